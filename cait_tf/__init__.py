@@ -1,0 +1,36 @@
+"""CaiT (Class-Attention in Image Transformers) on Keras 3.
+
+Names load on first use, so that the variant table can be read without importing Keras.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOMES = {
+    "VARIANTS": "variants",
+    "Variant": "variants",
+    "CaiTError": "errors",
+    "WeightsError": "errors",
+    "CaiTBackbone": "backbone",
+    "CaiTClassifier": "classifier",
+    "create_model": "models",
+    "get_variant": "models",
+    "LoadingReport": "weights.report",
+    "load_weights": "weights.load",
+    "save_weights": "weights.load",
+}
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -1,0 +1,223 @@
+"""The CaiT trunk and class-attention stage: images to one normalised class token."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from cait_tf import layers
+from cait_tf.errors import CaiTError
+
+#: Layers that belong to the input, and so to layer id 0.
+_EMBEDDINGS = ("cls_token", "pos_embed", "patch_embed")
+
+
+def image_shape(image_size: int | Sequence[int]) -> tuple[int, int]:
+    """``(height, width)`` of an image size given as one side or as ``[height, width]``."""
+    if isinstance(image_size, int):
+        return image_size, image_size
+    if len(image_size) == 2:
+        return int(image_size[0]), int(image_size[1])
+    raise CaiTError(f"image_size: got {image_size}, expected one side or [height, width]")
+
+
+@keras.saving.register_keras_serializable("cait_tf")
+class CaiTBackbone(keras.Model):
+    """CaiT without a head: normalised images (B, h, w, 3) to features (B, D).
+
+    The features are the class token after the final LayerNorm, as in the published feature
+    extractors. ``backbone(images, return_attention=True)`` returns ``(features, maps)``, where `maps`
+    has ``sa_ffn_block_{i}_att`` (B, H, N, N) for each trunk block and ``ca_ffn_block_{j}_att``
+    (B, H, 1, 1+N) for each class-attention block, all after the softmax.
+
+    Args:
+        image_size: one side, or [height, width], in pixels; a multiple of `patch_size`.
+        drop_path_rate: stochastic depth, the same for every trunk block (CaiT does not increase it).
+        drop_rate, attn_drop_rate: dropout of the trunk's activations and attention maps.
+
+    Raises:
+        CaiTError: a size that does not divide, or a rate outside [0, 1).
+    """
+
+    def __init__(
+        self,
+        image_size: int | Sequence[int] = 224,
+        patch_size: int = 16,
+        embed_dim: int = 192,
+        depth: int = 24,
+        depth_token_only: int = 2,
+        num_heads: int = 4,
+        mlp_ratio: float = 4.0,
+        layer_scale_init: float = 1e-5,
+        drop_rate: float = 0.0,
+        attn_drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**{"name": "cait_backbone", "autocast": False, **kwargs})
+        height, width = image_shape(image_size)
+        if height % patch_size or width % patch_size:
+            raise CaiTError(
+                f"image_size: got {height}x{width}, expected multiples of the patch size "
+                f"{patch_size}, for instance {_nearest_multiple(height, patch_size)}"
+                f"x{_nearest_multiple(width, patch_size)}"
+            )
+        if embed_dim % num_heads:
+            raise CaiTError(f"embed_dim: got {embed_dim}, expected a multiple of {num_heads} heads")
+        for key, rate in (
+            ("drop_rate", drop_rate),
+            ("attn_drop_rate", attn_drop_rate),
+            ("drop_path_rate", drop_path_rate),
+        ):
+            if not 0 <= rate < 1:
+                raise CaiTError(f"{key}: got {rate}, expected a number in [0, 1)")
+
+        self.image_size = (height, width)
+        self.grid_size = (height // patch_size, width // patch_size)
+        self.patch_size = patch_size
+        self.embed_dim = embed_dim
+        self.depth = depth
+        self.depth_token_only = depth_token_only
+        self.num_heads = num_heads
+        self.mlp_ratio = mlp_ratio
+        self.layer_scale_init = layer_scale_init
+        self.drop_rate = drop_rate
+        self.attn_drop_rate = attn_drop_rate
+        self.drop_path_rate = drop_path_rate
+
+        policy = self.dtype_policy
+        self.patch_embed = layers.PatchEmbed(
+            patch_size, embed_dim, dtype=policy, name="patch_embed"
+        )
+        self.norm = layers.layer_norm("norm", policy)
+        self.pos_drop = keras.layers.Dropout(drop_rate, dtype=self.norm.dtype_policy)
+        shared = {"mlp_ratio": mlp_ratio, "layer_scale_init": layer_scale_init, "dtype": policy}
+        for i in range(depth):
+            block = layers.SelfAttentionBlock(
+                embed_dim,
+                num_heads,
+                drop_rate=drop_rate,
+                attn_drop_rate=attn_drop_rate,
+                drop_path_rate=drop_path_rate,
+                name=f"blocks_{i}",
+                **shared,
+            )
+            setattr(self, block.name, block)
+        for j in range(depth_token_only):
+            block = layers.ClassAttentionBlock(
+                embed_dim, num_heads, name=f"blocks_token_only_{j}", **shared
+            )
+            setattr(self, block.name, block)
+
+    @property
+    def blocks(self) -> list[layers.SelfAttentionBlock]:
+        """The trunk's blocks, first to last."""
+        return [getattr(self, f"blocks_{i}") for i in range(self.depth)]
+
+    @property
+    def blocks_token_only(self) -> list[layers.ClassAttentionBlock]:
+        """The class-attention blocks, first to last."""
+        return [getattr(self, f"blocks_token_only_{j}") for j in range(self.depth_token_only)]
+
+    def build(self, input_shape: tuple | None = None) -> None:
+        if self.built:
+            return
+        grid_tokens, dim = self.grid_size[0] * self.grid_size[1], self.embed_dim
+        init = keras.initializers.TruncatedNormal(stddev=0.02)
+        self.cls_token = self.add_weight(shape=(1, 1, dim), initializer=init, name="cls_token")
+        self.pos_embed = self.add_weight(
+            shape=(1, grid_tokens, dim), initializer=init, name="pos_embed"
+        )
+        patches = (None, grid_tokens, dim)
+        self.patch_embed.build((None, *self.image_size, 3))
+        for block in self.blocks:
+            block.build(patches)
+        for block in self.blocks_token_only:
+            block.build((None, 1, dim), patches)
+        self.norm.build(patches)
+        self.built = True
+
+    def call(self, images: Any, return_attention: bool = False, training: bool = False) -> Any:
+        cls, _, maps = self._forward(images, return_attention, training)
+        # LayerNorm acts on each token alone: for the features, the class token's is enough.
+        features = self.norm(cls)[:, 0]  # (B, D)
+        return (features, maps) if return_attention else features
+
+    def forward_features(self, images: Any, training: bool = False) -> Any:
+        """Every token after the final LayerNorm, class token first: ``(B, 1+N, D)``."""
+        cls, patches, _ = self._forward(images, False, training)
+        return self.norm(ops.concatenate([cls, patches], axis=1))
+
+    def _forward(self, images: Any, return_attention: bool, training: bool) -> tuple:
+        """The class token (B, 1, D), the patch tokens (B, N, D) and the maps, before the norm."""
+        if tuple(images.shape[1:]) != (*self.image_size, 3):
+            raise CaiTError(
+                f"images: got shape {tuple(images.shape)}, expected "
+                f"(B, {self.image_size[0]}, {self.image_size[1]}, 3)"
+            )
+        maps = {}
+        x = ops.cast(self.patch_embed(images), self.pos_embed.dtype)  # (B, N, D)
+        x = self.pos_drop(x + self.pos_embed, training=training)
+        for i, block in enumerate(self.blocks):
+            x = block(x, return_attention=return_attention, training=training)  # (B, N, D)
+            if return_attention:
+                x, maps[f"sa_ffn_block_{i}_att"] = x
+        cls = ops.broadcast_to(self.cls_token, (ops.shape(x)[0], 1, self.embed_dim))  # (B, 1, D)
+        for j, block in enumerate(self.blocks_token_only):
+            cls = block(cls, x, return_attention=return_attention)
+            if return_attention:
+                cls, maps[f"ca_ffn_block_{j}_att"] = cls
+        return cls, x, maps
+
+    @property
+    def num_layer_ids(self) -> int:
+        """How many layer ids there are, the head's included: ``depth + 2``."""
+        return self.depth + 2
+
+    def layer_id(self, path: str) -> int:
+        """The depth of a variable for layer-wise learning-rate decay, from its `path`.
+
+        timm's ``group_matcher`` for CaiT: 0 for the embeddings, i+1 for ``blocks_i``; the
+        class-attention blocks share the ids of the last trunk blocks, the final norm that of the
+        last one; anything outside the backbone is the head, ``depth + 1``.
+        """
+        parts = path.split("/")
+        for part in parts:
+            if part in _EMBEDDINGS:
+                return 0
+            if match := re.fullmatch(r"blocks_(\d+)", part):
+                return int(match[1]) + 1
+            if match := re.fullmatch(r"blocks_token_only_(\d+)", part):
+                return self.depth - self.depth_token_only + 1 + int(match[1])
+            if part == "norm":
+                return self.depth
+        return self.depth + 1
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of the parameters with more than one dimension that must not decay all the same."""
+        return {"pos_embed", "cls_token"}
+
+    def get_config(self) -> dict:
+        return {
+            "name": self.name,
+            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
+            "image_size": list(self.image_size),
+            "patch_size": self.patch_size,
+            "embed_dim": self.embed_dim,
+            "depth": self.depth,
+            "depth_token_only": self.depth_token_only,
+            "num_heads": self.num_heads,
+            "mlp_ratio": self.mlp_ratio,
+            "layer_scale_init": self.layer_scale_init,
+            "drop_rate": self.drop_rate,
+            "attn_drop_rate": self.attn_drop_rate,
+            "drop_path_rate": self.drop_path_rate,
+        }
+
+
+def _nearest_multiple(size: int, patch_size: int) -> int:
+    return max(patch_size, round(size / patch_size) * patch_size)

@@ -1,0 +1,73 @@
+"""CaiT with a linear head."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from cait_tf.backbone import CaiTBackbone
+from cait_tf.errors import CaiTError
+
+
+@keras.saving.register_keras_serializable("cait_tf")
+class CaiTClassifier(keras.Model):
+    """Normalised images (B, h, w, 3) to logits (B, num_classes).
+
+    ``model(images, return_attention=True)`` returns ``(logits, maps)`` with the attention maps of
+    `CaiTBackbone`. Every other argument is the backbone's::
+
+        model = CaiTClassifier(image_size=64, embed_dim=96, depth=3, num_heads=2, num_classes=7)
+    """
+
+    def __init__(self, num_classes: int = 1000, **kwargs: Any) -> None:
+        name = kwargs.pop("name", "cait_classifier")
+        super().__init__(name=name, dtype=kwargs.get("dtype"), autocast=False)
+        if num_classes < 1:
+            raise CaiTError(
+                f"num_classes: got {num_classes}, expected at least 1 (CaiTBackbone has no head)"
+            )
+        self.num_classes = num_classes
+        # The head reads float32 features and writes float32 logits under every precision.
+        self.backbone = CaiTBackbone(name="backbone", **kwargs)
+        self.head = keras.layers.Dense(
+            num_classes,
+            kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02),
+            dtype=self.backbone.norm.dtype_policy,
+            name="head",
+        )
+        self.build()
+
+    def build(self, input_shape: tuple | None = None) -> None:
+        if self.built:
+            return
+        with keras.name_scope(self.name, caller=self):
+            self.backbone.build()
+            self.head.build((None, self.backbone.embed_dim))
+        self.built = True
+
+    def call(self, images: Any, return_attention: bool = False, training: bool = False) -> Any:
+        if not return_attention:
+            return self.head(self.backbone(images, training=training))  # (B, C)
+        features, maps = self.backbone(images, return_attention=True, training=training)
+        return self.head(features), maps
+
+    def layer_id(self, path: str) -> int:
+        """The depth of a variable, as `CaiTBackbone.layer_id`."""
+        return self.backbone.layer_id(path)
+
+    @property
+    def num_layer_ids(self) -> int:
+        """How many layer ids there are, as `CaiTBackbone.num_layer_ids`."""
+        return self.backbone.num_layer_ids
+
+    def no_weight_decay(self) -> set[str]:
+        """Names exempt from weight decay, as `CaiTBackbone.no_weight_decay`."""
+        return self.backbone.no_weight_decay()
+
+    def get_config(self) -> dict:
+        return {
+            **self.backbone.get_config(),
+            "name": self.name,
+            "num_classes": self.num_classes,
+        }

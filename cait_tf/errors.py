@@ -1,0 +1,20 @@
+"""What can go wrong with a model or its weights, said in one message."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class CaiTError(ValueError):
+    """A model or weights request that cannot be met. The message says what was got and expected."""
+
+
+class WeightsError(CaiTError):
+    """Weights that cannot be found, read, or matched to the model."""
+
+
+def near_names(name: str, known: Iterable[str]) -> str:
+    """``"; did you mean 'cait_s24_224'?"`` when a known name is near, else an empty string."""
+    near = difflib.get_close_matches(str(name), list(known), n=2, cutoff=0.6)
+    return f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else ""

@@ -1,0 +1,91 @@
+"""Models by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cait_tf.backbone import CaiTBackbone
+from cait_tf.classifier import CaiTClassifier
+from cait_tf.errors import CaiTError, WeightsError, near_names
+from cait_tf.variants import VARIANTS, Variant
+from cait_tf.weights import official
+from cait_tf.weights.load import load_weights
+
+
+def get_variant(name: str) -> Variant:
+    """The table row of a variant.
+
+    Raises:
+        CaiTError: no such variant; near names are suggested.
+    """
+    if name not in VARIANTS:
+        raise CaiTError(
+            f"model: got {name!r}, expected one of {', '.join(VARIANTS)}{near_names(name, VARIANTS)}"
+        )
+    return VARIANTS[name]
+
+
+def create_model(
+    name: str,
+    num_classes: int = 1000,
+    image_size: int | Sequence[int] | None = None,
+    drop_path_rate: float = 0.0,
+    weights: str | Path | None = None,
+    **kwargs: Any,
+) -> CaiTClassifier | CaiTBackbone:
+    """Create a published variant, or ``cait_nano_32``.
+
+    Args:
+        name: a key of `cait_tf.VARIANTS`.
+        num_classes: 0 gives the `CaiTBackbone`, a feature extractor.
+        image_size: None for the variant's own; otherwise a multiple of its patch size, for which the
+            position embedding of the weights is resampled.
+        drop_path_rate: stochastic depth, constant over the blocks.
+        weights: None or ``"none"`` for random ones, ``"hub"`` for timm's on the Hugging Face Hub,
+            ``"official"`` for the authors' ``.pth``, or anything `load_weights` takes. The loading
+            report is then in ``model.loading_report``.
+        **kwargs: further arguments of `CaiTBackbone`, such as ``dtype="mixed_bfloat16"``.
+
+    Raises:
+        CaiTError: an unknown name, or a value the model refuses.
+        WeightsError: weights that cannot be found, downloaded, read or matched.
+    """
+    variant = get_variant(name)
+    config = {
+        "image_size": image_size or variant.image_size,
+        "patch_size": variant.patch_size,
+        "embed_dim": variant.embed_dim,
+        "depth": variant.depth,
+        "depth_token_only": variant.depth_token_only,
+        "num_heads": variant.num_heads,
+        "mlp_ratio": variant.mlp_ratio,
+        "layer_scale_init": variant.layer_scale_init,
+        "drop_path_rate": drop_path_rate,
+        "name": name,
+        **kwargs,
+    }
+    model = CaiTClassifier(num_classes, **config) if num_classes else CaiTBackbone(**config)
+    if not model.built:
+        model.build()
+    model.loading_report = None
+    if weights is not None and weights != "none":
+        model.loading_report = load_weights(model, locate_weights(variant, weights))
+    return model
+
+
+def locate_weights(variant: Variant, weights: str | Path) -> str | Path:
+    """Resolve ``"hub"`` and ``"official"`` for a variant; anything else is returned as it is.
+
+    Raises:
+        WeightsError: the variant has no published weights, or they cannot be downloaded.
+    """
+    if weights not in ("hub", "official"):
+        return weights
+    if not variant.published:
+        raise WeightsError(
+            f"weights: got {weights!r}, but {variant.name} has none that are published; expected "
+            "none, or a file"
+        )
+    return variant.hub_id if weights == "hub" else official.download(variant.official_url)

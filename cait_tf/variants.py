@@ -1,0 +1,80 @@
+"""The CaiT variants: one frozen row each, with everything that is known about it.
+
+Sizes, drop path and LayerScale values are those of the authors' ``cait_models.py``
+(facebookresearch/deit); the accuracies are the two published evaluations of the same weights.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from types import MappingProxyType
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """One row of the table.
+
+    ``parameters`` counts the classifier with 1000 classes. ``pretrain_drop_path_rate`` is the value
+    the authors trained with, constant over depth; fine-tuning usually starts from less.
+    ``collection_top1`` and ``timm_top1`` are ImageNet-1k accuracies in percent, measured with crop
+    ratio .875 (the SavedModel collection) and 1.0 (timm).
+    """
+
+    name: str
+    image_size: int
+    embed_dim: int
+    depth: int
+    num_heads: int
+    layer_scale_init: float
+    pretrain_drop_path_rate: float
+    parameters: int
+    gmacs: float | None = None
+    collection_top1: float | None = None
+    collection_top5: float | None = None
+    timm_top1: float | None = None
+    timm_top5: float | None = None
+    patch_size: int = 16
+    depth_token_only: int = 2
+    mlp_ratio: float = 4.0
+    crop_pct: float = 1.0
+    interpolation: str = "bicubic"
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    published: bool = True
+
+    @property
+    def hub_id(self) -> str | None:
+        """Hugging Face repository of the weights, or None for a variant of our own."""
+        return f"timm/{self.name}.fb_dist_in1k" if self.published else None
+
+    @property
+    def official_url(self) -> str | None:
+        """The authors' checkpoint, or None for a variant of our own."""
+        if not self.published:
+            return None
+        stem = self.name.removeprefix("cait_").upper()
+        return f"https://dl.fbaipublicfiles.com/deit/{stem}.pth"
+
+
+# fmt: off
+_ROWS = (
+    #       name             size  dim depth heads  LayerScale drop path  parameters  GMACs  collection top-1/5  timm top-1/5
+    Variant("cait_xxs24_224", 224, 192, 24,  4, 1e-5, 0.05,  11_956_264,   2.53, 78.524, 94.212, 78.400, 94.326),
+    Variant("cait_xxs24_384", 384, 192, 24,  4, 1e-5, 0.05,  12_029_224,   9.63, 80.648, 95.516, 80.954, 95.638),
+    Variant("cait_xxs36_224", 224, 192, 36,  4, 1e-5, 0.1,   17_299_720,   3.77, 79.760, 94.876, 79.750, 94.866),
+    Variant("cait_xxs36_384", 384, 192, 36,  4, 1e-5, 0.1,   17_372_680,  14.35, 81.976, 96.064, 82.204, 96.148),
+    Variant("cait_xs24_384",  384, 288, 24,  6, 1e-5, 0.05,  26_670_088,  19.28, 83.738, 96.756, 84.064, 96.888),
+    Variant("cait_s24_224",   224, 384, 24,  8, 1e-5, 0.1,   46_916_200,   9.35, 83.368, 96.576, 83.484, 96.586),
+    Variant("cait_s24_384",   384, 384, 24,  8, 1e-5, 0.1,   47_062_120,  32.17, 84.944, 97.212, 85.048, 97.350),
+    Variant("cait_s36_384",   384, 384, 36,  8, 1e-6, 0.2,   68_366_632,  47.99, 85.192, 97.372, 85.458, 97.480),
+    Variant("cait_m36_384",   384, 768, 36, 16, 1e-6, 0.3,  271_221_352, 173.11, 85.924, 97.598, 86.060, 97.732),
+    Variant("cait_m48_448",   448, 768, 48, 16, 1e-6, 0.4,  356_460_520, 329.41, 86.066, 97.590, 86.480, 97.748),
+    # Ours: for machines and data that are small. Trained from scratch, hence the large LayerScale.
+    Variant("cait_nano_32",    32,  96,  3,  2, 0.1,  0.0,     668_332, patch_size=4, published=False),
+)
+# fmt: on
+
+VARIANTS: MappingProxyType[str, Variant] = MappingProxyType({row.name: row for row in _ROWS})

@@ -1,0 +1,122 @@
+"""The SavedModels of the original collection (sayakpaul/cait/1), read from their checkpoint.
+
+The checkpoint stores variables under numbers; their names are paths through its object graph, such
+as ``blocks/0/layer_with_weights-1/qkv/kernel``. Those paths are followed here, so neither Keras 2
+nor the original code is needed, and nothing depends on the order of the variables.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cait_tf.errors import WeightsError
+
+_NORM = (("gamma", "weight"), ("beta", "bias"))
+_DENSE = (("kernel", "weight"), ("bias", "bias"))
+_VARIABLE_KEY = "/.ATTRIBUTES/VARIABLE_VALUE"
+
+
+def checkpoint_prefix(path: str | Path) -> Path | None:
+    """The checkpoint of a SavedModel directory (or of its ``variables/``), None if there is none."""
+    path = Path(path)
+    for prefix in (path / "variables" / "variables", path / "variables"):
+        if prefix.with_name(f"{prefix.name}.index").is_file():
+            return prefix
+    return None
+
+
+def read(path: str | Path) -> dict[str, np.ndarray]:
+    """Every variable of the SavedModel's checkpoint: timm name to array in Keras layout.
+
+    Raises:
+        WeightsError: a checkpoint of something else; the variables it cannot place are listed.
+    """
+    import tensorflow as tf
+    from tensorflow.core.protobuf import trackable_object_graph_pb2
+
+    prefix = checkpoint_prefix(path)
+    if prefix is None:
+        raise WeightsError(f"weights: got {path}, expected a SavedModel with variables/variables")
+    try:
+        reader = tf.train.load_checkpoint(str(prefix))
+        graph = trackable_object_graph_pb2.TrackableObjectGraph.FromString(
+            reader.get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH")
+        )
+    except (tf.errors.OpError, ValueError) as error:
+        raise WeightsError(f"weights: got {path}, whose checkpoint is damaged ({error})") from error
+
+    walk = _Walk(graph)
+    tensors, used = {}, set()
+    for graph_path, name in _name_map(walk).items():
+        if (key := walk.variable_key(graph_path)) is not None:
+            tensors[name] = reader.get_tensor(key)
+            used.add(key)
+    # The published files also hold bookkeeping of their own, such as a save counter: a scalar.
+    parameters = {
+        key
+        for key, shape in reader.get_variable_to_shape_map().items()
+        if key.endswith(_VARIABLE_KEY) and shape
+    }
+    if strangers := sorted(parameters - used):
+        raise WeightsError(
+            f"weights: got {path}, expected a model of the CaiT collection; "
+            f"{len(strangers)} variables have no place in one: {', '.join(strangers[:8])}"
+        )
+    return tensors
+
+
+class _Walk:
+    """Follows names through a checkpoint's object graph."""
+
+    def __init__(self, graph: Any) -> None:
+        self._nodes = graph.nodes
+
+    def _node(self, path: str) -> Any | None:
+        node = self._nodes[0]
+        for step in path.split("/"):
+            found = [child.node_id for child in node.children if child.local_name == step]
+            if not found:
+                return None
+            node = self._nodes[found[0]]
+        return node
+
+    def count(self, path: str) -> int:
+        """How many numbered children a list has."""
+        node = self._node(path)
+        return sum(child.local_name.isdigit() for child in node.children) if node else 0
+
+    def variable_key(self, path: str) -> str | None:
+        """The checkpoint key of the variable at `path`, or None."""
+        node = self._node(path)
+        return node.attributes[0].checkpoint_key if node and node.attributes else None
+
+
+def _name_map(walk: _Walk) -> dict[str, str]:
+    """Object-graph path to timm name, for as many blocks as the checkpoint has."""
+    table = {"cls_token": "cls_token", "pos_embed": "pos_embed"}
+
+    def add(path: str, name: str, leaves: tuple[tuple[str, str], ...]) -> None:
+        for theirs, ours in leaves:
+            table[f"{path}/{theirs}"] = f"{name}.{ours}"
+
+    add("projection/layer_with_weights-0", "patch_embed.proj", _DENSE)
+    for stage, attention in (
+        ("blocks", ("qkv", "proj", "proj_l", "proj_w")),
+        ("blocks_token_only", ("q", "k", "v", "proj")),
+    ):
+        for i in range(walk.count(stage)):
+            theirs, ours = f"{stage}/{i}/layer_with_weights-", f"{stage}.{i}"
+            add(f"{theirs}0", f"{ours}.norm1", _NORM)
+            for dense in attention:
+                add(f"{theirs}1/{dense}", f"{ours}.attn.{dense}", _DENSE)
+            table[f"{theirs}2/gamma"] = f"{ours}.gamma_1"
+            add(f"{theirs}3", f"{ours}.norm2", _NORM)
+            add(f"{theirs}4", f"{ours}.mlp.fc1", _DENSE)
+            add(f"{theirs}5", f"{ours}.mlp.fc2", _DENSE)
+            table[f"{theirs}6/gamma"] = f"{ours}.gamma_2"
+    add("norm", "norm", _NORM)
+    add("head", "head", _DENSE)
+    return table

@@ -1,0 +1,166 @@
+"""Find a source of weights, read it, and put every tensor in its place by name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from cait_tf import position
+from cait_tf.errors import WeightsError
+from cait_tf.variants import VARIANTS
+from cait_tf.weights import collection, keras_file, names, official, timm
+from cait_tf.weights.report import LoadingReport
+
+_HEAD = ("head.weight", "head.bias")
+_LISTED = 12
+
+Tensors = dict[str, np.ndarray]
+
+
+def parameters(model: keras.Model) -> dict[str, Any]:
+    """The model's variables by timm name, in the order they were created."""
+    return {names.timm_name(variable.path): variable for variable in model.weights}
+
+
+def load_weights(model: keras.Model, source: str | Path) -> LoadingReport:
+    """Load `source` into a `CaiTClassifier` or `CaiTBackbone`, matching every tensor by name.
+
+    Args:
+        model: the model; it is built if it was not.
+        source: a ``.safetensors`` file (timm's, or written by `save_weights`), the authors' ``.pth``,
+            a SavedModel directory of the original collection, a ``.weights.h5`` or ``.keras`` file,
+            or a Hugging Face repository such as ``timm/cait_s24_224.fb_dist_in1k``.
+
+    Returns:
+        The loading report. A head for another class count stays as initialised; a position
+        embedding for another grid is resampled; both are in the report.
+
+    Raises:
+        WeightsError: the source cannot be found, downloaded or read, or any name is missing,
+            unexpected or of another shape; both sides are listed and the model is left untouched.
+        ImportError: the source needs an extra that is not installed.
+    """
+    if not model.built:
+        model.build()
+    read, path, kind = _resolve(str(source))
+    return _assign(model, read(path), str(source), kind)
+
+
+def save_weights(
+    model: keras.Model, path: str | Path, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write the model's weights under timm's names, as a safetensors file that timm loads too."""
+    tensors = {name: np.asarray(variable) for name, variable in parameters(model).items()}
+    timm.write(path, tensors, metadata)
+
+
+def _resolve(source: str) -> tuple[Callable[[Path], Tensors], Path, str]:
+    """The reader, the local path and the name of the format of a source."""
+    path = Path(source).expanduser()
+    if path.is_dir() and collection.checkpoint_prefix(path):
+        return collection.read, path, "SavedModel of the collection"
+    by_ending = (
+        (".safetensors", timm.read, "timm safetensors"),
+        (".pth", official.read, "the authors' .pth"),
+        (".pt", official.read, "the authors' .pth"),
+        (".weights.h5", keras_file.read, "Keras weights"),
+        (".keras", keras_file.read, "Keras model"),
+    )
+    for ending, read, kind in by_ending:
+        if source.endswith(ending):
+            if not path.is_file():
+                raise WeightsError(f"weights: got {source}, expected an existing file")
+            return read, path, kind
+    if path.exists():
+        raise WeightsError(
+            f"weights: got {source}, expected a .safetensors, .pth, .weights.h5 or .keras file or "
+            "a SavedModel directory"
+        )
+    if source.count("/") == 1 and not source.startswith((".", "/", "~")):
+        return timm.read, timm.download(source), "Hugging Face Hub, safetensors"
+    if source in VARIANTS:
+        raise WeightsError(
+            f"weights: got {source!r}, the name of a model; expected a file, a directory or a hub "
+            f"repository such as {VARIANTS[source].hub_id or 'timm/cait_s24_224.fb_dist_in1k'!r}"
+        )
+    raise WeightsError(
+        f"weights: got {source!r}, expected an existing .safetensors, .pth, .weights.h5 or .keras "
+        "file, a SavedModel directory, or a Hugging Face repository such as "
+        "timm/cait_s24_224.fb_dist_in1k"
+    )
+
+
+def _assign(model: keras.Model, tensors: Tensors, source: str, kind: str) -> LoadingReport:
+    variables = parameters(model)
+    tensors = dict(tensors)
+    resampled, initialised, unused, notes = [], [], [], []
+
+    head_fits = all(
+        name in tensors
+        and name in variables
+        and tensors[name].shape == tuple(variables[name].shape)
+        for name in _HEAD
+    )
+    if not head_fits:
+        unused = [name for name in _HEAD if tensors.pop(name, None) is not None]
+        initialised = [name for name in _HEAD if name in variables]
+        if initialised:
+            notes.append(f"new head for {variables['head.bias'].shape[0]} classes")
+        elif unused:
+            notes.append("the model has no head, the source's is left out")
+
+    if "pos_embed" in tensors and tensors["pos_embed"].ndim == 3:
+        source_tokens, dim = tensors["pos_embed"].shape[1:]
+        side = math.isqrt(source_tokens)
+        grid = getattr(model, "backbone", model).grid_size
+        target = tuple(variables["pos_embed"].shape)
+        if target[1] != source_tokens and target[2] == dim and side * side == source_tokens:
+            tensors["pos_embed"] = position.resample(tensors["pos_embed"], (side, side), grid)
+            resampled.append("pos_embed")
+            notes.append(f"pos_embed resampled from {side}x{side} to {grid[0]}x{grid[1]}")
+
+    expected = [name for name in variables if name not in initialised]
+    _check(expected, variables, tensors, source)
+    for name in expected:
+        variables[name].assign(tensors[name])
+    loaded = [name for name in expected if name not in resampled]
+    return LoadingReport(
+        source,
+        kind,
+        tuple(loaded),
+        tuple(resampled),
+        tuple(initialised),
+        tuple(unused),
+        tuple(notes),
+    )
+
+
+def _check(expected: list[str], variables: dict, tensors: Tensors, source: str) -> None:
+    missing = [name for name in expected if name not in tensors]
+    unexpected = [name for name in tensors if name not in variables]
+    misshaped = [
+        f"{name} {tuple(tensors[name].shape)}, the model has {tuple(variables[name].shape)}"
+        for name in expected
+        if name in tensors and tensors[name].shape != tuple(variables[name].shape)
+    ]
+    if not (missing or unexpected or misshaped):
+        return
+    lines = [
+        f"weights: got {source}, whose tensors are not the model's: {len(missing)} missing, "
+        f"{len(unexpected)} unexpected, {len(misshaped)} of another shape; expected weights of the "
+        "same variant (kernels are listed in Keras' layout)"
+    ]
+    for title, listed in (
+        ("missing in the source", missing),
+        ("unexpected in the source", unexpected),
+        ("of another shape", misshaped),
+    ):
+        if listed:
+            more = f", and {len(listed) - _LISTED} more" if len(listed) > _LISTED else ""
+            lines.append(f"  {title}: {', '.join(listed[:_LISTED])}{more}")
+    raise WeightsError("\n".join(lines))

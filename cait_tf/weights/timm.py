@@ -1,0 +1,85 @@
+"""timm's safetensors files, local or on the Hugging Face Hub; also our own saved weights."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from cait_tf.errors import WeightsError
+from cait_tf.weights import names
+
+_FILENAME = "model.safetensors"
+_TIMEOUT_SECONDS = 10.0
+
+
+def read(path: str | Path) -> dict[str, np.ndarray]:
+    """Every tensor of a safetensors file: timm name to array in Keras layout.
+
+    Raises:
+        WeightsError: the file is damaged or not safetensors.
+    """
+    import safetensors
+    from safetensors.numpy import load_file
+
+    try:
+        tensors = load_file(path)
+    except (safetensors.SafetensorError, OSError) as error:
+        raise WeightsError(
+            f"weights: got {path}, expected a safetensors file ({error}); it may be damaged or cut "
+            "short, so fetch or write it again"
+        ) from error
+    return {name: names.from_torch_layout(array) for name, array in tensors.items()}
+
+
+def write(
+    path: str | Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write tensors in Keras layout as a file that timm loads with ``strict=True``.
+
+    The file is complete or not there: it is written beside `path`, then renamed.
+    """
+    from safetensors.numpy import save_file
+
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    torch_layout = {name: names.to_torch_layout(array) for name, array in tensors.items()}
+    try:
+        save_file(torch_layout, partial, metadata={"format": "pt", **(metadata or {})})
+        with open(partial, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def download(hub_id: str) -> Path:
+    """Fetch ``model.safetensors`` of a Hugging Face repository (or find it in the local cache).
+
+    Raises:
+        WeightsError: no network, no such repository, or no such file in it.
+    """
+    from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
+
+    try:
+        cached = try_to_load_from_cache(hub_id, _FILENAME)
+        if isinstance(cached, str):
+            return Path(cached)
+        # One plain request first: the download itself retries for half a minute without a network.
+        HfApi().model_info(hub_id, timeout=_TIMEOUT_SECONDS)
+        return Path(hf_hub_download(hub_id, _FILENAME))
+    except Exception as error:  # the library raises a dozen unrelated types for "not to be had"
+        raise WeightsError(
+            f"weights: got {hub_id!r}, which could not be downloaded from the Hugging Face Hub "
+            f"({type(error).__name__}: {_first_line(error)}); expected a network, or one of the "
+            "three other ways: a local .safetensors file of the same repository, the authors' .pth "
+            "(dl.fbaipublicfiles.com/deit), or the directory of the published SavedModel"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or "no details").splitlines()[0][:200]
