@@ -16,7 +16,7 @@ _HOMES = {
     "CaiTBackbone": "backbone",
     "CaiTClassifier": "classifier",
     "create_model": "models",
-    "get_variant": "models",
+    "get_variant": "variants",
     "LoadingReport": "weights.report",
     "load_weights": "weights.load",
     "save_weights": "weights.load",

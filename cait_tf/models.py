@@ -8,23 +8,10 @@ from typing import Any
 
 from cait_tf.backbone import CaiTBackbone
 from cait_tf.classifier import CaiTClassifier
-from cait_tf.errors import CaiTError, WeightsError, near_names
-from cait_tf.variants import VARIANTS, Variant
+from cait_tf.errors import WeightsError
+from cait_tf.variants import Variant, get_variant
 from cait_tf.weights import official
 from cait_tf.weights.load import load_weights
-
-
-def get_variant(name: str) -> Variant:
-    """The table row of a variant.
-
-    Raises:
-        CaiTError: no such variant; near names are suggested.
-    """
-    if name not in VARIANTS:
-        raise CaiTError(
-            f"model: got {name!r}, expected one of {', '.join(VARIANTS)}{near_names(name, VARIANTS)}"
-        )
-    return VARIANTS[name]
 
 
 def create_model(

@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 from types import MappingProxyType
 
+from cait_tf.errors import CaiTError, near_names
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -78,3 +80,16 @@ _ROWS = (
 # fmt: on
 
 VARIANTS: MappingProxyType[str, Variant] = MappingProxyType({row.name: row for row in _ROWS})
+
+
+def get_variant(name: str) -> Variant:
+    """The table row of a variant.
+
+    Raises:
+        CaiTError: no such variant; near names are suggested.
+    """
+    if name not in VARIANTS:
+        raise CaiTError(
+            f"model: got {name!r}, expected one of {', '.join(VARIANTS)}{near_names(name, VARIANTS)}"
+        )
+    return VARIANTS[name]

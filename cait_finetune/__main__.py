@@ -1,0 +1,5 @@
+"""``python -m cait_finetune``."""
+
+from cait_finetune.cli import main
+
+main()

@@ -1,0 +1,107 @@
+"""The command line: compose the configuration, run, and show an error as one message."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from cait_finetune import config as configuration
+from cait_finetune.errors import UserError, bad_value, suggest
+
+_PACKAGE = Path(__file__).resolve().parent
+_FULL_ERROR = "HYDRA_FULL_ERROR"
+_SHOW_TRACEBACKS = os.environ.get(_FULL_ERROR) == "1"
+
+
+def data_folder(name: str) -> Path:
+    """``conf`` or ``recipes``: inside the installed package, or beside it in a checkout."""
+    inside = _PACKAGE / name
+    return inside if inside.is_dir() else _PACKAGE.parent / name
+
+
+class RecipesPlugin(SearchPathPlugin):
+    """Let ``-cn NAME`` find the recipes."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        search_path.append("cait_finetune", f"file://{data_folder('recipes')}")
+
+
+@hydra.main(version_base="1.3", config_path=str(data_folder("conf")), config_name="config")
+def _run(composed: DictConfig) -> None:
+    try:
+        config = configuration.from_hydra(composed)
+        # Imported here: a mistake above is answered before TensorFlow has loaded.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        from cait_finetune.finetune import finetune
+
+        finetune(config, Path(HydraConfig.get().runtime.output_dir))
+    except UserError as error:
+        if composed.debug or _SHOW_TRACEBACKS:
+            raise
+        sys.exit(f"cait_finetune: {error}")
+
+
+def main() -> None:
+    """Entry point. Exit status 1 and one message on what a user can mend, traceback on a defect.
+
+    ``debug=true`` or the environment variable ``HYDRA_FULL_ERROR`` shows the traceback of both.
+    """
+    configuration.register()
+    Plugins.instance().register(RecipesPlugin)
+    # Hydra would print errors in its own words; with this set it hands them to us.
+    os.environ[_FULL_ERROR] = "1"
+    try:
+        _run()
+    except (HydraException, OmegaConfBaseException) as error:
+        if _SHOW_TRACEBACKS:
+            raise
+        sys.exit(f"cait_finetune: {explain(error)}")
+    except KeyboardInterrupt:
+        print("cait_finetune: interrupted; finished checkpoints are kept", file=sys.stderr)
+        sys.exit(130)
+
+
+def explain(error: BaseException) -> str:
+    """One message of ours for an error of Hydra's or OmegaConf's."""
+    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    first = str(cause).strip().splitlines()[0]
+    key = getattr(cause, "full_key", None)
+    if match := re.match(r"Key '(.+)' (?:is )?not in (?:struct|'(\w+)')", first):
+        known = _fields(match[2] or "Config")
+        return str(
+            bad_value(key or match[1], "an unknown key", _listed(known), suggest(match[1], known))
+        )
+    if match := re.search(r"In '.*': Could not find '(\w+)/([^']+)'", str(error)):
+        options = sorted(path.stem for path in (data_folder("conf") / match[1]).glob("*.yaml"))
+        return str(bad_value(match[1], match[2], _listed(options), suggest(match[2], options)))
+    if match := re.match(r"Could not override '([^']+)'", str(error)):
+        groups = [path.name for path in data_folder("conf").iterdir() if path.is_dir()]
+        known = groups + _fields("Config")
+        return str(bad_value(match[1], "an unknown key", _listed(known), suggest(match[1], known)))
+    if match := re.match(r"Value '(.*)' of type '\w+' could not be converted to (\w+)", first):
+        return str(bad_value(key or "value", repr(match[1]), f"a value of type {match[2]}"))
+    if match := re.match(r"Cannot find primary config '([^']+)'", first):
+        recipes = sorted(path.stem for path in data_folder("recipes").glob("*.yaml"))
+        return str(
+            bad_value("-cn", match[1], _listed(["config", *recipes]), suggest(match[1], recipes))
+        )
+    return f"{key}: {first}" if key and key not in first else first
+
+
+def _fields(class_name: str) -> list[str]:
+    return list(getattr(configuration, class_name).__dataclass_fields__)
+
+
+def _listed(names: list[str]) -> str:
+    return f"one of {', '.join(names)}"

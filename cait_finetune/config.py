@@ -1,0 +1,237 @@
+"""The configuration: every key, its type and its range. Defaults stand in ``conf/``.
+
+Hydra validates names and types against these classes (`register`); ranges are checked in their
+``__post_init__``, which runs when `from_hydra` turns the composed configuration into objects.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue
+
+from cait_finetune.errors import bad_value, suggest
+
+
+def _within(
+    key: str, value: float, low: float, high: float = math.inf, *, open_high: bool = False
+) -> None:
+    above = value >= high if open_high else value > high
+    if not (math.isfinite(value) and low <= value) or above:
+        bracket = ")" if open_high or high == math.inf else "]"
+        raise bad_value(key, value, f"a number in [{low:g}, {high:g}{bracket}")
+
+
+def _one_of(key: str, value: str, options: tuple[str, ...]) -> None:
+    if value not in options:
+        raise bad_value(key, repr(value), f"one of {', '.join(options)}", suggest(value, options))
+
+
+@dataclass
+class SplitsConfig:
+    """TFDS split expressions; null follows what the set has."""
+
+    train: str | None = None
+    validation: str | None = None
+    test: str | None = None
+
+
+@dataclass
+class DatasetConfig:
+    """Which images, and how they are read."""
+
+    source: str = "tfds"
+    name: str = MISSING
+    data_dir: str | None = None
+    splits: SplitsConfig = field(default_factory=SplitsConfig)
+    num_classes: int | None = None
+    allow_flip: bool = True
+    on_corrupt: str = "stop"
+    shuffle_buffer: int = 4096
+
+    def __post_init__(self) -> None:
+        _one_of("dataset.source", self.source, ("tfds", "digits"))
+        _one_of("dataset.on_corrupt", self.on_corrupt, ("stop", "skip"))
+        _within("dataset.shuffle_buffer", self.shuffle_buffer, 1)
+        if self.num_classes is not None:
+            _within("dataset.num_classes", self.num_classes, 2)
+
+
+@dataclass
+class ModelConfig:
+    """Which backbone, from which weights. `image_size` null is the variant's own."""
+
+    name: str = MISSING
+    weights: str = "hub"
+    image_size: int | None = None
+    drop_path_rate: float = 0.0
+    drop_rate: float = 0.0
+    attn_drop_rate: float = 0.0
+
+    def __post_init__(self) -> None:
+        for rate in ("drop_path_rate", "drop_rate", "attn_drop_rate"):
+            _within(f"model.{rate}", getattr(self, rate), 0, 1, open_high=True)
+        if self.image_size is not None:
+            _within("model.image_size", self.image_size, 1)
+
+
+@dataclass
+class TuningConfig:
+    """Which parameters are trained."""
+
+    method: str = MISSING
+
+    def __post_init__(self) -> None:
+        _one_of("tuning.method", self.method, ("full", "linear_probe"))
+
+
+@dataclass
+class AugmentConfig:
+    """Random resized crop (share of the area, width/height) and mirroring probability."""
+
+    crop_scale: list[float] = MISSING
+    crop_ratio: list[float] = MISSING
+    flip: float = MISSING
+
+    def __post_init__(self) -> None:
+        _within("augment.flip", self.flip, 0, 1)
+        for key, highest in (("crop_scale", 1.0), ("crop_ratio", math.inf)):
+            value = getattr(self, key)
+            ordered = len(value) == 2 and 0 < value[0] <= value[1] <= highest
+            if not ordered:
+                bound = " ≤ 1" if highest == 1 else ""
+                raise bad_value(
+                    f"augment.{key}", list(value), f"[low, high], 0 < low ≤ high{bound}"
+                )
+
+
+@dataclass
+class OptimizerConfig:
+    """AdamW with layer-wise learning-rate decay."""
+
+    base_lr: float = MISSING
+    weight_decay: float = MISSING
+    layer_decay: float = MISSING
+    beta_1: float = MISSING
+    beta_2: float = MISSING
+    epsilon: float = MISSING
+
+    def __post_init__(self) -> None:
+        _within("optimizer.base_lr", self.base_lr, 0, 10)
+        _within("optimizer.weight_decay", self.weight_decay, 0, 1)
+        _within("optimizer.layer_decay", self.layer_decay, 0.01, 1)
+        _within("optimizer.beta_1", self.beta_1, 0, 1, open_high=True)
+        _within("optimizer.beta_2", self.beta_2, 0, 1, open_high=True)
+        _within("optimizer.epsilon", self.epsilon, 1e-16, 1)
+
+
+@dataclass
+class ScheduleConfig:
+    """Linear warm-up from `warmup_lr`, then cosine to `min_lr`."""
+
+    warmup_epochs: float = MISSING
+    warmup_lr: float = MISSING
+    min_lr: float = MISSING
+
+    def __post_init__(self) -> None:
+        _within("schedule.warmup_epochs", self.warmup_epochs, 0)
+        _within("schedule.warmup_lr", self.warmup_lr, 0, 10)
+        _within("schedule.min_lr", self.min_lr, 0, 10)
+
+
+@dataclass
+class DistributionConfig:
+    """Where the step runs."""
+
+    device: str = MISSING
+
+    def __post_init__(self) -> None:
+        _one_of("distribution.device", self.device, ("auto", "cpu", "gpu"))
+
+
+@dataclass
+class ExportConfig:
+    """Whether a SavedModel is written, and on how many validation images it is checked."""
+
+    enabled: bool = MISSING
+    check_images: int = MISSING
+
+    def __post_init__(self) -> None:
+        _within("export.check_images", self.check_images, 1)
+
+
+@dataclass
+class TrainConfig:
+    """The loop."""
+
+    epochs: int = MISSING
+    batch_size: int = MISSING
+    eval_batch_size: int = MISSING
+    precision: str = MISSING
+    label_smoothing: float = MISSING
+    clip_norm: float = MISSING
+    log_every: int = MISSING
+
+    def __post_init__(self) -> None:
+        _within("train.epochs", self.epochs, 1)
+        _within("train.batch_size", self.batch_size, 1)
+        _within("train.eval_batch_size", self.eval_batch_size, 1)
+        _one_of("train.precision", self.precision, ("float32", "mixed_bfloat16", "mixed_float16"))
+        _within("train.label_smoothing", self.label_smoothing, 0, 1, open_high=True)
+        _within("train.clip_norm", self.clip_norm, 0)
+        _within("train.log_every", self.log_every, 1)
+
+
+@dataclass
+class Config:
+    """The whole configuration of a run."""
+
+    dataset: DatasetConfig = MISSING
+    model: ModelConfig = MISSING
+    tuning: TuningConfig = MISSING
+    augment: AugmentConfig = MISSING
+    optimizer: OptimizerConfig = MISSING
+    schedule: ScheduleConfig = MISSING
+    distribution: DistributionConfig = MISSING
+    export: ExportConfig = MISSING
+    train: TrainConfig = MISSING
+    seed: int = MISSING
+    debug: bool = MISSING
+
+    def __post_init__(self) -> None:
+        _within("seed", self.seed, 0, 2**31 - 1)
+
+
+def register() -> None:
+    """Make the schema known to Hydra, under the name that ``conf/config.yaml`` lists first."""
+    ConfigStore.instance().store(name="schema", node=Config)
+
+
+def from_hydra(composed: DictConfig) -> Config:
+    """The composed configuration as checked objects.
+
+    Raises:
+        UserError: a mandatory value is missing, a value is out of range, or a key was added that no
+            class has (``+key=value`` passes Hydra's own check).
+    """
+    try:
+        config = OmegaConf.to_object(composed)
+    except MissingMandatoryValue as error:
+        key = error.full_key or error.key
+        raise bad_value(str(key), "nothing", "a value", f"add {key}=… to the command") from error
+    _refuse_added_keys(config, "")
+    return config
+
+
+def _refuse_added_keys(node: Any, prefix: str) -> None:
+    names = [item.name for item in dataclasses.fields(node)]
+    for name, value in vars(node).items():
+        if name not in names:
+            raise bad_value(f"{prefix}{name}", repr(value), "a known key", suggest(name, names))
+        if dataclasses.is_dataclass(value):
+            _refuse_added_keys(value, f"{prefix}{name}.")

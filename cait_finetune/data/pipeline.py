@@ -1,0 +1,84 @@
+"""Batches: an endless shuffled stream to train on, one ordered pass to evaluate on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import tensorflow as tf
+
+from cait_finetune.config import AugmentConfig, DatasetConfig
+from cait_finetune.data.augment import augment
+from cait_finetune.data.corrupt import CorruptImages
+from cait_finetune.data.preprocess import Preprocessing
+from cait_finetune.data.source import Source
+
+
+def train_batches(
+    source: Source,
+    config: DatasetConfig,
+    augmentation: AugmentConfig,
+    preprocessing: Preprocessing,
+    batch_size: int,
+    seed: int,
+    corrupt: CorruptImages,
+) -> tf.data.Dataset:
+    """An endless stream of ``(images (B, S, S, 3), labels (B,))``, every batch full.
+
+    Each pass over the images has its own order; the draws of an augmentation depend on the seed and
+    the position in the stream alone, so the same seed gives the same stream.
+    """
+
+    def prepare(position: tf.Tensor, example: dict) -> tuple[tf.Tensor, tf.Tensor]:
+        draw = tf.stack([tf.constant(seed, tf.int64), position])
+        flip = config.allow_flip
+        return augment(example["image"], draw, augmentation, preprocessing, flip), example["label"]
+
+    buffer = min(config.shuffle_buffer, source.sizes["train"])
+    examples = source.examples("train").shuffle(buffer, seed=seed).repeat()
+    return (
+        corrupt.decode(examples)
+        .enumerate()
+        .map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        .batch(batch_size, drop_remainder=True)
+        .prefetch(tf.data.AUTOTUNE)
+    )
+
+
+def evaluation_batches(
+    source: Source,
+    role: str,
+    preprocessing: Preprocessing,
+    batch_size: int,
+    corrupt: CorruptImages,
+) -> tf.data.Dataset:
+    """One pass in file order: ``(images (B, S, S, 3), labels (B,), real (B,) bool)``.
+
+    The last batch is filled up with blank images for which `real` is false: one shape, one trace,
+    and every image counted once.
+    """
+
+    def fill(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        missing = batch_size - tf.shape(images)[0]
+        real = tf.sequence_mask(tf.shape(images)[0], batch_size)
+        images = tf.pad(images, [[0, missing], [0, 0], [0, 0], [0, 0]])
+        labels = tf.pad(labels, [[0, missing]])
+        size = preprocessing.image_size
+        return tf.ensure_shape(images, (batch_size, size, size, 3)), labels, real
+
+    return (
+        corrupt.decode(source.examples(role))
+        .map(
+            lambda example: (preprocessing(example["image"]), example["label"]),
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
+        )
+        .batch(batch_size)
+        .map(fill)
+        .prefetch(tf.data.AUTOTUNE)
+    )
+
+
+def encoded_images(source: Source, role: str, count: int) -> Iterator[tuple[str, bytes, int]]:
+    """The first `count` examples of a split as id, file bytes and label, corrupt ones included."""
+    for example in source.examples(role).take(count).as_numpy_iterator():
+        yield example["id"].decode(), example["image"], int(example["label"])

@@ -1,0 +1,102 @@
+"""The SavedModel of a fine-tuned classifier: preprocessing and class names inside."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from cait_finetune.export.parity import check_parity
+
+
+class ServingModule(tf.Module):
+    """What is saved. Two signatures:
+
+    ``serving_default``: ``image_bytes`` (B,) of JPEG, PNG, GIF or BMP files, to ``probabilities``
+    (B, C), ``classes`` (B,) int32, the most probable, and ``class_names`` (B,), its name.
+    ``images``: a batch (B, S, S, 3) normalised as in training, to ``logits`` and ``features``.
+
+    ``labels()`` gives all class names in order.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        preprocess: Callable[[tf.Tensor], tf.Tensor],
+        decode: Callable[[tf.Tensor], tf.Tensor],
+        class_names: Sequence[str],
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self._preprocess = preprocess
+        self._decode = decode
+        self.names = tf.constant(list(class_names))
+
+    @tf.function
+    def serving_default(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        size = self.model.backbone.image_size
+        images = tf.map_fn(
+            lambda one: self._preprocess(self._decode(one)),
+            image_bytes,
+            fn_output_signature=tf.TensorSpec((*size, 3), tf.float32),
+        )  # (B, S, S, 3)
+        probabilities = tf.nn.softmax(self.model(images, training=False))  # (B, C)
+        classes = tf.argmax(probabilities, axis=-1, output_type=tf.int32)  # (B,)
+        return {
+            "probabilities": probabilities,
+            "classes": classes,
+            "class_names": tf.gather(self.names, classes),
+        }
+
+    @tf.function
+    def images(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        features = self.model.backbone(images, training=False)  # (B, D)
+        return {"logits": self.model.head(features), "features": features}
+
+    @tf.function(input_signature=[])
+    def labels(self) -> tf.Tensor:
+        return tf.identity(self.names)
+
+
+def export_saved_model(
+    model: keras.Model,
+    preprocess: Callable[[tf.Tensor], tf.Tensor],
+    decode: Callable[[tf.Tensor], tf.Tensor],
+    class_names: Sequence[str],
+    samples: Sequence[tuple[str, bytes]],
+    directory: Path,
+) -> float:
+    """Write the SavedModel, load it again, and hold it against the model on real images.
+
+    Args:
+        model: a float32 classifier.
+        samples: id and file bytes of the images to check on.
+
+    Returns:
+        The largest difference of a probability.
+
+    Raises:
+        UserError: the outputs differ; nothing is left in `directory`.
+    """
+    size = model.backbone.image_size
+    module = ServingModule(model, preprocess, decode, class_names)
+    signatures = {
+        "serving_default": module.serving_default.get_concrete_function(
+            tf.TensorSpec((None,), tf.string, name="image_bytes")
+        ),
+        "images": module.images.get_concrete_function(
+            tf.TensorSpec((None, *size, 3), tf.float32, name="images")
+        ),
+    }
+    partial = directory.with_name(f".{directory.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        tf.saved_model.save(module, str(partial), signatures=signatures)
+        difference = check_parity(partial, model, preprocess, decode, samples)
+        partial.rename(directory)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return difference

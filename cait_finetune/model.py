@@ -1,0 +1,71 @@
+"""From the configuration to a model: backbone, weights, new head."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cait_tf
+from cait_finetune.config import ModelConfig
+from cait_finetune.errors import UserError, bad_value
+
+
+def check(config: ModelConfig) -> cait_tf.Variant:
+    """What can be said of the model before TensorFlow, data or weights are touched: its table row.
+
+    Raises:
+        UserError: an unknown variant, an image size that does not divide, weights that are not there.
+    """
+    try:
+        variant = cait_tf.get_variant(config.name)
+    except cait_tf.CaiTError as error:
+        raise UserError(f"model.name: {str(error).removeprefix('model: ')}") from error
+    size = config.image_size
+    if size is not None and size % variant.patch_size:
+        nearest = max(1, round(size / variant.patch_size)) * variant.patch_size
+        raise bad_value(
+            "model.image_size",
+            size,
+            f"a multiple of {config.name}'s patch size {variant.patch_size}, for instance {nearest}",
+        )
+    weights = config.weights
+    if weights in ("hub", "official"):
+        if not variant.published:
+            raise bad_value(
+                "model.weights",
+                weights,
+                f"none or a file: no weights of {config.name} are published",
+            )
+    elif weights != "none" and not Path(weights).expanduser().exists() and weights.count("/") != 1:
+        raise bad_value(
+            "model.weights",
+            weights,
+            "none, hub, official, an existing .safetensors, .pth, .weights.h5 or .keras file or "
+            "SavedModel directory, or a Hugging Face repository such as "
+            "timm/cait_s24_224.fb_dist_in1k",
+        )
+    return variant
+
+
+def build(
+    config: ModelConfig, num_classes: int, precision: str, *, load: bool = True
+) -> cait_tf.CaiTClassifier:
+    """The classifier with its weights loaded; ``model.loading_report`` says what came from where.
+
+    ``load=False`` leaves the weights random, for a model that is given others at once.
+
+    Raises:
+        UserError: weights that cannot be downloaded, read or matched.
+    """
+    try:
+        return cait_tf.create_model(
+            config.name,
+            num_classes=num_classes,
+            image_size=config.image_size,
+            drop_path_rate=config.drop_path_rate,
+            drop_rate=config.drop_rate,
+            attn_drop_rate=config.attn_drop_rate,
+            weights=config.weights if load else None,
+            dtype=precision,
+        )
+    except (cait_tf.CaiTError, ImportError) as error:
+        raise UserError(f"model.{error}") from error

@@ -1,0 +1,1 @@
+"""Which parameters move, how far, and when."""

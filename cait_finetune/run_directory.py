@@ -1,0 +1,47 @@
+"""What stands where in a run's directory."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from cait_finetune.errors import bad_value
+
+
+class RunDirectory:
+    """Paths of one run. Creating it refuses a directory that already holds one."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.config = root / "config.yaml"
+        self.parameters = root / "parameters.csv"
+        self.metrics = root / "metrics.jsonl"
+        self.curves = root / "curves.png"
+        self.result = root / "result.json"
+        self.checkpoints = root / "checkpoints"
+        self.saved_model = root / "export" / "saved_model"
+
+    def create(self) -> None:
+        """Make the directories.
+
+        Raises:
+            UserError: there is a run in it already, or it cannot be written.
+        """
+        if self.config.exists():
+            raise bad_value(
+                "hydra.run.dir",
+                self.root,
+                "a directory without a run; this one holds one, which is left as it is",
+                "choose another, or leave the key out for one named by the time",
+            )
+        try:
+            for directory in (self.checkpoints, self.saved_model.parent):
+                directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise bad_value(
+                "hydra.run.dir", self.root, f"a directory that can be written ({error.strerror})"
+            ) from error
+
+    def write_result(self, result: dict) -> None:
+        """Write ``result.json``."""
+        self.result.write_text(json.dumps(result, indent=2) + "\n")

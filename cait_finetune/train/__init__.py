@@ -1,0 +1,1 @@
+"""The training engine: one step function and the loop around it."""
