@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cait_finetune import config as configuration
 from cait_finetune.errors import UserError, bad_value, suggest
+from cait_finetune.quiet import quiet_imports
 
 _PACKAGE = Path(__file__).resolve().parent
 _FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -42,8 +43,8 @@ def _run(composed: DictConfig) -> None:
     try:
         config = configuration.from_hydra(composed)
         # Imported here: a mistake above is answered before TensorFlow has loaded.
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        from cait_finetune.finetune import finetune
+        with quiet_imports():
+            from cait_finetune.finetune import finetune
 
         finetune(config, Path(HydraConfig.get().runtime.output_dir))
     except UserError as error:

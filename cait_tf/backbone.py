@@ -37,6 +37,7 @@ class CaiTBackbone(keras.Model):
     Args:
         image_size: one side, or [height, width], in pixels; a multiple of `patch_size`.
         drop_path_rate: stochastic depth, the same for every trunk block (CaiT does not increase it).
+        pos_embed_init: standard deviation of a new position embedding.
         drop_rate, attn_drop_rate: dropout of the trunk's activations and attention maps.
 
     Raises:
@@ -53,6 +54,7 @@ class CaiTBackbone(keras.Model):
         num_heads: int = 4,
         mlp_ratio: float = 4.0,
         layer_scale_init: float = 1e-5,
+        pos_embed_init: float = 0.02,
         drop_rate: float = 0.0,
         attn_drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
@@ -85,6 +87,7 @@ class CaiTBackbone(keras.Model):
         self.num_heads = num_heads
         self.mlp_ratio = mlp_ratio
         self.layer_scale_init = layer_scale_init
+        self.pos_embed_init = pos_embed_init
         self.drop_rate = drop_rate
         self.attn_drop_rate = attn_drop_rate
         self.drop_path_rate = drop_path_rate
@@ -127,10 +130,14 @@ class CaiTBackbone(keras.Model):
         if self.built:
             return
         grid_tokens, dim = self.grid_size[0] * self.grid_size[1], self.embed_dim
-        init = keras.initializers.TruncatedNormal(stddev=0.02)
-        self.cls_token = self.add_weight(shape=(1, 1, dim), initializer=init, name="cls_token")
+        normal = keras.initializers.TruncatedNormal
+        self.cls_token = self.add_weight(
+            shape=(1, 1, dim), initializer=normal(stddev=0.02), name="cls_token"
+        )
         self.pos_embed = self.add_weight(
-            shape=(1, grid_tokens, dim), initializer=init, name="pos_embed"
+            shape=(1, grid_tokens, dim),
+            initializer=normal(stddev=self.pos_embed_init),
+            name="pos_embed",
         )
         patches = (None, grid_tokens, dim)
         self.patch_embed.build((None, *self.image_size, 3))
@@ -213,6 +220,7 @@ class CaiTBackbone(keras.Model):
             "num_heads": self.num_heads,
             "mlp_ratio": self.mlp_ratio,
             "layer_scale_init": self.layer_scale_init,
+            "pos_embed_init": self.pos_embed_init,
             "drop_rate": self.drop_rate,
             "attn_drop_rate": self.attn_drop_rate,
             "drop_path_rate": self.drop_path_rate,

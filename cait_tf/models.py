@@ -49,6 +49,7 @@ def create_model(
         "num_heads": variant.num_heads,
         "mlp_ratio": variant.mlp_ratio,
         "layer_scale_init": variant.layer_scale_init,
+        "pos_embed_init": variant.pos_embed_init,
         "drop_path_rate": drop_path_rate,
         "name": name,
         **kwargs,
