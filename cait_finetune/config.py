@@ -43,7 +43,7 @@ class SplitsConfig:
 
 @dataclass
 class DatasetConfig:
-    """Which images, and how they are read."""
+    """Which images, and how they are read. `cache` keeps the decoded training images in memory."""
 
     source: str = "tfds"
     name: str = MISSING
@@ -53,6 +53,7 @@ class DatasetConfig:
     allow_flip: bool = True
     on_corrupt: str = "stop"
     shuffle_buffer: int = 4096
+    cache: bool = False
 
     def __post_init__(self) -> None:
         _one_of("dataset.source", self.source, ("tfds", "digits"))
@@ -176,6 +177,7 @@ class TrainConfig:
     label_smoothing: float = MISSING
     clip_norm: float = MISSING
     log_every: int = MISSING
+    jit_compile: bool = MISSING
 
     def __post_init__(self) -> None:
         _within("train.epochs", self.epochs, 1)

@@ -33,7 +33,8 @@ class Evaluator:
         # Ties count against the model: a constant output must not score 100 %.
         rank = tf.reduce_sum(tf.cast(logits >= own, tf.int32), axis=-1)  # (B,), 1 = top
         top5 = min(5, logits.shape[-1])
-        columns = [rank <= 1, rank <= top5, tf.ones_like(real)]
+        ranked = rank >= 1  # not so for NaN, which compares with nothing
+        columns = [ranked & (rank <= 1), ranked & (rank <= top5), tf.ones_like(real)]
         counts = [tf.reduce_sum(tf.cast(column & real, tf.float64)) for column in columns]
         loss = tf.reduce_sum(tf.where(real, tf.cast(losses, tf.float64), 0.0))
         return tf.stack([*counts, loss])

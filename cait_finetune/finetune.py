@@ -113,6 +113,7 @@ def finetune(config: Config, directory: Path) -> dict:
             config.train.label_smoothing,
             config.train.clip_norm,
             loss_scale,
+            config.train.jit_compile,
         ),
         train_batches(
             source,
@@ -150,13 +151,7 @@ def finetune(config: Config, directory: Path) -> dict:
     )
     difference = None
     if config.export.enabled:
-        samples = [
-            (example_id, data)
-            for example_id, data, _ in encoded_images(
-                source, "validation", config.export.check_images
-            )
-            if example_id not in corrupt.ids
-        ]
+        samples = encoded_images(source, "validation", config.export.check_images, corrupt)
         difference = export_saved_model(
             model, preprocessing, decode, source.class_names, samples, run.saved_model
         )

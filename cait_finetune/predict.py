@@ -59,7 +59,9 @@ def read_config(arguments: list[str]) -> PredictConfig:
     for argument in arguments:
         key = argument.partition("=")[0]
         if key not in known:
-            raise bad_value(key, "an unknown key", f"one of {', '.join(known)}", suggest(key, known))
+            raise bad_value(
+                key, "an unknown key", f"one of {', '.join(known)}", suggest(key, known)
+            )
     try:
         config = OmegaConf.merge(OmegaConf.structured(PredictConfig), OmegaConf.from_cli(arguments))
     except OmegaConfBaseException as error:

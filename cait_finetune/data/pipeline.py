@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
 
 import tensorflow as tf
 
@@ -11,6 +11,7 @@ from cait_finetune.data.augment import augment
 from cait_finetune.data.corrupt import CorruptImages
 from cait_finetune.data.preprocess import Preprocessing
 from cait_finetune.data.source import Source
+from cait_finetune.errors import bad_value
 
 
 def train_batches(
@@ -34,10 +35,13 @@ def train_batches(
         return augment(example["image"], draw, augmentation, preprocessing, flip), example["label"]
 
     buffer = min(config.shuffle_buffer, source.sizes["train"])
-    examples = source.examples("train").shuffle(buffer, seed=seed).repeat()
+    examples = source.examples("train")
+    if config.cache:
+        examples = corrupt.decode(examples).cache().shuffle(buffer, seed=seed).repeat()
+    else:  # shuffled as files, which are smaller
+        examples = corrupt.decode(examples.shuffle(buffer, seed=seed).repeat())
     return (
-        corrupt.decode(examples)
-        .enumerate()
+        examples.enumerate()
         .map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         .batch(batch_size, drop_remainder=True)
         .prefetch(tf.data.AUTOTUNE)
@@ -78,7 +82,17 @@ def evaluation_batches(
     )
 
 
-def encoded_images(source: Source, role: str, count: int) -> Iterator[tuple[str, bytes, int]]:
-    """The first `count` examples of a split as id, file bytes and label, corrupt ones included."""
-    for example in source.examples(role).take(count).as_numpy_iterator():
-        yield example["id"].decode(), example["image"], int(example["label"])
+def encoded_images(
+    source: Source, role: str, count: int, corrupt: CorruptImages
+) -> list[tuple[str, bytes]]:
+    """Id and file bytes of the first `count` examples of a split that are not known to be corrupt.
+
+    Raises:
+        UserError: there is none.
+    """
+    examples = source.examples(role).as_numpy_iterator()
+    named = ((example["id"].decode(), example["image"]) for example in examples)
+    chosen = list(itertools.islice((one for one in named if one[0] not in corrupt.ids), count))
+    if not chosen:
+        raise bad_value(f"dataset.splits.{role}", "corrupt images only", "one that can be decoded")
+    return chosen

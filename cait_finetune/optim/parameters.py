@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import itertools
+import math
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ class Parameter:
     @property
     def size(self) -> int:
         """How many numbers it holds."""
-        return self.variable.value.shape.num_elements()
+        return math.prod(self.shape)
 
 
 def parameter_table(

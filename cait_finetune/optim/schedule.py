@@ -12,7 +12,7 @@ from cait_finetune.config import ScheduleConfig
 class WarmupCosine:
     """Linear from `warmup_lr` to `base_lr` in `warmup_steps`, then half a cosine to `min_lr`.
 
-    The last step, ``total_steps - 1``, gets `min_lr`.
+    The last step, ``total_steps - 1``, gets `min_lr`, if there are steps after the warm-up.
     """
 
     base_lr: float

@@ -80,6 +80,7 @@ def train(
             if epoch > 1 or config.epochs == 1:  # the first epoch also traces the graph
                 training_seconds += time.perf_counter() - started
             figures = validate()
+            _refuse_non_finite(figures["loss"], "validation loss", number, rate)
             log("epoch", epoch=epoch, train_loss=sums.mean_loss, train_accuracy=sums.mean_accuracy,
                 **{f"validation_{key}": value for key, value in figures.items()})  # fmt: skip
             console.print(
@@ -107,6 +108,17 @@ def _next(stream: object, check_data: Callable[[], None]) -> tuple[tf.Tensor, tf
         ) from None
 
 
+def _refuse_non_finite(loss: float, name: str, number: int, rate: float) -> None:
+    if not math.isfinite(loss):
+        raise bad_value(
+            "optimizer.base_lr",
+            f"{rate:g} at step {number + 1}, where the {name} is {loss}",
+            "a finite one",
+            "lower optimizer.base_lr, lengthen schedule.warmup_epochs, or set "
+            "train.precision=float32; finished checkpoints are kept",
+        )
+
+
 class _Sums:
     """Running sums of an epoch, on the device: reading them waits for the step, so it is rare."""
 
@@ -127,14 +139,7 @@ class _Sums:
         correct = sum(int(figures["correct"]) for figures in self._window)
         skipped = sum(float(figures["finite"]) < 1 for figures in self._window)
         loss = sum(losses) / steps
-        if not math.isfinite(loss):
-            raise bad_value(
-                "optimizer.base_lr",
-                f"{rate:g} at step {number + 1}, where the loss is {loss}",
-                "a finite loss",
-                "lower optimizer.base_lr, lengthen schedule.warmup_epochs, or set "
-                "train.precision=float32; finished checkpoints are kept",
-            )
+        _refuse_non_finite(loss, "loss", number, rate)
         seconds = time.perf_counter() - self._since
         grad_norm = float(self._window[-1]["grad_norm"])
         self._loss += sum(losses)

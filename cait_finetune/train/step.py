@@ -24,6 +24,7 @@ class TrainStep:
         label_smoothing: float = 0.0,
         clip_norm: float = 0.0,
         loss_scale: LossScale | None = None,
+        jit_compile: bool = False,
     ) -> None:
         self._model = model
         self._optimizer = optimizer
@@ -31,9 +32,14 @@ class TrainStep:
         self._label_smoothing = label_smoothing
         self._clip_norm = clip_norm
         self._loss_scale = loss_scale
+        self._run = tf.function(self._distributed_step, jit_compile=jit_compile or None)
 
-    @tf.function(reduce_retracing=True)
     def __call__(
+        self, images: tf.Tensor, labels: tf.Tensor, learning_rate: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        return self._run(images, labels, learning_rate)
+
+    def _distributed_step(
         self, images: tf.Tensor, labels: tf.Tensor, learning_rate: tf.Tensor
     ) -> dict[str, tf.Tensor]:
         figures = self._strategy.run(self._replica_step, args=(images, labels, learning_rate))
