@@ -90,8 +90,12 @@ def explain(error: BaseException) -> str:
         groups = [path.name for path in data_folder("conf").iterdir() if path.is_dir()]
         known = groups + _fields("Config")
         return str(bad_value(match[1], "an unknown key", _listed(known), suggest(match[1], known)))
-    if match := re.match(r"Value '(.*)' of type '\w+' could not be converted to (\w+)", first):
+    if match := re.match(r"Value '(.*?)' .*(?:converted to|not a valid) (\w+)", first):
         return str(bad_value(key or "value", repr(match[1]), f"a value of type {match[2]}"))
+    if match := re.match(r"field '(\w+)' is not Optional", first):
+        return str(bad_value(key or match[1], "null", "a value"))
+    if match := re.match(r"(?:Invalid (?:type|value) assigned|Cannot assign) *:? *(.*)", first):
+        return str(bad_value(key or "value", match[1], "a value of the key's own kind"))
     if match := re.match(r"Cannot find primary config '([^']+)'", first):
         recipes = sorted(path.stem for path in data_folder("recipes").glob("*.yaml"))
         return str(

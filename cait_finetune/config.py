@@ -13,7 +13,6 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue
 
 from cait_finetune.errors import bad_value, suggest
 
@@ -221,11 +220,9 @@ def from_hydra(composed: DictConfig) -> Config:
         UserError: a mandatory value is missing, a value is out of range, or a key was added that no
             class has (``+key=value`` passes Hydra's own check).
     """
-    try:
-        config = OmegaConf.to_object(composed)
-    except MissingMandatoryValue as error:
-        key = error.full_key or error.key
-        raise bad_value(str(key), "nothing", "a value", f"add {key}=… to the command") from error
+    for key in sorted(OmegaConf.missing_keys(composed)):
+        raise bad_value(key, "nothing", "a value", f"add {key}=… to the command")
+    config = OmegaConf.to_object(composed)
     _refuse_added_keys(config, "")
     return config
 

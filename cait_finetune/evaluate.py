@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Iterable
 
 import keras
 import tensorflow as tf
@@ -39,15 +39,11 @@ class Evaluator:
         loss = tf.reduce_sum(tf.where(real, tf.cast(losses, tf.float64), 0.0))
         return tf.stack([*counts, loss])
 
-    def __call__(
-        self, batches: tf.data.Dataset, between: Callable[[], None] = lambda: None
-    ) -> Evaluation:
-        """One pass over ``(images, labels, real)``; `between` runs after each batch."""
+    def __call__(self, batches: Iterable) -> Evaluation:
+        """One pass over ``(images, labels, real)``."""
         total = tf.zeros((4,), tf.float64)
         for images, labels, real in batches:
             total += self._step(images, labels, real)
-            between()
-        between()
         top1, top5, examples, loss = (float(value) for value in total)
         count = max(examples, 1.0)
         return Evaluation(top1 / count, top5 / count, loss / count, int(examples))

@@ -97,7 +97,7 @@ def finetune(config: Config, directory: Path) -> dict:
     evaluator = Evaluator(model)
 
     def validate() -> dict[str, float]:
-        figures = evaluator(validation, corrupt.check)
+        figures = evaluator(corrupt.guard(validation))
         return {"loss": figures.loss, "top1": figures.top1, "top5": figures.top5}
 
     metrics = MetricsLog(run.metrics)
@@ -115,14 +115,16 @@ def finetune(config: Config, directory: Path) -> dict:
             loss_scale,
             config.train.jit_compile,
         ),
-        train_batches(
-            source,
-            config.dataset,
-            config.augment,
-            preprocessing,
-            config.train.batch_size,
-            config.seed,
-            corrupt,
+        corrupt.guard(
+            train_batches(
+                source,
+                config.dataset,
+                config.augment,
+                preprocessing,
+                config.train.batch_size,
+                config.seed,
+                corrupt,
+            )
         ),
         schedule,
         steps_per_epoch,
@@ -130,7 +132,6 @@ def finetune(config: Config, directory: Path) -> dict:
         validate,
         checkpoints,
         metrics.write,
-        corrupt.check,
         console,
     )
 
@@ -139,10 +140,10 @@ def finetune(config: Config, directory: Path) -> dict:
         model = models.build(config.model, num_classes, "float32", load=False)
         evaluator = Evaluator(model)
     checkpoints.load(model, checkpoints.best)
-    test = evaluator(
-        evaluation_batches(source, "test", preprocessing, config.train.eval_batch_size, corrupt),
-        corrupt.check,
+    test_batches = evaluation_batches(
+        source, "test", preprocessing, config.train.eval_batch_size, corrupt
     )
+    test = evaluator(corrupt.guard(test_batches))
     draw_curves(
         metrics.read("step"),
         metrics.read("epoch"),

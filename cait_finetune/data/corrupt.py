@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -40,8 +41,35 @@ class CorruptImages:
                 "mend or remove it, or add dataset.on_corrupt=skip",
             )
 
-    def decode(self, examples: tf.data.Dataset) -> tf.data.Dataset:
+    def guard(self, batches: tf.data.Dataset) -> Iterator[Any]:
+        """The batches one by one, with `check` after each and words for a stream that has none.
+
+        Raises:
+            UserError: as `check`; or every image of the split is corrupt.
+        """
+        iterator = iter(batches)
+        while True:
+            try:
+                batch = next(iterator)
+            except StopIteration:
+                self.check()
+                return
+            except tf.errors.OpError as error:
+                self.check()
+                if not self.ids:
+                    raise
+                raise bad_value(
+                    "dataset",
+                    f"{len(self)} corrupt images ({self.ids[0]}, …) and no other in a split",
+                    "images that can be decoded (JPEG, PNG, GIF, BMP)",
+                ) from error
+            self.check()
+            yield batch
+
+    def decode(self, examples: tf.data.Dataset, size: int) -> tf.data.Dataset:
         """Replace each example's ``image`` bytes by ``(h, w, 3)`` uint8, leaving corrupt ones out.
+
+        `size` is how many examples there are: an endless stream of corrupt ones must end.
 
         tf.data has no try and except for one element; a data set of one element has: the decoded
         image, errors ignored, followed by a flagged stand-in, of which the first is taken.
@@ -56,21 +84,28 @@ class CorruptImages:
         decoded = examples.interleave(
             attempt, cycle_length=_PARALLEL, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
         )
-        return decoded.filter(self._keep)
+        of_this_split: set[str] = set()
 
-    def _keep(self, example: dict) -> tf.Tensor:
-        return tf.cond(
-            example["corrupt"],
-            lambda: tf.numpy_function(self._report, [example["id"]], tf.bool),
-            lambda: True,
-        )
+        def report(example_id: bytes) -> np.bool_:
+            self._report(example_id.decode())
+            of_this_split.add(example_id.decode())
+            if len(of_this_split) >= size:
+                raise ValueError("every image is corrupt")
+            return np.bool_(False)
 
-    def _report(self, example_id: bytes) -> np.bool_:
-        name = example_id.decode()
+        def keep(example: dict) -> tf.Tensor:
+            return tf.cond(
+                example["corrupt"],
+                lambda: tf.numpy_function(report, [example["id"]], tf.bool),
+                lambda: True,
+            )
+
+        return decoded.filter(keep)
+
+    def _report(self, name: str) -> None:
         if name not in self.ids:
             self.ids.append(name)
             logger.warning("corrupt image %s (%d so far)", name, len(self.ids))
-        return np.bool_(False)
 
 
 def _with_image(decoder: Callable, *, corrupt: bool) -> Callable:

@@ -34,12 +34,13 @@ def train_batches(
         flip = config.allow_flip
         return augment(example["image"], draw, augmentation, preprocessing, flip), example["label"]
 
-    buffer = min(config.shuffle_buffer, source.sizes["train"])
+    size = source.sizes["train"]
+    buffer = min(config.shuffle_buffer, size)
     examples = source.examples("train")
     if config.cache:
-        examples = corrupt.decode(examples).cache().shuffle(buffer, seed=seed).repeat()
+        examples = corrupt.decode(examples, size).cache().shuffle(buffer, seed=seed).repeat()
     else:  # shuffled as files, which are smaller
-        examples = corrupt.decode(examples.shuffle(buffer, seed=seed).repeat())
+        examples = corrupt.decode(examples.shuffle(buffer, seed=seed).repeat(), size)
     return (
         examples.enumerate()
         .map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
@@ -70,7 +71,7 @@ def evaluation_batches(
         return tf.ensure_shape(images, (batch_size, size, size, 3)), labels, real
 
     return (
-        corrupt.decode(source.examples(role))
+        corrupt.decode(source.examples(role), source.sizes[role])
         .map(
             lambda example: (preprocessing(example["image"]), example["label"]),
             num_parallel_calls=tf.data.AUTOTUNE,

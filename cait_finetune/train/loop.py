@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 import keras
 import tensorflow as tf
@@ -30,14 +30,13 @@ class Training:
 def train(
     model: keras.Model,
     step: TrainStep,
-    batches: tf.data.Dataset,
+    batches: Iterable[tuple[tf.Tensor, tf.Tensor]],
     schedule: Callable[[int], float],
     steps_per_epoch: int,
     config: TrainConfig,
     validate: Callable[[], dict[str, float]],
     checkpoints: Checkpoints,
     log: Callable[..., None],
-    check_data: Callable[[], None],
     console: Console,
 ) -> Training:
     """Run every epoch.
@@ -48,7 +47,6 @@ def train(
         validate: figures of the validation split; ``top1`` decides which epoch is best, and among
             equals the lower ``loss``.
         log: called as ``log("step", …)`` every `log_every` steps and ``log("epoch", …)`` once each.
-        check_data: called after each step; raises on data that must stop the run.
 
     Raises:
         UserError: the loss is no longer finite, or a checkpoint cannot be written.
@@ -64,9 +62,8 @@ def train(
             for position in range(steps_per_epoch):
                 number = (epoch - 1) * steps_per_epoch + position
                 rate = schedule(number)
-                images, labels = _next(stream, check_data)
+                images, labels = _next(stream)
                 sums.add(step(images, labels, tf.constant(rate)))
-                check_data()
                 last = position == steps_per_epoch - 1
                 if (number + 1) % config.log_every == 0 or last or number == 0:
                     figures = sums.read(number, rate)
@@ -98,14 +95,11 @@ def train(
     return Training(best_epoch, best[0], images_seen / training_seconds)
 
 
-def _next(stream: object, check_data: Callable[[], None]) -> tuple[tf.Tensor, tf.Tensor]:
+def _next(stream: Iterator) -> tuple[tf.Tensor, tf.Tensor]:
     try:
         return next(stream)
-    except StopIteration:  # an endless stream ends only when no image of it can be decoded
-        check_data()
-        raise bad_value(
-            "dataset", "no training image that can be decoded", "at least one"
-        ) from None
+    except StopIteration:
+        raise bad_value("dataset", "no training image any more", "an endless stream") from None
 
 
 def _refuse_non_finite(loss: float, name: str, number: int, rate: float) -> None:

@@ -1,0 +1,108 @@
+"""Augmentation is a function of the picture and the seed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cait_finetune.config import AugmentConfig
+from cait_finetune.data.augment import _random_box, augment
+from cait_finetune.data.preprocess import Preprocessing
+from tests.cait_finetune.stand_ins import picture
+
+PREPROCESSING = Preprocessing(16, 1.0, "bicubic", (0.5,) * 3, (0.5,) * 3)
+IMAGE = tf.constant(picture(40, 48))
+
+
+def configured(scale=(0.6, 1.0), ratio=(0.75, 1.3333), flip=0.5) -> AugmentConfig:
+    return AugmentConfig(crop_scale=list(scale), crop_ratio=list(ratio), flip=flip)
+
+
+def augmented(seed: int, config: AugmentConfig, image=IMAGE, **options) -> np.ndarray:
+    return augment(
+        image, tf.constant([7, seed], tf.int64), config, PREPROCESSING, **options
+    ).numpy()
+
+
+def test_the_seed_decides():
+    np.testing.assert_array_equal(augmented(1, configured()), augmented(1, configured()))
+    pictures = {augmented(seed, configured()).tobytes() for seed in range(8)}
+    assert len(pictures) == 8
+
+
+def test_both_halves_of_the_seed_count():
+    one, other = (
+        augment(IMAGE, tf.constant([first, 1], tf.int64), configured(), PREPROCESSING)
+        for first in (0, 1)
+    )
+    assert np.abs(one - other).max() > 0.1
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_whole_picture_keeps_the_geometry_of_evaluation(seed):
+    config = configured(scale=(1.0, 1.0), ratio=(1.0, 1.0), flip=0.0)
+    np.testing.assert_array_equal(augmented(seed, config), PREPROCESSING(IMAGE))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_always_mirrored(seed):
+    config = configured(scale=(1.0, 1.0), flip=1.0)
+    np.testing.assert_array_equal(augmented(seed, config), PREPROCESSING(IMAGE)[:, ::-1])
+
+
+def test_mirrored_half_of_the_time():
+    config = configured(scale=(1.0, 1.0), flip=0.5)
+    plain = PREPROCESSING(IMAGE).numpy()
+    mirrored = [not np.array_equal(augmented(seed, config), plain) for seed in range(100)]
+    assert 30 <= sum(mirrored) <= 70
+
+
+@pytest.mark.parametrize("scale", [(1.0, 1.0), (0.5, 1.0)])
+def test_a_set_that_forbids_mirroring(scale):
+    """Whatever the augmentation says: the crop is that of flip 0."""
+    for seed in range(8):
+        forbidden = augmented(seed, configured(scale, flip=1.0), flip=False)
+        np.testing.assert_array_equal(forbidden, augmented(seed, configured(scale, flip=0.0)))
+
+
+@pytest.mark.parametrize("shape", [(1, 500), (500, 1), (1, 1), (3, 4), (40, 48)])
+def test_shape_and_values_for_extreme_pictures(shape):
+    for seed in range(4):
+        got = augmented(seed, configured((0.05, 0.9), (0.2, 5.0)), tf.constant(picture(*shape)))
+        assert got.shape == (16, 16, 3)
+        assert np.isfinite(got).all()
+        assert np.abs(got).max() <= 1.0 + 1e-6
+
+
+@pytest.mark.parametrize("draw", [0.0, 0.5, 1.0 - 2**-24])
+@pytest.mark.parametrize("shape", [(1, 500), (500, 1), (1, 1), (7, 7), (1000, 3), (4096, 4095)])
+def test_the_box_is_inside(shape, draw):
+    height, width = shape
+    config = configured((0.01, 1.0), (0.1, 10.0))
+    for index in range(4):
+        draws = np.full(5, draw, "float32")
+        draws[index] = 1.0 - draw
+        draws = np.minimum(draws, np.float32(1.0 - 2**-24))
+        box = _random_box(tf.constant(height), tf.constant(width), tf.constant(draws), config)
+        top, left, box_h, box_w = (int(value) for value in box)
+        assert box_h >= 1
+        assert box_w >= 1
+        assert 0 <= top <= height - box_h
+        assert 0 <= left <= width - box_w
+
+
+def test_area_and_ratio_of_the_box():
+    config = configured((0.25, 0.5), (0.5, 2.0))
+    areas, ratios, corners = [], [], set()
+    for seed in range(200):
+        draws = tf.random.stateless_uniform((5,), (seed, 0))
+        top, left, h, w = map(int, _random_box(tf.constant(400), tf.constant(400), draws, config))
+        areas.append(h * w / 400**2)
+        ratios.append(w / h)
+        corners.add((top, left))
+    assert 0.24 < min(areas) < 0.27
+    assert 0.48 < max(areas) < 0.51
+    assert 0.49 < min(ratios) < 0.6
+    assert 1.7 < max(ratios) < 2.02
+    assert len(corners) > 150

@@ -1,0 +1,172 @@
+"""The two streams: endless and shuffled, or every image once."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cait_finetune.config import AugmentConfig, DatasetConfig
+from cait_finetune.data.corrupt import CorruptImages
+from cait_finetune.data.pipeline import encoded_images, evaluation_batches, train_batches
+from cait_finetune.data.preprocess import Preprocessing
+from cait_finetune.errors import UserError
+from tests.cait_finetune.stand_ins import encode, examples, picture, source_of, write_set
+
+COUNT = 10
+PREPROCESSING = Preprocessing(16, 1.0, "bicubic", (0.0,) * 3, (1.0,) * 3)
+PLAIN = AugmentConfig(crop_scale=[1.0, 1.0], crop_ratio=[1.0, 1.0], flip=0.0)
+LIGHT = AugmentConfig(crop_scale=[0.3, 0.9], crop_ratio=[0.75, 1.3333], flip=0.5)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    return source_of(write_set(tmp_path_factory.mktemp("data"), {"train": examples(COUNT)}))
+
+
+def with_corrupt(tmp_path, *bad: int):
+    files = examples(COUNT)
+    for index in bad:
+        files[index] = (b"broken", index % 2)
+    return source_of(write_set(tmp_path, {"train": files}))
+
+
+def stream(source, batches, batch_size=4, seed=0, augmentation=PLAIN, corrupt=None, **dataset):
+    """The first images and labels of the training stream."""
+    taken = train_batches(
+        source,
+        DatasetConfig(name="stand_in", **dataset),
+        augmentation,
+        PREPROCESSING,
+        batch_size,
+        seed,
+        CorruptImages("stop") if corrupt is None else corrupt,
+    ).take(batches)
+    images, labels = zip(*taken.as_numpy_iterator(), strict=True)
+    return np.concatenate(images), np.concatenate(labels)
+
+
+def which(images: np.ndarray) -> list[int]:
+    """The index in `examples` of each undistorted image."""
+    known = [picture(16, 16, seed) / 255 for seed in range(COUNT)]
+    found = [[np.allclose(image, one, atol=1e-3) for one in known] for image in images]
+    assert all(sum(row) == 1 for row in found)
+    return [row.index(True) for row in found]
+
+
+def test_full_batches_of_one_static_shape(source):
+    dataset = train_batches(
+        *(source, DatasetConfig(name="stand_in"), LIGHT, PREPROCESSING, 4, 0),
+        CorruptImages("stop"),
+    )
+    assert dataset.element_spec == (
+        tf.TensorSpec((4, 16, 16, 3), tf.float32),
+        tf.TensorSpec((4,), tf.int32),
+    )
+    for images, labels in dataset.take(6):  # more than two passes of ten
+        assert images.shape == (4, 16, 16, 3)
+        assert labels.shape == (4,)
+
+
+@pytest.mark.parametrize("cache", [False, True])
+def test_each_pass_has_every_image_once_in_an_order_of_its_own(source, cache):
+    images, labels = stream(source, 3 * COUNT, batch_size=1, cache=cache)
+    order = which(images)
+    assert [index % 2 for index in order] == list(labels)
+    passes = [tuple(order[start : start + COUNT]) for start in range(0, 3 * COUNT, COUNT)]
+    assert [sorted(one) for one in passes] == [list(range(COUNT))] * 3
+    assert len({*passes, tuple(range(COUNT))}) == 4
+
+
+@pytest.mark.parametrize("cache", [False, True])
+def test_the_same_seed_gives_the_same_stream(source, cache):
+    first, second = (stream(source, 5, seed=3, augmentation=LIGHT, cache=cache) for _ in range(2))
+    np.testing.assert_array_equal(first[0], second[0])
+    np.testing.assert_array_equal(first[1], second[1])
+
+
+def test_another_seed_gives_another_order(source):
+    orders = {tuple(which(stream(source, 2, seed=seed)[0])) for seed in (0, 1)}
+    assert len(orders) == 2
+
+
+def test_another_seed_and_another_pass_give_other_crops(source):
+    """Without shuffling, so that only the draws differ."""
+    options = {"augmentation": LIGHT, "batch_size": 1, "shuffle_buffer": 1}
+    images, labels = stream(source, 2 * COUNT, seed=0, **options)
+    other, _ = stream(source, 2 * COUNT, seed=1, **options)
+    assert list(labels) == [index % 2 for index in range(COUNT)] * 2
+    assert all(np.abs(a - b).max() > 0.01 for a, b in zip(images, other, strict=True))
+    passes = zip(images[:COUNT], images[COUNT:], strict=True)
+    assert all(np.abs(a - b).max() > 0.01 for a, b in passes)
+
+
+def test_a_set_that_forbids_mirroring(source):
+    mirror = dataclasses.replace(PLAIN, flip=1.0)
+    which(stream(source, 2, augmentation=mirror, allow_flip=False)[0])  # all as they were
+    images, _ = stream(source, 2, augmentation=mirror)
+    which(images[:, :, ::-1])
+
+
+@pytest.mark.parametrize("cache", [False, True])
+def test_training_goes_round_corrupt_images(tmp_path, cache):
+    corrupt = CorruptImages("skip")
+    source = with_corrupt(tmp_path, 1, 4)
+    images, _ = stream(source, 4, corrupt=corrupt, cache=cache)
+    assert set(which(images)) == set(range(COUNT)) - {1, 4}
+    assert len(corrupt) == 2
+
+
+@pytest.mark.parametrize("cache", [False, True])
+@pytest.mark.parametrize("on_corrupt", ["stop", "skip"])
+def test_a_set_of_nothing_but_corrupt_images_ends(on_corrupt, cache, tmp_path):
+    corrupt = CorruptImages(on_corrupt)
+    source = with_corrupt(tmp_path, *range(COUNT))
+    config = DatasetConfig(name="digits", cache=cache)
+    made = train_batches(source, config, PLAIN, PREPROCESSING, 1, 0, corrupt)
+    with pytest.raises(UserError, match="corrupt image"):
+        next(corrupt.guard(made))
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 5, 16])
+def test_evaluation_counts_every_image_once(source, batch_size):
+    dataset = evaluation_batches(source, "test", PREPROCESSING, batch_size, CorruptImages("stop"))
+    assert dataset.element_spec[0] == tf.TensorSpec((batch_size, 16, 16, 3), tf.float32)
+    batches = list(dataset.as_numpy_iterator())
+    assert len(batches) == -(-COUNT // batch_size)
+    images, labels, real = (np.concatenate(part) for part in zip(*batches, strict=True))
+    assert len(images) == len(labels) == len(real) == len(batches) * batch_size
+    assert real.tolist() == [True] * COUNT + [False] * (len(real) - COUNT)
+    assert which(images[real]) == list(range(COUNT))
+    assert labels[real].tolist() == [index % 2 for index in range(COUNT)]
+    assert not images[~real].any()
+
+
+def test_evaluation_is_the_same_each_time(source):
+    dataset = evaluation_batches(source, "test", PREPROCESSING, 4, CorruptImages("stop"))
+    one, other = (list(dataset.as_numpy_iterator()) for _ in range(2))
+    for a, b in zip(itertools.chain(*one), itertools.chain(*other), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_evaluation_leaves_corrupt_images_out(tmp_path):
+    corrupt = CorruptImages("skip")
+    source = with_corrupt(tmp_path, 0, 9)
+    batches = list(evaluation_batches(source, "test", PREPROCESSING, 4, corrupt))
+    assert sum(int(tf.reduce_sum(tf.cast(real, tf.int32))) for *_, real in batches) == 8
+    assert len(corrupt) == 2
+
+
+def test_encoded_images_are_the_files(source):
+    got = encoded_images(source, "validation", 3, CorruptImages("stop"))
+    assert [data for _, data in got] == [encode(picture(16, 16, seed)) for seed in range(3)]
+    assert len({name for name, _ in got}) == 3
+
+
+def test_encoded_images_go_round_corrupt_ones_and_end(source):
+    corrupt = CorruptImages("skip")
+    corrupt.ids.append(encoded_images(source, "validation", 1, corrupt)[0][0])
+    assert len(encoded_images(source, "validation", 99, corrupt)) == COUNT - 1

@@ -1,0 +1,133 @@
+"""Preprocessing against PIL, which torchvision's Resize and CenterCrop stand on."""
+
+from __future__ import annotations
+
+import io
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from cait_finetune.data.preprocess import Preprocessing, decode
+from tests.cait_finetune.stand_ins import encode, picture
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def levels(size: int, crop_pct: float = 1.0) -> Preprocessing:
+    """Preprocessing whose output times 255 is grey levels."""
+    return Preprocessing(size, crop_pct, "bicubic", (0.0,) * 3, (1.0,) * 3)
+
+
+def with_pil(image: np.ndarray, size: int, crop_pct: float) -> np.ndarray:
+    """torchvision: Resize(floor(size / crop_pct), BICUBIC), CenterCrop(size)."""
+    height, width = image.shape[:2]
+    short = math.floor(size / crop_pct)
+    if height < width:
+        scaled = (int(short * width / height), short)
+    else:
+        scaled = (short, int(short * height / width))
+    resized = Image.fromarray(image).resize(scaled, Image.Resampling.BICUBIC)
+    left = round((scaled[0] - size) / 2.0)
+    top = round((scaled[1] - size) / 2.0)
+    return np.asarray(resized.crop((left, top, left + size, top + size)), "float32")
+
+
+@pytest.mark.parametrize("crop_pct", [1.0, 0.875])
+@pytest.mark.parametrize(
+    ("height", "width", "size"),
+    [
+        (64, 64, 32),  # down
+        (100, 75, 32),
+        (75, 101, 32),
+        (333, 500, 64),
+        (97, 31, 48),  # up
+        (8, 8, 32),
+        (33, 40, 32),
+        (32, 32, 32),  # as it is
+        (200, 41, 64),
+        (20, 300, 32),
+    ],
+)
+def test_within_one_grey_level_of_pil(height, width, size, crop_pct):
+    # Not the full contrast: PIL cuts overshoot off after each of its two passes, we once.
+    image = (51 + 0.6 * picture(height, width)).astype("uint8")
+    got = np.round(levels(size, crop_pct)(tf.constant(image)).numpy() * 255)
+    assert got.shape == (size, size, 3)
+    difference = np.abs(got - with_pil(image, size, crop_pct))
+    assert difference.max() <= 1.0
+    assert difference.mean() < 0.3
+
+
+def test_square_of_the_right_size_is_left_alone():
+    image = picture(32, 32)
+    np.testing.assert_allclose(levels(32)(tf.constant(image)) * 255, image, atol=0.01)
+
+
+def test_crop_pct_cuts_the_border():
+    image = np.zeros((64, 64, 3), "uint8")
+    image[8:-8, 8:-8] = 255  # 48 of 64; .75 keeps just that
+    assert levels(48, 0.75)(tf.constant(image)).numpy().min() > 0.99
+    assert levels(48, 1.0)(tf.constant(image)).numpy().min() == 0.0
+
+
+def test_normalisation():
+    preprocessing = Preprocessing(16, 1.0, "bicubic", MEAN, STD)
+    for level in (0, 128, 255):
+        got = preprocessing(tf.fill((20, 30, 3), tf.constant(level, tf.uint8)))
+        wanted = (level / 255 - np.array(MEAN)) / np.array(STD)
+        np.testing.assert_allclose(got, np.broadcast_to(wanted, got.shape), atol=1e-5)
+
+
+def test_static_shape_in_a_graph():
+    function = tf.function(levels(16), input_signature=[tf.TensorSpec((None, None, 3), tf.uint8)])
+    assert function.get_concrete_function().output_shapes == (16, 16, 3)
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "BMP"])
+def test_lossless_formats(file_format):
+    image = picture(12, 20)
+    np.testing.assert_array_equal(decode(encode(image, file_format)), image)
+
+
+def test_jpeg():
+    image = picture(24, 40)
+    data = encode(image, "JPEG", quality=95)
+    wanted = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"), "float32")
+    got = decode(data).numpy().astype("float32")
+    assert got.shape == image.shape
+    assert np.abs(got - wanted).mean() < 2.0
+
+
+@pytest.mark.parametrize(("file_format", "near"), [("PNG", 0), ("JPEG", 3)])
+def test_grey_becomes_three_equal_channels(file_format, near):
+    image = np.linspace(0, 255, 16 * 16).reshape(16, 16).astype("uint8")
+    got = decode(encode(image, file_format)).numpy()
+    assert got.shape == (16, 16, 3)
+    assert (got[..., 0] == got[..., 1]).all()
+    assert (got[..., 0] == got[..., 2]).all()
+    assert np.abs(got[..., 0].astype(int) - image).max() <= near
+
+
+def test_transparency_is_left_out():
+    image = np.concatenate([picture(9, 9), np.full((9, 9, 1), 128, "uint8")], axis=-1)
+    np.testing.assert_array_equal(decode(encode(image)), image[..., :3])
+
+
+def test_first_frame_of_a_gif():
+    first, second = (np.full((10, 14, 3), level, "uint8") for level in (250, 5))
+    buffer = io.BytesIO()
+    Image.fromarray(first).save(
+        buffer, "GIF", save_all=True, append_images=[Image.fromarray(second)]
+    )
+    got = decode(buffer.getvalue())
+    assert got.shape == (10, 14, 3)
+    assert np.abs(got.numpy().astype(int) - first).max() <= 3
+
+
+@pytest.mark.parametrize("data", [b"", b"no image", encode(picture(32, 32))[:60]])
+def test_what_is_no_image_raises(data):
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        decode(data)

@@ -1,0 +1,95 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cait_finetune.errors import UserError
+from cait_finetune.export import parity
+
+DATA = np.random.default_rng(0).normal(size=(3, 4)).astype("float32")
+SAMPLES = [(f"image_{i}", row.tobytes()) for i, row in enumerate(DATA)]
+
+
+def decode(data):
+    return tf.io.decode_raw(data, tf.float32)
+
+
+def preprocess(image):
+    return tf.reshape(image, (4,)) * 2.0
+
+
+class Model:
+    """A backbone that doubles and a head that takes the first three."""
+
+    def __init__(self, head=0.0, feature=0.0):
+        self.shift, self.feature = head, feature
+
+    def backbone(self, images, training):
+        assert training is False
+        return images * 2.0 + self.feature
+
+    def head(self, features):
+        return features[:, :3] + self.shift
+
+
+class Served(tf.Module):
+    """The same functions as an export would have them, off by what a test wants."""
+
+    def __init__(self, probability=0.0, logit=0.0, feature=0.0, classes=0):
+        super().__init__()
+        self.off = probability, logit, feature, classes
+
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="image_bytes")])
+    def serving_default(self, image_bytes):
+        images = tf.reshape(tf.io.decode_raw(image_bytes, tf.float32), (-1, 4)) * 2.0
+        probabilities = tf.nn.softmax(images[:, :3] * 2.0)
+        classes = tf.argmax(probabilities, -1, tf.int32)
+        return {
+            "probabilities": probabilities + self.off[0],
+            "classes": (classes + self.off[3]) % 3,
+        }
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 4), tf.float32, name="images")])
+    def images(self, images):
+        features = images * 2.0
+        return {"logits": features[:, :3] + self.off[1], "features": features + self.off[2]}
+
+
+def check(tmp_path, model, **off):
+    served = Served(**off)
+    signatures = {"serving_default": served.serving_default, "images": served.images}
+    tf.saved_model.save(served, str(tmp_path / "model"), signatures=signatures)
+    return parity.check_parity(tmp_path / "model", model, preprocess, decode, SAMPLES)
+
+
+def test_equal_outputs_pass_with_their_difference(tmp_path):
+    assert check(tmp_path, Model()) <= 1e-6
+
+
+def test_a_difference_within_the_tolerance_passes_and_is_returned(tmp_path):
+    assert check(tmp_path, Model(), probability=5e-5) == pytest.approx(5e-5, rel=0.02)
+
+
+@pytest.mark.parametrize("output", ["probability", "logit", "feature"])
+@pytest.mark.parametrize("by", [1e-3, -1e-3, np.nan])
+def test_an_output_beyond_the_tolerance_is_named(tmp_path, output, by):
+    with pytest.raises(UserError) as error:
+        check(tmp_path, Model(), **{output: by})
+    message = str(error.value)
+    plural = {"probability": "probabilities", "logit": "logits", "feature": "features"}[output]
+    assert f"beyond 0.0001: {plural} by {abs(by):.2g};" in message
+    assert "another top-1 on 0 of 3 images;" in message
+
+
+def test_another_top_1_is_an_error_even_when_the_numbers_agree(tmp_path):
+    with pytest.raises(UserError, match="another top-1 on 3 of 3 images, the first on image_0"):
+        check(tmp_path, Model(), classes=1)
+
+
+def test_other_weights_are_an_error(tmp_path):
+    with pytest.raises(UserError, match=r"beyond 0\.0001: probabilities by .*, logits by "):
+        check(tmp_path, Model(head=np.array([3.0, 0.0, -3.0], "float32")))
+
+
+def test_a_model_that_gives_no_numbers_does_not_pass(tmp_path):
+    with pytest.raises(UserError, match="nan"):
+        check(tmp_path, Model(head=np.nan))

@@ -1,0 +1,187 @@
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cait_finetune.data.preprocess import Preprocessing, decode
+from cait_finetune.errors import UserError
+from cait_finetune.export.saved_model import export_saved_model
+from tests.cait_finetune.tiny import tiny_model
+
+NAMES = ["zero", "one", "zwölf", "three"]
+PREPROCESSING = Preprocessing(32, 1.0, "bicubic", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def encoded() -> list[tuple[str, bytes]]:
+    """A PNG, a JPEG, a grey PNG and a grey JPEG of different sizes."""
+    rng = np.random.default_rng(0)
+
+    def noise(*shape):
+        return tf.constant(rng.integers(0, 256, shape), tf.uint8)
+
+    return [
+        ("colour.png", tf.io.encode_png(noise(40, 50, 3)).numpy()),
+        ("colour.jpg", tf.io.encode_jpeg(noise(64, 32, 3)).numpy()),
+        ("grey.png", tf.io.encode_png(noise(32, 32, 1)).numpy()),
+        ("grey.jpg", tf.io.encode_jpeg(noise(20, 90, 1)).numpy()),
+    ]
+
+
+def lively_model(seed: int = 0):
+    """A model whose classes differ from image to image."""
+    model = tiny_model(num_classes=len(NAMES), seed=seed)
+    kernel = np.random.default_rng(seed).normal(size=model.head.kernel.shape)
+    model.head.kernel.assign(kernel.astype("float32"))
+    images = tf.stack([PREPROCESSING(decode(data)) for _, data in encoded()])
+    model.head.bias.assign(-np.mean(model(images), axis=0))
+    return model
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    model = lively_model()
+    directory = tmp_path_factory.mktemp("run") / "saved_model"
+    difference = export_saved_model(model, PREPROCESSING, decode, NAMES, encoded(), directory)
+    return model, directory, difference, tf.saved_model.load(str(directory))
+
+
+def expected_outputs(model):
+    images = tf.stack([PREPROCESSING(decode(data)) for _, data in encoded()])
+    features = np.array(model.backbone(images, training=False))
+    logits = np.array(model(images, training=False))
+    odds = np.exp(logits - logits.max(-1, keepdims=True))
+    return images, features, logits, odds / odds.sum(-1, keepdims=True)
+
+
+def test_the_export_is_there_and_nothing_beside_it(exported):
+    _, directory, difference, _ = exported
+    assert (directory / "saved_model.pb").is_file()
+    assert [path.name for path in directory.parent.iterdir()] == ["saved_model"]
+    assert 0 <= difference <= 1e-4
+
+
+def test_the_signatures_names_and_shapes(exported):
+    *_, loaded = exported
+    assert set(loaded.signatures) == {"serving_default", "images"}
+    serving, images = loaded.signatures["serving_default"], loaded.signatures["images"]
+
+    def inputs(signature):
+        specs = signature.structured_input_signature[1]
+        return {name: (spec.shape.as_list(), spec.dtype) for name, spec in specs.items()}
+
+    def outputs(signature):
+        specs = signature.structured_outputs
+        return {name: (spec.shape.as_list(), spec.dtype) for name, spec in specs.items()}
+
+    assert inputs(serving) == {"image_bytes": ([None], tf.string)}
+    assert inputs(images) == {"images": ([None, 32, 32, 3], tf.float32)}
+    assert outputs(serving) == {
+        "probabilities": ([None, 4], tf.float32),
+        "classes": ([None], tf.int32),
+        "class_names": ([None], tf.string),
+    }
+    assert outputs(images) == {
+        "logits": ([None, 4], tf.float32),
+        "features": ([None, 48], tf.float32),
+    }
+
+
+def test_files_of_every_kind_get_evaluations_probabilities(exported):
+    model, _, _, loaded = exported
+    *_, probabilities = expected_outputs(model)
+    got = loaded.signatures["serving_default"](
+        image_bytes=tf.constant([data for _, data in encoded()])
+    )
+    np.testing.assert_allclose(got["probabilities"], probabilities, atol=1e-5)
+    np.testing.assert_allclose(np.sum(got["probabilities"], -1), 1, atol=1e-6)
+    classes = probabilities.argmax(-1)
+    assert len(set(classes)) > 1  # else a constant class would pass
+    np.testing.assert_array_equal(got["classes"], classes)
+    assert [name.decode() for name in got["class_names"].numpy()] == [NAMES[i] for i in classes]
+
+
+def test_one_file_alone_and_no_file(exported):
+    model, _, _, loaded = exported
+    *_, probabilities = expected_outputs(model)
+    serving = loaded.signatures["serving_default"]
+    one = serving(image_bytes=tf.constant([encoded()[1][1]]))
+    np.testing.assert_allclose(one["probabilities"], probabilities[1:2], atol=1e-5)
+    assert serving(image_bytes=tf.zeros((0,), tf.string))["probabilities"].shape == (0, 4)
+
+
+def test_batches_get_logits_and_features(exported):
+    model, _, _, loaded = exported
+    images, features, logits, _ = expected_outputs(model)
+    got = loaded.signatures["images"](images=images)
+    np.testing.assert_allclose(got["features"], features, atol=1e-5)
+    np.testing.assert_allclose(got["logits"], logits, atol=1e-5)
+
+
+def test_labels_are_all_names_in_order(exported):
+    *_, loaded = exported
+    assert [name.decode() for name in loaded.labels().numpy()] == NAMES
+
+
+ALONE = """
+import json, sys
+import numpy as np
+import tensorflow as tf
+loaded = tf.saved_model.load(sys.argv[1])
+data = [open(path, "rb").read() for path in sys.argv[2:]]
+got = loaded.signatures["serving_default"](image_bytes=tf.constant(data))
+ours = [name for name in sys.modules if name.startswith(("cait_tf", "cait_finetune"))]
+result = {"p": got["probabilities"].numpy().tolist(), "ours": ours,
+          "labels": [name.decode() for name in loaded.labels().numpy()]}
+print("RESULT " + json.dumps(result))
+"""
+
+
+def test_it_serves_without_this_packages_code(exported, tmp_path):
+    model, directory, _, _ = exported
+    paths = []
+    for name, data in encoded():
+        (tmp_path / name).write_bytes(data)
+        paths.append(str(tmp_path / name))
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
+    environment.pop("PYTHONPATH", None)
+    run = subprocess.run(
+        [sys.executable, "-c", ALONE, str(directory), *paths],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=tmp_path,
+        env=environment,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr[-3000:]
+    line = next(line for line in run.stdout.splitlines() if line.startswith("RESULT "))
+    result = json.loads(line.removeprefix("RESULT "))
+    assert result["ours"] == []
+    assert result["labels"] == NAMES
+    np.testing.assert_allclose(result["p"], expected_outputs(model)[-1], atol=1e-4)
+
+
+def test_an_export_that_differs_is_removed(tmp_path, monkeypatch):
+    model = lively_model()
+    save = tf.saved_model.save
+
+    def save_then_change(*args, **kwargs):
+        save(*args, **kwargs)
+        model.head.kernel.assign(-np.array(model.head.kernel))
+
+    monkeypatch.setattr(tf.saved_model, "save", save_then_change)
+    with pytest.raises(UserError, match="export: got a SavedModel with another top-1"):
+        export_saved_model(model, PREPROCESSING, decode, NAMES, encoded(), tmp_path / "saved_model")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_that_is_not_a_number_is_not_exported(tmp_path):
+    model = lively_model()
+    model.head.bias.assign(np.full(4, np.nan))
+    with pytest.raises(UserError, match="nan"):
+        export_saved_model(model, PREPROCESSING, decode, NAMES, encoded(), tmp_path / "saved_model")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,148 @@
+"""A genuine TFDS data set made on the spot, with real image files in it, some of them broken."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow_datasets as tfds
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+from PIL import Image
+
+from cait_finetune import config as configuration
+from cait_finetune.data.source import Source
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+
+COLOURS = {"red": (200, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 200)}
+
+
+def image_file(colour, size=(40, 32), kind="JPEG", seed=0) -> bytes:
+    """An encoded picture of one colour with some noise on it."""
+    noise = np.random.default_rng(seed).integers(0, 40, (size[1], size[0], 3))
+    buffer = io.BytesIO()
+    Image.fromarray((np.array(colour) + noise).astype("uint8")).save(buffer, kind)
+    return buffer.getvalue()
+
+
+class _Patches(tfds.core.GeneratorBasedBuilder):
+    """Red, green and blue pictures; `BROKEN` examples of the first split hold half a file."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    SIZES = {"train": 30}
+    BROKEN: tuple[int, ...] = ()
+    LABEL: object = tfds.features.ClassLabel(names=list(COLOURS))
+
+    def _info(self):
+        return self.dataset_info_from_configs(
+            features=tfds.features.FeaturesDict(
+                {"image": tfds.features.Image(encoding_format="jpeg"), "label": self.LABEL}
+            ),
+            supervised_keys=("image", "label"),
+        )
+
+    def _split_generators(self, dl_manager):
+        return {name: self._generate_examples(name, size) for name, size in self.SIZES.items()}
+
+    def _generate_examples(self, split, size):
+        first = split == next(iter(self.SIZES))
+        for number in range(size):
+            label = number % len(COLOURS)
+            data = image_file(list(COLOURS.values())[label], seed=number)
+            if first and number in self.BROKEN:
+                data = data[:60]
+            yield number, {"image": io.BytesIO(data), "label": label}
+
+
+def prepare(directory, name="colour_patches", **attributes) -> str:
+    """Write a variation of the set under `directory`; returns the name that TFDS finds it by."""
+    with tfds.core.registered.skip_registration():  # other tests use the same names
+        kind = type("Variation", (_Patches,), {**attributes, "name": name, "__module__": __name__})
+    kind(data_dir=directory).download_and_prepare()
+    return name
+
+
+def composed(*overrides: str) -> DictConfig:
+    """What Hydra makes of `overrides`."""
+    configuration.register()
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        return compose(config_name="config", overrides=list(overrides))
+
+
+def checked(*overrides: str) -> configuration.Config:
+    """The configuration that a run with `overrides` would get."""
+    return configuration.from_hydra(composed(*overrides))
+
+
+def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """Blocks of chance colours on a slope: edges and gradients, ``(h, w, 3)`` uint8."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (-(-height // 8), -(-width // 8), 3))
+    blocks = coarse.repeat(8, axis=0).repeat(8, axis=1)[:height, :width]
+    slope = np.linspace(0, 255, height * width).reshape(height, width, 1)
+    return ((2 * blocks + slope) / 3).astype("uint8")
+
+
+def encode(image: np.ndarray, file_format: str = "PNG", **options: object) -> bytes:
+    """The bytes of an image file."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, file_format, **options)
+    return buffer.getvalue()
+
+
+def examples(count: int) -> list[tuple[bytes, int]]:
+    """`count` PNG files of 16 pixels, all different, with labels 0 and 1 in turn."""
+    return [(encode(picture(16, 16, seed)), seed % 2) for seed in range(count)]
+
+
+def write_set(
+    directory: Path, splits: dict[str, Sequence[tuple[bytes, int]]], name: str = "some_files"
+) -> tfds.core.DatasetBuilder:
+    """A set of these very files in this order, whatever is in them, with classes cat and dog."""
+
+    def info(self: tfds.core.DatasetBuilder) -> tfds.core.DatasetInfo:
+        features = {
+            "image": tfds.features.Image(shape=(None, None, 3)),
+            "label": tfds.features.ClassLabel(names=["cat", "dog"]),
+        }
+        return tfds.core.DatasetInfo(
+            builder=self,
+            features=tfds.features.FeaturesDict(features),
+            supervised_keys=("image", "label"),
+            disable_shuffling=True,
+        )
+
+    def split_generators(self: tfds.core.DatasetBuilder, dl_manager: object) -> dict:
+        return {split: self._generate_examples(files) for split, files in splits.items()}
+
+    def generate(self: tfds.core.DatasetBuilder, files: Sequence) -> object:
+        for index, (data, label) in enumerate(files):
+            yield index, {"image": io.BytesIO(data), "label": label}
+
+    body = {
+        "__module__": __name__,
+        "VERSION": tfds.core.Version("1.0.0"),
+        "name": name,
+        "_info": info,
+        "_split_generators": split_generators,
+        "_generate_examples": generate,
+    }
+    with tfds.core.registered.skip_registration():
+        builder = type("Files", (tfds.core.GeneratorBasedBuilder,), body)(data_dir=directory)
+    tfds.disable_progress_bar()
+    builder.download_and_prepare()
+    return builder
+
+
+def source_of(builder: tfds.core.DatasetBuilder) -> Source:
+    """A `Source` that trains, validates and tests on the train split of a set of `write_set`."""
+    roles = ("train", "validation", "test")
+    return Source(
+        builder=builder,
+        image_key="image",
+        label_key="label",
+        class_names=("cat", "dog"),
+        splits=dict.fromkeys(roles, "train"),
+        sizes=dict.fromkeys(roles, builder.info.splits["train"].num_examples),
+    )

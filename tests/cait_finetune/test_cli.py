@@ -1,0 +1,224 @@
+"""The command as a user meets it. In this process, apart from what only another can show."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cait_finetune import cli
+from cait_finetune.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def command(monkeypatch, capsys, tmp_path):
+    """Run the command from an empty directory: exit status, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # main sets it; put back afterwards
+    monkeypatch.setattr(cli, "_SHOW_TRACEBACKS", False)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["cait_finetune", *arguments])
+        status = 0
+        message = ""
+        try:
+            cli.main()
+        except SystemExit as exit_:
+            # What the interpreter does with it: text goes to stderr, and the status is 1.
+            status = exit_.code or 0
+            if isinstance(exit_.code, str):
+                status, message = 1, exit_.code + "\n"
+        out, err = capsys.readouterr()
+        return status, out, err + message
+
+    return run
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """A finetune that only remembers what it was called with."""
+    import cait_finetune.finetune as story
+
+    calls = []
+    monkeypatch.setattr(story, "finetune", lambda config, path: calls.append((config, path)))
+    return calls
+
+
+BEFORE_TENSORFLOW = [
+    (["train.epoch=3"], "train.epoch: got an unknown key", "did you mean epochs"),
+    (["sed=3"], "sed: got an unknown key", "did you mean seed"),
+    (["dataset=flower"], "dataset: got flower, expected one of", "did you mean flowers"),
+    (["model=cait_s24_244"], "model: got cait_s24_244, expected one of", "cait_s24_224"),
+    (
+        ["-cn", "flowers_ofline"],
+        "-cn: got flowers_ofline, expected",
+        "did you mean flowers_offline",
+    ),
+    (["train.epochs=0"], "train.epochs: got 0, expected a number in", "[1, inf)"),
+    (["train.epochs=many"], "train.epochs: got 'many', expected", "Integer"),
+    (["+lr=3"], "lr: got 3, expected a known key", ""),
+    (["dataset=tfds"], "dataset.name: got nothing", "add dataset.name="),
+    (["train.precision=half"], "train.precision: got 'half', expected one of", "mixed_bfloat16"),
+    (["bad"], "", "bad"),
+]
+AFTER = [
+    (["model=cait_s24_224", "model.image_size=225"], "model.image_size: got 225, expected", "224"),
+    (["model.weights=no.safetensors"], "model.weights: got no.safetensors, expected", "existing"),
+    (["model.weights=hub"], "model.weights: got hub, expected none or a file", "cait_nano_32"),
+    (["model.name=cait_s24"], "model.name: got 'cait_s24', expected one of", "did you mean"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "start", "inside"), [*BEFORE_TENSORFLOW, *AFTER])
+def test_a_mistake_is_one_message(command, arguments, start, inside, tmp_path):
+    status, out, err = command(*arguments, "hydra.run.dir=run")
+    assert status == 1
+    assert out == ""
+    assert err.startswith(f"cait_finetune: {start}")
+    assert inside in err
+    assert "Traceback" not in err
+    assert not list(tmp_path.rglob("config.yaml"))
+
+
+def test_help(command):
+    status, out, err = command("--help")
+    assert (status, err) == (0, "")
+    assert "model: cait_m36_384" in out
+    assert "python -m cait_finetune -m seed=0,1,2" in out
+
+
+def test_the_configuration_is_shown(command):
+    status, out, err = command("--cfg", "job", "train.epochs=7")
+    assert (status, err) == (0, "")
+    shown = yaml.safe_load(out)
+    assert shown["train"]["epochs"] == 7
+    assert shown["model"] == {
+        "name": "cait_nano_32",
+        "weights": "none",
+        "image_size": None,
+        "drop_path_rate": 0.0,
+        "drop_rate": 0.0,
+        "attn_drop_rate": 0.0,
+    }
+    assert "hydra" not in shown
+
+
+@pytest.mark.parametrize("recipe", sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml")))
+def test_a_recipe_is_found_by_name(command, recipe):
+    status, out, _ = command("-cn", recipe, "--cfg", "job")
+    assert status == 0
+    assert yaml.safe_load(out)["dataset"]["name"]
+
+
+def test_a_run_gets_its_configuration_and_directory(command, runs, tmp_path):
+    assert command("seed=5", "hydra.run.dir=here")[0] == 0
+    ((config, directory),) = runs
+    assert config.seed == 5
+    assert directory == tmp_path / "here"
+
+
+def test_the_directory_is_named_by_data_model_and_time(command, runs, tmp_path):
+    assert command("dataset=flowers", "model=cait_s24_224")[0] == 0
+    ((_, directory),) = runs
+    assert directory.parent == tmp_path / "outputs" / "flowers" / "cait_s24_224"
+
+
+def test_several_runs(command, runs):
+    assert command("-m", "seed=0,1", "hydra.sweep.dir=sweep")[0] == 0
+    assert [config.seed for config, _ in runs] == [0, 1]
+    assert [directory.name for _, directory in runs] == ["0", "1"]
+    assert len({directory.parent for _, directory in runs}) == 1
+
+
+def test_a_mistake_in_one_of_several_runs(command, runs):
+    status, _, err = command("-m", "train.epochs=1,0", "hydra.sweep.dir=sweep")
+    assert status == 1
+    assert "cait_finetune: train.epochs: got 0" in err
+    assert len(runs) == 1
+
+
+def test_an_interrupted_run(command, monkeypatch):
+    import cait_finetune.finetune as story
+
+    def interrupt(config, directory):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(story, "finetune", interrupt)
+    status, _, err = command("hydra.run.dir=run")
+    assert status == 130
+    assert "interrupted" in err
+
+
+def test_a_defect_is_not_hidden(command, monkeypatch):
+    import cait_finetune.finetune as story
+
+    def defect(config, directory):
+        raise ZeroDivisionError("ours")
+
+    monkeypatch.setattr(story, "finetune", defect)
+    with pytest.raises(ZeroDivisionError, match="ours"):
+        command("hydra.run.dir=run")
+
+
+def subprocess_run(cwd: Path, *arguments: str) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment.pop("HYDRA_FULL_ERROR", None)
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def test_a_mistake_is_answered_before_tensorflow_has_loaded(tmp_path):
+    """All of them in one interpreter, which must not have loaded TensorFlow at the end."""
+    script = f"""
+import sys
+from cait_finetune import cli
+for arguments, start, _ in {BEFORE_TENSORFLOW!r}:
+    sys.argv = ["cait_finetune", *arguments, "hydra.run.dir=run"]
+    try:
+        cli.main()
+    except SystemExit as exit_:
+        assert str(exit_.code).startswith("cait_finetune: " + start), exit_.code
+    else:
+        raise AssertionError(arguments)
+slow = {{"tensorflow", "keras", "tensorflow_datasets", "sklearn", "matplotlib"}}
+sys.exit(f"loaded: {{slow & set(sys.modules)}}" if slow & set(sys.modules) else 0)
+"""
+    done = subprocess_run(tmp_path, "-c", script)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_process_prints_one_message_and_exits_1(tmp_path):
+    """Nothing but it: TensorFlow, which had to be loaded for this one, has its say elsewhere."""
+    done = subprocess_run(tmp_path, "-m", "cait_finetune", "model.weights=hub", "hydra.run.dir=run")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr == (
+        "cait_finetune: model.weights: got hub, expected none or a file: "
+        "no weights of cait_nano_32 are published\n"
+    )
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    arguments = ["train.epochs=0", "debug=true", "hydra.run.dir=run"]
+    done = subprocess_run(tmp_path, "-m", "cait_finetune", *arguments)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "UserError: train.epochs: got 0" in done.stderr
+
+
+def test_debug_shows_the_traceback_of_a_later_mistake(command):
+    with pytest.raises(UserError, match=r"^model\.weights: got hub"):
+        command("model.weights=hub", "debug=true", "hydra.run.dir=run")

@@ -1,0 +1,232 @@
+"""Every key has a type and a range, and says so by name."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from cait_finetune import config as configuration
+from cait_finetune.cli import explain
+from cait_finetune.errors import UserError
+from tests.cait_finetune.stand_ins import checked, composed
+
+
+def keys() -> set[str]:
+    """Every key of the schema that holds a value."""
+
+    def below(node, prefix):
+        for name, value in vars(node).items():
+            if dataclasses.is_dataclass(value):
+                yield from below(value, f"{prefix}{name}.")
+            else:
+                yield prefix + name
+
+    return set(below(checked(), ""))
+
+
+OUT_OF_RANGE = [
+    ("dataset.source", "tdfs", "one of tfds, digits"),
+    ("dataset.on_corrupt", "ignore", "one of stop, skip"),
+    ("dataset.shuffle_buffer", "0", "[1,"),
+    ("dataset.num_classes", "1", "[2,"),
+    ("model.image_size", "0", "[1,"),
+    ("model.drop_path_rate", "1", "[0, 1)"),
+    ("model.drop_path_rate", "-0.1", "[0, 1)"),
+    ("model.drop_rate", "1", "[0, 1)"),
+    ("model.attn_drop_rate", "1.5", "[0, 1)"),
+    ("tuning.method", "head", "one of full, linear_probe"),
+    ("augment.crop_scale", "[0,1]", "0 < low ≤ high ≤ 1"),
+    ("augment.crop_scale", "[0.5,1.1]", "0 < low ≤ high ≤ 1"),
+    ("augment.crop_scale", "[0.9,0.5]", "0 < low ≤ high ≤ 1"),
+    ("augment.crop_scale", "[0.5]", "[low, high]"),
+    ("augment.crop_scale", "[nan,1]", "[low, high]"),
+    ("augment.crop_ratio", "[0,1]", "0 < low ≤ high"),
+    ("augment.crop_ratio", "[2,1]", "0 < low ≤ high"),
+    ("augment.crop_ratio", "[1,1,1]", "[low, high]"),
+    ("augment.flip", "1.1", "[0, 1]"),
+    ("augment.flip", "-0.5", "[0, 1]"),
+    ("optimizer.base_lr", "-1", "[0, 10]"),
+    ("optimizer.base_lr", "11", "[0, 10]"),
+    ("optimizer.base_lr", "nan", "[0, 10]"),
+    ("optimizer.weight_decay", "1.5", "[0, 1]"),
+    ("optimizer.layer_decay", "0", "[0.01, 1]"),
+    ("optimizer.layer_decay", "1.1", "[0.01, 1]"),
+    ("optimizer.beta_1", "1", "[0, 1)"),
+    ("optimizer.beta_2", "1", "[0, 1)"),
+    ("optimizer.epsilon", "0", "[1e-16, 1]"),
+    ("schedule.warmup_epochs", "-1", "[0,"),
+    ("schedule.warmup_epochs", "inf", "[0,"),
+    ("schedule.warmup_lr", "-1", "[0, 10]"),
+    ("schedule.min_lr", "11", "[0, 10]"),
+    ("distribution.device", "tpu", "one of auto, cpu, gpu"),
+    ("export.check_images", "0", "[1,"),
+    ("train.epochs", "0", "[1,"),
+    ("train.batch_size", "0", "[1,"),
+    ("train.eval_batch_size", "-1", "[1,"),
+    ("train.precision", "float16", "mixed_float16"),
+    ("train.label_smoothing", "1", "[0, 1)"),
+    ("train.clip_norm", "-1", "[0,"),
+    ("train.clip_norm", "inf", "[0,"),
+    ("train.log_every", "0", "[1,"),
+    ("seed", "-1", "[0, 2.14748e+09]"),
+    ("seed", "2147483648", "[0, 2.14748e+09]"),
+]
+WRONG_TYPE = [
+    ("dataset.allow_flip", "maybe", "bool"),
+    ("dataset.shuffle_buffer", "many", "Integer"),
+    ("dataset.num_classes", "2.5", "Integer"),
+    ("model.image_size", "big", "Integer"),
+    ("model.drop_path_rate", "some", "Float"),
+    ("augment.flip", "often", "Float"),
+    ("augment.crop_scale", "[a,1]", "Float"),
+    ("optimizer.base_lr", "fast", "Float"),
+    ("schedule.warmup_epochs", "few", "Float"),
+    ("export.enabled", "perhaps", "bool"),
+    ("export.check_images", "all", "Integer"),
+    ("train.epochs", "1.5", "Integer"),
+    ("train.batch_size", "x", "Integer"),
+    ("train.clip_norm", "x", "Float"),
+    ("seed", "abc", "Integer"),
+    ("debug", "sometimes", "bool"),
+    ("dataset.cache", "always", "bool"),
+    ("train.jit_compile", "often", "bool"),
+]
+# Any text is a value: it is checked where it is used.
+FREE = {"dataset.name", "dataset.data_dir", "model.name", "model.weights"} | {
+    f"dataset.splits.{role}" for role in ("train", "validation", "test")
+}
+
+
+def refusal(*overrides: str) -> str:
+    """The message a user gets."""
+    with pytest.raises((UserError, HydraException, OmegaConfBaseException)) as caught:
+        checked(*overrides)
+    error = caught.value
+    return str(error) if isinstance(error, UserError) else explain(error)
+
+
+def test_every_key_is_tried_below():
+    tried = {key for key, *_ in (*OUT_OF_RANGE, *WRONG_TYPE)}
+    assert tried | FREE == keys()
+
+
+@pytest.mark.parametrize(("key", "value", "expected"), OUT_OF_RANGE)
+def test_out_of_range(key, value, expected):
+    message = refusal(f"{key}={value}")
+    assert message.startswith(f"{key}: got ")
+    assert "expected" in message
+    assert expected in message
+    number = value.strip("[]").split(",")[0]
+    assert number in message.partition("expected")[0]
+
+
+@pytest.mark.parametrize(("key", "value", "expected"), WRONG_TYPE)
+def test_wrong_type(key, value, expected):
+    message = refusal(f"{key}={value}")
+    assert message.startswith(key)
+    assert f"expected a value of type {expected}" in message
+    assert f"got '{value.strip('[]').split(',')[0]}'" in message
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("dataset.num_classes", "2"),
+        ("dataset.num_classes", "null"),
+        ("model.image_size", "null"),
+        ("model.drop_path_rate", "0.99"),
+        ("augment.crop_scale", "[1,1]"),
+        ("augment.flip", "1"),
+        ("optimizer.base_lr", "0"),
+        ("optimizer.layer_decay", "1"),
+        ("schedule.warmup_epochs", "0"),
+        ("train.clip_norm", "0"),
+        ("train.label_smoothing", "0"),
+        ("seed", "2147483647"),
+    ],
+)
+def test_the_ends_of_the_ranges_are_allowed(key, value):
+    node = checked(f"{key}={value}")
+    for part in key.split("."):
+        node = getattr(node, part)
+    assert node == {"null": None, "[1,1]": [1.0, 1.0]}.get(value) or node == float(value)
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "near"),
+    [
+        ("train.epoch=3", "train.epoch", "epochs"),
+        ("optimizer.base_rl=3", "optimizer.base_rl", "base_lr"),
+        ("dataset.splits.trian=x", "dataset.splits.trian", "train"),
+        ("sed=3", "sed", "seed"),
+        ("datset=digits", "datset", "dataset"),
+    ],
+)
+def test_unknown_key(override, key, near):
+    message = refusal(override)
+    assert message.startswith(f"{key}: got an unknown key, expected one of ")
+    assert "did you mean" in message
+    assert near in message.partition("did you mean")[2]
+
+
+@pytest.mark.parametrize(
+    ("override", "near"),
+    [
+        ("model=cait_s24_244", "cait_s24_224"),
+        ("dataset=flower", "flowers"),
+        ("tuning=linear_prob", "linear_probe"),
+        ("augment=lite", None),
+        ("optimizer=adam", "adamw"),
+        ("schedule=cosin", "cosine"),
+        ("distribution=gpus", "gpu"),
+        ("export=savedmodel", "saved_model"),
+    ],
+)
+def test_unknown_option(override, near):
+    group, _, got = override.partition("=")
+    message = refusal(override)
+    assert message.startswith(f"{group}: got {got}, expected one of ")
+    hint = message.partition("did you mean ")[2]
+    assert near in hint if near else True
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "got"),
+    [
+        ("+lr=3", "lr", "3"),
+        ("+train.lr=3", "train.lr", "3"),
+        ("+dataset.splits.more=a", "dataset.splits.more", "'a'"),
+    ],
+)
+def test_an_added_key_is_refused(override, key, got):
+    assert refusal(override).startswith(f"{key}: got {got}, expected a known key")
+
+
+def test_an_added_key_near_a_known_one():
+    assert "did you mean epochs?" in refusal("+train.epoch=3")
+
+
+def test_missing_name_of_the_data_set():
+    message = refusal("dataset=tfds")
+    assert message.startswith("dataset.name: got nothing, expected a value")
+    assert "add dataset.name=" in message
+
+
+def test_a_group_is_no_value():
+    assert refusal("train=3").startswith("train: ")
+
+
+def test_the_defaults_are_valid_and_typed():
+    config = checked()
+    assert isinstance(config, configuration.Config)
+    assert isinstance(config.dataset.splits, configuration.SplitsConfig)
+    assert isinstance(config.optimizer.base_lr, float)
+    assert config.dataset.name == "digits"
+
+
+def test_an_error_says_what_it_is_before_it_is_composed():
+    """Types are Hydra's to check, ranges ours: composing alone accepts what from_hydra refuses."""
+    assert composed("train.epochs=0").train.epochs == 0

@@ -1,0 +1,26 @@
+import json
+
+from cait_finetune.metrics import MetricsLog
+
+
+def test_records_come_back_in_order_by_kind(tmp_path):
+    log = MetricsLog(tmp_path / "metrics.jsonl")
+    log.write("step", step=1, loss=2.5)
+    log.write("step", step=2, loss=1 / 3)
+    log.write("epoch", epoch=1, train_loss=1.0)
+    log.write("step", step=3, loss=0.25)
+    assert log.read("step") == [
+        {"kind": "step", "step": 1, "loss": 2.5},
+        {"kind": "step", "step": 2, "loss": 1 / 3},
+        {"kind": "step", "step": 3, "loss": 0.25},
+    ]
+    assert log.read("epoch") == [{"kind": "epoch", "epoch": 1, "train_loss": 1.0}]
+
+
+def test_each_record_is_a_complete_line_as_soon_as_it_is_written(tmp_path):
+    log = MetricsLog(tmp_path / "metrics.jsonl")
+    for number in range(3):
+        log.write("step", step=number)
+        text = log.path.read_text()
+        assert text.endswith("}\n")
+        assert [json.loads(line)["step"] for line in text.splitlines()] == list(range(number + 1))

@@ -1,0 +1,110 @@
+"""From the configuration to a model."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+import cait_tf
+from cait_finetune import model as models
+from cait_finetune.config import ModelConfig
+from cait_finetune.errors import UserError
+
+NANO = {"name": "cait_nano_32", "weights": "none"}
+
+
+@pytest.mark.parametrize("name", sorted(cait_tf.VARIANTS))
+def test_check_gives_the_row_of_the_table(name):
+    weights = "hub" if cait_tf.VARIANTS[name].published else "none"
+    assert models.check(ModelConfig(name=name, weights=weights)) is cait_tf.VARIANTS[name]
+
+
+def test_unknown_variant():
+    with pytest.raises(UserError) as caught:
+        models.check(ModelConfig(name="cait_s24_244"))
+    message = str(caught.value)
+    assert message.startswith("model.name: got 'cait_s24_244', expected one of ")
+    assert "did you mean 'cait_s24_224'" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "size", "patch", "nearest"),
+    [
+        ("cait_s24_224", "hub", 225, 16, 224),
+        ("cait_nano_32", "none", 2, 4, 4),
+        ("cait_nano_32", "none", 35, 4, 36),
+    ],
+)
+def test_image_size_that_does_not_divide(name, weights, size, patch, nearest):
+    with pytest.raises(UserError) as caught:
+        models.check(ModelConfig(name=name, weights=weights, image_size=size))
+    message = str(caught.value)
+    assert message.startswith(f"model.image_size: got {size}, expected a multiple of {name}'s")
+    assert f"patch size {patch}" in message
+    assert message.endswith(f"for instance {nearest}")
+    models.check(ModelConfig(name=name, weights=weights, image_size=nearest))
+
+
+@pytest.mark.parametrize("weights", ["hub", "official"])
+def test_unpublished_weights(weights):
+    with pytest.raises(UserError) as caught:
+        models.check(ModelConfig(name="cait_nano_32", weights=weights))
+    assert str(caught.value).startswith(f"model.weights: got {weights}, expected none or a file")
+
+
+@pytest.mark.parametrize("weights", ["nothing.safetensors", "a/b/c.safetensors", "hubb"])
+def test_missing_weights(weights, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=f"model.weights: got {weights}, expected none, hub"):
+        models.check(ModelConfig(name="cait_s24_224", weights=weights))
+
+
+def test_weights_that_may_be_there(tmp_path):
+    file = tmp_path / "w.safetensors"
+    file.write_bytes(b"")
+    models.check(ModelConfig(name="cait_nano_32", weights=str(file)))
+    models.check(ModelConfig(name="cait_s24_224", weights="timm/cait_s24_224.fb_dist_in1k"))
+
+
+def test_build_follows_the_configuration():
+    config = ModelConfig(**NANO, image_size=16, drop_path_rate=0.25)
+    model = models.build(config, 7, "float32")
+    assert model.loading_report is None
+    assert model(np.zeros((2, 16, 16, 3), "float32")).shape == (2, 7)
+    assert model.backbone.drop_path_rate == 0.25
+
+
+def test_build_in_mixed_precision():
+    model = models.build(ModelConfig(**NANO), 3, "mixed_bfloat16")
+    assert model.backbone.compute_dtype == "bfloat16"
+    assert {keras.backend.standardize_dtype(weight.dtype) for weight in model.weights} == {
+        "float32"
+    }
+
+
+def test_build_loads_weights_and_reports_them(tmp_path):
+    first = models.build(ModelConfig(**NANO), 3, "float32")
+    path = tmp_path / "w.safetensors"
+    cait_tf.save_weights(first, path)
+    config = ModelConfig(name="cait_nano_32", weights=str(path))
+    second = models.build(config, 3, "float32")
+    for one, other in zip(first.weights, second.weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert str(path) in str(second.loading_report)
+    assert models.build(config, 3, "float32", load=False).loading_report is None
+
+
+def test_weights_of_another_model_are_refused(tmp_path):
+    path = tmp_path / "w.safetensors"
+    save_file({"cls_token": np.zeros((1, 1, 7), "float32")}, path)
+    with pytest.raises(UserError, match=r"^model\.weights: "):
+        models.build(ModelConfig(name="cait_nano_32", weights=str(path)), 3, "float32")
+
+
+def test_weights_that_cannot_be_read(tmp_path):
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(b"not a safetensors file")
+    with pytest.raises(UserError, match=r"^model\.weights: "):
+        models.build(ModelConfig(name="cait_nano_32", weights=str(path)), 3, "float32")

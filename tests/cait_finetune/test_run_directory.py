@@ -1,0 +1,63 @@
+"""A run's directory is made once, and never overwritten."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cait_finetune.errors import UserError
+from cait_finetune.run_directory import RunDirectory
+
+
+def contents(root: Path) -> dict[str, bytes | None]:
+    return {
+        str(path.relative_to(root)): path.read_bytes() if path.is_file() else None
+        for path in root.rglob("*")
+    }
+
+
+def test_creates_the_directories(tmp_path):
+    run = RunDirectory(tmp_path / "some" / "run")
+    run.create()
+    assert run.checkpoints.is_dir()
+    assert run.saved_model.parent.is_dir()
+    assert not run.saved_model.exists()
+    assert not run.config.exists()
+
+
+def test_everything_stands_below_the_root(tmp_path):
+    run = RunDirectory(tmp_path)
+    paths = [value for name, value in vars(run).items() if name != "root"]
+    assert len(set(paths)) == len(paths) == 7
+    assert all(path.is_relative_to(tmp_path) for path in paths)
+
+
+def test_refuses_a_directory_with_a_run_and_leaves_it_as_it_is(tmp_path):
+    (tmp_path / "config.yaml").write_text("seed: 3\n")
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "best.safetensors").write_bytes(b"\x00weights")
+    (tmp_path / "metrics.jsonl").write_text("{}\n")
+    before = contents(tmp_path)
+    with pytest.raises(UserError) as caught:
+        RunDirectory(tmp_path).create()
+    assert str(caught.value).startswith(f"hydra.run.dir: got {tmp_path}, expected a directory")
+    assert contents(tmp_path) == before
+
+
+def test_an_empty_directory_is_welcome(tmp_path):
+    RunDirectory(tmp_path).create()
+    assert (tmp_path / "checkpoints").is_dir()
+
+
+def test_a_place_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("no directory")
+    with pytest.raises(UserError, match=r"hydra\.run\.dir.*can be written"):
+        RunDirectory(tmp_path / "file" / "run").create()
+
+
+def test_the_result_is_json(tmp_path):
+    run = RunDirectory(tmp_path)
+    run.write_result({"test_top1": 0.5, "corrupt_images": []})
+    assert json.loads(run.result.read_text()) == {"test_top1": 0.5, "corrupt_images": []}

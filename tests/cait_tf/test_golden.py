@@ -1,0 +1,87 @@
+"""The forward pass equals the original's, from every weight format and on another backend."""
+
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+import cait_tf
+from tests.golden_files import GOLDEN, arrays, tiny_classifier
+
+TOLERANCE = 1e-4
+
+
+def largest(ours, reference) -> float:
+    ours = keras.ops.convert_to_numpy(ours)
+    assert ours.shape == reference.shape
+    return float(np.abs(ours - reference).max())
+
+
+@pytest.mark.parametrize("file", ["weights_timm.safetensors", "weights_official.pth"])
+def test_forward_equals_timm(file):
+    if file.endswith(".pth"):
+        pytest.importorskip("torch", reason="the .pth reader needs the torch extra")
+    golden = arrays("forward")
+    model = tiny_classifier()
+    report = cait_tf.load_weights(model, GOLDEN / file)
+    assert len(report.loaded) == len(model.weights)
+
+    images = golden["images_nhwc"]
+    logits, maps = model(images, return_attention=True)
+    assert largest(logits, golden["logits"]) < TOLERANCE
+    assert largest(model.backbone(images), golden["features"]) < TOLERANCE
+    assert largest(model.backbone.forward_features(images), golden["tokens"]) < TOLERANCE
+    assert set(maps) == {name for name in golden if name.endswith("_att")}
+    for name, attention in maps.items():
+        assert largest(attention, golden[name]) < TOLERANCE, name
+
+
+@pytest.mark.parametrize("name", ["cait_tiny_64", "cait_tiny_64_fe"])
+def test_forward_equals_the_collection(name):
+    golden = arrays(f"cait_tf_hub/{name}_io")
+    model = tiny_classifier()
+    model = model.backbone if name.endswith("_fe") else model
+    report = cait_tf.load_weights(model, GOLDEN / "cait_tf_hub" / name)
+    assert len(report.loaded) == len(model.weights)
+    output, maps = model(golden["images"], return_attention=True)
+    assert largest(output, golden["output"]) < TOLERANCE
+    assert set(maps) == set(golden) - {"images", "output"}
+    for key, attention in maps.items():
+        assert largest(attention, golden[key]) < TOLERANCE, key
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_forward_is_the_same_on_another_backend(backend):
+    pytest.importorskip(backend)
+    code = """
+import sys
+import keras, numpy as np
+import cait_tf
+from tests.golden_files import GOLDEN, arrays, tiny_classifier
+golden, model = arrays("forward"), tiny_classifier()
+cait_tf.load_weights(model, GOLDEN / "weights_timm.safetensors")
+logits, maps = model(golden["images_nhwc"], return_attention=True)
+got = {"logits": logits, **maps}
+worst = max(np.abs(keras.ops.convert_to_numpy(got[k]) - golden[k]).max() for k in got)
+assert worst < 1e-4, worst
+assert "tensorflow" not in sys.modules, "cait_tf must not need TensorFlow here"
+print(keras.backend.backend(), "agrees")
+"""
+    environment = {**os.environ, "KERAS_BACKEND": backend}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=GOLDEN.parents[1], env=environment, capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    assert f"{backend} agrees" in done.stdout, done.stderr[-2000:]
+
+
+def test_the_variant_table_needs_neither_keras_nor_tensorflow():
+    code = (
+        "import sys, cait_tf; cait_tf.VARIANTS; print({'keras', 'tensorflow'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=GOLDEN.parents[1], capture_output=True,
+                          text=True, check=True)  # fmt: skip
+    assert done.stdout.strip() == "set()"

@@ -1,0 +1,227 @@
+import inspect
+import math
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from cait_tf import layers
+
+PATCHES, CLS = (2, 9, 12), (2, 1, 12)
+
+#: Each layer with no argument at its default, and the shapes of its inputs.
+LAYERS = {
+    "PatchEmbed": (lambda: layers.PatchEmbed(4, 12), [(2, 8, 12, 3)]),
+    "LayerScale": (lambda: layers.LayerScale(0.5), [PATCHES]),
+    "DropPath": (lambda: layers.DropPath(0.3), [PATCHES]),
+    "HeadMixing": (lambda: layers.HeadMixing(3), [(2, 3, 9, 9)]),
+    "TalkingHeadAttention": (lambda: layers.TalkingHeadAttention(12, 3, 0.1, 0.2), [PATCHES]),
+    "ClassAttention": (lambda: layers.ClassAttention(12, 3), [PATCHES]),
+    "Mlp": (lambda: layers.Mlp(24, 12, 0.1), [PATCHES]),
+    "SelfAttentionBlock": (
+        lambda: layers.SelfAttentionBlock(12, 3, 2.0, 0.5, 0.1, 0.2, 0.3),
+        [PATCHES],
+    ),
+    "ClassAttentionBlock": (lambda: layers.ClassAttentionBlock(12, 3, 2.0, 0.5), [CLS, PATCHES]),
+}
+
+
+def normal(*shape):
+    return np.random.default_rng(0).normal(size=shape).astype("float32")
+
+
+def randomise(layer):
+    """Weights large enough for every one of them to matter."""
+    rng = np.random.default_rng(1)
+    for variable in layer.weights:
+        if "seed" not in variable.path:
+            variable.assign(rng.normal(size=variable.shape))
+
+
+def test_every_layer_is_round_tripped():
+    defined = {
+        name
+        for name, value in vars(layers).items()
+        if inspect.isclass(value) and issubclass(value, keras.Layer)
+    }
+    assert defined == set(LAYERS)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_config_mirrors_the_constructor(name):
+    layer = LAYERS[name][0]()
+    arguments = set(inspect.signature(type(layer)).parameters) - {"kwargs"}
+    assert arguments <= set(layer.get_config())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("name", LAYERS)
+def test_config_round_trip_computes_the_same(name, dtype):
+    create, shapes = LAYERS[name]
+    with _dtype_policy(dtype):
+        layer = create()
+    clone = type(layer).from_config(layer.get_config())
+    assert clone.get_config() == layer.get_config()
+    inputs = [normal(*shape) for shape in shapes]
+    layer(*inputs), clone(*inputs)
+    randomise(layer), randomise(clone)
+    assert len(clone.weights) == len(layer.weights)
+    np.testing.assert_array_equal(
+        ops.convert_to_numpy(ops.cast(clone(*inputs), "float32")),
+        ops.convert_to_numpy(ops.cast(layer(*inputs), "float32")),
+    )
+
+
+class _dtype_policy:
+    def __init__(self, name):
+        self.name, self.before = name, keras.config.dtype_policy()
+
+    def __enter__(self):
+        keras.config.set_dtype_policy(self.name)
+
+    def __exit__(self, *_):
+        keras.config.set_dtype_policy(self.before)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-15), ("float32", 1e-6)])
+def test_gelu_is_exact(dtype, tolerance):
+    x = np.linspace(-6, 6, 101)
+    exact = [value * 0.5 * (1 + math.erf(value / math.sqrt(2))) for value in x]
+    got = layers.gelu(ops.convert_to_tensor(x, dtype))
+    np.testing.assert_allclose(np.asarray(got), exact, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_gelu_in_half_precision_is_the_float32_one_rounded(dtype):
+    x = ops.cast(normal(64), dtype)
+    got = layers.gelu(x)
+    assert keras.backend.standardize_dtype(got.dtype) == dtype
+    expected = ops.cast(layers.gelu(ops.cast(x, "float32")), dtype)
+    assert ops.all(got == expected)
+
+
+def test_layer_norm_has_cait_epsilon():
+    norm = layers.layer_norm("norm", keras.DTypePolicy("float32"))
+    got = norm(np.array([[-1e-3, 1e-3]], "float32"))  # variance 1e-6, as large as epsilon
+    np.testing.assert_allclose(got, [[-math.sqrt(0.5), math.sqrt(0.5)]], rtol=1e-5)
+
+
+def test_patches_are_cut_row_by_row():
+    embed = layers.PatchEmbed(2, 12)
+    image = np.arange(2 * 4 * 6 * 3, dtype="float32").reshape(2, 4, 6, 3)
+    embed.build(image.shape)
+    # A kernel that copies: each output channel is one value of the patch.
+    embed.proj.kernel.assign(np.eye(12).reshape(2, 2, 3, 12))
+    patches = image.reshape(2, 2, 2, 3, 2, 3).transpose(0, 1, 3, 2, 4, 5).reshape(2, 6, 12)
+    np.testing.assert_array_equal(np.asarray(embed(image)), patches)
+
+
+def test_layer_scale_multiplies_each_channel():
+    scale = layers.LayerScale(1e-6)
+    x = normal(2, 3, 4)
+    np.testing.assert_allclose(scale(x), x * np.float32(1e-6), rtol=1e-6)
+    scale.gamma.assign([1.0, 2.0, 3.0, 4.0])
+    np.testing.assert_allclose(scale(x), x * [1, 2, 3, 4], rtol=1e-6)
+
+
+def test_drop_path_is_the_identity_outside_training():
+    x = normal(8, 3, 4)
+    np.testing.assert_array_equal(layers.DropPath(0.5)(x, training=False), x)
+    np.testing.assert_array_equal(layers.DropPath(0.0)(x, training=True), x)
+
+
+def test_drop_path_drops_whole_examples_at_its_rate_and_rescales_the_others():
+    kept = np.asarray(layers.DropPath(0.25)(np.ones((4000, 3, 2), "float32"), training=True))
+    assert (kept == kept[:, :1, :1]).all()
+    np.testing.assert_allclose(np.unique(kept), [0, 1 / 0.75], rtol=1e-6)
+    assert np.mean(kept[:, 0, 0] == 0) == pytest.approx(0.25, abs=0.04)  # six standard deviations
+
+
+def test_drop_path_draws_anew_at_each_call():
+    drop, x = layers.DropPath(0.5), np.ones((64, 1), "float32")
+    assert (np.asarray(drop(x, training=True)) != np.asarray(drop(x, training=True))).any()
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.0, 1.5])
+def test_drop_path_refuses_an_impossible_rate(rate):
+    with pytest.raises(ValueError, match=f"rate: got {rate}"):
+        layers.DropPath(rate)
+
+
+def test_head_mixing_is_a_dense_layer_over_heads():
+    mixing, maps = layers.HeadMixing(3), normal(2, 3, 4, 5)
+    mixing.build(maps.shape)
+    randomise(mixing)
+    expected = np.einsum("bhnm,hk->bknm", maps, mixing.kernel)
+    expected += np.asarray(mixing.bias)[:, None, None]
+    np.testing.assert_allclose(mixing(maps), expected, atol=1e-5)
+
+
+def test_self_attention_sees_no_order_of_patches():
+    attention, x = layers.TalkingHeadAttention(12, 3), normal(*PATCHES)
+    attention.build(x.shape)
+    randomise(attention)
+    np.testing.assert_allclose(attention(x[:, ::-1]), np.asarray(attention(x))[:, ::-1], atol=1e-4)
+
+
+def test_attention_dropout_leaves_the_returned_maps_whole():
+    attention, x = layers.TalkingHeadAttention(12, 3, attn_drop_rate=0.5), normal(*PATCHES)
+    y, maps = attention(x, return_attention=True)
+    y_dropped, maps_dropped = attention(x, return_attention=True, training=True)
+    np.testing.assert_array_equal(maps_dropped, maps)
+    assert np.abs(np.asarray(y_dropped) - np.asarray(y)).max() > 0
+
+
+def test_class_attention_asks_from_the_class_token_only():
+    attention, u = layers.ClassAttention(12, 3), normal(*PATCHES)
+    attention.build(u.shape)
+    randomise(attention)
+    y, maps = attention(u, return_attention=True)
+    assert y.shape == (2, 1, 12)
+    assert maps.shape == (2, 3, 1, 9)
+    shuffled = np.concatenate([u[:, :1], u[:, :0:-1]], axis=1)
+    np.testing.assert_allclose(attention(shuffled), y, atol=1e-5)
+
+
+def test_class_attention_block_has_no_dropout():
+    block, cls, patches = layers.ClassAttentionBlock(12, 3), normal(*CLS), normal(*PATCHES)
+    inference = block(cls, patches)
+    randomise(block)
+    inference = block(cls, patches)
+    np.testing.assert_array_equal(block(cls, patches, training=True), inference)
+
+
+@pytest.mark.parametrize("rate", ["drop_rate", "attn_drop_rate", "drop_path_rate"])
+def test_each_rate_of_a_trunk_block_acts_in_training_only(rate):
+    block, x = (
+        layers.SelfAttentionBlock(12, 3, layer_scale_init=1.0, **{rate: 0.5}),
+        normal(*PATCHES),
+    )
+    block(x)
+    randomise(block)
+    np.testing.assert_array_equal(block(x), block(x, training=False))
+    assert np.abs(np.asarray(block(x, training=True)) - np.asarray(block(x))).max() > 1e-3
+
+
+@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
+def test_blocks_keep_the_residual_stream_in_float32(dtype):
+    trunk = layers.SelfAttentionBlock(12, 3, dtype=dtype)
+    top = layers.ClassAttentionBlock(12, 3, dtype=dtype)
+    x, trunk_maps = trunk(normal(*PATCHES), return_attention=True)
+    cls, top_maps = top(normal(*CLS), x, return_attention=True)
+    names = {keras.backend.standardize_dtype(value.dtype) for value in (x, cls)}
+    assert names == {"float32"}
+    computed = {keras.backend.standardize_dtype(value.dtype) for value in (trunk_maps, top_maps)}
+    assert computed == {dtype.removeprefix("mixed_")}
+
+
+def test_a_tiny_update_survives_mixed_precision():
+    """In float16 a gamma of 1e-7 would be 1.2e-7, and the sum would lose it: hence float32 there."""
+    block = layers.SelfAttentionBlock(12, 3, layer_scale_init=1e-7, dtype="mixed_float16")
+    x = 1e-3 * normal(*PATCHES)
+    block(x)
+    for dense in (block.attn.proj, block.mlp.fc2):
+        dense.kernel.assign(np.zeros(dense.kernel.shape))
+        dense.bias.assign(np.ones(12))
+    np.testing.assert_allclose(np.asarray(block(x)) - x, 2e-7, rtol=0.01)

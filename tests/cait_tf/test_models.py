@@ -1,0 +1,102 @@
+import keras
+import pytest
+
+from cait_tf import (
+    CaiTBackbone,
+    CaiTClassifier,
+    CaiTError,
+    WeightsError,
+    create_model,
+    save_weights,
+)
+from cait_tf.models import locate_weights
+from cait_tf.variants import get_variant
+from cait_tf.weights import official
+from tests.cait_tf import golden
+
+
+def nano(**kwargs):
+    return create_model("cait_nano_32", **{"num_classes": 10, **kwargs})
+
+
+def test_a_classifier_has_the_variants_geometry():
+    model, row = nano(), get_variant("cait_nano_32")
+    assert isinstance(model, CaiTClassifier)
+    assert model.num_classes == 10
+    assert model.name == row.name
+    config = model.get_config()
+    for key in ("patch_size", "embed_dim", "depth", "depth_token_only", "num_heads", "mlp_ratio"):
+        assert config[key] == getattr(row, key)
+    assert config["image_size"] == [32, 32]
+
+
+def test_no_classes_give_a_feature_extractor():
+    model = nano(num_classes=0)
+    assert isinstance(model, CaiTBackbone)
+    assert model.built
+
+
+def test_drop_path_is_off_unless_asked_for():
+    assert nano().backbone.drop_path_rate == 0
+    assert nano(drop_path_rate=0.1).backbone.drop_path_rate == 0.1
+
+
+@pytest.mark.parametrize(("size", "shape"), [(64, (64, 64)), ([32, 48], (32, 48))])
+def test_another_image_size(size, shape):
+    assert nano(image_size=size).backbone.image_size == shape
+
+
+def test_other_arguments_reach_the_backbone():
+    model = nano(dtype="mixed_bfloat16", drop_rate=0.1)
+    assert model.backbone.drop_rate == 0.1
+    assert model.backbone.dtype_policy == keras.DTypePolicy("mixed_bfloat16")
+
+
+@pytest.mark.parametrize("weights", [None, "none"])
+def test_without_weights_there_is_no_report(weights):
+    assert nano(weights=weights).loading_report is None
+
+
+def test_weights_from_a_file_come_with_a_report(tmp_path):
+    saved = nano()
+    save_weights(saved, tmp_path / "nano.safetensors")
+    model = nano(weights=tmp_path / "nano.safetensors")
+    assert len(model.loading_report.loaded) == len(model.weights)
+    assert (golden.values(model)["norm.weight"] == golden.values(saved)["norm.weight"]).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "cait_nano"}, "model: got 'cait_nano'.*did you mean 'cait_nano_32'"),
+        ({"image_size": 30}, "image_size: got 30x30, expected multiples of the patch size 4"),
+        ({"image_size": 0}, "image_size: got"),
+        ({"drop_path_rate": 1.5}, "drop_path_rate: got 1.5"),
+        ({"num_classes": -1}, "num_classes: got -1"),
+    ],
+    ids=str,
+)
+def test_a_bad_request_is_refused(arguments, message):
+    with pytest.raises(CaiTError, match=message):
+        create_model(**{"name": "cait_nano_32", "num_classes": 10, **arguments})
+
+
+def test_hub_is_timms_repository():
+    assert locate_weights(get_variant("cait_s24_224"), "hub") == "timm/cait_s24_224.fb_dist_in1k"
+
+
+def test_official_is_the_authors_file(monkeypatch):
+    monkeypatch.setattr(official, "download", lambda url: f"downloaded {url}")
+    got = locate_weights(get_variant("cait_s24_224"), "official")
+    assert got == "downloaded https://dl.fbaipublicfiles.com/deit/S24_224.pth"
+
+
+@pytest.mark.parametrize("weights", ["hub", "official"])
+def test_nano_has_no_published_weights(weights):
+    with pytest.raises(WeightsError, match=f"got '{weights}', but cait_nano_32 has none"):
+        nano(weights=weights)
+
+
+def test_a_models_name_is_not_weights():
+    with pytest.raises(WeightsError, match="got 'cait_nano_32', the name of a model"):
+        nano(weights="cait_nano_32")

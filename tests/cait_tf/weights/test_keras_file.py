@@ -1,0 +1,81 @@
+import h5py
+import keras
+import numpy as np
+import pytest
+
+from cait_tf import WeightsError, load_weights
+from cait_tf.weights import keras_file
+from tests.cait_tf import golden
+
+FILES = ["model.keras", "model.weights.h5"]
+
+
+def save(model, path):
+    (model.save if path.suffix == ".keras" else model.save_weights)(path)
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize(
+    "create",
+    [
+        golden.classifier,
+        golden.backbone,
+        # Twelve blocks: the file sorts them 0, 1, 10, 11, 2.
+        lambda: golden.backbone(depth=12),
+        # Rates bring random states into the file, which are no weights.
+        lambda: golden.classifier(drop_rate=0.1, attn_drop_rate=0.1, drop_path_rate=0.1),
+        lambda: golden.classifier(dtype="mixed_bfloat16"),
+    ],
+    ids=["classifier", "backbone", "deep", "dropout", "mixed precision"],
+)
+def test_every_parameter_is_read_under_its_name(create, file, tmp_path):
+    model = create()
+    rng = np.random.default_rng(0)
+    for variable in golden.parameters(model).values():
+        variable.assign(rng.normal(size=variable.shape))
+    save(model, tmp_path / file)
+    golden.assert_same(keras_file.read(tmp_path / file), golden.values(model))
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_trained_models_file_loads_without_its_optimizer(file, images, tmp_path):
+    trained, model = golden.classifier(), golden.classifier()
+    trained.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    trained.optimizer.build(trained.trainable_variables)  # as the first step of `fit` does
+    save(trained, tmp_path / file)
+    load_weights(model, tmp_path / file)
+    np.testing.assert_array_equal(model(images), trained(images))
+
+
+def test_a_backbones_file_gives_a_classifier_all_but_its_head(golden_classifier, images, tmp_path):
+    save(golden_classifier.backbone, tmp_path / "model.keras")
+    model = golden.classifier()
+    report = load_weights(model, tmp_path / "model.keras")
+    assert report.initialised == ("head.weight", "head.bias")
+    np.testing.assert_array_equal(model.backbone(images), golden_classifier.backbone(images))
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_another_models_file_lists_what_has_no_place(file, tmp_path):
+    other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    save(other, tmp_path / file)
+    with pytest.raises(WeightsError, match="no place in one: layers/dense/vars/0"):
+        keras_file.read(tmp_path / file)
+
+
+@pytest.mark.parametrize("key", ["norm/vars/2", "vars/2", "blocks/conv/kernel"])
+def test_a_strange_variable_is_listed(key, tmp_path):
+    with h5py.File(tmp_path / "model.weights.h5", "w") as file:
+        file[key] = np.ones(3)
+    with pytest.raises(WeightsError, match=f"no place in one: {key}"):
+        keras_file.read(tmp_path / "model.weights.h5")
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("kept", [0, 3, 100_000], ids=lambda kept: f"{kept} bytes")
+def test_a_truncated_file_is_refused(kept, file, golden_classifier, tmp_path):
+    path = tmp_path / file
+    save(golden_classifier, path)
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(WeightsError, match="which Keras did not save"):
+        keras_file.read(path)

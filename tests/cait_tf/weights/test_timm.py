@@ -1,0 +1,133 @@
+import huggingface_hub
+import numpy as np
+import pytest
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
+
+from cait_tf import CaiTBackbone, WeightsError, load_weights, save_weights
+from cait_tf.weights import timm
+from tests.cait_tf import golden
+
+HUB_ID = "timm/cait_s24_224.fb_dist_in1k"
+
+
+def layout(path):
+    """Shape and type of every tensor of a file."""
+    return {name: (array.shape, array.dtype) for name, array in load_file(path).items()}
+
+
+def test_tensors_arrive_in_keras_layout():
+    theirs, ours = load_file(golden.SAFETENSORS), timm.read(golden.SAFETENSORS)
+    assert set(ours) == set(theirs)
+    np.testing.assert_array_equal(ours["head.weight"], theirs["head.weight"].T)
+    assert ours["patch_embed.proj.weight"].shape == (16, 16, 3, 96)
+
+
+def test_a_saved_file_is_one_that_timm_takes(golden_classifier, tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_weights(golden_classifier, path)
+    assert layout(path) == layout(golden.SAFETENSORS)
+    golden.assert_same(load_file(path), load_file(golden.SAFETENSORS))
+
+
+def test_a_saved_file_says_what_it_is(golden_classifier, tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_weights(golden_classifier, path, metadata={"dataset": "flowers"})
+    with safe_open(path, "np") as file:
+        assert file.metadata() == {"format": "pt", "dataset": "flowers"}
+
+
+def test_saving_and_loading_is_bit_equal(tmp_path):
+    saved, loaded = golden.classifier(), golden.classifier()
+    save_weights(saved, tmp_path / "model.safetensors")
+    load_weights(loaded, tmp_path / "model.safetensors")
+    golden.assert_same(golden.values(loaded), golden.values(saved))
+
+
+def test_a_backbone_that_is_not_built_yet_is_saved_whole(tmp_path):
+    save_weights(CaiTBackbone(**golden.GEOMETRY), tmp_path / "model.safetensors")
+    assert len(load_file(tmp_path / "model.safetensors")) == 96
+
+
+def test_saving_makes_the_directory_and_leaves_nothing_else(golden_classifier, tmp_path):
+    save_weights(golden_classifier, tmp_path / "new" / "model.safetensors")
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["model.safetensors"]
+
+
+def test_a_failed_save_keeps_the_old_file(golden_classifier, tmp_path, monkeypatch):
+    def full_disk(*_, **__):
+        raise OSError("no space left on device")
+
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(b"old")
+    monkeypatch.setattr("safetensors.numpy.save_file", full_disk)
+    with pytest.raises(OSError, match="no space"):
+        save_weights(golden_classifier, path)
+    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [(path.name, b"old")]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float64"])
+def test_other_precisions_are_read_too(dtype, tmp_path):
+    tensors = {name: a.astype(dtype) for name, a in load_file(golden.SAFETENSORS).items()}
+    save_file(tensors, tmp_path / "other.safetensors")
+    model = golden.classifier()
+    load_weights(model, tmp_path / "other.safetensors")
+    expected = timm.read(golden.SAFETENSORS)["head.weight"].astype(dtype).astype("float32")
+    np.testing.assert_array_equal(golden.values(model)["head.weight"], expected)
+
+
+@pytest.mark.parametrize("kept", [0, 4, 5000, -1], ids=lambda kept: f"{kept} bytes")
+def test_a_truncated_file_is_refused(kept, tmp_path):
+    path = tmp_path / "cut.safetensors"
+    path.write_bytes(golden.SAFETENSORS.read_bytes()[:kept])
+    with pytest.raises(WeightsError, match=r"cut\.safetensors, expected a safetensors file"):
+        timm.read(path)
+
+
+@pytest.fixture
+def empty_cache(monkeypatch):
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_, **__: None)
+
+
+@pytest.mark.usefixtures("empty_cache")
+def test_without_a_network_the_three_other_ways_are_named(monkeypatch):
+    def unreachable(*_, **__):
+        raise ConnectionError("Name or service not known")
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", unreachable)
+    with pytest.raises(WeightsError) as error:
+        load_weights(golden.classifier(), HUB_ID)
+    message = str(error.value)
+    assert HUB_ID in message
+    assert "Name or service not known" in message
+    for way in (".safetensors", ".pth", "SavedModel"):
+        assert way in message
+
+
+@pytest.mark.usefixtures("empty_cache")
+def test_a_hub_repository_is_downloaded_and_loaded(monkeypatch, images):
+    asked = []
+
+    def download(*arguments, **_):
+        asked.append(arguments)
+        return str(golden.SAFETENSORS)
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda *_, **__: None)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    model = golden.classifier()
+    report = load_weights(model, HUB_ID)
+    assert asked == [(HUB_ID, "model.safetensors")]
+    assert report.source == HUB_ID
+    assert "Hugging Face Hub" in report.format
+    golden.assert_near(model(images), golden.arrays("forward")["logits"])
+
+
+def test_a_cached_hub_file_needs_no_network(monkeypatch):
+    def unreachable(*_, **__):
+        raise AssertionError("asked the network")
+
+    cached = str(golden.SAFETENSORS)
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_, **__: cached)
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", unreachable)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", unreachable)
+    assert timm.download(HUB_ID) == golden.SAFETENSORS

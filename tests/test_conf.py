@@ -1,0 +1,103 @@
+"""The YAML files in conf/ and recipes/: each composes, and stands for something that exists."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+
+import cait_tf
+from cait_finetune import config as configuration
+from tests.cait_finetune.stand_ins import CONF, checked, composed
+
+RECIPES = CONF.parent / "recipes"
+GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir())
+OPTIONS = [
+    f"{group}={path.stem}" for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))
+]
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+def test_every_group_is_a_part_of_the_configuration():
+    assert set(GROUPS) <= set(configuration.Config.__dataclass_fields__)
+    assert not [path for path in CONF.rglob("*") if path.is_file() and path.suffix != ".yaml"]
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_option_composes(option):
+    # The one value that nobody can know for the user.
+    extra = ["dataset.name=mnist"] if option == "dataset=tfds" else []
+    config = checked(option, *extra)
+    assert isinstance(config, configuration.Config)
+
+
+@pytest.mark.parametrize("recipe", names(RECIPES))
+def test_every_recipe_composes(recipe):
+    configuration.register()
+    with initialize_config_dir(version_base="1.3", config_dir=str(RECIPES)):
+        node = compose(recipe, overrides=[f"hydra.searchpath=[file://{CONF}]"])
+    assert configuration.from_hydra(node).train.epochs >= 1
+
+
+@pytest.mark.parametrize("recipe", names(RECIPES))
+def test_every_recipe_says_how_it_is_called(recipe):
+    first = (RECIPES / f"{recipe}.yaml").read_text().splitlines()[0]
+    assert first.startswith(f"# python -m cait_finetune -cn {recipe}")
+
+
+def test_the_models_are_the_variants():
+    assert names(CONF / "model") == sorted(cait_tf.VARIANTS)
+
+
+@pytest.mark.parametrize("name", sorted(cait_tf.VARIANTS))
+def test_a_model_option_names_itself_and_weights_that_exist(name):
+    config = checked(f"model={name}").model
+    assert config.name == name
+    assert config.weights == ("hub" if cait_tf.VARIANTS[name].published else "none")
+    assert config.image_size is None
+
+
+def test_a_model_may_bring_its_own_training_settings():
+    nano, other = checked(), checked("model=cait_s24_224")
+    own = yaml.safe_load((CONF / "model" / "cait_nano_32.yaml").read_text())
+    general = yaml.safe_load((CONF / "config.yaml").read_text())
+    assert nano.train.epochs == own["train"]["epochs"] != general["train"]["epochs"]
+    assert other.train.epochs == general["train"]["epochs"]
+    assert nano.optimizer.layer_decay == own["optimizer"]["layer_decay"]
+    assert nano.optimizer.layer_decay != other.optimizer.layer_decay
+    assert checked("train.epochs=2").train.epochs == 2
+
+
+def test_tuning_options_are_all_methods():
+    methods = {checked(f"tuning={name}").tuning.method for name in names(CONF / "tuning")}
+    assert methods == {"full", "linear_probe"} == set(names(CONF / "tuning"))
+
+
+def test_distribution_options_are_all_devices():
+    folder = CONF / "distribution"
+    assert [checked(f"distribution={name}").distribution.device for name in names(folder)] == [
+        "auto",
+        "cpu",
+        "gpu",
+    ]
+
+
+def test_nothing_is_left_without_a_value():
+    """`dataset=tfds` asks for a name; the defaults ask for nothing."""
+    assert "???" not in str(composed())
+    asking = [
+        path.relative_to(CONF).as_posix()
+        for path in CONF.rglob("*.yaml")
+        if ": ???" in path.read_text()
+    ]
+    assert asking == ["dataset/tfds.yaml"]
+
+
+def test_digits_are_never_mirrored():
+    assert not checked("dataset=digits").dataset.allow_flip
+    assert checked("dataset=flowers").dataset.allow_flip

@@ -1,0 +1,119 @@
+"""Imports run one way: the library below, the application above, its rooms side by side."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# room -> the rooms it may import. cli -> finetune -> the work -> {config, errors}.
+FOUNDATION = {"config", "errors"}
+WORK = {"data", "model", "optim", "train", "evaluate", "export", "report", "metrics"} | {
+    "run_directory"
+}
+ALLOWED = {
+    "": set(),
+    "errors": set(),
+    "quiet": set(),
+    "config": {"errors"},
+    "__main__": {"cli"},
+    "cli": {"finetune", "quiet"} | FOUNDATION,
+    "finetune": WORK | FOUNDATION,
+    "predict": {"quiet"} | FOUNDATION,
+    # The training step applies the optimizer: the one import from sibling to sibling.
+    "train": {"optim"} | FOUNDATION,
+} | dict.fromkeys(WORK - {"train"}, FOUNDATION)
+
+
+def modules(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def relative(paths: list[Path]) -> list[str]:
+    return [str(path.relative_to(ROOT)) for path in paths]
+
+
+def imported(nodes: Iterator[ast.AST]) -> Iterator[str]:
+    """Dotted names; of ``from a import b`` both ``a`` and ``a.b``, as b may be a module."""
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative import"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def everywhere(path: Path) -> set[str]:
+    return set(imported(ast.walk(ast.parse(path.read_text()))))
+
+
+def outside_functions(node: ast.AST) -> Iterator[ast.AST]:
+    """The nodes that importing the module executes."""
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield child
+            yield from outside_functions(child)
+
+
+def on_import(path: Path) -> set[str]:
+    return set(imported(outside_functions(ast.parse(path.read_text()))))
+
+
+def packages(names: set[str]) -> set[str]:
+    return {name.partition(".")[0] for name in names}
+
+
+def room(path: Path) -> str:
+    first = path.relative_to(ROOT / "cait_finetune").parts[0]
+    return first.removesuffix(".py").replace("__init__", "")
+
+
+def test_there_are_modules_to_check():
+    assert len(modules("cait_tf")) > 10
+    assert len(modules("cait_finetune")) > 20
+
+
+@pytest.mark.parametrize("path", relative(modules("cait_tf")))
+def test_cait_tf_stands_alone(path):
+    names = packages(everywhere(ROOT / path))
+    assert not names & {"cait_finetune", "hydra", "omegaconf", "tensorflow_datasets", "wandb"}
+
+
+@pytest.mark.parametrize("path", relative(modules("cait_tf")))
+def test_cait_tf_imports_without_tensorflow(path):
+    """Keras runs on three backends."""
+    assert "tensorflow" not in packages(on_import(ROOT / path))
+
+
+@pytest.mark.parametrize("path", relative(modules("cait_finetune")))
+def test_rooms_import_downwards_only(path):
+    here = room(ROOT / path)
+    assert here in ALLOWED, f"say in ALLOWED what {here} may import"
+    ours = {name for name in everywhere(ROOT / path) if name.startswith("cait_finetune.")}
+    rooms = {name.split(".")[1] for name in ours} - {here}
+    assert rooms <= ALLOWED[here], f"{path} imports {sorted(rooms - ALLOWED[here])}"
+
+
+def test_only_model_and_checkpoint_know_the_library():
+    users = [
+        str(path.relative_to(ROOT))
+        for path in modules("cait_finetune")
+        if "cait_tf" in packages(everywhere(path))
+    ]
+    assert users == ["cait_finetune/model.py", "cait_finetune/train/checkpoint.py"]
+
+
+@pytest.mark.parametrize("module", ["cli", "config", "errors", "__init__", "__main__"])
+def test_the_command_line_starts_without_tensorflow(module):
+    names = packages(on_import(ROOT / "cait_finetune" / f"{module}.py"))
+    assert not names & {"tensorflow", "keras", "tensorflow_datasets", "sklearn", "matplotlib"}
+
+
+def test_config_needs_no_tensorflow_at_all():
+    names = packages(everywhere(ROOT / "cait_finetune" / "config.py"))
+    assert not names & {"tensorflow", "keras", "tensorflow_datasets", "cait_tf"}
