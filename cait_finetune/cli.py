@@ -11,7 +11,7 @@ import hydra
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -78,6 +78,12 @@ def explain(error: BaseException) -> str:
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     first = str(cause).strip().splitlines()[0]
     key = getattr(cause, "full_key", None)
+    if isinstance(error, OverrideParseException):
+        name, _, value = error.override.partition("=")
+        hint = (
+            f"a value with brackets or commas in it needs quotes of its own: '{name}=\"{value}\"'"
+        )
+        return str(bad_value("command line", repr(error.override), f"key=value ({first})", hint))
     if match := re.match(r"Key '(.+)' (?:is )?not in (?:struct|'(\w+)')", first):
         known = _fields(match[2] or "Config")
         return str(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -18,11 +19,14 @@ _EMBEDDINGS = ("cls_token", "pos_embed", "patch_embed")
 
 def image_shape(image_size: int | Sequence[int]) -> tuple[int, int]:
     """``(height, width)`` of an image size given as one side or as ``[height, width]``."""
-    if isinstance(image_size, int):
-        return image_size, image_size
-    if len(image_size) == 2:
-        return int(image_size[0]), int(image_size[1])
-    raise CaiTError(f"image_size: got {image_size}, expected one side or [height, width]")
+    sides = (image_size, image_size) if isinstance(image_size, numbers.Integral) else image_size
+    if (
+        hasattr(sides, "__len__")
+        and len(sides) == 2
+        and all(isinstance(side, numbers.Integral) and side > 0 for side in sides)
+    ):
+        return int(sides[0]), int(sides[1])
+    raise CaiTError(f"image_size: got {image_size!r}, expected one side or [height, width]")
 
 
 @keras.saving.register_keras_serializable("cait_tf")
@@ -61,6 +65,20 @@ class CaiTBackbone(keras.Model):
         **kwargs: Any,
     ) -> None:
         super().__init__(**{"name": "cait_backbone", "autocast": False, **kwargs})
+        for key, number, least in (
+            ("patch_size", patch_size, 1),
+            ("embed_dim", embed_dim, 1),
+            ("num_heads", num_heads, 1),
+            ("depth", depth, 1),
+            ("depth_token_only", depth_token_only, 1),
+        ):
+            if not isinstance(number, numbers.Integral) or number < least:
+                raise CaiTError(f"{key}: got {number!r}, expected a whole number from {least}")
+        if self.dtype_policy.name in ("float16", "bfloat16"):
+            raise CaiTError(
+                f"dtype: got {self.dtype_policy.name}, expected float32, mixed_{self.dtype_policy.name}"
+                " or another precision whose LayerScale and softmax stay in float32"
+            )
         height, width = image_shape(image_size)
         if height % patch_size or width % patch_size:
             raise CaiTError(
@@ -75,8 +93,8 @@ class CaiTBackbone(keras.Model):
             ("attn_drop_rate", attn_drop_rate),
             ("drop_path_rate", drop_path_rate),
         ):
-            if not 0 <= rate < 1:
-                raise CaiTError(f"{key}: got {rate}, expected a number in [0, 1)")
+            if not isinstance(rate, numbers.Real) or not 0 <= rate < 1:
+                raise CaiTError(f"{key}: got {rate!r}, expected a number in [0, 1)")
 
         self.image_size = (height, width)
         self.grid_size = (height // patch_size, width // patch_size)
@@ -132,11 +150,15 @@ class CaiTBackbone(keras.Model):
         grid_tokens, dim = self.grid_size[0] * self.grid_size[1], self.embed_dim
         normal = keras.initializers.TruncatedNormal
         self.cls_token = self.add_weight(
-            shape=(1, 1, dim), initializer=normal(stddev=0.02), name="cls_token"
+            shape=(1, 1, dim),
+            initializer=normal(stddev=0.02),
+            autocast=False,  # Keras autocasts the outermost model's own weights all the same
+            name="cls_token",
         )
         self.pos_embed = self.add_weight(
             shape=(1, grid_tokens, dim),
             initializer=normal(stddev=self.pos_embed_init),
+            autocast=False,
             name="pos_embed",
         )
         patches = (None, grid_tokens, dim)
@@ -161,6 +183,12 @@ class CaiTBackbone(keras.Model):
 
     def _forward(self, images: Any, return_attention: bool, training: bool) -> tuple:
         """The class token (B, 1, D), the patch tokens (B, N, D) and the maps, before the norm."""
+        dtype = keras.backend.standardize_dtype(images.dtype)
+        if "float" not in dtype:
+            raise CaiTError(
+                f"images: got {dtype}, expected floating-point images, normalised with the "
+                "variant's mean and std"
+            )
         if tuple(images.shape[1:]) != (*self.image_size, 3):
             raise CaiTError(
                 f"images: got shape {tuple(images.shape)}, expected "
@@ -192,7 +220,8 @@ class CaiTBackbone(keras.Model):
         class-attention blocks share the ids of the last trunk blocks, the final norm that of the
         last one; anything outside the backbone is the head, ``depth + 1``.
         """
-        parts = path.split("/")
+        # Only what stands below the model's own name, which may be anything.
+        parts = path.split("/")[1:]
         for part in parts:
             if part in _EMBEDDINGS:
                 return 0

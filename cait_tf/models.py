@@ -41,7 +41,7 @@ def create_model(
     """
     variant = get_variant(name)
     config = {
-        "image_size": image_size or variant.image_size,
+        "image_size": variant.image_size if image_size is None else image_size,
         "patch_size": variant.patch_size,
         "embed_dim": variant.embed_dim,
         "depth": variant.depth,

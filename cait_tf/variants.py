@@ -78,7 +78,7 @@ _ROWS = (
     # Ours: for machines and data that are small, and for training from random weights in a minute:
     # hence the large LayerScale, and positions that can be told apart from the first step
     # (patches of a few pixels say little without them).
-    Variant("cait_nano_32",    32,  96,  2,  2, 0.1,  0.0,     556_290, patch_size=4, pos_embed_init=0.5, published=False),
+    Variant("cait_nano_32",    32,  96,  2,  2, 0.1,  0.0,     556_288, patch_size=4, pos_embed_init=0.5, published=False),
 )
 # fmt: on
 

@@ -45,14 +45,19 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
         graph = trackable_object_graph_pb2.TrackableObjectGraph.FromString(
             reader.get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH")
         )
-    except (tf.errors.OpError, ValueError) as error:
+    except (tf.errors.OpError, IndexError, ValueError) as error:  # a short read is an IndexError
         raise WeightsError(f"weights: got {path}, whose checkpoint is damaged ({error})") from error
 
     walk = _Walk(graph)
     tensors, used = {}, set()
     for graph_path, name in _name_map(walk).items():
         if (key := walk.variable_key(graph_path)) is not None:
-            tensors[name] = reader.get_tensor(key)
+            try:
+                tensors[name] = reader.get_tensor(key)
+            except (tf.errors.OpError, IndexError, ValueError) as error:
+                raise WeightsError(
+                    f"weights: got {path}, whose checkpoint is damaged at {name} ({error})"
+                ) from error
             used.add(key)
     # The published files also hold bookkeeping of their own, such as a save counter: a scalar.
     parameters = {

@@ -7,6 +7,7 @@ Keras files a variable under its attribute path and its number in the layer, for
 from __future__ import annotations
 
 import io
+import json
 import re
 import zipfile
 from pathlib import Path
@@ -42,7 +43,9 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
             file.visititems(
                 lambda key, item: (
                     arrays.update({key: item[()]})
-                    if isinstance(item, h5py.Dataset) and "seed_generator" not in key
+                    if isinstance(item, h5py.Dataset)
+                    and "seed_generator" not in key
+                    and not key.startswith("optimizer/")
                     else None
                 )
             )
@@ -58,10 +61,20 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
     return named
 
 
+def grid(path: str | Path) -> tuple[int, int] | None:
+    """The patch grid of a ``.keras`` file, from the configuration in it."""
+    with zipfile.ZipFile(path) as archive:
+        config = json.loads(archive.read("config.json"))["config"]
+    size, patch = config.get("image_size"), config.get("patch_size")
+    return (size[0] // patch, size[1] // patch) if size and patch else None
+
+
 def _timm_name(key: str) -> str | None:
     """``backbone/blocks/self_attention_block_3/gamma_1/vars/0 -> blocks.3.gamma_1``."""
     path, _, number = key.removeprefix("backbone/").rpartition("/")
-    if path in ("vars", "backbone/vars"):
+    if number not in ("0", "1"):
+        return None
+    if path == "vars":
         return ("cls_token", "pos_embed")[int(number)]
     path = path.removesuffix("/vars")
     for prefix, stage in _STAGES.items():

@@ -48,13 +48,17 @@ def load_weights(model: keras.Model, source: str | Path) -> LoadingReport:
     if not model.built:
         model.build()
     read, path, kind = _resolve(str(source))
-    return _assign(model, read(path), str(source), kind)
+    return _assign(model, read(path), str(source), kind, _grid(path))
 
 
 def save_weights(
     model: keras.Model, path: str | Path, metadata: Mapping[str, str] | None = None
 ) -> None:
     """Write the model's weights under timm's names, as a safetensors file that timm loads too."""
+    if not model.built:
+        model.build()
+    grid = getattr(model, "backbone", model).grid_size
+    metadata = {timm.GRID: f"{grid[0]}x{grid[1]}", **(metadata or {})}
     tensors = {name: np.asarray(variable) for name, variable in parameters(model).items()}
     timm.write(path, tensors, metadata)
 
@@ -95,7 +99,20 @@ def _resolve(source: str) -> tuple[Callable[[Path], Tensors], Path, str]:
     )
 
 
-def _assign(model: keras.Model, tensors: Tensors, source: str, kind: str) -> LoadingReport:
+def _grid(path: Path) -> tuple[int, int] | None:
+    """The patch grid of a file of ours that says so; every other source is square."""
+    if path.suffix == ".safetensors":
+        return timm.grid(path)
+    return keras_file.grid(path) if path.suffix == ".keras" else None
+
+
+def _assign(
+    model: keras.Model,
+    tensors: Tensors,
+    source: str,
+    kind: str,
+    source_grid: tuple[int, int] | None,
+) -> LoadingReport:
     variables = parameters(model)
     tensors = dict(tensors)
     resampled, initialised, unused, notes = [], [], [], []
@@ -114,15 +131,16 @@ def _assign(model: keras.Model, tensors: Tensors, source: str, kind: str) -> Loa
         elif unused:
             notes.append("the model has no head, the source's is left out")
 
-    if "pos_embed" in tensors and tensors["pos_embed"].ndim == 3:
-        source_tokens, dim = tensors["pos_embed"].shape[1:]
-        side = math.isqrt(source_tokens)
-        grid = getattr(model, "backbone", model).grid_size
-        target = tuple(variables["pos_embed"].shape)
-        if target[1] != source_tokens and target[2] == dim and side * side == source_tokens:
-            tensors["pos_embed"] = position.resample(tensors["pos_embed"], (side, side), grid)
+    grid = getattr(model, "backbone", model).grid_size
+    embedding = tensors.get("pos_embed")
+    if embedding is not None and embedding.ndim == 3 and embedding.shape[0] == 1 and embedding.size:
+        side = math.isqrt(embedding.shape[1])
+        theirs = source_grid or (side, side)
+        fits = theirs[0] * theirs[1] == embedding.shape[1]
+        if theirs != grid and fits and embedding.shape[2] == variables["pos_embed"].shape[2]:
+            tensors["pos_embed"] = position.resample(embedding, theirs, grid)
             resampled.append("pos_embed")
-            notes.append(f"pos_embed resampled from {side}x{side} to {grid[0]}x{grid[1]}")
+            notes.append(f"pos_embed resampled from {theirs[0]}x{theirs[1]} to {grid[0]}x{grid[1]}")
 
     expected = [name for name in variables if name not in initialised]
     _check(expected, variables, tensors, source)

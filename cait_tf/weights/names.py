@@ -22,7 +22,7 @@ def timm_name(path: str) -> str:
     Raises:
         KeyError: a path that is not a parameter of CaiT.
     """
-    parts = path.split("/")
+    parts = path.split("/")[1:]  # the model's own name may be anything
     while parts and not _ROOT.match(parts[0]):
         parts.pop(0)
     if not parts:

@@ -36,7 +36,10 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
             f"({type(error).__name__}); it may be damaged, or carry pickled code, which is refused"
         ) from error
     state = checkpoint.get("model", checkpoint) if isinstance(checkpoint, dict) else None
-    if not state or not all(torch.is_tensor(value) for value in state.values()):
+    is_state = isinstance(state, dict) and all(
+        isinstance(name, str) and torch.is_tensor(value) for name, value in state.items()
+    )
+    if not state or not is_state:
         raise WeightsError(f"weights: got {path}, expected a state dict, alone or under 'model'")
     return {
         name.removeprefix(_PREFIX): names.from_torch_layout(tensor.float().numpy())

@@ -11,6 +11,8 @@ import numpy as np
 from cait_tf.errors import WeightsError
 from cait_tf.weights import names
 
+#: Metadata key of the patch grid ("14x14") in files of ours.
+GRID = "cait_tf.grid"
 _FILENAME = "model.safetensors"
 _TIMEOUT_SECONDS = 10.0
 
@@ -32,6 +34,15 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
             "short, so fetch or write it again"
         ) from error
     return {name: names.from_torch_layout(array) for name, array in tensors.items()}
+
+
+def grid(path: str | Path) -> tuple[int, int] | None:
+    """The patch grid that a file written by `write` states, None for timm's own files."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="numpy") as file:
+        stated = (file.metadata() or {}).get(GRID)
+    return tuple(map(int, stated.split("x"))) if stated else None
 
 
 def write(

@@ -34,7 +34,7 @@ def test_a_saved_file_says_what_it_is(golden_classifier, tmp_path):
     path = tmp_path / "model.safetensors"
     save_weights(golden_classifier, path, metadata={"dataset": "flowers"})
     with safe_open(path, "np") as file:
-        assert file.metadata() == {"format": "pt", "dataset": "flowers"}
+        assert file.metadata() == {"format": "pt", "dataset": "flowers", "cait_tf.grid": "4x4"}
 
 
 def test_saving_and_loading_is_bit_equal(tmp_path):
