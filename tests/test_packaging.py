@@ -161,7 +161,11 @@ def test_the_wheel_finds_its_configuration(installed, tmp_path):
 def test_an_editable_install_finds_its_configuration(editable, checkout, tmp_path):
     """Its packages are found by an import hook, which a .pth file starts: hence site.addsitedir."""
     script = (
-        f"import site, sys; site.addsitedir({str(editable)!r}); import cait_finetune;"
+        # The environment may hold an editable install of its own, whose hook would answer first.
+        "import site, sys; sys.meta_path = [finder for finder in sys.meta_path"
+        " if not getattr(finder, '__module__', '').startswith('__editable__')];"
+        "[sys.modules.pop(name) for name in list(sys.modules) if name.startswith('__editable__')];"
+        f"site.addsitedir({str(editable)!r}); import cait_finetune;"
         f"assert cait_finetune.__file__.startswith({str(checkout)!r}), cait_finetune.__file__;"
         f"sys.argv = ['cait_finetune', '-cn', {RECIPES[0]!r}, '--cfg', 'job'];"
         "from cait_finetune.cli import main; main()"
