@@ -24,7 +24,7 @@ def augment(
     if min(config.crop_scale) < 1.0:
         box = _random_box(tf.shape(image)[0], tf.shape(image)[1], draws, config)
         size = preprocessing.image_size
-        image = preprocessing.resize(tf.image.crop_to_bounding_box(image, *box), (size, size))
+        image = preprocessing.crop_and_resize(image, box, (size, size))
         image = preprocessing.normalise(image)
     else:
         image = preprocessing(image)
@@ -36,14 +36,15 @@ def augment(
 def _random_box(
     height: tf.Tensor, width: tf.Tensor, draws: tf.Tensor, config: AugmentConfig
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Top, left, height and width: Inception's random resized crop, clipped instead of retried."""
+    """Top, left, height and width in pixels: Inception's random resized crop.
+
+    A box that does not fit is clipped instead of drawn again, and its edges need not be whole.
+    """
     h, w = tf.cast(height, tf.float32), tf.cast(width, tf.float32)
     low, high = config.crop_scale
     area = h * w * (low + (high - low) * draws[0])
     low, high = tf.math.log(config.crop_ratio[0]), tf.math.log(config.crop_ratio[1])
     ratio = tf.exp(low + (high - low) * draws[1])  # width / height
-    box_h = tf.clip_by_value(tf.round(tf.sqrt(area / ratio)), 1.0, h)
-    box_w = tf.clip_by_value(tf.round(tf.sqrt(area * ratio)), 1.0, w)
-    top = tf.floor((h - box_h + 1.0) * draws[2])
-    left = tf.floor((w - box_w + 1.0) * draws[3])
-    return tuple(tf.cast(value, tf.int32) for value in (top, left, box_h, box_w))
+    box_h = tf.clip_by_value(tf.sqrt(area / ratio), 1.0, h)
+    box_w = tf.clip_by_value(tf.sqrt(area * ratio), 1.0, w)
+    return (h - box_h) * draws[2], (w - box_w) * draws[3], box_h, box_w

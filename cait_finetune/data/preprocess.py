@@ -7,6 +7,8 @@ import math
 
 import tensorflow as tf
 
+_KERNELS = {"bilinear": "triangle", "bicubic": "keyscubic"}
+
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
@@ -36,8 +38,26 @@ class Preprocessing:
         return self.normalise(image[top : top + size, left : left + size])
 
     def resize(self, image: tf.Tensor, shape: tuple) -> tf.Tensor:
-        """Antialiased resize to ``shape``; bicubic overshoot is cut off, as PIL does."""
-        image = tf.image.resize(image, shape, method=self.interpolation, antialias=True)
+        """The whole image at ``shape``, as `crop_and_resize`."""
+        height, width = tf.shape(image)[0], tf.shape(image)[1]
+        return self.crop_and_resize(image, (0, 0, height, width), shape)
+
+    def crop_and_resize(self, image: tf.Tensor, box: tuple, shape: tuple) -> tf.Tensor:
+        """A part of the image at ``shape``, antialiased; bicubic overshoot is cut off, as PIL does.
+
+        ``box`` is top, left, height and width in pixels, and need not be whole: of an image of
+        8x8 pixels a box in whole pixels is hardly ever a new one.
+        """
+        top, left, height, width = (tf.cast(edge, tf.float32) for edge in box)
+        scale = tf.cast(shape, tf.float32) / tf.stack([height, width])
+        image = tf.raw_ops.ScaleAndTranslate(
+            images=image[None],
+            size=shape,
+            scale=scale,
+            translation=-scale * tf.stack([top, left]),
+            kernel_type=_KERNELS[self.interpolation],
+            antialias=True,
+        )[0]
         return tf.clip_by_value(image, 0.0, 255.0)
 
     def normalise(self, image: tf.Tensor) -> tf.Tensor:

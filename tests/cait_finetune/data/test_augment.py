@@ -85,11 +85,11 @@ def test_the_box_is_inside(shape, draw):
         draws[index] = 1.0 - draw
         draws = np.minimum(draws, np.float32(1.0 - 2**-24))
         box = _random_box(tf.constant(height), tf.constant(width), tf.constant(draws), config)
-        top, left, box_h, box_w = (int(value) for value in box)
+        top, left, box_h, box_w = (float(value) for value in box)
         assert box_h >= 1
         assert box_w >= 1
-        assert 0 <= top <= height - box_h
-        assert 0 <= left <= width - box_w
+        assert 0 <= top <= (height - box_h) * (1 + 1e-6)
+        assert 0 <= left <= (width - box_w) * (1 + 1e-6)
 
 
 def test_area_and_ratio_of_the_box():
@@ -97,7 +97,7 @@ def test_area_and_ratio_of_the_box():
     areas, ratios, corners = [], [], set()
     for seed in range(200):
         draws = tf.random.stateless_uniform((5,), (seed, 0))
-        top, left, h, w = map(int, _random_box(tf.constant(400), tf.constant(400), draws, config))
+        top, left, h, w = map(float, _random_box(tf.constant(400), tf.constant(400), draws, config))
         areas.append(h * w / 400**2)
         ratios.append(w / h)
         corners.add((top, left))
@@ -105,4 +105,14 @@ def test_area_and_ratio_of_the_box():
     assert 0.48 < max(areas) < 0.51
     assert 0.49 < min(ratios) < 0.6
     assert 1.7 < max(ratios) < 2.02
-    assert len(corners) > 150
+    assert len(corners) == 200
+
+
+def test_small_images_are_cut_between_their_pixels():
+    """Whole pixels leave an image of 8x8 a handful of boxes: digits learn 2 points less."""
+    image = tf.constant(picture(8, 8))
+    pictures = {
+        augmented(seed, configured((0.75, 1.0), (1.0, 1.0), 0.0), image).tobytes()
+        for seed in range(40)
+    }
+    assert len(pictures) == 40

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import math
 
@@ -64,6 +65,25 @@ def test_within_one_grey_level_of_pil(height, width, size, crop_pct):
 def test_square_of_the_right_size_is_left_alone():
     image = picture(32, 32)
     np.testing.assert_allclose(levels(32)(tf.constant(image)) * 255, image, atol=0.01)
+
+
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+@pytest.mark.parametrize("box", [(0, 0, 40, 48), (3, 5, 20, 30), (2.5, 7.25, 21.5, 30.75)])
+def test_a_part_of_the_image_as_pil_cuts_it(box, interpolation):
+    """PIL's resize takes a box of fractional pixels too; it leaves out what is beyond its edges."""
+    image = (51 + 0.6 * picture(40, 48)).astype("uint8")
+    top, left, height, width = box
+    mode = Image.Resampling[interpolation.upper()]
+    wanted = np.asarray(
+        Image.fromarray(image).resize((24, 16), mode, box=(left, top, left + width, top + height)),
+        "float32",
+    )
+    preprocessing = dataclasses.replace(levels(32), interpolation=interpolation)
+    got = preprocessing.crop_and_resize(tf.constant(image), box, (16, 24)).numpy()
+    assert got.shape == (16, 24, 3)
+    difference = np.abs(np.round(got) - wanted)
+    assert difference[2:-2, 2:-2].max() <= 1.0
+    assert difference.mean() < 0.5
 
 
 def test_crop_pct_cuts_the_border():
