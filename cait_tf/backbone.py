@@ -220,9 +220,12 @@ class CaiTBackbone(keras.Model):
         class-attention blocks share the ids of the last trunk blocks, the final norm that of the
         last one; anything outside the backbone is the head, ``depth + 1``.
         """
-        # Only what stands below the model's own name, which may be anything.
-        parts = path.split("/")[1:]
-        for part in parts:
+        own = self.pos_embed.path.removesuffix(
+            "pos_embed"
+        )  # a layer elsewhere may be called norm too
+        if not path.startswith(own):
+            return self.depth + 1
+        for part in path.removeprefix(own).split("/"):
             if part in _EMBEDDINGS:
                 return 0
             if match := re.fullmatch(r"blocks_(\d+)", part):

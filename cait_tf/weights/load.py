@@ -42,7 +42,8 @@ def load_weights(model: keras.Model, source: str | Path) -> LoadingReport:
 
     Raises:
         WeightsError: the source cannot be found, downloaded or read, or any name is missing,
-            unexpected or of another shape; both sides are listed and the model is left untouched.
+            unexpected or of another shape, or a number is not finite; all are listed and the model
+            is left untouched.
         ImportError: the source needs an extra that is not installed.
     """
     if not model.built:
@@ -117,13 +118,7 @@ def _assign(
     tensors = dict(tensors)
     resampled, initialised, unused, notes = [], [], [], []
 
-    head_fits = all(
-        name in tensors
-        and name in variables
-        and tensors[name].shape == tuple(variables[name].shape)
-        for name in _HEAD
-    )
-    if not head_fits:
+    if _has_other_head(tensors, variables):
         unused = [name for name in _HEAD if tensors.pop(name, None) is not None]
         initialised = [name for name in _HEAD if name in variables]
         if initialised:
@@ -158,6 +153,20 @@ def _assign(
     )
 
 
+def _has_other_head(tensors: Tensors, variables: dict) -> bool:
+    """Whether the source has no head, or a whole one for another class count than the model's.
+
+    Half a head is neither: it is left to the check of names.
+    """
+    heads = [tensors[name] for name in _HEAD if name in tensors]
+    if len(heads) != len(_HEAD):
+        return not heads
+    kernel, bias = heads
+    whole = kernel.ndim == 2 and kernel.shape[1:] == bias.shape
+    shapes = [tuple(variables[name].shape) for name in _HEAD if name in variables]
+    return whole and shapes != [head.shape for head in heads]
+
+
 def _check(expected: list[str], variables: dict, tensors: Tensors, source: str) -> None:
     missing = [name for name in expected if name not in tensors]
     unexpected = [name for name in tensors if name not in variables]
@@ -167,6 +176,12 @@ def _check(expected: list[str], variables: dict, tensors: Tensors, source: str) 
         if name in tensors and tensors[name].shape != tuple(variables[name].shape)
     ]
     if not (missing or unexpected or misshaped):
+        damaged = [name for name in expected if not np.isfinite(tensors[name]).all()]
+        if damaged:
+            raise WeightsError(
+                f"weights: got {source}, with NaN or infinity in {_listed(damaged)}; expected finite "
+                "numbers, which a run that diverged does not leave"
+            )
         return
     lines = [
         f"weights: got {source}, whose tensors are not the model's: {len(missing)} missing, "
@@ -179,6 +194,10 @@ def _check(expected: list[str], variables: dict, tensors: Tensors, source: str) 
         ("of another shape", misshaped),
     ):
         if listed:
-            more = f", and {len(listed) - _LISTED} more" if len(listed) > _LISTED else ""
-            lines.append(f"  {title}: {', '.join(listed[:_LISTED])}{more}")
+            lines.append(f"  {title}: {_listed(listed)}")
     raise WeightsError("\n".join(lines))
+
+
+def _listed(names: list[str]) -> str:
+    more = f", and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(names[:_LISTED]) + more

@@ -72,14 +72,38 @@ def test_weight_decay_leaves_out_what_timm_leaves_out(name, hollow_models):
     assert got == {parameter: decay for parameter, (_, decay) in expected.items()}
 
 
-def test_layer_ids_do_not_depend_on_where_the_backbone_stands():
-    model = golden.backbone(name="trunk")
-    assert model.layer_id("trunk/pos_embed") == 0
-    assert model.layer_id("student/trunk/patch_embed/proj/kernel") == 0
-    assert model.layer_id("student/trunk/blocks_2/attn/qkv/kernel") == 3
-    assert model.layer_id("student/trunk/blocks_token_only_0/attn/q/kernel") == 2
-    assert model.layer_id("student/trunk/norm/gamma") == 3
-    assert model.layer_id("student/classes/kernel") == 4 == model.num_layer_ids - 1
+class Student(keras.Model):
+    """A user's model, with layers that are called like the backbone's."""
+
+    def __init__(self, trunk):
+        super().__init__(name="student")
+        self.trunk = trunk
+        self.norm = keras.layers.LayerNormalization(name="norm")
+        self.blocks = keras.layers.Dense(4, name="blocks_0")
+
+    def build(self, input_shape):
+        with keras.name_scope(self.name, caller=self):
+            self.trunk.build()
+            self.norm.build((None, self.trunk.embed_dim))
+            self.blocks.build((None, self.trunk.embed_dim))
+        self.built = True
+
+
+@pytest.mark.parametrize("built_before", [False, True])
+def test_layer_ids_inside_a_users_model(built_before):
+    trunk = CaiTBackbone(**golden.GEOMETRY, name="trunk")
+    if built_before:
+        trunk.build()
+    student = Student(trunk)
+    student.build(None)
+    ids = {name: trunk.layer_id(variable.path) for name, variable in parameters(trunk).items()}
+    alone = golden.backbone()
+    assert ids == {
+        name: alone.layer_id(variable.path) for name, variable in parameters(alone).items()
+    }
+    for layer in (student.norm, student.blocks):
+        for variable in layer.weights:
+            assert trunk.layer_id(variable.path) == trunk.num_layer_ids - 1
 
 
 def test_a_model_may_carry_the_name_of_one_of_its_layers():

@@ -74,6 +74,32 @@ def test_a_source_without_a_head_leaves_a_new_one(altered):
     assert report.unused == ()
 
 
+@pytest.mark.parametrize("left", HEAD)
+@pytest.mark.parametrize("classes", [7, 5])
+def test_half_a_head_is_refused(left, classes, altered):
+    half = altered(lambda tensors: tensors.pop(HEAD[1 - HEAD.index(left)]))
+    assert "missing in the source: head." in assert_refused(
+        golden.classifier(num_classes=classes), half
+    )
+
+
+def test_a_head_whose_halves_do_not_fit_each_other_is_refused(altered):
+    def change(tensors):
+        tensors["head.bias"] = np.zeros(3, "float32")
+
+    message = assert_refused(golden.classifier(), altered(change))
+    assert "head.bias (3,), the model has (7,)" in message
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_numbers_that_are_not_finite_are_refused(value, altered):
+    def damage(tensors):
+        tensors["blocks.1.mlp.fc1.weight"][0, 0] = value
+
+    message = assert_refused(golden.classifier(), altered(damage))
+    assert "NaN or infinity in blocks.1.mlp.fc1.weight; expected finite" in message
+
+
 @pytest.mark.parametrize(
     ("image_size", "grid"), [(128, (8, 8)), (32, (2, 2)), ([64, 96], (4, 6)), ([32, 128], (2, 8))]
 )
