@@ -68,6 +68,10 @@ def main() -> None:
         if _SHOW_TRACEBACKS:
             raise
         sys.exit(f"cait_finetune: {explain(error)}")
+    except ValueError as error:
+        if _SHOW_TRACEBACKS or not str(error).startswith("Config group override must be a string"):
+            raise
+        sys.exit(f"cait_finetune: {_group_without_name(sys.argv)}")
     except KeyboardInterrupt:
         print("cait_finetune: interrupted; finished checkpoints are kept", file=sys.stderr)
         sys.exit(130)
@@ -98,8 +102,13 @@ def explain(error: BaseException) -> str:
         return str(bad_value(match[1], "an unknown key", _listed(known), suggest(match[1], known)))
     if match := re.match(r"Value '(.*?)' .*(?:converted to|not a valid) (\w+)", first):
         return str(bad_value(key or "value", repr(match[1]), f"a value of type {match[2]}"))
-    if match := re.match(r"field '(\w+)' is not Optional", first):
+    if match := re.match(r"field '([\w.]+)' is not Optional", first):
         return str(bad_value(key or match[1], "null", "a value"))
+    if match := re.match(r".* is not a subclass of (\w+)\. value: (.*)", first):
+        inside = f"{key}.{_fields(match[1])[0]}"
+        return str(bad_value(key, match[2], f"no value of its own: set one inside, as {inside}=…"))
+    if re.match(r"Invalid value assigned: \w+ is not a ListConfig", first):
+        return str(bad_value(key, "one value", f"a list: '{key}=[…]'"))
     if match := re.match(r"(?:Invalid (?:type|value) assigned|Cannot assign) *:? *(.*)", first):
         return str(bad_value(key or "value", match[1], "a value of the key's own kind"))
     if match := re.match(r"Cannot find primary config '([^']+)'", first):
@@ -108,6 +117,15 @@ def explain(error: BaseException) -> str:
             bad_value("-cn", match[1], _listed(["config", *recipes]), suggest(match[1], recipes))
         )
     return f"{key}: {first}" if key and key not in first else first
+
+
+def _group_without_name(arguments: list[str]) -> UserError:
+    """A group was given a number, which Hydra refuses without saying which group it was."""
+    for group, _, option in (argument.partition("=") for argument in arguments):
+        options = sorted(path.stem for path in (data_folder("conf") / group).glob("*.yaml"))
+        if group and options and option not in options:
+            return bad_value(group, option, _listed(options))
+    return bad_value("command line", "a number", "the name of an option, as in group=option")
 
 
 def _fields(class_name: str) -> list[str]:

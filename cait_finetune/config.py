@@ -223,14 +223,16 @@ def from_hydra(composed: DictConfig) -> Config:
     for key in sorted(OmegaConf.missing_keys(composed)):
         raise bad_value(key, "nothing", "a value", f"add {key}=… to the command")
     config = OmegaConf.to_object(composed)
-    _refuse_added_keys(config, "")
+    _refuse_other_keys(config, "")
     return config
 
 
-def _refuse_added_keys(node: Any, prefix: str) -> None:
+def _refuse_other_keys(node: Any, prefix: str) -> None:
     names = [item.name for item in dataclasses.fields(node)]
     for name, value in vars(node).items():
+        if value == MISSING:  # taken away on the command line, as ~train
+            raise bad_value(f"{prefix}{name}", "nothing", "a value", f"leave out ~{prefix}{name}")
         if name not in names:
             raise bad_value(f"{prefix}{name}", repr(value), "a known key", suggest(name, names))
         if dataclasses.is_dataclass(value):
-            _refuse_added_keys(value, f"{prefix}{name}.")
+            _refuse_other_keys(value, f"{prefix}{name}.")

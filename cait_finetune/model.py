@@ -35,15 +35,20 @@ def check(config: ModelConfig) -> cait_tf.Variant:
                 weights,
                 f"none or a file: no weights of {config.name} are published",
             )
-    elif weights != "none" and not Path(weights).expanduser().exists() and weights.count("/") != 1:
+    elif weights != "none" and not _may_exist(weights):
         raise bad_value(
             "model.weights",
-            weights,
+            weights or "nothing",
             "none, hub, official, an existing .safetensors, .pth, .weights.h5 or .keras file or "
             "SavedModel directory, or a Hugging Face repository such as "
             "timm/cait_s24_224.fb_dist_in1k",
         )
     return variant
+
+
+def _may_exist(weights: str) -> bool:
+    """Whether it is there, or has the form of a hub repository, which only the hub knows."""
+    return bool(weights) and (Path(weights).expanduser().exists() or weights.count("/") == 1)
 
 
 def build(

@@ -65,11 +65,18 @@ BEFORE_TENSORFLOW = [
     (["+lr=3"], "lr: got 3, expected a known key", ""),
     (["dataset=tfds"], "dataset.name: got nothing", "add dataset.name="),
     (["train.precision=half"], "train.precision: got 'half', expected one of", "mixed_bfloat16"),
+    (["train.epochs=null"], "train.epochs: got null, expected a value", ""),
+    (["train=3"], "train: got 3, expected no value of its own", "train.epochs=…"),
+    (["dataset.splits=3"], "dataset.splits: got 3, expected no value", "dataset.splits.train=…"),
+    (["augment.crop_scale=3"], "augment.crop_scale: got one value, expected a list", "=[…]"),
+    (["optimizer=3"], "optimizer: got 3, expected one of adamw", ""),
+    (["~train"], "train: got nothing, expected a value", "leave out ~train"),
     (["bad"], "", "bad"),
 ]
 AFTER = [
     (["model=cait_s24_224", "model.image_size=225"], "model.image_size: got 225, expected", "224"),
     (["model.weights=no.safetensors"], "model.weights: got no.safetensors, expected", "existing"),
+    (["model.weights="], "model.weights: got nothing, expected none", "existing"),
     (["model.weights=hub"], "model.weights: got hub, expected none or a file", "cait_nano_32"),
     (["model.name=cait_s24"], "model.name: got 'cait_s24', expected one of", "did you mean"),
 ]
