@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cait_finetune import config as configuration
 from cait_finetune.errors import UserError, bad_value, suggest
-from cait_finetune.quiet import quiet_imports
+from cait_tf.quiet import quiet_imports
 
 _PACKAGE = Path(__file__).resolve().parent
 _FULL_ERROR = "HYDRA_FULL_ERROR"

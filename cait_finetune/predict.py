@@ -20,7 +20,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from cait_finetune.errors import UserError, bad_value, suggest
-from cait_finetune.quiet import quiet_imports
+from cait_tf.quiet import quiet_imports
 
 _ENDINGS = {".jpg", ".jpeg", ".png", ".gif", ".bmp"}
 

@@ -1,4 +1,4 @@
-"""The SavedModels of the original collection (sayakpaul/cait/1), read from their checkpoint.
+"""The variables of the original collection's SavedModels (sayakpaul/cait/1): their names, both ways.
 
 The checkpoint stores variables under numbers; their names are paths through its object graph, such
 as ``blocks/0/layer_with_weights-1/qkv/kernel``. Those paths are followed here, so neither Keras 2
@@ -7,6 +7,7 @@ nor the original code is needed, and nothing depends on the order of the variabl
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,8 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
 
     walk = _Walk(graph)
     tensors, used = {}, set()
-    for graph_path, name in _name_map(walk).items():
+    blocks = walk.count("blocks"), walk.count("blocks_token_only")
+    for graph_path, name in _name_map(*blocks).items():
         if (key := walk.variable_key(graph_path)) is not None:
             try:
                 tensors[name] = reader.get_tensor(key)
@@ -99,8 +101,31 @@ class _Walk:
         return node.attributes[0].checkpoint_key if node and node.attributes else None
 
 
-def _name_map(walk: _Walk) -> dict[str, str]:
-    """Object-graph path to timm name, for as many blocks as the checkpoint has."""
+def hang(root: Any, variables: Mapping[str, Any]) -> None:
+    """Make `variables` (by timm name) part of `root`, a ``tf.Module``, at the collection's paths.
+
+    A SavedModel of `root` then has the checkpoint that the original models have.
+    """
+    import tensorflow as tf
+
+    blocks = [
+        len({name.split(".")[1] for name in variables if name.startswith(f"{stage}.")})
+        for stage in ("blocks", "blocks_token_only")
+    ]
+    for path, name in _name_map(*blocks).items():
+        if name not in variables:  # a feature extractor has no head
+            continue
+        *steps, leaf = path.split("/")
+        node = root
+        for step in steps:
+            if step not in vars(node):
+                setattr(node, step, tf.Module())
+            node = vars(node)[step]
+        setattr(node, leaf, variables[name])
+
+
+def _name_map(depth: int, depth_token_only: int) -> dict[str, str]:
+    """Object-graph path to timm name."""
     table = {"cls_token": "cls_token", "pos_embed": "pos_embed"}
 
     def add(path: str, name: str, leaves: tuple[tuple[str, str], ...]) -> None:
@@ -108,11 +133,11 @@ def _name_map(walk: _Walk) -> dict[str, str]:
             table[f"{path}/{theirs}"] = f"{name}.{ours}"
 
     add("projection/layer_with_weights-0", "patch_embed.proj", _DENSE)
-    for stage, attention in (
-        ("blocks", ("qkv", "proj", "proj_l", "proj_w")),
-        ("blocks_token_only", ("q", "k", "v", "proj")),
+    for stage, blocks, attention in (
+        ("blocks", depth, ("qkv", "proj", "proj_l", "proj_w")),
+        ("blocks_token_only", depth_token_only, ("q", "k", "v", "proj")),
     ):
-        for i in range(walk.count(stage)):
+        for i in range(blocks):
             theirs, ours = f"{stage}/{i}/layer_with_weights-", f"{stage}.{i}"
             add(f"{theirs}0", f"{ours}.norm1", _NORM)
             for dense in attention:

@@ -46,10 +46,22 @@ def load_weights(model: keras.Model, source: str | Path) -> LoadingReport:
             is left untouched.
         ImportError: the source needs an extra that is not installed.
     """
-    if not model.built:
-        model.build()
+    tensors, kind, grid = read_weights(source)
+    return assign_weights(model, tensors, str(source), kind, grid)
+
+
+def read_weights(source: str | Path) -> tuple[Tensors, str, tuple[int, int] | None]:
+    """Every tensor of a source by timm name, in Keras' layout.
+
+    Returns:
+        The tensors, the name of the source's format, and the patch grid where the source states one
+        (it is a square otherwise).
+
+    Raises:
+        WeightsError, ImportError: as `load_weights`.
+    """
     read, path, kind = _resolve(str(source))
-    return _assign(model, read(path), str(source), kind, _grid(path))
+    return read(path), kind, _grid(path)
 
 
 def save_weights(
@@ -107,13 +119,16 @@ def _grid(path: Path) -> tuple[int, int] | None:
     return keras_file.grid(path) if path.suffix == ".keras" else None
 
 
-def _assign(
+def assign_weights(
     model: keras.Model,
     tensors: Tensors,
     source: str,
     kind: str,
-    source_grid: tuple[int, int] | None,
+    source_grid: tuple[int, int] | None = None,
 ) -> LoadingReport:
+    """Put what `read_weights` read into a model: the second half of `load_weights`."""
+    if not model.built:
+        model.build()
     variables = parameters(model)
     tensors = dict(tensors)
     resampled, initialised, unused, notes = [], [], [], []

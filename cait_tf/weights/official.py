@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,26 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
         name.removeprefix(_PREFIX): names.from_torch_layout(tensor.float().numpy())
         for name, tensor in state.items()
     }
+
+
+def write(path: str | Path, tensors: Mapping[str, np.ndarray]) -> None:
+    """Write tensors in Keras layout as a checkpoint of the authors' form.
+
+    Raises:
+        ImportError: torch, an extra of this project, is not installed.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise ImportError(
+            f"weights: got {path}; writing a .pth file needs torch: "
+            "pip install 'cait-finetune[torch]'"
+        ) from error
+    state = {
+        f"{_PREFIX}{name}": torch.from_numpy(names.to_torch_layout(array).copy())
+        for name, array in tensors.items()
+    }
+    torch.save({"model": state}, path)
 
 
 def download(url: str) -> Path:

@@ -1,0 +1,205 @@
+"""Where a CaiT looks: class attention maps, the class saliency map, attention rollout.
+
+All of them are computed from the attention tensors of ``model(images, return_attention=True)``::
+
+    logits, attention = model(images, return_attention=True)
+    class_attention_maps(attention, model.backbone.grid_size)  # (B, H, h, w)
+
+As a command: ``python -m cait_tf.attention_maps cat.jpg --model cait_s24_224 --out maps``.
+
+Shapes: B images, H heads, N = h * w patches.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cait_tf.command import run_command
+
+Attention = Mapping[str, Any]
+
+
+def class_attention_maps(attention: Attention, grid: tuple[int, int], block: int = 0) -> np.ndarray:
+    """What each head of a class-attention block weighs each patch with: ``(B, H, h, w)``.
+
+    The class token's weight on itself is left out, and the rest is not scaled to 1 again, as in the
+    original collection's notebook.
+
+    Raises:
+        KeyError: there is no such block.
+    """
+    maps = np.asarray(attention[f"ca_ffn_block_{block}_att"])[:, :, 0, 1:]  # (B, H, N)
+    return maps.reshape(*maps.shape[:2], *grid)
+
+
+def class_saliency_map(attention: Attention, grid: tuple[int, int]) -> np.ndarray:
+    """The mean over the heads of the first class-attention block, from 0 to 1: ``(B, h, w)``.
+
+    The "class saliency map" of the original collection's notebook. It is attention, not a gradient.
+    """
+    return _zero_to_one(class_attention_maps(attention, grid, 0).mean(axis=1))
+
+
+def attention_rollout(attention: Attention, grid: tuple[int, int]) -> np.ndarray:
+    """How much of each patch reaches the class token through the whole network: ``(B, h, w)``.
+
+    Attention rollout (Abnar & Zuidema 2020, https://arxiv.org/abs/2005.00928), carried over to
+    CaiT: each trunk block mixes the patches by half its attention and half the identity (the
+    residual); then the class token, which starts empty, gathers them in the class-attention blocks.
+    Talking heads may leave negative weights: their size counts, and rows are scaled to sum to 1.
+    The result sums to 1 for each image.
+    """
+    patches = grid[0] * grid[1]
+    mixture = np.eye(patches)  # (N, N), broadcast over B
+    for i in range(_count(attention, "sa")):
+        maps = np.abs(np.asarray(attention[f"sa_ffn_block_{i}_att"], "float64"))
+        maps = maps.mean(axis=1)  # (B, N, N)
+        maps /= maps.sum(axis=-1, keepdims=True)
+        mixture = (0.5 * maps + 0.5 * np.eye(patches)) @ mixture  # (B, N, N)
+    gathered = 0.0
+    for j in range(_count(attention, "ca")):
+        maps = np.asarray(attention[f"ca_ffn_block_{j}_att"], "float64").mean(axis=1)  # (B, 1, 1+N)
+        own, others = maps[:, :, :1], maps[:, :, 1:]  # (B, 1, 1), (B, 1, N)
+        gathered = 0.5 * gathered + 0.5 * (own * gathered + others @ mixture)  # (B, 1, N)
+    gathered = gathered[:, 0] / gathered[:, 0].sum(axis=-1, keepdims=True)  # (B, N)
+    return gathered.reshape(-1, *grid)
+
+
+def upsample(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Maps ``(…, h, w)`` at the size of the image, bicubic: ``(…, *size)``."""
+    from keras import ops
+
+    flat = np.asarray(maps, "float32").reshape(-1, *maps.shape[-2:], 1)  # (…, h, w, 1)
+    flat = ops.image.resize(
+        flat, size, interpolation="bicubic", antialias=True, data_format="channels_last"
+    )
+    return ops.convert_to_numpy(flat).reshape(*maps.shape[:-2], *size)
+
+
+def _count(attention: Attention, stage: str) -> int:
+    return sum(name.startswith(f"{stage}_ffn_block_") for name in attention)
+
+
+def _zero_to_one(maps: np.ndarray) -> np.ndarray:
+    low = maps.min(axis=(-2, -1), keepdims=True)
+    high = maps.max(axis=(-2, -1), keepdims=True)
+    return (maps - low) / np.maximum(high - low, 1e-12)  # a flat map is 0 everywhere
+
+
+def write_maps(
+    model: Any,
+    path: str | Path,
+    directory: str | Path,
+    class_names: tuple[str, ...] | None = None,
+    crop_pct: float = 1.0,
+) -> list[Path]:
+    """Draw every map of one image file.
+
+    Args:
+        model: a `CaiTClassifier`.
+        class_names: in label order; None numbers the classes.
+
+    Returns:
+        The files: ``STEM_saliency.png``, ``STEM_class_attention.png``, ``STEM_rollout.png``.
+
+    Raises:
+        CaiTError: the file is no image.
+    """
+    from keras import ops
+
+    from cait_tf import images, pictures
+
+    backbone = model.backbone
+    image = images.load_image(path, backbone.image_size, crop_pct)  # (h, w, 3)
+    logits, attention = model(images.normalise(image)[None], return_attention=True)
+    attention = {name: ops.convert_to_numpy(tensor) for name, tensor in attention.items()}
+    probabilities = ops.convert_to_numpy(ops.softmax(logits))[0]  # (C,)
+    best = int(probabilities.argmax())
+    name = class_names[best] if class_names else f"class {best}"
+    title = f"{name}, {probabilities[best]:.1%}"
+
+    grid, size = backbone.grid_size, backbone.image_size
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    stem = Path(path).stem
+    files = [
+        directory / f"{stem}_{kind}.png" for kind in ("saliency", "class_attention", "rollout")
+    ]
+    pictures.draw_overlay(
+        image, upsample(class_saliency_map(attention, grid), size)[0], title, "saliency", files[0]
+    )
+    blocks = [
+        upsample(class_attention_maps(attention, grid, j), size)[0]
+        for j in range(backbone.depth_token_only)
+    ]  # each (H, h, w)
+    pictures.draw_heads(image, blocks, title, files[1])
+    pictures.draw_overlay(
+        image, upsample(_zero_to_one(attention_rollout(attention, grid)), size)[0], title,
+        "attention rollout", files[2],
+    )  # fmt: skip
+    return files
+
+
+def _main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m cait_tf.attention_maps",
+        description="Draw class attention maps, the class saliency map and attention rollout.",
+    )
+    parser.add_argument("images", nargs="+", metavar="IMAGE")
+    parser.add_argument(
+        "--model", default="cait_xxs24_224", help="a variant (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--weights", default="hub", help="hub, official, none, or a file (default: %(default)s)"
+    )
+    parser.add_argument("--image-size", type=int, nargs="+", help="one number, or height and width")
+    parser.add_argument(
+        "--classes", help="a text file with a class name a line; ImageNet's without"
+    )
+    parser.add_argument("--out", default="attention_maps", help="folder (default: %(default)s)")
+    run_command(parser, _draw)
+
+
+def _draw(arguments: argparse.Namespace) -> None:
+    from cait_tf import imagenet
+    from cait_tf.errors import CaiTError
+    from cait_tf.images import load_image
+    from cait_tf.models import create_model
+    from cait_tf.variants import get_variant
+
+    variant = get_variant(arguments.model)
+    names = imagenet.class_names()
+    if arguments.classes:
+        try:
+            names = tuple(Path(arguments.classes).expanduser().read_text().splitlines())
+        except (OSError, UnicodeDecodeError) as error:
+            raise CaiTError(
+                f"--classes: got {arguments.classes}, expected a text file with a class name a line"
+            ) from error
+    size = arguments.image_size
+    if size and len(size) > 2:
+        raise CaiTError(f"--image-size: got {size}, expected one number, or height and width")
+    for path in arguments.images:  # before a download
+        load_image(path, (variant.patch_size, variant.patch_size))
+    model = create_model(
+        variant.name,
+        num_classes=len(names),
+        image_size=size[0] if size and len(size) == 1 else size,
+        weights=arguments.weights,
+    )
+    if model.loading_report and "head.weight" in model.loading_report.initialised:
+        raise CaiTError(
+            f"--classes: got {len(names)} class names, expected as many as {arguments.weights} has"
+        )
+    for path in arguments.images:
+        for file in write_maps(model, path, arguments.out, names, variant.crop_pct):
+            print(file)
+
+
+if __name__ == "__main__":
+    _main()

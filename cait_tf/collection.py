@@ -1,0 +1,277 @@
+"""The collection: twenty SavedModels with the contract of the original one (sayakpaul/cait/1).
+
+Each of the ten published variants is there as a classifier and, named ``…_fe``, as a feature
+extractor. ``serving_default`` takes normalised images ``(None, S, S, 3)`` and returns
+
+- ``output_1``: logits (None, 1000), or features (None, D),
+- ``output_2_sa_ffn_block_{i}_att`` (None, H, N, N): the trunk's attention,
+- ``output_3_ca_ffn_block_{j}_att`` (None, H, 1, 1+N): the class token's attention.
+
+Called as a function, ``model(images, training=False)``, it returns the three as a tuple, the
+attention as two dictionaries. The checkpoint inside has the original's variable names too.
+
+As a command: ``python -m cait_tf.collection build cait_s24_224 --weights hub --out collection``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import shutil
+import tarfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cait_tf.command import run_command
+from cait_tf.errors import CaiTError
+from cait_tf.variants import VARIANTS, Variant, get_variant
+
+_TOLERANCE = 1e-4
+_SUFFIX = "_fe"
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One of the twenty."""
+
+    variant: Variant
+    feature_extractor: bool
+
+    @property
+    def name(self) -> str:
+        """Name in the collection, such as ``cait_s24_224_fe``."""
+        return self.variant.name + _SUFFIX * self.feature_extractor
+
+
+ENTRIES = tuple(
+    Entry(variant, feature_extractor)
+    for variant in VARIANTS.values()
+    if variant.published
+    for feature_extractor in (False, True)
+)
+
+
+def entry(name: str, feature_extractor: bool = False) -> Entry:
+    """The entry of a variant's name, or of its name in the collection (``…_fe``).
+
+    Raises:
+        CaiTError: there is no such variant.
+    """
+    stem = name.removesuffix(_SUFFIX)
+    return Entry(get_variant(stem), feature_extractor or stem != name)
+
+
+def write_saved_model(model: Any, directory: str | Path) -> None:
+    """Write a `CaiTClassifier` or `CaiTBackbone` as a SavedModel of the collection.
+
+    It is complete or not there. One trace serves both signatures.
+
+    Raises:
+        CaiTError: Keras runs on another backend than TensorFlow, or the model is not float32.
+    """
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        raise CaiTError(
+            f"KERAS_BACKEND: got {keras.backend.backend()}, expected tensorflow to write a SavedModel"
+        )
+    backbone = getattr(model, "backbone", model)
+    if backbone.compute_dtype != "float32":
+        raise CaiTError(f"dtype: got {backbone.dtype_policy.name}, expected float32")
+
+    import tensorflow as tf
+
+    from cait_tf.weights.collection import hang
+    from cait_tf.weights.load import parameters
+
+    spec = tf.TensorSpec((None, *backbone.image_size, 3), tf.float32, name="input_1")
+
+    @tf.function(input_signature=[spec])
+    def forward(images: tf.Tensor) -> tuple:
+        output, maps = model(images, return_attention=True, training=False)
+        trunk = {name: tensor for name, tensor in maps.items() if name.startswith("sa_")}
+        return output, trunk, {name: tensor for name, tensor in maps.items() if name not in trunk}
+
+    @tf.function(input_signature=[spec])
+    def serving_default(input_1: tf.Tensor) -> dict[str, tf.Tensor]:
+        output, trunk, class_attention = forward(input_1)
+        return {
+            "output_1": output,
+            **{f"output_2_{name}": tensor for name, tensor in trunk.items()},
+            **{f"output_3_{name}": tensor for name, tensor in class_attention.items()},
+        }
+
+    class Published(tf.Module):
+        # Lists that TensorFlow Hub's KerasLayer looks for; tf.Module has properties of these names.
+        variables = trainable_variables = regularization_losses = ()
+
+        @tf.function
+        def __call__(self, inputs: tf.Tensor, training: bool = False) -> tuple:
+            return forward(inputs)
+
+    published = Published()
+    variables = {name: variable.value for name, variable in parameters(model).items()}
+    hang(published, variables)
+    published.variables = list(variables.values())
+    published.trainable_variables = list(variables.values())
+    published.regularization_losses = []
+    for training in (False, True):
+        published.__call__.get_concrete_function(spec, training=training)
+
+    directory = Path(directory)
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    partial = directory.with_name(f".{directory.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        tf.saved_model.save(published, str(partial), signatures=serving_default)
+        shutil.rmtree(directory, ignore_errors=True)
+        partial.rename(directory)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def largest_difference(model: Any, directory: str | Path) -> float:
+    """Load a SavedModel of the collection, and compare every output with the model's on noise."""
+    import tensorflow as tf
+
+    size = getattr(model, "backbone", model).image_size
+    images = np.random.default_rng(0).normal(size=(1, *size, 3)).astype("float32")
+    output, maps = model(images, return_attention=True)
+    served = tf.saved_model.load(str(directory)).signatures["serving_default"](
+        input_1=tf.constant(images)
+    )
+    wanted = {"output_1": output}
+    for name, tensor in maps.items():
+        wanted[f"output_{2 if name.startswith('sa_') else 3}_{name}"] = tensor
+    if set(served) != set(wanted):
+        raise CaiTError(f"{directory}: got outputs {sorted(served)}, expected {sorted(wanted)}")
+    return max(
+        float(np.abs(np.asarray(served[name]) - np.asarray(wanted[name])).max()) for name in wanted
+    )
+
+
+def create(entry: Entry, weights: str) -> Any:
+    """The model of an entry. ``{name}`` in `weights` stands for the variant's name."""
+    from cait_tf.models import create_model
+
+    name = entry.variant.name
+    classes = 0 if entry.feature_extractor else 1000
+    return create_model(name, classes, weights=weights.replace("{name}", name))
+
+
+def build(entry: Entry, weights: str, out: Path) -> float:
+    """Write an entry to ``out/NAME/``: the SavedModel and ``README.md``, its page; then ``NAME.tar.gz``.
+
+    Returns:
+        The largest difference between the written model's outputs and the model's.
+
+    Raises:
+        CaiTError: weights that cannot be had, or a written model that differs by more than 1e-4.
+    """
+    import keras
+
+    from cait_tf.model_page import model_page
+
+    model = create(entry, weights)
+    directory = out / entry.name
+    write_saved_model(model, directory)
+    difference = largest_difference(model, directory)
+    if not difference <= _TOLERANCE:
+        shutil.rmtree(directory)
+        raise CaiTError(
+            f"{entry.name}: the written model differs by {difference:.1e}, expected at most "
+            f"{_TOLERANCE:.0e}"
+        )
+    page = model_page(entry.variant, entry.feature_extractor, model.loading_report)
+    (directory / "README.md").write_text(page)
+    del model
+    keras.utils.clear_session()  # or twenty models stay in memory
+    _archive(directory, out / f"{entry.name}.tar.gz")
+    return difference
+
+
+def _archive(directory: Path, path: Path) -> None:
+    """The SavedModel's files at the top of a ``.tar.gz``, as model hubs want it."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        # Weights hardly shrink: the fastest level is a quarter of the default's time.
+        with tarfile.open(partial, "w:gz", compresslevel=1) as archive:
+            for file in sorted(directory.iterdir()):
+                archive.add(file, arcname=file.name)
+        partial.rename(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def build_many(entries: Iterable[Entry], weights: str, out: str | Path) -> None:
+    """Build entries that are not in `out` yet, with a progress bar.
+
+    Args:
+        weights: as `create`.
+
+    Raises:
+        CaiTError: one cannot be built; those before it are kept, and skipped the next time.
+    """
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    out = Path(out)
+    entries = list(entries)
+    console = Console(soft_wrap=True, highlight=False)
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+        TimeElapsedColumn(), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("", total=len(entries))
+        for entry in entries:
+            progress.update(task, description=entry.name)
+            if (out / f"{entry.name}.tar.gz").is_file():
+                console.print(f"{entry.name}: is there, skipped")
+            else:
+                difference = build(entry, weights, out)
+                console.print(f"{entry.name}: written, largest difference {difference:.1e}")
+            progress.advance(task)
+
+
+def _main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m cait_tf.collection", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    command = parser.add_subparsers(required=True, metavar="build").add_parser(
+        "build", help="write SavedModels, their pages and archives"
+    )
+    command.add_argument("names", nargs="*", metavar="NAME", help="variants, or with _fe")
+    command.add_argument("--all", action="store_true", help="the twenty")
+    command.add_argument("--feature-extractor", action="store_true", help="without the head")
+    command.add_argument(
+        "--weights",
+        default="hub",
+        help="hub, official, none, or a file; {name} in it becomes the variant's (default: hub)",
+    )
+    command.add_argument("--out", default="collection", help="folder (default: %(default)s)")
+    run_command(parser, _build)
+
+
+def _build(arguments: argparse.Namespace) -> None:
+    if arguments.all == bool(arguments.names):
+        raise CaiTError("build: got no name or names with --all, expected NAME … or --all")
+    chosen = ENTRIES
+    if arguments.names:
+        chosen = [entry(name, arguments.feature_extractor) for name in arguments.names]
+    elif arguments.feature_extractor:
+        chosen = [one for one in ENTRIES if one.feature_extractor]
+    build_many(chosen, arguments.weights, arguments.out)
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,28 @@
+"""What the commands of this package have in common: how a mistake is shown."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+
+from cait_tf.errors import CaiTError
+from cait_tf.quiet import quiet_imports
+
+
+def run_command(
+    parser: argparse.ArgumentParser, work: Callable[[argparse.Namespace], object]
+) -> None:
+    """Parse the command line and work; what a user can mend is one message and exit status 1."""
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    arguments = parser.parse_args()
+    try:
+        with quiet_imports():
+            import keras  # noqa: F401  its backend starts here, and talks
+        work(arguments)
+    except (CaiTError, ImportError, OSError) as error:
+        if arguments.debug:
+            raise
+        sys.exit(f"cait_tf: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,180 @@
+"""Convert weights from any source to any format: ``python -m cait_tf.convert SOURCE DESTINATION``.
+
+The destination's ending decides its format: ``.safetensors`` (timm's), ``.pth`` (the authors'),
+``.weights.h5`` and ``.keras`` (Keras'), anything else is the directory of a SavedModel with the
+original collection's contract. Names and numbers are kept: what is written is read again, every
+tensor must be bit-equal to the source's, and one forward pass of both must agree.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cait_tf.command import run_command
+from cait_tf.errors import CaiTError, WeightsError
+from cait_tf.variants import VARIANTS
+
+_TOLERANCE = 1e-4
+
+
+@dataclasses.dataclass(frozen=True)
+class Conversion:
+    """What a conversion did. ``difference``: the largest one between the two sides' outputs."""
+
+    format: str
+    model: str
+    tensors: int
+    difference: float
+
+
+def convert(
+    source: str | Path, destination: str | Path, feature_extractor: bool = False
+) -> Conversion:
+    """Convert and verify.
+
+    Args:
+        source: anything `load_weights` takes.
+        destination: where to write; its ending is the format.
+        feature_extractor: leave the head out.
+
+    Raises:
+        CaiTError: the source cannot be read, the destination exists, or the two sides differ; then
+            nothing is left at `destination`.
+        ImportError: an extra is missing.
+    """
+    from cait_tf.weights.load import assign_weights, read_weights
+
+    destination = Path(destination).expanduser()
+    if destination.exists():
+        raise CaiTError(f"destination: got {destination}, which exists; expected a new name")
+    tensors, kind, grid = read_weights(source)
+    if feature_extractor:
+        tensors = {name: array for name, array in tensors.items() if not name.startswith("head.")}
+    model = _model_for(tensors, grid)
+    assign_weights(model, dict(tensors), str(source), kind, grid)
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    _write(model, destination)
+    try:
+        difference = _verify(model, tensors, destination)
+    except BaseException:
+        _remove(destination)
+        raise
+    return Conversion(kind, _name(model), len(tensors), difference)
+
+
+def _model_for(tensors: dict[str, np.ndarray], grid: tuple[int, int] | None) -> Any:
+    from cait_tf.backbone import CaiTBackbone
+    from cait_tf.classifier import CaiTClassifier
+    from cait_tf.weights.geometry import geometry
+
+    shape = geometry(tensors, grid)
+    model = CaiTClassifier(**shape) if "num_classes" in shape else CaiTBackbone(**shape)
+    if not model.built:
+        model.build()
+    return model
+
+
+def _write(model: Any, destination: Path) -> None:
+    from cait_tf.collection import write_saved_model
+    from cait_tf.weights import official
+    from cait_tf.weights.load import parameters, save_weights
+
+    name = destination.name
+    if name.endswith(".safetensors"):
+        save_weights(model, destination)
+    elif name.endswith((".pth", ".pt")):
+        tensors = {name: np.asarray(variable) for name, variable in parameters(model).items()}
+        official.write(destination, tensors)
+    elif name.endswith(".weights.h5"):
+        model.save_weights(destination)
+    elif name.endswith(".keras"):
+        model.save(destination)
+    elif destination.suffix in (".h5", ".npz", ".bin", ".ckpt", ".pb"):
+        raise CaiTError(
+            f"destination: got {destination}, expected an ending .safetensors, .pth, .weights.h5 or "
+            ".keras, or the name of a directory for a SavedModel"
+        )
+    else:
+        write_saved_model(model, destination)
+
+
+def _verify(model: Any, tensors: dict[str, np.ndarray], destination: Path) -> float:
+    """The largest difference of the outputs; raises if a tensor is not the source's."""
+    from cait_tf.collection import largest_difference
+    from cait_tf.weights.load import assign_weights, read_weights
+
+    written, kind, grid = read_weights(destination)
+    changed = [
+        name
+        for name in sorted(tensors.keys() | written.keys())
+        if name not in written
+        or name not in tensors
+        or not np.array_equal(tensors[name].astype("float32"), written[name])
+    ]
+    if changed:
+        raise WeightsError(
+            f"destination: {len(changed)} tensors of {destination} are not the source's: "
+            f"{', '.join(changed[:8])}"
+        )
+    if destination.is_dir():
+        difference = largest_difference(model, destination)
+    else:
+        size = getattr(model, "backbone", model).image_size
+        images = np.random.default_rng(0).normal(size=(1, *size, 3)).astype("float32")
+        wanted = np.asarray(model(images))
+        other = _model_for(written, grid)
+        assign_weights(other, written, str(destination), kind, grid)
+        difference = float(np.abs(np.asarray(other(images)) - wanted).max())
+    if not difference <= _TOLERANCE:
+        raise WeightsError(
+            f"destination: the outputs of {destination} differ by {difference:.1e}, expected at "
+            f"most {_TOLERANCE:.0e}"
+        )
+    return difference
+
+
+def _name(model: Any) -> str:
+    """The variant with the model's geometry, or the geometry itself."""
+    backbone = getattr(model, "backbone", model)
+    keys = ("patch_size", "embed_dim", "depth", "depth_token_only", "num_heads")
+    for variant in VARIANTS.values():
+        same = all(getattr(variant, key) == getattr(backbone, key) for key in keys)
+        if same and backbone.image_size == (variant.image_size, variant.image_size):
+            return variant.name
+    size = "x".join(map(str, backbone.image_size))
+    return f"a CaiT of depth {backbone.depth}, width {backbone.embed_dim}, image {size}"
+
+
+def _remove(path: Path) -> None:
+    import shutil
+
+    if path.is_dir():
+        shutil.rmtree(path)
+    elif path.exists():
+        os.unlink(path)
+
+
+def _main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m cait_tf.convert", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("source", help="a file, a SavedModel directory, or a hub repository")
+    parser.add_argument("destination", help="what to write; its ending is the format")
+    parser.add_argument("--feature-extractor", action="store_true", help="leave the head out")
+    run_command(parser, _convert)
+
+
+def _convert(arguments: argparse.Namespace) -> None:
+    done = convert(arguments.source, arguments.destination, arguments.feature_extractor)
+    print(f"{done.model}: {done.tensors} tensors from {arguments.source} ({done.format})")
+    print(f"written to {arguments.destination}; every tensor bit-equal, "
+          f"largest difference of the outputs {done.difference:.1e}")  # fmt: skip
+
+
+if __name__ == "__main__":
+    _main()

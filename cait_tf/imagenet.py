@@ -1,0 +1,20 @@
+"""The 1000 classes of ImageNet-1k, in the order of the published heads."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+_FILE = Path(__file__).with_name("imagenet_classes.txt")
+
+
+@functools.cache
+def synsets() -> tuple[str, ...]:
+    """WordNet identifiers such as ``n01440764``, which name the folders of the data set."""
+    return tuple(line.partition(" ")[0] for line in _FILE.read_text().splitlines())
+
+
+@functools.cache
+def class_names() -> tuple[str, ...]:
+    """WordNet's words for each class, such as ``tench, Tinca tinca``."""
+    return tuple(line.partition(" ")[2] for line in _FILE.read_text().splitlines())

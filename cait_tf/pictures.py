@@ -1,0 +1,63 @@
+"""Pictures of attention maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+_COLORS = "cividis"
+_ALPHA = 0.9  # of the strongest attention; the weakest leaves the image as it is
+
+
+def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """Colours over an image, the stronger the higher: ``(h, w, 3)`` uint8, ``(h, w)`` in 0..1."""
+    from matplotlib import colormaps
+
+    heat = np.clip(heat, 0.0, 1.0)
+    colors = colormaps[_COLORS](heat)[..., :3]  # (h, w, 3)
+    alpha = _ALPHA * heat[..., None]
+    return (255 * (alpha * colors + (1 - alpha) * (image / 255))).round().astype("uint8")
+
+
+def draw_overlay(image: np.ndarray, heat: np.ndarray, title: str, kind: str, path: Path) -> None:
+    """The image, the map, and the map over the image."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10.5, 4.0), layout="constrained")
+    axes = figure.subplots(1, 3)
+    axes[0].imshow(image)
+    axes[0].set_title("image")
+    shown = axes[1].imshow(heat, cmap=_COLORS, vmin=0, vmax=1)
+    axes[1].set_title(kind)
+    axes[2].imshow(overlay(image, heat))
+    axes[2].set_title("both")
+    figure.colorbar(shown, ax=axes, shrink=0.8, label="weakest to strongest")
+    for ax in axes:
+        ax.set_axis_off()
+    figure.suptitle(title)
+    figure.savefig(path, dpi=120)
+
+
+def draw_heads(image: np.ndarray, blocks: Sequence[np.ndarray], title: str, path: Path) -> None:
+    """Every head of every class-attention block: ``blocks[j]`` is ``(H, h, w)``."""
+    from matplotlib.figure import Figure
+
+    columns = 1 + min(8, max(len(heads) for heads in blocks))
+    lines = [-(-len(heads) // (columns - 1)) for heads in blocks]
+    figure = Figure(figsize=(1.7 * columns, 1.9 * sum(lines) + 0.5), layout="constrained")
+    axes = figure.subplots(sum(lines), columns, squeeze=False)
+    for ax in axes.flat:
+        ax.set_axis_off()
+    for j, heads in enumerate(blocks):
+        first = sum(lines[:j])
+        axes[first][0].imshow(image)
+        axes[first][0].set_title(f"block {j}", fontsize=9)
+        for k, head in enumerate(heads):
+            ax = axes[first + k // (columns - 1)][1 + k % (columns - 1)]
+            # Heads differ in strength by orders of magnitude: each has its own scale.
+            ax.imshow(head, cmap=_COLORS)
+            ax.set_title(f"head {k}", fontsize=9)
+    figure.suptitle(f"class attention: {title}")
+    figure.savefig(path, dpi=120)

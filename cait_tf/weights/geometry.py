@@ -1,0 +1,52 @@
+"""The geometry of a model, read from the shapes of its weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from cait_tf.errors import WeightsError
+
+
+def geometry(
+    tensors: Mapping[str, np.ndarray], grid: tuple[int, int] | None = None
+) -> dict[str, Any]:
+    """Arguments of `CaiTClassifier` (of `CaiTBackbone`: without ``num_classes``) that fit `tensors`.
+
+    Args:
+        tensors: arrays in Keras layout by timm name.
+        grid: the patch grid where it is known; a square otherwise.
+
+    Raises:
+        WeightsError: the tensors are not those of a CaiT.
+    """
+    try:
+        patch_size, _, _, embed_dim = tensors["patch_embed.proj.weight"].shape
+        patches = tensors["pos_embed"].shape[1]
+        side = math.isqrt(patches)
+        height, width = grid or (side, side)
+        if height * width != patches:
+            raise WeightsError(
+                f"weights: got a position embedding of {patches} patches, expected a square number"
+            )
+        shape = {
+            "image_size": (height * patch_size, width * patch_size),
+            "patch_size": patch_size,
+            "embed_dim": embed_dim,
+            "depth": _blocks(tensors, "blocks"),
+            "depth_token_only": _blocks(tensors, "blocks_token_only"),
+            "num_heads": tensors["blocks.0.attn.proj_l.weight"].shape[0],
+            "mlp_ratio": tensors["blocks.0.mlp.fc1.weight"].shape[1] / embed_dim,
+        }
+    except (KeyError, IndexError, ValueError) as error:
+        raise WeightsError(f"weights: got tensors that are not a CaiT's ({error})") from error
+    if "head.weight" in tensors:
+        shape["num_classes"] = tensors["head.weight"].shape[-1]
+    return shape
+
+
+def _blocks(tensors: Mapping[str, np.ndarray], stage: str) -> int:
+    return len({name.split(".")[1] for name in tensors if name.startswith(f"{stage}.")})

@@ -1,0 +1,158 @@
+"""Maps against their definitions, and the pictures that are drawn of them."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cait_tf import attention_maps, save_weights
+from tests.cait_tf import golden
+
+GRID = (4, 4)
+
+
+@pytest.fixture(scope="module")
+def attention():
+    forward = golden.arrays("forward")
+    return {name: forward[name] for name in golden.TRUNK_MAPS + golden.CLASS_MAPS}
+
+
+@pytest.mark.parametrize("block", [0, 1])
+def test_class_attention_is_the_class_tokens_row_without_itself(attention, block):
+    maps = attention_maps.class_attention_maps(attention, GRID, block)
+    assert maps.shape == (4, 2, 4, 4)
+    raw = attention[f"ca_ffn_block_{block}_att"]
+    assert maps[1, 1, 2, 3] == raw[1, 1, 0, 1 + 2 * 4 + 3]
+    np.testing.assert_allclose(maps.sum((2, 3)), 1 - raw[:, :, 0, 0], atol=1e-6)
+
+
+def test_a_grid_that_is_no_square():
+    raw = {"ca_ffn_block_0_att": np.arange(9, dtype="float32").reshape(1, 1, 1, 9)}
+    maps = attention_maps.class_attention_maps(raw, (2, 4))
+    np.testing.assert_array_equal(maps[0, 0], [[1, 2, 3, 4], [5, 6, 7, 8]])
+
+
+def test_saliency_is_the_mean_over_heads_from_0_to_1(attention):
+    got = attention_maps.class_saliency_map(attention, GRID)
+    mean = attention["ca_ffn_block_0_att"][2, :, 0, 1:].mean(0).reshape(4, 4)
+    np.testing.assert_allclose(got[2], (mean - mean.min()) / np.ptp(mean), atol=1e-6)
+    assert (got.min((1, 2)) == 0).all()
+    assert (got.max((1, 2)) == 1).all()
+
+
+def test_a_flat_map_is_not_divided_by_zero():
+    flat = {"ca_ffn_block_0_att": np.full((1, 2, 1, 17), 1 / 17)}
+    np.testing.assert_array_equal(
+        attention_maps.class_saliency_map(flat, GRID), np.zeros((1, 4, 4))
+    )
+
+
+def test_rollout_follows_a_path_through_the_blocks():
+    """One trunk block that sends patch 5 to patch 2, and a class token that looks at patch 2 only."""
+    trunk = np.tile(np.eye(16), (1, 2, 1, 1))
+    trunk[0, :, 2] = np.eye(16)[5]
+    cls = np.zeros((1, 2, 1, 17))
+    cls[..., 1 + 2] = 1
+    maps = {"sa_ffn_block_0_att": trunk, "ca_ffn_block_0_att": cls}
+    rolled = attention_maps.attention_rollout(maps, GRID).reshape(16)
+    np.testing.assert_allclose(rolled[[2, 5]], [0.5, 0.5])  # half stayed, half came
+    assert rolled.sum() == pytest.approx(1)
+
+
+def test_rollout_of_a_second_class_block_starts_from_the_first():
+    trunk = np.tile(np.eye(16), (1, 1, 1, 1))
+    first, second = np.zeros((1, 1, 1, 17)), np.zeros((1, 1, 1, 17))
+    first[..., 1 + 3] = 1
+    second[..., 0] = 1  # looks at itself: nothing new comes in
+    maps = {"sa_ffn_block_0_att": trunk, "ca_ffn_block_0_att": first, "ca_ffn_block_1_att": second}
+    rolled = attention_maps.attention_rollout(maps, GRID).reshape(16)
+    np.testing.assert_allclose(rolled, np.eye(16)[3])
+
+
+def test_rollout_of_talking_heads(attention):
+    assert min(attention[name].min() for name in golden.TRUNK_MAPS) < 0  # not a distribution
+    rolled = attention_maps.attention_rollout(attention, GRID)
+    assert rolled.shape == (4, 4, 4)
+    assert (rolled > 0).all()
+    np.testing.assert_allclose(rolled.sum((1, 2)), 1)
+
+
+def test_upsampled_maps_keep_their_place():
+    maps = np.zeros((2, 3, 4, 4))
+    maps[0, 1, 3, 0] = 1
+    large = attention_maps.upsample(maps, (64, 32))
+    assert large.shape == (2, 3, 64, 32)
+    assert np.unravel_index(large[0, 1].argmax(), (64, 32)) > (48, 0)
+    assert large[0, 1, 56, 4] > 0.9
+    assert np.abs(large[0, 0]).max() == 0
+
+
+@pytest.fixture
+def photo(tmp_path):
+    path = tmp_path / "photo.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (50, 70, 3), "uint8")).save(path)
+    return path
+
+
+@pytest.mark.parametrize("image_size", [64, [32, 64]])
+def test_the_pictures(photo, tmp_path, image_size):
+    model = golden.classifier(image_size=image_size)
+    files = attention_maps.write_maps(model, photo, tmp_path / "maps")
+    names = ["photo_saliency.png", "photo_class_attention.png", "photo_rollout.png"]
+    assert [file.name for file in files] == names
+    for file in files:
+        with Image.open(file) as picture:
+            assert picture.width > 500
+            assert np.asarray(picture.convert("L")).std() > 10  # there is something on it
+
+
+@pytest.fixture
+def command(monkeypatch, tmp_path):
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["attention_maps", *map(str, arguments)])
+        monkeypatch.chdir(tmp_path)
+        attention_maps._main()
+
+    return run
+
+
+def test_as_a_command(command, photo, tmp_path, capsys):
+    model = ("--model", "cait_nano_32", "--weights", "none", "--image-size", 32, 64)
+    command(photo, *model, "--out", "maps")
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    assert (tmp_path / "maps" / "photo_rollout.png").is_file()
+
+
+def test_a_head_of_ones_own(command, photo, tmp_path):
+    from cait_tf import create_model
+
+    save_weights(create_model("cait_nano_32", num_classes=3), tmp_path / "mine.safetensors")
+    (tmp_path / "classes.txt").write_text("one\ntwo\nthree\n")
+    own = ("--model", "cait_nano_32", "--weights", "mine.safetensors")
+    command(photo, *own, "--classes", "classes.txt")
+    assert (tmp_path / "attention_maps" / "photo_saliency.png").is_file()
+    with pytest.raises(SystemExit, match="--classes: got 1000 class names, expected as many as"):
+        command(photo, *own)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["no.jpg"], "image: got no.jpg, expected an existing image file"),
+        (["."], "image: got ., expected an existing image file"),
+        (["photo.png", "--model", "cait_s24_244"], "did you mean 'cait_s24_224'"),
+        (
+            ["photo.png", "--image-size", "33", "--model", "cait_nano_32", "--weights", "none"],
+            "33x33",
+        ),
+        (["photo.png", "--image-size", "1", "2", "3"], "--image-size: got"),
+        (["photo.png", "--classes", "no.txt"], "--classes: got no.txt"),
+    ],
+)
+def test_a_mistake_is_one_message(command, photo, arguments, message):
+    with pytest.raises(SystemExit) as stopped:
+        command(*arguments)
+    assert message in stopped.value.code

@@ -1,0 +1,223 @@
+"""The collection's contract, as a client of the original models relies on it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tarfile
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cait_tf import VARIANTS, CaiTError, collection, load_weights, save_weights
+from cait_tf.weights import collection as variables
+from tests.cait_tf import golden
+
+OUTPUTS = (
+    ["output_1"]
+    + [f"output_2_{name}" for name in golden.TRUNK_MAPS]
+    + [f"output_3_{name}" for name in golden.CLASS_MAPS]
+)
+
+
+@pytest.fixture(scope="module", params=["classifier", "feature extractor"])
+def written(request, tmp_path_factory):
+    """A golden model and its SavedModel."""
+    model = golden.classifier() if request.param == "classifier" else golden.backbone()
+    load_weights(model, golden.SAFETENSORS)
+    directory = tmp_path_factory.mktemp("collection") / "model"
+    collection.write_saved_model(model, directory)
+    return model, directory
+
+
+def wanted(model, images):
+    output, maps = model(images, return_attention=True)
+    values = {"output_1": output}
+    for name, tensor in maps.items():
+        values[f"output_{2 if name.startswith('sa') else 3}_{name}"] = tensor
+    return values
+
+
+def test_the_twenty():
+    names = [entry.name for entry in collection.ENTRIES]
+    assert len(names) == len(set(names)) == 20
+    assert {name.removesuffix("_fe") for name in names} == {
+        name for name, variant in VARIANTS.items() if variant.published
+    }
+
+
+def test_the_signature_is_the_originals(written, images):
+    model, directory = written
+    served = tf.saved_model.load(str(directory)).signatures["serving_default"]
+    (_, inputs) = served.structured_input_signature
+    assert {name: spec.shape.as_list() for name, spec in inputs.items()} == {
+        "input_1": [None, 64, 64, 3]
+    }
+    outputs = served(input_1=tf.constant(images))
+    assert sorted(outputs) == sorted(OUTPUTS)
+    for name, value in wanted(model, images).items():
+        golden.assert_near(outputs[name], np.asarray(value), 1e-5)
+
+
+def test_its_outputs_are_the_golden_ones(written, images):
+    model, directory = written
+    served = tf.saved_model.load(str(directory)).signatures["serving_default"]
+    outputs = served(input_1=tf.constant(images))
+    forward = golden.arrays("forward")
+    first = "logits" if hasattr(model, "backbone") else "features"
+    golden.assert_near(outputs["output_1"], forward[first])
+    for name in OUTPUTS[1:]:
+        golden.assert_near(outputs[name], forward[name.split("_", 2)[2]])
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_call_returns_the_three(written, images, training):
+    model, directory = written
+    loaded = tf.saved_model.load(str(directory))
+    output, trunk, class_attention = loaded(tf.constant(images), training=training)
+    assert sorted(trunk) == golden.TRUNK_MAPS
+    assert sorted(class_attention) == golden.CLASS_MAPS
+    golden.assert_near(output, np.asarray(wanted(model, images)["output_1"]), 1e-5)
+
+
+def test_what_hub_layers_look_for(written):
+    model, directory = written
+    loaded = tf.saved_model.load(str(directory))
+    assert len(loaded.variables) == len(loaded.trainable_variables) == len(model.weights)
+    assert list(loaded.regularization_losses) == []
+
+
+def test_in_keras_3(written, images):
+    model, directory = written
+    layer = keras.layers.TFSMLayer(str(directory), call_endpoint="serving_default")
+    golden.assert_near(
+        layer(images)["output_1"], np.asarray(wanted(model, images)["output_1"]), 1e-5
+    )
+
+
+def test_its_checkpoint_is_read_as_one_of_theirs(written):
+    model, directory = written
+    golden.assert_same(variables.read(directory), golden.values(model))
+
+
+def test_the_golden_checkpoint_survives_the_way_there_and_back(tmp_path):
+    """Their SavedModel to ours: the same variables under the same paths."""
+    theirs = golden.COLLECTION / "cait_tiny_64"
+    model = golden.classifier(**collection_geometry(theirs))
+    load_weights(model, theirs)
+    collection.write_saved_model(model, tmp_path / "ours")
+    golden.assert_same(variables.read(tmp_path / "ours"), variables.read(theirs))
+
+
+def collection_geometry(path):
+    from cait_tf.weights.geometry import geometry
+
+    return geometry(variables.read(path))
+
+
+def test_only_float32_is_written(tmp_path):
+    with pytest.raises(CaiTError, match=r"dtype: got mixed_bfloat16, expected float32"):
+        collection.write_saved_model(golden.classifier(dtype="mixed_bfloat16"), tmp_path / "m")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_difference_is_found(written):
+    model, directory = written
+    assert collection.largest_difference(model, directory) < 1e-5
+    other = golden.classifier() if hasattr(model, "backbone") else golden.backbone()
+    assert collection.largest_difference(other, directory) > 1e-2
+
+
+@pytest.fixture
+def nano_weights(tmp_path):
+    from cait_tf import create_model
+
+    save_weights(create_model("cait_nano_32"), tmp_path / "cait_nano_32.safetensors")
+    return str(tmp_path / "{name}.safetensors")
+
+
+@pytest.mark.parametrize("name", ["cait_nano_32", "cait_nano_32_fe"])
+def test_a_build_is_a_model_a_page_and_an_archive(name, nano_weights, tmp_path, capsys):
+    out = tmp_path / "out"
+    collection.build_many([collection.entry(name)], nano_weights, out)
+    assert "written, largest difference" in capsys.readouterr().out
+    assert sorted(path.name for path in out.iterdir()) == [name, f"{name}.tar.gz"]
+    page = (out / name / "README.md").read_text()
+    assert page.startswith(f"# {name}\n")
+    with tarfile.open(out / f"{name}.tar.gz") as archive:
+        archive.extractall(tmp_path / "unpacked", filter="data")
+    model = collection.create(collection.entry(name), nano_weights)
+    assert collection.largest_difference(model, tmp_path / "unpacked") < 1e-5
+
+
+def test_what_is_done_is_skipped(nano_weights, tmp_path, capsys):
+    entries = [collection.entry("cait_nano_32")]
+    for _ in range(2):
+        collection.build_many(entries, nano_weights, tmp_path / "out")
+    assert "cait_nano_32: is there, skipped" in capsys.readouterr().out
+
+
+def test_a_failed_build_leaves_nothing(nano_weights, tmp_path, monkeypatch):
+    monkeypatch.setattr(collection, "largest_difference", lambda *_: float("nan"))
+    with pytest.raises(CaiTError, match="differs by nan, expected at most 1e-04"):
+        collection.build_many([collection.entry("cait_nano_32")], nano_weights, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_the_use_on_the_page_runs(nano_weights, tmp_path, monkeypatch, images):
+    from PIL import Image
+
+    collection.build_many([collection.entry("cait_nano_32")], nano_weights, tmp_path)
+    page = (tmp_path / "cait_nano_32" / "README.md").read_text()
+    code = re.search(r"```python\n(.*?)```", page, re.S)[1]
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(np.zeros((40, 50, 3), "uint8")).save("photo.jpg")
+    names = {}
+    exec(code, names)
+    assert names["probabilities"].shape == (1, 1000)
+    assert names["attention"].shape == (1, 2, 1, 65)
+
+
+def test_accuracies_stand_on_pages_with_their_weights_only():
+    from cait_tf import LoadingReport
+    from cait_tf.model_page import model_page
+
+    variant = VARIANTS["cait_s24_224"]
+    report = LoadingReport("timm/cait_s24_224.fb_dist_in1k", "safetensors", ("head.weight",))
+    assert "83.368 / 96.576" in model_page(variant, False, report)
+    assert "83.368" not in model_page(variant, False)
+    assert "features, `(batch, 384)`" in model_page(variant, True, report)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["build"], "build: got no name or names with --all"),
+        (["build", "--all", "cait_s24_224"], "build: got no name or names with --all"),
+        (["build", "cait_s24_244"], "did you mean 'cait_s24_224'"),
+        (["build", "cait_s24_224", "--weights", "no.safetensors"], "expected an existing file"),
+        (["build", "cait_nano_32"], "cait_nano_32 has none that are published"),
+    ],
+)
+def test_a_mistake_is_one_message(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["collection", *arguments])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        collection._main()
+    assert str(stopped.value).startswith("cait_tf: ")
+    assert message in stopped.value.code
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_as_a_command(nano_weights, tmp_path):
+    command = [sys.executable, "-m", "cait_tf.collection", "build", "cait_nano_32"]
+    done = subprocess.run(
+        [*command, "--feature-extractor", "--weights", nano_weights, "--out", tmp_path / "out"],
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "cait_nano_32_fe: written" in done.stdout
+    assert (tmp_path / "out" / "cait_nano_32_fe.tar.gz").is_file()

@@ -1,0 +1,135 @@
+"""From any source to any format and back, bit for bit."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from cait_tf import CaiTError, WeightsError, convert, save_weights
+from cait_tf.weights import collection, keras_file, timm
+from tests.cait_tf import golden
+
+FORMATS = ["a.safetensors", "a.weights.h5", "a.keras", "a_saved_model"]
+READERS = dict(
+    zip(FORMATS, (timm.read, keras_file.read, keras_file.read, collection.read), strict=True)
+)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_timms_file_to_every_format_and_back(name, tmp_path):
+    done = convert.convert(golden.SAFETENSORS, tmp_path / name)
+    assert (done.tensors, done.format) == (98, "timm safetensors")
+    assert done.model == "a CaiT of depth 3, width 96, image 64x64"
+    assert done.difference < 1e-5
+    wanted = timm.read(golden.SAFETENSORS)
+    golden.assert_same(READERS[name](tmp_path / name), wanted)
+    convert.convert(tmp_path / name, tmp_path / "back.safetensors")
+    original = load_file(golden.SAFETENSORS)
+    golden.assert_same(load_file(tmp_path / "back.safetensors"), original)
+
+
+@pytest.mark.parametrize(("first", "second"), itertools.permutations(FORMATS[1:], 2))
+def test_between_the_others(first, second, tmp_path):
+    convert.convert(golden.SAFETENSORS, tmp_path / first)
+    convert.convert(tmp_path / first, tmp_path / f"second_{second}")
+    golden.assert_same(
+        READERS[second](tmp_path / f"second_{second}"), timm.read(golden.SAFETENSORS)
+    )
+
+
+def test_the_authors_file_both_ways(tmp_path):
+    pytest.importorskip("torch", reason="torch, an extra, is not installed")
+    convert.convert(golden.PTH, tmp_path / "a.safetensors")
+    golden.assert_same(load_file(tmp_path / "a.safetensors"), load_file(golden.SAFETENSORS))
+    done = convert.convert(tmp_path / "a.safetensors", tmp_path / "b.pth")
+    assert done.difference == 0
+    from cait_tf.weights import official
+
+    golden.assert_same(official.read(tmp_path / "b.pth"), official.read(golden.PTH))
+
+
+def test_the_collections_model_to_timm(tmp_path):
+    source = golden.COLLECTION / "cait_tiny_64"
+    convert.convert(source, tmp_path / "a.safetensors")
+    golden.assert_same(timm.read(tmp_path / "a.safetensors"), collection.read(source))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_without_the_head(name, tmp_path):
+    done = convert.convert(golden.SAFETENSORS, tmp_path / name, feature_extractor=True)
+    assert done.tensors == 96
+    assert not [key for key in READERS[name](tmp_path / name) if key.startswith("head")]
+
+
+@pytest.mark.parametrize("name", ["a.safetensors", "a.keras"])
+def test_a_grid_that_is_no_square(name, tmp_path):
+    save_weights(golden.classifier(image_size=[32, 96]), tmp_path / "source.safetensors")
+    done = convert.convert(tmp_path / "source.safetensors", tmp_path / name)
+    assert done.model.endswith("image 32x96")
+
+
+def test_a_variant_is_recognised(tmp_path):
+    from cait_tf import create_model
+
+    save_weights(create_model("cait_nano_32", num_classes=10), tmp_path / "source.safetensors")
+    done = convert.convert(tmp_path / "source.safetensors", tmp_path / "a.keras")
+    assert done.model == "cait_nano_32"
+
+
+def test_half_precision_is_widened(tmp_path):
+    halves = {
+        name: array.astype("float16") for name, array in load_file(golden.SAFETENSORS).items()
+    }
+    save_file(halves, tmp_path / "half.safetensors")
+    convert.convert(tmp_path / "half.safetensors", tmp_path / "a.keras")
+    got = keras_file.read(tmp_path / "a.keras")["norm.weight"]
+    np.testing.assert_array_equal(got, halves["norm.weight"].astype("float32"))
+
+
+def test_a_tensor_that_changed_on_the_way_is_noticed(tmp_path, monkeypatch):
+    real = convert._write
+
+    def careless(model, destination):
+        model.backbone.norm.gamma.assign(model.backbone.norm.gamma * 2)
+        real(model, destination)
+
+    monkeypatch.setattr(convert, "_write", careless)
+    with pytest.raises(WeightsError, match=r"1 tensors of .* are not the source's: norm\.weight"):
+        convert.convert(golden.SAFETENSORS, tmp_path / "a.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_exists_is_not_overwritten(tmp_path):
+    (tmp_path / "a.safetensors").write_bytes(b"mine")
+    with pytest.raises(CaiTError, match="which exists; expected a new name"):
+        convert.convert(golden.SAFETENSORS, tmp_path / "a.safetensors")
+    assert (tmp_path / "a.safetensors").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("name", ["a.h5", "a.npz", "a.pb"])
+def test_an_ending_that_is_no_format(name, tmp_path):
+    with pytest.raises(CaiTError, match="expected an ending"):
+        convert.convert(golden.SAFETENSORS, tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_no_cait(tmp_path):
+    save_file({"x": np.zeros(3, "float32")}, tmp_path / "other.safetensors")
+    with pytest.raises(WeightsError, match=r"tensors that are not a CaiT's"):
+        convert.convert(tmp_path / "other.safetensors", tmp_path / "a.keras")
+
+
+def test_as_a_command(tmp_path, monkeypatch, capsys):
+    arguments = ["convert", str(golden.SAFETENSORS), str(tmp_path / "a.keras")]
+    monkeypatch.setattr(sys, "argv", arguments)
+    convert._main()
+    out = capsys.readouterr().out
+    assert "98 tensors from" in out
+    assert "every tensor bit-equal, largest difference of the outputs 0.0e+00" in out
+    with pytest.raises(SystemExit) as stopped:
+        convert._main()
+    assert stopped.value.code.startswith("cait_tf: destination: got ")

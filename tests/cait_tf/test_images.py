@@ -1,0 +1,78 @@
+"""Files to model input, against torchvision's geometry by way of PIL."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cait_tf import CaiTError, images
+
+
+def gradient(height, width):
+    rows, columns = np.mgrid[:height, :width]
+    picture = np.stack([rows * 255 / height, columns * 255 / width, 0 * rows], -1)
+    return Image.fromarray(picture.astype("uint8"))
+
+
+@pytest.mark.parametrize("shape", [(100, 60), (60, 100), (33, 32), (32, 32), (7, 9)])
+@pytest.mark.parametrize("crop_pct", [1.0, 0.875])
+def test_a_square_is_resize_and_centre_crop(shape, crop_pct, tmp_path):
+    image = gradient(*shape)
+    image.save(tmp_path / "a.png")
+    short = int(32 / crop_pct)
+    scaled = [max(short, int(side * short / min(shape))) for side in shape]
+    whole = image.resize(scaled[::-1], Image.Resampling.BICUBIC)
+    top, left = (round((side - 32) / 2) for side in scaled)
+    wanted = np.asarray(whole.crop((left, top, left + 32, top + 32)))
+    np.testing.assert_array_equal(images.load_image(tmp_path / "a.png", (32, 32), crop_pct), wanted)
+
+
+def test_a_size_that_is_no_square_is_covered(tmp_path):
+    gradient(60, 60).save(tmp_path / "a.png")
+    got = images.load_image(tmp_path / "a.png", (16, 32))
+    assert got.shape == (16, 32, 3)
+    assert got[:, :, 0].min() > 50  # rows are cut at the top and bottom
+    assert got[0, 0, 1] < 10  # columns are all there
+    assert got[0, -1, 1] > 240
+
+
+def test_turned_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held sideways
+    gradient(40, 40).save(tmp_path / "a.png", exif=exif)
+    plain = images.load_image(tmp_path / "a.png", (32, 32))
+    assert plain[0, :, 0].std() > 50  # what were rows are columns
+
+
+def test_sixteen_bits_are_scaled(tmp_path):
+    Image.fromarray(np.full((9, 9), 32768, "uint16")).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(images.load_image(tmp_path / "a.png", (8, 8)), 128)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "1"])
+def test_other_modes_become_rgb(mode, tmp_path):
+    image = gradient(9, 9).convert(mode)
+    image.save(tmp_path / "a.png")
+    assert images.load_image(tmp_path / "a.png", (8, 8)).shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n" + bytes(30)])
+def test_what_is_no_image(content, tmp_path):
+    (tmp_path / "a.jpg").write_bytes(content)
+    with pytest.raises(CaiTError, match=r"image: got .*a\.jpg, expected a JPEG"):
+        images.load_image(tmp_path / "a.jpg", (8, 8))
+
+
+def test_a_truncated_file(tmp_path):
+    gradient(200, 200).save(tmp_path / "a.jpg", quality=95)
+    data = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "a.jpg").write_bytes(data[: len(data) // 2])
+    with pytest.raises(CaiTError, match="truncated"):
+        images.load_image(tmp_path / "a.jpg", (8, 8))
+
+
+def test_normalised():
+    got = images.normalise(np.full((2, 2, 3), 255, "uint8"))
+    np.testing.assert_allclose(got[0, 0], [2.2489, 2.4286, 2.64], atol=1e-3)
+    assert got.dtype == "float32"
