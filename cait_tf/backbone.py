@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import numbers
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
-from cait_tf import layers
+from cait_tf.blocks import ClassAttentionBlock, SelfAttentionBlock
 from cait_tf.errors import CaiTError
+from cait_tf.layers import PatchEmbed, layer_norm
+from cait_tf.lora import enable_lora
 
 #: Layers that belong to the input, and so to layer id 0.
 _EMBEDDINGS = ("cls_token", "pos_embed", "patch_embed")
@@ -62,6 +64,7 @@ class CaiTBackbone(keras.Model):
         drop_rate: float = 0.0,
         attn_drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
+        remat: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**{"name": "cait_backbone", "autocast": False, **kwargs})
@@ -109,38 +112,38 @@ class CaiTBackbone(keras.Model):
         self.drop_rate = drop_rate
         self.attn_drop_rate = attn_drop_rate
         self.drop_path_rate = drop_path_rate
+        self.remat = remat
 
         policy = self.dtype_policy
-        self.patch_embed = layers.PatchEmbed(
-            patch_size, embed_dim, dtype=policy, name="patch_embed"
-        )
-        self.norm = layers.layer_norm("norm", policy)
+        self.patch_embed = PatchEmbed(patch_size, embed_dim, dtype=policy, name="patch_embed")
+        self.norm = layer_norm("norm", policy)
         self.pos_drop = keras.layers.Dropout(drop_rate, dtype=self.norm.dtype_policy)
         shared = {"mlp_ratio": mlp_ratio, "layer_scale_init": layer_scale_init, "dtype": policy}
         for i in range(depth):
-            block = layers.SelfAttentionBlock(
+            block = SelfAttentionBlock(
                 embed_dim,
                 num_heads,
                 drop_rate=drop_rate,
                 attn_drop_rate=attn_drop_rate,
                 drop_path_rate=drop_path_rate,
+                remat=remat,
                 name=f"blocks_{i}",
                 **shared,
             )
             setattr(self, block.name, block)
         for j in range(depth_token_only):
-            block = layers.ClassAttentionBlock(
+            block = ClassAttentionBlock(
                 embed_dim, num_heads, name=f"blocks_token_only_{j}", **shared
             )
             setattr(self, block.name, block)
 
     @property
-    def blocks(self) -> list[layers.SelfAttentionBlock]:
+    def blocks(self) -> list[SelfAttentionBlock]:
         """The trunk's blocks, first to last."""
         return [getattr(self, f"blocks_{i}") for i in range(self.depth)]
 
     @property
-    def blocks_token_only(self) -> list[layers.ClassAttentionBlock]:
+    def blocks_token_only(self) -> list[ClassAttentionBlock]:
         """The class-attention blocks, first to last."""
         return [getattr(self, f"blocks_token_only_{j}") for j in range(self.depth_token_only)]
 
@@ -181,7 +184,68 @@ class CaiTBackbone(keras.Model):
         cls, patches, _ = self._forward(images, False, training)
         return self.norm(ops.concatenate([cls, patches], axis=1))
 
-    def _forward(self, images: Any, return_attention: bool, training: bool) -> tuple:
+    def forward_intermediates(
+        self,
+        images: Any,
+        indices: int | Sequence[int] | None = None,
+        norm: bool = False,
+        training: bool = False,
+    ) -> tuple[Any, list[Any]]:
+        """The tokens of `forward_features`, and the patches after some trunk blocks, as pictures.
+
+        Args:
+            images: as for a call.
+            indices: which blocks, counted from 0, or from the end if negative; a number takes that
+                many from the end; None all. In rising order, as timm's function of this name.
+            norm: apply the final LayerNorm to each.
+
+        Returns:
+            ``(B, 1+N, D)``, and for each block ``(B, h, w, D)``.
+
+        Raises:
+            CaiTError: there is no such block.
+        """
+        chosen = self._block_indices(indices)
+        taken = {}
+
+        def take(i: int, x: Any) -> None:
+            if i in chosen:
+                x = self.norm(x) if norm else x
+                taken[i] = ops.reshape(x, (-1, *self.grid_size, self.embed_dim))
+
+        cls, patches, _ = self._forward(images, False, training, take)
+        tokens = self.norm(ops.concatenate([cls, patches], axis=1))
+        return tokens, [taken[i] for i in chosen]
+
+    def _block_indices(self, indices: int | Sequence[int] | None) -> list[int]:
+        if indices is None:
+            indices = self.depth
+        if isinstance(indices, numbers.Integral):
+            if not 1 <= indices <= self.depth:
+                raise CaiTError(f"indices: got {indices}, expected 1 to {self.depth} blocks")
+            return list(range(self.depth - indices, self.depth))
+        for index in indices:
+            if not -self.depth <= index < self.depth:
+                raise CaiTError(
+                    f"indices: got {index}, expected {-self.depth} to {self.depth - 1}: the trunk "
+                    f"has {self.depth} blocks"
+                )
+        return sorted({index % self.depth for index in indices})
+
+    def enable_lora(self, rank: int, alpha: float | None = None) -> None:
+        """Freeze the backbone and train low-rank updates of its attention and MLP kernels instead.
+
+        See `cait_tf.lora`; saved weights and exports have the updates merged in.
+        """
+        enable_lora(self, rank, alpha)
+
+    def _forward(
+        self,
+        images: Any,
+        return_attention: bool,
+        training: bool,
+        take: Callable[[int, Any], None] = lambda i, x: None,
+    ) -> tuple:
         """The class token (B, 1, D), the patch tokens (B, N, D) and the maps, before the norm."""
         dtype = keras.backend.standardize_dtype(images.dtype)
         if "float" not in dtype:
@@ -201,6 +265,7 @@ class CaiTBackbone(keras.Model):
             x = block(x, return_attention=return_attention, training=training)  # (B, N, D)
             if return_attention:
                 x, maps[f"sa_ffn_block_{i}_att"] = x
+            take(i, x)
         cls = ops.broadcast_to(self.cls_token, (ops.shape(x)[0], 1, self.embed_dim))  # (B, 1, D)
         for j, block in enumerate(self.blocks_token_only):
             cls = block(cls, x, return_attention=return_attention)
@@ -256,6 +321,7 @@ class CaiTBackbone(keras.Model):
             "drop_rate": self.drop_rate,
             "attn_drop_rate": self.attn_drop_rate,
             "drop_path_rate": self.drop_path_rate,
+            "remat": self.remat,
         }
 
 

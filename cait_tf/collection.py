@@ -70,9 +70,12 @@ def write_saved_model(model: Any, directory: str | Path) -> None:
     It is complete or not there. One trace serves both signatures.
 
     Raises:
-        CaiTError: Keras runs on another backend than TensorFlow, or the model is not float32.
+        CaiTError: Keras runs on another backend than TensorFlow, or the model is not float32 or
+            has LoRA's updates (save and load its weights first: that merges them).
     """
     import keras
+
+    from cait_tf.lora import has_lora
 
     if keras.backend.backend() != "tensorflow":
         raise CaiTError(
@@ -81,6 +84,9 @@ def write_saved_model(model: Any, directory: str | Path) -> None:
     backbone = getattr(model, "backbone", model)
     if backbone.compute_dtype != "float32":
         raise CaiTError(f"dtype: got {backbone.dtype_policy.name}, expected float32")
+
+    if has_lora(model):
+        raise CaiTError("model: got one with LoRA, expected its saved weights in a model without")
 
     import tensorflow as tf
 

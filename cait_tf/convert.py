@@ -83,14 +83,13 @@ def _model_for(tensors: dict[str, np.ndarray], grid: tuple[int, int] | None) -> 
 def _write(model: Any, destination: Path) -> None:
     from cait_tf.collection import write_saved_model
     from cait_tf.weights import official
-    from cait_tf.weights.load import parameters, save_weights
+    from cait_tf.weights.load import save_weights, values
 
     name = destination.name
     if name.endswith(".safetensors"):
         save_weights(model, destination)
     elif name.endswith((".pth", ".pt")):
-        tensors = {name: np.asarray(variable) for name, variable in parameters(model).items()}
-        official.write(destination, tensors)
+        official.write(destination, values(model))
     elif name.endswith(".weights.h5"):
         model.save_weights(destination)
     elif name.endswith(".keras"):

@@ -127,7 +127,7 @@ def test_version_stands_in_one_way():
     assert PROJECT["project"]["version"] == package.__version__
 
 
-def test_the_wheel_holds_every_module_and_every_yaml(wheel):
+def test_the_wheel_holds_every_module_and_every_data_file(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     code = {
         str(path.relative_to(ROOT))
@@ -137,7 +137,7 @@ def test_the_wheel_holds_every_module_and_every_yaml(wheel):
     yamls = {f"cait_finetune/{name}" for name in YAMLS}
     files = {name for name in names if ".dist-info/" not in name}
     assert YAMLS
-    assert files == code | yamls
+    assert files == code | yamls | {"cait_tf/imagenet_classes.txt"}
 
 
 def test_the_wheel_has_the_command_and_the_licence(wheel):

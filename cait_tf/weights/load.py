@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from cait_tf import position
+from cait_tf import lora, position
 from cait_tf.errors import WeightsError
 from cait_tf.variants import VARIANTS
 from cait_tf.weights import collection, keras_file, names, official, timm
@@ -23,8 +23,12 @@ Tensors = dict[str, np.ndarray]
 
 
 def parameters(model: keras.Model) -> dict[str, Any]:
-    """The model's variables by timm name, in the order they were created."""
-    return {names.timm_name(variable.path): variable for variable in model.weights}
+    """The model's variables by timm name, in the order they were created; LoRA's are not listed."""
+    return {
+        names.timm_name(variable.path): variable
+        for variable in model.weights
+        if not lora.is_lora(variable.path)
+    }
 
 
 def load_weights(model: keras.Model, source: str | Path) -> LoadingReport:
@@ -72,8 +76,16 @@ def save_weights(
         model.build()
     grid = getattr(model, "backbone", model).grid_size
     metadata = {timm.GRID: f"{grid[0]}x{grid[1]}", **(metadata or {})}
-    tensors = {name: np.asarray(variable) for name, variable in parameters(model).items()}
-    timm.write(path, tensors, metadata)
+    timm.write(path, values(model), metadata)
+
+
+def values(model: keras.Model) -> Tensors:
+    """The numbers of every parameter by timm name, in Keras' layout, with LoRA's updates added."""
+    merged = lora.merged_kernels(model)
+    return {
+        name: merged.get(variable.path, np.asarray(variable))
+        for name, variable in parameters(model).items()
+    }
 
 
 def _resolve(source: str) -> tuple[Callable[[Path], Tensors], Path, str]:
@@ -156,6 +168,7 @@ def assign_weights(
     _check(expected, variables, tensors, source)
     for name in expected:
         variables[name].assign(tensors[name])
+    lora.reset_lora(model)
     loaded = [name for name in expected if name not in resampled]
     return LoadingReport(
         source,

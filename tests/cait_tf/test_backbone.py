@@ -281,3 +281,47 @@ def test_mixed_precision_features_do_not_depend_on_who_calls_the_backbone(dtype,
     load_weights(model, golden.SAFETENSORS)
     inside = keras.Sequential([model.backbone])(images)
     np.testing.assert_array_equal(model.backbone(images), inside)
+
+
+@pytest.mark.parametrize(
+    ("indices", "blocks"),
+    [(None, [0, 1, 2]), (1, [2]), (2, [1, 2]), ([0, 2], [0, 2]), ([-1, 0], [0, 2]), ((1, -2), [1])],
+)
+def test_intermediates_are_the_patches_after_those_blocks(
+    indices, blocks, golden_classifier, images
+):
+    backbone = golden_classifier.backbone
+    tokens, taken = backbone.forward_intermediates(images, indices)
+    golden.assert_near(tokens, golden.arrays("forward")["tokens"])
+    assert len(taken) == len(blocks)
+    for i, got in zip(blocks, taken, strict=True):
+        x = backbone.patch_embed(images) + backbone.pos_embed
+        for block in backbone.blocks[: i + 1]:
+            x = block(x)
+        assert got.shape == (4, 4, 4, 96)
+        golden.assert_near(got, np.asarray(x).reshape(4, 4, 4, 96), 1e-5)
+
+
+def test_the_last_intermediate_with_the_norm_is_what_the_features_see(golden_classifier, images):
+    backbone = golden_classifier.backbone
+    tokens, (last,) = backbone.forward_intermediates(images, 1, norm=True)
+    golden.assert_near(np.asarray(last).reshape(4, 16, 96), np.asarray(tokens)[:, 1:], 1e-5)
+
+
+@pytest.mark.parametrize("indices", [0, 4, -1, [3], [0, -4]])
+def test_intermediates_that_are_not_there(indices, golden_classifier, images):
+    with pytest.raises(CaiTError, match="indices: got"):
+        golden_classifier.backbone.forward_intermediates(images, indices)
+
+
+def test_remat_changes_no_number(images):
+    plain, remat = (golden.classifier(remat=remat) for remat in (False, True))
+    gradients = []
+    for model in (plain, remat):
+        load_weights(model, golden.SAFETENSORS)
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(model(images, training=True) ** 2)
+        gradients.append(tape.gradient(loss, [v.value for v in model.trainable_variables]))
+    for a, b in zip(*gradients, strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-5 * np.abs(a).max() + 1e-6)
+    assert remat.get_config()["remat"] is True

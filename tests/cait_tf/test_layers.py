@@ -6,43 +6,31 @@ import numpy as np
 import pytest
 from keras import ops
 
-from cait_tf import layers
-
-PATCHES, CLS = (2, 9, 12), (2, 1, 12)
+from cait_tf import attention, blocks, layers
+from tests.cait_tf.arrays import CLS, PATCHES, normal, randomise
 
 #: Each layer with no argument at its default, and the shapes of its inputs.
 LAYERS = {
     "PatchEmbed": (lambda: layers.PatchEmbed(4, 12), [(2, 8, 12, 3)]),
     "LayerScale": (lambda: layers.LayerScale(0.5), [PATCHES]),
     "DropPath": (lambda: layers.DropPath(0.3), [PATCHES]),
-    "HeadMixing": (lambda: layers.HeadMixing(3), [(2, 3, 9, 9)]),
-    "TalkingHeadAttention": (lambda: layers.TalkingHeadAttention(12, 3, 0.1, 0.2), [PATCHES]),
-    "ClassAttention": (lambda: layers.ClassAttention(12, 3), [PATCHES]),
+    "HeadMixing": (lambda: attention.HeadMixing(3), [(2, 3, 9, 9)]),
+    "TalkingHeadAttention": (lambda: attention.TalkingHeadAttention(12, 3, 0.1, 0.2), [PATCHES]),
+    "ClassAttention": (lambda: attention.ClassAttention(12, 3), [PATCHES]),
     "Mlp": (lambda: layers.Mlp(24, 12, 0.1), [PATCHES]),
     "SelfAttentionBlock": (
-        lambda: layers.SelfAttentionBlock(12, 3, 2.0, 0.5, 0.1, 0.2, 0.3),
+        lambda: blocks.SelfAttentionBlock(12, 3, 2.0, 0.5, 0.1, 0.2, 0.3),
         [PATCHES],
     ),
-    "ClassAttentionBlock": (lambda: layers.ClassAttentionBlock(12, 3, 2.0, 0.5), [CLS, PATCHES]),
+    "ClassAttentionBlock": (lambda: blocks.ClassAttentionBlock(12, 3, 2.0, 0.5), [CLS, PATCHES]),
 }
-
-
-def normal(*shape):
-    return np.random.default_rng(0).normal(size=shape).astype("float32")
-
-
-def randomise(layer):
-    """Weights large enough for every one of them to matter."""
-    rng = np.random.default_rng(1)
-    for variable in layer.weights:
-        if "seed" not in variable.path:
-            variable.assign(rng.normal(size=variable.shape))
 
 
 def test_every_layer_is_round_tripped():
     defined = {
         name
-        for name, value in vars(layers).items()
+        for module in (layers, attention, blocks)
+        for name, value in vars(module).items()
         if inspect.isclass(value) and issubclass(value, keras.Layer)
     }
     assert defined == set(LAYERS)
@@ -147,81 +135,3 @@ def test_drop_path_draws_anew_at_each_call():
 def test_drop_path_refuses_an_impossible_rate(rate):
     with pytest.raises(ValueError, match=f"rate: got {rate}"):
         layers.DropPath(rate)
-
-
-def test_head_mixing_is_a_dense_layer_over_heads():
-    mixing, maps = layers.HeadMixing(3), normal(2, 3, 4, 5)
-    mixing.build(maps.shape)
-    randomise(mixing)
-    expected = np.einsum("bhnm,hk->bknm", maps, mixing.kernel)
-    expected += np.asarray(mixing.bias)[:, None, None]
-    np.testing.assert_allclose(mixing(maps), expected, atol=1e-5)
-
-
-def test_self_attention_sees_no_order_of_patches():
-    attention, x = layers.TalkingHeadAttention(12, 3), normal(*PATCHES)
-    attention.build(x.shape)
-    randomise(attention)
-    np.testing.assert_allclose(attention(x[:, ::-1]), np.asarray(attention(x))[:, ::-1], atol=1e-4)
-
-
-def test_attention_dropout_leaves_the_returned_maps_whole():
-    attention, x = layers.TalkingHeadAttention(12, 3, attn_drop_rate=0.5), normal(*PATCHES)
-    y, maps = attention(x, return_attention=True)
-    y_dropped, maps_dropped = attention(x, return_attention=True, training=True)
-    np.testing.assert_array_equal(maps_dropped, maps)
-    assert np.abs(np.asarray(y_dropped) - np.asarray(y)).max() > 0
-
-
-def test_class_attention_asks_from_the_class_token_only():
-    attention, u = layers.ClassAttention(12, 3), normal(*PATCHES)
-    attention.build(u.shape)
-    randomise(attention)
-    y, maps = attention(u, return_attention=True)
-    assert y.shape == (2, 1, 12)
-    assert maps.shape == (2, 3, 1, 9)
-    shuffled = np.concatenate([u[:, :1], u[:, :0:-1]], axis=1)
-    np.testing.assert_allclose(attention(shuffled), y, atol=1e-5)
-
-
-def test_class_attention_block_has_no_dropout():
-    block, cls, patches = layers.ClassAttentionBlock(12, 3), normal(*CLS), normal(*PATCHES)
-    inference = block(cls, patches)
-    randomise(block)
-    inference = block(cls, patches)
-    np.testing.assert_array_equal(block(cls, patches, training=True), inference)
-
-
-@pytest.mark.parametrize("rate", ["drop_rate", "attn_drop_rate", "drop_path_rate"])
-def test_each_rate_of_a_trunk_block_acts_in_training_only(rate):
-    block, x = (
-        layers.SelfAttentionBlock(12, 3, layer_scale_init=1.0, **{rate: 0.5}),
-        normal(*PATCHES),
-    )
-    block(x)
-    randomise(block)
-    np.testing.assert_array_equal(block(x), block(x, training=False))
-    assert np.abs(np.asarray(block(x, training=True)) - np.asarray(block(x))).max() > 1e-3
-
-
-@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
-def test_blocks_keep_the_residual_stream_in_float32(dtype):
-    trunk = layers.SelfAttentionBlock(12, 3, dtype=dtype)
-    top = layers.ClassAttentionBlock(12, 3, dtype=dtype)
-    x, trunk_maps = trunk(normal(*PATCHES), return_attention=True)
-    cls, top_maps = top(normal(*CLS), x, return_attention=True)
-    names = {keras.backend.standardize_dtype(value.dtype) for value in (x, cls)}
-    assert names == {"float32"}
-    computed = {keras.backend.standardize_dtype(value.dtype) for value in (trunk_maps, top_maps)}
-    assert computed == {dtype.removeprefix("mixed_")}
-
-
-def test_a_tiny_update_survives_mixed_precision():
-    """In float16 a gamma of 1e-7 would be 1.2e-7, and the sum would lose it: hence float32 there."""
-    block = layers.SelfAttentionBlock(12, 3, layer_scale_init=1e-7, dtype="mixed_float16")
-    x = 1e-3 * normal(*PATCHES)
-    block(x)
-    for dense in (block.attn.proj, block.mlp.fc2):
-        dense.kernel.assign(np.zeros(dense.kernel.shape))
-        dense.bias.assign(np.ones(12))
-    np.testing.assert_allclose(np.asarray(block(x)) - x, 2e-7, rtol=0.01)

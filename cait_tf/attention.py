@@ -1,0 +1,136 @@
+"""Talking-heads attention of the trunk, and class attention.
+
+Shapes: B images, N patches, D ``embed_dim``, H ``num_heads``, d = D / H.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from cait_tf.layers import dense, stable_dtype, trunc_normal
+
+
+class HeadMixing(keras.layers.Layer):
+    """Mix attention maps across heads: ``(B, H, N, M) -> (B, H, N, M)``.
+
+    A dense layer over the head axis. With the maps flattened, one product with the transposed kernel
+    does it without moving a byte, which beats both transpose + dense and einsum.
+    """
+
+    def __init__(self, num_heads: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.num_heads = num_heads
+
+    def build(self, input_shape: tuple) -> None:
+        heads = self.num_heads
+        self.kernel = self.add_weight(
+            shape=(heads, heads), initializer=trunc_normal(), name="kernel"
+        )  # (in, out)
+        self.bias = self.add_weight(shape=(heads,), initializer="zeros", name="bias")
+
+    def call(self, maps: Any) -> Any:
+        n, m = maps.shape[2], maps.shape[3]
+        flat = ops.reshape(maps, (-1, self.num_heads, n * m))  # (B, H, N*M)
+        flat = ops.matmul(ops.transpose(self.kernel), flat) + self.bias[:, None]
+        return ops.reshape(flat, (-1, self.num_heads, n, m))
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "num_heads": self.num_heads}
+
+
+class TalkingHeadAttention(keras.layers.Layer):
+    """Self-attention whose maps are mixed across heads before and after the softmax.
+
+    Shazeer et al. 2020, https://arxiv.org/abs/2003.02436. ``(B, N, D) -> (B, N, D)``; with
+    ``return_attention=True`` also the maps (B, H, N, N), after the second mixing.
+    """
+
+    def __init__(
+        self,
+        embed_dim: int,
+        num_heads: int,
+        attn_drop_rate: float = 0.0,
+        proj_drop_rate: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.embed_dim = embed_dim
+        self.num_heads = num_heads
+        self.attn_drop_rate = attn_drop_rate
+        self.proj_drop_rate = proj_drop_rate
+        policy = self.dtype_policy
+        self.qkv = dense(3 * embed_dim, "qkv", policy)
+        self.proj_l = HeadMixing(num_heads, dtype=policy, name="proj_l")
+        self.proj_w = HeadMixing(num_heads, dtype=policy, name="proj_w")
+        self.attn_drop = keras.layers.Dropout(attn_drop_rate, dtype=policy)
+        self.proj = dense(embed_dim, "proj", policy)
+        self.proj_drop = keras.layers.Dropout(proj_drop_rate, dtype=policy)
+
+    def build(self, input_shape: tuple) -> None:
+        maps = (input_shape[0], self.num_heads, input_shape[1], input_shape[1])
+        self.qkv.build(input_shape)
+        self.proj_l.build(maps)
+        self.proj_w.build(maps)
+        self.proj.build(input_shape)
+
+    def call(self, x: Any, return_attention: bool = False, training: bool = False) -> Any:
+        n, d = x.shape[1], self.embed_dim // self.num_heads
+        qkv = ops.reshape(self.qkv(x), (-1, n, 3, self.num_heads, d))  # (B, N, 3, H, d)
+        q, k, v = ops.unstack(ops.transpose(qkv, (2, 0, 3, 1, 4)), 3)  # (B, H, N, d) each
+        scores = ops.matmul(q * d**-0.5, ops.transpose(k, (0, 1, 3, 2)))  # (B, H, N, N)
+        scores = ops.cast(self.proj_l(scores), stable_dtype(self.dtype_policy))
+        maps = ops.cast(ops.softmax(scores, axis=-1), self.compute_dtype)
+        maps = self.proj_w(maps)  # (B, H, N, N)
+        y = ops.matmul(self.attn_drop(maps, training=training), v)  # (B, H, N, d)
+        y = ops.reshape(ops.transpose(y, (0, 2, 1, 3)), (-1, n, self.embed_dim))  # (B, N, D)
+        y = self.proj_drop(self.proj(y), training=training)
+        return (y, maps) if return_attention else y
+
+    def get_config(self) -> dict:
+        own = {
+            "embed_dim": self.embed_dim,
+            "num_heads": self.num_heads,
+            "attn_drop_rate": self.attn_drop_rate,
+            "proj_drop_rate": self.proj_drop_rate,
+        }
+        return {**super().get_config(), **own}
+
+
+class ClassAttention(keras.layers.Layer):
+    """Attention whose only query is the class token: ``(B, 1+N, D) -> (B, 1, D)``.
+
+    Section 3 of the CaiT paper. With ``return_attention=True`` also the maps (B, H, 1, 1+N).
+    """
+
+    def __init__(self, embed_dim: int, num_heads: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.embed_dim = embed_dim
+        self.num_heads = num_heads
+        for name in ("q", "k", "v", "proj"):
+            setattr(self, name, dense(embed_dim, name, self.dtype_policy))
+
+    def build(self, input_shape: tuple) -> None:
+        for layer in (self.q, self.k, self.v, self.proj):
+            layer.build(input_shape)
+
+    def call(self, u: Any, return_attention: bool = False) -> Any:
+        q = self._heads(self.q(u[:, :1]))  # (B, H, 1, d)
+        k, v = self._heads(self.k(u)), self._heads(self.v(u))  # (B, H, 1+N, d) each
+        scale = (self.embed_dim // self.num_heads) ** -0.5
+        scores = ops.matmul(q * scale, ops.transpose(k, (0, 1, 3, 2)))  # (B, H, 1, 1+N)
+        scores = ops.cast(scores, stable_dtype(self.dtype_policy))
+        maps = ops.cast(ops.softmax(scores, axis=-1), self.compute_dtype)
+        y = ops.transpose(ops.matmul(maps, v), (0, 2, 1, 3))  # (B, 1, H, d)
+        y = self.proj(ops.reshape(y, (-1, 1, self.embed_dim)))  # (B, 1, D)
+        return (y, maps) if return_attention else y
+
+    def _heads(self, x: Any) -> Any:
+        split = (-1, x.shape[1], self.num_heads, self.embed_dim // self.num_heads)
+        return ops.transpose(ops.reshape(x, split), (0, 2, 1, 3))  # (B, H, ?, d)
+
+    def get_config(self) -> dict:
+        own = {"embed_dim": self.embed_dim, "num_heads": self.num_heads}
+        return {**super().get_config(), **own}

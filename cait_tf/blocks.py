@@ -1,0 +1,150 @@
+"""The two blocks of CaiT: patches among themselves, and the class token over the patches.
+
+Shapes: B images, N patches, D ``embed_dim``, H ``num_heads``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from cait_tf.attention import ClassAttention, TalkingHeadAttention
+from cait_tf.errors import CaiTError
+from cait_tf.layers import DropPath, LayerScale, Mlp, layer_norm, stable_dtype
+
+
+class SelfAttentionBlock(keras.layers.Layer):
+    """A trunk block: ``(B, N, D) -> (B, N, D)``, with attention maps (B, H, N, N) when asked.
+
+    With ``remat=True`` training keeps only the block's input and computes the rest again for the
+    gradients (Chen et al. 2016, https://arxiv.org/abs/1604.06174): less memory, more time.
+
+    ``x += drop_path(gamma_1 * attn(norm1(x)))``, then ``x += drop_path(gamma_2 * mlp(norm2(x)))``.
+    """
+
+    def __init__(
+        self,
+        embed_dim: int,
+        num_heads: int,
+        mlp_ratio: float = 4.0,
+        layer_scale_init: float = 1e-5,
+        drop_rate: float = 0.0,
+        attn_drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        remat: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        if remat and (drop_rate or attn_drop_rate):
+            # Their masks would be drawn anew for the backward pass, and are as large as what remat saves.
+            raise CaiTError(
+                "remat: got true with drop_rate or attn_drop_rate, expected 0 for both (drop_path_rate "
+                "works)"
+            )
+        # Without autocast the residual stream enters, and stays, in float32.
+        super().__init__(autocast=False, **kwargs)
+        self._config = {
+            "embed_dim": embed_dim,
+            "num_heads": num_heads,
+            "mlp_ratio": mlp_ratio,
+            "layer_scale_init": layer_scale_init,
+            "drop_rate": drop_rate,
+            "attn_drop_rate": attn_drop_rate,
+            "drop_path_rate": drop_path_rate,
+            "remat": remat,
+        }
+        self.remat = remat
+        policy, stable = self.dtype_policy, stable_dtype(self.dtype_policy)
+        self.norm1 = layer_norm("norm1", policy)
+        self.attn = TalkingHeadAttention(
+            embed_dim, num_heads, attn_drop_rate, drop_rate, dtype=policy, name="attn"
+        )
+        self.gamma_1 = LayerScale(layer_scale_init, dtype=stable, name="gamma_1")
+        self.drop_path1 = DropPath(drop_path_rate, dtype=stable, name="drop_path1")
+        self.norm2 = layer_norm("norm2", policy)
+        self.mlp = Mlp(int(embed_dim * mlp_ratio), embed_dim, drop_rate, dtype=policy, name="mlp")
+        self.gamma_2 = LayerScale(layer_scale_init, dtype=stable, name="gamma_2")
+        self.drop_path2 = DropPath(drop_path_rate, dtype=stable, name="drop_path2")
+
+    def build(self, input_shape: tuple) -> None:
+        for layer in (self.norm1, self.attn, self.gamma_1, self.norm2, self.mlp, self.gamma_2):
+            layer.build(input_shape)
+
+    def call(self, x: Any, return_attention: bool = False, training: bool = False) -> Any:
+        # Drawn here and handed on: what is computed twice must not be drawn twice.
+        factors = [
+            factor
+            for drop in (self.drop_path1, self.drop_path2)
+            if (factor := drop.draw(x, training)) is not None
+        ]  # none, or two (B, 1, 1)
+
+        def residual(x: Any, *factors: Any) -> Any:
+            return self._residual(x, factors, return_attention, training)
+
+        if self.remat and training:
+            residual = keras.remat(residual)
+        return residual(x, *factors)
+
+    def _residual(self, x: Any, factors: tuple, return_attention: bool, training: bool) -> Any:
+        y = self.attn(self.norm1(x), return_attention=return_attention, training=training)
+        y, maps = y if return_attention else (y, None)  # (B, N, D), (B, H, N, N)
+        y = self.gamma_1(y)
+        x = x + (y * factors[0] if factors else y)
+        y = self.gamma_2(self.mlp(self.norm2(x), training=training))  # (B, N, D)
+        x = x + (y * factors[1] if factors else y)
+        return (x, maps) if return_attention else x
+
+    def get_config(self) -> dict:
+        return {**_without_autocast(super().get_config()), **self._config}
+
+
+class ClassAttentionBlock(keras.layers.Layer):
+    """A class-attention block: updates the class token (B, 1, D) from itself and the patches (B, N, D).
+
+    The patches pass unchanged, and there is neither dropout nor drop path here, as in the original.
+    Returns the class token, with attention maps (B, H, 1, 1+N) when asked.
+    """
+
+    def __init__(
+        self,
+        embed_dim: int,
+        num_heads: int,
+        mlp_ratio: float = 4.0,
+        layer_scale_init: float = 1e-5,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(autocast=False, **kwargs)
+        self._config = {
+            "embed_dim": embed_dim,
+            "num_heads": num_heads,
+            "mlp_ratio": mlp_ratio,
+            "layer_scale_init": layer_scale_init,
+        }
+        policy, stable = self.dtype_policy, stable_dtype(self.dtype_policy)
+        self.norm1 = layer_norm("norm1", policy)
+        self.attn = ClassAttention(embed_dim, num_heads, dtype=policy, name="attn")
+        self.gamma_1 = LayerScale(layer_scale_init, dtype=stable, name="gamma_1")
+        self.norm2 = layer_norm("norm2", policy)
+        self.mlp = Mlp(int(embed_dim * mlp_ratio), embed_dim, dtype=policy, name="mlp")
+        self.gamma_2 = LayerScale(layer_scale_init, dtype=stable, name="gamma_2")
+
+    def build(self, cls_shape: tuple, patches_shape: tuple) -> None:
+        for layer in (self.norm1, self.attn, self.gamma_1, self.norm2, self.mlp, self.gamma_2):
+            layer.build(patches_shape)
+
+    def call(self, cls: Any, patches: Any, return_attention: bool = False) -> Any:
+        u = self.norm1(ops.concatenate([cls, patches], axis=1))  # (B, 1+N, D)
+        y = self.attn(u, return_attention=return_attention)
+        y, maps = y if return_attention else (y, None)  # (B, 1, D), (B, H, 1, 1+N)
+        cls = cls + self.gamma_1(y)
+        cls = cls + self.gamma_2(self.mlp(self.norm2(cls)))  # (B, 1, D)
+        return (cls, maps) if return_attention else cls
+
+    def get_config(self) -> dict:
+        return {**_without_autocast(super().get_config()), **self._config}
+
+
+def _without_autocast(config: dict) -> dict:
+    """Drop the key that the blocks fix themselves, whether or not Keras lists it."""
+    return {key: value for key, value in config.items() if key != "autocast"}

@@ -1,0 +1,76 @@
+"""Low-rank adaptation of a backbone (LoRA, Hu et al. 2021, https://arxiv.org/abs/2106.09685).
+
+The kernels of attention and MLP stay as they are, and ``alpha / rank * A @ B`` is added to each, with
+A (in, rank) random and B (rank, out) zero at first: the model starts as it was.
+"""
+
+from __future__ import annotations
+
+import numbers
+from typing import Any
+
+import keras
+import numpy as np
+
+from cait_tf.errors import CaiTError
+
+_NAMES = ("lora_kernel_a", "lora_kernel_b")
+
+
+def enable_lora(backbone: Any, rank: int, alpha: float | None = None) -> None:
+    """Freeze every variable of `backbone` and give its attention and MLP layers trained updates.
+
+    Args:
+        rank: of the updates, from 1.
+        alpha: their scale is ``alpha / rank``; None is `rank`, a scale of 1.
+
+    Raises:
+        CaiTError: the rank is no positive whole number, or the updates are there already.
+    """
+    if not isinstance(rank, numbers.Integral) or rank < 1:
+        raise CaiTError(f"rank: got {rank!r}, expected a whole number from 1")
+    if has_lora(backbone):
+        raise CaiTError("enable_lora: got a model that has LoRA already, expected one without")
+    if not backbone.built:
+        backbone.build()
+    for variable in backbone.weights:
+        variable.trainable = False
+    for layer in _dense_layers(backbone):
+        layer.enable_lora(rank, lora_alpha=alpha)
+
+
+def has_lora(model: Any) -> bool:
+    """Whether some layer of the model has a low-rank update."""
+    return any(layer.lora_enabled for layer in _dense_layers(model))
+
+
+def is_lora(path: str) -> bool:
+    """Whether a variable's path is that of a low-rank update."""
+    return path.rpartition("/")[2] in _NAMES
+
+
+def merged_kernels(model: Any) -> dict[str, np.ndarray]:
+    """The kernels with their updates added, by the path of the kernel."""
+    return {
+        layer._kernel.path: keras.ops.convert_to_numpy(layer.kernel)
+        for layer in _dense_layers(model)
+        if layer.lora_enabled
+    }
+
+
+def reset_lora(model: Any) -> None:
+    """Make every update zero again, as after new weights were loaded under them."""
+    for layer in _dense_layers(model):
+        if layer.lora_enabled:
+            layer.lora_kernel_b.assign(keras.ops.zeros_like(layer.lora_kernel_b))
+
+
+def _dense_layers(model: Any) -> list[keras.layers.Dense]:
+    backbone = getattr(model, "backbone", model)
+    return [
+        layer
+        for block in (*backbone.blocks, *backbone.blocks_token_only)
+        for part in (block.attn, block.mlp)
+        for layer in part._flatten_layers()
+        if isinstance(layer, keras.layers.Dense)
+    ]

@@ -1,0 +1,19 @@
+"""What several test modules of the layers need."""
+
+from __future__ import annotations
+
+import numpy as np
+
+PATCHES, CLS = (2, 9, 12), (2, 1, 12)
+
+
+def normal(*shape):
+    return np.random.default_rng(0).normal(size=shape).astype("float32")
+
+
+def randomise(layer):
+    """Weights large enough for every one of them to matter."""
+    rng = np.random.default_rng(1)
+    for variable in layer.weights:
+        if "seed" not in variable.path:
+            variable.assign(rng.normal(size=variable.shape))

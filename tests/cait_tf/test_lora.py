@@ -1,0 +1,113 @@
+"""Low-rank updates: nothing changes at first, they alone are trained, and they can be merged."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cait_tf import CaiTError, collection, load_weights, save_weights
+from cait_tf.weights import timm
+from cait_tf.weights.load import parameters, values
+from tests.cait_tf import golden
+
+
+def with_lora(rank=2, alpha=None, trained=False):
+    model = golden.classifier()
+    load_weights(model, golden.SAFETENSORS)
+    model.backbone.enable_lora(rank, alpha)
+    if trained:
+        rng = np.random.default_rng(0)
+        for variable in model.weights:
+            if "lora" in variable.path:
+                variable.assign(0.1 * rng.normal(size=variable.shape))
+    return model
+
+
+def test_the_model_starts_as_it_was(images):
+    golden.assert_near(with_lora()(images), golden.arrays("forward")["logits"])
+
+
+def test_attention_and_mlp_kernels_are_updated_and_nothing_else_of_the_backbone():
+    model = with_lora(rank=3)
+    trained = [variable.path for variable in model.backbone.trainable_variables]
+    assert all("/lora_kernel_" in path for path in trained)
+    # qkv, proj, fc1, fc2 in each of 3; q, k, v, proj, fc1, fc2 in each of 2; A and B of each
+    assert len(trained) == 2 * (3 * 4 + 2 * 6)
+    assert {variable.path for variable in model.head.trainable_variables} == {
+        model.head.kernel.path,
+        model.head.bias.path,
+    }
+    for variable in model.backbone.trainable_variables:
+        assert 3 in variable.shape
+
+
+def test_gradients_reach_every_update(images):
+    model = with_lora(trained=True)
+    variables = [variable.value for variable in model.backbone.trainable_variables]
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(model(images, training=True) ** 2)
+    for variable, gradient in zip(variables, tape.gradient(loss, variables), strict=True):
+        assert np.abs(gradient).max() > 0, variable.name
+
+
+def test_alpha_scales_the_updates(images):
+    plain, double = with_lora(2, trained=True), with_lora(2, alpha=4, trained=True)
+    layer, other = (model.backbone.blocks[1].mlp.fc1 for model in (plain, double))
+    base = np.asarray(layer._kernel)
+    np.testing.assert_allclose(
+        np.asarray(other.kernel) - base, 2 * (np.asarray(layer.kernel) - base), atol=1e-6
+    )
+
+
+def test_saved_weights_have_them_merged(images, tmp_path):
+    model = with_lora(trained=True)
+    save_weights(model, tmp_path / "merged.safetensors")
+    plain = golden.classifier()
+    assert len(load_weights(plain, tmp_path / "merged.safetensors").loaded) == 98
+    golden.assert_near(plain(images), np.asarray(model(images)), 1e-5)
+    changed = [
+        name
+        for name, array in timm.read(golden.SAFETENSORS).items()
+        if not np.array_equal(values(model)[name], array)
+    ]
+    assert len(changed) == 3 * 4 + 2 * 6
+
+
+def test_keras_own_file_too(images, tmp_path):
+    model = with_lora(trained=True)
+    model.save(tmp_path / "merged.keras")
+    plain = golden.classifier()
+    load_weights(plain, tmp_path / "merged.keras")
+    golden.assert_near(plain(images), np.asarray(model(images)), 1e-5)
+
+
+def test_loaded_weights_are_not_updated_once_more(images, tmp_path):
+    model = with_lora(trained=True)
+    before = np.asarray(model(images))
+    save_weights(model, tmp_path / "merged.safetensors")
+    load_weights(model, tmp_path / "merged.safetensors")
+    golden.assert_near(model(images), before, 1e-5)
+
+
+def test_layer_ids_and_names_leave_them_in_place():
+    model = with_lora()
+    assert set(parameters(model)) == set(parameters(golden.classifier()))
+    path = model.backbone.blocks[1].attn.qkv.lora_kernel_a.path
+    assert model.layer_id(path) == 2
+
+
+def test_a_collection_model_wants_them_merged(tmp_path):
+    with pytest.raises(CaiTError, match="got one with LoRA"):
+        collection.write_saved_model(with_lora(), tmp_path / "model")
+
+
+@pytest.mark.parametrize("rank", [0, -1, 1.5, "2"])
+def test_an_impossible_rank(rank):
+    with pytest.raises(CaiTError, match=r"rank: got .*, expected a whole number from 1"):
+        golden.backbone().enable_lora(rank)
+
+
+def test_only_once():
+    with pytest.raises(CaiTError, match="has LoRA already"):
+        with_lora().backbone.enable_lora(2)
