@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import hydra
@@ -17,6 +18,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from cait_finetune import config as configuration
+from cait_finetune.config import Config
 from cait_finetune.errors import UserError, bad_value, suggest
 from cait_tf.quiet import quiet_imports
 
@@ -38,32 +40,32 @@ class RecipesPlugin(SearchPathPlugin):
         search_path.append("cait_finetune", f"file://{data_folder('recipes')}")
 
 
-@hydra.main(version_base="1.3", config_path=str(data_folder("conf")), config_name="config")
-def _run(composed: DictConfig) -> None:
-    try:
-        config = configuration.from_hydra(composed)
-        # Imported here: a mistake above is answered before TensorFlow has loaded.
-        with quiet_imports():
-            from cait_finetune.finetune import finetune
+def run_story(story: Callable[[], Callable[[Config, Path], object]]) -> None:
+    """Compose the configuration and tell a story with it: ``story()(config, directory)``.
 
-        finetune(config, Path(HydraConfig.get().runtime.output_dir))
-    except UserError as error:
-        if composed.debug or _SHOW_TRACEBACKS:
-            raise
-        sys.exit(f"cait_finetune: {error}")
-
-
-def main() -> None:
-    """Entry point. Exit status 1 and one message on what a user can mend, traceback on a defect.
-
-    ``debug=true`` or the environment variable ``HYDRA_FULL_ERROR`` shows the traceback of both.
+    Exit status 1 and one message on what a user can mend, traceback on a defect; ``debug=true`` or
+    the environment variable ``HYDRA_FULL_ERROR`` shows the traceback of both. ``story`` is called
+    when the configuration is known to be right: a mistake is answered before TensorFlow has loaded.
     """
+
+    @hydra.main(version_base="1.3", config_path=str(data_folder("conf")), config_name="config")
+    def run(composed: DictConfig) -> None:
+        try:
+            config = configuration.from_hydra(composed)
+            with quiet_imports():
+                tell = story()
+            tell(config, Path(HydraConfig.get().runtime.output_dir))
+        except UserError as error:
+            if composed.debug or _SHOW_TRACEBACKS:
+                raise
+            sys.exit(f"cait_finetune: {error}")
+
     configuration.register()
     Plugins.instance().register(RecipesPlugin)
     # Hydra would print errors in its own words; with this set it hands them to us.
     os.environ[_FULL_ERROR] = "1"
     try:
-        _run()
+        run()
     except (HydraException, OmegaConfBaseException) as error:
         if _SHOW_TRACEBACKS:
             raise
@@ -73,8 +75,19 @@ def main() -> None:
             raise
         sys.exit(f"cait_finetune: {_group_without_name(sys.argv)}")
     except KeyboardInterrupt:
-        print("cait_finetune: interrupted; finished checkpoints are kept", file=sys.stderr)
+        print("cait_finetune: interrupted; what was finished is kept", file=sys.stderr)
         sys.exit(130)
+
+
+def main() -> None:
+    """Entry point of ``python -m cait_finetune``."""
+
+    def story() -> Callable[[Config, Path], object]:
+        from cait_finetune.finetune import finetune
+
+        return finetune
+
+    run_story(story)
 
 
 def explain(error: BaseException) -> str:

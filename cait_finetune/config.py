@@ -42,7 +42,7 @@ class SplitsConfig:
 
 @dataclass
 class DatasetConfig:
-    """Which images, and how they are read. `cache` keeps the decoded training images in memory."""
+    """Which images, and how they are read. `cache` keeps training and validation images in memory."""
 
     source: str = "tfds"
     name: str = MISSING
@@ -55,7 +55,7 @@ class DatasetConfig:
     cache: bool = False
 
     def __post_init__(self) -> None:
-        _one_of("dataset.source", self.source, ("tfds", "digits"))
+        _one_of("dataset.source", self.source, ("tfds", "digits", "imagenet_folder"))
         _one_of("dataset.on_corrupt", self.on_corrupt, ("stop", "skip"))
         _within("dataset.shuffle_buffer", self.shuffle_buffer, 1)
         if self.num_classes is not None:
@@ -189,6 +189,21 @@ class TrainConfig:
 
 
 @dataclass
+class EvaluationConfig:
+    """What ``python -m cait_finetune.evaluate`` measures: one row of its table for each crop ratio."""
+
+    split: str = MISSING
+    crop_pcts: list[float] = MISSING
+
+    def __post_init__(self) -> None:
+        _one_of("evaluation.split", self.split, ("train", "validation", "test"))
+        if not self.crop_pcts:
+            raise bad_value("evaluation.crop_pcts", "[]", "at least one crop ratio")
+        for crop_pct in self.crop_pcts:
+            _within("evaluation.crop_pcts", crop_pct, 0.1, 1)
+
+
+@dataclass
 class Config:
     """The whole configuration of a run."""
 
@@ -201,6 +216,7 @@ class Config:
     distribution: DistributionConfig = MISSING
     export: ExportConfig = MISSING
     train: TrainConfig = MISSING
+    evaluation: EvaluationConfig = MISSING
     seed: int = MISSING
     debug: bool = MISSING
 

@@ -1,49 +1,144 @@
-"""Accuracy and loss over every image of a split."""
+"""``python -m cait_finetune.evaluate -cn i1k_eval model=…``: score weights as they are.
+
+For each crop ratio one row of ``accuracies.csv`` and ``accuracies.md``, beside the published figures.
+Rows that are there already are not measured again, so an interrupted table is gone on with.
+"""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
 
-import keras
-import tensorflow as tf
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from cait_finetune.config import Config
+from cait_finetune.errors import bad_value
 
 
-@dataclasses.dataclass(frozen=True)
-class Evaluation:
-    """Means over `examples` images; accuracies in [0, 1]; the loss without label smoothing."""
+def evaluate(config: Config, directory: Path) -> Path:
+    """Evaluate the configured weights on a whole split, once for each crop ratio.
 
-    top1: float
-    top5: float
-    loss: float
-    examples: int
+    Returns:
+        The table's Markdown file.
+
+    Raises:
+        UserError: weights whose head is for other classes, and whatever else a user can mend.
+    """
+    from cait_finetune import model as models
+    from cait_finetune.data.corrupt import CorruptImages
+    from cait_finetune.data.pipeline import evaluation_batches
+    from cait_finetune.data.preprocess import Preprocessing
+    from cait_finetune.data.source import open_source
+    from cait_finetune.evaluation import Evaluator
+    from cait_finetune.report.accuracy_table import Accuracy, AccuracyTable
+
+    variant = models.check(config.model)
+    directory.mkdir(parents=True, exist_ok=True)
+    table = AccuracyTable(directory)
+    console = Console(soft_wrap=True, highlight=False)
+    image_size = config.model.image_size or variant.image_size
+
+    def key(crop_pct: float) -> tuple:
+        return (config.model.name, config.model.weights, config.dataset.name, image_size, crop_pct)
+
+    def say(row: Accuracy, remark: str = "") -> None:
+        beside = "" if row.difference is None else f" ({row.difference:+.2f} to the published)"
+        console.print(
+            f"{row.model}, crop {row.crop_pct:g}: top-1 {row.top1:.2f}%{beside}, "
+            f"top-5 {row.top5:.2f}% on {row.images:,} images{remark}"
+        )
+
+    wanted = []
+    for crop_pct in config.evaluation.crop_pcts:
+        if found := table.find(key(crop_pct)):
+            say(found, "; in the table already")
+        else:
+            wanted.append(crop_pct)
+    if not wanted:
+        return table.markdown
+
+    role = config.evaluation.split
+    source = open_source(config.dataset)
+    model = models.build(config.model, len(source.class_names), "float32")
+    report = model.loading_report
+    if report and report.initialised:
+        raise bad_value(
+            "model.weights",
+            f"{config.model.weights}, whose head is not for the {len(source.class_names)} classes of "
+            f"{config.dataset.name}",
+            "weights with a head for them",
+        )
+    evaluator = Evaluator(model)
+    corrupt = CorruptImages(config.dataset.on_corrupt)
+    for crop_pct in wanted:
+        preprocessing = Preprocessing(
+            image_size, crop_pct, variant.interpolation, variant.mean, variant.std
+        )
+        batches = evaluation_batches(
+            source, role, preprocessing, config.train.eval_batch_size, corrupt
+        )
+        name = f"{config.model.name}, crop {crop_pct:g}"
+        with _progress(console) as progress:
+            shown = _shown(progress, name, corrupt.guard(batches), source.sizes[role])
+            figures = evaluator(shown)
+        published = models.published_accuracy(variant, image_size, crop_pct)
+        row = Accuracy(
+            *key(crop_pct),
+            figures.examples,
+            round(100 * figures.top1, 3),
+            round(100 * figures.top5, 3),
+            *(published if config.dataset.name.startswith("imagenet") else (None, None)),
+        )
+        table.add(row)
+        say(row)
+    console.print(f"table  {table.markdown}")
+    return table.markdown
 
 
-class Evaluator:
-    """Evaluates a model again and again with one trace."""
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]} img/s"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
 
-    def __init__(self, model: keras.Model) -> None:
-        self._model = model
 
-    @tf.function(reduce_retracing=True)
-    def _step(self, images: tf.Tensor, labels: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
-        logits = self._model(images, training=False)  # (B, C)
-        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)  # (B,)
-        own = tf.gather(logits, labels, batch_dims=1)[:, None]  # (B, 1)
-        # Ties count against the model: a constant output must not score 100 %.
-        rank = tf.reduce_sum(tf.cast(logits >= own, tf.int32), axis=-1)  # (B,), 1 = top
-        top5 = min(5, logits.shape[-1])
-        ranked = rank >= 1  # not so for NaN, which compares with nothing
-        columns = [ranked & (rank <= 1), ranked & (rank <= top5), tf.ones_like(real)]
-        counts = [tf.reduce_sum(tf.cast(column & real, tf.float64)) for column in columns]
-        loss = tf.reduce_sum(tf.where(real, tf.cast(losses, tf.float64), 0.0))
-        return tf.stack([*counts, loss])
+def _shown(progress: Progress, name: str, batches: Iterable[Any], images: int) -> Iterator[Any]:
+    """The batches, with a bar that counts their images."""
+    task = progress.add_task(name, total=images, rate="–")
+    for batch in batches:
+        yield batch
+        count = int(batch[2].numpy().sum())
+        speed = progress.tasks[task].speed
+        progress.update(task, advance=count, rate=f"{speed:.0f}" if speed else "–")
 
-    def __call__(self, batches: Iterable) -> Evaluation:
-        """One pass over ``(images, labels, real)``."""
-        total = tf.zeros((4,), tf.float64)
-        for images, labels, real in batches:
-            total += self._step(images, labels, real)
-        top1, top5, examples, loss = (float(value) for value in total)
-        count = max(examples, 1.0)
-        return Evaluation(top1 / count, top5 / count, loss / count, int(examples))
+
+def main() -> None:
+    """Entry point."""
+    from cait_finetune.cli import run_story
+
+    def story() -> Callable[[Config, Path], object]:
+        import cait_finetune.data.source
+        import cait_finetune.evaluation  # noqa: F401  TensorFlow starts here, and talks
+
+        return evaluate
+
+    run_story(story)
+
+
+if __name__ == "__main__":
+    main()

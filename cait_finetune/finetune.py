@@ -19,7 +19,7 @@ from cait_finetune.data.corrupt import CorruptImages
 from cait_finetune.data.pipeline import encoded_images, evaluation_batches, train_batches
 from cait_finetune.data.preprocess import Preprocessing, decode
 from cait_finetune.data.source import open_source
-from cait_finetune.evaluate import Evaluator
+from cait_finetune.evaluation import Evaluator
 from cait_finetune.export.saved_model import export_saved_model
 from cait_finetune.metrics import MetricsLog
 from cait_finetune.optim.adamw import AdamW
@@ -92,7 +92,12 @@ def finetune(config: Config, directory: Path) -> dict:
     )
     corrupt = CorruptImages(config.dataset.on_corrupt)
     validation = evaluation_batches(
-        source, "validation", preprocessing, config.train.eval_batch_size, corrupt
+        source,
+        "validation",
+        preprocessing,
+        config.train.eval_batch_size,
+        corrupt,
+        config.dataset.cache,
     )
     evaluator = Evaluator(model)
 

@@ -74,3 +74,14 @@ def build(
         )
     except (cait_tf.CaiTError, ImportError) as error:
         raise UserError(f"model.{error}") from error
+
+
+def published_accuracy(
+    variant: cait_tf.Variant, image_size: int, crop_pct: float
+) -> tuple[float | None, float | None]:
+    """Published ImageNet-1k top-1 and top-5 in percent, for the crop ratios that they are for."""
+    if image_size == variant.image_size and crop_pct == 1.0:
+        return variant.timm_top1, variant.timm_top5
+    if image_size == variant.image_size and crop_pct == 0.875:
+        return variant.collection_top1, variant.collection_top5
+    return None, None

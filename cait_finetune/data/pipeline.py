@@ -41,11 +41,16 @@ def train_batches(
         examples = corrupt.decode(examples, size).cache().shuffle(buffer, seed=seed).repeat()
     else:  # shuffled as files, which are smaller
         examples = corrupt.decode(examples.shuffle(buffer, seed=seed).repeat(), size)
+    options = tf.data.Options()
+    # Every core decodes, as autotuning would have it too; but the tuner's thread can hold up the
+    # end of a stream for half a minute.
+    options.autotune.enabled = False
     return (
         examples.enumerate()
         .map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         .batch(batch_size, drop_remainder=True)
         .prefetch(tf.data.AUTOTUNE)
+        .with_options(options)
     )
 
 
@@ -55,8 +60,11 @@ def evaluation_batches(
     preprocessing: Preprocessing,
     batch_size: int,
     corrupt: CorruptImages,
+    cache: bool = False,
 ) -> tf.data.Dataset:
     """One pass in file order: ``(images (B, S, S, 3), labels (B,), real (B,) bool)``.
+
+    With `cache` the batches of the first pass are kept in memory for those that follow.
 
     The last batch is filled up with blank images for which `real` is false: one shape, one trace,
     and every image counted once.
@@ -70,7 +78,7 @@ def evaluation_batches(
         size = preprocessing.image_size
         return tf.ensure_shape(images, (batch_size, size, size, 3)), labels, real
 
-    return (
+    batches = (
         corrupt.decode(source.examples(role), source.sizes[role])
         .map(
             lambda example: (preprocessing(example["image"]), example["label"]),
@@ -79,8 +87,8 @@ def evaluation_batches(
         )
         .batch(batch_size)
         .map(fill)
-        .prefetch(tf.data.AUTOTUNE)
     )
+    return (batches.cache() if cache else batches).prefetch(tf.data.AUTOTUNE)
 
 
 def encoded_images(

@@ -43,22 +43,33 @@ class Preprocessing:
         return self.crop_and_resize(image, (0, 0, height, width), shape)
 
     def crop_and_resize(self, image: tf.Tensor, box: tuple, shape: tuple) -> tf.Tensor:
-        """A part of the image at ``shape``, antialiased; bicubic overshoot is cut off, as PIL does.
+        """A part of the image at ``shape``, antialiased, in whole grey levels.
+
+        Like PIL's ``resize(shape, box=...)``: first the columns, then the rows, and after each the
+        overshoot of bicubic interpolation is cut off and the rest rounded.
 
         ``box`` is top, left, height and width in pixels, and need not be whole: of an image of
         8x8 pixels a box in whole pixels is hardly ever a new one.
         """
         top, left, height, width = (tf.cast(edge, tf.float32) for edge in box)
-        scale = tf.cast(shape, tf.float32) / tf.stack([height, width])
-        image = tf.raw_ops.ScaleAndTranslate(
-            images=image[None],
-            size=shape,
-            scale=scale,
-            translation=-scale * tf.stack([top, left]),
-            kernel_type=_KERNELS[self.interpolation],
-            antialias=True,
-        )[0]
-        return tf.clip_by_value(image, 0.0, 255.0)
+        rows = tf.shape(image)[0]
+        new_height, new_width = (tf.cast(side, tf.float32) for side in shape)
+        one, zero = tf.ones_like(top), tf.zeros_like(top)
+        across, down = new_width / width, new_height / height
+        for size, scale, translation in (
+            ((rows, shape[1]), (one, across), (zero, -across * left)),
+            (shape, (down, one), (-down * top, zero)),
+        ):
+            image = tf.raw_ops.ScaleAndTranslate(
+                images=image[None],
+                size=size,
+                scale=scale,
+                translation=translation,
+                kernel_type=_KERNELS[self.interpolation],
+                antialias=True,
+            )[0]
+            image = tf.clip_by_value(tf.round(image), 0.0, 255.0)
+        return image
 
     def normalise(self, image: tf.Tensor) -> tf.Tensor:
         """0..255 to the scale the backbone was trained on."""

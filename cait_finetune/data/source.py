@@ -55,6 +55,10 @@ def open_source(config: DatasetConfig) -> Source:
         UserError: an unknown name, a set that cannot be downloaded, is no classification set, lacks
             a split, or has labels outside the class list.
     """
+    if config.source == "imagenet_folder":
+        from cait_finetune.data.folder import open_imagenet_folder
+
+        return open_imagenet_folder(config)
     builder = _builder(config)
     image_key, label_key = _keys(builder)
     class_names = _class_names(builder, label_key, config)

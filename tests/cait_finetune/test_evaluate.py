@@ -1,112 +1,140 @@
-import math
+"""Scoring weights as they are, on images in synset folders."""
+
+from __future__ import annotations
+
+import csv
+import sys
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
-from cait_finetune.evaluate import Evaluator
-from tests.cait_finetune.tiny import tiny_model
+import cait_tf
+from cait_finetune import evaluate
+from cait_finetune.evaluation import Evaluator
+from cait_tf import images
+from cait_tf.imagenet import synsets
+from tests.cait_finetune.stand_ins import encode, picture
 
-
-def given_logits(images, training):
-    """A model whose images are its logits."""
-    assert training is False
-    return images
-
-
-def batches(logits, labels, size):
-    """Batches of `size`; the last is filled up with images that are not real."""
-    fill = -len(labels) % size
-    logits = np.concatenate([logits, np.full((fill, logits.shape[1]), 7.0)]).astype("float32")
-    labels = np.concatenate([labels, np.zeros(fill)]).astype("int64")
-    real = np.arange(len(labels)) < len(labels) - fill
-    return tf.data.Dataset.from_tensor_slices((logits, labels, real)).batch(size)
+LABELS = (3, 3, 500, 500, 500, 7, 999)
 
 
-def reference(logits, labels):
-    logits = logits.astype("float64")
-    log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
-    order = np.argsort(-logits, axis=-1)
-    top1 = (order[:, 0] == labels).mean()
-    top5 = (order[:, :5] == labels[:, None]).any(-1).mean()
-    return top1, top5, -log_p[np.arange(len(labels)), labels].mean()
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A model, its file, and seven images in synset folders."""
+    root = tmp_path_factory.mktemp("imagenet")
+    model = cait_tf.create_model("cait_nano_32")
+    for variable in model.weights:  # predictions that differ from image to image
+        variable.assign(np.random.default_rng(0).normal(size=variable.shape))
+    cait_tf.save_weights(model, root / "nano.safetensors")
+    for number, label in enumerate(LABELS):
+        folder = root / "images" / synsets()[label]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{number}.png").write_bytes(encode(picture(40, 50, seed=number)))
+    return root
 
 
-@pytest.mark.parametrize("size", [1, 4, 10, 23, 64])
-def test_every_image_counts_once_whatever_the_batch_size(size):
-    rng = np.random.default_rng(0)
-    logits = rng.normal(size=(23, 11)).astype("float32")
-    labels = rng.integers(0, 11, 23)
-    labels[:6] = logits[:6].argmax(-1)
-    top1, top5, loss = reference(logits, labels)
-    assert 0 < top1 < top5 < 1
-    got = Evaluator(given_logits)(batches(logits, labels, size))
-    assert got.examples == 23
-    assert got.top1 == pytest.approx(top1)
-    assert got.top5 == pytest.approx(top5)
-    assert got.loss == pytest.approx(loss, rel=1e-6)
+@pytest.fixture
+def command(made, monkeypatch, capsys, tmp_path):
+    def run(*arguments):
+        words = [
+            "evaluate", "-cn", "i1k_eval", *[a for a in arguments if a[0] == "-"], "dataset=imagenet_folder", "model=cait_nano_32",
+            f"model.weights={made / 'nano.safetensors'}", f"dataset.data_dir={made / 'images'}",
+            "train.eval_batch_size=3", *[a for a in arguments if a[0] != "-"],
+        ]  # fmt: skip
+        monkeypatch.setattr(sys, "argv", words)
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+        evaluate.main()
+        return capsys.readouterr().out
+
+    return run
 
 
-def test_a_real_model_equals_numpy_on_its_logits():
-    model = tiny_model(num_classes=9)
-    rng = np.random.default_rng(0)
-    images = rng.normal(size=(11, 32, 32, 3)).astype("float32")
-    labels = rng.integers(0, 9, 11)
-    top1, top5, loss = reference(np.array(model(images)), labels)
-    padded = np.concatenate([images, np.zeros((1, 32, 32, 3), "float32")])
-    stream = tf.data.Dataset.from_tensor_slices(
-        (padded, np.append(labels, 0).astype("int64"), np.arange(12) < 11)
-    ).batch(4)
-    got = Evaluator(model)(stream)
-    assert (got.examples, got.top1, got.top5) == (11, pytest.approx(top1), pytest.approx(top5))
-    assert got.loss == pytest.approx(loss, rel=1e-5)
+def rows(tmp_path):
+    with open(tmp_path / "outputs" / "i1k_eval" / "accuracies.csv") as file:
+        return list(csv.DictReader(file))
 
 
-def test_images_that_are_not_real_count_nowhere_even_when_not_a_number():
-    logits = tf.constant([[5.0, 0.0], [math.nan, math.nan]])
-    stream = tf.data.Dataset.from_tensors((logits, tf.constant([0, 0]), tf.constant([True, False])))
-    got = Evaluator(given_logits)(stream)
-    assert (got.examples, got.top1) == (1, 1.0)
-    assert got.loss == pytest.approx(math.log1p(math.exp(-5)), rel=1e-5)
+def test_both_protocols_over_every_image(command, made, tmp_path):
+    out = command()
+    assert "on 7 images" in out
+    table = rows(tmp_path)
+    assert [row["crop_pct"] for row in table] == ["0.875", "1.0"]
+    assert all(row["images"] == "7" for row in table)
+    model = cait_tf.create_model("cait_nano_32", weights=made / "nano.safetensors")
+    for row in table:
+        crop = float(row["crop_pct"])
+        paths = sorted((made / "images").rglob("*.png"))
+        batch = np.stack([images.load_image(path, (32, 32), crop) for path in paths])
+        order = np.argsort(-np.asarray(model(images.normalise(batch))), axis=-1)
+        labels = [synsets().index(path.parent.name) for path in paths]
+        for name, k in (("top1", 1), ("top5", 5)):
+            hits = [label in ranked[:k] for label, ranked in zip(labels, order, strict=True)]
+            assert float(row[name]) == pytest.approx(100 * np.mean(hits), abs=1e-3)
 
 
-@pytest.mark.parametrize("value", [0.0, 3.5])
-def test_constant_logits_score_nothing(value):
-    labels = np.arange(10)
-    got = Evaluator(given_logits)(batches(np.full((10, 10), value), labels, 4))
-    assert (got.top1, got.top5) == (0.0, 0.0)
-    assert got.loss == pytest.approx(math.log(10))
+def test_what_is_in_the_table_is_not_measured_again(command, monkeypatch, tmp_path):
+    command("evaluation.crop_pcts=[1.0]")
+    measured = []
+    real = Evaluator.__call__
+    monkeypatch.setattr(
+        Evaluator, "__call__", lambda self, batches: measured.append(1) or real(self, batches)
+    )
+    out = command()
+    assert "crop 1: top-1" in out
+    assert "in the table already" in out
+    assert len(measured) == 1
+    assert len(rows(tmp_path)) == 2
+    command()
+    assert len(measured) == 1
 
 
-def test_logits_that_are_not_numbers_score_nothing():
-    labels = np.arange(10)
-    got = Evaluator(given_logits)(batches(np.full((10, 10), math.nan), labels, 4))
-    assert (got.top1, got.top5) == (0.0, 0.0)
-    assert math.isnan(got.loss)
+def test_an_interrupted_table_keeps_what_it_has(command, monkeypatch, tmp_path):
+    real, calls = Evaluator.__call__, []
+
+    def dies(self, batches):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(self, batches)
+
+    monkeypatch.setattr(Evaluator, "__call__", dies)
+    with pytest.raises(SystemExit) as stopped:
+        command()
+    assert stopped.value.code == 130
+    assert len(rows(tmp_path)) == 1
 
 
-@pytest.mark.parametrize("classes", [2, 3, 4])
-def test_fewer_than_five_classes(classes):
-    rng = np.random.default_rng(0)
-    logits = rng.normal(size=(9, classes))
-    labels = rng.integers(0, classes, 9)
-    got = Evaluator(given_logits)(batches(logits, labels, 4))
-    assert got.top1 == pytest.approx(reference(logits, labels)[0])
-    assert got.top5 == 1.0
+def test_several_models_share_one_table(command, tmp_path):
+    command("-m", "evaluation.crop_pcts=[1.0],[0.9]")
+    assert [row["crop_pct"] for row in rows(tmp_path)] == ["0.9", "1.0"]
 
 
-def test_no_images_is_not_a_division_by_zero():
-    stream = batches(np.eye(4), np.arange(4), 4).take(0)
-    assert Evaluator(given_logits)(stream).examples == 0
+def test_a_head_for_other_classes(command, made, tmp_path):
+    path = tmp_path / "ten.safetensors"
+    cait_tf.save_weights(cait_tf.create_model("cait_nano_32", num_classes=10), path)
+    with pytest.raises(
+        SystemExit, match="whose head is not for the 1000 classes of imagenet_folder"
+    ):
+        command(f"model.weights={path}")
 
 
-def test_an_evaluator_follows_the_weights():
-    model = tiny_model(num_classes=6)
-    images = np.random.default_rng(0).normal(size=(6, 32, 32, 3)).astype("float32")
-    labels = np.full(6, 4)
-    stream = tf.data.Dataset.from_tensors((images, labels, np.ones(6, bool)))
-    evaluator = Evaluator(model)
-    before = evaluator(stream)
-    model.head.bias.assign([0.0, 0.0, 0.0, 0.0, 50.0, 0.0])
-    after = evaluator(stream)
-    assert before.top1 < after.top1 == 1.0
+def test_a_corrupt_image(command, made, tmp_path):
+    folder = tmp_path / "images" / synsets()[0]
+    folder.mkdir(parents=True)
+    (folder / "good.png").write_bytes(encode(picture(40, 50)))
+    (folder / "bad.png").write_bytes(b"no image")
+    where = f"dataset.data_dir={folder.parent}"
+    with pytest.raises(SystemExit, match=r"the corrupt image n01440764/bad\.png"):
+        command(where)
+    assert "on 1 images" in command(where, "dataset.on_corrupt=skip")
+
+
+def test_published_figures_stand_beside_for_the_ratios_they_are_for():
+    from cait_finetune.model import published_accuracy
+
+    variant = cait_tf.VARIANTS["cait_s24_224"]
+    assert published_accuracy(variant, 224, 1.0) == (83.484, 96.586)
+    assert published_accuracy(variant, 224, 0.875) == (83.368, 96.576)
+    assert published_accuracy(variant, 224, 0.9) == (None, None)
+    assert published_accuracy(variant, 384, 1.0) == (None, None)

@@ -53,13 +53,13 @@ def with_pil(image: np.ndarray, size: int, crop_pct: float) -> np.ndarray:
     ],
 )
 def test_within_one_grey_level_of_pil(height, width, size, crop_pct):
-    # Not the full contrast: PIL cuts overshoot off after each of its two passes, we once.
-    image = (51 + 0.6 * picture(height, width)).astype("uint8")
-    got = np.round(levels(size, crop_pct)(tf.constant(image)).numpy() * 255)
+    image = picture(height, width)
+    got = levels(size, crop_pct)(tf.constant(image)).numpy() * 255
     assert got.shape == (size, size, 3)
+    np.testing.assert_allclose(got, np.round(got), atol=1e-3)
     difference = np.abs(got - with_pil(image, size, crop_pct))
-    assert difference.max() <= 1.0
-    assert difference.mean() < 0.3
+    assert difference.max() <= 1.001
+    assert (difference > 0.5).mean() < 0.02
 
 
 def test_square_of_the_right_size_is_left_alone():
@@ -71,7 +71,7 @@ def test_square_of_the_right_size_is_left_alone():
 @pytest.mark.parametrize("box", [(0, 0, 40, 48), (3, 5, 20, 30), (2.5, 7.25, 21.5, 30.75)])
 def test_a_part_of_the_image_as_pil_cuts_it(box, interpolation):
     """PIL's resize takes a box of fractional pixels too; it leaves out what is beyond its edges."""
-    image = (51 + 0.6 * picture(40, 48)).astype("uint8")
+    image = picture(40, 48)
     top, left, height, width = box
     mode = Image.Resampling[interpolation.upper()]
     wanted = np.asarray(
@@ -81,9 +81,9 @@ def test_a_part_of_the_image_as_pil_cuts_it(box, interpolation):
     preprocessing = dataclasses.replace(levels(32), interpolation=interpolation)
     got = preprocessing.crop_and_resize(tf.constant(image), box, (16, 24)).numpy()
     assert got.shape == (16, 24, 3)
-    difference = np.abs(np.round(got) - wanted)
+    difference = np.abs(got - wanted)
     assert difference[2:-2, 2:-2].max() <= 1.0
-    assert difference.mean() < 0.5
+    assert difference.mean() < 2.0
 
 
 def test_crop_pct_cuts_the_border():
