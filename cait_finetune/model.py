@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 import cait_tf
 from cait_finetune.config import ModelConfig
 from cait_finetune.errors import UserError, bad_value
+from cait_tf import attention_maps
 
 
 def check(config: ModelConfig) -> cait_tf.Variant:
@@ -85,3 +88,11 @@ def published_accuracy(
     if image_size == variant.image_size and crop_pct == 0.875:
         return variant.collection_top1, variant.collection_top5
     return None, None
+
+
+def saliency(model: cait_tf.CaiTClassifier, images: np.ndarray) -> np.ndarray:
+    """The class saliency map of each image, from 0 to 1, at the images' size: ``(B, S, S)``."""
+    _, attention = model(images, return_attention=True)
+    backbone = model.backbone
+    maps = attention_maps.class_saliency_map(attention, backbone.grid_size)
+    return attention_maps.upsample(maps, backbone.image_size).clip(0, 1)

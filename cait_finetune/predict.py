@@ -6,20 +6,19 @@ Only the exported SavedModel is used: preprocessing and class names are inside i
 from __future__ import annotations
 
 import csv
-import dataclasses
 import glob
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from omegaconf import MISSING, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import MISSING
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from cait_finetune.errors import UserError, bad_value, suggest
+from cait_finetune.errors import UserError, bad_value
+from cait_finetune.keys import read_keys
 from cait_tf.quiet import quiet_imports
 
 _ENDINGS = {".jpg", ".jpeg", ".png", ".gif", ".bmp"}
@@ -53,26 +52,13 @@ def read_config(arguments: list[str]) -> PredictConfig:
     """Check the command line.
 
     Raises:
-        UserError: an unknown key, a wrong type or a missing value.
+        UserError: an unknown key, a wrong type, a missing value, or a number below 1.
     """
-    known = [field.name for field in dataclasses.fields(PredictConfig)]
-    for argument in arguments:
-        key = argument.partition("=")[0]
-        if key not in known:
-            raise bad_value(
-                key, "an unknown key", f"one of {', '.join(known)}", suggest(key, known)
-            )
-    try:
-        config = OmegaConf.merge(OmegaConf.structured(PredictConfig), OmegaConf.from_cli(arguments))
-    except OmegaConfBaseException as error:
-        raise UserError(str(error).splitlines()[0]) from error
-    for key in ("model", "images"):
-        if OmegaConf.is_missing(config, key):
-            raise bad_value(key, "nothing", "a value", f"add {key}=… to the command")
+    config = read_keys(arguments, PredictConfig)
     for key in ("top_k", "batch_size"):
-        if config[key] < 1:
-            raise bad_value(key, config[key], "at least 1")
-    return OmegaConf.to_object(config)
+        if getattr(config, key) < 1:
+            raise bad_value(key, getattr(config, key), "at least 1")
+    return config
 
 
 def find_images(images: str) -> list[Path]:

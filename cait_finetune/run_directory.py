@@ -19,6 +19,7 @@ class RunDirectory:
         self.curves = root / "curves.png"
         self.result = root / "result.json"
         self.checkpoints = root / "checkpoints"
+        self.best_checkpoint = self.checkpoints / "best.safetensors"
         self.saved_model = root / "export" / "saved_model"
 
     def create(self) -> None:

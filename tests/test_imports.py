@@ -24,7 +24,9 @@ ALLOWED = {
     "cli": {"finetune"} | FOUNDATION,
     "finetune": WORK | FOUNDATION,
     "evaluate": {"cli"} | WORK | FOUNDATION,  # another story
-    "predict": FOUNDATION,
+    "attention": {"keys"} | WORK | FOUNDATION,
+    "predict": {"keys"} | FOUNDATION,
+    "keys": {"errors"},
     # The training step applies the optimizer: the one import from sibling to sibling.
     "train": {"optim"} | FOUNDATION,
 } | dict.fromkeys(WORK - {"train"}, FOUNDATION)

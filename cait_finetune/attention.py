@@ -1,0 +1,159 @@
+"""``python -m cait_finetune.attention run=RUN_DIRECTORY``: where a fine-tuned model looks.
+
+Draws a contact sheet of test images that it gets right, and of those it is most surely wrong about,
+each with its class saliency map (`cait_tf.attention_maps`), into the run's directory.
+"""
+
+from __future__ import annotations
+
+import heapq
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
+from rich.progress import track
+from yaml import YAMLError
+
+from cait_finetune.config import DatasetConfig, ModelConfig, TrainConfig
+from cait_finetune.errors import UserError, bad_value
+from cait_finetune.keys import read_keys
+from cait_finetune.run_directory import RunDirectory
+from cait_tf.quiet import quiet_imports
+
+
+@dataclass
+class AttentionConfig:
+    """The keys of the command.
+
+    ``run`` is a run's directory; ``split`` train, validation or test; ``count`` how many right and
+    how many wrong images at most; ``output`` the picture, by default ``attention.png`` in the run.
+    """
+
+    run: str = MISSING
+    split: str = "test"
+    count: int = 12
+    output: str | None = None
+
+
+def read_run(root: Path) -> tuple[DatasetConfig, ModelConfig, TrainConfig]:
+    """What a run was made from; keys that other versions have more or less do not matter.
+
+    Raises:
+        UserError: the directory holds no finished run, or its configuration cannot be read.
+    """
+    run = RunDirectory(root)
+    if not run.config.is_file() or not run.best_checkpoint.is_file():
+        raise bad_value(
+            "run", root, "the directory of a run, with config.yaml and checkpoints/ in it"
+        )
+    try:
+        saved = OmegaConf.load(run.config)
+        return tuple(
+            OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), saved[name]))
+            for name, schema in (
+                ("dataset", DatasetConfig), ("model", ModelConfig), ("train", TrainConfig)
+            )
+        )  # fmt: skip
+    except (OmegaConfBaseException, KeyError, YAMLError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise bad_value("run", root, f"a configuration that can be read ({reason})") from error
+
+
+def draw_attention(config: AttentionConfig) -> Path:
+    """Score the split, choose the images, and draw them.
+
+    Raises:
+        UserError: no such run, or its images are not to be had any more.
+    """
+    if config.split not in ("train", "validation", "test"):
+        raise bad_value("split", config.split, "one of train, validation, test")
+    if config.count < 1:
+        raise bad_value("count", config.count, "at least 1")
+    root = Path(config.run).expanduser()
+    run = RunDirectory(root)
+    dataset, chosen_model, training = read_run(root)
+    with quiet_imports():
+        import numpy as np
+        import tensorflow as tf
+
+        from cait_finetune import model as models
+        from cait_finetune.data.corrupt import CorruptImages
+        from cait_finetune.data.pipeline import evaluation_batches
+        from cait_finetune.data.preprocess import Preprocessing
+        from cait_finetune.data.source import open_source
+        from cait_finetune.report.attention_sheet import Tile, draw_attention_sheet
+
+        tf.config.list_physical_devices()
+
+    source = open_source(dataset)
+    variant = models.check(chosen_model)
+    chosen_model.weights = str(run.best_checkpoint)
+    model = models.build(chosen_model, len(source.class_names), "float32")
+    size = chosen_model.image_size or variant.image_size
+    preprocessing = Preprocessing(
+        size, variant.crop_pct, variant.interpolation, variant.mean, variant.std
+    )
+    corrupt = CorruptImages(dataset.on_corrupt)
+    batches = evaluation_batches(
+        source, config.split, preprocessing, training.eval_batch_size, corrupt
+    )
+    classify = tf.function(lambda images: tf.nn.softmax(model(images, training=False)))
+
+    right: list[tuple] = []
+    wrong: list[tuple] = []  # a heap: the least sure one goes when a surer one comes
+    seen = hits = 0
+    steps = -(-source.sizes[config.split] // training.eval_batch_size)
+    for images, labels, real in track(
+        corrupt.guard(batches), "images", total=steps, transient=True
+    ):
+        probabilities = classify(images).numpy()  # (B, C)
+        for image, label, row in zip(
+            images.numpy()[real], labels.numpy()[real], probabilities[real], strict=True
+        ):
+            best = int(row.argmax())
+            one = (float(row[best]), seen, image, int(label), best)
+            seen += 1
+            hits += best == label
+            if best == label and len(right) < config.count:
+                right.append(one)
+            elif best != label:
+                heapq.heappush(wrong, one)
+                if len(wrong) > config.count:
+                    heapq.heappop(wrong)
+
+    def tiles(chosen: list[tuple]) -> list[Any]:
+        if not chosen:
+            return []
+        images = np.stack([one[2] for one in chosen])
+        maps = models.saliency(model, images)  # (B, S, S)
+        shown = np.clip(images * np.array(variant.std) + np.array(variant.mean), 0, 1)
+        names = source.class_names
+        return [
+            Tile(picture, heat, names[label], names[best], probability)
+            for picture, heat, (probability, _, _, label, best) in zip(
+                shown, maps, chosen, strict=True
+            )
+        ]
+
+    path = Path(config.output) if config.output else root / "attention.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    title = f"{dataset.name}, {chosen_model.name}: {hits:,} of {seen:,} {config.split} images right"
+    draw_attention_sheet(tiles(right), tiles(sorted(wrong, reverse=True)), title, path)
+    Console(soft_wrap=True, highlight=False).print(f"{title}\n{path}")
+    return path
+
+
+def main() -> None:
+    """Entry point; exit status 1 and one message on a mistake."""
+    try:
+        draw_attention(read_keys(sys.argv[1:], AttentionConfig))
+    except UserError as error:
+        sys.exit(f"cait_finetune.attention: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+"""``key=value`` words of the small commands, checked against a dataclass."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from cait_finetune.errors import UserError, bad_value, suggest
+
+
+def read_keys(arguments: list[str], schema: type) -> Any:
+    """An object of `schema`, whose fields are the known keys; those without a default are needed.
+
+    Raises:
+        UserError: an unknown key, a wrong type, or a missing value.
+    """
+    known = [field.name for field in dataclasses.fields(schema)]
+    for argument in arguments:
+        key = argument.partition("=")[0]
+        if key not in known:
+            raise bad_value(
+                key, "an unknown key", f"one of {', '.join(known)}", suggest(key, known)
+            )
+    try:
+        config = OmegaConf.merge(OmegaConf.structured(schema), OmegaConf.from_cli(arguments))
+    except OmegaConfBaseException as error:
+        raise UserError(str(error).splitlines()[0]) from error
+    for key in known:
+        if OmegaConf.is_missing(config, key):
+            raise bad_value(key, "nothing", "a value", f"add {key}=… to the command")
+    return OmegaConf.to_object(config)

@@ -1,0 +1,51 @@
+"""A contact sheet: what a fine-tuned model gets right and wrong, and where it looks."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+
+_COLORS = colormaps["cividis"]
+_COLUMNS = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Tile:
+    """One image ``(S, S, 3)`` from 0 to 1, its saliency ``(S, S)`` from 0 to 1, and what was said."""
+
+    image: np.ndarray
+    saliency: np.ndarray
+    truth: str
+    prediction: str
+    probability: float
+
+
+def draw_attention_sheet(
+    right: Sequence[Tile], wrong: Sequence[Tile], title: str, path: Path
+) -> None:
+    """Pairs of image and image with saliency; right ones above, wrong ones below."""
+    blocks = [
+        (name, tiles) for name, tiles in (("right", right), ("most sure and wrong", wrong)) if tiles
+    ]
+    lines = [-(-len(tiles) // _COLUMNS) for _, tiles in blocks]
+    figure = Figure(figsize=(3.4 * _COLUMNS, 2.15 * sum(lines) + 0.9), layout="constrained")
+    figure.suptitle(title)
+    parts = figure.subfigures(len(blocks), 1, height_ratios=lines, squeeze=False)[:, 0]
+    for part, (name, tiles), count in zip(parts, blocks, lines, strict=True):
+        part.suptitle(name, fontsize=11)
+        axes = part.subplots(count, 2 * _COLUMNS, squeeze=False)
+        for ax in axes.flat:
+            ax.set_axis_off()
+        for number, tile in enumerate(tiles):
+            plain, mapped = axes[number // _COLUMNS][2 * (number % _COLUMNS) :][:2]
+            plain.imshow(tile.image)
+            plain.set_title(tile.truth, fontsize=8)
+            alpha = 0.9 * tile.saliency[..., None]
+            mapped.imshow(alpha * _COLORS(tile.saliency)[..., :3] + (1 - alpha) * tile.image)
+            mapped.set_title(f"{tile.prediction} {tile.probability:.0%}", fontsize=8)
+    figure.savefig(path, dpi=110)
