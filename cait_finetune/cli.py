@@ -90,6 +90,21 @@ def main() -> None:
     run_story(story)
 
 
+def configure(*overrides: str, recipe: str = "config") -> Config:
+    """What ``python -m cait_finetune -cn RECIPE OVERRIDES…`` is configured with, for notebooks.
+
+    Raises:
+        UserError: a mistake in an override.
+    """
+    configuration.register()
+    Plugins.instance().register(RecipesPlugin)
+    try:
+        with hydra.initialize_config_dir(version_base="1.3", config_dir=str(data_folder("conf"))):
+            return configuration.from_hydra(hydra.compose(recipe, list(overrides)))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(explain(error)) from error
+
+
 def explain(error: BaseException) -> str:
     """One message of ours for an error of Hydra's or OmegaConf's."""
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error

@@ -229,3 +229,14 @@ def test_debug_shows_the_traceback(tmp_path):
 def test_debug_shows_the_traceback_of_a_later_mistake(command):
     with pytest.raises(UserError, match=r"^model\.weights: got hub"):
         command("model.weights=hub", "debug=true", "hydra.run.dir=run")
+
+
+def test_configured_from_python():
+    config = cli.configure("train.epochs=3", recipe="flowers_notebook")
+    assert (config.train.epochs, config.dataset.name) == (3, "tf_flowers")
+    assert cli.configure().dataset.name == "digits"
+
+
+def test_a_mistake_from_python():
+    with pytest.raises(UserError, match=r"train\.epoch: got an unknown key"):
+        cli.configure("train.epoch=3")
