@@ -92,7 +92,10 @@ class TuningConfig:
 
 @dataclass
 class AugmentConfig:
-    """Random resized crop (share of the area, width/height) and mirroring probability."""
+    """Random resized crop (share of the area, width/height) and mirroring probability.
+
+    A share above 1 zooms out: the image gets a black border.
+    """
 
     crop_scale: list[float] = MISSING
     crop_ratio: list[float] = MISSING
@@ -100,11 +103,11 @@ class AugmentConfig:
 
     def __post_init__(self) -> None:
         _within("augment.flip", self.flip, 0, 1)
-        for key, highest in (("crop_scale", 1.0), ("crop_ratio", math.inf)):
+        for key, highest in (("crop_scale", 4.0), ("crop_ratio", math.inf)):
             value = getattr(self, key)
             ordered = len(value) == 2 and 0 < value[0] <= value[1] <= highest
             if not ordered:
-                bound = " ≤ 1" if highest == 1 else ""
+                bound = f" ≤ {highest:g}" if math.isfinite(highest) else ""
                 raise bad_value(
                     f"augment.{key}", list(value), f"[low, high], 0 < low ≤ high{bound}"
                 )

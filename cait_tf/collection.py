@@ -19,13 +19,14 @@ import argparse
 import dataclasses
 import shutil
 import tarfile
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cait_tf.command import run_command
+from cait_tf.command import peak_memory, run_command
 from cait_tf.errors import CaiTError
 from cait_tf.variants import VARIANTS, Variant, get_variant
 
@@ -245,8 +246,12 @@ def build_many(entries: Iterable[Entry], weights: str, out: str | Path) -> None:
             if (out / f"{entry.name}.tar.gz").is_file():
                 console.print(f"{entry.name}: is there, skipped")
             else:
+                started = time.perf_counter()
                 difference = build(entry, weights, out)
-                console.print(f"{entry.name}: written, largest difference {difference:.1e}")
+                console.print(
+                    f"{entry.name}: written, largest difference {difference:.1e}; "
+                    f"{time.perf_counter() - started:.0f} s, at most {peak_memory()} of memory so far"
+                )
             progress.advance(task)
 
 

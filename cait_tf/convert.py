@@ -11,12 +11,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cait_tf.command import run_command
+from cait_tf.command import peak_memory, run_command
 from cait_tf.errors import CaiTError, WeightsError
 from cait_tf.variants import VARIANTS
 
@@ -169,10 +170,14 @@ def _main() -> None:
 
 
 def _convert(arguments: argparse.Namespace) -> None:
+    started = time.perf_counter()
     done = convert(arguments.source, arguments.destination, arguments.feature_extractor)
+    seconds = time.perf_counter() - started
     print(f"{done.model}: {done.tensors} tensors from {arguments.source} ({done.format})")
-    print(f"written to {arguments.destination}; every tensor bit-equal, "
-          f"largest difference of the outputs {done.difference:.1e}")  # fmt: skip
+    print(
+        f"written to {arguments.destination}; every tensor bit-equal, largest difference of the "
+        f"outputs {done.difference:.1e}; {seconds:.0f} s, at most {peak_memory()} of memory"
+    )
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ def augment(
     `crop_scale` of [1, 1] keeps evaluation's geometry.
     """
     draws = tf.random.stateless_uniform((5,), seed)
-    if min(config.crop_scale) < 1.0:
+    if tuple(config.crop_scale) != (1.0, 1.0):
         box = _random_box(tf.shape(image)[0], tf.shape(image)[1], draws, config)
         size = preprocessing.image_size
         image = preprocessing.crop_and_resize(image, box, (size, size))
@@ -38,13 +38,16 @@ def _random_box(
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
     """Top, left, height and width in pixels: Inception's random resized crop.
 
-    A box that does not fit is clipped instead of drawn again, and its edges need not be whole.
+    A box that does not fit is clipped instead of drawn again, and its edges need not be whole. If
+    boxes larger than the image are wanted, none is clipped: what is outside the image is black.
     """
     h, w = tf.cast(height, tf.float32), tf.cast(width, tf.float32)
     low, high = config.crop_scale
     area = h * w * (low + (high - low) * draws[0])
     low, high = tf.math.log(config.crop_ratio[0]), tf.math.log(config.crop_ratio[1])
     ratio = tf.exp(low + (high - low) * draws[1])  # width / height
-    box_h = tf.clip_by_value(tf.sqrt(area / ratio), 1.0, h)
-    box_w = tf.clip_by_value(tf.sqrt(area * ratio), 1.0, w)
+    box_h, box_w = tf.sqrt(area / ratio), tf.sqrt(area * ratio)
+    if max(config.crop_scale) <= 1.0:
+        box_h, box_w = tf.minimum(box_h, h), tf.minimum(box_w, w)
+    box_h, box_w = tf.maximum(box_h, 1.0), tf.maximum(box_w, 1.0)
     return (h - box_h) * draws[2], (w - box_w) * draws[3], box_h, box_w

@@ -78,6 +78,58 @@ print(keras.backend.backend(), "agrees")
     assert f"{backend} agrees" in done.stdout, done.stderr[-2000:]
 
 
+GRADIENTS = """
+import sys
+import keras, numpy as np
+from keras import ops
+import cait_tf
+from tests.golden_files import GOLDEN, arrays, tiny_classifier
+images, labels = arrays("forward")["images_nhwc"], arrays("adamw_layer_decay")["labels"]
+model = tiny_classifier()
+cait_tf.load_weights(model, GOLDEN / "weights_timm.safetensors")
+variables = model.trainable_variables
+
+def loss_of(logits):
+    return ops.mean(keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True))
+
+if keras.backend.backend() == "tensorflow":
+    import tensorflow as tf
+    with tf.GradientTape() as tape:
+        loss = loss_of(model(images, training=True))
+    gradients = tape.gradient(loss, [variable.value for variable in variables])
+elif keras.backend.backend() == "jax":
+    import jax
+    others = [variable.value for variable in model.non_trainable_variables]
+    gradients = jax.grad(
+        lambda values: loss_of(model.stateless_call(values, others, images, training=True)[0])
+    )([variable.value for variable in variables])
+else:
+    loss_of(model(images, training=True)).backward()
+    gradients = [variable.value.grad for variable in variables]
+np.savez(sys.argv[1], *[ops.convert_to_numpy(gradient) for gradient in gradients])
+"""
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_gradients_are_the_same_on_another_backend(backend, tmp_path):
+    pytest.importorskip(backend)
+    found = []
+    for name in ("tensorflow", backend):
+        done = subprocess.run(
+            [sys.executable, "-c", GRADIENTS, str(tmp_path / f"{name}.npz")],
+            cwd=GOLDEN.parents[1], env={**os.environ, "KERAS_BACKEND": name}, capture_output=True,
+            text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-2000:]
+        with np.load(tmp_path / f"{name}.npz") as file:
+            found.append([file[key] for key in file.files])
+    ours, theirs = found
+    assert len(ours) == len(theirs) == 98
+    assert max(np.abs(gradient).max() for gradient in ours) > 0.01
+    for one, other in zip(ours, theirs, strict=True):
+        assert largest(one, other) < TOLERANCE
+
+
 def test_the_variant_table_needs_neither_keras_nor_tensorflow():
     code = (
         "import sys, cait_tf; cait_tf.VARIANTS; print({'keras', 'tensorflow'} & set(sys.modules))"

@@ -116,3 +116,23 @@ def test_small_images_are_cut_between_their_pixels():
         for seed in range(40)
     }
     assert len(pictures) == 40
+
+
+def test_zooming_out_puts_the_image_on_black():
+    """A box of four times the area: half of each side is outside, and black."""
+    white = tf.fill((40, 40, 3), tf.constant(255, tf.uint8))
+    config = configured((4.0, 4.0), (1.0, 1.0), 0.0)
+    corners = set()
+    for seed in range(12):
+        got = augmented(seed, config, white)  # -1 is black, 1 white
+        assert (np.abs(got) > 0.999).mean() > 0.9
+        assert (got > 0).mean() == pytest.approx(0.25, abs=0.03)
+        rows, columns, _ = np.nonzero(got > 0)
+        corners.add((rows.min(), columns.min()))
+    assert len(corners) > 6
+
+
+def test_shares_up_to_one_never_show_the_outside():
+    white = tf.fill((40, 24, 3), tf.constant(255, tf.uint8))
+    for seed in range(12):
+        assert augmented(seed, configured((0.9, 1.0), (0.3, 3.0)), white).min() > 0.999
