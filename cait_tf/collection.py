@@ -142,21 +142,31 @@ def write_saved_model(model: Any, directory: str | Path) -> None:
 
 def largest_difference(model: Any, directory: str | Path) -> float:
     """Load a SavedModel of the collection, and compare every output with the model's on noise."""
-    import tensorflow as tf
+    images, outputs = _outputs_on_noise(model)
+    return _compare(images, outputs, directory)
 
+
+def _outputs_on_noise(model: Any) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     size = getattr(model, "backbone", model).image_size
     images = np.random.default_rng(0).normal(size=(1, *size, 3)).astype("float32")
     output, maps = model(images, return_attention=True)
+    outputs = {"output_1": np.asarray(output)}
+    for name, tensor in maps.items():
+        number = 2 if name.startswith("sa_") else 3
+        outputs[f"output_{number}_{name}"] = np.asarray(tensor)
+    return images, outputs
+
+
+def _compare(images: np.ndarray, wanted: dict[str, np.ndarray], directory: str | Path) -> float:
+    import tensorflow as tf
+
     served = tf.saved_model.load(str(directory)).signatures["serving_default"](
         input_1=tf.constant(images)
     )
-    wanted = {"output_1": output}
-    for name, tensor in maps.items():
-        wanted[f"output_{2 if name.startswith('sa_') else 3}_{name}"] = tensor
     if set(served) != set(wanted):
         raise CaiTError(f"{directory}: got outputs {sorted(served)}, expected {sorted(wanted)}")
     return max(
-        float(np.abs(np.asarray(served[name]) - np.asarray(wanted[name])).max()) for name in wanted
+        float(np.abs(np.asarray(served[name]) - output).max()) for name, output in wanted.items()
     )
 
 
@@ -183,19 +193,22 @@ def build(entry: Entry, weights: str, out: Path) -> float:
     from cait_tf.model_page import model_page
 
     model = create(entry, weights)
+    report = model.loading_report
     directory = out / entry.name
     write_saved_model(model, directory)
-    difference = largest_difference(model, directory)
+    images, outputs = _outputs_on_noise(model)
+    # One copy of the weights at a time: the attention of the largest model alone takes 2 GB.
+    del model
+    keras.utils.clear_session()
+    difference = _compare(images, outputs, directory)
     if not difference <= _TOLERANCE:
         shutil.rmtree(directory)
         raise CaiTError(
             f"{entry.name}: the written model differs by {difference:.1e}, expected at most "
             f"{_TOLERANCE:.0e}"
         )
-    page = model_page(entry.variant, entry.feature_extractor, model.loading_report)
+    page = model_page(entry.variant, entry.feature_extractor, report)
     (directory / "README.md").write_text(page)
-    del model
-    keras.utils.clear_session()  # or twenty models stay in memory
     _archive(directory, out / f"{entry.name}.tar.gz")
     return difference
 
