@@ -23,6 +23,11 @@ def run_command(
     except (CaiTError, ImportError, OSError) as error:
         if arguments.debug:
             raise
+        if isinstance(error, OSError) and error.filename:
+            sys.exit(
+                f"cait_tf: {error.filename}: got {error.strerror}, expected a path that can be read "
+                "or written"
+            )
         sys.exit(f"cait_tf: {error}")
     except KeyboardInterrupt:
         sys.exit(130)

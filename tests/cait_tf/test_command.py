@@ -1,0 +1,54 @@
+"""How the commands of the library show a mistake."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import pytest
+
+from cait_tf.command import peak_memory, run_command
+from cait_tf.errors import CaiTError
+
+
+def stopped(monkeypatch, error, *arguments):
+    def work(_):
+        raise error
+
+    monkeypatch.setattr(sys, "argv", ["command", *arguments])
+    with pytest.raises((SystemExit, type(error))) as caught:
+        run_command(argparse.ArgumentParser(), work)
+    return caught.value
+
+
+def test_what_a_user_can_mend_is_one_message(monkeypatch):
+    assert stopped(monkeypatch, CaiTError("key: got 1, expected 2")).code == (
+        "cait_tf: key: got 1, expected 2"
+    )
+
+
+def test_a_path_that_cannot_be_written(monkeypatch):
+    error = PermissionError(13, "Permission denied", "/some/where")
+    assert stopped(monkeypatch, error).code == (
+        "cait_tf: /some/where: got Permission denied, expected a path that can be read or written"
+    )
+
+
+def test_debug_shows_the_traceback(monkeypatch):
+    error = CaiTError("wrong")
+    assert stopped(monkeypatch, error, "--debug") is error
+
+
+def test_a_defect_is_not_hidden(monkeypatch):
+    error = ZeroDivisionError()
+    assert stopped(monkeypatch, error) is error
+
+
+def test_an_interruption(monkeypatch):
+    assert stopped(monkeypatch, KeyboardInterrupt()).code == 130
+
+
+def test_peak_memory_is_of_this_process():
+    number, unit = peak_memory().split()
+    assert unit == "GB"
+    assert 0.05 < float(number) < 64
