@@ -146,7 +146,9 @@ def _run(arguments: list[str]) -> bool:
         for prediction in predict(model, files, config.top_k, config.batch_size):
             predictions.append(prediction)
             progress.advance(bar)
-    shown = Table("image", "classes")
+    shown = Table()
+    shown.add_column("image", overflow="fold")  # a long path is shown whole, over several lines
+    shown.add_column("classes", overflow="fold", min_width=len("classes"))
     for prediction in predictions:
         classes = ", ".join(f"{name} {share:.1%}" for name, share in prediction.classes)
         shown.add_row(str(prediction.path), prediction.error or classes)

@@ -46,7 +46,7 @@ class Preprocessing:
         """A part of the image at ``shape``, antialiased, in whole grey levels.
 
         Like PIL's ``resize(shape, box=...)``: first the columns, then the rows, and after each the
-        overshoot of bicubic interpolation is cut off and the rest rounded.
+        overshoot of bicubic interpolation is cut off and the rest rounded, halves up.
 
         ``box`` is top, left, height and width in pixels, and need not be whole: of an image of
         8x8 pixels a box in whole pixels is hardly ever a new one.
@@ -68,7 +68,7 @@ class Preprocessing:
                 kernel_type=_KERNELS[self.interpolation],
                 antialias=True,
             )[0]
-            image = tf.clip_by_value(tf.round(image), 0.0, 255.0)
+            image = tf.clip_by_value(tf.floor(image + 0.5), 0.0, 255.0)
         return image
 
     def normalise(self, image: tf.Tensor) -> tf.Tensor:

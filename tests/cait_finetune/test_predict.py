@@ -55,7 +55,17 @@ def test_classifies_a_glob_and_writes_csv(run, photos, tmp_path, monkeypatch, ca
     for row in rows:
         assert {row["class_1"], row["class_2"]} < {"ant", "bee", "cat"}
         assert 1 >= float(row["probability_1"]) >= float(row["probability_2"]) >= 0
-    assert "ant" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("columns", ["50", "200"])
+def test_the_table_shows_whole_paths_and_classes(run, photos, monkeypatch, capsys, columns):
+    monkeypatch.setenv("COLUMNS", columns)  # what a narrow terminal, or a pipe, is taken for
+    assert command(monkeypatch, f"model={run}", f"images={photos}/*.png", "top_k=3") == 0
+    cells = [line.split("│")[1:3] for line in capsys.readouterr().out.splitlines() if "│" in line]
+    paths = "".join(path.strip() for path, _ in cells)
+    assert paths == "".join(str(photos / f"{n}.png") for n in range(3))
+    classes = "".join(names for _, names in cells)
+    assert all(classes.count(name) == 3 for name in ("ant", "bee", "cat"))
 
 
 def test_a_broken_file_is_named_and_stops_nothing(run, photos, tmp_path, monkeypatch):
