@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hydra
@@ -14,12 +14,13 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, OverrideParseException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cait_finetune import config as configuration
 from cait_finetune.config import Config
-from cait_finetune.errors import UserError, bad_value, suggest
+from cait_finetune.errors import Interrupted, UserError, bad_value, suggest
+from cait_finetune.resume import find_run, resumed
 from cait_tf.quiet import quiet_imports
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -43,7 +44,7 @@ class RecipesPlugin(SearchPathPlugin):
 def run_story(story: Callable[[], Callable[[Config, Path], object]]) -> None:
     """Compose the configuration and tell a story with it: ``story()(config, directory)``.
 
-    Exit status 1 and one message on what a user can mend, traceback on a defect; ``debug=true`` or
+    Exit status 1 and one message on what a user can mend, traceback on a defect; ``traceback=true`` or
     the environment variable ``HYDRA_FULL_ERROR`` shows the traceback of both. ``story`` is called
     when the configuration is known to be right: a mistake is answered before TensorFlow has loaded.
     """
@@ -51,17 +52,26 @@ def run_story(story: Callable[[], Callable[[Config, Path], object]]) -> None:
     @hydra.main(version_base="1.3", config_path=str(data_folder("conf")), config_name="config")
     def run(composed: DictConfig) -> None:
         try:
-            config = configuration.from_hydra(composed)
+            directory = Path(HydraConfig.get().runtime.output_dir)
+            if composed.resume is None:
+                config = configuration.from_hydra(composed)
+            else:
+                config = _resumed(composed)
+                directory = Path(config.resume)
             with quiet_imports():
                 tell = story()
-            tell(config, Path(HydraConfig.get().runtime.output_dir))
+            tell(config, directory)
         except UserError as error:
-            if composed.debug or _SHOW_TRACEBACKS:
+            if composed.traceback or _SHOW_TRACEBACKS:
                 raise
             sys.exit(f"cait_finetune: {error}")
+        except Interrupted as error:
+            print(f"cait_finetune: {error}", file=sys.stderr)
+            sys.exit(error.code)
 
     configuration.register()
     Plugins.instance().register(RecipesPlugin)
+    OmegaConf.register_new_resolver("run_directory", _run_directory, replace=True)
     # Hydra would print errors in its own words; with this set it hands them to us.
     os.environ[_FULL_ERROR] = "1"
     try:
@@ -77,6 +87,21 @@ def run_story(story: Callable[[], Callable[[Config, Path], object]]) -> None:
     except KeyboardInterrupt:
         print("cait_finetune: interrupted; what was finished is kept", file=sys.stderr)
         sys.exit(130)
+
+
+def _run_directory(resume: str | None, otherwise: str) -> str:
+    """Where Hydra makes a directory: for a run that is gone on with, where it is already."""
+    return otherwise if resume is None else str(find_run(resume))
+
+
+def _resumed(composed: DictConfig) -> Config:
+    hydra_config = HydraConfig.get()
+    groups = {path.name for path in data_folder("conf").iterdir() if path.is_dir()}
+    recipe = hydra_config.job.config_name != "config"
+    config, changes = resumed(composed, list(hydra_config.overrides.task), groups, recipe)
+    for change in changes:
+        print(f"resume {change}", file=sys.stderr)
+    return config
 
 
 def main() -> None:
@@ -107,6 +132,8 @@ def configure(*overrides: str, recipe: str = "config") -> Config:
 
 def explain(error: BaseException) -> str:
     """One message of ours for an error of Hydra's or OmegaConf's."""
+    if ours := next((one for one in _causes(error) if isinstance(one, UserError)), None):
+        return str(ours)
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     first = str(cause).strip().splitlines()[0]
     key = getattr(cause, "full_key", None)
@@ -145,6 +172,12 @@ def explain(error: BaseException) -> str:
             bad_value("-cn", match[1], _listed(["config", *recipes]), suggest(match[1], recipes))
         )
     return f"{key}: {first}" if key and key not in first else first
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _group_without_name(arguments: list[str]) -> UserError:

@@ -64,7 +64,10 @@ class DatasetConfig:
 
 @dataclass
 class ModelConfig:
-    """Which backbone, from which weights. `image_size` null is the variant's own."""
+    """Which backbone, from which weights. `image_size` null is the variant's own.
+
+    `remat` computes each block again in the backward pass instead of keeping what it holds.
+    """
 
     name: str = MISSING
     weights: str = "hub"
@@ -72,6 +75,7 @@ class ModelConfig:
     drop_path_rate: float = 0.0
     drop_rate: float = 0.0
     attn_drop_rate: float = 0.0
+    remat: bool = False
 
     def __post_init__(self) -> None:
         for rate in ("drop_path_rate", "drop_rate", "attn_drop_rate"):
@@ -92,17 +96,26 @@ class TuningConfig:
 
 @dataclass
 class AugmentConfig:
-    """Random resized crop (share of the area, width/height) and mirroring probability.
+    """Random resized crop (share of the area, width/height), mirroring, mixing of two images.
 
-    A share above 1 zooms out: the image gets a black border.
+    A share above 1 zooms out: the image gets a black border. `mixup` and `cutmix` are the alphas of
+    the two methods, 0 for none; a pair of images is mixed with `mix_probability`, and where both
+    methods are on, by CutMix with `mix_switch_probability`.
     """
 
     crop_scale: list[float] = MISSING
     crop_ratio: list[float] = MISSING
     flip: float = MISSING
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    mix_probability: float = 1.0
+    mix_switch_probability: float = 0.5
 
     def __post_init__(self) -> None:
-        _within("augment.flip", self.flip, 0, 1)
+        for key in ("flip", "mix_probability", "mix_switch_probability"):
+            _within(f"augment.{key}", getattr(self, key), 0, 1)
+        for key in ("mixup", "cutmix"):
+            _within(f"augment.{key}", getattr(self, key), 0, 100)
         for key, highest in (("crop_scale", 4.0), ("crop_ratio", math.inf)):
             value = getattr(self, key)
             ordered = len(value) == 2 and 0 < value[0] <= value[1] <= highest
@@ -149,12 +162,76 @@ class ScheduleConfig:
 
 @dataclass
 class DistributionConfig:
-    """Where the step runs."""
+    """Where the step runs: one device, all devices of this machine, several machines, or a TPU.
 
-    device: str = MISSING
+    `devices` null is all GPUs that there are; without GPUs, so many logical CPU devices.
+    `cluster` is how the workers of `multi_worker` learn of each other; null is SLURM inside a SLURM
+    step that has no TF_CONFIG, else TF_CONFIG. They wait `timeout` seconds for each other.
+    """
+
+    strategy: str = MISSING
+    devices: int | None = None
+    cluster: str | None = None
+    port: int = 12355
+    timeout: float = 300.0
+    tpu: str | None = None
 
     def __post_init__(self) -> None:
-        _one_of("distribution.device", self.device, ("auto", "cpu", "gpu"))
+        _one_of(
+            "distribution.strategy",
+            self.strategy,
+            ("auto", "cpu", "gpu", "mirrored", "multi_worker", "tpu"),
+        )
+        if self.devices is not None:
+            _within("distribution.devices", self.devices, 1)
+        if self.cluster is not None:
+            _one_of("distribution.cluster", self.cluster, ("tf_config", "slurm"))
+        _within("distribution.port", self.port, 1, 65535)
+        _within("distribution.timeout", self.timeout, 1)
+
+
+@dataclass
+class AverageConfig:
+    """Averaged weights: an exponential moving average (`ema`), or the mean over epochs (`swa`).
+
+    With `warmup` the EMA's decay is at most ``(1 + t) / (10 + t)`` after t steps. SWA averages the
+    weights at the end of each of the last `swa_epochs`. Both the trained and the averaged weights
+    are evaluated; `export` says which of them decide the best epoch, are tested and exported.
+    """
+
+    method: str = MISSING
+    decay: float = 0.9998
+    warmup: bool = True
+    swa_epochs: int = 5
+    export: bool = True
+
+    def __post_init__(self) -> None:
+        _one_of("average.method", self.method, ("none", "ema", "swa"))
+        _within("average.decay", self.decay, 0, 1, open_high=True)
+        _within("average.swa_epochs", self.swa_epochs, 1)
+
+
+@dataclass
+class CheckpointConfig:
+    """When the whole state is written besides each epoch's end, and how many of the last are kept."""
+
+    every_steps: int | None = None
+    keep: int = MISSING
+
+    def __post_init__(self) -> None:
+        if self.every_steps is not None:
+            _within("checkpoint.every_steps", self.every_steps, 1)
+        _within("checkpoint.keep", self.keep, 1)
+
+
+@dataclass
+class DebugConfig:
+    """A run that looks for a mistake: one batch learned by heart, two steps of all, or a profile."""
+
+    mode: str = MISSING
+
+    def __post_init__(self) -> None:
+        _one_of("debug.mode", self.mode, ("none", "overfit_batch", "fast_dev_run", "profile"))
 
 
 @dataclass
@@ -170,7 +247,13 @@ class ExportConfig:
 
 @dataclass
 class TrainConfig:
-    """The loop."""
+    """The loop.
+
+    A step's batch is worked off in `accumulation` equal parts, one after the other. After
+    `max_skipped_steps` steps in a row without a finite gradient the run stops. `patience` is how
+    many epochs may pass without a better validation, `max_hours` how long training may take; null is
+    no limit.
+    """
 
     epochs: int = MISSING
     batch_size: int = MISSING
@@ -180,6 +263,11 @@ class TrainConfig:
     clip_norm: float = MISSING
     log_every: int = MISSING
     jit_compile: bool = MISSING
+    accumulation: int = MISSING
+    steps_per_execution: int = MISSING
+    max_skipped_steps: int = MISSING
+    patience: int | None = None
+    max_hours: float | None = None
 
     def __post_init__(self) -> None:
         _within("train.epochs", self.epochs, 1)
@@ -189,6 +277,21 @@ class TrainConfig:
         _within("train.label_smoothing", self.label_smoothing, 0, 1, open_high=True)
         _within("train.clip_norm", self.clip_norm, 0)
         _within("train.log_every", self.log_every, 1)
+        _within("train.accumulation", self.accumulation, 1)
+        if self.batch_size % self.accumulation:
+            parts = [n for n in range(1, self.batch_size + 1) if self.batch_size % n == 0]
+            nearest = min(parts, key=lambda n: abs(n - self.accumulation))
+            raise bad_value(
+                "train.accumulation",
+                self.accumulation,
+                f"a divisor of train.batch_size={self.batch_size}, for instance {nearest}",
+            )
+        _within("train.steps_per_execution", self.steps_per_execution, 1)
+        _within("train.max_skipped_steps", self.max_skipped_steps, 1)
+        if self.patience is not None:
+            _within("train.patience", self.patience, 1)
+        if self.max_hours is not None:
+            _within("train.max_hours", self.max_hours, 0)
 
 
 @dataclass
@@ -219,9 +322,14 @@ class Config:
     distribution: DistributionConfig = MISSING
     export: ExportConfig = MISSING
     train: TrainConfig = MISSING
+    average: AverageConfig = MISSING
+    checkpoint: CheckpointConfig = MISSING
+    debug: DebugConfig = MISSING
     evaluation: EvaluationConfig = MISSING
     seed: int = MISSING
-    debug: bool = MISSING
+    deterministic: bool = MISSING
+    resume: str | None = None
+    traceback: bool = MISSING
 
     def __post_init__(self) -> None:
         _within("seed", self.seed, 0, 2**31 - 1)

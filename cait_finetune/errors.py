@@ -10,6 +10,14 @@ class UserError(Exception):
     """Shown without a traceback. Takes the whole message, as OmegaConf re-raises it from that."""
 
 
+class Interrupted(Exception):
+    """A signal asked to end, and the state is saved; the process should exit with `code`."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 def bad_value(key: str, got: object, expected: str, hint: str = "") -> UserError:
     """The usual message: ``key: got …, expected …``, then on a line of its own what to do."""
     message = f"{key}: got {got}, expected {expected}"

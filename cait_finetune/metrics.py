@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 
 class MetricsLog:
-    """Appends records to a file, each complete on disk when `write` returns."""
+    """Appends records to a file. Where `writes` is false, as on all workers but the first, to none."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, writes: bool = True) -> None:
         self.path = path
+        self._writes = writes
 
     def write(self, kind: str, **values: float) -> None:
         """Append ``{"kind": kind, …}``; `kind` is ``step`` or ``epoch``."""
+        if not self._writes:
+            return
         with open(self.path, "a") as file:
             file.write(json.dumps({"kind": kind, **values}) + "\n")
+
+    @property
+    def size(self) -> int:
+        """Bytes written so far."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def cut(self, size: int) -> None:
+        """Forget what was written after the first `size` bytes."""
+        if self._writes and self.path.exists():
+            os.truncate(self.path, size)
 
     def read(self, kind: str) -> list[dict]:
         """The records of a kind, in order."""

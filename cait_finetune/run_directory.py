@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from cait_finetune.errors import bad_value
@@ -20,6 +21,8 @@ class RunDirectory:
         self.result = root / "result.json"
         self.checkpoints = root / "checkpoints"
         self.best_checkpoint = self.checkpoints / "best.safetensors"
+        self.last_checkpoint = self.checkpoints / "last.safetensors"
+        self.profile = root / "profile"
         self.saved_model = root / "export" / "saved_model"
 
     def create(self) -> None:
@@ -45,4 +48,6 @@ class RunDirectory:
 
     def write_result(self, result: dict) -> None:
         """Write ``result.json``."""
-        self.result.write_text(json.dumps(result, indent=2) + "\n")
+        unfinished = self.result.with_suffix(".unfinished")
+        unfinished.write_text(json.dumps(result, indent=2) + "\n")
+        os.replace(unfinished, self.result)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import tensorflow as tf
 
 from cait_finetune.config import OptimizerConfig
+from cait_finetune.optim.optimizer import Optimizer
 from cait_finetune.optim.parameters import Parameter
 
 
-class AdamW:
+class AdamW(Optimizer):
     """Decoupled weight decay (Loshchilov & Hutter 2019) with a rate for each variable.
 
     For a row of the table, with ``lr = learning_rate * multiplier``::
@@ -37,6 +38,15 @@ class AdamW:
     def variables(self) -> list[tf.Variable]:
         """What is trained: the gradients of `apply` follow this order."""
         return [row.variable.value for row in self.rows]
+
+    @property
+    def state(self) -> dict[str, tf.Variable]:
+        slots = {"m": self.first, "v": self.second}
+        named = {f"{row.path}/{n}": v for n, vs in slots.items() for row, v in zip(self.rows, vs)}
+        return {"step": self.step, **named}
+
+    def evaluation_values(self) -> None:
+        return None
 
     def apply(self, gradients: list[tf.Tensor], learning_rate: tf.Tensor) -> None:
         """One update. In a replica context: `gradients` are already summed over replicas."""

@@ -1,25 +1,44 @@
-"""Checkpoints: the model's weights under timm's names, one complete file or none."""
+"""Checkpoints: each one complete file, or none.
+
+Two kinds. *Weights* (``best.safetensors``, ``last.safetensors``) are the model under timm's names:
+they load again as ``model.weights=PATH``, here and in timm. *States*
+(``state_00000120.safetensors``) hold everything that a run needs to go on as if nothing had
+happened, with a checksum over all of it.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import keras
-from safetensors import SafetensorError
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 import cait_tf
-from cait_finetune.errors import bad_value
+from cait_finetune.errors import UserError, bad_value
+
+logger = logging.getLogger(__name__)
+
+_PROGRESS, _CHECKSUM = "progress", "sha256"
 
 
 class Checkpoints:
-    """``last.safetensors`` and ``best.safetensors`` in a run's ``checkpoints/``.
+    """The files in a run's ``checkpoints/``. Where `writes` is false, as on all workers but the
+    first, nothing is written."""
 
-    Any of them loads again as ``model.weights=PATH``, in this project and in timm.
-    """
-
-    def __init__(self, directory: Path, metadata: dict[str, str]) -> None:
+    def __init__(
+        self, directory: Path, metadata: dict[str, str], keep: int = 2, writes: bool = True
+    ) -> None:
         self.directory = directory
         self._metadata = metadata
+        self._keep = keep
+        self._writes = writes
 
     @property
     def best(self) -> Path:
@@ -31,25 +50,111 @@ class Checkpoints:
         """The weights after the last finished epoch."""
         return self.directory / "last.safetensors"
 
+    @property
+    def states(self) -> list[Path]:
+        """The complete states, latest first."""
+        return sorted(self.directory.glob("state_*.safetensors"), reverse=True)
+
     def save(self, model: keras.Model, path: Path, epoch: int) -> None:
         """Replace `path` by the model's weights; the old file stays until the new one is complete.
 
         Raises:
             UserError: it cannot be written, for instance because the disk is full.
         """
-        try:
-            cait_tf.save_weights(model, path, {**self._metadata, "epoch": str(epoch)})
-        except (OSError, SafetensorError) as error:
-            kept = f"; the one of an earlier epoch is still there: {path}" if path.exists() else ""
-            raise bad_value(
-                "hydra.run.dir",
-                f"{self.directory}, where the checkpoint of epoch {epoch} cannot be written "
-                f"({error})",
-                f"a disk with room for it{kept}",
-                "free some space, or choose another hydra.run.dir; go on from the kept file with "
-                "model.weights=FILE",
-            ) from error
+        metadata = {**self._metadata, "epoch": str(epoch)}
+        if self._writes:
+            self._write(path, f"epoch {epoch}", lambda: cait_tf.save_weights(model, path, metadata))
+
+    def save_state(self, arrays: Mapping[str, np.ndarray], progress: dict, step: int) -> None:
+        """Write a state, then delete those that are older than the last `keep`.
+
+        Raises:
+            UserError: it cannot be written, for instance because the disk is full.
+        """
+        if not self._writes:
+            return
+        path = self.directory / f"state_{step:08}.safetensors"
+        unfinished = path.with_suffix(".unfinished")
+        text = json.dumps(progress)
+        metadata = {_PROGRESS: text, _CHECKSUM: _checksum(arrays, text)}
+
+        def write() -> None:
+            try:
+                save_file(dict(arrays), unfinished, metadata)
+                _sync(unfinished)
+                os.replace(unfinished, path)
+            finally:
+                unfinished.unlink(missing_ok=True)
+            _sync(self.directory)  # the new name, too, has to reach the disk
+
+        self._write(path, f"step {step}", write)
+        for old in self.states[self._keep :]:
+            old.unlink()
+
+    def load_state(self) -> tuple[dict[str, np.ndarray], dict]:
+        """Arrays and progress of the latest state that is whole; a damaged one is warned of.
+
+        Raises:
+            UserError: there is none.
+        """
+        for unfinished in self.directory.glob("*.unfinished"):
+            unfinished.unlink(missing_ok=True)
+        damaged = []
+        for path in self.states:
+            try:
+                return _read(path)
+            except (SafetensorError, OSError, ValueError, KeyError) as error:
+                logger.warning("%s is damaged (%s); trying the one before", path.name, error)
+                damaged.append(path.name)
+        raise bad_value(
+            "resume",
+            f"{self.directory} with {', '.join(damaged) + ', damaged' if damaged else 'no state'}",
+            "a run that reached its first checkpoint",
+            "start it again; the weights that were saved load with model.weights=FILE",
+        )
 
     def load(self, model: keras.Model, path: Path) -> None:
         """Give the model the weights of a checkpoint."""
         cait_tf.load_weights(model, path)
+
+    def _write(self, path: Path, what: str, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except (OSError, SafetensorError) as error:
+            raise self._no_room(path, what, error) from error
+
+    def _no_room(self, path: Path, what: str, error: Exception) -> UserError:
+        kept = path if path.exists() else next(iter(self.states), None)
+        still = f"; an earlier one is still there: {kept}" if kept else ""
+        return bad_value(
+            "hydra.run.dir",
+            f"{self.directory}, where the checkpoint of {what} cannot be written ({error})",
+            f"a disk with room for it{still}",
+            "free some space and go on with resume=RUN_DIRECTORY, or choose another hydra.run.dir",
+        )
+
+
+def _checksum(arrays: Mapping[str, np.ndarray], progress: str) -> str:
+    digest = hashlib.sha256(progress.encode())
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(array.data if array.ndim else array.tobytes())
+    return digest.hexdigest()
+
+
+def _read(path: Path) -> tuple[dict[str, np.ndarray], dict]:
+    with safe_open(path, framework="np") as file:
+        metadata = file.metadata()
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
+    if _checksum(arrays, metadata[_PROGRESS]) != metadata[_CHECKSUM]:
+        raise ValueError("its checksum is another")
+    return arrays, json.loads(metadata[_PROGRESS])
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -2,20 +2,94 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Iterable
+
 import tensorflow as tf
 
 from cait_finetune.config import DistributionConfig
-from cait_finetune.errors import bad_value
+from cait_finetune.errors import UserError, bad_value
+from cait_finetune.train.cluster import find_cluster, wait_for, wait_for_peers
 
 
 def build_strategy(config: DistributionConfig) -> tf.distribute.Strategy:
-    """One device: the first GPU if there is one and it is allowed, else the CPU.
+    """The devices that the step runs on.
+
+    ``auto`` is all GPUs, or the CPU; ``cpu`` and ``gpu`` are one device; ``mirrored`` is all devices
+    of this machine, ``multi_worker`` those of several processes, ``tpu`` a TPU. Called before
+    anything else touches TensorFlow's devices.
 
     Raises:
-        UserError: a GPU was asked for and TensorFlow sees none.
+        UserError: a device that is not there, or workers that do not come.
     """
+    builders = {
+        "auto": _auto,
+        "cpu": lambda _: tf.distribute.OneDeviceStrategy("/cpu:0"),
+        "gpu": _gpu,
+        "mirrored": _mirrored,
+        "multi_worker": _multi_worker,
+        "tpu": _tpu,
+    }
+    return builders[config.strategy](config)
+
+
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """Whether this process is the one that writes: worker 0 (`find_cluster` counts a chief as it)."""
+    several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+    return not several or strategy.cluster_resolver.task_id == 0
+
+
+def check_batch(batch_size: int, accumulation: int, strategy: tf.distribute.Strategy) -> None:
+    """Whether every replica gets the same whole number of equal parts.
+
+    Raises:
+        UserError: it does not; with the nearest batch size that does.
+    """
+    replicas = strategy.num_replicas_in_sync
+    unit = replicas * accumulation
+    if batch_size % unit:
+        nearest = max(1, round(batch_size / unit)) * unit
+        parts = f" of {accumulation} parts" if accumulation > 1 else ""
+        raise bad_value(
+            "train.batch_size",
+            batch_size,
+            f"a multiple of {unit}, for {replicas} replicas{parts}; the nearest is {nearest}",
+        )
+
+
+def check_precision(precision: str, strategy: tf.distribute.Strategy) -> None:
+    """Whether the devices can compute in float16.
+
+    Raises:
+        UserError: float16 on anything but a GPU that has it.
+    """
+    if precision != "mixed_float16":
+        return
+    device = strategy.extended.worker_devices[0]
+    kind = tf.DeviceSpec.from_string(device).device_type
+    if kind == "GPU":
+        details = tf.config.experimental.get_device_details(
+            tf.config.list_physical_devices("GPU")[0]
+        )
+        if details.get("compute_capability", (9, 0)) >= (5, 3):
+            return
+    raise bad_value(
+        "train.precision",
+        f"mixed_float16 on a {kind}",
+        "a device that computes in float16",
+        "use train.precision=mixed_bfloat16 or float32",
+    )
+
+
+def _auto(config: DistributionConfig) -> tf.distribute.Strategy:
     gpus = tf.config.list_physical_devices("GPU")
-    if config.device == "gpu" and not gpus:
+    if len(gpus) > 1 or (config.devices or 1) > 1:
+        return _mirrored(config)
+    return tf.distribute.OneDeviceStrategy("/gpu:0" if gpus else "/cpu:0")
+
+
+def _gpu(_: DistributionConfig) -> tf.distribute.Strategy:
+    if not tf.config.list_physical_devices("GPU"):
         raise bad_value(
             "distribution",
             "gpu",
@@ -23,6 +97,123 @@ def build_strategy(config: DistributionConfig) -> tf.distribute.Strategy:
             "install the CUDA libraries with pip install 'cait-finetune[gpu]', or use "
             "distribution=cpu",
         )
-    if gpus and config.device != "cpu":
-        return tf.distribute.OneDeviceStrategy("/gpu:0")
-    return tf.distribute.OneDeviceStrategy("/cpu:0")
+    return tf.distribute.OneDeviceStrategy("/gpu:0")
+
+
+def _mirrored(config: DistributionConfig) -> tf.distribute.Strategy:
+    return tf.distribute.MirroredStrategy(_local_devices(config.devices))
+
+
+def _local_devices(count: int | None) -> list[str]:
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        if (count or 1) > len(gpus):
+            raise bad_value(
+                "distribution.devices", count, f"at most the {len(gpus)} GPUs there are"
+            )
+        return [f"/gpu:{index}" for index in range(count or len(gpus))]
+    if count is None:
+        raise bad_value(
+            "distribution",
+            "mirrored, and TensorFlow sees no GPU",
+            "several devices",
+            "distribution.devices=2 makes two of the CPU, which is good for trying it out",
+        )
+    _split_cpu(count)
+    return [f"/cpu:{index}" for index in range(count)]
+
+
+def _split_cpu(count: int) -> None:
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    configuration = [tf.config.LogicalDeviceConfiguration()] * count
+    try:
+        tf.config.set_logical_device_configuration(cpu, configuration)
+    except RuntimeError as error:
+        if len(tf.config.list_logical_devices("CPU")) < count:
+            raise bad_value(
+                "distribution.devices",
+                f"{count}, when TensorFlow has already started with fewer",
+                "to be the first to use it, in a process of its own",
+            ) from error
+
+
+def _multi_worker(config: DistributionConfig) -> tf.distribute.Strategy:
+    cluster = find_cluster(config)
+    if len(cluster.addresses) > 1:
+        wait_for_peers(cluster, config.timeout)
+    os.environ["TF_CONFIG"] = cluster.as_tf_config()
+    # NCCL between GPUs; between CPUs there is only the ring.
+    gpus = tf.config.list_physical_devices("GPU")
+    how = tf.distribute.experimental.CommunicationImplementation
+    options = tf.distribute.experimental.CommunicationOptions(
+        implementation=how.AUTO if gpus else how.RING
+    )
+    return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+
+
+def _tpu(config: DistributionConfig) -> tf.distribute.Strategy:
+    if (config.tpu or "").startswith("grpc://"):
+        wait_for([config.tpu.removeprefix("grpc://")], config.timeout, "the TPU to answer")
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=config.tpu or "local")
+        tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+    except (ValueError, RuntimeError, OSError, tf.errors.OpError) as error:
+        raise _no_tpu(config.tpu, str(error).partition(". ")[0]) from error
+    strategy = tf.distribute.TPUStrategy(resolver)
+    if not tf.config.list_logical_devices("TPU"):
+        raise _no_tpu(config.tpu, "TensorFlow sees none")
+    return strategy
+
+
+def _no_tpu(name: str | None, why: str) -> UserError:
+    return bad_value(
+        "distribution",
+        f"tpu, and {name or 'this machine'} has none ({why})",
+        "a TPU VM, or the address of one",
+        "on a TPU VM install libtpu; else distribution.tpu=NAME or grpc://HOST:8470",
+    )
+
+
+def distributed(
+    strategy: tf.distribute.Strategy, build: Callable[[int, int, int], tf.data.Dataset]
+) -> Iterable:
+    """The batches of all replicas, each replica's part of one global batch being one element.
+
+    Args:
+        build: makes the stream of an input pipeline from its number, how many pipelines there are,
+            and how many replicas it feeds, whose batches it yields in turn.
+    """
+    if strategy.num_replicas_in_sync == 1:
+        return build(0, 1, 1)
+
+    def pipeline(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        count = context.num_input_pipelines
+        return build(context.input_pipeline_id, count, context.num_replicas_in_sync // count)
+
+    return strategy.distribute_datasets_from_function(pipeline)
+
+
+def build_agreement(
+    strategy: tf.distribute.Strategy,
+) -> Callable[[list[bool]], list[bool]] | None:
+    """Asks all workers: an answer is yes when any of them says so. None where there is only one."""
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return None
+
+    @tf.function
+    def votes(wishes: tf.Tensor) -> tf.Tensor:
+        return strategy.reduce("SUM", strategy.run(tf.identity, args=(wishes,)), axis=None)
+
+    return lambda wishes: (votes(tf.cast(wishes, tf.float32)).numpy() > 0).tolist()
+
+
+def device_summary(strategy: tf.distribute.Strategy) -> str:
+    """Such as ``2 workers, 8 replicas, GPU``."""
+    devices = strategy.extended.worker_devices
+    kind = tf.DeviceSpec.from_string(devices[0]).device_type
+    replicas = strategy.num_replicas_in_sync
+    workers = replicas // len(devices)
+    words = [f"{workers} workers"] if workers > 1 else []
+    words += [f"{replicas} replicas"] if replicas > 1 else []
+    return ", ".join([*words, kind])

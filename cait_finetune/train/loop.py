@@ -1,157 +1,376 @@
-"""The training loop: epochs of steps, a validation after each, the best and the last kept."""
+"""The training loop: steps, a validation after each epoch, and a state to resume from."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Protocol
 
 import keras
+import numpy as np
 import tensorflow as tf
 from rich.console import Console
 
-from cait_finetune.config import TrainConfig
+from cait_finetune.config import CheckpointConfig, TrainConfig
 from cait_finetune.errors import bad_value
+from cait_finetune.train.average import MovingAverage, holding
 from cait_finetune.train.checkpoint import Checkpoints
+from cait_finetune.train.interruption import Interruption
+from cait_finetune.train.profile import Profile
 from cait_finetune.train.progress import training_progress
+from cait_finetune.train.run_state import RunState
 from cait_finetune.train.step import TrainStep
+
+#: The version of the weights that the model holds while training.
+TRAINED = "trained"
+_CALMER = "lower optimizer.base_lr, lengthen schedule.warmup_epochs, set train.clip_norm=1"
+
+
+class Records(Protocol):
+    """Where figures are written: `size` is how many bytes of them there are."""
+
+    def write(self, kind: str, **values: float) -> None: ...
+
+    @property
+    def size(self) -> int: ...
 
 
 @dataclasses.dataclass(frozen=True)
-class Training:
-    """What a finished training is summarised by."""
+class Stage:
+    """A stretch of a run with one parameter table: what moves, and how fast.
 
-    best_epoch: int
-    best_top1: float
-    images_per_second: float
+    ``schedule`` gives the learning rate of a step counted from the stage's first. ``weights`` are
+    the versions of the trained variables that are validated: under ``trained`` those that the model
+    holds while training, else what to put in their place. None is for a version that is not there yet. The last one that is
+    decides which epoch is best. ``swa``, if any, takes in the weights at the end of each epoch from `swa_from` on.
+    """
+
+    name: str
+    first_step: int
+    steps: int
+    step: TrainStep
+    schedule: Callable[[int], float]
+    variables: list[tf.Variable]
+    weights: Mapping[str, Callable[[], list[tf.Tensor] | None]]
+    swa: MovingAverage | None = None
+    swa_from: int = 0
+
+    @property
+    def end(self) -> int:
+        """The first step after it."""
+        return self.first_step + self.steps
 
 
-def train(
-    model: keras.Model,
-    step: TrainStep,
-    batches: Iterable[tuple[tf.Tensor, tf.Tensor]],
-    schedule: Callable[[int], float],
-    steps_per_epoch: int,
-    config: TrainConfig,
-    validate: Callable[[], dict[str, float]],
-    checkpoints: Checkpoints,
-    log: Callable[..., None],
-    console: Console,
-) -> Training:
-    """Run every epoch.
+def everything(model: keras.Model, step: TrainStep) -> dict[str, tf.Variable]:
+    """All variables that a run consists of, by name."""
+    weights = {f"model/{variable.path}": variable.value for variable in model.weights}
+    return weights | {f"train/{name}": variable for name, variable in step.state.items()}
 
-    Args:
-        batches: an endless stream of ``(images, labels)``.
-        schedule: learning rate of a step, counted from 0.
-        validate: figures of the validation split; ``top1`` decides which epoch is best, and among
-            equals the lower ``loss``.
-        log: called as ``log("step", …)`` every `log_every` steps and ``log("epoch", …)`` once each.
+
+def restore(model: keras.Model, step: TrainStep | None, arrays: Mapping[str, np.ndarray]) -> None:
+    """Give the model, and the step if there is one, what was saved.
 
     Raises:
-        UserError: the loss is no longer finite, or a checkpoint cannot be written.
+        UserError: the arrays belong to another run.
     """
-    stream = iter(batches)
-    best, best_epoch = (-1.0, -math.inf), 0
-    training_seconds = 0.0
-    with training_progress(console) as progress:
-        bar = progress.add_task("", total=steps_per_epoch * config.epochs, epoch="1", figures="")
-        for epoch in range(1, config.epochs + 1):
-            sums = _Sums(config.batch_size)
-            started = time.perf_counter()
-            for position in range(steps_per_epoch):
-                number = (epoch - 1) * steps_per_epoch + position
-                rate = schedule(number)
-                images, labels = _next(stream)
-                sums.add(step(images, labels, tf.constant(rate)))
-                last = position == steps_per_epoch - 1
-                if (number + 1) % config.log_every == 0 or last or number == 0:
-                    figures = sums.read(number, rate)
-                    log("step", step=number + 1, epoch=epoch, learning_rate=rate, **figures)
-                    text = (
-                        f"loss {figures['loss']:.3f}  acc {figures['accuracy']:.1%}  "
-                        f"lr {rate:.1e}  {figures['images_per_second']:.0f} img/s"
-                    )
-                    progress.update(bar, epoch=f"{epoch}/{config.epochs}", figures=text)
-                progress.advance(bar)
-            if epoch > 1 or config.epochs == 1:  # the first epoch also traces the graph
-                training_seconds += time.perf_counter() - started
-            figures = validate()
-            _refuse_non_finite(figures["loss"], "validation loss", number, rate)
-            log("epoch", epoch=epoch, train_loss=sums.mean_loss, train_accuracy=sums.mean_accuracy,
-                **{f"validation_{key}": value for key, value in figures.items()})  # fmt: skip
-            console.print(
-                f"epoch {epoch:>{len(str(config.epochs))}}/{config.epochs}  "
-                f"train loss {sums.mean_loss:.4f}  accuracy {sums.mean_accuracy:.2%}  "
-                f"validation loss {figures['loss']:.4f}  top-1 {figures['top1']:.2%}",
-                highlight=False,
+    variables = (
+        everything(model, step)
+        if step
+        else {f"model/{variable.path}": variable.value for variable in model.weights}
+    )
+    for name, variable in variables.items():
+        if name not in arrays or arrays[name].shape != tuple(variable.shape):
+            got = arrays[name].shape if name in arrays else "nothing"
+            raise bad_value("resume", f"a state with {got} for {name}", str(tuple(variable.shape)))
+        variable.assign(arrays[name])
+
+
+class Trainer:
+    """Runs what is left of a run.
+
+    Args:
+        stream: the endless stream of ``(images, labels, next position)`` from a position on; with
+            `steps_per_execution` above 1 so many batches are one element, an axis in front.
+        steps_per_epoch: an epoch ends after so many steps, and when training does.
+        validate: figures of the validation split for what the model holds: ``top1`` decides which
+            epoch is best, and among equals the lower ``loss``.
+        agree: what any worker says of each of some questions; every worker asks at the same steps.
+        directory: of the run, to name in messages.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        strategy: tf.distribute.Strategy,
+        stream: Callable[[int], Iterable],
+        steps_per_epoch: int,
+        total_steps: int,
+        train: TrainConfig,
+        checkpoint: CheckpointConfig,
+        validate: Callable[[], dict[str, float]],
+        checkpoints: Checkpoints,
+        metrics: Records,
+        console: Console,
+        state: RunState,
+        directory: Path,
+        profile: Profile,
+        agree: Callable[[list[bool]], list[bool]] | None = None,
+    ) -> None:
+        self.state = state
+        self._model = model
+        self._batches = _Batches(stream(state.position), strategy, train.steps_per_execution)
+        self._steps_per_epoch = steps_per_epoch
+        self._total_steps = total_steps
+        self._train = train
+        self._checkpoint = checkpoint
+        self._validate = validate
+        self._checkpoints = checkpoints
+        self._metrics = metrics
+        self._console = console
+        self._directory = directory
+        self._profile = profile
+        self._agree = agree
+        self._pending: list[tf.Tensor] = []
+        self._rate = math.nan
+        self._clock = _Clock(state)
+
+    def run(self, stages: Iterable[Callable[[], Stage]]) -> RunState:
+        """Train to the end of the last stage, or until something says to stop.
+
+        Args:
+            stages: makes those that are not finished, one after the other; the first may be half
+                done.
+
+        Raises:
+            UserError: no finite gradient for many steps, a loss that is not finite, or a checkpoint
+                that cannot be written.
+            Interrupted: a signal asked to end; the state is saved.
+        """
+        state = self.state
+        epochs = math.ceil(self._total_steps / self._steps_per_epoch)
+        with training_progress(self._console) as progress, Interruption() as interruption:
+            bar = progress.add_task("", total=self._total_steps, completed=state.step,
+                                    epoch=f"{self._epoch}/{epochs}", figures="")  # fmt: skip
+            for build in stages:
+                stage = build()
+                self._clock.start(traces=True)
+                while state.step < stage.end and not state.stopped:
+                    progress.advance(bar, self._execute(stage))
+                    if self._at(self._train.log_every) or state.step == 1 or self._epoch_ends:
+                        figures = self._log_steps()
+                        progress.update(bar, epoch=f"{self._epoch}/{epochs}", figures=figures)
+                    stop, interrupt = self._wishes(interruption)
+                    if stop and not state.stopped:
+                        state.stopped = "train.max_hours"
+                    if self._epoch_ends or state.stopped:
+                        self._end_epoch(stage, epochs)
+                    if (
+                        self._at(self._checkpoint.every_steps)
+                        or self._epoch_ends
+                        or state.stopped
+                        or interrupt
+                    ):
+                        self._save(stage)
+                    if interrupt:
+                        raise interruption.error(self._directory)
+        return state
+
+    @property
+    def _epoch(self) -> int:
+        """Of the last finished step, counted from 1."""
+        return max(1, math.ceil(self.state.step / self._steps_per_epoch))
+
+    @property
+    def _epoch_ends(self) -> bool:
+        return self._at(self._steps_per_epoch) or self.state.step == self._total_steps
+
+    def _at(self, every: int | None) -> bool:
+        return bool(every) and self.state.step % every == 0
+
+    def _execute(self, stage: Stage) -> int:
+        """One call of the step function; returns how many steps it made."""
+        state = self.state
+        # No further than to the next step after which there is something to do.
+        wanted = [stage.end - state.step if state.step else 1]
+        for every in (self._steps_per_epoch, self._train.log_every, self._checkpoint.every_steps):
+            wanted += [every - state.step % every] if every else []
+        images, labels, first, steps = self._batches.take(min(wanted))
+        done = state.step - stage.first_step
+        rates = [stage.schedule(done + number) for number in range(steps)]
+        with self._profile.step(state.step):
+            self._pending.append(stage.step(images, labels, tf.constant(rates), first))
+        self._rate = rates[-1]
+        self._clock.images += steps * self._train.batch_size
+        state.step += steps
+        return steps
+
+    def _fetch(self) -> None:
+        """Wait for the steps, and take in what they say: rare, as it empties the device's queue."""
+        if self._pending:
+            self.state.add(np.concatenate([figures.numpy() for figures in self._pending]))
+            self._pending = []
+        if self.state.skipped_in_row >= self._train.max_skipped_steps:
+            raise bad_value(
+                "train.precision",
+                f"{self.state.skipped_in_row} steps in a row without a finite gradient, the last "
+                f"being step {self.state.step}",
+                f"fewer than train.max_skipped_steps={self._train.max_skipped_steps}",
+                f"{_CALMER}, or train.precision=mixed_bfloat16; finished checkpoints are kept",
             )
-            checkpoints.save(model, checkpoints.last, epoch)
-            if (figures["top1"], -figures["loss"]) > best:
-                best, best_epoch = (figures["top1"], -figures["loss"]), epoch
-                checkpoints.save(model, checkpoints.best, epoch)
-    timed_epochs = max(1, config.epochs - 1)
-    images_seen = timed_epochs * steps_per_epoch * config.batch_size
-    return Training(best_epoch, best[0], images_seen / training_seconds)
 
-
-def _next(stream: Iterator) -> tuple[tf.Tensor, tf.Tensor]:
-    try:
-        return next(stream)
-    except StopIteration:
-        raise bad_value("dataset", "no training image any more", "an endless stream") from None
-
-
-def _refuse_non_finite(loss: float, name: str, number: int, rate: float) -> None:
-    if not math.isfinite(loss):
-        raise bad_value(
-            "optimizer.base_lr",
-            f"{rate:g} at step {number + 1}, where the {name} is {loss}",
-            "a finite one",
-            "lower optimizer.base_lr, lengthen schedule.warmup_epochs, or set "
-            "train.precision=float32; finished checkpoints are kept",
+    def _log_steps(self) -> str:
+        """Write the figures since the last time; returns what the progress bar shows of them."""
+        self._fetch()
+        if not self.state.window:
+            return ""
+        figures = self.state.close_window(self._train.batch_size)
+        if not figures["skipped_steps"]:
+            self._refuse_non_finite(figures["loss"], "loss")
+        speed = self._clock.lap()
+        self._metrics.write("step", step=self.state.step, epoch=self._epoch,
+                            learning_rate=self._rate, **figures, images_per_second=speed)  # fmt: skip
+        return (
+            f"loss {figures['loss']:.3f}  acc {figures['accuracy']:.1%}  "
+            f"lr {self._rate:.1e}  {speed:.0f} img/s"
         )
 
+    def _end_epoch(self, stage: Stage, epochs: int) -> None:
+        """Validate every version of the weights, and keep the best."""
+        state, epoch = self.state, self._epoch
+        self._fetch()
+        if stage.swa and state.step >= stage.swa_from:
+            stage.swa.add()
+        record = state.close_epoch(self._train.batch_size)
+        text = f"train loss {record['train_loss']:.4f}  accuracy {record['train_accuracy']:.2%}"
+        versions = {name: values() for name, values in stage.weights.items()}
+        present = [
+            name for name, values in versions.items() if values is not None or name == TRAINED
+        ]
+        state.epochs_without_better += 1
+        for name in present:
+            with holding(stage.variables, versions[name]):
+                figures = self._validate()
+                self._refuse_non_finite(figures["loss"], f"validation loss of the {name} weights")
+                prefix = "validation" if name == TRAINED else f"validation_{name}"
+                record |= {f"{prefix}_{key}": value for key, value in figures.items()}
+                shown = "validation" if name == TRAINED else name
+                text += f"  {shown} loss {figures['loss']:.4f}  top-1 {figures['top1']:.2%}"
+                score = (figures["top1"], -figures["loss"])
+                if name == present[-1] and score > state.best_score:
+                    state.best_score, state.best_epoch = score, epoch
+                    state.epochs_without_better = 0
+                    self._checkpoints.save(self._model, self._checkpoints.best, epoch)
+        self._metrics.write("epoch", epoch=epoch, **record)
+        width = len(str(epochs))
+        self._console.print(f"epoch {epoch:>{width}}/{epochs}  {text}", highlight=False)
+        self._checkpoints.save(self._model, self._checkpoints.last, epoch)
+        patience = self._train.patience
+        if patience and state.epochs_without_better >= patience and not state.stopped:
+            state.stopped = "train.patience"
+        self._clock.start()
 
-class _Sums:
-    """Running sums of an epoch, on the device: reading them waits for the step, so it is rare."""
+    def _save(self, stage: Stage) -> None:
+        """Everything that the rest of the run depends on."""
+        self._fetch()
+        state = self.state
+        state.position = self._batches.position()
+        state.log_bytes = self._metrics.size
+        self._clock.read()
+        self._checkpoints.save_state(
+            {
+                name: np.asarray(tf.identity(variable))
+                for name, variable in everything(self._model, stage.step).items()
+            },
+            state.as_dict(),
+            state.step,
+        )
 
-    def __init__(self, batch_size: int) -> None:
-        self._batch_size = batch_size
-        self._window: list[dict[str, tf.Tensor]] = []
-        self._since = time.perf_counter()
-        self._loss = self._correct = 0.0
-        self._steps = 0
+    def _wishes(self, interruption: Interruption) -> tuple[bool, bool]:
+        """Whether time is up, and whether a signal came; all workers hear the same."""
+        limit = self._train.max_hours
+        wishes = [bool(limit) and self._clock.read() >= limit * 3600,
+                  interruption.signal is not None]  # fmt: skip
+        if self._agree is None:
+            return tuple(wishes)
+        # Asking costs a round trip; and all have to ask at the same step.
+        if self._at(self._train.log_every) or self._epoch_ends:
+            return tuple(self._agree(wishes))
+        return False, False
 
-    def add(self, figures: dict[str, tf.Tensor]) -> None:
-        self._window.append(figures)
+    def _refuse_non_finite(self, loss: float, name: str) -> None:
+        if not math.isfinite(loss):
+            raise bad_value(
+                "optimizer.base_lr",
+                f"{self._rate:g} at step {self.state.step}, where the {name} is {loss}",
+                "a finite one",
+                f"{_CALMER}, or set train.precision=float32; finished checkpoints are kept",
+            )
 
-    def read(self, number: int, rate: float) -> dict[str, float]:
-        """The means since the last reading; adds them to the epoch's."""
-        steps = len(self._window)
-        losses = [float(figures["loss"]) for figures in self._window]
-        correct = sum(int(figures["correct"]) for figures in self._window)
-        skipped = sum(float(figures["finite"]) < 1 for figures in self._window)
-        loss = sum(losses) / steps
-        _refuse_non_finite(loss, "loss", number, rate)
+
+class _Batches:
+    """The stream, element by element, of which a call may use a part."""
+
+    def __init__(self, stream: Iterable, strategy: tf.distribute.Strategy, steps: int) -> None:
+        self._stream: Iterator = iter(stream)
+        self._strategy = strategy
+        self._steps = steps
+        self._used = steps
+        self._element: tuple = ()
+
+    def take(self, steps: int) -> tuple[tf.Tensor, tf.Tensor, int, int]:
+        """Images, labels, which batch of them to start with, and how many to use, at most `steps`."""
+        if self._used == self._steps:
+            self._used = 0
+            try:
+                self._element = next(self._stream)
+            except StopIteration:
+                raise bad_value(
+                    "dataset", "no training image any more", "an endless stream"
+                ) from None
+        first = self._used
+        steps = min(steps, self._steps - first)
+        self._used += steps
+        images, labels, _ = self._element
+        return images, labels, first, steps
+
+    def position(self) -> int:
+        """Where the stream goes on after what was taken."""
+        if not self._element:
+            return 0
+        local = self._strategy.experimental_local_results(self._element[2])
+        return max(int(np.reshape(one.numpy(), -1)[self._used - 1]) for one in local)
+
+
+class _Clock:
+    """Seconds of the run, whatever interruptions there were, and images a second."""
+
+    def __init__(self, state: RunState) -> None:
+        self.images = 0
+        self._state = state
+        self._traces = True
+        self._before = state.seconds
+        self._begin = self._since = time.perf_counter()
+
+    def start(self, traces: bool = False) -> None:
+        """Time steps from here on; if the first of them trace the graph, those do not count."""
+        self._traces = self._traces or traces
+        self.images, self._since = 0, time.perf_counter()
+
+    def lap(self) -> float:
+        """Images a second since the last lap."""
         seconds = time.perf_counter() - self._since
-        grad_norm = float(self._window[-1]["grad_norm"])
-        self._loss += sum(losses)
-        self._correct += correct
-        self._steps += steps
-        self._window, self._since = [], time.perf_counter()
-        return {
-            "loss": loss,
-            "accuracy": correct / (steps * self._batch_size),
-            "grad_norm": grad_norm,
-            "skipped_steps": skipped,
-            "images_per_second": steps * self._batch_size / seconds,
-        }
+        if not self._traces:
+            self._state.timed_seconds += seconds
+            self._state.timed_images += self.images
+        speed = self.images / seconds
+        self._traces = False
+        self.start()
+        return speed
 
-    @property
-    def mean_loss(self) -> float:
-        return self._loss / self._steps
-
-    @property
-    def mean_accuracy(self) -> float:
-        return self._correct / (self._steps * self._batch_size)
+    def read(self) -> float:
+        """Seconds of the whole run so far."""
+        self._state.seconds = self._before + time.perf_counter() - self._begin
+        return self._state.seconds

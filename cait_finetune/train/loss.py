@@ -6,12 +6,12 @@ import tensorflow as tf
 
 
 def cross_entropy(labels: tf.Tensor, logits: tf.Tensor, smoothing: float = 0.0) -> tf.Tensor:
-    """Cross-entropy of each example, ``(B,)``, from integer labels ``(B,)`` and logits ``(B, C)``.
+    """Cross-entropy of each example, ``(B,)``, from logits ``(B, C)``.
 
-    With label smoothing s the target is ``1 - s + s/C`` for the label and ``s/C`` for the others
-    (Szegedy et al. 2016).
+    Labels are integers ``(B,)`` or shares of the classes ``(B, C)``. With label smoothing s a share
+    of t becomes ``(1 - s) t + s/C`` (Szegedy et al. 2016).
     """
     classes = logits.shape[-1]
-    targets = tf.one_hot(labels, classes, on_value=1.0 - smoothing + smoothing / classes,
-                         off_value=smoothing / classes)  # (B, C)  # fmt: skip
+    shares = tf.one_hot(labels, classes) if labels.shape.rank == 1 else labels  # (B, C)
+    targets = shares * (1.0 - smoothing) + smoothing / classes
     return tf.nn.softmax_cross_entropy_with_logits(targets, logits)

@@ -218,17 +218,17 @@ def test_a_process_prints_one_message_and_exits_1(tmp_path):
     )
 
 
-def test_debug_shows_the_traceback(tmp_path):
-    arguments = ["train.epochs=0", "debug=true", "hydra.run.dir=run"]
+def test_traceback_shows_the_traceback(tmp_path):
+    arguments = ["train.epochs=0", "traceback=true", "hydra.run.dir=run"]
     done = subprocess_run(tmp_path, "-m", "cait_finetune", *arguments)
     assert done.returncode == 1
     assert "Traceback" in done.stderr
     assert "UserError: train.epochs: got 0" in done.stderr
 
 
-def test_debug_shows_the_traceback_of_a_later_mistake(command):
+def test_traceback_shows_the_traceback_of_a_later_mistake(command):
     with pytest.raises(UserError, match=r"^model\.weights: got hub"):
-        command("model.weights=hub", "debug=true", "hydra.run.dir=run")
+        command("model.weights=hub", "traceback=true", "hydra.run.dir=run")
 
 
 def test_configured_from_python():

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from cait_finetune.config import AugmentConfig, DatasetConfig
 from cait_finetune.data.corrupt import CorruptImages
-from cait_finetune.data.pipeline import encoded_images, evaluation_batches, train_batches
+from cait_finetune.data.pipeline import Share, encoded_images, evaluation_batches, train_batches
 from cait_finetune.data.preprocess import Preprocessing
 from cait_finetune.errors import UserError
 from tests.cait_finetune.stand_ins import encode, examples, picture, source_of, write_set
@@ -20,6 +20,7 @@ COUNT = 10
 PREPROCESSING = Preprocessing(16, 1.0, "bicubic", (0.0,) * 3, (1.0,) * 3)
 PLAIN = AugmentConfig(crop_scale=[1.0, 1.0], crop_ratio=[1.0, 1.0], flip=0.0)
 LIGHT = AugmentConfig(crop_scale=[0.3, 0.9], crop_ratio=[0.75, 1.3333], flip=0.5)
+MIXED = dataclasses.replace(LIGHT, mixup=0.8, cutmix=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def stream(source, batches, batch_size=4, seed=0, augmentation=PLAIN, corrupt=No
         seed,
         CorruptImages("stop") if corrupt is None else corrupt,
     ).take(batches)
-    images, labels = zip(*taken.as_numpy_iterator(), strict=True)
+    images, labels, _ = zip(*taken.as_numpy_iterator(), strict=True)
     return np.concatenate(images), np.concatenate(labels)
 
 
@@ -65,8 +66,9 @@ def test_full_batches_of_one_static_shape(source):
     assert dataset.element_spec == (
         tf.TensorSpec((4, 16, 16, 3), tf.float32),
         tf.TensorSpec((4,), tf.int32),
+        tf.TensorSpec((), tf.int64),
     )
-    for images, labels in dataset.take(6):  # more than two passes of ten
+    for images, labels, _ in dataset.take(6):  # more than two passes of ten
         assert images.shape == (4, 16, 16, 3)
         assert labels.shape == (4,)
 
@@ -129,6 +131,98 @@ def test_a_set_of_nothing_but_corrupt_images_ends(on_corrupt, cache, tmp_path):
     made = train_batches(source, config, PLAIN, PREPROCESSING, 1, 0, corrupt)
     with pytest.raises(UserError, match="corrupt image"):
         next(corrupt.guard(made))
+
+
+def elements(source, count, corrupt=None, augmentation=LIGHT, batch_size=4, cache=False, **options):
+    """The first elements of the training stream, as arrays."""
+    made = train_batches(
+        source,
+        DatasetConfig(name="stand_in", cache=cache),
+        augmentation,
+        PREPROCESSING,
+        batch_size,
+        5,
+        corrupt or CorruptImages("skip"),
+        **options,
+    )
+    return list(made.take(count).as_numpy_iterator())
+
+
+def assert_same(one, other):
+    for a, b in zip(one, other, strict=True):
+        for left, right in zip(a, b, strict=True):
+            np.testing.assert_array_equal(left, right)
+
+
+@pytest.mark.parametrize("mixing", [False, True])
+@pytest.mark.parametrize("cache", [False, True])
+@pytest.mark.parametrize("bad", [(), (1, 4)])
+def test_the_stream_can_be_entered_anywhere(tmp_path, cache, bad, mixing):
+    source = with_corrupt(tmp_path, *bad)
+    augmentation = MIXED if mixing else LIGHT
+    whole = elements(source, 9, cache=cache, augmentation=augmentation)
+    for done in (1, 2, 5, 6):  # the third batch goes over the end of the first pass
+        start = int(whole[done - 1][2])
+        rest = elements(source, 9 - done, cache=cache, start=start, augmentation=augmentation)
+        assert_same(rest, whole[done:])
+
+
+@pytest.mark.parametrize("augmentation", [LIGHT, MIXED], ids=["light", "mixed"])
+@pytest.mark.parametrize("cache", [False, True])
+def test_slices_make_up_the_batches_of_one(source, cache, augmentation):
+    options = {"cache": cache, "augmentation": augmentation, "batch_size": 8}
+    whole = elements(source, 5, **options)
+    for count, replicas in ((1, 2), (2, 1), (2, 2), (4, 1)):
+        slices = [
+            elements(source, 5 * replicas, share=Share(index, count, replicas), **options)
+            for index in range(count)
+        ]
+        for number, (images, labels, position) in enumerate(whole):
+            parts = [
+                one for made in slices for one in made[number * replicas : (number + 1) * replicas]
+            ]
+            np.testing.assert_array_equal(np.concatenate([part[0] for part in parts]), images)
+            np.testing.assert_array_equal(np.concatenate([part[1] for part in parts]), labels)
+            assert max(part[2] for part in parts) == position
+            if count > 1:  # all pipelines go on at the end of the whole batch
+                assert {int(part[2]) for part in parts} == {int(position)}
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_a_stack_is_several_steps_of_one_replica(source, replicas):
+    share = Share(0, 1, replicas)
+    single = elements(source, 6 * replicas, share=share)
+    stacks = elements(source, 2 * replicas, share=share, stack=3)
+    for number, stack in enumerate(stacks):
+        group, replica = divmod(number, replicas)
+        wanted = single[group * 3 * replicas :][replica : 3 * replicas : replicas]
+        for part, column in zip(stack, zip(*wanted, strict=True), strict=True):
+            np.testing.assert_array_equal(part, np.stack(column))
+
+
+def test_overfitting_gives_one_batch_again_and_again(source):
+    first, *others = elements(source, 4, overfit=True)
+    for other in others:
+        assert_same([first], [other])
+    assert_same([first], elements(source, 1, overfit=True, start=int(first[2])))
+
+
+@pytest.mark.parametrize(("count", "replicas"), [(2, 1), (1, 2), (3, 2)])
+@pytest.mark.parametrize("bad", [(), (0, 3, 6, 9)])
+def test_evaluation_in_slices_counts_every_image_once(tmp_path, count, replicas, bad):
+    source = with_corrupt(tmp_path, *bad)
+    lengths, seen = set(), []
+    for index in range(count):
+        share = Share(index, count, replicas)
+        corrupt = CorruptImages("skip")
+        made = evaluation_batches(source, "test", PREPROCESSING, 3, corrupt, share=share)
+        batches = list(made.as_numpy_iterator())
+        lengths.add(len(batches))
+        images, _, real = (np.concatenate(part) for part in zip(*batches, strict=True))
+        seen += which(images[real])
+    assert sorted(seen) == sorted(set(range(COUNT)) - set(bad))
+    assert len(lengths) == 1  # devices that add up after each batch do not wait for each other
+    assert lengths.pop() % replicas == 0
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 5, 16])

@@ -91,7 +91,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_part_of_the_new(checkpoints, mod
     assert checkpoints.last.read_bytes() == old
     assert names_in(checkpoints.directory) == ["last.safetensors"]
     assert str(checkpoints.last) in str(error.value)
-    assert "model.weights=" in str(error.value)
+    assert "resume=" in str(error.value)
     checkpoints.save(models[1], checkpoints.last, 2)  # and goes on when there is room again
     assert checkpoints.last.read_bytes() != old
 
@@ -116,3 +116,94 @@ def test_an_os_error_after_half_a_file(checkpoints, models, monkeypatch):
         checkpoints.save(models[1], checkpoints.best, 2)
     assert checkpoints.best.read_bytes() == old
     assert names_in(checkpoints.directory) == ["best.safetensors"]
+
+
+ARRAYS = {
+    "model/a": np.arange(6, dtype="float32").reshape(2, 3),
+    "train/step": np.asarray(np.int64(7)),
+    "train/nothing": np.zeros((0, 3), "float32"),
+}
+PROGRESS = {"step": 7, "best_score": [-1.0, -np.inf], "epoch_loss": 0.1 + 0.2}
+
+
+def write_states(checkpoints, *steps):
+    checkpoints.directory.mkdir(parents=True, exist_ok=True)
+    for step in steps:
+        arrays = {**ARRAYS, "train/step": np.asarray(np.int64(step))}
+        checkpoints.save_state(arrays, {**PROGRESS, "step": step}, step)
+
+
+def test_a_state_comes_back_to_the_bit(checkpoints):
+    write_states(checkpoints, 7)
+    arrays, progress = checkpoints.load_state()
+    assert progress == PROGRESS
+    assert arrays.keys() == ARRAYS.keys()
+    for name, array in ARRAYS.items():
+        assert arrays[name].dtype == array.dtype
+        assert arrays[name].shape == array.shape
+        assert arrays[name].tobytes() == array.tobytes()
+
+
+def test_the_last_states_are_kept_and_the_latest_is_loaded(checkpoints):
+    write_states(checkpoints, 1, 5, 20, 100)
+    assert names_in(checkpoints.directory) == [
+        "state_00000020.safetensors",
+        "state_00000100.safetensors",
+    ]
+    assert checkpoints.load_state()[1]["step"] == 100
+
+
+def damage(path: Path, how: str) -> None:
+    data = bytearray(path.read_bytes())
+    if how == "cut":
+        data = data[: len(data) // 2]
+    elif how == "a bit":
+        data[-12] ^= 1
+    elif how == "progress":
+        place = data.index(b'\\"step\\": ')
+        data[place + 10] = ord("9")
+    elif how == "empty":
+        data = b""
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("how", ["cut", "a bit", "progress", "empty"])
+def test_a_damaged_state_gives_way_to_the_one_before(checkpoints, how, caplog):
+    write_states(checkpoints, 5, 10)
+    damage(checkpoints.states[0], how)
+    arrays, progress = checkpoints.load_state()
+    assert progress["step"] == int(arrays["train/step"]) == 5
+    assert "state_00000010.safetensors is damaged" in caplog.text
+
+
+def test_no_state_that_is_whole(checkpoints):
+    checkpoints.directory.mkdir()
+    with pytest.raises(UserError, match=r"resume: got .* no state"):
+        checkpoints.load_state()
+    write_states(checkpoints, 5)
+    damage(checkpoints.states[0], "a bit")
+    with pytest.raises(UserError, match=r"state_00000005.safetensors, damaged"):
+        checkpoints.load_state()
+
+
+def test_a_full_disk_keeps_the_state_before(checkpoints):
+    write_states(checkpoints, 5)
+    with files_of_at_most(100), pytest.raises(UserError, match="step 10 cannot be written"):
+        write_states(checkpoints, 10)
+    assert names_in(checkpoints.directory) == ["state_00000005.safetensors"]
+    assert checkpoints.load_state()[1]["step"] == 5
+
+
+def test_what_a_killed_process_left_half_written_is_no_state(checkpoints):
+    write_states(checkpoints, 5)
+    half = checkpoints.directory / "state_00000010.unfinished"
+    half.write_bytes(b"half")
+    assert checkpoints.load_state()[1]["step"] == 5
+    assert not half.exists()
+
+
+def test_a_worker_that_does_not_write(tmp_path, models):
+    other = Checkpoints(tmp_path, {}, writes=False)
+    write_states(other, 5)
+    other.save(models[0], other.best, 1)
+    assert names_in(tmp_path) == []

@@ -1,5 +1,8 @@
 import io
+import json
 import math
+import os
+import signal
 import time
 from pathlib import Path
 
@@ -7,9 +10,12 @@ import pytest
 import tensorflow as tf
 from rich.console import Console
 
-from cait_finetune.config import TrainConfig
-from cait_finetune.errors import UserError
-from cait_finetune.train.loop import train
+from cait_finetune.config import CheckpointConfig, TrainConfig
+from cait_finetune.errors import Interrupted, UserError
+from cait_finetune.train.loop import TRAINED, Stage, Trainer
+from cait_finetune.train.profile import Profile
+from cait_finetune.train.run_state import RunState
+from tests.cait_finetune.tiny import one_device
 
 
 class FakeCheckpoints:
@@ -19,79 +25,120 @@ class FakeCheckpoints:
 
     def __init__(self):
         self.saved = []
+        self.states = []
 
     def save(self, model, path, epoch):
         self.saved.append((str(path), epoch))
 
+    def save_state(self, arrays, progress, step):
+        self.states.append((step, progress))
+
 
 class FakeStep:
-    """A step whose loss is the next of a list, with half of the images correct."""
+    """Steps whose losses come from a list, NaN for one that is skipped, half of the images correct."""
+
+    state: dict = {}
 
     def __init__(self, losses, batch_size):
         self.losses = losses
         self.batch_size = batch_size
         self.rates = []
+        self.calls = []
 
-    def __call__(self, images, labels, rate):
-        assert images.shape[0] == labels.shape[0] == self.batch_size
-        loss = self.losses[len(self.rates) % len(self.losses)]
-        self.rates.append(float(rate))
-        return {
-            "loss": tf.constant(loss),
-            "correct": tf.constant(self.batch_size // 2),
-            "grad_norm": tf.constant(float(len(self.rates))),
-            "finite": tf.constant(0.0 if len(self.rates) == 2 else 1.0),
-        }
+    def __call__(self, images, labels, rates, first):
+        self.calls.append((first, len(rates)))
+        rows = []
+        for rate in rates:
+            loss = self.losses[len(self.rates) % len(self.losses)]
+            self.rates.append(float(rate))
+            skipped = loss is SKIPPED
+            rows.append([0.0 if skipped else loss, self.batch_size // 2, float(len(self.rates)),
+                         0.0 if skipped else 1.0])  # fmt: skip
+        return tf.constant(rows, tf.float64)
+
+
+class FakeModel:
+    weights: list = []
+
+
+class Records:
+    def __init__(self):
+        self.lines = []
+
+    def write(self, kind, **values):
+        self.lines.append((kind, values))
+
+    @property
+    def size(self):
+        return len(self.lines)
+
+
+SKIPPED = object()
 
 
 class Run:
-    """Everything `train` needs, and what it did with it."""
+    """Everything a `Trainer` needs, and what it did with it."""
 
-    def __init__(self, validations, losses=(1.0,), steps_per_epoch=3, batch_size=4, log_every=100):
+    def __init__(
+        self, validations, losses=(1.0,), steps_per_epoch=3, batch_size=4, log_every=100,
+        every_steps=None, state=None, weights=None, swa=None, agree=None, **train,
+    ):  # fmt: skip
         self.validations = validations
         self.steps_per_epoch = steps_per_epoch
         self.step = FakeStep(list(losses), batch_size)
         self.checkpoints = FakeCheckpoints()
-        self.records = []
+        self.records = Records()
         self.output = io.StringIO()
-        self.batches = tf.data.Dataset.from_tensors(
-            (tf.zeros((batch_size, 2)), tf.zeros((batch_size,), tf.int64))
-        ).repeat()
-        self.config = TrainConfig(
-            epochs=len(validations),
-            batch_size=batch_size,
-            eval_batch_size=batch_size,
-            precision="float32",
-            label_smoothing=0.0,
-            clip_norm=0.0,
-            log_every=log_every,
-        )
+        self.state = state or RunState()
+        self.stack = train.get("steps_per_execution", 1)
+        self.weights = weights or {TRAINED: lambda: None}
+        self.swa = swa
+        self.agree = agree
+        values = {
+            "epochs": len(validations), "batch_size": batch_size, "eval_batch_size": batch_size,
+            "precision": "float32", "label_smoothing": 0.0, "clip_norm": 0.0,
+            "log_every": log_every, "jit_compile": False, "accumulation": 1,
+            "steps_per_execution": 1, "max_skipped_steps": 3, **train,
+        }  # fmt: skip
+        self.config = TrainConfig(**values)
+        self.checkpoint = CheckpointConfig(every_steps, 2)
         self.validated = 0
+        self.opened = []
+
+    def stream(self, position):
+        """Elements that say where they end; position 40 is the end of the fortieth step."""
+        self.opened.append(position)
+        positions = tf.data.Dataset.range(position + 1, 10**6)
+        if self.stack > 1:
+            positions = positions.batch(self.stack)
+        return positions.map(lambda p: (tf.zeros((2,)), tf.zeros((2,)), p))
 
     def validate(self):
         top1, loss = self.validations[self.validated]
         self.validated += 1
         return {"loss": loss, "top1": top1, "top5": 1.0}
 
-    def log(self, kind, **values):
-        self.records.append((kind, values))
-
     def of_kind(self, wanted):
-        return [values for kind, values in self.records if kind == wanted]
+        return [values for kind, values in self.records.lines if kind == wanted]
 
-    def __call__(self):
-        return train(
-            None,
-            self.step,
-            self.batches,
-            lambda number: 0.5 ** (number + 1),
-            self.steps_per_epoch,
-            self.config,
-            self.validate,
-            self.checkpoints,
-            self.log,
-            Console(file=self.output, width=200),
-        )
+    def stage(self, first=0, steps=None, name="full"):
+        return Stage(
+            name, first, steps or self.total, self.step, lambda number: 0.5 ** (number + 1), [],
+            self.weights, self.swa, 0,
+        )  # fmt: skip
+
+    @property
+    def total(self):
+        return self.steps_per_epoch * self.config.epochs
+
+    def __call__(self, stages=None):
+        trainer = Trainer(
+            FakeModel, one_device(), self.stream, self.steps_per_epoch, self.total, self.config,
+            self.checkpoint, self.validate, self.checkpoints, self.records,
+            Console(file=self.output, width=200), self.state, Path("some/run"), Profile(None),
+            self.agree,
+        )  # fmt: skip
+        return trainer.run(stages or [self.stage])
 
 
 @pytest.mark.parametrize(
@@ -106,9 +153,9 @@ class Run:
 )
 def test_the_best_epoch(validations, best_epoch):
     run = Run(validations)
-    training = run()
-    assert training.best_epoch == best_epoch
-    assert training.best_top1 == validations[best_epoch - 1][0]
+    state = run()
+    assert state.best_epoch == best_epoch
+    assert state.best_score[0] == validations[best_epoch - 1][0]
     assert [epoch for name, epoch in run.checkpoints.saved if name == "best"][-1] == best_epoch
     last = [epoch for name, epoch in run.checkpoints.saved if name == "last"]
     assert last == list(range(1, len(validations) + 1))
@@ -116,9 +163,9 @@ def test_the_best_epoch(validations, best_epoch):
 
 def test_a_validation_that_is_not_a_number_stops_the_run():
     run = Run([(0.5, 1.0), (0.9, math.nan), (0.4, 1.0)])
-    with pytest.raises(UserError, match="validation loss is nan"):
+    with pytest.raises(UserError, match="validation loss of the trained weights is nan"):
         run()
-    assert run.checkpoints.saved == [("last", 1), ("best", 1)]
+    assert run.checkpoints.saved == [("best", 1), ("last", 1)]
 
 
 def test_every_step_gets_its_rate():
@@ -139,7 +186,7 @@ def test_the_log():
     assert [one["learning_rate"] for one in steps] == [0.5**n for n in (1, 2, 3, 4, 6)]
     assert [one["accuracy"] for one in steps] == [0.5] * 5
     assert [one["grad_norm"] for one in steps] == [1.0, 2.0, 3.0, 4.0, 6.0]
-    assert [one["skipped_steps"] for one in steps] == [0, 1, 0, 0, 0]
+    assert [one["skipped_steps"] for one in steps] == [0] * 5
     assert all(one["images_per_second"] > 0 for one in steps)
     epochs = run.of_kind("epoch")
     assert epochs == [
@@ -153,21 +200,24 @@ def test_the_log():
 
 @pytest.mark.parametrize("epochs", [1, 3])
 def test_images_per_second_is_positive(epochs):
-    speed = Run([(0.5, 1.0)] * epochs)().images_per_second
+    speed = Run([(0.5, 1.0)] * epochs, log_every=1)().images_per_second()
     assert 0 < speed < math.inf
 
 
-def test_the_first_epoch_which_traces_does_not_count_as_speed():
+def test_the_first_steps_which_trace_do_not_count_as_speed():
     run = Run([(0.5, 1.0)] * 2, steps_per_epoch=1)
     quick = run.step
 
-    def slow_first(*args):
-        if not quick.rates:
-            time.sleep(1.0)
-        return quick(*args)
+    class SlowFirst:
+        state: dict = {}
 
-    run.step = slow_first
-    assert run().images_per_second > 8  # with the first epoch: at most 8 images in a second
+        def __call__(self, *args):
+            if not quick.rates:
+                time.sleep(1.0)
+            return quick(*args)
+
+    run.step = SlowFirst()
+    assert run().images_per_second() > 8  # with the first step: at most 8 images in a second
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
@@ -176,19 +226,20 @@ def test_a_loss_that_is_not_finite_stops_the_run(bad, log_every):
     run = Run([(0.5, 1.0)] * 3, [1.0, 1.0, 1.0, 1.0, bad, 1.0], log_every=log_every)
     with pytest.raises(UserError, match=r"optimizer\.base_lr: got .* at step \d") as error:
         run()
-    assert run.checkpoints.saved == [("last", 1), ("best", 1)]  # the finished epoch's are kept
+    assert run.checkpoints.saved == [("best", 1), ("last", 1)]  # the finished epoch's are kept
     assert "checkpoints are kept" in str(error.value)
     assert len(run.of_kind("epoch")) == 1
 
 
 def test_data_that_must_stop_the_run_stops_it_at_once():
     run = Run([(0.5, 1.0)] * 2)
+    whole = run.stream
 
-    def broken_off(batches):
-        yield from batches.take(2)
+    def broken_off(position):
+        yield from whole(position).take(2)
         raise UserError("dataset: a broken image")
 
-    run.batches = broken_off(run.batches)
+    run.stream = broken_off
     with pytest.raises(UserError, match="a broken image"):
         run()
     assert len(run.step.rates) == 2
@@ -198,7 +249,197 @@ def test_data_that_must_stop_the_run_stops_it_at_once():
 
 def test_a_stream_that_ends_is_an_error_not_a_short_epoch():
     run = Run([(0.5, 1.0)])
-    run.batches = run.batches.take(2)
+    whole = run.stream
+    run.stream = lambda position: whole(position).take(2)
     with pytest.raises(UserError, match="dataset: got no training image"):
         run()
     assert run.checkpoints.saved == []
+
+
+def test_a_state_at_each_epochs_end_and_between():
+    run = Run([(0.5, 1.0)] * 2, steps_per_epoch=5, every_steps=2)
+    run()
+    assert [step for step, _ in run.checkpoints.states] == [2, 4, 5, 6, 8, 10]
+    assert [one["position"] for _, one in run.checkpoints.states] == [2, 4, 5, 6, 8, 10]
+
+
+def without_time(progress):
+    progress = {key: value for key, value in progress.items() if "seconds" not in key}
+    return {key: value for key, value in progress.items() if key != "timed_images"}
+
+
+@pytest.mark.parametrize("step", [2, 4, 5, 6, 8])
+def test_from_any_state_the_rest_is_the_same(step):
+    losses = [1.0, 1.3, SKIPPED, 0.7, 0.9, 1.1, 0.2, SKIPPED, 0.4, 0.6]
+    validations = [(0.5, 1.0), (0.4, 0.9)]
+    options = {"steps_per_epoch": 5, "every_steps": 2, "log_every": 3}
+    whole = Run(validations, losses, **options)
+    whole()
+    states = dict(whole.checkpoints.states)
+
+    state = RunState.from_dict(json.loads(json.dumps(states[step])))
+    rest = Run(validations, losses, state=state, **options)
+    rest.step.rates = [None] * step  # so many losses are used up
+    rest.validated = step // 5
+    rest()
+    assert rest.opened == [step]
+    assert without_time(rest.checkpoints.states[-1][1]) == {
+        **without_time(whole.checkpoints.states[-1][1]),
+        "log_bytes": len(rest.records.lines),  # of this stand-in, which starts empty
+    }
+    assert [{**one, "images_per_second": 0} for _, one in rest.records.lines] == [
+        {**one, "images_per_second": 0}
+        for _, one in whole.records.lines[states[step]["log_bytes"] :]
+    ]
+
+
+def test_several_steps_in_a_call_are_the_same_steps():
+    options = {"steps_per_epoch": 5, "every_steps": 4, "log_every": 3}
+    one, many = (
+        Run([(0.5, 1.0)] * 2, [1.0, 2.0, 3.0], steps_per_execution=steps, **options)
+        for steps in (1, 3)
+    )
+    one()
+    many()
+    assert many.step.rates == one.step.rates
+    assert many.of_kind("epoch") == one.of_kind("epoch")
+    assert [without_time(a) for _, a in many.checkpoints.states] == [
+        without_time(b) for _, b in one.checkpoints.states
+    ]
+    # Never beyond what a stack of three holds, nor beyond a log line, an epoch or a state.
+    assert many.step.calls == [(0, 1), (1, 2), (0, 1), (1, 1), (2, 1), (0, 2), (2, 1), (0, 1)]
+
+
+def test_skipped_steps_count_for_nothing():
+    run = Run([(0.5, 1.0)], [1.0, SKIPPED, 2.0])
+    state = run()
+    assert (state.skipped, state.skipped_in_row) == (1, 0)
+    assert run.of_kind("epoch")[0]["train_loss"] == 1.5
+    assert run.of_kind("step")[-1]["skipped_steps"] == 1
+
+
+@pytest.mark.parametrize("log_every", [1, 4])
+def test_many_skipped_in_a_row_stop_the_run(log_every):
+    losses = [1.0, SKIPPED, SKIPPED, 1.0, SKIPPED, SKIPPED, SKIPPED, 1.0]
+    run = Run([(0.5, 1.0)], losses, steps_per_epoch=8, log_every=log_every, max_skipped_steps=3)
+    if log_every == 4:
+        losses[7] = SKIPPED  # seen only when figures are fetched
+        run.step.losses = losses
+    with pytest.raises(UserError, match=r"train\.precision: got \d steps in a row") as error:
+        run()
+    assert "train.max_skipped_steps=3" in str(error.value)
+    assert "mixed_bfloat16" in str(error.value)
+
+
+def test_patience_ends_training_after_epochs_without_a_better_one():
+    run = Run([(0.5, 1.0), (0.6, 1.0), (0.6, 1.1), (0.1, 1.0), (0.9, 1.0)], patience=2)
+    state = run()
+    assert state.stopped == "train.patience"
+    assert state.step == 4 * 3
+    assert state.best_epoch == 2
+    assert run.checkpoints.states[-1][0] == 12
+
+
+def test_a_time_limit_ends_with_a_validation_and_a_state():
+    run = Run([(0.5, 1.0)] * 3, max_hours=0.4 / 3600)
+    quick = run.step
+
+    class Slow:
+        state: dict = {}
+
+        def __call__(self, *args):
+            time.sleep(0.1)
+            return quick(*args)
+
+    run.step = Slow()
+    state = run()
+    assert state.stopped == "train.max_hours"
+    assert 3 <= state.step < 9
+    assert run.of_kind("epoch")[-1]["validation_top1"] == 0.5
+    assert run.checkpoints.states[-1][0] == state.step
+    assert ("best", 1) in run.checkpoints.saved
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
+def test_a_signal_saves_and_ends(number, code):
+    run = Run([(0.5, 1.0)] * 3, log_every=1000)
+    quick = run.step
+
+    class Signalled:
+        state: dict = {}
+
+        def __call__(self, *args):
+            if len(quick.rates) == 4:
+                os.kill(os.getpid(), number)
+            return quick(*args)
+
+    run.step = Signalled()
+    before = signal.getsignal(number)
+    with pytest.raises(Interrupted, match="resume=some/run") as stopped:
+        run()
+    assert stopped.value.code == code
+    assert [step for step, _ in run.checkpoints.states] == [3, 5]
+    assert len(run.checkpoints.states[-1][1]["window"]) == 2  # what the log has not seen yet
+    assert signal.getsignal(number) is before
+
+
+def test_workers_stop_together_at_the_steps_where_they_ask():
+    asked = []
+
+    def agree(wishes):
+        asked.append(run.state.step)
+        return [False, run.state.step >= 4]
+
+    run = Run([(0.5, 1.0)] * 3, log_every=2, agree=agree)
+    with pytest.raises(Interrupted, match="another worker") as stopped:
+        run()
+    assert stopped.value.code == 75
+    assert asked == [2, 3, 4]
+    assert run.checkpoints.states[-1][0] == 4
+
+
+def test_the_last_version_of_the_weights_decides():
+    validations = [(0.9, 1.0), (0.2, 1.0), (0.1, 1.0), (0.3, 1.0)]
+    run = Run(validations, weights={TRAINED: lambda: None, "ema": lambda: []})
+    run.config.epochs = 2
+    state = run()
+    assert (state.best_epoch, state.best_score[0]) == (2, 0.3)
+    first = run.of_kind("epoch")[0]
+    assert (first["validation_top1"], first["validation_ema_top1"]) == (0.9, 0.2)
+
+
+def test_swa_takes_in_the_end_of_each_epoch():
+    class Swa:
+        added = 0
+
+        def add(self):
+            self.added += 1
+
+    swa = Swa()
+    run = Run(
+        [(0.5, 1.0), (0.4, 1.0), (0.6, 1.0), (0.4, 1.0)],
+        swa=swa,
+        weights={TRAINED: lambda: None, "swa": lambda: [] if swa.added > 1 else None},
+        epochs=2,
+    )
+    run()
+    assert swa.added == 2
+    first, second = run.of_kind("epoch")
+    assert "validation_swa_top1" not in first
+    assert second["validation_swa_top1"] == 0.6
+
+
+def test_stages_follow_each_other_each_with_a_schedule_of_its_own():
+    run = Run([(0.5, 1.0)] * 3)
+    built = []
+
+    def stage(first, steps):
+        def build():
+            built.append(run.state.step)
+            return run.stage(first, steps)
+
+        return build
+
+    run([stage(0, 3), stage(3, 6)])
+    assert built == [0, 3]
+    assert run.step.rates == [0.5**n for n in (1, 2, 3, 1, 2, 3, 4, 5, 6)]

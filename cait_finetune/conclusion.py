@@ -1,0 +1,96 @@
+"""What comes after training: the test split once, the curves, the checked export, the result."""
+
+from __future__ import annotations
+
+import time
+
+import keras
+from rich.console import Console
+
+from cait_finetune.config import Config
+from cait_finetune.data.pipeline import encoded_images
+from cait_finetune.data.preprocess import decode
+from cait_finetune.data.source import Source
+from cait_finetune.evaluation import Evaluator
+from cait_finetune.export.saved_model import export_saved_model
+from cait_finetune.metrics import MetricsLog
+from cait_finetune.report.curves import draw_curves
+from cait_finetune.run_directory import RunDirectory
+from cait_finetune.streams import Streams
+from cait_finetune.train.run_state import RunState
+
+
+def conclude(
+    config: Config,
+    run: RunDirectory,
+    model: keras.Model,
+    source: Source,
+    streams: Streams,
+    metrics: MetricsLog,
+    state: RunState,
+    started: float,
+    console: Console,
+) -> dict:
+    """Score and export `model`, which holds the best weights, and write ``result.json``.
+
+    Args:
+        started: when this process began the run, on `time.perf_counter`'s clock.
+
+    Returns:
+        What the file holds.
+
+    Raises:
+        UserError: the exported model does not answer as the trained one does.
+    """
+    corrupt = streams.corrupt
+    test = Evaluator(model)(corrupt.guard(streams.evaluation_alone("test")))
+    draw_curves(
+        metrics.read("step"),
+        metrics.read("epoch"),
+        f"{config.dataset.name}, {config.model.name}: test top-1 {test.top1:.2%}",
+        run.curves,
+    )
+    difference = None
+    if config.export.enabled:
+        samples = encoded_images(source, "validation", config.export.check_images, corrupt)
+        difference = export_saved_model(
+            model, streams.preprocessing, decode, source.class_names, samples, run.saved_model
+        )
+        console.print(
+            f"export checked on {len(samples)} validation images: same top-1, "
+            f"largest difference {difference:.1e}",
+            highlight=False,
+        )
+    speed = state.images_per_second()
+    result = {
+        "test_top1": test.top1,
+        "test_top5": test.top5,
+        "test_loss": test.loss,
+        "test_examples": test.examples,
+        "validation_top1": state.best_score[0],
+        "best_epoch": state.best_epoch,
+        "steps": state.step,
+        "skipped_steps": state.skipped,
+        "stopped_by": state.stopped or None,
+        "wall_seconds": time.perf_counter() - started,
+        "train_seconds": state.seconds,
+        "images_per_second": speed,
+        "corrupt_images": corrupt.ids,
+        "export_max_difference": difference,
+        "best_checkpoint": str(run.best_checkpoint),
+        "last_checkpoint": str(run.last_checkpoint),
+        "saved_model": str(run.saved_model) if config.export.enabled else None,
+        "curves": str(run.curves),
+    }
+    run.write_result(result)
+    notes = [f"best epoch {state.best_epoch}"]
+    notes += [f"ended by {state.stopped}"] if state.stopped else []
+    notes += [f"{state.skipped} steps skipped"] if state.skipped else []
+    notes += [f"{len(corrupt)} corrupt images left out"] if len(corrupt) else []
+    console.print(
+        f"test   top-1 {test.top1:.2%}, top-5 {test.top5:.2%} on {test.examples:,} images "
+        f"({', '.join(notes)}); {result['wall_seconds']:.0f} s, {speed or 0:.0f} img/s",
+        highlight=False,
+    )
+    console.print(f"run    {run.root}", highlight=False)
+    return result

@@ -1,0 +1,7 @@
+"""What every optimizer has in common."""
+
+from __future__ import annotations
+
+
+class Optimizer:
+    """Interface."""

@@ -1,0 +1,125 @@
+"""Going on with a run: its own configuration, and what of the command line may differ from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from cait_finetune.config import Config, from_hydra
+from cait_finetune.errors import UserError, bad_value
+
+#: What may be another when a run goes on: when it ends, what is written, where it is computed. The
+#: last four change the order of additions, so that the result is the same but for rounding.
+FREE = (
+    "checkpoint.*",
+    "dataset.cache",
+    "dataset.data_dir",
+    "export.*",
+    "model.weights",
+    "resume",
+    "traceback",
+    "train.eval_batch_size",
+    "train.log_every",
+    "train.max_hours",
+    "train.max_skipped_steps",
+    "train.patience",
+    "distribution.*",
+    "model.remat",
+    "train.jit_compile",
+    "train.steps_per_execution",
+)
+
+
+def find_run(resume: str | Path) -> Path:
+    """The directory of a run that can be gone on with.
+
+    Raises:
+        UserError: there is no run in it, or one that is finished.
+    """
+    directory = Path(resume).expanduser()
+    if not (directory / "config.yaml").is_file():
+        raise bad_value("resume", resume, "the directory of a run, which holds a config.yaml")
+    if (directory / "result.json").exists():
+        raise bad_value(
+            "resume",
+            f"{resume}, whose run is finished",
+            "one that was cut off",
+            "to train on, start a new run with model.weights="
+            f"{directory / 'checkpoints' / 'last.safetensors'}",
+        )
+    return directory
+
+
+def resumed(
+    composed: DictConfig, overrides: list[str], groups: set[str], recipe: bool
+) -> tuple[Config, list[str]]:
+    """The configuration of the run in ``composed.resume``, and what in it was changed.
+
+    Only what the command line names counts: ``resume=DIR`` alone takes everything from the run, and
+    the whole first command with ``resume=DIR`` added is right too.
+
+    Args:
+        overrides: the words of the command line.
+        groups: names of the configuration groups, of which a choice names all keys.
+        recipe: whether a recipe was chosen, which names every key.
+
+    Raises:
+        UserError: no run is there; or a key has changed that changes what is computed.
+    """
+    directory = find_run(composed.resume)
+    saved = _read(directory / "config.yaml")
+    named = [
+        override.key_or_group for override in OverridesParser.create().parse_overrides(overrides)
+    ]
+    changes, refused = [], []
+    for key, new in _leaves(OmegaConf.to_container(composed, resolve=True)):
+        old = OmegaConf.select(saved, key)
+        old = OmegaConf.to_container(old) if OmegaConf.is_config(old) else old
+        ours = recipe or any(
+            key == name
+            or key.startswith(f"{name}.")
+            or (name in groups and key.split(".")[0] == name)
+            for name in named
+        )
+        if not ours or old == new or key == "resume":
+            continue
+        free = any(fnmatch(key, pattern) for pattern in FREE)
+        (changes if free else refused).append(f"{key}: {_shown(old)} → {_shown(new)}")
+        OmegaConf.update(saved, key, new)
+    if refused:
+        raise bad_value(
+            "resume",
+            f"other values than the run's: {'; '.join(refused)}",
+            "the run's own where they change what is computed",
+            f"leave them out, or start a new run; free are {', '.join(FREE)}",
+        )
+    saved.resume = str(directory)
+    return from_hydra(saved), changes
+
+
+def _read(path: Path) -> DictConfig:
+    try:
+        return OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(path))
+    except (OmegaConfBaseException, OSError, UnicodeDecodeError, ValueError) as error:
+        raise UserError(
+            f"resume: got {path} ({str(error).splitlines()[0]}), expected the config.yaml of a run "
+            "of this version"
+        ) from error
+
+
+def _leaves(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in node.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _shown(value: object) -> str:
+    return "null" if value is None else str(value)

@@ -1,0 +1,107 @@
+"""From the configuration to the stages of a run: optimizer, averages and step of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from cait_finetune.config import Config
+from cait_finetune.optim.build import build_optimizer
+from cait_finetune.optim.phases import Phase
+from cait_finetune.train.average import MovingAverage
+from cait_finetune.train.loop import TRAINED, Stage, restore
+from cait_finetune.train.loss_scale import LossScale
+from cait_finetune.train.step import TrainStep
+
+
+class Stages:
+    """Builds the stages of a run, each when its turn comes: an optimizer's slots are as large as
+    what it trains.
+
+    Args:
+        schedule: the learning rate for a phase of so many steps.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        model: keras.Model,
+        strategy: tf.distribute.Strategy,
+        phases: list[Phase],
+        steps_per_epoch: int,
+        schedule: Callable[[int], Callable[[int], float]],
+    ) -> None:
+        self._config = config
+        self._model = model
+        self._strategy = strategy
+        self._phases = phases
+        self._steps_per_epoch = steps_per_epoch
+        self._schedule = schedule
+
+    def unfinished(
+        self, step: int, arrays: Mapping[str, np.ndarray] | None = None
+    ) -> list[Callable[[], Stage]]:
+        """What is left after `step` steps, whose state was `arrays`.
+
+        Raises:
+            UserError (when one is built): the arrays belong to another run.
+        """
+
+        def half_done(phase: Phase) -> Stage:
+            stage = self._build(phase)
+            restore(self._model, stage.step, arrays)
+            return stage
+
+        builders = []
+        for phase in self._phases:
+            if phase.first_step < step < phase.first_step + phase.steps:
+                builders.append(lambda phase=phase: half_done(phase))
+            elif step <= phase.first_step:
+                builders.append(lambda phase=phase: self._build(phase))
+        return builders
+
+    def _build(self, phase: Phase) -> Stage:
+        config, train = self._config, self._config.train
+        with self._strategy.scope():
+            optimizer = build_optimizer(phase.table, config.optimizer)
+            average = None
+            if config.average.method != "none":
+                average = MovingAverage(
+                    optimizer.variables, config.average.decay, config.average.warmup
+                )
+            loss_scale = LossScale() if train.precision == "mixed_float16" else None
+            swa = config.average.method == "swa"
+            step = TrainStep(
+                self._model,
+                optimizer,
+                self._strategy,
+                label_smoothing=train.label_smoothing,
+                clip_norm=train.clip_norm,
+                loss_scale=loss_scale,
+                jit_compile=train.jit_compile,
+                accumulation=train.accumulation,
+                average=average,
+                average_steps=not swa,
+                steps_per_call=train.steps_per_execution,
+                seed=(config.seed, phase.first_step),
+            )
+        versions = [(TRAINED, optimizer.evaluation_values)]
+        if average:
+            versions.append((config.average.method, average.present))
+        if not config.average.export:
+            versions.reverse()  # the last one decides
+        swa_epochs = config.average.swa_epochs
+        return Stage(
+            name=phase.name,
+            first_step=phase.first_step,
+            steps=phase.steps,
+            step=step,
+            schedule=self._schedule(phase.steps),
+            variables=optimizer.variables,
+            weights=dict(versions),
+            swa=average if swa else None,
+            swa_from=phase.first_step + phase.steps - (swa_epochs - 1) * self._steps_per_epoch,
+        )

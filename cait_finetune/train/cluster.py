@@ -1,0 +1,157 @@
+"""Which workers a run consists of, and whether they all are there.
+
+TensorFlow waits for a worker that does not come for an hour or for ever, and does not say for which.
+So the addresses are read and tried first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from cait_finetune.config import DistributionConfig
+from cait_finetune.errors import bad_value
+
+_EXAMPLE = (
+    '\'{"cluster": {"worker": ["host0:12355", "host1:12355"]}, '
+    '"task": {"type": "worker", "index": 0}}\''
+)
+_KEY = "TF_CONFIG"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The workers' addresses, ``host:port``, the first being the chief, and which one this is."""
+
+    addresses: tuple[str, ...]
+    index: int
+
+    def as_tf_config(self) -> str:
+        """What TensorFlow reads from the environment."""
+        task = {"type": "worker", "index": self.index}
+        return json.dumps({"cluster": {"worker": list(self.addresses)}, "task": task})
+
+
+def find_cluster(config: DistributionConfig) -> Cluster:
+    """The cluster from TF_CONFIG, or from SLURM's variables inside a step of ``srun``.
+
+    Raises:
+        UserError: neither is there, or it makes no sense.
+    """
+    kind = config.cluster
+    if kind is None:
+        kind = "slurm" if _KEY not in os.environ and "SLURM_STEP_NODELIST" in os.environ else None
+    return _from_slurm(config.port) if kind == "slurm" else _from_tf_config()
+
+
+def _from_slurm(port: int) -> Cluster:
+    import tensorflow as tf
+
+    try:
+        # TensorFlow's resolver shares GPUs out by its own count; SLURM has done that already, and
+        # on a CPU it has none to share out: one of each is what it is told.
+        resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(
+            port_base=port, gpus_per_node=2**15, gpus_per_task=1, auto_set_gpu=False
+        )
+        spec = resolver.cluster_spec()
+    except (RuntimeError, ValueError) as error:
+        raise bad_value(
+            "distribution.cluster",
+            f"slurm, and {error}",
+            "to run inside a step: srun python -m cait_finetune …",
+        ) from error
+    return Cluster(tuple(spec.task_address("worker", i) for i in spec.task_indices("worker")),
+                   resolver.task_id)  # fmt: skip
+
+
+def _from_tf_config() -> Cluster:
+    text = os.environ.get(_KEY)
+    if not text:
+        raise bad_value(
+            "distribution",
+            "multi_worker and no TF_CONFIG in the environment",
+            "one for each worker",
+            f"TF_CONFIG={_EXAMPLE}; in a SLURM job start with srun",
+        )
+    try:
+        value = json.loads(text)
+        addresses = (*value["cluster"].get("chief", ()), *value["cluster"].get("worker", ()))
+        kind, index = value["task"]["type"], int(value["task"]["index"])
+        if not addresses:
+            raise ValueError("no worker is listed")
+        if kind not in ("chief", "worker") or kind not in value["cluster"]:
+            raise ValueError(f"the task's type is {kind!r}, which is not in the cluster")
+        if not 0 <= index < len(value["cluster"][kind]):
+            raise ValueError(f"the task's index is {index} of {len(value['cluster'][kind])}")
+        for address in addresses:
+            _split(address)
+        if len(set(addresses)) < len(addresses):
+            raise ValueError("an address is listed twice")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        what = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise bad_value(_KEY, f"{text} ({what})", f"something like {_EXAMPLE}") from error
+    if kind == "worker":
+        index += len(value["cluster"].get("chief", ()))
+    return Cluster(addresses, index)
+
+
+def _split(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    if not (host and port.isdigit() and 0 < int(port) < 65536):
+        raise ValueError(f"{address!r} is not host:port")
+    return host.strip("[]"), int(port)
+
+
+def wait_for_peers(cluster: Cluster, timeout: float) -> None:
+    """Return when every worker has been reached, each listening at its own address meanwhile.
+
+    Raises:
+        UserError: after `timeout` seconds, with the addresses that did not answer; or this worker's
+            own port is taken.
+    """
+    others = [address for i, address in enumerate(cluster.addresses) if i != cluster.index]
+    with _listening(cluster.addresses[cluster.index]):
+        wait_for(others, timeout, f"all {len(cluster.addresses)} workers to start within it")
+
+
+def wait_for(addresses: list[str], timeout: float, what: str) -> None:
+    """Return when every address has taken a connection.
+
+    Raises:
+        UserError: after `timeout` seconds, with the addresses that did not.
+    """
+    until = time.monotonic() + timeout
+    while addresses := [address for address in addresses if not _answers(address)]:
+        if time.monotonic() >= until:
+            raise bad_value(
+                "distribution.timeout",
+                f"no answer from {', '.join(addresses)} in {timeout:g} s",
+                what,
+                "start all of them, with the same command; look whether a firewall stands between "
+                "them; or set a longer distribution.timeout",
+            )
+        time.sleep(0.2)
+
+
+@contextlib.contextmanager
+def _listening(address: str) -> Iterator[None]:
+    _, port = _split(address)
+    try:
+        server = socket.create_server(("", port), backlog=1024)
+    except OSError as error:
+        raise bad_value(address, error.strerror, "a free port for this worker") from error
+    with server:
+        yield
+
+
+def _answers(address: str) -> bool:
+    try:
+        with socket.create_connection(_split(address), timeout=1):
+            return True
+    except OSError:
+        return False

@@ -1,0 +1,47 @@
+"""SIGTERM and Ctrl-C: the run saves its state and ends, instead of losing what it has done."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType, TracebackType
+
+from cait_finetune.errors import Interrupted
+
+#: sysexits' EX_TEMPFAIL: start me again and I shall go on. For job scripts that requeue.
+PREEMPTED = 75
+INTERRUPTED = 130
+
+
+class Interruption:
+    """Within it the two signals only set `signal`; a second Ctrl-C interrupts at once, as usual."""
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+        self._before: dict[signal.Signals, object] = {}
+
+    def __enter__(self) -> Interruption:
+        if threading.current_thread() is threading.main_thread():  # Python's rule for handlers
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is signal.SIGINT and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.signal = signal.Signals(number)
+
+    def error(self, directory: object) -> Interrupted:
+        """What to raise when the state is saved."""
+        code = INTERRUPTED if self.signal is signal.SIGINT else PREEMPTED
+        who = self.signal.name if self.signal else "another worker was asked to end"
+        return Interrupted(f"{who}: the state is saved; go on with resume={directory}", code)

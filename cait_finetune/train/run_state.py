@@ -1,0 +1,93 @@
+"""Where a run stands: what of it is no tensor. Goes into a state file as JSON, and comes back equal."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+
+from cait_finetune.train.step import FIGURES
+
+_LOSS, _CORRECT, _NORM, _FINITE = (FIGURES.index(name) for name in FIGURES)
+
+
+@dataclasses.dataclass
+class RunState:
+    """Counted from the start of the run, whatever interruptions there were.
+
+    ``step`` is how many steps are done, ``position`` where the training stream goes on,
+    ``best_score`` the deciding top-1 and negative loss, ``window`` the figures since the last line
+    in the log, ``log_bytes`` how much of ``metrics.jsonl`` belongs to it.
+    """
+
+    step: int = 0
+    position: int = 0
+    best_score: tuple[float, float] = (-1.0, -math.inf)
+    best_epoch: int = 0
+    epochs_without_better: int = 0
+    skipped: int = 0
+    skipped_in_row: int = 0
+    epoch_loss: float = 0.0
+    epoch_correct: float = 0.0
+    epoch_good_steps: int = 0
+    window: list[list[float]] = dataclasses.field(default_factory=list)
+    log_bytes: int = 0
+    seconds: float = 0.0
+    # Of those, what was spent on steps, and on how many images: without the first steps of a process,
+    # which trace the graph.
+    timed_seconds: float = 0.0
+    timed_images: int = 0
+    stopped: str = ""
+
+    def as_dict(self) -> dict:
+        """For JSON, whose floats are exact and may be infinite."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict) -> RunState:
+        """The inverse of `as_dict`."""
+        return cls(**{**values, "best_score": tuple(values["best_score"])})
+
+    def add(self, figures: np.ndarray) -> None:
+        """Take in the figures ``(steps, 4)`` of some steps, one by one.
+
+        Sums are formed in the order of the steps, so that they do not depend on when the figures
+        were fetched.
+        """
+        for row in figures.tolist():
+            self.window.append(row)
+            if row[_FINITE] < 1:
+                self.skipped += 1
+                self.skipped_in_row += 1
+                continue
+            self.skipped_in_row = 0
+            self.epoch_good_steps += 1
+            self.epoch_loss += row[_LOSS]
+            self.epoch_correct += row[_CORRECT]
+
+    def close_window(self, batch_size: int) -> dict[str, float]:
+        """The means since the last call, over the steps that were not skipped."""
+        good = [row for row in self.window if row[_FINITE] == 1]
+        count = max(1, len(good))
+        skipped = len(self.window) - len(good)
+        last = self.window[-1]
+        self.window = []
+        return {
+            "loss": sum(row[_LOSS] for row in good) / count if good else last[_LOSS],
+            "accuracy": sum(row[_CORRECT] for row in good) / (count * batch_size),
+            "grad_norm": last[_NORM],
+            "skipped_steps": skipped,
+        }
+
+    def close_epoch(self, batch_size: int) -> dict[str, float]:
+        """Mean loss and accuracy of the epoch so far; the next starts from nothing."""
+        good = max(1, self.epoch_good_steps)
+        loss, accuracy = self.epoch_loss / good, self.epoch_correct / (good * batch_size)
+        self.epoch_loss = self.epoch_correct = 0.0
+        self.epoch_good_steps = 0
+        return {"train_loss": loss, "train_accuracy": accuracy}
+
+    def images_per_second(self) -> float | None:
+        """Training alone, without validation and tracing; None when nothing was timed."""
+        return self.timed_images / self.timed_seconds if self.timed_seconds else None

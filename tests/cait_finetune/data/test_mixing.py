@@ -1,0 +1,91 @@
+"""Mixup and CutMix against their definitions."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cait_finetune.config import AugmentConfig
+from cait_finetune.data.mixing import draw_mask, mix_pairs, mixes
+
+NONE = AugmentConfig(crop_scale=[1.0, 1.0], crop_ratio=[1.0, 1.0], flip=0.0)
+MIXUP = dataclasses.replace(NONE, mixup=0.8)
+CUTMIX = dataclasses.replace(NONE, cutmix=1.0)
+BOTH = dataclasses.replace(NONE, mixup=0.8, cutmix=1.0)
+SIZE = 16
+
+
+def masks(config, count=400, seed=0):
+    drawn = [draw_mask(SIZE, tf.constant(i, tf.int64), config, seed) for i in range(count)]
+    return np.array([float(share) for share, _ in drawn]), np.array(
+        [own[..., 0] for _, own in drawn]
+    )
+
+
+def test_what_mixes():
+    assert [mixes(one) for one in (NONE, MIXUP, CUTMIX, BOTH)] == [False, True, True, True]
+    assert not mixes(dataclasses.replace(BOTH, mix_probability=0.0))
+
+
+def test_mixup_gives_every_pixel_the_share():
+    shares, own = masks(MIXUP)
+    assert np.array_equal(own, np.broadcast_to(shares[:, None, None].astype("float32"), own.shape))
+    assert 0 <= shares.min() < 0.05
+    assert 0.95 < shares.max() <= 1
+    # Beta(a, a): mean 1/2, variance 1 / (4 (2a + 1)).
+    assert shares.mean() == pytest.approx(0.5, abs=0.05)
+    assert shares.var() == pytest.approx(1 / (4 * 2.6), abs=0.015)
+
+
+def test_cutmix_swaps_a_box_and_counts_what_is_left():
+    shares, own = masks(CUTMIX)
+    assert set(np.unique(own)) == {0.0, 1.0}
+    np.testing.assert_allclose(shares, own.mean((1, 2)), atol=1e-6)
+    for one in own:
+        rows, columns = np.where((one == 0).any(1))[0], np.where((one == 0).any(0))[0]
+        assert (one == 0).sum() == len(rows) * len(columns)  # one box
+        if len(rows):
+            assert np.ptp(rows) == len(rows) - 1
+            assert np.ptp(columns) == len(columns) - 1
+    assert len({round(float(share), 3) for share in shares}) > 50
+
+
+def test_both_take_turns():
+    _, own = masks(BOTH)
+    is_box = np.array([set(np.unique(one)) <= {0.0, 1.0} for one in own])
+    assert 0.4 < is_box.mean() < 0.6
+    always = dataclasses.replace(BOTH, mix_switch_probability=1.0)
+    assert set(np.unique(masks(always, 50)[1])) <= {0.0, 1.0}
+
+
+def test_some_pairs_are_left_alone():
+    shares, _ = masks(dataclasses.replace(MIXUP, mix_probability=0.3))
+    assert 0.62 < (shares == 1).mean() < 0.78
+
+
+def test_draws_depend_on_seed_and_position_alone():
+    one, again, other = masks(BOTH, 20)[1], masks(BOTH, 20)[1], masks(BOTH, 20, seed=1)[1]
+    np.testing.assert_array_equal(one, again)
+    assert not np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("config", [MIXUP, CUTMIX], ids=["mixup", "cutmix"])
+def test_a_pair_is_mixed_with_each_other(config):
+    rng = np.random.default_rng(0)
+    images = rng.random((6, SIZE, SIZE, 3), "float32")
+    labels = np.array([0, 1, 2, 0, 1, 1], "int32")
+    positions = np.arange(6, dtype="int64") + 10
+    examples = tf.data.Dataset.from_tensor_slices((images, labels, positions))
+    mixed = list(mix_pairs(examples, config, 3, seed=4).as_numpy_iterator())
+    assert [int(position) for *_, position in mixed] == positions.tolist()
+    for first in (0, 2, 4):
+        share, own = draw_mask(SIZE, tf.constant(10 + first, tf.int64), config, 4)
+        share, own = float(share), own.numpy()
+        for here, there in ((first, first + 1), (first + 1, first)):
+            wanted = images[here] * own + images[there] * (1 - own)
+            np.testing.assert_allclose(mixed[here][0], wanted, atol=1e-6)
+            targets = np.eye(3)[labels[here]] * share + np.eye(3)[labels[there]] * (1 - share)
+            np.testing.assert_allclose(mixed[here][1], targets, atol=1e-6)
