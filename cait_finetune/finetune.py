@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import keras
+import tensorflow as tf
 from omegaconf import OmegaConf
 from rich.console import Console
 from rich.logging import RichHandler
@@ -16,6 +17,8 @@ from rich.table import Table
 from cait_finetune import model as models
 from cait_finetune.config import Config
 from cait_finetune.data.corrupt import CorruptImages
+from cait_finetune.data.feature_cache import FeatureCache
+from cait_finetune.data.features import FrozenFeatures
 from cait_finetune.data.pipeline import encoded_images, evaluation_batches, train_batches
 from cait_finetune.data.preprocess import Preprocessing, decode
 from cait_finetune.data.source import open_source
@@ -23,7 +26,8 @@ from cait_finetune.evaluation import Evaluator
 from cait_finetune.export.saved_model import export_saved_model
 from cait_finetune.metrics import MetricsLog
 from cait_finetune.optim.adamw import AdamW
-from cait_finetune.optim.parameters import Parameter, parameter_table, summary, write_csv
+from cait_finetune.optim.parameters import summary, write_csv
+from cait_finetune.optim.phases import Phase, phases
 from cait_finetune.optim.schedule import build_schedule
 from cait_finetune.report.curves import draw_curves
 from cait_finetune.run_directory import RunDirectory
@@ -70,12 +74,17 @@ def finetune(config: Config, directory: Path) -> dict:
         highlight=False,
     )
 
+    steps_per_epoch = math.ceil(source.sizes["train"] / config.train.batch_size)
     with strategy.scope():
         model = models.build(config.model, num_classes, config.train.precision)
-        table = parameter_table(
-            model, config.tuning.method, config.optimizer.layer_decay, config.optimizer.weight_decay
+        models.adapt(model, config.tuning)
+        planned = phases(
+            model,
+            config.tuning,
+            config.optimizer,
+            steps_per_epoch * config.train.epochs,
+            steps_per_epoch,
         )
-        optimizer = AdamW(table, config.optimizer)
         loss_scale = LossScale() if config.train.precision == "mixed_float16" else None
     console.print(
         f"model  {config.model.name}: {model.count_params():,} parameters, weights "
@@ -83,23 +92,46 @@ def finetune(config: Config, directory: Path) -> dict:
         highlight=False,
     )
     OmegaConf.save(OmegaConf.structured(config), run.config)
-    write_csv(table, run.parameters)
-    console.print(_summary_table(table, config))
+    write_csv({phase.name: phase.table for phase in planned}, run.parameters)
+    for phase in planned:
+        console.print(_summary_table(phase, config))
 
-    steps_per_epoch = math.ceil(source.sizes["train"] / config.train.batch_size)
-    schedule = build_schedule(
-        config.schedule, config.optimizer.base_lr, steps_per_epoch, config.train.epochs
-    )
     corrupt = CorruptImages(config.dataset.on_corrupt)
-    validation = evaluation_batches(
-        source,
-        "validation",
-        preprocessing,
-        config.train.eval_batch_size,
-        corrupt,
-        config.dataset.cache,
-    )
-    evaluator = Evaluator(model)
+    cached = bool(config.tuning.cache_features)
+    if cached:
+        cache_dir = config.tuning.cache_dir
+        features = FrozenFeatures(
+            source,
+            preprocessing,
+            model.backbone,
+            models.backbone_facts(model, config.model),
+            FeatureCache(Path(cache_dir).expanduser()) if cache_dir else None,
+            corrupt,
+            config.train.eval_batch_size,
+            console,
+        )
+        batches = features.train_batches(config.train.batch_size, config.seed)
+        validation = features.evaluation_batches("validation", config.train.eval_batch_size)
+    else:
+        batches = train_batches(
+            source,
+            config.dataset,
+            config.augment,
+            preprocessing,
+            config.train.batch_size,
+            config.seed,
+            corrupt,
+        )
+        validation = evaluation_batches(
+            source,
+            "validation",
+            preprocessing,
+            config.train.eval_batch_size,
+            corrupt,
+            config.dataset.cache,
+        )
+    evaluator = Evaluator(models.Head(model) if cached else model)
+    steps = PhasedStep(planned, model, config, strategy, loss_scale, steps_per_epoch, cached)
 
     def validate() -> dict[str, float]:
         figures = evaluator(corrupt.guard(validation))
@@ -111,27 +143,9 @@ def finetune(config: Config, directory: Path) -> dict:
     )
     training = train(
         model,
-        TrainStep(
-            model,
-            optimizer,
-            strategy,
-            config.train.label_smoothing,
-            config.train.clip_norm,
-            loss_scale,
-            config.train.jit_compile,
-        ),
-        corrupt.guard(
-            train_batches(
-                source,
-                config.dataset,
-                config.augment,
-                preprocessing,
-                config.train.batch_size,
-                config.seed,
-                corrupt,
-            )
-        ),
-        schedule,
+        steps,
+        corrupt.guard(batches),
+        steps.learning_rate,
         steps_per_epoch,
         config.train,
         validate,
@@ -140,10 +154,10 @@ def finetune(config: Config, directory: Path) -> dict:
         console,
     )
 
-    # What is scored and exported is float32, whatever the training's precision was.
-    if config.train.precision != "float32":
+    # What is scored and exported is float32 and plain, whatever the training's precision was.
+    if config.train.precision != "float32" or config.tuning.method == "lora":
         model = models.build(config.model, num_classes, "float32", load=False)
-        evaluator = Evaluator(model)
+    evaluator = Evaluator(model)
     checkpoints.load(model, checkpoints.best)
     test_batches = evaluation_batches(
         source, "test", preprocessing, config.train.eval_batch_size, corrupt
@@ -195,14 +209,74 @@ def finetune(config: Config, directory: Path) -> dict:
     return result
 
 
-def _summary_table(table: list[Parameter], config: Config) -> Table:
+def _summary_table(phase: Phase, config: Config) -> Table:
     """The parameter table by group, first and last groups only when there are many."""
-    shown = Table(title=f"what is trained ({config.tuning.method}); all of it: parameters.csv")
+    shown = Table(title=f"what is trained ({phase.name}); all of it: parameters.csv")
     for column in ("group", "variables", "trained", "of", "multiplier", "peak learning rate"):
         shown.add_column(column, justify="right")
-    rows = summary(table, config.optimizer.base_lr)
+    rows = summary(phase.table, config.optimizer.base_lr)
     if len(rows) > 9:
         rows = [*rows[:3], ("…",) * 6, *rows[-4:]]
     for row in rows:
         shown.add_row(*row)
     return shown
+
+
+class PhasedStep:
+    """The training step of every phase in turn, and the learning rate of each step."""
+
+    def __init__(
+        self,
+        planned: list[Phase],
+        model: keras.Model,
+        config: Config,
+        strategy: tf.distribute.Strategy,
+        loss_scale: LossScale | None,
+        steps_per_epoch: int,
+        on_features: bool,
+    ) -> None:
+        self._planned = planned
+        self._model = model
+        self._config = config
+        self._strategy = strategy
+        self._loss_scale = loss_scale
+        self._steps_per_epoch = steps_per_epoch
+        self._on_features = on_features
+        self._number = 0
+
+    def learning_rate(self, number: int) -> float:
+        """Of a step counted from 0."""
+        phase = [one for one in self._planned if one.first_step <= number][-1]
+        schedule = build_schedule(
+            self._config.schedule,
+            self._config.optimizer.base_lr,
+            self._steps_per_epoch,
+            phase.steps // self._steps_per_epoch,
+        )
+        return schedule(number - phase.first_step)
+
+    def __call__(self, *batch: tf.Tensor) -> dict[str, tf.Tensor]:
+        for phase in self._planned:
+            if phase.first_step == self._number:
+                self._step = self._begin(phase)
+        self._number += 1
+        return self._step(*batch)
+
+    def _begin(self, phase: Phase) -> TrainStep:
+        trained = self._model
+        if self._on_features:
+            trained = models.Head(self._model)
+        elif phase.head_only:
+            trained = models.FrozenBackbone(self._model)
+        with self._strategy.scope():
+            optimizer = AdamW(phase.table, self._config.optimizer)
+        train = self._config.train
+        return TrainStep(
+            trained,
+            optimizer,
+            self._strategy,
+            train.label_smoothing,
+            train.clip_norm,
+            self._loss_scale,
+            train.jit_compile,
+        )
