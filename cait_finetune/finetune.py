@@ -35,6 +35,7 @@ from cait_finetune.train.checkpoint import Checkpoints
 from cait_finetune.train.distribution import build_strategy
 from cait_finetune.train.loop import train
 from cait_finetune.train.loss_scale import LossScale
+from cait_finetune.train.solver import solve_head
 from cait_finetune.train.step import TrainStep
 
 
@@ -141,18 +142,24 @@ def finetune(config: Config, directory: Path) -> dict:
     checkpoints = Checkpoints(
         run.checkpoints, {"model": config.model.name, "classes": "\n".join(source.class_names)}
     )
-    training = train(
-        model,
-        steps,
-        corrupt.guard(batches),
-        steps.learning_rate,
-        steps_per_epoch,
-        config.train,
-        validate,
-        checkpoints,
-        metrics.write,
-        console,
-    )
+    if config.tuning.solver == "lbfgs":
+        solved = features("train")
+        training = solve_head(
+            model, solved.values, solved.labels, validate, checkpoints, metrics.write, console
+        )
+    else:
+        training = train(
+            model,
+            steps,
+            corrupt.guard(batches),
+            steps.learning_rate,
+            steps_per_epoch,
+            config.train,
+            validate,
+            checkpoints,
+            metrics.write,
+            console,
+        )
 
     # What is scored and exported is float32 and plain, whatever the training's precision was.
     if config.train.precision != "float32" or config.tuning.method == "lora":
