@@ -43,7 +43,7 @@ def conclude(
         UserError: the exported model does not answer as the trained one does.
     """
     corrupt = streams.corrupt
-    test = Evaluator(model)(corrupt.guard(streams.evaluation_alone("test")))
+    test = Evaluator(model)(corrupt.guard(streams.test()))
     draw_curves(
         metrics.read("step"),
         metrics.read("epoch"),

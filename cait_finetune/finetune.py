@@ -18,12 +18,14 @@ from cait_finetune import model as models
 from cait_finetune.conclusion import conclude
 from cait_finetune.config import Config
 from cait_finetune.data.corrupt import CorruptImages
+from cait_finetune.data.feature_cache import FeatureCache
+from cait_finetune.data.features import FrozenFeatures
 from cait_finetune.data.preprocess import Preprocessing
-from cait_finetune.data.source import open_source
+from cait_finetune.data.source import Source, open_source
 from cait_finetune.evaluation import Evaluator
 from cait_finetune.metrics import MetricsLog
-from cait_finetune.optim.parameters import Parameter, summary, write_csv
-from cait_finetune.optim.phases import phases as tuning_phases
+from cait_finetune.optim.parameters import summary, write_csv
+from cait_finetune.optim.phases import Phase, phases
 from cait_finetune.optim.schedule import WarmupCosine, build_schedule
 from cait_finetune.run_directory import RunDirectory
 from cait_finetune.stages import Stages
@@ -40,6 +42,7 @@ from cait_finetune.train.distribution import (
 from cait_finetune.train.loop import Trainer, restore
 from cait_finetune.train.profile import Profile
 from cait_finetune.train.run_state import RunState
+from cait_finetune.train.solver import solve_head
 
 
 def finetune(config: Config, directory: Path) -> dict:
@@ -92,6 +95,7 @@ def finetune(config: Config, directory: Path) -> dict:
         model = models.build(
             config.model, len(source.class_names), config.train.precision, load=arrays is None
         )
+        models.adapt(model, config.tuning)
     weights = model.loading_report or "random"
     if arrays:
         restore(model, None, arrays)
@@ -105,11 +109,12 @@ def finetune(config: Config, directory: Path) -> dict:
     total_steps = steps_per_epoch * config.train.epochs
     if config.debug.mode == "fast_dev_run":
         steps_per_epoch = total_steps = 2
-    phases = tuning_phases(model, config.tuning, config.optimizer, total_steps, steps_per_epoch)
+    planned = phases(model, config.tuning, config.optimizer, total_steps, steps_per_epoch)
     if chief and not config.resume:
         OmegaConf.save(OmegaConf.structured(config), run.config)
-        write_csv(phases[0].table, run.parameters)
-    console.print(_summary_table(phases[0].table, config))
+        write_csv({phase.name: phase.table for phase in planned}, run.parameters)
+    for phase in planned:
+        console.print(_summary_table(phase, config))
 
     preprocessing = Preprocessing(
         image_size=config.model.image_size or variant.image_size,
@@ -119,9 +124,10 @@ def finetune(config: Config, directory: Path) -> dict:
         std=variant.std,
     )
     corrupt = CorruptImages(config.dataset.on_corrupt)
-    streams = Streams(source, config, preprocessing, corrupt, strategy)
-    validation = streams.evaluation("validation")
-    evaluator = Evaluator(model, strategy)
+    features = _frozen_features(config, source, preprocessing, model, corrupt, console)
+    streams = Streams(source, config, preprocessing, corrupt, strategy, features)
+    validation = streams.validation()
+    evaluator = Evaluator(models.Head(model) if features else model, strategy)
 
     def validate() -> dict[str, float]:
         figures = evaluator(corrupt.guard(validation))
@@ -135,26 +141,33 @@ def finetune(config: Config, directory: Path) -> dict:
             max(1, steps // steps_per_epoch),
         )
 
+    def trained(phase: Phase) -> keras.Model:
+        if features:
+            return models.Head(model)
+        return models.FrozenBackbone(model) if phase.head_only else model
+
     agree = build_agreement(strategy)
-    trainer = Trainer(
-        model,
-        strategy,
-        streams.training,
-        steps_per_epoch,
-        total_steps,
-        config.train,
-        config.checkpoint,
-        validate,
-        checkpoints,
-        metrics,
-        console,
-        state,
-        run.root,
-        Profile(run.profile if config.debug.mode == "profile" else None),
-        agree,
-    )
-    stages = Stages(config, model, strategy, phases, steps_per_epoch, schedule)
-    trainer.run(stages.unfinished(state.step, arrays))
+    if config.tuning.solver == "lbfgs":
+        solve_head(model, features("train"), validate, checkpoints, metrics.write, console, state)
+    else:
+        stages = Stages(config, model, strategy, planned, trained, steps_per_epoch, schedule)
+        Trainer(
+            model,
+            strategy,
+            streams.training,
+            steps_per_epoch,
+            total_steps,
+            config.train,
+            config.checkpoint,
+            validate,
+            checkpoints,
+            metrics,
+            console,
+            state,
+            run.root,
+            Profile(run.profile if config.debug.mode == "profile" else None),
+            agree,
+        ).run(stages.unfinished(state.step, arrays))
     result = {}
     if chief:
         # What is scored and exported is a float32 model on one device, however it was trained.
@@ -174,12 +187,36 @@ def _console(chief: bool) -> Console:
     return console
 
 
-def _summary_table(table: list[Parameter], config: Config) -> Table:
+def _frozen_features(
+    config: Config,
+    source: Source,
+    preprocessing: Preprocessing,
+    model: keras.Model,
+    corrupt: CorruptImages,
+    console: Console,
+) -> FrozenFeatures | None:
+    """For a linear probe whose features are computed once."""
+    if not config.tuning.cache_features:
+        return None
+    directory = config.tuning.cache_dir
+    return FrozenFeatures(
+        source,
+        preprocessing,
+        model.backbone,
+        models.backbone_facts(model, config.model),
+        FeatureCache(Path(directory).expanduser()) if directory else None,
+        corrupt,
+        config.train.eval_batch_size,
+        console,
+    )
+
+
+def _summary_table(phase: Phase, config: Config) -> Table:
     """The parameter table by group, first and last groups only when there are many."""
-    shown = Table(title=f"what is trained ({config.tuning.method}); all of it: parameters.csv")
+    shown = Table(title=f"what is trained ({phase.name}); all of it: parameters.csv")
     for column in ("group", "variables", "trained", "of", "multiplier", "peak learning rate"):
         shown.add_column(column, justify="right")
-    rows = summary(table, config.optimizer.base_lr)
+    rows = summary(phase.table, config.optimizer.base_lr)
     if len(rows) > 9:
         rows = [*rows[:3], ("…",) * 6, *rows[-4:]]
     for row in rows:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
+import keras
 import numpy as np
 
 import cait_tf
-from cait_finetune.config import ModelConfig
+from cait_finetune.config import ModelConfig, TuningConfig
 from cait_finetune.errors import UserError, bad_value
 from cait_tf import attention_maps
 
@@ -77,6 +79,61 @@ def build(
         )
     except (cait_tf.CaiTError, ImportError) as error:
         raise UserError(f"model.{error}") from error
+
+
+def adapt(model: cait_tf.CaiTClassifier, tuning: TuningConfig) -> None:
+    """Give the model the variables that a tuning method adds: LoRA's updates, for others none.
+
+    Checkpoints have them merged into their kernels, so every one loads into a plain model.
+
+    Raises:
+        UserError: no layer's path has what `tuning.targets` looks for.
+    """
+    if tuning.method != "lora":
+        return
+    try:
+        model.backbone.enable_lora(tuning.rank, tuning.alpha, tuning.targets)
+    except cait_tf.CaiTError as error:
+        raise UserError(f"tuning.{error}") from error
+
+
+class FrozenBackbone(keras.Model):
+    """The classifier on a backbone in inference mode: no dropout, no stochastic depth.
+
+    It has the classifier's own variables. Where only the head is trained, noise in the backbone
+    would blur the features and regularise nothing.
+    """
+
+    def __init__(self, classifier: cait_tf.CaiTClassifier) -> None:
+        super().__init__(name=classifier.name, autocast=False)
+        self.classifier = classifier
+
+    def call(self, images: keras.KerasTensor, training: bool = False) -> keras.KerasTensor:
+        return self.classifier(images, training=False)  # (B, C)
+
+
+class Head(keras.Model):
+    """Features (B, D) to logits (B, C), by the classifier's own head."""
+
+    def __init__(self, classifier: cait_tf.CaiTClassifier) -> None:
+        super().__init__(name="features_to_logits", autocast=False)
+        self.head = classifier.head
+
+    def call(self, features: keras.KerasTensor, training: bool = False) -> keras.KerasTensor:
+        return self.head(features)
+
+
+def backbone_facts(model: cait_tf.CaiTClassifier, config: ModelConfig) -> dict[str, str]:
+    """What the features of the model's backbone depend on, beside the images."""
+    digest = hashlib.sha256()
+    for variable in model.backbone.weights:
+        digest.update(f"{variable.path} {variable.shape}\n".encode())
+        digest.update(np.ascontiguousarray(variable))
+    return {
+        "model": config.name,
+        "precision": model.backbone.dtype_policy.name,
+        "weights": digest.hexdigest(),
+    }
 
 
 def published_accuracy(

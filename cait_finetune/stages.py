@@ -22,6 +22,7 @@ class Stages:
     what it trains.
 
     Args:
+        trained: what a phase's step calls: the model, or the part of it that is not frozen.
         schedule: the learning rate for a phase of so many steps.
     """
 
@@ -31,6 +32,7 @@ class Stages:
         model: keras.Model,
         strategy: tf.distribute.Strategy,
         phases: list[Phase],
+        trained: Callable[[Phase], keras.Model],
         steps_per_epoch: int,
         schedule: Callable[[int], Callable[[int], float]],
     ) -> None:
@@ -38,6 +40,7 @@ class Stages:
         self._model = model
         self._strategy = strategy
         self._phases = phases
+        self._trained = trained
         self._steps_per_epoch = steps_per_epoch
         self._schedule = schedule
 
@@ -75,7 +78,7 @@ class Stages:
             loss_scale = LossScale() if train.precision == "mixed_float16" else None
             swa = config.average.method == "swa"
             step = TrainStep(
-                self._model,
+                self._trained(phase),
                 optimizer,
                 self._strategy,
                 label_smoothing=train.label_smoothing,

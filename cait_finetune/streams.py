@@ -9,9 +9,11 @@ import tensorflow as tf
 
 from cait_finetune.config import Config
 from cait_finetune.data.corrupt import CorruptImages
+from cait_finetune.data.features import FrozenFeatures
 from cait_finetune.data.mixing import mixes
-from cait_finetune.data.pipeline import Share, evaluation_batches, train_batches
+from cait_finetune.data.pipeline import evaluation_batches, train_batches
 from cait_finetune.data.preprocess import Preprocessing
+from cait_finetune.data.sequence import WHOLE, Share
 from cait_finetune.data.source import Source
 from cait_finetune.errors import bad_value
 from cait_finetune.train.distribution import distributed
@@ -21,13 +23,17 @@ _FAST_BATCHES = 2  # of debug=fast_dev_run
 
 @dataclasses.dataclass(frozen=True)
 class Streams:
-    """Makes the streams that training and evaluation iterate over."""
+    """Makes the streams that training and evaluation iterate over.
+
+    With `features` training and validation get these instead of images.
+    """
 
     source: Source
     config: Config
     preprocessing: Preprocessing
     corrupt: CorruptImages
     strategy: tf.distribute.Strategy
+    features: FrozenFeatures | None = None
 
     def training(self, position: int) -> Iterator:
         """The endless training stream from a position on.
@@ -43,6 +49,14 @@ class Streams:
                     "train.batch_size",
                     train.batch_size,
                     f"a multiple of {2 * count}, as images are mixed in pairs",
+                )
+            if self.features:
+                return self.features.train_batches(
+                    train.batch_size,
+                    self.config.seed,
+                    position,
+                    Share(index, count, replicas),
+                    train.steps_per_execution,
                 )
             return train_batches(
                 self.source,
@@ -60,21 +74,25 @@ class Streams:
 
         return self.corrupt.guard(distributed(self.strategy, build))
 
-    def evaluation(self, role: str) -> Iterable:
-        """One pass over a split, on all devices, each time it is iterated over."""
-        return distributed(self.strategy, lambda *share: self._pass(role, Share(*share)))
+    def validation(self) -> Iterable:
+        """One pass over the validation split, on all devices, each time it is iterated over."""
+        return distributed(self.strategy, lambda *share: self._validation(Share(*share)))
 
-    def evaluation_alone(self, role: str) -> Iterable:
-        """The same on one device."""
-        return self._pass(role, Share())
+    def test(self) -> Iterable:
+        """One pass over the test split's images, on one device."""
+        return self._images("test", WHOLE)
 
-    def _pass(self, role: str, share: Share) -> tf.data.Dataset:
-        replicas = share.count * share.replicas
+    def _validation(self, share: Share) -> tf.data.Dataset:
+        if self.features:
+            return self.features.evaluation_batches("validation", self._batch_size(share), share)
+        return self._images("validation", share)
+
+    def _images(self, role: str, share: Share) -> tf.data.Dataset:
         batches = evaluation_batches(
             self.source,
             role,
             self.preprocessing,
-            -(-self.config.train.eval_batch_size // replicas),
+            self._batch_size(share),
             self.corrupt,
             self.config.dataset.cache and role == "validation",
             share,
@@ -82,3 +100,7 @@ class Streams:
         if self.config.debug.mode == "fast_dev_run":
             return batches.take(_FAST_BATCHES * share.replicas)
         return batches
+
+    def _batch_size(self, share: Share) -> int:
+        """Of one replica; `train.eval_batch_size` is all replicas'."""
+        return -(-self.config.train.eval_batch_size // (share.count * share.replicas))

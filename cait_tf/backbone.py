@@ -232,12 +232,14 @@ class CaiTBackbone(keras.Model):
                 )
         return sorted({index % self.depth for index in indices})
 
-    def enable_lora(self, rank: int, alpha: float | None = None) -> None:
+    def enable_lora(
+        self, rank: int, alpha: float | None = None, targets: str | None = None
+    ) -> None:
         """Freeze the backbone and train low-rank updates of its attention and MLP kernels instead.
 
         See `cait_tf.lora`; saved weights and exports have the updates merged in.
         """
-        enable_lora(self, rank, alpha)
+        enable_lora(self, rank, alpha, targets)
 
     def _forward(
         self,
@@ -285,21 +287,36 @@ class CaiTBackbone(keras.Model):
         class-attention blocks share the ids of the last trunk blocks, the final norm that of the
         last one; anything outside the backbone is the head, ``depth + 1``.
         """
+        place = self.forward_place(path)
+        return place if place <= self.depth else place - self.depth_token_only
+
+    @property
+    def num_forward_places(self) -> int:
+        """How many places `forward_place` tells apart: ``depth + depth_token_only + 2``."""
+        return self.depth + self.depth_token_only + 2
+
+    def forward_place(self, path: str) -> int:
+        """Where a variable acts in the forward pass, from its `path`: every block has its own place.
+
+        0 for the embeddings, i+1 for ``blocks_i``, depth+1+j for ``blocks_token_only_j`` (the final
+        norm with the last of them), and ``num_forward_places - 1`` for what is outside the backbone.
+        """
+        head = self.num_forward_places - 1
         own = self.pos_embed.path.removesuffix(
             "pos_embed"
         )  # a layer elsewhere may be called norm too
         if not path.startswith(own):
-            return self.depth + 1
+            return head
         for part in path.removeprefix(own).split("/"):
             if part in _EMBEDDINGS:
                 return 0
             if match := re.fullmatch(r"blocks_(\d+)", part):
                 return int(match[1]) + 1
             if match := re.fullmatch(r"blocks_token_only_(\d+)", part):
-                return self.depth - self.depth_token_only + 1 + int(match[1])
+                return self.depth + 1 + int(match[1])
             if part == "norm":
-                return self.depth
-        return self.depth + 1
+                return head - 1
+        return head
 
     def no_weight_decay(self) -> set[str]:
         """Names of the parameters with more than one dimension that must not decay all the same."""

@@ -61,6 +61,15 @@ class CaiTClassifier(keras.Model):
         """How many layer ids there are, as `CaiTBackbone.num_layer_ids`."""
         return self.backbone.num_layer_ids
 
+    def forward_place(self, path: str) -> int:
+        """Where a variable acts in the forward pass, as `CaiTBackbone.forward_place`."""
+        return self.backbone.forward_place(path)
+
+    @property
+    def num_forward_places(self) -> int:
+        """How many places there are, as `CaiTBackbone.num_forward_places`."""
+        return self.backbone.num_forward_places
+
     def no_weight_decay(self) -> set[str]:
         """Names exempt from weight decay, as `CaiTBackbone.no_weight_decay`."""
         return self.backbone.no_weight_decay()

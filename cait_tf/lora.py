@@ -7,6 +7,7 @@ A (in, rank) random and B (rank, out) zero at first: the model starts as it was.
 from __future__ import annotations
 
 import numbers
+import re
 from typing import Any
 
 import keras
@@ -17,15 +18,20 @@ from cait_tf.errors import CaiTError
 _NAMES = ("lora_kernel_a", "lora_kernel_b")
 
 
-def enable_lora(backbone: Any, rank: int, alpha: float | None = None) -> None:
+def enable_lora(
+    backbone: Any, rank: int, alpha: float | None = None, targets: str | None = None
+) -> None:
     """Freeze every variable of `backbone` and give its attention and MLP layers trained updates.
 
     Args:
         rank: of the updates, from 1.
         alpha: their scale is ``alpha / rank``; None is `rank`, a scale of 1.
+        targets: a regular expression, searched in the layers' paths, such as
+            ``blocks_0/attn/qkv``: which of them get updates; None all.
 
     Raises:
-        CaiTError: the rank is no positive whole number, or the updates are there already.
+        CaiTError: the rank is no positive whole number, `targets` is no regular expression or
+            matches no layer, or the updates are there already.
     """
     if not isinstance(rank, numbers.Integral) or rank < 1:
         raise CaiTError(f"rank: got {rank!r}, expected a whole number from 1")
@@ -33,9 +39,10 @@ def enable_lora(backbone: Any, rank: int, alpha: float | None = None) -> None:
         raise CaiTError("enable_lora: got a model that has LoRA already, expected one without")
     if not backbone.built:
         backbone.build()
+    chosen = _chosen_layers(backbone, targets)
     for variable in backbone.weights:
         variable.trainable = False
-    for layer in _dense_layers(backbone):
+    for layer in chosen:
         layer.enable_lora(rank, lora_alpha=alpha)
 
 
@@ -63,6 +70,28 @@ def reset_lora(model: Any) -> None:
     for layer in _dense_layers(model):
         if layer.lora_enabled:
             layer.lora_kernel_b.assign(keras.ops.zeros_like(layer.lora_kernel_b))
+
+
+def _chosen_layers(backbone: Any, targets: str | None) -> list[keras.layers.Dense]:
+    root = backbone.pos_embed.path.removesuffix("pos_embed")
+    by_path = {
+        layer._kernel.path.removeprefix(root).removesuffix("/kernel"): layer
+        for layer in _dense_layers(backbone)
+    }
+    try:
+        chosen = [layer for path, layer in by_path.items() if re.search(targets or "", path)]
+    except re.error as error:
+        raise CaiTError(
+            f"targets: got {targets!r}, expected a regular expression ({error})"
+        ) from error
+    if not chosen:
+        kinds = dict.fromkeys(path.partition("/")[2] for path in by_path)
+        raise CaiTError(
+            f"targets: got {targets!r}, which no layer's path has, expected a part of "
+            f"blocks_0 … blocks_{backbone.depth - 1}, blocks_token_only_0 … "
+            f"blocks_token_only_{backbone.depth_token_only - 1}, or of {', '.join(kinds)}"
+        )
+    return chosen
 
 
 def _dense_layers(model: Any) -> list[keras.layers.Dense]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,10 @@ class CorruptImages:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def include(self, ids: Iterable[str]) -> None:
+        """Count corrupt images that were met, and reported, elsewhere."""
+        self.ids += [name for name in ids if name not in self.ids]
 
     def check(self) -> None:
         """Called between steps, since an exception inside tf.data would lose its words.

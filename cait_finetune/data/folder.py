@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
@@ -35,6 +36,15 @@ class FolderSource(Source):
                 "label": tf.cast(label, tf.int32),
             }
         )
+
+    def fingerprint(self, role: str) -> dict[str, Any]:
+        """As `Source.fingerprint`."""
+        stats = [Path(path).stat() for path, _ in self.files]
+        files = [
+            [path, label, stat.st_size, int(stat.st_mtime)]
+            for (path, label), stat in zip(self.files, stats, strict=True)
+        ]
+        return {"set": "imagenet_folder", "examples": len(files), "files": files}
 
 
 def open_imagenet_folder(config: DatasetConfig) -> FolderSource:

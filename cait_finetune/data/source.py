@@ -6,6 +6,7 @@ import dataclasses
 import socket
 import urllib.parse
 import urllib.request
+from typing import Any
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
@@ -46,6 +47,19 @@ class Source:
                 "label": tf.cast(example[self.label_key], tf.int32),
             }
         )
+
+    def fingerprint(self, role: str) -> dict[str, Any]:
+        """What changes when the examples of a split do; the files are told by size and time."""
+        files = []
+        for path in sorted(self.builder.data_path.iterdir()):
+            stat = path.stat()
+            files.append([path.name, stat.length, stat.mtime])
+        return {
+            "set": self.builder.info.full_name,
+            "split": self.splits[role],
+            "examples": self.sizes[role],
+            "files": files,
+        }
 
 
 def open_source(config: DatasetConfig) -> Source:

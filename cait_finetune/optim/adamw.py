@@ -42,7 +42,11 @@ class AdamW(Optimizer):
     @property
     def state(self) -> dict[str, tf.Variable]:
         slots = {"m": self.first, "v": self.second}
-        named = {f"{row.path}/{n}": v for n, vs in slots.items() for row, v in zip(self.rows, vs)}
+        named = {
+            f"{row.path}/{n}": v
+            for n, vs in slots.items()
+            for row, v in zip(self.rows, vs, strict=True)
+        }
         return {"step": self.step, **named}
 
     def evaluation_values(self) -> None:

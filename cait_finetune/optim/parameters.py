@@ -2,6 +2,7 @@
 
 The optimizer applies this table and nothing else, so what is written to ``parameters.csv`` is what
 happens. The model owns the structure (`layer_id`, `no_weight_decay`); this module only reads it.
+Every tuning method is this table with other rows trained (`only`); `phases` chooses them.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import csv
 import dataclasses
 import itertools
 import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +39,12 @@ class Parameter:
 def parameter_table(
     model: keras.Model, method: str, layer_decay: float, weight_decay: float
 ) -> list[Parameter]:
-    """The table for a tuning method.
+    """The table of a model: every row is trained (``full``), or the head's (``linear_probe``).
 
     Layer-wise decay is ``layer_decay ** (last_id - id)``, the head's multiplier being 1 (timm's
     ``param_groups_layer_decay``). One-dimensional parameters (biases, norms, LayerScale) and those
-    the model names do not decay.
+    the model names do not decay. LoRA's updates have the layer id of their kernel, and as matrices
+    they decay: towards zero, which is the backbone as it was.
     """
     last = model.num_layer_ids - 1
     exempt = model.no_weight_decay()
@@ -64,15 +67,21 @@ def parameter_table(
     return table
 
 
-def write_csv(table: list[Parameter], path: Path) -> None:
-    """Write the table, one row a variable, in the model's order."""
+def only(table: list[Parameter], chosen: Callable[[Parameter], bool]) -> list[Parameter]:
+    """The same table with every row frozen that is not `chosen`."""
+    return [dataclasses.replace(row, trainable=row.trainable and chosen(row)) for row in table]
+
+
+def write_csv(tables: Mapping[str, list[Parameter]], path: Path) -> None:
+    """Write the table of each phase, by its name, one row a variable, in the model's order."""
     columns = ("path", "shape", "group", "multiplier", "weight_decay", "trainable")
     with open(path, "w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(columns)
-        for row in table:
-            values = {**vars(row), "shape": "x".join(map(str, row.shape))}
-            writer.writerow([values[column] for column in columns])
+        writer.writerow(("phase", *columns))
+        for phase, table in tables.items():
+            for row in table:
+                values = {**vars(row), "shape": "x".join(map(str, row.shape))}
+                writer.writerow([phase, *(values[column] for column in columns)])
 
 
 def summary(table: list[Parameter], base_lr: float) -> list[tuple[str, ...]]:

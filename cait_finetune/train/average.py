@@ -34,7 +34,11 @@ class MovingAverage:
 
     def present(self) -> list[tf.Tensor] | None:
         """The averages, or None before the first update."""
-        return [tf.identity(value) for value in self.values] if int(tf.identity(self.updates)) else None
+        return (
+            [tf.identity(value) for value in self.values]
+            if int(tf.identity(self.updates))
+            else None
+        )
 
     def update(self) -> None:
         """Follow one step. To be called outside of replicas, as the optimizer's update is."""

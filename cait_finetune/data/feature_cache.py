@@ -1,0 +1,84 @@
+"""Features on disk: one file for each split and everything that its numbers depend on."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+import tempfile
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+logger = logging.getLogger(__name__)
+
+_FORMAT = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Features:
+    """`values` (N, D) float32 and `labels` (N,) int32 of a split in file order.
+
+    `corrupt` are the ids of the images that are left out.
+    """
+
+    values: np.ndarray
+    labels: np.ndarray
+    corrupt: tuple[str, ...] = ()
+
+
+class FeatureCache:
+    """A directory of ``NAME-HASH.npz`` files, which may be removed at any time."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def path(self, name: str, facts: dict[str, Any]) -> Path:
+        """Where features stand that depend on `facts`; any other fact is another file."""
+        text = json.dumps({**facts, "format": _FORMAT}, sort_keys=True)
+        return self.directory / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:24]}.npz"
+
+    def load(self, path: Path) -> Features | None:
+        """What was saved there; None, with a warning if there is a file, where that is not whole."""
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                values, labels = file["values"], file["labels"]
+                corrupt = tuple(str(name) for name in file["corrupt"])
+            if values.ndim != 2 or labels.shape != values.shape[:1]:
+                raise ValueError(f"{values.shape} features for {labels.shape} labels")
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            logger.warning("%s cannot be read (%s): its features are computed anew", path, error)
+            return None
+        return Features(values, labels, corrupt)
+
+    def save(self, path: Path, features: Features) -> bool:
+        """Write them, a whole file or none; a failure is a warning, as the run has its features."""
+        partial = None
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            # A name of its own for each process: two may compute the same features at once.
+            handle, partial = tempfile.mkstemp(dir=self.directory, prefix=".", suffix=".partial")
+            with os.fdopen(handle, "wb") as file:
+                np.savez(
+                    file,
+                    values=features.values,
+                    labels=features.labels,
+                    corrupt=np.array(features.corrupt, dtype=np.str_),
+                )
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+        except OSError as error:
+            logger.warning("%s cannot be written (%s): the next run computes it again", path, error)
+            return False
+        finally:
+            if partial:
+                Path(partial).unlink(missing_ok=True)
+        return True

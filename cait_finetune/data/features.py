@@ -1,0 +1,166 @@
+"""Features of a frozen backbone: computed once for each split, then fed to the head in batches."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from cait_finetune.data.corrupt import CorruptImages
+from cait_finetune.data.feature_cache import FeatureCache, Features
+from cait_finetune.data.pipeline import evaluation_batches
+from cait_finetune.data.preprocess import Preprocessing
+from cait_finetune.data.sequence import WHOLE, Share, batched, divided, shuffled
+from cait_finetune.data.source import Source
+
+
+class FrozenFeatures:
+    """The features of a data set's splits, under evaluation's preprocessing.
+
+    Args:
+        backbone: normalised images (B, S, S, 3) to features (B, D).
+        facts: what the backbone's features depend on beside the images.
+        cache: where they are kept for the next run; None keeps them in memory only.
+        corrupt: the corrupt images of the run; those left out here are added.
+        batch_size: how many images go through the backbone at a time.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        preprocessing: Preprocessing,
+        backbone: Callable[..., tf.Tensor],
+        facts: dict[str, Any],
+        cache: FeatureCache | None,
+        corrupt: CorruptImages,
+        batch_size: int,
+        console: Console,
+    ) -> None:
+        self._source = source
+        self._preprocessing = preprocessing
+        self._run = tf.function(lambda images: backbone(images, training=False))
+        self._facts = facts
+        self._cache = cache
+        self._corrupt = corrupt
+        self._batch_size = batch_size
+        self._console = console
+        self._known: dict[str, Features] = {}
+
+    def __call__(self, role: str) -> Features:
+        """The features of a split, from memory, from the cache, or computed.
+
+        Raises:
+            UserError: a corrupt image, if the run stops at one; or no sound image at all.
+        """
+        if role not in self._known:
+            features = self._known[role] = self._cached(role)
+            self._corrupt.include(features.corrupt)
+        return self._known[role]
+
+    def train_batches(
+        self, batch_size: int, seed: int, start: int = 0, share: Share = WHOLE, stack: int = 1
+    ) -> tf.data.Dataset:
+        """An endless stream of ``(features (b, D), labels (b,), next position)``.
+
+        Its order is that of the images, if these are shuffled as a whole; the rest is as in
+        `data.pipeline.train_batches`.
+        """
+        features = self("train")
+        with tf.device("/cpu:0"):  # where tf.data runs
+            values, labels = tf.constant(features.values), tf.constant(features.labels)
+        count = len(features.labels)
+        sequence = shuffled(tf.data.Dataset.range(count), count, count, seed, start)
+        examples = divided(sequence, batch_size, share).map(
+            lambda position, row: (tf.gather(values, row), tf.gather(labels, row), position)
+        )
+        return batched(examples, batch_size, share, stack)
+
+    def evaluation_batches(
+        self, role: str, batch_size: int, share: Share = WHOLE
+    ) -> tf.data.Dataset:
+        """One pass in file order: ``(features (B, D), labels (B,), real (B,) bool)``.
+
+        The last batches are filled up with zeros for which `real` is false.
+        """
+        features = self(role)
+        count = len(features.labels)
+        missing = -count % (batch_size * share.count * share.replicas)
+        arrays = (
+            np.pad(features.values, [(0, missing), (0, 0)]),
+            np.pad(features.labels, (0, missing)),
+            np.arange(count + missing) < count,
+        )
+        batches = tf.data.Dataset.from_tensor_slices(arrays).batch(batch_size, drop_remainder=True)
+        return batches.shard(share.count, share.index)
+
+    def _cached(self, role: str) -> Features:
+        if self._cache is None:
+            features, seconds = self._computed(role)
+            self._say(role, features, f"computed in {seconds:.1f} s")
+            return features
+        images = self._source.fingerprint(role)
+        name = f"{images['set']}-{role}".replace("/", "-")
+        path = self._cache.path(name, self._all_facts(images))
+        features = self._cache.load(path)
+        if features:
+            self._say(role, features, f"used again from {path}")
+            return features
+        features, seconds = self._computed(role)
+        kept = f", kept in {path}" if self._cache.save(path, features) else ""
+        self._say(role, features, f"computed in {seconds:.1f} s{kept}")
+        return features
+
+    def _all_facts(self, images: dict[str, Any]) -> dict[str, Any]:
+        return {
+            **self._facts,
+            "tensorflow": tf.__version__,  # it decodes and resizes
+            "preprocessing": dataclasses.asdict(self._preprocessing),
+            "images": images,
+            "on_corrupt": self._corrupt.on_corrupt,
+        }
+
+    def _computed(self, role: str) -> tuple[Features, float]:
+        """The features of a split, and the seconds it took."""
+        corrupt = CorruptImages(self._corrupt.on_corrupt)  # this split's alone, for the file
+        batches = evaluation_batches(
+            self._source, role, self._preprocessing, self._batch_size, corrupt
+        )
+        values, labels = [], []
+        started = time.perf_counter()
+        with _progress(self._console) as progress:
+            bar = progress.add_task(f"features of {role}", total=self._source.sizes[role], rate="")
+            for images, batch_labels, real in corrupt.guard(batches):
+                values.append(self._run(images).numpy()[real])  # (≤ B, D)
+                labels.append(batch_labels.numpy()[real])
+                done = sum(map(len, labels))
+                rate = done / (time.perf_counter() - started)
+                progress.update(bar, completed=done, rate=f"{rate:.0f} img/s")
+        features = Features(
+            np.concatenate(values).astype("float32"),
+            np.concatenate(labels).astype("int32"),
+            tuple(corrupt.ids),
+        )
+        return features, time.perf_counter() - started
+
+    def _say(self, role: str, features: Features, what: str) -> None:
+        count, width = features.values.shape
+        self._console.print(f"features of {role} {count:,} x {width}, {what}", highlight=False)
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
