@@ -204,36 +204,84 @@ class AugmentConfig:
 
 @dataclass
 class OptimizerConfig:
-    """AdamW with layer-wise learning-rate decay."""
+    """The rule of an update, with layer-wise learning-rate decay.
 
+    `base_lr` is the learning rate of the head at its peak: as it is, or with `lr_batch_size` for
+    batches of that size, and scaled linearly to `train.batch_size`.
+    """
+
+    name: str = MISSING
     base_lr: float = MISSING
     weight_decay: float = MISSING
     layer_decay: float = MISSING
-    beta_1: float = MISSING
-    beta_2: float = MISSING
-    epsilon: float = MISSING
+    lr_batch_size: int | None = None
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-8
+    momentum: float = 0.9
+    nesterov: bool = False
 
     def __post_init__(self) -> None:
+        _one_of("optimizer.name", self.name, ("adamw", "sgd", "lamb", "lion", "schedule_free"))
         _within("optimizer.base_lr", self.base_lr, 0, 10)
         _within("optimizer.weight_decay", self.weight_decay, 0, 1)
         _within("optimizer.layer_decay", self.layer_decay, 0.01, 1)
-        _within("optimizer.beta_1", self.beta_1, 0, 1, open_high=True)
+        if self.lr_batch_size is not None:
+            _within("optimizer.lr_batch_size", self.lr_batch_size, 1)
+        # Schedule-free divides by it.
+        least = 0.01 if self.name == "schedule_free" else 0
+        _within("optimizer.beta_1", self.beta_1, least, 1, open_high=True)
         _within("optimizer.beta_2", self.beta_2, 0, 1, open_high=True)
         _within("optimizer.epsilon", self.epsilon, 1e-16, 1)
+        _within("optimizer.momentum", self.momentum, 0, 1, open_high=True)
 
 
 @dataclass
 class ScheduleConfig:
-    """Linear warm-up from `warmup_lr`, then cosine to `min_lr`."""
+    """Linear warm-up from `warmup_lr`, then down to `min_lr` in the way of `name`.
 
-    warmup_epochs: float = MISSING
+    The warm-up's length is one of three keys, the others being null. `step_epochs` is for ``step``,
+    `factor` for that and ``ramp_decay``.
+    """
+
+    name: str = MISSING
+    warmup_epochs: float | None = None
+    warmup_steps: int | None = None
+    warmup_examples: int | None = None
     warmup_lr: float = MISSING
     min_lr: float = MISSING
+    step_epochs: float = 30.0
+    factor: float = 0.1
 
     def __post_init__(self) -> None:
-        _within("schedule.warmup_epochs", self.warmup_epochs, 0)
+        names = ("cosine", "linear", "step", "constant", "ramp_decay")
+        _one_of("schedule.name", self.name, names)
+        for key in _one_length("schedule.warmup", vars(self), "warmup_"):
+            _within(f"schedule.{key}", getattr(self, key), 0)
         _within("schedule.warmup_lr", self.warmup_lr, 0, 10)
         _within("schedule.min_lr", self.min_lr, 0, 10)
+        _within("schedule.step_epochs", self.step_epochs, 0.001)
+        _within("schedule.factor", self.factor, 0, 1)
+
+
+def _one_length(what: str, values: dict[str, Any], prefix: str = "") -> list[str]:
+    """The key of the one length that is given, of epochs, steps and examples.
+
+    Raises:
+        UserError: none or several are.
+    """
+    keys = [f"{prefix}{unit}" for unit in ("epochs", "steps", "examples")]
+    given = [key for key in keys if values[key] is not None]
+    if len(given) != 1:
+        group = what.partition(".")[0]
+        shown = " beside ".join(f"{group}.{key}={values[key]}" for key in given)
+        raise bad_value(
+            f"{group}.{given[-1] if given else keys[0]}",
+            shown or "nothing",
+            f"one of {', '.join(keys)}",
+            f"add {group}.{given[0]}=null" if given else "",
+        )
+    return given
 
 
 @dataclass
@@ -323,7 +371,7 @@ class ExportConfig:
 
 @dataclass
 class TrainConfig:
-    """The loop.
+    """The loop, which is as long as one of `epochs`, `steps` and `examples` says.
 
     A step's batch is worked off in `accumulation` equal parts, one after the other. After
     `max_skipped_steps` steps in a row without a finite gradient the run stops. `patience` is how
@@ -331,7 +379,9 @@ class TrainConfig:
     no limit.
     """
 
-    epochs: int = MISSING
+    epochs: int | None = None
+    steps: int | None = None
+    examples: int | None = None
     batch_size: int = MISSING
     eval_batch_size: int = MISSING
     precision: str = MISSING
@@ -346,7 +396,8 @@ class TrainConfig:
     max_hours: float | None = None
 
     def __post_init__(self) -> None:
-        _within("train.epochs", self.epochs, 1)
+        for key in _one_length("train", vars(self)):
+            _within(f"train.{key}", getattr(self, key), 1)
         _within("train.batch_size", self.batch_size, 1)
         _within("train.eval_batch_size", self.eval_batch_size, 1)
         _one_of("train.precision", self.precision, ("float32", "mixed_bfloat16", "mixed_float16"))

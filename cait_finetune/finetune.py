@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from pathlib import Path
 
@@ -24,9 +23,10 @@ from cait_finetune.data.preprocess import Preprocessing
 from cait_finetune.data.source import Source, open_source
 from cait_finetune.evaluation import Evaluator
 from cait_finetune.metrics import MetricsLog
+from cait_finetune.optim.length import Length, run_length, warmup_length
 from cait_finetune.optim.parameters import summary, write_csv
 from cait_finetune.optim.phases import Phase, phases
-from cait_finetune.optim.schedule import WarmupCosine, build_schedule
+from cait_finetune.optim.schedule import Schedule, build_schedule, peak_learning_rate
 from cait_finetune.run_directory import RunDirectory
 from cait_finetune.stages import Stages
 from cait_finetune.streams import Streams
@@ -105,16 +105,18 @@ def finetune(config: Config, directory: Path) -> dict:
         f"on {device_summary(strategy)}",
         highlight=False,
     )
-    steps_per_epoch = math.ceil(source.sizes["train"] / config.train.batch_size)
-    total_steps = steps_per_epoch * config.train.epochs
+    length = run_length(config.train, source.sizes["train"])
     if config.debug.mode == "fast_dev_run":
-        steps_per_epoch = total_steps = 2
-    planned = phases(model, config.tuning, config.optimizer, total_steps, steps_per_epoch)
+        length = Length(2, 2)
+    peak = peak_learning_rate(config.optimizer, config.train.batch_size)
+    planned = phases(
+        model, config.tuning, config.optimizer, length.total_steps, length.steps_per_epoch
+    )
     if chief and not config.resume:
         OmegaConf.save(OmegaConf.structured(config), run.config)
         write_csv({phase.name: phase.table for phase in planned}, run.parameters)
     for phase in planned:
-        console.print(_summary_table(phase, config))
+        console.print(_summary_table(phase, peak))
 
     preprocessing = Preprocessing(
         image_size=config.model.image_size or variant.image_size,
@@ -123,6 +125,12 @@ def finetune(config: Config, directory: Path) -> dict:
         mean=variant.mean,
         std=variant.std,
     )
+    if config.optimizer.lr_batch_size:
+        console.print(
+            f"lr     {config.optimizer.base_lr:g} × {config.train.batch_size}/"
+            f"{config.optimizer.lr_batch_size} = {peak:.3g}",
+            highlight=False,
+        )
     corrupt = CorruptImages(config.dataset.on_corrupt)
     features = _frozen_features(config, source, preprocessing, model, corrupt, console)
     streams = Streams(source, config, preprocessing, corrupt, strategy, features)
@@ -133,13 +141,9 @@ def finetune(config: Config, directory: Path) -> dict:
         figures = evaluator(corrupt.guard(validation))
         return {"loss": figures.loss, "top1": figures.top1, "top5": figures.top5}
 
-    def schedule(steps: int) -> WarmupCosine:
-        return build_schedule(
-            config.schedule,
-            config.optimizer.base_lr,
-            steps_per_epoch,
-            max(1, steps // steps_per_epoch),
-        )
+    def schedule(steps: int) -> Schedule:
+        warmup = warmup_length(config.schedule, config.train.batch_size, length.steps_per_epoch)
+        return build_schedule(config.schedule, peak, warmup, steps, length.steps_per_epoch)
 
     def trained(phase: Phase) -> keras.Model:
         if features:
@@ -150,13 +154,13 @@ def finetune(config: Config, directory: Path) -> dict:
     if config.tuning.solver == "lbfgs":
         solve_head(model, features("train"), validate, checkpoints, metrics.write, console, state)
     else:
-        stages = Stages(config, model, strategy, planned, trained, steps_per_epoch, schedule)
+        stages = Stages(config, model, strategy, planned, trained, length.steps_per_epoch, schedule)
         Trainer(
             model,
             strategy,
             streams.training,
-            steps_per_epoch,
-            total_steps,
+            length.steps_per_epoch,
+            length.total_steps,
             config.train,
             config.checkpoint,
             validate,
@@ -211,12 +215,12 @@ def _frozen_features(
     )
 
 
-def _summary_table(phase: Phase, config: Config) -> Table:
+def _summary_table(phase: Phase, peak: float) -> Table:
     """The parameter table by group, first and last groups only when there are many."""
     shown = Table(title=f"what is trained ({phase.name}); all of it: parameters.csv")
     for column in ("group", "variables", "trained", "of", "multiplier", "peak learning rate"):
         shown.add_column(column, justify="right")
-    rows = summary(phase.table, config.optimizer.base_lr)
+    rows = summary(phase.table, peak)
     if len(rows) > 9:
         rows = [*rows[:3], ("…",) * 6, *rows[-4:]]
     for row in rows:

@@ -1,6 +1,7 @@
 """Small shared things: a tiny real model, a batch, and an optimizer configuration."""
 
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -57,9 +58,10 @@ def batch(size: int = 8, seed: int = 0) -> tuple[tf.Tensor, tf.Tensor]:
     return tf.constant(images), tf.constant(rng.integers(0, CLASSES, size), tf.int64)
 
 
-def optimizer_config(**changes: float) -> OptimizerConfig:
+def optimizer_config(**changes: Any) -> OptimizerConfig:
     """The defaults of ``conf/optimizer/adamw.yaml``, with a base rate of 1e-3."""
     values = {
+        "name": "adamw",
         "base_lr": 1e-3,
         "weight_decay": 0.05,
         "layer_decay": 0.75,

@@ -4,12 +4,22 @@ import math
 import pytest
 
 from cait_finetune.config import ScheduleConfig
-from cait_finetune.optim.schedule import WarmupCosine, build_schedule
+from cait_finetune.errors import UserError
+from cait_finetune.optim.length import Length, run_length, warmup_length
+from cait_finetune.optim.schedule import Schedule, build_schedule, peak_learning_rate
+from tests.cait_finetune.stand_ins import checked
+from tests.cait_finetune.tiny import optimizer_config
 
 
-def build(epochs: int, steps: int = 10, warmup_epochs: float = 1.0) -> WarmupCosine:
-    config = ScheduleConfig(warmup_epochs=warmup_epochs, warmup_lr=1e-6, min_lr=1e-5)
-    return build_schedule(config, 1e-3, steps, epochs)
+def config(name: str = "cosine", **changes) -> ScheduleConfig:
+    values = {"warmup_epochs": 1.0, "warmup_lr": 1e-6, "min_lr": 1e-5, **changes}
+    return ScheduleConfig(name=name, **values)
+
+
+def build(epochs: int, steps: int = 10, warmup_epochs: float = 1.0, **changes) -> Schedule:
+    chosen = config(warmup_epochs=warmup_epochs, **changes)
+    warmup = warmup_length(chosen, 32, steps)
+    return build_schedule(chosen, 1e-3, warmup, steps * epochs, steps)
 
 
 def test_the_named_points():
@@ -63,3 +73,101 @@ def test_a_run_of_a_few_steps_has_a_rate_for_each(steps):
     values = [schedule(step) for step in range(steps)]
     assert all(1e-6 <= value <= 1e-3 for value in values)
     assert max(values) == 1e-3  # not only warm-up
+
+
+def test_a_straight_line():
+    schedule = build(epochs=5, name="linear")
+    assert schedule(5) == pytest.approx((1e-6 + 1e-3) / 2)
+    for step in range(10, 50):
+        assert schedule(step) == pytest.approx(1e-3 + (1e-5 - 1e-3) * (step - 10) / 39)
+
+
+def test_constant_after_the_warm_up():
+    schedule = build(epochs=5, name="constant")
+    assert schedule(5) < 1e-3
+    assert {schedule(step) for step in range(10, 50)} == {1e-3}
+
+
+def test_steps_down():
+    schedule = build(epochs=7, name="step", step_epochs=2.0, factor=0.2)
+    values = [schedule(step) for step in range(70)]
+    assert set(values[10:20]) == {1e-3}
+    assert values[20:40] == pytest.approx([2e-4] * 20)
+    assert values[40:60] == pytest.approx([4e-5] * 20)
+    assert values[60:] == pytest.approx([1e-5] * 10)  # not below min_lr
+
+
+def test_ramp_and_decay_is_the_notebooks():
+    def notebook(epoch, start=1e-5, peak=2e-4, low=1e-5, ramp=5, decay=0.8):
+        if epoch < ramp:
+            return (peak - start) / ramp * epoch + start
+        return (peak - low) * decay ** (epoch - ramp) + low
+
+    chosen = checked("schedule=ramp_decay").schedule
+    schedule = build_schedule(chosen, 2e-4, warmup_length(chosen, 128, 26), 260, 26)
+    for step in range(260):
+        assert schedule(step) == pytest.approx(notebook(step // 26)), step
+
+
+@pytest.mark.parametrize("name", ["cosine", "linear", "constant", "step", "ramp_decay"])
+def test_every_schedule_composes_and_stays_within_its_rates(name):
+    chosen = checked(f"schedule={name}").schedule
+    schedule = build_schedule(chosen, 1e-3, 20, 100, 10)
+    values = [schedule(step) for step in range(100)]
+    assert all(0 <= value <= 1e-3 * (1 + 1e-9) for value in values)
+    assert values[20] == pytest.approx(1e-3)
+
+
+@pytest.mark.parametrize(
+    ("keys", "total"),
+    [({"epochs": 3}, 12), ({"steps": 5}, 5), ({"examples": 100}, 4), ({"examples": 96}, 3)],
+)
+def test_the_length_in_any_unit(keys, total):
+    unit = next(iter(keys))
+    words = [f"train.{unit}={keys[unit]}", "train.batch_size=32"]
+    words += [] if unit == "epochs" else ["train.epochs=null"]
+    train = checked(*words).train
+    assert run_length(train, 100) == Length(total, 4)
+
+
+@pytest.mark.parametrize(
+    ("keys", "steps"),
+    [({"warmup_epochs": 0.5}, 5), ({"warmup_steps": 7}, 7), ({"warmup_examples": 65}, 3)],
+)
+def test_the_warm_up_in_any_unit(keys, steps):
+    chosen = ScheduleConfig(name="cosine", warmup_lr=0.0, min_lr=0.0, **keys)
+    assert warmup_length(chosen, 32, 10) == steps
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train.steps=100"], "train.steps: got train.epochs=25 beside train.steps=100"),
+        (["train.examples=5", "train.epochs=3"], "train.examples: got train.epochs=3 beside"),
+        (["train.epochs=null"], "train.epochs: got nothing, expected one of epochs, steps"),
+        (
+            ["schedule.warmup_steps=5"],
+            "schedule.warmup_steps: got schedule.warmup_epochs=1.0 beside",
+        ),
+        (["train.epochs=null", "train.steps=0"], "train.steps: got 0"),
+    ],
+)
+def test_two_lengths_at_once_or_none(words, message):
+    with pytest.raises(UserError) as error:
+        checked(*words)
+    assert str(error.value).startswith(message)
+    if "beside" in message:
+        assert "add " in str(error.value)
+        assert "epochs=null" in str(error.value)
+
+
+def test_the_rate_scales_with_the_batch_where_one_is_given():
+    assert peak_learning_rate(optimizer_config(), 64) == 1e-3
+    assert peak_learning_rate(optimizer_config(lr_batch_size=512), 64) == pytest.approx(1.25e-4)
+    sgd = checked("optimizer=sgd", "model=cait_s24_224", "train.batch_size=96").optimizer
+    assert peak_learning_rate(sgd, 96) == pytest.approx(0.01 * 96 / 768)
+
+
+def test_schedule_free_brings_a_constant_rate():
+    assert checked("optimizer=schedule_free").schedule.name == "constant"
+    assert checked("optimizer=schedule_free", "schedule=linear").schedule.name == "linear"

@@ -1,0 +1,49 @@
+"""LAMB, for large batches."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from cait_finetune.optim.optimizer import Optimizer
+
+
+class Lamb(Optimizer):
+    """Adam's step, as long as the weights it changes (You et al. 2020, https://arxiv.org/abs/1904.00962)::
+
+        r  = m̂ / (sqrt(v̂) + epsilon) + weight_decay * w
+        w -= lr * ‖w‖ / ‖r‖ * r
+
+    As in the authors' code and in timm, rows without weight decay (biases, norms) take Adam's step
+    as it is.
+    """
+
+    slots = ("m", "v")
+
+    def _constants(self, t: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {
+            "correction_1": 1.0 - self._config.beta_1**t,
+            "correction_2": 1.0 - self._config.beta_2**t,
+        }
+
+    def _update(
+        self,
+        variable: tf.Variable,
+        gradient: tf.Tensor,
+        rate: tf.Tensor,
+        decay: float,
+        constants: dict[str, tf.Tensor],
+        m: tf.Variable,
+        v: tf.Variable,
+    ) -> None:
+        config = self._config
+        m_new = m.assign(config.beta_1 * m + (1.0 - config.beta_1) * gradient)
+        v_new = v.assign(config.beta_2 * v + (1.0 - config.beta_2) * tf.square(gradient))
+        denominator = tf.sqrt(v_new / constants["correction_2"]) + config.epsilon
+        step = m_new / constants["correction_1"] / denominator
+        if decay:
+            step += decay * variable
+            lengths = tf.norm(variable), tf.norm(step)
+            # A row that is still zero, or does not move, has no length to compare.
+            known = tf.logical_and(lengths[0] > 0, lengths[1] > 0)
+            step *= tf.where(known, tf.math.divide_no_nan(*lengths), 1.0)
+        variable.assign_sub(rate * step)

@@ -1,0 +1,39 @@
+"""Stochastic gradient descent with momentum."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from cait_finetune.optim.optimizer import Optimizer
+
+
+class SGD(Optimizer):
+    """``torch.optim.SGD``, with which DeiT transfers to CIFAR and Cars::
+
+        g += weight_decay * w
+        m  = momentum * m + g
+        w -= lr * m                        (nesterov: g + momentum * m)
+
+    The weight decay is therefore L2 regularisation, as in the recipes that publish their values; the
+    other optimizers decouple it.
+    """
+
+    slots = ("m",)
+
+    def _update(
+        self,
+        variable: tf.Variable,
+        gradient: tf.Tensor,
+        rate: tf.Tensor,
+        decay: float,
+        constants: dict[str, tf.Tensor],
+        m: tf.Variable,
+    ) -> None:
+        tf.raw_ops.ResourceApplyMomentum(
+            var=variable.handle,
+            accum=m.handle,
+            lr=rate,
+            grad=gradient + decay * variable if decay else gradient,
+            momentum=self._config.momentum,
+            use_nesterov=self._config.nesterov,
+        )
