@@ -11,6 +11,7 @@ from hydra import compose, initialize_config_dir
 
 import cait_tf
 from cait_finetune import config as configuration
+from cait_finetune.errors import UserError
 from tests.cait_finetune.stand_ins import CONF, checked, composed
 
 RECIPES = CONF.parent / "recipes"
@@ -31,9 +32,9 @@ def test_every_group_is_a_part_of_the_configuration():
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_composes(option):
-    # The one value that nobody can know for the user.
-    extra = ["dataset.name=mnist"] if option == "dataset=tfds" else []
-    config = checked(option, *extra)
+    # The values that nobody can know for the user.
+    extra = {"dataset=tfds": ["dataset.name=mnist"], "tuning=pattern": ["tuning.pattern=norm"]}
+    config = checked(option, *extra.get(option, []))
     assert isinstance(config, configuration.Config)
 
 
@@ -75,8 +76,24 @@ def test_a_model_may_bring_its_own_training_settings():
 
 
 def test_tuning_options_are_all_methods():
-    methods = {checked(f"tuning={name}").tuning.method for name in names(CONF / "tuning")}
-    assert methods == {"full", "linear_probe"} == set(names(CONF / "tuning"))
+    options = set(names(CONF / "tuning"))
+    methods = {
+        name: checked(f"tuning={name}", *["tuning.pattern=x"] * (name == "pattern")).tuning.method
+        for name in options
+    }
+    assert methods.pop("bitfit") == "pattern"
+    assert {name: name for name in options - {"bitfit"}} == methods
+    with pytest.raises(UserError) as caught:
+        checked("tuning.method=none")
+    listed = str(caught.value).partition("one of ")[2].splitlines()[0]
+    assert set(listed.split(", ")) == set(methods)
+
+
+def test_bitfit_is_every_bias():
+    pattern = checked("tuning=bitfit").tuning.pattern
+    matched = [path for path in ("a/norm/beta", "a/fc1/bias", "a/fc1/kernel", "a/gamma_1/gamma",
+                                 "bias_model/head/kernel") if re.search(pattern, path)]  # fmt: skip
+    assert matched == ["a/norm/beta", "a/fc1/bias"]
 
 
 def test_distribution_options_are_all_devices():

@@ -84,7 +84,8 @@ def test_a_linear_probe_in_float16_from_the_runs_own_weights(run, data_dir):
     second = run.parent / "two"
     weights = run / "checkpoints/best.safetensors"
     done = finetune(second, *SHORT, f"model.weights={weights}", "tuning=linear_probe",
-                    "train.precision=mixed_float16", "model.image_size=16", data_dir=data_dir)  # fmt: skip
+                    "train.precision=mixed_float16", "model.image_size=16",
+                    f"tuning.cache_dir={run.parent / 'cache'}", data_dir=data_dir)  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "80 of 80 tensors" in done.stdout
     assert "pos_embed resampled from 8x8 to 4x4" in done.stdout

@@ -16,7 +16,7 @@ from cait_finetune.train.checkpoint import Checkpoints
 from cait_finetune.train.run_state import RunState
 
 #: Inverse strengths of the L2 penalty, strongest first: each solution starts the next.
-_STRENGTHS = tuple(10.0**power for power in range(-4, 4))
+_STRENGTHS = tuple(10.0**power for power in range(-4, 3))
 _MAX_ITERATIONS = 1000
 _NEVER = 20.0
 
@@ -94,10 +94,12 @@ def _solver(
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
-    # Solved on features of mean 0 and variance 1, so that one penalty is fair to all of them; a
-    # feature that hardly varies must not be blown up.
+    # Solved on features of mean 0 and variance 1, so that one penalty is fair to all of them. One
+    # that varies by less than a tenth of their size is not blown up to it, or rounding errors of the
+    # backbone would show in the probabilities.
     mean, deviation = features.mean(axis=0), features.std(axis=0)
-    scale = 1.0 / np.maximum(deviation, 1e-3 * max(deviation.max(), 1e-12))
+    size = np.sqrt(np.mean(features**2))
+    scale = 1.0 / np.maximum(deviation, max(0.1 * size, 1e-12))
     regression = LogisticRegression(max_iter=_MAX_ITERATIONS, warm_start=True)
 
     def solve(strength: float) -> _Solution:

@@ -9,8 +9,9 @@ from safetensors.numpy import save_file
 
 import cait_tf
 from cait_finetune import model as models
-from cait_finetune.config import ModelConfig
+from cait_finetune.config import ModelConfig, TuningConfig
 from cait_finetune.errors import UserError
+from tests.cait_finetune.tiny import batch, snapshot, tiny_model
 
 NANO = {"name": "cait_nano_32", "weights": "none"}
 
@@ -111,3 +112,70 @@ def test_weights_that_cannot_be_read(tmp_path):
     path.write_bytes(b"not a safetensors file")
     with pytest.raises(UserError, match=r"^model\.weights: "):
         models.build(ModelConfig(name="cait_nano_32", weights=str(path)), 3, "float32")
+
+
+def low_rank(**keys):
+    return TuningConfig("lora", **{"rank": 2, "alpha": 4.0, "targets": "qkv", **keys})
+
+
+def test_adapt_adds_low_rank_updates_and_changes_no_output():
+    model = tiny_model()
+    images, _ = batch()
+    before = np.asarray(model(images))
+    models.adapt(model, low_rank())
+    updates = [variable for variable in model.weights if "lora" in variable.path]
+    assert [tuple(variable.shape) for variable in updates] == [(48, 2), (2, 144)] * 2
+    np.testing.assert_allclose(model(images), before, atol=1e-6)
+    assert model.backbone.blocks[0].attn.qkv.lora_alpha == 4.0
+
+
+def test_alpha_null_is_the_rank():
+    model = tiny_model()
+    models.adapt(model, low_rank(alpha=None, rank=3))
+    assert model.backbone.blocks[0].attn.qkv.lora_alpha == 3
+
+
+def test_adapt_leaves_a_model_alone_for_other_methods():
+    model = tiny_model()
+    before = snapshot(model)
+    models.adapt(model, TuningConfig("full"))
+    assert set(snapshot(model)) == set(before)
+
+
+def test_targets_that_no_layer_has():
+    with pytest.raises(UserError, match=r"^tuning\.targets: got 'kvq', .* attn/qkv"):
+        models.adapt(tiny_model(), low_rank(targets="kvq"))
+
+
+def test_a_frozen_backbone_has_no_noise():
+    model = tiny_model(drop_rate=0.5, drop_path_rate=0.5, attn_drop_rate=0.5)
+    images, _ = batch()
+    expected = np.asarray(model(images, training=False))
+    frozen = models.FrozenBackbone(model)
+    np.testing.assert_array_equal(frozen(images, training=True), expected)
+    assert np.abs(np.asarray(model(images, training=True)) - expected).max() > 1e-2
+    assert [variable.path for variable in frozen.weights] == [v.path for v in model.weights]
+
+
+def test_the_head_alone_is_the_classifiers_own():
+    model = tiny_model()
+    images, _ = batch()
+    head = models.Head(model)
+    features = model.backbone(images)
+    np.testing.assert_array_equal(head(features, training=True), model(images))
+    assert [id(variable) for variable in head.weights] == [id(v) for v in model.head.weights]
+
+
+def test_backbone_facts_tell_backbones_apart_and_not_heads():
+    config = ModelConfig(**NANO)
+    facts = models.backbone_facts(tiny_model(), config)
+    assert facts["model"] == "cait_nano_32"
+    assert models.backbone_facts(tiny_model(), config) == facts
+    assert models.backbone_facts(tiny_model(num_classes=3), config) == facts
+    other = tiny_model()
+    other.head.bias.assign(np.ones(7))
+    assert models.backbone_facts(other, config) == facts
+    other.backbone.cls_token.assign_add(np.full((1, 1, 48), 1e-7))
+    assert models.backbone_facts(other, config) != facts
+    half = tiny_model(dtype="mixed_bfloat16")
+    assert models.backbone_facts(half, config)["precision"] == "mixed_bfloat16"

@@ -72,6 +72,20 @@ def test_weight_decay_leaves_out_what_timm_leaves_out(name, hollow_models):
     assert got == {parameter: decay for parameter, (_, decay) in expected.items()}
 
 
+def test_every_block_has_its_own_place_in_the_forward_pass():
+    model = golden.classifier()  # three trunk blocks, two of class attention
+    places = {
+        "cls_token": 0, "pos_embed": 0, "patch_embed": 0, "blocks_0": 1, "blocks_1": 2,
+        "blocks_2": 3, "blocks_token_only_0": 4, "blocks_token_only_1": 5, "norm": 5,
+    }  # fmt: skip
+    assert model.num_forward_places == model.backbone.num_forward_places == 7
+    for variable in model.backbone.weights:
+        layer = variable.path.removeprefix("cait_classifier/backbone/").split("/")[0]
+        assert model.forward_place(variable.path) == places[layer], variable.path
+        assert model.backbone.forward_place(variable.path) == places[layer]
+    assert {model.forward_place(variable.path) for variable in model.head.weights} == {6}
+
+
 class Student(keras.Model):
     """A user's model, with layers that are called like the backbone's."""
 

@@ -42,6 +42,35 @@ def test_attention_and_mlp_kernels_are_updated_and_nothing_else_of_the_backbone(
         assert 3 in variable.shape
 
 
+@pytest.mark.parametrize(
+    ("targets", "layers"),
+    [
+        (None, 3 * 4 + 2 * 6),
+        ("qkv", 3),
+        ("^blocks_0/", 4),
+        ("^blocks_token_only_1/mlp/", 2),
+        ("attn/(qkv|q|v)$", 3 + 2 * 2),
+    ],
+)
+def test_targets_are_searched_in_the_layers_paths(targets, layers):
+    backbone = golden.backbone()
+    backbone.enable_lora(2, targets=targets)
+    assert len(backbone.trainable_variables) == 2 * layers
+
+
+@pytest.mark.parametrize("targets", ["proj_l", "head", "cait_classifier", "qkv/kernel"])
+def test_targets_that_no_layer_has(targets):
+    model = golden.classifier()
+    with pytest.raises(CaiTError, match=rf"targets: got '{targets}', .* of attn/qkv, attn/proj"):
+        model.backbone.enable_lora(2, targets=targets)
+    assert len(model.trainable_variables) == len(model.weights)
+
+
+def test_targets_that_are_no_regular_expression():
+    with pytest.raises(CaiTError, match=r"targets: got '\(q', expected a regular expression"):
+        golden.backbone().enable_lora(2, targets="(q")
+
+
 def test_gradients_reach_every_update(images):
     model = with_lora(trained=True)
     variables = [variable.value for variable in model.backbone.trainable_variables]

@@ -6,7 +6,7 @@ import keras
 import pytest
 
 import cait_tf
-from cait_finetune.optim.parameters import Parameter, parameter_table, summary, write_csv
+from cait_finetune.optim.parameters import Parameter, only, parameter_table, summary, write_csv
 from cait_tf.weights.names import timm_name
 from tests.cait_finetune.tiny import CLASSES, GOLDEN, tiny_model
 
@@ -89,17 +89,28 @@ def test_linear_probe_trains_the_head_only(model):
     assert len(table) == len(model.weights)
 
 
-def test_parameters_csv(model, tmp_path):
+def test_only_freezes_the_others_and_unfreezes_none(model):
     table = parameter_table(model, "linear_probe", 0.75, 0.05)
-    write_csv(table, tmp_path / "parameters.csv")
+    fewer = only(table, lambda row: row.path.endswith(("bias", "cls_token")))
+    assert [row.path for row in fewer if row.trainable] == ["cait_classifier/head/bias"]
+    assert [row.path for row in fewer] == [row.path for row in table]
+    assert sum(row.trainable for row in table) == 2
+
+
+def test_parameters_csv_has_every_phase(model, tmp_path):
+    tables = {name: parameter_table(model, name, 0.75, 0.05) for name in ("linear_probe", "full")}
+    write_csv(tables, tmp_path / "parameters.csv")
     with open(tmp_path / "parameters.csv", newline="") as file:
-        rows = list(csv.reader(file))
-    assert rows[0] == ["path", "shape", "group", "multiplier", "weight_decay", "trainable"]
-    assert [row[0] for row in rows[1:]] == [variable.path for variable in model.weights]
-    by_path = {row[0]: row[1:] for row in rows[1:]}
-    assert by_path["cait_classifier/head/kernel"] == ["48x7", "3", "1.0", "0.05", "True"]
-    embedding = next(row for path, row in by_path.items() if path.endswith("cls_token"))
-    assert embedding == ["1x1x48", "0", str(0.75**3), "0.0", "False"]
+        header, *rows = csv.reader(file)
+    assert header == ["phase", "path", "shape", "group", "multiplier", "weight_decay", "trainable"]
+    paths = [variable.path for variable in model.weights]
+    assert [row[:2] for row in rows] == [[name, path] for name in tables for path in paths]
+    by_path = {(row[0], row[1]): row[2:] for row in rows}
+    assert by_path["full", "cait_classifier/head/kernel"] == ["48x7", "3", "1.0", "0.05", "True"]
+    embedding = ["1x1x48", "0", str(0.75**3), "0.0"]
+    path = "cait_classifier/backbone/cls_token"
+    assert by_path["linear_probe", path] == [*embedding, "False"]
+    assert by_path["full", path] == [*embedding, "True"]
 
 
 def test_summary_counts_every_number_once(model):

@@ -1,0 +1,282 @@
+"""The features of a frozen backbone: computed once, the same as the images', and fed in batches."""
+
+import dataclasses
+import io
+import itertools
+import logging
+import os
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from rich.console import Console
+
+from cait_finetune import model as models
+from cait_finetune.config import AugmentConfig, DatasetConfig, ModelConfig
+from cait_finetune.data.corrupt import CorruptImages
+from cait_finetune.data.feature_cache import FeatureCache
+from cait_finetune.data.features import FrozenFeatures
+from cait_finetune.data.folder import FolderSource
+from cait_finetune.data.pipeline import evaluation_batches, train_batches
+from cait_finetune.data.preprocess import Preprocessing
+from cait_finetune.errors import UserError
+from cait_finetune.evaluation import Evaluator
+from cait_finetune.optim.adamw import AdamW
+from cait_finetune.optim.parameters import parameter_table
+from cait_finetune.train.step import TrainStep
+from tests.cait_finetune.stand_ins import examples, source_of, write_set
+from tests.cait_finetune.tiny import one_device, optimizer_config, tiny_model
+
+COUNT = 10
+PREPROCESSING = Preprocessing(32, 1.0, "bicubic", (0.5,) * 3, (0.5,) * 3)
+PLAIN = AugmentConfig(crop_scale=[1.0, 1.0], crop_ratio=[1.0, 1.0], flip=0.0)
+CONFIG = ModelConfig(name="tiny", weights="none")
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    return source_of(write_set(tmp_path_factory.mktemp("data"), {"train": examples(COUNT)}))
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_model(2)
+
+
+class Counted:
+    """A backbone that counts its images."""
+
+    def __init__(self, model):
+        self.model = model
+        self.images = 0
+
+    def __call__(self, images, training):
+        assert training is False
+        tf.py_function(self._count, [tf.shape(images)[0]], [])
+        return self.model.backbone(images, training=training)
+
+    def _count(self, number):
+        self.images += int(number)
+
+
+class Probe:
+    """The features of a source under a model, with a cache, and what was said."""
+
+    def __init__(self, source, model, cache=None, on_corrupt="stop", preprocessing=PREPROCESSING):
+        self.backbone = Counted(model)
+        self.corrupt = CorruptImages(on_corrupt)
+        self.output = io.StringIO()
+        self.features = FrozenFeatures(
+            source,
+            preprocessing,
+            self.backbone,
+            models.backbone_facts(model, CONFIG),
+            cache,
+            self.corrupt,
+            4,
+            Console(file=self.output, width=500),
+        )
+
+    def __call__(self, role="train"):
+        return self.features(role)
+
+    @property
+    def computed(self) -> bool:
+        return self.backbone.images > 0
+
+
+def test_they_are_the_backbones_in_file_order(source, model):
+    probe = Probe(source, model)
+    features = probe()
+    batches = evaluation_batches(source, "train", PREPROCESSING, COUNT, CorruptImages("stop"))
+    ((images, labels, _),) = batches
+    expected = model.backbone(images)
+    assert features.values.shape == (COUNT, 48)
+    assert features.values.dtype == np.float32
+    np.testing.assert_allclose(features.values, expected, atol=1e-5)
+    np.testing.assert_array_equal(features.labels, labels)
+    assert "features of train 10 x 48, computed in" in probe.output.getvalue()
+
+
+def test_they_are_computed_once(source, model):
+    probe = Probe(source, model)
+    assert probe() is probe()
+    assert probe.backbone.images == 12  # three batches of four, the last one filled up
+
+
+def test_the_next_run_finds_them(source, model, tmp_path):
+    first, second = (Probe(source, model, FeatureCache(tmp_path / "cache")) for _ in range(2))
+    np.testing.assert_array_equal(first().values, second().values)
+    np.testing.assert_array_equal(first().labels, second().labels)
+    assert first.computed
+    assert not second.computed
+    (file,) = (tmp_path / "cache").iterdir()
+    assert f"kept in {file}" in first.output.getvalue()
+    assert f"used again from {file}" in second.output.getvalue()
+    assert len(second.output.getvalue().splitlines()) == 1
+
+
+def test_without_a_cache_nothing_is_written(source, model, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    Probe(source, model)()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def filled(source, model, tmp_path):
+    cache = FeatureCache(tmp_path / "cache")
+    Probe(source, model, cache)()
+    assert not _recomputed(source, model, cache)
+    return cache
+
+
+def _recomputed(*arguments, role="train", **keywords) -> bool:
+    probe = Probe(*arguments, **keywords)
+    probe(role)
+    return probe.computed
+
+
+def test_other_weights_are_other_features(source, filled):
+    assert _recomputed(source, tiny_model(2, seed=1), filled)
+    changed = tiny_model(2)
+    assert not _recomputed(source, changed, filled)
+    changed.head.kernel.assign_add(tf.ones_like(changed.head.kernel))
+    assert not _recomputed(source, changed, filled)  # the head has no part in them
+    changed.backbone.norm.beta.assign_add(tf.one_hot(3, 48) * 1e-6)
+    assert _recomputed(source, changed, filled)
+
+
+@pytest.mark.parametrize(
+    "change", [{"crop_pct": 0.875}, {"interpolation": "bilinear"}, {"mean": (0.5, 0.5, 0.4)}]
+)
+def test_other_preprocessing_is_other_features(change, source, model, filled):
+    other = dataclasses.replace(PREPROCESSING, **change)
+    assert _recomputed(source, model, filled, preprocessing=other)
+
+
+def test_another_split_is_other_features(source, model, filled):
+    fewer = dataclasses.replace(
+        source, splits={**source.splits, "train": "train[:6]"}, sizes={**source.sizes, "train": 6}
+    )
+    probe = Probe(fewer, model, filled)
+    assert len(probe().labels) == 6
+    assert probe.computed
+
+
+def test_another_treatment_of_corrupt_images_is_other_features(source, model, filled):
+    assert _recomputed(source, model, filled, on_corrupt="skip")
+
+
+def test_other_files_of_the_same_name_are_other_features(model, tmp_path):
+    first = source_of(write_set(tmp_path / "one", {"train": examples(4)}))
+    second = source_of(write_set(tmp_path / "two", {"train": list(reversed(examples(4)))}))
+    cache = FeatureCache(tmp_path / "cache")
+    assert _recomputed(first, model, cache)
+    for path in second.builder.data_path.iterdir():
+        os.utime(path, (1e9, 1e9))
+    assert _recomputed(second, model, cache)
+    assert not _recomputed(first, model, cache)
+
+
+def test_a_folder_is_told_by_its_files(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"one")
+    roles = ("train", "validation", "test")
+    folder = FolderSource(
+        None, "image", "label", ("a",), dict.fromkeys(roles, str(tmp_path)), dict.fromkeys(roles, 1),
+        files=((str(tmp_path / "a.jpg"), 0),),
+    )  # fmt: skip
+    before = folder.fingerprint("train")
+    assert before == folder.fingerprint("train")
+    (tmp_path / "a.jpg").write_bytes(b"other")
+    assert folder.fingerprint("train") != before
+    relabelled = dataclasses.replace(folder, files=((str(tmp_path / "a.jpg"), 1),))
+    assert relabelled.fingerprint("train") != folder.fingerprint("train")
+
+
+def test_a_truncated_file_is_computed_anew_and_mended(source, model, filled, caplog):
+    (file,) = filled.directory.iterdir()
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    with caplog.at_level(logging.WARNING):
+        assert _recomputed(source, model, filled)
+    assert "cannot be read" in caplog.text
+    assert not _recomputed(source, model, filled)
+
+
+def test_corrupt_images_are_known_to_the_next_run_too(model, tmp_path):
+    files = examples(COUNT)
+    files[3] = (b"broken", 1)
+    source = source_of(write_set(tmp_path / "data", {"train": files}))
+    cache = FeatureCache(tmp_path / "cache")
+    first, second = (Probe(source, model, cache, "skip") for _ in range(2))
+    assert len(first().labels) == len(second().labels) == COUNT - 1
+    assert not second.computed
+    assert first.corrupt.ids == second.corrupt.ids
+    assert len(first.corrupt) == 1
+    with pytest.raises(UserError, match="the corrupt image"):
+        Probe(source, model, cache, "stop")()
+
+
+def test_evaluation_batches_hold_every_image_once(source, model):
+    probe = Probe(source, model)
+    batches = list(probe.features.evaluation_batches("validation", 4))
+    assert [tuple(values.shape) for values, _, _ in batches] == [(4, 48)] * 3
+    real = np.concatenate([real for _, _, real in batches])
+    assert real.tolist() == [True] * COUNT + [False] * 2
+    for position, expected in enumerate((probe("validation").values, probe("validation").labels)):
+        joined = np.concatenate([batch[position] for batch in batches])
+        np.testing.assert_array_equal(joined[real], expected)
+        assert not joined[~real].any()
+
+
+def test_train_batches_shuffle_every_pass_anew_and_are_full(source, model):
+    probe = Probe(source, model)
+
+    def order(seed):
+        values = {row.tobytes(): i for i, row in enumerate(probe().values)}
+        batches = probe.features.train_batches(4, seed).take(5)
+        taken = [(v.numpy(), y.numpy()) for v, y in batches]
+        assert all(len(labels) == 4 for _, labels in taken)
+        rows = [values[row.tobytes()] for batch, _ in taken for row in batch]
+        assert [probe().labels[row] for row in rows] == [y for _, ys in taken for y in ys]
+        return rows
+
+    rows = order(0)
+    assert sorted(rows[:COUNT]) == sorted(rows[COUNT:]) == list(range(COUNT))
+    assert rows[:COUNT] != rows[COUNT:]
+    assert order(0) == rows != order(1)
+
+
+@pytest.mark.parametrize("rates", [{}, {"drop_path_rate": 0.5, "drop_rate": 0.3}])
+def test_training_on_features_is_training_on_images_without_augmentation(source, rates):
+    """Also where the backbone has dropout: it is off where only the head is trained."""
+    dataset = DatasetConfig(name="some_files", shuffle_buffer=64)
+    corrupt = CorruptImages("stop")
+    heads, losses = [], []
+    for on_features in (False, True):
+        strategy = one_device()
+        with strategy.scope():
+            model = tiny_model(2, **rates)
+            table = parameter_table(model, "linear_probe", 0.75, 0.05)
+            optimizer = AdamW(table, optimizer_config())
+        probe = Probe(source, model)
+        if on_features:
+            trained = models.Head(model)
+            stream = probe.features.train_batches(4, 0)
+            validation = probe.features.evaluation_batches("validation", 4)
+        else:
+            trained = models.FrozenBackbone(model)
+            stream = train_batches(source, dataset, PLAIN, PREPROCESSING, 4, 0, corrupt)
+            validation = evaluation_batches(source, "validation", PREPROCESSING, 4, corrupt)
+        step = TrainStep(trained, optimizer, strategy, label_smoothing=0.1, clip_norm=1.0)
+        for images, labels in itertools.islice(stream, 6):
+            step(images, labels, tf.constant(0.01))
+        heads.append(np.concatenate([np.ravel(variable) for variable in model.head.weights]))
+        losses.append(Evaluator(trained)(validation).loss)
+        whole = evaluation_batches(source, "validation", PREPROCESSING, 4, corrupt)
+        assert Evaluator(model)(whole).loss == pytest.approx(losses[-1], abs=1e-5)
+    start = np.concatenate([np.ravel(variable) for variable in tiny_model(2).head.weights])
+    np.testing.assert_allclose(heads[0], heads[1], atol=1e-5)
+    assert np.abs(heads[0] - start).max() > 1e-2
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
