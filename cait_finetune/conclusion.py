@@ -5,32 +5,17 @@ from __future__ import annotations
 import time
 
 import keras
-from rich.console import Console
 
 from cait_finetune.config import Config
 from cait_finetune.data.pipeline import encoded_images
 from cait_finetune.data.preprocess import decode
-from cait_finetune.data.source import Source
 from cait_finetune.evaluation import Evaluator
 from cait_finetune.export.saved_model import export_saved_model
-from cait_finetune.metrics import MetricsLog
 from cait_finetune.report.curves import draw_curves
-from cait_finetune.run_directory import RunDirectory
-from cait_finetune.streams import Streams
-from cait_finetune.train.run_state import RunState
+from cait_finetune.training import Trained
 
 
-def conclude(
-    config: Config,
-    run: RunDirectory,
-    model: keras.Model,
-    source: Source,
-    streams: Streams,
-    metrics: MetricsLog,
-    state: RunState,
-    started: float,
-    console: Console,
-) -> dict:
+def conclude(config: Config, trained: Trained, model: keras.Model, started: float) -> dict:
     """Score and export `model`, which holds the best weights, and write ``result.json``.
 
     Args:
@@ -42,19 +27,25 @@ def conclude(
     Raises:
         UserError: the exported model does not answer as the trained one does.
     """
+    run, state, streams, console = trained.run, trained.state, trained.streams, trained.console
     corrupt = streams.corrupt
     test = Evaluator(model)(corrupt.guard(streams.test()))
     draw_curves(
-        metrics.read("step"),
-        metrics.read("epoch"),
+        trained.metrics.read("step"),
+        trained.metrics.read("epoch"),
         f"{config.dataset.name}, {config.model.name}: test top-1 {test.top1:.2%}",
         run.curves,
     )
     difference = None
     if config.export.enabled:
-        samples = encoded_images(source, "validation", config.export.check_images, corrupt)
+        samples = encoded_images(trained.source, "validation", config.export.check_images, corrupt)
         difference = export_saved_model(
-            model, streams.preprocessing, decode, source.class_names, samples, run.saved_model
+            model,
+            streams.preprocessing,
+            decode,
+            trained.source.class_names,
+            samples,
+            run.saved_model,
         )
         console.print(
             f"export checked on {len(samples)} validation images: same top-1, "

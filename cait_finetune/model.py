@@ -81,6 +81,13 @@ def build(
         raise UserError(f"model.{error}") from error
 
 
+def from_checkpoint(config: ModelConfig, num_classes: int, path: Path) -> cait_tf.CaiTClassifier:
+    """The classifier in float32 with the weights of one of the run's checkpoints."""
+    model = build(config, num_classes, "float32", load=False)
+    cait_tf.load_weights(model, path)
+    return model
+
+
 def adapt(model: cait_tf.CaiTClassifier, tuning: TuningConfig) -> None:
     """Give the model the variables that a tuning method adds: LoRA's updates, for others none.
 

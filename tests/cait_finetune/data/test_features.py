@@ -19,6 +19,7 @@ from cait_finetune.data.features import FrozenFeatures
 from cait_finetune.data.folder import FolderSource
 from cait_finetune.data.pipeline import evaluation_batches, train_batches
 from cait_finetune.data.preprocess import Preprocessing
+from cait_finetune.data.sequence import Share
 from cait_finetune.errors import UserError
 from cait_finetune.evaluation import Evaluator
 from cait_finetune.optim.adamw import AdamW
@@ -236,7 +237,7 @@ def test_train_batches_shuffle_every_pass_anew_and_are_full(source, model):
     def order(seed):
         values = {row.tobytes(): i for i, row in enumerate(probe().values)}
         batches = probe.features.train_batches(4, seed).take(5)
-        taken = [(v.numpy(), y.numpy()) for v, y in batches]
+        taken = [(v.numpy(), y.numpy()) for v, y, _ in batches]
         assert all(len(labels) == 4 for _, labels in taken)
         rows = [values[row.tobytes()] for batch, _ in taken for row in batch]
         assert [probe().labels[row] for row in rows] == [y for _, ys in taken for y in ys]
@@ -246,6 +247,23 @@ def test_train_batches_shuffle_every_pass_anew_and_are_full(source, model):
     assert sorted(rows[:COUNT]) == sorted(rows[COUNT:]) == list(range(COUNT))
     assert rows[:COUNT] != rows[COUNT:]
     assert order(0) == rows != order(1)
+
+
+def test_the_stream_of_features_can_be_entered_anywhere_and_divided(source, model):
+    features = Probe(source, model).features
+    whole = list(features.train_batches(4, 0).take(6).as_numpy_iterator())
+    rest = list(features.train_batches(4, 0, int(whole[1][2])).take(4).as_numpy_iterator())
+    slices = [
+        list(features.train_batches(4, 0, share=Share(index, 2)).take(6).as_numpy_iterator())
+        for index in range(2)
+    ]
+    for one, other in zip(whole[2:], rest, strict=True):
+        for a, b in zip(one, other, strict=True):
+            np.testing.assert_array_equal(a, b)
+    for number, (values, labels, _) in enumerate(whole):
+        parts = [made[number] for made in slices]
+        np.testing.assert_array_equal(np.concatenate([part[0] for part in parts]), values)
+        np.testing.assert_array_equal(np.concatenate([part[1] for part in parts]), labels)
 
 
 @pytest.mark.parametrize("rates", [{}, {"drop_path_rate": 0.5, "drop_rate": 0.3}])
@@ -270,7 +288,7 @@ def test_training_on_features_is_training_on_images_without_augmentation(source,
             stream = train_batches(source, dataset, PLAIN, PREPROCESSING, 4, 0, corrupt)
             validation = evaluation_batches(source, "validation", PREPROCESSING, 4, corrupt)
         step = TrainStep(trained, optimizer, strategy, label_smoothing=0.1, clip_norm=1.0)
-        for images, labels in itertools.islice(stream, 6):
+        for images, labels, _ in itertools.islice(stream, 6):
             step(images, labels, tf.constant(0.01))
         heads.append(np.concatenate([np.ravel(variable) for variable in model.head.weights]))
         losses.append(Evaluator(trained)(validation).loss)

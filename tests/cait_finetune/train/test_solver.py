@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from cait_finetune.data.feature_cache import Features
 from cait_finetune.evaluation import Evaluator
 from cait_finetune.model import Head
+from cait_finetune.train.run_state import RunState
 from cait_finetune.train.solver import _solver, solve_head
 from tests.cait_finetune.tiny import snapshot, tiny_model
 
@@ -47,9 +49,10 @@ def solve(classes=(0, 1, 2, 3), num_classes=4, noise=3.0):
         return {"loss": figures.loss, "top1": figures.top1, "top5": figures.top5}
 
     before = snapshot(model)
-    training = solve_head(
-        model, *train, validate, checkpoints, lambda kind, **values: records.append(values),
-        Console(file=output, width=200),
+    training = RunState()
+    solve_head(
+        model, Features(*train), validate, checkpoints,
+        lambda kind, **values: records.append(values), Console(file=output, width=200), training,
     )  # fmt: skip
     changed = {
         path for path, array in snapshot(model).items() if not np.array_equal(array, before[path])
@@ -67,14 +70,14 @@ def test_validation_chooses_the_penalty(solved):
     model, _, validate, training, checkpoints, records, _ = solved
     best = max(range(7), key=lambda i: (records[i]["validation_top1"], -records[i]["validation_loss"]))  # fmt: skip
     assert training.best_epoch == best + 1
-    assert training.best_top1 == records[best]["validation_top1"] > 0.5
+    assert training.best_score[0] == records[best]["validation_top1"] > 0.5
     epoch, weights = checkpoints.saved["best"]
     assert epoch == best + 1
     for variable, array in zip(model.head.weights, weights, strict=True):
         variable.assign(array)
-    assert validate()["top1"] == training.best_top1
+    assert validate()["top1"] == training.best_score[0]
     assert checkpoints.saved["last"][0] == 7
-    assert training.images_per_second > 0
+    assert training.images_per_second() > 0
 
 
 def test_weaker_penalties_fit_the_training_images_better(solved):
@@ -99,7 +102,7 @@ def test_the_figures_are_those_of_the_head(solved):
 
 def test_two_classes():
     model, (features, labels), _, training, _, records, _ = solve((0, 1), 2, noise=4.0)
-    assert training.best_top1 > 0.8
+    assert training.best_score[0] > 0.8
     assert records[-1]["train_accuracy"] > 0.9
     weights = [np.array(weight) for weight in model.head.weights]
     for factor in (0.8, 1.25):  # the last solution, all but free of a penalty, is an optimum
@@ -114,7 +117,7 @@ def test_a_class_without_training_images_is_never_predicted():
     logits = np.asarray(model.head(features))
     assert set(logits.argmax(axis=1)) <= {0, 2, 3}
     assert np.isfinite(logits).all()
-    assert training.best_top1 > 0.5
+    assert training.best_score[0] > 0.5
 
 
 def test_features_that_hardly_vary_are_not_blown_up():

@@ -1,0 +1,293 @@
+"""``python -m cait_finetune.verify``: is training the same on every number of devices, and resumed?
+
+Eight real steps on the digits for each feature, on one device, on two replicas, in two processes,
+cut off and resumed, and with the batch worked off in parts; the largest difference of any loss or
+weight to the first is the cell of a table, ``equality.md``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from cait_finetune.cli import configure
+from cait_finetune.errors import UserError
+from cait_finetune.keys import read_keys
+from cait_tf.quiet import quiet_imports
+
+STEPS, HALF = 8, 4
+TOLERANCE = 1e-5
+_COMMON = (
+    "train.epochs=null",
+    f"train.steps={STEPS}",
+    "train.batch_size=32",
+    "train.log_every=1",
+    "train.jit_compile=false",
+    "train.label_smoothing=0",
+    "train.clip_norm=0",
+    "schedule.warmup_epochs=null",
+    "schedule.warmup_steps=2",
+    f"checkpoint.every_steps={HALF}",
+    "model.image_size=16",
+    "augment=none",
+    # Above the rounding noise of gradients that are zero, which Adam would make full steps of.
+    "optimizer.epsilon=1e-4",
+)
+_SMOOTHING = ("train.label_smoothing=0.1",)
+_MIXING = ("augment.mixup=0.8", "augment.cutmix=1.0")
+_ALL = (
+    "train.clip_norm=0.5",
+    "optimizer.layer_decay=0.75",
+    *_SMOOTHING,
+    *_MIXING,
+    "average=ema",
+    "train.accumulation=2",
+)
+ROWS: dict[str, tuple[str, ...]] = {
+    "AdamW": (),
+    "clipping": ("train.clip_norm=0.5",),
+    "layer decay": ("optimizer.layer_decay=0.75",),
+    "label smoothing": _SMOOTHING,
+    "mixup and cutmix": _MIXING,
+    "moving average": ("average=ema",),
+    "accumulation": ("train.accumulation=2",),
+    "all of the above": _ALL,
+    "SGD": ("optimizer=sgd", "optimizer.lr_batch_size=null", "optimizer.base_lr=0.05"),
+    "LAMB": ("optimizer=lamb", "optimizer.lr_batch_size=null", "optimizer.epsilon=1e-4"),
+    "schedule-free": ("optimizer=schedule_free", "optimizer.epsilon=1e-4"),
+    "LoRA": ("tuning=lora",),
+    "bfloat16": ("train.precision=mixed_bfloat16",),
+    "drop path, dropout": ("model.drop_path_rate=0.2", "model.drop_rate=0.1"),
+}
+#: Rows that are another computation on other devices: rounded elsewhere, or with draws of their own.
+_RESUMED_ONLY = ("bfloat16", "drop path, dropout")
+COLUMNS = ("2 replicas", "2 workers", "resumed", "accumulated")
+_PROCESSES = ("alone", "replicas", "workers")
+
+
+@dataclass
+class VerifyConfig:
+    """The keys of the command. `rows` is a part of the names, such as ``AdamW,LoRA``; null is all."""
+
+    out: str = "verification"
+    rows: str | None = None
+    process: str | None = None  # what one of the processes that the command starts has to do
+
+
+def verify(out: Path, rows: list[str]) -> dict[str, dict[str, float]]:
+    """Run everything in processes of their own, and compare.
+
+    Returns:
+        For each row and column the largest absolute difference.
+
+    Raises:
+        UserError: one of the processes failed; with the last lines it said.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    address = [f"127.0.0.1:{port}" for port in _free_ports(2)]
+    groups = [[_start(out, rows, "alone")], [_start(out, rows, "replicas")]]
+    with Progress(console=Console(stderr=True)) as progress:
+        bar = progress.add_task("runs", total=sum(len(_runs(rows, one)) for one in _PROCESSES))
+        while True:
+            progress.update(bar, completed=len(list(out.glob("*/*/done"))))
+            for process in (one for group in groups for one in group):
+                if process.poll():
+                    _stop(groups)
+                    raise UserError(
+                        f"verify: {process.args[-1]} failed\n"
+                        + "\n".join((process.log.read_text()).splitlines()[-15:])
+                    )
+            if len(groups) == 2 and groups[1][0].poll() == 0:  # two processes at a time
+                groups.append([_start(out, rows, "workers", index, address) for index in range(2)])
+            if len(groups) == 3 and all(one.poll() == 0 for group in groups for one in group):
+                break
+            time.sleep(0.3)
+        progress.update(bar, completed=len(list(out.glob("*/*/done"))))
+    return {row: _differences(out, row) for row in rows}
+
+
+def table(differences: dict[str, dict[str, float]]) -> str:
+    """As Markdown; ``0`` is equality to the bit."""
+    lines = ["| | " + " | ".join(COLUMNS) + " |", "|---|" + "---|" * len(COLUMNS)]
+    for row, cells in differences.items():
+        shown = [
+            "—" if column not in cells else f"{cells[column]:.0e}" if cells[column] else "0"
+            for column in COLUMNS
+        ]
+        lines.append(f"| {row} | " + " | ".join(shown) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def failures(differences: dict[str, dict[str, float]]) -> list[str]:
+    """The cells that are too large: a resumed run has to be the same to the bit."""
+    return [
+        f"{row}, {column}: {value:.1e}"
+        for row, cells in differences.items()
+        for column, value in cells.items()
+        if not value <= (0.0 if column == "resumed" else TOLERANCE)
+    ]
+
+
+class _Process(subprocess.Popen):
+    log: Path
+
+
+def _start(
+    out: Path, rows: list[str], kind: str, index: int = 0, addresses: list[str] | None = None
+) -> _Process:
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
+    environment.pop("TF_CONFIG", None)
+    if addresses:
+        task = {"type": "worker", "index": index}
+        environment["TF_CONFIG"] = json.dumps({"cluster": {"worker": addresses}, "task": task})
+    words = [f"out={out}", f"rows={','.join(rows)}", f"process={kind}"]
+    log = out / f"{kind}_{index}.log"
+    with open(log, "w") as file:
+        process = _Process(
+            [sys.executable, "-m", "cait_finetune.verify", *words],
+            env=environment,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+    process.log = log
+    return process
+
+
+def _stop(groups: list[list[_Process]]) -> None:
+    for process in (one for group in groups for one in group):
+        process.kill()
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def _runs(rows: list[str], kind: str) -> list[tuple[str, str, tuple[str, ...]]]:
+    """What a process has to run: row, name of the run, overrides."""
+    runs = []
+    for row in rows:
+        if kind == "alone":
+            runs.append((row, "one device", ()))
+            runs.append((row, "resumed", ()))
+        if row in _RESUMED_ONLY:
+            continue
+        if kind == "alone":
+            parts = 8 if "train.accumulation=2" in ROWS[row] else 4
+            runs.append((row, "accumulated", (f"train.accumulation={parts}",)))
+        else:
+            runs.append((row, f"2 {kind}", ()))
+    return runs
+
+
+def _run_all(out: Path, rows: list[str], kind: str) -> None:
+    """In a process of its own: the runs of its kind, all with one strategy."""
+    with quiet_imports():
+        from cait_finetune.config import DistributionConfig
+        from cait_finetune.train.distribution import build_strategy, is_chief
+        from cait_finetune.training import train
+
+    distribution = {
+        "alone": DistributionConfig("cpu"),
+        "replicas": DistributionConfig("mirrored", devices=2),
+        "workers": DistributionConfig("multi_worker", cluster="tf_config"),
+    }[kind]
+    strategy = build_strategy(distribution)
+    for row, name, more in _runs(rows, kind):
+        overrides = (*ROWS[row], *more)
+        chosen = [word for word in overrides if "." not in word.partition("=")[0]]
+        values = [word for word in overrides if word not in chosen]
+        config = configure(*chosen, *_COMMON, *values)
+        directory = out / row / name
+        if name == "resumed":
+            shutil.copytree(out / row / "one device", directory)
+            (directory / "done").unlink()
+            _state(directory, STEPS).unlink()  # as if the process had been killed after the half
+            config.resume = str(directory)
+        train(config, directory, strategy)
+        if is_chief(strategy):
+            (directory / "done").touch()
+
+
+def _state(directory: Path, step: int) -> Path:
+    return directory / "checkpoints" / f"state_{step:08}.safetensors"
+
+
+def _differences(out: Path, row: str) -> dict[str, float]:
+    cells = {}
+    for column in COLUMNS:
+        if (out / row / column / "done").exists():
+            cells[column] = _difference(out / row / "one device", out / row / column)
+    return cells
+
+
+def _difference(one: Path, other: Path) -> float:
+    """The largest of any weight and any step's loss; NaN counts as infinite."""
+    import numpy as np
+    from safetensors.numpy import load_file
+
+    weights = [load_file(_state(directory, STEPS)) for directory in (one, other)]
+    names = [name for name in weights[0] if name.startswith("model/")]
+    pairs = [(weights[0][name], weights[1][name]) for name in names]
+    losses = [
+        [record["loss"] for record in _steps(directory / "metrics.jsonl")]
+        for directory in (one, other)
+    ]
+    pairs.append((np.array(losses[0]), np.array(losses[1])))
+    worst = max(float(np.abs(a.astype("float64") - b).max()) for a, b in pairs)
+    return worst if np.isfinite(worst) else float("inf")
+
+
+def _steps(path: Path) -> list[dict]:
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    return [record for record in records if record["kind"] == "step"]
+
+
+def _choose(rows: str | None) -> list[str]:
+    from cait_finetune.errors import bad_value, suggest
+
+    if rows is None:
+        return list(ROWS)
+    chosen = [row.strip() for row in rows.split(",")]
+    # A name of two words has a comma in it.
+    joined = [row for row in ROWS if row in rows]
+    unknown = [row for row in chosen if not any(row in name for name in joined)]
+    if unknown or not joined:
+        raise bad_value("rows", rows, f"of {'; '.join(ROWS)}", suggest(unknown[0], ROWS))
+    return joined
+
+
+def main() -> None:
+    """Entry point; exit status 1 when something differs that must not."""
+    try:
+        config = read_keys(sys.argv[1:], VerifyConfig)
+        out, rows = Path(config.out), _choose(config.rows)
+        if config.process:
+            _run_all(out, rows, config.process)
+            return
+        differences = verify(out, rows)
+    except UserError as error:
+        sys.exit(f"cait_finetune.verify: {error}")
+    text = table(differences)
+    (out / "equality.md").write_text(text)
+    print(f"{text}\nwritten to {out / 'equality.md'}")
+    if bad := failures(differences):
+        sys.exit("cait_finetune.verify: not equal: " + "; ".join(bad))
+
+
+if __name__ == "__main__":
+    main()
