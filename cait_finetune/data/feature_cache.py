@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import logging
 import os
-import tempfile
+import uuid
 import zipfile
 import zlib
 from pathlib import Path
@@ -60,12 +61,11 @@ class FeatureCache:
 
     def save(self, path: Path, features: Features) -> bool:
         """Write them, a whole file or none; a failure is a warning, as the run has its features."""
-        partial = None
+        # A name of its own for each process: two may compute the same features at once.
+        partial = self.directory / f".{uuid.uuid4().hex}.partial"
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
-            # A name of its own for each process: two may compute the same features at once.
-            handle, partial = tempfile.mkstemp(dir=self.directory, prefix=".", suffix=".partial")
-            with os.fdopen(handle, "wb") as file:
+            with open(partial, "wb") as file:
                 np.savez(
                     file,
                     values=features.values,
@@ -79,6 +79,6 @@ class FeatureCache:
             logger.warning("%s cannot be written (%s): the next run computes it again", path, error)
             return False
         finally:
-            if partial:
-                Path(partial).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # such as a directory that is a file
+                partial.unlink()
         return True
