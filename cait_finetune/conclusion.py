@@ -11,11 +11,11 @@ from cait_finetune.data.pipeline import encoded_images
 from cait_finetune.data.preprocess import decode
 from cait_finetune.evaluation import Evaluator
 from cait_finetune.export.saved_model import export_saved_model
+from cait_finetune.preparation import Prepared
 from cait_finetune.report.curves import draw_curves
-from cait_finetune.training import Trained
 
 
-def conclude(config: Config, trained: Trained, model: keras.Model, started: float) -> dict:
+def conclude(config: Config, prepared: Prepared, model: keras.Model, started: float) -> dict:
     """Score and export `model`, which holds the best weights, and write ``result.json``.
 
     Args:
@@ -27,23 +27,23 @@ def conclude(config: Config, trained: Trained, model: keras.Model, started: floa
     Raises:
         UserError: the exported model does not answer as the trained one does.
     """
-    run, state, streams, console = trained.run, trained.state, trained.streams, trained.console
+    run, state, streams, console = prepared.run, prepared.state, prepared.streams, prepared.console
     corrupt = streams.corrupt
     test = Evaluator(model)(corrupt.guard(streams.test()))
     draw_curves(
-        trained.metrics.read("step"),
-        trained.metrics.read("epoch"),
+        prepared.metrics.read("step"),
+        prepared.metrics.read("epoch"),
         f"{config.dataset.name}, {config.model.name}: test top-1 {test.top1:.2%}",
         run.curves,
     )
     difference = None
     if config.export.enabled:
-        samples = encoded_images(trained.source, "validation", config.export.check_images, corrupt)
+        samples = encoded_images(prepared.source, "validation", config.export.check_images, corrupt)
         difference = export_saved_model(
             model,
             streams.preprocessing,
             decode,
-            trained.source.class_names,
+            prepared.source.class_names,
             samples,
             run.saved_model,
         )

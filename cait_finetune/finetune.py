@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import cait_finetune.model as models
+from cait_finetune import model as models
 from cait_finetune.conclusion import conclude
 from cait_finetune.config import Config
+from cait_finetune.preparation import prepare
+from cait_finetune.train.distribution import build_agreement
 from cait_finetune.training import train
 
 
@@ -24,14 +26,15 @@ def finetune(config: Config, directory: Path) -> dict:
         Interrupted: a signal asked to end; the state is saved.
     """
     started = time.perf_counter()
-    trained = train(config, directory)
+    prepared = prepare(config, directory)
+    train(config, prepared)
     result = {}
-    if trained.chief:
+    if prepared.chief:
         # What is scored and exported is a float32 model on one device, however it was trained.
         model = models.from_checkpoint(
-            config.model, len(trained.source.class_names), trained.run.best_checkpoint
+            config.model, len(prepared.source.class_names), prepared.run.best_checkpoint
         )
-        result = conclude(config, trained, model, started)
-    if trained.agree:
-        trained.agree([False])  # the others wait: a worker that leaves would end the cluster
+        result = conclude(config, prepared, model, started)
+    if agree := build_agreement(prepared.strategy):
+        agree([False])  # the others wait: a worker that leaves would end the cluster
     return result

@@ -74,6 +74,7 @@ def build(
             drop_path_rate=config.drop_path_rate,
             drop_rate=config.drop_rate,
             attn_drop_rate=config.attn_drop_rate,
+            remat=config.remat,
             weights=config.weights if load else None,
             dtype=precision,
         )

@@ -1,233 +1,87 @@
-"""The first chapter of a run: from the configuration to trained weights on disk."""
+"""The second chapter of a run: the trained weights."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-
 import keras
-import tensorflow as tf
-from omegaconf import OmegaConf
-from rich.console import Console
-from rich.logging import RichHandler
-from rich.table import Table
 
 from cait_finetune import model as models
 from cait_finetune.config import Config
-from cait_finetune.data.corrupt import CorruptImages
-from cait_finetune.data.feature_cache import FeatureCache
-from cait_finetune.data.features import FrozenFeatures
-from cait_finetune.data.preprocess import Preprocessing
-from cait_finetune.data.source import Source, open_source
 from cait_finetune.evaluation import Evaluator
-from cait_finetune.metrics import MetricsLog
-from cait_finetune.optim.length import Length, run_length, warmup_length
-from cait_finetune.optim.parameters import summary, write_csv
-from cait_finetune.optim.phases import Phase, phases
-from cait_finetune.optim.schedule import Schedule, build_schedule, peak_learning_rate
-from cait_finetune.run_directory import RunDirectory
+from cait_finetune.optim.length import warmup_length
+from cait_finetune.optim.phases import Phase
+from cait_finetune.optim.schedule import Schedule, build_schedule
+from cait_finetune.preparation import Prepared
 from cait_finetune.stages import Stages
-from cait_finetune.streams import Streams
-from cait_finetune.train.checkpoint import Checkpoints
-from cait_finetune.train.distribution import (
-    build_agreement,
-    build_strategy,
-    check_batch,
-    check_precision,
-    device_summary,
-    is_chief,
-)
-from cait_finetune.train.loop import Trainer, restore
+from cait_finetune.train.distribution import build_agreement
+from cait_finetune.train.loop import Trainer
 from cait_finetune.train.profile import Profile
-from cait_finetune.train.run_state import RunState
 from cait_finetune.train.solver import solve_head
 
 
-@dataclass(frozen=True)
-class Trained:
-    """A run whose training is over; its best weights are in ``run.best_checkpoint``."""
-
-    run: RunDirectory
-    source: Source
-    streams: Streams
-    metrics: MetricsLog
-    state: RunState
-    console: Console
-    chief: bool
-    agree: Callable[[list[bool]], list[bool]] | None
-
-
-def train(
-    config: Config, directory: Path, strategy: tf.distribute.Strategy | None = None
-) -> Trained:
-    """Train as configured; with `config.resume` the run in `directory` goes on where it stopped.
-
-    Args:
-        strategy: to be used instead of the configured one, where several runs share a process.
+def train(config: Config, prepared: Prepared) -> None:
+    """Train to the end; the best weights are then in ``prepared.run.best_checkpoint``.
 
     Raises:
         UserError: anything that the user can mend; what was finished is kept.
         Interrupted: a signal asked to end; the state is saved.
     """
-    # Everything that can be wrong, before anything long.
-    variant = models.check(config.model)
-    if config.deterministic:
-        tf.config.experimental.enable_op_determinism()
-    strategy = strategy or build_strategy(config.distribution)
-    check_batch(config.train.batch_size, config.train.accumulation, strategy)
-    check_precision(config.train.precision, strategy)
-    chief = is_chief(strategy)
-    console = _console(chief)
-    run = RunDirectory(directory)
-    if chief and not config.resume:
-        run.create()
-    keras.utils.set_random_seed(config.seed)
-
-    source = open_source(config.dataset)
-    console.print(
-        f"data   {config.dataset.name}: {len(source.class_names)} classes, "
-        + ", ".join(f"{size:,} {role}" for role, size in source.sizes.items()),
-        highlight=False,
-    )
-    metrics = MetricsLog(run.metrics, chief)
-    checkpoints = Checkpoints(
-        run.checkpoints,
-        {"model": config.model.name, "classes": "\n".join(source.class_names)},
-        config.checkpoint.keep,
-        chief,
-    )
-    state, arrays = RunState(), None
-    if config.resume:
-        arrays, values = checkpoints.load_state()
-        state = RunState.from_dict(values)
-        metrics.cut(state.log_bytes)
-
-    with strategy.scope():
-        model = models.build(
-            config.model, len(source.class_names), config.train.precision, load=arrays is None
-        )
-        models.adapt(model, config.tuning)
-    weights = model.loading_report or "random"
-    if arrays:
-        restore(model, None, arrays)
-        weights = f"as after step {state.step}"
-    console.print(
-        f"model  {config.model.name}: {model.count_params():,} parameters, weights {weights}; "
-        f"on {device_summary(strategy)}",
-        highlight=False,
-    )
-    length = run_length(config.train, source.sizes["train"])
-    if config.debug.mode == "fast_dev_run":
-        length = Length(2, 2)
-    peak = peak_learning_rate(config.optimizer, config.train.batch_size)
-    planned = phases(
-        model, config.tuning, config.optimizer, length.total_steps, length.steps_per_epoch
-    )
-    if chief and not config.resume:
-        OmegaConf.save(OmegaConf.structured(config), run.config)
-        write_csv({phase.name: phase.table for phase in planned}, run.parameters)
-    for phase in planned:
-        console.print(_summary_table(phase, peak))
-
-    preprocessing = Preprocessing(
-        image_size=config.model.image_size or variant.image_size,
-        crop_pct=variant.crop_pct,
-        interpolation=variant.interpolation,
-        mean=variant.mean,
-        std=variant.std,
-    )
-    if config.optimizer.lr_batch_size:
-        console.print(
-            f"lr     {config.optimizer.base_lr:g} × {config.train.batch_size}/"
-            f"{config.optimizer.lr_batch_size} = {peak:.3g}",
-            highlight=False,
-        )
-    corrupt = CorruptImages(config.dataset.on_corrupt)
-    features = _frozen_features(config, source, preprocessing, model, corrupt, console)
-    streams = Streams(source, config, preprocessing, corrupt, strategy, features)
+    model, streams, strategy = prepared.model, prepared.streams, prepared.strategy
+    steps_per_epoch = prepared.length.steps_per_epoch
     validation = streams.validation()
-    evaluator = Evaluator(models.Head(model) if features else model, strategy)
+    evaluator = Evaluator(models.Head(model) if streams.features else model, strategy)
 
     def validate() -> dict[str, float]:
-        figures = evaluator(corrupt.guard(validation))
+        figures = evaluator(streams.corrupt.guard(validation))
         return {"loss": figures.loss, "top1": figures.top1, "top5": figures.top5}
 
-    def schedule(steps: int) -> Schedule:
-        warmup = warmup_length(config.schedule, config.train.batch_size, length.steps_per_epoch)
-        return build_schedule(config.schedule, peak, warmup, steps, length.steps_per_epoch)
-
-    def trained(phase: Phase) -> keras.Model:
-        if features:
-            return models.Head(model)
-        return models.FrozenBackbone(model) if phase.head_only else model
-
-    agree = build_agreement(strategy)
     if config.tuning.solver == "lbfgs":
-        solve_head(model, features("train"), validate, checkpoints, metrics.write, console, state)
-    else:
-        stages = Stages(config, model, strategy, planned, trained, length.steps_per_epoch, schedule)
-        Trainer(
+        solve_head(
             model,
-            strategy,
-            streams.training,
-            length.steps_per_epoch,
-            length.total_steps,
-            config.train,
-            config.checkpoint,
+            streams.features("train"),
             validate,
-            checkpoints,
-            metrics,
-            console,
-            state,
-            run.root,
-            Profile(run.profile if config.debug.mode == "profile" else None),
-            agree,
-        ).run(stages.unfinished(state.step, arrays))
-    return Trained(run, source, streams, metrics, state, console, chief, agree)
+            prepared.checkpoints,
+            prepared.metrics.write,
+            prepared.console,
+            prepared.state,
+        )
+        return
 
+    def schedule(steps: int) -> Schedule:
+        warmup = warmup_length(config.schedule, config.train.batch_size, steps_per_epoch)
+        return build_schedule(config.schedule, prepared.peak, warmup, steps, steps_per_epoch)
 
-def _console(chief: bool) -> Console:
-    """For people and for warnings; the other workers would say the same things again."""
-    console = Console(soft_wrap=True, quiet=not chief)
-    handler = RichHandler(console=console, show_time=False, show_path=False)
-    logging.getLogger("cait_finetune").handlers = [handler]
-    return console
-
-
-def _frozen_features(
-    config: Config,
-    source: Source,
-    preprocessing: Preprocessing,
-    model: keras.Model,
-    corrupt: CorruptImages,
-    console: Console,
-) -> FrozenFeatures | None:
-    """For a linear probe whose features are computed once."""
-    if not config.tuning.cache_features:
-        return None
-    directory = config.tuning.cache_dir
-    return FrozenFeatures(
-        source,
-        preprocessing,
-        model.backbone,
-        models.backbone_facts(model, config.model),
-        FeatureCache(Path(directory).expanduser()) if directory else None,
-        corrupt,
-        config.train.eval_batch_size,
-        console,
+    stages = Stages(
+        config,
+        model,
+        strategy,
+        prepared.phases,
+        lambda phase: trained_part(prepared, phase),
+        steps_per_epoch,
+        schedule,
     )
+    profile = prepared.run.profile if config.debug.mode == "profile" else None
+    trainer = Trainer(
+        model,
+        strategy,
+        streams.training,
+        steps_per_epoch,
+        prepared.length.total_steps,
+        config.train,
+        config.checkpoint,
+        validate,
+        prepared.checkpoints,
+        prepared.metrics,
+        prepared.console,
+        prepared.state,
+        prepared.run.root,
+        Profile(profile),
+        build_agreement(strategy),
+    )
+    trainer.run(stages.unfinished(prepared.state.step, prepared.arrays))
 
 
-def _summary_table(phase: Phase, peak: float) -> Table:
-    """The parameter table by group, first and last groups only when there are many."""
-    shown = Table(title=f"what is trained ({phase.name}); all of it: parameters.csv")
-    for column in ("group", "variables", "trained", "of", "multiplier", "peak learning rate"):
-        shown.add_column(column, justify="right")
-    rows = summary(phase.table, peak)
-    if len(rows) > 9:
-        rows = [*rows[:3], ("…",) * 6, *rows[-4:]]
-    for row in rows:
-        shown.add_row(*row)
-    return shown
+def trained_part(prepared: Prepared, phase: Phase) -> keras.Model:
+    """What a phase's step calls: the model, or what of it is not frozen."""
+    if prepared.streams.features:
+        return models.Head(prepared.model)
+    return models.FrozenBackbone(prepared.model) if phase.head_only else prepared.model

@@ -198,6 +198,7 @@ def _run_all(out: Path, rows: list[str], kind: str) -> None:
     """In a process of its own: the runs of its kind, all with one strategy."""
     with quiet_imports():
         from cait_finetune.config import DistributionConfig
+        from cait_finetune.preparation import prepare
         from cait_finetune.train.distribution import build_strategy, is_chief
         from cait_finetune.training import train
 
@@ -218,7 +219,7 @@ def _run_all(out: Path, rows: list[str], kind: str) -> None:
             (directory / "done").unlink()
             _state(directory, STEPS).unlink()  # as if the process had been killed after the half
             config.resume = str(directory)
-        train(config, directory, strategy)
+        train(config, prepare(config, directory, strategy))
         if is_chief(strategy):
             (directory / "done").touch()
 

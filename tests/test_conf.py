@@ -96,13 +96,19 @@ def test_bitfit_is_every_bias():
     assert matched == ["a/norm/beta", "a/fc1/bias"]
 
 
-def test_distribution_options_are_all_devices():
-    folder = CONF / "distribution"
-    assert [checked(f"distribution={name}").distribution.device for name in names(folder)] == [
-        "auto",
-        "cpu",
-        "gpu",
-    ]
+@pytest.mark.parametrize(
+    ("group", "key"),
+    [("distribution", "strategy"), ("average", "method"), ("debug", "mode"), ("optimizer", "name"),
+     ("schedule", "name")],
+)  # fmt: skip
+def test_an_option_is_named_for_what_it_chooses(group, key):
+    for name in names(CONF / group):
+        assert getattr(getattr(checked(f"{group}={name}"), group), key) == name
+    refused = pytest.raises(UserError, match=rf"{group}\.{key}: got 'x', expected one of")
+    with refused as error:
+        checked(f"{group}.{key}=x")
+    expected = str(error.value).partition("expected one of ")[2].splitlines()[0].split(", ")
+    assert sorted(expected) == names(CONF / group)
 
 
 def test_nothing_is_left_without_a_value():

@@ -80,11 +80,11 @@ def test_a_run_is_not_written_over_another(run, data_dir):
     assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
 
 
-def test_a_linear_probe_in_float16_from_the_runs_own_weights(run, data_dir):
+def test_a_linear_probe_in_bfloat16_from_the_runs_own_weights(run, data_dir):
     second = run.parent / "two"
     weights = run / "checkpoints/best.safetensors"
     done = finetune(second, *SHORT, f"model.weights={weights}", "tuning=linear_probe",
-                    "train.precision=mixed_float16", "model.image_size=16",
+                    "train.precision=mixed_bfloat16", "model.image_size=16",
                     f"tuning.cache_dir={run.parent / 'cache'}", data_dir=data_dir)  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "80 of 80 tensors" in done.stdout

@@ -21,8 +21,16 @@ ALLOWED = {
     "errors": set(),
     "config": {"errors"},
     "__main__": {"cli"},
-    "cli": {"finetune"} | FOUNDATION,
-    "finetune": WORK | FOUNDATION,
+    "cli": {"finetune", "resume"} | FOUNDATION,
+    "resume": FOUNDATION,  # which configuration a run goes on with
+    # The story and its chapters.
+    "finetune": {"preparation", "training", "conclusion", "model", "train"} | FOUNDATION,
+    "preparation": {"streams"} | WORK | FOUNDATION,
+    "training": {"preparation", "stages"} | WORK | FOUNDATION,
+    "conclusion": {"preparation"} | WORK | FOUNDATION,
+    "stages": {"optim", "train"} | FOUNDATION,
+    "streams": {"data", "train"} | FOUNDATION,
+    "verify": {"cli", "keys", "preparation", "training", "train"} | FOUNDATION,
     "evaluate": {"cli"} | WORK | FOUNDATION,  # another story
     "attention": {"keys"} | WORK | FOUNDATION,
     "predict": {"keys"} | FOUNDATION,

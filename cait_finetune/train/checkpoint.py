@@ -113,10 +113,6 @@ class Checkpoints:
             "start it again; the weights that were saved load with model.weights=FILE",
         )
 
-    def load(self, model: keras.Model, path: Path) -> None:
-        """Give the model the weights of a checkpoint."""
-        cait_tf.load_weights(model, path)
-
     def _write(self, path: Path, what: str, write: Callable[[], None]) -> None:
         try:
             write()

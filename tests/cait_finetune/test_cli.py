@@ -112,6 +112,7 @@ def test_the_configuration_is_shown(command):
         "drop_path_rate": 0.0,
         "drop_rate": 0.0,
         "attn_drop_rate": 0.0,
+        "remat": False,
     }
     assert "hydra" not in shown
 

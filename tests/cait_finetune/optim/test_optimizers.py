@@ -208,9 +208,7 @@ def test_every_optimizer_composes(name):
 
 
 def test_an_unknown_name_is_answered_with_a_near_one():
-    with pytest.raises(
-        UserError, match=r"optimizer\.name: got 'adam', .*did you mean adamw"
-    ) as error:
+    with pytest.raises(UserError, match=r"optimizer\.name: got 'adam', ") as error:
         optimizer_config(name="adam")
     assert "schedule_free" in str(error.value)
     assert "did you mean adamw?" in str(error.value)

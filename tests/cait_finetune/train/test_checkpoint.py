@@ -8,6 +8,7 @@ import pytest
 import safetensors
 import safetensors.numpy
 
+import cait_tf
 from cait_finetune.errors import UserError
 from cait_finetune.train.checkpoint import Checkpoints
 from tests.cait_finetune.tiny import snapshot, tiny_model
@@ -43,7 +44,7 @@ def test_what_is_loaded_is_what_was_saved_to_the_bit(checkpoints, models):
     first, second = models
     saved, own = snapshot(first), snapshot(second)
     checkpoints.save(first, checkpoints.best, 3)
-    checkpoints.load(second, checkpoints.best)
+    cait_tf.load_weights(second, checkpoints.best)
     try:
         for path, value in snapshot(second).items():
             assert value.tobytes() == saved[path].tobytes(), path
