@@ -437,6 +437,24 @@ class EvaluationConfig:
 
 
 @dataclass
+class LrFindConfig:
+    """The rates that ``python -m cait_finetune.lr_find`` tries, from `low` to `high` in `steps`."""
+
+    low: float = MISSING
+    high: float = MISSING
+    steps: int = MISSING
+    smoothing: float = MISSING
+
+    def __post_init__(self) -> None:
+        _within("lr_find.low", self.low, 1e-12, 10)
+        _within("lr_find.high", self.high, 1e-12, 1000)
+        if self.low >= self.high:
+            raise bad_value("lr_find.low", self.low, f"a number below lr_find.high={self.high:g}")
+        _within("lr_find.steps", self.steps, 10)
+        _within("lr_find.smoothing", self.smoothing, 0, 1, open_high=True)
+
+
+@dataclass
 class Config:
     """The whole configuration of a run."""
 
@@ -453,6 +471,7 @@ class Config:
     checkpoint: CheckpointConfig = MISSING
     debug: DebugConfig = MISSING
     evaluation: EvaluationConfig = MISSING
+    lr_find: LrFindConfig = MISSING
     seed: int = MISSING
     deterministic: bool = MISSING
     resume: str | None = None

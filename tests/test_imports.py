@@ -28,6 +28,7 @@ ALLOWED = {
     "preparation": {"streams"} | WORK | FOUNDATION,
     "training": {"preparation", "stages"} | WORK | FOUNDATION,
     "conclusion": {"preparation"} | WORK | FOUNDATION,
+    "lr_find": {"cli", "preparation", "training", "stages"} | WORK | FOUNDATION,
     "stages": {"optim", "train"} | FOUNDATION,
     "streams": {"data", "train"} | FOUNDATION,
     "verify": {"cli", "keys", "preparation", "training", "train"} | FOUNDATION,

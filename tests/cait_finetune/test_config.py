@@ -109,6 +109,11 @@ OUT_OF_RANGE = [
     ("evaluation.split", "val", "one of train, validation, test"),
     ("evaluation.crop_pcts", "[]", "at least one"),
     ("evaluation.crop_pcts", "[1.1,1.0]", "[0.1, 1]"),
+    ("lr_find.low", "0", "[1e-12,"),
+    ("lr_find.low", "2", "below lr_find.high=1"),
+    ("lr_find.high", "0", "[1e-12,"),
+    ("lr_find.steps", "9", "[10,"),
+    ("lr_find.smoothing", "1", "[0, 1)"),
     ("seed", "-1", "[0, 2.14748e+09]"),
     ("seed", "2147483648", "[0, 2.14748e+09]"),
 ]

@@ -1,0 +1,159 @@
+"""``python -m cait_finetune.lr_find dataset=… model=…``: a learning-rate range test.
+
+Smith 2017, https://arxiv.org/abs/1506.01186: one step at each of a row of growing rates, until the
+loss flies off. Everything else is as it would be in training: data, augmentation, parameter table
+(the rate is the head's), precision. Nothing is validated, and the weights are thrown away.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import math
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+
+from cait_finetune.config import Config
+from cait_finetune.errors import bad_value
+
+#: The test ends when the smoothed loss is so many times its lowest.
+_FLOWN_OFF = 4.0
+_NOISY = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Suggestion:
+    """Two usual choices: where the loss falls fastest, and a tenth of where it is lowest."""
+
+    steepest: float
+    tenth_of_lowest: float
+
+
+def find(config: Config, directory: Path) -> Suggestion:
+    """Run the test, and leave ``lr_find.csv`` and ``lr_find.png`` in `directory`.
+
+    Raises:
+        UserError: a mistake in the configuration, or a loss that never fell.
+    """
+    import numpy as np
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    from cait_finetune.preparation import prepare
+    from cait_finetune.report.lr_curve import draw_lr_curve
+    from cait_finetune.stages import Stages
+    from cait_finetune.training import trained_part
+
+    _refuse(config)
+    prepared = prepare(config, directory)
+    sweep = config.lr_find
+    rates = np.geomspace(sweep.low, sweep.high, sweep.steps).tolist()
+    stages = Stages(
+        config, prepared.model, prepared.strategy, prepared.phases[:1],
+        lambda phase: trained_part(prepared, phase), prepared.length.steps_per_epoch,
+        lambda _: rates.__getitem__,
+    )  # fmt: skip
+    (build,) = stages.unfinished(0)
+    stage = build()
+    stream = iter(prepared.streams.training(0))
+    losses: list[float] = []
+    bar = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+                   TimeRemainingColumn(), console=prepared.console, transient=True)  # fmt: skip
+    with bar:
+        task = bar.add_task("", total=len(rates))
+        for number, rate in enumerate(rates):
+            images, labels, _ = next(stream)
+            losses.append(float(stage.step(images, labels, [stage.schedule(number)])[0, 0]))
+            bar.update(task, advance=1, description=f"lr {rate:.1e}  loss {losses[-1]:.3f}")
+            smoothed = smooth(losses, sweep.smoothing)
+            if not math.isfinite(losses[-1]) or smoothed[-1] > _FLOWN_OFF * min(smoothed):
+                break
+    while losses and not math.isfinite(losses[-1]):
+        losses.pop()
+    smoothed = smooth(losses, sweep.smoothing)
+    tried = rates[: len(losses)]
+    with open(prepared.run.root / "lr_find.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("learning_rate", "loss", "smoothed"))
+        writer.writerows(zip(tried, losses, smoothed, strict=True))
+    suggestion = suggest_rate(tried, losses, smoothed)
+    picture = prepared.run.root / "lr_find.png"
+    draw_lr_curve(
+        tried,
+        losses,
+        smoothed,
+        {"steepest": suggestion.steepest, "a tenth of the lowest": suggestion.tenth_of_lowest},
+        f"{config.dataset.name}, {config.model.name}, {config.optimizer.name}",
+        picture,
+    )
+    prepared.console.print(
+        f"steepest at {suggestion.steepest:.1e}, a tenth of the lowest is "
+        f"{suggestion.tenth_of_lowest:.1e}; the loss started at {smoothed[0]:.3f} and was "
+        f"{min(smoothed):.3f} at its lowest\n"
+        f"try    optimizer.base_lr={suggestion.steepest:.1e} optimizer.lr_batch_size=null\n"
+        f"see    {picture}",
+        highlight=False,
+    )
+    return suggestion
+
+
+def smooth(losses: list[float], factor: float) -> list[float]:
+    """Exponential moving average, without the bias of its start."""
+    average, smoothed = 0.0, []
+    for number, loss in enumerate(losses, start=1):
+        average = factor * average + (1.0 - factor) * loss
+        smoothed.append(average / (1.0 - factor**number))
+    return smoothed
+
+
+def suggest_rate(rates: list[float], losses: list[float], smoothed: list[float]) -> Suggestion:
+    """From a curve of smoothed losses over geometrically growing rates.
+
+    Raises:
+        UserError: the curve does not fall, or by no more than its losses are apart at the start.
+    """
+    # The average is noise until some losses are in it.
+    later = range(min(_NOISY, len(smoothed)), len(smoothed))
+    lowest = min(later, key=smoothed.__getitem__, default=0)
+    start = losses[:_NOISY]
+    if not later or smoothed[lowest] > statistics.mean(start) - statistics.stdev(start):
+        raise bad_value(
+            "lr_find.low",
+            f"{rates[0]:g}, from which on the loss hardly fell",
+            "rates among which it falls before it grows",
+            "change lr_find.low and lr_find.high, or take more lr_find.steps; the figures are in "
+            "lr_find.csv",
+        )
+    # A difference over two steps, where the logarithm of the rate grows by the same each time.
+    slopes = {i: smoothed[i + 1] - smoothed[i - 1] for i in range(_NOISY - 1, lowest)}
+    return Suggestion(rates[min(slopes, key=slopes.__getitem__)], rates[lowest] / 10)
+
+
+def _refuse(config: Config) -> None:
+    """What makes no sense here."""
+    if config.resume:
+        raise bad_value("resume", config.resume, "null: a range test is not gone on with")
+    if config.train.steps_per_execution > 1:
+        raise bad_value("train.steps_per_execution", config.train.steps_per_execution, "1 here")
+    if config.tuning.solver == "lbfgs":
+        raise bad_value("tuning.solver", "lbfgs, which has no learning rate", "sgd")
+
+
+def main() -> None:
+    """Entry point."""
+    from cait_finetune.cli import run_story
+
+    def story() -> Callable[[Config, Path], object]:
+        return find
+
+    run_story(story)
+
+
+if __name__ == "__main__":
+    main()

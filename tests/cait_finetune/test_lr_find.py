@@ -1,0 +1,65 @@
+"""The learning-rate range test: its rules, and one real run."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cait_finetune.errors import UserError
+from cait_finetune.lr_find import find, smooth, suggest_rate
+from tests.cait_finetune.stand_ins import checked
+
+
+def test_smoothing_has_no_bias_at_its_start():
+    assert smooth([3.0] * 5, 0.9) == pytest.approx([3.0] * 5)
+    assert smooth([1.0, 2.0], 0.5) == pytest.approx([1.0, 5 / 3])
+
+
+def test_the_suggestion_of_a_known_curve():
+    rates = np.geomspace(1e-6, 1, 121)
+    # Falls about 1e-3, is lowest at 1e-2, then flies off.
+    losses = 2 - np.tanh((np.log10(rates) + 3) * 2) + np.where(rates > 1e-2, rates * 300, 0)
+    suggestion = suggest_rate(rates.tolist(), losses.tolist(), losses.tolist())
+    assert suggestion.steepest == pytest.approx(1e-3, rel=0.1)
+    assert suggestion.tenth_of_lowest == pytest.approx(1e-3, rel=0.2)
+
+
+@pytest.mark.parametrize("curve", ["grows", "is flat", "ends at once"])
+def test_a_curve_that_says_nothing(curve):
+    rng = np.random.default_rng(0)
+    losses = 2 + 0.1 * rng.normal(size=60)
+    losses += np.linspace(0, 3, 60) if curve == "grows" else 0
+    losses = losses[: 5 if curve == "ends at once" else 60].tolist()
+    rates = np.geomspace(1e-5, 1, len(losses)).tolist()
+    with pytest.raises(UserError, match=r"lr_find\.low: got 1e-05, .*hardly fell"):
+        suggest_rate(rates, losses, smooth(losses, 0.9))
+
+
+def test_a_real_run_leaves_a_table_and_a_picture(tmp_path, capsys):
+    config = checked("train.jit_compile=false", "model.image_size=16", "lr_find.steps=60",
+                     "lr_find.low=3e-4", "augment=none", "train.batch_size=64")  # fmt: skip
+    suggestion = find(config, tmp_path / "run")
+    assert 3e-4 < suggestion.steepest < 0.3
+    with open(tmp_path / "run/lr_find.csv") as file:
+        rows = list(csv.DictReader(file))
+    rates = [float(row["learning_rate"]) for row in rows]
+    assert rates[0] == pytest.approx(3e-4)
+    assert np.ptp(np.diff(np.log(rates))) < 1e-6
+    assert min(float(row["smoothed"]) for row in rows) < float(rows[0]["loss"]) - 0.02
+    picture = np.asarray(Image.open(tmp_path / "run/lr_find.png").convert("RGB"))
+    assert picture.std() > 10
+    out = capsys.readouterr().out
+    assert f"optimizer.base_lr={suggestion.steepest:.1e}" in out
+    assert not list((tmp_path / "run/checkpoints").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("word", "key"),
+    [("resume=some/run", "resume"), ("train.steps_per_execution=2", "train.steps_per_execution")],
+)
+def test_what_makes_no_sense_here(tmp_path, word, key):
+    with pytest.raises(UserError, match=rf"{key}: got"):
+        find(checked(word), tmp_path)
