@@ -87,7 +87,6 @@ def prepare(
     run = RunDirectory(directory)
     if chief and not config.resume:
         run.create()
-    keras.utils.set_random_seed(config.seed)
 
     source = open_source(config.dataset)
     console.print(
@@ -108,6 +107,8 @@ def prepare(
         state = RunState.from_dict(values)
         metrics.cut(state.log_bytes)
 
+    # Right before the weights are drawn: preparing a data set for the first time draws too.
+    keras.utils.set_random_seed(config.seed)
     with strategy.scope():
         model = models.build(
             config.model, len(source.class_names), config.train.precision, load=arrays is None

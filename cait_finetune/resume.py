@@ -10,9 +10,10 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from cait_finetune.config import Config, from_hydra
-from cait_finetune.errors import UserError, bad_value
+from cait_finetune.errors import bad_value
 
 #: What may be another when a run goes on: when it ends, what is written, where it is computed. The
 #: last four change the order of additions, so that the result is the same but for rounding.
@@ -105,12 +106,14 @@ def resumed(
 
 def _read(path: Path) -> DictConfig:
     try:
-        return OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(path))
-    except (OmegaConfBaseException, OSError, UnicodeDecodeError, ValueError) as error:
-        raise UserError(
-            f"resume: got {path} ({str(error).splitlines()[0]}), expected the config.yaml of a run "
-            "of this version"
-        ) from error
+        saved = OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(path))
+        missing = sorted(OmegaConf.missing_keys(saved))
+        why = f"it has no {missing[0]}" if missing else ""
+    except (OmegaConfBaseException, YAMLError, OSError, ValueError) as error:
+        why = str(error).splitlines()[0]
+    if why:
+        raise bad_value("resume", f"{path} ({why})", "the config.yaml of a run of this version")
+    return saved
 
 
 def _leaves(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

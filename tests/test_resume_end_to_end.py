@@ -1,0 +1,117 @@
+"""The command, asked to end by SIGTERM and gone on with; and two workers on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.test_end_to_end import ROOT, finetune
+
+QUICK = ["model.image_size=16", "train.jit_compile=false", "train.batch_size=64", "export=none",
+         "train.epochs=4", "train.log_every=5", "average=swa", "average.swa_epochs=2",
+         "tuning=head_then_full", "tuning.head_epochs=1"]  # fmt: skip
+
+
+def command(run: Path, *words: str, **environment: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "cait_finetune", *words],
+        cwd=run.parent, env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def figures(run: Path) -> list[dict]:
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    return [{**json.loads(line), "images_per_second": 0} for line in lines]
+
+
+def test_a_run_that_is_asked_to_end_goes_on_as_if_nothing_had_happened(tmp_path):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    done = finetune(whole, *QUICK, data_dir=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+    first = command(cut, *QUICK, f"hydra.run.dir={cut}")
+    until = time.monotonic() + 120
+    while not list(cut.glob("checkpoints/state_*")) and time.monotonic() < until:
+        time.sleep(0.02)
+    first.send_signal(signal.SIGTERM)
+    _, err = first.communicate(timeout=120)
+    assert first.returncode == 75, err
+    assert f"cait_finetune: SIGTERM: the state is saved; go on with resume={cut}" in err
+    assert "Traceback" not in err
+    assert not (cut / "result.json").exists()
+
+    # a mistake leaves everything as it is
+    before = {path: path.read_bytes() for path in cut.rglob("*") if path.is_file()}
+    wrong = command(cut, f"resume={cut}", "seed=7")
+    _, err = wrong.communicate(timeout=120)
+    assert wrong.returncode == 1
+    assert "seed: 0 → 7" in err
+    assert {path: path.read_bytes() for path in cut.rglob("*") if path.is_file()} == before
+
+    second = command(cut, f"resume={cut}", "train.max_hours=5")
+    out, err = second.communicate(timeout=240)
+    assert second.returncode == 0, err
+    assert "as after step" in out
+    assert "resume train.max_hours: null → 5.0" in err
+    assert figures(cut) == figures(whole)
+    results = [json.loads((run / "result.json").read_text()) for run in (whole, cut)]
+    for key in ("test_top1", "test_top5", "test_loss", "best_epoch", "validation_top1", "steps"):
+        assert results[0][key] == results[1][key], key
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cut", "whole"]  # no stray outputs/
+
+    third = command(cut, f"resume={cut}")
+    _, err = third.communicate(timeout=120)
+    assert third.returncode == 1
+    assert "whose run is finished" in err
+
+
+def test_two_workers_make_one_run(tmp_path):
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+    addresses = [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
+    for one in sockets:
+        one.close()
+    run = tmp_path / "run"
+    words = [*QUICK[:4], "train.epochs=1", "distribution=multi_worker", f"hydra.run.dir={run}",
+             "train.eval_batch_size=50"]  # fmt: skip
+    workers = []
+    for index in range(2):
+        value = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+        workers.append(command(run, *words, TF_CONFIG=json.dumps(value)))
+    (chief_out, chief_err), (other_out, other_err) = (
+        worker.communicate(timeout=300) for worker in workers
+    )
+    assert [worker.returncode for worker in workers] == [0, 0], chief_err + other_err
+    assert "on 2 workers, 2 replicas, CPU" in chief_out
+    assert other_out.strip() == ""
+    epochs = [record for record in figures(run) if record["kind"] == "epoch"]
+    assert len(epochs) == 1  # only the chief writes
+    # 180 images in batches of 25 for each worker: an uneven end, and every image once
+    assert epochs[0]["validation_top1"] * 180 == pytest.approx(
+        round(epochs[0]["validation_top1"] * 180)
+    )
+    assert json.loads((run / "result.json").read_text())["test_examples"] == 360
+
+
+def test_a_worker_whose_peer_does_not_come_says_so(tmp_path):
+    value = {
+        "cluster": {"worker": ["127.0.0.1:0", "127.0.0.1:9"]},
+        "task": {"type": "worker", "index": 0},
+    }
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        value["cluster"]["worker"][0] = f"127.0.0.1:{server.getsockname()[1]}"
+    words = ["distribution=multi_worker", "distribution.timeout=1", f"hydra.run.dir={tmp_path}/run"]
+    alone = command(tmp_path / "run", *words, TF_CONFIG=json.dumps(value))
+    _, err = alone.communicate(timeout=120)
+    assert alone.returncode == 1
+    assert "no answer from 127.0.0.1:9 in 1 s" in err
+    assert "Traceback" not in err
+    assert not list((tmp_path / "run").glob("*"))
