@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import sys
 import time
 
 import keras
@@ -66,6 +68,7 @@ def conclude(config: Config, prepared: Prepared, model: keras.Model, started: fl
         "wall_seconds": time.perf_counter() - started,
         "train_seconds": state.seconds,
         "images_per_second": speed,
+        "peak_memory_gb": _peak_memory(),
         "corrupt_images": corrupt.ids,
         "export_max_difference": difference,
         "best_checkpoint": str(run.best_checkpoint),
@@ -85,3 +88,9 @@ def conclude(config: Config, prepared: Prepared, model: keras.Model, started: fl
     )
     console.print(f"run    {run.root}", highlight=False)
     return result
+
+
+def _peak_memory() -> float:
+    """The most that this process has had in main memory so far, in GB (1e9 bytes)."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * (1 if sys.platform == "darwin" else 1024) / 1e9  # Linux counts KiB

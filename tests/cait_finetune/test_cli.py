@@ -65,7 +65,11 @@ BEFORE_TENSORFLOW = [
     (["+lr=3"], "lr: got 3, expected a known key", ""),
     (["dataset=tfds"], "dataset.name: got nothing", "add dataset.name="),
     (["train.precision=half"], "train.precision: got 'half', expected one of", "mixed_bfloat16"),
-    (["train.epochs=null"], "train.epochs: got null, expected a value", ""),
+    (
+        ["train.epochs=null"],
+        "train.epochs: got nothing, expected one of epochs, steps, examples",
+        "",
+    ),
     (["train=3"], "train: got 3, expected no value of its own", "train.epochs=…"),
     (["dataset.splits=3"], "dataset.splits: got 3, expected no value", "dataset.splits.train=…"),
     (["augment.crop_scale=3"], "augment.crop_scale: got one value, expected a list", "=[…]"),

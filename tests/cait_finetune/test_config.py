@@ -110,7 +110,7 @@ OUT_OF_RANGE = [
     ("evaluation.crop_pcts", "[]", "at least one"),
     ("evaluation.crop_pcts", "[1.1,1.0]", "[0.1, 1]"),
     ("lr_find.low", "0", "[1e-12,"),
-    ("lr_find.low", "2", "below lr_find.high=1"),
+    ("lr_find.low", "2", "below lr_find.high=0.3"),
     ("lr_find.high", "0", "[1e-12,"),
     ("lr_find.steps", "9", "[10,"),
     ("lr_find.smoothing", "1", "[0, 1)"),
