@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cait_finetune.cli import configure
-from cait_finetune.errors import UserError
+from cait_finetune.config import Config
+from cait_finetune.errors import UserError, bad_value, suggest
 from cait_finetune.keys import read_keys
 from cait_tf.quiet import quiet_imports
 
@@ -74,7 +75,7 @@ _PROCESSES = ("alone", "replicas", "workers")
 
 @dataclass
 class VerifyConfig:
-    """The keys of the command. `rows` is a part of the names, such as ``AdamW,LoRA``; null is all."""
+    """The keys of the command. `rows` are names such as ``AdamW,LoRA``; null is all of them."""
 
     out: str = "verification"
     rows: str | None = None
@@ -194,6 +195,14 @@ def _runs(rows: list[str], kind: str) -> list[tuple[str, str, tuple[str, ...]]]:
     return runs
 
 
+def _config(row: str, more: tuple[str, ...]) -> Config:
+    """Choices of groups first: what follows is set in them."""
+    overrides = (*ROWS[row], *more)
+    chosen = [word for word in overrides if "." not in word.partition("=")[0]]
+    values = [word for word in overrides if word not in chosen]
+    return configure(*chosen, *_COMMON, *values)
+
+
 def _run_all(out: Path, rows: list[str], kind: str) -> None:
     """In a process of its own: the runs of its kind, all with one strategy."""
     with quiet_imports():
@@ -209,10 +218,7 @@ def _run_all(out: Path, rows: list[str], kind: str) -> None:
     }[kind]
     strategy = build_strategy(distribution)
     for row, name, more in _runs(rows, kind):
-        overrides = (*ROWS[row], *more)
-        chosen = [word for word in overrides if "." not in word.partition("=")[0]]
-        values = [word for word in overrides if word not in chosen]
-        config = configure(*chosen, *_COMMON, *values)
+        config = _config(row, more)
         directory = out / row / name
         if name == "resumed":
             shutil.copytree(out / row / "one device", directory)
@@ -259,17 +265,18 @@ def _steps(path: Path) -> list[dict]:
 
 
 def _choose(rows: str | None) -> list[str]:
-    from cait_finetune.errors import bad_value, suggest
-
+    """The rows that are named, in the table's order; a name may have a comma in it."""
     if rows is None:
         return list(ROWS)
-    chosen = [row.strip() for row in rows.split(",")]
-    # A name of two words has a comma in it.
-    joined = [row for row in ROWS if row in rows]
-    unknown = [row for row in chosen if not any(row in name for name in joined)]
-    if unknown or not joined:
-        raise bad_value("rows", rows, f"of {'; '.join(ROWS)}", suggest(unknown[0], ROWS))
-    return joined
+    chosen, rest = [], rows
+    for row in sorted(ROWS, key=len, reverse=True):
+        if row in rest:
+            chosen.append(row)
+            rest = rest.replace(row, "")
+    unknown = [part.strip() for part in rest.split(",") if part.strip()]
+    if unknown or not chosen:
+        raise bad_value("rows", rows, f"some of {'; '.join(ROWS)}", suggest(rows, ROWS))
+    return [row for row in ROWS if row in chosen]
 
 
 def main() -> None:
