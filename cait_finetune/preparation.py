@@ -105,6 +105,7 @@ def prepare(
     if config.resume:
         arrays, values = checkpoints.load_state()
         state = RunState.from_dict(values)
+        state.reconsider(config.train.max_hours, config.train.patience)
         metrics.cut(state.log_bytes)
 
     # Right before the weights are drawn: preparing a data set for the first time draws too.

@@ -49,6 +49,15 @@ class RunState:
         """The inverse of `as_dict`."""
         return cls(**{**values, "best_score": tuple(values["best_score"])})
 
+    def reconsider(self, max_hours: float | None, patience: int | None) -> None:
+        """Let a run that was stopped by a limit go on, if the limit is another by now."""
+        if self.stopped == "train.max_hours":
+            over = max_hours is not None and self.seconds >= max_hours * 3600
+        else:
+            over = patience is not None and self.epochs_without_better >= patience
+        if not over:
+            self.stopped = ""
+
     def add(self, figures: np.ndarray) -> None:
         """Take in the figures ``(steps, 4)`` of some steps, one by one.
 
