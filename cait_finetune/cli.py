@@ -84,6 +84,13 @@ def run_story(story: Callable[[], Callable[[Config, Path], object]]) -> None:
         if _SHOW_TRACEBACKS or not str(error).startswith("Config group override must be a string"):
             raise
         sys.exit(f"cait_finetune: {_group_without_name(sys.argv)}")
+    except OSError as error:
+        if _SHOW_TRACEBACKS or not error.filename:
+            raise
+        sys.exit(
+            f"cait_finetune: {error.filename}: got {error.strerror}, expected a path that can be "
+            "written\n  free some space, or choose another hydra.run.dir"
+        )
     except KeyboardInterrupt:
         print("cait_finetune: interrupted; what was finished is kept", file=sys.stderr)
         sys.exit(130)
@@ -98,6 +105,8 @@ def _resumed(composed: DictConfig) -> Config:
     hydra_config = HydraConfig.get()
     groups = {path.name for path in data_folder("conf").iterdir() if path.is_dir()}
     recipe = hydra_config.job.config_name != "config"
+    if any(word.startswith("hydra.run.dir") for word in hydra_config.overrides.hydra):
+        raise bad_value("hydra.run.dir", "a value beside resume", "none: a run stays where it is")
     config, changes = resumed(composed, list(hydra_config.overrides.task), groups, recipe)
     for change in changes:
         print(f"resume {change}", file=sys.stderr)

@@ -83,7 +83,8 @@ def conclude(config: Config, prepared: Prepared, model: keras.Model, started: fl
     notes += [f"{len(corrupt)} corrupt images left out"] if len(corrupt) else []
     console.print(
         f"test   top-1 {test.top1:.2%}, top-5 {test.top5:.2%} on {test.examples:,} images "
-        f"({', '.join(notes)}); {result['wall_seconds']:.0f} s, {speed or 0:.0f} img/s",
+        f"({', '.join(notes)}); {result['wall_seconds']:.0f} s"
+        + (f", {speed:.0f} img/s" if speed else ""),
         highlight=False,
     )
     console.print(f"run    {run.root}", highlight=False)

@@ -418,7 +418,7 @@ class TrainConfig:
         if self.patience is not None:
             _within("train.patience", self.patience, 1)
         if self.max_hours is not None:
-            _within("train.max_hours", self.max_hours, 0)
+            _within("train.max_hours", self.max_hours, 1e-6)
 
 
 @dataclass
@@ -479,6 +479,13 @@ class Config:
 
     def __post_init__(self) -> None:
         _within("seed", self.seed, 0, 2**31 - 1)
+        averaged = self.average.method != "none" and self.optimizer.name == "schedule_free"
+        if averaged:
+            raise bad_value(
+                "average.method",
+                self.average.method,
+                "none with optimizer=schedule_free, which evaluates an average of its own",
+            )
 
 
 def register() -> None:

@@ -76,6 +76,10 @@ def find(config: Config, directory: Path) -> Suggestion:
                 break
     while losses and not math.isfinite(losses[-1]):
         losses.pop()
+    if not losses:
+        raise bad_value(
+            "lr_find.low", f"{sweep.low:g}, where the loss is not finite", "a lower rate"
+        )
     smoothed = smooth(losses, sweep.smoothing)
     tried = rates[: len(losses)]
     with open(prepared.run.root / "lr_find.csv", "w", newline="") as file:

@@ -27,9 +27,11 @@ class MetricsLog:
         return self.path.stat().st_size if self.path.exists() else 0
 
     def cut(self, size: int) -> None:
-        """Forget what was written after the first `size` bytes."""
-        if self._writes and self.path.exists():
-            os.truncate(self.path, size)
+        """Forget what was written after the first `size` bytes, and a line that is not whole."""
+        if not (self._writes and self.path.exists()):
+            return
+        whole = self.path.read_bytes()[:size]
+        os.truncate(self.path, whole.rfind(b"\n") + 1)
 
     def read(self, kind: str) -> list[dict]:
         """The records of a kind, in order."""

@@ -83,9 +83,16 @@ def build(
 
 
 def from_checkpoint(config: ModelConfig, num_classes: int, path: Path) -> cait_tf.CaiTClassifier:
-    """The classifier in float32 with the weights of one of the run's checkpoints."""
+    """The classifier in float32 with the weights of one of the run's checkpoints.
+
+    Raises:
+        UserError: the file is not there, or not whole.
+    """
     model = build(config, num_classes, "float32", load=False)
-    cait_tf.load_weights(model, path)
+    try:
+        cait_tf.load_weights(model, path)
+    except cait_tf.CaiTError as error:
+        raise UserError(f"resume: {error}") from error
     return model
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from cait_finetune.optim.parameters import summary, write_csv
 from cait_finetune.optim.phases import Phase, phases
 from cait_finetune.optim.schedule import peak_learning_rate
 from cait_finetune.run_directory import RunDirectory
-from cait_finetune.streams import Streams
+from cait_finetune.streams import Streams, check_pairs
 from cait_finetune.train.checkpoint import Checkpoints
 from cait_finetune.train.distribution import (
     build_strategy,
@@ -81,6 +82,7 @@ def prepare(
         tf.config.experimental.enable_op_determinism()
     strategy = strategy or build_strategy(config.distribution)
     check_batch(config.train.batch_size, config.train.accumulation, strategy)
+    check_pairs(config, strategy)
     check_precision(config.train.precision, strategy)
     chief = is_chief(strategy)
     console = _console(chief)
@@ -125,12 +127,16 @@ def prepare(
         highlight=False,
     )
     length = run_length(config.train, source.sizes["train"])
-    if config.debug.mode == "fast_dev_run":
-        length = Length(2, 2)
+    tuning = config.tuning
+    if config.debug.mode == "fast_dev_run":  # a step for each phase
+        tuning = dataclasses.replace(
+            tuning,
+            head_epochs=tuning.head_epochs and 1,
+            stage_epochs=tuning.stage_epochs and 1,
+        )
+        length = Length(max(2, tuning.stages or 2), 1)
     peak = peak_learning_rate(config.optimizer, config.train.batch_size)
-    planned = phases(
-        model, config.tuning, config.optimizer, length.total_steps, length.steps_per_epoch
-    )
+    planned = phases(model, tuning, config.optimizer, length.total_steps, length.steps_per_epoch)
     if chief and not config.resume:
         OmegaConf.save(OmegaConf.structured(config), run.config)
         write_csv({phase.name: phase.table for phase in planned}, run.parameters)
@@ -175,7 +181,8 @@ def _console(chief: bool) -> Console:
     """For people and for warnings; the other workers would say the same things again."""
     console = Console(soft_wrap=True, quiet=not chief)
     handler = RichHandler(console=console, show_time=False, show_path=False)
-    logging.getLogger("cait_finetune").handlers = [handler]
+    ours = logging.getLogger("cait_finetune")
+    ours.handlers, ours.propagate = [handler], False
     return console
 
 

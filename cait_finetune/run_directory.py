@@ -29,9 +29,11 @@ class RunDirectory:
         """Make the directories.
 
         Raises:
-            UserError: there is a run in it already, or it cannot be written.
+            UserError: there is a run in it already that has saved something, or it cannot be
+                written.
         """
-        if self.config.exists():
+        begun = self.result.exists() or any(self.checkpoints.glob("*"))
+        if self.config.exists() and begun:
             raise bad_value(
                 "hydra.run.dir",
                 self.root,
@@ -39,6 +41,7 @@ class RunDirectory:
                 "choose another, or leave the key out for one named by the time",
             )
         try:
+            self.metrics.unlink(missing_ok=True)  # of one that ended before it had saved anything
             for directory in (self.checkpoints, self.saved_model.parent):
                 directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -21,6 +21,22 @@ from cait_finetune.train.distribution import distributed
 _FAST_BATCHES = 2  # of debug=fast_dev_run
 
 
+def check_pairs(config: Config, strategy: tf.distribute.Strategy) -> None:
+    """Whether every pipeline's slice of the batch holds whole pairs, where images are mixed in pairs.
+
+    Raises:
+        UserError: it does not.
+    """
+    pipelines = strategy.num_replicas_in_sync // len(strategy.extended.worker_devices)
+    mixed = mixes(config.augment) and not config.tuning.cache_features
+    if mixed and config.train.batch_size // pipelines % 2:
+        raise bad_value(
+            "train.batch_size",
+            config.train.batch_size,
+            f"a multiple of {2 * pipelines}, as images are mixed in pairs",
+        )
+
+
 @dataclasses.dataclass(frozen=True)
 class Streams:
     """Makes the streams that training and evaluation iterate over.
@@ -36,20 +52,11 @@ class Streams:
     features: FrozenFeatures | None = None
 
     def training(self, position: int) -> Iterator:
-        """The endless training stream from a position on.
-
-        Raises:
-            UserError: slices of the batch that would tear a mixed pair apart.
-        """
+        """The endless training stream from a position on."""
         train = self.config.train
+        overfit = self.config.debug.mode == "overfit_batch"
 
         def build(index: int, count: int, replicas: int) -> tf.data.Dataset:
-            if mixes(self.config.augment) and train.batch_size // count % 2:
-                raise bad_value(
-                    "train.batch_size",
-                    train.batch_size,
-                    f"a multiple of {2 * count}, as images are mixed in pairs",
-                )
             if self.features:
                 return self.features.train_batches(
                     train.batch_size,
@@ -57,6 +64,7 @@ class Streams:
                     position,
                     Share(index, count, replicas),
                     train.steps_per_execution,
+                    overfit,
                 )
             return train_batches(
                 self.source,
@@ -68,7 +76,7 @@ class Streams:
                 self.corrupt,
                 start=position,
                 share=Share(index, count, replicas),
-                overfit=self.config.debug.mode == "overfit_batch",
+                overfit=overfit,
                 stack=train.steps_per_execution,
             )
 

@@ -94,8 +94,7 @@ def verify(out: Path, rows: list[str]) -> dict[str, dict[str, float]]:
     from rich.console import Console
     from rich.progress import Progress
 
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
+    _begin(out)
     address = [f"127.0.0.1:{port}" for port in _free_ports(2)]
     groups = [[_start(out, rows, "alone")], [_start(out, rows, "replicas")]]
     with Progress(console=Console(stderr=True)) as progress:
@@ -116,6 +115,20 @@ def verify(out: Path, rows: list[str]) -> dict[str, dict[str, float]]:
             time.sleep(0.3)
         progress.update(bar, completed=len(list(out.glob("*/*/done"))))
     return {row: _differences(out, row) for row in rows}
+
+
+def _begin(out: Path) -> None:
+    """An empty directory; one of this command's own is emptied, any other is left as it is.
+
+    Raises:
+        UserError: there is something else in it.
+    """
+    mark = out / ".verification"
+    if out.exists() and any(out.iterdir()) and not mark.exists():
+        raise bad_value("out", out, "a new directory, or one that this command has made")
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    mark.touch()
 
 
 def table(differences: dict[str, dict[str, float]]) -> str:

@@ -64,7 +64,13 @@ class FrozenFeatures:
         return self._known[role]
 
     def train_batches(
-        self, batch_size: int, seed: int, start: int = 0, share: Share = WHOLE, stack: int = 1
+        self,
+        batch_size: int,
+        seed: int,
+        start: int = 0,
+        share: Share = WHOLE,
+        stack: int = 1,
+        overfit: bool = False,
     ) -> tf.data.Dataset:
         """An endless stream of ``(features (b, D), labels (b,), next position)``.
 
@@ -75,7 +81,10 @@ class FrozenFeatures:
         with tf.device("/cpu:0"):  # where tf.data runs
             values, labels = tf.constant(features.values), tf.constant(features.labels)
         count = len(features.labels)
+        start = 0 if overfit else start
         sequence = shuffled(tf.data.Dataset.range(count), count, count, seed, start)
+        if overfit:
+            sequence = sequence.take(batch_size).repeat()
         examples = divided(sequence, batch_size, share).map(
             lambda position, row: (tf.gather(values, row), tf.gather(labels, row), position)
         )

@@ -96,6 +96,7 @@ def export_saved_model(
     try:
         tf.saved_model.save(module, str(partial), signatures=signatures)
         difference = check_parity(partial, model, preprocess, decode, samples)
+        shutil.rmtree(directory, ignore_errors=True)  # of a run that was cut off right after it
         partial.rename(directory)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

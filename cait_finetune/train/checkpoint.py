@@ -103,7 +103,7 @@ class Checkpoints:
         for path in self.states:
             try:
                 return _read(path)
-            except (SafetensorError, OSError, ValueError, KeyError) as error:
+            except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
                 logger.warning("%s is damaged (%s); trying the one before", path.name, error)
                 damaged.append(path.name)
         raise bad_value(

@@ -81,7 +81,9 @@ def _from_tf_config() -> Cluster:
     try:
         value = json.loads(text)
         addresses = (*value["cluster"].get("chief", ()), *value["cluster"].get("worker", ()))
-        kind, index = value["task"]["type"], int(value["task"]["index"])
+        kind, index = value["task"]["type"], value["task"]["index"]
+        if not isinstance(index, int):
+            raise ValueError(f"the task's index is {index!r}, which is no whole number")
         if not addresses:
             raise ValueError("no worker is listed")
         if kind not in ("chief", "worker") or kind not in value["cluster"]:

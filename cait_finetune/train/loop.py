@@ -135,7 +135,7 @@ class Trainer:
         self._agree = agree
         self._pending: list[tf.Tensor] = []
         self._rate = math.nan
-        self._clock = _Clock(state)
+        self._clock = _Clock(state, train.steps_per_execution > 1)
 
     def run(self, stages: Iterable[Callable[[], Stage]]) -> RunState:
         """Train to the end of the last stage, or until something says to stop.
@@ -167,6 +167,8 @@ class Trainer:
                         state.stopped = "train.max_hours"
                     if self._epoch_ends or state.stopped:
                         self._end_epoch(stage, epochs)
+                    if state.step == stage.end:
+                        self._settle(stage)
                     if (
                         self._at(self._checkpoint.every_steps)
                         or self._epoch_ends
@@ -176,6 +178,10 @@ class Trainer:
                         self._save(stage)
                     if interrupt:
                         raise interruption.error(self._directory)
+            self._profile.stop()
+            # A signal during the last validation: everything is saved, and the rest can wait.
+            if interruption.signal and self._agree is None:
+                raise interruption.error(self._directory)
         return state
 
     @property
@@ -259,18 +265,29 @@ class Trainer:
                 shown = "validation" if name == TRAINED else name
                 text += f"  {shown} loss {figures['loss']:.4f}  top-1 {figures['top1']:.2%}"
                 score = (figures["top1"], -figures["loss"])
-                if name == present[-1] and score > state.best_score:
-                    state.best_score, state.best_epoch = score, epoch
+                if name != present[-1]:
+                    continue
+                # It decides from here on: scores of other weights say nothing of these.
+                if name != state.best_of and len(present) > 1:
+                    state.best_score = (-1.0, -math.inf)
+                if score > state.best_score:
+                    state.best_score, state.best_epoch, state.best_of = score, epoch, name
                     state.epochs_without_better = 0
                     self._checkpoints.save(self._model, self._checkpoints.best, epoch)
+                self._checkpoints.save(self._model, self._checkpoints.last, epoch)
         self._metrics.write("epoch", epoch=epoch, **record)
         width = len(str(epochs))
         self._console.print(f"epoch {epoch:>{width}}/{epochs}  {text}", highlight=False)
-        self._checkpoints.save(self._model, self._checkpoints.last, epoch)
         patience = self._train.patience
         if patience and state.epochs_without_better >= patience and not state.stopped:
             state.stopped = "train.patience"
         self._clock.start()
+
+    def _settle(self, stage: Stage) -> None:
+        """At the end of a stage: what is evaluated is what the next stage starts from."""
+        values = stage.weights[TRAINED]()
+        for variable, value in zip(stage.variables, values or (), strict=values is not None):
+            variable.assign(value)
 
     def _save(self, stage: Stage) -> None:
         """Everything that the rest of the run depends on."""
@@ -347,8 +364,9 @@ class _Batches:
 class _Clock:
     """Seconds of the run, whatever interruptions there were, and images a second."""
 
-    def __init__(self, state: RunState) -> None:
+    def __init__(self, state: RunState, several: bool) -> None:
         self.images = 0
+        self._several = several
         self._state = state
         self._traces = True
         self._before = state.seconds
@@ -366,7 +384,8 @@ class _Clock:
             self._state.timed_seconds += seconds
             self._state.timed_images += self.images
         speed = self.images / seconds
-        self._traces = False
+        # The first step is alone; several in a call are traced by the call after it.
+        self._traces = self._traces and self._several and self._state.step <= 1
         self.start()
         return speed
 

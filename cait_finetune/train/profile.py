@@ -8,24 +8,34 @@ from pathlib import Path
 
 import tensorflow as tf
 
-_FIRST, _LAST = 5, 10  # the graph is traced and the queues are filled by then
+_AFTER, _CALLS = 2, 5  # the graph is traced and the queues are filled by then
 
 
 class Profile:
-    """Writes what the steps from 5 to 10 do to a directory; without one, nothing."""
+    """Writes what five calls of the step function do to a directory; without one, nothing."""
 
     def __init__(self, directory: Path | None) -> None:
         self._directory = directory
+        self._calls = 0
+        self._running = False
 
     @contextlib.contextmanager
     def step(self, number: int) -> Iterator[None]:
-        """Surrounds one call of the step function."""
-        if self._directory is None or not _FIRST <= number <= _LAST:
+        """Surrounds one call."""
+        self._calls += 1
+        if self._directory and self._calls == _AFTER + 1:
+            tf.profiler.experimental.start(str(self._directory))
+            self._running = True
+        if not self._running:
             yield
             return
-        if number == _FIRST:
-            tf.profiler.experimental.start(str(self._directory))
         with tf.profiler.experimental.Trace("train", step_num=number, _r=1):
             yield
-        if number == _LAST:
+        if self._calls == _AFTER + _CALLS:
+            self.stop()
+
+    def stop(self) -> None:
+        """End the trace, if the run ends before it."""
+        if self._running:
             tf.profiler.experimental.stop()
+            self._running = False

@@ -17,7 +17,7 @@ class RunState:
     """Counted from the start of the run, whatever interruptions there were.
 
     ``step`` is how many steps are done, ``position`` where the training stream goes on,
-    ``best_score`` the deciding top-1 and negative loss, ``window`` the figures since the last line
+    ``best_score`` the deciding top-1 and negative loss, ``best_of`` the version of the weights that had it, ``window`` the figures since the last line
     in the log, ``log_bytes`` how much of ``metrics.jsonl`` belongs to it.
     """
 
@@ -25,6 +25,7 @@ class RunState:
     position: int = 0
     best_score: tuple[float, float] = (-1.0, -math.inf)
     best_epoch: int = 0
+    best_of: str = ""
     epochs_without_better: int = 0
     skipped: int = 0
     skipped_in_row: int = 0

@@ -96,7 +96,7 @@ OUT_OF_RANGE = [
     ("train.steps_per_execution", "0", "[1,"),
     ("train.max_skipped_steps", "0", "[1,"),
     ("train.patience", "0", "[1,"),
-    ("train.max_hours", "-1", "[0,"),
+    ("train.max_hours", "0", "[1e-06,"),
     ("export.check_images", "0", "[1,"),
     ("train.epochs", "0", "[1,"),
     ("train.batch_size", "0", "[1,"),

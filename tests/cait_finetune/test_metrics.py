@@ -24,3 +24,26 @@ def test_each_record_is_a_complete_line_as_soon_as_it_is_written(tmp_path):
         text = log.path.read_text()
         assert text.endswith("}\n")
         assert [json.loads(line)["step"] for line in text.splitlines()] == list(range(number + 1))
+
+
+def test_cutting_leaves_whole_lines(tmp_path):
+    log = MetricsLog(tmp_path / "metrics.jsonl")
+    log.write("step", step=1)
+    size = log.size
+    log.write("step", step=2)
+    log.cut(size)
+    assert log.read("step") == [{"kind": "step", "step": 1}]
+    log.write("step", step=2)
+    whole = log.size
+    log.path.write_bytes(log.path.read_bytes()[:-4])  # the disk lost the end of the last line
+    log.cut(whole)
+    assert [one["step"] for one in log.read("step")] == [1]
+    log.cut(10**6)  # nothing is made up
+    assert log.size == size
+
+
+def test_a_worker_that_does_not_write(tmp_path):
+    log = MetricsLog(tmp_path / "metrics.jsonl", writes=False)
+    log.write("step", step=1)
+    log.cut(0)
+    assert (log.size, log.path.exists()) == (0, False)

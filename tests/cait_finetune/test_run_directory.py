@@ -61,3 +61,15 @@ def test_the_result_is_json(tmp_path):
     run = RunDirectory(tmp_path)
     run.write_result({"test_top1": 0.5, "corrupt_images": []})
     assert json.loads(run.result.read_text()) == {"test_top1": 0.5, "corrupt_images": []}
+
+
+def test_a_run_that_ended_before_it_had_saved_anything_does_not_lock_its_directory(tmp_path):
+    run = RunDirectory(tmp_path / "run")
+    run.create()
+    run.config.write_text("seed: 3\n")
+    run.metrics.write_text("{}\n")
+    run.create()
+    assert not run.metrics.exists()
+    (run.checkpoints / "state_00000001.safetensors").touch()
+    with pytest.raises(UserError, match=r"hydra\.run\.dir"):
+        run.create()

@@ -74,3 +74,14 @@ def test_a_mistake_is_one_message(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "argv", ["verify", "row=LoRA"])
     with pytest.raises(SystemExit, match=r"row: got an unknown key"):
         verify.main()
+
+
+def test_a_directory_with_something_else_in_it_is_left_alone(tmp_path):
+    (tmp_path / "precious").write_text("x")
+    with pytest.raises(UserError, match="out: got"):
+        verify._begin(tmp_path)
+    assert (tmp_path / "precious").exists()
+    verify._begin(tmp_path / "new")
+    (tmp_path / "new" / "log").touch()
+    verify._begin(tmp_path / "new")
+    assert not (tmp_path / "new" / "log").exists()
