@@ -35,7 +35,7 @@ def figures(run: Path) -> list[dict]:
 
 def test_a_run_that_is_asked_to_end_goes_on_as_if_nothing_had_happened(tmp_path):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    done = finetune(whole, *QUICK, data_dir=tmp_path)
+    done = finetune(whole, *QUICK, data_dir=tmp_path / "data")
     assert done.returncode == 0, done.stderr
 
     first = command(cut, *QUICK, f"hydra.run.dir={cut}")
@@ -66,7 +66,11 @@ def test_a_run_that_is_asked_to_end_goes_on_as_if_nothing_had_happened(tmp_path)
     results = [json.loads((run / "result.json").read_text()) for run in (whole, cut)]
     for key in ("test_top1", "test_top5", "test_loss", "best_epoch", "validation_top1", "steps"):
         assert results[0][key] == results[1][key], key
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["cut", "whole"]  # no stray outputs/
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "cut",
+        "data",
+        "whole",
+    ]  # no stray outputs/
 
     third = command(cut, f"resume={cut}")
     _, err = third.communicate(timeout=120)

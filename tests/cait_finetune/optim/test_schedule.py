@@ -142,7 +142,10 @@ def test_the_warm_up_in_any_unit(keys, steps):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["train.steps=100"], "train.steps: got train.epochs=25 beside train.steps=100"),
+        (
+            ["train.steps=9", "train.epochs=7"],
+            "train.steps: got train.epochs=7 beside train.steps=9,",
+        ),
         (["train.examples=5", "train.epochs=3"], "train.examples: got train.epochs=3 beside"),
         (["train.epochs=null"], "train.epochs: got nothing, expected one of epochs, steps"),
         (
