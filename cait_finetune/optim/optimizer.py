@@ -69,6 +69,8 @@ class Optimizer:
     def _apply(
         self, strategy: tf.distribute.Strategy, gradients: list[tf.Tensor], learning_rate: tf.Tensor
     ) -> None:
+        # A rate that each replica computed for itself is the same in all of them.
+        learning_rate = strategy.experimental_local_results(learning_rate)[0]
         self.step.assign_add(1)
         constants = self._constants(tf.cast(self.step, tf.float32))
         slots = zip(*self._slots.values(), strict=True)

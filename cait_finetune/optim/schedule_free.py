@@ -19,7 +19,8 @@ class ScheduleFreeAdamW(Optimizer):
         y  = (1 - beta_1) * z + beta_1 * x
 
     Only y and z are kept: x follows from them, before z moves. (Keras 3.15's optimizer of this name
-    has the same rule, but on TensorFlow it reads z when that has moved already.) Needs a constant learning rate after the warm-up.
+    has the same rule, but on TensorFlow it reads z when that has moved already.) Needs a constant
+    learning rate after the warm-up.
     """
 
     slots = ("z", "v")

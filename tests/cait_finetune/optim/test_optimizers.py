@@ -171,6 +171,23 @@ def test_compiled_by_xla_it_is_the_same(name):
         np.testing.assert_allclose(got, wanted, rtol=0, atol=2e-6)
 
 
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [
+        ("sgd", "momentum", 0.5),
+        ("sgd", "nesterov", True),
+        *((name, "beta_1", 0.5) for name in NAMES if name not in ("sgd", "lion")),
+        ("lion", "beta_1", 0.9999),  # nearer to 1 than beta_2: m is that small at first
+        *((name, "beta_2", 0.5) for name in NAMES if name != "sgd"),
+        *((name, "epsilon", 0.1) for name in ("adamw", "lamb", "schedule_free")),
+    ],
+)
+def test_every_key_changes_the_weights(name, key, value):
+    usual = run(make(name, table()), range(4))
+    other = run(make(name, table(), **{key: value}), range(4))
+    assert np.abs(other[0] - usual[0]).max() > 1e-4
+
+
 def test_schedule_free_is_the_papers():
     rows = table(decays=(0.2, 0.0, 0.0))
     y = rows[0].variable.numpy().astype("float64")

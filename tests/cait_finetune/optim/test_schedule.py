@@ -119,6 +119,26 @@ def test_every_schedule_composes_and_stays_within_its_rates(name):
 
 
 @pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [
+        *((name, "warmup_epochs", 2.0) for name in ("cosine", "linear", "constant", "ramp_decay")),
+        ("cosine", "warmup_lr", 1e-4),
+        ("cosine", "min_lr", 1e-4),
+        ("linear", "min_lr", 1e-4),
+        ("ramp_decay", "min_lr", 1e-4),
+        ("ramp_decay", "factor", 0.5),
+        ("step", "min_lr", 5e-4),
+        ("step", "factor", 0.5),
+        ("step", "step_epochs", 2.0),
+    ],
+)
+def test_every_key_changes_the_rate(name, key, value):
+    usual = {"name": name, "step_epochs": 3.0, "factor": 0.1}
+    ours, other = build(epochs=5, **usual), build(epochs=5, **{**usual, key: value})
+    assert max(abs(ours(step) - other(step)) for step in range(50)) > 5e-5
+
+
+@pytest.mark.parametrize(
     ("keys", "total"),
     [({"epochs": 3}, 12), ({"steps": 5}, 5), ({"examples": 100}, 4), ({"examples": 96}, 3)],
 )
