@@ -33,6 +33,9 @@ class Suggestion:
 def find(config: Config, directory: Path) -> Suggestion:
     """Run the test, and leave ``lr_find.csv`` and ``lr_find.png`` in `directory`.
 
+    Of a run in several phases the first one is tried. Both files are there, too, when the curve
+    suggests nothing. Of several workers the first one writes them.
+
     Raises:
         UserError: a mistake in the configuration, or a loss that never fell.
     """
@@ -46,8 +49,8 @@ def find(config: Config, directory: Path) -> Suggestion:
     )
 
     from cait_finetune.preparation import prepare
-    from cait_finetune.report.lr_curve import draw_lr_curve
     from cait_finetune.stages import Stages
+    from cait_finetune.train.distribution import build_agreement
     from cait_finetune.training import trained_part
 
     _refuse(config)
@@ -62,40 +65,36 @@ def find(config: Config, directory: Path) -> Suggestion:
     (build,) = stages.unfinished(0)
     stage = build()
     stream = iter(prepared.streams.training(0))
-    losses: list[float] = []
+    if len(prepared.phases) > 1:
+        prepared.console.print(f"phase  {stage.name} alone, the first of the run")
     bar = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
                    TimeRemainingColumn(), console=prepared.console, transient=True)  # fmt: skip
     with bar:
         task = bar.add_task("", total=len(rates))
-        for number, rate in enumerate(rates):
+
+        def loss_at(rate: float) -> float:
             images, labels, _ = next(stream)
-            losses.append(float(stage.step(images, labels, [stage.schedule(number)])[0, 0]))
-            bar.update(task, advance=1, description=f"lr {rate:.1e}  loss {losses[-1]:.3f}")
-            smoothed = smooth(losses, sweep.smoothing)
-            if not math.isfinite(losses[-1]) or smoothed[-1] > _FLOWN_OFF * min(smoothed):
-                break
-    while losses and not math.isfinite(losses[-1]):
-        losses.pop()
-    if not losses:
-        raise bad_value(
-            "lr_find.low", f"{sweep.low:g}, where the loss is not finite", "a lower rate"
-        )
+            loss = float(stage.step(images, labels, [rate])[0, 0])
+            bar.update(task, advance=1, description=f"lr {rate:.1e}  loss {loss:.3f}")
+            return loss
+
+        losses = losses_at(rates, loss_at, sweep.smoothing)
     smoothed = smooth(losses, sweep.smoothing)
     tried = rates[: len(losses)]
-    with open(prepared.run.root / "lr_find.csv", "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(("learning_rate", "loss", "smoothed"))
-        writer.writerows(zip(tried, losses, smoothed, strict=True))
     suggestion = suggest_rate(tried, losses, smoothed)
     picture = prepared.run.root / "lr_find.png"
-    draw_lr_curve(
-        tried,
-        losses,
-        smoothed,
-        {"steepest": suggestion.steepest, "a tenth of the lowest": suggestion.tenth_of_lowest},
-        f"{config.dataset.name}, {config.model.name}, {config.optimizer.name}",
-        picture,
-    )
+    if prepared.chief:
+        title = f"{config.dataset.name}, {config.model.name}, {config.optimizer.name}"
+        _write(picture, title, tried, losses, smoothed, suggestion)
+    if agree := build_agreement(prepared.strategy):
+        agree([False])  # the others wait: a worker that leaves would end the cluster
+    if suggestion is None:
+        raise bad_value(
+            "lr_find.low",
+            f"{rates[0]:g}, from which on the loss hardly fell",
+            "rates among which it falls before it grows",
+            f"change lr_find.low and lr_find.high, or take more lr_find.steps; see {picture}",
+        )
     prepared.console.print(
         f"steepest at {suggestion.steepest:.1e}, a tenth of the lowest is "
         f"{suggestion.tenth_of_lowest:.1e}; the loss started at {smoothed[0]:.3f} and was "
@@ -107,6 +106,32 @@ def find(config: Config, directory: Path) -> Suggestion:
     return suggestion
 
 
+def losses_at(
+    rates: list[float], loss_at: Callable[[float], float], smoothing: float
+) -> list[float]:
+    """The loss of one step at each rate, up to where it flies off or is not finite.
+
+    A loss that is not finite is left out.
+
+    Raises:
+        UserError: already the first is not.
+    """
+    losses: list[float] = []
+    for rate in rates:
+        loss = loss_at(rate)
+        if not math.isfinite(loss):
+            break
+        losses.append(loss)
+        smoothed = smooth(losses, smoothing)
+        if smoothed[-1] > _FLOWN_OFF * min(smoothed):
+            break
+    if not losses:
+        raise bad_value(
+            "lr_find.low", f"{rates[0]:g}, where the loss is not finite", "a lower rate"
+        )
+    return losses
+
+
 def smooth(losses: list[float], factor: float) -> list[float]:
     """Exponential moving average, without the bias of its start."""
     average, smoothed = 0.0, []
@@ -116,27 +141,42 @@ def smooth(losses: list[float], factor: float) -> list[float]:
     return smoothed
 
 
-def suggest_rate(rates: list[float], losses: list[float], smoothed: list[float]) -> Suggestion:
+def suggest_rate(
+    rates: list[float], losses: list[float], smoothed: list[float]
+) -> Suggestion | None:
     """From a curve of smoothed losses over geometrically growing rates.
 
-    Raises:
-        UserError: the curve does not fall, or by no more than its losses are apart at the start.
+    None where it does not fall, or by no more than its losses are apart at the start.
     """
     # The average is noise until some losses are in it.
     later = range(min(_NOISY, len(smoothed)), len(smoothed))
-    lowest = min(later, key=smoothed.__getitem__, default=0)
+    if not later:
+        return None
+    lowest = min(later, key=smoothed.__getitem__)
     start = losses[:_NOISY]
-    if not later or smoothed[lowest] > statistics.mean(start) - statistics.stdev(start):
-        raise bad_value(
-            "lr_find.low",
-            f"{rates[0]:g}, from which on the loss hardly fell",
-            "rates among which it falls before it grows",
-            "change lr_find.low and lr_find.high, or take more lr_find.steps; the figures are in "
-            "lr_find.csv",
-        )
+    if smoothed[lowest] > statistics.mean(start) - statistics.stdev(start):
+        return None
     # A difference over two steps, where the logarithm of the rate grows by the same each time.
     slopes = {i: smoothed[i + 1] - smoothed[i - 1] for i in range(_NOISY - 1, lowest)}
     return Suggestion(rates[min(slopes, key=slopes.__getitem__)], rates[lowest] / 10)
+
+
+def _write(
+    picture: Path, title: str, rates: list[float], losses: list[float], smoothed: list[float],
+    suggestion: Suggestion | None,
+) -> None:  # fmt: skip
+    """The picture, and beside it the table of the same name."""
+    from cait_finetune.report.lr_curve import draw_lr_curve
+
+    with open(picture.with_suffix(".csv"), "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("learning_rate", "loss", "smoothed"))
+        writer.writerows(zip(rates, losses, smoothed, strict=True))
+    marks = {}
+    if suggestion:
+        marks = {"steepest": suggestion.steepest,
+                 "a tenth of the lowest": suggestion.tenth_of_lowest}  # fmt: skip
+    draw_lr_curve(rates, losses, smoothed, marks, title, picture)
 
 
 def _refuse(config: Config) -> None:

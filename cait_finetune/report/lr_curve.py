@@ -22,7 +22,8 @@ def draw_lr_curve(
         axes.axvline(rate, color=colour, linestyle="--", label=f"{name}: {rate:.1e}")
     low, high = min(smoothed), max(smoothed[0], smoothed[-1])
     axes.set(xscale="log", xlabel="learning rate", ylabel="loss", title=title)
-    axes.set_ylim(low - 0.1 * (high - low), high + 0.3 * (high - low))
+    if high > low:  # a single loss has no height
+        axes.set_ylim(low - 0.1 * (high - low), high + 0.3 * (high - low))
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path, dpi=110)

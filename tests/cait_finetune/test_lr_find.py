@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
+import math
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from cait_finetune.errors import UserError
-from cait_finetune.lr_find import find, smooth, suggest_rate
+from cait_finetune.lr_find import find, losses_at, smooth, suggest_rate
 from tests.cait_finetune.stand_ins import checked
 
 
@@ -34,13 +35,36 @@ def test_a_curve_that_says_nothing(curve):
     losses += np.linspace(0, 3, 60) if curve == "grows" else 0
     losses = losses[: 5 if curve == "ends at once" else 60].tolist()
     rates = np.geomspace(1e-5, 1, len(losses)).tolist()
-    with pytest.raises(UserError, match=r"lr_find\.low: got 1e-05, .*hardly fell"):
-        suggest_rate(rates, losses, smooth(losses, 0.9))
+    assert suggest_rate(rates, losses, smooth(losses, 0.9)) is None
+
+
+def test_it_ends_where_the_smoothed_loss_is_four_times_its_lowest():
+    rates = [1.0] * 9
+    given = [2.0, 1.0, 4.0, 3.9, 4.1, 9.0, 1.0, 1.0, 1.0]
+    values = iter(given)
+    assert losses_at(rates, lambda _: next(values), 0.0) == given[:5]
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf])
+def test_it_ends_at_a_loss_that_is_not_finite(broken):
+    given = iter([2.0, 1.0, broken, 1.0])
+    assert losses_at([1.0] * 4, lambda _: next(given), 0.9) == [2.0, 1.0]
+    assert next(given) == 1.0  # no step more
+    with pytest.raises(UserError, match=r"lr_find\.low: got 0\.5, where the loss is not finite"):
+        losses_at([0.5, 1.0], lambda _: broken, 0.9)
+
+
+def test_each_step_has_its_rate():
+    rates = np.geomspace(1e-5, 1e-1, 5).tolist()
+    asked: list[float] = []
+    losses_at(rates, lambda rate: asked.append(rate) or 1.0, 0.9)
+    assert asked == rates
 
 
 def test_a_real_run_leaves_a_table_and_a_picture(tmp_path, capsys):
     config = checked("train.jit_compile=false", "model.image_size=16", "lr_find.steps=60",
-                     "lr_find.low=3e-4", "augment=none", "train.batch_size=64")  # fmt: skip
+                     "lr_find.low=3e-4", "augment=none", "train.batch_size=64",
+                     "optimizer.lr_batch_size=128")  # fmt: skip
     suggestion = find(config, tmp_path / "run")
     assert 3e-4 < suggestion.steepest < 0.3
     with open(tmp_path / "run/lr_find.csv") as file:
@@ -52,8 +76,24 @@ def test_a_real_run_leaves_a_table_and_a_picture(tmp_path, capsys):
     picture = np.asarray(Image.open(tmp_path / "run/lr_find.png").convert("RGB"))
     assert picture.std() > 10
     out = capsys.readouterr().out
-    assert f"optimizer.base_lr={suggestion.steepest:.1e}" in out
+    assert f"optimizer.base_lr={suggestion.steepest:.1e} optimizer.lr_batch_size=null" in out
+    assert "lr     0.003 × 64/128 = 0.0015\n" in out
+    assert "alone" not in out  # a single phase
     assert not list((tmp_path / "run/checkpoints").iterdir())
+
+
+def test_a_curve_that_says_nothing_is_drawn_too(tmp_path, capsys):
+    config = checked("train.jit_compile=false", "model.image_size=16", "lr_find.steps=12",
+                     "lr_find.low=1e-9", "lr_find.high=1e-8", "augment=none",
+                     "tuning=head_then_full")  # fmt: skip
+    with pytest.raises(UserError, match=r"lr_find\.low: got 1e-09, .*hardly fell") as error:
+        find(config, tmp_path / "run")
+    assert str(tmp_path / "run/lr_find.png") in str(error.value)
+    picture = np.asarray(Image.open(tmp_path / "run/lr_find.png").convert("RGB"))
+    assert picture.std() > 10
+    with open(tmp_path / "run/lr_find.csv") as file:
+        assert len(list(csv.DictReader(file))) == 12
+    assert "phase  head alone, the first of the run" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
