@@ -153,17 +153,25 @@ def test_a_build_is_a_model_a_page_and_an_archive(name, nano_weights, tmp_path, 
     assert collection.largest_difference(model, tmp_path / "unpacked") < 1e-5
 
 
-def test_what_is_done_is_skipped(nano_weights, tmp_path, capsys):
-    entries = [collection.entry("cait_nano_32")]
-    for _ in range(2):
-        collection.build_many(entries, nano_weights, tmp_path / "out")
-    assert "cait_nano_32: is there, skipped" in capsys.readouterr().out
+def test_all_of_them_and_what_is_done_is_skipped(nano_weights, tmp_path, monkeypatch, capsys):
+    """The command itself, with a collection of two: the twenty are 13 GB."""
+    names = ["cait_nano_32", "cait_nano_32_fe"]
+    monkeypatch.setattr(collection, "ENTRIES", tuple(map(collection.entry, names)))
+    words = ["build", "--all", "--weights", nano_weights, "--out", str(tmp_path / "out")]
+    monkeypatch.setattr(sys, "argv", ["collection", *words])
+    for said in ("written, largest difference", "is there, skipped"):
+        collection._main()
+        out = capsys.readouterr().out
+        assert all(f"{name}: {said}" in out for name in names)
+        assert "2/2" in out  # the progress bar
+    files = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert files == sorted([*names, *(f"{name}.tar.gz" for name in names)])
 
 
 def test_a_failed_build_leaves_nothing(nano_weights, tmp_path, monkeypatch):
     monkeypatch.setattr(collection, "_compare", lambda *_: float("nan"))
     with pytest.raises(CaiTError, match="differs by nan, expected at most 1e-04"):
-        collection.build_many([collection.entry("cait_nano_32")], nano_weights, tmp_path / "out")
+        collection.build(collection.entry("cait_nano_32"), nano_weights, tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
 
 
