@@ -26,7 +26,7 @@ from cait_finetune.data.source import Source, open_source
 from cait_finetune.metrics import MetricsLog
 from cait_finetune.optim.length import Length, run_length
 from cait_finetune.optim.parameters import summary, write_csv
-from cait_finetune.optim.phases import Phase, phases
+from cait_finetune.optim.phases import Phase, phase_lengths, phases
 from cait_finetune.optim.schedule import peak_learning_rate
 from cait_finetune.run_directory import RunDirectory
 from cait_finetune.streams import Streams, check_pairs
@@ -96,6 +96,17 @@ def prepare(
         + ", ".join(f"{size:,} {role}" for role, size in source.sizes.items()),
         highlight=False,
     )
+    length = run_length(config.train, source.sizes["train"])
+    tuning = config.tuning
+    if config.debug.mode == "fast_dev_run":  # a step for each phase
+        tuning = dataclasses.replace(
+            tuning,
+            head_epochs=tuning.head_epochs and 1,
+            stage_epochs=tuning.stage_epochs and 1,
+        )
+        length = Length(max(2, tuning.stages or 2), 1)
+    blocks = variant.depth + variant.depth_token_only
+    phase_lengths(tuning, blocks, length.total_steps, length.steps_per_epoch)  # or it says why not
     metrics = MetricsLog(run.metrics, chief)
     checkpoints = Checkpoints(
         run.checkpoints,
@@ -126,15 +137,6 @@ def prepare(
         f"on {device_summary(strategy)}",
         highlight=False,
     )
-    length = run_length(config.train, source.sizes["train"])
-    tuning = config.tuning
-    if config.debug.mode == "fast_dev_run":  # a step for each phase
-        tuning = dataclasses.replace(
-            tuning,
-            head_epochs=tuning.head_epochs and 1,
-            stage_epochs=tuning.stage_epochs and 1,
-        )
-        length = Length(max(2, tuning.stages or 2), 1)
     peak = peak_learning_rate(config.optimizer, config.train.batch_size)
     planned = phases(model, tuning, config.optimizer, length.total_steps, length.steps_per_epoch)
     if chief and not config.resume:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import keras
 
 from cait_finetune.config import OptimizerConfig, TuningConfig
-from cait_finetune.errors import bad_value
+from cait_finetune.errors import UserError, bad_value
 from cait_finetune.optim.parameters import Parameter, only, parameter_table
 
 Tables = dict[str, list[Parameter]]
@@ -62,20 +62,40 @@ def phases(
     not at all before that (`Phase.head_only`).
 
     Raises:
-        UserError: the phases before the last fill the whole run, there are more stages than blocks,
-            or the pattern matches nothing.
+        UserError: as `phase_lengths`, or the pattern matches nothing.
     """
+    # The embeddings and the head have places of their own.
+    lengths = phase_lengths(tuning, model.num_forward_places - 2, total_steps, steps_per_epoch)
     table = parameter_table(model, "full", optimizer.layer_decay, optimizer.weight_decay)
     tables = _tables(model, tuning, table)
-    early_steps = _early_epochs(tuning) * steps_per_epoch
-    if early_steps * (len(tables) - 1) >= total_steps:
-        raise _too_long(tuning, len(tables) - 1, total_steps / steps_per_epoch)
-    planned = []
-    for number, (name, rows) in enumerate(tables.items()):
-        first = number * early_steps
-        last = number == len(tables) - 1
-        planned.append(Phase(name, first, total_steps - first if last else early_steps, rows))
+    planned, first = [], 0
+    for (name, rows), steps in zip(tables.items(), lengths, strict=True):
+        planned.append(Phase(name, first, steps, rows))
+        first += steps
     return planned
+
+
+def phase_lengths(
+    tuning: TuningConfig, blocks: int, total_steps: int, steps_per_epoch: int
+) -> list[int]:
+    """Steps of each phase, for a model of so many blocks, which does not have to be there yet.
+
+    Raises:
+        UserError: there are more stages than blocks, or the phases before the last fill the run.
+    """
+    if tuning.stages and tuning.stages - 1 > blocks:
+        raise bad_value(
+            "tuning.stages",
+            tuning.stages,
+            f"at most {blocks + 1}: the head, and a stage for each of the model's {blocks} blocks",
+        )
+    early_phases = tuning.stages - 1 if tuning.stages else int(tuning.method == "head_then_full")
+    early_epochs = tuning.head_epochs or tuning.stage_epochs or 0
+    early_steps = early_epochs * steps_per_epoch
+    rest = total_steps - early_phases * early_steps
+    if rest <= 0:
+        raise _too_long(tuning, early_epochs, early_phases, total_steps / steps_per_epoch)
+    return [early_steps] * early_phases + [rest]
 
 
 def _tables(model: keras.Model, tuning: TuningConfig, table: list[Parameter]) -> Tables:
@@ -106,12 +126,6 @@ def _unfrozen_by_depth(model: keras.Model, tuning: TuningConfig, table: list[Par
     head = model.num_forward_places - 1
     blocks = head - 1  # without the embeddings, which only the last stage trains
     shares = tuning.stages - 1
-    if shares > blocks:
-        raise bad_value(
-            "tuning.stages",
-            tuning.stages,
-            f"at most {blocks + 1}: the head, and a stage for each of the model's {blocks} blocks",
-        )
     tables = {}
     for share in range(1, shares):
         lowest = head - round(share * blocks / shares)
@@ -149,14 +163,11 @@ def _near(pattern: str, paths: Iterable[str], count: int = 3) -> list[str]:
     return sorted(paths, key=likeness, reverse=True)[:count]  # stable: the model's order decides
 
 
-def _early_epochs(tuning: TuningConfig) -> int:
-    """How many epochs each phase before the last takes."""
-    return tuning.head_epochs or tuning.stage_epochs or 0
-
-
-def _too_long(tuning: TuningConfig, early_phases: int, epochs: float) -> Exception:
+def _too_long(
+    tuning: TuningConfig, early_epochs: int, early_phases: int, epochs: float
+) -> UserError:
     key = "head_epochs" if tuning.method == "head_then_full" else "stage_epochs"
-    got = f"{_early_epochs(tuning)}"
+    got = f"{early_epochs}"
     if early_phases > 1:
         got += f" for each of {early_phases} stages before the last"
     return bad_value(
