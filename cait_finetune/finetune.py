@@ -9,7 +9,7 @@ from cait_finetune import model as models
 from cait_finetune.conclusion import conclude
 from cait_finetune.config import Config
 from cait_finetune.preparation import prepare
-from cait_finetune.train.distribution import build_agreement
+from cait_finetune.train.distribution import build_agreement, lost_worker
 from cait_finetune.training import train
 
 
@@ -23,11 +23,12 @@ def finetune(config: Config, directory: Path) -> dict:
 
     Raises:
         UserError: anything that the user can mend; what was finished is kept.
-        Interrupted: a signal asked to end; the state is saved.
+        Interrupted: a signal asked to end, and the state is saved; or another worker is gone.
     """
     started = time.perf_counter()
     prepared = prepare(config, directory)
-    train(config, prepared)
+    with lost_worker(prepared.strategy, directory):
+        train(config, prepared)
     result = {}
     if prepared.chief:
         # What is scored and exported is a float32 model on one device, however it was trained.
@@ -36,5 +37,6 @@ def finetune(config: Config, directory: Path) -> dict:
         )
         result = conclude(config, prepared, model, started)
     if agree := build_agreement(prepared.strategy):
-        agree([False])  # the others wait: a worker that leaves would end the cluster
+        with lost_worker(prepared.strategy, directory):
+            agree([False])  # the others wait: a worker that leaves would end the cluster
     return result

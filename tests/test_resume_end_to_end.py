@@ -28,6 +28,26 @@ def command(run: Path, *words: str, **environment: str) -> subprocess.Popen:
     )  # fmt: skip
 
 
+def start_workers(run: Path, count: int, *words: str) -> list[subprocess.Popen]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    addresses = [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
+    for one in sockets:
+        one.close()
+    workers = []
+    for index in range(count):
+        value = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+        workers.append(
+            command(run, *words, "distribution=multi_worker", TF_CONFIG=json.dumps(value))
+        )
+    return workers
+
+
+def wait_for_a_state(run: Path) -> None:
+    until = time.monotonic() + 120
+    while not list(run.glob("checkpoints/state_*.safetensors")) and time.monotonic() < until:
+        time.sleep(0.02)
+
+
 def figures(run: Path) -> list[dict]:
     lines = (run / "metrics.jsonl").read_text().splitlines()
     return [{**json.loads(line), "images_per_second": 0} for line in lines]
@@ -39,9 +59,7 @@ def test_a_run_that_is_asked_to_end_goes_on_as_if_nothing_had_happened(tmp_path)
     assert done.returncode == 0, done.stderr
 
     first = command(cut, *QUICK, f"hydra.run.dir={cut}")
-    until = time.monotonic() + 120
-    while not list(cut.glob("checkpoints/state_*")) and time.monotonic() < until:
-        time.sleep(0.02)
+    wait_for_a_state(cut)
     first.send_signal(signal.SIGTERM)
     _, err = first.communicate(timeout=120)
     assert first.returncode == 75, err
@@ -79,17 +97,9 @@ def test_a_run_that_is_asked_to_end_goes_on_as_if_nothing_had_happened(tmp_path)
 
 
 def test_two_workers_make_one_run(tmp_path):
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
-    addresses = [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
-    for one in sockets:
-        one.close()
     run = tmp_path / "run"
-    words = [*QUICK[:4], "train.epochs=1", "distribution=multi_worker", f"hydra.run.dir={run}",
-             "train.eval_batch_size=50"]  # fmt: skip
-    workers = []
-    for index in range(2):
-        value = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
-        workers.append(command(run, *words, TF_CONFIG=json.dumps(value)))
+    words = [*QUICK[:4], "train.epochs=1", f"hydra.run.dir={run}", "train.eval_batch_size=50"]
+    workers = start_workers(run, 2, *words)
     (chief_out, chief_err), (other_out, other_err) = (
         worker.communicate(timeout=300) for worker in workers
     )
@@ -119,3 +129,23 @@ def test_a_worker_whose_peer_does_not_come_says_so(tmp_path):
     assert "no answer from 127.0.0.1:9 in 1 s" in err
     assert "Traceback" not in err
     assert not list((tmp_path / "run").glob("*"))
+
+
+def test_a_worker_that_dies_ends_the_others_and_all_can_be_started_again(tmp_path):
+    run = tmp_path / "run"
+    words = [*QUICK[:4], "train.epochs=1000", "checkpoint.every_steps=5", f"hydra.run.dir={run}"]
+    workers = start_workers(run, 2, *words)
+    wait_for_a_state(run)
+    workers[0].kill()
+    _, err = workers[1].communicate(timeout=120)
+    assert workers[1].returncode == 75
+    assert "distribution: got no answer from another worker any more" in err
+    assert f"start all workers again with resume={run}" in err
+    assert "Traceback" not in err
+    workers[0].communicate()
+
+    again = start_workers(run, 2, f"resume={run}", "train.max_hours=1e-6")
+    said = [worker.communicate(timeout=240) for worker in again]
+    assert [worker.returncode for worker in again] == [0, 0], said
+    assert "as after step" in said[0][0]
+    assert json.loads((run / "result.json").read_text())["stopped_by"] == "train.max_hours"

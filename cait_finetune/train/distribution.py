@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import tensorflow as tf
 
 from cait_finetune.config import DistributionConfig
-from cait_finetune.errors import UserError, bad_value
+from cait_finetune.errors import Interrupted, UserError, bad_value
 from cait_finetune.train.cluster import find_cluster, wait_for, wait_for_peers
+from cait_finetune.train.interruption import PREEMPTED
+
+_ABORTED = "Collective ops is aborted by"  # TensorFlow's words
 
 
 def build_strategy(config: DistributionConfig) -> tf.distribute.Strategy:
@@ -35,8 +39,7 @@ def build_strategy(config: DistributionConfig) -> tf.distribute.Strategy:
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Whether this process is the one that writes: worker 0 (`find_cluster` counts a chief as it)."""
-    several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
-    return not several or strategy.cluster_resolver.task_id == 0
+    return not _several_workers(strategy) or strategy.cluster_resolver.task_id == 0
 
 
 def check_batch(batch_size: int, accumulation: int, strategy: tf.distribute.Strategy) -> None:
@@ -198,7 +201,7 @@ def build_agreement(
     strategy: tf.distribute.Strategy,
 ) -> Callable[[list[bool]], list[bool]] | None:
     """Asks all workers: an answer is yes when any of them says so. None where there is only one."""
-    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+    if not _several_workers(strategy):
         return None
 
     @tf.function
@@ -206,6 +209,34 @@ def build_agreement(
         return strategy.reduce("SUM", strategy.run(tf.identity, args=(wishes,)), axis=None)
 
     return lambda wishes: (votes(tf.cast(wishes, tf.float32)).numpy() > 0).tolist()
+
+
+@contextlib.contextmanager
+def lost_worker(strategy: tf.distribute.Strategy, directory: object) -> Iterator[None]:
+    """Within it, a worker that ended or cannot be reached ends the run of the others, too.
+
+    TensorFlow's collectives cannot go on with fewer: the cluster has to be started again.
+
+    Raises:
+        Interrupted: in place of TensorFlow's error, with the status that says "start me again".
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        gone = isinstance(error, tf.errors.UnavailableError) or _ABORTED in error.message
+        if not (_several_workers(strategy) and gone):
+            raise
+        why = error.message.partition(_ABORTED)[2].strip(": ").splitlines() or [error.message]
+        raise Interrupted(
+            f"distribution: got no answer from another worker any more ({why[0]}), expected all to "
+            f"run to the end\n  see what the others say; finished checkpoints are kept: start all "
+            f"workers again with resume={directory}",
+            PREEMPTED,
+        ) from error
+
+
+def _several_workers(strategy: tf.distribute.Strategy) -> bool:
+    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
 
 def device_summary(strategy: tf.distribute.Strategy) -> str:

@@ -196,6 +196,39 @@ def test_the_loss_scale_is_taken_out_of_the_gradient():
     assert norms[1] == pytest.approx(norms[0], rel=1e-5)
 
 
+def test_loss_scaling_beside_accumulation_clipping_and_average():
+    """Steps that overflow leave no trace: the rest is as if the scale had been right at once."""
+
+    def run(scale, steps):
+        strategy = one_device()
+        with strategy.scope():
+            model = tiny_model(depth=1, depth_token_only=1, dtype="mixed_float16")
+            table = parameter_table(model, "full", 0.75, 0.05)
+            optimizer = AdamW(table, optimizer_config(epsilon=1e-4))
+            average = MovingAverage(optimizer.variables, 0.9, True)
+            loss_scale = LossScale()
+            step = TrainStep(
+                model, optimizer, strategy, 0.1, 0.5, loss_scale, accumulation=2, average=average
+            )
+        loss_scale.scale.assign(scale)
+        finite = []
+        while sum(finite) < steps:
+            finite.append(named(step(*batch(8, int(sum(finite))), [1e-2]))["finite"])
+        averages = [value.numpy() for value in average.present()]
+        return finite, float(loss_scale.scale), snapshot(model), averages
+
+    finite, scale, weights, averages = run(2.0**26, 4)
+    skipped = finite.count(0)
+    assert skipped >= 2
+    assert finite == [0] * skipped + [1] * 4
+    assert scale == 2.0 ** (26 - skipped)
+    wanted_finite, _, wanted, wanted_averages = run(scale, 4)
+    assert wanted_finite == [1] * 4
+    assert largest_difference(weights, wanted) == 0
+    for one, other in zip(averages, wanted_averages, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def trained(steps=3, seed=(0,), model_options=None, size=8, targets=False, **options):
     """Weights, figures and average after some steps of a tiny model."""
     strategy = one_device()
