@@ -124,12 +124,13 @@ def test_only_model_and_checkpoint_know_the_library():
     assert users == ["cait_finetune/model.py", "cait_finetune/train/checkpoint.py"]
 
 
-@pytest.mark.parametrize("module", ["cli", "config", "errors", "__init__", "__main__"])
+@pytest.mark.parametrize("module", ["cli", "errors", "__init__", "__main__"])
 def test_the_command_line_starts_without_tensorflow(module):
     names = packages(on_import(ROOT / "cait_finetune" / f"{module}.py"))
     assert not names & {"tensorflow", "keras", "tensorflow_datasets", "sklearn", "matplotlib"}
 
 
-def test_config_needs_no_tensorflow_at_all():
-    names = packages(everywhere(ROOT / "cait_finetune" / "config.py"))
+@pytest.mark.parametrize("path", relative(modules("cait_finetune/config")))
+def test_the_configuration_needs_no_tensorflow_at_all(path):
+    names = packages(everywhere(ROOT / path))
     assert not names & {"tensorflow", "keras", "tensorflow_datasets", "cait_tf"}

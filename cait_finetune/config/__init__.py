@@ -1,0 +1,39 @@
+"""The configuration: every key, its type and its range. Defaults stand in ``conf/``.
+
+Hydra validates names and types against these classes (`register`); ranges are checked in their
+``__post_init__``, which runs when `from_hydra` turns the composed configuration into objects.
+"""
+
+from cait_finetune.config.data import AugmentConfig, DatasetConfig, SplitsConfig
+from cait_finetune.config.model import ModelConfig, TuningConfig
+from cait_finetune.config.optim import OptimizerConfig, ScheduleConfig
+from cait_finetune.config.results import EvaluationConfig, ExportConfig, LrFindConfig
+from cait_finetune.config.root import Config, from_hydra, register
+from cait_finetune.config.train import (
+    AverageConfig,
+    CheckpointConfig,
+    DebugConfig,
+    DistributionConfig,
+    TrainConfig,
+)
+
+__all__ = [
+    "AugmentConfig",
+    "AverageConfig",
+    "CheckpointConfig",
+    "Config",
+    "DatasetConfig",
+    "DebugConfig",
+    "DistributionConfig",
+    "EvaluationConfig",
+    "ExportConfig",
+    "LrFindConfig",
+    "ModelConfig",
+    "OptimizerConfig",
+    "ScheduleConfig",
+    "SplitsConfig",
+    "TrainConfig",
+    "TuningConfig",
+    "from_hydra",
+    "register",
+]

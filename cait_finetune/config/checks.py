@@ -1,0 +1,52 @@
+"""What a value can be: each check says key, got and expected, and names the key in full."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+from cait_finetune.errors import bad_value, suggest
+
+
+def within(
+    key: str, value: float, low: float, high: float = math.inf, *, open_high: bool = False
+) -> None:
+    above = value >= high if open_high else value > high
+    if not (math.isfinite(value) and low <= value) or above:
+        bracket = ")" if open_high or high == math.inf else "]"
+        raise bad_value(key, value, f"a number in [{low:g}, {high:g}{bracket}")
+
+
+def one_of(key: str, value: str, options: tuple[str, ...]) -> None:
+    if value not in options:
+        raise bad_value(key, repr(value), f"one of {', '.join(options)}", suggest(value, options))
+
+
+def one_length(what: str, values: dict[str, Any], prefix: str = "") -> list[str]:
+    """The key of the one length that is given, of epochs, steps and examples.
+
+    Raises:
+        UserError: none or several are.
+    """
+    keys = [f"{prefix}{unit}" for unit in ("epochs", "steps", "examples")]
+    given = [key for key in keys if values[key] is not None]
+    if len(given) != 1:
+        group = what.partition(".")[0]
+        shown = " beside ".join(f"{group}.{key}={values[key]}" for key in given)
+        raise bad_value(
+            f"{group}.{given[-1] if given else keys[0]}",
+            shown or "nothing",
+            f"one of {', '.join(keys)}",
+            f"add {group}.{given[0]}=null" if given else "",
+        )
+    return given
+
+
+def regular_expression(key: str, value: str | None) -> None:
+    try:
+        re.compile(value or "")
+    except re.error as error:
+        raise bad_value(key, repr(value), f"a regular expression ({error})") from error
+    if value == "":
+        raise bad_value(key, "nothing", "a regular expression; '.' is every path")

@@ -1,0 +1,111 @@
+"""The backbone, and what of it is trained."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from omegaconf import MISSING
+
+from cait_finetune.config.checks import one_of, regular_expression, within
+from cait_finetune.errors import bad_value
+
+
+@dataclass
+class ModelConfig:
+    """Which backbone, from which weights. `image_size` null is the variant's own.
+
+    `remat` computes each block again in the backward pass instead of keeping what it holds.
+    """
+
+    name: str = MISSING
+    weights: str = "hub"
+    image_size: int | None = None
+    drop_path_rate: float = 0.0
+    drop_rate: float = 0.0
+    attn_drop_rate: float = 0.0
+    remat: bool = False
+
+    def __post_init__(self) -> None:
+        for rate in ("drop_path_rate", "drop_rate", "attn_drop_rate"):
+            within(f"model.{rate}", getattr(self, rate), 0, 1, open_high=True)
+        if self.image_size is not None:
+            within("model.image_size", self.image_size, 1)
+
+
+#: The keys that each tuning method reads.
+_TUNING_KEYS = {
+    "full": (),
+    "linear_probe": ("solver", "cache_features", "cache_dir"),
+    "head_then_full": ("head_epochs",),
+    "gradual": ("stages", "stage_epochs"),
+    "lora": ("rank", "alpha", "targets"),
+    "pattern": ("pattern", "train_head"),
+}
+
+
+_TUNING_NULL_IS_A_VALUE = ("cache_dir", "alpha")
+
+
+@dataclass
+class TuningConfig:
+    """Which parameters are trained, and when. A key of another method than `method` must be null.
+
+    `head_epochs` and `stage_epochs` are how long each phase before the last takes; `alpha` null is
+    `rank`; `targets` and `pattern` are regular expressions, searched in the paths of layers and of
+    variables; `cache_dir` null keeps no features on disk.
+    """
+
+    method: str = MISSING
+    solver: str | None = None
+    cache_features: bool | None = None
+    cache_dir: str | None = None
+    head_epochs: int | None = None
+    stages: int | None = None
+    stage_epochs: int | None = None
+    rank: int | None = None
+    alpha: float | None = None
+    targets: str | None = None
+    pattern: str | None = None
+    train_head: bool | None = None
+
+    def __post_init__(self) -> None:
+        one_of("tuning.method", self.method, tuple(_TUNING_KEYS))
+        if self.solver is not None:
+            one_of("tuning.solver", self.solver, ("sgd", "lbfgs"))
+        for key, least in (("head_epochs", 1), ("stages", 2), ("stage_epochs", 1), ("rank", 1)):
+            if getattr(self, key) is not None:
+                within(f"tuning.{key}", getattr(self, key), least)
+        if self.alpha is not None and not 0 < self.alpha < math.inf:
+            raise bad_value("tuning.alpha", self.alpha, "a number above 0, or null for the rank")
+        for key in ("targets", "pattern"):
+            regular_expression(f"tuning.{key}", getattr(self, key))
+        self._check_keys()
+        if self.solver == "lbfgs" and not self.cache_features:
+            raise bad_value(
+                "tuning.solver",
+                "lbfgs with tuning.cache_features=false",
+                "sgd there: L-BFGS needs all features at once",
+            )
+
+    def _check_keys(self) -> None:
+        """Each key of the method has a value, and no other method's has: it would do nothing."""
+        for method, keys in _TUNING_KEYS.items():
+            for key in keys:
+                value = getattr(self, key)
+                if method != self.method and value is not None:
+                    raise bad_value(
+                        f"tuning.{key}",
+                        repr(value),
+                        f"null with tuning.method={self.method}: it is a key of {method}",
+                        f"choose tuning={method}",
+                    )
+                if method == self.method and value is None and key not in _TUNING_NULL_IS_A_VALUE:
+                    raise bad_value(
+                        f"tuning.{key}",
+                        "nothing",
+                        f"a value with tuning.method={method}",
+                        f"add tuning.{key}=…"
+                        if key == "pattern"
+                        else f"choose tuning={method}, which brings one",
+                    )

@@ -1,0 +1,71 @@
+"""The rule of an update, and the learning rate of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from omegaconf import MISSING
+
+from cait_finetune.config.checks import one_length, one_of, within
+
+
+@dataclass
+class OptimizerConfig:
+    """The rule of an update, with layer-wise learning-rate decay.
+
+    `base_lr` is the learning rate of the head at its peak: as it is, or with `lr_batch_size` for
+    batches of that size, and scaled linearly to `train.batch_size`.
+    """
+
+    name: str = MISSING
+    base_lr: float = MISSING
+    weight_decay: float = MISSING
+    layer_decay: float = MISSING
+    lr_batch_size: int | None = None
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-8
+    momentum: float = 0.9
+    nesterov: bool = False
+
+    def __post_init__(self) -> None:
+        one_of("optimizer.name", self.name, ("adamw", "sgd", "lamb", "lion", "schedule_free"))
+        within("optimizer.base_lr", self.base_lr, 0, 10)
+        within("optimizer.weight_decay", self.weight_decay, 0, 1)
+        within("optimizer.layer_decay", self.layer_decay, 0.01, 1)
+        if self.lr_batch_size is not None:
+            within("optimizer.lr_batch_size", self.lr_batch_size, 1)
+        # Schedule-free divides by it.
+        least = 0.01 if self.name == "schedule_free" else 0
+        within("optimizer.beta_1", self.beta_1, least, 1, open_high=True)
+        within("optimizer.beta_2", self.beta_2, 0, 1, open_high=True)
+        within("optimizer.epsilon", self.epsilon, 1e-16, 1)
+        within("optimizer.momentum", self.momentum, 0, 1, open_high=True)
+
+
+@dataclass
+class ScheduleConfig:
+    """Linear warm-up from `warmup_lr`, then down to `min_lr` in the way of `name`.
+
+    The warm-up's length is one of three keys, the others being null. `step_epochs` is for ``step``,
+    `factor` for that and ``ramp_decay``.
+    """
+
+    name: str = MISSING
+    warmup_epochs: float | None = None
+    warmup_steps: int | None = None
+    warmup_examples: int | None = None
+    warmup_lr: float = MISSING
+    min_lr: float = MISSING
+    step_epochs: float = 30.0
+    factor: float = 0.1
+
+    def __post_init__(self) -> None:
+        names = ("cosine", "linear", "step", "constant", "ramp_decay")
+        one_of("schedule.name", self.name, names)
+        for key in one_length("schedule.warmup", vars(self), "warmup_"):
+            within(f"schedule.{key}", getattr(self, key), 0)
+        within("schedule.warmup_lr", self.warmup_lr, 0, 10)
+        within("schedule.min_lr", self.min_lr, 0, 10)
+        within("schedule.step_epochs", self.step_epochs, 0.001)
+        within("schedule.factor", self.factor, 0, 1)

@@ -1,0 +1,88 @@
+"""The whole configuration, and the way to it from Hydra's."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from cait_finetune.config.checks import within
+from cait_finetune.config.data import AugmentConfig, DatasetConfig
+from cait_finetune.config.model import ModelConfig, TuningConfig
+from cait_finetune.config.optim import OptimizerConfig, ScheduleConfig
+from cait_finetune.config.results import EvaluationConfig, ExportConfig, LrFindConfig
+from cait_finetune.config.train import (
+    AverageConfig,
+    CheckpointConfig,
+    DebugConfig,
+    DistributionConfig,
+    TrainConfig,
+)
+from cait_finetune.errors import bad_value, suggest
+
+
+@dataclass
+class Config:
+    """The whole configuration of a run."""
+
+    dataset: DatasetConfig = MISSING
+    model: ModelConfig = MISSING
+    tuning: TuningConfig = MISSING
+    augment: AugmentConfig = MISSING
+    optimizer: OptimizerConfig = MISSING
+    schedule: ScheduleConfig = MISSING
+    distribution: DistributionConfig = MISSING
+    export: ExportConfig = MISSING
+    train: TrainConfig = MISSING
+    average: AverageConfig = MISSING
+    checkpoint: CheckpointConfig = MISSING
+    debug: DebugConfig = MISSING
+    evaluation: EvaluationConfig = MISSING
+    lr_find: LrFindConfig = MISSING
+    seed: int = MISSING
+    deterministic: bool = MISSING
+    resume: str | None = None
+    traceback: bool = MISSING
+
+    def __post_init__(self) -> None:
+        within("seed", self.seed, 0, 2**31 - 1)
+        averaged = self.average.method != "none" and self.optimizer.name == "schedule_free"
+        if averaged:
+            raise bad_value(
+                "average.method",
+                self.average.method,
+                "none with optimizer=schedule_free, which evaluates an average of its own",
+            )
+
+
+def register() -> None:
+    """Make the schema known to Hydra, under the name that ``conf/config.yaml`` lists first."""
+    ConfigStore.instance().store(name="schema", node=Config)
+
+
+def from_hydra(composed: DictConfig) -> Config:
+    """The composed configuration as checked objects.
+
+    Raises:
+        UserError: a mandatory value is missing, a value is out of range, or a key was added that no
+            class has (``+key=value`` passes Hydra's own check).
+    """
+    for key in sorted(OmegaConf.missing_keys(composed)):
+        raise bad_value(key, "nothing", "a value", f"add {key}=… to the command")
+    config = OmegaConf.to_object(composed)
+    _refuse_other_keys(config, "")
+    return config
+
+
+def _refuse_other_keys(node: Any, prefix: str) -> None:
+    names = [item.name for item in dataclasses.fields(node)]
+    for name, value in vars(node).items():
+        if value == MISSING:  # taken away on the command line, as ~train
+            raise bad_value(f"{prefix}{name}", "nothing", "a value", f"leave out ~{prefix}{name}")
+        if name not in names:
+            raise bad_value(f"{prefix}{name}", repr(value), "a known key", suggest(name, names))
+        if dataclasses.is_dataclass(value):
+            _refuse_other_keys(value, f"{prefix}{name}.")
