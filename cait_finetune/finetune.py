@@ -10,6 +10,7 @@ from cait_finetune.conclusion import conclude
 from cait_finetune.config import Config
 from cait_finetune.preparation import prepare
 from cait_finetune.train.distribution import build_agreement, lost_worker
+from cait_finetune.train.interruption import Interruption
 from cait_finetune.training import train
 
 
@@ -31,11 +32,12 @@ def finetune(config: Config, directory: Path) -> dict:
         train(config, prepared)
     result = {}
     if prepared.chief:
-        # What is scored and exported is a float32 model on one device, however it was trained.
-        model = models.from_checkpoint(
-            config.model, len(prepared.source.class_names), prepared.run.best_checkpoint
-        )
-        result = conclude(config, prepared, model, started)
+        with Interruption(saved=directory):
+            # What is scored and exported is a float32 model on one device, however it was trained.
+            model = models.from_checkpoint(
+                config.model, len(prepared.source.class_names), prepared.run.best_checkpoint
+            )
+            result = conclude(config, prepared, model, started)
     if agree := build_agreement(prepared.strategy):
         with lost_worker(prepared.strategy, directory):
             agree([False])  # the others wait: a worker that leaves would end the cluster

@@ -29,7 +29,7 @@ from cait_finetune.optim.parameters import summary, write_csv
 from cait_finetune.optim.phases import Phase, phase_lengths, phases
 from cait_finetune.optim.schedule import peak_learning_rate
 from cait_finetune.run_directory import RunDirectory
-from cait_finetune.streams import Streams, check_pairs
+from cait_finetune.streams import FAST_BATCHES, Streams, check_pairs
 from cait_finetune.train.checkpoint import Checkpoints
 from cait_finetune.train.distribution import (
     build_strategy,
@@ -209,6 +209,7 @@ def _frozen_features(
         corrupt,
         config.train.eval_batch_size,
         console,
+        FAST_BATCHES if config.debug.mode == "fast_dev_run" else None,
     )
 
 

@@ -18,7 +18,8 @@ from cait_finetune.data.source import Source
 from cait_finetune.errors import bad_value
 from cait_finetune.train.distribution import distributed
 
-_FAST_BATCHES = 2  # of debug=fast_dev_run
+#: Of each split under ``debug=fast_dev_run``.
+FAST_BATCHES = 2
 
 
 def check_pairs(config: Config, strategy: tf.distribute.Strategy) -> None:
@@ -106,7 +107,7 @@ class Streams:
             share,
         )
         if self.config.debug.mode == "fast_dev_run":
-            return batches.take(_FAST_BATCHES * share.replicas)
+            return batches.take(FAST_BATCHES * share.replicas)
         return batches
 
     def _batch_size(self, share: Share) -> int:

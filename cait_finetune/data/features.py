@@ -29,6 +29,7 @@ class FrozenFeatures:
         cache: where they are kept for the next run; None keeps them in memory only.
         corrupt: the corrupt images of the run; those left out here are added.
         batch_size: how many images go through the backbone at a time.
+        batches: how many such batches of each split to compute; None is all, and only that is kept.
     """
 
     def __init__(
@@ -41,12 +42,14 @@ class FrozenFeatures:
         corrupt: CorruptImages,
         batch_size: int,
         console: Console,
+        batches: int | None = None,
     ) -> None:
         self._source = source
         self._preprocessing = preprocessing
         self._run = tf.function(lambda images: backbone(images, training=False))
         self._facts = facts
-        self._cache = cache
+        self._cache = cache if batches is None else None
+        self._batches = batches
         self._corrupt = corrupt
         self._batch_size = batch_size
         self._console = console
@@ -139,7 +142,7 @@ class FrozenFeatures:
         corrupt = CorruptImages(self._corrupt.on_corrupt)  # this split's alone, for the file
         batches = evaluation_batches(
             self._source, role, self._preprocessing, self._batch_size, corrupt
-        )
+        ).take(-1 if self._batches is None else self._batches)
         values, labels = [], []
         started = time.perf_counter()
         with _progress(self._console) as progress:

@@ -14,10 +14,14 @@ INTERRUPTED = 130
 
 
 class Interruption:
-    """Within it the two signals only set `signal`; a second Ctrl-C interrupts at once, as usual."""
+    """Within it the two signals only set `signal`; a second Ctrl-C interrupts at once, as usual.
 
-    def __init__(self) -> None:
+    With `saved`, the directory of a run whose state is saved already, they end it at once.
+    """
+
+    def __init__(self, saved: object = None) -> None:
         self.signal: signal.Signals | None = None
+        self._saved = saved
         self._before: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> Interruption:
@@ -39,6 +43,8 @@ class Interruption:
         if self.signal is signal.SIGINT and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.signal = signal.Signals(number)
+        if self._saved is not None:
+            raise self.error(self._saved)
 
     def error(self, directory: object) -> Interrupted:
         """What to raise when the state is saved."""
