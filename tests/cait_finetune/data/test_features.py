@@ -63,7 +63,9 @@ class Counted:
 class Probe:
     """The features of a source under a model, with a cache, and what was said."""
 
-    def __init__(self, source, model, cache=None, on_corrupt="stop", preprocessing=PREPROCESSING):
+    def __init__(
+        self, source, model, cache=None, on_corrupt="stop", preprocessing=PREPROCESSING, batches=None
+    ):
         self.backbone = Counted(model)
         self.corrupt = CorruptImages(on_corrupt)
         self.output = io.StringIO()
@@ -76,6 +78,7 @@ class Probe:
             self.corrupt,
             4,
             Console(file=self.output, width=500),
+            batches,
         )
 
     def __call__(self, role="train"):
@@ -122,6 +125,13 @@ def test_without_a_cache_nothing_is_written(source, model, tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     Probe(source, model)()
     assert not list(tmp_path.iterdir())
+
+
+def test_some_batches_alone_are_not_kept_for_those_who_want_all(source, model, tmp_path):
+    probe = Probe(source, model, FeatureCache(tmp_path / "cache"), batches=2)
+    assert len(probe().labels) == 8
+    assert probe.backbone.images == 8
+    assert not (tmp_path / "cache").exists()
 
 
 @pytest.fixture
