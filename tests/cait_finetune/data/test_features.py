@@ -64,7 +64,13 @@ class Probe:
     """The features of a source under a model, with a cache, and what was said."""
 
     def __init__(
-        self, source, model, cache=None, on_corrupt="stop", preprocessing=PREPROCESSING, batches=None
+        self,
+        source,
+        model,
+        cache=None,
+        on_corrupt="stop",
+        preprocessing=PREPROCESSING,
+        batches=None,
     ):
         self.backbone = Counted(model)
         self.corrupt = CorruptImages(on_corrupt)
