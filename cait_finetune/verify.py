@@ -64,6 +64,9 @@ ROWS: dict[str, tuple[str, ...]] = {
     "LAMB": ("optimizer=lamb", "optimizer.lr_batch_size=null", "optimizer.epsilon=1e-4"),
     "schedule-free": ("optimizer=schedule_free", "optimizer.epsilon=1e-4"),
     "LoRA": ("tuning=lora",),
+    "linear probe": ("tuning=linear_probe", "tuning.cache_dir=null"),
+    "rematerialisation": ("model.remat=true",),
+    "several steps a call": ("train.steps_per_execution=4", "train.log_every=4"),
     "bfloat16": ("train.precision=mixed_bfloat16",),
     "drop path, dropout": ("model.drop_path_rate=0.2", "model.drop_rate=0.1"),
 }
