@@ -68,6 +68,7 @@ def conclude(config: Config, prepared: Prepared, model: keras.Model, started: fl
         "wall_seconds": time.perf_counter() - started,
         "train_seconds": state.seconds,
         "images_per_second": speed,
+        "data_wait_share": state.data_wait_share(),
         "peak_memory_gb": _peak_memory(),
         "corrupt_images": corrupt.ids,
         "export_max_difference": difference,

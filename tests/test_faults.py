@@ -85,7 +85,7 @@ print("KILLS", done, half_written)
 
 def records(directory: Path) -> list[dict]:
     lines = (directory / "metrics.jsonl").read_text().splitlines()
-    return [{**json.loads(line), "images_per_second": 0} for line in lines]
+    return [{**json.loads(line), "images_per_second": 0, "data_wait_share": 0} for line in lines]
 
 
 def test_twenty_kills_lose_nothing(tmp_path):

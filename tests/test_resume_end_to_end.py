@@ -50,7 +50,7 @@ def wait_for_a_state(run: Path) -> None:
 
 def figures(run: Path) -> list[dict]:
     lines = (run / "metrics.jsonl").read_text().splitlines()
-    return [{**json.loads(line), "images_per_second": 0} for line in lines]
+    return [{**json.loads(line), "images_per_second": 0, "data_wait_share": 0} for line in lines]
 
 
 def test_a_run_that_is_asked_to_end_goes_on_as_if_nothing_had_happened(tmp_path):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -17,7 +16,9 @@ from rich.console import Console
 from cait_finetune.config import CheckpointConfig, TrainConfig
 from cait_finetune.errors import bad_value
 from cait_finetune.train.average import MovingAverage, holding
+from cait_finetune.train.batches import Batches
 from cait_finetune.train.checkpoint import Checkpoints
+from cait_finetune.train.clock import Clock
 from cait_finetune.train.interruption import Interruption
 from cait_finetune.train.profile import Profile
 from cait_finetune.train.progress import training_progress
@@ -26,6 +27,7 @@ from cait_finetune.train.step import TrainStep
 
 #: The version of the weights that the model holds while training.
 TRAINED = "trained"
+_LONG_WAIT = 0.2  # of the training time
 _CALMER = "lower optimizer.base_lr, lengthen schedule.warmup_epochs, set train.clip_norm=1"
 
 
@@ -121,7 +123,7 @@ class Trainer:
     ) -> None:
         self.state = state
         self._model = model
-        self._batches = _Batches(stream(state.position), strategy, train.steps_per_execution)
+        self._batches = Batches(stream(state.position), strategy, train.steps_per_execution)
         self._steps_per_epoch = steps_per_epoch
         self._total_steps = total_steps
         self._train = train
@@ -133,9 +135,10 @@ class Trainer:
         self._directory = directory
         self._profile = profile
         self._agree = agree
+        self._said_wait = False
         self._pending: list[tf.Tensor] = []
         self._rate = math.nan
-        self._clock = _Clock(state, train.steps_per_execution > 1)
+        self._clock = Clock(state, train.steps_per_execution > 1)
 
     def run(self, stages: Iterable[Callable[[], Stage]]) -> RunState:
         """Train to the end of the last stage, or until something says to stop.
@@ -203,7 +206,8 @@ class Trainer:
         wanted = [stage.end - state.step if state.step else 1]
         for every in (self._steps_per_epoch, self._train.log_every, self._checkpoint.every_steps):
             wanted += [every - state.step % every] if every else []
-        images, labels, first, steps = self._batches.take(min(wanted))
+        with self._clock.waiting():
+            images, labels, first, steps = self._batches.take(min(wanted))
         done = state.step - stage.first_step
         rates = [stage.schedule(done + number) for number in range(steps)]
         with self._profile.step(state.step):
@@ -235,9 +239,10 @@ class Trainer:
         figures = self.state.close_window(self._train.batch_size)
         if not figures["skipped_steps"]:
             self._refuse_non_finite(figures["loss"], "loss")
-        speed = self._clock.lap()
+        speed, waited = self._clock.lap()
         self._metrics.write("step", step=self.state.step, epoch=self._epoch,
-                            learning_rate=self._rate, **figures, images_per_second=speed)  # fmt: skip
+                            learning_rate=self._rate, **figures, images_per_second=speed,
+                            data_wait_share=waited)  # fmt: skip
         return (
             f"loss {figures['loss']:.3f}  acc {figures['accuracy']:.1%}  "
             f"lr {self._rate:.1e}  {speed:.0f} img/s"
@@ -278,10 +283,22 @@ class Trainer:
         self._metrics.write("epoch", epoch=epoch, **record)
         width = len(str(epochs))
         self._console.print(f"epoch {epoch:>{width}}/{epochs}  {text}", highlight=False)
+        self._say_what_is_waited_for()
         patience = self._train.patience
         if patience and state.epochs_without_better >= patience and not state.stopped:
             state.stopped = "train.patience"
         self._clock.start()
+
+    def _say_what_is_waited_for(self) -> None:
+        """Once in a process: a run that is as slow as its data should not be so silently."""
+        share = self.state.data_wait_share() or 0.0
+        if share > _LONG_WAIT and not self._said_wait:
+            self._said_wait = True
+            self._console.print(
+                f"data   {share:.0%} of the training time is spent waiting for images: dataset.cache="
+                "true, a lighter augment, or more CPU cores would make it faster",
+                highlight=False,
+            )
 
     def _settle(self, stage: Stage) -> None:
         """At the end of a stage: what is evaluated is what the next stage starts from."""
@@ -325,71 +342,3 @@ class Trainer:
                 "a finite one",
                 f"{_CALMER}, or set train.precision=float32; finished checkpoints are kept",
             )
-
-
-class _Batches:
-    """The stream, element by element, of which a call may use a part."""
-
-    def __init__(self, stream: Iterable, strategy: tf.distribute.Strategy, steps: int) -> None:
-        self._stream: Iterator = iter(stream)
-        self._strategy = strategy
-        self._steps = steps
-        self._used = steps
-        self._element: tuple = ()
-
-    def take(self, steps: int) -> tuple[tf.Tensor, tf.Tensor, int, int]:
-        """Images, labels, which batch of them to start with, and how many to use, at most `steps`."""
-        if self._used == self._steps:
-            self._used = 0
-            try:
-                self._element = next(self._stream)
-            except StopIteration:
-                raise bad_value(
-                    "dataset", "no training image any more", "an endless stream"
-                ) from None
-        first = self._used
-        steps = min(steps, self._steps - first)
-        self._used += steps
-        images, labels, _ = self._element
-        return images, labels, first, steps
-
-    def position(self) -> int:
-        """Where the stream goes on after what was taken."""
-        if not self._element:
-            return 0
-        local = self._strategy.experimental_local_results(self._element[2])
-        return max(int(np.reshape(one.numpy(), -1)[self._used - 1]) for one in local)
-
-
-class _Clock:
-    """Seconds of the run, whatever interruptions there were, and images a second."""
-
-    def __init__(self, state: RunState, several: bool) -> None:
-        self.images = 0
-        self._several = several
-        self._state = state
-        self._traces = True
-        self._before = state.seconds
-        self._begin = self._since = time.perf_counter()
-
-    def start(self, traces: bool = False) -> None:
-        """Time steps from here on; if the first of them trace the graph, those do not count."""
-        self._traces = self._traces or traces
-        self.images, self._since = 0, time.perf_counter()
-
-    def lap(self) -> float:
-        """Images a second since the last lap."""
-        seconds = time.perf_counter() - self._since
-        if not self._traces:
-            self._state.timed_seconds += seconds
-            self._state.timed_images += self.images
-        speed = self.images / seconds
-        # The first step is alone; several in a call are traced by the call after it.
-        self._traces = self._traces and self._several and self._state.step <= 1
-        self.start()
-        return speed
-
-    def read(self) -> float:
-        """Seconds of the whole run so far."""
-        self._state.seconds = self._before + time.perf_counter() - self._begin
-        return self._state.seconds

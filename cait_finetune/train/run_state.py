@@ -17,8 +17,8 @@ class RunState:
     """Counted from the start of the run, whatever interruptions there were.
 
     ``step`` is how many steps are done, ``position`` where the training stream goes on,
-    ``best_score`` the deciding top-1 and negative loss, ``best_of`` the version of the weights that had it, ``window`` the figures since the last line
-    in the log, ``log_bytes`` how much of ``metrics.jsonl`` belongs to it.
+    ``best_score`` the deciding top-1 and negative loss, ``best_of`` the version of the weights that
+    had it, ``window`` the figures since the last line in the log, ``log_bytes`` how much of ``metrics.jsonl`` belongs to it.
     """
 
     step: int = 0
@@ -35,9 +35,10 @@ class RunState:
     window: list[list[float]] = dataclasses.field(default_factory=list)
     log_bytes: int = 0
     seconds: float = 0.0
-    # Of those, what was spent on steps, and on how many images: without the first steps of a process,
-    # which trace the graph.
+    # Of those, what was spent on steps, what of it on waiting for data, and on how many images:
+    # without the first steps of a process, which trace the graph.
     timed_seconds: float = 0.0
+    waited_seconds: float = 0.0
     timed_images: int = 0
     stopped: str = ""
 
@@ -101,3 +102,7 @@ class RunState:
     def images_per_second(self) -> float | None:
         """Training alone, without validation and tracing; None when nothing was timed."""
         return self.timed_images / self.timed_seconds if self.timed_seconds else None
+
+    def data_wait_share(self) -> float | None:
+        """The share of the time spent on steps in which the next batch was waited for."""
+        return self.waited_seconds / self.timed_seconds if self.timed_seconds else None

@@ -57,6 +57,20 @@ class FakeStep:
         return tf.constant(rows, tf.float64)
 
 
+class Slow:
+    """A step that takes its time."""
+
+    state: dict = {}
+
+    def __init__(self, step, seconds):
+        self.step = step
+        self.seconds = seconds
+
+    def __call__(self, *args):
+        time.sleep(self.seconds)
+        return self.step(*args)
+
+
 class FakeModel:
     weights: list = []
 
@@ -74,6 +88,7 @@ class Records:
 
 
 SKIPPED = object()
+TIMES = {"images_per_second": 0, "data_wait_share": 0}
 
 
 class Run:
@@ -220,6 +235,25 @@ def test_the_first_steps_which_trace_do_not_count_as_speed():
     assert run().images_per_second() > 8  # with the first step: at most 8 images in a second
 
 
+@pytest.mark.parametrize(("seconds", "waits"), [(0.0, False), (0.1, True)])
+def test_a_run_that_waits_for_its_data_says_so_once(seconds, waits):
+    run = Run([(0.5, 1.0)] * 3, log_every=1)
+    quick = run.stream
+
+    def stream(position):
+        for element in quick(position):
+            time.sleep(seconds)
+            yield element
+
+    run.stream, run.step = stream, Slow(run.step, 0.05)
+    state = run()
+    said = "of the training time is spent waiting for images: dataset.cache=true"
+    assert run.output.getvalue().count(said) == int(waits)
+    assert (state.data_wait_share() > 0.2) == waits
+    shares = [one["data_wait_share"] for one in run.of_kind("step")]
+    assert all(0 <= share <= 1 for share in shares)
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 @pytest.mark.parametrize("log_every", [1, 100])
 def test_a_loss_that_is_not_finite_stops_the_run(bad, log_every):
@@ -287,9 +321,8 @@ def test_from_any_state_the_rest_is_the_same(step):
         **without_time(whole.checkpoints.states[-1][1]),
         "log_bytes": len(rest.records.lines),  # of this stand-in, which starts empty
     }
-    assert [{**one, "images_per_second": 0} for _, one in rest.records.lines] == [
-        {**one, "images_per_second": 0}
-        for _, one in whole.records.lines[states[step]["log_bytes"] :]
+    assert [{**one, **TIMES} for _, one in rest.records.lines] == [
+        {**one, **TIMES} for _, one in whole.records.lines[states[step]["log_bytes"] :]
     ]
 
 
@@ -342,16 +375,7 @@ def test_patience_ends_training_after_epochs_without_a_better_one():
 
 def test_a_time_limit_ends_with_a_validation_and_a_state():
     run = Run([(0.5, 1.0)] * 3, max_hours=0.4 / 3600)
-    quick = run.step
-
-    class Slow:
-        state: dict = {}
-
-        def __call__(self, *args):
-            time.sleep(0.1)
-            return quick(*args)
-
-    run.step = Slow()
+    run.step = Slow(run.step, 0.1)
     state = run()
     assert state.stopped == "train.max_hours"
     assert 3 <= state.step < 9
