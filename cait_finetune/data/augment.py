@@ -29,7 +29,7 @@ def augment(
     else:
         image = preprocessing(image)
     if flip and config.flip:
-        image = tf.cond(draws[4] < config.flip, lambda: image[:, ::-1], lambda: image)
+        image = tf.cond(draws[4] < config.flip, lambda: tf.reverse(image, [1]), lambda: image)
     return image
 
 

@@ -7,7 +7,7 @@ import math
 
 import tensorflow as tf
 
-_KERNELS = {"bilinear": "triangle", "bicubic": "keyscubic"}
+from cait_finetune.data.resize import crop_and_resize
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,38 +43,15 @@ class Preprocessing:
         return self.crop_and_resize(image, (0, 0, height, width), shape)
 
     def crop_and_resize(self, image: tf.Tensor, box: tuple, shape: tuple) -> tf.Tensor:
-        """A part of the image at ``shape``, antialiased, in whole grey levels.
-
-        Like PIL's ``resize(shape, box=...)``: first the columns, then the rows, and after each the
-        overshoot of bicubic interpolation is cut off and the rest rounded, halves up.
-
-        ``box`` is top, left, height and width in pixels, and need not be whole: of an image of
-        8x8 pixels a box in whole pixels is hardly ever a new one.
-        """
-        top, left, height, width = (tf.cast(edge, tf.float32) for edge in box)
-        rows = tf.shape(image)[0]
-        new_height, new_width = (tf.cast(side, tf.float32) for side in shape)
-        one, zero = tf.ones_like(top), tf.zeros_like(top)
-        across, down = new_width / width, new_height / height
-        for size, scale, translation in (
-            ((rows, shape[1]), (one, across), (zero, -across * left)),
-            (shape, (down, one), (-down * top, zero)),
-        ):
-            image = tf.raw_ops.ScaleAndTranslate(
-                images=image[None],
-                size=size,
-                scale=scale,
-                translation=translation,
-                kernel_type=_KERNELS[self.interpolation],
-                antialias=True,
-            )[0]
-            image = tf.clip_by_value(tf.floor(image + 0.5), 0.0, 255.0)
-        return image
+        """`data.resize.crop_and_resize`, with this interpolation."""
+        return crop_and_resize(image, box, shape, self.interpolation)
 
     def normalise(self, image: tf.Tensor) -> tf.Tensor:
-        """0..255 to the scale the backbone was trained on."""
-        image = (image / 255.0 - tf.constant(self.mean)) / tf.constant(self.std)
-        return tf.ensure_shape(image, (self.image_size, self.image_size, 3))
+        """``(S, S, 3)``, 0..255, to the scale the backbone was trained on."""
+        size = self.image_size
+        image = tf.reshape(image, [size, size * 3])  # broadcasting over three values is slow
+        mean, std = (tf.constant(value * size) for value in (self.mean, self.std))  # (S * 3,)
+        return tf.reshape((image / 255.0 - mean) / std, [size, size, 3])
 
 
 def decode(image_bytes: tf.Tensor) -> tf.Tensor:
