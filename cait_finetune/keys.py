@@ -17,7 +17,8 @@ def read_keys(arguments: list[str], schema: type) -> Any:
     Raises:
         UserError: an unknown key, a wrong type, or a missing value.
     """
-    known = [field.name for field in dataclasses.fields(schema)]
+    types = {field.name: field.type for field in dataclasses.fields(schema)}
+    known = list(types)
     for argument in arguments:
         key = argument.partition("=")[0]
         if key not in known:
@@ -27,7 +28,12 @@ def read_keys(arguments: list[str], schema: type) -> Any:
     try:
         config = OmegaConf.merge(OmegaConf.structured(schema), OmegaConf.from_cli(arguments))
     except OmegaConfBaseException as error:
-        raise UserError(str(error).splitlines()[0]) from error
+        if error.full_key not in types:
+            raise UserError(str(error).splitlines()[0]) from error
+        words = dict(argument.partition("=")[::2] for argument in arguments)
+        raise bad_value(
+            error.full_key, repr(words[error.full_key]), f"a value of type {types[error.full_key]}"
+        ) from error
     for key in known:
         if OmegaConf.is_missing(config, key):
             raise bad_value(key, "nothing", "a value", f"add {key}=… to the command")

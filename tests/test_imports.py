@@ -35,6 +35,7 @@ ALLOWED = {
     "evaluate": {"cli"} | WORK | FOUNDATION,  # another story
     "attention": {"keys"} | WORK | FOUNDATION,
     "predict": {"keys"} | FOUNDATION,
+    "benchmark": {"keys", "data"} | FOUNDATION,
     "keys": {"errors"},
     # The training step applies the optimizer: the one import from sibling to sibling.
     "train": {"optim"} | FOUNDATION,

@@ -1,0 +1,133 @@
+"""``python -m cait_finetune.benchmark input``: images a second into the model, beside timm's loader."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import tensorflow as tf
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from cait_finetune.benchmark.pictures import write_pictures
+from cait_finetune.benchmark.rounds import Speeds, in_turn, ratio
+from cait_finetune.benchmark.timm_input import TimmInput
+from cait_finetune.config import AugmentConfig, DatasetConfig
+from cait_finetune.data.corrupt import CorruptImages
+from cait_finetune.data.folder import FolderSource
+from cait_finetune.data.pipeline import evaluation_batches, train_batches
+from cait_finetune.data.preprocess import Preprocessing
+
+_CROP_AND_FLIP = {"crop_scale": [0.08, 1.0], "crop_ratio": [3 / 4, 4 / 3], "flip": 0.5}
+#: The rows of the table: what is done to the images, or None for evaluation.
+ROWS: dict[str, AugmentConfig | None] = {
+    "crop and flip": AugmentConfig(**_CROP_AND_FLIP),
+    "evaluation": None,
+}
+
+
+@dataclass
+class InputConfig:
+    """The keys of the command: `count` JPEGs, shorter side `side`, are read as `size` pixels."""
+
+    count: int = 2048
+    side: int = 256
+    size: int = 224
+    batch_size: int = 64
+    batches: int = 16  # of a measurement
+    warmup: int = 8
+    rounds: int = 5
+    workers: int = 2  # of timm's loader
+    timm: bool = True
+    out: str = "benchmark_input"
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was measured for one kind of work."""
+
+    name: str
+    ours: Speeds
+    timm: Speeds | None
+
+    @property
+    def ratio(self) -> float | None:
+        """Ours to timm's."""
+        return ratio(self.ours, self.timm) if self.timm else None
+
+
+def measure_input(config: InputConfig, console: Console) -> list[Row]:
+    """The rows of the table.
+
+    Raises:
+        UserError: timm is wanted and not installed.
+    """
+    rows = []
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with tempfile.TemporaryDirectory() as folder, Progress(*columns, console=console) as progress:
+        bar = progress.add_task("pictures", total=len(ROWS) * config.rounds * (1 + config.timm))
+        paths = write_pictures(Path(folder), config.count, config.side)
+        theirs = TimmInput(folder, config.size, config.batch_size, config.workers)
+        try:
+            for name, augmentation in ROWS.items():
+                progress.update(bar, description=name)
+                batches = itertools.chain.from_iterable(
+                    itertools.repeat(_batches(paths, config, augmentation))
+                )
+                contestants = {"ours": _measurement(batches, config)}
+                if config.timm:
+                    theirs.begin(name)
+                    contestants["timm"] = lambda: theirs.measure(config.warmup, config.batches)
+                speeds = in_turn(contestants, config.rounds, lambda: progress.advance(bar))
+                rows.append(Row(name, speeds["ours"], speeds.get("timm")))
+        finally:
+            theirs.end()
+    return rows
+
+
+def _batches(
+    paths: list[Path], config: InputConfig, augmentation: AugmentConfig | None
+) -> tf.data.Dataset:
+    classes = sorted({path.parent.name for path in paths})
+    source = FolderSource(
+        builder=None,
+        image_key="image",
+        label_key="label",
+        class_names=tuple(classes),
+        splits={"train": str(paths[0].parents[1])},
+        sizes={"train": len(paths)},
+        files=tuple((str(path), classes.index(path.parent.name)) for path in paths),
+    )
+    preprocessing = Preprocessing(config.size, 1.0, "bicubic", (0.5,) * 3, (0.5,) * 3)
+    corrupt = CorruptImages("stop")
+    if augmentation is None:
+        return evaluation_batches(source, "train", preprocessing, config.batch_size, corrupt)
+    dataset = DatasetConfig(name="benchmark", data_dir=None)
+    return train_batches(
+        source, dataset, augmentation, preprocessing, config.batch_size, 0, corrupt
+    )
+
+
+def _measurement(batches: Iterator, config: InputConfig) -> Callable[[], float]:
+    def measure() -> float:
+        for _ in range(config.warmup):
+            next(batches)
+        begin = time.perf_counter()
+        for _ in range(config.batches):
+            next(batches)
+        return config.batches * config.batch_size / (time.perf_counter() - begin)
+
+    return measure
+
+
+def table(rows: list[Row]) -> str:
+    """As Markdown: images per second, median and range of the rounds."""
+    lines = ["| images | ours, img/s | timm, img/s | ratio |", "|---|---|---|---|"]
+    for row in rows:
+        compared = f"{row.timm} | {row.ratio:.2f}×" if row.timm else "— | —"
+        lines.append(f"| {row.name} | {row.ours} | {compared} |")
+    return "\n".join(lines) + "\n"
