@@ -11,7 +11,7 @@ from cait_finetune.data.augment import augment
 from cait_finetune.data.corrupt import CorruptImages
 from cait_finetune.data.mixing import mix_pairs, mixes
 from cait_finetune.data.preprocess import Preprocessing
-from cait_finetune.data.sequence import WHOLE, Share, batched, divided, shuffled
+from cait_finetune.data.sequence import WHOLE, Share, batched, divided, ready, shuffled
 from cait_finetune.data.source import Source
 from cait_finetune.errors import bad_value
 
@@ -117,7 +117,7 @@ def evaluation_batches(
     if pipelines > 1:
         blanks = tf.data.Dataset.range(steps).map(blank)
         batches = batches.concatenate(blanks).take(steps)
-    return (batches.cache() if cache else batches).prefetch(tf.data.AUTOTUNE)
+    return ready(batches.cache() if cache else batches)
 
 
 def encoded_images(

@@ -50,8 +50,11 @@ class Preprocessing:
         """``(S, S, 3)``, 0..255, to the scale the backbone was trained on."""
         size = self.image_size
         image = tf.reshape(image, [size, size * 3])  # broadcasting over three values is slow
-        mean, std = (tf.constant(value * size) for value in (self.mean, self.std))  # (S * 3,)
-        return tf.reshape((image / 255.0 - mean) / std, [size, size, 3])
+        mean, std = (
+            tf.constant([255.0 * value for value in values] * size)  # (S * 3,)
+            for values in (self.mean, self.std)
+        )
+        return tf.reshape((image - mean) / std, [size, size, 3])
 
 
 def decode(image_bytes: tf.Tensor) -> tf.Tensor:

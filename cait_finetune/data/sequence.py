@@ -80,10 +80,17 @@ def batched(
     )
     if stack > 1:
         batches = _stacked(batches, stack, share.replicas)
+    return ready(batches)
+
+
+def ready(batches: tf.data.Dataset) -> tf.data.Dataset:
+    """Batches that are made while the last ones are used."""
     options = tf.data.Options()
     # Every core works, as autotuning would have it too; but the tuner's thread can hold up the end
     # of a stream for half a minute.
     options.autotune.enabled = False
+    # Each core has an example of its own: dividing one among them costs more than it saves.
+    options.threading.max_intra_op_parallelism = 1
     return batches.prefetch(tf.data.AUTOTUNE).with_options(options)
 
 
