@@ -15,6 +15,7 @@ from cait_finetune.evaluation import Evaluator
 from cait_finetune.export.saved_model import export_saved_model
 from cait_finetune.preparation import Prepared
 from cait_finetune.report.curves import draw_curves
+from cait_finetune.train.figures import in_words
 
 
 def conclude(config: Config, prepared: Prepared, model: keras.Model, started: float) -> dict:
@@ -30,12 +31,12 @@ def conclude(config: Config, prepared: Prepared, model: keras.Model, started: fl
         UserError: the exported model does not answer as the trained one does.
     """
     run, state, streams, console = prepared.run, prepared.state, prepared.streams, prepared.console
-    corrupt = streams.corrupt
+    corrupt, metric = streams.corrupt, config.dataset.metric
     test = Evaluator(model)(corrupt.guard(streams.test()))
     draw_curves(
         prepared.metrics.read("step"),
         prepared.metrics.read("epoch"),
-        f"{config.dataset.name}, {config.model.name}: test top-1 {test.top1:.2%}",
+        f"{config.dataset.name}, {config.model.name}: test {in_words(test.as_figures(), metric)}",
         run.curves,
     )
     difference = None
@@ -58,9 +59,11 @@ def conclude(config: Config, prepared: Prepared, model: keras.Model, started: fl
     result = {
         "test_top1": test.top1,
         "test_top5": test.top5,
+        "test_mean_per_class": test.mean_per_class,
         "test_loss": test.loss,
         "test_examples": test.examples,
-        "validation_top1": state.best_score[0],
+        "metric": metric,
+        f"validation_{metric}": state.best_score[0],
         "best_epoch": state.best_epoch,
         "steps": state.step,
         "skipped_steps": state.skipped,
@@ -83,7 +86,7 @@ def conclude(config: Config, prepared: Prepared, model: keras.Model, started: fl
     notes += [f"{state.skipped} steps skipped"] if state.skipped else []
     notes += [f"{len(corrupt)} corrupt images left out"] if len(corrupt) else []
     console.print(
-        f"test   top-1 {test.top1:.2%}, top-5 {test.top5:.2%} on {test.examples:,} images "
+        f"test   {in_words(test.as_figures(), metric)}, top-5 {test.top5:.2%} on {test.examples:,} images "
         f"({', '.join(notes)}); {result['wall_seconds']:.0f} s"
         + (f", {speed:.0f} img/s" if speed else ""),
         highlight=False,

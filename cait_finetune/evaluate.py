@@ -23,6 +23,9 @@ from rich.progress import (
 from cait_finetune.config import Config
 from cait_finetune.errors import bad_value
 
+#: The validation images that the published figures are of.
+_IMAGENET = ("imagenet2012", "imagenet_folder")
+
 
 def evaluate(config: Config, directory: Path) -> Path:
     """Evaluate the configured weights on a whole split, once for each crop ratio.
@@ -96,7 +99,7 @@ def evaluate(config: Config, directory: Path) -> Path:
             figures.examples,
             round(100 * figures.top1, 3),
             round(100 * figures.top5, 3),
-            *(published if config.dataset.name.startswith("imagenet") else (None, None)),
+            *(published if config.dataset.name in _IMAGENET else (None, None)),
         )
         table.add(row)
         say(row)

@@ -6,17 +6,31 @@ import dataclasses
 from collections.abc import Iterable
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """Means over `examples` images; accuracies in [0, 1]; the loss without label smoothing."""
+    """Means over `examples` images; accuracies in [0, 1]; the loss without label smoothing.
+
+    ``mean_per_class`` is the mean of the classes' own top-1, over those that have images.
+    """
 
     top1: float
     top5: float
     loss: float
     examples: int
+    mean_per_class: float
+
+    def as_figures(self) -> dict[str, float]:
+        """What is logged of a validation."""
+        return {
+            "loss": self.loss,
+            "top1": self.top1,
+            "top5": self.top5,
+            "mean_per_class": self.mean_per_class,
+        }
 
 
 class Evaluator:
@@ -27,12 +41,19 @@ class Evaluator:
         self._strategy = strategy or tf.distribute.get_strategy()
 
     @tf.function(reduce_retracing=True)
-    def _step(self, images: tf.Tensor, labels: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
+    def _step(
+        self, images: tf.Tensor, labels: tf.Tensor, real: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         sums = self._strategy.run(self._sums, args=(images, labels, real))
-        return tf.cast(self._strategy.reduce("SUM", sums, axis=None), tf.float64)
+        return tuple(
+            tf.cast(self._strategy.reduce("SUM", one, axis=None), tf.float64) for one in sums
+        )
 
-    def _sums(self, images: tf.Tensor, labels: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
-        """Of a replica's batch: top-1 and top-5 hits, images, and the sum of their losses, (4,)."""
+    def _sums(
+        self, images: tf.Tensor, labels: tf.Tensor, real: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Of a replica's batch: top-5 hits and the sum of the losses (2,); of each class top-1 hits
+        and images (2, C)."""
         logits = self._model(images, training=False)  # (B, C)
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)  # (B,)
         own = tf.gather(logits, labels, batch_dims=1)[:, None]  # (B, 1)
@@ -40,17 +61,24 @@ class Evaluator:
         rank = tf.reduce_sum(tf.cast(logits >= own, tf.int32), axis=-1)  # (B,), 1 = top
         top5 = min(5, logits.shape[-1])
         ranked = rank >= 1  # not so for NaN, which compares with nothing
-        columns = [ranked & (rank <= 1), ranked & (rank <= top5), tf.ones_like(real)]
         # Exact in float32, the widest that a TPU has: a batch holds few images.
-        counts = [tf.reduce_sum(tf.cast(column & real, tf.float32)) for column in columns]
+        top5_hits = tf.reduce_sum(tf.cast(ranked & (rank <= top5) & real, tf.float32))
         loss = tf.reduce_sum(tf.where(real, losses, 0.0))
-        return tf.stack([*counts, loss])
+        columns = tf.stack([ranked & (rank <= 1) & real, real])  # (2, B)
+        classes = tf.one_hot(labels, logits.shape[-1])  # (B, C)
+        return tf.stack([top5_hits, loss]), tf.matmul(tf.cast(columns, tf.float32), classes)
 
     def __call__(self, batches: Iterable) -> Evaluation:
         """One pass over ``(images, labels, real)``."""
-        total = tf.zeros((4,), tf.float64)
+        totals, by_class = np.zeros(2), np.zeros((2, 1))
         for images, labels, real in batches:
-            total += self._step(images, labels, real)
-        top1, top5, examples, loss = (float(value) for value in total)
-        count = max(examples, 1.0)
-        return Evaluation(top1 / count, top5 / count, loss / count, int(examples))
+            sums, class_sums = self._step(images, labels, real)
+            totals, by_class = totals + sums.numpy(), by_class + class_sums.numpy()
+        hits, images_of = by_class  # (C,)
+        count = max(images_of.sum(), 1.0)
+        present = images_of > 0
+        mean = (hits[present] / images_of[present]).mean() if present.any() else 0.0
+        top5, loss = totals / count
+        return Evaluation(
+            float(hits.sum() / count), float(top5), float(loss), int(images_of.sum()), float(mean)
+        )

@@ -23,6 +23,7 @@ from cait_finetune.data.feature_cache import FeatureCache
 from cait_finetune.data.features import FrozenFeatures
 from cait_finetune.data.preprocess import Preprocessing
 from cait_finetune.data.source import Source, open_source
+from cait_finetune.errors import bad_value
 from cait_finetune.metrics import MetricsLog
 from cait_finetune.optim.length import Length, run_length
 from cait_finetune.optim.parameters import summary, write_csv
@@ -77,6 +78,13 @@ def prepare(
         UserError: anything that the user can mend.
     """
     # Everything that can be wrong, before anything long.
+    if config.dataset.evaluation_only:
+        raise bad_value(
+            "dataset",
+            f"{config.dataset.name}, which is for evaluation only",
+            "a set to train on",
+            "score a model on it with python -m cait_finetune.evaluate",
+        )
     variant = models.check(config.model)
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()

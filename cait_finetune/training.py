@@ -31,8 +31,7 @@ def train(config: Config, prepared: Prepared) -> None:
     evaluator = Evaluator(models.Head(model) if streams.features else model, strategy)
 
     def validate() -> dict[str, float]:
-        figures = evaluator(streams.corrupt.guard(validation))
-        return {"loss": figures.loss, "top1": figures.top1, "top5": figures.top5}
+        return evaluator(streams.corrupt.guard(validation)).as_figures()
 
     if config.tuning.solver == "lbfgs":
         solve_head(
@@ -43,6 +42,7 @@ def train(config: Config, prepared: Prepared) -> None:
             prepared.metrics.write,
             prepared.console,
             prepared.state,
+            config.dataset.metric,
         )
         return
 
@@ -69,6 +69,7 @@ def train(config: Config, prepared: Prepared) -> None:
         config.train,
         config.checkpoint,
         validate,
+        config.dataset.metric,
         prepared.checkpoints,
         prepared.metrics,
         prepared.console,

@@ -19,6 +19,7 @@ from cait_finetune.train.average import MovingAverage, holding
 from cait_finetune.train.batches import Batches
 from cait_finetune.train.checkpoint import Checkpoints
 from cait_finetune.train.clock import Clock
+from cait_finetune.train.figures import in_words
 from cait_finetune.train.interruption import Interruption
 from cait_finetune.train.profile import Profile
 from cait_finetune.train.progress import training_progress
@@ -97,8 +98,9 @@ class Trainer:
         stream: the endless stream of ``(images, labels, next position)`` from a position on; with
             `steps_per_execution` above 1 so many batches are one element, an axis in front.
         steps_per_epoch: an epoch ends after so many steps, and when training does.
-        validate: figures of the validation split for what the model holds: ``top1`` decides which
-            epoch is best, and among equals the lower ``loss``.
+        validate: figures of the validation split for what the model holds.
+        metric: which of the figures decides which epoch is best, ``top1`` or ``mean_per_class``;
+            among equals it is the lower ``loss``.
         agree: what any worker says of each of some questions; every worker asks at the same steps.
         directory: of the run, to name in messages.
     """
@@ -113,6 +115,7 @@ class Trainer:
         train: TrainConfig,
         checkpoint: CheckpointConfig,
         validate: Callable[[], dict[str, float]],
+        metric: str,
         checkpoints: Checkpoints,
         metrics: Records,
         console: Console,
@@ -129,6 +132,7 @@ class Trainer:
         self._train = train
         self._checkpoint = checkpoint
         self._validate = validate
+        self._metric = metric
         self._checkpoints = checkpoints
         self._metrics = metrics
         self._console = console
@@ -268,8 +272,8 @@ class Trainer:
                 prefix = "validation" if name == TRAINED else f"validation_{name}"
                 record |= {f"{prefix}_{key}": value for key, value in figures.items()}
                 shown = "validation" if name == TRAINED else name
-                text += f"  {shown} loss {figures['loss']:.4f}  top-1 {figures['top1']:.2%}"
-                score = (figures["top1"], -figures["loss"])
+                text += f"  {shown} loss {figures['loss']:.4f}  {in_words(figures, self._metric)}"
+                score = (figures[self._metric], -figures["loss"])
                 if name != present[-1]:
                     continue
                 # It decides from here on: scores of other weights say nothing of these.

@@ -13,6 +13,7 @@ import numpy as np
 from rich.console import Console
 
 from cait_finetune.train.checkpoint import Checkpoints
+from cait_finetune.train.figures import in_words
 from cait_finetune.train.run_state import RunState
 
 #: Inverse strengths of the L2 penalty, strongest first: each solution starts the next.
@@ -47,6 +48,7 @@ def solve_head(
     log: Callable[..., None],
     console: Console,
     state: RunState,
+    metric: str,
 ) -> None:
     """Solve logistic regression by L-BFGS for each penalty; validation decides which is kept.
 
@@ -56,9 +58,9 @@ def solve_head(
     Args:
         model: the classifier, whose ``head`` gets the solution.
         training: features (N, D) of the training images, and their labels (N,).
-        validate: figures of the validation split with the head as it is; ``top1`` decides, and
-            among equals the lower ``loss``.
+        validate: figures of the validation split with the head as it is.
         state: gets the best score and the speed.
+        metric: which of the figures decides; among equals it is the lower ``loss``.
 
     Raises:
         UserError: a checkpoint cannot be written.
@@ -76,13 +78,14 @@ def solve_head(
             **{f"validation_{key}": value for key, value in figures.items()})  # fmt: skip
         console.print(
             f"C {strength:<8g} train loss {loss:.4f}  accuracy {accuracy:.2%}  "
-            f"validation loss {figures['loss']:.4f}  top-1 {figures['top1']:.2%}  "
+            f"validation loss {figures['loss']:.4f}  {in_words(figures, metric)}  "
             f"({solution.iterations} iterations)",
             highlight=False,
         )
         checkpoints.save(model, checkpoints.last, epoch)
-        if (figures["top1"], -figures["loss"]) > state.best_score:
-            state.best_score, state.best_epoch = (figures["top1"], -figures["loss"]), epoch
+        score = (figures[metric], -figures["loss"])
+        if score > state.best_score:
+            state.best_score, state.best_epoch = score, epoch
             checkpoints.save(model, checkpoints.best, epoch)
     state.seconds = state.timed_seconds = time.perf_counter() - started
     state.timed_images = passes * len(labels)

@@ -1,8 +1,10 @@
 import math
+import warnings
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from sklearn.metrics import balanced_accuracy_score
 
 from cait_finetune.evaluation import Evaluator
 from tests.cait_finetune.tiny import tiny_model
@@ -45,6 +47,25 @@ def test_every_image_counts_once_whatever_the_batch_size(size):
     assert got.top1 == pytest.approx(top1)
     assert got.top5 == pytest.approx(top5)
     assert got.loss == pytest.approx(loss, rel=1e-6)
+
+
+@pytest.mark.parametrize("size", [1, 4, 64])
+def test_the_mean_per_class_is_scikit_learns_balanced_accuracy(size):
+    rng = np.random.default_rng(1)
+    labels = rng.choice(11, 40, p=[0.3, 0.2, *[0.1] * 4, *[0.02] * 5])
+    logits = rng.normal(size=(40, 11)) + 2 * np.eye(11)[labels]
+    assert len(set(labels)) < 11  # a class without an image counts for nothing
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        wanted = balanced_accuracy_score(labels, logits.argmax(-1))
+    got = Evaluator(given_logits)(batches(logits, labels, size))
+    assert got.mean_per_class == pytest.approx(wanted)
+    assert abs(got.mean_per_class - got.top1) > 0.01
+
+
+def test_no_image_at_all_is_no_accuracy():
+    got = Evaluator(given_logits)([])
+    assert (got.top1, got.mean_per_class, got.examples) == (0.0, 0.0, 0)
 
 
 def test_a_real_model_equals_numpy_on_its_logits():

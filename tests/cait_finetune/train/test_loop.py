@@ -96,7 +96,7 @@ class Run:
 
     def __init__(
         self, validations, losses=(1.0,), steps_per_epoch=3, batch_size=4, log_every=100,
-        every_steps=None, state=None, weights=None, swa=None, agree=None, **train,
+        every_steps=None, state=None, weights=None, swa=None, agree=None, metric="top1", **train,
     ):  # fmt: skip
         self.validations = validations
         self.steps_per_epoch = steps_per_epoch
@@ -109,6 +109,7 @@ class Run:
         self.weights = weights or {TRAINED: lambda: None}
         self.swa = swa
         self.agree = agree
+        self.metric = metric
         values = {
             "epochs": len(validations), "batch_size": batch_size, "eval_batch_size": batch_size,
             "precision": "float32", "label_smoothing": 0.0, "clip_norm": 0.0,
@@ -131,7 +132,7 @@ class Run:
     def validate(self):
         top1, loss = self.validations[self.validated]
         self.validated += 1
-        return {"loss": loss, "top1": top1, "top5": 1.0}
+        return {"loss": loss, "top1": top1, "top5": 1.0, "mean_per_class": 1.0 - top1}
 
     def of_kind(self, wanted):
         return [values for kind, values in self.records.lines if kind == wanted]
@@ -149,7 +150,7 @@ class Run:
     def __call__(self, stages=None):
         trainer = Trainer(
             FakeModel, one_device(), self.stream, self.steps_per_epoch, self.total, self.config,
-            self.checkpoint, self.validate, self.checkpoints, self.records,
+            self.checkpoint, self.validate, self.metric, self.checkpoints, self.records,
             Console(file=self.output, width=200), self.state, Path("some/run"), Profile(None),
             self.agree,
         )  # fmt: skip
@@ -174,6 +175,13 @@ def test_the_best_epoch(validations, best_epoch):
     assert [epoch for name, epoch in run.checkpoints.saved if name == "best"][-1] == best_epoch
     last = [epoch for name, epoch in run.checkpoints.saved if name == "last"]
     assert last == list(range(1, len(validations) + 1))
+
+
+def test_the_sets_own_metric_decides():
+    run = Run([(0.5, 1.0), (0.2, 2.0), (0.6, 0.1)], metric="mean_per_class")
+    state = run()
+    assert (state.best_epoch, state.best_score) == (2, (0.8, -2.0))
+    assert "mean per class 80.00%, top-1 20.00%" in run.output.getvalue()
 
 
 def test_a_validation_that_is_not_a_number_stops_the_run():
@@ -206,9 +214,9 @@ def test_the_log():
     epochs = run.of_kind("epoch")
     assert epochs == [
         {"epoch": 1, "train_loss": 2.0, "train_accuracy": 0.5, "validation_loss": 1.5,
-         "validation_top1": 0.25, "validation_top5": 1.0},
+         "validation_top1": 0.25, "validation_top5": 1.0, "validation_mean_per_class": 0.75},
         {"epoch": 2, "train_loss": 5.0, "train_accuracy": 0.5, "validation_loss": 1.25,
-         "validation_top1": 0.5, "validation_top5": 1.0},
+         "validation_top1": 0.5, "validation_top5": 1.0, "validation_mean_per_class": 0.5},
     ]  # fmt: skip
     assert "epoch 2/2  train loss 5.0000  accuracy 50.00%" in run.output.getvalue()
 

@@ -52,7 +52,7 @@ def solve(classes=(0, 1, 2, 3), num_classes=4, noise=3.0):
     training = RunState()
     solve_head(
         model, Features(*train), validate, checkpoints,
-        lambda kind, **values: records.append(values), Console(file=output, width=200), training,
+        lambda kind, **values: records.append(values), Console(file=output, width=200), training, "top1",
     )  # fmt: skip
     changed = {
         path for path, array in snapshot(model).items() if not np.array_equal(array, before[path])

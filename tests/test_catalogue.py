@@ -1,0 +1,129 @@
+"""conf/dataset/: each set against what TFDS' own builder says of it, without a download."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import tensorflow_datasets as tfds
+import tree
+from etils import epath
+
+from cait_finetune.config import DatasetConfig
+from cait_finetune.data import source
+from tests.cait_finetune.stand_ins import CONF, checked
+
+NAMES = sorted(path.stem for path in (CONF / "dataset").glob("*.yaml"))
+SETS = [name for name in NAMES if name not in ("tfds", "digits", "imagenet_folder")]
+ROLES = ("train", "validation", "test")
+# What these builders call their splits they say only when their files are there.
+SPLITS_WITH_FILES = {
+    "cifar10": {"train", "test"},
+    "cifar100": {"train", "test"},
+    "imagenet": {"train", "validation", "test"},
+    "resisc45": {"train"},
+    "stanford_dogs": {"train", "test"},
+    "birds": {"train", "test"},
+}
+
+
+class NoDownloads:
+    """A download manager that says everything lies in an empty folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.manual_dir = epath.Path(folder)
+
+    def download(self, urls):
+        return tree.map_structure(lambda _: self.manual_dir, urls)
+
+    extract = download_and_extract = download
+
+    def iter_archive(self, _):
+        return iter(())
+
+    def __getattr__(self, _):
+        return mock.MagicMock()
+
+
+def options(name: str) -> DatasetConfig:
+    return checked(f"dataset={name}").dataset
+
+
+def builder(name: str, folder: Path) -> tfds.core.DatasetBuilder:
+    return tfds.builder(options(name).name, data_dir=folder, try_gcs=False)
+
+
+def test_there_are_the_sets_that_the_field_transfers_to():
+    assert set(SETS) >= {
+        "flowers", "flowers102", "cifar10", "cifar100", "pets", "cars", "food101", "dtd",
+        "caltech101", "sun397", "inat2017", "inat2018", "imagenette", "imagenet", "imagenet_v2",
+        "eurosat", "resisc45", "beans", "cats_vs_dogs", "stanford_dogs", "birds", "plant_village",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_it_is_a_set_of_one_image_and_one_label(name, tmp_path):
+    image, label = source._keys(builder(name, tmp_path))
+    assert (image, label) == ("image", "label")
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_it_has_so_many_classes(name, tmp_path):
+    assert builder(name, tmp_path).info.features["label"].num_classes == options(name).num_classes
+
+
+def split_names(name: str, folder: Path) -> set[str]:
+    own = builder(name, folder)
+    code = own._split_generators.__code__
+    pipeline = [None] * ("pipeline" in code.co_varnames[: code.co_argcount])
+    splits = own._split_generators(NoDownloads(folder), *pipeline)
+    return {str(one if isinstance(splits, dict) else one.name) for one in splits}
+
+
+@pytest.mark.parametrize("name", [name for name in SETS if name not in SPLITS_WITH_FILES])
+def test_its_splits_are_the_builders(name, tmp_path):
+    used = {getattr(options(name).splits, role).partition("[")[0] for role in ROLES}
+    assert used <= split_names(name, tmp_path)
+
+
+@pytest.mark.parametrize("name", sorted(SPLITS_WITH_FILES))
+def test_those_that_want_their_files_first_are_known_by_name(name, tmp_path):
+    used = {getattr(options(name).splits, role).partition("[")[0] for role in ROLES}
+    assert used <= SPLITS_WITH_FILES[name]
+    with pytest.raises(Exception):  # noqa: B017  else the test above could ask it
+        split_names(name, tmp_path)
+
+
+def interval(split: str) -> tuple[str, float, float]:
+    """Of ``train[80%:90%]``: train, 80 and 90."""
+    name, low, high = re.fullmatch(r"(\w+)(?:\[(\d*)%?:(\d*)%?\])?", split).groups()
+    return name, float(low or 0), float(high or 100)
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_no_image_is_in_two_splits(name):
+    splits = options(name).splits
+    if options(name).evaluation_only:
+        assert splits.train == splits.validation == splits.test
+        return
+    parts = [interval(getattr(splits, role)) for role in ROLES]
+    for index, (one, low, high) in enumerate(parts):
+        assert low < high
+        for other, other_low, other_high in parts[:index]:
+            assert one != other or low >= other_high or high <= other_low
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "tfds"])
+def test_it_says_where_it_is_from_and_under_which_licence(name):
+    text = (CONF / "dataset" / f"{name}.yaml").read_text()
+    assert re.search(r"^# .*Source: ", text, re.MULTILINE)
+    assert "Licence: " in text
+    assert options(name).num_classes
+
+
+def test_the_sets_that_are_judged_by_the_mean_per_class():
+    judged = {name for name in NAMES if name != "tfds" and options(name).metric != "top1"}
+    assert judged == {"pets", "caltech101"}
+    assert {name for name in SETS if options(name).evaluation_only} == {"imagenet_v2"}
