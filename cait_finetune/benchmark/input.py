@@ -22,10 +22,9 @@ from cait_finetune.data.folder import FolderSource
 from cait_finetune.data.pipeline import evaluation_batches, train_batches
 from cait_finetune.data.preprocess import Preprocessing
 
-_CROP_AND_FLIP = {"crop_scale": [0.08, 1.0], "crop_ratio": [3 / 4, 4 / 3], "flip": 0.5}
 #: The rows of the table: what is done to the images, or None for evaluation.
 ROWS: dict[str, AugmentConfig | None] = {
-    "crop and flip": AugmentConfig(**_CROP_AND_FLIP),
+    "crop and flip": AugmentConfig(crop_scale=[0.08, 1.0], crop_ratio=[3 / 4, 4 / 3], flip=0.5),
     "evaluation": None,
 }
 

@@ -12,20 +12,13 @@ from typing import Any
 from cait_finetune.errors import UserError
 
 #: Of each row of the table: what timm's ``create_loader`` is given.
-_CROP_AND_FLIP = {
-    "is_training": True,
-    "scale": (0.08, 1.0),
-    "ratio": (3 / 4, 4 / 3),
-    "hflip": 0.5,
-    "color_jitter": None,
-}
 OPTIONS: dict[str, dict[str, Any]] = {
-    "crop and flip": _CROP_AND_FLIP,
-    "RandAugment and erasing": {
-        **_CROP_AND_FLIP,
-        "auto_augment": "rand-m9-mstd0.5-inc1",
-        "re_prob": 0.25,
-        "re_mode": "pixel",
+    "crop and flip": {
+        "is_training": True,
+        "scale": (0.08, 1.0),
+        "ratio": (3 / 4, 4 / 3),
+        "hflip": 0.5,
+        "color_jitter": None,
     },
     "evaluation": {"is_training": False, "crop_pct": 1.0},
 }
