@@ -95,7 +95,11 @@ def _from_tf_config() -> Cluster:
         if len(set(addresses)) < len(addresses):
             raise ValueError("an address is listed twice")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        what = f"no {error}" if isinstance(error, KeyError) else str(error)
+        what = str(error)
+        if isinstance(error, KeyError):
+            what = f"no {error}"
+        elif not isinstance(error, ValueError):  # Python's words for a list where an object belongs
+            what = "its parts are of other kinds"
         raise bad_value(_KEY, f"{text} ({what})", f"something like {_EXAMPLE}") from error
     if kind == "worker":
         index += len(value["cluster"].get("chief", ()))
