@@ -29,6 +29,7 @@ def keys() -> set[str]:
 
 OUT_OF_RANGE = [
     ("dataset.source", "tdfs", "one of tfds, digits"),
+    ("dataset.metric", "top5", "one of top1, mean_per_class"),
     ("dataset.on_corrupt", "ignore", "one of stop, skip"),
     ("dataset.shuffle_buffer", "0", "[1,"),
     ("dataset.num_classes", "1", "[2,"),
@@ -118,6 +119,7 @@ OUT_OF_RANGE = [
     ("seed", "2147483648", "[0, 2.14748e+09]"),
 ]
 WRONG_TYPE = [
+    ("dataset.evaluation_only", "maybe", "bool"),
     ("dataset.allow_flip", "maybe", "bool"),
     ("dataset.shuffle_buffer", "many", "Integer"),
     ("dataset.num_classes", "2.5", "Integer"),
