@@ -4,7 +4,8 @@ Hydra validates names and types against these classes (`register`); ranges are c
 ``__post_init__``, which runs when `from_hydra` turns the composed configuration into objects.
 """
 
-from cait_finetune.config.data import AugmentConfig, DatasetConfig, SplitsConfig
+from cait_finetune.config.augment import AugmentConfig
+from cait_finetune.config.data import DatasetConfig, SplitsConfig
 from cait_finetune.config.model import ModelConfig, TuningConfig
 from cait_finetune.config.optim import OptimizerConfig, ScheduleConfig
 from cait_finetune.config.results import EvaluationConfig, ExportConfig, LrFindConfig

@@ -10,7 +10,8 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from cait_finetune.config.checks import within
-from cait_finetune.config.data import AugmentConfig, DatasetConfig
+from cait_finetune.config.augment import AugmentConfig
+from cait_finetune.config.data import DatasetConfig
 from cait_finetune.config.model import ModelConfig, TuningConfig
 from cait_finetune.config.optim import OptimizerConfig, ScheduleConfig
 from cait_finetune.config.results import EvaluationConfig, ExportConfig, LrFindConfig
