@@ -9,8 +9,8 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from cait_finetune.config.checks import within
 from cait_finetune.config.augment import AugmentConfig
+from cait_finetune.config.checks import within
 from cait_finetune.config.data import DatasetConfig
 from cait_finetune.config.model import ModelConfig, TuningConfig
 from cait_finetune.config.optim import OptimizerConfig, ScheduleConfig
