@@ -68,6 +68,9 @@ class Checkpoints:
     def save_state(self, arrays: Mapping[str, np.ndarray], progress: dict, step: int) -> None:
         """Write a state, then delete those that are older than the last `keep`.
 
+        States of later steps, which are there only if they were damaged when the run was gone on
+        with, are deleted too: they must not pass for the last ones.
+
         Raises:
             UserError: it cannot be written, for instance because the disk is full.
         """
@@ -88,17 +91,20 @@ class Checkpoints:
             _sync(self.directory)  # the new name, too, has to reach the disk
 
         self._write(path, f"step {step}", write)
-        for old in self.states[self._keep :]:
-            old.unlink()
+        later = [state for state in self.states if state > path]
+        for other in (*later, *self.states[len(later) + self._keep :]):
+            other.unlink()
 
-    def load_state(self) -> tuple[dict[str, np.ndarray], dict]:
+    def load_state(self) -> tuple[dict[str, np.ndarray] | None, dict]:
         """Arrays and progress of the latest state that is whole; a damaged one is warned of.
 
+        Of a run that was cut off before it had saved any, None and nothing: its beginning.
+
         Raises:
-            UserError: there is none.
+            UserError: there are states, and all of them are damaged.
         """
-        for unfinished in self.directory.glob("*.unfinished"):
-            unfinished.unlink(missing_ok=True)
+        for half in (*self.directory.glob("*.unfinished"), *self.directory.glob(".*.partial")):
+            half.unlink(missing_ok=True)
         damaged = []
         for path in self.states:
             try:
@@ -106,11 +112,14 @@ class Checkpoints:
             except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
                 logger.warning("%s is damaged (%s); trying the one before", path.name, error)
                 damaged.append(path.name)
+        if not damaged:
+            logger.warning("no state was saved before the run was cut off; it begins again")
+            return None, {}
         raise bad_value(
             "resume",
-            f"{self.directory} with {', '.join(damaged) + ', damaged' if damaged else 'no state'}",
-            "a run that reached its first checkpoint",
-            "start it again; the weights that were saved load with model.weights=FILE",
+            f"{self.directory} with {', '.join(damaged)}, damaged",
+            "a state that is whole",
+            "start a new run; the weights that were saved load with model.weights=FILE",
         )
 
     def _write(self, path: Path, what: str, write: Callable[[], None]) -> None:

@@ -48,8 +48,9 @@ class RunState:
 
     @classmethod
     def from_dict(cls, values: dict) -> RunState:
-        """The inverse of `as_dict`."""
-        return cls(**{**values, "best_score": tuple(values["best_score"])})
+        """The inverse of `as_dict`; of an empty one the start of a run."""
+        score = values.get("best_score", cls.best_score)
+        return cls(**{**values, "best_score": tuple(score)})
 
     def reconsider(self, max_hours: float | None, patience: int | None) -> None:
         """Let a run that was stopped by a limit go on, if the limit is another by now."""

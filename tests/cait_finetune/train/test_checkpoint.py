@@ -177,14 +177,29 @@ def test_a_damaged_state_gives_way_to_the_one_before(checkpoints, how, caplog):
     assert "state_00000010.safetensors is damaged" in caplog.text
 
 
-def test_no_state_that_is_whole(checkpoints):
+def test_a_run_without_a_state_begins_again(checkpoints, caplog):
     checkpoints.directory.mkdir()
-    with pytest.raises(UserError, match=r"resume: got .* no state"):
-        checkpoints.load_state()
+    assert checkpoints.load_state() == (None, {})
+    assert "it begins again" in caplog.text
+
+
+def test_no_state_that_is_whole(checkpoints):
     write_states(checkpoints, 5)
     damage(checkpoints.states[0], "a bit")
     with pytest.raises(UserError, match=r"state_00000005.safetensors, damaged"):
         checkpoints.load_state()
+
+
+def test_a_damaged_state_does_not_count_as_one_of_the_last(checkpoints):
+    write_states(checkpoints, 5, 10)
+    damage(checkpoints.states[0], "a bit")
+    assert checkpoints.load_state()[1]["step"] == 5
+    write_states(checkpoints, 7)
+    assert names_in(checkpoints.directory) == [
+        "state_00000005.safetensors",
+        "state_00000007.safetensors",
+    ]
+    assert checkpoints.load_state()[1]["step"] == 7
 
 
 def test_a_full_disk_keeps_the_state_before(checkpoints):
@@ -197,10 +212,10 @@ def test_a_full_disk_keeps_the_state_before(checkpoints):
 
 def test_what_a_killed_process_left_half_written_is_no_state(checkpoints):
     write_states(checkpoints, 5)
-    half = checkpoints.directory / "state_00000010.unfinished"
-    half.write_bytes(b"half")
+    for name in ("state_00000010.unfinished", ".best.safetensors.partial"):
+        (checkpoints.directory / name).write_bytes(b"half")
     assert checkpoints.load_state()[1]["step"] == 5
-    assert not half.exists()
+    assert names_in(checkpoints.directory) == ["state_00000005.safetensors"]
 
 
 def test_a_worker_that_does_not_write(tmp_path, models):

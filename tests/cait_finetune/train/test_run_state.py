@@ -19,6 +19,10 @@ def test_through_json_and_back():
     )
 
 
+def test_nothing_saved_is_the_start_of_a_run():
+    assert RunState.from_dict({}) == RunState()
+
+
 def test_sums_do_not_depend_on_when_figures_are_fetched():
     rows = np.random.default_rng(0).random((50, 4))
     rows[:, 3] = 1
