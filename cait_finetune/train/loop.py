@@ -223,14 +223,16 @@ class Trainer:
 
     def _fetch(self) -> None:
         """Wait for the steps, and take in what they say: rare, as it empties the device's queue."""
-        if self._pending:
-            self.state.add(np.concatenate([figures.numpy() for figures in self._pending]))
-            self._pending = []
-        if self.state.skipped_in_row >= self._train.max_skipped_steps:
+        if not self._pending:
+            return
+        # The longest row, not only the one at the end: a run must not depend on when it is looked at.
+        skipped = self.state.add(np.concatenate([figures.numpy() for figures in self._pending]))
+        self._pending = []
+        if skipped >= self._train.max_skipped_steps:
             raise bad_value(
                 "train.precision",
-                f"{self.state.skipped_in_row} steps in a row without a finite gradient, the last "
-                f"being step {self.state.step}",
+                f"{skipped} steps in a row without a finite gradient, seen at step "
+                f"{self.state.step}",
                 f"fewer than train.max_skipped_steps={self._train.max_skipped_steps}",
                 f"{_CALMER}, or train.precision=mixed_bfloat16; finished checkpoints are kept",
             )

@@ -61,22 +61,28 @@ class RunState:
         if not over:
             self.stopped = ""
 
-    def add(self, figures: np.ndarray) -> None:
+    def add(self, figures: np.ndarray) -> int:
         """Take in the figures ``(steps, 4)`` of some steps, one by one.
 
         Sums are formed in the order of the steps, so that they do not depend on when the figures
         were fetched.
+
+        Returns:
+            The longest row of skipped steps that ends in one of these.
         """
+        longest = 0
         for row in figures.tolist():
             self.window.append(row)
             if row[_FINITE] < 1:
                 self.skipped += 1
                 self.skipped_in_row += 1
+                longest = max(longest, self.skipped_in_row)
                 continue
             self.skipped_in_row = 0
             self.epoch_good_steps += 1
             self.epoch_loss += row[_LOSS]
             self.epoch_correct += row[_CORRECT]
+        return longest
 
     def close_window(self, batch_size: int) -> dict[str, float]:
         """The means since the last call, over the steps that were not skipped."""

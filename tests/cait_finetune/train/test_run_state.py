@@ -33,6 +33,15 @@ def test_sums_do_not_depend_on_when_figures_are_fetched():
     assert whole == parts
 
 
+def test_the_longest_row_of_skipped_steps_is_told():
+    state = RunState()
+    good, bad = [1.0, 1, 1, 1], [math.nan, 0, math.nan, 0]
+    assert state.add(np.array([good, bad])) == 1
+    assert state.add(np.array([bad, bad, good, bad])) == 3
+    assert state.add(np.array([good])) == 0
+    assert state.skipped == 4
+
+
 def test_skipped_steps_are_in_no_mean():
     state = RunState()
     state.add(np.array([[2.0, 4, 1, 1], [0.0, 8, 9, 0], [1.0, 2, 1, 1]]))
