@@ -1,8 +1,9 @@
 """``python -m cait_finetune.verify``: is training the same on every number of devices, and resumed?
 
 Eight real steps on the digits for each feature, on one device, on two replicas, in two processes,
-cut off and resumed, and with the batch worked off in parts; the largest difference of any loss or
-weight to the first is the cell of a table, ``equality.md``.
+cut off and resumed, and with the batch worked off in parts; the largest difference of any loss,
+weight or moving average to the first is the cell of a table, ``equality.md``. Of what is resumed
+the optimizer's slots and everything else in the last state count, too.
 """
 
 from __future__ import annotations
@@ -254,24 +255,26 @@ def _differences(out: Path, row: str) -> dict[str, float]:
     cells = {}
     for column in COLUMNS:
         if (out / row / column / "done").exists():
-            cells[column] = _difference(out / row / "one device", out / row / column)
+            parts = ("",) if column == "resumed" else ("model/", "train/average/")
+            cells[column] = _difference(out / row / "one device", out / row / column, parts)
     return cells
 
 
-def _difference(one: Path, other: Path) -> float:
-    """The largest of any weight and any step's loss; NaN counts as infinite."""
+def _difference(one: Path, other: Path, parts: tuple[str, ...]) -> float:
+    """The largest of any array whose name starts so and any step's loss; NaN counts as infinite."""
     import numpy as np
     from safetensors.numpy import load_file
 
-    weights = [load_file(_state(directory, STEPS)) for directory in (one, other)]
-    names = [name for name in weights[0] if name.startswith("model/")]
-    pairs = [(weights[0][name], weights[1][name]) for name in names]
+    states = [load_file(_state(directory, STEPS)) for directory in (one, other)]
+    names = [name for name in states[0] if name.startswith(parts)]
+    pairs = [(states[0][name], states[1][name]) for name in names]
     losses = [
         [record["loss"] for record in _steps(directory / "metrics.jsonl")]
         for directory in (one, other)
     ]
     pairs.append((np.array(losses[0]), np.array(losses[1])))
-    worst = max(float(np.abs(a.astype("float64") - b).max()) for a, b in pairs)
+    # numpy's maximum of all keeps a NaN, Python's drops one that is not the first.
+    worst = float(np.max([np.abs(a.astype("float64") - b).max() for a, b in pairs]))
     return worst if np.isfinite(worst) else float("inf")
 
 

@@ -14,9 +14,14 @@ from cait_finetune.cli import configure
 from cait_finetune.errors import UserError
 
 
-def write_run(directory, weight=1.0, losses=(2.0, 1.0)):
+def write_run(directory, weight=1.0, losses=(2.0, 1.0), average=0.5, slot=0.5):
     (directory / "checkpoints").mkdir(parents=True)
-    arrays = {"model/a": np.array([0.5, weight], "float32"), "train/step": np.array(8)}
+    arrays = {
+        "model/a": np.array([0.5, weight], "float32"),
+        "train/average/0": np.array([average], "float32"),
+        "train/optimizer/a/m": np.array([slot], "float32"),
+        "train/steps_tried": np.array(8),
+    }
     save_file(arrays, directory / "checkpoints" / "state_00000008.safetensors")
     records = [{"kind": "step", "loss": loss} for loss in losses] + [{"kind": "epoch"}]
     (directory / "metrics.jsonl").write_text("".join(json.dumps(one) + "\n" for one in records))
@@ -32,6 +37,24 @@ def test_the_largest_difference_of_weights_and_losses(tmp_path):
     write_run(row / "accumulated", weight=float("nan"))
     cells = verify._differences(tmp_path, "AdamW")
     assert cells == {"2 replicas": 0.25, "2 workers": 0.5, "resumed": 0.0, "accumulated": np.inf}
+
+
+def test_averages_count_everywhere_and_slots_where_a_run_was_resumed(tmp_path):
+    row = tmp_path / "AdamW"
+    write_run(row / "one device")
+    write_run(row / "2 replicas", average=1.0)
+    write_run(row / "2 workers", slot=1.0)
+    write_run(row / "resumed", slot=0.75)
+    cells = verify._differences(tmp_path, "AdamW")
+    assert cells == {"2 replicas": 0.5, "2 workers": 0.0, "resumed": 0.25}
+
+
+def test_no_nan_is_overlooked(tmp_path):
+    row = tmp_path / "AdamW"
+    write_run(row / "one device")
+    write_run(row / "2 workers", losses=(2.0, float("nan")))
+    write_run(row / "accumulated", average=float("nan"))
+    assert verify._differences(tmp_path, "AdamW") == {"2 workers": np.inf, "accumulated": np.inf}
 
 
 def test_what_must_not_differ():
