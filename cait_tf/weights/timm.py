@@ -59,7 +59,10 @@ def write(
     partial = path.with_name(f".{path.name}.partial")
     torch_layout = {name: names.to_torch_layout(array) for name, array in tensors.items()}
     try:
+        partial.touch()
+        mode = partial.stat().st_mode  # as any new file's; safetensors makes its own private
         save_file(torch_layout, partial, metadata={"format": "pt", **(metadata or {})})
+        partial.chmod(mode)
         with open(partial, "rb") as file:
             os.fsync(file.fileno())
         os.replace(partial, path)

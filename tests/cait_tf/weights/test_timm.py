@@ -54,6 +54,12 @@ def test_saving_makes_the_directory_and_leaves_nothing_else(golden_classifier, t
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["model.safetensors"]
 
 
+def test_a_saved_file_can_be_read_by_whom_any_new_file_can(golden_classifier, tmp_path):
+    (tmp_path / "plain").touch()
+    save_weights(golden_classifier, tmp_path / "a.safetensors")
+    assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
 def test_a_failed_save_keeps_the_old_file(golden_classifier, tmp_path, monkeypatch):
     def full_disk(*_, **__):
         raise OSError("no space left on device")
