@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from cait_tf.blocks import ClassAttentionBlock, SelfAttentionBlock
@@ -274,6 +275,25 @@ class CaiTBackbone(keras.Model):
             if return_attention:
                 cls, maps[f"ca_ffn_block_{j}_att"] = cls
         return cls, x, maps
+
+    def save_own_variables(self, store: Any) -> None:
+        """Keras' hook; the file also states the grid: two grids can have as many patches."""
+        super().save_own_variables(store)
+        store["grid"] = np.array(self.grid_size)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Keras' hook.
+
+        Raises:
+            CaiTError: the file is of a model with another grid.
+        """
+        grid = tuple(int(side) for side in store["grid"]) if "grid" in store.keys() else None  # noqa: SIM118  no dict
+        if grid not in (None, self.grid_size):
+            raise CaiTError(
+                f"weights: got a file of {grid[0]}x{grid[1]} patches, expected "
+                f"{self.grid_size[0]}x{self.grid_size[1]}; cait_tf.load_weights resamples it"
+            )
+        super().load_own_variables({key: store[key] for key in store.keys() if key != "grid"})  # noqa: SIM118
 
     @property
     def num_layer_ids(self) -> int:

@@ -145,14 +145,17 @@ def write_saved_model(model: Any, directory: str | Path) -> None:
 
 def largest_difference(model: Any, directory: str | Path) -> float:
     """Load a SavedModel of the collection, and compare every output with the model's on noise."""
-    images, outputs = _outputs_on_noise(model)
-    return _compare(images, outputs, directory)
+    images, outputs = outputs_on_noise(model)
+    return compare(images, outputs, directory)
 
 
-def _outputs_on_noise(model: Any) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def outputs_on_noise(
+    model: Any, attention: bool = True
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """An image of noise ``(1, h, w, 3)``, and what the model makes of it under the contract's names."""
     size = getattr(model, "backbone", model).image_size
     images = np.random.default_rng(0).normal(size=(1, *size, 3)).astype("float32")
-    output, maps = model(images, return_attention=True)
+    output, maps = model(images, return_attention=True) if attention else (model(images), {})
     outputs = {"output_1": np.asarray(output)}
     for name, tensor in maps.items():
         number = 2 if name.startswith("sa_") else 3
@@ -160,7 +163,12 @@ def _outputs_on_noise(model: Any) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     return images, outputs
 
 
-def _compare(images: np.ndarray, wanted: dict[str, np.ndarray], directory: str | Path) -> float:
+def compare(images: np.ndarray, wanted: dict[str, np.ndarray], directory: str | Path) -> float:
+    """The largest difference between `wanted` and what a SavedModel of the collection returns.
+
+    Raises:
+        CaiTError: its outputs have other names.
+    """
     import tensorflow as tf
 
     served = tf.saved_model.load(str(directory)).signatures["serving_default"](
@@ -199,11 +207,11 @@ def build(entry: Entry, weights: str, out: Path) -> float:
     report = model.loading_report
     directory = out / entry.name
     write_saved_model(model, directory)
-    images, outputs = _outputs_on_noise(model)
+    images, outputs = outputs_on_noise(model)
     # One copy of the weights at a time: the attention of the largest model alone takes 2 GB.
     del model
     keras.utils.clear_session()
-    difference = _compare(images, outputs, directory)
+    difference = compare(images, outputs, directory)
     if not difference <= _TOLERANCE:
         shutil.rmtree(directory)
         raise CaiTError(

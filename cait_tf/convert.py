@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,14 @@ from typing import Any
 import numpy as np
 
 from cait_tf.command import peak_memory, run_command
-from cait_tf.errors import CaiTError, WeightsError
+from cait_tf.errors import CaiTError, WeightsError, near_names
 from cait_tf.variants import VARIANTS
 
+Tensors = dict[str, np.ndarray]
+Read = tuple[Tensors, str, tuple[int, int] | None]  # as `read_weights` returns
+
 _TOLERANCE = 1e-4
+_ENDINGS = (".safetensors", ".pth", ".pt", ".weights.h5", ".keras")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,32 +54,66 @@ def convert(
             nothing is left at `destination`.
         ImportError: an extra is missing.
     """
+    import keras
+
+    from cait_tf.collection import compare, outputs_on_noise
     from cait_tf.weights.load import assign_weights, read_weights
 
     destination = Path(destination).expanduser()
     if destination.exists():
         raise CaiTError(f"destination: got {destination}, which exists; expected a new name")
+    _check_ending(destination)
     tensors, kind, grid = read_weights(source)
     if feature_extractor:
         tensors = {name: array for name, array in tensors.items() if not name.startswith("head.")}
-    model = _model_for(tensors, grid)
+    model = _model_for(tensors, grid, source)
     assign_weights(model, dict(tensors), str(source), kind, grid)
     destination.parent.mkdir(parents=True, exist_ok=True)
-    _write(model, destination)
+    partial = destination.with_name(f".partial-{destination.name}")  # the ending is the format
+    _remove(partial)
+    name, count = _name(model), len(tensors)
     try:
-        difference = _verify(model, tensors, destination)
-    except BaseException:
-        _remove(destination)
-        raise
-    return Conversion(kind, _name(model), len(tensors), difference)
+        _write(model, partial)
+        written = read_weights(partial)
+        _check_same(tensors, written, getattr(model, "backbone", model).grid_size)
+        # From here one copy of the weights at a time: the largest model's take 1.4 GB.
+        del tensors
+        images, wanted = outputs_on_noise(model, attention=partial.is_dir())
+        del model
+        keras.utils.clear_session()
+        if partial.is_dir():
+            del written
+            difference = compare(images, wanted, partial)
+        else:
+            difference = _difference(images, wanted["output_1"], written, partial)
+        if not difference <= _TOLERANCE:
+            raise WeightsError(
+                f"destination: the outputs of what was written differ by {difference:.1e}, expected "
+                f"at most {_TOLERANCE:.0e}"
+            )
+        partial.rename(destination)
+    finally:
+        _remove(partial)
+    return Conversion(kind, name, count, difference)
 
 
-def _model_for(tensors: dict[str, np.ndarray], grid: tuple[int, int] | None) -> Any:
+def _check_ending(destination: Path) -> None:
+    name = destination.name
+    # An ending with a letter is meant as a file's format; "cait_v1.2" is a directory's name.
+    if not name.endswith(_ENDINGS) and re.search(r"\.[a-zA-Z]\w*$", name):
+        raise CaiTError(
+            f"destination: got {destination}, expected an ending .safetensors, .pth, .weights.h5 or "
+            ".keras, or the name of a directory for a SavedModel"
+            f"{near_names(destination.suffix, _ENDINGS)}"
+        )
+
+
+def _model_for(tensors: Tensors, grid: tuple[int, int] | None, source: str | Path) -> Any:
     from cait_tf.backbone import CaiTBackbone
     from cait_tf.classifier import CaiTClassifier
     from cait_tf.weights.geometry import geometry
 
-    shape = geometry(tensors, grid)
+    shape = geometry(tensors, grid, source)
     model = CaiTClassifier(**shape) if "num_classes" in shape else CaiTBackbone(**shape)
     if not model.built:
         model.build()
@@ -90,53 +129,41 @@ def _write(model: Any, destination: Path) -> None:
     if name.endswith(".safetensors"):
         save_weights(model, destination)
     elif name.endswith((".pth", ".pt")):
-        official.write(destination, values(model))
+        official.write(destination, values(model), getattr(model, "backbone", model).grid_size)
     elif name.endswith(".weights.h5"):
         model.save_weights(destination)
     elif name.endswith(".keras"):
         model.save(destination)
-    elif destination.suffix in (".h5", ".npz", ".bin", ".ckpt", ".pb"):
-        raise CaiTError(
-            f"destination: got {destination}, expected an ending .safetensors, .pth, .weights.h5 or "
-            ".keras, or the name of a directory for a SavedModel"
-        )
     else:
         write_saved_model(model, destination)
 
 
-def _verify(model: Any, tensors: dict[str, np.ndarray], destination: Path) -> float:
-    """The largest difference of the outputs; raises if a tensor is not the source's."""
-    from cait_tf.collection import largest_difference
-    from cait_tf.weights.load import assign_weights, read_weights
-
-    written, kind, grid = read_weights(destination)
+def _check_same(tensors: Tensors, read: Read, grid_size: tuple[int, int]) -> None:
+    written, _, grid = read
     changed = [
         name
         for name in sorted(tensors.keys() | written.keys())
         if name not in written
         or name not in tensors
-        or not np.array_equal(tensors[name].astype("float32"), written[name])
+        or not np.array_equal(tensors[name].astype("float32", copy=False), written[name])
     ]
     if changed:
         raise WeightsError(
-            f"destination: {len(changed)} tensors of {destination} are not the source's: "
+            f"destination: {len(changed)} tensors as written are not the source's: "
             f"{', '.join(changed[:8])}"
         )
-    if destination.is_dir():
-        difference = largest_difference(model, destination)
-    else:
-        size = getattr(model, "backbone", model).image_size
-        images = np.random.default_rng(0).normal(size=(1, *size, 3)).astype("float32")
-        wanted = np.asarray(model(images))
-        other = _model_for(written, grid)
-        assign_weights(other, written, str(destination), kind, grid)
-        difference = float(np.abs(np.asarray(other(images)) - wanted).max())
-    if not difference <= _TOLERANCE:
-        raise WeightsError(
-            f"destination: the outputs of {destination} differ by {difference:.1e}, expected at "
-            f"most {_TOLERANCE:.0e}"
-        )
-    return difference
+    if grid != grid_size:
+        raise WeightsError(f"destination: the patch grid as written is {grid}, not the source's")
+
+
+def _difference(images: np.ndarray, wanted: np.ndarray, read: Read, path: Path) -> float:
+    """The largest difference between `wanted` and the outputs of a new model of what was read."""
+    from cait_tf.weights.load import assign_weights
+
+    written, kind, grid = read
+    other = _model_for(written, grid, path)
+    assign_weights(other, written, str(path), kind, grid)
+    return float(np.abs(np.asarray(other(images)) - wanted).max())
 
 
 def _name(model: Any) -> str:

@@ -36,20 +36,8 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
         WeightsError: a checkpoint of something else; the variables it cannot place are listed.
     """
     import tensorflow as tf
-    from tensorflow.core.protobuf import trackable_object_graph_pb2
 
-    prefix = checkpoint_prefix(path)
-    if prefix is None:
-        raise WeightsError(f"weights: got {path}, expected a SavedModel with variables/variables")
-    try:
-        reader = tf.train.load_checkpoint(str(prefix))
-        graph = trackable_object_graph_pb2.TrackableObjectGraph.FromString(
-            reader.get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH")
-        )
-    except (tf.errors.OpError, IndexError, ValueError) as error:  # a short read is an IndexError
-        raise WeightsError(f"weights: got {path}, whose checkpoint is damaged ({error})") from error
-
-    walk = _Walk(graph)
+    reader, walk = _open(path)
     tensors, used = {}, set()
     blocks = walk.count("blocks"), walk.count("blocks_token_only")
     for graph_path, name in _name_map(*blocks).items():
@@ -73,6 +61,46 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
             f"{len(strangers)} variables have no place in one: {', '.join(strangers[:8])}"
         )
     return tensors
+
+
+def grid(path: str | Path) -> tuple[int, int] | None:
+    """The patch grid, from the serving signature's input; None where there is no such signature."""
+    from google.protobuf.message import DecodeError
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    reader, walk = _open(path)
+    patch_key = walk.variable_key("projection/layer_with_weights-0/kernel")
+    file = checkpoint_prefix(path).parent.parent / "saved_model.pb"
+    if patch_key is None or not file.is_file():
+        return None
+    try:
+        graphs = saved_model_pb2.SavedModel.FromString(file.read_bytes()).meta_graphs
+    except DecodeError:  # what matters is in the checkpoint, which was read
+        return None
+    patch = reader.get_variable_to_shape_map()[patch_key][0]
+    for graph in graphs:
+        for spec in graph.signature_def["serving_default"].inputs.values():
+            sides = [dim.size for dim in spec.tensor_shape.dim][1:3]
+            if len(sides) == 2 and min(sides) > 0:
+                return sides[0] // patch, sides[1] // patch
+    return None
+
+
+def _open(path: str | Path) -> tuple[Any, _Walk]:
+    import tensorflow as tf
+    from tensorflow.core.protobuf import trackable_object_graph_pb2
+
+    prefix = checkpoint_prefix(path)
+    if prefix is None:
+        raise WeightsError(f"weights: got {path}, expected a SavedModel with variables/variables")
+    try:
+        reader = tf.train.load_checkpoint(str(prefix))
+        graph = trackable_object_graph_pb2.TrackableObjectGraph.FromString(
+            reader.get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH")
+        )
+    except (tf.errors.OpError, IndexError, ValueError) as error:  # a short read is an IndexError
+        raise WeightsError(f"weights: got {path}, whose checkpoint is damaged ({error})") from error
+    return reader, _Walk(graph)
 
 
 class _Walk:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,16 @@ from cait_tf.errors import WeightsError
 
 
 def geometry(
-    tensors: Mapping[str, np.ndarray], grid: tuple[int, int] | None = None
+    tensors: Mapping[str, np.ndarray],
+    grid: tuple[int, int] | None = None,
+    source: str | Path = "tensors",
 ) -> dict[str, Any]:
     """Arguments of `CaiTClassifier` (of `CaiTBackbone`: without ``num_classes``) that fit `tensors`.
 
     Args:
         tensors: arrays in Keras layout by timm name.
         grid: the patch grid where it is known; a square otherwise.
+        source: what messages call them.
 
     Raises:
         WeightsError: the tensors are not those of a CaiT.
@@ -30,7 +34,8 @@ def geometry(
         height, width = grid or (side, side)
         if height * width != patches:
             raise WeightsError(
-                f"weights: got a position embedding of {patches} patches, expected a square number"
+                f"weights: got {source}, with a position embedding of {patches} patches, expected a "
+                "square number of them, or a file that states its grid, as those of cait_tf do"
             )
         shape = {
             "image_size": (height * patch_size, width * patch_size),
@@ -41,8 +46,15 @@ def geometry(
             "num_heads": tensors["blocks.0.attn.proj_l.weight"].shape[0],
             "mlp_ratio": tensors["blocks.0.mlp.fc1.weight"].shape[1] / embed_dim,
         }
+    except WeightsError:
+        raise
     except (KeyError, IndexError, ValueError) as error:
-        raise WeightsError(f"weights: got tensors that are not a CaiT's ({error})") from error
+        reason = f"no {error.args[0]}" if isinstance(error, KeyError) else str(error)
+        raise WeightsError(
+            f"weights: got {source}, whose tensors are not a CaiT's: {reason} among "
+            f"{', '.join(list(tensors)[:4])} …; expected timm's names, such as "
+            "blocks.0.attn.proj_l.weight"
+        ) from error
     if "head.weight" in tensors:
         shape["num_classes"] = tensors["head.weight"].shape[-1]
     return shape

@@ -7,7 +7,6 @@ Keras files a variable under its attribute path and its number in the layer, for
 from __future__ import annotations
 
 import io
-import json
 import re
 import zipfile
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 from cait_tf.errors import WeightsError
 
 _H5_IN_ARCHIVE = "model.weights.h5"
+_GRIDS = ("backbone/vars/grid", "vars/grid")  # of a classifier, of a backbone
 _STAGES = {
     "blocks/self_attention_block": "blocks",
     "blocks_token_only/class_attention_block": "blocks_token_only",
@@ -33,12 +33,7 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
 
     path = Path(path)
     try:
-        if path.suffix == ".keras":
-            with zipfile.ZipFile(path) as archive:
-                source = io.BytesIO(archive.read(_H5_IN_ARCHIVE))
-        else:
-            source = path
-        with h5py.File(source, "r") as file:
+        with h5py.File(_h5(path), "r") as file:
             arrays = {}
             file.visititems(
                 lambda key, item: (
@@ -46,11 +41,15 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
                     if isinstance(item, h5py.Dataset)
                     and "seed_generator" not in key
                     and not key.startswith("optimizer/")
+                    and key not in _GRIDS
                     else None
                 )
             )
     except (OSError, KeyError, zipfile.BadZipFile) as error:
-        raise WeightsError(f"weights: got {path}, which Keras did not save ({error})") from error
+        raise WeightsError(
+            f"weights: got {path}, expected a file that Keras saved ({error}); it may be damaged or "
+            "cut short, so fetch or write it again"
+        ) from error
     named = {_timm_name(key): array for key, array in arrays.items()}
     if None in named:
         strangers = [key for key in arrays if _timm_name(key) is None]
@@ -62,11 +61,19 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def grid(path: str | Path) -> tuple[int, int] | None:
-    """The patch grid of a ``.keras`` file, from the configuration in it."""
+    """The patch grid that the file states; `CaiTBackbone.save_own_variables` writes it."""
+    import h5py
+
+    with h5py.File(_h5(Path(path)), "r") as file:
+        stated = next((file[key][()] for key in _GRIDS if key in file), None)
+    return None if stated is None else (int(stated[0]), int(stated[1]))
+
+
+def _h5(path: Path) -> Path | io.BytesIO:
+    if path.suffix != ".keras":
+        return path
     with zipfile.ZipFile(path) as archive:
-        config = json.loads(archive.read("config.json"))["config"]
-    size, patch = config.get("image_size"), config.get("patch_size")
-    return (size[0] // patch, size[1] // patch) if size and patch else None
+        return io.BytesIO(archive.read(_H5_IN_ARCHIVE))
 
 
 def _timm_name(key: str) -> str | None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import keras
@@ -64,8 +65,8 @@ def read_weights(source: str | Path) -> tuple[Tensors, str, tuple[int, int] | No
     Raises:
         WeightsError, ImportError: as `load_weights`.
     """
-    read, path, kind = _resolve(str(source))
-    return read(path), kind, _grid(path)
+    reader, path, kind = _resolve(str(source))
+    return reader.read(path), kind, reader.grid(path)
 
 
 def save_weights(
@@ -88,30 +89,30 @@ def values(model: keras.Model) -> Tensors:
     }
 
 
-def _resolve(source: str) -> tuple[Callable[[Path], Tensors], Path, str]:
-    """The reader, the local path and the name of the format of a source."""
+def _resolve(source: str) -> tuple[ModuleType, Path, str]:
+    """The module that reads a source, its local path and the name of its format."""
     path = Path(source).expanduser()
     if path.is_dir() and collection.checkpoint_prefix(path):
-        return collection.read, path, "SavedModel of the collection"
+        return collection, path, "SavedModel of the collection"
     by_ending = (
-        (".safetensors", timm.read, "timm safetensors"),
-        (".pth", official.read, "the authors' .pth"),
-        (".pt", official.read, "the authors' .pth"),
-        (".weights.h5", keras_file.read, "Keras weights"),
-        (".keras", keras_file.read, "Keras model"),
+        (".safetensors", timm, "timm safetensors"),
+        (".pth", official, "the authors' .pth"),
+        (".pt", official, "the authors' .pth"),
+        (".weights.h5", keras_file, "Keras weights"),
+        (".keras", keras_file, "Keras model"),
     )
-    for ending, read, kind in by_ending:
+    for ending, reader, kind in by_ending:
         if source.endswith(ending):
             if not path.is_file():
                 raise WeightsError(f"weights: got {source}, expected an existing file")
-            return read, path, kind
+            return reader, path, kind
     if path.exists():
         raise WeightsError(
             f"weights: got {source}, expected a .safetensors, .pth, .weights.h5 or .keras file or "
             "a SavedModel directory"
         )
     if source.count("/") == 1 and not source.startswith((".", "/", "~")):
-        return timm.read, timm.download(source), "Hugging Face Hub, safetensors"
+        return timm, timm.download(source), "Hugging Face Hub, safetensors"
     if source in VARIANTS:
         raise WeightsError(
             f"weights: got {source!r}, the name of a model; expected a file, a directory or a hub "
@@ -122,13 +123,6 @@ def _resolve(source: str) -> tuple[Callable[[Path], Tensors], Path, str]:
         "file, a SavedModel directory, or a Hugging Face repository such as "
         "timm/cait_s24_224.fb_dist_in1k"
     )
-
-
-def _grid(path: Path) -> tuple[int, int] | None:
-    """The patch grid of a file of ours that says so; every other source is square."""
-    if path.suffix == ".safetensors":
-        return timm.grid(path)
-    return keras_file.grid(path) if path.suffix == ".keras" else None
 
 
 def assign_weights(

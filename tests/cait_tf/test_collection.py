@@ -169,7 +169,7 @@ def test_all_of_them_and_what_is_done_is_skipped(nano_weights, tmp_path, monkeyp
 
 
 def test_a_failed_build_leaves_nothing(nano_weights, tmp_path, monkeypatch):
-    monkeypatch.setattr(collection, "_compare", lambda *_: float("nan"))
+    monkeypatch.setattr(collection, "compare", lambda *_: float("nan"))
     with pytest.raises(CaiTError, match="differs by nan, expected at most 1e-04"):
         collection.build(collection.entry("cait_nano_32"), nano_weights, tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []

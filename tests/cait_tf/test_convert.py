@@ -65,11 +65,38 @@ def test_without_the_head(name, tmp_path):
     assert not [key for key in READERS[name](tmp_path / name) if key.startswith("head")]
 
 
-@pytest.mark.parametrize("name", ["a.safetensors", "a.keras"])
-def test_a_grid_that_is_no_square(name, tmp_path):
-    save_weights(golden.classifier(image_size=[32, 96]), tmp_path / "source.safetensors")
+@pytest.mark.parametrize("name", [*FORMATS, "a.pth"])
+@pytest.mark.parametrize("size", [(32, 96), (32, 128)])
+def test_a_grid_that_is_no_square(size, name, tmp_path):
+    """2x6 patches are no square number; 2x8 are one, and must not be taken for 4x4."""
+    if name.endswith(".pth"):
+        pytest.importorskip("torch", reason="torch, an extra, is not installed")
+    save_weights(golden.classifier(image_size=list(size)), tmp_path / "source.safetensors")
     done = convert.convert(tmp_path / "source.safetensors", tmp_path / name)
-    assert done.model.endswith("image 32x96")
+    back = convert.convert(tmp_path / name, tmp_path / "back.safetensors")
+    assert done.model.endswith(f"image {size[0]}x{size[1]}")
+    assert back.model == done.model
+    golden.assert_same(
+        timm.read(tmp_path / "back.safetensors"),
+        timm.read(tmp_path / "source.safetensors"),
+    )
+    assert timm.grid(tmp_path / "back.safetensors") == (size[0] // 16, size[1] // 16)
+
+
+def test_a_square_number_of_patches_without_a_stated_grid_is_a_square():
+    assert collection.grid(golden.COLLECTION / "cait_tiny_64") in (None, (4, 4))
+    assert timm.grid(golden.SAFETENSORS) is None
+
+
+def test_an_interrupted_conversion_leaves_nothing(tmp_path, monkeypatch):
+    def interrupted(model, destination):
+        destination.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(convert, "_write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        convert.convert(golden.SAFETENSORS, tmp_path / "a.keras")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_variant_is_recognised(tmp_path):
@@ -98,7 +125,9 @@ def test_a_tensor_that_changed_on_the_way_is_noticed(tmp_path, monkeypatch):
         real(model, destination)
 
     monkeypatch.setattr(convert, "_write", careless)
-    with pytest.raises(WeightsError, match=r"1 tensors of .* are not the source's: norm\.weight"):
+    with pytest.raises(
+        WeightsError, match=r"1 tensors as written are not the source's: norm\.weight"
+    ):
         convert.convert(golden.SAFETENSORS, tmp_path / "a.safetensors")
     assert list(tmp_path.iterdir()) == []
 
@@ -110,16 +139,29 @@ def test_what_exists_is_not_overwritten(tmp_path):
     assert (tmp_path / "a.safetensors").read_bytes() == b"mine"
 
 
-@pytest.mark.parametrize("name", ["a.h5", "a.npz", "a.pb"])
-def test_an_ending_that_is_no_format(name, tmp_path):
-    with pytest.raises(CaiTError, match="expected an ending"):
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("a.h5", ""), ("a.npz", ""), ("a.pb", ""), ("a.onnx", ""), ("a.tar.gz", ""),
+        ("a.safetensor", "did you mean '.safetensors'"), ("a.weights", ""),
+    ],
+)  # fmt: skip
+def test_an_ending_that_is_no_format(name, hint, tmp_path):
+    """A slip of the pen must not become the name of a SavedModel's directory."""
+    with pytest.raises(CaiTError, match=f"expected an ending.*{hint}"):
         convert.convert(golden.SAFETENSORS, tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_version_is_no_ending(tmp_path):
+    convert.convert(golden.SAFETENSORS, tmp_path / "model_v1.2")
+    assert (tmp_path / "model_v1.2" / "saved_model.pb").is_file()
+
+
 def test_a_file_that_is_no_cait(tmp_path):
     save_file({"x": np.zeros(3, "float32")}, tmp_path / "other.safetensors")
-    with pytest.raises(WeightsError, match=r"tensors that are not a CaiT's"):
+    message = r"other\.safetensors, whose tensors are not a CaiT's: no patch_embed.* among x "
+    with pytest.raises(WeightsError, match=message):
         convert.convert(tmp_path / "other.safetensors", tmp_path / "a.keras")
 
 

@@ -46,8 +46,8 @@ def test_a_grid_that_is_stated():
 
 
 def test_a_grid_that_cannot_be_a_square():
-    with pytest.raises(WeightsError, match="24 patches, expected a square"):
-        geometry(hollow(golden.classifier(image_size=[64, 96])))
+    with pytest.raises(WeightsError, match=r"x\.h5, with a .* 24 patches, expected a square"):
+        geometry(hollow(golden.classifier(image_size=[64, 96])), source="x.h5")
 
 
 @pytest.mark.parametrize(

@@ -114,10 +114,12 @@ def test_another_image_size_resamples_the_position_embedding(image_size, grid):
     np.testing.assert_array_equal(golden.values(model)["pos_embed"], expected)
 
 
-def test_a_non_square_model_finds_its_own_file_again(tmp_path):
+@pytest.mark.parametrize("file", ["wide.safetensors", "wide.weights.h5", "wide.keras"])
+def test_a_non_square_model_finds_its_own_file_again(file, tmp_path):
     saved, loaded = golden.backbone(image_size=[32, 128]), golden.backbone(image_size=[32, 128])
-    save_weights(saved, tmp_path / "wide.safetensors")
-    assert load_weights(loaded, tmp_path / "wide.safetensors").resampled == ()
+    write = {".safetensors": lambda path: save_weights(saved, path), ".keras": saved.save}
+    write.get((tmp_path / file).suffix, saved.save_weights)(tmp_path / file)
+    assert load_weights(loaded, tmp_path / file).resampled == ()
     np.testing.assert_array_equal(loaded.pos_embed, saved.pos_embed)
 
 

@@ -1,3 +1,4 @@
+import pickle
 import sys
 from pathlib import Path
 
@@ -58,6 +59,26 @@ def test_a_checkpoint_of_something_else_is_refused(content, torch, tmp_path):
     torch.save(content, tmp_path / "other.pth")
     with pytest.raises(WeightsError, match="expected a state dict, alone or under 'model'"):
         official.read(tmp_path / "other.pth")
+
+
+def test_what_a_strange_checkpoint_holds_is_said(torch, tmp_path):
+    torch.save({"epoch": 3, "weights": {}}, tmp_path / "other.pth")
+    with pytest.raises(WeightsError, match=r"other\.pth with epoch, weights, expected"):
+        official.read(tmp_path / "other.pth")
+
+
+def test_a_checkpoint_of_timms_training_script_is_read(torch, tmp_path):
+    state = torch.load(golden.PTH, weights_only=True)["model"]
+    torch.save({"epoch": 3, "arch": "cait", "state_dict": state}, tmp_path / "timm.pth")
+    golden.assert_same(official.read(tmp_path / "timm.pth"), official.read(golden.PTH))
+
+
+def test_refused_pickles_are_one_message_without_torchs_warnings(tmp_path, recwarn):
+    (tmp_path / "plain.pth").write_bytes(pickle.dumps(Payload(tmp_path / "victim"), protocol=4))
+    with pytest.raises(WeightsError, match="which is refused"):
+        official.read(tmp_path / "plain.pth")
+    assert not recwarn.list
+    assert not (tmp_path / "victim").exists()
 
 
 def test_names_that_are_no_strings_are_refused(torch, tmp_path):
