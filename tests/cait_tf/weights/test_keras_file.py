@@ -3,7 +3,7 @@ import keras
 import numpy as np
 import pytest
 
-from cait_tf import CaiTError, WeightsError, load_weights
+from cait_tf import WeightsError, load_weights
 from cait_tf.weights import keras_file
 from tests.cait_tf import golden
 
@@ -86,6 +86,6 @@ def test_keras_own_loading_does_not_take_one_grid_for_another(create, tmp_path):
     """2x8 and 4x4 patches are both 16: the shapes would fit, the positions would be scrambled."""
     create(image_size=[32, 128]).save_weights(tmp_path / "wide.weights.h5")
     assert keras_file.grid(tmp_path / "wide.weights.h5") == (2, 8)
-    with pytest.raises(CaiTError, match="got a file of 2x8 patches, expected 4x4"):
+    with pytest.raises(ValueError, match="objects could not be loaded"):
         create(image_size=64).load_weights(tmp_path / "wide.weights.h5")
     create(image_size=[32, 128]).load_weights(tmp_path / "wide.weights.h5")
