@@ -13,13 +13,14 @@ class MovingAverage:
 
     ``average += (1 - decay) * (weight - average)`` after each step. With `warmup` the decay is at
     most ``(1 + t) / (10 + t)`` after t updates, so that the random start is soon forgotten
-    (`tf.train.ExponentialMovingAverage`'s rule for ``num_updates``).
+    (`tf.train.ExponentialMovingAverage`'s rule for ``num_updates``). To be made in a strategy's scope.
     """
 
     def __init__(self, variables: list[tf.Variable], decay: float, warmup: bool) -> None:
         self._variables = variables
         self._decay = decay
         self._warmup = warmup
+        self._strategy = tf.distribute.get_strategy()
         self.updates = tf.Variable(0, dtype=tf.int64, trainable=False, name="updates")
         self.values = [
             tf.Variable(variable, trainable=False, name=f"average_{number}")
@@ -49,18 +50,20 @@ class MovingAverage:
         self._blend(1.0 - decay)
 
     def add(self) -> None:
-        """Take the weights into a plain mean: their share is one in all that were added."""
-        t = tf.cast(self.updates.assign_add(1), tf.float32)
-        self._blend(1.0 / t)
+        """Take the weights into a plain mean: their share is one in all that were added.
+
+        To be called outside of the step, where nobody has entered the strategy's scope.
+        """
+        with self._strategy.scope():
+            t = tf.cast(self.updates.assign_add(1), tf.float32)
+            self._blend(1.0 / t)
 
     def _blend(self, share: tf.Tensor) -> None:
-        strategy = tf.distribute.get_strategy()
-
         def towards(value: tf.Variable, variable: tf.Variable) -> None:
             value.assign_add(share * (variable - value))
 
         for value, variable in zip(self.values, self._variables, strict=True):
-            strategy.extended.update(value, towards, args=(variable,))
+            self._strategy.extended.update(value, towards, args=(variable,))
 
 
 @contextlib.contextmanager
