@@ -82,9 +82,9 @@ def draw_attention(config: AttentionConfig) -> Path:
 
         from cait_finetune import model as models
         from cait_finetune.data.corrupt import CorruptImages
+        from cait_finetune.data.opening import open_source
         from cait_finetune.data.pipeline import evaluation_batches
         from cait_finetune.data.preprocess import Preprocessing
-        from cait_finetune.data.source import open_source
         from cait_finetune.report.attention_sheet import Tile, draw_attention_sheet
 
         tf.config.list_physical_devices()

@@ -38,9 +38,9 @@ def evaluate(config: Config, directory: Path) -> Path:
     """
     from cait_finetune import model as models
     from cait_finetune.data.corrupt import CorruptImages
+    from cait_finetune.data.opening import open_source
     from cait_finetune.data.pipeline import evaluation_batches
     from cait_finetune.data.preprocess import Preprocessing
-    from cait_finetune.data.source import open_source
     from cait_finetune.evaluation import Evaluator
     from cait_finetune.report.accuracy_table import Accuracy, AccuracyTable
 

@@ -21,8 +21,9 @@ from cait_finetune.config import Config
 from cait_finetune.data.corrupt import CorruptImages
 from cait_finetune.data.feature_cache import FeatureCache
 from cait_finetune.data.features import FrozenFeatures
+from cait_finetune.data.opening import open_source
 from cait_finetune.data.preprocess import Preprocessing
-from cait_finetune.data.source import Source, open_source
+from cait_finetune.data.source import Source
 from cait_finetune.errors import bad_value
 from cait_finetune.metrics import MetricsLog
 from cait_finetune.optim.length import Length, run_length

@@ -103,7 +103,7 @@ class Streams:
             self.preprocessing,
             self._batch_size(share),
             self.corrupt,
-            self.config.dataset.cache and role == "validation",
+            self.config.dataset.cache == "memory" and role == "validation",
             share,
         )
         if self.config.debug.mode == "fast_dev_run":

@@ -12,14 +12,17 @@ import tree
 from etils import epath
 
 from cait_finetune.config import DatasetConfig
-from cait_finetune.data import source
+from cait_finetune.data import aircraft, tfds_source  # noqa: F401  the former adds to TFDS
 from tests.cait_finetune.stand_ins import CONF, checked
 
 NAMES = sorted(path.stem for path in (CONF / "dataset").glob("*.yaml"))
-SETS = [name for name in NAMES if name not in ("tfds", "digits", "imagenet_folder")]
+SETS = [
+    name for name in NAMES if name not in ("tfds", "digits", "imagenet_folder", "folder", "csv")
+]
 ROLES = ("train", "validation", "test")
 # What these builders call their splits they say only when their files are there.
 SPLITS_WITH_FILES = {
+    "aircraft": {"train", "validation", "test"},
     "cifar10": {"train", "test"},
     "cifar100": {"train", "test"},
     "imagenet": {"train", "validation", "test"},
@@ -57,7 +60,7 @@ def builder(name: str, folder: Path) -> tfds.core.DatasetBuilder:
 
 def test_there_are_the_sets_that_the_field_transfers_to():
     assert set(SETS) >= {
-        "flowers", "flowers102", "cifar10", "cifar100", "pets", "cars", "food101", "dtd",
+        "aircraft", "flowers", "flowers102", "cifar10", "cifar100", "pets", "cars", "food101", "dtd",
         "caltech101", "sun397", "inat2017", "inat2018", "imagenette", "imagenet", "imagenet_v2",
         "eurosat", "resisc45", "beans", "cats_vs_dogs", "stanford_dogs", "birds", "plant_village",
     }  # fmt: skip
@@ -65,7 +68,7 @@ def test_there_are_the_sets_that_the_field_transfers_to():
 
 @pytest.mark.parametrize("name", SETS)
 def test_it_is_a_set_of_one_image_and_one_label(name, tmp_path):
-    image, label = source._keys(builder(name, tmp_path))
+    image, label = tfds_source._keys(builder(name, tmp_path), options(name))
     assert (image, label) == ("image", "label")
 
 
@@ -115,7 +118,9 @@ def test_no_image_is_in_two_splits(name):
             assert one != other or low >= other_high or high <= other_low
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "tfds"])
+@pytest.mark.parametrize(
+    "name", [name for name in NAMES if name in [*SETS, "digits", "imagenet_folder"]]
+)
 def test_it_says_where_it_is_from_and_under_which_licence(name):
     text = (CONF / "dataset" / f"{name}.yaml").read_text()
     assert re.search(r"^# .*Source: ", text, re.MULTILINE)
@@ -124,6 +129,6 @@ def test_it_says_where_it_is_from_and_under_which_licence(name):
 
 
 def test_the_sets_that_are_judged_by_the_mean_per_class():
-    judged = {name for name in NAMES if name != "tfds" and options(name).metric != "top1"}
-    assert judged == {"pets", "caltech101"}
+    judged = {name for name in NAMES if name in SETS and options(name).metric != "top1"}
+    assert judged == {"pets", "caltech101", "aircraft"}
     assert {name for name in SETS if options(name).evaluation_only} == {"imagenet_v2"}

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -18,7 +19,7 @@ from cait_finetune.benchmark.rounds import Speeds, in_turn, ratio
 from cait_finetune.benchmark.timm_input import TimmInput
 from cait_finetune.config import AugmentConfig, DatasetConfig
 from cait_finetune.data.corrupt import CorruptImages
-from cait_finetune.data.folder import FolderSource
+from cait_finetune.data.files import Files, FileSource
 from cait_finetune.data.pipeline import evaluation_batches, train_batches
 from cait_finetune.data.preprocess import Preprocessing
 
@@ -92,14 +93,12 @@ def _batches(
     paths: list[Path], config: InputConfig, augmentation: AugmentConfig | None
 ) -> tf.data.Dataset:
     classes = sorted({path.parent.name for path in paths})
-    source = FolderSource(
-        builder=None,
-        image_key="image",
-        label_key="label",
+    names = np.array([str(path) for path in paths])
+    labels = np.array([classes.index(path.parent.name) for path in paths], np.int32)
+    source = FileSource(
         class_names=tuple(classes),
-        splits={"train": str(paths[0].parents[1])},
         sizes={"train": len(paths)},
-        files=tuple((str(path), classes.index(path.parent.name)) for path in paths),
+        files={"train": Files(names, names, labels)},
     )
     preprocessing = Preprocessing(config.size, 1.0, "bicubic", (0.5,) * 3, (0.5,) * 3)
     corrupt = CorruptImages("stop")

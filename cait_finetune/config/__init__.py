@@ -5,7 +5,7 @@ Hydra validates names and types against these classes (`register`); ranges are c
 """
 
 from cait_finetune.config.augment import AugmentConfig
-from cait_finetune.config.data import DatasetConfig, SplitsConfig
+from cait_finetune.config.data import ColumnsConfig, DatasetConfig, SplitsConfig
 from cait_finetune.config.model import ModelConfig, TuningConfig
 from cait_finetune.config.optim import OptimizerConfig, ScheduleConfig
 from cait_finetune.config.results import EvaluationConfig, ExportConfig, LrFindConfig
@@ -22,6 +22,7 @@ __all__ = [
     "AugmentConfig",
     "AverageConfig",
     "CheckpointConfig",
+    "ColumnsConfig",
     "Config",
     "DatasetConfig",
     "DebugConfig",

@@ -1,47 +1,151 @@
-"""The images: which ones, and how they are read."""
+"""The images: which ones, how they are divided, and how they are read."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from omegaconf import MISSING
 
 from cait_finetune.config.checks import one_of, within
+from cait_finetune.errors import bad_value
+
+SOURCES = ("tfds", "digits", "folder", "csv", "imagenet_folder")
+METRICS = ("top1", "mean_per_class", "mean_average_precision")
 
 
 @dataclass
 class SplitsConfig:
-    """TFDS split expressions; null follows what the set has."""
+    """What train, validation and test are; null follows what the set has.
+
+    Of TFDS they are split expressions, of a folder names of its subfolders, of a table values in its
+    split column. Images that have no split are divided by `shares`, class by class, drawn by `seed`;
+    who is where is written to `file`, null being a file beside the images, and stays so.
+    """
 
     train: str | None = None
     validation: str | None = None
     test: str | None = None
+    shares: list[float] = field(default_factory=lambda: [0.8, 0.1, 0.1])
+    seed: int = 0
+    file: str | None = None
+
+    def __post_init__(self) -> None:
+        shares = self.shares
+        sound = len(shares) == 3 and all(0 < share < 1 for share in shares)
+        if not sound or not math.isclose(sum(shares), 1.0, abs_tol=1e-6):
+            raise bad_value(
+                "dataset.splits.shares",
+                list(shares),
+                "three shares above 0 that add up to 1: of train, validation and test",
+            )
+        within("dataset.splits.seed", self.seed, 0, 2**31 - 1)
+
+
+@dataclass
+class ColumnsConfig:
+    """Where a table, or a TFDS set's examples, have what is needed; null is the usual name.
+
+    Several labels of one image stand in `label` with `separator` between them, or as zeros and ones
+    in the columns `classes`. `weight` is how much an image counts in the training loss.
+    """
+
+    image: str | None = None
+    label: str | None = None
+    split: str | None = None
+    weight: str | None = None
+    classes: list[str] | None = None
+    separator: str = "|"
+
+    def __post_init__(self) -> None:
+        if not self.separator:
+            raise bad_value("dataset.columns.separator", "nothing", "one character or more")
 
 
 @dataclass
 class DatasetConfig:
     """Which images, and how they are read.
 
-    `metric` is what the set is judged by: it decides which epoch is best. `cache` keeps training and
-    validation images in memory. A set that is `evaluation_only` is refused by training.
+    `metric` is what the set is judged by, null being top-1, or with several labels the mean average
+    precision: it decides which epoch is best. A set that is `evaluation_only` is refused by training.
+
+    `class_names` null is what the set has. `examples_per_class` keeps so many training images of
+    each class. With `folds` the images of train and validation are divided into so many parts, of
+    which number `fold` is for validation. `sampling` ``balanced`` shows each class equally often.
+
+    `upright` turns photographs as their EXIF orientation says. `cache` keeps decoded images in
+    ``memory`` or on ``disk``, there in `cache_dir`. `check` looks at each file before training.
+    `parallel_files` of a TFDS set are read in turn (null: TFDS' own 16), `parallel_calls` images made
+    at a time (null: one a core), `prefetch` batches ahead (null: as TensorFlow thinks best).
     """
 
     source: str = "tfds"
     name: str = MISSING
     data_dir: str | None = None
+    columns: ColumnsConfig = field(default_factory=ColumnsConfig)
     splits: SplitsConfig = field(default_factory=SplitsConfig)
     num_classes: int | None = None
-    metric: str = "top1"
+    class_names: list[str] | None = None
+    multi_label: bool = False
+    metric: str | None = None
     evaluation_only: bool = False
+    examples_per_class: int | None = None
+    folds: int | None = None
+    fold: int = 0
+    sampling: str = "all"
     allow_flip: bool = True
+    upright: bool = True
     on_corrupt: str = "stop"
+    check: bool = True
     shuffle_buffer: int = 4096
-    cache: bool = False
+    cache: str = "none"
+    cache_dir: str = "~/.cache/cait_finetune/images"
+    parallel_files: int | None = None
+    parallel_calls: int | None = None
+    prefetch: int | None = None
 
     def __post_init__(self) -> None:
-        one_of("dataset.source", self.source, ("tfds", "digits", "imagenet_folder"))
-        one_of("dataset.metric", self.metric, ("top1", "mean_per_class"))
+        one_of("dataset.source", self.source, SOURCES)
         one_of("dataset.on_corrupt", self.on_corrupt, ("stop", "skip"))
-        within("dataset.shuffle_buffer", self.shuffle_buffer, 1)
+        one_of("dataset.cache", self.cache, ("none", "memory", "disk"))
+        one_of("dataset.sampling", self.sampling, ("all", "balanced"))
+        for key in ("shuffle_buffer", "parallel_files", "parallel_calls", "prefetch"):
+            if getattr(self, key) is not None:
+                within(f"dataset.{key}", getattr(self, key), 1)
         if self.num_classes is not None:
-            within("dataset.num_classes", self.num_classes, 2)
+            within("dataset.num_classes", self.num_classes, 1 if self.multi_label else 2)
+        if self.examples_per_class is not None:
+            within("dataset.examples_per_class", self.examples_per_class, 1)
+        self._check_folds()
+        self._check_metric()
+        if self.class_names is not None:
+            twice = [name for name in self.class_names if self.class_names.count(name) > 1]
+            if twice or not self.class_names:
+                got = f"{twice[0]} twice" if twice else "[]"
+                raise bad_value("dataset.class_names", got, "a list of different names")
+        if self.multi_label and self.sampling == "balanced":
+            raise bad_value(
+                "dataset.sampling",
+                "balanced with dataset.multi_label=true",
+                "all there: an image may be of a rare and of a frequent class",
+                "weigh the classes in the loss instead: loss.class_weights=balanced",
+            )
+
+    def _check_folds(self) -> None:
+        if self.folds is None:
+            if self.fold:
+                raise bad_value("dataset.fold", self.fold, "0 without dataset.folds")
+            return
+        within("dataset.folds", self.folds, 2)
+        within("dataset.fold", self.fold, 0, self.folds - 1)
+
+    def _check_metric(self) -> None:
+        if self.metric is None:
+            self.metric = "mean_average_precision" if self.multi_label else "top1"
+        one_of("dataset.metric", self.metric, METRICS)
+        if (self.metric == "mean_average_precision") != self.multi_label:
+            raise bad_value(
+                "dataset.metric",
+                f"{self.metric} with dataset.multi_label={str(self.multi_label).lower()}",
+                "mean_average_precision where an image has several labels, else top1 or mean_per_class",
+            )

@@ -43,7 +43,7 @@ def train_batches(
     size = source.sizes["train"]
     buffer = min(config.shuffle_buffer, size)
     files = source.examples("train")
-    images = corrupt.decode(files, size).cache() if config.cache else files
+    images = corrupt.decode(files, size).cache() if config.cache == "memory" else files
 
     def prepare(example: dict) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         draw = tf.stack([tf.constant(seed, tf.int64), example["position"]])
@@ -58,7 +58,7 @@ def train_batches(
     examples = divided(sequence, batch_size, share).map(
         lambda position, example: {**example, "position": position}
     )
-    if not config.cache:
+    if config.cache != "memory":
         examples = corrupt.decode(examples, size)
     prepared = examples.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     if mixes(augmentation):

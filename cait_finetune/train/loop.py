@@ -302,7 +302,7 @@ class Trainer:
             self._said_wait = True
             self._console.print(
                 f"data   {share:.0%} of the training time is spent waiting for images: dataset.cache="
-                "true, a lighter augment, or more CPU cores would make it faster",
+                "memory, a lighter augment, or more CPU cores would make it faster",
                 highlight=False,
             )
 

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from PIL import Image
 
 from cait_finetune import config as configuration
-from cait_finetune.data.source import Source
+from cait_finetune.data.tfds_source import TfdsSource
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 
@@ -135,10 +135,10 @@ def write_set(
     return builder
 
 
-def source_of(builder: tfds.core.DatasetBuilder) -> Source:
+def source_of(builder: tfds.core.DatasetBuilder) -> TfdsSource:
     """A `Source` that trains, validates and tests on the train split of a set of `write_set`."""
     roles = ("train", "validation", "test")
-    return Source(
+    return TfdsSource(
         builder=builder,
         image_key="image",
         label_key="label",

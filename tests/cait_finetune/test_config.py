@@ -28,8 +28,19 @@ def keys() -> set[str]:
 
 
 OUT_OF_RANGE = [
-    ("dataset.source", "tdfs", "one of tfds, digits"),
-    ("dataset.metric", "top5", "one of top1, mean_per_class"),
+    ("dataset.metric", "top5", "one of top1, mean_per_class, mean_average_precision"),
+    ("dataset.cache", "always", "one of none, memory, disk"),
+    ("dataset.sampling", "even", "one of all, balanced"),
+    ("dataset.source", "zip", "one of tfds, digits, folder, csv"),
+    ("dataset.examples_per_class", "0", "[1, inf)"),
+    ("dataset.folds", "1", "[2, inf)"),
+    ("dataset.fold", "1", "0 without dataset.folds"),
+    ("dataset.parallel_files", "0", "[1, inf)"),
+    ("dataset.parallel_calls", "0", "[1, inf)"),
+    ("dataset.prefetch", "0", "[1, inf)"),
+    ("dataset.splits.shares", "[0.5,0.5]", "add up to 1"),
+    ("dataset.splits.shares", "[0.5,0.5,0.5]", "add up to 1"),
+    ("dataset.splits.seed", "-1", "[0, 2.14748e+09]"),
     ("dataset.on_corrupt", "ignore", "one of stop, skip"),
     ("dataset.shuffle_buffer", "0", "[1,"),
     ("dataset.num_classes", "1", "[2,"),
@@ -145,9 +156,11 @@ WRONG_TYPE = [
     ("train.examples", "x", "Integer"),
     ("schedule.warmup_steps", "x", "Integer"),
     ("schedule.warmup_examples", "x", "Integer"),
-    ("dataset.cache", "always", "bool"),
     ("train.jit_compile", "often", "bool"),
     ("tuning.cache_features", "perhaps", "bool"),
+    ("dataset.multi_label", "perhaps", "bool"),
+    ("dataset.upright", "perhaps", "bool"),
+    ("dataset.check", "perhaps", "bool"),
     ("tuning.train_head", "perhaps", "bool"),
     ("tuning.rank", "1.5", "Integer"),
     ("tuning.alpha", "x", "Float"),
@@ -155,6 +168,8 @@ WRONG_TYPE = [
 # Any text is a value: it is checked where it is used.
 FREE = {"dataset.name", "dataset.data_dir", "model.name", "model.weights", "tuning.cache_dir"}
 FREE |= {"distribution.tpu", "resume"}
+FREE |= {f"dataset.columns.{name}" for name in vars(configuration.ColumnsConfig())}
+FREE |= {"dataset.splits.file", "dataset.cache_dir", "dataset.class_names"}
 FREE |= {f"dataset.splits.{role}" for role in ("train", "validation", "test")}
 
 

@@ -16,7 +16,7 @@ from cait_finetune.config import AugmentConfig, DatasetConfig, ModelConfig
 from cait_finetune.data.corrupt import CorruptImages
 from cait_finetune.data.feature_cache import FeatureCache
 from cait_finetune.data.features import FrozenFeatures
-from cait_finetune.data.folder import FolderSource
+from cait_finetune.data.files import Files, FileSource
 from cait_finetune.data.pipeline import evaluation_batches, train_batches
 from cait_finetune.data.preprocess import Preprocessing
 from cait_finetune.data.sequence import Share
@@ -198,16 +198,14 @@ def test_other_files_of_the_same_name_are_other_features(model, tmp_path):
 
 def test_a_folder_is_told_by_its_files(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"one")
-    roles = ("train", "validation", "test")
-    folder = FolderSource(
-        None, "image", "label", ("a",), dict.fromkeys(roles, str(tmp_path)), dict.fromkeys(roles, 1),
-        files=((str(tmp_path / "a.jpg"), 0),),
-    )  # fmt: skip
+    path = np.array([str(tmp_path / "a.jpg")])
+    files = Files(path, path, np.array([0]))
+    folder = FileSource(("a",), {"train": 1}, files={"train": files})
     before = folder.fingerprint("train")
     assert before == folder.fingerprint("train")
     (tmp_path / "a.jpg").write_bytes(b"other")
     assert folder.fingerprint("train") != before
-    relabelled = dataclasses.replace(folder, files=((str(tmp_path / "a.jpg"), 1),))
+    relabelled = dataclasses.replace(folder, files={"train": Files(path, path, np.array([1]))})
     assert relabelled.fingerprint("train") != folder.fingerprint("train")
 
 

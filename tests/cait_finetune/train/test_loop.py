@@ -255,7 +255,7 @@ def test_a_run_that_waits_for_its_data_says_so_once(seconds, waits):
 
     run.stream, run.step = stream, Slow(run.step, 0.05)
     state = run()
-    said = "of the training time is spent waiting for images: dataset.cache=true"
+    said = "of the training time is spent waiting for images: dataset.cache=memory"
     assert run.output.getvalue().count(said) == int(waits)
     assert (state.data_wait_share() > 0.2) == waits
     shares = [one["data_wait_share"] for one in run.of_kind("step")]

@@ -7,7 +7,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from cait_finetune.config import DatasetConfig, SplitsConfig
-from cait_finetune.data.source import open_source
+from cait_finetune.data.opening import open_source
 from cait_finetune.errors import UserError
 from tests.cait_finetune.stand_ins import prepare
 
@@ -156,7 +156,7 @@ def test_a_set_without_class_labels(label, tmp_path, monkeypatch):
         open_source(DatasetConfig(name="unlabelled"))
     message = str(error.value)
     assert message.startswith("dataset.name: got unlabelled, expected a set with one image and")
-    assert message.endswith("it has image, label")
+    assert "it has image, label\n  name them with dataset.columns.image=" in message
 
 
 def test_a_builder_that_fails_to_open(monkeypatch):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cait_finetune.config import DatasetConfig
-from cait_finetune.data.source import open_source
+from cait_finetune.data.opening import open_source
 from cait_finetune.errors import UserError
 from cait_tf.imagenet import synsets
 from tests.cait_finetune.stand_ins import encode, picture

@@ -1,0 +1,108 @@
+"""Image files and their labels, as a source beside TFDS: what folders and tables are read into."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from etils import epath
+
+from cait_finetune.data.source import Selection, Source
+
+#: What `cait_finetune.data.decode` reads, by the ending of a file's name.
+ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
+
+
+@dataclasses.dataclass(frozen=True)
+class Files:
+    """One split: N files in order.
+
+    ``ids`` name them to people, ``labels`` are ``(N,)`` int32, or ``(N, C)`` float32 where an image
+    has several; ``weights`` are ``(N,)`` float32, how much each counts in the training loss.
+    """
+
+    paths: np.ndarray
+    ids: np.ndarray
+    labels: np.ndarray
+    weights: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def rows(self, rows: np.ndarray) -> Files:
+        """Those files alone, in that order."""
+        return Files(
+            self.paths[rows],
+            self.ids[rows],
+            self.labels[rows],
+            None if self.weights is None else self.weights[rows],
+        )
+
+    def __add__(self, other: Files) -> Files:
+        weights = None
+        if self.weights is not None:
+            weights = np.concatenate([self.weights, other.weights])
+        return Files(
+            np.concatenate([self.paths, other.paths]),
+            np.concatenate([self.ids, other.ids]),
+            np.concatenate([self.labels, other.labels]),
+            weights,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class FileSource(Source):
+    """Image files on a disk, or wherever TensorFlow reads from."""
+
+    name: str = "files"
+    files: Mapping[str, Files] = dataclasses.field(default_factory=dict)
+
+    light_records = True
+
+    def records(self, role: str) -> tf.data.Dataset:
+        """As `Source.records`; with the ``path`` instead of the bytes."""
+        files = self.files[role]
+        columns = {
+            "id": list(files.ids),
+            "path": list(files.paths),
+            "label": files.labels,
+        }
+        if files.weights is not None:
+            columns["weight"] = files.weights
+        return tf.data.Dataset.from_tensor_slices(columns)
+
+    def read(self, record: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """As `Source.read`."""
+        example = {key: value for key, value in record.items() if key != "path"}
+        return {**example, "image": tf.io.read_file(record["path"])}
+
+    def labels(self, role: str) -> np.ndarray:
+        """As `Source.labels`."""
+        return self.files[role].labels
+
+    def select(self, selection: Selection) -> FileSource:
+        """As `Source.select`."""
+        files = {}
+        for role, parts in selection.items():
+            first, *others = (self.files[part].rows(np.sort(rows)) for part, rows in parts)
+            for other in others:
+                first = first + other
+            files[role] = first
+        sizes = {role: len(one) for role, one in files.items()}
+        return dataclasses.replace(self, sizes=sizes, files=files)
+
+    def fingerprint(self, role: str) -> dict[str, Any]:
+        """As `Source.fingerprint`."""
+        files = self.files[role]
+        stats = [epath.Path(path).stat() for path in files.paths]
+        return {
+            "set": self.name,
+            "examples": len(files),
+            "files": [
+                [path, np.asarray(label).tolist(), stat.length, int(stat.mtime)]
+                for path, label, stat in zip(files.paths, files.labels, stats, strict=True)
+            ],
+        }

@@ -1,0 +1,50 @@
+"""From the configuration to a source: the reader it asks for, then the images it wants of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from cait_finetune.config import DatasetConfig
+from cait_finetune.data.division import few_of_each_class, folded
+from cait_finetune.data.source import ROLES, Source
+from cait_finetune.errors import bad_value
+
+
+def open_source(config: DatasetConfig) -> Source:
+    """Find, check and divide the images, without decoding any.
+
+    Raises:
+        UserError: they are not there, cannot be read, or are not what the configuration says.
+    """
+    source = _reader(config.source)(config)
+    if config.folds:
+        source = source.select(folded(source, config.folds, config.fold, config.splits.seed))
+    if config.examples_per_class:
+        chosen = few_of_each_class(source, config.examples_per_class, config.splits.seed)
+        whole = {role: [(role, np.arange(source.sizes[role]))] for role in ROLES}
+        source = source.select({**whole, "train": [("train", chosen)]})
+    for role in ROLES:
+        if not source.sizes[role]:
+            raise bad_value(f"dataset.splits.{role}", "no image", "a split with images in it")
+    return source
+
+
+def _reader(name: str) -> Callable[[DatasetConfig], Source]:
+    """Imported when asked for: TFDS takes seconds, and a folder does not need it."""
+    if name == "folder":
+        from cait_finetune.data.folder import open_folder
+
+        return open_folder
+    if name == "csv":
+        from cait_finetune.data.table import open_table
+
+        return open_table
+    if name == "imagenet_folder":
+        from cait_finetune.data.imagenet_folder import open_imagenet_folder
+
+        return open_imagenet_folder
+    from cait_finetune.data.tfds_source import open_tfds
+
+    return open_tfds

@@ -1,0 +1,354 @@
+"""TFDS data sets, and those of our own that are built in the same way."""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+import urllib.parse
+import urllib.request
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from cait_finetune.config import DatasetConfig
+from cait_finetune.data.source import ROLES, Selection, Source
+from cait_finetune.errors import UserError, bad_value, suggest
+
+_VALIDATION_NAMES = ("validation", "val", "valid", "dev")
+_LABEL_KEYS = ("label", "labels")
+
+
+@dataclasses.dataclass(frozen=True)
+class TfdsSource(Source):
+    """A prepared TFDS set; ``splits`` maps each role to a TFDS split expression."""
+
+    builder: tfds.core.DatasetBuilder = None
+    image_key: str = "image"
+    label_key: str = "label"
+    splits: dict[str, str] = dataclasses.field(default_factory=dict)
+    parallel_files: int | None = None
+    selection: Selection | None = None
+    _labels: dict[str, np.ndarray] = dataclasses.field(default_factory=dict, compare=False)
+
+    def records(self, role: str) -> tf.data.Dataset:
+        """As `Source.records`; they hold the bytes already, as TFDS keeps both in one place."""
+        return self._dataset(role, (self.image_key, "tfds_id", self.label_key))
+
+    def read(self, record: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """As `Source.read`."""
+        return record
+
+    def labels(self, role: str) -> np.ndarray:
+        """As `Source.labels`; reads the whole split once, without decoding an image."""
+        if role not in self._labels:
+            label = self._dataset(role, (self.label_key,)).map(lambda one: one["label"])
+            parts = list(label.batch(1024).as_numpy_iterator())
+            self._labels[role] = np.concatenate(parts)
+        return self._labels[role]
+
+    def select(self, selection: Selection) -> TfdsSource:
+        """As `Source.select`."""
+        if self.selection is not None:
+            selection = _of_the_set(self.selection, selection)
+        sizes = {role: sum(len(rows) for _, rows in parts) for role, parts in selection.items()}
+        return dataclasses.replace(self, sizes=sizes, selection=selection, _labels={})
+
+    def fingerprint(self, role: str) -> dict[str, Any]:
+        """As `Source.fingerprint`."""
+        files = []
+        for path in sorted(self.builder.data_path.iterdir()):
+            stat = path.stat()
+            files.append([path.name, stat.length, stat.mtime])
+        parts = [(role, None)] if self.selection is None else self.selection[role]
+        return {
+            "set": self.builder.info.full_name,
+            "split": [
+                [self.splits[part], None if rows is None else np.sort(rows).tolist()]
+                for part, rows in parts
+            ],
+            "examples": self.sizes[role],
+            "files": files,
+        }
+
+    def _dataset(self, role: str, keys: tuple[str, ...]) -> tf.data.Dataset:
+        if self.selection is None:
+            return self._whole(role, keys)
+        parts = [
+            _rows(self._whole(part, keys), rows) for part, rows in self.selection[role] if len(rows)
+        ]
+        whole = parts[0]
+        for part in parts[1:]:
+            whole = whole.concatenate(part)
+        return whole
+
+    def _whole(self, role: str, keys: tuple[str, ...]) -> tf.data.Dataset:
+        """Of one of the set's own splits, what those features say, under our names."""
+        skip = {self.image_key: tfds.decode.SkipDecoding()} if self.image_key in keys else {}
+        wanted = {key: True for key in keys if key != "tfds_id"}
+        reading = {"interleave_cycle_length": self.parallel_files} if self.parallel_files else {}
+        dataset = self.builder.as_dataset(
+            split=self.splits[role],
+            decoders=tfds.decode.PartialDecoding(wanted, decoders=skip),
+            read_config=tfds.ReadConfig(
+                add_tfds_id="tfds_id" in keys,
+                skip_prefetch=True,  # what follows has its own
+                **reading,
+            ),
+        )
+
+        def renamed(example: dict) -> dict[str, tf.Tensor]:
+            named = {"label": self._label(example[self.label_key])}
+            if "tfds_id" in keys:
+                named["id"] = example["tfds_id"]
+            if self.image_key in keys:
+                named["image"] = example[self.image_key]
+            return named
+
+        return dataset.map(renamed)
+
+    def _label(self, label: Any) -> tf.Tensor:
+        if not self.multi_label:
+            return tf.cast(label, tf.int32)
+        if isinstance(label, dict):  # an attribute each
+            return tf.stack([tf.cast(label[name], tf.float32) for name in self.class_names])
+        classes = tf.one_hot(tf.cast(label, tf.int32), len(self.class_names))  # (n, C)
+        return tf.minimum(tf.reduce_sum(classes, axis=0), 1.0)  # (C,)
+
+
+def _of_the_set(selected: Selection, selection: Selection) -> Selection:
+    """A selection of what was selected, as one of what the set has."""
+    composed = {}
+    for role, parts in selection.items():
+        composed[role] = []
+        for part, rows in parts:
+            first = 0
+            for own, own_rows in selected[part]:
+                inside = rows[(rows >= first) & (rows < first + len(own_rows))] - first
+                composed[role].append((own, np.sort(own_rows)[inside]))
+                first += len(own_rows)
+    return composed
+
+
+def _rows(dataset: tf.data.Dataset, rows: np.ndarray) -> tf.data.Dataset:
+    wanted = np.zeros(int(rows.max()) + 1, bool)
+    wanted[rows] = True
+    chosen = tf.constant(wanted)
+    return (
+        dataset.take(len(wanted))
+        .enumerate()
+        .filter(lambda row, _: chosen[row])
+        .map(lambda _, example: example)
+    )
+
+
+def open_tfds(config: DatasetConfig) -> TfdsSource:
+    """Find, if needed download, and check a TFDS set.
+
+    Raises:
+        UserError: an unknown name, a set that cannot be downloaded, is no classification set, lacks
+            a split, or has labels outside the class list.
+    """
+    builder = _builder(config)
+    image_key, label_key = _keys(builder, config)
+    class_names = _class_names(builder, label_key, config)
+    _prepare(builder, config)
+    splits = _splits(builder, config)
+    sizes = {}
+    for role, split in splits.items():
+        try:
+            sizes[role] = builder.info.splits[split].num_examples
+        except (ValueError, KeyError) as error:
+            raise bad_value(
+                f"dataset.splits.{role}", repr(split), f"a split of {config.name} ({error})"
+            ) from error
+        if not sizes[role]:
+            raise bad_value(f"dataset.splits.{role}", repr(split), "a split with examples in it")
+    source = TfdsSource(
+        class_names=class_names,
+        sizes=sizes,
+        multi_label=config.multi_label,
+        builder=builder,
+        image_key=image_key,
+        label_key=label_key,
+        splits=splits,
+        parallel_files=config.parallel_files,
+    )
+    feature = builder.info.features[label_key]
+    if not config.multi_label and not isinstance(feature, tfds.features.ClassLabel):
+        _check_labels(source)
+    return source
+
+
+def _builder(config: DatasetConfig) -> tfds.core.DatasetBuilder:
+    if config.source == "digits":
+        from cait_finetune.data.digits import Digits
+
+        return Digits(data_dir=config.data_dir)
+    # Sets of our own, which TFDS then knows by name.
+    from cait_finetune.data import aircraft  # noqa: F401
+
+    try:
+        # Without this TFDS asks a bucket on the network for ready-made copies.
+        return tfds.builder(config.name, data_dir=config.data_dir, try_gcs=False)
+    except tfds.core.registered.DatasetNotFoundError as error:
+        raise bad_value(
+            "dataset.name",
+            repr(config.name),
+            "the name of a TFDS data set (https://www.tensorflow.org/datasets/catalog), or of one "
+            "that is prepared in dataset.data_dir",
+            suggest(config.name.split("/")[0], tfds.list_builders()),
+        ) from error
+    except Exception as error:  # a builder's own code runs here: missing packages, bad versions
+        raise UserError(
+            f"dataset.name: got {config.name!r}, which TFDS cannot open: {error}"
+        ) from error
+
+
+def _prepare(builder: tfds.core.DatasetBuilder, config: DatasetConfig) -> None:
+    if builder.is_prepared():
+        return
+    if config.source == "digits":
+        tfds.disable_progress_bar()  # it takes a second
+    try:
+        for url in builder.url_infos or ():
+            _resolve_host(url)
+        builder.download_and_prepare()
+    except Exception as error:  # network, disk, licence steps: TFDS raises many unrelated types
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise bad_value(
+            "dataset",
+            config.name,
+            f"a set that is prepared in {builder.data_dir} or can be downloaded; the download "
+            f"failed: {reason}",
+            "Where there is a network, run\n"
+            f"    python -c \"import tensorflow_datasets as tfds; tfds.builder('{config.name}', "
+            "data_dir='DIR').download_and_prepare()\"\n"
+            "  copy DIR here and add dataset.data_dir=DIR",
+        ) from error
+
+
+def _resolve_host(url: str) -> None:
+    """Raise OSError at once where there is no network; TFDS would retry for minutes."""
+    if urllib.request.getproxies():
+        return  # the proxy resolves names, not this machine
+    host = urllib.parse.urlparse(url).hostname
+    if host:
+        try:
+            socket.getaddrinfo(host, 443)
+        except OSError as error:
+            raise OSError(f"{host} cannot be found ({error.strerror or error})") from error
+
+
+def _keys(builder: tfds.core.DatasetBuilder, config: DatasetConfig) -> tuple[str, str]:
+    """The names of the image and the label feature: the configured ones, or those that are usual."""
+    features = builder.info.features
+    columns = config.columns
+    keys = builder.info.supervised_keys
+    candidates = [keys] if isinstance(keys, tuple) and len(keys) == 2 else []
+    candidates += [("image", label) for label in _LABEL_KEYS]
+    if columns.image or columns.label:
+        image, label = candidates[0]
+        candidates = [(columns.image or image, columns.label or label)]
+    for image_key, label_key in candidates:
+        if (
+            image_key in features
+            and label_key in features
+            and isinstance(features[image_key], tfds.features.Image)
+            and _is_label(features[label_key], config.multi_label)
+        ):
+            return image_key, label_key
+    kind = "labels of any number of classes" if config.multi_label else "one class label"
+    hint = "name them with dataset.columns.image=… and dataset.columns.label=…"
+    other = [name for name in features if _is_label(features[name], not config.multi_label)]
+    if other and not columns.label:
+        value = str(not config.multi_label).lower()
+        hint = f"{other[0]} would do with dataset.multi_label={value}, or {hint}"
+    raise bad_value(
+        "dataset.name",
+        builder.name,
+        f"a set with one image and {kind} in each example; it has {', '.join(features)}",
+        hint,
+    )
+
+
+def _is_label(feature: tfds.features.FeatureConnector, multi_label: bool) -> bool:
+    if not multi_label:
+        return feature.shape == () and tf.as_dtype(feature.dtype).is_integer
+    if isinstance(feature, tfds.features.FeaturesDict):
+        return all(one.shape == () and tf.as_dtype(one.dtype).is_bool for one in feature.values())
+    return isinstance(feature, tfds.features.Sequence) and isinstance(
+        feature.feature, tfds.features.ClassLabel
+    )
+
+
+def _class_names(
+    builder: tfds.core.DatasetBuilder, label_key: str, config: DatasetConfig
+) -> tuple[str, ...]:
+    feature = builder.info.features[label_key]
+    if isinstance(feature, tfds.features.FeaturesDict):
+        return tuple(feature)
+    feature = getattr(feature, "feature", feature)
+    names = list(feature.names) if isinstance(feature, tfds.features.ClassLabel) else []
+    count = config.num_classes or len(names)
+    if not count:
+        raise bad_value(
+            "dataset.num_classes",
+            "nothing",
+            f"the number of classes, which {builder.name} does not state",
+        )
+    if count < len(names):
+        raise bad_value(
+            "dataset.num_classes",
+            count,
+            f"at least {len(names)}, the number of labels of {builder.name}",
+        )
+    return tuple(names + [f"class_{label}" for label in range(len(names), count)])
+
+
+def _splits(builder: tfds.core.DatasetBuilder, config: DatasetConfig) -> dict[str, str]:
+    """The configured splits, and for those left out what the set has; never validate on test."""
+    has = list(builder.info.splits)
+    chosen = {role: getattr(config.splits, role) for role in ROLES}
+    if all(chosen.values()):
+        return chosen
+    if config.source == "digits":
+        default = dict(zip(ROLES, ROLES, strict=True))
+    elif "train" not in has:
+        raise bad_value(
+            "dataset.splits",
+            "nothing",
+            f"train=…, validation=… and test=…: {builder.name} has {', '.join(has)} and no train",
+        )
+    else:
+        validation = next((name for name in _VALIDATION_NAMES if name in has), None)
+        test = "test" if "test" in has else None
+        if test and validation:
+            default = {"train": "train", "validation": validation, "test": test}
+        elif test or validation:
+            default = {
+                "train": "train[:90%]",
+                "validation": "train[90%:]",
+                "test": test or validation,
+            }
+        else:
+            default = {
+                "train": "train[:80%]",
+                "validation": "train[80%:90%]",
+                "test": "train[90%:]",
+            }
+    return {role: chosen[role] or default[role] for role in ROLES}
+
+
+def _check_labels(source: TfdsSource) -> None:
+    """A plain integer label may be anything: read them all, once, without decoding an image."""
+    for role in ROLES:
+        labels = source.labels(role)
+        low, high = int(labels.min()), int(labels.max())
+        if low < 0 or high >= len(source.class_names):
+            raise bad_value(
+                "dataset.num_classes",
+                len(source.class_names),
+                f"more than every label; split {role} has labels {low} to {high}",
+            )
