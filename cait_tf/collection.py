@@ -182,12 +182,23 @@ def compare(images: np.ndarray, wanted: dict[str, np.ndarray], directory: str | 
 
 
 def create(entry: Entry, weights: str) -> Any:
-    """The model of an entry. ``{name}`` in `weights` stands for the variant's name."""
+    """The model of an entry. ``{name}`` in `weights` stands for the variant's name.
+
+    Raises:
+        CaiTError: weights that cannot be had, or without a head for the classifier.
+    """
     from cait_tf.models import create_model
 
     name = entry.variant.name
     classes = 0 if entry.feature_extractor else 1000
-    return create_model(name, classes, weights=weights.replace("{name}", name))
+    weights = weights.replace("{name}", name)
+    model = create_model(name, classes, weights=weights)
+    if model.loading_report and model.loading_report.initialised:
+        raise CaiTError(
+            f"weights: got {weights}, which has no head for {classes} classes, expected one that has, "
+            "or --feature-extractor; for a model with another head: python -m cait_tf.convert"
+        )
+    return model
 
 
 def build(entry: Entry, weights: str, out: Path) -> float:

@@ -46,12 +46,12 @@ Touvron et al., [Going deeper with Image Transformers](https://arxiv.org/abs/210
 """
 
 _ORIGIN = """;
-weights of [facebookresearch/deit](https://github.com/facebookresearch/deit), trained on ImageNet-1k
-with distillation"""
+the published weights are those of [facebookresearch/deit](https://github.com/facebookresearch/deit),
+trained on ImageNet-1k with distillation"""
 
 _ACCURACIES = """\
-| ImageNet-1k top-1 / top-5, crop .875 | {collection_top1} / {collection_top5} |
-| ImageNet-1k top-1 / top-5, crop 1.0 | {timm_top1} / {timm_top5} |
+| ImageNet-1k top-1 / top-5 of the published weights, crop .875 | {collection_top1} / {collection_top5} |
+| ImageNet-1k top-1 / top-5 of the published weights, crop 1.0 | {timm_top1} / {timm_top5} |
 """
 
 
@@ -60,9 +60,10 @@ def model_page(
 ) -> str:
     """What the model is, what goes in and out, how it is used, where its weights come from.
 
-    ``report`` None: the weights are random, and no accuracy is claimed.
+    ``report`` None: the weights are random, and no accuracy is claimed; nor is one where the
+    positions of another image size were resampled, which nobody has measured.
     """
-    published = report is not None and variant.published
+    published = report is not None and variant.published and not report.resampled
     patches = (variant.image_size // variant.patch_size) ** 2
     kind = "feature extractor" if feature_extractor else "ImageNet-1k classifier"
     return _PAGE.format(

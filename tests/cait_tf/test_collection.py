@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import subprocess
 import sys
@@ -197,7 +198,19 @@ def test_accuracies_stand_on_pages_with_their_weights_only():
     report = LoadingReport("timm/cait_s24_224.fb_dist_in1k", "safetensors", ("head.weight",))
     assert "83.368 / 96.576" in model_page(variant, False, report)
     assert "83.368" not in model_page(variant, False)
+    resampled = dataclasses.replace(report, resampled=("pos_embed",))
+    assert "83.368" not in model_page(variant, False, resampled)
     assert "features, `(batch, 384)`" in model_page(variant, True, report)
+
+
+@pytest.mark.parametrize("classes", [0, 5])
+def test_a_classifier_is_not_built_with_a_random_head(classes, tmp_path):
+    from cait_tf import create_model
+
+    save_weights(create_model("cait_nano_32", classes), tmp_path / "a.safetensors")
+    with pytest.raises(CaiTError, match=r"a\.safetensors, which has no head for 1000 classes"):
+        collection.create(collection.entry("cait_nano_32"), str(tmp_path / "a.safetensors"))
+    collection.create(collection.entry("cait_nano_32_fe"), str(tmp_path / "a.safetensors"))
 
 
 @pytest.mark.parametrize(
