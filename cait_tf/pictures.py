@@ -21,11 +21,17 @@ def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
     return (255 * (alpha * colors + (1 - alpha) * (image / 255))).round().astype("uint8")
 
 
+def _aspect(image: np.ndarray) -> float:
+    """Height over width, within what a page can show."""
+    return min(max(image.shape[0] / image.shape[1], 0.3), 3.0)
+
+
 def draw_overlay(image: np.ndarray, heat: np.ndarray, title: str, kind: str, path: Path) -> None:
     """The image, the map, and the map over the image."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10.5, 4.0), layout="constrained")
+    # As high as the images need: bare stripes above and below them push the title away.
+    figure = Figure(figsize=(10.5, 0.9 + 3.05 * _aspect(image)), layout="constrained")
     axes = figure.subplots(1, 3)
     axes[0].imshow(image)
     axes[0].set_title("image")
@@ -33,7 +39,7 @@ def draw_overlay(image: np.ndarray, heat: np.ndarray, title: str, kind: str, pat
     axes[1].set_title(kind)
     axes[2].imshow(overlay(image, heat))
     axes[2].set_title("both")
-    figure.colorbar(shown, ax=axes, shrink=0.8, label="weakest to strongest")
+    figure.colorbar(shown, ax=axes, aspect=15, pad=0.01, label="weakest to strongest")
     for ax in axes:
         ax.set_axis_off()
     figure.suptitle(title)
@@ -46,7 +52,10 @@ def draw_heads(image: np.ndarray, blocks: Sequence[np.ndarray], title: str, path
 
     columns = 1 + min(8, max(len(heads) for heads in blocks))
     lines = [-(-len(heads) // (columns - 1)) for heads in blocks]
-    figure = Figure(figsize=(1.7 * columns, 1.9 * sum(lines) + 0.5), layout="constrained")
+    figure = Figure(
+        figsize=(1.7 * columns, (1.65 * _aspect(image) + 0.3) * sum(lines) + 0.5),
+        layout="constrained",
+    )
     axes = figure.subplots(sum(lines), columns, squeeze=False)
     for ax in axes.flat:
         ax.set_axis_off()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cait_tf import attention_maps, save_weights
+from cait_tf import attention_maps, pictures, save_weights
 from tests.cait_tf import golden
 
 GRID = (4, 4)
@@ -95,6 +95,16 @@ def photo(tmp_path):
     path = tmp_path / "photo.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (50, 70, 3), "uint8")).save(path)
     return path
+
+
+@pytest.mark.parametrize("size", [(64, 64), (64, 128), (128, 64)])
+def test_pictures_have_no_bare_stripes(size, tmp_path):
+    """The images fill the figure's height, whatever their shape, but for titles."""
+    image = np.zeros((*size, 3), "uint8")
+    pictures.draw_overlay(image, np.zeros(size), "title", "kind", tmp_path / "a.png")
+    pixels = np.asarray(Image.open(tmp_path / "a.png").convert("RGB"))
+    black = (pixels[:, : pixels.shape[1] // 4] == 0).all(-1).any(1)  # rows that the image covers
+    assert black.sum() > pixels.shape[0] - 120
 
 
 @pytest.mark.parametrize("image_size", [64, [32, 64]])
