@@ -78,14 +78,21 @@ class AccuracyTable:
 
     def _as_markdown(self) -> str:
         lines = [
-            "| model | weights | crop | images | top-1 | top-5 | published top-1 | difference |",
-            "|---|---|---|---|---|---|---|---|",
+            "| model | weights | data set | size | crop | images | top-1 | published | difference "
+            "| top-5 | published | difference |",
+            "|---|---|---|---|---|---|---|---|---|---|---|---|",
         ]
         for row in self.rows:
-            published = "–" if row.published_top1 is None else f"{row.published_top1:.3f}"
-            difference = "–" if row.difference is None else f"{row.difference:+.3f}"
             lines.append(
-                f"| `{row.model}` | {row.weights} | {row.crop_pct:g} | {row.images:,} | "
-                f"{row.top1:.3f} | {row.top5:.3f} | {published} | {difference} |"
+                f"| `{row.model}` | {row.weights} | {row.dataset} | {row.image_size} | "
+                f"{row.crop_pct:g} | {row.images:,} | {_beside(row.top1, row.published_top1)} | "
+                f"{_beside(row.top5, row.published_top5)} |"
             )
         return "\n".join(lines) + "\n"
+
+
+def _beside(measured: float, published: float | None) -> str:
+    """Three cells: an accuracy, the published one, and the first less the second."""
+    if published is None:
+        return f"{measured:.3f} | – | –"
+    return f"{measured:.3f} | {published:.3f} | {measured - published:+.3f}"

@@ -20,5 +20,12 @@ def test_the_difference_stands_beside(tmp_path):
     for row in (ROW, OWN):
         table.add(row)
     lines = table.markdown.read_text().splitlines()
-    assert lines[2] == "| `cait_nano_32` | a,b.safetensors | 0.875 | 7 | 14.286 | 42.857 | – | – |"
-    assert lines[3] == ("| `cait_s24_224` | hub | 1 | 50,000 | 83.490 | 96.600 | 83.484 | +0.006 |")
+    assert lines[2] == (
+        "| `cait_nano_32` | a,b.safetensors | imagenet_folder | 32 | 0.875 | 7 "
+        "| 14.286 | – | – | 42.857 | – | – |"
+    )
+    assert lines[3] == (
+        "| `cait_s24_224` | hub | imagenet2012 | 224 | 1 | 50,000 "
+        "| 83.490 | 83.484 | +0.006 | 96.600 | 96.586 | +0.014 |"
+    )
+    assert len({line.count("|") for line in lines}) == 1
