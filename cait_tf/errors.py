@@ -16,5 +16,7 @@ class WeightsError(CaiTError):
 
 def near_names(name: str, known: Iterable[str]) -> str:
     """``"; did you mean 'cait_s24_224'?"`` when a known name is near, else an empty string."""
-    near = difflib.get_close_matches(str(name), list(known), n=2, cutoff=0.6)
+    word, known = str(name).lower().replace("-", "_"), list(known)
+    whole = [one for one in known if len(word) > 2 and word in one][:2]
+    near = whole or difflib.get_close_matches(word, known, n=2, cutoff=0.6)
     return f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else ""

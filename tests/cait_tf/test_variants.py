@@ -93,3 +93,9 @@ def test_a_name_near_to_nothing_lists_all():
         get_variant("resnet50")
     assert all(name in str(error.value) for name in VARIANTS)
     assert "did you mean" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["xxs24", "CAIT-XXS24-224", "cait_xxs24", "cait_xxs24_22"])
+def test_a_name_written_otherwise_is_understood(name):
+    with pytest.raises(CaiTError, match=r"did you mean .*'cait_xxs24_224'"):
+        get_variant(name)
