@@ -78,6 +78,8 @@ class CaiTBackbone(keras.Model):
         ):
             if not isinstance(number, numbers.Integral) or number < least:
                 raise CaiTError(f"{key}: got {number!r}, expected a whole number from {least}")
+        if not isinstance(mlp_ratio, numbers.Real) or not mlp_ratio > 0:
+            raise CaiTError(f"mlp_ratio: got {mlp_ratio!r}, expected a number above 0")
         if self.dtype_policy.name in ("float16", "bfloat16"):
             raise CaiTError(
                 f"dtype: got {self.dtype_policy.name}, expected float32, mixed_{self.dtype_policy.name}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from typing import Any
 
 import keras
@@ -23,9 +24,10 @@ class CaiTClassifier(keras.Model):
     def __init__(self, num_classes: int = 1000, **kwargs: Any) -> None:
         name = kwargs.pop("name", "cait_classifier")
         super().__init__(name=name, dtype=kwargs.get("dtype"), autocast=False)
-        if num_classes < 1:
+        if not isinstance(num_classes, numbers.Integral) or num_classes < 1:
             raise CaiTError(
-                f"num_classes: got {num_classes}, expected at least 1 (CaiTBackbone has no head)"
+                f"num_classes: got {num_classes!r}, expected a whole number of at least 1 "
+                "(CaiTBackbone has no head)"
             )
         self.num_classes = num_classes
         # The head reads float32 features and writes float32 logits under every precision.

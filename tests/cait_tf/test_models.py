@@ -100,3 +100,17 @@ def test_nano_has_no_published_weights(weights):
 def test_a_models_name_is_not_weights():
     with pytest.raises(WeightsError, match="got 'cait_nano_32', the name of a model"):
         nano(weights="cait_nano_32")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_classes": "10"}, "num_classes: got '10', expected a whole number"),
+        ({"num_classes": 2.5}, "num_classes: got 2.5, expected a whole number"),
+        ({"mlp_ratio": "4"}, "mlp_ratio: got '4', expected a number above 0"),
+        ({"mlp_ratio": 0}, "mlp_ratio: got 0, expected a number above 0"),
+    ],
+)
+def test_a_value_of_another_type_is_said_so(arguments, message):
+    with pytest.raises(CaiTError, match=message):
+        create_model("cait_nano_32", **arguments)
