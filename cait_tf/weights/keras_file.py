@@ -7,6 +7,7 @@ Keras files a variable under its attribute path and its number in the layer, for
 from __future__ import annotations
 
 import io
+import json
 import re
 import zipfile
 from pathlib import Path
@@ -66,7 +67,17 @@ def grid(path: str | Path) -> tuple[int, int] | None:
 
     with h5py.File(_h5(Path(path)), "r") as file:
         stated = next((file[key][()] for key in _GRIDS if key in file), None)
-    return None if stated is None else (int(stated[0]), int(stated[1]))
+    if stated is not None:
+        return int(stated[0]), int(stated[1])
+    return _configured_grid(Path(path)) if Path(path).suffix == ".keras" else None
+
+
+def _configured_grid(path: Path) -> tuple[int, int] | None:
+    """The grid from the configuration in a ``.keras`` file: older ones state no other."""
+    with zipfile.ZipFile(path) as archive:
+        config = json.loads(archive.read("config.json"))["config"]
+    size, patch = config.get("image_size"), config.get("patch_size")
+    return (size[0] // patch, size[1] // patch) if size and patch else None
 
 
 def _h5(path: Path) -> Path | io.BytesIO:

@@ -89,3 +89,9 @@ def test_keras_own_loading_does_not_take_one_grid_for_another(create, tmp_path):
     with pytest.raises(ValueError, match="objects could not be loaded"):
         create(image_size=64).load_weights(tmp_path / "wide.weights.h5")
     create(image_size=[32, 128]).load_weights(tmp_path / "wide.weights.h5")
+
+
+def test_an_older_file_has_its_grid_in_the_configuration(tmp_path, monkeypatch):
+    monkeypatch.setattr(keras_file, "_GRIDS", ())
+    golden.backbone(image_size=[32, 128]).save(tmp_path / "wide.keras")
+    assert keras_file.grid(tmp_path / "wide.keras") == (2, 8)
