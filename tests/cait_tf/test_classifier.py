@@ -60,7 +60,9 @@ def test_it_trains_with_keras_own_fit(images):
 
 @pytest.mark.parametrize("num_classes", [0, -1])
 def test_a_head_needs_a_class(num_classes):
-    with pytest.raises(CaiTError, match=f"num_classes: got {num_classes}, expected a whole number of at least 1"):
+    with pytest.raises(
+        CaiTError, match=f"num_classes: got {num_classes}, expected a whole number of at least 1"
+    ):
         golden.classifier(num_classes=num_classes)
 
 
