@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from etils import epath
 
+from cait_finetune.data import storage
 from cait_finetune.data.source import Selection, Source
 
 #: What `cait_finetune.data.decode` reads, by the ending of a file's name.
@@ -55,10 +55,14 @@ class Files:
 
 @dataclasses.dataclass(frozen=True)
 class FileSource(Source):
-    """Image files on a disk, or wherever TensorFlow reads from."""
+    """Image files on a disk, or wherever TensorFlow reads from.
+
+    ``unreadable`` are the ids of files that were left out as no image can be in them.
+    """
 
     name: str = "files"
     files: Mapping[str, Files] = dataclasses.field(default_factory=dict)
+    unreadable: tuple[str, ...] = ()
 
     light_records = True
 
@@ -97,12 +101,12 @@ class FileSource(Source):
     def fingerprint(self, role: str) -> dict[str, Any]:
         """As `Source.fingerprint`."""
         files = self.files[role]
-        stats = [epath.Path(path).stat() for path in files.paths]
+        stats = [storage.size_and_time(path) for path in files.paths]
         return {
             "set": self.name,
             "examples": len(files),
             "files": [
-                [path, np.asarray(label).tolist(), stat.length, int(stat.mtime)]
+                [path, np.asarray(label).tolist(), *stat]
                 for path, label, stat in zip(files.paths, files.labels, stats, strict=True)
             ],
         }
