@@ -1,6 +1,8 @@
-"""Who trains, who validates, who tests: folds, and a few images of each class."""
+"""Who trains, who validates, who tests: shares, folds, and a few images of each class."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -60,3 +62,55 @@ def few_of_each_class(source: Source, count: int, seed: int) -> np.ndarray:
         order = np.random.default_rng([seed, label]).permutation(len(rows))
         chosen.append(rows[order[:count]])
     return np.sort(np.concatenate(chosen))
+
+
+def divided(
+    labels: np.ndarray, shares: Sequence[float], seed: int, known: np.ndarray | None = None
+) -> np.ndarray:
+    """For each of N images the part it belongs to, ``(N,)`` int: class by class in those shares.
+
+    Of each class part 0 has at least one. `known` ``(N,)`` says where images are already, who stay;
+    -1 is for the others.
+
+    Raises:
+        ValueError: there are too few images for each part to have one.
+    """
+    parts = np.full(len(labels), -1) if known is None else known.copy()
+    classes, counts = np.unique(labels, return_counts=True)
+    wanted = _quotas(counts, shares)
+    for number, label in enumerate(classes):
+        rows = np.flatnonzero(labels == label) if len(classes) > 1 else np.arange(len(labels))
+        there = parts[rows]
+        lack = wanted[number] - np.bincount(there[there >= 0], minlength=len(shares))
+        new = rows[there < 0]
+        for row in new[np.random.default_rng([seed, number]).permutation(len(new))]:
+            part = int(lack.argmax())
+            parts[row] = part
+            lack[part] -= 1
+    return parts
+
+
+def _quotas(counts: np.ndarray, shares: Sequence[float]) -> np.ndarray:
+    """How many of each class belong to each part, ``(C, P)``.
+
+    A class has its share, rounded up or down such that those rounded so far balance: in many small
+    classes each part gets its images.
+    """
+    exact = counts[:, None] * np.asarray(shares)  # (C, P)
+    wanted = np.floor(exact + 1e-9).astype(int)
+    owed = np.zeros(len(shares))
+    for row, count in enumerate(counts):
+        owed += exact[row] - wanted[row]
+        for part in np.argsort(-owed, kind="stable")[: count - wanted[row].sum()]:
+            wanted[row, part] += 1
+            owed[part] -= 1
+        if not wanted[row, 0]:
+            giver = wanted[row].argmax()
+            wanted[row, [0, giver]] += 1, -1
+            owed[[0, giver]] += -1, 1
+    for part in np.flatnonzero(wanted.sum(axis=0) == 0):
+        giver = wanted[:, 0].argmax()
+        if wanted[giver, 0] < 2:
+            raise ValueError("fewer images than classes and further parts")
+        wanted[giver, [0, part]] += -1, 1
+    return wanted
