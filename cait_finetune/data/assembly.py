@@ -1,0 +1,95 @@
+"""From a list of files to a source: checked, divided, and each class where it is needed."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from cait_finetune.config import DatasetConfig
+from cait_finetune.data.class_list import check_classes
+from cait_finetune.data.files import Files, FileSource
+from cait_finetune.data.inspection import inspected
+from cait_finetune.data.leaks import warn_of_leaks
+from cait_finetune.data.source import ROLES
+from cait_finetune.data.split_file import kept_division
+from cait_finetune.data.splits import Plan
+from cait_finetune.errors import bad_value
+
+
+@dataclasses.dataclass(frozen=True)
+class Listing:
+    """What a folder or a table says: files, the part that each is in, and what the parts are.
+
+    ``parts`` are ``(N,)`` names, all empty without parts; ``split_file`` is where a division is
+    written down.
+    """
+
+    files: Files
+    parts: np.ndarray
+    plan: Plan
+    class_names: tuple[str, ...]
+    split_file: str
+    notes: tuple[str, ...] = ()
+
+
+def assembled(config: DatasetConfig, listing: Listing) -> FileSource:
+    """The source of what is listed.
+
+    Raises:
+        UserError: as `inspected`, `kept_division` and `check_classes`; or a split is empty.
+    """
+    files, plan, notes = listing.files, listing.plan, listing.notes
+    rows = {
+        role: np.flatnonzero(listing.parts == plan.parts.get(role, ""))
+        for role in ROLES
+        if role in plan.parts or not plan.parts
+    }
+    if plan.shares:
+        divided, place = _divide(config, listing, rows["train"])
+        rows |= divided
+        counts = " / ".join(f"{len(rows[role]):,}" for role in ROLES)
+        words = [counts, *[plan.words] * bool(plan.words), place]
+        notes = (*notes, f"split  {', '.join(words)}")
+    unreadable: tuple[str, ...] = ()
+    if config.check:
+        sizes = inspected(files.paths, files.ids, config.on_corrupt)  # (N,) bytes
+        unreadable = tuple(files.ids[sizes < 0])
+        rows = {role: of_role[sizes[of_role] >= 0] for role, of_role in rows.items()}
+        if not config.evaluation_only:
+            warn_of_leaks(files.paths, files.ids, sizes, rows)
+    for role in ROLES:
+        if not len(rows[role]):
+            what = f"{plan.parts[role]!r}" if role in plan.parts else "a division"
+            without = "readable image" if unreadable else "image"
+            raise bad_value(
+                f"dataset.splits.{role}", f"{what} without a {without}", "a split with images in it"
+            )
+    source = FileSource(
+        class_names=listing.class_names,
+        sizes={role: len(rows[role]) for role in ROLES},
+        multi_label=config.multi_label,
+        weighted=files.weights is not None,
+        notes=notes,
+        name=config.name,
+        files={role: files.rows(rows[role]) for role in ROLES},
+        unreadable=unreadable,
+    )
+    if not config.evaluation_only:  # of fewer classes a model can be tested, too
+        counts = {role: source.class_counts(role) for role in ROLES}
+        check_classes(source.class_names, counts, multi_label=config.multi_label)
+    return source
+
+
+def _divide(
+    config: DatasetConfig, listing: Listing, pool: np.ndarray
+) -> tuple[dict[str, np.ndarray], str]:
+    """Rows of each role that has a share of `pool`, and where that is written down."""
+    files = listing.files.rows(pool)
+    ids, first, number = np.unique(files.ids.astype(str), return_index=True, return_inverse=True)
+    labels = np.zeros(len(ids), int) if config.multi_label else files.labels[first]
+    roles, place = kept_division(
+        ids.tolist(), labels, listing.plan.shares, config.splits, listing.split_file
+    )
+    of_each = np.array(roles)[number]  # the same file twice is in the same split
+    return {role: pool[of_each == role] for role in listing.plan.shares}, place

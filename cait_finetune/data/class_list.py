@@ -1,0 +1,87 @@
+"""The classes: their names and order, and whether each of them has the images that it needs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from cait_finetune.config import DatasetConfig
+from cait_finetune.errors import UserError, bad_value, suggest
+
+logger = logging.getLogger(__name__)
+
+_KEY = "dataset.data_dir"
+_SHOWN = 5
+
+
+def class_list(config: DatasetConfig, found: Sequence[str], what: str) -> tuple[str, ...]:
+    """The configured names, or those that were `found`, in label order.
+
+    Raises:
+        UserError: there are more or fewer than `dataset.num_classes`, or just one.
+    """
+    names = tuple(config.class_names or found)
+    if config.num_classes not in (None, len(names)):
+        raise bad_value(
+            "dataset.num_classes", config.num_classes, f"{len(names)}, as {what} has {some(names)}"
+        )
+    if len(names) < 2 and not config.multi_label:
+        got = f"{what} with {f'the one class {names[0]}' if names else 'no class'}"
+        raise bad_value(_KEY, got, "two classes or more")
+    return names
+
+
+def outside(key: str, strangers: Mapping[str, str], known: Sequence[str]) -> UserError:
+    """What to say of labels that the class list lacks; the values say where each of them is."""
+    shown = ", ".join(f"{name!r}{strangers[name]}" for name in list(strangers)[:_SHOWN])
+    more = f" and {len(strangers) - _SHOWN} more" if len(strangers) > _SHOWN else ""
+    near = (suggest(name, known) for name in strangers)
+    return bad_value(
+        key,
+        f"labels outside the class list: {shown}{more}",
+        f"those of dataset.class_names: {some(known)}",
+        next(filter(None, near), ""),
+    )
+
+
+def check_classes(
+    names: Sequence[str], counts: Mapping[str, np.ndarray], *, multi_label: bool
+) -> None:
+    """Warns of classes that validation or test lack.
+
+    Args:
+        counts: images of each class in each split, ``(C,)``.
+
+    Raises:
+        UserError: a class without an image to train on; where images have several labels that is
+            just warned of, as they cannot be divided class by class.
+    """
+    total = sum(counts.values())
+    for row in np.flatnonzero(counts["train"] == 0):
+        others = [role for role in counts if counts[role][row]]
+        if not others:
+            raise bad_value(
+                _KEY,
+                f"no image of class {names[row]!r}",
+                "at least one of each class",
+                "add some, or leave it out of the class list",
+            )
+        if not multi_label:
+            raise bad_value(
+                _KEY,
+                f"class {names[row]!r} in {' and '.join(others)} but not in train",
+                "images of each class to train on",
+                "add some, or leave the class out",
+            )
+    for role, of_role in counts.items():
+        lacking = [names[row] for row in np.flatnonzero((of_role == 0) & (total > 0))]
+        if lacking:
+            logger.warning("%s has no image of %s", role, some(lacking))
+
+
+def some(names: Sequence[str]) -> str:
+    """The first few of them, and how many there are."""
+    shown = ", ".join(names[:_SHOWN])
+    return f"{shown}, … ({len(names):,} in all)" if len(names) > _SHOWN else shown
