@@ -1,0 +1,187 @@
+"""Images listed in a CSV file: their paths and labels, if wanted their splits and weights."""
+
+from __future__ import annotations
+
+import collections
+import logging
+import math
+import os
+
+import numpy as np
+
+from cait_finetune.config import DatasetConfig
+from cait_finetune.data import storage
+from cait_finetune.data.assembly import Listing, assembled
+from cait_finetune.data.files import Files, FileSource
+from cait_finetune.data.splits import planned
+from cait_finetune.data.spreadsheet import Table, read_table
+from cait_finetune.data.table_labels import one_label, several_labels
+from cait_finetune.errors import bad_value
+
+logger = logging.getLogger(__name__)
+
+_KEY = "dataset.data_dir"
+_IMAGE = ("path", "image", "file", "filename", "image_path", "filepath")
+_SPLIT = ("split", "subset", "partition")
+
+
+def open_table(config: DatasetConfig) -> FileSource:
+    """A CSV file with a row for each image; paths in it are as seen from its folder.
+
+    Columns are those of `dataset.columns`, or have a usual name; see `planned` for the splits.
+
+    Raises:
+        UserError: a file or column that is not there, or a value that cannot be, with the numbers of
+            its rows; and as `planned` and `assembled`.
+    """
+    if config.data_dir is None:
+        raise bad_value(_KEY, "nothing", "the CSV file", f"add {_KEY}=FILE.csv")
+    table = read_table(storage.located(_KEY, config.data_dir, "file"))
+    columns = config.columns
+    image = table.find("dataset.columns.image", columns.image, _IMAGE)
+    if image is None:
+        raise table.without("dataset.columns.image", _IMAGE)
+    names, labels = (several_labels if config.multi_label else one_label)(config, table)
+    weights = _weights(config, table)
+    split = table.find("dataset.columns.split", columns.split, _SPLIT)
+    parts = _parts(table, split)
+    what = f"column {split} of {table.path}" if split else f"{table.path} without a split column"
+    plan = planned(config, sorted({*parts} - {""}), what)
+    _check_parts(table, parts, plan.parts)
+
+    ids = table.column(image)
+    _refuse(table, image, [row for row, cell in enumerate(ids) if not cell], "no path", "a path")
+    folder = storage.parent(table.path)
+    paths = [storage.join(folder, cell) for cell in ids]
+    _check_there(table, ids, paths, folder)
+    _check_twice(table, ids, paths, parts)
+    listing = Listing(
+        files=Files(np.array(paths, object), np.array(ids, object), labels, weights),
+        parts=np.array(parts),
+        plan=plan,
+        class_names=names,
+        split_file=f"{os.path.splitext(table.path)[0]}.splits.csv",
+    )
+    return assembled(config, listing)
+
+
+def _refuse(table: Table, column: str, rows: list[int], got: str, expected: str) -> None:
+    """Raises UserError if there are such rows."""
+    if rows:
+        raise bad_value(_KEY, f"{table.path}, column {column}: {got} in {table.at(rows)}", expected)
+
+
+def _weights(config: DatasetConfig, table: Table) -> np.ndarray | None:
+    """How much each image counts, ``(N,)`` float32."""
+    key = "dataset.columns.weight"
+    column = config.columns.weight
+    if column is None:
+        return None
+    if config.multi_label:
+        raise bad_value(
+            key,
+            f"{column} with dataset.multi_label=true",
+            "null there: weights are for images of one class",
+        )
+    table.find(key, column, ())
+    weights, wrong = [], []
+    for row, cell in enumerate(table.column(column)):
+        try:
+            weights.append(float(cell))
+        except ValueError:
+            weights.append(math.nan)
+        if not 0 <= weights[-1] < math.inf:
+            wrong.append(row)
+    if wrong:
+        first = repr(table.column(column)[wrong[0]])
+        _refuse(
+            table,
+            column,
+            wrong,
+            f"{first}" if len(wrong) == 1 else f"{first} and others",
+            "numbers of 0 or more",
+        )
+    if not any(weights):
+        raise bad_value(key, f"{column}, which is 0 in each row", "a number above 0 in some")
+    return np.array(weights, np.float32)
+
+
+def _parts(table: Table, split: str | None) -> list[str]:
+    """What each row says of its split; all empty if there is no such column, or nothing in it."""
+    parts = table.column(split) if split else [""] * len(table.rows)
+    if any(parts):
+        empty = [row for row, part in enumerate(parts) if not part]
+        _refuse(table, split, empty, "nothing", "a split in each row, or in none")
+    # The same word in other capitals is the same split.
+    spelt: dict[str, str] = {}
+    return [spelt.setdefault(part.lower(), part) for part in parts]
+
+
+def _check_parts(table: Table, parts: list[str], used: dict[str, str]) -> None:
+    """Raises UserError if a row is in no split; unlike a folder it can be no accident."""
+    unknown: dict[str, list[int]] = {}
+    for row, part in enumerate(parts):
+        if part and part not in used.values():
+            unknown.setdefault(part, []).append(row)
+    if unknown:
+        shown = ", ".join(f"{part!r} ({table.at(rows)})" for part, rows in unknown.items())
+        raise bad_value(
+            _KEY,
+            f"{table.path} with the split {shown}",
+            "train, validation or test",
+            f"say what is what, for instance dataset.splits.train={next(part for part in unknown)}",
+        )
+
+
+def _check_there(table: Table, ids: list[str], paths: list[str], folder: str) -> None:
+    """Raises UserError if files are missing. Folders are listed: faster than asking for each file."""
+    listed: dict[str, set[str]] = {}
+    missing = []
+    for row, path in enumerate(paths):
+        above, _, name = path.rpartition("/")
+        if above not in listed:
+            listed[above] = storage.names(above)
+        if name not in listed[above] and not storage.exists(path):
+            missing.append(row)
+    if missing:
+        first = ids[missing[0]]
+        hint = f"paths are as seen from {folder}"
+        if "\\" in first:
+            hint += ", with / between folders"
+        count = f"1 file ({first})" if len(missing) == 1 else f"{len(missing):,} files ({first}, …)"
+        raise bad_value(
+            _KEY,
+            f"{table.path}: {count} not found, {table.at(missing)}",
+            "files that are there",
+            hint,
+        )
+
+
+def _check_twice(table: Table, ids: list[str], paths: list[str], parts: list[str]) -> None:
+    """Warns of images that are listed twice.
+
+    Raises:
+        UserError: in two splits.
+    """
+    if len(set(paths)) == len(paths):
+        return
+    rows_of: dict[str, list[int]] = collections.defaultdict(list)
+    for row, path in enumerate(paths):
+        rows_of[path].append(row)
+    twice = [rows for rows in rows_of.values() if len(rows) > 1]
+    for rows in twice:
+        of_rows = sorted({parts[row] for row in rows})
+        if len(of_rows) > 1:
+            raise bad_value(
+                _KEY,
+                f"{table.path}: {ids[rows[0]]} in {' and '.join(of_rows)} ({table.at(rows)})",
+                "each image in one split",
+            )
+    shown = ", ".join(f"{ids[rows[0]]} ({table.at(rows)})" for rows in twice[:3])
+    logger.warning(
+        "%s lists %s more than once: %s%s",
+        table.path,
+        "1 image" if len(twice) == 1 else f"{len(twice):,} images",
+        shown,
+        ", …" if len(twice) > 3 else "",
+    )
