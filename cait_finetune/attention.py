@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import track
 from yaml import YAMLError
 
-from cait_finetune.config import DatasetConfig, ModelConfig, TrainConfig
+from cait_finetune.config import DatasetConfig, ModelConfig, PreprocessingConfig, TrainConfig
 from cait_finetune.errors import UserError, bad_value
 from cait_finetune.keys import read_keys
 from cait_finetune.run_directory import RunDirectory
@@ -39,7 +39,7 @@ class AttentionConfig:
     output: str | None = None
 
 
-def read_run(root: Path) -> tuple[DatasetConfig, ModelConfig, TrainConfig]:
+def read_run(root: Path) -> tuple[DatasetConfig, ModelConfig, TrainConfig, PreprocessingConfig]:
     """What a run was made from; keys that other versions have more or less do not matter.
 
     Raises:
@@ -53,9 +53,10 @@ def read_run(root: Path) -> tuple[DatasetConfig, ModelConfig, TrainConfig]:
     try:
         saved = OmegaConf.load(run.config)
         return tuple(
-            OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), saved[name]))
+            OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), saved.get(name, {})))
             for name, schema in (
-                ("dataset", DatasetConfig), ("model", ModelConfig), ("train", TrainConfig)
+                ("dataset", DatasetConfig), ("model", ModelConfig), ("train", TrainConfig),
+                ("preprocessing", PreprocessingConfig),
             )
         )  # fmt: skip
     except (OmegaConfBaseException, KeyError, YAMLError) as error:
@@ -75,7 +76,7 @@ def draw_attention(config: AttentionConfig) -> Path:
         raise bad_value("count", config.count, "at least 1")
     root = Path(config.run).expanduser()
     run = RunDirectory(root)
-    dataset, chosen_model, training = read_run(root)
+    dataset, chosen_model, training, shown_as = read_run(root)
     with quiet_imports():
         import numpy as np
         import tensorflow as tf
@@ -83,8 +84,8 @@ def draw_attention(config: AttentionConfig) -> Path:
         from cait_finetune import model as models
         from cait_finetune.data.corrupt import CorruptImages
         from cait_finetune.data.opening import open_source
-        from cait_finetune.data.pipeline import evaluation_batches
-        from cait_finetune.data.preprocess import Preprocessing
+        from cait_finetune.data.pipeline import evaluation_stream
+        from cait_finetune.data.preprocess import configured
         from cait_finetune.report.attention_sheet import Tile, draw_attention_sheet
 
         tf.config.list_physical_devices()
@@ -93,13 +94,18 @@ def draw_attention(config: AttentionConfig) -> Path:
     variant = models.check(chosen_model)
     chosen_model.weights = str(run.best_checkpoint)
     model = models.build(chosen_model, len(source.class_names), "float32")
-    size = chosen_model.image_size or variant.image_size
-    preprocessing = Preprocessing(
-        size, variant.crop_pct, variant.interpolation, variant.mean, variant.std
+    preprocessing = configured(
+        shown_as,
+        chosen_model.image_size or variant.image_size,
+        variant.crop_pct,
+        variant.interpolation,
+        variant.mean,
+        variant.std,
+        dataset.upright,
     )
     corrupt = CorruptImages(dataset.on_corrupt)
-    batches = evaluation_batches(
-        source, config.split, preprocessing, training.eval_batch_size, corrupt
+    batches = evaluation_stream(
+        source, config.split, preprocessing, training.eval_batch_size, corrupt, dataset
     )
     classify = tf.function(lambda images: tf.nn.softmax(model(images, training=False)))
 
@@ -107,9 +113,7 @@ def draw_attention(config: AttentionConfig) -> Path:
     wrong: list[tuple] = []  # a heap: the least sure one goes when a surer one comes
     seen = hits = 0
     steps = -(-source.sizes[config.split] // training.eval_batch_size)
-    for images, labels, real in track(
-        corrupt.guard(batches), "images", total=steps, transient=True
-    ):
+    for images, labels, real in track(batches, "images", total=steps, transient=True):
         probabilities = classify(images).numpy()  # (B, C)
         for image, label, row in zip(
             images.numpy()[real], labels.numpy()[real], probabilities[real], strict=True

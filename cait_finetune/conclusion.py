@@ -10,7 +10,6 @@ import keras
 
 from cait_finetune.config import Config
 from cait_finetune.data.pipeline import encoded_images
-from cait_finetune.data.preprocess import decode
 from cait_finetune.evaluation import Evaluator
 from cait_finetune.export.saved_model import export_saved_model
 from cait_finetune.preparation import Prepared
@@ -32,7 +31,7 @@ def conclude(config: Config, prepared: Prepared, model: keras.Model, started: fl
     """
     run, state, streams, console = prepared.run, prepared.state, prepared.streams, prepared.console
     corrupt, metric = streams.corrupt, config.dataset.metric
-    test = Evaluator(model)(corrupt.guard(streams.test()))
+    test = Evaluator(model)(streams.test())
     draw_curves(
         prepared.metrics.read("step"),
         prepared.metrics.read("epoch"),
@@ -45,7 +44,7 @@ def conclude(config: Config, prepared: Prepared, model: keras.Model, started: fl
         difference = export_saved_model(
             model,
             streams.preprocessing,
-            decode,
+            streams.preprocessing.decode,
             prepared.source.class_names,
             samples,
             run.saved_model,

@@ -6,6 +6,7 @@ Rows that are there already are not measured again, so an interrupted table is g
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,8 @@ def evaluate(config: Config, directory: Path) -> Path:
     from cait_finetune import model as models
     from cait_finetune.data.corrupt import CorruptImages
     from cait_finetune.data.opening import open_source
-    from cait_finetune.data.pipeline import evaluation_batches
-    from cait_finetune.data.preprocess import Preprocessing
+    from cait_finetune.data.pipeline import evaluation_stream
+    from cait_finetune.data.preprocess import configured
     from cait_finetune.evaluation import Evaluator
     from cait_finetune.report.accuracy_table import Accuracy, AccuracyTable
 
@@ -60,6 +61,7 @@ def evaluate(config: Config, directory: Path) -> Path:
             f"top-5 {row.top5:.2f}% on {row.images:,} images{remark}"
         )
 
+    source = open_source(config.dataset)  # also when no image is needed: a wrong folder is said
     wanted = []
     for crop_pct in config.evaluation.crop_pcts:
         if found := table.find(key(crop_pct)):
@@ -70,7 +72,6 @@ def evaluate(config: Config, directory: Path) -> Path:
         return table.markdown
 
     role = config.evaluation.split
-    source = open_source(config.dataset)
     model = models.build(config.model, len(source.class_names), "float32")
     report = model.loading_report
     if report and report.initialised:
@@ -83,15 +84,21 @@ def evaluate(config: Config, directory: Path) -> Path:
     evaluator = Evaluator(model)
     corrupt = CorruptImages(config.dataset.on_corrupt)
     for crop_pct in wanted:
-        preprocessing = Preprocessing(
-            image_size, crop_pct, variant.interpolation, variant.mean, variant.std
+        preprocessing = configured(
+            dataclasses.replace(config.preprocessing, crop_pct=None),
+            image_size,
+            crop_pct,
+            variant.interpolation,
+            variant.mean,
+            variant.std,
+            config.dataset.upright,
         )
-        batches = evaluation_batches(
-            source, role, preprocessing, config.train.eval_batch_size, corrupt
+        batches = evaluation_stream(
+            source, role, preprocessing, config.train.eval_batch_size, corrupt, config.dataset
         )
         name = f"{config.model.name}, crop {crop_pct:g}"
         with _progress(console) as progress:
-            shown = _shown(progress, name, corrupt.guard(batches), source.sizes[role])
+            shown = _shown(progress, name, batches, source.sizes[role])
             figures = evaluator(shown)
         published = models.published_accuracy(variant, image_size, crop_pct)
         row = Accuracy(

@@ -21,8 +21,9 @@ from cait_finetune.config import Config
 from cait_finetune.data.corrupt import CorruptImages
 from cait_finetune.data.feature_cache import FeatureCache
 from cait_finetune.data.features import FrozenFeatures
+from cait_finetune.data.image_cache import ImageCache
 from cait_finetune.data.opening import open_source
-from cait_finetune.data.preprocess import Preprocessing
+from cait_finetune.data.preprocess import Preprocessing, configured
 from cait_finetune.data.source import Source
 from cait_finetune.errors import bad_value
 from cait_finetune.metrics import MetricsLog
@@ -105,6 +106,8 @@ def prepare(
         + ", ".join(f"{size:,} {role}" for role, size in source.sizes.items()),
         highlight=False,
     )
+    for note in source.notes:
+        console.print(note, highlight=False)
     length = run_length(config.train, source.sizes["train"])
     tuning = config.tuning
     if config.debug.mode == "fast_dev_run":  # a step for each phase
@@ -154,12 +157,14 @@ def prepare(
     for phase in planned:
         console.print(_summary_table(phase, peak))
 
-    preprocessing = Preprocessing(
-        image_size=config.model.image_size or variant.image_size,
-        crop_pct=variant.crop_pct,
-        interpolation=variant.interpolation,
-        mean=variant.mean,
-        std=variant.std,
+    preprocessing = configured(
+        config.preprocessing,
+        config.model.image_size or variant.image_size,
+        variant.crop_pct,
+        variant.interpolation,
+        variant.mean,
+        variant.std,
+        config.dataset.upright,
     )
     if config.optimizer.lr_batch_size:
         console.print(
@@ -169,7 +174,10 @@ def prepare(
         )
     corrupt = CorruptImages(config.dataset.on_corrupt)
     features = _frozen_features(config, source, preprocessing, model, corrupt, console)
-    streams = Streams(source, config, preprocessing, corrupt, strategy, features)
+    images = None
+    if not features and config.dataset.cache != "none":
+        images = ImageCache(source, config.dataset, preprocessing, corrupt, console)
+    streams = Streams(source, config, preprocessing, corrupt, strategy, features, images)
     return Prepared(
         strategy=strategy,
         chief=chief,

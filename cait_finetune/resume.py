@@ -19,8 +19,10 @@ from cait_finetune.errors import bad_value
 #: last four change the order of additions, so that the result is the same but for rounding.
 FREE = (
     "checkpoint.*",
-    "dataset.cache",
+    "dataset.cache_dir",
     "dataset.data_dir",
+    "dataset.parallel_calls",
+    "dataset.prefetch",
     "export.*",
     "model.weights",
     "resume",

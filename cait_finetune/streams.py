@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+import functools
+from collections.abc import Callable, Iterable, Iterator
 
 import tensorflow as tf
 
 from cait_finetune.config import Config
-from cait_finetune.data.corrupt import CorruptImages
+from cait_finetune.data.corrupt import CorruptImages, Guarded
 from cait_finetune.data.features import FrozenFeatures
+from cait_finetune.data.image_cache import ImageCache
 from cait_finetune.data.mixing import mixes
 from cait_finetune.data.pipeline import evaluation_batches, train_batches
 from cait_finetune.data.preprocess import Preprocessing
@@ -42,7 +44,7 @@ def check_pairs(config: Config, strategy: tf.distribute.Strategy) -> None:
 class Streams:
     """Makes the streams that training and evaluation iterate over.
 
-    With `features` training and validation get these instead of images.
+    With `features` training and validation get these instead of images; `images` keeps decoded ones.
     """
 
     source: Source
@@ -51,52 +53,81 @@ class Streams:
     corrupt: CorruptImages
     strategy: tf.distribute.Strategy
     features: FrozenFeatures | None = None
+    images: ImageCache | None = None
 
     def training(self, position: int) -> Iterator:
         """The endless training stream from a position on."""
         train = self.config.train
         overfit = self.config.debug.mode == "overfit_batch"
 
-        def build(index: int, count: int, replicas: int) -> tf.data.Dataset:
-            if self.features:
-                return self.features.train_batches(
-                    train.batch_size,
-                    self.config.seed,
-                    position,
-                    Share(index, count, replicas),
-                    train.steps_per_execution,
-                    overfit,
-                )
-            return train_batches(
-                self.source,
-                self.config.dataset,
-                self.config.augment,
-                self.preprocessing,
+        def from_features(index: int, count: int, replicas: int) -> tf.data.Dataset:
+            return self.features.train_batches(
                 train.batch_size,
                 self.config.seed,
-                self.corrupt,
-                start=position,
-                share=Share(index, count, replicas),
-                overfit=overfit,
-                stack=train.steps_per_execution,
+                position,
+                Share(index, count, replicas),
+                train.steps_per_execution,
+                overfit,
             )
 
-        return self.corrupt.guard(distributed(self.strategy, build))
+        def from_images(careful: bool, done: int) -> Iterable:
+            # So far no image was left out, and each batch ended where it would have ended.
+            start = position + done * train.batch_size * train.steps_per_execution
+
+            def build(index: int, count: int, replicas: int) -> tf.data.Dataset:
+                return train_batches(
+                    self.source,
+                    self.config.dataset,
+                    self.config.augment,
+                    self.preprocessing,
+                    train.batch_size,
+                    self.config.seed,
+                    self.corrupt,
+                    start=start,
+                    share=Share(index, count, replicas),
+                    overfit=overfit,
+                    stack=train.steps_per_execution,
+                    decoded=self._decoded,
+                    careful=careful,
+                )
+
+            return distributed(self.strategy, build)
+
+        if self.features:
+            return iter(distributed(self.strategy, from_features))
+        return iter(self._guarded(from_images))
 
     def validation(self) -> Iterable:
         """One pass over the validation split, on all devices, each time it is iterated over."""
-        return distributed(self.strategy, lambda *share: self._validation(Share(*share)))
+        if self.features:
+            return distributed(self.strategy, lambda *share: self._features(Share(*share)))
+
+        def build(careful: bool, done: int) -> Iterable:
+            return distributed(
+                self.strategy,
+                lambda *share: self._images("validation", Share(*share), careful, done),
+            )
+
+        return self._guarded(build)
 
     def test(self) -> Iterable:
         """One pass over the test split's images, on one device."""
-        return self._images("test", WHOLE)
+        return Guarded(self.corrupt, lambda *how: self._images("test", WHOLE, *how))
 
-    def _validation(self, share: Share) -> tf.data.Dataset:
-        if self.features:
-            return self.features.evaluation_batches("validation", self._batch_size(share), share)
-        return self._images("validation", share)
+    @functools.cached_property
+    def _decoded(self) -> tf.data.Dataset | None:
+        return self.images("train") if self.images else None
 
-    def _images(self, role: str, share: Share) -> tf.data.Dataset:
+    def _guarded(self, build: Callable[[bool, int], Iterable]) -> Guarded:
+        # Of several workers none may begin anew while the others go on.
+        together = len(self.strategy.extended.worker_devices) < self.strategy.num_replicas_in_sync
+        # And what is kept decoded has no corrupt image.
+        return Guarded(self.corrupt, build, careful=together or self.images is not None)
+
+    def _features(self, share: Share) -> tf.data.Dataset:
+        return self.features.evaluation_batches("validation", self._batch_size(share), share)
+
+    def _images(self, role: str, share: Share, careful: bool, done: int) -> tf.data.Dataset:
         batches = evaluation_batches(
             self.source,
             role,
@@ -105,9 +136,12 @@ class Streams:
             self.corrupt,
             self.config.dataset.cache == "memory" and role == "validation",
             share,
+            done * share.replicas,
+            careful,
+            self.config.dataset,
         )
         if self.config.debug.mode == "fast_dev_run":
-            return batches.take(FAST_BATCHES * share.replicas)
+            return batches.take((FAST_BATCHES - done) * share.replicas)
         return batches
 
     def _batch_size(self, share: Share) -> int:

@@ -31,7 +31,7 @@ def train(config: Config, prepared: Prepared) -> None:
     evaluator = Evaluator(models.Head(model) if streams.features else model, strategy)
 
     def validate() -> dict[str, float]:
-        return evaluator(streams.corrupt.guard(validation)).as_figures()
+        return evaluator(validation).as_figures()
 
     if config.tuning.solver == "lbfgs":
         solve_head(

@@ -8,6 +8,7 @@ from cait_finetune.config.augment import AugmentConfig
 from cait_finetune.config.data import ColumnsConfig, DatasetConfig, SplitsConfig
 from cait_finetune.config.model import ModelConfig, TuningConfig
 from cait_finetune.config.optim import OptimizerConfig, ScheduleConfig
+from cait_finetune.config.preprocessing import PreprocessingConfig
 from cait_finetune.config.results import EvaluationConfig, ExportConfig, LrFindConfig
 from cait_finetune.config.root import Config, from_hydra, register
 from cait_finetune.config.train import (
@@ -32,6 +33,7 @@ __all__ = [
     "LrFindConfig",
     "ModelConfig",
     "OptimizerConfig",
+    "PreprocessingConfig",
     "ScheduleConfig",
     "SplitsConfig",
     "TrainConfig",

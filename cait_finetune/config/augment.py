@@ -10,29 +10,59 @@ from omegaconf import MISSING
 from cait_finetune.config.checks import within
 from cait_finetune.errors import bad_value
 
+_RANGES = (
+    ("flip", 0, 1),
+    ("rand_operations", 0, 16),
+    ("rand_magnitude", 0, 10),
+    ("rand_magnitude_std", 0, 10),
+    ("rand_probability", 0, 1),
+    ("color_jitter", 0, 1),
+    ("erasing", 0, 1),
+    ("mixup", 0, 100),
+    ("cutmix", 0, 100),
+    ("mix_probability", 0, 1),
+    ("mix_switch_probability", 0, 1),
+    ("repeats", 1, 64),
+)
+
 
 @dataclass
 class AugmentConfig:
-    """Random resized crop (share of the area, width/height), mirroring, mixing of two images.
+    """What an image goes through, in this order; two images are mixed last.
 
-    A share above 1 zooms out: the image gets a black border. `mixup` and `cutmix` are the alphas of
-    the two methods, 0 for none; a pair of images is mixed with `mix_probability`, and where both
-    methods are on, by CutMix with `mix_switch_probability`.
+    `crop_scale` and `crop_ratio` are of a random resized crop: its share of the area, and width /
+    height. A share above 1 zooms out: the image gets a black border. `flip` is the probability of
+    mirroring.
+
+    RandAugment: `rand_operations` for each image, of a strength of `rand_magnitude` (0 to 10; normal
+    with `rand_magnitude_std`), each made with `rand_probability`. `three_augment`: grey, solarized or
+    blurred. `color_jitter`: how far brightness, contrast and saturation go from 1. `erasing`: the
+    probability of a box of noise.
+
+    `mixup` and `cutmix` are the alphas of the two methods, 0 for none; a pair of images is mixed with
+    `mix_probability`, and where both methods are on, by CutMix with `mix_switch_probability`.
+    `repeats`: so often an image is taken, augmented differently each time.
     """
 
     crop_scale: list[float] = MISSING
     crop_ratio: list[float] = MISSING
     flip: float = MISSING
+    rand_operations: int = 0
+    rand_magnitude: float = 9.0
+    rand_magnitude_std: float = 0.5
+    rand_probability: float = 0.5
+    three_augment: bool = False
+    color_jitter: float = 0.0
+    erasing: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
     mix_probability: float = 1.0
     mix_switch_probability: float = 0.5
+    repeats: int = 1
 
     def __post_init__(self) -> None:
-        for key in ("flip", "mix_probability", "mix_switch_probability"):
-            within(f"augment.{key}", getattr(self, key), 0, 1)
-        for key in ("mixup", "cutmix"):
-            within(f"augment.{key}", getattr(self, key), 0, 100)
+        for key, low, high in _RANGES:
+            within(f"augment.{key}", getattr(self, key), low, high)
         for key, highest in (("crop_scale", 4.0), ("crop_ratio", math.inf)):
             value = getattr(self, key)
             ordered = len(value) == 2 and 0 < value[0] <= value[1] <= highest

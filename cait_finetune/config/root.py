@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -14,6 +14,7 @@ from cait_finetune.config.checks import within
 from cait_finetune.config.data import DatasetConfig
 from cait_finetune.config.model import ModelConfig, TuningConfig
 from cait_finetune.config.optim import OptimizerConfig, ScheduleConfig
+from cait_finetune.config.preprocessing import PreprocessingConfig
 from cait_finetune.config.results import EvaluationConfig, ExportConfig, LrFindConfig
 from cait_finetune.config.train import (
     AverageConfig,
@@ -32,6 +33,7 @@ class Config:
     dataset: DatasetConfig = MISSING
     model: ModelConfig = MISSING
     tuning: TuningConfig = MISSING
+    preprocessing: PreprocessingConfig = field(default_factory=PreprocessingConfig)
     augment: AugmentConfig = MISSING
     optimizer: OptimizerConfig = MISSING
     schedule: ScheduleConfig = MISSING

@@ -23,7 +23,7 @@ _FORMAT = 1
 
 @dataclasses.dataclass(frozen=True)
 class Features:
-    """`values` (N, D) float32 and `labels` (N,) int32 of a split in file order.
+    """`values` (N, D) float32 and `labels` of a split in file order, (N,) int32 or (N, C) float32.
 
     `corrupt` are the ids of the images that are left out.
     """
@@ -50,7 +50,7 @@ class FeatureCache:
             with np.load(path, allow_pickle=False) as file:
                 values, labels = file["values"], file["labels"]
                 corrupt = tuple(str(name) for name in file["corrupt"])
-            if values.ndim != 2 or labels.shape != values.shape[:1]:
+            if values.ndim != 2 or labels.shape[:1] != values.shape[:1]:
                 raise ValueError(f"{values.shape} features for {labels.shape} labels")
         except FileNotFoundError:
             return None

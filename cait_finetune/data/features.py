@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cait_finetune.data.corrupt import CorruptImages
 from cait_finetune.data.feature_cache import FeatureCache, Features
-from cait_finetune.data.pipeline import evaluation_batches
+from cait_finetune.data.pipeline import evaluation_stream
 from cait_finetune.data.preprocess import Preprocessing
 from cait_finetune.data.sequence import WHOLE, Share, batched, divided, shuffled
 from cait_finetune.data.source import Source
@@ -105,7 +106,7 @@ class FrozenFeatures:
         missing = -count % (batch_size * share.count * share.replicas)
         arrays = (
             np.pad(features.values, [(0, missing), (0, 0)]),
-            np.pad(features.labels, (0, missing)),
+            np.pad(features.labels, [(0, missing)] + [(0, 0)] * (features.labels.ndim - 1)),
             np.arange(count + missing) < count,
         )
         batches = tf.data.Dataset.from_tensor_slices(arrays).batch(batch_size, drop_remainder=True)
@@ -140,14 +141,14 @@ class FrozenFeatures:
     def _computed(self, role: str) -> tuple[Features, float]:
         """The features of a split, and the seconds it took."""
         corrupt = CorruptImages(self._corrupt.on_corrupt)  # this split's alone, for the file
-        batches = evaluation_batches(
+        stream = evaluation_stream(
             self._source, role, self._preprocessing, self._batch_size, corrupt
-        ).take(-1 if self._batches is None else self._batches)
+        )
         values, labels = [], []
         started = time.perf_counter()
         with _progress(self._console) as progress:
             bar = progress.add_task(f"features of {role}", total=self._source.sizes[role], rate="")
-            for images, batch_labels, real in corrupt.guard(batches):
+            for images, batch_labels, real in itertools.islice(stream, self._batches):
                 values.append(self._run(images).numpy()[real])  # (≤ B, D)
                 labels.append(batch_labels.numpy()[real])
                 done = sum(map(len, labels))
@@ -155,7 +156,7 @@ class FrozenFeatures:
                 progress.update(bar, completed=done, rate=f"{rate:.0f} img/s")
         features = Features(
             np.concatenate(values).astype("float32"),
-            np.concatenate(labels).astype("int32"),
+            np.concatenate(labels),
             tuple(corrupt.ids),
         )
         return features, time.perf_counter() - started

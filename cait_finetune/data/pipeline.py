@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import tensorflow as tf
 
 from cait_finetune.config import AugmentConfig, DatasetConfig
-from cait_finetune.data.augment import augment
-from cait_finetune.data.corrupt import CorruptImages
+from cait_finetune.data.augment import augment, crops, distort, random_box
+from cait_finetune.data.corrupt import CorruptImages, Guarded
+from cait_finetune.data.decode import decode_part
 from cait_finetune.data.mixing import mix_pairs, mixes
 from cait_finetune.data.preprocess import Preprocessing
-from cait_finetune.data.sequence import WHOLE, Share, batched, divided, ready, shuffled
+from cait_finetune.data.sequence import (
+    WHOLE,
+    Share,
+    batched,
+    divided,
+    ready,
+    repeated,
+    shuffled,
+)
 from cait_finetune.data.source import Source
 from cait_finetune.errors import bad_value
 
@@ -28,42 +38,59 @@ def train_batches(
     share: Share = WHOLE,
     overfit: bool = False,
     stack: int = 1,
+    decoded: tf.data.Dataset | None = None,
+    careful: bool = True,
 ) -> tf.data.Dataset:
     """An endless stream of ``(images (b, S, S, 3), labels, next position)``, every batch full.
 
     The draws of an augmentation depend on the seed and the example's position in the sequence
-    (`data.sequence`) alone. Labels are ``(b,)`` int32, or with mixing ``(b, C)`` float32 shares.
+    (`data.sequence`) alone. Labels are ``(b,)`` int32; with mixing, weights or several labels
+    ``(b, C)`` float32: shares of the classes that add up to an example's weight, or zeros and ones.
     ``next position`` is the `start` from which the stream goes on after this batch.
 
     Args:
         batch_size: of the global batch; ``b`` is its part for one replica.
         overfit: the first global batch again and again, with the same draws.
         stack: above 1, an element is as many batches as that of one replica, an axis in front.
+        decoded: the examples with pixels for bytes, where they are kept so (`data.image_cache`).
+        careful: leave corrupt images out; else the stream ends with an error at one.
     """
-    size = source.sizes["train"]
-    buffer = min(config.shuffle_buffer, size)
-    files = source.examples("train")
-    images = corrupt.decode(files, size).cache() if config.cache == "memory" else files
+    size, classes = source.sizes["train"], len(source.class_names)
+    light = source.light_records and decoded is None
+    buffer = size if light else min(config.shuffle_buffer, size)
+    items = source.records("train") if decoded is None else decoded
+    copies = _copies(source) if config.sampling == "balanced" else None
 
     def prepare(example: dict) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         draw = tf.stack([tf.constant(seed, tf.int64), example["position"]])
-        flip = config.allow_flip
-        image = augment(example["image"], draw, augmentation, preprocessing, flip)
-        return image, example["label"], example["position"]
+        make = _from_pixels if decoded is not None else _from_bytes
+        image = make(example["image"], draw, augmentation, preprocessing, config.allow_flip)
+        label = example["label"]
+        if source.weighted:
+            label = tf.one_hot(label, classes) * example["weight"]  # (C,)
+        return image, label, example["position"]
 
-    sequence = shuffled(images, size, buffer, seed, 0 if overfit else start)
+    def sequence(position: int) -> tf.data.Dataset:
+        return shuffled(items, size, buffer, seed, position, copies)
+
+    examples = repeated(sequence, augmentation.repeats, 0 if overfit else start)
     if overfit:
-        sequence = sequence.take(batch_size).repeat()
+        examples = examples.take(batch_size).repeat()
     # Divided before the costly part, which is decoding.
-    examples = divided(sequence, batch_size, share).map(
+    examples = divided(examples, batch_size, share).map(
         lambda position, example: {**example, "position": position}
     )
-    if config.cache != "memory":
-        examples = corrupt.decode(examples, size)
-    prepared = examples.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    if decoded is None:
+        examples = examples.map(source.read)
+    if careful and decoded is None:
+        label = tf.zeros((classes,)) if source.multi_label or source.weighted else tf.constant(0)
+        stand_in = (_blank(preprocessing), label, tf.constant(0, tf.int64))
+        prepared = corrupt.attempt(examples, size, prepare, stand_in, config.parallel_calls)
+    else:
+        prepared = _mapped(examples, prepare, config.parallel_calls)
     if mixes(augmentation):
-        prepared = mix_pairs(prepared, augmentation, len(source.class_names), seed)
-    return batched(prepared, batch_size, share, stack)
+        prepared = mix_pairs(prepared, augmentation, classes, seed)
+    return batched(prepared, batch_size, share, stack, config.prefetch)
 
 
 def evaluation_batches(
@@ -74,10 +101,14 @@ def evaluation_batches(
     corrupt: CorruptImages,
     cache: bool = False,
     share: Share = WHOLE,
+    done: int = 0,
+    careful: bool = True,
+    config: DatasetConfig | None = None,
 ) -> tf.data.Dataset:
-    """One pass in file order: ``(images (B, S, S, 3), labels (B,), real (B,) bool)``.
+    """One pass in file order: ``(images (B, S, S, 3), labels, real (B,) bool)``.
 
-    With `cache` the batches of the first pass are kept in memory for those that follow.
+    Labels are ``(B,)`` int32, or with several labels ``(B, C)`` float32. With `cache` the batches of
+    the first pass are kept in memory for those that follow.
 
     The last batch is filled up with blank images for which `real` is false: one shape, one trace,
     and every image counted once. Where a pipeline makes only a `share` of the images, all of them
@@ -86,38 +117,65 @@ def evaluation_batches(
 
     Args:
         batch_size: of the batches of one replica.
+        done: how many of this pipeline's batches to leave out, none of which has a corrupt image.
+        careful: leave corrupt images out; else the pass ends with an error at one.
+        config: how the images are read; None is as by default.
     """
     pipelines = share.count * share.replicas
     size = source.sizes[role]
-    steps = -(-size // (batch_size * pipelines)) * share.replicas
+    steps = -(-size // (batch_size * pipelines)) * share.replicas - done
+    several = (len(source.class_names),) if source.multi_label else ()
+    label_type = tf.float32 if several else tf.int32
+    calls, prefetch = (config.parallel_calls, config.prefetch) if config else (None, None)
+
+    def prepare(example: dict) -> tuple[tf.Tensor, tf.Tensor]:
+        return preprocessing(preprocessing.decode(example["image"])), example["label"]
 
     def fill(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         missing = batch_size - tf.shape(images)[0]
         real = tf.sequence_mask(tf.shape(images)[0], batch_size)
-        images = tf.pad(images, [[0, missing], [0, 0], [0, 0], [0, 0]])
-        labels = tf.pad(labels, [[0, missing]])
-        return tf.ensure_shape(images, shape), labels, real
+        images, labels = (
+            tf.pad(one, [[0, missing]] + [[0, 0]] * (one.shape.rank - 1))
+            for one in (images, labels)
+        )
+        return tf.ensure_shape(images, shape), tf.ensure_shape(labels, (batch_size, *several)), real
 
     def blank(_: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         real = tf.zeros((batch_size,), tf.bool)
-        return tf.zeros(shape), tf.zeros((batch_size,), tf.int32), real
+        return tf.zeros(shape), tf.zeros((batch_size, *several), label_type), real
 
     shape = (batch_size, preprocessing.image_size, preprocessing.image_size, 3)
-    examples = source.examples(role).shard(share.count, share.index)
-    batches = (
-        corrupt.decode(examples, size)
-        .map(
-            lambda example: (preprocessing(example["image"]), example["label"]),
-            num_parallel_calls=tf.data.AUTOTUNE,
-            deterministic=True,
-        )
-        .batch(batch_size)
-        .map(fill)
-    )
+    examples = source.records(role).shard(share.count, share.index).skip(done * batch_size)
+    examples = examples.map(source.read)
+    if careful:
+        stand_in = (_blank(preprocessing), tf.zeros(several, label_type))
+        prepared = corrupt.attempt(examples, size, prepare, stand_in, calls)
+    else:
+        prepared = _mapped(examples, prepare, calls)
+    batches = prepared.batch(batch_size).map(fill)
     if pipelines > 1:
         blanks = tf.data.Dataset.range(steps).map(blank)
         batches = batches.concatenate(blanks).take(steps)
-    return ready(batches.cache() if cache else batches)
+    return ready(batches.cache() if cache else batches, prefetch)
+
+
+def evaluation_stream(
+    source: Source,
+    role: str,
+    preprocessing: Preprocessing,
+    batch_size: int,
+    corrupt: CorruptImages,
+    config: DatasetConfig | None = None,
+) -> Guarded:
+    """`evaluation_batches` on one device, guarded against corrupt images."""
+
+    def build(careful: bool, done: int) -> tf.data.Dataset:
+        return evaluation_batches(
+            source, role, preprocessing, batch_size, corrupt, done=done, careful=careful,
+            config=config,
+        )  # fmt: skip
+
+    return Guarded(corrupt, build)
 
 
 def encoded_images(
@@ -134,3 +192,47 @@ def encoded_images(
     if not chosen:
         raise bad_value(f"dataset.splits.{role}", "corrupt images only", "one that can be decoded")
     return chosen
+
+
+def _from_pixels(
+    image: tf.Tensor,
+    draw: tf.Tensor,
+    augmentation: AugmentConfig,
+    preprocessing: Preprocessing,
+    flip: bool,
+) -> tf.Tensor:
+    return augment(image, draw, augmentation, preprocessing, flip)
+
+
+def _from_bytes(
+    data: tf.Tensor,
+    draw: tf.Tensor,
+    augmentation: AugmentConfig,
+    preprocessing: Preprocessing,
+    flip: bool,
+) -> tf.Tensor:
+    """The same picture as from the pixels, of which only those are decoded that are needed."""
+    if not crops(augmentation):
+        return _from_pixels(preprocessing.decode(data), draw, augmentation, preprocessing, flip)
+    shape = (preprocessing.image_size, preprocessing.image_size)
+    image, box = decode_part(
+        data, lambda h, w: random_box(h, w, draw, augmentation), shape, preprocessing.upright
+    )
+    image = preprocessing.crop_and_resize(image, box, shape)
+    return distort(image, draw, augmentation, preprocessing, flip)
+
+
+def _copies(source: Source) -> Callable[[dict], tf.Tensor]:
+    """So many of each example that all classes that there are have the same number."""
+    counts = source.class_counts("train")
+    shares = [counts.sum() / ((counts > 0).sum() * count) if count else 0.0 for count in counts]
+    by_class = tf.constant(shares, tf.float64)  # (C,)
+    return lambda example: by_class[example["label"]]
+
+
+def _mapped(examples: tf.data.Dataset, function: Callable, calls: int | None) -> tf.data.Dataset:
+    return examples.map(function, num_parallel_calls=calls or tf.data.AUTOTUNE, deterministic=True)
+
+
+def _blank(preprocessing: Preprocessing) -> tf.Tensor:
+    return tf.zeros((preprocessing.image_size, preprocessing.image_size, 3))

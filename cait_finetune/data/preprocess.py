@@ -1,4 +1,4 @@
-"""Bytes to a normalised image: the one definition that evaluation and the exported model share."""
+"""Pixels to what the model sees: one definition for training, evaluation and the exported model."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import math
 
 import tensorflow as tf
 
+from cait_finetune.config import PreprocessingConfig
+from cait_finetune.data.decode import decode
 from cait_finetune.data.resize import crop_and_resize
 
 
@@ -14,9 +16,13 @@ from cait_finetune.data.resize import crop_and_resize
 class Preprocessing:
     """How an image is brought to the model.
 
-    The shorter side is resized to ``image_size / crop_pct`` (antialiased), the centre square of
-    ``image_size`` is cut out, and ``(x / 255 - mean) / std`` is applied: torchvision's Resize,
-    CenterCrop and Normalize.
+    ``shorter_side``: that is resized to ``image_size / crop_pct`` and the centre square of
+    ``image_size`` cut out, as torchvision's Resize and CenterCrop do. ``squash``: both sides are
+    resized to ``image_size / crop_pct`` whatever their ratio, and the centre cut out. ``pad``: the
+    longer side is resized to ``image_size``, with black beside it. Then ``(x / 255 - mean) / std``.
+
+    `upright` turns photographs as their EXIF orientation says, `antialias` widens the kernel when
+    shrinking, as PIL does and TensorFlow does not by itself.
     """
 
     image_size: int
@@ -24,18 +30,36 @@ class Preprocessing:
     interpolation: str
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    resize_mode: str = "shorter_side"
+    antialias: bool = True
+    upright: bool = True
 
     def __call__(self, image: tf.Tensor) -> tf.Tensor:
         """``(h, w, 3)`` uint8 of any size to ``(S, S, 3)`` float32."""
+        return self.normalise(self.fit(image))
+
+    def decode(self, data: tf.Tensor) -> tf.Tensor:
+        """`data.decode.decode`: the bytes of a file to ``(h, w, 3)`` uint8."""
+        return decode(data, self.upright)
+
+    def fit(self, image: tf.Tensor) -> tf.Tensor:
+        """``(h, w, 3)`` of any size to ``(S, S, 3)`` float32 in whole grey levels."""
         size = self.image_size
         height, width = tf.shape(image)[0], tf.shape(image)[1]
+        if self.resize_mode == "pad":
+            side = tf.maximum(height, width)
+            box = ((height - side) / 2, (width - side) / 2, side, side)
+            return self.crop_and_resize(image, box, (size, size))
         short = math.floor(size / self.crop_pct)
-        scaled_height = tf.where(height < width, short, short * height // width)
-        scaled_width = tf.where(height < width, short * width // height, short)
+        scaled_height, scaled_width = tf.constant(short), tf.constant(short)
+        if self.resize_mode == "shorter_side":
+            scaled_height = tf.where(height < width, short, short * height // width)
+            scaled_width = tf.where(height < width, short * width // height, short)
         image = self.resize(image, (scaled_height, scaled_width))  # (R, R', 3)
         top = tf.cast(tf.round(tf.cast(scaled_height - size, tf.float32) / 2), tf.int32)
         left = tf.cast(tf.round(tf.cast(scaled_width - size, tf.float32) / 2), tf.int32)
-        return self.normalise(image[top : top + size, left : left + size])
+        image = image[top : top + size, left : left + size]
+        return tf.ensure_shape(image, (size, size, 3))
 
     def resize(self, image: tf.Tensor, shape: tuple) -> tf.Tensor:
         """The whole image at ``shape``, as `crop_and_resize`."""
@@ -43,8 +67,8 @@ class Preprocessing:
         return self.crop_and_resize(image, (0, 0, height, width), shape)
 
     def crop_and_resize(self, image: tf.Tensor, box: tuple, shape: tuple) -> tf.Tensor:
-        """`data.resize.crop_and_resize`, with this interpolation."""
-        return crop_and_resize(image, box, shape, self.interpolation)
+        """`data.resize.crop_and_resize`, in this way."""
+        return crop_and_resize(image, box, shape, self.interpolation, self.antialias)
 
     def normalise(self, image: tf.Tensor) -> tf.Tensor:
         """``(S, S, 3)``, 0..255, to the scale the backbone was trained on."""
@@ -57,8 +81,27 @@ class Preprocessing:
         return tf.reshape((image - mean) / std, [size, size, 3])
 
 
-def decode(image_bytes: tf.Tensor) -> tf.Tensor:
-    """JPEG, PNG, GIF (first frame) or BMP bytes to ``(h, w, 3)`` uint8; grey becomes RGB."""
-    image = tf.io.decode_image(image_bytes, channels=3, expand_animations=False)
-    image.set_shape((None, None, 3))
-    return image
+def configured(
+    config: PreprocessingConfig,
+    image_size: int,
+    crop_pct: float,
+    interpolation: str,
+    mean: tuple[float, float, float],
+    std: tuple[float, float, float],
+    upright: bool,
+) -> Preprocessing:
+    """The variant's own preprocessing, and what the configuration says instead of it."""
+
+    def chosen(own: object, other: object) -> object:
+        return own if other is None else other
+
+    return Preprocessing(
+        image_size,
+        chosen(crop_pct, config.crop_pct),
+        chosen(interpolation, config.interpolation),
+        tuple(chosen(mean, config.mean)),
+        tuple(chosen(std, config.std)),
+        config.resize_mode,
+        config.antialias,
+        upright,
+    )

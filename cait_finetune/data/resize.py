@@ -13,8 +13,9 @@ def crop_and_resize(
     box: tuple,
     shape: tuple,
     interpolation: str,
+    antialias: bool = True,
 ) -> tf.Tensor:
-    """``(h, w, C)`` to ``(*shape, C)`` float32 in whole grey levels, antialiased.
+    """``(h, w, C)`` to ``(*shape, C)`` float32 in whole grey levels.
 
     Like PIL's ``resize(shape, box=...)``: first the columns, then the rows, and after each the
     overshoot of bicubic interpolation is cut off and the rest rounded, halves up. What of the box
@@ -25,30 +26,39 @@ def crop_and_resize(
 
     Args:
         box: top, left, height and width in pixels, which need not be whole.
+        antialias: take the mean over the pixels that become one, as PIL does; else points of them.
     """
     top, left, height, width = (tf.cast(edge, tf.float32) for edge in box)
-    first_row, last_row = _needed(top, height, tf.shape(image)[0], shape[0])
-    first_column, last_column = _needed(left, width, tf.shape(image)[1], shape[1])
+    first_row, last_row = needed(top, height, tf.shape(image)[0], shape[0])
+    first_column, last_column = needed(left, width, tf.shape(image)[1], shape[1])
     image = image[first_row:last_row, first_column:last_column]
     rows, channels = last_row - first_row, image.shape[2]
 
     columns = tf.reshape(tf.transpose(image, [1, 0, 2]), [-1, rows * channels])  # (w, h * C)
     left -= tf.cast(first_column, tf.float32)
-    columns = _resample(columns, left, width, shape[1], interpolation)
+    columns = _resample(columns, left, width, shape[1], interpolation, antialias)
     image = tf.transpose(tf.reshape(columns, [shape[1], rows, channels]), [1, 0, 2])
     top -= tf.cast(first_row, tf.float32)
     image = tf.reshape(image, [rows, shape[1] * channels])  # (h, W * C)
     return tf.reshape(
-        _resample(image, top, height, shape[0], interpolation), [*shape, channels]
+        _resample(image, top, height, shape[0], interpolation, antialias), [*shape, channels]
     )  # (H, W, C)
 
 
-def _needed(
-    start: tf.Tensor, length: tf.Tensor, size: tf.Tensor, new_length: tf.Tensor | int
+def needed(
+    start: tf.Tensor,
+    length: tf.Tensor,
+    size: tf.Tensor,
+    new_length: tf.Tensor | int,
+    more: int = 0,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """First and last (exclusive) of the pixels along an axis that the box's resampling looks at."""
+    """First and last (exclusive) of the pixels along an axis that the box's resampling looks at.
+
+    Args:
+        more: pixels besides these, on both sides.
+    """
     shrinking = tf.maximum(1.0, length / tf.cast(new_length, tf.float32))  # widens the kernel
-    margin = tf.math.ceil(_MARGIN * shrinking)
+    margin = tf.math.ceil(_MARGIN * shrinking) + more
     first = tf.clip_by_value(tf.cast(tf.floor(start - margin), tf.int32), 0, size - 1)
     last = tf.clip_by_value(tf.cast(tf.math.ceil(start + length + margin), tf.int32), 1, size)
     return first, tf.maximum(last, first + 1)
@@ -60,6 +70,7 @@ def _resample(
     length: tf.Tensor,
     new_length: tf.Tensor | int,
     interpolation: str,
+    antialias: bool,
 ) -> tf.Tensor:
     """``(n, m)`` to ``(new_length, m)``: lines from `start` on, rounded and clipped."""
     scale = tf.cast(new_length, tf.float32) / length
@@ -70,7 +81,7 @@ def _resample(
         scale=tf.stack([scale, one]),
         translation=tf.stack([-scale * start, zero]),
         kernel_type=_KERNELS[interpolation],
-        antialias=True,
+        antialias=antialias,
     )[0, :, 0, :]
     # min(max(x, 0), 255), then floor(x + .5), in one operation: with 256 levels from 0 to 255 a step is 1.
     return tf.quantization.fake_quant_with_min_max_args(resampled, min=0, max=255, num_bits=8)

@@ -9,6 +9,8 @@ the same batches on any number of devices.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -30,24 +32,81 @@ WHOLE = Share()
 
 
 def shuffled(
-    items: tf.data.Dataset, size: int, buffer: int, seed: int, start: int = 0
+    items: tf.data.Dataset,
+    size: int,
+    buffer: int,
+    seed: int,
+    start: int = 0,
+    copies: Callable[[Any], tf.Tensor] | None = None,
 ) -> tf.data.Dataset:
     """The sequence from position `start` on: ``(position, item)``.
 
     Args:
         items: `size` of them, or fewer where some are left out: their numbers then are too.
         buffer: from how many the next one is drawn.
+        copies: how often an item is there in each pass, on average; float64, `size` in sum over all.
     """
 
     def one_pass(number: tf.Tensor) -> tf.data.Dataset:
         # Of this function's graph alone; TensorFlow cannot join a seed of 0 with a tensor's.
         tf.random.set_seed(seed + 1)
-        order = items.shuffle(buffer, seed=number, reshuffle_each_iteration=False)
+        present = items if copies is None else resampled(items, copies, seed, number)
+        order = present.shuffle(buffer, seed=number, reshuffle_each_iteration=False)
         first = number * size
         return order.enumerate().map(lambda index, item: (first + index, item))
 
     first, inside = divmod(start, size)
     return tf.data.Dataset.range(first, np.iinfo(np.int64).max).flat_map(one_pass).skip(inside)
+
+
+def resampled(
+    items: tf.data.Dataset, copies: Callable[[Any], tf.Tensor], seed: int, number: tf.Tensor
+) -> tf.data.Dataset:
+    """The items, each as often as `copies` says: rounded up or down, by turns, from pass to pass.
+
+    Systematic resampling: the shares are laid end to end, and an item is taken for each point of a
+    grid of step 1 that falls on its own. So all passes are equally long, and none is without a class.
+    """
+    draw = tf.stack([tf.constant(-1 - seed, tf.int64), number])
+    offset = 0.01 + 0.98 * tf.random.stateless_uniform((), draw, dtype=tf.float64)
+
+    def lay(reached: tf.Tensor, item: Any) -> tuple[tf.Tensor, tuple[tf.Tensor, Any]]:
+        end = reached + copies(item)
+        return end, (tf.cast(tf.floor(end) - tf.floor(reached), tf.int32), item)
+
+    def repeated(count: tf.Tensor, item: Any) -> Any:
+        return tf.nest.map_structure(lambda part: tf.repeat(part[None], count, axis=0), item)
+
+    return items.scan(offset, lay).map(repeated).unbatch()
+
+
+def repeated(
+    sequence: Callable[[int], tf.data.Dataset], times: int, start: int = 0
+) -> tf.data.Dataset:
+    """Each item `times` times, from position `start` on, with a position of its own each time.
+
+    Two items take turns, a b a b a b: neighbours in a batch, which may be mixed with each other, are
+    always two images.
+
+    Args:
+        sequence: from a position on, ``(position, item)``.
+    """
+    if times == 1:
+        return sequence(start)
+    block = 2 * times
+    number, inside = divmod(start, block)
+    pairs = sequence(2 * number).map(lambda _, item: item).window(2, drop_remainder=True)
+
+    def turns(*parts: Any) -> tf.data.Dataset:
+        pair = parts[0] if len(parts) == 1 else parts
+        return (pair if isinstance(pair, tf.data.Dataset) else tf.data.Dataset.zip(pair)).repeat(
+            times
+        )
+
+    def placed(index: tf.Tensor, item: Any) -> tuple[tf.Tensor, Any]:
+        return index + number * block, item
+
+    return pairs.flat_map(turns).enumerate().map(placed).skip(inside)
 
 
 def divided(sequence: tf.data.Dataset, batch_size: int, share: Share) -> tf.data.Dataset:
@@ -62,7 +121,11 @@ def divided(sequence: tf.data.Dataset, batch_size: int, share: Share) -> tf.data
 
 
 def batched(
-    examples: tf.data.Dataset, batch_size: int, share: Share, stack: int = 1
+    examples: tf.data.Dataset,
+    batch_size: int,
+    share: Share,
+    stack: int = 1,
+    prefetch: int | None = None,
 ) -> tf.data.Dataset:
     """Batches ``(inputs, labels, next position)`` for each replica of a pipeline in turn.
 
@@ -80,18 +143,18 @@ def batched(
     )
     if stack > 1:
         batches = _stacked(batches, stack, share.replicas)
-    return ready(batches)
+    return ready(batches, prefetch)
 
 
-def ready(batches: tf.data.Dataset) -> tf.data.Dataset:
-    """Batches that are made while the last ones are used."""
+def ready(batches: tf.data.Dataset, prefetch: int | None = None) -> tf.data.Dataset:
+    """Batches that are made while the last ones are used, `prefetch` of them ahead."""
     options = tf.data.Options()
     # Every core works, as autotuning would have it too; but the tuner's thread can hold up the end
     # of a stream for half a minute.
     options.autotune.enabled = False
     # Each core has an example of its own: dividing one among them costs more than it saves.
     options.threading.max_intra_op_parallelism = 1
-    return batches.prefetch(tf.data.AUTOTUNE).with_options(options)
+    return batches.prefetch(prefetch or tf.data.AUTOTUNE).with_options(options)
 
 
 def _stacked(batches: tf.data.Dataset, steps: int, replicas: int) -> tf.data.Dataset:

@@ -8,7 +8,8 @@ import tensorflow as tf
 
 import cait_tf
 from cait_finetune import predict
-from cait_finetune.data.preprocess import Preprocessing, decode
+from cait_finetune.data.decode import decode
+from cait_finetune.data.preprocess import Preprocessing
 from cait_finetune.errors import UserError
 from cait_finetune.export.saved_model import export_saved_model
 

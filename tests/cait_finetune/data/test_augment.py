@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from cait_finetune.config import AugmentConfig
-from cait_finetune.data.augment import _random_box, augment
+from cait_finetune.data.augment import augment, box_of
 from cait_finetune.data.preprocess import Preprocessing
 from tests.cait_finetune.stand_ins import picture
 
@@ -84,7 +84,7 @@ def test_the_box_is_inside(shape, draw):
         draws = np.full(5, draw, "float32")
         draws[index] = 1.0 - draw
         draws = np.minimum(draws, np.float32(1.0 - 2**-24))
-        box = _random_box(tf.constant(height), tf.constant(width), tf.constant(draws), config)
+        box = box_of(tf.constant(draws), tf.constant(height), tf.constant(width), config)
         top, left, box_h, box_w = (float(value) for value in box)
         assert box_h >= 1
         assert box_w >= 1
@@ -97,7 +97,7 @@ def test_area_and_ratio_of_the_box():
     areas, ratios, corners = [], [], set()
     for seed in range(200):
         draws = tf.random.stateless_uniform((5,), (seed, 0))
-        top, left, h, w = map(float, _random_box(tf.constant(400), tf.constant(400), draws, config))
+        top, left, h, w = map(float, box_of(draws, tf.constant(400), tf.constant(400), config))
         areas.append(h * w / 400**2)
         ratios.append(w / h)
         corners.add((top, left))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from cait_finetune.data.corrupt import CorruptImages
+from cait_finetune.data.decode import decode
 from cait_finetune.errors import UserError
 from tests.cait_finetune.stand_ins import encode, examples, picture, source_of, write_set
 
@@ -26,6 +27,16 @@ def source(tmp_path_factory):
     return source_of(write_set(tmp_path_factory.mktemp("data"), {"train": files}))
 
 
+def decoded(corrupt, source):
+    stand_in = {"id": "", "image": np.zeros((0, 0, 3), np.uint8), "label": np.int32(0)}
+    return corrupt.attempt(
+        source.examples("train"),
+        99,
+        lambda example: {**example, "image": decode(example["image"])},
+        stand_in,
+    )
+
+
 def ids(source) -> list[str]:
     return [example["id"].decode() for example in source.examples("train").as_numpy_iterator()]
 
@@ -34,7 +45,7 @@ def test_skipping_goes_on_with_all_others_in_order(source, caplog):
     corrupt = CorruptImages("skip")
     every = ids(source)
     with caplog.at_level(logging.WARNING, logger="cait_finetune"):
-        got = list(corrupt.decode(source.examples("train"), 99).as_numpy_iterator())
+        got = list(decoded(corrupt, source).as_numpy_iterator())
     bad = [every[index] for index in BAD]
     assert [example["id"].decode() for example in got] == [i for i in every if i not in bad]
     for example in got:
@@ -53,7 +64,7 @@ def test_skipping_goes_on_with_all_others_in_order(source, caplog):
 def test_stopping_names_the_image(source):
     corrupt = CorruptImages("stop")
     corrupt.check()  # nothing met yet
-    list(corrupt.decode(source.examples("train"), 99))
+    list(decoded(corrupt, source))
     with pytest.raises(UserError) as caught:
         corrupt.check()
     message = str(caught.value)
@@ -65,7 +76,7 @@ def test_an_image_is_counted_once_however_often_it_is_met(source, caplog):
     corrupt = CorruptImages("skip")
     with caplog.at_level(logging.WARNING, logger="cait_finetune"):
         for _ in range(2):
-            list(corrupt.decode(source.examples("train"), 99))
+            list(decoded(corrupt, source))
     assert len(corrupt) == 3
     assert sum("corrupt image" in record.getMessage() for record in caplog.records) == 3
 
@@ -73,6 +84,6 @@ def test_an_image_is_counted_once_however_often_it_is_met(source, caplog):
 def test_a_sound_set_has_none(tmp_path):
     source = source_of(write_set(tmp_path, {"train": examples(4)}))
     corrupt = CorruptImages("stop")
-    assert len(list(corrupt.decode(source.examples("train"), 99))) == 4
+    assert len(list(decoded(corrupt, source))) == 4
     corrupt.check()
     assert len(corrupt) == 0

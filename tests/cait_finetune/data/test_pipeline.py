@@ -8,9 +8,11 @@ import itertools
 import numpy as np
 import pytest
 import tensorflow as tf
+from rich.console import Console
 
 from cait_finetune.config import AugmentConfig, DatasetConfig
-from cait_finetune.data.corrupt import CorruptImages
+from cait_finetune.data.corrupt import CorruptImages, Guarded
+from cait_finetune.data.image_cache import ImageCache
 from cait_finetune.data.pipeline import Share, encoded_images, evaluation_batches, train_batches
 from cait_finetune.data.preprocess import Preprocessing
 from cait_finetune.errors import UserError
@@ -35,16 +37,24 @@ def with_corrupt(tmp_path, *bad: int):
     return source_of(write_set(tmp_path, {"train": files}))
 
 
+def cached(source, config, corrupt):
+    """The decoded images, if the configuration keeps them."""
+    return ImageCache(source, config, PREPROCESSING, corrupt, Console())("train")
+
+
 def stream(source, batches, batch_size=4, seed=0, augmentation=PLAIN, corrupt=None, **dataset):
     """The first images and labels of the training stream."""
+    config = DatasetConfig(name="stand_in", **dataset)
+    corrupt = CorruptImages("stop") if corrupt is None else corrupt
     taken = train_batches(
         source,
-        DatasetConfig(name="stand_in", **dataset),
+        config,
         augmentation,
         PREPROCESSING,
         batch_size,
         seed,
-        CorruptImages("stop") if corrupt is None else corrupt,
+        corrupt,
+        decoded=cached(source, config, corrupt),
     ).take(batches)
     images, labels, _ = zip(*taken.as_numpy_iterator(), strict=True)
     return np.concatenate(images), np.concatenate(labels)
@@ -128,21 +138,31 @@ def test_a_set_of_nothing_but_corrupt_images_ends(on_corrupt, cache, tmp_path):
     corrupt = CorruptImages(on_corrupt)
     source = with_corrupt(tmp_path, *range(COUNT))
     config = DatasetConfig(name="digits", cache=cache)
-    made = train_batches(source, config, PLAIN, PREPROCESSING, 1, 0, corrupt)
+    decoded = cached(source, config, corrupt)
+
+    def build(careful: bool, done: int):
+        return train_batches(
+            source, config, PLAIN, PREPROCESSING, 1, 0, corrupt, decoded=decoded, careful=careful
+        )
+
     with pytest.raises(UserError, match="corrupt image"):
-        next(corrupt.guard(made))
+        next(iter(Guarded(corrupt, build, careful=decoded is not None)))
 
 
-def elements(source, count, corrupt=None, augmentation=LIGHT, batch_size=4, cache="none", **options):
+def elements(
+    source, count, corrupt=None, augmentation=LIGHT, batch_size=4, cache="none", **options
+):
     """The first elements of the training stream, as arrays."""
+    config, corrupt = DatasetConfig(name="stand_in", cache=cache), corrupt or CorruptImages("skip")
     made = train_batches(
         source,
-        DatasetConfig(name="stand_in", cache=cache),
+        config,
         augmentation,
         PREPROCESSING,
         batch_size,
         5,
-        corrupt or CorruptImages("skip"),
+        corrupt,
+        decoded=cached(source, config, corrupt),
         **options,
     )
     return list(made.take(count).as_numpy_iterator())

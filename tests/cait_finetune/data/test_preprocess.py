@@ -11,7 +11,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from cait_finetune.data.preprocess import Preprocessing, decode
+from cait_finetune.data.decode import decode
+from cait_finetune.data.preprocess import Preprocessing
 from tests.cait_finetune.stand_ins import encode, picture
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

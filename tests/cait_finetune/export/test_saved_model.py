@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cait_finetune.data.preprocess import Preprocessing, decode
+from cait_finetune.data.decode import decode
+from cait_finetune.data.preprocess import Preprocessing
 from cait_finetune.errors import UserError
 from cait_finetune.export.saved_model import export_saved_model
 from tests.cait_finetune.tiny import tiny_model

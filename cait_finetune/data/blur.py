@@ -1,0 +1,37 @@
+"""Gaussian blur, ``(S, S, 3)`` uint8 to the same.
+
+It takes the place of keras-cv's RandomGaussianBlur, which draws its widths from a generator of its
+own, and of a convolution, which TensorFlow is slow at with three channels.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+#: The largest standard deviation, in pixels, and how far from a pixel the others count.
+LARGEST, _REACH = 2.0, 6
+_BLOCK = 16  # lines that are blurred together, by one matrix product
+
+
+def blur(image: tf.Tensor, radius: tf.Tensor) -> tf.Tensor:
+    """By a standard deviation of `radius` pixels, at most `LARGEST` (``ImageFilter.GaussianBlur``)."""
+    height, width = image.shape[:2]
+    columns = tf.transpose(tf.cast(image, tf.float32), [1, 0, 2])  # (W, H, 3)
+    columns = _along_first(tf.reshape(columns, [width, height * 3]), radius)
+    lines = tf.transpose(tf.reshape(columns, [width, height, 3]), [1, 0, 2])  # (H, W, 3)
+    lines = _along_first(tf.reshape(lines, [height, width * 3]), radius)
+    return tf.cast(tf.reshape(lines + 0.5, [height, width, 3]), tf.uint8)
+
+
+def _along_first(lines: tf.Tensor, radius: tf.Tensor) -> tf.Tensor:
+    """``(n, m)``, each line the weighted mean of itself and its neighbours; the ends go on."""
+    count, window = lines.shape[0], _BLOCK + 2 * _REACH
+    distance = tf.range(window)[None] - tf.range(_BLOCK)[:, None] - _REACH  # (BLOCK, window)
+    far = tf.abs(distance) > _REACH
+    weights = tf.exp(-0.5 * tf.square(tf.cast(distance, tf.float32) / radius))
+    weights = tf.where(far, 0.0, weights)
+    weights /= tf.reduce_sum(weights, axis=1, keepdims=True)
+    starts = tf.range(0, count, _BLOCK)[:, None]  # (blocks, 1)
+    needed = tf.clip_by_value(starts - _REACH + tf.range(window), 0, count - 1)  # (blocks, window)
+    blurred = tf.matmul(weights, tf.gather(lines, needed))  # (blocks, BLOCK, m)
+    return tf.reshape(blurred, [-1, lines.shape[1]])[:count]

@@ -1,0 +1,183 @@
+"""Bytes of an image file to pixels, in TensorFlow's graph: the exported model reads files alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from cait_finetune.data.resize import needed
+
+#: What can be decoded, in words.
+FORMATS = "JPEG, PNG, GIF, WebP, BMP"
+
+#: Top, left, height and width in pixels, which need not be whole.
+Box = tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]
+
+_DCT = "INTEGER_ACCURATE"  # PIL's; TensorFlow's own is up to 3 grey levels off
+_HEAD = 4096  # bytes: where a camera's EXIF block begins, and its first directory is
+_ORIENTATION = 0x0112  # the tag's number
+_ENTRIES, _ENTRY = 64, 12  # of a directory: as many are looked at, bytes of one
+# A part that is decoded alone differs from the whole in its two outermost pixels, where JPEG's
+# chroma is interpolated.
+_SEAM = 2
+
+
+def decode(data: tf.Tensor, upright: bool = True) -> tf.Tensor:
+    """The bytes of a file to ``(h, w, 3)`` uint8.
+
+    Grey becomes RGB, transparency is dropped, 16 bits become 8; of a GIF it is the first picture.
+    With `upright` a JPEG is turned as its EXIF orientation says, like PIL's ``exif_transpose``;
+    torchvision and timm leave it lying.
+
+    Raises:
+        tf.errors.InvalidArgumentError: it is no image that TensorFlow reads, or not whole.
+    """
+    kinds = [
+        tf.io.is_jpeg(data),
+        tf.equal(tf.strings.substr(data, 0, 2), b"BM"),
+        tf.equal(tf.strings.substr(data, 8, 4), b"WEBP"),
+        True,
+    ]
+    image = tf.switch_case(
+        tf.argmax(tf.stack(kinds), output_type=tf.int32),
+        [
+            lambda: tf.io.decode_jpeg(data, channels=3, dct_method=_DCT),
+            lambda: _decode_bmp(data),
+            lambda: _decode_webp(data),
+            lambda: tf.io.decode_image(data, channels=3, expand_animations=False),
+        ],
+    )
+    image.set_shape((None, None, 3))
+    if upright:
+        orientation = exif_orientation(data)
+        image = tf.cond(orientation > 1, lambda: turned(image, orientation), lambda: image)
+        image.set_shape((None, None, 3))
+    return image
+
+
+def decode_part(
+    data: tf.Tensor,
+    choose: Callable[[tf.Tensor, tf.Tensor], Box],
+    shape: tuple[int, int],
+    upright: bool = True,
+) -> tuple[tf.Tensor, Box]:
+    """As much of the image as it takes to resize a box of it to `shape`.
+
+    Of a JPEG that need not be turned no more is decoded, which spares most of the work for a small
+    box; what becomes of the box is the same, bit for bit, as from the whole image.
+
+    Args:
+        choose: height and width of the image to the box that is wanted.
+
+    Returns:
+        ``(h, w, 3)`` uint8, and the box in its pixels.
+    """
+
+    def part() -> tuple[tf.Tensor, ...]:
+        size = tf.io.extract_jpeg_shape(data)  # (h, w, channels)
+        top, left, height, width = choose(size[0], size[1])
+        first_row, last_row = needed(top, height, size[0], shape[0], _SEAM)
+        first_column, last_column = needed(left, width, size[1], shape[1], _SEAM)
+        window = [first_row, first_column, last_row - first_row, last_column - first_column]
+        image = tf.io.decode_and_crop_jpeg(data, tf.stack(window), channels=3, dct_method=_DCT)
+        top -= tf.cast(first_row, tf.float32)
+        left -= tf.cast(first_column, tf.float32)
+        return image, top, left, height, width
+
+    def whole() -> tuple[tf.Tensor, ...]:
+        image = decode(data, upright)
+        return image, *choose(tf.shape(image)[0], tf.shape(image)[1])
+
+    straight = tf.io.is_jpeg(data)
+    if upright:
+        straight &= exif_orientation(data) == 1
+    image, *box = tf.cond(straight, part, whole)
+    image.set_shape((None, None, 3))
+    return image, tuple(box)
+
+
+def turned(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
+    """``(h, w, 3)`` brought upright from an EXIF orientation of 1 to 8."""
+    image = tf.cond(orientation >= 5, lambda: tf.transpose(image, [1, 0, 2]), lambda: image)
+
+    def mirrored(image: tf.Tensor, axis: int, when: list[int]) -> tf.Tensor:
+        wanted = tf.reduce_any(orientation == tf.constant(when))
+        return tf.cond(wanted, lambda: tf.reverse(image, [axis]), lambda: image)
+
+    return mirrored(mirrored(image, 1, [2, 3, 6, 7]), 0, [3, 4, 7, 8])
+
+
+def exif_orientation(data: tf.Tensor) -> tf.Tensor:
+    """The orientation that a JPEG's EXIF block states, () int32 from 1 to 8; 1 where it has none."""
+    head = tf.strings.substr(data, 0, _HEAD)
+    jpeg = tf.equal(tf.strings.substr(data, 0, 2), b"\xff\xd8")
+    return tf.cond(jpeg, lambda: _orientation_in(head), lambda: tf.constant(1))
+
+
+def _orientation_in(head: tf.Tensor) -> tf.Tensor:
+    raw = tf.io.decode_raw(head, tf.uint8)  # (n,)
+    raw = tf.pad(raw, [[0, _HEAD - tf.shape(raw)[0]]])  # (HEAD,)
+    mark = b"Exif\0\0"
+    found = tf.ones((_HEAD - len(mark),), tf.bool)
+    for offset, byte in enumerate(mark):
+        found &= raw[offset : _HEAD - len(mark) + offset] == byte
+    start = tf.argmax(found, output_type=tf.int32)  # 0, which is no such place, if there is none
+    return tf.cond(
+        tf.reduce_any(found),
+        lambda: _orientation_of_tiff(tf.cast(raw, tf.int32), start + len(mark)),
+        lambda: tf.constant(1),
+    )
+
+
+def _orientation_of_tiff(raw: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
+    """From the TIFF header at `start`: byte order, offset of the directory, its entries."""
+    little = raw[tf.minimum(start, _HEAD - 1)] == ord("I")
+
+    def number(at: tf.Tensor, size: int) -> tf.Tensor:
+        """Unsigned integers of `size` bytes, at places of any shape."""
+        places = start + at[..., None] + tf.range(size)  # (..., size)
+        values = tf.gather(raw, tf.clip_by_value(places, 0, _HEAD - 1))
+        powers = tf.constant([256**power for power in range(size)], tf.int32)
+        return tf.reduce_sum(values * tf.where(little, powers, powers[::-1]), axis=-1)
+
+    # Three bytes of the four: an offset beyond 16 MB is none, and would not fit into an int32.
+    directory = number(tf.where(little, 4, 5), 3)
+    entries = directory + 2 + _ENTRY * tf.range(_ENTRIES)  # (ENTRIES,)
+    known = tf.range(_ENTRIES) < number(directory, 2)
+    known &= start + entries + _ENTRY <= _HEAD
+    values = number(entries + 8, 2)
+    ours = known & (number(entries, 2) == _ORIENTATION) & (values >= 1) & (values <= 8)
+    return tf.reduce_max(tf.where(ours, values, 1))
+
+
+def _decode_bmp(data: tf.Tensor) -> tf.Tensor:
+    """TensorFlow takes the numbers of a palette's colours for grey levels."""
+    head = tf.cast(tf.io.decode_raw(tf.strings.substr(data, 14, 16), tf.uint8), tf.int32)  # (16,)
+
+    def with_palette() -> tf.Tensor:
+        start = 14 + head[0] + 256 * head[1]  # after the headers, of which the second is so long
+        palette = tf.io.decode_raw(tf.strings.substr(data, start, 4 * 256), tf.uint8)
+        palette = tf.pad(palette, [[0, 4 * 256 - tf.shape(palette)[0]]])
+        colours = tf.reshape(palette, [256, 4])[:, 2::-1]  # from BGR_
+        return tf.gather(colours, tf.cast(tf.io.decode_bmp(data)[..., 0], tf.int32))
+
+    bits = head[14] + 256 * head[15]
+    return tf.cond(bits == 8, with_palette, lambda: tf.io.decode_image(data, channels=3))
+
+
+def _decode_webp(data: tf.Tensor) -> tf.Tensor:
+    """TensorFlow wants to be told of transparency; an animation can end its process."""
+    head = tf.io.decode_raw(tf.strings.substr(data, 0, 25), tf.uint8)  # (25,)
+    kind = tf.strings.substr(data, 12, 4)
+    extended, lossless = tf.equal(kind, b"VP8X"), tf.equal(kind, b"VP8L")
+    animated = extended & (tf.bitwise.bitwise_and(head[20], 0x02) > 0)
+    flags = tf.where(extended, head[20], tf.where(lossless, head[24], tf.constant(0, tf.uint8)))
+    transparent = tf.bitwise.bitwise_and(flags, 0x10) > 0
+    with tf.control_dependencies([tf.debugging.assert_equal(animated, False, "an animated WebP")]):
+        data = tf.identity(data)
+
+    def decoded(channels: int) -> tf.Tensor:
+        return tf.io.decode_image(data, channels=channels, expand_animations=False)[..., :3]
+
+    return tf.cond(transparent, lambda: decoded(4), lambda: decoded(3))

@@ -1,0 +1,218 @@
+"""Decoded images, kept in memory or on disk, so that each is decoded once."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from pathlib import Path
+
+import numpy as np
+import psutil
+import tensorflow as tf
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from cait_finetune.config import DatasetConfig
+from cait_finetune.data.corrupt import CorruptImages
+from cait_finetune.data.preprocess import Preprocessing
+from cait_finetune.data.source import Source
+from cait_finetune.errors import bad_value
+
+_FORMAT = 1
+_SAMPLE = 64  # images whose size is looked at
+_SHARE = 0.8  # of what is free
+
+
+class ImageCache:
+    """Examples with pixels for bytes, ``image`` being ``(h, w, 3)`` uint8, where they are kept so.
+
+    Args:
+        corrupt: what is met and left out on the way; it is then missing in the examples.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        config: DatasetConfig,
+        preprocessing: Preprocessing,
+        corrupt: CorruptImages,
+        console: Console,
+    ) -> None:
+        self._source = source
+        self._config = config
+        self._preprocessing = preprocessing
+        self._corrupt = corrupt
+        self._console = console
+
+    def __call__(self, role: str) -> tf.data.Dataset | None:
+        """The decoded examples of a split in file order; None with ``dataset.cache=none``.
+
+        In memory they are kept as they are used for the first time, on disk they are written now,
+        unless a run before has.
+
+        Raises:
+            UserError: they would not fit; or a corrupt image, if the run stops at one.
+        """
+        if self._config.cache == "none":
+            return None
+        if self._config.cache == "memory":
+            self._refuse(role, self.estimate(role), psutil.virtual_memory().available, "disk")
+            return self._decoded(role).cache()
+        return self._on_disk(role)
+
+    def estimate(self, role: str) -> float:
+        """Bytes that the decoded images of a split take, by a sample of them."""
+        records = self._source.records(role)
+        if self._source.light_records:  # of others the first ones do: to skip one is to read it
+            records = records.shard(max(1, self._source.sizes[role] // _SAMPLE), 0)
+        sizes = (
+            records.take(_SAMPLE)
+            .map(self._source.read)
+            .map(lambda example: tf.size(self._preprocessing.decode(example["image"])))
+            .ignore_errors()
+        )
+        sample = list(sizes.as_numpy_iterator())
+        return float(np.mean(sample)) * self._source.sizes[role] if sample else 0.0
+
+    def _refuse(self, role: str, needed: float, free: float, instead: str) -> None:
+        if needed > _SHARE * free:
+            raise bad_value(
+                "dataset.cache",
+                f"{self._config.cache}, for {self._source.sizes[role]:,} {role} images that take "
+                f"{needed / 1e9:.1f} GB decoded",
+                f"at most {_SHARE:.0%} of the {free / 1e9:.1f} GB that are free",
+                f"use dataset.cache={instead}",
+            )
+
+    def _decoded(self, role: str) -> tf.data.Dataset:
+        def decoded(example: dict) -> dict:
+            return {**example, "image": self._preprocessing.decode(example["image"])}
+
+        several = (len(self._source.class_names),) if self._source.multi_label else ()
+        stand_in = {
+            "id": tf.constant(""),
+            "image": tf.zeros((0, 0, 3), tf.uint8),
+            "label": tf.zeros(several, tf.float32 if several else tf.int32),
+        }
+        if self._source.weighted:
+            stand_in["weight"] = tf.constant(0.0)
+        return self._corrupt.attempt(
+            self._source.examples(role),
+            self._source.sizes[role],
+            decoded,
+            stand_in,
+            self._config.parallel_calls,
+        )
+
+    def _on_disk(self, role: str) -> tf.data.Dataset:
+        facts = {
+            "images": self._source.fingerprint(role),
+            "upright": self._preprocessing.upright,
+            "tensorflow": tf.__version__,  # it decodes
+            "format": _FORMAT,
+        }
+        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
+        directory = Path(self._config.cache_dir).expanduser()
+        path = directory / f"{self._config.name.replace('/', '-')}-{role}-{digest}.tfrecord"
+        # Written last: where it is, the images are whole.
+        facts_file = path.with_suffix(".json")
+        if not facts_file.is_file():
+            self._write(role, path, facts_file)
+        else:
+            self._console.print(f"images of {role} used again from {path}", highlight=False)
+        self._corrupt.include(json.loads(facts_file.read_text())["corrupt"])
+        self._corrupt.check()
+        return tf.data.TFRecordDataset(str(path), buffer_size=8 << 20).map(self._parse)
+
+    def _write(self, role: str, path: Path, facts_file: Path) -> None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            free = shutil.disk_usage(path.parent).free
+            self._refuse(role, self.estimate(role), free, "none")
+            # A name of its own for each process: two may fill the same cache at once.
+            partial = path.with_name(f".{uuid.uuid4().hex}.partial")
+            with contextlib.ExitStack() as stack:
+                stack.callback(lambda: partial.unlink(missing_ok=True))
+                met = CorruptImages(self._corrupt.on_corrupt)  # this split's alone
+                self._fill(role, partial, met)
+                size = partial.stat().st_size
+                os.replace(partial, path)
+                partial.write_text(json.dumps({"corrupt": met.ids, "bytes": size}))
+                os.replace(partial, facts_file)
+        except OSError as error:
+            raise bad_value(
+                "dataset.cache_dir",
+                f"{path.parent} ({error.strerror or error})",
+                "a directory that can be written",
+            ) from error
+        self._console.print(
+            f"images of {role} decoded, {size / 1e9:.2f} GB kept in {path}", highlight=False
+        )
+
+    def _fill(self, role: str, path: Path, met: CorruptImages) -> None:
+        cache = ImageCache(self._source, self._config, self._preprocessing, met, self._console)
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.speed:.0f} img/s"),
+            TimeRemainingColumn(),
+        )
+        shown = self._console.is_terminal
+        with (
+            tf.io.TFRecordWriter(str(path)) as writer,
+            Progress(
+                *columns, console=self._console, transient=True, disable=not shown
+            ) as progress,
+        ):
+            bar = progress.add_task(f"decoding {role}", total=self._source.sizes[role])
+            for example in cache._decoded(role).as_numpy_iterator():
+                met.check()
+                writer.write(_serialised(example))
+                progress.advance(bar)
+            met.check()
+
+    def _parse(self, record: tf.Tensor) -> dict[str, tf.Tensor]:
+        text, several = tf.io.FixedLenFeature((), tf.string), self._source.multi_label
+        classes = (len(self._source.class_names),) if several else ()
+        features = {
+            "id": text,
+            "image": text,
+            "shape": tf.io.FixedLenFeature((3,), tf.int64),
+            "label": tf.io.FixedLenFeature(classes, tf.float32),
+        }
+        if self._source.weighted:
+            features["weight"] = tf.io.FixedLenFeature((), tf.float32)
+        example = tf.io.parse_single_example(record, features)
+        pixels = tf.reshape(tf.io.decode_raw(example["image"], tf.uint8), example.pop("shape"))
+        pixels.set_shape((None, None, 3))
+        label = example["label"] if several else tf.cast(example["label"], tf.int32)
+        return {**example, "image": pixels, "label": label}
+
+
+def _serialised(example: dict[str, np.ndarray]) -> bytes:
+    def floats(values: np.ndarray) -> tf.train.Feature:
+        return tf.train.Feature(float_list=tf.train.FloatList(value=np.ravel(values)))
+
+    def text(value: bytes) -> tf.train.Feature:
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+
+    features = {
+        "id": text(example["id"]),
+        "image": text(example["image"].tobytes()),
+        "shape": tf.train.Feature(int64_list=tf.train.Int64List(value=example["image"].shape)),
+        "label": floats(example["label"]),  # whole numbers to 2^24 are exact
+    }
+    if "weight" in example:
+        features["weight"] = floats(example["weight"])
+    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()

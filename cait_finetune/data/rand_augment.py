@@ -1,0 +1,100 @@
+"""RandAugment as timm's ``rand-m9-mstd0.5-inc1``, as a pure function of a seed.
+
+Cubuk et al. 2020, https://arxiv.org/abs/1909.13719; the operations and what a magnitude means to
+them are ``_RAND_INCREASING_TRANSFORMS`` of timm's ``auto_augment.py``. Two things differ: images move
+by whole pixels, and pixels are interpolated linearly.
+
+keras-cv's RandAugment (0.9.0) cannot do this: with the same seed two passes of a parallel map give
+different pictures, and so do two fresh layers one after the other; a resumed run would not see what
+an uninterrupted one sees. It also takes 3.9 ms of CPU time for an image of 224 pixels, Keras' own
+39 ms, this 0.5 ms. keras-cv's operations without a draw (Equalization, AutoContrast, Solarization,
+Posterization) are reproducible, but take 0.4 to 2.4 ms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from cait_finetune.data import colour, geometry
+
+#: What a magnitude is a part of.
+HIGHEST = 10.0
+
+
+def rand_augment(
+    image: tf.Tensor,
+    seed: tf.Tensor,
+    operations: int,
+    magnitude: float,
+    magnitude_std: float,
+    probability: float,
+) -> tf.Tensor:
+    """``(S, S, 3)`` uint8 to the same: so many operations, each of `OPERATIONS` by chance.
+
+    Args:
+        seed: a pair of integers.
+        magnitude: the mean strength, 0 to 10, and `magnitude_std` its standard deviation.
+        probability: that a chosen operation is made.
+    """
+    for number in range(operations):
+        own = fold_in(seed, number)
+        which, made, sign = tf.unstack(tf.random.stateless_uniform((3,), own))
+        spread = magnitude_std * tf.random.stateless_normal((), fold_in(own, 1))
+        level = tf.clip_by_value(magnitude + spread, 0.0, HIGHEST) / HIGHEST
+        index = tf.minimum(tf.cast(which * len(OPERATIONS), tf.int32), len(OPERATIONS) - 1)
+        index = tf.where(made < probability, index, len(OPERATIONS))  # the last is none
+        sign = tf.where(sign < 0.5, -1.0, 1.0)
+        image = _chosen(image, index, level, sign)
+    return image
+
+
+def fold_in(seed: tf.Tensor, number: int) -> tf.Tensor:
+    """Another seed for each number: what one draws has no influence on what another draws."""
+    return tf.random.experimental.stateless_fold_in(seed, number)
+
+
+def _chosen(image: tf.Tensor, index: tf.Tensor, level: tf.Tensor, sign: tf.Tensor) -> tf.Tensor:
+    def branch(operation: Callable) -> Callable[[], tf.Tensor]:
+        return lambda: tf.ensure_shape(operation(image, level, sign), image.shape)
+
+    made = [branch(operation) for operation in OPERATIONS.values()]
+    return tf.switch_case(index, [*made, lambda: image])
+
+
+def _enhanced(operation: Callable) -> Callable:
+    """1 is no change; at the highest level it is 0.1 or 1.9."""
+    return lambda image, level, sign: operation(image, 1.0 + 0.9 * level * sign)
+
+
+def _whole(level: tf.Tensor, highest: int) -> tf.Tensor:
+    return tf.cast(level * highest, tf.int32)
+
+
+def _moved(operation: Callable) -> Callable:
+    def move(image: tf.Tensor, level: tf.Tensor, sign: tf.Tensor) -> tf.Tensor:
+        pixels = tf.round(0.45 * image.shape[0] * level * sign)
+        return operation(image, tf.cast(pixels, tf.int32))
+
+    return move
+
+
+#: ``(image, level from 0 to 1, sign)``; not all of them need all of that.
+OPERATIONS: dict[str, Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]] = {
+    "autocontrast": lambda image, level, sign: colour.autocontrast(image),
+    "equalize": lambda image, level, sign: colour.equalize(image),
+    "invert": lambda image, level, sign: colour.invert(image),
+    "rotate": lambda image, level, sign: geometry.rotate(image, 30.0 * level * sign),
+    "posterize": lambda image, level, sign: colour.posterize(image, 4 - _whole(level, 4)),
+    "solarize": lambda image, level, sign: colour.solarize(image, 256 - _whole(level, 256)),
+    "solarize_add": lambda image, level, sign: colour.solarize_add(image, _whole(level, 110)),
+    "saturation": _enhanced(colour.saturation),
+    "contrast": _enhanced(colour.contrast),
+    "brightness": _enhanced(colour.brightness),
+    "sharpness": _enhanced(colour.sharpness),
+    "shear_x": lambda image, level, sign: geometry.shear_x(image, 0.3 * level * sign),
+    "shear_y": lambda image, level, sign: geometry.shear_y(image, 0.3 * level * sign),
+    "translate_x": _moved(geometry.translate_x),
+    "translate_y": _moved(geometry.translate_y),
+}
