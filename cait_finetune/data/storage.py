@@ -9,6 +9,7 @@ import contextlib
 import os
 import posixpath
 import tempfile
+import uuid
 from collections.abc import Iterator
 from typing import IO
 
@@ -148,8 +149,10 @@ def write(path: str, text: str) -> None:
     """
     if is_remote(path):
         try:
-            with tf.io.gfile.GFile(path, "w") as file:  # object stores replace a file at once
+            draft = f"{parent(path)}/.cait_{uuid.uuid4().hex}"
+            with tf.io.gfile.GFile(draft, "w") as file:
                 file.write(text)
+            tf.io.gfile.rename(draft, path, overwrite=True)
         except tf.errors.OpError as error:
             raise OSError(str(error).splitlines()[0]) from error
         return

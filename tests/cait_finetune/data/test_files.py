@@ -1,0 +1,73 @@
+"""Image files as a source."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import numpy as np
+import pytest
+
+from cait_finetune.data.files import Files, FileSource
+from tests.cait_finetune.data.image_files import image
+
+
+@pytest.fixture
+def source(tmp_path):
+    files = {}
+    for role, count in (("train", 4), ("validation", 2), ("test", 1)):
+        paths = [str(image(tmp_path / role / f"{number}.png")) for number in range(count)]
+        names = np.array([f"{role}/{number}" for number in range(count)], object)
+        labels = np.arange(count, dtype=np.int32) % 2
+        files[role] = Files(
+            np.array(paths, object), names, labels, np.arange(count, dtype=np.float32)
+        )
+    return FileSource(
+        class_names=("cat", "dog"),
+        sizes={role: len(one) for role, one in files.items()},
+        weighted=True,
+        name="mine",
+        files=files,
+    )
+
+
+def test_examples_are_the_files_in_order(source):
+    found = list(source.examples("train").as_numpy_iterator())
+    assert [one["id"] for one in found] == [b"train/0", b"train/1", b"train/2", b"train/3"]
+    assert [one["label"] for one in found] == source.labels("train").tolist() == [0, 1, 0, 1]
+    assert [one["weight"] for one in found] == [0, 1, 2, 3]
+    for one, path in zip(found, source.files["train"].paths, strict=True):
+        with open(path, "rb") as file:
+            assert one["image"] == file.read()
+    assert set(found[0]) == {"id", "image", "label", "weight"}
+    assert source.class_counts("train").tolist() == [2, 2]
+
+
+def test_selected_rows_come_in_file_order_with_all_that_is_theirs(source):
+    chosen = source.select(
+        {
+            "train": [("train", np.array([3, 0])), ("validation", np.array([1]))],
+            "validation": [("train", np.array([1]))],
+            "test": [("test", np.array([0]))],
+        }
+    )
+    assert chosen.sizes == {"train": 3, "validation": 1, "test": 1}
+    assert list(chosen.files["train"].ids) == ["train/0", "train/3", "validation/1"]
+    assert chosen.labels("train").tolist() == [0, 1, 1]
+    assert chosen.files["train"].weights.tolist() == [0, 3, 1]
+    again = chosen.select({role: [(role, np.array([0]))] for role in chosen.sizes})
+    assert list(again.files["validation"].ids) == ["train/1"]
+
+
+def test_the_fingerprint_changes_with_the_files(source):
+    before = source.fingerprint("train")
+    assert json.loads(json.dumps(before)) == before == source.fingerprint("train")
+    assert before != source.fingerprint("validation")
+    path = source.files["train"].paths[0]
+    os.utime(path, (1, 1))
+    later = source.fingerprint("train")
+    assert later != before
+    with open(path, "ab") as file:
+        file.write(b"more")
+    os.utime(path, (1, 1))
+    assert source.fingerprint("train") != later
