@@ -84,7 +84,7 @@ def divided(
         lack = wanted[number] - np.bincount(there[there >= 0], minlength=len(shares))
         new = rows[there < 0]
         for row in new[np.random.default_rng([seed, number]).permutation(len(new))]:
-            part = int(lack.argmax())
+            part = int((lack / shares).argmax())  # those with too many leave the others short
             parts[row] = part
             lack[part] -= 1
     return parts

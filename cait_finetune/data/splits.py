@@ -53,6 +53,7 @@ def planned(config: DatasetConfig, names: Iterable[str], what: str) -> Plan:
     if not names:
         return Plan({}, {} if config.evaluation_only else shares)
     parts = chosen | _usual(names, chosen, what)
+    parts = {role: parts[role] for role in ROLES if role in parts}
     if config.evaluation_only:
         any_of_them = next((parts[role] for role in reversed(ROLES) if role in parts), names[0])
         return Plan({role: parts.get(role, any_of_them) for role in ROLES})

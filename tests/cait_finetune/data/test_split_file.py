@@ -1,0 +1,173 @@
+"""A division that is written down."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+
+from cait_finetune.config import SplitsConfig
+from cait_finetune.data import storage
+from cait_finetune.data.split_file import kept_division
+from cait_finetune.errors import UserError
+
+SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch):
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture
+def place(tmp_path):
+    return tmp_path / "cait_splits.csv"
+
+
+def names(count=20):
+    return [f"{kind}/{number:02}, ä.jpg" for kind in "ab" for number in range(count)]
+
+
+def divide(place, ids=None, shares=SHARES, **config):
+    ids = names() if ids is None else ids
+    labels = np.array([name[0] == "b" for name in ids], int)
+    roles, words = kept_division(ids, labels, shares, SplitsConfig(**config), str(place))
+    return dict(zip(ids, roles, strict=True)), words
+
+
+def test_it_is_written_and_stays(place):
+    roles, words = divide(place)
+    assert words == f"kept in {place}"
+    lines = place.read_text().splitlines()
+    assert lines[0].startswith("# seed 0 shares train=0.8 validation=0.1 test=0.1; it stays")
+    assert lines[1] == "path,split"
+    assert lines[2] == f'"a/00, ä.jpg",{roles["a/00, ä.jpg"]}'
+    before = place.stat().st_mtime_ns
+    assert divide(place) == (roles, words)
+    assert place.stat().st_mtime_ns == before
+    values = list(roles.values())
+    assert [values.count(role) for role in SHARES] == [32, 4, 4]
+
+
+def test_the_file_decides(place):
+    roles, _ = divide(place)
+    name = next(name for name, role in roles.items() if role == "train")
+    text = place.read_text().replace(f'"{name}",train', f'"{name}",test')
+    place.write_text("\ufeff" + text.replace("\n", "\r\n"))  # as a spreadsheet saves it
+    assert divide(place)[0] == {**roles, name: "test"}
+
+
+def test_new_images_are_divided_and_nobody_moves(place):
+    roles, _ = divide(place)
+    kept = [name for name in names() if name not in ("a/03, ä.jpg", "b/04, ä.jpg")]
+    larger = sorted([*kept, *(f"a/{number}.jpg" for number in range(100, 120))])
+    after, words = divide(place, larger)
+    assert words == f"kept in {place}, 20 new, 2 gone"
+    assert {name: after[name] for name in kept} == {name: roles[name] for name in kept}
+    of_a = [role for name, role in after.items() if name[0] == "a"]
+    assert [of_a.count(role) for role in SHARES] in ([31, 4, 4], [32, 4, 3], [32, 3, 4])
+    assert divide(place, larger) == (after, f"kept in {place}")
+
+
+def test_another_seed_or_shares_are_warned_of(place, warnings_shown):
+    roles, _ = divide(place)
+    text = place.read_text()
+    for changed in ({"seed": 1}, {"shares": {"train": 0.6, "validation": 0.2, "test": 0.2}}):
+        assert divide(place, **changed)[0] == roles
+        (warning,) = warnings_shown()
+        assert warning.startswith(f"{place} was divided with seed 0 shares train=0.8 validation")
+        assert "stays as it is; remove it to divide the images with seed" in warning
+        assert place.read_text() == text
+    place.unlink()
+    assert divide(place, seed=1)[0] != roles
+
+
+def test_without_its_first_line_it_is_as_good(place, warnings_shown):
+    roles, _ = divide(place)
+    place.write_text("".join(place.read_text().splitlines(keepends=True)[1:]))
+    assert divide(place, seed=1)[0] == roles
+    assert not warnings_shown()
+
+
+@pytest.mark.parametrize(
+    ("text", "row", "message"),
+    [
+        ("", 1, "nothing, expected the header path,split"),
+        ("nonsense\n", 1, "'nonsense', expected the header path,split"),
+        ("# seed 0\npath;split\n", 2, "'path;split', expected the header path,split"),
+        ("path,split\na,train\nb\n", 3, "'b', expected a path and its split"),
+        ("path,split\n\na,trian\n", 3, "'trian', expected train, validation or test\n  did you mean train?"),
+        ("path,split\na,train\na,test\n", 3, "a in test, and in train above, expected one split"),
+        ('path,split\na,train\n"b,test\n', 3, "unexpected end of data, expected a path and its split"),
+    ],
+)  # fmt: skip
+def test_a_damaged_file(text, row, message, place):
+    place.write_text(text)
+    with pytest.raises(UserError) as error:
+        divide(place)
+    assert str(error.value).startswith(f"dataset.splits.file: got {place}, row {row}: {message}")
+    assert "remove the file to divide the images anew" in str(error.value)
+    assert place.read_text() == text
+
+
+def test_a_file_that_is_no_text(place):
+    place.write_bytes(b"path,split\n\xff\xfe,train\n")
+    with pytest.raises(UserError, match=r"a file that can be read \(it is not UTF-8\)"):
+        divide(place)
+
+
+def test_a_file_of_other_splits(place):
+    divide(place, shares={"train": 0.9, "validation": 0.1})
+    with pytest.raises(
+        UserError, match=r"which divides images into train and validation, expected"
+    ):
+        divide(place)
+
+
+def test_a_configured_place(place, tmp_path):
+    chosen = tmp_path / "mine.csv"
+    assert divide(place, file=str(chosen))[1] == f"kept in {chosen}"
+    assert chosen.exists()
+    assert not place.exists()
+    with pytest.raises(
+        UserError, match=r"^dataset\.splits\.file: got .*, expected a file that can be w"
+    ):
+        divide(place, file=str(tmp_path / "nowhere" / "mine.csv"))
+    with pytest.raises(
+        UserError, match=r"^dataset\.splits\.file: got s3://b/x.csv, expected a place"
+    ):
+        divide(place, file="s3://b/x.csv")
+
+
+def test_where_nothing_may_be_written_it_is_kept_in_the_cache(place, cache, monkeypatch):
+    write = storage.write
+
+    def refuse(path, text):
+        if path == str(place):
+            raise PermissionError(13, "Permission denied")
+        write(path, text)
+
+    monkeypatch.setattr(storage, "write", refuse)
+    roles, words = divide(place)
+    (kept,) = (cache / "cait_finetune" / "splits").iterdir()
+    assert words == f"kept in {kept}"
+    assert divide(place, seed=1) == (roles, words)  # it decides, as beside the images
+    monkeypatch.setattr(os, "makedirs", lambda *_, **__: (_ for _ in ()).throw(OSError("full")))
+    kept.unlink()
+    assert divide(place) == (roles, "kept nowhere, drawn anew each time by the same seed")
+
+
+def test_too_few_images(place):
+    with pytest.raises(
+        UserError, match=r"^dataset\.data_dir: got 2 images of 2 classes to divide, exp"
+    ):
+        divide(place, ["a/1", "b/1"])
+    assert not place.exists()
+
+
+def test_one_image_of_a_class_is_to_train_on(place):
+    roles, _ = divide(place, ["a/1", *(f"b/{number}" for number in range(9))])
+    assert roles["a/1"] == "train"
