@@ -198,8 +198,10 @@ def _explain_empty(role: str, part: str, found: _Found) -> None:
             f"dataset.splits.{role}",
             f"{part!r} with images that are in no class folder ({len(loose):,})",
             f"a folder for each class in it: {part}/CLASS/image.jpg",
-            f"images of no known class cannot be counted: move {part} elsewhere, and others are put "
-            "aside",
+            ""
+            if role == "train"
+            else f"images of no known class: move {part} elsewhere, and others "
+            "are put aside for that",
         )
     raise bad_value(
         f"dataset.splits.{role}", f"{part!r} without an image", "a split with images in it"

@@ -1,0 +1,80 @@
+"""The same file in two splits."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from cait_finetune.data import leaks
+from tests.cait_finetune.data.image_files import folders, from_folder
+
+
+@pytest.fixture
+def root(tmp_path):
+    for part in ("train", "val", "test"):
+        folders(tmp_path / part, {"cat": 4, "dog": 4})
+    return tmp_path
+
+
+def copy(root, source, target):
+    shutil.copy(root / source, root / target)
+
+
+def test_without_one_nothing_is_said(root, warnings_shown):
+    copy(root, "train/cat/00.png", "train/dog/copy.png")
+    from_folder(root)
+    assert warnings_shown() == []
+
+
+def test_one_is_named(root, warnings_shown):
+    copy(root, "train/cat/00.png", "test/dog/copy.png")
+    for _ in range(2):
+        from_folder(root)
+        assert warnings_shown() == [
+            "1 image is in two splits: train/cat/00.png = test/dog/copy.png; the test accuracy will be "
+            "too high"
+        ]
+    from_folder(root, check=False)
+    assert warnings_shown() == []
+
+
+def test_the_first_three_are_named_and_all_counted(root, warnings_shown):
+    for number in range(4):
+        copy(root, f"train/cat/{number:02}.png", f"val/cat/1{number}.png")
+    copy(root, "val/dog/00.png", "test/dog/10.png")
+    from_folder(root)
+    assert warnings_shown() == [
+        "5 images are in two splits: train/cat/00.png = val/cat/10.png, "
+        "train/cat/01.png = val/cat/11.png, train/cat/02.png = val/cat/12.png, …; the validation and "
+        "test accuracy will be too high"
+    ]
+
+
+def test_the_same_end_is_not_the_same_file(root, warnings_shown):
+    end = bytes(2 * leaks._TAIL)
+    head = (root / "train/cat/00.png").read_bytes()
+    for path, byte in (("train/cat/00.png", b"a"), ("test/cat/00.png", b"b")):
+        (root / path).write_bytes(head + byte + end)
+    from_folder(root)
+    assert warnings_shown() == []
+
+
+def test_only_files_of_one_size_in_two_splits_are_read(root, monkeypatch):
+    read = []
+    for function in ("_of_end", "_of_all"):
+        original = getattr(leaks, function)
+
+        def noted(item, original=original, function=function):
+            read.append((function, item[0].removeprefix(f"{root}/")))
+            return original(item)
+
+        monkeypatch.setattr(leaks, function, noted)
+    for number, path in enumerate(sorted(root.rglob("*.png"))):
+        with path.open("ab") as file:
+            file.write(bytes(100 * (number + 1)))  # each of another size
+    copy(root, "train/cat/00.png", "train/cat/copy.png")
+    copy(root, "train/dog/00.png", "test/dog/copy.png")
+    from_folder(root)
+    pair = ["test/dog/copy.png", "train/dog/00.png"]
+    assert sorted(read) == [(f, path) for f in ("_of_all", "_of_end") for path in pair]
