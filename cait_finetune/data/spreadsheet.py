@@ -63,10 +63,10 @@ class Table:
 
 
 def row_numbers(numbers: Iterable[int]) -> str:
-    """``row 2``, or ``rows 2, 3, 5``; the first few, and how many there are."""
+    """``row 2``, or ``rows 2, 3, 5``; the first few, and how many more there are."""
     numbers = list(numbers)
     shown = ", ".join(str(number) for number in numbers[:_SHOWN])
-    more = f", … ({len(numbers):,} in all)" if len(numbers) > _SHOWN else ""
+    more = f" and {len(numbers) - _SHOWN:,} more" if len(numbers) > _SHOWN else ""
     return f"row{'s' * (len(numbers) > 1)} {shown}{more}"
 
 

@@ -37,7 +37,7 @@ def test_rows_have_the_numbers_that_a_spreadsheet_shows(tmp_path):
     assert found.numbers == [3, 5]
     assert found.at([0]) == "row 3"
     assert found.at([0, 1]) == "rows 3, 5"
-    assert row_numbers(range(2, 9)) == "rows 2, 3, 4, 5, 6, … (7 in all)"
+    assert row_numbers(range(2, 9)) == "rows 2, 3, 4, 5, 6 and 2 more"
 
 
 def test_columns_are_found_by_any_usual_name(tmp_path):

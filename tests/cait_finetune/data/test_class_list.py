@@ -1,0 +1,53 @@
+"""The classes, and whether each has its images."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cait_finetune.config import DatasetConfig
+from cait_finetune.data.class_list import check_classes, class_list, outside, some
+from cait_finetune.errors import UserError
+
+
+def test_names_are_those_found_or_configured():
+    assert class_list(DatasetConfig(name="mine"), ["a", "b"], "it") == ("a", "b")
+    config = DatasetConfig(name="mine", class_names=["b", "a", "c"], num_classes=3)
+    assert class_list(config, ["a", "b"], "it") == ("b", "a", "c")
+
+
+def test_one_class_will_do_where_an_image_may_have_none():
+    config = DatasetConfig(name="mine", multi_label=True)
+    assert class_list(config, ["a"], "it") == ("a",)
+    with pytest.raises(UserError, match=r"got it with no class, expected two classes or more"):
+        class_list(DatasetConfig(name="mine"), [], "it")
+
+
+def test_the_first_few_are_named():
+    assert some("abcde") == "a, b, c, d, e"
+    assert some("abcdef") == "a, b, c, d, e, … (6 in all)"
+    message = str(outside("key", dict.fromkeys("abcdefg", ""), ["x"]))
+    assert message == (
+        "key: got labels outside the class list: 'a', 'b', 'c', 'd', 'e' and 2 more, expected those "
+        "of dataset.class_names: x"
+    )
+
+
+def counts(train, validation, test):
+    return {"train": np.array(train), "validation": np.array(validation), "test": np.array(test)}
+
+
+def test_each_class_needs_images_to_train_on(warnings_shown):
+    check_classes("ab", counts([1, 2], [1, 1], [1, 1]), multi_label=False)
+    assert warnings_shown() == []
+    check_classes("ab", counts([1, 2], [0, 1], [1, 0]), multi_label=False)
+    assert warnings_shown() == ["validation has no image of a", "test has no image of b"]
+    with pytest.raises(
+        UserError, match=r"got class 'b' in validation but not in train, expected im"
+    ):
+        check_classes("ab", counts([1, 0], [1, 1], [1, 0]), multi_label=False)
+    for multi_label in (False, True):
+        with pytest.raises(UserError, match=r"got no image of class 'b', expected at least one"):
+            check_classes("ab", counts([1, 0], [1, 0], [1, 0]), multi_label=multi_label)
+    check_classes("ab", counts([1, 0], [1, 1], [1, 1]), multi_label=True)
+    assert warnings_shown() == ["train has no image of b"]
