@@ -7,10 +7,12 @@ arithmetic in float32 also costs more: a uint8 is a quarter of the memory.
 
 from __future__ import annotations
 
+import numpy as np
 import tensorflow as tf
 
 #: Shares of red, green and blue in the grey of a colour (ITU-R 601-2, PIL's "L").
-_LUMA = (0.299, 0.587, 0.114)
+_LUMA = np.array([0.299, 0.587, 0.114], "float32")
+_TO_GREY = np.repeat(_LUMA[:, None], 3, axis=1)  # (3, 3)
 _ROUNDING = 1e-3  # grey levels: more than float32 errs by, where the result is cut off
 
 
@@ -30,14 +32,12 @@ def contrast(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
 
 def saturation(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
     """0 is grey, 1 the image, more is more colourful (``ImageEnhance.Color``)."""
-    luma = tf.repeat(tf.constant(_LUMA)[:, None], 3, axis=1)  # (3, 3)
-    return _mixed_channels(image, factor * tf.eye(3) + (1.0 - factor) * luma)
+    return _mixed_channels(image, _TO_GREY + factor * (np.eye(3, dtype="float32") - _TO_GREY))
 
 
 def grayscale(image: tf.Tensor) -> tf.Tensor:
     """Grey, in three channels (``ImageOps.grayscale``)."""
-    luma = tf.repeat(tf.constant(_LUMA)[:, None], 3, axis=1)
-    return _mixed_channels(image, luma, 0.5)
+    return _mixed_channels(image, _TO_GREY, 0.5)
 
 
 def sharpness(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
@@ -48,7 +48,7 @@ def sharpness(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
     inner = lines[1:-1, 3:-3]
     smooth = tf.floor((nine + 4.0 * inner) / 13.0 + 0.5)
     change = (1.0 - factor) * (smooth - inner)  # the outermost pixels have none
-    return _levels(tf.reshape(lines + tf.pad(change, [[1, 1], [3, 3]]), tf.shape(image)))
+    return _levels(tf.reshape(lines + tf.pad(change, [[1, 1], [3, 3]]), image.shape))
 
 
 def autocontrast(image: tf.Tensor) -> tf.Tensor:
@@ -59,14 +59,14 @@ def autocontrast(image: tf.Tensor) -> tf.Tensor:
     high = tf.reduce_max(tf.reshape(tf.reduce_max(lines, axis=0), [-1, 3]), axis=0)
     scale = tf.where(high > low, 255.0 / tf.maximum(high - low, 1.0), 1.0)
     offset = tf.where(high > low, -low * scale, 0.0)
-    width = tf.shape(image)[1]
+    width = image.shape[1]
     lines = lines * tf.tile(scale, [width]) + tf.tile(offset, [width])
-    return _levels(tf.reshape(lines, tf.shape(image)))
+    return _levels(tf.reshape(lines, image.shape))
 
 
 def equalize(image: tf.Tensor) -> tf.Tensor:
     """Each channel's grey levels made equally frequent (``ImageOps.equalize``)."""
-    channels = tf.tile(tf.constant([0, 256, 512]), [tf.shape(image)[1]])  # (S * 3,)
+    channels = np.tile(np.array([0, 256, 512], "int32"), image.shape[1])  # (S * 3,)
     places = tf.cast(_lines(image), tf.int32) + channels
     counts = tf.raw_ops.Bincount(arr=tf.reshape(places, [-1]), size=3 * 256, weights=tf.zeros((0,)))
     counts = tf.reshape(tf.cast(counts, tf.int32), [3, 256])
@@ -77,7 +77,7 @@ def equalize(image: tf.Tensor) -> tf.Tensor:
     before = tf.cumsum(counts, axis=1, exclusive=True)
     table = tf.where(step > 0, (before + step // 2) // tf.maximum(step, 1), levels)  # (3, 256)
     table = tf.cast(tf.minimum(table, 255), tf.uint8)
-    return tf.reshape(tf.gather(tf.reshape(table, [-1]), places), tf.shape(image))
+    return tf.reshape(tf.gather(tf.reshape(table, [-1]), places), image.shape)
 
 
 def invert(image: tf.Tensor) -> tf.Tensor:
@@ -110,11 +110,11 @@ def _lines(image: tf.Tensor) -> tf.Tensor:
     return tf.reshape(image, [shape[0], shape[1] * shape[2]])
 
 
-def _levels(image: tf.Tensor) -> tf.Tensor:
+def _levels(image: tf.Tensor, rounding: float = _ROUNDING) -> tf.Tensor:
     """Grey levels from 0 to 255, cut off to whole ones, as PIL does."""
-    return tf.cast(tf.clip_by_value(image + _ROUNDING, 0.0, 255.0), tf.uint8)
+    return tf.cast(tf.clip_by_value(image + rounding, 0.0, 255.0), tf.uint8)
 
 
-def _mixed_channels(image: tf.Tensor, matrix: tf.Tensor, offset: float = 0.0) -> tf.Tensor:
-    pixels = tf.reshape(tf.cast(image, tf.float32), [-1, 3])
-    return _levels(tf.reshape(tf.matmul(pixels, matrix) + offset, tf.shape(image)))
+def _mixed_channels(image: tf.Tensor, matrix: tf.Tensor, rounding: float = _ROUNDING) -> tf.Tensor:
+    pixels = tf.matmul(tf.reshape(tf.cast(image, tf.float32), [-1, 3]), matrix)
+    return tf.reshape(_levels(pixels, rounding), image.shape)

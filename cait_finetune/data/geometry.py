@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import tensorflow as tf
 
 #: The mean colour of ImageNet, in grey levels.
 FILL = (124.0, 116.0, 104.0)
+_FILL = np.array(FILL, "uint8")
 _ROUNDING = 1e-3  # grey levels: more than float32 errs by, where the result is cut off
 
 
@@ -31,14 +33,13 @@ def rotate(image: tf.Tensor, degrees: tf.Tensor) -> tf.Tensor:
     """Counterclockwise about the centre."""
     height, width = image.shape[:2]
     angle = degrees * (math.pi / 180.0)
-    cos, sin = tf.cos(angle), tf.sin(angle)
     x, y = (width - 1) / 2, (height - 1) / 2
-    zero = tf.zeros_like(cos)
-    # Where a pixel comes from: (a x + b y + c, d x + e y + f).
-    transform = [cos, -sin, x - x * cos + y * sin, sin, cos, y - x * sin - y * cos, zero, zero]
+    # Where a pixel comes from is (a x + b y + c, d x + e y + f); these are of cosine, sine and 1.
+    parts = [[1, 0, -x, 0, 1, -y, 0, 0], [0, -1, y, 1, 0, -x, 0, 0], [0, 0, x, 0, 0, y, 0, 0]]
+    transform = tf.stack([[tf.cos(angle), tf.sin(angle), 1.0]]) @ np.array(parts, "float32")
     turned = tf.raw_ops.ImageProjectiveTransformV3(
         images=_from_fill(image)[None],
-        transforms=tf.stack(transform)[None],
+        transforms=transform,  # (1, 8)
         output_shape=[height, width],
         fill_value=0.0,
         interpolation="BILINEAR",
@@ -51,7 +52,7 @@ def translate_x(image: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
     """A pixel shows what is so many to the right of it, an int32 of at most the width."""
     height, width = image.shape[:2]
     lines = tf.reshape(image, [height, width * 3])
-    beside = tf.fill((height, 1), tf.constant(0, tf.uint8)) + _fill(width)  # (H, W * 3)
+    beside = tf.constant(np.tile(_FILL, (height, width)))  # (H, W * 3)
     start, size = 3 * tf.abs(pixels), 3 * width
     moved = tf.cond(
         pixels > 0,
@@ -64,7 +65,7 @@ def translate_x(image: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
 def translate_y(image: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
     """A pixel shows what is so many below it, an int32 of at most the height."""
     height, width = image.shape[:2]
-    beside = tf.reshape(tf.tile(_fill(width), [height]), image.shape)
+    beside = tf.constant(np.tile(_FILL, (height, width, 1)))  # (H, W, 3)
     start = tf.abs(pixels)
     moved = tf.cond(
         pixels > 0,
@@ -80,20 +81,15 @@ def _sheared(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
     Every line is an image of its own to CropAndResize, which interpolates along it.
     """
     height, width = image.shape[:2]
-    start = factor * (tf.range(height, dtype=tf.float32) + 0.5) / (width - 1)  # (H,)
-    zero = tf.zeros_like(start)
+    middle = (np.arange(height, dtype="float32") + 0.5) / (width - 1)  # (H,)
+    sides = np.stack([0 * middle, middle, 0 * middle, middle], axis=1)  # (H, 4)
     return tf.raw_ops.CropAndResize(
         image=image[:, None],  # (H, 1, W, 3)
-        boxes=tf.stack([zero, start, zero, start + 1.0], axis=1),
-        box_ind=tf.range(height),
+        boxes=factor * sides + np.array([0, 0, 0, 1], "float32"),
+        box_ind=np.arange(height),
         crop_size=[1, width],
         extrapolation_value=0.0,
     )[:, 0]
-
-
-def _fill(width: int) -> tf.Tensor:
-    """A line of the fill colour, ``(W * 3,)`` uint8."""
-    return tf.constant([int(level) for level in FILL] * width, tf.uint8)
 
 
 def _from_fill(image: tf.Tensor) -> tf.Tensor:
