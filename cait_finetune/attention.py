@@ -90,6 +90,10 @@ def draw_attention(config: AttentionConfig) -> Path:
 
         tf.config.list_physical_devices()
 
+    if dataset.multi_label:
+        raise bad_value(
+            "run", root, "a run on images of one class each, to be right or wrong about"
+        )
     source = open_source(dataset)
     variant = models.check(chosen_model)
     chosen_model.weights = str(run.best_checkpoint)

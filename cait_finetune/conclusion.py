@@ -10,7 +10,7 @@ import keras
 
 from cait_finetune.config import Config
 from cait_finetune.data.pipeline import encoded_images
-from cait_finetune.evaluation import Evaluator
+from cait_finetune.evaluation import build_evaluator
 from cait_finetune.export.saved_model import export_saved_model
 from cait_finetune.preparation import Prepared
 from cait_finetune.report.curves import draw_curves
@@ -31,12 +31,13 @@ def conclude(config: Config, prepared: Prepared, model: keras.Model, started: fl
     """
     run, state, streams, console = prepared.run, prepared.state, prepared.streams, prepared.console
     corrupt, metric = streams.corrupt, config.dataset.metric
-    test = Evaluator(model)(streams.test())
+    test = build_evaluator(model, prepared.source.multi_label)(streams.test())
     draw_curves(
         prepared.metrics.read("step"),
         prepared.metrics.read("epoch"),
         f"{config.dataset.name}, {config.model.name}: test {in_words(test.as_figures(), metric)}",
         run.curves,
+        "top1" if "top1" in test.as_figures() else metric,
     )
     difference = None
     if config.export.enabled:
@@ -48,6 +49,7 @@ def conclude(config: Config, prepared: Prepared, model: keras.Model, started: fl
             prepared.source.class_names,
             samples,
             run.saved_model,
+            prepared.source.multi_label,
         )
         console.print(
             f"export checked on {len(samples)} validation images: same top-1, "
@@ -56,10 +58,7 @@ def conclude(config: Config, prepared: Prepared, model: keras.Model, started: fl
         )
     speed = state.images_per_second()
     result = {
-        "test_top1": test.top1,
-        "test_top5": test.top5,
-        "test_mean_per_class": test.mean_per_class,
-        "test_loss": test.loss,
+        **{f"test_{name}": value for name, value in test.as_figures().items()},
         "test_examples": test.examples,
         "metric": metric,
         f"validation_{metric}": state.best_score[0],
@@ -80,12 +79,13 @@ def conclude(config: Config, prepared: Prepared, model: keras.Model, started: fl
         "curves": str(run.curves),
     }
     run.write_result(result)
+    also = f"F1 {test.f1:.2%}" if prepared.source.multi_label else f"top-5 {test.top5:.2%}"
     notes = [f"best epoch {state.best_epoch}"]
     notes += [f"ended by {state.stopped}"] if state.stopped else []
     notes += [f"{state.skipped} steps skipped"] if state.skipped else []
     notes += [f"{len(corrupt)} corrupt images left out"] if len(corrupt) else []
     console.print(
-        f"test   {in_words(test.as_figures(), metric)}, top-5 {test.top5:.2%} on {test.examples:,} images "
+        f"test   {in_words(test.as_figures(), metric)}, {also} on {test.examples:,} images "
         f"({', '.join(notes)}); {result['wall_seconds']:.0f} s"
         + (f", {speed:.0f} img/s" if speed else ""),
         highlight=False,

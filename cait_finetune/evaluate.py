@@ -45,6 +45,10 @@ def evaluate(config: Config, directory: Path) -> Path:
     from cait_finetune.evaluation import Evaluator
     from cait_finetune.report.accuracy_table import Accuracy, AccuracyTable
 
+    if config.dataset.multi_label:
+        raise bad_value(
+            "dataset.multi_label", "true", "false: accuracies are of one class an image"
+        )
     variant = models.check(config.model)
     directory.mkdir(parents=True, exist_ok=True)
     table = AccuracyTable(directory)

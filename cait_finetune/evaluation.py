@@ -1,4 +1,4 @@
-"""Accuracy and loss over every image of a split."""
+"""Accuracy and loss over every image of a split: of one label each, or of several."""
 
 from __future__ import annotations
 
@@ -82,3 +82,71 @@ class Evaluator:
         return Evaluation(
             float(hits.sum() / count), float(top5), float(loss), int(images_of.sum()), float(mean)
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class MultiLabelEvaluation:
+    """Of `examples` images with any number of labels each; the loss is the plain binary one.
+
+    ``mean_average_precision`` is the mean over the classes that have an image; ``f1`` counts all
+    yeses together (micro), a yes being a probability above one half.
+    """
+
+    mean_average_precision: float
+    f1: float
+    loss: float
+    examples: int
+
+    def as_figures(self) -> dict[str, float]:
+        """What is logged of a validation."""
+        return {
+            "loss": self.loss,
+            "mean_average_precision": self.mean_average_precision,
+            "f1": self.f1,
+        }
+
+
+class MultiLabelEvaluator:
+    """As `Evaluator`, for ``labels`` (B, C) of zeros and ones."""
+
+    def __init__(self, model: keras.Model, strategy: tf.distribute.Strategy | None = None) -> None:
+        self._model = model
+        self._strategy = strategy or tf.distribute.get_strategy()
+
+    @tf.function(reduce_retracing=True)
+    def _step(self, *batch: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        def forward(images: tf.Tensor, labels: tf.Tensor, real: tf.Tensor) -> tuple:
+            # NCCL and the ring gather no booleans.
+            return self._model(images, training=False), labels, tf.cast(real, tf.int32)
+
+        outputs = self._strategy.run(forward, args=batch)
+        # Average precision wants all scores in one place.
+        return tuple(self._strategy.gather(one, axis=0) for one in outputs)
+
+    def __call__(self, batches: Iterable) -> MultiLabelEvaluation:
+        """One pass over ``(images, labels, real)``."""
+        from sklearn.metrics import average_precision_score, f1_score
+
+        scores, truths = [], []
+        for batch in batches:
+            logits, labels, real = (one.numpy() for one in self._step(*batch))
+            scores.append(logits[real > 0])
+            truths.append(labels[real > 0])
+        logits = np.concatenate(scores).astype("float64")  # (N, C)
+        labels = np.concatenate(truths)
+        losses = np.logaddexp(0.0, logits) - labels * logits
+        present = labels.sum(axis=0) > 0
+        precision = 0.0
+        # A NaN has no rank: its loss says what is wrong.
+        if present.any() and np.isfinite(logits).all():
+            truth = labels[:, present].astype(int)
+            precision = average_precision_score(truth, logits[:, present], average="macro")
+        f1 = f1_score(labels > 0.5, logits > 0, average="micro", zero_division=0.0)
+        return MultiLabelEvaluation(float(precision), float(f1), float(losses.mean()), len(labels))
+
+
+def build_evaluator(
+    model: keras.Model, multi_label: bool, strategy: tf.distribute.Strategy | None = None
+) -> Evaluator | MultiLabelEvaluator:
+    """What evaluates a model on images of one label each, or of several."""
+    return (MultiLabelEvaluator if multi_label else Evaluator)(model, strategy)

@@ -58,7 +58,7 @@ def find(config: Config, directory: Path) -> Suggestion:
     sweep = config.lr_find
     rates = np.geomspace(sweep.low, sweep.high, sweep.steps).tolist()
     stages = Stages(
-        config, prepared.model, prepared.strategy, prepared.phases[:1],
+        config, prepared.model, prepared.strategy, prepared.loss, prepared.phases[:1],
         lambda phase: trained_part(prepared, phase), prepared.length.steps_per_epoch,
         lambda _: rates.__getitem__,
     )  # fmt: skip

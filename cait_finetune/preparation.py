@@ -42,6 +42,7 @@ from cait_finetune.train.distribution import (
     is_chief,
 )
 from cait_finetune.train.loop import restore
+from cait_finetune.train.loss import Loss, build_loss, needs_counts
 from cait_finetune.train.run_state import RunState
 
 
@@ -64,6 +65,7 @@ class Prepared:
     model: keras.Model
     length: Length
     peak: float
+    loss: Loss
     phases: list[Phase]
     streams: Streams
 
@@ -172,7 +174,16 @@ def prepare(
             f"{config.optimizer.lr_batch_size} = {peak:.3g}",
             highlight=False,
         )
+    loss = build_loss(
+        config.loss,
+        config.train.label_smoothing,
+        source.multi_label,
+        source.weighted,
+        source.class_counts("train") if needs_counts(config.loss) else None,
+        source.sizes["train"],
+    )
     corrupt = CorruptImages(config.dataset.on_corrupt)
+    corrupt.include(source.unreadable)
     features = _frozen_features(config, source, preprocessing, model, corrupt, console)
     images = None
     if not features and config.dataset.cache != "none":
@@ -191,6 +202,7 @@ def prepare(
         model=model,
         length=length,
         peak=peak,
+        loss=loss,
         phases=planned,
         streams=streams,
     )

@@ -13,6 +13,7 @@ from cait_finetune.optim.build import build_optimizer
 from cait_finetune.optim.phases import Phase
 from cait_finetune.train.average import MovingAverage
 from cait_finetune.train.loop import TRAINED, Stage, restore
+from cait_finetune.train.loss import Loss
 from cait_finetune.train.loss_scale import LossScale
 from cait_finetune.train.step import TrainStep
 
@@ -31,6 +32,7 @@ class Stages:
         config: Config,
         model: keras.Model,
         strategy: tf.distribute.Strategy,
+        loss: Loss,
         phases: list[Phase],
         trained: Callable[[Phase], keras.Model],
         steps_per_epoch: int,
@@ -39,6 +41,7 @@ class Stages:
         self._config = config
         self._model = model
         self._strategy = strategy
+        self._loss = loss
         self._phases = phases
         self._trained = trained
         self._steps_per_epoch = steps_per_epoch
@@ -81,7 +84,7 @@ class Stages:
                 self._trained(phase),
                 optimizer,
                 self._strategy,
-                label_smoothing=train.label_smoothing,
+                loss=self._loss,
                 clip_norm=train.clip_norm,
                 loss_scale=loss_scale,
                 jit_compile=train.jit_compile,

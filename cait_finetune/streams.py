@@ -68,6 +68,7 @@ class Streams:
                 Share(index, count, replicas),
                 train.steps_per_execution,
                 overfit,
+                self.config.dataset.sampling == "balanced",
             )
 
         def from_images(careful: bool, done: int) -> Iterable:

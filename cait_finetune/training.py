@@ -6,7 +6,7 @@ import keras
 
 from cait_finetune import model as models
 from cait_finetune.config import Config
-from cait_finetune.evaluation import Evaluator
+from cait_finetune.evaluation import build_evaluator
 from cait_finetune.optim.length import warmup_length
 from cait_finetune.optim.phases import Phase
 from cait_finetune.optim.schedule import Schedule, build_schedule
@@ -28,7 +28,9 @@ def train(config: Config, prepared: Prepared) -> None:
     model, streams, strategy = prepared.model, prepared.streams, prepared.strategy
     steps_per_epoch = prepared.length.steps_per_epoch
     validation = streams.validation()
-    evaluator = Evaluator(models.Head(model) if streams.features else model, strategy)
+    evaluator = build_evaluator(
+        models.Head(model) if streams.features else model, prepared.source.multi_label, strategy
+    )
 
     def validate() -> dict[str, float]:
         return evaluator(validation).as_figures()
@@ -54,6 +56,7 @@ def train(config: Config, prepared: Prepared) -> None:
         config,
         model,
         strategy,
+        prepared.loss,
         prepared.phases,
         lambda phase: trained_part(prepared, phase),
         steps_per_epoch,

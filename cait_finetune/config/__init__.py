@@ -6,6 +6,7 @@ Hydra validates names and types against these classes (`register`); ranges are c
 
 from cait_finetune.config.augment import AugmentConfig
 from cait_finetune.config.data import ColumnsConfig, DatasetConfig, SplitsConfig
+from cait_finetune.config.loss import LossConfig
 from cait_finetune.config.model import ModelConfig, TuningConfig
 from cait_finetune.config.optim import OptimizerConfig, ScheduleConfig
 from cait_finetune.config.preprocessing import PreprocessingConfig
@@ -30,6 +31,7 @@ __all__ = [
     "DistributionConfig",
     "EvaluationConfig",
     "ExportConfig",
+    "LossConfig",
     "LrFindConfig",
     "ModelConfig",
     "OptimizerConfig",

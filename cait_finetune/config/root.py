@@ -12,6 +12,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from cait_finetune.config.augment import AugmentConfig
 from cait_finetune.config.checks import within
 from cait_finetune.config.data import DatasetConfig
+from cait_finetune.config.loss import LossConfig
 from cait_finetune.config.model import ModelConfig, TuningConfig
 from cait_finetune.config.optim import OptimizerConfig, ScheduleConfig
 from cait_finetune.config.preprocessing import PreprocessingConfig
@@ -35,6 +36,7 @@ class Config:
     tuning: TuningConfig = MISSING
     preprocessing: PreprocessingConfig = field(default_factory=PreprocessingConfig)
     augment: AugmentConfig = MISSING
+    loss: LossConfig = MISSING
     optimizer: OptimizerConfig = MISSING
     schedule: ScheduleConfig = MISSING
     distribution: DistributionConfig = MISSING
@@ -52,12 +54,61 @@ class Config:
 
     def __post_init__(self) -> None:
         within("seed", self.seed, 0, 2**31 - 1)
+        self._check_labels()
         averaged = self.average.method != "none" and self.optimizer.name == "schedule_free"
         if averaged:
             raise bad_value(
                 "average.method",
                 self.average.method,
                 "none with optimizer=schedule_free, which evaluates an average of its own",
+            )
+
+    def _check_labels(self) -> None:
+        """Whether loss, tuning and the images' labels can do with each other."""
+        dataset, loss, tuning = self.dataset, self.loss, self.tuning
+        several = dataset.multi_label
+        wrong = {True: "cross_entropy", False: "asymmetric"}[several]
+        if loss.name == wrong:
+            raise bad_value(
+                "loss.name",
+                f"{wrong} with dataset.multi_label={str(several).lower()}",
+                "bce or asymmetric where an image has several labels, else cross_entropy or bce",
+                "loss=auto chooses",
+            )
+        if several and loss.logit_adjustment:
+            raise bad_value(
+                "loss.logit_adjustment",
+                f"{loss.logit_adjustment:g} with dataset.multi_label=true",
+                "0 there: it is for classes of which an image has one",
+                "use loss.class_weights=balanced",
+            )
+        evened = loss.class_weights != "none" or loss.logit_adjustment > 0
+        if dataset.sampling == "balanced" and evened:
+            raise bad_value(
+                "dataset.sampling",
+                "balanced beside loss.class_weights or loss.logit_adjustment",
+                "one of them: together they count rare classes twice",
+            )
+        if loss.class_weights != "none" and loss.logit_adjustment:
+            raise bad_value(
+                "loss.logit_adjustment",
+                f"{loss.logit_adjustment:g} beside loss.class_weights={loss.class_weights}",
+                "one of them: together they count rare classes twice",
+            )
+        plain = not several and not evened and loss.name != "bce" and dataset.sampling == "all"
+        if tuning.solver == "lbfgs" and not plain:
+            raise bad_value(
+                "tuning.solver",
+                "lbfgs beside several labels, another loss, class weights or balanced sampling",
+                "sgd there: L-BFGS solves plain logistic regression",
+                "add tuning.solver=sgd",
+            )
+        if tuning.cache_features and dataset.columns.weight:
+            raise bad_value(
+                "dataset.columns.weight",
+                f"{dataset.columns.weight} with tuning.cache_features=true",
+                "null there: features are kept without weights",
+                "add tuning.cache_features=false",
             )
 
 

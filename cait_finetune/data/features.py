@@ -17,7 +17,7 @@ from cait_finetune.data.corrupt import CorruptImages
 from cait_finetune.data.feature_cache import FeatureCache, Features
 from cait_finetune.data.pipeline import evaluation_stream
 from cait_finetune.data.preprocess import Preprocessing
-from cait_finetune.data.sequence import WHOLE, Share, batched, divided, shuffled
+from cait_finetune.data.sequence import WHOLE, Share, batched, divided, equal_shares, shuffled
 from cait_finetune.data.source import Source
 
 
@@ -75,6 +75,7 @@ class FrozenFeatures:
         share: Share = WHOLE,
         stack: int = 1,
         overfit: bool = False,
+        balanced: bool = False,
     ) -> tf.data.Dataset:
         """An endless stream of ``(features (b, D), labels (b,), next position)``.
 
@@ -86,7 +87,13 @@ class FrozenFeatures:
             values, labels = tf.constant(features.values), tf.constant(features.labels)
         count = len(features.labels)
         start = 0 if overfit else start
-        sequence = shuffled(tf.data.Dataset.range(count), count, count, seed, start)
+        rows = tf.data.Dataset.range(count)
+        copies = None
+        if balanced:
+            classes = np.bincount(features.labels, minlength=len(self._source.class_names))
+            of_label = equal_shares(classes)
+            copies = lambda row: of_label(tf.gather(labels, row))  # noqa: E731
+        sequence = shuffled(rows, count, count, seed, start, copies)
         if overfit:
             sequence = sequence.take(batch_size).repeat()
         examples = divided(sequence, batch_size, share).map(

@@ -55,14 +55,10 @@ class Files:
 
 @dataclasses.dataclass(frozen=True)
 class FileSource(Source):
-    """Image files on a disk, or wherever TensorFlow reads from.
-
-    ``unreadable`` are the ids of files that were left out as no image can be in them.
-    """
+    """Image files on a disk, or wherever TensorFlow reads from."""
 
     name: str = "files"
     files: Mapping[str, Files] = dataclasses.field(default_factory=dict)
-    unreadable: tuple[str, ...] = ()
 
     light_records = True
 

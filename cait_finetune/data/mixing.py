@@ -25,14 +25,15 @@ def mix_pairs(
 ) -> tf.data.Dataset:
     """Mix each two examples ``(image, label, position)`` with each other.
 
-    The labels become shares of the classes, ``(C,)`` float32. The draws depend on the seed and the
+    The labels become shares of the classes, ``(C,)`` float32, if they are not yet: of several labels
+    they become what of each is in the image. The draws depend on the seed and the
     first position of the pair.
     """
 
     def mix(images: tf.Tensor, labels: tf.Tensor, positions: tf.Tensor) -> tuple[tf.Tensor, ...]:
         share, own = draw_mask(images.shape[1], positions[0], config, seed)  # (), (S, S, 1)
         images = images * own + images[::-1] * (1.0 - own)  # (2, S, S, 3)
-        targets = tf.one_hot(labels, num_classes)  # (2, C)
+        targets = tf.one_hot(labels, num_classes) if labels.shape.rank == 1 else labels  # (2, C)
         return images, targets * share + targets[::-1] * (1.0 - share), positions
 
     return (

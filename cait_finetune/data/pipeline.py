@@ -18,6 +18,7 @@ from cait_finetune.data.sequence import (
     Share,
     batched,
     divided,
+    equal_shares,
     ready,
     repeated,
     shuffled,
@@ -59,7 +60,10 @@ def train_batches(
     light = source.light_records and decoded is None
     buffer = size if light else min(config.shuffle_buffer, size)
     items = source.records("train") if decoded is None else decoded
-    copies = _copies(source) if config.sampling == "balanced" else None
+    copies = None
+    if config.sampling == "balanced":
+        of_label = equal_shares(source.class_counts("train"))
+        copies = lambda example: of_label(example["label"])  # noqa: E731
 
     def prepare(example: dict) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         draw = tf.stack([tf.constant(seed, tf.int64), example["position"]])
@@ -220,14 +224,6 @@ def _from_bytes(
     )
     image = preprocessing.crop_and_resize(image, box, shape)
     return distort(image, draw, augmentation, preprocessing, flip)
-
-
-def _copies(source: Source) -> Callable[[dict], tf.Tensor]:
-    """So many of each example that all classes that there are have the same number."""
-    counts = source.class_counts("train")
-    shares = [counts.sum() / ((counts > 0).sum() * count) if count else 0.0 for count in counts]
-    by_class = tf.constant(shares, tf.float64)  # (C,)
-    return lambda example: by_class[example["label"]]
 
 
 def _mapped(examples: tf.data.Dataset, function: Callable, calls: int | None) -> tf.data.Dataset:

@@ -59,6 +59,18 @@ def shuffled(
     return tf.data.Dataset.range(first, np.iinfo(np.int64).max).flat_map(one_pass).skip(inside)
 
 
+def equal_shares(counts: np.ndarray) -> Callable[[tf.Tensor], tf.Tensor]:
+    """From a label to how often its examples are wanted, so that all classes there are come equally.
+
+    Args:
+        counts: examples of each class, ``(C,)``.
+    """
+    present = (counts > 0).sum()
+    shares = np.where(counts > 0, counts.sum() / (present * np.maximum(counts, 1)), 0.0)
+    by_class = tf.constant(shares, tf.float64)  # (C,)
+    return lambda label: by_class[label]
+
+
 def resampled(
     items: tf.data.Dataset, copies: Callable[[Any], tf.Tensor], seed: int, number: tf.Tensor
 ) -> tf.data.Dataset:
@@ -74,10 +86,10 @@ def resampled(
         end = reached + copies(item)
         return end, (tf.cast(tf.floor(end) - tf.floor(reached), tf.int32), item)
 
-    def repeated(count: tf.Tensor, item: Any) -> Any:
+    def multiplied(count: tf.Tensor, item: Any) -> Any:
         return tf.nest.map_structure(lambda part: tf.repeat(part[None], count, axis=0), item)
 
-    return items.scan(offset, lay).map(repeated).unbatch()
+    return items.scan(offset, lay).map(multiplied).unbatch()
 
 
 def repeated(

@@ -22,7 +22,8 @@ class Source(abc.ABC):
 
     ``sizes`` maps train, validation and test to their numbers of examples; ``class_names`` is in
     label order. With `multi_label` an example has any number of classes. ``weighted`` ones carry how
-    much they count in the training loss. ``notes`` is what a user should know of how it was read.
+    much they count in the training loss. ``notes`` is what a user should know of how it was read,
+    ``unreadable`` the ids of files that were left out as no image can be in them.
     """
 
     class_names: tuple[str, ...]
@@ -30,6 +31,7 @@ class Source(abc.ABC):
     multi_label: bool = False
     weighted: bool = False
     notes: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()
 
     #: Whether a record is a few bytes, so that a shuffle may hold all of them at once.
     light_records = False

@@ -20,6 +20,7 @@ def check_parity(
     preprocess: Callable[[tf.Tensor], tf.Tensor],
     decode: Callable[[tf.Tensor], tf.Tensor],
     samples: Sequence[tuple[str, bytes]],
+    multi_label: bool = False,
 ) -> float:
     """Compare both signatures of a SavedModel with evaluation on real image files.
 
@@ -33,7 +34,7 @@ def check_parity(
     images = tf.stack([preprocess(decode(data)) for _, data in samples])  # (B, S, S, 3)
     features = model.backbone(images, training=False)
     logits = model.head(features)
-    expected = tf.nn.softmax(logits).numpy()  # (B, C)
+    expected = (tf.sigmoid if multi_label else tf.nn.softmax)(logits).numpy()  # (B, C)
 
     served = signatures["serving_default"](image_bytes=tf.constant([data for _, data in samples]))
     raw = signatures["images"](images=images)

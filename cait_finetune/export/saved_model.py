@@ -15,8 +15,9 @@ from cait_finetune.export.parity import check_parity
 class ServingModule(tf.Module):
     """What is saved. Two signatures:
 
-    ``serving_default``: ``image_bytes`` (B,) of JPEG, PNG, GIF or BMP files, to ``probabilities``
-    (B, C), ``classes`` (B,) int32, the most probable, and ``class_names`` (B,), its name.
+    ``serving_default``: ``image_bytes`` (B,) of JPEG, PNG, GIF, WebP or BMP files, to
+    ``probabilities`` (B, C), ``classes`` (B,) int32, the most probable, and ``class_names`` (B,), its
+    name. Where images have several labels each class has a probability of its own.
     ``images``: a batch (B, S, S, 3) normalised as in training, to ``logits`` and ``features``.
 
     ``labels()`` gives all class names in order.
@@ -28,11 +29,13 @@ class ServingModule(tf.Module):
         preprocess: Callable[[tf.Tensor], tf.Tensor],
         decode: Callable[[tf.Tensor], tf.Tensor],
         class_names: Sequence[str],
+        multi_label: bool = False,
     ) -> None:
         super().__init__()
         self.model = model
         self._preprocess = preprocess
         self._decode = decode
+        self._probabilities = tf.sigmoid if multi_label else tf.nn.softmax
         self.names = tf.constant(list(class_names))
 
     @tf.function
@@ -43,7 +46,7 @@ class ServingModule(tf.Module):
             image_bytes,
             fn_output_signature=tf.TensorSpec((*size, 3), tf.float32),
         )  # (B, S, S, 3)
-        probabilities = tf.nn.softmax(self.model(images, training=False))  # (B, C)
+        probabilities = self._probabilities(self.model(images, training=False))  # (B, C)
         classes = tf.argmax(probabilities, axis=-1, output_type=tf.int32)  # (B,)
         return {
             "probabilities": probabilities,
@@ -68,6 +71,7 @@ def export_saved_model(
     class_names: Sequence[str],
     samples: Sequence[tuple[str, bytes]],
     directory: Path,
+    multi_label: bool = False,
 ) -> float:
     """Write the SavedModel, load it again, and hold it against the model on real images.
 
@@ -82,7 +86,7 @@ def export_saved_model(
         UserError: the outputs differ; nothing is left in `directory`.
     """
     size = model.backbone.image_size
-    module = ServingModule(model, preprocess, decode, class_names)
+    module = ServingModule(model, preprocess, decode, class_names, multi_label)
     signatures = {
         "serving_default": module.serving_default.get_concrete_function(
             tf.TensorSpec((None,), tf.string, name="image_bytes")
@@ -95,7 +99,7 @@ def export_saved_model(
     shutil.rmtree(partial, ignore_errors=True)
     try:
         tf.saved_model.save(module, str(partial), signatures=signatures)
-        difference = check_parity(partial, model, preprocess, decode, samples)
+        difference = check_parity(partial, model, preprocess, decode, samples, multi_label)
         shutil.rmtree(directory, ignore_errors=True)  # of a run that was cut off right after it
         partial.rename(directory)
     finally:

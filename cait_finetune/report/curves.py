@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 
-def draw_curves(steps: list[dict], epochs: list[dict], title: str, path: Path) -> None:
+def draw_curves(
+    steps: list[dict], epochs: list[dict], title: str, path: Path, metric: str = "top1"
+) -> None:
     """Draw from the records of ``metrics.jsonl`` and write a PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -16,7 +18,7 @@ def draw_curves(steps: list[dict], epochs: list[dict], title: str, path: Path) -
     numbers = [record["epoch"] for record in epochs]
     for axes, name, train_key, validation_key in (
         (loss, "loss", "train_loss", "validation_loss"),
-        (accuracy, "accuracy", "train_accuracy", "validation_top1"),
+        (accuracy, "accuracy", "train_accuracy", f"validation_{metric}"),
     ):
         for label, key, colour in (
             ("train", train_key, "C0"),

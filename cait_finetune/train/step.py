@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from cait_finetune.optim.optimizer import Optimizer
 from cait_finetune.train.average import MovingAverage
-from cait_finetune.train.loss import cross_entropy
+from cait_finetune.train.loss import CrossEntropy, Loss
 from cait_finetune.train.loss_scale import LossScale
 
 #: What a step says of itself: a row of float64 with one column for each.
@@ -36,7 +36,7 @@ class TrainStep:
         model: keras.Model,
         optimizer: Optimizer,
         strategy: tf.distribute.Strategy,
-        label_smoothing: float = 0.0,
+        loss: Loss | None = None,
         clip_norm: float = 0.0,
         loss_scale: LossScale | None = None,
         jit_compile: bool = False,
@@ -49,7 +49,7 @@ class TrainStep:
         self._model = model
         self._optimizer = optimizer
         self._strategy = strategy
-        self._label_smoothing = label_smoothing
+        self._loss = loss or CrossEntropy()
         self._clip_norm = clip_norm
         self._loss_scale = loss_scale
         self._accumulation = accumulation
@@ -155,7 +155,7 @@ class TrainStep:
             return number + 1, *(total + new for total, new in zip(sums, flat, strict=True))
 
         zeros = [tf.zeros_like(variable) for variable in self._optimizer.variables]
-        start = (tf.constant(0), tf.constant(0.0), tf.constant(0), *zeros)
+        start = (tf.constant(0), tf.constant(0.0), tf.constant(0.0), *zeros)
         _, loss, correct, *gradients = tf.while_loop(
             lambda number, *_: number < parts, add, start, maximum_iterations=parts
         )
@@ -167,14 +167,13 @@ class TrainStep:
         parts = self._accumulation * self._strategy.num_replicas_in_sync
         with tf.GradientTape() as tape, self._random.at(draw):
             logits = self._model(images, training=True)  # (B, C) float32
-            losses = cross_entropy(labels, logits, self._label_smoothing)  # (B,)
+            losses = self._loss(labels, logits)  # (B,)
             # This part's share of the global batch's mean, so that the sum over parts is it.
             loss = tf.reduce_mean(losses) / parts
             scaled = loss * scale
         gradients = tape.gradient(scaled, self._optimizer.variables)
-        wanted = labels if labels.shape.rank == 1 else tf.argmax(labels, axis=-1)
-        hits = tf.equal(tf.argmax(logits, axis=-1), tf.cast(wanted, tf.int64))
-        correct = tf.reduce_sum(tf.cast(hits, tf.int32))
+        # Exact in float32, the widest that a TPU has: a batch holds few images.
+        correct = tf.reduce_sum(self._loss.correct(labels, logits))
         return loss, correct, [gradient / scale for gradient in gradients]
 
     def _update(

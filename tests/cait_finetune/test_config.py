@@ -40,6 +40,25 @@ OUT_OF_RANGE = [
     ("dataset.prefetch", "0", "[1, inf)"),
     ("dataset.splits.shares", "[0.5,0.5]", "add up to 1"),
     ("dataset.splits.shares", "[0.5,0.5,0.5]", "add up to 1"),
+    ("loss.name", "hinge", "one of auto, cross_entropy, bce, asymmetric"),
+    ("loss.class_weights", "even", "one of none, balanced, effective"),
+    ("loss.effective_beta", "1", "[0, 1)"),
+    ("loss.logit_adjustment", "-1", "[0, 10]"),
+    ("loss.gamma_negative", "-1", "[0, 20]"),
+    ("loss.gamma_positive", "21", "[0, 20]"),
+    ("loss.clip", "1", "[0, 1)"),
+    ("preprocessing.resize_mode", "stretch", "one of shorter_side, squash, pad"),
+    ("preprocessing.crop_pct", "1.1", "[0.1, 1]"),
+    ("preprocessing.interpolation", "nearest", "one of bicubic, bilinear"),
+    ("preprocessing.mean", "[0.5,0.5]", "three numbers from 0 to 1"),
+    ("preprocessing.std", "[0,1,1]", "three numbers from 0.001 to 1"),
+    ("augment.rand_operations", "-1", "[0, 16]"),
+    ("augment.rand_magnitude", "11", "[0, 10]"),
+    ("augment.rand_magnitude_std", "-1", "[0, 10]"),
+    ("augment.rand_probability", "1.5", "[0, 1]"),
+    ("augment.color_jitter", "2", "[0, 1]"),
+    ("augment.erasing", "1.5", "[0, 1]"),
+    ("augment.repeats", "0", "[1, 64]"),
     ("dataset.splits.seed", "-1", "[0, 2.14748e+09]"),
     ("dataset.on_corrupt", "ignore", "one of stop, skip"),
     ("dataset.shuffle_buffer", "0", "[1,"),
@@ -159,6 +178,8 @@ WRONG_TYPE = [
     ("train.jit_compile", "often", "bool"),
     ("tuning.cache_features", "perhaps", "bool"),
     ("dataset.multi_label", "perhaps", "bool"),
+    ("preprocessing.antialias", "perhaps", "bool"),
+    ("augment.three_augment", "perhaps", "bool"),
     ("dataset.upright", "perhaps", "bool"),
     ("dataset.check", "perhaps", "bool"),
     ("tuning.train_head", "perhaps", "bool"),
@@ -370,3 +391,29 @@ def test_the_defaults_are_valid_and_typed():
 def test_an_error_says_what_it_is_before_it_is_composed():
     """Types are Hydra's to check, ranges ours: composing alone accepts what from_hydra refuses."""
     assert composed("train.epochs=0").train.epochs == 0
+
+
+@pytest.mark.parametrize(
+    ("overrides", "key", "expected"),
+    [
+        (["dataset.multi_label=true", "loss=cross_entropy"], "loss.name", "bce or asymmetric"),
+        (["loss=asymmetric"], "loss.name", "cross_entropy or bce"),
+        (["dataset.multi_label=true", "loss.logit_adjustment=1"], "loss.logit_adjustment", "0 there"),
+        (["dataset.multi_label=true", "dataset.sampling=balanced"], "dataset.sampling", "all there"),
+        (["dataset.sampling=balanced", "loss.class_weights=balanced"], "dataset.sampling", "one of them"),
+        (["dataset.sampling=balanced", "loss.logit_adjustment=1"], "dataset.sampling", "one of them"),
+        (["loss.logit_adjustment=1", "loss.class_weights=effective"], "loss.logit_adjustment", "one of"),
+        (["tuning=linear_probe", "tuning.solver=lbfgs", "loss=bce"], "tuning.solver", "sgd there"),
+        (["tuning=linear_probe", "tuning.solver=lbfgs", "dataset.multi_label=true"], "tuning.solver", "sgd"),
+        (["tuning=linear_probe", "dataset.columns.weight=w"], "dataset.columns.weight", "null there"),
+        (["dataset.multi_label=true", "dataset.metric=top1"], "dataset.metric", "mean_average_precision"),
+        (["dataset.metric=mean_average_precision"], "dataset.metric", "else top1"),
+        (["dataset.folds=3", "dataset.fold=3"], "dataset.fold", "[0, 2]"),
+        (["dataset.class_names=[a,b,a]"], "dataset.class_names", "different names"),
+        (["preprocessing.resize_mode=pad", "preprocessing.crop_pct=0.9"], "preprocessing.crop_pct", "null"),
+    ],
+)  # fmt: skip
+def test_what_does_not_go_together(overrides, key, expected):
+    message = refusal(*overrides)
+    assert message.startswith(f"{key}: got ")
+    assert expected in message.partition("expected ")[2]

@@ -24,6 +24,7 @@ from cait_finetune.errors import UserError
 from cait_finetune.evaluation import Evaluator
 from cait_finetune.optim.adamw import AdamW
 from cait_finetune.optim.parameters import parameter_table
+from cait_finetune.train.loss import CrossEntropy
 from cait_finetune.train.step import TrainStep
 from tests.cait_finetune.stand_ins import examples, source_of, write_set
 from tests.cait_finetune.tiny import one_device, optimizer_config, tiny_model
@@ -301,7 +302,7 @@ def test_training_on_features_is_training_on_images_without_augmentation(source,
             trained = models.FrozenBackbone(model)
             stream = train_batches(source, dataset, PLAIN, PREPROCESSING, 4, 0, corrupt)
             validation = evaluation_batches(source, "validation", PREPROCESSING, 4, corrupt)
-        step = TrainStep(trained, optimizer, strategy, label_smoothing=0.1, clip_norm=1.0)
+        step = TrainStep(trained, optimizer, strategy, loss=CrossEntropy(0.1), clip_norm=1.0)
         for images, labels, _ in itertools.islice(stream, 6):
             step(images, labels, tf.constant(0.01))
         heads.append(np.concatenate([np.ravel(variable) for variable in model.head.weights]))

@@ -17,6 +17,7 @@ from cait_finetune.optim.adamw import AdamW
 from cait_finetune.optim.parameters import parameter_table
 from cait_finetune.train.average import MovingAverage, holding
 from cait_finetune.train.distribution import build_strategy
+from cait_finetune.train.loss import CrossEntropy
 from cait_finetune.train.loss_scale import LossScale
 from cait_finetune.train.step import TrainStep
 from tests.cait_finetune.tiny import batch, optimizer_config, snapshot, tiny_model
@@ -37,7 +38,14 @@ def trained(devices: int) -> dict:
         average, mean = (MovingAverage(optimizer.variables, 0.9, True) for _ in range(2))
         scale = LossScale()
         step = TrainStep(
-            model, optimizer, strategy, 0.1, 0.5, scale, accumulation=2, average=average
+            model,
+            optimizer,
+            strategy,
+            CrossEntropy(0.1),
+            0.5,
+            scale,
+            accumulation=2,
+            average=average,
         )
     figures = []
     for number in range(STEPS):

@@ -5,7 +5,7 @@ import tensorflow as tf
 from cait_finetune.optim.adamw import AdamW
 from cait_finetune.optim.parameters import parameter_table
 from cait_finetune.train.average import MovingAverage, holding
-from cait_finetune.train.loss import cross_entropy
+from cait_finetune.train.loss import CrossEntropy, cross_entropy
 from cait_finetune.train.loss_scale import LossScale
 from cait_finetune.train.step import FIGURES, TrainStep
 from tests.cait_finetune.tiny import (
@@ -133,7 +133,11 @@ def make_step(model, strategy, precision, method="full", **changes):
     table = parameter_table(model, method, 0.75, 0.05)
     optimizer = AdamW(table, optimizer_config(**changes))
     loss_scale = LossScale() if precision == "mixed_float16" else None
-    return TrainStep(model, optimizer, strategy, 0.1, 1.0, loss_scale), optimizer, loss_scale
+    return (
+        TrainStep(model, optimizer, strategy, CrossEntropy(0.1), 1.0, loss_scale),
+        optimizer,
+        loss_scale,
+    )
 
 
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
@@ -208,7 +212,14 @@ def test_loss_scaling_beside_accumulation_clipping_and_average():
             average = MovingAverage(optimizer.variables, 0.9, True)
             loss_scale = LossScale()
             step = TrainStep(
-                model, optimizer, strategy, 0.1, 0.5, loss_scale, accumulation=2, average=average
+                model,
+                optimizer,
+                strategy,
+                CrossEntropy(0.1),
+                0.5,
+                loss_scale,
+                accumulation=2,
+                average=average,
             )
         loss_scale.scale.assign(scale)
         finite = []
@@ -242,7 +253,14 @@ def trained(steps=3, seed=(0,), model_options=None, size=8, targets=False, **opt
         if average:
             average = MovingAverage(optimizer.variables, *average)
         step = TrainStep(
-            model, optimizer, strategy, 0.1, 0.5, average=average, seed=seed, **options
+            model,
+            optimizer,
+            strategy,
+            CrossEntropy(0.1),
+            0.5,
+            average=average,
+            seed=seed,
+            **options,
         )
     figures = []
     for number in range(steps):
@@ -288,7 +306,7 @@ def test_several_steps_in_one_call():
         optimizer = AdamW(
             parameter_table(model, "full", 0.75, 0.05), optimizer_config(epsilon=1e-4)
         )
-        step = TrainStep(model, optimizer, strategy, 0.1, 0.5, steps_per_call=3)
+        step = TrainStep(model, optimizer, strategy, CrossEntropy(0.1), 0.5, steps_per_call=3)
     stacks = [tf.stack(part) for part in zip(*[batch(8, n) for n in range(3)], strict=True)]
     first = step(*stacks, [1e-2, 1e-2])  # a part of a stack
     second = step(*stacks, [1e-2], 2)
@@ -366,7 +384,14 @@ def test_a_step_without_a_finite_gradient_moves_nothing(precision):
         average = MovingAverage(optimizer.variables, 0.5, False)
         loss_scale = LossScale() if precision == "mixed_float16" else None
         step = TrainStep(
-            model, optimizer, strategy, 0.1, 1.0, loss_scale, accumulation=2, average=average
+            model,
+            optimizer,
+            strategy,
+            CrossEntropy(0.1),
+            1.0,
+            loss_scale,
+            accumulation=2,
+            average=average,
         )
     images, labels = batch()
     step(images, labels, [1e-3])
