@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from cait_finetune.config import AugmentConfig
-from cait_finetune.data.augment import augment, box_of
+from cait_finetune.data.augment import augment, box_of, distort, random_box
 from cait_finetune.data.preprocess import Preprocessing
-from tests.cait_finetune.stand_ins import picture
+from cait_finetune.data.resize import crop_and_resize
+from tests.cait_finetune.stand_ins import checked, picture
 
 PREPROCESSING = Preprocessing(16, 1.0, "bicubic", (0.5,) * 3, (0.5,) * 3)
 IMAGE = tf.constant(picture(40, 48))
@@ -136,3 +139,118 @@ def test_shares_up_to_one_never_show_the_outside():
     white = tf.fill((40, 24, 3), tf.constant(255, tf.uint8))
     for seed in range(12):
         assert augmented(seed, configured((0.9, 1.0), (0.3, 3.0)), white).min() > 0.999
+
+
+EXTRAS = {
+    "rand_operations": {"rand_operations": 3, "rand_probability": 1.0},
+    "three_augment": {"three_augment": True},
+    "color_jitter": {"color_jitter": 0.5},
+    "erasing": {"erasing": 1.0},
+}
+
+
+def with_extras(**extras) -> AugmentConfig:
+    return dataclasses.replace(configured(), **extras)
+
+
+def by_hand(seed: int, config: AugmentConfig) -> np.ndarray:
+    """Crop and mirroring of nothing but their primitives."""
+    draws = tf.random.stateless_uniform((5,), tf.constant([7, seed], tf.int64))
+    box = box_of(draws, tf.constant(40), tf.constant(48), config)
+    image = crop_and_resize(IMAGE, box, (16, 16), "bicubic").numpy()
+    image = image[:, ::-1] if draws[4] < config.flip else image
+    return (image - np.float32(127.5)) / np.float32(127.5)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_crop_and_mirroring_are_what_they_were(seed):
+    """Bit for bit: results that were published depend on the draws."""
+    np.testing.assert_array_equal(augmented(seed, configured()), by_hand(seed, configured()))
+
+
+@pytest.mark.parametrize("name", EXTRAS)
+def test_each_kind_changes_pictures(name):
+    config = with_extras(**EXTRAS[name])
+    for seed in range(4):
+        np.testing.assert_array_equal(augmented(seed, config), augmented(seed, config))
+    assert any(
+        np.abs(augmented(seed, config) - augmented(seed, configured())).mean() > 0.02
+        for seed in range(4)
+    )
+    assert len({augmented(seed, config).tobytes() for seed in range(8)}) == 8
+
+
+def test_one_kind_leaves_the_draws_of_the_others():
+    """Outside of the box of noise the picture is that without erasing."""
+    for seed in range(6):
+        plain = augmented(seed, with_extras(color_jitter=0.4))
+        erased = augmented(seed, with_extras(color_jitter=0.4, erasing=1.0))
+        same = (plain == erased).all(axis=-1)
+        assert 0.5 < same.mean() < 1.0
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("rand_magnitude", 2.0), ("rand_magnitude_std", 5.0), ("rand_probability", 0.1)],
+)
+def test_the_keys_of_rand_augment(key, value):
+    base = {"rand_operations": 3, "rand_probability": 1.0, "rand_magnitude": 6.0}
+    usual, other = with_extras(**base), with_extras(**{**base, key: value})
+    differing = [
+        not np.array_equal(augmented(seed, usual), augmented(seed, other)) for seed in range(6)
+    ]
+    assert sum(differing) >= 3
+
+
+def test_three_augment_gives_grey_solarized_or_blurred():
+    config = dataclasses.replace(
+        configured((1.0, 1.0), (1.0, 1.0), 0.0), three_augment=True, color_jitter=0.0
+    )
+    plain = (augmented(0, configured((1.0, 1.0), (1.0, 1.0), 0.0)) + 1) * 127.5
+    kinds = []
+    for seed in range(60):
+        got = (augmented(seed, config) + 1) * 127.5
+        if np.ptp(got, axis=-1).max() < 1e-3:
+            kinds.append("grey")
+        elif np.allclose(got, np.where(plain < 127.5, plain, 255 - plain), atol=1e-2):
+            kinds.append("solarized")
+        else:
+            assert got.mean() == pytest.approx(plain.mean(), abs=4)
+            kinds.append("blurred")
+    counts = [kinds.count(kind) for kind in ("grey", "solarized", "blurred")]
+    assert min(counts) >= 10
+
+
+def test_jitter_keeps_within_its_strength():
+    config = dataclasses.replace(configured((1.0, 1.0), (1.0, 1.0), 0.0), color_jitter=0.3)
+    grey = tf.fill((40, 48, 3), tf.constant(100, tf.uint8))  # has brightness alone
+    means = [(augmented(seed, config, grey).mean() + 1) * 127.5 for seed in range(80)]
+    assert 69 <= min(means) < 76
+    assert 124 < max(means) <= 130
+
+
+def test_distort_and_random_box_make_up_augment():
+    config = with_extras(**EXTRAS["rand_operations"], erasing=0.5)
+    for number in range(4):
+        seed = tf.constant([7, number], tf.int64)
+        box = random_box(tf.constant(40), tf.constant(48), seed, config)
+        image = PREPROCESSING.crop_and_resize(IMAGE, box, (16, 16))
+        np.testing.assert_array_equal(
+            distort(image, seed, config, PREPROCESSING), augmented(number, config)
+        )
+
+
+@pytest.mark.parametrize("preset", ["rand", "deit", "three"])
+def test_the_presets_say_what_is_done(preset):
+    config = checked(f"augment={preset}").augment
+    assert config.crop_scale == [0.08, 1.0]
+    expected = {
+        "rand": {"rand_operations": 2, "erasing": 0.0, "mixup": 0.0, "repeats": 1},
+        "deit": {"rand_operations": 2, "erasing": 0.25, "mixup": 0.8, "cutmix": 1.0, "repeats": 3},
+        "three": {"rand_operations": 0, "three_augment": True, "color_jitter": 0.3},
+    }[preset]
+    assert {key: getattr(config, key) for key in expected} == expected
+    assert config.rand_magnitude == 9.0
+    assert config.rand_magnitude_std == config.rand_probability == 0.5
+    pictures = {augmented(seed, config).tobytes() for seed in range(6)}
+    assert len(pictures) == 6
