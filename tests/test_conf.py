@@ -33,7 +33,8 @@ def test_every_group_is_a_part_of_the_configuration():
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_composes(option):
     # The values that nobody can know for the user.
-    extra = {"dataset=tfds": ["dataset.name=mnist"], "tuning=pattern": ["tuning.pattern=norm"]}
+    extra = {"dataset=tfds": ["dataset.name=mnist"], "tuning=pattern": ["tuning.pattern=norm"],
+             "loss=asymmetric": ["dataset.multi_label=true"]}  # fmt: skip
     config = checked(option, *extra.get(option, []))
     assert isinstance(config, configuration.Config)
 
@@ -67,10 +68,11 @@ def test_a_model_option_names_itself_and_weights_that_exist(name):
 def test_a_model_may_bring_its_own_training_settings():
     nano, other = checked(), checked("model=cait_s24_224")
     own = yaml.safe_load((CONF / "model" / "cait_nano_32.yaml").read_text())
+    rates = yaml.safe_load((CONF / "optimizer" / "adamw_from_scratch.yaml").read_text())
     general = yaml.safe_load((CONF / "config.yaml").read_text())
     assert nano.train.epochs == own["train"]["epochs"] != general["train"]["epochs"]
     assert other.train.epochs == general["train"]["epochs"]
-    assert nano.optimizer.layer_decay == own["optimizer"]["layer_decay"]
+    assert nano.optimizer.layer_decay == rates["layer_decay"]
     assert nano.optimizer.layer_decay != other.optimizer.layer_decay
     assert checked("train.epochs=2").train.epochs == 2
 
@@ -99,16 +101,25 @@ def test_bitfit_is_every_bias():
 @pytest.mark.parametrize(
     ("group", "key"),
     [("distribution", "strategy"), ("average", "method"), ("debug", "mode"), ("optimizer", "name"),
-     ("schedule", "name")],
+     ("schedule", "name"), ("loss", "name")],
 )  # fmt: skip
 def test_an_option_is_named_for_what_it_chooses(group, key):
     for name in names(CONF / group):
-        assert getattr(getattr(checked(f"{group}={name}"), group), key) == name
+        extra = ["dataset.multi_label=true"] * (name == "asymmetric")
+        chosen = getattr(getattr(checked(f"{group}={name}", *extra), group), key)
+        assert chosen == name.removesuffix("_from_scratch")
     refused = pytest.raises(UserError, match=rf"{group}\.{key}: got 'x', expected one of")
     with refused as error:
         checked(f"{group}.{key}=x")
     expected = str(error.value).partition("expected one of ")[2].splitlines()[0].split(", ")
-    assert sorted(expected) == names(CONF / group)
+    assert sorted(expected) == [name for name in names(CONF / group) if "_from_" not in name]
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "lion", "lamb", "schedule_free"])
+def test_a_model_from_scratch_takes_another_optimizers_own_rate(optimizer):
+    own = yaml.safe_load((CONF / "optimizer" / f"{optimizer}.yaml").read_text())
+    config = checked(f"optimizer={optimizer}").optimizer
+    assert (config.base_lr, config.layer_decay) == (own["base_lr"], own["layer_decay"])
 
 
 def test_nothing_is_left_without_a_value():

@@ -34,8 +34,10 @@ ALLOWED = {
     "verify": {"cli", "keys", "preparation", "training", "train"} | FOUNDATION,
     "evaluate": {"cli"} | WORK | FOUNDATION,  # another story
     "attention": {"keys"} | WORK | FOUNDATION,
+    "show_batch": {"cli"} | WORK | FOUNDATION,
     "predict": {"keys"} | FOUNDATION,
     "benchmark": {"keys", "data"} | FOUNDATION,
+    "summary": {"run_directory"},
     "keys": {"errors"},
     # The training step applies the optimizer: the one import from sibling to sibling.
     "train": {"optim"} | FOUNDATION,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import tempfile
 import time
@@ -24,8 +25,10 @@ from cait_finetune.data.pipeline import evaluation_batches, train_batches
 from cait_finetune.data.preprocess import Preprocessing
 
 #: The rows of the table: what is done to the images, or None for evaluation.
+_CROP = AugmentConfig(crop_scale=[0.08, 1.0], crop_ratio=[3 / 4, 4 / 3], flip=0.5)
 ROWS: dict[str, AugmentConfig | None] = {
-    "crop and flip": AugmentConfig(crop_scale=[0.08, 1.0], crop_ratio=[3 / 4, 4 / 3], flip=0.5),
+    "crop and flip": _CROP,
+    "RandAugment and erasing": dataclasses.replace(_CROP, rand_operations=2, erasing=0.25),
     "evaluation": None,
 }
 
@@ -103,10 +106,12 @@ def _batches(
     preprocessing = Preprocessing(config.size, 1.0, "bicubic", (0.5,) * 3, (0.5,) * 3)
     corrupt = CorruptImages("stop")
     if augmentation is None:
-        return evaluation_batches(source, "train", preprocessing, config.batch_size, corrupt)
+        return evaluation_batches(
+            source, "train", preprocessing, config.batch_size, corrupt, careful=False
+        )
     dataset = DatasetConfig(name="benchmark", data_dir=None)
     return train_batches(
-        source, dataset, augmentation, preprocessing, config.batch_size, 0, corrupt
+        source, dataset, augmentation, preprocessing, config.batch_size, 0, corrupt, careful=False
     )
 
 

@@ -20,6 +20,16 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "hflip": 0.5,
         "color_jitter": None,
     },
+    "RandAugment and erasing": {
+        "is_training": True,
+        "scale": (0.08, 1.0),
+        "ratio": (3 / 4, 4 / 3),
+        "hflip": 0.5,
+        "color_jitter": None,
+        "auto_augment": "rand-m9-mstd0.5-inc1",
+        "re_prob": 0.25,
+        "re_mode": "pixel",
+    },
     "evaluation": {"is_training": False, "crop_pct": 1.0},
 }
 
