@@ -1,0 +1,40 @@
+"""The images of one batch, as the model sees them, with their labels."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+_COLUMNS, _SIDE = 8, 1.75  # inches
+_LINE = 28  # letters that fit below an image
+
+
+def draw_batch_sheet(images: np.ndarray, captions: Sequence[str], title: str, path: Path) -> None:
+    """A grid of ``(n, S, S, 3)`` from 0 to 1, and under each image the lines that say what it is."""
+    columns = min(_COLUMNS, len(images))
+    rows = -(-len(images) // columns)
+    wrapped = [
+        "\n".join(textwrap.shorten(line, _LINE, placeholder="…") for line in caption.split("\n"))
+        for caption in captions
+    ]
+    lines = max(caption.count("\n") for caption in wrapped) + 1
+    height = (_SIDE + 0.05 + 0.14 * lines) * rows + 0.5
+    # Wide enough for the title, however few images there are.
+    figure = Figure(figsize=(max(_SIDE * columns, 7.0) + 0.2, height), layout="constrained")
+    figure.suptitle(title, fontsize=11)
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for ax in axes.flat:
+        ax.set_axis_off()
+    for ax, image, caption in zip(axes.flat, images, wrapped, strict=False):
+        ax.imshow(image, interpolation="nearest")
+        ax.set_axis_on()
+        ax.set_xticks([])
+        ax.set_yticks([])
+        for spine in ax.spines.values():
+            spine.set_color("0.8")
+        ax.set_xlabel(caption, fontsize=8, labelpad=3)
+    figure.savefig(path, dpi=130)
