@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,8 +155,11 @@ def prepare(
     peak = peak_learning_rate(config.optimizer, config.train.batch_size)
     planned = phases(model, tuning, config.optimizer, length.total_steps, length.steps_per_epoch)
     if chief and not config.resume:
-        OmegaConf.save(OmegaConf.structured(config), run.config)
         write_csv({phase.name: phase.table for phase in planned}, run.parameters)
+        # Last and at once: with it the directory is a run that can be gone on with.
+        partial = run.config.with_suffix(".partial")
+        OmegaConf.save(OmegaConf.structured(config), partial)
+        os.replace(partial, run.config)
     for phase in planned:
         console.print(_summary_table(phase, peak))
 
