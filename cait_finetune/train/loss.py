@@ -109,17 +109,19 @@ class AsymmetricLoss:
     class_weights: np.ndarray | None = None  # (C,) of each class's yes
 
     def __call__(self, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-        p = tf.sigmoid(logits)  # (B, C)
-        q = tf.maximum(p - self.clip, 0.0)
+        # Not 1 - p, which is 0 for a logit above 17: a sure mistake would have no gradient.
+        p, rest = tf.sigmoid(logits), tf.sigmoid(-logits)  # (B, C), they add up to 1
         yes = -tf.math.log_sigmoid(logits)
         if self.gamma_positive:
-            yes *= (1.0 - p) ** self.gamma_positive
+            yes *= _power(rest, self.gamma_positive)
         if self.class_weights is not None:
             yes *= tf.constant(self.class_weights, tf.float32)
-        # 1 - q is at least the clip, but for a clip of 0.
-        no = -tf.math.log(tf.maximum(1.0 - q, 1e-8))
+        if self.clip:
+            no = -tf.math.log(tf.minimum(rest + self.clip, 1.0))
+        else:
+            no = -tf.math.log_sigmoid(-logits)
         if self.gamma_negative:
-            no *= q**self.gamma_negative
+            no *= _power(p - self.clip, self.gamma_negative)
         return tf.reduce_sum(labels * yes + (1.0 - labels) * no, axis=-1)
 
     def correct(self, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
@@ -199,6 +201,11 @@ def _top1(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     wanted = labels if labels.shape.rank == 1 else tf.argmax(labels, axis=-1)
     hits = tf.equal(tf.argmax(logits, axis=-1), tf.cast(wanted, tf.int64))
     return tf.cast(hits, tf.float32)
+
+
+def _power(base: tf.Tensor, gamma: float) -> tf.Tensor:
+    """``base^gamma``; a root's slope at 0 is infinite, so that the base stays a little above."""
+    return tf.maximum(base, 1e-8) ** gamma
 
 
 def _right_answers(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:

@@ -1,8 +1,20 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
+from sklearn.utils.class_weight import compute_class_weight
 
-from cait_finetune.train.loss import cross_entropy
+from cait_finetune.config import LossConfig
+from cait_finetune.train.loss import (
+    AsymmetricLoss,
+    BinaryCrossEntropy,
+    CrossEntropy,
+    build_loss,
+    class_weights,
+    cross_entropy,
+    needs_counts,
+)
 
 LOGITS = np.array([[2.0, -1.0, 0.5, 3.0], [0.0, 0.0, 0.0, 0.0], [-5.0, 9.0, 1.0, 1.0]], "float32")
 LABELS = np.array([0, 3, 2])
@@ -40,3 +52,235 @@ def test_smoothing_lifts_the_floor_and_equal_logits_cost_log_c():
 def test_labels_of_either_integer_type(dtype):
     got = cross_entropy(tf.constant(LABELS, dtype), tf.constant(LOGITS), 0.1)
     np.testing.assert_allclose(got, reference(0.1), rtol=1e-6)
+
+
+ONE_HOT = np.eye(4, dtype="float32")[LABELS]
+SEVERAL = np.array([[1, 0, 1, 0], [0, 0, 0, 0], [1, 1, 1, 1]], "float32")
+COUNTS = np.array([6, 1, 0, 3])
+EXTREME = np.array([[100.0, -100.0, 100.0, -100.0], [-100.0, 100.0, 0.0, 30.0]], "float32")
+
+
+def with_gradient(loss, labels, logits) -> tuple[np.ndarray, np.ndarray]:
+    """The losses ``(B,)``, and what their sum says of each logit ``(B, C)``."""
+    logits = tf.constant(logits)
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        losses = loss(tf.constant(labels), logits)
+    return losses.numpy(), tape.gradient(losses, logits).numpy()
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x.astype("float64")))
+
+
+def binary(targets: np.ndarray, logits: np.ndarray = LOGITS, yes: object = 1.0) -> np.ndarray:
+    """Of each class, ``(B, C)``; `yes` is PyTorch's ``pos_weight``."""
+    x = logits.astype("float64")
+    return yes * targets * np.logaddexp(0, -x) + (1 - targets) * np.logaddexp(0, x)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_an_examples_weight_multiplies_its_loss_and_gradient(smoothing):
+    weights = np.array([2.0, 0.25, 0.0], "float32")
+    plain, gradient = with_gradient(CrossEntropy(smoothing), LABELS, LOGITS)
+    weighted = CrossEntropy(smoothing, weighted=True)
+    losses, moved = with_gradient(weighted, ONE_HOT * weights[:, None], LOGITS)
+    np.testing.assert_allclose(losses, plain * weights, rtol=1e-6)
+    np.testing.assert_allclose(moved, gradient * weights[:, None], rtol=1e-5, atol=1e-7)
+    assert (losses[2], moved[2].any()) == (0.0, False)
+    softmax = np.exp(LOGITS) / np.exp(LOGITS).sum(-1, keepdims=True)
+    targets = ONE_HOT * (1 - smoothing) + smoothing / 4
+    np.testing.assert_allclose(gradient, softmax - targets, atol=1e-6)
+
+
+def test_mixed_images_of_different_weight():
+    """Each brings its weight with its share."""
+    shares = np.array([[0.6 * 2, 0, 0, 0.4 * 0.5]], "float32")
+    log_p = LOGITS[:1].astype("float64") - np.log(np.exp(LOGITS[:1].astype("float64")).sum())
+    got = CrossEntropy(weighted=True)(tf.constant(shares), tf.constant(LOGITS[:1]))
+    np.testing.assert_allclose(got, -(shares * log_p).sum(-1), rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [CrossEntropy, BinaryCrossEntropy])
+def test_class_weights_of_one_label_each_weigh_examples(kind):
+    weights = np.array([0.5, 1.0, 7.0, 3.0])
+    plain, gradient = with_gradient(kind(0.1), LABELS, LOGITS)
+    of_the_class = weights[LABELS]
+    for labels in (LABELS, ONE_HOT):
+        losses, moved = with_gradient(kind(0.1, weights), labels, LOGITS)
+        np.testing.assert_allclose(losses, plain * of_the_class, rtol=1e-6)
+        np.testing.assert_allclose(moved, gradient * of_the_class[:, None], rtol=1e-5, atol=1e-7)
+
+
+def test_class_weights_and_an_examples_own_multiply():
+    own, of_classes = np.array([2.0, 0.5, 0.0]), np.array([0.5, 1.0, 7.0, 3.0])
+    loss = CrossEntropy(0.0, of_classes, weighted=True)
+    losses, _ = with_gradient(loss, (ONE_HOT * own[:, None]).astype("float32"), LOGITS)
+    np.testing.assert_allclose(losses, reference(0.0) * own * of_classes[LABELS], rtol=1e-6)
+
+
+def test_balanced_is_scikit_learns():
+    labels = np.repeat(np.arange(4), COUNTS)
+    present = np.unique(labels)
+    got = class_weights(LossConfig("auto", "balanced"), COUNTS, 10, multi_label=False)
+    wanted = compute_class_weight("balanced", classes=present, y=labels)
+    np.testing.assert_allclose(got[present], wanted)
+    assert got[2] == 1.0  # without an image, so that it plays no part
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.9, 0.999, 0.999999])
+def test_effective_is_cui_et_als_with_a_mean_of_1_over_the_images(beta):
+    config = LossConfig("auto", "effective", effective_beta=beta)
+    got = class_weights(config, COUNTS, 10, multi_label=False)
+    present = COUNTS > 0
+    effective = (1 - beta ** COUNTS[present]) / (1 - beta)
+    wanted = 1 / effective / (COUNTS[present] / effective).sum() * 10
+    np.testing.assert_allclose(got[present], wanted, rtol=1e-6)
+    assert (got * COUNTS).sum() / COUNTS.sum() == pytest.approx(1)
+    assert got[2] == 1.0
+
+
+def test_effective_goes_from_none_to_balanced():
+    weights = [
+        class_weights(LossConfig("auto", name, effective_beta=beta), COUNTS, 10, False)
+        for name, beta in (("effective", 0.0), ("effective", 1 - 1e-9), ("balanced", 0.5))
+    ]
+    np.testing.assert_allclose(weights[0], 1)
+    np.testing.assert_allclose(weights[1], weights[2], rtol=1e-5)
+
+
+def test_balanced_for_several_labels_evens_yeses_and_noes():
+    counts, examples = np.array([5, 1, 0, 9, 10]), 10
+    got = class_weights(LossConfig("auto", "balanced"), counts, examples, multi_label=True)
+    np.testing.assert_allclose(got, [1, 9, 1, 1 / 9, 0])
+    present = counts > 0
+    np.testing.assert_allclose((got * counts)[present], (examples - counts)[present])
+
+
+def test_logit_adjustment_adds_tau_times_the_log_prior():
+    config = LossConfig("auto", logit_adjustment=1.5)
+    prior = np.array([0.6, 0.1, 0.1, 0.3])  # as of one image where a class has none
+    shift = 1.5 * np.log(prior)
+    got, _ = with_gradient(build_loss(config, 0.1, counts=COUNTS, examples=10), LABELS, LOGITS)
+    plain, _ = with_gradient(CrossEntropy(0.1), LABELS, (LOGITS + shift).astype("float32"))
+    np.testing.assert_allclose(got, plain, rtol=1e-5)
+    of_yes_and_no = build_loss(
+        LossConfig("bce", logit_adjustment=1.5), 0.0, counts=COUNTS, examples=10
+    )
+    got, _ = with_gradient(of_yes_and_no, LABELS, LOGITS)
+    np.testing.assert_allclose(got, binary(ONE_HOT, LOGITS + shift).mean(-1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_binary_cross_entropy_of_one_label(smoothing):
+    targets = ONE_HOT * (1 - smoothing) + smoothing / 4
+    for labels in (LABELS, ONE_HOT):
+        losses, gradient = with_gradient(BinaryCrossEntropy(smoothing), labels, LOGITS)
+        np.testing.assert_allclose(losses, binary(targets).mean(-1), rtol=1e-6)
+        np.testing.assert_allclose(gradient, (sigmoid(LOGITS) - targets) / 4, atol=1e-6)
+
+
+def test_binary_cross_entropy_of_one_label_weighs_whole_examples():
+    weights = np.array([[3.0], [0.0], [0.5]], "float32")
+    losses, gradient = with_gradient(BinaryCrossEntropy(0.1), ONE_HOT * weights, LOGITS)
+    plain, moved = with_gradient(BinaryCrossEntropy(0.1), LABELS, LOGITS)
+    np.testing.assert_allclose(losses, plain * weights[:, 0], rtol=1e-6)
+    np.testing.assert_allclose(gradient, moved * weights, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("yes", [None, np.array([1.0, 9.0, 0.0, 0.25])])
+def test_binary_cross_entropy_of_several_labels(smoothing, yes):
+    loss = BinaryCrossEntropy(smoothing, yes, multi_label=True)
+    targets = SEVERAL * (1 - smoothing) + smoothing / 2
+    losses, _ = with_gradient(loss, SEVERAL, LOGITS)
+    wanted = binary(targets, yes=1.0 if yes is None else yes).mean(-1)
+    np.testing.assert_allclose(losses, wanted, rtol=1e-6)
+
+
+def asymmetric(labels, logits, negative, positive, clip, weights=1.0):
+    x = logits.astype("float64")
+    p = sigmoid(x)
+    q = np.maximum(p - clip, 0)
+    yes = weights * (1 - p) ** positive * np.logaddexp(0, -x)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        no = q**negative * (np.logaddexp(0, x) if clip == 0 else -np.log(1 - q))
+    return (labels * yes + (1 - labels) * no).sum(-1)
+
+
+@pytest.mark.parametrize(
+    ("negative", "positive", "clip"), [(4, 0, 0.05), (2, 1, 0.2), (1, 0.5, 0), (0.5, 0, 0.05)]
+)
+@pytest.mark.parametrize("weights", [None, np.array([1.0, 9.0, 0.5, 0.25])])
+def test_the_asymmetric_loss_is_the_papers(negative, positive, clip, weights):
+    loss = AsymmetricLoss(negative, positive, clip, weights)
+    logits = np.concatenate([LOGITS, EXTREME])
+    labels = np.concatenate([SEVERAL, [[0, 1, 1, 0], [0, 0, 1, 0]]]).astype("float32")
+    losses, _ = with_gradient(loss, labels, logits)
+    wanted = asymmetric(
+        labels, logits, negative, positive, clip, 1.0 if weights is None else weights
+    )
+    np.testing.assert_allclose(losses, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_without_its_constants_the_asymmetric_loss_is_the_binary_one():
+    """Of the surest mistakes, too: a gradient of 0 would leave them for ever."""
+    loss = AsymmetricLoss(0.0, 0.0, 0.0)
+    for labels, logits in ((SEVERAL, LOGITS), (1 - (EXTREME > 0), EXTREME)):
+        labels = labels.astype("float32")
+        losses, gradient = with_gradient(loss, labels, logits)
+        np.testing.assert_allclose(losses, binary(labels, logits).sum(-1), rtol=1e-5)
+        np.testing.assert_allclose(gradient, sigmoid(logits) - labels, atol=1e-5)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.3, 1.0, 4.0])
+@pytest.mark.parametrize("clip", [0.0, 0.05])
+@pytest.mark.parametrize("labels", [0.0, 1.0, 0.4])
+def test_the_asymmetric_loss_of_sure_logits_has_finite_gradients(gamma, clip, labels):
+    loss = AsymmetricLoss(gamma, gamma, clip)
+    losses, gradient = with_gradient(loss, np.full((2, 4), labels, "float32"), EXTREME)
+    assert np.isfinite(losses).all()
+    assert np.isfinite(gradient).all()
+
+
+def test_easy_noes_below_the_clip_cost_nothing():
+    logits = np.log(
+        np.array([[0.01, 0.04, 0.0499, 0.2]]) / (1 - np.array([[0.01, 0.04, 0.0499, 0.2]]))
+    )
+    _, gradient = with_gradient(
+        AsymmetricLoss(), np.zeros((1, 4), "float32"), logits.astype("float32")
+    )
+    assert gradient[0, :3].tolist() == [0, 0, 0]
+    assert gradient[0, 3] > 0
+
+
+def test_what_is_right_of_one_label():
+    logits = tf.constant([[3.0, 0, 0], [0, 3.0, 0], [0, 3.0, 0]])
+    shares = tf.constant([[0.1, 0, 0], [0.6, 0.4, 0], [0.4, 0.6, 0]])
+    for loss in (CrossEntropy(), CrossEntropy(weighted=True), BinaryCrossEntropy()):
+        for dtype in (tf.int32, tf.int64):
+            assert loss.correct(tf.constant([0, 1, 2], dtype), logits).numpy().tolist() == [1, 1, 0]
+        assert loss.correct(shares, logits).numpy().tolist() == [1, 0, 1]
+
+
+def test_what_is_right_of_several_labels():
+    logits = tf.constant([[3.0, -1, 2, -4], [3.0, 1, 2, 4]])
+    labels = tf.constant([[1.0, 0, 0, 0], [0.4, 0.6, 1, 1]])
+    for loss in (BinaryCrossEntropy(multi_label=True), AsymmetricLoss()):
+        assert loss.correct(labels, logits).numpy().tolist() == [0.75, 0.75]
+
+
+def test_what_is_built():
+    auto = LossConfig("auto")
+    assert build_loss(auto, 0.1) == CrossEntropy(0.1)
+    assert build_loss(auto, 0.1, weighted=True) == CrossEntropy(0.1, weighted=True)
+    assert build_loss(auto, 0.1, multi_label=True) == BinaryCrossEntropy(0.1, multi_label=True)
+    assert build_loss(LossConfig("bce"), 0.1) == BinaryCrossEntropy(0.1)
+    sharp = LossConfig("asymmetric", gamma_negative=3, gamma_positive=2, clip=0.1)
+    assert build_loss(sharp, 0.1, multi_label=True) == AsymmetricLoss(3, 2, 0.1)
+    weighted = LossConfig("asymmetric", "balanced")
+    built = build_loss(weighted, 0.1, multi_label=True, counts=COUNTS, examples=10)
+    np.testing.assert_allclose(built.class_weights, [4 / 6, 9, 1, 7 / 3])
+    assert not needs_counts(auto)
+    assert needs_counts(weighted)
+    assert needs_counts(dataclasses.replace(auto, logit_adjustment=0.5))
