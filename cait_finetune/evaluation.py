@@ -125,24 +125,30 @@ class MultiLabelEvaluator:
 
     def __call__(self, batches: Iterable) -> MultiLabelEvaluation:
         """One pass over ``(images, labels, real)``."""
-        from sklearn.metrics import average_precision_score, f1_score
+        from sklearn.metrics import average_precision_score
 
         scores, truths = [], []
         for batch in batches:
             logits, labels, real = (one.numpy() for one in self._step(*batch))
             scores.append(logits[real > 0])
             truths.append(labels[real > 0])
+        if not scores:
+            return MultiLabelEvaluation(0.0, 0.0, 0.0, 0)
         logits = np.concatenate(scores).astype("float64")  # (N, C)
         labels = np.concatenate(truths)
-        losses = np.logaddexp(0.0, logits) - labels * logits
+        with np.errstate(invalid="ignore"):
+            losses = np.logaddexp(0.0, logits) - labels * logits
         present = labels.sum(axis=0) > 0
         precision = 0.0
         # A NaN has no rank: its loss says what is wrong.
         if present.any() and np.isfinite(logits).all():
             truth = labels[:, present].astype(int)
             precision = average_precision_score(truth, logits[:, present], average="macro")
-        f1 = f1_score(labels > 0.5, logits > 0, average="micro", zero_division=0.0)
-        return MultiLabelEvaluation(float(precision), float(f1), float(losses.mean()), len(labels))
+        # scikit-learn's micro F1 of a single class counts its noes as hits.
+        wanted, given = labels > 0.5, logits > 0
+        f1 = 2 * (wanted & given).sum() / max(wanted.sum() + given.sum(), 1)
+        loss = losses.mean() if len(labels) else 0.0
+        return MultiLabelEvaluation(float(precision), float(f1), float(loss), len(labels))
 
 
 def build_evaluator(

@@ -1,12 +1,16 @@
 import math
+import multiprocessing
 import warnings
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from sklearn.metrics import balanced_accuracy_score
+from sklearn.metrics import average_precision_score, balanced_accuracy_score, f1_score, log_loss
 
-from cait_finetune.evaluation import Evaluator
+from cait_finetune.config import DistributionConfig
+from cait_finetune.evaluation import Evaluator, MultiLabelEvaluator, build_evaluator
+from cait_finetune.train.distribution import build_strategy
 from tests.cait_finetune.tiny import tiny_model
 
 
@@ -131,3 +135,148 @@ def test_an_evaluator_follows_the_weights():
     model.head.bias.assign([0.0, 0.0, 0.0, 0.0, 50.0, 0.0])
     after = evaluator(stream)
     assert before.top1 < after.top1 == 1.0
+
+
+def several(count: int = 23, classes: int = 6, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Logits and labels, of which the logits know something."""
+    rng = np.random.default_rng(seed)
+    labels = (rng.random((count, classes)) < 0.3).astype("float32")
+    return (rng.normal(size=labels.shape) + 1.5 * labels - 1).astype("float32"), labels
+
+
+def filled_up(logits: np.ndarray, labels: np.ndarray, size: int, blank: float = 9.0) -> list:
+    """Batches of `size`, the last filled up with images that are not real."""
+    fill = -len(labels) % size
+    logits = np.concatenate([logits, np.full((fill, logits.shape[1]), blank, "float32")])
+    labels = np.concatenate([labels, np.ones((fill, labels.shape[1]), "float32")])
+    real = np.arange(len(labels)) < len(labels) - fill
+    parts = (
+        [tf.constant(part[start : start + size]) for part in (logits, labels, real)]
+        for start in range(0, len(labels), size)
+    )
+    return list(parts)
+
+
+def with_scikit_learn(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float, float]:
+    """Mean average precision over the classes that have an image, micro F1, and the loss."""
+    own = [
+        average_precision_score(labels[:, one], logits[:, one])
+        for one in range(labels.shape[1])
+        if labels[:, one].any()
+    ]
+    p = 1 / (1 + np.exp(-logits.astype("float64")))
+    f1 = f1_score(labels.ravel(), p.ravel() > 0.5)  # all yeses together
+    return np.mean(own), f1, log_loss(labels.ravel(), p.ravel())
+
+
+@pytest.mark.parametrize("size", [1, 4, 23, 64])
+def test_several_labels_as_scikit_learn_has_them(size):
+    logits, labels = several()
+    labels[:, 2] = 0  # no image of that class: there is nothing to be precise about
+    labels[:, 4] = 1
+    got = MultiLabelEvaluator(given_logits)(filled_up(logits, labels, size))
+    precision, f1, loss = with_scikit_learn(logits, labels)
+    assert 0 < f1 < precision < 1
+    assert got.as_figures() == {
+        "loss": pytest.approx(loss),
+        "mean_average_precision": pytest.approx(precision),
+        "f1": pytest.approx(f1),
+    }
+    assert got.examples == 23
+
+
+def test_one_class_alone():
+    logits, labels = several(classes=1)
+    got = MultiLabelEvaluator(given_logits)(filled_up(logits, labels, 4))
+    precision, f1, loss = with_scikit_learn(logits, labels)
+    assert got.mean_average_precision == pytest.approx(precision)
+    assert got.f1 == pytest.approx(f1)
+    assert got.loss == pytest.approx(loss)
+
+
+def test_a_perfect_model_and_one_that_says_nothing():
+    labels = several()[1]
+    sure = MultiLabelEvaluator(given_logits)(filled_up(60 * labels - 30, labels, 8))
+    assert (sure.mean_average_precision, sure.f1) == (1.0, 1.0)
+    assert sure.loss < 1e-12
+    silent = MultiLabelEvaluator(given_logits)(filled_up(0 * labels, labels, 8))
+    assert silent.mean_average_precision == pytest.approx(labels.mean(), rel=1e-6)
+    assert (silent.f1, silent.loss) == (0.0, pytest.approx(math.log(2)))
+
+
+def test_images_without_any_label():
+    logits, labels = several()
+    got = MultiLabelEvaluator(given_logits)(filled_up(logits - 9, 0 * labels, 8))
+    assert (got.mean_average_precision, got.f1, got.examples) == (0.0, 0.0, 23)
+    assert 0 < got.loss < 0.1
+
+
+def test_one_logit_that_is_no_number_is_seen_in_the_loss():
+    logits, labels = several()
+    logits[7, 3] = math.nan
+    got = MultiLabelEvaluator(given_logits)(filled_up(logits, labels, 8))
+    assert math.isnan(got.loss)
+    assert got.mean_average_precision == 0.0
+    assert got.examples == 23
+
+
+def test_images_that_are_not_real_are_left_out_even_when_not_a_number():
+    logits, labels = several()
+    evaluator = MultiLabelEvaluator(given_logits)
+    one, other = (evaluator(filled_up(logits, labels, 8, blank)) for blank in (math.nan, -4.0))
+    assert one == other
+    assert math.isfinite(one.loss)
+
+
+def test_several_labels_of_no_image_at_all():
+    got = MultiLabelEvaluator(given_logits)([])
+    assert (got.mean_average_precision, got.f1, got.loss, got.examples) == (0.0, 0.0, 0.0, 0)
+
+
+def test_labels_say_who_evaluates():
+    assert isinstance(build_evaluator(given_logits, multi_label=True), MultiLabelEvaluator)
+    assert isinstance(build_evaluator(given_logits, multi_label=False), Evaluator)
+
+
+def on_replicas(devices: int) -> tuple:
+    """Of one label and of several, evaluated on so many parts of the CPU."""
+    strategy = build_strategy(
+        DistributionConfig("mirrored", devices) if devices > 1 else DistributionConfig("cpu")
+    )
+    logits, labels = several()
+    results = []
+    for kind, truth in ((MultiLabelEvaluator, labels), (Evaluator, labels.argmax(-1))):
+        parts = filled_up(logits, labels, 4)
+        if kind is Evaluator:
+            truth = np.append(truth, 0).astype("int64")
+            parts = [
+                [images, tf.constant(truth[4 * number :][:4]), real]
+                for number, (images, _, real) in enumerate(parts)
+            ]
+        shared = [
+            [
+                _divided(strategy, part[number : number + devices])
+                for part in zip(*parts, strict=True)
+            ]
+            for number in range(0, len(parts), devices)
+        ]
+        results.append(kind(given_logits, strategy)(shared))
+    return tuple(results)
+
+
+def _divided(strategy: tf.distribute.Strategy, parts: tuple) -> object:
+    if len(parts) == 1:
+        return parts[0]
+    return strategy.experimental_distribute_values_from_function(
+        lambda context: parts[context.replica_id_in_sync_group]
+    )
+
+
+def test_two_replicas_are_one_device():
+    """TensorFlow divides its CPU before it first uses it: hence a process of its own."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        two = pool.submit(on_replicas, 2).result(timeout=240)
+    one = on_replicas(1)
+    assert one[0] == two[0]
+    assert one[0].examples == one[1].examples == 23
+    assert two[1].as_figures() == pytest.approx(one[1].as_figures(), rel=1e-6)
