@@ -19,25 +19,27 @@ def erase(image: tf.Tensor, seed: tf.Tensor, probability: float) -> tf.Tensor:
 
     The box has 2 to 33% of the area, and sides of a ratio of 0.3 to 3.3. `seed` is a pair of integers.
     """
-    height, width = image.shape[:2]
-    draws = tf.random.stateless_uniform((3 + 2 * _ATTEMPTS,), seed)
-    top, left, rows, columns = box(draws[1:], height, width)
+    chance = tf.random.stateless_uniform((), seed)
+    erased = tf.cond(chance < probability, lambda: _erased(image, seed), lambda: image)
+    return tf.ensure_shape(erased, image.shape)
 
-    def erased() -> tf.Tensor:
-        noise = tf.random.stateless_normal(
-            [rows, columns, 3], tf.random.experimental.stateless_fold_in(seed, 1)
-        )
-        begin = tf.stack([top, left])
-        return tf.raw_ops.TensorStridedSliceUpdate(
-            input=image,
-            begin=begin,
-            end=begin + tf.stack([rows, columns]),
-            strides=[1, 1],
-            value=noise,
-        )
 
-    wanted = (draws[0] < probability) & (rows > 0)
-    return tf.ensure_shape(tf.cond(wanted, erased, lambda: image), image.shape)
+# One node of the graph: what is not made takes no time.
+@tf.function(autograph=False, experimental_attributes={"_noinline": True})
+def _erased(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    def other(number: int) -> tf.Tensor:
+        return tf.random.experimental.stateless_fold_in(seed, number)
+
+    draws = tf.random.stateless_uniform((2 + 2 * _ATTEMPTS,), other(1))
+    top, left, rows, columns = box(draws, *image.shape[:2])
+    begin = tf.stack([top, left])
+    return tf.raw_ops.TensorStridedSliceUpdate(
+        input=image,
+        begin=begin,
+        end=begin + tf.stack([rows, columns]),
+        strides=[1, 1],
+        value=tf.random.stateless_normal([rows, columns, 3], other(2)),
+    )
 
 
 def box(draws: tf.Tensor, height: int, width: int) -> tuple[tf.Tensor, ...]:

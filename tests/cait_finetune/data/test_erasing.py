@@ -75,3 +75,10 @@ def test_a_box_that_does_not_fit_is_drawn_again():
     *_, wanted_height, wanted_width = box(tf.constant([0.5, 0.5, *second]), 20, 20)
     assert (int(height), int(width)) == (int(wanted_height), int(wanted_width))
     assert int(box(tf.constant([0.5, 0.5, *first]), 20, 20)[2]) == 0
+
+
+def test_an_image_in_which_no_box_fits_stays_as_it_is():
+    """Of one line: any box is as high as the image."""
+    image = tf.fill((1, 40, 3), 9.0)
+    for seed in range(10):
+        np.testing.assert_array_equal(erase(image, tf.constant([5, seed], tf.int64), 1.0), image)
