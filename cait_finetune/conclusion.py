@@ -30,7 +30,7 @@ def conclude(config: Config, prepared: Prepared, model: keras.Model, started: fl
         UserError: the exported model does not answer as the trained one does.
     """
     run, state, streams, console = prepared.run, prepared.state, prepared.streams, prepared.console
-    corrupt, metric = streams.corrupt, config.dataset.metric
+    corrupt, metric = streams.corrupt, config.dataset.judged_by
     test = build_evaluator(model, prepared.source.multi_label)(streams.test())
     draw_curves(
         prepared.metrics.read("step"),

@@ -44,7 +44,7 @@ def train(config: Config, prepared: Prepared) -> None:
             prepared.metrics.write,
             prepared.console,
             prepared.state,
-            config.dataset.metric,
+            config.dataset.judged_by,
         )
         return
 
@@ -72,7 +72,7 @@ def train(config: Config, prepared: Prepared) -> None:
         config.train,
         config.checkpoint,
         validate,
-        config.dataset.metric,
+        config.dataset.judged_by,
         prepared.checkpoints,
         prepared.metrics,
         prepared.console,

@@ -129,6 +129,6 @@ def test_it_says_where_it_is_from_and_under_which_licence(name):
 
 
 def test_the_sets_that_are_judged_by_the_mean_per_class():
-    judged = {name for name in NAMES if name in SETS and options(name).metric != "top1"}
+    judged = {name for name in NAMES if name in SETS and options(name).judged_by != "top1"}
     assert judged == {"pets", "caltech101", "aircraft"}
     assert {name for name in SETS if options(name).evaluation_only} == {"imagenet_v2"}

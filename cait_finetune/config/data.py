@@ -139,11 +139,14 @@ class DatasetConfig:
         within("dataset.folds", self.folds, 2)
         within("dataset.fold", self.fold, 0, self.folds - 1)
 
+    @property
+    def judged_by(self) -> str:
+        """`metric`, or the usual one."""
+        return self.metric or ("mean_average_precision" if self.multi_label else "top1")
+
     def _check_metric(self) -> None:
-        if self.metric is None:
-            self.metric = "mean_average_precision" if self.multi_label else "top1"
-        one_of("dataset.metric", self.metric, METRICS)
-        if (self.metric == "mean_average_precision") != self.multi_label:
+        one_of("dataset.metric", self.judged_by, METRICS)
+        if (self.judged_by == "mean_average_precision") != self.multi_label:
             raise bad_value(
                 "dataset.metric",
                 f"{self.metric} with dataset.multi_label={str(self.multi_label).lower()}",
