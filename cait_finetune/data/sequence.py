@@ -42,7 +42,8 @@ def shuffled(
     """The sequence from position `start` on: ``(position, item)``.
 
     Args:
-        items: `size` of them, or fewer where some are left out: their numbers then are too.
+        items: `size` of them, or fewer where some are left out: others then come twice in a pass, as
+            positions without an item would shift all that is counted by them.
         buffer: from how many the next one is drawn.
         copies: how often an item is there in each pass, on average; float64, `size` in sum over all.
     """
@@ -53,7 +54,7 @@ def shuffled(
         present = items if copies is None else resampled(items, copies, seed, number)
         order = present.shuffle(buffer, seed=number, reshuffle_each_iteration=False)
         first = number * size
-        return order.enumerate().map(lambda index, item: (first + index, item))
+        return order.repeat().take(size).enumerate().map(lambda index, item: (first + index, item))
 
     first, inside = divmod(start, size)
     return tf.data.Dataset.range(first, np.iinfo(np.int64).max).flat_map(one_pass).skip(inside)

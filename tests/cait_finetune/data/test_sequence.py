@@ -1,0 +1,176 @@
+"""The endless sequence: how often each item comes, in which order, and where it can be entered."""
+
+from __future__ import annotations
+
+import collections
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cait_finetune.data.sequence import equal_shares, repeated, resampled, shuffled
+
+LABELS = np.array([0] * 13 + [1] * 5 + [2] * 2 + [4] * 3)  # no example of class 3
+COUNTS = np.bincount(LABELS, minlength=5)
+SIZE = len(LABELS)
+
+
+def items(size: int = SIZE) -> tf.data.Dataset:
+    """``(number, label)``."""
+    return tf.data.Dataset.from_tensor_slices((np.arange(size), LABELS[:size]))
+
+
+def copies(item: tuple) -> tf.Tensor:
+    return equal_shares(COUNTS)(item[1])
+
+
+def shares_of(labels: np.ndarray) -> np.ndarray:
+    return tf.map_fn(
+        equal_shares(COUNTS), tf.constant(labels), fn_output_signature=tf.float64
+    ).numpy()
+
+
+def taken(dataset: tf.data.Dataset, count: int) -> list:
+    return list(dataset.take(count).as_numpy_iterator())
+
+
+def sequence(start: int = 0, seed: int = 0, evened: bool = True, size: int = SIZE):
+    wanted = copies if evened else None
+    return shuffled(items(size), size, size, seed, start, wanted)
+
+
+@pytest.fixture(scope="module")
+def passes() -> np.ndarray:
+    """Of 60 passes each item's number, ``(60, n)``."""
+    got = taken(sequence(), 60 * SIZE)
+    assert [position for position, _ in got] == list(range(60 * SIZE))
+    return np.array([item[0] for _, item in got]).reshape(60, SIZE)
+
+
+def test_equal_shares_are_equal_in_sum_and_nothing_for_a_class_without_images():
+    share = shares_of(np.arange(5))
+    np.testing.assert_allclose(share * COUNTS, [SIZE / 4] * 3 + [0, SIZE / 4])
+    assert share[3] == 0
+
+
+def test_each_pass_has_the_classes_equally_often(passes):
+    """As evenly as whole examples can be: off by less than one."""
+    by_class = np.array([np.bincount(LABELS[one], minlength=5) for one in passes])
+    assert (by_class[:, 3] == 0).all()
+    assert np.abs(by_class[:, [0, 1, 2, 4]] - SIZE / 4).max() < 1
+
+
+def test_classes_all_over_the_files_come_about_equally_often_too():
+    """Laid out in any order, of which the points of the grid know nothing."""
+    labels = np.random.default_rng(0).permutation(LABELS)
+    dataset = tf.data.Dataset.from_tensor_slices(labels)
+    got = taken(shuffled(dataset, SIZE, SIZE, 0, 0, equal_shares(COUNTS)), 40 * SIZE)
+    passes = np.array([label for _, label in got]).reshape(40, SIZE)
+    by_class = np.array([np.bincount(one, minlength=5) for one in passes])[:, [0, 1, 2, 4]]
+    assert np.abs(by_class - SIZE / 4).max() < 3
+    np.testing.assert_allclose(by_class.mean(axis=0), SIZE / 4, atol=0.5)
+
+
+def test_in_the_long_run_each_item_comes_as_often_as_it_should(passes):
+    of_each = np.array([np.bincount(one, minlength=SIZE) for one in passes])  # (passes, n)
+    wanted = shares_of(LABELS)
+    assert (of_each >= np.floor(wanted)).all()
+    assert (of_each <= np.ceil(wanted)).all()
+    # Rounded up or down by chance: four standard deviations of 60 draws.
+    assert np.abs(of_each.mean(axis=0) - wanted).max() < 4 * 0.5 / np.sqrt(60)
+
+
+def test_passes_differ_in_order_and_in_what_is_rounded_up(passes):
+    assert len({tuple(one) for one in passes}) == 60
+    assert len({tuple(sorted(one)) for one in passes}) > 5
+
+
+def test_a_pass_is_shuffled(passes):
+    """Copies of one item do not come one after another, as they are laid out."""
+    neighbours = [(one[1:] == one[:-1]).mean() for one in passes]
+    assert np.mean(neighbours) < 0.3  # of the 5.75 of class 2, 2.9 are copies: 0.4 unshuffled
+
+
+def test_the_seed_and_the_pass_alone_decide():
+    again, other = (taken(sequence(seed=seed), 2 * SIZE) for seed in (0, 1))
+    first = taken(sequence(), 2 * SIZE)
+    assert repr(first) == repr(again)
+    assert repr(first) != repr(other)
+
+
+def test_resampling_takes_only_what_it_is_told():
+    """Whole numbers of copies are not left to chance."""
+    number = tf.constant(7, tf.int64)
+    for seed in (0, 5):
+        got = resampled(
+            tf.data.Dataset.range(4), lambda i: tf.constant([0.0, 1.0, 3.0, 0.0], tf.float64)[i],
+            seed, number,
+        )  # fmt: skip
+        assert list(got.as_numpy_iterator()) == [1, 2, 2, 2]
+
+
+def test_shares_that_do_not_add_up_exactly_make_full_passes():
+    """In floating point 49 times 1/49 and the like; a pass must not be an item short."""
+    labels = np.repeat(np.arange(7), [1, 3, 7, 11, 13, 29, 31])
+    share = equal_shares(np.bincount(labels))
+    dataset = tf.data.Dataset.from_tensor_slices(labels)
+
+    def length(number: tf.Tensor) -> tf.Tensor:
+        one = resampled(dataset, share, 0, number)
+        return one.reduce(np.int64(0), lambda count, _: count + 1)
+
+    lengths = set(tf.data.Dataset.range(20).map(length).as_numpy_iterator())
+    assert lengths == {len(labels)}
+
+
+def times_of(times: int, evened: bool, size: int):
+    def made(start: int) -> tf.data.Dataset:
+        return repeated(lambda at: sequence(at, 0, evened, size), times, start)
+
+    return made
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+@pytest.mark.parametrize(("size", "evened"), [(5, False), (6, False), (SIZE, True)])
+def test_it_can_be_entered_anywhere(times, size, evened):
+    made = times_of(times, evened, size)
+    whole = taken(made(0), 4 * size * times)
+    assert [position for position, _ in whole] == list(range(len(whole)))
+    for start in (1, size * times - 1, size * times + 1, 3 * size * times - 2):
+        rest = taken(made(start), len(whole) - start)
+        assert repr(rest) == repr(whole[start:])
+
+
+@pytest.mark.parametrize("times", [2, 3])
+@pytest.mark.parametrize("size", [5, 6])
+def test_each_item_comes_so_many_times_between_two(times, size):
+    whole = [item[0] for _, item in taken(times_of(times, False, size)(0), 4 * size * times)]
+    once = [item[0] for _, item in taken(sequence(0, 0, False, size), 4 * size)]
+    for block in range(2 * size):
+        a, b = once[2 * block : 2 * block + 2]
+        assert whole[2 * times * block :][: 2 * times] == [a, b] * times
+    assert set(collections.Counter(whole[: 2 * size * times]).values()) == {2 * times}
+
+
+def test_items_of_any_structure_take_turns():
+    def one_by_one(start: int) -> tf.data.Dataset:
+        single = tf.data.Dataset.range(start, 1000)
+        return single.map(lambda at: (at, {"id": tf.strings.as_string(at), "label": at % 2}))
+
+    got = [(int(at), item["id"]) for at, item in taken(repeated(one_by_one, 2, 3), 5)]
+    assert got == [(3, b"1"), (4, b"2"), (5, b"3"), (6, b"2"), (7, b"3")]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_where_items_are_left_out_others_take_their_positions(times):
+    """As of decoded images, of which the corrupt ones are missing."""
+
+    def made(start: int) -> tf.data.Dataset:
+        return repeated(lambda at: shuffled(items(5), 7, 7, 0, at), times, start)
+
+    whole = taken(made(0), 30 * times)
+    assert [position for position, _ in whole] == list(range(len(whole)))
+    one_pass = collections.Counter(item[0] for _, item in taken(shuffled(items(5), 7, 7, 0), 7))
+    assert sorted(one_pass.values()) == [1, 1, 1, 2, 2]
+    for start in (1, 7 * times, 13 * times, 14 * times + 1, 22 * times):
+        assert repr(taken(made(start), 30 * times - start)) == repr(whole[start:])
