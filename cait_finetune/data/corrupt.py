@@ -15,6 +15,7 @@ from cait_finetune.errors import bad_value
 logger = logging.getLogger(__name__)
 
 _PARALLEL = 8
+_ALL = "every image is corrupt"
 
 
 class CorruptImages:
@@ -44,6 +45,20 @@ class CorruptImages:
                 f"images that can be decoded ({FORMATS})",
                 "mend or remove it, or add dataset.on_corrupt=skip",
             )
+
+    def explain(self, error: tf.errors.OpError) -> None:
+        """Raise what an error of `attempt` means, if it is one.
+
+        Raises:
+            UserError: every image of a split is corrupt.
+        """
+        self.check()
+        if _ALL in str(error):
+            raise bad_value(
+                "dataset",
+                f"{len(self)} corrupt images ({self.ids[0]}, …) and no other in a split",
+                f"images that can be decoded ({FORMATS})",
+            ) from error
 
     def attempt(
         self,
@@ -83,7 +98,7 @@ class CorruptImages:
             self._report(example_id.decode())
             of_this_split.add(example_id.decode())
             if len(of_this_split) >= size:
-                raise ValueError("every image is corrupt")
+                raise ValueError(_ALL)
             return np.bool_(False)
 
         def keep(_: Any, example_id: tf.Tensor, corrupt: tf.Tensor) -> tf.Tensor:
@@ -144,13 +159,8 @@ class Guarded:
                     careful, self._careful = True, True
                     iterator = iter(self._batches(True, done))
                     continue
-                if not corrupt.ids:
-                    raise
-                raise bad_value(
-                    "dataset",
-                    f"{len(corrupt)} corrupt images ({corrupt.ids[0]}, …) and no other in a split",
-                    f"images that can be decoded ({FORMATS})",
-                ) from error
+                corrupt.explain(error)
+                raise
             corrupt.check()
             done += 1
             yield batch

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import logging
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from cait_finetune.data.corrupt import CorruptImages
+from cait_finetune.config import AugmentConfig, DatasetConfig
+from cait_finetune.data.corrupt import CorruptImages, Guarded
 from cait_finetune.data.decode import decode
+from cait_finetune.data.pipeline import evaluation_batches, evaluation_stream, train_batches
+from cait_finetune.data.preprocess import Preprocessing
 from cait_finetune.errors import UserError
 from tests.cait_finetune.stand_ins import encode, examples, picture, source_of, write_set
 
@@ -87,3 +93,191 @@ def test_a_sound_set_has_none(tmp_path):
     assert len(list(decoded(corrupt, source))) == 4
     corrupt.check()
     assert len(corrupt) == 0
+
+
+COUNT, BATCH = 11, 4
+PREPROCESSING = Preprocessing(8, 1.0, "bilinear", (0.0,) * 3, (1.0,) * 3)
+CROPPED = AugmentConfig(crop_scale=[0.3, 0.9], crop_ratio=[0.75, 1.3333], flip=0.5)
+MIXED = dataclasses.replace(CROPPED, mixup=0.8, repeats=2)
+
+
+def set_with(directory, *bad: int):
+    """Eleven images, of which those are half a file."""
+    files = examples(COUNT)
+    for index in bad:
+        files[index] = (files[index][0][:40], index % 2)
+    return source_of(write_set(directory, {"train": files}))
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    """By what is corrupt."""
+    kinds = ((), (0,), (3, 4, 9))
+    return {bad: set_with(tmp_path_factory.mktemp("data"), *bad) for bad in kinds}
+
+
+class Training:
+    """The training batches as a run builds them, and how often it did."""
+
+    def __init__(self, source, on_corrupt="skip", augmentation=CROPPED, stack=1):
+        self.corrupt = CorruptImages(on_corrupt)
+        self.built = []
+        self._source, self._augmentation, self._stack = source, augmentation, stack
+
+    def __call__(self, careful: bool, done: int) -> tf.data.Dataset:
+        self.built.append((careful, done))
+        return train_batches(
+            self._source,
+            DatasetConfig(name="stand_in"),
+            self._augmentation,
+            PREPROCESSING,
+            BATCH,
+            3,
+            self.corrupt,
+            start=done * BATCH * self._stack,
+            stack=self._stack,
+            careful=careful,
+        )
+
+    def guarded(self, count: int) -> list:
+        return first(Guarded(self.corrupt, self), count)
+
+
+def first(batches, count: int) -> list[tuple[np.ndarray, ...]]:
+    return [tuple(np.array(one) for one in batch) for batch in itertools.islice(batches, count)]
+
+
+def assert_same(some, others):
+    for one, other in zip(some, others, strict=True):
+        for left, right in zip(one, other, strict=True):
+            np.testing.assert_array_equal(left, right)
+
+
+@pytest.mark.parametrize("augmentation", [CROPPED, MIXED], ids=["cropped", "mixed"])
+def test_without_corrupt_images_the_careless_way_is_the_careful_one(sources, augmentation):
+    training = Training(sources[()], "stop", augmentation)
+    careful = first(training(True, 0), 9)
+    training.built.clear()
+    assert_same(training.guarded(9), careful)
+    assert training.built == [(False, 0)]  # and it was the careless way
+
+
+@pytest.mark.parametrize(
+    ("bad", "augmentation", "stack"),
+    [((0,), CROPPED, 1), ((3, 4, 9), MIXED, 1), ((3, 4, 9), CROPPED, 2)],
+    ids=["one", "mixed", "stacked"],
+)
+def test_training_goes_on_carefully_as_if_it_always_had(sources, bad, augmentation, stack):
+    careful = first(Training(sources[bad], "skip", augmentation, stack)(True, 0), 6)
+    training = Training(sources[bad], "skip", augmentation, stack)
+    assert_same(training.guarded(6), careful)
+    assert len(training.corrupt) == len(bad)
+    (_, (again, done)) = training.built  # once careless, then careful from the batch that broke
+    assert again
+    assert done <= 3
+
+
+def test_training_stops_at_a_corrupt_image_after_sound_batches(sources):
+    careful = first(Training(sources[0,])(True, 0), 3)
+    training, got = Training(sources[0,], "stop"), []
+    with pytest.raises(UserError, match=r"got the corrupt image (.|\n)*dataset\.on_corrupt=skip"):
+        got.extend(iter(Guarded(training.corrupt, training)))
+    assert len(training.corrupt) == 1
+    assert_same(got, careful[: len(got)])
+    assert len(got) <= 3
+
+
+def labels_of(batches) -> list[tuple[bytes, int]]:
+    """Each real image with its label, as something to be compared."""
+    got = []
+    for images, labels, real in batches:
+        arrays = (np.array(one) for one in (images, labels, real))
+        got += [(i.tobytes(), int(label)) for i, label, there in zip(*arrays, strict=True) if there]
+    return got
+
+
+@pytest.mark.parametrize("bad", [(), (0,), (3, 4, 9)])
+def test_evaluation_counts_every_sound_image_once_each_time(sources, bad):
+    wanted = labels_of(
+        evaluation_batches(sources[()], "test", PREPROCESSING, BATCH, CorruptImages("stop"))
+    )
+    wanted = [one for index, one in enumerate(wanted) if index not in bad]
+    corrupt = CorruptImages("skip")
+    stream = evaluation_stream(sources[bad], "test", PREPROCESSING, BATCH, corrupt)
+    for _ in range(3):
+        assert labels_of(stream) == wanted
+    assert len(corrupt) == len(bad)
+
+
+class Made:
+    """Batches 0, 1, … of a plain generator, with an error at some of them when careless."""
+
+    def __init__(self, corrupt, count=5, at=None):
+        self.corrupt, self.count, self.at, self.asked = corrupt, count, at, []
+
+    def __call__(self, careful: bool, done: int) -> Made:
+        self.asked.append((careful, done))
+        return Built(self, careful, done)
+
+
+class Built:
+    def __init__(self, made: Made, careful: bool, done: int):
+        self.made, self.careful, self.done = made, careful, done
+
+    def __iter__(self):
+        for number in range(self.done, self.made.count):
+            if number == self.made.at:
+                if not self.careful:
+                    raise tf.errors.InvalidArgumentError(None, None, "half a file")
+                self.made.corrupt.include(["one"])
+            yield number
+
+
+def test_after_one_corrupt_image_it_is_careful_from_the_start():
+    corrupt = CorruptImages("skip")
+    made = Made(corrupt, at=3)
+    stream = Guarded(corrupt, made)
+    assert [list(stream) for _ in range(3)] == [[0, 1, 2, 3, 4]] * 3
+    # What is made from the start is made once: it may keep what it has.
+    assert made.asked == [(False, 0), (True, 3), (True, 0)]
+
+
+def test_where_one_is_known_or_it_is_asked_for_it_is_careful_at_once():
+    known = CorruptImages("skip")
+    known.include(["one"])
+    for corrupt, careful in ((known, False), (CorruptImages("skip"), True)):
+        made = Made(corrupt, at=1)
+        assert list(Guarded(corrupt, made, careful)) == [0, 1, 2, 3, 4]
+        assert made.asked == [(True, 0)]
+
+
+def test_an_image_met_in_the_last_batch_stops_too():
+    corrupt = CorruptImages("stop")
+
+    def build(careful: bool, done: int):
+        yield 0
+        corrupt.include(["one"])
+
+    with pytest.raises(UserError, match="got the corrupt image one"):
+        list(Guarded(corrupt, build))
+
+
+@pytest.mark.parametrize("known", [[], ["one"]])
+def test_another_error_than_a_corrupt_image_keeps_its_words(known):
+    """As of a file that went away; not that every image is corrupt."""
+    corrupt = CorruptImages("skip")
+    corrupt.include(known)
+
+    def build(careful: bool, done: int):
+        yield 0
+        raise tf.errors.NotFoundError(None, None, "cat/01.png; No such file or directory")
+
+    with pytest.raises(tf.errors.NotFoundError, match="No such file"):
+        list(Guarded(corrupt, build))
+
+
+def test_where_every_image_is_corrupt_that_is_said(tmp_path):
+    corrupt = CorruptImages("skip")
+    stream = evaluation_stream(set_with(tmp_path, *range(COUNT)), "test", PREPROCESSING, 4, corrupt)
+    with pytest.raises(UserError, match=rf"^dataset: got {COUNT} corrupt images \(.*and no other"):
+        list(stream)
