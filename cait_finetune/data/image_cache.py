@@ -14,6 +14,7 @@ import numpy as np
 import psutil
 import tensorflow as tf
 from rich.console import Console
+from rich.filesize import decimal
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -66,7 +67,12 @@ class ImageCache:
         if self._config.cache == "none":
             return None
         if self._config.cache == "memory":
-            self._refuse(role, self.estimate(role), psutil.virtual_memory().available, "disk")
+            needed = self.estimate(role)
+            self._refuse(role, needed, psutil.virtual_memory().available, "disk")
+            self._console.print(
+                f"images of {role} take about {decimal(int(needed))} decoded, kept in memory",
+                highlight=False,
+            )
             return self._decoded(role).cache()
         return self._on_disk(role)
 
@@ -89,8 +95,8 @@ class ImageCache:
             raise bad_value(
                 "dataset.cache",
                 f"{self._config.cache}, for {self._source.sizes[role]:,} {role} images that take "
-                f"{needed / 1e9:.1f} GB decoded",
-                f"at most {_SHARE:.0%} of the {free / 1e9:.1f} GB that are free",
+                f"{decimal(int(needed))} decoded",
+                f"at most {_SHARE:.0%} of the {decimal(free)} that are free",
                 f"use dataset.cache={instead}",
             )
 
@@ -124,23 +130,24 @@ class ImageCache:
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
         directory = Path(self._config.cache_dir).expanduser()
         path = directory / f"{self._config.name.replace('/', '-')}-{role}-{digest}.tfrecord"
-        # Written last: where it is, the images are whole.
         facts_file = path.with_suffix(".json")
-        if not facts_file.is_file():
-            self._write(role, path, facts_file)
+        corrupt = _whole(path, facts_file)
+        if corrupt is None:
+            corrupt = self._write(role, path, facts_file)
         else:
             self._console.print(f"images of {role} used again from {path}", highlight=False)
-        self._corrupt.include(json.loads(facts_file.read_text())["corrupt"])
+        self._corrupt.include(corrupt)
         self._corrupt.check()
         return tf.data.TFRecordDataset(str(path), buffer_size=8 << 20).map(self._parse)
 
-    def _write(self, role: str, path: Path, facts_file: Path) -> None:
+    def _write(self, role: str, path: Path, facts_file: Path) -> list[str]:
+        """Fill the cache; returns the ids of corrupt images."""
+        # A name of its own for each process: two may fill the same cache at once.
+        partial = path.with_name(f".{uuid.uuid4().hex}.partial")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             free = shutil.disk_usage(path.parent).free
             self._refuse(role, self.estimate(role), free, "none")
-            # A name of its own for each process: two may fill the same cache at once.
-            partial = path.with_name(f".{uuid.uuid4().hex}.partial")
             with contextlib.ExitStack() as stack:
                 stack.callback(lambda: partial.unlink(missing_ok=True))
                 met = CorruptImages(self._corrupt.on_corrupt)  # this split's alone
@@ -149,14 +156,17 @@ class ImageCache:
                 os.replace(partial, path)
                 partial.write_text(json.dumps({"corrupt": met.ids, "bytes": size}))
                 os.replace(partial, facts_file)
-        except OSError as error:
+        except (OSError, tf.errors.OpError) as error:
+            if isinstance(error, tf.errors.OpError) and partial.name not in str(error):
+                raise  # of reading
+            reason = getattr(error, "strerror", None) or str(error).split("; ")[-1]
             raise bad_value(
                 "dataset.cache_dir",
-                f"{path.parent} ({error.strerror or error})",
+                f"{path.parent} ({reason})",
                 "a directory that can be written",
             ) from error
         self._console.print(
-            f"images of {role} decoded, {size / 1e9:.2f} GB kept in {path}", highlight=False
+            f"images of {role} decoded, {decimal(size)} kept in {path}", highlight=False
         )
 
     def _fill(self, role: str, path: Path, met: CorruptImages) -> None:
@@ -176,10 +186,14 @@ class ImageCache:
             ) as progress,
         ):
             bar = progress.add_task(f"decoding {role}", total=self._source.sizes[role])
-            for example in cache._decoded(role).as_numpy_iterator():
-                met.check()
-                writer.write(_serialised(example))
-                progress.advance(bar)
+            try:
+                for example in cache._decoded(role).as_numpy_iterator():
+                    met.check()
+                    writer.write(_serialised(example))
+                    progress.advance(bar)
+            except tf.errors.OpError as error:
+                met.explain(error)
+                raise
             met.check()
 
     def _parse(self, record: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -198,6 +212,15 @@ class ImageCache:
         pixels.set_shape((None, None, 3))
         label = example["label"] if several else tf.cast(example["label"], tf.int32)
         return {**example, "image": pixels, "label": label}
+
+
+def _whole(path: Path, facts_file: Path) -> list[str] | None:
+    """The ids of corrupt images of a cache; None if it is not there, or not as it was written."""
+    try:
+        facts = json.loads(facts_file.read_text())  # written last
+        return facts["corrupt"] if path.stat().st_size == facts["bytes"] else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _serialised(example: dict[str, np.ndarray]) -> bytes:
