@@ -17,6 +17,7 @@ class FgvcAircraft(tfds.core.GeneratorBasedBuilder):
     """
 
     VERSION = tfds.core.Version("1.0.0")
+    URLS = (_URL,)
 
     def _info(self) -> tfds.core.DatasetInfo:
         return self.dataset_info_from_configs(
