@@ -168,6 +168,7 @@ class ImageCache:
         self._console.print(
             f"images of {role} decoded, {decimal(size)} kept in {path}", highlight=False
         )
+        return met.ids
 
     def _fill(self, role: str, path: Path, met: CorruptImages) -> None:
         cache = ImageCache(self._source, self._config, self._preprocessing, met, self._console)

@@ -1,0 +1,350 @@
+"""Decoded images in memory and on disk: the same batches, and when they are used again."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import os
+import shutil
+from collections import namedtuple
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import tensorflow as tf
+from rich.console import Console
+
+from cait_finetune.config import AugmentConfig, ColumnsConfig, DatasetConfig
+from cait_finetune.data import image_cache
+from cait_finetune.data.corrupt import CorruptImages
+from cait_finetune.data.files import FileSource
+from cait_finetune.data.image_cache import ImageCache
+from cait_finetune.data.pipeline import train_batches
+from cait_finetune.data.preprocess import Preprocessing
+from cait_finetune.errors import UserError
+from tests.cait_finetune.data.image_files import from_folder, from_table, table
+from tests.cait_finetune.stand_ins import encode, examples, picture, source_of, write_set
+
+COUNT = 9
+PREPROCESSING = Preprocessing(8, 1.0, "bilinear", (0.0,) * 3, (1.0,) * 3)
+#: No crop, of which without a cache only a part would be decoded, to other last bits.
+PLAIN = AugmentConfig(crop_scale=[1.0, 1.0], crop_ratio=[1.0, 1.0], flip=0.5)
+
+
+class Cached:
+    """A cache of one source, with all that it says."""
+
+    def __init__(self, source, directory: Path, cache="disk", on_corrupt="skip", **preprocessing):
+        self.config = DatasetConfig(name="some/set", cache=cache, cache_dir=str(directory))
+        self.corrupt = CorruptImages(on_corrupt)
+        self.console = Console(record=True, file=io.StringIO(), width=500)
+        self.source = source
+        self.preprocessing = dataclasses.replace(PREPROCESSING, **preprocessing)
+        self.cache = ImageCache(source, self.config, self.preprocessing, self.corrupt, self.console)
+
+    def said(self) -> str:
+        return self.console.export_text()
+
+    def examples(self) -> list[dict]:
+        return list(self.cache("train").as_numpy_iterator())
+
+    def batches(self, augmentation=PLAIN, count=5) -> list:
+        made = train_batches(
+            self.source,
+            self.config,
+            augmentation,
+            self.preprocessing,
+            4,
+            0,
+            self.corrupt,
+            decoded=self.cache("train"),
+        )
+        return list(made.take(count).as_numpy_iterator())
+
+
+def assert_same(one, other):
+    for a, b in zip(one, other, strict=True):
+        for left, right in zip(a, b, strict=True):
+            np.testing.assert_array_equal(left, right)
+            assert np.asarray(left).dtype == np.asarray(right).dtype
+
+
+def tfds_source(directory: Path, bad: tuple[int, ...] = ()):
+    files = examples(COUNT)
+    for index in bad:
+        files[index] = (b"half a file", index % 2)
+    return source_of(write_set(directory, {"train": files}))
+
+
+def photographs(root: Path, count: int = COUNT) -> Path:
+    """Files of all sizes and formats in two folders, some of them lying."""
+    kinds = ("PNG", "JPEG", "BMP")
+    for number in range(count):
+        path = root / ("cat", "dog")[number % 2] / f"{number:02}.img"
+        path = path.with_suffix(f".{kinds[number % 3].lower()}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        options = {"exif": turned()} if kinds[number % 3] == "JPEG" else {}
+        image = picture(20 + number, 30 - number, number)
+        path.write_bytes(encode(image, kinds[number % 3], **options))
+    return root
+
+
+def turned() -> bytes:
+    from PIL import Image
+
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return exif.tobytes()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return photographs(tmp_path_factory.mktemp("photographs"), 20)
+
+
+@pytest.fixture(scope="module")
+def of_tfds(tmp_path_factory):
+    return tfds_source(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture
+def source(folder, of_tfds, request):
+    return of_tfds if request.param == "tfds" else from_folder(folder)
+
+
+@pytest.mark.parametrize("source", ["tfds", "folder"], indirect=True)
+def test_the_batches_are_the_same_wherever_the_images_are_kept(source, tmp_path):
+    # A folder's records are light, so that all of them are shuffled; decoded ones are shuffled by
+    # a buffer, which here holds them all too.
+    plain, memory, disk = (
+        Cached(source, tmp_path, cache).batches() for cache in ("none", "memory", "disk")
+    )
+    assert_same(memory, plain)
+    assert_same(disk, plain)
+
+
+@pytest.mark.parametrize("source", ["tfds", "folder"], indirect=True)
+def test_what_is_kept_are_the_examples_decoded(source, tmp_path):
+    both = (True, False) if isinstance(source, FileSource) else (True,)
+    for upright in both:
+        cached = Cached(source, tmp_path, upright=upright)
+        pairs = zip(cached.examples(), source.examples("train").as_numpy_iterator(), strict=True)
+        for got, wanted in pairs:
+            pixels = cached.preprocessing.decode(wanted.pop("image")).numpy()
+            np.testing.assert_array_equal(got.pop("image"), pixels)
+            assert got == wanted
+    assert len(list(tmp_path.glob("*.tfrecord"))) == len(
+        both
+    )  # upright or not are different images
+
+
+@pytest.mark.parametrize("source", ["tfds", "folder"], indirect=True)
+def test_the_estimate_is_what_they_take(source, tmp_path, monkeypatch):
+    cached = Cached(source, tmp_path)
+    taken = sum(example["image"].nbytes for example in cached.examples())
+    assert cached.cache.estimate("train") == pytest.approx(taken, rel=1e-6)
+    monkeypatch.setattr(image_cache, "_SAMPLE", 4)  # all over the files, where that costs nothing
+    assert cached.cache.estimate("train") == pytest.approx(taken, rel=0.1)
+
+
+def test_the_estimate_goes_round_corrupt_images(tmp_path):
+    cached = Cached(tfds_source(tmp_path, (0, 3)), tmp_path)
+    assert cached.cache.estimate("train") == COUNT * 16 * 16 * 3
+    assert len(cached.corrupt) == 0
+    every = Cached(tfds_source(tmp_path / "2", range(COUNT)), tmp_path)
+    assert every.cache.estimate("train") == 0
+
+
+def test_what_does_not_fit_is_refused(of_tfds, tmp_path, monkeypatch):
+    needed = COUNT * 16 * 16 * 3
+    Free = namedtuple("Free", "available free")
+    for share, refused in ((1.2, True), (1.3, False)):  # at most four fifths are taken
+        free = Free(int(needed * share), int(needed * share))
+        monkeypatch.setattr(psutil, "virtual_memory", lambda free=free: free)
+        monkeypatch.setattr(shutil, "disk_usage", lambda path, free=free: free)
+        for cache, instead in (("memory", "disk"), ("disk", "none")):
+            made = Cached(of_tfds, tmp_path / cache, cache)
+            if not refused:
+                assert made.cache("train") is not None
+                continue
+            with pytest.raises(UserError) as error:
+                made.cache("train")
+            assert str(error.value).startswith(
+                f"dataset.cache: got {cache}, for 9 train images that take 6.9 kB decoded, "
+                "expected at most 80% of the 8.3 kB that are free"
+            )
+            assert f"use dataset.cache={instead}" in str(error.value)
+            assert list((tmp_path / cache).glob("*")) == []
+
+
+def test_nothing_is_kept_unless_asked_for(of_tfds, tmp_path):
+    assert Cached(of_tfds, tmp_path / "none", "none").cache("train") is None
+    list(Cached(of_tfds, tmp_path / "none", "memory").cache("train"))
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.fixture
+def filled(folder, tmp_path):
+    """A cache on disk that was filled, and its two files."""
+    cached = Cached(from_folder(folder), tmp_path / "cache")
+    cached.examples()
+    (record,) = (tmp_path / "cache").glob("*.tfrecord")
+    (facts,) = (tmp_path / "cache").glob("*.json")
+    assert {record, facts} == set((tmp_path / "cache").iterdir())
+    assert record.name.startswith("some-set-train-")
+    assert f"kB kept in {record}" in cached.said()
+    return cached, record, facts
+
+
+def test_a_second_run_uses_them_again(filled, folder, monkeypatch):
+    cached, record, _ = filled
+    again = Cached(from_folder(folder), record.parent)
+    monkeypatch.setattr(tf.io, "TFRecordWriter", None)  # nothing is written
+    assert repr(again.examples()) == repr(cached.examples())
+    assert f"images of train used again from {record}" in again.said()
+    assert "decoded" not in again.said()
+
+
+def damages(record: Path, facts: Path) -> dict[str, Callable[[], object]]:
+    return {
+        "absent": facts.unlink,
+        "cut": lambda: facts.write_text(facts.read_text()[:7]),
+        "no json": lambda: facts.write_bytes(b"\xff\x00"),
+        "other": lambda: facts.write_text("[]"),
+        "record": lambda: os.truncate(record, record.stat().st_size // 2),
+        "no record": record.unlink,
+    }
+
+
+@pytest.mark.parametrize("damage", damages(Path(), Path()))
+def test_what_is_not_whole_is_told(tmp_path, damage):
+    record, facts = tmp_path / "some.tfrecord", tmp_path / "some.json"
+    record.write_bytes(b"0123456789")
+    facts.write_text(json.dumps({"corrupt": ["a"], "bytes": 10}))
+    assert image_cache._whole(record, facts) == ["a"]
+    damages(record, facts)[damage]()
+    assert image_cache._whole(record, facts) is None
+
+
+def test_what_is_not_whole_is_filled_again(filled, folder):
+    cached, record, facts = filled
+    wanted = repr(cached.examples())
+    damages(record, facts)["record"]()
+    again = Cached(from_folder(folder), record.parent)
+    assert repr(again.examples()) == wanted
+    assert "decoded" in again.said()
+    assert json.loads(facts.read_text()) == {"corrupt": [], "bytes": record.stat().st_size}
+
+
+def test_a_changed_image_is_decoded_anew(tmp_path):
+    root = photographs(tmp_path / "images", 20)
+    before = Cached(from_folder(root), tmp_path / "cache").examples()
+    changed = root / before[0]["id"].decode()
+    changed.write_bytes(encode(picture(9, 9, 99), "PNG"))
+    again = Cached(from_folder(root), tmp_path / "cache")
+    np.testing.assert_array_equal(again.examples()[0]["image"], picture(9, 9, 99))
+    assert "decoded" in again.said()
+
+
+def test_corrupt_images_are_left_out_and_counted_each_time(tmp_path):
+    source = tfds_source(tmp_path / "data", (1, 4))
+    every = [one["id"].decode() for one in source.examples("train").as_numpy_iterator()]
+    for _ in range(2):
+        cached = Cached(source, tmp_path / "cache")
+        got = [one["id"].decode() for one in cached.examples()]
+        assert got == [name for index, name in enumerate(every) if index not in (1, 4)]
+        assert cached.corrupt.ids == [every[1], every[4]]
+    # A run that stops at them does so too.
+    with pytest.raises(UserError, match="corrupt image"):
+        Cached(source, tmp_path / "cache", on_corrupt="stop").cache("train")
+
+
+@pytest.mark.parametrize(
+    ("bad", "on_corrupt", "words"),
+    [
+        ((1, 4), "stop", "got the corrupt image"),
+        (range(COUNT), "stop", "got the corrupt image"),
+        (range(COUNT), "skip", "got 9 corrupt images"),
+    ],
+)
+def test_corrupt_images_that_end_it_leave_nothing_half_written(tmp_path, bad, on_corrupt, words):
+    cached = Cached(tfds_source(tmp_path, bad), tmp_path / "cache", on_corrupt=on_corrupt)
+    with pytest.raises(UserError, match=words):
+        cached.cache("train")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_break_off_leaves_nothing_half_written(of_tfds, tmp_path, monkeypatch):
+    made = []
+
+    def interrupted(example):
+        made.append(example)
+        if len(made) == 3:
+            raise KeyboardInterrupt
+        return b""
+
+    monkeypatch.setattr(image_cache, "_serialised", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Cached(of_tfds, tmp_path).cache("train")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_that_is_a_file(of_tfds, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError) as error:
+        Cached(of_tfds, tmp_path / "file").cache("train")
+    assert str(error.value).startswith(f"dataset.cache_dir: got {tmp_path / 'file'} (")
+    assert "expected a directory that can be written" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        (tf.errors.PermissionDeniedError, "Permission denied"),
+        (tf.errors.ResourceExhaustedError, "No space left on device"),
+    ],
+)
+def test_tensorflows_own_words_of_a_disk(of_tfds, tmp_path, monkeypatch, kind, reason):
+    class Writer:
+        def __init__(self, path):
+            self.path = path
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+        def write(self, record):
+            raise kind(None, None, f"{self.path}; {reason}")
+
+    monkeypatch.setattr(tf.io, "TFRecordWriter", Writer)
+    with pytest.raises(UserError) as error:
+        Cached(of_tfds, tmp_path).cache("train")
+    assert str(error.value).startswith(f"dataset.cache_dir: got {tmp_path} ({reason}), expected")
+
+
+def test_weights_and_several_labels_are_kept(tmp_path):
+    photographs(tmp_path, 12)
+    paths = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.glob("*/*"))
+    labels = ["cat", "dog", "cat|dog"]
+    several = table(tmp_path / "m.csv", [f"{p},{labels[i % 3]}" for i, p in enumerate(paths)])
+    weights = table(
+        tmp_path / "w.csv",
+        [f"{path},{path[:3]},{number % 4 / 3}" for number, path in enumerate(paths)],
+        "path,label,weight",
+    )
+    sources = [
+        from_table(several, multi_label=True),
+        from_table(weights, columns=ColumnsConfig(weight="weight")),
+    ]
+    assert [(one.multi_label, one.weighted) for one in sources] == [(True, False), (False, True)]
+    for source in sources:
+        plain, disk = (
+            Cached(source, tmp_path / "cache", cache).batches(count=3) for cache in ("none", "disk")
+        )
+        assert plain[0][1].shape == (4, 2)
+        assert_same(disk, plain)
