@@ -9,10 +9,11 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
+from PIL import Image, ImageOps
 
+from cait_finetune.config import PreprocessingConfig
 from cait_finetune.data.decode import decode
-from cait_finetune.data.preprocess import Preprocessing
+from cait_finetune.data.preprocess import Preprocessing, configured
 from tests.cait_finetune.stand_ins import encode, picture
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -152,3 +153,112 @@ def test_first_frame_of_a_gif():
 def test_what_is_no_image_raises(data):
     with pytest.raises(tf.errors.InvalidArgumentError):
         decode(data)
+
+
+SIZES = [(64, 64), (100, 75), (75, 101), (333, 500), (97, 31), (8, 8), (20, 300)]
+FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+
+
+@pytest.mark.parametrize("interpolation", FILTERS)
+@pytest.mark.parametrize("crop_pct", [1.0, 0.875])
+@pytest.mark.parametrize(("height", "width"), SIZES)
+def test_squash_is_pils_resize_to_a_square(height, width, crop_pct, interpolation):
+    image, size = picture(height, width), 32
+    scaled = math.floor(size / crop_pct)
+    first = (scaled - size) // 2
+    wanted = Image.fromarray(image).resize((scaled, scaled), FILTERS[interpolation])
+    wanted = np.asarray(wanted, "float32")[first : first + size, first : first + size]
+    squash = dataclasses.replace(
+        levels(size, crop_pct), resize_mode="squash", interpolation=interpolation
+    )
+    got = squash.fit(tf.constant(image)).numpy()
+    assert got.shape == (size, size, 3)
+    assert np.abs(got - wanted).max() <= 1
+
+
+@pytest.mark.parametrize("interpolation", FILTERS)
+@pytest.mark.parametrize(
+    ("height", "width"), [(64, 64), (96, 48), (48, 96), (16, 8), (120, 160), (32, 4), (20, 320)]
+)
+def test_pad_is_pils_pad_with_black(height, width, interpolation):
+    """Of sizes that become whole ones."""
+    image, size = picture(height, width), 32
+    wanted = ImageOps.pad(Image.fromarray(image), (size, size), FILTERS[interpolation])
+    pad = dataclasses.replace(levels(size), resize_mode="pad", interpolation=interpolation)
+    got = pad.fit(tf.constant(image)).numpy()
+    assert got.shape == (size, size, 3)
+    off = np.abs(got - np.asarray(wanted, "float32"))
+    assert off.max() <= 1
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
+def test_pad_keeps_the_ratio_and_the_middle(height, width):
+    """Of a white image, how much is white, and that it lies in the middle."""
+    pad = dataclasses.replace(levels(48), resize_mode="pad")
+    got = pad.fit(tf.fill((height, width, 3), tf.constant(255, tf.uint8))).numpy() / 255
+    side = max(height, width)
+    assert got.mean() == pytest.approx(height * width / side**2, abs=0.02)
+    np.testing.assert_array_equal(got, got[::-1])
+    np.testing.assert_array_equal(got, got[:, ::-1])
+    corner = got[0, 0].max()
+    assert corner == (1.0 if height == width else 0.0)
+
+
+@pytest.mark.parametrize("mode", ["shorter_side", "squash", "pad"])
+def test_every_mode_in_a_graph_of_one_static_shape(mode):
+    preprocessing = dataclasses.replace(levels(16, 0.9), resize_mode=mode)
+    function = tf.function(
+        preprocessing, input_signature=[tf.TensorSpec((None, None, 3), tf.uint8)]
+    )
+    assert function.get_concrete_function().output_shapes == (16, 16, 3)
+    for height, width in ((16, 16), (1, 1), (7, 90), (200, 3)):
+        image = tf.constant(picture(height, width))
+        got = function(image)
+        assert np.isfinite(got).all()
+        np.testing.assert_allclose(got, preprocessing(image), atol=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["shorter_side", "squash", "pad"])
+@pytest.mark.parametrize("interpolation", FILTERS)
+def test_without_antialias_points_are_taken_as_tensorflow_does(mode, interpolation):
+    image = tf.constant(picture(96, 96))
+    plain = dataclasses.replace(
+        levels(32), resize_mode=mode, interpolation=interpolation, antialias=False
+    )
+    wanted = tf.image.resize(tf.cast(image, tf.float32), (32, 32), interpolation)
+    wanted = np.clip(np.round(wanted), 0, 255)
+    got = plain.fit(image).numpy()
+    # Columns are rounded before the rows are taken.
+    assert np.abs(got - wanted).max() <= 1
+    smooth = dataclasses.replace(plain, antialias=True).fit(image).numpy()
+    assert np.abs(got - smooth).max() > 8
+    larger = tf.constant(picture(12, 12))  # where nothing shrinks there is nothing to widen
+    widened = dataclasses.replace(plain, antialias=True)
+    np.testing.assert_array_equal(plain.fit(larger), widened.fit(larger))
+
+
+OWN = (224, 0.875, "bicubic", MEAN, STD)
+
+
+def test_the_variants_own_unless_it_is_said_otherwise():
+    got = configured(PreprocessingConfig(), *OWN, upright=True)
+    assert got == Preprocessing(*OWN)
+    assert (got.resize_mode, got.antialias, got.upright) == ("shorter_side", True, True)
+    assert not configured(PreprocessingConfig(), *OWN, upright=False).upright
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "field"),
+    [
+        ("resize_mode", "squash", "squash"),
+        ("crop_pct", 1.0, 1.0),
+        ("interpolation", "bilinear", "bilinear"),
+        ("antialias", False, False),
+        ("mean", [0.0, 0.0, 0.0], (0.0, 0.0, 0.0)),
+        ("std", [0.5, 0.25, 1.0], (0.5, 0.25, 1.0)),
+    ],
+)
+def test_what_is_said_otherwise_and_nothing_else(key, value, field):
+    got = configured(PreprocessingConfig(**{key: value}), *OWN, upright=True)
+    assert got == dataclasses.replace(Preprocessing(*OWN), **{key: field})
+    hash(got)  # a key of what is kept
