@@ -24,7 +24,7 @@ def erase(image: tf.Tensor, seed: tf.Tensor, probability: float) -> tf.Tensor:
     return tf.ensure_shape(erased, image.shape)
 
 
-# One node of the graph: what is not made takes no time.
+# A function of its own is one node of the graph, which costs less where nothing is erased.
 @tf.function(autograph=False, experimental_attributes={"_noinline": True})
 def _erased(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     def other(number: int) -> tf.Tensor:

@@ -2,7 +2,7 @@
 
 Both are pure functions of a seed. keras-cv's RandomColorJitter and RandomGaussianBlur (0.9.0) are
 not: the same seed gives other pictures on each pass and in each process that resumes; the jitter
-takes 5.4 ms of CPU time for an image of 224 pixels, this one 0.6 ms.
+takes 5.4 ms of CPU time for an image of 224 pixels, this one 0.4 ms.
 """
 
 from __future__ import annotations
