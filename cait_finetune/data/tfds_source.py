@@ -64,6 +64,8 @@ class TfdsSource(Source):
         parts = [(role, None)] if self.selection is None else self.selection[role]
         return {
             "set": self.builder.info.full_name,
+            "keys": [self.image_key, self.label_key],
+            "classes": len(self.class_names) if self.multi_label else None,
             "split": [
                 [self.splits[part], None if rows is None else np.sort(rows).tolist()]
                 for part, rows in parts
@@ -152,8 +154,9 @@ def open_tfds(config: DatasetConfig) -> TfdsSource:
     """
     builder = _builder(config)
     image_key, label_key = _keys(builder, config)
-    class_names = _class_names(builder, label_key, config)
+    _class_names(builder, label_key, config)  # what is wrong with them is said before a download
     _prepare(builder, config)
+    class_names = _class_names(builder, label_key, config)  # some are learnt by preparing
     splits = _splits(builder, config)
     sizes = {}
     for role, split in splits.items():
@@ -251,9 +254,7 @@ def _keys(builder: tfds.core.DatasetBuilder, config: DatasetConfig) -> tuple[str
     keys = builder.info.supervised_keys
     candidates = [keys] if isinstance(keys, tuple) and len(keys) == 2 else []
     candidates += [("image", label) for label in _LABEL_KEYS]
-    if columns.image or columns.label:
-        image, label = candidates[0]
-        candidates = [(columns.image or image, columns.label or label)]
+    candidates = [(columns.image or image, columns.label or label) for image, label in candidates]
     for image_key, label_key in candidates:
         if (
             image_key in features
@@ -264,14 +265,15 @@ def _keys(builder: tfds.core.DatasetBuilder, config: DatasetConfig) -> tuple[str
             return image_key, label_key
     kind = "labels of any number of classes" if config.multi_label else "one class label"
     hint = "name them with dataset.columns.image=… and dataset.columns.label=…"
-    other = [name for name in features if _is_label(features[name], not config.multi_label)]
+    names = sorted(features)  # TFDS reads them back in any order
+    other = [name for name in names if _is_label(features[name], not config.multi_label)]
     if other and not columns.label:
         value = str(not config.multi_label).lower()
         hint = f"{other[0]} would do with dataset.multi_label={value}, or {hint}"
     raise bad_value(
         "dataset.name",
         builder.name,
-        f"a set with one image and {kind} in each example; it has {', '.join(features)}",
+        f"a set with one image and {kind} in each example; it has {', '.join(names)}",
         hint,
     )
 
@@ -291,7 +293,7 @@ def _class_names(
 ) -> tuple[str, ...]:
     feature = builder.info.features[label_key]
     if isinstance(feature, tfds.features.FeaturesDict):
-        return tuple(feature)
+        return tuple(sorted(feature))  # TFDS reads them back in any order
     feature = getattr(feature, "feature", feature)
     names = list(feature.names) if isinstance(feature, tfds.features.ClassLabel) else []
     count = config.num_classes or len(names)

@@ -1,15 +1,17 @@
 """Finding a data set, its classes and its splits."""
 
+import io
 import socket
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from cait_finetune.config import DatasetConfig, SplitsConfig
+from cait_finetune.config import ColumnsConfig, DatasetConfig, SplitsConfig
+from cait_finetune.data.aircraft import FgvcAircraft
 from cait_finetune.data.opening import open_source
 from cait_finetune.errors import UserError
-from tests.cait_finetune.stand_ins import prepare
+from tests.cait_finetune.stand_ins import image_file, prepare
 
 
 def test_digits_are_three_disjoint_stratified_splits(tmp_path):
@@ -166,3 +168,228 @@ def test_a_builder_that_fails_to_open(monkeypatch):
     monkeypatch.setattr(tfds, "builder", fail)
     with pytest.raises(UserError, match=r"dataset\.name: got 'coco'.*no module named pycocotools"):
         open_source(DatasetConfig(name="coco"))
+
+
+def several(number: int) -> list[int]:
+    """The classes of image `number`: none, one, or several, one of them twice."""
+    return [[], [0], [2, 0], [1, 1]][number % 4]
+
+
+WEATHER = ("fog", "hail", "ice", "mist", "rain", "snow", "sun", "wind")
+
+
+def weather(number: int) -> dict[str, bool]:
+    return {name: number % (2 + at) == 0 for at, name in enumerate(WEATHER)}
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory) -> str:
+    """A set whose images have labels of every kind."""
+    directory = tmp_path_factory.mktemp("labelled")
+    features = {
+        "image": tfds.features.Image(encoding_format="jpeg"),
+        "thumbnail": tfds.features.Image(encoding_format="jpeg"),
+        "colour": tfds.features.ClassLabel(names=["red", "green", "blue"]),
+        "shade": tfds.features.ClassLabel(names=["dark", "light"]),
+        "labels": tfds.features.Sequence(tfds.features.ClassLabel(names=["cat", "dog", "owl"])),
+        "attributes": dict.fromkeys(WEATHER, np.bool_),
+    }
+
+    def info(self):
+        return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features))
+
+    def generate(self, size):
+        for number in range(size):
+            yield (
+                number,
+                {
+                    "image": io.BytesIO(image_file((0, 0, 0), seed=number)),
+                    "thumbnail": io.BytesIO(image_file((200, 0, 0), (8, 8), seed=number)),
+                    "colour": number % 3,
+                    "shade": number % 2,
+                    "labels": several(number),
+                    "attributes": weather(number),
+                },
+            )
+
+    prepare(
+        directory,
+        "labelled",
+        _info=info,
+        _generate_examples=generate,
+        _split_generators=lambda self, _: {"train": generate(self, 20), "test": generate(self, 8)},
+    )
+    return str(directory)
+
+
+def of_labelled(data_dir: str, image=None, label=None, **options):
+    columns = ColumnsConfig(image=image, label=label)
+    return open_source(
+        DatasetConfig(name="labelled", data_dir=data_dir, columns=columns, **options)
+    )
+
+
+def numbers(source, role: str) -> list[int]:
+    """Which of the images of `labelled` are where, by their bytes."""
+    known = {image_file((0, 0, 0), seed=number): number for number in range(20)}
+    return [known[example["image"]] for example in source.examples(role).as_numpy_iterator()]
+
+
+def test_a_list_of_labels_becomes_zeros_and_ones(labelled):
+    source = of_labelled(labelled, multi_label=True)
+    assert source.class_names == ("cat", "dog", "owl")
+    assert source.multi_label
+    wanted = np.zeros((8, 3), "float32")
+    for row, number in enumerate(numbers(source, "test")):
+        wanted[row, several(number)] = 1
+    labels = source.labels("test")
+    assert labels.dtype == np.float32
+    np.testing.assert_array_equal(labels, wanted)
+    np.testing.assert_array_equal(source.class_counts("test"), wanted.sum(axis=0))
+    got = [example["label"] for example in source.examples("test").as_numpy_iterator()]
+    np.testing.assert_array_equal(got, wanted)
+    assert source.examples("test").element_spec["label"].shape == (3,)
+
+
+def test_a_list_of_labels_may_have_more_classes_than_names(labelled):
+    source = of_labelled(labelled, multi_label=True, num_classes=4)
+    assert source.class_names == ("cat", "dog", "owl", "class_3")
+    np.testing.assert_array_equal(source.labels("test")[:, 3], 0)
+
+
+def test_attributes_become_zeros_and_ones_in_the_order_of_their_names(labelled):
+    source = of_labelled(labelled, label="attributes", multi_label=True)
+    assert source.class_names == WEATHER
+    wanted = [list(weather(number).values()) for number in numbers(source, "test")]
+    np.testing.assert_array_equal(source.labels("test"), wanted)
+
+
+def test_one_of_several_class_labels_and_images_is_named(labelled):
+    source = of_labelled(labelled, label="shade")
+    assert source.class_names == ("dark", "light")
+    assert source.labels("test").tolist() == [number % 2 for number in numbers(source, "test")]
+    assert source.class_counts("test").tolist() == [4, 4]
+    small = of_labelled(labelled, image="thumbnail", label="colour")
+    images = {example["image"] for example in small.examples("test").as_numpy_iterator()}
+    assert images == {image_file((200, 0, 0), (8, 8), seed=number) for number in range(8)}
+    # The other one is the usual one, of which there are two.
+    assert of_labelled(labelled, image="thumbnail", multi_label=True).label_key == "labels"
+
+
+@pytest.mark.parametrize(
+    ("columns", "multi_label"),
+    [
+        ({"label": "weather"}, False),
+        ({"label": "labels"}, False),
+        ({"label": "attributes"}, False),
+        ({"label": "colour"}, True),
+        ({"label": "colour", "image": "shade"}, False),
+        ({"label": "colour", "image": "picture"}, False),
+    ],
+)
+def test_columns_that_are_not_there_or_of_another_kind(labelled, columns, multi_label):
+    with pytest.raises(UserError) as error:
+        of_labelled(labelled, **columns, multi_label=multi_label)
+    message = str(error.value)
+    kind = "labels of any number of classes" if multi_label else "one class label"
+    assert f"expected a set with one image and {kind} in each example; it has" in message
+    assert "it has attributes, colour, image, labels, shade, thumbnail\n" in message
+
+
+def test_where_labels_of_the_other_kind_would_do_that_is_said(labelled):
+    with pytest.raises(
+        UserError, match=r"colour would do with dataset\.multi_label=false"
+    ) as error:
+        of_labelled(labelled, image="picture", multi_label=True)
+    assert "dataset.columns.label=" in str(error.value)
+
+
+def test_what_is_kept_of_other_labels_is_not_taken_for_these(labelled):
+    """What is written of a source, decoded images say, has its labels in it."""
+    sources = [
+        of_labelled(labelled, label="colour"),
+        of_labelled(labelled, label="shade"),
+        of_labelled(labelled, label="shade", image="thumbnail"),
+        of_labelled(labelled, multi_label=True),
+        of_labelled(labelled, multi_label=True, num_classes=4),
+        of_labelled(labelled, label="attributes", multi_label=True),
+    ]
+    prints = [str(source.fingerprint("train")) for source in sources]
+    assert len(set(prints)) == len(prints)
+    assert prints[0] == str(of_labelled(labelled, label="colour").fingerprint("train"))
+
+
+def test_files_read_at_a_time(tmp_path, monkeypatch):
+    prepare(tmp_path, SIZES={"train": 20, "test": 4})
+    given, plain = [], tfds.ReadConfig
+
+    def config(**options):
+        given.append(options.get("interleave_cycle_length"))
+        return plain(**options)
+
+    monkeypatch.setattr(tfds, "ReadConfig", config)
+    for files, wanted in ((None, None), (1, 1)):
+        source = open_source(
+            DatasetConfig(name="colour_patches", data_dir=str(tmp_path), parallel_files=files)
+        )
+        assert len(list(source.examples("test"))) == 4
+        assert given.pop() == wanted
+
+
+VARIANTS = ["707-320", "F/A-18", "Boeing 717", *(f"type {number}" for number in range(97))]
+
+
+@pytest.fixture
+def aircraft(tmp_path, monkeypatch):
+    """The set from an archive of our own with seven images."""
+    data = tmp_path / "archive" / "fgvc-aircraft-2013b" / "data"
+    (data / "images").mkdir(parents=True)
+    (data / "variants.txt").write_text("\n".join(VARIANTS) + "\n")
+    lists = {"train": 4, "val": 2, "test": 1}
+    number = 0
+    for name, count in lists.items():
+        lines = []
+        for _ in range(count):
+            image = image_file((90, 120, 200), seed=number)
+            (data / "images" / f"{number:07}.jpg").write_bytes(image)
+            lines.append(f"{number:07} {VARIANTS[number]}\n")
+            number += 1
+        (data / f"images_variant_{name}.txt").write_text("".join(lines))
+    asked = []
+
+    def archive(self, url):
+        asked.append(url)
+        return tmp_path / "archive"
+
+    monkeypatch.setattr(tfds.download.DownloadManager, "download_and_extract", archive)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: [])
+    source = open_source(DatasetConfig(name="fgvc_aircraft", data_dir=str(tmp_path / "tfds")))
+    return source, asked
+
+
+def test_aircraft_has_its_own_splits_names_and_images(aircraft):
+    source, (url,) = aircraft
+    assert url.startswith("https://www.robots.ox.ac.uk/")
+    assert source.sizes == {"train": 4, "validation": 2, "test": 1}
+    assert source.class_names == tuple(VARIANTS)
+    seen = {}
+    for role in source.sizes:
+        for example in source.examples(role).as_numpy_iterator():
+            seen[example["image"]] = (role, int(example["label"]))
+    roles = ["train"] * 4 + ["validation"] * 2 + ["test"]
+    wanted = {
+        image_file((90, 120, 200), seed=number): (role, number) for number, role in enumerate(roles)
+    }
+    assert seen == wanted
+
+
+def test_aircraft_once_prepared_needs_no_archive(aircraft, tmp_path, monkeypatch):
+    monkeypatch.setattr(tfds.download.DownloadManager, "download_and_extract", None)
+    again = open_source(DatasetConfig(name="fgvc_aircraft", data_dir=str(tmp_path / "tfds")))
+    assert again.class_names == tuple(VARIANTS)
+    assert again.labels("validation").tolist() in ([4, 5], [5, 4])
+
+
+def test_aircraft_is_found_by_its_name():
+    assert FgvcAircraft.name == "fgvc_aircraft"
+    assert FgvcAircraft.name in tfds.list_builders()
