@@ -30,6 +30,9 @@ class Share:
 
 WHOLE = Share()
 
+#: So many items take turns where each is wanted several times.
+TURNS = 5
+
 
 def shuffled(
     items: tf.data.Dataset,
@@ -98,28 +101,27 @@ def repeated(
 ) -> tf.data.Dataset:
     """Each item `times` times, from position `start` on, with a position of its own each time.
 
-    Two items take turns, a b a b a b: neighbours in a batch, which may be mixed with each other, are
-    always two images.
+    Five items take turns, a b c d e a b c d e: neighbours in a batch, which may be mixed with each
+    other, are always two images, and as five is odd, others the next time.
 
     Args:
         sequence: from a position on, ``(position, item)``.
     """
     if times == 1:
         return sequence(start)
-    block = 2 * times
+    block = TURNS * times
     number, inside = divmod(start, block)
-    pairs = sequence(2 * number).map(lambda _, item: item).window(2, drop_remainder=True)
+    groups = sequence(TURNS * number).map(lambda _, item: item).window(TURNS, drop_remainder=True)
 
     def turns(*parts: Any) -> tf.data.Dataset:
-        pair = parts[0] if len(parts) == 1 else parts
-        return (pair if isinstance(pair, tf.data.Dataset) else tf.data.Dataset.zip(pair)).repeat(
-            times
-        )
+        group = parts[0] if len(parts) == 1 else parts
+        items = group if isinstance(group, tf.data.Dataset) else tf.data.Dataset.zip(group)
+        return items.repeat(times)
 
     def placed(index: tf.Tensor, item: Any) -> tuple[tf.Tensor, Any]:
         return index + number * block, item
 
-    return pairs.flat_map(turns).enumerate().map(placed).skip(inside)
+    return groups.flat_map(turns).enumerate().map(placed).skip(inside)
 
 
 def divided(sequence: tf.data.Dataset, batch_size: int, share: Share) -> tf.data.Dataset:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cait_finetune.data.sequence import equal_shares, repeated, resampled, shuffled
+from cait_finetune.data.sequence import TURNS, equal_shares, repeated, resampled, shuffled
 
 LABELS = np.array([0] * 13 + [1] * 5 + [2] * 2 + [4] * 3)  # no example of class 3
 COUNTS = np.bincount(LABELS, minlength=5)
@@ -144,12 +144,19 @@ def test_it_can_be_entered_anywhere(times, size, evened):
 @pytest.mark.parametrize("times", [2, 3])
 @pytest.mark.parametrize("size", [5, 6])
 def test_each_item_comes_so_many_times_between_two(times, size):
-    whole = [item[0] for _, item in taken(times_of(times, False, size)(0), 4 * size * times)]
-    once = [item[0] for _, item in taken(sequence(0, 0, False, size), 4 * size)]
-    for block in range(2 * size):
-        a, b = once[2 * block : 2 * block + 2]
-        assert whole[2 * times * block :][: 2 * times] == [a, b] * times
-    assert set(collections.Counter(whole[: 2 * size * times]).values()) == {2 * times}
+    whole = [item[0] for _, item in taken(times_of(times, False, size)(0), TURNS * size * times)]
+    once = [item[0] for _, item in taken(sequence(0, 0, False, size), TURNS * size)]
+    for block in range(size):
+        group = once[TURNS * block : TURNS * (block + 1)]
+        assert whole[TURNS * times * block :][: TURNS * times] == group * times
+    assert set(collections.Counter(whole).values()) == {TURNS * times}
+
+
+def test_who_is_mixed_with_whom_changes_with_the_turn():
+    whole = [item[0] for _, item in taken(times_of(2, False, 10)(0), 2 * TURNS)]
+    pairs = [frozenset(whole[at : at + 2]) for at in range(0, len(whole), 2)]
+    assert all(len(pair) == 2 for pair in pairs)
+    assert len(set(pairs)) == len(pairs)
 
 
 def test_items_of_any_structure_take_turns():
@@ -158,7 +165,7 @@ def test_items_of_any_structure_take_turns():
         return single.map(lambda at: (at, {"id": tf.strings.as_string(at), "label": at % 2}))
 
     got = [(int(at), item["id"]) for at, item in taken(repeated(one_by_one, 2, 3), 5)]
-    assert got == [(3, b"1"), (4, b"2"), (5, b"3"), (6, b"2"), (7, b"3")]
+    assert got == [(3, b"3"), (4, b"4"), (5, b"0"), (6, b"1"), (7, b"2")]
 
 
 @pytest.mark.parametrize("times", [1, 2])
