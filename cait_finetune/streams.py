@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Iterator
 import tensorflow as tf
 
 from cait_finetune.config import Config
+from cait_finetune.data.augmentation.mixing import mixes
 from cait_finetune.data.corrupt import CorruptImages, Guarded
 from cait_finetune.data.features import FrozenFeatures
 from cait_finetune.data.image_cache import ImageCache
-from cait_finetune.data.mixing import mixes
 from cait_finetune.data.pipeline import evaluation_batches, train_batches
 from cait_finetune.data.preprocess import Preprocessing
 from cait_finetune.data.sequence import WHOLE, Share

@@ -20,7 +20,7 @@ from cait_finetune.benchmark.rounds import Speeds, in_turn, ratio
 from cait_finetune.benchmark.timm_input import TimmInput
 from cait_finetune.config import AugmentConfig, DatasetConfig
 from cait_finetune.data.corrupt import CorruptImages
-from cait_finetune.data.files import Files, FileSource
+from cait_finetune.data.own_images.files import Files, FileSource
 from cait_finetune.data.pipeline import evaluation_batches, train_batches
 from cait_finetune.data.preprocess import Preprocessing
 

@@ -34,15 +34,15 @@ def open_source(config: DatasetConfig) -> Source:
 def _reader(name: str) -> Callable[[DatasetConfig], Source]:
     """Imported when asked for: TFDS takes seconds, and a folder does not need it."""
     if name == "folder":
-        from cait_finetune.data.folder import open_folder
+        from cait_finetune.data.own_images.folder import open_folder
 
         return open_folder
     if name == "csv":
-        from cait_finetune.data.table import open_table
+        from cait_finetune.data.own_images.table import open_table
 
         return open_table
     if name == "imagenet_folder":
-        from cait_finetune.data.imagenet_folder import open_imagenet_folder
+        from cait_finetune.data.own_images.imagenet_folder import open_imagenet_folder
 
         return open_imagenet_folder
     from cait_finetune.data.tfds_source import open_tfds

@@ -8,10 +8,10 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from cait_finetune.config import AugmentConfig, DatasetConfig
-from cait_finetune.data.augment import augment, crops, distort, random_box
+from cait_finetune.data.augmentation.augment import augment, crops, distort, random_box
+from cait_finetune.data.augmentation.mixing import mix_pairs, mixes
 from cait_finetune.data.corrupt import CorruptImages, Guarded
 from cait_finetune.data.decode import decode_part
-from cait_finetune.data.mixing import mix_pairs, mixes
 from cait_finetune.data.preprocess import Preprocessing
 from cait_finetune.data.sequence import (
     WHOLE,

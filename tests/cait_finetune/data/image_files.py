@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cait_finetune.config import DatasetConfig
-from cait_finetune.data.files import FileSource
 from cait_finetune.data.opening import open_source
+from cait_finetune.data.own_images.files import FileSource
 from tests.cait_finetune.stand_ins import encode, picture
 
 THREE = {"cat": 10, "dog": 10, "owl": 10}

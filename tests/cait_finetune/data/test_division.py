@@ -7,8 +7,8 @@ import pytest
 
 from cait_finetune.config import DatasetConfig
 from cait_finetune.data.division import divided, few_of_each_class, folded
-from cait_finetune.data.files import Files, FileSource
 from cait_finetune.data.opening import open_source
+from cait_finetune.data.own_images.files import Files, FileSource
 from cait_finetune.data.source import ROLES
 from cait_finetune.errors import UserError
 from tests.cait_finetune.stand_ins import prepare

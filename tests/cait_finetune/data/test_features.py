@@ -16,7 +16,7 @@ from cait_finetune.config import AugmentConfig, DatasetConfig, ModelConfig
 from cait_finetune.data.corrupt import CorruptImages
 from cait_finetune.data.feature_cache import FeatureCache
 from cait_finetune.data.features import FrozenFeatures
-from cait_finetune.data.files import Files, FileSource
+from cait_finetune.data.own_images.files import Files, FileSource
 from cait_finetune.data.pipeline import evaluation_batches, train_batches
 from cait_finetune.data.preprocess import Preprocessing
 from cait_finetune.data.sequence import Share

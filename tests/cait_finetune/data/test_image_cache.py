@@ -20,8 +20,8 @@ from rich.console import Console
 from cait_finetune.config import AugmentConfig, ColumnsConfig, DatasetConfig
 from cait_finetune.data import image_cache
 from cait_finetune.data.corrupt import CorruptImages
-from cait_finetune.data.files import FileSource
 from cait_finetune.data.image_cache import ImageCache
+from cait_finetune.data.own_images.files import FileSource
 from cait_finetune.data.pipeline import train_batches
 from cait_finetune.data.preprocess import Preprocessing
 from cait_finetune.errors import UserError
@@ -142,12 +142,21 @@ def test_what_is_kept_are_the_examples_decoded(source, tmp_path):
 
 
 @pytest.mark.parametrize("source", ["tfds", "folder"], indirect=True)
-def test_the_estimate_is_what_they_take(source, tmp_path, monkeypatch):
+def test_the_estimate_is_what_they_take(source, tmp_path):
     cached = Cached(source, tmp_path)
     taken = sum(example["image"].nbytes for example in cached.examples())
     assert cached.cache.estimate("train") == pytest.approx(taken, rel=1e-6)
-    monkeypatch.setattr(image_cache, "_SAMPLE", 4)  # all over the files, where that costs nothing
-    assert cached.cache.estimate("train") == pytest.approx(taken, rel=0.1)
+
+
+def test_the_sample_is_from_all_over_the_files(tmp_path, monkeypatch):
+    for name, side in (("cat", 4), ("dog", 16)):
+        for number in range(20):
+            path = tmp_path / name / f"{number:02}.png"
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(encode(picture(side, side, side * 20 + number)))
+    monkeypatch.setattr(image_cache, "_SAMPLE", 8)
+    cached = Cached(from_folder(tmp_path), tmp_path / "cache")
+    assert cached.cache.estimate("train") == pytest.approx(16 * 3 * (4**2 + 16**2), rel=0.05)
 
 
 def test_the_estimate_goes_round_corrupt_images(tmp_path):

@@ -8,7 +8,7 @@ import os
 import numpy as np
 import pytest
 
-from cait_finetune.data.files import Files, FileSource
+from cait_finetune.data.own_images.files import Files, FileSource
 from tests.cait_finetune.data.image_files import image
 
 

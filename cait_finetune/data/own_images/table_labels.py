@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from cait_finetune.config import DatasetConfig
-from cait_finetune.data.class_list import class_list, outside, some
-from cait_finetune.data.spreadsheet import Table
+from cait_finetune.data.own_images.class_list import class_list, outside, some
+from cait_finetune.data.own_images.spreadsheet import Table
 from cait_finetune.errors import bad_value
 
 _KEY = "dataset.data_dir"

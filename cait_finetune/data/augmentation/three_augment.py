@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from cait_finetune.data import colour
-from cait_finetune.data.blur import LARGEST, blur
+from cait_finetune.data.augmentation import colour
+from cait_finetune.data.augmentation.blur import LARGEST, blur
 
 _SMALLEST = 0.1  # radius of a blur
 _MIDDLE = 128  # the grey level from which solarizing inverts

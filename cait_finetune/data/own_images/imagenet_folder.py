@@ -8,7 +8,7 @@ import numpy as np
 from etils import epath
 
 from cait_finetune.config import DatasetConfig
-from cait_finetune.data.files import ENDINGS, Files, FileSource
+from cait_finetune.data.own_images.files import ENDINGS, Files, FileSource
 from cait_finetune.data.source import ROLES
 from cait_finetune.errors import bad_value
 from cait_tf.imagenet import class_names, synsets

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cait_finetune.config import DatasetConfig
-from cait_finetune.data.class_list import check_classes, class_list, outside, some
+from cait_finetune.data.own_images.class_list import check_classes, class_list, outside, some
 from cait_finetune.errors import UserError
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cait_finetune.data.spreadsheet import read_table, row_numbers
+from cait_finetune.data.own_images.spreadsheet import read_table, row_numbers
 from cait_finetune.errors import UserError
 
 

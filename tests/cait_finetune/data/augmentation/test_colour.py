@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
-from cait_finetune.data import colour
-from cait_finetune.data.blur import LARGEST, blur
+from cait_finetune.data.augmentation import colour
+from cait_finetune.data.augmentation.blur import LARGEST, blur
 from tests.cait_finetune.stand_ins import picture
 
 

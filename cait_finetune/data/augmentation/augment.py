@@ -11,10 +11,10 @@ from __future__ import annotations
 import tensorflow as tf
 
 from cait_finetune.config import AugmentConfig
-from cait_finetune.data.erasing import erase
+from cait_finetune.data.augmentation.erasing import erase
+from cait_finetune.data.augmentation.rand_augment import fold_in, rand_augment
+from cait_finetune.data.augmentation.three_augment import color_jitter, three_augment
 from cait_finetune.data.preprocess import Preprocessing
-from cait_finetune.data.rand_augment import fold_in, rand_augment
-from cait_finetune.data.three_augment import color_jitter, three_augment
 
 # Each kind of change has its own stream of draws: switching one on leaves the others as they are.
 # The seed itself is the crop's and the mirroring's.

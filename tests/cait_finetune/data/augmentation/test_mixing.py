@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from cait_finetune.config import AugmentConfig
-from cait_finetune.data.mixing import draw_mask, mix_pairs, mixes
+from cait_finetune.data.augmentation.mixing import draw_mask, mix_pairs, mixes
 
 NONE = AugmentConfig(crop_scale=[1.0, 1.0], crop_ratio=[1.0, 1.0], flip=0.0)
 MIXUP = dataclasses.replace(NONE, mixup=0.8)

@@ -10,12 +10,12 @@ import os
 import numpy as np
 
 from cait_finetune.config import DatasetConfig
-from cait_finetune.data import storage
-from cait_finetune.data.assembly import Listing, assembled
-from cait_finetune.data.files import Files, FileSource
-from cait_finetune.data.splits import planned
-from cait_finetune.data.spreadsheet import Table, read_table
-from cait_finetune.data.table_labels import one_label, several_labels
+from cait_finetune.data.own_images import storage
+from cait_finetune.data.own_images.assembly import Listing, assembled
+from cait_finetune.data.own_images.files import Files, FileSource
+from cait_finetune.data.own_images.splits import planned
+from cait_finetune.data.own_images.spreadsheet import Table, read_table
+from cait_finetune.data.own_images.table_labels import one_label, several_labels
 from cait_finetune.errors import bad_value
 
 logger = logging.getLogger(__name__)

@@ -9,12 +9,12 @@ import os
 import numpy as np
 
 from cait_finetune.config import DatasetConfig
-from cait_finetune.data import storage
-from cait_finetune.data.assembly import Listing, assembled
-from cait_finetune.data.class_list import class_list, outside, some
-from cait_finetune.data.files import ENDINGS, Files, FileSource
+from cait_finetune.data.own_images import storage
+from cait_finetune.data.own_images.assembly import Listing, assembled
+from cait_finetune.data.own_images.class_list import class_list, outside, some
+from cait_finetune.data.own_images.files import ENDINGS, Files, FileSource
+from cait_finetune.data.own_images.splits import planned, usual_role
 from cait_finetune.data.source import ROLES
-from cait_finetune.data.splits import planned, usual_role
 from cait_finetune.errors import bad_value
 
 _KEY = "dataset.data_dir"

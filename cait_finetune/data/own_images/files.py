@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from cait_finetune.data import storage
+from cait_finetune.data.own_images import storage
 from cait_finetune.data.source import Selection, Source
 
 #: What `cait_finetune.data.decode` reads, by the ending of a file's name.

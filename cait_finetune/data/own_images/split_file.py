@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from cait_finetune.config import SplitsConfig
-from cait_finetune.data import storage
 from cait_finetune.data.division import divided
+from cait_finetune.data.own_images import storage
 from cait_finetune.errors import UserError, bad_value, suggest
 
 logger = logging.getLogger(__name__)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cait_finetune.data import storage
-from cait_finetune.data.inspection import in_threads, inspected
+from cait_finetune.data.own_images import storage
+from cait_finetune.data.own_images.inspection import in_threads, inspected
 from cait_finetune.errors import UserError
 from tests.cait_finetune.data.image_files import folders, from_folder, from_table, ids, image, table
 from tests.cait_finetune.stand_ins import encode, picture

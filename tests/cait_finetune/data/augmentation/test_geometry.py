@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from cait_finetune.data import geometry
+from cait_finetune.data.augmentation import geometry
 from tests.cait_finetune.stand_ins import picture
 
 PIXELS = picture(40, 40)

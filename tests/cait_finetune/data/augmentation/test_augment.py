@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from cait_finetune.config import AugmentConfig
-from cait_finetune.data.augment import augment, box_of, distort, random_box
+from cait_finetune.data.augmentation.augment import augment, box_of, distort, random_box
 from cait_finetune.data.preprocess import Preprocessing
 from cait_finetune.data.resize import crop_and_resize
 from tests.cait_finetune.stand_ins import checked, picture

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from cait_finetune.data import storage
-from cait_finetune.data.inspection import in_threads
+from cait_finetune.data.own_images import storage
+from cait_finetune.data.own_images.inspection import in_threads
 from cait_finetune.data.source import ROLES
 
 logger = logging.getLogger(__name__)

@@ -7,13 +7,13 @@ import dataclasses
 import numpy as np
 
 from cait_finetune.config import DatasetConfig
-from cait_finetune.data.class_list import check_classes
-from cait_finetune.data.files import Files, FileSource
-from cait_finetune.data.inspection import inspected
-from cait_finetune.data.leaks import warn_of_leaks
+from cait_finetune.data.own_images.class_list import check_classes
+from cait_finetune.data.own_images.files import Files, FileSource
+from cait_finetune.data.own_images.inspection import inspected
+from cait_finetune.data.own_images.leaks import warn_of_leaks
+from cait_finetune.data.own_images.split_file import kept_division
+from cait_finetune.data.own_images.splits import Plan
 from cait_finetune.data.source import ROLES
-from cait_finetune.data.split_file import kept_division
-from cait_finetune.data.splits import Plan
 from cait_finetune.errors import bad_value
 
 

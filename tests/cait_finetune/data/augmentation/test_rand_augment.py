@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cait_finetune.data.rand_augment import OPERATIONS, distorted, rand_augment
+from cait_finetune.data.augmentation.rand_augment import OPERATIONS, distorted, rand_augment
 from tests.cait_finetune.stand_ins import picture
 
 IMAGE = tf.constant((8 + 0.9 * picture(24, 24)).astype("uint8"))

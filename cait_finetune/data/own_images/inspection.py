@@ -23,7 +23,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from cait_finetune.data import storage
+from cait_finetune.data.own_images import storage
 from cait_finetune.errors import bad_value
 
 logger = logging.getLogger(__name__)

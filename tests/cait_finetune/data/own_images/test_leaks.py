@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from cait_finetune.data import leaks
+from cait_finetune.data.own_images import leaks
 from tests.cait_finetune.data.image_files import folders, from_folder
 
 

@@ -8,7 +8,7 @@ import dataclasses
 import io
 from collections.abc import Iterable, Sequence
 
-from cait_finetune.data import storage
+from cait_finetune.data.own_images import storage
 from cait_finetune.errors import UserError, bad_value, suggest
 
 _KEY = "dataset.data_dir"

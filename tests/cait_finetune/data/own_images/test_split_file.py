@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from cait_finetune.config import SplitsConfig
-from cait_finetune.data import storage
-from cait_finetune.data.split_file import kept_division
+from cait_finetune.data.own_images import storage
+from cait_finetune.data.own_images.split_file import kept_division
 from cait_finetune.errors import UserError
 
 SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}

@@ -7,7 +7,7 @@ import os
 import pytest
 import tensorflow as tf
 
-from cait_finetune.data import storage
+from cait_finetune.data.own_images import storage
 from cait_finetune.errors import UserError
 from tests.cait_finetune.data.image_files import from_folder, image
 

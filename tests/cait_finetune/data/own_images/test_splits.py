@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cait_finetune.config import DatasetConfig, SplitsConfig
-from cait_finetune.data.splits import planned
+from cait_finetune.data.own_images.splits import planned
 from cait_finetune.errors import UserError
 
 ALL = {"train": 0.8, "validation": 0.1, "test": 0.1}

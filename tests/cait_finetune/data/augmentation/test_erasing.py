@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cait_finetune.data.erasing import box, erase
+from cait_finetune.data.augmentation.erasing import box, erase
 
 SIZE = 48
 

@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from cait_finetune.data import colour, geometry
+from cait_finetune.data.augmentation import colour, geometry
 
 #: What a magnitude is a part of.
 HIGHEST = 10.0

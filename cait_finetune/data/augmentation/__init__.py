@@ -1,0 +1,1 @@
+"""What is done to training images at random: pure functions of the image and a seed."""

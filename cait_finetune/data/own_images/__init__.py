@@ -1,0 +1,1 @@
+"""Image files in folders or tables: found, checked, divided."""
