@@ -1,0 +1,132 @@
+"""Images of one's own, in folders and tables, from the command to the exported model."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.cait_finetune.data.image_files import table
+from tests.cait_finetune.stand_ins import COLOURS, image_file
+
+ROOT = Path(__file__).resolve().parents[1]
+#: A model of some thousand parameters: what takes time is to start.
+SHORT = [
+    "train.epochs=1",
+    "train.batch_size=8",
+    "train.eval_batch_size=8",
+    "train.jit_compile=false",
+    "export.check_images=4",
+    "dataset.allow_flip=false",
+]
+
+
+def finetune(run: Path, *overrides: str) -> subprocess.CompletedProcess:
+    done = subprocess.run(
+        [sys.executable, "-m", "cait_finetune", f"hydra.run.dir={run}", *SHORT, *overrides],
+        cwd=run.parent,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done
+
+
+def coloured(root: Path, count: int = 10) -> list[str]:
+    """Red, green and blue pictures in a folder each; their paths as seen from `root`."""
+    paths = []
+    for name, colour in COLOURS.items():
+        (root / name).mkdir(parents=True)
+        for number in range(count):
+            path = root / name / f"{number:02}.jpg"
+            path.write_bytes(image_file(colour, seed=len(paths)))
+            paths.append(f"{name}/{path.name}")
+    return paths
+
+
+def test_a_folder_and_a_second_run_with_more_images(tmp_path):
+    coloured(tmp_path / "images")
+    options = ("dataset=folder", f"dataset.data_dir={tmp_path / 'images'}")
+    first = finetune(tmp_path / "one", *options)
+    assert "folder: 3 classes, 24 train, 3 validation, 3 test" in first.stdout
+    result = json.loads((tmp_path / "one" / "result.json").read_text())
+    assert result["test_examples"] == 3
+    assert 0 <= result["test_top1"] <= 1
+    split = (tmp_path / "images" / "cait_splits.csv").read_text().splitlines()
+    assert len(split) == 2 + 30
+
+    new = tmp_path / "images" / "red" / "new.jpg"
+    new.write_bytes(image_file(COLOURS["red"], seed=99))
+    finetune(tmp_path / "two", *options, "export=none")
+    again = (tmp_path / "images" / "cait_splits.csv").read_text().splitlines()
+    assert [row for row in again if "new.jpg" not in row] == split
+    assert len(again) == 2 + 31
+
+
+def test_a_table_with_several_labels(tmp_path):
+    """Of each picture its colour, and of every other one that it is dark."""
+    rows = [
+        f"{path},{path.split('/')[0]}{'|dark' if number % 2 else ''}"
+        for number, path in enumerate(coloured(tmp_path))
+    ]
+    data = table(tmp_path / "images.csv", rows)
+    run = tmp_path / "run"
+    done = finetune(
+        run,
+        "dataset=csv",
+        f"dataset.data_dir={data}",
+        "dataset.multi_label=true",
+        "loss=asymmetric",
+    )
+    assert "csv: 4 classes" in done.stdout
+    result = json.loads((run / "result.json").read_text())
+    assert result["metric"] == "mean_average_precision"
+    assert 0 < result["test_mean_average_precision"] <= 1
+    assert "test_top1" not in result
+
+    served = tf.saved_model.load(str(run / "export" / "saved_model")).signatures
+    raw = served["images"](images=np.random.default_rng(0).normal(size=(5, 32, 32, 3)).astype("f4"))
+    logits = raw["logits"].numpy()
+    file = tf.constant([(tmp_path / "red" / "00.jpg").read_bytes()])
+    one = served["serving_default"](image_bytes=file)["probabilities"].numpy()
+    assert one.shape == (1, 4)
+    assert abs(one.sum() - 1) > 0.01  # each class for itself
+    assert np.isfinite(logits).all()
+
+
+def losses(run: Path) -> list[float]:
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [record["loss"] for record in records if record["kind"] == "step"]
+
+
+def test_images_without_weight_do_not_move_training(tmp_path):
+    """Blue pictures weigh nothing: whatever is in them, the weights after training are the same."""
+    paths = coloured(tmp_path)
+    rows = [f"{path},{path.split('/')[0]},{0 if 'blue' in path else 1}" for path in paths]
+    data = table(tmp_path / "images.csv", rows, "path,label,weight")
+    options = (
+        *("dataset=csv", f"dataset.data_dir={data}", "dataset.columns.weight=weight"),
+        *("export=none", "train.log_every=1"),
+    )
+    finetune(tmp_path / "one", *options)
+    for path in paths:
+        if "blue" in path:
+            (tmp_path / path).write_bytes(image_file((250, 250, 0), seed=7))
+    finetune(tmp_path / "two", *options)
+    assert losses(tmp_path / "one") == pytest.approx(losses(tmp_path / "two"), rel=1e-6)
+    from safetensors.numpy import load_file
+
+    one, two = (
+        load_file(tmp_path / run / "checkpoints/last.safetensors") for run in ("one", "two")
+    )
+    for name, value in one.items():
+        np.testing.assert_allclose(value, two[name], atol=1e-6, err_msg=name)
