@@ -212,8 +212,8 @@ def test_evaluation_counts_every_sound_image_once_each_time(sources, bad):
 class Made:
     """Batches 0, 1, … of a plain generator, with an error at some of them when careless."""
 
-    def __init__(self, corrupt, count=5, at=None):
-        self.corrupt, self.count, self.at, self.asked = corrupt, count, at, []
+    def __init__(self, corrupt, at, names=("one",)):
+        self.corrupt, self.at, self.names, self.asked = corrupt, at, names, []
 
     def __call__(self, careful: bool, done: int) -> Made:
         self.asked.append((careful, done))
@@ -225,17 +225,18 @@ class Built:
         self.made, self.careful, self.done = made, careful, done
 
     def __iter__(self):
-        for number in range(self.done, self.made.count):
+        for number in range(self.done, 5):
             if number == self.made.at:
                 if not self.careful:
                     raise tf.errors.InvalidArgumentError(None, None, "half a file")
-                self.made.corrupt.include(["one"])
+                self.made.corrupt.include(self.made.names)
             yield number
 
 
-def test_after_one_corrupt_image_it_is_careful_from_the_start():
+@pytest.mark.parametrize("names", [["one"], []])
+def test_after_one_error_it_is_careful_from_the_start(names):
     corrupt = CorruptImages("skip")
-    made = Made(corrupt, at=3)
+    made = Made(corrupt, 3, names)
     stream = Guarded(corrupt, made)
     assert [list(stream) for _ in range(3)] == [[0, 1, 2, 3, 4]] * 3
     # What is made from the start is made once: it may keep what it has.
