@@ -102,6 +102,7 @@ class ImageCache:
 
     def _decoded(self, role: str) -> tf.data.Dataset:
         def decoded(example: dict) -> dict:
+            example = self._source.read(example)
             return {**example, "image": self._preprocessing.decode(example["image"])}
 
         several = (len(self._source.class_names),) if self._source.multi_label else ()
@@ -113,7 +114,7 @@ class ImageCache:
         if self._source.weighted:
             stand_in["weight"] = tf.constant(0.0)
         return self._corrupt.attempt(
-            self._source.examples(role),
+            self._source.records(role),
             self._source.sizes[role],
             decoded,
             stand_in,

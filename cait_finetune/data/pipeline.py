@@ -66,6 +66,8 @@ def train_batches(
         copies = lambda example: of_label(example["label"])  # noqa: E731
 
     def prepare(example: dict) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        if decoded is None:
+            example = source.read(example)  # here, as a file may be gone
         draw = tf.stack([tf.constant(seed, tf.int64), example["position"]])
         make = _from_pixels if decoded is not None else _from_bytes
         image = make(example["image"], draw, augmentation, preprocessing, config.allow_flip)
@@ -84,8 +86,6 @@ def train_batches(
     examples = divided(examples, batch_size, share).map(
         lambda position, example: {**example, "position": position}
     )
-    if decoded is None:
-        examples = examples.map(source.read)
     if careful and decoded is None:
         label = tf.zeros((classes,)) if source.multi_label or source.weighted else tf.constant(0)
         stand_in = (_blank(preprocessing), label, tf.constant(0, tf.int64))
@@ -133,6 +133,7 @@ def evaluation_batches(
     calls, prefetch = (config.parallel_calls, config.prefetch) if config else (None, None)
 
     def prepare(example: dict) -> tuple[tf.Tensor, tf.Tensor]:
+        example = source.read(example)
         return preprocessing(preprocessing.decode(example["image"])), example["label"]
 
     def fill(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -150,7 +151,6 @@ def evaluation_batches(
 
     shape = (batch_size, preprocessing.image_size, preprocessing.image_size, 3)
     examples = source.records(role).shard(share.count, share.index).skip(done * batch_size)
-    examples = examples.map(source.read)
     if careful:
         stand_in = (_blank(preprocessing), tf.zeros(several, label_type))
         prepared = corrupt.attempt(examples, size, prepare, stand_in, calls)

@@ -97,12 +97,15 @@ class FileSource(Source):
     def fingerprint(self, role: str) -> dict[str, Any]:
         """As `Source.fingerprint`."""
         files = self.files[role]
+        weights = [1.0] * len(files) if files.weights is None else files.weights.tolist()
         stats = [storage.size_and_time(path) for path in files.paths]
         return {
             "set": self.name,
             "examples": len(files),
             "files": [
-                [path, np.asarray(label).tolist(), *stat]
-                for path, label, stat in zip(files.paths, files.labels, stats, strict=True)
+                [path, np.asarray(label).tolist(), weight, *stat]
+                for path, label, weight, stat in zip(
+                    files.paths, files.labels, weights, stats, strict=True
+                )
             ],
         }

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 
 import numpy as np
 import pytest
 
+from cait_finetune.data.corrupt import CorruptImages
 from cait_finetune.data.own_images.files import Files, FileSource
+from cait_finetune.data.pipeline import evaluation_stream
+from cait_finetune.data.preprocess import Preprocessing
 from tests.cait_finetune.data.image_files import image
 
 
@@ -29,6 +33,24 @@ def source(tmp_path):
         name="mine",
         files=files,
     )
+
+
+def test_other_weights_are_other_examples(source):
+    files = source.files["train"]
+    heavier = dataclasses.replace(files, weights=files.weights + 1)
+    other = dataclasses.replace(source, files={**source.files, "train": heavier})
+    assert source.fingerprint("train") != other.fingerprint("train")
+
+
+def test_a_file_that_is_gone_is_named_and_left_out(source):
+    """Someone tidies up while a run goes on."""
+    files = source.files["train"]
+    os.remove(files.paths[1])
+    corrupt = CorruptImages("skip")
+    preprocessing = Preprocessing(8, 1.0, "bicubic", (0.5,) * 3, (0.5,) * 3)
+    batches = list(evaluation_stream(source, "train", preprocessing, 2, corrupt))
+    assert sum(int(real.numpy().sum()) for *_, real in batches) == len(files) - 1
+    assert corrupt.ids == [files.ids[1]]
 
 
 def test_examples_are_the_files_in_order(source):
