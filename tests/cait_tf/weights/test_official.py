@@ -73,6 +73,7 @@ def test_a_checkpoint_of_timms_training_script_is_read(torch, tmp_path):
     golden.assert_same(official.read(tmp_path / "timm.pth"), official.read(golden.PTH))
 
 
+@pytest.mark.usefixtures("torch")
 def test_refused_pickles_are_one_message_without_torchs_warnings(tmp_path, recwarn):
     (tmp_path / "plain.pth").write_bytes(pickle.dumps(Payload(tmp_path / "victim"), protocol=4))
     with pytest.raises(WeightsError, match="which is refused"):
