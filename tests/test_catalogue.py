@@ -12,7 +12,7 @@ import tree
 from etils import epath
 
 from cait_finetune.config import DatasetConfig
-from cait_finetune.data import aircraft, tfds_source  # noqa: F401  the former adds to TFDS
+from cait_finetune.data import aircraft, tfds_features  # noqa: F401  the former adds to TFDS
 from tests.cait_finetune.stand_ins import CONF, checked
 
 NAMES = sorted(path.stem for path in (CONF / "dataset").glob("*.yaml"))
@@ -68,7 +68,7 @@ def test_there_are_the_sets_that_the_field_transfers_to():
 
 @pytest.mark.parametrize("name", SETS)
 def test_it_is_a_set_of_one_image_and_one_label(name, tmp_path):
-    image, label = tfds_source._keys(builder(name, tmp_path), options(name))
+    image, label = tfds_features.find_keys(builder(name, tmp_path), options(name))
     assert (image, label) == ("image", "label")
 
 
