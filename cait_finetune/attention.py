@@ -98,15 +98,7 @@ def draw_attention(config: AttentionConfig) -> Path:
     variant = models.check(chosen_model)
     chosen_model.weights = str(run.best_checkpoint)
     model = models.build(chosen_model, len(source.class_names), "float32")
-    preprocessing = configured(
-        shown_as,
-        chosen_model.image_size or variant.image_size,
-        variant.crop_pct,
-        variant.interpolation,
-        variant.mean,
-        variant.std,
-        dataset.upright,
-    )
+    preprocessing = configured(shown_as, variant, chosen_model.image_size, dataset.upright)
     corrupt = CorruptImages(dataset.on_corrupt)
     batches = evaluation_stream(
         source, config.split, preprocessing, training.eval_batch_size, corrupt, dataset

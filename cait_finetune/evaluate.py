@@ -89,12 +89,9 @@ def evaluate(config: Config, directory: Path) -> Path:
     corrupt = CorruptImages(config.dataset.on_corrupt)
     for crop_pct in wanted:
         preprocessing = configured(
-            dataclasses.replace(config.preprocessing, crop_pct=None),
+            dataclasses.replace(config.preprocessing, crop_pct=crop_pct),
+            variant,
             image_size,
-            crop_pct,
-            variant.interpolation,
-            variant.mean,
-            variant.std,
             config.dataset.upright,
         )
         batches = evaluation_stream(

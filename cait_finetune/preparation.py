@@ -164,13 +164,7 @@ def prepare(
         console.print(_summary_table(phase, peak))
 
     preprocessing = configured(
-        config.preprocessing,
-        config.model.image_size or variant.image_size,
-        variant.crop_pct,
-        variant.interpolation,
-        variant.mean,
-        variant.std,
-        config.dataset.upright,
+        config.preprocessing, variant, config.model.image_size, config.dataset.upright
     )
     if config.optimizer.lr_batch_size:
         console.print(

@@ -42,13 +42,7 @@ def show_batch(config: Config, directory: Path) -> Path:
     variant = models.check(config.model)
     source = open_source(config.dataset)
     preprocessing = configured(
-        config.preprocessing,
-        config.model.image_size or variant.image_size,
-        variant.crop_pct,
-        variant.interpolation,
-        variant.mean,
-        variant.std,
-        config.dataset.upright,
+        config.preprocessing, variant, config.model.image_size, config.dataset.upright
     )
     batches = train_batches(
         source=source,

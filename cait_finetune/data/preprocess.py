@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any, Protocol
 
 import tensorflow as tf
 
@@ -81,26 +82,35 @@ class Preprocessing:
         return tf.reshape((image - mean) / std, [size, size, 3])
 
 
-def configured(
-    config: PreprocessingConfig,
-    image_size: int,
-    crop_pct: float,
-    interpolation: str,
-    mean: tuple[float, float, float],
-    std: tuple[float, float, float],
-    upright: bool,
-) -> Preprocessing:
-    """The variant's own preprocessing, and what the configuration says instead of it."""
+class Own(Protocol):
+    """What a variant of the model was trained with."""
 
-    def chosen(own: object, other: object) -> object:
-        return own if other is None else other
+    image_size: int
+    crop_pct: float
+    interpolation: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+def configured(
+    config: PreprocessingConfig, own: Own, image_size: int | None, upright: bool
+) -> Preprocessing:
+    """The variant's own preprocessing, and what the configuration says instead of it.
+
+    Args:
+        image_size: None is the variant's own.
+    """
+
+    def chosen(key: str) -> Any:
+        said = getattr(config, key)
+        return getattr(own, key) if said is None else said
 
     return Preprocessing(
-        image_size,
-        chosen(crop_pct, config.crop_pct),
-        chosen(interpolation, config.interpolation),
-        tuple(chosen(mean, config.mean)),
-        tuple(chosen(std, config.std)),
+        image_size or own.image_size,
+        chosen("crop_pct"),
+        chosen("interpolation"),
+        tuple(chosen("mean")),
+        tuple(chosen("std")),
         config.resize_mode,
         config.antialias,
         upright,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import math
+import types
 
 import numpy as np
 import pytest
@@ -240,11 +241,17 @@ def test_without_antialias_points_are_taken_as_tensorflow_does(mode, interpolati
 OWN = (224, 0.875, "bicubic", MEAN, STD)
 
 
+VARIANT = types.SimpleNamespace(
+    **dict(zip(("image_size", "crop_pct", "interpolation", "mean", "std"), OWN, strict=True))
+)
+
+
 def test_the_variants_own_unless_it_is_said_otherwise():
-    got = configured(PreprocessingConfig(), *OWN, upright=True)
+    got = configured(PreprocessingConfig(), VARIANT, None, upright=True)
     assert got == Preprocessing(*OWN)
     assert (got.resize_mode, got.antialias, got.upright) == ("shorter_side", True, True)
-    assert not configured(PreprocessingConfig(), *OWN, upright=False).upright
+    assert not configured(PreprocessingConfig(), VARIANT, None, upright=False).upright
+    assert configured(PreprocessingConfig(), VARIANT, 64, upright=True).image_size == 64
 
 
 @pytest.mark.parametrize(
@@ -259,6 +266,6 @@ def test_the_variants_own_unless_it_is_said_otherwise():
     ],
 )
 def test_what_is_said_otherwise_and_nothing_else(key, value, field):
-    got = configured(PreprocessingConfig(**{key: value}), *OWN, upright=True)
+    got = configured(PreprocessingConfig(**{key: value}), VARIANT, None, upright=True)
     assert got == dataclasses.replace(Preprocessing(*OWN), **{key: field})
     hash(got)  # a key of what is kept
