@@ -12,7 +12,7 @@ from cait_finetune import show_batch
 from cait_finetune.data.corrupt import CorruptImages
 from cait_finetune.data.opening import open_source
 from cait_finetune.data.pipeline import train_batches
-from cait_finetune.data.preprocess import configured
+from cait_finetune.data.preprocess import Preprocessing
 from cait_finetune.report import batch_sheet
 from tests.cait_finetune.stand_ins import checked
 
@@ -55,9 +55,7 @@ def test_the_images_are_those_that_training_gets(command, drawn, tmp_path):
     ((images, captions, title, _),) = drawn
     config = checked(f"dataset.data_dir={tmp_path / 'data'}", *words)
     source = open_source(config.dataset)
-    preprocessing = configured(
-        config.preprocessing, 32, 1.0, "bicubic", (0.5,) * 3, (0.5,) * 3, True
-    )
+    preprocessing = Preprocessing(32, 1.0, "bicubic", (0.5,) * 3, (0.5,) * 3)
     expected, labels, _ = next(
         iter(
             train_batches(
