@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from cait_finetune.data.resize import needed
+from cait_finetune.data.resize import needed, split
 
 #: What can be decoded, in words.
 FORMATS = "JPEG, PNG, GIF, WebP, BMP"
@@ -75,19 +75,17 @@ def decode_part(
     """
 
     def part() -> tuple[tf.Tensor, ...]:
-        size = tf.io.extract_jpeg_shape(data)  # (h, w, channels)
-        top, left, height, width = choose(size[0], size[1])
-        first_row, last_row = needed(top, height, size[0], shape[0], _SEAM)
-        first_column, last_column = needed(left, width, size[1], shape[1], _SEAM)
-        window = [first_row, first_column, last_row - first_row, last_column - first_column]
-        image = tf.io.decode_and_crop_jpeg(data, tf.stack(window), channels=3, dct_method=_DCT)
-        top -= tf.cast(first_row, tf.float32)
-        left -= tf.cast(first_column, tf.float32)
-        return image, top, left, height, width
+        size = tf.io.extract_jpeg_shape(data)[:2]  # (h, w)
+        top, left, *lengths = choose(*tf.unstack(size))
+        first, count = needed(*split((top, left, *lengths)), size, shape, _SEAM)
+        window = tf.concat([first, count], 0)
+        image = tf.io.decode_and_crop_jpeg(data, window, channels=3, dct_method=_DCT)
+        above, before = tf.unstack(tf.cast(first, tf.float32))
+        return image, top - above, left - before, *lengths
 
     def whole() -> tuple[tf.Tensor, ...]:
         image = decode(data, upright)
-        return image, *choose(tf.shape(image)[0], tf.shape(image)[1])
+        return image, *choose(*tf.unstack(tf.shape(image)[:2]))
 
     straight = tf.io.is_jpeg(data)
     if upright:

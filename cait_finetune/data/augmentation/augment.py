@@ -8,6 +8,7 @@ of the operations say what was measured.
 
 from __future__ import annotations
 
+import numpy as np
 import tensorflow as tf
 
 from cait_finetune.config import AugmentConfig
@@ -55,7 +56,9 @@ def distort(
     flip: bool = True,
 ) -> tf.Tensor:
     """``(S, S, 3)`` in whole grey levels, cropped and resized already, to the input of a model."""
-    levels = tf.cast(image, tf.uint8)  # a quarter of the memory, which is what the time goes into
+    levels = image
+    if config.rand_operations or config.three_augment or config.color_jitter:
+        levels = tf.cast(image, tf.uint8)  # a quarter of the memory, which the time goes into
     if flip and config.flip:
         chance = tf.random.stateless_uniform((5,), seed)[4]
         levels = tf.cond(chance < config.flip, lambda: tf.reverse(levels, [1]), lambda: levels)
@@ -93,13 +96,14 @@ def box_of(
     A box that does not fit is clipped instead of drawn again, and its edges need not be whole. If
     boxes larger than the image are wanted, none is clipped: what is outside the image is black.
     """
+    area_draw, ratio_draw, top_draw, left_draw = tf.unstack(draws)[:4]
     h, w = tf.cast(height, tf.float32), tf.cast(width, tf.float32)
     low, high = config.crop_scale
-    area = h * w * (low + (high - low) * draws[0])
-    low, high = tf.math.log(config.crop_ratio[0]), tf.math.log(config.crop_ratio[1])
-    ratio = tf.exp(low + (high - low) * draws[1])  # width / height
+    area = h * w * (low + (high - low) * area_draw)
+    low, high = (tf.constant(one) for one in np.log(np.float32(config.crop_ratio)))
+    ratio = tf.exp(low + (high - low) * ratio_draw)  # width / height
     box_h, box_w = tf.sqrt(area / ratio), tf.sqrt(area * ratio)
     if max(config.crop_scale) <= 1.0:
         box_h, box_w = tf.minimum(box_h, h), tf.minimum(box_w, w)
     box_h, box_w = tf.maximum(box_h, 1.0), tf.maximum(box_w, 1.0)
-    return (h - box_h) * draws[2], (w - box_w) * draws[3], box_h, box_w
+    return (h - box_h) * top_draw, (w - box_w) * left_draw, box_h, box_w

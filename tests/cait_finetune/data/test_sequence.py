@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import collections
+import os
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from cait_finetune.data.sequence import TURNS, equal_shares, repeated, resampled, shuffled
+from cait_finetune.data.sequence import TURNS, equal_shares, ready, repeated, resampled, shuffled
 
 LABELS = np.array([0] * 13 + [1] * 5 + [2] * 2 + [4] * 3)  # no example of class 3
 COUNTS = np.bincount(LABELS, minlength=5)
@@ -181,3 +182,9 @@ def test_where_items_are_left_out_others_take_their_positions(times):
     assert sorted(one_pass.values()) == [1, 1, 1, 2, 2]
     for start in (1, 7 * times, 13 * times, 14 * times + 1, 22 * times):
         assert repr(taken(made(start), 30 * times - start)) == repr(whole[start:])
+
+
+def test_more_threads_than_cores_make_images_each_on_its_own():
+    threading = ready(tf.data.Dataset.range(4).batch(2)).options().threading
+    assert threading.private_threadpool_size > os.cpu_count()
+    assert threading.max_intra_op_parallelism == 1
