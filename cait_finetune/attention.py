@@ -12,16 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import MISSING, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import MISSING
 from rich.console import Console
 from rich.progress import track
-from yaml import YAMLError
 
-from cait_finetune.config import DatasetConfig, ModelConfig, PreprocessingConfig, TrainConfig
 from cait_finetune.errors import UserError, bad_value
 from cait_finetune.keys import read_keys
-from cait_finetune.run_directory import RunDirectory
+from cait_finetune.saved_run import read_run
 from cait_tf.quiet import quiet_imports
 
 
@@ -39,31 +36,6 @@ class AttentionConfig:
     output: str | None = None
 
 
-def read_run(root: Path) -> tuple[DatasetConfig, ModelConfig, TrainConfig, PreprocessingConfig]:
-    """What a run was made from; keys that other versions have more or less do not matter.
-
-    Raises:
-        UserError: the directory holds no finished run, or its configuration cannot be read.
-    """
-    run = RunDirectory(root)
-    if not run.config.is_file() or not run.best_checkpoint.is_file():
-        raise bad_value(
-            "run", root, "the directory of a run, with config.yaml and checkpoints/ in it"
-        )
-    try:
-        saved = OmegaConf.load(run.config)
-        return tuple(
-            OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), saved.get(name, {})))
-            for name, schema in (
-                ("dataset", DatasetConfig), ("model", ModelConfig), ("train", TrainConfig),
-                ("preprocessing", PreprocessingConfig),
-            )
-        )  # fmt: skip
-    except (OmegaConfBaseException, KeyError, YAMLError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise bad_value("run", root, f"a configuration that can be read ({reason})") from error
-
-
 def draw_attention(config: AttentionConfig) -> Path:
     """Score the split, choose the images, and draw them.
 
@@ -75,17 +47,15 @@ def draw_attention(config: AttentionConfig) -> Path:
     if config.count < 1:
         raise bad_value("count", config.count, "at least 1")
     root = Path(config.run).expanduser()
-    run = RunDirectory(root)
-    dataset, chosen_model, training, shown_as = read_run(root)
+    run = read_run(root)
+    dataset = run.dataset
     with quiet_imports():
         import numpy as np
         import tensorflow as tf
 
         from cait_finetune import model as models
         from cait_finetune.data.corrupt import CorruptImages
-        from cait_finetune.data.opening import open_source
         from cait_finetune.data.pipeline import evaluation_stream
-        from cait_finetune.data.preprocess import configured
         from cait_finetune.report.attention_sheet import Tile, draw_attention_sheet
 
         tf.config.list_physical_devices()
@@ -94,21 +64,19 @@ def draw_attention(config: AttentionConfig) -> Path:
         raise bad_value(
             "run", root, "a run on images of one class each, to be right or wrong about"
         )
-    source = open_source(dataset)
-    variant = models.check(chosen_model)
-    chosen_model.weights = str(run.best_checkpoint)
-    model = models.build(chosen_model, len(source.class_names), "float32")
-    preprocessing = configured(shown_as, variant, chosen_model.image_size, dataset.upright)
+    source = run.open_source()
+    model = run.build_model(len(source.class_names))
+    preprocessing = run.build_preprocessing()
     corrupt = CorruptImages(dataset.on_corrupt)
     batches = evaluation_stream(
-        source, config.split, preprocessing, training.eval_batch_size, corrupt, dataset
+        source, config.split, preprocessing, run.train.eval_batch_size, corrupt, dataset
     )
     classify = tf.function(lambda images: tf.nn.softmax(model(images, training=False)))
 
     right: list[tuple] = []
     wrong: list[tuple] = []  # a heap: the least sure one goes when a surer one comes
     seen = hits = 0
-    steps = -(-source.sizes[config.split] // training.eval_batch_size)
+    steps = -(-source.sizes[config.split] // run.train.eval_batch_size)
     for images, labels, real in track(batches, "images", total=steps, transient=True):
         probabilities = classify(images).numpy()  # (B, C)
         for image, label, row in zip(
@@ -130,7 +98,7 @@ def draw_attention(config: AttentionConfig) -> Path:
             return []
         images = np.stack([one[2] for one in chosen])
         maps = models.saliency(model, images)  # (B, S, S)
-        shown = np.clip(images * np.array(variant.std) + np.array(variant.mean), 0, 1)
+        shown = preprocessing.denormalise(images)
         names = source.class_names
         return [
             Tile(picture, heat, names[label], names[best], probability)
@@ -141,7 +109,7 @@ def draw_attention(config: AttentionConfig) -> Path:
 
     path = Path(config.output) if config.output else root / "attention.png"
     path.parent.mkdir(parents=True, exist_ok=True)
-    title = f"{dataset.name}, {chosen_model.name}: {hits:,} of {seen:,} {config.split} images right"
+    title = f"{dataset.name}, {run.model.name}: {hits:,} of {seen:,} {config.split} images right"
     draw_attention_sheet(tiles(right), tiles(sorted(wrong, reverse=True)), title, path)
     Console(soft_wrap=True, highlight=False).print(f"{title}\n{path}")
     return path

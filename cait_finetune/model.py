@@ -86,13 +86,19 @@ def from_checkpoint(config: ModelConfig, num_classes: int, path: Path) -> cait_t
     """The classifier in float32 with the weights of one of the run's checkpoints.
 
     Raises:
-        UserError: the file is not there, or not whole.
+        UserError: the file is not there, not whole, or for another number of classes.
     """
     model = build(config, num_classes, "float32", load=False)
     try:
-        cait_tf.load_weights(model, path)
+        report = cait_tf.load_weights(model, path)
     except cait_tf.CaiTError as error:
-        raise UserError(f"resume: {error}") from error
+        raise UserError(f"checkpoints: {error}") from error
+    if report.initialised:  # a new head is right for a new task, and wrong for a run's own
+        raise bad_value(
+            "checkpoints",
+            f"{path}, whose head is for another number of classes than the data set's {num_classes}",
+            "the classes that the run was trained on",
+        )
     return model
 
 

@@ -28,7 +28,6 @@ def show_batch(config: Config, directory: Path) -> Path:
     Raises:
         UserError: a mistake in the configuration, or no data set.
     """
-    import numpy as np
     from hydra.core.hydra_config import HydraConfig
     from rich.console import Console
 
@@ -55,7 +54,7 @@ def show_batch(config: Config, directory: Path) -> Path:
     )
     images, labels, _ = next(iter(batches.take(1)))
     images, labels = images.numpy()[:MOST], labels.numpy()[:MOST]
-    shown = np.clip(images * np.array(preprocessing.std) + np.array(preprocessing.mean), 0, 1)
+    shown = preprocessing.denormalise(images)
     captions = [caption(label, source.class_names, source.multi_label) for label in labels]
     chosen = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
     size = preprocessing.image_size

@@ -33,7 +33,8 @@ ALLOWED = {
     "streams": {"data", "train"} | FOUNDATION,
     "verify": {"cli", "keys", "preparation", "training", "train"} | FOUNDATION,
     "evaluate": {"cli"} | WORK | FOUNDATION,  # another story
-    "attention": {"keys"} | WORK | FOUNDATION,
+    "saved_run": {"data", "model", "run_directory"} | FOUNDATION,
+    "attention": {"keys", "saved_run"} | WORK | FOUNDATION,
     "show_batch": {"cli"} | WORK | FOUNDATION,
     "predict": {"keys"} | FOUNDATION,
     "benchmark": {"keys", "data"} | FOUNDATION,

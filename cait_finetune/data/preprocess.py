@@ -6,6 +6,7 @@ import dataclasses
 import math
 from typing import Any, Protocol
 
+import numpy as np
 import tensorflow as tf
 
 from cait_finetune.config import PreprocessingConfig
@@ -80,6 +81,10 @@ class Preprocessing:
             for values in (self.mean, self.std)
         )
         return tf.reshape((image - mean) / std, [size, size, 3])
+
+    def denormalise(self, images: np.ndarray) -> np.ndarray:
+        """Normalised ``(…, 3)`` to what a picture shows, from 0 to 1."""
+        return np.clip(images * np.array(self.std) + np.array(self.mean), 0, 1)
 
 
 class Own(Protocol):

@@ -1,0 +1,97 @@
+"""A run's directory read again: what it was made from, its images, and its best weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from cait_finetune.config import DatasetConfig, ModelConfig, PreprocessingConfig, TrainConfig
+from cait_finetune.errors import bad_value
+from cait_finetune.run_directory import RunDirectory
+
+if TYPE_CHECKING:  # TensorFlow loads when something is asked for, not when a mistake is answered
+    import keras
+
+    from cait_finetune.data.preprocess import Preprocessing
+    from cait_finetune.data.source import Source
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """The parts of a run's configuration that its model depends on, and what is made of them."""
+
+    directory: RunDirectory
+    dataset: DatasetConfig
+    model: ModelConfig
+    train: TrainConfig
+    preprocessing: PreprocessingConfig
+
+    def open_source(self) -> Source:
+        """The images, divided as they were.
+
+        Raises:
+            UserError: they are not to be had any more.
+        """
+        from cait_finetune.data.opening import open_source
+
+        return open_source(self.dataset)
+
+    def build_model(self, num_classes: int) -> keras.Model:
+        """The classifier in float32 with the best weights.
+
+        Raises:
+            UserError: the checkpoint is for other classes, or damaged.
+        """
+        from cait_finetune import model as models
+
+        return models.from_checkpoint(self.model, num_classes, self.directory.best_checkpoint)
+
+    def build_preprocessing(self) -> Preprocessing:
+        """How an image is brought to the model: training's, evaluation's and the export's."""
+        from cait_finetune import model as models
+        from cait_finetune.data.preprocess import configured
+
+        return configured(
+            self.preprocessing,
+            models.check(self.model),
+            self.model.image_size,
+            self.dataset.upright,
+        )
+
+
+def read_run(root: Path) -> SavedRun:
+    """What a run was made from; keys that other versions have more or less do not matter.
+
+    Raises:
+        UserError: the directory holds no run that has saved weights, or its configuration cannot be
+            read.
+    """
+    run = RunDirectory(root)
+    if not run.config.is_file() or not run.best_checkpoint.is_file():
+        raise bad_value(
+            "run", root, "the directory of a run, with config.yaml and checkpoints/ in it"
+        )
+    schemas = {
+        "dataset": DatasetConfig,
+        "model": ModelConfig,
+        "train": TrainConfig,
+        "preprocessing": PreprocessingConfig,
+    }
+    try:
+        saved = OmegaConf.load(run.config)
+        parts = {
+            name: OmegaConf.to_object(
+                OmegaConf.merge(OmegaConf.structured(schema), saved.get(name, {}))
+            )
+            for name, schema in schemas.items()
+        }
+    except (OmegaConfBaseException, KeyError, YAMLError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise bad_value("run", root, f"a configuration that can be read ({reason})") from error
+    parts["model"].weights = str(run.best_checkpoint)
+    return SavedRun(run, **parts)

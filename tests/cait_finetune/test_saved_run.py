@@ -1,0 +1,56 @@
+"""A run's directory read again, and what stands in the way."""
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+
+import cait_tf
+from cait_finetune.errors import UserError
+from cait_finetune.saved_run import read_run
+from tests.cait_finetune.stand_ins import composed
+
+
+@pytest.fixture
+def directory(tmp_path):
+    config = composed(f"dataset.data_dir={tmp_path / 'data'}", "preprocessing.crop_pct=0.9")
+    OmegaConf.save(config, tmp_path / "config.yaml")
+    model = cait_tf.create_model("cait_nano_32", num_classes=10)
+    cait_tf.save_weights(model, tmp_path / "checkpoints" / "best.safetensors")
+    return tmp_path
+
+
+def test_model_images_and_preprocessing_are_the_runs_own(directory):
+    run = read_run(directory)
+    source = run.open_source()
+    assert source.sizes == {"train": 1257, "validation": 180, "test": 360}
+    model = run.build_model(len(source.class_names))
+    saved = cait_tf.create_model(
+        "cait_nano_32", num_classes=10, weights=str(directory / "checkpoints" / "best.safetensors")
+    )
+    for one, other in zip(model.weights, saved.weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert run.build_preprocessing().crop_pct == 0.9
+
+
+def test_keys_of_another_version_do_not_matter(directory):
+    config = OmegaConf.load(directory / "config.yaml")
+    del config["loss"]
+    config["of_tomorrow"] = 1
+    OmegaConf.save(config, directory / "config.yaml")
+    assert read_run(directory).model.name == "cait_nano_32"
+
+
+def test_a_directory_that_is_no_run(tmp_path):
+    with pytest.raises(UserError, match=r"run: got .*, expected the directory of a run"):
+        read_run(tmp_path)
+
+
+def test_a_configuration_that_cannot_be_read(directory):
+    (directory / "config.yaml").write_text("dataset: {name: [}")
+    with pytest.raises(UserError, match="a configuration that can be read"):
+        read_run(directory)
+
+
+def test_weights_for_other_classes(directory):
+    with pytest.raises(UserError, match="checkpoints: "):
+        read_run(directory).build_model(7)
