@@ -20,7 +20,7 @@ ALLOWED = {
     "": set(),
     "errors": set(),
     "config": {"errors"},
-    "__main__": {"cli"},
+    "__main__": {"cli", "train"},  # of train how a signal ends it
     "cli": {"finetune", "resume"} | FOUNDATION,
     "resume": FOUNDATION,  # which configuration a run goes on with
     # The story and its chapters.

@@ -143,7 +143,7 @@ def test_the_wheel_holds_every_module_and_every_data_file(wheel):
 def test_the_wheel_has_the_command_and_the_licence(wheel):
     archive = zipfile.ZipFile(wheel)
     (entry,) = (name for name in archive.namelist() if name.endswith("entry_points.txt"))
-    assert "cait-finetune = cait_finetune.cli:main" in archive.read(entry).decode()
+    assert "cait-finetune = cait_finetune.__main__:main" in archive.read(entry).decode()
     assert any(name.endswith("licenses/LICENSE") for name in archive.namelist())
 
 

@@ -96,6 +96,24 @@ def test_a_run_that_is_asked_to_end_goes_on_as_if_nothing_had_happened(tmp_path)
     assert "whose run is finished" in err
 
 
+def test_a_run_that_is_asked_to_end_before_its_first_step_can_be_started_again(tmp_path):
+    run = tmp_path / "run"
+    words = [*QUICK[:4], "train.epochs=1", f"hydra.run.dir={run}"]
+    first = command(run, *words)
+    until = time.monotonic() + 60
+    while not run.exists() and time.monotonic() < until:
+        time.sleep(0.01)  # TensorFlow is imported next, which takes seconds
+    first.send_signal(signal.SIGTERM)
+    _, err = first.communicate(timeout=60)
+    assert first.returncode == 75, err
+    assert "SIGTERM: training had not begun; give the same command again" in err
+    assert "Traceback" not in err
+
+    again = command(run, *words)
+    _, err = again.communicate(timeout=240)
+    assert again.returncode == 0, err
+
+
 def test_two_workers_make_one_run(tmp_path):
     run = tmp_path / "run"
     words = [*QUICK[:4], "train.epochs=1", f"hydra.run.dir={run}", "train.eval_batch_size=50"]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import sys
 import threading
+from collections.abc import Iterator
 from types import FrameType, TracebackType
 
 from cait_finetune.errors import Interrupted
@@ -11,6 +14,28 @@ from cait_finetune.errors import Interrupted
 #: sysexits' EX_TEMPFAIL: start me again and I shall go on. For job scripts that requeue.
 PREEMPTED = 75
 INTERRUPTED = 130
+
+
+@contextlib.contextmanager
+def preemptible() -> Iterator[None]:
+    """Within it SIGTERM ends the process with `PREEMPTED` where nothing else has taken it over.
+
+    That is from the imports to the first step: there is nothing to save yet. A SystemExit, as no
+    library takes that for an error of its own.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        print(
+            "cait_finetune: SIGTERM: training had not begun; give the same command again",
+            file=sys.stderr,
+        )
+        sys.exit(PREEMPTED)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class Interruption:

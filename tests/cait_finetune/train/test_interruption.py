@@ -5,7 +5,12 @@ import time
 import pytest
 
 from cait_finetune.errors import Interrupted
-from cait_finetune.train.interruption import INTERRUPTED, PREEMPTED, Interruption
+from cait_finetune.train.interruption import (
+    INTERRUPTED,
+    PREEMPTED,
+    Interruption,
+    preemptible,
+)
 
 
 def signalled(*numbers, saved=None, seconds=0.0):
@@ -39,3 +44,19 @@ def test_one_whose_state_is_not_only_takes_note():
 def test_a_second_ctrl_c_is_obeyed_at_once():
     with pytest.raises(KeyboardInterrupt):
         signalled(signal.SIGINT, signal.SIGINT)
+
+
+def asked_to_end():
+    with preemptible():
+        assert signalled(signal.SIGTERM).signal is signal.SIGTERM  # who has taken it over has it
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+
+
+def test_before_training_there_is_nothing_to_save(capsys):
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as stopped:
+        asked_to_end()
+    assert stopped.value.code == PREEMPTED
+    assert capsys.readouterr().err.count("SIGTERM: training had not begun") == 1
+    assert signal.getsignal(signal.SIGTERM) is before
