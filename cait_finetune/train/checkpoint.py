@@ -3,12 +3,11 @@
 Two kinds. *Weights* (``best.safetensors``, ``last.safetensors``) are the model under timm's names:
 they load again as ``model.weights=PATH``, here and in timm. *States*
 (``state_00000120.safetensors``) hold everything that a run needs to go on as if nothing had
-happened, with a checksum over all of it.
+happened. Both carry a checksum of what they hold.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -22,6 +21,7 @@ from safetensors.numpy import save_file
 
 import cait_tf
 from cait_finetune.errors import UserError, bad_value
+from cait_tf.weights.checksum import checksum
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class Checkpoints:
         path = self.directory / f"state_{step:08}.safetensors"
         unfinished = path.with_suffix(".unfinished")
         text = json.dumps(progress)
-        metadata = {_PROGRESS: text, _CHECKSUM: _checksum(arrays, text)}
+        metadata = {_PROGRESS: text, _CHECKSUM: checksum(arrays, text)}
 
         def write() -> None:
             try:
@@ -139,20 +139,11 @@ class Checkpoints:
         )
 
 
-def _checksum(arrays: Mapping[str, np.ndarray], progress: str) -> str:
-    digest = hashlib.sha256(progress.encode())
-    for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        digest.update(f"{name} {array.dtype} {array.shape}".encode())
-        digest.update(array.data if array.ndim else array.tobytes())
-    return digest.hexdigest()
-
-
 def _read(path: Path) -> tuple[dict[str, np.ndarray], dict]:
     with safe_open(path, framework="np") as file:
         metadata = file.metadata()
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
-    if _checksum(arrays, metadata[_PROGRESS]) != metadata[_CHECKSUM]:
+    if checksum(arrays, metadata[_PROGRESS]) != metadata[_CHECKSUM]:
         raise ValueError("its checksum is another")
     return arrays, json.loads(metadata[_PROGRESS])
 

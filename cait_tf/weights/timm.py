@@ -10,9 +10,11 @@ import numpy as np
 
 from cait_tf.errors import WeightsError
 from cait_tf.weights import names
+from cait_tf.weights.checksum import checksum
 
 #: Metadata key of the patch grid ("14x14") in files of ours.
 GRID = "cait_tf.grid"
+_CHECKSUM = "cait_tf.sha256"
 _FILENAME = "model.safetensors"
 _TIMEOUT_SECONDS = 10.0
 
@@ -21,28 +23,40 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
     """Every tensor of a safetensors file: timm name to array in Keras layout.
 
     Raises:
-        WeightsError: the file is damaged or not safetensors.
+        WeightsError: the file is damaged or not safetensors. A file of ours states a checksum, so
+            that a single changed bit is noticed.
     """
     import safetensors
     from safetensors.numpy import load_file
 
     try:
         tensors = load_file(path)
+        stated = _metadata(path).get(_CHECKSUM)
     except (safetensors.SafetensorError, OSError) as error:
-        raise WeightsError(
-            f"weights: got {path}, expected a safetensors file ({error}); it may be damaged or cut "
-            "short, so fetch or write it again"
-        ) from error
+        raise _damaged(path, str(error)) from error
+    if stated and stated != checksum(tensors):
+        raise _damaged(path, "its checksum is another")
     return {name: names.from_torch_layout(array) for name, array in tensors.items()}
 
 
 def grid(path: str | Path) -> tuple[int, int] | None:
     """The patch grid that a file written by `write` states, None for timm's own files."""
+    stated = _metadata(path).get(GRID)
+    return tuple(map(int, stated.split("x"))) if stated else None
+
+
+def _metadata(path: str | Path) -> dict[str, str]:
     from safetensors import safe_open
 
     with safe_open(path, framework="numpy") as file:
-        stated = (file.metadata() or {}).get(GRID)
-    return tuple(map(int, stated.split("x"))) if stated else None
+        return file.metadata() or {}
+
+
+def _damaged(path: str | Path, why: str) -> WeightsError:
+    return WeightsError(
+        f"weights: got {path}, expected a safetensors file ({why}); it may be damaged or cut "
+        "short, so fetch or write it again"
+    )
 
 
 def write(
@@ -58,10 +72,11 @@ def write(
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     torch_layout = {name: names.to_torch_layout(array) for name, array in tensors.items()}
+    metadata = {"format": "pt", _CHECKSUM: checksum(torch_layout), **(metadata or {})}
     try:
         partial.touch()
         mode = partial.stat().st_mode  # as any new file's; safetensors makes its own private
-        save_file(torch_layout, partial, metadata={"format": "pt", **(metadata or {})})
+        save_file(torch_layout, partial, metadata=metadata)
         partial.chmod(mode)
         with open(partial, "rb") as file:
             os.fsync(file.fileno())

@@ -34,7 +34,9 @@ def test_a_saved_file_says_what_it_is(golden_classifier, tmp_path):
     path = tmp_path / "model.safetensors"
     save_weights(golden_classifier, path, metadata={"dataset": "flowers"})
     with safe_open(path, "np") as file:
-        assert file.metadata() == {"format": "pt", "dataset": "flowers", "cait_tf.grid": "4x4"}
+        metadata = file.metadata()
+    assert len(bytes.fromhex(metadata.pop("cait_tf.sha256"))) == 32
+    assert metadata == {"format": "pt", "dataset": "flowers", "cait_tf.grid": "4x4"}
 
 
 def test_saving_and_loading_is_bit_equal(tmp_path):
@@ -137,3 +139,15 @@ def test_a_cached_hub_file_needs_no_network(monkeypatch):
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", unreachable)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", unreachable)
     assert timm.download(HUB_ID) == golden.SAFETENSORS
+
+
+def test_a_changed_bit_is_noticed(tmp_path):
+    path = tmp_path / "model.safetensors"
+    tensors = {"norm.weight": np.ones(8, "float32"), "norm.bias": np.zeros(8, "float32")}
+    timm.write(path, tensors)
+    assert timm.read(path).keys() == tensors.keys()
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match=r"model\.safetensors.*its checksum is another"):
+        timm.read(path)

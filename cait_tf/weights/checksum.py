@@ -1,0 +1,18 @@
+"""A checksum of arrays by name: whether a file still holds the numbers that were written."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+import numpy as np
+
+
+def checksum(arrays: Mapping[str, np.ndarray], text: str = "") -> str:
+    """SHA-256, in hexadecimal, over a text and every array's name, type, shape and bytes."""
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(array.data if array.ndim else array.tobytes())
+    return digest.hexdigest()
