@@ -39,11 +39,17 @@ _COMMON = (
     f"checkpoint.every_steps={HALF}",
     "model.image_size=16",
     "augment=none",
+    "dataset.cache=none",
     # Above the rounding noise of gradients that are zero, which Adam would make full steps of.
     "optimizer.epsilon=1e-4",
 )
 _SMOOTHING = ("train.label_smoothing=0.1",)
 _MIXING = ("augment.mixup=0.8", "augment.cutmix=1.0")
+#: The softmax cancels the biases of the keys and of proj_l, whose gradients are rounding noise: Lion
+#: would take its sign for a full step.
+_WITH_A_GRADIENT = "^(?!.*(qkv|/k|proj_l)/bias)"
+#: 90 images are three steps: epochs end after steps 3, 6 and 8, none of them where a run is resumed.
+_SHORT_EPOCHS = ("dataset.examples_per_class=9",)
 _ALL = (
     "train.clip_norm=0.5",
     "optimizer.layer_decay=0.75",
@@ -63,8 +69,13 @@ ROWS: dict[str, tuple[str, ...]] = {
     "all of the above": _ALL,
     "SGD": ("optimizer=sgd", "optimizer.lr_batch_size=null", "optimizer.base_lr=0.05"),
     "LAMB": ("optimizer=lamb", "optimizer.lr_batch_size=null", "optimizer.epsilon=1e-4"),
+    "Lion": ("optimizer=lion", "tuning=pattern", f'tuning.pattern="{_WITH_A_GRADIENT}"'),
     "schedule-free": ("optimizer=schedule_free", "optimizer.epsilon=1e-4"),
+    "stochastic weight averaging": ("average=swa", "average.swa_epochs=2", *_SHORT_EPOCHS),
     "LoRA": ("tuning=lora",),
+    "BitFit": ("tuning=bitfit",),
+    "head, then full": ("tuning=head_then_full", "tuning.head_epochs=1", *_SHORT_EPOCHS),
+    "gradual unfreezing": ("tuning=gradual", "tuning.stages=3", *_SHORT_EPOCHS),
     "linear probe": ("tuning=linear_probe", "tuning.cache_dir=null"),
     "rematerialisation": ("model.remat=true",),
     "several steps a call": ("train.steps_per_execution=4", "train.log_every=4"),
