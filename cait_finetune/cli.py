@@ -14,6 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, OverrideParseException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -21,8 +22,11 @@ from cait_finetune import config as configuration
 from cait_finetune.config import Config
 from cait_finetune.errors import Interrupted, UserError, bad_value, suggest
 from cait_finetune.resume import find_run, resumed
+from cait_finetune.study import register_study
 from cait_tf.quiet import quiet_imports
 
+#: Which extra brings a plugin of Hydra's.
+_EXTRAS = {"hydra/sweeper=optuna": "sweep", "hydra/launcher=submitit": "cluster"}
 _PACKAGE = Path(__file__).resolve().parent
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 _SHOW_TRACEBACKS = os.environ.get(_FULL_ERROR) == "1"
@@ -41,8 +45,15 @@ class RecipesPlugin(SearchPathPlugin):
         search_path.append("cait_finetune", f"file://{data_folder('recipes')}")
 
 
+class _RunFailed(Exception):
+    """One run of several ended with a `UserError`, whose message it has."""
+
+
 def run_story(story: Callable[[], Callable[[Config, Path], object]]) -> None:
     """Compose the configuration and tell a story with it: ``story()(config, directory)``.
+
+    A sweeper is given what the story returns. Of several runs (``-m``) one that fails does not keep
+    the others from being made.
 
     Exit status 1 and one message on what a user can mend, traceback on a defect; ``traceback=true`` or
     the environment variable ``HYDRA_FULL_ERROR`` shows the traceback of both. ``story`` is called
@@ -50,7 +61,7 @@ def run_story(story: Callable[[], Callable[[Config, Path], object]]) -> None:
     """
 
     @hydra.main(version_base="1.3", config_path=str(data_folder("conf")), config_name="config")
-    def run(composed: DictConfig) -> None:
+    def run(composed: DictConfig) -> object:
         try:
             directory = Path(HydraConfig.get().runtime.output_dir)
             if composed.resume is None:
@@ -60,10 +71,12 @@ def run_story(story: Callable[[], Callable[[Config, Path], object]]) -> None:
                 directory = Path(config.resume)
             with quiet_imports():
                 tell = story()
-            tell(config, directory)
+            return tell(config, directory)
         except UserError as error:
             if composed.traceback or _SHOW_TRACEBACKS:
                 raise
+            if HydraConfig.get().mode is RunMode.MULTIRUN:
+                raise _RunFailed(str(error)) from None
             sys.exit(f"cait_finetune: {error}")
         except Interrupted as error:
             print(f"cait_finetune: {error}", file=sys.stderr)
@@ -71,6 +84,7 @@ def run_story(story: Callable[[], Callable[[Config, Path], object]]) -> None:
 
     configuration.register()
     Plugins.instance().register(RecipesPlugin)
+    register_study()  # after the plugins were found, which store their own
     OmegaConf.register_new_resolver("run_directory", _run_directory, replace=True)
     # Hydra would print errors in its own words; with this set it hands them to us.
     os.environ[_FULL_ERROR] = "1"
@@ -80,6 +94,8 @@ def run_story(story: Callable[[], Callable[[Config, Path], object]]) -> None:
         if _SHOW_TRACEBACKS:
             raise
         sys.exit(f"cait_finetune: {explain(error)}")
+    except _RunFailed as error:
+        sys.exit(f"cait_finetune: {error}")
     except ValueError as error:
         if _SHOW_TRACEBACKS or not str(error).startswith("Config group override must be a string"):
             raise
@@ -119,22 +135,33 @@ def main() -> None:
     def story() -> Callable[[Config, Path], object]:
         from cait_finetune.finetune import finetune
 
-        return finetune
+        def score(config: Config, directory: Path) -> float | None:
+            """What a sweeper makes as high as it can: the validation metric of the best epoch."""
+            result = finetune(config, directory)
+            return result.get(f"validation_{config.dataset.judged_by}") if result else None
+
+        return score
 
     run_story(story)
 
 
-def configure(*overrides: str, recipe: str = "config") -> Config:
+def configure(*overrides: str, recipe: str = "config", folder: Path | None = None) -> Config:
     """What ``python -m cait_finetune -cn RECIPE OVERRIDES…`` is configured with, for notebooks.
+
+    Args:
+        folder: of recipes of one's own, as ``-cd`` takes it.
 
     Raises:
         UserError: a mistake in an override.
     """
     configuration.register()
     Plugins.instance().register(RecipesPlugin)
+    conf = data_folder("conf")
+    first = folder.absolute() if folder else conf
+    words = [*overrides, *([f"hydra.searchpath=[file://{conf}]"] if folder else [])]
     try:
-        with hydra.initialize_config_dir(version_base="1.3", config_dir=str(data_folder("conf"))):
-            return configuration.from_hydra(hydra.compose(recipe, list(overrides)))
+        with hydra.initialize_config_dir(version_base="1.3", config_dir=str(first)):
+            return configuration.from_hydra(hydra.compose(recipe, words))
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(explain(error)) from error
 
@@ -157,6 +184,8 @@ def explain(error: BaseException) -> str:
         return str(
             bad_value(key or match[1], "an unknown key", _listed(known), suggest(match[1], known))
         )
+    if match := re.search(r"In '.*': Could not find '(hydra/\w+)/([^']+)'", str(error)):
+        return str(_plugin_not_found(match[1], match[2], str(error)))
     if match := re.search(r"In '.*': Could not find '(\w+)/([^']+)'", str(error)):
         options = sorted(path.stem for path in (data_folder("conf") / match[1]).glob("*.yaml"))
         return str(bad_value(match[1], match[2], _listed(options), suggest(match[2], options)))
@@ -187,6 +216,17 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
+
+
+def _plugin_not_found(group: str, name: str, error: str) -> UserError:
+    """One of Hydra's own groups has no such option, perhaps as its package is not installed."""
+    options = re.findall(r"^\t(\w+)$", error, re.MULTILINE)
+    for start, extra in _EXTRAS.items():
+        installed = any(f"{group}={option}".startswith(start) for option in options)
+        if f"{group}={name}".startswith(start) and not installed:
+            hint = f"it is not installed: pip install 'cait-finetune[{extra}]'"
+            return bad_value(group, name, _listed(options), hint)
+    return bad_value(group, name, _listed(options), suggest(name, options))
 
 
 def _group_without_name(arguments: list[str]) -> UserError:

@@ -15,6 +15,7 @@ class RunDirectory:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.config = root / "config.yaml"
+        self.command = root / "command.txt"
         self.parameters = root / "parameters.csv"
         self.metrics = root / "metrics.jsonl"
         self.curves = root / "curves.png"

@@ -12,11 +12,21 @@ from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from cait_finetune.run_directory import RunDirectory
+from cait_finetune.errors import UserError
+from cait_finetune.leaderboard import (
+    Entry,
+    cells,
+    chosen,
+    differing,
+    header,
+    judged_by,
+    read_entry,
+    runs_below,
+)
 
 
 class MultirunSummary(Callback):
@@ -24,40 +34,45 @@ class MultirunSummary(Callback):
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Called by Hydra, once."""
-        summarise(Path(config.hydra.sweep.dir), Console(soft_wrap=True, highlight=False))
+        console = Console(soft_wrap=True, highlight=False)
+        try:
+            summarise(Path(config.hydra.sweep.dir), console)
+        except UserError as error:  # the runs are made: that they have no table is no failure
+            console.print(f"no summary of {config.hydra.sweep.dir}: {error}")
 
 
 def summarise(root: Path, console: Console) -> Path | None:
-    """Summarise the runs in the folders of `root`.
+    """Summarise the runs below `root`.
 
     Returns:
         ``summary.json``; None where no run has a result.
+
+    Raises:
+        UserError: the runs are judged by different metrics.
     """
-    results = {path.parent: json.loads(path.read_text()) for path in root.glob("*/result.json")}
-    runs = sorted(results, key=lambda path: (len(path.name), path.name))
-    if not runs:
+    entries = [read_entry(directory) for directory in runs_below(root)]
+    finished = [entry for entry in entries if entry.result]
+    if not finished:
         return None
-    settings = {run: _flat(OmegaConf.load(RunDirectory(run).config)) for run in runs}
-    differing = [
-        key
-        for key in settings[runs[0]]
-        if len({json.dumps(values.get(key)) for values in settings.values()}) > 1
-    ]
-    metric = results[runs[0]]["metric"]
+    metric, differ = judged_by(finished), differing(finished)
     figures = [f"validation_{metric}", f"test_{metric}"]
     summary = {
         "runs": [
-            {"directory": str(run)}
-            | {key: settings[run][key] for key in differing}
-            | {name: results[run][name] for name in figures}
-            for run in runs
+            {"directory": str(entry.directory)}
+            | {key: entry.settings.get(key) for key in differ}
+            | {name: entry.result[name] for name in figures}
+            for entry in finished
         ],
-        "figures": {name: _of([results[run][name] for run in runs]) for name in figures},
+        "figures": {name: _of([entry.result[name] for entry in finished]) for name in figures},
     }
     path = root / "summary.json"
     path.write_text(json.dumps(summary, indent=2) + "\n")
-    console.print(_table(summary, differing, figures))
+    console.print(_table(finished, chosen(finished, differ), metric, summary["figures"]))
+    for entry in entries:
+        if not entry.result:
+            console.print(f"{entry.directory.name}  {entry.missing}")
     console.print(f"summary  {path}")
+    console.print(f"best     python -m cait_finetune.compare {root}")
     return path
 
 
@@ -71,25 +86,15 @@ def _of(values: list[float]) -> dict[str, float]:
     }
 
 
-def _table(summary: dict[str, Any], differing: list[str], figures: list[str]) -> Table:
-    table = Table("run", *differing, *figures)
-    for row in summary["runs"]:
-        words = [f"{row[name]:.2%}" for name in figures]
-        table.add_row(Path(row["directory"]).name, *(str(row[key]) for key in differing), *words)
-    of_all = summary["figures"].values()
-    blank = [""] * len(differing)
+def _table(
+    entries: list[Entry], columns: list[str], metric: str, figures: dict[str, dict[str, float]]
+) -> Table:
+    table = Table(*header(columns, metric))
+    for entry in entries:
+        table.add_row(*cells(entry.directory.name, entry, columns, metric))
+    blank = [""] * len(columns)
     table.add_section()
+    of_all = figures.values()
     table.add_row("mean", *blank, *(f"{one['mean']:.2%}" for one in of_all))
     table.add_row("range", *blank, *(f"{one['low']:.2%} – {one['high']:.2%}" for one in of_all))
     return table
-
-
-def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
-    """``{"dataset.fold": 0, …}`` of a configuration."""
-    flat: dict[str, Any] = {}
-    for key, value in OmegaConf.to_container(node).items() if not prefix else node.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat

@@ -1,0 +1,71 @@
+"""The command that a run was made by, as a shell takes it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import Quote, QuotedString
+
+_PROGRAM = ("python", "-m", "cait_finetune")
+#: What Hydra takes for something else than a text.
+_WORDS = ("null", "true", "false", "nan", "inf")
+
+
+def command_line(directory: Path) -> str | None:
+    """The words that Hydra made the run in `directory` from; None where it was not Hydra.
+
+    Of one run of several (``-m``) they are that run's own: what varies has its one value.
+    """
+    if not HydraConfig.initialized():
+        return None
+    hydra = HydraConfig.get()
+    if Path(hydra.runtime.output_dir) != directory:  # of another run in this process
+        return None
+    folders = [
+        source.path for source in hydra.runtime.config_sources if source.provider == "command-line"
+    ]
+    words = [word for folder in folders for word in ("-cd", folder)]
+    if hydra.job.config_name != "config":
+        words += ["-cn", hydra.job.config_name]
+    return in_words([*words, *hydra.overrides.task])
+
+
+def in_words(words: list[str]) -> str:
+    """``python -m cait_finetune`` with `words`, quoted where a shell needs it."""
+    return shlex.join([*_PROGRAM, *words])
+
+
+def named_keys(command: str) -> dict[str, str]:
+    """``{"optimizer.base_lr": "0.001", …}`` of what a command names; ``-cn`` and ``-cd`` are keys too."""
+    words = shlex.split(command)[len(_PROGRAM) :]
+    named = {}
+    while words:
+        word = words.pop(0)
+        if word in ("-cn", "-cd"):
+            named[word] = words.pop(0)
+        else:
+            key, _, value = word.lstrip("+~").partition("=")
+            named[key] = value
+    return named
+
+
+def override(key: str, value: Any) -> str:
+    """``key=value`` as Hydra reads it back."""
+    return f"{key}={_as_hydra_reads(value)}"
+
+
+def _as_hydra_reads(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{','.join(_as_hydra_reads(one) for one in value)}]"
+    plain = re.fullmatch(r"[A-Za-z_][\w./-]*", str(value))
+    if isinstance(value, str) and not (plain and value.lower() not in _WORDS):
+        return QuotedString(value, Quote.single).with_quotes()
+    return str(value)

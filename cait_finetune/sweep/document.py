@@ -1,0 +1,167 @@
+"""The sweep file: what Weights & Biases needs to know to start runs of ours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cait_finetune.config import Config
+from cait_finetune.config.checks import one_of, within
+from cait_finetune.errors import bad_value
+from cait_finetune.sweep.space import Varied, parse
+
+#: With it a run tells W&B of its metric, which the sweep goes by.
+LOGGER = "logger=wandb"
+#: Each run in a directory of its own, below one of its sweep: seconds are no names, where several
+#: agents start runs at a time. The agent sets both variables.
+_RUN_DIRECTORY = "hydra.run.dir=multirun/${oc.env:WANDB_SWEEP_ID,sweep}/${oc.env:WANDB_RUN_ID}"
+_COUNT = 20
+_HEADER = """\
+# Written by python -m cait_finetune.sweep. To start it:
+#   wandb sweep {path}
+# and on as many machines as you like what that prints: wandb agent …
+"""
+
+
+@dataclass
+class SweepConfig:
+    """The command's own keys, written ``sweep.KEY=VALUE``.
+
+    ``method``: bayes, random or grid. ``metric``: as in ``metrics.jsonl``, null being what decides
+    the best epoch; a loss is minimised, all else maximised. ``count``: runs in all, null being 20,
+    and in a grid all of it. ``early_terminate``: hyperband or none, null being hyperband but in a
+    grid: of the runs that have come to ``min_epochs``, and to ``eta`` times as many, and so on, one
+    in ``eta`` goes on. ``name``, ``project`` and ``entity`` are W&B's. The file is ``out``, written
+    anew each time; ``start`` makes the sweep, too.
+    """
+
+    method: str = "bayes"
+    metric: str | None = None
+    count: int | None = None
+    early_terminate: str | None = None
+    min_epochs: int = 3
+    eta: int = 3
+    name: str | None = None
+    project: str = "cait-finetune"
+    entity: str | None = None
+    out: str = "sweep.yaml"
+    start: bool = False
+
+    def __post_init__(self) -> None:
+        one_of("sweep.method", self.method, ("bayes", "random", "grid"))
+        if self.early_terminate is not None:
+            one_of("sweep.early_terminate", self.early_terminate, ("hyperband", "none"))
+        if self.count is not None:
+            within("sweep.count", self.count, 1)
+        within("sweep.min_epochs", self.min_epochs, 1)
+        within("sweep.eta", self.eta, 2)
+
+    @property
+    def ends_early(self) -> bool:
+        """Whether runs that do badly are ended."""
+        chosen = self.early_terminate or ("none" if self.method == "grid" else "hyperband")
+        return chosen == "hyperband"
+
+    @property
+    def runs(self) -> int | None:
+        """How many at most."""
+        return self.count or (None if self.method == "grid" else _COUNT)
+
+
+def sweep_document(
+    sweep: SweepConfig, where: list[str], fixed: list[str], space: list[Varied], config: Config
+) -> dict[str, Any]:
+    """The sweep as W&B's schema has it.
+
+    Args:
+        where: ``-cd`` and ``-cn`` with their values, if any.
+        fixed: the words that do not vary.
+        config: one that the sweep would make.
+
+    Raises:
+        UserError: a grid over a continuous interval, an unknown metric, or fixed words that cannot
+            be the same in all runs.
+    """
+    if sweep.method == "grid":
+        for one in space:
+            if "values" not in one.parameter and one.parameter["distribution"] != "int_uniform":
+                raise bad_value(
+                    "sweep.method", f"grid with an interval of {one.key}",
+                    "choices and ranges in a grid", "give choice(…), or sweep.method=random",
+                )  # fmt: skip
+    metric = sweep.metric or decisive_metric(config)
+    known = _metrics(config)
+    one_of("sweep.metric", metric, known)
+    document: dict[str, Any] = {
+        "program": "cait_finetune",
+        "name": sweep.name or f"{config.dataset.name} {config.model.name}",
+        "project": sweep.project,
+    }
+    if sweep.entity:
+        document["entity"] = sweep.entity
+    goal = "minimize" if metric.endswith("_loss") else "maximize"
+    document |= {"method": sweep.method, "metric": {"name": metric, "goal": goal}}
+    if sweep.runs:
+        document["run_cap"] = sweep.runs
+    if sweep.ends_early:
+        document["early_terminate"] = {
+            "type": "hyperband", "min_iter": sweep.min_epochs, "eta": sweep.eta,
+        }  # fmt: skip
+    document["parameters"] = {one.key: one.parameter for one in space}
+    document["command"] = [
+        "${env}", "${interpreter}", "-m", "cait_finetune", *where, *_completed(fixed),
+        "${args_no_hyphens}",
+    ]  # fmt: skip
+    return document
+
+
+def write(document: dict[str, Any], path: Path) -> None:
+    """Write the file.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=100)
+        path.write_text(_HEADER.format(path=path) + text)
+    except OSError as error:
+        raise bad_value(
+            "sweep.out", path, f"a file that can be written ({error.strerror})"
+        ) from error
+
+
+def decisive_metric(config: Config) -> str:
+    """The name in ``metrics.jsonl`` of what decides which epoch is best."""
+    average = config.average
+    version = f"{average.method}_" if average.method != "none" and average.export else ""
+    return f"validation_{version}{config.dataset.judged_by}"
+
+
+def _metrics(config: Config) -> tuple[str, ...]:
+    several = ("mean_average_precision", "f1")
+    names = (
+        "loss",
+        *(several if config.dataset.multi_label else ("top1", "top5", "mean_per_class")),
+    )
+    decisive = decisive_metric(config)
+    prefix = decisive.removesuffix(config.dataset.judged_by)
+    return tuple(dict.fromkeys([decisive, *(f"{one}{name}" for one in (prefix, "validation_")
+                                            for name in names)]))  # fmt: skip
+
+
+def _completed(fixed: list[str]) -> list[str]:
+    """The words that do not vary, with a logger and a directory that every run has for itself."""
+    given = {one.key_or_group: one for one in parse(fixed)}
+    for key in ("resume", "hydra.run.dir"):
+        if key in given:
+            raise bad_value(key, given[key].input_line.partition("=")[2],
+                            "none in a sweep: each run has a directory of its own")  # fmt: skip
+    words = [] if "logger" in given else [LOGGER]
+    if "logger" in given and "wandb" not in str(given["logger"].value()):
+        raise bad_value("logger", given["logger"].value(), "wandb, or wandb among others",
+                        "the sweep goes by what W&B is told")  # fmt: skip
+    return [*fixed, *words, _RUN_DIRECTORY]
