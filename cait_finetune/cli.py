@@ -6,7 +6,9 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.config_search_path import ConfigSearchPath
@@ -27,6 +29,8 @@ from cait_tf.quiet import quiet_imports
 
 #: Which extra brings a plugin of Hydra's.
 _EXTRAS = {"hydra/sweeper=optuna": "sweep", "hydra/launcher=submitit": "cluster"}
+#: What Optuna says at the end of a study whose trials have all failed.
+_NO_TRIAL = "No trials are completed yet."
 _PACKAGE = Path(__file__).resolve().parent
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 _SHOW_TRACEBACKS = os.environ.get(_FULL_ERROR) == "1"
@@ -97,6 +101,9 @@ def run_story(story: Callable[[], Callable[[Config, Path], object]]) -> None:
     except _RunFailed as error:
         sys.exit(f"cait_finetune: {error}")
     except ValueError as error:
+        if str(error) == _NO_TRIAL:
+            problem = bad_value("hydra/sweeper", "no trial that came to its end", "at least one")
+            sys.exit(f"cait_finetune: {problem}\n  why each ended stands above")
         if _SHOW_TRACEBACKS or not str(error).startswith("Config group override must be a string"):
             raise
         sys.exit(f"cait_finetune: {_group_without_name(sys.argv)}")
@@ -154,14 +161,31 @@ def configure(*overrides: str, recipe: str = "config", folder: Path | None = Non
     Raises:
         UserError: a mistake in an override.
     """
+    with _composing(folder) as extra:
+        return configuration.from_hydra(hydra.compose(recipe, [*overrides, *extra]))
+
+
+def sweeper_params(recipe: str, folder: Path | None = None) -> dict[str, Any]:
+    """What a recipe varies: its ``hydra.sweeper.params``.
+
+    Raises:
+        UserError: there is no such recipe, or a mistake in it.
+    """
+    with _composing(folder) as extra:
+        composed = hydra.compose(recipe, extra, return_hydra_config=True)
+        return dict(composed.hydra.sweeper.get("params") or {})
+
+
+@contextmanager
+def _composing(folder: Path | None) -> Iterator[list[str]]:
+    """Where `hydra.compose` finds our files, and the words that it needs for it."""
     configuration.register()
     Plugins.instance().register(RecipesPlugin)
     conf = data_folder("conf")
     first = folder.absolute() if folder else conf
-    words = [*overrides, *([f"hydra.searchpath=[file://{conf}]"] if folder else [])]
     try:
         with hydra.initialize_config_dir(version_base="1.3", config_dir=str(first)):
-            return configuration.from_hydra(hydra.compose(recipe, words))
+            yield [f"hydra.searchpath=[file://{conf}]"] if folder else []
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(explain(error)) from error
 

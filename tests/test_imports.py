@@ -21,10 +21,13 @@ ALLOWED = {
     "errors": set(),
     "config": {"errors"},
     "__main__": {"cli", "train"},  # of train how a signal ends it
-    "cli": {"finetune", "resume"} | FOUNDATION,
+    "cli": {"finetune", "resume", "study"} | FOUNDATION,
+    "study": set(),  # how Optuna's sweeper is set
     "resume": FOUNDATION,  # which configuration a run goes on with
     # The story and its chapters.
-    "finetune": {"preparation", "training", "conclusion", "model", "train"} | FOUNDATION,
+    "finetune": {"preparation", "training", "conclusion", "model", "train", "command_line"}
+    | FOUNDATION,
+    "command_line": set(),
     "preparation": {"streams"} | WORK | FOUNDATION,
     "training": {"preparation", "stages"} | WORK | FOUNDATION,
     "conclusion": {"preparation"} | WORK | FOUNDATION,
@@ -38,7 +41,11 @@ ALLOWED = {
     "show_batch": {"cli"} | WORK | FOUNDATION,
     "predict": {"keys"} | FOUNDATION,
     "benchmark": {"keys", "data"} | FOUNDATION,
-    "summary": {"run_directory"},
+    # Many runs: before and after them.
+    "sweep": {"cli", "keys"} | FOUNDATION,
+    "leaderboard": {"command_line", "run_directory", "errors"},
+    "summary": {"leaderboard", "errors"},
+    "compare": {"cli", "command_line", "leaderboard", "report", "errors"},
     "keys": {"errors"},
     # The training step applies the optimizer: the one import from sibling to sibling.
     "train": {"optim"} | FOUNDATION,

@@ -7,7 +7,8 @@ The words are those of ``python -m cait_finetune -m``, with Hydra's own syntax f
         'optimizer.layer_decay=choice(0.65, 0.75, 0.85)' 'train.epochs=range(5, 20, 5)' \\
         sweep.method=bayes sweep.count=30
 
-and ``sweep.KEY=VALUE`` for what is W&B's (`SweepConfig`). Every end and choice is composed and checked
+and ``sweep.KEY=VALUE`` for what is W&B's (`SweepConfig`). ``-cn RECIPE`` takes what a recipe varies in
+its ``hydra.sweeper.params``, as Hydra's sweepers do. Every end and choice is composed and checked
 before the file is written. Needs no TensorFlow, and without ``sweep.start=true`` no network.
 """
 
@@ -16,7 +17,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from cait_finetune.cli import configure
+from cait_finetune.cli import configure, sweeper_params
 from cait_finetune.config import Config
 from cait_finetune.errors import UserError, bad_value
 from cait_finetune.keys import read_keys
@@ -39,15 +40,18 @@ def write_sweep(words: list[str]) -> tuple[SweepConfig, dict, Path]:
     own = [word for word in words if word.startswith("sweep.")]
     words = [word for word in words if word not in own]
     sweep = read_keys([word.removeprefix("sweep.") for word in own], SweepConfig, "sweep.")
+    recipe = options.get("-cn", "config")
     folder = Path(options["-cd"]) if "-cd" in options else None
+    given = {one.key_or_group for one in parse(words)}
+    params = sweeper_params(recipe, folder).items()
+    words = [*(f"{key}={value}" for key, value in params if key not in given), *words]
 
     def check(fixed: list[str]) -> Config:
-        return configure(*fixed, recipe=options.get("-cn", "config"), folder=folder)
+        return configure(*fixed, recipe=recipe, folder=folder)
 
-    space = read_space(words, check)
+    space, config = read_space(words, check)
     varied = {one.key for one in space}
     fixed = [one.input_line for one in parse(words) if one.key_or_group not in varied]
-    config = check([*fixed, *(one.tried[0] for one in space)])
     where = [word for option in ("-cd", "-cn") if option in options
              for word in (option, options[option])]  # fmt: skip
     document = sweep_document(sweep, where, fixed, space, config)

@@ -28,14 +28,15 @@ _NAME = re.compile(r"[A-Za-z_][\w.-]*")
 
 @dataclass(frozen=True)
 class Varied:
-    """A key that a sweep varies: the words that try it, and its ``parameters`` entry for W&B."""
+    """A key that a sweep varies, and what stands of it in W&B's ``parameters``."""
 
     key: str
-    tried: list[str]
     parameter: dict[str, Any]
 
 
-def read_space(words: list[str], check: Callable[[list[str]], Config]) -> list[Varied]:
+def read_space(
+    words: list[str], check: Callable[[list[str]], Config]
+) -> tuple[list[Varied], Config]:
     """The keys that vary among `words`, each tried at its ends, or with all of its choices.
 
     Intervals are continuous where the key takes any number and whole where it takes whole ones,
@@ -43,6 +44,9 @@ def read_space(words: list[str], check: Callable[[list[str]], Config]) -> list[V
 
     Args:
         check: composes and checks a configuration from words that do not vary.
+
+    Returns:
+        What varies, and the configuration with the first value of each.
 
     Raises:
         UserError: nothing varies; a range is upside down or empty; or the configuration refuses a
@@ -63,9 +67,7 @@ def read_space(words: list[str], check: Callable[[list[str]], Config]) -> list[V
         others = [word for other, word in firsts.items() if other != key]
         for word in alternatives[1:]:
             check([*fixed, *others, word])
-    return [
-        Varied(one.key_or_group, tried[one.key_or_group], _parameter(one, config)) for one in varied
-    ]
+    return [Varied(one.key_or_group, _parameter(one, config)) for one in varied], config
 
 
 def parse(words: list[str]) -> list[Override]:
@@ -96,7 +98,9 @@ def _tried(override: Override) -> list[str]:
             raise bad_value(key, written, "interval(low, high), low < high")
         if "log" in value.tags and value.start <= 0:
             raise bad_value(key, written, "an interval above 0, as it is logarithmic")
-        return [f"{key}={value.start}", f"{key}={value.end}"]
+        # Hydra makes floats of both ends; a key of whole numbers takes no 8.0.
+        ends = [int(end) if float(end).is_integer() else end for end in (value.start, value.end)]
+        return [f"{key}={end}" for end in ends]
     words = [f"{key}={text}" for text in override.sweep_string_iterator()]
     if not words:
         raise bad_value(key, written, "range(low, high, step), low < high")
