@@ -1,0 +1,70 @@
+"""The command that made a run, written down and read again."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+
+import pytest
+from omegaconf import OmegaConf
+
+from cait_finetune import cli
+from cait_finetune.command_line import command_line, in_words, named_keys, override
+from tests.cait_finetune.stand_ins import composed
+
+
+@pytest.fixture
+def commands(monkeypatch, tmp_path):
+    """What `command_line` says inside of runs with these words."""
+    import cait_finetune.finetune as story
+
+    said = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+    monkeypatch.setattr(story, "finetune", lambda _, directory: said.append((
+        command_line(directory), command_line(directory / "another"))))  # fmt: skip
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["cait_finetune", *words])
+        cli.main()
+        return said
+
+    return run
+
+
+def test_the_words_of_a_run(commands):
+    ((command, of_another),) = commands(
+        "seed=5", "augment.crop_scale=[0.5,1]", "hydra.run.dir=here"
+    )
+    assert command == "python -m cait_finetune seed=5 'augment.crop_scale=[0.5,1]'"
+    assert of_another is None
+
+
+def test_of_several_runs_each_has_its_own(commands):
+    said = commands("-m", "-cn", "flowers_notebook", "seed=1,2", "hydra.sweep.dir=sweep")
+    assert [command for command, _ in said] == [
+        f"python -m cait_finetune -cn flowers_notebook seed={seed}" for seed in (1, 2)
+    ]
+
+
+def test_a_folder_of_recipes_is_named(commands, tmp_path):
+    (tmp_path / "own.yaml").write_text("defaults: [config, _self_]\n")
+    ((command, _),) = commands("-cd", str(tmp_path), "-cn", "own", "hydra.run.dir=here")
+    assert command == f"python -m cait_finetune -cd {tmp_path} -cn own"
+
+
+def test_keys_are_read_again():
+    command = in_words(["-cn", "some", "++seed=1", "~debug", "a.b='x y'"])
+    assert named_keys(command) == {"-cn": "some", "seed": "1", "debug": "", "a.b": "'x y'"}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("dataset.data_dir", None), ("deterministic", True), ("train.clip_norm", 1e-7), ("seed", 3),
+     ("augment.crop_scale", [0.5, 1.0]), ("dataset.data_dir", "/a b/c=d"),
+     ("dataset.data_dir", "null"), ("dataset.data_dir", "1e-3"), ("dataset.data_dir", "it's, {so}"),
+     ("dataset.class_names", ["a b", "c"]), ("model.weights", "hub")],
+)  # fmt: skip
+def test_an_override_is_read_as_it_was(key, value):
+    (word,) = shlex.split(in_words([override(key, value)]))[3:]
+    assert OmegaConf.select(composed(word), key) == value

@@ -1,0 +1,27 @@
+"""A job handed over to submitit, as to SLURM but by its executor for this machine."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+from cait_finetune import cli
+
+pytest.importorskip("submitit", reason="pip install 'cait-finetune[cluster]'")
+
+
+def test_submitit_runs_a_job(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+    monkeypatch.setattr(sys, "argv", [
+        "cait_finetune", "-m", "hydra/launcher=submitit_local", "hydra.launcher.timeout_min=5",
+        "hydra.sweep.dir=sweep", "seed=3", "debug=fast_dev_run", "export=none", "model.image_size=8",
+        "tuning=linear_probe", f"tuning.cache_dir={tmp_path}/cache",
+    ])  # fmt: skip
+    cli.main()
+    assert json.loads((tmp_path / "sweep/0/result.json").read_text())["steps"] == 2
+    assert "seed=3" in (tmp_path / "sweep/0/command.txt").read_text()
+    assert "mean" in capsys.readouterr().out  # the summary of all jobs, made here
+    assert list((tmp_path / "sweep/.submitit").glob("*/*_result.pkl"))
