@@ -155,6 +155,13 @@ def test_a_mistake_in_one_of_several_runs(command, runs):
     assert len(runs) == 1
 
 
+def test_the_runs_after_one_that_fails_are_made(command, runs):
+    status, _, err = command("-m", "train.epochs=0,1,2", "hydra.sweep.dir=sweep")
+    assert status == 1
+    assert "cait_finetune: train.epochs: got 0" in err
+    assert [config.train.epochs for config, _ in runs] == [1, 2]
+
+
 def test_an_interrupted_run(command, monkeypatch):
     import cait_finetune.finetune as story
 

@@ -6,18 +6,19 @@ import json
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
 from rich.console import Console
 
-from cait_finetune.summary import summarise
+from cait_finetune.summary import MultirunSummary, summarise
 
 
-def write(root, name, fold, validation, test):
+def write(root, name, fold, validation, test, metric="top1"):
     run = root / name
-    run.mkdir(parents=True)
+    (run / "checkpoints").mkdir(parents=True)
     config = {"seed": 0, "dataset": {"fold": fold, "name": "folder", "splits": {"shares": [0.8]}}}
     (run / "config.yaml").write_text(yaml.safe_dump(config))
     if test is not None:
-        result = {"metric": "top1", "validation_top1": validation, "test_top1": test}
+        result = {"metric": metric, f"validation_{metric}": validation, f"test_{metric}": test}
         (run / "result.json").write_text(json.dumps(result))
 
 
@@ -55,6 +56,17 @@ def test_a_run_without_a_result_is_left_out(tmp_path, console):
     summary = json.loads(summarise(tmp_path / "sweep", console).read_text())
     assert len(summary["runs"]) == summary["figures"]["test_top1"]["runs"] == 1
     assert summary["figures"]["test_top1"]["deviation"] == 0
+    console.file.flush()
+    assert "1  no epoch finished, no result.json" in (tmp_path / "said").read_text()
+
+
+def test_runs_that_cannot_be_compared_have_no_summary(tmp_path, capsys):
+    write(tmp_path / "sweep", "0", 0, 0.5, 0.6)
+    write(tmp_path / "sweep", "1", 1, 0.5, 0.6, metric="mean_per_class")
+    config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path / "sweep")}}})
+    MultirunSummary().on_multirun_end(config)
+    assert "runs: got runs judged by mean_per_class and by top1" in capsys.readouterr().out
+    assert not list(tmp_path.glob("sweep/*.json"))
 
 
 def test_without_results_there_is_nothing_to_say(tmp_path, console):
