@@ -12,7 +12,7 @@ import numpy as np
 
 #: The bins of the paper's figures and tables.
 BINS = 15
-#: Beyond it the negative log-likelihood has no minimum: every image is right, or nothing is known.
+#: Below it, rounding in the logits would be seen in the probabilities; above it, all are the same.
 LIMITS = (0.05, 20.0)
 _ROWS = 4096  # at a time in float64
 
@@ -85,7 +85,8 @@ def negative_log_likelihood(
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray, multi_label: bool = False) -> float:
-    """The temperature that minimises the negative log-likelihood; to be given VALIDATION images.
+    """The temperature within `LIMITS` that minimises the negative log-likelihood; to be given
+    VALIDATION images.
 
     L-BFGS in float64 over the logarithm of its inverse, in which there is a single minimum: the
     likelihood is convex in the inverse.
@@ -95,11 +96,12 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray, multi_label: bool = 
         labels: ``(N,)`` classes, or ``(N, C)`` zeros and ones with `multi_label`.
 
     Returns:
-        1.0 where no temperature within `LIMITS` is best, or a logit is no number.
+        1.0 where there is nothing to fit: every answer is right, so that the likelihood only grows
+        as the temperature falls; or a logit is no number.
     """
     from scipy.optimize import minimize
 
-    if not len(logits) or not np.isfinite(logits).all():
+    if not np.isfinite(logits).all() or _all_right(logits, labels, multi_label):
         return 1.0
 
     def objective(x: np.ndarray) -> tuple[float, np.ndarray]:
@@ -112,8 +114,13 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray, multi_label: bool = 
         objective, np.zeros(1), jac=True, method="L-BFGS-B", bounds=[bounds],
         options={"ftol": 1e-14, "gtol": 1e-9},
     )  # fmt: skip
-    inside = bounds[0] + 1e-3 < found.x[0] < bounds[1] - 1e-3
-    return math.exp(-found.x[0]) if inside else 1.0
+    return math.exp(-found.x[0])
+
+
+def _all_right(logits: np.ndarray, labels: np.ndarray, multi_label: bool) -> bool:
+    if multi_label:
+        return bool(((logits > 0) == (labels > 0.5)).all())
+    return bool((logits.argmax(axis=-1) == labels).all())
 
 
 def _likelihood(
@@ -126,7 +133,7 @@ def _likelihood(
         y = labels[start : start + _ROWS]
         p = probabilities(z, 1 / inverse, multi_label)
         if multi_label:
-            loss += (np.logaddexp(0.0, inverse * z) - y * inverse * z).sum()
+            loss += (np.logaddexp(0.0, inverse * z) - inverse * z * y).sum()
             slope += ((p - y) * z).sum()
             continue
         own = np.take_along_axis(z, np.asarray(y)[:, None].astype(int), axis=-1)  # (n, 1)

@@ -15,7 +15,7 @@ from cait_finetune.report.style import drawing, short
 
 _COLORS = colormaps["cividis"]
 _COLUMNS = 4
-_LETTERS = 26  # that fit above an image
+_LETTERS = 22  # that fit above an image
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,10 +39,10 @@ def draw_attention_sheet(
     lines = [-(-len(tiles) // _COLUMNS) for _, tiles in blocks]
     with drawing():
         figure = Figure(figsize=(3.4 * _COLUMNS, 2.15 * sum(lines) + 0.9), layout="constrained")
-        figure.suptitle(title, fontsize=12)
+        figure.suptitle(title, fontsize=13)
         parts = figure.subfigures(len(blocks), 1, height_ratios=lines, squeeze=False)[:, 0]
         for part, (name, tiles), count in zip(parts, blocks, lines, strict=True):
-            part.suptitle(name, fontsize=11)
+            part.suptitle(name, fontsize=12)
             axes = part.subplots(count, 2 * _COLUMNS, squeeze=False)
             for ax in axes.flat:
                 ax.set_axis_off()
@@ -53,8 +53,8 @@ def draw_attention_sheet(
 
 def _draw_tile(tile: Tile, plain: Axes, mapped: Axes) -> None:
     plain.imshow(tile.image)
-    plain.set_title(short(tile.truth, _LETTERS), fontsize=8)
+    plain.set_title(short(tile.truth, _LETTERS), fontsize=10)
     alpha = 0.9 * tile.saliency[..., None]
     mapped.imshow(alpha * _COLORS(tile.saliency)[..., :3] + (1 - alpha) * tile.image)
     said = short(tile.prediction, _LETTERS - 5)
-    mapped.set_title(f"{said} {tile.probability:.0%}", fontsize=8)
+    mapped.set_title(f"{said} {tile.probability:.0%}", fontsize=10)

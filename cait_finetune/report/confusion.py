@@ -65,7 +65,7 @@ def draw_confusion(matrix: Confusion, title: str, path: Path) -> None:
     classes = len(matrix.counts)
     with drawing():
         if classes <= READABLE:
-            side = 2.6 + max(2.4, 0.42 * classes)
+            side = 2.3 + max(2.2, 0.4 * classes)
             figure = Figure(figsize=(side + 0.8, side), layout="constrained")
             _draw_cells(figure, matrix)
         else:
@@ -96,7 +96,7 @@ def _draw_cells(figure: object, matrix: Confusion) -> None:
         range(classes), names, rotation=45 if wide else 0, ha="right" if wide else "center"
     )
     ax.set_yticks(range(classes), names)
-    ax.set(xlabel="predicted", ylabel="is")
+    ax.set(xlabel="predicted class", ylabel="true class")
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
     bar = figure.colorbar(image, ax=ax, shrink=0.7, format=lambda value, _: f"{value:.0%}")
@@ -112,12 +112,16 @@ def _draw_overview(ax: object, matrix: Confusion) -> None:
     blocks = padded.reshape(len(padded) // block, block, -1, block).max(axis=(1, 3))
     ax.imshow(blocks**0.4, cmap="Blues", vmin=0, vmax=1, interpolation="nearest",
               extent=(0, classes, classes, 0))  # fmt: skip
-    ax.set(xlabel="predicted class, by number", ylabel="is", title=f"all {classes:,} classes")
+    ax.set(
+        xlabel="predicted class, by number",
+        ylabel="true class, by number",
+        title=f"all {classes:,} classes",
+    )
 
 
 def _draw_pairs(ax: object, matrix: Confusion) -> None:
     pairs = matrix.most_confused(_PAIRS)
-    ax.set_title("most confused: is → predicted")
+    ax.set_title("most confused: true → predicted")
     if not pairs:
         ax.text(0.5, 0.5, "none", ha="center", transform=ax.transAxes)
         ax.set_axis_off()

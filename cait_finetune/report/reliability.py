@@ -53,7 +53,8 @@ def draw_reliability(
             below.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         axes[0, 0].set_ylabel(accuracy)
         axes[1, 0].set_ylabel("share of answers")
-        axes[0, 0].legend(loc="upper left")
+        handles, labels = axes[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
         figure.savefig(path, dpi=110)
 
 
@@ -63,9 +64,10 @@ def _draw_bars(ax: Any, title: str, bins: Bins) -> None:
     middle = (np.arange(size) + 0.5)[full] / size
     accuracy, confidence = bins.accuracy[full], bins.confidence[full]
     ax.bar(middle, accuracy, 0.92 / size, color=BLUE, label="observed")
-    ax.bar(middle, confidence - accuracy, 0.92 / size, accuracy, color=ORANGE, alpha=0.35,
-           edgecolor=ORANGE, linewidth=0.8, label="gap to what was said")  # fmt: skip
-    ax.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1)
+    ax.bar(middle, abs(confidence - accuracy), 0.92 / size, np.minimum(confidence, accuracy),
+           facecolor="none", edgecolor=ORANGE, hatch="////", linewidth=1,
+           label="gap to what was said")  # fmt: skip
+    ax.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1, label="calibrated")
     ax.set(title=f"{title}: ECE {bins.error:.2%}", xlim=(0, 1), ylim=(0, 1))
     ax.grid(alpha=0.25)
     ax.set_axisbelow(True)

@@ -103,7 +103,7 @@ def confusion(run: RunDirectory) -> str | None:
         content
         + html.heading("Most confused")
         + html.table(
-            ("is", "predicted", "images", "of the class's"),
+            ("true class", "predicted", "images", "of the class's"),
             [
                 (row["truth"], row["prediction"], row["images"], _percent(row["share_of_truth"]))
                 for row in wrong
@@ -124,8 +124,8 @@ def calibration(run: RunDirectory) -> str | None:
         f"Temperature {temperature:.4f}, fitted on the validation images alone. The export divides "
         "its logits by it: probabilities change, the most probable class does not."
         if temperature != 1
-        else "Temperature 1: no other within reason is more likely on the validation images, as "
-        "where all of them are right. Probabilities are left as they are."
+        else "Temperature 1: the validation images have nothing to fit one to, as where every one of "
+        "them is right. Probabilities are left as they are."
     )
     rows = [
         (f"{split}, {state}", f"{found[split]['ece' + suffix]:.2%}",
@@ -159,7 +159,7 @@ def mistakes(run: RunDirectory) -> str | None:
         else html.paragraph("The images are not to be had here: no picture of them.")
     )
     shown = html.table(
-        ("image", "is", "predicted", "probability"),
+        ("image", "true class", "predicted", "probability"),
         [
             (row["id"], row["truth"], row["prediction"], _percent(row["probability"]))
             for row in rows[:_MOST]

@@ -9,7 +9,8 @@ from cait_finetune.report.style import GREEN, ORANGE, drawing
 
 
 def draw_speed(steps: Sequence[dict], path: Path) -> None:
-    """A PNG from the step records of ``metrics.jsonl``."""
+    """A PNG from the step records of ``metrics.jsonl``; of the first, which is of the time that
+    tracing takes, only where it is alone."""
     from matplotlib.figure import Figure
 
     with drawing():
@@ -19,7 +20,7 @@ def draw_speed(steps: Sequence[dict], path: Path) -> None:
             (speed, "images_per_second", GREEN, "images a second"),
             (waiting, "data_wait_share", ORANGE, "share of the time spent waiting for images"),
         ):
-            timed = [record for record in steps if record.get(key) is not None]
+            timed = [record for record in steps[1:] or steps if record.get(key) is not None]
             ax.plot(
                 [record["step"] for record in timed],
                 [record[key] for record in timed],
