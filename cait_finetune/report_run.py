@@ -6,6 +6,7 @@ missing is said, on the page too.
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,8 +90,10 @@ def _scores(saved: SavedRun, reasons: list[str]) -> tuple[Scores, Viewer | None]
 
     run, batch_size = saved.directory, saved.train.eval_batch_size
     kept = {role: run.predictions_of(role) for role in ROLES}
+    finished = run.result.exists()
+    temperature = json.loads(run.result.read_text()).get("temperature") if finished else None
     predictions = None
-    if run.result.exists() and all(path.exists() for path in kept.values()):
+    if finished and all(path.exists() for path in kept.values()):
         predictions = {role: load_predictions(path) for role, path in kept.items()}
     try:
         source = saved.open_source()
@@ -99,7 +102,7 @@ def _scores(saved: SavedRun, reasons: list[str]) -> tuple[Scores, Viewer | None]
         if not predictions:
             raise
         reasons.append(str(error))
-        return score(predictions, batch_size), None
+        return score(predictions, batch_size, temperature), None
     preprocessing = saved.build_preprocessing()
     if not predictions:
         corrupt = CorruptImages(saved.dataset.on_corrupt)
@@ -111,7 +114,7 @@ def _scores(saved: SavedRun, reasons: list[str]) -> tuple[Scores, Viewer | None]
             source,
             corrupt,
         )
-    return score(predictions, batch_size), build_viewer(model, source, preprocessing)
+    return score(predictions, batch_size, temperature), build_viewer(model, source, preprocessing)
 
 
 def main() -> None:

@@ -77,15 +77,20 @@ def predict_splits(
     return found
 
 
-def score(predictions: Mapping[str, Predictions], batch_size: int) -> Scores:
+def score(
+    predictions: Mapping[str, Predictions], batch_size: int, temperature: float | None = None
+) -> Scores:
     """Evaluate both splits as training does its validation, in batches of the same size.
 
-    The temperature is fitted on the validation split alone.
+    Args:
+        temperature: of an export that is there already; else it is fitted, on the validation split
+            alone.
     """
     validation = predictions["validation"]
     several = validation.multi_label
     evaluator = build_evaluator(_identity, several)
-    temperature = calibration.fit_temperature(validation.logits, validation.labels, several)
+    if temperature is None:
+        temperature = calibration.fit_temperature(validation.logits, validation.labels, several)
     bins = {
         (role, calibrated): calibration.reliability(
             *calibration.answers(

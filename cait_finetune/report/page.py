@@ -84,9 +84,9 @@ def _headline(result: dict) -> str:
     shown = [(name, f"{result[key]:.2%}") for key, name in _NAMES.items() if key in result]
     if not shown:
         return ""
-    shown.append(("temperature", f"{result['temperature']:.2f}"))
-    shown.append(("best epoch", str(result["best_epoch"])))
-    return html.tiles(shown)
+    if "temperature" in result:  # which runs of earlier versions have not
+        shown.append(("temperature", f"{result['temperature']:.2f}"))
+    return html.tiles([*shown, ("best epoch", str(result["best_epoch"]))])
 
 
 def _when(run: RunDirectory) -> str:

@@ -202,7 +202,7 @@ def export(run: RunDirectory) -> str | None:
         [
             ("SavedModel", found["saved_model"]),
             ("largest difference", f"{found['export_max_difference']:.1e} of a probability"),
-            ("temperature inside", f"{found['temperature']:.4f}"),
+            ("temperature inside", f"{found.get('temperature', 1.0):.4f}"),
         ]
     )
 

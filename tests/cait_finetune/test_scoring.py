@@ -87,6 +87,12 @@ def test_the_temperature_is_of_the_validation_images_alone(several):
     assert figures["test"]["images"] == 300
 
 
+def test_a_temperature_that_is_in_an_export_already_stays():
+    both = dict.fromkeys(("validation", "test"), synthetic(3.0, False, 0))
+    assert score(both, 64, temperature=1.25).temperature == 1.25
+    assert score(both, 64).temperature != 1.25
+
+
 def test_pictures_that_are_looked_for_come_in_the_order_asked(source, files):
     ids = [
         one.decode() for one in source.records("test").map(lambda r: r["id"]).as_numpy_iterator()
