@@ -1,4 +1,4 @@
-"""What comes after training: the test split once, the curves, the checked export, the result."""
+"""What comes after training: scores, calibration, the checked export, the result, the report."""
 
 from __future__ import annotations
 
@@ -10,56 +10,100 @@ import keras
 
 from cait_finetune.config import Config
 from cait_finetune.data.pipeline import encoded_images
-from cait_finetune.evaluation import build_evaluator
 from cait_finetune.export.saved_model import export_saved_model
 from cait_finetune.preparation import Prepared
-from cait_finetune.report.curves import draw_curves
+from cait_finetune.report.page import write_page
+from cait_finetune.report_parts import build_viewer, draw_scores, draw_training
+from cait_finetune.scoring import Scores, predict_splits, score
 from cait_finetune.train.figures import in_words
 
 
 def conclude(config: Config, prepared: Prepared, model: keras.Model, started: float) -> dict:
-    """Score and export `model`, which holds the best weights, and write ``result.json``.
+    """Score and export `model`, which holds the best weights; write ``result.json`` and the report.
 
     Args:
         started: when this process began the run, on `time.perf_counter`'s clock.
 
     Returns:
-        What the file holds.
+        What ``result.json`` holds.
 
     Raises:
         UserError: the exported model does not answer as the trained one does.
     """
-    run, state, streams, console = prepared.run, prepared.state, prepared.streams, prepared.console
-    corrupt, metric = streams.corrupt, config.dataset.judged_by
-    test = build_evaluator(model, prepared.source.multi_label)(streams.test())
-    draw_curves(
-        prepared.metrics.read("step"),
-        prepared.metrics.read("epoch"),
-        f"{config.dataset.name}, {config.model.name}: test {in_words(test.as_figures(), metric)}",
-        run.curves,
-        "top1" if "top1" in test.as_figures() else metric,
+    run = prepared.run
+    scores = _score(config, prepared, model)
+    _draw(config, prepared, model, scores)
+    difference = _export(config, prepared, model, scores.temperature)
+    result = _result(config, prepared, scores, difference, started)
+    run.write_result(result)
+    write_page(run)
+    _say(config, prepared, scores, result)
+    return result
+
+
+def _score(config: Config, prepared: Prepared, model: keras.Model) -> Scores:
+    """Both splits, each image once; their logits are kept."""
+    streams, run = prepared.streams, prepared.run
+    predictions = predict_splits(model, streams.images_of, prepared.source, streams.corrupt)
+    for role, one in predictions.items():
+        if not one.save(run.predictions_of(role)):
+            prepared.console.print(
+                f"predictions of {role} are not kept: {one.logits.nbytes / 1e6:,.0f} MB of logits",
+                highlight=False,
+            )
+    return score(predictions, config.train.eval_batch_size)
+
+
+def _draw(config: Config, prepared: Prepared, model: keras.Model, scores: Scores) -> None:
+    """The pictures and tables of the report."""
+    metric = config.dataset.judged_by
+    said = in_words(scores.test.as_figures(), metric)
+    title = f"{config.dataset.name}, {config.model.name}: test {said}"
+    draw_training(prepared.run, prepared.metrics, title, metric)
+    view = build_viewer(model, prepared.source, prepared.streams.preprocessing)
+    draw_scores(prepared.run, scores, view)
+
+
+def _export(
+    config: Config, prepared: Prepared, model: keras.Model, temperature: float
+) -> float | None:
+    """Write the SavedModel; returns the largest difference of a probability, None without one."""
+    if not config.export.enabled:
+        return None
+    streams = prepared.streams
+    samples = encoded_images(
+        prepared.source, "validation", config.export.check_images, streams.corrupt
     )
-    difference = None
-    if config.export.enabled:
-        samples = encoded_images(prepared.source, "validation", config.export.check_images, corrupt)
-        difference = export_saved_model(
-            model,
-            streams.preprocessing,
-            streams.preprocessing.decode,
-            prepared.source.class_names,
-            samples,
-            run.saved_model,
-            prepared.source.multi_label,
-        )
-        console.print(
-            f"export checked on {len(samples)} validation images: same top-1, "
-            f"largest difference {difference:.1e}",
-            highlight=False,
-        )
-    speed = state.images_per_second()
-    result = {
+    difference = export_saved_model(
+        model,
+        streams.preprocessing,
+        streams.preprocessing.decode,
+        prepared.source.class_names,
+        samples,
+        prepared.run.saved_model,
+        prepared.source.multi_label,
+        temperature,
+    )
+    prepared.console.print(
+        f"export checked on {len(samples)} validation images: same top-1, "
+        f"largest difference {difference:.1e}",
+        highlight=False,
+    )
+    return difference
+
+
+def _result(
+    config: Config, prepared: Prepared, scores: Scores, difference: float | None, started: float
+) -> dict:
+    """What ``result.json`` holds."""
+    run, state, test = prepared.run, prepared.state, scores.test
+    metric = config.dataset.judged_by
+    return {
         **{f"test_{name}": value for name, value in test.as_figures().items()},
         "test_examples": test.examples,
+        "test_ece": scores.reliability["test", False].error,
+        "test_ece_calibrated": scores.reliability["test", True].error,
+        "temperature": scores.temperature,
         "metric": metric,
         f"validation_{metric}": state.best_score[0],
         "best_epoch": state.best_epoch,
@@ -68,30 +112,40 @@ def conclude(config: Config, prepared: Prepared, model: keras.Model, started: fl
         "stopped_by": state.stopped or None,
         "wall_seconds": time.perf_counter() - started,
         "train_seconds": state.seconds,
-        "images_per_second": speed,
+        "images_per_second": state.images_per_second(),
         "data_wait_share": state.data_wait_share(),
         "peak_memory_gb": _peak_memory(),
-        "corrupt_images": corrupt.ids,
+        "corrupt_images": prepared.streams.corrupt.ids,
         "export_max_difference": difference,
         "best_checkpoint": str(run.best_checkpoint),
         "last_checkpoint": str(run.last_checkpoint),
         "saved_model": str(run.saved_model) if config.export.enabled else None,
         "curves": str(run.curves),
+        "report": str(run.report),
     }
-    run.write_result(result)
+
+
+def _say(config: Config, prepared: Prepared, scores: Scores, result: dict) -> None:
+    """The last lines on the screen."""
+    console, state, test = prepared.console, prepared.state, scores.test
+    corrupt, speed = prepared.streams.corrupt, result["images_per_second"]
     also = f"F1 {test.f1:.2%}" if prepared.source.multi_label else f"top-5 {test.top5:.2%}"
     notes = [f"best epoch {state.best_epoch}"]
     notes += [f"ended by {state.stopped}"] if state.stopped else []
     notes += [f"{state.skipped} steps skipped"] if state.skipped else []
     notes += [f"{len(corrupt)} corrupt images left out"] if len(corrupt) else []
     console.print(
-        f"test   {in_words(test.as_figures(), metric)}, {also} on {test.examples:,} images "
-        f"({', '.join(notes)}); {result['wall_seconds']:.0f} s"
+        f"test   {in_words(test.as_figures(), config.dataset.judged_by)}, {also} on "
+        f"{test.examples:,} images ({', '.join(notes)}); {result['wall_seconds']:.0f} s"
         + (f", {speed:.0f} img/s" if speed else ""),
         highlight=False,
     )
-    console.print(f"run    {run.root}", highlight=False)
-    return result
+    console.print(
+        f"report {prepared.run.report}: calibration error {result['test_ece']:.2%}, with temperature "
+        f"{scores.temperature:.2f} {result['test_ece_calibrated']:.2%}",
+        highlight=False,
+    )
+    console.print(f"run    {prepared.run.root}", highlight=False)
 
 
 def _peak_memory() -> float:

@@ -26,6 +26,7 @@ from cait_finetune.data.image_cache import ImageCache
 from cait_finetune.data.opening import open_source
 from cait_finetune.data.preprocess import Preprocessing, configured
 from cait_finetune.data.source import Source
+from cait_finetune.environment import record_environment
 from cait_finetune.errors import bad_value
 from cait_finetune.metrics import MetricsLog
 from cait_finetune.optim.length import Length, run_length
@@ -131,6 +132,8 @@ def prepare(
     )
     state, arrays = RunState(), None
     if config.resume:
+        if chief:
+            record_environment(run.environment, device_summary(strategy), begin=False)
         arrays, values = checkpoints.load_state()
         state = RunState.from_dict(values)
         state.reconsider(config.train.max_hours, config.train.patience)
@@ -156,6 +159,7 @@ def prepare(
     planned = phases(model, tuning, config.optimizer, length.total_steps, length.steps_per_epoch)
     if chief and not config.resume:
         write_csv({phase.name: phase.table for phase in planned}, run.parameters)
+        record_environment(run.environment, device_summary(strategy), begin=True)
         # Last and at once: with it the directory is a run that can be gone on with.
         partial = run.config.with_suffix(".partial")
         OmegaConf.save(OmegaConf.structured(config), partial)

@@ -25,6 +25,14 @@ class RunDirectory:
         self.last_checkpoint = self.checkpoints / "last.safetensors"
         self.profile = root / "profile"
         self.saved_model = root / "export" / "saved_model"
+        self.environment = root / "environment.json"
+        self.predictions = root / "predictions"
+        self.report = root / "report.html"
+        self.parts = root / "report"
+
+    def predictions_of(self, role: str) -> Path:
+        """The logits of a split."""
+        return self.predictions / f"{role}.npz"
 
     def create(self) -> None:
         """Make the directories.

@@ -64,17 +64,21 @@ class SavedRun:
         )
 
 
-def read_run(root: Path) -> SavedRun:
+def read_run(root: Path, weights: bool = True) -> SavedRun:
     """What a run was made from; keys that other versions have more or less do not matter.
 
+    Args:
+        weights: whether it is of use only with weights that it has saved.
+
     Raises:
-        UserError: the directory holds no run that has saved weights, or its configuration cannot be
-            read.
+        UserError: the directory holds no such run, or its configuration cannot be read.
     """
     run = RunDirectory(root)
-    if not run.config.is_file() or not run.best_checkpoint.is_file():
+    if not run.config.is_file() or (weights and not run.best_checkpoint.is_file()):
         raise bad_value(
-            "run", root, "the directory of a run, with config.yaml and checkpoints/ in it"
+            "run",
+            root,
+            f"the directory of a run, with config.yaml{' and checkpoints/' * weights} in it",
         )
     schemas = {
         "dataset": DatasetConfig,

@@ -106,14 +106,14 @@ class Streams:
         def build(careful: bool, done: int) -> Iterable:
             return distributed(
                 self.strategy,
-                lambda *share: self._images("validation", Share(*share), careful, done),
+                lambda *share: self._images("validation", Share(*share), careful, done, again=True),
             )
 
         return self._guarded(build)
 
-    def test(self) -> Iterable:
-        """One pass over the test split's images, on one device."""
-        return Guarded(self.corrupt, lambda *how: self._images("test", WHOLE, *how))
+    def images_of(self, role: str) -> Iterable:
+        """One pass over a split's images, on one device."""
+        return Guarded(self.corrupt, lambda *how: self._images(role, WHOLE, *how))
 
     @functools.cached_property
     def _decoded(self) -> tf.data.Dataset | None:
@@ -128,14 +128,17 @@ class Streams:
     def _features(self, share: Share) -> tf.data.Dataset:
         return self.features.evaluation_batches("validation", self._batch_size(share), share)
 
-    def _images(self, role: str, share: Share, careful: bool, done: int) -> tf.data.Dataset:
+    def _images(
+        self, role: str, share: Share, careful: bool, done: int, again: bool = False
+    ) -> tf.data.Dataset:
+        """With `again` the split is gone through many times, and worth keeping."""
         batches = evaluation_batches(
             self.source,
             role,
             self.preprocessing,
             self._batch_size(share),
             self.corrupt,
-            self.config.dataset.cache == "memory" and role == "validation",
+            self.config.dataset.cache == "memory" and again,
             share,
             done * share.replicas,
             careful,

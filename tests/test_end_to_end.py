@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,12 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 import yaml
+from omegaconf import OmegaConf
+
+from cait_finetune.data.opening import open_source
+from cait_finetune.data.pipeline import find_images
+from cait_finetune.predictions import load_predictions
+from tests.cait_finetune.stand_ins import checked
 
 ROOT = Path(__file__).resolve().parents[1]
 SHORT = ["train.epochs=1", "export.check_images=8"]
@@ -57,6 +64,37 @@ def test_the_run_directory_holds_everything(run):
         result["validation_top1"]
     ]
     assert {"loss", "accuracy", "learning_rate", "images_per_second"} <= set(records[0])
+
+
+def test_the_report_and_what_it_is_made_from(run):
+    page = (run / "report.html").read_text()
+    result = json.loads((run / "result.json").read_text())
+    assert "Not everything is here" not in page
+    assert f"{result['test_top1']:.2%}" in page
+    for role, images in (("validation", 180), ("test", 360)):
+        kept = load_predictions(run / "predictions" / f"{role}.npz")
+        assert kept.logits.shape == (images, 10)
+        assert len(set(kept.ids)) == images
+    assert (kept.logits.argmax(-1) == kept.labels).mean() == pytest.approx(result["test_top1"])
+    signatures = tf.saved_model.load(str(run / "export/saved_model")).signatures
+    (image,) = find_images(open_source(checked(*words_of(run)).dataset), "test", kept.ids[:1])
+    served = signatures["serving_default"](image_bytes=tf.constant([image]))["probabilities"]
+    wanted = tf.nn.softmax(kept.logits[:1] / result["temperature"])
+    assert abs(served - wanted).numpy().max() < 1e-4
+
+
+def words_of(run: Path) -> list[str]:
+    """What the run's command was given."""
+    (record,) = json.loads((run / "environment.json").read_text())
+    python, flag, module, *words = shlex.split(record["command"])
+    assert [python, flag, module] == ["python", "-m", "cait_finetune"]
+    return words
+
+
+def test_the_command_that_is_kept_makes_the_run_again(run, data_dir):
+    assert words_of(run) == [f"dataset.data_dir={data_dir}", *SHORT]
+    again = OmegaConf.structured(checked(*words_of(run)))
+    assert OmegaConf.to_yaml(again) == (run / "config.yaml").read_text()
 
 
 def test_the_export_has_both_signatures(run):

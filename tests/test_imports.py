@@ -14,7 +14,10 @@ ROOT = Path(__file__).resolve().parents[1]
 # room -> the rooms it may import. cli -> finetune -> the work -> {config, errors}.
 FOUNDATION = {"config", "errors"}
 WORK = {"data", "model", "optim", "train", "evaluation", "export", "report", "metrics"} | {
-    "run_directory"
+    "run_directory",
+    "predictions",
+    "calibration",
+    "environment",
 }
 ALLOWED = {
     "": set(),
@@ -29,8 +32,10 @@ ALLOWED = {
     | FOUNDATION,
     "command_line": set(),
     "preparation": {"streams"} | WORK | FOUNDATION,
+    "scoring": WORK | FOUNDATION,  # predictions, and what they are worth
+    "report_parts": {"scoring"} | WORK | FOUNDATION,
     "training": {"preparation", "stages"} | WORK | FOUNDATION,
-    "conclusion": {"preparation"} | WORK | FOUNDATION,
+    "conclusion": {"preparation", "scoring", "report_parts"} | WORK | FOUNDATION,
     "lr_find": {"cli", "preparation", "training", "stages"} | WORK | FOUNDATION,
     "stages": {"optim", "train"} | FOUNDATION,
     "streams": {"data", "train"} | FOUNDATION,
@@ -38,6 +43,8 @@ ALLOWED = {
     "evaluate": {"cli"} | WORK | FOUNDATION,  # another story
     "saved_run": {"data", "model", "run_directory"} | FOUNDATION,
     "attention": {"keys", "saved_run"} | WORK | FOUNDATION,
+    "report_run": {"keys", "saved_run", "scoring", "report_parts"} | WORK | FOUNDATION,
+    "report.__main__": {"report_run"},
     "show_batch": {"cli"} | WORK | FOUNDATION,
     "predict": {"keys"} | FOUNDATION,
     "benchmark": {"keys", "data"} | FOUNDATION,
@@ -49,7 +56,8 @@ ALLOWED = {
     "keys": {"errors"},
     # The training step applies the optimizer: the one import from sibling to sibling.
     "train": {"optim"} | FOUNDATION,
-} | dict.fromkeys(WORK - {"train"}, FOUNDATION)
+    "report": {"run_directory"} | FOUNDATION,  # the page is of what stands there
+} | dict.fromkeys(WORK - {"train", "report"}, FOUNDATION)
 
 
 # How start-up chatter is kept off the screen, and the names of ImageNet's classes.
@@ -96,8 +104,10 @@ def packages(names: set[str]) -> set[str]:
 
 
 def room(path: Path) -> str:
-    first = path.relative_to(ROOT / "cait_finetune").parts[0]
-    return first.removesuffix(".py").replace("__init__", "")
+    name = path.relative_to(ROOT / "cait_finetune").with_suffix("").as_posix().replace("/", ".")
+    if name in ALLOWED:  # the command of a room may stand above it: report.__main__
+        return name
+    return name.partition(".")[0].replace("__init__", "")
 
 
 def test_there_are_modules_to_check():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
@@ -196,6 +196,35 @@ def encoded_images(
     if not chosen:
         raise bad_value(f"dataset.splits.{role}", "corrupt images only", "one that can be decoded")
     return chosen
+
+
+def example_ids(source: Source, role: str, count: int, corrupt: CorruptImages) -> list[str]:
+    """The ids of the first `count` examples of a split that are not known to be corrupt, in order."""
+    records = source.records(role).map(lambda record: record["id"]).as_numpy_iterator()
+    named = (one.decode() for one in records)
+    left_out = set(corrupt.ids)
+    return list(itertools.islice((one for one in named if one not in left_out), count))
+
+
+def find_images(source: Source, role: str, ids: Sequence[str]) -> list[bytes]:
+    """The files of the examples of a split with these ids, in the order of `ids`.
+
+    Raises:
+        UserError: one is not there any more.
+    """
+    wanted = tf.constant(list(ids), tf.string)
+    chosen = source.records(role).filter(lambda record: tf.reduce_any(record["id"] == wanted))
+    try:
+        found = {
+            example["id"].decode(): example["image"]
+            for example in chosen.map(source.read).as_numpy_iterator()
+        }
+        return [found[one] for one in ids]
+    except (tf.errors.OpError, KeyError) as error:
+        why = getattr(error, "message", f"no {error}").splitlines()[0]
+        raise bad_value(
+            f"dataset.splits.{role}", f"other images than were scored ({why})", "the same"
+        ) from error
 
 
 def _from_pixels(

@@ -17,7 +17,8 @@ class ServingModule(tf.Module):
 
     ``serving_default``: ``image_bytes`` (B,) of JPEG, PNG, GIF, WebP or BMP files, to
     ``probabilities`` (B, C), ``classes`` (B,) int32, the most probable, and ``class_names`` (B,), its
-    name. Where images have several labels each class has a probability of its own.
+    name. Where images have several labels each class has a probability of its own. Probabilities are
+    those of ``logits / temperature``.
     ``images``: a batch (B, S, S, 3) normalised as in training, to ``logits`` and ``features``.
 
     ``labels()`` gives all class names in order.
@@ -30,12 +31,14 @@ class ServingModule(tf.Module):
         decode: Callable[[tf.Tensor], tf.Tensor],
         class_names: Sequence[str],
         multi_label: bool = False,
+        temperature: float = 1.0,
     ) -> None:
         super().__init__()
         self.model = model
         self._preprocess = preprocess
         self._decode = decode
         self._probabilities = tf.sigmoid if multi_label else tf.nn.softmax
+        self._temperature = temperature
         self.names = tf.constant(list(class_names))
 
     @tf.function
@@ -46,10 +49,11 @@ class ServingModule(tf.Module):
             image_bytes,
             fn_output_signature=tf.TensorSpec((*size, 3), tf.float32),
         )  # (B, S, S, 3)
-        probabilities = self._probabilities(self.model(images, training=False))  # (B, C)
-        classes = tf.argmax(probabilities, axis=-1, output_type=tf.int32)  # (B,)
+        logits = self.model(images, training=False)  # (B, C)
+        # Of the logits: several sigmoids may round to the same 1.
+        classes = tf.argmax(logits, axis=-1, output_type=tf.int32)  # (B,)
         return {
-            "probabilities": probabilities,
+            "probabilities": self._probabilities(logits / self._temperature),  # (B, C)
             "classes": classes,
             "class_names": tf.gather(self.names, classes),
         }
@@ -72,12 +76,14 @@ def export_saved_model(
     samples: Sequence[tuple[str, bytes]],
     directory: Path,
     multi_label: bool = False,
+    temperature: float = 1.0,
 ) -> float:
     """Write the SavedModel, load it again, and hold it against the model on real images.
 
     Args:
         model: a float32 classifier.
         samples: id and file bytes of the images to check on.
+        temperature: what the logits are divided by before they become probabilities.
 
     Returns:
         The largest difference of a probability.
@@ -86,7 +92,7 @@ def export_saved_model(
         UserError: the outputs differ; nothing is left in `directory`.
     """
     size = model.backbone.image_size
-    module = ServingModule(model, preprocess, decode, class_names, multi_label)
+    module = ServingModule(model, preprocess, decode, class_names, multi_label, temperature)
     signatures = {
         "serving_default": module.serving_default.get_concrete_function(
             tf.TensorSpec((None,), tf.string, name="image_bytes")
@@ -99,7 +105,9 @@ def export_saved_model(
     shutil.rmtree(partial, ignore_errors=True)
     try:
         tf.saved_model.save(module, str(partial), signatures=signatures)
-        difference = check_parity(partial, model, preprocess, decode, samples, multi_label)
+        difference = check_parity(
+            partial, model, preprocess, decode, samples, multi_label, temperature
+        )
         shutil.rmtree(directory, ignore_errors=True)  # of a run that was cut off right after it
         partial.rename(directory)
     finally:

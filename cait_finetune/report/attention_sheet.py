@@ -8,10 +8,14 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from cait_finetune.report.style import drawing, short
 
 _COLORS = colormaps["cividis"]
 _COLUMNS = 4
+_LETTERS = 22  # that fit above an image
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,19 +37,24 @@ def draw_attention_sheet(
         (name, tiles) for name, tiles in (("right", right), ("most sure and wrong", wrong)) if tiles
     ]
     lines = [-(-len(tiles) // _COLUMNS) for _, tiles in blocks]
-    figure = Figure(figsize=(3.4 * _COLUMNS, 2.15 * sum(lines) + 0.9), layout="constrained")
-    figure.suptitle(title)
-    parts = figure.subfigures(len(blocks), 1, height_ratios=lines, squeeze=False)[:, 0]
-    for part, (name, tiles), count in zip(parts, blocks, lines, strict=True):
-        part.suptitle(name, fontsize=11)
-        axes = part.subplots(count, 2 * _COLUMNS, squeeze=False)
-        for ax in axes.flat:
-            ax.set_axis_off()
-        for number, tile in enumerate(tiles):
-            plain, mapped = axes[number // _COLUMNS][2 * (number % _COLUMNS) :][:2]
-            plain.imshow(tile.image)
-            plain.set_title(tile.truth, fontsize=8)
-            alpha = 0.9 * tile.saliency[..., None]
-            mapped.imshow(alpha * _COLORS(tile.saliency)[..., :3] + (1 - alpha) * tile.image)
-            mapped.set_title(f"{tile.prediction} {tile.probability:.0%}", fontsize=8)
-    figure.savefig(path, dpi=110)
+    with drawing():
+        figure = Figure(figsize=(3.4 * _COLUMNS, 2.15 * sum(lines) + 0.9), layout="constrained")
+        figure.suptitle(title, fontsize=13)
+        parts = figure.subfigures(len(blocks), 1, height_ratios=lines, squeeze=False)[:, 0]
+        for part, (name, tiles), count in zip(parts, blocks, lines, strict=True):
+            part.suptitle(name, fontsize=12)
+            axes = part.subplots(count, 2 * _COLUMNS, squeeze=False)
+            for ax in axes.flat:
+                ax.set_axis_off()
+            for number, tile in enumerate(tiles):
+                _draw_tile(tile, *axes[number // _COLUMNS][2 * (number % _COLUMNS) :][:2])
+        figure.savefig(path, dpi=110)
+
+
+def _draw_tile(tile: Tile, plain: Axes, mapped: Axes) -> None:
+    plain.imshow(tile.image)
+    plain.set_title(short(tile.truth, _LETTERS), fontsize=10)
+    alpha = 0.9 * tile.saliency[..., None]
+    mapped.imshow(alpha * _COLORS(tile.saliency)[..., :3] + (1 - alpha) * tile.image)
+    said = short(tile.prediction, _LETTERS - 5)
+    mapped.set_title(f"{said} {tile.probability:.0%}", fontsize=10)

@@ -4,37 +4,44 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from cait_finetune.report.style import drawing
+
 
 def draw_curves(
     steps: list[dict], epochs: list[dict], title: str, path: Path, metric: str = "top1"
 ) -> None:
-    """Draw from the records of ``metrics.jsonl`` and write a PNG."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    """Draw from the records of ``metrics.jsonl`` and write a PNG.
+
+    Before the first epoch has ended, loss and accuracy are those of the steps.
+    """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12, 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
-    loss, accuracy, rate = figure.subplots(1, 3)
-    numbers = [record["epoch"] for record in epochs]
-    for axes, name, train_key, validation_key in (
-        (loss, "loss", "train_loss", "validation_loss"),
-        (accuracy, "accuracy", "train_accuracy", f"validation_{metric}"),
-    ):
-        for label, key, colour in (
-            ("train", train_key, "C0"),
-            ("validation", validation_key, "C1"),
+    with drawing():
+        figure = Figure(figsize=(12, 3.6), layout="constrained")
+        loss, accuracy, rate = figure.subplots(1, 3)
+        for axes, name, train_key, validation_key in (
+            (loss, "loss", "train_loss", "validation_loss"),
+            (accuracy, "accuracy", "train_accuracy", f"validation_{metric}"),
         ):
-            values = [record[key] for record in epochs]
-            axes.plot(numbers, values, label=label, color=colour, marker="o", markersize=3)
-        axes.set(xlabel="epoch", title=name)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.legend()
-    accuracy.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-    rate.plot(
-        [record["step"] for record in steps], [record["learning_rate"] for record in steps], "C2"
-    )
-    rate.set(xlabel="step", title="learning rate")
-    for axes in (loss, accuracy, rate):
-        axes.grid(alpha=0.3)
-    figure.suptitle(title)
-    figure.savefig(path, dpi=110)
+            if not epochs:
+                axes.plot([record["step"] for record in steps], [record[name] for record in steps])
+                axes.set(xlabel="step", title=name)
+                continue
+            numbers = [record["epoch"] for record in epochs]
+            for label, key, colour in (
+                ("train", train_key, "C0"),
+                ("validation", validation_key, "C1"),
+            ):
+                values = [record[key] for record in epochs]
+                axes.plot(numbers, values, label=label, color=colour, marker="o", markersize=3)
+            axes.set(xlabel="epoch", title=name)
+            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.legend()
+        accuracy.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        rates = [record["learning_rate"] for record in steps]
+        rate.plot([record["step"] for record in steps], rates, "C2")
+        rate.set(xlabel="step", title="learning rate")
+        for axes in (loss, accuracy, rate):
+            axes.grid(alpha=0.3)
+        figure.suptitle(title)
+        figure.savefig(path, dpi=110)

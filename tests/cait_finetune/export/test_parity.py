@@ -80,6 +80,16 @@ def test_an_output_beyond_the_tolerance_is_named(tmp_path, output, by):
     assert "another top-1 on 0 of 3 images;" in message
 
 
+def test_another_temperature_is_an_error(tmp_path):
+    served = Served()
+    signatures = {"serving_default": served.serving_default, "images": served.images}
+    tf.saved_model.save(served, str(tmp_path / "model"), signatures=signatures)
+    arguments = (tmp_path / "model", Model(), preprocess, decode, SAMPLES)
+    assert parity.check_parity(*arguments, temperature=1.0) <= 1e-6
+    with pytest.raises(UserError, match=r"beyond 0\.0001: probabilities by"):
+        parity.check_parity(*arguments, temperature=1.1)
+
+
 def test_another_top_1_is_an_error_even_when_the_numbers_agree(tmp_path):
     with pytest.raises(UserError, match="another top-1 on 3 of 3 images, the first on image_0"):
         check(tmp_path, Model(), classes=1)

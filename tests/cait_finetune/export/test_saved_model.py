@@ -10,7 +10,7 @@ import tensorflow as tf
 from cait_finetune.data.decode import decode
 from cait_finetune.data.preprocess import Preprocessing
 from cait_finetune.errors import UserError
-from cait_finetune.export.saved_model import export_saved_model
+from cait_finetune.export.saved_model import ServingModule, export_saved_model
 from tests.cait_finetune.tiny import tiny_model
 
 NAMES = ["zero", "one", "zwölf", "three"]
@@ -164,6 +164,42 @@ def test_it_serves_without_this_packages_code(exported, tmp_path):
     assert result["ours"] == []
     assert result["labels"] == NAMES
     np.testing.assert_allclose(result["p"], expected_outputs(model)[-1], atol=1e-4)
+
+
+def served(module: ServingModule) -> dict[str, np.ndarray]:
+    outputs = module.serving_default(tf.constant([data for _, data in encoded()]))
+    return {name: one.numpy() for name, one in outputs.items()}
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_a_temperature_changes_probabilities_and_no_class(multi_label):
+    model = lively_model()
+    *_, logits, _ = expected_outputs(model)
+    scaled = logits.astype("float64") / 4
+    wanted = 1 / (1 + np.exp(-scaled))
+    if not multi_label:
+        wanted = np.exp(scaled) / np.exp(scaled).sum(-1, keepdims=True)
+    got = served(ServingModule(model, PREPROCESSING, decode, NAMES, multi_label, temperature=4.0))
+    np.testing.assert_allclose(got["probabilities"], wanted, atol=1e-5)
+    np.testing.assert_array_equal(got["classes"], logits.argmax(-1))
+
+
+def test_the_most_probable_of_several_sure_labels_is_told():
+    model = lively_model()
+    model.head.bias.assign([100.0, 200.0, 300.0, 100.0])
+    got = served(ServingModule(model, PREPROCESSING, decode, NAMES, multi_label=True))
+    assert (got["probabilities"] == 1).all()
+    np.testing.assert_array_equal(got["classes"], [2] * 4)
+
+
+def test_the_export_has_the_temperature_inside(tmp_path):
+    model = lively_model()
+    *_, logits, _ = expected_outputs(model)
+    where = tmp_path / "saved_model"
+    export_saved_model(model, PREPROCESSING, decode, NAMES, encoded(), where, True, temperature=4.0)
+    serving = tf.saved_model.load(str(where)).signatures["serving_default"]
+    got = serving(image_bytes=tf.constant([data for _, data in encoded()]))["probabilities"]
+    np.testing.assert_allclose(got, 1 / (1 + np.exp(-logits / 4)), atol=1e-5)
 
 
 def test_an_export_that_differs_is_removed(tmp_path, monkeypatch):

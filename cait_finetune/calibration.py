@@ -1,0 +1,145 @@
+"""How far a probability can be believed: expected calibration error, and one temperature to mend it.
+
+Both after Guo et al. 2017, "On Calibration of Modern Neural Networks" (arXiv:1706.04599).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+
+#: The bins of the paper's figures and tables.
+BINS = 15
+#: Below it, rounding in the logits would be seen in the probabilities; above it, all are the same.
+LIMITS = (0.05, 20.0)
+_ROWS = 4096  # at a time in float64
+
+
+@dataclasses.dataclass(frozen=True)
+class Reliability:
+    """Confidence against truth in equal-width bins, ``(m-1)/M < confidence <= m/M``.
+
+    ``count``, ``confidence`` and ``accuracy`` are of each bin ``(M,)``, the last two means that are
+    nan where a bin is empty.
+    """
+
+    count: np.ndarray
+    confidence: np.ndarray
+    accuracy: np.ndarray
+
+    @property
+    def error(self) -> float:
+        """The expected calibration error: the mean of ``|accuracy - confidence|`` over the images."""
+        gaps = np.abs(self.accuracy - self.confidence)
+        return float(np.nansum(gaps * self.count) / max(self.count.sum(), 1))
+
+
+def reliability(confidence: np.ndarray, right: np.ndarray, bins: int = BINS) -> Reliability:
+    """The bins of some answers ``(N,)``: how sure each was, from 0 to 1, and whether it was right."""
+    confidence = np.nan_to_num(np.asarray(confidence, "float64"))  # no number is no confidence
+    number = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    count = np.bincount(number, minlength=bins)
+    with np.errstate(invalid="ignore"):
+        means = (
+            np.bincount(number, weights=values, minlength=bins) / count
+            for values in (confidence, np.asarray(right, "float64"))
+        )
+        return Reliability(count, *means)
+
+
+def probabilities(
+    logits: np.ndarray, temperature: float = 1.0, multi_label: bool = False
+) -> np.ndarray:
+    """``softmax(logits / temperature)``, with several labels its sigmoid: ``(N, C)`` float64."""
+    scaled = np.asarray(logits, "float64") / temperature
+    if multi_label:
+        return np.exp(-np.logaddexp(0.0, -scaled))
+    odds = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+    return odds / odds.sum(axis=-1, keepdims=True)
+
+
+def answers(
+    logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0, multi_label: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """What `reliability` takes: of each image the top class's probability and whether it is right.
+
+    With several labels every class of every image is an answer of its own: the probability of a
+    yes, and whether it is one.
+    """
+    confidence, right = [], []
+    for start in range(0, len(logits), _ROWS):
+        rows = logits[start : start + _ROWS]
+        p, truth = probabilities(rows, temperature, multi_label), labels[start : start + _ROWS]
+        confidence.append(p.ravel() if multi_label else p.max(axis=-1))
+        right.append(truth.ravel() > 0.5 if multi_label else rows.argmax(axis=-1) == truth)
+    return np.concatenate(confidence), np.concatenate(right)
+
+
+def negative_log_likelihood(
+    logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0, multi_label: bool = False
+) -> float:
+    """The mean over the images, with several labels over their classes too."""
+    return _likelihood(logits, labels, 1 / temperature, multi_label)[0]
+
+
+def fit_temperature(logits: np.ndarray, labels: np.ndarray, multi_label: bool = False) -> float:
+    """The temperature within `LIMITS` that minimises the negative log-likelihood; to be given
+    VALIDATION images.
+
+    L-BFGS in float64 over the logarithm of its inverse, in which there is a single minimum: the
+    likelihood is convex in the inverse.
+
+    Args:
+        logits: ``(N, C)``.
+        labels: ``(N,)`` classes, or ``(N, C)`` zeros and ones with `multi_label`.
+
+    Returns:
+        1.0 where there is nothing to fit: every answer is right, so that the likelihood only grows
+        as the temperature falls; or a logit is no number.
+    """
+    from scipy.optimize import minimize
+
+    if not np.isfinite(logits).all() or _all_right(logits, labels, multi_label):
+        return 1.0
+
+    def objective(x: np.ndarray) -> tuple[float, np.ndarray]:
+        inverse = math.exp(x[0])
+        loss, slope = _likelihood(logits, labels, inverse, multi_label)
+        return loss, np.array([slope * inverse])
+
+    bounds = sorted(-math.log(limit) for limit in LIMITS)
+    found = minimize(
+        objective, np.zeros(1), jac=True, method="L-BFGS-B", bounds=[bounds],
+        options={"ftol": 1e-14, "gtol": 1e-9},
+    )  # fmt: skip
+    return math.exp(-found.x[0])
+
+
+def _all_right(logits: np.ndarray, labels: np.ndarray, multi_label: bool) -> bool:
+    if multi_label:
+        return bool(((logits > 0) == (labels > 0.5)).all())
+    return bool((logits.argmax(axis=-1) == labels).all())
+
+
+def _likelihood(
+    logits: np.ndarray, labels: np.ndarray, inverse: float, multi_label: bool
+) -> tuple[float, float]:
+    """The mean negative log-likelihood of ``inverse * logits``, and its derivative by `inverse`."""
+    loss = slope = 0.0
+    for start in range(0, len(logits), _ROWS):
+        z = np.asarray(logits[start : start + _ROWS], "float64")  # (n, C)
+        y = labels[start : start + _ROWS]
+        p = probabilities(z, 1 / inverse, multi_label)
+        if multi_label:
+            loss += (np.logaddexp(0.0, inverse * z) - inverse * z * y).sum()
+            slope += ((p - y) * z).sum()
+            continue
+        own = np.take_along_axis(z, np.asarray(y)[:, None].astype(int), axis=-1)  # (n, 1)
+        top = z.max(axis=-1, keepdims=True)
+        norm = np.log(np.exp(inverse * (z - top)).sum(axis=-1)) + inverse * top[:, 0]
+        loss += (norm - inverse * own[:, 0]).sum()
+        slope += ((p * z).sum(axis=-1) - own[:, 0]).sum()
+    count = logits.size if multi_label else len(logits)
+    return float(loss / count), float(slope / count)

@@ -1,0 +1,101 @@
+"""What a model says of a whole split: every figure and picture after training is made from it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from zipfile import BadZipFile
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from cait_finetune.errors import bad_value
+
+#: A file of more logits is not written: ImageNet's validation split has 200 MB of them.
+MAX_BYTES = 100_000_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictions:
+    """The logits ``(N, C)`` float32 of a split's images in file order, and what is true of them.
+
+    ``labels`` are ``(N,)`` int32, or with several labels ``(N, C)`` float32; ``ids`` name the images,
+    ``class_names`` the columns.
+    """
+
+    logits: np.ndarray
+    labels: np.ndarray
+    ids: Sequence[str]
+    class_names: Sequence[str]
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether an image has any number of classes."""
+        return self.labels.ndim == 2
+
+    def batches(self, size: int) -> Iterator[tuple[tf.Tensor, ...]]:
+        """``(logits, labels, real)`` as evaluation has them: the last batch is filled up."""
+        for start in range(0, len(self.logits), size):
+            parts = (self.logits[start : start + size], self.labels[start : start + size])
+            missing = size - len(parts[0])
+            filled = (np.pad(one, [(0, missing)] + [(0, 0)] * (one.ndim - 1)) for one in parts)
+            yield *map(tf.constant, filled), tf.constant(np.arange(size) < len(parts[0]))
+
+    def save(self, path: Path) -> bool:
+        """Write a compressed ``.npz``; returns whether it was, as it is not beyond `MAX_BYTES`."""
+        if self.logits.nbytes > MAX_BYTES:
+            return False
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        with open(partial, "wb") as file:
+            np.savez_compressed(
+                file,
+                logits=self.logits,
+                labels=self.labels,
+                ids=np.array(self.ids, np.str_),
+                class_names=np.array(self.class_names, np.str_),
+            )
+        os.replace(partial, path)
+        return True
+
+
+def load_predictions(path: Path) -> Predictions:
+    """What `Predictions.save` wrote.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    try:
+        with np.load(path) as arrays:
+            return Predictions(
+                arrays["logits"],
+                arrays["labels"],
+                arrays["ids"].tolist(),
+                arrays["class_names"].tolist(),
+            )
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        raise bad_value(
+            "predictions",
+            f"{path} ({error})",
+            "logits, labels, ids, class names",
+            "remove the file",
+        ) from error
+
+
+class Predictor:
+    """Predicts one split after another with one trace."""
+
+    def __init__(self, model: keras.Model) -> None:
+        self._logits = tf.function(lambda images: model(images, training=False))
+
+    def __call__(self, batches: Iterable) -> tuple[np.ndarray, np.ndarray]:
+        """Logits and labels of one pass over ``(images, labels, real)``."""
+        logits, labels = [], []
+        for images, truth, real in batches:
+            kept = real.numpy()
+            logits.append(self._logits(images).numpy()[kept])
+            labels.append(truth.numpy()[kept])
+        return np.concatenate(logits), np.concatenate(labels)

@@ -1,0 +1,64 @@
+"""Each class on its own: how many images it has, and how well they are found."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassRow:
+    """Of ``support`` images; shares from 0 to 1, nan where there is nothing to take a share of.
+
+    With several labels a class is predicted where its probability is above one half, and
+    ``average_precision`` needs no such line.
+    """
+
+    name: str
+    support: int
+    precision: float
+    recall: float
+    f1: float
+    average_precision: float = math.nan
+
+
+def class_table(logits: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> list[ClassRow]:
+    """One row a class, in label order, by scikit-learn.
+
+    Args:
+        logits: ``(N, C)``.
+        labels: ``(N,)`` classes, or ``(N, C)`` zeros and ones.
+    """
+    from sklearn.metrics import average_precision_score, precision_recall_fscore_support
+
+    several = labels.ndim == 2
+    truth = labels.astype(int)
+    predicted = (logits > 0).astype(int) if several else logits.argmax(axis=-1)
+    if several and len(names) == 1:  # which scikit-learn takes for a choice between two classes
+        truth, predicted, asked = truth[:, 0], predicted[:, 0], [1]
+    else:
+        asked = list(range(len(names)))
+    precision, recall, f1, support = precision_recall_fscore_support(
+        truth, predicted, labels=asked, zero_division=np.nan
+    )
+    average = np.full(len(names), math.nan)
+    if several and np.isfinite(logits).all():
+        for index in np.flatnonzero(labels.sum(axis=0)):
+            average[index] = average_precision_score(labels[:, index].astype(int), logits[:, index])
+    columns = zip(names, support, precision, recall, f1, average, strict=True)
+    return [ClassRow(name, int(count), *map(float, rest)) for name, count, *rest in columns]
+
+
+def write_class_table(rows: Sequence[ClassRow], path: Path) -> None:
+    """Write a CSV file; what is nan is left empty."""
+    fields = [field.name for field in dataclasses.fields(ClassRow)]
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(fields)
+        for row in rows:
+            writer.writerow(["" if value != value else value for value in vars(row).values()])

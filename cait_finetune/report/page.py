@@ -1,0 +1,94 @@
+"""``report.html``: everything there is in a run's directory, on one page that needs nothing else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from cait_finetune.report import html, sections
+from cait_finetune.run_directory import RunDirectory
+
+#: Title, and what makes the content of it, or None where its files are not there.
+_SECTIONS: tuple[tuple[str, Callable[[RunDirectory], str | None]], ...] = (
+    ("Scores", sections.scores),
+    ("Curves", sections.curves),
+    ("Classes", sections.classes),
+    ("Confusion", sections.confusion),
+    ("Calibration", sections.calibration),
+    ("Mistakes", sections.mistakes),
+    ("Speed and memory", sections.speed),
+    ("Export", sections.export),
+    ("Parameters", sections.parameters),
+    ("Configuration", sections.configuration),
+    ("Environment", sections.environment),
+    ("Make it again", sections.command),
+)
+
+_NAMES = {
+    "test_top1": "top-1",
+    "test_top5": "top-5",
+    "test_mean_per_class": "mean per class",
+    "test_mean_average_precision": "mean average precision",
+    "test_f1": "F1",
+    "test_ece_calibrated": "calibration error",
+}
+
+
+def write_page(run: RunDirectory, reasons: Sequence[str] = ()) -> list[str]:
+    """Write the page, from the files of the run alone.
+
+    Args:
+        reasons: why something is not there, to be said on it.
+
+    Returns:
+        The titles of what is not on it.
+    """
+    made = [(title, make(run)) for title, make in _SECTIONS]
+    present = [(title, content) for title, content in made if content is not None]
+    config = OmegaConf.load(run.config)
+    expected = {title for title, content in made if content is None} - _not_for(config)
+    missing = [title for title, _ in made if title in expected]
+    unfinished = not run.result.exists()
+    result = sections.read_json(run.result) or {}
+    top = _headline(result)
+    if unfinished or missing or reasons:
+        lines = ["the run has not come to its end"] if unfinished else []
+        lines += [f"not here: {', '.join(missing)}"] if missing else []
+        top = html.listed("Not everything is here", [*lines, *reasons]) + top
+    text = html.document(
+        f"{_chosen(config, 'dataset.name')}, {_chosen(config, 'model.name')}",
+        f"{run.root.resolve().name} · {_when(run)} · {'unfinished' if unfinished else 'finished'}",
+        present,
+        top,
+    )
+    partial = run.report.with_suffix(".partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, run.report)
+    return missing
+
+
+def _not_for(config: Any) -> set[str]:
+    """What a run so configured does not have."""
+    without = set() if _chosen(config, "export.enabled") is True else {"Export"}
+    return without | ({"Confusion"} if _chosen(config, "dataset.multi_label") is True else set())
+
+
+def _chosen(config: Any, key: str) -> Any:
+    return OmegaConf.select(config, key, default="?")
+
+
+def _headline(result: dict) -> str:
+    shown = [(name, f"{result[key]:.2%}") for key, name in _NAMES.items() if key in result]
+    if not shown:
+        return ""
+    if "temperature" in result:  # which runs of earlier versions have not
+        shown.append(("temperature", f"{result['temperature']:.2f}"))
+    return html.tiles([*shown, ("best epoch", str(result["best_epoch"]))])
+
+
+def _when(run: RunDirectory) -> str:
+    records = sections.read_json(run.environment)
+    return f"begun {records[0]['started']}" if records else "begun at an unknown time"

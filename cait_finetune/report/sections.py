@@ -1,0 +1,313 @@
+"""The sections of a report, each made from the run's files; None where they are not there."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+from cait_finetune.report import html
+from cait_finetune.run_directory import RunDirectory
+
+_MOST = 200  # rows of a table; the file has all
+_PAIRS = 20
+_MAIN_PACKAGES = (
+    "cait-finetune", "tensorflow", "keras", "numpy", "tensorflow-datasets", "hydra-core",
+    "scikit-learn", "scipy",
+)  # fmt: skip
+_FIGURES = {
+    "top1": "top-1",
+    "top5": "top-5",
+    "mean_per_class": "mean per class",
+    "mean_average_precision": "mAP",
+    "f1": "F1",
+}
+
+
+def read_json(path: Path) -> Any:
+    """What a file holds; None where there is none."""
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def scores(run: RunDirectory) -> str | None:
+    """Validation and test by the exported model, side by side."""
+    found = read_json(run.parts / "scores.json")
+    if not found:
+        return None
+    splits = [name for name in ("test", "validation") if name in found]
+    keys = [key for key in _FIGURES if key in found[splits[0]]]
+    rows = [
+        (name, f"{found[name]['images']:,}", *(f"{found[name][key]:.2%}" for key in keys),
+         f"{found[name]['loss']:.4f}", f"{found[name]['ece']:.2%}")
+        for name in splits
+    ]  # fmt: skip
+    head = ("split", "images", *(_FIGURES[key] for key in keys), "loss", "ECE")
+    note = (
+        "The best epoch was chosen on the validation images. Scored in float32, each image once; "
+        "ECE and loss before the temperature."
+    )
+    return html.table(head, rows) + html.paragraph(note, "note")
+
+
+def curves(run: RunDirectory) -> str | None:
+    """Loss, accuracy, learning rate."""
+    if not run.curves.exists():
+        return None
+    return html.picture(run.curves, "Loss and accuracy over the epochs, learning rate over steps")
+
+
+def classes(run: RunDirectory) -> str | None:
+    """The table of the classes, worst first."""
+    rows = _rows(run.parts / "classes.csv")
+    if rows is None:
+        return None
+    several = any(row["average_precision"] for row in rows)
+    keys = ["precision", "recall", "f1"] + (["average_precision"] if several else [])
+    judged = "average_precision" if several else "f1"
+    present = [row for row in rows if int(row["support"])]
+    ordered = sorted(present, key=lambda row: float(row[judged] or 0))
+    mean = [sum(float(row[key] or 0) for row in present) / max(len(present), 1) for key in keys]
+    names = {"average_precision": "average precision", "f1": "F1"}
+    table = html.table(
+        ("class", "images", *(names.get(key, key) for key in keys)),
+        [
+            (row["name"], f"{int(row['support']):,}", *(_percent(row[key]) for key in keys))
+            for row in ordered[:_MOST]
+        ],
+    )
+    words = [
+        f"{len(rows):,} classes, of which {len(present):,} have test images; the hardest first. "
+        f"Means over the classes: "
+        + ", ".join(f"{names.get(k, k)} {value:.2%}" for k, value in zip(keys, mean, strict=True))
+        + "."
+    ]
+    if several:
+        words.append("A class is predicted where its probability is above one half.")
+    if len(ordered) > _MOST:
+        words.append(f"The {_MOST} hardest are shown; report/classes.csv has all.")
+    return html.paragraph(" ".join(words)) + table
+
+
+def confusion(run: RunDirectory) -> str | None:
+    """The matrix, and the pairs that are confused most."""
+    rows = _rows(run.parts / "confusion.csv")
+    if rows is None:
+        return None
+    wrong = [row for row in rows if row["truth"] != row["prediction"]][:_PAIRS]
+    content = html.picture(run.parts / "confusion.png", "Test images by their class and prediction")
+    if not wrong:
+        return content + html.paragraph("No class is taken for another.")
+    return (
+        content
+        + html.heading("Most confused")
+        + html.table(
+            ("true class", "predicted", "images", "of the class's"),
+            [
+                (row["truth"], row["prediction"], row["images"], _percent(row["share_of_truth"]))
+                for row in wrong
+            ],
+            texts=2,
+        )
+        + html.paragraph("All of them: report/confusion.csv.", "note")
+    )
+
+
+def calibration(run: RunDirectory) -> str | None:
+    """What the temperature changes."""
+    found = read_json(run.parts / "scores.json")
+    if not found:
+        return None
+    temperature = found["temperature"]
+    said = (
+        f"Temperature {temperature:.4f}, fitted on the validation images alone. The export divides "
+        "its logits by it: probabilities change, the most probable class does not."
+        if temperature != 1
+        else "Temperature 1: the validation images have nothing to fit one to, as where every one of "
+        "them is right. Probabilities are left as they are."
+    )
+    rows = [
+        (f"{split}, {state}", f"{found[split]['ece' + suffix]:.2%}",
+         f"{found[split]['loss' + suffix]:.4f}")
+        for split in ("test", "validation")
+        for state, suffix in (("before", ""), ("after", "_calibrated"))
+    ]  # fmt: skip
+    return (
+        html.paragraph(said)
+        + html.picture(run.parts / "reliability.png", "Reliability on the test images")
+        + html.table(("", "ECE", "negative log-likelihood"), rows)
+        + html.paragraph(
+            "ECE is the mean distance between what is said and what is observed, in 15 bins of "
+            "equal width (Guo et al. 2017). The bins: report/reliability.csv.",
+            "note",
+        )
+    )
+
+
+def mistakes(run: RunDirectory) -> str | None:
+    """What the model is most surely wrong about."""
+    rows = _rows(run.parts / "mistakes.csv")
+    if rows is None:
+        return None
+    if not rows:
+        return html.paragraph("There is no mistake on the test images.")
+    path = run.parts / "mistakes.png"
+    drawn = (
+        html.picture(path, "Each with its class, what was predicted, and the class saliency map")
+        if path.exists()
+        else html.paragraph("The images are not to be had here: no picture of them.")
+    )
+    shown = html.table(
+        ("image", "true class", "predicted", "probability"),
+        [
+            (row["id"], row["truth"], row["prediction"], _percent(row["probability"]))
+            for row in rows[:_MOST]
+        ],
+        texts=3,
+    )
+    return drawn + html.folded("the images by name", shown)
+
+
+def speed(run: RunDirectory) -> str | None:
+    """Throughput, time and memory."""
+    picture = run.parts / "speed.png"
+    found = read_json(run.result)
+    if not (picture.exists() or found):
+        return None
+    content = ""
+    if found:
+        rate, waited = found["images_per_second"], found["data_wait_share"]
+        content = html.facts(
+            [
+                ("training", f"{rate:,.0f} images a second" if rate else "not timed"),
+                ("waiting for images", f"{waited:.1%}" if waited is not None else "not timed"),
+                ("time to train", _duration(found["train_seconds"])),
+                ("time in all", _duration(found["wall_seconds"])),
+                ("most memory", f"{found['peak_memory_gb']:.2f} GB"),
+                ("steps", f"{found['steps']:,}, of which {found['skipped_steps']:,} skipped"),
+            ]
+        )
+    return content + (
+        html.picture(picture, "Between the lines of metrics.jsonl") if picture.exists() else ""
+    )
+
+
+def export(run: RunDirectory) -> str | None:
+    """What was written and checked."""
+    found = read_json(run.result)
+    if not found or not found.get("saved_model"):
+        return None
+    return html.facts(
+        [
+            ("SavedModel", found["saved_model"]),
+            ("largest difference", f"{found['export_max_difference']:.1e} of a probability"),
+            ("temperature inside", f"{found.get('temperature', 1.0):.4f}"),
+        ]
+    )
+
+
+def parameters(run: RunDirectory) -> str | None:
+    """The parameter table by phase and group."""
+    rows = _rows(run.parameters)
+    if rows is None:
+        return None
+    phases = list(dict.fromkeys(row["phase"] for row in rows))  # in their order
+    ordered = sorted(rows, key=lambda row: (phases.index(row["phase"]), int(row["group"])))
+    shown = []
+    for (phase, group), listed in itertools.groupby(
+        ordered, key=lambda row: (row["phase"], row["group"])
+    ):
+        members = list(listed)
+        sizes = [_size(row["shape"]) for row in members]
+        trained = sum(
+            size for size, row in zip(sizes, members, strict=True) if row["trainable"] == "True"
+        )
+        decay = max(float(row["weight_decay"]) for row in members)
+        shown.append((phase, group, len(members), f"{trained:,}", f"{sum(sizes):,}",
+                      f"{float(members[0]['multiplier']):.4g}", f"{decay:g}"))  # fmt: skip
+    head = ("phase", "group", "variables", "trained", "of", "multiplier", "weight decay")
+    note = (
+        "Groups are the layers from the embedding to the head; a group learns at its multiplier "
+        "times the learning rate of the curves. Biases, norms and LayerScale do not decay. Each "
+        "variable: parameters.csv."
+    )
+    return html.table(head, shown) + html.paragraph(note, "note")
+
+
+def configuration(run: RunDirectory) -> str | None:
+    """``config.yaml``, whole."""
+    return html.folded("config.yaml, the whole configuration", html.code(run.config.read_text()))
+
+
+def environment(run: RunDirectory) -> str | None:
+    """The machine, the code and the packages of the process that ended the run."""
+    records = read_json(run.environment)
+    if not records:
+        return None
+    last = records[-1]
+    git = last["git"]
+    changed = (
+        f", {git['changed_files']} files changed since" if git and git["changed_files"] else ""
+    )
+    packages = last["packages"]
+    return html.facts(
+        [
+            ("computed on", ", ".join([last["devices"], *last["gpus"]])),
+            ("processor", f"{last['processor']}, {last['cpu_cores']} cores"),
+            ("memory", f"{last['memory_gb']} GB"),
+            ("system", last["platform"]),
+            ("Python", last["python"]),
+            ("git commit", git["commit"] + changed if git else "none"),
+            *((name, packages[name]) for name in _MAIN_PACKAGES if name in packages),
+            ("processes", f"{len(records)}, the last begun {last['started']}"),
+        ]
+    ) + html.folded(
+        f"all {len(packages)} packages",
+        html.code("\n".join(f"{name}=={version}" for name, version in packages.items())),
+    )
+
+
+def command(run: RunDirectory) -> str | None:
+    """What to type."""
+    records = read_json(run.environment)
+    if not records:
+        return None
+    first = records[0]
+    if not first["command"]:
+        return html.paragraph(
+            "The run was begun from Python, not by a command. config.yaml is its whole configuration."
+        )
+    return (
+        html.code(first["command"])
+        + html.paragraph(
+            f"In {first['working_directory']}, where relative paths begin. config.yaml is the whole "
+            "configuration that it was resolved to, should a recipe or a default be another by then. "
+            "On a CPU the same packages give the same bits; on a GPU with deterministic=true."
+        )
+        + html.paragraph("This page again: python -m cait_finetune.report run=DIRECTORY", "note")
+    )
+
+
+def _rows(path: Path) -> list[dict[str, str]] | None:
+    if not path.exists():
+        return None
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _percent(text: str) -> str:
+    return f"{float(text):.1%}" if text else "–"
+
+
+def _size(shape: str) -> int:
+    size = 1
+    for side in filter(None, shape.split("x")):
+        size *= int(side)
+    return size
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"

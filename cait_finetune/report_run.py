@@ -1,0 +1,125 @@
+"""``python -m cait_finetune.report run=RUN_DIRECTORY``: the report of a run from what is there.
+
+Of a run that has not come to its end, its best weights so far are scored, if there are any; what is
+missing is said, on the page too.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import MISSING
+from rich.console import Console
+
+from cait_finetune.errors import UserError
+from cait_finetune.keys import read_keys
+from cait_finetune.saved_run import SavedRun, read_run
+from cait_tf.quiet import quiet_imports
+
+if TYPE_CHECKING:
+    from cait_finetune.report_parts import Viewer
+    from cait_finetune.scoring import Scores
+
+
+@dataclass
+class ReportConfig:
+    """The key of the command: ``run`` is a run's directory."""
+
+    run: str = MISSING
+
+
+def report(config: ReportConfig) -> Path:
+    """Make the parts anew that can be made, and the page of all there are.
+
+    Raises:
+        UserError: the directory holds no run.
+    """
+    saved = read_run(Path(config.run).expanduser(), weights=False)
+    run = saved.directory
+    with quiet_imports():
+        import tensorflow as tf
+
+        from cait_finetune.metrics import MetricsLog
+        from cait_finetune.report.page import write_page
+        from cait_finetune.report_parts import draw_scores, draw_training
+        from cait_finetune.train.figures import in_words
+
+        tf.config.list_physical_devices()
+
+    reasons: list[str] = []
+    scores = None
+    try:
+        if run.best_checkpoint.is_file():
+            scores, view = _scores(saved, reasons)
+            draw_scores(run, scores, view)
+        else:
+            reasons.append("no epoch has ended yet: there are no weights to score")
+    except UserError as error:
+        reasons.append(str(error))
+    if run.metrics.is_file():
+        metric, title = saved.dataset.judged_by, f"{saved.dataset.name}, {saved.model.name}"
+        if scores:
+            title += f": test {in_words(scores.test.as_figures(), metric)}"
+        draw_training(run, MetricsLog(run.metrics), title, metric)
+    missing = write_page(run, reasons)
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    for reason in reasons:
+        console.print(reason)
+    if missing:
+        console.print(f"not in the report: {', '.join(missing)}")
+    console.print(f"report {run.report}")
+    return run.report
+
+
+def _scores(saved: SavedRun, reasons: list[str]) -> tuple[Scores, Viewer | None]:
+    """The scores, and what draws mistakes. A finished run's predictions are kept: it is scored again
+    only where they are not, and without its images only the pictures of mistakes are missing.
+
+    Raises:
+        UserError: there is nothing to score by.
+    """
+    from cait_finetune.data.corrupt import CorruptImages
+    from cait_finetune.data.pipeline import evaluation_stream
+    from cait_finetune.predictions import load_predictions
+    from cait_finetune.report_parts import build_viewer
+    from cait_finetune.scoring import ROLES, predict_splits, score
+
+    run, batch_size = saved.directory, saved.train.eval_batch_size
+    kept = {role: run.predictions_of(role) for role in ROLES}
+    finished = run.result.exists()
+    temperature = json.loads(run.result.read_text()).get("temperature") if finished else None
+    predictions = None
+    if finished and all(path.exists() for path in kept.values()):
+        predictions = {role: load_predictions(path) for role, path in kept.items()}
+    try:
+        source = saved.open_source()
+        model = saved.build_model(len(source.class_names))
+    except UserError as error:
+        if not predictions:
+            raise
+        reasons.append(str(error))
+        return score(predictions, batch_size, temperature), None
+    preprocessing = saved.build_preprocessing()
+    if not predictions:
+        corrupt = CorruptImages(saved.dataset.on_corrupt)
+        predictions = predict_splits(
+            model,
+            lambda role: evaluation_stream(
+                source, role, preprocessing, batch_size, corrupt, saved.dataset
+            ),
+            source,
+            corrupt,
+        )
+    return score(predictions, batch_size, temperature), build_viewer(model, source, preprocessing)
+
+
+def main() -> None:
+    """Entry point; exit status 1 and one message on a mistake."""
+    try:
+        report(read_keys(sys.argv[1:], ReportConfig))
+    except UserError as error:
+        sys.exit(f"cait_finetune.report: {error}")

@@ -1,0 +1,112 @@
+"""What the best weights score on validation and test, and the temperature for their probabilities."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import keras
+
+from cait_finetune import calibration
+from cait_finetune.calibration import Reliability
+from cait_finetune.data.corrupt import CorruptImages
+from cait_finetune.data.pipeline import example_ids
+from cait_finetune.data.source import Source
+from cait_finetune.evaluation import Evaluation, MultiLabelEvaluation, build_evaluator
+from cait_finetune.predictions import Predictions, Predictor
+
+#: The splits that are predicted: one to calibrate on, one to judge by.
+ROLES = ("validation", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """Of each of `ROLES`; all of it derives from the predictions.
+
+    ``reliability`` has the bins of a split before (False) and after (True) the temperature.
+    """
+
+    predictions: Mapping[str, Predictions]
+    evaluations: Mapping[str, Evaluation | MultiLabelEvaluation]
+    temperature: float
+    reliability: Mapping[tuple[str, bool], Reliability]
+
+    @property
+    def test(self) -> Evaluation | MultiLabelEvaluation:
+        """The figures of the test split."""
+        return self.evaluations["test"]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: the temperature, and of each split its figures."""
+        return {"temperature": self.temperature} | {role: self._figures(role) for role in ROLES}
+
+    def _figures(self, role: str) -> dict[str, float]:
+        one, evaluation = self.predictions[role], self.evaluations[role]
+        return {
+            "images": evaluation.examples,
+            **evaluation.as_figures(),
+            "ece": self.reliability[role, False].error,
+            "ece_calibrated": self.reliability[role, True].error,
+            "loss_calibrated": calibration.negative_log_likelihood(
+                one.logits, one.labels, self.temperature, one.multi_label
+            ),
+        }
+
+
+def predict_splits(
+    model: keras.Model,
+    batches: Callable[[str], Iterable],
+    source: Source,
+    corrupt: CorruptImages,
+) -> dict[str, Predictions]:
+    """One pass over each of `ROLES`.
+
+    Args:
+        batches: makes those of a split, ``(images, labels, real)`` in file order.
+
+    Raises:
+        UserError: a corrupt image, if the run stops at one.
+    """
+    predictor = Predictor(model)
+    found = {}
+    for role in ROLES:
+        logits, labels = predictor(batches(role))
+        ids = example_ids(source, role, len(logits), corrupt)
+        found[role] = Predictions(logits, labels, ids, source.class_names)
+    return found
+
+
+def score(
+    predictions: Mapping[str, Predictions], batch_size: int, temperature: float | None = None
+) -> Scores:
+    """Evaluate both splits as training does its validation, in batches of the same size.
+
+    Args:
+        temperature: of an export that is there already; else it is fitted, on the validation split
+            alone.
+    """
+    validation = predictions["validation"]
+    several = validation.multi_label
+    evaluator = build_evaluator(_identity, several)
+    if temperature is None:
+        temperature = calibration.fit_temperature(validation.logits, validation.labels, several)
+    bins = {
+        (role, calibrated): calibration.reliability(
+            *calibration.answers(
+                predictions[role].logits,
+                predictions[role].labels,
+                temperature if calibrated else 1.0,
+                several,
+            )
+        )
+        for role in ROLES
+        for calibrated in (False, True)
+    }
+    evaluations = {role: evaluator(predictions[role].batches(batch_size)) for role in ROLES}
+    return Scores(predictions, evaluations, temperature, bins)
+
+
+def _identity(logits: Any, training: bool) -> Any:
+    """A model whose images are its logits."""
+    return logits

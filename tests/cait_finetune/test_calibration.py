@@ -1,0 +1,139 @@
+"""Calibration against numpy and scikit-learn, computed another way."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import log_loss
+
+from cait_finetune.calibration import (
+    LIMITS,
+    answers,
+    fit_temperature,
+    negative_log_likelihood,
+    probabilities,
+    reliability,
+)
+
+
+def drawn(count=4000, classes=6, temperature=1.0, seed=0):
+    """Labels drawn from the softmax of normal logits, which are then multiplied by a temperature."""
+    rng = np.random.default_rng(seed)
+    logits = 2 * rng.normal(size=(count, classes))
+    p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    labels = (p.cumsum(axis=-1) < rng.random((count, 1))).sum(axis=-1)
+    return (temperature * logits).astype("float32"), labels.astype("int32")
+
+
+def several(count=3000, classes=4, temperature=1.0, seed=0):
+    rng = np.random.default_rng(seed)
+    logits = 2 * rng.normal(size=(count, classes)) - 1
+    labels = (rng.random(logits.shape) < 1 / (1 + np.exp(-logits))).astype("float32")
+    return (temperature * logits).astype("float32"), labels
+
+
+def by_hand(confidence, right, bins):
+    """The expected calibration error, one image after the other."""
+    members = [[] for _ in range(bins)]
+    for sure, good in zip(confidence, right, strict=True):
+        edges = [m for m in range(bins) if m / bins < sure <= (m + 1) / bins]
+        members[edges[0]].append((sure, good))
+    gaps = [
+        len(one) * abs(np.mean([g for _, g in one]) - np.mean([s for s, _ in one]))
+        for one in members
+        if one
+    ]
+    return sum(gaps) / len(confidence)
+
+
+@pytest.mark.parametrize("bins", [1, 10, 15])
+def test_the_error_is_the_mean_gap_of_the_bins(bins):
+    rng = np.random.default_rng(1)
+    confidence, right = rng.uniform(0.01, 1, 500), rng.random(500) < 0.5
+    got = reliability(confidence, right, bins)
+    assert got.error == pytest.approx(by_hand(confidence, right, bins))
+    assert got.error > 0.1 or bins == 1
+    assert got.count.sum() == 500
+    assert len(got.count) == bins
+
+
+def test_a_bin_has_its_upper_edge_and_not_its_lower():
+    got = reliability(np.array([0.0, 0.2, 0.2001, 1.0]), np.array([0, 1, 0, 1]), bins=5)
+    np.testing.assert_array_equal(got.count, [2, 1, 0, 0, 1])
+    np.testing.assert_allclose(got.confidence, [0.1, 0.2001, np.nan, np.nan, 1.0])
+    np.testing.assert_allclose(got.accuracy, [0.5, 0, np.nan, np.nan, 1])
+
+
+def test_the_worst_and_the_best():
+    assert reliability(np.ones(8), np.zeros(8)).error == 1.0
+    assert reliability(np.ones(8), np.ones(8)).error == 0.0
+    assert reliability(np.array([]), np.array([])).error == 0.0
+
+
+def test_what_is_no_number_is_no_confidence():
+    got = reliability(np.array([np.nan, 1.0]), np.array([False, True]))
+    assert (got.count[0], got.error) == (1, 0.0)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
+def test_the_likelihood_is_scikit_learns(temperature):
+    logits, labels = drawn(400)
+    got = negative_log_likelihood(logits, labels, temperature)
+    p = probabilities(logits, temperature)
+    assert got == pytest.approx(log_loss(labels, p, labels=range(6)), rel=1e-9)
+    logits, labels = several(400)
+    p = probabilities(logits, temperature, multi_label=True)
+    got = negative_log_likelihood(logits, labels, temperature, multi_label=True)
+    assert got == pytest.approx(log_loss(labels.ravel(), p.ravel()), rel=1e-9)
+
+
+def test_logits_of_any_size_have_probabilities():
+    p = probabilities(np.array([[1e4, -1e4, 0.0]], "float32"))
+    np.testing.assert_array_equal(p, [[1.0, 0.0, 0.0]])
+    p = probabilities(np.array([[1e4, -1e4, 0.0]], "float32"), multi_label=True)
+    np.testing.assert_array_equal(p, [[1.0, 0.0, 0.5]])
+
+
+@pytest.mark.parametrize("draw", [drawn, several])
+@pytest.mark.parametrize("true", [0.4, 1.0, 3.0])
+def test_the_temperature_is_where_the_likelihood_is_best(draw, true):
+    logits, labels = draw(temperature=true)
+    multi_label = draw is several
+    got = fit_temperature(logits, labels, multi_label)
+    assert got == pytest.approx(true, rel=0.06)  # of a finite number of draws
+    grid = np.exp(np.linspace(np.log(got) - 0.05, np.log(got) + 0.05, 41))
+    losses = [negative_log_likelihood(logits, labels, one, multi_label) for one in grid]
+    assert np.argmin(losses) == 20  # the middle, which is what was found
+
+
+def test_a_temperature_mends_confidence_and_no_accuracy():
+    logits, labels = drawn(temperature=3.0)
+    temperature = fit_temperature(logits, labels)
+    sure, right = answers(logits, labels)
+    mended, still_right = answers(logits, labels, temperature)
+    np.testing.assert_array_equal(right, still_right)
+    assert reliability(sure, right).error > 0.15
+    assert reliability(mended, right).error < 0.03
+
+
+def test_of_several_labels_each_class_is_an_answer():
+    logits, labels = several(30)
+    sure, there = answers(logits, labels, multi_label=True)
+    assert sure.shape == there.shape == (120,)
+    np.testing.assert_allclose(sure, 1 / (1 + np.exp(-logits.astype("float64").ravel())))
+    np.testing.assert_array_equal(there, labels.ravel() == 1)
+
+
+def test_where_every_answer_is_right_there_is_nothing_to_fit():
+    logits, labels = drawn(50)
+    assert fit_temperature(logits, logits.argmax(-1)) == 1.0
+    several_logits, _ = several(50)
+    assert fit_temperature(several_logits, (several_logits > 0).astype("float32"), True) == 1.0
+    logits[3, 2] = np.nan
+    assert fit_temperature(logits, labels) == 1.0
+
+
+def test_a_temperature_has_limits():
+    rng = np.random.default_rng(0)
+    logits = 30 * rng.normal(size=(500, 5))
+    assert fit_temperature(logits, rng.integers(0, 5, 500)) == pytest.approx(LIMITS[1])
+    logits, labels = drawn(500, temperature=0.01)
+    assert fit_temperature(logits, labels) == pytest.approx(LIMITS[0])

@@ -1,0 +1,87 @@
+"""What a run was made with, and that its command makes the same configuration."""
+
+import json
+import shlex
+import subprocess
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+
+from cait_finetune import config as configuration
+from cait_finetune import environment
+from tests.cait_finetune.stand_ins import CONF
+
+
+@pytest.fixture
+def hydra_says():
+    """Makes Hydra's own configuration what a command line would."""
+
+    def say(*overrides, name="config"):
+        configuration.register()
+        with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+            HydraConfig.instance().set_config(
+                compose(name, list(overrides), return_hydra_config=True)
+            )
+
+    before = HydraConfig.instance().cfg
+    yield say
+    HydraConfig.instance().cfg = before
+
+
+def test_the_record(tmp_path):
+    path = tmp_path / "environment.json"
+    environment.record_environment(path, "2 replicas, CPU", begin=True)
+    (record,) = json.loads(path.read_text())
+    assert record["devices"] == "2 replicas, CPU"
+    assert record["packages"]["numpy"] == __import__("numpy").__version__
+    assert record["python"].startswith("3.")
+    assert record["cpu_cores"] >= 1
+    assert record["memory_gb"] > 0
+
+
+def test_a_resumed_run_has_a_record_more_and_one_begun_anew_has_not(tmp_path):
+    path = tmp_path / "environment.json"
+    for begin, count in ((True, 1), (False, 2), (False, 3), (True, 1)):
+        environment.record_environment(path, f"{count}", begin)
+        assert [one["devices"] for one in json.loads(path.read_text())][-1] == f"{count}"
+        assert len(json.loads(path.read_text())) == count
+
+
+def test_a_command_composes_the_same_configuration_again(hydra_says):
+    words = ["seed=3", "model.image_size=16", "augment=deit", 'dataset.splits.train="train[:9]"',
+             "dataset.columns.separator='; '"]  # fmt: skip
+    hydra_says(*words)
+    python, flag, module, *rest = shlex.split(environment.command())
+    assert [python, flag, module] == ["python", "-m", "cait_finetune"]
+    assert rest == words
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        assert compose("config", rest) == compose("config", words)
+
+
+def test_outside_of_hydra_there_is_no_command(hydra_says):
+    HydraConfig.instance().cfg = None
+    assert environment.command() is None
+
+
+def test_the_commit_and_what_differs_from_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(environment, "_SOURCES", tmp_path / "cait_finetune")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert environment.git_state() is None
+
+    def git(*arguments):
+        subprocess.run(
+            ["git", "-c", "user.name=a", "-c", "user.email=b@c", *arguments],
+            cwd=tmp_path, check=True, capture_output=True,
+        )  # fmt: skip
+
+    git("init")
+    (tmp_path / "file").write_text("one")
+    git("add", "file")
+    git("commit", "-m", "first")
+    state = environment.git_state()
+    assert len(state["commit"]) == 40
+    assert state["changed_files"] == 0
+    (tmp_path / "file").write_text("two")
+    assert environment.git_state() == {**state, "changed_files": 1}
