@@ -1,7 +1,7 @@
-"""What a run was made with: the command, the code, the packages and the machine.
+"""What a run was made with: the code, the packages and the machine.
 
 ``environment.json`` has one record for each process that worked on the run, the first for the one
-that began it. Its command and ``config.yaml``, which is the whole configuration, make it again.
+that began it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import shlex
 import subprocess
 import time
 from importlib import metadata
@@ -17,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from hydra.core.hydra_config import HydraConfig
 
 _SOURCES = Path(__file__).resolve().parent
 
@@ -34,7 +32,6 @@ def record_environment(path: Path, devices: str, begin: bool) -> None:
 def describe(devices: str) -> dict[str, Any]:
     """The record of this process. `devices` is what the run computes on, in words."""
     return {
-        "command": command(),
         "working_directory": os.getcwd(),
         "started": time.strftime("%Y-%m-%d %H:%M:%S %z"),
         "git": git_state(),
@@ -52,24 +49,6 @@ def describe(devices: str) -> dict[str, Any]:
             )
         ),
     }
-
-
-def command() -> str | None:
-    """The command line of this run, to be pasted into a shell; of a sweep, that of this one run.
-
-    None where the run was not started by Hydra, as in a notebook.
-    """
-    if not HydraConfig.initialized():
-        return None
-    config = HydraConfig.get()
-    words = ["python", "-m", "cait_finetune"]
-    for source in config.runtime.config_sources:
-        if source.provider == "command-line":
-            words += ["-cd", source.path]
-    if config.job.config_name != "config":
-        words += ["-cn", config.job.config_name]
-    # Not hydra.run.dir: a run is not made twice in one place.
-    return shlex.join([*words, *config.overrides.task])
 
 
 def git_state() -> dict[str, Any] | None:

@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 
 from cait_finetune import model as models
-from cait_finetune.command_line import command_line
 from cait_finetune.conclusion import conclude
 from cait_finetune.config import Config
 from cait_finetune.preparation import prepare
@@ -29,9 +28,6 @@ def finetune(config: Config, directory: Path) -> dict:
     """
     started = time.perf_counter()
     prepared = prepare(config, directory)
-    command = command_line(directory)
-    if command and prepared.chief and not config.resume:
-        prepared.run.command.write_text(f"{command}\n")
     with lost_worker(prepared.strategy, directory):
         train(config, prepared)
     result = {}

@@ -18,6 +18,7 @@ from rich.logging import RichHandler
 from rich.table import Table
 
 from cait_finetune import model as models
+from cait_finetune.command_line import command_line
 from cait_finetune.config import Config
 from cait_finetune.data.corrupt import CorruptImages
 from cait_finetune.data.feature_cache import FeatureCache
@@ -160,6 +161,8 @@ def prepare(
     if chief and not config.resume:
         write_csv({phase.name: phase.table for phase in planned}, run.parameters)
         record_environment(run.environment, device_summary(strategy), begin=True)
+        if command := command_line(directory):
+            run.command.write_text(f"{command}\n")
         # Last and at once: with it the directory is a run that can be gone on with.
         partial = run.config.with_suffix(".partial")
         OmegaConf.save(OmegaConf.structured(config), partial)

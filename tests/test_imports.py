@@ -28,10 +28,9 @@ ALLOWED = {
     "study": set(),  # how Optuna's sweeper is set
     "resume": FOUNDATION,  # which configuration a run goes on with
     # The story and its chapters.
-    "finetune": {"preparation", "training", "conclusion", "model", "train", "command_line"}
-    | FOUNDATION,
+    "finetune": {"preparation", "training", "conclusion", "model", "train"} | FOUNDATION,
     "command_line": set(),
-    "preparation": {"streams"} | WORK | FOUNDATION,
+    "preparation": {"streams", "command_line"} | WORK | FOUNDATION,
     "scoring": WORK | FOUNDATION,  # predictions, and what they are worth
     "report_parts": {"scoring"} | WORK | FOUNDATION,
     "training": {"preparation", "stages"} | WORK | FOUNDATION,

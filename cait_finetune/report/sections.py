@@ -273,15 +273,14 @@ def command(run: RunDirectory) -> str | None:
     records = read_json(run.environment)
     if not records:
         return None
-    first = records[0]
-    if not first["command"]:
+    if not run.command.exists():
         return html.paragraph(
             "The run was begun from Python, not by a command. config.yaml is its whole configuration."
         )
     return (
-        html.code(first["command"])
+        html.code(run.command.read_text().strip())
         + html.paragraph(
-            f"In {first['working_directory']}, where relative paths begin. config.yaml is the whole "
+            f"In {records[0]['working_directory']}, where relative paths begin. config.yaml is the whole "
             "configuration that it was resolved to, should a recipe or a default be another by then. "
             "On a CPU the same packages give the same bits; on a GPU with deterministic=true."
         )

@@ -1,32 +1,9 @@
-"""What a run was made with, and that its command makes the same configuration."""
+"""What a run was made with."""
 
 import json
-import shlex
 import subprocess
 
-import pytest
-from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
-
-from cait_finetune import config as configuration
 from cait_finetune import environment
-from tests.cait_finetune.stand_ins import CONF
-
-
-@pytest.fixture
-def hydra_says():
-    """Makes Hydra's own configuration what a command line would."""
-
-    def say(*overrides, name="config"):
-        configuration.register()
-        with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-            HydraConfig.instance().set_config(
-                compose(name, list(overrides), return_hydra_config=True)
-            )
-
-    before = HydraConfig.instance().cfg
-    yield say
-    HydraConfig.instance().cfg = before
 
 
 def test_the_record(tmp_path):
@@ -46,22 +23,6 @@ def test_a_resumed_run_has_a_record_more_and_one_begun_anew_has_not(tmp_path):
         environment.record_environment(path, f"{count}", begin)
         assert [one["devices"] for one in json.loads(path.read_text())][-1] == f"{count}"
         assert len(json.loads(path.read_text())) == count
-
-
-def test_a_command_composes_the_same_configuration_again(hydra_says):
-    words = ["seed=3", "model.image_size=16", "augment=deit", 'dataset.splits.train="train[:9]"',
-             "dataset.columns.separator='; '"]  # fmt: skip
-    hydra_says(*words)
-    python, flag, module, *rest = shlex.split(environment.command())
-    assert [python, flag, module] == ["python", "-m", "cait_finetune"]
-    assert rest == words
-    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        assert compose("config", rest) == compose("config", words)
-
-
-def test_outside_of_hydra_there_is_no_command(hydra_says):
-    HydraConfig.instance().cfg = None
-    assert environment.command() is None
 
 
 def test_the_commit_and_what_differs_from_it(tmp_path, monkeypatch):
