@@ -43,7 +43,7 @@ def start_workers(run: Path, count: int, *words: str) -> list[subprocess.Popen]:
 
 
 def wait_for_a_state(run: Path) -> None:
-    until = time.monotonic() + 120
+    until = time.monotonic() + 300
     while not list(run.glob("checkpoints/state_*.safetensors")) and time.monotonic() < until:
         time.sleep(0.02)
 
