@@ -8,7 +8,6 @@ of the operations say what was measured.
 
 from __future__ import annotations
 
-import numpy as np
 import tensorflow as tf
 
 from cait_finetune.config import AugmentConfig
@@ -100,7 +99,7 @@ def box_of(
     h, w = tf.cast(height, tf.float32), tf.cast(width, tf.float32)
     low, high = config.crop_scale
     area = h * w * (low + (high - low) * area_draw)
-    low, high = (tf.constant(one) for one in np.log(np.float32(config.crop_ratio)))
+    low, high = tf.unstack(tf.math.log(tf.constant(config.crop_ratio)))
     ratio = tf.exp(low + (high - low) * ratio_draw)  # width / height
     box_h, box_w = tf.sqrt(area / ratio), tf.sqrt(area * ratio)
     if max(config.crop_scale) <= 1.0:
