@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from cait_finetune.config import ExportConfig
 from cait_finetune.errors import bad_value
-from cait_finetune.export.subject import Evidence, Subject
+from cait_finetune.export.hub import check_token
+
+if TYPE_CHECKING:  # TensorFlow loads when something is written, not when a mistake is answered
+    from cait_finetune.export.subject import Evidence, Subject
 
 #: Beyond what the project itself needs, and the extra that has it.
 _PACKAGES = {
@@ -38,13 +41,13 @@ def exporter(name: str, config: ExportConfig) -> Export:
     return functools.partial(export, quantise=config.quantise) if name == "litert" else export
 
 
-def check_packages(formats: Iterable[str]) -> None:
-    """Before anything long: whether the libraries of these formats are installed.
+def check(config: ExportConfig) -> None:
+    """Before anything long: whether there is all that the export will need.
 
     Raises:
-        UserError: one is not.
+        UserError: a library of a format, or the token of the hub that it is to be pushed to, is not.
     """
-    for name in formats:
+    for name in config.formats:
         packages, extra = _PACKAGES.get(name, ((), ""))
         missing = [package for package in packages if find_spec(package) is None]
         if missing:
@@ -54,3 +57,5 @@ def check_packages(formats: Iterable[str]) -> None:
                 "its libraries installed",
                 f"pip install 'cait-finetune[{extra}]'",
             )
+    if config.push_to_hub:
+        check_token()

@@ -14,6 +14,7 @@ from cait_finetune.export.accuracy import compare_accuracy
 from cait_finetune.export.parity import Classify, check_pixels, whole_or_absent
 from cait_finetune.export.pixels import frozen_function, write_labels
 from cait_finetune.export.subject import Evidence, Subject
+from cait_tf.quiet import quiet_imports
 
 FILE = "model.tflite"
 
@@ -76,8 +77,9 @@ def load(path: Path) -> Classify:
     """What a LiteRT file computes, on all cores."""
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(model_path=str(path), num_threads=os.cpu_count())
-    run = interpreter.get_signature_runner()
+    with quiet_imports():  # it names its delegate
+        interpreter = Interpreter(model_path=str(path), num_threads=os.cpu_count())
+        run = interpreter.get_signature_runner()
 
     def classify(images: np.ndarray) -> np.ndarray:
         return run(images=images)["probabilities"]
