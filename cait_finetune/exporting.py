@@ -56,6 +56,7 @@ def export_run(
         except UserError as error:
             refused.append(str(error))
             continue
+        refused += done.pop("refused", [])
         exports[name] = {**done, "images": len(samples), "temperature": subject.temperature}
         say(
             f"export checked on {len(samples)} validation images: same top-1, largest difference "

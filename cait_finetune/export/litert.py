@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from cait_finetune.errors import UserError
+from cait_finetune.errors import bad_value
 from cait_finetune.export.accuracy import compare_accuracy
 from cait_finetune.export.parity import Classify, check_pixels, whole_or_absent
 from cait_finetune.export.pixels import frozen_function, write_labels
@@ -39,10 +40,11 @@ def export(
 
     Returns:
         As `formats.Export`; ``variants`` has, for each, what `compare_accuracy` says, and its size.
+        Of one that agrees with the float file on less than `AGREEMENT` nothing is left but the words
+        in ``refused``.
 
     Raises:
-        UserError: the file does not answer as evaluation does, or a variant agrees with it on less
-            than `AGREEMENT`; nothing is left of any.
+        UserError: the file does not answer as evaluation does; nothing is left of any.
     """
     function = frozen_function(subject)
     with whole_or_absent(directory) as partial:
@@ -54,18 +56,18 @@ def export(
             (partial / variant_file(name)).write_bytes(_convert(function, name))
         variants = {name: load(partial / variant_file(name)) for name in quantise}
         compared = compare_accuracy(plain, variants, evidence) if variants else {}
+        kept, refused = {}, []
         for name, figures in compared.items():
-            if not figures["agreement"] >= AGREEMENT:
-                raise UserError(
-                    f"export.quantise: got {name}, which gives the class of the float file on "
-                    f"{figures['agreement']:.1%} of {figures['images']} validation images, expected "
-                    f"at least {AGREEMENT:.0%}; no LiteRT file is kept\n  leave {name} out"
-                )
-            figures["path"] = str(directory / variant_file(name))
-            figures["megabytes"] = _megabytes(partial / variant_file(name))
+            path = partial / variant_file(name)
+            if figures["agreement"] >= AGREEMENT:
+                place = str(directory / path.name)
+                kept[name] = {**figures, "path": place, "megabytes": _megabytes(path)}
+            else:
+                refused.append(_refusal(name, figures))
+                path.unlink()
         size = _megabytes(partial / FILE)
     exported = {"path": str(directory / FILE), "difference": difference, "megabytes": size}
-    return {**exported, "variants": compared} if compared else exported
+    return {**exported, "variants": kept, "refused": refused}
 
 
 def variant_file(name: str) -> str:
@@ -98,6 +100,17 @@ def _convert(function: tf.types.experimental.GenericFunction, kind: str) -> byte
     if kind == "float16":
         converter.target_spec.supported_types = [tf.float16]
     return converter.convert()
+
+
+def _refusal(name: str, figures: Mapping[str, Any]) -> str:
+    error = bad_value(
+        "export.quantise",
+        f"{name}, which gives the float file's class on {figures['agreement']:.1%} of "
+        f"{figures['images']:,} validation images",
+        f"at least {AGREEMENT:.0%}",
+        f"that variant is removed, the others are kept: leave {name} out",
+    )
+    return str(error)
 
 
 def _megabytes(path: Path) -> float:

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from cait_finetune.errors import UserError
 from cait_finetune.export import litert
 from cait_finetune.export.parity import classify_all
 from tests.cait_finetune.export.subjects import NAMES, evidence_of, lively_subject
@@ -46,20 +45,28 @@ def test_variants_are_smaller_and_measured(exported):
         assert figures["path"] == str(path)
         assert figures["megabytes"] == round(path.stat().st_size / 1e6, 2)
         assert figures["images"] == 6
+        assert figures["agreement"] >= litert.AGREEMENT
         assert figures["plain_accuracy"] == 1.0
         assert 0 < figures["difference"] < 0.2
         sizes.append(figures["megabytes"])
     assert sizes == sorted(sizes, reverse=True)
 
 
-def test_a_variant_that_says_something_else_is_refused(tmp_path, monkeypatch):
-    evidence = evidence_of(lively_subject())
+def test_a_variant_that_says_something_else_is_not_kept(exported, tmp_path, monkeypatch):
+    evidence, directory, _ = exported
     load = litert.load
+    written = {kind: directory / litert.variant_file(kind) for kind in ("float16", "int8")}
+    written["float32"] = directory / litert.FILE
+    monkeypatch.setattr(litert, "_convert", lambda function, kind: written[kind].read_bytes())
 
     def turned(path):
         return lambda images: load(path)(images)[:, :: -1 if "int8" in path.name else 1]
 
     monkeypatch.setattr(litert, "load", turned)
-    with pytest.raises(UserError, match=r"export\.quantise: got int8, which gives .* at least 90%"):
-        litert.export(evidence.subject, evidence, tmp_path / "litert", ["int8"])
-    assert list(tmp_path.iterdir()) == []
+    done = litert.export(evidence.subject, evidence, tmp_path / "litert", ["float16", "int8"])
+    assert list(done["variants"]) == ["float16"]
+    (refusal,) = done["refused"]
+    assert refusal.startswith("export.quantise: got int8, which gives the float file's class on ")
+    assert "expected at least 90%" in refusal
+    files = {path.name for path in (tmp_path / "litert").iterdir()}
+    assert files == {"model.tflite", "model_float16.tflite", "labels.txt"}
