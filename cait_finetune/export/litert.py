@@ -81,7 +81,8 @@ def load(path: Path) -> Classify:
 
     with quiet_imports():  # it names its delegate
         interpreter = Interpreter(model_path=str(path), num_threads=os.cpu_count())
-        run = interpreter.get_signature_runner()
+        interpreter.allocate_tensors()
+    run = interpreter.get_signature_runner()
 
     def classify(images: np.ndarray) -> np.ndarray:
         return run(images=images)["probabilities"]
