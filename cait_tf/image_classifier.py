@@ -13,7 +13,8 @@ import keras
 from keras import ops
 
 from cait_tf.classifier import CaiTClassifier
-from cait_tf.resampling import resampling_matrix, whole_levels
+from cait_tf.errors import CaiTError
+from cait_tf.resampling import KERNELS, resampling_matrix, whole_levels
 
 
 @keras.saving.register_keras_serializable("cait_tf")
@@ -33,6 +34,10 @@ class ImageClassifier(keras.Model):
         antialias: widen the kernel when shrinking, as PIL does.
         temperature: what the logits are divided by, so that probabilities are what they say.
         multi_label: each class has a probability of its own: a sigmoid instead of a softmax.
+
+    Raises:
+        CaiTError: a way of resizing that there is not, names for other classes, or a classifier of
+            images that are not square.
     """
 
     def __init__(
@@ -50,6 +55,20 @@ class ImageClassifier(keras.Model):
         name: str = "image_classifier",
     ) -> None:
         super().__init__(name=name, autocast=False)
+        for key, got, known in (
+            ("resize_mode", resize_mode, ("shorter_side", "squash", "pad")),
+            ("interpolation", interpolation, tuple(KERNELS)),
+        ):
+            if got not in known:
+                raise CaiTError(f"{key}: got {got!r}, expected one of {', '.join(known)}")
+        height, width = classifier.backbone.image_size
+        if height != width:
+            raise CaiTError(f"classifier: got one of {height}x{width} images, expected square ones")
+        if len(class_names) != classifier.num_classes:
+            raise CaiTError(
+                f"class_names: got {len(class_names)}, expected {classifier.num_classes}, one for each "
+                "class"
+            )
         self.classifier = classifier
         self.class_names = tuple(class_names)
         self.crop_pct = crop_pct

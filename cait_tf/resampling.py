@@ -27,7 +27,7 @@ def resampling_matrix(
     pixels = ops.cast(ops.arange(length), "float32") + 0.5  # (length,)
     width = ops.maximum(step, 1.0) if antialias else 1.0
     distances = ops.abs(pixels[None, :] - middles[:, None]) / width  # (new, length)
-    shares = {"bicubic": _bicubic, "bilinear": _bilinear}[interpolation](distances)
+    shares = KERNELS[interpolation](distances)
     inside = ops.logical_and(middles >= 0, middles <= ops.cast(length, "float32"))
     total = ops.where(inside, ops.sum(shares, axis=1), 1.0)
     return shares * (ops.cast(inside, "float32") / total)[:, None]
@@ -47,3 +47,7 @@ def _bicubic(x: Any) -> Any:
 
 def _bilinear(x: Any) -> Any:
     return ops.maximum(1.0 - x, 0.0)
+
+
+#: By name, the share of a pixel at a distance.
+KERNELS = {"bicubic": _bicubic, "bilinear": _bilinear}

@@ -16,7 +16,8 @@ def classifier(**changes) -> cait_tf.ImageClassifier:
     )
     model.head.bias.assign([0.5, -1.0, 2.0])
     config = {"crop_pct": 0.8, "interpolation": "bilinear", "mean": [0.5] * 3, "std": [0.2] * 3}
-    return cait_tf.ImageClassifier(model, ["a", "b", "ü"], **{**config, **changes})
+    config |= {"classifier": model, "class_names": ["a", "b", "ü"]}
+    return cait_tf.ImageClassifier(**{**config, **changes})
 
 
 def test_a_file_of_it_is_the_same_model(tmp_path):
@@ -52,3 +53,20 @@ def test_any_size_becomes_the_models(mode, shape):
     np.testing.assert_allclose(middle, 2.5, atol=1e-5)  # white, (1 - .5) / .2
     beside = mode == "pad" and shape[0] != shape[1]
     np.testing.assert_allclose(corner, -2.5 if beside else 2.5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"resize_mode": "crop"}, "resize_mode: got 'crop', expected one of shorter_side"),
+        ({"interpolation": "nearest"}, "interpolation: got 'nearest', expected one of bicubic"),
+        ({"class_names": ["a"]}, "class_names: got 1, expected 3"),
+        (
+            {"classifier": cait_tf.CaiTClassifier(3, image_size=(16, 32), embed_dim=48, depth=1)},
+            "classifier: got one of 16x32 images, expected square ones",
+        ),
+    ],
+)
+def test_what_cannot_be_is_said(changes, message):
+    with pytest.raises(cait_tf.CaiTError, match=message):
+        classifier(**changes)
