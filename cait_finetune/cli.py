@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ _EXTRAS = {"hydra/sweeper=optuna": "sweep", "hydra/launcher=submitit": "cluster"
 _NO_TRIAL = "No trials are completed yet."
 _PACKAGE = Path(__file__).resolve().parent
 _FULL_ERROR = "HYDRA_FULL_ERROR"
+_NUMBER_FOR_GROUP = "Config group override must be a string"
 _SHOW_TRACEBACKS = os.environ.get(_FULL_ERROR) == "1"
 
 
@@ -104,7 +105,7 @@ def run_story(story: Callable[[], Callable[[Config, Path], object]]) -> None:
         if str(error) == _NO_TRIAL:
             problem = bad_value("hydra/sweeper", "no trial that came to its end", "at least one")
             sys.exit(f"cait_finetune: {problem}\n  why each ended stands above")
-        if _SHOW_TRACEBACKS or not str(error).startswith("Config group override must be a string"):
+        if _SHOW_TRACEBACKS or not str(error).startswith(_NUMBER_FOR_GROUP):
             raise
         sys.exit(f"cait_finetune: {_group_without_name(sys.argv)}")
     except OSError as error:
@@ -161,8 +162,13 @@ def configure(*overrides: str, recipe: str = "config", folder: Path | None = Non
     Raises:
         UserError: a mistake in an override.
     """
-    with _composing(folder) as extra:
-        return configuration.from_hydra(hydra.compose(recipe, [*overrides, *extra]))
+    try:
+        with _composing(folder) as extra:
+            return configuration.from_hydra(hydra.compose(recipe, [*overrides, *extra]))
+    except ValueError as error:
+        if not str(error).startswith(_NUMBER_FOR_GROUP):
+            raise
+        raise _group_without_name(overrides) from error
 
 
 def sweeper_params(recipe: str, folder: Path | None = None) -> dict[str, Any]:
@@ -210,7 +216,7 @@ def explain(error: BaseException) -> str:
         )
     if match := re.search(r"In '.*': Could not find '(hydra/\w+)/([^']+)'", str(error)):
         return str(_plugin_not_found(match[1], match[2], str(error)))
-    if match := re.search(r"In '.*': Could not find '(\w+)/([^']+)'", str(error)):
+    if match := re.search(r"In '.*': Could not (?:find|load) '(\w+)/([^']+)'", str(error)):
         options = sorted(path.stem for path in (data_folder("conf") / match[1]).glob("*.yaml"))
         return str(bad_value(match[1], match[2], _listed(options), suggest(match[2], options)))
     if match := re.match(r"Could not override '([^']+)'", str(error)):
@@ -253,7 +259,7 @@ def _plugin_not_found(group: str, name: str, error: str) -> UserError:
     return bad_value(group, name, _listed(options), suggest(name, options))
 
 
-def _group_without_name(arguments: list[str]) -> UserError:
+def _group_without_name(arguments: Iterable[str]) -> UserError:
     """A group was given a number, which Hydra refuses without saying which group it was."""
     for group, _, option in (argument.partition("=") for argument in arguments):
         options = sorted(path.stem for path in (data_folder("conf") / group).glob("*.yaml"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import resource
 import sys
 import time
@@ -9,8 +10,8 @@ import time
 import keras
 
 from cait_finetune.config import Config
-from cait_finetune.data.pipeline import encoded_images
-from cait_finetune.export.saved_model import export_saved_model
+from cait_finetune.export.subject import Subject
+from cait_finetune.exporting import export_run, outcome, publish
 from cait_finetune.preparation import Prepared
 from cait_finetune.report.page import write_page
 from cait_finetune.report_parts import build_viewer, draw_scores, draw_training
@@ -28,16 +29,23 @@ def conclude(config: Config, prepared: Prepared, model: keras.Model, started: fl
         What ``result.json`` holds.
 
     Raises:
-        UserError: the exported model does not answer as the trained one does.
+        UserError: an exported model does not answer as the trained one does; or the hub that it is to
+            be pushed to does not take it.
     """
     run = prepared.run
     scores = _score(config, prepared, model)
     _draw(config, prepared, model, scores)
-    difference = _export(config, prepared, model, scores.temperature)
-    result = _result(config, prepared, scores, difference, started)
+    result = _result(config, prepared, scores, started)
     run.write_result(result)
-    write_page(run)
-    _say(config, prepared, scores, result)
+    try:
+        result |= _export(config, prepared, model, scores.temperature)
+        result["wall_seconds"] = time.perf_counter() - started
+    finally:  # an export that is refused can be made again of the run: the rest is there
+        run.write_result(result)
+        write_page(run)
+        _say(config, prepared, scores, result)
+    names = list(prepared.source.class_names)
+    publish(config.export, run, names, functools.partial(prepared.console.print, highlight=False))
     return result
 
 
@@ -64,38 +72,23 @@ def _draw(config: Config, prepared: Prepared, model: keras.Model, scores: Scores
     draw_scores(prepared.run, scores, view)
 
 
-def _export(
-    config: Config, prepared: Prepared, model: keras.Model, temperature: float
-) -> float | None:
-    """Write the SavedModel; returns the largest difference of a probability, None without one."""
-    if not config.export.enabled:
-        return None
-    streams = prepared.streams
-    samples = encoded_images(
-        prepared.source, "validation", config.export.check_images, streams.corrupt
-    )
-    difference = export_saved_model(
+def _export(config: Config, prepared: Prepared, model: keras.Model, temperature: float) -> dict:
+    """Write the chosen formats; returns what ``result.json`` says of them."""
+    source, streams = prepared.source, prepared.streams
+    subject = Subject(
         model,
         streams.preprocessing,
-        streams.preprocessing.decode,
-        prepared.source.class_names,
-        samples,
-        prepared.run.saved_model,
-        prepared.source.multi_label,
+        source.class_names,
+        config.model.name,
+        source.multi_label,
         temperature,
     )
-    prepared.console.print(
-        f"export checked on {len(samples)} validation images: same top-1, "
-        f"largest difference {difference:.1e}",
-        highlight=False,
-    )
-    return difference
+    say = functools.partial(prepared.console.print, highlight=False)
+    return outcome(export_run(config.export, subject, source, streams.corrupt, prepared.run, say))
 
 
-def _result(
-    config: Config, prepared: Prepared, scores: Scores, difference: float | None, started: float
-) -> dict:
-    """What ``result.json`` holds."""
+def _result(config: Config, prepared: Prepared, scores: Scores, started: float) -> dict:
+    """What ``result.json`` holds, but for the exports."""
     run, state, test = prepared.run, prepared.state, scores.test
     metric = config.dataset.judged_by
     return {
@@ -116,10 +109,8 @@ def _result(
         "data_wait_share": state.data_wait_share(),
         "peak_memory_gb": _peak_memory(),
         "corrupt_images": prepared.streams.corrupt.ids,
-        "export_max_difference": difference,
         "best_checkpoint": str(run.best_checkpoint),
         "last_checkpoint": str(run.last_checkpoint),
-        "saved_model": str(run.saved_model) if config.export.enabled else None,
         "curves": str(run.curves),
         "report": str(run.report),
     }

@@ -29,6 +29,7 @@ from cait_finetune.data.preprocess import Preprocessing, configured
 from cait_finetune.data.source import Source
 from cait_finetune.environment import record_environment
 from cait_finetune.errors import bad_value
+from cait_finetune.export.formats import check as check_export
 from cait_finetune.metrics import MetricsLog
 from cait_finetune.optim.length import Length, run_length
 from cait_finetune.optim.parameters import summary, write_csv
@@ -99,6 +100,7 @@ def prepare(
     check_batch(config.train.batch_size, config.train.accumulation, strategy)
     check_pairs(config, strategy)
     check_precision(config.train.precision, strategy)
+    check_export(config.export)
     chief = is_chief(strategy)
     console = _console(chief)
     run = RunDirectory(directory)

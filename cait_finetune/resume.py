@@ -21,6 +21,8 @@ FREE = (
     "checkpoint.*",
     "dataset.cache_dir",
     "dataset.data_dir",
+    "dataset.homepage",
+    "dataset.license",
     "dataset.parallel_calls",
     "dataset.prefetch",
     "export.*",

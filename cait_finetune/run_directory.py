@@ -24,7 +24,8 @@ class RunDirectory:
         self.best_checkpoint = self.checkpoints / "best.safetensors"
         self.last_checkpoint = self.checkpoints / "last.safetensors"
         self.profile = root / "profile"
-        self.saved_model = root / "export" / "saved_model"
+        self.export = root / "export"
+        self.saved_model = self.export / "saved_model"
         self.environment = root / "environment.json"
         self.predictions = root / "predictions"
         self.report = root / "report.html"
@@ -57,6 +58,10 @@ class RunDirectory:
             raise bad_value(
                 "hydra.run.dir", self.root, f"a directory that can be written ({error.strerror})"
             ) from error
+
+    def read_result(self) -> dict:
+        """What ``result.json`` holds; nothing where the run has not got that far."""
+        return json.loads(self.result.read_text()) if self.result.is_file() else {}
 
     def write_result(self, result: dict) -> None:
         """Write ``result.json``."""

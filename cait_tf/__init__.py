@@ -15,6 +15,7 @@ _HOMES = {
     "WeightsError": "errors",
     "CaiTBackbone": "backbone",
     "CaiTClassifier": "classifier",
+    "ImageClassifier": "image_classifier",
     "create_model": "models",
     "get_variant": "variants",
     "LoadingReport": "weights.report",

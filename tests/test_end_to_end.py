@@ -54,6 +54,10 @@ def test_the_run_directory_holds_everything(run):
     assert result["images_per_second"] > 0
     for key in ("best_checkpoint", "last_checkpoint", "saved_model", "curves"):
         assert Path(result[key]).exists(), key
+    assert set(result["exports"]) == {"saved_model"}
+    assert result["exports"]["saved_model"]["difference"] == result["export_max_difference"] < 1e-4
+    assert (run / "export" / "serving" / "1" / "saved_model.pb").is_file()
+    assert "| top-1 |" in (run / "export" / "README.md").read_text()
     config = yaml.safe_load((run / "config.yaml").read_text())
     assert config["train"]["epochs"] == 1
     assert config["model"]["name"] == "cait_nano_32"

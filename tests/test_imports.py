@@ -34,7 +34,9 @@ ALLOWED = {
     "scoring": WORK | FOUNDATION,  # predictions, and what they are worth
     "report_parts": {"scoring"} | WORK | FOUNDATION,
     "training": {"preparation", "stages"} | WORK | FOUNDATION,
-    "conclusion": {"preparation", "scoring", "report_parts"} | WORK | FOUNDATION,
+    "conclusion": {"preparation", "scoring", "report_parts", "exporting"} | WORK | FOUNDATION,
+    "exporting": WORK | FOUNDATION,
+    "export.__main__": {"cli", "saved_run", "exporting"} | WORK | FOUNDATION,
     "lr_find": {"cli", "preparation", "training", "stages"} | WORK | FOUNDATION,
     "stages": {"optim", "train"} | FOUNDATION,
     "streams": {"data", "train"} | FOUNDATION,
@@ -135,13 +137,18 @@ def test_rooms_import_downwards_only(path):
     assert rooms <= ALLOWED[here], f"{path} imports {sorted(rooms - ALLOWED[here])}"
 
 
-def test_only_model_and_checkpoint_know_the_library():
+def test_only_model_checkpoint_and_export_know_the_library():
     users = [
         str(path.relative_to(ROOT))
         for path in modules("cait_finetune")
         if "cait_tf" in packages({name for name in everywhere(path) if not NO_MODEL.match(name)})
     ]
-    assert users == ["cait_finetune/model.py", "cait_finetune/train/checkpoint.py"]
+    assert users == [
+        "cait_finetune/export/pixels.py",
+        "cait_finetune/export/timm.py",
+        "cait_finetune/model.py",
+        "cait_finetune/train/checkpoint.py",
+    ]
 
 
 @pytest.mark.parametrize("module", ["cli", "errors", "__init__", "__main__"])

@@ -10,7 +10,12 @@ from cait_finetune.config.loss import LossConfig
 from cait_finetune.config.model import ModelConfig, TuningConfig
 from cait_finetune.config.optim import OptimizerConfig, ScheduleConfig
 from cait_finetune.config.preprocessing import PreprocessingConfig
-from cait_finetune.config.results import EvaluationConfig, ExportConfig, LrFindConfig
+from cait_finetune.config.results import (
+    EXPORT_FORMATS,
+    EvaluationConfig,
+    ExportConfig,
+    LrFindConfig,
+)
 from cait_finetune.config.root import Config, from_hydra, register
 from cait_finetune.config.train import (
     AverageConfig,
@@ -21,6 +26,7 @@ from cait_finetune.config.train import (
 )
 
 __all__ = [
+    "EXPORT_FORMATS",
     "AugmentConfig",
     "AverageConfig",
     "CheckpointConfig",

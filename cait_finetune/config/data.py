@@ -66,6 +66,9 @@ class ColumnsConfig:
 class DatasetConfig:
     """Which images, and how they are read.
 
+    `homepage` is where they come from and `license` what their owners allow, in words, for the card of
+    a model that was trained on them.
+
     `metric` is what the set is judged by, null being top-1, or with several labels the mean average
     precision: it decides which epoch is best. A set that is `evaluation_only` is refused by training.
 
@@ -81,6 +84,8 @@ class DatasetConfig:
 
     source: str = "tfds"
     name: str = MISSING
+    homepage: str | None = None
+    license: str | None = None
     data_dir: str | None = None
     columns: ColumnsConfig = field(default_factory=ColumnsConfig)
     splits: SplitsConfig = field(default_factory=SplitsConfig)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from omegaconf import MISSING
@@ -9,16 +10,53 @@ from omegaconf import MISSING
 from cait_finetune.config.checks import one_of, within
 from cait_finetune.errors import bad_value
 
+EXPORT_FORMATS = ("saved_model", "onnx", "litert", "keras", "timm")
+QUANTISED = ("float16", "int8")
+_HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+
 
 @dataclass
 class ExportConfig:
-    """Whether a SavedModel is written, and on how many validation images it is checked."""
+    """Which files are made of the model, and how they are checked.
 
-    enabled: bool = MISSING
+    One switch for each format: ``export=NAME`` turns on that one, ``export=[NAME,NAME]`` several.
+    Each is held against the evaluation on `check_images` validation images. `quantise` names smaller
+    variants of the LiteRT file, whose accuracy is measured on `accuracy_images` of validation, null
+    being all. `push_to_hub` is a repository of the Hugging Face Hub, ``USER/NAME``, that gets the
+    files and the model card.
+    """
+
+    saved_model: bool = False
+    onnx: bool = False
+    litert: bool = False
+    keras: bool = False
+    timm: bool = False
     check_images: int = MISSING
+    quantise: list[str] = MISSING
+    accuracy_images: int | None = None
+    push_to_hub: str | None = None
 
     def __post_init__(self) -> None:
         within("export.check_images", self.check_images, 1)
+        if self.accuracy_images is not None:
+            within("export.accuracy_images", self.accuracy_images, 1)
+        for variant in self.quantise:
+            one_of("export.quantise", variant, QUANTISED)
+        if self.quantise and not self.litert:
+            raise bad_value(
+                "export.quantise",
+                list(self.quantise),
+                "[] without export=litert, whose variants they are",
+            )
+        if self.push_to_hub is not None and not _HUB_NAME.fullmatch(self.push_to_hub):
+            raise bad_value(
+                "export.push_to_hub", self.push_to_hub, "USER/NAME, a repository of the hub"
+            )
+
+    @property
+    def formats(self) -> tuple[str, ...]:
+        """The names of those that are turned on."""
+        return tuple(name for name in EXPORT_FORMATS if getattr(self, name))
 
 
 @dataclass

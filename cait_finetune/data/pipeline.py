@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -225,6 +226,19 @@ def find_images(source: Source, role: str, ids: Sequence[str]) -> list[bytes]:
         raise bad_value(
             f"dataset.splits.{role}", f"other images than were scored ({why})", "the same"
         ) from error
+
+
+def labelled_images(
+    source: Source, role: str, count: int | None, corrupt: CorruptImages
+) -> Iterator[tuple[bytes, Any]]:
+    """File bytes and label of those examples of a split that are not known to be corrupt.
+
+    Args:
+        count: the first so many; None is all.
+    """
+    for example in source.examples(role).take(-1 if count is None else count).as_numpy_iterator():
+        if example["id"].decode() not in corrupt.ids:
+            yield example["image"], example["label"]
 
 
 def _from_pixels(

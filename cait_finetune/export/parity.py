@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import keras
@@ -10,8 +12,18 @@ import numpy as np
 import tensorflow as tf
 
 from cait_finetune.errors import UserError
+from cait_finetune.export.subject import Evidence
 
+#: Of every output of a SavedModel, which computes as evaluation does.
 TOLERANCE = 1e-4
+#: Of a probability of a file that takes pixels. A few of their grey levels are rounded the other way,
+#: and LiteRT's matrix products are its own.
+PIXEL_TOLERANCE = 1e-3
+
+#: Images (B, h, w, 3) uint8 of one size to probabilities (B, C).
+Classify = Callable[[np.ndarray], np.ndarray]
+
+_BATCH = 16
 
 
 def check_parity(
@@ -47,14 +59,89 @@ def check_parity(
         "logits": np.abs(raw["logits"].numpy() - logits.numpy()).max(),
         "features": np.abs(raw["features"].numpy() - features.numpy()).max(),
     }
-    other = np.flatnonzero(served["classes"].numpy() != logits.numpy().argmax(-1))
+    judge("a SavedModel", samples, expected, served["classes"].numpy(), differences, TOLERANCE)
+    return float(differences["probabilities"])
+
+
+def check_pixels(
+    what: str, classify: Classify, evidence: Evidence, tolerance: float = PIXEL_TOLERANCE
+) -> float:
+    """Compare what takes pixels with evaluation.
+
+    Returns:
+        The largest difference of a probability.
+
+    Raises:
+        UserError: another top-1 on any image, or a probability further off than `tolerance`.
+    """
+    got = classify_all(classify, evidence.pixels)
+    expected = evidence.subject.probabilities(evidence.logits)
+    differences = {"probabilities": np.abs(got - expected).max()}
+    judge(what, evidence.samples, expected, got.argmax(-1), differences, tolerance)
+    return float(differences["probabilities"])
+
+
+def classify_all(classify: Classify, images: Sequence[np.ndarray]) -> np.ndarray:
+    """Probabilities ``(n, C)`` of n images of any sizes, those of one size a batch at a time."""
+    of_shape: dict[tuple, list[int]] = {}
+    for index, image in enumerate(images):
+        of_shape.setdefault(image.shape, []).append(index)
+    rows: dict[int, np.ndarray] = {}
+    for indices in of_shape.values():
+        for start in range(0, len(indices), _BATCH):
+            part = indices[start : start + _BATCH]
+            batch = np.stack([images[index] for index in part])
+            rows.update(zip(part, classify(batch), strict=True))
+    return np.stack([rows[index] for index in range(len(images))])
+
+
+def judge(
+    what: str,
+    samples: Sequence[tuple[str, bytes]],
+    expected: np.ndarray,
+    classes: np.ndarray,
+    differences: Mapping[str, float],
+    tolerance: float,
+) -> None:
+    """Let an export pass or not.
+
+    A class is another than evaluation's if that likes its own better by more than the tolerance:
+    between two that are as good as equal the last bit decides.
+
+    Args:
+        expected: evaluation's probabilities (B, C).
+        classes: the most probable ones (B,) by the export.
+        differences: the largest of each output.
+
+    Raises:
+        UserError: it does not pass.
+    """
+    own = expected.max(-1)
+    chosen = np.take_along_axis(expected, classes[:, None], axis=-1)[:, 0]
+    other = np.flatnonzero(own - chosen > tolerance)
     # `not <=`: a NaN must not pass.
-    beyond = [f"{name} by {d:.2g}" for name, d in differences.items() if not d <= TOLERANCE]
+    beyond = [f"{name} by {d:.2g}" for name, d in differences.items() if not d <= tolerance]
     if len(other) or beyond:
         first = f", the first on {samples[other[0]][0]}" if len(other) else ""
         raise UserError(
-            f"export: got a SavedModel with another top-1 on {len(other)} of {len(samples)} "
-            f"images{first}; beyond {TOLERANCE:g}: {', '.join(beyond) or 'nothing'}; expected the "
+            f"export: got {what} with another top-1 on {len(other)} of {len(samples)} "
+            f"images{first}; beyond {tolerance:g}: {', '.join(beyond) or 'nothing'}; expected the "
             "outputs of evaluation. The export is removed, the checkpoints are kept"
         )
-    return float(differences["probabilities"])
+
+
+@contextmanager
+def whole_or_absent(directory: Path) -> Iterator[Path]:
+    """Where to write what is to be `directory`: it gets its name when the block ends without an error.
+
+    Else nothing of it is left, and what was there before stays.
+    """
+    partial = directory.with_name(f".{directory.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        shutil.rmtree(directory, ignore_errors=True)
+        partial.rename(directory)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
 import tensorflow as tf
 
-from cait_finetune.export.parity import check_parity
+from cait_finetune.export.parity import check_parity, whole_or_absent
+from cait_finetune.export.serving import link_version
+from cait_finetune.export.subject import Evidence, Subject
 
 
 class ServingModule(tf.Module):
@@ -101,15 +102,27 @@ def export_saved_model(
             tf.TensorSpec((None, *size, 3), tf.float32, name="images")
         ),
     }
-    partial = directory.with_name(f".{directory.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
+    with whole_or_absent(directory) as partial:
         tf.saved_model.save(module, str(partial), signatures=signatures)
-        difference = check_parity(
-            partial, model, preprocess, decode, samples, multi_label, temperature
-        )
-        shutil.rmtree(directory, ignore_errors=True)  # of a run that was cut off right after it
-        partial.rename(directory)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return difference
+        return check_parity(partial, model, preprocess, decode, samples, multi_label, temperature)
+
+
+def export(subject: Subject, evidence: Evidence, directory: Path) -> dict:
+    """`export_saved_model` as `formats.Export`, and beside it what TF-Serving is started on.
+
+    Raises:
+        UserError: the outputs differ.
+    """
+    difference = export_saved_model(
+        subject.model,
+        subject.preprocessing,
+        subject.preprocessing.decode,
+        subject.class_names,
+        evidence.samples,
+        directory,
+        subject.multi_label,
+        subject.temperature,
+    )
+    serving = directory.with_name("serving")
+    link_version(directory, serving)
+    return {"path": str(directory), "difference": difference, "serving": str(serving)}

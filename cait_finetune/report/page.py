@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from cait_finetune.config import EXPORT_FORMATS
 from cait_finetune.report import html, sections
 from cait_finetune.run_directory import RunDirectory
 
@@ -72,7 +73,8 @@ def write_page(run: RunDirectory, reasons: Sequence[str] = ()) -> list[str]:
 
 def _not_for(config: Any) -> set[str]:
     """What a run so configured does not have."""
-    without = set() if _chosen(config, "export.enabled") is True else {"Export"}
+    exported = any(_chosen(config, f"export.{name}") is True for name in EXPORT_FORMATS)
+    without = set() if exported else {"Export"}
     return without | ({"Confusion"} if _chosen(config, "dataset.multi_label") is True else set())
 
 

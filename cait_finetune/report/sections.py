@@ -196,15 +196,18 @@ def speed(run: RunDirectory) -> str | None:
 def export(run: RunDirectory) -> str | None:
     """What was written and checked."""
     found = read_json(run.result)
-    if not found or not found.get("saved_model"):
+    exports = (found or {}).get("exports")
+    if not exports:
         return None
-    return html.facts(
-        [
-            ("SavedModel", found["saved_model"]),
-            ("largest difference", f"{found['export_max_difference']:.1e} of a probability"),
-            ("temperature inside", f"{found.get('temperature', 1.0):.4f}"),
-        ]
-    )
+    facts = []
+    for name, one in exports.items():
+        facts.append(
+            (name, f"{one['path']}: largest difference of a probability {one['difference']:.1e}")
+        )
+        for variant, figures in one.get("variants", {}).items():
+            worse = 100 * (figures["accuracy"] - figures["plain_accuracy"])
+            facts.append((variant, f"{figures['path']}: {worse:+.2f} points on validation"))
+    return html.facts([*facts, ("temperature inside", f"{found.get('temperature', 1.0):.4f}")])
 
 
 def parameters(run: RunDirectory) -> str | None:

@@ -136,6 +136,9 @@ OUT_OF_RANGE = [
     ("train.patience", "0", "[1,"),
     ("train.max_hours", "0", "[1e-06,"),
     ("export.check_images", "0", "[1,"),
+    ("export.accuracy_images", "0", "[1,"),
+    ("export.quantise", "[int4]", "one of float16, int8"),
+    ("export.push_to_hub", "name", "USER/NAME"),
     ("train.epochs", "0", "[1,"),
     ("train.batch_size", "0", "[1,"),
     ("train.eval_batch_size", "-1", "[1,"),
@@ -167,7 +170,7 @@ WRONG_TYPE = [
     ("augment.crop_scale", "[a,1]", "Float"),
     ("optimizer.base_lr", "fast", "Float"),
     ("schedule.warmup_epochs", "few", "Float"),
-    ("export.enabled", "perhaps", "bool"),
+    *((f"export.{name}", "perhaps", "bool") for name in configuration.EXPORT_FORMATS),
     ("export.check_images", "all", "Integer"),
     ("train.epochs", "1.5", "Integer"),
     ("train.batch_size", "x", "Integer"),
@@ -198,7 +201,13 @@ WRONG_TYPE = [
 FREE = {"dataset.name", "dataset.data_dir", "model.name", "model.weights", "tuning.cache_dir"}
 FREE |= {"distribution.tpu", "resume"}
 FREE |= {f"dataset.columns.{name}" for name in vars(configuration.ColumnsConfig())}
-FREE |= {"dataset.splits.file", "dataset.cache_dir", "dataset.class_names"}
+FREE |= {
+    "dataset.homepage",
+    "dataset.license",
+    "dataset.splits.file",
+    "dataset.cache_dir",
+    "dataset.class_names",
+}
 FREE |= {f"dataset.splits.{role}" for role in ("train", "validation", "test")}
 
 
@@ -425,3 +434,31 @@ def test_what_does_not_go_together(overrides, key, expected):
     message = refusal(*overrides)
     assert message.startswith(f"{key}: got ")
     assert expected in message.partition("expected ")[2]
+
+
+@pytest.mark.parametrize(
+    ("choice", "formats"),
+    [
+        ([], ("saved_model",)),
+        (["export=none"], ()),
+        (["export=onnx"], ("onnx",)),
+        (["export=[onnx,saved_model]"], ("saved_model", "onnx")),
+        (["export=[keras,timm,litert]"], ("litert", "keras", "timm")),
+    ],
+)
+def test_several_formats_are_chosen_like_one(choice, formats):
+    config = checked(*choice, "export.check_images=3").export
+    assert config.formats == formats
+    assert config.check_images == 3
+
+
+def test_an_unknown_format_among_known_ones():
+    message = refusal("export=[onnx,litret]")
+    assert message.startswith("export: got litret, expected one of ")
+    assert "did you mean litert" in message
+
+
+def test_quantised_variants_are_the_litert_files():
+    message = refusal("export=onnx", "export.quantise=[int8]")
+    assert message.startswith("export.quantise: got ['int8'], expected [] without export=litert")
+    assert checked("export=litert", "export.quantise=[int8]").export.quantise == ["int8"]

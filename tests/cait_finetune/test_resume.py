@@ -50,11 +50,11 @@ def test_what_is_free_may_change_and_is_said(run):
     config, changes = resume(run, *words)
     assert config.train.max_hours == 2.5
     assert config.checkpoint.keep == 5
-    assert not config.export.enabled
+    assert not config.export.formats
     assert sorted(changes) == [
         "checkpoint.keep: 2 → 5",
         "dataset.data_dir: null → /moved",
-        "export.enabled: True → False",
+        "export.saved_model: True → False",
         "train.max_hours: null → 2.5",
     ]
 

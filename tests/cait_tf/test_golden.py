@@ -67,6 +67,11 @@ logits, maps = model(golden["images_nhwc"], return_attention=True)
 got = {"logits": logits, **maps}
 worst = max(np.abs(keras.ops.convert_to_numpy(got[k]) - golden[k]).max() for k in got)
 assert worst < 1e-4, worst
+pixels = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3)).astype("uint8")
+whole = cait_tf.ImageClassifier(model, list("abcdefg"), 1.0, "bicubic", [0.5] * 3, [0.5] * 3)
+wanted = keras.ops.softmax(model((pixels / 127.5 - 1).astype("float32")))
+worst = keras.ops.max(keras.ops.abs(whole(pixels) - wanted))
+assert worst < 1e-4, worst
 assert "tensorflow" not in sys.modules, "cait_tf must not need TensorFlow here"
 print(keras.backend.backend(), "agrees")
 """

@@ -103,3 +103,50 @@ def test_other_weights_are_an_error(tmp_path):
 def test_a_model_that_gives_no_numbers_does_not_pass(tmp_path):
     with pytest.raises(UserError, match="nan"):
         check(tmp_path, Model(head=np.nan))
+
+
+EXPECTED = np.array([[0.6, 0.4, 0.0], [0.0, 0.5, 0.4999]])
+
+
+@pytest.mark.parametrize(
+    ("classes", "passes"), [([0, 1], True), ([0, 2], True), ([1, 1], False), ([0, 0], False)]
+)
+def test_between_two_that_are_as_good_as_equal_either_is_right(classes, passes):
+    def judge():
+        parity.judge("a file", SAMPLES[:2], EXPECTED, np.array(classes), {}, 1e-3)
+
+    if passes:
+        judge()
+    else:
+        with pytest.raises(UserError, match="got a file with another top-1 on 1 of 2 images"):
+            judge()
+
+
+def test_images_of_one_size_go_together_and_come_back_in_order():
+    shapes = [(2, 3, 3), (4, 4, 3), *[(2, 3, 3)] * 20]
+    images = [np.full(shape, index, "uint8") for index, shape in enumerate(shapes)]
+    batches = []
+
+    def classify(batch):
+        batches.append(batch.shape)
+        return batch[:, 0, 0, :2].astype("float32")
+
+    got = parity.classify_all(classify, images)
+    np.testing.assert_array_equal(got[:, 0], range(22))
+    assert batches == [(16, 2, 3, 3), (5, 2, 3, 3), (1, 4, 4, 3)]
+
+
+def test_what_fails_half_way_leaves_what_was_there(tmp_path):
+    def make(text, fail=False):
+        with parity.whole_or_absent(tmp_path / "made") as partial:
+            (partial / "file").write_text(text)
+            if fail:
+                raise ValueError("half way")
+
+    make("first")
+    with pytest.raises(ValueError, match="half way"):
+        make("second", fail=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]
+    assert (tmp_path / "made" / "file").read_text() == "first"
+    make("third")
+    assert (tmp_path / "made" / "file").read_text() == "third"

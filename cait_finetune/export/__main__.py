@@ -1,0 +1,91 @@
+"""``python -m cait_finetune.export run=DIR export=onnx``: make files of a finished run's model.
+
+Several formats: ``'export=[saved_model,onnx,litert,keras,timm]'``; and the other keys of the group,
+as ``export.quantise=[int8]``.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from cait_finetune.cli import configure
+from cait_finetune.config import ExportConfig
+from cait_finetune.errors import UserError, bad_value, suggest
+from cait_finetune.export.formats import check
+from cait_finetune.saved_run import read_run
+from cait_tf.quiet import quiet_imports
+
+
+def read_arguments(arguments: list[str]) -> tuple[Path, ExportConfig]:
+    """The run's directory, and the group ``export`` as the main command composes it.
+
+    Raises:
+        UserError: an unknown key, a wrong value, or no run.
+    """
+    run, words = None, []
+    known = ["run", "export", *(f"export.{key}" for key in ExportConfig.__dataclass_fields__)]
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if key not in known:
+            raise bad_value(
+                key, "an unknown key", f"one of {', '.join(known)}", suggest(key, known)
+            )
+        if key == "run":
+            run = value
+        else:
+            words.append(argument)
+    if not run:
+        raise bad_value("run", "nothing", "the directory of a run", "add run=DIR to the command")
+    return Path(run).expanduser(), configure(*words).export
+
+
+def export(directory: Path, config: ExportConfig) -> None:
+    """Make what is configured of the best weights in a run's directory.
+
+    Raises:
+        UserError: there is no such run, or its images are gone; a library is missing; a file does not
+            answer as the model does, or cannot be pushed.
+    """
+    run = read_run(directory)
+    check(config)
+    with quiet_imports():
+        import tensorflow as tf
+
+        from cait_finetune.data.corrupt import CorruptImages
+        from cait_finetune.export.subject import Subject
+        from cait_finetune.exporting import export_run, outcome, publish
+
+        tf.config.list_physical_devices()  # the first look at the devices chatters too
+    console = Console(soft_wrap=True, highlight=False)
+    source = run.open_source()
+    result = run.directory.read_result()
+    corrupt = CorruptImages(run.dataset.on_corrupt)
+    corrupt.include(result.get("corrupt_images", []))
+    subject = Subject(
+        run.build_model(len(source.class_names)),
+        run.build_preprocessing(),
+        source.class_names,
+        run.model.name,
+        source.multi_label,
+        result.get("temperature") or 1.0,
+    )
+    exports = export_run(config, subject, source, corrupt, run.directory, console.print)
+    if result:
+        run.directory.write_result(result | outcome(exports))
+    publish(config, run.directory, list(source.class_names), console.print)
+    console.print(f"export {run.directory.export}")
+
+
+def main() -> None:
+    """Entry point; exit status 1 on what a user can mend."""
+    try:
+        export(*read_arguments(sys.argv[1:]))
+    except UserError as error:
+        sys.exit(f"cait_finetune.export: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""How much worse a smaller variant of a file is, on images whose classes are known."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from cait_finetune.export.parity import Classify, classify_all
+from cait_finetune.export.subject import Evidence
+
+_CHUNK = 64  # images that are decoded at a time
+
+
+def compare_accuracy(
+    plain: Classify, variants: Mapping[str, Classify], evidence: Evidence
+) -> dict[str, dict[str, Any]]:
+    """Measure variants of a file beside the file itself, in one pass over the labelled images.
+
+    Returns:
+        For each variant ``images``, ``metric``, ``accuracy``, that of the file ``plain_accuracy``,
+        the share of images on which both give one class ``agreement``, and the largest ``difference``
+        of a probability. Accuracy is top-1, of images with several labels the mean average precision.
+    """
+    together = {"": plain, **variants}
+    collected: dict[str, list[np.ndarray]] = {name: [] for name in together}
+    labels = []
+    for images, some in _decoded(evidence):
+        labels += some
+        for name, classify in together.items():
+            collected[name].append(classify_all(classify, images))
+    several = evidence.subject.multi_label
+    truth = np.stack(labels)  # (N,) or (N, C)
+    of = {name: np.concatenate(parts) for name, parts in collected.items()}  # (N, C) each
+    measure = _average_precision if several else _top1
+    return {
+        name: {
+            "images": len(truth),
+            "metric": "mean_average_precision" if several else "top1",
+            "accuracy": measure(of[name], truth),
+            "plain_accuracy": measure(of[""], truth),
+            "agreement": float((of[name].argmax(-1) == of[""].argmax(-1)).mean()),
+            "difference": float(np.abs(of[name] - of[""]).max()),
+        }
+        for name in variants
+    }
+
+
+def _decoded(evidence: Evidence) -> Iterator[tuple[list[np.ndarray], list[Any]]]:
+    """Chunks of decoded images and their labels."""
+    decode = tf.function(
+        evidence.subject.preprocessing.decode, input_signature=[tf.TensorSpec((), tf.string)]
+    )
+    labelled = iter(evidence.labelled())
+    while chunk := list(itertools.islice(labelled, _CHUNK)):
+        yield [decode(data).numpy() for data, _ in chunk], [label for _, label in chunk]
+
+
+def _top1(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    return float((probabilities.argmax(-1) == labels).mean())
+
+
+def _average_precision(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    from sklearn.metrics import average_precision_score
+
+    present = labels.sum(axis=0) > 0
+    return float(average_precision_score(labels[:, present].astype(int), probabilities[:, present]))

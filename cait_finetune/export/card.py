@@ -1,0 +1,238 @@
+"""The model card: ``README.md`` of an export, with the metadata that the Hugging Face Hub reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cait_finetune.export.usage import usage
+
+#: Key of ``result.json``, the hub's name of the metric, its name in words.
+_METRICS = (
+    ("test_top1", "accuracy", "top-1"),
+    ("test_top5", "top_5_accuracy", "top-5"),
+    ("test_mean_per_class", "mean_per_class_accuracy", "mean per class"),
+    ("test_mean_average_precision", "mean_average_precision", "mean average precision"),
+    ("test_f1", "f1", "F1"),
+)
+_WORDS = {key.removeprefix("test_"): words for key, _, words in _METRICS}
+_LISTED = 100  # class names in the text
+
+
+def model_card(
+    config: Mapping[str, Any],
+    result: Mapping[str, Any],
+    exports: Mapping[str, Mapping[str, Any]],
+    class_names: Sequence[str],
+    command: str | None = None,
+    repository: str | None = None,
+) -> str:
+    """The text of the card.
+
+    Args:
+        config: the run's ``config.yaml``.
+        result: its ``result.json``, empty where the run was not finished.
+        exports: its ``exports.json``.
+        command: the command line that began the run.
+        repository: on the hub, ``USER/NAME``, when it goes there.
+    """
+    parts = [
+        f"---\n{_metadata(config, result, exports, repository)}\n---",
+        f"# {_title(config, repository)}",
+        _summary(config, class_names),
+        _results(result),
+        _files(exports),
+        usage(
+            exports,
+            repository,
+            bool(config["dataset"].get("multi_label")),
+            config.get("preprocessing", {}).get("resize_mode") == "pad",
+        ),
+        _training(config, result, command),
+        _limits(config, exports, class_names),
+        _licences(config),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def published_weights(config: Mapping[str, Any]) -> str | None:
+    """The repository of the published weights that the training began with, None for any others."""
+    weights, name = str(config["model"]["weights"]), config["model"]["name"]
+    if weights in ("hub", "official"):
+        return f"timm/{name}.fb_dist_in1k"
+    return weights if weights.startswith("timm/") else None
+
+
+def _metadata(
+    config: Mapping[str, Any],
+    result: Mapping[str, Any],
+    exports: Mapping[str, Any],
+    repository: str | None,
+) -> str:
+    from huggingface_hub import EvalResult, ModelCardData
+
+    dataset = config["dataset"]["name"]
+    base = published_weights(config)
+    figures = [
+        EvalResult(
+            task_type="image-classification",
+            dataset_type=dataset,
+            dataset_name=dataset,
+            dataset_split="test",
+            metric_type=kind,
+            metric_name=words,
+            metric_value=round(result[key], 4),
+        )
+        for key, kind, words in _METRICS
+        if result.get(key) is not None
+    ]
+    own = config["dataset"]["source"] in ("folder", "csv")
+    data = ModelCardData(
+        library_name="timm" if "timm" in exports else "keras",
+        pipeline_tag="image-classification",
+        tags=["image-classification", "cait", "vision-transformer", *sorted(exports)],
+        license="apache-2.0" if base else None,
+        base_model=base,
+        datasets=None if own else [dataset.partition("/")[0]],
+        metrics=[figure.metric_type for figure in figures] or None,
+        model_name=_title(config, repository) if figures else None,
+        eval_results=figures or None,
+    )
+    return data.to_yaml().strip()
+
+
+def _title(config: Mapping[str, Any], repository: str | None) -> str:
+    name = f"{config['model']['name']}-{config['dataset']['name'].replace('/', '-')}"
+    return repository.partition("/")[2] if repository else name
+
+
+def _summary(config: Mapping[str, Any], class_names: Sequence[str]) -> str:
+    base = published_weights(config)
+    weights = config["model"]["weights"]
+    began = (
+        f"fine-tuned from [{base}](https://huggingface.co/{base})"
+        if base
+        else (
+            "trained from random weights" if weights == "none" else f"trained on from `{weights}`"
+        )
+    )
+    dataset = config["dataset"]
+    where = f" ({dataset['homepage']})" if dataset.get("homepage") else ""
+    listed = ", ".join(class_names[:_LISTED])
+    more = f", … ({len(class_names):,} in all)" if len(class_names) > _LISTED else ""
+    kind = "each present or not" if dataset.get("multi_label") else "one an image"
+    return (
+        f"An image classifier, {config['model']['name']} (CaiT, Class-Attention in Image "
+        f"Transformers, https://arxiv.org/abs/2103.17239), {began} on {dataset['name']}{where}.\n\n"
+        f"{len(class_names):,} classes, {kind}: {listed}{more}."
+    )
+
+
+def _results(result: Mapping[str, Any]) -> str:
+    if not result:
+        return "## Results\n\nThe run was not finished, and the model not measured on test images."
+    rows = [
+        f"| {words} | {result[key]:.2%} |"
+        for key, _, words in _METRICS
+        if result.get(key) is not None
+    ]
+    return (
+        f"## Results\n\nOn the {result['test_examples']:,} images of the test split, used once, after "
+        "training:\n\n| metric | value |\n|---|---|\n" + "\n".join(rows)
+    )
+
+
+def _files(exports: Mapping[str, Mapping[str, Any]]) -> str:
+    rows = [
+        f"| `{name}` | {one['images']} images, same top-1 | {one['difference']:.1e} |"
+        for name, one in exports.items()
+    ]
+    text = (
+        "## Files\n\nEach was compared with the trained model on images of the validation split; the "
+        "difference is the largest of a probability.\n\n| format | compared on | difference |\n"
+        "|---|---|---|\n" + "\n".join(rows)
+    )
+    variants = exports.get("litert", {}).get("variants", {})
+    if variants:
+        rows = [
+            f"| `model_{name}.tflite` | {one['megabytes']:g} MB | {one['accuracy']:.2%} | "
+            f"{one['plain_accuracy']:.2%} | {one['agreement']:.1%} |"
+            for name, one in variants.items()
+        ]
+        some = next(iter(variants.values()))
+        text += (
+            f"\n\nQuantised variants, on {some['images']:,} validation images "
+            f"({_WORDS[some['metric']]}):\n\n"
+            "| file | size | accuracy | of the float file | same class |\n|---|---|---|---|---|\n"
+            + "\n".join(rows)
+        )
+    return text
+
+
+def _training(config: Mapping[str, Any], result: Mapping[str, Any], command: str | None) -> str:
+    train, optimizer = config["train"], config["optimizer"]
+    length = f"{result['steps']:,} steps" if result else "an unfinished run"
+    best = f"; the weights are those of epoch {result['best_epoch']}" if result else ""
+    text = (
+        "## Training\n\n"
+        f"Method `{config['tuning']['method']}`, {length} of {train['batch_size']} images"
+        f"{best}. Optimizer {optimizer['name']}, base learning rate {optimizer['base_lr']:g}, weight "
+        f"decay {optimizer['weight_decay']:g}, layer decay {optimizer['layer_decay']:g}; schedule "
+        f"{config['schedule']['name']}; seed {config['seed']}."
+    )
+    if command:
+        text += f"\n\n```sh\n{command}\n```"
+    return text
+
+
+def _limits(
+    config: Mapping[str, Any], exports: Mapping[str, Mapping[str, Any]], class_names: Sequence[str]
+) -> str:
+    temperature = next(iter(exports.values()))["temperature"]
+    calibrated = (
+        f"Probabilities are calibrated by a temperature of {temperature:.3f}, fitted on the validation "
+        "split, and are as good elsewhere as the images are alike."
+        if temperature != 1.0
+        else "Probabilities are the model's own: no temperature was fitted, or the fitted one is 1."
+    )
+    several = config["dataset"].get("multi_label")
+    always = (
+        "Each probability is of one class alone; an image may be given none."
+        if several
+        else f"Every image is given one of the {len(class_names):,} classes, also one that shows "
+        "nothing of the kind."
+    )
+    turned = (
+        "Files that take pixels cannot see how a camera was held: turn a photograph as its EXIF "
+        "orientation says first."
+        if config["dataset"].get("upright", True)
+        else "Photographs are taken as they lie, whatever their EXIF orientation says."
+    )
+    return (
+        "## Intended use and limits\n\n"
+        "For images like those it was trained on. "
+        f"{always} It was measured on the test split named above and on nothing else: not on other "
+        "cameras, places or times, and not for its errors on groups of people. Measure it on images of "
+        f"your own before you rely on it.\n\n{calibrated} {turned}"
+    )
+
+
+def _licences(config: Mapping[str, Any]) -> str:
+    base, dataset = published_weights(config), config["dataset"]
+    weights = (
+        f"The weights began as {base}, which is under the Apache License 2.0."
+        if base
+        else "The weights began as random numbers."
+        if config["model"]["weights"] == "none"
+        else f"The weights began as `{config['model']['weights']}`, whose licence holds."
+    )
+    images = dataset.get("license")
+    data = (
+        f"The images' licence: {images} ({dataset.get('homepage') or 'see there'})."
+        if images
+        else "The licence of the images was not stated (`dataset.license`)."
+    )
+    return (
+        f"## Licence\n\n{weights} {data} Whether that of the images binds a model trained on them is "
+        "for those to judge who pass it on."
+    )

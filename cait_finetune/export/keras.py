@@ -1,0 +1,34 @@
+"""A ``.keras`` file: the model as Keras keeps it, for those who have ``cait_tf``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from cait_finetune.export.parity import Classify, check_pixels, whole_or_absent
+from cait_finetune.export.pixels import image_classifier
+from cait_finetune.export.subject import Evidence, Subject
+
+FILE = "model.keras"
+
+
+def export(subject: Subject, evidence: Evidence, directory: Path) -> dict:
+    """Write and check ``model.keras``: as `formats.Export`.
+
+    A `cait_tf.ImageClassifier`; ``model.classifier`` is the trained network in it.
+
+    Raises:
+        UserError: it does not answer as evaluation does.
+    """
+    with whole_or_absent(directory) as partial:
+        image_classifier(subject).save(partial / FILE)
+        difference = check_pixels("a .keras file", load(partial / FILE), evidence)
+    return {"path": str(directory / FILE), "difference": difference}
+
+
+def load(path: Path) -> Classify:
+    """What a ``.keras`` file computes."""
+    model = keras.saving.load_model(path)
+    return lambda images: np.asarray(model(images))

@@ -1,0 +1,118 @@
+"""A LiteRT file (TensorFlow Lite, as it was called), and smaller variants of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from cait_finetune.errors import bad_value
+from cait_finetune.export.accuracy import compare_accuracy
+from cait_finetune.export.parity import Classify, check_pixels, whole_or_absent
+from cait_finetune.export.pixels import frozen_function, write_labels
+from cait_finetune.export.subject import Evidence, Subject
+from cait_tf.quiet import quiet_imports
+
+FILE = "model.tflite"
+
+#: The share of validation images on which a quantised variant must give the class that the float file
+#: gives. One that says something else more often is no variant of it.
+AGREEMENT = 0.9
+
+
+def export(
+    subject: Subject, evidence: Evidence, directory: Path, quantise: Sequence[str] = ()
+) -> dict:
+    """Write and check ``model.tflite``, and ``model_NAME.tflite`` for each name in `quantise`.
+
+    Input ``images`` (B, h, w, 3) uint8 of any one size, output ``probabilities`` (B, C), in the
+    signature ``serving_default``; of LiteRT's own operations. An interpreter without signatures has
+    to be told the size (``resize_tensor_input``) before it allocates. ``labels.txt`` has the class
+    names.
+
+    ``float16`` keeps weights in half the bits; ``int8`` the kernels in a quarter, and makes their
+    products in integers, with a scale for each image (dynamic range). Their accuracy is measured on
+    the labelled images.
+
+    Returns:
+        As `formats.Export`; ``variants`` has, for each, what `compare_accuracy` says, and its size.
+        Of one that agrees with the float file on less than `AGREEMENT` nothing is left but the words
+        in ``refused``.
+
+    Raises:
+        UserError: the file does not answer as evaluation does; nothing is left of any.
+    """
+    function = frozen_function(subject)
+    with whole_or_absent(directory) as partial:
+        (partial / FILE).write_bytes(_convert(function, "float32"))
+        write_labels(subject, partial)
+        plain = load(partial / FILE)
+        difference = check_pixels("a LiteRT file", plain, evidence)
+        for name in quantise:
+            (partial / variant_file(name)).write_bytes(_convert(function, name))
+        variants = {name: load(partial / variant_file(name)) for name in quantise}
+        compared = compare_accuracy(plain, variants, evidence) if variants else {}
+        kept, refused = {}, []
+        for name, figures in compared.items():
+            path = partial / variant_file(name)
+            if figures["agreement"] >= AGREEMENT:
+                place = str(directory / path.name)
+                kept[name] = {**figures, "path": place, "megabytes": _megabytes(path)}
+            else:
+                refused.append(_refusal(name, figures))
+                path.unlink()
+        size = _megabytes(partial / FILE)
+    exported = {"path": str(directory / FILE), "difference": difference, "megabytes": size}
+    return {**exported, "variants": kept, "refused": refused}
+
+
+def variant_file(name: str) -> str:
+    """``model_int8.tflite``."""
+    return f"{Path(FILE).stem}_{name}{Path(FILE).suffix}"
+
+
+def load(path: Path) -> Classify:
+    """What a LiteRT file computes, on all cores."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    with quiet_imports():  # it names its delegate
+        interpreter = Interpreter(model_path=str(path), num_threads=os.cpu_count())
+        interpreter.allocate_tensors()
+    run = interpreter.get_signature_runner()
+
+    def classify(images: np.ndarray) -> np.ndarray:
+        return run(images=images)["probabilities"]
+
+    return classify
+
+
+def _convert(function: tf.types.experimental.GenericFunction, kind: str) -> bytes:
+    owner = tf.Module()  # without one the file gets no signature
+    owner.classify = function
+    converter = tf.lite.TFLiteConverter.from_concrete_functions(
+        [function.get_concrete_function()], owner
+    )
+    if kind != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]  # int8, where nothing else is said
+    if kind == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    return converter.convert()
+
+
+def _refusal(name: str, figures: Mapping[str, Any]) -> str:
+    error = bad_value(
+        "export.quantise",
+        f"{name}, which gives the float file's class on {figures['agreement']:.1%} of "
+        f"{figures['images']:,} validation images",
+        f"at least {AGREEMENT:.0%}",
+        f"that variant is removed, the others are kept: leave {name} out",
+    )
+    return str(error)
+
+
+def _megabytes(path: Path) -> float:
+    return round(path.stat().st_size / 1e6, 2)

@@ -1,0 +1,62 @@
+"""An ONNX file, through tf2onnx, checked with onnxruntime."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from cait_finetune.export.parity import Classify, check_pixels, whole_or_absent
+from cait_finetune.export.pixels import frozen_function, write_labels
+from cait_finetune.export.subject import Evidence, Subject
+
+FILE = "model.onnx"
+
+#: The first operator set with everything that is needed is older; this one is what tf2onnx 1.17
+#: and runtimes of the last years have in common.
+_OPSET = 18
+
+
+def export(subject: Subject, evidence: Evidence, directory: Path) -> dict:
+    """Write and check ``model.onnx``: as `formats.Export`.
+
+    Input ``images`` (B, h, w, 3) uint8 of any one size, output ``probabilities`` (B, C). The class
+    names are in its metadata as JSON under ``class_names``, and in ``labels.txt``.
+
+    Raises:
+        UserError: it does not answer as evaluation does.
+    """
+    import onnx
+    import tf2onnx
+
+    function = frozen_function(subject)
+    with whole_or_absent(directory) as partial:
+        proto, _ = tf2onnx.convert.from_function(
+            function, input_signature=function.input_signature, opset=_OPSET
+        )
+        for value in (*proto.graph.input, *proto.graph.output):
+            for axis, name in zip(value.type.tensor_type.shape.dim, _AXES[value.name], strict=True):
+                if name:
+                    axis.dim_param = name
+        names = json.dumps(list(subject.class_names), ensure_ascii=False)
+        onnx.helper.set_model_props(proto, {"class_names": names})
+        onnx.save(proto, str(partial / FILE))
+        write_labels(subject, partial)
+        difference = check_pixels("an ONNX file", load(partial / FILE), evidence)
+    return {"path": str(directory / FILE), "difference": difference}
+
+
+_AXES = {"images": ("batch", "height", "width", ""), "probabilities": ("batch", "")}
+
+
+def load(path: Path) -> Classify:
+    """What an ONNX file computes, on the processor."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+    def classify(images: np.ndarray) -> np.ndarray:
+        return session.run(["probabilities"], {"images": images})[0]
+
+    return classify

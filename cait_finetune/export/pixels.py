@@ -1,0 +1,55 @@
+"""The one model behind ONNX, LiteRT and .keras files: pixels in, probabilities out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import tensorflow as tf
+
+import cait_tf
+from cait_finetune.export.subject import Subject
+
+
+def image_classifier(subject: Subject) -> cait_tf.ImageClassifier:
+    """The subject with its preprocessing, class names and temperature in one Keras model."""
+    way = subject.preprocessing
+    return cait_tf.ImageClassifier(
+        subject.model,
+        subject.class_names,
+        crop_pct=way.crop_pct,
+        interpolation=way.interpolation,
+        mean=way.mean,
+        std=way.std,
+        resize_mode=way.resize_mode,
+        antialias=way.antialias,
+        temperature=subject.temperature,
+        multi_label=subject.multi_label,
+    )
+
+
+def frozen_function(subject: Subject) -> tf.types.experimental.GenericFunction:
+    """``images`` (B, h, w, 3) uint8 to ``probabilities`` (B, C), the weights being constants of it.
+
+    LiteRT keeps variables as such, empty, and would quantise none of them.
+    """
+    model = image_classifier(subject)
+    weights = [variable.numpy() for variable in model.trainable_variables]
+    others = [variable.numpy() for variable in model.non_trainable_variables]
+
+    @tf.function(
+        input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8, name="images")],
+        autograph=False,
+    )
+    def classify(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        # Made constants in here: from outside they would be inputs of the function.
+        constants = [[tf.constant(value) for value in values] for values in (weights, others)]
+        probabilities, _ = model.stateless_call(*constants, images)
+        return {"probabilities": probabilities}
+
+    return classify
+
+
+def write_labels(subject: Subject, directory: Path) -> None:
+    """``labels.txt``: the class names in the order of the probabilities, one a line."""
+    lines = [" ".join(name.splitlines()) for name in subject.class_names]
+    (directory / "labels.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")

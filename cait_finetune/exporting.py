@@ -1,0 +1,126 @@
+"""The chapter of a run that makes files of its model, tells of them, and shows them to others."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from cait_finetune.config import ExportConfig
+from cait_finetune.data.corrupt import CorruptImages
+from cait_finetune.data.pipeline import encoded_images, labelled_images
+from cait_finetune.data.source import Source
+from cait_finetune.errors import UserError
+from cait_finetune.export.card import model_card
+from cait_finetune.export.formats import exporter
+from cait_finetune.export.hub import push
+from cait_finetune.export.subject import Evidence, Subject
+from cait_finetune.run_directory import RunDirectory
+
+#: Prints a line.
+Say = Callable[[str], None]
+
+
+def export_run(
+    config: ExportConfig,
+    subject: Subject,
+    source: Source,
+    corrupt: CorruptImages,
+    run: RunDirectory,
+    say: Say,
+) -> dict[str, dict]:
+    """Write the chosen formats into ``export/``, each checked on images of the validation split.
+
+    Returns:
+        What ``export/exports.json`` has of all formats that are there: by name ``path``,
+        ``difference``, and what else there is to say.
+
+    Raises:
+        UserError: a format was refused, which is said when the others have been written.
+    """
+    folder = run.export
+    exports = read_exports(run)
+    refused = []
+    if config.formats:
+        samples = encoded_images(source, "validation", config.check_images, corrupt)
+        labelled = functools.partial(
+            labelled_images, source, "validation", config.accuracy_images, corrupt
+        )
+        evidence = Evidence(subject, samples, labelled)
+    for name in config.formats:
+        try:
+            done = exporter(name, config)(subject, evidence, folder / name)
+        except UserError as error:
+            refused.append(str(error))
+            continue
+        refused += done.pop("refused", [])
+        exports[name] = {**done, "images": len(samples), "temperature": subject.temperature}
+        say(
+            f"export checked on {len(samples)} validation images: same top-1, largest difference "
+            f"{done['difference']:.1e} ({name})"
+        )
+        for variant, figures in done.get("variants", {}).items():
+            say(_compared(variant, figures, done["megabytes"]))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "exports.json").write_text(json.dumps(exports, indent=2) + "\n")
+    if refused:
+        raise UserError("\n".join(refused))
+    return exports
+
+
+def outcome(exports: dict[str, dict]) -> dict[str, Any]:
+    """What ``result.json`` says of the exports that there are."""
+    return {
+        "exports": exports,
+        "export_max_difference": max((one["difference"] for one in exports.values()), default=None),
+        "saved_model": exports.get("saved_model", {}).get("path"),
+    }
+
+
+def read_exports(run: RunDirectory) -> dict[str, dict]:
+    """What ``exports.json`` holds of the formats whose files are still there."""
+    path = run.export / "exports.json"
+    known = json.loads(path.read_text()) if path.is_file() else {}
+    return {name: one for name, one in known.items() if (run.export / name).exists()}
+
+
+def publish(config: ExportConfig, run: RunDirectory, class_names: list[str], say: Say) -> None:
+    """Write the model card, and push the folder to the hub where that is asked for.
+
+    Raises:
+        UserError: the hub cannot be reached, or refuses; everything stays where it is.
+    """
+    exports = read_exports(run)
+    if not exports:
+        return
+    card = model_card(
+        config=OmegaConf.to_container(OmegaConf.load(run.config)),
+        result=run.read_result(),
+        exports=exports,
+        class_names=class_names,
+        command=_command(run),
+        repository=config.push_to_hub,
+    )
+    (run.export / "README.md").write_text(card, encoding="utf-8")
+    if config.push_to_hub:
+        say(f"pushed to {push(config.push_to_hub, run.export)}")
+
+
+def _command(run: RunDirectory) -> str | None:
+    """The command line of the process that began the run, where the run knows it."""
+    if not run.environment.is_file():
+        return None
+    return json.loads(run.environment.read_text())[0]["command"]
+
+
+def _compared(variant: str, figures: dict, megabytes: float) -> str:
+    worse = 100 * (figures["accuracy"] - figures["plain_accuracy"])
+    metric = {"top1": "top-1", "mean_average_precision": "mAP"}[figures["metric"]]
+    return (
+        f"export {variant}: {metric} {figures['accuracy']:.2%}, {worse:+.2f} points, on "
+        f"{figures['images']:,} validation images, the same class on {figures['agreement']:.1%}; "
+        f"{figures['megabytes']:g} MB instead of {megabytes:g}"
+    )

@@ -1,0 +1,111 @@
+"""What the model card says of runs of different kinds."""
+
+import pytest
+import yaml
+from omegaconf import OmegaConf
+
+from cait_finetune.export.card import model_card, published_weights
+from tests.cait_finetune.stand_ins import composed
+
+EXPORT = {"difference": 1e-6, "images": 64, "temperature": 1.0}
+RESULT = {"test_top1": 0.91, "test_top5": 1.0, "test_examples": 367, "steps": 90, "best_epoch": 2}
+
+
+def config_of(*overrides) -> dict:
+    return OmegaConf.to_container(composed(*overrides))
+
+
+def card(*overrides, result=RESULT, exports=("saved_model",), **keys) -> tuple[dict, str]:
+    there = dict.fromkeys(exports, EXPORT)
+    text = model_card(config_of(*overrides), result, there, ["cat", "dog"], **keys)
+    _, metadata, body = text.split("---\n", 2)
+    return yaml.safe_load(metadata), body
+
+
+@pytest.mark.parametrize(
+    ("weights", "base"),
+    [
+        ("hub", "timm/cait_s24_224.fb_dist_in1k"),
+        ("official", "timm/cait_s24_224.fb_dist_in1k"),
+        ("timm/cait_s24_224.fb_dist_in1k", "timm/cait_s24_224.fb_dist_in1k"),
+        ("none", None),
+        ("someone/else", None),
+        ("my/best.safetensors", None),
+    ],
+)
+def test_the_licence_is_the_one_of_the_weights_it_began_with(weights, base):
+    options = ("dataset=flowers", "model=cait_s24_224", f"model.weights={weights}")
+    assert published_weights(config_of(*options)) == base
+    metadata, text = card(*options)
+    assert metadata.get("base_model") == base
+    assert metadata.get("license") == ("apache-2.0" if base else None)
+    assert "CC BY, by photograph" in text
+    assert "https://tensorflow.org/tutorials/load_data/images" in text
+    said = base or ("random" if weights == "none" else f"`{weights}`, whose licence holds")
+    assert said in text
+
+
+def test_the_figures_are_those_of_the_run():
+    metadata, text = card("dataset=flowers")
+    (model,) = metadata["model-index"]
+    (result,) = model["results"]
+    assert [(one["type"], one["value"]) for one in result["metrics"]] == [
+        ("accuracy", 0.91),
+        ("top_5_accuracy", 1.0),
+    ]
+    assert "| top-1 | 91.00% |" in text
+    assert "367 images" in text
+
+
+def test_own_images_are_no_data_set_of_the_hub():
+    metadata, text = card("dataset=folder", "dataset.data_dir=x", "dataset.license=mine alone")
+    assert "datasets" not in metadata
+    assert "The images' licence: mine alone" in text
+    _, text = card("dataset=folder", "dataset.data_dir=x")
+    assert "The licence of the images was not stated (`dataset.license`)" in text
+
+
+def test_the_temperature_is_said():
+    text = model_card(config_of(), RESULT, {"onnx": {**EXPORT, "temperature": 1.234}}, ["a", "b"])
+    assert "calibrated by a temperature of 1.234" in text
+    assert "no temperature was fitted" in card()[1]
+
+
+def test_the_command_is_shown_where_it_is_known():
+    assert (
+        "```sh\npython -m cait_finetune seed=3\n```"
+        in card(command="python -m cait_finetune seed=3")[1]
+    )
+    assert "python -m cait_finetune" not in card()[1]
+
+
+def test_only_what_is_there_is_explained():
+    _, text = card(exports=("onnx",))
+    assert "### ONNX" in text
+    for other in ("### SavedModel", "### LiteRT", "### Keras", "### timm"):
+        assert other not in text
+
+
+def test_images_with_several_labels():
+    metadata, text = card(
+        "dataset=csv", "dataset.data_dir=x", "dataset.multi_label=true",
+        result={"test_mean_average_precision": 0.6, "test_f1": 0.5, **{
+            key: RESULT[key] for key in ("test_examples", "steps", "best_epoch")}},
+        exports=("timm",),
+    )  # fmt: skip
+    assert metadata["metrics"] == ["mean_average_precision", "f1"]
+    assert "each present or not" in text
+    assert ".sigmoid()" in text
+
+
+def test_a_card_for_the_hub_names_the_repository():
+    metadata, text = card(exports=("timm",), repository="me/flowers")
+    assert metadata["library_name"] == "timm"
+    assert metadata["model-index"][0]["name"] == "flowers"
+    assert 'timm.create_model("hf-hub:me/flowers", pretrained=True)' in text
+
+
+def test_black_beside_the_image_is_nothing_that_timm_has():
+    pad = "preprocessing.resize_mode=pad"
+    assert "timm has no transform that pads" in card(pad, exports=("timm",))[1]
+    assert "timm has no transform" not in card(exports=("timm",))[1]

@@ -1,0 +1,33 @@
+"""Files of Keras' own format."""
+
+import keras
+import numpy as np
+import pytest
+
+from cait_finetune.errors import UserError
+from cait_finetune.export import keras as exporter
+from tests.cait_finetune.export.subjects import NAMES, evidence_of, lively_subject
+
+
+def test_it_is_the_librarys_model_with_everything_in_it(tmp_path):
+    """`tests/test_imports.py` holds that the library needs nothing of the training code."""
+    evidence = evidence_of(lively_subject())
+    done = exporter.export(evidence.subject, evidence, tmp_path / "keras")
+    assert done["difference"] <= 1e-3
+    loaded = keras.saving.load_model(done["path"])
+    assert type(loaded).__module__.startswith("cait_tf.")
+    assert loaded.class_names == tuple(NAMES)
+    assert loaded.temperature == 1.7
+    kernel = evidence.subject.model.head.kernel
+    np.testing.assert_array_equal(loaded.classifier.head.kernel, kernel)
+
+
+def test_one_that_differs_is_not_kept_and_what_was_there_is(tmp_path, monkeypatch):
+    evidence = evidence_of(lively_subject())
+    exporter.export(evidence.subject, evidence, tmp_path / "keras")
+    before = (tmp_path / "keras" / "model.keras").read_bytes()
+    monkeypatch.setattr(exporter, "load", lambda path: lambda images: np.eye(4)[[0] * len(images)])
+    with pytest.raises(UserError, match=r"export: got a \.keras file with another top-1 on"):
+        exporter.export(evidence.subject, evidence, tmp_path / "keras")
+    assert [path.name for path in tmp_path.iterdir()] == ["keras"]
+    assert (tmp_path / "keras" / "model.keras").read_bytes() == before

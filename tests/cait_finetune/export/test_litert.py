@@ -1,0 +1,72 @@
+"""LiteRT files and their quantised variants, run by LiteRT's interpreter."""
+
+import numpy as np
+import pytest
+
+from cait_finetune.export import litert
+from cait_finetune.export.parity import classify_all
+from tests.cait_finetune.export.subjects import NAMES, evidence_of, lively_subject
+
+interpreter = pytest.importorskip("ai_edge_litert.interpreter")
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    evidence = evidence_of(lively_subject())
+    directory = tmp_path_factory.mktemp("export") / "litert"
+    done = litert.export(evidence.subject, evidence, directory, ["float16", "int8"])
+    return evidence, directory, done
+
+
+def test_it_gives_evaluations_probabilities_for_every_size(exported):
+    evidence, directory, done = exported
+    got = classify_all(litert.load(directory / "model.tflite"), evidence.pixels)
+    np.testing.assert_allclose(got, evidence.subject.probabilities(evidence.logits), atol=1e-3)
+    assert done["difference"] <= 1e-3
+    assert (directory / "labels.txt").read_text(encoding="utf-8").splitlines() == NAMES
+
+
+def test_it_needs_no_operation_that_litert_has_not(exported):
+    model = interpreter.Interpreter(str(exported[1] / "model.tflite"))
+    assert model.get_signature_list() == {
+        "serving_default": {"inputs": ["images"], "outputs": ["probabilities"]}
+    }
+    names = {one["op_name"] for one in model._get_ops_details()}
+    assert "BATCH_MATMUL" in names
+    assert not [name for name in names if name.startswith(("Flex", "CUSTOM"))]
+
+
+def test_variants_are_smaller_and_measured(exported):
+    _, directory, done = exported
+    sizes = [done["megabytes"]]
+    for name in ("float16", "int8"):
+        figures = done["variants"][name]
+        path = directory / f"model_{name}.tflite"
+        assert figures["path"] == str(path)
+        assert figures["megabytes"] == round(path.stat().st_size / 1e6, 2)
+        assert figures["images"] == 6
+        assert figures["agreement"] >= litert.AGREEMENT
+        assert figures["plain_accuracy"] == 1.0
+        assert 0 < figures["difference"] < 0.2
+        sizes.append(figures["megabytes"])
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_a_variant_that_says_something_else_is_not_kept(exported, tmp_path, monkeypatch):
+    evidence, directory, _ = exported
+    load = litert.load
+    written = {kind: directory / litert.variant_file(kind) for kind in ("float16", "int8")}
+    written["float32"] = directory / litert.FILE
+    monkeypatch.setattr(litert, "_convert", lambda function, kind: written[kind].read_bytes())
+
+    def turned(path):
+        return lambda images: load(path)(images)[:, :: -1 if "int8" in path.name else 1]
+
+    monkeypatch.setattr(litert, "load", turned)
+    done = litert.export(evidence.subject, evidence, tmp_path / "litert", ["float16", "int8"])
+    assert list(done["variants"]) == ["float16"]
+    (refusal,) = done["refused"]
+    assert refusal.startswith("export.quantise: got int8, which gives the float file's class on ")
+    assert "expected at least 90%" in refusal
+    files = {path.name for path in (tmp_path / "litert").iterdir()}
+    assert files == {"model.tflite", "model_float16.tflite", "labels.txt"}

@@ -1,0 +1,51 @@
+"""ONNX files, run by onnxruntime."""
+
+import json
+
+import numpy as np
+import pytest
+
+from cait_finetune.errors import UserError
+from cait_finetune.export import onnx as exporter
+from cait_finetune.export.parity import classify_all
+from tests.cait_finetune.export.subjects import NAMES, evidence_of, lively_subject
+
+onnxruntime = pytest.importorskip("onnxruntime")
+onnx = pytest.importorskip("onnx")
+tf2onnx = pytest.importorskip("tf2onnx")
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    evidence = evidence_of(lively_subject())
+    directory = tmp_path_factory.mktemp("export") / "onnx"
+    return evidence, directory, exporter.export(evidence.subject, evidence, directory)
+
+
+def test_it_gives_evaluations_probabilities_for_every_size(exported):
+    evidence, directory, done = exported
+    assert done["path"] == str(directory / "model.onnx")
+    got = classify_all(exporter.load(directory / "model.onnx"), evidence.pixels)
+    np.testing.assert_allclose(got, evidence.subject.probabilities(evidence.logits), atol=1e-3)
+    assert done["difference"] <= 1e-3
+    assert [path.name for path in directory.parent.iterdir()] == ["onnx"]
+
+
+def test_names_and_shapes_are_those_of_the_contract(exported):
+    session = onnxruntime.InferenceSession(str(exported[1] / "model.onnx"))
+    (images,), (probabilities,) = session.get_inputs(), session.get_outputs()
+    assert (images.name, images.type) == ("images", "tensor(uint8)")
+    assert images.shape == ["batch", "height", "width", 3]
+    assert (probabilities.name, probabilities.shape) == ("probabilities", ["batch", 4])
+    assert json.loads(session.get_modelmeta().custom_metadata_map["class_names"]) == NAMES
+
+
+def test_one_that_differs_is_not_kept(exported, tmp_path, monkeypatch):
+    evidence, directory, _ = exported
+    written = onnx.load(directory / "model.onnx")
+    monkeypatch.setattr(tf2onnx.convert, "from_function", lambda *_, **__: (written, None))
+    load = exporter.load
+    monkeypatch.setattr(exporter, "load", lambda path: lambda images: load(path)(images)[:, ::-1])
+    with pytest.raises(UserError, match="export: got an ONNX file with another top-1 on"):
+        exporter.export(evidence.subject, evidence, tmp_path / "onnx")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,49 @@
+"""What the exported files do with pixels is what evaluation does, within one grey level."""
+
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cait_finetune.export.pixels import frozen_function, image_classifier, write_labels
+from tests.cait_finetune.export.subjects import NAMES, SIZES, lively_subject, preprocessing
+from tests.cait_finetune.stand_ins import picture
+
+WAYS = [
+    {"resize_mode": mode, "crop_pct": crop, "interpolation": kernel, "antialias": antialias}
+    for mode, crop, kernel, antialias in itertools.product(
+        ("shorter_side", "squash", "pad"), (1.0, 0.875), ("bicubic", "bilinear"), (True, False)
+    )
+]
+
+
+@pytest.fixture(scope="module")
+def subject():
+    return lively_subject()
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: "-".join(map(str, way.values())))
+def test_pixels_are_resized_as_in_evaluation(subject, way):
+    own = preprocessing(**way)
+    model = image_classifier(type(subject)(subject.model, own, NAMES, "cait_nano_32"))
+    for size in (*SIZES, (1, 7), (8, 8)):
+        image = picture(*size)
+        wanted = own(tf.constant(image)).numpy()
+        got = np.array(model.preprocess(image[None]))[0]
+        levels = np.abs(got - wanted) * 255 * np.array(own.std)
+        assert levels.max() < 1.01
+        assert (levels > 0.5).mean() < 0.03
+
+
+def test_the_weights_are_constants_of_the_function(subject):
+    concrete = frozen_function(subject).get_concrete_function()
+    assert not concrete.variables
+    assert not concrete.captured_inputs
+    assert concrete.structured_outputs["probabilities"].shape.as_list() == [None, 4]
+
+
+def test_labels_are_one_a_line_in_order(subject, tmp_path):
+    odd = type(subject)(subject.model, subject.preprocessing, ["a\nb", "ü c"], "cait_nano_32")
+    write_labels(odd, tmp_path)
+    assert (tmp_path / "labels.txt").read_text(encoding="utf-8").splitlines() == ["a b", "ü c"]

@@ -1,0 +1,72 @@
+"""A classifier of pixels: what it keeps, and what it makes of logits."""
+
+import keras
+import numpy as np
+import pytest
+
+import cait_tf
+
+IMAGE = np.random.default_rng(0).integers(0, 256, (2, 41, 30, 3)).astype("uint8")
+
+
+def classifier(**changes) -> cait_tf.ImageClassifier:
+    keras.utils.set_random_seed(0)
+    model = cait_tf.CaiTClassifier(
+        3, image_size=16, patch_size=8, embed_dim=8, depth=1, depth_token_only=1, num_heads=2
+    )
+    model.head.bias.assign([0.5, -1.0, 2.0])
+    config = {"crop_pct": 0.8, "interpolation": "bilinear", "mean": [0.5] * 3, "std": [0.2] * 3}
+    config |= {"classifier": model, "class_names": ["a", "b", "ü"]}
+    return cait_tf.ImageClassifier(**{**config, **changes})
+
+
+def test_a_file_of_it_is_the_same_model(tmp_path):
+    model = classifier(resize_mode="pad", antialias=False, temperature=1.7, multi_label=True)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert isinstance(loaded, cait_tf.ImageClassifier)
+    assert loaded.class_names == ("a", "b", "ü")
+    assert loaded.get_config() == model.get_config()
+    np.testing.assert_allclose(loaded(IMAGE), model(IMAGE), atol=1e-7)
+
+
+def test_probabilities_are_of_the_logits_divided_by_the_temperature():
+    model = classifier(temperature=2.0)
+    logits = np.array(model.classifier(model.preprocess(IMAGE))) / 2
+    odds = np.exp(logits)
+    np.testing.assert_allclose(model(IMAGE), odds / odds.sum(-1, keepdims=True), atol=1e-6)
+
+
+def test_of_several_labels_each_has_its_own():
+    model = classifier(multi_label=True, temperature=0.5)
+    logits = np.array(model.classifier(model.preprocess(IMAGE))) / 0.5
+    np.testing.assert_allclose(model(IMAGE), 1 / (1 + np.exp(-logits)), atol=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["shorter_side", "squash", "pad"])
+@pytest.mark.parametrize("shape", [(41, 30), (30, 41), (16, 16), (3, 5)])
+def test_any_size_becomes_the_models(mode, shape):
+    image = np.full((1, *shape, 3), 255, "uint8")
+    seen = np.array(classifier(resize_mode=mode).preprocess(image))
+    assert seen.shape == (1, 16, 16, 3)
+    middle, corner = seen[0, 8, 8], seen[0, 0, 0]
+    np.testing.assert_allclose(middle, 2.5, atol=1e-5)  # white, (1 - .5) / .2
+    beside = mode == "pad" and shape[0] != shape[1]
+    np.testing.assert_allclose(corner, -2.5 if beside else 2.5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"resize_mode": "crop"}, "resize_mode: got 'crop', expected one of shorter_side"),
+        ({"interpolation": "nearest"}, "interpolation: got 'nearest', expected one of bicubic"),
+        ({"class_names": ["a"]}, "class_names: got 1, expected 3"),
+        (
+            {"classifier": cait_tf.CaiTClassifier(3, image_size=(16, 32), embed_dim=48, depth=1)},
+            "classifier: got one of 16x32 images, expected square ones",
+        ),
+    ],
+)
+def test_what_cannot_be_is_said(changes, message):
+    with pytest.raises(cait_tf.CaiTError, match=message):
+        classifier(**changes)
