@@ -24,6 +24,7 @@ FREE = (
     "dataset.parallel_calls",
     "dataset.prefetch",
     "export.*",
+    "logger.*",
     "model.weights",
     "resume",
     "traceback",
