@@ -24,6 +24,7 @@ class RunDirectory:
         self.best_checkpoint = self.checkpoints / "best.safetensors"
         self.last_checkpoint = self.checkpoints / "last.safetensors"
         self.profile = root / "profile"
+        self.tensorboard = root / "tensorboard"
         self.saved_model = root / "export" / "saved_model"
         self.environment = root / "environment.json"
         self.predictions = root / "predictions"

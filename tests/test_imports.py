@@ -28,13 +28,16 @@ ALLOWED = {
     "study": set(),  # how Optuna's sweeper is set
     "resume": FOUNDATION,  # which configuration a run goes on with
     # The story and its chapters.
-    "finetune": {"preparation", "training", "conclusion", "model", "train"} | FOUNDATION,
+    "finetune": {"preparation", "training", "conclusion", "logged", "model", "train"} | FOUNDATION,
     "command_line": set(),
     "preparation": {"streams", "command_line"} | WORK | FOUNDATION,
     "scoring": WORK | FOUNDATION,  # predictions, and what they are worth
     "report_parts": {"scoring"} | WORK | FOUNDATION,
     "training": {"preparation", "stages"} | WORK | FOUNDATION,
     "conclusion": {"preparation", "scoring", "report_parts"} | WORK | FOUNDATION,
+    "logged": {"loggers", "metrics", "optim", "predictions", "preparation", "run_directory"}
+    | FOUNDATION,
+    "loggers": {"run_directory"} | FOUNDATION,
     "lr_find": {"cli", "preparation", "training", "stages"} | WORK | FOUNDATION,
     "stages": {"optim", "train"} | FOUNDATION,
     "streams": {"data", "train"} | FOUNDATION,
