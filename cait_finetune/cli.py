@@ -234,6 +234,9 @@ def explain(error: BaseException) -> str:
         return str(bad_value(key, "one value", f"a list: '{key}=[…]'"))
     if match := re.match(r"(?:Invalid (?:type|value) assigned|Cannot assign) *:? *(.*)", first):
         return str(bad_value(key or "value", match[1], "a value of the key's own kind"))
+    if match := re.match(r"Ambiguous value for argument '([^=]+)=(.*)'", first):
+        hint = f"a run for each: add -m; all in one: '{match[1]}=[{match[2]}]'"
+        return str(bad_value(match[1], match[2], "one value", hint))
     if match := re.match(r"Cannot find primary config '([^']+)'", first):
         recipes = sorted(path.stem for path in data_folder("recipes").glob("*.yaml"))
         return str(

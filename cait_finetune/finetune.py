@@ -8,6 +8,7 @@ from pathlib import Path
 from cait_finetune import model as models
 from cait_finetune.conclusion import conclude
 from cait_finetune.config import Config
+from cait_finetune.logged import conclude_loggers, logged
 from cait_finetune.preparation import prepare
 from cait_finetune.train.distribution import build_agreement, lost_worker
 from cait_finetune.train.interruption import Interruption
@@ -28,17 +29,19 @@ def finetune(config: Config, directory: Path) -> dict:
     """
     started = time.perf_counter()
     prepared = prepare(config, directory)
-    with lost_worker(prepared.strategy, directory):
-        train(config, prepared)
-    result = {}
-    if prepared.chief:
-        with Interruption(saved=directory):
-            # What is scored and exported is a float32 model on one device, however it was trained.
-            model = models.from_checkpoint(
-                config.model, len(prepared.source.class_names), prepared.run.best_checkpoint
-            )
-            result = conclude(config, prepared, model, started)
-    if agree := build_agreement(prepared.strategy):
+    with logged(config, prepared) as loggers:
         with lost_worker(prepared.strategy, directory):
-            agree([False])  # the others wait: a worker that leaves would end the cluster
+            train(config, prepared)
+        result = {}
+        if prepared.chief:
+            with Interruption(saved=directory):
+                # What is scored and exported is a float32 model on one device, however it was trained.
+                model = models.from_checkpoint(
+                    config.model, len(prepared.source.class_names), prepared.run.best_checkpoint
+                )
+                result = conclude(config, prepared, model, started)
+                conclude_loggers(loggers, prepared.run, result)
+        if agree := build_agreement(prepared.strategy):
+            with lost_worker(prepared.strategy, directory):
+                agree([False])  # the others wait: a worker that leaves would end the cluster
     return result

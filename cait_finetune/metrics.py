@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -13,6 +14,11 @@ class MetricsLog:
     def __init__(self, path: Path, writes: bool = True) -> None:
         self.path = path
         self._writes = writes
+        self._followers: list[Callable[[str, dict[str, float]], None]] = []
+
+    def follow(self, follower: Callable[[str, dict[str, float]], None]) -> None:
+        """Give `follower` the kind and values of each record, too, after it is written."""
+        self._followers.append(follower)
 
     def write(self, kind: str, **values: float) -> None:
         """Append ``{"kind": kind, …}``; `kind` is ``step`` or ``epoch``."""
@@ -20,6 +26,8 @@ class MetricsLog:
             return
         with open(self.path, "a") as file:
             file.write(json.dumps({"kind": kind, **values}) + "\n")
+        for follower in self._followers:
+            follower(kind, values)
 
     @property
     def size(self) -> int:
@@ -33,7 +41,9 @@ class MetricsLog:
         whole = self.path.read_bytes()[:size]
         os.truncate(self.path, whole.rfind(b"\n") + 1)
 
-    def read(self, kind: str) -> list[dict]:
-        """The records of a kind, in order."""
+    def read(self, kind: str | None = None) -> list[dict]:
+        """The records of a kind, or all of them, in order."""
+        if not self.path.exists():
+            return []
         records = [json.loads(line) for line in self.path.read_text().splitlines()]
-        return [record for record in records if record["kind"] == kind]
+        return [record for record in records if kind in (None, record["kind"])]

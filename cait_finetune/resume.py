@@ -26,6 +26,7 @@ FREE = (
     "dataset.parallel_calls",
     "dataset.prefetch",
     "export.*",
+    "logger.*",
     "model.weights",
     "resume",
     "traceback",

@@ -26,6 +26,7 @@ class RunDirectory:
         self.profile = root / "profile"
         self.export = root / "export"
         self.saved_model = self.export / "saved_model"
+        self.tensorboard = root / "tensorboard"
         self.environment = root / "environment.json"
         self.predictions = root / "predictions"
         self.report = root / "report.html"

@@ -28,7 +28,7 @@ ALLOWED = {
     "study": set(),  # how Optuna's sweeper is set
     "resume": FOUNDATION,  # which configuration a run goes on with
     # The story and its chapters.
-    "finetune": {"preparation", "training", "conclusion", "model", "train"} | FOUNDATION,
+    "finetune": {"preparation", "training", "conclusion", "logged", "model", "train"} | FOUNDATION,
     "command_line": set(),
     "preparation": {"streams", "command_line"} | WORK | FOUNDATION,
     "scoring": WORK | FOUNDATION,  # predictions, and what they are worth
@@ -37,6 +37,9 @@ ALLOWED = {
     "conclusion": {"preparation", "scoring", "report_parts", "exporting"} | WORK | FOUNDATION,
     "exporting": WORK | FOUNDATION,
     "export.__main__": {"cli", "saved_run", "exporting"} | WORK | FOUNDATION,
+    "logged": {"loggers", "metrics", "optim", "predictions", "preparation", "run_directory"}
+    | FOUNDATION,
+    "loggers": {"run_directory"} | FOUNDATION,
     "lr_find": {"cli", "preparation", "training", "stages"} | WORK | FOUNDATION,
     "stages": {"optim", "train"} | FOUNDATION,
     "streams": {"data", "train"} | FOUNDATION,

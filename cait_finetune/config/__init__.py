@@ -6,6 +6,7 @@ Hydra validates names and types against these classes (`register`); ranges are c
 
 from cait_finetune.config.augment import AugmentConfig
 from cait_finetune.config.data import ColumnsConfig, DatasetConfig, SplitsConfig
+from cait_finetune.config.logger import LoggerConfig, WandbConfig
 from cait_finetune.config.loss import LossConfig
 from cait_finetune.config.model import ModelConfig, TuningConfig
 from cait_finetune.config.optim import OptimizerConfig, ScheduleConfig
@@ -37,6 +38,7 @@ __all__ = [
     "DistributionConfig",
     "EvaluationConfig",
     "ExportConfig",
+    "LoggerConfig",
     "LossConfig",
     "LrFindConfig",
     "ModelConfig",
@@ -46,6 +48,7 @@ __all__ = [
     "SplitsConfig",
     "TrainConfig",
     "TuningConfig",
+    "WandbConfig",
     "from_hydra",
     "register",
 ]

@@ -12,6 +12,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from cait_finetune.config.augment import AugmentConfig
 from cait_finetune.config.checks import within
 from cait_finetune.config.data import DatasetConfig
+from cait_finetune.config.logger import LoggerConfig
 from cait_finetune.config.loss import LossConfig
 from cait_finetune.config.model import ModelConfig, TuningConfig
 from cait_finetune.config.optim import OptimizerConfig, ScheduleConfig
@@ -40,6 +41,7 @@ class Config:
     optimizer: OptimizerConfig = MISSING
     schedule: ScheduleConfig = MISSING
     distribution: DistributionConfig = MISSING
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
     export: ExportConfig = MISSING
     train: TrainConfig = MISSING
     average: AverageConfig = MISSING

@@ -84,6 +84,16 @@ def write_csv(tables: Mapping[str, list[Parameter]], path: Path) -> None:
                 writer.writerow([phase, *(values[column] for column in columns)])
 
 
+def group_rates(table: list[Parameter], rate: float) -> dict[str, float]:
+    """The learning rates of the groups of which something is trained, as ``lr/group_00``.
+
+    Args:
+        rate: the schedule's, which the head has.
+    """
+    multipliers = {row.group: row.multiplier for row in table if row.trainable}
+    return {f"lr/group_{group:02}": rate * multipliers[group] for group in sorted(multipliers)}
+
+
 def summary(table: list[Parameter], base_lr: float) -> list[tuple[str, ...]]:
     """Rows to show before the first step: group, variables, trained and all numbers, peak rate."""
     rows = []

@@ -32,6 +32,11 @@ class Phase:
         return all(row.group == head for row in self.table if row.trainable)
 
 
+def phase_at(planned: list[Phase], step: int) -> Phase:
+    """The phase whose step number `step` is, counted from 1 through the whole run."""
+    return next(one for one in planned if step <= one.first_step + one.steps)
+
+
 def phases(
     model: keras.Model,
     tuning: TuningConfig,

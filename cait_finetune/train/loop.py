@@ -286,7 +286,7 @@ class Trainer:
                     state.epochs_without_better = 0
                     self._checkpoints.save(self._model, self._checkpoints.best, epoch)
                 self._checkpoints.save(self._model, self._checkpoints.last, epoch)
-        self._metrics.write("epoch", epoch=epoch, **record)
+        self._metrics.write("epoch", epoch=epoch, step=state.step, **record)
         width = len(str(epochs))
         self._console.print(f"epoch {epoch:>{width}}/{epochs}  {text}", highlight=False)
         self._say_what_is_waited_for()

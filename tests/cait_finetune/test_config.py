@@ -139,6 +139,8 @@ OUT_OF_RANGE = [
     ("export.accuracy_images", "0", "[1,"),
     ("export.quantise", "[int4]", "one of float16, int8"),
     ("export.push_to_hub", "name", "USER/NAME"),
+    ("logger.wandb.mode", "sync", "one of auto, online, offline, disabled"),
+    ("logger.wandb.finish_timeout", "0", "[1,"),
     ("train.epochs", "0", "[1,"),
     ("train.batch_size", "0", "[1,"),
     ("train.eval_batch_size", "-1", "[1,"),
@@ -172,6 +174,10 @@ WRONG_TYPE = [
     ("schedule.warmup_epochs", "few", "Float"),
     *((f"export.{name}", "perhaps", "bool") for name in configuration.EXPORT_FORMATS),
     ("export.check_images", "all", "Integer"),
+    ("logger.csv", "perhaps", "bool"),
+    ("logger.tensorboard", "perhaps", "bool"),
+    ("logger.wandb.enabled", "perhaps", "bool"),
+    ("logger.wandb.log_model", "perhaps", "bool"),
     ("train.epochs", "1.5", "Integer"),
     ("train.batch_size", "x", "Integer"),
     ("train.clip_norm", "x", "Float"),
@@ -200,6 +206,7 @@ WRONG_TYPE = [
 # Any text is a value: it is checked where it is used.
 FREE = {"dataset.name", "dataset.data_dir", "model.name", "model.weights", "tuning.cache_dir"}
 FREE |= {"distribution.tpu", "resume"}
+FREE |= {f"logger.wandb.{name}" for name in ("project", "entity", "name", "group", "tags")}
 FREE |= {f"dataset.columns.{name}" for name in vars(configuration.ColumnsConfig())}
 FREE |= {
     "dataset.homepage",
@@ -385,6 +392,34 @@ def test_lbfgs_needs_all_features_at_once():
     assert checked(*cached).tuning.solver == "lbfgs"
     message = refusal(*cached, "tuning.cache_features=false")
     assert message.startswith("tuning.solver: got lbfgs with tuning.cache_features=false")
+
+
+def test_several_loggers_at_once():
+    logger = checked("logger=[wandb,csv]", "logger.wandb.tags=[a,b]").logger
+    assert (logger.csv, logger.tensorboard, logger.wandb.enabled) == (True, False, True)
+    assert logger.wandb.tags == ["a", "b"]
+    assert refusal("logger=[wandb,comet]").startswith(
+        "logger: got comet, expected one of csv, none"
+    )
+    message = refusal("logger=wandb,csv")
+    assert message.startswith("logger: got wandb,csv, expected one value")
+    assert "a run for each: add -m; all in one: 'logger=[wandb,csv]'" in message
+
+
+def test_the_project_is_what_the_environment_says(monkeypatch):
+    monkeypatch.delenv("WANDB_PROJECT", raising=False)
+    assert checked("logger=wandb").logger.wandb.project == "cait-finetune"
+    monkeypatch.setenv("WANDB_PROJECT", "flowers")
+    assert checked("logger=wandb").logger.wandb.project == "flowers"
+    assert checked("logger=wandb", "logger.wandb.project=mine").logger.wandb.project == "mine"
+
+
+@pytest.mark.parametrize("word", ["project=mine", "mode=offline", "tags=[a]", "log_model=false"])
+def test_a_key_of_wandb_without_it(word):
+    key = word.partition("=")[0]
+    message = refusal("logger=csv", f"logger.wandb.{word}")
+    assert message.startswith(f"logger.wandb.{key}: got ")
+    assert "without Weights & Biases, expected logger=wandb beside it" in message
 
 
 def test_missing_name_of_the_data_set():

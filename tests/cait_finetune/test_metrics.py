@@ -42,6 +42,27 @@ def test_cutting_leaves_whole_lines(tmp_path):
     assert log.size == size
 
 
+def test_a_follower_gets_each_record_that_is_written(tmp_path):
+    log, seen = MetricsLog(tmp_path / "metrics.jsonl"), []
+    log.write("step", step=1)
+    log.follow(lambda kind, values: seen.append((kind, values, log.size > 0)))
+    log.write("step", step=2, loss=0.5)
+    log.write("epoch", epoch=1)
+    assert seen == [("step", {"step": 2, "loss": 0.5}, True), ("epoch", {"epoch": 1}, True)]
+    silent = MetricsLog(tmp_path / "metrics.jsonl", writes=False)
+    silent.follow(lambda kind, values: seen.append(kind))
+    silent.write("step", step=3)
+    assert len(seen) == 2
+
+
+def test_all_kinds_come_back_in_order(tmp_path):
+    log = MetricsLog(tmp_path / "metrics.jsonl")
+    assert log.read() == []
+    for kind in ("step", "epoch", "step"):
+        log.write(kind, step=1)
+    assert [record["kind"] for record in log.read()] == ["step", "epoch", "step"]
+
+
 def test_a_worker_that_does_not_write(tmp_path):
     log = MetricsLog(tmp_path / "metrics.jsonl", writes=False)
     log.write("step", step=1)

@@ -59,6 +59,18 @@ def test_what_is_free_may_change_and_is_said(run):
     ]
 
 
+def test_a_run_may_go_on_with_other_loggers(run):
+    config, changes = resume(run, "logger=[wandb,csv]", "logger.wandb.tags=[late]")
+    assert config.logger.csv
+    assert config.logger.wandb.enabled
+    assert config.logger.wandb.tags == ["late"]
+    assert "logger.wandb.enabled: False → True" in changes
+    OmegaConf.save(OmegaConf.structured(config), run / "config.yaml")
+    assert resume(run)[0].logger == config.logger
+    silent = resume(run, "logger=none")[0].logger
+    assert (silent.csv, silent.wandb.enabled) == (False, False)
+
+
 @pytest.mark.parametrize(
     ("words", "named"),
     [

@@ -6,7 +6,14 @@ import keras
 import pytest
 
 import cait_tf
-from cait_finetune.optim.parameters import Parameter, only, parameter_table, summary, write_csv
+from cait_finetune.optim.parameters import (
+    Parameter,
+    group_rates,
+    only,
+    parameter_table,
+    summary,
+    write_csv,
+)
 from cait_tf.weights.names import timm_name
 from tests.cait_finetune.tiny import CLASSES, GOLDEN, tiny_model
 
@@ -129,3 +136,12 @@ def test_summary_says_what_is_frozen(model):
     rows = summary(parameter_table(model, "linear_probe", 0.75, 0.05), base_lr=1e-3)
     assert [row[5] for row in rows] == ["frozen", "frozen", "frozen", "1.00e-03"]
     assert [row[2] for row in rows[:3]] == ["0", "0", "0"]
+
+
+def test_each_trained_group_has_its_rate(model):
+    table = parameter_table(model, "full", 0.5, 0.05)
+    assert group_rates(table, 0.1) == {
+        "lr/group_00": 0.0125, "lr/group_01": 0.025, "lr/group_02": 0.05, "lr/group_03": 0.1
+    }  # fmt: skip
+    head = only(table, lambda row: row.group == 3)
+    assert group_rates(head, 0.1) == {"lr/group_03": 0.1}

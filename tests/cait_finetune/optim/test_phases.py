@@ -14,7 +14,7 @@ from cait_finetune import model as models
 from cait_finetune.config import TuningConfig
 from cait_finetune.errors import UserError
 from cait_finetune.optim.adamw import AdamW
-from cait_finetune.optim.phases import phases
+from cait_finetune.optim.phases import Phase, phase_at, phases
 from cait_finetune.train.step import TrainStep
 from cait_tf.weights.names import timm_name
 from tests.cait_finetune.tiny import (
@@ -142,6 +142,12 @@ def test_the_phases_follow_each_other_to_the_last_step(method, total):
     assert sum(phase.steps for phase in run) == total
     assert all(phase.steps > 0 for phase in run)
     assert len({phase.name for phase in run}) == len(run)
+
+
+def test_the_phase_of_a_step():
+    planned = [Phase("head", 0, 3, []), Phase("full", 3, 4, [])]
+    names = [phase_at(planned, step).name for step in range(1, 8)]
+    assert names == ["head"] * 3 + ["full"] * 4
 
 
 def test_how_long_the_phases_are():

@@ -213,9 +213,9 @@ def test_the_log():
     assert all(one["images_per_second"] > 0 for one in steps)
     epochs = run.of_kind("epoch")
     assert epochs == [
-        {"epoch": 1, "train_loss": 2.0, "train_accuracy": 0.5, "validation_loss": 1.5,
+        {"epoch": 1, "step": 3, "train_loss": 2.0, "train_accuracy": 0.5, "validation_loss": 1.5,
          "validation_top1": 0.25, "validation_top5": 1.0, "validation_mean_per_class": 0.75},
-        {"epoch": 2, "train_loss": 5.0, "train_accuracy": 0.5, "validation_loss": 1.25,
+        {"epoch": 2, "step": 6, "train_loss": 5.0, "train_accuracy": 0.5, "validation_loss": 1.25,
          "validation_top1": 0.5, "validation_top5": 1.0, "validation_mean_per_class": 0.5},
     ]  # fmt: skip
     assert "epoch 2/2  train loss 5.0000  accuracy 50.00%" in run.output.getvalue()

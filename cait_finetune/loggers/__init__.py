@@ -1,0 +1,1 @@
+"""Where a run is written besides its own files: W&B, TensorBoard, CSV; any number at once."""

@@ -1,0 +1,47 @@
+"""``steps.csv`` and ``epochs.csv``: a row for each record, for spreadsheets and data frames."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from cait_finetune.loggers.logger import Logger
+
+
+class CsvFiles(Logger):
+    """Two tables in `directory`, each with a column for every name that came up so far."""
+
+    name: ClassVar[str] = "csv"
+
+    def __init__(self, directory: Path) -> None:
+        self._paths = {kind: directory / f"{kind}s.csv" for kind in ("step", "epoch")}
+        self._columns: dict[str, list[str]] = {kind: [] for kind in self._paths}
+
+    def begin(self, config: Mapping[str, Any], resumed: bool) -> None:
+        """Begin both tables anew: the records that a run has so far come again."""
+        for path in self._paths.values():
+            path.unlink(missing_ok=True)
+
+    def record(self, kind: str, values: Mapping[str, float]) -> None:
+        """Append a row; a new name, as in a later phase of a run, makes a new column."""
+        path, columns = self._paths[kind], self._columns[kind]
+        new = [name for name in values if name not in columns]
+        if new:
+            rows = _read(path) if columns else []
+            columns += new
+            unfinished = path.with_suffix(".unfinished")
+            with open(unfinished, "w", newline="") as file:
+                writer = csv.DictWriter(file, columns)
+                writer.writeheader()
+                writer.writerows(rows)
+            os.replace(unfinished, path)
+        with open(path, "a", newline="") as file:
+            csv.DictWriter(file, columns).writerow(values)
+
+
+def _read(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))

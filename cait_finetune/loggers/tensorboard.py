@@ -1,0 +1,75 @@
+"""Event files for TensorBoard, written by TensorFlow itself: only looking at them needs TensorBoard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from omegaconf import OmegaConf
+
+from cait_finetune.loggers.logger import Logger
+
+_FLUSH_MILLIS = 10_000
+
+
+class TensorBoard(Logger):
+    """Writes to `directory`. Step and epoch records have one axis, the step.
+
+    The plugins' own formats: https://github.com/tensorflow/tensorboard, ``plugins/*/summary_v2.py``.
+    """
+
+    name: ClassVar[str] = "tensorboard"
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._step = 0
+
+    def begin(self, config: Mapping[str, Any], resumed: bool) -> None:
+        """Begin anew: the records that a run has so far come again."""
+        import tensorflow as tf
+
+        for path in self._directory.glob("events.out.tfevents.*"):
+            path.unlink()
+        self._writer = tf.summary.create_file_writer(
+            str(self._directory), flush_millis=_FLUSH_MILLIS
+        )
+        text = OmegaConf.to_yaml(OmegaConf.create(dict(config)))
+        self._write("config", "text", "".join(f"    {line}\n" for line in text.splitlines()))
+
+    def record(self, kind: str, values: Mapping[str, float]) -> None:
+        """Scalars named ``step/loss``, ``epoch/validation_loss``; a name with a group keeps it."""
+        self._step = int(values["step"])
+        for name, value in values.items():
+            if name not in ("step", "epoch"):
+                self._write(name if "/" in name else f"{kind}/{name}", "scalars", float(value))
+        if kind == "epoch":
+            self._writer.flush()
+
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """As text in Markdown."""
+        lines = [columns, ["---"] * len(columns), *rows]
+        self._write(name, "text", "\n".join(f"| {' | '.join(line)} |" for line in lines))
+
+    def result(self, figures: Mapping[str, float]) -> None:
+        """One point each, at the last step."""
+        for name, value in figures.items():
+            self._write(f"result/{name}", "scalars", float(value))
+
+    def picture(self, name: str, path: Path) -> None:
+        """The file's bytes as they are."""
+        data = path.read_bytes()
+        width, height = (int.from_bytes(data[at : at + 4]) for at in (16, 20))  # of the PNG header
+        self._write(f"pictures/{name}", "images", [str(width), str(height), data])
+
+    def finish(self, exit_code: int) -> None:
+        """Write what is not written yet."""
+        self._writer.close()
+
+    def _write(self, tag: str, plugin: str, value: Any) -> None:
+        import tensorflow as tf
+
+        metadata = tf.compat.v1.SummaryMetadata()
+        metadata.plugin_data.plugin_name = plugin
+        with self._writer.as_default():
+            tf.summary.write(tag, tf.constant(value), step=self._step, metadata=metadata)

@@ -1,0 +1,79 @@
+"""What W&B wrote to a run directory, read again with its own messages."""
+
+import json
+import struct
+from pathlib import Path
+
+import wandb
+from wandb.proto.wandb_internal_pb2 import Record
+
+_FILE_HEADER, _CHUNK_HEADER = 7, struct.Struct("<IHB")  # checksum, length, type
+_BLOCK = 32768
+_FULL, _FIRST, _LAST = 1, 2, 4
+
+
+def records(directory: Path) -> list[Record]:
+    """Every record of all parts of a run, in order: LevelDB's log format."""
+    wandb.teardown()  # its process writes on after a run is finished
+    found = []
+    for path in sorted(directory.glob("wandb/*run-*/*.wandb")):
+        data, at, text = path.read_bytes(), _FILE_HEADER, b""
+        while at + _CHUNK_HEADER.size <= len(data):
+            if _BLOCK - at % _BLOCK < _CHUNK_HEADER.size:  # a block's end is filled up
+                at += _BLOCK - at % _BLOCK
+                continue
+            _, length, kind = _CHUNK_HEADER.unpack_from(data, at)
+            at += _CHUNK_HEADER.size
+            text = (
+                data[at : at + length] if kind in (_FULL, _FIRST) else text + data[at : at + length]
+            )
+            at += length
+            if kind in (_FULL, _LAST):
+                found.append(Record.FromString(text))
+    return found
+
+
+def _values(items: object) -> dict:
+    return {".".join(item.nested_key) or item.key: json.loads(item.value_json) for item in items}
+
+
+def history(directory: Path) -> list[dict]:
+    """The rows, without W&B's clock."""
+    rows = [_values(one.history.item) for one in records(directory) if one.HasField("history")]
+    return [
+        {key: value for key, value in row.items() if key not in ("_timestamp", "_runtime", "_step")}
+        for row in rows
+    ]
+
+
+def steps(directory: Path) -> list[int]:
+    """At which steps the rows are."""
+    return [one.history.step.num for one in records(directory) if one.HasField("history")]
+
+
+def summary(directory: Path) -> dict:
+    """The last value of each figure that was set."""
+    merged = {}
+    for one in records(directory):
+        if one.HasField("summary"):
+            merged |= _values(one.summary.update)
+    return merged
+
+
+def runs(directory: Path) -> list:
+    """The run's description in each part."""
+    return [one.run for one in records(directory) if one.HasField("run")]
+
+
+def artifacts(directory: Path) -> list:
+    """What was logged as artifacts."""
+    return [
+        one.request.log_artifact.artifact if one.HasField("request") else one.artifact
+        for one in records(directory)
+        if one.HasField("artifact") or one.request.HasField("log_artifact")
+    ]
+
+
+def exit_codes(directory: Path) -> list[int]:
+    """How each part ended."""
+    return [one.exit.exit_code for one in records(directory) if one.HasField("exit")]
