@@ -57,13 +57,13 @@ class Run:
                 value = self.result.get(f"{split}_{name}")
                 if value is not None:
                     shown[f"{split} {words}"] = f"{value:.2%}"
-        for key, form in (
-            ("best_epoch", "{}"),
-            ("wall_seconds", "{:.0f} s"),
-            ("images_per_second", "{:.0f}"),
+        for key, words, form in (
+            ("best_epoch", "best epoch", "{}"),
+            ("wall_seconds", "time", "{:.0f} s"),
+            ("images_per_second", "training speed", "{:.0f} img/s"),
         ):
             if self.result.get(key) is not None:
-                shown[key.replace("_", " ")] = form.format(self.result[key])
+                shown[words] = form.format(self.result[key])
         return shown
 
     def predict(self, images: str | Path | Iterable[str | Path], top_k: int = 3) -> Predictions:

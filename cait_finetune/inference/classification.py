@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ import tensorflow as tf
 
 from cait_finetune.inference.backends import Backend
 from cait_finetune.inference.prediction import Prediction
+
+_SIGNATURE = 12  # bytes, by which the kinds of image files are told apart
 
 
 def classify(
@@ -44,8 +47,7 @@ def _classify(backend: Backend, files: Sequence[_File], top_k: int) -> list[Pred
         probabilities = backend([file.data for file in files])  # (B, C)
     except tf.errors.InvalidArgumentError as error:
         if len(files) == 1:
-            reason = str(error.message).splitlines()[0]
-            return [Prediction(files[0].path, error=f"not an image ({reason})")]
+            return [Prediction(files[0].path, error=f"not an image ({_reason(files[0], error)})")]
         return [one for file in files for one in _classify(backend, [file], top_k)]
     order = np.argsort(-probabilities, axis=-1, kind="stable")[:, :top_k]  # (B, k)
     return [
@@ -54,3 +56,9 @@ def _classify(backend: Backend, files: Sequence[_File], top_k: int) -> list[Pred
         )
         for file, row, best in zip(files, probabilities, order, strict=True)
     ]
+
+
+def _reason(file: _File, error: tf.errors.InvalidArgumentError) -> str:
+    if len(file.data) < _SIGNATURE:
+        return f"{len(file.data)} bytes"
+    return re.sub(r"^\{\{function_node .*?\}\} ", "", str(error.message)).splitlines()[0]

@@ -56,7 +56,7 @@ def _run(arguments: list[str]) -> bool:
     console.print(
         f"images {len(predictions):,}"
         + (f", of which {failed:,} could not be classified" if failed else "")
-        + f"; {predictions.images_per_second:.0f} img/s",
+        + f"; {predictions.images_per_second:.3g} img/s",
         highlight=False,
     )
     return not failed

@@ -12,6 +12,8 @@ import tensorflow as tf
 from cait_finetune.errors import bad_value
 from cait_finetune.report.overlay import overlay
 
+_LEAST = 192  # pixels: a smaller image is enlarged, to be seen
+
 
 def draw_maps(
     saliency: Callable[[Sequence[bytes]], tuple[np.ndarray, np.ndarray]], places: dict[Path, Path]
@@ -30,7 +32,10 @@ def draw_maps(
     images, maps = saliency([path.read_bytes() for path in places])
     for image, heat, place in zip(images, maps, places.values(), strict=True):
         both = np.concatenate([image, overlay(image, heat)], axis=1)  # (S, 2 S, 3)
-        data = tf.io.encode_png(np.round(255 * both).astype("uint8")).numpy()
+        pixels = np.round(255 * both).astype("uint8")
+        for axis in (0, 1):
+            pixels = pixels.repeat(max(1, _LEAST // len(image)), axis)
+        data = tf.io.encode_png(pixels).numpy()
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(data)

@@ -1,7 +1,10 @@
 """Files batch by batch."""
 
+import re
+
 import numpy as np
 
+from cait_finetune.inference.backends import Checkpoint
 from cait_finetune.inference.classification import classify
 from tests.cait_finetune.inference.conftest import Mean
 from tests.cait_finetune.stand_ins import encode, picture
@@ -36,3 +39,13 @@ def test_a_file_that_cannot_be_read(tmp_path):
     assert gone.error == "cannot be read (No such file or directory)"
     assert folder.error == "cannot be read (Is a directory)"
     assert (good.path, len(good.classes)) == (tmp_path / "a.png", 1)
+
+
+def test_why_a_file_is_no_image(saved_run, tmp_path):
+    contents = {"empty.jpg": b"", "short.png": b"short", "half.png": encode(picture(20, 30))[:200]}
+    for name, data in contents.items():
+        (tmp_path / name).write_bytes(data)
+    files = [tmp_path / name for name in contents]
+    ((empty, short, half),) = classify(Checkpoint(saved_run), files, top_k=1, batch_size=8)
+    assert (empty.error, short.error) == ("not an image (0 bytes)", "not an image (5 bytes)")
+    assert re.fullmatch(r"not an image \([^{}]+\)", half.error)

@@ -37,7 +37,7 @@ def test_classifies_a_glob_and_writes_csv(run, photos, tmp_path, command, capsys
         assert 1 >= float(row["probability_1"]) >= float(row["probability_2"]) >= 0
     said = capsys.readouterr().out.splitlines()
     assert said[-2] == f"output {output}"
-    assert re.fullmatch(r"images 3; \d+ img/s", said[-1])
+    assert re.fullmatch(r"images 3; [\d.]+ img/s", said[-1])
 
 
 def test_several_images_and_json(run, photos, tmp_path, command):
@@ -89,7 +89,7 @@ def test_maps_are_beside_their_images(run, photos, tmp_path, command):
     drawn = sorted((tmp_path / "maps").rglob("*.png"))
     assert [path.name for path in drawn] == ["0.png.png", "1.png.png", "2.png.png", "0.png.png"]
     image, mapped = np.split(np.array(Image.open(drawn[0])).astype(int), 2, axis=1)
-    assert image.shape == (16, 16, 3)
+    assert image.shape == (192, 192, 3)  # of 16 pixels, enlarged
     assert np.abs(image - mapped).max() > 50
     fewer = predict(PredictConfig(str(run), [f"{photos}/1.png"], maps=f"{tmp_path}/fewer"))
     assert len(fewer) == 1
