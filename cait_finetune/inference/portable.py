@@ -54,7 +54,7 @@ class PixelModel:
                 f"{path} without labels.txt",
                 "that file beside it, with a class name on each line",
             )
-        self.class_names = labels.read_text().splitlines()
+        self.class_names = labels.read_text(encoding="utf-8").splitlines()
         self._path = path
 
     def __call__(self, files: Sequence[bytes]) -> np.ndarray:
