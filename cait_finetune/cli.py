@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.conf import HydraConf
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, OverrideParseException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from cait_finetune import config as configuration
@@ -72,7 +73,7 @@ def run_story(story: Callable[[], Callable[[Config, Path], object]]) -> None:
             if composed.resume is None:
                 config = configuration.from_hydra(composed)
             else:
-                config = _resumed(composed)
+                config = _resumed(composed, HydraConfig.get())
                 directory = Path(config.resume)
             with quiet_imports():
                 tell = story()
@@ -87,10 +88,8 @@ def run_story(story: Callable[[], Callable[[Config, Path], object]]) -> None:
             print(f"cait_finetune: {error}", file=sys.stderr)
             sys.exit(error.code)
 
-    configuration.register()
-    Plugins.instance().register(RecipesPlugin)
+    _prepare_hydra()
     register_study()  # after the plugins were found, which store their own
-    OmegaConf.register_new_resolver("run_directory", _run_directory, replace=True)
     # Hydra would print errors in its own words; with this set it hands them to us.
     os.environ[_FULL_ERROR] = "1"
     try:
@@ -125,8 +124,7 @@ def _run_directory(resume: str | None, otherwise: str) -> str:
     return otherwise if resume is None else str(find_run(resume))
 
 
-def _resumed(composed: DictConfig) -> Config:
-    hydra_config = HydraConfig.get()
+def _resumed(composed: DictConfig, hydra_config: HydraConf) -> Config:
     groups = {path.name for path in data_folder("conf").iterdir() if path.is_dir()}
     recipe = hydra_config.job.config_name != "config"
     if any(word.startswith("hydra.run.dir") for word in hydra_config.overrides.hydra):
@@ -141,7 +139,7 @@ def main() -> None:
     """Entry point of ``python -m cait_finetune``."""
 
     def story() -> Callable[[Config, Path], object]:
-        from cait_finetune.finetune import finetune
+        from cait_finetune.story import finetune
 
         def score(config: Config, directory: Path) -> float | None:
             """What a sweeper makes as high as it can: the validation metric of the best epoch."""
@@ -162,9 +160,27 @@ def configure(*overrides: str, recipe: str = "config", folder: Path | None = Non
     Raises:
         UserError: a mistake in an override.
     """
+    return configure_run(*overrides, recipe=recipe, folder=folder)[0]
+
+
+def configure_run(
+    *overrides: str, recipe: str = "config", folder: Path | None = None
+) -> tuple[Config, Path]:
+    """As `configure`, and the directory that the run would get; ``resume=DIR`` is gone on with.
+
+    Raises:
+        UserError: a mistake in an override.
+    """
     try:
         with _composing(folder) as extra:
-            return configuration.from_hydra(hydra.compose(recipe, [*overrides, *extra]))
+            words = [*overrides, *extra]
+            composed = hydra.compose(recipe, words, return_hydra_config=True)
+            directory = Path(composed.hydra.run.dir)
+            with open_dict(composed):
+                hydra_config = composed.pop("hydra")
+            if composed.resume is not None:
+                return _resumed(composed, hydra_config), directory
+            return configuration.from_hydra(composed), directory
     except ValueError as error:
         if not str(error).startswith(_NUMBER_FOR_GROUP):
             raise
@@ -185,8 +201,7 @@ def sweeper_params(recipe: str, folder: Path | None = None) -> dict[str, Any]:
 @contextmanager
 def _composing(folder: Path | None) -> Iterator[list[str]]:
     """Where `hydra.compose` finds our files, and the words that it needs for it."""
-    configuration.register()
-    Plugins.instance().register(RecipesPlugin)
+    _prepare_hydra()
     conf = data_folder("conf")
     first = folder.absolute() if folder else conf
     try:
@@ -194,6 +209,13 @@ def _composing(folder: Path | None) -> Iterator[list[str]]:
             yield [f"hydra.searchpath=[file://{conf}]"] if folder else []
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(explain(error)) from error
+
+
+def _prepare_hydra() -> None:
+    """Make the schema, the recipes and our resolver known to it."""
+    configuration.register()
+    Plugins.instance().register(RecipesPlugin)
+    OmegaConf.register_new_resolver("run_directory", _run_directory, replace=True)
 
 
 def explain(error: BaseException) -> str:

@@ -9,6 +9,10 @@ from collections.abc import Iterable
 class UserError(Exception):
     """Shown without a traceback. Takes the whole message, as OmegaConf re-raises it from that."""
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows of it."""
+        return [str(self)]
+
 
 class Interrupted(Exception):
     """A signal asked to end, and the state is saved; the process should exit with `code`."""

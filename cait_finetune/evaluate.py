@@ -12,17 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from cait_finetune.config import Config
 from cait_finetune.errors import bad_value
+from cait_finetune.image_progress import ImageProgress
 
 #: The validation images that the published figures are of.
 _IMAGENET = ("imagenet2012", "imagenet_folder")
@@ -98,9 +91,8 @@ def evaluate(config: Config, directory: Path) -> Path:
             source, role, preprocessing, config.train.eval_batch_size, corrupt, config.dataset
         )
         name = f"{config.model.name}, crop {crop_pct:g}"
-        with _progress(console) as progress:
-            shown = _shown(progress, name, batches, source.sizes[role])
-            figures = evaluator(shown)
+        with ImageProgress(console, name, source.sizes[role]) as progress:
+            figures = evaluator(_shown(progress, batches))
         published = models.published_accuracy(variant, image_size, crop_pct)
         row = Accuracy(
             *key(crop_pct),
@@ -115,27 +107,11 @@ def evaluate(config: Config, directory: Path) -> Path:
     return table.markdown
 
 
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]} img/s"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-    )
-
-
-def _shown(progress: Progress, name: str, batches: Iterable[Any], images: int) -> Iterator[Any]:
+def _shown(progress: ImageProgress, batches: Iterable[Any]) -> Iterator[Any]:
     """The batches, with a bar that counts their images."""
-    task = progress.add_task(name, total=images, rate="–")
     for batch in batches:
         yield batch
-        count = int(batch[2].numpy().sum())
-        speed = progress.tasks[task].speed
-        progress.update(task, advance=count, rate=f"{speed:.0f}" if speed else "–")
+        progress.advance(int(batch[2].numpy().sum()))
 
 
 def main() -> None:

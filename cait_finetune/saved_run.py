@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +31,31 @@ class SavedRun:
     model: ModelConfig
     train: TrainConfig
     preprocessing: PreprocessingConfig
+
+    @property
+    def class_names(self) -> list[str]:
+        """As the checkpoint has them, which needs no images.
+
+        Raises:
+            UserError: the checkpoint cannot be read.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        path = self.directory.best_checkpoint
+        try:
+            with safe_open(path, "np") as checkpoint:
+                return checkpoint.metadata()["classes"].split("\n")
+        except (SafetensorError, OSError, KeyError, TypeError) as error:
+            raise bad_value(
+                "run", f"{path} ({error})", "a checkpoint that names its classes"
+            ) from error
+
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by for calibrated probabilities; 1 where none was fitted."""
+        result = self.directory.result
+        saved = json.loads(result.read_text()) if result.is_file() else {}
+        return float(saved.get("temperature") or 1.0)
 
     def open_source(self) -> Source:
         """The images, divided as they were.

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from cait_finetune import finetune as story
+from cait_finetune import story
 from cait_finetune.errors import Interrupted
 from tests.cait_finetune.loggers import wandb_files
 from tests.cait_finetune.stand_ins import checked

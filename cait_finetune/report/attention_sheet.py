@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from cait_finetune.report.overlay import overlay
 from cait_finetune.report.style import drawing, short
 
-_COLORS = colormaps["cividis"]
 _COLUMNS = 4
 _LETTERS = 22  # that fit above an image
 
@@ -54,7 +53,6 @@ def draw_attention_sheet(
 def _draw_tile(tile: Tile, plain: Axes, mapped: Axes) -> None:
     plain.imshow(tile.image)
     plain.set_title(short(tile.truth, _LETTERS), fontsize=10)
-    alpha = 0.9 * tile.saliency[..., None]
-    mapped.imshow(alpha * _COLORS(tile.saliency)[..., :3] + (1 - alpha) * tile.image)
+    mapped.imshow(overlay(tile.image, tile.saliency))
     said = short(tile.prediction, _LETTERS - 5)
     mapped.set_title(f"{said} {tile.probability:.0%}", fontsize=10)

@@ -43,7 +43,7 @@ def command(monkeypatch, capsys, tmp_path):
 @pytest.fixture
 def runs(monkeypatch):
     """A finetune that only remembers what it was called with."""
-    import cait_finetune.finetune as story
+    import cait_finetune.story as story
 
     calls = []
     monkeypatch.setattr(story, "finetune", lambda config, path: calls.append((config, path)))
@@ -163,7 +163,7 @@ def test_the_runs_after_one_that_fails_are_made(command, runs):
 
 
 def test_an_interrupted_run(command, monkeypatch):
-    import cait_finetune.finetune as story
+    import cait_finetune.story as story
 
     def interrupt(config, directory):
         raise KeyboardInterrupt
@@ -175,7 +175,7 @@ def test_an_interrupted_run(command, monkeypatch):
 
 
 def test_a_defect_is_not_hidden(command, monkeypatch):
-    import cait_finetune.finetune as story
+    import cait_finetune.story as story
 
     def defect(config, directory):
         raise ZeroDivisionError("ours")

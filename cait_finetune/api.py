@@ -1,0 +1,88 @@
+"""The three functions for notebooks and programs. TensorFlow loads when one of them is called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cait_finetune.inference.results import Predictions
+    from cait_finetune.run import Run
+
+
+def finetune(*overrides: str, recipe: str = "config", directory: str | Path | None = None) -> Run:
+    """Fine-tune as ``python -m cait_finetune -cn RECIPE OVERRIDES…`` does.
+
+    Args:
+        overrides: as on the command line: ``"dataset=flowers", "train.epochs=5"``; with
+            ``"resume=DIR"`` a run that was cut off goes on.
+        recipe: the name of a recipe.
+        directory: the run's, by default ``outputs/DATASET/MODEL/TIME``.
+
+    Returns:
+        The finished run, which shows its figures and curves in a notebook.
+
+    Raises:
+        UserError: anything that you can mend; what was finished is kept.
+    """
+    from cait_finetune.cli import configure_run
+    from cait_finetune.errors import bad_value
+    from cait_tf.quiet import quiet_imports
+
+    config, usual = configure_run(*overrides, recipe=recipe)
+    if config.resume is not None and directory is not None:
+        raise bad_value("directory", f"{directory} beside resume", "None: a run stays where it is")
+    directory = Path(directory or usual)
+    with quiet_imports():
+        from cait_finetune import story
+
+    story.finetune(config, directory)
+    return load_run(directory)
+
+
+def load_run(directory: str | Path) -> Run:
+    """A run that is finished, or has at least saved weights.
+
+    Raises:
+        UserError: there is none in `directory`, or it cannot be read.
+    """
+    from cait_finetune.run import Run
+    from cait_finetune.saved_run import read_run
+
+    return Run(read_run(Path(directory).expanduser()))
+
+
+def predict(
+    model: Run | str | Path,
+    images: str | Path | Iterable[str | Path],
+    top_k: int = 3,
+    *,
+    batch_size: int = 32,
+    tta: str = "none",
+) -> Predictions:
+    """Classify image files as ``python -m cait_finetune.predict`` does.
+
+    Args:
+        model: a run or its directory, an exported SavedModel, or an ONNX or LiteRT file.
+        images: a file, a folder, a glob, or several of these.
+        tta: ``none``, ``flip``, ``five_crop`` or ``ten_crop``: probabilities are averaged over these.
+
+    Returns:
+        A sequence of one prediction a file, which shows itself as a table in a notebook.
+
+    Raises:
+        UserError: no such model or images, or whatever else you can mend.
+    """
+    from cait_finetune.inference import running
+    from cait_finetune.run import Run
+
+    one = isinstance(images, str | Path)
+    config = running.PredictConfig(
+        model=str(model.directory if isinstance(model, Run) else model),
+        images=[str(images)] if one else [str(image) for image in images],
+        top_k=top_k,
+        batch_size=batch_size,
+        tta=tta,
+    )
+    return running.predict(config)

@@ -1,0 +1,1 @@
+"""Image files to the names and probabilities of their classes, with whatever a run has left."""

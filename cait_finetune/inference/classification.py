@@ -1,0 +1,64 @@
+"""Files to predictions, batch by batch; a file that is no image stops nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from cait_finetune.inference.backends import Backend
+from cait_finetune.inference.prediction import Prediction
+
+_SIGNATURE = 12  # bytes, by which the kinds of image files are told apart
+
+
+def classify(
+    backend: Backend, files: Sequence[Path], top_k: int, batch_size: int
+) -> Iterator[list[Prediction]]:
+    """One prediction a file, in order, a batch at a time."""
+    for start in range(0, len(files), batch_size):
+        batch = [_read(path) for path in files[start : start + batch_size]]
+        done = iter(_classify(backend, [one for one in batch if not one.error], top_k))
+        yield [Prediction(one.path, error=one.error) if one.error else next(done) for one in batch]
+
+
+@dataclass(frozen=True)
+class _File:
+    path: Path
+    data: bytes = b""
+    error: str = ""
+
+
+def _read(path: Path) -> _File:
+    try:
+        return _File(path, path.read_bytes())
+    except OSError as error:
+        return _File(path, error=f"cannot be read ({error.strerror})")
+
+
+def _classify(backend: Backend, files: Sequence[_File], top_k: int) -> list[Prediction]:
+    if not files:
+        return []
+    try:
+        probabilities = backend([file.data for file in files])  # (B, C)
+    except tf.errors.InvalidArgumentError as error:
+        if len(files) == 1:
+            return [Prediction(files[0].path, error=f"not an image ({_reason(files[0], error)})")]
+        return [one for file in files for one in _classify(backend, [file], top_k)]
+    order = np.argsort(-probabilities, axis=-1, kind="stable")[:, :top_k]  # (B, k)
+    return [
+        Prediction(
+            file.path, tuple((backend.class_names[index], float(row[index])) for index in best)
+        )
+        for file, row, best in zip(files, probabilities, order, strict=True)
+    ]
+
+
+def _reason(file: _File, error: tf.errors.InvalidArgumentError) -> str:
+    if len(file.data) < _SIGNATURE:
+        return f"{len(file.data)} bytes"
+    return re.sub(r"^\{\{function_node .*?\}\} ", "", str(error.message)).splitlines()[0]

@@ -1,0 +1,55 @@
+"""Pictures of where the model looks: each image beside its class saliency map."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from cait_finetune.errors import bad_value
+from cait_finetune.report.overlay import overlay
+
+_LEAST = 192  # pixels: a smaller image is enlarged, to be seen
+
+
+def draw_maps(
+    saliency: Callable[[Sequence[bytes]], tuple[np.ndarray, np.ndarray]], places: dict[Path, Path]
+) -> None:
+    """Draw a picture of each of a batch of image files: as the model sees it, and the map over it.
+
+    Args:
+        saliency: the bytes of B files to images ``(B, S, S, 3)`` and maps ``(B, S, S)``, 0 to 1.
+        places: from each file to the PNG to write.
+
+    Raises:
+        UserError: a picture cannot be written.
+    """
+    if not places:
+        return
+    images, maps = saliency([path.read_bytes() for path in places])
+    for image, heat, place in zip(images, maps, places.values(), strict=True):
+        both = np.concatenate([image, overlay(image, heat)], axis=1)  # (S, 2 S, 3)
+        pixels = np.round(255 * both).astype("uint8")
+        for axis in (0, 1):
+            pixels = pixels.repeat(max(1, _LEAST // len(image)), axis)
+        data = tf.io.encode_png(pixels).numpy()
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(data)
+        except OSError as error:
+            raise bad_value(
+                "maps", place, f"a file that can be written ({error.strerror})"
+            ) from error
+
+
+def places_of(files: Sequence[Path], directory: Path) -> list[Path]:
+    """A picture's name for each file: the file's, as seen from the folder that all lie in.
+
+    With its ending, as ``rose.jpg`` and ``rose.png`` may be neighbours.
+    """
+    absolute = [Path(os.path.abspath(path)) for path in files]
+    common = Path(os.path.commonpath([path.parent for path in absolute]))
+    return [directory / f"{path.relative_to(common)}.png" for path in absolute]

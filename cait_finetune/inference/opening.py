@@ -1,0 +1,128 @@
+"""What ``model=`` names: a run, or one of the files that a run exports."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cait_finetune.errors import bad_value
+from cait_finetune.run_directory import RunDirectory
+from cait_finetune.saved_run import SavedRun, read_run
+from cait_tf.quiet import quiet_imports
+
+if TYPE_CHECKING:  # TensorFlow loads when a model does, not when a mistake is answered
+    from cait_finetune.data.preprocess import Preprocessing
+    from cait_finetune.inference.backends import Backend, Checkpoint
+
+#: In the order in which a run's are preferred, and where in the run's export they are.
+_EXPORTS = {
+    "saved_model": Path("saved_model"),
+    "onnx": Path("onnx") / "model.onnx",
+    "litert": Path("litert") / "model.tflite",
+}
+
+
+@dataclass(frozen=True)
+class FoundModel:
+    """A model that is there. `kind` is a key of `_EXPORTS`, or ``checkpoint``.
+
+    ``run`` is the directory of the run that it is or lies in, if it does.
+    """
+
+    kind: str
+    path: Path
+    run: Path | None
+
+    def read_run(self, key: str) -> SavedRun:
+        """The run, which the value of `key` needs.
+
+        Raises:
+            UserError: the model does not lie in one, or that cannot be read.
+        """
+        if self.run is None:
+            raise bad_value(
+                key,
+                f"a value with model={self.path}, an export without its run",
+                "null there: it takes the run's checkpoint",
+                "give the run's directory as model",
+            )
+        return read_run(self.run)
+
+    def open(self) -> Backend:
+        """Load it.
+
+        Raises:
+            UserError: it is damaged or of another kind, or its library is not installed.
+        """
+        with quiet_imports():
+            import tensorflow as tf
+
+            from cait_finetune.inference import backends, portable
+
+            tf.config.list_physical_devices()  # the first look at the devices chatters too
+
+        if self.kind == "saved_model":
+            return backends.SavedModel(self.path)
+        if self.kind == "checkpoint":
+            return backends.Checkpoint(read_run(self.run))
+        opened = portable.open_onnx if self.kind == "onnx" else portable.open_litert
+        return opened(self.path, self._preprocessing)
+
+    def open_checkpoint(self, key: str) -> Checkpoint:
+        """The run's best weights, which the value of `key` needs.
+
+        Raises:
+            UserError: as `read_run`, or the weights are damaged.
+        """
+        run = self.read_run(key)
+        with quiet_imports():
+            from cait_finetune.inference.backends import Checkpoint
+
+        return Checkpoint(run)
+
+    def _preprocessing(self, size: int | None) -> Preprocessing:
+        """The run's, or where the model has left it the authors'."""
+        from cait_finetune.data.preprocess import Preprocessing
+
+        if self.run is None:
+            return Preprocessing(size or 1, 1.0, "bicubic", (0.0,) * 3, (1.0,) * 3)
+        own = read_run(self.run).build_preprocessing()
+        return dataclasses.replace(own, image_size=size or own.image_size)
+
+
+def find_model(model: str | Path) -> FoundModel:
+    """The model that `model` is, or that the run in it exported, or at least saved.
+
+    Raises:
+        UserError: there is none.
+    """
+    given = Path(model).expanduser()
+    candidates = [(given, _kind(given))]
+    for kind, place in _EXPORTS.items():
+        candidates += [(given / place.name, kind)] if len(place.parts) > 1 else []
+        candidates.append((given / "export" / place, kind))
+    for path, kind in candidates:
+        if _is(path, kind):
+            return FoundModel(kind, path, next(filter(_is_run, path.absolute().parents), None))
+    if _is_run(given):
+        return FoundModel("checkpoint", given, given)
+    raise bad_value(
+        "model",
+        model,
+        "the directory of a run, an exported SavedModel, or a file that ends in .onnx or .tflite",
+    )
+
+
+def _kind(path: Path) -> str:
+    return {".onnx": "onnx", ".tflite": "litert"}.get(path.suffix.lower(), "saved_model")
+
+
+def _is(path: Path, kind: str) -> bool:
+    return (path / "saved_model.pb").is_file() if kind == "saved_model" else path.is_file()
+
+
+def _is_run(directory: Path) -> bool:
+    run = RunDirectory(directory)
+    return run.config.is_file() and run.best_checkpoint.is_file()

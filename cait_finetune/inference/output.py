@@ -1,0 +1,73 @@
+"""Predictions as a CSV or a JSON file."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from cait_finetune.errors import UserError, bad_value
+from cait_finetune.inference.prediction import Prediction
+
+
+def check_output(path: Path) -> None:
+    """Before anything long: whether predictions can be written there. Makes its folder.
+
+    Raises:
+        UserError: the ending is of neither format, or it cannot be a file.
+    """
+    if path.suffix.lower() not in _WRITERS:
+        raise bad_value("output", path, f"a name that ends in {' or '.join(_WRITERS)}")
+    if path.is_dir():
+        raise bad_value("output", path, "the name of a file; this is a folder")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def write_predictions(predictions: Sequence[Prediction], path: Path) -> None:
+    """Write the file, in the format of its ending.
+
+    CSV has a row a file: path, error, then class and probability for each of the k. JSON is a list of
+    ``{"path": …, "classes": [{"name": …, "probability": …}, …], "error": null or why}``.
+
+    Raises:
+        UserError: as `check_output`, or the file cannot be written.
+    """
+    check_output(path)
+    try:
+        _WRITERS[path.suffix.lower()](predictions, path)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _write_csv(predictions: Sequence[Prediction], path: Path) -> None:
+    count = max((len(one.classes) for one in predictions), default=0)
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        columns = [f"{name}_{k + 1}" for k in range(count) for name in ("class", "probability")]
+        writer.writerow(["path", "error", *columns])
+        for prediction in predictions:
+            flat = [value for pair in prediction.classes for value in pair]
+            writer.writerow([prediction.path, prediction.error, *flat])
+
+
+def _write_json(predictions: Sequence[Prediction], path: Path) -> None:
+    objects = [
+        {
+            "path": str(one.path),
+            "classes": [{"name": name, "probability": share} for name, share in one.classes],
+            "error": one.error or None,
+        }
+        for one in predictions
+    ]
+    path.write_text(json.dumps(objects, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+_WRITERS = {".csv": _write_csv, ".json": _write_json}
+
+
+def _unwritable(path: Path, error: OSError) -> UserError:
+    return bad_value("output", path, f"a file that can be written ({error.strerror})")

@@ -1,0 +1,113 @@
+"""A prediction from beginning to end, as the command and notebooks ask for it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import MISSING
+from rich.console import Console
+
+from cait_finetune.errors import bad_value, suggest
+from cait_finetune.image_progress import ImageProgress
+from cait_finetune.inference.files import find_images
+from cait_finetune.inference.opening import FoundModel, find_model
+from cait_finetune.inference.output import check_output
+from cait_finetune.inference.prediction import Prediction
+from cait_finetune.inference.results import Predictions
+
+_TTA = ("none", "flip", "five_crop", "ten_crop")
+_MIRRORS = ("flip", "ten_crop")
+
+
+@dataclass
+class PredictConfig:
+    """The keys of the command.
+
+    ``model`` is a run's directory, an exported SavedModel, or an ONNX or LiteRT file; ``images``
+    files, folders (searched with their subfolders) and globs; ``output`` an optional CSV or JSON
+    file; ``tta`` the test-time augmentation, over which probabilities are averaged; ``maps`` a folder
+    for pictures of where the model looks.
+    """
+
+    model: str = MISSING
+    images: list[str] = MISSING
+    top_k: int = 3
+    batch_size: int = 32
+    output: str | None = None
+    tta: str = "none"
+    maps: str | None = None
+
+
+def predict(config: PredictConfig, console: Console | None = None) -> Predictions:
+    """Classify the files, draw the maps that are asked for, and on a console show a bar meanwhile.
+
+    Raises:
+        UserError: a number below 1, no such model or files, an output that cannot be written, or
+            something asked for that needs a run.
+    """
+    for key in ("top_k", "batch_size"):
+        if getattr(config, key) < 1:
+            raise bad_value(key, getattr(config, key), "at least 1")
+    if config.tta not in _TTA:
+        raise bad_value("tta", config.tta, f"one of {', '.join(_TTA)}", suggest(config.tta, _TTA))
+    found = find_model(config.model)
+    upright = _check_augmentation(found, config.tta)
+    if config.maps:
+        found.read_run("maps")
+    files = find_images(config.images)
+    if config.output:
+        check_output(Path(config.output))
+
+    checkpoint = found.open_checkpoint("maps") if config.maps else None
+    backend = checkpoint if checkpoint and found.kind == "checkpoint" else found.open()
+    # TensorFlow has been loaded, quietly.
+    from cait_finetune.inference.augmentation import Averaged, build_views
+    from cait_finetune.inference.classification import classify
+    from cait_finetune.inference.maps import draw_maps, places_of
+
+    if config.tta != "none":
+        backend = Averaged(backend, build_views(config.tta, upright))
+    places = (
+        dict(zip(files, places_of(files, Path(config.maps)), strict=True)) if config.maps else {}
+    )
+    predictions: list[Prediction] = []
+    laps: list[tuple[int, float]] = []
+    with ImageProgress(console or Console(quiet=True), "images", len(files)) as progress:
+        begin = time.perf_counter()
+        for batch in classify(backend, files, config.top_k, config.batch_size):
+            laps.append((len(batch), time.perf_counter() - begin))
+            if checkpoint:
+                draw_maps(
+                    checkpoint.saliency,
+                    {one.path: places[one.path] for one in batch if not one.error},
+                )
+            predictions += batch
+            progress.advance(len(batch))
+            begin = time.perf_counter()
+    return Predictions(predictions, _speed(laps))
+
+
+def _check_augmentation(found: FoundModel, tta: str) -> bool:
+    """Whether photographs are turned as their EXIF says: the run's way, else the usual one.
+
+    Raises:
+        UserError: mirrored images are asked for, and the run's mean something else then.
+    """
+    if tta == "none" or found.run is None:
+        return True
+    dataset = found.read_run("tta").dataset
+    if tta in _MIRRORS and not dataset.allow_flip:
+        raise bad_value(
+            "tta",
+            tta,
+            f"none or five_crop: images of {dataset.name} are never mirrored (dataset.allow_flip=false)",
+        )
+    return dataset.upright
+
+
+def _speed(laps: list[tuple[int, float]]) -> float:
+    """Images a second; the first of several batches, in which the graph is traced, does not count."""
+    images, seconds = (sum(values) for values in zip(*laps[1:] or laps, strict=True))
+    return images / seconds

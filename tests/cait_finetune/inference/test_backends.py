@@ -1,0 +1,53 @@
+"""A run's export and its checkpoint say the same."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cait_finetune.errors import UserError
+from cait_finetune.inference.backends import Checkpoint, SavedModel
+from tests.cait_finetune.inference.conftest import NAMES, TEMPERATURE
+
+
+def contents(photos) -> list[bytes]:
+    return [path.read_bytes() for path in sorted(photos.iterdir())]
+
+
+def test_checkpoint_and_export_agree_but_for_the_calibration(run, saved_run, photos):
+    exported, checkpoint = SavedModel(run / "export" / "saved_model"), Checkpoint(saved_run)
+    assert exported.class_names == checkpoint.class_names == NAMES
+    uncalibrated = exported(contents(photos))
+    assert np.ptp(uncalibrated, axis=1).min() > 1e-3  # else everything would agree
+    calibrated = tf.nn.softmax(np.log(uncalibrated) / TEMPERATURE)
+    np.testing.assert_allclose(checkpoint(contents(photos)), calibrated, atol=1e-5)
+
+
+def test_several_labels_have_probabilities_of_their_own(saved_run, photos, monkeypatch):
+    single = Checkpoint(saved_run)(contents(photos))
+    monkeypatch.setattr(saved_run.dataset, "multi_label", True)
+    several = Checkpoint(saved_run)(contents(photos))
+    np.testing.assert_allclose(single.sum(1), 1, atol=1e-6)
+    assert np.abs(several.sum(1) - 1).min() > 1e-3
+
+
+def test_the_saliency_map_is_of_the_image_as_the_model_sees_it(saved_run, photos):
+    images, maps = Checkpoint(saved_run).saliency(contents(photos))
+    assert images.shape == (3, 16, 16, 3)
+    assert maps.shape == (3, 16, 16)
+    for values in (images, maps):
+        assert values.min() >= 0
+        assert 0.5 < values.max() <= 1
+
+
+def test_another_saved_model(tmp_path):
+    other = tf.Module()
+    other.double = tf.function(lambda x: 2 * x, input_signature=[tf.TensorSpec((), tf.float32)])
+    tf.saved_model.save(other, str(tmp_path), signatures={"double": other.double})
+    with pytest.raises(UserError, match=r"model: got .*, whose signatures are double, expected"):
+        SavedModel(tmp_path)
+
+
+def test_a_checkpoint_that_names_no_classes(saved_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(saved_run.directory, "best_checkpoint", tmp_path / "none.safetensors")
+    with pytest.raises(UserError, match=r"run: got .*none.safetensors.*, expected a checkpoint"):
+        Checkpoint(saved_run)

@@ -1,0 +1,51 @@
+"""Files batch by batch."""
+
+import re
+
+import numpy as np
+
+from cait_finetune.inference.backends import Checkpoint
+from cait_finetune.inference.classification import classify
+from tests.cait_finetune.inference.conftest import Mean
+from tests.cait_finetune.stand_ins import encode, picture
+
+
+def test_batches_order_and_ranks(tmp_path):
+    files = [tmp_path / f"{n}.png" for n in range(5)]
+    for number, path in enumerate(files):
+        path.write_bytes(encode(picture(20, 30, seed=number)))
+    backend = Mean()
+    batches = list(classify(backend, files, top_k=2, batch_size=2))
+    assert [len(batch) for batch in batches] == backend.calls == [2, 2, 1]
+    predictions = [one for batch in batches for one in batch]
+    assert [one.path for one in predictions] == files
+    for one in predictions:
+        (probabilities,) = Mean()([one.path.read_bytes()])
+        best = np.argsort(-probabilities)[:2]
+        assert [name for name, _ in one.classes] == [Mean.class_names[index] for index in best]
+        np.testing.assert_allclose([share for _, share in one.classes], probabilities[best])
+
+
+def test_more_than_there_are_classes(tmp_path):
+    (tmp_path / "a.png").write_bytes(encode(picture(8, 8)))
+    ((one,),) = classify(Mean(), [tmp_path / "a.png"], top_k=9, batch_size=2)
+    assert len(one.classes) == 3
+
+
+def test_a_file_that_cannot_be_read(tmp_path):
+    (tmp_path / "a.png").write_bytes(encode(picture(8, 8)))
+    files = [tmp_path / "gone.png", tmp_path / "a.png", tmp_path]
+    ((gone, good, folder),) = classify(Mean(), files, top_k=1, batch_size=8)
+    assert gone.error == "cannot be read (No such file or directory)"
+    assert folder.error == "cannot be read (Is a directory)"
+    assert (good.path, len(good.classes)) == (tmp_path / "a.png", 1)
+
+
+def test_why_a_file_is_no_image(saved_run, tmp_path):
+    contents = {"empty.jpg": b"", "short.png": b"short", "half.png": encode(picture(20, 30))[:200]}
+    for name, data in contents.items():
+        (tmp_path / name).write_bytes(data)
+    files = [tmp_path / name for name in contents]
+    ((empty, short, half),) = classify(Checkpoint(saved_run), files, top_k=1, batch_size=8)
+    assert (empty.error, short.error) == ("not an image (0 bytes)", "not an image (5 bytes)")
+    assert re.fullmatch(r"not an image \([^{}]+\)", half.error)

@@ -1,0 +1,158 @@
+"""ONNX and LiteRT files: pixels as they are, or at the size that the model asks for."""
+
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cait_finetune.data.preprocess import Preprocessing
+from cait_finetune.errors import UserError
+from cait_finetune.inference.portable import PixelModel, open_litert, open_onnx
+from tests.cait_finetune.stand_ins import encode, picture
+
+#: Of different sizes.
+IMAGES = [picture(20 + number, 30, seed=number) for number in range(3)]
+FILES = [encode(image) for image in IMAGES]
+
+
+def preprocessing(size):
+    return Preprocessing(size or 1, 1.0, "bicubic", (0.0,) * 3, (1.0,) * 3)
+
+
+def expected(images) -> np.ndarray:
+    """What the models below compute: the softmax of the mean colour."""
+    return tf.nn.softmax([np.mean(image, (0, 1)) / 64 for image in images]).numpy()
+
+
+def write_onnx(path, shape, kind="UINT8"):
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    helper, types = onnx.helper, onnx.TensorProto
+    nodes = [
+        helper.make_node("Cast", ["images"], ["floats"], to=types.FLOAT),
+        helper.make_node("ReduceMean", ["floats"], ["mean"], axes=[1, 2], keepdims=0),
+        helper.make_node("Div", ["mean", "scale"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=-1),
+        helper.make_node("ArgMax", ["logits"], ["classes"], axis=-1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "mean",
+        [helper.make_tensor_value_info("images", getattr(types, kind), shape)],
+        [
+            helper.make_tensor_value_info("classes", types.INT64, None),
+            helper.make_tensor_value_info("probabilities", types.FLOAT, None),
+        ],
+        [helper.make_tensor("scale", types.FLOAT, [], [64.0])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    onnx.save(model, path)
+
+
+def write_litert(path, shape, kind="uint8"):
+    pytest.importorskip("ai_edge_litert")
+
+    class Mean(tf.Module):
+        @tf.function
+        def serve(self, images):
+            logits = tf.reduce_mean(tf.cast(images, tf.float32), [1, 2]) / 64
+            return {"classes": tf.argmax(logits, -1), "probabilities": tf.nn.softmax(logits)}
+
+    spec = tf.TensorSpec([size if isinstance(size, int) else None for size in shape], kind)
+    module = Mean()
+    serve = module.serve.get_concrete_function(spec)
+    path.write_bytes(tf.lite.TFLiteConverter.from_concrete_functions([serve], module).convert())
+
+
+KINDS = [
+    pytest.param(write_onnx, open_onnx, "model.onnx", id="onnx"),
+    pytest.param(write_litert, open_litert, "model.tflite", id="litert"),
+]
+
+
+@pytest.fixture
+def directory(tmp_path):
+    (tmp_path / "labels.txt").write_text("red\ngreen\nblue\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize(("write", "open_model", "name"), KINDS)
+@pytest.mark.parametrize("count", [1, "count"])
+def test_images_of_any_size_are_given_as_they_are(directory, write, open_model, name, count):
+    write(directory / name, [count, "height", "width", 3])
+    model = open_model(directory / name, preprocessing)
+    assert model.class_names == ["red", "green", "blue"]
+    np.testing.assert_allclose(model(FILES), expected(IMAGES), atol=1e-5)
+
+
+@pytest.mark.parametrize(("write", "open_model", "name"), KINDS)
+@pytest.mark.parametrize("count", [1, "count"])
+def test_a_model_of_one_size_gets_that(directory, write, open_model, name, count):
+    write(directory / name, [count, 16, 16, 3])
+    model = open_model(directory / name, preprocessing)
+    fitted = [preprocessing(16).fit(tf.constant(image)).numpy() for image in IMAGES]
+    assert np.abs(expected(fitted) - expected(IMAGES)).max() > 1e-3
+    np.testing.assert_allclose(model(FILES), expected(fitted), atol=1e-5)
+
+
+def test_images_of_one_size_go_together(directory):
+    calls = []
+
+    def call(images):
+        calls.append(images.shape)
+        return np.zeros((len(images), 3))
+
+    for count, size in ((None, 16), (1, 16), (None, None)):
+        PixelModel(directory / "model", call, (count, size, size, 3), preprocessing)(FILES)
+    assert calls[:4] == [(3, 16, 16, 3)] + [(1, 16, 16, 3)] * 3
+    assert calls[4:] == [(1, *image.shape) for image in IMAGES]
+
+
+@pytest.mark.parametrize(("write", "open_model", "name"), KINDS)
+@pytest.mark.parametrize(
+    ("shape", "wrong_kind", "message"),
+    [
+        ([1, 16, 16, 1], False, r"whose input has the shape \(1, 16, 16, 1\)"),
+        ([8, 16, 16, 3], False, "whose input has the shape"),
+        ([1, 16, 24, 3], False, "whose input has the shape"),
+        ([1, 16, 16, 3], True, "whose input is (tensor\\(float\\)|float32), expected one input"),
+    ],
+)
+def test_a_model_of_something_else(directory, write, open_model, name, shape, wrong_kind, message):
+    kind = {"onnx": "FLOAT", "tflite": "float32"}[name.partition(".")[2]]
+    write(directory / name, shape, *[kind] * wrong_kind)
+    with pytest.raises(UserError, match=f"model: got .*{name}, {message}"):
+        open_model(directory / name, preprocessing)
+
+
+@pytest.mark.parametrize(("write", "open_model", "name"), KINDS)
+def test_a_file_that_is_none(directory, write, open_model, name):
+    write(directory / name, [1, 16, 16, 3])  # or it skips
+    (directory / name).write_bytes(b"no model")
+    with pytest.raises(UserError, match=rf"model: got .*{name} \(.+\), expected a"):
+        open_model(directory / name, preprocessing)
+
+
+@pytest.mark.parametrize(
+    ("open_model", "module", "extra"),
+    [(open_onnx, "onnxruntime", "onnx"), (open_litert, "ai_edge_litert.interpreter", "litert")],
+)
+def test_a_package_that_is_missing(directory, open_model, module, extra, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(UserError, match=rf"pip install 'cait-finetune\[{extra}\]'"):
+        open_model(directory / "model", preprocessing)
+
+
+def test_labels(directory):
+    def model() -> PixelModel:
+        return PixelModel(
+            directory / "model", lambda images: np.zeros((1, 3)), (1, 8, 8, 3), preprocessing
+        )
+
+    (directory / "labels.txt").write_text("one\ntwo\n")
+    with pytest.raises(UserError, match=r"of 3 classes, with 2 in labels.txt, expected as many"):
+        model()(FILES[:1])
+    (directory / "labels.txt").unlink()
+    with pytest.raises(UserError, match=r"model without labels.txt, expected that file beside it"):
+        model()

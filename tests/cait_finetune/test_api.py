@@ -1,0 +1,154 @@
+"""The functions for notebooks, and that importing them costs nothing."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import cait_finetune
+from cait_finetune import finetune, load_run, predict
+from cait_finetune.errors import UserError
+from tests.cait_finetune.stand_ins import encode, picture
+
+ROOT = Path(__file__).resolve().parents[2]
+SHORT = ["model.image_size=16", "train.jit_compile=false", "debug=fast_dev_run", "export=none"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    root = tmp_path_factory.mktemp("api")
+    return finetune(*SHORT, f"dataset.data_dir={root / 'tfds'}", directory=root / "run")
+
+
+def test_a_run_of_two_steps(run):
+    assert run.result["steps"] == 2
+    assert len(run.epochs) == 2
+    assert run.figures["test top-1"] == f"{run.result['test_top1']:.2%}"
+    assert run.figures["best epoch"] in ("1", "2")
+    assert load_run(run.directory).result == run.result
+
+
+def test_it_shows_itself(run):
+    title = f"cait_nano_32 on digits, test top-1 {run.result['test_top1']:.2%}"
+    assert repr(run) == f"Run('{run.directory}': {title})"
+    page = run._repr_html_()
+    assert f'>test top-1</td><td style="text-align: left">{run.figures["test top-1"]}<' in page
+    assert page.count('<img src="data:image/png;base64,') == 1
+
+
+def test_names_are_not_markup(run, monkeypatch):
+    monkeypatch.setattr(run.saved.dataset, "name", "<b>birds & bees")
+    assert "on &lt;b&gt;birds &amp; bees" in run._repr_html_()
+
+
+def test_a_run_that_is_not_finished(run, tmp_path):
+    for name in ("config.yaml", "checkpoints"):
+        (tmp_path / name).symlink_to(run.directory / name)
+    unfinished = load_run(tmp_path)
+    assert (unfinished.result, unfinished.epochs, unfinished.figures) == ({}, [], {})
+    assert repr(unfinished).endswith("not finished, 0 epochs so far)")
+    assert "not finished" in unfinished._repr_html_()
+    lines = (run.directory / "metrics.jsonl").read_text().splitlines()
+    first = next(line for line in lines if '"kind": "epoch"' in line)
+    (tmp_path / "metrics.jsonl").write_text(f"{first}\n")
+    assert repr(unfinished).endswith("not finished, 1 epoch so far)")
+
+
+def test_predictions_from_a_run(run, tmp_path):
+    for number in range(2):
+        (tmp_path / f"{number}.png").write_bytes(encode(picture(20, 30, seed=number)))
+    first, second = predict(run, tmp_path, top_k=2)
+    assert (len(first.classes), len(second.classes)) == (2, 2)
+    several = predict(str(run.directory), [tmp_path / "1.png", str(tmp_path / "0.png")], top_k=2)
+    assert [one.path for one in several] == [second.path, first.path]
+    assert [name for name, _ in several[0].classes] == [name for name, _ in second.classes]
+    np.testing.assert_allclose(several[0].classes[0][1], second.classes[0][1], atol=1e-6)
+    assert run.predict(tmp_path / "0.png", top_k=1)[0].classes[0][0] == first.classes[0][0]
+
+
+def test_mistakes(run, tmp_path):
+    with pytest.raises(UserError, match=r"train.epoch: got an unknown key"):
+        finetune("train.epoch=2")
+    with pytest.raises(UserError, match=r"-cn: got flower, expected one of config, .*"):
+        finetune(recipe="flower")
+    with pytest.raises(UserError, match=r"resume: got .*, whose run is finished"):
+        finetune(f"resume={run.directory}")
+    with pytest.raises(UserError, match=r"run: got .*, expected the directory of a run"):
+        load_run(tmp_path)
+    with pytest.raises(UserError, match="top_k: got 0"):
+        predict(run, tmp_path, top_k=0)
+
+
+def test_the_run_directory_is_named_as_on_the_command_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    told = []
+    monkeypatch.setattr("cait_finetune.story.finetune", lambda config, path: told.append(path))
+    monkeypatch.setattr("cait_finetune.api.load_run", lambda path: path)
+    finetune("dataset=flowers", "model=cait_s24_224", "model.weights=none")
+    assert re.fullmatch(r"outputs/flowers/cait_s24_224/[\d-]{10}_[\d-]{8}", str(told[0]))
+
+
+def test_going_on_with_a_run(run, tmp_path, monkeypatch):
+    cut_off = tmp_path / "cut_off"
+    shutil.copytree(run.directory, cut_off)
+    (cut_off / "result.json").unlink()
+    told = []
+    monkeypatch.setattr("cait_finetune.story.finetune", lambda *words: told.append(words))
+    with pytest.raises(UserError, match=r"directory: got .* beside resume, expected None"):
+        finetune(f"resume={cut_off}", directory=tmp_path)
+    finetune(f"resume={cut_off}", "train.max_hours=1")
+    ((config, directory),) = told
+    assert (config.resume, directory) == (str(cut_off), cut_off)
+    assert (config.model.image_size, config.train.max_hours) == (16, 1)
+
+
+def test_a_mistake_in_a_notebook_is_one_message():
+    shell = pytest.importorskip("IPython.core.interactiveshell").InteractiveShell()
+    shown = []
+    shell._showtraceback = lambda kind, error, lines: shown.append("\n".join(lines))
+    shell.run_cell("from cait_finetune import load_run; load_run('nowhere')")
+    assert len(shown) == 1
+    assert shown[0].startswith("run: got nowhere, expected the directory of a run")
+    assert "Traceback" not in shown[0]
+
+
+def test_importing_is_light_and_the_functions_stay_functions():
+    code = """
+import sys
+import cait_finetune
+from cait_finetune import finetune, load_run, predict
+heavy = {"tensorflow", "keras", "hydra", "numpy", "PIL", "matplotlib"} & set(sys.modules)
+assert not heavy, heavy
+functions = (finetune, load_run, predict)
+import cait_finetune.api, cait_finetune.predict, cait_finetune.inference.command
+from cait_finetune import finetune, load_run, predict
+assert (finetune, load_run, predict) == functions
+assert (cait_finetune.finetune, cait_finetune.predict) == (functions[0], functions[2])
+print("light")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip() == "light", done.stderr
+
+
+def test_no_module_has_the_name_of_a_function():
+    """But for the command `predict`, which gives its place back."""
+    modules = {path.stem for path in (ROOT / "cait_finetune").iterdir()}
+    assert modules & set(cait_finetune.__all__) == {"predict"}
+
+
+def test_the_command_is_still_one():
+    done = subprocess.run(
+        [sys.executable, "-m", "cait_finetune.predict", "modle=x"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("cait_finetune.predict: modle: got an unknown key")
