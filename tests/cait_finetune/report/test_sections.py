@@ -1,0 +1,97 @@
+"""Sections from files alone: what they show, and what they leave to the files."""
+
+import csv
+import json
+
+import pytest
+
+from cait_finetune.report import sections
+from cait_finetune.run_directory import RunDirectory
+from tests.cait_finetune.report.test_html import Reader
+
+
+@pytest.fixture
+def run(tmp_path):
+    directory = RunDirectory(tmp_path)
+    directory.parts.mkdir()
+    return directory
+
+
+def write(path, head, rows):
+    with open(path, "w", newline="") as file:
+        csv.writer(file).writerows([head, *rows])
+
+
+def rows_of(content):
+    """The texts of a table's cells, row by row."""
+    lines = content.partition("<tbody>")[2].partition("</tbody>")[0].strip().splitlines()
+    return [[text for text in Reader(line).text if text.strip()] for line in lines]
+
+
+def test_without_files_there_is_no_section(run):
+    for make in (sections.scores, sections.curves, sections.classes, sections.confusion,
+                 sections.calibration, sections.mistakes, sections.speed, sections.export,
+                 sections.parameters, sections.environment, sections.command):  # fmt: skip
+        assert make(run) is None
+
+
+def test_of_many_classes_the_hardest_are_shown(run):
+    head = ("name", "support", "precision", "recall", "f1", "average_precision")
+    rows = [(f"class {n}", 4, "", n / 300, n / 300, "") for n in range(300)]
+    write(run.parts / "classes.csv", head, [*rows, ("empty", 0, "", "", "", "")])
+    content = sections.classes(run)
+    shown = rows_of(content)
+    assert len(shown) == 200
+    assert shown[0] == ["class 0", "4", "–", "0.0%", "0.0%"]
+    assert shown[199][0] == "class 199"
+    assert "301 classes, of which 300 have test images" in content
+    assert "report/classes.csv has all" in content
+    assert f"recall {sum(range(300)) / 300 / 300:.2%}" in content
+
+
+def test_several_labels_are_ordered_by_average_precision(run):
+    head = ("name", "support", "precision", "recall", "f1", "average_precision")
+    write(run.parts / "classes.csv", head, [("a", 4, 1, 1, 1, 0.9), ("b", 4, 0, 0, 0, 0.95)])
+    assert [row[0] for row in rows_of(sections.classes(run))] == ["a", "b"]
+
+
+def test_groups_are_summed_in_the_order_of_the_phases(run):
+    head = ("phase", "path", "shape", "group", "multiplier", "weight_decay", "trainable")
+    rows = [
+        ("head", "a", "2x3", 0, 0.5, 0.05, False),
+        ("head", "b", "", 10, 1, 0.0, True),
+        ("head", "c", "4", 10, 1, 0.0, True),
+        ("full", "a", "2x3", 0, 0.5, 0.05, True),
+        ("full", "c", "4", 2, 1, 0.0, False),
+    ]
+    write(run.parameters, head, rows)
+    assert rows_of(sections.parameters(run)) == [
+        ["head", "0", "1", "0", "6", "0.5", "0.05"],
+        ["head", "10", "2", "5", "5", "1", "0"],
+        ["full", "0", "1", "6", "6", "0.5", "0.05"],
+        ["full", "2", "1", "0", "4", "1", "0"],
+    ]
+
+
+@pytest.mark.parametrize("command", ["python -m cait_finetune 'a=<b>'", None])
+def test_the_command_is_that_of_the_first_process(run, command):
+    records = [{"command": one, "working_directory": "/home/me"} for one in (command, "resume=x")]
+    run.environment.write_text(json.dumps(records))
+    said = "".join(Reader(sections.command(run)).text)
+    assert (command or "begun from Python, not by a command") in said
+    assert "resume=x" not in said
+    assert "config.yaml" in said
+
+
+def test_a_run_without_mistakes(run):
+    write(run.parts / "mistakes.csv", ("id", "truth", "prediction", "probability"), [])
+    assert "no mistake" in sections.mistakes(run)
+
+
+def test_time_is_said_in_words(run):
+    result = {"images_per_second": None, "data_wait_share": None, "train_seconds": 3725.0,
+              "wall_seconds": 59.6, "peak_memory_gb": 1.234, "steps": 9, "skipped_steps": 1}  # fmt: skip
+    run.result.write_text(json.dumps(result))
+    said = " ".join(Reader(sections.speed(run)).text)
+    for words in ("1 h 02 min", "1 min 00 s", "1.23 GB", "not timed", "9, of which 1 skipped"):
+        assert words in said
