@@ -101,19 +101,12 @@ def publish(config: ExportConfig, run: RunDirectory, class_names: list[str], say
         result=run.read_result(),
         exports=exports,
         class_names=class_names,
-        command=_command(run),
+        command=run.read_command(),
         repository=config.push_to_hub,
     )
     (run.export / "README.md").write_text(card, encoding="utf-8")
     if config.push_to_hub:
         say(f"pushed to {push(config.push_to_hub, run.export)}")
-
-
-def _command(run: RunDirectory) -> str | None:
-    """The command line of the process that began the run, where the run knows it."""
-    if not run.environment.is_file():
-        return None
-    return json.loads(run.environment.read_text())[0]["command"]
 
 
 def _compared(variant: str, figures: dict, megabytes: float) -> str:

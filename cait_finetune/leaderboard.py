@@ -94,7 +94,7 @@ def read_entry(directory: Path) -> Entry:
         missing.append("no result.json")
     except (json.JSONDecodeError, OSError):
         missing.append("a result.json that cannot be read")
-    command = run.command.read_text().strip() if run.command.is_file() else None
+    command = run.read_command()
     if not missing:
         return Entry(directory, settings, command, result)
     return Entry(

@@ -36,6 +36,10 @@ class RunDirectory:
         """The logits of a split."""
         return self.predictions / f"{role}.npz"
 
+    def read_command(self) -> str | None:
+        """The command that the run was begun by; None where it was begun from Python."""
+        return self.command.read_text().strip() if self.command.is_file() else None
+
     def create(self) -> None:
         """Make the directories.
 

@@ -89,8 +89,7 @@ def test_the_report_and_what_it_is_made_from(run):
 
 def words_of(run: Path) -> list[str]:
     """What the run's command was given."""
-    (record,) = json.loads((run / "environment.json").read_text())
-    python, flag, module, *words = shlex.split(record["command"])
+    python, flag, module, *words = shlex.split((run / "command.txt").read_text())
     assert [python, flag, module] == ["python", "-m", "cait_finetune"]
     return words
 

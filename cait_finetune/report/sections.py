@@ -276,12 +276,13 @@ def command(run: RunDirectory) -> str | None:
     records = read_json(run.environment)
     if not records:
         return None
-    if not run.command.exists():
+    typed = run.read_command()
+    if not typed:
         return html.paragraph(
             "The run was begun from Python, not by a command. config.yaml is its whole configuration."
         )
     return (
-        html.code(run.command.read_text().strip())
+        html.code(typed)
         + html.paragraph(
             f"In {records[0]['working_directory']}, where relative paths begin. config.yaml is the whole "
             "configuration that it was resolved to, should a recipe or a default be another by then. "
