@@ -7,6 +7,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from cait_finetune.errors import bad_value
+
 
 class MetricsLog:
     """Appends records to a file. Where `writes` is false, as on all workers but the first, to none."""
@@ -42,8 +44,21 @@ class MetricsLog:
         os.truncate(self.path, whole.rfind(b"\n") + 1)
 
     def read(self, kind: str | None = None) -> list[dict]:
-        """The records of a kind, or all of them, in order."""
+        """The records of a kind, or all of them, in order; not a last line that is not whole.
+
+        Raises:
+            UserError: another line is damaged.
+        """
         if not self.path.exists():
             return []
-        records = [json.loads(line) for line in self.path.read_text().splitlines()]
+        written = self.path.read_bytes()
+        try:
+            records = [
+                json.loads(line) for line in written[: written.rfind(b"\n") + 1].splitlines()
+            ]
+        except ValueError as error:
+            raise bad_value(
+                self.path.name, f"{self.path} ({error})", "a JSON object in each line",
+                "remove the lines that are none",
+            ) from error  # fmt: skip
         return [record for record in records if kind in (None, record["kind"])]

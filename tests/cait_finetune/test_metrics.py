@@ -1,5 +1,8 @@
 import json
 
+import pytest
+
+from cait_finetune.errors import UserError
 from cait_finetune.metrics import MetricsLog
 
 
@@ -68,3 +71,19 @@ def test_a_worker_that_does_not_write(tmp_path):
     log.write("step", step=1)
     log.cut(0)
     assert (log.size, log.path.exists()) == (0, False)
+
+
+def test_a_last_line_that_is_not_whole_is_left_out(tmp_path):
+    log = MetricsLog(tmp_path / "metrics.jsonl")
+    log.write("step", step=1)
+    log.write("epoch", epoch=1)
+    log.path.write_bytes(log.path.read_bytes()[:-4])
+    assert log.read() == [{"kind": "step", "step": 1}]
+
+
+def test_another_damaged_line_is_a_message(tmp_path):
+    log = MetricsLog(tmp_path / "metrics.jsonl")
+    log.path.write_bytes(b'{"kind": "st\n')
+    log.write("step", step=2)
+    with pytest.raises(UserError, match=r"metrics\.jsonl: got .*, expected a JSON object in each"):
+        log.read()
