@@ -6,6 +6,7 @@ that began it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -17,12 +18,18 @@ from typing import Any
 
 import psutil
 
+from cait_finetune.errors import UserError
+from cait_finetune.run_directory import read_json
+
 _SOURCES = Path(__file__).resolve().parent
 
 
 def record_environment(path: Path, devices: str, begin: bool) -> None:
-    """Write `describe` as the first record of a run that begins, else after those there are."""
-    records = [] if begin or not path.exists() else json.loads(path.read_text())
+    """Write `describe` as the first record of a run that begins, else after those that can be read."""
+    records = []
+    if not begin:
+        with contextlib.suppress(UserError):
+            records = read_json(path, list)
     records.append(describe(devices))
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(records, indent=1) + "\n")

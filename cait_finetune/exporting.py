@@ -18,7 +18,7 @@ from cait_finetune.export.card import model_card
 from cait_finetune.export.formats import exporter
 from cait_finetune.export.hub import push
 from cait_finetune.export.subject import Evidence, Subject
-from cait_finetune.run_directory import RunDirectory
+from cait_finetune.run_directory import RunDirectory, read_json
 
 #: Prints a line.
 Say = Callable[[str], None]
@@ -81,9 +81,12 @@ def outcome(exports: dict[str, dict]) -> dict[str, Any]:
 
 
 def read_exports(run: RunDirectory) -> dict[str, dict]:
-    """What ``exports.json`` holds of the formats whose files are still there."""
-    path = run.export / "exports.json"
-    known = json.loads(path.read_text()) if path.is_file() else {}
+    """What ``exports.json`` holds of the formats whose files are still there.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    known = read_json(run.export / "exports.json", dict)
     return {name: one for name, one in known.items() if (run.export / name).exists()}
 
 

@@ -14,6 +14,7 @@ from yaml import YAMLError
 
 from cait_finetune.config import Config, from_hydra
 from cait_finetune.errors import bad_value
+from cait_finetune.run_directory import RunDirectory
 
 #: What may be another when a run goes on: when it ends, what is written, where it is computed. The
 #: last four change the order of additions, so that the result is the same but for rounding.
@@ -51,7 +52,7 @@ def find_run(resume: str | Path) -> Path:
     directory = Path(resume).expanduser()
     if not (directory / "config.yaml").is_file():
         raise bad_value("resume", resume, "the directory of a run, which holds a config.yaml")
-    if (directory / "result.json").exists():
+    if RunDirectory(directory).finished:
         raise bad_value(
             "resume",
             f"{resume}, whose run is finished",

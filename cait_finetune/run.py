@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -39,14 +38,12 @@ class Run:
     @cached_property
     def result(self) -> dict[str, Any]:
         """What ``result.json`` holds; nothing as long as the run is not finished."""
-        path = self.saved.directory.result
-        return json.loads(path.read_text()) if path.is_file() else {}
+        return self.saved.directory.read_result()
 
     @property
     def epochs(self) -> list[dict[str, Any]]:
         """The metrics of each epoch so far."""
-        path = self.saved.directory.metrics
-        return MetricsLog(path).read("epoch") if path.is_file() else []
+        return MetricsLog(self.saved.directory.metrics).read("epoch")
 
     @property
     def figures(self) -> dict[str, str]:

@@ -5,8 +5,39 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import TypeVar
 
-from cait_finetune.errors import bad_value
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from cait_finetune.config import Config
+from cait_finetune.errors import UserError, bad_value
+
+Value = TypeVar("Value", dict, list)
+
+
+def read_json(path: Path, kind: type[Value]) -> Value:
+    """What a file holds; an empty `kind` where there is no file.
+
+    Raises:
+        UserError: the file cannot be read, or holds something else.
+    """
+    if not path.is_file():
+        return kind()
+    why = f"it does not hold a {kind.__name__}"
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        found, why = None, str(error)
+    if not isinstance(found, kind):
+        raise bad_value(
+            path.name,
+            f"{path} ({why})",
+            "JSON as it was written",
+            "put a whole file in its place, or remove it",
+        )
+    return found
 
 
 class RunDirectory:
@@ -40,6 +71,26 @@ class RunDirectory:
         """The command that the run was begun by; None where it was begun from Python."""
         return self.command.read_text().strip() if self.command.is_file() else None
 
+    def read_config(self) -> DictConfig:
+        """What ``config.yaml`` holds.
+
+        Raises:
+            FileNotFoundError: there is none.
+            UserError: it cannot be read, or has no key of a run.
+        """
+        try:
+            saved = OmegaConf.load(self.config)
+            if isinstance(saved, DictConfig) and saved.keys() & Config.__dataclass_fields__.keys():
+                return saved
+            reason = "it has no key of a run"
+        except FileNotFoundError:
+            raise
+        except (OmegaConfBaseException, YAMLError, OSError, ValueError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise bad_value(
+            "run", self.root, f"a config.yaml with a configuration that can be read ({reason})"
+        )
+
     def create(self) -> None:
         """Make the directories.
 
@@ -65,8 +116,20 @@ class RunDirectory:
             ) from error
 
     def read_result(self) -> dict:
-        """What ``result.json`` holds; nothing where the run has not got that far."""
-        return json.loads(self.result.read_text()) if self.result.is_file() else {}
+        """What ``result.json`` holds; nothing where the run has not got that far.
+
+        Raises:
+            UserError: it cannot be read.
+        """
+        return read_json(self.result, dict)
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is a result, and it can be read."""
+        try:
+            return bool(self.read_result())
+        except UserError:
+            return False
 
     def write_result(self, result: dict) -> None:
         """Write ``result.json``."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from cait_finetune.config import DatasetConfig, ModelConfig, PreprocessingConfig, TrainConfig
 from cait_finetune.errors import bad_value
@@ -52,10 +50,12 @@ class SavedRun:
 
     @property
     def temperature(self) -> float:
-        """What logits are divided by for calibrated probabilities; 1 where none was fitted."""
-        result = self.directory.result
-        saved = json.loads(result.read_text()) if result.is_file() else {}
-        return float(saved.get("temperature") or 1.0)
+        """What logits are divided by for calibrated probabilities; 1 where none was fitted.
+
+        Raises:
+            UserError: ``result.json`` cannot be read.
+        """
+        return float(self.directory.read_result().get("temperature") or 1.0)
 
     def open_source(self) -> Source:
         """The images, divided as they were.
@@ -112,15 +112,15 @@ def read_run(root: Path, weights: bool = True) -> SavedRun:
         "train": TrainConfig,
         "preprocessing": PreprocessingConfig,
     }
+    saved = run.read_config()
     try:
-        saved = OmegaConf.load(run.config)
         parts = {
             name: OmegaConf.to_object(
                 OmegaConf.merge(OmegaConf.structured(schema), saved.get(name, {}))
             )
             for name, schema in schemas.items()
         }
-    except (OmegaConfBaseException, KeyError, YAMLError) as error:
+    except (OmegaConfBaseException, KeyError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise bad_value("run", root, f"a configuration that can be read ({reason})") from error
     parts["model"].weights = str(run.best_checkpoint)

@@ -27,7 +27,7 @@ ALLOWED = {
     "__main__": {"cli", "train"},  # of train how a signal ends it
     "cli": {"story", "resume", "study"} | FOUNDATION,
     "study": set(),  # how Optuna's sweeper is set
-    "resume": FOUNDATION,  # which configuration a run goes on with
+    "resume": {"run_directory"} | FOUNDATION,  # which configuration a run goes on with
     # The story and its chapters.
     "story": {"preparation", "training", "conclusion", "logged", "model", "train"} | FOUNDATION,
     "command_line": set(),
@@ -59,14 +59,15 @@ ALLOWED = {
     "benchmark": {"keys", "data"} | FOUNDATION,
     # Many runs: before and after them.
     "sweep": {"cli", "keys"} | FOUNDATION,
-    "leaderboard": {"command_line", "run_directory", "errors"},
+    "leaderboard": {"command_line", "metrics", "run_directory", "errors"},
     "summary": {"leaderboard", "errors"},
     "compare": {"cli", "command_line", "leaderboard", "report", "errors"},
     "keys": {"errors"},
     # The training step applies the optimizer: the one import from sibling to sibling.
     "train": {"optim"} | FOUNDATION,
     "report": {"run_directory"} | FOUNDATION,  # the page is of what stands there
-} | dict.fromkeys(WORK - {"train", "report"}, FOUNDATION)
+    "environment": {"run_directory"} | FOUNDATION,
+} | dict.fromkeys(WORK - {"train", "report", "environment"}, FOUNDATION)
 
 
 # How start-up chatter is kept off the screen, and the names of ImageNet's classes.

@@ -3,6 +3,8 @@
 import json
 import subprocess
 
+import pytest
+
 from cait_finetune import environment
 
 
@@ -23,6 +25,14 @@ def test_a_resumed_run_has_a_record_more_and_one_begun_anew_has_not(tmp_path):
         environment.record_environment(path, f"{count}", begin)
         assert [one["devices"] for one in json.loads(path.read_text())][-1] == f"{count}"
         assert len(json.loads(path.read_text())) == count
+
+
+@pytest.mark.parametrize("text", ["", "[{", "{}"])
+def test_records_that_cannot_be_read_begin_anew(tmp_path, text):
+    path = tmp_path / "environment.json"
+    path.write_text(text)
+    environment.record_environment(path, "CPU", begin=False)
+    assert [one["devices"] for one in json.loads(path.read_text())] == ["CPU"]
 
 
 def test_the_commit_and_what_differs_from_it(tmp_path, monkeypatch):

@@ -119,10 +119,16 @@ def test_a_directory_without_a_run(tmp_path):
 
 
 def test_a_run_that_is_finished(run):
-    (run / "result.json").write_text("{}")
+    (run / "result.json").write_text('{"metric": "top1"}')
     with pytest.raises(UserError, match="whose run is finished") as error:
         find_run(run)
     assert "last.safetensors" in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]"])
+def test_a_run_whose_result_cannot_be_read_is_not_finished(run, text):
+    (run / "result.json").write_text(text)
+    assert find_run(run) == run
 
 
 @pytest.mark.parametrize("text", ["model: [", "nonsense: 3", "seed: many", ""])

@@ -73,3 +73,15 @@ def test_a_run_that_ended_before_it_had_saved_anything_does_not_lock_its_directo
     (run.checkpoints / "state_00000001.safetensors").touch()
     with pytest.raises(UserError, match=r"hydra\.run\.dir"):
         run.create()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "null", "\xff"])
+def test_a_result_that_cannot_be_read_is_a_message_and_no_end(tmp_path, text):
+    run = RunDirectory(tmp_path)
+    assert (run.read_result(), run.finished) == ({}, False)
+    run.write_result({"metric": "top1"})
+    assert run.finished
+    run.result.write_text(text, encoding="latin-1")
+    assert not run.finished
+    with pytest.raises(UserError, match=r"result\.json: got .*, expected JSON(.|\n)*remove it"):
+        run.read_result()

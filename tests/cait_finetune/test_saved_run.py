@@ -45,10 +45,21 @@ def test_a_directory_that_is_no_run(tmp_path):
         read_run(tmp_path)
 
 
-def test_a_configuration_that_cannot_be_read(directory):
-    (directory / "config.yaml").write_text("dataset: {name: [}")
+@pytest.mark.parametrize(
+    "damage", [b"dataset: {name: [}", b"", b"hello", b"- 1", b"seed: \xff", b"dataset: 3"]
+)
+def test_a_configuration_that_cannot_be_read(directory, damage):
+    (directory / "config.yaml").write_bytes(damage)
     with pytest.raises(UserError, match="a configuration that can be read"):
         read_run(directory)
+
+
+def test_the_temperature_of_a_result_that_cannot_be_read(directory):
+    run = read_run(directory)
+    assert run.temperature == 1
+    (directory / "result.json").write_text("")
+    with pytest.raises(UserError, match=r"result\.json: got .*, expected JSON"):
+        assert run.temperature
 
 
 def test_weights_for_other_classes(directory):

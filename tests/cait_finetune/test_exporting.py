@@ -1,0 +1,24 @@
+"""What is known of a run's exports."""
+
+import pytest
+
+from cait_finetune.errors import UserError
+from cait_finetune.exporting import read_exports
+from cait_finetune.run_directory import RunDirectory
+
+
+def test_exports_are_known_as_long_as_their_files_are_there(tmp_path):
+    run = RunDirectory(tmp_path)
+    assert read_exports(run) == {}
+    (run.export / "onnx").mkdir(parents=True)
+    (run.export / "exports.json").write_text('{"onnx": {"path": "a"}, "keras": {"path": "b"}}')
+    assert read_exports(run) == {"onnx": {"path": "a"}}
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]"])
+def test_a_list_of_exports_that_cannot_be_read(tmp_path, text):
+    run = RunDirectory(tmp_path)
+    run.export.mkdir()
+    (run.export / "exports.json").write_text(text)
+    with pytest.raises(UserError, match=r"exports\.json: got .*, expected JSON(.|\n)*remove it"):
+        read_exports(run)
