@@ -12,10 +12,10 @@ from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from cait_finetune.command_line import named_keys
-from cait_finetune.errors import bad_value
+from cait_finetune.errors import UserError, bad_value
+from cait_finetune.metrics import MetricsLog
 from cait_finetune.run_directory import RunDirectory
 
 #: What says nothing of how a run trains.
@@ -82,17 +82,20 @@ def read_entry(directory: Path) -> Entry:
     run = RunDirectory(directory)
     settings, missing = {}, []
     try:
-        settings = flat(OmegaConf.to_container(OmegaConf.load(run.config)))
+        settings = flat(OmegaConf.to_container(run.read_config()))
     except FileNotFoundError:
         missing.append("no config.yaml")
-    except (OmegaConfBaseException, YAMLError, OSError, AttributeError):
+    except (UserError, OmegaConfBaseException):
         missing.append("a config.yaml that cannot be read")
     result = None
     try:
-        result = json.loads(run.result.read_text())
-    except FileNotFoundError:
-        missing.append("no result.json")
-    except (json.JSONDecodeError, OSError):
+        result = run.read_result()
+        metric = result.get("metric")
+        if not run.result.is_file():
+            missing.append("no result.json")
+        elif not {f"validation_{metric}", f"test_{metric}"} <= result.keys():
+            missing.append("a result.json without scores")
+    except UserError:
         missing.append("a result.json that cannot be read")
     command = run.read_command()
     if not missing:
@@ -115,13 +118,10 @@ def flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _progress(run: RunDirectory, settings: dict[str, Any]) -> str:
     """How far a run came that has no result."""
-    epochs = []
-    for line in run.metrics.read_text().splitlines() if run.metrics.is_file() else []:
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:  # it is being written, or was cut off there
-            continue
-        epochs += [record] if record["kind"] == "epoch" else []
+    try:
+        epochs = MetricsLog(run.metrics).read("epoch")
+    except UserError:
+        return "a metrics.jsonl that cannot be read"
     if not epochs:
         return "no epoch finished"
     of = f" of {settings['train.epochs']}" if settings.get("train.epochs") else ""

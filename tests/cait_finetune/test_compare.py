@@ -124,3 +124,12 @@ def test_a_run_without_a_command_is_reproduced_from_its_configuration(tmp_path):
     assert "seed=3" in again
     assert "train.steps=7" in again
     assert OmegaConf.structured(configure(*again)) == config
+
+
+@pytest.mark.parametrize("damage", [b"", b"hello", b"seed: \xff"])
+def test_a_damaged_run_does_not_take_down_the_others(command, sweep, damage):
+    (sweep / "1/config.yaml").write_bytes(damage)
+    status, said = command(sweep)
+    assert status == 0
+    assert "not finished  1: no epoch finished, a config.yaml that cannot be read" in said
+    assert f"best   {sweep / '2'}" in said

@@ -89,16 +89,38 @@ def test_an_unfinished_run_says_how_far_it_came(tmp_path):
     assert read_entry(run).missing == said
 
 
-@pytest.mark.parametrize("text", ["{", "- 1", "a: [1"])
+@pytest.mark.parametrize("text", ["{", "- 1", "a: [1", "", "hello", "seed: ä"])
 def test_damaged_files_are_named(tmp_path, text):
     run = write_run(tmp_path / "run", 0.5)
-    (run / "config.yaml").write_text(text)
+    (run / "config.yaml").write_text(text, encoding="latin-1")
     assert "a config.yaml that cannot be read" in read_entry(run).missing
     (run / "config.yaml").unlink()
     (run / "result.json").write_text("{")
     entry = read_entry(run)
     assert "no config.yaml, a result.json that cannot be read" in entry.missing
     assert entry.result is None
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "that cannot be read"), ("[]", "that cannot be read"), ("{}", "without scores"),
+        ('{"metric": "top1", "validation_top1": 0.5}', "without scores"),
+    ],
+)  # fmt: skip
+def test_a_result_that_is_none(tmp_path, text, words):
+    run = write_run(tmp_path / "run", 0.5)
+    (run / "result.json").write_text(text)
+    entry = read_entry(run)
+    assert (entry.result, entry.missing) == (
+        None, f"no epoch finished, a result.json {words}",
+    )  # fmt: skip
+
+
+def test_metrics_that_cannot_be_read(tmp_path):
+    run = write_run(tmp_path / "run")
+    (run / "metrics.jsonl").write_text("{\n")
+    assert read_entry(run).missing == "a metrics.jsonl that cannot be read, no result.json"
 
 
 def test_what_differs(tmp_path):
