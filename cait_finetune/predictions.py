@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from zipfile import BadZipFile
@@ -66,23 +67,34 @@ def load_predictions(path: Path) -> Predictions:
     """What `Predictions.save` wrote.
 
     Raises:
-        UserError: the file is damaged.
+        UserError: the file is damaged, or its arrays do not fit one another.
     """
+    why = "they do not fit one another"
     try:
         with np.load(path) as arrays:
-            return Predictions(
-                arrays["logits"],
-                arrays["labels"],
-                arrays["ids"].tolist(),
-                arrays["class_names"].tolist(),
-            )
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+            found = [arrays[name] for name in ("logits", "labels", "ids", "class_names")]
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
+        found, why = None, str(error)
+    if not (found and _fit(*found)):
         raise bad_value(
             "predictions",
-            f"{path} ({error})",
+            f"{path} ({why})",
             "logits, labels, ids, class names",
             "remove the file",
-        ) from error
+        )
+    logits, labels, ids, class_names = found
+    return Predictions(logits, labels, ids.tolist(), class_names.tolist())
+
+
+def _fit(logits: np.ndarray, labels: np.ndarray, ids: np.ndarray, class_names: np.ndarray) -> bool:
+    """Whether shapes are those of `Predictions`, and labels of one class each are columns."""
+    if ids.ndim != 1 or class_names.ndim != 1:
+        return False
+    shape = (len(ids), len(class_names))
+    if labels.ndim == 2:
+        return logits.shape == labels.shape == shape
+    columns = np.isin(labels, np.arange(len(class_names)))
+    return logits.shape == shape and labels.shape == shape[:1] and bool(columns.all())
 
 
 class Predictor:

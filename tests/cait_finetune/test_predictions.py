@@ -1,5 +1,7 @@
 """The logits of a split: one pass, every image once, and the same again from a file."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -73,5 +75,36 @@ def test_a_file_that_would_be_large_is_not_written(tmp_path, monkeypatch):
 def test_a_damaged_file_is_named(tmp_path, damage):
     path = tmp_path / "test.npz"
     path.write_bytes(damage)
+    with pytest.raises(UserError, match=r"predictions: got .*test\.npz"):
+        load_predictions(path)
+
+
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"logits": np.zeros((11, 4), "float32")},
+        {"logits": np.zeros((10, 3), "float32")},
+        {"logits": np.zeros(11, "float32")},
+        {"labels": np.zeros(10, "int32")},
+        {"labels": np.full(11, 3, "int32")},
+        {"labels": np.zeros((11, 2), "float32")},
+        {"ids": ["one"]},
+        {"class_names": ["a", "b"]},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_arrays_that_do_not_fit_one_another(tmp_path, several, change):
+    dataclasses.replace(some(several=several), **change).save(tmp_path / "test.npz")
+    with pytest.raises(UserError, match=r"test\.npz \(they do not fit"):
+        load_predictions(tmp_path / "test.npz")
+
+
+def test_a_file_with_a_damaged_middle(tmp_path):
+    path = tmp_path / "test.npz"
+    some(1000).save(path)
+    content = bytearray(path.read_bytes())
+    content[60:2000] = bytes(1940)
+    path.write_bytes(content)
     with pytest.raises(UserError, match=r"predictions: got .*test\.npz"):
         load_predictions(path)
