@@ -50,9 +50,12 @@ def draw_training(run: RunDirectory, metrics: MetricsLog, title: str, metric: st
 
     Args:
         metric: of the epoch records, what is drawn as validation accuracy.
+
+    Raises:
+        UserError: ``metrics.jsonl`` cannot be read, or there can be no folder for the parts.
     """
     steps, epochs = metrics.read("step"), metrics.read("epoch")
-    run.parts.mkdir(exist_ok=True)
+    run.make_parts()
     draw_curves(steps, epochs, title, run.curves, metric)
     if steps:
         draw_speed(steps, run.parts / "speed.png")
@@ -63,8 +66,11 @@ def draw_scores(run: RunDirectory, scores: Scores, view: Viewer | None) -> None:
 
     Args:
         view: None where images are not to be had: there is no picture of mistakes then.
+
+    Raises:
+        UserError: there can be no folder for the parts.
     """
-    run.parts.mkdir(exist_ok=True)
+    run.make_parts()
     (run.parts / "scores.json").write_text(json.dumps(scores.as_dict(), indent=2) + "\n")
     test = scores.predictions["test"]
     write_class_table(

@@ -6,7 +6,6 @@ missing is said, on the page too.
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +16,12 @@ from rich.console import Console
 
 from cait_finetune.errors import UserError
 from cait_finetune.keys import read_keys
+from cait_finetune.run_directory import RunDirectory
 from cait_finetune.saved_run import SavedRun, read_run
 from cait_tf.quiet import quiet_imports
 
 if TYPE_CHECKING:
+    from cait_finetune.predictions import Predictions
     from cait_finetune.report_parts import Viewer
     from cait_finetune.scoring import Scores
 
@@ -36,7 +37,7 @@ def report(config: ReportConfig) -> Path:
     """Make the parts anew that can be made, and the page of all there are.
 
     Raises:
-        UserError: the directory holds no run.
+        UserError: the directory holds no run, or the report cannot be written into it.
     """
     saved = read_run(Path(config.run).expanduser(), weights=False)
     run = saved.directory
@@ -53,11 +54,8 @@ def report(config: ReportConfig) -> Path:
     reasons: list[str] = []
     scores = None
     try:
-        if run.best_checkpoint.is_file():
-            scores, view = _scores(saved, reasons)
-            draw_scores(run, scores, view)
-        else:
-            reasons.append("no epoch has ended yet: there are no weights to score")
+        scores, view = _scores(saved, reasons)
+        draw_scores(run, scores, view)
     except UserError as error:
         reasons.append(str(error))
     if run.metrics.is_file():
@@ -65,7 +63,7 @@ def report(config: ReportConfig) -> Path:
         if scores:
             title += f": test {in_words(scores.test.as_figures(), metric)}"
         draw_training(run, MetricsLog(run.metrics), title, metric)
-    missing = write_page(run, reasons)
+    missing, reasons = write_page(run, reasons)
     console = Console(soft_wrap=True, highlight=False, markup=False)
     for reason in reasons:
         console.print(reason)
@@ -77,25 +75,23 @@ def report(config: ReportConfig) -> Path:
 
 def _scores(saved: SavedRun, reasons: list[str]) -> tuple[Scores, Viewer | None]:
     """The scores, and what draws mistakes. A finished run's predictions are kept: it is scored again
-    only where they are not, and without its images only the pictures of mistakes are missing.
+    only where they are not, and without its images or weights only the pictures of mistakes are
+    missing.
 
     Raises:
         UserError: there is nothing to score by.
     """
     from cait_finetune.data.corrupt import CorruptImages
     from cait_finetune.data.pipeline import evaluation_stream
-    from cait_finetune.predictions import load_predictions
     from cait_finetune.report_parts import build_viewer
-    from cait_finetune.scoring import ROLES, predict_splits, score
+    from cait_finetune.scoring import predict_splits, score
 
     run, batch_size = saved.directory, saved.train.eval_batch_size
-    kept = {role: run.predictions_of(role) for role in ROLES}
-    finished = run.result.exists()
-    temperature = json.loads(run.result.read_text()).get("temperature") if finished else None
-    predictions = None
-    if finished and all(path.exists() for path in kept.values()):
-        predictions = {role: load_predictions(path) for role, path in kept.items()}
+    predictions = _kept_predictions(run, reasons) if run.finished else None
+    temperature = run.read_result().get("temperature") if run.finished else None
     try:
+        if not run.best_checkpoint.is_file():
+            raise UserError(_why_no_weights(run))
         source = saved.open_source()
         model = saved.build_model(len(source.class_names))
     except UserError as error:
@@ -115,6 +111,29 @@ def _scores(saved: SavedRun, reasons: list[str]) -> tuple[Scores, Viewer | None]
             corrupt,
         )
     return score(predictions, batch_size, temperature), build_viewer(model, source, preprocessing)
+
+
+def _kept_predictions(run: RunDirectory, reasons: list[str]) -> dict[str, Predictions] | None:
+    """Those of all splits; None where one is not kept, or damaged."""
+    from cait_finetune.predictions import load_predictions
+    from cait_finetune.scoring import ROLES
+
+    kept = {role: run.predictions_of(role) for role in ROLES}
+    if not all(path.exists() for path in kept.values()):
+        return None
+    try:
+        return {role: load_predictions(path) for role, path in kept.items()}
+    except UserError as error:
+        reasons.append(str(error))
+        return None
+
+
+def _why_no_weights(run: RunDirectory) -> str:
+    from cait_finetune.metrics import MetricsLog
+
+    if run.finished or MetricsLog(run.metrics).read("epoch"):
+        return f"{run.best_checkpoint} is not there: there are no weights to look at images with"
+    return "no epoch has ended yet: there are no weights to score"
 
 
 def main() -> None:

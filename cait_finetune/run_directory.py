@@ -115,6 +115,20 @@ class RunDirectory:
                 "hydra.run.dir", self.root, f"a directory that can be written ({error.strerror})"
             ) from error
 
+    def make_parts(self) -> None:
+        """Make the folder of the report's parts.
+
+        Raises:
+            UserError: it cannot be made.
+        """
+        try:
+            self.parts.mkdir(exist_ok=True)
+        except OSError as error:
+            raise bad_value(
+                "report", self.parts, f"a folder for the report's parts ({error.strerror})",
+                "remove what stands there",
+            ) from error  # fmt: skip
+
     def read_result(self) -> dict:
         """What ``result.json`` holds; nothing where the run has not got that far.
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 from omegaconf import OmegaConf
 
 from cait_finetune.config import EXPORT_FORMATS
+from cait_finetune.errors import UserError, bad_value
 from cait_finetune.report import html, sections
-from cait_finetune.run_directory import RunDirectory
+from cait_finetune.run_directory import RunDirectory, read_json
+
+Made = TypeVar("Made")
 
 #: Title, and what makes the content of it, or None where its files are not there.
 _SECTIONS: tuple[tuple[str, Callable[[RunDirectory], str | None]], ...] = (
@@ -38,37 +41,56 @@ _NAMES = {
 }
 
 
-def write_page(run: RunDirectory, reasons: Sequence[str] = ()) -> list[str]:
+def write_page(run: RunDirectory, reasons: Iterable[str] = ()) -> tuple[list[str], list[str]]:
     """Write the page, from the files of the run alone.
 
     Args:
         reasons: why something is not there, to be said on it.
 
     Returns:
-        The titles of what is not on it.
+        The titles of what is not on it, and the reasons: those, and which files cannot be read.
+
+    Raises:
+        UserError: the page cannot be written.
     """
-    made = [(title, make(run)) for title, make in _SECTIONS]
+    damaged: dict[str, None] = {}
+
+    def from_files(make: Callable[[RunDirectory], Made], otherwise: Made) -> Made:
+        try:
+            return make(run)
+        except UserError as error:
+            damaged[str(error)] = None
+            return otherwise
+
+    made = [(title, from_files(make, None)) for title, make in _SECTIONS]
     present = [(title, content) for title, content in made if content is not None]
     config = OmegaConf.load(run.config)
     expected = {title for title, content in made if content is None} - _not_for(config)
     missing = [title for title, _ in made if title in expected]
-    unfinished = not run.result.exists()
-    result = sections.read_json(run.result) or {}
-    top = _headline(result)
+    unfinished = not run.finished
+    top = _headline(from_files(RunDirectory.read_result, {}))
+    when = from_files(_when, "begun at an unknown time")
+    reasons = [*reasons, *damaged]
     if unfinished or missing or reasons:
         lines = ["the run has not come to its end"] if unfinished else []
         lines += [f"not here: {', '.join(missing)}"] if missing else []
         top = html.listed("Not everything is here", [*lines, *reasons]) + top
     text = html.document(
         f"{_chosen(config, 'dataset.name')}, {_chosen(config, 'model.name')}",
-        f"{run.root.resolve().name} · {_when(run)} · {'unfinished' if unfinished else 'finished'}",
+        f"{run.root.resolve().name} · {when} · {'unfinished' if unfinished else 'finished'}",
         present,
         top,
     )
     partial = run.report.with_suffix(".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, run.report)
-    return missing
+    try:
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, run.report)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise bad_value(
+            "report", run.report, f"a file that can be written ({error.strerror})"
+        ) from error
+    return missing, reasons
 
 
 def _not_for(config: Any) -> set[str]:
@@ -92,5 +114,5 @@ def _headline(result: dict) -> str:
 
 
 def _when(run: RunDirectory) -> str:
-    records = sections.read_json(run.environment)
+    records = read_json(run.environment, list)
     return f"begun {records[0]['started']}" if records else "begun at an unknown time"

@@ -1,15 +1,16 @@
-"""The sections of a report, each made from the run's files; None where they are not there."""
+"""The sections of a report, each made from the run's files; None where they are not there.
+
+Each raises UserError where a file of its own cannot be read.
+"""
 
 from __future__ import annotations
 
 import csv
 import itertools
-import json
 from pathlib import Path
-from typing import Any
 
 from cait_finetune.report import html
-from cait_finetune.run_directory import RunDirectory
+from cait_finetune.run_directory import RunDirectory, read_json
 
 _MOST = 200  # rows of a table; the file has all
 _PAIRS = 20
@@ -26,14 +27,9 @@ _FIGURES = {
 }
 
 
-def read_json(path: Path) -> Any:
-    """What a file holds; None where there is none."""
-    return json.loads(path.read_text()) if path.exists() else None
-
-
 def scores(run: RunDirectory) -> str | None:
     """Validation and test by the exported model, side by side."""
-    found = read_json(run.parts / "scores.json")
+    found = read_json(run.parts / "scores.json", dict)
     if not found:
         return None
     splits = [name for name in ("test", "validation") if name in found]
@@ -116,7 +112,7 @@ def confusion(run: RunDirectory) -> str | None:
 
 def calibration(run: RunDirectory) -> str | None:
     """What the temperature changes."""
-    found = read_json(run.parts / "scores.json")
+    found = read_json(run.parts / "scores.json", dict)
     if not found:
         return None
     temperature = found["temperature"]
@@ -172,7 +168,7 @@ def mistakes(run: RunDirectory) -> str | None:
 def speed(run: RunDirectory) -> str | None:
     """Throughput, time and memory."""
     picture = run.parts / "speed.png"
-    found = read_json(run.result)
+    found = run.read_result()
     if not (picture.exists() or found):
         return None
     content = ""
@@ -195,8 +191,8 @@ def speed(run: RunDirectory) -> str | None:
 
 def export(run: RunDirectory) -> str | None:
     """What was written and checked."""
-    found = read_json(run.result)
-    exports = (found or {}).get("exports")
+    found = run.read_result()
+    exports = found.get("exports")
     if not exports:
         return None
     facts = []
@@ -245,7 +241,7 @@ def configuration(run: RunDirectory) -> str | None:
 
 def environment(run: RunDirectory) -> str | None:
     """The machine, the code and the packages of the process that ended the run."""
-    records = read_json(run.environment)
+    records = read_json(run.environment, list)
     if not records:
         return None
     last = records[-1]
@@ -273,7 +269,7 @@ def environment(run: RunDirectory) -> str | None:
 
 def command(run: RunDirectory) -> str | None:
     """What to type."""
-    records = read_json(run.environment)
+    records = read_json(run.environment, list)
     if not records:
         return None
     typed = run.read_command()

@@ -14,8 +14,11 @@ import cait_tf
 from cait_finetune import model as models
 from cait_finetune import report_run
 from cait_finetune.conclusion import conclude
+from cait_finetune.errors import UserError
 from cait_finetune.evaluation import Evaluator
 from cait_finetune.preparation import prepare
+from cait_finetune.report.page import write_page
+from cait_finetune.run_directory import RunDirectory
 from tests.cait_finetune.report.test_html import Reader
 from tests.cait_finetune.stand_ins import checked
 
@@ -163,6 +166,62 @@ def test_before_the_first_epoch_has_ended_there_is_the_rest(config, command, tmp
     assert titles(prepared.run.report) == [
         "Curves", "Speed and memory", "Parameters", "Configuration", "Environment", "Make it again",
     ]  # fmt: skip
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    """The finished run again, to be damaged."""
+    shutil.copytree(finished[0].run.root, tmp_path / "run")
+    return RunDirectory(tmp_path / "run")
+
+
+def test_without_its_weights_a_finished_run_keeps_its_scores(copy, command):
+    scores = (copy.parts / "scores.json").read_text()
+    shutil.rmtree(copy.checkpoints)
+    shutil.rmtree(copy.parts)
+    said = command(f"run={copy.root}")
+    assert "best.safetensors is not there" in said
+    assert "no epoch has ended" not in said
+    assert "not in the report" not in said
+    assert (copy.parts / "scores.json").read_text() == scores
+
+
+def test_with_damaged_predictions_it_is_scored_again(copy, command):
+    scores = (copy.parts / "scores.json").read_text()
+    (copy.parts / "scores.json").unlink()
+    copy.predictions_of("test").write_bytes(b"PK")
+    said = command(f"run={copy.root}")
+    assert "predictions: got" in said
+    assert "not in the report" not in said
+    assert (copy.parts / "scores.json").read_text() == scores
+
+
+def test_files_that_cannot_be_read_are_named_once(copy, command):
+    copy.result.write_text("")
+    copy.environment.write_text("[{")
+    said = command(f"run={copy.root}")
+    assert said.count("result.json: got") == said.count("environment.json: got") == 1
+    assert "not in the report: Speed and memory, Environment, Make it again" in said
+    text = copy.report.read_text()
+    assert "result.json: got" in text
+    assert "begun at an unknown time · unfinished" in text
+
+
+def test_a_file_where_the_folder_belongs(copy, command):
+    shutil.rmtree(copy.parts)
+    copy.parts.touch()
+    with pytest.raises(SystemExit) as stopped:
+        command(f"run={copy.root}")
+    assert f"report: got {copy.parts}, expected a folder" in stopped.value.code
+
+
+def test_a_folder_where_the_page_belongs(copy):
+    copy.report.unlink()
+    copy.report.mkdir()
+    before = sorted(copy.root.iterdir())
+    with pytest.raises(UserError, match=r"report: got .*report\.html, expected a file"):
+        write_page(copy)
+    assert sorted(copy.root.iterdir()) == before
 
 
 def test_nothing_but_a_configuration(cut_off, command, tmp_path):
