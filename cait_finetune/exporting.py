@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import json
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -17,6 +19,7 @@ from cait_finetune.errors import UserError
 from cait_finetune.export.card import model_card
 from cait_finetune.export.formats import exporter
 from cait_finetune.export.hub import push
+from cait_finetune.export.origin import WEIGHTS, weights_mark
 from cait_finetune.export.subject import Evidence, Subject
 from cait_finetune.run_directory import RunDirectory, read_json
 
@@ -34,14 +37,19 @@ def export_run(
 ) -> dict[str, dict]:
     """Write the chosen formats into ``export/``, each checked on images of the validation split.
 
+    Formats that are there and were made from other weights than the run's best are removed.
+
+    Args:
+        subject: the model with the weights in ``run.best_checkpoint``.
+
     Returns:
         What ``export/exports.json`` has of all formats that are there: by name ``path``,
-        ``difference``, and what else there is to say.
+        ``difference``, the checksum of the ``weights``, and what else there is to say.
 
     Raises:
         UserError: a format was refused, which is said when the others have been written.
     """
-    folder = run.export
+    folder, mark = run.export, weights_mark(run.best_checkpoint)
     exports = read_exports(run)
     refused = []
     if config.formats:
@@ -57,13 +65,19 @@ def export_run(
             refused.append(str(error))
             continue
         refused += done.pop("refused", [])
-        exports[name] = {**done, "images": len(samples), "temperature": subject.temperature}
+        exports[name] = {
+            **done,
+            "images": len(samples),
+            "temperature": subject.temperature,
+            WEIGHTS: mark,
+        }
         say(
             f"export checked on {len(samples)} validation images: same top-1, largest difference "
             f"{done['difference']:.1e} ({name})"
         )
         for variant, figures in done.get("variants", {}).items():
             say(_compared(variant, figures, done["megabytes"]))
+    _remove_stale(exports, folder, mark, say)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "exports.json").write_text(json.dumps(exports, indent=2) + "\n")
     if refused:
@@ -110,6 +124,26 @@ def publish(config: ExportConfig, run: RunDirectory, class_names: list[str], say
     (run.export / "README.md").write_text(card, encoding="utf-8")
     if config.push_to_hub:
         say(f"pushed to {push(config.push_to_hub, run.export)}")
+
+
+def _remove_stale(exports: dict[str, dict], folder: Path, mark: str | None, say: Say) -> None:
+    """Records and files of other weights than those with the checksum `mark`; the card names them."""
+    stale = [name for name, one in exports.items() if one.get(WEIGHTS) != mark]
+    for name in stale:
+        places = [name, "serving"] if "serving" in exports.pop(name) else [name]
+        for place in places:
+            shutil.rmtree(folder / place, ignore_errors=True)
+    if stale:
+        (folder / "README.md").unlink(missing_ok=True)
+        say(
+            f"export {', '.join(stale)} removed: made from other weights than the best ones now; make "
+            f"it again with python -m cait_finetune.export run={folder.parent} "
+            f"{_words(stale)}"
+        )
+
+
+def _words(formats: list[str]) -> str:
+    return f"export={formats[0]}" if len(formats) == 1 else f"'export=[{','.join(formats)}]'"
 
 
 def _compared(variant: str, figures: dict, megabytes: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,6 +108,7 @@ def prepare(
         run.create()
 
     source = open_source(config.dataset)
+    _check_names(source.class_names)
     console.print(
         f"data   {config.dataset.name}: {len(source.class_names)} classes, "
         + ", ".join(f"{size:,} {role}" for role, size in source.sizes.items()),
@@ -213,6 +214,22 @@ def prepare(
         phases=planned,
         streams=streams,
     )
+
+
+def _check_names(class_names: Sequence[str]) -> None:
+    """Checkpoints and exports keep a class name on a line of its own.
+
+    Raises:
+        UserError: a name has several lines.
+    """
+    for name in class_names:
+        if "\n" in name or "\r" in name:
+            raise bad_value(
+                "dataset.class_names",
+                repr(name),
+                "names of one line",
+                "rename the class where the images are listed",
+            )
 
 
 def _console(chief: bool) -> Console:

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from cait_finetune import model as models
 from cait_finetune.errors import bad_value
+from cait_finetune.inference.portable import damaged
 from cait_finetune.saved_run import SavedRun
 
 
@@ -31,11 +32,14 @@ class SavedModel:
     """A SavedModel of this project: decoding, preprocessing and class names are inside.
 
     Raises:
-        UserError: it is of another kind.
+        UserError: it is of another kind, or damaged.
     """
 
     def __init__(self, directory: Path) -> None:
-        self._loaded = tf.saved_model.load(str(directory))  # which owns the variables
+        try:
+            self._loaded = tf.saved_model.load(str(directory))  # which owns the variables
+        except Exception as error:  # of half a file it may be any kind
+            raise damaged(directory, "a SavedModel that is whole", error) from error
         signatures = self._loaded.signatures
         self._serve = signatures.get("serving_default")
         inputs = self._serve.structured_input_signature[1] if self._serve else {}

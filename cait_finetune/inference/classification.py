@@ -15,6 +15,12 @@ from cait_finetune.inference.prediction import Prediction
 
 _SIGNATURE = 12  # bytes, by which the kinds of image files are told apart
 
+#: What TensorFlow says around the reason: where in a graph it was, and on its line before it.
+_AROUND = re.compile(
+    r"Graph execution error|Detected at node|<stack traces|\d+ root error|\s*$|\s+\D"
+)
+_BEFORE = re.compile(r"\{\{function_node .*?\}\} |\s+\(\d+\) [A-Z_]+:\s*")
+
 
 def classify(
     backend: Backend, files: Sequence[Path], top_k: int, batch_size: int
@@ -61,4 +67,5 @@ def _classify(backend: Backend, files: Sequence[_File], top_k: int) -> list[Pred
 def _reason(file: _File, error: tf.errors.InvalidArgumentError) -> str:
     if len(file.data) < _SIGNATURE:
         return f"{len(file.data)} bytes"
-    return re.sub(r"^\{\{function_node .*?\}\} ", "", str(error.message)).splitlines()[0]
+    lines = [_BEFORE.sub("", line, count=1) for line in str(error.message).splitlines()]
+    return next((line for line in lines if not _AROUND.match(line)), lines[0])

@@ -37,7 +37,7 @@ def _table(predictions: Sequence[Prediction]) -> Table:
     shown.add_column("image", overflow="fold")  # a long path is shown whole, over several lines
     shown.add_column("classes", overflow="fold", min_width=len("classes"))
     for prediction in predictions:
-        shown.add_row(str(prediction.path), prediction.words)
+        shown.add_row(prediction.name, prediction.words)
     return shown
 
 

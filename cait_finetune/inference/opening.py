@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cait_finetune.errors import bad_value
+from cait_finetune.export.origin import is_current
 from cait_finetune.run_directory import RunDirectory
 from cait_finetune.saved_run import SavedRun, read_run
 from cait_tf.quiet import quiet_imports
@@ -95,14 +96,20 @@ class FoundModel:
 def find_model(model: str | Path) -> FoundModel:
     """The model that `model` is, or that the run in it exported, or at least saved.
 
+    Of a run's exports those count that were made from its best weights, which may have become better
+    since.
+
     Raises:
         UserError: there is none.
     """
     given = Path(model).expanduser()
     candidates = [(given, _kind(given))]
+    run = RunDirectory(given)
+    record, checkpoint = run.export / "exports.json", run.best_checkpoint
     for kind, place in _EXPORTS.items():
         candidates += [(given / place.name, kind)] if len(place.parts) > 1 else []
-        candidates.append((given / "export" / place, kind))
+        if is_current(kind, record, checkpoint):
+            candidates.append((run.export / place, kind))
     for path, kind in candidates:
         if _is(path, kind):
             return FoundModel(kind, path, next(filter(_is_run, path.absolute().parents), None))

@@ -27,11 +27,26 @@ def check_output(path: Path) -> None:
         raise _unwritable(path, error) from error
 
 
+def check_maps(directory: Path) -> None:
+    """Before anything long: whether pictures can be written there. Makes the folder.
+
+    Raises:
+        UserError: there is a file in its place, or it cannot be made.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise bad_value(
+            "maps", directory, f"a folder that can be written ({error.strerror})"
+        ) from error
+
+
 def write_predictions(predictions: Sequence[Prediction], path: Path) -> None:
     """Write the file, in the format of its ending.
 
     CSV has a row a file: path, error, then class and probability for each of the k. JSON is a list of
-    ``{"path": …, "classes": [{"name": …, "probability": …}, …], "error": null or why}``.
+    ``{"path": …, "classes": [{"name": …, "probability": …}, …], "error": null or why}``. What is no
+    UTF-8 in a file's name is written as ``\\xff``.
 
     Raises:
         UserError: as `check_output`, or the file cannot be written.
@@ -51,13 +66,13 @@ def _write_csv(predictions: Sequence[Prediction], path: Path) -> None:
         writer.writerow(["path", "error", *columns])
         for prediction in predictions:
             flat = [value for pair in prediction.classes for value in pair]
-            writer.writerow([prediction.path, prediction.error, *flat])
+            writer.writerow([prediction.name, prediction.error, *flat])
 
 
 def _write_json(predictions: Sequence[Prediction], path: Path) -> None:
     objects = [
         {
-            "path": str(one.path),
+            "path": one.name,
             "classes": [{"name": name, "probability": share} for name, share in one.classes],
             "error": one.error or None,
         }

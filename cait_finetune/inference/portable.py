@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from cait_finetune.data.preprocess import Preprocessing
 from cait_finetune.errors import UserError, bad_value
+from cait_tf.quiet import quiet_imports
 
 #: Images (B, h, w, 3) uint8 to probabilities (B, C).
 Call = Callable[[np.ndarray], np.ndarray]
@@ -54,7 +55,7 @@ class PixelModel:
                 f"{path} without labels.txt",
                 "that file beside it, with a class name on each line",
             )
-        self.class_names = labels.read_text(encoding="utf-8").splitlines()
+        self.class_names = labels.read_text(encoding="utf-8").removesuffix("\n").split("\n")
         self._path = path
 
     def __call__(self, files: Sequence[bytes]) -> np.ndarray:
@@ -87,7 +88,7 @@ def open_onnx(path: Path, preprocessing: Callable[[int | None], Preprocessing]) 
     try:
         session = onnxruntime.InferenceSession(str(path), options)
     except Exception as error:  # its own kinds have no common name that is public
-        raise _damaged(path, "an ONNX file", error) from error
+        raise damaged(path, "an ONNX file", error) from error
     image, *others = session.get_inputs()
     if others or image.type != "tensor(uint8)":
         raise _unlike(path, f"is {', '.join(one.type for one in (image, *others))}")
@@ -109,9 +110,12 @@ def open_litert(path: Path, preprocessing: Callable[[int | None], Preprocessing]
     except ImportError as error:
         raise _missing(path, "ai-edge-litert", "litert") from error
     try:
-        runner = Interpreter(model_path=str(path)).get_signature_runner()
+        with quiet_imports():  # it names its delegate
+            interpreter = Interpreter(model_path=str(path))
+            interpreter.allocate_tensors()
+        runner = interpreter.get_signature_runner()
     except (ValueError, RuntimeError) as error:
-        raise _damaged(path, "a LiteRT file with a signature", error) from error
+        raise damaged(path, "a LiteRT file with a signature", error) from error
     (name, image), *others = runner.get_input_details().items()
     if others or image["dtype"] != np.uint8:
         raise _unlike(path, f"is {image['dtype'].__name__}{' and others' * bool(others)}")
@@ -133,7 +137,8 @@ def _missing(path: Path, package: str, extra: str) -> UserError:
     )
 
 
-def _damaged(path: Path, what: str, error: Exception) -> UserError:
+def damaged(path: Path, what: str, error: Exception) -> UserError:
+    """That `path` is not, or not wholly, what its name says."""
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     return bad_value("model", f"{path} ({reason})", what)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,11 @@ class Prediction:
     path: Path
     classes: tuple[tuple[str, float], ...] = ()
     error: str = ""
+
+    @property
+    def name(self) -> str:
+        r"""The path as it can be written anywhere: what is no UTF-8 in it as ``\xff``."""
+        return os.fsencode(self.path).decode("utf-8", "backslashreplace")
 
     @property
     def words(self) -> str:

@@ -46,11 +46,11 @@ class Predictions(Sequence[Prediction]):
         write_predictions(self, Path(path))
 
     def __repr__(self) -> str:
-        lines = [f"{one.path}: {one.words}" for one in self[:_SHOWN]]
+        lines = [f"{one.name}: {one.words}" for one in self[:_SHOWN]]
         return "\n".join([*lines, *_more(self)])
 
     def _repr_html_(self) -> str:
-        rows = [(_thumbnail(one.path), markup.text(one.path), _lines(one)) for one in self[:_SHOWN]]
+        rows = [(_thumbnail(one.path), markup.text(one.name), _lines(one)) for one in self[:_SHOWN]]
         below = "".join(f"<p>{line}</p>" for line in _more(self))
         return markup.table(("", "image", "classes"), rows) + below
 

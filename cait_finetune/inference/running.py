@@ -13,7 +13,7 @@ from cait_finetune.errors import bad_value, suggest
 from cait_finetune.image_progress import ImageProgress
 from cait_finetune.inference.files import find_images
 from cait_finetune.inference.opening import FoundModel, find_model
-from cait_finetune.inference.output import check_output
+from cait_finetune.inference.output import check_maps, check_output
 from cait_finetune.inference.prediction import Prediction
 from cait_finetune.inference.results import Predictions
 
@@ -59,6 +59,8 @@ def predict(config: PredictConfig, console: Console | None = None) -> Prediction
     files = find_images(config.images)
     if config.output:
         check_output(Path(config.output))
+    if config.maps:
+        check_maps(Path(config.maps))
 
     checkpoint = found.open_checkpoint("maps") if config.maps else None
     backend = checkpoint if checkpoint and found.kind == "checkpoint" else found.open()

@@ -2,7 +2,7 @@ import pytest
 
 from cait_finetune.errors import UserError
 from cait_finetune.preparation import prepare
-from tests.cait_finetune.stand_ins import checked
+from tests.cait_finetune.stand_ins import checked, encode, picture
 
 
 @pytest.mark.parametrize("name", ["imagenet_v2", "imagenet_folder"])
@@ -19,3 +19,19 @@ def test_a_library_that_the_export_will_want_is_missed_at_once(tmp_path, monkeyp
     with pytest.raises(UserError, match=r"pip install 'cait-finetune\[onnx\]'"):
         prepare(config, tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_class_name_of_two_lines_is_refused_before_anything_is_trained(tmp_path):
+    for role in ("train", "test"):
+        for name in ("one", "two\nlines"):
+            folder = tmp_path / "images" / role / name
+            folder.mkdir(parents=True)
+            for number in range(4):
+                (folder / f"{number}.png").write_bytes(encode(picture(16, 16, seed=number)))
+    config = checked(
+        "dataset=folder", f"dataset.data_dir={tmp_path / 'images'}", "model=cait_nano_32"
+    )
+    with pytest.raises(
+        UserError, match=r"dataset\.class_names: got 'two\\nlines', expected names of"
+    ):
+        prepare(config, tmp_path / "run")

@@ -23,15 +23,20 @@ from tests.cait_finetune.stand_ins import composed, picture
 RESULT = {"test_top1": 0.5, "test_examples": 360, "steps": 10, "best_epoch": 1, "temperature": 1.5}
 
 
+def save_weights(directory, seed):
+    """The best weights: for each seed others."""
+    keras.utils.set_random_seed(0)
+    model = cait_tf.create_model("cait_nano_32", num_classes=10, image_size=16)
+    model.head.kernel.assign(np.random.default_rng(seed).normal(size=model.head.kernel.shape))
+    cait_tf.save_weights(model, directory / "checkpoints" / "best.safetensors")
+
+
 def make_run(directory):
     """The directory of a finished run on digits, whose model has random weights."""
     directory.mkdir()
     config = composed(f"dataset.data_dir={directory.parent / 'data'}", "model.image_size=16")
     OmegaConf.save(config, directory / "config.yaml")
-    keras.utils.set_random_seed(0)
-    model = cait_tf.create_model("cait_nano_32", num_classes=10, image_size=16)
-    model.head.kernel.assign(np.random.default_rng(0).normal(size=model.head.kernel.shape))
-    cait_tf.save_weights(model, directory / "checkpoints" / "best.safetensors")
+    save_weights(directory, seed=0)
     (directory / "result.json").write_text(json.dumps(RESULT))
     return directory
 
@@ -134,6 +139,22 @@ def test_a_format_that_is_refused_stops_no_other(tmp_path, monkeypatch, capsys):
     assert "(timm)" in capsys.readouterr().out
     exports = json.loads((directory / "export" / "exports.json").read_text())
     assert list(exports) == ["timm"]
+
+
+def test_what_was_made_from_earlier_weights_is_removed(tmp_path, monkeypatch, capsys):
+    directory = make_run(tmp_path / "run")
+    call(monkeypatch, f"run={directory}", "export=[keras,timm]", "export.check_images=3")
+    save_weights(directory, seed=1)
+    capsys.readouterr()
+    call(monkeypatch, f"run={directory}", "export=timm", "export.check_images=3")
+    assert "export keras removed: made from other weights" in capsys.readouterr().out
+    assert list(json.loads((directory / "export" / "exports.json").read_text())) == ["timm"]
+    assert not (directory / "export" / "keras").exists()
+    assert "`keras`" not in card(directory)[1]
+    save_weights(directory, seed=2)
+    call(monkeypatch, f"run={directory}", "export=none")
+    assert [path.name for path in (directory / "export").iterdir()] == ["exports.json"]
+    assert json.loads((directory / "result.json").read_text())["exports"] == {}
 
 
 def test_what_is_pushed_is_what_is_there(run, monkeypatch, capsys):

@@ -8,6 +8,7 @@ import tensorflow as tf
 from omegaconf import OmegaConf
 
 import cait_tf
+from cait_finetune.export.origin import WEIGHTS, weights_mark
 from cait_finetune.export.saved_model import export_saved_model
 from cait_finetune.saved_run import SavedRun, read_run
 from tests.cait_finetune.stand_ins import composed, encode, picture
@@ -66,6 +67,8 @@ def run(bare_run, saved_run, photos, tmp_path_factory):
         samples,
         directory / "export" / "saved_model",
     )
+    record = {WEIGHTS: weights_mark(directory / "checkpoints" / "best.safetensors")}
+    (directory / "export" / "exports.json").write_text(json.dumps({"saved_model": record}))
     return directory
 
 

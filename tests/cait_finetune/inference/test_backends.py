@@ -1,5 +1,8 @@
 """A run's export and its checkpoint say the same."""
 
+import os
+import shutil
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -45,6 +48,28 @@ def test_another_saved_model(tmp_path):
     tf.saved_model.save(other, str(tmp_path), signatures={"double": other.double})
     with pytest.raises(UserError, match=r"model: got .*, whose signatures are double, expected"):
         SavedModel(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda model: os.truncate(model / "variables" / "variables.data-00000-of-00001", 50),
+        lambda model: os.truncate(model / "variables" / "variables.index", 20),
+        lambda model: shutil.rmtree(model / "variables"),
+        lambda model: os.truncate(model / "saved_model.pb", 1000),
+        lambda model: os.truncate(model / "saved_model.pb", 0),
+    ],
+    ids=["data", "index", "no-variables", "graph", "empty"],
+)
+def test_a_damaged_saved_model_is_one_message(tmp_path, harm):
+    module = tf.Module()
+    module.values = tf.Variable(tf.ones(1000))
+    tf.saved_model.save(module, str(tmp_path / "model"))
+    harm(tmp_path / "model")
+    with pytest.raises(
+        UserError, match=r"model: got .*model \(.+\), expected a SavedModel that is"
+    ):
+        SavedModel(tmp_path / "model")
 
 
 def test_a_checkpoint_that_names_no_classes(saved_run, tmp_path, monkeypatch):

@@ -3,6 +3,8 @@
 import re
 
 import numpy as np
+import pytest
+import tensorflow as tf
 
 from cait_finetune.inference.backends import Checkpoint
 from cait_finetune.inference.classification import classify
@@ -49,3 +51,26 @@ def test_why_a_file_is_no_image(saved_run, tmp_path):
     ((empty, short, half),) = classify(Checkpoint(saved_run), files, top_k=1, batch_size=8)
     assert (empty.error, short.error) == ("not an image (0 bytes)", "not an image (5 bytes)")
     assert re.fullmatch(r"not an image \([^{}]+\)", half.error)
+
+
+UNKNOWN = "Unknown image file format. One of JPEG, PNG required."
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        f"{{{{function_node __wrapped__DecodeImage_device_/CPU:0}}}} {UNKNOWN}",
+        "Graph execution error:\n\nDetected at node map/while/DecodeImage defined at (most recent call "
+        f'last):\n  File "a.py", line 1, in f\n\n<stack traces unavailable>\n{UNKNOWN}\n\t [[{{{{node x}}}}]]',
+        "Graph execution error:\n\nDetected at node x defined at (most recent call last):\n"
+        f"2 root error(s) found.\n  (0) INVALID_ARGUMENT:  {UNKNOWN}\n\t [[{{{{node x}}}}]]",
+    ],
+)
+def test_the_reason_is_the_line_that_says_something(tmp_path, message):
+    class Refusing(Mean):
+        def __call__(self, files):
+            raise tf.errors.InvalidArgumentError(None, None, message)
+
+    (tmp_path / "a.jpg").write_bytes(b"no image, but long enough")
+    ((one,),) = classify(Refusing(), [tmp_path / "a.jpg"], top_k=1, batch_size=1)
+    assert one.error == f"not an image ({UNKNOWN})"

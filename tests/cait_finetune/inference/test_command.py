@@ -143,6 +143,7 @@ def test_what_is_asked_for_is_checked_before_the_model_loads(run, photos, tmp_pa
         ({"output": "out.xml"}, r"output: got out.xml, expected a name that ends in .csv or .json"),
         ({"output": f"{tmp_path}/folder.csv"}, "expected the name of a file; this is a folder"),
         ({"output": f"{tmp_path}/file/out.csv"}, "output: got .*, expected a file that can be"),
+        ({"maps": f"{tmp_path}/file"}, "maps: got .*file, expected a folder that can be written"),
     ):
         with pytest.raises(UserError, match=message):
             predict(PredictConfig(**{"model": str(run), "images": images, **change}))

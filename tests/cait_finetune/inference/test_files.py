@@ -15,6 +15,7 @@ def folder(tmp_path, monkeypatch):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
+    (tmp_path / "link.png").symlink_to("a.png")
 
 
 @pytest.mark.parametrize(
@@ -23,11 +24,14 @@ def folder(tmp_path, monkeypatch):
         (["a.png"], ["a.png"]),
         (["b"], ["b/2.JPG", "b/deep/3.webp"]),
         (["b/"], ["b/2.JPG", "b/deep/3.webp"]),
-        (["*.png"], ["[1].png", "a.png"]),
+        (["*.png"], ["[1].png", "a.png"]),  # and link.png is a.png
         (["**/*.webp"], ["b/deep/3.webp"]),
         (["c.dat"], ["c.dat"]),  # of what is named, the ending does not matter
         (["[1].png"], ["[1].png"]),  # as a glob it would be 1.png
         (["a.png", "b", "*.png"], ["a.png", "b/2.JPG", "b/deep/3.webp", "[1].png"]),
+        (["[bc]*"], ["b/2.JPG", "b/deep/3.webp"]),  # a folder is searched; c.dat is left out
+        (["b/**"], ["b/2.JPG", "b/deep/3.webp"]),
+        (["./b/../a.png", "a.png", "link.png"], ["b/../a.png"]),  # one file by several names
     ],
 )
 def test_what_is_found(folder, images, found):

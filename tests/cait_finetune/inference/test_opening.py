@@ -2,7 +2,9 @@
 
 import shutil
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from cait_finetune.errors import UserError
 from cait_finetune.inference.opening import find_model
@@ -37,6 +39,26 @@ def test_a_runs_export_or_its_checkpoint(empty_run, exports, chosen):
     found = find_model(empty_run)
     assert (found.kind, found.path) == (chosen[0], empty_run / chosen[1])
     assert found.run == empty_run
+
+
+@pytest.mark.parametrize(
+    ("exports", "kind"),
+    [
+        ('{"onnx": {"weights": "now"}}', "onnx"),
+        ('{"onnx": {"weights": "before"}}', "checkpoint"),
+        ('{"onnx": {"weights": "before"}, "litert": {"weights": "now"}}', "litert"),
+        ("{}", "checkpoint"),
+        ("half", "checkpoint"),
+    ],
+)
+def test_an_export_of_other_weights_than_the_checkpoints_is_passed_by(empty_run, exports, kind):
+    metadata = {"cait_tf.sha256": "now"}
+    save_file({"a": np.zeros(1)}, empty_run / "checkpoints" / "best.safetensors", metadata)
+    for name in ("onnx/model.onnx", "litert/model.tflite"):
+        touch(empty_run / "export" / name)
+    (empty_run / "export" / "exports.json").write_text(exports)
+    assert find_model(empty_run).kind == kind
+    assert find_model(empty_run / "export" / "onnx").kind == "onnx"  # named, it is meant
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import base64
 import csv
 import io
 import json
+import os
 import re
 from pathlib import Path
 
@@ -57,6 +58,17 @@ def test_many_are_not_all_shown():
     assert repr(many).splitlines()[-1] == "… and 1,134 more"
     assert many._repr_html_().count("<tr>") == 101
     assert "… and 1,134 more" in many._repr_html_()
+
+
+@pytest.mark.parametrize("output", ["out.csv", "out.json"])
+def test_a_name_that_is_no_utf8_loses_nothing(tmp_path, output):
+    names = [os.fsdecode(b"\xff.png"), "dé.png"]
+    found = Predictions([Prediction(Path(name), (("rose", 1.0),)) for name in names], 1.0)
+    found.write(tmp_path / output)
+    assert repr(found).splitlines()[0] == r"\xff.png: rose 100.0%"
+    text = (tmp_path / output).read_text(encoding="utf-8")
+    rows = json.loads(text) if output.endswith("json") else list(csv.DictReader(text.splitlines()))
+    assert [row["path"] for row in rows] == [r"\xff.png", "dé.png"]
 
 
 def test_csv_and_json(predictions, tmp_path):

@@ -1,0 +1,37 @@
+"""Which weights an export was made from: those of a run's checkpoint, or of an earlier one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+#: Key of a format's record in ``exports.json``.
+WEIGHTS = "weights"
+
+#: Where the weights files that `cait_tf` writes state it.
+_CHECKSUM = "cait_tf.sha256"
+
+
+def weights_mark(checkpoint: Path) -> str | None:
+    """The checksum that a weights file states of itself; None where it states none or is damaged."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(checkpoint, "np") as file:
+            return (file.metadata() or {}).get(_CHECKSUM)
+    except (SafetensorError, OSError):
+        return None
+
+
+def is_current(name: str, exports: Path, checkpoint: Path) -> bool:
+    """Whether ``exports.json`` says that the format `name` was made from the weights in `checkpoint`.
+
+    True, too, where these cannot be told: then there is nothing better than the export.
+    """
+    mark = weights_mark(checkpoint)
+    if mark is None:
+        return True
+    try:
+        return json.loads(exports.read_text())[name][WEIGHTS] == mark
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
