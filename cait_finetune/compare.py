@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cait_finetune.command_line import in_words, override
+from cait_finetune.console import plain_console
 from cait_finetune.errors import UserError, bad_value
 from cait_finetune.leaderboard import (
     Entry,
@@ -186,7 +187,7 @@ def main() -> None:
             raise bad_value(
                 "runs", "nothing", "directories of runs", "python -m cait_finetune.compare outputs"
             )
-        show(paths, Path(output).expanduser(), Console(soft_wrap=True, highlight=False))
+        show(paths, Path(output).expanduser(), plain_console())
     except UserError as error:
         sys.exit(f"cait_finetune.compare: {error}")
 

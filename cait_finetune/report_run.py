@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omegaconf import MISSING
-from rich.console import Console
 
+from cait_finetune.console import plain_console
 from cait_finetune.errors import UserError
 from cait_finetune.keys import read_keys
 from cait_finetune.saved_run import SavedRun, read_run
@@ -66,7 +66,7 @@ def report(config: ReportConfig) -> Path:
             title += f": test {in_words(scores.test.as_figures(), metric)}"
         draw_training(run, MetricsLog(run.metrics), title, metric)
     missing = write_page(run, reasons)
-    console = Console(soft_wrap=True, highlight=False, markup=False)
+    console = plain_console()
     for reason in reasons:
         console.print(reason)
     if missing:

@@ -9,10 +9,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from rich.console import Console
-
 from cait_finetune.cli import configure
 from cait_finetune.config import ExportConfig
+from cait_finetune.console import plain_console
 from cait_finetune.errors import UserError, bad_value, suggest
 from cait_finetune.export.formats import check
 from cait_finetune.saved_run import read_run
@@ -59,7 +58,7 @@ def export(directory: Path, config: ExportConfig) -> None:
         from cait_finetune.exporting import export_run, outcome, publish
 
         tf.config.list_physical_devices()  # the first look at the devices chatters too
-    console = Console(soft_wrap=True, highlight=False)
+    console = plain_console()
     source = run.open_source()
     result = run.directory.read_result()
     corrupt = CorruptImages(run.dataset.on_corrupt)

@@ -124,3 +124,12 @@ def test_a_run_without_a_command_is_reproduced_from_its_configuration(tmp_path):
     assert "seed=3" in again
     assert "train.steps=7" in again
     assert OmegaConf.structured(configure(*again)) == config
+
+
+def test_brackets_are_said_as_they_are(command, tmp_path):
+    write_run(tmp_path / "[b]", 0.5, "'logger=[csv,wandb]'")
+    write_run(tmp_path / "[red]", None, "seed=1")
+    status, said = command(tmp_path)
+    assert status == 0
+    assert "python -m cait_finetune 'logger=[csv,wandb]'\n" in said
+    assert "not finished  [red]: " in said
