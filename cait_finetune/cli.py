@@ -52,19 +52,22 @@ class RecipesPlugin(SearchPathPlugin):
 
 
 class _RunFailed(Exception):
-    """One run of several ended with a `UserError`, whose message it has."""
+    """One run of several ended with a `UserError`, whose message it has, for Hydra to count."""
 
 
 def run_story(story: Callable[[], Callable[[Config, Path], object]]) -> None:
     """Compose the configuration and tell a story with it: ``story()(config, directory)``.
 
-    A sweeper is given what the story returns. Of several runs (``-m``) one that fails does not keep
-    the others from being made.
+    A sweeper is given what the story returns. Of several runs (``-m``) one that fails says so at
+    once, and keeps neither the others from being made nor their summary.
 
     Exit status 1 and one message on what a user can mend, traceback on a defect; ``traceback=true`` or
     the environment variable ``HYDRA_FULL_ERROR`` shows the traceback of both. ``story`` is called
     when the configuration is known to be right: a mistake is answered before TensorFlow has loaded.
     """
+
+    failed: list[str] = []
+    process = os.getpid()
 
     @hydra.main(version_base="1.3", config_path=str(data_folder("conf")), config_name="config")
     def run(composed: DictConfig) -> object:
@@ -81,9 +84,17 @@ def run_story(story: Callable[[], Callable[[Config, Path], object]]) -> None:
         except UserError as error:
             if composed.traceback or _SHOW_TRACEBACKS:
                 raise
-            if HydraConfig.get().mode is RunMode.MULTIRUN:
+            if HydraConfig.get().mode is not RunMode.MULTIRUN:
+                sys.exit(f"cait_finetune: {error}")
+            # Optuna is to know of it, and what stands in `failed` of another process is lost.
+            if (
+                HydraConfig.get().runtime.choices["hydra/sweeper"] != "basic"
+                or os.getpid() != process
+            ):
                 raise _RunFailed(str(error)) from None
-            sys.exit(f"cait_finetune: {error}")
+            failed.append(_which_run(HydraConfig.get()))
+            print(f"cait_finetune: {error}\n  in {failed[-1]}", file=sys.stderr, flush=True)
+            return None
         except Interrupted as error:
             print(f"cait_finetune: {error}", file=sys.stderr)
             sys.exit(error.code)
@@ -117,6 +128,12 @@ def run_story(story: Callable[[], Callable[[Config, Path], object]]) -> None:
     except KeyboardInterrupt:
         print("cait_finetune: interrupted; what was finished is kept", file=sys.stderr)
         sys.exit(130)
+    if failed:
+        sys.exit(f"cait_finetune: failed, as said above: {'; '.join(failed)}")
+
+
+def _which_run(hydra_config: HydraConf) -> str:
+    return f"run {hydra_config.job.num}, {' '.join(hydra_config.overrides.task)}"
 
 
 def _run_directory(resume: str | None, otherwise: str) -> str:

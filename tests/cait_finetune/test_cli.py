@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import yaml
 
 from cait_finetune import cli
 from cait_finetune.errors import UserError
+from tests.cait_finetune.test_leaderboard import write_run
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -160,6 +162,29 @@ def test_the_runs_after_one_that_fails_are_made(command, runs):
     assert status == 1
     assert "cait_finetune: train.epochs: got 0" in err
     assert [config.train.epochs for config, _ in runs] == [1, 2]
+
+
+def test_runs_that_fail_keep_nothing_from_the_others(command, monkeypatch, capsys, tmp_path):
+    """Each says its message when it fails, and those that came to their end have their summary."""
+    import cait_finetune.story as story
+
+    said_before = []
+
+    def finetune(config, directory):
+        said_before.append(capsys.readouterr().err)
+        if config.seed > 1:
+            raise UserError(f"optimizer.base_lr: got seed {config.seed}")
+        write_run(directory, 0.5, seed=config.seed)
+
+    monkeypatch.setattr(story, "finetune", finetune)
+    status, out, err = command("-m", "seed=0,8,9,1", "hydra.sweep.dir=sweep")
+    assert status == 1
+    assert said_before[2] == "cait_finetune: optimizer.base_lr: got seed 8\n  in run 1, seed=8\n"
+    assert said_before[3] == "cait_finetune: optimizer.base_lr: got seed 9\n  in run 2, seed=9\n"
+    assert err == "cait_finetune: failed, as said above: run 1, seed=8; run 2, seed=9\n"
+    assert "mean" in out
+    summary = json.loads((tmp_path / "sweep" / "summary.json").read_text())
+    assert [run["seed"] for run in summary["runs"]] == [0, 1]
 
 
 def test_an_interrupted_run(command, monkeypatch):
