@@ -77,7 +77,17 @@ BEFORE_TENSORFLOW = [
     (["augment.crop_scale=3"], "augment.crop_scale: got one value, expected a list", "=[…]"),
     (["optimizer=3"], "optimizer: got 3, expected one of adamw", ""),
     (["~train"], "train: got nothing, expected a value", "leave out ~train"),
-    (["bad"], "", "bad"),
+    (["bad"], "command line: got 'bad', expected key=value", "give it a value: bad=…"),
+    (["train.epochs"], "command line: got 'train.epochs', expected", "give it a value: train.ep"),
+    (["train.epochs=a]"], "command line: got 'train.epochs=a]', expected", "quotes of its own"),
+    (["logger="], "logger: got nothing, expected one of csv", ""),
+    (["-cd", "nowhere"], "-cd: got ", "nowhere, expected an existing folder"),
+    (
+        ["-m", "seed=1,2", "hydra.sweeper.n_trials=5"],
+        "hydra.sweeper.n_trials: got an unknown key, expected one of",
+        "add hydra/sweeper=optuna",
+    ),
+    (["hydra.run.dirr=x"], "hydra.run.dirr: got an unknown key, expected one of dir", "mean dir?"),
 ]
 AFTER = [
     (["model=cait_s24_224", "model.image_size=225"], "model.image_size: got 225, expected", "224"),
@@ -277,3 +287,5 @@ def test_configured_from_python():
 def test_a_mistake_from_python():
     with pytest.raises(UserError, match=r"train\.epoch: got an unknown key"):
         cli.configure("train.epoch=3")
+    with pytest.raises(UserError, match=r"-cd: got nowhere, expected an existing folder"):
+        cli.configure(folder=Path("nowhere"))
