@@ -73,3 +73,10 @@ def test_a_run_that_ended_before_it_had_saved_anything_does_not_lock_its_directo
     (run.checkpoints / "state_00000001.safetensors").touch()
     with pytest.raises(UserError, match=r"hydra\.run\.dir"):
         run.create()
+
+
+@pytest.mark.parametrize("name", ["lr[1]", "what?", "a*b"])
+def test_a_path_that_tensorflow_takes_for_a_pattern(tmp_path, name):
+    with pytest.raises(UserError, match=r"hydra\.run\.dir: got .*, expected a path without \S"):
+        RunDirectory(tmp_path / name / "run").create()
+    assert not list(tmp_path.iterdir())
