@@ -17,7 +17,7 @@ from rich.progress import track
 
 from cait_finetune.console import plain_console
 from cait_finetune.errors import UserError, bad_value
-from cait_finetune.keys import read_keys
+from cait_finetune.keys import helped, read_keys
 from cait_finetune.saved_run import read_run
 from cait_tf.quiet import quiet_imports
 
@@ -117,6 +117,8 @@ def draw_attention(config: AttentionConfig) -> Path:
 
 def main() -> None:
     """Entry point; exit status 1 and one message on a mistake."""
+    if helped(sys.argv[1:], __doc__, AttentionConfig):
+        return
     try:
         draw_attention(read_keys(sys.argv[1:], AttentionConfig))
     except UserError as error:

@@ -16,7 +16,7 @@ from omegaconf import MISSING
 
 from cait_finetune.console import plain_console
 from cait_finetune.errors import UserError
-from cait_finetune.keys import read_keys
+from cait_finetune.keys import helped, read_keys
 from cait_finetune.saved_run import SavedRun, read_run
 from cait_tf.quiet import quiet_imports
 
@@ -119,6 +119,8 @@ def _scores(saved: SavedRun, reasons: list[str]) -> tuple[Scores, Viewer | None]
 
 def main() -> None:
     """Entry point; exit status 1 and one message on a mistake."""
+    if helped(sys.argv[1:], __doc__, ReportConfig):
+        return
     try:
         report(read_keys(sys.argv[1:], ReportConfig))
     except UserError as error:

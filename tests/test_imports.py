@@ -38,7 +38,7 @@ ALLOWED = {
     "training": {"preparation", "stages"} | WORK | FOUNDATION,
     "conclusion": {"preparation", "scoring", "report_parts", "exporting"} | WORK | FOUNDATION,
     "exporting": WORK | FOUNDATION,
-    "export.__main__": {"cli", "saved_run", "exporting"} | WORK | FOUNDATION,
+    "export.__main__": {"cli", "keys", "saved_run", "exporting"} | WORK | FOUNDATION,
     "logged": {"loggers", "metrics", "optim", "predictions", "preparation", "run_directory"}
     | FOUNDATION,
     "loggers": {"run_directory"} | FOUNDATION,
@@ -62,7 +62,7 @@ ALLOWED = {
     "sweep": {"cli", "keys"} | FOUNDATION,
     "leaderboard": {"command_line", "run_directory", "errors"},
     "summary": {"leaderboard", "console", "errors"},
-    "compare": {"cli", "command_line", "leaderboard", "report", "console", "errors"},
+    "compare": {"cli", "keys", "command_line", "leaderboard", "report", "console", "errors"},
     "keys": {"errors"},
     # The training step applies the optimizer: the one import from sibling to sibling.
     "train": {"optim"} | FOUNDATION,

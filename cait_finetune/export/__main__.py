@@ -12,8 +12,9 @@ from pathlib import Path
 from cait_finetune.cli import configure
 from cait_finetune.config import ExportConfig
 from cait_finetune.console import plain_console
-from cait_finetune.errors import UserError, bad_value, suggest
+from cait_finetune.errors import UserError, bad_value
 from cait_finetune.export.formats import check
+from cait_finetune.keys import helped, unknown_key
 from cait_finetune.saved_run import read_run
 from cait_tf.quiet import quiet_imports
 
@@ -29,9 +30,7 @@ def read_arguments(arguments: list[str]) -> tuple[Path, ExportConfig]:
     for argument in arguments:
         key, _, value = argument.partition("=")
         if key not in known:
-            raise bad_value(
-                key, "an unknown key", f"one of {', '.join(known)}", suggest(key, known)
-            )
+            raise unknown_key(argument, known)
         if key == "run":
             run = value
         else:
@@ -80,6 +79,8 @@ def export(directory: Path, config: ExportConfig) -> None:
 
 def main() -> None:
     """Entry point; exit status 1 on what a user can mend."""
+    if helped(sys.argv[1:], __doc__, ExportConfig, "export."):
+        return
     try:
         export(*read_arguments(sys.argv[1:]))
     except UserError as error:

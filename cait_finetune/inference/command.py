@@ -12,7 +12,7 @@ from cait_finetune.console import plain_console
 from cait_finetune.errors import UserError
 from cait_finetune.inference.prediction import Prediction
 from cait_finetune.inference.running import PredictConfig, predict
-from cait_finetune.keys import read_keys
+from cait_finetune.keys import helped, read_keys
 
 _SHOWN = 20  # of those that are written to a file
 
@@ -63,6 +63,8 @@ def _run(arguments: list[str]) -> bool:
 
 def main() -> None:
     """Entry point; exit status 1 on a mistake, 2 when some files could not be classified."""
+    if helped(sys.argv[1:], __doc__, PredictConfig):
+        return
     try:
         complete = _run(sys.argv[1:])
     except UserError as error:
