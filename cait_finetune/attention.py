@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import MISSING
-from rich.console import Console
 from rich.progress import track
 
+from cait_finetune.console import plain_console
 from cait_finetune.errors import UserError, bad_value
-from cait_finetune.keys import read_keys
+from cait_finetune.keys import helped, read_keys
 from cait_finetune.saved_run import read_run
 from cait_tf.quiet import quiet_imports
 
@@ -111,12 +111,14 @@ def draw_attention(config: AttentionConfig) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     title = f"{dataset.name}, {run.model.name}: {hits:,} of {seen:,} {config.split} images right"
     draw_attention_sheet(tiles(right), tiles(sorted(wrong, reverse=True)), title, path)
-    Console(soft_wrap=True, highlight=False).print(f"{title}\n{path}")
+    plain_console().print(f"{title}\n{path}")
     return path
 
 
 def main() -> None:
     """Entry point; exit status 1 and one message on a mistake."""
+    if helped(sys.argv[1:], __doc__, AttentionConfig):
+        return
     try:
         draw_attention(read_keys(sys.argv[1:], AttentionConfig))
     except UserError as error:

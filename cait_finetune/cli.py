@@ -52,19 +52,22 @@ class RecipesPlugin(SearchPathPlugin):
 
 
 class _RunFailed(Exception):
-    """One run of several ended with a `UserError`, whose message it has."""
+    """One run of several ended with a `UserError`, whose message it has, for Hydra to count."""
 
 
 def run_story(story: Callable[[], Callable[[Config, Path], object]]) -> None:
     """Compose the configuration and tell a story with it: ``story()(config, directory)``.
 
-    A sweeper is given what the story returns. Of several runs (``-m``) one that fails does not keep
-    the others from being made.
+    A sweeper is given what the story returns. Of several runs (``-m``) one that fails says so at
+    once, and keeps neither the others from being made nor their summary.
 
     Exit status 1 and one message on what a user can mend, traceback on a defect; ``traceback=true`` or
     the environment variable ``HYDRA_FULL_ERROR`` shows the traceback of both. ``story`` is called
     when the configuration is known to be right: a mistake is answered before TensorFlow has loaded.
     """
+
+    failed: list[str] = []
+    process = os.getpid()
 
     @hydra.main(version_base="1.3", config_path=str(data_folder("conf")), config_name="config")
     def run(composed: DictConfig) -> object:
@@ -81,9 +84,17 @@ def run_story(story: Callable[[], Callable[[Config, Path], object]]) -> None:
         except UserError as error:
             if composed.traceback or _SHOW_TRACEBACKS:
                 raise
-            if HydraConfig.get().mode is RunMode.MULTIRUN:
+            if HydraConfig.get().mode is not RunMode.MULTIRUN:
+                sys.exit(f"cait_finetune: {error}")
+            # Optuna is to know of it, and what stands in `failed` of another process is lost.
+            if (
+                HydraConfig.get().runtime.choices["hydra/sweeper"] != "basic"
+                or os.getpid() != process
+            ):
                 raise _RunFailed(str(error)) from None
-            sys.exit(f"cait_finetune: {error}")
+            failed.append(_which_run(HydraConfig.get()))
+            print(f"cait_finetune: {error}\n  in {failed[-1]}", file=sys.stderr, flush=True)
+            return None
         except Interrupted as error:
             print(f"cait_finetune: {error}", file=sys.stderr)
             sys.exit(error.code)
@@ -117,6 +128,12 @@ def run_story(story: Callable[[], Callable[[Config, Path], object]]) -> None:
     except KeyboardInterrupt:
         print("cait_finetune: interrupted; what was finished is kept", file=sys.stderr)
         sys.exit(130)
+    if failed:
+        sys.exit(f"cait_finetune: failed, as said above: {'; '.join(failed)}")
+
+
+def _which_run(hydra_config: HydraConf) -> str:
+    return f"run {hydra_config.job.num}, {' '.join(hydra_config.overrides.task)}"
 
 
 def _run_directory(resume: str | None, otherwise: str) -> str:
@@ -203,6 +220,8 @@ def _composing(folder: Path | None) -> Iterator[list[str]]:
     """Where `hydra.compose` finds our files, and the words that it needs for it."""
     _prepare_hydra()
     conf = data_folder("conf")
+    if folder and not folder.is_dir():
+        raise _no_recipes(folder)
     first = folder.absolute() if folder else conf
     try:
         with hydra.initialize_config_dir(version_base="1.3", config_dir=str(first)):
@@ -229,18 +248,21 @@ def explain(error: BaseException) -> str:
         name, _, value = error.override.partition("=")
         hint = (
             f"a value with brackets or commas in it needs quotes of its own: '{name}=\"{value}\"'"
+            if value
+            else f"give it a value: {name}=…"
         )
         return str(bad_value("command line", repr(error.override), f"key=value ({first})", hint))
     if match := re.match(r"Key '(.+)' (?:is )?not in (?:struct|'(\w+)')", first):
-        known = _fields(match[2] or "Config")
-        return str(
-            bad_value(key or match[1], "an unknown key", _listed(known), suggest(match[1], known))
-        )
+        known = list(getattr(cause.object_type, "__dataclass_fields__", _fields("Config")))
+        optuna = match[2] == "BasicSweeperConf" and "with Optuna: add hydra/sweeper=optuna"
+        hint = optuna or suggest(match[1], known)
+        return str(bad_value(key or match[1], "an unknown key", _listed(known), hint))
     if match := re.search(r"In '.*': Could not find '(hydra/\w+)/([^']+)'", str(error)):
         return str(_plugin_not_found(match[1], match[2], str(error)))
-    if match := re.search(r"In '.*': Could not (?:find|load) '(\w+)/([^']+)'", str(error)):
+    if match := re.search(r"In '.*': Could not (?:find|load) '(\w+)/([^']*)'", str(error)):
         options = sorted(path.stem for path in (data_folder("conf") / match[1]).glob("*.yaml"))
-        return str(bad_value(match[1], match[2], _listed(options), suggest(match[2], options)))
+        got = match[2] or "nothing"
+        return str(bad_value(match[1], got, _listed(options), suggest(match[2], options)))
     if match := re.match(r"Could not override '([^']+)'", str(error)):
         groups = [path.name for path in data_folder("conf").iterdir() if path.is_dir()]
         known = groups + _fields("Config")
@@ -264,6 +286,8 @@ def explain(error: BaseException) -> str:
         return str(
             bad_value("-cn", match[1], _listed(["config", *recipes]), suggest(match[1], recipes))
         )
+    if match := re.match(r"Additional config directory '([^']+)' not found", first):
+        return str(_no_recipes(match[1]))
     return f"{key}: {first}" if key and key not in first else first
 
 
@@ -282,6 +306,10 @@ def _plugin_not_found(group: str, name: str, error: str) -> UserError:
             hint = f"it is not installed: pip install 'cait-finetune[{extra}]'"
             return bad_value(group, name, _listed(options), hint)
     return bad_value(group, name, _listed(options), suggest(name, options))
+
+
+def _no_recipes(folder: str | Path) -> UserError:
+    return bad_value("-cd", folder, "an existing folder, of recipes of your own")
 
 
 def _group_without_name(arguments: Iterable[str]) -> UserError:

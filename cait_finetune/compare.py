@@ -22,7 +22,9 @@ from rich.console import Console
 from rich.table import Table
 
 from cait_finetune.command_line import in_words, override
+from cait_finetune.console import plain_console
 from cait_finetune.errors import UserError, bad_value
+from cait_finetune.keys import helped
 from cait_finetune.leaderboard import (
     Entry,
     cells,
@@ -174,8 +176,7 @@ def show(paths: list[str], output: Path, console: Console) -> None:
 def main() -> None:
     """Entry point; exit status 1 and one message on a mistake."""
     words = sys.argv[1:]
-    if {"-h", "--help"} & set(words):
-        print(__doc__)
+    if helped(words, __doc__):
         return
     paths = [word for word in words if not word.startswith("output=")]
     outputs = [word.removeprefix("output=") for word in words if word not in paths]
@@ -186,7 +187,7 @@ def main() -> None:
             raise bad_value(
                 "runs", "nothing", "directories of runs", "python -m cait_finetune.compare outputs"
             )
-        show(paths, Path(output).expanduser(), Console(soft_wrap=True, highlight=False))
+        show(paths, Path(output).expanduser(), plain_console())
     except UserError as error:
         sys.exit(f"cait_finetune.compare: {error}")
 

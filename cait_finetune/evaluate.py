@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from cait_finetune.config import Config
+from cait_finetune.console import plain_console
 from cait_finetune.errors import bad_value
 from cait_finetune.image_progress import ImageProgress
 
@@ -45,7 +44,7 @@ def evaluate(config: Config, directory: Path) -> Path:
     variant = models.check(config.model)
     directory.mkdir(parents=True, exist_ok=True)
     table = AccuracyTable(directory)
-    console = Console(soft_wrap=True, highlight=False)
+    console = plain_console()
     image_size = config.model.image_size or variant.image_size
 
     def key(crop_pct: float) -> tuple:

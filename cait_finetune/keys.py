@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
+from pathlib import Path
 from typing import Any, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cait_finetune.errors import UserError, bad_value, suggest
+
+#: What is shown of a default that is not written as Python has it.
+_SHOWN = {"None": "null", "True": "true", "False": "false"}
 
 
 def read_keys(arguments: list[str], schema: type, prefix: str = "") -> Any:
@@ -25,9 +30,7 @@ def read_keys(arguments: list[str], schema: type, prefix: str = "") -> Any:
     for argument in arguments:
         key = argument.partition("=")[0]
         if key not in known:
-            raise bad_value(
-                prefix + key, "an unknown key", f"one of {', '.join(known)}", suggest(key, known)
-            )
+            raise unknown_key(argument, known, prefix)
         if "=" not in argument:
             raise bad_value(key, "nothing", "a value", f"write {key}=…")
     kinds = get_type_hints(schema)
@@ -41,7 +44,7 @@ def read_keys(arguments: list[str], schema: type, prefix: str = "") -> Any:
         raise bad_value(
             prefix + error.full_key,
             repr(words[error.full_key]),
-            f"a value of type {types[error.full_key]}",
+            f"a value of type {types[error.full_key].removesuffix(' | None')}",
         ) from error
     for key in known:
         if OmegaConf.is_missing(config, key):
@@ -49,6 +52,33 @@ def read_keys(arguments: list[str], schema: type, prefix: str = "") -> Any:
                 f"{prefix}{key}", "nothing", "a value", f"add {prefix}{key}=… to the command"
             )
     return OmegaConf.to_object(config)
+
+
+def unknown_key(argument: str, known: list[str], prefix: str = "") -> UserError:
+    """Of a word that is no known key's; a path alone is taken for the value of the first key."""
+    key, sign, _ = argument.partition("=")
+    if not sign and ("/" in argument or Path(argument).exists()):
+        return bad_value(argument, "no key", "key=value", f"write {prefix}{known[0]}={argument}")
+    return bad_value(
+        prefix + key, "an unknown key", f"one of {', '.join(known)}", suggest(key, known)
+    )
+
+
+def helped(
+    arguments: list[str], text: str | None, schema: type | None = None, prefix: str = ""
+) -> bool:
+    """Whether ``--help`` or ``-h`` is among the words; then `text` is shown, and the keys of `schema`."""
+    if not {"-h", "--help"} & set(arguments):
+        return False
+    print(inspect.cleandoc(text or ""))
+    if schema:
+        print(f"\n{inspect.cleandoc(schema.__doc__ or '')}\n")
+        defaults = OmegaConf.structured(schema)
+        for key in defaults:
+            missing = OmegaConf.is_missing(defaults, key)
+            shown = "…" if missing else _SHOWN.get(str(defaults[key]), defaults[key])
+            print(f"  {prefix}{key}={shown}")
+    return True
 
 
 def _value(argument: str, kinds: dict[str, Any]) -> DictConfig:

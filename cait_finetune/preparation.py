@@ -20,6 +20,7 @@ from rich.table import Table
 from cait_finetune import model as models
 from cait_finetune.command_line import command_line
 from cait_finetune.config import Config
+from cait_finetune.console import plain_console
 from cait_finetune.data.corrupt import CorruptImages
 from cait_finetune.data.feature_cache import FeatureCache
 from cait_finetune.data.features import FrozenFeatures
@@ -234,7 +235,7 @@ def _check_names(class_names: Sequence[str]) -> None:
 
 def _console(chief: bool) -> Console:
     """For people and for warnings; the other workers would say the same things again."""
-    console = Console(soft_wrap=True, quiet=not chief)
+    console = plain_console(quiet=not chief)
     handler = RichHandler(console=console, show_time=False, show_path=False)
     ours = logging.getLogger("cait_finetune")
     ours.handlers, ours.propagate = [handler], False

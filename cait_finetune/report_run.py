@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omegaconf import MISSING
-from rich.console import Console
 
+from cait_finetune.console import plain_console
 from cait_finetune.errors import UserError
-from cait_finetune.keys import read_keys
+from cait_finetune.keys import helped, read_keys
 from cait_finetune.run_directory import RunDirectory
 from cait_finetune.saved_run import SavedRun, read_run
 from cait_tf.quiet import quiet_imports
@@ -64,7 +64,7 @@ def report(config: ReportConfig) -> Path:
             title += f": test {in_words(scores.test.as_figures(), metric)}"
         draw_training(run, MetricsLog(run.metrics), title, metric)
     missing, reasons = write_page(run, reasons)
-    console = Console(soft_wrap=True, highlight=False, markup=False)
+    console = plain_console()
     for reason in reasons:
         console.print(reason)
     if missing:
@@ -138,6 +138,8 @@ def _why_no_weights(run: RunDirectory) -> str:
 
 def main() -> None:
     """Entry point; exit status 1 and one message on a mistake."""
+    if helped(sys.argv[1:], __doc__, ReportConfig):
+        return
     try:
         report(read_keys(sys.argv[1:], ReportConfig))
     except UserError as error:

@@ -40,6 +40,9 @@ def read_json(path: Path, kind: type[Value]) -> Value:
     return found
 
 
+_OF_PATTERNS = "[]*?"
+
+
 class RunDirectory:
     """Paths of one run. Creating it refuses a directory that already holds one."""
 
@@ -95,9 +98,16 @@ class RunDirectory:
         """Make the directories.
 
         Raises:
-            UserError: there is a run in it already that has saved something, or it cannot be
-                written.
+            UserError: there is a run in it already that has saved something; or it cannot be
+                written, or not by TensorFlow, which takes the path of a SavedModel for a pattern.
         """
+        if signs := [sign for sign in _OF_PATTERNS if sign in str(self.root.absolute())]:
+            raise bad_value(
+                "hydra.run.dir",
+                self.root,
+                f"a path without {' '.join(signs)}",
+                "TensorFlow takes it for a pattern, and cannot save a model there",
+            )
         begun = self.result.exists() or any(self.checkpoints.glob("*"))
         if self.config.exists() and begun:
             raise bad_value(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cait_finetune.config import Config
+from cait_finetune.console import plain_console
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +30,6 @@ def show_batch(config: Config, directory: Path) -> Path:
         UserError: a mistake in the configuration, or no data set.
     """
     from hydra.core.hydra_config import HydraConfig
-    from rich.console import Console
 
     from cait_finetune import model as models
     from cait_finetune.data.corrupt import CorruptImages
@@ -67,7 +67,7 @@ def show_batch(config: Config, directory: Path) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / "batch.png"
     draw_batch_sheet(shown, captions, title, path)
-    Console(soft_wrap=True, highlight=False).print(path)
+    plain_console().print(path)
     return path
 
 

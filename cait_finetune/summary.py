@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
+from cait_finetune.console import plain_console
 from cait_finetune.errors import UserError
 from cait_finetune.leaderboard import (
     Entry,
@@ -34,7 +35,7 @@ class MultirunSummary(Callback):
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Called by Hydra, once."""
-        console = Console(soft_wrap=True, highlight=False)
+        console = plain_console()
         try:
             summarise(Path(config.hydra.sweep.dir), console)
         except UserError as error:  # the runs are made: that they have no table is no failure

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from cait_finetune.cli import configure
 from cait_finetune.config import Config
+from cait_finetune.console import plain_console
 from cait_finetune.errors import UserError, bad_value, suggest
 from cait_finetune.keys import read_keys
 from cait_tf.quiet import quiet_imports
@@ -106,13 +107,12 @@ def verify(out: Path, rows: list[str]) -> dict[str, dict[str, float]]:
     Raises:
         UserError: one of the processes failed; with the last lines it said.
     """
-    from rich.console import Console
     from rich.progress import Progress
 
     _begin(out)
     address = [f"127.0.0.1:{port}" for port in _free_ports(2)]
     groups = [[_start(out, rows, "alone")], [_start(out, rows, "replicas")]]
-    with Progress(console=Console(stderr=True)) as progress:
+    with Progress(console=plain_console(stderr=True)) as progress:
         bar = progress.add_task("runs", total=sum(len(_runs(rows, one)) for one in _PROCESSES))
         while True:
             progress.update(bar, completed=len(list(out.glob("*/*/done"))))

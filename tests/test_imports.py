@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 # room -> the rooms it may import. cli -> finetune -> the work -> {config, errors}.
-FOUNDATION = {"config", "errors"}
+FOUNDATION = {"config", "console", "errors"}
 WORK = {"data", "model", "optim", "train", "evaluation", "export", "report", "metrics"} | {
     "run_directory",
     "predictions",
@@ -24,6 +24,7 @@ ALLOWED = {
     "api": {"cli", "story", "inference", "run", "saved_run", "errors"},  # for notebooks
     "errors": set(),
     "config": {"errors"},
+    "console": set(),
     "__main__": {"cli", "train"},  # of train how a signal ends it
     "cli": {"story", "resume", "study"} | FOUNDATION,
     "study": set(),  # how Optuna's sweeper is set
@@ -37,7 +38,7 @@ ALLOWED = {
     "training": {"preparation", "stages"} | WORK | FOUNDATION,
     "conclusion": {"preparation", "scoring", "report_parts", "exporting"} | WORK | FOUNDATION,
     "exporting": WORK | FOUNDATION,
-    "export.__main__": {"cli", "saved_run", "exporting"} | WORK | FOUNDATION,
+    "export.__main__": {"cli", "keys", "saved_run", "exporting"} | WORK | FOUNDATION,
     "logged": {"loggers", "metrics", "optim", "predictions", "preparation", "run_directory"}
     | FOUNDATION,
     "loggers": {"run_directory"} | FOUNDATION,
@@ -60,8 +61,8 @@ ALLOWED = {
     # Many runs: before and after them.
     "sweep": {"cli", "keys"} | FOUNDATION,
     "leaderboard": {"command_line", "metrics", "run_directory", "errors"},
-    "summary": {"leaderboard", "errors"},
-    "compare": {"cli", "command_line", "leaderboard", "report", "errors"},
+    "summary": {"leaderboard", "console", "errors"},
+    "compare": {"cli", "keys", "command_line", "leaderboard", "report", "console", "errors"},
     "keys": {"errors"},
     # The training step applies the optimizer: the one import from sibling to sibling.
     "train": {"optim"} | FOUNDATION,

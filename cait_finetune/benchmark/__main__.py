@@ -7,8 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from rich.console import Console
-
+from cait_finetune.console import plain_console
 from cait_finetune.errors import UserError, bad_value, suggest
 from cait_finetune.keys import read_keys
 from cait_tf.quiet import quiet_imports
@@ -26,7 +25,7 @@ def main() -> None:
         with quiet_imports():
             from cait_finetune.benchmark import input as benchmark
         config = read_keys(words, benchmark.InputConfig)
-        rows = benchmark.measure_input(config, Console(stderr=True))
+        rows = benchmark.measure_input(config, plain_console(stderr=True))
     except UserError as error:
         sys.exit(f"cait_finetune.benchmark: {error}")
     text = benchmark.table(rows)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from rich.console import Console
-
 from cait_finetune.cli import configure
 from cait_finetune.config import ExportConfig
-from cait_finetune.errors import UserError, bad_value, suggest
+from cait_finetune.console import plain_console
+from cait_finetune.errors import UserError, bad_value
 from cait_finetune.export.formats import check
+from cait_finetune.keys import helped, unknown_key
 from cait_finetune.saved_run import read_run
 from cait_tf.quiet import quiet_imports
 
@@ -30,9 +30,7 @@ def read_arguments(arguments: list[str]) -> tuple[Path, ExportConfig]:
     for argument in arguments:
         key, _, value = argument.partition("=")
         if key not in known:
-            raise bad_value(
-                key, "an unknown key", f"one of {', '.join(known)}", suggest(key, known)
-            )
+            raise unknown_key(argument, known)
         if key == "run":
             run = value
         else:
@@ -59,7 +57,7 @@ def export(directory: Path, config: ExportConfig) -> None:
         from cait_finetune.exporting import export_run, outcome, publish
 
         tf.config.list_physical_devices()  # the first look at the devices chatters too
-    console = Console(soft_wrap=True, highlight=False)
+    console = plain_console()
     source = run.open_source()
     result = run.directory.read_result()
     corrupt = CorruptImages(run.dataset.on_corrupt)
@@ -81,6 +79,8 @@ def export(directory: Path, config: ExportConfig) -> None:
 
 def main() -> None:
     """Entry point; exit status 1 on what a user can mend."""
+    if helped(sys.argv[1:], __doc__, ExportConfig, "export."):
+        return
     try:
         export(*read_arguments(sys.argv[1:]))
     except UserError as error:

@@ -6,13 +6,13 @@ import sys
 from collections.abc import Sequence
 from itertools import pairwise
 
-from rich.console import Console
 from rich.table import Table
 
+from cait_finetune.console import plain_console
 from cait_finetune.errors import UserError
 from cait_finetune.inference.prediction import Prediction
 from cait_finetune.inference.running import PredictConfig, predict
-from cait_finetune.keys import read_keys
+from cait_finetune.keys import helped, read_keys
 
 _SHOWN = 20  # of those that are written to a file
 
@@ -44,26 +44,27 @@ def _table(predictions: Sequence[Prediction]) -> Table:
 def _run(arguments: list[str]) -> bool:
     """The command; whether every file was classified."""
     config = read_config(arguments)
-    console = Console(soft_wrap=True)
+    console = plain_console()
     predictions = predict(config, console)
     if config.output:
         predictions.write(config.output)
     console.print(_table(predictions[:_SHOWN] if config.output else predictions))
     for key in ("output", "maps"):
         if place := getattr(config, key):
-            console.print(f"{key:<7}{place}", highlight=False)
+            console.print(f"{key:<7}{place}")
     failed = len(predictions.errors)
     console.print(
         f"images {len(predictions):,}"
         + (f", of which {failed:,} could not be classified" if failed else "")
         + f"; {predictions.images_per_second:.3g} img/s",
-        highlight=False,
     )
     return not failed
 
 
 def main() -> None:
     """Entry point; exit status 1 on a mistake, 2 when some files could not be classified."""
+    if helped(sys.argv[1:], __doc__, PredictConfig):
+        return
     try:
         complete = _run(sys.argv[1:])
     except UserError as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 from omegaconf import MISSING
 from rich.console import Console
 
+from cait_finetune.console import plain_console
 from cait_finetune.errors import bad_value, suggest
 from cait_finetune.image_progress import ImageProgress
 from cait_finetune.inference.files import find_images
@@ -76,7 +77,7 @@ def predict(config: PredictConfig, console: Console | None = None) -> Prediction
     )
     predictions: list[Prediction] = []
     laps: list[tuple[int, float]] = []
-    with ImageProgress(console or Console(quiet=True), "images", len(files)) as progress:
+    with ImageProgress(console or plain_console(quiet=True), "images", len(files)) as progress:
         begin = time.perf_counter()
         for batch in classify(backend, files, config.top_k, config.batch_size):
             laps.append((len(batch), time.perf_counter() - begin))

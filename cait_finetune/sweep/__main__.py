@@ -20,8 +20,8 @@ from pathlib import Path
 from cait_finetune.cli import configure, sweeper_params
 from cait_finetune.config import Config
 from cait_finetune.errors import UserError, bad_value
-from cait_finetune.keys import read_keys
-from cait_finetune.sweep.document import SweepConfig, sweep_document, write
+from cait_finetune.keys import helped, read_keys
+from cait_finetune.sweep.document import SweepConfig, check_directories, sweep_document, write
 from cait_finetune.sweep.space import parse, read_space
 
 _OPTIONS = {"-cn": "-cn", "--config-name": "-cn", "-cd": "-cd", "--config-dir": "-cd"}
@@ -49,6 +49,7 @@ def write_sweep(words: list[str]) -> tuple[SweepConfig, dict, Path]:
     def check(fixed: list[str]) -> Config:
         return configure(*fixed, recipe=recipe, folder=folder)
 
+    check_directories(words)
     space, config = read_space(words, check)
     varied = {one.key for one in space}
     fixed = [one.input_line for one in parse(words) if one.key_or_group not in varied]
@@ -83,8 +84,7 @@ def _split_options(words: list[str]) -> tuple[dict[str, str], list[str]]:
 def main() -> None:
     """Entry point; exit status 1 and one message on a mistake."""
     words = sys.argv[1:]
-    if {"-h", "--help"} & set(words):
-        print(__doc__)
+    if helped(words, __doc__):
         return
     try:
         sweep, document, path = write_sweep(words)

@@ -18,6 +18,7 @@ LOGGER = "logger=wandb"
 #: Each run in a directory of its own, below one of its sweep: seconds are no names, where several
 #: agents start runs at a time. The agent sets both variables.
 _RUN_DIRECTORY = "hydra.run.dir=multirun/${oc.env:WANDB_SWEEP_ID,sweep}/${oc.env:WANDB_RUN_ID}"
+_WHY_WANDB = "the sweep goes by what W&B is told"
 _COUNT = 20
 _HEADER = """\
 # Written by python -m cait_finetune.sweep. To start it:
@@ -82,7 +83,7 @@ def sweep_document(
         config: one that the sweep would make.
 
     Raises:
-        UserError: a grid over a continuous interval, an unknown metric, or fixed words that cannot
+        UserError: a grid over a continuous interval, an unknown metric, W&B offline, or fixed words that cannot
             be the same in all runs.
     """
     if sweep.method == "grid":
@@ -92,6 +93,8 @@ def sweep_document(
                     "sweep.method", f"grid with an interval of {one.key}",
                     "choices and ranges in a grid", "give choice(…), or sweep.method=random",
                 )  # fmt: skip
+    if (mode := config.logger.wandb.mode) in ("offline", "disabled"):
+        raise bad_value("logger.wandb.mode", mode, "auto or online", _WHY_WANDB)
     metric = sweep.metric or decisive_metric(config)
     known = _metrics(config)
     one_of("sweep.metric", metric, known)
@@ -116,6 +119,18 @@ def sweep_document(
         "${args_no_hyphens}",
     ]  # fmt: skip
     return document
+
+
+def check_directories(words: list[str]) -> None:
+    """That no word says where a run is.
+
+    Raises:
+        UserError: one does.
+    """
+    for one in parse(words):
+        if one.key_or_group in ("resume", "hydra.run.dir"):
+            raise bad_value(one.key_or_group, one.input_line.partition("=")[2],
+                            "none in a sweep: each run has a directory of its own")  # fmt: skip
 
 
 def write(document: dict[str, Any], path: Path) -> None:
@@ -156,12 +171,8 @@ def _metrics(config: Config) -> tuple[str, ...]:
 def _completed(fixed: list[str]) -> list[str]:
     """The words that do not vary, with a logger and a directory that every run has for itself."""
     given = {one.key_or_group: one for one in parse(fixed)}
-    for key in ("resume", "hydra.run.dir"):
-        if key in given:
-            raise bad_value(key, given[key].input_line.partition("=")[2],
-                            "none in a sweep: each run has a directory of its own")  # fmt: skip
     words = [] if "logger" in given else [LOGGER]
     if "logger" in given and "wandb" not in str(given["logger"].value()):
         raise bad_value("logger", given["logger"].value(), "wandb, or wandb among others",
-                        "the sweep goes by what W&B is told")  # fmt: skip
+                        _WHY_WANDB)  # fmt: skip
     return [*fixed, *words, _RUN_DIRECTORY]

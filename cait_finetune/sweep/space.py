@@ -49,7 +49,7 @@ def read_space(
         What varies, and the configuration with the first value of each.
 
     Raises:
-        UserError: nothing varies; a range is upside down or empty; or the configuration refuses a
+        UserError: nothing varies; a range is upside down or empty; a choice is there twice; or the configuration refuses a
             key, or one of its values.
     """
     overrides = parse(words)
@@ -104,6 +104,8 @@ def _tried(override: Override) -> list[str]:
     words = [f"{key}={text}" for text in override.sweep_string_iterator()]
     if not words:
         raise bad_value(key, written, "range(low, high, step), low < high")
+    if len(set(words)) < len(words):
+        raise bad_value(key, written, "each choice once")
     return [words[0], words[-1]] if isinstance(value, RangeSweep) else words
 
 

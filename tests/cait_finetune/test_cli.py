@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import yaml
 
 from cait_finetune import cli
 from cait_finetune.errors import UserError
+from tests.cait_finetune.test_leaderboard import write_run
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -75,7 +77,17 @@ BEFORE_TENSORFLOW = [
     (["augment.crop_scale=3"], "augment.crop_scale: got one value, expected a list", "=[…]"),
     (["optimizer=3"], "optimizer: got 3, expected one of adamw", ""),
     (["~train"], "train: got nothing, expected a value", "leave out ~train"),
-    (["bad"], "", "bad"),
+    (["bad"], "command line: got 'bad', expected key=value", "give it a value: bad=…"),
+    (["train.epochs"], "command line: got 'train.epochs', expected", "give it a value: train.ep"),
+    (["train.epochs=a]"], "command line: got 'train.epochs=a]', expected", "quotes of its own"),
+    (["logger="], "logger: got nothing, expected one of csv", ""),
+    (["-cd", "nowhere"], "-cd: got ", "nowhere, expected an existing folder"),
+    (
+        ["-m", "seed=1,2", "hydra.sweeper.n_trials=5"],
+        "hydra.sweeper.n_trials: got an unknown key, expected one of",
+        "add hydra/sweeper=optuna",
+    ),
+    (["hydra.run.dirr=x"], "hydra.run.dirr: got an unknown key, expected one of dir", "mean dir?"),
 ]
 AFTER = [
     (["model=cait_s24_224", "model.image_size=225"], "model.image_size: got 225, expected", "224"),
@@ -160,6 +172,29 @@ def test_the_runs_after_one_that_fails_are_made(command, runs):
     assert status == 1
     assert "cait_finetune: train.epochs: got 0" in err
     assert [config.train.epochs for config, _ in runs] == [1, 2]
+
+
+def test_runs_that_fail_keep_nothing_from_the_others(command, monkeypatch, capsys, tmp_path):
+    """Each says its message when it fails, and those that came to their end have their summary."""
+    import cait_finetune.story as story
+
+    said_before = []
+
+    def finetune(config, directory):
+        said_before.append(capsys.readouterr().err)
+        if config.seed > 1:
+            raise UserError(f"optimizer.base_lr: got seed {config.seed}")
+        write_run(directory, 0.5, seed=config.seed)
+
+    monkeypatch.setattr(story, "finetune", finetune)
+    status, out, err = command("-m", "seed=0,8,9,1", "hydra.sweep.dir=sweep")
+    assert status == 1
+    assert said_before[2] == "cait_finetune: optimizer.base_lr: got seed 8\n  in run 1, seed=8\n"
+    assert said_before[3] == "cait_finetune: optimizer.base_lr: got seed 9\n  in run 2, seed=9\n"
+    assert err == "cait_finetune: failed, as said above: run 1, seed=8; run 2, seed=9\n"
+    assert "mean" in out
+    summary = json.loads((tmp_path / "sweep" / "summary.json").read_text())
+    assert [run["seed"] for run in summary["runs"]] == [0, 1]
 
 
 def test_an_interrupted_run(command, monkeypatch):
@@ -252,3 +287,5 @@ def test_configured_from_python():
 def test_a_mistake_from_python():
     with pytest.raises(UserError, match=r"train\.epoch: got an unknown key"):
         cli.configure("train.epoch=3")
+    with pytest.raises(UserError, match=r"-cd: got nowhere, expected an existing folder"):
+        cli.configure(folder=Path("nowhere"))

@@ -133,3 +133,12 @@ def test_a_damaged_run_does_not_take_down_the_others(command, sweep, damage):
     assert status == 0
     assert "not finished  1: no epoch finished, a config.yaml that cannot be read" in said
     assert f"best   {sweep / '2'}" in said
+
+
+def test_brackets_are_said_as_they_are(command, tmp_path):
+    write_run(tmp_path / "[b]", 0.5, "'logger=[csv,wandb]'")
+    write_run(tmp_path / "[red]", None, "seed=1")
+    status, said = command(tmp_path)
+    assert status == 0
+    assert "python -m cait_finetune 'logger=[csv,wandb]'\n" in said
+    assert "not finished  [red]: " in said

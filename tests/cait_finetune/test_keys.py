@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from dataclasses import dataclass, field
 
 import pytest
 from omegaconf import MISSING
 
 from cait_finetune.errors import UserError
-from cait_finetune.keys import read_keys
+from cait_finetune.keys import helped, read_keys
 
 
 @dataclass
 class Some:
+    """What some are."""
+
     text: str = MISSING
     several: list[str] = field(default_factory=list)
     optional: str | None = "default"
     number: int = 1
+    few: int | None = None
 
 
 @pytest.mark.parametrize("text", ["*.jpg", "2024", "a: b", "[a]x*.jpg", "{a,b}", "no", "a=b"])
@@ -52,9 +57,29 @@ def test_other_kinds():
         (["text=x", "number=many"], "number: got 'many', expected a value of type int"),
         (["text="], "text: got '', expected a value of type str"),
         (["text"], "text: got nothing, expected a value\n  write text="),
+        (["runs/1"], "runs/1: got no key, expected key=value\n  write text=runs/1"),
+        (["text=x", "few=many"], "few: got 'many', expected a value of type int$"),
         ([], "text: got nothing, expected a value\n  add text="),
     ],
 )
 def test_mistakes(words, message):
     with pytest.raises(UserError, match=message):
         read_keys(words, Some)
+
+
+@pytest.mark.parametrize("word", ["-h", "--help"])
+def test_help_names_the_keys(word, capsys):
+    assert helped(["text=x", word], "A command.", Some)
+    assert capsys.readouterr().out == (
+        "A command.\n\nWhat some are.\n\n"
+        "  text=…\n  several=[]\n  optional=default\n  number=1\n  few=null\n"
+    )
+    assert not helped(["text=x"], "A command.", Some)
+
+
+@pytest.mark.parametrize("command", ["predict", "report", "export"])
+def test_the_commands_have_help(command, monkeypatch, capsys):
+    module = {"predict": "inference.command", "report": "report_run", "export": "export.__main__"}
+    monkeypatch.setattr(sys, "argv", [command, "--help"])
+    importlib.import_module(f"cait_finetune.{module[command]}").main()
+    assert f"python -m cait_finetune.{command}" in capsys.readouterr().out

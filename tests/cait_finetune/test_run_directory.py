@@ -85,3 +85,10 @@ def test_a_result_that_cannot_be_read_is_a_message_and_no_end(tmp_path, text):
     assert not run.finished
     with pytest.raises(UserError, match=r"result\.json: got .*, expected JSON(.|\n)*remove it"):
         run.read_result()
+
+
+@pytest.mark.parametrize("name", ["lr[1]", "what?", "a*b"])
+def test_a_path_that_tensorflow_takes_for_a_pattern(tmp_path, name):
+    with pytest.raises(UserError, match=r"hydra\.run\.dir: got .*, expected a path without \S"):
+        RunDirectory(tmp_path / name / "run").create()
+    assert not list(tmp_path.iterdir())

@@ -14,7 +14,6 @@ from typing import TypeVar
 
 import numpy as np
 import tensorflow as tf
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -23,6 +22,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from cait_finetune.console import plain_console
 from cait_finetune.data.own_images import storage
 from cait_finetune.errors import bad_value
 
@@ -65,7 +65,7 @@ def inspected(paths: Sequence[str], ids: Sequence[str], on_corrupt: str) -> np.n
 def in_threads(words: str, work: Callable[[T], U], items: Sequence[T]) -> list[U]:
     """What `work` makes of each, in order; on a terminal with a bar while it lasts."""
     groups = [items[at : at + _AT_A_TIME] for at in range(0, len(items), _AT_A_TIME)]
-    console = Console(stderr=True)
+    console = plain_console(stderr=True)
     progress = Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),

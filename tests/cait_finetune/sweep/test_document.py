@@ -100,10 +100,11 @@ def test_a_recipe_of_ones_own(tmp_path):
         ("sweep.method=gird", "sweep.method: got 'gird', expected one of bayes, random, grid"),
         ("sweep.early_terminate=soon", "sweep.early_terminate: got 'soon'"),
         ("sweep.count=0", "sweep.count: got 0"),
-        ("sweep.count=many", "sweep.count: got 'many', expected a value of type"),
+        ("sweep.count=many", "sweep.count: got 'many', expected a value of type int"),
         ("sweep.min_epochs=0", "sweep.min_epochs: got 0"),
         ("sweep.eta=1", "sweep.eta: got 1"),
         ("sweep.metric=validation_top2", "sweep.metric: got 'validation_top2', expected one of"),
+        ("seed=1,2,1", "seed: got 1,2,1, expected each choice once"),
         ("resume=run", "resume: got run, expected none in a sweep"),
         ("hydra.run.dir=run", "hydra.run.dir: got run, expected none in a sweep"),
         ("train.epoch=3", "train.epoch: got an unknown key"),
@@ -117,6 +118,12 @@ def test_a_mistake_is_one_message_and_no_file(word, message, monkeypatch, tmp_pa
         main()
     assert str(caught.value).startswith(f"cait_finetune.sweep: {message}")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("mode", ["offline", "disabled"])
+def test_wandb_must_be_told(mode):
+    with pytest.raises(UserError, match=f"wandb.mode: got {mode}, expected auto or online"):
+        written("seed=1,2", "logger=wandb", f"logger.wandb.mode={mode}")
 
 
 def test_a_grid_has_no_continuous_interval():
