@@ -9,6 +9,7 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Quote, QuotedString
+from omegaconf import OmegaConf
 
 _PROGRAM = ("python", "-m", "cait_finetune")
 #: What Hydra takes for something else than a text.
@@ -23,7 +24,8 @@ def command_line(directory: Path) -> str | None:
     if not HydraConfig.initialized():
         return None
     hydra = HydraConfig.get()
-    if Path(hydra.runtime.output_dir) != directory:  # of another run in this process
+    place = OmegaConf.select(hydra, "runtime.output_dir", throw_on_missing=False)
+    if place is None or Path(place) != directory:  # of another run in this process
         return None
     folders = [
         source.path for source in hydra.runtime.config_sources if source.provider == "command-line"

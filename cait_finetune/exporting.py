@@ -78,8 +78,10 @@ def export_run(
         for variant, figures in done.get("variants", {}).items():
             say(_compared(variant, figures, done["megabytes"]))
     _remove_stale(exports, folder, mark, say)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "exports.json").write_text(json.dumps(exports, indent=2) + "\n")
+    record = folder / "exports.json"
+    if exports or record.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        record.write_text(json.dumps(exports, indent=2) + "\n")
     if refused:
         raise UserError("\n".join(refused))
     return exports

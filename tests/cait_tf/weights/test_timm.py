@@ -1,4 +1,5 @@
 import huggingface_hub
+import ml_dtypes
 import numpy as np
 import pytest
 from safetensors import safe_open
@@ -151,3 +152,9 @@ def test_a_changed_bit_is_noticed(tmp_path):
     path.write_bytes(content)
     with pytest.raises(WeightsError, match=r"model\.safetensors.*its checksum is another"):
         timm.read(path)
+
+
+def test_weights_in_bfloat16_have_a_checksum_too(tmp_path):
+    tensors = {"norm.weight": np.ones(8, ml_dtypes.bfloat16)}
+    timm.write(tmp_path / "model.safetensors", tensors)
+    assert timm.read(tmp_path / "model.safetensors")["norm.weight"].dtype == ml_dtypes.bfloat16
