@@ -41,7 +41,7 @@ class InputConfig:
     side: int = 256
     size: int = 224
     batch_size: int = 64
-    batches: int = 16  # of a measurement
+    batches: int = 48  # of a measurement: in a second timm alone varies by 30 %
     warmup: int = 8
     rounds: int = 5
     workers: int = 2  # of timm's loader

@@ -9,7 +9,13 @@ from typing import Any
 import tensorflow as tf
 
 from cait_finetune.config import AugmentConfig, DatasetConfig
-from cait_finetune.data.augmentation.augment import augment, crops, distort, random_box
+from cait_finetune.data.augmentation.augment import (
+    augment,
+    crops,
+    distort,
+    ends_in_levels,
+    random_box,
+)
 from cait_finetune.data.augmentation.mixing import mix_pairs, mixes
 from cait_finetune.data.corrupt import CorruptImages, Guarded
 from cait_finetune.data.decode import decode_part
@@ -60,6 +66,8 @@ def train_batches(
     size, classes = source.sizes["train"], len(source.class_names)
     light = source.light_records and decoded is None
     buffer = size if light else min(config.shuffle_buffer, size)
+    # Of a batch at once, where nothing needs normalised images before.
+    late = ends_in_levels(augmentation) and not mixes(augmentation)
     items = source.records("train") if decoded is None else decoded
     copies = None
     if config.sampling == "balanced":
@@ -71,7 +79,9 @@ def train_batches(
             example = source.read(example)  # here, as a file may be gone
         draw = tf.stack([tf.constant(seed, tf.int64), example["position"]])
         make = _from_pixels if decoded is not None else _from_bytes
-        image = make(example["image"], draw, augmentation, preprocessing, config.allow_flip)
+        image = make(
+            example["image"], draw, augmentation, preprocessing, config.allow_flip, not late
+        )
         label = example["label"]
         if source.weighted:
             label = tf.one_hot(label, classes) * example["weight"]  # (C,)
@@ -89,13 +99,15 @@ def train_batches(
     )
     if careful and decoded is None:
         label = tf.zeros((classes,)) if source.multi_label or source.weighted else tf.constant(0)
-        stand_in = (_blank(preprocessing), label, tf.constant(0, tf.int64))
+        blank = tf.cast(_blank(preprocessing), tf.uint8 if late else tf.float32)
+        stand_in = (blank, label, tf.constant(0, tf.int64))
         prepared = corrupt.attempt(examples, size, prepare, stand_in, config.parallel_calls)
     else:
         prepared = _mapped(examples, prepare, config.parallel_calls)
     if mixes(augmentation):
         prepared = mix_pairs(prepared, augmentation, classes, seed)
-    return batched(prepared, batch_size, share, stack, config.prefetch)
+    finish = preprocessing.normalise_levels if late else None
+    return batched(prepared, batch_size, share, stack, config.prefetch, finish)
 
 
 def evaluation_batches(
@@ -247,8 +259,9 @@ def _from_pixels(
     augmentation: AugmentConfig,
     preprocessing: Preprocessing,
     flip: bool,
+    normalised: bool,
 ) -> tf.Tensor:
-    return augment(image, draw, augmentation, preprocessing, flip)
+    return augment(image, draw, augmentation, preprocessing, flip, normalised)
 
 
 def _from_bytes(
@@ -257,16 +270,22 @@ def _from_bytes(
     augmentation: AugmentConfig,
     preprocessing: Preprocessing,
     flip: bool,
+    normalised: bool,
 ) -> tf.Tensor:
     """The same picture as from the pixels, of which only those are decoded that are needed."""
     if not crops(augmentation):
-        return _from_pixels(preprocessing.decode(data), draw, augmentation, preprocessing, flip)
+        image = preprocessing.decode(data)
+        return _from_pixels(image, draw, augmentation, preprocessing, flip, normalised)
     shape = (preprocessing.image_size, preprocessing.image_size)
     image, box = decode_part(
-        data, lambda h, w: random_box(h, w, draw, augmentation), shape, preprocessing.upright
+        data,
+        lambda height, width, draw: random_box(height, width, draw, augmentation),
+        shape,
+        preprocessing.upright,
+        given=[draw],
     )
     image = preprocessing.crop_and_resize(image, box, shape)
-    return distort(image, draw, augmentation, preprocessing, flip)
+    return distort(image, draw, augmentation, preprocessing, flip, normalised)
 
 
 def _mapped(examples: tf.data.Dataset, function: Callable, calls: int | None) -> tf.data.Dataset:

@@ -144,21 +144,25 @@ def batched(
     share: Share,
     stack: int = 1,
     prefetch: int | None = None,
+    finish: Callable[[tf.Tensor], tf.Tensor] | None = None,
 ) -> tf.data.Dataset:
     """Batches ``(inputs, labels, next position)`` for each replica of a pipeline in turn.
 
     Args:
         examples: a slice of the sequence, ``(input, label, position)``.
         stack: above 1, an element is so many batches of one replica, an axis in front.
+        finish: what is still to be done to a batch of inputs.
     """
+
+    def finished(inputs: tf.Tensor, labels: Any, positions: tf.Tensor) -> tuple:
+        return finish(inputs) if finish else inputs, labels, beyond(positions[-1])
 
     def beyond(position: tf.Tensor) -> tf.Tensor:
         # Of a slice, the end of the whole batch: that is where all pipelines go on.
         return position + 1 if share.count == 1 else (position // batch_size + 1) * batch_size
 
-    batches = examples.batch(batch_size // share.count // share.replicas, drop_remainder=True).map(
-        lambda inputs, labels, positions: (inputs, labels, beyond(positions[-1]))
-    )
+    size = batch_size // share.count // share.replicas
+    batches = examples.batch(size, drop_remainder=True).map(finished)
     if stack > 1:
         batches = _stacked(batches, stack, share.replicas)
     return ready(batches, prefetch)

@@ -27,8 +27,9 @@ def augment(
     config: AugmentConfig,
     preprocessing: Preprocessing,
     flip: bool = True,
+    normalised: bool = True,
 ) -> tf.Tensor:
-    """``(h, w, 3)`` uint8 to ``(S, S, 3)`` normalised float32.
+    """``(h, w, 3)`` uint8 to ``(S, S, 3)``, as `distort`.
 
     ``seed`` is a pair of integers; the same seed gives the same picture, whatever ran before. A
     `crop_scale` of [1, 1] keeps evaluation's geometry.
@@ -39,7 +40,12 @@ def augment(
         image = preprocessing.crop_and_resize(image, box, (size, size))
     else:
         image = preprocessing.fit(image)
-    return distort(image, seed, config, preprocessing, flip)
+    return distort(image, seed, config, preprocessing, flip, normalised)
+
+
+def ends_in_levels(config: AugmentConfig) -> bool:
+    """Whether the last thing that is done to an image is to normalise it."""
+    return not config.erasing
 
 
 def crops(config: AugmentConfig) -> bool:
@@ -53,10 +59,16 @@ def distort(
     config: AugmentConfig,
     preprocessing: Preprocessing,
     flip: bool = True,
+    normalised: bool = True,
 ) -> tf.Tensor:
-    """``(S, S, 3)`` in whole grey levels, cropped and resized already, to the input of a model."""
+    """``(S, S, 3)`` in whole grey levels, cropped and resized already, to the input of a model.
+
+    Args:
+        normalised: float32; else, where the configuration `ends_in_levels`, uint8 to be normalised
+            later.
+    """
     levels = image
-    if config.rand_operations or config.three_augment or config.color_jitter:
+    if config.rand_operations or config.three_augment or config.color_jitter or not normalised:
         levels = tf.cast(image, tf.uint8)  # a quarter of the memory, which the time goes into
     if flip and config.flip:
         chance = tf.random.stateless_uniform((5,), seed)[4]
@@ -74,6 +86,8 @@ def distort(
         levels = three_augment(levels, fold_in(seed, _THREE))
     if config.color_jitter:
         levels = color_jitter(levels, fold_in(seed, _JITTER), config.color_jitter)
+    if not normalised:
+        return levels
     image = preprocessing.normalise(tf.cast(levels, tf.float32))
     if config.erasing:
         image = erase(image, fold_in(seed, _ERASING), config.erasing)

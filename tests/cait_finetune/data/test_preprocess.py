@@ -104,6 +104,16 @@ def test_normalisation():
         np.testing.assert_allclose(got, np.broadcast_to(wanted, got.shape), atol=1e-5)
 
 
+def test_a_batch_of_levels_is_normalised_as_each_image_is():
+    preprocessing = Preprocessing(16, 1.0, "bicubic", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    levels = (
+        np.arange(2 * 16 * 16 * 3).reshape(2, 16, 16, 3).astype(np.uint8)
+    )  # every level is there
+    each = [preprocessing.normalise(tf.cast(one, tf.float32)).numpy() for one in levels]
+    got = preprocessing.normalise_levels(tf.constant(levels))
+    np.testing.assert_allclose(got, each, rtol=0, atol=5e-7)  # two units in the last place
+
+
 def test_static_shape_in_a_graph():
     function = tf.function(levels(16), input_signature=[tf.TensorSpec((None, None, 3), tf.uint8)])
     assert function.get_concrete_function().output_shapes == (16, 16, 3)

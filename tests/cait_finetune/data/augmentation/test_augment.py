@@ -240,6 +240,17 @@ def test_distort_and_random_box_make_up_augment():
         )
 
 
+@pytest.mark.parametrize("name", ["none", *(name for name in EXTRAS if name != "erasing")])
+def test_levels_are_what_is_normalised(name):
+    config = with_extras(**EXTRAS.get(name, {}))
+    seed = tf.constant([7, 3], tf.int64)
+    levels = augment(IMAGE, seed, config, PREPROCESSING, normalised=False)
+    assert levels.dtype == tf.uint8
+    got = PREPROCESSING.normalise_levels(levels[None])[0]
+    wanted = augment(IMAGE, seed, config, PREPROCESSING)
+    np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-7)
+
+
 @pytest.mark.parametrize("preset", ["rand", "deit", "three"])
 def test_the_presets_say_what_is_done(preset):
     config = checked(f"augment={preset}").augment

@@ -1,0 +1,47 @@
+"""One of several computations in TensorFlow's graph, of which the others cost nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+
+def branch(index: tf.Tensor, functions: Sequence[Callable], *inputs: tf.Tensor) -> Any:
+    """``functions[index](*inputs)``, as ``tf.switch_case``, of functions that use no other tensors.
+
+    ``tf.switch_case`` and ``tf.cond`` put the operations of all branches into one graph, and its
+    executor goes through those of the branches not taken, too. To read a JPEG that is 600 of 750
+    operations: without them the input pipeline made 1.1 times as many images a second.
+
+    Args:
+        index: () int32.
+        functions: all return tensors of the same number and types; None stands for any length where
+            their shapes differ.
+    """
+    if tf.executing_eagerly():
+        return functions[int(index)](*inputs)
+    tensors = [tf.convert_to_tensor(one) for one in inputs]
+    specs = [tf.TensorSpec(one.shape, one.dtype) for one in tensors]
+    traced = [tf.function(one, autograph=False).get_concrete_function(*specs) for one in functions]
+    for one in traced:
+        if one.captured_inputs:
+            raise ValueError(f"{one} uses tensors that are not among its inputs")
+    shapes = [tf.nest.flatten(one.output_shapes) for one in traced]
+    with tf.device("/cpu:0"):  # a GPU would take it, and not the strings that files are
+        outputs = tf.raw_ops.StatelessCase(
+            branch_index=index,
+            input=tensors,
+            Tout=tf.nest.flatten(traced[0].output_dtypes),
+            branches=traced,
+            output_shapes=[_common(of_one) for of_one in zip(*shapes, strict=True)],
+        )
+    return tf.nest.pack_sequence_as(traced[0].structured_outputs, outputs)
+
+
+def _common(shapes: Sequence[tf.TensorShape]) -> tf.TensorShape:
+    common = shapes[0]
+    for shape in shapes[1:]:
+        common = common.most_specific_compatible_shape(shape)
+    return common
