@@ -10,7 +10,14 @@ from typing import Any
 import keras
 from keras import ops
 
-from cait_tf.layers import dense, stable_dtype, trunc_normal
+from cait_tf.layers import (
+    as_rows,
+    dense,
+    on_tensorflow,
+    softmax,
+    stable_dtype,
+    trunc_normal,
+)
 
 
 class HeadMixing(keras.layers.Layer):
@@ -32,10 +39,13 @@ class HeadMixing(keras.layers.Layer):
         self.bias = self.add_weight(shape=(heads,), initializer="zeros", name="bias")
 
     def call(self, maps: Any) -> Any:
+        return self.mix(maps) + self.bias[:, None, None]
+
+    def mix(self, maps: Any) -> Any:
+        """A call but for the bias."""
         n, m = maps.shape[2], maps.shape[3]
         flat = ops.reshape(maps, (-1, self.num_heads, n * m))  # (B, H, N*M)
-        flat = ops.matmul(ops.transpose(self.kernel), flat) + self.bias[:, None]
-        return ops.reshape(flat, (-1, self.num_heads, n, m))
+        return ops.reshape(ops.matmul(ops.transpose(self.kernel), flat), (-1, self.num_heads, n, m))
 
     def get_config(self) -> dict:
         return {**super().get_config(), "num_heads": self.num_heads}
@@ -78,16 +88,38 @@ class TalkingHeadAttention(keras.layers.Layer):
 
     def call(self, x: Any, return_attention: bool = False, training: bool = False) -> Any:
         n, d = x.shape[1], self.embed_dim // self.num_heads
-        qkv = ops.reshape(self.qkv(x), (-1, n, 3, self.num_heads, d))  # (B, N, 3, H, d)
+        qkv = ops.reshape(self.qkv(as_rows(x)), (-1, n, 3, self.num_heads, d))  # (B, N, 3, H, d)
         q, k, v = ops.unstack(ops.transpose(qkv, (2, 0, 3, 1, 4)), 3)  # (B, H, N, d) each
-        scores = ops.matmul(q * d**-0.5, ops.transpose(k, (0, 1, 3, 2)))  # (B, H, N, N)
-        scores = ops.cast(self.proj_l(scores), stable_dtype(self.dtype_policy))
-        maps = ops.cast(ops.softmax(scores, axis=-1), self.compute_dtype)
-        maps = self.proj_w(maps)  # (B, H, N, N)
-        y = ops.matmul(self.attn_drop(maps, training=training), v)  # (B, H, N, d)
-        y = ops.reshape(ops.transpose(y, (0, 2, 1, 3)), (-1, n, self.embed_dim))  # (B, N, D)
+        q = q * d**-0.5
+        if return_attention or (training and (self.attn_drop_rate or not on_tensorflow())):
+            maps = self._maps(q, k)  # (B, H, N, N)
+            y = ops.matmul(self.attn_drop(maps, training=training), v)  # (B, H, N, d)
+        else:
+            y, maps = self._attend(q, k, v, training), None
+        y = ops.reshape(ops.transpose(y, (0, 2, 1, 3)), (-1, self.embed_dim))  # (B*N, D)
         y = self.proj_drop(self.proj(y), training=training)
+        y = ops.reshape(y, (-1, n, self.embed_dim))  # (B, N, D)
         return (y, maps) if return_attention else y
+
+    def _maps(self, q: Any, k: Any) -> Any:
+        scores = ops.matmul(q, ops.transpose(k, (0, 1, 3, 2)))  # (B, H, N, N)
+        return self.proj_w(softmax(self.proj_l(scores), self.dtype_policy))
+
+    def _attend(self, q: Any, k: Any, v: Any, training: bool) -> Any:
+        """``_maps(q, k) @ v`` without passes over the maps for the biases: of the first mixing it is
+        the same for all keys, so that the softmax takes it out, of the second it adds as much of the
+        sum of all values everywhere."""
+        if training:
+            from cait_tf.tensorflow_kernels import talking_heads
+
+            mixings = ((mixing.kernel, mixing.bias) for mixing in (self.proj_l, self.proj_w))
+            return talking_heads(q, k, v, *mixings)
+        scores = ops.matmul(q, ops.transpose(k, (0, 1, 3, 2)))  # (B, H, N, N)
+        shares = softmax(self.proj_l.mix(scores), self.dtype_policy)
+        y = ops.matmul(self.proj_w.mix(shares), v)  # (B, H, N, d)
+        total = ops.sum(ops.cast(v, stable_dtype(self.dtype_policy)), axis=2, keepdims=True)
+        total = total * ops.cast(self.proj_w.bias, total.dtype)[:, None, None]  # (B, H, 1, d)
+        return y + ops.cast(total, y.dtype)
 
     def get_config(self) -> dict:
         own = {
@@ -121,8 +153,7 @@ class ClassAttention(keras.layers.Layer):
         k, v = self._heads(self.k(u)), self._heads(self.v(u))  # (B, H, 1+N, d) each
         scale = (self.embed_dim // self.num_heads) ** -0.5
         scores = ops.matmul(q * scale, ops.transpose(k, (0, 1, 3, 2)))  # (B, H, 1, 1+N)
-        scores = ops.cast(scores, stable_dtype(self.dtype_policy))
-        maps = ops.cast(ops.softmax(scores, axis=-1), self.compute_dtype)
+        maps = softmax(scores, self.dtype_policy)
         y = ops.transpose(ops.matmul(maps, v), (0, 2, 1, 3))  # (B, 1, H, d)
         y = self.proj(ops.reshape(y, (-1, 1, self.embed_dim)))  # (B, 1, D)
         return (y, maps) if return_attention else y

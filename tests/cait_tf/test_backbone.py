@@ -17,7 +17,8 @@ def test_attention_maps_have_the_collections_names_and_shapes(golden_classifier,
     shapes = dict.fromkeys(golden.TRUNK_MAPS, (4, 2, n, n))
     shapes |= dict.fromkeys(golden.CLASS_MAPS, (4, 2, 1, 1 + n))
     assert {name: tuple(value.shape) for name, value in maps.items()} == shapes
-    np.testing.assert_array_equal(features, golden_classifier.backbone(images))
+    # Without maps the biases of the mixings need no pass over them: a rounding apart.
+    np.testing.assert_allclose(features, golden_classifier.backbone(images), atol=1e-5)
 
 
 @pytest.mark.parametrize("name", golden.CLASS_MAPS)
@@ -150,7 +151,7 @@ def test_drop_path_is_constant_over_depth():
 
 def test_training_without_any_rate_is_inference(golden_classifier, images):
     backbone = golden_classifier.backbone
-    np.testing.assert_array_equal(backbone(images, training=True), backbone(images))
+    np.testing.assert_allclose(backbone(images, training=True), backbone(images), atol=1e-5)
 
 
 def test_every_parameter_has_a_gradient_but_those_the_softmax_cancels(golden_classifier, images):

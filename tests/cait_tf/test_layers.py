@@ -4,6 +4,7 @@ import math
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import ops
 
 from cait_tf import attention, blocks, layers
@@ -17,6 +18,7 @@ LAYERS = {
     "HeadMixing": (lambda: attention.HeadMixing(3), [(2, 3, 9, 9)]),
     "TalkingHeadAttention": (lambda: attention.TalkingHeadAttention(12, 3, 0.1, 0.2), [PATCHES]),
     "ClassAttention": (lambda: attention.ClassAttention(12, 3), [PATCHES]),
+    "LayerNormalization": (lambda: layers.LayerNormalization(epsilon=0.1), [PATCHES]),
     "Mlp": (lambda: layers.Mlp(24, 12, 0.1), [PATCHES]),
     "SelfAttentionBlock": (
         lambda: blocks.SelfAttentionBlock(12, 3, 2.0, 0.5, 0.1, 0.2, 0.3),
@@ -87,6 +89,17 @@ def test_gelu_in_half_precision_is_the_float32_one_rounded(dtype):
     assert keras.backend.standardize_dtype(got.dtype) == dtype
     expected = ops.cast(layers.gelu(ops.cast(x, "float32")), dtype)
     assert ops.all(got == expected)
+
+
+def test_gelu_after_a_product_in_bfloat16_is_rounded_at_its_end():
+    parts = [ops.cast(one, "bfloat16") for one in (normal(8, 64), normal(64, 64), normal(64))]
+    fused = tf.function(
+        lambda x, kernel, bias: layers.gelu(tf.nn.bias_add(ops.matmul(x, kernel), bias))
+    )(*parts)
+    x, kernel, bias = (np.asarray(ops.cast(one, "float64")) for one in parts)
+    exact = np.asarray(layers.gelu(ops.convert_to_tensor(x @ kernel + bias)))
+    error = np.abs(ops.cast(fused, "float64") - exact) / (1 + np.abs(exact))
+    assert error.max() < 2**-8  # by bfloat16's own erf it is 1.4 times that
 
 
 def test_layer_norm_has_cait_epsilon():
