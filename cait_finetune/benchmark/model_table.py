@@ -27,12 +27,14 @@ def text(
         )
         parts.append(_speeds(batches))
         parts.append(
-            "Most memory held while working, GB; in brackets what that is beyond the libraries. Ratio:\n"
-            "to the one of timm's that needs least, libraries included.\n"
+            "Most memory held while working, GB; in brackets what that is beyond the libraries. Ratio: to "
+            "the one of timm's that needs least, libraries included; below 1 is less.\n"
         )
         parts.append(_memory(batches))
     if single:
-        parts.append("One image, ms: ours is an exported SavedModel, float32.\n")
+        parts.append(
+            "One image, ms, float32; ours is an exported SavedModel. Ratio: below 1 is faster.\n"
+        )
         parts.append(_latency(single))
     measured = ", ".join(
         f"{peak / 1e9:.0f} GFLOP/s in {precision.removeprefix('mixed_')}"
@@ -69,8 +71,8 @@ def _latency(rows: Sequence[Row]) -> str:
             for name, speeds in row.speeds.items()
         }
         ratio = _times(1 / row.ratio if row.ratio else None)
-        cells.append([row.task.model, *(_or_dash(times.get(name)) for name in _NAMES[:2]), ratio])
-    return markdown(["model", *_NAMES[:2], "ratio"], cells)
+        cells.append([str(row.task), *(_or_dash(times.get(name)) for name in _NAMES[:2]), ratio])
+    return markdown(["work", *_NAMES[:2], "ratio"], cells)
 
 
 def _or_dash(speeds: Speeds | None) -> str:
