@@ -103,7 +103,11 @@ def product_peak(precision: str, seconds: float = 1.0) -> float:
         product = tf.function(tf.matmul)
         product(factor, factor)
         until = time.perf_counter() + seconds
-        while (begin := time.perf_counter()) < until:
+        while True:
+            begin = time.perf_counter()
             product(factor, factor)
-            best = max(best, 2 * size**3 / (time.perf_counter() - begin))
+            end = time.perf_counter()
+            best = max(best, 2 * size**3 / (end - begin))
+            if end > until:
+                break
     return best

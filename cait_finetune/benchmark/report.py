@@ -37,7 +37,7 @@ def footnote(threads: int) -> str:
     """`machine` in a line, with how many threads each contestant had."""
     facts = machine()
     packages = ", ".join(f"{name} {version}" for name, version in facts["packages"].items())
-    return f"{facts['processor']}, {threads} threads; {packages}.\n"
+    return f"{facts['processor']}, {threads} thread{'s' * (threads > 1)}; {packages}.\n"
 
 
 def markdown(header: list[str], rows: list[list[str]]) -> str:

@@ -82,7 +82,9 @@ def report(config: ScaleConfig, console: Console) -> Report:
     measured = measure(config, console)
     text = scale_table.text(measured, footnote(thread_count(config.threads)))
     figures = {"machine": machine(), "series": [series.as_figures() for series in measured]}
-    return Report(text, figures, partial(draw, measured))
+    return Report(
+        text, figures, partial(draw, measured) if any(one.peaks for one in measured) else None
+    )
 
 
 def measure(config: ScaleConfig, console: Console) -> list[Series]:

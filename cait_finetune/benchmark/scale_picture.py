@@ -15,7 +15,7 @@ def draw(measured: Sequence[Series], path: Path) -> None:
     """Write a PNG: images a second and memory against the batch, a colour for each model."""
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
-    from matplotlib.ticker import ScalarFormatter
+    from matplotlib.ticker import LogLocator, NullLocator
 
     models = list(dict.fromkeys(series.task.model for series in measured))
     colours = {model: f"C{number}" for number, model in enumerate(models)}
@@ -42,9 +42,10 @@ def draw(measured: Sequence[Series], path: Path) -> None:
             axes.set(xscale="log", yscale="log")
             axes.set_xticks(ticks, [str(size) for size in ticks], minor=False)
             axes.set_xticks([], minor=True)
-            axes.grid(alpha=0.3, which="both")
-            for which in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
-                which(ScalarFormatter())
+            axes.grid(alpha=0.3)
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_minor_locator(NullLocator())
+            axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         handles = [Line2D([], [], color=colours[model], label=model) for model in models]
         handles += [Line2D([], [], color="grey", linestyle=look, label=name)
                     for look, name in looks.items()]  # fmt: skip
