@@ -44,7 +44,7 @@ def describe(devices: str) -> dict[str, Any]:
         "git": git_state(),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "processor": _processor(),
+        "processor": processor(),
         "cpu_cores": os.cpu_count(),
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "devices": devices,
@@ -83,7 +83,8 @@ def git_state() -> dict[str, Any] | None:
         return None
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Its name."""
     info = Path("/proc/cpuinfo")
     if info.exists():
         for line in info.read_text().splitlines():

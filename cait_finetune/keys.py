@@ -38,13 +38,14 @@ def read_keys(arguments: list[str], schema: type, prefix: str = "") -> Any:
     try:
         config = OmegaConf.merge(OmegaConf.structured(schema), *values)
     except OmegaConfBaseException as error:
-        if error.full_key not in types:
+        key = (error.full_key or "").partition("[")[0]  # of one value in a list
+        if key not in types:
             raise UserError(str(error).splitlines()[0]) from error
         words = dict(argument.partition("=")[::2] for argument in arguments)
         raise bad_value(
-            prefix + error.full_key,
-            repr(words[error.full_key]),
-            f"a value of type {types[error.full_key].removesuffix(' | None')}",
+            prefix + key,
+            repr(words[key]),
+            f"a value of type {types[key].removesuffix(' | None')}",
         ) from error
     for key in known:
         if OmegaConf.is_missing(config, key):

@@ -57,7 +57,8 @@ ALLOWED = {
     "image_progress": set(),
     "run": {"api", "inference", "markup", "metrics", "saved_run"},
     "markup": set(),
-    "benchmark": {"keys", "data"} | FOUNDATION,
+    # Of a run, what is measured alone.
+    "benchmark": {"cli", "keys", "stages"} | WORK | FOUNDATION,
     # Many runs: before and after them.
     "sweep": {"cli", "keys"} | FOUNDATION,
     "leaderboard": {"command_line", "metrics", "run_directory", "errors"},
@@ -71,8 +72,8 @@ ALLOWED = {
 } | dict.fromkeys(WORK - {"train", "report", "environment"}, FOUNDATION)
 
 
-# How start-up chatter is kept off the screen, and the names of ImageNet's classes.
-NO_MODEL = re.compile(r"cait_tf\.(quiet|imagenet)\b")
+# How start-up chatter is kept off the screen, and tables: of ImageNet's classes and of the variants.
+NO_MODEL = re.compile(r"cait_tf\.(quiet|imagenet|variants)\b")
 
 
 def modules(package: str) -> list[Path]:

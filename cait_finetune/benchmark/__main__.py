@@ -1,41 +1,64 @@
-"""``python -m cait_finetune.benchmark input key=value …``: prints a table, and keeps it as JSON."""
+"""``python -m cait_finetune.benchmark input|model|start|scale key=value …``: prints tables, and keeps them.
+
+``input`` is how fast images come, ``model`` how fast the model is, ``start`` how long it takes to the
+first step, ``scale`` what a larger model or batch costs. ``--help`` after one of them shows its keys.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import sys
 from pathlib import Path
 
 from cait_finetune.console import plain_console
 from cait_finetune.errors import UserError, bad_value, suggest
-from cait_finetune.keys import read_keys
+from cait_finetune.keys import helped, read_keys
 from cait_tf.quiet import quiet_imports
 
-_KINDS = ("input",)
+_KINDS = ("input", "model", "start", "scale")
 
 
 def main() -> None:
     """Entry point; a mistake is one message and exit status 1."""
+    kind, *words = sys.argv[1:] or [""]
+    if helped([kind], __doc__):
+        return
     try:
-        kind, *words = sys.argv[1:] or [""]
         if kind not in _KINDS:
             raise bad_value("benchmark", kind or "nothing", f"one of {', '.join(_KINDS)}",
                             suggest(kind, _KINDS))  # fmt: skip
         with quiet_imports():
-            from cait_finetune.benchmark import input as benchmark
-        config = read_keys(words, benchmark.InputConfig)
-        rows = benchmark.measure_input(config, plain_console(stderr=True))
+            benchmark = importlib.import_module(f"cait_finetune.benchmark.{kind}")
+        if helped(words, benchmark.__doc__, benchmark.SCHEMA):
+            return
+        config = read_keys(words, benchmark.SCHEMA)
+        benchmark.check(config)
+        out = _folder(config.out)
+        report = benchmark.report(config, plain_console(stderr=True))
     except UserError as error:
         sys.exit(f"cait_finetune.benchmark: {error}")
-    text = benchmark.table(rows)
-    out = Path(config.out)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "input.md").write_text(text)
-    figures = {"config": dataclasses.asdict(config),
-               "rows": [dataclasses.asdict(row) | {"ratio": row.ratio} for row in rows]}  # fmt: skip
-    (out / "input.json").write_text(json.dumps(figures, indent=2) + "\n")
-    print(f"{text}\nwritten to {out / 'input.md'} and input.json")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    written = [out / f"{kind}.md", out / f"{kind}.json"]
+    written[0].write_text(report.text)
+    figures = {"config": dataclasses.asdict(config), **report.figures}
+    written[1].write_text(json.dumps(figures, indent=2) + "\n")
+    if report.draw:
+        written.append(out / f"{kind}.png")
+        report.draw(written[-1])
+    print(f"{report.text}\nwritten to {', '.join(map(str, written))}")
+
+
+def _folder(name: str) -> Path:
+    """Made before anything is measured."""
+    folder = Path(name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise bad_value("out", f"{name} ({error.strerror})", "a folder to write to") from error
+    return folder
 
 
 if __name__ == "__main__":

@@ -16,7 +16,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cait_finetune.benchmark.pictures import write_pictures
+from cait_finetune.benchmark.report import Report, markdown
 from cait_finetune.benchmark.rounds import Speeds, in_turn, ratio
+from cait_finetune.benchmark.task import at_least
 from cait_finetune.benchmark.timm_input import TimmInput
 from cait_finetune.config import AugmentConfig, DatasetConfig
 from cait_finetune.data.corrupt import CorruptImages
@@ -49,6 +51,19 @@ class InputConfig:
     out: str = "benchmark_input"
 
 
+SCHEMA = InputConfig
+
+
+def check(config: InputConfig) -> None:
+    """Whether there is something to count.
+
+    Raises:
+        UserError: there is not.
+    """
+    for key in ("count", "side", "size", "batch_size", "batches", "rounds"):
+        at_least(key, getattr(config, key))
+
+
 @dataclass(frozen=True)
 class Row:
     """What was measured for one kind of work."""
@@ -61,6 +76,17 @@ class Row:
     def ratio(self) -> float | None:
         """Ours to timm's."""
         return ratio(self.ours, self.timm) if self.timm else None
+
+
+def report(config: InputConfig, console: Console) -> Report:
+    """Measure all rows.
+
+    Raises:
+        UserError: timm is wanted and not installed.
+    """
+    rows = measure_input(config, console)
+    figures = [dataclasses.asdict(row) | {"ratio": row.ratio} for row in rows]
+    return Report(table(rows), {"rows": figures})
 
 
 def measure_input(config: InputConfig, console: Console) -> list[Row]:
@@ -129,8 +155,8 @@ def _measurement(batches: Iterator, config: InputConfig) -> Callable[[], float]:
 
 def table(rows: list[Row]) -> str:
     """As Markdown: images per second, median and range of the rounds."""
-    lines = ["| images | ours, img/s | timm, img/s | ratio |", "|---|---|---|---|"]
+    cells = []
     for row in rows:
-        compared = f"{row.timm} | {row.ratio:.2f}×" if row.timm else "— | —"
-        lines.append(f"| {row.name} | {row.ours} | {compared} |")
-    return "\n".join(lines) + "\n"
+        compared = [str(row.timm), f"{row.ratio:.2f}×"] if row.timm else ["—", "—"]
+        cells.append([row.name, str(row.ours), *compared])
+    return markdown(["images", "ours, img/s", "timm, img/s", "ratio"], cells)

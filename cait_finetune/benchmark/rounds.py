@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Speeds:
-    """What one contestant did in each round, per second."""
+    """What one contestant did in each round: images a second, or seconds."""
 
     rounds: tuple[float, ...]
 
@@ -19,7 +19,13 @@ class Speeds:
         return statistics.median(self.rounds)
 
     def __str__(self) -> str:
-        return f"{self.median:.0f} ({min(self.rounds):.0f}–{max(self.rounds):.0f})"
+        low, high = min(self.rounds), max(self.rounds)
+        return f"{figure(self.median)} ({figure(low)}–{figure(high)})"
+
+
+def figure(value: float) -> str:
+    """Three digits of it that say something, or all before the point."""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def in_turn(

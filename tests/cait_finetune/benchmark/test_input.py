@@ -67,7 +67,7 @@ def test_timm_that_is_not_there(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "benchmark: got nothing, expected one of input"),
+        ([], "benchmark: got nothing, expected one of input, model, start, scale"),
         (["imput"], "did you mean input"),
         (["input", "size=large"], "size: got 'large', expected a value of type int"),
         (["input", "sizes=3"], "did you mean size"),
@@ -86,3 +86,9 @@ def test_the_real_loader_of_timm(tmp_path):
     )
     rows = benchmark.measure_input(config, Console(file=io.StringIO()))
     assert all(row.ratio > 0 for row in rows)
+
+
+def test_nothing_to_measure_is_a_mistake(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["benchmark", "input", "rounds=0"])
+    with pytest.raises(SystemExit, match="rounds: got 0, expected at least 1"):
+        command.main()

@@ -24,3 +24,7 @@ def test_the_ratio_is_of_each_round():
     assert ratio(ours, theirs) == 2.0
     with pytest.raises(ValueError, match="zip"):
         ratio(ours, Speeds((1.0,)))
+
+
+def test_three_digits_or_all_before_the_point():
+    assert str(Speeds((1444.4, 3.456, 27.04))) == "27 (3.46–1444)"

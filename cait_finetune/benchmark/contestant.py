@@ -1,0 +1,126 @@
+"""A contestant of a benchmark, in a process of its own: one library at a time, and its memory alone."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from typing import Any
+
+from cait_finetune.benchmark import memory
+from cait_finetune.benchmark.task import Task, cores
+from cait_finetune.errors import UserError
+
+_SETTLE = 2  # calls in which graphs are made and code is compiled
+
+_call: Callable[[], object]  # this and what follows: in the process of its own
+_libraries = _life = 0
+
+
+class CannotCompile(UserError):
+    """The compiler of a contestant does not work here."""
+
+
+class Ended(UserError):
+    """The process of a contestant was ended from outside."""
+
+
+class Contestant:
+    """Does a task again and again when it is its turn.
+
+    Args:
+        module: a module whose ``prepare(task)`` returns a function that does the work once.
+    """
+
+    def __init__(self, module: str, task: Task) -> None:
+        self._task = task
+        self._module = module
+        # A process of a pool starts with its first work.
+        self._process = ProcessPoolExecutor(
+            1, get_context("spawn"), initializer=_restrict, initargs=(task.threads,)
+        )
+
+    def begin(self) -> None:
+        """Start the process, and let it do what only the first calls do.
+
+        Raises:
+            CannotCompile: it should, and cannot.
+            UserError: what `ask` raises.
+        """
+        self.ask(_begin, self._module, self._task)
+
+    def measure(self, warmup: int, repetitions: int) -> float:
+        """Images a second over so many calls, after some that do not count."""
+        return self._task.batch_size / self.ask(_measure, warmup, repetitions)
+
+    def memory(self) -> memory.Memory:
+        """What the process has taken so far."""
+        return self.ask(_memory)
+
+    def product_peak(self, precision: str) -> float:
+        """What its module measures as the machine's operations a second in a matrix product."""
+        return self.ask(_product_peak, self._module, precision)
+
+    def ask(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """The answer of a function that is called in the process.
+
+        Raises:
+            Ended: the process is gone.
+        """
+        try:
+            return self._process.submit(function, *arguments).result()
+        except BrokenProcessPool as error:
+            raise Ended(
+                f"{self._task}: got a process that the system ended, probably for want of memory, "
+                "expected it to finish\n  choose a smaller batch size or model"
+            ) from error
+
+    def end(self) -> None:
+        """Stop the process."""
+        self._process.shutdown(cancel_futures=True)
+
+
+def _restrict(threads: int) -> None:
+    """Let what is imported later see so many cores, and no GPU."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, cores()[:threads])
+    for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        os.environ[name] = str(threads)
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+
+
+def _begin(module: str, task: Task) -> None:
+    from cait_tf.quiet import quiet_imports
+
+    global _call, _libraries, _life
+    with quiet_imports():
+        library = importlib.import_module(module)
+    _libraries = memory.resident()
+    _call = library.prepare(task)
+    for _ in range(_SETTLE):
+        _call()
+    _life = memory.peak()
+    memory.forget_peak()
+
+
+def _measure(warmup: int, repetitions: int) -> float:
+    """Seconds of a call."""
+    for _ in range(warmup):
+        _call()
+    begin = time.perf_counter()
+    for _ in range(repetitions):
+        _call()
+    return (time.perf_counter() - begin) / repetitions
+
+
+def _product_peak(module: str, precision: str) -> float:
+    return importlib.import_module(module).product_peak(precision)
+
+
+def _memory() -> memory.Memory:
+    calls = memory.peak()
+    return memory.Memory(_libraries, max(_life, calls), calls)

@@ -1,0 +1,47 @@
+"""What a benchmark leaves behind: a table for people, figures for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from cait_finetune.environment import processor
+
+_PACKAGES = ("tensorflow", "keras", "torch", "timm")
+
+
+@dataclass(frozen=True)
+class Report:
+    """`text` is Markdown, `figures` goes to JSON; `draw`, if any, writes a picture to a path."""
+
+    text: str
+    figures: dict[str, Any]
+    draw: Callable[[Path], None] | None = None
+
+
+def machine() -> dict[str, Any]:
+    """The processor, and the versions of what was measured on it."""
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return {"processor": processor(), "packages": versions}
+
+
+def footnote(threads: int) -> str:
+    """`machine` in a line, with how many threads each contestant had."""
+    facts = machine()
+    packages = ", ".join(f"{name} {version}" for name, version in facts["packages"].items())
+    return f"{facts['processor']}, {threads} thread{'s' * (threads > 1)}; {packages}.\n"
+
+
+def markdown(header: list[str], rows: list[list[str]]) -> str:
+    """A table."""
+    lines = [f"| {' | '.join(cells)} |" for cells in [header, *rows]]
+    lines.insert(1, "|---" * len(header) + "|")
+    return "\n".join(lines) + "\n"

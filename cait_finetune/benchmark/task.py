@@ -1,0 +1,127 @@
+"""What a contestant has to do, and whether that can be asked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+from cait_finetune.cli import configure
+from cait_finetune.errors import bad_value, suggest
+from cait_tf.variants import VARIANTS, Variant
+
+WORKS = ("inference", "training", "latency")
+PRECISIONS = ("float32", "mixed_bfloat16")
+CLASSES = 1000
+
+
+@dataclass(frozen=True)
+class Task:
+    """One kind of work on one model.
+
+    ``inference`` is the forward pass of a batch; ``training`` forward, cross-entropy, backward and
+    AdamW with weight decay, without stochastic depth; ``latency`` one image at a time, for us through
+    an exported SavedModel. `compiled` is for timm.
+    """
+
+    work: str
+    model: str
+    precision: str
+    batch_size: int
+    threads: int
+    image_size: int | None = None
+    remat: bool = False
+    compiled: bool = False
+
+    @property
+    def variant(self) -> Variant:
+        """The model's row in the table."""
+        return VARIANTS[self.model]
+
+    @property
+    def size(self) -> int:
+        """Of the images, in pixels."""
+        return self.image_size or self.variant.image_size
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What the command line of such a run would have."""
+        return (
+            f"model={self.model}",
+            "model.weights=none",
+            f"model.image_size={self.image_size or 'null'}",
+            f"model.remat={str(self.remat).lower()}",
+            f"train.precision={self.precision}",
+            f"train.batch_size={self.batch_size}",
+            "distribution=cpu",
+        )
+
+    def __str__(self) -> str:
+        size = f" at {self.image_size}" if self.image_size else ""
+        remat = " with remat" if self.remat else ""
+        return f"{self.work} {self.model}{size}{remat}, {self.precision.removeprefix('mixed_')}"
+
+
+def check_models(models: Sequence[str], image_size: int | None = None, *, timm: bool) -> None:
+    """Whether there are such models, for images of that size, and timm's if it is to take part.
+
+    Raises:
+        UserError: it is not so.
+    """
+    at_least("models", len(models), "model")
+    for name in models:
+        configure(f"model={name}")
+        patch = VARIANTS[name].patch_size
+        if image_size is not None and (image_size < 1 or image_size % patch):
+            nearest = max(1, round(image_size / patch)) * patch
+            raise bad_value("image_size", image_size,
+                            f"a multiple of {name}'s patch size {patch}, for instance {nearest}")  # fmt: skip
+        if timm and not VARIANTS[name].published:
+            raise bad_value("models", f"{name}, which timm does not have",
+                            "a published model to compare", "add timm=false")  # fmt: skip
+    missing = [package for package in ("timm", "torch") if not find_spec(package)]
+    if timm and missing:
+        raise bad_value("timm", f"no {' and no '.join(missing)}", "both to compare with",
+                        "pip install 'cait-finetune[benchmark]', or add timm=false")  # fmt: skip
+
+
+def check_choices(key: str, got: Sequence[str], known: Sequence[str]) -> None:
+    """Whether each is one of those that there are.
+
+    Raises:
+        UserError: one is not, or there is none.
+    """
+    for name in got or [""]:
+        if name not in known:
+            raise bad_value(key, name or "nothing", f"one or more of {', '.join(known)}",
+                            suggest(name, known))  # fmt: skip
+
+
+def at_least(key: str, got: int, unit: str = "", least: int = 1) -> None:
+    """Whether a count is large enough.
+
+    Raises:
+        UserError: it is not.
+    """
+    if got < least:
+        raise bad_value(key, got, f"at least {least} {unit}".rstrip())
+
+
+def cores() -> list[int]:
+    """The numbers of those that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def thread_count(asked: int) -> int:
+    """How many threads each contestant has: 0 is one for each core.
+
+    Raises:
+        UserError: more than there are cores.
+    """
+    count = len(cores())
+    if not 0 <= asked <= count:
+        raise bad_value("threads", asked, f"1 to {count}, the cores there are, or 0 for all")
+    return asked or count

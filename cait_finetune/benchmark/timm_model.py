@@ -1,0 +1,72 @@
+"""timm's side of a comparison: its CaiT in PyTorch, eager or compiled, with a fused AdamW."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import timm
+import torch
+from timm.optim import param_groups_weight_decay
+
+from cait_finetune.benchmark.contestant import CannotCompile
+from cait_finetune.benchmark.task import CLASSES, Task
+
+_RATE, _WEIGHT_DECAY = 1e-5, 0.05
+
+
+def prepare(task: Task) -> Callable[[], object]:
+    """A function that does the task once.
+
+    Raises:
+        CannotCompile: `task.compiled`, and there is no C++ compiler or it fails.
+    """
+    torch.set_num_threads(task.threads)
+    torch.manual_seed(0)
+    sized = {"img_size": task.image_size} if task.image_size else {}
+    model = timm.create_model(task.model, num_classes=CLASSES, **sized)
+    images = torch.randn(task.batch_size, 3, task.size, task.size)
+    labels = torch.randint(CLASSES, (task.batch_size,))
+    forward = torch.compile(model) if task.compiled else model
+    half = torch.autocast("cpu", torch.bfloat16, enabled=task.precision == "mixed_bfloat16")
+    if task.work == "training":
+        call = _training(model.train(), forward, half, images, labels)
+    else:
+        call = _inference(model.eval(), forward, half, images)
+    if task.compiled:
+        try:
+            call()
+        except Exception as error:  # of a compiler anything may come
+            reason = next((line for line in str(error).splitlines() if line.strip()), "")
+            raise CannotCompile(f"torch.compile: {type(error).__name__}: {reason}") from None
+    return call
+
+
+def _training(
+    model: torch.nn.Module,
+    forward: Callable,
+    half: torch.autocast,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+) -> Callable[[], object]:
+    groups = param_groups_weight_decay(model, _WEIGHT_DECAY)
+    optimizer = torch.optim.AdamW(groups, lr=_RATE, fused=True)
+
+    def step() -> float:
+        with half:
+            loss = torch.nn.functional.cross_entropy(forward(images), labels)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return loss.item()
+
+    return step
+
+
+def _inference(
+    model: torch.nn.Module, forward: Callable, half: torch.autocast, images: torch.Tensor
+) -> Callable[[], object]:
+    def infer() -> torch.Tensor:
+        with torch.inference_mode(), half:
+            return forward(images)
+
+    return infer

@@ -1,0 +1,43 @@
+from dataclasses import replace
+
+import pytest
+
+from cait_finetune.benchmark.contestant import CannotCompile, Contestant, Ended
+from tests.cait_finetune.benchmark import stand_ins
+from tests.cait_finetune.benchmark.stand_ins import COMPILED, TASK
+
+
+@pytest.fixture
+def contestant():
+    started = []
+
+    def start(task):
+        started.append(Contestant(stand_ins.__name__, task))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.end()
+
+
+def test_a_process_of_its_own_with_cores_and_memory_of_its_own(contestant):
+    one = contestant(TASK)
+    one.begin()
+    before = one.memory()
+    assert before.work > 35_000_000  # two calls, of 20 MB each
+    assert one.measure(warmup=1, repetitions=1) > 0
+    after = one.memory()
+    assert 35_000_000 < after.calls - before.calls < 60_000_000
+    assert after.life >= after.calls > after.libraries == before.libraries
+    assert one.product_peak("float32") == 101  # of the cores it has but one
+
+
+def test_a_compiler_that_does_not_work(contestant):
+    with pytest.raises(CannotCompile, match="no compiler"):
+        contestant(COMPILED).begin()
+
+
+def test_a_process_that_the_system_ends(contestant):
+    one = contestant(replace(TASK, work="latency"))
+    with pytest.raises(Ended, match=r"latency cait_nano_32, float32: got .* for want of memory"):
+        one.begin()

@@ -1,0 +1,136 @@
+import json
+import sys
+
+import pytest
+from rich.console import Console
+
+from cait_finetune.benchmark import __main__ as command
+from cait_finetune.benchmark import model
+from cait_finetune.benchmark.contestant import Contestant
+from cait_finetune.benchmark.flops import flops
+from cait_finetune.benchmark.task import Task
+from cait_tf.variants import VARIANTS
+from tests.cait_finetune.benchmark.stand_ins import StandIn
+
+XXS = VARIANTS["cait_xxs24_224"]
+
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    monkeypatch.setattr(model, "Contestant", StandIn)
+    return StandIn
+
+
+def run(tmp_path, monkeypatch, *words):
+    monkeypatch.setattr(sys, "argv", ["benchmark", "model", *words, f"out={tmp_path / 'out'}"])
+    command.main()
+    return (tmp_path / "out/model.md").read_text(), json.loads(
+        (tmp_path / "out/model.json").read_text()
+    )
+
+
+def test_tables_and_the_figures_behind_them(tmp_path, monkeypatch, capsys, stand_in):
+    monkeypatch.setattr(model, "check_models", lambda *_, **__: None)  # timm need not be there
+    text, figures = run(tmp_path, monkeypatch, "models=cait_xxs24_224", "precisions=float32",
+                        "rounds=3", "threads=1", "batch_size=8")  # fmt: skip
+    assert text in capsys.readouterr().out
+    share = 30 * flops(XXS) / 1e12
+    assert (
+        "| inference cait_xxs24_224, float32 | 30 (30–30) | 10 (10–10) | 20 (20–20) | 1.50× | "
+        f"{share:.0%} |\n"
+        "| training cait_xxs24_224, float32 | 30 (30–30) | 10 (10–10) | 20 (20–20) | 1.50× | "
+        f"{3 * share:.0%} |"
+    ) in text
+    gigabytes = "1.80 (1.40)"
+    assert f"| training cait_xxs24_224, float32 |{f' {gigabytes} |' * 3} 1.00× |" in text
+    assert "| latency cait_xxs24_224, float32 | 33.3 (33.3–33.3) | 100 (100–100) | 0.33× |" in text
+    assert "1000 GFLOP/s in float32" in text
+    assert ", 1 thread; " in text
+    assert figures["config"]["batch_size"] == 8
+    works = [row["task"]["work"] for row in figures["rows"]]
+    assert works == ["inference", "training", "latency"]
+    assert [row["task"]["batch_size"] for row in figures["rows"]] == [8, 8, 1]
+    assert figures["rows"][1]["images_per_second"]["timm compiled"] == [20.0] * 3
+    assert figures["rows"][1]["best"] == "timm compiled"
+    assert list(figures["rows"][2]["images_per_second"]) == ["ours", "timm eager"]
+    assert "tensorflow" in figures["machine"]["packages"]
+
+
+def test_without_a_compiler_the_others_go_on(stand_in, monkeypatch):
+    monkeypatch.setattr(stand_in, "compiler", False)
+    config = model.ModelConfig(models=["cait_xxs24_224"], work=["training"], rounds=1, threads=1)
+    rows, _, notes = model.measure(config, Console(quiet=True))
+    assert notes == ["torch.compile: no compiler"]
+    assert [row.ratio for row in rows] == [3.0, 3.0]
+    assert list(rows[0].speeds) == ["ours", "timm eager"]
+
+
+def test_every_contestant_is_ended(stand_in, monkeypatch):
+    made = []
+    monkeypatch.setattr(
+        model, "Contestant", lambda *words: made.append(stand_in(*words)) or made[-1]
+    )
+    monkeypatch.setattr(stand_in, "measure", lambda *_: 1 / 0)
+    config = model.ModelConfig(models=["cait_xxs24_224"], threads=1)
+    with pytest.raises(ZeroDivisionError):
+        model.measure(config, Console(quiet=True))
+    # The entrants are counted first, without a process.
+    assert [one.ended for one in made[-3:]] == [True] * 3
+
+
+def test_a_model_of_ours_alone(tmp_path, monkeypatch):
+    """The real thing, in a process of its own."""
+    monkeypatch.setattr(model, "PRECISIONS", ("float32",))
+    text, figures = run(
+        tmp_path, monkeypatch, "models=cait_nano_32", "work=inference", "precisions=float32",
+        "timm=false", "batch_size=2", "warmup=0", "repetitions=1", "rounds=2", "threads=1",
+    )  # fmt: skip
+    [row] = figures["rows"]
+    assert len(row["images_per_second"]["ours"]) == 2
+    assert min(row["images_per_second"]["ours"]) > 0
+    memory = row["memory_bytes"]["ours"]
+    assert 1e8 < memory["libraries"] < memory["calls"] <= memory["life"]
+    assert 0 < row["share_of_peak"] < 1
+    assert row["ratio"] is row["memory_ratio"] is None
+    assert "| — | — | — |" in text
+
+
+def test_the_real_timm():
+    pytest.importorskip("timm", reason="timm, of the extra benchmark, is not installed")
+    task = Task("training", "cait_xxs24_224", "mixed_bfloat16", 2, 1, image_size=32)
+    contestant = Contestant(model._TIMM, task)
+    try:
+        contestant.begin()
+        assert contestant.measure(0, 1) > 0
+    finally:
+        contestant.end()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["work=train"], "work: got train, .*\n  did you mean training"),
+        (["work=[]"], "work: got nothing"),
+        (["precisions=bfloat16"], "did you mean mixed_bfloat16"),
+        (["batch_size=0"], "batch_size: got 0, expected at least 1"),
+        (["rounds=0"], "rounds: got 0"),
+        (["threads=1000"], "threads: got 1000"),
+        (["models=cait_xxs"], "model: got cait_xxs"),
+        (["out=/dev/null/out"], "out: got /dev/null/out"),
+    ],
+)
+def test_a_mistake_is_said_before_anything_is_started(monkeypatch, words, message):
+    monkeypatch.setattr(model, "Contestant", None)
+    words = ["models=cait_nano_32", "timm=false", *words]
+    monkeypatch.setattr(sys, "argv", ["benchmark", "model", *words])
+    with pytest.raises(SystemExit, match=message):
+        command.main()
+
+
+def test_help_shows_the_keys(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["benchmark", "model", "--help"])
+    command.main()
+    assert "\n  batch_size=16\n" in capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", ["benchmark", "--help"])
+    command.main()
+    assert "input|model|start|scale" in capsys.readouterr().out

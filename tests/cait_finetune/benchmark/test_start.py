@@ -1,0 +1,98 @@
+import json
+import sys
+
+import pytest
+
+from cait_finetune.benchmark import __main__ as command
+from cait_finetune.benchmark import start
+from cait_finetune.errors import UserError
+
+#: A command that writes half a line, waits, and ends it; then it would go on.
+RUN = """
+import pathlib, sys, time
+directory = pathlib.Path(sys.argv[-1].partition("=")[2])
+directory.mkdir()
+with open(directory / "metrics.jsonl", "w") as file:
+    file.write("{")
+    file.flush()
+    time.sleep(0.5)
+    file.write("}\\n")
+    file.flush()
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    """Put a script in the place of ``-m cait_finetune``; returns the commands."""
+    commands, popen = [], start.subprocess.Popen
+
+    def replace(script):
+        def run(words, **options):
+            commands.append(words)
+            return popen([sys.executable, "-c", script, *words[3:]], **options)
+
+        monkeypatch.setattr(start.subprocess, "Popen", run)
+        return commands
+
+    return replace
+
+
+def test_until_the_first_step_is_written(stand_in):
+    commands = stand_in(RUN)
+    assert 0.5 < start.first_step(["model=cait_nano_32"]) < 20
+    assert commands[0][1:4] == ["-m", "cait_finetune", "model=cait_nano_32"]
+
+
+def test_a_run_that_fails_says_why(stand_in):
+    stand_in("import sys; sys.exit('no disk')")
+    with pytest.raises(UserError, match=r"dataset=x: got exit status 1 .*\nno disk"):
+        start.first_step(["dataset=x"])
+
+
+def test_a_table_and_the_figures_behind_it(tmp_path, monkeypatch, capsys):
+    times = iter([99.0, 4.0, 20.0, 30.0, 5.0])  # in turn, after one that does not count
+    monkeypatch.setattr(start, "first_step", lambda words: next(times))
+    monkeypatch.setattr(sys, "argv", ["benchmark", "start", "runs=2", f"out={tmp_path}"])
+    command.main()
+    text = (tmp_path / "start.md").read_text()
+    assert text in capsys.readouterr().out
+    assert "| cait_nano_32 | 4.5 (4–5) |\n| cait_xxs24_224 | 25 (20–30) |" in text
+    figures = json.loads((tmp_path / "start.json").read_text())
+    assert figures["seconds"] == {"cait_nano_32": [4.0, 5.0], "cait_xxs24_224": [20.0, 30.0]}
+    assert "model.weights=none" in figures["commands"]["cait_nano_32"]
+
+
+def test_the_command_is_one_that_a_run_takes():
+    from cait_finetune.cli import configure
+
+    config = configure(*start.command("cait_xxs24_224", start.StartConfig(batch_size=4)))
+    assert config.dataset.name == "digits"
+    assert config.model.name == "cait_xxs24_224"
+    assert config.train.batch_size == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["runs=0"], "runs: got 0"),
+        (["batch_size=0"], "batch_size: got 0"),
+        (["precision=float16"], "precision: got float16"),
+        (["models=cait_nano"], "did you mean cait_nano_32"),
+    ],
+)
+def test_a_mistake_is_said_before_a_run(monkeypatch, words, message):
+    monkeypatch.setattr(start, "first_step", None)
+    monkeypatch.setattr(sys, "argv", ["benchmark", "start", *words])
+    with pytest.raises(SystemExit, match=message):
+        command.main()
+
+
+def test_a_real_run():
+    config = start.StartConfig(batch_size=8)
+    words = [
+        *start.command("cait_nano_32", config),
+        "train.jit_compile=false",
+        "model.image_size=16",
+    ]
+    assert start.first_step(words) > 1
