@@ -13,8 +13,8 @@ operation, then as here):
 part          float32         bfloat16
 ============  ==============  ==============
 GELU          7.4 -> 2.6      10.3 -> 3.0
-LayerNorm     4.7 -> 3.4      4.9 -> 3.8
-softmax       4.0 -> 3.9      8.1 -> 4.0
+LayerNorm     4.9 -> 3.4      5.0 -> 3.8
+softmax       4.0 -> 3.9      8.1 -> 3.6
 ============  ==============  ==============
 
 Only what is differentiated once can be here: TensorFlow does not know the gradients' gradients.
