@@ -76,8 +76,22 @@ def test_an_output_beyond_the_tolerance_is_named(tmp_path, output, by):
         check(tmp_path, Model(), **{output: by})
     message = str(error.value)
     plural = {"probability": "probabilities", "logit": "logits", "feature": "features"}[output]
-    assert f"beyond 0.0001: {plural} by {abs(by):.2g};" in message
+    far = abs(by) / (largest_logit() if output == "logit" else 1)
+    assert f"beyond 0.0001: {plural} by {far:.2g};" in message
     assert "another top-1 on 0 of 3 images;" in message
+
+
+def test_large_logits_are_compared_in_parts_of_the_largest(tmp_path):
+    assert largest_logit() > 2
+    check(tmp_path, Model(), logit=0.9e-4 * largest_logit())
+    with pytest.raises(UserError, match="logits by"):
+        check(tmp_path, Model(), logit=1.1e-4 * largest_logit())
+
+
+def largest_logit() -> float:
+    images = tf.stack([preprocess(decode(data)) for _, data in SAMPLES])
+    model = Model()
+    return float(tf.reduce_max(tf.abs(model.head(model.backbone(images, training=False)))))
 
 
 def test_another_temperature_is_an_error(tmp_path):
