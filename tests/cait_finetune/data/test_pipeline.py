@@ -118,9 +118,11 @@ def test_another_seed_and_another_pass_give_other_crops(source):
 
 def test_a_set_that_forbids_mirroring(source):
     mirror = dataclasses.replace(PLAIN, flip=1.0)
-    which(stream(source, 2, augmentation=mirror, allow_flip=False)[0])  # all as they were
-    images, _ = stream(source, 2, augmentation=mirror)
-    which(images[:, :, ::-1])
+    plain, _ = stream(source, 2, augmentation=PLAIN)
+    kept, _ = stream(source, 2, augmentation=mirror, allow_flip=False)
+    np.testing.assert_array_equal(kept, plain)
+    mirrored, _ = stream(source, 2, augmentation=mirror)
+    np.testing.assert_array_equal(mirrored, plain[:, :, ::-1])
 
 
 @pytest.mark.parametrize("cache", ["none", "memory"])

@@ -61,11 +61,12 @@ def test_names_are_letters_and_no_mathematics(tmp_path):
         warnings.simplefilter("error")
         labels = np.arange(6)
         right = confusion(np.eye(6), labels, ODD)
-        draw_confusion(right, "$5 & <b>", tmp_path / "c.png")
+        draw_confusion(right, "$5 & <b>", tmp_path / "few.png")
         names = [*ODD, *map(str, range(24))]
         draw_confusion(
-            confusion(np.roll(np.eye(30), 1, 0), np.arange(30), names), "", tmp_path / "c.png"
+            confusion(np.roll(np.eye(30), 1, 0), np.arange(30), names), "", tmp_path / "many.png"
         )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["few.png", "many.png"]
 
 
 def test_a_model_that_is_never_wrong(tmp_path):
