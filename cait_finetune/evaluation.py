@@ -9,6 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from cait_tf.tensorflow_kernels import infer
+
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
@@ -54,7 +56,7 @@ class Evaluator:
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Of a replica's batch: top-5 hits and the sum of the losses (2,); of each class top-1 hits
         and images (2, C)."""
-        logits = self._model(images, training=False)  # (B, C)
+        logits = infer(self._model, images)  # (B, C)
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)  # (B,)
         own = tf.gather(logits, labels, batch_dims=1)[:, None]  # (B, 1)
         # Ties count against the model: a constant output must not score 100 %.
@@ -117,7 +119,7 @@ class MultiLabelEvaluator:
     def _step(self, *batch: tf.Tensor) -> tuple[tf.Tensor, ...]:
         def forward(images: tf.Tensor, labels: tf.Tensor, real: tf.Tensor) -> tuple:
             # NCCL and the ring gather no booleans.
-            return self._model(images, training=False), labels, tf.cast(real, tf.int32)
+            return infer(self._model, images), labels, tf.cast(real, tf.int32)
 
         outputs = self._strategy.run(forward, args=batch)
         # Average precision wants all scores in one place.

@@ -12,6 +12,7 @@ import cait_tf
 from cait_finetune.config import ModelConfig, TuningConfig
 from cait_finetune.errors import UserError, bad_value
 from cait_tf import attention_maps
+from cait_tf.tensorflow_kernels import infer
 
 
 def check(config: ModelConfig) -> cait_tf.Variant:
@@ -130,7 +131,7 @@ class FrozenBackbone(keras.Model):
         self.classifier = classifier
 
     def call(self, images: keras.KerasTensor, training: bool = False) -> keras.KerasTensor:
-        return self.classifier(images, training=False)  # (B, C)
+        return infer(self.classifier, images)  # (B, C)
 
 
 class Head(keras.Model):

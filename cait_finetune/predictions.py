@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from cait_finetune.errors import bad_value
+from cait_tf.tensorflow_kernels import infer
 
 #: A file of more logits is not written: ImageNet's validation split has 200 MB of them.
 MAX_BYTES = 100_000_000
@@ -101,7 +102,7 @@ class Predictor:
     """Predicts one split after another with one trace."""
 
     def __init__(self, model: keras.Model) -> None:
-        self._logits = tf.function(lambda images: model(images, training=False))
+        self._logits = tf.function(lambda images: infer(model, images))
 
     def __call__(self, batches: Iterable) -> tuple[np.ndarray, np.ndarray]:
         """Logits and labels of one pass over ``(images, labels, real)``."""

@@ -13,9 +13,10 @@ from keras import ops
 from cait_tf.layers import (
     as_rows,
     dense,
-    on_tensorflow,
+    product,
     softmax,
     stable_dtype,
+    tensorflow_kernels,
     trunc_normal,
 )
 
@@ -55,7 +56,8 @@ class TalkingHeadAttention(keras.layers.Layer):
     """Self-attention whose maps are mixed across heads before and after the softmax.
 
     Shazeer et al. 2020, https://arxiv.org/abs/2003.02436. ``(B, N, D) -> (B, N, D)``; with
-    ``return_attention=True`` also the maps (B, H, N, N), after the second mixing.
+    ``return_attention=True`` also the maps (B, H, N, N), after the second mixing. With
+    ``add_bias=False`` the last bias is left to the caller; there must be no dropout then.
     """
 
     def __init__(
@@ -86,35 +88,42 @@ class TalkingHeadAttention(keras.layers.Layer):
         self.proj_w.build(maps)
         self.proj.build(input_shape)
 
-    def call(self, x: Any, return_attention: bool = False, training: bool = False) -> Any:
-        n, d = x.shape[1], self.embed_dim // self.num_heads
-        qkv = ops.reshape(self.qkv(as_rows(x)), (-1, n, 3, self.num_heads, d))  # (B, N, 3, H, d)
-        q, k, v = ops.unstack(ops.transpose(qkv, (2, 0, 3, 1, 4)), 3)  # (B, H, N, d) each
-        q = q * d**-0.5
-        if return_attention or (training and (self.attn_drop_rate or not on_tensorflow())):
-            maps = self._maps(q, k)  # (B, H, N, N)
-            y = ops.matmul(self.attn_drop(maps, training=training), v)  # (B, H, N, d)
+    def call(
+        self,
+        x: Any,
+        return_attention: bool = False,
+        training: bool = False,
+        add_bias: bool = True,
+    ) -> Any:
+        n, rows, maps = x.shape[1], as_rows(x), None  # (B*N, D)
+        kernels = tensorflow_kernels(training)
+        if kernels and not return_attention and not (training and self.attn_drop_rate):
+            mixings = ((mixing.kernel, mixing.bias) for mixing in (self.proj_l, self.proj_w))
+            y = kernels.talking_heads(product(self.qkv, rows), self.qkv.bias, *mixings, n)
         else:
-            y, maps = self._attend(q, k, v, training), None
-        y = ops.reshape(ops.transpose(y, (0, 2, 1, 3)), (-1, self.embed_dim))  # (B*N, D)
-        y = self.proj_drop(self.proj(y), training=training)
-        y = ops.reshape(y, (-1, n, self.embed_dim))  # (B, N, D)
+            y, maps = self._attend(rows, n, return_attention, training)
+        y = self.proj(y) if add_bias else product(self.proj, y)  # (B*N, D)
+        y = ops.reshape(self.proj_drop(y, training=training), (-1, n, self.embed_dim))  # (B, N, D)
         return (y, maps) if return_attention else y
 
-    def _maps(self, q: Any, k: Any) -> Any:
-        scores = ops.matmul(q, ops.transpose(k, (0, 1, 3, 2)))  # (B, H, N, N)
-        return self.proj_w(softmax(self.proj_l(scores), self.dtype_policy))
+    def _attend(self, rows: Any, n: int, return_attention: bool, training: bool) -> tuple:
+        """``(B*N, D)`` to the heads' results side by side, ``(B*N, D)``, and the maps or None."""
+        d = self.embed_dim // self.num_heads
+        qkv = ops.reshape(self.qkv(rows), (-1, n, 3, self.num_heads, d))  # (B, N, 3, H, d)
+        q, k, v = ops.unstack(ops.transpose(qkv, (2, 0, 3, 1, 4)), 3)  # (B, H, N, d) each
+        scores = ops.matmul(q * d**-0.5, ops.transpose(k, (0, 1, 3, 2)))  # (B, H, N, N)
+        maps = None
+        if return_attention or training:
+            maps = self.proj_w(softmax(self.proj_l(scores), self.dtype_policy))  # (B, H, N, N)
+            y = ops.matmul(self.attn_drop(maps, training=training), v)  # (B, H, N, d)
+        else:
+            y = self._without_passes_for_biases(scores, v)
+        return ops.reshape(ops.transpose(y, (0, 2, 1, 3)), (-1, self.embed_dim)), maps
 
-    def _attend(self, q: Any, k: Any, v: Any, training: bool) -> Any:
-        """``_maps(q, k) @ v`` without passes over the maps for the biases: of the first mixing it is
-        the same for all keys, so that the softmax takes it out, of the second it adds as much of the
-        sum of all values everywhere."""
-        if training:
-            from cait_tf.tensorflow_kernels import talking_heads
-
-            mixings = ((mixing.kernel, mixing.bias) for mixing in (self.proj_l, self.proj_w))
-            return talking_heads(q, k, v, *mixings)
-        scores = ops.matmul(q, ops.transpose(k, (0, 1, 3, 2)))  # (B, H, N, N)
+    def _without_passes_for_biases(self, scores: Any, v: Any) -> Any:
+        """``maps @ v`` where the maps' biases take no pass over them: of the first mixing it is the same
+        for all keys, so that the softmax takes it out, of the second it adds as much of the sum of
+        all values everywhere."""
         shares = softmax(self.proj_l.mix(scores), self.dtype_policy)
         y = ops.matmul(self.proj_w.mix(shares), v)  # (B, H, N, d)
         total = ops.sum(ops.cast(v, stable_dtype(self.dtype_policy)), axis=2, keepdims=True)

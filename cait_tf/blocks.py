@@ -12,7 +12,15 @@ from keras import ops
 
 from cait_tf.attention import ClassAttention, TalkingHeadAttention
 from cait_tf.errors import CaiTError
-from cait_tf.layers import DropPath, LayerScale, Mlp, layer_norm, stable_dtype
+from cait_tf.layers import (
+    DropPath,
+    LayerScale,
+    Mlp,
+    layer_norm,
+    stable_dtype,
+    tensorflow_kernels,
+    without_autocast,
+)
 
 
 class SelfAttentionBlock(keras.layers.Layer):
@@ -56,13 +64,13 @@ class SelfAttentionBlock(keras.layers.Layer):
         }
         self.remat = remat
         policy, stable = self.dtype_policy, stable_dtype(self.dtype_policy)
-        self.norm1 = layer_norm("norm1", policy)
+        self.norm1 = layer_norm("norm1", policy, policy.compute_dtype)
         self.attn = TalkingHeadAttention(
             embed_dim, num_heads, attn_drop_rate, drop_rate, dtype=policy, name="attn"
         )
         self.gamma_1 = LayerScale(layer_scale_init, dtype=stable, name="gamma_1")
         self.drop_path1 = DropPath(drop_path_rate, dtype=stable, name="drop_path1")
-        self.norm2 = layer_norm("norm2", policy)
+        self.norm2 = layer_norm("norm2", policy, policy.compute_dtype)
         self.mlp = Mlp(int(embed_dim * mlp_ratio), embed_dim, drop_rate, dtype=policy, name="mlp")
         self.gamma_2 = LayerScale(layer_scale_init, dtype=stable, name="gamma_2")
         self.drop_path2 = DropPath(drop_path_rate, dtype=stable, name="drop_path2")
@@ -87,16 +95,21 @@ class SelfAttentionBlock(keras.layers.Layer):
         return residual(x, *factors)
 
     def _residual(self, x: Any, factors: tuple, return_attention: bool, training: bool) -> Any:
-        y = self.attn(self.norm1(x), return_attention=return_attention, training=training)
+        first, second = factors or (None, None)
+        # With dropout a bias must be there before it.
+        late = tensorflow_kernels(training) and not (training and self._config["drop_rate"])
+        call = {"training": training, "add_bias": not late}
+        y = self.attn(self.norm1(x, training=training), return_attention=return_attention, **call)
         y, maps = y if return_attention else (y, None)  # (B, N, D), (B, H, N, N)
-        y = self.gamma_1(y)
-        x = x + (y * factors[0] if factors else y)
-        y = self.gamma_2(self.mlp(self.norm2(x), training=training))  # (B, N, D)
-        x = x + (y * factors[1] if factors else y)
+        bias = self.attn.proj.bias if late else None
+        x = self.gamma_1(y, onto=x, factor=first, bias=bias, training=training)
+        y = self.mlp(self.norm2(x, training=training), **call)  # (B, N, D)
+        bias = self.mlp.fc2.bias if late else None
+        x = self.gamma_2(y, onto=x, factor=second, bias=bias, training=training)
         return (x, maps) if return_attention else x
 
     def get_config(self) -> dict:
-        return {**_without_autocast(super().get_config()), **self._config}
+        return {**without_autocast(super().get_config()), **self._config}
 
 
 class ClassAttentionBlock(keras.layers.Layer):
@@ -122,10 +135,10 @@ class ClassAttentionBlock(keras.layers.Layer):
             "layer_scale_init": layer_scale_init,
         }
         policy, stable = self.dtype_policy, stable_dtype(self.dtype_policy)
-        self.norm1 = layer_norm("norm1", policy)
+        self.norm1 = layer_norm("norm1", policy, policy.compute_dtype)
         self.attn = ClassAttention(embed_dim, num_heads, dtype=policy, name="attn")
         self.gamma_1 = LayerScale(layer_scale_init, dtype=stable, name="gamma_1")
-        self.norm2 = layer_norm("norm2", policy)
+        self.norm2 = layer_norm("norm2", policy, policy.compute_dtype)
         self.mlp = Mlp(int(embed_dim * mlp_ratio), embed_dim, dtype=policy, name="mlp")
         self.gamma_2 = LayerScale(layer_scale_init, dtype=stable, name="gamma_2")
 
@@ -142,9 +155,4 @@ class ClassAttentionBlock(keras.layers.Layer):
         return (cls, maps) if return_attention else cls
 
     def get_config(self) -> dict:
-        return {**_without_autocast(super().get_config()), **self._config}
-
-
-def _without_autocast(config: dict) -> dict:
-    """Drop the key that the blocks fix themselves, whether or not Keras lists it."""
-    return {key: value for key, value in config.items() if key != "autocast"}
+        return {**without_autocast(super().get_config()), **self._config}

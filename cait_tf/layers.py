@@ -14,6 +14,7 @@ lost when added to a bfloat16 residual; PyTorch's autocast promotes the same ope
 from __future__ import annotations
 
 import math
+from types import ModuleType
 from typing import Any
 
 import keras
@@ -37,9 +38,21 @@ def dense(units: int, name: str, policy: keras.DTypePolicy) -> keras.layers.Dens
     return keras.layers.Dense(units, kernel_initializer=trunc_normal(), dtype=policy, name=name)
 
 
-def layer_norm(name: str, policy: keras.DTypePolicy) -> LayerNormalization:
-    """LayerNorm with CaiT's epsilon of 1e-6 (Keras' default is 1e-3), never in half precision."""
-    return LayerNormalization(epsilon=LAYER_NORM_EPSILON, dtype=stable_dtype(policy), name=name)
+def product(layer: keras.layers.Dense, x: Any) -> Any:
+    """What `layer` makes of `x` but for its bias."""
+    return ops.matmul(x, layer.kernel)
+
+
+def layer_norm(
+    name: str, policy: keras.DTypePolicy, output_dtype: str | None = None
+) -> LayerNormalization:
+    """LayerNorm with CaiT's epsilon of 1e-6 (Keras' default is 1e-3), never in half precision.
+
+    `output_dtype` is what its result is rounded to; None leaves it.
+    """
+    layer = LayerNormalization(epsilon=LAYER_NORM_EPSILON, dtype=stable_dtype(policy), name=name)
+    layer.output_dtype = output_dtype
+    return layer
 
 
 class LayerNormalization(keras.layers.LayerNormalization):
@@ -48,14 +61,16 @@ class LayerNormalization(keras.layers.LayerNormalization):
     The name is Keras' too: its files name layers by their class.
     """
 
-    def call(self, x: Any, training: bool = False) -> Any:
-        if training and on_tensorflow():
-            from cait_tf.tensorflow_kernels import layer_norm
+    output_dtype: str | None = None
 
-            return layer_norm(x, self.gamma, self.beta, self.epsilon)
+    def call(self, x: Any, training: bool = False) -> Any:
+        dtype = self.output_dtype or keras.backend.standardize_dtype(x.dtype)
+        if kernels := tensorflow_kernels(training):
+            return kernels.layer_norm(x, self.gamma, self.beta, self.epsilon, dtype)
         centred = x - ops.mean(x, axis=-1, keepdims=True)
         variance = ops.mean(ops.square(centred), axis=-1, keepdims=True)  # (..., 1)
-        return centred * ops.rsqrt(variance + self.epsilon) * self.gamma + self.beta
+        y = centred * ops.rsqrt(variance + self.epsilon) * self.gamma + self.beta
+        return ops.cast(y, dtype)
 
 
 def on_tensorflow() -> bool:
@@ -63,7 +78,16 @@ def on_tensorflow() -> bool:
     return keras.backend.backend() == "tensorflow"
 
 
-def gelu(x: Any, training: bool = False) -> Any:
+def tensorflow_kernels(training: bool) -> ModuleType | None:
+    """The module, where what is traced now is to be made of its kernels."""
+    if not on_tensorflow():
+        return None
+    from cait_tf import tensorflow_kernels as kernels
+
+    return kernels if kernels.used(training) else None
+
+
+def gelu(x: Any) -> Any:
     """Exact GELU, ``x Φ(x)``, same shape and dtype as `x`.
 
     Written with erf: `erfc`, to which TensorFlow's own exact GELU lowers, has no ONNX counterpart.
@@ -73,11 +97,9 @@ def gelu(x: Any, training: bool = False) -> Any:
     """
     fused = False
     if on_tensorflow():
-        from cait_tf import tensorflow_kernels as kernels
+        from cait_tf.tensorflow_kernels import fuses
 
-        if training:
-            return kernels.gelu(x)
-        fused = x.dtype == "bfloat16" and kernels.fuses()
+        fused = x.dtype == "bfloat16" and fuses()
     wide = keras.backend.standardize_dtype(x.dtype) == "float64"
     y = x if wide or fused else ops.cast(x, "float32")
     y = 0.5 * y * (1.0 + ops.erf(y * (1.0 / math.sqrt(2.0))))
@@ -89,6 +111,11 @@ def softmax(x: Any, policy: keras.DTypePolicy) -> Any:
     if on_tensorflow() and x.dtype == "bfloat16":
         return ops.softmax(x, axis=-1)  # which is; two casts would be two more passes
     return ops.cast(ops.softmax(ops.cast(x, stable_dtype(policy)), axis=-1), x.dtype)
+
+
+def without_autocast(config: dict) -> dict:
+    """Drop the key that a layer fixes itself, whether or not Keras lists it."""
+    return {key: value for key, value in config.items() if key != "autocast"}
 
 
 def as_rows(x: Any) -> Any:
@@ -127,10 +154,14 @@ class PatchEmbed(keras.layers.Layer):
 
 
 class LayerScale(keras.layers.Layer):
-    """Multiply each channel by a learned gamma, in float32: ``(..., D) -> (..., D)``."""
+    """Multiply each channel by a learned gamma, in float32: ``(..., D) -> (..., D)``.
+
+    With ``onto`` the result is ``onto + factor * gamma * (y + bias)``, in the dtype of `onto`.
+    """
 
     def __init__(self, init_value: float, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        # Without autocast a `y` in half precision is widened in the same pass.
+        super().__init__(autocast=False, **kwargs)
         self.init_value = init_value
 
     def build(self, input_shape: tuple) -> None:
@@ -140,11 +171,19 @@ class LayerScale(keras.layers.Layer):
             name="gamma",
         )
 
-    def call(self, x: Any) -> Any:
-        return x * self.gamma
+    def call(
+        self, y: Any, onto: Any = None, factor: Any = None, bias: Any = None, training: bool = False
+    ) -> Any:
+        kernels = tensorflow_kernels(training)
+        if kernels and onto is not None and bias is not None:
+            return kernels.residual(onto, y, bias, self.gamma, factor)
+        y = ops.cast(y, self.compute_dtype)
+        y = (y if bias is None else y + bias) * self.gamma
+        y = y if factor is None else y * factor
+        return y if onto is None else onto + y
 
     def get_config(self) -> dict:
-        return {**super().get_config(), "init_value": self.init_value}
+        return {**without_autocast(super().get_config()), "init_value": self.init_value}
 
 
 class DropPath(keras.layers.Layer):
@@ -178,7 +217,10 @@ class DropPath(keras.layers.Layer):
 
 
 class Mlp(keras.layers.Layer):
-    """Two dense layers with an exact GELU between: ``(B, N, D) -> (B, N, D)``."""
+    """Two dense layers with an exact GELU between: ``(B, N, D) -> (B, N, D)``.
+
+    With ``add_bias=False`` the last bias is left to the caller; there must be no dropout then.
+    """
 
     def __init__(
         self, hidden_dim: int, embed_dim: int, drop_rate: float = 0.0, **kwargs: Any
@@ -196,10 +238,15 @@ class Mlp(keras.layers.Layer):
         self.fc1.build(input_shape)
         self.fc2.build((*input_shape[:-1], self.hidden_dim))
 
-    def call(self, x: Any, training: bool = False) -> Any:
+    def call(self, x: Any, training: bool = False, add_bias: bool = True) -> Any:
         rows = as_rows(x)  # (B*N, D)
-        rows = self.drop1(gelu(self.fc1(rows), training), training=training)  # (B*N, hidden)
-        rows = self.drop2(self.fc2(rows), training=training)  # (B*N, D)
+        if kernels := tensorflow_kernels(training):
+            rows = kernels.gelu(product(self.fc1, rows), self.fc1.bias)  # (B*N, hidden)
+        else:
+            rows = gelu(self.fc1(rows))  # (B*N, hidden)
+        rows = self.drop1(rows, training=training)
+        rows = self.fc2(rows) if add_bias else product(self.fc2, rows)  # (B*N, D)
+        rows = self.drop2(rows, training=training)
         return ops.reshape(rows, (-1, x.shape[1], self.embed_dim))  # (B, N, D)
 
     def get_config(self) -> dict:

@@ -19,6 +19,7 @@ from cait_finetune.data.pipeline import evaluation_stream
 from cait_finetune.data.preprocess import Preprocessing
 from cait_finetune.data.sequence import WHOLE, Share, batched, divided, equal_shares, shuffled
 from cait_finetune.data.source import Source
+from cait_tf.tensorflow_kernels import infer
 
 
 class FrozenFeatures:
@@ -47,7 +48,7 @@ class FrozenFeatures:
     ) -> None:
         self._source = source
         self._preprocessing = preprocessing
-        self._run = tf.function(lambda images: backbone(images, training=False))
+        self._run = tf.function(lambda images: infer(backbone, images))
         self._facts = facts
         self._cache = cache if batches is None else None
         self._batches = batches

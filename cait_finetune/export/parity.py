@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from cait_finetune.errors import UserError
 from cait_finetune.export.subject import Evidence
+from cait_tf.tensorflow_kernels import infer
 
 #: Of every output of a SavedModel, which computes as evaluation does; of logits beyond 1, in parts of
 #: the largest: a head with large weights magnifies the features' rounding.
@@ -68,7 +69,7 @@ def check_parity(
 def _evaluated(model: keras.Model) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
     @tf.function
     def evaluated(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        features = model.backbone(images, training=False)
+        features = infer(model.backbone, images)
         return features, model.head(features)
 
     return evaluated

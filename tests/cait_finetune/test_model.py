@@ -152,7 +152,8 @@ def test_a_frozen_backbone_has_no_noise():
     images, _ = batch()
     expected = np.asarray(model(images, training=False))
     frozen = models.FrozenBackbone(model)
-    np.testing.assert_array_equal(frozen(images, training=True), expected)
+    # Compiled, its rounding is another: noise would be five orders larger.
+    np.testing.assert_allclose(frozen(images, training=True), expected, rtol=0, atol=1e-6)
     assert np.abs(np.asarray(model(images, training=True)) - expected).max() > 1e-2
     assert [variable.path for variable in frozen.weights] == [v.path for v in model.weights]
 

@@ -1,0 +1,149 @@
+"""Talking-heads attention between its two matrix products with weights.
+
+Shapes: B images, N patches, D ``embed_dim``, H heads, d = D / H.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from cait_tf.tensorflow_kernels.compiled import compiled, exact
+from cait_tf.tensorflow_kernels.pointwise import column_sums
+
+
+def talking_heads(
+    product: tf.Tensor,
+    bias: tf.Tensor,
+    before: tuple[tf.Tensor, tf.Tensor],
+    after: tuple[tf.Tensor, tf.Tensor],
+    patches: int,
+) -> tf.Tensor:
+    """Attention with heads mixed before and after the softmax: ``(B*N, 3D) -> (B*N, D)``.
+
+    Of the four maps ``(B, H, N, N)`` on the way, the one after the softmax is kept; the scores and
+    the mixed map are computed again for the gradient, by one product each. The mixings' biases
+    take no pass over the maps: the first's is the same for all keys, so that the softmax takes it
+    out; the second's adds as much of the sum of all values everywhere. The softmax takes out the
+    keys' bias as well. The gradients of the two are exactly zero.
+
+    Args:
+        product: queries, keys and values side by side, without their bias.
+        bias: theirs, (3D,).
+        before, after: kernel (H, H), from head to head, and bias (H,) of each mixing.
+        patches: N.
+    """
+
+    @tf.custom_gradient
+    def attend(
+        product: tf.Tensor,
+        bias: tf.Tensor,
+        kernel_l: tf.Tensor,
+        bias_l: tf.Tensor,
+        kernel_w: tf.Tensor,
+        bias_w: tf.Tensor,
+    ) -> tuple[tf.Tensor, Callable]:
+        q, k, v = tf.unstack(_split(product, bias, patches, kernel_l.shape[0]))  # (B, H, N, d) each
+        shares = softmax(_mix(_scores(q, k), kernel_l))  # (B, H, N, N)
+        weight = exact(bias_w)[:, None, None]  # (H, 1, 1)
+
+        def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            upstream = _by_head(upstream, *q.shape[1:])  # (B, H, N, d)
+            d_maps = tf.matmul(upstream, v, transpose_b=True)  # (B, H, N, N)
+            d_v = tf.matmul(_mix(shares, kernel_w), upstream, transpose_a=True)  # (B, H, N, d)
+            d_total = _total(upstream)  # (B, H, 1, d)
+            d_mixed = _softmax_gradient(shares, _mix(d_maps, tf.transpose(kernel_w)))
+            d_scores = _mix(d_mixed, tf.transpose(kernel_l))
+            d_q, d_k = tf.matmul(d_scores, k), tf.matmul(d_scores, q, transpose_a=True)
+            d_product = _join(d_q, d_k, d_v, weight * d_total)  # (B*N, 3D)
+            d_bias = column_sums(d_product)
+            return (
+                d_product,
+                d_bias * _without_keys(d_bias),
+                _kernel_gradient(_scores(q, k), d_mixed),
+                tf.zeros_like(bias_l),
+                _kernel_gradient(shares, d_maps),
+                tf.cast(tf.reduce_sum(d_total * _total(v), [0, 2, 3]), bias_w.dtype),
+            )
+
+        y = tf.matmul(_mix(shares, kernel_w), v)  # (B, H, N, d)
+        return _side_by_side(y, weight * _total(v)), gradient
+
+    return attend(*map(tf.convert_to_tensor, (product, bias, *before, *after)))
+
+
+def _scores(q: tf.Tensor, k: tf.Tensor) -> tf.Tensor:
+    return tf.matmul(q, k, transpose_b=True)  # (B, H, N, N)
+
+
+@compiled
+def _split(product: tf.Tensor, bias: tf.Tensor, patches: int, heads: int) -> tf.Tensor:
+    """Queries, scaled, keys and values: ``(B*N, 3D) -> (3, B, H, N, d)``."""
+    biased = exact(product) + exact(bias)
+    parts = tf.reshape(biased, [-1, patches, 3, heads, product.shape[1] // (3 * heads)])
+    return tf.cast(tf.transpose(parts * _scales(parts), [2, 0, 3, 1, 4]), product.dtype)
+
+
+@compiled
+def _join(d_q: tf.Tensor, d_k: tf.Tensor, d_v: tf.Tensor, d_values: tf.Tensor) -> tf.Tensor:
+    """The gradient of `_split`; `d_values`, ``(B, H, 1, d)``, is that of every value besides."""
+    heads, width = d_q.shape[1], d_q.shape[3]
+    parts = exact(d_q) * width**-0.5, exact(d_k), exact(d_v) + d_values
+    # Along the heads: stacked on an axis of their own it takes four times as long.
+    joined = tf.concat([tf.transpose(tf.cast(one, d_q.dtype), [0, 2, 1, 3]) for one in parts], 2)
+    return tf.reshape(joined, [-1, 3 * heads * width])  # from (B, N, 3H, d)
+
+
+def _scales(parts: tf.Tensor) -> tf.Tensor:
+    """Of queries, keys and values ``(B, N, 3, H, d)``."""
+    return tf.constant([parts.shape[-1] ** -0.5, 1.0, 1.0], parts.dtype)[:, None, None]
+
+
+def _without_keys(bias: tf.Tensor) -> tf.Tensor:
+    """0 for the keys' part of ``(3D,)``, else 1."""
+    return tf.repeat(tf.constant([1.0, 0.0, 1.0], bias.dtype), bias.shape[0] // 3)
+
+
+@compiled
+def _by_head(rows: tf.Tensor, heads: int, patches: int, width: int) -> tf.Tensor:
+    """``(B*N, D) -> (B, H, N, d)``."""
+    return tf.transpose(tf.reshape(rows, [-1, patches, heads, width]), [0, 2, 1, 3])
+
+
+@compiled
+def _side_by_side(y: tf.Tensor, total: tf.Tensor) -> tf.Tensor:
+    """``y + total``, ``(B, H, N, d)`` and ``(B, H, 1, d)``, as ``(B*N, D)``."""
+    width = y.shape[1] * y.shape[3]
+    return tf.reshape(tf.transpose(tf.cast(exact(y) + total, y.dtype), [0, 2, 1, 3]), [-1, width])
+
+
+def _flat(maps: tf.Tensor) -> tf.Tensor:
+    return tf.reshape(maps, [-1, maps.shape[1], maps.shape[2] * maps.shape[3]])  # (B, H, N*N)
+
+
+def _mix(maps: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    mixed = tf.matmul(kernel, _flat(maps), transpose_a=True)  # (B, H, N*N)
+    return tf.reshape(mixed, [-1, *maps.shape[1:]])
+
+
+def softmax(x: tf.Tensor) -> tf.Tensor:
+    """Over the last axis, computed in float32, same dtype as `x`."""
+    if x.dtype == tf.bfloat16:
+        return tf.nn.softmax(x)  # which is; two casts would be two more passes
+    return tf.cast(tf.nn.softmax(exact(x)), x.dtype)
+
+
+def _total(x: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_sum(exact(x), 2, keepdims=True)  # (B, H, 1, d)
+
+
+@compiled
+def _softmax_gradient(shares: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
+    p, g = exact(shares), exact(upstream)
+    return tf.cast(p * (g - tf.reduce_sum(p * g, -1, keepdims=True)), shares.dtype)
+
+
+def _kernel_gradient(inputs: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
+    of_each = tf.matmul(_flat(inputs), _flat(upstream), transpose_b=True)  # (B, H, H)
+    return tf.cast(tf.reduce_sum(exact(of_each), 0), inputs.dtype)

@@ -1,0 +1,64 @@
+"""When TensorFlow's kernels are used, and how they are compiled."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import tensorflow as tf
+
+_inference = ContextVar("compiled_inference", default=False)
+
+
+@contextmanager
+def compiled_inference() -> Iterator[None]:
+    """What is traced in here uses the kernels without training, too.
+
+    Not by default: a SavedModel, and whatever is converted from a graph, must do without XLA.
+    """
+    token = _inference.set(True)
+    try:
+        yield
+    finally:
+        _inference.reset(token)
+
+
+def infer(model: Callable, images: Any) -> Any:
+    """``model(images, training=False)`` in `compiled_inference`."""
+    with compiled_inference():
+        return model(images, training=False)
+
+
+def used(training: bool) -> bool:
+    """Whether what is traced now is made of the kernels."""
+    return training or _inference.get()
+
+
+def compiled(function: Callable) -> Callable:
+    """Compile `function` by XLA where a CPU is all there is."""
+    fused = tf.function(function, jit_compile=True, autograph=False)
+
+    @functools.wraps(function)
+    def call(*inputs: Any) -> Any:
+        return fused(*inputs) if cpu_alone() else function(*inputs)
+
+    return call
+
+
+@functools.cache
+def cpu_alone() -> bool:
+    """Whether TensorFlow sees no accelerator."""
+    return {device.device_type for device in tf.config.list_logical_devices()} == {"CPU"}
+
+
+def fuses() -> bool:
+    """Whether what follows a product is made one operation with it, in oneDNN's float32."""
+    return cpu_alone() and not tf.executing_eagerly()
+
+
+def exact(x: tf.Tensor) -> tf.Tensor:
+    """In float32 what is in half precision."""
+    return x if x.dtype == tf.float64 else tf.cast(x, tf.float32)

@@ -1,0 +1,65 @@
+"""Talking heads against the plain formula."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cait_tf import tensorflow_kernels as kernels
+from cait_tf.tensorflow_kernels import compiled
+from tests.cait_tf.arrays import normal
+from tests.cait_tf.tensorflow_kernels.plain import (
+    check_exact,
+    check_rounded,
+    value_and_gradients,
+)
+
+B, N, H, D = 2, 5, 3, 12  # D / H = 4
+SHAPES = [(B * N, 3 * D), (3 * D,), (H, H), (H,), (H, H), (H,)]
+
+
+def plain(product, bias, kernel_l, bias_l, kernel_w, bias_w) -> tf.Tensor:
+    def mix(maps: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+        return tf.einsum("bhnm,hk->bknm", maps, kernel) + bias[:, None, None]
+
+    qkv = tf.reshape(product + bias, (B, N, 3, H, D // H))
+    q, k, v = (qkv[:, :, part] for part in range(3))  # (B, N, H, d) each
+    scores = tf.einsum("bnhd,bmhd->bhnm", q, k) * (D // H) ** -0.5
+    maps = tf.nn.softmax(mix(scores, kernel_l, bias_l))
+    return tf.reshape(tf.einsum("bhnm,bmhd->bnhd", mix(maps, kernel_w, bias_w), v), (B * N, D))
+
+
+def ours(product, bias, *mixings) -> tf.Tensor:
+    return kernels.talking_heads(product, bias, mixings[:2], mixings[2:], N)
+
+
+@pytest.mark.parametrize("by_xla", [True, False], ids=["xla", "plain"])
+@pytest.mark.parametrize(("dtype", "near"), [("float64", 1e-12), ("float32", 2e-5)])
+def test_value_and_gradients_are_those_of_the_plain_formula(dtype, near, by_xla, monkeypatch):
+    monkeypatch.setattr(compiled, "cpu_alone", lambda: by_xla)
+    check_exact(ours, plain, SHAPES, dtype, near)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_rounds_the_exact_one(dtype):
+    check_rounded(ours, plain, SHAPES, dtype, units=24)
+
+
+def test_biases_that_the_softmax_takes_out_have_exactly_no_gradient():
+    inputs = [tf.constant(normal(*shape), tf.float32) for shape in SHAPES]
+    _, _, bias, _, bias_l, _, bias_w = value_and_gradients(ours, inputs)
+    np.testing.assert_array_equal(bias_l, np.zeros(H))
+    queries, keys, values = np.split(bias.numpy(), 3)
+    np.testing.assert_array_equal(keys, np.zeros(D))
+    for one in (queries, values, bias_w.numpy()):
+        assert one.all()
+
+
+def test_one_map_is_kept_for_the_gradient():
+    def step(*inputs: tf.Tensor) -> list[tf.Tensor]:
+        return value_and_gradients(ours, list(inputs))[1:]
+
+    specs = [tf.TensorSpec(shape, tf.float32) for shape in SHAPES]
+    graph = tf.function(step).get_concrete_function(*specs).graph
+    assert sum(one.type == "Softmax" for one in graph.get_operations()) == 1

@@ -1,0 +1,56 @@
+"""Where the kernels are used."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cait_tf import tensorflow_kernels as kernels
+from cait_tf.blocks import SelfAttentionBlock
+from tests.cait_tf.arrays import normal
+
+POLICIES = {"float32": 1e-5, "mixed_bfloat16": 0.05}
+
+
+def compiled_parts(function: tf.types.experimental.GenericFunction, x: tf.Tensor) -> int:
+    """How many operations of a graph are compiled by XLA."""
+    graph = function.get_concrete_function(x).graph.as_graph_def()
+    theirs = {one.signature.name for one in graph.library.function if one.attr["_XlaMustCompile"].b}
+    return sum(any(a.func.name in theirs for a in node.attr.values()) for node in graph.node)
+
+
+@pytest.fixture(params=POLICIES)
+def block(request) -> SelfAttentionBlock:
+    block = SelfAttentionBlock(16, 2, layer_scale_init=0.5, dtype=request.param)
+    block.build((2, 9, 16))
+    rng = np.random.default_rng(0)
+    for variable in block.weights:  # biases too must not be zero
+        variable.assign(rng.normal(size=variable.shape) * 0.5)
+    return block
+
+
+def test_inference_is_free_of_xla_unless_it_is_asked_for(block):
+    x = tf.constant(normal(2, 9, 16), tf.float32)
+    plain = tf.function(lambda x: block(x, training=False))
+    fused = tf.function(lambda x: kernels.infer(block, x))
+    assert compiled_parts(plain, x) == 0
+    assert (
+        compiled_parts(fused, x) == 7
+    )  # 2 LayerNorms, 2 residuals, GELU, heads apart and together
+
+
+def test_compiled_inference_computes_the_same(block):
+    x = tf.constant(normal(2, 9, 16), tf.float32)
+    near = POLICIES[block.dtype_policy.name]
+    plain = tf.function(lambda x: block(x, training=False))(x)
+    fused = tf.function(lambda x: kernels.infer(block, x))(x)
+    assert fused.dtype == plain.dtype == "float32"
+    np.testing.assert_allclose(fused, plain, rtol=0, atol=near * np.abs(plain).max())
+
+
+def test_what_was_asked_for_ends_with_the_block():
+    with kernels.compiled_inference():
+        assert kernels.used(training=False)
+    assert not kernels.used(training=False)
+    assert kernels.used(training=True)

@@ -1,0 +1,96 @@
+"""GELU, LayerNorm and the residual connection against the plain formulas."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cait_tf import tensorflow_kernels as kernels
+from cait_tf.tensorflow_kernels import compiled
+from tests.cait_tf.arrays import normal
+from tests.cait_tf.tensorflow_kernels.plain import (
+    check_exact,
+    check_rounded,
+    value_and_gradients,
+)
+
+FACTOR = np.array([0.0, 1.25]).reshape(2, 1, 1)
+
+
+def plain_gelu(x: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+    y = x + bias
+    return 0.5 * y * (1 + tf.math.erf(y / 2**0.5))  # TensorFlow's own has a constant of nine digits
+
+
+def plain_norm(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> tf.Tensor:
+    mean, variance = tf.nn.moments(x, [-1], keepdims=True)
+    return tf.nn.batch_normalization(x, mean, variance, beta, gamma, 1e-3)
+
+
+def norm(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> tf.Tensor:
+    return kernels.layer_norm(x, gamma, beta, 1e-3, x.dtype.name)
+
+
+def plain_residual(x: tf.Tensor, y: tf.Tensor, bias: tf.Tensor, gamma: tf.Tensor) -> tf.Tensor:
+    return x + gamma * (y + bias)
+
+
+def plain_depth(x: tf.Tensor, y: tf.Tensor, bias: tf.Tensor, gamma: tf.Tensor) -> tf.Tensor:
+    return x + tf.constant(FACTOR, x.dtype) * gamma * (y + bias)
+
+
+def depth(x: tf.Tensor, y: tf.Tensor, bias: tf.Tensor, gamma: tf.Tensor) -> tf.Tensor:
+    return kernels.residual(x, y, bias, gamma, tf.constant(FACTOR, tf.float32))
+
+
+#: Ours, the plain one, and the shapes of the inputs.
+FORMULAS = {
+    "gelu": (kernels.gelu, plain_gelu, [(4, 7), (7,)]),
+    "layer_norm": (norm, plain_norm, [(2, 5, 7), (7,), (7,)]),
+    "residual": (kernels.residual, plain_residual, [(2, 5, 7), (2, 5, 7), (7,), (7,)]),
+    "stochastic_depth": (depth, plain_depth, [(2, 5, 7), (2, 5, 7), (7,), (7,)]),
+}
+
+
+@pytest.mark.parametrize("by_xla", [True, False], ids=["xla", "plain"])
+@pytest.mark.parametrize(("dtype", "near"), [("float64", 1e-12), ("float32", 2e-5)])
+@pytest.mark.parametrize("name", FORMULAS)
+def test_value_and_gradients_are_those_of_the_plain_formula(name, dtype, near, by_xla, monkeypatch):
+    monkeypatch.setattr(compiled, "cpu_alone", lambda: by_xla)
+    check_exact(*FORMULAS[name], dtype, near)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_gelu_in_half_precision_rounds_the_exact_one(dtype):
+    check_rounded(*FORMULAS["gelu"], dtype)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_a_branch_in_half_precision_joins_a_stream_in_float32(dtype):
+    x, y, bias, gamma = (normal(*shape) for shape in FORMULAS["residual"][2])
+    halves = [tf.cast(one, dtype) for one in (y, bias)]
+    inputs = [tf.constant(x, tf.float32), *halves, tf.constant(gamma, tf.float32)]
+    got = value_and_gradients(kernels.residual, inputs)
+    assert [one.dtype for one in got] == ["float32", "float32", dtype, dtype, "float32"]
+    wide = [tf.cast(one, "float64") for one in inputs]
+    for one, wanted in zip(got, value_and_gradients(plain_residual, wide), strict=True):
+        near = 1e-5 if one.dtype == "float32" else 2**-7 * np.abs(wanted).max()
+        np.testing.assert_allclose(tf.cast(one, "float64"), wanted, rtol=0, atol=near)
+
+
+def test_layer_norm_rounds_once_at_the_end():
+    x, gamma, beta = (tf.constant(normal(*s), tf.float32) for s in FORMULAS["layer_norm"][2])
+    got = kernels.layer_norm(x, gamma, beta, 1e-3, "bfloat16")
+    exact = kernels.layer_norm(x, gamma, beta, 1e-3, "float32")
+    np.testing.assert_array_equal(
+        tf.cast(got, "float32"), tf.cast(tf.cast(exact, "bfloat16"), "float32")
+    )
+
+
+def test_large_and_small_values_stay_finite():
+    x = tf.constant([[-1e4, -30.0, -1e-30, 0.0, 1e-30, 30.0, 1e4]])
+    y, gradient, _ = value_and_gradients(kernels.gelu, [x, tf.zeros(7)])
+    # XLA's erf ends a unit in the last place before 1.
+    np.testing.assert_array_less(np.abs(y - tf.maximum(x, 0)), 1e-29 + 1.5e-7 * np.abs(x))
+    assert np.isfinite(gradient).all()
