@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from cait_finetune import config as configuration
+from cait_finetune.compile_cache import keep_compiled
 from cait_finetune.config import Config
 from cait_finetune.errors import Interrupted, UserError, bad_value, suggest
 from cait_finetune.resume import find_run, resumed
@@ -78,6 +79,8 @@ def run_story(story: Callable[[], Callable[[Config, Path], object]]) -> None:
             else:
                 config = _resumed(composed, HydraConfig.get())
                 directory = Path(config.resume)
+            compiled = config.train.compile_cache_dir
+            keep_compiled(Path(compiled) if compiled else None, os.environ)
             with quiet_imports():
                 tell = story()
             return tell(config, directory)

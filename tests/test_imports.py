@@ -26,7 +26,8 @@ ALLOWED = {
     "config": {"errors"},
     "console": set(),
     "__main__": {"cli", "train"},  # of train how a signal ends it
-    "cli": {"story", "resume", "study"} | FOUNDATION,
+    "cli": {"story", "resume", "study", "compile_cache"} | FOUNDATION,
+    "compile_cache": set(),
     "study": set(),  # how Optuna's sweeper is set
     "resume": {"run_directory"} | FOUNDATION,  # which configuration a run goes on with
     # The story and its chapters.

@@ -18,6 +18,7 @@ from cait_finetune.benchmark.task import PRECISIONS, at_least, check_choices, ch
 from cait_finetune.errors import UserError
 from cait_finetune.run_directory import RunDirectory
 
+_PROGRAM = (sys.executable, "-m", "cait_finetune")
 _LOOK_EVERY = 0.02  # seconds
 _LAST_WORDS = 2000  # characters of what a run that failed has said
 
@@ -26,8 +27,8 @@ _LAST_WORDS = 2000  # characters of what a run that failed has said
 class StartConfig:
     """The keys of the command: the digits are trained with each of `models`, `runs` times in turn.
 
-    A run before these does not count: it reads files that then are in the system's cache. Each has the
-    whole machine, as a run has.
+    A short run of each model before these does not count: it leaves files in the system's cache, and
+    compiled code in ``train.compile_cache_dir``. Each has the whole machine, as a run has.
     """
 
     models: list[str] = field(default_factory=lambda: ["cait_nano_32", "cait_xxs24_224"])
@@ -60,9 +61,10 @@ def report(config: StartConfig, console: Console) -> Report:
     """
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
-        bar = progress.add_task("first step", total=config.runs * len(config.models) + 1)
-        first_step(command(config.models[0], config))
-        progress.advance(bar)
+        bar = progress.add_task("first step", total=(config.runs + 1) * len(config.models))
+        for model in config.models:
+            short_run(command(model, config))
+            progress.advance(bar)
         runs = {
             model: lambda model=model: first_step(command(model, config)) for model in config.models
         }
@@ -87,6 +89,23 @@ def command(model: str, config: StartConfig) -> list[str]:
     ]
 
 
+def short_run(words: list[str]) -> None:
+    """Some steps, to the end: only then what was compiled is kept.
+
+    Raises:
+        UserError: it fails; with what it said.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [*_PROGRAM, *words, "debug=fast_dev_run", f"hydra.run.dir={folder}/run"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+    if done.returncode:
+        raise _failure(words, done.returncode, done.stdout)
+
+
 def first_step(words: list[str]) -> float:
     """Seconds until a run has written what its first step says; it is ended then.
 
@@ -98,7 +117,7 @@ def first_step(words: list[str]) -> float:
         metrics = RunDirectory(run).metrics
         begin = time.perf_counter()
         process = subprocess.Popen(
-            [sys.executable, "-m", "cait_finetune", *words, f"hydra.run.dir={run}"],
+            [*_PROGRAM, *words, f"hydra.run.dir={run}"],
             stdout=said,
             stderr=subprocess.STDOUT,
         )
@@ -107,14 +126,19 @@ def first_step(words: list[str]) -> float:
             while not (metrics.exists() and b"\n" in metrics.read_bytes()):
                 if process.poll() is not None:
                     said.seek(0)
-                    words_of_it = said.read().decode(errors="replace").strip()[-_LAST_WORDS:]
-                    raise UserError(f"{' '.join(words)}: got exit status {process.returncode} "
-                                    f"before its first step, expected it to train\n{words_of_it}")  # fmt: skip
+                    raise _failure(words, process.returncode, said.read())
                 time.sleep(_LOOK_EVERY)
             return time.perf_counter() - begin
         finally:
             process.kill()
             process.wait()
+
+
+def _failure(words: list[str], status: int, said: bytes) -> UserError:
+    last = said.decode(errors="replace").strip()[-_LAST_WORDS:]
+    return UserError(
+        f"{' '.join(words)}: got exit status {status} before its first step, expected it to train\n{last}"
+    )
 
 
 def table(seconds: dict[str, Speeds]) -> str:

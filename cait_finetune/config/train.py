@@ -17,7 +17,8 @@ class TrainConfig:
     A step's batch is worked off in `accumulation` equal parts, one after the other. After
     `max_skipped_steps` steps in a row without a finite gradient the run stops. `patience` is how
     many epochs may pass without a better validation, `max_hours` how long training may take; null is
-    no limit.
+    no limit. What is compiled for a CPU is kept in `compile_cache_dir` for the next run; null keeps
+    nothing.
     """
 
     epochs: int | None = None
@@ -35,6 +36,7 @@ class TrainConfig:
     max_skipped_steps: int = MISSING
     patience: int | None = None
     max_hours: float | None = None
+    compile_cache_dir: str | None = "~/.cache/cait_finetune/compiled"
 
     def __post_init__(self) -> None:
         for key in one_length("train", vars(self)):

@@ -204,7 +204,14 @@ WRONG_TYPE = [
     ("tuning.alpha", "x", "Float"),
 ]
 # Any text is a value: it is checked where it is used.
-FREE = {"dataset.name", "dataset.data_dir", "model.name", "model.weights", "tuning.cache_dir"}
+FREE = {
+    "dataset.name",
+    "dataset.data_dir",
+    "model.name",
+    "model.weights",
+    "train.compile_cache_dir",
+    "tuning.cache_dir",
+}
 FREE |= {"distribution.tpu", "resume"}
 FREE |= {f"logger.wandb.{name}" for name in ("project", "entity", "name", "group", "tags")}
 FREE |= {f"dataset.columns.{name}" for name in vars(configuration.ColumnsConfig())}

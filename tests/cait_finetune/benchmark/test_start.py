@@ -50,9 +50,19 @@ def test_a_run_that_fails_says_why(stand_in):
         start.first_step(["dataset=x"])
 
 
+def test_a_short_run_goes_to_its_end_or_says_why(stand_in):
+    commands = stand_in("pass")
+    start.short_run(["model=cait_nano_32"])
+    assert commands[0][3:5] == ["model=cait_nano_32", "debug=fast_dev_run"]
+    stand_in("import sys; sys.exit('no disk')")
+    with pytest.raises(UserError, match=r"dataset=x: got exit status 1 .*\nno disk"):
+        start.short_run(["dataset=x"])
+
+
 def test_a_table_and_the_figures_behind_it(tmp_path, monkeypatch, capsys):
-    times = iter([99.0, 4.0, 20.0, 30.0, 5.0])  # in turn, after one that does not count
+    times, short = iter([4.0, 20.0, 30.0, 5.0]), []  # in turn
     monkeypatch.setattr(start, "first_step", lambda words: next(times))
+    monkeypatch.setattr(start, "short_run", lambda words: short.append(words[1]))
     monkeypatch.setattr(sys, "argv", ["benchmark", "start", "runs=2", f"out={tmp_path}"])
     command.main()
     text = (tmp_path / "start.md").read_text()
@@ -61,6 +71,7 @@ def test_a_table_and_the_figures_behind_it(tmp_path, monkeypatch, capsys):
     figures = json.loads((tmp_path / "start.json").read_text())
     assert figures["seconds"] == {"cait_nano_32": [4.0, 5.0], "cait_xxs24_224": [20.0, 30.0]}
     assert "model.weights=none" in figures["commands"]["cait_nano_32"]
+    assert short == ["model=cait_nano_32", "model=cait_xxs24_224"]  # one of each does not count
 
 
 def test_the_command_is_one_that_a_run_takes():

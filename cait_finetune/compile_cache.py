@@ -1,0 +1,106 @@
+"""What XLA compiled for a CPU, kept for the next run: some seconds less before its first step.
+
+TensorFlow keeps it, in a directory named in an environment variable that it reads once, when it is
+loaded. It keeps it for ever, refuses to go on at a file that is damaged, and does not ask which
+machine it runs on; all of that is seen to here.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import hashlib
+import importlib.metadata
+import logging
+import os
+import platform
+import shlex
+import zlib
+from collections.abc import MutableMapping
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+_VARIABLE, _FLAG = "TF_XLA_FLAGS", "--tf_xla_persistent_cache_directory"
+_CPUS_ONLY = "--tf_xla_persistent_cache_device_types=CPU"
+_SEAL = ".sum"  # beside a file: the checksum of what a run that came to its end has written
+_LARGEST = 500_000_000  # bytes, of all files together
+
+
+def keep_compiled(directory: Path | None, environment: MutableMapping[str, str]) -> None:
+    """Have TensorFlow, which must not be loaded yet, keep in `directory` what it compiles.
+
+    A directory that cannot be written is a warning, and who has set the variable's flag is left alone.
+    """
+    flags = environment.get(_VARIABLE, "")
+    if directory is None or _FLAG in flags:
+        return
+    directory = directory.expanduser().absolute() / machine()
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        if not os.access(directory, os.W_OK):
+            raise PermissionError(f"{directory} is read only")
+        remove_damaged(directory)
+        remove_oldest(directory, _LARGEST)
+    except OSError as error:
+        logger.warning("%s: what is compiled is not kept", error)
+        return
+    atexit.register(seal, directory)
+    environment[_VARIABLE] = f"{flags} {_FLAG}={shlex.quote(str(directory))} {_CPUS_ONLY}".strip()
+
+
+def machine() -> str:
+    """What compiled code depends on besides the program: TensorFlow, and what the CPU can do.
+
+    A home directory may be shared by machines of several kinds.
+    """
+    cpu = platform.processor()
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        cpu = next(line for line in lines if line.startswith(("flags", "Features")))
+    version = importlib.metadata.version("tensorflow")
+    facts = "\n".join((version, platform.system(), platform.machine(), cpu))
+    return hashlib.sha256(facts.encode()).hexdigest()[:16]
+
+
+def seal(directory: Path) -> None:
+    """Write the checksums of the files that have none: they are whole, as this process ends well."""
+    with contextlib.suppress(OSError):
+        for path in _files(directory):
+            if not _seal_of(path).exists():
+                _seal_of(path).write_text(_checksum(path))
+
+
+def remove_damaged(directory: Path) -> None:
+    """Remove the files that are not as they were written, or of which nobody knows."""
+    for path in _files(directory):
+        if not _seal_of(path).exists() or _seal_of(path).read_text() != _checksum(path):
+            _remove(path)
+
+
+def remove_oldest(directory: Path, largest: int) -> None:
+    """Remove the files written first until the others have at most `largest` bytes together."""
+    files = sorted(_files(directory), key=lambda path: path.stat().st_mtime)
+    total = sum(path.stat().st_size for path in files)
+    for path in files:
+        if total <= largest:
+            return
+        total -= path.stat().st_size
+        _remove(path)
+
+
+def _files(directory: Path) -> list[Path]:
+    return sorted(directory.glob("*.pb"))
+
+
+def _seal_of(path: Path) -> Path:
+    return path.with_name(path.name + _SEAL)
+
+
+def _checksum(path: Path) -> str:
+    return f"{zlib.crc32(path.read_bytes()):08x}"
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)  # another run may have been faster
+    _seal_of(path).unlink(missing_ok=True)
