@@ -13,6 +13,7 @@ from etils import epath
 
 from cait_finetune.config import DatasetConfig
 from cait_finetune.data import aircraft, tfds_features  # noqa: F401  the former adds to TFDS
+from cait_finetune.data.procedural.builder import Procedural  # noqa: F401  this, too
 from tests.cait_finetune.stand_ins import CONF, checked
 
 NAMES = sorted(path.stem for path in (CONF / "dataset").glob("*.yaml"))
@@ -62,7 +63,7 @@ def test_there_are_the_sets_that_the_field_transfers_to():
     assert set(SETS) >= {
         "aircraft", "flowers", "flowers102", "cifar10", "cifar100", "pets", "cars", "food101", "dtd",
         "caltech101", "sun397", "inat2017", "inat2018", "imagenette", "imagenet", "imagenet_v2",
-        "eurosat", "resisc45", "beans", "cats_vs_dogs", "stanford_dogs", "birds", "plant_village",
+        "eurosat", "resisc45", "beans", "cats_vs_dogs", "stanford_dogs", "birds", "plant_village", "procedural",
     }  # fmt: skip
 
 

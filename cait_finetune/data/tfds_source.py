@@ -192,6 +192,9 @@ def _builder(config: DatasetConfig) -> tfds.core.DatasetBuilder:
     # Sets of our own, which TFDS then knows by name.
     from cait_finetune.data import aircraft  # noqa: F401
 
+    if config.name.partition("/")[0] == "procedural":
+        import cait_finetune.data.procedural.builder  # noqa: F401
+
     try:
         # Without this TFDS asks a bucket on the network for ready-made copies.
         return tfds.builder(config.name, data_dir=config.data_dir, try_gcs=False)

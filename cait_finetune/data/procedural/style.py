@@ -1,0 +1,89 @@
+"""How a shape becomes an image: bent, coloured, in front of something, and as bad as pictures are.
+
+Shapes and images are ``(S, S)`` and ``(S, S, 3)``, from 0 to 1.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image, ImageFilter
+from scipy import ndimage
+
+_FINE = 2  # a shape is bent at so many times the size
+
+
+def placed(glyph: Image.Image, rng: np.random.Generator, size: int) -> np.ndarray:
+    """A drawn letter somewhere in a square, thicker or thinner, turned, slanted and bent."""
+    side = size * _FINE
+    share = rng.uniform(0.55, 1.0)
+    scale = side * share / max(glyph.size)
+    stretch = np.exp(rng.normal(0, 0.15, 2))
+    shape = [
+        max(1, round(length * scale * by)) for length, by in zip(glyph.size, stretch, strict=True)
+    ]
+    shape = [min(side, length) for length in shape]
+    square = Image.new("L", (side, side))
+    rest = [side - length for length in shape]
+    middle = [room / 2 + rng.uniform(-0.35, 0.35) * room for room in rest]
+    square.paste(
+        glyph.resize(shape, Image.Resampling.BILINEAR), (round(middle[0]), round(middle[1]))
+    )
+    thickness = rng.random()
+    if thickness < 0.3:
+        square = square.filter(ImageFilter.MaxFilter(3))
+    elif thickness > 0.9:
+        square = square.filter(ImageFilter.MinFilter(3))
+    return halved(bent(np.asarray(square) / 255, rng))
+
+
+def bent(shape: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Turned by up to 20 degrees, slanted, and pulled about by a smooth field; outside it is 0."""
+    side = len(shape)
+    turn, slant = rng.uniform(-0.35, 0.35), rng.uniform(-0.3, 0.3)
+    matrix = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    matrix = matrix @ np.array([[1.0, 0.0], [slant, 1.0]])
+    grid = np.indices((side, side)) - (side - 1) / 2  # (2, side, side)
+    where = np.einsum("ij,jyx->iyx", matrix, grid) + (side - 1) / 2
+    pull = rng.normal(0, rng.uniform(0, 0.05) * side, (2, 4, 4))
+    where += ndimage.zoom(pull, (1, side / 4, side / 4), order=1)
+    return ndimage.map_coordinates(shape, where, order=1, mode="constant")
+
+
+def halved(shape: np.ndarray) -> np.ndarray:
+    """The mean of each 2x2 pixels."""
+    half = len(shape) // _FINE
+    return shape.reshape(half, _FINE, half, _FINE).mean(axis=(1, 3))
+
+
+def coloured(shape: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The shape in one colour in front of another, which may be uneven; half of them are grey."""
+    colours = rng.random((2, 3)) if rng.random() < 0.5 else np.repeat(rng.random((2, 1)), 3, axis=1)
+    front, back = colours
+    contrast = np.abs(front.mean() - back.mean())
+    if contrast < 0.35:  # a shape that cannot be seen teaches nothing
+        back = front + (0.5 if front.mean() < 0.5 else -0.5)
+    ground = np.broadcast_to(back, (*shape.shape, 3))
+    if rng.random() < 0.4:
+        ground = ground + _clouds(rng, len(shape))[..., None] * rng.uniform(0.05, 0.3)
+    mask = shape[..., None]
+    return mask * front + (1 - mask) * ground
+
+
+def worn(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Blurred, coarse or noisy, or none of these; bytes, (S, S, 3)."""
+    size = len(image)
+    picture = Image.fromarray((image.clip(0, 1) * 255).astype(np.uint8))
+    if rng.random() < 0.3:
+        coarse = int(rng.integers(size // 4, size))
+        picture = picture.resize((coarse, coarse), Image.Resampling.BOX)
+        picture = picture.resize((size, size), Image.Resampling.BILINEAR)
+    elif rng.random() < 0.2:
+        picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.0)))
+    worn = np.asarray(picture, dtype=float)
+    if rng.random() < 0.3:
+        worn = worn + rng.normal(0, rng.uniform(2, 20), worn.shape)
+    return worn.round().clip(0, 255).astype(np.uint8)
+
+
+def _clouds(rng: np.random.Generator, size: int) -> np.ndarray:
+    return ndimage.zoom(rng.normal(0, 1, (4, 4)), size / 4, order=1)
