@@ -114,7 +114,7 @@ class TalkingHeadAttention(keras.layers.Layer):
         scores = ops.matmul(q * d**-0.5, ops.transpose(k, (0, 1, 3, 2)))  # (B, H, N, N)
         maps = None
         if return_attention or training:
-            maps = self.proj_w(softmax(self.proj_l(scores), self.dtype_policy))  # (B, H, N, N)
+            maps = self.proj_w(softmax(self.proj_l(scores)))  # (B, H, N, N)
             y = ops.matmul(self.attn_drop(maps, training=training), v)  # (B, H, N, d)
         else:
             y = self._without_passes_for_biases(scores, v)
@@ -124,7 +124,7 @@ class TalkingHeadAttention(keras.layers.Layer):
         """``maps @ v`` where the maps' biases take no pass over them: of the first mixing it is the same
         for all keys, so that the softmax takes it out, of the second it adds as much of the sum of
         all values everywhere."""
-        shares = softmax(self.proj_l.mix(scores), self.dtype_policy)
+        shares = softmax(self.proj_l.mix(scores))
         y = ops.matmul(self.proj_w.mix(shares), v)  # (B, H, N, d)
         total = ops.sum(ops.cast(v, stable_dtype(self.dtype_policy)), axis=2, keepdims=True)
         total = total * ops.cast(self.proj_w.bias, total.dtype)[:, None, None]  # (B, H, 1, d)
@@ -162,7 +162,7 @@ class ClassAttention(keras.layers.Layer):
         k, v = self._heads(self.k(u)), self._heads(self.v(u))  # (B, H, 1+N, d) each
         scale = (self.embed_dim // self.num_heads) ** -0.5
         scores = ops.matmul(q * scale, ops.transpose(k, (0, 1, 3, 2)))  # (B, H, 1, 1+N)
-        maps = softmax(scores, self.dtype_policy)
+        maps = softmax(scores)
         y = ops.transpose(ops.matmul(maps, v), (0, 2, 1, 3))  # (B, 1, H, d)
         y = self.proj(ops.reshape(y, (-1, 1, self.embed_dim)))  # (B, 1, D)
         return (y, maps) if return_attention else y

@@ -21,11 +21,12 @@ import keras
 from keras import ops
 
 LAYER_NORM_EPSILON = 1e-6
+_HALF = ("float16", "bfloat16")
 
 
 def stable_dtype(policy: keras.DTypePolicy) -> str:
     """The dtype of the operations that must not run in half precision under `policy`."""
-    return "float32" if policy.compute_dtype in ("float16", "bfloat16") else policy.compute_dtype
+    return "float32" if policy.compute_dtype in _HALF else policy.compute_dtype
 
 
 def trunc_normal() -> keras.initializers.Initializer:
@@ -106,11 +107,15 @@ def gelu(x: Any) -> Any:
     return ops.cast(y, x.dtype)
 
 
-def softmax(x: Any, policy: keras.DTypePolicy) -> Any:
-    """Over the last axis, same dtype as `x`, computed in float32 where `policy` is of half precision."""
-    if on_tensorflow() and x.dtype == "bfloat16":
-        return ops.softmax(x, axis=-1)  # which is; two casts would be two more passes
-    return ops.cast(ops.softmax(ops.cast(x, stable_dtype(policy)), axis=-1), x.dtype)
+def softmax(x: Any) -> Any:
+    """Over the last axis, same dtype as `x`, computed in float32 where that is half precision."""
+    if on_tensorflow():
+        from cait_tf.tensorflow_kernels import softmax as of_tensorflow
+
+        return of_tensorflow(x)
+    dtype = keras.backend.standardize_dtype(x.dtype)
+    wide = "float32" if dtype in _HALF else dtype
+    return ops.cast(ops.softmax(ops.cast(x, wide), axis=-1), dtype)
 
 
 def without_autocast(config: dict) -> dict:

@@ -23,7 +23,7 @@ gradients of q, k and v side by side      1.1 -> 0.7      0.8 -> 0.5
 Only what is differentiated once can be here: TensorFlow does not know the gradients' gradients.
 """
 
-from cait_tf.tensorflow_kernels.attention import talking_heads
+from cait_tf.tensorflow_kernels.attention import softmax, talking_heads
 from cait_tf.tensorflow_kernels.compiled import compiled_inference, fuses, infer, used
 from cait_tf.tensorflow_kernels.pointwise import gelu, layer_norm, residual
 
@@ -34,6 +34,7 @@ __all__ = [
     "infer",
     "layer_norm",
     "residual",
+    "softmax",
     "talking_heads",
     "used",
 ]
