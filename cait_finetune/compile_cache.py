@@ -43,7 +43,7 @@ def keep_compiled(directory: Path | None, environment: MutableMapping[str, str])
         remove_damaged(directory)
         remove_oldest(directory, _LARGEST)
     except OSError as error:
-        logger.warning("%s: what is compiled is not kept", error)
+        logger.warning("train.compile_cache_dir: %s: what is compiled is not kept", error)
         return
     atexit.register(seal, directory)
     environment[_VARIABLE] = f"{flags} {_FLAG}={shlex.quote(str(directory))} {_CPUS_ONLY}".strip()
