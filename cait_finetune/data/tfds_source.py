@@ -191,9 +191,7 @@ def _builder(config: DatasetConfig) -> tfds.core.DatasetBuilder:
         return Digits(data_dir=config.data_dir)
     # Sets of our own, which TFDS then knows by name.
     from cait_finetune.data import aircraft  # noqa: F401
-
-    if config.name.partition("/")[0] == "procedural":
-        import cait_finetune.data.procedural.builder  # noqa: F401
+    from cait_finetune.data.procedural.builder import Procedural  # noqa: F401
 
     try:
         # Without this TFDS asks a bucket on the network for ready-made copies.
