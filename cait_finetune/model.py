@@ -39,13 +39,13 @@ def check(config: ModelConfig) -> cait_tf.Variant:
             raise bad_value(
                 "model.weights",
                 weights,
-                f"none or a file: no weights of {config.name} are published",
+                f"pretrained, none or a file: no weights of {config.name} are published",
             )
-    elif weights != "none" and not _may_exist(weights):
+    elif weights not in ("none", "pretrained") and not _may_exist(weights):
         raise bad_value(
             "model.weights",
             weights or "nothing",
-            "none, hub, official, an existing .safetensors, .pth, .weights.h5 or .keras file or "
+            "none, pretrained, hub, official, an existing .safetensors, .pth, .weights.h5 or .keras file or "
             "SavedModel directory, or a Hugging Face repository such as "
             "timm/cait_s24_224.fb_dist_in1k",
         )

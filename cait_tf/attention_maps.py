@@ -155,7 +155,9 @@ def _main() -> None:
         "--model", default="cait_xxs24_224", help="a variant (default: %(default)s)"
     )
     parser.add_argument(
-        "--weights", default="hub", help="hub, official, none, or a file (default: %(default)s)"
+        "--weights",
+        default="hub",
+        help="pretrained, hub, official, none, or a file (default: %(default)s)",
     )
     parser.add_argument("--image-size", type=int, nargs="+", help="one number, or height and width")
     parser.add_argument(

@@ -10,7 +10,7 @@ from cait_tf.backbone import CaiTBackbone
 from cait_tf.classifier import CaiTClassifier
 from cait_tf.errors import WeightsError
 from cait_tf.variants import Variant, get_variant
-from cait_tf.weights import official
+from cait_tf.weights import official, shipped
 from cait_tf.weights.load import load_weights
 
 
@@ -30,9 +30,10 @@ def create_model(
         image_size: None for the variant's own; otherwise a multiple of its patch size, for which the
             position embedding of the weights is resampled.
         drop_path_rate: stochastic depth, constant over the blocks.
-        weights: None or ``"none"`` for random ones, ``"hub"`` for timm's on the Hugging Face Hub,
-            ``"official"`` for the authors' ``.pth``, or anything `load_weights` takes. The loading
-            report is then in ``model.loading_report``.
+        weights: None or ``"none"`` for random ones; ``"pretrained"`` for the ones that come with the
+            package, which `cait_nano_32` has, or else those of the hub; ``"hub"`` for timm's on the
+            Hugging Face Hub, ``"official"`` for the authors' ``.pth``, or anything `load_weights`
+            takes. The loading report is then in ``model.loading_report``.
         **kwargs: further arguments of `CaiTBackbone`, such as ``dtype="mixed_bfloat16"``.
 
     Raises:
@@ -64,16 +65,18 @@ def create_model(
 
 
 def locate_weights(variant: Variant, weights: str | Path) -> str | Path:
-    """Resolve ``"hub"`` and ``"official"`` for a variant; anything else is returned as it is.
+    """Resolve ``"pretrained"``, ``"hub"`` and ``"official"``; anything else is returned as it is.
 
     Raises:
         WeightsError: the variant has no published weights, or they cannot be downloaded.
     """
-    if weights not in ("hub", "official"):
+    if weights == "pretrained" and variant.shipped:
+        return shipped.weights_of(variant)
+    if weights not in ("pretrained", "hub", "official"):
         return weights
     if not variant.published:
         raise WeightsError(
             f"weights: got {weights!r}, but {variant.name} has none that are published; expected "
-            "none, or a file"
+            "pretrained, none, or a file"
         )
-    return variant.hub_id if weights == "hub" else official.download(variant.official_url)
+    return official.download(variant.official_url) if weights == "official" else variant.hub_id

@@ -47,6 +47,7 @@ class Variant:
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     published: bool = True
+    shipped: bool = False  # weights come with the package
 
     @property
     def hub_id(self) -> str | None:
@@ -75,10 +76,10 @@ _ROWS = (
     Variant("cait_s36_384",   384, 384, 36,  8, 1e-6, 0.2,   68_366_632,  47.99, 85.192, 97.372, 85.458, 97.480),
     Variant("cait_m36_384",   384, 768, 36, 16, 1e-6, 0.3,  271_221_352, 173.11, 85.924, 97.598, 86.060, 97.732),
     Variant("cait_m48_448",   448, 768, 48, 16, 1e-6, 0.4,  356_460_520, 329.41, 86.066, 97.590, 86.480, 97.748),
-    # Ours: for machines and data that are small, and for training from random weights in a minute:
-    # hence the large LayerScale, the narrow MLP, and positions that differ from the first step on
-    # (patches of a few pixels say little without them).
-    Variant("cait_nano_32",    32,  96,  2,  2, 0.1,  0.0,     408_064, patch_size=4, mlp_ratio=2.0, pos_embed_init=0.5, published=False),
+    # Ours: for machines and data that are small, with weights in pretrained/, and trained from random
+    # ones in a minute: hence the large LayerScale, the narrow MLP, and positions that differ from the
+    # first step on (patches of a few pixels say little without them).
+    Variant("cait_nano_32",    32,  96,  2,  2, 0.1,  0.0,     408_064, patch_size=4, mlp_ratio=2.0, pos_embed_init=0.5, published=False, shipped=True),
 )
 # fmt: on
 

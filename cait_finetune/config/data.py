@@ -73,8 +73,9 @@ class DatasetConfig:
     precision: it decides which epoch is best. A set that is `evaluation_only` is refused by training.
 
     `class_names` null is what the set has. `examples_per_class` keeps so many training images of
-    each class. With `folds` the images of train and validation are divided into so many parts, of
-    which number `fold` is for validation. `sampling` ``balanced`` shows each class equally often.
+    each class, `train_share` that share of them, both drawn by `splits.seed`. With `folds` the images
+    of train and validation are divided into so many parts, of which number `fold` is for validation.
+    `sampling` ``balanced`` shows each class equally often.
 
     `upright` turns photographs as their EXIF orientation says. `cache` keeps decoded images in
     ``memory`` or on ``disk``, there in `cache_dir`. `check` looks at each file before training.
@@ -95,6 +96,7 @@ class DatasetConfig:
     metric: str | None = None
     evaluation_only: bool = False
     examples_per_class: int | None = None
+    train_share: float | None = None
     folds: int | None = None
     fold: int = 0
     sampling: str = "all"
@@ -121,6 +123,8 @@ class DatasetConfig:
             within("dataset.num_classes", self.num_classes, 1 if self.multi_label else 2)
         if self.examples_per_class is not None:
             within("dataset.examples_per_class", self.examples_per_class, 1)
+        if self.train_share is not None:
+            self._check_share(self.train_share)
         self._check_folds()
         self._check_metric()
         if self.class_names is not None:
@@ -134,6 +138,16 @@ class DatasetConfig:
                 "balanced with dataset.multi_label=true",
                 "all there: an image may be of a rare and of a frequent class",
                 "weigh the classes in the loss instead: loss.class_weights=balanced",
+            )
+
+    def _check_share(self, share: float) -> None:
+        if not 0 < share <= 1:
+            raise bad_value("dataset.train_share", share, "a share above 0, at most 1: 0.05 is 5 %")
+        if self.examples_per_class is not None:
+            raise bad_value(
+                "dataset.train_share",
+                f"{share} beside dataset.examples_per_class={self.examples_per_class}",
+                "one of the two, the other null",
             )
 
     def _check_folds(self) -> None:

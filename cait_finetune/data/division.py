@@ -1,8 +1,8 @@
-"""Who trains, who validates, who tests: shares, folds, and a few images of each class."""
+"""Who trains, who validates, who tests: shares, folds, and a part of each class's images."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -49,10 +49,32 @@ def few_of_each_class(source: Source, count: int, seed: int) -> np.ndarray:
     Raises:
         UserError: images have several labels.
     """
+    return _of_each_class(source, "dataset.examples_per_class", count, lambda size: count, seed)
+
+
+def share_of_each_class(source: Source, share: float, seed: int) -> np.ndarray:
+    """Rows of the train split: `share` of each class, rounded, but at least one image.
+
+    A larger share comes on top of a smaller one, with the same seed: 20 % contain the 5 %.
+
+    Raises:
+        UserError: images have several labels.
+    """
+
+    def number(size: int) -> int:
+        return max(1, round(share * size))
+
+    return _of_each_class(source, "dataset.train_share", share, number, seed)
+
+
+def _of_each_class(
+    source: Source, key: str, value: float, number: Callable[[int], int], seed: int
+) -> np.ndarray:
+    """``number(size)`` rows of each class of that size, in file order."""
     if source.multi_label:
         raise bad_value(
-            "dataset.examples_per_class",
-            f"{count} with dataset.multi_label=true",
+            key,
+            f"{value} with dataset.multi_label=true",
             "null there: an image counts for several classes",
         )
     labels = source.labels("train")
@@ -60,7 +82,7 @@ def few_of_each_class(source: Source, count: int, seed: int) -> np.ndarray:
     for label in range(len(source.class_names)):
         rows = np.flatnonzero(labels == label)
         order = np.random.default_rng([seed, label]).permutation(len(rows))
-        chosen.append(rows[order[:count]])
+        chosen.append(rows[order[: number(len(rows))]])
     return np.sort(np.concatenate(chosen))
 
 

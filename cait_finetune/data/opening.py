@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from cait_finetune.config import DatasetConfig
-from cait_finetune.data.division import few_of_each_class, folded
+from cait_finetune.data.division import few_of_each_class, folded, share_of_each_class
 from cait_finetune.data.source import ROLES, Source
 from cait_finetune.errors import bad_value
 
@@ -23,12 +23,20 @@ def open_source(config: DatasetConfig) -> Source:
         source = source.select(folded(source, config.folds, config.fold, config.splits.seed))
     if config.examples_per_class:
         chosen = few_of_each_class(source, config.examples_per_class, config.splits.seed)
-        whole = {role: [(role, np.arange(source.sizes[role]))] for role in ROLES}
-        source = source.select({**whole, "train": [("train", chosen)]})
+        source = _trained_on(source, chosen)
+    if config.train_share:
+        chosen = share_of_each_class(source, config.train_share, config.splits.seed)
+        source = _trained_on(source, chosen)
     for role in ROLES:
         if not source.sizes[role]:
             raise bad_value(f"dataset.splits.{role}", "no image", "a split with images in it")
     return source
+
+
+def _trained_on(source: Source, rows: np.ndarray) -> Source:
+    """The same with only some rows of the train split."""
+    whole = {role: [(role, np.arange(source.sizes[role]))] for role in ROLES}
+    return source.select({**whole, "train": [("train", rows)]})
 
 
 def _reader(name: str) -> Callable[[DatasetConfig], Source]:

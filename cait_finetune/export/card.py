@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cait_finetune.export.usage import usage
+from cait_tf.variants import VARIANTS
 
 #: Key of ``result.json``, the hub's name of the metric, its name in words.
 _METRICS = (
@@ -17,6 +18,7 @@ _METRICS = (
 )
 _WORDS = {key.removeprefix("test_"): words for key, _, words in _METRICS}
 _LISTED = 100  # class names in the text
+_OWN = "the pretrained weights that come with cait-finetune"
 
 
 def model_card(
@@ -58,9 +60,16 @@ def model_card(
 def published_weights(config: Mapping[str, Any]) -> str | None:
     """The repository of the published weights that the training began with, None for any others."""
     weights, name = str(config["model"]["weights"]), config["model"]["name"]
-    if weights in ("hub", "official"):
+    if weights in ("hub", "official") or (weights == "pretrained" and not _own_weights(config)):
         return f"timm/{name}.fb_dist_in1k"
     return weights if weights.startswith("timm/") else None
+
+
+def _own_weights(config: Mapping[str, Any]) -> bool:
+    """Whether the training began with weights that come with the package."""
+    model = config["model"]
+    variant = VARIANTS.get(model["name"])
+    return model["weights"] == "pretrained" and variant is not None and variant.shipped
 
 
 def _metadata(
@@ -91,7 +100,7 @@ def _metadata(
         library_name="timm" if "timm" in exports else "keras",
         pipeline_tag="image-classification",
         tags=["image-classification", "cait", "vision-transformer", *sorted(exports)],
-        license="apache-2.0" if base else None,
+        license="apache-2.0" if base or _own_weights(config) else None,
         base_model=base,
         datasets=None if own else [dataset.partition("/")[0]],
         metrics=[figure.metric_type for figure in figures] or None,
@@ -109,13 +118,14 @@ def _title(config: Mapping[str, Any], repository: str | None) -> str:
 def _summary(config: Mapping[str, Any], class_names: Sequence[str]) -> str:
     base = published_weights(config)
     weights = config["model"]["weights"]
-    began = (
-        f"fine-tuned from [{base}](https://huggingface.co/{base})"
-        if base
-        else (
+    if base:
+        began = f"fine-tuned from [{base}](https://huggingface.co/{base})"
+    elif _own_weights(config):
+        began = f"fine-tuned from {_OWN}"
+    else:
+        began = (
             "trained from random weights" if weights == "none" else f"trained on from `{weights}`"
         )
-    )
     dataset = config["dataset"]
     where = f" ({dataset['homepage']})" if dataset.get("homepage") else ""
     listed = ", ".join(class_names[:_LISTED])
@@ -219,13 +229,14 @@ def _limits(
 
 def _licences(config: Mapping[str, Any]) -> str:
     base, dataset = published_weights(config), config["dataset"]
-    weights = (
-        f"The weights began as {base}, which is under the Apache License 2.0."
-        if base
-        else "The weights began as random numbers."
-        if config["model"]["weights"] == "none"
-        else f"The weights began as `{config['model']['weights']}`, whose licence holds."
-    )
+    if base:
+        weights = f"The weights began as {base}, which is under the Apache License 2.0."
+    elif _own_weights(config):
+        weights = f"The weights began as {_OWN}, under the Apache License 2.0."
+    elif config["model"]["weights"] == "none":
+        weights = "The weights began as random numbers."
+    else:
+        weights = f"The weights began as `{config['model']['weights']}`, whose licence holds."
     images = dataset.get("license")
     data = (
         f"The images' licence: {images} ({dataset.get('homepage') or 'see there'})."

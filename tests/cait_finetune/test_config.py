@@ -33,6 +33,8 @@ OUT_OF_RANGE = [
     ("dataset.sampling", "even", "one of all, balanced"),
     ("dataset.source", "zip", "one of tfds, digits, folder, csv"),
     ("dataset.examples_per_class", "0", "[1, inf)"),
+    ("dataset.train_share", "0", "a share above 0"),
+    ("dataset.train_share", "20", "a share above 0, at most 1"),
     ("dataset.folds", "1", "[2, inf)"),
     ("dataset.fold", "1", "0 without dataset.folds"),
     ("dataset.parallel_files", "0", "[1, inf)"),

@@ -52,13 +52,15 @@ def test_image_size_that_does_not_divide(name, weights, size, patch, nearest):
 def test_unpublished_weights(weights):
     with pytest.raises(UserError) as caught:
         models.check(ModelConfig(name="cait_nano_32", weights=weights))
-    assert str(caught.value).startswith(f"model.weights: got {weights}, expected none or a file")
+    assert str(caught.value).startswith(f"model.weights: got {weights}, expected pretrained, none")
 
 
 @pytest.mark.parametrize("weights", ["nothing.safetensors", "a/b/c.safetensors", "hubb"])
 def test_missing_weights(weights, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=f"model.weights: got {weights}, expected none, hub"):
+    with pytest.raises(
+        UserError, match=f"model.weights: got {weights}, expected none, pretrained, hub"
+    ):
         models.check(ModelConfig(name="cait_s24_224", weights=weights))
 
 
@@ -68,6 +70,8 @@ def test_weights_that_may_be_there(tmp_path):
     for name, weights in (
         ("cait_nano_32", str(file)),
         ("cait_s24_224", "timm/cait_s24_224.fb_dist_in1k"),
+        ("cait_nano_32", "pretrained"),
+        ("cait_s24_224", "pretrained"),
     ):
         assert models.check(ModelConfig(name=name, weights=weights)).name == name
 

@@ -85,6 +85,12 @@ def test_hub_is_timms_repository():
     assert locate_weights(get_variant("cait_s24_224"), "hub") == "timm/cait_s24_224.fb_dist_in1k"
 
 
+def test_pretrained_is_what_comes_with_the_package_or_the_hubs():
+    path = locate_weights(get_variant("cait_nano_32"), "pretrained")
+    assert path.is_file()
+    assert locate_weights(get_variant("cait_s24_224"), "pretrained").startswith("timm/cait_s24_224")
+
+
 def test_official_is_the_authors_file(monkeypatch):
     monkeypatch.setattr(official, "download", lambda url: f"downloaded {url}")
     got = locate_weights(get_variant("cait_s24_224"), "official")

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from cait_finetune.config import DatasetConfig
-from cait_finetune.data.division import divided, few_of_each_class, folded
+from cait_finetune.data.division import (
+    divided,
+    few_of_each_class,
+    folded,
+    share_of_each_class,
+)
 from cait_finetune.data.opening import open_source
 from cait_finetune.data.own_images.files import Files, FileSource
 from cait_finetune.data.source import ROLES
@@ -139,6 +144,30 @@ def test_few_of_each_class_and_fewer_of_them_within(source):
     assert every.tolist() == list(range(len(labels)))
 
 
+def test_a_share_of_each_class_and_smaller_ones_within():
+    source = file_source((120, 60, 6))
+    chosen = {share: share_of_each_class(source, share, seed=0) for share in (0.01, 0.05, 0.2, 1)}
+    labels = source.labels("train")
+    assert [np.bincount(labels[rows]).tolist() for rows in chosen.values()] == [
+        [1, 1, 1],
+        [6, 3, 1],
+        [24, 12, 1],
+        [120, 60, 6],
+    ]
+    assert set(chosen[0.01]) < set(chosen[0.05]) < set(chosen[0.2]) < set(chosen[1])
+    assert set(chosen[0.05]) != set(share_of_each_class(source, 0.05, seed=1))
+
+
+def test_a_share_is_what_is_trained_on():
+    whole = open_source(DatasetConfig(source="digits", name="digits"))
+    part = open_source(DatasetConfig(source="digits", name="digits", train_share=0.05))
+    assert part.class_counts("train").tolist() == [
+        round(0.05 * count) for count in whole.class_counts("train")
+    ]
+    for role in ("validation", "test"):
+        assert part.sizes[role] == whole.sizes[role]
+
+
 def test_few_of_a_fold(source):
     fold = source.select(folded(source, 3, 1, seed=0))
     rows = few_of_each_class(fold, 2, seed=0)
@@ -166,5 +195,7 @@ def test_with_several_labels():
         UserError, match=r"^dataset\.examples_per_class: got 5 with dataset\.multi_l"
     ):
         few_of_each_class(source, 5, 0)
+    with pytest.raises(UserError, match=r"^dataset\.train_share: got 0\.2 with dataset\.multi_l"):
+        share_of_each_class(source, 0.2, 0)
     one = source.select(folded(source, 3, 0, seed=0))
     assert one.sizes == {"train": 36, "validation": 18, "test": 27}

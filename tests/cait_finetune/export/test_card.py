@@ -28,6 +28,7 @@ def card(*overrides, result=RESULT, exports=("saved_model",), **keys) -> tuple[d
         ("hub", "timm/cait_s24_224.fb_dist_in1k"),
         ("official", "timm/cait_s24_224.fb_dist_in1k"),
         ("timm/cait_s24_224.fb_dist_in1k", "timm/cait_s24_224.fb_dist_in1k"),
+        ("pretrained", "timm/cait_s24_224.fb_dist_in1k"),
         ("none", None),
         ("someone/else", None),
         ("my/best.safetensors", None),
@@ -43,6 +44,15 @@ def test_the_licence_is_the_one_of_the_weights_it_began_with(weights, base):
     assert "https://tensorflow.org/tutorials/load_data/images" in text
     said = base or ("random" if weights == "none" else f"`{weights}`, whose licence holds")
     assert said in text
+
+
+def test_weights_that_come_with_the_package_are_under_its_licence():
+    options = ("model=cait_nano_32", "model.weights=pretrained")
+    assert published_weights(config_of(*options)) is None
+    metadata, text = card(*options)
+    assert "base_model" not in metadata
+    assert metadata["license"] == "apache-2.0"
+    assert text.count("the pretrained weights that come with cait-finetune") == 2
 
 
 def test_the_figures_are_those_of_the_run():

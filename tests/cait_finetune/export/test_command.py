@@ -34,8 +34,8 @@ def save_weights(directory, seed):
 def make_run(directory):
     """The directory of a finished run on digits, whose model has random weights."""
     directory.mkdir()
-    config = composed(f"dataset.data_dir={directory.parent / 'data'}", "model.image_size=16")
-    OmegaConf.save(config, directory / "config.yaml")
+    words = (f"dataset.data_dir={directory.parent / 'data'}", "model.image_size=16")
+    OmegaConf.save(composed(*words, "model.weights=none"), directory / "config.yaml")
     save_weights(directory, seed=0)
     (directory / "result.json").write_text(json.dumps(RESULT))
     return directory
