@@ -137,7 +137,8 @@ def test_the_wheel_holds_every_module_and_every_data_file(wheel):
     yamls = {f"cait_finetune/{name}" for name in YAMLS}
     files = {name for name in names if ".dist-info/" not in name}
     assert YAMLS
-    assert files == code | yamls | {"cait_tf/imagenet_classes.txt"}
+    weights = {str(path.relative_to(ROOT)) for path in (ROOT / "cait_tf/pretrained").iterdir()}
+    assert files == code | yamls | weights | {"cait_tf/imagenet_classes.txt"}
 
 
 def test_the_wheel_has_the_command_and_the_licence(wheel):

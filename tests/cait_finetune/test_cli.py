@@ -93,7 +93,11 @@ AFTER = [
     (["model=cait_s24_224", "model.image_size=225"], "model.image_size: got 225, expected", "224"),
     (["model.weights=no.safetensors"], "model.weights: got no.safetensors, expected", "existing"),
     (["model.weights="], "model.weights: got nothing, expected none", "existing"),
-    (["model.weights=hub"], "model.weights: got hub, expected none or a file", "cait_nano_32"),
+    (
+        ["model.weights=hub"],
+        "model.weights: got hub, expected pretrained, none or a",
+        "cait_nano_32",
+    ),
     (["model.name=cait_s24"], "model.name: got 'cait_s24', expected one of", "did you mean"),
 ]
 
@@ -123,7 +127,7 @@ def test_the_configuration_is_shown(command):
     assert shown["train"]["epochs"] == 7
     assert shown["model"] == {
         "name": "cait_nano_32",
-        "weights": "none",
+        "weights": "pretrained",
         "image_size": None,
         "drop_path_rate": 0.0,
         "drop_rate": 0.0,
@@ -260,7 +264,7 @@ def test_a_process_prints_one_message_and_exits_1(tmp_path):
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr == (
-        "cait_finetune: model.weights: got hub, expected none or a file: "
+        "cait_finetune: model.weights: got hub, expected pretrained, none or a file: "
         "no weights of cait_nano_32 are published\n"
     )
 

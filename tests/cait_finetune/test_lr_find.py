@@ -77,7 +77,7 @@ def test_a_real_run_leaves_a_table_and_a_picture(tmp_path, capsys):
     assert picture.std() > 10
     out = capsys.readouterr().out
     assert f"optimizer.base_lr={suggestion.steepest:.1e} optimizer.lr_batch_size=null" in out
-    assert "lr     0.003 × 64/128 = 0.0015\n" in out
+    assert "lr     0.002 × 64/128 = 0.001\n" in out
     assert "alone" not in out  # a single phase
     assert not list((tmp_path / "run/checkpoints").iterdir())
 
