@@ -45,8 +45,8 @@ def check(config: ModelConfig) -> cait_tf.Variant:
         raise bad_value(
             "model.weights",
             weights or "nothing",
-            "none, pretrained, hub, official, an existing .safetensors, .pth, .weights.h5 or .keras file or "
-            "SavedModel directory, or a Hugging Face repository such as "
+            "none, pretrained, hub, official, an existing .safetensors, .pth, .weights.h5 or .keras "
+            "file or SavedModel directory, or a Hugging Face repository such as "
             "timm/cait_s24_224.fb_dist_in1k",
         )
     return variant

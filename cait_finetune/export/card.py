@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cait_finetune.export.start import start_of
 from cait_finetune.export.usage import usage
-from cait_tf.variants import VARIANTS
 
 #: Key of ``result.json``, the hub's name of the metric, its name in words.
 _METRICS = (
@@ -18,7 +18,6 @@ _METRICS = (
 )
 _WORDS = {key.removeprefix("test_"): words for key, _, words in _METRICS}
 _LISTED = 100  # class names in the text
-_OWN = "the pretrained weights that come with cait-finetune"
 
 
 def model_card(
@@ -57,21 +56,6 @@ def model_card(
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def published_weights(config: Mapping[str, Any]) -> str | None:
-    """The repository of the published weights that the training began with, None for any others."""
-    weights, name = str(config["model"]["weights"]), config["model"]["name"]
-    if weights in ("hub", "official") or (weights == "pretrained" and not _own_weights(config)):
-        return f"timm/{name}.fb_dist_in1k"
-    return weights if weights.startswith("timm/") else None
-
-
-def _own_weights(config: Mapping[str, Any]) -> bool:
-    """Whether the training began with weights that come with the package."""
-    model = config["model"]
-    variant = VARIANTS.get(model["name"])
-    return model["weights"] == "pretrained" and variant is not None and variant.shipped
-
-
 def _metadata(
     config: Mapping[str, Any],
     result: Mapping[str, Any],
@@ -81,7 +65,7 @@ def _metadata(
     from huggingface_hub import EvalResult, ModelCardData
 
     dataset = config["dataset"]["name"]
-    base = published_weights(config)
+    start = start_of(config)
     figures = [
         EvalResult(
             task_type="image-classification",
@@ -100,8 +84,8 @@ def _metadata(
         library_name="timm" if "timm" in exports else "keras",
         pipeline_tag="image-classification",
         tags=["image-classification", "cait", "vision-transformer", *sorted(exports)],
-        license="apache-2.0" if base or _own_weights(config) else None,
-        base_model=base,
+        license=start.license,
+        base_model=start.base_model,
         datasets=None if own else [dataset.partition("/")[0]],
         metrics=[figure.metric_type for figure in figures] or None,
         model_name=_title(config, repository) if figures else None,
@@ -116,16 +100,6 @@ def _title(config: Mapping[str, Any], repository: str | None) -> str:
 
 
 def _summary(config: Mapping[str, Any], class_names: Sequence[str]) -> str:
-    base = published_weights(config)
-    weights = config["model"]["weights"]
-    if base:
-        began = f"fine-tuned from [{base}](https://huggingface.co/{base})"
-    elif _own_weights(config):
-        began = f"fine-tuned from {_OWN}"
-    else:
-        began = (
-            "trained from random weights" if weights == "none" else f"trained on from `{weights}`"
-        )
     dataset = config["dataset"]
     where = f" ({dataset['homepage']})" if dataset.get("homepage") else ""
     listed = ", ".join(class_names[:_LISTED])
@@ -133,7 +107,8 @@ def _summary(config: Mapping[str, Any], class_names: Sequence[str]) -> str:
     kind = "each present or not" if dataset.get("multi_label") else "one an image"
     return (
         f"An image classifier, {config['model']['name']} (CaiT, Class-Attention in Image "
-        f"Transformers, https://arxiv.org/abs/2103.17239), {began} on {dataset['name']}{where}.\n\n"
+        f"Transformers, https://arxiv.org/abs/2103.17239), {start_of(config).began} on "
+        f"{dataset['name']}{where}.\n\n"
         f"{len(class_names):,} classes, {kind}: {listed}{more}."
     )
 
@@ -228,15 +203,7 @@ def _limits(
 
 
 def _licences(config: Mapping[str, Any]) -> str:
-    base, dataset = published_weights(config), config["dataset"]
-    if base:
-        weights = f"The weights began as {base}, which is under the Apache License 2.0."
-    elif _own_weights(config):
-        weights = f"The weights began as {_OWN}, under the Apache License 2.0."
-    elif config["model"]["weights"] == "none":
-        weights = "The weights began as random numbers."
-    else:
-        weights = f"The weights began as `{config['model']['weights']}`, whose licence holds."
+    dataset = config["dataset"]
     images = dataset.get("license")
     data = (
         f"The images' licence: {images} ({dataset.get('homepage') or 'see there'})."
@@ -244,6 +211,6 @@ def _licences(config: Mapping[str, Any]) -> str:
         else "The licence of the images was not stated (`dataset.license`)."
     )
     return (
-        f"## Licence\n\n{weights} {data} Whether that of the images binds a model trained on them is "
-        "for those to judge who pass it on."
+        f"## Licence\n\n{start_of(config).terms} {data} Whether that of the images binds a model "
+        "trained on them is for those to judge who pass it on."
     )

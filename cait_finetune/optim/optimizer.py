@@ -6,13 +6,15 @@ here each row of the parameter table has its own rate, in a few nodes.
 
 from __future__ import annotations
 
+import abc
+
 import tensorflow as tf
 
 from cait_finetune.config import OptimizerConfig
 from cait_finetune.optim.parameters import Parameter
 
 
-class Optimizer:
+class Optimizer(abc.ABC):
     """Updates the trained rows of a parameter table.
 
     A subclass names its `slots`, variables of the shape of each row, and says in `_update` what
@@ -95,6 +97,7 @@ class Optimizer:
         """What of update number t, counted from 1, is the same for all rows."""
         return {}
 
+    @abc.abstractmethod
     def _update(
         self,
         variable: tf.Variable,
@@ -105,4 +108,3 @@ class Optimizer:
         *slots: tf.Variable,
     ) -> None:
         """Update one row on one device; `rate` has its multiplier in it."""
-        raise NotImplementedError

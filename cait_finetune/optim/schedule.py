@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import math
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ from cait_finetune.config import OptimizerConfig, ScheduleConfig
 
 
 @dataclass(frozen=True)
-class Schedule:
+class Schedule(abc.ABC):
     """Linear from `warmup_lr` to `base_lr` in `warmup_steps`; what follows, a subclass says.
 
     All rates are absolute; of a row of the parameter table they are multiplied by its multiplier.
@@ -28,9 +29,9 @@ class Schedule:
             return self.warmup_lr + share * (self.base_lr - self.warmup_lr)
         return self.after_warmup(step)
 
+    @abc.abstractmethod
     def after_warmup(self, step: int) -> float:
         """The learning rate of a step that is not in the warm-up."""
-        raise NotImplementedError
 
     def progress(self, step: int) -> float:
         """0 at the first step after the warm-up, 1 at the last, ``total_steps - 1``."""

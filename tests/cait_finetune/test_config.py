@@ -506,3 +506,8 @@ def test_quantised_variants_are_the_litert_files():
     message = refusal("export=onnx", "export.quantise=[int8]")
     assert message.startswith("export.quantise: got ['int8'], expected [] without export=litert")
     assert checked("export=litert", "export.quantise=[int8]").export.quantise == ["int8"]
+
+
+def test_a_share_beside_a_count_is_refused():
+    with pytest.raises(UserError, match=r"^dataset\.train_share: got 0\.2 beside .*=5, expected"):
+        checked("dataset.train_share=0.2", "dataset.examples_per_class=5")

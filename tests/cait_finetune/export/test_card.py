@@ -4,7 +4,8 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from cait_finetune.export.card import model_card, published_weights
+from cait_finetune.export.card import model_card
+from cait_finetune.export.start import start_of
 from tests.cait_finetune.stand_ins import composed
 
 EXPORT = {"difference": 1e-6, "images": 64, "temperature": 1.0}
@@ -36,7 +37,7 @@ def card(*overrides, result=RESULT, exports=("saved_model",), **keys) -> tuple[d
 )
 def test_the_licence_is_the_one_of_the_weights_it_began_with(weights, base):
     options = ("dataset=flowers", "model=cait_s24_224", f"model.weights={weights}")
-    assert published_weights(config_of(*options)) == base
+    assert start_of(config_of(*options)).base_model == base
     metadata, text = card(*options)
     assert metadata.get("base_model") == base
     assert metadata.get("license") == ("apache-2.0" if base else None)
@@ -48,7 +49,6 @@ def test_the_licence_is_the_one_of_the_weights_it_began_with(weights, base):
 
 def test_weights_that_come_with_the_package_are_under_its_licence():
     options = ("model=cait_nano_32", "model.weights=pretrained")
-    assert published_weights(config_of(*options)) is None
     metadata, text = card(*options)
     assert "base_model" not in metadata
     assert metadata["license"] == "apache-2.0"

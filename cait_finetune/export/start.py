@@ -1,0 +1,43 @@
+"""What a run's weights were before it, and whose they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cait_tf.variants import get_variant
+
+_APACHE = "apache-2.0"  # of timm's weights, the authors' and our own
+
+
+@dataclass(frozen=True)
+class Start:
+    """`began` and `terms` in words; `license` as the hub spells it, None where that is not known.
+
+    `base_model` is the hub repository of published weights, None of any others.
+    """
+
+    began: str
+    terms: str
+    license: str | None = None
+    base_model: str | None = None
+
+
+def start_of(config: Mapping[str, Any]) -> Start:
+    """Of the run with that ``config.yaml``."""
+    weights, name = str(config["model"]["weights"]), config["model"]["name"]
+    if weights == "none":
+        return Start("trained from random weights", "The weights began as random numbers.")
+    if weights == "pretrained" and get_variant(name).shipped:
+        ours = "the pretrained weights that come with cait-finetune"
+        terms = f"The weights began as {ours}, under the Apache License 2.0."
+        return Start(f"fine-tuned from {ours}", terms, _APACHE)
+    published = weights in ("pretrained", "hub", "official")
+    if published or weights.startswith("timm/"):
+        base = f"timm/{name}.fb_dist_in1k" if published else weights
+        terms = f"The weights began as {base}, which is under the Apache License 2.0."
+        began = f"fine-tuned from [{base}](https://huggingface.co/{base})"
+        return Start(began, terms, _APACHE, base)
+    terms = f"The weights began as `{weights}`, whose licence holds."
+    return Start(f"trained on from `{weights}`", terms)
