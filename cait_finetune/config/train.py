@@ -14,6 +14,8 @@ from cait_finetune.errors import bad_value
 class TrainConfig:
     """The loop, which is as long as one of `epochs`, `steps` and `examples` says.
 
+    After an epoch is validated and saved. It has `steps_per_epoch` steps, more or fewer than make up
+    all images; null is as many as do.
     A step's batch is worked off in `accumulation` equal parts, one after the other. After
     `max_skipped_steps` steps in a row without a finite gradient the run stops. `patience` is how
     many epochs may pass without a better validation, `max_hours` how long training may take; null is
@@ -24,6 +26,7 @@ class TrainConfig:
     epochs: int | None = None
     steps: int | None = None
     examples: int | None = None
+    steps_per_epoch: int | None = None
     batch_size: int = MISSING
     eval_batch_size: int = MISSING
     precision: str = MISSING
@@ -41,6 +44,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for key in one_length("train", vars(self)):
             within(f"train.{key}", getattr(self, key), 1)
+        if self.steps_per_epoch is not None:
+            within("train.steps_per_epoch", self.steps_per_epoch, 1)
         within("train.batch_size", self.batch_size, 1)
         within("train.eval_batch_size", self.eval_batch_size, 1)
         one_of("train.precision", self.precision, ("float32", "mixed_bfloat16", "mixed_float16"))

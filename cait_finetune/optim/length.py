@@ -19,10 +19,11 @@ class Length:
 def run_length(config: TrainConfig, train_images: int) -> Length:
     """From whichever of `train.epochs`, `train.steps` and `train.examples` is given.
 
-    A step is `batch_size` images; an epoch has as many steps as make up all images, the last batch
-    being filled with the next epoch's first. Examples are rounded up to whole steps.
+    A step is `batch_size` images; unless `train.steps_per_epoch` says otherwise an epoch has as many
+    steps as make up all images, the last batch being filled with the next pass's first. Examples are
+    rounded up to whole steps.
     """
-    steps_per_epoch = math.ceil(train_images / config.batch_size)
+    steps_per_epoch = config.steps_per_epoch or math.ceil(train_images / config.batch_size)
     if config.steps is not None:
         return Length(config.steps, steps_per_epoch)
     if config.examples is not None:

@@ -144,6 +144,7 @@ OUT_OF_RANGE = [
     ("logger.wandb.mode", "sync", "one of auto, online, offline, disabled"),
     ("logger.wandb.finish_timeout", "0", "[1,"),
     ("train.epochs", "0", "[1,"),
+    ("train.steps_per_epoch", "0", "[1,"),
     ("train.batch_size", "0", "[1,"),
     ("train.eval_batch_size", "-1", "[1,"),
     ("train.precision", "float16", "mixed_float16"),

@@ -151,6 +151,20 @@ def test_the_length_in_any_unit(keys, total):
 
 
 @pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        (["train.epochs=3"], Length(30, 10)),
+        (["train.epochs=null", "train.steps=25"], Length(25, 10)),
+        (["train.epochs=null", "train.examples=100"], Length(4, 10)),
+    ],
+)
+@pytest.mark.parametrize("images", [5, 100, 1000])
+def test_an_epoch_of_so_many_steps_whatever_the_images(keys, expected, images):
+    train = checked(*keys, "train.batch_size=32", "train.steps_per_epoch=10").train
+    assert run_length(train, images) == expected
+
+
+@pytest.mark.parametrize(
     ("keys", "steps"),
     [({"warmup_epochs": 0.5}, 5), ({"warmup_steps": 7}, 7), ({"warmup_examples": 65}, 3)],
 )
