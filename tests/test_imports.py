@@ -58,8 +58,10 @@ ALLOWED = {
     "image_progress": set(),
     "run": {"api", "inference", "markup", "metrics", "saved_run"},
     "markup": set(),
-    # Of a run, what is measured alone.
-    "benchmark": {"cli", "keys", "stages"} | WORK | FOUNDATION,
+    # Of a run, what is measured alone; or runs without their conclusion.
+    "benchmark": {"cli", "command_line", "keys", "stages", "preparation", "training"}
+    | WORK
+    | FOUNDATION,
     # Many runs: before and after them.
     "sweep": {"cli", "keys"} | FOUNDATION,
     "leaderboard": {"command_line", "metrics", "run_directory", "errors"},

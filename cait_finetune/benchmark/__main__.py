@@ -1,7 +1,8 @@
-"""``python -m cait_finetune.benchmark input|model|start|scale key=value …``: prints tables, and keeps them.
+"""``python -m cait_finetune.benchmark input|model|start|scale|transfer key=value …``: prints tables, and keeps them.
 
 ``input`` is how fast images come, ``model`` how fast the model is, ``start`` how long it takes to the
-first step, ``scale`` what a larger model or batch costs. ``--help`` after one of them shows its keys.
+first step, ``scale`` what a larger model or batch costs, ``transfer`` what pretrained weights are worth.
+``--help`` after one of them shows its keys.
 """
 
 from __future__ import annotations
@@ -17,7 +18,11 @@ from cait_finetune.errors import UserError, bad_value, suggest
 from cait_finetune.keys import helped, read_keys
 from cait_tf.quiet import quiet_imports
 
-_KINDS = ("input", "model", "start", "scale")
+#: Each a module with a `SCHEMA`, a `check` and a `report`.
+_KINDS = {
+    **{kind: f"cait_finetune.benchmark.{kind}" for kind in ("input", "model", "start", "scale")},
+    "transfer": "cait_finetune.benchmark.transfer.command",
+}
 
 
 def main() -> None:
@@ -30,7 +35,7 @@ def main() -> None:
             raise bad_value("benchmark", kind or "nothing", f"one of {', '.join(_KINDS)}",
                             suggest(kind, _KINDS))  # fmt: skip
         with quiet_imports():
-            benchmark = importlib.import_module(f"cait_finetune.benchmark.{kind}")
+            benchmark = importlib.import_module(_KINDS[kind])
         if helped(words, benchmark.__doc__, benchmark.SCHEMA):
             return
         config = read_keys(words, benchmark.SCHEMA)

@@ -1,0 +1,63 @@
+"""What is known so far, kept in a file: a comparison that was cut off goes on where it stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from cait_finetune.benchmark.transfer.cell import Cell
+from cait_finetune.benchmark.transfer.run import Result
+
+
+class Results:
+    """A line for each run: its command line, and what came of it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._known: dict[str, Result] = {}
+        text = path.read_text() if path.exists() else ""
+        for line in text.splitlines():
+            # The last line of a comparison that was cut off may be half a line.
+            with contextlib.suppress(json.JSONDecodeError, KeyError, TypeError):
+                record = json.loads(line)
+                self._known[record["words"]] = Result(**record["result"])
+        if text and not text.endswith("\n"):
+            with open(path, "a") as file:
+                file.write("\n")
+
+    def __contains__(self, cell: Cell) -> bool:
+        return " ".join(cell.words) in self._known
+
+    def __getitem__(self, cell: Cell) -> Result:
+        return self._known[" ".join(cell.words)]
+
+    def add(self, cell: Cell, result: Result) -> None:
+        """Keep one, at once."""
+        words = " ".join(cell.words)
+        self._known[words] = result
+        with open(self._path, "a") as file:
+            file.write(json.dumps({"words": words, "result": dataclasses.asdict(result)}) + "\n")
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """The results of one data set, in percent.
+
+    Attributes:
+        images: how many are trained on, of each share.
+        test: of each method ``(shares, seeds)``.
+    """
+
+    dataset: str
+    shares: Sequence[float]
+    images: Sequence[int]
+    test: dict[str, np.ndarray]
+
+    def gain(self, method: str, over: str) -> np.ndarray:
+        """Points that a method is better by with the same images and seed, ``(shares, seeds)``."""
+        return self.test[method] - self.test[over]

@@ -1,0 +1,114 @@
+"""Makes the runs, several side by side, each in a process that may have made others before it."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import signal
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+from cait_finetune.benchmark.task import cores
+from cait_finetune.benchmark.transfer.cell import Cell
+from cait_finetune.errors import Interrupted, UserError
+from cait_tf.quiet import quiet_imports
+
+
+@dataclass(frozen=True)
+class Result:
+    """`test` and `validation` are what the data set is judged by, of the best epoch on validation.
+
+    `images` are those that were trained on.
+    """
+
+    test: float
+    validation: float
+    best_epoch: int
+    images: int
+
+
+def run_all(cells: Sequence[Cell], processes: int) -> Iterator[tuple[Cell, Result]]:
+    """Each cell with its result, in the order in which they come to their end.
+
+    Args:
+        processes: how many at a time; the cores are divided among them.
+
+    Raises:
+        UserError: a run fails; those beside it come to their end, and are lost.
+    """
+    pool = ProcessPoolExecutor(
+        processes, get_context("spawn"), initializer=_begin, initargs=(processes,)
+    )
+    pending = {pool.submit(run, cell): cell for cell in cells}
+    try:
+        for done in as_completed(pending):
+            cell = pending[done]
+            try:
+                yield cell, done.result()
+            except UserError as error:
+                raise UserError(f"{error}\n  in the run {' '.join(cell.words)}") from error
+            except BrokenProcessPool as error:
+                raise UserError(
+                    f"{cell}: got a process that the system ended, probably for want of memory, "
+                    "expected it to finish\n  add processes=1"
+                ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _begin(processes: int) -> None:
+    """Let what is imported later have its part of the cores, and no GPU; Ctrl-C simply ends it."""
+    threads = max(1, len(cores()) // processes)
+    for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        os.environ[name] = str(threads)
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def run(cell: Cell) -> Result:
+    """Train as the command would, and score the best epoch's weights on the test split.
+
+    Raises:
+        UserError: what a run raises.
+    """
+    with quiet_imports():
+        import keras
+
+        from cait_finetune import model as models
+        from cait_finetune.cli import configure
+        from cait_finetune.evaluation import build_evaluator
+        from cait_finetune.preparation import prepare
+        from cait_finetune.training import train
+
+    keras.backend.clear_session()
+    gc.collect()  # the graphs of the run before hold each other
+    config = configure(*cell.words)
+    with tempfile.TemporaryDirectory() as folder, _silent():
+        prepared = prepare(config, Path(folder) / "run")
+        try:
+            train(config, prepared)
+        except Interrupted:
+            os._exit(1)  # by Ctrl-C, which has ended the command as well
+        classes = len(prepared.source.class_names)
+        model = models.from_checkpoint(config.model, classes, prepared.run.best_checkpoint)
+        evaluator = build_evaluator(model, prepared.source.multi_label)
+        figures = evaluator(prepared.streams.images_of("test")).as_figures()
+    return Result(
+        test=figures[config.dataset.judged_by],
+        validation=prepared.state.best_score[0],
+        best_epoch=prepared.state.best_epoch,
+        images=prepared.source.sizes["train"],
+    )
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """What a run says of itself would run into the progress of all."""
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        yield

@@ -1,0 +1,32 @@
+"""The comparison as Markdown: a table for each data set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from cait_finetune.benchmark.report import markdown
+from cait_finetune.benchmark.transfer.results import Comparison
+
+#: Which lines are drawn under the table, as differences on the same images.
+_GAINS = (("full", "from scratch"), ("full", "from scratch 3x"))
+
+
+def table(comparison: Comparison) -> str:
+    """Mean and range of test figures, in percent, by method and training images."""
+    header = ["", *map(_share, comparison.shares, comparison.images)]
+    rows = [[method, *(_cell(seeds) for seeds in test)] for method, test in comparison.test.items()]
+    for method, over in _GAINS:
+        if {method, over} <= comparison.test.keys():
+            gains = comparison.gain(method, over)
+            rows.append([f"*{method} − {over}*", *(_cell(seeds, "+") for seeds in gains)])
+    return f"**{comparison.dataset}**\n\n{markdown(header, rows)}"
+
+
+def _share(share: float, images: int) -> str:
+    return f"{share * 100:.3g} % ({images:,})"
+
+
+def _cell(values: Sequence[float], sign: str = "") -> str:
+    return f"{np.mean(values):{sign}.1f} ({min(values):{sign}.1f} … {max(values):{sign}.1f})"

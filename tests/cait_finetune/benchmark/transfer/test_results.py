@@ -1,0 +1,42 @@
+import numpy as np
+
+from cait_finetune.benchmark.transfer.results import Comparison, Results
+from tests.cait_finetune.benchmark.transfer.stand_ins import cell, result
+
+
+def test_what_is_added_is_there_the_next_time(tmp_path):
+    path = tmp_path / "runs.jsonl"
+    results = Results(path)
+    assert cell() not in results
+    results.add(cell(), result(0.75))
+    results.add(cell(seed=1), result(0.5))
+    for known in (results, Results(path)):
+        assert known[cell()] == result(0.75)
+        assert known[cell(seed=1)] == result(0.5)
+        assert cell(seed=2) not in known
+
+
+def test_another_length_is_another_run(tmp_path):
+    results = Results(tmp_path / "runs.jsonl")
+    results.add(cell(), result())
+    assert cell(epochs=9) not in results
+    assert cell(steps_per_epoch=9) not in results
+
+
+def test_half_a_line_is_made_again(tmp_path):
+    path = tmp_path / "runs.jsonl"
+    results = Results(path)
+    results.add(cell(), result())
+    results.add(cell(seed=1), result())
+    path.write_text(path.read_text()[:-20])
+    again = Results(path)
+    assert cell() in again
+    assert cell(seed=1) not in again
+    again.add(cell(seed=1), result())
+    assert cell(seed=1) in Results(path)
+
+
+def test_a_gain_is_of_the_same_images_and_seed():
+    test = {"full": np.array([[60.0, 70.0]]), "from scratch": np.array([[30.0, 45.0]])}
+    comparison = Comparison("digits", [0.05], [60], test)
+    assert comparison.gain("full", "from scratch").tolist() == [[30.0, 25.0]]
