@@ -10,9 +10,13 @@ import numpy as np
 
 import cait_tf
 from cait_finetune.config import ModelConfig, TuningConfig
-from cait_finetune.errors import UserError, bad_value
+from cait_finetune.errors import UserError, bad_value, suggest
 from cait_tf import attention_maps
 from cait_tf.tensorflow_kernels import infer
+
+# What `model.weights` is beside files and repositories.
+_ALWAYS_THERE = ("none", "pretrained")
+_NEED_A_NETWORK = ("hub", "official")
 
 
 def check(config: ModelConfig) -> cait_tf.Variant:
@@ -34,20 +38,21 @@ def check(config: ModelConfig) -> cait_tf.Variant:
             f"a multiple of {config.name}'s patch size {variant.patch_size}, for instance {nearest}",
         )
     weights = config.weights
-    if weights in ("hub", "official"):
+    if weights in _NEED_A_NETWORK:
         if not variant.published:
             raise bad_value(
                 "model.weights",
                 weights,
                 f"pretrained, none or a file: no weights of {config.name} are published",
             )
-    elif weights not in ("none", "pretrained") and not _may_exist(weights):
+    elif weights not in _ALWAYS_THERE and not _may_exist(weights):
         raise bad_value(
             "model.weights",
             weights or "nothing",
             "none, pretrained, hub, official, an existing .safetensors, .pth, .weights.h5 or .keras "
             "file or SavedModel directory, or a Hugging Face repository such as "
             "timm/cait_s24_224.fb_dist_in1k",
+            suggest(weights, _ALWAYS_THERE + _NEED_A_NETWORK),
         )
     return variant
 

@@ -64,6 +64,12 @@ def test_missing_weights(weights, tmp_path, monkeypatch):
         models.check(ModelConfig(name="cait_s24_224", weights=weights))
 
 
+@pytest.mark.parametrize(("weights", "near"), [("pretrianed", "pretrained"), ("hubb", "hub")])
+def test_weights_of_nearly_that_name(weights, near):
+    with pytest.raises(UserError, match=f"\n  did you mean {near}"):
+        models.check(ModelConfig(name="cait_s24_224", weights=weights))
+
+
 def test_weights_that_may_be_there(tmp_path):
     file = tmp_path / "w.safetensors"
     file.write_bytes(b"")
