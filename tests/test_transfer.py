@@ -1,6 +1,7 @@
 """Fine-tuning from features that mean something: each method does what it is said to do."""
 
 import json
+import re
 import signal
 
 import numpy as np
@@ -80,6 +81,27 @@ def test_a_linear_probe_says_what_the_features_are_worth(place):
         "head.weight",
         "head.bias",
     }
+
+
+def test_lora_learns_the_digits_in_eight_directions_of_each_kernel(place):
+    result = run(place, "lora", "tuning=lora", "export=none")
+    assert result["test_top1"] > 0.85
+    kept = load_file(place / "lora/checkpoints/last.safetensors")
+    changed = {key for key in START if not np.array_equal(kept[key], START[key])}
+    adapted = {key for key in START if re.search(r"\.(attn|mlp)\..*weight$", key)}
+    assert changed - {"head.weight", "head.bias"} == adapted
+    for key in adapted:
+        sizes = np.linalg.svd(kept[key] - START[key], compute_uv=False)
+        assert sizes[7] > 1e-4 * sizes[0]
+        assert sizes[8] < 1e-5 * sizes[0]
+
+
+def test_the_head_first_then_everything(place):
+    run(place, "head", "tuning=head_then_full", "tuning.head_epochs=1", "export=none")
+    first, *_, last = (one for one in figures(place / "head") if one["kind"] == "epoch")
+    # What the head alone makes of the features is good already, and is not lost afterwards.
+    assert first["validation_top1"] > 0.6
+    assert last["validation_top1"] > max(0.85, first["validation_top1"])
 
 
 def test_a_run_that_was_cut_off_ends_as_the_whole_one(place, full):
