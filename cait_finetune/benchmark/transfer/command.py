@@ -166,11 +166,14 @@ def _compare(
 
 
 def _explained(config: TransferConfig) -> str:
-    longer = [name for name in config.methods if name in LONGER]
-    also = "".join(f", {name} {LONGER[name]} times as long" for name in longer)
+    longer = "".join(
+        f"; *{name}*: {config.epochs * LONGER[name]} passes"
+        for name in config.methods
+        if name in LONGER
+    )
     return (
         f"Test accuracy in percent by the share of the training images, mean and range of "
         f"{config.seeds} seed{'s' * (config.seeds > 1)}.\n`{config.model}`, {config.epochs} passes of "
-        f"at least {config.least_steps} steps{also};\na linear probe is solved to its optimum. The best "
-        "epoch is chosen on all validation images.\n"
+        f"at least {config.least_steps} steps{longer}; a linear probe is\nsolved to its optimum. The "
+        "best epoch is chosen on all validation images.\n"
     )

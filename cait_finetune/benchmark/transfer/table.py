@@ -16,11 +16,11 @@ _GAINS = (("full", "from scratch"), ("full", "from scratch 3x"))
 def table(comparison: Comparison) -> str:
     """Mean and range of test figures, in percent, by method and training images."""
     header = ["", *map(_share, comparison.shares, comparison.images)]
-    rows = [[method, *(_cell(seeds) for seeds in test)] for method, test in comparison.test.items()]
+    rows = [[method, *map(_cell, test)] for method, test in comparison.test.items()]
     for method, over in _GAINS:
         if {method, over} <= comparison.test.keys():
             gains = comparison.gain(method, over)
-            rows.append([f"*{method} − {over}*", *(_cell(seeds, "+") for seeds in gains)])
+            rows.append([f"*{method} − {over}*", *map(_gain, gains)])
     return f"**{comparison.dataset}**\n\n{markdown(header, rows)}"
 
 
@@ -28,5 +28,9 @@ def _share(share: float, images: int) -> str:
     return f"{share * 100:.3g} % ({images:,})"
 
 
-def _cell(values: Sequence[float], sign: str = "") -> str:
-    return f"{np.mean(values):{sign}.1f} ({min(values):{sign}.1f} … {max(values):{sign}.1f})"
+def _cell(values: Sequence[float]) -> str:
+    return f"{np.mean(values):.1f} ({min(values):.1f}–{max(values):.1f})"
+
+
+def _gain(values: Sequence[float]) -> str:
+    return f"{np.mean(values):+.1f} ({min(values):+.1f} to {max(values):+.1f})"

@@ -32,3 +32,8 @@ def run_or_fail(one):
     if one.seed == 2:
         os.kill(os.getpid(), signal.SIGKILL)
     return result(float(os.environ["TF_NUM_INTRAOP_THREADS"]))
+
+
+def own_process(one):
+    """The number of the process that a run is made in, in the place of its images."""
+    return Result(test=0.5, validation=0.5, best_epoch=1, images=os.getpid())

@@ -31,6 +31,14 @@ def test_in_processes_that_have_their_part_of_the_cores(run_all):
     assert {result.test for result in found.values()} == {len(runs.cores())}
 
 
+def test_a_process_is_given_up_after_some_runs(run_all, monkeypatch):
+    monkeypatch.setattr(runs, "_RUNS_OF_A_PROCESS", 1)
+    monkeypatch.setattr(runs, "run", stand_ins.own_process)
+    assert len({result.images for result in run_all(0, 3).values()}) == 2
+    monkeypatch.setattr(runs, "_RUNS_OF_A_PROCESS", 2)
+    assert len({result.images for result in run_all(0, 3).values()}) == 1
+
+
 def test_a_run_that_fails_says_which_it_was(run_all):
     with pytest.raises(UserError, match=r"got nowhere\n  in the run dataset=digits .* seed=1 "):
         run_all(1)
