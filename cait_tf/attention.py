@@ -13,10 +13,8 @@ from keras import ops
 from cait_tf.layers import (
     as_rows,
     dense,
-    product,
     softmax,
     stable_dtype,
-    tensorflow_kernels,
     trunc_normal,
 )
 
@@ -56,8 +54,7 @@ class TalkingHeadAttention(keras.layers.Layer):
     """Self-attention whose maps are mixed across heads before and after the softmax.
 
     Shazeer et al. 2020, https://arxiv.org/abs/2003.02436. ``(B, N, D) -> (B, N, D)``; with
-    ``return_attention=True`` also the maps (B, H, N, N), after the second mixing. With
-    ``add_bias=False`` the last bias is left to the caller; there must be no dropout then.
+    ``return_attention=True`` also the maps (B, H, N, N), after the second mixing.
     """
 
     def __init__(
@@ -88,22 +85,11 @@ class TalkingHeadAttention(keras.layers.Layer):
         self.proj_w.build(maps)
         self.proj.build(input_shape)
 
-    def call(
-        self,
-        x: Any,
-        return_attention: bool = False,
-        training: bool = False,
-        add_bias: bool = True,
-    ) -> Any:
-        n, rows, maps = x.shape[1], as_rows(x), None  # (B*N, D)
-        kernels = tensorflow_kernels(training)
-        if kernels and not return_attention and not (training and self.attn_drop_rate):
-            mixings = ((mixing.kernel, mixing.bias) for mixing in (self.proj_l, self.proj_w))
-            y = kernels.talking_heads(product(self.qkv, rows), self.qkv.bias, *mixings, n)
-        else:
-            y, maps = self._attend(rows, n, return_attention, training)
-        y = self.proj(y) if add_bias else product(self.proj, y)  # (B*N, D)
-        y = ops.reshape(self.proj_drop(y, training=training), (-1, n, self.embed_dim))  # (B, N, D)
+    def call(self, x: Any, return_attention: bool = False, training: bool = False) -> Any:
+        n = x.shape[1]
+        y, maps = self._attend(as_rows(x), n, return_attention, training)  # (B*N, D)
+        y = ops.reshape(self.proj(y), (-1, n, self.embed_dim))  # (B, N, D)
+        y = self.proj_drop(y, training=training)
         return (y, maps) if return_attention else y
 
     def _attend(self, rows: Any, n: int, return_attention: bool, training: bool) -> tuple:

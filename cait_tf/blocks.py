@@ -5,6 +5,7 @@ Shapes: B images, N patches, D ``embed_dim``, H ``num_heads``.
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
 import keras
@@ -96,17 +97,37 @@ class SelfAttentionBlock(keras.layers.Layer):
 
     def _residual(self, x: Any, factors: tuple, return_attention: bool, training: bool) -> Any:
         first, second = factors or (None, None)
-        # With dropout a bias must be there before it.
-        late = tensorflow_kernels(training) and not (training and self._config["drop_rate"])
-        call = {"training": training, "add_bias": not late}
-        y = self.attn(self.norm1(x, training=training), return_attention=return_attention, **call)
+        dropout = self._config["drop_rate"] or self._config["attn_drop_rate"]
+        kernels = tensorflow_kernels(training)
+        if kernels and not return_attention and not (training and dropout):
+            return self._of_kernels(kernels, x, first, second)
+        y = self.attn(
+            self.norm1(x, training=training), return_attention=return_attention, training=training
+        )
         y, maps = y if return_attention else (y, None)  # (B, N, D), (B, H, N, N)
-        bias = self.attn.proj.bias if late else None
-        x = self.gamma_1(y, onto=x, factor=first, bias=bias, training=training)
-        y = self.mlp(self.norm2(x, training=training), **call)  # (B, N, D)
-        bias = self.mlp.fc2.bias if late else None
-        x = self.gamma_2(y, onto=x, factor=second, bias=bias, training=training)
+        x = self.gamma_1(y, onto=x, factor=first)
+        y = self.mlp(self.norm2(x, training=training), training=training)  # (B, N, D)
+        x = self.gamma_2(y, onto=x, factor=second)
         return (x, maps) if return_attention else x
+
+    def _of_kernels(self, kernels: ModuleType, x: Any, first: Any, second: Any) -> Any:
+        """The same, each branch between its two ends."""
+        attn, mlp, dtype = self.attn, self.mlp, self.dtype_policy.compute_dtype
+        norm, mixings = self.norm1, ((one.kernel, one.bias) for one in (attn.proj_l, attn.proj_w))
+        rows = kernels.norm_product(
+            x, (norm.gamma, norm.beta), norm.epsilon, attn.qkv.kernel, dtype
+        )  # (B*N, 3D)
+        rows = kernels.talking_heads(rows, attn.qkv.bias, *mixings, x.shape[1])  # (B*N, D)
+        x = kernels.add_product(
+            x, rows, attn.proj.kernel, attn.proj.bias, self.gamma_1.gamma, first
+        )  # (B, N, D)
+        norm = self.norm2
+        rows = kernels.norm_product(
+            x, (norm.gamma, norm.beta), norm.epsilon, mlp.fc1.kernel, dtype
+        )  # (B*N, hidden)
+        return kernels.add_product(
+            x, rows, mlp.fc2.kernel, mlp.fc2.bias, self.gamma_2.gamma, second, mlp.fc1.bias
+        )
 
     def get_config(self) -> dict:
         return {**without_autocast(super().get_config()), **self._config}

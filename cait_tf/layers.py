@@ -39,11 +39,6 @@ def dense(units: int, name: str, policy: keras.DTypePolicy) -> keras.layers.Dens
     return keras.layers.Dense(units, kernel_initializer=trunc_normal(), dtype=policy, name=name)
 
 
-def product(layer: keras.layers.Dense, x: Any) -> Any:
-    """What `layer` makes of `x` but for its bias."""
-    return ops.matmul(x, layer.kernel)
-
-
 def layer_norm(
     name: str, policy: keras.DTypePolicy, output_dtype: str | None = None
 ) -> LayerNormalization:
@@ -161,7 +156,7 @@ class PatchEmbed(keras.layers.Layer):
 class LayerScale(keras.layers.Layer):
     """Multiply each channel by a learned gamma, in float32: ``(..., D) -> (..., D)``.
 
-    With ``onto`` the result is ``onto + factor * gamma * (y + bias)``, in the dtype of `onto`.
+    With ``onto`` the result is ``onto + factor * gamma * y``, in the dtype of `onto`.
     """
 
     def __init__(self, init_value: float, **kwargs: Any) -> None:
@@ -176,14 +171,8 @@ class LayerScale(keras.layers.Layer):
             name="gamma",
         )
 
-    def call(
-        self, y: Any, onto: Any = None, factor: Any = None, bias: Any = None, training: bool = False
-    ) -> Any:
-        kernels = tensorflow_kernels(training)
-        if kernels and onto is not None and bias is not None:
-            return kernels.residual(onto, y, bias, self.gamma, factor)
-        y = ops.cast(y, self.compute_dtype)
-        y = (y if bias is None else y + bias) * self.gamma
+    def call(self, y: Any, onto: Any = None, factor: Any = None) -> Any:
+        y = ops.cast(y, self.compute_dtype) * self.gamma
         y = y if factor is None else y * factor
         return y if onto is None else onto + y
 
@@ -222,10 +211,7 @@ class DropPath(keras.layers.Layer):
 
 
 class Mlp(keras.layers.Layer):
-    """Two dense layers with an exact GELU between: ``(B, N, D) -> (B, N, D)``.
-
-    With ``add_bias=False`` the last bias is left to the caller; there must be no dropout then.
-    """
+    """Two dense layers with an exact GELU between: ``(B, N, D) -> (B, N, D)``."""
 
     def __init__(
         self, hidden_dim: int, embed_dim: int, drop_rate: float = 0.0, **kwargs: Any
@@ -243,15 +229,14 @@ class Mlp(keras.layers.Layer):
         self.fc1.build(input_shape)
         self.fc2.build((*input_shape[:-1], self.hidden_dim))
 
-    def call(self, x: Any, training: bool = False, add_bias: bool = True) -> Any:
+    def call(self, x: Any, training: bool = False) -> Any:
         rows = as_rows(x)  # (B*N, D)
         if kernels := tensorflow_kernels(training):
-            rows = kernels.gelu(product(self.fc1, rows), self.fc1.bias)  # (B*N, hidden)
+            rows = kernels.gelu(ops.matmul(rows, self.fc1.kernel), self.fc1.bias)  # (B*N, hidden)
         else:
             rows = gelu(self.fc1(rows))  # (B*N, hidden)
         rows = self.drop1(rows, training=training)
-        rows = self.fc2(rows) if add_bias else product(self.fc2, rows)  # (B*N, D)
-        rows = self.drop2(rows, training=training)
+        rows = self.drop2(self.fc2(rows), training=training)  # (B*N, D)
         return ops.reshape(rows, (-1, x.shape[1], self.embed_dim))  # (B, N, D)
 
     def get_config(self) -> dict:

@@ -24,16 +24,18 @@ Only what is differentiated once can be here: TensorFlow does not know the gradi
 """
 
 from cait_tf.tensorflow_kernels.attention import softmax, talking_heads
+from cait_tf.tensorflow_kernels.branch import add_product, norm_product
 from cait_tf.tensorflow_kernels.compiled import compiled_inference, fuses, infer, used
-from cait_tf.tensorflow_kernels.pointwise import gelu, layer_norm, residual
+from cait_tf.tensorflow_kernels.pointwise import gelu, layer_norm
 
 __all__ = [
+    "add_product",
     "compiled_inference",
     "fuses",
     "gelu",
     "infer",
     "layer_norm",
-    "residual",
+    "norm_product",
     "softmax",
     "talking_heads",
     "used",

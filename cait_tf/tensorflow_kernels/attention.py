@@ -30,8 +30,8 @@ def talking_heads(
 
     Args:
         product: queries, keys and values side by side, without their bias.
-        bias: theirs, (3D,).
-        before, after: kernel (H, H), from head to head, and bias (H,) of each mixing.
+        bias: theirs, (3D,), in whatever dtype.
+        before, after: kernel (H, H), from head to head, and bias (H,) of each mixing, in whatever dtype.
         patches: N.
     """
 
@@ -44,30 +44,36 @@ def talking_heads(
         kernel_w: tf.Tensor,
         bias_w: tf.Tensor,
     ) -> tuple[tf.Tensor, Callable]:
-        q, k, v = tf.unstack(_split(product, bias, patches, kernel_l.shape[0]))  # (B, H, N, d) each
-        shares = softmax(_mix(_scores(q, k), kernel_l))  # (B, H, N, N)
+        first, second = (tf.cast(one, product.dtype) for one in (kernel_l, kernel_w))
+        q, k, v = tf.unstack(_split(product, bias, patches, first.shape[0]))  # (B, H, N, d) each
+        shares = softmax(_mix(_scores(q, k), first))  # (B, H, N, N)
         weight = exact(bias_w)[:, None, None]  # (H, 1, 1)
 
         def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            # TensorFlow would compute at once what is to be computed again, and keep it after all.
+            with tf.control_dependencies([upstream]):
+                mixed = _mix(shares, second)  # (B, H, N, N)
             upstream = _by_head(upstream, *q.shape[1:])  # (B, H, N, d)
             d_maps = tf.matmul(upstream, v, transpose_b=True)  # (B, H, N, N)
-            d_v = tf.matmul(_mix(shares, kernel_w), upstream, transpose_a=True)  # (B, H, N, d)
+            d_v = tf.matmul(mixed, upstream, transpose_a=True)  # (B, H, N, d)
             d_total = _total(upstream)  # (B, H, 1, d)
-            d_mixed = _softmax_gradient(shares, _mix(d_maps, tf.transpose(kernel_w)))
-            d_scores = _mix(d_mixed, tf.transpose(kernel_l))
+            d_mixed = _softmax_gradient(shares, _mix(d_maps, tf.transpose(second)))
+            with tf.control_dependencies([d_mixed]):
+                scores = _scores(q, k)  # (B, H, N, N)
+            d_scores = _mix(d_mixed, tf.transpose(first))
             d_q, d_k = tf.matmul(d_scores, k), tf.matmul(d_scores, q, transpose_a=True)
             d_product = _join(d_q, d_k, d_v, weight * d_total)  # (B*N, 3D)
-            d_bias = column_sums(d_product)
+            d_bias = tf.cast(column_sums(d_product), bias.dtype)
             return (
                 d_product,
                 d_bias * _without_keys(d_bias),
-                _kernel_gradient(_scores(q, k), d_mixed),
+                tf.cast(_kernel_gradient(scores, d_mixed), kernel_l.dtype),
                 tf.zeros_like(bias_l),
-                _kernel_gradient(shares, d_maps),
+                tf.cast(_kernel_gradient(shares, d_maps), kernel_w.dtype),
                 tf.cast(tf.reduce_sum(d_total * _total(v), [0, 2, 3]), bias_w.dtype),
             )
 
-        y = tf.matmul(_mix(shares, kernel_w), v)  # (B, H, N, d)
+        y = tf.matmul(_mix(shares, second), v)  # (B, H, N, d)
         return _side_by_side(y, weight * _total(v)), gradient
 
     return attend(*map(tf.convert_to_tensor, (product, bias, *before, *after)))
@@ -146,4 +152,4 @@ def _softmax_gradient(shares: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
 
 def _kernel_gradient(inputs: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
     of_each = tf.matmul(_flat(inputs), _flat(upstream), transpose_b=True)  # (B, H, H)
-    return tf.cast(tf.reduce_sum(exact(of_each), 0), inputs.dtype)
+    return tf.reduce_sum(exact(of_each), 0)

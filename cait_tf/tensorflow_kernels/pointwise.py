@@ -1,7 +1,4 @@
-"""GELU, LayerNorm and the residual connection, each one pass forward and one back.
-
-Shapes: B images, N patches, D ``embed_dim``.
-"""
+"""GELU and LayerNorm, each one pass forward and one back."""
 
 from __future__ import annotations
 
@@ -19,25 +16,31 @@ def gelu(x: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
     @tf.custom_gradient
     def activate(x: tf.Tensor, bias: tf.Tensor) -> tuple[tf.Tensor, Callable]:
         def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            dx = _gelu_gradient(x, bias, upstream)
-            return dx, column_sums(dx)
+            dx, _ = activation_gradient(x, bias, upstream)
+            return dx, tf.cast(column_sums(dx), bias.dtype)
 
-        return _gelu(x, bias), gradient
+        return activated(x, bias), gradient
 
     return activate(*map(tf.convert_to_tensor, (x, bias)))
 
 
 @compiled
-def _gelu(x: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+def activated(x: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+    """`gelu` without a gradient."""
     y = exact(x) + exact(bias)
     return tf.cast(y * _normal_cdf(y), x.dtype)
 
 
 @compiled
-def _gelu_gradient(x: tf.Tensor, bias: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
+def activation_gradient(
+    x: tf.Tensor, bias: tf.Tensor, upstream: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The gradient of `activated` by `x`, and its value again."""
     y = exact(x) + exact(bias)
+    below = _normal_cdf(y)
     density = tf.exp(-0.5 * y * y) / math.sqrt(2 * math.pi)
-    return tf.cast(exact(upstream) * (_normal_cdf(y) + y * density), x.dtype)
+    slope = below + y * density
+    return tf.cast(exact(upstream) * slope, x.dtype), tf.cast(y * below, x.dtype)
 
 
 def _normal_cdf(y: tf.Tensor) -> tf.Tensor:
@@ -58,10 +61,10 @@ def layer_norm(
 
     @tf.custom_gradient
     def norm(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> tuple[tf.Tensor, Callable]:
-        y, mean, scale = _layer_norm(x, gamma, beta, tf.constant(epsilon, x.dtype), dtype)
+        y, mean, scale = normalised(x, gamma, beta, tf.constant(epsilon, x.dtype), dtype)
 
         def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            dx, of_gamma = _layer_norm_gradient(x, gamma, mean, scale, upstream)
+            dx, of_gamma, _ = normalised_gradient(x, gamma, beta, mean, scale, upstream)
             d_beta = tf.cast(column_sums(upstream), beta.dtype)
             return dx, column_sums(of_gamma), d_beta
 
@@ -71,9 +74,10 @@ def layer_norm(
 
 
 @compiled
-def _layer_norm(
+def normalised(
     x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: tf.Tensor, dtype: str
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """`layer_norm` without a gradient, and of each row the mean and the inverse deviation."""
     mean = tf.reduce_mean(x, -1, keepdims=True)  # (..., 1)
     centred = x - mean
     scale = tf.math.rsqrt(tf.reduce_mean(centred * centred, -1, keepdims=True) + epsilon)
@@ -81,60 +85,18 @@ def _layer_norm(
 
 
 @compiled
-def _layer_norm_gradient(
-    x: tf.Tensor, gamma: tf.Tensor, mean: tf.Tensor, scale: tf.Tensor, upstream: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Of `x`, and the rows of which gamma's is the sum."""
-    upstream = tf.cast(upstream, x.dtype)
+def normalised_gradient(
+    x: tf.Tensor,
+    gamma: tf.Tensor,
+    beta: tf.Tensor,
+    mean: tf.Tensor,
+    scale: tf.Tensor,
+    upstream: tf.Tensor,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """The gradient of `normalised` by `x`, the rows of which gamma's is the sum, and its value again."""
+    dtype, upstream = upstream.dtype, tf.cast(upstream, x.dtype)
     normal = (x - mean) * scale  # (..., D)
     inner = upstream * gamma
     along = tf.reduce_mean(inner * normal, -1, keepdims=True)
     dx = scale * (inner - tf.reduce_mean(inner, -1, keepdims=True) - normal * along)
-    return dx, upstream * normal
-
-
-def residual(
-    x: tf.Tensor,
-    y: tf.Tensor,
-    bias: tf.Tensor,
-    gamma: tf.Tensor,
-    factor: tf.Tensor | None = None,
-) -> tf.Tensor:
-    """``x + factor * gamma * (y + bias)``, (B, N, D), in the dtype of `x`; keeps its inputs alone.
-
-    Args:
-        y: a branch's last product, (B, N, D), whatever its dtype.
-        bias: of that product, (D,).
-        gamma: LayerScale's, (D,).
-        factor: stochastic depth's, (B, 1, 1); it gets no gradient.
-    """
-    factor = tf.ones([1, 1, 1], x.dtype) if factor is None else tf.cast(factor, x.dtype)
-
-    @tf.custom_gradient
-    def add(
-        x: tf.Tensor, y: tf.Tensor, bias: tf.Tensor, gamma: tf.Tensor
-    ) -> tuple[tf.Tensor, Callable]:
-        def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            d_y, of_gamma = _residual_gradient(y, bias, gamma, factor, upstream)
-            return upstream, d_y, tf.cast(column_sums(d_y), bias.dtype), column_sums(of_gamma)
-
-        return _residual(x, y, bias, gamma, factor), gradient
-
-    return add(*map(tf.convert_to_tensor, (x, y, bias, gamma)))
-
-
-@compiled
-def _residual(
-    x: tf.Tensor, y: tf.Tensor, bias: tf.Tensor, gamma: tf.Tensor, factor: tf.Tensor
-) -> tf.Tensor:
-    return x + factor * (gamma * (tf.cast(y, x.dtype) + tf.cast(bias, x.dtype)))
-
-
-@compiled
-def _residual_gradient(
-    y: tf.Tensor, bias: tf.Tensor, gamma: tf.Tensor, factor: tf.Tensor, upstream: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Of `y`, and the rows of which gamma's is the sum."""
-    kept = upstream * factor  # (B, N, D)
-    biased = tf.cast(y, kept.dtype) + tf.cast(bias, kept.dtype)
-    return tf.cast(kept * gamma, y.dtype), kept * biased
+    return dx, upstream * normal, tf.cast(normal * gamma + beta, dtype)

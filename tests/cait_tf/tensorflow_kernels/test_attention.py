@@ -63,3 +63,27 @@ def test_one_map_is_kept_for_the_gradient():
     specs = [tf.TensorSpec(shape, tf.float32) for shape in SHAPES]
     graph = tf.function(step).get_concrete_function(*specs).graph
     assert sum(one.type == "Softmax" for one in graph.get_operations()) == 1
+
+
+def test_what_is_computed_again_waits_for_the_gradient():
+    """Computed as soon as it can be, it would be kept from then on."""
+
+    def step(weights: tf.Tensor, *inputs: tf.Tensor) -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            loss = tf.reduce_sum(ours(*inputs) * weights)
+        return tape.gradient(loss, inputs)
+
+    specs = [tf.TensorSpec(shape, tf.float32) for shape in [(B * N, D), *SHAPES]]
+    graph = tf.function(step).get_concrete_function(*specs).graph
+    late = {graph.inputs[0].op}  # the gradient needs the weights, the value of ours does not
+    for one in graph.get_operations():
+        if late & {*one.control_inputs, *(source.op for source in one.inputs)}:
+            late.add(one)
+    maps = [
+        one
+        for one in graph.get_operations()
+        if one.type == "BatchMatMulV2" and one.outputs[0].shape.num_elements() == B * H * N * N
+    ]
+    assert len([one for one in maps if one not in late]) == 3  # scores, mixed before and after
+    assert len([one for one in maps if one in late]) == 5  # scores and mixed again, three gradients

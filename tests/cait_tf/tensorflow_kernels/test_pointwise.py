@@ -1,4 +1,4 @@
-"""GELU, LayerNorm and the residual connection against the plain formulas."""
+"""GELU and LayerNorm against the plain formulas."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from tests.cait_tf.tensorflow_kernels.plain import (
     value_and_gradients,
 )
 
-FACTOR = np.array([0.0, 1.25]).reshape(2, 1, 1)
-
 
 def plain_gelu(x: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
     y = x + bias
@@ -32,24 +30,10 @@ def norm(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> tf.Tensor:
     return kernels.layer_norm(x, gamma, beta, 1e-3, x.dtype.name)
 
 
-def plain_residual(x: tf.Tensor, y: tf.Tensor, bias: tf.Tensor, gamma: tf.Tensor) -> tf.Tensor:
-    return x + gamma * (y + bias)
-
-
-def plain_depth(x: tf.Tensor, y: tf.Tensor, bias: tf.Tensor, gamma: tf.Tensor) -> tf.Tensor:
-    return x + tf.constant(FACTOR, x.dtype) * gamma * (y + bias)
-
-
-def depth(x: tf.Tensor, y: tf.Tensor, bias: tf.Tensor, gamma: tf.Tensor) -> tf.Tensor:
-    return kernels.residual(x, y, bias, gamma, tf.constant(FACTOR, tf.float32))
-
-
 #: Ours, the plain one, and the shapes of the inputs.
 FORMULAS = {
     "gelu": (kernels.gelu, plain_gelu, [(4, 7), (7,)]),
     "layer_norm": (norm, plain_norm, [(2, 5, 7), (7,), (7,)]),
-    "residual": (kernels.residual, plain_residual, [(2, 5, 7), (2, 5, 7), (7,), (7,)]),
-    "stochastic_depth": (depth, plain_depth, [(2, 5, 7), (2, 5, 7), (7,), (7,)]),
 }
 
 
@@ -64,19 +48,6 @@ def test_value_and_gradients_are_those_of_the_plain_formula(name, dtype, near, b
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_gelu_in_half_precision_rounds_the_exact_one(dtype):
     assert units_of_rounding(*FORMULAS["gelu"], dtype) < 12
-
-
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_a_branch_in_half_precision_joins_a_stream_in_float32(dtype):
-    x, y, bias, gamma = (normal(*shape) for shape in FORMULAS["residual"][2])
-    halves = [tf.cast(one, dtype) for one in (y, bias)]
-    inputs = [tf.constant(x, tf.float32), *halves, tf.constant(gamma, tf.float32)]
-    got = value_and_gradients(kernels.residual, inputs)
-    assert [one.dtype for one in got] == ["float32", "float32", dtype, dtype, "float32"]
-    wide = [tf.cast(one, "float64") for one in inputs]
-    for one, wanted in zip(got, value_and_gradients(plain_residual, wide), strict=True):
-        near = 1e-5 if one.dtype == "float32" else 2**-7 * np.abs(wanted).max()
-        np.testing.assert_allclose(tf.cast(one, "float64"), wanted, rtol=0, atol=near)
 
 
 def test_layer_norm_rounds_once_at_the_end():

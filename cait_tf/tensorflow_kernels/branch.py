@@ -1,0 +1,157 @@
+"""The two ends of a residual branch, each a matrix product with what stands before or after it.
+
+As one operation, a product need not keep its input for the gradient of its kernel: what LayerNorm and
+GELU make is computed again, in the pass that computes their own gradients. Nor is the branch's result
+kept for the gradient of LayerScale's gamma, which the kernel's gradient gives: for
+``y = gamma * (a @ W + b)`` and G, the kernel's gradient without gamma, it is the sum of ``W * G`` over
+the inputs, and as much of b. In float32 a block of cait_xxs24_224 keeps 2.1 MB of each image, not 3.3.
+
+Shapes: B images, N patches, D ``embed_dim``, R = B*N rows; C and K channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from cait_tf.tensorflow_kernels.compiled import compiled, exact
+from cait_tf.tensorflow_kernels.pointwise import (
+    activated,
+    activation_gradient,
+    column_sums,
+    normalised,
+    normalised_gradient,
+)
+
+
+def norm_product(
+    x: tf.Tensor,
+    norm: tuple[tf.Tensor, tf.Tensor],
+    epsilon: float,
+    kernel: tf.Tensor,
+    dtype: str,
+) -> tf.Tensor:
+    """``LayerNorm(x) @ kernel``, ``(B, N, D) -> (R, C)``; keeps `x` and two numbers a row.
+
+    Args:
+        norm: LayerNorm's gamma and beta, (D,) each.
+        kernel: (D, C), in whatever dtype.
+        dtype: of the product, and what LayerNorm's result is rounded to.
+    """
+
+    @tf.custom_gradient
+    def enter(
+        x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, kernel: tf.Tensor
+    ) -> tuple[tf.Tensor, Callable]:
+        y, mean, scale = normalised(x, gamma, beta, tf.constant(epsilon, x.dtype), dtype)
+        factor = tf.cast(kernel, dtype)
+
+        def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            d_y = tf.reshape(tf.matmul(upstream, factor, transpose_b=True), tf.shape(x))
+            dx, of_gamma, again = normalised_gradient(x, gamma, beta, mean, scale, d_y)
+            d_kernel = tf.matmul(_rows(again), upstream, transpose_a=True)  # (D, C)
+            d_beta = tf.cast(column_sums(d_y), beta.dtype)
+            return dx, column_sums(of_gamma), d_beta, tf.cast(d_kernel, kernel.dtype)
+
+        return tf.matmul(_rows(y), factor), gradient
+
+    return enter(*map(tf.convert_to_tensor, (x, *norm, kernel)))
+
+
+def add_product(
+    x: tf.Tensor,
+    branch: tf.Tensor,
+    kernel: tf.Tensor,
+    bias: tf.Tensor,
+    gamma: tf.Tensor,
+    factor: tf.Tensor | None = None,
+    gelu_bias: tf.Tensor | None = None,
+) -> tf.Tensor:
+    """``x + factor * gamma * (branch @ kernel + bias)``, (B, N, D), in the dtype of `x`; keeps `branch`.
+
+    Args:
+        branch: (R, K).
+        kernel, bias: of the branch's last product, (K, D) and (D,), in whatever dtype; the product is
+            in that of `branch`.
+        gamma: LayerScale's, (D,).
+        factor: stochastic depth's, (B, 1, 1); it gets no gradient.
+        gelu_bias: if given, the product is that of ``GELU(branch + gelu_bias)``, (K,).
+    """
+    dtype = branch.dtype
+    activate = gelu_bias is not None
+    # Without GELU nothing is added: the bias is there for the number of arguments alone.
+    gelu_bias = tf.zeros([1], dtype) if gelu_bias is None else gelu_bias
+
+    @tf.custom_gradient
+    def leave(
+        x: tf.Tensor,
+        branch: tf.Tensor,
+        gelu_bias: tf.Tensor,
+        kernel: tf.Tensor,
+        bias: tf.Tensor,
+        gamma: tf.Tensor,
+    ) -> tuple[tf.Tensor, Callable]:
+        inputs = activated(branch, gelu_bias) if activate else branch  # (R, K)
+        y = tf.reshape(tf.matmul(inputs, tf.cast(kernel, dtype)), tf.shape(x))
+
+        def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            kept = _rows(_kept(upstream, factor, dtype))  # (R, D)
+            scaled = tf.cast(exact(kernel) * exact(gamma), dtype)
+            d_branch = tf.matmul(kept, scaled, transpose_b=True)  # (R, K)
+            again, d_gelu_bias = branch, tf.zeros_like(gelu_bias)
+            if activate:
+                d_branch, again = activation_gradient(branch, gelu_bias, d_branch)
+                d_gelu_bias = tf.cast(column_sums(d_branch), gelu_bias.dtype)
+            of_kernel = exact(tf.matmul(again, kept, transpose_a=True))  # (K, D)
+            of_bias = exact(column_sums(kept))  # (D,)
+            d_gamma = tf.reduce_sum(exact(kernel) * of_kernel, 0) + exact(bias) * of_bias
+            return (
+                upstream,
+                d_branch,
+                d_gelu_bias,
+                tf.cast(of_kernel * exact(gamma), kernel.dtype),
+                tf.cast(of_bias * exact(gamma), bias.dtype),
+                tf.cast(d_gamma, gamma.dtype),
+            )
+
+        return _added(x, y, bias, gamma, factor), gradient
+
+    return leave(*map(tf.convert_to_tensor, (x, branch, gelu_bias, kernel, bias, gamma)))
+
+
+def _rows(x: tf.Tensor) -> tf.Tensor:
+    return tf.reshape(x, [-1, x.shape[-1]])  # (R, D)
+
+
+def _kept(upstream: tf.Tensor, factor: tf.Tensor | None, dtype: tf.DType) -> tf.Tensor:
+    """What of the gradient reaches the branch, (B, N, D): without a pass where it is all."""
+    if factor is None:
+        return tf.cast(upstream, dtype)
+    return _times(upstream, tf.cast(factor, upstream.dtype), dtype.name)
+
+
+@compiled
+def _times(x: tf.Tensor, factor: tf.Tensor, dtype: str) -> tf.Tensor:
+    return tf.cast(x * factor, dtype)
+
+
+def _added(
+    x: tf.Tensor, y: tf.Tensor, bias: tf.Tensor, gamma: tf.Tensor, factor: tf.Tensor | None
+) -> tf.Tensor:
+    bias, gamma = tf.cast(bias, x.dtype), tf.cast(gamma, x.dtype)
+    if factor is None:
+        return _add(x, y, bias, gamma)
+    return _add_some(x, y, bias, gamma, tf.cast(factor, x.dtype))
+
+
+@compiled
+def _add(x: tf.Tensor, y: tf.Tensor, bias: tf.Tensor, gamma: tf.Tensor) -> tf.Tensor:
+    return x + gamma * (tf.cast(y, x.dtype) + bias)
+
+
+@compiled
+def _add_some(
+    x: tf.Tensor, y: tf.Tensor, bias: tf.Tensor, gamma: tf.Tensor, factor: tf.Tensor
+) -> tf.Tensor:
+    return x + factor * (gamma * (tf.cast(y, x.dtype) + bias))
