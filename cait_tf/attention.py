@@ -5,6 +5,7 @@ Shapes: B images, N patches, D ``embed_dim``, H ``num_heads``, d = D / H.
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
 import keras
@@ -15,6 +16,7 @@ from cait_tf.layers import (
     dense,
     softmax,
     stable_dtype,
+    tensorflow_kernels,
     trunc_normal,
 )
 
@@ -86,11 +88,20 @@ class TalkingHeadAttention(keras.layers.Layer):
         self.proj.build(input_shape)
 
     def call(self, x: Any, return_attention: bool = False, training: bool = False) -> Any:
-        n = x.shape[1]
-        y, maps = self._attend(as_rows(x), n, return_attention, training)  # (B*N, D)
+        n, rows, maps = x.shape[1], as_rows(x), None  # (B*N, D)
+        kernels = tensorflow_kernels(training)
+        if kernels and not return_attention and not (training and self.attn_drop_rate):
+            y = self.of_kernels(kernels, ops.matmul(rows, self.qkv.kernel), n)  # (B*N, D)
+        else:
+            y, maps = self._attend(rows, n, return_attention, training)
         y = ops.reshape(self.proj(y), (-1, n, self.embed_dim))  # (B, N, D)
         y = self.proj_drop(y, training=training)
         return (y, maps) if return_attention else y
+
+    def of_kernels(self, kernels: ModuleType, product: Any, n: int) -> Any:
+        """From queries, keys and values without their bias, ``(B*N, 3D)``, to before `proj`, ``(B*N, D)``."""
+        mixings = ((mixing.kernel, mixing.bias) for mixing in (self.proj_l, self.proj_w))
+        return kernels.talking_heads(product, self.qkv.bias, *mixings, n)
 
     def _attend(self, rows: Any, n: int, return_attention: bool, training: bool) -> tuple:
         """``(B*N, D)`` to the heads' results side by side, ``(B*N, D)``, and the maps or None."""

@@ -112,19 +112,18 @@ class SelfAttentionBlock(keras.layers.Layer):
 
     def _of_kernels(self, kernels: ModuleType, x: Any, first: Any, second: Any) -> Any:
         """The same, each branch between its two ends."""
-        attn, mlp, dtype = self.attn, self.mlp, self.dtype_policy.compute_dtype
-        norm, mixings = self.norm1, ((one.kernel, one.bias) for one in (attn.proj_l, attn.proj_w))
-        rows = kernels.norm_product(
-            x, (norm.gamma, norm.beta), norm.epsilon, attn.qkv.kernel, dtype
-        )  # (B*N, 3D)
-        rows = kernels.talking_heads(rows, attn.qkv.bias, *mixings, x.shape[1])  # (B*N, D)
+        attn, mlp = self.attn, self.mlp
+
+        def enter(x: Any, norm: keras.layers.Layer, kernel: Any) -> Any:
+            dtype = self.dtype_policy.compute_dtype
+            return kernels.norm_product(x, (norm.gamma, norm.beta), norm.epsilon, kernel, dtype)
+
+        rows = enter(x, self.norm1, attn.qkv.kernel)  # (B*N, 3D)
+        rows = attn.of_kernels(kernels, rows, x.shape[1])  # (B*N, D)
         x = kernels.add_product(
             x, rows, attn.proj.kernel, attn.proj.bias, self.gamma_1.gamma, first
         )  # (B, N, D)
-        norm = self.norm2
-        rows = kernels.norm_product(
-            x, (norm.gamma, norm.beta), norm.epsilon, mlp.fc1.kernel, dtype
-        )  # (B*N, hidden)
+        rows = enter(x, self.norm2, mlp.fc1.kernel)  # (B*N, hidden)
         return kernels.add_product(
             x, rows, mlp.fc2.kernel, mlp.fc2.bias, self.gamma_2.gamma, second, mlp.fc1.bias
         )

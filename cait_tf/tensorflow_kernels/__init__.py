@@ -2,7 +2,7 @@
 
 TensorFlow runs a formula operation by operation, each a pass over memory, and keeps the results of
 most for the gradient. Here the forward and the backward formula are each compiled by XLA into one
-pass, and only the inputs are kept. Matrix products stay with oneDNN, which XLA's are slower than:
+pass, and only the inputs are kept, or less (`branch`). Matrix products stay with oneDNN, which XLA's are slower than:
 compiling the whole step makes it slower. XLA is used on a CPU alone; elsewhere the formulas are the
 same. They serve inference, too, where it is asked for (`infer`).
 
@@ -15,7 +15,6 @@ part                                      float32         bfloat16
 ========================================  ==============  ==============
 GELU, forward and back                    7.4 -> 2.3      10.3 -> 2.9
 LayerNorm, forward and back               4.9 -> 2.0      5.0 -> 2.0
-residual connection, back                 1.6 -> 0.9      1.4 -> 0.9
 softmax, forward and back                 4.0 -> 2.8      8.1 -> 3.1
 gradients of q, k and v side by side      1.1 -> 0.7      0.8 -> 0.5
 ========================================  ==============  ==============

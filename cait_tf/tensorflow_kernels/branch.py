@@ -136,22 +136,9 @@ def _times(x: tf.Tensor, factor: tf.Tensor, dtype: str) -> tf.Tensor:
     return tf.cast(x * factor, dtype)
 
 
+@compiled
 def _added(
     x: tf.Tensor, y: tf.Tensor, bias: tf.Tensor, gamma: tf.Tensor, factor: tf.Tensor | None
 ) -> tf.Tensor:
-    bias, gamma = tf.cast(bias, x.dtype), tf.cast(gamma, x.dtype)
-    if factor is None:
-        return _add(x, y, bias, gamma)
-    return _add_some(x, y, bias, gamma, tf.cast(factor, x.dtype))
-
-
-@compiled
-def _add(x: tf.Tensor, y: tf.Tensor, bias: tf.Tensor, gamma: tf.Tensor) -> tf.Tensor:
-    return x + gamma * (tf.cast(y, x.dtype) + bias)
-
-
-@compiled
-def _add_some(
-    x: tf.Tensor, y: tf.Tensor, bias: tf.Tensor, gamma: tf.Tensor, factor: tf.Tensor
-) -> tf.Tensor:
-    return x + factor * (gamma * (tf.cast(y, x.dtype) + bias))
+    branch = tf.cast(gamma, x.dtype) * (tf.cast(y, x.dtype) + tf.cast(bias, x.dtype))
+    return x + (branch if factor is None else tf.cast(factor, x.dtype) * branch)

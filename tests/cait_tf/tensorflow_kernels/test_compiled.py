@@ -49,6 +49,14 @@ def test_compiled_inference_computes_the_same(block):
     np.testing.assert_allclose(fused, plain, rtol=0, atol=near * np.abs(plain).max())
 
 
+def test_with_dropout_the_heads_and_what_else_can_are_compiled():
+    block = SelfAttentionBlock(16, 2, drop_rate=0.1)
+    block.build((2, 9, 16))
+    x = tf.constant(normal(2, 9, 16), tf.float32)
+    # 2 LayerNorms, GELU, heads apart and together; the branches' sums are plain
+    assert compiled_parts(tf.function(lambda x: block(x, training=True)), x) == 5
+
+
 def test_what_was_asked_for_ends_with_the_block():
     with kernels.compiled_inference():
         assert kernels.used(training=False)
