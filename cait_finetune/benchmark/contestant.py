@@ -12,7 +12,7 @@ from multiprocessing import get_context
 from typing import Any
 
 from cait_finetune.benchmark import memory
-from cait_finetune.benchmark.task import Task, cores
+from cait_finetune.benchmark.task import Task, cores, limit_threads
 from cait_finetune.errors import UserError
 
 _SETTLE = 2  # calls in which graphs are made and code is compiled
@@ -27,6 +27,14 @@ class CannotCompile(UserError):
 
 class Ended(UserError):
     """The process of a contestant was ended from outside."""
+
+    @classmethod
+    def of(cls, work: object, hint: str) -> Ended:
+        """While it was at `work`."""
+        return cls(
+            f"{work}: got a process that the system ended, probably for want of memory, expected it "
+            f"to finish\n  {hint}"
+        )
 
 
 class Contestant:
@@ -74,10 +82,7 @@ class Contestant:
         try:
             return self._process.submit(function, *arguments).result()
         except BrokenProcessPool as error:
-            raise Ended(
-                f"{self._task}: got a process that the system ended, probably for want of memory, "
-                "expected it to finish\n  choose a smaller batch size or model"
-            ) from error
+            raise Ended.of(self._task, "choose a smaller batch size or model") from error
 
     def end(self) -> None:
         """Stop the process."""
@@ -85,12 +90,10 @@ class Contestant:
 
 
 def _restrict(threads: int) -> None:
-    """Let what is imported later see so many cores, and no GPU."""
+    """Let what is imported later see so many cores."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cores()[:threads])
-    for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
-        os.environ[name] = str(threads)
-    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    limit_threads(threads)
 
 
 def _begin(module: str, task: Task) -> None:

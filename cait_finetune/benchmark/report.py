@@ -10,7 +10,7 @@ from typing import Any
 
 from cait_finetune.environment import processor
 
-_PACKAGES = ("tensorflow", "keras", "torch", "timm")
+_OURS, _THEIRS = ("tensorflow", "keras"), ("torch", "timm")
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,10 @@ class Report:
     draw: Callable[[Path], None] | None = None
 
 
-def machine() -> dict[str, Any]:
-    """The processor, and the versions of what was measured on it."""
+def machine(timm: bool = True) -> dict[str, Any]:
+    """The processor, and the versions of what was measured on it, timm being compared with or not."""
     versions = {}
-    for package in _PACKAGES:
+    for package in _OURS + _THEIRS * timm:
         try:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
@@ -33,9 +33,9 @@ def machine() -> dict[str, Any]:
     return {"processor": processor(), "packages": versions}
 
 
-def footnote(threads: int) -> str:
+def footnote(threads: int, timm: bool = True) -> str:
     """`machine` in a line, with how many threads each contestant had."""
-    facts = machine()
+    facts = machine(timm)
     packages = ", ".join(f"{name} {version}" for name, version in facts["packages"].items())
     return f"{facts['processor']}, {threads} thread{'s' * (threads > 1)}; {packages}.\n"
 

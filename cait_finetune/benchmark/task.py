@@ -115,13 +115,20 @@ def cores() -> list[int]:
     return list(range(os.cpu_count() or 1))
 
 
-def thread_count(asked: int) -> int:
-    """How many threads each contestant has: 0 is one for each core.
+def limit_threads(count: int) -> None:
+    """Let what this process imports later have so many threads, and no GPU."""
+    for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        os.environ[name] = str(count)
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+
+
+def thread_count(asked: int, key: str = "threads") -> int:
+    """How many threads each contestant has, or whatever else `key` counts: 0 is one for each core.
 
     Raises:
         UserError: more than there are cores.
     """
     count = len(cores())
     if not 0 <= asked <= count:
-        raise bad_value("threads", asked, f"1 to {count}, the cores there are, or 0 for all")
+        raise bad_value(key, asked, f"1 to {count}, the cores there are, or 0 for all")
     return asked or count

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cait_finetune import model as models
 from cait_finetune.benchmark.report import Report, footnote, machine
-from cait_finetune.benchmark.task import at_least, check_choices, cores
+from cait_finetune.benchmark.task import at_least, check_choices, cores, thread_count
 from cait_finetune.benchmark.transfer.cell import LONGER, METHODS, Cell
 from cait_finetune.benchmark.transfer.picture import draw
 from cait_finetune.benchmark.transfer.readme import Passage
@@ -72,9 +72,7 @@ def check(config: TransferConfig) -> None:
     for share in config.shares:
         if not 0 < share <= 1:
             raise bad_value("shares", share, "shares above 0, at most 1: 0.05 is 5 %")
-    if not 0 <= config.processes <= len(cores()):
-        raise bad_value("processes", config.processes,
-                        f"1 to {len(cores())}, the cores there are, or 0 for all")  # fmt: skip
+    thread_count(config.processes, "processes")
     for dataset in config.datasets:
         for method in config.methods:
             composed = configure(*_cell(config, dataset, method, 1.0, 0, 1).words)
@@ -100,18 +98,20 @@ def report(config: TransferConfig, console: Console) -> Report:
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task("", total=sum(map(_effort, missing)), runs="")
         count = len(cells) - len(missing)
-        for cell, result in run_all(missing, config.processes or len(cores())):
+        for cell, result in run_all(missing, thread_count(config.processes)):
             results.add(cell, result)
             count += 1
             progress.update(bar, advance=_effort(cell), description=str(cell),
                             runs=f"{count}/{len(cells)} runs")  # fmt: skip
     comparisons = [_compare(config, dataset, grid, results) for dataset, grid in grids.items()]
-    text = "\n".join([_explained(config), *map(table, comparisons), footnote(len(cores()))])
+    text = "\n".join(
+        [_explained(config), *map(table, comparisons), footnote(len(cores()), timm=False)]
+    )
     picture = partial(draw, comparisons)
     if config.readme:
         Passage(Path(config.readme), "transfer").write(text, picture)
     figures = {
-        "machine": machine(),
+        "machine": machine(timm=False),
         "runs": [
             {"command": " ".join(cell.words), **dataclasses.asdict(results[cell])} for cell in cells
         ],

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
-from cait_finetune.benchmark.task import cores
+from cait_finetune.benchmark.contestant import Ended
+from cait_finetune.benchmark.task import cores, limit_threads
 from cait_finetune.benchmark.transfer.cell import Cell
 from cait_finetune.errors import Interrupted, UserError
 from cait_tf.quiet import quiet_imports
@@ -63,20 +64,14 @@ def _run_some(cells: Sequence[Cell], processes: int) -> Iterator[tuple[Cell, Res
             except UserError as error:
                 raise UserError(f"{error}\n  in the run {' '.join(cell.words)}") from error
             except BrokenProcessPool as error:
-                raise UserError(
-                    f"{cell}: got a process that the system ended, probably for want of memory, "
-                    "expected it to finish\n  add processes=1"
-                ) from error
+                raise Ended.of(cell, "add processes=1") from error
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def _begin(processes: int) -> None:
-    """Let what is imported later have its part of the cores, and no GPU; Ctrl-C simply ends it."""
-    threads = max(1, len(cores()) // processes)
-    for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
-        os.environ[name] = str(threads)
-    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    """Take its part of the cores; Ctrl-C simply ends it."""
+    limit_threads(max(1, len(cores()) // processes))
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
