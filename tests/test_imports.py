@@ -168,6 +168,7 @@ def test_only_model_checkpoint_and_export_know_the_library():
         if "cait_tf" in packages({name for name in everywhere(path) if not NO_MODEL.match(name)})
     ]
     assert users == [
+        "cait_finetune/benchmark/jax_model.py",  # without TensorFlow
         "cait_finetune/export/pixels.py",
         "cait_finetune/export/timm.py",
         "cait_finetune/model.py",

@@ -1,7 +1,8 @@
-"""``python -m cait_finetune.benchmark input|model|start|scale|transfer key=value …``: prints tables, and keeps them.
+"""``python -m cait_finetune.benchmark input|model|gpu|start|scale|transfer key=value …``: prints tables, and keeps them.
 
-``input`` is how fast images come, ``model`` how fast the model is, ``start`` how long it takes to the
-first step, ``scale`` what a larger model or batch costs, ``transfer`` what pretrained weights are worth.
+``input`` is how fast images come, ``model`` how fast the model is on a CPU, ``gpu`` on a graphics card,
+``start`` how long it takes to the first step, ``scale`` what a larger model or batch costs, ``transfer``
+what pretrained weights are worth.
 ``--help`` after one of them shows its keys.
 """
 
@@ -20,7 +21,10 @@ from cait_tf.quiet import quiet_imports
 
 #: Each a module with a `SCHEMA`, a `check` and a `report`.
 _KINDS = {
-    **{kind: f"cait_finetune.benchmark.{kind}" for kind in ("input", "model", "start", "scale")},
+    **{
+        kind: f"cait_finetune.benchmark.{kind}"
+        for kind in ("input", "model", "gpu", "start", "scale")
+    },
     "transfer": "cait_finetune.benchmark.transfer.command",
 }
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from multiprocessing import get_context
 from typing import Any
 
@@ -18,7 +19,7 @@ from cait_finetune.errors import UserError
 _SETTLE = 2  # calls in which graphs are made and code is compiled
 
 _call: Callable[[], object]  # this and what follows: in the process of its own
-_libraries = _life = 0
+_memory: Callable[[], memory.Memory]
 
 
 class CannotCompile(UserError):
@@ -41,7 +42,8 @@ class Contestant:
     """Does a task again and again when it is its turn.
 
     Args:
-        module: a module whose ``prepare(task)`` returns a function that does the work once.
+        module: a module whose ``prepare(task)`` returns a function that does the work once. For a task
+            on a GPU it has ``device_memory()``, the most bytes of the card that the work takes.
     """
 
     def __init__(self, module: str, task: Task) -> None:
@@ -49,7 +51,7 @@ class Contestant:
         self._module = module
         # A process of a pool starts with its first work.
         self._process = ProcessPoolExecutor(
-            1, get_context("spawn"), initializer=_restrict, initargs=(task.threads,)
+            1, get_context("spawn"), initializer=_restrict, initargs=(task.device, task.threads)
         )
 
     def begin(self) -> None:
@@ -67,7 +69,7 @@ class Contestant:
 
     def memory(self) -> memory.Memory:
         """What the process has taken so far."""
-        return self.ask(_memory)
+        return self.ask(_measure_memory)
 
     def product_peak(self, precision: str) -> float:
         """What its module measures as the machine's operations a second in a matrix product."""
@@ -89,8 +91,10 @@ class Contestant:
         self._process.shutdown(cancel_futures=True)
 
 
-def _restrict(threads: int) -> None:
-    """Let what is imported later see so many cores."""
+def _restrict(device: str, threads: int) -> None:
+    """Let what is imported later see so many cores of a CPU, and nothing else, or the whole machine."""
+    if device != "cpu":
+        return
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cores()[:threads])
     limit_threads(threads)
@@ -99,15 +103,30 @@ def _restrict(threads: int) -> None:
 def _begin(module: str, task: Task) -> None:
     from cait_tf.quiet import quiet_imports
 
-    global _call, _libraries, _life
+    global _call, _memory
     with quiet_imports():
         library = importlib.import_module(module)
-    _libraries = memory.resident()
+    libraries = memory.resident()
     _call = library.prepare(task)
     for _ in range(_SETTLE):
         _call()
-    _life = memory.peak()
-    memory.forget_peak()
+    if task.device == "cpu":
+        life = memory.peak()
+        memory.forget_peak()
+        _memory = partial(_of_process, libraries, life)
+    else:
+        _memory = partial(_of_device, library.device_memory)
+
+
+def _of_process(libraries: int, life: int) -> memory.Memory:
+    calls = memory.peak()
+    return memory.Memory(libraries, max(life, calls), calls)
+
+
+def _of_device(peak: Callable[[], int]) -> memory.Memory:
+    """There the libraries do not count."""
+    most = peak()
+    return memory.Memory(0, most, most)
 
 
 def _measure(warmup: int, repetitions: int) -> float:
@@ -124,6 +143,5 @@ def _product_peak(module: str, precision: str) -> float:
     return importlib.import_module(module).product_peak(precision)
 
 
-def _memory() -> memory.Memory:
-    calls = memory.peak()
-    return memory.Memory(_libraries, max(_life, calls), calls)
+def _measure_memory() -> memory.Memory:
+    return _memory()

@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cait_finetune.benchmark import model_table
-from cait_finetune.benchmark.contestant import CannotCompile, Contestant
-from cait_finetune.benchmark.flops import flops
-from cait_finetune.benchmark.model_row import OURS, Row
+from cait_finetune.benchmark import contest, model_table
 from cait_finetune.benchmark.report import Report, footnote, machine
-from cait_finetune.benchmark.rounds import in_turn
 from cait_finetune.benchmark.task import (
     PRECISIONS,
     WORKS,
     Task,
-    at_least,
     check_choices,
     check_models,
+    check_repetition,
     thread_count,
 )
 
-_OURS, _TIMM = "cait_finetune.benchmark.ours", "cait_finetune.benchmark.timm_model"
-_PASSES = {"inference": 1, "training": 3, "latency": 1}  # forward passes, in operations
+_OURS = "cait_finetune.benchmark.ours"
 
 
 @dataclass
@@ -64,9 +57,7 @@ def check(config: ModelConfig) -> None:
     """
     check_choices("work", config.work, WORKS)
     check_choices("precisions", config.precisions, PRECISIONS)
-    for key, least in (("batch_size", 1), ("warmup", 0), ("repetitions", 1),
-                       ("latency_repetitions", 1), ("rounds", 1)):  # fmt: skip
-        at_least(key, getattr(config, key), least=least)
+    check_repetition(config, "batch_size", "latency_repetitions")
     thread_count(config.threads)
     check_models(config.models, config.image_size, timm=config.timm)
 
@@ -77,11 +68,16 @@ def report(config: ModelConfig, console: Console) -> Report:
     Raises:
         UserError: a process was ended by the system.
     """
-    rows, peaks, notes = measure(config, console)
-    text = model_table.text(rows, peaks, notes, footnote(thread_count(config.threads)))
-    figures = {"machine": machine(), "peak_flops": peaks, "notes": notes,
-               "rows": [row.as_figures() for row in rows]}  # fmt: skip
-    return Report(text, figures)
+    rules = contest.Rules(
+        _OURS, config.timm, config.warmup, partial(_repetitions, config), config.rounds
+    )
+    measured = contest.measure(list(tasks(config)), rules, console)
+    foot = footnote(thread_count(config.threads))
+    return Report(model_table.text(measured, foot), model_table.figures(measured, machine()))
+
+
+def _repetitions(config: ModelConfig, task: Task) -> int:
+    return config.latency_repetitions if task.work == "latency" else config.repetitions
 
 
 def tasks(config: ModelConfig) -> Iterator[Task]:
@@ -98,61 +94,3 @@ def tasks(config: ModelConfig) -> Iterator[Task]:
                     thread_count(config.threads),
                     config.image_size,
                 )
-
-
-def measure(config: ModelConfig, console: Console) -> tuple[list[Row], dict[str, float], list[str]]:
-    """The rows, the machine's operations a second in each precision, and what did not work."""
-    rows, peaks, notes = [], {}, []
-    planned = list(tasks(config))
-    turns = config.rounds + 1
-    total = sum(turns * len(_entrants(task, config.timm)) for task in planned)
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
-        bar = progress.add_task("", total=total)
-        for task in planned:
-            progress.update(bar, description=str(task))
-            row, complaints = _row(task, config, peaks, lambda n=1: progress.advance(bar, n))
-            rows.append(row)
-            notes += [note for note in complaints if note not in notes]
-    return rows, peaks, notes
-
-
-def _entrants(task: Task, timm: bool) -> dict[str, Contestant]:
-    entrants = {OURS: Contestant(_OURS, task)}
-    if timm:
-        entrants["timm eager"] = Contestant(_TIMM, task)
-        # Of one image at a time it is eager PyTorch that people have.
-        if task.work != "latency":
-            compiled = dataclasses.replace(task, compiled=True)
-            entrants["timm compiled"] = Contestant(_TIMM, compiled)
-    return entrants
-
-
-def _row(
-    task: Task, config: ModelConfig, peaks: dict[str, float], done: Callable[..., object]
-) -> tuple[Row, list[str]]:
-    """One row; a compiler that does not work is a note, and the others go on."""
-    entrants, notes = _entrants(task, config.timm), []
-    repetitions = config.latency_repetitions if task.work == "latency" else config.repetitions
-    with ExitStack() as processes:
-        for contestant in entrants.values():
-            processes.callback(contestant.end)
-        for name, contestant in list(entrants.items()):
-            try:
-                contestant.begin()
-                done()
-            except CannotCompile as error:
-                notes.append(str(error))
-                del entrants[name]
-                done(config.rounds + 1)
-        measurements = {
-            name: lambda contestant=contestant: contestant.measure(config.warmup, repetitions)
-            for name, contestant in entrants.items()
-        }
-        speeds = in_turn(measurements, config.rounds, done)
-        memory = {name: contestant.memory() for name, contestant in entrants.items()}
-        if task.precision not in peaks:
-            peaks[task.precision] = entrants[OURS].product_peak(task.precision)
-    operations = flops(task.variant, task.image_size) * _PASSES[task.work]
-    share = speeds[OURS].median * operations / peaks[task.precision]
-    return Row(task, speeds, memory, operations, share), notes

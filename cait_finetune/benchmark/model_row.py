@@ -11,7 +11,7 @@ from cait_finetune.benchmark.memory import Memory
 from cait_finetune.benchmark.rounds import Speeds, ratio
 from cait_finetune.benchmark.task import Task
 
-OURS = "ours"
+OURS, TIMM_EAGER, TIMM_COMPILED = "ours", "timm eager", "timm compiled"
 
 
 @dataclass(frozen=True)

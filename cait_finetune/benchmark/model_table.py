@@ -3,61 +3,70 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+from cait_finetune.benchmark.contest import Measured
 from cait_finetune.benchmark.memory import Memory
-from cait_finetune.benchmark.model_row import OURS, Row
+from cait_finetune.benchmark.model_row import OURS, TIMM_COMPILED, TIMM_EAGER, Row
 from cait_finetune.benchmark.report import markdown
 from cait_finetune.benchmark.rounds import Speeds
 
-_EAGER, _COMPILED = "timm eager", "timm compiled"
-_NAMES = (OURS, _EAGER, _COMPILED)
+_NAMES = (OURS, TIMM_EAGER, TIMM_COMPILED)
+_MEMORY = {
+    "cpu": "Most memory held while working, GB; in brackets what that is beyond the libraries. Ratio: to "
+    "the one of timm's that needs least, libraries included; below 1 is less.\n",
+    "gpu": "Most memory of the card taken while working, GB. Ratio: to the one of timm's that needs "
+    "least; below 1 is less.\n",
+}
 
 
-def text(
-    rows: Sequence[Row], peaks: Mapping[str, float], notes: Sequence[str], footnote: str
-) -> str:
+def text(measured: Measured, footnote: str) -> str:
     """Speed, memory and latency, a table each where there is something in it."""
-    batches = [row for row in rows if row.task.work != "latency"]
-    single = [row for row in rows if row.task.work == "latency"]
+    batches = [row for row in measured.rows if row.task.work != "latency"]
+    single = [row for row in measured.rows if row.task.work == "latency"]
     parts = []
     if batches:
-        size = batches[0].task.batch_size
-        parts.append(
-            f"Images a second, batch {size}: median and range of the rounds. Ratio: to timm's best.\n"
-        )
+        parts.append("Images a second: median and range of the rounds. Ratio: to timm's best.\n")
         parts.append(_speeds(batches))
-        parts.append(
-            "Most memory held while working, GB; in brackets what that is beyond the libraries. Ratio: to "
-            "the one of timm's that needs least, libraries included; below 1 is less.\n"
-        )
+        parts.append(_MEMORY[batches[0].task.device])
         parts.append(_memory(batches))
     if single:
         parts.append(
             "One image, ms, float32; ours is an exported SavedModel. Ratio: below 1 is faster.\n"
         )
         parts.append(_latency(single))
-    measured = ", ".join(
+    fastest = ", ".join(
         f"{peak / 1e9:.0f} GFLOP/s in {precision.removeprefix('mixed_')}"
-        for precision, peak in peaks.items()
+        for precision, peak in measured.peaks.items()
     )
-    parts.append(f"Peak: the fastest matrix product here, {measured}. {footnote}")
-    parts += [f"{note}\n" for note in notes]
+    parts.append(f"Peak: the fastest matrix product here, {fastest}. {footnote}")
+    parts += [f"{note}\n" for note in measured.notes]
     return "\n".join(parts)
 
 
+def figures(measured: Measured, machine: Mapping[str, Any]) -> dict[str, Any]:
+    """The same for JSON."""
+    return {
+        "machine": machine,
+        "peak_flops": measured.peaks,
+        "notes": measured.notes,
+        "rows": [row.as_figures() for row in measured.rows],
+    }
+
+
 def _speeds(rows: Sequence[Row]) -> str:
-    header = ["work", *_NAMES, "ratio", "of the peak"]
+    header = ["work", "batch", *_NAMES, "ratio", "of the peak"]
     return markdown(header, [
-        [str(row.task), *(_or_dash(row.speeds.get(name)) for name in _NAMES),
+        [str(row.task), str(row.task.batch_size), *(_or_dash(row.speeds.get(name)) for name in _NAMES),
          _times(row.ratio), f"{row.share:.0%}"]
         for row in rows
     ])  # fmt: skip
 
 
 def _memory(rows: Sequence[Row]) -> str:
-    header = ["work", *_NAMES, "ratio"]
+    header = ["work", "batch", *_NAMES, "ratio"]
     return markdown(header, [
-        [str(row.task), *(_gigabytes(row.memory.get(name)) for name in _NAMES),
+        [str(row.task), str(row.task.batch_size), *(_gigabytes(row.memory.get(name)) for name in _NAMES),
          _times(row.memory_ratio)]
         for row in rows
     ])  # fmt: skip
@@ -84,4 +93,7 @@ def _times(ratio: float | None) -> str:
 
 
 def _gigabytes(memory: Memory | None) -> str:
-    return f"{memory.calls / 1e9:.2f} ({memory.work / 1e9:.2f})" if memory else "—"
+    if memory is None:
+        return "—"
+    beyond = f" ({memory.work / 1e9:.2f})" if memory.libraries else ""
+    return f"{memory.calls / 1e9:.2f}{beyond}"

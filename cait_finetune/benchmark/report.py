@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -22,10 +22,10 @@ class Report:
     draw: Callable[[Path], None] | None = None
 
 
-def machine(timm: bool = True) -> dict[str, Any]:
+def machine(timm: bool = True, ours: Sequence[str] = _OURS) -> dict[str, Any]:
     """The processor, and the versions of what was measured on it, timm being compared with or not."""
     versions = {}
-    for package in _OURS + _THEIRS * timm:
+    for package in (*ours, *_THEIRS * timm):
         try:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
@@ -36,8 +36,12 @@ def machine(timm: bool = True) -> dict[str, Any]:
 def footnote(threads: int, timm: bool = True) -> str:
     """`machine` in a line, with how many threads each contestant had."""
     facts = machine(timm)
-    packages = ", ".join(f"{name} {version}" for name, version in facts["packages"].items())
-    return f"{facts['processor']}, {threads} thread{'s' * (threads > 1)}; {packages}.\n"
+    return f"{facts['processor']}, {threads} thread{'s' * (threads > 1)}; {packages(facts)}.\n"
+
+
+def packages(facts: Mapping[str, Any]) -> str:
+    """Those of a `machine`, and their versions, in words."""
+    return ", ".join(f"{name} {version}" for name, version in facts["packages"].items())
 
 
 def markdown(header: list[str], rows: list[list[str]]) -> str:

@@ -20,9 +20,9 @@ from cait_finetune.benchmark.scale_row import Series
 from cait_finetune.benchmark.task import (
     PRECISIONS,
     Task,
-    at_least,
     check_choices,
     check_models,
+    check_repetition,
     thread_count,
 )
 from cait_finetune.errors import bad_value
@@ -71,8 +71,7 @@ def check(config: ScaleConfig) -> None:
     check_choices("precision", [config.precision], PRECISIONS)
     if not config.batch_sizes or min(config.batch_sizes) < 1:
         raise bad_value("batch_sizes", config.batch_sizes, "one or more numbers, each at least 1")
-    for key, least in (("warmup", 0), ("repetitions", 1), ("rounds", 1)):
-        at_least(key, getattr(config, key), least=least)
+    check_repetition(config)
     thread_count(config.threads)
     check_models(config.models, config.image_size, timm=False)
 

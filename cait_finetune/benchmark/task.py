@@ -22,7 +22,7 @@ class Task:
 
     ``inference`` is the forward pass of a batch; ``training`` forward, cross-entropy, backward and
     AdamW with weight decay, without stochastic depth; ``latency`` one image at a time, for us through
-    an exported SavedModel. `compiled` is for timm.
+    an exported SavedModel. `compiled` is for timm, `device` cpu or gpu.
     """
 
     work: str
@@ -33,6 +33,7 @@ class Task:
     image_size: int | None = None
     remat: bool = False
     compiled: bool = False
+    device: str = "cpu"
 
     @property
     def variant(self) -> Variant:
@@ -106,6 +107,16 @@ def at_least(key: str, got: int, unit: str = "", least: int = 1) -> None:
     """
     if got < least:
         raise bad_value(key, got, f"at least {least} {unit}".rstrip())
+
+
+def check_repetition(config: object, *more: str) -> None:
+    """Whether a command's `warmup`, `repetitions`, `rounds` and what else it counts are large enough.
+
+    Raises:
+        UserError: one is not.
+    """
+    for key in ("warmup", "repetitions", "rounds", *more):
+        at_least(key, getattr(config, key), least=0 if key == "warmup" else 1)
 
 
 def cores() -> list[int]:

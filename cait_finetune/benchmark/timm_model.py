@@ -10,6 +10,7 @@ from timm.optim import param_groups_weight_decay
 
 from cait_finetune.benchmark.contestant import CannotCompile
 from cait_finetune.benchmark.task import CLASSES, Task
+from cait_finetune.errors import bad_value
 
 _RATE, _WEIGHT_DECAY = 1e-5, 0.05
 
@@ -19,15 +20,20 @@ def prepare(task: Task) -> Callable[[], object]:
 
     Raises:
         CannotCompile: `task.compiled`, and there is no C++ compiler or it fails.
+        UserError: the task is for a GPU, and PyTorch sees none.
     """
+    device = "cuda" if task.device == "gpu" else task.device
+    if device == "cuda" and not torch.cuda.is_available():
+        raise bad_value("torch", f"version {torch.__version__}, which sees no GPU",
+                        "one that does", "see pytorch.org for the build, or add timm=false")  # fmt: skip
     torch.set_num_threads(task.threads)
     torch.manual_seed(0)
     sized = {"img_size": task.image_size} if task.image_size else {}
-    model = timm.create_model(task.model, num_classes=CLASSES, **sized)
-    images = torch.randn(task.batch_size, 3, task.size, task.size)
-    labels = torch.randint(CLASSES, (task.batch_size,))
+    model = timm.create_model(task.model, num_classes=CLASSES, **sized).to(device)
+    images = torch.randn(task.batch_size, 3, task.size, task.size, device=device)
+    labels = torch.randint(CLASSES, (task.batch_size,), device=device)
     forward = torch.compile(model) if task.compiled else model
-    half = torch.autocast("cpu", torch.bfloat16, enabled=task.precision == "mixed_bfloat16")
+    half = torch.autocast(device, torch.bfloat16, enabled=task.precision == "mixed_bfloat16")
     if task.work == "training":
         call = _training(model.train(), forward, half, images, labels)
     else:
@@ -67,6 +73,14 @@ def _inference(
 ) -> Callable[[], object]:
     def infer() -> torch.Tensor:
         with torch.inference_mode(), half:
-            return forward(images)
+            logits = forward(images)
+        if images.is_cuda:
+            torch.cuda.synchronize()
+        return logits
 
     return infer
+
+
+def device_memory() -> int:
+    """The most bytes of the card that tensors took at once."""
+    return torch.cuda.max_memory_allocated()

@@ -2,10 +2,9 @@ import json
 import sys
 
 import pytest
-from rich.console import Console
 
 from cait_finetune.benchmark import __main__ as command
-from cait_finetune.benchmark import model
+from cait_finetune.benchmark import contest, model
 from cait_finetune.benchmark.contestant import Contestant
 from cait_finetune.benchmark.flops import flops
 from cait_finetune.benchmark.task import Task
@@ -17,7 +16,7 @@ XXS = VARIANTS["cait_xxs24_224"]
 
 @pytest.fixture
 def stand_in(monkeypatch):
-    monkeypatch.setattr(model, "Contestant", StandIn)
+    monkeypatch.setattr(contest, "Contestant", StandIn)
     return StandIn
 
 
@@ -36,13 +35,13 @@ def test_tables_and_the_figures_behind_them(tmp_path, monkeypatch, capsys, stand
     assert text in capsys.readouterr().out
     share = 30 * flops(XXS) / 1e12
     assert (
-        "| inference cait_xxs24_224, float32 | 30 (30–30) | 10 (10–10) | 20 (20–20) | 1.50× | "
+        "| inference cait_xxs24_224, float32 | 8 | 30 (30–30) | 10 (10–10) | 20 (20–20) | 1.50× | "
         f"{share:.0%} |\n"
-        "| training cait_xxs24_224, float32 | 30 (30–30) | 10 (10–10) | 20 (20–20) | 1.50× | "
+        "| training cait_xxs24_224, float32 | 8 | 30 (30–30) | 10 (10–10) | 20 (20–20) | 1.50× | "
         f"{3 * share:.0%} |"
     ) in text
     gigabytes = "1.80 (1.40)"
-    assert f"| training cait_xxs24_224, float32 |{f' {gigabytes} |' * 3} 1.00× |" in text
+    assert f"| training cait_xxs24_224, float32 | 8 |{f' {gigabytes} |' * 3} 1.00× |" in text
     assert "| latency cait_xxs24_224, float32 | 33.3 (33.3–33.3) | 100 (100–100) | 0.33× |" in text
     assert "1000 GFLOP/s in float32" in text
     assert ", 1 thread; " in text
@@ -54,28 +53,6 @@ def test_tables_and_the_figures_behind_them(tmp_path, monkeypatch, capsys, stand
     assert figures["rows"][1]["best"] == "timm compiled"
     assert list(figures["rows"][2]["images_per_second"]) == ["ours", "timm eager"]
     assert "tensorflow" in figures["machine"]["packages"]
-
-
-def test_without_a_compiler_the_others_go_on(stand_in, monkeypatch):
-    monkeypatch.setattr(stand_in, "compiler", False)
-    config = model.ModelConfig(models=["cait_xxs24_224"], work=["training"], rounds=1, threads=1)
-    rows, _, notes = model.measure(config, Console(quiet=True))
-    assert notes == ["torch.compile: no compiler"]
-    assert [row.ratio for row in rows] == [3.0, 3.0]
-    assert list(rows[0].speeds) == ["ours", "timm eager"]
-
-
-def test_every_contestant_is_ended(stand_in, monkeypatch):
-    made = []
-    monkeypatch.setattr(
-        model, "Contestant", lambda *words: made.append(stand_in(*words)) or made[-1]
-    )
-    monkeypatch.setattr(stand_in, "measure", lambda *_: 1 / 0)
-    config = model.ModelConfig(models=["cait_xxs24_224"], threads=1)
-    with pytest.raises(ZeroDivisionError):
-        model.measure(config, Console(quiet=True))
-    # The entrants are counted first, without a process.
-    assert [one.ended for one in made[-3:]] == [True] * 3
 
 
 def test_a_model_of_ours_alone(tmp_path, monkeypatch):
@@ -98,7 +75,7 @@ def test_a_model_of_ours_alone(tmp_path, monkeypatch):
 def test_the_real_timm():
     pytest.importorskip("timm", reason="timm, of the extra benchmark, is not installed")
     task = Task("training", "cait_xxs24_224", "mixed_bfloat16", 2, 1, image_size=32)
-    contestant = Contestant(model._TIMM, task)
+    contestant = Contestant(contest._TIMM, task)
     try:
         contestant.begin()
         assert contestant.measure(0, 1) > 0
@@ -120,7 +97,7 @@ def test_the_real_timm():
     ],
 )
 def test_a_mistake_is_said_before_anything_is_started(monkeypatch, words, message):
-    monkeypatch.setattr(model, "Contestant", None)
+    monkeypatch.setattr(contest, "Contestant", None)
     words = ["models=cait_nano_32", "timm=false", *words]
     monkeypatch.setattr(sys, "argv", ["benchmark", "model", *words])
     with pytest.raises(SystemExit, match=message):
@@ -133,4 +110,4 @@ def test_help_shows_the_keys(monkeypatch, capsys):
     assert "\n  batch_size=16\n" in capsys.readouterr().out
     monkeypatch.setattr(sys, "argv", ["benchmark", "--help"])
     command.main()
-    assert "input|model|start|scale" in capsys.readouterr().out
+    assert "input|model|gpu|start|scale" in capsys.readouterr().out

@@ -1,0 +1,107 @@
+"""Rows of a table measured: for each task its contestants, in turn, beside each other."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from cait_finetune.benchmark.contestant import CannotCompile, Contestant
+from cait_finetune.benchmark.flops import flops
+from cait_finetune.benchmark.model_row import OURS, TIMM_COMPILED, TIMM_EAGER, Row
+from cait_finetune.benchmark.rounds import in_turn
+from cait_finetune.benchmark.task import Task
+
+_TIMM = "cait_finetune.benchmark.timm_model"
+_PASSES = {"inference": 1, "training": 3, "latency": 1}  # forward passes, in operations
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How often: `rounds` measurements of each, of `repetitions` calls (by the kind of work) after
+    `warmup` that do not count. `ours` is the module of our side; `timm` whether there is the other."""
+
+    ours: str
+    timm: bool
+    warmup: int
+    repetitions: Callable[[Task], int]
+    rounds: int
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The rows, the machine's operations a second in each precision, and what did not work."""
+
+    rows: list[Row]
+    peaks: dict[str, float]
+    notes: list[str]
+
+
+def measure(planned: Sequence[Task], rules: Rules, console: Console) -> Measured:
+    """A row for each task.
+
+    Raises:
+        UserError: a process was ended by the system.
+    """
+    measured = Measured([], {}, [])
+    entrants = [_entrants(task, rules.timm) for task in planned]
+    total = (rules.rounds + 1) * sum(map(len, entrants))
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task("", total=total)
+        for task, names in zip(planned, entrants, strict=True):
+            progress.update(bar, description=str(task))
+            _add(measured, task, names, rules, lambda n=1: progress.advance(bar, n))
+    return measured
+
+
+def _entrants(task: Task, timm: bool) -> dict[str, Task]:
+    """What each has to do."""
+    if not timm:
+        return {OURS: task}
+    # Of one image at a time it is eager PyTorch that people have.
+    compiled = {} if task.work == "latency" else {TIMM_COMPILED: True}
+    others = {TIMM_EAGER: False, **compiled}
+    return {
+        OURS: task,
+        **{name: dataclasses.replace(task, compiled=flag) for name, flag in others.items()},
+    }
+
+
+def _add(
+    measured: Measured,
+    task: Task,
+    tasks: dict[str, Task],
+    rules: Rules,
+    done: Callable[..., object],
+) -> None:
+    """One row; a compiler that does not work is a note, and the others go on."""
+    with ExitStack() as processes:
+        entrants = {}
+        for name, its in tasks.items():
+            contestant = Contestant(rules.ours if name == OURS else _TIMM, its)
+            processes.callback(contestant.end)
+            try:
+                contestant.begin()
+                entrants[name] = contestant
+                done()
+            except CannotCompile as error:
+                if str(error) not in measured.notes:
+                    measured.notes.append(str(error))
+                done(rules.rounds + 1)
+        measurements = {
+            name: lambda one=one: one.measure(rules.warmup, rules.repetitions(task))
+            for name, one in entrants.items()
+        }
+        speeds = in_turn(measurements, rules.rounds, done)
+        memory = {name: one.memory() for name, one in entrants.items()}
+        peaks = measured.peaks
+        if task.precision not in peaks:
+            peaks[task.precision] = entrants[OURS].product_peak(task.precision)
+    operations = flops(task.variant, task.image_size) * _PASSES[task.work]
+    share = speeds[OURS].median * operations / peaks[task.precision]
+    measured.rows.append(Row(task, speeds, memory, operations, share))

@@ -1,0 +1,44 @@
+import pytest
+from rich.console import Console
+
+from cait_finetune.benchmark import contest
+from cait_finetune.benchmark.task import Task
+from tests.cait_finetune.benchmark.stand_ins import StandIn
+
+TASKS = [Task("training", "cait_xxs24_224", precision, 8, 1)
+         for precision in ("float32", "mixed_bfloat16")]  # fmt: skip
+RULES = contest.Rules("cait_finetune.benchmark.ours", True, 0, lambda _: 1, rounds=1)
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """The contestants that are made."""
+    contestants = []
+    monkeypatch.setattr(
+        contest, "Contestant", lambda *words: contestants.append(StandIn(*words)) or contestants[-1]
+    )
+    return contestants
+
+
+def test_without_a_compiler_the_others_go_on(made, monkeypatch):
+    monkeypatch.setattr(StandIn, "compiler", False)
+    measured = contest.measure(TASKS, RULES, Console(quiet=True))
+    assert measured.notes == ["torch.compile: no compiler"]
+    assert [row.ratio for row in measured.rows] == [3.0, 3.0]
+    assert list(measured.rows[0].speeds) == ["ours", "timm eager"]
+    assert measured.peaks == {"float32": 1e12, "mixed_bfloat16": 1e12}
+    assert all(one.ended for one in made)
+
+
+def test_every_contestant_is_ended(made, monkeypatch):
+    monkeypatch.setattr(StandIn, "measure", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        contest.measure(TASKS, RULES, Console(quiet=True))
+    assert [one.ended for one in made] == [True] * 3
+
+
+def test_latency_is_compared_with_what_is_not_compiled(made):
+    task = Task("latency", "cait_xxs24_224", "float32", 1, 1)
+    [row] = contest.measure([task], RULES, Console(quiet=True)).rows
+    assert list(row.speeds) == ["ours", "timm eager"]
+    assert [one.task.compiled for one in made] == [False, False]

@@ -1,0 +1,59 @@
+"""In processes of their own: there Keras runs on JAX."""
+
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+
+from cait_finetune.benchmark import gpu
+from cait_finetune.benchmark.contestant import Contestant
+from cait_finetune.benchmark.task import Task
+from cait_finetune.errors import UserError
+
+NANO = Task("training", "cait_nano_32", "mixed_bfloat16", batch_size=2, threads=1, image_size=16)
+
+_TRAINING = """
+from cait_finetune.benchmark import jax_model
+from cait_finetune.benchmark.task import Task
+import keras
+assert keras.backend.backend() == "jax"
+step = jax_model.prepare({task!r})
+losses = [step() for _ in range(3)]
+assert abs(losses[0] - 6.9) < 0.7, losses
+assert losses[0] > losses[1] > losses[2], losses
+# Three states of float32 for each weight, and what is computed between.
+assert 12 * 260_000 < jax_model.device_memory() < 20_000_000, jax_model.device_memory()
+assert 1e9 < jax_model.product_peak("float32", seconds=0.0, sizes=[256]) < 1e15
+"""
+
+
+def test_training_learns():
+    code = _TRAINING.format(task=NANO)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def contestant():
+    started = []
+
+    def start(task):
+        started.append(Contestant(gpu._OURS, task))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.end()
+
+
+def test_inference_as_a_contestant(contestant):
+    one = contestant(dataclasses.replace(NANO, work="inference"))
+    one.begin()
+    assert one.measure(0, 1) > 0
+
+
+def test_a_jax_that_sees_no_gpu(contestant, monkeypatch):
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    with pytest.raises(UserError, match=r"jax: got version .*, which sees no GPU"):
+        contestant(dataclasses.replace(NANO, device="gpu")).begin()
