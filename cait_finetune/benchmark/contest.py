@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cait_finetune.benchmark.contestant import CannotCompile, Contestant
 from cait_finetune.benchmark.flops import flops
-from cait_finetune.benchmark.model_row import OURS, TIMM_COMPILED, TIMM_EAGER, Row
+from cait_finetune.benchmark.model_row import OURS, OURS_COMPILED, TIMM_COMPILED, TIMM_EAGER, Row
 from cait_finetune.benchmark.rounds import in_turn
 from cait_finetune.benchmark.task import Task
 
@@ -61,15 +61,11 @@ def measure(planned: Sequence[Task], rules: Rules, console: Console) -> Measured
 
 def _entrants(task: Task, timm: bool) -> dict[str, Task]:
     """What each has to do."""
-    if not timm:
-        return {OURS: task}
-    # Of one image at a time it is eager PyTorch that people have.
-    compiled = {} if task.work == "latency" else {TIMM_COMPILED: True}
-    others = {TIMM_EAGER: False, **compiled}
-    return {
-        OURS: task,
-        **{name: dataclasses.replace(task, compiled=flag) for name, flag in others.items()},
-    }
+    compiled = dataclasses.replace(task, compiled=True)
+    if task.work == "latency":
+        # Of one image at a time it is eager PyTorch that people have.
+        return {OURS: task, OURS_COMPILED: compiled, **({TIMM_EAGER: task} if timm else {})}
+    return {OURS: task, **({TIMM_EAGER: task, TIMM_COMPILED: compiled} if timm else {})}
 
 
 def _add(
@@ -83,7 +79,7 @@ def _add(
     with ExitStack() as processes:
         entrants = {}
         for name, its in tasks.items():
-            contestant = Contestant(rules.ours if name == OURS else _TIMM, its)
+            contestant = Contestant(rules.ours if name in (OURS, OURS_COMPILED) else _TIMM, its)
             processes.callback(contestant.end)
             try:
                 contestant.begin()

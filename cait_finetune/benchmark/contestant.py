@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -16,6 +17,8 @@ from cait_finetune.benchmark import memory
 from cait_finetune.benchmark.task import Task, cores, limit_threads
 from cait_finetune.errors import UserError
 
+# As JAX and PyTorch say it of a card; of the machine's own memory nobody is told.
+_OUT_OF_MEMORY = re.compile("RESOURCE_EXHAUSTED|out of memory")
 _SETTLE = 2  # calls in which graphs are made and code is compiled
 
 _call: Callable[[], object]  # this and what follows: in the process of its own
@@ -59,7 +62,7 @@ class Contestant:
 
         Raises:
             CannotCompile: it should, and cannot.
-            UserError: what `ask` raises.
+            UserError: a card has too little memory, and what `ask` raises.
         """
         self.ask(_begin, self._module, self._task)
 
@@ -107,9 +110,17 @@ def _begin(module: str, task: Task) -> None:
     with quiet_imports():
         library = importlib.import_module(module)
     libraries = memory.resident()
-    _call = library.prepare(task)
-    for _ in range(_SETTLE):
-        _call()
+    try:
+        _call = library.prepare(task)
+        for _ in range(_SETTLE):
+            _call()
+    except Exception as error:
+        if _OUT_OF_MEMORY.search(str(error)) is None:
+            raise
+        raise UserError(
+            f"{task}, batch {task.batch_size}: got a card without that much memory free, expected room "
+            "for all who take part\n  choose a smaller batch size or model, or add timm=false"
+        ) from None
     if task.device == "cpu":
         life = memory.peak()
         memory.forget_peak()

@@ -27,7 +27,8 @@ _OURS = "cait_finetune.benchmark.ours"
 class ModelConfig:
     """The keys of the command, for each of `models` × `work` × `precisions` on the CPU.
 
-    `work` is inference, training, and latency: one image, float32, through an exported SavedModel.
+    `work` is inference, training, and latency: one image, float32, through an exported SavedModel, as it
+    is loaded and compiled by XLA.
     A measurement is `repetitions` calls after `warmup` that do not count, and is made `rounds` times
     by each contestant in turn. `threads` 0 is all cores, `image_size` null each model's own.
     """

@@ -11,7 +11,9 @@ from cait_finetune.benchmark.memory import Memory
 from cait_finetune.benchmark.rounds import Speeds, ratio
 from cait_finetune.benchmark.task import Task
 
-OURS, TIMM_EAGER, TIMM_COMPILED = "ours", "timm eager", "timm compiled"
+OURS, OURS_COMPILED = "ours", "ours compiled"
+TIMM_EAGER, TIMM_COMPILED = "timm eager", "timm compiled"
+_THEIRS = (TIMM_EAGER, TIMM_COMPILED)
 
 
 @dataclass(frozen=True)
@@ -27,18 +29,24 @@ class Row:
     @property
     def best(self) -> str | None:
         """The fastest of the others; None if there are none."""
-        others = [name for name in self.speeds if name != OURS]
+        others = [name for name in self.speeds if name in _THEIRS]
         return max(others, key=lambda name: self.speeds[name].median, default=None)
 
     @property
     def ratio(self) -> float | None:
         """Our speed to that of the best, round by round."""
-        return ratio(self.speeds[OURS], self.speeds[self.best]) if self.best else None
+        return self.ratio_of(OURS)
+
+    def ratio_of(self, name: str) -> float | None:
+        """Of one of ours, if it took part."""
+        if self.best is None or name not in self.speeds:
+            return None
+        return ratio(self.speeds[name], self.speeds[self.best])
 
     @property
     def memory_ratio(self) -> float | None:
         """Our peak to that of the other who needs least, libraries and all."""
-        others = [one.calls for name, one in self.memory.items() if name != OURS]
+        others = [one.calls for name, one in self.memory.items() if name in _THEIRS]
         return self.memory[OURS].calls / min(others) if others else None
 
     def as_figures(self) -> dict[str, Any]:

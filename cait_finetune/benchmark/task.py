@@ -22,7 +22,7 @@ class Task:
 
     ``inference`` is the forward pass of a batch; ``training`` forward, cross-entropy, backward and
     AdamW with weight decay, without stochastic depth; ``latency`` one image at a time, for us through
-    an exported SavedModel. `compiled` is for timm, `device` cpu or gpu.
+    an exported SavedModel. `compiled` is for timm, and for latency's SavedModel; `device` cpu or gpu.
     """
 
     work: str

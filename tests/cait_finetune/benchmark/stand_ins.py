@@ -18,6 +18,8 @@ def prepare(task):
         raise CannotCompile("torch.compile: no compiler")
     if task.work == "latency":
         os.kill(os.getpid(), signal.SIGKILL)
+    if task.device == "gpu":
+        raise RuntimeError("CUDA out of memory. Tried to allocate")
     kept = []
     # Several times what Python and its heap have at hand.
     return lambda: kept.append(bytearray(b"1" * 20_000_000)) if len(kept) < 4 else None

@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 
 from cait_finetune.benchmark.contestant import CannotCompile, Contestant, Ended
+from cait_finetune.errors import UserError
 from tests.cait_finetune.benchmark import stand_ins
 from tests.cait_finetune.benchmark.stand_ins import COMPILED, TASK
 
@@ -35,6 +36,13 @@ def test_a_process_of_its_own_with_cores_and_memory_of_its_own(contestant):
 def test_a_compiler_that_does_not_work(contestant):
     with pytest.raises(CannotCompile, match="no compiler"):
         contestant(COMPILED).begin()
+
+
+def test_a_card_without_enough_memory(contestant):
+    with pytest.raises(
+        UserError, match=r"training cait_nano_32, float32, batch 8: got a card .*\n.*timm=false"
+    ):
+        contestant(replace(TASK, device="gpu")).begin()
 
 
 def test_a_process_that_the_system_ends(contestant):

@@ -39,8 +39,9 @@ def test_inference_is_an_evaluation_of_the_batch(built):
     assert built[0].backbone.compute_dtype == "bfloat16"
 
 
-def test_latency_is_that_of_the_exported_model(built):
-    answer = ours.prepare(replace(NANO, work="latency", batch_size=1))()
+@pytest.mark.parametrize("compiled", [False, True])
+def test_latency_is_that_of_the_exported_model(built, compiled):
+    answer = ours.prepare(replace(NANO, work="latency", batch_size=1, compiled=compiled))()
     images = np.random.default_rng(0).normal(size=(1, 16, 16, 3)).astype("float32")
     np.testing.assert_allclose(answer, built[0](images), atol=1e-4)
 
