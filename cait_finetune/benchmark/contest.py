@@ -11,13 +11,18 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cait_finetune.benchmark.contestant import CannotCompile, Contestant
-from cait_finetune.benchmark.flops import flops
+from cait_finetune.benchmark.flops import flops, trunk_flops
 from cait_finetune.benchmark.model_row import OURS, OURS_COMPILED, TIMM_COMPILED, TIMM_EAGER, Row
 from cait_finetune.benchmark.rounds import in_turn
 from cait_finetune.benchmark.task import Task
 
 _TIMM = "cait_finetune.benchmark.timm_model"
-_PASSES = {"inference": 1, "training": 3, "latency": 1}  # forward passes, in operations
+_PASSES = {
+    "inference": 1,
+    "products": 1,
+    "training": 3,
+    "latency": 1,
+}  # forward passes, in operations
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,8 @@ def measure(planned: Sequence[Task], rules: Rules, console: Console) -> Measured
 
 def _entrants(task: Task, timm: bool) -> dict[str, Task]:
     """What each has to do."""
+    if task.work == "products":
+        return {OURS: task}
     compiled = dataclasses.replace(task, compiled=True)
     if task.work == "latency":
         # Of one image at a time it is eager PyTorch that people have.
@@ -98,6 +105,7 @@ def _add(
         peaks = measured.peaks
         if task.precision not in peaks:
             peaks[task.precision] = entrants[OURS].product_peak(task.precision)
-    operations = flops(task.variant, task.image_size) * _PASSES[task.work]
+    count = trunk_flops if task.work == "products" else flops
+    operations = count(task.variant, task.image_size) * _PASSES[task.work]
     share = speeds[OURS].median * operations / peaks[task.precision]
     measured.rows.append(Row(task, speeds, memory, operations, share))

@@ -15,13 +15,25 @@ def flops(variant: Variant, image_size: int | None = None, num_classes: int = 10
     Args:
         image_size: None is the variant's own.
     """
-    d, heads, p = variant.embed_dim, variant.num_heads, variant.patch_size
-    n = ((image_size or variant.image_size) // p) ** 2
-    mlp = 2 * d * int(d * variant.mlp_ratio)  # of a token
+    d, p, n = variant.embed_dim, variant.patch_size, _patches(variant, image_size)
     embedding = n * 3 * p * p * d
-    attention = 2 * n * n * d + 2 * n * n * heads * heads  # QKᵀ and PV, two mixings of heads
-    trunk = n * (4 * d * d + mlp) + attention
     # The class token alone asks, is projected and goes through the MLP.
-    class_attention = 2 * (n + 1) * d * d + 2 * (n + 1) * d + 2 * d * d + mlp
-    macs = embedding + variant.depth * trunk + variant.depth_token_only * class_attention
-    return 2 * (macs + d * num_classes)
+    class_attention = 2 * (n + 1) * d * d + 2 * (n + 1) * d + 2 * d * d + _mlp(variant)
+    macs = embedding + variant.depth_token_only * class_attention + d * num_classes
+    return 2 * macs + trunk_flops(variant, image_size)
+
+
+def trunk_flops(variant: Variant, image_size: int | None = None) -> int:
+    """Those of the trunk's blocks alone."""
+    d, heads, n = variant.embed_dim, variant.num_heads, _patches(variant, image_size)
+    attention = 2 * n * n * d + 2 * n * n * heads * heads  # QKᵀ and PV, two mixings of heads
+    return 2 * variant.depth * (n * (4 * d * d + _mlp(variant)) + attention)
+
+
+def _patches(variant: Variant, image_size: int | None) -> int:
+    return ((image_size or variant.image_size) // variant.patch_size) ** 2
+
+
+def _mlp(variant: Variant) -> int:
+    """Multiplications and additions of one token."""
+    return 2 * variant.embed_dim * int(variant.embed_dim * variant.mlp_ratio)

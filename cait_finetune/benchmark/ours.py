@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from cait_finetune import model as models
+from cait_finetune.benchmark import products
 from cait_finetune.benchmark.task import CLASSES, Task
 from cait_finetune.cli import configure
 from cait_finetune.config import Config
@@ -29,6 +30,8 @@ _SIZES = (1024, 2048, 4096)
 
 def prepare(task: Task) -> Callable[[], object]:
     """A function that does the task once, and waits for the result."""
+    if task.work == "products":
+        return products.prepare(task)
     config = configure(*task.words)
     strategy = build_strategy(config.distribution)
     keras.utils.set_random_seed(0)

@@ -11,7 +11,7 @@ from cait_finetune.cli import configure
 from cait_finetune.errors import bad_value, suggest
 from cait_tf.variants import VARIANTS, Variant
 
-WORKS = ("inference", "training", "latency")
+WORKS = ("inference", "products", "training", "latency")
 PRECISIONS = ("float32", "mixed_bfloat16")
 CLASSES = 1000
 
@@ -20,7 +20,7 @@ CLASSES = 1000
 class Task:
     """One kind of work on one model.
 
-    ``inference`` is the forward pass of a batch; ``training`` forward, cross-entropy, backward and
+    ``inference`` is the forward pass of a batch, ``products`` its matrix products alone; ``training`` forward, cross-entropy, backward and
     AdamW with weight decay, without stochastic depth; ``latency`` one image at a time, for us through
     an exported SavedModel. `compiled` is for timm, and for latency's SavedModel; `device` cpu or gpu.
     """

@@ -1,0 +1,53 @@
+"""The matrix products of a trunk alone: what an inference would take if all between them took nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from cait_finetune.benchmark.task import Task
+
+_MIXINGS = 2  # of heads, before and after the softmax
+
+
+def prepare(task: Task) -> Callable[[], object]:
+    """A function that makes those of all trunk blocks once, one after the other, as TensorFlow does.
+
+    Shapes: B images, N patches, D channels, H heads, d = D / H.
+    """
+    variant, dtype = task.variant, tf.float32 if task.precision == "float32" else tf.bfloat16
+    images, width, heads = task.batch_size, variant.embed_dim, variant.num_heads
+    patches = (task.size // variant.patch_size) ** 2
+    hidden = int(width * variant.mlp_ratio)
+
+    def draw(*shape: int) -> tf.Tensor:
+        return tf.cast(tf.random.normal(shape), dtype)
+
+    rows, inner = draw(images * patches, width), draw(images * patches, hidden)
+    query = draw(images, heads, patches, width // heads)  # (B, H, N, d), and so are keys and values
+    maps = draw(images, heads, patches, patches)  # (B, H, N, N)
+    flat = tf.reshape(maps, [images, heads, patches * patches])
+    factors = [
+        (rows, draw(width, 3 * width)),  # queries, keys and values
+        *[(draw(heads, heads), flat)] * _MIXINGS,
+        (maps, query),  # with the values
+        (rows, draw(width, width)),
+        (rows, draw(width, hidden)),
+        (inner, draw(hidden, width)),
+    ]
+
+    @tf.function(autograph=False)
+    def block(query: tf.Tensor, factors: list[tuple[tf.Tensor, tf.Tensor]]) -> list[tf.Tensor]:
+        made = [tf.matmul(query, query, transpose_b=True)]  # the scores
+        for left, right in factors:
+            # In the model each waits for the one before.
+            with tf.control_dependencies(made[-1:]):
+                made.append(tf.matmul(left, right))
+        return [tf.reduce_max(one[..., :1, :1]) for one in made]  # what nobody asks for is not made
+
+    def call() -> None:
+        for _ in range(variant.depth):
+            block(query, factors)
+
+    return call
