@@ -17,12 +17,7 @@ from cait_finetune.benchmark.rounds import in_turn
 from cait_finetune.benchmark.task import Task
 
 _TIMM = "cait_finetune.benchmark.timm_model"
-_PASSES = {
-    "inference": 1,
-    "products": 1,
-    "training": 3,
-    "latency": 1,
-}  # forward passes, in operations
+_TRAINING_PASSES = 3  # in operations: the backward pass has two products for each of the forward's
 
 
 @dataclass(frozen=True)
@@ -106,6 +101,8 @@ def _add(
         if task.precision not in peaks:
             peaks[task.precision] = entrants[OURS].product_peak(task.precision)
     count = trunk_flops if task.work == "products" else flops
-    operations = count(task.variant, task.image_size) * _PASSES[task.work]
+    operations = count(task.variant, task.image_size)
+    if task.work == "training":
+        operations *= _TRAINING_PASSES
     share = speeds[OURS].median * operations / peaks[task.precision]
     measured.rows.append(Row(task, speeds, memory, operations, share))
