@@ -17,6 +17,7 @@ import tensorflow_datasets as tfds
 import cait_tf
 from cait_finetune.cli import configure_run
 from cait_finetune.config import Config
+from cait_finetune.data.procedural.builder import Procedural
 from cait_finetune.evaluate import evaluate
 from cait_finetune.story import finetune
 from tests.cait_finetune.stand_ins import COLOURS, CONF, image_file, prepare
@@ -100,6 +101,8 @@ def test_it_runs(recipe, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))  # caches
     monkeypatch.setattr("cait_tf.variants.VARIANTS", {**cait_tf.VARIANTS, MODEL.name: MODEL})
     words = [*SMALL, *INSTEAD.get(recipe, [])]
+    for split in ("train", "held_out"):  # drawing them all takes minutes
+        monkeypatch.setattr(Procedural.BUILDER_CONFIGS[0], split, 1)
     config, _ = configure_run(*words, "dataset.data_dir=later", recipe=recipe)
     data_dir = tmp_path
     if config.dataset.source == "csv":
