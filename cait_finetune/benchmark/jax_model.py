@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,12 +15,13 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
+from cait_finetune.benchmark.peak import fastest
 from cait_finetune.benchmark.task import CLASSES, Task
 from cait_finetune.errors import bad_value
 from cait_tf.models import create_model
 
 _RATE, _WEIGHT_DECAY = 1e-5, 0.05
-_SIZES = (4096, 8192)
+_SIZES, _QUEUED = (4096, 8192), 4
 _peak = 0  # bytes, of the program that `prepare` compiled
 
 
@@ -120,18 +120,14 @@ def product_peak(precision: str, seconds: float = 1.0, sizes: Sequence[int] = _S
         sizes: of the square matrices.
     """
     dtype = jnp.bfloat16 if precision == "mixed_bfloat16" else jnp.float32
-    product, best = jax.jit(jnp.matmul), 0.0
-    for size in sizes:
+    product = jax.jit(jnp.matmul)
+
+    def several(factor: jax.Array) -> None:
+        """Queued behind each other, so that the host starts one while the card is at another."""
+        jax.block_until_ready([product(factor, factor) for _ in range(_QUEUED)])
+
+    def of(size: int) -> float:
         factor = jax.random.normal(jax.random.key(0), (size, size), dtype)
-        product(factor, factor).block_until_ready()
-        until = time.perf_counter() + seconds
-        while True:
-            begin = time.perf_counter()
-            for _ in range(4):
-                result = product(factor, factor)
-            result.block_until_ready()
-            end = time.perf_counter()
-            best = max(best, 4 * 2 * size**3 / (end - begin))
-            if end > until:
-                break
-    return best
+        return fastest(lambda: several(factor), _QUEUED * 2 * size**3, seconds)
+
+    return max(map(of, sizes))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import tensorflow as tf
 
 from cait_finetune import model as models
 from cait_finetune.benchmark import products
+from cait_finetune.benchmark.peak import fastest
 from cait_finetune.benchmark.task import CLASSES, Task
 from cait_finetune.cli import configure
 from cait_finetune.config import Config
@@ -106,17 +106,10 @@ def product_peak(precision: str, seconds: float = 1.0) -> float:
         seconds: how long each size is tried.
     """
     dtype = tf.bfloat16 if precision == "mixed_bfloat16" else tf.float32
-    best = 0.0
-    for size in _SIZES:
+    product = tf.function(tf.matmul)
+
+    def of(size: int) -> float:
         factor = tf.cast(tf.random.normal([size, size]), dtype)
-        product = tf.function(tf.matmul)
-        product(factor, factor)
-        until = time.perf_counter() + seconds
-        while True:
-            begin = time.perf_counter()
-            product(factor, factor)
-            end = time.perf_counter()
-            best = max(best, 2 * size**3 / (end - begin))
-            if end > until:
-                break
-    return best
+        return fastest(lambda: product(factor, factor), 2 * size**3, seconds)
+
+    return max(map(of, _SIZES))

@@ -2,27 +2,14 @@ from dataclasses import replace
 
 import pytest
 
-from cait_finetune.benchmark.contestant import CannotCompile, Contestant, Ended
+from cait_finetune.benchmark.contestant import CannotCompile, Ended
 from cait_finetune.errors import UserError
 from tests.cait_finetune.benchmark import stand_ins
 from tests.cait_finetune.benchmark.stand_ins import COMPILED, TASK
 
 
-@pytest.fixture
-def contestant():
-    started = []
-
-    def start(task):
-        started.append(Contestant(stand_ins.__name__, task))
-        return started[-1]
-
-    yield start
-    for one in started:
-        one.end()
-
-
 def test_a_process_of_its_own_with_cores_and_memory_of_its_own(contestant):
-    one = contestant(TASK)
+    one = contestant(stand_ins.__name__, TASK)
     one.begin()
     before = one.memory()
     assert before.work > 35_000_000  # two calls, of 20 MB each
@@ -35,17 +22,17 @@ def test_a_process_of_its_own_with_cores_and_memory_of_its_own(contestant):
 
 def test_a_compiler_that_does_not_work(contestant):
     with pytest.raises(CannotCompile, match="no compiler"):
-        contestant(COMPILED).begin()
+        contestant(stand_ins.__name__, COMPILED).begin()
 
 
 def test_a_card_without_enough_memory(contestant):
     with pytest.raises(
         UserError, match=r"training cait_nano_32, float32, batch 8: got a card .*\n.*timm=false"
     ):
-        contestant(replace(TASK, device="gpu")).begin()
+        contestant(stand_ins.__name__, replace(TASK, device="gpu")).begin()
 
 
 def test_a_process_that_the_system_ends(contestant):
-    one = contestant(replace(TASK, work="latency"))
+    one = contestant(stand_ins.__name__, replace(TASK, work="latency"))
     with pytest.raises(Ended, match=r"latency cait_nano_32, float32: got .* for want of memory"):
         one.begin()

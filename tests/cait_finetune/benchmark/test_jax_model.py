@@ -7,7 +7,6 @@ import sys
 import pytest
 
 from cait_finetune.benchmark import gpu
-from cait_finetune.benchmark.contestant import Contestant
 from cait_finetune.benchmark.task import Task
 from cait_finetune.errors import UserError
 
@@ -34,21 +33,8 @@ def test_training_learns():
     assert done.returncode == 0, done.stderr
 
 
-@pytest.fixture
-def contestant():
-    started = []
-
-    def start(task):
-        started.append(Contestant(gpu._OURS, task))
-        return started[-1]
-
-    yield start
-    for one in started:
-        one.end()
-
-
 def test_inference_as_a_contestant(contestant):
-    one = contestant(dataclasses.replace(NANO, work="inference"))
+    one = contestant(gpu._OURS, dataclasses.replace(NANO, work="inference"))
     one.begin()
     assert one.measure(0, 1) > 0
 
@@ -56,4 +42,4 @@ def test_inference_as_a_contestant(contestant):
 def test_a_jax_that_sees_no_gpu(contestant, monkeypatch):
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     with pytest.raises(UserError, match=r"jax: got version .*, which sees no GPU"):
-        contestant(dataclasses.replace(NANO, device="gpu")).begin()
+        contestant(gpu._OURS, dataclasses.replace(NANO, device="gpu")).begin()

@@ -1,0 +1,24 @@
+"""The most that a machine does, to hold other work against."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+
+def fastest(work: Callable[[], object], operations: float, seconds: float) -> float:
+    """Operations a second of the quickest of as many calls as fit into so many seconds, at least one.
+
+    Args:
+        work: waits for its result; its first call, in which code is compiled, does not count.
+        operations: of one call.
+    """
+    work()
+    best, until = float("inf"), time.perf_counter() + seconds
+    while True:
+        begin = time.perf_counter()
+        work()
+        end = time.perf_counter()
+        best = min(best, end - begin)
+        if end > until:
+            return operations / best
