@@ -42,7 +42,7 @@ class Evaluator:
         self._model = model
         self._strategy = strategy or tf.distribute.get_strategy()
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def _step(
         self, images: tf.Tensor, labels: tf.Tensor, real: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
@@ -115,7 +115,7 @@ class MultiLabelEvaluator:
         self._model = model
         self._strategy = strategy or tf.distribute.get_strategy()
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def _step(self, *batch: tf.Tensor) -> tuple[tf.Tensor, ...]:
         def forward(images: tf.Tensor, labels: tf.Tensor, real: tf.Tensor) -> tuple:
             # NCCL and the ring gather no booleans.

@@ -102,7 +102,7 @@ class Predictor:
     """Predicts one split after another with one trace."""
 
     def __init__(self, model: keras.Model) -> None:
-        self._logits = tf.function(lambda images: infer(model, images))
+        self._logits = tf.function(lambda images: infer(model, images), autograph=False)
 
     def __call__(self, batches: Iterable) -> tuple[np.ndarray, np.ndarray]:
         """Logits and labels of one pass over ``(images, labels, real)``."""

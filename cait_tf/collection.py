@@ -99,13 +99,13 @@ def write_saved_model(model: Any, directory: str | Path) -> None:
 
     spec = tf.TensorSpec((None, *backbone.image_size, 3), tf.float32, name="input_1")
 
-    @tf.function(input_signature=[spec])
+    @tf.function(input_signature=[spec], autograph=False)
     def forward(images: tf.Tensor) -> tuple:
         output, maps = model(images, return_attention=True, training=False)
         trunk = {name: tensor for name, tensor in maps.items() if name.startswith("sa_")}
         return output, trunk, {name: tensor for name, tensor in maps.items() if name not in trunk}
 
-    @tf.function(input_signature=[spec])
+    @tf.function(input_signature=[spec], autograph=False)
     def serving_default(input_1: tf.Tensor) -> dict[str, tf.Tensor]:
         output, trunk, class_attention = forward(input_1)
         return {
@@ -118,7 +118,7 @@ def write_saved_model(model: Any, directory: str | Path) -> None:
         # Lists that TensorFlow Hub's KerasLayer looks for; tf.Module has properties of these names.
         variables = trainable_variables = regularization_losses = ()
 
-        @tf.function
+        @tf.function(autograph=False)
         def __call__(self, inputs: tf.Tensor, training: bool = False) -> tuple:
             return forward(inputs)
 

@@ -48,7 +48,7 @@ class FrozenFeatures:
     ) -> None:
         self._source = source
         self._preprocessing = preprocessing
-        self._run = tf.function(lambda images: infer(backbone, images))
+        self._run = tf.function(lambda images: infer(backbone, images), autograph=False)
         self._facts = facts
         self._cache = cache if batches is None else None
         self._batches = batches
@@ -68,6 +68,7 @@ class FrozenFeatures:
             self._corrupt.include(features.corrupt)
         return self._known[role]
 
+    @tf.autograph.experimental.do_not_convert
     def train_batches(
         self,
         batch_size: int,

@@ -55,6 +55,7 @@ class ImageCache:
         self._corrupt = corrupt
         self._console = console
 
+    @tf.autograph.experimental.do_not_convert
     def __call__(self, role: str) -> tf.data.Dataset | None:
         """The decoded examples of a split in file order; None with ``dataset.cache=none``.
 
@@ -76,6 +77,7 @@ class ImageCache:
             return self._decoded(role).cache()
         return self._on_disk(role)
 
+    @tf.autograph.experimental.do_not_convert
     def estimate(self, role: str) -> float:
         """Bytes that the decoded images of a split take, by a sample of them."""
         records = self._source.records(role)

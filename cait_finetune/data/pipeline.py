@@ -34,6 +34,7 @@ from cait_finetune.data.source import Source
 from cait_finetune.errors import bad_value
 
 
+@tf.autograph.experimental.do_not_convert
 def train_batches(
     source: Source,
     config: DatasetConfig,
@@ -110,6 +111,7 @@ def train_batches(
     return batched(prepared, batch_size, share, stack, config.prefetch, finish)
 
 
+@tf.autograph.experimental.do_not_convert
 def evaluation_batches(
     source: Source,
     role: str,
@@ -211,6 +213,7 @@ def encoded_images(
     return chosen
 
 
+@tf.autograph.experimental.do_not_convert
 def example_ids(source: Source, role: str, count: int, corrupt: CorruptImages) -> list[str]:
     """The ids of the first `count` examples of a split that are not known to be corrupt, in order."""
     records = source.records(role).map(lambda record: record["id"]).as_numpy_iterator()
@@ -219,6 +222,7 @@ def example_ids(source: Source, role: str, count: int, corrupt: CorruptImages) -
     return list(itertools.islice((one for one in named if one not in left_out), count))
 
 
+@tf.autograph.experimental.do_not_convert
 def find_images(source: Source, role: str, ids: Sequence[str]) -> list[bytes]:
     """The files of the examples of a split with these ids, in the order of `ids`.
 

@@ -93,7 +93,7 @@ class Preprocessing:
         return np.clip(images * np.array(self.std) + np.array(self.mean), 0, 1)
 
 
-@tf.function(jit_compile=True)
+@tf.function(jit_compile=True, autograph=False)
 def _normalised(images: tf.Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> tf.Tensor:
     size = images.shape[2]
     levels = tf.cast(tf.reshape(images, [-1, size * 3]), tf.float32)  # of which XLA makes vectors

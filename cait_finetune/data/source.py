@@ -48,6 +48,7 @@ class Source(abc.ABC):
     def read(self, record: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """The record with ``image``, the bytes of its file. Runs inside tf.data."""
 
+    @tf.autograph.experimental.do_not_convert
     def examples(self, role: str) -> tf.data.Dataset:
         """Undecoded examples of a split, in file order: ``id``, ``image`` bytes, ``label``."""
         return self.records(role).map(self.read)

@@ -40,6 +40,7 @@ class TfdsSource(Source):
         """As `Source.read`."""
         return record
 
+    @tf.autograph.experimental.do_not_convert
     def labels(self, role: str) -> np.ndarray:
         """As `Source.labels`; reads the whole split once, without decoding an image."""
         if role not in self._labels:
@@ -74,6 +75,7 @@ class TfdsSource(Source):
             "files": files,
         }
 
+    @tf.autograph.experimental.do_not_convert
     def _dataset(self, role: str, keys: tuple[str, ...]) -> tf.data.Dataset:
         if self.selection is None:
             return self._whole(role, keys)

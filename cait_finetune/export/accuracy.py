@@ -52,7 +52,9 @@ def compare_accuracy(
 def _decoded(evidence: Evidence) -> Iterator[tuple[list[np.ndarray], list[Any]]]:
     """Chunks of decoded images and their labels."""
     decode = tf.function(
-        evidence.subject.preprocessing.decode, input_signature=[tf.TensorSpec((), tf.string)]
+        evidence.subject.preprocessing.decode,
+        input_signature=[tf.TensorSpec((), tf.string)],
+        autograph=False,
     )
     labelled = iter(evidence.labelled())
     while chunk := list(itertools.islice(labelled, _CHUNK)):

@@ -67,7 +67,7 @@ def check_parity(
 
 
 def _evaluated(model: keras.Model) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
-    @tf.function
+    @tf.function(autograph=False)
     def evaluated(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         features = infer(model.backbone, images)
         return features, model.head(features)

@@ -42,7 +42,6 @@ class ServingModule(tf.Module):
         self._temperature = temperature
         self.names = tf.constant(list(class_names))
 
-    @tf.function
     def serving_default(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         size = self.model.backbone.image_size
         images = tf.map_fn(
@@ -59,12 +58,11 @@ class ServingModule(tf.Module):
             "class_names": tf.gather(self.names, classes),
         }
 
-    @tf.function
     def images(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         features = self.model.backbone(images, training=False)  # (B, D)
         return {"logits": self.model.head(features), "features": features}
 
-    @tf.function(input_signature=[])
+    @tf.function(input_signature=[], autograph=False)
     def labels(self) -> tf.Tensor:
         return tf.identity(self.names)
 
@@ -94,14 +92,15 @@ def export_saved_model(
     """
     size = model.backbone.image_size
     module = ServingModule(model, preprocess, decode, class_names, multi_label, temperature)
+    # Not functions of the module: those TensorFlow traces a second time to save them.
     signatures = {
-        "serving_default": module.serving_default.get_concrete_function(
-            tf.TensorSpec((None,), tf.string, name="image_bytes")
-        ),
-        "images": module.images.get_concrete_function(
-            tf.TensorSpec((None, *size, 3), tf.float32, name="images")
-        ),
-    }
+        name: tf.function(function, autograph=False).get_concrete_function(spec)
+        for name, function, spec in (
+            ("serving_default", module.serving_default,
+             tf.TensorSpec((None,), tf.string, name="image_bytes")),
+            ("images", module.images, tf.TensorSpec((None, *size, 3), tf.float32, name="images")),
+        )
+    }  # fmt: skip
     with whole_or_absent(directory) as partial:
         tf.saved_model.save(module, str(partial), signatures=signatures)
         return check_parity(partial, model, preprocess, decode, samples, multi_label, temperature)

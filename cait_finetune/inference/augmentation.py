@@ -48,7 +48,9 @@ def build_views(name: str, upright: bool) -> Views:
         tf.errors.InvalidArgumentError: no image.
     """
     decoded = tf.function(
-        lambda data: decode(data, upright), input_signature=[tf.TensorSpec((), tf.string)]
+        lambda data: decode(data, upright),
+        input_signature=[tf.TensorSpec((), tf.string)],
+        autograph=False,
     )
 
     def views(data: bytes) -> list[bytes]:

@@ -69,11 +69,12 @@ class Checkpoint:
         self._see = tf.function(
             lambda data: self._preprocessing(self._preprocessing.decode(data)),
             input_signature=[tf.TensorSpec((), tf.string)],
+            autograph=False,
         )
         self._temperature = run.temperature
         self._probabilities = tf.sigmoid if run.dataset.multi_label else tf.nn.softmax
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def _classify(self, images: tf.Tensor) -> tf.Tensor:
         logits = self._model(images, training=False)  # (B, C)
         return self._probabilities(logits / self._temperature)

@@ -47,6 +47,7 @@ class PixelModel:
         self._see = tf.function(
             lambda data: tf.cast(fit(way.decode(data)), tf.uint8),
             input_signature=[tf.TensorSpec((), tf.string)],
+            autograph=False,
         )
         labels = path.with_name("labels.txt")
         if not labels.is_file():

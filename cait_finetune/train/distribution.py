@@ -204,7 +204,7 @@ def build_agreement(
     if not _several_workers(strategy):
         return None
 
-    @tf.function
+    @tf.function(autograph=False)
     def votes(wishes: tf.Tensor) -> tf.Tensor:
         return strategy.reduce("SUM", strategy.run(tf.identity, args=(wishes,)), axis=None)
 

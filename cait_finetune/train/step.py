@@ -63,10 +63,13 @@ class TrainStep:
         steps = self._one if steps_per_call == 1 else self._many
         # Replicas talk to each other between gradient and update, which XLA cannot compile.
         self._run = tf.function(
-            steps, reduce_retracing=True, jit_compile=True if jit_compile and not several else None
+            steps,
+            reduce_retracing=True,
+            autograph=False,
+            jit_compile=True if jit_compile and not several else None,
         )
         self._gradient = (
-            tf.function(self._gradients, jit_compile=True)
+            tf.function(self._gradients, jit_compile=True, autograph=False)
             if jit_compile and several
             else self._gradients
         )
@@ -100,13 +103,17 @@ class TrainStep:
     def _many(
         self, images: tf.Tensor, labels: tf.Tensor, rates: tf.Tensor, first: tf.Tensor
     ) -> tf.Tensor:
-        figures = tf.TensorArray(tf.float64, size=tf.shape(rates)[0])
-        for number in tf.range(tf.shape(rates)[0]):
+        steps = tf.shape(rates)[0]
+
+        def one(number: tf.Tensor, figures: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
             parts = [
                 self._strategy.run(lambda stack, n: stack[n], args=(stack, first + number))
                 for stack in (images, labels)
             ]  # (steps, B, ..) -> (B, ..)
-            figures = figures.write(number, self._step(*parts, rates[number]))
+            return number + 1, figures.write(number, self._step(*parts, rates[number]))
+
+        start = (tf.constant(0), tf.TensorArray(tf.float64, size=steps))
+        _, figures = tf.while_loop(lambda number, _: number < steps, one, start)
         return figures.stack()  # (steps, 4)
 
     def _step(self, images: tf.Tensor, labels: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
