@@ -72,6 +72,7 @@ def build(
     Raises:
         UserError: weights that cannot be downloaded, read or matched.
     """
+    chosen = {} if config.kernel_init is None else {"kernel_init": config.kernel_init}
     try:
         return cait_tf.create_model(
             config.name,
@@ -83,6 +84,7 @@ def build(
             remat=config.remat,
             weights=config.weights if load else None,
             dtype=precision,
+            **chosen,
         )
     except (cait_tf.CaiTError, ImportError) as error:
         raise UserError(f"model.{error}") from error

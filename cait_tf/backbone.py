@@ -13,7 +13,7 @@ from keras import ops
 
 from cait_tf.blocks import ClassAttentionBlock, SelfAttentionBlock
 from cait_tf.errors import CaiTError
-from cait_tf.layers import PatchEmbed, layer_norm
+from cait_tf.layers import KERNEL_INIT, PatchEmbed, layer_norm
 from cait_tf.lora import enable_lora
 
 #: Layers that belong to the input, and so to layer id 0.
@@ -45,6 +45,8 @@ class CaiTBackbone(keras.Model):
         image_size: one side, or [height, width], in pixels; a multiple of `patch_size`.
         drop_path_rate: stochastic depth, the same for every trunk block (CaiT does not increase it).
         pos_embed_init: standard deviation of a new position embedding.
+        kernel_init: standard deviation of the blocks' new kernels. The authors' .02 makes a narrow
+            model's branches almost constant: one of 96 dimensions hardly begins to learn.
         drop_rate, attn_drop_rate: dropout of the trunk's activations and attention maps.
 
     Raises:
@@ -62,6 +64,7 @@ class CaiTBackbone(keras.Model):
         mlp_ratio: float = 4.0,
         layer_scale_init: float = 1e-5,
         pos_embed_init: float = 0.02,
+        kernel_init: float = KERNEL_INIT,
         drop_rate: float = 0.0,
         attn_drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
@@ -78,8 +81,9 @@ class CaiTBackbone(keras.Model):
         ):
             if not isinstance(number, numbers.Integral) or number < least:
                 raise CaiTError(f"{key}: got {number!r}, expected a whole number from {least}")
-        if not isinstance(mlp_ratio, numbers.Real) or not mlp_ratio > 0:
-            raise CaiTError(f"mlp_ratio: got {mlp_ratio!r}, expected a number above 0")
+        for key, number in (("mlp_ratio", mlp_ratio), ("kernel_init", kernel_init)):
+            if not isinstance(number, numbers.Real) or not number > 0:
+                raise CaiTError(f"{key}: got {number!r}, expected a number above 0")
         if self.dtype_policy.name in ("float16", "bfloat16"):
             raise CaiTError(
                 f"dtype: got {self.dtype_policy.name}, expected float32, mixed_{self.dtype_policy.name}"
@@ -112,6 +116,7 @@ class CaiTBackbone(keras.Model):
         self.mlp_ratio = mlp_ratio
         self.layer_scale_init = layer_scale_init
         self.pos_embed_init = pos_embed_init
+        self.kernel_init = kernel_init
         self.drop_rate = drop_rate
         self.attn_drop_rate = attn_drop_rate
         self.drop_path_rate = drop_path_rate
@@ -174,6 +179,11 @@ class CaiTBackbone(keras.Model):
         for block in self.blocks_token_only:
             block.build((None, 1, dim), patches)
         self.norm.build(patches)
+        if self.kernel_init != KERNEL_INIT:  # a truncated normal times a number is one, too
+            for block in (*self.blocks, *self.blocks_token_only):
+                for weight in block.weights:
+                    if weight.name == "kernel":
+                        weight.assign(weight * (self.kernel_init / KERNEL_INIT))
         self.built = True
 
     def call(self, images: Any, return_attention: bool = False, training: bool = False) -> Any:
@@ -357,6 +367,7 @@ class CaiTBackbone(keras.Model):
             "mlp_ratio": self.mlp_ratio,
             "layer_scale_init": self.layer_scale_init,
             "pos_embed_init": self.pos_embed_init,
+            "kernel_init": self.kernel_init,
             "drop_rate": self.drop_rate,
             "attn_drop_rate": self.attn_drop_rate,
             "drop_path_rate": self.drop_path_rate,

@@ -21,6 +21,8 @@ import keras
 from keras import ops
 
 LAYER_NORM_EPSILON = 1e-6
+#: The standard deviation of the authors' new kernels.
+KERNEL_INIT = 0.02
 _HALF = ("float16", "bfloat16")
 
 
@@ -31,7 +33,7 @@ def stable_dtype(policy: keras.DTypePolicy) -> str:
 
 def trunc_normal() -> keras.initializers.Initializer:
     """The authors' initial values of every linear layer."""
-    return keras.initializers.TruncatedNormal(stddev=0.02)
+    return keras.initializers.TruncatedNormal(stddev=KERNEL_INIT)
 
 
 def dense(units: int, name: str, policy: keras.DTypePolicy) -> keras.layers.Dense:

@@ -15,6 +15,8 @@ from cait_finetune.errors import bad_value
 class ModelConfig:
     """Which backbone, from which weights. `image_size` null is the variant's own.
 
+    `kernel_init` is the standard deviation of its blocks' kernels where they begin from random ones;
+    null is the authors' .02.
     `remat` computes each block again in the backward pass instead of keeping what it holds.
     """
 
@@ -25,12 +27,15 @@ class ModelConfig:
     drop_rate: float = 0.0
     attn_drop_rate: float = 0.0
     remat: bool = False
+    kernel_init: float | None = None
 
     def __post_init__(self) -> None:
         for rate in ("drop_path_rate", "drop_rate", "attn_drop_rate"):
             within(f"model.{rate}", getattr(self, rate), 0, 1, open_high=True)
         if self.image_size is not None:
             within("model.image_size", self.image_size, 1)
+        if self.kernel_init is not None:
+            within("model.kernel_init", self.kernel_init, 0.001, 1)
 
 
 #: The keys that each tuning method reads.

@@ -83,11 +83,13 @@ def test_weights_that_may_be_there(tmp_path):
 
 
 def test_build_follows_the_configuration():
-    config = ModelConfig(**NANO, image_size=16, drop_path_rate=0.25)
+    config = ModelConfig(**NANO, image_size=16, drop_path_rate=0.25, kernel_init=0.1)
     model = models.build(config, 7, "float32")
     assert model.loading_report is None
     assert model(np.zeros((2, 16, 16, 3), "float32")).shape == (2, 7)
     assert model.backbone.drop_path_rate == 0.25
+    assert model.backbone.kernel_init == 0.1
+    assert models.build(ModelConfig(**NANO), 7, "float32").backbone.kernel_init == 0.02
 
 
 def test_build_in_mixed_precision():

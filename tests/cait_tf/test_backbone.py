@@ -221,6 +221,7 @@ def test_unnormalised_uint8_images_are_refused(golden_classifier):
         ({"num_heads": 5}, "embed_dim: got 96, expected a multiple of 5 heads"),
         ({"num_heads": 0}, "num_heads: got 0"),
         ({"depth": -1}, "depth: got -1"),
+        ({"kernel_init": 0}, "kernel_init: got 0, expected a number above 0"),
     ],
     ids=str,
 )
@@ -254,11 +255,24 @@ def test_pure_half_precision_works_or_is_refused_at_once(dtype, images):
     assert np.isfinite(np.asarray(model(images), "float32")).all()
 
 
+def test_kernel_init_is_the_deviation_of_the_blocks_kernels_alone():
+    models = {}
+    for kernel_init in (0.02, 0.08):
+        keras.utils.set_random_seed(0)
+        models[kernel_init] = golden.backbone(kernel_init=kernel_init)
+    for small, large in zip(models[0.02].weights, models[0.08].weights, strict=True):
+        scaled = small.name == "kernel" and "blocks" in small.path
+        np.testing.assert_allclose(large, 4 * np.asarray(small) if scaled else small, rtol=1e-6)
+    fc1 = models[0.08].blocks[0].mlp.fc1.kernel
+    assert np.std(fc1) == pytest.approx(0.08 * 0.88, rel=0.05)  # .88: it is cut off at twice that
+
+
 def test_config_round_trip(images):
     changes = {
         "image_size": [64, 32],
         "mlp_ratio": 2.0,
         "layer_scale_init": 0.5,
+        "kernel_init": 0.05,
         "drop_rate": 0.1,
         "attn_drop_rate": 0.2,
         "drop_path_rate": 0.3,
