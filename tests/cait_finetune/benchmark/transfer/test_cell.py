@@ -50,7 +50,7 @@ def test_full_with_layer_decay_is_the_default_command():
     ]  # fmt: skip
     for group, keys in (
         ("dataset", ["train_share"]),  # the seed of both is 0
-        ("train", ["epochs", "steps_per_epoch", "jit_compile"]),
+        ("train", ["epochs", "steps_per_epoch"]),
     ):
         differ = [key for key, value in ours[group].items() if value != default[group][key]]
         assert differ == keys
