@@ -54,6 +54,9 @@ def check(config: ModelConfig) -> cait_tf.Variant:
             "timm/cait_s24_224.fb_dist_in1k",
             suggest(weights, _ALWAYS_THERE + _NEED_A_NETWORK),
         )
+    if config.kernel_init is not None and weights != "none":
+        raise bad_value("model.kernel_init", config.kernel_init,
+                        f"null with model.weights={weights}, which bring all kernels of the blocks")  # fmt: skip
     return variant
 
 

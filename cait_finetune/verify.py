@@ -32,7 +32,6 @@ _COMMON = (
     f"train.steps={STEPS}",
     "train.batch_size=32",
     "train.log_every=1",
-    "train.jit_compile=false",
     "train.label_smoothing=0",
     "train.clip_norm=0",
     "schedule.warmup_epochs=null",

@@ -11,25 +11,21 @@ import keras
 import numpy as np
 from keras import ops
 
+from cait_tf.arguments import (
+    check_positive,
+    check_precision,
+    check_rates,
+    check_whole,
+    grid_shape,
+    image_shape,
+)
 from cait_tf.blocks import ClassAttentionBlock, SelfAttentionBlock
 from cait_tf.errors import CaiTError
-from cait_tf.layers import KERNEL_INIT, PatchEmbed, layer_norm
+from cait_tf.layers import KERNEL_INIT, PatchEmbed, layer_norm, trunc_normal
 from cait_tf.lora import enable_lora
 
 #: Layers that belong to the input, and so to layer id 0.
 _EMBEDDINGS = ("cls_token", "pos_embed", "patch_embed")
-
-
-def image_shape(image_size: int | Sequence[int]) -> tuple[int, int]:
-    """``(height, width)`` of an image size given as one side or as ``[height, width]``."""
-    sides = (image_size, image_size) if isinstance(image_size, numbers.Integral) else image_size
-    if (
-        hasattr(sides, "__len__")
-        and len(sides) == 2
-        and all(isinstance(side, numbers.Integral) and side > 0 for side in sides)
-    ):
-        return int(sides[0]), int(sides[1])
-    raise CaiTError(f"image_size: got {image_size!r}, expected one side or [height, width]")
 
 
 @keras.saving.register_keras_serializable("cait_tf")
@@ -72,42 +68,22 @@ class CaiTBackbone(keras.Model):
         **kwargs: Any,
     ) -> None:
         super().__init__(**{"name": "cait_backbone", "autocast": False, **kwargs})
-        for key, number, least in (
-            ("patch_size", patch_size, 1),
-            ("embed_dim", embed_dim, 1),
-            ("num_heads", num_heads, 1),
-            ("depth", depth, 1),
-            ("depth_token_only", depth_token_only, 1),
-        ):
-            if not isinstance(number, numbers.Integral) or number < least:
-                raise CaiTError(f"{key}: got {number!r}, expected a whole number from {least}")
-        for key, number in (("mlp_ratio", mlp_ratio), ("kernel_init", kernel_init)):
-            if not isinstance(number, numbers.Real) or not number > 0:
-                raise CaiTError(f"{key}: got {number!r}, expected a number above 0")
-        if self.dtype_policy.name in ("float16", "bfloat16"):
-            raise CaiTError(
-                f"dtype: got {self.dtype_policy.name}, expected float32, mixed_{self.dtype_policy.name}"
-                " or another precision whose LayerScale and softmax stay in float32"
-            )
-        height, width = image_shape(image_size)
-        if height % patch_size or width % patch_size:
-            raise CaiTError(
-                f"image_size: got {height}x{width}, expected multiples of the patch size "
-                f"{patch_size}, for instance {_nearest_multiple(height, patch_size)}"
-                f"x{_nearest_multiple(width, patch_size)}"
-            )
+        check_whole(
+            patch_size=patch_size,
+            embed_dim=embed_dim,
+            num_heads=num_heads,
+            depth=depth,
+            depth_token_only=depth_token_only,
+        )
+        check_positive(mlp_ratio=mlp_ratio, kernel_init=kernel_init)
+        check_precision(self.dtype_policy)
+        self.image_size = image_shape(image_size)
+        self.grid_size = grid_shape(*self.image_size, patch_size)
         if embed_dim % num_heads:
             raise CaiTError(f"embed_dim: got {embed_dim}, expected a multiple of {num_heads} heads")
-        for key, rate in (
-            ("drop_rate", drop_rate),
-            ("attn_drop_rate", attn_drop_rate),
-            ("drop_path_rate", drop_path_rate),
-        ):
-            if not isinstance(rate, numbers.Real) or not 0 <= rate < 1:
-                raise CaiTError(f"{key}: got {rate!r}, expected a number in [0, 1)")
-
-        self.image_size = (height, width)
-        self.grid_size = (height // patch_size, width // patch_size)
+        check_rates(
+            drop_rate=drop_rate, attn_drop_rate=attn_drop_rate, drop_path_rate=drop_path_rate
+        )
         self.patch_size = patch_size
         self.embed_dim = embed_dim
         self.depth = depth
@@ -126,7 +102,12 @@ class CaiTBackbone(keras.Model):
         self.patch_embed = PatchEmbed(patch_size, embed_dim, dtype=policy, name="patch_embed")
         self.norm = layer_norm("norm", policy)
         self.pos_drop = keras.layers.Dropout(drop_rate, dtype=self.norm.dtype_policy)
-        shared = {"mlp_ratio": mlp_ratio, "layer_scale_init": layer_scale_init, "dtype": policy}
+        shared = {
+            "mlp_ratio": mlp_ratio,
+            "layer_scale_init": layer_scale_init,
+            "kernel_init": kernel_init,
+            "dtype": policy,
+        }
         for i in range(depth):
             block = SelfAttentionBlock(
                 embed_dim,
@@ -159,16 +140,15 @@ class CaiTBackbone(keras.Model):
         if self.built:
             return
         grid_tokens, dim = self.grid_size[0] * self.grid_size[1], self.embed_dim
-        normal = keras.initializers.TruncatedNormal
         self.cls_token = self.add_weight(
             shape=(1, 1, dim),
-            initializer=normal(stddev=0.02),
+            initializer=trunc_normal(),
             autocast=False,  # Keras autocasts the outermost model's own weights all the same
             name="cls_token",
         )
         self.pos_embed = self.add_weight(
             shape=(1, grid_tokens, dim),
-            initializer=normal(stddev=self.pos_embed_init),
+            initializer=trunc_normal(self.pos_embed_init),
             autocast=False,
             name="pos_embed",
         )
@@ -179,11 +159,6 @@ class CaiTBackbone(keras.Model):
         for block in self.blocks_token_only:
             block.build((None, 1, dim), patches)
         self.norm.build(patches)
-        if self.kernel_init != KERNEL_INIT:  # a truncated normal times a number is one, too
-            for block in (*self.blocks, *self.blocks_token_only):
-                for weight in block.weights:
-                    if weight.name == "kernel":
-                        weight.assign(weight * (self.kernel_init / KERNEL_INIT))
         self.built = True
 
     def call(self, images: Any, return_attention: bool = False, training: bool = False) -> Any:
@@ -373,7 +348,3 @@ class CaiTBackbone(keras.Model):
             "drop_path_rate": self.drop_path_rate,
             "remat": self.remat,
         }
-
-
-def _nearest_multiple(size: int, patch_size: int) -> int:
-    return max(patch_size, round(size / patch_size) * patch_size)

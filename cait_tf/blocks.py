@@ -14,6 +14,7 @@ from keras import ops
 from cait_tf.attention import ClassAttention, TalkingHeadAttention
 from cait_tf.errors import CaiTError
 from cait_tf.layers import (
+    KERNEL_INIT,
     DropPath,
     LayerScale,
     Mlp,
@@ -39,6 +40,7 @@ class SelfAttentionBlock(keras.layers.Layer):
         num_heads: int,
         mlp_ratio: float = 4.0,
         layer_scale_init: float = 1e-5,
+        kernel_init: float = KERNEL_INIT,
         drop_rate: float = 0.0,
         attn_drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
@@ -58,6 +60,7 @@ class SelfAttentionBlock(keras.layers.Layer):
             "num_heads": num_heads,
             "mlp_ratio": mlp_ratio,
             "layer_scale_init": layer_scale_init,
+            "kernel_init": kernel_init,
             "drop_rate": drop_rate,
             "attn_drop_rate": attn_drop_rate,
             "drop_path_rate": drop_path_rate,
@@ -67,12 +70,13 @@ class SelfAttentionBlock(keras.layers.Layer):
         policy, stable = self.dtype_policy, stable_dtype(self.dtype_policy)
         self.norm1 = layer_norm("norm1", policy, policy.compute_dtype)
         self.attn = TalkingHeadAttention(
-            embed_dim, num_heads, attn_drop_rate, drop_rate, dtype=policy, name="attn"
+            embed_dim, num_heads, attn_drop_rate, drop_rate, kernel_init, dtype=policy, name="attn"
         )
         self.gamma_1 = LayerScale(layer_scale_init, dtype=stable, name="gamma_1")
         self.drop_path1 = DropPath(drop_path_rate, dtype=stable, name="drop_path1")
         self.norm2 = layer_norm("norm2", policy, policy.compute_dtype)
-        self.mlp = Mlp(int(embed_dim * mlp_ratio), embed_dim, drop_rate, dtype=policy, name="mlp")
+        hidden_dim = int(embed_dim * mlp_ratio)
+        self.mlp = Mlp(hidden_dim, embed_dim, drop_rate, kernel_init, dtype=policy, name="mlp")
         self.gamma_2 = LayerScale(layer_scale_init, dtype=stable, name="gamma_2")
         self.drop_path2 = DropPath(drop_path_rate, dtype=stable, name="drop_path2")
 
@@ -145,6 +149,7 @@ class ClassAttentionBlock(keras.layers.Layer):
         num_heads: int,
         mlp_ratio: float = 4.0,
         layer_scale_init: float = 1e-5,
+        kernel_init: float = KERNEL_INIT,
         **kwargs: Any,
     ) -> None:
         super().__init__(autocast=False, **kwargs)
@@ -153,13 +158,15 @@ class ClassAttentionBlock(keras.layers.Layer):
             "num_heads": num_heads,
             "mlp_ratio": mlp_ratio,
             "layer_scale_init": layer_scale_init,
+            "kernel_init": kernel_init,
         }
         policy, stable = self.dtype_policy, stable_dtype(self.dtype_policy)
         self.norm1 = layer_norm("norm1", policy, policy.compute_dtype)
-        self.attn = ClassAttention(embed_dim, num_heads, dtype=policy, name="attn")
+        self.attn = ClassAttention(embed_dim, num_heads, kernel_init, dtype=policy, name="attn")
         self.gamma_1 = LayerScale(layer_scale_init, dtype=stable, name="gamma_1")
         self.norm2 = layer_norm("norm2", policy, policy.compute_dtype)
-        self.mlp = Mlp(int(embed_dim * mlp_ratio), embed_dim, dtype=policy, name="mlp")
+        hidden_dim = int(embed_dim * mlp_ratio)
+        self.mlp = Mlp(hidden_dim, embed_dim, kernel_init=kernel_init, dtype=policy, name="mlp")
         self.gamma_2 = LayerScale(layer_scale_init, dtype=stable, name="gamma_2")
 
     def build(self, cls_shape: tuple, patches_shape: tuple) -> None:

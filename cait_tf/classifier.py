@@ -9,6 +9,7 @@ import keras
 
 from cait_tf.backbone import CaiTBackbone
 from cait_tf.errors import CaiTError
+from cait_tf.layers import trunc_normal
 
 
 @keras.saving.register_keras_serializable("cait_tf")
@@ -34,7 +35,7 @@ class CaiTClassifier(keras.Model):
         self.backbone = CaiTBackbone(name="backbone", **kwargs)
         self.head = keras.layers.Dense(
             num_classes,
-            kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02),
+            kernel_initializer=trunc_normal(),
             dtype=self.backbone.norm.dtype_policy,
             name="head",
         )

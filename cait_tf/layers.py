@@ -31,14 +31,18 @@ def stable_dtype(policy: keras.DTypePolicy) -> str:
     return "float32" if policy.compute_dtype in _HALF else policy.compute_dtype
 
 
-def trunc_normal() -> keras.initializers.Initializer:
+def trunc_normal(stddev: float = KERNEL_INIT) -> keras.initializers.Initializer:
     """The authors' initial values of every linear layer."""
-    return keras.initializers.TruncatedNormal(stddev=KERNEL_INIT)
+    return keras.initializers.TruncatedNormal(stddev=stddev)
 
 
-def dense(units: int, name: str, policy: keras.DTypePolicy) -> keras.layers.Dense:
-    """A linear layer with the authors' initial values."""
-    return keras.layers.Dense(units, kernel_initializer=trunc_normal(), dtype=policy, name=name)
+def dense(
+    units: int, name: str, policy: keras.DTypePolicy, kernel_init: float
+) -> keras.layers.Dense:
+    """A linear layer whose new kernel has a standard deviation of `kernel_init`."""
+    return keras.layers.Dense(
+        units, kernel_initializer=trunc_normal(kernel_init), dtype=policy, name=name
+    )
 
 
 def layer_norm(
@@ -216,14 +220,20 @@ class Mlp(keras.layers.Layer):
     """Two dense layers with an exact GELU between: ``(B, N, D) -> (B, N, D)``."""
 
     def __init__(
-        self, hidden_dim: int, embed_dim: int, drop_rate: float = 0.0, **kwargs: Any
+        self,
+        hidden_dim: int,
+        embed_dim: int,
+        drop_rate: float = 0.0,
+        kernel_init: float = KERNEL_INIT,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.hidden_dim = hidden_dim
         self.embed_dim = embed_dim
         self.drop_rate = drop_rate
-        self.fc1 = dense(hidden_dim, "fc1", self.dtype_policy)
-        self.fc2 = dense(embed_dim, "fc2", self.dtype_policy)
+        self.kernel_init = kernel_init
+        self.fc1 = dense(hidden_dim, "fc1", self.dtype_policy, kernel_init)
+        self.fc2 = dense(embed_dim, "fc2", self.dtype_policy, kernel_init)
         self.drop1 = keras.layers.Dropout(drop_rate, dtype=self.dtype_policy)
         self.drop2 = keras.layers.Dropout(drop_rate, dtype=self.dtype_policy)
 
@@ -246,5 +256,6 @@ class Mlp(keras.layers.Layer):
             "hidden_dim": self.hidden_dim,
             "embed_dim": self.embed_dim,
             "drop_rate": self.drop_rate,
+            "kernel_init": self.kernel_init,
         }
         return {**super().get_config(), **own}

@@ -24,7 +24,7 @@ from cait_finetune.cli import configure
 from cait_finetune.preparation import prepare
 
 place, kills = Path(sys.argv[1]), int(sys.argv[2])
-words = ["model.image_size=16", "train.jit_compile=false", "train.epochs=null", "train.steps=75",
+words = ["model.image_size=16", "train.epochs=null", "train.steps=75",
          "train.batch_size=64", "train.log_every=2", "checkpoint.every_steps=3", "average=ema",
          "model.drop_path_rate=0.1", "augment.mixup=0.8", "schedule.warmup_epochs=null",
          "schedule.warmup_steps=5", "train.precision=mixed_float16"]

@@ -10,7 +10,7 @@ from tensorflow.python.autograph.impl import api
 from cait_finetune import finetune
 
 SHORT = ["model.image_size=16", "debug=fast_dev_run", "export.check_images=4"]
-ALL_COPIED = ["tuning=linear_probe", "tuning.cache_features=true", "augment=none"]
+FROZEN = ["tuning=linear_probe", "tuning.cache_features=true", "augment=none"]
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ ALL_COPIED = ["tuning=linear_probe", "tuning.cache_features=true", "augment=none
         [],
         ["dataset.cache=none", "augment=deit", "train.steps_per_execution=2", "average=ema"],
         ["train.accumulation=2", "dataset.sampling=balanced", "export=none"],
-        [*ALL_COPIED, "export=none"],
+        [*FROZEN, "export=none"],
     ],
     ids=["default", "mixed", "balanced", "features"],
 )

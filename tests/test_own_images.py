@@ -21,7 +21,6 @@ SHORT = [
     "train.epochs=1",
     "train.batch_size=8",
     "train.eval_batch_size=8",
-    "train.jit_compile=false",
     "export.check_images=4",
     "dataset.allow_flip=false",
 ]

@@ -12,7 +12,7 @@ import cait_tf
 from cait_tf.weights.names import timm_name
 from tests.test_end_to_end import finetune
 
-QUICK = ["model.image_size=16", "train.jit_compile=false", "train.batch_size=128",
+QUICK = ["model.image_size=16", "train.batch_size=128",
          "train.epochs=2", "export.check_images=8", "augment=none"]  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from cait_finetune.errors import UserError
 from tests.cait_finetune.stand_ins import encode, picture
 
 ROOT = Path(__file__).resolve().parents[2]
-SHORT = ["model.image_size=16", "train.jit_compile=false", "debug=fast_dev_run", "export=none"]
+SHORT = ["model.image_size=16", "debug=fast_dev_run", "export=none"]
 
 
 @pytest.fixture(scope="module")

@@ -62,7 +62,7 @@ def test_each_step_has_its_rate():
 
 
 def test_a_real_run_leaves_a_table_and_a_picture(tmp_path, capsys):
-    config = checked("train.jit_compile=false", "model.image_size=16", "lr_find.steps=60",
+    config = checked("model.image_size=16", "lr_find.steps=60",
                      "lr_find.low=3e-4", "augment=none", "train.batch_size=64",
                      "optimizer.lr_batch_size=128")  # fmt: skip
     suggestion = find(config, tmp_path / "run")
@@ -83,7 +83,7 @@ def test_a_real_run_leaves_a_table_and_a_picture(tmp_path, capsys):
 
 
 def test_a_curve_that_says_nothing_is_drawn_too(tmp_path, capsys):
-    config = checked("train.jit_compile=false", "model.image_size=16", "lr_find.steps=12",
+    config = checked("model.image_size=16", "lr_find.steps=12",
                      "lr_find.low=1e-9", "lr_find.high=1e-8", "augment=none",
                      "tuning=head_then_full")  # fmt: skip
     with pytest.raises(UserError, match=r"lr_find\.low: got 1e-09, .*hardly fell") as error:

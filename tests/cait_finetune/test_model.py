@@ -48,6 +48,14 @@ def test_image_size_that_does_not_divide(name, weights, size, patch, nearest):
     models.check(ModelConfig(name=name, weights=weights, image_size=nearest))
 
 
+def test_new_kernels_beside_weights():
+    models.check(ModelConfig(name="cait_nano_32", weights="none", kernel_init=0.08))
+    with pytest.raises(
+        UserError, match=r"model\.kernel_init: got 0\.08, expected null with model\.weights=pre"
+    ):
+        models.check(ModelConfig(name="cait_nano_32", weights="pretrained", kernel_init=0.08))
+
+
 @pytest.mark.parametrize("weights", ["hub", "official"])
 def test_unpublished_weights(weights):
     with pytest.raises(UserError) as caught:

@@ -6,7 +6,6 @@ import pytest
 import tensorflow as tf
 
 from cait_tf import CaiTBackbone, CaiTError, load_weights
-from cait_tf.backbone import image_shape
 from cait_tf.weights.load import parameters
 from tests.cait_tf import golden
 
@@ -228,13 +227,6 @@ def test_unnormalised_uint8_images_are_refused(golden_classifier):
 def test_an_impossible_geometry_is_refused(changes, message):
     with pytest.raises(CaiTError, match=message):
         CaiTBackbone(**{**golden.GEOMETRY, **changes})
-
-
-@pytest.mark.parametrize(
-    "size", [64, np.int64(64), [64, 64], (64, 64), np.array([64, 64])], ids=repr
-)
-def test_a_size_is_one_side_or_two(size):
-    assert image_shape(size) == (64, 64)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16", "mixed_float16"])

@@ -56,7 +56,6 @@ class Cell:
             f"train.epochs={self.epochs}",
             f"train.steps_per_epoch={self.steps_per_epoch}",
             "dataset.cache=memory",
-            "train.jit_compile=false",
             "distribution=cpu",
             "export=none",
         )

@@ -103,7 +103,6 @@ def test_a_real_run():
     config = start.StartConfig(batch_size=8)
     words = [
         *start.command("cait_nano_32", config),
-        "train.jit_compile=false",
         "model.image_size=16",
     ]
     assert start.first_step(words) > 1
