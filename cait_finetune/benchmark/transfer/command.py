@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ from cait_finetune.benchmark.transfer.table import table
 from cait_finetune.cli import configure
 from cait_finetune.data.opening import open_source
 from cait_finetune.errors import bad_value
+from cait_tf.variants import get_variant
+from cait_tf.weights import shipped
 
 #: Steps that take about as long as what each run does besides: its graphs, its score.
 _BESIDES = 250
@@ -38,8 +41,8 @@ class TransferConfig:
     Each is `seeds` runs of `epochs` passes over the images, but of at least `least_steps` each; a seed
     draws the images, the head's weights and the order. `data_dir` is where TFDS prepared the sets that
     are not made on the spot. As many as `processes` run side by side; 0 is one for each core. What is
-    finished is kept in `out`, and not made again: a comparison that was cut off goes on. `readme` is a
-    Markdown file whose passage ``<!-- transfer -->`` … ``<!-- /transfer -->`` is written anew.
+    finished is kept in `out`, and not made again while the package has the same weights: a comparison
+    that was cut off goes on. `readme` is a Markdown file whose passage ``<!-- transfer -->`` … ``<!-- /transfer -->`` is written anew.
     """
 
     datasets: list[str] = field(default_factory=lambda: ["digits"])
@@ -89,7 +92,7 @@ def report(config: TransferConfig, console: Console) -> Report:
     Raises:
         UserError: a data set cannot be opened, or a run fails; what is finished is kept.
     """
-    results = Results(Path(config.out) / "transfer_runs.jsonl")
+    results = Results(Path(config.out) / "transfer_runs.jsonl", _pretrained(config.model))
     grids = {dataset: list(_grid(config, dataset)) for dataset in config.datasets}
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"),
                TextColumn("{task.fields[runs]}"), TimeRemainingColumn())  # fmt: skip
@@ -117,6 +120,12 @@ def report(config: TransferConfig, console: Console) -> Report:
         ],
     }
     return Report(text, figures, picture)
+
+
+def _pretrained(model: str) -> str:
+    """The checksum of the weights that the package has for a model; empty where it has none."""
+    path = shipped.weights_of(get_variant(model))
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path else ""
 
 
 def _grid(config: TransferConfig, dataset: str) -> Iterator[Cell]:

@@ -15,17 +15,22 @@ from cait_finetune.benchmark.transfer.run import Result
 
 
 class Results:
-    """A line for each run: its command line, and what came of it."""
+    """A line for each run: its command line, and what came of it.
 
-    def __init__(self, path: Path) -> None:
+    `weights` names the pretrained weights of the runs: a line with other ones is not known here.
+    """
+
+    def __init__(self, path: Path, weights: str) -> None:
         self._path = path
+        self._weights = weights
         self._known: dict[str, Result] = {}
         text = path.read_text() if path.exists() else ""
         for line in text.splitlines():
             # The last line of a comparison that was cut off may be half a line.
             with contextlib.suppress(json.JSONDecodeError, KeyError, TypeError):
                 record = json.loads(line)
-                self._known[record["words"]] = Result(**record["result"])
+                if record["weights"] == weights:
+                    self._known[record["words"]] = Result(**record["result"])
         if text and not text.endswith("\n"):
             with open(path, "a") as file:
                 file.write("\n")
@@ -40,8 +45,9 @@ class Results:
         """Keep one, at once."""
         words = " ".join(cell.words)
         self._known[words] = result
+        record = {"words": words, "weights": self._weights, "result": dataclasses.asdict(result)}
         with open(self._path, "a") as file:
-            file.write(json.dumps({"words": words, "result": dataclasses.asdict(result)}) + "\n")
+            file.write(json.dumps(record) + "\n")
 
 
 @dataclasses.dataclass(frozen=True)

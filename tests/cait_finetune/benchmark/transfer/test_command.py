@@ -55,6 +55,15 @@ def test_what_is_finished_is_not_made_again(benchmark, tmp_path):
     assert "mean and range of 2 seeds" in (tmp_path / "transfer.md").read_text()
 
 
+def test_other_weights_make_all_of_them_again(benchmark, tmp_path, monkeypatch):
+    benchmark()
+    weights = tmp_path / "weights"
+    weights.write_bytes(b"trained for longer")
+    monkeypatch.setattr(command.shipped, "weights_of", lambda variant: weights)
+    assert len(benchmark()) == 8
+    assert benchmark() == []
+
+
 def test_longer_is_longer(benchmark, tmp_path):
     cells = benchmark("methods=[from scratch,from scratch 3x]", "shares=[0.05]", "seeds=1")
     assert [cell.epochs for cell in cells] == [2, 6]

@@ -6,34 +6,44 @@ from tests.cait_finetune.benchmark.transfer.stand_ins import cell, result
 
 def test_what_is_added_is_there_the_next_time(tmp_path):
     path = tmp_path / "runs.jsonl"
-    results = Results(path)
+    results = Results(path, "a")
     assert cell() not in results
     results.add(cell(), result(0.75))
     results.add(cell(seed=1), result(0.5))
-    for known in (results, Results(path)):
+    for known in (results, Results(path, "a")):
         assert known[cell()] == result(0.75)
         assert known[cell(seed=1)] == result(0.5)
         assert cell(seed=2) not in known
 
 
 def test_another_length_is_another_run(tmp_path):
-    results = Results(tmp_path / "runs.jsonl")
+    results = Results(tmp_path / "runs.jsonl", "a")
     results.add(cell(), result())
     assert cell(epochs=9) not in results
     assert cell(steps_per_epoch=9) not in results
 
 
+def test_other_weights_are_other_runs(tmp_path):
+    path = tmp_path / "runs.jsonl"
+    Results(path, "a").add(cell(), result(0.5))
+    other = Results(path, "b")
+    assert cell() not in other
+    other.add(cell(), result(0.75))
+    assert Results(path, "a")[cell()] == result(0.5)
+    assert Results(path, "b")[cell()] == result(0.75)
+
+
 def test_half_a_line_is_made_again(tmp_path):
     path = tmp_path / "runs.jsonl"
-    results = Results(path)
+    results = Results(path, "a")
     results.add(cell(), result())
     results.add(cell(seed=1), result())
     path.write_text(path.read_text()[:-20])
-    again = Results(path)
+    again = Results(path, "a")
     assert cell() in again
     assert cell(seed=1) not in again
     again.add(cell(seed=1), result())
-    assert cell(seed=1) in Results(path)
+    assert cell(seed=1) in Results(path, "a")
 
 
 def test_a_gain_is_of_the_same_images_and_seed():
