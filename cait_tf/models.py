@@ -51,6 +51,7 @@ def create_model(
         "mlp_ratio": variant.mlp_ratio,
         "layer_scale_init": variant.layer_scale_init,
         "pos_embed_init": variant.pos_embed_init,
+        "kernel_init": variant.kernel_init,
         "drop_path_rate": drop_path_rate,
         "name": name,
         **kwargs,

@@ -16,7 +16,7 @@ class ModelConfig:
     """Which backbone, from which weights. `image_size` null is the variant's own.
 
     `kernel_init` is the standard deviation of its blocks' kernels where they begin from random ones;
-    null is the authors' .02.
+    null is the variant's own, the authors' .02 but for cait_nano_32.
     `remat` computes each block again in the backward pass instead of keeping what it holds.
     """
 

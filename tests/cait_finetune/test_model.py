@@ -97,7 +97,7 @@ def test_build_follows_the_configuration():
     assert model(np.zeros((2, 16, 16, 3), "float32")).shape == (2, 7)
     assert model.backbone.drop_path_rate == 0.25
     assert model.backbone.kernel_init == 0.1
-    assert models.build(ModelConfig(**NANO), 7, "float32").backbone.kernel_init == 0.02
+    assert models.build(ModelConfig(**NANO), 7, "float32").backbone.kernel_init == 0.08
 
 
 def test_build_in_mixed_precision():

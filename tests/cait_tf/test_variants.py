@@ -4,6 +4,7 @@ import math
 import pytest
 
 from cait_tf import VARIANTS, CaiTError, create_model, get_variant
+from cait_tf.layers import KERNEL_INIT
 from cait_tf.weights.load import parameters
 from tests.cait_tf import golden
 
@@ -49,6 +50,7 @@ def test_row_is_consistent_with_its_name(name, hollow_models):
     assert row.embed_dim // row.num_heads == 48
     assert backbone.image_size == (row.image_size, row.image_size)
     assert backbone.layer_scale_init == row.layer_scale_init
+    assert backbone.kernel_init == row.kernel_init
     assert len(backbone.blocks) == row.depth
 
 
@@ -56,6 +58,7 @@ def test_row_is_consistent_with_its_name(name, hollow_models):
 def test_regularisation_is_that_of_the_authors(name):
     row = VARIANTS[name]
     assert (row.layer_scale_init, row.pretrain_drop_path_rate) == AUTHORS[name]
+    assert row.kernel_init == KERNEL_INIT
 
 
 def test_nano_is_small_and_keeps_the_head_dimension():
