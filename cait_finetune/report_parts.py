@@ -89,7 +89,8 @@ def draw_scores(run: RunDirectory, scores: Scores, view: Viewer | None) -> None:
         writer.writerows(vars(mistake).values() for mistake in found)
     if found and view:
         tiles = view(found[:_SHOWN])
-        title = f"{len(found):,}{' or more' * (len(found) == _NAMED)} mistakes"
+        more = " or more" * (len(found) == _NAMED)
+        title = f"{len(found):,}{more} mistake{'s' * (len(found) > 1)}"
         draw_attention_sheet([], tiles, title, run.parts / "mistakes.png")
 
 

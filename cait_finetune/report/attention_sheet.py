@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from cait_finetune.report.overlay import overlay
 from cait_finetune.report.style import drawing, short
 
-_COLUMNS = 4
+_COLUMNS = 4  # at most
 _LETTERS = 22  # that fit above an image
 
 
@@ -31,22 +31,26 @@ class Tile:
 def draw_attention_sheet(
     right: Sequence[Tile], wrong: Sequence[Tile], title: str, path: Path
 ) -> None:
-    """Pairs of image and image with saliency; right ones above, wrong ones below."""
+    """Pairs of image and image with saliency; right ones above, wrong ones below.
+
+    As wide as what there is: one mistake is not a pair in an empty row.
+    """
     blocks = [
         (name, tiles) for name, tiles in (("right", right), ("most sure and wrong", wrong)) if tiles
     ]
-    lines = [-(-len(tiles) // _COLUMNS) for _, tiles in blocks]
+    columns = min(_COLUMNS, max(len(tiles) for _, tiles in blocks))
+    lines = [-(-len(tiles) // columns) for _, tiles in blocks]
     with drawing():
-        figure = Figure(figsize=(3.4 * _COLUMNS, 2.15 * sum(lines) + 0.9), layout="constrained")
-        figure.suptitle(title, fontsize=13)
+        figure = Figure(figsize=(3.4 * columns, 2.15 * sum(lines) + 0.9), layout="constrained")
+        figure.suptitle(title, fontsize=13, wrap=True)
         parts = figure.subfigures(len(blocks), 1, height_ratios=lines, squeeze=False)[:, 0]
         for part, (name, tiles), count in zip(parts, blocks, lines, strict=True):
             part.suptitle(name, fontsize=12)
-            axes = part.subplots(count, 2 * _COLUMNS, squeeze=False)
+            axes = part.subplots(count, 2 * columns, squeeze=False)
             for ax in axes.flat:
                 ax.set_axis_off()
             for number, tile in enumerate(tiles):
-                _draw_tile(tile, *axes[number // _COLUMNS][2 * (number % _COLUMNS) :][:2])
+                _draw_tile(tile, *axes[number // columns][2 * (number % columns) :][:2])
         figure.savefig(path, dpi=110)
 
 

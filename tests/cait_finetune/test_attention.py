@@ -69,6 +69,16 @@ def test_the_picture(run, command, tmp_path):
         assert np.asarray(sheet.convert("L")).std() > 20
 
 
+def test_it_is_as_wide_as_what_there_is(tmp_path):
+    tile = attention_sheet.Tile(np.ones((8, 8, 3)), np.zeros((8, 8)), "a", "a", 1.0)
+    widths = []
+    for count in (1, 2, 4, 9):
+        attention_sheet.draw_attention_sheet([], [tile] * count, "all", tmp_path / "a.png")
+        with Image.open(tmp_path / "a.png") as sheet:
+            widths.append(sheet.width)
+    assert widths[1:] == [2 * widths[0], 4 * widths[0], 4 * widths[0]]
+
+
 @pytest.mark.parametrize("wrong", [0, 3])
 def test_a_model_that_is_never_wrong_has_a_sheet_too(wrong, tmp_path):
     tile = attention_sheet.Tile(np.ones((8, 8, 3)), np.zeros((8, 8)), "a", "a", 1.0)
