@@ -13,6 +13,7 @@ from cait_finetune.config import ModelConfig, TuningConfig
 from cait_finetune.errors import UserError, bad_value, suggest
 from cait_tf import attention_maps
 from cait_tf.tensorflow_kernels import infer
+from cait_tf.weights import shipped
 
 # What `model.weights` is beside files and repositories.
 _ALWAYS_THERE = ("none", "pretrained")
@@ -166,6 +167,12 @@ def backbone_facts(model: cait_tf.CaiTClassifier, config: ModelConfig) -> dict[s
         "precision": model.backbone.dtype_policy.name,
         "weights": digest.hexdigest(),
     }
+
+
+def shipped_checksum(name: str) -> str:
+    """SHA-256 of the weights file that comes with the package for a variant; empty where none does."""
+    path = shipped.weights_of(cait_tf.get_variant(name))
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path else ""
 
 
 def published_accuracy(

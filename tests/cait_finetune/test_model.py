@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -54,6 +56,11 @@ def test_new_kernels_beside_weights():
         UserError, match=r"model\.kernel_init: got 0\.08, expected null with model\.weights=pre"
     ):
         models.check(ModelConfig(name="cait_nano_32", weights="pretrained", kernel_init=0.08))
+
+
+def test_a_checksum_for_weights_that_come_with_the_package_alone():
+    assert re.fullmatch("[0-9a-f]{64}", models.shipped_checksum("cait_nano_32"))
+    assert models.shipped_checksum("cait_s24_224") == ""
 
 
 @pytest.mark.parametrize("weights", ["hub", "official"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -26,8 +25,6 @@ from cait_finetune.benchmark.transfer.table import table
 from cait_finetune.cli import configure
 from cait_finetune.data.opening import open_source
 from cait_finetune.errors import bad_value
-from cait_tf.variants import get_variant
-from cait_tf.weights import shipped
 
 #: Steps that take about as long as what each run does besides: its graphs, its score.
 _BESIDES = 250
@@ -92,7 +89,9 @@ def report(config: TransferConfig, console: Console) -> Report:
     Raises:
         UserError: a data set cannot be opened, or a run fails; what is finished is kept.
     """
-    results = Results(Path(config.out) / "transfer_runs.jsonl", _pretrained(config.model))
+    results = Results(
+        Path(config.out) / "transfer_runs.jsonl", models.shipped_checksum(config.model)
+    )
     grids = {dataset: list(_grid(config, dataset)) for dataset in config.datasets}
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"),
                TextColumn("{task.fields[runs]}"), TimeRemainingColumn())  # fmt: skip
@@ -120,12 +119,6 @@ def report(config: TransferConfig, console: Console) -> Report:
         ],
     }
     return Report(text, figures, picture)
-
-
-def _pretrained(model: str) -> str:
-    """The checksum of the weights that the package has for a model; empty where it has none."""
-    path = shipped.weights_of(get_variant(model))
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path else ""
 
 
 def _grid(config: TransferConfig, dataset: str) -> Iterator[Cell]:

@@ -57,9 +57,7 @@ def test_what_is_finished_is_not_made_again(benchmark, tmp_path):
 
 def test_other_weights_make_all_of_them_again(benchmark, tmp_path, monkeypatch):
     benchmark()
-    weights = tmp_path / "weights"
-    weights.write_bytes(b"trained for longer")
-    monkeypatch.setattr(command.shipped, "weights_of", lambda variant: weights)
+    monkeypatch.setattr(command.models, "shipped_checksum", lambda name: "trained for longer")
     assert len(benchmark()) == 8
     assert benchmark() == []
 
