@@ -35,7 +35,7 @@ def finetune(*overrides: str, recipe: str = "config", directory: str | Path | No
         raise bad_value("directory", f"{directory} beside resume", "None: a run stays where it is")
     directory = Path(directory or usual)
     with quiet_imports():
-        from cait_finetune import story
+        import cait_finetune.story.finetune as story
 
     story.finetune(config, directory)
     return load_run(directory)

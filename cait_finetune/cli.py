@@ -159,7 +159,7 @@ def main() -> None:
     """Entry point of ``python -m cait_finetune``."""
 
     def story() -> Callable[[Config, Path], object]:
-        from cait_finetune.story import finetune
+        from cait_finetune.story.finetune import finetune
 
         def score(config: Config, directory: Path) -> float | None:
             """What a sweeper makes as high as it can: the validation metric of the best epoch."""

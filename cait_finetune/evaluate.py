@@ -34,8 +34,8 @@ def evaluate(config: Config, directory: Path) -> Path:
     from cait_finetune.data.opening import open_source
     from cait_finetune.data.pipeline import evaluation_stream
     from cait_finetune.data.preprocess import configured
-    from cait_finetune.evaluation import Evaluator
     from cait_finetune.report.accuracy_table import Accuracy, AccuracyTable
+    from cait_finetune.scores.evaluation import Evaluator
 
     if config.dataset.multi_label:
         raise bad_value(
@@ -119,7 +119,7 @@ def main() -> None:
 
     def story() -> Callable[[Config, Path], object]:
         import cait_finetune.data.source
-        import cait_finetune.evaluation  # noqa: F401  TensorFlow starts here, and talks
+        import cait_finetune.scores.evaluation  # noqa: F401  TensorFlow starts here, and talks
 
         return evaluate
 

@@ -15,8 +15,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cait_finetune.command_line import named_keys
 from cait_finetune.errors import UserError, bad_value
-from cait_finetune.metrics import MetricsLog
 from cait_finetune.run_directory import RunDirectory
+from cait_finetune.scores.metrics import MetricsLog
 
 #: What says nothing of how a run trains.
 _ASIDE = ("resume", "traceback")

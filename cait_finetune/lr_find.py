@@ -48,10 +48,10 @@ def find(config: Config, directory: Path) -> Suggestion:
         TimeRemainingColumn,
     )
 
-    from cait_finetune.preparation import prepare
-    from cait_finetune.stages import Stages
+    from cait_finetune.story.preparation import prepare
+    from cait_finetune.story.stages import Stages
+    from cait_finetune.story.training import trained_part
     from cait_finetune.train.distribution import build_agreement
-    from cait_finetune.training import trained_part
 
     _refuse(config)
     prepared = prepare(config, directory)

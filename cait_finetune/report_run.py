@@ -21,9 +21,9 @@ from cait_finetune.saved_run import SavedRun, read_run
 from cait_tf.quiet import quiet_imports
 
 if TYPE_CHECKING:
-    from cait_finetune.predictions import Predictions
-    from cait_finetune.report_parts import Viewer
-    from cait_finetune.scoring import Scores
+    from cait_finetune.scores.predictions import Predictions
+    from cait_finetune.story.report_parts import Viewer
+    from cait_finetune.story.scoring import Scores
 
 
 @dataclass
@@ -44,9 +44,9 @@ def report(config: ReportConfig) -> Path:
     with quiet_imports():
         import tensorflow as tf
 
-        from cait_finetune.metrics import MetricsLog
         from cait_finetune.report.page import write_page
-        from cait_finetune.report_parts import draw_scores, draw_training
+        from cait_finetune.scores.metrics import MetricsLog
+        from cait_finetune.story.report_parts import draw_scores, draw_training
         from cait_finetune.train.figures import in_words
 
         tf.config.list_physical_devices()
@@ -83,8 +83,8 @@ def _scores(saved: SavedRun, reasons: list[str]) -> tuple[Scores, Viewer | None]
     """
     from cait_finetune.data.corrupt import CorruptImages
     from cait_finetune.data.pipeline import evaluation_stream
-    from cait_finetune.report_parts import build_viewer
-    from cait_finetune.scoring import predict_splits, score
+    from cait_finetune.story.report_parts import build_viewer
+    from cait_finetune.story.scoring import predict_splits, score
 
     run, batch_size = saved.directory, saved.train.eval_batch_size
     predictions = _kept_predictions(run, reasons) if run.finished else None
@@ -115,8 +115,8 @@ def _scores(saved: SavedRun, reasons: list[str]) -> tuple[Scores, Viewer | None]
 
 def _kept_predictions(run: RunDirectory, reasons: list[str]) -> dict[str, Predictions] | None:
     """Those of all splits; None where one is not kept, or damaged."""
-    from cait_finetune.predictions import load_predictions
-    from cait_finetune.scoring import ROLES
+    from cait_finetune.scores.predictions import load_predictions
+    from cait_finetune.story.scoring import ROLES
 
     kept = {role: run.predictions_of(role) for role in ROLES}
     if not all(path.exists() for path in kept.values()):
@@ -129,7 +129,7 @@ def _kept_predictions(run: RunDirectory, reasons: list[str]) -> dict[str, Predic
 
 
 def _why_no_weights(run: RunDirectory) -> str:
-    from cait_finetune.metrics import MetricsLog
+    from cait_finetune.scores.metrics import MetricsLog
 
     if run.finished or MetricsLog(run.metrics).read("epoch"):
         return f"{run.best_checkpoint} is not there: there are no weights to look at images with"

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cait_finetune import markup
-from cait_finetune.metrics import MetricsLog
 from cait_finetune.saved_run import SavedRun
+from cait_finetune.scores.metrics import MetricsLog
 
 if TYPE_CHECKING:
     from cait_finetune.inference.results import Predictions

@@ -237,9 +237,9 @@ def _run_all(out: Path, rows: list[str], kind: str) -> None:
     """In a process of its own: the runs of its kind, all with one strategy."""
     with quiet_imports():
         from cait_finetune.config import DistributionConfig
-        from cait_finetune.preparation import prepare
+        from cait_finetune.story.preparation import prepare
+        from cait_finetune.story.training import train
         from cait_finetune.train.distribution import build_strategy, is_chief
-        from cait_finetune.training import train
 
     distribution = {
         "alone": DistributionConfig("cpu"),

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 from cait_finetune.data.opening import open_source
 from cait_finetune.data.pipeline import find_images
-from cait_finetune.predictions import load_predictions
+from cait_finetune.scores.predictions import load_predictions
 from tests.cait_finetune.stand_ins import checked
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -18,10 +18,10 @@ LIVES = """
 import os, random, signal, sys, time
 from pathlib import Path
 
-import cait_finetune.preparation
-import cait_finetune.training
+import cait_finetune.story.preparation
+import cait_finetune.story.training
 from cait_finetune.cli import configure
-from cait_finetune.preparation import prepare
+from cait_finetune.story.preparation import prepare
 
 place, kills = Path(sys.argv[1]), int(sys.argv[2])
 words = ["model.image_size=16", "train.epochs=null", "train.steps=75",
@@ -29,7 +29,7 @@ words = ["model.image_size=16", "train.epochs=null", "train.steps=75",
          "model.drop_path_rate=0.1", "augment.mixup=0.8", "schedule.warmup_epochs=null",
          "schedule.warmup_steps=5", "train.precision=mixed_float16"]
 # Slow on a CPU, and so refused; but only float16 has a loss scale, which has to come back, too.
-cait_finetune.preparation.check_precision = lambda *_: None
+cait_finetune.story.preparation.check_precision = lambda *_: None
 
 
 def live(directory):
@@ -44,7 +44,7 @@ def live(directory):
         with open(place / "log", "a") as log:
             os.dup2(log.fileno(), 1)
             os.dup2(log.fileno(), 2)
-        cait_finetune.training.train(config, prepare(config, directory))
+        cait_finetune.story.training.train(config, prepare(config, directory))
         code = 0
     finally:
         os._exit(code)

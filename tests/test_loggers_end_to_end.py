@@ -10,8 +10,8 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from cait_finetune import story
 from cait_finetune.errors import Interrupted
+from cait_finetune.story import finetune as story
 from tests.cait_finetune.loggers import wandb_files
 from tests.cait_finetune.stand_ins import checked
 

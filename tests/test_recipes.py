@@ -19,7 +19,7 @@ from cait_finetune.cli import configure_run
 from cait_finetune.config import Config
 from cait_finetune.data.procedural.builder import Procedural
 from cait_finetune.evaluate import evaluate
-from cait_finetune.story import finetune
+from cait_finetune.story.finetune import finetune
 from tests.cait_finetune.stand_ins import COLOURS, CONF, image_file, prepare
 
 FOLDER = CONF.parent / "recipes"

@@ -17,10 +17,10 @@ from cait_finetune.benchmark.task import CLASSES, Task
 from cait_finetune.cli import configure
 from cait_finetune.config import Config
 from cait_finetune.data.preprocess import configured
-from cait_finetune.evaluation import build_evaluator
 from cait_finetune.export.saved_model import export_saved_model
 from cait_finetune.optim.phases import phases
-from cait_finetune.stages import Stages
+from cait_finetune.scores.evaluation import build_evaluator
+from cait_finetune.story.stages import Stages
 from cait_finetune.train.distribution import build_strategy
 from cait_finetune.train.loss import build_loss
 

@@ -54,7 +54,7 @@ def export(directory: Path, config: ExportConfig) -> None:
 
         from cait_finetune.data.corrupt import CorruptImages
         from cait_finetune.export.subject import Subject
-        from cait_finetune.exporting import export_run, outcome, publish
+        from cait_finetune.story.exporting import export_run, outcome, publish
 
         tf.config.list_physical_devices()  # the first look at the devices chatters too
     console = plain_console()

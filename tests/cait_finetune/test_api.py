@@ -86,7 +86,9 @@ def test_mistakes(run, tmp_path):
 def test_the_run_directory_is_named_as_on_the_command_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     told = []
-    monkeypatch.setattr("cait_finetune.story.finetune", lambda config, path: told.append(path))
+    monkeypatch.setattr(
+        "cait_finetune.story.finetune.finetune", lambda config, path: told.append(path)
+    )
     monkeypatch.setattr("cait_finetune.api.load_run", lambda path: path)
     finetune("dataset=flowers", "model=cait_s24_224", "model.weights=none")
     assert re.fullmatch(r"outputs/flowers/cait_s24_224/[\d-]{10}_[\d-]{8}", str(told[0]))
@@ -97,7 +99,7 @@ def test_going_on_with_a_run(run, tmp_path, monkeypatch):
     shutil.copytree(run.directory, cut_off)
     (cut_off / "result.json").unlink()
     told = []
-    monkeypatch.setattr("cait_finetune.story.finetune", lambda *words: told.append(words))
+    monkeypatch.setattr("cait_finetune.story.finetune.finetune", lambda *words: told.append(words))
     with pytest.raises(UserError, match=r"directory: got .* beside resume, expected None"):
         finetune(f"resume={cut_off}", directory=tmp_path)
     finetune(f"resume={cut_off}", "train.max_hours=1")

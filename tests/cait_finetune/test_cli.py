@@ -45,7 +45,7 @@ def command(monkeypatch, capsys, tmp_path):
 @pytest.fixture
 def runs(monkeypatch):
     """A finetune that only remembers what it was called with."""
-    import cait_finetune.story as story
+    import cait_finetune.story.finetune as story
 
     calls = []
     monkeypatch.setattr(story, "finetune", lambda config, path: calls.append((config, path)))
@@ -181,7 +181,7 @@ def test_the_runs_after_one_that_fails_are_made(command, runs):
 
 def test_runs_that_fail_keep_nothing_from_the_others(command, monkeypatch, capsys, tmp_path):
     """Each says its message when it fails, and those that came to their end have their summary."""
-    import cait_finetune.story as story
+    import cait_finetune.story.finetune as story
 
     said_before = []
 
@@ -203,7 +203,7 @@ def test_runs_that_fail_keep_nothing_from_the_others(command, monkeypatch, capsy
 
 
 def test_an_interrupted_run(command, monkeypatch):
-    import cait_finetune.story as story
+    import cait_finetune.story.finetune as story
 
     def interrupt(config, directory):
         raise KeyboardInterrupt
@@ -215,7 +215,7 @@ def test_an_interrupted_run(command, monkeypatch):
 
 
 def test_a_defect_is_not_hidden(command, monkeypatch):
-    import cait_finetune.story as story
+    import cait_finetune.story.finetune as story
 
     def defect(config, directory):
         raise ZeroDivisionError("ours")

@@ -16,7 +16,7 @@ from tests.cait_finetune.stand_ins import composed
 @pytest.fixture
 def commands(monkeypatch, tmp_path):
     """What `command_line` says inside of runs with these words."""
-    import cait_finetune.story as story
+    import cait_finetune.story.finetune as story
 
     said = []
     monkeypatch.chdir(tmp_path)

@@ -10,7 +10,7 @@ import pytest
 
 import cait_tf
 from cait_finetune import evaluate
-from cait_finetune.evaluation import Evaluator
+from cait_finetune.scores.evaluation import Evaluator
 from cait_tf import images
 from cait_tf.imagenet import synsets
 from tests.cait_finetune.stand_ins import encode, picture

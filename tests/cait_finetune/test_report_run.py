@@ -13,12 +13,12 @@ from PIL import Image
 import cait_tf
 from cait_finetune import model as models
 from cait_finetune import report_run
-from cait_finetune.conclusion import conclude
 from cait_finetune.errors import UserError
-from cait_finetune.evaluation import Evaluator
-from cait_finetune.preparation import prepare
 from cait_finetune.report.page import write_page
 from cait_finetune.run_directory import RunDirectory
+from cait_finetune.scores.evaluation import Evaluator
+from cait_finetune.story.conclusion import conclude
+from cait_finetune.story.preparation import prepare
 from tests.cait_finetune.report.test_html import Reader
 from tests.cait_finetune.stand_ins import checked
 

@@ -45,7 +45,7 @@ def study(monkeypatch, capsys, caplog, tmp_path):
 @pytest.fixture
 def scores(monkeypatch):
     """A finetune that gives these scores in turn, or raises them."""
-    import cait_finetune.story as story
+    import cait_finetune.story.finetune as story
 
     left, seen = [], []
 

@@ -86,9 +86,9 @@ def run(cell: Cell) -> Result:
 
         from cait_finetune import model as models
         from cait_finetune.cli import configure
-        from cait_finetune.evaluation import build_evaluator
-        from cait_finetune.preparation import prepare
-        from cait_finetune.training import train
+        from cait_finetune.scores.evaluation import build_evaluator
+        from cait_finetune.story.preparation import prepare
+        from cait_finetune.story.training import train
 
     keras.backend.clear_session()
     gc.collect()  # the graphs of the run before hold each other

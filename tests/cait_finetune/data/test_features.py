@@ -21,9 +21,9 @@ from cait_finetune.data.pipeline import evaluation_batches, train_batches
 from cait_finetune.data.preprocess import Preprocessing
 from cait_finetune.data.sequence import Share
 from cait_finetune.errors import UserError
-from cait_finetune.evaluation import Evaluator
 from cait_finetune.optim.adamw import AdamW
 from cait_finetune.optim.parameters import parameter_table
+from cait_finetune.scores.evaluation import Evaluator
 from cait_finetune.train.loss import CrossEntropy
 from cait_finetune.train.step import TrainStep
 from tests.cait_finetune.stand_ins import examples, source_of, write_set

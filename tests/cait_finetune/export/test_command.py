@@ -14,10 +14,10 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 import cait_tf
-from cait_finetune import exporting
 from cait_finetune.errors import UserError
 from cait_finetune.export import __main__ as command
 from cait_finetune.export import formats
+from cait_finetune.story import exporting
 from tests.cait_finetune.stand_ins import composed, picture
 
 RESULT = {"test_top1": 0.5, "test_examples": 360, "steps": 10, "best_epoch": 1, "temperature": 1.5}

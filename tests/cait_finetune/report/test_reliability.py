@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cait_finetune.calibration import reliability
 from cait_finetune.report.reliability import draw_reliability, write_reliability
+from cait_finetune.scores.calibration import reliability
 
 
 @pytest.fixture

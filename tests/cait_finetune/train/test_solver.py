@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from cait_finetune.data.feature_cache import Features
-from cait_finetune.evaluation import Evaluator
 from cait_finetune.model import Head
+from cait_finetune.scores.evaluation import Evaluator
 from cait_finetune.train.run_state import RunState
 from cait_finetune.train.solver import _solver, solve_head
 from tests.cait_finetune.tiny import snapshot, tiny_model

@@ -31,13 +31,13 @@ from cait_finetune.data.source import Source
 from cait_finetune.environment import record_environment
 from cait_finetune.errors import bad_value
 from cait_finetune.export.formats import check as check_export
-from cait_finetune.metrics import MetricsLog
 from cait_finetune.optim.length import Length, run_length
 from cait_finetune.optim.parameters import summary, write_csv
 from cait_finetune.optim.phases import Phase, phase_lengths, phases
 from cait_finetune.optim.schedule import peak_learning_rate
 from cait_finetune.run_directory import RunDirectory
-from cait_finetune.streams import FAST_BATCHES, Streams, check_pairs
+from cait_finetune.scores.metrics import MetricsLog
+from cait_finetune.story.streams import FAST_BATCHES, Streams, check_pairs
 from cait_finetune.train.checkpoint import Checkpoints
 from cait_finetune.train.distribution import (
     build_strategy,

@@ -11,12 +11,9 @@ import keras
 import numpy as np
 
 from cait_finetune import model as models
-from cait_finetune.calibration import answers
 from cait_finetune.data.pipeline import find_images
 from cait_finetune.data.preprocess import Preprocessing
 from cait_finetune.data.source import Source
-from cait_finetune.metrics import MetricsLog
-from cait_finetune.predictions import Predictions
 from cait_finetune.report.attention_sheet import Tile, draw_attention_sheet
 from cait_finetune.report.class_table import class_table, write_class_table
 from cait_finetune.report.confusion import confusion, draw_confusion, write_confusion
@@ -24,7 +21,10 @@ from cait_finetune.report.curves import draw_curves
 from cait_finetune.report.reliability import draw_reliability, write_reliability
 from cait_finetune.report.speed import draw_speed
 from cait_finetune.run_directory import RunDirectory
-from cait_finetune.scoring import Scores
+from cait_finetune.scores.calibration import answers
+from cait_finetune.scores.metrics import MetricsLog
+from cait_finetune.scores.predictions import Predictions
+from cait_finetune.story.scoring import Scores
 
 _SHOWN = 12  # mistakes with a picture
 _NAMED = 1000  # mistakes in the table

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from cait_finetune.calibration import fit_temperature
 from cait_finetune.data.corrupt import CorruptImages
 from cait_finetune.data.pipeline import evaluation_stream, find_images
 from cait_finetune.data.preprocess import Preprocessing
 from cait_finetune.errors import UserError
-from cait_finetune.evaluation import Evaluator
-from cait_finetune.predictions import Predictions
-from cait_finetune.scoring import predict_splits, score
+from cait_finetune.scores.calibration import fit_temperature
+from cait_finetune.scores.evaluation import Evaluator
+from cait_finetune.scores.predictions import Predictions
+from cait_finetune.story.scoring import predict_splits, score
 from tests.cait_finetune.stand_ins import encode, examples, picture, source_of, write_set
 from tests.cait_finetune.tiny import tiny_model
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cait_finetune import predictions
 from cait_finetune.errors import UserError
-from cait_finetune.evaluation import Evaluator, MultiLabelEvaluator
-from cait_finetune.predictions import Predictions, Predictor, load_predictions
+from cait_finetune.scores import predictions
+from cait_finetune.scores.evaluation import Evaluator, MultiLabelEvaluator
+from cait_finetune.scores.predictions import Predictions, Predictor, load_predictions
 from tests.cait_finetune.tiny import tiny_model
 
 NAMES = ["<b>&", "zwölf", "画像"]

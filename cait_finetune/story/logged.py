@@ -14,9 +14,9 @@ from cait_finetune.loggers.build import build_loggers
 from cait_finetune.loggers.fan_out import Loggers
 from cait_finetune.optim.parameters import group_rates
 from cait_finetune.optim.phases import phase_at
-from cait_finetune.predictions import load_predictions
-from cait_finetune.preparation import Prepared
 from cait_finetune.run_directory import RunDirectory
+from cait_finetune.scores.predictions import load_predictions
+from cait_finetune.story.preparation import Prepared
 
 
 @contextlib.contextmanager

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from cait_finetune.predictions import Predictions
-from cait_finetune.report_parts import find_mistakes
+from cait_finetune.scores.predictions import Predictions
+from cait_finetune.story.report_parts import find_mistakes
 
 NAMES = ["cat", "dog", "fox"]
 

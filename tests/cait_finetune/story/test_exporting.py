@@ -3,8 +3,8 @@
 import pytest
 
 from cait_finetune.errors import UserError
-from cait_finetune.exporting import read_exports
 from cait_finetune.run_directory import RunDirectory
+from cait_finetune.story.exporting import read_exports
 
 
 def test_exports_are_known_as_long_as_their_files_are_there(tmp_path):

@@ -11,11 +11,11 @@ import keras
 
 from cait_finetune.config import Config
 from cait_finetune.export.subject import Subject
-from cait_finetune.exporting import export_run, outcome, publish
-from cait_finetune.preparation import Prepared
 from cait_finetune.report.page import write_page
-from cait_finetune.report_parts import build_viewer, draw_scores, draw_training
-from cait_finetune.scoring import Scores, predict_splits, score
+from cait_finetune.story.exporting import export_run, outcome, publish
+from cait_finetune.story.preparation import Prepared
+from cait_finetune.story.report_parts import build_viewer, draw_scores, draw_training
+from cait_finetune.story.scoring import Scores, predict_splits, score
 from cait_finetune.train.figures import in_words
 
 

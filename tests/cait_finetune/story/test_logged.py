@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from cait_finetune.logged import conclude_loggers, logged
 from cait_finetune.loggers.fan_out import Loggers
-from cait_finetune.metrics import MetricsLog
 from cait_finetune.optim.parameters import only, parameter_table, write_csv
 from cait_finetune.optim.phases import Phase
-from cait_finetune.predictions import Predictions
 from cait_finetune.run_directory import RunDirectory
+from cait_finetune.scores.metrics import MetricsLog
+from cait_finetune.scores.predictions import Predictions
+from cait_finetune.story.logged import conclude_loggers, logged
 from tests.cait_finetune.loggers import wandb_files
 from tests.cait_finetune.stand_ins import checked
 from tests.cait_finetune.tiny import tiny_model

@@ -9,7 +9,7 @@ import tensorflow as tf
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, f1_score, log_loss
 
 from cait_finetune.config import DistributionConfig
-from cait_finetune.evaluation import Evaluator, MultiLabelEvaluator, build_evaluator
+from cait_finetune.scores.evaluation import Evaluator, MultiLabelEvaluator, build_evaluator
 from cait_finetune.train.distribution import build_strategy
 from tests.cait_finetune.tiny import tiny_model
 

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from cait_finetune.errors import UserError
-from cait_finetune.metrics import MetricsLog
+from cait_finetune.scores.metrics import MetricsLog
 
 
 def test_records_come_back_in_order_by_kind(tmp_path):

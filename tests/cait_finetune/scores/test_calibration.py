@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss
 
-from cait_finetune.calibration import (
+from cait_finetune.scores.calibration import (
     LIMITS,
     answers,
     fit_temperature,

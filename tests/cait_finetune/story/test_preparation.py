@@ -1,7 +1,7 @@
 import pytest
 
 from cait_finetune.errors import UserError
-from cait_finetune.preparation import prepare
+from cait_finetune.story.preparation import prepare
 from tests.cait_finetune.stand_ins import checked, encode, picture
 
 

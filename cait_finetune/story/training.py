@@ -6,12 +6,12 @@ import keras
 
 from cait_finetune import model as models
 from cait_finetune.config import Config
-from cait_finetune.evaluation import build_evaluator
 from cait_finetune.optim.length import warmup_length
 from cait_finetune.optim.phases import Phase
 from cait_finetune.optim.schedule import Schedule, build_schedule
-from cait_finetune.preparation import Prepared
-from cait_finetune.stages import Stages
+from cait_finetune.scores.evaluation import build_evaluator
+from cait_finetune.story.preparation import Prepared
+from cait_finetune.story.stages import Stages
 from cait_finetune.train.distribution import build_agreement
 from cait_finetune.train.loop import Trainer
 from cait_finetune.train.profile import Profile

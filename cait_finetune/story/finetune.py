@@ -6,13 +6,13 @@ import time
 from pathlib import Path
 
 from cait_finetune import model as models
-from cait_finetune.conclusion import conclude
 from cait_finetune.config import Config
-from cait_finetune.logged import conclude_loggers, logged
-from cait_finetune.preparation import prepare
+from cait_finetune.story.conclusion import conclude
+from cait_finetune.story.logged import conclude_loggers, logged
+from cait_finetune.story.preparation import prepare
+from cait_finetune.story.training import train
 from cait_finetune.train.distribution import build_agreement, lost_worker
 from cait_finetune.train.interruption import Interruption
-from cait_finetune.training import train
 
 
 def finetune(config: Config, directory: Path) -> dict:

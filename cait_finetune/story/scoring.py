@@ -8,13 +8,13 @@ from typing import Any
 
 import keras
 
-from cait_finetune import calibration
-from cait_finetune.calibration import Reliability
 from cait_finetune.data.corrupt import CorruptImages
 from cait_finetune.data.pipeline import example_ids
 from cait_finetune.data.source import Source
-from cait_finetune.evaluation import Evaluation, MultiLabelEvaluation, build_evaluator
-from cait_finetune.predictions import Predictions, Predictor
+from cait_finetune.scores import calibration
+from cait_finetune.scores.calibration import Reliability
+from cait_finetune.scores.evaluation import Evaluation, MultiLabelEvaluation, build_evaluator
+from cait_finetune.scores.predictions import Predictions, Predictor
 
 #: The splits that are predicted: one to calibrate on, one to judge by.
 ROLES = ("validation", "test")
