@@ -169,10 +169,11 @@ def backbone_facts(model: cait_tf.CaiTClassifier, config: ModelConfig) -> dict[s
     }
 
 
-def shipped_checksum(name: str) -> str:
-    """SHA-256 of the weights file that comes with the package for a variant; empty where none does."""
-    path = shipped.weights_of(cait_tf.get_variant(name))
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path else ""
+def start_checksum(name: str) -> str:
+    """SHA-256 of what runs begin from: the variant's row, and weights that come with the package."""
+    variant = cait_tf.get_variant(name)
+    path = shipped.weights_of(variant)
+    return hashlib.sha256(repr(variant).encode() + (path.read_bytes() if path else b"")).hexdigest()
 
 
 def published_accuracy(

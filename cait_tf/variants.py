@@ -78,9 +78,10 @@ _ROWS = (
     Variant("cait_m36_384",   384, 768, 36, 16, 1e-6, 0.3,  271_221_352, 173.11, 85.924, 97.598, 86.060, 97.732),
     Variant("cait_m48_448",   448, 768, 48, 16, 1e-6, 0.4,  356_460_520, 329.41, 86.066, 97.590, 86.480, 97.748),
     # Ours: for machines and data that are small, with weights in pretrained/, and trained from random
-    # ones in a minute: hence the large LayerScale, the narrow MLP, positions that differ from the first
-    # step on (patches of a few pixels say little without them), and kernels four times the authors',
-    # with which the branches of so narrow a model are almost constant: it hardly begins to learn.
+    # ones in a minute or so: hence the large LayerScale, the narrow MLP, positions that differ from the
+    # first step on (patches of a few pixels say little without them), and kernels four times as large as
+    # the authors': with theirs the branches of so narrow a model are almost constant, and it hardly
+    # begins to learn.
     Variant("cait_nano_32",    32,  96,  2,  2, 0.1,  0.0,     408_064, patch_size=4, mlp_ratio=2.0, pos_embed_init=0.5, kernel_init=0.08, published=False, shipped=True),
 )
 # fmt: on

@@ -13,10 +13,12 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # room -> the rooms it may import. cli -> finetune -> the work -> {config, errors}.
 FOUNDATION = {"config", "console", "errors"}
-WORK = {"data", "model", "optim", "train", "scores", "export", "report"} | {
-    "run_directory",
-    "environment",
-}
+SCORES = {"scores.evaluation", "scores.predictions", "scores.calibration", "scores.metrics"}
+WORK = (
+    {"data", "model", "optim", "train", "export", "report", "run_directory", "environment"}
+    | {"scores"}
+    | SCORES
+)
 ALLOWED = {
     "": {"api"},
     "api": {"cli", "story.finetune", "inference", "run", "saved_run", "errors"},  # for notebooks
@@ -44,7 +46,8 @@ ALLOWED = {
     | {"story.exporting"}
     | WORK
     | FOUNDATION,
-    "story.logged": {"story.preparation", "loggers", "optim", "scores", "run_directory"}
+    "story.logged": {"story.preparation", "loggers", "optim", "run_directory"}
+    | {"scores.metrics", "scores.predictions"}
     | FOUNDATION,
     "command_line": set(),
     "export.__main__": {"cli", "keys", "saved_run", "story.exporting"} | WORK | FOUNDATION,
@@ -60,7 +63,7 @@ ALLOWED = {
     "predict": {"inference"},
     "inference": {"keys", "image_progress", "saved_run", "markup"} | WORK | FOUNDATION,
     "image_progress": set(),
-    "run": {"api", "inference", "markup", "scores", "saved_run"},
+    "run": {"api", "inference", "markup", "scores.metrics", "saved_run"},
     "markup": set(),
     # Of a run, what is measured alone; or runs without their conclusion.
     "benchmark": {"cli", "command_line", "keys"}
@@ -69,7 +72,7 @@ ALLOWED = {
     | FOUNDATION,
     # Many runs: before and after them.
     "sweep": {"cli", "keys"} | FOUNDATION,
-    "leaderboard": {"command_line", "scores", "run_directory", "errors"},
+    "leaderboard": {"command_line", "scores.metrics", "run_directory", "errors"},
     "summary": {"leaderboard", "console", "errors"},
     "compare": {"cli", "keys", "command_line", "leaderboard", "report", "console", "errors"},
     "keys": {"errors"},
@@ -135,6 +138,15 @@ def room(name: str) -> str:
 def module_name(path: Path) -> str:
     name = path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
     return name.removesuffix(".__init__")
+
+
+@pytest.mark.parametrize("path", ["story", "scores"])
+def test_each_chapter_and_each_kind_of_score_has_its_own_line(path):
+    names = {
+        room(module_name(one)) for one in modules(f"cait_finetune/{path}") if one.stem != "__init__"
+    }
+    assert len(names) > 3
+    assert path not in names
 
 
 def test_there_are_modules_to_check():

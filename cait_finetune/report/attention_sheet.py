@@ -33,7 +33,7 @@ def draw_attention_sheet(
 ) -> None:
     """Pairs of image and image with saliency; right ones above, wrong ones below.
 
-    As wide as what there is: one mistake is not a pair in an empty row.
+    As wide as the fuller of the two: a sheet of one mistake alone is one pair.
     """
     blocks = [
         (name, tiles) for name, tiles in (("right", right), ("most sure and wrong", wrong)) if tiles

@@ -89,9 +89,13 @@ def draw_scores(run: RunDirectory, scores: Scores, view: Viewer | None) -> None:
         writer.writerows(vars(mistake).values() for mistake in found)
     if found and view:
         tiles = view(found[:_SHOWN])
-        more = " or more" * (len(found) == _NAMED)
-        title = f"{len(found):,}{more} mistake{'s' * (len(found) > 1)}"
-        draw_attention_sheet([], tiles, title, run.parts / "mistakes.png")
+        draw_attention_sheet([], tiles, in_words(len(found)), run.parts / "mistakes.png")
+
+
+def in_words(mistakes: int) -> str:
+    """How many there are; no more than `_NAMED` are found."""
+    more = " or more" * (mistakes == _NAMED)
+    return f"{mistakes:,}{more} mistake{'s' * (mistakes > 1)}"
 
 
 def _draw_calibration(run: RunDirectory, scores: Scores) -> None:

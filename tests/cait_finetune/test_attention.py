@@ -77,6 +77,10 @@ def test_it_is_as_wide_as_what_there_is(tmp_path):
         with Image.open(tmp_path / "a.png") as sheet:
             widths.append(sheet.width)
     assert widths[1:] == [2 * widths[0], 4 * widths[0], 4 * widths[0]]
+    for right, wrong in ((3, 1), (1, 3)):
+        attention_sheet.draw_attention_sheet([tile] * right, [tile] * wrong, "", tmp_path / "a.png")
+        with Image.open(tmp_path / "a.png") as sheet:
+            assert sheet.width == 3 * widths[0]
 
 
 @pytest.mark.parametrize("wrong", [0, 3])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import dataclasses
 
 import keras
 import numpy as np
@@ -58,9 +58,22 @@ def test_new_kernels_beside_weights():
         models.check(ModelConfig(name="cait_nano_32", weights="pretrained", kernel_init=0.08))
 
 
-def test_a_checksum_for_weights_that_come_with_the_package_alone():
-    assert re.fullmatch("[0-9a-f]{64}", models.shipped_checksum("cait_nano_32"))
-    assert models.shipped_checksum("cait_s24_224") == ""
+def test_runs_begin_elsewhere_with_another_row_or_other_weights(tmp_path, monkeypatch):
+    row, found = cait_tf.get_variant("cait_nano_32"), {}
+    file = tmp_path / "weights"
+    for kernel_init, content in ((0.08, b"a"), (0.08, b"b"), (0.02, b"a")):
+        changed = dataclasses.replace(row, kernel_init=kernel_init)
+        monkeypatch.setattr(cait_tf, "get_variant", lambda name, row=changed: row)
+        monkeypatch.setattr(models.shipped, "weights_of", lambda variant: file)
+        file.write_bytes(content)
+        found[kernel_init, content] = models.start_checksum("cait_nano_32")
+        assert models.start_checksum("cait_nano_32") == found[kernel_init, content]
+    assert len(set(found.values())) == 3
+
+
+def test_runs_with_weights_from_elsewhere_begin_from_the_row():
+    one, other = map(models.start_checksum, ("cait_s24_224", "cait_s24_384"))
+    assert one == models.start_checksum("cait_s24_224") != other
 
 
 @pytest.mark.parametrize("weights", ["hub", "official"])

@@ -17,19 +17,20 @@ from cait_finetune.benchmark.transfer.run import Result
 class Results:
     """A line for each run: its command line, and what came of it.
 
-    `weights` names the pretrained weights of the runs: a line with other ones is not known here.
+    `start` says what the runs begin from: lines of runs that began from anything else are ignored.
     """
 
-    def __init__(self, path: Path, weights: str) -> None:
+    def __init__(self, path: Path, start: str) -> None:
         self._path = path
-        self._weights = weights
+        self._start = start
         self._known: dict[str, Result] = {}
         text = path.read_text() if path.exists() else ""
         for line in text.splitlines():
-            # The last line of a comparison that was cut off may be half a line.
+            # The last line of a comparison that was cut off may be half a line; of older ones each
+            # lacks its start.
             with contextlib.suppress(json.JSONDecodeError, KeyError, TypeError):
                 record = json.loads(line)
-                if record["weights"] == weights:
+                if record["start"] == start:
                     self._known[record["words"]] = Result(**record["result"])
         if text and not text.endswith("\n"):
             with open(path, "a") as file:
@@ -45,7 +46,7 @@ class Results:
         """Keep one, at once."""
         words = " ".join(cell.words)
         self._known[words] = result
-        record = {"words": words, "weights": self._weights, "result": dataclasses.asdict(result)}
+        record = {"words": words, "start": self._start, "result": dataclasses.asdict(result)}
         with open(self._path, "a") as file:
             file.write(json.dumps(record) + "\n")
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cait_finetune.scores.predictions import Predictions
-from cait_finetune.story.report_parts import find_mistakes
+from cait_finetune.story.report_parts import find_mistakes, in_words
 
 NAMES = ["cat", "dog", "fox"]
 
@@ -39,3 +39,10 @@ def test_of_several_labels_the_surest_wrong_answer_of_each_image():
 def test_a_model_that_is_right_has_none():
     predictions = Predictions(np.eye(3, dtype="float32"), np.arange(3), list("abc"), NAMES)
     assert find_mistakes(predictions, 1.0) == []
+
+
+@pytest.mark.parametrize(
+    ("count", "words"), [(1, "1 mistake"), (2, "2 mistakes"), (1000, "1,000 or more mistakes")]
+)
+def test_a_count_in_words(count, words):
+    assert in_words(count) == words

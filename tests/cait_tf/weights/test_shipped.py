@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors import safe_open
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
@@ -27,6 +28,10 @@ def test_the_file_is_small_and_its_card_says_how_it_was_made(name):
     card = shipped.card_of(variant).read_text()
     assert re.search(r"python -m cait_finetune -cn pretrain_\w+", card)
     assert "Apache" in card
+    with safe_open(shipped.weights_of(variant), "np") as file:
+        checksum = file.metadata()["cait_tf.sha256"]
+    [start] = re.findall(r"`cait_tf\.sha256`[^`]*`([0-9a-f]{8})…`", card)
+    assert checksum.startswith(start)
 
 
 def test_the_others_weights_are_published_elsewhere():

@@ -23,7 +23,7 @@ def test_another_length_is_another_run(tmp_path):
     assert cell(steps_per_epoch=9) not in results
 
 
-def test_other_weights_are_other_runs(tmp_path):
+def test_what_began_elsewhere_is_another_run(tmp_path):
     path = tmp_path / "runs.jsonl"
     Results(path, "a").add(cell(), result(0.5))
     other = Results(path, "b")
