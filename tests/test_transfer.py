@@ -71,11 +71,13 @@ def test_averaged_weights_are_ahead_while_the_rate_is_high(place, full):
 
 
 def test_a_linear_probe_says_what_the_features_are_worth(place):
+    # With all of the digits to learn from, a random backbone's features tell 94 % of the others, too.
     keys = ["tuning=linear_probe", "tuning.solver=lbfgs", "tuning.cache_dir=null", "export=none"]
+    keys.append("dataset.train_share=0.1")
     pretrained = run(place, "probe", *keys)
     random = run(place, "random", *keys, "model.weights=none")
     assert pretrained["test_top1"] > 0.9
-    assert pretrained["test_top1"] > random["test_top1"] + 0.05
+    assert pretrained["test_top1"] > random["test_top1"] + 0.1
     kept = load_file(place / "probe/checkpoints/best.safetensors")
     assert {key for key in START if not np.array_equal(kept[key], START[key])} == {
         "head.weight",
