@@ -14,7 +14,6 @@ import keras
 from keras import ops
 
 from cait_tf.layers import (
-    KERNEL_INIT,
     as_rows,
     dense,
     softmax,
@@ -22,6 +21,7 @@ from cait_tf.layers import (
     tensorflow_kernels,
     trunc_normal,
 )
+from cait_tf.variants import KERNEL_INIT
 
 _FEW_HEADS = 8  # of the trunks that have 4 and 8; the sum costs their square
 

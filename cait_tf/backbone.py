@@ -21,8 +21,9 @@ from cait_tf.arguments import (
 )
 from cait_tf.blocks import ClassAttentionBlock, SelfAttentionBlock
 from cait_tf.errors import CaiTError
-from cait_tf.layers import KERNEL_INIT, PatchEmbed, layer_norm, trunc_normal
+from cait_tf.layers import PatchEmbed, layer_norm, trunc_normal
 from cait_tf.lora import enable_lora
+from cait_tf.variants import KERNEL_INIT
 
 #: Layers that belong to the input, and so to layer id 0.
 _EMBEDDINGS = ("cls_token", "pos_embed", "patch_embed")

@@ -14,7 +14,6 @@ from keras import ops
 from cait_tf.attention import ClassAttention, TalkingHeadAttention
 from cait_tf.errors import CaiTError
 from cait_tf.layers import (
-    KERNEL_INIT,
     DropPath,
     LayerScale,
     Mlp,
@@ -23,6 +22,7 @@ from cait_tf.layers import (
     tensorflow_kernels,
     without_autocast,
 )
+from cait_tf.variants import KERNEL_INIT
 
 
 class SelfAttentionBlock(keras.layers.Layer):

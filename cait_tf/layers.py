@@ -20,9 +20,9 @@ from typing import Any
 import keras
 from keras import ops
 
+from cait_tf.variants import KERNEL_INIT
+
 LAYER_NORM_EPSILON = 1e-6
-#: The standard deviation of the authors' new kernels.
-KERNEL_INIT = 0.02
 _HALF = ("float16", "bfloat16")
 
 

@@ -11,6 +11,8 @@ from types import MappingProxyType
 
 from cait_tf.errors import CaiTError, near_names
 
+#: The standard deviation of the authors' new kernels.
+KERNEL_INIT = 0.02
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -42,7 +44,7 @@ class Variant:
     depth_token_only: int = 2
     mlp_ratio: float = 4.0
     pos_embed_init: float = 0.02
-    kernel_init: float = 0.02
+    kernel_init: float = KERNEL_INIT
     crop_pct: float = 1.0
     interpolation: str = "bicubic"
     mean: tuple[float, float, float] = IMAGENET_MEAN
