@@ -56,17 +56,8 @@ def test_biases_that_the_softmax_takes_out_have_exactly_no_gradient():
         assert one.all()
 
 
-def test_one_map_is_kept_for_the_gradient():
-    def step(*inputs: tf.Tensor) -> list[tf.Tensor]:
-        return value_and_gradients(ours, list(inputs))[1:]
-
-    specs = [tf.TensorSpec(shape, tf.float32) for shape in SHAPES]
-    graph = tf.function(step).get_concrete_function(*specs).graph
-    assert sum(one.type == "Softmax" for one in graph.get_operations()) == 1
-
-
-def test_what_is_computed_again_waits_for_the_gradient():
-    """Computed as soon as it can be, it would be kept from then on."""
+def test_no_map_is_kept_for_the_gradient():
+    """What is computed again must wait for it: computed as soon as it can be, it would be kept after all."""
 
     def step(weights: tf.Tensor, *inputs: tf.Tensor) -> list[tf.Tensor]:
         with tf.GradientTape() as tape:
@@ -83,7 +74,11 @@ def test_what_is_computed_again_waits_for_the_gradient():
     maps = [
         one
         for one in graph.get_operations()
-        if one.type == "BatchMatMulV2" and one.outputs[0].shape.num_elements() == B * H * N * N
+        if one.outputs and one.outputs[0].shape.num_elements() == B * H * N * N
     ]
-    assert len([one for one in maps if one not in late]) == 3  # scores, mixed before and after
-    assert len([one for one in maps if one in late]) == 5  # scores and mixed again, three gradients
+    assert not [
+        one.name for one in maps if one not in late and late & {*one.outputs[0].consumers()}
+    ]
+    made = [one for one in maps if one.type in ("BatchMatMulV2", "Softmax")]
+    assert len([one for one in made if one not in late]) == 4  # scores, mixed, softmax, mixed
+    assert len([one for one in made if one in late]) == 7  # the same again, and three gradients
