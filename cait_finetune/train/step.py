@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from cait_finetune.optim.optimizer import Optimizer
 from cait_finetune.train.average import MovingAverage
+from cait_finetune.train.heap import give_back
 from cait_finetune.train.loss import CrossEntropy, Loss
 from cait_finetune.train.loss_scale import LossScale
 
@@ -56,6 +57,7 @@ class TrainStep:
         self._average = average
         self._average_steps = average_steps
         self._random = _RandomStates(model, seed)
+        self._fresh = True  # not called yet
         with strategy.scope():
             #: Steps tried, skipped ones too: what the draws of a step depend on.
             self.count = tf.Variable(0, dtype=tf.int64, trainable=False, name="steps_tried")
@@ -82,7 +84,11 @@ class TrainStep:
         first: int = 0,
     ) -> tf.Tensor:
         rates = tf.reshape(tf.cast(learning_rates, tf.float32), [-1])
-        return self._run(images, labels, rates, tf.constant(first))
+        figures = self._run(images, labels, rates, tf.constant(first))
+        if self._fresh:
+            self._fresh = False
+            give_back()
+        return figures
 
     @property
     def state(self) -> dict[str, tf.Variable]:

@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from cait_finetune.optim.adamw import AdamW
 from cait_finetune.optim.parameters import parameter_table
+from cait_finetune.train import step as step_module
 from cait_finetune.train.average import MovingAverage, holding
 from cait_finetune.train.loss import CrossEntropy, cross_entropy
 from cait_finetune.train.loss_scale import LossScale
@@ -313,6 +314,18 @@ def test_several_steps_in_one_call():
     third = step(*[part[None] for part in batch(8, 3)], [1e-2])
     np.testing.assert_allclose(np.concatenate([first, second, third]), figures, rtol=1e-6)
     assert largest_difference(single, snapshot(model)) <= 1e-6
+
+
+def test_what_the_graph_took_is_given_back_once_it_is_made(monkeypatch):
+    given = []
+    monkeypatch.setattr(step_module, "give_back", lambda: given.append(step.count.numpy()))
+    strategy = one_device()
+    with strategy.scope():
+        model = tiny_model(depth=1, depth_token_only=1)
+        step = TrainStep(model, Recorder(model), strategy)
+    for _ in range(3):
+        step(*batch(), 1e-3)
+    assert given == [1]  # after the first step
 
 
 DROPS = {"drop_path_rate": 0.3, "drop_rate": 0.1}
