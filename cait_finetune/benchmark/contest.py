@@ -14,7 +14,7 @@ from cait_finetune.benchmark.contestant import CannotCompile, Contestant
 from cait_finetune.benchmark.flops import flops, trunk_flops
 from cait_finetune.benchmark.model_row import OURS, OURS_COMPILED, TIMM_COMPILED, TIMM_EAGER, Row
 from cait_finetune.benchmark.rounds import in_turn
-from cait_finetune.benchmark.task import Task
+from cait_finetune.benchmark.task import PRODUCTS, Task
 
 _TIMM = "cait_finetune.benchmark.timm_model"
 _TRAINING_PASSES = 3  # in operations: the backward pass has two products for each of the forward's
@@ -61,7 +61,7 @@ def measure(planned: Sequence[Task], rules: Rules, console: Console) -> Measured
 
 def _entrants(task: Task, timm: bool) -> dict[str, Task]:
     """What each has to do."""
-    if task.work == "products":
+    if task.work in PRODUCTS:
         return {OURS: task}
     compiled = dataclasses.replace(task, compiled=True)
     if task.work == "latency":
@@ -100,9 +100,9 @@ def _add(
         peaks = measured.peaks
         if task.precision not in peaks:
             peaks[task.precision] = entrants[OURS].product_peak(task.precision)
-    count = trunk_flops if task.work == "products" else flops
+    count = trunk_flops if task.work in PRODUCTS else flops
     operations = count(task.variant, task.image_size)
-    if task.work == "training":
+    if PRODUCTS.get(task.work, task.work) == "training":
         operations *= _TRAINING_PASSES
     share = speeds[OURS].median * operations / peaks[task.precision]
     measured.rows.append(Row(task, speeds, memory, operations, share))

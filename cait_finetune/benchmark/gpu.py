@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from itertools import product
 
 from rich.console import Console
 
@@ -22,6 +23,7 @@ from cait_finetune.benchmark.task import (
     check_models,
     check_repetition,
     cores,
+    remats,
 )
 from cait_finetune.errors import bad_value
 
@@ -35,7 +37,8 @@ class GpuConfig:
 
     `batch_sizes` has one for each of the models. A measurement is `repetitions` calls after `warmup`
     that do not count, and is made `rounds` times by each contestant in turn; their processes share the
-    card, each with its own memory. `image_size` null is each model's own.
+    card, each with its own memory. `image_size` null is each model's own. Training is measured for
+    each of `remat`: true is ``model.remat``, of which timm's counterpart is its gradient checkpointing.
     """
 
     models: list[str] = field(
@@ -45,6 +48,7 @@ class GpuConfig:
     work: list[str] = field(default_factory=lambda: list(_WORKS))
     precisions: list[str] = field(default_factory=lambda: [PRECISIONS[1]])
     image_size: int | None = None
+    remat: list[bool] = field(default_factory=lambda: [False])
     warmup: int = 2
     repetitions: int = 10
     rounds: int = 5
@@ -67,6 +71,7 @@ def check(config: GpuConfig) -> None:
         raise bad_value("batch_sizes", config.batch_sizes,
                         f"one of at least 1 for each of the {len(config.models)} models")  # fmt: skip
     check_repetition(config)
+    remats("training", config.remat)
     check_models(config.models, config.image_size, timm=config.timm)
     if not find_spec("jax"):
         raise bad_value("jax", "nothing", "it installed", "pip install 'jax[cuda13]'")
@@ -110,6 +115,6 @@ def tasks(config: GpuConfig) -> Iterator[Task]:
     """The rows of the table."""
     for model, batch_size in zip(config.models, config.batch_sizes, strict=True):
         for work in config.work:
-            for precision in config.precisions:
+            for precision, remat in product(config.precisions, remats(work, config.remat)):
                 yield Task(work, model, precision, batch_size, len(cores()), config.image_size,
-                           device="gpu")  # fmt: skip
+                           remat, device="gpu")  # fmt: skip

@@ -22,6 +22,9 @@ from cait_tf.models import create_model
 
 _RATE, _WEIGHT_DECAY = 1e-5, 0.05
 _SIZES, _QUEUED = (4096, 8192), 4
+# XLA tries Triton's kernels for each product of a step that computes its blocks twice: it was still
+# compiling after five minutes, and takes one with cuBLAS alone.
+_REMAT_OPTIONS = {"xla_gpu_enable_triton_gemm": False}
 _peak = 0  # bytes, of the program that `prepare` compiled
 
 
@@ -34,16 +37,21 @@ def prepare(task: Task) -> Callable[[], object]:
     if task.device == "gpu" and jax.default_backend() != "gpu":
         raise bad_value("jax", f"version {jax.__version__}, which sees no GPU", "one that does",
                         "pip install 'jax[cuda13]'")  # fmt: skip
-    model = create_model(task.model, CLASSES, task.image_size, dtype=task.precision)
+    model = create_model(
+        task.model, CLASSES, task.image_size, dtype=task.precision, remat=task.remat
+    )
     rng = np.random.default_rng(0)
     images = jnp.asarray(rng.normal(size=(task.batch_size, task.size, task.size, 3)), jnp.float32)
     labels = jnp.asarray(rng.integers(0, CLASSES, task.batch_size), jnp.int32)
     if task.work == "training":
-        return _training(model, images, labels)
+        options = _REMAT_OPTIONS if task.remat and task.device == "gpu" else None
+        return _training(model, images, labels, options)
     return _inference(model, images)
 
 
-def _training(model: keras.Model, images: jax.Array, labels: jax.Array) -> Callable[[], object]:
+def _training(
+    model: keras.Model, images: jax.Array, labels: jax.Array, options: dict[str, Any] | None
+) -> Callable[[], object]:
     """Forward, cross-entropy, backward and AdamW with weight decay of all but vectors."""
     optimizer = keras.optimizers.AdamW(_RATE, weight_decay=_WEIGHT_DECAY)
     optimizer.exclude_from_weight_decay([one for one in model.trainable_variables
@@ -70,7 +78,8 @@ def _training(model: keras.Model, images: jax.Array, labels: jax.Array) -> Calla
         for variables in (model.trainable_variables, model.non_trainable_variables,
                           optimizer.variables)
     )  # fmt: skip
-    program = _compiled(jax.jit(step, donate_argnums=(0, 1, 2)), *state, images, labels)
+    function = jax.jit(step, donate_argnums=(0, 1, 2), compiler_options=options)
+    program = _compiled(function, *state, images, labels)
 
     def call() -> float:
         nonlocal state

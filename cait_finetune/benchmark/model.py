@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import product
 
 from rich.console import Console
 
@@ -17,6 +18,7 @@ from cait_finetune.benchmark.task import (
     check_choices,
     check_models,
     check_repetition,
+    remats,
     thread_count,
 )
 
@@ -30,7 +32,9 @@ class ModelConfig:
     `work` is inference, training, and latency: one image, float32, through an exported SavedModel, as it
     is loaded and compiled by XLA.
     A measurement is `repetitions` calls after `warmup` that do not count, and is made `rounds` times
-    by each contestant in turn. `threads` 0 is all cores, `image_size` null each model's own.
+    by each contestant in turn. `threads` 0 is all cores, `image_size` null each model's own. Training is
+    measured for each of `remat`: true is ``model.remat``, of which timm's counterpart is its gradient
+    checkpointing.
     """
 
     models: list[str] = field(default_factory=lambda: ["cait_xxs24_224", "cait_s24_224"])
@@ -38,6 +42,7 @@ class ModelConfig:
     precisions: list[str] = field(default_factory=lambda: list(PRECISIONS))
     batch_size: int = 16
     image_size: int | None = None
+    remat: list[bool] = field(default_factory=lambda: [False])
     threads: int = 2
     warmup: int = 1
     repetitions: int = 4
@@ -59,6 +64,7 @@ def check(config: ModelConfig) -> None:
     check_choices("work", config.work, WORKS)
     check_choices("precisions", config.precisions, PRECISIONS)
     check_repetition(config, "batch_size", "latency_repetitions")
+    remats("training", config.remat)
     thread_count(config.threads)
     check_models(config.models, config.image_size, timm=config.timm)
 
@@ -86,7 +92,8 @@ def tasks(config: ModelConfig) -> Iterator[Task]:
     for model in config.models:
         for work in config.work:
             alone = work == "latency"
-            for precision in PRECISIONS[:1] if alone else config.precisions:
+            precisions = PRECISIONS[:1] if alone else config.precisions
+            for precision, remat in product(precisions, remats(work, config.remat)):
                 yield Task(
                     work,
                     model,
@@ -94,4 +101,5 @@ def tasks(config: ModelConfig) -> Iterator[Task]:
                     1 if alone else config.batch_size,
                     thread_count(config.threads),
                     config.image_size,
+                    remat,
                 )

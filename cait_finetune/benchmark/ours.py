@@ -13,7 +13,7 @@ import tensorflow as tf
 from cait_finetune import model as models
 from cait_finetune.benchmark import products
 from cait_finetune.benchmark.peak import fastest
-from cait_finetune.benchmark.task import CLASSES, Task
+from cait_finetune.benchmark.task import CLASSES, PRODUCTS, Task
 from cait_finetune.cli import configure
 from cait_finetune.config import Config
 from cait_finetune.data.preprocess import configured
@@ -30,7 +30,7 @@ _SIZES = (1024, 2048, 4096)
 
 def prepare(task: Task) -> Callable[[], object]:
     """A function that does the task once, and waits for the result."""
-    if task.work == "products":
+    if task.work in PRODUCTS:
         return products.prepare(task)
     config = configure(*task.words)
     strategy = build_strategy(config.distribution)

@@ -1,4 +1,4 @@
-"""The matrix products of a trunk alone: what an inference would take if all between them took nothing."""
+"""The matrix products of a trunk alone: what would be left if all between them took nothing."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ _MIXINGS = 2  # of heads, before and after the softmax
 
 def prepare(task: Task) -> Callable[[], object]:
     """A function that makes those of all trunk blocks once, one after the other, as TensorFlow does.
+
+    For ``training_products`` also the two that the gradients of each take, and none that a model may
+    compute again.
 
     Shapes: B images, N patches, D channels, H heads, d = D / H.
     """
@@ -39,11 +42,23 @@ def prepare(task: Task) -> Callable[[], object]:
 
     @tf.function(autograph=False)
     def block(query: tf.Tensor, factors: list[tuple[tf.Tensor, tf.Tensor]]) -> list[tf.Tensor]:
-        made = [tf.matmul(query, query, transpose_b=True)]  # the scores
-        for left, right in factors:
+        made: list[tf.Tensor] = []
+
+        def product(left: tf.Tensor, right: tf.Tensor, **turned: bool) -> tf.Tensor:
             # In the model each waits for the one before.
             with tf.control_dependencies(made[-1:]):
-                made.append(tf.matmul(left, right))
+                made.append(tf.matmul(left, right, **turned))
+            return made[-1]
+
+        scores = product(query, query, transpose_b=True)
+        results = [product(*pair) for pair in factors]
+        if task.work == "training_products":
+            # A result stands for its own gradient: it has the same shape.
+            for (left, right), result in zip(factors, results, strict=True):
+                product(result, right, transpose_b=True)
+                product(left, result, transpose_a=True)
+            product(scores, query)
+            product(scores, query, transpose_a=True)
         return [tf.reduce_max(one[..., :1, :1]) for one in made]  # what nobody asks for is not made
 
     def call() -> None:

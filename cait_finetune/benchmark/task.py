@@ -11,7 +11,9 @@ from cait_finetune.cli import configure
 from cait_finetune.errors import bad_value, suggest
 from cait_tf.variants import VARIANTS, Variant
 
-WORKS = ("inference", "products", "training", "latency")
+#: Those that are matrix products alone, and what each is a part of.
+PRODUCTS = {"products": "inference", "training_products": "training"}
+WORKS = ("inference", "products", "training", "training_products", "latency")
 PRECISIONS = ("float32", "mixed_bfloat16")
 CLASSES = 1000
 
@@ -20,9 +22,10 @@ CLASSES = 1000
 class Task:
     """One kind of work on one model.
 
-    ``inference`` is the forward pass of a batch, ``products`` its matrix products alone; ``training`` forward, cross-entropy, backward and
-    AdamW with weight decay, without stochastic depth; ``latency`` one image at a time, for us through
-    an exported SavedModel. `compiled` is for timm, and for latency's SavedModel; `device` cpu or gpu.
+    ``inference`` is the forward pass of a batch; ``training`` forward, cross-entropy, backward and AdamW
+    with weight decay, without stochastic depth; ``products`` and ``training_products`` are the matrix
+    products of their trunks alone; ``latency`` is one image at a time, for us through an exported
+    SavedModel. `compiled` is for timm, and for latency's SavedModel; `device` cpu or gpu.
     """
 
     work: str
@@ -61,7 +64,7 @@ class Task:
     def __str__(self) -> str:
         size = f" at {self.image_size}" if self.image_size else ""
         remat = " with remat" if self.remat else ""
-        return f"{self.work} {self.model}{size}{remat}, {self.precision.removeprefix('mixed_')}"
+        return f"{self.work.replace('_', ' ')} {self.model}{size}{remat}, {self.precision.removeprefix('mixed_')}"
 
 
 def check_models(models: Sequence[str], image_size: int | None = None, *, timm: bool) -> None:
@@ -117,6 +120,17 @@ def check_repetition(config: object, *more: str) -> None:
     """
     for key in ("warmup", "repetitions", "rounds", *more):
         at_least(key, getattr(config, key), least=0 if key == "warmup" else 1)
+
+
+def remats(work: str, asked: Sequence[bool]) -> Sequence[bool]:
+    """With which of those that are asked for a kind of work is done: only training has it.
+
+    Raises:
+        UserError: none is asked for.
+    """
+    if not asked:
+        raise bad_value("remat", "nothing", "true, false, or both: [false,true]")
+    return list(dict.fromkeys(asked)) if work == "training" else [False]
 
 
 def cores() -> list[int]:

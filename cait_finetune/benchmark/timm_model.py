@@ -30,6 +30,7 @@ def prepare(task: Task) -> Callable[[], object]:
     torch.manual_seed(0)
     sized = {"img_size": task.image_size} if task.image_size else {}
     model = timm.create_model(task.model, num_classes=CLASSES, **sized).to(device)
+    model.set_grad_checkpointing(task.remat)
     images = torch.randn(task.batch_size, 3, task.size, task.size, device=device)
     labels = torch.randint(CLASSES, (task.batch_size,), device=device)
     forward = torch.compile(model) if task.compiled else model

@@ -56,6 +56,14 @@ def test_tables_with_a_batch_for_each_model(benchmark):
     assert {row["task"]["device"] for row in figures["rows"]} == {"gpu"}
 
 
+def test_training_with_and_without_remat(benchmark):
+    text, figures = benchmark("models=[cait_xxs24_224]", "batch_sizes=[8]", "remat=[false,true]")
+    assert "| training cait_xxs24_224 with remat, bfloat16 | 8 |" in text
+    assert [(row["task"]["work"], row["task"]["remat"]) for row in figures["rows"]] == [
+        ("inference", False), ("training", False), ("training", True),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -67,6 +75,7 @@ def test_tables_with_a_batch_for_each_model(benchmark):
         ),
         (["batch_sizes=[8,0]"], r"batch_sizes: got \[8, 0\]"),
         (["rounds=0"], "rounds: got 0"),
+        (["remat=[]"], r"remat: got nothing, expected true, false, or both: \[false,true\]"),
     ],
 )
 def test_a_mistake_is_said_before_anything_is_started(benchmark, words, message):

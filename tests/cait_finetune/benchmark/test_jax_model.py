@@ -27,8 +27,9 @@ assert 1e9 < jax_model.product_peak("float32", seconds=0.0, sizes=[256]) < 1e15
 """
 
 
-def test_training_learns():
-    code = _TRAINING.format(task=NANO)
+@pytest.mark.parametrize("remat", [False, True])
+def test_training_learns(remat):
+    code = _TRAINING.format(task=dataclasses.replace(NANO, remat=remat))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

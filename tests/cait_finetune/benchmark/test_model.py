@@ -39,7 +39,8 @@ def test_tables_and_the_figures_behind_them(tmp_path, monkeypatch, capsys, stand
         f"{share:.0%} |\n"
         f"| products cait_xxs24_224, float32 | 8 | 30 (30–30) | — | — | — | {products:.0%} |\n"
         "| training cait_xxs24_224, float32 | 8 | 30 (30–30) | 10 (10–10) | 20 (20–20) | 1.50× | "
-        f"{3 * share:.0%} |"
+        f"{3 * share:.0%} |\n"
+        f"| training products cait_xxs24_224, float32 | 8 | 30 (30–30) | — | — | — | {3 * products:.0%} |"
     ) in text
     gigabytes = "1.80 (1.40)"
     assert f"| training cait_xxs24_224, float32 | 8 |{f' {gigabytes} |' * 3} 1.00× |" in text
@@ -51,11 +52,11 @@ def test_tables_and_the_figures_behind_them(tmp_path, monkeypatch, capsys, stand
     assert ", 1 thread; " in text
     assert figures["config"]["batch_size"] == 8
     works = [row["task"]["work"] for row in figures["rows"]]
-    assert works == ["inference", "products", "training", "latency"]
-    assert [row["task"]["batch_size"] for row in figures["rows"]] == [8, 8, 8, 1]
+    assert works == ["inference", "products", "training", "training_products", "latency"]
+    assert [row["task"]["batch_size"] for row in figures["rows"]] == [8, 8, 8, 8, 1]
     assert figures["rows"][2]["images_per_second"]["timm compiled"] == [20.0] * 3
     assert figures["rows"][2]["best"] == "timm compiled"
-    assert list(figures["rows"][3]["images_per_second"]) == ["ours", "ours compiled", "timm eager"]
+    assert list(figures["rows"][4]["images_per_second"]) == ["ours", "ours compiled", "timm eager"]
     assert "tensorflow" in figures["machine"]["packages"]
 
 
@@ -76,9 +77,10 @@ def test_a_model_of_ours_alone(tmp_path, monkeypatch):
     assert "| — | — | — |" in text
 
 
-def test_the_real_timm():
+@pytest.mark.parametrize("remat", [False, True])
+def test_the_real_timm(remat):
     pytest.importorskip("timm", reason="timm, of the extra benchmark, is not installed")
-    task = Task("training", "cait_xxs24_224", "mixed_bfloat16", 2, 1, image_size=32)
+    task = Task("training", "cait_xxs24_224", "mixed_bfloat16", 2, 1, image_size=32, remat=remat)
     contestant = Contestant(contest._TIMM, task)
     try:
         contestant.begin()
@@ -95,6 +97,7 @@ def test_the_real_timm():
         (["precisions=bfloat16"], "did you mean mixed_bfloat16"),
         (["batch_size=0"], "batch_size: got 0, expected at least 1"),
         (["rounds=0"], "rounds: got 0"),
+        (["remat=[]"], "remat: got nothing"),
         (["threads=1000"], "threads: got 1000"),
         (["models=cait_xxs"], "model: got cait_xxs"),
         (["out=/dev/null/out"], "out: got /dev/null/out"),
