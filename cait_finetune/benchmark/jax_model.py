@@ -22,8 +22,8 @@ from cait_tf.models import create_model
 
 _RATE, _WEIGHT_DECAY = 1e-5, 0.05
 _SIZES, _QUEUED = (4096, 8192), 4
-# XLA tries Triton's kernels for each product of a step that computes its blocks twice: it was still
-# compiling after five minutes, and takes one with cuBLAS alone.
+# XLA tries Triton's kernels for each product of a step that computes its blocks twice: that of
+# cait_xxs24_224 was still compiling after five minutes, and takes one with cuBLAS alone.
 _REMAT_OPTIONS = {"xla_gpu_enable_triton_gemm": False}
 _peak = 0  # bytes, of the program that `prepare` compiled
 
