@@ -31,7 +31,7 @@ class ModelConfig:
 
     `work` is inference, training, and latency: one image, float32, through an exported SavedModel, as it
     is loaded and compiled by XLA. products and training_products are the matrix products of the first
-    two and nothing else, which nothing can be faster than that makes them as TensorFlow does.
+    two alone: a bound for whatever makes them as TensorFlow does.
     A measurement is `repetitions` calls after `warmup` that do not count, and is made `rounds` times
     by each contestant in turn. `threads` 0 is all cores, `image_size` null each model's own. Training is
     measured for each of `remat`: true is ``model.remat``, of which timm's counterpart is its gradient

@@ -64,7 +64,8 @@ class Task:
     def __str__(self) -> str:
         size = f" at {self.image_size}" if self.image_size else ""
         remat = " with remat" if self.remat else ""
-        return f"{self.work.replace('_', ' ')} {self.model}{size}{remat}, {self.precision.removeprefix('mixed_')}"
+        work, precision = self.work.replace("_", " "), self.precision.removeprefix("mixed_")
+        return f"{work} {self.model}{size}{remat}, {precision}"
 
 
 def check_models(models: Sequence[str], image_size: int | None = None, *, timm: bool) -> None:
@@ -129,7 +130,7 @@ def remats(work: str, asked: Sequence[bool]) -> Sequence[bool]:
         UserError: none is asked for.
     """
     if not asked:
-        raise bad_value("remat", "nothing", "true, false, or both: [false,true]")
+        raise bad_value("remat", "nothing", "[true], [false], or [false,true]")
     return list(dict.fromkeys(asked)) if work == "training" else [False]
 
 

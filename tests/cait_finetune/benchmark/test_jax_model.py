@@ -17,7 +17,10 @@ from cait_finetune.benchmark import jax_model
 from cait_finetune.benchmark.task import Task
 import keras
 assert keras.backend.backend() == "jax"
+made, create = [], jax_model.create_model
+jax_model.create_model = lambda *given, **named: made.append(create(*given, **named)) or made[-1]
 step = jax_model.prepare({task!r})
+assert made[0].backbone.remat is {task.remat}
 losses = [step() for _ in range(3)]
 assert abs(losses[0] - 6.9) < 0.7, losses
 assert losses[0] > losses[1] > losses[2], losses
