@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -86,14 +86,16 @@ def _value(argument: str, kinds: dict[str, Any]) -> DictConfig:
     """``key=value`` as a configuration of one key.
 
     Text is taken as it stands: to YAML ``*.jpg`` is an error, and the folder ``2024`` a number. Where
-    several are allowed, ``[a,b]`` is two.
+    several are allowed, ``[a,b]`` is two, and a word alone one.
     """
     key, _, word = argument.partition("=")
     if kinds[key] in (str, str | None):
         return OmegaConf.create({key: None if word in ("", "null") else word})
+    several = word.startswith("[") and word.endswith("]")
     if kinds[key] == list[str]:
-        several = word.startswith("[") and word.endswith("]")
         return OmegaConf.create({key: _words(word[1:-1]) if several else [word]})
+    if get_origin(kinds[key]) is list and not several:
+        return OmegaConf.from_cli([f"{key}=[{word}]"])
     return OmegaConf.from_cli([argument])
 
 

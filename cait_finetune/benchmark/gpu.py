@@ -19,11 +19,12 @@ from cait_finetune.benchmark.report import Report, machine, packages
 from cait_finetune.benchmark.task import (
     PRECISIONS,
     Task,
+    at_least,
     check_choices,
     check_models,
     check_repetition,
     cores,
-    remats,
+    remat_choices,
 )
 from cait_finetune.errors import bad_value
 
@@ -71,7 +72,7 @@ def check(config: GpuConfig) -> None:
         raise bad_value("batch_sizes", config.batch_sizes,
                         f"one of at least 1 for each of the {len(config.models)} models")  # fmt: skip
     check_repetition(config)
-    remats("training", config.remat)
+    at_least("remat", len(config.remat), "of true and false")
     check_models(config.models, config.image_size, timm=config.timm)
     if not find_spec("jax"):
         raise bad_value("jax", "nothing", "it installed", "pip install 'jax[cuda13]'")
@@ -115,6 +116,6 @@ def tasks(config: GpuConfig) -> Iterator[Task]:
     """The rows of the table."""
     for model, batch_size in zip(config.models, config.batch_sizes, strict=True):
         for work in config.work:
-            for precision, remat in product(config.precisions, remats(work, config.remat)):
+            for precision, remat in product(config.precisions, remat_choices(work, config.remat)):
                 yield Task(work, model, precision, batch_size, len(cores()), config.image_size,
                            remat, device="gpu")  # fmt: skip

@@ -15,10 +15,11 @@ from cait_finetune.benchmark.task import (
     PRECISIONS,
     WORKS,
     Task,
+    at_least,
     check_choices,
     check_models,
     check_repetition,
-    remats,
+    remat_choices,
     thread_count,
 )
 
@@ -65,7 +66,7 @@ def check(config: ModelConfig) -> None:
     check_choices("work", config.work, WORKS)
     check_choices("precisions", config.precisions, PRECISIONS)
     check_repetition(config, "batch_size", "latency_repetitions")
-    remats("training", config.remat)
+    at_least("remat", len(config.remat), "of true and false")
     thread_count(config.threads)
     check_models(config.models, config.image_size, timm=config.timm)
 
@@ -94,7 +95,7 @@ def tasks(config: ModelConfig) -> Iterator[Task]:
         for work in config.work:
             alone = work == "latency"
             precisions = PRECISIONS[:1] if alone else config.precisions
-            for precision, remat in product(precisions, remats(work, config.remat)):
+            for precision, remat in product(precisions, remat_choices(work, config.remat)):
                 yield Task(
                     work,
                     model,

@@ -123,14 +123,8 @@ def check_repetition(config: object, *more: str) -> None:
         at_least(key, getattr(config, key), least=0 if key == "warmup" else 1)
 
 
-def remats(work: str, asked: Sequence[bool]) -> Sequence[bool]:
-    """With which of those that are asked for a kind of work is done: only training has it.
-
-    Raises:
-        UserError: none is asked for.
-    """
-    if not asked:
-        raise bad_value("remat", "nothing", "[true], [false], or [false,true]")
+def remat_choices(work: str, asked: Sequence[bool]) -> Sequence[bool]:
+    """With which of those that are asked for a kind of work is done: only training has it."""
     return list(dict.fromkeys(asked)) if work == "training" else [False]
 
 

@@ -57,7 +57,6 @@ class TrainStep:
         self._average = average
         self._average_steps = average_steps
         self._random = _RandomStates(model, seed)
-        self._fresh = True  # not called yet
         with strategy.scope():
             #: Steps tried, skipped ones too: what the draws of a step depend on.
             self.count = tf.Variable(0, dtype=tf.int64, trainable=False, name="steps_tried")
@@ -84,9 +83,9 @@ class TrainStep:
         first: int = 0,
     ) -> tf.Tensor:
         rates = tf.reshape(tf.cast(learning_rates, tf.float32), [-1])
+        graphs = self._run.experimental_get_tracing_count()
         figures = self._run(images, labels, rates, tf.constant(first))
-        if self._fresh:
-            self._fresh = False
+        if self._run.experimental_get_tracing_count() > graphs:
             give_back()
         return figures
 

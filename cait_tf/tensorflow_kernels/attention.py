@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from cait_tf.tensorflow_kernels.compiled import compiled, exact
+from cait_tf.tensorflow_kernels.compiled import compiled, exact, once_there_is
 from cait_tf.tensorflow_kernels.pointwise import column_sums
 
 
@@ -51,9 +51,8 @@ def talking_heads(
         weight = exact(bias_w)[:, None, None]  # (H, 1, 1)
 
         def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            # TensorFlow would compute at once what is to be computed again, and keep it after all.
-            with tf.control_dependencies([upstream]):
-                scores = _scores(q, k)  # (B, H, N, N)
+            # Computed as soon as it can be, what is computed again would be kept after all.
+            scores = _scores(once_there_is(upstream, q), k)  # (B, H, N, N)
             shares = softmax(_mix(scores, first))
             mixed = _mix(shares, second)
             upstream = _by_head(upstream, *q.shape[1:])  # (B, H, N, d)

@@ -59,6 +59,19 @@ def fuses() -> bool:
     return cpu_alone() and not tf.executing_eagerly()
 
 
+def once_there_is(upstream: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+    """`x`, but what is computed from it waits for `upstream`, instead of being kept until then.
+
+    XLA heeds no control dependencies, and sees that the same has been computed before. Where it may
+    have the whole step, on accelerators, a zero is added of which it does not see that it is one.
+    """
+    with tf.control_dependencies([upstream]):
+        if cpu_alone():
+            return tf.identity(x)
+        one = tf.reduce_max(tf.reshape(upstream, [-1])[:1])
+        return x + tf.cast(one > float("inf"), x.dtype)  # no number is, nor is a NaN
+
+
 def exact(x: tf.Tensor) -> tf.Tensor:
     """In float32 what is in half precision."""
     return x if x.dtype == tf.float64 else tf.cast(x, tf.float32)

@@ -22,6 +22,8 @@ class Some:
     optional: str | None = "default"
     number: int = 1
     few: int | None = None
+    sizes: list[int] = field(default_factory=list)
+    ways: list[bool] = field(default_factory=list)
 
 
 @pytest.mark.parametrize("text", ["*.jpg", "2024", "a: b", "[a]x*.jpg", "{a,b}", "no", "a=b"])
@@ -44,6 +46,15 @@ def test_several(word, read):
     assert read_keys(["text=x", f"several={word}"], Some).several == read
 
 
+@pytest.mark.parametrize(
+    ("words", "read"),
+    [(["sizes=8"], ([8], [])), (["sizes=[8,4]", "ways=true"], ([8, 4], [True]))],
+)
+def test_one_where_several_are_allowed(words, read):
+    got = read_keys(["text=x", *words], Some)
+    assert (got.sizes, got.ways) == read
+
+
 def test_other_kinds():
     read = read_keys(["text=x", "optional=null", "number=3"], Some)
     assert (read.optional, read.number) == (None, 3)
@@ -55,6 +66,7 @@ def test_other_kinds():
     [
         (["text=x", "numbre=2"], "numbre: got an unknown key, expected one of .*\n.*mean number"),
         (["text=x", "number=many"], "number: got 'many', expected a value of type int"),
+        (["text=x", "sizes=many"], r"sizes: got 'many', expected a value of type list\[int\]"),
         (["text="], "text: got '', expected a value of type str"),
         (["text"], "text: got nothing, expected a value\n  write text="),
         (["runs/1"], "runs/1: got no key, expected key=value\n  write text=runs/1"),
@@ -72,7 +84,7 @@ def test_help_names_the_keys(word, capsys):
     assert helped(["text=x", word], "A command.", Some)
     assert capsys.readouterr().out == (
         "A command.\n\nWhat some are.\n\n"
-        "  text=…\n  several=[]\n  optional=default\n  number=1\n  few=null\n"
+        "  text=…\n  several=[]\n  optional=default\n  number=1\n  few=null\n  sizes=[]\n  ways=[]\n"
     )
     assert not helped(["text=x"], "A command.", Some)
 

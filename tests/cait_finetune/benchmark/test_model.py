@@ -113,7 +113,7 @@ def test_the_real_timm():
         (["precisions=bfloat16"], "did you mean mixed_bfloat16"),
         (["batch_size=0"], "batch_size: got 0, expected at least 1"),
         (["rounds=0"], "rounds: got 0"),
-        (["remat=[]"], "remat: got nothing"),
+        (["remat=[]"], "remat: got 0, expected at least 1"),
         (["threads=1000"], "threads: got 1000"),
         (["models=cait_xxs"], "model: got cait_xxs"),
         (["out=/dev/null/out"], "out: got /dev/null/out"),

@@ -56,15 +56,15 @@ def test_biases_that_the_softmax_takes_out_have_exactly_no_gradient():
         assert one.all()
 
 
+def step(weights: tf.Tensor, *inputs: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        loss = tf.reduce_sum(ours(*inputs) * weights)
+    return loss, tape.gradient(loss, inputs)
+
+
 def test_no_map_is_kept_for_the_gradient():
     """What is computed again must wait for it: computed as soon as it can be, it would be kept after all."""
-
-    def step(weights: tf.Tensor, *inputs: tf.Tensor) -> list[tf.Tensor]:
-        with tf.GradientTape() as tape:
-            tape.watch(inputs)
-            loss = tf.reduce_sum(ours(*inputs) * weights)
-        return tape.gradient(loss, inputs)
-
     specs = [tf.TensorSpec(shape, tf.float32) for shape in [(B * N, D), *SHAPES]]
     graph = tf.function(step).get_concrete_function(*specs).graph
     late = {graph.inputs[0].op}  # the gradient needs the weights, the value of ours does not
@@ -82,3 +82,12 @@ def test_no_map_is_kept_for_the_gradient():
     made = [one for one in maps if one.type in ("BatchMatMulV2", "Softmax")]
     assert len([one for one in made if one not in late]) == 4  # scores, mixed, softmax, mixed
     assert len([one for one in made if one in late]) == 7  # the same again, and three gradients
+
+
+def test_nor_where_xla_compiles_the_whole_step(monkeypatch):
+    """It would see that the same is computed twice, and keep it from the first time."""
+    monkeypatch.setattr(compiled, "cpu_alone", lambda: False)
+    inputs = [tf.constant(normal(*shape), tf.float32) for shape in [(B * N, D), *SHAPES]]
+    compiled_step = tf.function(step, jit_compile=True, autograph=False)
+    text = compiled_step.experimental_get_compiler_ir(*inputs)(stage="optimized_hlo")
+    assert text.count(" exponential(") == 2  # the softmax's, forward and again
