@@ -12,7 +12,7 @@ import cait_tf
 from cait_finetune.config import ModelConfig, TuningConfig
 from cait_finetune.errors import UserError, bad_value, suggest
 from cait_tf import attention_maps
-from cait_tf.tensorflow_kernels import infer
+from cait_tf.tensorflow_kernels import compiled_inference
 from cait_tf.weights import shipped
 
 # What `model.weights` is beside files and repositories.
@@ -141,8 +141,14 @@ class FrozenBackbone(keras.Model):
         super().__init__(name=classifier.name, autocast=False)
         self.classifier = classifier
 
+    @property
+    def backbone(self) -> cait_tf.CaiTBackbone:
+        """The classifier's."""
+        return self.classifier.backbone
+
     def call(self, images: keras.KerasTensor, training: bool = False) -> keras.KerasTensor:
-        return infer(self.classifier, images)  # (B, C)
+        with compiled_inference():
+            return self.classifier(images, training=False)  # (B, C)
 
 
 class Head(keras.Model):

@@ -21,6 +21,7 @@ from cait_finetune.export.saved_model import export_saved_model
 from cait_finetune.optim.phases import phases
 from cait_finetune.scores.evaluation import build_evaluator
 from cait_finetune.story.stages import Stages
+from cait_finetune.train.cores import share_cores
 from cait_finetune.train.distribution import build_strategy
 from cait_finetune.train.loss import build_loss
 
@@ -30,9 +31,11 @@ _SIZES = (1024, 2048, 4096)
 
 def prepare(task: Task) -> Callable[[], object]:
     """A function that does the task once, and waits for the result."""
+    config = configure(*task.words)
+    if task.work != "latency":  # which is of one image: no parts
+        share_cores(config, task.variant)
     if task.work in PRODUCTS:
         return products.prepare(task)
-    config = configure(*task.words)
     strategy = build_strategy(config.distribution)
     keras.utils.set_random_seed(0)
     with strategy.scope():

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from cait_finetune.benchmark.task import Task
+from cait_tf.tensorflow_kernels import at_once, equal_parts
 
 _MIXINGS = 2  # of heads, before and after the softmax
 
@@ -14,14 +15,17 @@ _MIXINGS = 2  # of heads, before and after the softmax
 def prepare(task: Task) -> Callable[[], object]:
     """A function that makes those of all trunk blocks once, one after the other, as TensorFlow does.
 
-    For ``training_products`` also the two that the gradients of each take, and none that a model may
+    Of the same parts of the batch, as many side by side. For ``training_products`` also the two that the gradients of each take, and none that a model may
     compute again.
 
     Shapes: B images, N patches, D channels, H heads, d = D / H.
     """
     variant, dtype = task.variant, tf.float32 if task.precision == "float32" else tf.bfloat16
-    images, width, heads = task.batch_size, variant.embed_dim, variant.num_heads
+    width, heads = variant.embed_dim, variant.num_heads
     patches = (task.size // variant.patch_size) ** 2
+    training = task.work == "training_products"
+    parts = equal_parts(task.batch_size, patches, training)
+    images = task.batch_size // parts  # of a part
     hidden = int(width * variant.mlp_ratio)
 
     def draw(*shape: int) -> tf.Tensor:
@@ -40,8 +44,7 @@ def prepare(task: Task) -> Callable[[], object]:
         (inner, draw(hidden, width)),
     ]
 
-    @tf.function(autograph=False)
-    def block(query: tf.Tensor, factors: list[tuple[tf.Tensor, tf.Tensor]]) -> list[tf.Tensor]:
+    def block(query: tf.Tensor, factors: list[tuple[tf.Tensor, tf.Tensor]]) -> tf.Tensor:
         made: list[tf.Tensor] = []
 
         def product(left: tf.Tensor, right: tf.Tensor, **turned: bool) -> tf.Tensor:
@@ -52,17 +55,31 @@ def prepare(task: Task) -> Callable[[], object]:
 
         scores = product(query, query, transpose_b=True)
         results = [product(*pair) for pair in factors]
-        if task.work == "training_products":
+        if training:
             # A result stands for its own gradient: it has the same shape.
             for (left, right), result in zip(factors, results, strict=True):
                 product(result, right, transpose_b=True)
                 product(left, result, transpose_a=True)
             product(scores, query)
             product(scores, query, transpose_a=True)
-        return [tf.reduce_max(one[..., :1, :1]) for one in made]  # what nobody asks for is not made
+        # What nobody asks for is not made.
+        return tf.add_n([tf.cast(tf.reduce_max(one[..., :1, :1]), tf.float32) for one in made])
 
-    def call() -> None:
-        for _ in range(variant.depth):
-            block(query, factors)
+    @tf.function(autograph=False)
+    def whole(query: tf.Tensor, factors: list[tuple[tf.Tensor, tf.Tensor]]) -> tf.Tensor:
+        def part(_: tf.Tensor) -> tf.Tensor:
+            return tf.while_loop(
+                lambda number, _: number < variant.depth,
+                lambda number, total: (number + 1, total + block(query, factors)),
+                (tf.constant(0), tf.constant(0.0)),
+                parallel_iterations=1,
+            )[1]
 
-    return call
+        return tf.map_fn(
+            part,
+            tf.range(parts),
+            parallel_iterations=at_once(parts),
+            fn_output_signature=tf.float32,
+        )
+
+    return lambda: whole(query, factors).numpy()

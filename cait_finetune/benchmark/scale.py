@@ -38,7 +38,8 @@ class ScaleConfig:
     """The keys of the command: each of `models` with each of `batch_sizes`, on the CPU.
 
     Each is a fresh process that makes `rounds` measurements of `repetitions` calls, after `warmup`
-    that do not count. Training is measured with and without ``model.remat``. What would not fit into
+    that do not count. Training is measured with and without ``model.remat``, and takes a batch as a
+    whole, as accelerators do. What would not fit into
     the memory that is available is left out, and said. `image_size` null is each model's own.
     """
 
@@ -110,7 +111,7 @@ def _planned(config: ScaleConfig, sizes: list[int]) -> Iterator[Iterator[Task]]:
         for work in config.work:
             for remat in (False, True) if work == "training" else (False,):
                 make = partial(Task, work, model, config.precision, threads=threads,
-                               image_size=config.image_size, remat=remat)  # fmt: skip
+                               image_size=config.image_size, remat=remat, whole=True)  # fmt: skip
                 yield (make(batch_size=size) for size in sizes)
 
 

@@ -25,7 +25,8 @@ class Task:
     ``inference`` is the forward pass of a batch; ``training`` forward, cross-entropy, backward and AdamW
     with weight decay, without stochastic depth; ``products`` and ``training_products`` are the matrix
     products of their trunks alone; ``latency`` is one image at a time, for us through an exported
-    SavedModel. `compiled` is for timm, and for latency's SavedModel; `device` cpu or gpu.
+    SavedModel. Training takes the batch as a run takes it, or with `whole` all of it at once. `compiled`
+    is for timm, and for latency's SavedModel; `device` cpu or gpu.
     """
 
     work: str
@@ -35,6 +36,7 @@ class Task:
     threads: int
     image_size: int | None = None
     remat: bool = False
+    whole: bool = False
     compiled: bool = False
     device: str = "cpu"
 
@@ -58,6 +60,7 @@ class Task:
             f"model.remat={str(self.remat).lower()}",
             f"train.precision={self.precision}",
             f"train.batch_size={self.batch_size}",
+            f"train.accumulation={1 if self.whole else 'null'}",
             "distribution=cpu",
         )
 

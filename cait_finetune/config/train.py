@@ -16,7 +16,8 @@ class TrainConfig:
 
     After an epoch is validated and saved. It has `steps_per_epoch` steps, more or fewer than make up
     all images; null is as many as do.
-    A step's batch is worked off in `accumulation` equal parts, one after the other. After
+    A step's batch is worked off in `accumulation` equal parts: one after the other, but on a CPU as many
+    at a time as there are cores. Null is one, but on a CPU parts of four images of 224 pixels. After
     `max_skipped_steps` steps in a row without a finite gradient the run stops. `patience` is how
     many epochs may pass without a better validation, `max_hours` how long training may take; null is
     no limit. What is compiled for a CPU is kept in `compile_cache_dir` for the next run; null keeps
@@ -34,7 +35,7 @@ class TrainConfig:
     clip_norm: float = MISSING
     log_every: int = MISSING
     jit_compile: bool = MISSING
-    accumulation: int = MISSING
+    accumulation: int | None = None
     steps_per_execution: int = MISSING
     max_skipped_steps: int = MISSING
     patience: int | None = None
@@ -52,8 +53,9 @@ class TrainConfig:
         within("train.label_smoothing", self.label_smoothing, 0, 1, open_high=True)
         within("train.clip_norm", self.clip_norm, 0)
         within("train.log_every", self.log_every, 1)
-        within("train.accumulation", self.accumulation, 1)
-        if self.batch_size % self.accumulation:
+        if self.accumulation is not None:
+            within("train.accumulation", self.accumulation, 1)
+        if self.accumulation and self.batch_size % self.accumulation:
             parts = [n for n in range(1, self.batch_size + 1) if self.batch_size % n == 0]
             nearest = min(parts, key=lambda n: abs(n - self.accumulation))
             raise bad_value(

@@ -39,6 +39,7 @@ from cait_finetune.run_directory import RunDirectory
 from cait_finetune.scores.metrics import MetricsLog
 from cait_finetune.story.streams import FAST_BATCHES, Streams, check_pairs
 from cait_finetune.train.checkpoint import Checkpoints
+from cait_finetune.train.cores import share_cores
 from cait_finetune.train.distribution import (
     build_strategy,
     check_batch,
@@ -97,8 +98,9 @@ def prepare(
     variant = models.check(config.model)
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
+    share_cores(config, variant)
     strategy = strategy or build_strategy(config.distribution)
-    check_batch(config.train.batch_size, config.train.accumulation, strategy)
+    check_batch(config.train.batch_size, config.train.accumulation or 1, strategy)
     check_pairs(config, strategy)
     check_precision(config.train.precision, strategy)
     check_export(config.export)

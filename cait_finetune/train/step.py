@@ -13,6 +13,7 @@ from cait_finetune.train.average import MovingAverage
 from cait_finetune.train.heap import give_back
 from cait_finetune.train.loss import CrossEntropy, Loss
 from cait_finetune.train.loss_scale import LossScale
+from cait_tf.tensorflow_kernels import at_once, training_parts
 
 #: What a step says of itself: a row of float64 with one column for each.
 FIGURES = ("loss", "correct", "grad_norm", "finite")
@@ -28,8 +29,9 @@ class TrainStep:
 
     The order that makes the result the same on any number of devices: each replica sums its
     gradients over its parts of the batch, then the replicas' are summed, then the global norm is
-    taken and clipped, then everything is updated alike everywhere. An `average` follows each step
-    unless `average_steps` is false, when it is only kept in the state.
+    taken and clipped, then everything is updated alike everywhere. The parts are `accumulation`, or
+    where that is None as many as a CPU takes side by side. An `average` follows each step unless
+    `average_steps` is false, when it is only kept in the state.
     """
 
     def __init__(
@@ -41,7 +43,7 @@ class TrainStep:
         clip_norm: float = 0.0,
         loss_scale: LossScale | None = None,
         jit_compile: bool = False,
-        accumulation: int = 1,
+        accumulation: int | None = 1,
         average: MovingAverage | None = None,
         average_steps: bool = True,
         steps_per_call: int = 1,
@@ -54,6 +56,7 @@ class TrainStep:
         self._clip_norm = clip_norm
         self._loss_scale = loss_scale
         self._accumulation = accumulation
+        self._whole = jit_compile  # XLA takes parts one after the other
         self._average = average
         self._average_steps = average_steps
         self._random = _RandomStates(model, seed)
@@ -151,37 +154,46 @@ class TrainStep:
         self, images: tf.Tensor, labels: tf.Tensor, scale: tf.Tensor, replica: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
         """A replica's loss, correct images and gradients, summed over its parts of the batch."""
-        parts = self._accumulation
+        parts = self._accumulation or (1 if self._whole else training_parts(self._model, images))
         size = images.shape[0] // parts  # of a part
         draw = (self.count * parts) * self._strategy.num_replicas_in_sync + replica * parts
         if parts == 1:
-            return self._part(images, labels, scale, draw)
+            return self._part(images, labels, scale, draw, 1)
 
         def add(number: tf.Tensor, *sums: tf.Tensor) -> tuple[tf.Tensor, ...]:
             image, label = (
                 tf.reshape(whole, [parts, size, *whole.shape[1:]])[number]
                 for whole in (images, labels)
             )  # (size, S, S, 3), (size,)
-            one = self._part(image, label, scale, draw + tf.cast(number, tf.int64))
+            one = self._part(image, label, scale, draw + tf.cast(number, tf.int64), parts)
             flat = tf.nest.flatten(one)
             return number + 1, *(total + new for total, new in zip(sums, flat, strict=True))
 
         zeros = [tf.zeros_like(variable) for variable in self._optimizer.variables]
         start = (tf.constant(0), tf.constant(0.0), tf.constant(0.0), *zeros)
         _, loss, correct, *gradients = tf.while_loop(
-            lambda number, *_: number < parts, add, start, maximum_iterations=parts
+            lambda number, *_: number < parts,
+            add,
+            start,
+            maximum_iterations=parts,
+            parallel_iterations=at_once(parts),
         )
         return loss, correct, gradients
 
     def _part(
-        self, images: tf.Tensor, labels: tf.Tensor, scale: tf.Tensor, draw: tf.Tensor
+        self,
+        images: tf.Tensor,
+        labels: tf.Tensor,
+        scale: tf.Tensor,
+        draw: tf.Tensor,
+        parts: int,
     ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
-        parts = self._accumulation * self._strategy.num_replicas_in_sync
+        """Of one of a replica's parts."""
         with tf.GradientTape() as tape, self._random.at(draw):
             logits = self._model(images, training=True)  # (B, C) float32
             losses = self._loss(labels, logits)  # (B,)
             # This part's share of the global batch's mean, so that the sum over parts is it.
-            loss = tf.reduce_mean(losses) / parts
+            loss = tf.reduce_mean(losses) / (parts * self._strategy.num_replicas_in_sync)
             scaled = loss * scale
         gradients = tape.gradient(scaled, self._optimizer.variables)
         # Exact in float32, the widest that a TPU has: a batch holds few images.

@@ -24,18 +24,29 @@ Only what is differentiated once can be here: TensorFlow does not know the gradi
 
 from cait_tf.tensorflow_kernels.attention import softmax, talking_heads
 from cait_tf.tensorflow_kernels.branch import add_product, norm_product
-from cait_tf.tensorflow_kernels.compiled import compiled_inference, fuses, infer, used
+from cait_tf.tensorflow_kernels.compiled import compiled_inference, fuses, used
 from cait_tf.tensorflow_kernels.pointwise import gelu, layer_norm
+from cait_tf.tensorflow_kernels.side_by_side import (
+    at_once,
+    equal_parts,
+    infer,
+    one_thread_each,
+    training_parts,
+)
 
 __all__ = [
     "add_product",
+    "at_once",
     "compiled_inference",
+    "equal_parts",
     "fuses",
     "gelu",
     "infer",
     "layer_norm",
     "norm_product",
+    "one_thread_each",
     "softmax",
     "talking_heads",
+    "training_parts",
     "used",
 ]

@@ -26,12 +26,6 @@ def compiled_inference() -> Iterator[None]:
         _inference.reset(token)
 
 
-def infer(model: Callable, images: Any) -> Any:
-    """``model(images, training=False)`` in `compiled_inference`."""
-    with compiled_inference():
-        return model(images, training=False)
-
-
 def used(training: bool) -> bool:
     """Whether what is traced now is made of the kernels."""
     return training or _inference.get()

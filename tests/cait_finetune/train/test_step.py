@@ -9,6 +9,7 @@ from cait_finetune.train.average import MovingAverage, holding
 from cait_finetune.train.loss import CrossEntropy, cross_entropy
 from cait_finetune.train.loss_scale import LossScale
 from cait_finetune.train.step import FIGURES, TrainStep
+from cait_tf.tensorflow_kernels import at_once, side_by_side
 from tests.cait_finetune.tiny import (
     GOLDEN,
     NO_GRADIENT,
@@ -281,6 +282,27 @@ def largest_difference(one, other):
 def test_accumulation_equals_the_large_batch(parts, jit_compile):
     whole, figures, _ = trained()
     split, split_figures, _ = trained(accumulation=parts, jit_compile=jit_compile)
+    assert largest_difference(whole, split) <= 1e-5
+    np.testing.assert_allclose(split_figures, figures, rtol=1e-5)
+
+
+@pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="this machine has a GPU")
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_a_cpu_takes_parts_side_by_side(jit_compile, monkeypatch):
+    """Unless it is told how many; XLA's program would take them one after the other."""
+    loops, loop = [], tf.while_loop
+
+    def count(*inputs, **options):
+        loops.append((options["maximum_iterations"], options["parallel_iterations"]))
+        return loop(*inputs, **options)
+
+    monkeypatch.setattr(tf, "while_loop", count)
+    patches = (batch()[0].shape[1] // tiny_model().backbone.patch_size) ** 2
+    monkeypatch.setattr(side_by_side, "_LEAST_PATCHES", {True: 2 * patches, False: 4 * patches})
+    whole, figures, _ = trained(accumulation=1, jit_compile=jit_compile)
+    assert loops == []
+    split, split_figures, _ = trained(accumulation=None, jit_compile=jit_compile)
+    assert set(loops) == (set() if jit_compile else {(4, at_once(4))})
     assert largest_difference(whole, split) <= 1e-5
     np.testing.assert_allclose(split_figures, figures, rtol=1e-5)
 

@@ -1,0 +1,140 @@
+"""Parts of a batch side by side: how many, and that they change nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cait_tf import CaiTBackbone
+from cait_tf import tensorflow_kernels as kernels
+from cait_tf.tensorflow_kernels import side_by_side
+from tests.cait_tf.arrays import normal
+
+CPU_ALONE = pytest.mark.skipif(
+    bool(tf.config.list_physical_devices("GPU")), reason="this machine has a GPU"
+)
+NEAR = {"float32": 1e-5, "mixed_bfloat16": 0.05}
+
+
+@pytest.fixture(params=NEAR)
+def backbone(request) -> CaiTBackbone:
+    return CaiTBackbone(
+        image_size=8, patch_size=4, embed_dim=16, depth=1, num_heads=2, dtype=request.param
+    )
+
+
+@pytest.fixture
+def small(monkeypatch) -> None:
+    """Parts of two images of four patches for training, of four for inference."""
+    monkeypatch.setattr(side_by_side, "_LEAST_PATCHES", {True: 8, False: 16})
+
+
+def loops(function: tf.types.experimental.GenericFunction, *inputs: object) -> list[int]:
+    """How many rounds at a time the loops of a graph may have."""
+    graph = function.get_concrete_function(*inputs).graph.as_graph_def()
+    nodes = [*graph.node, *(node for one in graph.library.function for node in one.node_def)]
+    return [node.attr["parallel_iterations"].i for node in nodes if node.op.endswith("While")]
+
+
+@pytest.mark.parametrize(
+    ("images", "patches", "training", "inference"),
+    [
+        (16, 196, 4, 2),
+        (64, 196, 16, 8),
+        (6, 196, 1, 1),  # 1.5 times what a part has at least
+        (10, 196, 2, 1),  # 2.5 times
+        (97, 196, 1, 1),  # a prime number
+        (64, 64, 4, 2),
+        (1, 784, 1, 1),
+        (4, 784, 4, 2),
+        (3, 2000, 3, 3),
+        (2, 9, 1, 1),
+    ],
+)
+def test_parts_are_equal_and_not_too_small(images, patches, training, inference):
+    assert kernels.equal_parts(images, patches, training=True) == training
+    assert kernels.equal_parts(images, patches, training=False) == inference
+
+
+@CPU_ALONE
+def test_inference_in_parts_is_inference(backbone, small):
+    images = tf.constant(normal(12, 8, 8, 3), tf.float32)
+    parts = tf.function(lambda x: kernels.infer(backbone, x))
+    plain = tf.function(lambda x: backbone(x, training=False))(images)
+    assert loops(parts, images) == [kernels.at_once(3)]
+    assert parts(images).dtype == plain.dtype
+    near = NEAR[backbone.dtype_policy.name] * np.abs(plain).max()
+    np.testing.assert_allclose(parts(images), plain, rtol=0, atol=near)
+
+
+@CPU_ALONE
+def test_results_of_any_structure_come_back_in_the_order_of_the_images(small):
+    class Marks:
+        patch_size = 4
+
+        def __call__(self, images, training):
+            first = images[:, 0, 0, 0]  # (B,)
+            return {"first": first, "pair": (tf.cast(first, tf.int32), images[:, :1])}
+
+    images = tf.reshape(tf.range(12 * 8 * 8 * 3, dtype=tf.float32), [12, 8, 8, 3])
+    parts = tf.function(lambda x: kernels.infer(Marks(), x))
+    result = parts(images)
+    assert len(loops(parts, images)) == 1
+    np.testing.assert_array_equal(result["first"], images[:, 0, 0, 0])
+    np.testing.assert_array_equal(result["pair"][0], images[:, 0, 0, 0])
+    np.testing.assert_array_equal(result["pair"][1], images[:, :1])
+
+
+def test_a_batch_of_unknown_size_is_not_divided(small):
+    backbone = CaiTBackbone(image_size=8, patch_size=4, embed_dim=16, depth=1, num_heads=2)
+    infer = tf.function(lambda x: kernels.infer(backbone, x))
+    assert loops(infer, tf.TensorSpec([None, 8, 8, 3])) == []
+    assert infer(tf.zeros([12, 8, 8, 3])).shape == (12, 16)
+
+
+def test_neither_is_one_without_a_graph_nor_one_on_an_accelerator(small, monkeypatch):
+    backbone = CaiTBackbone(image_size=8, patch_size=4, embed_dim=16, depth=1, num_heads=2)
+    images = tf.zeros([12, 8, 8, 3])
+    monkeypatch.setattr(side_by_side.tf, "map_fn", None)
+    assert kernels.infer(backbone, images).shape == (12, 16)
+    monkeypatch.setattr(side_by_side, "cpu_alone", lambda: False)
+    assert tf.function(lambda x: kernels.infer(backbone, x))(images).shape == (12, 16)
+    assert kernels.at_once(3) == 1
+
+
+@CPU_ALONE
+def test_as_many_at_a_time_as_there_are_cores(monkeypatch):
+    monkeypatch.setattr(side_by_side, "_cores", lambda: 4)
+    assert [kernels.at_once(parts) for parts in (1, 4, 16)] == [1, 4, 4]
+
+
+def test_the_threads_that_tensorflow_was_given_count_as_cores(monkeypatch):
+    monkeypatch.setenv("TF_NUM_INTEROP_THREADS", "3")
+    assert side_by_side._cores() == 3
+
+
+@pytest.mark.parametrize(
+    ("cores", "started", "parts", "alone"),
+    [(2, False, 2, True), (2, False, 1, False), (2, True, 2, False), (1, False, 2, False)],
+)
+def test_operations_have_one_thread_where_parts_keep_all_cores_busy(cores, started, parts, alone):
+    """In a process of its own, as it is settled once for each."""
+    code = f"""
+import tensorflow as tf
+from cait_tf.tensorflow_kernels import one_thread_each
+if {started}:
+    tf.zeros(1)
+print(one_thread_each({parts}), tf.config.threading.get_intra_op_parallelism_threads())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"TF_NUM_INTEROP_THREADS": str(cores), "CUDA_VISIBLE_DEVICES": "-1", "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == [str(alone), str(int(alone))]
