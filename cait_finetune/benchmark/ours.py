@@ -24,9 +24,11 @@ from cait_finetune.story.stages import Stages
 from cait_finetune.train.cores import share_cores
 from cait_finetune.train.distribution import build_strategy
 from cait_finetune.train.loss import build_loss
+from cait_tf.tensorflow_kernels import at_once
 
 _RATE = 1e-5  # low enough that any number of steps stays finite
 _SIZES = (1024, 2048, 4096)
+_MANY = 1024  # parts: more than there are cores
 
 
 def prepare(task: Task) -> Callable[[], object]:
@@ -103,16 +105,25 @@ def _latency(
 
 
 def product_peak(precision: str, seconds: float = 1.0) -> float:
-    """The most floating-point operations a second of a matrix product on this machine.
+    """The most floating-point operations a second of matrix products on this machine: of one that all
+    threads share, or of one for each core.
 
     Args:
-        seconds: how long each size is tried.
+        seconds: how long each size and number is tried.
     """
     dtype = tf.bfloat16 if precision == "mixed_bfloat16" else tf.float32
-    product = tf.function(tf.matmul)
 
-    def of(size: int) -> float:
+    @tf.function(autograph=False)
+    def products(factor: tf.Tensor, count: int) -> tf.Tensor:
+        return tf.map_fn(
+            lambda _: tf.reduce_max(tf.matmul(factor, factor)[:1]),
+            tf.range(count),
+            parallel_iterations=count,
+            fn_output_signature=dtype,
+        )
+
+    def of(size: int, count: int) -> float:
         factor = tf.cast(tf.random.normal([size, size]), dtype)
-        return fastest(lambda: product(factor, factor), 2 * size**3, seconds)
+        return fastest(lambda: products(factor, count).numpy(), count * 2 * size**3, seconds)
 
-    return max(map(of, _SIZES))
+    return max(of(size, count) for size in _SIZES for count in {1, at_once(_MANY)})

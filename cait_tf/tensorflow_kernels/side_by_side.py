@@ -92,10 +92,10 @@ def _parts(model: Callable, images: Any, training: bool) -> int:
 
 def _cores() -> int:
     """Those that this process may use, or the threads that TensorFlow was given for them."""
-    given = int(os.environ.get("TF_NUM_INTEROP_THREADS") or 0)
+    given = os.environ.get("TF_NUM_INTEROP_THREADS", "")
     return (
         tf.config.threading.get_inter_op_parallelism_threads()
-        or given
+        or (int(given) if given.isdigit() else 0)
         or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
         or 1
     )
