@@ -125,19 +125,39 @@ class TalkingHeadAttention(keras.layers.Layer):
         mixings = ((mixing.kernel, mixing.bias) for mixing in (self.proj_l, self.proj_w))
         return kernels.talking_heads(product, self.qkv.bias, *mixings, n)
 
+    def of_parts(self, parts: list[Any]) -> list[Any]:
+        """Inference of one image's patches in parts, ``(B, n, D)`` each, every one attending to all."""
+        heads = [self._heads(as_rows(x), x.shape[1]) for x in parts]
+        k, v = (ops.concatenate([one[i] for one in heads], axis=2) for i in (1, 2))
+        results = []
+        for x, (q, _, _) in zip(parts, heads, strict=True):
+            scores = ops.matmul(q, ops.transpose(k, (0, 1, 3, 2)))  # (B, H, n, N)
+            rows = self._side_by_side(self._without_passes_for_biases(scores, v))
+            results.append(ops.reshape(self.proj(rows), (-1, x.shape[1], self.embed_dim)))
+        return results
+
     def _attend(self, rows: Any, n: int, return_attention: bool, training: bool) -> tuple:
         """``(B*N, D)`` to the heads' results side by side, ``(B*N, D)``, and the maps or None."""
-        d = self.embed_dim // self.num_heads
-        qkv = ops.reshape(self.qkv(rows), (-1, n, 3, self.num_heads, d))  # (B, N, 3, H, d)
-        q, k, v = ops.unstack(ops.transpose(qkv, (2, 0, 3, 1, 4)), 3)  # (B, H, N, d) each
-        scores = ops.matmul(q * d**-0.5, ops.transpose(k, (0, 1, 3, 2)))  # (B, H, N, N)
+        q, k, v = self._heads(rows, n)
+        scores = ops.matmul(q, ops.transpose(k, (0, 1, 3, 2)))  # (B, H, N, N)
         maps = None
         if return_attention or training:
             maps = self.proj_w(softmax(self.proj_l(scores)))  # (B, H, N, N)
             y = ops.matmul(self.attn_drop(maps, training=training), v)  # (B, H, N, d)
         else:
             y = self._without_passes_for_biases(scores, v)
-        return ops.reshape(ops.transpose(y, (0, 2, 1, 3)), (-1, self.embed_dim)), maps
+        return self._side_by_side(y), maps
+
+    def _heads(self, rows: Any, n: int) -> tuple:
+        """``(B*n, D)`` to queries, scaled, keys and values, (B, H, n, d) each."""
+        d = self.embed_dim // self.num_heads
+        qkv = ops.reshape(self.qkv(rows), (-1, n, 3, self.num_heads, d))  # (B, n, 3, H, d)
+        q, k, v = ops.unstack(ops.transpose(qkv, (2, 0, 3, 1, 4)), 3)
+        return q * d**-0.5, k, v
+
+    def _side_by_side(self, y: Any) -> Any:
+        """``(B, H, n, d)`` to ``(B*n, D)``."""
+        return ops.reshape(ops.transpose(y, (0, 2, 1, 3)), (-1, self.embed_dim))
 
     def _without_passes_for_biases(self, scores: Any, v: Any) -> Any:
         """``maps @ v`` where the maps' biases take no pass over them: of the first mixing it is the same

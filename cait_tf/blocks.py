@@ -114,6 +114,12 @@ class SelfAttentionBlock(keras.layers.Layer):
         x = self.gamma_2(y, onto=x, factor=second)
         return (x, maps) if return_attention else x
 
+    def of_parts(self, parts: list[Any]) -> list[Any]:
+        """Inference of an image's patches in parts, ``(B, n, D)`` each: they share keys and values alone."""
+        attended = self.attn.of_parts([self.norm1(x) for x in parts])
+        parts = [self.gamma_1(y, onto=x) for x, y in zip(parts, attended, strict=True)]
+        return [self.gamma_2(self.mlp(self.norm2(x)), onto=x) for x in parts]
+
     def _of_kernels(self, kernels: ModuleType, x: Any, first: Any, second: Any) -> Any:
         """The same, each branch between its two ends."""
         attn, mlp = self.attn, self.mlp

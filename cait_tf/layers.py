@@ -89,6 +89,16 @@ def tensorflow_kernels(training: bool) -> ModuleType | None:
     return kernels if kernels.used(training) else None
 
 
+def halves(x: Any) -> list[Any]:
+    """An image's patches ``(B, N, D)`` in two parts, where a graph is to have them side by side; else one."""
+    if not on_tensorflow():
+        return [x]
+    from cait_tf.tensorflow_kernels import in_halves
+
+    half = x.shape[1] // 2
+    return [x[:, :half], x[:, half:]] if in_halves() and half else [x]
+
+
 def gelu(x: Any) -> Any:
     """Exact GELU, ``x Φ(x)``, same shape and dtype as `x`.
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 from cait_finetune.export.parity import check_parity, whole_or_absent
 from cait_finetune.export.serving import link_version
 from cait_finetune.export.subject import Evidence, Subject
+from cait_tf.tensorflow_kernels import patches_in_halves
 
 
 class ServingModule(tf.Module):
@@ -93,14 +94,16 @@ def export_saved_model(
     size = model.backbone.image_size
     module = ServingModule(model, preprocess, decode, class_names, multi_label, temperature)
     # Not functions of the module: those TensorFlow traces a second time to save them.
-    signatures = {
-        name: tf.function(function, autograph=False).get_concrete_function(spec)
-        for name, function, spec in (
-            ("serving_default", module.serving_default,
-             tf.TensorSpec((None,), tf.string, name="image_bytes")),
-            ("images", module.images, tf.TensorSpec((None, *size, 3), tf.float32, name="images")),
-        )
-    }  # fmt: skip
+    with patches_in_halves():  # most are asked for one image at a time
+        signatures = {
+            name: tf.function(function, autograph=False).get_concrete_function(spec)
+            for name, function, spec in (
+                ("serving_default", module.serving_default,
+                 tf.TensorSpec((None,), tf.string, name="image_bytes")),
+                ("images", module.images,
+                 tf.TensorSpec((None, *size, 3), tf.float32, name="images")),
+            )
+        }  # fmt: skip
     with whole_or_absent(directory) as partial:
         tf.saved_model.save(module, str(partial), signatures=signatures)
         return check_parity(partial, model, preprocess, decode, samples, multi_label, temperature)

@@ -29,8 +29,10 @@ from cait_tf.tensorflow_kernels.pointwise import gelu, layer_norm
 from cait_tf.tensorflow_kernels.side_by_side import (
     at_once,
     equal_parts,
+    in_halves,
     infer,
     one_thread_each,
+    patches_in_halves,
     training_parts,
 )
 
@@ -41,10 +43,12 @@ __all__ = [
     "equal_parts",
     "fuses",
     "gelu",
+    "in_halves",
     "infer",
     "layer_norm",
     "norm_product",
     "one_thread_each",
+    "patches_in_halves",
     "softmax",
     "talking_heads",
     "training_parts",

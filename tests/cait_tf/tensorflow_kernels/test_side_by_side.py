@@ -106,6 +106,40 @@ def test_neither_is_one_without_a_graph_nor_one_on_an_accelerator(small, monkeyp
     assert kernels.at_once(3) == 1
 
 
+@pytest.mark.parametrize("patches", [4, 9])
+def test_halves_of_the_patches_are_all_of_them(patches):
+    side = int(patches**0.5)
+    backbone = CaiTBackbone(
+        image_size=4 * side, patch_size=4, embed_dim=16, depth=2, num_heads=2, layer_scale_init=0.5
+    )
+    for variable in backbone.weights:  # biases too must not be zero
+        variable.assign(normal(*variable.shape) * 0.5)
+    images = tf.constant(normal(3, 4 * side, 4 * side, 3), tf.float32)
+
+    def softmaxes() -> int:
+        """Of a function that is traced now, and its result, which is that of the model."""
+        function = tf.function(lambda x: backbone(x, training=False))
+        np.testing.assert_allclose(function(images), backbone(images), rtol=0, atol=1e-5)
+        nodes = function.get_concrete_function(images).graph.as_graph_def().node
+        return sum(node.op == "Softmax" for node in nodes)
+
+    whole = softmaxes()
+    with kernels.patches_in_halves():
+        assert softmaxes() == whole + 2  # one more a trunk block
+    assert softmaxes() == whole
+
+
+def test_attention_maps_and_single_blocks_are_of_all_patches_in_halves_too():
+    backbone = CaiTBackbone(image_size=8, patch_size=4, embed_dim=16, depth=1, num_heads=2)
+    images = tf.constant(normal(1, 8, 8, 3), tf.float32)
+    wanted = backbone(images, return_attention=True)[1]["sa_ffn_block_0_att"]
+    with kernels.patches_in_halves():
+        maps = backbone(images, return_attention=True)[1]["sa_ffn_block_0_att"]
+        _, [block] = backbone.forward_intermediates(images)
+    np.testing.assert_array_equal(maps, wanted)
+    assert block.shape == (1, 2, 2, 16)
+
+
 @CPU_ALONE
 def test_as_many_at_a_time_as_there_are_cores(monkeypatch):
     monkeypatch.setattr(side_by_side, "_cores", lambda: 4)
