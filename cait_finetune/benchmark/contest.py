@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cait_finetune.benchmark.contestant import CannotCompile, Contestant
 from cait_finetune.benchmark.flops import flops, trunk_flops
-from cait_finetune.benchmark.model_row import OURS, OURS_COMPILED, TIMM_COMPILED, TIMM_EAGER, Row
+from cait_finetune.benchmark.model_row import OURS, OURS_SINGLE, TIMM_COMPILED, TIMM_EAGER, Row
 from cait_finetune.benchmark.rounds import in_turn
 from cait_finetune.benchmark.task import PRODUCTS, Task
 
@@ -63,10 +63,11 @@ def _entrants(task: Task, timm: bool) -> dict[str, Task]:
     """What each has to do."""
     if task.work in PRODUCTS:
         return {OURS: task}
-    compiled = dataclasses.replace(task, compiled=True)
     if task.work == "latency":
         # Of one image at a time it is eager PyTorch that people have.
-        return {OURS: task, OURS_COMPILED: compiled, **({TIMM_EAGER: task} if timm else {})}
+        single = dataclasses.replace(task, single_threaded=True)
+        return {OURS: task, OURS_SINGLE: single, **({TIMM_EAGER: task} if timm else {})}
+    compiled = dataclasses.replace(task, compiled=True)
     return {OURS: task, **({TIMM_EAGER: task, TIMM_COMPILED: compiled} if timm else {})}
 
 
@@ -81,7 +82,7 @@ def _add(
     with ExitStack() as processes:
         entrants = {}
         for name, its in tasks.items():
-            contestant = Contestant(rules.ours if name in (OURS, OURS_COMPILED) else _TIMM, its)
+            contestant = Contestant(rules.ours if name in (OURS, OURS_SINGLE) else _TIMM, its)
             processes.callback(contestant.end)
             try:
                 contestant.begin()

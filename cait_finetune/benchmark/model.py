@@ -31,8 +31,8 @@ class ModelConfig:
     """The keys of the command, for each of `models` × `work` × `precisions` on the CPU.
 
     `work` is inference, training, and latency: one image, float32, through an exported SavedModel, as it
-    is loaded and compiled by XLA. products and training_products are the matrix products of the first
-    two alone: a bound for whatever makes them as TensorFlow does.
+    is loaded and with one thread for each operation. products and training_products are the matrix
+    products of the first two alone: a bound for whatever makes them as TensorFlow does.
     A measurement is `repetitions` calls after `warmup` that do not count, and is made `rounds` times
     by each contestant in turn. `threads` 0 is all cores, `image_size` null each model's own. Training is
     measured for each of `remat`: true is ``model.remat``, of which timm's counterpart is its gradient

@@ -11,7 +11,7 @@ from cait_finetune.benchmark.memory import Memory
 from cait_finetune.benchmark.rounds import Speeds, ratio
 from cait_finetune.benchmark.task import Task
 
-OURS, OURS_COMPILED = "ours", "ours compiled"
+OURS, OURS_SINGLE = "ours", "ours, one thread an operation"
 TIMM_EAGER, TIMM_COMPILED = "timm eager", "timm compiled"
 _THEIRS = (TIMM_EAGER, TIMM_COMPILED)
 

@@ -24,7 +24,7 @@ from cait_finetune.story.stages import Stages
 from cait_finetune.train.cores import share_cores
 from cait_finetune.train.distribution import build_strategy
 from cait_finetune.train.loss import build_loss
-from cait_tf.tensorflow_kernels import at_once
+from cait_tf.tensorflow_kernels import at_once, one_thread_each
 
 _RATE = 1e-5  # low enough that any number of steps stays finite
 _SIZES = (1024, 2048, 4096)
@@ -34,8 +34,10 @@ _MANY = 1024  # parts: more than there are cores
 def prepare(task: Task) -> Callable[[], object]:
     """A function that does the task once, and waits for the result."""
     config = configure(*task.words)
-    if task.work != "latency":  # which is of one image: no parts
+    if task.work != "latency":
         share_cores(config, task.variant)
+    elif task.single_threaded:
+        one_thread_each(_MANY)
     if task.work in PRODUCTS:
         return products.prepare(task)
     strategy = build_strategy(config.distribution)
@@ -52,7 +54,7 @@ def prepare(task: Task) -> Callable[[], object]:
         evaluator = build_evaluator(model, False, strategy)
         batches = [(images, labels, tf.fill([task.batch_size], True))]
         return lambda: evaluator(batches)
-    return _latency(config, model, images, task.compiled)
+    return _latency(config, model, images)
 
 
 def _training(
@@ -79,12 +81,10 @@ def _training(
     return lambda: step(images, labels, rates).numpy()
 
 
-def _latency(
-    config: Config, model: keras.Model, images: tf.Tensor, compiled: bool
-) -> Callable[[], object]:
+def _latency(config: Config, model: keras.Model, images: tf.Tensor) -> Callable[[], object]:
     """The SavedModel of an export, asked for logits of normalised images.
 
-    TensorFlow gives the products of one image of 224 pixels to a single thread; XLA's have all of them.
+    It works on an image in two halves: what operations of theirs share with other threads is lost.
     """
     variant = models.check(config.model)
     way = configured(config.preprocessing, variant, config.model.image_size, upright=True)
@@ -96,10 +96,9 @@ def _latency(
         export_saved_model(model, way, way.decode, names, [("noise", sample)], path)
         loaded = tf.saved_model.load(str(path))
     signature = loaded.signatures["images"]
-    answer = tf.function(signature, jit_compile=True) if compiled else signature
 
     def ask(_keep: object = loaded) -> np.ndarray:  # a signature alone does not keep its variables
-        return answer(images=images)["logits"].numpy()
+        return signature(images=images)["logits"].numpy()
 
     return ask
 

@@ -26,7 +26,8 @@ class Task:
     with weight decay, without stochastic depth; ``products`` and ``training_products`` are the matrix
     products of their trunks alone; ``latency`` is one image at a time, for us through an exported
     SavedModel. Training takes the batch as a run takes it, or with `whole` all of it at once. `compiled`
-    is for timm, and for latency's SavedModel; `device` cpu or gpu.
+    is for timm; `single_threaded` gives each operation of latency's SavedModel one thread; `device` is
+    cpu or gpu.
     """
 
     work: str
@@ -38,6 +39,7 @@ class Task:
     remat: bool = False
     whole: bool = False
     compiled: bool = False
+    single_threaded: bool = False
     device: str = "cpu"
 
     @property

@@ -47,7 +47,9 @@ class StandIn:
             raise Ended("gone")
 
     def measure(self, warmup, repetitions):
-        return self.speeds[self.module] * (2 if self.task.compiled else 1)
+        return self.speeds[self.module] * (
+            2 if self.task.compiled or self.task.single_threaded else 1
+        )
 
     def memory(self):
         image = 10_000_000 if self.task.remat else 100_000_000

@@ -39,9 +39,13 @@ def test_inference_is_an_evaluation_of_the_batch(built):
     assert built[0].backbone.compute_dtype == "bfloat16"
 
 
-@pytest.mark.parametrize("compiled", [False, True])
-def test_latency_is_that_of_the_exported_model(built, compiled):
-    answer = ours.prepare(replace(NANO, work="latency", batch_size=1, compiled=compiled))()
+@pytest.mark.parametrize("single", [False, True])
+def test_latency_is_that_of_the_exported_model(built, single, monkeypatch):
+    asked = []
+    monkeypatch.setattr(ours, "one_thread_each", asked.append)
+    task = replace(NANO, work="latency", batch_size=1, single_threaded=single)
+    answer = ours.prepare(task)()
+    assert len(asked) == single
     images = np.random.default_rng(0).normal(size=(1, 16, 16, 3)).astype("float32")
     np.testing.assert_allclose(answer, built[0](images), atol=1e-4)
 
