@@ -36,12 +36,14 @@ def evaluate(config: Config, directory: Path) -> Path:
     from cait_finetune.data.preprocess import configured
     from cait_finetune.report.accuracy_table import Accuracy, AccuracyTable
     from cait_finetune.scores.evaluation import Evaluator
+    from cait_finetune.train.cores import share_cores
 
     if config.dataset.multi_label:
         raise bad_value(
             "dataset.multi_label", "true", "false: accuracies are of one class an image"
         )
     variant = models.check(config.model)
+    share_cores(config, variant, training=False)
     directory.mkdir(parents=True, exist_ok=True)
     table = AccuracyTable(directory)
     console = plain_console()

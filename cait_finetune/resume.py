@@ -17,7 +17,8 @@ from cait_finetune.errors import bad_value
 from cait_finetune.run_directory import RunDirectory
 
 #: What may be another when a run goes on: when it ends, what is written, where it is computed. The
-#: last four change the order of additions, so that the result is the same but for rounding.
+#: last four change the order of additions, so that the result is the same but for rounding; and, where
+#: train.accumulation is null, into how many parts a batch is cut, each of which draws its own dropout.
 FREE = (
     "checkpoint.*",
     "dataset.cache_dir",

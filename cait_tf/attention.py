@@ -132,7 +132,7 @@ class TalkingHeadAttention(keras.layers.Layer):
         results = []
         for x, (q, _, _) in zip(parts, heads, strict=True):
             scores = ops.matmul(q, ops.transpose(k, (0, 1, 3, 2)))  # (B, H, n, N)
-            rows = self._side_by_side(self._without_passes_for_biases(scores, v))
+            rows = self._joined(self._without_passes_for_biases(scores, v))
             results.append(ops.reshape(self.proj(rows), (-1, x.shape[1], self.embed_dim)))
         return results
 
@@ -146,7 +146,7 @@ class TalkingHeadAttention(keras.layers.Layer):
             y = ops.matmul(self.attn_drop(maps, training=training), v)  # (B, H, N, d)
         else:
             y = self._without_passes_for_biases(scores, v)
-        return self._side_by_side(y), maps
+        return self._joined(y), maps
 
     def _heads(self, rows: Any, n: int) -> tuple:
         """``(B*n, D)`` to queries, scaled, keys and values, (B, H, n, d) each."""
@@ -155,7 +155,7 @@ class TalkingHeadAttention(keras.layers.Layer):
         q, k, v = ops.unstack(ops.transpose(qkv, (2, 0, 3, 1, 4)), 3)
         return q * d**-0.5, k, v
 
-    def _side_by_side(self, y: Any) -> Any:
+    def _joined(self, y: Any) -> Any:
         """``(B, H, n, d)`` to ``(B*n, D)``."""
         return ops.reshape(ops.transpose(y, (0, 2, 1, 3)), (-1, self.embed_dim))
 

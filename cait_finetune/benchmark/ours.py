@@ -84,7 +84,8 @@ def _training(
 def _latency(config: Config, model: keras.Model, images: tf.Tensor) -> Callable[[], object]:
     """The SavedModel of an export, asked for logits of normalised images.
 
-    It works on an image in two halves: what operations of theirs share with other threads is lost.
+    It works on an image in two halves side by side, whose operations are too short to be shared out
+    among threads, too.
     """
     variant = models.check(config.model)
     way = configured(config.preprocessing, variant, config.model.image_size, upright=True)
@@ -104,8 +105,8 @@ def _latency(config: Config, model: keras.Model, images: tf.Tensor) -> Callable[
 
 
 def product_peak(precision: str, seconds: float = 1.0) -> float:
-    """The most floating-point operations a second of matrix products on this machine: of one that all
-    threads share, or of one for each core.
+    """The most floating-point operations a second of matrix products on this machine: of one, with as
+    many threads as an operation has in this process, or of one for each core.
 
     Args:
         seconds: how long each size and number is tried.

@@ -13,9 +13,10 @@ _MIXINGS = 2  # of heads, before and after the softmax
 
 
 def prepare(task: Task) -> Callable[[], object]:
-    """A function that makes those of all trunk blocks once, one after the other, as TensorFlow does.
+    """A function that makes those of all trunk blocks once: one after the other, as TensorFlow does,
+    for each of the parts that a batch is taken in, as many side by side.
 
-    Of the same parts of the batch, as many side by side. For ``training_products`` also the two that the gradients of each take, and none that a model may
+    For ``training_products`` also the two that the gradients of each take, and none that a model may
     compute again.
 
     Shapes: B images, N patches, D channels, H heads, d = D / H.

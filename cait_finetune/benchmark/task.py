@@ -142,7 +142,11 @@ def cores() -> list[int]:
 
 def limit_threads(count: int) -> None:
     """Let what this process imports later have so many threads, and no GPU."""
-    for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+    names = ["OMP_NUM_THREADS", "TF_NUM_INTEROP_THREADS"]
+    if not hasattr(os, "sched_setaffinity"):
+        # Elsewhere as many as it has cores, or, as in a run, one where each core has images of its own.
+        names.append("TF_NUM_INTRAOP_THREADS")
+    for name in names:
         os.environ[name] = str(count)
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 

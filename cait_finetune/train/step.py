@@ -56,7 +56,7 @@ class TrainStep:
         self._clip_norm = clip_norm
         self._loss_scale = loss_scale
         self._accumulation = accumulation
-        self._whole = jit_compile  # XLA takes parts one after the other
+        self._jit_compile = jit_compile  # XLA takes parts one after the other
         self._average = average
         self._average_steps = average_steps
         self._random = _RandomStates(model, seed)
@@ -154,7 +154,9 @@ class TrainStep:
         self, images: tf.Tensor, labels: tf.Tensor, scale: tf.Tensor, replica: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
         """A replica's loss, correct images and gradients, summed over its parts of the batch."""
-        parts = self._accumulation or (1 if self._whole else training_parts(self._model, images))
+        parts = self._accumulation or (
+            1 if self._jit_compile else training_parts(self._model, images)
+        )
         size = images.shape[0] // parts  # of a part
         draw = (self.count * parts) * self._strategy.num_replicas_in_sync + replica * parts
         if parts == 1:

@@ -6,6 +6,8 @@ pass, and only the inputs are kept, or less (`branch`). Matrix products stay wit
 compiling the whole step makes it slower. XLA is used on a CPU alone; elsewhere the formulas are the
 same. They serve inference, too, where it is asked for (`infer`).
 
+On a CPU parts of a batch go side by side, each on one core (`side_by_side`).
+
 A product's bias is added by what follows it, as oneDNN takes as long for it as for the product in
 bfloat16: 0.7 and 0.8 ms for queries, keys and values of 16 images of cait_xxs24_224 on two cores.
 The same block's other parts, in ms, as operations and as here:

@@ -39,7 +39,7 @@ def test_every_contestant_is_ended(made, monkeypatch):
     assert [one.ended for one in made] == [True] * 3
 
 
-def test_latency_is_measured_with_and_without_a_compiler(made):
+def test_latency_is_measured_with_one_thread_an_operation_too(made):
     task = Task("latency", "cait_xxs24_224", "float32", 1, 1)
     [row] = contest.measure([task], RULES, Console(quiet=True)).rows
     assert list(row.speeds) == ["ours", "ours, one thread an operation", "timm eager"]

@@ -1,5 +1,6 @@
 import os
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -65,3 +66,9 @@ def test_threads(monkeypatch):
 
 def test_cores_are_those_that_the_process_may_use():
     assert task.cores() == sorted(os.sched_getaffinity(0))
+
+
+def test_a_whole_batch_is_of_one_part():
+    one = Task("training", "cait_nano_32", "float32", 64, 1)
+    assert configure(*one.words).train.accumulation is None
+    assert configure(*replace(one, whole=True).words).train.accumulation == 1

@@ -50,6 +50,17 @@ def exported(tmp_path_factory):
     return model, directory, difference, tf.saved_model.load(str(directory))
 
 
+def test_it_works_on_two_halves_of_the_patches(exported):
+    model, _, _, loaded = exported
+    nodes = loaded.signatures["images"].graph.as_graph_def()
+    operations = [one.op for one in nodes.node]
+    operations += [one.op for function in nodes.library.function for one in function.node_def]
+    backbone = model.backbone
+    wanted = 2 * len(backbone.blocks) + len(backbone.blocks_token_only)
+    assert operations.count("Softmax") % wanted == 0
+    assert operations.count("Softmax") > 0
+
+
 def expected_outputs(model):
     images = tf.stack([PREPROCESSING(decode(data)) for _, data in encoded()])
     features = np.array(model.backbone(images, training=False))
