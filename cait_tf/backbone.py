@@ -252,10 +252,9 @@ class CaiTBackbone(keras.Model):
         maps = {}
         x = ops.cast(self.patch_embed(images), self.pos_embed.dtype)  # (B, N, D)
         x = self.pos_drop(x + self.pos_embed, training=training)
-        if return_attention or training or take or self.compute_dtype != "float32":
-            parts = [x]
-        else:
-            parts = halves(x)
+        # In parts, nothing casts what the mixing of heads reads to half precision.
+        whole = return_attention or training or take or self.compute_dtype != "float32"
+        parts = [x] if whole else halves(x)
         if len(parts) > 1:
             for block in self.blocks:
                 parts = block.of_parts(parts)  # (B, N/2, D) each

@@ -64,7 +64,7 @@ def model_page(
     positions of another image size were resampled, which nobody has measured.
     """
     published = report is not None and variant.published and not report.resampled
-    patches = (variant.image_size // variant.patch_size) ** 2
+    patches = variant.patches()
     kind = "feature extractor" if feature_extractor else "ImageNet-1k classifier"
     return _PAGE.format(
         name=variant.name + ("_fe" if feature_extractor else ""),

@@ -52,6 +52,10 @@ class Variant:
     published: bool = True
     shipped: bool = False  # weights come with the package
 
+    def patches(self, image_size: int | None = None) -> int:
+        """How many patches an image of so many pixels a side has; None is the variant's own size."""
+        return ((image_size or self.image_size) // self.patch_size) ** 2
+
     @property
     def hub_id(self) -> str | None:
         """Hugging Face repository of the weights, or None for a variant of our own."""

@@ -15,7 +15,7 @@ def flops(variant: Variant, image_size: int | None = None, num_classes: int = 10
     Args:
         image_size: None is the variant's own.
     """
-    d, p, n = variant.embed_dim, variant.patch_size, _patches(variant, image_size)
+    d, p, n = variant.embed_dim, variant.patch_size, variant.patches(image_size)
     embedding = n * 3 * p * p * d
     # The class token alone asks, is projected and goes through the MLP.
     class_attention = 2 * (n + 1) * d * d + 2 * (n + 1) * d + 2 * d * d + _mlp(variant)
@@ -25,13 +25,9 @@ def flops(variant: Variant, image_size: int | None = None, num_classes: int = 10
 
 def trunk_flops(variant: Variant, image_size: int | None = None) -> int:
     """Those of the trunk's blocks alone."""
-    d, heads, n = variant.embed_dim, variant.num_heads, _patches(variant, image_size)
+    d, heads, n = variant.embed_dim, variant.num_heads, variant.patches(image_size)
     attention = 2 * n * n * d + 2 * n * n * heads * heads  # QKᵀ and PV, two mixings of heads
     return 2 * variant.depth * (n * (4 * d * d + _mlp(variant)) + attention)
-
-
-def _patches(variant: Variant, image_size: int | None) -> int:
-    return ((image_size or variant.image_size) // variant.patch_size) ** 2
 
 
 def _mlp(variant: Variant) -> int:

@@ -13,7 +13,7 @@ import tensorflow as tf
 from cait_finetune import model as models
 from cait_finetune.benchmark import products
 from cait_finetune.benchmark.peak import fastest
-from cait_finetune.benchmark.task import CLASSES, PRODUCTS, Task
+from cait_finetune.benchmark.task import CLASSES, PRODUCTS, Task, cores
 from cait_finetune.cli import configure
 from cait_finetune.config import Config
 from cait_finetune.data.preprocess import configured
@@ -24,11 +24,10 @@ from cait_finetune.story.stages import Stages
 from cait_finetune.train.cores import share_cores
 from cait_finetune.train.distribution import build_strategy
 from cait_finetune.train.loss import build_loss
-from cait_tf.tensorflow_kernels import at_once, one_thread_each
+from cait_tf.tensorflow_kernels import one_thread_each
 
 _RATE = 1e-5  # low enough that any number of steps stays finite
 _SIZES = (1024, 2048, 4096)
-_MANY = 1024  # parts: more than there are cores
 
 
 def prepare(task: Task) -> Callable[[], object]:
@@ -37,7 +36,7 @@ def prepare(task: Task) -> Callable[[], object]:
     if task.work != "latency":
         share_cores(config, task.variant)
     elif task.single_threaded:
-        one_thread_each(_MANY)
+        one_thread_each(len(cores()))
     if task.work in PRODUCTS:
         return products.prepare(task)
     strategy = build_strategy(config.distribution)
@@ -126,4 +125,4 @@ def product_peak(precision: str, seconds: float = 1.0) -> float:
         factor = tf.cast(tf.random.normal([size, size]), dtype)
         return fastest(lambda: products(factor, count).numpy(), count * 2 * size**3, seconds)
 
-    return max(of(size, count) for size in _SIZES for count in {1, at_once(_MANY)})
+    return max(of(size, count) for size in _SIZES for count in {1, len(cores())})

@@ -23,7 +23,7 @@ def prepare(task: Task) -> Callable[[], object]:
     """
     variant, dtype = task.variant, tf.float32 if task.precision == "float32" else tf.bfloat16
     width, heads = variant.embed_dim, variant.num_heads
-    patches = (task.size // variant.patch_size) ** 2
+    patches = variant.patches(task.size)
     training = task.work == "training_products"
     parts = equal_parts(task.batch_size, patches, training)
     images = task.batch_size // parts  # of a part

@@ -39,7 +39,8 @@ class ScaleConfig:
 
     Each is a fresh process that makes `rounds` measurements of `repetitions` calls, after `warmup`
     that do not count. Training is measured with and without ``model.remat``, and takes a batch as a
-    whole, as accelerators do. What would not fit into the memory that is available is left out, and said. `image_size` null is each model's own.
+    whole, as accelerators do. What would not fit into the memory that is available is left out, and
+    said. `image_size` null is each model's own.
     """
 
     models: list[str] = field(

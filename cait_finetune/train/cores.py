@@ -24,8 +24,7 @@ def share_cores(config: Config, variant: Variant, training: bool = True) -> bool
         return False
     if distribution.strategy == "auto" and (distribution.devices or 1) > 1:
         return False  # replicas instead
-    size = config.model.image_size or variant.image_size
-    patches = (size // variant.patch_size) ** 2
+    patches = variant.patches(config.model.image_size)
     parts = [equal_parts(train.eval_batch_size, patches, training=False)]
     if training:
         parts.append(train.accumulation or equal_parts(train.batch_size, patches, training=True))

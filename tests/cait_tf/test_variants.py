@@ -103,3 +103,8 @@ def test_a_name_near_to_nothing_lists_all():
 def test_a_name_written_otherwise_is_understood(name):
     with pytest.raises(CaiTError, match=r"did you mean .*'cait_xxs24_224'"):
         get_variant(name)
+
+
+def test_patches_of_an_image():
+    variant = get_variant("cait_xxs24_224")
+    assert (variant.patches(), variant.patches(384)) == (196, 576)
