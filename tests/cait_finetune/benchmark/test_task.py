@@ -64,6 +64,16 @@ def test_threads(monkeypatch):
             task.thread_count(wrong)
 
 
+@pytest.mark.parametrize(("count", "of_an_operation"), [(1, "1"), (2, None)])
+def test_an_operation_has_no_more_than_its_process(count, of_an_operation, monkeypatch):
+    monkeypatch.setattr(task, "cores", lambda: [3, 5])
+    monkeypatch.setattr(os, "environ", {})
+    task.limit_threads(count)
+    assert os.environ["TF_NUM_INTEROP_THREADS"] == os.environ["OMP_NUM_THREADS"] == str(count)
+    assert os.environ.get("TF_NUM_INTRAOP_THREADS") == of_an_operation
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "-1"
+
+
 def test_cores_are_those_that_the_process_may_use():
     assert task.cores() == sorted(os.sched_getaffinity(0))
 

@@ -31,7 +31,7 @@ def run_or_fail(one):
         raise UserError("dataset.data_dir: got nowhere")
     if one.seed == 2:
         os.kill(os.getpid(), signal.SIGKILL)
-    return result(float(os.environ["TF_NUM_INTRAOP_THREADS"]))
+    return result(float(os.environ["TF_NUM_INTEROP_THREADS"]))
 
 
 def own_process(one):
