@@ -13,7 +13,12 @@ from cait_finetune.train.average import MovingAverage
 from cait_finetune.train.heap import give_back
 from cait_finetune.train.loss import CrossEntropy, Loss
 from cait_finetune.train.loss_scale import LossScale
-from cait_tf.tensorflow_kernels import at_once, training_parts
+from cait_tf.tensorflow_kernels import (
+    at_once,
+    few_images,
+    training_parts,
+    weights_before_loop,
+)
 
 #: What a step says of itself: a row of float64 with one column for each.
 FIGURES = ("loss", "correct", "grad_norm", "finite")
@@ -137,7 +142,7 @@ class TrainStep:
     ) -> dict[str, tf.Tensor]:
         context = tf.distribute.get_replica_context()
         replica = tf.cast(context.replica_id_in_sync_group, tf.int64)
-        scale = self._loss_scale.scale.value() if self._loss_scale else tf.constant(1.0)
+        scale = self._loss_scale.scale.value() if self._loss_scale else None
         loss, correct, gradients = self._gradient(images, labels, scale, replica)
         if context.num_replicas_in_sync > 1:
             gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
@@ -151,7 +156,7 @@ class TrainStep:
                 "finite": tf.cast(finite, tf.float32)}  # fmt: skip
 
     def _gradients(
-        self, images: tf.Tensor, labels: tf.Tensor, scale: tf.Tensor, replica: tf.Tensor
+        self, images: tf.Tensor, labels: tf.Tensor, scale: tf.Tensor | None, replica: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
         """A replica's loss, correct images and gradients, summed over its parts of the batch."""
         parts = self._accumulation or (
@@ -173,20 +178,21 @@ class TrainStep:
 
         zeros = [tf.zeros_like(variable) for variable in self._optimizer.variables]
         start = (tf.constant(0), tf.constant(0.0), tf.constant(0.0), *zeros)
-        _, loss, correct, *gradients = tf.while_loop(
-            lambda number, *_: number < parts,
-            add,
-            start,
-            maximum_iterations=parts,
-            parallel_iterations=at_once(parts),
-        )
+        with weights_before_loop(), few_images():
+            _, loss, correct, *gradients = tf.while_loop(
+                lambda number, *_: number < parts,
+                add,
+                start,
+                maximum_iterations=parts,
+                parallel_iterations=at_once(parts),
+            )
         return loss, correct, gradients
 
     def _part(
         self,
         images: tf.Tensor,
         labels: tf.Tensor,
-        scale: tf.Tensor,
+        scale: tf.Tensor | None,
         draw: tf.Tensor,
         parts: int,
     ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
@@ -196,11 +202,13 @@ class TrainStep:
             losses = self._loss(labels, logits)  # (B,)
             # This part's share of the global batch's mean, so that the sum over parts is it.
             loss = tf.reduce_mean(losses) / (parts * self._strategy.num_replicas_in_sync)
-            scaled = loss * scale
+            scaled = loss if scale is None else loss * scale
         gradients = tape.gradient(scaled, self._optimizer.variables)
         # Exact in float32, the widest that a TPU has: a batch holds few images.
         correct = tf.reduce_sum(self._loss.correct(labels, logits))
-        return loss, correct, [gradient / scale for gradient in gradients]
+        if scale is not None:
+            gradients = [gradient / scale for gradient in gradients]
+        return loss, correct, gradients
 
     def _update(
         self,

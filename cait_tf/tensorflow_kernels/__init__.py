@@ -25,12 +25,14 @@ Only what is differentiated once can be here: TensorFlow does not know the gradi
 """
 
 from cait_tf.tensorflow_kernels.attention import softmax, talking_heads
+from cait_tf.tensorflow_kernels.before_loop import weights_before_loop
 from cait_tf.tensorflow_kernels.branch import add_product, norm_product
 from cait_tf.tensorflow_kernels.compiled import compiled_inference, fuses, used
 from cait_tf.tensorflow_kernels.pointwise import gelu, layer_norm
 from cait_tf.tensorflow_kernels.side_by_side import (
     at_once,
     equal_parts,
+    few_images,
     in_halves,
     infer,
     one_thread_each,
@@ -43,6 +45,7 @@ __all__ = [
     "at_once",
     "compiled_inference",
     "equal_parts",
+    "few_images",
     "fuses",
     "gelu",
     "in_halves",
@@ -55,4 +58,5 @@ __all__ = [
     "talking_heads",
     "training_parts",
     "used",
+    "weights_before_loop",
 ]

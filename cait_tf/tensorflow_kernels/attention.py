@@ -10,7 +10,8 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from cait_tf.tensorflow_kernels.compiled import compiled, exact, once_there_is
-from cait_tf.tensorflow_kernels.pointwise import column_sums
+from cait_tf.tensorflow_kernels.pointwise import column_sums, row_sums
+from cait_tf.tensorflow_kernels.side_by_side import maps_kept
 
 
 def talking_heads(
@@ -23,11 +24,12 @@ def talking_heads(
     """Attention with heads mixed before and after the softmax: ``(B*N, 3D) -> (B*N, D)``.
 
     None of the four maps ``(B, H, N, N)`` on the way is kept: they are computed again for the
-    gradient, which on a CPU costs a step of cait_xxs24_224 one or two hundredths of its time and saves
-    it a quarter of what an image takes, of cait_xxs24_384 half. The mixings' biases take no pass over the maps: the first's is
-    the same for all keys, so that the softmax takes it out; the second's adds as much of the sum of
-    all values everywhere. The softmax takes out the keys' bias as well. The gradients of the two are
-    exactly zero.
+    gradient, which saves a quarter of what an image of cait_xxs24_224 takes, of cait_xxs24_384 half.
+    But where few images are worked on at a time, in float32 (`maps_kept`).
+
+    The mixings' biases take no pass over the maps: the first's is the same for all keys, so that the
+    softmax takes it out; the second's adds as much of the sum of all values everywhere. The softmax
+    takes out the keys' bias as well. The gradients of the two are exactly zero.
 
     Args:
         product: queries, keys and values side by side, without their bias.
@@ -47,14 +49,15 @@ def talking_heads(
     ) -> tuple[tf.Tensor, Callable]:
         first, second = (tf.cast(one, product.dtype) for one in (kernel_l, kernel_w))
         q, k, v = tf.unstack(_split(product, bias, patches, first.shape[0]))  # (B, H, N, d) each
-        shares = softmax(_mix(_scores(q, k), first))  # (B, H, N, N)
+        kept = *_, mixed = _maps(q, k, first, second)
+        keep = maps_kept(product.dtype)
         weight = exact(bias_w)[:, None, None]  # (H, 1, 1)
 
         def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
             # Computed as soon as it can be, what is computed again would be kept after all.
-            scores = _scores(once_there_is(upstream, q), k)  # (B, H, N, N)
-            shares = softmax(_mix(scores, first))
-            mixed = _mix(shares, second)
+            scores, shares, mixed = (
+                kept if keep else _maps(once_there_is(upstream, q), k, first, second)
+            )
             upstream = _by_head(upstream, *q.shape[1:])  # (B, H, N, d)
             d_maps = tf.matmul(upstream, v, transpose_b=True)  # (B, H, N, N)
             d_v = tf.matmul(mixed, upstream, transpose_a=True)  # (B, H, N, d)
@@ -73,14 +76,19 @@ def talking_heads(
                 tf.cast(tf.reduce_sum(d_total * _total(v), [0, 2, 3]), bias_w.dtype),
             )
 
-        y = tf.matmul(_mix(shares, second), v)  # (B, H, N, d)
+        y = tf.matmul(mixed, v)  # (B, H, N, d)
         return _side_by_side(y, weight * _total(v)), gradient
 
     return attend(*map(tf.convert_to_tensor, (product, bias, *before, *after)))
 
 
-def _scores(q: tf.Tensor, k: tf.Tensor) -> tf.Tensor:
-    return tf.matmul(q, k, transpose_b=True)  # (B, H, N, N)
+def _maps(
+    q: tf.Tensor, k: tf.Tensor, first: tf.Tensor, second: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Scores, the shares that the first mixing of them makes, and the second of those: (B, H, N, N) each."""
+    scores = tf.matmul(q, k, transpose_b=True)
+    shares = softmax(_mix(scores, first))
+    return scores, shares, _mix(shares, second)
 
 
 @compiled
@@ -147,7 +155,7 @@ def _total(x: tf.Tensor) -> tf.Tensor:
 @compiled
 def _softmax_gradient(shares: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
     p, g = exact(shares), exact(upstream)
-    return tf.cast(p * (g - tf.reduce_sum(p * g, -1, keepdims=True)), shares.dtype)
+    return tf.cast(p * (g - row_sums(p * g)), shares.dtype)
 
 
 def _kernel_gradient(inputs: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from cait_tf.tensorflow_kernels.before_loop import rounded, scaled
 from cait_tf.tensorflow_kernels.compiled import compiled, exact
 from cait_tf.tensorflow_kernels.pointwise import (
     activated,
@@ -40,12 +41,13 @@ def norm_product(
         dtype: of the product, and what LayerNorm's result is rounded to.
     """
 
+    factor = rounded(kernel, dtype)
+
     @tf.custom_gradient
     def enter(
         x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, kernel: tf.Tensor
     ) -> tuple[tf.Tensor, Callable]:
         y, mean, scale = normalised(x, gamma, beta, tf.constant(epsilon, x.dtype), dtype)
-        factor = tf.cast(kernel, dtype)
 
         def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
             d_y = tf.reshape(tf.matmul(upstream, factor, transpose_b=True), tf.shape(x))
@@ -80,6 +82,7 @@ def add_product(
     """
     dtype = branch.dtype
     activate = gelu_bias is not None
+    used, weights = rounded(kernel, dtype.name), (kernel, gamma)
     # Without GELU nothing is added: the bias is there for the number of arguments alone.
     gelu_bias = tf.zeros([1], dtype) if gelu_bias is None else gelu_bias
 
@@ -93,12 +96,11 @@ def add_product(
         gamma: tf.Tensor,
     ) -> tuple[tf.Tensor, Callable]:
         inputs = activated(branch, gelu_bias) if activate else branch  # (R, K)
-        y = tf.reshape(tf.matmul(inputs, tf.cast(kernel, dtype)), tf.shape(x))
+        y = tf.reshape(tf.matmul(inputs, used), tf.shape(x))
 
         def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
             kept = _rows(_kept(upstream, factor, dtype))  # (R, D)
-            scaled = tf.cast(exact(kernel) * exact(gamma), dtype)
-            d_branch = tf.matmul(kept, scaled, transpose_b=True)  # (R, K)
+            d_branch = tf.matmul(kept, scaled(*weights, dtype.name), transpose_b=True)  # (R, K)
             again, d_gelu_bias = branch, tf.zeros_like(gelu_bias)
             if activate:
                 d_branch, again = activation_gradient(branch, gelu_bias, d_branch)

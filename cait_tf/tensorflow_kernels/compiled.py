@@ -53,6 +53,11 @@ def fuses() -> bool:
     return cpu_alone() and not tf.executing_eagerly()
 
 
+def exact_products() -> bool:
+    """Whether products of float32 are of float32: elsewhere they may be rounded to TF32 or bfloat16."""
+    return cpu_alone()
+
+
 def once_there_is(upstream: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
     """`x`, but what is computed from it waits for `upstream`, instead of being kept until then.
 

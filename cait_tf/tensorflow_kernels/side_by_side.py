@@ -22,6 +22,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from cait_tf.tensorflow_kernels.before_loop import weights_before_loop
 from cait_tf.tensorflow_kernels.compiled import compiled_inference, cpu_alone
 
 # Of a part, by whether it is for training: four images of 224 pixels, and eight. With half of that a
@@ -32,6 +33,7 @@ _LEAST_PATCHES = {True: 784, False: 1568}
 _INTRA_OP = "TF_NUM_INTRAOP_THREADS"
 
 _halves = ContextVar("patches_in_halves", default=False)
+_few = ContextVar("few_images", default=False)
 
 
 @contextlib.contextmanager
@@ -54,6 +56,26 @@ def in_halves() -> bool:
     return _halves.get()
 
 
+@contextlib.contextmanager
+def few_images() -> Iterator[None]:
+    """What is traced in here has few images at a time: `maps_kept`."""
+    token = _few.set(cpu_alone())
+    try:
+        yield
+    finally:
+        _few.reset(token)
+
+
+def maps_kept(dtype: tf.DType) -> bool:
+    """Whether attention maps are kept for the gradient, and not computed again.
+
+    Of two parts of four images at a time, cait_xxs24_224 keeps .3 GB of them in float32, a seventh of
+    what it takes in all, and a step takes 5 % less time. In half precision a step takes so little that
+    the same parts are more.
+    """
+    return _few.get() and dtype in (tf.float32, tf.float64)
+
+
 def infer(model: Callable, images: Any) -> Any:
     """``model(images, training=False)`` in `compiled_inference`, on a CPU in parts side by side.
 
@@ -67,7 +89,8 @@ def infer(model: Callable, images: Any) -> Any:
             return model(images, training=False)
         of_part = tf.function(lambda part: model(part, training=False), autograph=False)
         divided = tf.reshape(images, [parts, images.shape[0] // parts, *images.shape[1:]])
-        traced = of_part.get_concrete_function(tf.TensorSpec(divided.shape[1:], divided.dtype))
+        with weights_before_loop():
+            traced = of_part.get_concrete_function(tf.TensorSpec(divided.shape[1:], divided.dtype))
     results = tf.map_fn(
         traced,
         divided,

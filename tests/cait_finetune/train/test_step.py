@@ -307,6 +307,14 @@ def test_a_cpu_takes_parts_side_by_side(jit_compile, monkeypatch):
     np.testing.assert_allclose(split_figures, figures, rtol=1e-5)
 
 
+def test_accumulation_in_half_precision():
+    """Kernels are rounded before the loop, and those of a step are what the step before made of them."""
+    whole, figures, _ = trained(model_options={"dtype": "mixed_bfloat16"})
+    split, split_figures, _ = trained(model_options={"dtype": "mixed_bfloat16"}, accumulation=2)
+    assert largest_difference(whole, split) <= 2e-2  # two steps' learning rate
+    np.testing.assert_allclose(split_figures, figures, rtol=2e-2)
+
+
 def test_accumulation_of_mixed_labels():
     whole, figures, _ = trained(targets=True)
     split, split_figures, _ = trained(targets=True, accumulation=2)

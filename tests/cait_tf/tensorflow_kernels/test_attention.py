@@ -63,10 +63,14 @@ def step(weights: tf.Tensor, *inputs: tf.Tensor) -> tuple[tf.Tensor, list[tf.Ten
     return loss, tape.gradient(loss, inputs)
 
 
-def test_no_map_is_kept_for_the_gradient():
-    """What is computed again must wait for it: computed as soon as it can be, it would be kept after all."""
-    specs = [tf.TensorSpec(shape, tf.float32) for shape in [(B * N, D), *SHAPES]]
-    graph = tf.function(step).get_concrete_function(*specs).graph
+def map_products(dtype: str) -> tuple[int, int, int]:
+    """Products and softmaxes of maps that are made before and after there is an upstream gradient, and maps
+    that are kept for it.
+
+    What is computed again must wait for it: computed as soon as it can be, it would be kept after all.
+    """
+    specs = [tf.TensorSpec(shape, dtype) for shape in [(B * N, D), *SHAPES]]
+    graph = tf.function(lambda *inputs: step(*inputs)).get_concrete_function(*specs).graph
     late = {graph.inputs[0].op}  # the gradient needs the weights, the value of ours does not
     for one in graph.get_operations():
         if late & {*one.control_inputs, *(source.op for source in one.inputs)}:
@@ -76,12 +80,41 @@ def test_no_map_is_kept_for_the_gradient():
         for one in graph.get_operations()
         if one.outputs and one.outputs[0].shape.num_elements() == B * H * N * N
     ]
-    assert not [
-        one.name for one in maps if one not in late and late & {*one.outputs[0].consumers()}
-    ]
+    kept = [one for one in maps if one not in late and late & {*one.outputs[0].consumers()}]
     made = [one for one in maps if one.type in ("BatchMatMulV2", "Softmax")]
-    assert len([one for one in made if one not in late]) == 4  # scores, mixed, softmax, mixed
-    assert len([one for one in made if one in late]) == 7  # the same again, and three gradients
+    again = [one for one in made if one in late]
+    return len(made) - len(again), len(again), len(kept)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_no_map_is_kept_for_the_gradient(dtype):
+    # scores, mixed, softmax, mixed; the same again, and three gradients
+    assert map_products(dtype) == (4, 7, 0)
+
+
+CPU_ALONE = pytest.mark.skipif(
+    bool(tf.config.list_physical_devices("GPU")), reason="this machine has a GPU"
+)
+
+
+@CPU_ALONE
+def test_but_those_of_few_images_in_float32():
+    with kernels.few_images():
+        assert map_products("bfloat16") == (4, 7, 0)
+        before, after, kept = map_products("float32")
+    assert (before, after) == (4, 3)
+    assert kept >= 3  # scores, shares, and those mixed; reshaped for a product they are others
+    assert map_products("float32") == (4, 7, 0)
+
+
+@CPU_ALONE
+def test_kept_maps_have_the_same_gradients():
+    inputs = [tf.constant(normal(*shape), tf.float32) for shape in SHAPES]
+    again = tf.function(lambda: value_and_gradients(ours, inputs))()
+    with kernels.few_images():
+        kept = tf.function(lambda: value_and_gradients(ours, inputs))()
+    for one, other in zip(kept, again, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_nor_where_xla_compiles_the_whole_step(monkeypatch):
