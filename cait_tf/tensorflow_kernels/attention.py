@@ -25,7 +25,7 @@ def talking_heads(
 
     None of the four maps ``(B, H, N, N)`` on the way is kept: they are computed again for the
     gradient, which saves a quarter of what an image of cait_xxs24_224 takes, of cait_xxs24_384 half.
-    But where few images are worked on at a time, in float32 (`maps_kept`).
+    Except where few images are worked on at a time (`maps_kept`).
 
     The mixings' biases take no pass over the maps: the first's is the same for all keys, so that the
     softmax takes it out; the second's adds as much of the sum of all values everywhere. The softmax
@@ -50,7 +50,7 @@ def talking_heads(
         first, second = (tf.cast(one, product.dtype) for one in (kernel_l, kernel_w))
         q, k, v = tf.unstack(_split(product, bias, patches, first.shape[0]))  # (B, H, N, d) each
         kept = *_, mixed = _maps(q, k, first, second)
-        keep = maps_kept(product.dtype)
+        keep = maps_kept(mixed)
         weight = exact(bias_w)[:, None, None]  # (H, 1, 1)
 
         def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:

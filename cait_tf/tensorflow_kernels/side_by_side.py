@@ -30,6 +30,8 @@ from cait_tf.tensorflow_kernels.compiled import compiled_inference, cpu_alone
 # and takes .35 GB more.
 _LEAST_PATCHES = {True: 784, False: 1568}
 
+_MOST_OF_MAPS = 2**24  # bytes: four images of cait_s24_224 have 15 million
+
 _INTRA_OP = "TF_NUM_INTRAOP_THREADS"
 
 _halves = ContextVar("patches_in_halves", default=False)
@@ -58,7 +60,7 @@ def in_halves() -> bool:
 
 @contextlib.contextmanager
 def few_images() -> Iterator[None]:
-    """What is traced in here has few images at a time: `maps_kept`."""
+    """What is traced in here has, on a CPU, few images at a time: `maps_kept`."""
     token = _few.set(cpu_alone())
     try:
         yield
@@ -66,14 +68,17 @@ def few_images() -> Iterator[None]:
         _few.reset(token)
 
 
-def maps_kept(dtype: tf.DType) -> bool:
-    """Whether attention maps are kept for the gradient, and not computed again.
+def maps_kept(maps: tf.Tensor) -> bool:
+    """Whether attention's three maps, ``(B, H, N, N)`` each, are kept for the gradient and not computed again.
 
     Of two parts of four images at a time, cait_xxs24_224 keeps .3 GB of them in float32, a seventh of
-    what it takes in all, and a step takes 5 % less time. In half precision a step takes so little that
-    the same parts are more.
+    what it takes in all, and a step takes 5 % less time. Not in half precision, in which a step is so
+    small that the same is more, nor what of a part and block is more than `_MOST_OF_MAPS`: of two
+    images of cait_m36_384 that would be 130 MB.
     """
-    return _few.get() and dtype in (tf.float32, tf.float64)
+    elements = maps.shape.num_elements()
+    few = _few.get() and maps.dtype in (tf.float32, tf.float64) and elements is not None
+    return few and 3 * elements * maps.dtype.size <= _MOST_OF_MAPS
 
 
 def infer(model: Callable, images: Any) -> Any:

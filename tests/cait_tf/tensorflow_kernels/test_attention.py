@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from cait_tf import tensorflow_kernels as kernels
-from cait_tf.tensorflow_kernels import compiled
+from cait_tf.tensorflow_kernels import compiled, side_by_side
 from tests.cait_tf.arrays import normal
 from tests.cait_tf.tensorflow_kernels.plain import (
     distance,
@@ -98,9 +98,12 @@ CPU_ALONE = pytest.mark.skipif(
 
 
 @CPU_ALONE
-def test_but_those_of_few_images_in_float32():
+def test_but_those_of_few_images_in_float32(monkeypatch):
     with kernels.few_images():
         assert map_products("bfloat16") == (4, 7, 0)
+        monkeypatch.setattr(side_by_side, "_MOST_OF_MAPS", 3 * 4 * B * H * N * N - 1)
+        assert map_products("float32") == (4, 7, 0)
+        monkeypatch.setattr(side_by_side, "_MOST_OF_MAPS", 3 * 4 * B * H * N * N)
         before, after, kept = map_products("float32")
     assert (before, after) == (4, 3)
     assert kept >= 3  # scores, shares, and those mixed; reshaped for a product they are others
