@@ -143,9 +143,8 @@ def cores() -> list[int]:
 def limit_threads(count: int) -> None:
     """Let what this process imports later have so many threads, and no GPU."""
     names = ["OMP_NUM_THREADS", "TF_NUM_INTEROP_THREADS"]
+    # With all of its cores what TensorFlow does by itself is right, and a run may choose a single thread.
     if count < len(cores()):
-        # With all of its cores an operation of TensorFlow has as many anyway, or, as in a run, one
-        # where each core has images of its own.
         names.append("TF_NUM_INTRAOP_THREADS")
     for name in names:
         os.environ[name] = str(count)

@@ -15,7 +15,7 @@ from cait_finetune.train.loss import CrossEntropy, Loss
 from cait_finetune.train.loss_scale import LossScale
 from cait_tf.tensorflow_kernels import (
     at_once,
-    few_images,
+    parts_traced,
     training_parts,
     weights_before_loop,
 )
@@ -29,8 +29,9 @@ class TrainStep:
 
     Images and labels are one batch, ``(B, S, S, 3)`` and ``(B,)`` or ``(B, C)``, or with
     `steps_per_call` above 1 several batches with an axis in front, of which as many as there are
-    learning rates are used, from number `first` on. Figures are ``(steps, 4)``: mean ``loss``, ``correct`` images, ``grad_norm`` before
-    clipping, and whether the gradient was ``finite``. A step whose gradient is not moves nothing.
+    learning rates are used, from number `first` on. Figures are ``(steps, 4)``: mean ``loss``,
+    ``correct`` images, ``grad_norm`` before clipping, and whether the gradient was ``finite``. A step
+    whose gradient is not moves nothing.
 
     The order that makes the result the same on any number of devices: each replica sums its
     gradients over its parts of the batch, then the replicas' are summed, then the global norm is
@@ -178,7 +179,7 @@ class TrainStep:
 
         zeros = [tf.zeros_like(variable) for variable in self._optimizer.variables]
         start = (tf.constant(0), tf.constant(0.0), tf.constant(0.0), *zeros)
-        with weights_before_loop(), few_images():
+        with weights_before_loop(), parts_traced():
             _, loss, correct, *gradients = tf.while_loop(
                 lambda number, *_: number < parts,
                 add,

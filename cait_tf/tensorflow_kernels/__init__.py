@@ -2,11 +2,13 @@
 
 TensorFlow runs a formula operation by operation, each a pass over memory, and keeps the results of
 most for the gradient. Here the forward and the backward formula are each compiled by XLA into one
-pass, and only the inputs are kept, or less (`branch`). Matrix products stay with oneDNN, which XLA's are slower than:
-compiling the whole step makes it slower. XLA is used on a CPU alone; elsewhere the formulas are the
-same. They serve inference, too, where it is asked for (`infer`).
+pass, and only the inputs are kept, or less (`branch`), but for small attention maps. Matrix products
+stay with oneDNN, which XLA's are slower than: compiling the whole step makes it slower. XLA is used on
+a CPU alone; elsewhere the formulas are the same. They serve inference, too, where it is asked for
+(`infer`).
 
-On a CPU parts of a batch go side by side, each on one core (`side_by_side`).
+On a CPU parts of a batch go side by side, each on one core (`side_by_side`), and what they need of the
+weights is made before them (`before_loop`).
 
 A product's bias is added by what follows it, as oneDNN takes as long for it as for the product in
 bfloat16: 0.7 and 0.8 ms for queries, keys and values of 16 images of cait_xxs24_224 on two cores.
@@ -32,10 +34,10 @@ from cait_tf.tensorflow_kernels.pointwise import gelu, layer_norm
 from cait_tf.tensorflow_kernels.side_by_side import (
     at_once,
     equal_parts,
-    few_images,
     in_halves,
     infer,
     one_thread_each,
+    parts_traced,
     patches_in_halves,
     training_parts,
 )
@@ -45,7 +47,6 @@ __all__ = [
     "at_once",
     "compiled_inference",
     "equal_parts",
-    "few_images",
     "fuses",
     "gelu",
     "in_halves",
@@ -53,6 +54,7 @@ __all__ = [
     "layer_norm",
     "norm_product",
     "one_thread_each",
+    "parts_traced",
     "patches_in_halves",
     "softmax",
     "talking_heads",

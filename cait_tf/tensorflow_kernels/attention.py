@@ -23,9 +23,9 @@ def talking_heads(
 ) -> tf.Tensor:
     """Attention with heads mixed before and after the softmax: ``(B*N, 3D) -> (B*N, D)``.
 
-    None of the four maps ``(B, H, N, N)`` on the way is kept: they are computed again for the
+    Of the four maps ``(B, H, N, N)`` on the way none is kept: they are computed again for the
     gradient, which saves a quarter of what an image of cait_xxs24_224 takes, of cait_xxs24_384 half.
-    Except where few images are worked on at a time (`maps_kept`).
+    Three are, where they are few (`maps_kept`).
 
     The mixings' biases take no pass over the maps: the first's is the same for all keys, so that the
     softmax takes it out; the second's adds as much of the sum of all values everywhere. The softmax
@@ -49,15 +49,14 @@ def talking_heads(
     ) -> tuple[tf.Tensor, Callable]:
         first, second = (tf.cast(one, product.dtype) for one in (kernel_l, kernel_w))
         q, k, v = tf.unstack(_split(product, bias, patches, first.shape[0]))  # (B, H, N, d) each
-        kept = *_, mixed = _maps(q, k, first, second)
-        keep = maps_kept(mixed)
+        maps = _maps(q, k, first, second)
+        mixed = maps[-1]
+        kept = maps if maps_kept(mixed) else None
         weight = exact(bias_w)[:, None, None]  # (H, 1, 1)
 
         def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
             # Computed as soon as it can be, what is computed again would be kept after all.
-            scores, shares, mixed = (
-                kept if keep else _maps(once_there_is(upstream, q), k, first, second)
-            )
+            scores, shares, mixed = kept or _maps(once_there_is(upstream, q), k, first, second)
             upstream = _by_head(upstream, *q.shape[1:])  # (B, H, N, d)
             d_maps = tf.matmul(upstream, v, transpose_b=True)  # (B, H, N, N)
             d_v = tf.matmul(mixed, upstream, transpose_a=True)  # (B, H, N, d)

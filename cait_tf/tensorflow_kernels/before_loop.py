@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from cait_tf.tensorflow_kernels.compiled import exact
+from cait_tf.tensorflow_kernels.compiled import cpu_alone
 
 # The graph in which the loop is, and what has been made there already.
 _around: ContextVar[tuple[tf.Graph, dict[tuple, tf.Tensor]] | None] = ContextVar(
@@ -20,36 +20,32 @@ _around: ContextVar[tuple[tf.Graph, dict[tuple, tf.Tensor]] | None] = ContextVar
 
 @contextlib.contextmanager
 def weights_before_loop() -> Iterator[None]:
-    """Around a loop, while its body is traced, and in a graph."""
-    token = _around.set((tf.compat.v1.get_default_graph(), {}))
+    """Around a loop while its body is traced: what `once` returns in there has been made in the graph
+    that is the current one here.
+
+    On a CPU alone: what is made is held as long as the loop runs, of the largest models 1 GB.
+    """
+    inside = cpu_alone() and not tf.executing_eagerly()
+    token = _around.set((tf.compat.v1.get_default_graph(), {}) if inside else None)
     try:
         yield
     finally:
         _around.reset(token)
 
 
-def rounded(kernel: Any, dtype: str) -> tf.Tensor:
-    """`kernel` in the dtype of a product."""
-    return _made(lambda kernel: tf.cast(kernel, dtype), "rounded", dtype, kernel)
+def once(make: Callable[..., tf.Tensor], dtype: str, *weights: Any) -> Callable[..., tf.Tensor]:
+    """``make(dtype, *tensors)`` as a function of the tensors of weights, which a loop calls only once.
 
-
-def scaled(kernel: Any, gamma: Any, dtype: str) -> tf.Tensor:
-    """``kernel * gamma``, (K, D) and (D,), multiplied before it is rounded."""
-
-    def make(kernel: tf.Tensor, gamma: tf.Tensor) -> tf.Tensor:
-        return tf.cast(exact(kernel) * exact(gamma), dtype)
-
-    return _made(make, "scaled", dtype, kernel, gamma)
-
-
-def _made(make: Callable[..., tf.Tensor], name: str, dtype: str, *weights: Any) -> tf.Tensor:
+    Args:
+        weights: where all are Keras variables, and not tensors such as the sum of a kernel and its
+            low-rank update, the result for them is made before the loop, and that is returned.
+    """
     around = _around.get()
     if around is None or not all(isinstance(one, keras.Variable) for one in weights):
-        # Such as the sum of a kernel and its low-rank update: a tensor of the body.
-        return make(*map(tf.convert_to_tensor, weights))
+        return lambda *tensors: make(dtype, *tensors)
     graph, made = around
-    key = (name, dtype, *map(id, weights))
+    key = (make, dtype, *map(id, weights))
     if key not in made:
         with graph.as_default():
-            made[key] = make(*map(tf.convert_to_tensor, weights))
-    return made[key]
+            made[key] = make(dtype, *map(tf.convert_to_tensor, weights))
+    return lambda *_: made[key]

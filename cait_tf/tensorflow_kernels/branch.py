@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from cait_tf.tensorflow_kernels.before_loop import rounded, scaled
+from cait_tf.tensorflow_kernels.before_loop import once
 from cait_tf.tensorflow_kernels.compiled import compiled, exact
 from cait_tf.tensorflow_kernels.pointwise import (
     activated,
@@ -40,23 +40,23 @@ def norm_product(
         kernel: (D, C), in whatever dtype.
         dtype: of the product, and what LayerNorm's result is rounded to.
     """
-
-    factor = rounded(kernel, dtype)
+    rounded = once(_rounded, dtype, kernel)
 
     @tf.custom_gradient
     def enter(
         x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, kernel: tf.Tensor
     ) -> tuple[tf.Tensor, Callable]:
         y, mean, scale = normalised(x, gamma, beta, tf.constant(epsilon, x.dtype), dtype)
+        right = rounded(kernel)
 
         def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            d_y = tf.reshape(tf.matmul(upstream, factor, transpose_b=True), tf.shape(x))
+            d_y = tf.reshape(tf.matmul(upstream, right, transpose_b=True), tf.shape(x))
             dx, of_gamma, again = normalised_gradient(x, gamma, beta, mean, scale, d_y)
             d_kernel = tf.matmul(_rows(again), upstream, transpose_a=True)  # (D, C)
             d_beta = tf.cast(column_sums(d_y), beta.dtype)
             return dx, column_sums(of_gamma), d_beta, tf.cast(d_kernel, kernel.dtype)
 
-        return tf.matmul(_rows(y), factor), gradient
+        return tf.matmul(_rows(y), right), gradient
 
     return enter(*map(tf.convert_to_tensor, (x, *norm, kernel)))
 
@@ -80,9 +80,9 @@ def add_product(
         factor: stochastic depth's, (B, 1, 1); it gets no gradient.
         gelu_bias: if given, the product is that of ``GELU(branch + gelu_bias)``, (K,).
     """
-    dtype = branch.dtype
+    dtype = branch.dtype.name
     activate = gelu_bias is not None
-    used, weights = rounded(kernel, dtype.name), (kernel, gamma)
+    rounded, scaled = once(_rounded, dtype, kernel), once(_scaled, dtype, kernel, gamma)
     # Without GELU nothing is added: the bias is there for the number of arguments alone.
     gelu_bias = tf.zeros([1], dtype) if gelu_bias is None else gelu_bias
 
@@ -96,11 +96,11 @@ def add_product(
         gamma: tf.Tensor,
     ) -> tuple[tf.Tensor, Callable]:
         inputs = activated(branch, gelu_bias) if activate else branch  # (R, K)
-        y = tf.reshape(tf.matmul(inputs, used), tf.shape(x))
+        y = tf.reshape(tf.matmul(inputs, rounded(kernel)), tf.shape(x))
 
         def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
             kept = _rows(_kept(upstream, factor, dtype))  # (R, D)
-            d_branch = tf.matmul(kept, scaled(*weights, dtype.name), transpose_b=True)  # (R, K)
+            d_branch = tf.matmul(kept, scaled(kernel, gamma), transpose_b=True)  # (R, K)
             again, d_gelu_bias = branch, tf.zeros_like(gelu_bias)
             if activate:
                 d_branch, again = activation_gradient(branch, gelu_bias, d_branch)
@@ -122,15 +122,23 @@ def add_product(
     return leave(*map(tf.convert_to_tensor, (x, branch, gelu_bias, kernel, bias, gamma)))
 
 
+def _rounded(dtype: str, kernel: tf.Tensor) -> tf.Tensor:
+    return tf.cast(kernel, dtype)
+
+
+def _scaled(dtype: str, kernel: tf.Tensor, gamma: tf.Tensor) -> tf.Tensor:
+    return tf.cast(exact(kernel) * exact(gamma), dtype)  # (K, D)
+
+
 def _rows(x: tf.Tensor) -> tf.Tensor:
     return tf.reshape(x, [-1, x.shape[-1]])  # (R, D)
 
 
-def _kept(upstream: tf.Tensor, factor: tf.Tensor | None, dtype: tf.DType) -> tf.Tensor:
+def _kept(upstream: tf.Tensor, factor: tf.Tensor | None, dtype: str) -> tf.Tensor:
     """What of the gradient reaches the branch, (B, N, D): without a pass where it is all."""
     if factor is None:
         return tf.cast(upstream, dtype)
-    return _times(upstream, tf.cast(factor, upstream.dtype), dtype.name)
+    return _times(upstream, tf.cast(factor, upstream.dtype), dtype)
 
 
 @compiled

@@ -35,7 +35,7 @@ _MOST_OF_MAPS = 2**24  # bytes: four images of cait_s24_224 have 15 million
 _INTRA_OP = "TF_NUM_INTRAOP_THREADS"
 
 _halves = ContextVar("patches_in_halves", default=False)
-_few = ContextVar("few_images", default=False)
+_parts_traced = ContextVar("parts_traced", default=False)
 
 
 @contextlib.contextmanager
@@ -59,26 +59,27 @@ def in_halves() -> bool:
 
 
 @contextlib.contextmanager
-def few_images() -> Iterator[None]:
-    """What is traced in here has, on a CPU, few images at a time: `maps_kept`."""
-    token = _few.set(cpu_alone())
+def parts_traced() -> Iterator[None]:
+    """Around a loop over parts of a batch while it is traced: on a CPU `maps_kept` may say yes."""
+    token = _parts_traced.set(cpu_alone())
     try:
         yield
     finally:
-        _few.reset(token)
+        _parts_traced.reset(token)
 
 
 def maps_kept(maps: tf.Tensor) -> bool:
-    """Whether attention's three maps, ``(B, H, N, N)`` each, are kept for the gradient and not computed again.
+    """Whether attention's three maps, ``(B, H, N, N)`` each, are kept for the gradient, not computed again.
 
-    Of two parts of four images at a time, cait_xxs24_224 keeps .3 GB of them in float32, a seventh of
-    what it takes in all, and a step takes 5 % less time. Not in half precision, in which a step is so
-    small that the same is more, nor what of a part and block is more than `_MOST_OF_MAPS`: of two
-    images of cait_m36_384 that would be 130 MB.
+    In parts of a batch, as many of which are in memory as there are cores. With two, of four images of
+    cait_xxs24_224 each, the maps in float32 are .3 GB, a seventh of all that a step takes, and save it
+    5 % of its time. Not in half precision, in which a step is so small that the same is more, nor what
+    of a part and block is more than `_MOST_OF_MAPS`: of two images of cait_m36_384 it is 130 MB.
     """
     elements = maps.shape.num_elements()
-    few = _few.get() and maps.dtype in (tf.float32, tf.float64) and elements is not None
-    return few and 3 * elements * maps.dtype.size <= _MOST_OF_MAPS
+    if not _parts_traced.get() or elements is None or maps.dtype not in (tf.float32, tf.float64):
+        return False
+    return 3 * elements * maps.dtype.size <= _MOST_OF_MAPS
 
 
 def infer(model: Callable, images: Any) -> Any:

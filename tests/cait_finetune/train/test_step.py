@@ -1,3 +1,5 @@
+import contextlib
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -307,12 +309,25 @@ def test_a_cpu_takes_parts_side_by_side(jit_compile, monkeypatch):
     np.testing.assert_allclose(split_figures, figures, rtol=1e-5)
 
 
-def test_accumulation_in_half_precision():
-    """Kernels are rounded before the loop, and those of a step are what the step before made of them."""
-    whole, figures, _ = trained(model_options={"dtype": "mixed_bfloat16"})
-    split, split_figures, _ = trained(model_options={"dtype": "mixed_bfloat16"}, accumulation=2)
-    assert largest_difference(whole, split) <= 2e-2  # two steps' learning rate
-    np.testing.assert_allclose(split_figures, figures, rtol=2e-2)
+@pytest.mark.parametrize("options", [{}, {"jit_compile": True}, {"model_options": {"remat": True}}])
+def test_what_is_made_of_weights_before_the_parts_changes_nothing(options, monkeypatch):
+    model_options = {"dtype": "mixed_bfloat16", **options.get("model_options", {})}
+    options = {"accumulation": 2, **options, "model_options": model_options}
+    before, figures, _ = trained(**options)
+    monkeypatch.setattr(step_module, "weights_before_loop", contextlib.nullcontext)
+    each, each_figures, _ = trained(**options)
+    assert largest_difference(before, each) == 0
+    np.testing.assert_array_equal(figures, each_figures)
+
+
+def test_several_steps_of_parts_in_one_call():
+    """The second step's weights are what the first made of them, rounded before its own parts."""
+    options = {"model_options": {"dtype": "mixed_bfloat16"}, "accumulation": 2}
+    single, figures, _ = trained(steps=2, **options)
+    _, _, step = trained(steps=0, steps_per_call=2, **options)
+    stacks = [tf.stack(part) for part in zip(*[batch(8, n) for n in range(2)], strict=True)]
+    np.testing.assert_allclose(step(*stacks, [1e-2, 1e-2]), figures, rtol=1e-6)
+    assert largest_difference(single, snapshot(step._model)) <= 1e-6
 
 
 def test_accumulation_of_mixed_labels():

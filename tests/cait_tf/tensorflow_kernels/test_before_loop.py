@@ -10,9 +10,17 @@ import tensorflow as tf
 from cait_tf import CaiTBackbone
 from cait_tf import tensorflow_kernels as kernels
 from cait_tf.tensorflow_kernels import before_loop, side_by_side
+from cait_tf.tensorflow_kernels.before_loop import once
 from tests.cait_tf.arrays import normal
 
+CPU_ALONE = pytest.mark.skipif(
+    bool(tf.config.list_physical_devices("GPU")), reason="this machine has a GPU"
+)
 KERNEL, GAMMA = normal(3, 4), normal(4)
+
+
+def rounded(dtype: str, *weights: tf.Tensor) -> tf.Tensor:
+    return tf.cast(weights[0] * weights[-1], dtype)
 
 
 def summed(make, before: bool) -> tf.types.experimental.GenericFunction:
@@ -53,33 +61,66 @@ def casts(graph: tf.Graph, shape: tuple[int, ...]) -> tuple[int, int]:
     return count(written.node), count(inner)
 
 
-@pytest.mark.parametrize("scaled", [False, True], ids=["rounded", "scaled"])
-def test_it_is_made_once_and_is_the_same(scaled):
+@CPU_ALONE
+def test_it_is_made_once_and_is_the_same():
     kernel, gamma = keras.Variable(KERNEL), keras.Variable(GAMMA)
 
     def make() -> tf.Tensor:
-        if scaled:
-            return before_loop.scaled(kernel, gamma, "bfloat16")
-        return before_loop.rounded(kernel, "bfloat16")
+        return once(rounded, "bfloat16", kernel, gamma)(kernel, gamma)
 
-    once, each = summed(make, before=True), summed(make, before=False)
-    assert casts(once.get_concrete_function().graph, KERNEL.shape) == (1, 0)
+    before, each = summed(make, before=True), summed(make, before=False)
+    assert casts(before.get_concrete_function().graph, KERNEL.shape) == (1, 0)
     assert casts(each.get_concrete_function().graph, KERNEL.shape) == (0, 2)
-    np.testing.assert_array_equal(once(), each())
-    exact = KERNEL * (GAMMA if scaled else 1)
-    np.testing.assert_allclose(once(), 6 * exact, rtol=0.02, atol=1e-6)
+    np.testing.assert_array_equal(before(), each())
+    np.testing.assert_allclose(before(), 6 * KERNEL * GAMMA, rtol=0.02)
     kernel.assign(2 * KERNEL)  # what it is when the loop begins, not when it was traced
-    np.testing.assert_allclose(once(), 12 * exact, rtol=0.02, atol=1e-6)
+    np.testing.assert_allclose(before(), 12 * KERNEL * GAMMA, rtol=0.02)
+
+
+@CPU_ALONE
+def test_other_weights_and_dtypes_are_others():
+    one, other = keras.Variable(KERNEL), keras.Variable(2 * KERNEL)
+
+    def make() -> tf.Tensor:
+        parts = once(rounded, "bfloat16", one), once(rounded, "float32", one)
+        return tf.add_n([tf.cast(part(one), tf.float32) for part in parts]) + tf.cast(
+            once(rounded, "bfloat16", other)(other), tf.float32
+        )
+
+    before = summed(make, before=True)
+    assert casts(before.get_concrete_function().graph, KERNEL.shape) == (2, 0)
+    np.testing.assert_allclose(before(), 6 * 6 * KERNEL**2, rtol=0.02)
 
 
 def test_what_is_no_variable_is_made_where_it_is():
     kernel = keras.Variable(KERNEL)
-    once = summed(lambda: before_loop.rounded(kernel + kernel, "bfloat16"), before=True)
-    assert casts(once.get_concrete_function().graph, KERNEL.shape) == (0, 2)
-    np.testing.assert_allclose(once(), 12 * KERNEL, rtol=0.02)
+
+    def make() -> tf.Tensor:
+        total = kernel + kernel
+        return once(rounded, "bfloat16", total)(total)
+
+    before = summed(make, before=True)
+    assert casts(before.get_concrete_function().graph, KERNEL.shape) == (0, 2)
+    np.testing.assert_allclose(before(), 6 * 4 * KERNEL**2, rtol=0.02)
 
 
-@pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="this machine has a GPU")
+@pytest.mark.parametrize("eager", [True, False])
+def test_nor_is_there_a_before_without_a_graph_or_on_an_accelerator(eager, monkeypatch):
+    kernel = keras.Variable(KERNEL)
+    monkeypatch.setattr(before_loop, "cpu_alone", lambda: eager)
+
+    def make() -> tf.Tensor:
+        return once(rounded, "bfloat16", kernel)(kernel)
+
+    if eager:
+        with kernels.weights_before_loop():
+            assert make().dtype == "bfloat16"
+    else:
+        before = summed(make, before=True)
+        assert casts(before.get_concrete_function().graph, KERNEL.shape) == (0, 2)
+
+
+@CPU_ALONE
 def test_inference_in_parts_rounds_a_kernel_before_them(monkeypatch):
     monkeypatch.setattr(side_by_side, "_LEAST_PATCHES", {True: 8, False: 16})
     backbone = CaiTBackbone(

@@ -45,8 +45,10 @@ def test_value_and_gradients_are_those_of_the_plain_formula(name, dtype, near, b
     assert distance(*FORMULAS[name], dtype) < near
 
 
+@pytest.mark.parametrize("by_xla", [True, False], ids=["xla", "plain"])
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_gelu_in_half_precision_rounds_the_exact_one(dtype):
+def test_gelu_in_half_precision_rounds_the_exact_one(dtype, by_xla, monkeypatch):
+    monkeypatch.setattr(compiled, "cpu_alone", lambda: by_xla)
     assert units_of_rounding(*FORMULAS["gelu"], dtype) < 12
 
 
