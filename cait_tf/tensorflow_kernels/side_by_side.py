@@ -72,7 +72,7 @@ def maps_kept(maps: tf.Tensor) -> bool:
     """Whether attention's three maps, ``(B, H, N, N)`` each, are kept for the gradient, not computed again.
 
     In parts of a batch, as many of which are in memory as there are cores. With two, of four images of
-    cait_xxs24_224 each, the maps in float32 are .3 GB, a seventh of all that a step takes, and save it
+    cait_xxs24_224 each, the maps in float32 are .35 GB, a seventh of all that a step takes, and save it
     5 % of its time. Not in half precision, in which a step is so small that the same is more, nor what
     of a part and block is more than `_MOST_OF_MAPS`: of two images of cait_m36_384 it is 130 MB.
     """
