@@ -75,6 +75,9 @@ class Optimizer(abc.ABC):
         learning_rate = strategy.experimental_local_results(learning_rate)[0]
         self.step.assign_add(1)
         constants = self._constants(tf.cast(self.step, tf.float32))
+        # Rows share theirs: a node of a graph takes a run a millisecond before its first step.
+        multipliers = {row.multiplier for row in self.rows}
+        rates = {multiplier: learning_rate * multiplier for multiplier in sorted(multipliers)}
         slots = zip(*self._slots.values(), strict=True)
         for row, gradient, own in zip(self.rows, gradients, slots, strict=True):
 
@@ -87,7 +90,7 @@ class Optimizer(abc.ABC):
             ) -> None:
                 self._update(variable, gradient, rate, decay, constants, *own)
 
-            rate = learning_rate * row.multiplier
+            rate = rates[row.multiplier]
             strategy.extended.update(row.variable.value, update, args=(gradient, rate, *own))
 
     def _initial(self, slot: str, row: Parameter) -> tf.Tensor:

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from cait_finetune.optim.optimizer import Optimizer
 from cait_finetune.train.average import MovingAverage
+from cait_finetune.train.graph_optimizers import as_traced
 from cait_finetune.train.heap import give_back
 from cait_finetune.train.loss import CrossEntropy, Loss
 from cait_finetune.train.loss_scale import LossScale
@@ -93,7 +94,8 @@ class TrainStep:
     ) -> tf.Tensor:
         rates = tf.reshape(tf.cast(learning_rates, tf.float32), [-1])
         graphs = self._run.experimental_get_tracing_count()
-        figures = self._run(images, labels, rates, tf.constant(first))
+        with as_traced():
+            figures = self._run(images, labels, rates, tf.constant(first))
         if self._run.experimental_get_tracing_count() > graphs:
             give_back()
         return figures
@@ -177,7 +179,7 @@ class TrainStep:
             flat = tf.nest.flatten(one)
             return number + 1, *(total + new for total, new in zip(sums, flat, strict=True))
 
-        zeros = [tf.zeros_like(variable) for variable in self._optimizer.variables]
+        zeros = _zeros_like(self._optimizer.variables)
         start = (tf.constant(0), tf.constant(0.0), tf.constant(0.0), *zeros)
         with weights_before_loop(), parts_traced():
             _, loss, correct, *gradients = tf.while_loop(
@@ -232,6 +234,16 @@ class TrainStep:
         self.count.assign_add(1)
         if self._loss_scale:
             self._loss_scale.update(finite)
+
+
+def _zeros_like(variables: Sequence[tf.Variable]) -> list[tf.Tensor]:
+    """One tensor for all variables of a shape and dtype: a sum that begins with it makes its own."""
+    made = {}
+    for variable in variables:
+        key = (tuple(variable.shape), variable.dtype)
+        if key not in made:
+            made[key] = tf.zeros(*key)
+    return [made[tuple(variable.shape), variable.dtype] for variable in variables]
 
 
 class _RandomStates:

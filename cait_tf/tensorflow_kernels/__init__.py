@@ -29,7 +29,7 @@ Only what is differentiated once can be here: TensorFlow does not know the gradi
 from cait_tf.tensorflow_kernels.attention import softmax, talking_heads
 from cait_tf.tensorflow_kernels.before_loop import weights_before_loop
 from cait_tf.tensorflow_kernels.branch import add_product, norm_product
-from cait_tf.tensorflow_kernels.compiled import compiled_inference, fuses, used
+from cait_tf.tensorflow_kernels.compiled import compiled_inference, cpu_alone, fuses, used
 from cait_tf.tensorflow_kernels.pointwise import gelu, layer_norm
 from cait_tf.tensorflow_kernels.side_by_side import (
     at_once,
@@ -46,6 +46,7 @@ __all__ = [
     "add_product",
     "at_once",
     "compiled_inference",
+    "cpu_alone",
     "equal_parts",
     "fuses",
     "gelu",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import tensorflow as tf
 
 from cait_tf.tensorflow_kernels.compiled import compiled, exact, once_there_is
@@ -115,7 +116,7 @@ def _scales(parts: tf.Tensor) -> tf.Tensor:
 
 def _without_keys(bias: tf.Tensor) -> tf.Tensor:
     """0 for the keys' part of ``(3D,)``, else 1."""
-    return tf.repeat(tf.constant([1.0, 0.0, 1.0], bias.dtype), bias.shape[0] // 3)
+    return tf.constant(np.repeat([1.0, 0.0, 1.0], bias.shape[0] // 3), bias.dtype)
 
 
 @compiled

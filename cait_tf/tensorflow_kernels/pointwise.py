@@ -64,9 +64,10 @@ def _row_means(x: tf.Tensor) -> tf.Tensor:
 
 def column_sums(x: tf.Tensor) -> tf.Tensor:
     """Over all but the last axis, ``(..., D) -> (D,)``, added up in float32; as `row_sums`."""
-    rows = tf.reshape(x, [-1, x.shape[-1]])
+    rows = x if len(x.shape) == 2 else tf.reshape(x, [-1, x.shape[-1]])
     if exact_products():
-        return tf.matmul(tf.ones([1, tf.shape(rows)[0]], x.dtype), rows)[0]
+        count = rows.shape[0] or tf.shape(rows)[0]  # known, it takes no nodes of a graph
+        return tf.squeeze(tf.matmul(tf.ones([1, count], x.dtype), rows), 0)
     return tf.cast(tf.reduce_sum(exact(rows), 0), x.dtype)
 
 

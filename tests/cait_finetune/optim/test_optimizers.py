@@ -121,6 +121,13 @@ def test_the_multiplier_scales_the_update(name):
         np.testing.assert_allclose(other - before, factor * (one - before), atol=1e-6)
 
 
+def test_rows_of_one_multiplier_share_its_rate():
+    optimizer = make("adamw", table(multipliers=(0.5, 0.25, 0.5)))
+    apply = tf.function(lambda rate: optimizer.apply(gradients(0), rate), autograph=False)
+    graph = apply.get_concrete_function(tf.TensorSpec([], tf.float32)).graph
+    assert len(graph.inputs[0].consumers()) == 2
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_weight_decay_acts_on_the_rows_that_have_it_alone(name):
     plain = run(make(name, table()), [0])

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from cait_tf import tensorflow_kernels as kernels
 from cait_tf.tensorflow_kernels import compiled
+from cait_tf.tensorflow_kernels.pointwise import column_sums
 from tests.cait_tf.arrays import normal
 from tests.cait_tf.tensorflow_kernels.plain import (
     distance,
@@ -67,3 +68,12 @@ def test_large_and_small_values_stay_finite():
     # XLA's erf ends a unit in the last place before 1.
     np.testing.assert_array_less(np.abs(y - tf.maximum(x, 0)), 1e-29 + 1.5e-7 * np.abs(x))
     assert np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("rows", [5, None], ids=["known", "unknown"])
+@pytest.mark.parametrize("rank", [2, 3])
+def test_column_sums_of_any_number_of_rows(rank, rows):
+    x = normal(5, 3) if rank == 2 else normal(5, 2, 3)
+    spec = tf.TensorSpec([rows, *x.shape[1:]], tf.float32)
+    got = tf.function(column_sums, input_signature=[spec])(tf.constant(x, tf.float32))
+    np.testing.assert_allclose(got, np.reshape(x, (-1, 3)).sum(0), rtol=1e-5, atol=1e-6)
