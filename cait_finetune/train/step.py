@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from cait_finetune.optim.optimizer import Optimizer
 from cait_finetune.train.average import MovingAverage
-from cait_finetune.train.graph_optimizers import as_traced
+from cait_finetune.train.graph_optimizers import only_pruned
 from cait_finetune.train.heap import give_back
 from cait_finetune.train.loss import CrossEntropy, Loss
 from cait_finetune.train.loss_scale import LossScale
@@ -94,7 +94,7 @@ class TrainStep:
     ) -> tf.Tensor:
         rates = tf.reshape(tf.cast(learning_rates, tf.float32), [-1])
         graphs = self._run.experimental_get_tracing_count()
-        with as_traced():
+        with only_pruned():
             figures = self._run(images, labels, rates, tf.constant(first))
         if self._run.experimental_get_tracing_count() > graphs:
             give_back()

@@ -5,54 +5,58 @@ import tensorflow as tf
 from cait_finetune.optim.adamw import AdamW
 from cait_finetune.optim.parameters import parameter_table
 from cait_finetune.train import graph_optimizers
-from cait_finetune.train.graph_optimizers import as_traced
+from cait_finetune.train.graph_optimizers import REWRITING, only_pruned
 from cait_finetune.train.step import TrainStep
 from tests.cait_finetune.tiny import batch, one_device, optimizer_config, snapshot, tiny_model
 
 
-def off():
-    return tf.config.optimizer.get_experimental_options().get("disable_meta_optimizer", False)
+def options():
+    return tf.config.optimizer.get_experimental_options()
 
 
 @pytest.fixture
 def restored():
-    """The option as it was, whatever a test does."""
-    before = off()
+    """The options as they were, whatever a test does."""
+    before = options()
     yield
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": before})
+    tf.config.optimizer.set_experimental_options(dict.fromkeys(options()) | before)
 
 
 def test_off_in_there_alone(restored):
-    assert not off()
-    with as_traced():
-        assert off()
-    assert not off()
+    before = options()
+    with only_pruned():
+        assert not any(options()[name] for name in REWRITING)
+    assert options() == before
 
 
 def test_on_again_after_an_error(restored):
-    with pytest.raises(ZeroDivisionError), as_traced():
+    before = options()
+    with pytest.raises(ZeroDivisionError), only_pruned():
         raise ZeroDivisionError
-    assert not off()
+    assert options() == before
 
 
-def test_who_has_left_them_out_has_them_left_out_afterwards(restored):
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
-    with as_traced():
-        assert off()
-    assert off()
+def test_what_the_user_has_chosen_stays(restored):
+    chosen = {"remapping": True, "constant_folding": False}
+    tf.config.optimizer.set_experimental_options(chosen)
+    before = options()
+    with only_pruned():
+        assert (options()["remapping"], options()["layout_optimizer"]) == (True, False)
+    assert options() == before
 
 
 def test_accelerators_have_them(restored, monkeypatch):
     monkeypatch.setattr(graph_optimizers, "cpu_alone", lambda: False)
-    with as_traced():
-        assert not off()
+    before = options()
+    with only_pruned():
+        assert options() == before
 
 
 class Watched(AdamW):
-    """Keeps whether the graph optimizers were off when its update was traced."""
+    """Keeps whether layouts were to be optimized when its update was traced."""
 
     def apply(self, gradients, learning_rate):
-        self.off = off()
+        self.off = options().get("layout_optimizer") is False
         super().apply(gradients, learning_rate)
 
 
