@@ -32,8 +32,11 @@ def only_pruned() -> Iterator[None]:
     takes seconds more. What the user has chosen stays. Elsewhere all is rewritten as ever: what that is
     worth on accelerators has not been measured.
     """
+    if not cpu_alone():
+        yield
+        return
     chosen = tf.config.optimizer.get_experimental_options()
-    left_out = [name for name in REWRITING if name not in chosen] if cpu_alone() else []
+    left_out = [name for name in REWRITING if name not in chosen]
     tf.config.optimizer.set_experimental_options(dict.fromkeys(left_out, False))
     try:
         yield

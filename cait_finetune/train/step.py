@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import keras
@@ -238,12 +239,8 @@ class TrainStep:
 
 def _zeros_like(variables: Sequence[tf.Variable]) -> list[tf.Tensor]:
     """One tensor for all variables of a shape and dtype: a sum that begins with it makes its own."""
-    made = {}
-    for variable in variables:
-        key = (tuple(variable.shape), variable.dtype)
-        if key not in made:
-            made[key] = tf.zeros(*key)
-    return [made[tuple(variable.shape), variable.dtype] for variable in variables]
+    zeros = functools.cache(tf.zeros)
+    return [zeros(tuple(variable.shape), variable.dtype) for variable in variables]
 
 
 class _RandomStates:
