@@ -24,8 +24,8 @@ class AdamW(Optimizer):
         config = self._config
         beta_2_power = config.beta_2**t
         return {
-            "beta1": tf.constant(config.beta_1),
-            "beta2": tf.constant(config.beta_2),
+            "beta1": tf.constant(config.beta_1, tf.float32),
+            "beta2": tf.constant(config.beta_2, tf.float32),
             "beta1_power": config.beta_1**t,
             "beta2_power": beta_2_power,
             # The kernel adds epsilon to sqrt(v), torch to the bias-corrected sqrt(v̂).

@@ -75,7 +75,7 @@ class Optimizer(abc.ABC):
         learning_rate = strategy.experimental_local_results(learning_rate)[0]
         self.step.assign_add(1)
         constants = self._constants(tf.cast(self.step, tf.float32))
-        # Rows share theirs: every node of the graph puts a run's first step off.
+        # Rows of one multiplier share a rate: every node of the graph puts a run's first step off.
         multipliers = {row.multiplier for row in self.rows}
         rates = {multiplier: learning_rate * multiplier for multiplier in sorted(multipliers)}
         slots = zip(*self._slots.values(), strict=True)

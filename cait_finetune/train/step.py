@@ -238,7 +238,7 @@ class TrainStep:
 
 
 def _zeros_like(variables: Sequence[tf.Variable]) -> list[tf.Tensor]:
-    """One tensor for all variables of a shape and dtype: a sum that begins with it makes its own."""
+    """One tensor for all variables of a shape and dtype: nothing is added into what others read."""
     zeros = functools.cache(tf.zeros)
     return [zeros(tuple(variable.shape), variable.dtype) for variable in variables]
 

@@ -49,7 +49,10 @@ def cpu_alone() -> bool:
 
 
 def fuses() -> bool:
-    """Whether what follows a product is made one operation with it, in oneDNN's float32."""
+    """Whether what follows a product is made one operation with it, in oneDNN's float32.
+
+    Not in a graph that is kept from being rewritten, as a run's training step is: that has kernels.
+    """
     return cpu_alone() and not tf.executing_eagerly()
 
 
