@@ -83,10 +83,8 @@ def stepped(rewritten, monkeypatch):
 def test_a_pruned_step_is_the_one_that_is_rewritten(restored, monkeypatch):
     before = snapshot(tiny_model(depth=2, depth_token_only=1))
     pruned, optimized = stepped(False, monkeypatch)
-    assert optimized == [
-        False,
-        False,
-    ]  # at every call: TensorFlow keeps a function for each options
+    # In every call, not when it is traced alone: TensorFlow keeps a function for each set of options.
+    assert optimized == [False, False]
     rewritten, optimized = stepped(True, monkeypatch)
     assert optimized == [True, True]
     expected = snapshot(rewritten)
