@@ -26,10 +26,11 @@ gradients of q, k and v side by side      1.1 -> 0.7      0.8 -> 0.5
 Only what is differentiated once can be here: TensorFlow does not know the gradients' gradients.
 """
 
-from cait_tf.tensorflow_kernels.attention import softmax, talking_heads
+from cait_tf.tensorflow_kernels.attention import talking_heads
 from cait_tf.tensorflow_kernels.before_loop import weights_before_loop
 from cait_tf.tensorflow_kernels.branch import add_product, norm_product
 from cait_tf.tensorflow_kernels.compiled import compiled_inference, cpu_alone, fuses, used
+from cait_tf.tensorflow_kernels.maps import softmax
 from cait_tf.tensorflow_kernels.pointwise import gelu, layer_norm
 from cait_tf.tensorflow_kernels.side_by_side import (
     at_once,

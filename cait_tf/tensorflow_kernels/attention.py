@@ -10,8 +10,10 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from cait_tf.tensorflow_kernels.compiled import compiled, exact, once_there_is
+from cait_tf.tensorflow_kernels.compiled import compiled, inferring, once_there_is
+from cait_tf.tensorflow_kernels.maps import all_maps, flat, last_map, mix
 from cait_tf.tensorflow_kernels.pointwise import column_sums, row_sums
+from cait_tf.tensorflow_kernels.rounding import exact, rounded
 from cait_tf.tensorflow_kernels.side_by_side import maps_kept
 
 
@@ -50,20 +52,24 @@ def talking_heads(
     ) -> tuple[tf.Tensor, Callable]:
         first, second = (tf.cast(one, product.dtype) for one in (kernel_l, kernel_w))
         q, k, v = tf.unstack(_split(product, bias, patches, first.shape[0]))  # (B, H, N, d) each
-        maps = _maps(q, k, first, second)
-        mixed = maps[-1]
-        kept = maps if maps_kept(mixed) else None
+        kept = None
+        if inferring():
+            mixed = last_map(q, k, first, second)
+        else:
+            maps = all_maps(q, k, first, second)
+            mixed = maps[-1]
+            kept = maps if maps_kept(mixed) else None
         weight = exact(bias_w)[:, None, None]  # (H, 1, 1)
 
         def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
             # Computed as soon as it can be, what is computed again would be kept after all.
-            scores, shares, mixed = kept or _maps(once_there_is(upstream, q), k, first, second)
+            scores, shares, mixed = kept or all_maps(once_there_is(upstream, q), k, first, second)
             upstream = _by_head(upstream, *q.shape[1:])  # (B, H, N, d)
             d_maps = tf.matmul(upstream, v, transpose_b=True)  # (B, H, N, N)
             d_v = tf.matmul(mixed, upstream, transpose_a=True)  # (B, H, N, d)
             d_total = _total(upstream)  # (B, H, 1, d)
-            d_mixed = _softmax_gradient(shares, _mix(d_maps, tf.transpose(second)))
-            d_scores = _mix(d_mixed, tf.transpose(first))
+            d_mixed = _softmax_gradient(shares, mix(d_maps, tf.transpose(second)))
+            d_scores = mix(d_mixed, tf.transpose(first))
             d_q, d_k = tf.matmul(d_scores, k), tf.matmul(d_scores, q, transpose_a=True)
             d_product = _join(d_q, d_k, d_v, weight * d_total)  # (B*N, 3D)
             d_bias = tf.cast(column_sums(d_product), bias.dtype)
@@ -82,21 +88,12 @@ def talking_heads(
     return attend(*map(tf.convert_to_tensor, (product, bias, *before, *after)))
 
 
-def _maps(
-    q: tf.Tensor, k: tf.Tensor, first: tf.Tensor, second: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Scores, the shares that the first mixing of them makes, and the second of those: (B, H, N, N) each."""
-    scores = tf.matmul(q, k, transpose_b=True)
-    shares = softmax(_mix(scores, first))
-    return scores, shares, _mix(shares, second)
-
-
 @compiled
 def _split(product: tf.Tensor, bias: tf.Tensor, patches: int, heads: int) -> tf.Tensor:
     """Queries, scaled, keys and values: ``(B*N, 3D) -> (3, B, H, N, d)``."""
     biased = exact(product) + exact(bias)
     parts = tf.reshape(biased, [-1, patches, 3, heads, product.shape[1] // (3 * heads)])
-    return tf.cast(tf.transpose(parts * _scales(parts), [2, 0, 3, 1, 4]), product.dtype)
+    return rounded(tf.transpose(parts * _scales(parts), [2, 0, 3, 1, 4]), product.dtype)
 
 
 @compiled
@@ -105,7 +102,7 @@ def _join(d_q: tf.Tensor, d_k: tf.Tensor, d_v: tf.Tensor, d_values: tf.Tensor) -
     heads, width = d_q.shape[1], d_q.shape[3]
     parts = exact(d_q) * width**-0.5, exact(d_k), exact(d_v) + d_values
     # Along the heads: stacked on an axis of their own it takes four times as long.
-    joined = tf.concat([tf.transpose(tf.cast(one, d_q.dtype), [0, 2, 1, 3]) for one in parts], 2)
+    joined = tf.concat([tf.transpose(rounded(one, d_q.dtype), [0, 2, 1, 3]) for one in parts], 2)
     return tf.reshape(joined, [-1, 3 * heads * width])  # from (B, N, 3H, d)
 
 
@@ -129,23 +126,7 @@ def _by_head(rows: tf.Tensor, heads: int, patches: int, width: int) -> tf.Tensor
 def _side_by_side(y: tf.Tensor, total: tf.Tensor) -> tf.Tensor:
     """``y + total``, ``(B, H, N, d)`` and ``(B, H, 1, d)``, as ``(B*N, D)``."""
     width = y.shape[1] * y.shape[3]
-    return tf.reshape(tf.transpose(tf.cast(exact(y) + total, y.dtype), [0, 2, 1, 3]), [-1, width])
-
-
-def _flat(maps: tf.Tensor) -> tf.Tensor:
-    return tf.reshape(maps, [-1, maps.shape[1], maps.shape[2] * maps.shape[3]])  # (B, H, N*N)
-
-
-def _mix(maps: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    mixed = tf.matmul(kernel, _flat(maps), transpose_a=True)  # (B, H, N*N)
-    return tf.reshape(mixed, [-1, *maps.shape[1:]])
-
-
-def softmax(x: tf.Tensor) -> tf.Tensor:
-    """Over the last axis, computed in float32, same dtype as `x`."""
-    if x.dtype == tf.bfloat16:
-        return tf.nn.softmax(x)  # which is; two casts would be two more passes
-    return tf.cast(tf.nn.softmax(exact(x)), x.dtype)
+    return tf.reshape(tf.transpose(rounded(exact(y) + total, y.dtype), [0, 2, 1, 3]), [-1, width])
 
 
 def _total(x: tf.Tensor) -> tf.Tensor:
@@ -155,9 +136,9 @@ def _total(x: tf.Tensor) -> tf.Tensor:
 @compiled
 def _softmax_gradient(shares: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
     p, g = exact(shares), exact(upstream)
-    return tf.cast(p * (g - row_sums(p * g)), shares.dtype)
+    return rounded(p * (g - row_sums(p * g)), shares.dtype)
 
 
 def _kernel_gradient(inputs: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
-    of_each = tf.matmul(_flat(inputs), _flat(upstream), transpose_b=True)  # (B, H, H)
+    of_each = tf.matmul(flat(inputs), flat(upstream), transpose_b=True)  # (B, H, H)
     return tf.reduce_sum(exact(of_each), 0)

@@ -16,7 +16,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from cait_tf.tensorflow_kernels.before_loop import once
-from cait_tf.tensorflow_kernels.compiled import compiled, exact
+from cait_tf.tensorflow_kernels.compiled import compiled
 from cait_tf.tensorflow_kernels.pointwise import (
     activated,
     activation_gradient,
@@ -24,6 +24,7 @@ from cait_tf.tensorflow_kernels.pointwise import (
     normalised,
     normalised_gradient,
 )
+from cait_tf.tensorflow_kernels.rounding import exact
 
 
 def norm_product(

@@ -28,7 +28,12 @@ def compiled_inference() -> Iterator[None]:
 
 def used(training: bool) -> bool:
     """Whether what is traced now is made of the kernels."""
-    return training or _inference.get()
+    return training or inferring()
+
+
+def inferring() -> bool:
+    """Whether what is traced now is in `compiled_inference`."""
+    return _inference.get()
 
 
 def compiled(function: Callable) -> Callable:
@@ -37,9 +42,14 @@ def compiled(function: Callable) -> Callable:
 
     @functools.wraps(function)
     def call(*inputs: Any) -> Any:
-        return fused(*inputs) if cpu_alone() else function(*inputs)
+        return fused(*inputs) if compiles() else function(*inputs)
 
     return call
+
+
+def compiles() -> bool:
+    """Whether what is `compiled` is."""
+    return cpu_alone()
 
 
 @functools.cache
@@ -72,8 +82,3 @@ def once_there_is(upstream: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
             return tf.identity(x)
         one = tf.reduce_max(tf.reshape(upstream, [-1])[:1])
         return x + tf.cast(one > float("inf"), x.dtype)  # no number is, nor is a NaN
-
-
-def exact(x: tf.Tensor) -> tf.Tensor:
-    """In float32 what is in half precision."""
-    return x if x.dtype == tf.float64 else tf.cast(x, tf.float32)

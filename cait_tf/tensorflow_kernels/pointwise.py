@@ -7,7 +7,9 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from cait_tf.tensorflow_kernels.compiled import compiled, exact, exact_products
+from cait_tf.tensorflow_kernels.approximations import normal_cdf
+from cait_tf.tensorflow_kernels.compiled import compiled, exact_products
+from cait_tf.tensorflow_kernels.rounding import exact, rounded
 
 
 def gelu(x: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
@@ -28,7 +30,7 @@ def gelu(x: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
 def activated(x: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
     """`gelu` without a gradient."""
     y = exact(x) + exact(bias)
-    return tf.cast(y * _normal_cdf(y), x.dtype)
+    return rounded(y * normal_cdf(y, x.dtype), x.dtype)
 
 
 @compiled
@@ -37,14 +39,10 @@ def activation_gradient(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """The gradient of `activated` by `x`, and its value again."""
     y = exact(x) + exact(bias)
-    below = _normal_cdf(y)
+    below = normal_cdf(y, x.dtype)
     density = tf.exp(-0.5 * y * y) / math.sqrt(2 * math.pi)
     slope = below + y * density
-    return tf.cast(exact(upstream) * slope, x.dtype), tf.cast(y * below, x.dtype)
-
-
-def _normal_cdf(y: tf.Tensor) -> tf.Tensor:
-    return 0.5 * (1.0 + tf.math.erf(y * math.sqrt(0.5)))
+    return rounded(exact(upstream) * slope, x.dtype), rounded(y * below, x.dtype)
 
 
 def row_sums(x: tf.Tensor) -> tf.Tensor:
@@ -99,7 +97,7 @@ def normalised(
     mean = _row_means(x)  # (..., 1)
     centred = x - mean
     scale = tf.math.rsqrt(_row_means(centred * centred) + epsilon)
-    return tf.cast(centred * scale * gamma + beta, dtype), mean, scale
+    return rounded(centred * scale * gamma + beta, dtype), mean, scale
 
 
 @compiled
@@ -117,4 +115,4 @@ def normalised_gradient(
     inner = upstream * gamma
     along = _row_means(inner * normal)
     dx = scale * (inner - _row_means(inner) - normal * along)
-    return dx, upstream * normal, tf.cast(normal * gamma + beta, dtype)
+    return dx, upstream * normal, rounded(normal * gamma + beta, dtype)

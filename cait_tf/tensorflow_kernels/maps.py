@@ -1,0 +1,96 @@
+"""From attention's scores to the maps that weigh the values: heads mixed, softmax, heads mixed.
+
+Shapes: B images, N patches, H heads, d channels of each.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+
+import tensorflow as tf
+
+from cait_tf.tensorflow_kernels.approximations import exponential
+from cait_tf.tensorflow_kernels.compiled import compiled, compiles
+from cait_tf.tensorflow_kernels.pointwise import row_sums
+from cait_tf.tensorflow_kernels.rounding import exact, rounded
+
+# The two passes of `last_map` take half of what the three of `all_maps` do with 4 heads, as cait_xxs24 and
+# xxs36 have, with the 6 of cait_xs24 a fifth less. With 8 nothing is gained: the sums grow with the square.
+_FEW_HEADS = 6
+
+# Of a row's sum of exponentials: those that matter to it are neither infinite nor lost between these.
+_LEAST_SUM, _GREATEST_SUM = 1e-16, 1e32
+
+
+def all_maps(
+    q: tf.Tensor, k: tf.Tensor, first: tf.Tensor, second: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Scores, the shares that the first mixing of them makes, and the second of those: (B, H, N, N) each.
+
+    Args:
+        q, k: (B, H, N, d).
+        first, second: the mixings' kernels, (H, H), from head to head.
+    """
+    scores = tf.matmul(q, k, transpose_b=True)
+    shares = softmax(mix(scores, first))
+    return scores, shares, mix(shares, second)
+
+
+def last_map(q: tf.Tensor, k: tf.Tensor, first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
+    """The last of `all_maps`: where few heads are mixed on a CPU in two passes, each compiled by XLA.
+
+    They take no maximum off before the exponentials, which would be a pass more. Where the sums of these
+    show that it should have been, the three steps are taken instead.
+    """
+    if first.shape[0] > _FEW_HEADS or not compiles():
+        return all_maps(q, k, first, second)[-1]
+    scores = tf.matmul(q, k, transpose_b=True)
+    mixed, sound = _mixed_shares(_exponentials(scores, first), second, scores.dtype.name)
+    return tf.cond(sound, lambda: mixed, lambda: mix(softmax(mix(scores, first)), second))
+
+
+@compiled
+def _exponentials(scores: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    return exponential(_sum_of_heads(exact(scores), kernel), scores.dtype)
+
+
+@compiled
+def _mixed_shares(
+    exponentials: tf.Tensor, kernel: tf.Tensor, dtype: str
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """And whether every row's sum is such that its shares are right."""
+    sums = row_sums(exponentials)  # (B, H, N, 1)
+    sound = tf.reduce_all((sums > _LEAST_SUM) & (sums < _GREATEST_SUM))  # not, if one is NaN
+    return rounded(_sum_of_heads(exponentials, kernel, 1 / sums), dtype), sound
+
+
+def _sum_of_heads(
+    maps: tf.Tensor, kernel: tf.Tensor, factors: tf.Tensor | None = None
+) -> tf.Tensor:
+    """`mix` as a sum, which XLA makes one pass with what stands around it; of ``factors * maps``, if given."""
+    kernel = exact(kernel)
+    parts = []
+    for head in range(kernel.shape[0]):
+        weights = kernel[head, :, None, None]  # (H, 1, 1)
+        weights = weights if factors is None else weights * factors[:, head, None]  # (B, H, N, 1)
+        parts.append(weights * maps[:, head, None])
+    return functools.reduce(operator.add, parts)  # (B, H, N, N)
+
+
+def flat(maps: tf.Tensor) -> tf.Tensor:
+    """``(B, H, N, N) -> (B, H, N*N)``."""
+    return tf.reshape(maps, [-1, maps.shape[1], maps.shape[2] * maps.shape[3]])
+
+
+def mix(maps: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    """Every head's map as a sum of all of them: ``(B, H, N, N)`` by ``(H, H)``, from head to head."""
+    mixed = tf.matmul(kernel, flat(maps), transpose_a=True)  # (B, H, N*N)
+    return tf.reshape(mixed, [-1, *maps.shape[1:]])
+
+
+def softmax(x: tf.Tensor) -> tf.Tensor:
+    """Over the last axis, computed in float32, same dtype as `x`."""
+    if x.dtype == tf.bfloat16:
+        return tf.nn.softmax(x)  # which is; two casts would be two more passes
+    return tf.cast(tf.nn.softmax(exact(x)), x.dtype)

@@ -1,0 +1,66 @@
+"""Φ and the exponential against those of float64."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cait_tf.tensorflow_kernels import compiled
+from cait_tf.tensorflow_kernels.approximations import exponential, normal_cdf
+
+HALF = [tf.bfloat16, tf.float16]
+CPU_ALONE = pytest.mark.skipif(
+    bool(tf.config.list_physical_devices("GPU")), reason="this machine has a GPU"
+)
+
+
+def by_xla(function, x: np.ndarray, dtype: tf.DType) -> np.ndarray:
+    compute = tf.function(lambda x: function(x, dtype), jit_compile=True, autograph=False)
+    return compute(tf.constant(x, tf.float32)).numpy()
+
+
+def exact_cdf(y: np.ndarray) -> np.ndarray:
+    wide = tf.constant(y, tf.float64)
+    return (0.5 * tf.math.erfc(-wide / 2**0.5)).numpy()
+
+
+@CPU_ALONE
+@pytest.mark.parametrize("dtype", HALF, ids=lambda one: one.name)
+def test_normal_cdf_for_half_precision_is_near_everywhere(dtype):
+    y = np.linspace(-12, 12, 100_001, dtype="float32")
+    got = by_xla(normal_cdf, y, dtype)
+    assert np.abs(got - exact_cdf(y)).max() < 4.3e-6
+    # Else a large negative number's GELU would not be nothing.
+    np.testing.assert_allclose(got[[0, -1]], [0, 1], rtol=0, atol=1e-6)
+
+
+@CPU_ALONE
+@pytest.mark.parametrize("dtype", HALF, ids=lambda one: one.name)
+def test_exponential_for_half_precision_is_relatively_near(dtype):
+    x = np.linspace(-87.3, 88, 100_001, dtype="float32")
+    assert np.abs(by_xla(exponential, x, dtype) / np.exp(x.astype("float64")) - 1).max() < 8.5e-5
+
+
+@CPU_ALONE
+def test_exponential_ends_at_normal_numbers_and_keeps_nan():
+    got = by_xla(exponential, np.array([-np.inf, -1e9, 1e9, np.inf, np.nan]), tf.bfloat16)
+    np.testing.assert_allclose(got[:4], [2.0**-126] * 2 + [2.0**127] * 2, rtol=2e-4)
+    assert np.isnan(got[4])
+
+
+@pytest.mark.parametrize("function", [exponential, normal_cdf])
+def test_float32_has_tensorflows_own(function):
+    x = tf.constant(np.linspace(-6, 6, 1001), tf.float32)
+    wide = tf.cast(x, tf.float64)
+    np.testing.assert_allclose(
+        function(x, tf.float32), function(wide, tf.float64), rtol=2e-6, atol=2e-7
+    )
+
+
+@pytest.mark.parametrize("function", [exponential, normal_cdf])
+def test_and_half_precision_where_nothing_is_compiled(function, monkeypatch):
+    """Operation by operation a polynomial would be many."""
+    monkeypatch.setattr(compiled, "cpu_alone", lambda: False)
+    x = tf.constant(np.linspace(-6, 6, 1001), tf.float32)
+    np.testing.assert_array_equal(function(x, tf.bfloat16), function(x, tf.float32))

@@ -1,0 +1,74 @@
+"""The maps of inference, in two passes, against the three of training."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cait_tf.tensorflow_kernels.maps import all_maps, last_map
+from tests.cait_tf.arrays import normal
+from tests.cait_tf.tensorflow_kernels.test_compiled import compiled_parts
+
+B, N, D = 2, 9, 4
+NEAR = {"float64": 1e-12, "float32": 1e-6, "bfloat16": 0.02, "float16": 0.003}
+
+
+def tensors(heads: int, dtype: str, larger: float = 1.0) -> list[tf.Tensor]:
+    shapes = [(B, heads, N, D)] * 2 + [(heads, heads)] * 2
+    q, k, *kernels = (normal(*shape) for shape in shapes)
+    return [tf.constant(one, dtype) for one in (larger * q, k, *kernels)]
+
+
+def both(inputs: list[tf.Tensor]) -> list[np.ndarray]:
+    runs = (tf.function(last_map), lambda *inputs: all_maps(*inputs)[-1])
+    return [tf.cast(run(*inputs), tf.float64).numpy() for run in runs]
+
+
+@pytest.mark.parametrize("dtype", NEAR)
+@pytest.mark.parametrize("heads", [2, 4, 6, 8])
+def test_they_are_the_same(heads, dtype):
+    got, wanted = both(tensors(heads, dtype))
+    np.testing.assert_allclose(got, wanted, rtol=0, atol=NEAR[dtype] * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("larger", [40.0, 1e4])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_of_scores_whose_exponentials_no_float_holds_too(dtype, larger):
+    """There the softmax must have its maximum taken off, and does."""
+    inputs = tensors(4, dtype, larger)
+    mixed = tf.einsum("bhnm,hk->bknm", all_maps(*inputs)[0], inputs[2])
+    assert float(tf.reduce_max(mixed)) > 100
+    got, wanted = both(inputs)
+    assert np.isfinite(got).all()
+    np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-6 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("shift", [-60.0, -100.0, 60.0])
+def test_of_scores_that_are_all_small_or_all_large(shift):
+    """Of rows that the softmax does not tell from others: added to all of a row, it takes out."""
+    q, k, first, second = tensors(4, "float32")
+    first = tf.eye(4)
+    wanted = last_map(q, k, first, second)
+    # A channel more, in which every query and every key is the same
+    q, k = (
+        tf.concat([one, tf.fill([B, 4, N, 1], value)], 3) for one, value in ((q, shift), (k, 1.0))
+    )
+    got = tf.function(last_map)(q, k, first, second)
+    np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-4)
+
+
+def test_a_number_that_is_none_spoils_its_image_alone():
+    q, k, *kernels = tensors(4, "bfloat16")
+    bad = tf.tensor_scatter_nd_update(q, [[0, 1, 2, 3]], tf.constant([np.nan], q.dtype))
+    got = tf.cast(tf.function(last_map)(bad, k, *kernels), tf.float32).numpy()
+    wanted = tf.cast(last_map(q, k, *kernels), tf.float32).numpy()
+    assert np.isnan(got[0, :, 2]).all()
+    np.testing.assert_allclose(got[1], wanted[1], rtol=0, atol=0.02 * np.abs(wanted).max())
+
+
+@pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="this machine has a GPU")
+@pytest.mark.parametrize(("heads", "passes"), [(4, 2), (6, 2), (8, 0)])
+def test_few_heads_are_mixed_in_two_passes(heads, passes):
+    q, *others = tensors(heads, "float32")
+    assert compiled_parts(tf.function(lambda q: last_map(q, *others)), q) == passes
