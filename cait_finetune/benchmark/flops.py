@@ -9,8 +9,8 @@ def flops(variant: Variant, image_size: int | None = None, num_classes: int = 10
     """Floating-point operations of all matrix products of one image's forward pass.
 
     A multiplication and an addition count as two; norms, softmax and GELU do not count, as in the
-    GMACs that are published. A training step is three times that: the backward pass has two products
-    for each.
+    GMACs that are published; ours has a hundredth less, as class attention forms no keys and values.
+    A training step is three times that: the backward pass has two products for each.
 
     Args:
         image_size: None is the variant's own.

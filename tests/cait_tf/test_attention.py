@@ -30,6 +30,23 @@ def test_attention_dropout_leaves_the_returned_maps_whole():
     assert np.abs(np.asarray(y_dropped) - np.asarray(y)).max() > 0
 
 
+def test_class_attention_is_that_of_keys_and_values():
+    """Which it does not form."""
+    attention, u = ClassAttention(12, 3), normal(*PATCHES)
+    attention.build(u.shape)
+    randomise(attention)
+    q, k, v = (
+        np.reshape(layer(x), (2, -1, 3, 4))
+        for layer, x in ((attention.q, u[:, :1]), (attention.k, u), (attention.v, u))
+    )  # (B, 1 or 1+N, H, d)
+    scores = np.einsum("bnhd,bmhd->bhnm", q, k) / 2
+    shares = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
+    y, maps = attention(u, return_attention=True)
+    np.testing.assert_allclose(maps, shares, atol=1e-6)
+    wanted = np.reshape(np.einsum("bhnm,bmhd->bnhd", shares, v), (2, 1, 12))
+    np.testing.assert_allclose(y, attention.proj(wanted), atol=1e-5)
+
+
 def test_class_attention_asks_from_the_class_token_only():
     attention, u = ClassAttention(12, 3), normal(*PATCHES)
     attention.build(u.shape)
