@@ -3,9 +3,9 @@
 TensorFlow runs a formula operation by operation, each a pass over memory, and keeps the results of
 most for the gradient. Here the forward and the backward formula are each compiled by XLA into one
 pass, and only the inputs are kept, or less (`branch`), but for small attention maps. Matrix products
-stay with oneDNN, which XLA's are slower than: compiling the whole step makes it slower. XLA is used on
-a CPU alone; elsewhere the formulas are the same. They serve inference, too, where it is asked for
-(`infer`).
+stay with oneDNN, which XLA's are slower than: compiling the whole step makes it slower. Those that mix few
+heads at inference are sums (`maps`). XLA is used on a CPU alone; elsewhere the formulas are the same.
+They serve inference, too, where it is asked for (`infer`).
 
 On a CPU parts of a batch go side by side, each on one core (`side_by_side`), and what they need of the
 weights is made before them (`before_loop`).

@@ -1,7 +1,6 @@
 """Φ and the exponential, as exactly as what is rounded to some dtype after them can show.
 
-For half precision on a CPU they are polynomials, of the least greatest error there is: by linear
-programming. For 8 images of cait_xxs24_224 GELU takes 0.62 ms with such a Φ, and 0.82 with the error
+For half precision on a CPU they are minimax polynomials, found by linear programming. For 8 images of cait_xxs24_224 GELU takes 0.62 ms with such a Φ, and 0.82 with the error
 function as XLA computes it; the exponentials of heads' mixed scores 0.72 and 0.84.
 """
 
@@ -31,11 +30,14 @@ _PHI = (
 _TWO_TO_THE = (0.99992807, 0.69326098, 0.24261112, 0.055171672)  # from -1/2 to 1/2
 
 _MANTISSA = 23  # bits of float32
-_NORMAL = -126.0, 127.0  # powers of two in float32
+_NORMAL = -125.0, 127.0  # powers of two in float32, and times what is left of one
 
 
 def normal_cdf(y: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    """Φ(y), in the dtype of `y`; for half precision on a CPU with an error of at most 4.3e-6."""
+    """Φ(y), in the dtype of `y`; for half precision on a CPU with an error of at most 4.3e-6.
+
+    Not relatively: of GELU, which is -1.3e-4 at -4, that is a tenth there.
+    """
     if not _is_enough(y, dtype):
         return 0.5 * (1.0 + tf.math.erf(y * math.sqrt(0.5)))
     near = tf.clip_by_value(y, -_END_OF_PHI, _END_OF_PHI)
@@ -44,7 +46,7 @@ def normal_cdf(y: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
 
 def exponential(x: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     """e^x, in the dtype of `x`; for half precision on a CPU with a relative error of at most 8.5e-5, and
-    not beyond 2^-126 and 2^127.
+    not beyond 2^-125 and 2^127.
 
     There as 2^whole times 2^rest: added to the bits of the exponent, a whole number multiplies by that
     power of two. Of a sum with 1.5 * 2^23 the last bits are the whole number.

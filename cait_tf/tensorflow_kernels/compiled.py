@@ -48,7 +48,7 @@ def compiled(function: Callable) -> Callable:
 
 
 def compiles() -> bool:
-    """Whether what is `compiled` is."""
+    """Whether `compiled` uses XLA."""
     return cpu_alone()
 
 

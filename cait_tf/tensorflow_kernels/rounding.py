@@ -16,8 +16,8 @@ def rounded(x: tf.Tensor, dtype: tf.DType | str) -> tf.Tensor:
     """The nearest of `dtype`; for bfloat16 on a CPU, of two that are as near, the one further from zero.
 
     XLA takes ten instructions for a cast to bfloat16, which looks for NaN and for the even one of two:
-    cait_xxs24_224 infers 2 to 3 % faster without. A NaN stays one as operations make them: quiet, and
-    not of the last 2^15 bit patterns.
+    cait_xxs24_224 infers 2 to 3 % faster without. A NaN stays one as arithmetic makes them: quiet,
+    and with bits below 0x7FFF8000.
     """
     dtype = tf.as_dtype(dtype)
     if dtype != tf.bfloat16 or x.dtype != tf.float32 or not compiles():

@@ -38,14 +38,14 @@ def test_normal_cdf_for_half_precision_is_near_everywhere(dtype):
 @CPU_ALONE
 @pytest.mark.parametrize("dtype", HALF, ids=lambda one: one.name)
 def test_exponential_for_half_precision_is_relatively_near(dtype):
-    x = np.linspace(-87.3, 88, 100_001, dtype="float32")
+    x = np.linspace(-86.6, 88, 100_001, dtype="float32")
     assert np.abs(by_xla(exponential, x, dtype) / np.exp(x.astype("float64")) - 1).max() < 8.5e-5
 
 
 @CPU_ALONE
 def test_exponential_ends_at_normal_numbers_and_keeps_nan():
     got = by_xla(exponential, np.array([-np.inf, -1e9, 1e9, np.inf, np.nan]), tf.bfloat16)
-    np.testing.assert_allclose(got[:4], [2.0**-126] * 2 + [2.0**127] * 2, rtol=2e-4)
+    np.testing.assert_allclose(got[:4], [2.0**-125] * 2 + [2.0**127] * 2, rtol=2e-4)
     assert np.isnan(got[4])
 
 

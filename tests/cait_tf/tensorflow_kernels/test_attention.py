@@ -45,8 +45,8 @@ def test_value_and_gradients_are_those_of_the_plain_formula(dtype, near, by_xla,
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_precision_rounds_the_exact_one(dtype, by_xla, monkeypatch):
     monkeypatch.setattr(compiled, "cpu_alone", lambda: by_xla)
-    # Of these numbers; of others half as much: the first kernel's gradient is a small sum of large ones.
-    assert units_of_rounding(ours, plain, SHAPES, dtype) < 32
+    # XLA's bfloat16 takes ties away from zero, and sums of two of its numbers, as here, are often one.
+    assert units_of_rounding(ours, plain, SHAPES, dtype) < (32 if by_xla else 24)
 
 
 def test_biases_that_the_softmax_takes_out_have_exactly_no_gradient():

@@ -10,6 +10,9 @@ from cait_tf import tensorflow_kernels as kernels
 from cait_tf.blocks import SelfAttentionBlock
 from tests.cait_tf.arrays import normal
 
+CPU_ALONE = pytest.mark.skipif(
+    bool(tf.config.list_physical_devices("GPU")), reason="this machine has a GPU"
+)
 POLICIES = {"float32": 1e-5, "mixed_bfloat16": 0.05}
 
 
@@ -30,6 +33,7 @@ def block(request) -> SelfAttentionBlock:
     return block
 
 
+@CPU_ALONE
 def test_inference_is_free_of_xla_unless_it_is_asked_for(block):
     x = tf.constant(normal(2, 9, 16), tf.float32)
     plain = tf.function(lambda x: block(x, training=False))
@@ -48,6 +52,7 @@ def test_compiled_inference_computes_the_same(block):
     np.testing.assert_allclose(fused, plain, rtol=0, atol=near * np.abs(plain).max())
 
 
+@CPU_ALONE
 def test_with_dropout_the_heads_and_what_else_can_are_compiled():
     block = SelfAttentionBlock(16, 2, drop_rate=0.1)
     block.build((2, 9, 16))

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cait_tf.tensorflow_kernels.maps import all_maps, last_map
-from tests.cait_tf.arrays import normal
+from cait_tf.tensorflow_kernels.maps import _exponentials, _mixed_shares, all_maps, last_map
 from tests.cait_tf.tensorflow_kernels.test_compiled import compiled_parts
 
 B, N, D = 2, 9, 4
@@ -16,7 +15,8 @@ NEAR = {"float64": 1e-12, "float32": 1e-6, "bfloat16": 0.02, "float16": 0.003}
 
 def tensors(heads: int, dtype: str, larger: float = 1.0) -> list[tf.Tensor]:
     shapes = [(B, heads, N, D)] * 2 + [(heads, heads)] * 2
-    q, k, *kernels = (normal(*shape) for shape in shapes)
+    random = np.random.default_rng(0)  # one, so that no two are the same
+    q, k, *kernels = (random.normal(size=shape) for shape in shapes)
     return [tf.constant(one, dtype) for one in (larger * q, k, *kernels)]
 
 
@@ -46,7 +46,7 @@ def test_of_scores_whose_exponentials_no_float_holds_too(dtype, larger):
 
 @pytest.mark.parametrize("shift", [-60.0, -100.0, 60.0])
 def test_of_scores_that_are_all_small_or_all_large(shift):
-    """Of rows that the softmax does not tell from others: added to all of a row, it takes out."""
+    """The softmax takes out what is added to all scores of a row."""
     q, k, first, second = tensors(4, "float32")
     first = tf.eye(4)
     wanted = last_map(q, k, first, second)
@@ -56,6 +56,16 @@ def test_of_scores_that_are_all_small_or_all_large(shift):
     )
     got = tf.function(last_map)(q, k, first, second)
     np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("add", "right"), [(0.0, True), (30.0, True), (-100.0, False), (100.0, False), (np.nan, False)]
+)
+def test_it_is_seen_where_the_maximum_should_have_been_taken_off(add, right):
+    q, k, _, second = tensors(4, "float32")
+    scores = tf.matmul(q, k, transpose_b=True) / 4 + add
+    _, sound = _mixed_shares(_exponentials(scores, tf.eye(4)), second, "float32")
+    assert bool(sound) == right
 
 
 def test_a_number_that_is_none_spoils_its_image_alone():
