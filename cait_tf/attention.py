@@ -201,17 +201,17 @@ class ClassAttention(keras.layers.Layer):
             layer.build(input_shape)
 
     def call(self, u: Any, return_attention: bool = False) -> Any:
-        # A query's products with keys are those of itself times their kernel with what they are made of,
-        # and a mean of values is theirs of a mean: neither is formed, which saves a hundredth of all.
+        # Neither keys nor values are formed, which saves a hundredth of a model's products: with their
+        # kernels K and V, q (u K)' = (q K') u', and shares (u V) = (shares u) V.
         q = self._heads(self.q(u[:, 0]) * (self.embed_dim // self.num_heads) ** -0.5)  # (H, B, d)
         k, v = self._heads(self.k.kernel), self._heads(self.v.kernel)  # (H, D, d) each
-        wanted = _swapped(ops.matmul(q, ops.transpose(k, (0, 2, 1))))  # (B, H, D)
-        scores = ops.matmul(wanted, ops.transpose(u, (0, 2, 1)))  # (B, H, 1+N)
-        # The same for all keys, and so without effect; but the gradient is to know the bias.
-        alike = ops.sum(q * self._heads(self.k.bias[None]), axis=2, keepdims=True)  # (H, B, 1)
-        maps = softmax(scores + _swapped(alike))
-        mean = _swapped(ops.matmul(maps, u))  # (H, B, D)
-        y = ops.reshape(_swapped(ops.matmul(mean, v)), (-1, 1, self.embed_dim)) + self.v.bias
+        query = _swapped(ops.matmul(q, ops.transpose(k, (0, 2, 1))))  # (B, H, D)
+        scores = ops.matmul(query, ops.transpose(u, (0, 2, 1)))  # (B, H, 1+N)
+        # The keys' bias adds the same to all scores, which changes no map; but it must have a gradient.
+        shift = ops.sum(q * self._heads(self.k.bias[None]), axis=2, keepdims=True)  # (H, B, 1)
+        maps = softmax(scores + _swapped(shift))
+        context = _swapped(ops.matmul(maps, u))  # (H, B, D)
+        y = ops.reshape(_swapped(ops.matmul(context, v)), (-1, 1, self.embed_dim)) + self.v.bias
         y = self.proj(y)  # (B, 1, D)
         return (y, maps[:, :, None]) if return_attention else y
 

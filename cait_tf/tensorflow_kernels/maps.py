@@ -60,7 +60,7 @@ def _exponentials(scores: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 def _mixed_shares(
     exponentials: tf.Tensor, kernel: tf.Tensor, dtype: str
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """And whether every row's sum is such that its shares are right."""
+    """The second mixing of every row's shares, and whether their sums are such that it is right."""
     sums = row_sums(exponentials)  # (B, H, N, 1)
     sound = tf.reduce_all((sums > _LEAST_SUM) & (sums < _GREATEST_SUM))  # not, if one is NaN
     return rounded(_sum_of_heads(exponentials, kernel, 1 / sums), dtype), sound

@@ -8,11 +8,9 @@ import tensorflow as tf
 
 from cait_tf.tensorflow_kernels import compiled
 from cait_tf.tensorflow_kernels.approximations import exponential, normal_cdf
+from tests.cait_tf.tensorflow_kernels.xla import CPU_ALONE
 
 HALF = [tf.bfloat16, tf.float16]
-CPU_ALONE = pytest.mark.skipif(
-    bool(tf.config.list_physical_devices("GPU")), reason="this machine has a GPU"
-)
 
 
 def by_xla(function, x: np.ndarray, dtype: tf.DType) -> np.ndarray:

@@ -14,6 +14,7 @@ from tests.cait_tf.tensorflow_kernels.plain import (
     units_of_rounding,
     value_and_gradients,
 )
+from tests.cait_tf.tensorflow_kernels.xla import CPU_ALONE
 
 B, N, H, D = 2, 5, 3, 12  # D / H = 4
 SHAPES = [(B * N, 3 * D), (3 * D,), (H, H), (H,), (H, H), (H,)]
@@ -93,11 +94,6 @@ def map_products(dtype: str) -> tuple[int, int, int]:
 def test_no_map_is_kept_for_the_gradient(dtype):
     # scores, mixed, softmax, mixed; the same again, and three gradients
     assert map_products(dtype) == (4, 7, 0)
-
-
-CPU_ALONE = pytest.mark.skipif(
-    bool(tf.config.list_physical_devices("GPU")), reason="this machine has a GPU"
-)
 
 
 @CPU_ALONE

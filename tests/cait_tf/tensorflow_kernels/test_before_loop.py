@@ -12,10 +12,8 @@ from cait_tf import tensorflow_kernels as kernels
 from cait_tf.tensorflow_kernels import before_loop, side_by_side
 from cait_tf.tensorflow_kernels.before_loop import once
 from tests.cait_tf.arrays import normal
+from tests.cait_tf.tensorflow_kernels.xla import CPU_ALONE
 
-CPU_ALONE = pytest.mark.skipif(
-    bool(tf.config.list_physical_devices("GPU")), reason="this machine has a GPU"
-)
 KERNEL, GAMMA = normal(3, 4), normal(4)
 
 

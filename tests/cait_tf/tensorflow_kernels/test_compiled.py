@@ -9,18 +9,9 @@ import tensorflow as tf
 from cait_tf import tensorflow_kernels as kernels
 from cait_tf.blocks import SelfAttentionBlock
 from tests.cait_tf.arrays import normal
+from tests.cait_tf.tensorflow_kernels.xla import CPU_ALONE, compiled_parts
 
-CPU_ALONE = pytest.mark.skipif(
-    bool(tf.config.list_physical_devices("GPU")), reason="this machine has a GPU"
-)
 POLICIES = {"float32": 1e-5, "mixed_bfloat16": 0.05}
-
-
-def compiled_parts(function: tf.types.experimental.GenericFunction, x: tf.Tensor) -> int:
-    """How many operations of a graph are compiled by XLA."""
-    graph = function.get_concrete_function(x).graph.as_graph_def()
-    theirs = {one.signature.name for one in graph.library.function if one.attr["_XlaMustCompile"].b}
-    return sum(any(a.func.name in theirs for a in node.attr.values()) for node in graph.node)
 
 
 @pytest.fixture(params=POLICIES)

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from cait_tf.tensorflow_kernels.maps import _exponentials, _mixed_shares, all_maps, last_map
-from tests.cait_tf.tensorflow_kernels.test_compiled import compiled_parts
+from tests.cait_tf.tensorflow_kernels.xla import CPU_ALONE, compiled_parts
 
 B, N, D = 2, 9, 4
 NEAR = {"float64": 1e-12, "float32": 1e-6, "bfloat16": 0.02, "float16": 0.003}
@@ -77,7 +77,7 @@ def test_a_number_that_is_none_spoils_its_image_alone():
     np.testing.assert_allclose(got[1], wanted[1], rtol=0, atol=0.02 * np.abs(wanted).max())
 
 
-@pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="this machine has a GPU")
+@CPU_ALONE
 @pytest.mark.parametrize(("heads", "passes"), [(4, 2), (6, 2), (8, 0)])
 def test_few_heads_are_mixed_in_two_passes(heads, passes):
     q, *others = tensors(heads, "float32")

@@ -13,10 +13,8 @@ from cait_tf import CaiTBackbone
 from cait_tf import tensorflow_kernels as kernels
 from cait_tf.tensorflow_kernels import side_by_side
 from tests.cait_tf.arrays import normal
+from tests.cait_tf.tensorflow_kernels.xla import CPU_ALONE
 
-CPU_ALONE = pytest.mark.skipif(
-    bool(tf.config.list_physical_devices("GPU")), reason="this machine has a GPU"
-)
 NEAR = {"float32": 1e-5, "mixed_bfloat16": 0.05}
 
 

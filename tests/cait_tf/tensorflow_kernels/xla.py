@@ -1,0 +1,17 @@
+"""Where XLA compiles the kernels, and how many of a graph's operations."""
+
+from __future__ import annotations
+
+import pytest
+import tensorflow as tf
+
+CPU_ALONE = pytest.mark.skipif(
+    bool(tf.config.list_physical_devices("GPU")), reason="this machine has a GPU"
+)
+
+
+def compiled_parts(function: tf.types.experimental.GenericFunction, x: tf.Tensor) -> int:
+    """How many operations of a graph are compiled by XLA."""
+    graph = function.get_concrete_function(x).graph.as_graph_def()
+    theirs = {one.signature.name for one in graph.library.function if one.attr["_XlaMustCompile"].b}
+    return sum(any(a.func.name in theirs for a in node.attr.values()) for node in graph.node)
