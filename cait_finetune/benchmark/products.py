@@ -25,7 +25,8 @@ def prepare(task: Task) -> Callable[[], object]:
     width, heads = variant.embed_dim, variant.num_heads
     patches = variant.patches(task.size)
     training = task.work == "training_products"
-    parts = equal_parts(task.batch_size, patches, training)
+    half = dtype == tf.bfloat16
+    parts = equal_parts(task.batch_size, patches, training=training, half=half)
     images = task.batch_size // parts  # of a part
     hidden = int(width * variant.mlp_ratio)
 

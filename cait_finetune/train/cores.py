@@ -25,7 +25,9 @@ def share_cores(config: Config, variant: Variant, training: bool = True) -> bool
     if distribution.strategy == "auto" and (distribution.devices or 1) > 1:
         return False  # replicas instead
     patches = variant.patches(config.model.image_size)
-    parts = [equal_parts(train.eval_batch_size, patches, training=False)]
+    half = train.precision != "float32"
+    parts = [equal_parts(train.eval_batch_size, patches, training=False, half=half)]
     if training:
-        parts.append(train.accumulation or equal_parts(train.batch_size, patches, training=True))
+        own = equal_parts(train.batch_size, patches, training=True, half=half)
+        parts.append(train.accumulation or own)
     return one_thread_each(min(parts))

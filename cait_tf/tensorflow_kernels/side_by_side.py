@@ -25,12 +25,14 @@ import tensorflow as tf
 from cait_tf.tensorflow_kernels.before_loop import weights_before_loop
 from cait_tf.tensorflow_kernels.compiled import compiled_inference, cpu_alone
 
-# Of a part, by whether it is for training: four images of 224 pixels, and eight. With half of that a
-# step of cait_xxs24_224 takes 3 % longer, inference in bfloat16 4 %. With twice that a step is as fast
-# and takes .35 GB more.
-_LEAST_PATCHES = {True: 784, False: 1568}
+# What a part has at least, in pairs of an image's patches, as many as a head's map has entries: for inference
+# and training, by whether it is in half precision. Of cait_xxs24_224 two images, whose block a core keeps in
+# its own cache of 1 MB: inference takes 5 % less than with eight, of cait_xxs24_384 (single ones) 7 %; a
+# training step as long as with four, and 15 % less memory. In half precision, where each product packs its
+# weights first, eight and four: with two inference and training take 7 % longer.
+_LEAST_PAIRS = {False: (75_000, 75_000), True: (260_000, 130_000)}
 
-_MOST_OF_MAPS = 2**24  # bytes: four images of cait_s24_224 have 15 million
+_MOST_OF_MAPS = 2**24  # bytes: one image of cait_xxs24_384 has 16 million
 
 _INTRA_OP = "TF_NUM_INTRAOP_THREADS"
 
@@ -71,10 +73,10 @@ def parts_traced() -> Iterator[None]:
 def maps_kept(maps: tf.Tensor) -> bool:
     """Whether attention's three maps, ``(B, H, N, N)`` each, are kept for the gradient, not computed again.
 
-    In parts of a batch, as many of which are in memory as there are cores. With two, of four images of
-    cait_xxs24_224 each, the maps in float32 are .35 GB, a seventh of all that a step takes, and save it
+    In parts of a batch, as many of which are in memory as there are cores. With two, of two images of
+    cait_xxs24_224 each, the maps in float32 are .18 GB, a tenth of all that a step takes, and save it
     5 % of its time. Not in half precision, in which a step is so small that the same is more, nor what
-    of a part and block is more than `_MOST_OF_MAPS`: of two images of cait_m36_384 it is 130 MB.
+    of a part and block is more than `_MOST_OF_MAPS`: of an image of cait_m36_384 it is 64 MB.
     """
     elements = maps.shape.num_elements()
     if not _parts_traced.get() or elements is None or maps.dtype not in (tf.float32, tf.float64):
@@ -113,9 +115,13 @@ def training_parts(model: Callable, images: tf.Tensor) -> int:
     return _parts(model, images, training=True)
 
 
-def equal_parts(images: int, patches: int, training: bool) -> int:
-    """In how many equal parts a CPU takes so many images of so many patches each."""
-    most = min(images, images * patches // _LEAST_PATCHES[training])
+def equal_parts(images: int, patches: int, *, training: bool, half: bool) -> int:
+    """In how many equal parts a CPU takes so many images of so many patches each.
+
+    Args:
+        half: whether it computes in half precision.
+    """
+    most = min(images, images * patches**2 // _LEAST_PAIRS[half][training])
     return max((n for n in range(1, most + 1) if images % n == 0), default=1)
 
 
@@ -145,12 +151,15 @@ def one_thread_each(parts: int) -> bool:
 
 
 def _parts(model: Callable, images: Any, training: bool) -> int:
-    patch = getattr(getattr(model, "backbone", model), "patch_size", None)
+    backbone = getattr(model, "backbone", model)
+    patch = getattr(backbone, "patch_size", None)
     shape = getattr(images, "shape", ())
     known = len(shape) == 4 and None not in shape[:3]
     if patch is None or not known or tf.executing_eagerly() or not cpu_alone():
         return 1
-    return equal_parts(shape[0], (shape[1] // patch) * (shape[2] // patch), training)
+    patches = (shape[1] // patch) * (shape[2] // patch)
+    half = tf.as_dtype(backbone.compute_dtype).size == 2
+    return equal_parts(shape[0], patches, training=training, half=half)
 
 
 def _cores() -> int:

@@ -15,9 +15,10 @@ from cait_tf import get_variant
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
-        (["model=cait_xxs24_224", "train.batch_size=16"], 4),
+        (["model=cait_xxs24_224", "train.batch_size=16"], 8),
+        (["model=cait_xxs24_224", "train.batch_size=16", "train.precision=mixed_bfloat16"], 4),
         (["model=cait_xxs24_224", "train.batch_size=16", "model.image_size=448"], 16),
-        (["model=cait_nano_32", "train.batch_size=64"], 4),
+        (["model=cait_nano_32", "train.batch_size=64"], 2),
         (["model=cait_nano_32", "train.batch_size=64", "train.accumulation=1"], 1),
         (["model=cait_nano_32", "train.accumulation=8", "train.eval_batch_size=256"], 8),
         (["model=cait_nano_32", "train.accumulation=8", "train.eval_batch_size=64"], 2),

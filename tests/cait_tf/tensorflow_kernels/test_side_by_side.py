@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cait_tf import CaiTBackbone
+from cait_tf import CaiTBackbone, CaiTClassifier
 from cait_tf import tensorflow_kernels as kernels
 from cait_tf.tensorflow_kernels import side_by_side
 from tests.cait_tf.arrays import normal
@@ -28,7 +29,7 @@ def backbone(request) -> CaiTBackbone:
 @pytest.fixture
 def small(monkeypatch) -> None:
     """Parts of two images of four patches for training, of four for inference."""
-    monkeypatch.setattr(side_by_side, "_LEAST_PATCHES", {True: 8, False: 16})
+    monkeypatch.setattr(side_by_side, "_LEAST_PAIRS", dict.fromkeys((False, True), (64, 32)))
 
 
 def loops(function: tf.types.experimental.GenericFunction, *inputs: object) -> list[int]:
@@ -39,23 +40,42 @@ def loops(function: tf.types.experimental.GenericFunction, *inputs: object) -> l
 
 
 @pytest.mark.parametrize(
-    ("images", "patches", "training", "inference"),
+    ("images", "patches", "float32", "half_training", "half_inference"),
     [
-        (16, 196, 4, 2),
-        (64, 196, 16, 8),
-        (6, 196, 1, 1),  # 1.5 times what a part has at least
-        (10, 196, 2, 1),  # 2.5 times
-        (97, 196, 1, 1),  # a prime number
-        (64, 64, 4, 2),
-        (1, 784, 1, 1),
-        (4, 784, 4, 2),
-        (3, 2000, 3, 3),
-        (2, 9, 1, 1),
+        (16, 196, 8, 4, 2),
+        (64, 196, 32, 16, 8),
+        (6, 196, 3, 1, 1),  # 1.8 and .9 times what a part has at least, in half precision
+        (10, 196, 5, 2, 1),  # 3 and 1.5 times
+        (97, 196, 1, 1, 1),  # a prime number
+        (64, 64, 2, 2, 1),
+        (1, 784, 1, 1, 1),
+        (4, 784, 4, 4, 4),
+        (3, 2000, 3, 3, 3),
+        (2, 9, 1, 1, 1),
     ],
 )
-def test_parts_are_equal_and_not_too_small(images, patches, training, inference):
-    assert kernels.equal_parts(images, patches, training=True) == training
-    assert kernels.equal_parts(images, patches, training=False) == inference
+def test_parts_are_equal_and_not_too_small(images, patches, float32, half_training, half_inference):
+    parts = functools.partial(kernels.equal_parts, images, patches)
+    assert parts(training=True, half=False) == parts(training=False, half=False) == float32
+    assert parts(training=True, half=True) == half_training
+    assert parts(training=False, half=True) == half_inference
+
+
+@CPU_ALONE
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16", "mixed_float16"])
+def test_what_half_precision_is_depends_on_the_backbone(dtype, monkeypatch):
+    monkeypatch.setattr(side_by_side, "_LEAST_PAIRS", {False: (16, 32), True: (64, 128)})
+    model = CaiTClassifier(
+        num_classes=2, image_size=8, patch_size=4, embed_dim=16, depth=1, num_heads=2, dtype=dtype
+    )
+
+    @tf.function
+    def parts(images: tf.Tensor) -> int:
+        of_backbone = kernels.training_parts(model.backbone, images)
+        assert kernels.training_parts(model, images) == of_backbone
+        return of_backbone
+
+    assert parts(tf.zeros([16, 8, 8, 3])) == (8 if dtype == "float32" else 2)
 
 
 @CPU_ALONE
@@ -72,7 +92,7 @@ def test_inference_in_parts_is_inference(backbone, small):
 @CPU_ALONE
 def test_results_of_any_structure_come_back_in_the_order_of_the_images(small):
     class Marks:
-        patch_size = 4
+        patch_size, compute_dtype = 4, "float32"
 
         def __call__(self, images, training):
             first = images[:, 0, 0, 0]  # (B,)
