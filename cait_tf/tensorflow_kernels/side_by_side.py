@@ -25,12 +25,16 @@ import tensorflow as tf
 from cait_tf.tensorflow_kernels.before_loop import weights_before_loop
 from cait_tf.tensorflow_kernels.compiled import compiled_inference, cpu_alone
 
-# What a part has at least, in pairs of an image's patches, as many as a head's map has entries: for inference
-# and training, by whether it is in half precision. Of cait_xxs24_224 two images, whose block a core keeps in
-# its own cache of 1 MB: inference takes 5 % less than with eight, of cait_xxs24_384 (single ones) 7 %; a
-# training step as long as with four, and 15 % less memory. In half precision, where each product packs its
-# weights first, eight and four: with two inference and training take 7 % longer.
-_LEAST_PAIRS = {False: (75_000, 75_000), True: (260_000, 130_000)}
+# What a part has at least: so many patches, by whether it is for training: four images of 224 pixels, and
+# eight. With half of that in bfloat16, where each product packs its weights first, a step of
+# cait_xxs24_224 and inference take 7 % longer.
+_LEAST_PATCHES = {True: 784, False: 1568}
+# Or fewer with so many pairs of an image's patches, as many as a head's map has entries, by whether it is in
+# half precision. In float32 that is two images of 224 pixels, of whose block a core keeps most in its own
+# cache (1 MB): inference of cait_xxs24_224 takes 5 % less than with eight, a training step as long and
+# 15 % less memory than with four. With one they take 4 and 10 % longer. Images of 384 go one at a time:
+# cait_xxs24_384 takes 7 % less in either precision.
+_LEAST_PAIRS = {False: 2**16, True: 2**18}
 
 _MOST_OF_MAPS = 2**24  # bytes: one image of cait_xxs24_384 has 16 million
 
@@ -121,7 +125,8 @@ def equal_parts(images: int, patches: int, *, training: bool, half: bool) -> int
     Args:
         half: whether it computes in half precision.
     """
-    most = min(images, images * patches**2 // _LEAST_PAIRS[half][training])
+    pairs = images * patches**2 // _LEAST_PAIRS[half]
+    most = min(images, max(images * patches // _LEAST_PATCHES[training], pairs))
     return max((n for n in range(1, most + 1) if images % n == 0), default=1)
 
 

@@ -18,10 +18,10 @@ from cait_tf import get_variant
         (["model=cait_xxs24_224", "train.batch_size=16"], 8),
         (["model=cait_xxs24_224", "train.batch_size=16", "train.precision=mixed_bfloat16"], 4),
         (["model=cait_xxs24_224", "train.batch_size=16", "model.image_size=448"], 16),
-        (["model=cait_nano_32", "train.batch_size=64"], 2),
+        (["model=cait_nano_32", "train.batch_size=64"], 4),
         (["model=cait_nano_32", "train.batch_size=64", "train.accumulation=1"], 1),
         (["model=cait_nano_32", "train.accumulation=8", "train.eval_batch_size=256"], 8),
-        (["model=cait_nano_32", "train.accumulation=8", "train.eval_batch_size=64"], 2),
+        (["model=cait_nano_32", "train.accumulation=8", "train.eval_batch_size=64"], 4),
         (["train.jit_compile=true"], None),
         (["distribution=mirrored", "distribution.devices=2"], None),
         (["distribution=auto", "distribution.devices=2"], None),
@@ -41,7 +41,7 @@ def test_how_training_is_done_says_nothing_of_an_evaluation(words, monkeypatch):
     monkeypatch.setattr(cores, "one_thread_each", lambda parts: bool(asked.append(parts)))
     config = configure("model=cait_nano_32", "train.eval_batch_size=64", *words)
     cores.share_cores(config, get_variant(config.model.name), training=False)
-    assert asked == [2]
+    assert asked == [4]
 
 
 @pytest.mark.parametrize(

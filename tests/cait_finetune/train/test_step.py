@@ -299,8 +299,8 @@ def test_a_cpu_takes_parts_side_by_side(jit_compile, monkeypatch):
         return loop(*inputs, **options)
 
     monkeypatch.setattr(tf, "while_loop", count)
-    pairs = (batch()[0].shape[1] // tiny_model().backbone.patch_size) ** 4
-    monkeypatch.setattr(side_by_side, "_LEAST_PAIRS", {False: (4 * pairs, 2 * pairs)})
+    patches = (batch()[0].shape[1] // tiny_model().backbone.patch_size) ** 2
+    monkeypatch.setattr(side_by_side, "_LEAST_PATCHES", {True: 2 * patches})
     whole, figures, _ = trained(accumulation=1, jit_compile=jit_compile)
     assert loops == []
     split, split_figures, _ = trained(accumulation=None, jit_compile=jit_compile)

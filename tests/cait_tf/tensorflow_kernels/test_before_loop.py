@@ -120,7 +120,7 @@ def test_nor_is_there_a_before_without_a_graph_or_on_an_accelerator(eager, monke
 
 @CPU_ALONE
 def test_inference_in_parts_rounds_a_kernel_before_them(monkeypatch):
-    monkeypatch.setattr(side_by_side, "_LEAST_PAIRS", {True: (64, 32)})
+    monkeypatch.setattr(side_by_side, "_LEAST_PATCHES", {False: 16})
     backbone = CaiTBackbone(
         image_size=8, patch_size=4, embed_dim=16, depth=2, num_heads=2, dtype="mixed_bfloat16"
     )

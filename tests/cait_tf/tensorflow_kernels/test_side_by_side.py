@@ -29,7 +29,8 @@ def backbone(request) -> CaiTBackbone:
 @pytest.fixture
 def small(monkeypatch) -> None:
     """Parts of two images of four patches for training, of four for inference."""
-    monkeypatch.setattr(side_by_side, "_LEAST_PAIRS", dict.fromkeys((False, True), (64, 32)))
+    monkeypatch.setattr(side_by_side, "_LEAST_PATCHES", {True: 8, False: 16})
+    monkeypatch.setattr(side_by_side, "_LEAST_PAIRS", {False: 64, True: 64})
 
 
 def loops(function: tf.types.experimental.GenericFunction, *inputs: object) -> list[int]:
@@ -42,21 +43,22 @@ def loops(function: tf.types.experimental.GenericFunction, *inputs: object) -> l
 @pytest.mark.parametrize(
     ("images", "patches", "float32", "half_training", "half_inference"),
     [
-        (16, 196, 8, 4, 2),
-        (64, 196, 32, 16, 8),
-        (6, 196, 3, 1, 1),  # 1.8 and .9 times what a part has at least, in half precision
-        (10, 196, 5, 2, 1),  # 3 and 1.5 times
-        (97, 196, 1, 1, 1),  # a prime number
-        (64, 64, 2, 2, 1),
-        (1, 784, 1, 1, 1),
-        (4, 784, 4, 4, 4),
-        (3, 2000, 3, 3, 3),
-        (2, 9, 1, 1, 1),
+        (16, 196, (8, 8), 4, 2),
+        (64, 196, (32, 32), 16, 8),
+        (6, 196, (3, 3), 1, 1),  # in half precision 1.5 times what a part has at least, and .75
+        (10, 196, (5, 5), 2, 1),  # 2.5 and 1.25 times
+        (97, 196, (1, 1), 1, 1),  # a prime number
+        (64, 64, (4, 4), 4, 2),
+        (128, 16, (2, 1), 2, 1),  # so small that patches count, not pairs
+        (1, 784, (1, 1), 1, 1),
+        (4, 576, (4, 4), 4, 4),
+        (3, 2000, (3, 3), 3, 3),
+        (2, 9, (1, 1), 1, 1),
     ],
 )
 def test_parts_are_equal_and_not_too_small(images, patches, float32, half_training, half_inference):
     parts = functools.partial(kernels.equal_parts, images, patches)
-    assert parts(training=True, half=False) == parts(training=False, half=False) == float32
+    assert tuple(parts(training=training, half=False) for training in (True, False)) == float32
     assert parts(training=True, half=True) == half_training
     assert parts(training=False, half=True) == half_inference
 
@@ -64,7 +66,7 @@ def test_parts_are_equal_and_not_too_small(images, patches, float32, half_traini
 @CPU_ALONE
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16", "mixed_float16"])
 def test_what_half_precision_is_depends_on_the_backbone(dtype, monkeypatch):
-    monkeypatch.setattr(side_by_side, "_LEAST_PAIRS", {False: (16, 32), True: (64, 128)})
+    monkeypatch.setattr(side_by_side, "_LEAST_PAIRS", {False: 32, True: 128})
     model = CaiTClassifier(
         num_classes=2, image_size=8, patch_size=4, embed_dim=16, depth=1, num_heads=2, dtype=dtype
     )
