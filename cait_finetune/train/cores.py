@@ -14,7 +14,7 @@ def share_cores(config: Config, variant: Variant, training: bool = True) -> bool
     in one the first decides.
 
     Args:
-        training: whether there are batches to train on, too.
+        training: whether there are batches to train on, too; what is only evaluated is so in float32.
 
     Returns:
         Whether they have one.
@@ -25,7 +25,7 @@ def share_cores(config: Config, variant: Variant, training: bool = True) -> bool
     if distribution.strategy == "auto" and (distribution.devices or 1) > 1:
         return False  # replicas instead
     patches = variant.patches(config.model.image_size)
-    half = train.precision != "float32"
+    half = training and train.precision != "float32"
     parts = [equal_parts(train.eval_batch_size, patches, training=False, half=half)]
     if training:
         own = equal_parts(train.batch_size, patches, training=True, half=half)

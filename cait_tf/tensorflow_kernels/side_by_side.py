@@ -31,12 +31,13 @@ _LEAST_PATCHES = {True: 784, False: 1568}
 # Or fewer with so many pairs of an image's patches, as many as a head's map has entries, by whether it is in
 # half precision. In float32 that is two images of 224 pixels, whose activations a core's own cache of 1 MB
 # nearly holds. All between the products of 16 images of cait_xxs24_224 takes 130 ms of core time, 225 with
-# eight images, and inference 5 % less; a training step takes as long as with four and 15 % less memory.
-# With one image inference takes 5 % longer, a step 10 %. Those of 384 pixels go one at a time: inference of
-# cait_xxs24_384 takes 7 % less in either precision, a step in float32 15 % less.
-_LEAST_PAIRS = {False: 2**16, True: 2**18}
+# eight images, and inference 5 % less; a training step takes as long as with four, and 1.85 GB, not 2.35.
+# With one image inference takes 5 % longer, a step 10 %. Those of 384 pixels go one at a time in either
+# precision: inference of cait_xxs24_384 takes 7 % less, a step in float32 15 % less, half of it because its
+# maps can be kept.
+_LEAST_PAIRS = {False: 70_000, True: 320_000}
 
-_MOST_OF_MAPS = 2**24  # bytes: one image of cait_xxs24_384 has 16 million
+_MOST_OF_MAPS = 2**24  # bytes: an image of cait_xxs24_384 has 16 million
 
 _INTRA_OP = "TF_NUM_INTRAOP_THREADS"
 
@@ -78,9 +79,10 @@ def maps_kept(maps: tf.Tensor) -> bool:
     """Whether attention's three maps, ``(B, H, N, N)`` each, are kept for the gradient, not computed again.
 
     In parts of a batch, as many of which are in memory as there are cores. With two, of two images of
-    cait_xxs24_224 each, the maps in float32 are .18 GB, a tenth of all that a step takes, and save it
-    5 % of its time. Not in half precision, in which a step is so small that the same is more, nor what
-    of a part and block is more than `_MOST_OF_MAPS`: of an image of cait_m36_384 it is 64 MB.
+    cait_xxs24_224 each, the maps in float32 are .18 GB, a tenth of all that a step takes, of one of
+    cait_xxs24_384 each .76 GB of 2.7; they save 5 and 10 % of its time. Not in half precision, in which a
+    step is so small that the same is more, nor what of a part and block is more than `_MOST_OF_MAPS`: of
+    an image of cait_m36_384 it is 64 MB.
     """
     elements = maps.shape.num_elements()
     if not _parts_traced.get() or elements is None or maps.dtype not in (tf.float32, tf.float64):
@@ -163,7 +165,7 @@ def _parts(model: Callable, images: Any, training: bool) -> int:
     if patch is None or not known or tf.executing_eagerly() or not cpu_alone():
         return 1
     patches = (shape[1] // patch) * (shape[2] // patch)
-    half = tf.as_dtype(backbone.compute_dtype).size == 2
+    half = tf.as_dtype(getattr(backbone, "compute_dtype", "float32")).size == 2
     return equal_parts(shape[0], patches, training=training, half=half)
 
 

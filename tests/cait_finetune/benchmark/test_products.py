@@ -23,3 +23,11 @@ def test_they_are_those_that_are_counted(monkeypatch, work, passes, precision):
     products.prepare(task)()
     # The graph is made once, and runs for each block.
     assert sum(counted) * task.variant.depth == 3 * passes * trunk_flops(task.variant)
+
+
+@pytest.mark.parametrize(("precision", "parts"), [("float32", 8), ("mixed_bfloat16", 2)])
+def test_they_are_made_in_the_parts_of_the_model(monkeypatch, precision, parts):
+    at_once = []
+    monkeypatch.setattr(products, "at_once", lambda parts: at_once.append(parts) or parts)
+    products.prepare(Task("products", "cait_xxs24_224", precision, 16, 1))()
+    assert at_once == [parts]

@@ -17,11 +17,12 @@ from cait_tf import get_variant
     [
         (["model=cait_xxs24_224", "train.batch_size=16"], 8),
         (["model=cait_xxs24_224", "train.batch_size=16", "train.precision=mixed_bfloat16"], 4),
+        (["model=cait_xxs24_224", "train.precision=mixed_bfloat16", "train.eval_batch_size=16"], 2),
         (["model=cait_xxs24_224", "train.batch_size=16", "model.image_size=448"], 16),
         (["model=cait_nano_32", "train.batch_size=64"], 4),
         (["model=cait_nano_32", "train.batch_size=64", "train.accumulation=1"], 1),
         (["model=cait_nano_32", "train.accumulation=8", "train.eval_batch_size=256"], 8),
-        (["model=cait_nano_32", "train.accumulation=8", "train.eval_batch_size=64"], 4),
+        (["model=cait_nano_32", "train.accumulation=8", "train.eval_batch_size=64"], 2),
         (["train.jit_compile=true"], None),
         (["distribution=mirrored", "distribution.devices=2"], None),
         (["distribution=auto", "distribution.devices=2"], None),
@@ -35,13 +36,15 @@ def test_it_depends_on_the_parts_of_a_batch(words, parts, monkeypatch):
     assert asked == ([] if parts is None else [parts])
 
 
-@pytest.mark.parametrize("words", [["train.accumulation=1"], ["train.jit_compile=true"]])
-def test_how_training_is_done_says_nothing_of_an_evaluation(words, monkeypatch):
+@pytest.mark.parametrize(
+    "word", ["train.accumulation=1", "train.jit_compile=true", "train.precision=mixed_bfloat16"]
+)
+def test_how_training_is_done_says_nothing_of_an_evaluation(word, monkeypatch):
     asked = []
     monkeypatch.setattr(cores, "one_thread_each", lambda parts: bool(asked.append(parts)))
-    config = configure("model=cait_nano_32", "train.eval_batch_size=64", *words)
+    config = configure("model=cait_xxs24_224", "train.eval_batch_size=64", word)
     cores.share_cores(config, get_variant(config.model.name), training=False)
-    assert asked == [4]
+    assert asked == [32]
 
 
 @pytest.mark.parametrize(

@@ -45,10 +45,12 @@ def loops(function: tf.types.experimental.GenericFunction, *inputs: object) -> l
     [
         (16, 196, (8, 8), 4, 2),
         (64, 196, (32, 32), 16, 8),
+        (56, 196, (28, 28), 14, 7),
         (6, 196, (3, 3), 1, 1),  # in half precision 1.5 times what a part has at least, and .75
         (10, 196, (5, 5), 2, 1),  # 2.5 and 1.25 times
+        (16, 256, (8, 8), 4, 2),
         (97, 196, (1, 1), 1, 1),  # a prime number
-        (64, 64, (4, 4), 4, 2),
+        (64, 64, (4, 2), 4, 2),
         (128, 16, (2, 1), 2, 1),  # so small that patches count, not pairs
         (1, 784, (1, 1), 1, 1),
         (4, 576, (4, 4), 4, 4),
@@ -81,11 +83,16 @@ def test_what_half_precision_is_depends_on_the_backbone(dtype, monkeypatch):
 
 
 @CPU_ALONE
-def test_inference_in_parts_is_inference(backbone, small):
+@pytest.mark.parametrize(
+    ("patches", "pairs", "number"), [(16, 1000, 3), (1000, 64, 3), (1000, 16, 12)]
+)
+def test_inference_in_parts_is_inference(backbone, patches, pairs, number, monkeypatch):
+    monkeypatch.setattr(side_by_side, "_LEAST_PATCHES", {False: patches})
+    monkeypatch.setattr(side_by_side, "_LEAST_PAIRS", dict.fromkeys((False, True), pairs))
     images = tf.constant(normal(12, 8, 8, 3), tf.float32)
     parts = tf.function(lambda x: kernels.infer(backbone, x))
     plain = tf.function(lambda x: backbone(x, training=False))(images)
-    assert loops(parts, images) == [kernels.at_once(3)]
+    assert loops(parts, images) == [kernels.at_once(number)]
     assert parts(images).dtype == plain.dtype
     near = NEAR[backbone.dtype_policy.name] * np.abs(plain).max()
     np.testing.assert_allclose(parts(images), plain, rtol=0, atol=near)
@@ -94,7 +101,7 @@ def test_inference_in_parts_is_inference(backbone, small):
 @CPU_ALONE
 def test_results_of_any_structure_come_back_in_the_order_of_the_images(small):
     class Marks:
-        patch_size, compute_dtype = 4, "float32"
+        patch_size = 4
 
         def __call__(self, images, training):
             first = images[:, 0, 0, 0]  # (B,)
