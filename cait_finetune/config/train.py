@@ -19,9 +19,8 @@ class TrainConfig:
     A step's batch is worked off in `accumulation` equal parts: one after the other, but without an
     accelerator as many at a time as there are cores. Null is one, but there, unless `jit_compile`, the
     most that have two images of 224 pixels each, in half precision four; larger images may go one by
-    one. After
-    `max_skipped_steps` steps in a row without a finite gradient the run stops. `patience` is how
-    many epochs may pass without a better validation, `max_hours` how long training may take; null is
+    one. After `max_skipped_steps` steps in a row without a finite gradient the run stops. `patience` is
+    how many epochs may pass without a better validation, `max_hours` how long training may take; null is
     no limit. What is compiled for a CPU is kept in `compile_cache_dir` for the next run; null keeps
     nothing.
     """
