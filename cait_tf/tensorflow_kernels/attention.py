@@ -16,8 +16,8 @@ from cait_tf.tensorflow_kernels.compiled import (
     inferring,
     once_there_is,
 )
-from cait_tf.tensorflow_kernels.maps import all_maps, flat, last_map, mix
-from cait_tf.tensorflow_kernels.pointwise import column_sums, row_sums
+from cait_tf.tensorflow_kernels.maps import all_maps, kernel_gradient, last_map, map_gradient, mix
+from cait_tf.tensorflow_kernels.pointwise import column_sums
 from cait_tf.tensorflow_kernels.rounding import exact, rounded
 from cait_tf.tensorflow_kernels.side_by_side import maps_kept
 
@@ -73,7 +73,7 @@ def talking_heads(
             d_maps = tf.matmul(upstream, v, transpose_b=True)  # (B, H, N, N)
             d_v = tf.matmul(mixed, upstream, transpose_a=True)  # (B, H, N, d)
             d_total = _total(upstream)  # (B, H, 1, d)
-            d_mixed = _softmax_gradient(shares, mix(d_maps, tf.transpose(second)))
+            d_mixed = map_gradient(shares, d_maps, second)
             d_scores = mix(d_mixed, tf.transpose(first))
             d_q, d_k = tf.matmul(d_scores, k), tf.matmul(d_scores, q, transpose_a=True)
             d_product = _join(d_q, d_k, d_v, weight * d_total)  # (B*N, 3D)
@@ -81,9 +81,9 @@ def talking_heads(
             return (
                 d_product,
                 d_bias * _without_keys(d_bias),
-                tf.cast(_kernel_gradient(scores, d_mixed), kernel_l.dtype),
+                tf.cast(kernel_gradient(scores, d_mixed), kernel_l.dtype),
                 tf.zeros_like(bias_l),
-                tf.cast(_kernel_gradient(shares, d_maps), kernel_w.dtype),
+                tf.cast(kernel_gradient(shares, d_maps), kernel_w.dtype),
                 tf.cast(tf.reduce_sum(d_total * _total(v), [0, 2, 3]), bias_w.dtype),
             )
 
@@ -156,14 +156,3 @@ def _together(x: tf.Tensor) -> tf.Tensor:
 
 def _total(x: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(exact(x), 2, keepdims=True)  # (B, H, 1, d)
-
-
-@compiled
-def _softmax_gradient(shares: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
-    p, g = exact(shares), exact(upstream)
-    return rounded(p * (g - row_sums(p * g)), shares.dtype)
-
-
-def _kernel_gradient(inputs: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
-    of_each = tf.matmul(flat(inputs), flat(upstream), transpose_b=True)  # (B, H, H)
-    return tf.reduce_sum(exact(of_each), 0)

@@ -1,4 +1,4 @@
-"""From attention's scores to the maps that weigh the values: heads mixed, softmax, heads mixed.
+"""From attention's scores to the maps that weigh the values, and back: heads mixed, softmax, heads mixed.
 
 Shapes: B images, N patches, H heads, d channels of each.
 """
@@ -15,9 +15,16 @@ from cait_tf.tensorflow_kernels.compiled import compiled, compiles
 from cait_tf.tensorflow_kernels.pointwise import row_sums
 from cait_tf.tensorflow_kernels.rounding import exact, rounded
 
-# The two passes of `last_map` take half of what the three of `all_maps` do with 4 heads, as cait_xxs24 and
-# xxs36 have, with the 6 of cait_xs24 a fifth less. With 8 nothing is gained: the sums grow with the square.
+# So many are mixed by XLA, as a sum of maps, and not by a product. With 4, as cait_xxs24 and xxs36 have, that
+# takes for two images 90 us, not 130, in bfloat16 for four 130, not 290. The two passes of `last_map` take half
+# of what the three of `all_maps` did, with the 6 of cait_xs24 a fifth less. With 8 nothing is gained: the sums
+# grow with the square.
 _FEW_HEADS = 6
+
+# Of so many images each has a product of its own for the gradient of a mixing's kernel, which oneDNN makes in a
+# quarter of the time: for two of cait_xxs24_224 in 55 us, not 205, of cait_s24_224 in 127, not 296. In bfloat16
+# there is no difference.
+_FEW_IMAGES = 4
 
 # Of a row's sum of exponentials: between these none that matters is infinite or lost, nor is a kernel's
 # weight of 1e-13 that is divided by it.
@@ -44,7 +51,7 @@ def last_map(q: tf.Tensor, k: tf.Tensor, first: tf.Tensor, second: tf.Tensor) ->
     They take no maximum off before the exponentials, which would be a pass more. Where the sums of these
     show that it should have been, the three steps are taken instead, for all images of the part.
     """
-    if first.shape[0] > _FEW_HEADS or not compiles():
+    if not _summed(first):
         return all_maps(q, k, first, second)[-1]
     scores = tf.matmul(q, k, transpose_b=True)
     mixed, sound = _mixed_shares(_exponentials(scores, first), second, scores.dtype.name)
@@ -64,6 +71,40 @@ def _mixed_shares(
     sums = row_sums(exponentials)  # (B, H, N, 1)
     sound = tf.reduce_all((sums > _LEAST_SUM) & (sums < _GREATEST_SUM))  # not, if one is NaN
     return rounded(_sum_of_heads(exponentials, kernel, 1 / sums), dtype), sound
+
+
+def map_gradient(shares: tf.Tensor, upstream: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    """The gradient of what the softmax made `shares` of, (B, H, N, N).
+
+    Args:
+        upstream: the gradient of ``mix(shares, kernel)``.
+    """
+    back = tf.transpose(kernel)
+    if _summed(kernel):
+        return _mixed_softmax_gradient(shares, upstream, back)
+    return _softmax_gradient(shares, mix(upstream, back))
+
+
+def kernel_gradient(inputs: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
+    """Of the kernel of ``mix(inputs, kernel)``: (B, H, N, N) twice to (H, H), at least in float32."""
+    inputs, upstream = flat(inputs), flat(upstream)
+    images = inputs.shape[0]
+    if compiles() and inputs.dtype == tf.float32 and images is not None and images <= _FEW_IMAGES:
+        pairs = zip(tf.unstack(inputs), tf.unstack(upstream), strict=True)
+        return tf.add_n([tf.matmul(one, other, transpose_b=True) for one, other in pairs])
+    of_each = tf.matmul(inputs, upstream, transpose_b=True)  # (B, H, H)
+    return tf.reduce_sum(exact(of_each), 0)
+
+
+@compiled
+def _mixed_softmax_gradient(shares: tf.Tensor, upstream: tf.Tensor, back: tf.Tensor) -> tf.Tensor:
+    return _softmax_gradient(shares, _sum_of_heads(exact(upstream), back))
+
+
+@compiled
+def _softmax_gradient(shares: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
+    p, g = exact(shares), exact(upstream)
+    return rounded(p * (g - row_sums(p * g)), shares.dtype)
 
 
 def _sum_of_heads(
@@ -86,8 +127,20 @@ def flat(maps: tf.Tensor) -> tf.Tensor:
 
 def mix(maps: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     """Every head's map as a sum of all of them: ``(B, H, N, N)`` by ``(H, H)``, from head to head."""
+    if _summed(kernel):
+        return _summed_heads(maps, kernel)
     mixed = tf.matmul(kernel, flat(maps), transpose_a=True)  # (B, H, N*N)
     return tf.reshape(mixed, [-1, *maps.shape[1:]])
+
+
+@compiled
+def _summed_heads(maps: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    return rounded(_sum_of_heads(exact(maps), kernel), maps.dtype)
+
+
+def _summed(kernel: tf.Tensor) -> bool:
+    """Whether heads are mixed by XLA, and not by a product."""
+    return kernel.shape[0] <= _FEW_HEADS and compiles()
 
 
 def softmax(x: tf.Tensor) -> tf.Tensor:

@@ -48,8 +48,8 @@ def test_with_dropout_the_heads_and_what_else_can_are_compiled():
     block = SelfAttentionBlock(16, 2, drop_rate=0.1)
     block.build((2, 9, 16))
     x = tf.constant(normal(2, 9, 16), tf.float32)
-    # 2 LayerNorms, GELU, heads apart and together; the branches' sums are plain
-    assert compiled_parts(tf.function(lambda x: block(x, training=True)), x) == 5
+    # 2 LayerNorms, GELU, heads apart and together, 2 mixings; the branches' sums are plain
+    assert compiled_parts(tf.function(lambda x: block(x, training=True)), x) == 7
 
 
 def test_what_was_asked_for_ends_with_the_block():

@@ -1,4 +1,4 @@
-"""The maps of inference, in two passes, against the three of training."""
+"""The maps of inference, in two passes, against the three of training; mixing, and its gradients."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from cait_tf.tensorflow_kernels import maps
 from cait_tf.tensorflow_kernels.maps import _exponentials, _mixed_shares, all_maps, last_map
 from tests.cait_tf.tensorflow_kernels.xla import CPU_ALONE, compiled_parts
 
@@ -78,7 +79,61 @@ def test_a_number_that_is_none_spoils_its_image_alone():
 
 
 @CPU_ALONE
+@pytest.mark.parametrize(("heads", "passes"), [(4, 1), (6, 1), (8, 0)])
+def test_few_heads_are_mixed_by_xla(heads, passes):
+    x, kernel = tf.zeros([B, heads, N, N]), tf.ones([heads, heads])
+    assert compiled_parts(tf.function(lambda x: maps.mix(x, kernel)), x) == passes
+    function = tf.function(lambda x: maps.map_gradient(x, x, kernel))
+    assert compiled_parts(function, x) == 1
+
+
+@CPU_ALONE
 @pytest.mark.parametrize(("heads", "passes"), [(4, 2), (6, 2), (8, 0)])
 def test_few_heads_are_mixed_in_two_passes(heads, passes):
     q, *others = tensors(heads, "float32")
     assert compiled_parts(tf.function(lambda q: last_map(q, *others)), q) == passes
+
+
+def plain_mix(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    return tf.einsum("bhnm,hk->bknm", x, kernel)
+
+
+def near(got: tf.Tensor, wanted: tf.Tensor, dtype: str) -> None:
+    """`wanted` is in float64."""
+    got, wanted = tf.cast(got, tf.float64).numpy(), wanted.numpy()
+    np.testing.assert_allclose(got, wanted, rtol=0, atol=NEAR[dtype] * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("dtype", NEAR)
+@pytest.mark.parametrize("images", [1, 2, 5])
+@pytest.mark.parametrize("heads", [1, 4, 8])
+def test_mixing_and_gradients_are_those_of_the_plain_formula(heads, images, dtype):
+    random = np.random.default_rng(1)
+    x, upstream = (tf.constant(random.normal(size=(images, heads, N, N)), dtype) for _ in range(2))
+    kernel = tf.constant(random.normal(size=(heads, heads)), dtype)
+    shares = tf.nn.softmax(x)
+    exact_x, exact_kernel, exact_upstream = (
+        tf.cast(one, tf.float64) for one in (x, kernel, upstream)
+    )
+    near(maps.mix(x, kernel), plain_mix(exact_x, exact_kernel), dtype)
+    with tf.GradientTape() as tape:
+        tape.watch([exact_x, exact_kernel])
+        mixed = plain_mix(tf.nn.softmax(exact_x), exact_kernel)
+    by_x, by_kernel = tape.gradient(mixed, [exact_x, exact_kernel], exact_upstream)
+    near(maps.map_gradient(shares, upstream, kernel), by_x, dtype)
+    near(maps.kernel_gradient(shares, upstream), by_kernel, dtype)
+
+
+@CPU_ALONE
+@pytest.mark.parametrize(
+    ("images", "dtype", "products"),
+    [(2, "float32", 2), (4, "float32", 4), (5, "float32", 0), (2, "bfloat16", 0), (None, "float32", 0)],
+)  # fmt: skip
+def test_few_images_have_products_of_their_own_for_the_gradient_of_a_kernel(
+    images, dtype, products
+):
+    spec = tf.TensorSpec([images, 4, N, N], dtype)
+    graph = tf.function(maps.kernel_gradient).get_concrete_function(spec, spec).graph
+    types = [one.type for one in graph.get_operations()]
+    assert types.count("MatMul") == products
+    assert types.count("BatchMatMulV2") == (0 if products else 1)
