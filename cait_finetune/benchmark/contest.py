@@ -34,10 +34,15 @@ class Rules:
 
 @dataclass(frozen=True)
 class Measured:
-    """The rows, the machine's operations a second in each precision, and what did not work."""
+    """The rows, the machine's operations a second in each precision, and what did not work.
+
+    `peaks` are of our side's products, `timm_peaks` of PyTorch's where it took part on a CPU: there each
+    has a library of its own for them, and a processor that one of the two does not know widens a ratio.
+    """
 
     rows: list[Row]
     peaks: dict[str, float]
+    timm_peaks: dict[str, float]
     notes: list[str]
 
 
@@ -47,7 +52,7 @@ def measure(planned: Sequence[Task], rules: Rules, console: Console) -> Measured
     Raises:
         UserError: a process was ended by the system.
     """
-    measured = Measured([], {}, [])
+    measured = Measured([], {}, {}, [])
     entrants = [_entrants(task, rules.timm) for task in planned]
     total = (rules.rounds + 1) * sum(map(len, entrants))
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
@@ -98,12 +103,17 @@ def _add(
         }
         speeds = in_turn(measurements, rules.rounds, done)
         memory = {name: one.memory() for name, one in entrants.items()}
-        peaks = measured.peaks
-        if task.precision not in peaks:
-            peaks[task.precision] = entrants[OURS].product_peak(task.precision)
+        _add_peak(measured.peaks, task.precision, entrants[OURS])
+        if task.device == "cpu" and TIMM_EAGER in entrants:
+            _add_peak(measured.timm_peaks, task.precision, entrants[TIMM_EAGER])
     count = trunk_flops if task.work in PRODUCTS else flops
     operations = count(task.variant, task.image_size)
     if PRODUCTS.get(task.work, task.work) == "training":
         operations *= _TRAINING_PASSES
-    share = speeds[OURS].median * operations / peaks[task.precision]
+    share = speeds[OURS].median * operations / measured.peaks[task.precision]
     measured.rows.append(Row(task, speeds, memory, operations, share))
+
+
+def _add_peak(peaks: dict[str, float], precision: str, contestant: Contestant) -> None:
+    if precision not in peaks:
+        peaks[precision] = contestant.product_peak(precision)

@@ -36,11 +36,10 @@ def text(measured: Measured, footnote: str) -> str:
             "each operation is given one thread. Ratio: below 1 is faster.\n"
         )
         parts.append(_latency(single))
-    fastest = ", ".join(
-        f"{peak / 1e9:.0f} GFLOP/s in {precision.removeprefix('mixed_')}"
-        for precision, peak in measured.peaks.items()
-    )
-    parts.append(f"Peak: the fastest matrix product here, {fastest}. {footnote}")
+    peak = f"Peak: the fastest matrix product here, {_peaks(measured.peaks)}"
+    if measured.timm_peaks:
+        peak += f"; PyTorch's own fastest, {_peaks(measured.timm_peaks)}"
+    parts.append(f"{peak}. {footnote}")
     parts += [f"{note}\n" for note in measured.notes]
     return "\n".join(parts)
 
@@ -50,9 +49,17 @@ def figures(measured: Measured, machine: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "machine": machine,
         "peak_flops": measured.peaks,
+        "timm_peak_flops": measured.timm_peaks,
         "notes": measured.notes,
         "rows": [row.as_figures() for row in measured.rows],
     }
+
+
+def _peaks(peaks: Mapping[str, float]) -> str:
+    return ", ".join(
+        f"{peak / 1e9:.0f} GFLOP/s in {precision.removeprefix('mixed_')}"
+        for precision, peak in peaks.items()
+    )
 
 
 def _speeds(rows: Sequence[Row]) -> str:

@@ -9,10 +9,12 @@ import torch
 from timm.optim import param_groups_weight_decay
 
 from cait_finetune.benchmark.contestant import CannotCompile
+from cait_finetune.benchmark.peak import fastest
 from cait_finetune.benchmark.task import CLASSES, Task
 from cait_finetune.errors import bad_value
 
 _RATE, _WEIGHT_DECAY = 1e-5, 0.05
+_SIZES = (1024, 2048, 4096)
 
 
 def prepare(task: Task) -> Callable[[], object]:
@@ -80,6 +82,22 @@ def _inference(
         return logits
 
     return infer
+
+
+def product_peak(precision: str, seconds: float = 1.0) -> float:
+    """The most floating-point operations a second of one of PyTorch's matrix products on this machine's
+    CPU, with as many threads as an operation has in this process.
+
+    Args:
+        seconds: how long each size is tried.
+    """
+    dtype = torch.bfloat16 if precision == "mixed_bfloat16" else torch.float32
+
+    def of(size: int) -> float:
+        factor = torch.randn(size, size, dtype=dtype)
+        return fastest(lambda: factor @ factor, 2 * size**3, seconds)
+
+    return max(map(of, _SIZES))
 
 
 def device_memory() -> int:

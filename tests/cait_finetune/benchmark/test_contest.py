@@ -29,6 +29,9 @@ def test_without_a_compiler_the_others_go_on(made, monkeypatch):
     assert [row.ratio for row in measured.rows] == [3.0, 3.0]
     assert list(measured.rows[0].speeds) == ["ours", "timm eager"]
     assert measured.peaks == {"float32": 1e12, "mixed_bfloat16": 1e12}
+    assert measured.timm_peaks == {"float32": 4e11, "mixed_bfloat16": 4e11}
+    # Of our side's peak, whatever PyTorch's is.
+    assert measured.rows[0].share == pytest.approx(30 * measured.rows[0].operations / 1e12)
     assert all(one.ended for one in made)
 
 
@@ -54,7 +57,9 @@ def test_latency_is_measured_with_one_thread_an_operation_too(made):
 def test_ours_alone_has_nobody_to_be_compared_with(made):
     task = Task("latency", "cait_xxs24_224", "float32", 1, 1)
     rules = dataclasses.replace(RULES, timm=False)
-    [row] = contest.measure([task], rules, Console(quiet=True)).rows
+    measured = contest.measure([task], rules, Console(quiet=True))
+    [row] = measured.rows
+    assert not measured.timm_peaks
     assert list(row.speeds) == ["ours", "ours, one thread an operation"]
     assert (
         row.best

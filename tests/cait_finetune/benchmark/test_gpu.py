@@ -49,6 +49,7 @@ def test_tables_with_a_batch_for_each_model(benchmark):
     ) in text
     assert "| training cait_s24_224, bfloat16 | 4 | 2.00 | 2.00 | 2.00 | 1.00× |" in text
     assert "Ours under Keras' JAX backend. One Card A; jax " in text
+    assert "PyTorch's own fastest" not in text  # a card has one library for them
     assert figures["machine"]["gpu"] == "Card A"
     assert [(row["task"]["model"], row["task"]["batch_size"]) for row in figures["rows"]] == [
         ("cait_xxs24_224", 8), ("cait_xxs24_224", 8), ("cait_s24_224", 4), ("cait_s24_224", 4),

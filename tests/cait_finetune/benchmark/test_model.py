@@ -48,7 +48,11 @@ def test_tables_and_the_figures_behind_them(tmp_path, monkeypatch, capsys, stand
         "| latency cait_xxs24_224, float32 | 33.3 (33.3–33.3) | 0.33× | 16.7 (16.7–16.7) | 0.17× | "
         "100 (100–100) |"
     ) in text
-    assert "1000 GFLOP/s in float32" in text
+    assert (
+        "Peak: the fastest matrix product here, 1000 GFLOP/s in float32; PyTorch's own fastest, "
+        "400 GFLOP/s in float32. "
+    ) in text
+    assert figures["timm_peak_flops"] == {"float32": 4e11}
     assert ", 1 thread; " in text
     assert figures["config"]["batch_size"] == 8
     works = [row["task"]["work"] for row in figures["rows"]]
