@@ -25,6 +25,7 @@ from cait_finetune import config as configuration
 from cait_finetune.compile_cache import keep_compiled
 from cait_finetune.config import Config
 from cait_finetune.errors import Interrupted, UserError, bad_value, suggest
+from cait_finetune.garbage import loading
 from cait_finetune.resume import find_run, resumed
 from cait_finetune.study import register_study
 from cait_tf.quiet import quiet_imports
@@ -81,7 +82,7 @@ def run_story(story: Callable[[], Callable[[Config, Path], object]]) -> None:
                 directory = Path(config.resume)
             compiled = config.train.compile_cache_dir
             keep_compiled(Path(compiled) if compiled else None, os.environ)
-            with quiet_imports():
+            with quiet_imports(), loading():
                 tell = story()
             return tell(config, directory)
         except UserError as error:

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from cait_finetune.garbage import not_collected
 from cait_finetune.optim.optimizer import Optimizer
 from cait_finetune.train.average import MovingAverage
 from cait_finetune.train.graph_optimizers import only_pruned
@@ -95,7 +96,7 @@ class TrainStep:
     ) -> tf.Tensor:
         rates = tf.reshape(tf.cast(learning_rates, tf.float32), [-1])
         graphs = self._run.experimental_get_tracing_count()
-        with only_pruned():
+        with only_pruned(), not_collected():
             figures = self._run(images, labels, rates, tf.constant(first))
         if self._run.experimental_get_tracing_count() > graphs:
             give_back()

@@ -259,6 +259,19 @@ sys.exit(f"loaded: {{slow & set(sys.modules)}}" if slow & set(sys.modules) else 
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_a_run_s_imports_are_not_looked_at_for_garbage_again(tmp_path):
+    script = """
+import gc, sys
+from cait_finetune import cli
+def story():
+    assert not gc.isenabled()
+    return lambda config, directory: sys.exit(0 if gc.isenabled() and gc.get_freeze_count() else 3)
+sys.argv = ["cait_finetune", "hydra.run.dir=run"]
+cli.run_story(story)
+"""
+    assert subprocess_run(tmp_path, "-c", script).returncode == 0
+
+
 def test_a_process_prints_one_message_and_exits_1(tmp_path):
     """Nothing but it: TensorFlow, which had to be loaded for this one, has its say elsewhere."""
     done = subprocess_run(tmp_path, "-m", "cait_finetune", "model.weights=hub", "hydra.run.dir=run")

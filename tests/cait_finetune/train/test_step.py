@@ -1,4 +1,5 @@
 import contextlib
+import gc
 
 import numpy as np
 import pytest
@@ -371,6 +372,23 @@ def test_what_the_graph_took_is_given_back_once_it_is_made(monkeypatch):
     for _ in range(3):
         step(*batch(), 1e-3)
     assert given == [1]  # after the first step
+
+
+def test_no_garbage_is_looked_for_while_the_graph_is_made():
+    enabled = []
+
+    class Watching(CrossEntropy):
+        def __call__(self, labels, logits):
+            enabled.append(gc.isenabled())
+            return super().__call__(labels, logits)
+
+    strategy = one_device()
+    with strategy.scope():
+        model = tiny_model(depth=1, depth_token_only=1)
+        step = TrainStep(model, Recorder(model), strategy, Watching())
+    step(*batch(), 1e-3)
+    assert enabled == [False]
+    assert gc.isenabled()
 
 
 DROPS = {"drop_path_rate": 0.3, "drop_rate": 0.1}
