@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from cait_finetune import model as models
 from cait_finetune.benchmark import products
-from cait_finetune.benchmark.peak import fastest
+from cait_finetune.benchmark.peak import SIZES, fastest
 from cait_finetune.benchmark.task import CLASSES, PRODUCTS, Task, cores
 from cait_finetune.cli import configure
 from cait_finetune.config import Config
@@ -27,7 +27,6 @@ from cait_finetune.train.loss import build_loss
 from cait_tf.tensorflow_kernels import one_thread_each
 
 _RATE = 1e-5  # low enough that any number of steps stays finite
-_SIZES = (1024, 2048, 4096)
 
 
 def prepare(task: Task) -> Callable[[], object]:
@@ -125,4 +124,4 @@ def product_peak(precision: str, seconds: float = 1.0) -> float:
         factor = tf.cast(tf.random.normal([size, size]), dtype)
         return fastest(lambda: products(factor, count).numpy(), count * 2 * size**3, seconds)
 
-    return max(of(size, count) for size in _SIZES for count in {1, len(cores())})
+    return max(of(size, count) for size in SIZES for count in {1, len(cores())})

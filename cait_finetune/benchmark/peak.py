@@ -5,6 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+#: Of the square matrices whose products are tried on a CPU.
+SIZES = (1024, 2048, 4096)
+
 
 def fastest(work: Callable[[], object], operations: float, seconds: float) -> float:
     """Operations a second of the quickest of as many calls as fit into so many seconds, at least one.

@@ -9,12 +9,11 @@ import torch
 from timm.optim import param_groups_weight_decay
 
 from cait_finetune.benchmark.contestant import CannotCompile
-from cait_finetune.benchmark.peak import fastest
+from cait_finetune.benchmark.peak import SIZES, fastest
 from cait_finetune.benchmark.task import CLASSES, Task
 from cait_finetune.errors import bad_value
 
 _RATE, _WEIGHT_DECAY = 1e-5, 0.05
-_SIZES = (1024, 2048, 4096)
 
 
 def prepare(task: Task) -> Callable[[], object]:
@@ -97,7 +96,7 @@ def product_peak(precision: str, seconds: float = 1.0) -> float:
         factor = torch.randn(size, size, dtype=dtype)
         return fastest(lambda: factor @ factor, 2 * size**3, seconds)
 
-    return max(map(of, _SIZES))
+    return max(map(of, SIZES))
 
 
 def device_memory() -> int:

@@ -98,7 +98,7 @@ def plain_mix(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     return tf.einsum("bhnm,hk->bknm", x, kernel)
 
 
-def near(got: tf.Tensor, wanted: tf.Tensor, dtype: str) -> None:
+def assert_near(got: tf.Tensor, wanted: tf.Tensor, dtype: str) -> None:
     """`wanted` is in float64."""
     got, wanted = tf.cast(got, tf.float64).numpy(), wanted.numpy()
     np.testing.assert_allclose(got, wanted, rtol=0, atol=NEAR[dtype] * np.abs(wanted).max())
@@ -115,13 +115,13 @@ def test_mixing_and_gradients_are_those_of_the_plain_formula(heads, images, dtyp
     exact_x, exact_kernel, exact_upstream = (
         tf.cast(one, tf.float64) for one in (x, kernel, upstream)
     )
-    near(maps.mix(x, kernel), plain_mix(exact_x, exact_kernel), dtype)
+    assert_near(maps.mix(x, kernel), plain_mix(exact_x, exact_kernel), dtype)
     with tf.GradientTape() as tape:
         tape.watch([exact_x, exact_kernel])
         mixed = plain_mix(tf.nn.softmax(exact_x), exact_kernel)
     by_x, by_kernel = tape.gradient(mixed, [exact_x, exact_kernel], exact_upstream)
-    near(maps.map_gradient(shares, upstream, kernel), by_x, dtype)
-    near(maps.kernel_gradient(shares, upstream), by_kernel, dtype)
+    assert_near(maps.map_gradient(shares, upstream, kernel), by_x, dtype)
+    assert_near(maps.kernel_gradient(shares, upstream), by_kernel, dtype)
 
 
 @CPU_ALONE
