@@ -126,7 +126,7 @@ class FrozenFeatures:
             features, seconds = self._computed(role)
             self._say(role, features, f"computed in {seconds:.1f} s")
             return features
-        images = self._source.fingerprint(role)
+        images = self._source.stamp(role)
         name = f"{images['set']}-{role}".replace("/", "-")
         path = self._cache.path(name, self._all_facts(images))
         features = self._cache.load(path)

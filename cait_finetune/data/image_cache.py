@@ -125,7 +125,7 @@ class ImageCache:
 
     def _on_disk(self, role: str) -> tf.data.Dataset:
         facts = {
-            "images": self._source.fingerprint(role),
+            "images": self._source.stamp(role),
             "upright": self._preprocessing.upright,
             "tensorflow": tf.__version__,  # it decodes
             "format": _FORMAT,

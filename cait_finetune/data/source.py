@@ -58,12 +58,19 @@ class Source(abc.ABC):
         """The labels of a split in file order, ``(N,)`` int32, or ``(N, C)`` float32."""
 
     @abc.abstractmethod
+    def ids(self, role: str) -> np.ndarray:
+        """The ids of a split's examples in file order, ``(N,)`` str; without reading an image.
+
+        An id names the same image on every machine: it holds no absolute path.
+        """
+
+    @abc.abstractmethod
     def select(self, selection: Selection) -> Source:
         """The same images in other splits, of which each is made up of rows of the present ones."""
 
     @abc.abstractmethod
-    def fingerprint(self, role: str) -> dict[str, Any]:
-        """What changes when the examples of a split do; files are told by size and time."""
+    def stamp(self, role: str) -> dict[str, Any]:
+        """What a split's pixels depend on on this machine: paths, sizes and times, for caches."""
 
     def class_counts(self, role: str) -> np.ndarray:
         """How many examples each class has, ``(C,)``."""

@@ -49,6 +49,12 @@ class TfdsSource(Source):
             self._labels[role] = np.concatenate(parts)
         return self._labels[role]
 
+    @tf.autograph.experimental.do_not_convert
+    def ids(self, role: str) -> np.ndarray:
+        """As `Source.ids`: ``tf_flowers-train.tfrecord-00000-of-00002__12``, TFDS' own."""
+        ids = self._dataset(role, ("tfds_id", self.label_key)).map(lambda one: one["id"])
+        return np.array([one.decode() for one in ids.as_numpy_iterator()], object)
+
     def select(self, selection: Selection) -> TfdsSource:
         """As `Source.select`."""
         if self.selection is not None:
@@ -56,8 +62,8 @@ class TfdsSource(Source):
         sizes = {role: sum(len(rows) for _, rows in parts) for role, parts in selection.items()}
         return dataclasses.replace(self, sizes=sizes, selection=selection, _labels={})
 
-    def fingerprint(self, role: str) -> dict[str, Any]:
-        """As `Source.fingerprint`."""
+    def stamp(self, role: str) -> dict[str, Any]:
+        """As `Source.stamp`."""
         files = []
         for path in sorted(self.builder.data_path.iterdir()):
             stat = path.stat()

@@ -83,6 +83,10 @@ class FileSource(Source):
         """As `Source.labels`."""
         return self.files[role].labels
 
+    def ids(self, role: str) -> np.ndarray:
+        """As `Source.ids`: paths as seen from the folder, or as the table has them."""
+        return self.files[role].ids
+
     def select(self, selection: Selection) -> FileSource:
         """As `Source.select`."""
         files = {}
@@ -94,8 +98,8 @@ class FileSource(Source):
         sizes = {role: len(one) for role, one in files.items()}
         return dataclasses.replace(self, sizes=sizes, files=files)
 
-    def fingerprint(self, role: str) -> dict[str, Any]:
-        """As `Source.fingerprint`."""
+    def stamp(self, role: str) -> dict[str, Any]:
+        """As `Source.stamp`."""
         files = self.files[role]
         weights = [1.0] * len(files) if files.weights is None else files.weights.tolist()
         stats = [storage.size_and_time(path) for path in files.paths]

@@ -202,12 +202,12 @@ def test_a_folder_is_told_by_its_files(tmp_path):
     path = np.array([str(tmp_path / "a.jpg")])
     files = Files(path, path, np.array([0]))
     folder = FileSource(("a",), {"train": 1}, files={"train": files})
-    before = folder.fingerprint("train")
-    assert before == folder.fingerprint("train")
+    before = folder.stamp("train")
+    assert before == folder.stamp("train")
     (tmp_path / "a.jpg").write_bytes(b"other")
-    assert folder.fingerprint("train") != before
+    assert folder.stamp("train") != before
     relabelled = dataclasses.replace(folder, files={"train": Files(path, path, np.array([1]))})
-    assert relabelled.fingerprint("train") != folder.fingerprint("train")
+    assert relabelled.stamp("train") != folder.stamp("train")
 
 
 def test_a_truncated_file_is_computed_anew_and_mended(source, model, filled, caplog):

@@ -314,9 +314,9 @@ def test_what_is_kept_of_other_labels_is_not_taken_for_these(labelled):
         of_labelled(labelled, multi_label=True, num_classes=4),
         of_labelled(labelled, label="attributes", multi_label=True),
     ]
-    prints = [str(source.fingerprint("train")) for source in sources]
+    prints = [str(source.stamp("train")) for source in sources]
     assert len(set(prints)) == len(prints)
-    assert prints[0] == str(of_labelled(labelled, label="colour").fingerprint("train"))
+    assert prints[0] == str(of_labelled(labelled, label="colour").stamp("train"))
 
 
 def test_files_read_at_a_time(tmp_path, monkeypatch):

@@ -59,7 +59,7 @@ def test_full_with_layer_decay_is_the_default_command():
 def test_a_seed_draws_the_images():
     sources = [open_source(composed("full", share=0.05, seed=seed).dataset) for seed in (0, 1)]
     assert [source.sizes["train"] for source in sources] == [60, 60]
-    assert sources[0].fingerprint("train") != sources[1].fingerprint("train")
+    assert sources[0].stamp("train") != sources[1].stamp("train")
 
 
 def test_a_folder_of_any_name():

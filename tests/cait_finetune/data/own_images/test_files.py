@@ -39,7 +39,7 @@ def test_other_weights_are_other_examples(source):
     files = source.files["train"]
     heavier = dataclasses.replace(files, weights=files.weights + 1)
     other = dataclasses.replace(source, files={**source.files, "train": heavier})
-    assert source.fingerprint("train") != other.fingerprint("train")
+    assert source.stamp("train") != other.stamp("train")
 
 
 def test_a_file_that_is_gone_is_named_and_left_out(source):
@@ -81,15 +81,15 @@ def test_selected_rows_come_in_file_order_with_all_that_is_theirs(source):
     assert list(again.files["validation"].ids) == ["train/1"]
 
 
-def test_the_fingerprint_changes_with_the_files(source):
-    before = source.fingerprint("train")
-    assert json.loads(json.dumps(before)) == before == source.fingerprint("train")
-    assert before != source.fingerprint("validation")
+def test_the_stamp_changes_with_the_files(source):
+    before = source.stamp("train")
+    assert json.loads(json.dumps(before)) == before == source.stamp("train")
+    assert before != source.stamp("validation")
     path = source.files["train"].paths[0]
     os.utime(path, (1, 1))
-    later = source.fingerprint("train")
+    later = source.stamp("train")
     assert later != before
     with open(path, "ab") as file:
         file.write(b"more")
     os.utime(path, (1, 1))
-    assert source.fingerprint("train") != later
+    assert source.stamp("train") != later
