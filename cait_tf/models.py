@@ -20,6 +20,7 @@ def create_model(
     image_size: int | Sequence[int] | None = None,
     drop_path_rate: float = 0.0,
     weights: str | Path | None = None,
+    class_names: Sequence[str] | None = None,
     **kwargs: Any,
 ) -> CaiTClassifier | CaiTBackbone:
     """Create a published variant, or ``cait_nano_32``.
@@ -34,6 +35,8 @@ def create_model(
             package, which `cait_nano_32` has, or else those of the hub; ``"hub"`` for timm's on the
             Hugging Face Hub, ``"official"`` for the authors' ``.pth``, or anything `load_weights`
             takes. The loading report is then in ``model.loading_report``.
+        class_names: of the head, in column order: its columns are then loaded by name, as
+            `load_weights` does.
         **kwargs: further arguments of `CaiTBackbone`, such as ``dtype="mixed_bfloat16"``.
 
     Raises:
@@ -61,7 +64,7 @@ def create_model(
         model.build()
     model.loading_report = None
     if weights is not None and weights != "none":
-        model.loading_report = load_weights(model, locate_weights(variant, weights))
+        model.loading_report = load_weights(model, locate_weights(variant, weights), class_names)
     return model
 
 

@@ -64,6 +64,10 @@ class Source(abc.ABC):
         An id names the same image on every machine: it holds no absolute path.
         """
 
+    def weights(self, role: str) -> np.ndarray | None:
+        """How much each example of a split counts in the training loss, ``(N,)`` float32; or None."""
+        return None
+
     @abc.abstractmethod
     def select(self, selection: Selection) -> Source:
         """The same images in other splits, of which each is made up of rows of the present ones."""

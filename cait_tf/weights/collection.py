@@ -86,6 +86,11 @@ def grid(path: str | Path) -> tuple[int, int] | None:
     return None
 
 
+def class_names(path: str | Path) -> tuple[str, ...] | None:
+    """The collection's models name no classes."""
+    return None
+
+
 def _open(path: str | Path) -> tuple[Any, _Walk]:
     import tensorflow as tf
     from tensorflow.core.protobuf import trackable_object_graph_pb2

@@ -72,6 +72,15 @@ def grid(path: str | Path) -> tuple[int, int] | None:
     return _configured_grid(Path(path)) if Path(path).suffix == ".keras" else None
 
 
+def class_names(path: str | Path) -> tuple[str, ...] | None:
+    """The classes that a ``.keras`` file of an `ImageClassifier` names in column order."""
+    if Path(path).suffix != ".keras":
+        return None
+    with zipfile.ZipFile(path) as archive:
+        stated = json.loads(archive.read("config.json"))["config"].get("class_names")
+    return tuple(stated) if stated else None
+
+
 def _configured_grid(path: Path) -> tuple[int, int] | None:
     """The grid from the configuration in a ``.keras`` file: older ones state no other."""
     with zipfile.ZipFile(path) as archive:

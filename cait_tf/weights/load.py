@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,6 +15,7 @@ from cait_tf import lora, position
 from cait_tf.errors import WeightsError
 from cait_tf.variants import VARIANTS
 from cait_tf.weights import collection, keras_file, names, official, timm
+from cait_tf.weights.class_names import ClassMatch, match_classes, some
 from cait_tf.weights.report import LoadingReport
 
 _HEAD = ("head.weight", "head.bias")
@@ -32,18 +33,25 @@ def parameters(model: keras.Model) -> dict[str, Any]:
     }
 
 
-def load_weights(model: keras.Model, source: str | Path) -> LoadingReport:
+def load_weights(
+    model: keras.Model, source: str | Path, class_names: Sequence[str] | None = None
+) -> LoadingReport:
     """Load `source` into a `CaiTClassifier` or `CaiTBackbone`, matching every tensor by name.
+
+    With `class_names` the head is matched by name, too: the columns of classes that the source names
+    are loaded, in whatever order it has them, and the others stay as initialised.
 
     Args:
         model: the model; it is built if it was not.
         source: a ``.safetensors`` file (timm's, or written by `save_weights`), the authors' ``.pth``,
             a SavedModel directory of the original collection, a ``.weights.h5`` or ``.keras`` file,
             or a Hugging Face repository such as ``timm/cait_s24_224.fb_dist_in1k``.
+        class_names: of the model's head, ``C`` of them in column order. `None`: a head with as many
+            columns as the model's is loaded as it is.
 
     Returns:
-        The loading report. A head for another class count stays as initialised; a position
-        embedding for another grid is resampled; both are in the report.
+        The loading report. A head for other classes stays as initialised; a position embedding for
+        another grid is resampled; both are in the report.
 
     Raises:
         WeightsError: the source cannot be found, downloaded or read, or any name is missing,
@@ -51,8 +59,10 @@ def load_weights(model: keras.Model, source: str | Path) -> LoadingReport:
             is left untouched.
         ImportError: the source needs an extra that is not installed.
     """
-    tensors, kind, grid = read_weights(source)
-    return assign_weights(model, tensors, str(source), kind, grid)
+    reader, path, kind = _resolve(str(source))
+    tensors, grid = reader.read(path), reader.grid(path)
+    theirs = reader.class_names(path) if class_names is not None else None
+    return assign_weights(model, tensors, str(source), kind, grid, class_names, theirs)
 
 
 def read_weights(source: str | Path) -> tuple[Tensors, str, tuple[int, int] | None]:
@@ -131,14 +141,25 @@ def assign_weights(
     source: str,
     kind: str,
     source_grid: tuple[int, int] | None = None,
+    class_names: Sequence[str] | None = None,
+    source_names: Sequence[str] | None = None,
 ) -> LoadingReport:
-    """Put what `read_weights` read into a model: the second half of `load_weights`."""
+    """Put what `read_weights` read into a model: the second half of `load_weights`.
+
+    Args:
+        class_names: as in `load_weights`.
+        source_names: the classes that the source names, in column order; `None`: it names none.
+    """
     if not model.built:
         model.build()
     variables = parameters(model)
     tensors = dict(tensors)
     resampled, initialised, unused, notes = [], [], [], []
 
+    match = None
+    if class_names is not None and _has_whole_head(tensors) and _HEAD[0] in variables:
+        match = match_classes(source_names, class_names, len(tensors["head.bias"]))
+        _match_head(tensors, variables, match, notes)
     if _has_other_head(tensors, variables):
         unused = [name for name in _HEAD if tensors.pop(name, None) is not None]
         initialised = [name for name in _HEAD if name in variables]
@@ -172,7 +193,38 @@ def assign_weights(
         tuple(initialised),
         tuple(unused),
         tuple(notes),
+        match,
     )
+
+
+def _match_head(
+    tensors: Tensors, variables: dict, match: ClassMatch | None, notes: list[str]
+) -> None:
+    """Put the head's columns in the model's order; a head without a common class is taken out."""
+    if match is None or not match.kept:
+        for name in _HEAD:
+            tensors.pop(name)
+        if match is None:
+            notes.append("the source names no classes of the model's head")
+        return
+    if match.in_order:
+        return
+    found = match.columns >= 0
+    for name in _HEAD:
+        mixed = np.array(variables[name])  # (D, C) or (C,), as initialised
+        mixed[..., found] = tensors[name][..., match.columns[found]]
+        tensors[name] = mixed
+    if match.complete:
+        notes.append("head columns reordered by class name")
+    else:
+        kept, new = match.kept, match.new
+        words = f"head columns of {len(kept)} classes kept by name ({some(kept)})"
+        notes.append(f"{words}, {len(new)} new ({some(new)})" if new else words)
+
+
+def _has_whole_head(tensors: Tensors) -> bool:
+    heads = [tensors[name] for name in _HEAD if name in tensors]
+    return len(heads) == 2 and heads[0].ndim == 2 and heads[0].shape[1:] == heads[1].shape
 
 
 def _has_other_head(tensors: Tensors, variables: dict) -> bool:
@@ -180,13 +232,10 @@ def _has_other_head(tensors: Tensors, variables: dict) -> bool:
 
     Half a head is neither: it is left to the check of names.
     """
-    heads = [tensors[name] for name in _HEAD if name in tensors]
-    if len(heads) != len(_HEAD):
-        return not heads
-    kernel, bias = heads
-    whole = kernel.ndim == 2 and kernel.shape[1:] == bias.shape
+    if not any(name in tensors for name in _HEAD):
+        return True
     shapes = [tuple(variables[name].shape) for name in _HEAD if name in variables]
-    return whole and shapes != [head.shape for head in heads]
+    return _has_whole_head(tensors) and shapes != [tensors[name].shape for name in _HEAD]
 
 
 def _check(expected: list[str], variables: dict, tensors: Tensors, source: str) -> None:

@@ -59,6 +59,11 @@ def grid(path: str | Path) -> tuple[int, int] | None:
     return tuple(stated) if stated else None
 
 
+def class_names(path: str | Path) -> tuple[str, ...] | None:
+    """The authors' checkpoints name no classes."""
+    return None
+
+
 def write(path: str | Path, tensors: Mapping[str, np.ndarray], grid: tuple[int, int]) -> None:
     """Write tensors in Keras layout as a checkpoint of the authors' form; it states the patch grid.
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from cait_tf.weights.class_names import ClassMatch
+
 
 @dataclasses.dataclass(frozen=True)
 class LoadingReport:
@@ -11,7 +13,9 @@ class LoadingReport:
 
     ``loaded``: copied as they are. ``resampled``: the position embedding, interpolated to the
     model's grid. ``initialised``: left as created (a new head). ``unused``: tensors of the source
-    that the model has no place for (the old head).
+    that the model has no place for (the old head). ``classes``: the class list of the source beside
+    the model's; `None` where one of them is not known. A head whose columns were found by name is
+    in ``loaded``, also where only some of its columns were.
     """
 
     source: str
@@ -21,6 +25,7 @@ class LoadingReport:
     initialised: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    classes: ClassMatch | None = None
 
     def __str__(self) -> str:
         total = len(self.loaded) + len(self.resampled) + len(self.initialised)

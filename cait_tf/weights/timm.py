@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,8 @@ from cait_tf.weights.checksum import checksum
 
 #: Metadata key of the patch grid ("14x14") in files of ours.
 GRID = "cait_tf.grid"
+#: Metadata key of the class names, a line each, in files of ours.
+CLASSES = "classes"
 _CHECKSUM = "cait_tf.sha256"
 _FILENAME = "model.safetensors"
 _TIMEOUT_SECONDS = 10.0
@@ -43,6 +46,17 @@ def grid(path: str | Path) -> tuple[int, int] | None:
     """The patch grid that a file written by `write` states, None for timm's own files."""
     stated = _metadata(path).get(GRID)
     return tuple(map(int, stated.split("x"))) if stated else None
+
+
+def class_names(path: str | Path) -> tuple[str, ...] | None:
+    """The classes that a file of ours, or timm's ``config.json`` beside one, names in column order."""
+    if stated := _metadata(path).get(CLASSES):
+        return tuple(stated.split("\n"))
+    try:
+        stated = json.loads(Path(path).with_name("config.json").read_bytes())["label_names"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return tuple(map(str, stated)) if isinstance(stated, list) else None
 
 
 def _metadata(path: str | Path) -> dict[str, str]:

@@ -87,6 +87,10 @@ class FileSource(Source):
         """As `Source.ids`: paths as seen from the folder, or as the table has them."""
         return self.files[role].ids
 
+    def weights(self, role: str) -> np.ndarray | None:
+        """As `Source.weights`."""
+        return self.files[role].weights
+
     def select(self, selection: Selection) -> FileSource:
         """As `Source.select`."""
         files = {}
