@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from rich.progress import track
 from cait_finetune.console import plain_console
 from cait_finetune.errors import UserError, bad_value
 from cait_finetune.keys import helped, read_keys
-from cait_finetune.saved_run import read_run
+from cait_finetune.saved_run import RunDataConfig, read_run
 from cait_tf.quiet import quiet_imports
 
 
@@ -27,20 +27,24 @@ class AttentionConfig:
     """The keys of the command.
 
     ``run`` is a run's directory; ``split`` train, validation or test; ``count`` how many right and
-    how many wrong images at most; ``output`` the picture, by default ``attention.png`` in the run.
+    how many wrong images at most; ``output`` the picture, by default ``attention.png`` in the run;
+    ``dataset.data_dir`` where the run's images are now; ``dataset.accept_changes`` looks at them
+    although they are others than the run's.
     """
 
     run: str = MISSING
     split: str = "test"
     count: int = 12
     output: str | None = None
+    dataset: RunDataConfig = field(default_factory=RunDataConfig)
 
 
 def draw_attention(config: AttentionConfig) -> Path:
     """Score the split, choose the images, and draw them.
 
     Raises:
-        UserError: no such run, or its images are not to be had any more.
+        UserError: no such run, or its images cannot be found.
+        ChangedData: its images are others than the run's.
     """
     if config.split not in ("train", "validation", "test"):
         raise bad_value("split", config.split, "one of train, validation, test")
@@ -64,8 +68,9 @@ def draw_attention(config: AttentionConfig) -> Path:
         raise bad_value(
             "run", root, "a run on images of one class each, to be right or wrong about"
         )
-    source = run.open_source()
-    model = run.build_model(len(source.class_names))
+    console = plain_console()
+    source = run.open_source(config.dataset, "attention", console.print)
+    model = run.build_model(source.class_names)
     preprocessing = run.build_preprocessing()
     corrupt = CorruptImages(dataset.on_corrupt)
     batches = evaluation_stream(
@@ -111,7 +116,7 @@ def draw_attention(config: AttentionConfig) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     title = f"{dataset.name}, {run.model.name}: {hits:,} of {seen:,} {config.split} images right"
     draw_attention_sheet(tiles(right), tiles(sorted(wrong, reverse=True)), title, path)
-    plain_console().print(f"{title}\n{path}")
+    console.print(f"{title}\n{path}")
     return path
 
 

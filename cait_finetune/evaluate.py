@@ -70,15 +70,11 @@ def evaluate(config: Config, directory: Path) -> Path:
         return table.markdown
 
     role = config.evaluation.split
-    model = models.build(config.model, len(source.class_names), "float32")
-    report = model.loading_report
-    if report and report.initialised:
-        raise bad_value(
-            "model.weights",
-            f"{config.model.weights}, whose head is not for the {len(source.class_names)} classes of "
-            f"{config.dataset.name}",
-            "weights with a head for them",
-        )
+    model = models.build(config.model, source.class_names, "float32")
+    if report := model.loading_report:
+        models.check_classes("model.weights", config.model.weights, report, source.class_names)
+        for note in report.notes:
+            console.print(f"model  {note}")
     evaluator = Evaluator(model)
     corrupt = CorruptImages(config.dataset.on_corrupt)
     for crop_pct in wanted:

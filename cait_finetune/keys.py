@@ -25,27 +25,26 @@ def read_keys(arguments: list[str], schema: type, prefix: str = "") -> Any:
     Raises:
         UserError: an unknown key, a wrong type, or a missing value.
     """
-    types = {field.name: field.type for field in dataclasses.fields(schema)}
-    known = list(types)
+    kinds = _kinds(schema)
+    known = list(kinds)
     for argument in arguments:
         key = argument.partition("=")[0]
         if key not in known:
             raise unknown_key(argument, known, prefix)
         if "=" not in argument:
             raise bad_value(key, "nothing", "a value", f"write {key}=…")
-    kinds = get_type_hints(schema)
     values = [_value(argument, kinds) for argument in arguments]
     try:
         config = OmegaConf.merge(OmegaConf.structured(schema), *values)
     except OmegaConfBaseException as error:
         key = (error.full_key or "").partition("[")[0]  # of one value in a list
-        if key not in types:
+        if key not in kinds:
             raise UserError(str(error).splitlines()[0]) from error
         words = dict(argument.partition("=")[::2] for argument in arguments)
         raise bad_value(
             prefix + key,
             repr(words[key]),
-            f"a value of type {types[key].removesuffix(' | None')}",
+            f"a value of type {_named(kinds[key])}",
         ) from error
     for key in known:
         if OmegaConf.is_missing(config, key):
@@ -75,11 +74,27 @@ def helped(
     if schema:
         print(f"\n{inspect.cleandoc(schema.__doc__ or '')}\n")
         defaults = OmegaConf.structured(schema)
-        for key in defaults:
-            missing = OmegaConf.is_missing(defaults, key)
-            shown = "…" if missing else _SHOWN.get(str(defaults[key]), defaults[key])
-            print(f"  {prefix}{key}={shown}")
+        for key in _kinds(schema):
+            value = OmegaConf.select(defaults, key, default="…")
+            print(f"  {prefix}{key}={_SHOWN.get(str(value), value)}")
     return True
+
+
+def _kinds(schema: type, prefix: str = "") -> dict[str, Any]:
+    """The type of each key; a dataclass in a dataclass gives keys with a dot."""
+    found: dict[str, Any] = {}
+    for name, kind in get_type_hints(schema).items():
+        if dataclasses.is_dataclass(kind):
+            found |= _kinds(kind, f"{prefix}{name}.")
+        else:
+            found[prefix + name] = kind
+    return found
+
+
+def _named(kind: Any) -> str:
+    """``int`` of ``int | None``."""
+    shown = kind.__name__ if isinstance(kind, type) and not get_origin(kind) else str(kind)
+    return shown.removesuffix(" | None")
 
 
 def _value(argument: str, kinds: dict[str, Any]) -> DictConfig:
@@ -90,13 +105,19 @@ def _value(argument: str, kinds: dict[str, Any]) -> DictConfig:
     """
     key, _, word = argument.partition("=")
     if kinds[key] in (str, str | None):
-        return OmegaConf.create({key: None if word in ("", "null") else word})
+        return _nested(key, None if word in ("", "null") else word)
     several = word.startswith("[") and word.endswith("]")
     if kinds[key] == list[str]:
-        return OmegaConf.create({key: _words(word[1:-1]) if several else [word]})
+        return _nested(key, _words(word[1:-1]) if several else [word])
     if get_origin(kinds[key]) is list and not several:
         return OmegaConf.from_cli([f"{key}=[{word}]"])
     return OmegaConf.from_cli([argument])
+
+
+def _nested(key: str, value: Any) -> DictConfig:
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return OmegaConf.create(value)
 
 
 def _words(listed: str) -> list[str]:

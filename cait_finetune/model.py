@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -14,6 +15,7 @@ from cait_finetune.errors import UserError, bad_value, suggest
 from cait_tf import attention_maps
 from cait_tf.tensorflow_kernels import compiled_inference
 from cait_tf.weights import shipped
+from cait_tf.weights.class_names import some
 
 # What `model.weights` is beside files and repositories.
 _ALWAYS_THERE = ("none", "pretrained")
@@ -67,11 +69,14 @@ def _may_exist(weights: str) -> bool:
 
 
 def build(
-    config: ModelConfig, num_classes: int, precision: str, *, load: bool = True
+    config: ModelConfig, class_names: Sequence[str], precision: str, *, load: bool = True
 ) -> cait_tf.CaiTClassifier:
-    """The classifier with its weights loaded; ``model.loading_report`` says what came from where.
+    """Build the classifier and load its weights; ``model.loading_report`` says what came from where.
 
-    ``load=False`` leaves the weights random, for a model that is given others at once.
+    Args:
+        class_names: of the head's columns, in order. Columns of a file that names its classes are
+            loaded by name.
+        load: False leaves the weights random, for a model that is given others at once.
 
     Raises:
         UserError: weights that cannot be downloaded, read or matched.
@@ -80,13 +85,15 @@ def build(
     try:
         return cait_tf.create_model(
             config.name,
-            num_classes=num_classes,
+            num_classes=len(class_names),
             image_size=config.image_size,
             drop_path_rate=config.drop_path_rate,
             drop_rate=config.drop_rate,
             attn_drop_rate=config.attn_drop_rate,
             remat=config.remat,
             weights=config.weights if load else None,
+            class_names=class_names,
+            source_names=config.weights_class_names,
             dtype=precision,
             **chosen,
         )
@@ -94,24 +101,39 @@ def build(
         raise UserError(f"model.{error}") from error
 
 
-def from_checkpoint(config: ModelConfig, num_classes: int, path: Path) -> cait_tf.CaiTClassifier:
-    """The classifier in float32 with the weights of one of the run's checkpoints.
+def from_checkpoint(
+    config: ModelConfig, class_names: Sequence[str], path: Path
+) -> cait_tf.CaiTClassifier:
+    """Build the classifier in float32 with the weights of one of the run's checkpoints.
 
     Raises:
-        UserError: the file is not there, not whole, or for another number of classes.
+        UserError: the file is not there, not whole, or for other classes.
     """
-    model = build(config, num_classes, "float32", load=False)
+    model = build(config, class_names, "float32", load=False)
     try:
-        report = cait_tf.load_weights(model, path)
+        report = cait_tf.load_weights(model, path, class_names)
     except cait_tf.CaiTError as error:
         raise UserError(f"checkpoints: {error}") from error
-    if report.initialised:  # a new head is right for a new task, and wrong for a run's own
-        raise bad_value(
-            "checkpoints",
-            f"{path}, whose head is for another number of classes than the data set's {num_classes}",
-            "the classes that the run was trained on",
-        )
+    check_classes("checkpoints", str(path), report, class_names)
     return model
+
+
+def check_classes(
+    key: str, weights: str, report: cait_tf.LoadingReport, class_names: Sequence[str]
+) -> None:
+    """Check that the whole head came from the weights, column by column: all but training need that.
+
+    Raises:
+        UserError: the weights have no head, name no classes, or name others.
+    """
+    match = report.classes
+    if match is not None and match.complete:
+        return
+    wanted = f"a head for the classes of the data: {some(class_names)}"
+    if match is None:
+        hint = "Name its classes with model.weights_class_names=[…], if it has such a head"
+        raise bad_value(key, f"{weights}, {report.notes[0]}", wanted, hint * (key[:5] == "model"))
+    raise bad_value(key, f"{weights} with other classes, {match.differences()}", wanted)
 
 
 def adapt(model: cait_tf.CaiTClassifier, tuning: TuningConfig) -> None:

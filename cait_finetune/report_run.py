@@ -7,7 +7,7 @@ missing is said, on the page too.
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from cait_finetune.console import plain_console
 from cait_finetune.errors import UserError
 from cait_finetune.keys import helped, read_keys
 from cait_finetune.run_directory import RunDirectory
-from cait_finetune.saved_run import SavedRun, read_run
+from cait_finetune.saved_run import RunDataConfig, SavedRun, read_run
 from cait_tf.quiet import quiet_imports
 
 if TYPE_CHECKING:
@@ -28,9 +28,14 @@ if TYPE_CHECKING:
 
 @dataclass
 class ReportConfig:
-    """The key of the command: ``run`` is a run's directory."""
+    """The keys of the command.
+
+    ``run`` is a run's directory; ``dataset.data_dir`` where its images are now;
+    ``dataset.accept_changes`` reports although they are others than the run's.
+    """
 
     run: str = MISSING
+    dataset: RunDataConfig = field(default_factory=RunDataConfig)
 
 
 def report(config: ReportConfig) -> Path:
@@ -38,6 +43,7 @@ def report(config: ReportConfig) -> Path:
 
     Raises:
         UserError: the directory holds no run, or the report cannot be written into it.
+        ChangedData: the images are others than the run's.
     """
     saved = read_run(Path(config.run).expanduser(), weights=False)
     run = saved.directory
@@ -45,6 +51,7 @@ def report(config: ReportConfig) -> Path:
         import tensorflow as tf
 
         from cait_finetune.report.page import write_page
+        from cait_finetune.runs.identity import ChangedData
         from cait_finetune.scores.metrics import MetricsLog
         from cait_finetune.story.report_parts import draw_scores, draw_training
         from cait_finetune.train.figures import in_words
@@ -54,8 +61,10 @@ def report(config: ReportConfig) -> Path:
     reasons: list[str] = []
     scores = None
     try:
-        scores, view = _scores(saved, reasons)
+        scores, view = _scores(saved, config.dataset, reasons)
         draw_scores(run, scores, view)
+    except ChangedData:
+        raise
     except UserError as error:
         reasons.append(str(error))
     if run.metrics.is_file():
@@ -73,16 +82,20 @@ def report(config: ReportConfig) -> Path:
     return run.report
 
 
-def _scores(saved: SavedRun, reasons: list[str]) -> tuple[Scores, Viewer | None]:
+def _scores(
+    saved: SavedRun, data: RunDataConfig, reasons: list[str]
+) -> tuple[Scores, Viewer | None]:
     """The scores, and what draws mistakes. A finished run's predictions are kept: it is scored again
     only where they are not, and without its images or weights only the pictures of mistakes are
     missing.
 
     Raises:
         UserError: there is nothing to score by.
+        ChangedData: the images are others than the run's.
     """
     from cait_finetune.data.corrupt import CorruptImages
     from cait_finetune.data.pipeline import evaluation_stream
+    from cait_finetune.runs.identity import ChangedData
     from cait_finetune.story.report_parts import build_viewer
     from cait_finetune.story.scoring import predict_splits, score
 
@@ -92,8 +105,10 @@ def _scores(saved: SavedRun, reasons: list[str]) -> tuple[Scores, Viewer | None]
     try:
         if not run.best_checkpoint.is_file():
             raise UserError(_why_no_weights(run))
-        source = saved.open_source()
-        model = saved.build_model(len(source.class_names))
+        source = saved.open_source(data, "report", reasons.append)
+        model = saved.build_model(source.class_names)
+    except ChangedData:
+        raise
     except UserError as error:
         if not predictions:
             raise

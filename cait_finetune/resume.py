@@ -21,6 +21,7 @@ from cait_finetune.run_directory import RunDirectory
 #: train.accumulation is null, into how many parts a batch is cut, each of which draws its own dropout.
 FREE = (
     "checkpoint.*",
+    "dataset.accept_changes",
     "dataset.cache_dir",
     "dataset.data_dir",
     "dataset.homepage",

@@ -40,6 +40,13 @@ def read_json(path: Path, kind: type[Value]) -> Value:
     return found
 
 
+def write_json(path: Path, value: dict | list) -> None:
+    """Write a whole file, or leave the one that is there."""
+    unfinished = path.with_suffix(".unfinished")
+    unfinished.write_text(json.dumps(value, indent=2) + "\n")
+    os.replace(unfinished, path)
+
+
 _OF_PATTERNS = "[]*?"
 
 
@@ -62,6 +69,8 @@ class RunDirectory:
         self.saved_model = self.export / "saved_model"
         self.tensorboard = root / "tensorboard"
         self.environment = root / "environment.json"
+        self.identity = root / "identity.json"
+        self.images = root / "images.csv.gz"
         self.predictions = root / "predictions"
         self.report = root / "report.html"
         self.parts = root / "report"
@@ -157,6 +166,4 @@ class RunDirectory:
 
     def write_result(self, result: dict) -> None:
         """Write ``result.json``."""
-        unfinished = self.result.with_suffix(".unfinished")
-        unfinished.write_text(json.dumps(result, indent=2) + "\n")
-        os.replace(unfinished, self.result)
+        write_json(self.result, result)

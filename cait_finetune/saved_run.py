@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +14,20 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cait_finetune.config import DatasetConfig, ModelConfig, PreprocessingConfig, TrainConfig
 from cait_finetune.errors import bad_value
-from cait_finetune.run_directory import RunDirectory
+from cait_finetune.run_directory import RunDirectory, read_json
+
+
+@dataclass
+class RunDataConfig:
+    """Where a run's images are now, and whether changed ones are accepted.
+
+    ``data_dir`` replaces the run's own; ``accept_changes`` uses the images although they differ from
+    the run's, and records that in ``identity.json``.
+    """
+
+    data_dir: str | None = None
+    accept_changes: bool = False
+
 
 if TYPE_CHECKING:  # TensorFlow loads when something is asked for, not when a mistake is answered
     import keras
@@ -32,7 +48,7 @@ class SavedRun:
 
     @property
     def class_names(self) -> list[str]:
-        """As the checkpoint has them, which needs no images.
+        """The classes that the best checkpoint names, in column order.
 
         Raises:
             UserError: the checkpoint cannot be read.
@@ -57,25 +73,45 @@ class SavedRun:
         """
         return float(self.directory.read_result().get("temperature") or 1.0)
 
-    def open_source(self) -> Source:
-        """The images, divided as they were.
+    def open_source(self, data: RunDataConfig, command: str, say: Callable[[str], None]) -> Source:
+        """Open the run's images, and check that they are the run's.
+
+        Args:
+            data: where they are now, and whether changes are accepted.
+            command: what they are for.
+            say: prints a line.
 
         Raises:
-            UserError: they are not to be had any more.
+            UserError: the images cannot be found or read.
+            ChangedData: they are others than the run's.
         """
         from cait_finetune.data.opening import open_source
+        from cait_finetune.runs.identity import confirmed
 
-        return open_source(self.dataset)
+        source = open_source(dataclasses.replace(self.dataset, data_dir=self._data_dir(data)))
+        return confirmed(
+            self.directory, self.class_names, source, command, data.accept_changes, say
+        )
 
-    def build_model(self, num_classes: int) -> keras.Model:
-        """The classifier in float32 with the best weights.
+    def _data_dir(self, data: RunDataConfig) -> str | None:
+        """Where the images are: a relative path is as seen from where the run was started."""
+        if data.data_dir is not None or self.dataset.data_dir is None:
+            return data.data_dir
+        path = os.path.expanduser(self.dataset.data_dir)
+        began = read_json(self.directory.environment, list)
+        if "://" in path or not began:
+            return path
+        return os.path.join(began[0].get("working_directory", ""), path)
+
+    def build_model(self, class_names: Sequence[str]) -> keras.Model:
+        """Build the classifier in float32 with the best weights, its columns in the order given.
 
         Raises:
             UserError: the checkpoint is for other classes, or damaged.
         """
         from cait_finetune import model as models
 
-        return models.from_checkpoint(self.model, num_classes, self.directory.best_checkpoint)
+        return models.from_checkpoint(self.model, class_names, self.directory.best_checkpoint)
 
     def build_preprocessing(self) -> Preprocessing:
         """How an image is brought to the model: training's, evaluation's and the export's."""

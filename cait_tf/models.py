@@ -21,6 +21,7 @@ def create_model(
     drop_path_rate: float = 0.0,
     weights: str | Path | None = None,
     class_names: Sequence[str] | None = None,
+    source_names: Sequence[str] | None = None,
     **kwargs: Any,
 ) -> CaiTClassifier | CaiTBackbone:
     """Create a published variant, or ``cait_nano_32``.
@@ -36,7 +37,7 @@ def create_model(
             Hugging Face Hub, ``"official"`` for the authors' ``.pth``, or anything `load_weights`
             takes. The loading report is then in ``model.loading_report``.
         class_names: of the head, in column order: its columns are then loaded by name, as
-            `load_weights` does.
+            `load_weights` does with these and `source_names`.
         **kwargs: further arguments of `CaiTBackbone`, such as ``dtype="mixed_bfloat16"``.
 
     Raises:
@@ -64,7 +65,9 @@ def create_model(
         model.build()
     model.loading_report = None
     if weights is not None and weights != "none":
-        model.loading_report = load_weights(model, locate_weights(variant, weights), class_names)
+        model.loading_report = load_weights(
+            model, locate_weights(variant, weights), class_names, source_names
+        )
     return model
 
 

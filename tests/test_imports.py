@@ -16,7 +16,7 @@ FOUNDATION = {"config", "console", "errors", "garbage"}
 SCORES = {"scores.evaluation", "scores.predictions", "scores.calibration", "scores.metrics"}
 WORK = (
     {"data", "model", "optim", "train", "export", "report", "run_directory", "environment"}
-    | {"scores"}
+    | {"scores", "runs"}
     | SCORES
 )
 ALLOWED = {
@@ -56,7 +56,8 @@ ALLOWED = {
     "lr_find": {"cli", "story.preparation", "story.training", "story.stages"} | WORK | FOUNDATION,
     "verify": {"cli", "keys", "story.preparation", "story.training", "train"} | FOUNDATION,
     "evaluate": {"cli", "image_progress"} | WORK | FOUNDATION,  # another story
-    "saved_run": {"data", "model", "run_directory"} | FOUNDATION,
+    "runs": {"data", "run_directory"} | FOUNDATION,  # which data a run is of
+    "saved_run": {"data", "model", "run_directory", "runs"} | FOUNDATION,
     "attention": {"keys", "saved_run"} | WORK | FOUNDATION,
     "report_run": {"keys", "saved_run", "story.scoring", "story.report_parts"} | WORK | FOUNDATION,
     "report.__main__": {"report_run"},
@@ -81,12 +82,14 @@ ALLOWED = {
     "train": {"optim"} | FOUNDATION,
     "report": {"run_directory"} | FOUNDATION,  # the page is of what stands there
     "environment": {"run_directory"} | FOUNDATION,
-} | dict.fromkeys(WORK - {"train", "report", "environment"}, FOUNDATION)
+} | dict.fromkeys(WORK - {"train", "report", "environment", "runs"}, FOUNDATION)
 
 
-# How start-up chatter is kept off the screen, how inference is compiled, and tables: of ImageNet's
-# classes and of the variants.
-NO_MODEL = re.compile(r"cait_tf\.(quiet|tensorflow_kernels|imagenet|variants)\b")
+# How start-up chatter is kept off the screen, how inference is compiled, how class lists are compared,
+# and tables: of ImageNet's classes and of the variants.
+NO_MODEL = re.compile(
+    r"cait_tf\.(quiet|tensorflow_kernels|imagenet|variants|weights\.class_names)\b"
+)
 
 
 def modules(package: str) -> list[Path]:

@@ -41,7 +41,8 @@ def prepare(task: Task) -> Callable[[], object]:
     strategy = build_strategy(config.distribution)
     keras.utils.set_random_seed(0)
     with strategy.scope():
-        model = models.build(config.model, CLASSES, config.train.precision)
+        classes = [str(label) for label in range(CLASSES)]
+        model = models.build(config.model, classes, config.train.precision)
     rng = np.random.default_rng(0)
     images = tf.constant(rng.normal(size=(task.batch_size, task.size, task.size, 3)), tf.float32)
     labels = tf.constant(rng.integers(0, CLASSES, task.batch_size), tf.int32)

@@ -69,6 +69,8 @@ class DatasetConfig:
     `homepage` is where they come from and `license` what their owners allow, in words, for the card of
     a model that was trained on them.
 
+    `accept_changes` resumes a run although its images changed since it began; the run records that.
+
     `metric` is what the set is judged by, null being top-1, or with several labels the mean average
     precision: it decides which epoch is best. A set that is `evaluation_only` is refused by training.
 
@@ -88,6 +90,7 @@ class DatasetConfig:
     homepage: str | None = None
     license: str | None = None
     data_dir: str | None = None
+    accept_changes: bool = False
     columns: ColumnsConfig = field(default_factory=ColumnsConfig)
     splits: SplitsConfig = field(default_factory=SplitsConfig)
     num_classes: int | None = None

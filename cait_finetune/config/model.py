@@ -15,6 +15,8 @@ from cait_finetune.errors import bad_value
 class ModelConfig:
     """Which backbone, from which weights. `image_size` null is the variant's own.
 
+    `weights_class_names` are the classes of the head in `weights`, in column order, for a file that
+    names none; null is what the file names.
     `kernel_init` is the standard deviation of its blocks' kernels where they begin from random ones;
     null is the variant's own, the authors' .02 but for cait_nano_32.
     `remat` computes each block again in the backward pass instead of keeping what it holds.
@@ -22,6 +24,7 @@ class ModelConfig:
 
     name: str = MISSING
     weights: str = "hub"
+    weights_class_names: list[str] | None = None
     image_size: int | None = None
     drop_path_rate: float = 0.0
     drop_rate: float = 0.0

@@ -57,6 +57,12 @@ class Config:
     def __post_init__(self) -> None:
         within("seed", self.seed, 0, 2**31 - 1)
         self._check_labels()
+        if self.dataset.accept_changes and self.resume is None:
+            raise bad_value(
+                "dataset.accept_changes",
+                "true without resume",
+                "false: a new run has no images that could have changed",
+            )
         averaged = self.average.method != "none" and self.optimizer.name == "schedule_free"
         if averaged:
             raise bad_value(

@@ -15,6 +15,8 @@ import numpy as np
 
 from cait_finetune.data.source import ROLES, Source
 
+#: The only word of `differences` where nothing but the order changed.
+ANOTHER_ORDER = "the same images in another order"
 _NAMED = 2  # images of each kind of change
 _BETWEEN = "\x1f"  # the unit separator stands in no name
 
@@ -54,15 +56,15 @@ class Fingerprint:
         """The inverse of `as_dict`.
 
         Raises:
-            KeyError, TypeError: other values.
+            AttributeError, KeyError, TypeError: other values.
         """
         splits = {role: SplitPrint(**one) for role, one in values["splits"].items()}
         return cls(tuple(values["classes"]), splits)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Image:
-    """An example without its pixels; ``label`` holds its class names, sorted, one a line of its own."""
+    """An example without its pixels; ``label`` joins its class names, sorted, by a unit separator."""
 
     split: str
     id: str
@@ -117,7 +119,7 @@ def differences(before: Sequence[Image], after: Sequence[Image]) -> list[str]:
         words.append(_counted(f"moved from {start} to {end}", ids))
     words = list(filter(None, words))
     if not words and list(before) != list(after):
-        words.append("the same images in another order")
+        words.append(ANOTHER_ORDER)
     return words
 
 

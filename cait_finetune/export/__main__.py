@@ -14,38 +14,48 @@ from cait_finetune.config import ExportConfig
 from cait_finetune.console import plain_console
 from cait_finetune.errors import UserError, bad_value
 from cait_finetune.export.formats import check
-from cait_finetune.keys import helped, unknown_key
-from cait_finetune.saved_run import read_run
+from cait_finetune.keys import helped, read_keys, unknown_key
+from cait_finetune.saved_run import RunDataConfig, read_run
 from cait_tf.quiet import quiet_imports
 
 
-def read_arguments(arguments: list[str]) -> tuple[Path, ExportConfig]:
-    """The run's directory, and the group ``export`` as the main command composes it.
+def read_arguments(arguments: list[str]) -> tuple[Path, ExportConfig, RunDataConfig]:
+    """Read the run's directory, the group ``export`` as the main command composes it, and where the
+    run's images are.
 
     Raises:
         UserError: an unknown key, a wrong value, or no run.
     """
-    run, words = None, []
+    run, words, data = None, [], []
+    of_data = [f"dataset.{key}" for key in RunDataConfig.__dataclass_fields__]
     known = ["run", "export", *(f"export.{key}" for key in ExportConfig.__dataclass_fields__)]
+    known += of_data
     for argument in arguments:
         key, _, value = argument.partition("=")
         if key not in known:
             raise unknown_key(argument, known)
         if key == "run":
             run = value
+        elif key in of_data:
+            data.append(argument.removeprefix("dataset."))
         else:
             words.append(argument)
     if not run:
         raise bad_value("run", "nothing", "the directory of a run", "add run=DIR to the command")
-    return Path(run).expanduser(), configure(*words).export
+    export = configure(*words).export
+    return Path(run).expanduser(), export, read_keys(data, RunDataConfig, "dataset.")
 
 
-def export(directory: Path, config: ExportConfig) -> None:
+def export(directory: Path, config: ExportConfig, data: RunDataConfig | None = None) -> None:
     """Make what is configured of the best weights in a run's directory.
+
+    Args:
+        data: where the run's images are; `None`: where they were.
 
     Raises:
         UserError: there is no such run, or its images are gone; a library is missing; a file does not
             answer as the model does, or cannot be pushed.
+        ChangedData: its images are others than the run's.
     """
     run = read_run(directory)
     check(config)
@@ -58,12 +68,12 @@ def export(directory: Path, config: ExportConfig) -> None:
 
         tf.config.list_physical_devices()  # the first look at the devices chatters too
     console = plain_console()
-    source = run.open_source()
+    source = run.open_source(data or RunDataConfig(), "export", console.print)
     result = run.directory.read_result()
     corrupt = CorruptImages(run.dataset.on_corrupt)
     corrupt.include(result.get("corrupt_images", []))
     subject = Subject(
-        run.build_model(len(source.class_names)),
+        run.build_model(source.class_names),
         run.build_preprocessing(),
         source.class_names,
         run.model.name,

@@ -27,6 +27,7 @@ def model_card(
     class_names: Sequence[str],
     command: str | None = None,
     repository: str | None = None,
+    data: Mapping[str, Any] | None = None,
 ) -> str:
     """The text of the card.
 
@@ -36,6 +37,7 @@ def model_card(
         exports: its ``exports.json``.
         command: the command line that began the run.
         repository: on the hub, ``USER/NAME``, when it goes there.
+        data: the fingerprint of the run's data, as `runs.identity.identity_facts`.
     """
     parts = [
         f"---\n{_metadata(config, result, exports, repository)}\n---",
@@ -50,6 +52,7 @@ def model_card(
             config.get("preprocessing", {}).get("resize_mode") == "pad",
         ),
         _training(config, result, command),
+        _data(data or {}),
         _limits(config, exports, class_names),
         _licences(config),
     ]
@@ -167,6 +170,23 @@ def _training(config: Mapping[str, Any], result: Mapping[str, Any], command: str
     )
     if command:
         text += f"\n\n```sh\n{command}\n```"
+    return text
+
+
+def _data(data: Mapping[str, Any]) -> str:
+    if not data:
+        return ""
+    rows = [
+        f"| {split} | {one['size']:,} | `{one['sha256'][:16]}` |"
+        for split, one in data["splits"].items()
+    ]
+    text = (
+        "## Data\n\nThe hash is the beginning of a SHA-256 over each image's id and label, in order.\n\n"
+        "| split | images | hash |\n|---|---|---|\n" + "\n".join(rows)
+    )
+    if accepted := data["accepted_changes"]:
+        changes = "\n".join(f"- {change}" for change in accepted)
+        text += f"\n\nImages changed after the run began, and were accepted:\n\n{changes}"
     return text
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 #: Key of a format's record in ``exports.json``.
 WEIGHTS = "weights"
+#: Key of a format's record in ``exports.json``: the fingerprint of the data that the run is of.
+DATA = "data"
 
 #: Where the weights files that `cait_tf` writes state it.
 _CHECKSUM = "cait_tf.sha256"

@@ -64,7 +64,7 @@ class Checkpoint:
 
     def __init__(self, run: SavedRun) -> None:
         self.class_names = run.class_names
-        self._model = run.build_model(len(self.class_names))
+        self._model = run.build_model(self.class_names)
         self._preprocessing = run.build_preprocessing()
         self._see = tf.function(
             lambda data: self._preprocessing(self._preprocessing.decode(data)),

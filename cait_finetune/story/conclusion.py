@@ -12,6 +12,7 @@ import keras
 from cait_finetune.config import Config
 from cait_finetune.export.subject import Subject
 from cait_finetune.report.page import write_page
+from cait_finetune.runs.identity import identity_facts
 from cait_finetune.story.exporting import export_run, outcome, publish
 from cait_finetune.story.preparation import Prepared
 from cait_finetune.story.report_parts import build_viewer, draw_scores, draw_training
@@ -108,6 +109,7 @@ def _result(config: Config, prepared: Prepared, scores: Scores, started: float) 
         "images_per_second": state.images_per_second(),
         "data_wait_share": state.data_wait_share(),
         "peak_memory_gb": _peak_memory(),
+        "data": identity_facts(run),
         "corrupt_images": prepared.streams.corrupt.ids,
         "best_checkpoint": str(run.best_checkpoint),
         "last_checkpoint": str(run.last_checkpoint),

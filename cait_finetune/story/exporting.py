@@ -19,9 +19,10 @@ from cait_finetune.errors import UserError
 from cait_finetune.export.card import model_card
 from cait_finetune.export.formats import exporter
 from cait_finetune.export.hub import push
-from cait_finetune.export.origin import WEIGHTS, weights_mark
+from cait_finetune.export.origin import DATA, WEIGHTS, weights_mark
 from cait_finetune.export.subject import Evidence, Subject
 from cait_finetune.run_directory import RunDirectory, read_json
+from cait_finetune.runs.identity import identity_facts
 
 #: Prints a line.
 Say = Callable[[str], None]
@@ -44,7 +45,8 @@ def export_run(
 
     Returns:
         What ``export/exports.json`` has of all formats that are there: by name ``path``,
-        ``difference``, the checksum of the ``weights``, and what else there is to say.
+        ``difference``, the checksum of the ``weights``, the digest of the ``data``, and what else
+        there is to say.
 
     Raises:
         UserError: a format was refused, which is said when the others have been written.
@@ -70,6 +72,7 @@ def export_run(
             "images": len(samples),
             "temperature": subject.temperature,
             WEIGHTS: mark,
+            DATA: identity_facts(run).get("sha256"),
         }
         say(
             f"export checked on {len(samples)} validation images: same top-1, largest difference "
@@ -122,6 +125,7 @@ def publish(config: ExportConfig, run: RunDirectory, class_names: list[str], say
         class_names=class_names,
         command=run.read_command(),
         repository=config.push_to_hub,
+        data=identity_facts(run),
     )
     (run.export / "README.md").write_text(card, encoding="utf-8")
     if config.push_to_hub:

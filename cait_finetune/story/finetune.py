@@ -37,7 +37,7 @@ def finetune(config: Config, directory: Path) -> dict:
             with Interruption(saved=directory):
                 # What is scored and exported is a float32 model on one device, however it was trained.
                 model = models.from_checkpoint(
-                    config.model, len(prepared.source.class_names), prepared.run.best_checkpoint
+                    config.model, prepared.source.class_names, prepared.run.best_checkpoint
                 )
                 result = conclude(config, prepared, model, started)
                 conclude_loggers(loggers, prepared.run, result)

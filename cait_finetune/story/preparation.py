@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -36,6 +37,13 @@ from cait_finetune.optim.parameters import summary, write_csv
 from cait_finetune.optim.phases import Phase, phase_lengths, phases
 from cait_finetune.optim.schedule import peak_learning_rate
 from cait_finetune.run_directory import RunDirectory
+from cait_finetune.runs.identity import (
+    begin_identity,
+    check_state,
+    check_weights,
+    confirmed,
+    recorded_classes,
+)
 from cait_finetune.scores.metrics import MetricsLog
 from cait_finetune.story.streams import FAST_BATCHES, Streams, check_pairs
 from cait_finetune.train.checkpoint import Checkpoints
@@ -110,7 +118,7 @@ def prepare(
     if chief and not config.resume:
         run.create()
 
-    source = open_source(config.dataset)
+    source = _open_data(config, run, console)
     _check_names(source.class_names)
     console.print(
         f"data   {config.dataset.name}: {len(source.class_names)} classes, "
@@ -143,6 +151,7 @@ def prepare(
             record_environment(run.environment, device_summary(strategy), begin=False)
         arrays, values = checkpoints.load_state()
         state = RunState.from_dict(values)
+        state.data = check_state(run, state.data)
         state.reconsider(config.train.max_hours, config.train.patience)
         metrics.cut(state.log_bytes)
 
@@ -150,10 +159,11 @@ def prepare(
     keras.utils.set_random_seed(config.seed)
     with strategy.scope():
         model = models.build(
-            config.model, len(source.class_names), config.train.precision, load=arrays is None
+            config.model, source.class_names, config.train.precision, load=arrays is None
         )
         models.adapt(model, config.tuning)
-    weights = model.loading_report or "random"
+    report = model.loading_report
+    weights = report or "random"
     if arrays:
         restore(model, None, arrays)
         weights = f"as after step {state.step}"
@@ -164,7 +174,11 @@ def prepare(
     )
     peak = peak_learning_rate(config.optimizer, config.train.batch_size)
     planned = phases(model, tuning, config.optimizer, length.total_steps, length.steps_per_epoch)
+    if config.resume and arrays is None:
+        check_weights(run, report and report.sha256)
     if chief and not config.resume:
+        sha256 = report and report.sha256
+        state.data = begin_identity(run, source, config.model.weights, sha256).digest
         write_csv({phase.name: phase.table for phase in planned}, run.parameters)
         record_environment(run.environment, device_summary(strategy), begin=True)
         if command := command_line(directory):
@@ -216,6 +230,26 @@ def prepare(
         loss=loss,
         phases=planned,
         streams=streams,
+    )
+
+
+def _open_data(config: Config, run: RunDirectory, console: Console) -> Source:
+    """Open the images; those of a resumed run are checked to be the run's.
+
+    Raises:
+        UserError: they cannot be found or read.
+        ChangedData: they are others than the run's.
+    """
+    source = open_source(config.dataset)
+    if not config.resume:
+        return source
+    return confirmed(
+        run,
+        recorded_classes(run) or source.class_names,
+        source,
+        "resume",
+        config.dataset.accept_changes,
+        functools.partial(console.print, highlight=False),
     )
 
 

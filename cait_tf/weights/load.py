@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from cait_tf import lora, position
 from cait_tf.errors import WeightsError
 from cait_tf.variants import VARIANTS
 from cait_tf.weights import collection, keras_file, names, official, timm
+from cait_tf.weights.checksum import checksum
 from cait_tf.weights.class_names import ClassMatch, match_classes, some
 from cait_tf.weights.report import LoadingReport
 
@@ -34,7 +36,10 @@ def parameters(model: keras.Model) -> dict[str, Any]:
 
 
 def load_weights(
-    model: keras.Model, source: str | Path, class_names: Sequence[str] | None = None
+    model: keras.Model,
+    source: str | Path,
+    class_names: Sequence[str] | None = None,
+    source_names: Sequence[str] | None = None,
 ) -> LoadingReport:
     """Load `source` into a `CaiTClassifier` or `CaiTBackbone`, matching every tensor by name.
 
@@ -48,6 +53,7 @@ def load_weights(
             or a Hugging Face repository such as ``timm/cait_s24_224.fb_dist_in1k``.
         class_names: of the model's head, ``C`` of them in column order. `None`: a head with as many
             columns as the model's is loaded as it is.
+        source_names: of the source's head, in column order. `None`: those that the source names.
 
     Returns:
         The loading report. A head for other classes stays as initialised; a position embedding for
@@ -61,8 +67,10 @@ def load_weights(
     """
     reader, path, kind = _resolve(str(source))
     tensors, grid = reader.read(path), reader.grid(path)
-    theirs = reader.class_names(path) if class_names is not None else None
-    return assign_weights(model, tensors, str(source), kind, grid, class_names, theirs)
+    if class_names is not None and source_names is None:
+        source_names = reader.class_names(path)
+    report = assign_weights(model, tensors, str(source), kind, grid, class_names, source_names)
+    return dataclasses.replace(report, sha256=checksum(tensors))
 
 
 def read_weights(source: str | Path) -> tuple[Tensors, str, tuple[int, int] | None]:
@@ -148,7 +156,7 @@ def assign_weights(
 
     Args:
         class_names: as in `load_weights`.
-        source_names: the classes that the source names, in column order; `None`: it names none.
+        source_names: of the source's head, in column order; `None`: not known.
     """
     if not model.built:
         model.build()

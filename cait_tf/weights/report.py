@@ -15,7 +15,7 @@ class LoadingReport:
     model's grid. ``initialised``: left as created (a new head). ``unused``: tensors of the source
     that the model has no place for (the old head). ``classes``: the class list of the source beside
     the model's; `None` where one of them is not known. A head whose columns were found by name is
-    in ``loaded``, also where only some of its columns were.
+    in ``loaded``, also where only some of its columns were. ``sha256``: of all tensors of the source.
     """
 
     source: str
@@ -26,6 +26,7 @@ class LoadingReport:
     unused: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     classes: ClassMatch | None = None
+    sha256: str = ""
 
     def __str__(self) -> str:
         total = len(self.loaded) + len(self.resampled) + len(self.initialised)

@@ -14,6 +14,8 @@ from cait_finetune import attention
 from cait_finetune.report import attention_sheet
 from tests.cait_finetune.stand_ins import composed
 
+DIGITS = {"classes": "\n".join(map(str, range(10)))}
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
@@ -26,7 +28,7 @@ def run(tmp_path_factory):
     model = cait_tf.create_model("cait_nano_32", num_classes=10)
     for variable in model.weights:
         variable.assign(np.random.default_rng(0).normal(size=variable.shape))
-    cait_tf.save_weights(model, directory / "checkpoints" / "best.safetensors")
+    cait_tf.save_weights(model, directory / "checkpoints" / "best.safetensors", DIGITS)
     return directory
 
 

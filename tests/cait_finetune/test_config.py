@@ -203,6 +203,7 @@ WRONG_TYPE = [
     ("augment.three_augment", "perhaps", "bool"),
     ("dataset.upright", "perhaps", "bool"),
     ("dataset.check", "perhaps", "bool"),
+    ("dataset.accept_changes", "perhaps", "bool"),
     ("tuning.train_head", "perhaps", "bool"),
     ("tuning.rank", "1.5", "Integer"),
     ("tuning.alpha", "x", "Float"),
@@ -225,6 +226,7 @@ FREE |= {
     "dataset.splits.file",
     "dataset.cache_dir",
     "dataset.class_names",
+    "model.weights_class_names",
 }
 FREE |= {f"dataset.splits.{role}" for role in ("train", "validation", "test")}
 

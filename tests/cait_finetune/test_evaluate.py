@@ -112,9 +112,15 @@ def test_several_models_share_one_table(command, tmp_path):
 
 def test_a_head_for_other_classes(command, made, tmp_path):
     path = tmp_path / "ten.safetensors"
-    cait_tf.save_weights(cait_tf.create_model("cait_nano_32", num_classes=10), path)
+    model = cait_tf.create_model("cait_nano_32", num_classes=10)
+    cait_tf.save_weights(model, path)
     with pytest.raises(
-        SystemExit, match="whose head is not for the 1000 classes of imagenet_folder"
+        SystemExit, match=r"names no classes of the model's head, expected a head for"
+    ):
+        command(f"model.weights={path}")
+    cait_tf.save_weights(model, path, {"classes": "\n".join(map(str, range(10)))})
+    with pytest.raises(
+        SystemExit, match=r"other classes, gone: 0, 1, 2, 3, 4, … \(10 in all\); new: "
     ):
         command(f"model.weights={path}")
 

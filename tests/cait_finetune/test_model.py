@@ -15,6 +15,7 @@ from cait_finetune.config import ModelConfig, TuningConfig
 from cait_finetune.errors import UserError
 from tests.cait_finetune.tiny import batch, snapshot, tiny_model
 
+CLASSES = ("ant", "bee", "cow", "dog", "eel", "fox", "gnu")
 NANO = {"name": "cait_nano_32", "weights": "none"}
 
 
@@ -112,16 +113,16 @@ def test_weights_that_may_be_there(tmp_path):
 
 def test_build_follows_the_configuration():
     config = ModelConfig(**NANO, image_size=16, drop_path_rate=0.25, kernel_init=0.1)
-    model = models.build(config, 7, "float32")
+    model = models.build(config, CLASSES[:7], "float32")
     assert model.loading_report is None
     assert model(np.zeros((2, 16, 16, 3), "float32")).shape == (2, 7)
     assert model.backbone.drop_path_rate == 0.25
     assert model.backbone.kernel_init == 0.1
-    assert models.build(ModelConfig(**NANO), 7, "float32").backbone.kernel_init == 0.08
+    assert models.build(ModelConfig(**NANO), CLASSES[:7], "float32").backbone.kernel_init == 0.08
 
 
 def test_build_in_mixed_precision():
-    model = models.build(ModelConfig(**NANO), 3, "mixed_bfloat16")
+    model = models.build(ModelConfig(**NANO), CLASSES[:3], "mixed_bfloat16")
     assert model.backbone.compute_dtype == "bfloat16"
     assert {keras.backend.standardize_dtype(weight.dtype) for weight in model.weights} == {
         "float32"
@@ -129,29 +130,62 @@ def test_build_in_mixed_precision():
 
 
 def test_build_loads_weights_and_reports_them(tmp_path):
-    first = models.build(ModelConfig(**NANO), 3, "float32")
+    first = models.build(ModelConfig(**NANO), CLASSES[:3], "float32")
     path = tmp_path / "w.safetensors"
-    cait_tf.save_weights(first, path)
+    cait_tf.save_weights(first, path, {"classes": "\n".join(CLASSES[:3])})
     config = ModelConfig(name="cait_nano_32", weights=str(path))
-    second = models.build(config, 3, "float32")
+    second = models.build(config, CLASSES[:3], "float32")
     for one, other in zip(first.weights, second.weights, strict=True):
         np.testing.assert_array_equal(one, other)
     assert str(path) in str(second.loading_report)
-    assert models.build(config, 3, "float32", load=False).loading_report is None
+    assert models.build(config, CLASSES[:3], "float32", load=False).loading_report is None
 
 
 def test_weights_of_another_model_are_refused(tmp_path):
     path = tmp_path / "w.safetensors"
     save_file({"cls_token": np.zeros((1, 1, 7), "float32")}, path)
     with pytest.raises(UserError, match=r"^model\.weights: "):
-        models.build(ModelConfig(name="cait_nano_32", weights=str(path)), 3, "float32")
+        models.build(ModelConfig(name="cait_nano_32", weights=str(path)), CLASSES[:3], "float32")
 
 
 def test_weights_that_cannot_be_read(tmp_path):
     path = tmp_path / "w.safetensors"
     path.write_bytes(b"not a safetensors file")
     with pytest.raises(UserError, match=r"^model\.weights: "):
-        models.build(ModelConfig(name="cait_nano_32", weights=str(path)), 3, "float32")
+        models.build(ModelConfig(name="cait_nano_32", weights=str(path)), CLASSES[:3], "float32")
+
+
+def test_only_training_takes_weights_of_other_classes(tmp_path):
+    model = models.build(ModelConfig(**NANO), CLASSES[:3], "float32")
+    path = tmp_path / "w.safetensors"
+    cait_tf.save_weights(model, path, {"classes": "\n".join(CLASSES[:3])})
+    config = ModelConfig(name="cait_nano_32", weights=str(path))
+    again = models.build(config, ("cow", "ant", "bee"), "float32")
+    models.check_classes("model.weights", "w", again.loading_report, ("cow", "ant", "bee"))
+    other = models.build(config, ("zebra", "bee", "cow"), "float32")
+    with pytest.raises(
+        UserError, match=r"with other classes, gone: ant; new: zebra, expected a head"
+    ):
+        models.check_classes("model.weights", "w", other.loading_report, ("zebra", "bee", "cow"))
+    with pytest.raises(UserError, match=r"checkpoints: got .*gone: ant; new: zebra"):
+        models.from_checkpoint(config, ("zebra", "bee", "cow"), path)
+
+
+def test_the_classes_of_a_file_that_names_none(tmp_path):
+    model = models.build(ModelConfig(**NANO), CLASSES[:3], "float32")
+    path = tmp_path / "w.safetensors"
+    cait_tf.save_weights(model, path)
+    config = ModelConfig(name="cait_nano_32", weights=str(path))
+    report = models.build(config, CLASSES[:3], "float32").loading_report
+    with pytest.raises(
+        UserError, match=r"names no classes of the model's head, expected .*\n  Name"
+    ):
+        models.check_classes("model.weights", "w", report, CLASSES[:3])
+    config.weights_class_names = ["cow", "bee", "ant"]
+    named = models.build(config, CLASSES[:3], "float32")
+    models.check_classes("model.weights", "w", named.loading_report, CLASSES[:3])
+    for one, other in zip(named.head.weights, model.head.weights, strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy()[..., ::-1])
 
 
 def low_rank(**keys):

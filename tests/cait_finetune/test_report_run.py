@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import cait_tf
 from cait_finetune import model as models
 from cait_finetune import report_run
 from cait_finetune.errors import UserError
@@ -53,7 +52,7 @@ def cut_off(config, tmp_path_factory):
     prepared = prepare(config, root)
     for variable in prepared.model.weights:
         variable.assign(0.1 * np.random.default_rng(0).normal(size=variable.shape))
-    cait_tf.save_weights(prepared.model, prepared.run.best_checkpoint)
+    prepared.checkpoints.save(prepared.model, prepared.run.best_checkpoint, 1)
     for step in (1, 2, 3):
         prepared.metrics.write("step", step=step, loss=1.1, accuracy=0.3, learning_rate=1e-3,
                                images_per_second=90.0, data_wait_share=0.1)  # fmt: skip
@@ -72,7 +71,9 @@ def finished(config, cut_off, tmp_path_factory):
             shutil.copytree(old, new, dirs_exist_ok=True)
         else:
             shutil.copy(old, new)
-    model = models.from_checkpoint(config.model, 3, prepared.run.best_checkpoint)
+    model = models.from_checkpoint(
+        config.model, prepared.source.class_names, prepared.run.best_checkpoint
+    )
     result = conclude(config, prepared, model, 0.0)
     return prepared, model, result
 

@@ -1,12 +1,14 @@
 """A run's directory read again, and what stands in the way."""
 
+import json
+
 import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
 import cait_tf
 from cait_finetune.errors import UserError
-from cait_finetune.saved_run import read_run
+from cait_finetune.saved_run import RunDataConfig, read_run
 from tests.cait_finetune.stand_ins import composed
 
 
@@ -15,15 +17,16 @@ def directory(tmp_path):
     config = composed(f"dataset.data_dir={tmp_path / 'data'}", "preprocessing.crop_pct=0.9")
     OmegaConf.save(config, tmp_path / "config.yaml")
     model = cait_tf.create_model("cait_nano_32", num_classes=10)
-    cait_tf.save_weights(model, tmp_path / "checkpoints" / "best.safetensors")
+    classes = {"classes": "\n".join(map(str, range(10)))}
+    cait_tf.save_weights(model, tmp_path / "checkpoints" / "best.safetensors", classes)
     return tmp_path
 
 
 def test_model_images_and_preprocessing_are_the_runs_own(directory):
     run = read_run(directory)
-    source = run.open_source()
+    source = run.open_source(RunDataConfig(), "attention", print)
     assert source.sizes == {"train": 1257, "validation": 180, "test": 360}
-    model = run.build_model(len(source.class_names))
+    model = run.build_model(source.class_names)
     saved = cait_tf.create_model(
         "cait_nano_32", num_classes=10, weights=str(directory / "checkpoints" / "best.safetensors")
     )
@@ -64,4 +67,14 @@ def test_the_temperature_of_a_result_that_cannot_be_read(directory):
 
 def test_weights_for_other_classes(directory):
     with pytest.raises(UserError, match="checkpoints: "):
-        read_run(directory).build_model(7)
+        read_run(directory).build_model([str(label) for label in range(7)])
+
+
+def test_relative_images_are_as_seen_from_where_the_run_was_started(directory, monkeypatch):
+    config = OmegaConf.load(directory / "config.yaml")
+    config.dataset.data_dir = "data"
+    OmegaConf.save(config, directory / "config.yaml")
+    (directory / "environment.json").write_text(json.dumps([{"working_directory": "/was/here"}]))
+    run = read_run(directory)
+    assert run._data_dir(RunDataConfig()) == "/was/here/data"
+    assert run._data_dir(RunDataConfig(data_dir="elsewhere")) == "elsewhere"

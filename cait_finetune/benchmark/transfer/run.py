@@ -99,7 +99,7 @@ def run(cell: Cell) -> Result:
             train(config, prepared)
         except Interrupted:
             os._exit(1)  # by Ctrl-C, which has ended the command as well
-        classes = len(prepared.source.class_names)
+        classes = prepared.source.class_names
         model = models.from_checkpoint(config.model, classes, prepared.run.best_checkpoint)
         evaluator = build_evaluator(model, prepared.source.multi_label)
         figures = evaluator(prepared.streams.images_of("test")).as_figures()

@@ -20,6 +20,7 @@ from cait_finetune.export import formats
 from cait_finetune.story import exporting
 from tests.cait_finetune.stand_ins import composed, picture
 
+DIGITS = {"classes": "\n".join(map(str, range(10)))}
 RESULT = {"test_top1": 0.5, "test_examples": 360, "steps": 10, "best_epoch": 1, "temperature": 1.5}
 
 
@@ -28,7 +29,7 @@ def save_weights(directory, seed):
     keras.utils.set_random_seed(0)
     model = cait_tf.create_model("cait_nano_32", num_classes=10, image_size=16)
     model.head.kernel.assign(np.random.default_rng(seed).normal(size=model.head.kernel.shape))
-    cait_tf.save_weights(model, directory / "checkpoints" / "best.safetensors")
+    cait_tf.save_weights(model, directory / "checkpoints" / "best.safetensors", DIGITS)
 
 
 def make_run(directory):

@@ -60,7 +60,7 @@ def run(bare_run, saved_run, photos, tmp_path_factory):
     samples = [(path.name, path.read_bytes()) for path in sorted(photos.iterdir())]
     (directory / "export").mkdir()
     export_saved_model(
-        saved_run.build_model(3),
+        saved_run.build_model(saved_run.class_names),
         preprocessing,
         preprocessing.decode,
         NAMES,

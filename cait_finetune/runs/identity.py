@@ -1,0 +1,246 @@
+"""Which data and which start weights a run is of, and whether its data are still the same.
+
+``identity.json`` holds the fingerprint of the data, the checksum of the weights that the run began
+with, and every change of the data that a user accepted. ``images.csv.gz`` lists the images, so that a
+refusal can say which of them changed.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import gzip
+import io
+import os
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from cait_finetune.data.fingerprint import (
+    ANOTHER_ORDER,
+    Fingerprint,
+    Image,
+    differences,
+    fingerprint,
+)
+from cait_finetune.data.source import Source
+from cait_finetune.errors import UserError, bad_value
+from cait_finetune.run_directory import RunDirectory, read_json, write_json
+from cait_tf.weights.class_names import ClassMatch, match_classes
+
+#: Prints a line.
+Say = Callable[[str], None]
+
+
+class ChangedData(UserError):
+    """The data are others than the run's."""
+
+
+def begin_identity(
+    run: RunDirectory, source: Source, weights: str, weights_sha256: str | None
+) -> Fingerprint:
+    """Write the identity of a run that begins.
+
+    Args:
+        weights: `model.weights`, as configured.
+        weights_sha256: `None`: the run begins with random weights.
+    """
+    found, listed = fingerprint(source)
+    _write_images(run.images, listed)
+    start = {"source": weights, "sha256": weights_sha256}
+    write_json(run.identity, {"data": found.as_dict(), "weights": start, "accepted": []})
+    return found
+
+
+def check_weights(run: RunDirectory, sha256: str | None) -> None:
+    """Check the start weights of a run that begins again, as it was cut off before its first state.
+
+    Raises:
+        UserError: the file holds other weights than when the run began.
+    """
+    start = read_json(run.identity, dict).get("weights")
+    if start and start["sha256"] != sha256:
+        raise bad_value(
+            "model.weights",
+            f"{start['source']} with other weights than the run began with",
+            "the file as it was: the run has saved no state yet, and would begin again from it",
+            "start a new run",
+        )
+
+
+def check_state(run: RunDirectory, digest: str) -> str:
+    """Check that a state is of the run's data, or of those before an accepted change.
+
+    Args:
+        digest: what the state holds; an empty one is of a version that kept none.
+
+    Returns:
+        The digest of the run's data now.
+
+    Raises:
+        UserError: it is of other data, as where ``checkpoints/`` is another run's.
+    """
+    kept = read_json(run.identity, dict)
+    now = kept["data"]["sha256"] if kept else ""
+    known = {"", now, *(one["before"] for one in kept.get("accepted", []))}
+    if kept and digest not in known:
+        raise bad_value(
+            "resume",
+            f"{run.checkpoints} with a state of other data than {run.identity}",
+            "the files of one run",
+            "Restore the run's own files",
+        )
+    return now
+
+
+def confirmed(
+    run: RunDirectory,
+    classes: Sequence[str],
+    source: Source,
+    command: str,
+    accept: bool,
+    say: Say,
+) -> Source:
+    """Compare the data with the run's, before anything else is done with them.
+
+    Args:
+        classes: the run's, in column order.
+        command: what the data are for: ``resume``, ``export``, ``report`` or ``attention``. A resumed
+            run goes on with the images that are accepted, and is of these from then on.
+        accept: go on although images changed, and record that.
+
+    Returns:
+        The source with its labels numbered as the run's classes.
+
+    Raises:
+        ChangedData: other classes, which cannot be accepted, as the head has a column for each; or
+            other images, and they are not accepted.
+    """
+    recorded = _recorded(run)
+    match = match_classes(classes, source.class_names)
+    if not match.complete:
+        raise _other_classes(run, match)
+    if match.in_order:
+        source = dataclasses.replace(source, class_names=tuple(classes))
+    else:
+        source = source.in_order(classes)
+        say("data   the same classes in another order: labels are numbered as in the run's head")
+    found, listed = fingerprint(source)
+    if recorded is None:
+        say("data   not compared: the run's version kept no record of its images")
+        return source
+    if found.digest == recorded.digest:
+        return source
+    changed = differences(_read_images(run.images), listed)
+    if command != "resume" and changed == [ANOTHER_ORDER]:
+        return source
+    if not accept:
+        raise ChangedData(
+            str(
+                bad_value(
+                    "dataset",
+                    f"other images than the run's: {'; '.join(changed)}",
+                    "the images that the run was trained on",
+                    "Put them back, name where they are with dataset.data_dir=DIR, or add "
+                    "dataset.accept_changes=true",
+                )
+            )
+        )
+    _record(run, found, listed, command, changed)
+    say(f"data   changed, and accepted: {'; '.join(changed)}")
+    return source
+
+
+def identity_facts(run: RunDirectory) -> dict[str, Any]:
+    """The fingerprint for ``result.json`` and exports: sizes and hashes, and what was accepted.
+
+    An empty dictionary for a run that has no record.
+    """
+    kept = read_json(run.identity, dict)
+    if "data" not in kept:
+        return {}
+    facts = {"sha256": kept["data"]["sha256"], "splits": kept["data"]["splits"]}
+    accepted = [f"{one['command']}: {'; '.join(one['changes'])}" for one in kept["accepted"]]
+    return {**facts, "accepted_changes": accepted}
+
+
+def recorded_classes(run: RunDirectory) -> tuple[str, ...] | None:
+    """The run's classes in column order; `None` for a run that has no record."""
+    recorded = _recorded(run)
+    return recorded.classes if recorded else None
+
+
+def _other_classes(run: RunDirectory, match: ClassMatch) -> ChangedData:
+    keeps = f"model.weights={run.best_checkpoint}"
+    return ChangedData(
+        str(
+            bad_value(
+                "dataset",
+                f"other classes than the run's: {match.differences()}",
+                "the classes that the run was trained on",
+                f"Rename them back, or start a new run with {keeps}, which keeps the head's columns of "
+                "the classes with the same name",
+            )
+        )
+    )
+
+
+def _recorded(run: RunDirectory) -> Fingerprint | None:
+    kept = read_json(run.identity, dict)
+    if not kept:
+        return None
+    try:
+        return Fingerprint.from_dict(kept["data"])
+    except (AttributeError, KeyError, TypeError) as error:
+        raise bad_value(
+            run.identity.name,
+            f"{run.identity} ({error})",
+            "the identity of a run as it was written",
+        ) from error
+
+
+def _record(
+    run: RunDirectory,
+    found: Fingerprint,
+    listed: Sequence[Image],
+    command: str,
+    changed: list[str],
+) -> None:
+    kept = read_json(run.identity, dict)
+    kept["accepted"] = [
+        *kept.get("accepted", []),
+        {
+            "command": command,
+            "time": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+            "changes": changed,
+            "before": kept["data"]["sha256"],
+            "data": found.digest,
+        },
+    ]
+    if command == "resume":
+        kept["data"] = found.as_dict()
+        _write_images(run.images, listed)
+    write_json(run.identity, kept)
+
+
+def _write_images(path: Path, listed: Sequence[Image]) -> None:
+    partial = path.with_suffix(".partial")
+    with (
+        gzip.GzipFile(partial, "wb", compresslevel=1, mtime=0) as packed,
+        io.TextIOWrapper(packed, "utf-8", "surrogateescape", newline="") as file,
+    ):
+        writer = csv.writer(file)
+        writer.writerow(field.name for field in dataclasses.fields(Image))
+        writer.writerows((one.split, one.id, one.label) for one in listed)
+    os.replace(partial, path)
+
+
+def _read_images(path: Path) -> list[Image]:
+    """The images of the run; none, with every image new, where the list cannot be read."""
+    try:
+        with gzip.open(path, "rt", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            return [Image(**row) for row in csv.DictReader(file)]
+    except (OSError, EOFError, zlib.error, TypeError, csv.Error):
+        return []

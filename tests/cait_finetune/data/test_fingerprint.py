@@ -1,0 +1,97 @@
+"""What makes a data set the same one, and what changed where it is not."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from cait_finetune.data.fingerprint import Fingerprint, differences, fingerprint
+from cait_finetune.data.own_images.files import Files, FileSource
+
+IDS = {"train": ["ant/1.jpg", "bee/1.jpg", "bee/2.jpg"], "validation": ["ant/2.jpg"]}
+IDS["test"] = ["bee/3.jpg", "ant/3.jpg"]
+CLASSES = ("ant", "bee")
+
+
+def source(root="/here", classes=CLASSES, ids=None, weights=None):
+    files = {}
+    for role, names in (ids or IDS).items():
+        labels = [classes.index(name.partition("/")[0]) for name in names]
+        paths = np.array([f"{root}/{name}" for name in names], object)
+        of_role = None if weights is None else np.full(len(names), weights, np.float32)
+        files[role] = Files(paths, np.array(names, object), np.array(labels, np.int32), of_role)
+    sizes = {role: len(one) for role, one in files.items()}
+    return FileSource(classes, sizes, files=files, weighted=weights is not None)
+
+
+def test_data_that_moved_is_the_same_data():
+    assert fingerprint(source())[0] == fingerprint(source("/there"))[0]
+
+
+def test_the_order_of_the_classes_does_not_count():
+    one, other = fingerprint(source())[0], fingerprint(source(classes=("bee", "ant")))[0]
+    assert one.splits == other.splits
+    assert one.digest == other.digest
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        source(ids={**IDS, "train": IDS["train"][:2]}),
+        source(ids={**IDS, "train": [*IDS["train"], "ant/9.jpg"]}),
+        source(ids={**IDS, "train": IDS["train"][::-1]}),
+        source(ids={**IDS, "test": IDS["validation"], "validation": IDS["test"]}),
+        source(classes=("ant", "bee", "cow")),
+        source(weights=0.5),
+    ],
+)
+def test_what_makes_other_data(changed):
+    assert fingerprint(changed)[0].digest != fingerprint(source())[0].digest
+
+
+def test_a_label_counts_and_not_only_where_the_image_is():
+    files = source().files["train"]
+    relabelled = dataclasses.replace(files, labels=1 - files.labels)
+    changed = dataclasses.replace(source(), files={**source().files, "train": relabelled})
+    assert fingerprint(changed)[0].splits["train"] != fingerprint(source())[0].splits["train"]
+    words = differences(fingerprint(source())[1], fingerprint(changed)[1])
+    assert words == ["3 images relabelled (ant/1.jpg, bee/1.jpg, …)"]
+
+
+def test_several_labels_of_an_image():
+    labels = {role: np.eye(2, dtype="float32")[one.labels] for role, one in source().files.items()}
+    files = {
+        role: dataclasses.replace(one, labels=labels[role]) for role, one in source().files.items()
+    }
+    several = dataclasses.replace(source(), files=files, multi_label=True)
+    assert fingerprint(several)[0] == fingerprint(source())[0]
+    labels["test"][0] = 1
+    assert fingerprint(several)[0] != fingerprint(source())[0]
+
+
+def test_through_json():
+    found, _ = fingerprint(source())
+    values = json.loads(json.dumps(found.as_dict()))
+    assert Fingerprint.from_dict(values) == found
+    assert values["sha256"] == found.digest
+    assert values["splits"]["train"]["size"] == 3
+
+
+def test_each_kind_of_change_in_words():
+    _, before = fingerprint(source())
+    ids = {
+        "train": ["ant/1.jpg", "bee/1.jpg", "ant/2.jpg"],
+        "validation": ["bee/2.jpg", "ant/4.jpg"],
+        "test": ["bee/3.jpg"],
+    }
+    assert differences(before, fingerprint(source(ids=ids))[1]) == [
+        "1 image new (ant/4.jpg)",
+        "1 image gone (ant/3.jpg)",
+        "1 image moved from validation to train (ant/2.jpg)",
+        "1 image moved from train to validation (bee/2.jpg)",
+    ]
+    assert differences(before, before) == []
+    other_order = {**IDS, "train": IDS["train"][::-1]}
+    words = differences(before, fingerprint(source(ids=other_order))[1])
+    assert words == ["the same images in another order"]

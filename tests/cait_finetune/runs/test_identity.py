@@ -1,0 +1,129 @@
+"""What a run remembers of its data and its start weights, and what it refuses."""
+
+import json
+
+import pytest
+
+from cait_finetune.errors import UserError
+from cait_finetune.run_directory import RunDirectory
+from cait_finetune.runs.identity import (
+    ChangedData,
+    begin_identity,
+    check_state,
+    check_weights,
+    confirmed,
+    identity_facts,
+    recorded_classes,
+)
+from tests.cait_finetune.data.test_fingerprint import IDS, source
+
+FEWER = {**IDS, "train": IDS["train"][:2]}
+
+
+@pytest.fixture
+def run(tmp_path):
+    run = RunDirectory(tmp_path)
+    begin_identity(run, source(), "pretrained", "abc")
+    return run
+
+
+def check(run, now, command="export", accept=False):
+    """The source that a command gets, and what is said."""
+    said = []
+    return confirmed(run, ("ant", "bee"), now, command, accept, said.append), said
+
+
+def test_the_same_data_elsewhere_pass_without_a_word(run):
+    now, said = check(run, source("/moved"))
+    assert said == []
+    assert now.class_names == ("ant", "bee")
+    assert recorded_classes(run) == ("ant", "bee")
+    assert identity_facts(run)["splits"]["test"]["size"] == 2
+
+
+def test_classes_in_another_order_get_the_runs_numbers(run):
+    now, said = check(run, source(classes=("bee", "ant")))
+    assert now.class_names == ("ant", "bee")
+    assert now.labels("train").tolist() == source().labels("train").tolist()
+    assert said == [
+        "data   the same classes in another order: labels are numbered as in the run's head"
+    ]
+
+
+@pytest.mark.parametrize("accept", [False, True])
+def test_other_classes_are_refused_in_any_case(run, accept):
+    ids = {role: [name.replace("ant", "zebra") for name in names] for role, names in IDS.items()}
+    with pytest.raises(ChangedData, match=r"gone: ant; new: zebra, .*\n  Rename them back"):
+        check(run, source(classes=("bee", "zebra"), ids=ids), accept=accept)
+    with pytest.raises(ChangedData, match="new: cow"):
+        check(run, source(classes=("ant", "bee", "cow")), accept=accept)
+
+
+def test_other_images_are_refused_in_words(run):
+    with pytest.raises(ChangedData) as caught:
+        check(run, source(ids=FEWER))
+    assert str(caught.value) == (
+        "dataset: got other images than the run's: 1 image gone (bee/2.jpg), expected the images that "
+        "the run was trained on\n  Put them back, name where they are with dataset.data_dir=DIR, or "
+        "add dataset.accept_changes=true"
+    )
+
+
+def test_accepted_changes_are_recorded(run):
+    before = json.loads(run.identity.read_text())["data"]
+    now, said = check(run, source(ids=FEWER), accept=True)
+    assert now.sizes["train"] == 2
+    assert said == ["data   changed, and accepted: 1 image gone (bee/2.jpg)"]
+    kept = json.loads(run.identity.read_text())
+    assert kept["data"] == before, "the run was trained on these"
+    assert identity_facts(run)["accepted_changes"] == ["export: 1 image gone (bee/2.jpg)"]
+
+
+def test_a_resumed_run_is_of_the_accepted_images_from_then_on(run):
+    old = json.loads(run.identity.read_text())["data"]["sha256"]
+    check(run, source(ids=FEWER), "resume", accept=True)
+    assert check(run, source(ids=FEWER), "resume")[1] == []
+    with pytest.raises(ChangedData, match="1 image new"):
+        check(run, source(), "resume")
+    now = json.loads(run.identity.read_text())["data"]["sha256"]
+    assert check_state(run, old) == check_state(run, now) == check_state(run, "") == now
+    with pytest.raises(UserError, match="a state of other data"):
+        check_state(run, "of another run")
+
+
+def test_the_order_of_images_matters_to_training_alone(run):
+    shuffled = source(ids={**IDS, "train": IDS["train"][::-1]})
+    assert check(run, shuffled)[1] == []
+    with pytest.raises(ChangedData, match="the same images in another order"):
+        check(run, shuffled, "resume")
+
+
+def test_a_run_of_a_version_that_kept_no_record(tmp_path):
+    run = RunDirectory(tmp_path)
+    assert check(run, source())[1] == [
+        "data   not compared: the run's version kept no record of its images"
+    ]
+    with pytest.raises(ChangedData, match="new: cow"):
+        check(run, source(classes=("ant", "bee", "cow")))
+    assert identity_facts(run) == {}
+    assert check_state(run, "") == ""
+
+
+@pytest.mark.parametrize("damage", ["{", "[]", '{"data": {}}', '{"data": {"splits": 3}}'])
+def test_a_record_that_cannot_be_read(run, damage):
+    run.identity.write_text(damage)
+    with pytest.raises(UserError, match=r"identity\.json: got"):
+        check(run, source())
+
+
+def test_a_lost_list_of_images_does_not_let_changes_pass(run):
+    run.images.write_bytes(b"no gzip")
+    assert check(run, source())[1] == []
+    with pytest.raises(ChangedData):
+        check(run, source(ids=FEWER))
+
+
+def test_start_weights_that_were_replaced(run):
+    check_weights(run, "abc")
+    with pytest.raises(UserError, match=r"model\.weights: got pretrained with other weights"):
+        check_weights(run, "abd")

@@ -1,0 +1,103 @@
+"""Class lists compared, and columns of a head found by name."""
+
+import json
+
+import numpy as np
+import pytest
+
+from cait_tf import imagenet, load_weights, save_weights
+from cait_tf.weights.class_names import match_classes
+from tests.cait_tf import golden
+
+NAMES = ("ant", "bee", "cow", "dog", "eel", "fox", "gnu")
+
+
+@pytest.fixture
+def file(tmp_path):
+    """The golden weights, with class names."""
+    model = golden.classifier()
+    load_weights(model, golden.SAFETENSORS)
+    path = tmp_path / "named.safetensors"
+    save_weights(model, path, {"classes": "\n".join(NAMES)})
+    return path
+
+
+def head(model):
+    """Each class' column, ``(C, D + 1)``."""
+    return np.concatenate([model.head.kernel.numpy(), model.head.bias.numpy()[None]]).T
+
+
+def loaded(file, class_names):
+    model = golden.classifier(num_classes=len(class_names))
+    fresh = head(model)
+    return model, fresh, load_weights(model, file, class_names)
+
+
+def test_the_same_classes_load_as_they_are(file):
+    model, _, report = loaded(file, NAMES)
+    assert report.classes.in_order
+    assert report.notes == ()
+    golden.assert_same(golden.values(model), golden.values(loaded(file, NAMES)[0]))
+
+
+def test_classes_in_another_order_are_put_in_it(file):
+    order = ("gnu", "ant", "fox", "bee", "eel", "cow", "dog")
+    (model, _, report), (plain, _, _) = loaded(file, order), loaded(file, NAMES)
+    assert report.classes.complete
+    assert not report.classes.in_order
+    assert report.notes == ("head columns reordered by class name",)
+    np.testing.assert_array_equal(head(model), head(plain)[[NAMES.index(name) for name in order]])
+
+
+@pytest.mark.parametrize("names", [("zebra", "bee", "ant"), ("bee", "ant", *"123456789")])
+def test_columns_of_the_same_name_are_kept_and_others_are_new(file, names):
+    (model, fresh, report), (plain, _, _) = loaded(file, names), loaded(file, NAMES)
+    for row, name in enumerate(names):
+        expected = head(plain)[NAMES.index(name)] if name in NAMES else fresh[row]
+        np.testing.assert_array_equal(head(model)[row], expected)
+    assert report.classes.kept == [name for name in names if name in NAMES]
+    assert "head columns of 2 classes kept by name" in str(report)
+    assert "new: zebra" in match_classes(NAMES, ("zebra", "bee")).differences()
+
+
+def test_as_many_classes_of_other_names_get_a_new_head(file):
+    names = tuple(name.upper() for name in NAMES)
+    model, fresh, report = loaded(file, names)
+    np.testing.assert_array_equal(head(model), fresh)
+    assert report.initialised == ("head.weight", "head.bias")
+    assert report.notes == ("new head for 7 classes",)
+
+
+def test_a_file_that_names_no_classes_is_just_features():
+    model, fresh, report = loaded(golden.SAFETENSORS, NAMES)
+    np.testing.assert_array_equal(head(model), fresh)
+    assert report.classes is None
+    assert report.notes[0] == "the source names no classes of the model's head"
+    named = golden.classifier()
+    report = load_weights(named, golden.SAFETENSORS, NAMES, source_names=NAMES[::-1])
+    assert report.notes == ("head columns reordered by class name",)
+
+
+def test_the_classes_of_timms_configuration(file, tmp_path):
+    model = golden.classifier()
+    load_weights(model, file)
+    save_weights(model, tmp_path / "timm" / "model.safetensors")
+    (tmp_path / "timm" / "config.json").write_text(json.dumps({"label_names": NAMES[::-1]}))
+    report = load_weights(model, tmp_path / "timm" / "model.safetensors", NAMES)
+    assert report.notes == ("head columns reordered by class name",)
+
+
+def test_a_head_of_1000_columns_is_imagenets_where_the_data_are():
+    synsets, words = imagenet.synsets(), imagenet.class_names()
+    assert match_classes(None, synsets, 1000).in_order
+    assert match_classes(None, words, 1000).in_order
+    assert match_classes(words, synsets).in_order
+    backwards = match_classes(None, synsets[::-1], 1000)
+    assert backwards.complete
+    assert backwards.columns.tolist() == list(range(999, -1, -1))
+    assert match_classes(None, [str(label) for label in range(1000)], 1000) is None
+    assert match_classes(None, synsets[:10], 1000) is None
+
+
+def test_a_list_of_another_length_than_the_head_says_nothing():
+    assert match_classes(NAMES, NAMES, 6) is None
