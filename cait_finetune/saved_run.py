@@ -98,10 +98,10 @@ class SavedRun:
         if data.data_dir is not None or self.dataset.data_dir is None:
             return data.data_dir
         path = os.path.expanduser(self.dataset.data_dir)
-        began = read_json(self.directory.environment, list)
-        if "://" in path or not began:
+        if "://" in path or os.path.isabs(path):
             return path
-        return os.path.join(began[0].get("working_directory", ""), path)
+        began = read_json(self.directory.environment, list)
+        return os.path.join(began[0].get("working_directory", ""), path) if began else path
 
     def build_model(self, class_names: Sequence[str]) -> keras.Model:
         """Build the classifier in float32 with the best weights, its columns in the order given.
