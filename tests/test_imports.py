@@ -57,6 +57,7 @@ ALLOWED = {
     "verify": {"cli", "keys", "story.preparation", "story.training", "train"} | FOUNDATION,
     # Every command, one after the other.
     "verify_changes": {"api", "attention", "cli", "evaluate", "inference", "keys", "report_run"}
+    | {"export.__main__"}
     | {"story.preparation"}
     | WORK
     | FOUNDATION,

@@ -34,7 +34,8 @@ class Phase:
 
 def phase_at(planned: list[Phase], step: int) -> Phase:
     """The phase whose step number `step` is, counted from 1 through the whole run."""
-    return next(one for one in planned if step <= one.first_step + one.steps)
+    # A run that was resumed on fewer images has logged steps beyond its end.
+    return next((one for one in planned if step <= one.first_step + one.steps), planned[-1])
 
 
 def phases(

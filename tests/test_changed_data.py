@@ -1,0 +1,110 @@
+"""A run whose images changed before it is resumed, exported or reported."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from cait_finetune.api import finetune
+from cait_finetune.errors import UserError
+from cait_finetune.export.__main__ import export, read_arguments
+from cait_finetune.report_run import ReportConfig, report
+from cait_finetune.runs.identity import ChangedData
+from cait_finetune.saved_run import RunDataConfig
+from tests.cait_finetune.stand_ins import COLOURS, image_file
+
+SHORT = ("train.batch_size=8", "train.eval_batch_size=8", "model.image_size=16", "export=none",
+         "export.check_images=2", "dataset.allow_flip=false", "distribution=cpu")  # fmt: skip
+
+
+def add(root, count, prefix=""):
+    for name, colour in COLOURS.items():
+        (root / name).mkdir(parents=True, exist_ok=True)
+        for number in range(count):
+            path = root / name / f"{prefix}{name[0]}{number:02}.jpg"
+            path.write_bytes(image_file(colour, seed=number))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Images, and a run of four epochs on them that ended before its result."""
+    root = tmp_path_factory.mktemp("changed")
+    add(root / "images", 20)
+    where = f"dataset.data_dir={root / 'images'}"
+    finetune("dataset=folder", where, *SHORT, "train.epochs=4", directory=root / "run")
+    (root / "run" / "result.json").unlink()
+    return root
+
+
+@pytest.fixture
+def images(made, tmp_path):
+    """A copy of the images, and of the run: what a test changes."""
+    shutil.copytree(made / "images", tmp_path / "images")
+    shutil.copytree(made / "run", tmp_path / "run")
+    return tmp_path / "images"
+
+
+def resume(images, *words):
+    return finetune(f"resume={images.parent / 'run'}", f"dataset.data_dir={images}", *words).result
+
+
+def contents(images):
+    """What a refused command must leave as it is."""
+    run = images.parent / "run"
+    return {
+        path: path.read_bytes()
+        for path in run.rglob("*")
+        if path.is_file() and path.name != "environment.json"
+    }
+
+
+def test_a_renamed_class_is_refused_by_name(images):
+    (images / "red").rename(images / "zebra")
+    before = contents(images)
+    with pytest.raises(ChangedData, match="gone: red; new: zebra"):
+        resume(images)
+    with pytest.raises(ChangedData, match="gone: red; new: zebra"):
+        resume(images, "dataset.accept_changes=true")
+    run = str(images.parent / "run")
+    with pytest.raises(ChangedData, match="gone: red; new: zebra"):
+        report(ReportConfig(run=run, dataset=RunDataConfig(data_dir=str(images))))
+    words = [f"run={run}", "export=timm", f"dataset.data_dir={images}"]
+    with pytest.raises(ChangedData, match="gone: red; new: zebra"):
+        export(*read_arguments(words))
+    assert contents(images) == before
+
+
+def test_images_that_came_are_refused_or_accepted_and_recorded(images):
+    add(images, 10, "new_")
+    with pytest.raises(ChangedData, match=r"30 images new \(blue/new_b00\.jpg"):
+        resume(images)
+    result = resume(images, "dataset.accept_changes=true")
+    assert result["data"]["accepted_changes"][0].startswith("resume: 30 images new")
+    assert sum(one["size"] for one in result["data"]["splits"].values()) == 90
+    recorded = json.loads((images.parent / "run" / "identity.json").read_text())
+    assert recorded["data"]["sha256"] == result["data"]["sha256"]
+
+
+def test_a_run_that_is_longer_than_its_remaining_images_allow(images):
+    """Half of the images make half of the steps: the state is beyond the end of the run."""
+    for path in sorted(images.rglob("*.jpg"))[::2]:
+        path.unlink()
+    with pytest.raises(ChangedData, match="30 images gone"):
+        resume(images)
+    result = resume(images, "dataset.accept_changes=true")
+    assert result["steps"] == 24
+    assert result["test_examples"] == sum(
+        1 for line in (images / "cait_splits.csv").read_text().splitlines()
+        if line.endswith(",test") and (images / line.split(",")[0]).exists()
+    )  # fmt: skip
+
+
+def test_images_that_moved_are_the_same(images):
+    assert "accepted_changes" in resume(images)["data"]
+
+
+def test_a_new_run_has_nothing_to_accept(images):
+    with pytest.raises(UserError, match=r"dataset\.accept_changes: got true without resume"):
+        finetune("dataset=folder", f"dataset.data_dir={images}", "dataset.accept_changes=true")
