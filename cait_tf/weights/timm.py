@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ GRID = "cait_tf.grid"
 CLASSES = "classes"
 _CHECKSUM = "cait_tf.sha256"
 _FILENAME = "model.safetensors"
+_CONFIG = "config.json"  # beside it
 _TIMEOUT_SECONDS = 10.0
 
 
@@ -53,7 +55,7 @@ def class_names(path: str | Path) -> tuple[str, ...] | None:
     if stated := _metadata(path).get(CLASSES):
         return tuple(stated.split("\n"))
     try:
-        stated = json.loads(Path(path).with_name("config.json").read_bytes())["label_names"]
+        stated = json.loads(Path(path).with_name(_CONFIG).read_bytes())["label_names"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return tuple(map(str, stated)) if isinstance(stated, list) else None
@@ -114,7 +116,10 @@ def download(hub_id: str) -> Path:
             return Path(cached)
         # One plain request first: the download itself retries for half a minute without a network.
         HfApi().model_info(hub_id, timeout=_TIMEOUT_SECONDS)
-        return Path(hf_hub_download(hub_id, _FILENAME))
+        path = Path(hf_hub_download(hub_id, _FILENAME))
+        with contextlib.suppress(Exception):  # a repository without one: its head names no classes
+            hf_hub_download(hub_id, _CONFIG)
+        return path
     except Exception as error:  # the library raises a dozen unrelated types for "not to be had"
         raise WeightsError(
             f"weights: got {hub_id!r}, which could not be downloaded from the Hugging Face Hub "
