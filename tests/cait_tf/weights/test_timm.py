@@ -125,7 +125,7 @@ def test_a_hub_repository_is_downloaded_and_loaded(monkeypatch, images):
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
     model = golden.classifier()
     report = load_weights(model, HUB_ID)
-    assert asked == [(HUB_ID, "model.safetensors")]
+    assert asked == [(HUB_ID, "model.safetensors"), (HUB_ID, "config.json")]
     assert report.source == HUB_ID
     assert "Hugging Face Hub" in report.format
     golden.assert_near(model(images), golden.arrays("forward")["logits"])
