@@ -260,7 +260,7 @@ def test_a_changed_image_is_decoded_anew(tmp_path):
 
 def test_an_image_replaced_in_the_same_second_is_decoded_anew(tmp_path):
     for number in range(20):
-        path = tmp_path / "images" / "cat dog".split()[number % 2] / f"{number:02}.bmp"
+        path = tmp_path / "images" / ["cat", "dog"][number % 2] / f"{number:02}.bmp"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(encode(picture(9, 9, number), "BMP"))
     before = Cached(from_folder(tmp_path / "images"), tmp_path / "cache").examples()
