@@ -14,6 +14,7 @@ from cait_finetune.config import ModelConfig, TuningConfig
 from cait_finetune.errors import UserError, bad_value, suggest
 from cait_tf import attention_maps
 from cait_tf.tensorflow_kernels import compiled_inference
+from cait_tf.weights import load as weights_files
 from cait_tf.weights import shipped
 from cait_tf.weights.class_names import some
 
@@ -195,6 +196,11 @@ def backbone_facts(model: cait_tf.CaiTClassifier, config: ModelConfig) -> dict[s
         "precision": model.backbone.dtype_policy.name,
         "weights": digest.hexdigest(),
     }
+
+
+def weights_checksum(model: cait_tf.CaiTClassifier) -> str:
+    """SHA-256 of the numbers in a model; a checkpoint of ours states the same of itself."""
+    return weights_files.weights_checksum(model)
 
 
 def start_checksum(name: str) -> str:
