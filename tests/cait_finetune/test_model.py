@@ -70,7 +70,7 @@ def test_runs_begin_elsewhere_with_another_row_or_other_weights(tmp_path, monkey
     cait_tf.save_weights(cait_tf.create_model("cait_nano_32"), file)
     assert models.start_checksum("cait_nano_32", "pretrained") != one
     assert models.start_checksum("cait_nano_32", "none") == random
-    changed = dataclasses.replace(row, kernel_init=0.08)
+    changed = dataclasses.replace(row, kernel_init=0.02)
     monkeypatch.setattr(cait_tf, "get_variant", lambda name: changed)
     assert models.start_checksum("cait_nano_32", "none") != random
 
