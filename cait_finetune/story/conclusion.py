@@ -102,6 +102,7 @@ def _result(config: Config, prepared: Prepared, scores: Scores, started: float) 
         "test_ece": scores.reliability["test", False].error,
         "test_ece_calibrated": scores.reliability["test", True].error,
         "temperature": scores.temperature,
+        "weights_sha256": weights_mark(run.best_checkpoint),
         "metric": metric,
         f"validation_{metric}": state.best_score[0],
         "best_epoch": state.best_epoch,
