@@ -2,7 +2,7 @@
 
 TensorFlow keeps it, in a directory named in an environment variable that it reads once, when it is
 loaded. It keeps it for ever, refuses to go on at a file that is damaged, and does not ask which
-machine it runs on; all of that is seen to here.
+machine it runs on, nor with which flags; all of that is seen to here.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ import os
 import platform
 import shlex
 import zlib
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
 _VARIABLE, _FLAG = "TF_XLA_FLAGS", "--tf_xla_persistent_cache_directory"
 _CPUS_ONLY = "--tf_xla_persistent_cache_device_types=CPU"
+_CHANGE_CODE = (_VARIABLE, "XLA_FLAGS", "TF_ENABLE_ONEDNN_OPTS")
 _SEAL = ".sum"  # beside a file: the checksum of what a run that came to its end has written
 _LARGEST = 500_000_000  # bytes, of all files together
 
@@ -35,7 +36,7 @@ def keep_compiled(directory: Path | None, environment: MutableMapping[str, str])
     flags = environment.get(_VARIABLE, "")
     if directory is None or _FLAG in flags:
         return
-    directory = directory.expanduser().absolute() / machine()
+    directory = directory.expanduser().absolute() / conditions(environment)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         if not os.access(directory, os.W_OK):
@@ -49,17 +50,19 @@ def keep_compiled(directory: Path | None, environment: MutableMapping[str, str])
     environment[_VARIABLE] = f"{flags} {_FLAG}={shlex.quote(str(directory))} {_CPUS_ONLY}".strip()
 
 
-def machine() -> str:
-    """What compiled code depends on besides the program: TensorFlow, and what the CPU can do.
+def conditions(environment: Mapping[str, str]) -> str:
+    """The checksum of what compiled code depends on besides the program, for a folder's name.
 
-    A home directory may be shared by machines of several kinds.
+    That is TensorFlow, what the CPU can do, as machines may share a home directory, and the flags in
+    the environment: TensorFlow finds code that was compiled with other ones.
     """
     cpu = platform.processor()
     with contextlib.suppress(OSError, StopIteration):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         cpu = next(line for line in lines if line.startswith(("flags", "Features")))
     version = importlib.metadata.version("tensorflow")
-    facts = "\n".join((version, platform.system(), platform.machine(), cpu))
+    flags = (environment.get(name, "") for name in _CHANGE_CODE)
+    facts = "\n".join((version, platform.system(), platform.machine(), cpu, *flags))
     return hashlib.sha256(facts.encode()).hexdigest()[:16]
 
 

@@ -1,23 +1,33 @@
 """``python -m cait_finetune.evaluate -cn i1k_eval model=…``: score weights as they are.
 
 For each crop ratio one row of ``accuracies.csv`` and ``accuracies.md``, beside the published figures.
-Rows that are there already are not measured again, so an interrupted table is gone on with.
+Rows that are there already are not measured again, so an interrupted table is gone on with. A row is
+there if all that it depends on is the same: the weights' numbers, the images, the whole preprocessing.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cait_finetune.config import Config
 from cait_finetune.console import plain_console
 from cait_finetune.errors import bad_value
 from cait_finetune.image_progress import ImageProgress
 
+if TYPE_CHECKING:  # TensorFlow loads once the configuration is sound
+    from cait_finetune.data.preprocess import Preprocessing
+    from cait_finetune.data.source import Source
+    from cait_finetune.report.accuracy_table import Accuracy, Conditions
+    from cait_tf.variants import Variant
+
 #: The validation images that the published figures are of.
 _IMAGENET = ("imagenet2012", "imagenet_folder")
+_VALIDATION_IMAGES, _CLASSES = 50_000, 1000
 
 
 def evaluate(config: Config, directory: Path) -> Path:
@@ -34,7 +44,14 @@ def evaluate(config: Config, directory: Path) -> Path:
     from cait_finetune.data.opening import open_source
     from cait_finetune.data.pipeline import evaluation_stream
     from cait_finetune.data.preprocess import configured
-    from cait_finetune.report.accuracy_table import Accuracy, AccuracyTable
+    from cait_finetune.report.accuracy_table import (
+        Accuracy,
+        AccuracyTable,
+        Conditions,
+        channels,
+        cropped,
+        short,
+    )
     from cait_finetune.scores.evaluation import Evaluator
     from cait_finetune.train.cores import share_cores
 
@@ -48,26 +65,7 @@ def evaluate(config: Config, directory: Path) -> Path:
     table = AccuracyTable(directory)
     console = plain_console()
     image_size = config.model.image_size or variant.image_size
-
-    def key(crop_pct: float) -> tuple:
-        return (config.model.name, config.model.weights, config.dataset.name, image_size, crop_pct)
-
-    def say(row: Accuracy, remark: str = "") -> None:
-        beside = "" if row.difference is None else f" ({row.difference:+.2f} to the published)"
-        console.print(
-            f"{row.model}, crop {row.crop_pct:g}: top-1 {row.top1:.2f}%{beside}, "
-            f"top-5 {row.top5:.2f}% on {row.images:,} images{remark}"
-        )
-
-    source = open_source(config.dataset)  # also when no image is needed: a wrong folder is said
-    wanted = []
-    for crop_pct in config.evaluation.crop_pcts:
-        if found := table.find(key(crop_pct)):
-            say(found, "; in the table already")
-        else:
-            wanted.append(crop_pct)
-    if not wanted:
-        return table.markdown
+    source = open_source(config.dataset)
 
     role = config.evaluation.split
     model = models.build(config.model, source.class_names, "float32")
@@ -75,33 +73,106 @@ def evaluate(config: Config, directory: Path) -> Path:
         models.check_classes("model.weights", config.model.weights, report, source.class_names)
         for note in report.notes:
             console.print(f"model  {note}")
+    weights = models.weights_checksum(model)
+    images, files = _checksums(source, role)
+
+    def conditions(preprocessing: Preprocessing) -> Conditions:
+        return Conditions(
+            config.model.name,
+            config.model.weights,
+            short(weights),
+            config.dataset.name,
+            role,
+            short(images),
+            short(files),
+            preprocessing.image_size,
+            preprocessing.crop_pct,
+            preprocessing.resize_mode,
+            preprocessing.interpolation,
+            preprocessing.antialias,
+            preprocessing.upright,
+            channels(preprocessing.mean),
+            channels(preprocessing.std),
+        )
+
+    def say(row: Accuracy, remark: str = "") -> None:
+        beside = "" if row.difference is None else f" ({row.difference:+.2f} to the published)"
+        console.print(
+            f"{row.conditions.model}, {cropped(row.conditions)}: top-1 {row.top1:.2f}%{beside}, "
+            f"top-5 {row.top5:.2f}% on {row.images:,} images{remark}"
+        )
+
     evaluator = Evaluator(model)
     corrupt = CorruptImages(config.dataset.on_corrupt)
-    for crop_pct in wanted:
+    padded = config.preprocessing.resize_mode == "pad"  # of which a crop ratio says nothing
+    for crop_pct in [None] if padded else config.evaluation.crop_pcts:
         preprocessing = configured(
             dataclasses.replace(config.preprocessing, crop_pct=crop_pct),
             variant,
             image_size,
             config.dataset.upright,
         )
+        given = conditions(preprocessing)
+        found = table.find(given)
+        if found and (config.dataset.on_corrupt == "skip" or not found.left_out):
+            say(found, "; in the table already")
+            continue
         batches = evaluation_stream(
             source, role, preprocessing, config.train.eval_batch_size, corrupt, config.dataset
         )
-        name = f"{config.model.name}, crop {crop_pct:g}"
+        name = f"{config.model.name}, {cropped(given)}"
         with ImageProgress(console, name, source.sizes[role]) as progress:
             figures = evaluator(_shown(progress, batches))
-        published = models.published_accuracy(variant, image_size, crop_pct)
+        left_out = source.sizes[role] - figures.examples
+        published = (None, None)
+        if not left_out and _as_published(config, source, role, preprocessing, variant):
+            published = models.published_accuracy(variant, image_size, given.crop_pct)
         row = Accuracy(
-            *key(crop_pct),
+            given,
             figures.examples,
+            left_out,
             round(100 * figures.top1, 3),
             round(100 * figures.top5, 3),
-            *(published if config.dataset.name in _IMAGENET else (None, None)),
+            *published,
         )
         table.add(row)
         say(row)
     console.print(f"table  {table.markdown}")
     return table.markdown
+
+
+def _checksums(source: Source, role: str) -> tuple[str, str]:
+    """Of a split's ids and labels, and of the files that they are in."""
+    from cait_finetune.data import fingerprint
+
+    of_split = fingerprint.split_print(list(fingerprint.images(source, role)))
+    stamp = json.dumps(source.stamp(role), sort_keys=True)
+    return of_split.sha256, hashlib.sha256(stamp.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _as_published(
+    config: Config, source: Source, role: str, preprocessing: Preprocessing, variant: Variant
+) -> bool:
+    """Whether published figures were measured so: on these images, with this preprocessing."""
+    from cait_finetune.data.preprocess import Preprocessing
+
+    own = Preprocessing(
+        variant.image_size,
+        preprocessing.crop_pct,
+        variant.interpolation,
+        variant.mean,
+        variant.std,
+        upright=False,
+    )
+    dataset = config.dataset
+    split = getattr(dataset.splits, role) if dataset.source == "tfds" else "validation"
+    return (
+        dataset.name in _IMAGENET
+        and split == "validation"
+        and source.sizes[role] == _VALIDATION_IMAGES
+        and len(source.class_names) == _CLASSES
+        and preprocessing == own
+    )
 
 
 def _shown(progress: ImageProgress, batches: Iterable[Any]) -> Iterator[Any]:

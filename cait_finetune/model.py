@@ -14,7 +14,7 @@ from cait_finetune.config import ModelConfig, TuningConfig
 from cait_finetune.errors import UserError, bad_value, suggest
 from cait_tf import attention_maps
 from cait_tf.tensorflow_kernels import compiled_inference
-from cait_tf.weights import shipped
+from cait_tf.weights import load as weights_files
 from cait_tf.weights.class_names import some
 
 # What `model.weights` is beside files and repositories.
@@ -197,11 +197,29 @@ def backbone_facts(model: cait_tf.CaiTClassifier, config: ModelConfig) -> dict[s
     }
 
 
-def start_checksum(name: str) -> str:
-    """SHA-256 of what runs begin from: the variant's row, and weights that come with the package."""
+def weights_checksum(model: keras.Model) -> str:
+    """SHA-256 of the numbers in a model; a checkpoint of ours states the same of itself."""
+    return weights_files.weights_checksum(model)
+
+
+def start_checksum(name: str, weights: str) -> str:
+    """SHA-256 of what runs begin from: the variant's row, and the numbers of its pretrained weights.
+
+    Args:
+        weights: none or pretrained.
+
+    Raises:
+        UserError: weights that cannot be downloaded.
+    """
     variant = cait_tf.get_variant(name)
-    path = shipped.weights_of(variant)
-    return hashlib.sha256(repr(variant).encode() + (path.read_bytes() if path else b"")).hexdigest()
+    digest = hashlib.sha256(repr(variant).encode())
+    if weights != "none":
+        try:
+            backbone = cait_tf.create_model(name, num_classes=0, weights=weights)
+        except (cait_tf.CaiTError, ImportError) as error:
+            raise UserError(f"model.{error}") from error
+        digest.update(backbone.loading_report.sha256.encode())
+    return digest.hexdigest()
 
 
 def published_accuracy(

@@ -86,8 +86,8 @@ def _scores(
     saved: SavedRun, data: RunDataConfig, reasons: list[str]
 ) -> tuple[Scores, Viewer | None]:
     """The scores, and what draws mistakes. A finished run's predictions are kept: it is scored again
-    only where they are not, and without its images or weights only the pictures of mistakes are
-    missing.
+    only where they are not, or not of its best weights. Without its images or weights only the
+    pictures of mistakes are missing.
 
     Raises:
         UserError: there is nothing to score by.
@@ -95,6 +95,7 @@ def _scores(
     """
     from cait_finetune.data.corrupt import CorruptImages
     from cait_finetune.data.pipeline import evaluation_stream
+    from cait_finetune.export.origin import weights_mark
     from cait_finetune.runs.identity import ChangedData
     from cait_finetune.story.report_parts import build_viewer
     from cait_finetune.story.scoring import predict_splits, score
@@ -102,6 +103,11 @@ def _scores(
     run, batch_size = saved.directory, saved.train.eval_batch_size
     predictions = _kept_predictions(run, reasons) if run.finished else None
     temperature = run.read_result().get("temperature") if run.finished else None
+    mark = weights_mark(run.best_checkpoint)
+    made_by = {one.weights for one in (predictions or {}).values()}
+    if mark and made_by - {mark, None}:
+        reasons.append(f"predictions: made by other weights than {run.best_checkpoint}")
+        predictions = temperature = None
     try:
         if not run.best_checkpoint.is_file():
             raise UserError(_why_no_weights(run))
@@ -115,7 +121,7 @@ def _scores(
         reasons.append(str(error))
         return score(predictions, batch_size, temperature), None
     preprocessing = saved.build_preprocessing()
-    if not predictions:
+    if not predictions or None in made_by:  # of earlier versions, which do not say by which weights
         corrupt = CorruptImages(saved.dataset.on_corrupt)
         predictions = predict_splits(
             model,

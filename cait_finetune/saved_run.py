@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cait_finetune.config import DatasetConfig, ModelConfig, PreprocessingConfig, TrainConfig
 from cait_finetune.errors import bad_value
+from cait_finetune.export.origin import weights_mark
 from cait_finetune.run_directory import RunDirectory, read_json
 
 
@@ -65,12 +66,24 @@ class SavedRun:
             ) from error
 
     @property
-    def temperature(self) -> float:
-        """What logits are divided by for calibrated probabilities; 1 where none was fitted.
+    def is_scored(self) -> bool:
+        """Whether ``result.json`` is of the best weights, as far as both say whose they are.
 
         Raises:
             UserError: ``result.json`` cannot be read.
         """
+        scored = self.directory.read_result().get("weights_sha256")
+        return scored in (None, weights_mark(self.directory.best_checkpoint) or scored)
+
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by for calibrated probabilities; 1 where none was fitted to these.
+
+        Raises:
+            UserError: ``result.json`` cannot be read.
+        """
+        if not self.is_scored:
+            return 1.0
         return float(self.directory.read_result().get("temperature") or 1.0)
 
     def open_source(self, data: RunDataConfig, command: str, say: Callable[[str], None]) -> Source:

@@ -235,12 +235,32 @@ def build(entry: Entry, weights: str, out: Path) -> float:
     return difference
 
 
-def _build(entry: Entry, weights: str, out: Path) -> tuple[float, str]:
-    """`build` in a new process, and the memory that it took."""
+def _build(entry: Entry, weights: str, out: Path) -> tuple[float, str] | None:
+    """`build` in a new process, and the memory that it took; None where there is nothing to do."""
     with quiet_imports():
         import keras  # noqa: F401  its backend starts here, and talks
+    if is_built(entry, weights, out):
+        return None
     difference = build(entry, weights, out)
     return difference, peak_memory()
+
+
+def is_built(entry: Entry, weights: str, out: Path) -> bool:
+    """Whether the archive of an entry is there, and its page names the checksum of these weights.
+
+    Raises:
+        CaiTError: weights that cannot be had.
+    """
+    from cait_tf.models import locate_weights
+    from cait_tf.weights.checksum import checksum
+    from cait_tf.weights.load import read_weights
+
+    page = out / entry.name / "README.md"
+    if not (page.is_file() and (out / f"{entry.name}.tar.gz").is_file()) or weights == "none":
+        return False
+    source = locate_weights(entry.variant, weights.replace("{name}", entry.variant.name))
+    tensors, _, _ = read_weights(source)
+    return checksum(tensors) in page.read_text()
 
 
 def _archive(directory: Path, path: Path) -> None:
@@ -257,7 +277,7 @@ def _archive(directory: Path, path: Path) -> None:
 
 
 def build_many(entries: Iterable[Entry], weights: str, out: str | Path) -> None:
-    """Build entries that are not in `out` yet, with a progress bar.
+    """Build entries that are not in `out` yet, or of other weights, with a progress bar.
 
     Args:
         weights: as `create`.
@@ -286,14 +306,15 @@ def build_many(entries: Iterable[Entry], weights: str, out: str | Path) -> None:
         task = progress.add_task("", total=len(entries))
         for entry in entries:
             progress.update(task, description=entry.name)
-            if (out / f"{entry.name}.tar.gz").is_file():
+            started = time.perf_counter()
+            # TensorFlow keeps the memory it has had, in pieces that the next model does not fit
+            # into: a process for each gives it back.
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+                built = process.submit(_build, entry, weights, out).result()
+            if built is None:
                 console.print(f"{entry.name}: is there, skipped")
             else:
-                started = time.perf_counter()
-                # TensorFlow keeps the memory it has had, in pieces that the next model does not fit
-                # into: a process for each gives it back.
-                with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-                    difference, memory = process.submit(_build, entry, weights, out).result()
+                difference, memory = built
                 console.print(
                     f"{entry.name}: written, largest difference {difference:.1e}; "
                     f"{time.perf_counter() - started:.0f} s, at most {memory} of memory"

@@ -80,7 +80,9 @@ def model_page(
         patches=patches,
         parameters=variant.parameters,
         accuracies=_ACCURACIES.format(**vars(variant)) if published else "",
-        weights=report or "random; this model has not been trained",
+        weights=f"{report}; SHA-256 `{report.sha256}`"
+        if report
+        else "random; this model has not been trained",
         origin=_ORIGIN if published else "",
         mean=list(variant.mean),
         std=list(variant.std),

@@ -63,7 +63,7 @@ ALLOWED = {
     | FOUNDATION,
     "evaluate": {"cli", "image_progress"} | WORK | FOUNDATION,  # another story
     "runs": {"data", "run_directory"} | FOUNDATION,  # which data a run is of
-    "saved_run": {"data", "model", "run_directory", "runs"} | FOUNDATION,
+    "saved_run": {"data", "model", "run_directory", "runs", "export"} | FOUNDATION,
     "attention": {"keys", "saved_run"} | WORK | FOUNDATION,
     "report_run": {"keys", "saved_run", "story.scoring", "story.report_parts"} | WORK | FOUNDATION,
     "report.__main__": {"report_run"},

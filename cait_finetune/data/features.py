@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 from rich.console import Console
@@ -142,6 +143,7 @@ class FrozenFeatures:
         return {
             **self._facts,
             "tensorflow": tf.__version__,  # it decodes and resizes
+            "keras": keras.__version__,  # it has the backbone's layers
             "preprocessing": dataclasses.asdict(self._preprocessing),
             "images": images,
             "on_corrupt": self._corrupt.on_corrupt,

@@ -87,14 +87,19 @@ def images(source: Source, role: str) -> Iterator[Image]:
         yield Image(role, str(one), label)
 
 
+def split_print(found: Sequence[Image]) -> SplitPrint:
+    """The fingerprint of one split's images in file order."""
+    text = "".join(f"{one.id}\0{one.label}\n" for one in found)
+    digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+    return SplitPrint(len(found), digest)
+
+
 def fingerprint(source: Source) -> tuple[Fingerprint, list[Image]]:
     """The fingerprint of an open source, and the images that it is of."""
     found, splits = [], {}
     for role in ROLES:
         of_split = list(images(source, role))
-        text = "".join(f"{one.id}\0{one.label}\n" for one in of_split)
-        digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
-        splits[role] = SplitPrint(len(of_split), digest)
+        splits[role] = split_print(of_split)
         found += of_split
     return Fingerprint(source.class_names, splits), found
 

@@ -14,6 +14,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from cait_finetune.config import DatasetConfig
+from cait_finetune.data.own_images import storage
 from cait_finetune.data.source import ROLES, Selection, Source, new_numbers
 from cait_finetune.data.tfds_features import find_class_names, find_keys
 from cait_finetune.errors import UserError, bad_value, suggest
@@ -77,22 +78,21 @@ class TfdsSource(Source):
 
     def stamp(self, role: str) -> dict[str, Any]:
         """As `Source.stamp`."""
-        files = []
-        for path in sorted(self.builder.data_path.iterdir()):
-            stat = path.stat()
-            files.append([path.name, stat.length, stat.mtime])
+        paths = sorted(self.builder.data_path.iterdir())
         parts = [(role, None)] if self.selection is None else self.selection[role]
         return {
             "set": self.builder.info.full_name,
             "keys": [self.image_key, self.label_key],
-            **({} if self.numbers is None else {"numbers": list(self.numbers)}),
-            "classes": len(self.class_names) if self.multi_label else None,
+            "classes": list(self.class_names),
+            "numbers": self.numbers and list(self.numbers),
+            "multi_label": self.multi_label,
+            "parallel_files": self.parallel_files,  # it is the order of the examples
             "split": [
                 [self.splits[part], None if rows is None else np.sort(rows).tolist()]
                 for part, rows in parts
             ],
             "examples": self.sizes[role],
-            "files": files,
+            "files": [[path.name, *storage.size_and_times(str(path))] for path in paths],
         }
 
     @tf.autograph.experimental.do_not_convert

@@ -53,11 +53,18 @@ def export(directory: Path, config: ExportConfig, data: RunDataConfig | None = N
         data: where the run's images are; `None`: where they were.
 
     Raises:
-        UserError: there is no such run, or its images are gone; a library is missing; a file does not
-            answer as the model does, or cannot be pushed.
+        UserError: there is no such run, its scores are of other weights, or its images are gone; a
+            library is missing; a file does not answer as the model does, or cannot be pushed.
         ChangedData: its images are others than the run's.
     """
     run = read_run(directory)
+    if not run.is_scored:  # the card would state the scores of one beside the other
+        raise bad_value(
+            "run",
+            f"{run.directory.best_checkpoint} with other weights than {run.directory.result.name} is of",
+            "the weights that the run was scored with",
+            f"Put them back, or remove {run.directory.result} to export these without scores",
+        )
     check(config)
     with quiet_imports():
         import tensorflow as tf
@@ -78,7 +85,7 @@ def export(directory: Path, config: ExportConfig, data: RunDataConfig | None = N
         source.class_names,
         run.model.name,
         source.multi_label,
-        result.get("temperature") or 1.0,
+        run.temperature,
     )
     exports = export_run(config, subject, source, corrupt, run.directory, console.print)
     if result:

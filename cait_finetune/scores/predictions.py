@@ -25,13 +25,15 @@ class Predictions:
     """The logits ``(N, C)`` float32 of a split's images in file order, and what is true of them.
 
     ``labels`` are ``(N,)`` int32, or with several labels ``(N, C)`` float32; ``ids`` name the images,
-    ``class_names`` the columns.
+    ``class_names`` the columns. ``weights`` is the checksum of the weights file that made them, None
+    where that is not known.
     """
 
     logits: np.ndarray
     labels: np.ndarray
     ids: Sequence[str]
     class_names: Sequence[str]
+    weights: str | None = None
 
     @property
     def multi_label(self) -> bool:
@@ -59,6 +61,7 @@ class Predictions:
                 labels=self.labels,
                 ids=np.array(self.ids, np.str_),
                 class_names=np.array(self.class_names, np.str_),
+                weights=np.array(self.weights or ""),
             )
         os.replace(partial, path)
         return True
@@ -74,6 +77,7 @@ def load_predictions(path: Path) -> Predictions:
     try:
         with np.load(path) as arrays:
             found = [arrays[name] for name in ("logits", "labels", "ids", "class_names")]
+            weights = str(arrays["weights"]) if "weights" in arrays else ""
     except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
         found, why = None, str(error)
     if not (found and _fit(*found)):
@@ -84,7 +88,7 @@ def load_predictions(path: Path) -> Predictions:
             "remove the file",
         )
     logits, labels, ids, class_names = found
-    return Predictions(logits, labels, ids.tolist(), class_names.tolist())
+    return Predictions(logits, labels, ids.tolist(), class_names.tolist(), weights or None)
 
 
 def _fit(logits: np.ndarray, labels: np.ndarray, ids: np.ndarray, class_names: np.ndarray) -> bool:

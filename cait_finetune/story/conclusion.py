@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import resource
 import sys
@@ -10,6 +11,7 @@ import time
 import keras
 
 from cait_finetune.config import Config
+from cait_finetune.export.origin import weights_mark
 from cait_finetune.export.subject import Subject
 from cait_finetune.report.page import write_page
 from cait_finetune.runs.identity import identity_facts
@@ -54,7 +56,9 @@ def _score(config: Config, prepared: Prepared, model: keras.Model) -> Scores:
     """Both splits, each image once; their logits are kept."""
     streams, run = prepared.streams, prepared.run
     predictions = predict_splits(model, streams.images_of, prepared.source, streams.corrupt)
+    mark = weights_mark(run.best_checkpoint)
     for role, one in predictions.items():
+        one = dataclasses.replace(one, weights=mark)
         if not one.save(run.predictions_of(role)):
             prepared.console.print(
                 f"predictions of {role} are not kept: {one.logits.nbytes / 1e6:,.0f} MB of logits",
@@ -98,6 +102,7 @@ def _result(config: Config, prepared: Prepared, scores: Scores, started: float) 
         "test_ece": scores.reliability["test", False].error,
         "test_ece_calibrated": scores.reliability["test", True].error,
         "temperature": scores.temperature,
+        "weights_sha256": weights_mark(run.best_checkpoint),
         "metric": metric,
         f"validation_{metric}": state.best_score[0],
         "best_epoch": state.best_epoch,

@@ -107,6 +107,14 @@ def values(model: keras.Model) -> Tensors:
     }
 
 
+def weights_checksum(model: keras.Model) -> str:
+    """SHA-256 of a model's parameters, in hexadecimal: what a file of `save_weights` states of itself.
+
+    The numbers count as they stand in the model: resampled, and with the head in its class order.
+    """
+    return checksum({name: names.to_torch_layout(one) for name, one in values(model).items()})
+
+
 def _resolve(source: str) -> tuple[ModuleType, Path, str]:
     """The module that reads a source, its local path and the name of its format."""
     path = Path(source).expanduser()

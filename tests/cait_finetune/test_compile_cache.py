@@ -12,8 +12,8 @@ import pytest
 
 from cait_finetune import compile_cache
 from cait_finetune.compile_cache import (
+    conditions,
     keep_compiled,
-    machine,
     remove_damaged,
     remove_oldest,
     seal,
@@ -48,8 +48,8 @@ def names(directory: Path) -> set[str]:
 
 def test_tensorflow_is_told_where_beside_what_the_user_tells_it(tmp_path):
     environment = {"TF_XLA_FLAGS": "--tf_xla_clustering_debug"}
+    folder = tmp_path / "two words" / conditions(environment)
     keep_compiled(tmp_path / "two words", environment)
-    folder = tmp_path / "two words" / machine()
     assert folder.is_dir()
     flags = shlex.split(environment["TF_XLA_FLAGS"])
     assert flags[:2] == ["--tf_xla_clustering_debug", f"{FLAG}={folder}"]
@@ -69,6 +69,31 @@ def test_a_directory_that_cannot_be_made_is_a_warning(tmp_path, caplog):
     keep_compiled(tmp_path / "file", environment)
     assert environment == {}
     assert "is not kept" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"XLA_FLAGS": "--xla_cpu_enable_fast_math=true"},
+        {"TF_XLA_FLAGS": "--tf_xla_clustering_debug"},
+        {"TF_ENABLE_ONEDNN_OPTS": "0"},
+    ],
+)
+def test_code_of_other_flags_is_not_used(environment):
+    assert conditions(environment) != conditions({}) == conditions({"HOME": "/elsewhere"})
+
+
+@pytest.mark.parametrize("name", ["system", "machine"])
+def test_code_of_another_machine_is_not_used(name, monkeypatch):
+    before = conditions({})
+    monkeypatch.setattr(compile_cache.platform, name, lambda: "other")
+    assert conditions({}) != before
+
+
+def test_code_of_another_tensorflow_is_not_used(monkeypatch):
+    before = conditions({})
+    monkeypatch.setattr(compile_cache.importlib.metadata, "version", lambda name: "9.9")
+    assert conditions({}) != before
 
 
 def test_only_what_was_sealed_and_is_as_it_was_stays(tmp_path):

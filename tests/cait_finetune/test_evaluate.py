@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import csv
+import shutil
 import sys
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 
 import cait_tf
 from cait_finetune import evaluate
-from cait_finetune.scores.evaluation import Evaluator
+from cait_finetune import model as models
+from cait_finetune.scores.evaluation import Evaluation, Evaluator
 from cait_tf import images
 from cait_tf.imagenet import synsets
 from tests.cait_finetune.stand_ins import encode, picture
@@ -87,6 +90,128 @@ def test_what_is_in_the_table_is_not_measured_again(command, monkeypatch, tmp_pa
     assert len(rows(tmp_path)) == 2
     command()
     assert len(measured) == 1
+
+
+@pytest.fixture
+def unmeasured(monkeypatch):
+    """How often a split would have been scored."""
+    calls = []
+    figures = Evaluation(loss=1.0, top1=0.5, top5=0.75, mean_per_class=0.5, examples=len(LABELS))
+    monkeypatch.setattr(Evaluator, "__call__", lambda self, _: calls.append(1) or figures)
+    return calls
+
+
+@pytest.fixture
+def own(made, tmp_path):
+    """The file and the images in a place where they may be changed, and the words for them."""
+    shutil.copytree(made, tmp_path / "own")
+    root = tmp_path / "own"
+    words = (f"model.weights={root / 'nano.safetensors'}", f"dataset.data_dir={root / 'images'}")
+    return root, ("evaluation.crop_pcts=[1.0]", *words)
+
+
+def test_another_file_under_the_same_path_is_measured(command, own, unmeasured, tmp_path):
+    root, words = own
+    command(*words)
+    assert "in the table already" in command(*words)
+    first = rows(tmp_path)
+    cait_tf.save_weights(cait_tf.create_model("cait_nano_32"), root / "nano.safetensors")
+    assert "in the table already" not in command(*words)
+    assert len(unmeasured) == 2
+    table = rows(tmp_path)
+    assert len({row["weights_sha256"] for row in table}) == len(table) == 2
+    assert first[0] in table
+
+
+def replace_an_image(images):
+    """Another picture with the same name: of other data sets made of ImageNet's images all are so."""
+    path = next(images.glob("*/0.png"))
+    path.write_bytes(encode(picture(40, 50, seed=99)))
+
+
+def add_an_image(images):
+    shutil.copy(next(images.glob("*/0.png")), images / synsets()[500] / "8.png")
+
+
+def relabel_an_image(images):
+    path = next(images.glob("*/0.png"))
+    path.rename(images / synsets()[500] / path.name)
+
+
+@pytest.mark.parametrize("change", [replace_an_image, add_an_image, relabel_an_image])
+def test_other_images_in_the_same_folder_are_measured(command, own, unmeasured, tmp_path, change):
+    root, words = own
+    command(*words)
+    change(root / "images")
+    assert "in the table already" not in command(*words)
+    assert len(unmeasured) == 2
+    assert len({row["files_sha256"] for row in rows(tmp_path)}) == 2
+
+
+def test_another_protocol_is_measured(command, own, unmeasured, tmp_path):
+    words = (
+        "preprocessing.mean=[0.5,0.5,0.5]",
+        "evaluation.split=validation",
+        "preprocessing.resize_mode=squash",
+        "preprocessing.resize_mode=pad",
+        "preprocessing.interpolation=bilinear",
+        "preprocessing.antialias=false",
+        "preprocessing.std=[0.5,0.5,0.5]",
+        "dataset.upright=true",
+        "model.image_size=64",
+    )
+    command(*own[1])
+    for number, word in enumerate(words, start=2):
+        assert "in the table already" not in command(*own[1], word)
+        assert len(unmeasured) == len(rows(tmp_path)) == number
+    assert "in the table already" in command(*own[1], word)
+
+
+def test_a_figure_without_corrupt_images_is_none_for_who_stops_at_them(command, own, tmp_path):
+    root, words = own
+    next((root / "images").glob("*/0.png")).write_bytes(b"no image")
+    skip = "dataset.on_corrupt=skip"
+    assert "on 6 images" in command(*words, skip)
+    assert [(row["images"], row["left_out"]) for row in rows(tmp_path)] == [("6", "1")]
+    assert "in the table already" in command(*words, skip)
+    with pytest.raises(SystemExit, match="the corrupt image"):
+        command(*words)
+
+
+def test_the_weights_of_a_row_are_those_that_the_file_states(command, own, unmeasured, tmp_path):
+    root, words = own
+    command(*words)
+    with safe_open(root / "nano.safetensors", "np") as file:
+        stated = file.metadata()["cait_tf.sha256"]
+    assert rows(tmp_path)[0]["weights_sha256"] == stated[:12]
+
+
+def test_published_figures_stand_beside_their_own_protocol(
+    command, own, unmeasured, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(models, "published_accuracy", lambda *_: (80.0, 95.0))
+
+    def beside(*words):
+        command(*own[1], *words)
+        given = [row for row in rows(tmp_path) if row not in before]
+        before.extend(given)
+        return given[0]["published_top1"] == "80.0"
+
+    before = []
+    assert not beside("evaluation.split=test")  # of seven images alone
+    (tmp_path / "outputs" / "i1k_eval" / "accuracies.csv").unlink()
+    monkeypatch.setattr(evaluate, "_VALIDATION_IMAGES", len(LABELS))
+    before = []
+    assert beside()
+    for word in (
+        "preprocessing.interpolation=bilinear",
+        "preprocessing.resize_mode=squash",
+        "preprocessing.antialias=false",
+        "preprocessing.mean=[0.5,0.5,0.5]",
+        "dataset.upright=true",
+        "dataset.name=mine",
+    ):
+        assert not beside(word), word
 
 
 def test_an_interrupted_table_keeps_what_it_has(command, monkeypatch, tmp_path):

@@ -13,6 +13,8 @@ import cait_tf
 from cait_finetune import model as models
 from cait_finetune.config import ModelConfig, TuningConfig
 from cait_finetune.errors import UserError
+from cait_tf import models as library
+from cait_tf.weights import shipped
 from tests.cait_finetune.tiny import batch, snapshot, tiny_model
 
 CLASSES = ("ant", "bee", "cow", "dog", "eel", "fox", "gnu")
@@ -60,21 +62,26 @@ def test_new_kernels_beside_weights():
 
 
 def test_runs_begin_elsewhere_with_another_row_or_other_weights(tmp_path, monkeypatch):
-    row, found = cait_tf.get_variant("cait_nano_32"), {}
-    file = tmp_path / "weights"
-    for kernel_init, content in ((0.08, b"a"), (0.08, b"b"), (0.02, b"a")):
-        changed = dataclasses.replace(row, kernel_init=kernel_init)
-        monkeypatch.setattr(cait_tf, "get_variant", lambda name, row=changed: row)
-        monkeypatch.setattr(models.shipped, "weights_of", lambda variant: file)
-        file.write_bytes(content)
-        found[kernel_init, content] = models.start_checksum("cait_nano_32")
-        assert models.start_checksum("cait_nano_32") == found[kernel_init, content]
-    assert len(set(found.values())) == 3
+    row, file = cait_tf.get_variant("cait_nano_32"), tmp_path / "nano.safetensors"
+    monkeypatch.setattr(shipped, "weights_of", lambda variant: file)
+    cait_tf.save_weights(cait_tf.create_model("cait_nano_32"), file)
+    one, random = (models.start_checksum("cait_nano_32", name) for name in ("pretrained", "none"))
+    assert models.start_checksum("cait_nano_32", "pretrained") == one != random
+    cait_tf.save_weights(cait_tf.create_model("cait_nano_32"), file)
+    assert models.start_checksum("cait_nano_32", "pretrained") != one
+    assert models.start_checksum("cait_nano_32", "none") == random
+    changed = dataclasses.replace(row, kernel_init=0.02)
+    monkeypatch.setattr(cait_tf, "get_variant", lambda name: changed)
+    assert models.start_checksum("cait_nano_32", "none") != random
 
 
-def test_runs_with_weights_from_elsewhere_begin_from_the_row():
-    one, other = map(models.start_checksum, ("cait_s24_224", "cait_s24_384"))
-    assert one == models.start_checksum("cait_s24_224") != other
+def test_weights_that_cannot_be_had_are_one_message(monkeypatch):
+    def nowhere(variant, weights):
+        raise cait_tf.WeightsError("weights: got hub, expected a network")
+
+    monkeypatch.setattr(library, "locate_weights", nowhere)
+    with pytest.raises(UserError, match=r"^model\.weights: got hub"):
+        models.start_checksum("cait_nano_32", "pretrained")
 
 
 @pytest.mark.parametrize("weights", ["hub", "official"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import sys
@@ -13,9 +14,11 @@ from PIL import Image
 from cait_finetune import model as models
 from cait_finetune import report_run
 from cait_finetune.errors import UserError
+from cait_finetune.export.origin import weights_mark
 from cait_finetune.report.page import write_page
 from cait_finetune.run_directory import RunDirectory
 from cait_finetune.scores.evaluation import Evaluator
+from cait_finetune.scores.predictions import load_predictions
 from cait_finetune.story.conclusion import conclude
 from cait_finetune.story.preparation import prepare
 from tests.cait_finetune.report.test_html import Reader
@@ -195,6 +198,47 @@ def test_with_damaged_predictions_it_is_scored_again(copy, command):
     assert "predictions: got" in said
     assert "not in the report" not in said
     assert (copy.parts / "scores.json").read_text() == scores
+
+
+def scored(run):
+    return json.loads((run.parts / "scores.json").read_text())
+
+
+def spoil(run, weights):
+    """Kept predictions that are all wrong, and say that they were made by those weights."""
+    for role in ("validation", "test"):
+        one = load_predictions(run.predictions_of(role))
+        wrong = -np.eye(one.logits.shape[1], dtype="float32")[one.labels]
+        dataclasses.replace(one, logits=wrong, weights=weights).save(run.predictions_of(role))
+
+
+def test_predictions_say_which_weights_they_are_of(finished):
+    run = finished[0].run
+    for role in ("validation", "test"):
+        mark = weights_mark(run.best_checkpoint)
+        assert mark == load_predictions(run.predictions_of(role)).weights
+
+
+def test_predictions_of_other_weights_are_not_taken_for_these(copy, command):
+    before = scored(copy)
+    spoil(copy, "of others")
+    said = command(f"run={copy.root}")
+    assert f"predictions: made by other weights than {copy.best_checkpoint}" in said
+    assert scored(copy) == before
+
+
+def test_predictions_of_an_earlier_version_are_made_anew_where_that_can_be(copy, images, command):
+    before = scored(copy)
+    spoil(copy, None)
+    command(f"run={copy.root}")
+    assert scored(copy) == before
+    away = images.with_name("away")
+    images.rename(away)
+    try:
+        command(f"run={copy.root}")  # there is nothing better than what was kept
+    finally:
+        away.rename(images)
+    assert scored(copy)["test"]["top1"] == 0.0
 
 
 def test_files_that_cannot_be_read_are_named_once(copy, command):

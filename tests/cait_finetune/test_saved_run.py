@@ -8,6 +8,7 @@ from omegaconf import OmegaConf
 
 import cait_tf
 from cait_finetune.errors import UserError
+from cait_finetune.export.origin import weights_mark
 from cait_finetune.saved_run import RunDataConfig, read_run
 from tests.cait_finetune.stand_ins import composed
 
@@ -63,6 +64,17 @@ def test_the_temperature_of_a_result_that_cannot_be_read(directory):
     (directory / "result.json").write_text("")
     with pytest.raises(UserError, match=r"result\.json: got .*, expected JSON"):
         assert run.temperature
+
+
+def test_the_temperature_is_of_the_weights_that_were_scored(directory):
+    run, best = read_run(directory), directory / "checkpoints" / "best.safetensors"
+    result = {"temperature": 1.5, "weights_sha256": weights_mark(best)}
+    (directory / "result.json").write_text(json.dumps(result))
+    assert (run.is_scored, run.temperature) == (True, 1.5)
+    cait_tf.save_weights(cait_tf.create_model("cait_nano_32", num_classes=10), best)
+    assert (run.is_scored, run.temperature) == (False, 1.0)
+    (directory / "result.json").write_text('{"temperature": 1.5}')  # of an earlier version
+    assert (run.is_scored, run.temperature) == (True, 1.5)
 
 
 def test_weights_for_other_classes(directory):

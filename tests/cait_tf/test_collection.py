@@ -169,6 +169,19 @@ def test_all_of_them_and_what_is_done_is_skipped(nano_weights, tmp_path, monkeyp
     assert files == sorted([*names, *(f"{name}.tar.gz" for name in names)])
 
 
+def test_what_was_built_of_other_weights_is_built_again(nano_weights, tmp_path):
+    entry, out = collection.entry("cait_nano_32"), tmp_path / "out"
+    assert not collection.is_built(entry, nano_weights, out)
+    collection.build(entry, nano_weights, out)
+    assert collection.is_built(entry, nano_weights, out)
+    model = collection.create(entry, nano_weights)
+    model.head.bias.assign_add(model.head.bias * 0 + 1e-3)
+    save_weights(model, nano_weights.replace("{name}", "cait_nano_32"))
+    assert not collection.is_built(entry, nano_weights, out)
+    (out / "cait_nano_32.tar.gz").unlink()
+    assert not collection.is_built(entry, nano_weights, out)
+
+
 def test_a_failed_build_leaves_nothing(nano_weights, tmp_path, monkeypatch):
     monkeypatch.setattr(collection, "compare", lambda *_: float("nan"))
     with pytest.raises(CaiTError, match="differs by nan, expected at most 1e-04"):

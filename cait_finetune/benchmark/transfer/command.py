@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from cait_finetune import model as models
 from cait_finetune.benchmark.report import Report, footnote, machine
 from cait_finetune.benchmark.task import at_least, check_choices, cores, thread_count
+from cait_finetune.benchmark.transfer.basis import Bases
 from cait_finetune.benchmark.transfer.cell import LONGER, METHODS, Cell
 from cait_finetune.benchmark.transfer.picture import draw
 from cait_finetune.benchmark.transfer.readme import Passage
@@ -38,9 +39,9 @@ class TransferConfig:
     Each is `seeds` runs of `epochs` passes over the images, but of at least `least_steps` each; a seed
     draws the images, the head's weights and the order. `data_dir` is where TFDS prepared the sets that
     are not made on the spot. As many as `processes` run side by side; 0 is one for each core. What is
-    finished is kept in `out`, and not made again while the package has the same model with the same
-    weights: a comparison that was cut off goes on. `readme` is a Markdown file whose passage
-    ``<!-- transfer -->`` … ``<!-- /transfer -->`` is written anew.
+    finished is kept in `out`, and not made again while the model, its pretrained weights, the images and
+    the whole configuration are the same: a comparison that was cut off goes on. `readme` is a Markdown
+    file whose passage ``<!-- transfer -->`` … ``<!-- /transfer -->`` is written anew.
     """
 
     datasets: list[str] = field(default_factory=lambda: ["digits"])
@@ -90,7 +91,7 @@ def report(config: TransferConfig, console: Console) -> Report:
     Raises:
         UserError: a data set cannot be opened, or a run fails; what is finished is kept.
     """
-    results = Results(Path(config.out) / "transfer_runs.jsonl", models.start_checksum(config.model))
+    results = Results(Path(config.out) / "transfer_runs.jsonl", Bases())
     grids = {dataset: list(_grid(config, dataset)) for dataset in config.datasets}
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"),
                TextColumn("{task.fields[runs]}"), TimeRemainingColumn())  # fmt: skip

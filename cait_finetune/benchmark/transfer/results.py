@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,40 +15,44 @@ from cait_finetune.benchmark.transfer.run import Result
 
 
 class Results:
-    """A line for each run: its command line, and what came of it.
+    """A line for each run: its command line, what the run depends on besides, and its result.
 
-    `start` says what the runs begin from: lines of runs that began from anything else are ignored.
+    Args:
+        basis: the checksum of all that a cell's run depends on besides its command line. Lines with
+            another, or with none, are ignored.
     """
 
-    def __init__(self, path: Path, start: str) -> None:
+    def __init__(self, path: Path, basis: Callable[[Cell], str]) -> None:
         self._path = path
-        self._start = start
-        self._known: dict[str, Result] = {}
+        self._basis = basis
+        self._known: dict[tuple[str, str], Result] = {}
         text = path.read_text() if path.exists() else ""
         for line in text.splitlines():
             # The last line of a comparison that was cut off may be half a line; of older ones each
-            # lacks its start.
+            # lacks its basis.
             with contextlib.suppress(json.JSONDecodeError, KeyError, TypeError):
                 record = json.loads(line)
-                if record["start"] == start:
-                    self._known[record["words"]] = Result(**record["result"])
+                self._known[record["words"], record["basis"]] = Result(**record["result"])
         if text and not text.endswith("\n"):
             with open(path, "a") as file:
                 file.write("\n")
 
     def __contains__(self, cell: Cell) -> bool:
-        return " ".join(cell.words) in self._known
+        return self._key(cell) in self._known
 
     def __getitem__(self, cell: Cell) -> Result:
-        return self._known[" ".join(cell.words)]
+        return self._known[self._key(cell)]
 
     def add(self, cell: Cell, result: Result) -> None:
         """Keep one, at once."""
-        words = " ".join(cell.words)
-        self._known[words] = result
-        record = {"words": words, "start": self._start, "result": dataclasses.asdict(result)}
+        words, basis = key = self._key(cell)
+        self._known[key] = result
+        record = {"words": words, "basis": basis, "result": dataclasses.asdict(result)}
         with open(self._path, "a") as file:
             file.write(json.dumps(record) + "\n")
+
+    def _key(self, cell: Cell) -> tuple[str, str]:
+        return " ".join(cell.words), self._basis(cell)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -114,15 +114,12 @@ class FileSource(Source):
     def stamp(self, role: str) -> dict[str, Any]:
         """As `Source.stamp`."""
         files = self.files[role]
-        weights = [1.0] * len(files) if files.weights is None else files.weights.tolist()
-        stats = [storage.size_and_time(path) for path in files.paths]
         return {
             "set": self.name,
+            "classes": list(self.class_names),
             "examples": len(files),
-            "files": [
-                [path, np.asarray(label).tolist(), weight, *stat]
-                for path, label, weight, stat in zip(
-                    files.paths, files.labels, weights, stats, strict=True
-                )
-            ],
+            "ids": files.ids.tolist(),
+            "labels": files.labels.tolist(),
+            "weights": None if files.weights is None else files.weights.tolist(),
+            "files": [[path, *storage.size_and_times(path)] for path in files.paths],
         }

@@ -114,13 +114,17 @@ def files_below(folder: str) -> Iterator[str]:
         pending += reversed(inner)
 
 
-def size_and_time(path: str) -> tuple[int, int]:
-    """Bytes, and seconds of the last change."""
+def size_and_times(path: str) -> tuple[int, ...]:
+    """Bytes, and nanoseconds of the last change: on a disk of the content and of the file itself.
+
+    Unpacked files have the times of their archive, in whole seconds: only the second time tells that
+    two of the same size were swapped.
+    """
     if is_remote(path):
         stat = tf.io.gfile.stat(path)
-        return stat.length, stat.mtime_nsec // 1_000_000_000
+        return stat.length, stat.mtime_nsec
     stat = os.stat(path)
-    return stat.st_size, int(stat.st_mtime)
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 def opened(path: str) -> IO[bytes]:

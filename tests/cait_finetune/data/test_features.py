@@ -6,6 +6,7 @@ import itertools
 import logging
 import os
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -166,7 +167,16 @@ def test_other_weights_are_other_features(source, filled):
 
 
 @pytest.mark.parametrize(
-    "change", [{"crop_pct": 0.875}, {"interpolation": "bilinear"}, {"mean": (0.5, 0.5, 0.4)}]
+    "change",
+    [
+        {"crop_pct": 0.875},
+        {"interpolation": "bilinear"},
+        {"mean": (0.5, 0.5, 0.4)},
+        {"std": (0.5, 0.5, 0.4)},
+        {"resize_mode": "pad"},
+        {"antialias": False},
+        {"upright": False},
+    ],
 )
 def test_other_preprocessing_is_other_features(change, source, model, filled):
     other = dataclasses.replace(PREPROCESSING, **change)
@@ -180,6 +190,17 @@ def test_another_split_is_other_features(source, model, filled):
     probe = Probe(fewer, model, filled)
     assert len(probe().labels) == 6
     assert probe.computed
+
+
+def test_other_class_names_are_other_features(source, model, filled):
+    other = dataclasses.replace(source, class_names=source.class_names[::-1])
+    assert _recomputed(other, model, filled)
+
+
+@pytest.mark.parametrize("package", [tf, keras])
+def test_another_version_makes_other_features(package, source, model, filled, monkeypatch):
+    monkeypatch.setattr(package, "__version__", "9.9")
+    assert _recomputed(source, model, filled)
 
 
 def test_another_treatment_of_corrupt_images_is_other_features(source, model, filled):

@@ -258,6 +258,34 @@ def test_a_changed_image_is_decoded_anew(tmp_path):
     assert "decoded" in again.said()
 
 
+def test_an_image_replaced_in_the_same_second_is_decoded_anew(tmp_path):
+    for number in range(20):
+        path = tmp_path / "images" / ["cat", "dog"][number % 2] / f"{number:02}.bmp"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode(picture(9, 9, number), "BMP"))
+    before = Cached(from_folder(tmp_path / "images"), tmp_path / "cache").examples()
+    changed = tmp_path / "images" / before[0]["id"].decode()
+    stat = changed.stat()
+    changed.write_bytes(encode(picture(9, 9, 99), "BMP"))
+    second = stat.st_mtime_ns // 10**9 * 10**9
+    os.utime(changed, ns=(second, second + (stat.st_mtime_ns + 1) % 10**9))
+    assert changed.stat().st_size == stat.st_size
+    again = Cached(from_folder(tmp_path / "images"), tmp_path / "cache")
+    np.testing.assert_array_equal(again.examples()[0]["image"], picture(9, 9, 99))
+
+
+def test_weights_that_are_all_one_are_kept_apart_from_none(tmp_path):
+    photographs(tmp_path, 12)
+    paths = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.glob("*/*"))
+    rows = [f"{path},{path[:3]},1" for path in paths]
+    where = table(tmp_path / "w.csv", rows, "path,label,weight")
+    without = from_table(where)
+    weighted = from_table(where, columns=ColumnsConfig(weight="weight"))
+    for source, has in ((without, False), (weighted, True)):
+        (first, *_) = Cached(source, tmp_path / "cache").examples()
+        assert ("weight" in first) == has
+
+
 def test_corrupt_images_are_left_out_and_counted_each_time(tmp_path):
     source = tfds_source(tmp_path / "data", (1, 4))
     every = [one["id"].decode() for one in source.examples("train").as_numpy_iterator()]

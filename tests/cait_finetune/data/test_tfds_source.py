@@ -1,5 +1,6 @@
 """Finding a data set, its classes and its splits."""
 
+import dataclasses
 import io
 import socket
 
@@ -359,6 +360,18 @@ def test_classes_in_another_order_keep_their_images(labelled, label, multi_label
 def test_an_order_of_other_classes_is_none(labelled, order):
     with pytest.raises(ValueError, match="in another order"):
         of_labelled(labelled, label="colour").in_order(order)
+
+
+def test_class_names_in_another_order_are_other_examples(labelled):
+    source = of_labelled(labelled, label="labels", multi_label=True)
+    other = dataclasses.replace(source, class_names=source.class_names[::-1])
+    assert other.stamp("test") != source.stamp("test")
+
+
+def test_files_read_at_a_time_are_the_order_of_the_examples(labelled):
+    source = of_labelled(labelled, label="colour")
+    other = dataclasses.replace(source, parallel_files=1)
+    assert other.stamp("train") != source.stamp("train")
 
 
 def test_files_read_at_a_time(tmp_path, monkeypatch):

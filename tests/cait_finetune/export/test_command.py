@@ -17,6 +17,7 @@ import cait_tf
 from cait_finetune.errors import UserError
 from cait_finetune.export import __main__ as command
 from cait_finetune.export import formats
+from cait_finetune.export.origin import weights_mark
 from cait_finetune.story import exporting
 from tests.cait_finetune.stand_ins import composed, picture
 
@@ -45,6 +46,20 @@ def make_run(directory):
 def call(monkeypatch, *arguments):
     monkeypatch.setattr(sys, "argv", ["export", *arguments])
     command.main()
+
+
+def test_scores_of_other_weights_are_not_stated_beside_these(tmp_path, monkeypatch):
+    directory = make_run(tmp_path / "run")
+    best = directory / "checkpoints" / "best.safetensors"
+    result = RESULT | {"weights_sha256": weights_mark(best)}
+    (directory / "result.json").write_text(json.dumps(result))
+    save_weights(directory, seed=1)
+    with pytest.raises(SystemExit) as stopped:
+        call(monkeypatch, f"run={directory}", "export=timm", "export.check_images=5")
+    assert f"run: got {best} with other weights than result.json is of" in stopped.value.code
+    (directory / "result.json").unlink()
+    call(monkeypatch, f"run={directory}", "export=timm", "export.check_images=5")
+    assert "50.00%" not in (directory / "export" / "README.md").read_text()
 
 
 @pytest.fixture(scope="module")

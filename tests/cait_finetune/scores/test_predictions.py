@@ -53,7 +53,7 @@ def test_evaluation_of_the_logits_is_evaluation_of_the_model(size, several):
 
 @pytest.mark.parametrize("several", [False, True])
 def test_a_file_gives_everything_back(tmp_path, several):
-    found = some(several=several)
+    found = dataclasses.replace(some(several=several), weights="0af3")
     path = tmp_path / "predictions" / "test.npz"
     assert found.save(path)
     again = load_predictions(path)
@@ -61,8 +61,17 @@ def test_a_file_gives_everything_back(tmp_path, several):
         np.testing.assert_array_equal(getattr(again, name), getattr(found, name))
         assert getattr(again, name).dtype == getattr(found, name).dtype
     assert (again.ids, again.class_names) == (found.ids, NAMES)
-    assert again.multi_label == several
+    assert (again.multi_label, again.weights) == (several, "0af3")
     assert [one.name for one in path.parent.iterdir()] == ["test.npz"]
+
+
+def test_a_file_of_an_earlier_version_says_no_weights(tmp_path):
+    found, path = some(), tmp_path / "test.npz"
+    names = ("logits", "labels", "ids", "class_names")
+    np.savez(path, **{name: np.array(getattr(found, name)) for name in names})
+    assert load_predictions(path).weights is None
+    found.save(path)
+    assert load_predictions(path).weights is None
 
 
 def test_a_file_that_would_be_large_is_not_written(tmp_path, monkeypatch):

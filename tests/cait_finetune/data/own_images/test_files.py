@@ -42,6 +42,20 @@ def test_other_weights_are_other_examples(source):
     assert source.stamp("train") != other.stamp("train")
 
 
+def test_weights_of_one_are_not_no_weights(source):
+    """Decoded images are kept with their weights, or without."""
+    files = dataclasses.replace(source.files["train"], weights=None)
+    other = dataclasses.replace(source, files={**source.files, "train": files})
+    ones = dataclasses.replace(files, weights=np.ones(len(files), "float32"))
+    weighted = dataclasses.replace(source, files={**source.files, "train": ones})
+    assert weighted.stamp("train") != other.stamp("train")
+
+
+def test_other_class_names_are_other_examples(source):
+    other = dataclasses.replace(source, class_names=source.class_names[::-1])
+    assert source.stamp("train") != other.stamp("train")
+
+
 def test_a_file_that_is_gone_is_named_and_left_out(source):
     """Someone tidies up while a run goes on."""
     files = source.files["train"]
@@ -119,3 +133,20 @@ def test_the_stamp_changes_with_the_files(source):
         file.write(b"more")
     os.utime(path, (1, 1))
     assert source.stamp("train") != later
+
+
+def test_the_stamp_tells_files_of_one_size_and_second_apart(source):
+    one, other = source.files["train"].paths[:2]
+    for path in (one, other):
+        with open(path, "wb") as file:
+            file.write(b"four")
+        os.utime(path, (1, 1))
+    before = source.stamp("train")
+    os.utime(one, ns=(10**9, 10**9 + 1))  # another in the same second
+    assert source.stamp("train") != before
+    os.utime(one, (1, 1))
+    before = source.stamp("train")
+    os.rename(one, f"{one}.away")  # of an archive both have its second
+    os.rename(other, one)
+    os.rename(f"{one}.away", other)
+    assert source.stamp("train") != before

@@ -47,7 +47,7 @@ def test_what_is_written_is_read(root):
         storage.write(path, text)
         with storage.opened(path) as file:
             assert file.read() == text.encode()
-        assert storage.size_and_time(path)[0] == len(text.encode())
+        assert storage.size_and_times(path)[0] == len(text.encode())
     assert storage.names(root) == {"file.csv"}  # and no draft
     assert storage.parent(path) == root
 
