@@ -69,6 +69,14 @@ class Source(abc.ABC):
         """The same images in other splits, of which each is made up of rows of the present ones."""
 
     @abc.abstractmethod
+    def in_order(self, class_names: Sequence[str]) -> Source:
+        """Return the same images with the labels numbered as in `class_names`.
+
+        Raises:
+            ValueError: `class_names` is no permutation of this source's names.
+        """
+
+    @abc.abstractmethod
     def stamp(self, role: str) -> dict[str, Any]:
         """What a split's pixels depend on on this machine: paths, sizes and times, for caches."""
 
@@ -78,3 +86,26 @@ class Source(abc.ABC):
         if self.multi_label:
             return labels.sum(axis=0).astype("int64")
         return np.bincount(labels, minlength=len(self.class_names))
+
+
+def new_numbers(ours: Sequence[str], wanted: Sequence[str]) -> np.ndarray:
+    """Map each label of `ours` to its number in `wanted`, ``(C,)`` int32.
+
+    Raises:
+        ValueError: `wanted` is no permutation of `ours`.
+    """
+    if sorted(ours) != sorted(wanted) or len(set(ours)) != len(ours):
+        raise ValueError(f"classes {list(wanted)} are not {list(ours)} in another order")
+    number = {name: number for number, name in enumerate(wanted)}
+    return np.array([number[name] for name in ours], np.int32)
+
+
+def renumbered(labels: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """Replace each label k of ``(N,)`` int32, or ``(N, C)`` float32, by ``numbers[k]``.
+
+    Labels outside the class list stay as they are.
+    """
+    if labels.ndim == 2:
+        return labels[:, np.argsort(numbers)]
+    known = (labels >= 0) & (labels < len(numbers))
+    return np.where(known, numbers[np.where(known, labels, 0)], labels).astype(labels.dtype)

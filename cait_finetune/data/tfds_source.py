@@ -6,6 +6,7 @@ import dataclasses
 import socket
 import urllib.parse
 import urllib.request
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from cait_finetune.config import DatasetConfig
-from cait_finetune.data.source import ROLES, Selection, Source
+from cait_finetune.data.source import ROLES, Selection, Source, new_numbers
 from cait_finetune.data.tfds_features import find_class_names, find_keys
 from cait_finetune.errors import UserError, bad_value, suggest
 
@@ -22,7 +23,10 @@ _VALIDATION_NAMES = ("validation", "val", "valid", "dev")
 
 @dataclasses.dataclass(frozen=True)
 class TfdsSource(Source):
-    """A prepared TFDS set; ``splits`` maps each role to a TFDS split expression."""
+    """A prepared TFDS set; ``splits`` maps each role to a TFDS split expression.
+
+    ``numbers`` maps each label of the set to this source's label. `None`: the same numbers.
+    """
 
     builder: tfds.core.DatasetBuilder = None
     image_key: str = "image"
@@ -30,6 +34,7 @@ class TfdsSource(Source):
     splits: dict[str, str] = dataclasses.field(default_factory=dict)
     parallel_files: int | None = None
     selection: Selection | None = None
+    numbers: tuple[int, ...] | None = None
     _labels: dict[str, np.ndarray] = dataclasses.field(default_factory=dict, compare=False)
 
     def records(self, role: str) -> tf.data.Dataset:
@@ -62,6 +67,14 @@ class TfdsSource(Source):
         sizes = {role: sum(len(rows) for _, rows in parts) for role, parts in selection.items()}
         return dataclasses.replace(self, sizes=sizes, selection=selection, _labels={})
 
+    def in_order(self, class_names: Sequence[str]) -> TfdsSource:
+        """As `Source.in_order`."""
+        moved = new_numbers(self.class_names, class_names)
+        numbers = moved if self.numbers is None else moved[list(self.numbers)]
+        return dataclasses.replace(
+            self, class_names=tuple(class_names), numbers=tuple(numbers.tolist()), _labels={}
+        )
+
     def stamp(self, role: str) -> dict[str, Any]:
         """As `Source.stamp`."""
         files = []
@@ -72,6 +85,7 @@ class TfdsSource(Source):
         return {
             "set": self.builder.info.full_name,
             "keys": [self.image_key, self.label_key],
+            **({} if self.numbers is None else {"numbers": list(self.numbers)}),
             "classes": len(self.class_names) if self.multi_label else None,
             "split": [
                 [self.splits[part], None if rows is None else np.sort(rows).tolist()]
@@ -120,11 +134,16 @@ class TfdsSource(Source):
 
     def _label(self, label: Any) -> tf.Tensor:
         if not self.multi_label:
-            return tf.cast(label, tf.int32)
+            label = tf.cast(label, tf.int32)
+            return label if self.numbers is None else tf.gather(self.numbers, label)
         if isinstance(label, dict):  # an attribute each
-            return tf.stack([tf.cast(label[name], tf.float32) for name in self.class_names])
-        classes = tf.one_hot(tf.cast(label, tf.int32), len(self.class_names))  # (n, C)
-        return tf.minimum(tf.reduce_sum(classes, axis=0), 1.0)  # (C,)
+            columns = tf.stack([tf.cast(label[name], tf.float32) for name in sorted(label)])
+        else:
+            classes = tf.one_hot(tf.cast(label, tf.int32), len(self.class_names))  # (n, C)
+            columns = tf.minimum(tf.reduce_sum(classes, axis=0), 1.0)  # (C,)
+        if self.numbers is None:
+            return columns
+        return tf.ensure_shape(tf.gather(columns, np.argsort(self.numbers)), columns.shape)
 
 
 def _of_the_set(selected: Selection, selection: Selection) -> Selection:

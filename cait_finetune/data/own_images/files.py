@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from cait_finetune.data.own_images import storage
-from cait_finetune.data.source import Selection, Source
+from cait_finetune.data.source import Selection, Source, new_numbers, renumbered
 
 #: What `cait_finetune.data.decode` reads, by the ending of a file's name.
 ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
@@ -97,6 +97,15 @@ class FileSource(Source):
             files[role] = first
         sizes = {role: len(one) for role, one in files.items()}
         return dataclasses.replace(self, sizes=sizes, files=files)
+
+    def in_order(self, class_names: Sequence[str]) -> FileSource:
+        """As `Source.in_order`."""
+        numbers = new_numbers(self.class_names, class_names)
+        files = {
+            role: dataclasses.replace(one, labels=renumbered(one.labels, numbers))
+            for role, one in self.files.items()
+        }
+        return dataclasses.replace(self, class_names=tuple(class_names), files=files)
 
     def stamp(self, role: str) -> dict[str, Any]:
         """As `Source.stamp`."""

@@ -10,6 +10,7 @@ import tensorflow_datasets as tfds
 from cait_finetune.config import ColumnsConfig, DatasetConfig, SplitsConfig
 from cait_finetune.data.aircraft import FgvcAircraft
 from cait_finetune.data.opening import open_source
+from cait_finetune.data.source import ROLES
 from cait_finetune.errors import UserError
 from tests.cait_finetune.stand_ins import image_file, prepare
 
@@ -317,6 +318,47 @@ def test_what_is_kept_of_other_labels_is_not_taken_for_these(labelled):
     prints = [str(source.stamp("train")) for source in sources]
     assert len(set(prints)) == len(prints)
     assert prints[0] == str(of_labelled(labelled, label="colour").stamp("train"))
+
+
+@pytest.mark.parametrize(
+    ("label", "multi_label", "order"),
+    [
+        ("colour", False, ("blue", "red", "green")),
+        ("labels", True, ("owl", "cat", "dog")),
+        ("attributes", True, tuple(reversed(WEATHER[:3])) + WEATHER[3:]),
+    ],
+)
+def test_classes_in_another_order_keep_their_images(labelled, label, multi_label, order):
+    source = of_labelled(labelled, label=label, multi_label=multi_label)
+    other = source.in_order(order)
+    assert other.class_names == order
+    columns = [source.class_names.index(name) for name in order]
+    before, after = source.labels("test"), other.labels("test")
+    if multi_label:
+        np.testing.assert_array_equal(after, before[:, columns])
+    else:
+        assert [order[one] for one in after] == [source.class_names[one] for one in before]
+    assert not np.array_equal(before, after)
+    assert after.dtype == before.dtype
+    got = [example["label"] for example in other.examples("test").as_numpy_iterator()]
+    np.testing.assert_array_equal(got, after)
+    assert other.examples("test").element_spec == source.examples("test").element_spec
+    np.testing.assert_array_equal(
+        other.class_counts("train"), source.class_counts("train")[columns]
+    )
+    assert other.stamp("test") != source.stamp("test")
+    back = other.in_order(source.class_names)
+    np.testing.assert_array_equal(back.labels("test"), before)
+    few = other.select({role: [("train", np.array([4, 2]))] for role in ROLES})
+    np.testing.assert_array_equal(few.labels("test"), other.labels("train")[[2, 4]])
+
+
+@pytest.mark.parametrize(
+    "order", [("blue", "red"), ("blue", "red", "grey"), ("red", "red", "blue")]
+)
+def test_an_order_of_other_classes_is_none(labelled, order):
+    with pytest.raises(ValueError, match="in another order"):
+        of_labelled(labelled, label="colour").in_order(order)
 
 
 def test_files_read_at_a_time(tmp_path, monkeypatch):

@@ -81,6 +81,32 @@ def test_selected_rows_come_in_file_order_with_all_that_is_theirs(source):
     assert list(again.files["validation"].ids) == ["train/1"]
 
 
+def test_classes_in_another_order_keep_their_images(source):
+    other = source.in_order(["dog", "cat"])
+    assert other.class_names == ("dog", "cat")
+    assert other.labels("train").tolist() == [1, 0, 1, 0]
+    assert other.labels("train").dtype == np.int32
+    assert [one["label"] for one in other.examples("train").as_numpy_iterator()] == [1, 0, 1, 0]
+    assert list(other.files["train"].ids) == list(source.files["train"].ids)
+    assert other.files["train"].weights.tolist() == [0, 1, 2, 3]
+    with pytest.raises(ValueError, match="in another order"):
+        source.in_order(["cat", "owl"])
+
+
+def test_several_labels_in_another_order(source):
+    labels = np.array([[1, 0, 0], [0, 1, 1]], np.float32)
+    files = dataclasses.replace(source.files["train"].rows(np.arange(2)), labels=labels)
+    several = dataclasses.replace(
+        source,
+        class_names=("cat", "dog", "owl"),
+        sizes=dict.fromkeys(source.sizes, 2),
+        multi_label=True,
+        files=dict.fromkeys(source.sizes, files),
+    )
+    other = several.in_order(["owl", "cat", "dog"])
+    assert other.labels("test").tolist() == [[0, 1, 0], [1, 0, 1]]
+
+
 def test_the_stamp_changes_with_the_files(source):
     before = source.stamp("train")
     assert json.loads(json.dumps(before)) == before == source.stamp("train")
