@@ -59,7 +59,8 @@ def evaluate(config: Config, directory: Path) -> Path:
             f"top-5 {row.top5:.2f}% on {row.images:,} images{remark}"
         )
 
-    source = open_source(config.dataset)  # also when no image is needed: a wrong folder is said
+    # Also when no image is needed: a wrong folder is said.
+    source = open_source(config.dataset, [config.evaluation.split])
     wanted = []
     for crop_pct in config.evaluation.crop_pcts:
         if found := table.find(key(crop_pct)):
