@@ -31,6 +31,7 @@ class TfdsSource(Source):
     parallel_files: int | None = None
     selection: Selection | None = None
     numbers: tuple[int, ...] | None = None
+    _stats: list[list[Any]] = dataclasses.field(default_factory=list, compare=False)
     _indices: dict[str, LabelIndex] = dataclasses.field(default_factory=dict, compare=False)
     _labels: dict[str, np.ndarray] = dataclasses.field(default_factory=dict, compare=False)
 
@@ -98,9 +99,11 @@ class TfdsSource(Source):
 
     def _files(self) -> list[list[Any]]:
         """Name, size and time of each file of the set; to the nanosecond, which epath leaves out."""
-        paths = sorted(self.builder.data_path.iterdir())
-        stats = [(path.name, tf.io.gfile.stat(str(path))) for path in paths]
-        return [[name, stat.length, stat.mtime_nsec] for name, stat in stats]
+        if not self._stats:  # in a bucket each takes a while
+            paths = sorted(self.builder.data_path.iterdir())
+            stats = [(path.name, tf.io.gfile.stat(str(path))) for path in paths]
+            self._stats.extend([name, stat.length, stat.mtime_nsec] for name, stat in stats)
+        return self._stats
 
     def _index(self, role: str) -> LabelIndex:
         """Ids and labels of a role's examples, in the order of `records`."""

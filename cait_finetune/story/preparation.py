@@ -200,7 +200,8 @@ def prepare(
     trained = source.sizes["train"] if kept else length.total_steps * config.train.batch_size
     tokens = variant.patches(config.model.image_size)
     least = least_training_seconds(model.count_params(), tokens, trained)
-    check_decoding(source, corrupt, trained=trained, least_seconds=least, console=console)
+    if config.dataset.check:
+        check_decoding(source, corrupt, trained=trained, least_seconds=least, console=console)
     features = _frozen_features(config, source, preprocessing, model, corrupt, console)
     images = None
     if not features and config.dataset.cache != "none":
