@@ -65,7 +65,7 @@ def evaluate(config: Config, directory: Path) -> Path:
     table = AccuracyTable(directory)
     console = plain_console()
     image_size = config.model.image_size or variant.image_size
-    source = open_source(config.dataset)
+    source = open_source(config.dataset, [config.evaluation.split])
 
     role = config.evaluation.split
     model = models.build(config.model, source.class_names, "float32")

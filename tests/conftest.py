@@ -1,10 +1,16 @@
-"""Quiet libraries, and no network even where there is one; the longest tests first."""
+"""Quiet libraries, no network even where there is one, a cache apart; the longest tests first."""
 
 import os
+import tempfile
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["WANDB_MODE"] = "offline"
+
+# Labels that are kept for the next start are not the user's; fonts that matplotlib found are.
+os.environ.setdefault("MPLCONFIGDIR", str(Path("~/.cache/matplotlib").expanduser()))
+_CACHE = tempfile.TemporaryDirectory(prefix="cait-tests-", ignore_cleanup_errors=True)
+os.environ["XDG_CACHE_HOME"] = _CACHE.name
 
 _HERE = Path(__file__).parent
 

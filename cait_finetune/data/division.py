@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from cait_finetune.data.source import Selection, Source
+from cait_finetune.data.sorting import stored_order
+from cait_finetune.data.source import ROLES, Selection, Source
 from cait_finetune.errors import bad_value
 
 
@@ -39,6 +40,37 @@ def folded(source: Source, folds: int, fold: int, seed: int) -> Selection:
         "validation": parts(validation),
         "test": [("test", np.arange(source.sizes["test"]))],
     }
+
+
+def by_class(source: Source, roles: Sequence[str], seed: int) -> Selection:
+    """Divide the images of some splits among them anew: class by class, in their present sizes.
+
+    The division depends on the seed, the labels and where the images are stored, and not on the
+    order of reading. With several labels an image it is by chance alone.
+
+    Raises:
+        UserError: there are fewer images than classes and further splits.
+    """
+    sizes = np.array([source.sizes[role] for role in roles])
+    ids = np.concatenate([source.ids(role) for role in roles])
+    labels = np.concatenate([source.labels(role) for role in roles])
+    order = stored_order(ids)
+    strata = np.zeros(len(order), int) if source.multi_label else labels[order]
+    part_of = np.empty(len(order), int)
+    try:
+        part_of[order] = divided(strata, sizes / sizes.sum(), seed)
+    except ValueError as error:
+        raise bad_value(
+            "dataset.splits", f"{len(order)} images sorted by class", f"more of them ({error})"
+        ) from error
+    ends = np.cumsum(sizes)
+    selection = {role: [(role, np.arange(source.sizes[role]))] for role in ROLES}
+    for number, role in enumerate(roles):
+        selection[role] = [
+            (old, np.flatnonzero(part_of[end - size : end] == number))
+            for old, size, end in zip(roles, sizes, ends, strict=True)
+        ]
+    return selection
 
 
 def few_of_each_class(source: Source, count: int, seed: int) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
@@ -35,6 +35,10 @@ class Source(abc.ABC):
 
     #: Whether a record is a few bytes, so that a shuffle may hold all of them at once.
     light_records = False
+    #: The splits that are slices of one split of the set, which nobody configured.
+    default_slices: ClassVar[tuple[str, ...]] = ()
+    #: Of each split what it is of the set, where the set has splits that can be sliced.
+    splits: ClassVar[Mapping[str, str]] = {}
 
     @abc.abstractmethod
     def records(self, role: str) -> tf.data.Dataset:
@@ -83,6 +87,21 @@ class Source(abc.ABC):
     @abc.abstractmethod
     def stamp(self, role: str) -> dict[str, Any]:
         """What a split's pixels depend on on this machine: paths, sizes and times, for caches."""
+
+    def split_names(self) -> tuple[str, ...]:
+        """Return the splits that the set has, for messages; none where they have no names."""
+        return ()
+
+    def strangers(self, role: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return labels of a split outside the class list: their rows ``(K,)`` and values ``(K,)``.
+
+        An example with several such labels has several rows.
+        """
+        if self.multi_label:
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        labels = self.labels(role)
+        rows = np.flatnonzero((labels < 0) | (labels >= len(self.class_names)))
+        return rows, labels[rows]
 
     def class_counts(self, role: str) -> np.ndarray:
         """How many examples each class has, ``(C,)``."""

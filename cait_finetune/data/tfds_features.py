@@ -6,13 +6,19 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from cait_finetune.config import DatasetConfig
-from cait_finetune.errors import bad_value
+from cait_finetune.data.own_images.class_list import some
+from cait_finetune.errors import bad_value, suggest
 
 _LABEL_KEYS = ("label", "labels")
+_CHANNELS = (None, 1, 2, 3, 4)  # grey, colour, and either with transparency, which is dropped
 
 
 def find_keys(builder: tfds.core.DatasetBuilder, config: DatasetConfig) -> tuple[str, str]:
-    """The names of the image and the label feature: the configured ones, or those that are usual."""
+    """The names of the image and the label feature: the configured ones, or those that are usual.
+
+    Raises:
+        UserError: there are none, or the image is no picture of 8 bits.
+    """
     features = builder.info.features
     columns = config.columns
     keys = builder.info.supervised_keys
@@ -26,6 +32,7 @@ def find_keys(builder: tfds.core.DatasetBuilder, config: DatasetConfig) -> tuple
             and isinstance(features[image_key], tfds.features.Image)
             and _is_label(features[label_key], config.multi_label)
         ):
+            _check_picture(image_key, features[image_key])
             return image_key, label_key
     kind = "labels of any number of classes" if config.multi_label else "one class label"
     hint = "name them with dataset.columns.image=… and dataset.columns.label=…"
@@ -42,11 +49,32 @@ def find_keys(builder: tfds.core.DatasetBuilder, config: DatasetConfig) -> tuple
     )
 
 
+def _check_picture(key: str, feature: tfds.features.Image) -> None:
+    """Refuse pixels that the decoder would turn into others without a word."""
+    kind = tf.as_dtype(feature.np_dtype).name
+    if kind != "uint8":
+        raise bad_value(
+            "dataset.columns.image",
+            f"{key!r}, whose pixels are {kind}",
+            "pictures of 8 bits (uint8)",
+            "Prepare the set with pixels scaled to 0 to 255",
+        )
+    if feature.shape[-1] not in _CHANNELS:
+        raise bad_value(
+            "dataset.columns.image",
+            f"{key!r} with {feature.shape[-1]} channels",
+            "pictures with 1 to 4 channels",
+            "Prepare the set with grey or RGB pictures",
+        )
+
+
 def _is_label(feature: tfds.features.FeatureConnector, multi_label: bool) -> bool:
     if not multi_label:
-        return feature.shape == () and tf.as_dtype(feature.dtype).is_integer
+        return feature.shape == () and tf.as_dtype(feature.np_dtype).is_integer
     if isinstance(feature, tfds.features.FeaturesDict):
-        return all(one.shape == () and tf.as_dtype(one.dtype).is_bool for one in feature.values())
+        return all(
+            one.shape == () and tf.as_dtype(one.np_dtype).is_bool for one in feature.values()
+        )
     return isinstance(feature, tfds.features.Sequence) and isinstance(
         feature.feature, tfds.features.ClassLabel
     )
@@ -55,12 +83,24 @@ def _is_label(feature: tfds.features.FeatureConnector, multi_label: bool) -> boo
 def find_class_names(
     builder: tfds.core.DatasetBuilder, label_key: str, config: DatasetConfig
 ) -> tuple[str, ...]:
+    """Return the classes in the order of the set's labels.
+
+    `dataset.class_names` give names to labels that are mere numbers. Of a set that has names they
+    are the same names in any order, which is the caller's to follow.
+
+    Raises:
+        UserError: the number of classes is not known, or not the configured one; or
+            `dataset.class_names` are other classes.
+    """
     feature = builder.info.features[label_key]
+    typed = config.class_names
     if isinstance(feature, tfds.features.FeaturesDict):
-        return tuple(sorted(feature))  # TFDS reads them back in any order
+        names = sorted(feature)  # TFDS reads them back in any order
+        return _reconciled(builder, names, typed)
     feature = getattr(feature, "feature", feature)
-    names = list(feature.names) if isinstance(feature, tfds.features.ClassLabel) else []
-    count = config.num_classes or len(names)
+    known = isinstance(feature, tfds.features.ClassLabel) and feature.num_classes
+    names = list(feature.names) if known else []
+    count = config.num_classes or len(names) or len(typed or ())
     if not count:
         raise bad_value(
             "dataset.num_classes",
@@ -73,4 +113,29 @@ def find_class_names(
             count,
             f"at least {len(names)}, the number of labels of {builder.name}",
         )
-    return tuple(names + [f"class_{label}" for label in range(len(names), count)])
+    names += [f"class_{label}" for label in range(len(names), count)]
+    return _reconciled(builder, names, typed)
+
+
+def _reconciled(
+    builder: tfds.core.DatasetBuilder, names: list[str], typed: list[str] | None
+) -> tuple[str, ...]:
+    """Return the set's names, and those of `dataset.class_names` for labels without a name."""
+    if not typed or sorted(typed) == sorted(names):
+        return tuple(names)
+    nameless = [{str(label), f"class_{label}"} for label in range(len(names))]
+    if len(typed) == len(names) and all(
+        new == own or own in numbers
+        for new, own, numbers in zip(typed, names, nameless, strict=True)
+    ):
+        return tuple(typed)
+    strangers = [name for name in typed if name not in names]
+    lacking = [name for name in names if name not in typed]
+    got = f"{len(typed)} names"
+    got += f", among them {some(strangers)}" if strangers else ""
+    raise bad_value(
+        "dataset.class_names",
+        f"{got}{f', without {some(lacking)}' if lacking else ''}",
+        f"the {len(names)} classes of {builder.name} in any order: {some(names)}",
+        suggest(strangers[0], lacking) if strangers else "",
+    )

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import socket
-import urllib.parse
-import urllib.request
-from collections.abc import Sequence
+import functools
+import operator
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from cait_finetune.config import DatasetConfig
+from cait_finetune.data.label_index import LabelIndex, kept_index, read_index
 from cait_finetune.data.own_images import storage
-from cait_finetune.data.source import ROLES, Selection, Source, new_numbers
-from cait_finetune.data.tfds_features import find_class_names, find_keys
-from cait_finetune.errors import UserError, bad_value, suggest
-
-_VALIDATION_NAMES = ("validation", "val", "valid", "dev")
+from cait_finetune.data.source import Selection, Source, new_numbers, renumbered
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,10 +27,13 @@ class TfdsSource(Source):
     builder: tfds.core.DatasetBuilder = None
     image_key: str = "image"
     label_key: str = "label"
-    splits: dict[str, str] = dataclasses.field(default_factory=dict)
+    splits: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    default_slices: tuple[str, ...] = ()
     parallel_files: int | None = None
     selection: Selection | None = None
     numbers: tuple[int, ...] | None = None
+    _stats: list[list[Any]] = dataclasses.field(default_factory=list, compare=False)
+    _indices: dict[str, LabelIndex] = dataclasses.field(default_factory=dict, compare=False)
     _labels: dict[str, np.ndarray] = dataclasses.field(default_factory=dict, compare=False)
 
     def records(self, role: str) -> tf.data.Dataset:
@@ -46,20 +44,27 @@ class TfdsSource(Source):
         """As `Source.read`."""
         return record
 
-    @tf.autograph.experimental.do_not_convert
     def labels(self, role: str) -> np.ndarray:
         """As `Source.labels`; reads the whole split once, without decoding an image."""
         if role not in self._labels:
-            label = self._dataset(role, (self.label_key,)).map(lambda one: one["label"])
-            parts = list(label.batch(1024).as_numpy_iterator())
-            self._labels[role] = np.concatenate(parts)
+            self._labels[role] = self._numbered(self._index(role))
         return self._labels[role]
 
-    @tf.autograph.experimental.do_not_convert
     def ids(self, role: str) -> np.ndarray:
         """As `Source.ids`: ``tf_flowers-train.tfrecord-00000-of-00002__12``, TFDS' own."""
-        ids = self._dataset(role, ("tfds_id", self.label_key)).map(lambda one: one["id"])
-        return np.array([one.decode() for one in ids.as_numpy_iterator()], object)
+        return np.array([one.decode() for one in self._index(role).ids.tolist()], object)
+
+    def split_names(self) -> tuple[str, ...]:
+        """As `Source.split_names`."""
+        return tuple(self.builder.info.splits)
+
+    def strangers(self, role: str) -> tuple[np.ndarray, np.ndarray]:
+        """As `Source.strangers`; of several labels as well."""
+        index = self._index(role)
+        if index.labels.ndim == 2:  # attributes are there or not
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        outside = (index.labels < 0) | (index.labels >= len(self.class_names))
+        return index.example_of_label()[outside], index.labels[outside]
 
     def select(self, selection: Selection) -> TfdsSource:
         """As `Source.select`."""
@@ -78,7 +83,6 @@ class TfdsSource(Source):
 
     def stamp(self, role: str) -> dict[str, Any]:
         """As `Source.stamp`."""
-        paths = sorted(self.builder.data_path.iterdir())
         parts = [(role, None)] if self.selection is None else self.selection[role]
         return {
             "set": self.builder.info.full_name,
@@ -92,8 +96,67 @@ class TfdsSource(Source):
                 for part, rows in parts
             ],
             "examples": self.sizes[role],
-            "files": [[path.name, *storage.size_and_times(str(path))] for path in paths],
+            "files": self._files(),
         }
+
+    def _files(self) -> list[list[Any]]:
+        """Name, size and times of each file of the set."""
+        if not self._stats:  # in a bucket each takes a while
+            paths = sorted(self.builder.data_path.iterdir())
+            self._stats.extend([path.name, *storage.size_and_times(str(path))] for path in paths)
+        return self._stats
+
+    def _index(self, role: str) -> LabelIndex:
+        """Ids and labels of a role's examples, in the order of `records`."""
+        if self.selection is None:
+            return self._whole_index(role)
+        chosen = [
+            self._whole_index(part).rows(np.sort(rows))
+            for part, rows in self.selection[role]
+            if len(rows)
+        ]
+        return functools.reduce(operator.add, chosen)
+
+    @tf.autograph.experimental.do_not_convert
+    def _whole_index(self, part: str) -> LabelIndex:
+        """The same of one of the set's own splits, read once in a process."""
+        split = self.splits[part]
+        if split not in self._indices:
+
+            def read() -> LabelIndex:
+                examples = self._read(part, ("tfds_id", self.label_key)).map(
+                    lambda example: {
+                        "id": example["tfds_id"],
+                        "label": _as_kept(example[self.label_key]),
+                    }
+                )
+                # Not the role's size, which can be of a selection.
+                size = self.builder.info.splits[split].num_examples
+                return read_index(examples, size, f"labels of {split}")
+
+            facts = {
+                "set": self.builder.info.full_name,
+                "path": str(self.builder.data_path),
+                "files": self._files(),
+                "split": split,
+                "label": [self.label_key, self.multi_label],
+                "parallel_files": self.parallel_files,  # the order of reading depends on it
+                "tfds": tfds.__version__,
+            }
+            self._indices[split] = kept_index(self.builder.name, facts, read)
+        return self._indices[split]
+
+    def _numbered(self, index: LabelIndex) -> np.ndarray:
+        """Labels as `Source.labels` has them."""
+        if not self.multi_label:
+            labels = index.labels.astype(np.int32)  # (N,)
+        elif index.labels.ndim == 2:
+            labels = index.labels.astype(np.float32)  # (N, C)
+        else:
+            labels = np.zeros((len(index), len(self.class_names)), np.float32)
+            known = (index.labels >= 0) & (index.labels < len(self.class_names))
+            labels[index.example_of_label()[known], index.labels[known]] = 1
+        return labels if self.numbers is None else renumbered(labels, np.array(self.numbers))
 
     @tf.autograph.experimental.do_not_convert
     def _dataset(self, role: str, keys: tuple[str, ...]) -> tf.data.Dataset:
@@ -109,18 +172,6 @@ class TfdsSource(Source):
 
     def _whole(self, role: str, keys: tuple[str, ...]) -> tf.data.Dataset:
         """Of one of the set's own splits, what those features say, under our names."""
-        skip = {self.image_key: tfds.decode.SkipDecoding()} if self.image_key in keys else {}
-        wanted = {key: True for key in keys if key != "tfds_id"}
-        reading = {"interleave_cycle_length": self.parallel_files} if self.parallel_files else {}
-        dataset = self.builder.as_dataset(
-            split=self.splits[role],
-            decoders=tfds.decode.PartialDecoding(wanted, decoders=skip),
-            read_config=tfds.ReadConfig(
-                add_tfds_id="tfds_id" in keys,
-                skip_prefetch=True,  # what follows has its own
-                **reading,
-            ),
-        )
 
         def renamed(example: dict) -> dict[str, tf.Tensor]:
             named = {"label": self._label(example[self.label_key])}
@@ -130,7 +181,22 @@ class TfdsSource(Source):
                 named["image"] = example[self.image_key]
             return named
 
-        return dataset.map(renamed)
+        return self._read(role, keys).map(renamed)
+
+    def _read(self, role: str, keys: tuple[str, ...]) -> tf.data.Dataset:
+        """Those features of one of the set's own splits; images as their files' bytes."""
+        skip = {self.image_key: tfds.decode.SkipDecoding()} if self.image_key in keys else {}
+        wanted = {key: True for key in keys if key != "tfds_id"}
+        reading = {"interleave_cycle_length": self.parallel_files} if self.parallel_files else {}
+        return self.builder.as_dataset(
+            split=self.splits[role],
+            decoders=tfds.decode.PartialDecoding(wanted, decoders=skip),
+            read_config=tfds.ReadConfig(
+                add_tfds_id="tfds_id" in keys,
+                skip_prefetch=True,  # what follows has its own
+                **reading,
+            ),
+        )
 
     def _label(self, label: Any) -> tf.Tensor:
         if not self.multi_label:
@@ -144,6 +210,13 @@ class TfdsSource(Source):
         if self.numbers is None:
             return columns
         return tf.ensure_shape(tf.gather(columns, np.argsort(self.numbers)), columns.shape)
+
+
+def _as_kept(label: Any) -> tf.Tensor:
+    """A label as `LabelIndex` keeps it: () or (n,) int64, or (A,) bool by the attributes' names."""
+    if isinstance(label, dict):
+        return tf.stack([tf.cast(label[name], tf.bool) for name in sorted(label)])
+    return tf.cast(label, tf.int64)
 
 
 def _of_the_set(selected: Selection, selection: Selection) -> Selection:
@@ -170,153 +243,3 @@ def _rows(dataset: tf.data.Dataset, rows: np.ndarray) -> tf.data.Dataset:
         .filter(lambda row, _: chosen[row])
         .map(lambda _, example: example)
     )
-
-
-def open_tfds(config: DatasetConfig) -> TfdsSource:
-    """Find, if needed download, and check a TFDS set.
-
-    Raises:
-        UserError: an unknown name, a set that cannot be downloaded, is no classification set, lacks
-            a split, or has labels outside the class list.
-    """
-    builder = _builder(config)
-    image_key, label_key = find_keys(builder, config)
-    find_class_names(builder, label_key, config)  # what is wrong is said before a download
-    _prepare(builder, config)
-    class_names = find_class_names(builder, label_key, config)  # some are learnt by preparing
-    splits = _splits(builder, config)
-    sizes = {}
-    for role, split in splits.items():
-        try:
-            sizes[role] = builder.info.splits[split].num_examples
-        except (ValueError, KeyError) as error:
-            raise bad_value(
-                f"dataset.splits.{role}", repr(split), f"a split of {config.name} ({error})"
-            ) from error
-        if not sizes[role]:
-            raise bad_value(f"dataset.splits.{role}", repr(split), "a split with examples in it")
-    source = TfdsSource(
-        class_names=class_names,
-        sizes=sizes,
-        multi_label=config.multi_label,
-        builder=builder,
-        image_key=image_key,
-        label_key=label_key,
-        splits=splits,
-        parallel_files=config.parallel_files,
-    )
-    feature = builder.info.features[label_key]
-    if not config.multi_label and not isinstance(feature, tfds.features.ClassLabel):
-        _check_labels(source)
-    return source
-
-
-def _builder(config: DatasetConfig) -> tfds.core.DatasetBuilder:
-    if config.source == "digits":
-        from cait_finetune.data.digits import Digits
-
-        return Digits(data_dir=config.data_dir)
-    # Sets of our own, which TFDS then knows by name.
-    from cait_finetune.data import aircraft  # noqa: F401
-    from cait_finetune.data.procedural.builder import Procedural  # noqa: F401
-
-    try:
-        # Without this TFDS asks a bucket on the network for ready-made copies.
-        return tfds.builder(config.name, data_dir=config.data_dir, try_gcs=False)
-    except tfds.core.registered.DatasetNotFoundError as error:
-        raise bad_value(
-            "dataset.name",
-            repr(config.name),
-            "the name of a TFDS data set (https://www.tensorflow.org/datasets/catalog), or of one "
-            "that is prepared in dataset.data_dir",
-            suggest(config.name.split("/")[0], tfds.list_builders()),
-        ) from error
-    except Exception as error:  # a builder's own code runs here: missing packages, bad versions
-        raise UserError(
-            f"dataset.name: got {config.name!r}, which TFDS cannot open: {error}"
-        ) from error
-
-
-def _prepare(builder: tfds.core.DatasetBuilder, config: DatasetConfig) -> None:
-    if builder.is_prepared():
-        return
-    if config.source == "digits":
-        tfds.disable_progress_bar()  # it takes a second
-    try:
-        # A set of our own names its addresses itself: TFDS has no checksums of it.
-        for url in (*(builder.url_infos or ()), *getattr(builder, "URLS", ())):
-            _resolve_host(url)
-        builder.download_and_prepare()
-    except Exception as error:  # network, disk, licence steps: TFDS raises many unrelated types
-        own = type(builder).__module__
-        ours = f"{own}, " if own.startswith("cait_finetune") else ""
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise bad_value(
-            "dataset",
-            config.name,
-            f"a set that is prepared in {builder.data_dir} or can be downloaded; the download "
-            f"failed: {reason}",
-            "Where there is a network, run\n"
-            f"    python -c \"import {ours}tensorflow_datasets as tfds; tfds.builder('{config.name}', "
-            "data_dir='DIR').download_and_prepare()\"\n"
-            "  copy DIR here and add dataset.data_dir=DIR",
-        ) from error
-
-
-def _resolve_host(url: str) -> None:
-    """Raise OSError at once where there is no network; TFDS would retry for minutes."""
-    if urllib.request.getproxies():
-        return  # the proxy resolves names, not this machine
-    host = urllib.parse.urlparse(url).hostname
-    if host:
-        try:
-            socket.getaddrinfo(host, 443)
-        except OSError as error:
-            raise OSError(f"{host} cannot be found ({error.strerror or error})") from error
-
-
-def _splits(builder: tfds.core.DatasetBuilder, config: DatasetConfig) -> dict[str, str]:
-    """The configured splits, and for those left out what the set has; never validate on test."""
-    has = list(builder.info.splits)
-    chosen = {role: getattr(config.splits, role) for role in ROLES}
-    if all(chosen.values()):
-        return chosen
-    if config.source == "digits":
-        default = dict(zip(ROLES, ROLES, strict=True))
-    elif "train" not in has:
-        raise bad_value(
-            "dataset.splits",
-            "nothing",
-            f"train=…, validation=… and test=…: {builder.name} has {', '.join(has)} and no train",
-        )
-    else:
-        validation = next((name for name in _VALIDATION_NAMES if name in has), None)
-        test = "test" if "test" in has else None
-        if test and validation:
-            default = {"train": "train", "validation": validation, "test": test}
-        elif test or validation:
-            default = {
-                "train": "train[:90%]",
-                "validation": "train[90%:]",
-                "test": test or validation,
-            }
-        else:
-            default = {
-                "train": "train[:80%]",
-                "validation": "train[80%:90%]",
-                "test": "train[90%:]",
-            }
-    return {role: chosen[role] or default[role] for role in ROLES}
-
-
-def _check_labels(source: TfdsSource) -> None:
-    """A plain integer label may be anything: read them all, once, without decoding an image."""
-    for role in ROLES:
-        labels = source.labels(role)
-        low, high = int(labels.min()), int(labels.max())
-        if low < 0 or high >= len(source.class_names):
-            raise bad_value(
-                "dataset.num_classes",
-                len(source.class_names),
-                f"more than every label; split {role} has labels {low} to {high}",
-            )

@@ -23,6 +23,7 @@ from cait_finetune.command_line import command_line
 from cait_finetune.config import Config
 from cait_finetune.console import plain_console
 from cait_finetune.data.corrupt import CorruptImages
+from cait_finetune.data.decode_check import check_decoding, least_training_seconds
 from cait_finetune.data.feature_cache import FeatureCache
 from cait_finetune.data.features import FrozenFeatures
 from cait_finetune.data.image_cache import ImageCache
@@ -209,6 +210,12 @@ def prepare(
     )
     corrupt = CorruptImages(config.dataset.on_corrupt)
     corrupt.include(source.unreadable)
+    kept = config.tuning.cache_features or config.dataset.cache != "none"
+    trained = source.sizes["train"] if kept else length.total_steps * config.train.batch_size
+    tokens = variant.patches(config.model.image_size)
+    least = least_training_seconds(model.count_params(), tokens, trained)
+    if config.dataset.check:
+        check_decoding(source, corrupt, trained=trained, least_seconds=least, console=console)
     features = _frozen_features(config, source, preprocessing, model, corrupt, console)
     images = None
     if not features and config.dataset.cache != "none":

@@ -26,7 +26,7 @@ def image_file(colour, size=(40, 32), kind="JPEG", seed=0) -> bytes:
     return buffer.getvalue()
 
 
-class _Patches(tfds.core.GeneratorBasedBuilder):
+class Patches(tfds.core.GeneratorBasedBuilder):
     """Red, green and blue pictures; `BROKEN` examples of the first split hold half a file."""
 
     VERSION = tfds.core.Version("1.0.0")
@@ -58,7 +58,7 @@ class _Patches(tfds.core.GeneratorBasedBuilder):
 def prepare(directory, name="colour_patches", **attributes) -> str:
     """Write a variation of the set under `directory`; returns the name that TFDS finds it by."""
     with tfds.core.registered.skip_registration():  # other tests use the same names
-        kind = type("Variation", (_Patches,), {**attributes, "name": name, "__module__": __name__})
+        kind = type("Variation", (Patches,), {**attributes, "name": name, "__module__": __name__})
     kind(data_dir=directory).download_and_prepare()
     return name
 
@@ -97,15 +97,22 @@ def examples(count: int) -> list[tuple[bytes, int]]:
 
 
 def write_set(
-    directory: Path, splits: dict[str, Sequence[tuple[bytes, int]]], name: str = "some_files"
+    directory: Path,
+    splits: dict[str, Sequence[tuple[bytes, object]]],
+    name: str = "some_files",
+    label: object = None,
+    shards: int | None = None,
 ) -> tfds.core.DatasetBuilder:
-    """A set of these very files in this order, whatever is in them, with classes cat and dog."""
+    """A set of these very files in this order, whatever is in them.
+
+    Args:
+        label: the feature of the labels. `None`: classes cat and dog.
+        shards: how many files the set has. `None`: one.
+    """
+    label = label or tfds.features.ClassLabel(names=["cat", "dog"])
 
     def info(self: tfds.core.DatasetBuilder) -> tfds.core.DatasetInfo:
-        features = {
-            "image": tfds.features.Image(shape=(None, None, 3)),
-            "label": tfds.features.ClassLabel(names=["cat", "dog"]),
-        }
+        features = {"image": tfds.features.Image(shape=(None, None, 3)), "label": label}
         return tfds.core.DatasetInfo(
             builder=self,
             features=tfds.features.FeaturesDict(features),
@@ -131,7 +138,8 @@ def write_set(
     with tfds.core.registered.skip_registration():
         builder = type("Files", (tfds.core.GeneratorBasedBuilder,), body)(data_dir=directory)
     tfds.disable_progress_bar()
-    builder.download_and_prepare()
+    options = {"num_shards": shards} if shards else {}
+    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(**options))
     return builder
 
 

@@ -1,4 +1,4 @@
-"""From a list of files to a source: checked, divided, and each class where it is needed."""
+"""From a list of files to a source: checked and divided."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import dataclasses
 import numpy as np
 
 from cait_finetune.config import DatasetConfig
-from cait_finetune.data.own_images.class_list import check_classes
 from cait_finetune.data.own_images.files import Files, FileSource
 from cait_finetune.data.own_images.inspection import inspected
 from cait_finetune.data.own_images.leaks import warn_of_leaks
@@ -37,7 +36,7 @@ def assembled(config: DatasetConfig, listing: Listing) -> FileSource:
     """The source of what is listed.
 
     Raises:
-        UserError: as `inspected`, `kept_division` and `check_classes`; or a split is empty.
+        UserError: as `inspected` and `kept_division`; or a split is empty.
     """
     files, plan, notes = listing.files, listing.plan, listing.notes
     rows = {
@@ -65,7 +64,7 @@ def assembled(config: DatasetConfig, listing: Listing) -> FileSource:
             raise bad_value(
                 f"dataset.splits.{role}", f"{what} without a {without}", "a split with images in it"
             )
-    source = FileSource(
+    return FileSource(
         class_names=listing.class_names,
         sizes={role: len(rows[role]) for role in ROLES},
         multi_label=config.multi_label,
@@ -75,10 +74,6 @@ def assembled(config: DatasetConfig, listing: Listing) -> FileSource:
         files={role: files.rows(rows[role]) for role in ROLES},
         unreadable=unreadable,
     )
-    if not config.evaluation_only:  # of fewer classes a model can be tested, too
-        counts = {role: source.class_counts(role) for role in ROLES}
-        check_classes(source.class_names, counts, multi_label=config.multi_label)
-    return source
 
 
 def _divide(

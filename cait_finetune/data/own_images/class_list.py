@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -47,20 +49,30 @@ def outside(key: str, strangers: Mapping[str, str], known: Sequence[str]) -> Use
 
 
 def check_classes(
-    names: Sequence[str], counts: Mapping[str, np.ndarray], *, multi_label: bool
+    names: Sequence[str],
+    counts: Mapping[str, np.ndarray],
+    *,
+    multi_label: bool,
+    listed: bool = True,
 ) -> None:
     """Warns of classes that validation or test lack.
 
     Args:
         counts: images of each class in each split, ``(C,)``.
+        listed: the user chose the class list. Other lists, such as a TFDS set's, may have classes
+            without any image: that is just warned of.
 
     Raises:
         UserError: a class without an image to train on; where images have several labels that is
             just warned of, as they cannot be divided class by class.
     """
     total = sum(counts.values())
+    if not listed and not total.all():
+        logger.warning("no image of %s", some([names[row] for row in np.flatnonzero(total == 0)]))
     for row in np.flatnonzero(counts["train"] == 0):
         others = [role for role in counts if counts[role][row]]
+        if not others and not listed:
+            continue
         if not others:
             raise bad_value(
                 _KEY,
@@ -70,15 +82,28 @@ def check_classes(
             )
         if not multi_label:
             raise bad_value(
-                _KEY,
+                _KEY if listed else "dataset.splits.train",
                 f"class {names[row]!r} in {' and '.join(others)} but not in train",
                 "images of each class to train on",
-                "add some, or leave the class out",
+                "add some, or leave the class out" if listed else "Set other dataset.splits",
             )
     for role, of_role in counts.items():
         lacking = [names[row] for row in np.flatnonzero((of_role == 0) & (total > 0))]
         if lacking:
             logger.warning("%s has no image of %s", role, some(lacking))
+
+
+def warn_of_near_names(names: Sequence[str]) -> None:
+    """Warn of classes whose names differ only in capitals, spaces or how accents are encoded."""
+    alike: dict[str, list[str]] = {}
+    for name in names:
+        plain = unicodedata.normalize("NFKC", name).casefold()
+        plain = re.sub(r"[\s_-]+", " ", plain).strip()
+        if len(plain) > 1:  # a and A are two letters
+            alike.setdefault(plain, []).append(name)
+    groups = [" and ".join(map(repr, group)) for group in alike.values() if len(group) > 1]
+    if groups:
+        logger.warning("classes with nearly the same name: %s", some(groups))
 
 
 def some(names: Sequence[str]) -> str:

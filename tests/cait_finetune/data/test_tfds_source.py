@@ -10,10 +10,12 @@ import tensorflow_datasets as tfds
 
 from cait_finetune.config import ColumnsConfig, DatasetConfig, SplitsConfig
 from cait_finetune.data.aircraft import FgvcAircraft
+from cait_finetune.data.decode import decode
 from cait_finetune.data.opening import open_source
 from cait_finetune.data.source import ROLES
+from cait_finetune.data.tfds_features import find_keys
 from cait_finetune.errors import UserError
-from tests.cait_finetune.stand_ins import image_file, prepare
+from tests.cait_finetune.stand_ins import Patches, image_file, prepare
 
 
 def test_digits_are_three_disjoint_stratified_splits(tmp_path):
@@ -72,7 +74,7 @@ def test_plain_integer_labels_are_counted(tmp_path):
     with pytest.raises(UserError, match=r"dataset.num_classes: got nothing"):
         open_source(config)
     config.num_classes = 2
-    with pytest.raises(UserError, match="split train has labels 0 to 2"):
+    with pytest.raises(UserError, match=r"labels outside the class list: 2 (.|\n)*num_classes=3"):
         open_source(config)
     config.num_classes = 3
     assert open_source(config).class_names == ("class_0", "class_1", "class_2")
@@ -394,21 +396,22 @@ def test_files_read_at_a_time(tmp_path, monkeypatch):
 VARIANTS = ["707-320", "F/A-18", "Boeing 717", *(f"type {number}" for number in range(97))]
 
 
+#: Of each list of the archive, the label of each image.
+IMAGES = {"train": {0: 0, 1: 1, 2: 2, 3: 99}, "val": {4: 1, 5: 99}, "test": {6: 2}}
+
+
 @pytest.fixture
 def aircraft(tmp_path, monkeypatch):
     """The set from an archive of our own with seven images."""
     data = tmp_path / "archive" / "fgvc-aircraft-2013b" / "data"
     (data / "images").mkdir(parents=True)
     (data / "variants.txt").write_text("\n".join(VARIANTS) + "\n")
-    lists = {"train": 4, "val": 2, "test": 1}
-    number = 0
-    for name, count in lists.items():
+    for name, labels in IMAGES.items():
         lines = []
-        for _ in range(count):
+        for number, label in labels.items():
             image = image_file((90, 120, 200), seed=number)
             (data / "images" / f"{number:07}.jpg").write_bytes(image)
-            lines.append(f"{number:07} {VARIANTS[number]}\n")
-            number += 1
+            lines.append(f"{number:07} {VARIANTS[label]}\n")
         (data / f"images_variant_{name}.txt").write_text("".join(lines))
     asked = []
 
@@ -431,9 +434,10 @@ def test_aircraft_has_its_own_splits_names_and_images(aircraft):
     for role in source.sizes:
         for example in source.examples(role).as_numpy_iterator():
             seen[example["image"]] = (role, int(example["label"]))
-    roles = ["train"] * 4 + ["validation"] * 2 + ["test"]
     wanted = {
-        image_file((90, 120, 200), seed=number): (role, number) for number, role in enumerate(roles)
+        image_file((90, 120, 200), seed=number): (role, label)
+        for role, labels in zip(ROLES, IMAGES.values(), strict=True)
+        for number, label in labels.items()
     }
     assert seen == wanted
 
@@ -442,9 +446,161 @@ def test_aircraft_once_prepared_needs_no_archive(aircraft, tmp_path, monkeypatch
     monkeypatch.setattr(tfds.download.DownloadManager, "download_and_extract", None)
     again = open_source(DatasetConfig(name="fgvc_aircraft", data_dir=str(tmp_path / "tfds")))
     assert again.class_names == tuple(VARIANTS)
-    assert again.labels("validation").tolist() in ([4, 5], [5, 4])
+    assert again.labels("validation").tolist() in ([1, 99], [99, 1])
 
 
 def test_aircraft_is_found_by_its_name():
     assert FgvcAircraft.name == "fgvc_aircraft"
     assert FgvcAircraft.name in tfds.list_builders()
+
+
+@pytest.mark.parametrize(
+    ("feature", "refused"),
+    [
+        ({"shape": (8, 8, 1)}, ""),
+        ({"shape": (8, 8, 3)}, ""),
+        ({"shape": (8, 8, 4)}, ""),
+        ({"shape": (None, None, None)}, ""),
+        ({"shape": (8, 8, 1), "dtype": np.uint16}, "'image', whose pixels are uint16"),
+        ({"shape": (8, 8, 3), "dtype": np.uint16}, "'image', whose pixels are uint16"),
+        ({"shape": (8, 8, 1), "dtype": np.float32}, "'image', whose pixels are float32"),
+    ],
+)
+def test_pictures_that_are_not_of_eight_bits_are_refused(feature, refused, tmp_path):
+    """Those of twelve bits in sixteen would be black, floats noise."""
+    kind = feature.get("dtype", np.uint8)
+    shape = tuple(size or 3 for size in feature["shape"])
+    image = np.random.default_rng(0).integers(0, 256, shape).astype(kind)
+
+    def info(self):
+        names = tfds.features.ClassLabel(names=["cat", "dog"])
+        features = {"image": tfds.features.Image(**feature), "label": names}
+        return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features))
+
+    def generate(self, split, size):
+        for number in range(size):
+            yield number, {"image": image, "label": number % 2}
+
+    prepare(tmp_path, "pictures", _info=info, _generate_examples=generate)
+    config = DatasetConfig(name="pictures", data_dir=str(tmp_path))
+    if not refused:
+        source = open_source(config)
+        (bytes_,) = {one["image"] for one in source.examples("train").as_numpy_iterator()}
+        pixels = np.broadcast_to(image, (*shape[:2], 3)) if shape[2] == 1 else image[..., :3]
+        np.testing.assert_array_equal(decode(bytes_), pixels)
+        return
+    with pytest.raises(UserError) as error:
+        open_source(config)
+    assert str(error.value) == (
+        f"dataset.columns.image: got {refused}, expected pictures of 8 bits (uint8)\n"
+        "  Prepare the set with pixels scaled to 0 to 255"
+    )
+
+
+def test_pictures_with_other_channels_are_refused(tmp_path):
+    builder = prepare_description(tmp_path, tfds.features.Image(shape=(8, 8, 5)))
+    with pytest.raises(
+        UserError, match=r"dataset\.columns\.image: got 'image' with 5 channels, expected"
+    ):
+        find_keys(builder, DatasetConfig(name="strange"))
+
+
+def prepare_description(directory, image):
+    features = {"image": image, "label": tfds.features.ClassLabel(num_classes=2)}
+    body = {
+        "__module__": __name__,
+        "VERSION": tfds.core.Version("1.0.0"),
+        "name": "strange",
+        "_info": lambda self: self.dataset_info_from_configs(
+            features=tfds.features.FeaturesDict(features)
+        ),
+        "_split_generators": lambda self, _: {},
+        "_generate_examples": lambda self: iter(()),
+    }
+    with tfds.core.registered.skip_registration():
+        return type("Strange", (tfds.core.GeneratorBasedBuilder,), body)(data_dir=directory)
+
+
+def test_class_names_in_another_order_number_the_labels_anew(labelled):
+    plain = of_labelled(labelled, label="colour")
+    names = ["blue", "red", "green"]
+    source = of_labelled(labelled, label="colour", class_names=names)
+    assert source.class_names == tuple(names)
+    assert [names[label] for label in source.labels("test")] == [
+        plain.class_names[label] for label in plain.labels("test")
+    ]
+    assert not np.array_equal(source.labels("test"), plain.labels("test"))
+    several = of_labelled(labelled, multi_label=True, class_names=["owl", "dog", "cat"])
+    np.testing.assert_array_equal(
+        several.labels("test"), of_labelled(labelled, multi_label=True).labels("test")[:, ::-1]
+    )
+    names = list(reversed(WEATHER))
+    assert of_labelled(
+        labelled, label="attributes", multi_label=True, class_names=names
+    ).class_names == tuple(names)
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["red", "green"], "got 2 names, without blue, expected the 3 classes of labelled in any"),
+        (
+            ["red", "gren", "blue"],
+            "got 3 names, among them gren, without green, expected the 3 classes of labelled in any "
+            "order: red, green, blue\n  did you mean green?",
+        ),
+        (["red", "green", "blue", "grey"], "got 4 names, among them grey, expected the 3 classes"),
+    ],
+)
+def test_class_names_that_the_set_does_not_have_are_refused(labelled, names, said):
+    with pytest.raises(UserError) as error:
+        of_labelled(labelled, label="colour", class_names=names)
+    assert str(error.value).startswith(f"dataset.class_names: {said}")
+
+
+def test_class_names_for_labels_that_are_numbers(tmp_path):
+    names = ["ant", "bee", "cow"]
+    plain = prepare(tmp_path, "plain", LABEL=tfds.features.Scalar(np.int64), SIZES={"train": 30})
+    config = DatasetConfig(name=plain, data_dir=str(tmp_path))
+    before = open_source(dataclasses.replace(config, num_classes=3))
+    source = open_source(dataclasses.replace(config, class_names=names))
+    assert source.class_names == tuple(names)
+    assert source.labels("train").tolist() == before.labels("train").tolist()
+    with pytest.raises(UserError, match="outside the class list: 2 "):
+        open_source(dataclasses.replace(config, class_names=names[:2]))
+    with pytest.raises(UserError, match=r"dataset\.class_names: got 3 names(.|\n)*the 4 classes"):
+        open_source(dataclasses.replace(config, class_names=names, num_classes=4))
+    numbered = prepare(
+        tmp_path, "numbered", LABEL=tfds.features.ClassLabel(num_classes=3), SIZES={"train": 30}
+    )
+    config = DatasetConfig(name=numbered, data_dir=str(tmp_path))
+    assert open_source(config).class_names == ("0", "1", "2")
+    assert open_source(dataclasses.replace(config, class_names=names)).class_names == tuple(names)
+    turned = open_source(dataclasses.replace(config, class_names=["2", "1", "0"]))
+    assert turned.labels("train").tolist() == [
+        2 - label for label in open_source(config).labels("train")
+    ]
+    more = DatasetConfig(name=prepare(tmp_path), data_dir=str(tmp_path), num_classes=4)
+    more.class_names = ["red", "green", "blue", "grey"]
+    assert open_source(more).class_names == ("red", "green", "blue", "grey")
+
+
+def test_class_names_that_are_learnt_by_preparing(tmp_path, monkeypatch):
+    """As of a builder that reads them from its archive."""
+
+    def learn(self, dl_manager):
+        self.info.features["label"].names = ["ant", "bee", "cow"]
+        return {"train": self._generate_examples("train", 30)}
+
+    kinds = {}
+
+    def build(name, data_dir, **options):
+        return kinds[name](data_dir=data_dir)
+
+    with tfds.core.registered.skip_registration():
+        label = tfds.features.ClassLabel()
+        body = {"LABEL": label, "_split_generators": learn, "name": "learnt"}
+        kinds["learnt"] = type("Learnt", (Patches,), {**body, "__module__": __name__})
+    monkeypatch.setattr(tfds, "builder", build)
+    source = open_source(DatasetConfig(name="learnt", data_dir=str(tmp_path)))
+    assert source.class_names == ("ant", "bee", "cow")

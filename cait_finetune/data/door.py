@@ -1,0 +1,180 @@
+"""What is checked of every data set once it is open, whatever reads it."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from cait_finetune.config import DatasetConfig
+from cait_finetune.data.own_images.class_list import check_classes, some, warn_of_near_names
+from cait_finetune.data.sorting import is_mixed, is_sorted
+from cait_finetune.data.source import ROLES, Source
+from cait_finetune.errors import UserError, bad_value
+
+logger = logging.getLogger(__name__)
+
+_SHOWN = 3
+
+
+def check_labels(source: Source, roles: Sequence[str] = ROLES) -> None:
+    """Check that each label is in the class list; to be called before a set is divided by labels.
+
+    Raises:
+        UserError: a split is unlabelled, or has labels outside the class list.
+    """
+    for role in roles:
+        rows, values = source.strangers(role)
+        if not len(rows):
+            continue
+        examples = np.unique(rows)
+        if len(examples) == source.sizes[role] and (values == -1).all():
+            raise _unlabelled(source, role)
+        ids = source.ids(role)
+        last = len(source.class_names) - 1
+        found = [str(value) for value in np.unique(values)]
+        raise bad_value(
+            f"dataset.splits.{role}",
+            f"{len(examples):,} image{'s' * (len(examples) > 1)} with labels outside the class list: "
+            f"{some(found)} ({some([str(ids[row]) for row in examples[:_SHOWN]])})",
+            f"labels 0 to {last}, the {last + 1} classes {some(source.class_names)}",
+            _mend_labels(source, int(values.max())),
+        )
+
+
+def _unlabelled(source: Source, role: str) -> UserError:
+    split = source.splits.get(role, role)
+    names = source.split_names()
+    hint = "Choose a split with labels, or label these images"
+    if role != "train" and "train" in names:
+        used = re.match(r"[^\[+]*", split)[0]
+        other = next((name for name in names if name not in ("train", used)), None)
+        parts = ["train[:90%]", "train[90%:]", other]
+        if other is None:
+            parts = ["train[:80%]", "train[80%:90%]", "train[90%:]"]
+        typed = [
+            f"'dataset.splits.{one}=\"{part}\"'" for one, part in zip(ROLES, parts, strict=True)
+        ]
+        hint = f"Set {' '.join(typed)}"
+    return bad_value(
+        f"dataset.splits.{role}",
+        f"{split!r}, whose {source.sizes[role]:,} images have no label (-1)",
+        "a split with labels",
+        hint,
+    )
+
+
+def _mend_labels(source: Source, largest: int) -> str:
+    if largest >= len(source.class_names):
+        return f"Set dataset.num_classes={largest + 1}, or correct the labels"
+    return "Correct the labels, or choose splits without these images"
+
+
+def check_splits(source: Source, config: DatasetConfig, roles: Sequence[str] = ROLES) -> None:
+    """Check the classes and images of splits that are to be trained and tested on.
+
+    Warns of classes that validation or test lack, of images in two splits or with two labels, of
+    slices of a set that is sorted by class, of a shuffle buffer too small for such a set, and of
+    names that hardly differ. A set that is for evaluation only may do all of it.
+
+    Raises:
+        UserError: a class without an image to train on.
+    """
+    if config.evaluation_only or set(roles) != set(ROLES):
+        return
+    warn_of_near_names(source.class_names)
+    counts = {role: source.class_counts(role) for role in ROLES}
+    listed = config.source in ("folder", "csv")
+    check_classes(source.class_names, counts, multi_label=source.multi_label, listed=listed)
+    _warn_of_twice(source, told=source.light_records and config.check)
+    if not source.light_records:
+        _warn_of_slices(source)
+        _warn_of_buffer(source, config.shuffle_buffer)
+
+
+def _warn_of_twice(source: Source, told: bool) -> None:
+    """Warn of ids that are in two splits, or have two labels.
+
+    Args:
+        told: images in two splits were warned of already, by their content.
+    """
+    ids = {role: source.ids(role) for role in ROLES}
+    if len(set().union(*ids.values())) == sum(map(len, ids.values())):
+        return
+    if not told:
+        _warn_of_shared({role: set(of_role) for role, of_role in ids.items()})
+    first: dict[str, object] = {}
+    several: dict[str, str] = {}
+    for role in ROLES:
+        for one, label in zip(ids[role], source.labels(role).tolist(), strict=True):
+            if first.setdefault(one, label) != label:
+                several.setdefault(one, f"{_words(source, first[one])} and {_words(source, label)}")
+    if several:
+        shown = [f"{one} ({labels})" for one, labels in several.items()]
+        logger.warning(
+            "%s several times, with different labels: %s",
+            "1 image is listed" if len(shown) == 1 else f"{len(shown):,} images are listed",
+            some(shown),
+        )
+
+
+def _words(source: Source, label: int | list[float]) -> str:
+    if isinstance(label, list):
+        named = [name for name, there in zip(source.class_names, label, strict=True) if there]
+        return "|".join(named) or "no class"
+    return source.class_names[label]
+
+
+def _warn_of_shared(ids: dict[str, set[str]]) -> None:
+    shared, too_high = [], []
+    for first, second in itertools.combinations(ROLES, 2):
+        both = sorted(ids[first] & ids[second])
+        if both:
+            shown = ", ".join(both[:_SHOWN]) + ", …" * (len(both) > _SHOWN)
+            shared.append(f"{len(both):,} in {first} and {second} ({shown})")
+            too_high.append(second)
+    if shared:
+        logger.warning(
+            "images in two splits: %s; the %s accuracy will be too high",
+            ", ".join(shared),
+            " and ".join(role for role in ROLES if role in too_high),
+        )
+
+
+def _warn_of_slices(source: Source) -> None:
+    """Warn of typed slices of a sorted set, each of which has only some of the classes."""
+    sliced: dict[str, list[str]] = {}
+    for role in ROLES:
+        base, bracket, _ = source.splits.get(role, "").partition("[")
+        if bracket and role not in source.default_slices:
+            sliced.setdefault(base, []).append(role)
+    for base, roles in sliced.items():
+        if not is_sorted(np.concatenate([source.labels(role) for role in roles])):
+            continue
+        total = len(source.class_names)
+        found = [
+            f"{role} {source.splits[role]} has {(source.class_counts(role) > 0).sum()} of {total}"
+            for role in roles
+        ]
+        logger.warning(
+            "%s is sorted by class, and a slice of it has only some of the classes: %s; set "
+            "dataset.splits.{train,validation,test}=null to divide it class by class",
+            base,
+            ", ".join(found),
+        )
+
+
+def _warn_of_buffer(source: Source, buffer: int) -> None:
+    labels = source.labels("train")
+    columns = labels.T if source.multi_label else [labels]
+    size = source.sizes["train"]
+    if not all(is_mixed(column, buffer) for column in columns):
+        logger.warning(
+            "train is sorted by class, and dataset.shuffle_buffer=%d mixes few of its classes at a "
+            "time; set dataset.shuffle_buffer=%d, which holds all of train in memory",
+            buffer,
+            size,
+        )

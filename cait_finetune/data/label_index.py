@@ -1,0 +1,150 @@
+"""Ids and labels of a TFDS split: read in one pass, kept in the user's cache for the next start."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+import re
+import uuid
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from cait_finetune.data.progress import progress_bar
+
+logger = logging.getLogger(__name__)
+
+_FORMAT = 1
+_AT_A_TIME = 1024  # examples
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelIndex:
+    """What N examples are called, and their labels as the set has them, in the order of reading.
+
+    ``ids`` are ``(N,)`` bytes. ``labels`` are ``(N,)`` int64; or ``(N, A)`` bool for attributes; or,
+    for a list of labels each, ``(M,)`` int64 end to end, of which example k has ``counts[k]``.
+    """
+
+    ids: np.ndarray
+    labels: np.ndarray
+    counts: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def example_of_label(self) -> np.ndarray:
+        """Return the row of the example that each entry of `labels` is of."""
+        rows = np.arange(len(self))
+        return rows if self.counts is None else np.repeat(rows, self.counts)
+
+    def rows(self, rows: np.ndarray) -> LabelIndex:
+        """Return the index of those examples alone, in that order."""
+        if self.counts is None:
+            return LabelIndex(self.ids[rows], self.labels[rows])
+        lists = np.split(self.labels, np.cumsum(self.counts)[:-1])
+        chosen = [lists[row] for row in rows]
+        return LabelIndex(self.ids[rows], np.concatenate(chosen), self.counts[rows])
+
+    def __add__(self, other: LabelIndex) -> LabelIndex:
+        counts = None
+        if self.counts is not None:
+            counts = np.concatenate([self.counts, other.counts])
+        return LabelIndex(
+            np.concatenate([self.ids, other.ids]),
+            np.concatenate([self.labels, other.labels]),
+            counts,
+        )
+
+
+def read_index(examples: tf.data.Dataset, size: int, words: str) -> LabelIndex:
+    """Read ids and labels of all examples, with a progress bar on a terminal.
+
+    Args:
+        examples: dictionaries with ``id`` and ``label``, () or (n,) int64 or (A,) bool.
+        size: the number of examples.
+        words: what the progress bar says.
+    """
+    ids, labels, counts = [], [], []
+    with progress_bar(words, size) as advance:
+        for batch in examples.ragged_batch(_AT_A_TIME):
+            ids.append(batch["id"].numpy())
+            label = batch["label"]
+            if isinstance(label, tf.RaggedTensor):
+                counts.append(label.row_lengths().numpy())
+                label = label.values
+            labels.append(label.numpy())
+            advance(len(ids[-1]))
+    return LabelIndex(
+        np.concatenate(ids).astype("S"),
+        np.concatenate(labels),
+        np.concatenate(counts) if counts else None,
+    )
+
+
+def kept_index(name: str, facts: dict[str, Any], read: Callable[[], LabelIndex]) -> LabelIndex:
+    """Return the index from the user's cache, or read it and keep it there.
+
+    A cache that cannot be read or written costs time and nothing else.
+
+    Args:
+        name: how the file's name begins.
+        facts: all that the index depends on. Other facts are another file.
+    """
+    text = json.dumps({**facts, "format": _FORMAT}, sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:24]
+    path = cache_directory() / f"{re.sub('[^a-zA-Z0-9_.-]', '-', name)}-{digest}.npz"
+    index = _load(path)
+    if index is None:
+        index = read()
+        _save(path, index)
+    return index
+
+
+def cache_directory() -> Path:
+    """Return ``$XDG_CACHE_HOME/cait_finetune/labels``, by default in ``~/.cache``."""
+    home = os.environ.get("XDG_CACHE_HOME", "")
+    root = Path(home) if os.path.isabs(home) else Path(os.path.expanduser("~/.cache"))
+    return root / "cait_finetune" / "labels"
+
+
+def _load(path: Path) -> LabelIndex | None:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            counts = file.get("counts")
+            index = LabelIndex(file["ids"], file["labels"], counts)
+        whole = len(index) == len(index.labels) if counts is None else len(index) == len(counts)
+        if not whole or (counts is not None and counts.sum() != len(index.labels)):
+            raise ValueError("rows are missing")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        logger.debug("%s is read anew: %s", path, error)
+        return None
+    return index
+
+
+def _save(path: Path, index: LabelIndex) -> None:
+    # A name of its own for each process: two may read the same set at once.
+    partial = path.with_name(f".{uuid.uuid4().hex}.partial")
+    columns = {"ids": index.ids, "labels": index.labels}
+    if index.counts is not None:
+        columns["counts"] = index.counts
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(partial, "wb") as file:
+            np.savez_compressed(file, **columns)
+        os.replace(partial, path)
+    except OSError as error:
+        logger.debug("%s is not kept: %s", path, error)
+        with contextlib.suppress(OSError):
+            partial.unlink()

@@ -1,0 +1,165 @@
+"""From the configuration to a TFDS set: found, downloaded, its features and splits chosen."""
+
+from __future__ import annotations
+
+import socket
+import urllib.parse
+import urllib.request
+
+import tensorflow_datasets as tfds
+
+from cait_finetune.config import DatasetConfig
+from cait_finetune.data.source import ROLES
+from cait_finetune.data.tfds_features import find_class_names, find_keys
+from cait_finetune.data.tfds_source import TfdsSource
+from cait_finetune.errors import UserError, bad_value, suggest
+
+_VALIDATION_NAMES = ("validation", "val", "valid", "dev")
+
+
+def open_tfds(config: DatasetConfig) -> TfdsSource:
+    """Find, if needed download, and check a TFDS set.
+
+    Raises:
+        UserError: an unknown name, a set that cannot be downloaded, is no classification set, or
+            lacks a split.
+    """
+    builder = _builder(config)
+    image_key, label_key = find_keys(builder, config)
+    feature = builder.info.features[label_key]
+    if getattr(feature, "num_classes", 0) is not None:  # it is known without preparing
+        find_class_names(builder, label_key, config)  # what is wrong is said before a download
+    _prepare(builder, config)
+    class_names = find_class_names(builder, label_key, config)  # some are learnt by preparing
+    splits, default_slices = _splits(builder, config)
+    sizes = {}
+    for role, split in splits.items():
+        try:
+            sizes[role] = builder.info.splits[split].num_examples
+        except (ValueError, KeyError) as error:
+            raise bad_value(
+                f"dataset.splits.{role}", repr(split), f"a split of {config.name} ({error})"
+            ) from error
+        if not sizes[role]:
+            raise bad_value(f"dataset.splits.{role}", repr(split), "a split with examples in it")
+    source = TfdsSource(
+        class_names=class_names,
+        sizes=sizes,
+        multi_label=config.multi_label,
+        builder=builder,
+        image_key=image_key,
+        label_key=label_key,
+        splits=splits,
+        default_slices=default_slices,
+        parallel_files=config.parallel_files,
+    )
+    typed = tuple(config.class_names or class_names)
+    return source if typed == class_names else source.in_order(typed)
+
+
+def _builder(config: DatasetConfig) -> tfds.core.DatasetBuilder:
+    if config.source == "digits":
+        from cait_finetune.data.digits import Digits
+
+        return Digits(data_dir=config.data_dir)
+    # Sets of our own, which TFDS then knows by name.
+    from cait_finetune.data import aircraft  # noqa: F401
+    from cait_finetune.data.procedural.builder import Procedural  # noqa: F401
+
+    try:
+        # Without this TFDS asks a bucket on the network for ready-made copies.
+        return tfds.builder(config.name, data_dir=config.data_dir, try_gcs=False)
+    except tfds.core.registered.DatasetNotFoundError as error:
+        raise bad_value(
+            "dataset.name",
+            repr(config.name),
+            "the name of a TFDS data set (https://www.tensorflow.org/datasets/catalog), or of one "
+            "that is prepared in dataset.data_dir",
+            suggest(config.name.split("/")[0], tfds.list_builders()),
+        ) from error
+    except Exception as error:  # a builder's own code runs here: missing packages, bad versions
+        raise UserError(
+            f"dataset.name: got {config.name!r}, which TFDS cannot open: {error}"
+        ) from error
+
+
+def _prepare(builder: tfds.core.DatasetBuilder, config: DatasetConfig) -> None:
+    if builder.is_prepared():
+        return
+    if config.source == "digits":
+        tfds.disable_progress_bar()  # it takes a second
+    try:
+        # A set of our own names its addresses itself: TFDS has no checksums of it.
+        for url in (*(builder.url_infos or ()), *getattr(builder, "URLS", ())):
+            _resolve_host(url)
+        builder.download_and_prepare()
+    except Exception as error:  # network, disk, licence steps: TFDS raises many unrelated types
+        own = type(builder).__module__
+        ours = f"{own}, " if own.startswith("cait_finetune") else ""
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise bad_value(
+            "dataset",
+            config.name,
+            f"a set that is prepared in {builder.data_dir} or can be downloaded; the download "
+            f"failed: {reason}",
+            "Where there is a network, run\n"
+            f"    python -c \"import {ours}tensorflow_datasets as tfds; tfds.builder('{config.name}', "
+            "data_dir='DIR').download_and_prepare()\"\n"
+            "  copy DIR here and add dataset.data_dir=DIR",
+        ) from error
+
+
+def _resolve_host(url: str) -> None:
+    """Raise OSError at once where there is no network; TFDS would retry for minutes."""
+    if urllib.request.getproxies():
+        return  # the proxy resolves names, not this machine
+    host = urllib.parse.urlparse(url).hostname
+    if host:
+        try:
+            socket.getaddrinfo(host, 443)
+        except OSError as error:
+            raise OSError(f"{host} cannot be found ({error.strerror or error})") from error
+
+
+def _splits(
+    builder: tfds.core.DatasetBuilder, config: DatasetConfig
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return the configured splits, and for those left out what the set has; never validate on test.
+
+    Returns:
+        A split expression for each role, and the roles that divide ``train`` among them as nobody
+        configured.
+    """
+    has = list(builder.info.splits)
+    chosen = {role: getattr(config.splits, role) for role in ROLES}
+    if all(chosen.values()):
+        return chosen, ()
+    if config.source == "digits":
+        default = dict(zip(ROLES, ROLES, strict=True))
+    elif "train" not in has:
+        raise bad_value(
+            "dataset.splits",
+            "nothing",
+            f"train=…, validation=… and test=…: {builder.name} has {', '.join(has)} and no train",
+        )
+    else:
+        validation = next((name for name in _VALIDATION_NAMES if name in has), None)
+        test = "test" if "test" in has else None
+        if test and validation:
+            default = {"train": "train", "validation": validation, "test": test}
+        elif test or validation:
+            default = {
+                "train": "train[:90%]",
+                "validation": "train[90%:]",
+                "test": test or validation,
+            }
+        else:
+            default = {
+                "train": "train[:80%]",
+                "validation": "train[80%:90%]",
+                "test": "train[90%:]",
+            }
+    slices = tuple(role for role in ROLES if "[" in default[role])
+    if any(chosen[role] for role in slices):
+        slices = ()
+    return {role: chosen[role] or default[role] for role in ROLES}, slices

@@ -1,0 +1,151 @@
+"""Corrupt validation and test images are met before training, where that is cheap beside it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cait_finetune.data import decode_check
+from cait_finetune.data.corrupt import CorruptImages
+from cait_finetune.data.decode_check import check_decoding, least_training_seconds
+from cait_finetune.data.own_images.files import Files, FileSource
+from cait_finetune.data.source import ROLES
+from cait_finetune.errors import UserError
+from cait_finetune.story.preparation import prepare
+from tests.cait_finetune.stand_ins import checked, encode, examples, picture, source_of, write_set
+
+BROKEN = encode(picture(64, 64), "JPEG")[:200]
+MUCH = 10**9  # training images, beside which any check is cheap
+
+
+@pytest.fixture
+def batches_of_two(monkeypatch):
+    monkeypatch.setattr(decode_check, "_AT_A_TIME", 2)
+
+
+def files_of(directory, count=8, bad=()):
+    """`count` images of validation and as many of test; `bad` are their numbers, test's later."""
+    directory.mkdir(exist_ok=True)
+    paths = []
+    for number, (data, _) in enumerate(examples(2 * count)):
+        paths.append(directory / f"{number}.png")
+        paths[-1].write_bytes(BROKEN if number in bad else data)
+    parts = {"train": paths[:count], "validation": paths[:count], "test": paths[count:]}
+    files = {
+        role: Files(
+            np.array([str(path) for path in of_role], object),
+            np.array([path.name for path in of_role], object),
+            np.arange(count, dtype=np.int32) % 2,
+        )
+        for role, of_role in parts.items()
+    }
+    return FileSource(("cat", "dog"), dict.fromkeys(ROLES, count), files=files)
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """How many images were decoded, batch by batch."""
+    batches, plain = [], decode_check._decoded
+
+    def counted(*args):
+        for images in plain(*args):
+            batches.append(images)
+            yield images
+
+    monkeypatch.setattr(decode_check, "_decoded", counted)
+    return batches
+
+
+def test_whole_images_are_all_decoded_and_nothing_is_said(tmp_path, decoded, batches_of_two):
+    corrupt = CorruptImages("stop")
+    check_decoding(files_of(tmp_path), corrupt, trained=MUCH)
+    assert decoded == [2] * 8
+    assert corrupt.ids == []
+
+
+@pytest.mark.parametrize("bad", [(0,), (5,), (11,), (3, 4, 15)])
+def test_a_corrupt_image_stops_the_run_or_is_left_out(bad, tmp_path, batches_of_two):
+    source = files_of(tmp_path, bad=bad)
+    with pytest.raises(UserError) as error:
+        check_decoding(source, CorruptImages("stop"), trained=MUCH)
+    assert str(error.value).startswith(f"dataset: got the corrupt image {bad[0]}.png, expected")
+    corrupt = CorruptImages("skip")
+    check_decoding(source, corrupt, trained=MUCH)
+    assert corrupt.ids == [f"{number}.png" for number in bad]
+    check_decoding(source, corrupt, trained=MUCH)  # they are known by now
+    assert len(corrupt) == len(bad)
+
+
+def test_a_corrupt_image_of_a_prepared_set(tmp_path):
+    files = examples(6)
+    files[4] = (BROKEN, 0)
+    source = source_of(write_set(tmp_path, {"train": files}))
+    with pytest.raises(UserError, match=r"the corrupt image some_files-train.*__4, expected"):
+        check_decoding(source, CorruptImages("stop"), trained=MUCH)
+
+
+def test_a_file_that_is_gone_is_met_as_well(tmp_path):
+    source = files_of(tmp_path)
+    (tmp_path / "12.png").unlink()
+    corrupt = CorruptImages("skip")
+    check_decoding(source, corrupt, trained=MUCH)
+    assert corrupt.ids == ["12.png"]
+
+
+def test_a_split_of_corrupt_images_alone(tmp_path):
+    source = files_of(tmp_path, bad=range(8, 16))
+    with pytest.raises(UserError, match="8 corrupt images"):
+        check_decoding(source, CorruptImages("skip"), trained=MUCH)
+
+
+def test_the_check_ends_after_a_twentieth_of_the_training(
+    tmp_path, decoded, batches_of_two, monkeypatch
+):
+    """Each batch takes ten seconds, by a clock of our own."""
+    now = [0.0]
+
+    def clock():
+        now[0] += 10
+        return now[0]
+
+    monkeypatch.setattr(decode_check.time, "perf_counter", clock)
+    source = files_of(tmp_path)
+
+    def done(**options) -> int:
+        decoded.clear()
+        check_decoding(source, CorruptImages("stop"), **options)
+        return sum(decoded)
+
+    assert done(trained=1) == 2  # a second has gone
+    assert done(trained=1, least_seconds=20 * 35) == 8
+    assert done(trained=1, least_seconds=20 * 1000) == 16
+    assert done(trained=16 * 20) == 16  # a twentieth of the decoding, however long it takes
+    assert done(trained=16 * 20 - 1) == 2
+
+
+def test_the_least_that_training_takes(monkeypatch):
+    monkeypatch.setattr(decode_check.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: [])
+    # cait_xxs24_224: 12 million parameters, 196 tokens; measured 21 images a second on two cores.
+    seconds = least_training_seconds(12_000_000, 196, 21)
+    assert 0.05 < seconds < 1
+    assert least_training_seconds(12_000_000, 196, 42) == pytest.approx(2 * seconds)
+    monkeypatch.setattr(
+        tf.config, "list_logical_devices", lambda kind: [1] if kind == "GPU" else []
+    )
+    assert 0 < least_training_seconds(12_000_000, 196, 21) < seconds / 1000
+
+
+def test_a_run_meets_a_corrupt_test_image_before_its_first_step(tmp_path):
+    for number in range(16):
+        role = ("train", "train", "val", "test")[number // 4]
+        path = tmp_path / "images" / role / "ab"[number % 2] / f"{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        data = encode(picture(32, 32, seed=number), "JPEG")
+        path.write_bytes(data[:-200] if number == 15 else data)
+    words = ["dataset=folder", f"dataset.data_dir={tmp_path / 'images'}", "train.batch_size=4"]
+    with pytest.raises(UserError, match=r"dataset: got the corrupt image test/b/15\.jpg"):
+        prepare(checked(*words), tmp_path / "stopped")
+    prepared = prepare(checked(*words, "dataset.on_corrupt=skip"), tmp_path / "skipped")
+    assert prepared.streams.corrupt.ids == ["test/b/15.jpg"]
