@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 _ROLES = ("validation", "test")
 _SHARE = 1 / 20  # of the training that the check may cost
 _SHORTEST = 20.0  # seconds: the shortest run, most of which is tracing and compiling
+_FEW = 256  # images that are always decoded: they take a fraction of a second
 _AT_A_TIME = 64  # images: between them, the time is looked at
 
 # Operations a second at most: a core with two AVX-512 units at 4 GHz in float32, an accelerator.
@@ -37,7 +38,7 @@ def check_decoding(
     """Decode the images of validation and test, so that a corrupt one is met before training.
 
     The check costs at most a twentieth of the training. Training decodes `trained` images, so that
-    a twentieth as many are always cheap enough. More of them are decoded until a twentieth of
+    a twentieth as many are always cheap enough, and so are a few hundred. More of them are decoded until a twentieth of
     `least_seconds` is over, or of 20 s, which the shortest run takes.
 
     Args:
@@ -50,7 +51,7 @@ def check_decoding(
         UserError: a corrupt image, if the run stops at one; or every image of a split is corrupt.
     """
     total = sum(source.sizes[role] for role in _ROLES)
-    whole = total <= _SHARE * trained
+    whole = total <= max(_FEW, _SHARE * trained)
     ends = time.perf_counter() + _SHARE * max(_SHORTEST, least_seconds)
     done = 0
     with progress_bar("decoding validation and test", total, console) as advance:
