@@ -110,6 +110,7 @@ def test_the_check_ends_after_a_twentieth_of_the_training(
         return now[0]
 
     monkeypatch.setattr(decode_check.time, "perf_counter", clock)
+    monkeypatch.setattr(decode_check, "_FEW", 15)
     source = files_of(tmp_path)
 
     def done(**options) -> int:
@@ -122,6 +123,8 @@ def test_the_check_ends_after_a_twentieth_of_the_training(
     assert done(trained=1, least_seconds=20 * 1000) == 16
     assert done(trained=16 * 20) == 16  # a twentieth of the decoding, however long it takes
     assert done(trained=16 * 20 - 1) == 2
+    monkeypatch.setattr(decode_check, "_FEW", 16)
+    assert done(trained=1) == 16
 
 
 def test_the_least_that_training_takes(monkeypatch):
