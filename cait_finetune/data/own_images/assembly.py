@@ -45,14 +45,14 @@ def assembled(config: DatasetConfig, listing: Listing) -> FileSource:
         for role in ROLES
         if role in plan.parts or not plan.parts
     }
+    sizes = inspected(files.paths, files.ids, config.on_corrupt) if config.check else None  # (N,)
     if plan.shares:
-        divided, words = _divide(config, listing, rows["train"])
+        divided, words = _divide(config, listing, rows["train"], sizes)
         rows |= divided
         counts = " / ".join(f"{len(rows[role]):,}" for role in ROLES)
         notes = (*notes, f"split  {', '.join([counts, *words])}")
     unreadable: tuple[str, ...] = ()
-    if config.check:
-        sizes = inspected(files.paths, files.ids, config.on_corrupt)  # (N,) bytes
+    if sizes is not None:
         unreadable = tuple(files.ids[sizes < 0])
         rows = {role: of_role[sizes[of_role] >= 0] for role, of_role in rows.items()}
         if not config.evaluation_only:
@@ -81,13 +81,20 @@ def assembled(config: DatasetConfig, listing: Listing) -> FileSource:
 
 
 def _divide(
-    config: DatasetConfig, listing: Listing, pool: np.ndarray
+    config: DatasetConfig, listing: Listing, pool: np.ndarray, sizes: np.ndarray | None
 ) -> tuple[dict[str, np.ndarray], list[str]]:
     """Rows of each role that has a share of `pool`, and in words how and where that is kept."""
     files, plan = listing.files.rows(pool), listing.plan
     ids, first, number = np.unique(files.ids.astype(str), return_index=True, return_inverse=True)
     labels = np.zeros(len(ids), int) if config.multi_label else files.labels[first]
-    kept = kept_division(ids.tolist(), labels, plan.shares, config.splits, listing.split_file)
+    kept = kept_division(
+        ids.tolist(),
+        labels,
+        plan.shares,
+        config.splits,
+        listing.split_file,
+        None if sizes is None else sizes[pool][first],
+    )
     of_each = np.array(kept.roles)[number]  # the same file twice is in the same split
     words = [plan.words] if plan.words else []
     if len(kept.shares) == 2:

@@ -13,6 +13,33 @@ _SHOWN = 3
 _Groups = dict[tuple[str, ...], tuple[list[str], list[str]]]
 
 
+def find_by_size(
+    gone: Mapping[str, str],
+    new: Iterable[str],
+    was: Mapping[str, int],
+    now: Mapping[str, int],
+    names: bool,
+) -> dict[str, str]:
+    """The former path of new images whose size one gone image alone has, or gone images of one split.
+
+    Args:
+        gone: the split of each image that is no longer there.
+        was: bytes that the gone ones had.
+        now: bytes that the new ones have.
+        names: whether their file names have to be equal, too.
+    """
+    groups = collections.defaultdict(lambda: ([], []))
+    for side, paths, sizes in ((0, gone, was), (1, new, now)):
+        for path in paths:
+            if path in sizes:
+                groups[sizes[path], _parts(path)[-1] if names else ""][side].append(path)
+    old = {}
+    for before, after in groups.values():
+        if len(after) <= len(before) and len({gone[path] for path in before}) == 1:
+            old |= dict(zip(after, before, strict=False))
+    return old
+
+
 def find_renamed(gone: Mapping[str, str], new: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     """Find which new images are gone ones under another path.
 

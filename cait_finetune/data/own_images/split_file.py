@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import collections
+import contextlib
 import dataclasses
 import hashlib
-import logging
 import os
 from collections.abc import Mapping, Sequence
 
@@ -14,7 +13,7 @@ import numpy as np
 from cait_finetune.config import SplitsConfig
 from cait_finetune.data.division import divided
 from cait_finetune.data.own_images import storage
-from cait_finetune.data.own_images.renamed import find_renamed, renamed_folders
+from cait_finetune.data.own_images.split_lookup import look_up, warn_of_doubts
 from cait_finetune.data.own_images.split_rows import (
     ANEW,
     KEY,
@@ -25,8 +24,6 @@ from cait_finetune.data.own_images.split_rows import (
     written,
 )
 from cait_finetune.errors import bad_value
-
-logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,10 +41,11 @@ def kept_division(
     shares: Mapping[str, float],
     config: SplitsConfig,
     beside: str,
+    sizes: Sequence[int] | None = None,
 ) -> Division:
     """Divide the images as it is written down, and write down what is new.
 
-    What the file says is so. Images under another path keep their split, as `find_renamed` finds them;
+    What the file says is so. Images under another path keep their split, told by size and name;
     others that the file does not know are divided by the same rule. Those that are gone stay in the
     file. Without a file all are divided, and it is written: as `config.file`, or `beside` the images,
     or where that is forbidden in the user's cache.
@@ -55,10 +53,13 @@ def kept_division(
     Args:
         ids: different names, which the file has in its first column.
         labels: ``(N,)``, what is divided evenly.
+        sizes: ``(N,)`` bytes, by which renamed files are told apart; below 0 or None: unknown.
 
     Raises:
         UserError: the file is damaged or of another division, or there are too few images.
     """
+    known_sizes = () if sizes is None else zip(ids, sizes, strict=True)
+    now = {path: int(size) for path, size in known_sizes if size >= 0}
     rule = Rule(config.division_seed, shares)
     place = _place(config.file, beside)
     text, kept = "", Kept()
@@ -68,70 +69,22 @@ def kept_division(
     if kept.rule:
         _check_rule(config, rule, kept.rule, place)
         rule = kept.rule
-    found = _found(ids, kept)
+    found = look_up(ids, kept, now)
     roles = _filled(found.roles, labels, rule)
+    warn_of_doubts(place, found, next(iter(shares)))
     if found.unclear:  # kept as it is, so that the user can say which is which
-        _warn_of_unclear(place, found.unclear, found.gone)
         where = f"as in {place}, which is left as it is"
     else:
-        _warn_of_other_names(place, len(found.new), found.gone, next(iter(shares)))
-        after = written(rule, ids, roles, found.away)
-        at = place if after == text else _write(place, after, config.file is not None)
+        after = Kept(rule, dict(zip(ids, roles, strict=True)), found.away, found.sizes | now)
+        at, new = place, written(rule, after)
+        if (after.known, after.away) != (kept.known, kept.away):
+            at = _write(place, new, config.file is not None)
+        elif new != text:  # sizes that it lacks
+            with contextlib.suppress(OSError):
+                storage.write(place, new)
         nowhere = "kept nowhere, drawn anew each time by the same seed"
         where = f"kept in {at}" if at else nowhere
     return Division(roles, rule.shares, ", ".join([where, *found.words]))
-
-
-@dataclasses.dataclass(frozen=True)
-class _Found:
-    """What a file knows of the images that are there.
-
-    ``roles`` are None for images that it does not know: those that are ``new``, and those that are
-    ``unclear``. ``old`` has the former paths of renamed ones. ``gone`` were there when it was written,
-    ``away`` are all that are not there.
-    """
-
-    roles: list[str | None]
-    new: list[str]
-    unclear: list[str]
-    old: Mapping[str, str]
-    gone: Mapping[str, str]
-    away: Mapping[str, str]
-
-    @property
-    def words(self) -> list[str]:
-        """What has changed since it was written."""
-        new = len(self.new) + len(self.unclear)
-        words = [f"{new:,} new"] if 0 < new < len(self.roles) else []
-        words += [f"{len(self.gone):,} gone"] * bool(self.gone)
-        if self.old:
-            folders = renamed_folders(self.old)
-            words.append(f"{len(self.old):,} under another path keep their split ({folders})")
-        return words
-
-
-def _found(ids: Sequence[str], kept: Kept) -> _Found:
-    known = {**kept.away, **kept.known}
-    here = dict.fromkeys(ids)
-    gone = {path: role for path, role in kept.known.items() if path not in here}
-    away = {path: role for path, role in kept.away.items() if path not in here}
-    old, unclear, new = {}, [], [name for name in ids if name not in known]
-    if gone and new:
-        old, unclear = find_renamed(gone, new)
-        settled = {*old, *unclear}
-        new = [name for name in new if name not in settled]
-    if away and new:  # taken away, and back later under another path
-        old |= find_renamed(away, new)[0]
-        new = [name for name in new if name not in old]
-    taken = set(old.values())
-    return _Found(
-        roles=[known.get(old.get(name, name)) for name in ids],
-        new=new,
-        unclear=unclear,
-        old=old,
-        gone={path: role for path, role in gone.items() if path not in taken},
-        away={path: role for path, role in (away | gone).items() if path not in taken},
-    )
 
 
 def _check_rule(config: SplitsConfig, rule: Rule, had: Rule, place: str) -> None:
@@ -158,46 +111,6 @@ def _check_rule(config: SplitsConfig, rule: Rule, had: Rule, place: str) -> None
             )
 
 
-def _warn_of_unclear(place: str, unclear: Sequence[str], gone: Mapping[str, str]) -> None:
-    names = {os.path.basename(path) for path in unclear}
-    maybe = {path: role for path, role in gone.items() if os.path.basename(path) in names}
-    logger.warning(
-        "%s: %s have the names of %s (%s), and which is which cannot be told. They are divided anew, so "
-        "that images of test may be in train now. Write their new paths into that file, or remove its "
-        "rows of images that are gone",
-        place,
-        _count(len(unclear), "new image"),
-        _count(len(maybe), "image") + " that are gone",
-        _by_role(maybe),
-    )
-
-
-def _warn_of_other_names(place: str, new: int, gone: Mapping[str, str], train: str) -> None:
-    held_out = {path: role for path, role in gone.items() if role != train}
-    if new and held_out:
-        logger.warning(
-            "%s: %s gone (%s) while %s new; if one is the other under another name, it may be in train "
-            "now: write its new path into that file",
-            place,
-            _are(len(held_out)),
-            _by_role(held_out),
-            _are(new),
-        )
-
-
-def _are(count: int) -> str:
-    return "1 image is" if count == 1 else f"{count:,} images are"
-
-
-def _count(count: int, what: str) -> str:
-    return f"{count:,} {what}{'s' * (count != 1)}"
-
-
-def _by_role(images: Mapping[str, str]) -> str:
-    counts = collections.Counter(images.values())
-    return ", ".join(f"{count:,} of {role}" for role, count in sorted(counts.items()))
-
-
 def _filled(known: list[str | None], labels: np.ndarray, rule: Rule) -> list[str]:
     names = list(rule.shares)
     if None not in known:
@@ -219,9 +132,16 @@ def _place(file: str | None, beside: str) -> str:
     if file is not None:
         storage.check_readable(KEY, file)
         return os.path.expanduser(file)
-    if not storage.exists(beside) and os.path.exists(_cached(beside)):
-        return _cached(beside)
-    return beside
+    cached = _cached(beside)
+    if not os.path.exists(cached):
+        return beside
+    # It was written because `beside` could not be, unless that has been since.
+    newer = storage.exists(beside) and _changed(beside) > _changed(cached)
+    return beside if newer else cached
+
+
+def _changed(path: str) -> float:
+    return storage.size_and_time(path)[1] if storage.is_remote(path) else os.stat(path).st_mtime
 
 
 def _cached(beside: str) -> str:

@@ -1,4 +1,4 @@
-"""The file of a division: comments with its rule, a header, and the split of each path."""
+"""The file of a division: comments with its rule, a header, and the split and size of each path."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import csv
 import dataclasses
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from cait_finetune.errors import UserError, bad_value, suggest
 
 KEY = "dataset.splits.file"
 ANEW = "mend it, or remove the file to divide the images anew"
 _HEADER = ["path", "split"]
+_SIZED = [*_HEADER, "bytes"]
 _GONE = "# no longer there; they keep their split for when they come back"
 
 
@@ -40,12 +41,14 @@ class Rule:
 class Kept:
     """What a file says: its rule, if it still states one, and the split of each path.
 
-    ``away`` are those that were not there already when it was written.
+    ``away`` are those that were not there already when it was written. ``sizes`` are in bytes, of files
+    whose size was known.
     """
 
     rule: Rule | None = None
     known: Mapping[str, str] = dataclasses.field(default_factory=dict)
     away: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    sizes: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 def parsed(text: str, place: str, roles: tuple[str, ...]) -> Kept:
@@ -61,6 +64,7 @@ def parsed(text: str, place: str, roles: tuple[str, ...]) -> Kept:
     rule, headed = None, False
     known: dict[str, str] = {}
     away: dict[str, str] = {}
+    sizes: dict[str, int] = {}
     section = known
 
     def damaged(row: int, got: str, expected: str, hint: str = "") -> UserError:
@@ -71,17 +75,17 @@ def parsed(text: str, place: str, roles: tuple[str, ...]) -> Kept:
         for row, cells in rows:
             if not any(cells):
                 continue
-            is_row = len(cells) == 2 and cells[1].strip() in roles
+            is_row = len(cells) in (2, 3) and cells[1].strip() in roles
             if cells[0].startswith("#") and not (headed and is_row):
                 rule = rule or Rule.parse(" ".join(cells))
                 section = away if cells[0].startswith(_GONE.partition(";")[0]) else section
                 continue
             if not headed:
-                if cells != _HEADER:
+                if cells not in (_HEADER, _SIZED):
                     raise damaged(row, repr(",".join(cells)), "the header path,split")
                 headed = True
                 continue
-            if len(cells) != 2:
+            if len(cells) not in (2, 3):
                 raise damaged(row, repr(",".join(cells)), "a path and its split")
             path, role = cells[0], cells[1].strip()
             if role not in roles:
@@ -96,23 +100,32 @@ def parsed(text: str, place: str, roles: tuple[str, ...]) -> Kept:
             if before != role:
                 raise damaged(row, f"{path} in {role}, and in {before} above", "one split")
             section[path] = role
+            if cells[2:] and cells[2].strip().isdecimal():
+                sizes[path] = int(cells[2])
     except csv.Error as error:
         raise damaged(row + 1, str(error), "a path and its split") from error
     if not headed:
         raise damaged(row + 1, "nothing", "the header path,split")
-    return Kept(rule, known, away)
+    return Kept(rule, known, away, sizes)
 
 
-def written(rule: Rule, ids: Sequence[str], roles: Sequence[str], away: Mapping[str, str]) -> str:
-    """The text of a file that says so; rows are sorted, `away` are images that are not there."""
+def written(rule: Rule, kept: Kept) -> str:
+    """The text of a file that says what is `kept`, by that rule. Rows are sorted."""
     text = io.StringIO(newline="")
     text.write(f"# {rule}; it stays when images come or go: remove this file to divide anew\n")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_HEADER)
-    writer.writerows(sorted(zip(ids, roles, strict=True)))
-    if away:
+    writer.writerow(_SIZED if kept.sizes else _HEADER)
+
+    def write(images: Mapping[str, str]) -> None:
+        if kept.sizes:
+            writer.writerows((*row, kept.sizes.get(row[0], "")) for row in sorted(images.items()))
+        else:
+            writer.writerows(sorted(images.items()))
+
+    write(kept.known)
+    if kept.away:
         text.write(f"{_GONE}\n")
-        writer.writerows(sorted(away.items()))
+        write(kept.away)
     return text.getvalue()
 
 
