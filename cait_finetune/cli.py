@@ -24,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from cait_finetune import config as configuration
 from cait_finetune.compile_cache import keep_compiled
 from cait_finetune.config import Config
+from cait_finetune.config.checks import on_disk
 from cait_finetune.errors import Interrupted, UserError, bad_value, suggest
 from cait_finetune.garbage import loading
 from cait_finetune.resume import find_run, resumed
@@ -196,6 +197,7 @@ def configure_run(
         with _composing(folder) as extra:
             words = [*overrides, *extra]
             composed = hydra.compose(recipe, words, return_hydra_config=True)
+            on_disk("hydra.run.dir", composed.hydra.run.dir)
             directory = Path(composed.hydra.run.dir)
             with open_dict(composed):
                 hydra_config = composed.pop("hydra")

@@ -32,14 +32,16 @@ def open_source(config: DatasetConfig, roles: Sequence[str] = ROLES) -> Source:
     source = _reader(config.source)(config)
     by_label = config.folds or config.examples_per_class or config.train_share
     check_labels(source, ROLES if by_label else _all_with(source.default_slices, roles))
-    source = _mixed_slices(source, config.splits.seed, roles)
+    source = _mixed_slices(source, config.splits.division_seed, roles)
     if config.folds:
-        source = source.select(folded(source, config.folds, config.fold, config.splits.seed))
+        source = source.select(
+            folded(source, config.folds, config.fold, config.splits.division_seed)
+        )
     if config.examples_per_class:
-        chosen = few_of_each_class(source, config.examples_per_class, config.splits.seed)
+        chosen = few_of_each_class(source, config.examples_per_class, config.splits.division_seed)
         source = _trained_on(source, chosen)
     if config.train_share:
-        chosen = share_of_each_class(source, config.train_share, config.splits.seed)
+        chosen = share_of_each_class(source, config.train_share, config.splits.division_seed)
         source = _trained_on(source, chosen)
     for role in ROLES:
         if not source.sizes[role]:

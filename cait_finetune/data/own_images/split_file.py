@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import csv
+import contextlib
 import dataclasses
 import hashlib
-import io
-import logging
 import os
-import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -16,34 +13,26 @@ import numpy as np
 from cait_finetune.config import SplitsConfig
 from cait_finetune.data.division import divided
 from cait_finetune.data.own_images import storage
-from cait_finetune.errors import UserError, bad_value, suggest
-
-logger = logging.getLogger(__name__)
-
-_HEADER = ["path", "split"]
-_KEY = "dataset.splits.file"
-_ANEW = "mend it, or remove the file to divide the images anew"
+from cait_finetune.data.own_images.split_lookup import look_up, warn_of_doubts
+from cait_finetune.data.own_images.split_rows import (
+    ANEW,
+    KEY,
+    Kept,
+    Rule,
+    in_words,
+    parsed,
+    written,
+)
+from cait_finetune.errors import bad_value
 
 
 @dataclasses.dataclass(frozen=True)
-class Rule:
-    """How images are divided; as text it is the first line of the file."""
+class Division:
+    """The split of each image, in which shares, and in words where that is written down."""
 
-    seed: int
+    roles: list[str]
     shares: Mapping[str, float]
-
-    def __str__(self) -> str:
-        shares = " ".join(f"{role}={share:g}" for role, share in self.shares.items())
-        return f"seed {self.seed} shares {shares}"
-
-    @classmethod
-    def parse(cls, text: str) -> Rule | None:
-        """The rule in a line of text, if there is one."""
-        found = re.search(r"seed (\d+) shares ((?:\w+=[\d.e-]+ ?)+)", text)
-        if not found:
-            return None
-        pairs = (pair.split("=") for pair in found[2].split())
-        return cls(int(found[1]), {role: float(share) for role, share in pairs})
+    words: str
 
 
 def kept_division(
@@ -52,49 +41,74 @@ def kept_division(
     shares: Mapping[str, float],
     config: SplitsConfig,
     beside: str,
-) -> tuple[list[str], str]:
-    """For each image its role, and in words where that is written down.
+    sizes: Sequence[int] | None = None,
+) -> Division:
+    """Divide the images as it is written down, and write down what is new.
 
-    What the file says is so; images that it does not know are divided by the same rule, and those
-    that are gone are dropped from it. Without a file all are divided, and it is written: as
-    `config.file`, or `beside` the images, or where that is forbidden in the user's cache.
+    What the file says is so. Images under another path keep their split, told by size and name;
+    others that the file does not know are divided by the same rule. Those that are gone stay in the
+    file. Without a file all are divided, and it is written: as `config.file`, or `beside` the images,
+    or where that is forbidden in the user's cache.
 
     Args:
         ids: different names, which the file has in its first column.
         labels: ``(N,)``, what is divided evenly.
+        sizes: ``(N,)`` bytes, by which renamed files are told apart; below 0 or None: unknown.
 
     Raises:
         UserError: the file is damaged or of another division, or there are too few images.
     """
-    rule = Rule(config.seed, shares)
+    known_sizes = () if sizes is None else zip(ids, sizes, strict=True)
+    now = {path: int(size) for path, size in known_sizes if size >= 0}
+    rule = Rule(config.division_seed, shares)
     place = _place(config.file, beside)
-    text, written, known = "", None, {}
+    text, kept = "", Kept()
     if storage.exists(place):
         text = _text(place)
-        written, known = _parsed(text, place, tuple(shares))
-    if written and str(written) != str(rule):
-        if tuple(written.shares) != tuple(shares):
-            raise bad_value(
-                _KEY,
-                f"{place}, which divides images into {' and '.join(written.shares)}",
-                f"a file that divides them into {' and '.join(shares)}",
-                "remove the file to divide the images anew",
-            )
-        logger.warning(
-            "%s was divided with %s and stays as it is; remove it to divide the images with %s",
-            place,
-            written,
-            rule,
+        kept = parsed(text, place, tuple(shares))
+    if kept.rule:
+        _check_rule(config, rule, kept.rule, place)
+        rule = kept.rule
+    found = look_up(ids, kept, now)
+    roles = _filled(found.roles, labels, rule)
+    warn_of_doubts(place, found, next(iter(shares)))
+    if found.unclear:  # kept as it is, so that the user can say which is which
+        where = f"as in {place}, which is left as it is"
+    else:
+        after = Kept(rule, dict(zip(ids, roles, strict=True)), found.away, found.sizes | now)
+        at, new = place, written(rule, after)
+        if (after.known, after.away) != (kept.known, kept.away):
+            at = _write(place, new, config.file is not None)
+        elif new != text:  # sizes that it lacks
+            with contextlib.suppress(OSError):
+                storage.write(place, new)
+        nowhere = "kept nowhere, drawn anew each time by the same seed"
+        where = f"kept in {at}" if at else nowhere
+    return Division(roles, rule.shares, ", ".join([where, *found.words]))
+
+
+def _check_rule(config: SplitsConfig, rule: Rule, had: Rule, place: str) -> None:
+    """Raises UserError if the file was divided otherwise than a key says."""
+    if tuple(had.shares) != tuple(rule.shares):
+        raise bad_value(
+            KEY,
+            f"{place}, which divides images into {' and '.join(had.shares)}",
+            f"a file that divides them into {' and '.join(rule.shares)}",
+            "remove the file to divide the images anew",
         )
-        rule = written
-    roles = _filled([known.get(name) for name in ids], labels, rule)
-    new = sum(name not in known for name in ids)
-    gone = len(known) - (len(ids) - new)
-    after = _written(rule, ids, roles)
-    kept = place if after == text else _write(place, after, config.file is not None)
-    changes = [f"{new:,} new"] * bool(known and new) + [f"{gone:,} gone"] * bool(gone)
-    where = f"kept in {kept}" if kept else "kept nowhere, drawn anew each time by the same seed"
-    return roles, ", ".join([where, *changes])
+    other_shares = str(Rule(0, had.shares)) != str(Rule(0, rule.shares))
+    for key, value, is_other, was in (
+        ("shares", config.shares, other_shares, in_words(had.shares)),
+        ("seed", config.seed, had.seed != rule.seed, had.seed),
+    ):
+        if value is not None and is_other:
+            raise bad_value(
+                f"dataset.splits.{key}",
+                value,
+                f"{was}, with which {place} was divided",
+                "Remove that file to divide the images anew, leave the key out to keep the division, or "
+                "set dataset.splits.file=OTHER.csv for a further one",
+            )
 
 
 def _filled(known: list[str | None], labels: np.ndarray, rule: Rule) -> list[str]:
@@ -116,13 +130,20 @@ def _filled(known: list[str | None], labels: np.ndarray, rule: Rule) -> list[str
 
 def _place(file: str | None, beside: str) -> str:
     if file is not None:
-        path = os.path.expanduser(file)
-        if storage.is_remote(path):
-            storage.check_scheme(_KEY, path)
-        return path
-    if not storage.exists(beside) and os.path.exists(_cached(beside)):
-        return _cached(beside)
-    return beside
+        storage.check_readable(KEY, file)
+        return os.path.expanduser(file)
+    cached = _cached(beside)
+    if not os.path.exists(cached):
+        return beside
+    # It was written because `beside` could not be, unless that has been since.
+    newer = storage.exists(beside) and _changed(beside) > _changed(cached)
+    return beside if newer else cached
+
+
+def _changed(path: str) -> float:
+    return (
+        storage.size_and_times(path)[1] / 1e9 if storage.is_remote(path) else os.stat(path).st_mtime
+    )
 
 
 def _cached(beside: str) -> str:
@@ -137,57 +158,7 @@ def _text(place: str) -> str:
             return file.read().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8"
-        raise bad_value(_KEY, place, f"a file that can be read ({reason})", _ANEW) from error
-
-
-def _parsed(text: str, place: str, roles: tuple[str, ...]) -> tuple[Rule | None, dict[str, str]]:
-    """The rule, if the first line still states it, and the role of each path."""
-    rows = enumerate(csv.reader(io.StringIO(text, newline=""), strict=True), 1)
-    rule, headed, known = None, False, {}
-
-    def damaged(row: int, got: str, expected: str, hint: str = "") -> UserError:
-        return bad_value(_KEY, f"{place}, row {row}: {got}", expected, hint or _ANEW)
-
-    row = 0
-    try:
-        for row, cells in rows:
-            if not any(cells):
-                continue
-            if cells[0].startswith("#"):
-                rule = rule or Rule.parse(" ".join(cells))
-                continue
-            if not headed:
-                if cells != _HEADER:
-                    raise damaged(row, repr(",".join(cells)), "the header path,split")
-                headed = True
-                continue
-            if len(cells) != 2:
-                raise damaged(row, repr(",".join(cells)), "a path and its split")
-            path, role = cells[0], cells[1].strip()
-            if role not in roles:
-                near = suggest(role, roles)
-                raise damaged(
-                    row,
-                    repr(role),
-                    f"{', '.join(roles[:-1])} or {roles[-1]}",
-                    f"{near} {_ANEW}".strip(),
-                )
-            if known.setdefault(path, role) != role:
-                raise damaged(row, f"{path} in {role}, and in {known[path]} above", "one split")
-    except csv.Error as error:
-        raise damaged(row + 1, str(error), "a path and its split") from error
-    if not headed:
-        raise damaged(row + 1, "nothing", "the header path,split")
-    return rule, known
-
-
-def _written(rule: Rule, ids: Sequence[str], roles: Sequence[str]) -> str:
-    text = io.StringIO(newline="")
-    text.write(f"# {rule}; it stays when images come or go: remove this file to divide anew\n")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_HEADER)
-    writer.writerows(sorted(zip(ids, roles, strict=True)))
-    return text.getvalue()
+        raise bad_value(KEY, place, f"a file that can be read ({reason})", ANEW) from error
 
 
 def _write(place: str, text: str, demanded: bool) -> str | None:
@@ -198,7 +169,7 @@ def _write(place: str, text: str, demanded: bool) -> str | None:
     except OSError as error:
         if demanded:
             reason = error.strerror or error
-            raise bad_value(_KEY, place, f"a file that can be written ({reason})") from error
+            raise bad_value(KEY, place, f"a file that can be written ({reason})") from error
     cached = _cached(place) if place != _cached(place) else place
     try:
         os.makedirs(os.path.dirname(cached), exist_ok=True)
