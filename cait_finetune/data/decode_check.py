@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -51,14 +52,15 @@ def check_decoding(
         UserError: a corrupt image, if the run stops at one; or every image of a split is corrupt.
     """
     total = sum(source.sizes[role] for role in _ROLES)
-    whole = total <= max(_FEW, _SHARE * trained)
-    ends = time.perf_counter() + _SHARE * max(_SHORTEST, least_seconds)
+    ends = math.inf if total <= max(_FEW, _SHARE * trained) else None
     done = 0
     with progress_bar("decoding validation and test", total, console) as advance:
         for images in _decoded(source, corrupt):
             done += images
             advance(images)
-            if not whole and time.perf_counter() > ends:
+            if ends is None:  # from here, as tracing takes the longer the busier a machine is
+                ends = time.perf_counter() + _SHARE * max(_SHORTEST, least_seconds)
+            elif time.perf_counter() > ends:
                 logger.debug("%d of %d images decoded before training", done, total)
                 return
 
@@ -98,6 +100,7 @@ def _decoded(source: Source, corrupt: CorruptImages) -> Iterator[int]:
             return
         except tf.errors.OpError as error:
             logger.debug("a corrupt image is looked for: %s", error)
+    waiting = 0  # images; none of them is reported until the corrupt one is found
     for role in _ROLES:
         left_out = min(done, source.sizes[role])
         done -= left_out
@@ -110,4 +113,7 @@ def _decoded(source: Source, corrupt: CorruptImages) -> Iterator[int]:
             return sizes.batch(_AT_A_TIME)
 
         for batch in Guarded(corrupt, build, careful=True):
-            yield len(batch)
+            waiting += len(batch)
+            if corrupt.ids:
+                yield waiting
+                waiting = 0

@@ -48,17 +48,17 @@ def in_order(names: Iterable[str]) -> list[str]:
 
 
 def warn_of_near_names(names: Sequence[str]) -> None:
-    """One warning if names differ only in case, spaces or Unicode form."""
+    """One warning if names differ only in case, spaces, dashes or Unicode form."""
     by_key = collections.defaultdict(list)
     for name in names:
-        plain = "".join(unicodedata.normalize("NFKC", name).casefold().split())
+        plain = re.sub(r"[\s_-]+", "", unicodedata.normalize("NFKC", name).casefold())
         if len(plain) > 1:  # a and A are two letters
             by_key[plain].append(name)
     near = [group for group in by_key.values() if len(group) > 1]
     if near:
         shown = ", ".join(" and ".join(map(_shown(group), group)) for group in near[:_SHOWN])
         logger.warning(
-            "classes whose names differ only in case, spaces or Unicode form: %s%s; give them one name "
+            "classes whose names differ only in case, spaces, dashes or Unicode form: %s%s; give them one name "
             "if they are one class",
             shown,
             ", …" if len(near) > _SHOWN else "",

@@ -118,13 +118,15 @@ def test_the_check_ends_after_a_twentieth_of_the_training(
         check_decoding(source, CorruptImages("stop"), **options)
         return sum(decoded)
 
-    assert done(trained=1) == 2  # a second has gone
-    assert done(trained=1, least_seconds=20 * 35) == 8
+    assert done(trained=1) == 4  # a second has gone since the first two
+    assert done(trained=1, least_seconds=20 * 25) == 8
     assert done(trained=1, least_seconds=20 * 1000) == 16
     assert done(trained=16 * 20) == 16  # a twentieth of the decoding, however long it takes
-    assert done(trained=16 * 20 - 1) == 2
-    monkeypatch.setattr(decode_check, "_FEW", 16)
-    assert done(trained=1) == 16
+    assert done(trained=16 * 20 - 1) == 4
+    # An image that was met is looked for, however long that takes.
+    source = files_of(tmp_path, bad=[3])
+    with pytest.raises(UserError, match=r"the corrupt image 3\.png"):
+        done(trained=1)
 
 
 def test_the_least_that_training_takes(monkeypatch):

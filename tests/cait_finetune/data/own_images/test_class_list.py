@@ -71,7 +71,7 @@ def test_names_that_are_nearly_the_same(warnings_shown):
     assert warnings_shown() == []
     warn_of_near_names(["Cat", "polar bear", "caf\u00e9", "cat", "polarbear", "cafe\u0301", " cat"])
     assert warnings_shown() == [
-        "classes whose names differ only in case, spaces or Unicode form: 'Cat' and 'cat' and ' cat', "
+        "classes whose names differ only in case, spaces, dashes or Unicode form: 'Cat' and 'cat' and ' cat', "
         "'polar bear' and 'polarbear', 'caf\\xe9' and 'cafe\\u0301'; give them one name if they are one "
         "class"
     ]
