@@ -15,6 +15,7 @@ from cait_finetune.errors import UserError, bad_value, suggest
 from cait_tf import attention_maps
 from cait_tf.tensorflow_kernels import compiled_inference
 from cait_tf.weights import load as weights_files
+from cait_tf.weights import official
 from cait_tf.weights.class_names import some
 
 # What `model.weights` is beside files and repositories.
@@ -57,6 +58,9 @@ def check(config: ModelConfig) -> cait_tf.Variant:
             "timm/cait_s24_224.fb_dist_in1k",
             suggest(weights, _ALWAYS_THERE + _NEED_A_NETWORK),
         )
+    if config.weights_key and not weights.endswith(official.ENDINGS) and weights != "official":
+        raise bad_value("model.weights_key", config.weights_key,
+                        f"null with model.weights={weights}: a PyTorch checkpoint has keys")  # fmt: skip
     if config.kernel_init is not None and weights != "none":
         raise bad_value("model.kernel_init", config.kernel_init,
                         f"null with model.weights={weights}, which bring all kernels of the blocks")  # fmt: skip
@@ -94,6 +98,7 @@ def build(
             weights=config.weights if load else None,
             class_names=class_names,
             source_names=config.weights_class_names,
+            weights_key=config.weights_key,
             dtype=precision,
             **chosen,
         )

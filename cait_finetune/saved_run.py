@@ -173,4 +173,5 @@ def read_run(root: Path, weights: bool = True) -> SavedRun:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise bad_value("run", root, f"a configuration that can be read ({reason})") from error
     parts["model"].weights = str(run.best_checkpoint)
+    parts["model"].weights_key = None  # of the file that the run started from
     return SavedRun(run, **parts)

@@ -259,7 +259,7 @@ def is_built(entry: Entry, weights: str, out: Path) -> bool:
     if not (page.is_file() and (out / f"{entry.name}.tar.gz").is_file()) or weights == "none":
         return False
     source = locate_weights(entry.variant, weights.replace("{name}", entry.variant.name))
-    tensors, _, _ = read_weights(source)
+    tensors = read_weights(source).tensors
     return checksum(tensors) in page.read_text()
 
 

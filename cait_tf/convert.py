@@ -14,7 +14,7 @@ import os
 import re
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,8 +22,10 @@ from cait_tf.command import peak_memory, run_command
 from cait_tf.errors import CaiTError, WeightsError, near_names
 from cait_tf.variants import VARIANTS
 
+if TYPE_CHECKING:  # Keras loads when something is converted
+    from cait_tf.weights.load import Weights
+
 Tensors = dict[str, np.ndarray]
-Read = tuple[Tensors, str, tuple[int, int] | None]  # as `read_weights` returns
 
 _TOLERANCE = 1e-4
 _ENDINGS = (".safetensors", ".pth", ".pt", ".weights.h5", ".keras")
@@ -31,16 +33,24 @@ _ENDINGS = (".safetensors", ".pth", ".pt", ".weights.h5", ".keras")
 
 @dataclasses.dataclass(frozen=True)
 class Conversion:
-    """What a conversion did. ``difference``: the largest one between the two sides' outputs."""
+    """What a conversion did.
+
+    ``difference``: the largest one between the two sides' outputs. ``notes``: which state dict of the
+    source was converted, where it has several.
+    """
 
     format: str
     model: str
     tensors: int
     difference: float
+    notes: tuple[str, ...] = ()
 
 
 def convert(
-    source: str | Path, destination: str | Path, feature_extractor: bool = False
+    source: str | Path,
+    destination: str | Path,
+    feature_extractor: bool = False,
+    weights_key: str | None = None,
 ) -> Conversion:
     """Convert and verify.
 
@@ -48,6 +58,7 @@ def convert(
         source: anything `load_weights` takes.
         destination: where to write; its ending is the format.
         feature_extractor: leave the head out.
+        weights_key: of a PyTorch checkpoint, as in `load_weights`.
 
     Raises:
         CaiTError: the source cannot be read, the destination exists, or the two sides differ; then
@@ -63,7 +74,7 @@ def convert(
     if destination.exists():
         raise CaiTError(f"destination: got {destination}, which exists; expected a new name")
     _check_ending(destination)
-    tensors, kind, grid = read_weights(source)
+    tensors, kind, grid, _, notes = read_weights(source, weights_key)
     if feature_extractor:
         tensors = {name: array for name, array in tensors.items() if not name.startswith("head.")}
     model = _model_for(tensors, grid, source)
@@ -94,7 +105,7 @@ def convert(
         partial.rename(destination)
     finally:
         _remove(partial)
-    return Conversion(kind, name, count, difference)
+    return Conversion(kind, name, count, difference, notes)
 
 
 def _check_ending(destination: Path) -> None:
@@ -138,8 +149,8 @@ def _write(model: Any, destination: Path) -> None:
         write_saved_model(model, destination)
 
 
-def _check_same(tensors: Tensors, read: Read, grid_size: tuple[int, int]) -> None:
-    written, _, grid = read
+def _check_same(tensors: Tensors, read: Weights, grid_size: tuple[int, int]) -> None:
+    written, grid = read.tensors, read.grid
     changed = [
         name
         for name in sorted(tensors.keys() | written.keys())
@@ -156,13 +167,12 @@ def _check_same(tensors: Tensors, read: Read, grid_size: tuple[int, int]) -> Non
         raise WeightsError(f"destination: the patch grid as written is {grid}, not the source's")
 
 
-def _difference(images: np.ndarray, wanted: np.ndarray, read: Read, path: Path) -> float:
+def _difference(images: np.ndarray, wanted: np.ndarray, read: Weights, path: Path) -> float:
     """The largest difference between `wanted` and the outputs of a new model of what was read."""
     from cait_tf.weights.load import assign_weights
 
-    written, kind, grid = read
-    other = _model_for(written, grid, path)
-    assign_weights(other, written, str(path), kind, grid)
+    other = _model_for(read.tensors, read.grid, path)
+    assign_weights(other, read.tensors, str(path), read.kind, read.grid)
     return float(np.abs(np.asarray(other(images)) - wanted).max())
 
 
@@ -193,14 +203,18 @@ def _main() -> None:
     parser.add_argument("source", help="a file, a SavedModel directory, or a hub repository")
     parser.add_argument("destination", help="what to write; its ending is the format")
     parser.add_argument("--feature-extractor", action="store_true", help="leave the head out")
+    parser.add_argument("--weights-key", help="the state dict to take of a PyTorch checkpoint")
     run_command(parser, _convert)
 
 
 def _convert(arguments: argparse.Namespace) -> None:
     started = time.perf_counter()
-    done = convert(arguments.source, arguments.destination, arguments.feature_extractor)
+    done = convert(
+        arguments.source, arguments.destination, arguments.feature_extractor, arguments.weights_key
+    )
     seconds = time.perf_counter() - started
-    print(f"{done.model}: {done.tensors} tensors from {arguments.source} ({done.format})")
+    format_and_notes = "; ".join([done.format, *done.notes])
+    print(f"{done.model}: {done.tensors} tensors from {arguments.source} ({format_and_notes})")
     print(
         f"written to {arguments.destination}; every tensor bit-equal, largest difference of the "
         f"outputs {done.difference:.1e}; {seconds:.0f} s, at most {peak_memory()} of memory"

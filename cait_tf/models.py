@@ -22,6 +22,7 @@ def create_model(
     weights: str | Path | None = None,
     class_names: Sequence[str] | None = None,
     source_names: Sequence[str] | None = None,
+    weights_key: str | None = None,
     **kwargs: Any,
 ) -> CaiTClassifier | CaiTBackbone:
     """Create a published variant, or ``cait_nano_32``.
@@ -38,6 +39,7 @@ def create_model(
             takes. The loading report is then in ``model.loading_report``.
         class_names: of the head, in column order: its columns are then loaded by name, as
             `load_weights` does with these and `source_names`.
+        weights_key: of a PyTorch checkpoint, as in `load_weights`.
         **kwargs: further arguments of `CaiTBackbone`, such as ``dtype="mixed_bfloat16"``.
 
     Raises:
@@ -66,7 +68,7 @@ def create_model(
     model.loading_report = None
     if weights is not None and weights != "none":
         model.loading_report = load_weights(
-            model, locate_weights(variant, weights), class_names, source_names
+            model, locate_weights(variant, weights), class_names, source_names, weights_key
         )
     return model
 

@@ -17,6 +17,7 @@ class ModelConfig:
 
     `weights_class_names` are the classes of the head in `weights`, in column order, for a file that
     names none; null is what the file names.
+    `weights_key` names the state dict to take of a PyTorch checkpoint that has several.
     `kernel_init` is the standard deviation of its blocks' kernels where they begin from random ones;
     null is the variant's own, the authors' .02 but for cait_nano_32.
     `remat` computes each block again in the backward pass instead of keeping what it holds.
@@ -25,6 +26,7 @@ class ModelConfig:
     name: str = MISSING
     weights: str = "hub"
     weights_class_names: list[str] | None = None
+    weights_key: str | None = None
     image_size: int | None = None
     drop_path_rate: float = 0.0
     drop_rate: float = 0.0

@@ -1,4 +1,4 @@
-"""Weights that Keras itself saved: ``.weights.h5`` and ``.keras``, of a classifier or a backbone.
+"""Weights that Keras saved: ``.weights.h5`` and ``.keras`` of a backbone or a model around one.
 
 Keras files a variable under its attribute path and its number in the layer, for instance
 ``backbone/blocks/self_attention_block_3/attn/qkv/vars/0``.
@@ -17,7 +17,9 @@ import numpy as np
 from cait_tf.errors import WeightsError
 
 _H5_IN_ARCHIVE = "model.weights.h5"
-_GRIDS = ("backbone/vars/grid", "vars/grid")  # of a classifier, of a backbone
+#: The models around a backbone: `CaiTClassifier`, and `ImageClassifier` around that.
+_WRAPPERS = ("classifier/", "backbone/")
+_GRIDS = ("vars/grid", "backbone/vars/grid", "classifier/backbone/vars/grid")
 _STAGES = {
     "blocks/self_attention_block": "blocks",
     "blocks_token_only/class_attention_block": "blocks_token_only",
@@ -98,7 +100,9 @@ def _h5(path: Path) -> Path | io.BytesIO:
 
 def _timm_name(key: str) -> str | None:
     """``backbone/blocks/self_attention_block_3/gamma_1/vars/0 -> blocks.3.gamma_1``."""
-    path, _, number = key.removeprefix("backbone/").rpartition("/")
+    for wrapper in _WRAPPERS:
+        key = key.removeprefix(wrapper)
+    path, _, number = key.rpartition("/")
     if number not in ("0", "1"):
         return None
     if path == "vars":

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -26,6 +26,21 @@ _LISTED = 12
 Tensors = dict[str, np.ndarray]
 
 
+class Weights(NamedTuple):
+    """What a source holds.
+
+    ``tensors``: by timm name, in Keras' layout. ``kind``: the name of the source's format. ``grid``:
+    the patch grid; `None`: the source states none, a square. ``class_names``: of the head's columns;
+    `None`: the source names none. ``notes``: for the loading report.
+    """
+
+    tensors: Tensors
+    kind: str
+    grid: tuple[int, int] | None
+    class_names: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
+
+
 def parameters(model: keras.Model) -> dict[str, Any]:
     """The model's variables by timm name, in the order they were created; LoRA's are not listed."""
     return {
@@ -40,6 +55,7 @@ def load_weights(
     source: str | Path,
     class_names: Sequence[str] | None = None,
     source_names: Sequence[str] | None = None,
+    weights_key: str | None = None,
 ) -> LoadingReport:
     """Load `source` into a `CaiTClassifier` or `CaiTBackbone`, matching every tensor by name.
 
@@ -48,12 +64,15 @@ def load_weights(
 
     Args:
         model: the model; it is built if it was not.
-        source: a ``.safetensors`` file (timm's, or written by `save_weights`), the authors' ``.pth``,
-            a SavedModel directory of the original collection, a ``.weights.h5`` or ``.keras`` file,
-            or a Hugging Face repository such as ``timm/cait_s24_224.fb_dist_in1k``.
+        source: a ``.safetensors`` file (timm's, or written by `save_weights`), a PyTorch checkpoint
+            (``.pth``, ``.pth.tar``, ``.pt``, ``.bin``, ``.ckpt``), a SavedModel directory of the
+            original collection, a ``.weights.h5`` or ``.keras`` file, or a Hugging Face repository
+            such as ``timm/cait_s24_224.fb_dist_in1k``.
         class_names: of the model's head, ``C`` of them in column order. `None`: a head with as many
             columns as the model's is loaded as it is.
         source_names: of the source's head, in column order. `None`: those that the source names.
+        weights_key: of a PyTorch checkpoint with several state dicts, the key of the one to load.
+            `None`: the moving average (``state_dict_ema``, ``model_ema``) if there is one, as in timm.
 
     Returns:
         The loading report. A head for other classes stays as initialised; a position embedding for
@@ -65,26 +84,42 @@ def load_weights(
             is left untouched.
         ImportError: the source needs an extra that is not installed.
     """
-    reader, path, kind = _resolve(str(source))
-    tensors, grid = reader.read(path), reader.grid(path)
-    if class_names is not None and source_names is None:
-        source_names = reader.class_names(path)
-    report = assign_weights(model, tensors, str(source), kind, grid, class_names, source_names)
-    return dataclasses.replace(report, sha256=checksum(tensors))
+    read = read_weights(source, weights_key)
+    report = assign_weights(
+        model,
+        read.tensors,
+        str(source),
+        read.kind,
+        read.grid,
+        class_names,
+        source_names or read.class_names,
+    )
+    return dataclasses.replace(
+        report, notes=(*read.notes, *report.notes), sha256=checksum(read.tensors)
+    )
 
 
-def read_weights(source: str | Path) -> tuple[Tensors, str, tuple[int, int] | None]:
-    """Every tensor of a source by timm name, in Keras' layout.
+def read_weights(source: str | Path, weights_key: str | None = None) -> Weights:
+    """Read every tensor of a source.
 
-    Returns:
-        The tensors, the name of the source's format, and the patch grid where the source states one
-        (it is a square otherwise).
+    Args:
+        weights_key: as in `load_weights`.
 
     Raises:
         WeightsError, ImportError: as `load_weights`.
     """
     reader, path, kind = _resolve(str(source))
-    return reader.read(path), kind, reader.grid(path)
+    notes: tuple[str, ...] = ()
+    if reader is official:
+        tensors, notes = official.read_chosen(path, weights_key)
+    elif weights_key is None:
+        tensors = reader.read(path)
+    else:
+        raise WeightsError(
+            f"weights_key: got {weights_key!r} with {source}, expected null: only PyTorch checkpoints "
+            "hold several state dicts"
+        )
+    return Weights(tensors, kind, reader.grid(path), reader.class_names(path), notes)
 
 
 def save_weights(
@@ -122,8 +157,7 @@ def _resolve(source: str) -> tuple[ModuleType, Path, str]:
         return collection, path, "SavedModel of the collection"
     by_ending = (
         (".safetensors", timm, "timm safetensors"),
-        (".pth", official, "the authors' .pth"),
-        (".pt", official, "the authors' .pth"),
+        *((ending, official, "PyTorch checkpoint") for ending in official.ENDINGS),
         (".weights.h5", keras_file, "Keras weights"),
         (".keras", keras_file, "Keras model"),
     )

@@ -1,7 +1,12 @@
-"""The authors' checkpoints: ``.pth`` files with ``module.``-prefixed names under ``"model"``."""
+"""PyTorch checkpoints: the authors' ``.pth`` files, and those of timm's and DeiT's training scripts.
+
+The authors' files have ``module.``-prefixed names under ``"model"``.
+"""
 
 from __future__ import annotations
 
+import argparse
+import pathlib
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -13,7 +18,13 @@ import numpy as np
 
 from cait_tf.errors import WeightsError
 from cait_tf.weights import names
+from cait_tf.weights.state_dicts import choose, plain_names
 
+#: ``.tar`` is a name only: timm calls its training checkpoints ``.pth.tar``.
+ENDINGS = (".pth", ".pt", ".pth.tar", ".pt.tar", ".bin", ".ckpt")
+
+#: In older ones ``weights_only`` could be made to run code (CVE-2025-32434).
+_TORCH = (2, 6)
 _PREFIX = "module."
 _GRID = "cait_tf.grid"
 
@@ -21,40 +32,44 @@ _GRID = "cait_tf.grid"
 def read(path: str | Path) -> dict[str, np.ndarray]:
     """Every tensor of the checkpoint: timm name to array in Keras layout.
 
-    Only tensors are unpickled: a file that holds other objects is refused.
+    Raises:
+        ImportError, WeightsError: as `read_chosen`.
+    """
+    return read_chosen(path)[0]
+
+
+def read_chosen(
+    path: str | Path, key: str | None = None
+) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """Every tensor of one state dict in the checkpoint.
+
+    Only tensors and plain values are unpickled: a file that holds other objects is refused.
+
+    Args:
+        key: the key of the state dict. `None`: as `state_dicts.choose` prefers.
+
+    Returns:
+        timm name to array in Keras layout, and notes for the loading report.
 
     Raises:
         ImportError: torch, an extra of this project, is not installed.
-        WeightsError: the file is not such a checkpoint.
+        WeightsError: the file is not such a checkpoint, or has no state dict under `key`.
     """
     torch = _torch(f"got {path}; reading")
-    checkpoint = _load(torch, path)
-    state = checkpoint
-    if isinstance(checkpoint, dict):  # timm's training script has it under "state_dict"
-        state = checkpoint.get("model", checkpoint.get("state_dict", checkpoint))
-    is_state = isinstance(state, dict) and all(
-        isinstance(name, str) and torch.is_tensor(value) for name, value in state.items()
-    )
-    if not state or not is_state:
-        held = sorted(map(str, checkpoint)) if isinstance(checkpoint, dict) else None
-        got = f"with {', '.join(held[:8])}" if held else f"with {type(checkpoint).__name__}"
-        raise WeightsError(
-            f"weights: got {path} {got}, expected a state dict, alone or under 'model' or "
-            "'state_dict'"
-        )
-    return {
-        name.removeprefix(_PREFIX): names.from_torch_layout(tensor.float().numpy())
-        for name, tensor in state.items()
+    state, notes = choose(_load(torch, path), torch.is_tensor, str(path), key)
+    tensors = {
+        # A copy: the checkpoint is a map of the file.
+        name: names.from_torch_layout(tensor.detach().float().numpy().copy())
+        for name, tensor in plain_names(state).items()
     }
+    return tensors, notes
 
 
 def grid(path: str | Path) -> tuple[int, int] | None:
     """The patch grid that a file written by `write` states, None for the authors' own files."""
     if not zipfile.is_zipfile(path):  # torch's old form, which is none of ours
         return None
-    # Mapped, not read: the tensors of the largest model take 1.4 GB.
-    torch = _torch(f"got {path}; reading")
-    stated = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    stated = _load(_torch(f"got {path}; reading"), path)
     stated = stated.get(_GRID) if isinstance(stated, dict) else None
     return tuple(stated) if stated else None
 
@@ -85,19 +100,58 @@ def _torch(doing: str) -> ModuleType:
         raise ImportError(
             f"weights: {doing} a .pth file needs torch: pip install 'cait-finetune[torch]'"
         ) from error
+    if tuple(map(int, torch.__version__.split(".")[:2])) < _TORCH:
+        raise ImportError(
+            f"weights: {doing} a .pth file needs torch {'.'.join(map(str, _TORCH))}, got "
+            f"{torch.__version__}: pip install -U 'cait-finetune[torch]'"
+        )
     return torch
 
 
 def _load(torch: ModuleType, path: str | Path) -> Any:
+    # Mapped, not read: an optimizer's state is twice the model, of which the largest takes 1.4 GB.
+    mapped = {"mmap": True} if zipfile.is_zipfile(path) else {}
     try:
         with warnings.catch_warnings():  # about the pickles that are refused
             warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True)
+            with torch.serialization.safe_globals(_plain_values()):
+                return torch.load(path, map_location="cpu", weights_only=True, **mapped)
     except Exception as error:  # pickle, zip and torch errors alike
         raise WeightsError(
             f"weights: got {path}, expected a checkpoint that holds tensors only "
-            f"({type(error).__name__}); it may be damaged, or carry pickled code, which is refused"
+            f"({_reason(torch, path, error)}); it may be damaged, or carry pickled code, which is "
+            "refused\n  save its state dict by itself: torch.save(model.state_dict(), PATH)"
         ) from error
+
+
+def _reason(torch: ModuleType, path: str | Path, error: Exception) -> str:
+    """The classes and functions in the file that are not allowed, else the kind of the error."""
+    try:
+        with torch.serialization.safe_globals(_plain_values()):
+            refused = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except Exception:  # a damaged file, or one of the old form
+        refused = []
+    return f"it holds {', '.join(sorted(refused)[:4])}" if refused else type(error).__name__
+
+
+def _plain_values() -> list[Any]:
+    """What training scripts keep beside tensors and builtins: classes that run no code."""
+    numbers = [type(np.dtype(code)) for code in "?bBhHiIlLqQefd"]
+    scalar = np.float64(0).__reduce__()[0]
+    return [
+        argparse.Namespace,
+        np.dtype,
+        *numbers,
+        *((scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+        *(
+            (pure, f"{module}.{system}Path")
+            for module in ("pathlib", "pathlib._local")
+            for system, pure in (
+                ("Posix", pathlib.PurePosixPath),
+                ("Windows", pathlib.PureWindowsPath),
+            )
+        ),
+    ]
 
 
 def download(url: str) -> Path:

@@ -13,6 +13,7 @@ import numpy as np
 from cait_tf.errors import WeightsError
 from cait_tf.weights import names
 from cait_tf.weights.checksum import checksum
+from cait_tf.weights.state_dicts import plain_names
 
 #: Metadata key of the patch grid ("14x14") in files of ours.
 GRID = "cait_tf.grid"
@@ -41,7 +42,7 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
         raise _damaged(path, str(error)) from error
     if stated and stated != checksum(tensors):
         raise _damaged(path, "its checksum is another")
-    return {name: names.from_torch_layout(array) for name, array in tensors.items()}
+    return {name: names.from_torch_layout(array) for name, array in plain_names(tensors).items()}
 
 
 def grid(path: str | Path) -> tuple[int, int] | None:

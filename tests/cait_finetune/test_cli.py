@@ -129,6 +129,7 @@ def test_the_configuration_is_shown(command):
         "name": "cait_nano_32",
         "weights": "pretrained",
         "weights_class_names": None,
+        "weights_key": None,
         "image_size": None,
         "drop_path_rate": 0.0,
         "drop_rate": 0.0,

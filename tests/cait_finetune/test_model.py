@@ -61,6 +61,18 @@ def test_new_kernels_beside_weights():
         models.check(ModelConfig(name="cait_nano_32", weights="pretrained", kernel_init=0.08))
 
 
+def test_a_key_needs_a_checkpoint_with_keys(tmp_path):
+    (tmp_path / "last.pth.tar").touch()
+    chosen = ModelConfig("cait_nano_32", str(tmp_path / "last.pth.tar"), weights_key="state_dict")
+    models.check(chosen)
+    models.check(dataclasses.replace(chosen, name="cait_s24_224", weights="official"))
+    with pytest.raises(
+        UserError,
+        match=r"model\.weights_key: got state_dict, expected null with model\.weights=pre",
+    ):
+        models.check(dataclasses.replace(chosen, weights="pretrained"))
+
+
 def test_runs_begin_elsewhere_with_another_row_or_other_weights(tmp_path, monkeypatch):
     row, file = cait_tf.get_variant("cait_nano_32"), tmp_path / "nano.safetensors"
     monkeypatch.setattr(shipped, "weights_of", lambda variant: file)

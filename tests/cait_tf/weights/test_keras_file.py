@@ -3,7 +3,7 @@ import keras
 import numpy as np
 import pytest
 
-from cait_tf import WeightsError, load_weights
+from cait_tf import ImageClassifier, WeightsError, load_weights
 from cait_tf.weights import keras_file
 from tests.cait_tf import golden
 
@@ -89,6 +89,17 @@ def test_keras_own_loading_does_not_take_one_grid_for_another(create, tmp_path):
     with pytest.raises(ValueError, match="objects could not be loaded"):
         create(image_size=64).load_weights(tmp_path / "wide.weights.h5")
     create(image_size=[32, 128]).load_weights(tmp_path / "wide.weights.h5")
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_an_exported_image_classifier_is_a_source(file, tmp_path):
+    inside = golden.classifier(image_size=64)
+    exported = ImageClassifier(inside, list("abcdefg"), 1.0, "bicubic", (0.5,) * 3, (0.5,) * 3)
+    save(exported, tmp_path / file)
+    loaded = golden.classifier()
+    assert load_weights(loaded, tmp_path / file).notes == ()
+    golden.assert_same(golden.values(loaded), golden.values(inside))
+    assert keras_file.grid(tmp_path / file) == (4, 4)
 
 
 def test_an_older_file_has_its_grid_in_the_configuration(tmp_path, monkeypatch):

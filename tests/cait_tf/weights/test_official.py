@@ -1,6 +1,8 @@
+import argparse
 import pickle
 import sys
-from pathlib import Path
+from pathlib import Path, PosixPath
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -67,10 +69,100 @@ def test_what_a_strange_checkpoint_holds_is_said(torch, tmp_path):
         official.read(tmp_path / "other.pth")
 
 
-def test_a_checkpoint_of_timms_training_script_is_read(torch, tmp_path):
+@pytest.fixture
+def training(torch):
+    """What training scripts write, by the name of the file; the average is the golden file's."""
+    average = {
+        name.removeprefix("module."): tensor
+        for name, tensor in torch.load(golden.PTH, weights_only=True)["model"].items()
+    }
+    raw = {name: tensor + 1 for name, tensor in average.items()}
+    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.ones(3))])
+    beside = {
+        "epoch": 3,
+        "args": argparse.Namespace(lr=np.float64(1e-3), seed=np.int64(1), output=PosixPath("out")),
+        "optimizer": optimizer.state_dict(),
+        "metric": np.float32(0.5),
+    }
+    wrapped = {f"module.{name}": tensor for name, tensor in average.items()}
+    compiled = {f"_orig_mod.{name}": tensor for name, tensor in wrapped.items()}
+    return {
+        "timm.pth.tar": {**beside, "state_dict": raw, "state_dict_ema": average},
+        "deit.pth": {**beside, "model": raw, "model_ema": average, "scaler": {}},
+        "no_average.pth": {**beside, "model": average, "model_ema": None},
+        "swa.pt": {"model": raw, "model_ema": {**wrapped, "n_averaged": torch.tensor(2)}},
+        "compiled.pth": {**beside, "state_dict": compiled},
+        "compiled.bin": {f"module.{name}": tensor for name, tensor in compiled.items()},
+        "lightning.ckpt": {"state_dict": {f"model.{name}": t for name, t in average.items()}},
+        "parameters.pt": {name: torch.nn.Parameter(tensor) for name, tensor in average.items()},
+    }
+
+
+FILES = ("timm.pth.tar", "deit.pth", "no_average.pth", "swa.pt", "compiled.pth", "compiled.bin",
+         "lightning.ckpt", "parameters.pt")  # fmt: skip
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("name", FILES)
+def test_a_training_checkpoint_is_read(name, zipped, training, torch, tmp_path):
+    torch.save(training[name], tmp_path / name, _use_new_zipfile_serialization=zipped)
+    golden.assert_same(official.read(tmp_path / name), official.read(golden.PTH))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_report_says_which_state_dict_was_loaded(name, training, torch, tmp_path):
+    torch.save(training[name], tmp_path / name)
+    report = load_weights(golden.classifier(), tmp_path / name)
+    notes = {
+        "timm.pth.tar": ("state_dict_ema of the checkpoint, not state_dict (weights_key)",),
+        "deit.pth": ("model_ema of the checkpoint, not model (weights_key)",),
+        "swa.pt": ("model_ema of the checkpoint, not model (weights_key)",),
+    }
+    assert (len(report.loaded), report.format) == (98, "PyTorch checkpoint")
+    assert report.notes == notes.get(name, ())
+
+
+def test_a_key_chooses_the_raw_weights(training, torch, tmp_path):
+    torch.save(training["timm.pth.tar"], tmp_path / "timm.pth.tar")
+    model = golden.classifier()
+    report = load_weights(model, tmp_path / "timm.pth.tar", weights_key="state_dict")
+    assert report.notes == ("state_dict of the checkpoint",)
+    expected = official.read(golden.PTH)["norm.weight"] + 1
+    np.testing.assert_array_equal(golden.values(model)["norm.weight"], expected)
+    with pytest.raises(WeightsError, match="expected state_dict, state_dict_ema"):
+        load_weights(model, tmp_path / "timm.pth.tar", weights_key="model")
+
+
+def test_what_was_read_does_not_change_with_the_file(training, torch, tmp_path):
+    path = tmp_path / "deit.pth"
+    torch.save(training["deit.pth"], path)
+    read = official.read(path)
+    path.write_bytes(bytes(path.stat().st_size))
+    golden.assert_same(read, official.read(golden.PTH))
+
+
+def test_a_key_without_a_checkpoint_is_refused():
+    with pytest.raises(
+        WeightsError, match=r"weights_key: got .model. with .*safetensors, expected"
+    ):
+        load_weights(golden.classifier(), golden.SAFETENSORS, weights_key="model")
+
+
+class Settings:
+    """A class of the script that wrote the checkpoint."""
+
+
+def test_a_class_that_is_refused_is_named(torch, tmp_path):
     state = torch.load(golden.PTH, weights_only=True)["model"]
-    torch.save({"epoch": 3, "arch": "cait", "state_dict": state}, tmp_path / "timm.pth")
-    golden.assert_same(official.read(tmp_path / "timm.pth"), official.read(golden.PTH))
+    torch.save({"model": state, "args": Settings()}, tmp_path / "settings.pth")
+    with pytest.raises(WeightsError, match=r"it holds \S+test_official\.Settings(.|\n)*save its"):
+        official.read(tmp_path / "settings.pth")
+
+
+def test_an_old_torch_is_refused(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(__version__="2.5.1+cpu"))
+    with pytest.raises(ImportError, match=r"needs torch 2\.6, got 2\.5\.1\+cpu: pip install -U"):
+        official.read(golden.PTH)
 
 
 @pytest.mark.usefixtures("torch")

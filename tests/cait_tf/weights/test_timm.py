@@ -24,6 +24,14 @@ def test_tensors_arrive_in_keras_layout():
     assert ours["patch_embed.proj.weight"].shape == (16, 16, 3, 96)
 
 
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
+def test_names_of_a_wrapped_model_are_read(prefix, tmp_path):
+    tensors = load_file(golden.SAFETENSORS)
+    wrapped = {f"{prefix}{name}": array for name, array in tensors.items()}
+    save_file(wrapped, tmp_path / "wrapped.safetensors")
+    golden.assert_same(timm.read(tmp_path / "wrapped.safetensors"), timm.read(golden.SAFETENSORS))
+
+
 def test_a_saved_file_is_one_that_timm_takes(golden_classifier, tmp_path):
     path = tmp_path / "model.safetensors"
     save_weights(golden_classifier, path)
