@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from cait_tf.classifier import CaiTClassifier
@@ -21,7 +22,7 @@ from cait_tf.resampling import KERNELS, resampling_matrix, whole_levels
 class ImageClassifier(keras.Model):
     """Images (B, h, w, 3) uint8 of any one size to probabilities (B, C).
 
-    Each image is brought to the classifier's size S and normalised inside, as in training, but for
+    `classify` names the classes as well. Each image is brought to the classifier's size S and normalised inside, as in training, but for
     the rounding of a few grey values. EXIF orientation stands in files, not in pixels: whoever
     decodes a photograph turns it.
 
@@ -81,9 +82,36 @@ class ImageClassifier(keras.Model):
         self.multi_label = multi_label
         self.built = True
 
-    def call(self, images: Any) -> Any:
+    def call(self, images: Any, return_logits: bool = False) -> Any:
+        """Probabilities ``(B, C)``, or the logits ``(B, C)`` that they are of."""
         logits = self.classifier(self.preprocess(images), training=False) / self.temperature
-        return ops.sigmoid(logits) if self.multi_label else ops.softmax(logits)  # (B, C)
+        return logits if return_logits else self.probabilities(logits)
+
+    def probabilities(self, logits: Any) -> Any:
+        """``(B, C)`` of the logits of `call`."""
+        return ops.sigmoid(logits) if self.multi_label else ops.softmax(logits)
+
+    def classify(self, images: Any) -> dict[str, np.ndarray]:
+        """Name the most probable class of each image, also where an image may have several labels.
+
+        Args:
+            images: ``(B, h, w, 3)`` uint8.
+
+        Returns:
+            ``predicted_class`` ``(B,)``, a name; ``probability`` ``(B,)``, its probability;
+            ``probabilities`` ``(B, C)``; ``class_names`` ``(C,)``, the names of the columns.
+        """
+        logits = self(images, return_logits=True)
+        probabilities = ops.convert_to_numpy(self.probabilities(logits))
+        names = np.array(self.class_names)
+        # Of the logits: several sigmoids may round to the same 1.
+        index = ops.convert_to_numpy(ops.argmax(logits, axis=-1))
+        return {
+            "predicted_class": names[index],
+            "probability": probabilities.max(axis=-1),
+            "probabilities": probabilities,
+            "class_names": names,
+        }
 
     def preprocess(self, images: Any) -> Any:
         """``(B, h, w, 3)`` uint8 to the ``(B, S, S, 3)`` float32 that the classifier takes."""

@@ -100,13 +100,17 @@ def test_the_command_that_is_kept_makes_the_run_again(run, data_dir):
     assert OmegaConf.to_yaml(again) == (run / "config.yaml").read_text()
 
 
-def test_the_export_has_both_signatures(run):
+def test_the_export_has_three_signatures(run):
     signatures = tf.saved_model.load(str(run / "export/saved_model")).signatures
-    assert set(signatures) == {"serving_default", "images"}
+    assert set(signatures) == {"serving_default", "rows", "images"}
     image = tf.io.encode_png(tf.zeros((8, 8, 1), tf.uint8))
     served = signatures["serving_default"](image_bytes=image[None])
-    assert set(served) == {"probabilities", "classes", "class_names"}
-    assert served["class_names"].numpy()[0] == str(int(served["classes"][0])).encode()
+    assert set(served) == {"predicted_class", "probability", "probabilities", "class_names"}
+    assert served["class_names"].numpy().tolist() == [str(digit).encode() for digit in range(10)]
+    named = dict(
+        zip(served["class_names"].numpy(), served["probabilities"].numpy()[0], strict=True)
+    )
+    assert named[served["predicted_class"].numpy()[0]] == served["probability"].numpy()[0]
     raw = signatures["images"](images=tf.zeros((2, 32, 32, 3)))
     assert raw["logits"].shape == (2, 10)
     assert raw["features"].shape == (2, 96)

@@ -7,7 +7,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from cait_finetune.export.parity import Classify, check_pixels, whole_or_absent
+import cait_tf
+from cait_finetune.export.parity import Classify, check_answer, check_pixels, whole_or_absent
 from cait_finetune.export.pixels import image_classifier
 from cait_finetune.export.subject import Evidence, Subject
 
@@ -25,10 +26,16 @@ def export(subject: Subject, evidence: Evidence, directory: Path) -> dict:
     with whole_or_absent(directory) as partial:
         image_classifier(subject).save(partial / FILE)
         difference = check_pixels("a .keras file", load(partial / FILE), evidence)
+        check_answer("a .keras file", load_model(partial / FILE).classify, evidence)
     return {"path": str(directory / FILE), "difference": difference}
 
 
 def load(path: Path) -> Classify:
     """What a ``.keras`` file computes."""
-    model = keras.saving.load_model(path)
+    model = load_model(path)
     return lambda images: np.asarray(model(images))
+
+
+def load_model(path: Path) -> cait_tf.ImageClassifier:
+    """The model in a ``.keras`` file."""
+    return keras.saving.load_model(path)

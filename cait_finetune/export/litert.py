@@ -7,12 +7,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from cait_finetune.errors import bad_value
 from cait_finetune.export.accuracy import compare_accuracy
-from cait_finetune.export.parity import Classify, check_pixels, whole_or_absent
+from cait_finetune.export.parity import (
+    Answer,
+    Classify,
+    check_answer,
+    check_pixels,
+    whole_or_absent,
+)
 from cait_finetune.export.pixels import frozen_function, write_labels
 from cait_finetune.export.subject import Evidence, Subject
 from cait_tf.quiet import quiet_imports
@@ -29,10 +34,11 @@ def export(
 ) -> dict:
     """Write and check ``model.tflite``, and ``model_NAME.tflite`` for each name in `quantise`.
 
-    Input ``images`` (B, h, w, 3) uint8 of any one size, output ``probabilities`` (B, C), in the
-    signature ``serving_default``; of LiteRT's own operations. An interpreter without signatures has
-    to be told the size (``resize_tensor_input``) before it allocates. ``labels.txt`` has the class
-    names.
+    Input ``images`` (B, h, w, 3) uint8 of any one size; outputs ``predicted_index`` (B,) int32,
+    ``probability`` (B,) and ``probabilities`` (B, C), in the signature ``serving_default``; of
+    LiteRT's own operations. An interpreter without signatures has to be told the size
+    (``resize_tensor_input``) before it allocates. ``labels.txt`` has the class names, as LiteRT's
+    ``CompiledModel``, which runs on GPUs and NPUs, refuses files with texts.
 
     ``float16`` keeps weights in half the bits; ``int8`` the kernels in a quarter, and makes their
     products in integers, with a scale for each image (dynamic range). Their accuracy is measured on
@@ -46,12 +52,13 @@ def export(
     Raises:
         UserError: the file does not answer as evaluation does; nothing is left of any.
     """
-    function = frozen_function(subject)
+    function = frozen_function(subject, texts=False)
     with whole_or_absent(directory) as partial:
         (partial / FILE).write_bytes(_convert(function, "float32"))
         write_labels(subject, partial)
         plain = load(partial / FILE)
         difference = check_pixels("a LiteRT file", plain, evidence)
+        check_answer("a LiteRT file", load_answer(partial / FILE), evidence)
         for name in quantise:
             (partial / variant_file(name)).write_bytes(_convert(function, name))
         variants = {name: load(partial / variant_file(name)) for name in quantise}
@@ -76,18 +83,20 @@ def variant_file(name: str) -> str:
 
 
 def load(path: Path) -> Classify:
-    """What a LiteRT file computes, on all cores."""
+    """The probabilities of a LiteRT file, on all cores."""
+    answer = load_answer(path)
+    return lambda images: answer(images)["probabilities"]
+
+
+def load_answer(path: Path) -> Answer:
+    """All outputs of a LiteRT file, on all cores."""
     from ai_edge_litert.interpreter import Interpreter
 
     with quiet_imports():  # it names its delegate
         interpreter = Interpreter(model_path=str(path), num_threads=os.cpu_count())
         interpreter.allocate_tensors()
     run = interpreter.get_signature_runner()
-
-    def classify(images: np.ndarray) -> np.ndarray:
-        return run(images=images)["probabilities"]
-
-    return classify
+    return lambda images: run(images=images)
 
 
 def _convert(function: tf.types.experimental.GenericFunction, kind: str) -> bytes:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from cait_finetune.export.parity import Classify, check_pixels, whole_or_absent
+from cait_finetune.export.parity import (
+    Answer,
+    Classify,
+    check_answer,
+    check_pixels,
+    whole_or_absent,
+)
 from cait_finetune.export.pixels import frozen_function, write_labels
 from cait_finetune.export.subject import Evidence, Subject
 
@@ -21,8 +28,9 @@ _OPSET = 18
 def export(subject: Subject, evidence: Evidence, directory: Path) -> dict:
     """Write and check ``model.onnx``: as `formats.Export`.
 
-    Input ``images`` (B, h, w, 3) uint8 of any one size, output ``probabilities`` (B, C). The class
-    names are in its metadata as JSON under ``class_names``, and in ``labels.txt``.
+    Input ``images`` (B, h, w, 3) uint8 of any one size; outputs ``predicted_class`` (B,), a name,
+    ``probability`` (B,), ``probabilities`` (B, C) and ``class_names`` (C,). The class names are in
+    its metadata as JSON under ``class_names`` and in ``labels.txt``, too.
 
     Raises:
         UserError: it does not answer as evaluation does.
@@ -30,7 +38,7 @@ def export(subject: Subject, evidence: Evidence, directory: Path) -> dict:
     import onnx
     import tf2onnx
 
-    function = frozen_function(subject)
+    function = frozen_function(subject, texts=True)
     with whole_or_absent(directory) as partial:
         proto, _ = tf2onnx.convert.from_function(
             function, input_signature=function.input_signature, opset=_OPSET
@@ -44,19 +52,33 @@ def export(subject: Subject, evidence: Evidence, directory: Path) -> dict:
         onnx.save(proto, str(partial / FILE))
         write_labels(subject, partial)
         difference = check_pixels("an ONNX file", load(partial / FILE), evidence)
+        check_answer("an ONNX file", load_answer(partial / FILE), evidence)
     return {"path": str(directory / FILE), "difference": difference}
 
 
-_AXES = {"images": ("batch", "height", "width", ""), "probabilities": ("batch", "")}
+_AXES = {
+    "images": ("batch", "height", "width", ""),
+    "probabilities": ("batch", ""),
+    "probability": ("batch",),
+    "predicted_class": ("batch",),
+    "class_names": ("",),
+}
 
 
 def load(path: Path) -> Classify:
-    """What an ONNX file computes, on the processor."""
+    """The probabilities of an ONNX file, on the processor."""
+    answer = load_answer(path, ["probabilities"])
+    return lambda images: answer(images)["probabilities"]
+
+
+def load_answer(path: Path, outputs: Sequence[str] | None = None) -> Answer:
+    """Outputs of an ONNX file, on the processor; `None`: all of them."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    names = list(outputs or (one.name for one in session.get_outputs()))
 
-    def classify(images: np.ndarray) -> np.ndarray:
-        return session.run(["probabilities"], {"images": images})[0]
+    def answer(images: np.ndarray) -> dict[str, np.ndarray]:
+        return dict(zip(names, session.run(names, {"images": images}), strict=True))
 
-    return classify
+    return answer

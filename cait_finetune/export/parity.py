@@ -24,6 +24,8 @@ PIXEL_TOLERANCE = 1e-3
 
 #: Images (B, h, w, 3) uint8 of one size to probabilities (B, C).
 Classify = Callable[[np.ndarray], np.ndarray]
+#: The same images to all outputs of a file, by name.
+Answer = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
 _BATCH = 16
 
@@ -33,17 +35,19 @@ def check_parity(
     model: keras.Model,
     preprocess: Callable[[tf.Tensor], tf.Tensor],
     decode: Callable[[tf.Tensor], tf.Tensor],
+    class_names: Sequence[str],
     samples: Sequence[tuple[str, bytes]],
     multi_label: bool = False,
     temperature: float = 1.0,
 ) -> float:
-    """Compare both signatures of a SavedModel with evaluation on real image files.
+    """Compare the signatures of a SavedModel with evaluation on real image files.
 
     Returns:
         The largest difference of a probability.
 
     Raises:
-        UserError: another top-1 on any image, or an output further off than `TOLERANCE`.
+        UserError: another top-1 on any image, other class names, or an output further off than
+            `TOLERANCE`.
     """
     signatures = tf.saved_model.load(str(directory)).signatures
     images = tf.stack([preprocess(decode(data)) for _, data in samples])  # (B, S, S, 3)
@@ -53,16 +57,23 @@ def check_parity(
         logits / temperature
     ).numpy()  # (B, C)
 
-    served = signatures["serving_default"](image_bytes=tf.constant([data for _, data in samples]))
+    files = tf.constant([data for _, data in samples])
+    served, first = (
+        {name: one.numpy() for name, one in signatures[signature](image_bytes=some).items()}
+        for signature, some in (("serving_default", files), ("rows", files[:1]))
+    )
     raw = signatures["images"](images=images)
-    got = served["probabilities"].numpy()
+    classes = find_columns("a SavedModel", served, class_names)
+    find_columns("a SavedModel", first, class_names)
     differences = {
-        "probabilities": np.abs(got - expected).max(),
+        "probabilities": np.abs(served["probabilities"] - expected).max(),
+        "probability": np.abs(served["probability"] - expected.max(-1)).max(),
+        "rows": np.abs(first["probabilities"] - expected[:1]).max(),
         "logits": np.abs(raw["logits"].numpy() - logits.numpy()).max()
         / max(1.0, np.abs(logits.numpy()).max()),
         "features": np.abs(raw["features"].numpy() - features.numpy()).max(),
     }
-    judge("a SavedModel", samples, expected, served["classes"].numpy(), differences, TOLERANCE)
+    judge("a SavedModel", samples, expected, classes, differences, TOLERANCE)
     return float(differences["probabilities"])
 
 
@@ -91,6 +102,50 @@ def check_pixels(
     differences = {"probabilities": np.abs(got - expected).max()}
     judge(what, evidence.samples, expected, got.argmax(-1), differences, tolerance)
     return float(differences["probabilities"])
+
+
+def check_answer(what: str, answer: Answer, evidence: Evidence) -> None:
+    """Compare the other outputs of what takes pixels with evaluation, on the first image.
+
+    Raises:
+        UserError: another top-1, other class names, or a probability further off than
+            `PIXEL_TOLERANCE`.
+    """
+    outputs = answer(evidence.pixels[0][None])
+    expected = evidence.subject.probabilities(evidence.logits[:1])
+    if "predicted_index" in outputs:  # a format without texts
+        classes = outputs["predicted_index"]
+    else:
+        classes = find_columns(what, outputs, evidence.subject.class_names)
+    differences = {"probability": np.abs(outputs["probability"] - expected.max(-1)).max()}
+    judge(what, evidence.samples[:1], expected, classes, differences, PIXEL_TOLERANCE)
+
+
+def find_columns(
+    what: str, outputs: Mapping[str, np.ndarray], class_names: Sequence[str]
+) -> np.ndarray:
+    """The column ``(B,)`` of each image's ``predicted_class``.
+
+    Raises:
+        UserError: ``class_names`` of the outputs are others, or lack a ``predicted_class``.
+    """
+    names, stated = list(class_names), _texts(outputs["class_names"])
+    columns = []
+    for name, row in zip(_texts(outputs["predicted_class"]), outputs["probabilities"], strict=True):
+        # Two classes may have one name, as ImageNet's cranes.
+        places = [column for column, one in enumerate(names) if one == name]
+        if stated != names or not places:
+            raise UserError(
+                f"export: got {what} that says {name} and names its columns "
+                f"{', '.join(stated[:5])}, expected the classes {', '.join(names[:5])}. The export is "
+                "removed, the checkpoints are kept"
+            )
+        columns.append(max(places, key=row.__getitem__))
+    return np.array(columns)
+
+
+def _texts(array: np.ndarray) -> list[str]:
+    return [one.decode() if isinstance(one, bytes) else str(one) for one in np.ravel(array)]
 
 
 def classify_all(classify: Classify, images: Sequence[np.ndarray]) -> np.ndarray:

@@ -27,10 +27,15 @@ def image_classifier(subject: Subject) -> cait_tf.ImageClassifier:
     )
 
 
-def frozen_function(subject: Subject) -> tf.types.experimental.GenericFunction:
-    """``images`` (B, h, w, 3) uint8 to ``probabilities`` (B, C), the weights being constants of it.
+def frozen_function(subject: Subject, texts: bool) -> tf.types.experimental.GenericFunction:
+    """``images`` (B, h, w, 3) uint8 to ``probabilities`` (B, C) and what follows from them.
 
-    LiteRT keeps variables as such, empty, and would quantise none of them.
+    The weights are constants of the function: LiteRT keeps variables as such, empty, and would
+    quantise none of them. ``probability`` (B,) is the largest one.
+
+    Args:
+        texts: whether the format has texts. If so, outputs are ``predicted_class`` (B,), a name, and
+            ``class_names`` (C,), the names of the columns; else ``predicted_index`` (B,) int32.
     """
     model = image_classifier(subject)
     weights = [variable.numpy() for variable in model.trainable_variables]
@@ -43,8 +48,18 @@ def frozen_function(subject: Subject) -> tf.types.experimental.GenericFunction:
     def classify(images: tf.Tensor) -> dict[str, tf.Tensor]:
         # Made constants in here: from outside they would be inputs of the function.
         constants = [[tf.constant(value) for value in values] for values in (weights, others)]
-        probabilities, _ = model.stateless_call(*constants, images)
-        return {"probabilities": probabilities}
+        logits, _ = model.stateless_call(*constants, images, return_logits=True)
+        probabilities = model.probabilities(logits)
+        outputs = {
+            "probabilities": probabilities,  # (B, C)
+            "probability": tf.reduce_max(probabilities, axis=-1),
+        }
+        # Of the logits: several sigmoids may round to the same 1.
+        index = tf.argmax(logits, axis=-1, output_type=tf.int32)  # (B,)
+        if not texts:
+            return {**outputs, "predicted_index": index}
+        names = tf.constant(list(subject.class_names))
+        return {**outputs, "predicted_class": tf.gather(names, index), "class_names": names}
 
     return classify
 

@@ -15,12 +15,16 @@ from cait_tf.tensorflow_kernels import patches_in_halves
 
 
 class ServingModule(tf.Module):
-    """What is saved. Two signatures:
+    """What is saved. Three signatures:
 
     ``serving_default``: ``image_bytes`` (B,) of JPEG, PNG, GIF, WebP or BMP files, to
-    ``probabilities`` (B, C), ``classes`` (B,) int32, the most probable, and ``class_names`` (B,), its
-    name. Where images have several labels each class has a probability of its own. Probabilities are
-    those of ``logits / temperature``.
+    ``predicted_class`` (B,), the name of the most probable class, ``probability`` (B,), its
+    probability, ``probabilities`` (B, C), and ``class_names`` (C,), the names of the columns. Where
+    images have several labels each class has a probability of its own. Probabilities are those of
+    ``logits / temperature``.
+    ``rows``: the same with ``class_names`` (B, C), and ``predicted_index`` (B,) int32, the column of
+    the most probable class. The first axis of every output is the batch, as TF-Serving's row format
+    and its batching need.
     ``images``: a batch (B, S, S, 3) normalised as in training, to ``logits`` and ``features``.
 
     ``labels()`` gives all class names in order.
@@ -43,21 +47,31 @@ class ServingModule(tf.Module):
         self._temperature = temperature
         self.names = tf.constant(list(class_names))
 
-    def serving_default(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+    def logits(self, image_bytes: tf.Tensor) -> tf.Tensor:
+        """The logits ``(B, C)`` of image files ``(B,)``."""
         size = self.model.backbone.image_size
         images = tf.map_fn(
             lambda one: self._preprocess(self._decode(one)),
             image_bytes,
             fn_output_signature=tf.TensorSpec((*size, 3), tf.float32),
         )  # (B, S, S, 3)
-        logits = self.model(images, training=False)  # (B, C)
-        # Of the logits: several sigmoids may round to the same 1.
-        classes = tf.argmax(logits, axis=-1, output_type=tf.int32)  # (B,)
+        return self.model(images, training=False)  # (B, C)
+
+    def serving_default(self, logits: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The outputs of that signature, of logits ``(B, C)``."""
+        probabilities = self._probabilities(logits / self._temperature)  # (B, C)
         return {
-            "probabilities": self._probabilities(logits / self._temperature),  # (B, C)
-            "classes": classes,
-            "class_names": tf.gather(self.names, classes),
+            "predicted_class": tf.gather(self.names, _most_probable(logits)),
+            "probability": tf.reduce_max(probabilities, axis=-1),
+            "probabilities": probabilities,
+            "class_names": tf.identity(self.names),
         }
+
+    def rows(self, logits: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The outputs of that signature, of logits ``(B, C)``."""
+        names = tf.tile(self.names[tf.newaxis], (tf.shape(logits)[0], 1))  # (B, C)
+        index = _most_probable(logits)
+        return {**self.serving_default(logits), "class_names": names, "predicted_index": index}
 
     def images(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         features = self.model.backbone(images, training=False)  # (B, D)
@@ -66,6 +80,11 @@ class ServingModule(tf.Module):
     @tf.function(input_signature=[], autograph=False)
     def labels(self) -> tf.Tensor:
         return tf.identity(self.names)
+
+
+def _most_probable(logits: tf.Tensor) -> tf.Tensor:
+    # Of the logits: several sigmoids may round to the same 1.
+    return tf.argmax(logits, axis=-1, output_type=tf.int32)  # (B,)
 
 
 def export_saved_model(
@@ -93,20 +112,24 @@ def export_saved_model(
     """
     size = model.backbone.image_size
     module = ServingModule(model, preprocess, decode, class_names, multi_label, temperature)
+    files = tf.TensorSpec((None,), tf.string, name="image_bytes")
+    batch = tf.TensorSpec((None, *size, 3), tf.float32, name="images")
     # Not functions of the module: those TensorFlow traces a second time to save them.
+    logits = tf.function(module.logits, autograph=False)  # traced once, for two signatures
     with patches_in_halves():  # most are asked for one image at a time
         signatures = {
             name: tf.function(function, autograph=False).get_concrete_function(spec)
             for name, function, spec in (
-                ("serving_default", module.serving_default,
-                 tf.TensorSpec((None,), tf.string, name="image_bytes")),
-                ("images", module.images,
-                 tf.TensorSpec((None, *size, 3), tf.float32, name="images")),
+                ("serving_default", lambda data: module.serving_default(logits(data)), files),
+                ("rows", lambda data: module.rows(logits(data)), files),
+                ("images", module.images, batch),
             )
-        }  # fmt: skip
+        }
     with whole_or_absent(directory) as partial:
         tf.saved_model.save(module, str(partial), signatures=signatures)
-        return check_parity(partial, model, preprocess, decode, samples, multi_label, temperature)
+        return check_parity(
+            partial, model, preprocess, decode, class_names, samples, multi_label, temperature
+        )
 
 
 def export(subject: Subject, evidence: Evidence, directory: Path) -> dict:

@@ -2,8 +2,11 @@
 
 TF-Serving's contract (tensorflow.org/tfx/serving/api_rest): the model's base path holds one directory
 for each version, named by a number; ``POST /v1/models/NAME:predict`` calls the signature
-``serving_default``. Bytes travel as ``{"b64": "…"}``. Every output's first axis is the batch, so that
-the answer has one object for each instance.
+``serving_default``, or the one under ``signature_name``. Bytes travel as ``{"b64": "…"}``. In the row
+format (``instances``) the answer has one object for each instance, so every output's first axis must be
+the batch, as in the signature ``rows``. TF-Serving checks sizes only (json_tensor.cc): of ``class_names``
+(C,) it makes an error, or one name for each instance where there are as many instances as classes.
+The columnar format (``inputs``) takes any shapes.
 """
 
 from __future__ import annotations

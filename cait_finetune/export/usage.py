@@ -11,39 +11,48 @@ import tensorflow as tf
 
 model = tf.saved_model.load("saved_model")
 answer = model.signatures["serving_default"](image_bytes=tf.constant([open("image.jpg", "rb").read()]))
-print(answer["class_names"][0].numpy().decode(), answer["probabilities"][0].numpy().max())
+print(answer["predicted_class"][0].numpy().decode(), answer["probability"][0].numpy())
+for name, probability in zip(answer["class_names"].numpy(), answer["probabilities"][0].numpy()):
+    print(name.decode(), probability)
 ```
 
 TF-Serving takes `serving/`, which has the same files in `1/` (a download from the hub has no such
-folder: put `saved_model` into one as `1`):
+folder: put `saved_model` into one as `1`). Ask for the signature `rows`, which answers with one object
+for each image:
 
 ```sh
 docker run -p 8501:8501 -v "$PWD/serving:/models/cait" -e MODEL_NAME=cait tensorflow/serving
-curl -d "{\\"instances\\": [{\\"image_bytes\\": {\\"b64\\": \\"$(base64 -w0 image.jpg)\\"}}]}" \\
+curl -d "{\\"signature_name\\": \\"rows\\",
+    \\"instances\\": [{\\"image_bytes\\": {\\"b64\\": \\"$(base64 -w0 image.jpg)\\"}}]}" \\
     http://localhost:8501/v1/models/cait:predict
-```"""
+```
+
+The signature `serving_default` is for `inputs` instead of `instances`, and for gRPC: `class_names` is
+there once, not once an image."""
 
 _ONNX = """### ONNX
 
 Input `images`, uint8 (B, height, width, 3), of any one size; resizing and normalisation are inside.
 
 ```python
-import json
 import numpy as np
 import onnxruntime
 from PIL import Image
 
 session = onnxruntime.InferenceSession("onnx/model.onnx")
-names = json.loads(session.get_modelmeta().custom_metadata_map["class_names"])
+outputs = [output.name for output in session.get_outputs()]
 image = np.asarray(Image.open("image.jpg").convert("RGB"))
-[probabilities] = session.run(["probabilities"], {"images": image[None]})
-print(names[probabilities[0].argmax()], probabilities[0].max())
+answer = dict(zip(outputs, session.run(outputs, {"images": image[None]})))
+print(answer["predicted_class"][0], answer["probability"][0])
+for name, probability in zip(answer["class_names"], answer["probabilities"][0]):
+    print(name, probability)
 ```"""
 
 _LITERT = """### LiteRT (TensorFlow Lite)
 
 Input as of the ONNX file. Of LiteRT's own operations; an interpreter without signatures is told the
-size first (`resize_tensor_input`). Quantised variants are used alike.
+size first (`resize_tensor_input`). Class names are in `labels.txt`: LiteRT's `CompiledModel` refuses
+files with texts. Quantised variants are used alike.
 
 ```python
 import numpy as np
@@ -53,8 +62,10 @@ from PIL import Image
 classify = Interpreter("litert/model.tflite").get_signature_runner()
 names = open("litert/labels.txt", encoding="utf-8").read().splitlines()
 image = np.asarray(Image.open("image.jpg").convert("RGB"))
-probabilities = classify(images=image[None])["probabilities"]
-print(names[probabilities[0].argmax()], probabilities[0].max())
+answer = classify(images=image[None])
+print(names[answer["predicted_index"][0]], answer["probability"][0])
+for name, probability in zip(names, answer["probabilities"][0]):
+    print(name, probability)
 ```"""
 
 _KERAS = """### Keras
@@ -70,8 +81,10 @@ from PIL import Image
 
 model = keras.saving.load_model("keras/model.keras")
 image = np.asarray(Image.open("image.jpg").convert("RGB"))
-probabilities = np.asarray(model(image[None]))
-print(model.class_names[probabilities[0].argmax()], probabilities[0].max())
+answer = model.classify(image[None])
+print(answer["predicted_class"][0], answer["probability"][0])
+for name, probability in zip(answer["class_names"], answer["probabilities"][0]):
+    print(name, probability)
 ```"""
 
 _TIMM = """### timm (PyTorch)
@@ -93,10 +106,16 @@ model = timm.create_model(
 transform = timm.data.create_transform(**timm.data.resolve_data_config({}, model=model))
 with torch.inference_mode():
     logits = model(transform(Image.open("image.jpg").convert("RGB"))[None])
-print(config["label_names"][logits[0].argmax()], logits[0].ACTIVATION.max().item())
+probabilities = logits[0].ACTIVATION
+print(config["label_names"][probabilities.argmax()], probabilities.max().item())
+for name, probability in zip(config["label_names"], probabilities.tolist()):
+    print(name, probability)
 ```
 
 The temperature is divided into the head already."""
+
+_SEVERAL = """An image may have several labels, or none: take those whose probability is above one half.
+`predicted_class` is the most probable one."""
 
 _FROM_HUB = """
 
@@ -132,4 +151,7 @@ def usage(
         "keras": _KERAS,
         "timm": timm,
     }
-    return "\n\n".join(["## Use", *(text for name, text in of.items() if name in exports)])
+    parts = ["## Use"]
+    if multi_label:
+        parts.append(_SEVERAL)
+    return "\n\n".join([*parts, *(text for name, text in of.items() if name in exports)])

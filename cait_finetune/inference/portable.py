@@ -1,7 +1,8 @@
-"""ONNX and LiteRT files: uint8 pixels in, probabilities out, class names in a text beside them."""
+"""ONNX and LiteRT files: uint8 pixels in, probabilities out, class names inside or beside them."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -26,9 +27,11 @@ class PixelModel:
         call: the model.
         shape: of its input, None where it takes any.
         preprocessing: how images are brought to a size, given that or None.
+        class_names: those inside the model; None: it has none.
 
     Raises:
-        UserError: the input is not of images, or no file with class names is beside the model.
+        UserError: the input is not of images, or class names are neither in the model nor beside it,
+            or others are beside it than in it.
     """
 
     def __init__(
@@ -37,6 +40,7 @@ class PixelModel:
         call: Call,
         shape: Sequence[int | None],
         preprocessing: Callable[[int | None], Preprocessing],
+        class_names: Sequence[str] | None = None,
     ) -> None:
         if len(shape) != 4 or shape[3] != 3 or shape[1] != shape[2] or shape[0] not in (None, 1):
             raise _unlike(path, f"has the shape {tuple(shape)}")
@@ -49,14 +53,7 @@ class PixelModel:
             input_signature=[tf.TensorSpec((), tf.string)],
             autograph=False,
         )
-        labels = path.with_name("labels.txt")
-        if not labels.is_file():
-            raise bad_value(
-                "model",
-                f"{path} without labels.txt",
-                "that file beside it, with a class name on each line",
-            )
-        self.class_names = labels.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        self.class_names = _class_names(path, class_names)
         self._path = path
 
     def __call__(self, files: Sequence[bytes]) -> np.ndarray:
@@ -72,6 +69,27 @@ class PixelModel:
                 "as many names as classes",
             )
         return probabilities
+
+
+def _class_names(path: Path, inside: Sequence[str] | None) -> list[str]:
+    labels = path.with_name("labels.txt")
+    if not labels.is_file():
+        if inside is not None:
+            return list(inside)
+        raise bad_value(
+            "model",
+            f"{path} without labels.txt",
+            "that file beside it, with a class name on each line",
+        )
+    beside = labels.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    if inside is not None and beside != [" ".join(name.splitlines()) for name in inside]:
+        raise bad_value(
+            "model",
+            f"{path} with other class names inside than in labels.txt",
+            "the labels.txt that was written with it",
+            "remove labels.txt to take the names inside",
+        )
+    return beside if inside is None else list(inside)
 
 
 def open_onnx(path: Path, preprocessing: Callable[[int | None], Preprocessing]) -> PixelModel:
@@ -95,8 +113,13 @@ def open_onnx(path: Path, preprocessing: Callable[[int | None], Preprocessing]) 
         raise _unlike(path, f"is {', '.join(one.type for one in (image, *others))}")
     output = _chosen([one.name for one in session.get_outputs()])
     shape = [size if isinstance(size, int) else None for size in image.shape]
+    names = session.get_modelmeta().custom_metadata_map.get("class_names")
     return PixelModel(
-        path, lambda images: session.run([output], {image.name: images})[0], shape, preprocessing
+        path,
+        lambda images: session.run([output], {image.name: images})[0],
+        shape,
+        preprocessing,
+        None if names is None else json.loads(names),
     )
 
 

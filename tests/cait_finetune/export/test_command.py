@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 import yaml
 from omegaconf import OmegaConf
 from PIL import Image
@@ -123,9 +125,17 @@ def test_the_cards_code_runs(run, name, monkeypatch, capsys):
         if f'"{name}' in block
     ]
     exec(compile(code, name, "exec"), {})
-    label, probability = capsys.readouterr().out.split()
-    assert label in "0123456789"
-    assert 0.1 <= float(probability) <= 1
+    top, *rows = [
+        (label, float(probability))
+        for label, probability in map(str.split, capsys.readouterr().out.splitlines())
+    ]
+    served = tf.saved_model.load("saved_model")
+    answer = served.signatures["serving_default"](tf.constant([Path("image.jpg").read_bytes()]))
+    wanted = answer["probabilities"].numpy()[0]
+    assert [label for label, _ in rows] == list("0123456789")
+    np.testing.assert_allclose([probability for _, probability in rows], wanted, atol=0.02)
+    assert top == max(rows, key=lambda row: row[1])
+    assert top[0] == str(wanted.argmax())
 
 
 def test_an_unfinished_run_is_exported_and_stays_unfinished(tmp_path, monkeypatch, capsys):

@@ -18,6 +18,15 @@ def test_it_is_the_librarys_model_with_everything_in_it(tmp_path):
     assert type(loaded).__module__.startswith("cait_tf.")
     assert loaded.class_names == tuple(NAMES)
     assert loaded.temperature == 1.7
+    for image, wanted in zip(
+        evidence.pixels, evidence.subject.probabilities(evidence.logits), strict=True
+    ):
+        answer = loaded.classify(image[None])
+        assert set(answer) == {"predicted_class", "probability", "probabilities", "class_names"}
+        assert answer["class_names"].tolist() == NAMES
+        np.testing.assert_allclose(answer["probabilities"][0], wanted, atol=1e-3)
+        assert answer["predicted_class"].tolist() == [NAMES[wanted.argmax()]]
+        assert answer["probability"].tolist() == [answer["probabilities"].max()]
     kernel = evidence.subject.model.head.kernel
     np.testing.assert_array_equal(loaded.classifier.head.kernel, kernel)
 

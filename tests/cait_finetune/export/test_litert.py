@@ -29,11 +29,25 @@ def test_it_gives_evaluations_probabilities_for_every_size(exported):
 def test_it_needs_no_operation_that_litert_has_not(exported):
     model = interpreter.Interpreter(str(exported[1] / "model.tflite"))
     assert model.get_signature_list() == {
-        "serving_default": {"inputs": ["images"], "outputs": ["probabilities"]}
+        "serving_default": {
+            "inputs": ["images"],
+            "outputs": ["predicted_index", "probabilities", "probability"],
+        }
     }
     names = {one["op_name"] for one in model._get_ops_details()}
     assert "BATCH_MATMUL" in names
     assert not [name for name in names if name.startswith(("Flex", "CUSTOM"))]
+
+
+def test_the_index_is_the_most_probable_classs(exported):
+    evidence, directory, _ = exported
+    answer = litert.load_answer(directory / "model.tflite")
+    for image, wanted in zip(
+        evidence.pixels, evidence.subject.probabilities(evidence.logits), strict=True
+    ):
+        outputs = answer(image[None])
+        assert outputs["predicted_index"].tolist() == [wanted.argmax()]
+        assert outputs["probability"].tolist() == [outputs["probabilities"].max()]
 
 
 def test_variants_are_smaller_and_measured(exported):

@@ -33,11 +33,29 @@ def test_it_gives_evaluations_probabilities_for_every_size(exported):
 
 def test_names_and_shapes_are_those_of_the_contract(exported):
     session = onnxruntime.InferenceSession(str(exported[1] / "model.onnx"))
-    (images,), (probabilities,) = session.get_inputs(), session.get_outputs()
+    (images,), outputs = session.get_inputs(), session.get_outputs()
     assert (images.name, images.type) == ("images", "tensor(uint8)")
     assert images.shape == ["batch", "height", "width", 3]
-    assert (probabilities.name, probabilities.shape) == ("probabilities", ["batch", 4])
+    assert {one.name: (one.shape, one.type) for one in outputs} == {
+        "predicted_class": (["batch"], "tensor(string)"),
+        "probability": (["batch"], "tensor(float)"),
+        "probabilities": (["batch", 4], "tensor(float)"),
+        "class_names": ([4], "tensor(string)"),
+    }
     assert json.loads(session.get_modelmeta().custom_metadata_map["class_names"]) == NAMES
+
+
+def test_each_probability_is_of_the_class_in_its_place(exported):
+    evidence, directory, _ = exported
+    for image, wanted in zip(
+        evidence.pixels, evidence.subject.probabilities(evidence.logits), strict=True
+    ):
+        answer = exporter.load_answer(directory / "model.onnx")(image[None])
+        named = dict(zip(answer["class_names"], answer["probabilities"][0], strict=True))
+        assert list(named) == NAMES
+        np.testing.assert_allclose(list(named.values()), wanted, atol=1e-3)
+        assert answer["predicted_class"][0] == NAMES[wanted.argmax()]
+        assert answer["probability"][0] == max(named.values())
 
 
 def test_one_that_differs_is_not_kept(exported, tmp_path, monkeypatch):

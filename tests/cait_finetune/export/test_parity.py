@@ -5,6 +5,7 @@ import tensorflow as tf
 from cait_finetune.errors import UserError
 from cait_finetune.export import parity
 
+NAMES = ["a", "b", "c"]
 DATA = np.random.default_rng(0).normal(size=(3, 4)).astype("float32")
 SAMPLES = [(f"image_{i}", row.tobytes()) for i, row in enumerate(DATA)]
 
@@ -34,19 +35,31 @@ class Model:
 class Served(tf.Module):
     """The same functions as an export would have them, off by what a test wants."""
 
-    def __init__(self, probability=0.0, logit=0.0, feature=0.0, classes=0):
+    def __init__(
+        self, probability=0.0, logit=0.0, feature=0.0, classes=0, largest=0.0, names=0, stranger=0,
+        rows=0.0,
+    ):  # fmt: skip
         super().__init__()
-        self.off = probability, logit, feature, classes
+        self.off = probability, logit, feature, classes, largest, names, stranger, rows
 
     @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="image_bytes")])
     def serving_default(self, image_bytes):
+        return self.answer(image_bytes, self.off[0])
+
+    def answer(self, image_bytes, by):
         images = tf.reshape(tf.io.decode_raw(image_bytes, tf.float32), (-1, 4)) * 2.0
         probabilities = tf.nn.softmax(images[:, :3] * 2.0)
-        classes = tf.argmax(probabilities, -1, tf.int32)
+        classes = (tf.argmax(probabilities, -1, tf.int32) + self.off[3]) % 3
         return {
-            "probabilities": probabilities + self.off[0],
-            "classes": (classes + self.off[3]) % 3,
+            "probabilities": probabilities + by,
+            "probability": tf.reduce_max(probabilities, -1) + self.off[4],
+            "predicted_class": tf.gather(tf.constant([*NAMES, "d"]), classes + self.off[6]),
+            "class_names": tf.roll(tf.constant(NAMES), self.off[5], 0),
         }
+
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="image_bytes")])
+    def rows(self, image_bytes):
+        return self.answer(image_bytes, self.off[7])
 
     @tf.function(input_signature=[tf.TensorSpec((None, 4), tf.float32, name="images")])
     def images(self, images):
@@ -56,9 +69,9 @@ class Served(tf.Module):
 
 def check(tmp_path, model, **off):
     served = Served(**off)
-    signatures = {"serving_default": served.serving_default, "images": served.images}
+    signatures = {name: getattr(served, name) for name in ("serving_default", "rows", "images")}
     tf.saved_model.save(served, str(tmp_path / "model"), signatures=signatures)
-    return parity.check_parity(tmp_path / "model", model, preprocess, decode, SAMPLES)
+    return parity.check_parity(tmp_path / "model", model, preprocess, decode, NAMES, SAMPLES)
 
 
 def test_equal_outputs_pass_with_their_difference(tmp_path):
@@ -69,13 +82,13 @@ def test_a_difference_within_the_tolerance_passes_and_is_returned(tmp_path):
     assert check(tmp_path, Model(), probability=5e-5) == pytest.approx(5e-5, rel=0.02)
 
 
-@pytest.mark.parametrize("output", ["probability", "logit", "feature"])
+@pytest.mark.parametrize("output", ["probability", "logit", "feature", "rows"])
 @pytest.mark.parametrize("by", [1e-3, -1e-3, np.nan])
 def test_an_output_beyond_the_tolerance_is_named(tmp_path, output, by):
     with pytest.raises(UserError) as error:
         check(tmp_path, Model(), **{output: by})
     message = str(error.value)
-    plural = {"probability": "probabilities", "logit": "logits", "feature": "features"}[output]
+    plural = {"probability": "probabilities", "rows": "rows"}.get(output, f"{output}s")
     far = abs(by) / (largest_logit() if output == "logit" else 1)
     assert f"beyond 0.0001: {plural} by {far:.2g};" in message
     assert "another top-1 on 0 of 3 images;" in message
@@ -96,9 +109,9 @@ def largest_logit() -> float:
 
 def test_another_temperature_is_an_error(tmp_path):
     served = Served()
-    signatures = {"serving_default": served.serving_default, "images": served.images}
+    signatures = {name: getattr(served, name) for name in ("serving_default", "rows", "images")}
     tf.saved_model.save(served, str(tmp_path / "model"), signatures=signatures)
-    arguments = (tmp_path / "model", Model(), preprocess, decode, SAMPLES)
+    arguments = (tmp_path / "model", Model(), preprocess, decode, NAMES, SAMPLES)
     assert parity.check_parity(*arguments, temperature=1.0) <= 1e-6
     with pytest.raises(UserError, match=r"beyond 0\.0001: probabilities by"):
         parity.check_parity(*arguments, temperature=1.1)
@@ -107,6 +120,31 @@ def test_another_temperature_is_an_error(tmp_path):
 def test_another_top_1_is_an_error_even_when_the_numbers_agree(tmp_path):
     with pytest.raises(UserError, match="another top-1 on 3 of 3 images, the first on image_0"):
         check(tmp_path, Model(), classes=1)
+
+
+def test_another_probability_of_the_class_is_an_error(tmp_path):
+    with pytest.raises(UserError, match=r"beyond 0\.0001: probability by 0\.001"):
+        check(tmp_path, Model(), largest=1e-3)
+
+
+def test_names_in_another_order_are_an_error(tmp_path):
+    with pytest.raises(UserError, match="names its columns c, a, b, expected the classes a, b, c"):
+        check(tmp_path, Model(), names=1)
+
+
+def test_a_class_that_there_is_not_is_an_error(tmp_path):
+    with pytest.raises(UserError, match="got a SavedModel that says d and names its columns a, b"):
+        check(tmp_path, Model(), stranger=1)
+
+
+def test_of_two_classes_of_one_name_the_more_probable_is_meant():
+    outputs = {
+        "class_names": np.array([b"crane", b"owl", b"crane"]),
+        "predicted_class": np.array([b"crane", b"owl", b"crane"]),
+        "probabilities": np.array([[0.2, 0.1, 0.7], [0.1, 0.8, 0.1], [0.5, 0.2, 0.3]]),
+    }
+    columns = parity.find_columns("a file", outputs, ["crane", "owl", "crane"])
+    assert columns.tolist() == [2, 1, 0]
 
 
 def test_other_weights_are_an_error(tmp_path):

@@ -37,10 +37,28 @@ def test_pixels_are_resized_as_in_evaluation(subject, way):
 
 
 def test_the_weights_are_constants_of_the_function(subject):
-    concrete = frozen_function(subject).get_concrete_function()
+    concrete = frozen_function(subject, texts=True).get_concrete_function()
     assert not concrete.variables
     assert not concrete.captured_inputs
     assert concrete.structured_outputs["probabilities"].shape.as_list() == [None, 4]
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_the_most_probable_class_is_named(multi_label):
+    subject = lively_subject(multi_label=multi_label)
+    images = np.stack([picture(40, 50, seed) for seed in range(6)])
+    named = {key: one.numpy() for key, one in frozen_function(subject, True)(images).items()}
+    index = {key: one.numpy() for key, one in frozen_function(subject, False)(images).items()}
+    wanted = image_classifier(subject)(images).numpy()
+    for outputs in (named, index):
+        np.testing.assert_allclose(outputs["probabilities"], wanted, atol=1e-6)
+        np.testing.assert_array_equal(outputs["probability"], outputs["probabilities"].max(-1))
+    np.testing.assert_array_equal(index["predicted_index"], wanted.argmax(-1))
+    assert len(set(wanted.argmax(-1))) > 1
+    assert [name.decode() for name in named["class_names"]] == NAMES
+    assert [name.decode() for name in named["predicted_class"]] == [
+        NAMES[column] for column in wanted.argmax(-1)
+    ]
 
 
 def test_labels_are_one_a_line_in_order(subject, tmp_path):

@@ -78,8 +78,10 @@ def test_the_export_is_there_and_nothing_beside_it(exported):
 
 def test_the_signatures_names_and_shapes(exported):
     *_, loaded = exported
-    assert set(loaded.signatures) == {"serving_default", "images"}
-    serving, images = loaded.signatures["serving_default"], loaded.signatures["images"]
+    assert set(loaded.signatures) == {"serving_default", "rows", "images"}
+    serving, rows, images = (
+        loaded.signatures[name] for name in ("serving_default", "rows", "images")
+    )
 
     def inputs(signature):
         specs = signature.structured_input_signature[1]
@@ -89,12 +91,18 @@ def test_the_signatures_names_and_shapes(exported):
         specs = signature.structured_outputs
         return {name: (spec.shape.as_list(), spec.dtype) for name, spec in specs.items()}
 
-    assert inputs(serving) == {"image_bytes": ([None], tf.string)}
+    assert inputs(serving) == inputs(rows) == {"image_bytes": ([None], tf.string)}
     assert inputs(images) == {"images": ([None, 32, 32, 3], tf.float32)}
-    assert outputs(serving) == {
+    answer = {
+        "predicted_class": ([None], tf.string),
+        "probability": ([None], tf.float32),
         "probabilities": ([None, 4], tf.float32),
-        "classes": ([None], tf.int32),
-        "class_names": ([None], tf.string),
+    }
+    assert outputs(serving) == {**answer, "class_names": ([4], tf.string)}
+    assert outputs(rows) == {
+        **answer,
+        "class_names": ([None, 4], tf.string),
+        "predicted_index": ([None], tf.int32),
     }
     assert outputs(images) == {
         "logits": ([None, 4], tf.float32),
@@ -112,8 +120,26 @@ def test_files_of_every_kind_get_evaluations_probabilities(exported):
     np.testing.assert_allclose(np.sum(got["probabilities"], -1), 1, atol=1e-6)
     classes = probabilities.argmax(-1)
     assert len(set(classes)) > 1  # else a constant class would pass
-    np.testing.assert_array_equal(got["classes"], classes)
-    assert [name.decode() for name in got["class_names"].numpy()] == [NAMES[i] for i in classes]
+    texts = {name: np.char.decode(got[name].numpy().astype(bytes)) for name in _TEXTS}
+    assert texts["class_names"].tolist() == NAMES
+    assert texts["predicted_class"].tolist() == [NAMES[i] for i in classes]
+    for row, name, probability in zip(
+        got["probabilities"].numpy(), texts["predicted_class"], got["probability"], strict=True
+    ):
+        assert dict(zip(texts["class_names"], row, strict=True))[name] == probability
+
+
+_TEXTS = ("class_names", "predicted_class")
+
+
+def test_rows_repeat_the_names_for_each_image(exported):
+    *_, loaded = exported
+    data = tf.constant([data for _, data in encoded()])
+    serving, rows = (loaded.signatures[name](data) for name in ("serving_default", "rows"))
+    for name in ("predicted_class", "probability", "probabilities"):
+        np.testing.assert_array_equal(rows[name], serving[name])
+    np.testing.assert_array_equal(rows["predicted_index"], np.argmax(rows["probabilities"], -1))
+    np.testing.assert_array_equal(rows["class_names"], [serving["class_names"]] * 4)
 
 
 def test_one_file_alone_and_no_file(exported):
@@ -178,7 +204,7 @@ def test_it_serves_without_this_packages_code(exported, tmp_path):
 
 
 def served(module: ServingModule) -> dict[str, np.ndarray]:
-    outputs = module.serving_default(tf.constant([data for _, data in encoded()]))
+    outputs = module.rows(module.logits(tf.constant([data for _, data in encoded()])))
     return {name: one.numpy() for name, one in outputs.items()}
 
 
@@ -192,7 +218,8 @@ def test_a_temperature_changes_probabilities_and_no_class(multi_label):
         wanted = np.exp(scaled) / np.exp(scaled).sum(-1, keepdims=True)
     got = served(ServingModule(model, PREPROCESSING, decode, NAMES, multi_label, temperature=4.0))
     np.testing.assert_allclose(got["probabilities"], wanted, atol=1e-5)
-    np.testing.assert_array_equal(got["classes"], logits.argmax(-1))
+    np.testing.assert_array_equal(got["predicted_index"], logits.argmax(-1))
+    np.testing.assert_array_equal(got["probability"], got["probabilities"].max(-1))
 
 
 def test_the_most_probable_of_several_sure_labels_is_told():
@@ -200,7 +227,8 @@ def test_the_most_probable_of_several_sure_labels_is_told():
     model.head.bias.assign([100.0, 200.0, 300.0, 100.0])
     got = served(ServingModule(model, PREPROCESSING, decode, NAMES, multi_label=True))
     assert (got["probabilities"] == 1).all()
-    np.testing.assert_array_equal(got["classes"], [2] * 4)
+    np.testing.assert_array_equal(got["predicted_index"], [2] * 4)
+    assert [name.decode() for name in got["predicted_class"]] == [NAMES[2]] * 4
 
 
 def test_the_export_has_the_temperature_inside(tmp_path):

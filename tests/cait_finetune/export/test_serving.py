@@ -22,20 +22,33 @@ def exported(tmp_path_factory):
 
 
 def rest(directory, body: str) -> str:
-    """`POST :predict` in row format, as TF-Serving answers it (tensorflow.org/tfx/serving/api_rest)."""
+    """`POST :predict` as TF-Serving answers it (tensorflow.org/tfx/serving/api_rest, json_tensor.cc)."""
     (version,) = [path for path in directory.iterdir() if path.name.isdigit()]
-    serve = tf.saved_model.load(str(version)).signatures["serving_default"]
+    asked = json.loads(body)
+    signature = asked.get("signature_name", "serving_default")
+    serve = tf.saved_model.load(str(version)).signatures[signature]
     (name,) = serve.structured_input_signature[1]  # else an instance has to name its inputs
-    rows = [row.get(name, row) for row in json.loads(body)["instances"]]
-    outputs = serve(**{name: tf.constant([base64.b64decode(row["b64"]) for row in rows])})
-    answers = [{} for _ in rows]
-    for key, tensor in outputs.items():
-        assert not key.endswith("_bytes")  # such a one would come back as base64
-        values = tensor.numpy()
-        assert len(values) == len(rows)
-        for answer, value in zip(answers, values, strict=True):
-            answer[key] = value.decode() if isinstance(value, bytes) else value.tolist()
+    given = asked["instances"] if "instances" in asked else asked["inputs"]
+    files = [one.get(name, one) for one in given]
+    outputs = serve(**{name: tf.constant([base64.b64decode(file["b64"]) for file in files])})
+    columns = {key: plain(tensor.numpy().tolist()) for key, tensor in outputs.items()}
+    assert not any(key.endswith("_bytes") for key in columns)  # they would come back as base64
+    if "inputs" in asked:
+        return json.dumps({"outputs": columns})
+    sizes = {len(values) for values in columns.values()}
+    if len(sizes) > 1:
+        return json.dumps({"error": f"inconsistent batch size: {sizes}"})
+    answers = [
+        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
+    ]
     return json.dumps({"predictions": answers})
+
+
+def plain(value):
+    """Texts of bytes in nested lists."""
+    if isinstance(value, list):
+        return [plain(one) for one in value]
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def test_the_graph_has_what_the_server_looks_for(exported):
@@ -46,7 +59,7 @@ def test_the_graph_has_what_the_server_looks_for(exported):
         (directory.parent / "serving" / "1" / "saved_model.pb").read_bytes()
     )
     (meta,) = [one for one in graph.meta_graphs if "serve" in one.meta_info_def.tags]
-    signature = meta.signature_def["serving_default"]
+    signature = meta.signature_def["rows"]
     assert signature.method_name == "tensorflow/serving/predict"
     ((name, tensor),) = signature.inputs.items()
     assert name.endswith("_bytes")
@@ -61,12 +74,27 @@ def test_files_in_json_get_calibrated_probabilities(exported, named):
     evidence, directory, _ = exported
     files = [{"b64": base64.b64encode(data).decode()} for _, data in samples()]
     rows = [{"image_bytes": file} for file in files] if named else files
-    answers = json.loads(rest(directory.parent / "serving", json.dumps({"instances": rows})))
+    body = json.dumps({"signature_name": "rows", "instances": rows})
+    answers = json.loads(rest(directory.parent / "serving", body))["predictions"]
     expected = evidence.subject.probabilities(evidence.logits)  # with its temperature
-    got = [answer["probabilities"] for answer in answers["predictions"]]
-    np.testing.assert_allclose(got, expected, atol=1e-4)
-    names = [answer["class_names"] for answer in answers["predictions"]]
-    assert names == [NAMES[index] for index in expected.argmax(-1)]
+    for answer, wanted in zip(answers, expected, strict=True):
+        assert answer["class_names"] == NAMES
+        np.testing.assert_allclose(answer["probabilities"], wanted, atol=1e-4)
+        assert answer["predicted_class"] == NAMES[wanted.argmax()]
+        assert answer["predicted_index"] == wanted.argmax()
+        assert answer["probability"] == max(answer["probabilities"])
+
+
+def test_the_default_signature_is_for_the_columnar_format(exported):
+    evidence, directory, _ = exported
+    files = [{"b64": base64.b64encode(data).decode()} for _, data in samples()]
+    answer = json.loads(rest(directory.parent / "serving", json.dumps({"inputs": files})))
+    columns, expected = answer["outputs"], evidence.subject.probabilities(evidence.logits)
+    assert columns["class_names"] == NAMES
+    np.testing.assert_allclose(columns["probabilities"], expected, atol=1e-4)
+    assert columns["predicted_class"] == [NAMES[index] for index in expected.argmax(-1)]
+    in_rows = json.loads(rest(directory.parent / "serving", json.dumps({"instances": files})))
+    assert "inconsistent batch size" in in_rows["error"]
 
 
 def test_the_files_are_there_once(exported):

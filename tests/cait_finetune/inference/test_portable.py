@@ -1,5 +1,6 @@
 """ONNX and LiteRT files: pixels as they are, or at the size that the model asks for."""
 
+import json
 import sys
 
 import numpy as np
@@ -25,7 +26,7 @@ def expected(images) -> np.ndarray:
     return tf.nn.softmax([np.mean(image, (0, 1)) / 64 for image in images]).numpy()
 
 
-def write_onnx(path, shape, kind="UINT8"):
+def write_onnx(path, shape, kind="UINT8", class_names=None):
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
     helper, types = onnx.helper, onnx.TensorProto
@@ -47,6 +48,8 @@ def write_onnx(path, shape, kind="UINT8"):
         [helper.make_tensor("scale", types.FLOAT, [], [64.0])],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    if class_names:
+        helper.set_model_props(model, {"class_names": json.dumps(class_names)})
     onnx.save(model, path)
 
 
@@ -142,6 +145,19 @@ def test_a_package_that_is_missing(directory, open_model, module, extra, monkeyp
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(UserError, match=rf"pip install 'cait-finetune\[{extra}\]'"):
         open_model(directory / "model", preprocessing)
+
+
+def test_class_names_inside_an_onnx_file(tmp_path):
+    names = ["red", "gr\nün", "blue"]
+    write_onnx(tmp_path / "model.onnx", [1, 16, 16, 3], class_names=names)
+    assert open_onnx(tmp_path / "model.onnx", preprocessing).class_names == names
+    (tmp_path / "labels.txt").write_text("red\ngr ün\nblue\n", encoding="utf-8")
+    assert open_onnx(tmp_path / "model.onnx", preprocessing).class_names == names
+    (tmp_path / "labels.txt").write_text("gr ün\nred\nblue\n", encoding="utf-8")
+    with pytest.raises(
+        UserError, match=r"model\.onnx with other class names inside than in labels"
+    ):
+        open_onnx(tmp_path / "model.onnx", preprocessing)
 
 
 def test_labels(directory):
