@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -19,41 +20,58 @@ _CELLS = 250  # of the picture of a matrix at most; larger ones are gathered int
 
 @dataclasses.dataclass(frozen=True)
 class Confusion:
-    """``counts[i, j]`` images of class i were predicted as j, ``(C, C)``."""
+    """The pairs of classes that have images, at most as many as there are images.
 
-    counts: np.ndarray
+    ``images[p]`` images of class ``truths[p]`` were predicted as ``predictions[p]``; all three are
+    ``(P,)`` int, in the order of truths and then predictions. ``names`` are of the C classes.
+    """
+
+    truths: np.ndarray
+    predictions: np.ndarray
+    images: np.ndarray
     names: Sequence[str]
+
+    @cached_property
+    def totals(self) -> np.ndarray:
+        """The images of each true class, ``(C,)`` int."""
+        totals = np.zeros(len(self.names), int)
+        np.add.at(totals, self.truths, self.images)
+        return totals
+
+    @cached_property
+    def shares(self) -> np.ndarray:
+        """The share of its true class's images that each pair has, ``(P,)``."""
+        return self.images / self.totals[self.truths]
 
     def most_confused(self, limit: int | None = None) -> list[tuple[int, int, int, float]]:
         """Off the diagonal, most images first: truth, prediction, images, share of the truth's."""
-        wrong = self.counts * ~np.eye(len(self.counts), dtype=bool)
-        truths, predictions = np.nonzero(wrong)
-        order = np.lexsort((predictions, truths, -wrong[truths, predictions]))[:limit]
-        totals = self.counts.sum(axis=1)
+        order = np.lexsort((self.predictions, self.truths, -self.images))
+        order = order[self.truths[order] != self.predictions[order]][:limit]
         return [
-            (int(i), int(j), int(wrong[i, j]), float(wrong[i, j] / totals[i]))
-            for i, j in zip(truths[order], predictions[order], strict=True)
-        ]
+            (int(self.truths[p]), int(self.predictions[p]), int(self.images[p]),
+             float(self.shares[p]))
+            for p in order
+        ]  # fmt: skip
 
 
 def confusion(logits: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> Confusion:
-    """Of logits ``(N, C)`` and classes ``(N,)``, by scikit-learn."""
-    from sklearn.metrics import confusion_matrix
-
-    counts = confusion_matrix(labels, logits.argmax(axis=-1), labels=np.arange(len(names)))
-    return Confusion(counts, names)
+    """Of logits ``(N, C)`` and classes ``(N,)``."""
+    pairs = np.stack([np.asarray(labels, int), logits.argmax(axis=-1)])  # (2, N)
+    (truths, predictions), images = np.unique(pairs, axis=1, return_counts=True)
+    return Confusion(truths, predictions, images, names)
 
 
 def write_confusion(matrix: Confusion, path: Path) -> None:
     """A CSV row for each pair that has images; right ones first, then the most confused."""
-    right = [(i, i, int(n)) for i, n in enumerate(np.diag(matrix.counts)) if n]
-    wrong = [pair[:3] for pair in matrix.most_confused()]
-    totals = matrix.counts.sum(axis=1)
+    right = [
+        (int(matrix.truths[p]), int(matrix.predictions[p]), int(matrix.images[p]),
+         float(matrix.shares[p]))
+        for p in np.flatnonzero(matrix.truths == matrix.predictions)
+    ]  # fmt: skip
     with open(path, "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("truth", "prediction", "images", "share_of_truth"))
-        for i, j, images in [*right, *wrong]:
-            share = images / totals[i]
+        for i, j, images, share in [*right, *matrix.most_confused()]:
             writer.writerow((matrix.names[i], matrix.names[j], images, f"{share:.6g}"))
 
 
@@ -62,7 +80,7 @@ def draw_confusion(matrix: Confusion, title: str, path: Path) -> None:
     an overview."""
     from matplotlib.figure import Figure
 
-    classes = len(matrix.counts)
+    classes = len(matrix.names)
     with drawing():
         if classes <= READABLE:
             side = 2.3 + max(2.2, 0.4 * classes)
@@ -77,18 +95,15 @@ def draw_confusion(matrix: Confusion, title: str, path: Path) -> None:
         figure.savefig(path, dpi=110)
 
 
-def _shares(counts: np.ndarray) -> np.ndarray:
-    return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-
-
 def _draw_cells(figure: object, matrix: Confusion) -> None:
-    shares, classes = _shares(matrix.counts), len(matrix.counts)
+    classes = len(matrix.names)
     ax = figure.subplots()
-    image = ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for i, j in zip(*np.nonzero(matrix.counts), strict=True):
-        colour = "white" if shares[i, j] > 0.55 else "#1d2733"
+    image = ax.imshow(_blocks(matrix, 1), cmap="Blues", vmin=0, vmax=1)
+    pairs = (matrix.truths, matrix.predictions, matrix.images, matrix.shares)
+    for i, j, images, share in zip(*pairs, strict=True):
+        colour = "white" if share > 0.55 else "#1d2733"
         size = 8 if classes <= 15 else 6.5
-        ax.text(j, i, f"{matrix.counts[i, j]:,}", ha="center", va="center", color=colour,
+        ax.text(j, i, f"{images:,}", ha="center", va="center", color=colour,
                 fontsize=size)  # fmt: skip
     names = [short(name, 22) for name in matrix.names]
     wide = max(map(len, names)) > 3
@@ -104,12 +119,18 @@ def _draw_cells(figure: object, matrix: Confusion) -> None:
     bar.set_label("share of the class's images")
 
 
+def _blocks(matrix: Confusion, block: int) -> np.ndarray:
+    """The largest share in each square of `block` classes, ``(C / block, C / block)`` rounded up."""
+    side = -(-len(matrix.names) // block)
+    blocks = np.zeros((side, side))
+    np.maximum.at(blocks, (matrix.truths // block, matrix.predictions // block), matrix.shares)
+    return blocks
+
+
 def _draw_overview(ax: object, matrix: Confusion) -> None:
     """The whole matrix, its rare cells as visible as its common ones."""
-    shares, classes = _shares(matrix.counts), len(matrix.counts)
-    block = -(-classes // _CELLS)
-    padded = np.pad(shares, (0, -classes % block))
-    blocks = padded.reshape(len(padded) // block, block, -1, block).max(axis=(1, 3))
+    classes = len(matrix.names)
+    blocks = _blocks(matrix, -(-classes // _CELLS))
     ax.imshow(blocks**0.4, cmap="Blues", vmin=0, vmax=1, interpolation="nearest",
               extent=(0, classes, classes, 0))  # fmt: skip
     ax.set(

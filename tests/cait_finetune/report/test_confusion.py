@@ -1,11 +1,12 @@
 import csv
+import tracemalloc
 import warnings
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from cait_finetune.report.confusion import confusion, draw_confusion, write_confusion
+from cait_finetune.report.confusion import _blocks, confusion, draw_confusion, write_confusion
 
 ODD = ["$x^2$", "<b>&", "画像", "a really very long name of a class " * 3, "a\nb", "plain"]
 
@@ -20,9 +21,9 @@ def matrix(classes, count=600, seed=0):
 def test_rows_are_the_truth():
     labels = np.array([0, 0, 0, 1, 2])
     got = confusion(np.eye(4)[[0, 1, 1, 1, 0]], labels, list("abcd"))
-    np.testing.assert_array_equal(
-        got.counts, [[1, 2, 0, 0], [0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]]
-    )
+    pairs = zip(got.truths, got.predictions, got.images, strict=True)
+    assert list(pairs) == [(0, 0, 1), (0, 1, 2), (1, 1, 1), (2, 0, 1)]
+    assert got.totals.tolist() == [3, 1, 1, 0]
     assert got.most_confused() == [(0, 1, 2, pytest.approx(2 / 3)), (2, 0, 1, 1.0)]
     assert len(got.most_confused(1)) == 1
 
@@ -48,6 +49,33 @@ def test_a_picture_for_any_number_of_classes(classes, least, tmp_path):
         assert least < picture.height < 1500
     blue = (pixels[..., 2] - pixels[..., 0]) > 60
     assert blue.sum() > 1000
+
+
+def test_the_overview_has_the_largest_share_of_each_block():
+    one = matrix(600, 900)
+    dense = np.zeros((600, 600))
+    dense[one.truths, one.predictions] = one.images
+    shares = np.pad(dense / np.maximum(dense.sum(axis=1, keepdims=True), 1), (0, 1))
+    wanted = [
+        [shares[i : i + 3, j : j + 3].max() for j in range(0, 600, 3)] for i in range(0, 600, 3)
+    ]
+    np.testing.assert_array_equal(_blocks(one, 3), wanted)
+
+
+def test_memory_follows_the_images_not_the_classes(tmp_path):
+    classes, count = 8_000, 500
+    rng = np.random.default_rng(0)
+    logits = np.zeros((count, classes), "float32")
+    logits[np.arange(count), rng.integers(0, classes, count)] = 1
+    names = [f"class {index}" for index in range(classes)]
+    tracemalloc.start()
+    one = confusion(logits, rng.integers(0, classes, count), names)
+    write_confusion(one, tmp_path / "c.csv")
+    draw_confusion(one, "test images", tmp_path / "c.png")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(one.images) <= count
+    assert peak < 100e6  # counts of all pairs alone are 512 MB
 
 
 def test_the_numbers_are_on_it(tmp_path):
