@@ -7,7 +7,6 @@ from pathlib import Path
 import keras
 import numpy as np
 
-import cait_tf
 from cait_finetune.export.parity import Classify, check_answer, check_pixels, whole_or_absent
 from cait_finetune.export.pixels import image_classifier
 from cait_finetune.export.subject import Evidence, Subject
@@ -36,6 +35,6 @@ def load(path: Path) -> Classify:
     return lambda images: np.asarray(model(images))
 
 
-def load_model(path: Path) -> cait_tf.ImageClassifier:
-    """The model in a ``.keras`` file."""
+def load_model(path: Path) -> keras.Model:
+    """The `cait_tf.ImageClassifier` in a ``.keras`` file."""
     return keras.saving.load_model(path)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+_COLUMNS = 256  # with several labels, of which the scores are computed at a time
+
 
 @dataclasses.dataclass(frozen=True)
 class ClassRow:
@@ -36,19 +38,24 @@ def class_table(logits: np.ndarray, labels: np.ndarray, names: Sequence[str]) ->
     """
     from sklearn.metrics import average_precision_score, precision_recall_fscore_support
 
-    several = labels.ndim == 2
-    truth = labels.astype(int)
-    predicted = (logits > 0).astype(int) if several else logits.argmax(axis=-1)
-    if several and len(names) == 1:  # which scikit-learn takes for a choice between two classes
-        truth, predicted, asked = truth[:, 0], predicted[:, 0], [1]
-    else:
-        asked = list(range(len(names)))
-    precision, recall, f1, support = precision_recall_fscore_support(
-        truth, predicted, labels=asked, zero_division=np.nan
-    )
+    def scores(truth: np.ndarray, predicted: np.ndarray, asked: Sequence[int]) -> tuple:
+        return precision_recall_fscore_support(truth, predicted, labels=asked, zero_division=np.nan)
+
     average = np.full(len(names), math.nan)
-    if several and np.isfinite(logits).all():
-        for index in np.flatnonzero(labels.sum(axis=0)):
+    if labels.ndim == 1:
+        classes = list(range(len(names)))
+        precision, recall, f1, support = scores(labels.astype(int), logits.argmax(axis=-1), classes)
+    else:
+        found = []
+        # A few columns at a time: integers of all would take 16 bytes a label.
+        for block in np.array_split(np.arange(len(names)), -(-len(names) // _COLUMNS)):
+            truth, predicted = labels[:, block].astype(int), (logits[:, block] > 0).astype(int)
+            if len(block) == 1:  # which scikit-learn takes for a choice between two classes
+                found.append(scores(truth[:, 0], predicted[:, 0], [1]))
+            else:
+                found.append(scores(truth, predicted, list(range(len(block)))))
+        precision, recall, f1, support = map(np.concatenate, zip(*found, strict=True))
+        for index in np.flatnonzero(labels.sum(axis=0)) if np.isfinite(logits).all() else ():
             average[index] = average_precision_score(labels[:, index].astype(int), logits[:, index])
     columns = zip(names, support, precision, recall, f1, average, strict=True)
     return [ClassRow(name, int(count), *map(float, rest)) for name, count, *rest in columns]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -14,7 +15,8 @@ import numpy as np
 BINS = 15
 #: Below it, rounding in the logits would be seen in the probabilities; above it, all are the same.
 LIMITS = (0.05, 20.0)
-_ROWS = 4096  # at a time in float64
+_ROWS = 4096  # summed at a time
+_ELEMENTS = 2**21  # in float64 at a time, 16 MB
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,9 +71,9 @@ def answers(
     yes, and whether it is one.
     """
     confidence, right = [], []
-    for start in range(0, len(logits), _ROWS):
-        rows = logits[start : start + _ROWS]
-        p, truth = probabilities(rows, temperature, multi_label), labels[start : start + _ROWS]
+    for part in _parts(logits):
+        rows, truth = logits[part], labels[part]
+        p = probabilities(rows, temperature, multi_label)
         confidence.append(p.ravel() if multi_label else p.max(axis=-1))
         right.append(truth.ravel() > 0.5 if multi_label else rows.argmax(axis=-1) == truth)
     return np.concatenate(confidence), np.concatenate(right)
@@ -129,17 +131,35 @@ def _likelihood(
     """The mean negative log-likelihood of ``inverse * logits``, and its derivative by `inverse`."""
     loss = slope = 0.0
     for start in range(0, len(logits), _ROWS):
-        z = np.asarray(logits[start : start + _ROWS], "float64")  # (n, C)
-        y = labels[start : start + _ROWS]
-        p = probabilities(z, 1 / inverse, multi_label)
+        chunk, y = logits[start : start + _ROWS], labels[start : start + _ROWS]
         if multi_label:
+            z = np.asarray(chunk, "float64")  # (n, C)
+            p = probabilities(z, 1 / inverse, multi_label)
             loss += (np.logaddexp(0.0, inverse * z) - inverse * z * y).sum()
             slope += ((p - y) * z).sum()
             continue
-        own = np.take_along_axis(z, np.asarray(y)[:, None].astype(int), axis=-1)  # (n, 1)
-        top = z.max(axis=-1, keepdims=True)
-        norm = np.log(np.exp(inverse * (z - top)).sum(axis=-1)) + inverse * top[:, 0]
-        loss += (norm - inverse * own[:, 0]).sum()
-        slope += ((p * z).sum(axis=-1) - own[:, 0]).sum()
+        rows = [_row_likelihood(chunk[part], y[part], inverse) for part in _parts(chunk)]
+        losses, slopes = map(np.concatenate, zip(*rows, strict=True))
+        loss += losses.sum()
+        slope += slopes.sum()
     count = logits.size if multi_label else len(logits)
     return float(loss / count), float(slope / count)
+
+
+def _row_likelihood(
+    logits: np.ndarray, labels: np.ndarray, inverse: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """The negative log-likelihood of each image ``(n,)``, and its derivative by `inverse` ``(n,)``."""
+    z = np.asarray(logits, "float64")  # (n, C)
+    own = np.take_along_axis(z, np.asarray(labels)[:, None].astype(int), axis=-1)  # (n, 1)
+    top = z.max(axis=-1, keepdims=True)
+    norm = np.log(np.exp(inverse * (z - top)).sum(axis=-1)) + inverse * top[:, 0]
+    mean = (probabilities(z, 1 / inverse) * z).sum(axis=-1)
+    return norm - inverse * own[:, 0], mean - own[:, 0]
+
+
+def _parts(logits: np.ndarray) -> Iterator[slice]:
+    """Slices of the rows of ``(N, C)``, of `_ELEMENTS` numbers at most or one row."""
+    rows = max(1, _ELEMENTS // max(1, logits.shape[1]))
+    for start in range(0, len(logits), rows):
+        yield slice(start, start + rows)

@@ -43,6 +43,18 @@ def test_several_labels_have_average_precision():
     assert math.isnan(rows[2].average_precision)
 
 
+@pytest.mark.parametrize("count", [2, 256, 257, 600])
+def test_many_labels_are_scored_as_few(count):
+    rng = np.random.default_rng(count)
+    labels = (rng.random((30, count)) < 0.3).astype("float32")
+    logits = rng.normal(size=labels.shape) + labels
+    rows = class_table(logits, labels, [str(index) for index in range(count)])
+    assert [row.name for row in rows] == [str(index) for index in range(count)]
+    for index in (0, count // 2, count - 1):
+        (alone,) = class_table(logits[:, [index]], labels[:, [index]], [str(index)])
+        assert repr(rows[index]) == repr(alone)
+
+
 def test_one_label_alone():
     labels = np.array([[1.0], [0.0], [1.0], [0.0]])
     (row,) = class_table(np.array([[2.0], [1.0], [-1.0], [-2.0]]), labels, ["cat"])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss
 
+from cait_finetune.scores import calibration
 from cait_finetune.scores.calibration import (
     LIMITS,
     answers,
@@ -129,6 +130,24 @@ def test_where_every_answer_is_right_there_is_nothing_to_fit():
     assert fit_temperature(several_logits, (several_logits > 0).astype("float32"), True) == 1.0
     logits[3, 2] = np.nan
     assert fit_temperature(logits, labels) == 1.0
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_parts_of_any_size_give_the_same_numbers(multi_label, monkeypatch):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(5000, 7)).astype("float32")
+    labels = rng.integers(0, 2, (5000, 7)) if multi_label else rng.integers(0, 7, 5000)
+
+    def numbers():
+        loss = calibration.negative_log_likelihood(logits, labels, 1.7, multi_label)
+        temperature = calibration.fit_temperature(logits, labels, multi_label)
+        return [loss, temperature, *calibration.answers(logits, labels, 1.7, multi_label)]
+
+    whole = numbers()
+    for elements in (70, 7_001, 30_000):
+        monkeypatch.setattr(calibration, "_ELEMENTS", elements)
+        for got, wanted in zip(numbers(), whole, strict=True):
+            np.testing.assert_array_equal(got, wanted)
 
 
 def test_a_temperature_has_limits():
