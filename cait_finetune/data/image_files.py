@@ -142,9 +142,7 @@ def _below(folder: str, entries: Entries, within: str) -> Iterator[tuple[str, bo
             if not is_folder:
                 yield path, False
                 continue
-            real = os.path.realpath(
-                f"{here}/{name}"
-            )  # in a bucket, which has no links, its own name
+            real = os.path.realpath(f"{here}/{name}")  # no links in a bucket: its own name
             if not any(_is_in(one, real) for one in above):
                 yield path, True
                 inner.append((path, (*above, real)))

@@ -1,5 +1,6 @@
-"""The same image file twice: in two splits, a model is tested on what it was trained on; of two classes,
-one label is wrong.
+"""The same image file twice: in two splits, or under two labels.
+
+A model is then tested on what it was trained on, or one of the labels is wrong.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _SHOWN = 3
 def warn_of_leaks(
     files: Files, sizes: np.ndarray, rows: Mapping[str, np.ndarray], class_names: Sequence[str]
 ) -> None:
-    """One warning if files of one split are in another one, too, and one if files of a split have two labels.
+    """Warn once of files that are in two splits, and once of files of a split that have two labels.
 
     Files are read only where others of the same size are in another split or have another label; most of
     them but at their ends.

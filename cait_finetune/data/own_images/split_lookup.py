@@ -6,6 +6,7 @@ import collections
 import dataclasses
 import logging
 import os
+import posixpath
 from collections.abc import Mapping, Sequence
 
 from cait_finetune.data.own_images.renamed import find_by_size, find_renamed, renamed_folders
@@ -61,6 +62,8 @@ def look_up(ids: Sequence[str], kept: Kept, now: Mapping[str, int]) -> Found:
     old: dict[str, str] = {}
     if changed or (gone and new):
         old = _by_size(known, gone, new, changed, was, now)
+        if changed:
+            old = _by_folder(ids, known, old, was, now)
     moved = [path for path in changed if path in old]
     unclear: list[str] = []
 
@@ -122,6 +125,34 @@ def _by_size(
             found = {a: b for a, b in found.items() if b not in gone}
         old |= found
     return old
+
+
+def _by_folder(
+    ids: Sequence[str],
+    known: Mapping[str, str],
+    old: Mapping[str, str],
+    was: Mapping[str, int],
+    now: Mapping[str, int],
+) -> dict[str, str]:
+    """`old`, completed where a folder took another's place.
+
+    Some of two folders' images have by chance the same name and size, and look as if they had stayed. If
+    most images of a folder came from another one, those did, too.
+    """
+    images = collections.Counter(map(posixpath.dirname, ids))
+    votes = collections.Counter(
+        (posixpath.dirname(name), posixpath.dirname(path))
+        for name, path in old.items()
+        if posixpath.basename(name) == posixpath.basename(path)
+    )
+    source = {here: there for (here, there), count in votes.items() if 2 * count > images[here]}
+    complete = dict(old)
+    for name in ids:
+        here, base = posixpath.split(name)
+        path = posixpath.join(source.get(here, here), base)
+        if path != name and path in known and path in was and was[path] == now.get(name):
+            complete[name] = path
+    return complete
 
 
 def warn_of_doubts(place: str, found: Found, train: str) -> None:

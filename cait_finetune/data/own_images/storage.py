@@ -68,7 +68,7 @@ def is_readable(path: str) -> bool:
     """Whether TensorFlow can read such paths: a disk, or a scheme that it knows."""
     if not is_remote(path):
         return True
-    return path.partition("://")[0].lower() in tf.io.gfile.get_registered_schemes()
+    return path.partition("://")[0] in tf.io.gfile.get_registered_schemes()
 
 
 def is_remote(path: str) -> bool:

@@ -49,7 +49,7 @@ def test_full_with_layer_decay_is_the_default_command():
         "dataset", "distribution", "export", "train",
     ]  # fmt: skip
     for group, keys in (
-        ("dataset", ["train_share"]),  # the seed of both is 0
+        ("dataset", ["splits", "train_share"]),  # the seed is 0, which null means, too
         ("train", ["epochs", "steps_per_epoch"]),
     ):
         differ = [key for key, value in ours[group].items() if value != default[group][key]]

@@ -73,6 +73,26 @@ def test_nobody_moves_whatever_is_renamed(case, place, warnings_shown):
     assert warnings_shown() == []
 
 
+def test_folders_that_changed_places_whose_images_have_partly_the_same_size(place, warnings_shown):
+    images = {path: size % 1000 if size % 5 == 0 else size for path, size in IMAGES.items()}
+    pairs = {path: f"{path}!" for path in images}  # tells an image, unlike its size
+    roles = roles_of(place, images, pairs)
+    for swap in ({"ant": "bee", "bee": "ant"}, {"ant": "bee", "bee": "cow", "cow": "dog"}):
+        moved = {f"{swap.get(path[:3], path[:3])}/{path[4:]}": path for path in images}
+        images = {new: images[path] for new, path in moved.items()}
+        pairs = {new: pairs[path] for new, path in moved.items()}
+        assert roles_of(place, images, pairs) == roles
+    assert warnings_shown() == []
+
+
+def roles_of(place, images, names):
+    paths = sorted(images)
+    labels = np.unique([path.split("/")[0] for path in paths], return_inverse=True)[1]
+    sizes = [images[path] for path in paths]
+    roles = kept_division(paths, labels, SHARES, SplitsConfig(), str(place), sizes).roles
+    return {names[path]: role for path, role in zip(paths, roles, strict=True)}
+
+
 def test_renamed_and_added(place, warnings_shown):
     roles, _ = divide(place, IMAGES)
     more = {

@@ -73,7 +73,7 @@ def test_a_bucket_without_its_plugin():
 def test_schemes_that_tensorflow_knows():
     for path in ("", "/a", "a:b", "gs://bucket/a", "ram://a", "file:///a"):
         storage.check_readable("a.key", path)
-    for path in ("https://a.org/b", "S3://a", "hdfs://a"):
+    for path in ("https://a.org/b", "S3://a", "hdfs://a", "GS://a"):
         with pytest.raises(UserError, match=rf"^a\.key: got {path}, expected a place that"):
             storage.check_readable("a.key", path)
 
