@@ -8,8 +8,6 @@ there if all that it depends on is the same: the weights' numbers, the images, t
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +18,8 @@ from cait_finetune.errors import bad_value
 from cait_finetune.image_progress import ImageProgress
 
 if TYPE_CHECKING:  # TensorFlow loads once the configuration is sound
+    from rich.console import Console
+
     from cait_finetune.data.preprocess import Preprocessing
     from cait_finetune.data.source import Source
     from cait_finetune.report.accuracy_table import Accuracy, Conditions
@@ -74,7 +74,7 @@ def evaluate(config: Config, directory: Path) -> Path:
         for note in report.notes:
             console.print(f"model  {note}")
     weights = models.weights_checksum(model)
-    images, files = _checksums(source, role)
+    labelled, contents = _checksums(source, role, console)
 
     def conditions(preprocessing: Preprocessing) -> Conditions:
         return Conditions(
@@ -83,8 +83,8 @@ def evaluate(config: Config, directory: Path) -> Path:
             short(weights),
             config.dataset.name,
             role,
-            short(images),
-            short(files),
+            short(labelled),
+            short(contents),
             preprocessing.image_size,
             preprocessing.crop_pct,
             preprocessing.resize_mode,
@@ -141,13 +141,13 @@ def evaluate(config: Config, directory: Path) -> Path:
     return table.markdown
 
 
-def _checksums(source: Source, role: str) -> tuple[str, str]:
-    """Of a split's ids and labels, and of the files that they are in."""
+def _checksums(source: Source, role: str, console: Console) -> tuple[str, str]:
+    """Of a split's ids and labels, and of the bytes of its images: other ones may have the same names."""
     from cait_finetune.data import fingerprint
 
-    of_split = fingerprint.split_print(list(fingerprint.images(source, role)))
-    stamp = json.dumps(source.stamp(role), sort_keys=True)
-    return of_split.sha256, hashlib.sha256(stamp.encode("utf-8", "surrogateescape")).hexdigest()
+    labelled = fingerprint.split_print(list(fingerprint.images(source, role)))
+    with ImageProgress(console, "reading", source.sizes[role]) as progress:
+        return labelled.sha256, fingerprint.contents(source, role, progress.advance)
 
 
 def _as_published(

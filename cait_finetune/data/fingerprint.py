@@ -8,15 +8,17 @@ from __future__ import annotations
 import collections
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from cait_finetune.data.source import ROLES, Source
 
 #: The only word of `differences` where nothing but the order changed.
 ANOTHER_ORDER = "the same images in another order"
+_AT_A_TIME = 64  # images in memory
 _NAMED = 2  # images of each kind of change
 _BETWEEN = "\x1f"  # the unit separator stands in no name
 
@@ -102,6 +104,27 @@ def fingerprint(source: Source) -> tuple[Fingerprint, list[Image]]:
         splits[role] = split_print(of_split)
         found += of_split
     return Fingerprint(source.class_names, splits), found
+
+
+@tf.autograph.experimental.do_not_convert
+def contents(
+    source: Source, role: str, advance: Callable[[int], None] = lambda images: None
+) -> str:
+    """SHA-256 over the bytes of a split's images in file order; each is read, and none decoded.
+
+    An image that cannot be read is left out: whoever decodes it will say so.
+
+    Args:
+        advance: is told of so many more images.
+    """
+    digest = hashlib.sha256()
+    read = source.records(role).map(source.read, num_parallel_calls=tf.data.AUTOTUNE)
+    batches = read.map(lambda example: example["image"]).ignore_errors().batch(_AT_A_TIME)
+    for batch in batches.as_numpy_iterator():
+        for image in batch:
+            digest.update(hashlib.sha256(image).digest())
+        advance(len(batch))
+    return digest.hexdigest()
 
 
 def differences(before: Sequence[Image], after: Sequence[Image]) -> list[str]:

@@ -20,7 +20,7 @@ class Conditions:
     """Everything that an accuracy depends on: a row's key.
 
     ``weights_sha256`` is of the model's parameters as loaded, ``data_sha256`` of the split's ids and
-    labels, ``files_sha256`` of the files that its images are in. ``mean`` and ``std`` have a space
+    labels, ``images_sha256`` of the bytes of its image files. ``mean`` and ``std`` have a space
     between the channels.
     """
 
@@ -30,7 +30,7 @@ class Conditions:
     dataset: str
     split: str
     data_sha256: str
-    files_sha256: str
+    images_sha256: str
     image_size: int
     crop_pct: float
     resize_mode: str

@@ -145,7 +145,15 @@ def test_other_images_in_the_same_folder_are_measured(command, own, unmeasured, 
     change(root / "images")
     assert "in the table already" not in command(*words)
     assert len(unmeasured) == 2
-    assert len({row["files_sha256"] for row in rows(tmp_path)}) == 2
+    assert len({(row["data_sha256"], row["images_sha256"]) for row in rows(tmp_path)}) == 2
+
+
+def test_images_that_moved_are_the_same(command, own, unmeasured, tmp_path):
+    root, words = own
+    command(*words)
+    shutil.copytree(root / "images", root / "elsewhere", copy_function=shutil.copyfile)
+    command(*words, f"dataset.data_dir={root / 'elsewhere'}")
+    assert len(unmeasured) == 1
 
 
 def test_another_protocol_is_measured(command, own, unmeasured, tmp_path):

@@ -5,12 +5,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from typing import Any
 
 from cait_finetune import model as models
 from cait_finetune.benchmark.transfer.cell import Cell
 from cait_finetune.cli import configure
-from cait_finetune.data.fingerprint import fingerprint
+from cait_finetune.data.fingerprint import contents, fingerprint
 from cait_finetune.data.opening import open_source
 from cait_finetune.data.source import ROLES, Source
 
@@ -22,7 +21,7 @@ class Bases:
     """
 
     def __init__(self) -> None:
-        self._of_data: dict[tuple[str, str | None], Any] = {}
+        self._of_data: dict[tuple[str, str | None], list[str]] = {}
         self._of_weights: dict[tuple[str, str], str] = {}
         self._known: dict[Cell, str] = {}
 
@@ -47,6 +46,6 @@ class Bases:
         return self._known[usual]
 
 
-def _facts_of(source: Source) -> list[Any]:
-    """Ids and labels, and the files that they are in."""
-    return [fingerprint(source)[0].digest, *(source.stamp(role) for role in ROLES)]
+def _facts_of(source: Source) -> list[str]:
+    """Checksums of all ids and labels, and of each split's images."""
+    return [fingerprint(source)[0].digest, *(contents(source, role) for role in ROLES)]

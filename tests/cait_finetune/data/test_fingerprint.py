@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from cait_finetune.data.fingerprint import Fingerprint, differences, fingerprint
+from cait_finetune.data.fingerprint import Fingerprint, contents, differences, fingerprint
 from cait_finetune.data.own_images.files import Files, FileSource
 
 IDS = {"train": ["ant/1.jpg", "bee/1.jpg", "bee/2.jpg"], "validation": ["ant/2.jpg"]}
@@ -95,3 +95,32 @@ def test_each_kind_of_change_in_words():
     other_order = {**IDS, "train": IDS["train"][::-1]}
     words = differences(before, fingerprint(source(ids=other_order))[1])
     assert words == ["the same images in another order"]
+
+
+def write(root, change=None):
+    for names in IDS.values():
+        for name in names:
+            path = root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(name.encode())
+    if change:
+        change(root)
+    return source(root)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda root: (root / "bee/1.jpg").write_bytes(b"bee/9.jpg"),
+        lambda root: (root / "bee/1.jpg").write_bytes(b""),
+        lambda root: (root / "bee/1.jpg").unlink(),
+    ],
+    ids=["other", "empty", "gone"],
+)
+def test_other_bytes_are_other_contents(tmp_path, change):
+    before, told = contents(write(tmp_path / "one"), "train"), []
+    assert contents(write(tmp_path / "two"), "train", told.append) == before
+    assert sum(told) == 3
+    changed = write(tmp_path / "three", change)
+    assert contents(changed, "train") != before
+    assert contents(changed, "test") == contents(write(tmp_path / "one"), "test")

@@ -74,6 +74,13 @@ def test_other_images_are_another_basis(root, change):
     assert Bases()(cell()) != before
 
 
+def test_images_with_other_times_are_the_same(root):
+    before = Bases()(cell())
+    for path in root.glob("*/*"):
+        os.utime(path, (1, 1))
+    assert Bases()(cell()) == before
+
+
 def test_another_default_of_the_configuration_is_another_basis(root, monkeypatch):
     before, real = Bases()(cell()), basis.configure
 
