@@ -34,6 +34,7 @@ from cait_finetune.leaderboard import (
     flat,
     header,
     judged_by,
+    other_images,
     read_entry,
 )
 
@@ -127,6 +128,8 @@ def write_markdown(comparison: Comparison, path: Path, command: str | None) -> N
     if command:
         lines += ["", f"The best, {comparison.name(comparison.finished[0])}:", ""]
         lines += ["```bash", command, "```"]
+    if warning := other_images(comparison.finished):
+        lines += ["", warning]
     if comparison.unfinished:
         lines += ["", "Not finished:", ""]
         lines += [f"- {comparison.name(one)}: {one.missing}" for one in comparison.unfinished]
@@ -151,6 +154,8 @@ def show(paths: list[str], output: Path, console: Console) -> None:
         table.add_row(*row)
     if comparison.finished:
         console.print(table)
+    if warning := other_images(comparison.finished):
+        console.print(warning)
     for entry in comparison.unfinished:
         console.print(f"not finished  {comparison.name(entry)}: {entry.missing}")
     files = [output / "leaderboard.csv", output / "leaderboard.md"]

@@ -177,6 +177,22 @@ def judged_by(entries: list[Entry]) -> str:
     return metrics[0] if metrics else "top1"
 
 
+def other_images(entries: list[Entry]) -> str:
+    """A warning where finished runs were scored on different images; else an empty string.
+
+    Runs of versions that kept no record of their images are not compared.
+    """
+    splits = [(entry.result or {}).get("data", {}).get("splits", {}) for entry in entries]
+    differ = [
+        split
+        for split in ("validation", "test")
+        if len({one[split]["sha256"] for one in splits if split in one}) > 1
+    ]
+    if not differ:
+        return ""
+    return f"images  the runs were scored on different {' and '.join(differ)} images"
+
+
 def shown(value: Any) -> str:
     """A setting as a table shows it."""
     if value is None:

@@ -137,7 +137,9 @@ def check_classes(
     wanted = f"a head for the classes of the data: {some(class_names)}"
     if match is None:
         hint = "Name its classes with model.weights_class_names=[…], if it has such a head"
-        raise bad_value(key, f"{weights}: {'; '.join(report.notes)}", wanted, hint * (key[:5] == "model"))
+        raise bad_value(
+            key, f"{weights}: {'; '.join(report.notes)}", wanted, hint * (key[:5] == "model")
+        )
     raise bad_value(key, f"{weights} with other classes, {match.differences()}", wanted)
 
 

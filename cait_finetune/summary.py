@@ -25,6 +25,7 @@ from cait_finetune.leaderboard import (
     differing,
     header,
     judged_by,
+    other_images,
     read_entry,
     runs_below,
 )
@@ -69,6 +70,8 @@ def summarise(root: Path, console: Console) -> Path | None:
     path = root / "summary.json"
     path.write_text(json.dumps(summary, indent=2) + "\n")
     console.print(_table(finished, chosen(finished, differ), metric, summary["figures"]))
+    if warning := other_images(finished):
+        console.print(warning)
     for entry in entries:
         if not entry.result:
             console.print(f"{entry.directory.name}  {entry.missing}")

@@ -248,7 +248,8 @@ def test_a_head_for_other_classes(command, made, tmp_path):
     model = cait_tf.create_model("cait_nano_32", num_classes=10)
     cait_tf.save_weights(model, path)
     with pytest.raises(
-        SystemExit, match=r"names no classes of the model's head; new head for 1000 classes, expected a head for"
+        SystemExit,
+        match=r"names no classes of the model's head; new head for 1000 classes, expected a head for",
     ):
         command(f"model.weights={path}")
     cait_tf.save_weights(model, path, {"classes": "\n".join(map(str, range(10)))})

@@ -15,6 +15,7 @@ from cait_finetune.leaderboard import (
     differing,
     find_runs,
     judged_by,
+    other_images,
     read_entry,
     runs_below,
 )
@@ -182,3 +183,17 @@ def test_runs_are_judged_alike(tmp_path):
     assert judged_by(entries[1:]) == "mean_per_class"
     with pytest.raises(UserError, match="runs judged by mean_per_class and by top1"):
         judged_by(entries)
+
+
+def test_runs_on_different_images_say_so(tmp_path):
+    entries = []
+    for name, of_test in (("a", "1"), ("b", "2"), ("c", None)):
+        run = write_run(tmp_path / name, 0.5)
+        result = json.loads((run / "result.json").read_text())
+        if of_test:
+            prints = {"validation": {"sha256": "0"}, "test": {"sha256": of_test}}
+            (run / "result.json").write_text(json.dumps({**result, "data": {"splits": prints}}))
+        entries.append(read_entry(run))
+    words = "images  the runs were scored on different test images"
+    assert other_images(entries) == words
+    assert other_images([entries[0], entries[2]]) == ""

@@ -196,9 +196,7 @@ def test_the_classes_of_a_file_that_names_none(tmp_path):
     cait_tf.save_weights(model, path)
     config = ModelConfig(name="cait_nano_32", weights=str(path))
     report = models.build(config, CLASSES[:3], "float32").loading_report
-    with pytest.raises(
-        UserError, match=r"names no classes of the model's head; .*\n  Name"
-    ):
+    with pytest.raises(UserError, match=r"names no classes of the model's head; .*\n  Name"):
         models.check_classes("model.weights", "w", report, CLASSES[:3])
     config.weights_class_names = ["cow", "bee", "ant"]
     named = models.build(config, CLASSES[:3], "float32")
