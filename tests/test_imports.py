@@ -50,7 +50,7 @@ ALLOWED = {
     "story.logged": {"story.preparation", "loggers", "optim", "run_directory"}
     | {"scores.metrics", "scores.predictions"}
     | FOUNDATION,
-    "command_line": set(),
+    "command_line": {"config"},
     "export.__main__": {"cli", "keys", "saved_run", "story.exporting"} | WORK | FOUNDATION,
     "loggers": {"run_directory"} | FOUNDATION,
     "lr_find": {"cli", "story.preparation", "story.training", "story.stages"} | WORK | FOUNDATION,
@@ -76,7 +76,7 @@ ALLOWED = {
     "leaderboard": {"command_line", "scores.metrics", "run_directory", "errors"},
     "summary": {"leaderboard", "console", "errors"},
     "compare": {"cli", "keys", "command_line", "leaderboard", "report", "console", "errors"},
-    "keys": {"errors"},
+    "keys": {"config", "errors"},
     # The training step applies the optimizer: the one import from sibling to sibling.
     "train": {"optim"} | FOUNDATION,
     "report": {"run_directory"} | FOUNDATION,  # the page is of what stands there

@@ -123,9 +123,16 @@ def from_hydra(composed: DictConfig) -> Config:
     """The composed configuration as checked objects.
 
     Raises:
-        UserError: a mandatory value is missing, a value is out of range, or a key was added that no
-            class has (``+key=value`` passes Hydra's own check).
+        UserError: the configuration has no types, a mandatory value is missing, a value is out of range,
+            or a key was added that no class has (``+key=value`` passes Hydra's own check).
     """
+    if OmegaConf.get_type(composed) is not Config:
+        raise bad_value(
+            "-cn",
+            "a configuration without ours below it",
+            "one that says what it changes in ours",
+            "Begin the file with the line  defaults: [config, _self_]",
+        )
     for key in sorted(OmegaConf.missing_keys(composed)):
         raise bad_value(key, "nothing", "a value", f"add {key}=… to the command")
     config = OmegaConf.to_object(composed)

@@ -1,0 +1,2 @@
+def without_old_defaults(config):
+    return config
