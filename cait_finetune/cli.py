@@ -88,7 +88,9 @@ def run_story(story: Callable[[], Callable[[Config, Path], object]]) -> None:
             ):
                 raise _RunFailed(explain(error)) from None
             failed.append(_which_run(HydraConfig.get()))
-            print(f"cait_finetune: {explain(error)}\n  in {failed[-1]}", file=sys.stderr, flush=True)
+            print(
+                f"cait_finetune: {explain(error)}\n  in {failed[-1]}", file=sys.stderr, flush=True
+            )
             return None
         except Interrupted as error:
             print(f"cait_finetune: {error}", file=sys.stderr)
@@ -322,7 +324,9 @@ def explain(error: BaseException) -> str:
         return str(bad_value(key, match[2], f"no value of its own: set one inside, as {inside}=…"))
     if match := re.match(r"Interpolation key '(.*)' not found", first):
         hint = r"Write \${…} for the characters themselves."
-        return str(bad_value(key or "value", f"${{{match[1]}}}", "a key of the configuration", hint))
+        return str(
+            bad_value(key or "value", f"${{{match[1]}}}", "a key of the configuration", hint)
+        )
     if match := re.match(r"Cannot convert '\w+' to string: '(.*)'", first):
         return str(bad_value(key, match[1], "one text"))
     if re.match(r"Invalid value assigned: \w+ is not a ListConfig", first):

@@ -83,7 +83,9 @@ def own_folder(folder: Path) -> Path:
         raise bad_value("-cd", folder, "an existing folder, of recipes of your own")
     for name in ("schema.yaml", "hydra_settings.yaml"):
         if (folder / name).exists():
-            expected = f"another name: every configuration begins with ours, {name.removesuffix('.yaml')}"
+            expected = (
+                f"another name: every configuration begins with ours, {name.removesuffix('.yaml')}"
+            )
             raise bad_value("-cd", folder / name, expected, "Rename the file.")
     return folder.absolute()
 

@@ -132,16 +132,26 @@ def _value(typed: str, kind: Kind, sweep: bool) -> str:
     return _swept(typed.strip(), kind)
 
 
-def _swept(typed: str, kind: Kind) -> str:
-    """Several values, one for each run of ``-m``."""
+def _swept(typed: str, kind: Kind, inside: bool = False) -> str:
+    """Several values, one for each run of ``-m``.
+
+    Args:
+        inside: whether they are an argument of a function of Hydra's, which needs a function there.
+    """
     found = _FUNCTION.fullmatch(typed)
     if found and found[1] in _OTHER_FUNCTIONS:
         return typed
     if found and found[1] == "tag":
         *tags, last = split(found[2], brackets=True)
-        return typed if "(" in " ".join(tags) else f"tag({','.join([*tags, _swept(last, kind)])})"
+        return (
+            typed
+            if "(" in " ".join(tags)
+            else f"tag({','.join([*tags, _swept(last, kind, True)])})"
+        )
     if found and found[1] in _CHOICES:
         values = list(_arguments(found[2]))
+        if found[1] == "choice" and len(values) > 1 and not inside:
+            return ",".join(_value(one, kind, False) for one in values)
         return f"{found[1]}({','.join(_argument(one, kind) for one in values)})"
     values = list(split(typed, brackets=kind.several))
     if len(values) > 1 and not all(values):
@@ -164,13 +174,13 @@ def _argument(typed: str, kind: Kind) -> str:
     if _NAMED_ARGUMENT.fullmatch(typed):
         return typed
     if nested and nested[1] in _CHOICES:
-        return _swept(typed, kind)
+        return _swept(typed, kind, True)
     value = _value(typed, kind, False)
     if kind.several or not _QUOTED.fullmatch(value):
         return value
     text = read_text(value)
-    inside = text if _QUOTED.fullmatch(text) else quoted(text)
-    return inside if inside == text == value else QuotedString(inside, Quote.double).with_quotes()
+    within = text if _QUOTED.fullmatch(text) else quoted(text)
+    return QuotedString(within, Quote.double).with_quotes()
 
 
 def _scalar(typed: str, optional: bool) -> str:

@@ -56,8 +56,16 @@ def test_a_recipe_of_ours_does_not_take_the_place_of_the_user_s(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("own", "train: {epochs: 3}\n", r"^-cn: got a configuration without ours .*\n  Begin the file"),
-        ("own", "defaults: [own, _self_]\n", "^defaults: got a file that includes itself, .*\n  Rename"),
+        (
+            "own",
+            "train: {epochs: 3}\n",
+            r"^-cn: got a configuration without ours .*\n  Begin the file",
+        ),
+        (
+            "own",
+            "defaults: [own, _self_]\n",
+            "^defaults: got a file that includes itself, .*\n  Rename",
+        ),
         ("own", OWN + "a: [b", r"own\.yaml: got while parsing a flow sequence"),
         ("own", OWN + "train: 3", "^train: got 3, expected no value of its own"),
         ("own", OWN + "dataset: {name: [3]}", r"^dataset\.name: got \[3\], expected one text"),
@@ -72,7 +80,9 @@ def test_mistakes(name, text, message, tmp_path):
 
 def test_a_file_that_is_not_utf_8(tmp_path):
     (tmp_path / "own.yaml").write_bytes(OWN.encode() + b"dataset: {name: \xe9}")
-    with pytest.raises(UserError, match=r"own\.yaml: got 'utf-8' codec .*, expected a YAML file in UTF-8"):
+    with pytest.raises(
+        UserError, match=r"own\.yaml: got 'utf-8' codec .*, expected a YAML file in UTF-8"
+    ):
         configure(recipe="own", folder=tmp_path)
 
 
@@ -99,7 +109,9 @@ def test_a_run_is_made_again(run):
 
 def test_a_run_that_is_made_again_has_values_alone(run):
     folder, _ = run
-    with pytest.raises(UserError, match=r"^debug: got a choice, expected its keys.*\n  Write debug\.KEY"):
+    with pytest.raises(
+        UserError, match=r"^debug: got a choice, expected its keys.*\n  Write debug\.KEY"
+    ):
         configure("debug=profile", folder=folder)
     with pytest.raises(UserError, match=r"^train\.epochs: got 0"):
         configure("train.epochs=0", folder=folder)
@@ -107,7 +119,11 @@ def test_a_run_that_is_made_again_has_values_alone(run):
 
 def test_what_a_recipe_varies_is_text(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    write(tmp_path, "own", OWN + "hydra: {sweeper: {params: {dataset.name: '01,1_0', seed: '01,2'}}}\n")
+    write(
+        tmp_path,
+        "own",
+        OWN + "hydra: {sweeper: {params: {dataset.name: '01,1_0', seed: '01,2'}}}\n",
+    )
     _, document, _ = write_sweep(["-cd", str(tmp_path), "-cn", "own"])
     assert document["parameters"]["dataset.name"] == {"values": ["'01'", "'1_0'"]}
     assert yaml.safe_load((tmp_path / "sweep.yaml").read_text()) == document

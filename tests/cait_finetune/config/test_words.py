@@ -83,7 +83,8 @@ def test_other_words_stay(word):
         ("dataset.data_dir=sort(03,01,reverse=true)", ["03", "01"]),
         ("dataset.class_names=[x,1e3],[z]", [["x", "1e3"], ["z"]]),
         ("dataset.class_names=choice([x,1e3],[z])", [["x", "1e3"], ["z"]]),
-        ("dataset.data_dir=choice('1e3', 'a,b', c)", ["1e3", "a,b", "c"]),
+        ("dataset.data_dir=choice('1e3', 'a,b', c, é (1))", ["1e3", "a,b", "c", "é (1)"]),
+        ("dataset.data_dir=choice(1e3)", ["1e3"]),
         ("seed=range(3)", [0, 1, 2]),
     ],
 )
@@ -110,5 +111,7 @@ def test_text_inside_of_braces():
 
 
 def test_a_word_that_is_not_utf_8():
-    with pytest.raises(UserError, match=r"^command line: got 'dataset\.data_dir=a\\udcff', expected"):
+    with pytest.raises(
+        UserError, match=r"^command line: got 'dataset\.data_dir=a\\udcff', expected"
+    ):
         keep_text(["dataset.data_dir=a\udcff"])
