@@ -14,7 +14,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
-from cait_finetune.config.effect import without_old_defaults
+from cait_finetune.config.effect import without_effect
 from cait_finetune.config.text import SWEEPER_PARAMS, texts
 from cait_finetune.config.words import keep_text
 from cait_finetune.errors import bad_value
@@ -61,7 +61,7 @@ class TextSource(FileConfigSource):
         group = Path(config_path).parent.as_posix().removeprefix(".")
         package = result.header.get("package")
         _set_texts(result.config, document, _prefix(group if package is None else package))
-        if not group and _OF_A_RUN <= set(result.config) and "defaults" not in result.config:
+        if not group and set(result.config) >= _OF_A_RUN and "defaults" not in result.config:
             result.config = _to_run_again(result.config)
         return result
 
@@ -109,6 +109,6 @@ def _set_texts(config: DictConfig, document: str, prefix: str) -> None:
 
 
 def _to_run_again(config: DictConfig) -> DictConfig:
-    again = without_old_defaults(config)
+    again = without_effect(config)
     again.resume = None
     return OmegaConf.merge({"defaults": _AROUND_A_RUN}, again)

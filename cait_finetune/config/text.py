@@ -96,6 +96,9 @@ def _texts_below(
         for number, one in enumerate(node.value):
             if isinstance(one, yaml.ScalarNode):
                 yield [*path, number], one.value
-    elif kind and isinstance(node, yaml.ScalarNode) and node.tag != _NULL:
-        if varied or not kind.several:
-            yield path, node.value
+    elif kind and (varied or not kind.several) and _is_text(node):
+        yield path, node.value
+
+
+def _is_text(node: yaml.Node) -> bool:
+    return isinstance(node, yaml.ScalarNode) and node.tag != _NULL

@@ -46,10 +46,8 @@ def unquoted(word: str) -> str:
     if not found or not kind_of(found[2]):
         return word
     value = OverridesParser.create().parse_override(word).value()
-    if isinstance(value, list):
-        typed = f"[{','.join(map(_text, value))}]"
-    else:
-        typed = _text(value)
+    several = isinstance(value, list)
+    typed = f"[{','.join(map(_text, value))}]" if several else _text(value)
     plain = f"{found[1]}{found[2]}={typed}"
     return plain if keep_text([plain]) == [word] else word
 

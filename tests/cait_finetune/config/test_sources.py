@@ -24,7 +24,7 @@ OWN = "defaults: [config, _self_]\n"
 
 
 def test_text_is_text(tmp_path):
-    write(tmp_path, "own", OWN + "dataset: {data_dir: 2024_01, class_names: [no, yes, 012]}\nseed: 1_0\n"
+    write(tmp_path, "own", OWN + "dataset: {source: folder, data_dir: 2024_01, class_names: [no, yes, 012]}\nseed: 1_0\n"
           "logger: {wandb: {enabled: true, name: 1e3, tags: [on, 1:30]}}\nhydra: {run: {dir: 1_0}}\n")  # fmt: skip
     config, directory = configure_run(recipe="own", folder=tmp_path)
     assert config.dataset.data_dir.endswith("/2024_01") or config.dataset.data_dir == "2024_01"
@@ -89,7 +89,7 @@ def test_a_file_that_is_not_utf_8(tmp_path):
 @pytest.fixture
 def run(tmp_path):
     """A run's directory with its ``config.yaml``, and the configuration it holds."""
-    config = configure("dataset=flowers", "optimizer=sgd", "dataset.name=1e3", "seed=3", "tuning=lora",
+    config = configure("dataset=folder", "optimizer=sgd", "dataset.name=1e3", "seed=3", "tuning=lora",
                        "dataset.class_names=[no,012,b,c,d]", f"dataset.data_dir={tmp_path}")  # fmt: skip
     saved = OmegaConf.structured(dataclasses.replace(config, resume="another/run"))
     OmegaConf.save(saved, tmp_path / "config.yaml")
