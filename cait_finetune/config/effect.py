@@ -210,7 +210,7 @@ CONDITIONS = (
         "Add export=litert 'export.quantise=[int8]'.",
     ),
     Condition(
-        ("train.patience", "train.max_hours", "train.steps_per_epoch", "checkpoint.every_steps",
+        ("train.patience", "train.max_hours", "checkpoint.every_steps",
          "train.accumulation"),
         _steps,
         "tuning.solver=sgd",
@@ -258,7 +258,7 @@ def without_effect(config: DictConfig) -> DictConfig:
                     _reset(cleaned, key, None)
         for _, key in list(_unread(whole)):
             _reset(cleaned, key, _default(whole, key))
-    except OmegaConfBaseException:
+    except (OmegaConfBaseException, AttributeError):  # the latter of a group that is missing
         return config  # what is wrong is said where it is checked
     return cleaned
 

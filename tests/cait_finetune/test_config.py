@@ -339,66 +339,6 @@ def test_an_added_key_near_a_known_one():
     assert "did you mean epochs?" in refusal("+train.epoch=3")
 
 
-TUNING_KEYS = {
-    "linear_probe": {"solver": "sgd", "cache_features": "true", "cache_dir": "x"},
-    "head_then_full": {"head_epochs": "2"},
-    "gradual": {"stages": "3", "stage_epochs": "2"},
-    "lora": {"rank": "4", "alpha": "2", "targets": "qkv"},
-    "pattern": {"pattern": "bias", "train_head": "false"},
-}
-
-
-def test_the_tuning_keys_are_all_there():
-    listed = {key for keys_of_one in TUNING_KEYS.values() for key in keys_of_one}
-    assert listed | {"method"} == set(configuration.TuningConfig.__dataclass_fields__)
-
-
-@pytest.mark.parametrize(
-    ("method", "key"), [(method, key) for method, own in TUNING_KEYS.items() for key in own]
-)
-def test_a_tuning_key_belongs_to_its_method(method, key):
-    value = TUNING_KEYS[method][key]
-    others = {"full", *TUNING_KEYS} - {method, "pattern"}
-    for other in others:
-        message = refusal(f"tuning={other}", f"tuning.{key}={value}")
-        assert message.startswith(f"tuning.{key}: got ")
-        assert f"null with tuning.method={other}: it is a key of {method}" in message
-        assert f"choose tuning={method}" in message
-    pattern = [] if key == "pattern" or method != "pattern" else ["tuning.pattern=bias"]
-    config = checked(f"tuning={method}", f"tuning.{key}={value}", *pattern).tuning
-    assert str(getattr(config, key)).lower() in (value, f"{value}.0")
-
-
-@pytest.mark.parametrize(
-    ("method", "key"),
-    [(method, key) for method, own in TUNING_KEYS.items() for key in own
-     if key not in ("cache_dir", "alpha", "pattern")],
-)  # fmt: skip
-def test_a_tuning_key_that_has_to_have_a_value(method, key):
-    pattern = ["tuning.pattern=bias"] if method == "pattern" else []
-    message = refusal(f"tuning={method}", *pattern, f"tuning.{key}=null")
-    assert message.startswith(f"tuning.{key}: got nothing, expected a value with")
-    assert f"choose tuning={method}" in message
-
-
-def test_null_is_a_value_of_some_tuning_keys():
-    assert checked("tuning=linear_probe", "tuning.cache_dir=null").tuning.cache_dir is None
-    assert checked("tuning=lora", "tuning.alpha=null").tuning.alpha is None
-
-
-def test_a_method_without_its_option():
-    message = refusal("tuning.method=gradual")
-    assert message.startswith("tuning.stages: got nothing")
-    assert "choose tuning=gradual" in message
-
-
-def test_a_pattern_has_no_default():
-    message = refusal("tuning=pattern")
-    assert message.startswith("tuning.pattern: got nothing")
-    assert "add tuning.pattern=" in message
-    assert refusal("tuning=pattern", "tuning.pattern=''").startswith("tuning.pattern: got nothing")
-
-
 def test_lbfgs_needs_all_features_at_once():
     cached = ["tuning=linear_probe", "tuning.solver=lbfgs"]
     assert checked(*cached).tuning.solver == "lbfgs"
