@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from cait_finetune import config as configuration
 from cait_finetune.compile_cache import keep_compiled
 from cait_finetune.config import Config
+from cait_finetune.config.checks import on_disk
 from cait_finetune.config.sources import Folders, data_folder, own_folder, use_own_sources
 from cait_finetune.config.words import keep_text, unquoted
 from cait_finetune.errors import Interrupted, UserError, bad_value, suggest
@@ -233,6 +234,7 @@ def configure_run(
     try:
         with _composing(folder):
             composed = hydra.compose(recipe, words, return_hydra_config=True)
+            on_disk("hydra.run.dir", composed.hydra.run.dir)
             directory = Path(composed.hydra.run.dir)
             with open_dict(composed):
                 hydra_config = composed.pop("hydra")

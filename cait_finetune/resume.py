@@ -14,7 +14,7 @@ from yaml import YAMLError
 
 from cait_finetune.config import Config, from_hydra
 from cait_finetune.errors import bad_value
-from cait_finetune.run_directory import RunDirectory
+from cait_finetune.run_directory import RunDirectory, forget_default_splits
 
 #: What may be another when a run goes on: when it ends, what is written, where it is computed. The
 #: last four change the order of additions, so that the result is the same but for rounding; and, where
@@ -86,7 +86,9 @@ def resumed(
         override.key_or_group for override in OverridesParser.create().parse_overrides(overrides)
     ]
     changes, refused = [], []
-    for key, new in _leaves(OmegaConf.to_container(composed, resolve=True)):
+    wanted = OmegaConf.to_container(composed, resolve=True)
+    forget_default_splits(wanted)
+    for key, new in _leaves(wanted):
         old = OmegaConf.select(saved, key)
         old = OmegaConf.to_container(old) if OmegaConf.is_config(old) else old
         ours = recipe or any(
@@ -114,6 +116,7 @@ def resumed(
 def _read(path: Path) -> DictConfig:
     try:
         saved = OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(path))
+        forget_default_splits(saved)
         missing = sorted(OmegaConf.missing_keys(saved))
         why = f"it has no {missing[0]}" if missing else ""
     except (OmegaConfBaseException, YAMLError, OSError, ValueError) as error:

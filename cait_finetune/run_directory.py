@@ -11,7 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from cait_finetune.config import Config
+from cait_finetune.config import Config, SplitsConfig
+from cait_finetune.config.checks import on_disk
 from cait_finetune.errors import UserError, bad_value
 
 Value = TypeVar("Value", dict, list)
@@ -38,6 +39,22 @@ def read_json(path: Path, kind: type[Value]) -> Value:
             "put a whole file in its place, or remove it",
         )
     return found
+
+
+def forget_default_splits(config: DictConfig | dict) -> None:
+    """Set `dataset.splits.shares` and `seed` to null where they are the defaults.
+
+    Earlier versions wrote the defaults where nobody had set a value, and an explicit value is compared
+    with the file of the division.
+    """
+    splits = config
+    for name in ("dataset", "splits"):
+        splits = splits.get(name)
+        if not isinstance(splits, dict | DictConfig):
+            return
+    for key, default in (("shares", list(SplitsConfig.SHARES)), ("seed", 0)):
+        if splits.get(key) == default:
+            splits[key] = None
 
 
 _OF_PATTERNS = "[]*?"
@@ -84,6 +101,7 @@ class RunDirectory:
         try:
             saved = OmegaConf.load(self.config)
             if isinstance(saved, DictConfig) and saved.keys() & Config.__dataclass_fields__.keys():
+                forget_default_splits(saved)
                 return saved
             reason = "it has no key of a run"
         except FileNotFoundError:
@@ -101,6 +119,7 @@ class RunDirectory:
             UserError: there is a run in it already that has saved something; or it cannot be
                 written, or not by TensorFlow, which takes the path of a SavedModel for a pattern.
         """
+        on_disk("hydra.run.dir", self.root)
         if signs := [sign for sign in _OF_PATTERNS if sign in str(self.root.absolute())]:
             raise bad_value(
                 "hydra.run.dir",

@@ -74,6 +74,7 @@ ALLOWED = {
     # Many runs: before and after them.
     "sweep": {"cli", "keys"} | FOUNDATION,
     "leaderboard": {"command_line", "scores.metrics", "run_directory", "errors"},
+    "output_place": {"config", "errors"},
     "summary": {"leaderboard", "console", "errors"},
     "compare": {"cli", "keys", "command_line", "leaderboard", "report", "console", "errors"},
     "keys": {"config", "errors"},

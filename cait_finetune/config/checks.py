@@ -53,3 +53,14 @@ def regular_expression(key: str, value: str | None) -> None:
         raise bad_value(key, repr(value), f"a regular expression ({error})") from error
     if value == "":
         raise bad_value(key, "nothing", "a regular expression; '.' is every path")
+
+
+def on_disk(key: str, path: object) -> None:
+    """Raises UserError on ``s3://bucket/run``, which would become a folder ``s3:`` here; also as a Path."""
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(path)):
+        raise bad_value(
+            key,
+            path,
+            "a path on a disk",
+            "Choose a folder on a disk, or mount the bucket as one",
+        )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from omegaconf import MISSING
 
-from cait_finetune.config.checks import one_of, within
+from cait_finetune.config.checks import on_disk, one_of, within
 from cait_finetune.errors import bad_value
 
 SOURCES = ("tfds", "digits", "folder", "csv", "imagenet_folder")
@@ -21,17 +22,32 @@ class SplitsConfig:
     Of TFDS they are split expressions, of a folder names of its subfolders, of a table values in its
     split column. Images that have no split are divided by `shares`, class by class, drawn by `seed`;
     who is where is written to `file`, null being a file beside the images, and stays so.
+
+    `shares` and `seed`: null is what the file was divided with, and without a file `SHARES` and 0.
+    Other values than the file's are refused.
     """
 
     train: str | None = None
     validation: str | None = None
     test: str | None = None
-    shares: list[float] = field(default_factory=lambda: [0.8, 0.1, 0.1])
-    seed: int = 0
+    shares: list[float] | None = None
+    seed: int | None = None
     file: str | None = None
 
+    SHARES: ClassVar[tuple[float, ...]] = (0.8, 0.1, 0.1)  # of train, validation and test
+
+    @property
+    def division_shares(self) -> tuple[float, ...]:
+        """Shares of train, validation and test where no file says them."""
+        return self.SHARES if self.shares is None else tuple(self.shares)
+
+    @property
+    def division_seed(self) -> int:
+        """The seed of a division where no file says it."""
+        return 0 if self.seed is None else self.seed
+
     def __post_init__(self) -> None:
-        shares = self.shares
+        shares = self.division_shares
         sound = len(shares) == 3 and all(0 < share < 1 for share in shares)
         if not sound or not math.isclose(sum(shares), 1.0, abs_tol=1e-6):
             raise bad_value(
@@ -39,7 +55,7 @@ class SplitsConfig:
                 list(shares),
                 "three shares above 0 that add up to 1: of train, validation and test",
             )
-        within("dataset.splits.seed", self.seed, 0, 2**31 - 1)
+        within("dataset.splits.seed", self.division_seed, 0, 2**31 - 1)
 
 
 @dataclass
@@ -115,6 +131,7 @@ class DatasetConfig:
         one_of("dataset.source", self.source, SOURCES)
         one_of("dataset.on_corrupt", self.on_corrupt, ("stop", "skip"))
         one_of("dataset.cache", self.cache, ("none", "memory", "disk"))
+        on_disk("dataset.cache_dir", self.cache_dir)
         one_of("dataset.sampling", self.sampling, ("all", "balanced"))
         for key in ("shuffle_buffer", "parallel_files", "parallel_calls", "prefetch"):
             if getattr(self, key) is not None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from omegaconf import MISSING
 
-from cait_finetune.config.checks import one_of, regular_expression, within
+from cait_finetune.config.checks import on_disk, one_of, regular_expression, within
 from cait_finetune.errors import bad_value
 
 
@@ -74,6 +74,7 @@ class TuningConfig:
             raise bad_value("tuning.alpha", self.alpha, "a number above 0, or null for the rank")
         for key in ("targets", "pattern"):
             regular_expression(f"tuning.{key}", getattr(self, key))
+        on_disk("tuning.cache_dir", self.cache_dir)
         if self.solver == "lbfgs" and self.cache_features is False:
             raise bad_value(
                 "tuning.solver",

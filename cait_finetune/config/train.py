@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from omegaconf import MISSING
 
-from cait_finetune.config.checks import one_length, one_of, within
+from cait_finetune.config.checks import on_disk, one_length, one_of, within
 from cait_finetune.errors import bad_value
 
 
@@ -48,6 +48,7 @@ class TrainConfig:
             within(f"train.{key}", getattr(self, key), 1)
         if self.steps_per_epoch is not None:
             within("train.steps_per_epoch", self.steps_per_epoch, 1)
+        on_disk("train.compile_cache_dir", self.compile_cache_dir)
         within("train.batch_size", self.batch_size, 1)
         within("train.eval_batch_size", self.eval_batch_size, 1)
         one_of("train.precision", self.precision, ("float32", "mixed_bfloat16", "mixed_float16"))

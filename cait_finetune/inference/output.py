@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from cait_finetune.config.checks import on_disk
 from cait_finetune.errors import UserError, bad_value
 from cait_finetune.inference.prediction import Prediction
 
@@ -17,6 +18,7 @@ def check_output(path: Path) -> None:
     Raises:
         UserError: the ending is of neither format, or it cannot be a file.
     """
+    on_disk("output", path)
     if path.suffix.lower() not in _WRITERS:
         raise bad_value("output", path, f"a name that ends in {' or '.join(_WRITERS)}")
     if path.is_dir():
@@ -33,6 +35,7 @@ def check_maps(directory: Path) -> None:
     Raises:
         UserError: there is a file in its place, or it cannot be made.
     """
+    on_disk("maps", directory)
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:

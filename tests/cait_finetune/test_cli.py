@@ -152,6 +152,23 @@ def test_a_run_gets_its_configuration_and_directory(command, runs, tmp_path):
     assert directory == tmp_path / "here"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "key"),
+    [
+        (["hydra.run.dir=s3://bucket/${seed}"], "hydra.run.dir"),
+        (["-m", "seed=0,1", "hydra.sweep.dir=gs://bucket"], "hydra.sweep.dir"),
+    ],
+)
+def test_a_bucket_is_refused_before_a_folder_is_made(command, runs, tmp_path, arguments, key):
+    status, _, err = command(*arguments)
+    assert status == 1
+    assert err.startswith(f"cait_finetune: {key}: got ")
+    assert "expected a path on a disk\n  Choose a folder" in err
+    assert err.count("\n") == 2
+    assert runs == []
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_directory_is_named_by_data_model_and_time(command, runs, tmp_path):
     assert command("dataset=flowers", "model=cait_s24_224")[0] == 0
     ((_, directory),) = runs
@@ -300,6 +317,11 @@ def test_configured_from_python():
     config = cli.configure("train.epochs=3", recipe="flowers_notebook")
     assert (config.train.epochs, config.dataset.name) == (3, "tf_flowers")
     assert cli.configure().dataset.name == "digits"
+
+
+def test_a_bucket_from_python():
+    with pytest.raises(UserError, match=r"^hydra\.run\.dir: got s3://b, expected a path on a disk"):
+        cli.configure_run("hydra.run.dir=s3://b")
 
 
 def test_a_mistake_from_python():

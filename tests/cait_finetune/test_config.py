@@ -62,6 +62,9 @@ OUT_OF_RANGE = [
     ("augment.erasing", "1.5", "[0, 1]"),
     ("augment.repeats", "0", "[1, 64]"),
     ("dataset.splits.seed", "-1", "[0, 2.14748e+09]"),
+    ("dataset.cache_dir", "s3://bucket/cache", "a path on a disk"),
+    ("tuning.cache_dir", "gs://bucket/cache", "a path on a disk"),
+    ("train.compile_cache_dir", "s3://bucket/cache", "a path on a disk"),
     ("dataset.on_corrupt", "ignore", "one of stop, skip"),
     ("dataset.shuffle_buffer", "0", "[1,"),
     ("dataset.num_classes", "1", "[2,"),
@@ -390,6 +393,14 @@ def test_the_defaults_are_valid_and_typed():
     assert isinstance(config.dataset.splits, configuration.SplitsConfig)
     assert isinstance(config.optimizer.base_lr, float)
     assert config.dataset.name == "digits"
+
+
+def test_the_division_has_its_defaults_in_one_place():
+    splits = checked().dataset.splits
+    assert (splits.shares, splits.seed) == (None, None)
+    assert (splits.division_shares, splits.division_seed) == ((0.8, 0.1, 0.1), 0)
+    splits = checked("dataset.splits.shares=[0.6,0.2,0.2]", "dataset.splits.seed=4").dataset.splits
+    assert (splits.division_shares, splits.division_seed) == ((0.6, 0.2, 0.2), 4)
 
 
 def test_an_error_says_what_it_is_before_it_is_composed():

@@ -45,6 +45,19 @@ def test_the_whole_command_again_is_right_too(run):
     assert without_resume(config) == without_resume(checked(*FIRST))
 
 
+def test_a_run_of_a_version_that_wrote_the_default_shares_is_resumed(run):
+    saved = OmegaConf.load(run / "config.yaml")
+    saved.dataset.splits.shares = [0.8, 0.1, 0.1]
+    saved.dataset.splits.seed = 0
+    OmegaConf.save(saved, run / "config.yaml")
+    for words in ((), FIRST, ("dataset.splits.shares=[0.8,0.1,0.1]", "dataset.splits.seed=0")):
+        config, changes = resume(run, *words)
+        assert changes == []
+        assert without_resume(config) == without_resume(checked(*FIRST))
+    with pytest.raises(UserError, match=r"dataset\.splits\.seed: null → 1"):
+        resume(run, "dataset.splits.seed=1")
+
+
 def test_what_is_free_may_change_and_is_said(run):
     words = ("train.max_hours=2.5", "checkpoint.keep=5", "export=none", "dataset.data_dir=/moved")
     config, changes = resume(run, *words)

@@ -92,3 +92,27 @@ def test_a_path_that_tensorflow_takes_for_a_pattern(tmp_path, name):
     with pytest.raises(UserError, match=r"hydra\.run\.dir: got .*, expected a path without \S"):
         RunDirectory(tmp_path / name / "run").create()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("path", ["s3://bucket/run", Path("gs://bucket/run")])
+def test_a_bucket_is_no_place_for_a_run(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"^hydra\.run\.dir: got .*, expected a path on a disk\n"):
+        RunDirectory(Path(path)).create()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("{shares: [0.8, 0.1, 0.1], seed: 0}", {"shares": None, "seed": None}),
+        ("{shares: [0.6, 0.2, 0.2], seed: 3}", {"shares": [0.6, 0.2, 0.2], "seed": 3}),
+        ("{}", {}),
+        ("null", None),
+    ],
+)
+def test_defaults_that_earlier_versions_wrote_are_no_wish(written, read, tmp_path):
+    run = RunDirectory(tmp_path)
+    run.config.write_text(f"seed: 0\ndataset: {{splits: {written}}}\n")
+    assert run.read_config().dataset.splits == read
+    assert run.read_config().seed == 0

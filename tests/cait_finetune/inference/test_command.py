@@ -141,6 +141,8 @@ def test_what_is_asked_for_is_checked_before_the_model_loads(run, photos, tmp_pa
     for change, message in (
         ({"images": [f"{tmp_path}/*.png"]}, "images: got"),
         ({"output": "out.xml"}, r"output: got out.xml, expected a name that ends in .csv or .json"),
+        ({"output": "s3://b/out.csv"}, r"output: got s3:/b/out.csv, expected a path on a disk"),
+        ({"maps": "s3://b/maps"}, r"maps: got s3:/b/maps, expected a path on a disk"),
         ({"output": f"{tmp_path}/folder.csv"}, "expected the name of a file; this is a folder"),
         ({"output": f"{tmp_path}/file/out.csv"}, "output: got .*, expected a file that can be"),
         ({"maps": f"{tmp_path}/file"}, "maps: got .*file, expected a folder that can be written"),
