@@ -188,6 +188,7 @@ def _resumed(composed: DictConfig, hydra_config: HydraConf) -> Config:
     recipe = hydra_config.job.config_name != "config"
     if any(word.startswith("hydra.run.dir") for word in hydra_config.overrides.hydra):
         raise bad_value("hydra.run.dir", "a value beside resume", "none: a run stays where it is")
+    composed = configuration.with_absolute_paths(composed)  # as the run has them
     config, changes = resumed(composed, list(hydra_config.overrides.task), groups, recipe)
     for change in changes:
         print(f"resume {change}", file=sys.stderr)

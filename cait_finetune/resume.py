@@ -97,7 +97,8 @@ def resumed(
             or (name in groups and key.split(".")[0] == name)
             for name in named
         )
-        if not ours or old == new or key == "resume":
+        unsaid = key == "dataset.seed" and new is None  # the run's own seed then
+        if not ours or old == new or key == "resume" or unsaid:
             continue
         free = any(fnmatch(key, pattern) for pattern in FREE)
         (changes if free else refused).append(f"{key}: {_shown(old)} → {_shown(new)}")

@@ -184,6 +184,15 @@ CONDITIONS = (
         "Set dataset.splits.train, validation and test instead.",
     ),
     Condition(
+        ("dataset.seed",),
+        lambda config: any(
+            getattr(config.dataset, key) is not None
+            for key in ("folds", "examples_per_class", "train_share")
+        ),
+        "dataset.examples_per_class, train_share or folds",
+        "Set seed for what a run draws besides.",
+    ),
+    Condition(
         ("dataset.columns.image", "dataset.columns.label"),
         lambda config: config.dataset.source in ("csv", "tfds", "digits"),
         "dataset=csv, or a TFDS set",

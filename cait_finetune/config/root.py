@@ -19,6 +19,7 @@ from cait_finetune.config.model import ModelConfig, TuningConfig
 from cait_finetune.config.optim import OptimizerConfig, ScheduleConfig
 from cait_finetune.config.preprocessing import PreprocessingConfig
 from cait_finetune.config.results import EvaluationConfig, ExportConfig, LrFindConfig
+from cait_finetune.config.settled import settled
 from cait_finetune.config.train import (
     AverageConfig,
     CheckpointConfig,
@@ -162,8 +163,12 @@ def from_hydra(composed: DictConfig) -> Config:
         )
     for key in sorted(OmegaConf.missing_keys(composed)):
         raise bad_value(key, "nothing", "a value", f"add {key}=… to the command")
+    for name in Config.__dataclass_fields__:
+        if name not in composed:
+            raise bad_value(name, "nothing", "a value", f"leave out ~{name}")
     if composed.resume is not None:  # the run may have been made by an older version
         composed = without_effect(composed)
+    composed = settled(composed)
     config = OmegaConf.to_object(composed)
     _refuse_other_keys(config, "")
     return config

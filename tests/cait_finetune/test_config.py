@@ -28,6 +28,7 @@ def keys() -> set[str]:
 
 
 OUT_OF_RANGE = [
+    ("dataset.seed", "-1", "[0, 2.14748e+09]"),
     ("dataset.metric", "top5", "one of top1, mean_per_class, mean_average_precision"),
     ("dataset.cache", "always", "one of none, memory, disk"),
     ("dataset.sampling", "even", "one of all, balanced"),
@@ -399,7 +400,9 @@ def test_the_division_has_its_defaults_in_one_place():
     splits = checked().dataset.splits
     assert (splits.shares, splits.seed) == (None, None)
     assert (splits.division_shares, splits.division_seed) == ((0.8, 0.1, 0.1), 0)
-    splits = checked("dataset.splits.shares=[0.6,0.2,0.2]", "dataset.splits.seed=4").dataset.splits
+    splits = checked(
+        "dataset=folder", "dataset.splits.shares=[0.6,0.2,0.2]", "dataset.splits.seed=4"
+    ).dataset.splits
     assert (splits.division_shares, splits.division_seed) == ((0.6, 0.2, 0.2), 4)
 
 

@@ -91,6 +91,7 @@ UNREAD = [
     (["distribution=multi_worker", "distribution.cluster=tf_config"], "distribution.port=4000",
      ["distribution=multi_worker", "distribution.cluster=slurm"]),
     ([], "distribution.timeout=9", ["distribution=tpu"]), ([], "distribution.tpu=x", ["distribution=tpu"]),
+    ([], "dataset.seed=3", ["dataset.folds=5"]),
     ([], "dataset.cache_dir=/x", ["dataset.cache=disk"]),
     (["dataset=folder"], "dataset.shuffle_buffer=9", ["dataset=folder", "dataset.cache=disk"]),
     (["dataset=csv"], "dataset.parallel_files=9", ["dataset=flowers"]),
@@ -181,7 +182,7 @@ def test_what_an_older_run_recorded_without_effect_is_dropped():
 
 
 TUNING_KEYS = {
-    "linear_probe": {"solver": "sgd", "cache_features": "true", "cache_dir": "x"},
+    "linear_probe": {"solver": "sgd", "cache_features": "true", "cache_dir": "/x"},
     "head_then_full": {"head_epochs": "2"},
     "gradual": {"stages": "3", "stage_epochs": "2"},
     "lora": {"rank": "4", "alpha": "2", "targets": "qkv"},
