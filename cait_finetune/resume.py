@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from cait_finetune.config import Config, from_hydra
+from cait_finetune.config.effect import without_effect
 from cait_finetune.errors import bad_value
 from cait_finetune.run_directory import RunDirectory, forget_default_splits
 
@@ -118,6 +119,7 @@ def _read(path: Path) -> DictConfig:
     try:
         saved = OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(path))
         forget_default_splits(saved)
+        saved = without_effect(saved)
         missing = sorted(OmegaConf.missing_keys(saved))
         why = f"it has no {missing[0]}" if missing else ""
     except (OmegaConfBaseException, YAMLError, OSError, ValueError) as error:

@@ -27,7 +27,8 @@ ALLOWED = {
     "console": set(),
     "garbage": set(),
     "__main__": {"cli", "train"},  # of train how a signal ends it
-    "cli": {"story.finetune", "resume", "study", "compile_cache"} | FOUNDATION,
+    "cli": {"story.finetune", "resume", "study", "compile_cache", "explaining"} | FOUNDATION,
+    "explaining": FOUNDATION,
     "compile_cache": set(),
     "study": set(),  # how Optuna's sweeper is set
     "resume": {"run_directory"} | FOUNDATION,  # which configuration a run goes on with
@@ -72,7 +73,7 @@ ALLOWED = {
     | WORK
     | FOUNDATION,
     # Many runs: before and after them.
-    "sweep": {"cli", "keys"} | FOUNDATION,
+    "sweep": {"cli", "keys", "explaining"} | FOUNDATION,
     "leaderboard": {"command_line", "scores.metrics", "run_directory", "errors"},
     "output_place": {"config", "errors"},
     "summary": {"leaderboard", "console", "errors"},

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra._internal.sources_registry import SourcesRegistry
+from hydra.conf import HydraConf
 from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigLoadError, ConfigResult
@@ -88,6 +89,28 @@ def own_folder(folder: Path) -> Path:
             )
             raise bad_value("-cd", folder / name, expected, "Rename the file.")
     return folder.absolute()
+
+
+def refuse_hidden(hydra_config: DictConfig | HydraConf) -> None:
+    """Refuse folders of `hydra.searchpath` with a file that one of ours hides.
+
+    Raises:
+        UserError: there is such a file.
+    """
+    theirs = [
+        Path(source.path)
+        for source in hydra_config.runtime.config_sources
+        if source.provider.startswith("hydra.searchpath") and source.schema == "file"
+    ]
+    for folder in theirs:
+        for ours in (data_folder("conf"), data_folder("recipes")):
+            for file in sorted(ours.rglob("*.yaml")):
+                own = folder / file.relative_to(ours)
+                if own.exists() and not own.samefile(file):
+                    expected = f"a name that we do not have: {file} is used instead"
+                    raise bad_value(
+                        "hydra.searchpath", own, expected, f"Write -cd {folder} instead."
+                    )
 
 
 def _prefix(package: str) -> str:

@@ -86,6 +86,17 @@ def test_a_file_that_is_not_utf_8(tmp_path):
         configure(recipe="own", folder=tmp_path)
 
 
+def test_a_folder_that_ours_would_hide_is_refused(tmp_path):
+    write(tmp_path, "dataset/own", "name: mine\n")
+    path = f"hydra.searchpath=[file://{tmp_path}]"
+    assert configure(path, "dataset=own").dataset.name == "mine"
+    write(tmp_path, "dataset/flowers", "name: mine\n")
+    with pytest.raises(
+        UserError, match=r"^hydra\.searchpath: got .*flowers\.yaml, .*flowers\.yaml is used"
+    ):
+        configure(path, "dataset=flowers")
+
+
 @pytest.fixture
 def run(tmp_path):
     """A run's directory with its ``config.yaml``, and the configuration it holds."""
