@@ -26,7 +26,7 @@ def explain(error: BaseException) -> str:
     inner = error.__cause__ or error.__context__
     cause = inner if isinstance(inner, OmegaConfBaseException) else error
     first = str(cause).strip().splitlines()[0].removeprefix("Merge error: ")
-    key = getattr(cause, "full_key", None)
+    key = getattr(cause, "full_key", None) or getattr(error, "full_key", None)
     if isinstance(error, OverrideParseException):
         name, _, value = error.override.partition("=")
         hint = (

@@ -46,8 +46,10 @@ def unquoted(word: str) -> str:
     if not found or not kind_of(found[2]):
         return word
     value = OverridesParser.create().parse_override(word).value()
-    several = isinstance(value, list)
-    typed = f"[{','.join(map(_text, value))}]" if several else _text(value)
+    typed = _text(value)
+    if isinstance(value, list):
+        texts = map(_text, value)
+        typed = f"[{','.join(one if list(split(one)) == [one] else quoted(one) for one in texts)}]"
     plain = f"{found[1]}{found[2]}={typed}"
     return plain if keep_text([plain]) == [word] else word
 
@@ -183,7 +185,7 @@ def _argument(typed: str, kind: Kind) -> str:
 
 def _scalar(typed: str, optional: bool) -> str:
     alone = typed.strip()
-    if not alone:
+    if not typed:
         return "null" if optional else typed
     if alone.lower() == "null" or _QUOTED.fullmatch(alone):
         return alone

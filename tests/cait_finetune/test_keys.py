@@ -38,7 +38,7 @@ def test_text_is_what_the_main_command_reads(text):
     from cait_finetune.cli import configure
 
     assert read_keys([f"text={text}"], Some).text == configure(f"dataset.name={text}").dataset.name
-    listed = f"[{text},b]"
+    listed = f"[{text},z]"
     ours = configure("dataset=folder", f"dataset.class_names={listed}").dataset.class_names
     assert read_keys(["text=x", f"several={listed}"], Some).several == ours
 

@@ -13,7 +13,7 @@ from cait_finetune.errors import UserError
 RAW = [
     "2024_01", "1e3", "1.10", "01", "0x10", "1_000", "true", ".5", "1:30", "2024-01-02", "inf", "nan", "-inf", "~",
     "~/photos", "d/été", "a#b", "photos (1)", "a=b", "x:y", "a,b", "[a,b]", "{a: b}", "it's", 'say "x"', "a b",
-    "$HOME", "a\\", "a\\\\", "a\\'b", "\\'", "choice(a,b)", "range(3)", "a/2024/b", "日本", " a ", "a\nb", "%5", "-x",
+    "$HOME", "a\\", "a\\\\", "a\\'b", "\\'", "choice(a,b)", "range(3)", "a/2024/b", "日本", " a ", "a\nb", "%5", "-x", " ", "\t",
 ]  # fmt: skip
 
 
