@@ -13,6 +13,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from cait_finetune.config import DatasetConfig
+from cait_finetune.data.own_images import storage
 from cait_finetune.data.source import ROLES, Selection, Source
 from cait_finetune.data.tfds_features import find_class_names, find_keys
 from cait_finetune.errors import UserError, bad_value, suggest
@@ -193,6 +194,7 @@ def open_tfds(config: DatasetConfig) -> TfdsSource:
 
 
 def _builder(config: DatasetConfig) -> tfds.core.DatasetBuilder:
+    storage.check_readable("dataset.data_dir", config.data_dir or "")
     if config.source == "digits":
         from cait_finetune.data.digits import Digits
 

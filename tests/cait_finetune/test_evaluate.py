@@ -123,10 +123,15 @@ def test_a_corrupt_image(command, made, tmp_path):
     folder = tmp_path / "images" / synsets()[0]
     folder.mkdir(parents=True)
     (folder / "good.png").write_bytes(encode(picture(40, 50)))
-    (folder / "bad.png").write_bytes(b"no image")
     where = f"dataset.data_dir={folder.parent}"
-    with pytest.raises(SystemExit, match=r"the corrupt image n01440764/bad\.png"):
-        command(where)
+    # Half a file is found when it is decoded, other files before.
+    for data, message in (
+        (encode(picture(40, 50))[:60], r"the corrupt image n01440764/bad\.png"),
+        (b"no image", r"1 file that cannot be read: n01440764/bad\.png \(text\)"),
+    ):
+        (folder / "bad.png").write_bytes(data)
+        with pytest.raises(SystemExit, match=message):
+            command(where)
     assert "on 1 images" in command(where, "dataset.on_corrupt=skip")
 
 

@@ -46,18 +46,17 @@ def assembled(config: DatasetConfig, listing: Listing) -> FileSource:
         if role in plan.parts or not plan.parts
     }
     if plan.shares:
-        divided, place = _divide(config, listing, rows["train"])
+        divided, words = _divide(config, listing, rows["train"])
         rows |= divided
         counts = " / ".join(f"{len(rows[role]):,}" for role in ROLES)
-        words = [counts, *[plan.words] * bool(plan.words), place]
-        notes = (*notes, f"split  {', '.join(words)}")
+        notes = (*notes, f"split  {', '.join([counts, *words])}")
     unreadable: tuple[str, ...] = ()
     if config.check:
         sizes = inspected(files.paths, files.ids, config.on_corrupt)  # (N,) bytes
         unreadable = tuple(files.ids[sizes < 0])
         rows = {role: of_role[sizes[of_role] >= 0] for role, of_role in rows.items()}
         if not config.evaluation_only:
-            warn_of_leaks(files.paths, files.ids, sizes, rows)
+            warn_of_leaks(files, sizes, rows, listing.class_names)
     for role in ROLES:
         if not len(rows[role]):
             what = f"{plan.parts[role]!r}" if role in plan.parts else "a division"
@@ -83,13 +82,15 @@ def assembled(config: DatasetConfig, listing: Listing) -> FileSource:
 
 def _divide(
     config: DatasetConfig, listing: Listing, pool: np.ndarray
-) -> tuple[dict[str, np.ndarray], str]:
-    """Rows of each role that has a share of `pool`, and where that is written down."""
-    files = listing.files.rows(pool)
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Rows of each role that has a share of `pool`, and in words how and where that is kept."""
+    files, plan = listing.files.rows(pool), listing.plan
     ids, first, number = np.unique(files.ids.astype(str), return_index=True, return_inverse=True)
     labels = np.zeros(len(ids), int) if config.multi_label else files.labels[first]
-    roles, place = kept_division(
-        ids.tolist(), labels, listing.plan.shares, config.splits, listing.split_file
-    )
-    of_each = np.array(roles)[number]  # the same file twice is in the same split
-    return {role: pool[of_each == role] for role in listing.plan.shares}, place
+    kept = kept_division(ids.tolist(), labels, plan.shares, config.splits, listing.split_file)
+    of_each = np.array(kept.roles)[number]  # the same file twice is in the same split
+    words = [plan.words] if plan.words else []
+    if len(kept.shares) == 2:
+        aside = list(kept.shares)[1]
+        words.append(f"{aside} is {kept.shares[aside]:.0%} of {plan.parts['train']}")
+    return {role: pool[of_each == role] for role in plan.shares}, [*words, kept.words]

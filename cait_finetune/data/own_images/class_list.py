@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import collections
 import logging
-from collections.abc import Mapping, Sequence
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -14,10 +17,13 @@ logger = logging.getLogger(__name__)
 
 _KEY = "dataset.data_dir"
 _SHOWN = 5
+_INTEGER = re.compile(r"[+-]?[0-9]+")
 
 
 def class_list(config: DatasetConfig, found: Sequence[str], what: str) -> tuple[str, ...]:
     """The configured names, or those that were `found`, in label order.
+
+    Warns of names that are nearly the same.
 
     Raises:
         UserError: there are more or fewer than `dataset.num_classes`, or just one.
@@ -30,7 +36,32 @@ def class_list(config: DatasetConfig, found: Sequence[str], what: str) -> tuple[
     if len(names) < 2 and not config.multi_label:
         got = f"{what} with {f'the one class {names[0]}' if names else 'no class'}"
         raise bad_value(_KEY, got, "two classes or more")
+    warn_of_near_names(names)
     return names
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Class names in label order where nothing else gives one: integers as numbers, else as text."""
+    names = list(names)
+    if all(_INTEGER.fullmatch(name) for name in names):
+        return sorted(names, key=lambda name: (int(name), name))
+    return sorted(names)
+
+
+def warn_of_near_names(names: Sequence[str]) -> None:
+    """One warning if names differ only in case, spaces or Unicode form."""
+    by_key = collections.defaultdict(list)
+    for name in names:
+        by_key["".join(unicodedata.normalize("NFKC", name).casefold().split())].append(name)
+    near = [group for group in by_key.values() if len(group) > 1]
+    if near:
+        shown = ", ".join(" and ".join(map(_shown(group), group)) for group in near[:_SHOWN])
+        logger.warning(
+            "classes whose names differ only in case, spaces or Unicode form: %s%s; give them one name "
+            "if they are one class",
+            shown,
+            ", …" if len(near) > _SHOWN else "",
+        )
 
 
 def outside(key: str, strangers: Mapping[str, str], known: Sequence[str]) -> UserError:
@@ -85,3 +116,9 @@ def some(names: Sequence[str]) -> str:
     """The first few of them, and how many there are."""
     shown = ", ".join(names[:_SHOWN])
     return f"{shown}, … ({len(names):,} in all)" if len(names) > _SHOWN else shown
+
+
+def _shown(group: Sequence[str]) -> Callable[[str], str]:
+    """How to print names such that they look different."""
+    look = {unicodedata.normalize("NFC", name) for name in group}
+    return repr if len(look) == len(group) else ascii

@@ -12,9 +12,6 @@ import tensorflow as tf
 from cait_finetune.data.own_images import storage
 from cait_finetune.data.source import Selection, Source
 
-#: What `cait_finetune.data.decode` reads, by the ending of a file's name.
-ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
-
 
 @dataclasses.dataclass(frozen=True)
 class Files:

@@ -9,10 +9,11 @@ import os
 import numpy as np
 
 from cait_finetune.config import DatasetConfig
+from cait_finetune.data.image_files import ENDINGS, is_image
 from cait_finetune.data.own_images import storage
 from cait_finetune.data.own_images.assembly import Listing, assembled
-from cait_finetune.data.own_images.class_list import class_list, outside, some
-from cait_finetune.data.own_images.files import ENDINGS, Files, FileSource
+from cait_finetune.data.own_images.class_list import class_list, in_order, outside, some
+from cait_finetune.data.own_images.files import Files, FileSource
 from cait_finetune.data.own_images.splits import planned, usual_role
 from cait_finetune.data.source import ROLES
 from cait_finetune.errors import bad_value
@@ -32,7 +33,7 @@ class _Found:
 def open_folder(config: DatasetConfig) -> FileSource:
     """``DIR/CLASS/**/image``, or ``DIR/SPLIT/CLASS/**/image``; see `planned` for the splits.
 
-    Classes are the folders that train has, sorted, or `dataset.class_names`. What is hidden is not
+    Classes are the folders that train has, as `in_order`, or `dataset.class_names`. Litter is not
     seen, and of other files that are no images it is noted how many there are.
 
     Raises:
@@ -54,7 +55,7 @@ def open_folder(config: DatasetConfig) -> FileSource:
     inside = storage.entries(root)
     folders = [name for name, is_folder in inside if is_folder]
     if not folders:
-        with_images = any(name.lower().endswith(ENDINGS) for name, _ in inside)
+        with_images = any(is_image(name) for name, _ in inside)
         what = "which has images and no folder" if with_images else "which has no folder"
         what = what if inside else "an empty folder"
         raise bad_value(_KEY, f"{root}, {what}", "a folder for each class: DIR/CLASS/image.jpg")
@@ -63,6 +64,9 @@ def open_folder(config: DatasetConfig) -> FileSource:
     read = sorted(set(plan.parts.values())) or [""]
     found = _found(root, read)
     notes = _notes(found)
+    hidden = [name for name in sorted(storage.names(root)) if _is_hidden_folder(root, name)]
+    if hidden:
+        notes.append(f"files  hidden folders left out: {some(hidden)}")
     unread = [name for name in folders if parts and name not in read]
     if unread:
         notes.append(f"files  not read, being no split: {some(unread)}")
@@ -106,6 +110,10 @@ def _parts(config: DatasetConfig, root: str, folders: list[str]) -> list[str]:
     return folders if divided and len(usual) == len(folders) else []
 
 
+def _is_hidden_folder(root: str, name: str) -> bool:
+    return name[0] == "." and os.path.isdir(f"{root}/{name}")
+
+
 def _found(root: str, parts: list[str]) -> _Found:
     images: dict[tuple[str, str], list[str]] = {}
     others: collections.Counter[str] = collections.Counter()
@@ -115,12 +123,12 @@ def _found(root: str, parts: list[str]) -> _Found:
         prefix = f"{part}/" if part else ""
         for name, is_folder in storage.entries(folder):
             if not is_folder:
-                if name.lower().endswith(ENDINGS):
+                if is_image(name):
                     astray.append(prefix + name)
                 continue
             images[part, name] = []
-            for path in storage.files_below(f"{folder}/{name}"):
-                if path.lower().endswith(ENDINGS):
+            for path in storage.files_below(f"{folder}/{name}", root):
+                if is_image(path):
                     images[part, name].append(f"{prefix}{name}/{path}")
                 else:
                     others[os.path.splitext(path)[1].lower() or "no ending"] += 1
@@ -144,7 +152,7 @@ def _class_names(config: DatasetConfig, root: str, found: _Found, train: str) ->
         UserError: as `class_list`; a folder of images that is outside the list, or an empty one.
     """
     what = f"{root}/{train}" if train else root
-    here = sorted(name for part, name in found.images if part == train)
+    here = in_order(name for part, name in found.images if part == train)
     for name in here:
         if not found.images[train, name]:
             _explain_no_image(f"{what}/{name}", found)

@@ -1,4 +1,6 @@
-"""The same image file in two splits: a model is then tested on what it has learnt by heart."""
+"""The same image file twice: in two splits, a model is tested on what it was trained on; of two classes,
+one label is wrong.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from cait_finetune.data.own_images import storage
+from cait_finetune.data.own_images.files import Files
 from cait_finetune.data.own_images.inspection import in_threads
 from cait_finetune.data.source import ROLES
 
@@ -19,55 +22,88 @@ _SHOWN = 3
 
 
 def warn_of_leaks(
-    paths: Sequence[str], ids: Sequence[str], sizes: np.ndarray, rows: Mapping[str, np.ndarray]
+    files: Files, sizes: np.ndarray, rows: Mapping[str, np.ndarray], class_names: Sequence[str]
 ) -> None:
-    """One warning, if files of one split are in an earlier one, too.
+    """One warning if files of one split are in another one, too, and one if files of a split have two labels.
 
-    Files are read only where others of the same size are in another split; most of them but at
-    their ends.
+    Files are read only where others of the same size are in another split or have another label; most of
+    them but at their ends.
 
     Args:
         sizes: in bytes, ``(N,)``.
         rows: of each split.
     """
-    role_of = np.full(len(paths), -1)
+    role_of = np.full(len(files), -1)
     for number, role in enumerate(ROLES):
         role_of[rows[role]] = number
-    suspects = _in_two_splits(np.flatnonzero(role_of >= 0), sizes, role_of)
-    content = np.zeros(len(paths), np.int64)
+    kind_of = role_of + len(ROLES) * _label_numbers(files.labels)
+    suspects = _of_several_kinds(np.flatnonzero(role_of >= 0), sizes, kind_of)
+    content = np.zeros(len(files), np.int64)
     for fingerprint in (_of_end, _of_all):
         if not len(suspects):
             return
-        items = [(paths[row], int(sizes[row])) for row in suspects]
+        items = [(files.paths[row], int(sizes[row])) for row in suspects]
         found = in_threads("comparing files of the same size", fingerprint, items)
         content[suspects] = np.unique(np.array(found), return_inverse=True)[1]
-        suspects = _in_two_splits(suspects, content, role_of)
-    if not len(suspects):
-        return
+        suspects = _of_several_kinds(suspects, content, kind_of)
     first: dict[int, int] = {}
-    pairs = []
+    leaks, contradictions = [], []
     for row in suspects[np.argsort(role_of[suspects], kind="stable")]:
         original = first.setdefault(int(content[row]), int(row))
         if role_of[original] != role_of[row]:
-            pairs.append((original, row))
-    shown = ", ".join(f"{ids[a]} = {ids[b]}" for a, b in pairs[:_SHOWN])
-    later = [ROLES[number] for number in sorted({int(role_of[b]) for _, b in pairs})]
-    logger.warning(
-        "%s in two splits: %s%s; the %s accuracy will be too high",
-        "1 image is" if len(pairs) == 1 else f"{len(pairs):,} images are",
-        shown,
-        ", …" if len(pairs) > _SHOWN else "",
-        " and ".join(later),
-    )
+            leaks.append((original, row))
+        elif kind_of[original] != kind_of[row]:
+            contradictions.append((original, row))
+
+    def shown(pairs: Sequence[tuple[int, int]]) -> str:
+        words = [_pair(files, class_names, *pair) for pair in pairs[:_SHOWN]]
+        return ", ".join([*words, "…"] if len(pairs) > _SHOWN else words)
+
+    if leaks:
+        later = [ROLES[number] for number in sorted({int(role_of[b]) for _, b in leaks})]
+        logger.warning(
+            "%s in two splits: %s; the %s accuracy will be too high",
+            "1 image is" if len(leaks) == 1 else f"{len(leaks):,} images are",
+            shown(leaks),
+            " and ".join(later),
+        )
+    if contradictions:
+        logger.warning(
+            "%s there twice under two labels: %s; remove the wrong one of each",
+            "1 image is" if len(contradictions) == 1 else f"{len(contradictions):,} images are",
+            shown(contradictions),
+        )
 
 
-def _in_two_splits(rows: np.ndarray, keys: np.ndarray, role_of: np.ndarray) -> np.ndarray:
-    """Those of the rows whose key is in another split, too."""
+def _label_numbers(labels: np.ndarray) -> np.ndarray:
+    """``(N,)`` int: the same for the same labels."""
+    if labels.ndim == 1:
+        return labels.astype(np.int64)
+    rows = np.packbits(labels > 0, axis=1)  # (N, C / 8)
+    number: dict[bytes, int] = {}
+    return np.array([number.setdefault(row.tobytes(), len(number)) for row in rows], np.int64)
+
+
+def _pair(files: Files, class_names: Sequence[str], one: int, other: int) -> str:
+    """``a.jpg = b.jpg``, with their labels if these are not the same."""
+    if np.array_equal(files.labels[one], files.labels[other]):
+        return f"{files.ids[one]} = {files.ids[other]}"
+
+    def labelled(row: int) -> str:
+        label = files.labels[row]
+        labels = np.flatnonzero(label) if files.labels.ndim > 1 else [label]
+        return f"{files.ids[row]} ({', '.join(class_names[at] for at in labels) or 'no class'})"
+
+    return f"{labelled(one)} = {labelled(other)}"
+
+
+def _of_several_kinds(rows: np.ndarray, keys: np.ndarray, kind_of: np.ndarray) -> np.ndarray:
+    """Those of the rows whose key a row of another kind has, too."""
     number = np.unique(keys[rows], return_inverse=True)[1]
     count = number.max(initial=-1) + 1
-    low, high = np.full(count, len(ROLES)), np.full(count, -1)
-    np.minimum.at(low, number, role_of[rows])
-    np.maximum.at(high, number, role_of[rows])
+    low, high = np.full(count, kind_of.max(initial=0) + 1), np.full(count, -1)
+    np.minimum.at(low, number, kind_of[rows])
+    np.maximum.at(high, number, kind_of[rows])
     return rows[(low < high)[number]]
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
+import collections
 import dataclasses
 import hashlib
-import io
 import logging
 import os
-import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -16,34 +14,28 @@ import numpy as np
 from cait_finetune.config import SplitsConfig
 from cait_finetune.data.division import divided
 from cait_finetune.data.own_images import storage
-from cait_finetune.errors import UserError, bad_value, suggest
+from cait_finetune.data.own_images.renamed import find_renamed, renamed_folders
+from cait_finetune.data.own_images.split_rows import (
+    ANEW,
+    KEY,
+    Kept,
+    Rule,
+    in_words,
+    parsed,
+    written,
+)
+from cait_finetune.errors import bad_value
 
 logger = logging.getLogger(__name__)
 
-_HEADER = ["path", "split"]
-_KEY = "dataset.splits.file"
-_ANEW = "mend it, or remove the file to divide the images anew"
-
 
 @dataclasses.dataclass(frozen=True)
-class Rule:
-    """How images are divided; as text it is the first line of the file."""
+class Division:
+    """The split of each image, in which shares, and in words where that is written down."""
 
-    seed: int
+    roles: list[str]
     shares: Mapping[str, float]
-
-    def __str__(self) -> str:
-        shares = " ".join(f"{role}={share:g}" for role, share in self.shares.items())
-        return f"seed {self.seed} shares {shares}"
-
-    @classmethod
-    def parse(cls, text: str) -> Rule | None:
-        """The rule in a line of text, if there is one."""
-        found = re.search(r"seed (\d+) shares ((?:\w+=[\d.e-]+ ?)+)", text)
-        if not found:
-            return None
-        pairs = (pair.split("=") for pair in found[2].split())
-        return cls(int(found[1]), {role: float(share) for role, share in pairs})
+    words: str
 
 
 def kept_division(
@@ -52,12 +44,13 @@ def kept_division(
     shares: Mapping[str, float],
     config: SplitsConfig,
     beside: str,
-) -> tuple[list[str], str]:
-    """For each image its role, and in words where that is written down.
+) -> Division:
+    """Divide the images as it is written down, and write down what is new.
 
-    What the file says is so; images that it does not know are divided by the same rule, and those
-    that are gone are dropped from it. Without a file all are divided, and it is written: as
-    `config.file`, or `beside` the images, or where that is forbidden in the user's cache.
+    What the file says is so. Images under another path keep their split, as `find_renamed` finds them;
+    others that the file does not know are divided by the same rule. Those that are gone stay in the
+    file. Without a file all are divided, and it is written: as `config.file`, or `beside` the images,
+    or where that is forbidden in the user's cache.
 
     Args:
         ids: different names, which the file has in its first column.
@@ -66,35 +59,143 @@ def kept_division(
     Raises:
         UserError: the file is damaged or of another division, or there are too few images.
     """
-    rule = Rule(config.seed, shares)
+    rule = Rule(config.division_seed, shares)
     place = _place(config.file, beside)
-    text, written, known = "", None, {}
+    text, kept = "", Kept()
     if storage.exists(place):
         text = _text(place)
-        written, known = _parsed(text, place, tuple(shares))
-    if written and str(written) != str(rule):
-        if tuple(written.shares) != tuple(shares):
-            raise bad_value(
-                _KEY,
-                f"{place}, which divides images into {' and '.join(written.shares)}",
-                f"a file that divides them into {' and '.join(shares)}",
-                "remove the file to divide the images anew",
-            )
-        logger.warning(
-            "%s was divided with %s and stays as it is; remove it to divide the images with %s",
-            place,
-            written,
-            rule,
+        kept = parsed(text, place, tuple(shares))
+    if kept.rule:
+        _check_rule(config, rule, kept.rule, place)
+        rule = kept.rule
+    found = _found(ids, kept)
+    roles = _filled(found.roles, labels, rule)
+    if found.unclear:  # kept as it is, so that the user can say which is which
+        _warn_of_unclear(place, found.unclear, found.gone)
+        where = f"as in {place}, which is left as it is"
+    else:
+        _warn_of_other_names(place, len(found.new), found.gone, next(iter(shares)))
+        after = written(rule, ids, roles, found.away)
+        at = place if after == text else _write(place, after, config.file is not None)
+        nowhere = "kept nowhere, drawn anew each time by the same seed"
+        where = f"kept in {at}" if at else nowhere
+    return Division(roles, rule.shares, ", ".join([where, *found.words]))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Found:
+    """What a file knows of the images that are there.
+
+    ``roles`` are None for images that it does not know: those that are ``new``, and those that are
+    ``unclear``. ``old`` has the former paths of renamed ones. ``gone`` were there when it was written,
+    ``away`` are all that are not there.
+    """
+
+    roles: list[str | None]
+    new: list[str]
+    unclear: list[str]
+    old: Mapping[str, str]
+    gone: Mapping[str, str]
+    away: Mapping[str, str]
+
+    @property
+    def words(self) -> list[str]:
+        """What has changed since it was written."""
+        new = len(self.new) + len(self.unclear)
+        words = [f"{new:,} new"] if 0 < new < len(self.roles) else []
+        words += [f"{len(self.gone):,} gone"] * bool(self.gone)
+        if self.old:
+            folders = renamed_folders(self.old)
+            words.append(f"{len(self.old):,} under another path keep their split ({folders})")
+        return words
+
+
+def _found(ids: Sequence[str], kept: Kept) -> _Found:
+    known = {**kept.away, **kept.known}
+    here = dict.fromkeys(ids)
+    gone = {path: role for path, role in kept.known.items() if path not in here}
+    away = {path: role for path, role in kept.away.items() if path not in here}
+    old, unclear, new = {}, [], [name for name in ids if name not in known]
+    if gone and new:
+        old, unclear = find_renamed(gone, new)
+        settled = {*old, *unclear}
+        new = [name for name in new if name not in settled]
+    if away and new:  # taken away, and back later under another path
+        old |= find_renamed(away, new)[0]
+        new = [name for name in new if name not in old]
+    taken = set(old.values())
+    return _Found(
+        roles=[known.get(old.get(name, name)) for name in ids],
+        new=new,
+        unclear=unclear,
+        old=old,
+        gone={path: role for path, role in gone.items() if path not in taken},
+        away={path: role for path, role in (away | gone).items() if path not in taken},
+    )
+
+
+def _check_rule(config: SplitsConfig, rule: Rule, had: Rule, place: str) -> None:
+    """Raises UserError if the file was divided otherwise than a key says."""
+    if tuple(had.shares) != tuple(rule.shares):
+        raise bad_value(
+            KEY,
+            f"{place}, which divides images into {' and '.join(had.shares)}",
+            f"a file that divides them into {' and '.join(rule.shares)}",
+            "remove the file to divide the images anew",
         )
-        rule = written
-    roles = _filled([known.get(name) for name in ids], labels, rule)
-    new = sum(name not in known for name in ids)
-    gone = len(known) - (len(ids) - new)
-    after = _written(rule, ids, roles)
-    kept = place if after == text else _write(place, after, config.file is not None)
-    changes = [f"{new:,} new"] * bool(known and new) + [f"{gone:,} gone"] * bool(gone)
-    where = f"kept in {kept}" if kept else "kept nowhere, drawn anew each time by the same seed"
-    return roles, ", ".join([where, *changes])
+    other_shares = str(Rule(0, had.shares)) != str(Rule(0, rule.shares))
+    for key, value, is_other, was in (
+        ("shares", config.shares, other_shares, in_words(had.shares)),
+        ("seed", config.seed, had.seed != rule.seed, had.seed),
+    ):
+        if value is not None and is_other:
+            raise bad_value(
+                f"dataset.splits.{key}",
+                value,
+                f"{was}, with which {place} was divided",
+                "Remove that file to divide the images anew, leave the key out to keep the division, or "
+                "set dataset.splits.file=OTHER.csv for a further one",
+            )
+
+
+def _warn_of_unclear(place: str, unclear: Sequence[str], gone: Mapping[str, str]) -> None:
+    names = {os.path.basename(path) for path in unclear}
+    maybe = {path: role for path, role in gone.items() if os.path.basename(path) in names}
+    logger.warning(
+        "%s: %s have the names of %s (%s), and which is which cannot be told. They are divided anew, so "
+        "that images of test may be in train now. Write their new paths into that file, or remove its "
+        "rows of images that are gone",
+        place,
+        _count(len(unclear), "new image"),
+        _count(len(maybe), "image") + " that are gone",
+        _by_role(maybe),
+    )
+
+
+def _warn_of_other_names(place: str, new: int, gone: Mapping[str, str], train: str) -> None:
+    held_out = {path: role for path, role in gone.items() if role != train}
+    if new and held_out:
+        logger.warning(
+            "%s: %s gone (%s) while %s new; if one is the other under another name, it may be in train "
+            "now: write its new path into that file",
+            place,
+            _are(len(held_out)),
+            _by_role(held_out),
+            _are(new),
+        )
+
+
+def _are(count: int) -> str:
+    return "1 image is" if count == 1 else f"{count:,} images are"
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' * (count != 1)}"
+
+
+def _by_role(images: Mapping[str, str]) -> str:
+    counts = collections.Counter(images.values())
+    return ", ".join(f"{count:,} of {role}" for role, count in sorted(counts.items()))
 
 
 def _filled(known: list[str | None], labels: np.ndarray, rule: Rule) -> list[str]:
@@ -116,10 +217,8 @@ def _filled(known: list[str | None], labels: np.ndarray, rule: Rule) -> list[str
 
 def _place(file: str | None, beside: str) -> str:
     if file is not None:
-        path = os.path.expanduser(file)
-        if storage.is_remote(path):
-            storage.check_scheme(_KEY, path)
-        return path
+        storage.check_readable(KEY, file)
+        return os.path.expanduser(file)
     if not storage.exists(beside) and os.path.exists(_cached(beside)):
         return _cached(beside)
     return beside
@@ -137,57 +236,7 @@ def _text(place: str) -> str:
             return file.read().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8"
-        raise bad_value(_KEY, place, f"a file that can be read ({reason})", _ANEW) from error
-
-
-def _parsed(text: str, place: str, roles: tuple[str, ...]) -> tuple[Rule | None, dict[str, str]]:
-    """The rule, if the first line still states it, and the role of each path."""
-    rows = enumerate(csv.reader(io.StringIO(text, newline=""), strict=True), 1)
-    rule, headed, known = None, False, {}
-
-    def damaged(row: int, got: str, expected: str, hint: str = "") -> UserError:
-        return bad_value(_KEY, f"{place}, row {row}: {got}", expected, hint or _ANEW)
-
-    row = 0
-    try:
-        for row, cells in rows:
-            if not any(cells):
-                continue
-            if cells[0].startswith("#"):
-                rule = rule or Rule.parse(" ".join(cells))
-                continue
-            if not headed:
-                if cells != _HEADER:
-                    raise damaged(row, repr(",".join(cells)), "the header path,split")
-                headed = True
-                continue
-            if len(cells) != 2:
-                raise damaged(row, repr(",".join(cells)), "a path and its split")
-            path, role = cells[0], cells[1].strip()
-            if role not in roles:
-                near = suggest(role, roles)
-                raise damaged(
-                    row,
-                    repr(role),
-                    f"{', '.join(roles[:-1])} or {roles[-1]}",
-                    f"{near} {_ANEW}".strip(),
-                )
-            if known.setdefault(path, role) != role:
-                raise damaged(row, f"{path} in {role}, and in {known[path]} above", "one split")
-    except csv.Error as error:
-        raise damaged(row + 1, str(error), "a path and its split") from error
-    if not headed:
-        raise damaged(row + 1, "nothing", "the header path,split")
-    return rule, known
-
-
-def _written(rule: Rule, ids: Sequence[str], roles: Sequence[str]) -> str:
-    text = io.StringIO(newline="")
-    text.write(f"# {rule}; it stays when images come or go: remove this file to divide anew\n")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_HEADER)
-    writer.writerows(sorted(zip(ids, roles, strict=True)))
-    return text.getvalue()
+        raise bad_value(KEY, place, f"a file that can be read ({reason})", ANEW) from error
 
 
 def _write(place: str, text: str, demanded: bool) -> str | None:
@@ -198,7 +247,7 @@ def _write(place: str, text: str, demanded: bool) -> str | None:
     except OSError as error:
         if demanded:
             reason = error.strerror or error
-            raise bad_value(_KEY, place, f"a file that can be written ({reason})") from error
+            raise bad_value(KEY, place, f"a file that can be written ({reason})") from error
     cached = _cached(place) if place != _cached(place) else place
     try:
         os.makedirs(os.path.dirname(cached), exist_ok=True)

@@ -49,7 +49,7 @@ def planned(config: DatasetConfig, names: Iterable[str], what: str) -> Plan:
     """
     names = sorted(names)
     chosen = _chosen(config, names, what)
-    shares = dict(zip(ROLES, config.splits.shares, strict=True))
+    shares = dict(zip(ROLES, config.splits.division_shares, strict=True))
     if not names:
         return Plan({}, {} if config.evaluation_only else shares)
     parts = chosen | _usual(names, chosen, what)
@@ -71,9 +71,8 @@ def planned(config: DatasetConfig, names: Iterable[str], what: str) -> Plan:
     words = ""
     if "test" not in parts and "validation" not in chosen:
         parts = {"train": train, "test": parts["validation"]}
-        words = f"{parts['test']} is tested on, "
+        words = f"{parts['test']} is tested on"
     aside = "validation" if "test" in parts else "test"
-    words += f"{aside} is {shares[aside]:.0%} of {train}"
     return Plan(parts, {"train": 1 - shares[aside], aside: shares[aside]}, words)
 
 

@@ -57,6 +57,12 @@ class Table:
         place = self.header.index(name)
         return [cells[place] for cells in self.rows]
 
+    def refuse(self, column: str, rows: Sequence[int], got: str, expected: str) -> None:
+        """Raises UserError if there are such rows."""
+        if rows:
+            what = f"{self.path}, column {column}: {got} in {self.at(rows)}"
+            raise bad_value(_KEY, what, expected)
+
     def at(self, rows: Iterable[int]) -> str:
         """``rows 2, 5, …`` of those places in `rows`."""
         return row_numbers(self.numbers[row] for row in rows)

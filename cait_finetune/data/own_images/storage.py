@@ -10,15 +10,13 @@ import os
 import posixpath
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import IO
 
 import tensorflow as tf
 
+from cait_finetune.data import image_files
 from cait_finetune.errors import UserError, bad_value
-
-#: What systems and programs leave beside images, thumbnails among it.
-_LITTER = frozenset(("__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini"))
 
 
 def located(key: str, value: str, kind: str) -> str:
@@ -33,7 +31,7 @@ def located(key: str, value: str, kind: str) -> str:
         if not there:
             raise _not_there(key, value, kind, os.path.exists(path))
         return os.path.abspath(path)
-    check_scheme(key, path)
+    check_readable(key, path)
     try:
         is_folder = tf.io.gfile.stat(path).is_directory
     except tf.errors.NotFoundError:
@@ -46,16 +44,31 @@ def located(key: str, value: str, kind: str) -> str:
     return path.rstrip("/")
 
 
-def check_scheme(key: str, path: str) -> None:
-    """Raises UserError on ``s3://`` and the like where TensorFlow cannot read that."""
+def check_readable(key: str, path: str, got: str = "") -> None:
+    """Check the ``s3://`` or ``https://`` of a path that has one, without opening anything.
+
+    Args:
+        got: what the message names; the path if empty.
+
+    Raises:
+        UserError: TensorFlow cannot read such paths.
+    """
+    if is_readable(path):
+        return
     scheme = path.partition("://")[0]
-    if scheme not in tf.io.gfile.get_registered_schemes():
-        raise bad_value(
-            key,
-            path,
-            f"a place that TensorFlow can read, which {scheme}:// is not without a plugin",
-            "copy the images to a disk or to gs://, or mount the bucket as a folder",
-        )
+    raise bad_value(
+        key,
+        got or path,
+        f"a place that TensorFlow can read, which {scheme}:// is not without a plugin",
+        "Copy the images to a disk or to gs://, or mount the bucket as a folder",
+    )
+
+
+def is_readable(path: str) -> bool:
+    """Whether TensorFlow can read such paths: a disk, or a scheme that it knows."""
+    if not is_remote(path):
+        return True
+    return path.partition("://")[0].lower() in tf.io.gfile.get_registered_schemes()
 
 
 def is_remote(path: str) -> bool:
@@ -78,13 +91,13 @@ def parent(path: str) -> str:
 
 
 def entries(folder: str) -> list[tuple[str, bool]]:
-    """Names in a folder, sorted, and whether each is a folder; without what is hidden.
+    """Names in a folder, sorted, and whether each is a folder; without litter.
 
     Raises:
         UserError: the folder cannot be read, or a name in it is not UTF-8.
     """
     try:
-        found = _remote_entries(folder) if is_remote(folder) else _local_entries(folder)
+        found = _remote_entries(folder) if is_remote(folder) else image_files.local_entries(folder)
     except (OSError, tf.errors.OpError) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise bad_value(
@@ -93,25 +106,16 @@ def entries(folder: str) -> list[tuple[str, bool]]:
     for name, _ in found:
         if not name.isascii():
             _check_utf8(folder, name)
-    return sorted(found)
+    return found
 
 
-def files_below(folder: str) -> Iterator[str]:
-    """Paths of all files in a folder and those in it, relative to it, in an order that stays."""
-    pending = [("", (os.path.realpath(folder),))]
-    while pending:
-        below, above = pending.pop()
-        here = f"{folder}/{below}" if below else folder
-        inner = []
-        for name, is_folder in entries(here):
-            path = f"{below}/{name}" if below else name
-            if not is_folder:
-                yield path
-                continue
-            real = os.path.realpath(f"{here}/{name}")
-            if is_remote(folder) or real not in above:  # a link to where it is itself
-                inner.append((path, (*above, real)))
-        pending += reversed(inner)
+def files_below(folder: str, within: str | None = None) -> Iterator[str]:
+    """As `image_files.files_below`, of buckets too.
+
+    Raises:
+        UserError: as `entries`.
+    """
+    return image_files.files_below(folder, entries, within)
 
 
 def size_and_time(path: str) -> tuple[int, int]:
@@ -141,6 +145,25 @@ def names(folder: str) -> set[str]:
     return set(found)
 
 
+def real_paths(paths: Sequence[str]) -> list[str]:
+    """Where the files are that paths name, through links; of buckets the paths themselves.
+
+    Asks a disk once a folder, not once a file.
+    """
+    folders: dict[str, tuple[str, set[str]]] = {}
+    found = []
+    for path in paths:
+        above, _, name = path.rpartition("/")
+        if is_remote(path):
+            found.append(path)
+            continue
+        if above not in folders:
+            folders[above] = os.path.realpath(above or "/"), _links(above or "/")
+        real, links = folders[above]
+        found.append(os.path.realpath(path) if name in links else os.path.join(real, name))
+    return found
+
+
 def write(path: str, text: str) -> None:
     """All of it or nothing: several processes may write the same file.
 
@@ -168,6 +191,15 @@ def write(path: str, text: str) -> None:
         raise
 
 
+def _links(folder: str) -> set[str]:
+    """The files in a folder that are links."""
+    try:
+        with os.scandir(folder) as found:
+            return {entry.name for entry in found if entry.is_symlink()}
+    except OSError:
+        return set()
+
+
 def _not_there(key: str, value: str, kind: str, exists: bool) -> UserError:
     if not exists:
         return bad_value(key, value, f"an existing {kind}")
@@ -177,25 +209,16 @@ def _not_there(key: str, value: str, kind: str, exists: bool) -> UserError:
     )
 
 
-def _local_entries(folder: str) -> list[tuple[str, bool]]:
-    with os.scandir(folder) as found:
-        return [(entry.name, entry.is_dir()) for entry in found if not _is_litter(entry.name)]
-
-
 def _remote_entries(folder: str) -> list[tuple[str, bool]]:
     found = []
     for name in tf.io.gfile.listdir(folder):
         is_folder, name = name.endswith("/"), name.rstrip("/")
-        if _is_litter(name):
+        if image_files.is_litter(name):
             continue
         # Object stores mark folders with a slash; of others ask, but not of what has an ending.
         is_folder = is_folder or ("." not in name and tf.io.gfile.isdir(f"{folder}/{name}"))
         found.append((name, is_folder))
-    return found
-
-
-def _is_litter(name: str) -> bool:
-    return not name or name[0] == "." or name in _LITTER
+    return sorted(found)
 
 
 def _check_utf8(folder: str, name: str) -> None:

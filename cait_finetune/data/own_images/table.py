@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import collections
-import logging
 import math
 import os
 
@@ -15,10 +13,14 @@ from cait_finetune.data.own_images.assembly import Listing, assembled
 from cait_finetune.data.own_images.files import Files, FileSource
 from cait_finetune.data.own_images.splits import planned
 from cait_finetune.data.own_images.spreadsheet import Table, read_table
+from cait_finetune.data.own_images.table_files import (
+    check_one_label,
+    found_files,
+    listed_twice,
+    merge_labels,
+)
 from cait_finetune.data.own_images.table_labels import one_label, several_labels
 from cait_finetune.errors import bad_value
-
-logger = logging.getLogger(__name__)
 
 _KEY = "dataset.data_dir"
 _IMAGE = ("path", "image", "file", "filename", "image_path", "filepath")
@@ -27,6 +29,9 @@ _SPLIT = ("split", "subset", "partition")
 
 def open_table(config: DatasetConfig) -> FileSource:
     """A CSV file with a row for each image; paths in it are as seen from its folder.
+
+    With several labels an image may have several rows, which are one example with the labels of all.
+    With one label a row that is repeated counts again, and is warned of.
 
     Columns are those of `dataset.columns`, or have a usual name; see `planned` for the splits.
 
@@ -49,26 +54,29 @@ def open_table(config: DatasetConfig) -> FileSource:
     plan = planned(config, sorted({*parts} - {""}), what)
     _check_parts(table, parts, plan.parts)
 
-    ids = table.column(image)
-    _refuse(table, image, [row for row, cell in enumerate(ids) if not cell], "no path", "a path")
-    folder = storage.parent(table.path)
-    paths = [storage.join(folder, cell) for cell in ids]
-    _check_there(table, ids, paths, folder)
-    _check_twice(table, ids, paths, parts)
+    ids, paths = found_files(table, image)
+    twice = listed_twice(table, ids, paths, parts)
+    for rows in twice:  # by several names it is the same image
+        for row in rows:
+            ids[row], paths[row] = ids[rows[0]], paths[rows[0]]
+    files = Files(np.array(paths, object), np.array(ids, object), labels, weights)
+    notes = ()
+    if twice and config.multi_label:
+        kept = merge_labels(config, table, files, twice)
+        count = len(files) - len(kept) + len(twice)
+        notes = (f"files  {count:,} rows of {len(twice):,} images are one example each",)
+        files, parts = files.rows(kept), [parts[row] for row in kept]
+    elif twice:
+        check_one_label(table, files, names, twice)
     listing = Listing(
-        files=Files(np.array(paths, object), np.array(ids, object), labels, weights),
+        files=files,
         parts=np.array(parts),
         plan=plan,
         class_names=names,
         split_file=f"{os.path.splitext(table.path)[0]}.splits.csv",
+        notes=notes,
     )
     return assembled(config, listing)
-
-
-def _refuse(table: Table, column: str, rows: list[int], got: str, expected: str) -> None:
-    """Raises UserError if there are such rows."""
-    if rows:
-        raise bad_value(_KEY, f"{table.path}, column {column}: {got} in {table.at(rows)}", expected)
 
 
 def _weights(config: DatasetConfig, table: Table) -> np.ndarray | None:
@@ -94,8 +102,7 @@ def _weights(config: DatasetConfig, table: Table) -> np.ndarray | None:
             wrong.append(row)
     if wrong:
         first = repr(table.column(column)[wrong[0]])
-        _refuse(
-            table,
+        table.refuse(
             column,
             wrong,
             f"{first}" if len(wrong) == 1 else f"{first} and others",
@@ -111,7 +118,7 @@ def _parts(table: Table, split: str | None) -> list[str]:
     parts = table.column(split) if split else [""] * len(table.rows)
     if any(parts):
         empty = [row for row, part in enumerate(parts) if not part]
-        _refuse(table, split, empty, "nothing", "a split in each row, or in none")
+        table.refuse(split, empty, "nothing", "a split in each row, or in none")
     # The same word in other capitals is the same split.
     spelt: dict[str, str] = {}
     return [spelt.setdefault(part.lower(), part) for part in parts]
@@ -131,57 +138,3 @@ def _check_parts(table: Table, parts: list[str], used: dict[str, str]) -> None:
             "train, validation or test",
             f"say what is what, for instance dataset.splits.train={next(part for part in unknown)}",
         )
-
-
-def _check_there(table: Table, ids: list[str], paths: list[str], folder: str) -> None:
-    """Raises UserError if files are missing. Folders are listed: faster than asking for each file."""
-    listed: dict[str, set[str]] = {}
-    missing = []
-    for row, path in enumerate(paths):
-        above, _, name = path.rpartition("/")
-        if above not in listed:
-            listed[above] = storage.names(above)
-        if name not in listed[above] and not storage.exists(path):
-            missing.append(row)
-    if missing:
-        first = ids[missing[0]]
-        hint = f"paths are as seen from {folder}"
-        if "\\" in first:
-            hint += ", with / between folders"
-        count = f"1 file ({first})" if len(missing) == 1 else f"{len(missing):,} files ({first}, …)"
-        raise bad_value(
-            _KEY,
-            f"{table.path}: {count} not found, {table.at(missing)}",
-            "files that are there",
-            hint,
-        )
-
-
-def _check_twice(table: Table, ids: list[str], paths: list[str], parts: list[str]) -> None:
-    """Warns of images that are listed twice.
-
-    Raises:
-        UserError: in two splits.
-    """
-    if len(set(paths)) == len(paths):
-        return
-    rows_of: dict[str, list[int]] = collections.defaultdict(list)
-    for row, path in enumerate(paths):
-        rows_of[path].append(row)
-    twice = [rows for rows in rows_of.values() if len(rows) > 1]
-    for rows in twice:
-        of_rows = sorted({parts[row] for row in rows})
-        if len(of_rows) > 1:
-            raise bad_value(
-                _KEY,
-                f"{table.path}: {ids[rows[0]]} in {' and '.join(of_rows)} ({table.at(rows)})",
-                "each image in one split",
-            )
-    shown = ", ".join(f"{ids[rows[0]]} ({table.at(rows)})" for rows in twice[:3])
-    logger.warning(
-        "%s lists %s more than once: %s%s",
-        table.path,
-        "1 image" if len(twice) == 1 else f"{len(twice):,} images",
-        shown,
-        ", …" if len(twice) > 3 else "",
-    )

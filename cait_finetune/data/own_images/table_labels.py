@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from cait_finetune.config import DatasetConfig
-from cait_finetune.data.own_images.class_list import class_list, outside, some
+from cait_finetune.data.own_images.class_list import class_list, in_order, outside, some
 from cait_finetune.data.own_images.spreadsheet import Table
 from cait_finetune.errors import bad_value
 
@@ -32,7 +32,7 @@ def one_label(config: DatasetConfig, table: Table) -> tuple[tuple[str, ...], np.
         raise bad_value(
             _KEY, f"{table.path}, column {column}: no label in {table.at(empty)}", "one in each row"
         )
-    names = class_list(config, _in_order(set(cells)), f"column {column} of {table.path}")
+    names = class_list(config, in_order(set(cells)), f"column {column} of {table.path}")
     number = {name: label for label, name in enumerate(names)}
     _check_known(table, ((row, cell) for row, cell in enumerate(cells)), number)
     return names, np.array([number[cell] for cell in cells], np.int32)
@@ -55,7 +55,7 @@ def several_labels(config: DatasetConfig, table: Table) -> tuple[tuple[str, ...]
         for cell in table.column(column)
     ]
     found = {label for cell in cells for label in cell}
-    names = class_list(config, _in_order(found), f"column {column} of {table.path}")
+    names = class_list(config, in_order(found), f"column {column} of {table.path}")
     if not names:
         raise bad_value(_KEY, f"{table.path}, column {column}: no label at all", "labels")
     number = {name: label for label, name in enumerate(names)}
@@ -110,11 +110,3 @@ def _check_known(table: Table, found: Iterable[tuple[int, str]], known: dict[str
     if strangers:
         places = {label: f" ({table.at(rows)})" for label, rows in strangers.items()}
         raise outside(_KEY, places, list(known))
-
-
-def _in_order(labels: set[str]) -> list[str]:
-    """Sorted, integers as numbers."""
-    try:
-        return sorted(labels, key=lambda label: (int(label), label))
-    except ValueError:
-        return sorted(labels)

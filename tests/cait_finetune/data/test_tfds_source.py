@@ -27,6 +27,12 @@ def test_digits_are_three_disjoint_stratified_splits(tmp_path):
     assert max(counts) <= 38
 
 
+@pytest.mark.parametrize("source", ["digits", "tfds"])
+def test_a_bucket_without_its_plugin(source):
+    with pytest.raises(UserError, match=r"^dataset\.data_dir: got s3://b/x, expected a place that"):
+        open_source(DatasetConfig(source=source, name="digits", data_dir="s3://b/x"))
+
+
 @pytest.mark.parametrize(
     ("has", "expected"),
     [

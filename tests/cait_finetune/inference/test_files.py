@@ -1,5 +1,6 @@
 """Files, folders and globs."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,39 @@ def folder(tmp_path, monkeypatch):
 )
 def test_what_is_found(folder, images, found):
     assert find_images(images) == [Path(name) for name in found]
+
+
+def test_a_folder_and_globs_of_it_agree(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    images = ["p/1.jpg", "p/a/2.jpg", "p/a/b/3.jpg", "other/4.jpg"]
+    litter = ["p/._1.jpg", "p/.ipynb_checkpoints/1.jpg", "p/@eaDir/1.jpg", "p/a/#recycle/1.jpg"]
+    for name in images + litter:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "p" / "link").symlink_to(tmp_path / "other")
+    (tmp_path / "other" / "loop").symlink_to(tmp_path / "p")
+    found = [Path(f"p/{name}") for name in ("1.jpg", "a/2.jpg", "a/b/3.jpg", "link/4.jpg")]
+    for images in ("p", "p/", "p/*", "p/**", "p/**/*", "p/**/*.jpg", str(tmp_path / "p" / "*")):
+        assert [
+            file.relative_to(tmp_path) for file in map(Path.absolute, find_images([images]))
+        ] == found
+    for name in litter:  # what is named is taken
+        assert find_images([name]) == [Path(name)]
+    assert find_images(["p/@eaDir"]) == [Path("p/@eaDir/1.jpg")]
+
+
+def test_a_folder_that_may_not_be_read(folder, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(UserError, match=r"images: got b, .* \(b: Permission denied\)"):
+        find_images(["b"])
+
+
+def test_a_broken_link_is_reported_with_the_others(tmp_path):
+    (tmp_path / "link.png").symlink_to("nowhere.png")
+    assert find_images([str(tmp_path)]) == [tmp_path / "link.png"]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from cait_finetune.config import DatasetConfig
-from cait_finetune.data.own_images.class_list import check_classes, class_list, outside, some
+from cait_finetune.data.own_images.class_list import (
+    check_classes,
+    class_list,
+    in_order,
+    outside,
+    some,
+    warn_of_near_names,
+)
 from cait_finetune.errors import UserError
 
 
@@ -51,3 +58,20 @@ def test_each_class_needs_images_to_train_on(warnings_shown):
             check_classes("ab", counts([1, 0], [1, 0], [1, 0]), multi_label=multi_label)
     check_classes("ab", counts([1, 0], [1, 1], [1, 1]), multi_label=True)
     assert warnings_shown() == ["train has no image of b"]
+
+
+def test_integers_are_sorted_as_numbers():
+    assert in_order({"10", "9", "-1", "09"}) == ["-1", "09", "9", "10"]
+    assert in_order(["10", "9", "b"]) == ["10", "9", "b"]
+    assert in_order(["10", "1_0", "9"]) == ["10", "1_0", "9"]  # to Python 1_0 is a number
+
+
+def test_names_that_are_nearly_the_same(warnings_shown):
+    warn_of_near_names(["cat", "dog", "10", "1"])
+    assert warnings_shown() == []
+    warn_of_near_names(["Cat", "polar bear", "caf\u00e9", "cat", "polarbear", "cafe\u0301", " cat"])
+    assert warnings_shown() == [
+        "classes whose names differ only in case, spaces or Unicode form: 'Cat' and 'cat' and ' cat', "
+        "'polar bear' and 'polarbear', 'caf\\xe9' and 'cafe\\u0301'; give them one name if they are one "
+        "class"
+    ]

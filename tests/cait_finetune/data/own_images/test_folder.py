@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 
 import pytest
@@ -23,7 +24,7 @@ def test_without_splits_it_is_divided_and_stays_so(tmp_path):
         assert ids(source, role) == sorted(ids(source, role))
     kept = tmp_path / "cait_splits.csv"
     assert source.notes == (f"split  24 / 3 / 3, kept in {kept}",)
-    again = from_folder(tmp_path, splits=SplitsConfig(seed=5))
+    again = from_folder(tmp_path)
     for role in source.sizes:
         assert ids(again, role) == ids(source, role)
     kept.unlink()
@@ -93,6 +94,50 @@ def test_what_is_no_image_is_noted(tmp_path):
         "files  4 that are no images were left out: .txt, .tif, no ending",
         "files  1 in no class folder were left out",
     )
+
+
+def test_integers_are_in_the_order_of_numbers(tmp_path):
+    folders(tmp_path, {"10": 5, "9": 5, "-1": 5})
+    assert from_folder(tmp_path).class_names == ("-1", "9", "10")
+
+
+def test_names_that_are_nearly_the_same_are_warned_of(tmp_path, warnings_shown):
+    folders(tmp_path, {"Cat": 10, "cat": 10, "dog": 10})
+    from_folder(tmp_path)
+    assert warnings_shown() == [
+        "classes whose names differ only in case, spaces or Unicode form: 'Cat' and 'cat'; give them one "
+        "name if they are one class"
+    ]
+
+
+def test_litter_is_never_opened_and_class_folders_may_look_alike(tmp_path, monkeypatch):
+    folders(tmp_path, {"#1 fan": 5, "#2 fan": 5, "recycle": 5})
+    litter = (".ipynb_checkpoints", "__MACOSX", "lost+found", "#recycle", "$RECYCLE.BIN", "@eaDir")
+    for name in litter:
+        image(tmp_path / name / "1.png")
+    image(tmp_path / "#1 fan" / "._00.png")
+    real = os.scandir
+
+    def scandir(folder):
+        assert not set(str(folder).split("/")) & set(litter), folder
+        return real(folder)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    source = from_folder(tmp_path)
+    assert source.class_names == ("#1 fan", "#2 fan", "recycle")
+    assert sum(source.sizes.values()) == 15
+    assert source.notes[0] == "files  hidden folders left out: .ipynb_checkpoints"
+
+
+def test_linked_folders_are_classes_and_loops_are_not(tmp_path):
+    folders(tmp_path / "images", {"cat": 10})
+    folders(tmp_path / "elsewhere", {"dog": 10})
+    (tmp_path / "images" / "dog").symlink_to(tmp_path / "elsewhere" / "dog")
+    (tmp_path / "images" / "all").symlink_to(tmp_path / "images")
+    (tmp_path / "elsewhere" / "dog" / "up").symlink_to(tmp_path / "images")
+    source = from_folder(tmp_path / "images")
+    assert source.class_names == ("cat", "dog")
+    assert sum(source.sizes.values()) == 20
 
 
 def test_class_names_give_the_order(tmp_path):
@@ -169,6 +214,37 @@ def test_the_command_line_has_it(tmp_path):
     folders(tmp_path)
     config = checked("dataset=folder", f"dataset.data_dir={tmp_path}")
     assert open_source(config.dataset).sizes["train"] == 24
+
+
+def test_a_folder_that_was_renamed_tests_on_the_same_images(tmp_path, warnings_shown):
+    for part in ("train", "val"):
+        folders(tmp_path / "parts" / part)
+    folders(tmp_path / "plain")
+    (tmp_path / "plain" / "cat" / "deep").mkdir()
+    image(tmp_path / "plain" / "cat" / "deep" / "er.png")
+    for root, above in ((tmp_path / "parts", "train/"), (tmp_path / "plain", "")):
+        before = from_folder(root)
+        (root / f"{above}cat").rename(root / f"{above}zebra")
+        if above:
+            (root / "val" / "cat").rename(root / "val" / "zebra")
+        after = from_folder(root)
+        for role in ("train", "validation", "test"):
+            renamed = sorted(name.replace("cat", "zebra") for name in ids(before, role))
+            assert sorted(ids(after, role)) == renamed
+        assert "under another path keep their split (cat → zebra)" in after.notes[-1]
+    assert warnings_shown() == []
+
+
+def test_a_relabelled_image_keeps_its_split(tmp_path):
+    folders(tmp_path, {"cat": 10, "dog": 10})
+    for number in range(10):  # names that no other class has
+        (tmp_path / "cat" / f"{number:02}.png").rename(tmp_path / "cat" / f"c{number}.png")
+    before = from_folder(tmp_path)
+    (tested,) = [name for name in ids(before, "test") if name.startswith("cat")]
+    (tmp_path / tested).rename(tmp_path / "dog" / tested[4:])
+    after = from_folder(tmp_path)
+    assert f"dog/{tested[4:]}" in ids(after, "test")
+    assert after.notes[-1].endswith(", 1 under another path keep their split (cat → dog)")
 
 
 def test_an_image_that_went_away_is_dropped(tmp_path):

@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from cait_finetune.data.own_images import leaks
-from tests.cait_finetune.data.image_files import folders, from_folder
+from tests.cait_finetune.data.image_files import folders, from_folder, from_table, table
 
 
 @pytest.fixture
@@ -22,9 +22,48 @@ def copy(root, source, target):
 
 
 def test_without_one_nothing_is_said(root, warnings_shown):
-    copy(root, "train/cat/00.png", "train/dog/copy.png")
+    copy(root, "train/cat/00.png", "train/cat/copy.png")
     from_folder(root)
     assert warnings_shown() == []
+
+
+def test_one_image_of_two_classes_is_named(root, warnings_shown):
+    copy(root, "train/cat/00.png", "train/dog/copy.png")
+    from_folder(root)
+    assert warnings_shown() == [
+        "1 image is there twice under two labels: train/cat/00.png (cat) = train/dog/copy.png (dog); "
+        "remove the wrong one of each"
+    ]
+
+
+def test_images_of_several_labels(root, warnings_shown):
+    copy(root, "train/cat/00.png", "train/copy.png")
+    copy(root, "train/dog/00.png", "train/other.png")  # the same label
+    rows = [
+        f"{path.relative_to(root)},{path.parent.name}" for path in sorted(root.glob("train/*/*"))
+    ]
+    rows += ["train/copy.png,cat|dog", "train/other.png,dog", "val/cat/00.png,"]
+    from_table(
+        table(
+            root / "list.csv", [f"{row},train" for row in rows] + _others(root), "path,label,split"
+        ),
+        multi_label=True,
+    )
+    assert warnings_shown() == [
+        "1 image is there twice under two labels: train/cat/00.png (cat) = train/copy.png (cat, dog); "
+        "remove the wrong one of each"
+    ]
+
+
+def _others(root):
+    """Rows of validation and test."""
+    parts = {"val": "validation", "test": "test"}
+    return [
+        f"{path.relative_to(root)},{path.parent.name},{parts[path.parts[-3]]}"
+        for part in parts
+        for path in sorted((root / part).glob("*/*"))
+        if path != root / "val/cat/00.png"
+    ]
 
 
 def test_one_is_named(root, warnings_shown):
@@ -32,8 +71,8 @@ def test_one_is_named(root, warnings_shown):
     for _ in range(2):
         from_folder(root)
         assert warnings_shown() == [
-            "1 image is in two splits: train/cat/00.png = test/dog/copy.png; the test accuracy will be "
-            "too high"
+            "1 image is in two splits: train/cat/00.png (cat) = test/dog/copy.png (dog); the test "
+            "accuracy will be too high"
         ]
     from_folder(root, check=False)
     assert warnings_shown() == []

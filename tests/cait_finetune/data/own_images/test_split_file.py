@@ -34,8 +34,8 @@ def names(count=20):
 def divide(place, ids=None, shares=SHARES, **config):
     ids = names() if ids is None else ids
     labels = np.array([name[0] == "b" for name in ids], int)
-    roles, words = kept_division(ids, labels, shares, SplitsConfig(**config), str(place))
-    return dict(zip(ids, roles, strict=True)), words
+    division = kept_division(ids, labels, shares, SplitsConfig(**config), str(place))
+    return dict(zip(ids, division.roles, strict=True)), division.words
 
 
 def test_it_is_written_and_stays(place):
@@ -72,17 +72,111 @@ def test_new_images_are_divided_and_nobody_moves(place):
     assert divide(place, larger) == (after, f"kept in {place}")
 
 
-def test_another_seed_or_shares_are_warned_of(place, warnings_shown):
-    roles, _ = divide(place)
+def test_another_seed_or_shares_are_refused(place):
+    roles, words = divide(place)
     text = place.read_text()
-    for changed in ({"seed": 1}, {"shares": {"train": 0.6, "validation": 0.2, "test": 0.2}}):
-        assert divide(place, **changed)[0] == roles
-        (warning,) = warnings_shown()
-        assert warning.startswith(f"{place} was divided with seed 0 shares train=0.8 validation")
-        assert "stays as it is; remove it to divide the images with seed" in warning
-        assert place.read_text() == text
+    other = {"train": 0.6, "validation": 0.2, "test": 0.2}
+    for key, value, options, was in (
+        ("seed", "1", {"seed": 1}, "0"),
+        ("shares", "[0.6, 0.2, 0.2]", {}, "train=0.8 validation=0.1 test=0.1"),
+    ):
+        shares = {"shares": other} if key == "shares" else {}
+        config = SplitsConfig(shares=[0.6, 0.2, 0.2]) if shares else SplitsConfig(**options)
+        labels = np.array([name[0] == "b" for name in names()], int)
+        with pytest.raises(UserError) as error:
+            kept_division(names(), labels, other if shares else SHARES, config, str(place))
+        assert str(error.value) == (
+            f"dataset.splits.{key}: got {value}, expected {was}, with which {place} was divided\n"
+            "  Remove that file to divide the images anew, leave the key out to keep the division, or "
+            "set dataset.splits.file=OTHER.csv for a further one"
+        )
+    assert place.read_text() == text
+    assert divide(place, seed=0, file=str(place)) == (roles, words)
     place.unlink()
     assert divide(place, seed=1)[0] != roles
+
+
+def test_keys_that_are_left_out_follow_the_file(place):
+    shares = {"train": 0.6, "validation": 0.2, "test": 0.2}
+    roles, words = divide(place, shares=shares, seed=3)
+    assert divide(place) == (roles, words)
+    labels = np.array([name[0] == "b" for name in names()], int)
+    kept = kept_division(names(), labels, SHARES, SplitsConfig(), str(place))
+    assert kept.shares == shares
+
+
+def test_names_may_begin_with_a_number_sign(place):
+    ids = [f"#{kind} fan/#{number:02}.jpg" for kind in "12" for number in range(20)]
+    ids += [f"#{number}.jpg" for number in range(10)]
+    labels = np.array([name[1] == "2" for name in ids], int)
+    first = kept_division(ids, labels, SHARES, SplitsConfig(), str(place)).roles
+    more = [*ids, *(f"#1 fan/new{number}.jpg" for number in range(30))]
+    labels = np.array([name[1] == "2" for name in more], int)
+    second = kept_division(more, labels, SHARES, SplitsConfig(), str(place))
+    assert second.roles[: len(ids)] == first
+    assert second.words == f"kept in {place}, 30 new"
+
+
+def test_comments_may_stand_anywhere(place):
+    roles, words = divide(place)
+    lines = place.read_text().splitlines(keepends=True)
+    place.write_text("".join(["# mine, too\n", *lines[:3], "# a remark\n", *lines[3:]]))
+    assert divide(place) == (roles, words)
+
+
+def test_images_that_come_back_are_where_they_were(place):
+    roles, _ = divide(place)
+    kept = [name for name in names() if roles[name] == "train"]
+    assert divide(place, kept)[1] == f"kept in {place}, 8 gone"
+    assert divide(place, kept)[1] == f"kept in {place}"  # said once
+    assert divide(place)[0] == roles
+
+
+def test_a_renamed_folder_keeps_its_split(place, warnings_shown):
+    roles, _ = divide(place)
+    renamed = [name.replace("a/", "zebra/") for name in names()]
+    after, words = divide(place, [*renamed, "zebra/new.jpg"])
+    assert [after[name] for name in renamed] == list(roles.values())
+    changes = "1 new, 20 under another path keep their split (a → zebra)"
+    assert words == f"kept in {place}, {changes}"
+    assert divide(place, [*renamed, "zebra/new.jpg"]) == (after, f"kept in {place}")
+    assert warnings_shown() == []
+
+
+def test_what_cannot_be_told_is_warned_of_and_the_file_stays(place, warnings_shown):
+    roles, _ = divide(place)
+    text = place.read_text()
+    renamed = [f"new {name}" for name in names()]  # two folders with equal names in them
+    held_out = {name[2:] for name, role in roles.items() if role != "train"}
+    assert len(held_out) > 4
+    for _ in range(2):
+        after, words = divide(place, renamed)
+        assert words.startswith(f"as in {place}, which is left as it is, {2 * len(held_out)} new, ")
+        (warning,) = warnings_shown()
+        assert warning.startswith(
+            f"{place}: {2 * len(held_out)} new images have the names of {2 * len(held_out)} images "
+            "that are gone (4 of test, "
+        )
+        assert place.read_text() == text
+    sure = [name for name in names() if name[2:] not in held_out]
+    assert {after[f"new {name}"] for name in sure} == {"train"}
+    place.write_text(
+        text.replace('"a/', '"new a/').replace('"b/', '"new b/')
+    )  # as the user mends it
+    after, words = divide(place, renamed)
+    assert list(after.values()) == list(roles.values())
+    assert words == f"kept in {place}"
+    assert warnings_shown() == []
+
+
+def test_other_file_names_are_warned_of(place, warnings_shown):
+    roles, _ = divide(place)
+    tested = next(name for name, role in roles.items() if role == "test")
+    divide(place, [*(name for name in names() if name != tested), "a/other.jpg"])
+    assert warnings_shown() == [
+        f"{place}: 1 image is gone (1 of test) while 1 image is new; if one is the other under another "
+        "name, it may be in train now: write its new path into that file"
+    ]
 
 
 def test_without_its_first_line_it_is_as_good(place, warnings_shown):
@@ -154,7 +248,7 @@ def test_where_nothing_may_be_written_it_is_kept_in_the_cache(place, cache, monk
     roles, words = divide(place)
     (kept,) = (cache / "cait_finetune" / "splits").iterdir()
     assert words == f"kept in {kept}"
-    assert divide(place, seed=1) == (roles, words)  # it decides, as beside the images
+    assert divide(place) == (roles, words)  # it decides, as beside the images
     monkeypatch.setattr(os, "makedirs", lambda *_, **__: (_ for _ in ()).throw(OSError("full")))
     kept.unlink()
     assert divide(place) == (roles, "kept nowhere, drawn anew each time by the same seed")

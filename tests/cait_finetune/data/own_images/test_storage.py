@@ -70,6 +70,27 @@ def test_a_bucket_without_its_plugin():
         from_folder("s3://bucket/set")
 
 
+def test_schemes_that_tensorflow_knows():
+    for path in ("", "/a", "a:b", "gs://bucket/a", "ram://a", "file:///a"):
+        storage.check_readable("a.key", path)
+    for path in ("https://a.org/b", "S3://a", "hdfs://a"):
+        with pytest.raises(UserError, match=rf"^a\.key: got {path}, expected a place that"):
+            storage.check_readable("a.key", path)
+
+
+def test_real_paths(tmp_path):
+    image(tmp_path / "a" / "1.png")
+    (tmp_path / "b").symlink_to("a")
+    (tmp_path / "c.png").symlink_to("b/1.png")
+    paths = [f"{tmp_path}/{name}" for name in ("a/1.png", "b/1.png", "c.png", "no/1.png")]
+    real = str((tmp_path / "a" / "1.png").resolve())
+    assert storage.real_paths([*paths, "gs://b/1.png", "/x.png"]) == [
+        *[real] * 3,
+        f"{tmp_path.resolve()}/no/1.png",
+        *("gs://b/1.png", "/x.png"),
+    ]
+
+
 def test_paths_say_themselves_where_they_are():
     assert storage.join("/data", "/else/1.png") == "/else/1.png"
     assert storage.join("/data", "gs://bucket/1.png") == "gs://bucket/1.png"

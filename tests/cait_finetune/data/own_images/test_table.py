@@ -32,7 +32,7 @@ def test_without_splits_it_is_divided_and_stays_so(root):
     assert source.class_counts("test").tolist() == [1, 1, 1]
     assert source.notes == (f"split  24 / 3 / 3, kept in {root}/list.splits.csv",)
     table(path, ROWS[::-1])
-    again = from_table(path, splits=SplitsConfig(seed=3))
+    again = from_table(path)
     assert sorted(ids(again, "test")) == sorted(ids(source, "test"))
     one = next(source.examples("train").as_numpy_iterator())
     assert one["image"] == (root / one["id"].decode()).read_bytes()
@@ -141,6 +141,43 @@ def test_the_same_image_twice_is_warned_of_and_in_one_split(root, warnings_shown
     assert len(set.union(*parts)) == sum(len(part) for part in parts)
 
 
+def test_a_path_by_other_names_is_the_same_image(root, warnings_shown):
+    (root / "link").symlink_to(root / "cat")
+    (root / "other.png").symlink_to("dog/00.png")
+    more = ["link/00.png,cat", "other.png,dog", "owl/../cat/01.png,cat", f"{root}/owl/00.png,owl"]
+    source = from_table(table(root / "list.csv", [*ROWS, *more]))
+    (warning,) = warnings_shown()
+    assert "lists 4 images more than once: cat/00.png (rows 2, 32)" in warning
+    for role in source.sizes:
+        assert {path.split("/")[0] for path in ids(source, role)} <= {"cat", "dog", "owl"}
+    sets = [set(ids(source, role)) for role in source.sizes]
+    assert len(set.union(*sets)) == sum(map(len, sets)) == 30
+
+
+def test_rows_of_one_image_are_one_example_of_several_labels(root, warnings_shown):
+    rows = [f"{path},{path[:3]},{splits(n)}" for n, path in enumerate(FILES)]
+    rows += [f"./{FILES[0]},dog,train", f"{FILES[0]},cat|owl,train", f"{FILES[29]},cat,test"]
+    source = from_table(table(root / "list.csv", rows, SPLIT), multi_label=True)
+    assert source.sizes == {"train": 18, "validation": 6, "test": 6}
+    label = dict(zip(ids(source, "train"), source.labels("train").tolist(), strict=True))
+    assert label[FILES[0]] == [1, 1, 1]
+    assert label[FILES[1]] == [0, 1, 0]
+    assert source.labels("test")[-1].tolist() == [1, 0, 1]
+    assert source.notes == ("files  5 rows of 2 images are one example each",)
+    assert warnings_shown() == []
+
+
+def test_places_that_cannot_be_read(root):
+    rows = [*ROWS, "https://example.org/cat.jpg,cat", "s3://bucket/dog.jpg,dog"]
+    with pytest.raises(UserError) as error:
+        from_table(table(root / "list.csv", rows))
+    assert str(error.value) == (
+        f"dataset.data_dir: got {root}/list.csv, column path: https://example.org/cat.jpg in rows 32, 33, "
+        "expected a place that TensorFlow can read, which https:// is not without a plugin\n"
+        "  Copy the images to a disk or to gs://, or mount the bucket as a folder"
+    )
+
+
 def labelled(root, change=lambda n, row: row, header="path,label"):
     return table(root / "list.csv", [change(n, row) for n, row in enumerate(ROWS)], header)
 
@@ -176,6 +213,9 @@ WRONG = {
     "no train": (_column(lambda n: "test" if n % 2 else "val"), {}, "splits.train: got nothing, expected the part to train on: column split of {p} has test, val and no train"),
     "only in test": (_column(lambda n: "test" if n % 3 == 2 else "train"), {}, "data_dir: got class 'owl' in test but not in train, expected images of each class to train on"),
     "in two splits": (lambda r: table(r / "list.csv", [*(f"{row},train" for row in ROWS), f"{ROWS[0]},test"], SPLIT), {}, "data_dir: got {p}: cat/00.png in test and train (rows 2, 32), expected each image in one split"),
+    "two labels": (lambda r: table(r / "list.csv", [*ROWS, f"./{ROWS[0][:-3]}owl", f"{ROWS[4][:-3]}cat"]), {}, "data_dir: got {p} with two labels of an image: cat/00.png is cat (row 2), owl (row 32); dog/01.png is dog (row 6), cat (row 33), expected one label for each image\n  Mend these rows, or set dataset.multi_label=true"),
+    "several labels in two splits": (lambda r: table(r / "list.csv", [*(f"{row},train" for row in ROWS), f"{ROWS[0]},test"], SPLIT), {"multi_label": True}, "data_dir: got {p}: cat/00.png in test and train (rows 2, 32), expected each image in one split"),
+    "other zeros and ones": (lambda r: table(r / "list.csv", [*(f"{path},1" for path in FILES), f"{FILES[0]},0"], "path,cat"), {"columns": C(classes=["cat"]), "multi_label": True}, "data_dir: got {p}: cat/00.png with different zeros and ones (rows 2, 32), expected one row for each image"),
     "a weight below 0": (_column(lambda n: -1 if n == 3 else 1, "path,label,w"), {"columns": C(weight="w")}, "data_dir: got {p}, column w: '-1' in row 5, expected numbers of 0 or more"),
     "weights that are none": (_column(lambda n: ["inf", "x", "", 1][n % 4], "path,label,w"), {"columns": C(weight="w")}, "data_dir: got {p}, column w: 'inf' and others in rows 2, 3, 4, 6, 7 and 18 more, expected numbers"),
     "weights of nothing": (_column(lambda n: 0, "path,label,w"), {"columns": C(weight="w")}, "columns.weight: got w, which is 0 in each row, expected a number above 0 in some"),

@@ -1,0 +1,121 @@
+"""The file of a division: comments with its rule, a header, and the split of each path."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import re
+from collections.abc import Mapping, Sequence
+
+from cait_finetune.errors import UserError, bad_value, suggest
+
+KEY = "dataset.splits.file"
+ANEW = "mend it, or remove the file to divide the images anew"
+_HEADER = ["path", "split"]
+_GONE = "# no longer there; they keep their split for when they come back"
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """How images are divided; as text it is the first line of the file."""
+
+    seed: int
+    shares: Mapping[str, float]
+
+    def __str__(self) -> str:
+        return f"seed {self.seed} shares {in_words(self.shares)}"
+
+    @classmethod
+    def parse(cls, text: str) -> Rule | None:
+        """The rule in a line of text, if there is one."""
+        found = re.search(r"seed (\d+) shares ((?:\w+=[\d.e-]+ ?)+)", text)
+        if not found:
+            return None
+        pairs = (pair.split("=") for pair in found[2].split())
+        return cls(int(found[1]), {role: float(share) for role, share in pairs})
+
+
+@dataclasses.dataclass(frozen=True)
+class Kept:
+    """What a file says: its rule, if it still states one, and the split of each path.
+
+    ``away`` are those that were not there already when it was written.
+    """
+
+    rule: Rule | None = None
+    known: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    away: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+def parsed(text: str, place: str, roles: tuple[str, ...]) -> Kept:
+    """What the file says. Comments may stand above the header; below it a path may begin with ``#``.
+
+    Args:
+        roles: the splits that there may be.
+
+    Raises:
+        UserError: a row is damaged, or there is no header.
+    """
+    rows = enumerate(csv.reader(io.StringIO(text, newline=""), strict=True), 1)
+    rule, headed = None, False
+    known: dict[str, str] = {}
+    away: dict[str, str] = {}
+    section = known
+
+    def damaged(row: int, got: str, expected: str, hint: str = "") -> UserError:
+        return bad_value(KEY, f"{place}, row {row}: {got}", expected, hint or ANEW)
+
+    row = 0
+    try:
+        for row, cells in rows:
+            if not any(cells):
+                continue
+            is_row = len(cells) == 2 and cells[1].strip() in roles
+            if cells[0].startswith("#") and not (headed and is_row):
+                rule = rule or Rule.parse(" ".join(cells))
+                section = away if cells[0].startswith(_GONE.partition(";")[0]) else section
+                continue
+            if not headed:
+                if cells != _HEADER:
+                    raise damaged(row, repr(",".join(cells)), "the header path,split")
+                headed = True
+                continue
+            if len(cells) != 2:
+                raise damaged(row, repr(",".join(cells)), "a path and its split")
+            path, role = cells[0], cells[1].strip()
+            if role not in roles:
+                near = suggest(role, roles)
+                raise damaged(
+                    row,
+                    repr(role),
+                    f"{', '.join(roles[:-1])} or {roles[-1]}",
+                    f"{near} {ANEW}".strip(),
+                )
+            before = known.get(path) or away.get(path) or role
+            if before != role:
+                raise damaged(row, f"{path} in {role}, and in {before} above", "one split")
+            section[path] = role
+    except csv.Error as error:
+        raise damaged(row + 1, str(error), "a path and its split") from error
+    if not headed:
+        raise damaged(row + 1, "nothing", "the header path,split")
+    return Kept(rule, known, away)
+
+
+def written(rule: Rule, ids: Sequence[str], roles: Sequence[str], away: Mapping[str, str]) -> str:
+    """The text of a file that says so; rows are sorted, `away` are images that are not there."""
+    text = io.StringIO(newline="")
+    text.write(f"# {rule}; it stays when images come or go: remove this file to divide anew\n")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_HEADER)
+    writer.writerows(sorted(zip(ids, roles, strict=True)))
+    if away:
+        text.write(f"{_GONE}\n")
+        writer.writerows(sorted(away.items()))
+    return text.getvalue()
+
+
+def in_words(shares: Mapping[str, float]) -> str:
+    """``train=0.8 validation=0.1 test=0.1``"""
+    return " ".join(f"{role}={share:g}" for role, share in shares.items())
