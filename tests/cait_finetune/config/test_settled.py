@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from cait_finetune import config as configuration
+from cait_finetune.cli import configure
+from cait_finetune.errors import UserError
 from tests.cait_finetune.stand_ins import checked, composed
 
 
@@ -84,3 +87,50 @@ def test_the_composed_configuration_is_not_changed():
     configuration.from_hydra(new)
     assert (new.dataset.data_dir, new.dataset.seed) == ("x", None)
     assert os.path.isabs(configuration.with_absolute_paths(new).dataset.data_dir)
+
+
+def begun(config: configuration.Config, folder: Path) -> Path:
+    """The directory of a run that was cut off."""
+    folder.mkdir()
+    OmegaConf.save(OmegaConf.structured(config), folder / "config.yaml")
+    return folder
+
+
+WORDS = [FEW, "seed=7", "dataset=folder", "dataset.data_dir=2024_01", "dataset.splits.file=a,b"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [WORDS, [], ["dataset.data_dir=./2024_01"], ["seed=7"], [FEW, "dataset.splits.file=a,b"]],
+)
+def test_a_run_that_is_resumed_has_the_same_images(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    config = configure(*WORDS)
+    run = begun(config, tmp_path / "run")
+    assert configure(*words, f"resume={run}") == dataclasses.replace(config, resume=str(run))
+    assert not capsys.readouterr().err
+
+
+def test_a_group_that_is_named_again_says_nothing_of_the_seed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = begun(configure(*WORDS), tmp_path / "run")
+    with pytest.raises(UserError, match=r"dataset\.splits\.file: .*/a,b → null") as error:
+        configure("dataset=folder", FEW, f"resume={run}")
+    assert "dataset.seed" not in str(error.value)
+
+
+def test_an_older_run_is_resumed_by_its_whole_command(tmp_path):
+    """It recorded keys without effect, and drew by the seed of its division."""
+    words = [FEW, "seed=7"]
+    config = configure(*words, recipe="flowers_notebook")
+    old = OmegaConf.merge(
+        OmegaConf.structured(config),
+        {"optimizer": {"momentum": 0.9}, "average": {"decay": 0.9998}, "schedule": {"step_epochs": 30.0},
+         "loss": {"clip": 0.05}, "dataset": {"seed": None, "splits": {"seed": 0, "shares": [0.8, 0.1, 0.1]}}},
+    )  # fmt: skip
+    run = tmp_path / "run"
+    run.mkdir()
+    OmegaConf.save(old, run / "config.yaml")
+    again = configure(*words, f"resume={run}", recipe="flowers_notebook")
+    assert again.optimizer == config.optimizer
+    assert again.dataset.draw_seed == 0
