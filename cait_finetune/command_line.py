@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import OmegaConf
 
+from cait_finetune.config.words import quoted, unquoted
+
 _PROGRAM = ("python", "-m", "cait_finetune")
-#: What Hydra takes for something else than a text.
-_WORDS = ("null", "true", "false", "nan", "inf")
 
 
 def command_line(directory: Path) -> str | None:
@@ -33,7 +31,7 @@ def command_line(directory: Path) -> str | None:
     words = [word for folder in folders for word in ("-cd", folder)]
     if hydra.job.config_name != "config":
         words += ["-cn", hydra.job.config_name]
-    return in_words([*words, *hydra.overrides.task])
+    return in_words([*words, *map(unquoted, hydra.overrides.task)])
 
 
 def in_words(words: list[str]) -> str:
@@ -67,7 +65,4 @@ def _as_hydra_reads(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, list):
         return f"[{','.join(_as_hydra_reads(one) for one in value)}]"
-    plain = re.fullmatch(r"[A-Za-z_][\w./-]*", str(value))
-    if isinstance(value, str) and not (plain and value.lower() not in _WORDS):
-        return QuotedString(value, Quote.single).with_quotes()
-    return str(value)
+    return quoted(value) if isinstance(value, str) else str(value)

@@ -10,6 +10,8 @@ from typing import Any, get_origin, get_type_hints
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from cait_finetune.config.text import kind_of_type
+from cait_finetune.config.words import read_text, refuse_bytes, split
 from cait_finetune.errors import UserError, bad_value, suggest
 
 #: What is shown of a default that is not written as Python has it.
@@ -100,15 +102,17 @@ def _named(kind: Any) -> str:
 def _value(argument: str, kinds: dict[str, Any]) -> DictConfig:
     """``key=value`` as a configuration of one key.
 
-    Text is taken as it stands: to YAML ``*.jpg`` is an error, and the folder ``2024`` a number. Where
-    several are allowed, ``[a,b]`` is two, and a word alone one.
+    Text is taken as it stands: to YAML ``*.jpg`` is an error, and the folder ``2024`` a number. Hydra's
+    quotes around a text are no part of it. Where several are allowed, ``[a,b]`` is two, and a word alone
+    is one.
     """
+    refuse_bytes(argument)
     key, _, word = argument.partition("=")
-    if kinds[key] in (str, str | None):
-        return _nested(key, None if word in ("", "null") else word)
     several = word.startswith("[") and word.endswith("]")
-    if kinds[key] == list[str]:
-        return _nested(key, _words(word[1:-1]) if several else [word])
+    if kind := kind_of_type(kinds[key]):
+        if not kind.several or (kind.optional and word in ("", "null")):
+            return _nested(key, None if word in ("", "null") else read_text(word))
+        return _nested(key, _texts(word[1:-1]) if several else [read_text(word)])
     if get_origin(kinds[key]) is list and not several:
         return OmegaConf.from_cli([f"{key}=[{word}]"])
     return OmegaConf.from_cli([argument])
@@ -120,5 +124,5 @@ def _nested(key: str, value: Any) -> DictConfig:
     return OmegaConf.create(value)
 
 
-def _words(listed: str) -> list[str]:
-    return [word.strip() for word in listed.split(",") if word.strip()]
+def _texts(listed: str) -> list[str]:
+    return [read_text(word) for word in split(listed) if word]

@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from cait_finetune.config import Config, from_hydra
+from cait_finetune.config.effect import without_effect
 from cait_finetune.errors import bad_value
 from cait_finetune.run_directory import RunDirectory, forget_default_splits
 
@@ -98,7 +99,8 @@ def resumed(
             or (name in groups and key.split(".")[0] == name)
             for name in named
         )
-        if not ours or old == new or key == "resume":
+        unsaid = key == "dataset.seed" and new is None  # the run's own seed then
+        if not ours or old == new or key == "resume" or unsaid:
             continue
         free = any(fnmatch(key, pattern) for pattern in FREE)
         (changes if free else refused).append(f"{key}: {_shown(old)} → {_shown(new)}")
@@ -118,6 +120,7 @@ def _read(path: Path) -> DictConfig:
     try:
         saved = OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(path))
         forget_default_splits(saved)
+        saved = without_effect(saved)
         missing = sorted(OmegaConf.missing_keys(saved))
         why = f"it has no {missing[0]}" if missing else ""
     except (OmegaConfBaseException, YAMLError, OSError, ValueError) as error:

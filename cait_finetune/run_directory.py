@@ -13,6 +13,7 @@ from yaml import YAMLError
 
 from cait_finetune.config import Config, SplitsConfig
 from cait_finetune.config.checks import on_disk
+from cait_finetune.config.effect import without_effect
 from cait_finetune.errors import UserError, bad_value
 
 Value = TypeVar("Value", dict, list)
@@ -111,7 +112,7 @@ class RunDirectory:
             saved = OmegaConf.load(self.config)
             if isinstance(saved, DictConfig) and saved.keys() & Config.__dataclass_fields__.keys():
                 forget_default_splits(saved)
-                return saved
+                return without_effect(saved)
             reason = "it has no key of a run"
         except FileNotFoundError:
             raise

@@ -27,7 +27,8 @@ ALLOWED = {
     "console": set(),
     "garbage": set(),
     "__main__": {"cli", "train"},  # of train how a signal ends it
-    "cli": {"story.finetune", "resume", "study", "compile_cache"} | FOUNDATION,
+    "cli": {"story.finetune", "resume", "study", "compile_cache", "explaining"} | FOUNDATION,
+    "explaining": FOUNDATION,
     "compile_cache": set(),
     "study": set(),  # how Optuna's sweeper is set
     "resume": {"run_directory"} | FOUNDATION,  # which configuration a run goes on with
@@ -50,7 +51,7 @@ ALLOWED = {
     "story.logged": {"story.preparation", "loggers", "optim", "run_directory"}
     | {"scores.metrics", "scores.predictions"}
     | FOUNDATION,
-    "command_line": set(),
+    "command_line": {"config"},
     "export.__main__": {"cli", "keys", "saved_run", "story.exporting"} | WORK | FOUNDATION,
     "loggers": {"run_directory"} | FOUNDATION,
     "lr_find": {"cli", "story.preparation", "story.training", "story.stages"} | WORK | FOUNDATION,
@@ -79,12 +80,12 @@ ALLOWED = {
     | WORK
     | FOUNDATION,
     # Many runs: before and after them.
-    "sweep": {"cli", "keys"} | FOUNDATION,
+    "sweep": {"cli", "keys", "explaining"} | FOUNDATION,
     "leaderboard": {"command_line", "scores.metrics", "run_directory", "errors"},
     "output_place": {"config", "errors"},
     "summary": {"leaderboard", "console", "errors"},
     "compare": {"cli", "keys", "command_line", "leaderboard", "report", "console", "errors"},
-    "keys": {"errors"},
+    "keys": {"config", "errors"},
     # The training step applies the optimizer: the one import from sibling to sibling.
     "train": {"optim"} | FOUNDATION,
     "report": {"run_directory"} | FOUNDATION,  # the page is of what stands there

@@ -18,6 +18,7 @@ from cait_finetune.config.results import (
     LrFindConfig,
 )
 from cait_finetune.config.root import Config, from_hydra, register
+from cait_finetune.config.settled import with_absolute_paths
 from cait_finetune.config.train import (
     AverageConfig,
     CheckpointConfig,
@@ -51,4 +52,5 @@ __all__ = [
     "WandbConfig",
     "from_hydra",
     "register",
+    "with_absolute_paths",
 ]

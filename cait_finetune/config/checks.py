@@ -10,8 +10,11 @@ from cait_finetune.errors import bad_value, suggest
 
 
 def within(
-    key: str, value: float, low: float, high: float = math.inf, *, open_high: bool = False
+    key: str, value: float | None, low: float, high: float = math.inf, *, open_high: bool = False
 ) -> None:
+    """Refuse a number outside of the range; `None` is no number, and fine."""
+    if value is None:
+        return
     above = value >= high if open_high else value > high
     if not (math.isfinite(value) and low <= value) or above:
         bracket = ")" if open_high or high == math.inf else "]"

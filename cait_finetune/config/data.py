@@ -91,8 +91,9 @@ class DatasetConfig:
     precision: it decides which epoch is best. A set that is `evaluation_only` is refused by training.
 
     `class_names` null is what the set has. `examples_per_class` keeps so many training images of
-    each class, `train_share` that share of them, both drawn by `splits.seed`. With `folds` the images
-    of train and validation are divided into so many parts, of which number `fold` is for validation.
+    each class, `train_share` that share of them. With `folds` the images of train and validation are
+    divided into so many parts, of which number `fold` is for validation. `seed` draws all three; null is
+    `splits.seed`, and without that the run's `seed`.
     `sampling` ``balanced`` shows each class equally often.
 
     `upright` turns photographs as their EXIF orientation says. `cache` keeps decoded images in
@@ -118,6 +119,7 @@ class DatasetConfig:
     train_share: float | None = None
     folds: int | None = None
     fold: int = 0
+    seed: int | None = None
     sampling: str = "all"
     allow_flip: bool = True
     upright: bool = True
@@ -145,6 +147,8 @@ class DatasetConfig:
             within("dataset.examples_per_class", self.examples_per_class, 1)
         if self.train_share is not None:
             self._check_share(self.train_share)
+        if self.seed is not None:
+            within("dataset.seed", self.seed, 0, 2**31 - 1)
         self._check_folds()
         self._check_metric()
         if self.class_names is not None:
@@ -177,6 +181,14 @@ class DatasetConfig:
             return
         within("dataset.folds", self.folds, 2)
         within("dataset.fold", self.fold, 0, self.folds - 1)
+
+    @property
+    def draw_seed(self) -> int:
+        """The seed of `examples_per_class`, `train_share` and `folds`.
+
+        A run records `seed`. Where it does not, it is of an older version, which drew by `splits.seed`.
+        """
+        return self.splits.division_seed if self.seed is None else self.seed
 
     @property
     def judged_by(self) -> str:

@@ -18,16 +18,16 @@ class LossConfig:
     ``effective`` by one over its effective number of them (Cui et al. 2019) with `effective_beta`.
     `logit_adjustment` is tau of Menon et al. 2021, 0 for none and 1 for their own: what is learned is
     then right for classes that are equally frequent. `gamma_negative`, `gamma_positive` and `clip`
-    are of the asymmetric loss (Ridnik et al. 2021).
+    are of the asymmetric loss (Ridnik et al. 2021), and null with another one.
     """
 
     name: str = MISSING
     class_weights: str = "none"
     effective_beta: float = 0.999
     logit_adjustment: float = 0.0
-    gamma_negative: float = 4.0
-    gamma_positive: float = 0.0
-    clip: float = 0.05
+    gamma_negative: float | None = None
+    gamma_positive: float | None = None
+    clip: float | None = None
 
     def __post_init__(self) -> None:
         one_of("loss.name", self.name, ("auto", "cross_entropy", "bce", "asymmetric"))

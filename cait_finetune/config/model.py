@@ -43,18 +43,7 @@ class ModelConfig:
             within("model.kernel_init", self.kernel_init, 0.001, 1)
 
 
-#: The keys that each tuning method reads.
-_TUNING_KEYS = {
-    "full": (),
-    "linear_probe": ("solver", "cache_features", "cache_dir"),
-    "head_then_full": ("head_epochs",),
-    "gradual": ("stages", "stage_epochs"),
-    "lora": ("rank", "alpha", "targets"),
-    "pattern": ("pattern", "train_head"),
-}
-
-
-_TUNING_NULL_IS_A_VALUE = ("cache_dir", "alpha")
+_METHODS = ("full", "linear_probe", "head_then_full", "gradual", "lora", "pattern")
 
 
 @dataclass
@@ -80,7 +69,7 @@ class TuningConfig:
     train_head: bool | None = None
 
     def __post_init__(self) -> None:
-        one_of("tuning.method", self.method, tuple(_TUNING_KEYS))
+        one_of("tuning.method", self.method, _METHODS)
         if self.solver is not None:
             one_of("tuning.solver", self.solver, ("sgd", "lbfgs"))
         for key, least in (("head_epochs", 1), ("stages", 2), ("stage_epochs", 1), ("rank", 1)):
@@ -91,32 +80,9 @@ class TuningConfig:
         for key in ("targets", "pattern"):
             regular_expression(f"tuning.{key}", getattr(self, key))
         on_disk("tuning.cache_dir", self.cache_dir)
-        self._check_keys()
-        if self.solver == "lbfgs" and not self.cache_features:
+        if self.solver == "lbfgs" and self.cache_features is False:
             raise bad_value(
                 "tuning.solver",
                 "lbfgs with tuning.cache_features=false",
                 "sgd there: L-BFGS needs all features at once",
             )
-
-    def _check_keys(self) -> None:
-        """Each key of the method has a value, and no other method's has: it would do nothing."""
-        for method, keys in _TUNING_KEYS.items():
-            for key in keys:
-                value = getattr(self, key)
-                if method != self.method and value is not None:
-                    raise bad_value(
-                        f"tuning.{key}",
-                        repr(value),
-                        f"null with tuning.method={self.method}: it is a key of {method}",
-                        f"choose tuning={method}",
-                    )
-                if method == self.method and value is None and key not in _TUNING_NULL_IS_A_VALUE:
-                    raise bad_value(
-                        f"tuning.{key}",
-                        "nothing",
-                        f"a value with tuning.method={method}",
-                        f"add tuning.{key}=…"
-                        if key == "pattern"
-                        else f"choose tuning={method}, which brings one",
-                    )

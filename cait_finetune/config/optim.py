@@ -14,7 +14,8 @@ class OptimizerConfig:
     """The rule of an update, with layer-wise learning-rate decay.
 
     `base_lr` is the learning rate of the head at its peak: as it is, or with `lr_batch_size` for
-    batches of that size, and scaled linearly to `train.batch_size`.
+    batches of that size, and scaled linearly to `train.batch_size`. A key that `name` does not read is
+    null (`config.effect`).
     """
 
     name: str = MISSING
@@ -22,11 +23,11 @@ class OptimizerConfig:
     weight_decay: float = MISSING
     layer_decay: float = MISSING
     lr_batch_size: int | None = None
-    beta_1: float = 0.9
-    beta_2: float = 0.999
-    epsilon: float = 1e-8
-    momentum: float = 0.9
-    nesterov: bool = False
+    beta_1: float | None = None
+    beta_2: float | None = None
+    epsilon: float | None = None
+    momentum: float | None = None
+    nesterov: bool | None = None
 
     def __post_init__(self) -> None:
         one_of("optimizer.name", self.name, ("adamw", "sgd", "lamb", "lion", "schedule_free"))
@@ -42,13 +43,22 @@ class OptimizerConfig:
         within("optimizer.epsilon", self.epsilon, 1e-16, 1)
         within("optimizer.momentum", self.momentum, 0, 1, open_high=True)
 
+    def peak(self, batch_size: int) -> float:
+        """`base_lr`, scaled linearly with the batch where `lr_batch_size` says which batch it is for.
+
+        Goyal et al. 2017, https://arxiv.org/abs/1706.02677.
+        """
+        if self.lr_batch_size is None:
+            return self.base_lr
+        return self.base_lr * batch_size / self.lr_batch_size
+
 
 @dataclass
 class ScheduleConfig:
     """Linear warm-up from `warmup_lr`, then down to `min_lr` in the way of `name`.
 
     The warm-up's length is one of three keys, the others being null. `step_epochs` is for ``step``,
-    `factor` for that and ``ramp_decay``.
+    `factor` for that and ``ramp_decay``, `min_lr` for all but ``constant``; elsewhere they are null.
     """
 
     name: str = MISSING
@@ -56,9 +66,9 @@ class ScheduleConfig:
     warmup_steps: int | None = None
     warmup_examples: int | None = None
     warmup_lr: float = MISSING
-    min_lr: float = MISSING
-    step_epochs: float = 30.0
-    factor: float = 0.1
+    min_lr: float | None = None
+    step_epochs: float | None = None
+    factor: float | None = None
 
     def __post_init__(self) -> None:
         names = ("cosine", "linear", "step", "constant", "ramp_decay")

@@ -12,12 +12,14 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from cait_finetune.config.augment import AugmentConfig
 from cait_finetune.config.checks import within
 from cait_finetune.config.data import DatasetConfig
+from cait_finetune.config.effect import check_effect, without_effect
 from cait_finetune.config.logger import LoggerConfig
 from cait_finetune.config.loss import LossConfig
 from cait_finetune.config.model import ModelConfig, TuningConfig
 from cait_finetune.config.optim import OptimizerConfig, ScheduleConfig
 from cait_finetune.config.preprocessing import PreprocessingConfig
 from cait_finetune.config.results import EvaluationConfig, ExportConfig, LrFindConfig
+from cait_finetune.config.settled import settled
 from cait_finetune.config.train import (
     AverageConfig,
     CheckpointConfig,
@@ -56,12 +58,20 @@ class Config:
 
     def __post_init__(self) -> None:
         within("seed", self.seed, 0, 2**31 - 1)
+        check_effect(self)
         self._check_labels()
         if self.dataset.accept_changes and self.resume is None:
             raise bad_value(
                 "dataset.accept_changes",
                 "true without resume",
                 "false: a new run has no images that could have changed",
+            )
+        self._check_rates()
+        if self.average.method != "none" and self.tuning.solver == "lbfgs":
+            raise bad_value(
+                "average.method",
+                self.average.method,
+                "none with tuning.solver=lbfgs, which makes no steps to average over",
             )
         averaged = self.average.method != "none" and self.optimizer.name == "schedule_free"
         if averaged:
@@ -70,6 +80,24 @@ class Config:
                 self.average.method,
                 "none with optimizer=schedule_free, which evaluates an average of its own",
             )
+
+    def _check_rates(self) -> None:
+        """Whether the schedule goes up to its peak and down from it."""
+        peak = self.optimizer.peak(self.train.batch_size)
+        schedule = self.schedule
+        warms_up = schedule.warmup_epochs or schedule.warmup_steps or schedule.warmup_examples
+        for key, value in (
+            ("min_lr", schedule.min_lr),
+            ("warmup_lr", schedule.warmup_lr if warms_up else None),
+        ):
+            if value is not None and value > peak:
+                scaled = " scaled to the batch" if self.optimizer.lr_batch_size else ""
+                raise bad_value(
+                    f"schedule.{key}",
+                    value,
+                    f"at most {peak:g}, which is optimizer.base_lr{scaled}",
+                    f"Set schedule.{key}={peak:g}, or a higher optimizer.base_lr.",
+                )
 
     def _check_labels(self) -> None:
         """Whether loss, tuning and the images' labels can do with each other."""
@@ -129,11 +157,24 @@ def from_hydra(composed: DictConfig) -> Config:
     """The composed configuration as checked objects.
 
     Raises:
-        UserError: a mandatory value is missing, a value is out of range, or a key was added that no
-            class has (``+key=value`` passes Hydra's own check).
+        UserError: the configuration has no types, a mandatory value is missing, a value is out of range,
+            or a key was added that no class has (``+key=value`` passes Hydra's own check).
     """
+    if OmegaConf.get_type(composed) is not Config:
+        raise bad_value(
+            "-cn",
+            "a configuration without ours below it",
+            "one that says what it changes in ours",
+            "Begin the file with the line  defaults: [config, _self_]",
+        )
     for key in sorted(OmegaConf.missing_keys(composed)):
         raise bad_value(key, "nothing", "a value", f"add {key}=… to the command")
+    for name in Config.__dataclass_fields__:
+        if name not in composed:
+            raise bad_value(name, "nothing", "a value", f"leave out ~{name}")
+    if composed.resume is not None:  # the run may have been made by an older version
+        composed = without_effect(composed)
+    composed = settled(composed)
     config = OmegaConf.to_object(composed)
     _refuse_other_keys(config, "")
     return config

@@ -79,13 +79,14 @@ class AverageConfig:
 
     With `warmup` the EMA's decay is at most ``(1 + t) / (10 + t)`` after t steps. SWA averages the
     weights at the end of each of the last `swa_epochs`. Both the trained and the averaged weights
-    are evaluated; `export` says which of them decide the best epoch, are tested and exported.
+    are evaluated; `export` says which of them decide the best epoch, are tested and exported. A key of another method than
+    `method` is null.
     """
 
     method: str = MISSING
-    decay: float = 0.9998
-    warmup: bool = True
-    swa_epochs: int = 5
+    decay: float | None = None
+    warmup: bool | None = None
+    swa_epochs: int | None = None
     export: bool = True
 
     def __post_init__(self) -> None:

@@ -34,14 +34,12 @@ def open_source(config: DatasetConfig, roles: Sequence[str] = ROLES) -> Source:
     check_labels(source, ROLES if by_label else _all_with(source.default_slices, roles))
     source = _mixed_slices(source, config.splits.division_seed, roles)
     if config.folds:
-        source = source.select(
-            folded(source, config.folds, config.fold, config.splits.division_seed)
-        )
+        source = source.select(folded(source, config.folds, config.fold, config.draw_seed))
     if config.examples_per_class:
-        chosen = few_of_each_class(source, config.examples_per_class, config.splits.division_seed)
+        chosen = few_of_each_class(source, config.examples_per_class, config.draw_seed)
         source = _trained_on(source, chosen)
     if config.train_share:
-        chosen = share_of_each_class(source, config.train_share, config.splits.division_seed)
+        chosen = share_of_each_class(source, config.train_share, config.draw_seed)
         source = _trained_on(source, chosen)
     for role in ROLES:
         if not source.sizes[role]:

@@ -106,7 +106,7 @@ def build_schedule(
     shape = (
         base_lr,
         config.warmup_lr,
-        config.min_lr,
+        config.min_lr or 0.0,
         min(warmup_steps, total_steps // 2),
         total_steps,
     )
@@ -126,10 +126,5 @@ def build_schedule(
 
 
 def peak_learning_rate(config: OptimizerConfig, batch_size: int) -> float:
-    """`base_lr`, scaled linearly with the batch where it is said which batch it is for.
-
-    Goyal et al. 2017, https://arxiv.org/abs/1706.02677. `warmup_lr` and `min_lr` are not scaled.
-    """
-    if config.lr_batch_size is None:
-        return config.base_lr
-    return config.base_lr * batch_size / config.lr_batch_size
+    """The highest learning rate. `warmup_lr` and `min_lr` are not scaled as it is."""
+    return config.peak(batch_size)

@@ -99,7 +99,7 @@ class Stages:
             versions.append((config.average.method, average.present))
         if not config.average.export:
             versions.reverse()  # the last one decides
-        swa_epochs = config.average.swa_epochs
+        swa_epochs = config.average.swa_epochs or 0
         return Stage(
             name=phase.name,
             first_step=phase.first_step,

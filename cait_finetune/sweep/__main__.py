@@ -19,6 +19,7 @@ from pathlib import Path
 
 from cait_finetune.cli import configure, sweeper_params
 from cait_finetune.config import Config
+from cait_finetune.config.words import keep_text
 from cait_finetune.errors import UserError, bad_value
 from cait_finetune.keys import helped, read_keys
 from cait_finetune.sweep.document import SweepConfig, check_directories, sweep_document, write
@@ -38,10 +39,10 @@ def write_sweep(words: list[str]) -> tuple[SweepConfig, dict, Path]:
     """
     options, words = _split_options(words)
     own = [word for word in words if word.startswith("sweep.")]
-    words = [word for word in words if word not in own]
+    words = keep_text([word for word in words if word not in own], sweep=True)
     sweep = read_keys([word.removeprefix("sweep.") for word in own], SweepConfig, "sweep.")
     recipe = options.get("-cn", "config")
-    folder = Path(options["-cd"]) if "-cd" in options else None
+    folder = Path(options["-cd"]).expanduser() if "-cd" in options else None
     given = {one.key_or_group for one in parse(words)}
     params = sweeper_params(recipe, folder).items()
     words = [*(f"{key}={value}" for key, value in params if key not in given), *words]

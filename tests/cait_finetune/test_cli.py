@@ -80,6 +80,9 @@ BEFORE_TENSORFLOW = [
     (["bad"], "command line: got 'bad', expected key=value", "give it a value: bad=…"),
     (["train.epochs"], "command line: got 'train.epochs', expected", "give it a value: train.ep"),
     (["train.epochs=a]"], "command line: got 'train.epochs=a]', expected", "quotes of its own"),
+    (["dataset.data_dir=a\udcff"], "command line: got 'dataset.data_dir=a\\udcff'", "UTF-8"),
+    (["dataset.data_dir=${b}"], "dataset.data_dir: got ${b}, expected a key", r"Write \${…}"),
+    (["-cd", ".", "-cp", "."], "-cp: got . and ., expected one folder", ""),
     (["logger="], "logger: got nothing, expected one of csv", ""),
     (["-cd", "nowhere"], "-cd: got ", "nowhere, expected an existing folder"),
     (
@@ -175,6 +178,57 @@ def test_the_directory_is_named_by_data_model_and_time(command, runs, tmp_path):
     assert command("dataset=flowers", "model=cait_s24_224")[0] == 0
     ((_, directory),) = runs
     assert directory.parent == tmp_path / "outputs" / "flowers" / "cait_s24_224"
+
+
+def test_text_is_what_was_typed(command, runs, tmp_path):
+    words = [
+        "dataset.data_dir=2024_01",
+        "dataset.splits.train=a,b",
+        "model.weights=1e3",
+        "hydra.run.dir=1_0",
+    ]
+    assert command(*words) == (0, "", "")
+    ((config, directory),) = runs
+    assert (config.dataset.data_dir, directory) == (f"{tmp_path}/2024_01", tmp_path / "1_0")
+    assert (config.dataset.splits.train, config.model.weights) == ("a,b", "1e3")
+    assert sys.argv == ["cait_finetune", *words]
+
+
+def test_with_several_runs_a_comma_separates_texts(command, runs, tmp_path):
+    assert (
+        command(
+            "-m",
+            "dataset.data_dir=01,1e3",
+            "dataset.license=choice(no,'a,b')",
+            "hydra.sweep.dir=1_0",
+        )[0]
+        == 0
+    )
+    assert [(config.dataset.data_dir, config.dataset.license) for config, _ in runs] == [
+        (f"{tmp_path}/{name}", text) for name in ("01", "1e3") for text in ("no", "a,b")
+    ]
+    assert {directory.parent for _, directory in runs} == {tmp_path / "1_0"}
+
+
+@pytest.mark.parametrize(
+    "option", [["-cd", "mine"], ["--config-dir=mine"], ["-cp", "mine"], ["--config-path", "mine"]]
+)
+def test_a_file_of_the_user_s_own_is_before_ours(command, runs, option, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "flowers_lora.yaml").write_text("defaults: [config, _self_]\nseed: 77\n")
+    assert command(*option, "-cn", "flowers_lora", "hydra.run.dir=run") == (0, "", "")
+    assert runs[0][0].seed == 77
+    assert command("-cn", "flowers_lora", "hydra.run.dir=run")[0] == 0
+    assert (runs[1][0].seed, runs[1][0].tuning.method) == (0, "lora")
+
+
+def test_a_file_that_includes_itself(command, tmp_path):
+    (tmp_path / "flowers_lora.yaml").write_text("defaults: [flowers_lora, _self_]\n")
+    status, _, err = command("-cd", ".", "-cn", "flowers_lora")
+    assert status == 1
+    assert err.startswith(
+        "cait_finetune: defaults: got a file that includes itself, expected other"
+    )
 
 
 def test_several_runs(command, runs):

@@ -53,6 +53,27 @@ def test_a_folder_of_recipes_is_named(commands, tmp_path):
     assert command == f"python -m cait_finetune -cd {tmp_path} -cn own"
 
 
+TYPED = ["2024_01", "a,b", "d/été (1)", "it's", "x=y", "[a]", "a\\", "1:30", "null"]
+
+
+@pytest.mark.parametrize("text", TYPED)
+def test_what_was_typed_is_written_and_runs_again(commands, text):
+    words = [f"dataset.license={text}", "dataset=folder", "dataset.class_names=[01,'a,b',no]"]
+    ((command, _),) = commands(*words, "hydra.run.dir=1_0")
+    typed = shlex.split(command)[3:]
+    assert typed == words
+    config = cli.configure(*typed)
+    assert config.dataset.license == (None if text == "null" else text)
+    assert config.dataset.class_names == ["01", "a,b", "no"]
+
+
+def test_one_of_several_texts_runs_again(commands):
+    said = commands("-m", "dataset.license=1e3,'a,b',choice", "hydra.sweep.dir=1_0")
+    typed = [shlex.split(command)[3:] for command, _ in said]
+    assert typed == [["dataset.license=1e3"], ["dataset.license=a,b"], ["dataset.license=choice"]]
+    assert [cli.configure(*words).dataset.license for words in typed] == ["1e3", "a,b", "choice"]
+
+
 def test_keys_are_read_again():
     command = in_words(["-cn", "some", "++seed=1", "~debug", "a.b='x y'"])
     assert named_keys(command) == {"-cn": "some", "seed": "1", "debug": "", "a.b": "'x y'"}

@@ -32,6 +32,23 @@ def test_text_is_not_yaml(text):
 
 
 @pytest.mark.parametrize(
+    "text", ["2024_01", "it's", "a,b", "'x'", '"a b"', "~", "[a]", "1e3", "'null'"]
+)
+def test_text_is_what_the_main_command_reads(text):
+    from cait_finetune.cli import configure
+
+    assert read_keys([f"text={text}"], Some).text == configure(f"dataset.name={text}").dataset.name
+    listed = f"[{text},z]"
+    ours = configure("dataset=folder", f"dataset.class_names={listed}").dataset.class_names
+    assert read_keys(["text=x", f"several={listed}"], Some).several == ours
+
+
+def test_a_word_that_is_not_utf_8():
+    with pytest.raises(UserError, match=r"^command line: got .*, expected text in UTF-8"):
+        read_keys(["text=a\udcff"], Some)
+
+
+@pytest.mark.parametrize(
     ("word", "read"),
     [
         ("*.jpg", ["*.jpg"]),
@@ -40,6 +57,9 @@ def test_text_is_not_yaml(text):
         ("[]", []),
         ("[ab]*.jpg", ["[ab]*.jpg"]),
         ("a,b", ["a,b"]),
+        ("['a,b',c]", ["a,b", "c"]),
+        ("'[a,b]'", ["[a,b]"]),
+        ("[01,1_0,true]", ["01", "1_0", "true"]),
     ],
 )
 def test_several(word, read):

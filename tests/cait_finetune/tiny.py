@@ -59,7 +59,7 @@ def batch(size: int = 8, seed: int = 0) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def optimizer_config(**changes: Any) -> OptimizerConfig:
-    """The defaults of ``conf/optimizer/adamw.yaml``, with a base rate of 1e-3."""
+    """AdamW's and SGD's defaults in ``conf/optimizer``, with a base rate of 1e-3."""
     values = {
         "name": "adamw",
         "base_lr": 1e-3,
@@ -68,6 +68,8 @@ def optimizer_config(**changes: Any) -> OptimizerConfig:
         "beta_1": 0.9,
         "beta_2": 0.999,
         "epsilon": 1e-8,
+        "momentum": 0.9,
+        "nesterov": False,
     }
     return OptimizerConfig(**{**values, **changes})
 

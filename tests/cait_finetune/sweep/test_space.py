@@ -23,7 +23,7 @@ def read(*words):
         ("train.label_smoothing=interval(0, 0.3)",
          {"distribution": "uniform", "min": 0.0, "max": 0.3}),
         # Whole ends of a key that takes any number are an interval still.
-        ("average.decay=interval(0, 0.9)", {"distribution": "uniform", "min": 0.0, "max": 0.9}),
+        ("train.clip_norm=interval(0, 0.9)", {"distribution": "uniform", "min": 0.0, "max": 0.9}),
         ("optimizer.weight_decay=interval(0, 1)",
          {"distribution": "uniform", "min": 0.0, "max": 1.0}),
         ("train.batch_size=interval(8, 64)", {"distribution": "int_uniform", "min": 8, "max": 64}),
@@ -37,7 +37,7 @@ def read(*words):
         ("model.image_size=null,64", {"values": ["null", 64]}),
         ("augment=light,three", {"values": ["light", "three"]}),
         ("augment.crop_scale=[0.5,1],[0.08,1]", {"values": ["[0.5,1]", "[0.08,1]"]}),
-        ("dataset.columns.separator='|',';'", {"values": ["'|'", "';'"]}),
+        ("dataset.license='|',';'", {"values": ["'|'", "';'"]}),
     ],
 )  # fmt: skip
 def test_a_typed_distribution(word, parameter):

@@ -1,0 +1,312 @@
+"""Which keys have an effect with which choices: a key without an effect is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from cait_finetune.errors import bad_value
+
+if TYPE_CHECKING:
+    from cait_finetune.config.root import Config
+
+_ADAM = ("adamw", "lamb", "schedule_free")
+
+#: Keys that only some options of their group read, and those options. The option's file in ``conf/``
+#: has the value; with every other option the key is null.
+READ_BY = {
+    "tuning.method": {
+        "tuning.solver": ("linear_probe",),
+        "tuning.cache_features": ("linear_probe",),
+        "tuning.cache_dir": ("linear_probe",),
+        "tuning.head_epochs": ("head_then_full",),
+        "tuning.stages": ("gradual",),
+        "tuning.stage_epochs": ("gradual",),
+        "tuning.rank": ("lora",),
+        "tuning.alpha": ("lora",),
+        "tuning.targets": ("lora",),
+        "tuning.pattern": ("pattern",),
+        "tuning.train_head": ("pattern",),
+    },
+    "optimizer.name": {
+        "optimizer.beta_1": (*_ADAM, "lion"),
+        "optimizer.beta_2": (*_ADAM, "lion"),
+        "optimizer.epsilon": _ADAM,
+        "optimizer.momentum": ("sgd",),
+        "optimizer.nesterov": ("sgd",),
+    },
+    "schedule.name": {
+        "schedule.min_lr": ("cosine", "linear", "step", "ramp_decay"),
+        "schedule.step_epochs": ("step",),
+        "schedule.factor": ("step", "ramp_decay"),
+    },
+    "average.method": {
+        "average.decay": ("ema",),
+        "average.warmup": ("ema",),
+        "average.swa_epochs": ("swa",),
+    },
+    "loss.name": {
+        "loss.gamma_negative": ("asymmetric",),
+        "loss.gamma_positive": ("asymmetric",),
+        "loss.clip": ("asymmetric",),
+    },
+}
+#: To whoever reads these, null is a value.
+_NULL_IS_A_VALUE = ("tuning.cache_dir", "tuning.alpha")
+_WITHOUT_DEFAULT = ("tuning.pattern",)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Keys with a default of their own that have an effect only if ``read`` says so.
+
+    `where` says that in words, and `hint` what to do.
+    """
+
+    keys: tuple[str, ...]
+    read: Callable[[Config], bool]
+    where: str
+    hint: str
+
+
+def _own_images(config: Config) -> bool:
+    return config.dataset.source in ("folder", "csv")
+
+
+def _steps(config: Config) -> bool:
+    return config.tuning.solver != "lbfgs"
+
+
+CONDITIONS = (
+    Condition(
+        ("augment.rand_magnitude", "augment.rand_magnitude_std", "augment.rand_probability"),
+        lambda config: config.augment.rand_operations > 0,
+        "augment.rand_operations above 0",
+        "Add augment.rand_operations=2.",
+    ),
+    Condition(
+        ("augment.mix_probability",),
+        lambda config: config.augment.mixup > 0 or config.augment.cutmix > 0,
+        "augment.mixup or augment.cutmix above 0",
+        "Add augment.mixup=0.8.",
+    ),
+    Condition(
+        ("augment.mix_switch_probability",),
+        lambda config: config.augment.mixup > 0 and config.augment.cutmix > 0,
+        "augment.mixup and augment.cutmix above 0",
+        "Add augment.mixup=0.8 augment.cutmix=1.",
+    ),
+    Condition(
+        tuple(f"augment.{key}" for key in (
+            "rand_operations", "three_augment", "color_jitter", "erasing", "mixup", "cutmix", "repeats"
+        )),
+        lambda config: not config.tuning.cache_features,
+        "tuning.cache_features=false",
+        "Add tuning.cache_features=false, or augment=none.",
+    ),
+    Condition(
+        ("loss.effective_beta",),
+        lambda config: config.loss.class_weights == "effective",
+        "loss.class_weights=effective",
+        "Add loss.class_weights=effective.",
+    ),
+    Condition(
+        ("average.export",),
+        lambda config: config.average.method != "none",
+        "an average",
+        "Add average=ema.",
+    ),
+    Condition(
+        ("distribution.devices",),
+        lambda config: config.distribution.strategy in ("auto", "mirrored"),
+        "distribution=mirrored",
+        "Choose distribution=mirrored.",
+    ),
+    Condition(
+        ("distribution.cluster",),
+        lambda config: config.distribution.strategy == "multi_worker",
+        "distribution=multi_worker",
+        "Choose distribution=multi_worker.",
+    ),
+    Condition(
+        ("distribution.port",),
+        lambda config: config.distribution.strategy == "multi_worker"
+        and config.distribution.cluster != "tf_config",
+        "distribution=multi_worker in a cluster of SLURM",
+        "Choose distribution=multi_worker distribution.cluster=slurm.",
+    ),
+    Condition(
+        ("distribution.timeout",),
+        lambda config: config.distribution.strategy in ("multi_worker", "tpu"),
+        "distribution=multi_worker or tpu",
+        "Choose distribution=multi_worker.",
+    ),
+    Condition(
+        ("distribution.tpu",),
+        lambda config: config.distribution.strategy == "tpu",
+        "distribution=tpu",
+        "Choose distribution=tpu.",
+    ),
+    Condition(
+        ("dataset.cache_dir",),
+        lambda config: config.dataset.cache == "disk",
+        "dataset.cache=disk",
+        "Add dataset.cache=disk.",
+    ),
+    Condition(
+        ("dataset.shuffle_buffer",),
+        lambda config: config.dataset.source in ("tfds", "digits") or config.dataset.cache != "none",
+        "a TFDS set, or a cache of images",
+        "Leave the key out: files are shuffled as a whole.",
+    ),
+    Condition(
+        ("dataset.parallel_files",),
+        lambda config: config.dataset.source in ("tfds", "digits"),
+        "a TFDS set",
+        "Set dataset.parallel_calls instead.",
+    ),
+    Condition(
+        ("dataset.check", "dataset.class_names"),
+        _own_images,
+        "dataset=folder or csv",
+        "Leave the key out.",
+    ),
+    Condition(
+        ("dataset.splits.shares", "dataset.splits.file"),
+        _own_images,
+        "dataset=folder or csv",
+        "Set dataset.splits.train, validation and test instead.",
+    ),
+    Condition(
+        ("dataset.seed",),
+        lambda config: any(
+            getattr(config.dataset, key) is not None
+            for key in ("folds", "examples_per_class", "train_share")
+        ),
+        "dataset.examples_per_class, train_share or folds",
+        "Set seed for what a run draws besides.",
+    ),
+    Condition(
+        ("dataset.columns.image", "dataset.columns.label"),
+        lambda config: config.dataset.source in ("csv", "tfds", "digits"),
+        "dataset=csv, or a TFDS set",
+        "Choose dataset=csv.",
+    ),
+    Condition(
+        ("dataset.columns.split", "dataset.columns.weight", "dataset.columns.classes"),
+        lambda config: config.dataset.source == "csv",
+        "dataset=csv",
+        "Choose dataset=csv.",
+    ),
+    Condition(
+        ("dataset.columns.separator",),
+        lambda config: config.dataset.source == "csv"
+        and config.dataset.multi_label
+        and not config.dataset.columns.classes,
+        "dataset=csv with dataset.multi_label=true, and no dataset.columns.classes",
+        "Add dataset.multi_label=true.",
+    ),
+    Condition(
+        ("export.accuracy_images",),
+        lambda config: bool(config.export.quantise),
+        "export.quantise",
+        "Add export=litert 'export.quantise=[int8]'.",
+    ),
+    Condition(
+        ("train.patience", "train.max_hours", "checkpoint.every_steps",
+         "train.accumulation"),
+        _steps,
+        "tuning.solver=sgd",
+        "Add tuning.solver=sgd.",
+    ),
+)  # fmt: skip
+
+
+def check_effect(config: Config) -> None:
+    """Refuse a key that nothing reads, and a missing value of a key that something reads.
+
+    Raises:
+        UserError: there is such a key.
+    """
+    for choice, keys in READ_BY.items():
+        chosen = attrgetter(choice)(config)
+        for key, options in keys.items():
+            _check_option(key, attrgetter(key)(config), choice, chosen, options)
+    for condition, key in _unread(config):
+        value, default = attrgetter(key)(config), _default(config, key)
+        if value != default:
+            shown = "null" if default is None else default
+            raise bad_value(
+                key,
+                repr(value),
+                f"{shown}: only {condition.where} gives it an effect",
+                condition.hint,
+            )
+
+
+def without_effect(config: DictConfig) -> DictConfig:
+    """A run's configuration with null, or the default, for each key that had no effect on the run.
+
+    Older versions recorded such keys, as ``optimizer.momentum: 0.9`` beside AdamW.
+    """
+    from cait_finetune.config.root import Config
+
+    cleaned = config.copy()
+    try:
+        whole = OmegaConf.merge(OmegaConf.structured(Config), config)
+        for choice, keys in READ_BY.items():
+            chosen = OmegaConf.select(whole, choice)
+            for key, options in keys.items():
+                if chosen not in options:
+                    _reset(cleaned, key, None)
+        for _, key in list(_unread(whole)):
+            _reset(cleaned, key, _default(whole, key))
+    except (OmegaConfBaseException, AttributeError):  # the latter of a group that is missing
+        return config  # what is wrong is said where it is checked
+    return cleaned
+
+
+def _unread(config: Config | DictConfig) -> Iterator[tuple[Condition, str]]:
+    for condition in CONDITIONS:
+        if not condition.read(config):
+            yield from ((condition, key) for key in condition.keys)
+
+
+def _reset(config: DictConfig, key: str, value: Any) -> None:
+    if OmegaConf.select(config, key) is not None:
+        OmegaConf.update(config, key, value)
+
+
+def _default(config: Config | DictConfig, key: str) -> Any:
+    """The default that the key's class has."""
+    group, _, name = key.rpartition(".")
+    owner = attrgetter(group)(config)
+    owner = OmegaConf.get_type(owner) if isinstance(owner, DictConfig) else type(owner)
+    (field,) = [field for field in dataclasses.fields(owner) if field.name == name]
+    return (
+        field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+    )
+
+
+def _check_option(key: str, value: Any, choice: str, chosen: str, options: tuple[str, ...]) -> None:
+    group = choice.partition(".")[0]
+    if chosen not in options and value is not None:
+        raise bad_value(
+            key,
+            repr(value),
+            f"null with {choice}={chosen}: it is a key of {', '.join(options)}",
+            f"choose {group}={options[0]}",
+        )
+    if chosen in options and value is None and key not in _NULL_IS_A_VALUE:
+        add = (
+            f"add {key}=…"
+            if key in _WITHOUT_DEFAULT
+            else f"choose {group}={chosen}, which brings one"
+        )
+        raise bad_value(key, "nothing", f"a value with {choice}={chosen}", add)

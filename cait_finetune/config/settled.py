@@ -1,0 +1,41 @@
+"""What a composed configuration leaves to where and how it was started: absolute paths, and seeds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+_DATA = ("dataset.data_dir", "dataset.splits.file")
+_CACHES = ("dataset.cache_dir", "tuning.cache_dir", "train.compile_cache_dir")
+_WEIGHTS = "model.weights"
+_WORDS = ("hub", "pretrained", "none")
+
+
+def settled(composed: DictConfig) -> DictConfig:
+    """The configuration with absolute paths and `dataset.seed`, as a run records it.
+
+    A relative path is as seen from the working directory. ``scheme://…`` stays. A run without
+    `dataset.seed` that is resumed is of an older version, which drew by `dataset.splits.seed` alone.
+    """
+    settled = with_absolute_paths(composed)
+    dataset = settled.dataset
+    draws = [dataset.get(key) for key in ("folds", "examples_per_class", "train_share")]
+    if dataset.get("seed") is None and any(draw is not None for draw in draws):
+        otherwise = 0 if settled.resume is not None else settled.seed
+        own = OmegaConf.select(dataset, "splits.seed")
+        dataset.seed = otherwise if own is None else own
+    return settled
+
+
+def with_absolute_paths(composed: DictConfig) -> DictConfig:
+    """The configuration with absolute paths; ``~`` of a cache stays, as caches are each user's own."""
+    absolute = composed.copy()
+    for key in (*_DATA, *_CACHES, _WEIGHTS):
+        path = OmegaConf.select(absolute, key)
+        if not path or "://" in path or (key in _CACHES and path.startswith("~")):
+            continue
+        place = Path(path).expanduser()
+        if key != _WEIGHTS or (path not in _WORDS and place.is_file()):
+            OmegaConf.update(absolute, key, str(place.absolute()))
+    return absolute

@@ -1,0 +1,137 @@
+"""Where Hydra finds YAML files, and how it reads them: the user's before ours, text as text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.sources_registry import SourcesRegistry
+from hydra.conf import HydraConf
+from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
+from hydra.core.plugins import Plugins
+from hydra.plugins.config_source import ConfigLoadError, ConfigResult
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import DictConfig, OmegaConf
+from yaml import YAMLError
+
+from cait_finetune.config.effect import without_effect
+from cait_finetune.config.text import SWEEPER_PARAMS, texts
+from cait_finetune.config.words import keep_text
+from cait_finetune.errors import bad_value
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+#: A file with these keys and no defaults list is a run's ``config.yaml``.
+_OF_A_RUN = {"dataset", "model", "train", "seed", "resume"}
+#: What a run's ``config.yaml`` does not hold: the types, and how Hydra is set.
+_AROUND_A_RUN = ["schema", "hydra_settings", "_self_"]
+
+
+def data_folder(name: str) -> Path:
+    """``conf`` or ``recipes``: inside the installed package, or beside it in a checkout."""
+    inside = _PACKAGE / name
+    return inside if inside.is_dir() else _PACKAGE.parent / name
+
+
+class Folders(SearchPathPlugin):
+    """Let ``-cn NAME`` find the recipes, and `own`, the folder of ``-cd DIR``, before all of ours."""
+
+    own: ClassVar[Path | None] = None
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        search_path.append("cait_finetune", f"file://{data_folder('recipes')}")
+        if self.own is not None:
+            ours = SearchPathQuery(provider="main", path=None)
+            search_path.prepend("command-line", f"file://{self.own}", ours)
+
+
+class TextSource(FileConfigSource):
+    """YAML files in which a text key has the characters of the file: ``2024_01`` is no number.
+
+    A finished run's ``config.yaml`` can be run again: it names every value and no group.
+    """
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        path = Path(self.path) / self._normalize_file_name(config_path)
+        try:
+            result = super().load_config(config_path)
+            document = path.read_text(encoding="utf-8")
+        except (UnicodeDecodeError, YAMLError) as error:
+            wrong = bad_value(path, " ".join(str(error).split()), "a YAML file in UTF-8")
+            raise ConfigLoadError(str(wrong)) from wrong
+        group = Path(config_path).parent.as_posix().removeprefix(".")
+        package = result.header.get("package")
+        _set_texts(result.config, document, _prefix(group if package is None else package))
+        if not group and set(result.config) >= _OF_A_RUN and "defaults" not in result.config:
+            result.config = _to_run_again(result.config)
+        return result
+
+
+def use_own_sources() -> None:
+    """Make Hydra read and find files as above."""
+    plugins = Plugins.instance()
+    plugins.register(Folders)
+    SourcesRegistry.instance().types[TextSource.scheme()] = TextSource
+
+
+def own_folder(folder: Path) -> Path:
+    """A folder of the user's own YAML files.
+
+    Raises:
+        UserError: there is no such folder, or a file in it takes the place of the schema.
+    """
+    if not folder.is_dir():
+        raise bad_value("-cd", folder, "an existing folder, of recipes of your own")
+    for name in ("schema.yaml", "hydra_settings.yaml"):
+        if (folder / name).exists():
+            expected = (
+                f"another name: every configuration begins with ours, {name.removesuffix('.yaml')}"
+            )
+            raise bad_value("-cd", folder / name, expected, "Rename the file.")
+    return folder.absolute()
+
+
+def refuse_hidden(hydra_config: DictConfig | HydraConf) -> None:
+    """Refuse folders of `hydra.searchpath` with a file that one of ours hides.
+
+    Raises:
+        UserError: there is such a file.
+    """
+    theirs = [
+        Path(source.path)
+        for source in hydra_config.runtime.config_sources
+        if source.provider.startswith("hydra.searchpath") and source.schema == "file"
+    ]
+    for folder in theirs:
+        for ours in (data_folder("conf"), data_folder("recipes")):
+            for file in sorted(ours.rglob("*.yaml")):
+                own = folder / file.relative_to(ours)
+                if own.exists() and not own.samefile(file):
+                    expected = f"a name that we do not have: {file} is used instead"
+                    raise bad_value(
+                        "hydra.searchpath", own, expected, f"Write -cd {folder} instead."
+                    )
+
+
+def _prefix(package: str) -> str:
+    """``"dataset."`` of ``dataset`` and of ``_global_.dataset``."""
+    named = package.replace("/", ".").removeprefix("_global_").strip(".")
+    return f"{named}." if named else ""
+
+
+def _set_texts(config: DictConfig, document: str, prefix: str) -> None:
+    for place, text in texts(document, prefix):
+        *parents, last = place
+        node = config
+        for step in parents:
+            node = node[step]
+        if (prefix + ".".join(map(str, parents)) + ".").startswith(SWEEPER_PARAMS):
+            (word,) = keep_text([f"{last}={text}"], sweep=True)
+            text = word.partition("=")[2]
+        node[last] = text
+
+
+def _to_run_again(config: DictConfig) -> DictConfig:
+    again = without_effect(config)
+    again.resume = None
+    return OmegaConf.merge({"defaults": _AROUND_A_RUN}, again)

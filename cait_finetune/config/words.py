@@ -1,0 +1,240 @@
+"""``key=value`` words: under a text key the characters that were typed, whatever Hydra would read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.errors import HydraException
+
+from cait_finetune.config.text import Kind, holds_text, kind_of
+from cait_finetune.errors import bad_value
+
+_WORD = re.compile(r"((?:\+\+|\+|~)?)([A-Za-z_][\w.-]*)=(.*)", re.DOTALL | re.ASCII)
+_QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
+#: What Hydra reads as the same text without quotes.
+_PLAIN = re.compile(r"(?:[A-Za-z_/]|\.{1,2}/)[\w./-]*", re.ASCII)
+_RESERVED = re.compile(r"null|true|false|nan|inf", re.IGNORECASE)
+_FUNCTION = re.compile(r"([a-z_]+)\s*\((.*)\)", re.DOTALL)
+#: Hydra's functions of several values, and those whose arguments are no text.
+_CHOICES = ("choice", "shuffle", "sort")
+_OTHER_FUNCTIONS = ("range", "interval", "glob")
+_NAMED_ARGUMENT = re.compile(r"(?:list|reverse|shuffle)\s*=.*", re.DOTALL)
+
+
+def keep_text(words: Iterable[str], sweep: bool = False) -> list[str]:
+    """Words that Hydra reads as what was typed: the values of text keys in quotes, where needed.
+
+    ``'…'`` and ``"…"`` around a value are Hydra's quotes and no part of the text. ``null`` and nothing are
+    null for an optional key. ``${…}`` stays an interpolation, ``\\${…}`` is text.
+
+    Args:
+        sweep: whether a comma separates the values of several runs (``-m``), or is part of the text.
+
+    Raises:
+        UserError: a word is not UTF-8, or hides text in a ``{…}`` that Hydra reads as something else.
+    """
+    return [_kept(word, sweep) for word in words]
+
+
+def unquoted(word: str) -> str:
+    """A word of `keep_text` as it can be typed, without quotes that `keep_text` adds."""
+    found = _WORD.fullmatch(word)
+    if not found or not kind_of(found[2]):
+        return word
+    value = OverridesParser.create().parse_override(word).value()
+    typed = _text(value)
+    if isinstance(value, list):
+        texts = map(_text, value)
+        typed = f"[{','.join(one if list(split(one)) == [one] else quoted(one) for one in texts)}]"
+    plain = f"{found[1]}{found[2]}={typed}"
+    return plain if keep_text([plain]) == [word] else word
+
+
+def quoted(text: str) -> str:
+    """Text as Hydra reads it back: in quotes, unless it needs none."""
+    if _PLAIN.fullmatch(text) and not _RESERVED.fullmatch(text):
+        return text
+    return QuotedString(text, Quote.single).with_quotes()
+
+
+def read_text(typed: str) -> str:
+    """What was typed, without Hydra's quotes around it."""
+    typed_alone = typed.strip()
+    if not _QUOTED.fullmatch(typed_alone):
+        return typed
+    return OverridesParser.create().parse_override(f"key={typed_alone}").value()
+
+
+def split(values: str, brackets: bool = False) -> Iterator[str]:
+    """Values between commas; a comma in quotes or in ``${…}`` separates nothing.
+
+    Args:
+        brackets: whether a comma in ``[…]`` separates nothing either.
+    """
+    start = at = depth = 0
+    while at < len(values):
+        begins = not values[start:at].strip(" \t[")
+        if begins and (found := _QUOTED.match(values, at)):
+            at = found.end()
+            continue
+        if values.startswith("${", at):
+            depth += 1
+            at += 2
+            continue
+        character = values[at]
+        depth += {"[": brackets, "]": -brackets, "}": -1}.get(character, 0)
+        depth = max(depth, 0)
+        if character == "," and not depth:
+            yield values[start:at].strip()
+            start = at + 1
+        at += 1
+    yield values[start:].strip()
+
+
+def _kept(word: str, sweep: bool) -> str:
+    refuse_bytes(word)
+    found = _WORD.fullmatch(word)
+    if not found:
+        return word
+    sign, key, value = found.groups()
+    kind = kind_of(key)
+    if kind:
+        return f"{sign}{key}={_value(value, kind, sweep)}"
+    if value.lstrip().startswith("{") and holds_text(key):
+        _refuse_other_than_text(word, key)
+    return word
+
+
+def refuse_bytes(word: str) -> None:
+    """Refuse a word of the command line that is not UTF-8.
+
+    Raises:
+        UserError: it is not.
+    """
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        raise bad_value(
+            "command line",
+            ascii(word),
+            "text in UTF-8",
+            "rename the file or folder, or set LC_ALL=C.UTF-8",
+        ) from None
+
+
+def _value(typed: str, kind: Kind, sweep: bool) -> str:
+    if not sweep:
+        return _list(typed, kind) if kind.several else _scalar(typed, kind.optional)
+    return _swept(typed.strip(), kind)
+
+
+def _swept(typed: str, kind: Kind, inside: bool = False) -> str:
+    """Several values, one for each run of ``-m``.
+
+    Args:
+        inside: whether they are an argument of a function of Hydra's, which needs a function there.
+    """
+    found = _FUNCTION.fullmatch(typed)
+    if found and found[1] in _OTHER_FUNCTIONS:
+        return typed
+    if found and found[1] == "tag":
+        *tags, last = split(found[2], brackets=True)
+        return (
+            typed
+            if "(" in " ".join(tags)
+            else f"tag({','.join([*tags, _swept(last, kind, True)])})"
+        )
+    if found and found[1] in _CHOICES:
+        values = list(_arguments(found[2]))
+        if found[1] == "choice" and len(values) > 1 and not inside:
+            return ",".join(_value(one, kind, False) for one in values)
+        return f"{found[1]}({','.join(_argument(one, kind) for one in values)})"
+    values = list(split(typed, brackets=kind.several))
+    if len(values) > 1 and not all(values):
+        return typed  # Hydra refuses it
+    return ",".join(_value(one, kind, False) for one in values)
+
+
+def _arguments(typed: str) -> Iterator[str]:
+    """As `split`; a function of several values is one argument."""
+    nested = _FUNCTION.fullmatch(typed.strip())
+    if nested and nested[1] in (*_CHOICES, "tag"):
+        yield typed.strip()
+    else:
+        yield from split(typed, brackets=True)
+
+
+def _argument(typed: str, kind: Kind) -> str:
+    """One value of a function, which takes the quotes away before Hydra reads the value again."""
+    nested = _FUNCTION.fullmatch(typed)
+    if _NAMED_ARGUMENT.fullmatch(typed):
+        return typed
+    if nested and nested[1] in _CHOICES:
+        return _swept(typed, kind, True)
+    value = _value(typed, kind, False)
+    if kind.several or not _QUOTED.fullmatch(value):
+        return value
+    text = read_text(value)
+    within = text if _QUOTED.fullmatch(text) else quoted(text)
+    return QuotedString(within, Quote.double).with_quotes()
+
+
+def _scalar(typed: str, optional: bool) -> str:
+    alone = typed.strip()
+    if not typed:
+        return "null" if optional else typed
+    if alone.lower() == "null" or _QUOTED.fullmatch(alone):
+        return alone
+    return quoted(typed)
+
+
+def _list(typed: str, kind: Kind) -> str:
+    alone = typed.strip()
+    if not alone or alone.lower() == "null":
+        return _scalar(typed, kind.optional)
+    if alone.startswith("${") and alone.endswith("}"):
+        return alone  # an interpolation of a whole list
+    if not (alone.startswith("[") and alone.endswith("]")):
+        return f"[{_element(typed)}]"
+    inside = list(split(alone[1:-1]))
+    if inside == [""]:
+        return "[]"
+    return alone if not all(inside) else f"[{','.join(map(_element, inside))}]"
+
+
+def _element(typed: str) -> str:
+    """Of a list, whose elements are never null."""
+    return typed if _QUOTED.fullmatch(typed.strip()) else quoted(typed)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, QuotedString):
+        return value.text
+    return "null" if value is None else str(value)
+
+
+def _refuse_other_than_text(word: str, group: str) -> None:
+    """In ``group={key: value}`` Hydra reads 2024_01 as a number before its characters are known."""
+    try:
+        value = OverridesParser.create().parse_override(word).value()
+    except HydraException:
+        return  # Hydra says why
+    for key, one in _leaves(value, f"{group}."):
+        kind = kind_of(key)
+        if kind and one is not None and not isinstance(one, str | QuotedString):
+            raise bad_value(key, f"{one} inside of {{…}}", "text", f"write {key}=… alone")
+
+
+def _leaves(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, one in value.items() if isinstance(value, dict) else ():
+        key = f"{prefix}{_text(name)}"
+        if isinstance(one, dict):
+            yield from _leaves(one, f"{key}.")
+        elif isinstance(one, list):
+            yield from ((key, element) for element in one)
+        else:
+            yield key, one
