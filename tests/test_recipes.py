@@ -36,10 +36,9 @@ SMALL = [
 #: What cannot be had here, or would ask for more than there is.
 INSTEAD = {
     "flowers_tpu": ["distribution=cpu"],
-    "transfer_inat18": [
-        "schedule.min_lr=0"
-    ],  # the rate is scaled to the small batch, these are not
-    "transfer_inat19": ["dataset.num_classes=null", "schedule.min_lr=0"],
+    # The peak is scaled to the small batch, these two are not.
+    "transfer_inat18": ["schedule.min_lr=0", "schedule.warmup_lr=0"],
+    "transfer_inat19": ["dataset.num_classes=null", "schedule.min_lr=0", "schedule.warmup_lr=0"],
 }
 MODEL = dataclasses.replace(
     cait_tf.VARIANTS["cait_nano_32"],

@@ -21,7 +21,7 @@ _RESERVED = re.compile(r"null|true|false|nan|inf", re.IGNORECASE)
 _FUNCTION = re.compile(r"([a-z_]+)\s*\((.*)\)", re.DOTALL)
 #: Hydra's functions of several values, and those whose arguments are no text.
 _CHOICES = ("choice", "shuffle", "sort")
-_OTHER_FUNCTIONS = ("range", "interval", "glob")
+_OTHER_FUNCTIONS = ("range", "interval")
 _NAMED_ARGUMENT = re.compile(r"(?:list|reverse|shuffle)\s*=.*", re.DOTALL)
 
 
@@ -103,6 +103,11 @@ def _kept(word: str, sweep: bool) -> str:
     sign, key, value = found.groups()
     kind = kind_of(key)
     if kind:
+        found = _FUNCTION.fullmatch(value.strip()) if sweep else None
+        if found and found[1] == "glob":  # Hydra makes no run of it
+            raise bad_value(
+                key, value, "the values: glob is for the options of a group", f"Write {key}=A,B."
+            )
         return f"{sign}{key}={_value(value, kind, sweep)}"
     if value.lstrip().startswith("{") and holds_text(key):
         _refuse_other_than_text(word, key)

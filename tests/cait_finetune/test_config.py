@@ -231,6 +231,7 @@ FREE |= {
     "dataset.cache_dir",
     "dataset.class_names",
     "model.weights_class_names",
+    "model.weights_key",
 }
 FREE |= {f"dataset.splits.{role}" for role in ("train", "validation", "test")}
 

@@ -51,7 +51,6 @@ class Cell:
             *METHODS[self.method],
             *place,
             f"dataset.train_share={self.share:g}",
-            f"dataset.splits.seed={self.seed}",
             f"seed={self.seed}",
             f"train.epochs={self.epochs}",
             f"train.steps_per_epoch={self.steps_per_epoch}",

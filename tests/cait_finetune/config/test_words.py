@@ -110,6 +110,12 @@ def test_text_inside_of_braces():
         keep_text(["dataset={columns: {classes: [a,1_0]}}"])
 
 
+def test_glob_is_for_groups():
+    with pytest.raises(UserError, match=r"^dataset\.data_dir: got glob\(\*\), expected the values"):
+        keep_text(["dataset.data_dir=glob(*)"], sweep=True)
+    assert keep_text(["dataset.data_dir=glob(*)"]) == ["dataset.data_dir='glob(*)'"]
+
+
 def test_a_word_that_is_not_utf_8():
     with pytest.raises(
         UserError, match=r"^command line: got 'dataset\.data_dir=a\\udcff', expected"

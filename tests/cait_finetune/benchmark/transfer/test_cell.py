@@ -15,7 +15,7 @@ def composed(method, **others):
 @pytest.mark.parametrize("method", METHODS)
 def test_each_method_is_a_command_line(method):
     config = composed(method, share=0.2, seed=7)
-    assert (config.seed, config.dataset.splits.seed, config.dataset.train_share) == (7, 7, 0.2)
+    assert (config.seed, config.dataset.seed, config.dataset.train_share) == (7, 7, 0.2)
     assert (config.train.epochs, config.train.steps_per_epoch) == (2, 3)
     assert config.model.weights == ("none" if "scratch" in method else "pretrained")
 
@@ -49,7 +49,7 @@ def test_full_with_layer_decay_is_the_default_command():
         "dataset", "distribution", "export", "train",
     ]  # fmt: skip
     for group, keys in (
-        ("dataset", ["splits", "train_share"]),  # the seed is 0, which null means, too
+        ("dataset", ["train_share", "seed"]),  # the default draws nothing
         ("train", ["epochs", "steps_per_epoch"]),
     ):
         differ = [key for key, value in ours[group].items() if value != default[group][key]]
