@@ -61,8 +61,9 @@ def choose(
             "'state_dict'"
         )
     taken = _preferred(found, source)
-    others = [name for name in found if name != taken]
-    notes = [f"{taken} of the checkpoint, not {_listed(others)} (weights_key)"] if others else []
+    notes = []
+    if others := [name for name in found if name != taken]:
+        notes.append(f"{taken} of the checkpoint (weights_key chooses {_listed(others)})")
     for name, value in held.items():
         if _is_average(name) and isinstance(value, Mapping) and value and name not in found:
             notes.append(f"{taken} of the checkpoint, as {name} is no state dict")

@@ -218,6 +218,7 @@ FREE = {
     "dataset.data_dir",
     "model.name",
     "model.weights",
+    "model.weights_key",
     "train.compile_cache_dir",
     "tuning.cache_dir",
 }

@@ -14,7 +14,7 @@ from cait_finetune import model as models
 from cait_finetune.config import ModelConfig, TuningConfig
 from cait_finetune.errors import UserError
 from cait_tf import models as library
-from cait_tf.weights import shipped
+from cait_tf.weights import official, shipped, timm
 from tests.cait_finetune.tiny import batch, snapshot, tiny_model
 
 CLASSES = ("ant", "bee", "cow", "dog", "eel", "fox", "gnu")
@@ -59,6 +59,26 @@ def test_new_kernels_beside_weights():
         UserError, match=r"model\.kernel_init: got 0\.08, expected null with model\.weights=pre"
     ):
         models.check(ModelConfig(name="cait_nano_32", weights="pretrained", kernel_init=0.08))
+
+
+def test_a_key_chooses_the_state_dict(tmp_path, monkeypatch):
+    tensors = {"state_dict": {}, "state_dict_ema": timm.read(shipped_weights())}
+
+    def read(path, key):
+        return tensors[key or "state_dict_ema"], (f"{key} of the checkpoint",)
+
+    monkeypatch.setattr(official, "read_chosen", read)
+    (tmp_path / "last.pth.tar").touch()
+    chosen = ModelConfig("cait_nano_32", str(tmp_path / "last.pth.tar"))
+    model = models.build(chosen, CLASSES, "float32")
+    assert model.loading_report.notes[0] == "None of the checkpoint"
+    chosen.weights_key = "state_dict"
+    with pytest.raises(UserError, match=r"model\.weights: got .*last\.pth\.tar, .* 78 missing"):
+        models.build(chosen, CLASSES, "float32")
+
+
+def shipped_weights():
+    return shipped.weights_of(cait_tf.get_variant("cait_nano_32"))
 
 
 def test_a_key_needs_a_checkpoint_with_keys(tmp_path):

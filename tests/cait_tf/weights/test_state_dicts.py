@@ -35,8 +35,8 @@ def chosen(checkpoint, key=None):
 def test_the_state_dict_is_the_one_that_timm_prefers(checkpoint, state, others):
     choice = chosen(checkpoint if checkpoint is RAW else {**TRAINING, **checkpoint})
     assert choice.state is state
-    assert [note.partition(", not ")[2] for note in choice.notes] == (
-        [f"{others} (weights_key)"] if others else []
+    assert [note.partition(" of the checkpoint ")[2] for note in choice.notes] == (
+        [f"(weights_key chooses {others})"] if others else []
     )
 
 
