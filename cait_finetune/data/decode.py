@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
+from cait_finetune.data.bmp import decode_bmp
 from cait_finetune.data.branch import branch
 from cait_finetune.data.resize import needed, split
 
@@ -44,7 +45,7 @@ def decode(data: tf.Tensor, upright: bool = True) -> tf.Tensor:
         tf.argmax(tf.stack(kinds), output_type=tf.int32),
         [
             lambda data: tf.io.decode_jpeg(data, channels=3, dct_method=_DCT),
-            _decode_bmp,
+            decode_bmp,
             _decode_webp,
             lambda data: tf.io.decode_image(data, channels=3, expand_animations=False),
         ],
@@ -146,21 +147,6 @@ def _orientation_of_tiff(data: tf.Tensor) -> tf.Tensor:
     values = number(entries + 8, 2)
     ours = known & (number(entries, 2) == _ORIENTATION) & (values >= 1) & (values <= 8)
     return tf.reduce_max(tf.where(ours, values, 1))
-
-
-def _decode_bmp(data: tf.Tensor) -> tf.Tensor:
-    """TensorFlow takes the numbers of a palette's colours for grey levels."""
-    head = tf.cast(tf.io.decode_raw(tf.strings.substr(data, 14, 16), tf.uint8), tf.int32)  # (16,)
-
-    def with_palette() -> tf.Tensor:
-        start = 14 + head[0] + 256 * head[1]  # after the headers, of which the second is so long
-        palette = tf.io.decode_raw(tf.strings.substr(data, start, 4 * 256), tf.uint8)
-        palette = tf.pad(palette, [[0, 4 * 256 - tf.shape(palette)[0]]])
-        colours = tf.reshape(palette, [256, 4])[:, 2::-1]  # from BGR_
-        return tf.gather(colours, tf.cast(tf.io.decode_bmp(data)[..., 0], tf.int32))
-
-    bits = head[14] + 256 * head[15]
-    return tf.cond(bits == 8, with_palette, lambda: tf.io.decode_image(data, channels=3))
 
 
 def _decode_webp(data: tf.Tensor) -> tf.Tensor:
