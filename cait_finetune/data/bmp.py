@@ -9,6 +9,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from cait_finetune.data.branch import branch
+from cait_finetune.data.refusal import refused_unless
 
 #: Lengths of the header that states how pixels are stored; 12 and 64 are OS/2's.
 HEADERS = (12, 40, 52, 56, 64, 108, 124)
@@ -40,13 +41,9 @@ def decode_bmp(data: tf.Tensor) -> tf.Tensor:
     width = tf.where(core, tf.bitwise.bitwise_and(width, 0xFFFF), width)
     compression = tf.where(core, PLAIN, compression)
     masked = tf.equal(compression, MASKED) & (bits >= 16)
-    data = _checked(
-        data,
-        tf.reduce_any(tf.equal(header, HEADERS))
-        & tf.reduce_any(tf.equal(bits, BITS))
-        & (tf.equal(compression, PLAIN) | masked),
-        "a BMP that is compressed or of an unknown kind",
-    )
+    known = tf.reduce_any(tf.equal(header, HEADERS)) & tf.reduce_any(tf.equal(bits, BITS))
+    known &= tf.equal(compression, PLAIN) | masked
+    data = refused_unless(known, "a BMP that is compressed or of an unknown kind", data)
     entry = tf.where(core, 3, 4)
     colours = tf.where(core | tf.equal(fields[9], 0), 2 ** tf.minimum(bits, 8), fields[9])
     palette = tf.where(bits <= 8, entry * tf.clip_by_value(colours, 0, 2**16), 0)
@@ -58,8 +55,8 @@ def decode_bmp(data: tf.Tensor) -> tf.Tensor:
     row = (row_bits + 31) // 32 * 4  # bytes
     # The last row's padding may be missing.
     end = start + row * (rows - 1) + (row_bits + 7) // 8
-    whole = end <= tf.cast(tf.strings.length(data), tf.int64)
-    data = _checked(data, (rows > 0) & (columns > 0) & whole, "a BMP whose pixels are not all there")
+    whole = (rows > 0) & (columns > 0) & (end <= tf.cast(tf.strings.length(data), tf.int64))
+    data = refused_unless(whole, "a BMP whose pixels are not all there", data)
     pixels = tf.strings.substr(tf.strings.join([data, bytes(3)]), start, rows * row)
     raw = tf.reshape(tf.io.decode_raw(pixels, tf.uint8), [rows, row])
     masks = tf.where(masked & tf.reduce_any(fields[11:] != 0), fields[11:], _usual_masks(bits))
@@ -67,13 +64,13 @@ def decode_bmp(data: tf.Tensor) -> tf.Tensor:
     colours = tf.strings.substr(data, 14 + header, tf.minimum(palette, 256 * entry))
     image = branch(
         tf.where(bits <= 8, 0, tf.where(bits < 24, 1, tf.where(bgr, 2, 3))),
-        [_from_palette, _from_16_bits, _from_bgr, _from_bytes],
-        raw,
-        columns,
-        bits,
-        masks,
-        colours,
-        entry,
+        [
+            lambda raw, width, bits, masks, *palette: _from_palette(raw, width, bits, *palette),
+            lambda raw, width, bits, masks, *palette: _from_16_bits(raw, width, masks),
+            lambda raw, width, bits, masks, *palette: _from_bgr(raw, width, bits),
+            lambda raw, width, bits, masks, *palette: _from_bytes(raw, width, bits, masks),
+        ],
+        *(raw, columns, bits, masks, colours, entry),
     )
     # From the last row to the first, unless the height is negative.
     return tf.reverse(image, tf.range(tf.where(height > 0, 1, 0)))
@@ -83,13 +80,13 @@ def _usual_masks(bits: tf.Tensor | int) -> tf.Tensor:
     return tf.where(tf.equal(bits, 16), [0x7C00, 0x3E0, 0x1F], [0xFF0000, 0xFF00, 0xFF])
 
 
-# Each takes the bytes of the rows (h, row) uint8, the width (), the bits of a pixel (), the masks for
-# red, green and blue (3,), the palette as bytes and how many a colour has, to (h, w, 3) uint8.
+# Each takes the bytes of the rows (h, row) uint8 and the width () to (h, w, 3) uint8.
 
 
 def _from_palette(
-    raw: tf.Tensor, width: tf.Tensor, bits: tf.Tensor, _: tf.Tensor, colours: tf.Tensor, entry: tf.Tensor
+    raw: tf.Tensor, width: tf.Tensor, bits: tf.Tensor, colours: tf.Tensor, entry: tf.Tensor
 ) -> tf.Tensor:
+    """Of `colours`, so many bytes to an `entry`."""
     shifts = tf.cast(tf.range(8 - bits, -1, -bits), tf.uint8)  # the first pixel in the highest bits
     parts = tf.bitwise.right_shift(raw[..., None], shifts)  # (h, row, 8 / bits)
     parts = tf.bitwise.bitwise_and(parts, tf.cast(2**bits - 1, tf.uint8))
@@ -100,28 +97,26 @@ def _from_palette(
     return tf.gather(palette, tf.cast(numbers, tf.int32))
 
 
-def _from_16_bits(
-    raw: tf.Tensor, width: tf.Tensor, _: tf.Tensor, masks: tf.Tensor, *__: tf.Tensor
-) -> tf.Tensor:
+def _from_16_bits(raw: tf.Tensor, width: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
     pairs = tf.cast(tf.reshape(raw, [tf.shape(raw)[0], -1, 2])[:, :width], tf.int32)
     pixels = pairs[..., :1] + 256 * pairs[..., 1:]  # (h, w, 1)
     lowest = tf.bitwise.bitwise_and(masks, -masks)
     levels = masks // tf.maximum(lowest, 1)  # (3,), of the form 11…1
     neighbours = tf.reduce_all(tf.equal(tf.bitwise.bitwise_and(levels, levels + 1), 0))
-    pixels = _checked(pixels, neighbours & tf.reduce_all(masks > 0), "a BMP of unusual masks")
+    usual = neighbours & tf.reduce_all(masks > 0)
+    pixels = refused_unless(usual, "a BMP of unusual masks", pixels)
     values = tf.bitwise.bitwise_and(pixels, masks) // lowest  # (h, w, 3)
     return tf.cast(values * 255 // levels, tf.uint8)
 
 
-def _from_bgr(raw: tf.Tensor, width: tf.Tensor, bits: tf.Tensor, *_: tf.Tensor) -> tf.Tensor:
+def _from_bgr(raw: tf.Tensor, width: tf.Tensor, bits: tf.Tensor) -> tf.Tensor:
     return tf.reverse(_pixels(raw, width, bits)[..., :3], [2])
 
 
-def _from_bytes(
-    raw: tf.Tensor, width: tf.Tensor, bits: tf.Tensor, masks: tf.Tensor, *_: tf.Tensor
-) -> tf.Tensor:
+def _from_bytes(raw: tf.Tensor, width: tf.Tensor, bits: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
     where = tf.equal(masks[:, None], _BYTES)  # (3, 4)
-    raw = _checked(raw, tf.reduce_all(tf.reduce_any(where, 1)), "a BMP of unusual masks")
+    usual = tf.reduce_all(tf.reduce_any(where, 1))
+    raw = refused_unless(usual, "a BMP of unusual masks", raw)
     return tf.gather(_pixels(raw, width, bits), tf.argmax(where, 1), axis=2)
 
 
@@ -129,8 +124,3 @@ def _pixels(raw: tf.Tensor, width: tf.Tensor, bits: tf.Tensor) -> tf.Tensor:
     """``(h, w, 3 or 4)``."""
     size = tf.cast(bits // 8, tf.int64)
     return tf.reshape(raw[:, : width * size], [-1, width, size])
-
-
-def _checked(tensor: tf.Tensor, condition: tf.Tensor, words: str) -> tf.Tensor:
-    with tf.control_dependencies([tf.debugging.Assert(condition, [words])]):
-        return tf.identity(tensor)
