@@ -57,23 +57,32 @@ def decode_bmp(data: tf.Tensor) -> tf.Tensor:
     end = start + row * (rows - 1) + (row_bits + 7) // 8
     whole = (rows > 0) & (columns > 0) & (end <= tf.cast(tf.strings.length(data), tf.int64))
     data = refused_unless(whole, "a BMP whose pixels are not all there", data)
-    pixels = tf.strings.substr(tf.strings.join([data, bytes(3)]), start, rows * row)
-    raw = tf.reshape(tf.io.decode_raw(pixels, tf.uint8), [rows, row])
+    raw = tf.io.decode_raw(tf.strings.substr(data, start, rows * row), tf.uint8)
+    missing = rows * row - tf.size(raw, tf.int64)
+    raw = tf.cond(missing > 0, lambda: tf.pad(raw, [[0, missing]]), lambda: raw)
+    raw = tf.reshape(raw, [rows, row])
     masks = tf.where(masked & tf.reduce_any(fields[11:] != 0), fields[11:], _usual_masks(bits))
     bgr = tf.reduce_all(tf.equal(masks, _usual_masks(24)))
     colours = tf.strings.substr(data, 14 + header, tf.minimum(palette, 256 * entry))
-    image = branch(
+    from_below = height > 0
+    return branch(
         tf.where(bits <= 8, 0, tf.where(bits < 24, 1, tf.where(bgr, 2, 3))),
         [
-            lambda raw, width, bits, masks, *palette: _from_palette(raw, width, bits, *palette),
-            lambda raw, width, bits, masks, *palette: _from_16_bits(raw, width, masks),
-            lambda raw, width, bits, masks, *palette: _from_bgr(raw, width, bits),
-            lambda raw, width, bits, masks, *palette: _from_bytes(raw, width, bits, masks),
+            lambda raw, below, width, bits, masks, *palette: _flipped(
+                _from_palette(raw, width, bits, *palette), below
+            ),
+            lambda raw, below, width, bits, masks, *palette: _flipped(
+                _from_16_bits(raw, width, masks), below
+            ),
+            lambda raw, below, width, bits, masks, *palette: _flipped(
+                _pixels(raw, width, bits)[..., :3], below, bgr=True
+            ),
+            lambda raw, below, width, bits, masks, *palette: _flipped(
+                _from_bytes(raw, width, bits, masks), below
+            ),
         ],
-        *(raw, columns, bits, masks, colours, entry),
+        *(raw, from_below, columns, bits, masks, colours, entry),
     )
-    # From the last row to the first, unless the height is negative.
-    return tf.reverse(image, tf.range(tf.where(height > 0, 1, 0)))
 
 
 def _usual_masks(bits: tf.Tensor | int) -> tf.Tensor:
@@ -109,10 +118,6 @@ def _from_16_bits(raw: tf.Tensor, width: tf.Tensor, masks: tf.Tensor) -> tf.Tens
     return tf.cast(values * 255 // levels, tf.uint8)
 
 
-def _from_bgr(raw: tf.Tensor, width: tf.Tensor, bits: tf.Tensor) -> tf.Tensor:
-    return tf.reverse(_pixels(raw, width, bits)[..., :3], [2])
-
-
 def _from_bytes(raw: tf.Tensor, width: tf.Tensor, bits: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
     where = tf.equal(masks[:, None], _BYTES)  # (3, 4)
     usual = tf.reduce_all(tf.reduce_any(where, 1))
@@ -124,3 +129,9 @@ def _pixels(raw: tf.Tensor, width: tf.Tensor, bits: tf.Tensor) -> tf.Tensor:
     """``(h, w, 3 or 4)``."""
     size = tf.cast(bits // 8, tf.int64)
     return tf.reshape(raw[:, : width * size], [-1, width, size])
+
+
+def _flipped(image: tf.Tensor, from_below: tf.Tensor, bgr: bool = False) -> tf.Tensor:
+    """The rows from the top on, and the colours from red on."""
+    first = tf.where(from_below, 0, 2 if bgr else 1)
+    return tf.reverse(image, tf.range(first, 3, 2) if bgr else tf.range(first, 1))
