@@ -27,7 +27,8 @@ def decode_gif(data: tf.Tensor) -> tf.Tensor:
     """
     raw = tf.io.decode_raw(tf.strings.join([data, bytes(16)]), tf.uint8)  # (n,)
     start, control = _first_picture(raw)
-    data = refused_unless(tf.equal(raw[start], _PICTURE), "a GIF without a picture", data)
+    found = tf.equal(raw[start], _PICTURE) & (start + 10 <= tf.strings.length(data))
+    data = refused_unless(found, "a GIF without a picture", data)
     transparent = control > 0
     image = tf.io.decode_image(_plain(data, raw, start, control), 3, expand_animations=False)
     image = tf.ensure_shape(image, (None, None, 3))
@@ -68,7 +69,7 @@ def _first_picture(raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
     flags = byte(tf.constant(10))
     colours = tf.where(flags >= 0x80, 3 * 2 ** (flags % 8 + 1), 0)
-    start, _, control = tf.while_loop(searching, step, [13 + colours, False, 0])
+    start, _, control = tf.while_loop(searching, step, [13 + colours, tf.constant(False), 0])
     return tf.minimum(start, tf.size(raw) - 16), control
 
 
