@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cait_tf.errors import CaiTError
 from cait_tf.variants import IMAGENET_MEAN, IMAGENET_STD
+
+if TYPE_CHECKING:
+    import PIL.Image
+
+_FAR = 8  # times the part's height or width: of a larger image only the part is made
 
 
 def load_image(path: str | Path, size: tuple[int, int], crop_pct: float = 1.0) -> np.ndarray:
@@ -44,9 +50,36 @@ def load_image(path: str | Path, size: tuple[int, int], crop_pct: float = 1.0) -
         max(covered[1], int(image.width * scale)),
         max(covered[0], int(image.height * scale)),
     )
-    image = image.resize(resized, Image.Resampling.BICUBIC)
     left, top = round((resized[0] - width) / 2), round((resized[1] - height) / 2)
+    if max(resized[0] / width, resized[1] / height) > _FAR:
+        return _part(image, resized, (left, top), size)
+    image = image.resize(resized, Image.Resampling.BICUBIC)
     return np.asarray(image.crop((left, top, left + width, top + height)))
+
+
+def _part(
+    image: PIL.Image.Image, resized: tuple[int, int], corner: tuple[int, int], size: tuple[int, int]
+) -> np.ndarray:
+    """The same part without the rest of the resized image, which is gigabytes of a strip of pixels.
+
+    Pixels may differ by a grey level from those of the whole: PIL rounds the edges of a box.
+    """
+    from PIL import Image
+
+    begins, boxes = [], []
+    for length, new, first, count in zip(image.size, resized, corner, size[::-1], strict=True):
+        step = length / new
+        margin = math.ceil(3 * max(1.0, step))  # what a kernel of radius 2 looks at, and more
+        begin = max(0, math.floor(first * step) - margin)
+        end = min(length, math.ceil((first + count) * step) + margin)
+        begins.append((begin, end))
+        # Counted from the part's own edge, as PIL has 24 bits for it.
+        boxes.append((first * step - begin, min((first + count) * step - begin, end - begin)))
+    (x0, x1), (y0, y1) = begins
+    (left, right), (top, bottom) = boxes
+    part = image.crop((x0, y0, x1, y1))
+    box = (left, top, right, bottom)
+    return np.asarray(part.resize(size[::-1], Image.Resampling.BICUBIC, box=box))
 
 
 def normalise(images: np.ndarray) -> np.ndarray:

@@ -6,7 +6,10 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
+from cait_finetune.data.bmp import decode_bmp
 from cait_finetune.data.branch import branch
+from cait_finetune.data.gif import decode_gif
+from cait_finetune.data.refusal import refused_unless
 from cait_finetune.data.resize import needed, split
 
 #: What can be decoded, in words.
@@ -16,6 +19,7 @@ FORMATS = "JPEG, PNG, GIF, WebP, BMP"
 Box = tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]
 
 _DCT = "INTEGER_ACCURATE"  # PIL's; TensorFlow's own is up to 3 grey levels off
+_ADOBE = b"\xff\xee\0\x0eAdobe\0d\0\0\0\0\0"  # of four inks, CMYK
 _HEAD = 4096  # bytes: where a camera's EXIF block begins, and its first directory is
 _ORIENTATION = 0x0112  # the tag's number
 _ENTRIES, _ENTRY = 64, 12  # of a directory: as many are looked at, bytes of one
@@ -37,14 +41,16 @@ def decode(data: tf.Tensor, upright: bool = True) -> tf.Tensor:
     kinds = [
         tf.io.is_jpeg(data),
         tf.equal(tf.strings.substr(data, 0, 2), b"BM"),
+        tf.equal(tf.strings.substr(data, 0, 3), b"GIF"),
         tf.equal(tf.strings.substr(data, 8, 4), b"WEBP"),
         True,
     ]
     image = branch(
         tf.argmax(tf.stack(kinds), output_type=tf.int32),
         [
-            lambda data: tf.io.decode_jpeg(data, channels=3, dct_method=_DCT),
-            _decode_bmp,
+            _decode_jpeg,
+            decode_bmp,
+            decode_gif,
             _decode_webp,
             lambda data: tf.io.decode_image(data, channels=3, expand_animations=False),
         ],
@@ -84,7 +90,7 @@ def decode_part(
         top, left, *lengths = choose(*tf.unstack(size), *given)
         first, count = needed(*split((top, left, *lengths)), size, shape, _SEAM)
         window = tf.concat([first, count], 0)
-        image = tf.io.decode_and_crop_jpeg(data, window, channels=3, dct_method=_DCT)
+        image = _decode_jpeg(data, window)
         above, before = tf.unstack(tf.cast(first, tf.float32))
         return image, top - above, left - before, *lengths
 
@@ -148,19 +154,19 @@ def _orientation_of_tiff(data: tf.Tensor) -> tf.Tensor:
     return tf.reduce_max(tf.where(ours, values, 1))
 
 
-def _decode_bmp(data: tf.Tensor) -> tf.Tensor:
-    """TensorFlow takes the numbers of a palette's colours for grey levels."""
-    head = tf.cast(tf.io.decode_raw(tf.strings.substr(data, 14, 16), tf.uint8), tf.int32)  # (16,)
+def _decode_jpeg(data: tf.Tensor, window: tf.Tensor | None = None) -> tf.Tensor:
+    """PIL takes the inks of a file without Adobe's mark for inverted, too; TensorFlow does not."""
 
-    def with_palette() -> tf.Tensor:
-        start = 14 + head[0] + 256 * head[1]  # after the headers, of which the second is so long
-        palette = tf.io.decode_raw(tf.strings.substr(data, start, 4 * 256), tf.uint8)
-        palette = tf.pad(palette, [[0, 4 * 256 - tf.shape(palette)[0]]])
-        colours = tf.reshape(palette, [256, 4])[:, 2::-1]  # from BGR_
-        return tf.gather(colours, tf.cast(tf.io.decode_bmp(data)[..., 0], tf.int32))
+    def marked(data: tf.Tensor) -> tf.Tensor:
+        has = tf.size(tf.strings.split(data[None], _ADOBE[:9], maxsplit=1).values) > 1
+        mark = tf.where(has, b"", _ADOBE)
+        return tf.strings.join([b"\xff\xd8", mark, tf.strings.substr(data, 2, 2**30)])
 
-    bits = head[14] + 256 * head[15]
-    return tf.cond(bits == 8, with_palette, lambda: tf.io.decode_image(data, channels=3))
+    inks = tf.equal(tf.io.extract_jpeg_shape(data)[2], 4)
+    data = branch(tf.cast(inks, tf.int32), [tf.identity, marked], data)
+    if window is None:
+        return tf.io.decode_jpeg(data, channels=3, dct_method=_DCT)
+    return tf.io.decode_and_crop_jpeg(data, window, channels=3, dct_method=_DCT)
 
 
 def _decode_webp(data: tf.Tensor) -> tf.Tensor:
@@ -171,8 +177,7 @@ def _decode_webp(data: tf.Tensor) -> tf.Tensor:
     animated = extended & (tf.bitwise.bitwise_and(head[20], 0x02) > 0)
     flags = tf.where(extended, head[20], tf.where(lossless, head[24], tf.constant(0, tf.uint8)))
     transparent = tf.bitwise.bitwise_and(flags, 0x10) > 0
-    with tf.control_dependencies([tf.debugging.assert_equal(animated, False, "an animated WebP")]):
-        data = tf.identity(data)
+    data = refused_unless(~animated, "an animated WebP", data)
 
     def decoded(channels: int) -> tf.Tensor:
         return tf.io.decode_image(data, channels=channels, expand_animations=False)[..., :3]

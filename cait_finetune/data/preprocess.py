@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from cait_finetune.config import PreprocessingConfig
 from cait_finetune.data.decode import decode
-from cait_finetune.data.resize import crop_and_resize
+from cait_finetune.data.resize import crop_and_resize, resize_and_crop
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,15 +53,15 @@ class Preprocessing:
             box = ((height - side) / 2, (width - side) / 2, side, side)
             return self.crop_and_resize(image, box, (size, size))
         short = math.floor(size / self.crop_pct)
-        scaled_height, scaled_width = tf.constant(short), tf.constant(short)
+        scaled = tf.constant([short, short], tf.int64)
         if self.resize_mode == "shorter_side":
-            scaled_height = tf.where(height < width, short, short * height // width)
-            scaled_width = tf.where(height < width, short * width // height, short)
-        image = self.resize(image, (scaled_height, scaled_width))  # (R, R', 3)
-        top = tf.cast(tf.round(tf.cast(scaled_height - size, tf.float32) / 2), tf.int32)
-        left = tf.cast(tf.round(tf.cast(scaled_width - size, tf.float32) / 2), tf.int32)
-        image = image[top : top + size, left : left + size]
-        return tf.ensure_shape(image, (size, size, 3))
+            # 64 bits: of a strip of pixels the longer side has more than 32 can count.
+            sides = tf.shape(image, tf.int64)[:2]
+            scaled = short * sides // tf.reduce_min(sides)
+        margins = scaled - size
+        corner = margins // 2  # and with a half to the even number, as Python rounds
+        corner += tf.bitwise.bitwise_and(tf.bitwise.bitwise_and(margins, corner), 1)
+        return resize_and_crop(image, scaled, corner, size, self.interpolation, self.antialias)
 
     def resize(self, image: tf.Tensor, shape: tuple) -> tf.Tensor:
         """The whole image at ``shape``, as `crop_and_resize`."""

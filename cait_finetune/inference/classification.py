@@ -20,6 +20,7 @@ _AROUND = re.compile(
     r"Graph execution error|Detected at node|<stack traces|\d+ root error|\s*$|\s+\D"
 )
 _BEFORE = re.compile(r"\{\{function_node .*?\}\} |\s+\(\d+\) [A-Z_]+:\s*")
+_REFUSED = re.compile(r"assertion failed: \[(.*?)\]")  # `data.refusal`
 
 
 def classify(
@@ -67,5 +68,8 @@ def _classify(backend: Backend, files: Sequence[_File], top_k: int) -> list[Pred
 def _reason(file: _File, error: tf.errors.InvalidArgumentError) -> str:
     if len(file.data) < _SIGNATURE:
         return f"{len(file.data)} bytes"
+    refused = _REFUSED.search(str(error.message))
+    if refused:
+        return refused[1]
     lines = [_BEFORE.sub("", line, count=1) for line in str(error.message).splitlines()]
     return next((line for line in lines if not _AROUND.match(line)), lines[0])

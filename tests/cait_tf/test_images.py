@@ -28,6 +28,29 @@ def test_a_square_is_resize_and_centre_crop(shape, crop_pct, tmp_path):
     np.testing.assert_array_equal(images.load_image(tmp_path / "a.png", (32, 32), crop_pct), wanted)
 
 
+@pytest.mark.parametrize("shape", [(3, 900), (900, 3), (1, 3000), (60, 900), (900, 61), (2, 999)])
+@pytest.mark.parametrize("crop_pct", [1.0, 0.875])
+def test_of_a_strip_only_the_part_is_made(shape, crop_pct, tmp_path, monkeypatch):
+    noise = np.random.default_rng(0).integers(0, 256, (*shape, 3)).astype("uint8")
+    Image.fromarray(noise).save(tmp_path / "a.png")
+    got = images.load_image(tmp_path / "a.png", (32, 32), crop_pct)
+    monkeypatch.setattr(images, "_FAR", np.inf)
+    wanted = images.load_image(tmp_path / "a.png", (32, 32), crop_pct)
+    assert got.shape == wanted.shape == (32, 32, 3)
+    off = np.abs(got.astype(int) - wanted)
+    assert off.max() <= 1
+    assert (off > 0).mean() < 0.01
+
+
+def test_a_strip_of_60_000_pixels(tmp_path):
+    """The whole is 3,000,000,000 pixels."""
+    strip = np.zeros((1, 60_000, 3), "uint8")
+    strip[0, 29_990:30_010] = 200
+    Image.fromarray(strip).save(tmp_path / "a.png")
+    got = images.load_image(tmp_path / "a.png", (224, 224), 0.875)
+    np.testing.assert_array_equal(got, np.full((224, 224, 3), 200))
+
+
 def test_a_size_that_is_no_square_is_covered(tmp_path):
     gradient(60, 60).save(tmp_path / "a.png")
     got = images.load_image(tmp_path / "a.png", (16, 32))

@@ -24,15 +24,14 @@ from rich.progress import (
 
 from cait_finetune.console import plain_console
 from cait_finetune.data.own_images import storage
+from cait_finetune.data.own_images.signatures import HEAD, fault
 from cait_finetune.errors import bad_value
 
 logger = logging.getLogger(__name__)
 
 _SHOWN = 5
-_HEAD = 132  # bytes: as far as DICOM's mark
 _THREADS = 32  # most of the time they wait for a disk or a network
 _AT_A_TIME = 256  # files: a future for each of a million is slower than the files
-_BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)  # lengths that exist, of the second one
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -92,53 +91,11 @@ def _look(path: str) -> int | str:
         with storage.opened(path) as file:
             remote = storage.is_remote(path)
             size = file.size() if remote else os.fstat(file.fileno()).st_size
-            head = file.read(_HEAD) if size else b""
+            head = file.read(HEAD) if size else b""
     except OSError as error:
         return error.strerror or str(error)
     except tf.errors.OpError as error:
         return str(error).splitlines()[0]
     if not size:
         return "empty"
-    return size if _is_image(head) else _stranger(head)
-
-
-def _is_image(head: bytes) -> bool:
-    if head[:2] == b"BM":  # two letters that a text may begin with
-        return int.from_bytes(head[14:18], "little") in _BMP_HEADERS
-    if head[:4] == b"RIFF":
-        return head[8:12] == b"WEBP"
-    return head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a"))
-
-
-def _stranger(head: bytes) -> str:
-    """What a file is that is none of those images."""
-    marks = {
-        b"II*\0": "TIFF",
-        b"MM\0*": "TIFF",
-        b"8BPS": "Photoshop",
-        b"%PDF": "PDF",
-        b"PK\3\4": "ZIP",
-        b"\x1f\x8b": "gzip",
-        b"\0\0\1\0": "an icon",
-        b"\0\0\0\x0cjP  ": "JPEG 2000",
-        b"\0\0\0\x0cJXL ": "JPEG XL",
-        b"\xff\x0a": "JPEG XL",
-        b"version https://git-lfs": "a Git LFS pointer: git lfs pull fetches the image",
-    }
-    for mark, kind in marks.items():
-        if head.startswith(mark):
-            return kind
-    if head[4:8] == b"ftyp":
-        brands = {b"hei": "HEIC", b"hev": "HEIC", b"mif": "HEIC", b"msf": "HEIC", b"avi": "AVIF"}
-        return brands.get(head[8:11], "a video")
-    if head[128:132] == b"DICM":
-        return "DICOM"
-    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if text.startswith((b"<!doctype html", b"<html", b"<head", b"<body")):
-        return "HTML"
-    if text.startswith((b"<?xml", b"<svg")):
-        return "SVG or other XML"
-    if not head.strip(b"\0"):
-        return "zeros"
-    printable = all(byte >= 32 or byte in b"\t\r\n\f" for byte in head)
-    return "text" if printable and head.isascii() else "no image"
+    return fault(head) or size

@@ -84,6 +84,18 @@ def test_it_is_what_pil_reads(mode, file_format, options, tolerance):
     assert np.abs(ours.astype(int) - as_pil(data)).max() <= tolerance
 
 
+@pytest.mark.parametrize("text", [b"", b"Adobe Photoshop"])
+def test_inks_without_adobes_mark_are_inverted_as_pil_has_it(text):
+    data = in_mode("CMYK", "JPEG")
+    at = data.index(b"\xff\xee\0\x0eAdobe")
+    comment = b"\xff\xfe" + (2 + len(text)).to_bytes(2, "big") + text
+    data = data[:at] + comment + data[at + 16 :]
+    whole = decode(tf.constant(data)).numpy()
+    assert np.abs(whole.astype(int) - as_pil(data)).max() <= 2
+    part, _ = decode_part(tf.constant(data), lambda h, w: (0.0, 0.0, 8.0, 8.0), (8, 8))
+    np.testing.assert_array_equal(part, whole[: part.shape[0], : part.shape[1]])
+
+
 def test_of_sixteen_bits_the_upper_eight():
     ours = decode(tf.constant(sixteen_bits(PICTURE))).numpy()
     np.testing.assert_array_equal(ours, np.repeat(PICTURE[..., :1], 3, axis=-1))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from cait_finetune.data.refusal import refused_unless
 from cait_finetune.inference.backends import Checkpoint
 from cait_finetune.inference.classification import classify
 from tests.cait_finetune.inference.conftest import Mean
@@ -54,6 +55,17 @@ def test_why_a_file_is_no_image(saved_run, tmp_path):
 
 
 UNKNOWN = "Unknown image file format. One of JPEG, PNG required."
+
+
+def test_the_reason_of_a_refusal_is_in_its_own_words(tmp_path):
+    class Refusing(Mean):
+        def __call__(self, files):
+            refuse = tf.function(lambda x: refused_unless(x > 1, "a BMP of some kind", x))
+            return refuse(tf.constant(0))
+
+    (tmp_path / "a.bmp").write_bytes(b"no image, but long enough")
+    ((one,),) = classify(Refusing(), [tmp_path / "a.bmp"], top_k=1, batch_size=1)
+    assert one.error == "not an image (a BMP of some kind)"
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import pytest
+import tensorflow as tf
 
+from cait_finetune.data.decode import decode
 from cait_finetune.data.own_images import storage
 from cait_finetune.data.own_images.inspection import in_threads, inspected
 from cait_finetune.errors import UserError
+from tests.cait_finetune.data.bmp_files import bitmap, numbers
 from tests.cait_finetune.data.image_files import folders, from_folder, from_table, ids, image, table
+from tests.cait_finetune.data.test_bmp import FORMS
 from tests.cait_finetune.stand_ins import encode, picture
 
 STRANGERS = {
@@ -38,6 +42,66 @@ def test_every_kind_that_is_decoded(kind, tmp_path):
     path = tmp_path / "image.any"
     path.write_bytes(encode(picture(5, 6), kind))
     assert inspected([str(path)], ["image"], "stop").tolist() == [path.stat().st_size]
+
+
+def jpeg(frame: int, bits: int = 8, colours: int = 3, size: int = 40, before: bytes = b"") -> bytes:
+    """As far as its frame header."""
+    header = bytes([bits]) + size.to_bytes(2, "big") * 2 + bytes([colours]) + bytes(3 * colours)
+    return b"\xff\xd8" + before + bytes([0xFF, frame, 0, len(header) + 2]) + header
+
+
+EXIF = b"\xff\xe1\x02\x02" + bytes(512) + b"\xff\xff\xe0\0\x04ab"
+PNG = encode(picture(5, 6), "PNG")
+NOT_DECODED = {
+    "a BMP with RLE8 compression: convert it to PNG": bitmap(8, numbers(8), kind=1),
+    "a BMP with RLE4 compression: convert it to PNG": bitmap(4, numbers(4), kind=2),
+    "a BMP with RLE24 compression: convert it to PNG": bitmap(24, numbers(8), 64, kind=4),
+    "a BMP with JPEG compression: convert it to PNG": bitmap(0, [b""], kind=4),
+    "a BMP with unknown compression: convert it to PNG": bitmap(32, numbers(8), kind=6),
+    "a BMP with Huffman compression: convert it to PNG": bitmap(1, numbers(1), 64, kind=3),
+    "a BMP of 2 bits a pixel: convert it to PNG": bitmap(2, numbers(8)),
+    "a BMP of OS/2 with a short header: convert it to PNG": bitmap(8, numbers(8), 16),
+    "a BMP with unusual colour masks: convert it to PNG": bitmap(
+        32, numbers(8), masks=(0x3FF00000, 0xFFC00, 0x3FF)
+    ),
+    "a lossless JPEG: convert it to PNG": jpeg(0xC3, before=EXIF),
+    "a hierarchical JPEG": jpeg(0xC5),
+    "JPEG-LS": jpeg(0xF7),
+    "a JPEG of 12 bits: convert it to 8": jpeg(0xC1, bits=12),
+    "a JPEG of 2 colours": jpeg(0xC0, colours=2),
+    "65,000 x 65,000 pixels": jpeg(0xC2, size=65000),
+    "60,000 x 60,000 pixels": PNG[:16] + (60_000).to_bytes(4, "big") * 2 + PNG[24:],
+    "an animated WebP": b"RIFF\0\0\0\0WEBPVP8X\x0a\0\0\0\x02" + bytes(9),
+    "a PNG made for iPhones: convert it with pngcrush -revert-iphone-optimizations": (
+        PNG[:8] + b"\0\0\0\x04CgBI" + bytes(8) + PNG[8:]
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", NOT_DECODED)
+def test_a_kind_that_cannot_be_decoded_is_named(kind, tmp_path):
+    path = tmp_path / "image.any"
+    path.write_bytes(NOT_DECODED[kind])
+    with pytest.raises(UserError) as error:
+        inspected([str(path)], ["image"], "stop")
+    assert f": image ({kind}), expected" in str(error.value)
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        decode(tf.constant(NOT_DECODED[kind]))
+
+
+@pytest.mark.parametrize("frame", [0xC0, 0xC1, 0xC2, 0xC9, 0xCA])
+@pytest.mark.parametrize("colours", [1, 3, 4])
+def test_jpegs_that_can_be_decoded_are_taken(frame, colours, tmp_path):
+    path = tmp_path / "image.jpg"
+    path.write_bytes(jpeg(frame, colours=colours, before=EXIF))
+    assert inspected([str(path)], ["image"], "stop")[0] > 0
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_bmps_that_are_decoded_are_taken(form, tmp_path):
+    path = tmp_path / "image.bmp"
+    path.write_bytes(FORMS[form])
+    assert inspected([str(path)], ["image"], "stop")[0] > 0
 
 
 def test_what_follows_the_image_is_no_matter(tmp_path):
