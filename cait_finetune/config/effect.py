@@ -172,10 +172,10 @@ CONDITIONS = (
         "Set dataset.parallel_calls instead.",
     ),
     Condition(
-        ("dataset.check", "dataset.class_names"),
-        _own_images,
-        "dataset=folder or csv",
-        "Leave the key out.",
+        ("model.weights_class_names",),
+        lambda config: config.model.weights != "none",
+        "weights to start from",
+        "Leave the key out, or add model.weights=FILE.",
     ),
     Condition(
         ("dataset.splits.shares", "dataset.splits.file"),

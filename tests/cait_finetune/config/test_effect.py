@@ -95,7 +95,7 @@ UNREAD = [
     ([], "dataset.cache_dir=/x", ["dataset.cache=disk"]),
     (["dataset=folder"], "dataset.shuffle_buffer=9", ["dataset=folder", "dataset.cache=disk"]),
     (["dataset=csv"], "dataset.parallel_files=9", ["dataset=flowers"]),
-    ([], "dataset.check=false", ["dataset=folder"]), (["dataset=flowers"], "dataset.class_names=[a,b]", ["dataset=csv"]),
+    (["model.weights=none"], "model.weights_class_names=[a,b]", ["model.weights=pretrained"]),
     (["dataset=flowers"], "dataset.splits.shares=[0.5,0.25,0.25]", ["dataset=csv"]),
     ([], "dataset.splits.file=/x", ["dataset=folder"]), (["dataset=folder"], "dataset.columns.label=x", ["dataset=csv"]),
     (["dataset=folder"], "dataset.columns.image=x", ["dataset=flowers"]),
