@@ -67,6 +67,10 @@ class TextSource(FileConfigSource):
         return result
 
 
+# The process of a launcher registers Hydra's own source again, and refuses one of another name here.
+TextSource.__name__ = FileConfigSource.__name__
+
+
 def use_own_sources() -> None:
     """Make Hydra read and find files as above."""
     plugins = Plugins.instance()
