@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import os
@@ -80,40 +81,48 @@ def least_training_seconds(parameters: int, tokens: int, images: int) -> float:
     return 2.0 * parameters * tokens * images / speed
 
 
-@tf.autograph.experimental.do_not_convert
 def _decoded(source: Source, corrupt: CorruptImages) -> Iterator[int]:
     """Decode images, some at a time, and yield how many."""
-
-    def decodes(record: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        # As stored: whether a picture is turned afterwards does not matter, and takes time to trace.
-        return tf.size(decode(source.read(dict(record))["image"], upright=False))
-
     done = 0
     if not corrupt.ids:
-        # Both splits in one pipeline: its graph takes longer than the images of a small set.
-        records = source.records(_ROLES[0]).concatenate(source.records(_ROLES[1]))
-        sizes = records.map(decodes, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         try:
-            for batch in sizes.batch(_AT_A_TIME):
+            for batch in _quickly(source):
                 done += len(batch)
                 yield len(batch)
             return
         except tf.errors.OpError as error:
             logger.debug("a corrupt image is looked for: %s", error)
-    waiting = 0  # images; none of them is reported until the corrupt one is found
     for role in _ROLES:
         left_out = min(done, source.sizes[role])
         done -= left_out
-
-        def build(
-            _careful: bool, _done: int, role: str = role, skip: int = left_out
-        ) -> tf.data.Dataset:
-            records = source.records(role).skip(skip)
-            sizes = corrupt.attempt(records, source.sizes[role], decodes, tf.constant(0))
-            return sizes.batch(_AT_A_TIME)
-
+        build = functools.partial(_carefully, source, corrupt, role, left_out)
         for batch in Guarded(corrupt, build, careful=True):
-            waiting += len(batch)
-            if corrupt.ids:
-                yield waiting
-                waiting = 0
+            yield len(batch)
+
+
+@tf.autograph.experimental.do_not_convert
+def _quickly(source: Source) -> tf.data.Dataset:
+    """Sizes of the images of both splits; an error at a corrupt one.
+
+    Both splits are in one pipeline: its graph takes longer than the images of a small set.
+    """
+    records = source.records(_ROLES[0]).concatenate(source.records(_ROLES[1]))
+    decodes = functools.partial(_size, source)
+    sizes = records.map(decodes, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return sizes.batch(_AT_A_TIME)
+
+
+@tf.autograph.experimental.do_not_convert
+def _carefully(
+    source: Source, corrupt: CorruptImages, role: str, skip: int, _careful: bool, _done: int
+) -> tf.data.Dataset:
+    """Sizes of the images of a split after the first `skip`; corrupt ones are reported."""
+    records = source.records(role).skip(skip)
+    decodes = functools.partial(_size, source)
+    sizes = corrupt.attempt(records, source.sizes[role], decodes, tf.constant(0))
+    return sizes.batch(_AT_A_TIME)
+
+
+def _size(source: Source, record: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    # As stored: whether a picture is turned afterwards does not matter, and takes time to trace.
+    return tf.size(decode(source.read(dict(record))["image"], upright=False))
