@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 
@@ -95,10 +96,9 @@ def test_a_run_that_is_longer_than_its_remaining_images_allow(images):
         resume(images)
     result = resume(images, "dataset.accept_changes=true")
     assert result["steps"] == 24
-    assert result["test_examples"] == sum(
-        1 for line in (images / "cait_splits.csv").read_text().splitlines()
-        if line.endswith(",test") and (images / line.split(",")[0]).exists()
-    )  # fmt: skip
+    rows = csv.reader((images / "cait_splits.csv").read_text().splitlines())
+    tested = [row[0] for row in rows if row[1:2] == ["test"] and (images / row[0]).exists()]
+    assert result["test_examples"] == len(tested) > 0
 
 
 def test_images_that_moved_are_the_same(images):
