@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,11 @@ def _arguments_as_typed() -> Iterator[None]:
         several = any(word == "-m" or re.fullmatch("--m[ultirn]*", word) for word in words)
         words = keep_text(words, sweep=several or "hydra.mode=MULTIRUN" in words)
         Folders.own = own_folder(folder) if folder else None
+        if folder and _named(words) == "config" and not (folder / "config.yaml").is_file():
+            raise bad_value(
+                "-cn", f"config, which {folder} does not hold", "a config.yaml in the folder of -cd",
+                "Leave out -cn config to start from the defaults.",
+            )  # fmt: skip
     except UserError as error:
         if _SHOW_TRACEBACKS:
             raise
@@ -162,6 +168,15 @@ def _arguments_as_typed() -> Iterator[None]:
         yield
     finally:
         sys.argv, Folders.own = typed, None
+
+
+def _named(words: list[str]) -> str | None:
+    """The value of ``-cn``, `None` where it is not among the words."""
+    for word, following in pairwise([*words, ""]):
+        option, sign, value = word.partition("=")
+        if option in ("-cn", "--config-name"):
+            return value if sign else following
+    return None
 
 
 def _without_folder(words: list[str]) -> tuple[Path | None, list[str]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import MISSING
 
@@ -21,6 +21,7 @@ from cait_finetune.saved_run import RunDataConfig, SavedRun, read_run
 from cait_tf.quiet import quiet_imports
 
 if TYPE_CHECKING:
+    from cait_finetune.data.source import Source
     from cait_finetune.scores.predictions import Predictions
     from cait_finetune.story.report_parts import Viewer
     from cait_finetune.story.scoring import Scores
@@ -121,6 +122,9 @@ def _scores(
         reasons.append(str(error))
         return score(predictions, batch_size, temperature), None
     preprocessing = saved.build_preprocessing()
+    if predictions and not _of_these_images(predictions, source, run.read_result()):
+        reasons.append("predictions: made of other images than those that were accepted")
+        predictions = None
     if not predictions or None in made_by:  # of earlier versions, which do not say by which weights
         corrupt = CorruptImages(saved.dataset.on_corrupt)
         predictions = predict_splits(
@@ -132,6 +136,17 @@ def _scores(
             corrupt,
         )
     return score(predictions, batch_size, temperature), build_viewer(model, source, preprocessing)
+
+
+def _of_these_images(
+    predictions: dict[str, Predictions], source: Source, result: dict[str, Any]
+) -> bool:
+    """Whether kept predictions are of the images of `source`, but for corrupt ones."""
+    corrupt = set(result.get("corrupt_images", []))
+    return all(
+        set(one.ids) == set(map(str, source.ids(role))) - corrupt
+        for role, one in predictions.items()
+    )
 
 
 def _kept_predictions(run: RunDirectory, reasons: list[str]) -> dict[str, Predictions] | None:

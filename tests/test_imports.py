@@ -35,7 +35,7 @@ ALLOWED = {
     # The story and its chapters.
     "story": set(),
     "story.finetune": {"story.preparation", "story.training", "story.conclusion", "story.logged"}
-    | {"model", "train"}
+    | {"model", "runs", "train"}
     | FOUNDATION,
     "story.preparation": {"story.streams", "command_line"} | WORK | FOUNDATION,
     "story.streams": {"data", "train"} | FOUNDATION,
@@ -96,7 +96,7 @@ ALLOWED = {
 # How start-up chatter is kept off the screen, how inference is compiled, how class lists are compared,
 # and tables: of ImageNet's classes and of the variants.
 NO_MODEL = re.compile(
-    r"cait_tf\.(quiet|tensorflow_kernels|imagenet|variants|weights\.class_names)\b"
+    r"cait_tf\.(quiet|tensorflow_kernels|imagenet|variants|weights\.(class_names|checksum))\b"
 )
 
 

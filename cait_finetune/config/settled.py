@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 _DATA = ("dataset.data_dir", "dataset.splits.file")
 _CACHES = ("dataset.cache_dir", "tuning.cache_dir", "train.compile_cache_dir")
 _WEIGHTS = "model.weights"
-_WORDS = ("hub", "pretrained", "none")
+_WORDS = ("hub", "official", "pretrained", "none")
 
 
 def settled(composed: DictConfig) -> DictConfig:
@@ -36,6 +36,6 @@ def with_absolute_paths(composed: DictConfig) -> DictConfig:
         if not path or "://" in path or (key in _CACHES and path.startswith("~")):
             continue
         place = Path(path).expanduser()
-        if key != _WEIGHTS or (path not in _WORDS and place.is_file()):
+        if key != _WEIGHTS or (path not in _WORDS and place.exists()):
             OmegaConf.update(absolute, key, str(place.absolute()))
     return absolute

@@ -138,4 +138,6 @@ def _set_texts(config: DictConfig, document: str, prefix: str) -> None:
 def _to_run_again(config: DictConfig) -> DictConfig:
     again = without_effect(config)
     again.resume = None
+    if OmegaConf.select(again, "dataset.seed") == again.seed:  # it followed `seed`, and does again
+        again.dataset.seed = None
     return OmegaConf.merge({"defaults": _AROUND_A_RUN}, again)

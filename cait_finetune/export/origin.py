@@ -5,24 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from cait_tf.weights.checksum import stated_checksum
+
 #: Key of a format's record in ``exports.json``.
 WEIGHTS = "weights"
 #: Key of a format's record in ``exports.json``: the fingerprint of the data that the run is of.
 DATA = "data"
 
-#: Where the weights files that `cait_tf` writes state it.
-_CHECKSUM = "cait_tf.sha256"
-
 
 def weights_mark(checkpoint: Path) -> str | None:
     """The checksum that a weights file states of itself; None where it states none or is damaged."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(checkpoint, "np") as file:
-            return (file.metadata() or {}).get(_CHECKSUM)
-    except (SafetensorError, OSError):
-        return None
+    return stated_checksum(checkpoint)
 
 
 def is_current(name: str, exports: Path, checkpoint: Path) -> bool:

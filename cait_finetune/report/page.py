@@ -68,7 +68,7 @@ def write_page(run: RunDirectory, reasons: Iterable[str] = ()) -> tuple[list[str
     expected = {title for title, content in made if content is None} - _not_for(config)
     missing = [title for title, _ in made if title in expected]
     unfinished = not run.finished
-    top = _headline(from_files(RunDirectory.read_result, {}))
+    top = _headline(from_files(_figures, {}))
     when = from_files(_when, "begun at an unknown time")
     reasons = [*reasons, *damaged]
     if unfinished or missing or reasons:
@@ -102,6 +102,16 @@ def _not_for(config: Any) -> set[str]:
 
 def _chosen(config: Any, key: str) -> Any:
     return OmegaConf.select(config, key, default="?")
+
+
+def _figures(run: RunDirectory) -> dict:
+    """What ``result.json`` holds, with the figures of the scores that the page shows."""
+    result = run.read_result()
+    if not result:
+        return result
+    scores = read_json(run.parts / "scores.json", dict)
+    shown = {f"test_{name}": value for name, value in scores.get("test", {}).items()}
+    return result | {key: value for key, value in shown.items() if key in result}
 
 
 def _headline(result: dict) -> str:

@@ -11,6 +11,7 @@ import csv
 import dataclasses
 import gzip
 import io
+import json
 import os
 import time
 import zlib
@@ -27,7 +28,8 @@ from cait_finetune.data.fingerprint import (
 )
 from cait_finetune.data.source import Source
 from cait_finetune.errors import UserError, bad_value
-from cait_finetune.run_directory import RunDirectory, read_json, write_json
+from cait_finetune.run_directory import RunDirectory, write_json
+from cait_tf.weights.checksum import stated_checksum
 from cait_tf.weights.class_names import ClassMatch, match_classes
 
 #: Prints a line.
@@ -60,13 +62,31 @@ def check_weights(run: RunDirectory, sha256: str | None) -> None:
     Raises:
         UserError: the file holds other weights than when the run began.
     """
-    start = read_json(run.identity, dict).get("weights")
+    start = _read(run).get("weights")
     if start and start["sha256"] != sha256:
         raise bad_value(
             "model.weights",
             f"{start['source']} with other weights than the run began with",
             "the file as it was: the run has saved no state yet, and would begin again from it",
             "start a new run",
+        )
+
+
+def check_best(run: RunDirectory, sha256: str) -> None:
+    """Check that the best weights are those that the run saved, before they are scored and exported.
+
+    Args:
+        sha256: what the run's state holds; an empty one is of a version that kept none.
+
+    Raises:
+        UserError: the file was replaced.
+    """
+    if sha256 and stated_checksum(run.best_checkpoint) != sha256:
+        raise bad_value(
+            "checkpoints",
+            f"{run.best_checkpoint} with other weights than the run saved",
+            "the run's own best weights",
+            "Restore the file, or start a new run",
         )
 
 
@@ -82,13 +102,14 @@ def check_state(run: RunDirectory, digest: str) -> str:
     Raises:
         UserError: it is of other data, as where ``checkpoints/`` is another run's.
     """
-    kept = read_json(run.identity, dict)
+    kept = _read(run)
     now = kept["data"]["sha256"] if kept else ""
     known = {"", now, *(one["before"] for one in kept.get("accepted", []))}
-    if kept and digest not in known:
+    if digest not in known:
         raise bad_value(
             "resume",
-            f"{run.checkpoints} with a state of other data than {run.identity}",
+            f"{run.checkpoints} with a state of other data than {run.identity}"
+            + ", which is missing" * (not kept),
             "the files of one run",
             "Restore the run's own files",
         )
@@ -158,7 +179,7 @@ def identity_facts(run: RunDirectory) -> dict[str, Any]:
 
     An empty dictionary for a run that has no record.
     """
-    kept = read_json(run.identity, dict)
+    kept = _read(run)
     if "data" not in kept:
         return {}
     facts = {"sha256": kept["data"]["sha256"], "splits": kept["data"]["splits"]}
@@ -166,10 +187,36 @@ def identity_facts(run: RunDirectory) -> dict[str, Any]:
     return {**facts, "accepted_changes": accepted}
 
 
-def recorded_classes(run: RunDirectory) -> tuple[str, ...] | None:
-    """The run's classes in column order; `None` for a run that has no record."""
+def run_classes(run: RunDirectory) -> tuple[str, ...] | None:
+    """The run's classes in column order; `None` where neither a checkpoint nor a record has them.
+
+    Raises:
+        UserError: checkpoint and record name other classes: they are not of one run.
+    """
     recorded = _recorded(run)
-    return recorded.classes if recorded else None
+    found = recorded.classes if recorded else None
+    for checkpoint in (run.last_checkpoint, run.best_checkpoint):
+        classes = checkpoint_classes(checkpoint)
+        if classes and found and classes != found:
+            raise bad_value(
+                "resume",
+                f"{checkpoint} with other classes, or in another order, than {run.identity}",
+                "the files of one run",
+                "Restore the run's own files",
+            )
+        found = found or classes
+    return found
+
+
+def checkpoint_classes(path: Path) -> tuple[str, ...] | None:
+    """The classes that a checkpoint names in column order; `None` where it is missing or damaged."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "np") as checkpoint:
+            return tuple(checkpoint.metadata()["classes"].split("\n"))
+    except (SafetensorError, OSError, KeyError, TypeError):
+        return None
 
 
 def _other_classes(run: RunDirectory, match: ClassMatch) -> ChangedData:
@@ -187,18 +234,32 @@ def _other_classes(run: RunDirectory, match: ClassMatch) -> ChangedData:
     )
 
 
-def _recorded(run: RunDirectory) -> Fingerprint | None:
-    kept = read_json(run.identity, dict)
-    if not kept:
-        return None
+def _read(run: RunDirectory) -> dict[str, Any]:
+    """What ``identity.json`` holds; nothing where there is no file.
+
+    Raises:
+        UserError: it cannot be read. To remove it would not help: the run has to know its data.
+    """
+    if not run.identity.exists():
+        return {}
     try:
-        return Fingerprint.from_dict(kept["data"])
-    except (AttributeError, KeyError, TypeError) as error:
+        kept = json.loads(run.identity.read_bytes())
+        Fingerprint.from_dict(kept["data"])
+        if not {"accepted", "weights"} <= kept.keys():
+            raise KeyError("accepted, weights")
+    except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
         raise bad_value(
             run.identity.name,
-            f"{run.identity} ({error})",
+            f"{run.identity} ({type(error).__name__}: {error})",
             "the identity of a run as it was written",
+            "Restore the file",
         ) from error
+    return kept
+
+
+def _recorded(run: RunDirectory) -> Fingerprint | None:
+    kept = _read(run)
+    return Fingerprint.from_dict(kept["data"]) if kept else None
 
 
 def _record(
@@ -208,7 +269,7 @@ def _record(
     command: str,
     changed: list[str],
 ) -> None:
-    kept = read_json(run.identity, dict)
+    kept = _read(run)
     kept["accepted"] = [
         *kept.get("accepted", []),
         {

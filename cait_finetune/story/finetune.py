@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cait_finetune import model as models
 from cait_finetune.config import Config
+from cait_finetune.runs.identity import check_best
 from cait_finetune.story.conclusion import conclude
 from cait_finetune.story.logged import conclude_loggers, logged
 from cait_finetune.story.preparation import prepare
@@ -35,6 +36,7 @@ def finetune(config: Config, directory: Path) -> dict:
         result = {}
         if prepared.chief:
             with Interruption(saved=directory):
+                check_best(prepared.run, prepared.state.best_sha256)
                 # What is scored and exported is a float32 model on one device, however it was trained.
                 model = models.from_checkpoint(
                     config.model, prepared.source.class_names, prepared.run.best_checkpoint

@@ -43,7 +43,7 @@ from cait_finetune.runs.identity import (
     check_state,
     check_weights,
     confirmed,
-    recorded_classes,
+    run_classes,
 )
 from cait_finetune.scores.metrics import MetricsLog
 from cait_finetune.story.streams import FAST_BATCHES, Streams, check_pairs
@@ -252,7 +252,7 @@ def _open_data(config: Config, run: RunDirectory, console: Console) -> Source:
         return source
     return confirmed(
         run,
-        recorded_classes(run) or source.class_names,
+        run_classes(run) or source.class_names,
         source,
         "resume",
         config.dataset.accept_changes,

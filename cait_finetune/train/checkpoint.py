@@ -21,7 +21,7 @@ from safetensors.numpy import save_file
 
 import cait_tf
 from cait_finetune.errors import UserError, bad_value
-from cait_tf.weights.checksum import checksum
+from cait_tf.weights.checksum import checksum, stated_checksum
 
 logger = logging.getLogger(__name__)
 
@@ -55,8 +55,11 @@ class Checkpoints:
         """The complete states, latest first."""
         return sorted(self.directory.glob("state_*.safetensors"), reverse=True)
 
-    def save(self, model: keras.Model, path: Path, epoch: int) -> None:
+    def save(self, model: keras.Model, path: Path, epoch: int) -> str:
         """Replace `path` by the model's weights; the old file stays until the new one is complete.
+
+        Returns:
+            The checksum that the file states; nothing from a worker that does not write.
 
         Raises:
             UserError: it cannot be written, for instance because the disk is full.
@@ -64,6 +67,7 @@ class Checkpoints:
         metadata = {**self._metadata, "epoch": str(epoch)}
         if self._writes:
             self._write(path, f"epoch {epoch}", lambda: cait_tf.save_weights(model, path, metadata))
+        return (stated_checksum(path) or "") if self._writes else ""
 
     def save_state(self, arrays: Mapping[str, np.ndarray], progress: dict, step: int) -> None:
         """Write a state, then delete those that are older than the last `keep`.

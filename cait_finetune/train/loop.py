@@ -284,7 +284,8 @@ class Trainer:
                 if score > state.best_score:
                     state.best_score, state.best_epoch, state.best_of = score, epoch, name
                     state.epochs_without_better = 0
-                    self._checkpoints.save(self._model, self._checkpoints.best, epoch)
+                    best = self._checkpoints.best
+                    state.best_sha256 = self._checkpoints.save(self._model, best, epoch)
                 self._checkpoints.save(self._model, self._checkpoints.last, epoch)
         self._metrics.write("epoch", epoch=epoch, step=state.step, **record)
         width = len(str(epochs))

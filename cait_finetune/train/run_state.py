@@ -19,7 +19,8 @@ class RunState:
     ``step`` is how many steps are done, ``position`` where the training stream goes on,
     ``best_score`` the deciding top-1 and negative loss, ``best_of`` the version of the weights that
     had it, ``window`` the figures since the last line in the log, ``log_bytes`` how much of ``metrics.jsonl`` belongs to it,
-    ``data`` the digest of the data set's fingerprint; empty in states of versions before it.
+    ``data`` the digest of the data set's fingerprint, ``best_sha256`` the checksum of the best weights;
+    both are empty in states of versions before them.
     """
 
     step: int = 0
@@ -43,6 +44,7 @@ class RunState:
     timed_images: int = 0
     stopped: str = ""
     data: str = ""
+    best_sha256: str = ""
 
     def as_dict(self) -> dict:
         """For JSON, whose floats are exact and may be infinite."""

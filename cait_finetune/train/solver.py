@@ -86,7 +86,7 @@ def solve_head(
         score = (figures[metric], -figures["loss"])
         if score > state.best_score:
             state.best_score, state.best_epoch = score, epoch
-            checkpoints.save(model, checkpoints.best, epoch)
+            state.best_sha256 = checkpoints.save(model, checkpoints.best, epoch)
     state.seconds = state.timed_seconds = time.perf_counter() - started
     state.timed_images = passes * len(labels)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
@@ -16,3 +17,22 @@ def checksum(arrays: Mapping[str, np.ndarray], text: str = "") -> str:
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
         digest.update(array.reshape(-1).view(np.uint8).data)  # bfloat16 has no buffer of its own
     return digest.hexdigest()
+
+
+#: Metadata key of the checksum in safetensors files of ours.
+STATED = "cait_tf.sha256"
+
+
+def stated_checksum(path: str | Path) -> str | None:
+    """The checksum that a safetensors file states of itself.
+
+    Returns:
+        `None`: the file states none, is damaged or missing.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "np") as file:
+            return (file.metadata() or {}).get(STATED)
+    except (SafetensorError, OSError):
+        return None

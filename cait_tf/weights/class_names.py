@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import unicodedata
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -57,8 +58,15 @@ class ClassMatch:
 
     def differences(self) -> str:
         """``gone: ant; new: zebra``; an empty string where both hold the same classes."""
+        look = [
+            {unicodedata.normalize("NFC", one) for one in names} for names in (self.gone, self.new)
+        ]
+        # Two Unicode forms of a name look the same: they are shown by their code points.
+        shown = ascii if look[0] & look[1] else str
         parts = (("gone", self.gone), ("new", self.new))
-        return "; ".join(f"{word}: {some(names)}" for word, names in parts if names)
+        return "; ".join(
+            f"{word}: {some([shown(name) for name in names])}" for word, names in parts if names
+        )
 
 
 def match_classes(

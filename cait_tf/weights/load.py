@@ -85,6 +85,7 @@ def load_weights(
         ImportError: the source needs an extra that is not installed.
     """
     read = read_weights(source, weights_key)
+    _check_source_names(source_names, read, source)
     report = assign_weights(
         model,
         read.tensors,
@@ -96,6 +97,24 @@ def load_weights(
     )
     return dataclasses.replace(
         report, notes=(*read.notes, *report.notes), sha256=checksum(read.tensors)
+    )
+
+
+def _check_source_names(names: Sequence[str] | None, read: Weights, source: str | Path) -> None:
+    """Raises WeightsError where the file itself says otherwise."""
+    if names is None:
+        return
+    columns = len(read.tensors[_HEAD[1]]) if _has_whole_head(read.tensors) else 0
+    stated = read.class_names
+    if len(names) == columns and (stated is None or tuple(names) == stated):
+        return
+    expected = f"a name for each of the {columns} columns of its head"
+    if not columns:
+        expected = "null: the file has no head"
+    elif stated is not None:
+        expected = f"null: the file names its classes itself: {some(stated)}"
+    raise WeightsError(
+        f"weights_class_names: got {some(list(names))} with {source}, expected {expected}"
     )
 
 

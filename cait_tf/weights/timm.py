@@ -12,14 +12,13 @@ import numpy as np
 
 from cait_tf.errors import WeightsError
 from cait_tf.weights import names
-from cait_tf.weights.checksum import checksum
+from cait_tf.weights.checksum import STATED, checksum
 from cait_tf.weights.state_dicts import plain_names
 
 #: Metadata key of the patch grid ("14x14") in files of ours.
 GRID = "cait_tf.grid"
 #: Metadata key of the class names, a line each, in files of ours.
 CLASSES = "classes"
-_CHECKSUM = "cait_tf.sha256"
 _FILENAME = "model.safetensors"
 _CONFIG = "config.json"  # beside it
 _TIMEOUT_SECONDS = 10.0
@@ -37,7 +36,7 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
 
     try:
         tensors = load_file(path)
-        stated = _metadata(path).get(_CHECKSUM)
+        stated = _metadata(path).get(STATED)
     except (safetensors.SafetensorError, OSError) as error:
         raise _damaged(path, str(error)) from error
     if stated and stated != checksum(tensors):
@@ -89,7 +88,7 @@ def write(
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     torch_layout = {name: names.to_torch_layout(array) for name, array in tensors.items()}
-    metadata = {"format": "pt", _CHECKSUM: checksum(torch_layout), **(metadata or {})}
+    metadata = {"format": "pt", STATED: checksum(torch_layout), **(metadata or {})}
     try:
         partial.touch()
         mode = partial.stat().st_mode  # as any new file's; safetensors makes its own private

@@ -4,18 +4,22 @@ import json
 
 import pytest
 
+import cait_tf
 from cait_finetune.errors import UserError
 from cait_finetune.run_directory import RunDirectory
 from cait_finetune.runs.identity import (
     ChangedData,
     begin_identity,
+    check_best,
     check_state,
     check_weights,
     confirmed,
     identity_facts,
-    recorded_classes,
+    run_classes,
 )
+from cait_tf.weights.checksum import stated_checksum
 from tests.cait_finetune.data.test_fingerprint import IDS, source
+from tests.cait_finetune.tiny import tiny_model
 
 FEWER = {**IDS, "train": IDS["train"][:2]}
 
@@ -37,7 +41,7 @@ def test_the_same_data_elsewhere_pass_without_a_word(run):
     now, said = check(run, source("/moved"))
     assert said == []
     assert now.class_names == ("ant", "bee")
-    assert recorded_classes(run) == ("ant", "bee")
+    assert run_classes(run) == ("ant", "bee")
     assert identity_facts(run)["splits"]["test"]["size"] == 2
 
 
@@ -109,7 +113,9 @@ def test_a_run_of_a_version_that_kept_no_record(tmp_path):
     assert check_state(run, "") == ""
 
 
-@pytest.mark.parametrize("damage", ["{", "[]", '{"data": {}}', '{"data": {"splits": 3}}'])
+@pytest.mark.parametrize(
+    "damage", ["{", "[]", "{}", "null", '{"data": {}}', '{"data": {"splits": 3}}']
+)
 def test_a_record_that_cannot_be_read(run, damage):
     run.identity.write_text(damage)
     with pytest.raises(UserError, match=r"identity\.json: got"):
@@ -121,6 +127,31 @@ def test_a_lost_list_of_images_does_not_let_changes_pass(run):
     assert check(run, source())[1] == []
     with pytest.raises(ChangedData):
         check(run, source(ids=FEWER))
+
+
+def test_the_files_of_a_run_name_the_same_classes(run, tmp_path):
+    run.checkpoints.mkdir()
+    model = tiny_model(2)
+    cait_tf.save_weights(model, run.best_checkpoint, {"classes": "ant\nbee"})
+    assert run_classes(run) == ("ant", "bee")
+    run.identity.unlink()
+    assert run_classes(run) == ("ant", "bee"), "the checkpoint knows them"
+    with pytest.raises(UserError, match="which is missing"):
+        check_state(run, "of this run")
+    begin_identity(run, source(classes=("bee", "ant")), "pretrained", "abc")
+    with pytest.raises(UserError, match="in another order, than"):
+        run_classes(run)
+
+
+def test_best_weights_that_were_replaced(run):
+    run.checkpoints.mkdir()
+    cait_tf.save_weights(tiny_model(2), run.best_checkpoint)
+    mark = stated_checksum(run.best_checkpoint)
+    check_best(run, mark)
+    check_best(run, "")
+    cait_tf.save_weights(tiny_model(2, seed=1), run.best_checkpoint)
+    with pytest.raises(UserError, match="with other weights than the run saved"):
+        check_best(run, mark)
 
 
 def test_start_weights_that_were_replaced(run):

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from cait_tf import imagenet, load_weights, save_weights
+from cait_tf import WeightsError, imagenet, load_weights, save_weights
 from cait_tf.weights.class_names import match_classes
 from tests.cait_tf import golden
 
@@ -101,3 +101,17 @@ def test_a_head_of_1000_columns_is_imagenets_where_the_data_are():
 
 def test_a_list_of_another_length_than_the_head_says_nothing():
     assert match_classes(NAMES, NAMES, 6) is None
+
+
+def test_names_that_contradict_the_file_are_refused(file):
+    model = golden.classifier()
+    with pytest.raises(WeightsError, match=r"null: the file names its classes itself: ant, bee"):
+        load_weights(model, file, NAMES, source_names=NAMES[::-1])
+    with pytest.raises(WeightsError, match="a name for each of the 7 columns"):
+        load_weights(model, golden.SAFETENSORS, NAMES, source_names=NAMES[:2])
+    load_weights(model, file, NAMES, source_names=NAMES)
+
+
+def test_two_unicode_forms_of_a_name_are_told_apart():
+    match = match_classes(["caf\u00e9"], ["cafe\u0301"])
+    assert match.differences() == "gone: 'caf\\xe9'; new: 'cafe\\u0301'"
