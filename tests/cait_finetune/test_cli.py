@@ -385,3 +385,11 @@ def test_a_mistake_from_python():
         cli.configure("train.epoch=3")
     with pytest.raises(UserError, match=r"-cd: got nowhere, expected an existing folder"):
         cli.configure(folder=Path("nowhere"))
+
+
+def test_the_configuration_of_a_folder_that_holds_none(command, tmp_path):
+    (tmp_path / "run").mkdir()
+    status, out, err = command("-cd", "run", "-cn", "config", "--cfg", "job")
+    assert (status, out) == (1, "")
+    assert "-cn: got config, which run does not hold, expected a config.yaml" in err
+    assert command("-cd", "run", "-cn", "flowers_lora", "--cfg", "job")[0] == 0
