@@ -17,14 +17,15 @@ def branch(index: tf.Tensor, functions: Sequence[Callable], *inputs: tf.Tensor) 
 
     Args:
         index: () int32.
-        functions: all return tensors of the same number and types; None stands for any length where
+        functions: a function without closure, or a ``tf.function``, is traced once in a process for
+            inputs of the same types; all return tensors of the same number and types; None stands for any length where
             their shapes differ.
     """
     if tf.executing_eagerly():
         return functions[int(index)](*inputs)
     tensors = [tf.convert_to_tensor(one) for one in inputs]
     specs = [tf.TensorSpec(one.shape, one.dtype) for one in tensors]
-    traced = [tf.function(one, autograph=False).get_concrete_function(*specs) for one in functions]
+    traced = [_traced(one, specs) for one in functions]
     for one in traced:
         if one.captured_inputs:
             raise ValueError(f"{one} uses tensors that are not among its inputs")
@@ -38,6 +39,22 @@ def branch(index: tf.Tensor, functions: Sequence[Callable], *inputs: tf.Tensor) 
             output_shapes=[_common(of_one) for of_one in zip(*shapes, strict=True)],
         )
     return tf.nest.pack_sequence_as(traced[0].structured_outputs, outputs)
+
+
+#: By code and types of inputs: lambdas that are made anew in each call have the same code.
+_KEPT: dict[tuple, Any] = {}
+
+
+def _traced(function: Callable, specs: Sequence[tf.TensorSpec]) -> Any:
+    """The function's graph. To decode an image takes a thousand operations, and a run has ten pipelines."""
+    if hasattr(function, "get_concrete_function"):
+        return function.get_concrete_function(*specs)
+    if not hasattr(function, "__code__") or function.__closure__ or function.__defaults__:
+        return tf.function(function, autograph=False).get_concrete_function(*specs)
+    key = (function.__code__, *specs)
+    if key not in _KEPT:
+        _KEPT[key] = tf.function(function, autograph=False).get_concrete_function(*specs)
+    return _KEPT[key]
 
 
 def _common(shapes: Sequence[tf.TensorShape]) -> tf.TensorShape:

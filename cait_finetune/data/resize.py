@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
@@ -31,6 +32,18 @@ def resize_and_crop(
         shape: ``(2,)`` int64, height and width.
         corner: ``(2,)`` int64, top and left.
     """
+    near, far = _ways(size, interpolation, antialias)
+    is_far = tf.reduce_any(corner + size > _FAR * size)
+    square = branch(tf.cast(is_far, tf.int32), [near, far], image, shape, corner)
+    return tf.ensure_shape(square, (size, size, image.shape[2]))
+
+
+@functools.cache
+def _ways(size: int, interpolation: str, antialias: bool) -> tuple[Callable, Callable]:
+    """How the square is made where it is near the image's beginning, and where it is far.
+
+    Both are traced once in a process: a run has several pipelines with this preprocessing.
+    """
     options = {"interpolation": interpolation, "antialias": antialias}
 
     def near(image: tf.Tensor, shape: tf.Tensor, corner: tf.Tensor) -> tf.Tensor:
@@ -46,9 +59,7 @@ def resize_and_crop(
     def far(image: tf.Tensor, shape: tf.Tensor, corner: tf.Tensor) -> tf.Tensor:
         return resample_square(image, _scales(image, shape), corner, size, **options)
 
-    is_far = tf.reduce_any(corner + size > _FAR * size)
-    square = branch(tf.cast(is_far, tf.int32), [near, far], image, shape, corner)
-    return tf.ensure_shape(square, (size, size, image.shape[2]))
+    return tf.function(near, autograph=False), tf.function(far, autograph=False)
 
 
 def _scales(image: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:
