@@ -22,7 +22,9 @@ def branch(index: tf.Tensor, functions: Sequence[Callable], *inputs: tf.Tensor) 
             their shapes differ.
     """
     if tf.executing_eagerly():
-        return functions[int(index)](*inputs)
+        chosen = functions[int(index)]
+        # Operation by operation: a graph of it would round otherwise in places.
+        return getattr(chosen, "python_function", chosen)(*inputs)
     tensors = [tf.convert_to_tensor(one) for one in inputs]
     specs = [tf.TensorSpec(one.shape, one.dtype) for one in tensors]
     traced = [_traced(one, specs) for one in functions]
