@@ -123,7 +123,7 @@ def evaluate(config: Config, directory: Path) -> Path:
         name = f"{config.model.name}, {cropped(given)}"
         with ImageProgress(console, name, source.sizes[role]) as progress:
             figures = evaluator(_shown(progress, batches))
-        left_out = source.sizes[role] - figures.examples
+        left_out = source.sizes[role] - figures.examples + len(source.unreadable)
         published = (None, None)
         if not left_out and _as_published(config, source, role, preprocessing, variant):
             published = models.published_accuracy(variant, image_size, given.crop_pct)

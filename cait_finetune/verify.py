@@ -42,10 +42,10 @@ _COMMON = (
     "model.weights=none",
     "augment=none",
     "dataset.cache=none",
-    # Above the rounding noise of gradients that are zero, which Adam would make full steps of.
-    "optimizer.epsilon=1e-4",
 )
-_OPTIMIZER = "optimizer=adamw_from_scratch"  # where the row chooses none
+#: Above the rounding noise of gradients that are zero, which Adam would make full steps of.
+_EPSILON = "optimizer.epsilon=1e-4"
+_OPTIMIZER = ("optimizer=adamw_from_scratch", _EPSILON)  # where the row chooses none
 _SMOOTHING = ("train.label_smoothing=0.1",)
 _MIXING = ("augment.mixup=0.8", "augment.cutmix=1.0")
 #: The softmax cancels the biases of the keys and of proj_l, whose gradients are rounding noise: Lion
@@ -71,9 +71,9 @@ ROWS: dict[str, tuple[str, ...]] = {
     "accumulation": ("train.accumulation=2",),
     "all of the above": _ALL,
     "SGD": ("optimizer=sgd", "optimizer.lr_batch_size=null", "optimizer.base_lr=0.05"),
-    "LAMB": ("optimizer=lamb", "optimizer.lr_batch_size=null", "optimizer.epsilon=1e-4"),
+    "LAMB": ("optimizer=lamb", "optimizer.lr_batch_size=null", _EPSILON),
     "Lion": ("optimizer=lion", "tuning=pattern", f'tuning.pattern="{_WITH_A_GRADIENT}"'),
-    "schedule-free": ("optimizer=schedule_free", "optimizer.epsilon=1e-4"),
+    "schedule-free": ("optimizer=schedule_free", _EPSILON),
     "stochastic weight averaging": ("average=swa", "average.swa_epochs=2", *_SHORT_EPOCHS),
     "LoRA": ("tuning=lora",),
     "BitFit": ("tuning=bitfit",),
@@ -230,7 +230,8 @@ def _config(row: str, more: tuple[str, ...]) -> Config:
     overrides = (*ROWS[row], *more)
     chosen = [word for word in overrides if "." not in word.partition("=")[0]]
     values = [word for word in overrides if word not in chosen]
-    return configure(_OPTIMIZER, *chosen, *_COMMON, *values)
+    optimizer = () if any(word.startswith("optimizer=") for word in chosen) else _OPTIMIZER
+    return configure(*optimizer, *chosen, *_COMMON, *values)
 
 
 def _run_all(out: Path, rows: list[str], kind: str) -> None:

@@ -182,7 +182,7 @@ def test_a_figure_without_corrupt_images_is_none_for_who_stops_at_them(command, 
     assert "on 6 images" in command(*words, skip)
     assert [(row["images"], row["left_out"]) for row in rows(tmp_path)] == [("6", "1")]
     assert "in the table already" in command(*words, skip)
-    with pytest.raises(SystemExit, match="the corrupt image"):
+    with pytest.raises(SystemExit, match="1 file that cannot be read"):
         command(*words)
 
 
