@@ -148,15 +148,6 @@ def _replace_folder(world: World) -> None:
     _paint(world.images, _COLOURS, start=100)
 
 
-def _replace_pictures(world: World) -> None:
-    """Each file keeps its name and its label, and holds another picture of the class."""
-    for name in _COLOURS:
-        files = sorted((world.images / name).iterdir())
-        contents = [file.read_bytes() for file in files]
-        for file, content in zip(files, contents[1:] + contents[:1], strict=True):
-            file.write_bytes(content)
-
-
 def _replace_weights(world: World) -> None:
     """Other weights for the same classes: in the file, and as the run's best."""
     from safetensors import safe_open
@@ -194,7 +185,6 @@ ROWS: dict[str, Callable[[World], None]] = {
     "images moved between splits": _move_image,
     "folder moved": _move_folder,
     "another folder in its place": _replace_folder,
-    "other pictures under the same names": _replace_pictures,
     "weights replaced": _replace_weights,
     "preprocessing changed": _change_preprocessing,
     "split changed": _change_split,
@@ -394,8 +384,9 @@ same file; the others are given the run. *same* gives what the command gave befo
 - `dataset.accept_changes=true` makes resume, export, report and attention use changed images. The run
   records the change. Changed classes are refused in any case.
 - *folder moved* names the new place with `dataset.data_dir=DIR`.
-- An image is its name and its label: a run does not see another picture under the same name. Caches and the
-  table of *evaluate* do, as they compare the files.
+- An image is its name and its label: a run does not see another picture under the same name, unless the
+  sizes in the split file show that pictures changed places. Caches and the table of *evaluate* compare the
+  files.
 - *evaluate* scores the validation split, which some of these changes leave alone.
 """
 
