@@ -1,8 +1,8 @@
 """``python -m cait_finetune.evaluate -cn i1k_eval model=…``: score weights as they are.
 
 For each crop ratio one row of ``accuracies.csv`` and ``accuracies.md``, beside the published figures.
-Rows that are there already are not measured again, so an interrupted table is gone on with. A row is
-there if all that it depends on is the same: the weights' numbers, the images, the whole preprocessing.
+The command does not measure a row again if all that the row depends on is the same: the weights' numbers,
+the images, the whole preprocessing. An interrupted command therefore continues its table.
 """
 
 from __future__ import annotations

@@ -129,7 +129,7 @@ def confirmed(
     Args:
         classes: the run's, in column order.
         command: what the data are for: ``resume``, ``export``, ``report`` or ``attention``. A resumed
-            run goes on with the images that are accepted, and is of these from then on.
+            run continues with the accepted images, and they are its data from then on.
         accept: go on although images changed, and record that.
 
     Returns:

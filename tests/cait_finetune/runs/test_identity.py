@@ -32,7 +32,7 @@ def run(tmp_path):
 
 
 def check(run, now, command="export", accept=False):
-    """The source that a command gets, and what is said."""
+    """The source that a command gets, and the lines it prints."""
     said = []
     return confirmed(run, ("ant", "bee"), now, command, accept, said.append), said
 
