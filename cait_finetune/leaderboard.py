@@ -186,7 +186,10 @@ def other_images(entries: list[Entry]) -> str:
     differ = [
         split
         for split in ("validation", "test")
-        if len({one[split]["sha256"] for one in splits if split in one}) > 1
+        if any(
+            len({one[split].get(key) for one in splits if split in one} - {None, ""}) > 1
+            for key in ("sha256", "content_sha256")
+        )
     ]
     if not differ:
         return ""

@@ -101,6 +101,21 @@ def test_a_run_that_is_longer_than_its_remaining_images_allow(images):
     assert result["test_examples"] == len(tested) > 0
 
 
+def test_pictures_that_were_replaced_under_their_names(images):
+    """Nothing but their pixels tells: so with links to another class, or a set that was cropped anew."""
+    for number in range(3):
+        shutil.copy(images / "red" / f"r{number:02}.jpg", images / "blue" / f"b{number:02}.jpg")
+    refused = r"3 images with other content \(blue/b0\d\.jpg, .*, …\)"
+    with pytest.raises(ChangedData, match=refused):
+        resume(images)
+    with pytest.raises(ChangedData, match=refused):
+        report(
+            ReportConfig(
+                run=str(images.parent / "run"), dataset=RunDataConfig(data_dir=str(images))
+            )
+        )
+
+
 def test_images_that_moved_are_the_same(images):
     assert "accepted_changes" in resume(images)["data"]
 

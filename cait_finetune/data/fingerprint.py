@@ -1,14 +1,14 @@
-"""What a data set is: its classes, and of each split a hash over every image's id and label.
+"""What a data set is: its classes, and of each split hashes over its images' ids, labels and contents.
 
 Neither times nor absolute paths count: data that moved is the same data.
 """
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import posixpath
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,19 +16,28 @@ import tensorflow as tf
 
 from cait_finetune.data.source import ROLES, Source
 
-#: The only word of `differences` where nothing but the order changed.
-ANOTHER_ORDER = "the same images in another order"
 _AT_A_TIME = 64  # images in memory
-_NAMED = 2  # images of each kind of change
 _BETWEEN = "\x1f"  # the unit separator stands in no name
+#: Begins the weight of an image in its label.
+WEIGHT = f"{_BETWEEN}weight "
 
 
 @dataclasses.dataclass(frozen=True)
 class SplitPrint:
-    """One split: its number of images, and a SHA-256 over (id, label) in file order."""
+    """One split: its number of images, and SHA-256s in file order.
+
+    ``sha256`` is over (id, label), ``content_sha256`` over the content hashes; empty where these are unknown.
+    """
 
     size: int
     sha256: str
+    content_sha256: str = ""
+
+    def matches(self, other: SplitPrint) -> bool:
+        """Whether the images are the same, as far as both are known."""
+        known = self.content_sha256 and other.content_sha256
+        same = not known or self.content_sha256 == other.content_sha256
+        return same and (self.size, self.sha256) == (other.size, other.sha256)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,9 +48,24 @@ class Fingerprint:
     splits: Mapping[str, SplitPrint]
 
     @property
+    def has_contents(self) -> bool:
+        """Whether the contents of all images are known."""
+        return all(one.content_sha256 for one in self.splits.values())
+
+    def matches(self, other: Fingerprint) -> bool:
+        """Whether the data are the same, as far as both are known; in whatever order the classes are."""
+        return sorted(self.classes) == sorted(other.classes) and all(
+            one.matches(other.splits[role]) for role, one in self.splits.items()
+        )
+
+    @property
     def digest(self) -> str:
         """One hash over all splits; the order of the classes does not count."""
-        text = "\n".join(f"{role} {one.size} {one.sha256}" for role, one in self.splits.items())
+        rows = (
+            f"{role} {one.size} {one.sha256} {one.content_sha256}"
+            for role, one in self.splits.items()
+        )
+        text = "\n".join(row.rstrip() for row in rows)  # without contents as in older versions
         text += "\n" + _BETWEEN.join(sorted(self.classes))
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -66,11 +90,16 @@ class Fingerprint:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Image:
-    """An example without its pixels; ``label`` joins its class names, sorted, by a unit separator."""
+    """An example without its pixels.
+
+    ``label`` joins its class names, sorted, by a unit separator. ``content`` is a hash of the image's bytes
+    in hexadecimal digits; empty where it is unknown.
+    """
 
     split: str
     id: str
     label: str
+    content: str = ""
 
 
 def images(source: Source, role: str) -> Iterator[Image]:
@@ -78,6 +107,7 @@ def images(source: Source, role: str) -> Iterator[Image]:
     names, labels, weights = np.array(source.class_names, object), source.labels(role), None
     if source.weighted:
         weights = source.weights(role)
+    hashes = source.content_hashes(role)
     for row, one in enumerate(source.ids(role)):
         label = labels[row]
         if source.multi_label:
@@ -85,25 +115,39 @@ def images(source: Source, role: str) -> Iterator[Image]:
         else:
             label = names[label]
         if weights is not None:
-            label += f"{_BETWEEN}weight {weights[row]:.9g}"
-        yield Image(role, str(one), label)
+            label += f"{WEIGHT}{weights[row]:.9g}"
+        yield Image(role, str(one), label, "" if hashes is None else f"{hashes[row]:016x}")
 
 
 def split_print(found: Sequence[Image]) -> SplitPrint:
     """The fingerprint of one split's images in file order."""
-    text = "".join(f"{one.id}\0{one.label}\n" for one in found)
-    digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
-    return SplitPrint(len(found), digest)
+    labelled = _sha256("".join(f"{one.id}\0{one.label}\n" for one in found))
+    contents = [one.content for one in found]
+    return SplitPrint(len(found), labelled, _sha256("".join(contents)) if all(contents) else "")
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def fingerprint(source: Source) -> tuple[Fingerprint, list[Image]]:
     """The fingerprint of an open source, and the images that it is of."""
-    found, splits = [], {}
-    for role in ROLES:
-        of_split = list(images(source, role))
-        splits[role] = split_print(of_split)
-        found += of_split
-    return Fingerprint(source.class_names, splits), found
+    found = {role: list(images(source, role)) for role in ROLES}
+    root = _common_folder(one.id for of_split in found.values() for one in of_split)
+    if root:  # a table with absolute paths, whose images may move
+        for role, of_split in found.items():
+            found[role] = [
+                dataclasses.replace(one, id=one.id.removeprefix(root)) for one in of_split
+            ]
+    splits = {role: split_print(of_split) for role, of_split in found.items()}
+    return Fingerprint(source.class_names, splits), [one for role in ROLES for one in found[role]]
+
+
+def _common_folder(ids: Iterable[str]) -> str:
+    """The folder, with a slash, that all images with an absolute path are below; empty without such images."""
+    folders = [one.split("/")[:-1] for one in ids if one.startswith("/") or "://" in one]
+    shared = posixpath.commonprefix(folders)
+    return "/".join([*shared, ""]) if shared else ""
 
 
 @tf.autograph.experimental.do_not_convert
@@ -125,47 +169,3 @@ def contents(
             digest.update(hashlib.sha256(image).digest())
         advance(len(batch))
     return digest.hexdigest()
-
-
-def differences(before: Sequence[Image], after: Sequence[Image]) -> list[str]:
-    """What changed between two lists of images, in words: ``3 images new (ant/4.jpg, …)``.
-
-    An image is in another order only where nothing else changed.
-    """
-    old, new = _by_id(before), _by_id(after)
-    words = [
-        _counted("new", [one for one in new if one not in old]),
-        _counted("gone", [one for one in old if one not in new]),
-    ]
-    both = [one for one in new if one in old]
-    words.append(_counted("relabelled", [one for one in both if old[one][1] != new[one][1]]))
-    moved: dict[tuple[str, str], list[str]] = collections.defaultdict(list)
-    for one in both:
-        if old[one][0] != new[one][0]:
-            moved[" and ".join(old[one][0]), " and ".join(new[one][0])].append(one)
-    for (start, end), ids in moved.items():
-        words.append(_counted(f"moved from {start} to {end}", ids))
-    words = list(filter(None, words))
-    if not words and list(before) != list(after):
-        words.append(ANOTHER_ORDER)
-    return words
-
-
-def _by_id(found: Sequence[Image]) -> dict[str, tuple[list[str], list[str]]]:
-    """Splits and labels of each id, sorted."""
-    of_id: dict[str, tuple[list[str], list[str]]] = {}
-    for one in found:
-        splits, labels = of_id.setdefault(one.id, ([], []))
-        splits.append(one.split)
-        labels.append(one.label)
-    for splits, labels in of_id.values():
-        splits.sort()
-        labels.sort()
-    return of_id
-
-
-def _counted(change: str, ids: Sequence[str]) -> str:
-    if not ids:
-        return ""
-    named = ", ".join(ids[:_NAMED]) + ", …" * (len(ids) > _NAMED)
-    return f"{len(ids):,} image{'s' * (len(ids) > 1)} {change} ({named})"

@@ -1,4 +1,4 @@
-"""Ids and labels of a TFDS split: read in one pass, kept in the user's cache for the next start."""
+"""Ids, labels and content hashes of a TFDS split: read once, kept in the user's cache."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from cait_finetune.data.progress import progress_bar
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = 1
+_FORMAT = 2
 _AT_A_TIME = 1024  # examples
 
 
@@ -31,11 +31,13 @@ _AT_A_TIME = 1024  # examples
 class LabelIndex:
     """What N examples are called, and their labels as the set has them, in the order of reading.
 
-    ``ids`` are ``(N,)`` bytes. ``labels`` are ``(N,)`` int64; or ``(N, A)`` bool for attributes; or,
-    for a list of labels each, ``(M,)`` int64 end to end, of which example k has ``counts[k]``.
+    ``ids`` are ``(N,)`` bytes, ``content_hashes`` ``(N,)`` int64. ``labels`` are ``(N,)`` int64; or
+    ``(N, A)`` bool for attributes; or, for a list of labels each, ``(M,)`` int64 end to end, of which
+    example k has ``counts[k]``.
     """
 
     ids: np.ndarray
+    content_hashes: np.ndarray
     labels: np.ndarray
     counts: np.ndarray | None = None
 
@@ -50,10 +52,12 @@ class LabelIndex:
     def rows(self, rows: np.ndarray) -> LabelIndex:
         """Return the index of those examples alone, in that order."""
         if self.counts is None:
-            return LabelIndex(self.ids[rows], self.labels[rows])
+            return LabelIndex(self.ids[rows], self.content_hashes[rows], self.labels[rows])
         lists = np.split(self.labels, np.cumsum(self.counts)[:-1])
         chosen = [lists[row] for row in rows]
-        return LabelIndex(self.ids[rows], np.concatenate(chosen), self.counts[rows])
+        return LabelIndex(
+            self.ids[rows], self.content_hashes[rows], np.concatenate(chosen), self.counts[rows]
+        )
 
     def __add__(self, other: LabelIndex) -> LabelIndex:
         counts = None
@@ -61,23 +65,25 @@ class LabelIndex:
             counts = np.concatenate([self.counts, other.counts])
         return LabelIndex(
             np.concatenate([self.ids, other.ids]),
+            np.concatenate([self.content_hashes, other.content_hashes]),
             np.concatenate([self.labels, other.labels]),
             counts,
         )
 
 
 def read_index(examples: tf.data.Dataset, size: int, words: str) -> LabelIndex:
-    """Read ids and labels of all examples, with a progress bar on a terminal.
+    """Read the index of all examples, with a progress bar on a terminal.
 
     Args:
-        examples: dictionaries with ``id`` and ``label``, () or (n,) int64 or (A,) bool.
+        examples: dictionaries with ``id``, ``content_hash`` and ``label``, () or (n,) int64 or (A,) bool.
         size: the number of examples.
         words: what the progress bar says.
     """
-    ids, labels, counts = [], [], []
+    ids, hashes, labels, counts = [], [], [], []
     with progress_bar(words, size) as advance:
         for batch in examples.ragged_batch(_AT_A_TIME):
             ids.append(batch["id"].numpy())
+            hashes.append(batch["content_hash"].numpy())
             label = batch["label"]
             if isinstance(label, tf.RaggedTensor):
                 counts.append(label.row_lengths().numpy())
@@ -86,9 +92,15 @@ def read_index(examples: tf.data.Dataset, size: int, words: str) -> LabelIndex:
             advance(len(ids[-1]))
     return LabelIndex(
         np.concatenate(ids).astype("S"),
+        np.concatenate(hashes),
         np.concatenate(labels),
         np.concatenate(counts) if counts else None,
     )
+
+
+def content_hash(image: tf.Tensor) -> tf.Tensor:
+    """Hash the bytes of an image, () string, to () int64: the same on every machine."""
+    return tf.strings.to_hash_bucket_fast(image, 2**63 - 1)
 
 
 def kept_index(name: str, facts: dict[str, Any], read: Callable[[], LabelIndex]) -> LabelIndex:
@@ -121,9 +133,11 @@ def _load(path: Path) -> LabelIndex | None:
     try:
         with np.load(path, allow_pickle=False) as file:
             counts = file.get("counts")
-            index = LabelIndex(file["ids"], file["labels"], counts)
-        whole = len(index) == len(index.labels) if counts is None else len(index) == len(counts)
-        if not whole or (counts is not None and counts.sum() != len(index.labels)):
+            index = LabelIndex(file["ids"], file["content_hashes"], file["labels"], counts)
+        each = index.labels if counts is None else counts
+        if not len(index) == len(index.content_hashes) == len(each) or (
+            counts is not None and counts.sum() != len(index.labels)
+        ):
             raise ValueError("rows are missing")
     except FileNotFoundError:
         return None
@@ -136,7 +150,7 @@ def _load(path: Path) -> LabelIndex | None:
 def _save(path: Path, index: LabelIndex) -> None:
     # A name of its own for each process: two may read the same set at once.
     partial = path.with_name(f".{uuid.uuid4().hex}.partial")
-    columns = {"ids": index.ids, "labels": index.labels}
+    columns = {"ids": index.ids, "content_hashes": index.content_hashes, "labels": index.labels}
     if index.counts is not None:
         columns["counts"] = index.counts
     try:

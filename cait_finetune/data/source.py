@@ -73,6 +73,10 @@ class Source(abc.ABC):
         return None
 
     @abc.abstractmethod
+    def content_hashes(self, role: str) -> np.ndarray | None:
+        """Hashes of the bytes of a split's images, ``(N,)`` int64, in file order; `None`: unknown."""
+
+    @abc.abstractmethod
     def select(self, selection: Selection) -> Source:
         """The same images in other splits, of which each is made up of rows of the present ones."""
 

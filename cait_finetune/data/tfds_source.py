@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from cait_finetune.data.label_index import LabelIndex, kept_index, read_index
+from cait_finetune.data.label_index import LabelIndex, content_hash, kept_index, read_index
 from cait_finetune.data.own_images import storage
 from cait_finetune.data.source import Selection, Source, new_numbers, renumbered
 
@@ -53,6 +53,10 @@ class TfdsSource(Source):
     def ids(self, role: str) -> np.ndarray:
         """As `Source.ids`: ``tf_flowers-train.tfrecord-00000-of-00002__12``, TFDS' own."""
         return np.array([one.decode() for one in self._index(role).ids.tolist()], object)
+
+    def content_hashes(self, role: str) -> np.ndarray:
+        """As `Source.content_hashes`."""
+        return self._index(role).content_hashes
 
     def split_names(self) -> tuple[str, ...]:
         """As `Source.split_names`."""
@@ -124,10 +128,11 @@ class TfdsSource(Source):
         if split not in self._indices:
 
             def read() -> LabelIndex:
-                examples = self._read(part, ("tfds_id", self.label_key)).map(
+                examples = self._read(part, ("tfds_id", self.image_key, self.label_key)).map(
                     lambda example: {
                         "id": example["tfds_id"],
                         "label": _as_kept(example[self.label_key]),
+                        "content_hash": content_hash(example[self.image_key]),
                     }
                 )
                 # Not the role's size, which can be of a selection.
@@ -139,6 +144,7 @@ class TfdsSource(Source):
                 "path": str(self.builder.data_path),
                 "files": self._files(),
                 "split": split,
+                "image": self.image_key,
                 "label": [self.label_key, self.multi_label],
                 "parallel_files": self.parallel_files,  # the order of reading depends on it
                 "tfds": tfds.__version__,

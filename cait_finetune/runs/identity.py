@@ -19,18 +19,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from cait_finetune.data.fingerprint import (
-    ANOTHER_ORDER,
-    Fingerprint,
-    Image,
-    differences,
-    fingerprint,
-)
+from cait_finetune.data.changes import ANOTHER_ORDER, differences
+from cait_finetune.data.fingerprint import Fingerprint, Image, fingerprint
 from cait_finetune.data.source import Source
 from cait_finetune.errors import UserError, bad_value
 from cait_finetune.run_directory import RunDirectory, write_json
 from cait_tf.weights.checksum import stated_checksum
 from cait_tf.weights.class_names import ClassMatch, match_classes
+
+_NO_CONTENTS = (
+    "data   names and labels are compared, contents are not: dataset.check=false, or an older run"
+)
 
 #: Prints a line.
 Say = Callable[[str], None]
@@ -152,7 +151,9 @@ def confirmed(
     if recorded is None:
         say("data   not compared: the run's version kept no record of its images")
         return source
-    if found.digest == recorded.digest:
+    if not (found.has_contents and recorded.has_contents):
+        say(_NO_CONTENTS)
+    if found.matches(recorded):
         return source
     changed = differences(_read_images(run.images), listed)
     if command != "resume" and changed == [ANOTHER_ORDER]:
@@ -294,7 +295,7 @@ def _write_images(path: Path, listed: Sequence[Image]) -> None:
     ):
         writer = csv.writer(file)
         writer.writerow(field.name for field in dataclasses.fields(Image))
-        writer.writerows((one.split, one.id, one.label) for one in listed)
+        writer.writerows(map(dataclasses.astuple, listed))
     os.replace(partial, path)
 
 

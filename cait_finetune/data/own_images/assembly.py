@@ -44,18 +44,20 @@ def assembled(config: DatasetConfig, listing: Listing) -> FileSource:
         for role in ROLES
         if role in plan.parts or not plan.parts
     }
-    sizes = inspected(files.paths, files.ids, config.on_corrupt) if config.check else None  # (N,)
+    if config.check:
+        hashes = inspected(files.paths, files.ids, config.on_corrupt)  # (N,)
+        files = dataclasses.replace(files, content_hashes=hashes)
     if plan.shares:
-        divided, words = _divide(config, listing, rows["train"], sizes)
+        divided, words = _divide(config, files, listing, rows["train"])
         rows |= divided
         counts = " / ".join(f"{len(rows[role]):,}" for role in ROLES)
         notes = (*notes, f"split  {', '.join([counts, *words])}")
     unreadable: tuple[str, ...] = ()
-    if sizes is not None:
-        unreadable = tuple(files.ids[sizes < 0])
-        rows = {role: of_role[sizes[of_role] >= 0] for role, of_role in rows.items()}
+    if config.check:
+        unreadable = tuple(files.ids[hashes < 0])
+        rows = {role: of_role[hashes[of_role] >= 0] for role, of_role in rows.items()}
         if not config.evaluation_only:
-            warn_of_leaks(files, sizes, rows, listing.class_names)
+            warn_of_leaks(files, rows, listing.class_names)
     for role in ROLES:
         if not len(rows[role]):
             what = f"{plan.parts[role]!r}" if role in plan.parts else "a division"
@@ -76,10 +78,10 @@ def assembled(config: DatasetConfig, listing: Listing) -> FileSource:
 
 
 def _divide(
-    config: DatasetConfig, listing: Listing, pool: np.ndarray, sizes: np.ndarray | None
+    config: DatasetConfig, files: Files, listing: Listing, pool: np.ndarray
 ) -> tuple[dict[str, np.ndarray], list[str]]:
     """Rows of each role that has a share of `pool`, and in words how and where that is kept."""
-    files, plan = listing.files.rows(pool), listing.plan
+    files, plan = files.rows(pool), listing.plan
     ids, first, number = np.unique(files.ids.astype(str), return_index=True, return_inverse=True)
     labels = np.zeros(len(ids), int) if config.multi_label else files.labels[first]
     kept = kept_division(
@@ -88,7 +90,7 @@ def _divide(
         plan.shares,
         config.splits,
         listing.split_file,
-        None if sizes is None else sizes[pool][first],
+        None if files.content_hashes is None else files.content_hashes[first],
     )
     of_each = np.array(kept.roles)[number]  # the same file twice is in the same split
     words = [plan.words] if plan.words else []

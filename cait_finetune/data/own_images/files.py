@@ -19,35 +19,28 @@ class Files:
 
     ``ids`` name them to people, ``labels`` are ``(N,)`` int32, or ``(N, C)`` float32 where an image
     has several; ``weights`` are ``(N,)`` float32, how much each counts in the training loss.
+    ``content_hashes`` are ``(N,)`` int64; `None` for files that nobody opened.
     """
 
     paths: np.ndarray
     ids: np.ndarray
     labels: np.ndarray
     weights: np.ndarray | None = None
+    content_hashes: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def rows(self, rows: np.ndarray) -> Files:
         """Those files alone, in that order."""
-        return Files(
-            self.paths[rows],
-            self.ids[rows],
-            self.labels[rows],
-            None if self.weights is None else self.weights[rows],
-        )
+        return Files(*(column if column is None else column[rows] for column in self._columns()))
 
     def __add__(self, other: Files) -> Files:
-        weights = None
-        if self.weights is not None:
-            weights = np.concatenate([self.weights, other.weights])
-        return Files(
-            np.concatenate([self.paths, other.paths]),
-            np.concatenate([self.ids, other.ids]),
-            np.concatenate([self.labels, other.labels]),
-            weights,
-        )
+        pairs = zip(self._columns(), other._columns(), strict=True)
+        return Files(*(None if a is None else np.concatenate([a, b]) for a, b in pairs))
+
+    def _columns(self) -> list[np.ndarray | None]:
+        return [getattr(self, field.name) for field in dataclasses.fields(self)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +80,10 @@ class FileSource(Source):
     def weights(self, role: str) -> np.ndarray | None:
         """As `Source.weights`."""
         return self.files[role].weights
+
+    def content_hashes(self, role: str) -> np.ndarray | None:
+        """As `Source.content_hashes`; `None` with ``dataset.check=false``."""
+        return self.files[role].content_hashes
 
     def select(self, selection: Selection) -> FileSource:
         """As `Source.select`."""

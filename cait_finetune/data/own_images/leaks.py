@@ -18,35 +18,29 @@ from cait_finetune.data.source import ROLES
 
 logger = logging.getLogger(__name__)
 
-_TAIL = 4096  # bytes: images of one camera begin alike, and end differently
 _SHOWN = 3
 
 
-def warn_of_leaks(
-    files: Files, sizes: np.ndarray, rows: Mapping[str, np.ndarray], class_names: Sequence[str]
-) -> None:
+def warn_of_leaks(files: Files, rows: Mapping[str, np.ndarray], class_names: Sequence[str]) -> None:
     """Warn once of files that are in two splits, and once of files of a split that have two labels.
 
-    Files are read only where others of the same size are in another split or have another label; most of
-    them but at their ends.
+    Files are read only where others with the same content hash are in another split or have another label.
 
     Args:
-        sizes: in bytes, ``(N,)``.
+        files: with content hashes.
         rows: of each split.
     """
     role_of = np.full(len(files), -1)
     for number, role in enumerate(ROLES):
         role_of[rows[role]] = number
     kind_of = role_of + len(ROLES) * _label_numbers(files.labels)
-    suspects = _of_several_kinds(np.flatnonzero(role_of >= 0), sizes, kind_of)
+    suspects = _of_several_kinds(np.flatnonzero(role_of >= 0), files.content_hashes, kind_of)
+    if not len(suspects):
+        return
     content = np.zeros(len(files), np.int64)
-    for fingerprint in (_of_end, _of_all):
-        if not len(suspects):
-            return
-        items = [(files.paths[row], int(sizes[row])) for row in suspects]
-        found = in_threads("comparing files of the same size", fingerprint, items)
-        content[suspects] = np.unique(np.array(found), return_inverse=True)[1]
-        suspects = _of_several_kinds(suspects, content, kind_of)
+    found = in_threads("comparing files that look alike", _checksum, files.paths[suspects])
+    content[suspects] = np.unique(np.array(found), return_inverse=True)[1]
+    suspects = _of_several_kinds(suspects, content, kind_of)
     first: dict[int, int] = {}
     leaks, contradictions = [], []
     for row in suspects[np.argsort(role_of[suspects], kind="stable")]:
@@ -108,16 +102,9 @@ def _of_several_kinds(rows: np.ndarray, keys: np.ndarray, kind_of: np.ndarray) -
     return rows[(low < high)[number]]
 
 
-def _of_end(file_and_size: tuple[str, int]) -> bytes:
-    path, size = file_and_size
-    with storage.opened(path) as file:
-        file.seek(max(0, size - _TAIL))
-        return hashlib.sha256(b"%d " % size + file.read(_TAIL)).digest()
-
-
-def _of_all(file_and_size: tuple[str, int]) -> bytes:
+def _checksum(path: str) -> bytes:
     digest = hashlib.sha256()
-    with storage.opened(file_and_size[0]) as file:
+    with storage.opened(path) as file:
         while part := file.read(1 << 20):
             digest.update(part)
     return digest.digest()

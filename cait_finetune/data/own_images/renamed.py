@@ -13,31 +13,47 @@ _SHOWN = 3
 _Groups = dict[tuple[str, ...], tuple[list[str], list[str]]]
 
 
-def find_by_size(
-    gone: Mapping[str, str],
+def find_by_content(
+    known: Mapping[str, str],
+    free: Iterable[str],
     new: Iterable[str],
     was: Mapping[str, int],
     now: Mapping[str, int],
-    names: bool,
-) -> dict[str, str]:
-    """The former path of new images whose size one gone image alone has, or gone images of one split.
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Find which new images are known ones under another path, by their content.
+
+    Where several known images have the same content, it does not matter which one it was if they are in the
+    same split. If they are not, their content does not tell.
 
     Args:
-        gone: the split of each image that is no longer there.
-        was: bytes that the gone ones had.
-        now: bytes that the new ones have.
-        names: whether their file names have to be equal, too.
+        known: the split of each known image.
+        free: known images that are no longer under their path.
+        new: paths whose image was not there.
+        was: content hashes of the known images.
+        now: content hashes of the new ones.
+
+    Returns:
+        The former path of each image that was renamed; and of each that was copied, the path of its original.
     """
-    groups = collections.defaultdict(lambda: ([], []))
-    for side, paths, sizes in ((0, gone, was), (1, new, now)):
-        for path in paths:
-            if path in sizes:
-                groups[sizes[path], _parts(path)[-1] if names else ""][side].append(path)
-    old = {}
-    for before, after in groups.values():
-        if len(after) <= len(before) and len({gone[path] for path in before}) == 1:
-            old |= dict(zip(after, before, strict=False))
-    return old
+    splits, left = collections.defaultdict(set), collections.defaultdict(collections.deque)
+    original: dict[int, str] = {}
+    for path, role in known.items():
+        if path in was:
+            splits[was[path]].add(role)
+            original[was[path]] = path
+    for path in free:
+        if path in was:
+            left[was[path]].append(path)
+    renamed, copied = {}, {}
+    for path in new:
+        content = now.get(path)
+        if len(splits.get(content, ())) != 1:
+            continue
+        if left.get(content):
+            renamed[path] = left[content].popleft()
+        else:
+            copied[path] = original[content]
+    return renamed, copied
 
 
 def find_renamed(gone: Mapping[str, str], new: Sequence[str]) -> tuple[dict[str, str], list[str]]:

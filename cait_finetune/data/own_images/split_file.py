@@ -41,11 +41,11 @@ def kept_division(
     shares: Mapping[str, float],
     config: SplitsConfig,
     beside: str,
-    sizes: Sequence[int] | None = None,
+    hashes: Sequence[int] | None = None,
 ) -> Division:
     """Divide the images as it is written down, and write down what is new.
 
-    What the file says is so. Images under another path keep their split, told by size and name;
+    What the file says is so. Images under another path keep their split, told by content or name;
     others that the file does not know are divided by the same rule. Those that are gone stay in the
     file. Without a file all are divided, and it is written: as `config.file`, or `beside` the images,
     or where that is forbidden in the user's cache.
@@ -53,13 +53,13 @@ def kept_division(
     Args:
         ids: different names, which the file has in its first column.
         labels: ``(N,)``, what is divided evenly.
-        sizes: ``(N,)`` bytes, by which renamed files are told apart; below 0 or None: unknown.
+        hashes: ``(N,)`` content hashes, which tell renamed files; below 0 or None: unknown.
 
     Raises:
         UserError: the file is damaged or of another division, or there are too few images.
     """
-    known_sizes = () if sizes is None else zip(ids, sizes, strict=True)
-    now = {path: int(size) for path, size in known_sizes if size >= 0}
+    hashed = () if hashes is None else zip(ids, hashes, strict=True)
+    now = {path: int(content) for path, content in hashed if content >= 0}
     rule = Rule(config.division_seed, shares)
     place = _place(config.file, beside)
     text, kept = "", Kept()
@@ -75,11 +75,11 @@ def kept_division(
     if found.unclear:  # kept as it is, so that the user can say which is which
         where = f"as in {place}, which is left as it is"
     else:
-        after = Kept(rule, dict(zip(ids, roles, strict=True)), found.away, found.sizes | now)
+        after = Kept(rule, dict(zip(ids, roles, strict=True)), found.away, found.contents | now)
         at, new = place, written(rule, after)
         if (after.known, after.away) != (kept.known, kept.away):
             at = _write(place, new, config.file is not None)
-        elif new != text:  # sizes that it lacks
+        elif new != text:  # content hashes that it lacks
             with contextlib.suppress(OSError):
                 storage.write(place, new)
         nowhere = "kept nowhere, drawn anew each time by the same seed"

@@ -1,4 +1,4 @@
-"""The file of a division: comments with its rule, a header, and the split and size of each path."""
+"""The file of a division: comments with its rule, a header, and the split and content hash of each path."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from cait_finetune.errors import UserError, bad_value, suggest
 KEY = "dataset.splits.file"
 ANEW = "mend it, or remove the file to divide the images anew"
 _HEADER = ["path", "split"]
-_SIZED = [*_HEADER, "bytes"]
+_HASHED = [*_HEADER, "content"]
+_SIZED = [*_HEADER, "bytes"]  # of an older version, which told images by their size
 _GONE = "# no longer there; they keep their split for when they come back"
 
 
@@ -41,14 +42,14 @@ class Rule:
 class Kept:
     """What a file says: its rule, if it still states one, and the split of each path.
 
-    ``away`` are those that were not there already when it was written. ``sizes`` are in bytes, of files
-    whose size was known.
+    ``away`` are those that were not there already when it was written. ``contents`` are content hashes, of
+    files that were opened.
     """
 
     rule: Rule | None = None
     known: Mapping[str, str] = dataclasses.field(default_factory=dict)
     away: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    sizes: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    contents: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 def parsed(text: str, place: str, roles: tuple[str, ...]) -> Kept:
@@ -61,10 +62,10 @@ def parsed(text: str, place: str, roles: tuple[str, ...]) -> Kept:
         UserError: a row is damaged, or there is no header.
     """
     rows = enumerate(csv.reader(io.StringIO(text, newline=""), strict=True), 1)
-    rule, headed = None, False
+    rule, header = None, None
     known: dict[str, str] = {}
     away: dict[str, str] = {}
-    sizes: dict[str, int] = {}
+    contents: dict[str, int] = {}
     section = known
 
     def damaged(row: int, got: str, expected: str, hint: str = "") -> UserError:
@@ -76,14 +77,14 @@ def parsed(text: str, place: str, roles: tuple[str, ...]) -> Kept:
             if not any(cells):
                 continue
             is_row = len(cells) in (2, 3) and cells[1].strip() in roles
-            if cells[0].startswith("#") and not (headed and is_row):
+            if cells[0].startswith("#") and not (header and is_row):
                 rule = rule or Rule.parse(" ".join(cells))
                 section = away if cells[0].startswith(_GONE.partition(";")[0]) else section
                 continue
-            if not headed:
-                if cells not in (_HEADER, _SIZED):
+            if not header:
+                if cells not in (_HEADER, _HASHED, _SIZED):
                     raise damaged(row, repr(",".join(cells)), "the header path,split")
-                headed = True
+                header = cells
                 continue
             if len(cells) not in (2, 3):
                 raise damaged(row, repr(",".join(cells)), "a path and its split")
@@ -100,13 +101,16 @@ def parsed(text: str, place: str, roles: tuple[str, ...]) -> Kept:
             if before != role:
                 raise damaged(row, f"{path} in {role}, and in {before} above", "one split")
             section[path] = role
-            if cells[2:] and cells[2].strip().isdecimal():
-                sizes[path] = int(cells[2])
+            if header == _HASHED and cells[2:] and cells[2].strip():
+                try:
+                    contents[path] = int(cells[2], 16)
+                except ValueError:
+                    raise damaged(row, repr(cells[2]), "a content hash, or nothing") from None
     except csv.Error as error:
         raise damaged(row + 1, str(error), "a path and its split") from error
-    if not headed:
+    if not header:
         raise damaged(row + 1, "nothing", "the header path,split")
-    return Kept(rule, known, away, sizes)
+    return Kept(rule, known, away, contents)
 
 
 def written(rule: Rule, kept: Kept) -> str:
@@ -114,11 +118,14 @@ def written(rule: Rule, kept: Kept) -> str:
     text = io.StringIO(newline="")
     text.write(f"# {rule}; it stays when images come or go: remove this file to divide anew\n")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_SIZED if kept.sizes else _HEADER)
+    writer.writerow(_HASHED if kept.contents else _HEADER)
+
+    def hashed(path: str) -> str:
+        return f"{kept.contents[path]:016x}" if path in kept.contents else ""
 
     def write(images: Mapping[str, str]) -> None:
-        if kept.sizes:
-            writer.writerows((*row, kept.sizes.get(row[0], "")) for row in sorted(images.items()))
+        if kept.contents:
+            writer.writerows((*row, hashed(row[0])) for row in sorted(images.items()))
         else:
             writer.writerows(sorted(images.items()))
 

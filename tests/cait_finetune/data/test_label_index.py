@@ -11,13 +11,18 @@ import tensorflow_datasets as tfds
 
 from cait_finetune.config import ColumnsConfig, DatasetConfig
 from cait_finetune.data import label_index, tfds_source
+from cait_finetune.data.changes import differences
+from cait_finetune.data.fingerprint import fingerprint
 from cait_finetune.data.label_index import LabelIndex, cache_directory, kept_index, read_index
 from cait_finetune.data.opening import open_source
 from cait_finetune.data.source import ROLES
 from tests.cait_finetune.stand_ins import encode, picture, write_set
 
 LISTS = LabelIndex(
-    np.array([b"a", b"b", b"c", b"d"]), np.array([5, 7, 7, 1]), np.array([1, 0, 2, 1])
+    np.array([b"a", b"b", b"c", b"d"]),
+    np.array([11, 12, 13, 14]),
+    np.array([5, 7, 7, 1]),
+    np.array([1, 0, 2, 1]),
 )
 
 
@@ -46,8 +51,8 @@ def reads(monkeypatch):
     return since
 
 
-def written(directory, labels=(0, 1) * 15, test=(1, 0) * 3):
-    data = encode(picture(4, 4))
+def written(directory, labels=(0, 1) * 15, test=(1, 0) * 3, side=4):
+    data = encode(picture(side, side))
     splits = {"train": [(data, one) for one in labels], "test": [(data, one) for one in test]}
     write_set(directory, splits, "pets")
 
@@ -107,6 +112,20 @@ def test_a_set_that_was_prepared_anew_is_read_anew(cache, reads, tmp_path):
     # Of another place as well.
     written(tmp_path / "other", test=(1, 1, 0) * 2)
     assert opened(tmp_path / "other").labels("test").tolist() == [1, 1, 0] * 2
+
+
+def test_other_pictures_with_the_same_labels_are_other_data(tmp_path, cache):
+    """TFDS' ids are positions, so that only the contents tell."""
+    written(tmp_path / "one")
+    written(tmp_path / "same")
+    written(tmp_path / "other", side=5)
+    (one, listed), (same, _), (other, relisted) = (
+        fingerprint(opened(tmp_path / name)) for name in ("one", "same", "other")
+    )
+    assert same == one
+    assert other.splits["train"].sha256 == one.splits["train"].sha256
+    assert not other.matches(one)
+    assert differences(listed, relisted)[0].startswith("36 images with other content (pets-train")
 
 
 def test_a_file_that_changed_is_read_anew(cache, reads, tmp_path):
@@ -190,7 +209,13 @@ def test_lists_of_labels_are_kept_end_to_end(cache):
     examples = tf.data.Dataset.from_generator(
         lambda: zip((b"a", b"b", b"c", b"d"), ([5], [], [7, 7], [1]), strict=True),
         output_signature=(tf.TensorSpec((), tf.string), tf.TensorSpec((None,), tf.int64)),
-    ).map(lambda name, label: {"id": name, "label": label})
+    ).map(
+        lambda name, label: {
+            "id": name,
+            "label": label,
+            "content_hash": 11 + tf.cast(tf.io.decode_raw(name, tf.uint8)[0], tf.int64) - 97,
+        }
+    )
     read = read_index(examples, 4, "labels")
     again = kept_index("a/b c", {"of": 1}, lambda: read)
     (file,) = cache.iterdir()
@@ -198,14 +223,16 @@ def test_lists_of_labels_are_kept_end_to_end(cache):
     kept = kept_index("a/b c", {"of": 1}, lambda: pytest.fail("it is kept"))
     assert kept_index("a/b c", {"of": 2}, lambda: LISTS) is LISTS
     for index in (read, again, kept):
-        for name in ("ids", "labels", "counts"):
+        for name in ("ids", "content_hashes", "labels", "counts"):
             np.testing.assert_array_equal(getattr(index, name), getattr(LISTS, name))
         assert index.example_of_label().tolist() == [0, 2, 2, 3]
     rows = LISTS.rows(np.array([2, 1]))
     assert rows.ids.tolist() == [b"c", b"b"]
     assert rows.labels.tolist() == [7, 7]
+    assert rows.content_hashes.tolist() == [13, 12]
     assert rows.counts.tolist() == [2, 0]
     both = rows + LISTS
+    assert both.content_hashes.tolist() == [13, 12, 11, 12, 13, 14]
     assert both.example_of_label().tolist() == [0, 0, 2, 4, 4, 5]
     assert len(both) == 6
 
@@ -213,10 +240,15 @@ def test_lists_of_labels_are_kept_end_to_end(cache):
 def test_more_examples_than_are_read_at_a_time(monkeypatch):
     monkeypatch.setattr(label_index, "_AT_A_TIME", 4)
     examples = tf.data.Dataset.range(10).map(
-        lambda number: {"id": tf.strings.as_string(number), "label": number * 2}
+        lambda number: {
+            "id": tf.strings.as_string(number),
+            "label": number * 2,
+            "content_hash": -number,
+        }
     )
     index = read_index(examples, 10, "labels")
     assert index.labels.tolist() == list(range(0, 20, 2))
+    assert index.content_hashes.tolist() == list(range(0, -10, -1))
     assert index.ids.tolist() == [b"%d" % number for number in range(10)]
 
 

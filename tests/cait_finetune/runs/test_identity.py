@@ -1,5 +1,6 @@
 """What a run remembers of its data and its start weights, and what it refuses."""
 
+import gzip
 import json
 
 import pytest
@@ -71,6 +72,39 @@ def test_other_images_are_refused_in_words(run):
         "the run was trained on\n  Put them back, name where they are with dataset.data_dir=DIR, or "
         "add dataset.accept_changes=true"
     )
+
+
+def test_pictures_that_were_replaced_are_refused(run):
+    with pytest.raises(ChangedData, match=r"1 image with other content \(bee/2\.jpg\)"):
+        check(run, source(contents={"bee/2.jpg": "another picture"}))
+
+
+def test_contents_that_nobody_recorded_are_not_compared_and_that_is_printed(run):
+    said = [
+        "data   names and labels are compared, contents are not: dataset.check=false, or an older run"
+    ]
+    assert check(run, source(contents=None))[1] == said
+    begin_identity(run, source(contents=None), "pretrained", "abc")
+    assert check(run, source())[1] == said
+    with pytest.raises(ChangedData, match="1 image gone"):
+        check(run, source(ids=FEWER))
+
+
+def test_a_record_of_an_older_version(run):
+    """It had neither content hashes nor a column for them."""
+    begin_identity(run, source(contents=None), "pretrained", "abc")
+    kept = json.loads(run.identity.read_text())
+    for one in kept["data"]["splits"].values():
+        del one["content_sha256"]
+    run.identity.write_text(json.dumps(kept))
+    rows = gzip.decompress(run.images.read_bytes()).decode().splitlines()
+    assert rows[0] == "split,id,label,content"
+    run.images.write_bytes(
+        gzip.compress("\n".join(row.rpartition(",")[0] for row in rows).encode())
+    )
+    with pytest.raises(ChangedData, match=r"got other images than the run's: 1 image gone \("):
+        check(run, source(ids=FEWER))
+    assert check_state(run, kept["data"]["sha256"]) == kept["data"]["sha256"]
 
 
 def test_accepted_changes_are_recorded(run):

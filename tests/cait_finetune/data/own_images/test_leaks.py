@@ -90,30 +90,25 @@ def test_the_first_three_are_named_and_all_counted(root, warnings_shown):
     ]
 
 
-def test_the_same_end_is_not_the_same_file(root, warnings_shown):
-    end = bytes(2 * leaks._TAIL)
+def test_files_with_the_same_hash_are_compared(root, warnings_shown):
+    """The hash is of the ends of a file."""
     head = (root / "train/cat/00.png").read_bytes()
     for path, byte in (("train/cat/00.png", b"a"), ("test/cat/00.png", b"b")):
-        (root / path).write_bytes(head + byte + end)
-    from_folder(root)
+        (root / path).write_bytes(head + bytes(8192) + byte + bytes(8192))
+    source = from_folder(root)
+    assert source.content_hashes("train")[0] == source.content_hashes("test")[0]
     assert warnings_shown() == []
 
 
-def test_only_files_of_one_size_in_two_splits_are_read(root, monkeypatch):
-    read = []
-    for function in ("_of_end", "_of_all"):
-        original = getattr(leaks, function)
+def test_only_files_with_one_hash_in_two_splits_are_read(root, monkeypatch):
+    read, checksum = [], leaks._checksum
 
-        def noted(item, original=original, function=function):
-            read.append((function, item[0].removeprefix(f"{root}/")))
-            return original(item)
+    def noted(path):
+        read.append(path.removeprefix(f"{root}/"))
+        return checksum(path)
 
-        monkeypatch.setattr(leaks, function, noted)
-    for number, path in enumerate(sorted(root.rglob("*.png"))):
-        with path.open("ab") as file:
-            file.write(bytes(100 * (number + 1)))  # each of another size
+    monkeypatch.setattr(leaks, "_checksum", noted)
     copy(root, "train/cat/00.png", "train/cat/copy.png")
     copy(root, "train/dog/00.png", "test/dog/copy.png")
     from_folder(root)
-    pair = ["test/dog/copy.png", "train/dog/00.png"]
-    assert sorted(read) == [(f, path) for f in ("_of_all", "_of_end") for path in pair]
+    assert sorted(read) == ["test/dog/copy.png", "train/dog/00.png"]

@@ -1,18 +1,20 @@
-"""Which images a split file knows under another path, by their sizes and names."""
+"""Which images a split file knows under another path, by their contents and names."""
 
 from __future__ import annotations
+
+import re
 
 import numpy as np
 import pytest
 
 from cait_finetune.config import SplitsConfig
 from cait_finetune.data.own_images import storage
-from cait_finetune.data.own_images.renamed import find_by_size, find_renamed, renamed_folders
+from cait_finetune.data.own_images.renamed import find_by_content, find_renamed, renamed_folders
 from cait_finetune.data.own_images.split_file import kept_division
 from cait_finetune.errors import UserError
 
 SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
-#: An image's path and bytes. In each folder the same names; all of another size.
+#: An image's path and content hash. In each folder the same names; all of another content.
 IMAGES = {
     f"{name}/{number:02}.jpg": 1000 * first + number
     for first, name in enumerate(("ant", "bee", "cow"), 1)
@@ -26,19 +28,21 @@ def place(tmp_path, monkeypatch):
     return tmp_path / "cait_splits.csv"
 
 
-def divide(place, images, sizes=True, **config):
-    """The split of each size, which is an image's only sure sign here; and the words."""
+def divide(place, images, hashes=True, **config):
+    """The split of each content, and the words."""
     paths = sorted(images)
     labels = np.unique([path.split("/")[0] for path in paths], return_inverse=True)[1]
     numbers = [images[path] for path in paths]
     kept = kept_division(
-        paths, labels, SHARES, SplitsConfig(**config), str(place), numbers if sizes else None
+        paths, labels, SHARES, SplitsConfig(**config), str(place), numbers if hashes else None
     )
     return dict(zip(numbers, kept.roles, strict=True)), kept.words
 
 
 def renamed(**folders):
-    return {f"{folders.get(path[:3], path[:3])}/{path[4:]}": size for path, size in IMAGES.items()}
+    return {
+        f"{folders.get(path[:3], path[:3])}/{path[4:]}": content for path, content in IMAGES.items()
+    }
 
 
 CHANGES = {
@@ -46,14 +50,16 @@ CHANGES = {
     "all classes": renamed(ant="zebra", bee="yak", cow="ox"),
     "two changed places": renamed(ant="bee", bee="ant"),
     "one after the other": renamed(ant="bee", bee="cow", cow="dog"),
-    "a folder more": {path.replace("/", "/deep/"): size for path, size in IMAGES.items()},
-    "a folder above": {f"data/{path}": size for path, size in IMAGES.items()},
-    "files by class": {f"{path[:3]}/{path[:3]} {path[4:]}": size for path, size in IMAGES.items()},
-    "merged": {path.replace("ant/", "bee/a"): size for path, size in IMAGES.items()},
+    "a folder more": {path.replace("/", "/deep/"): content for path, content in IMAGES.items()},
+    "a folder above": {f"data/{path}": content for path, content in IMAGES.items()},
+    "files by class": {
+        f"{path[:3]}/{path[:3]} {path[4:]}": content for path, content in IMAGES.items()
+    },
+    "merged": {path.replace("ant/", "bee/a"): content for path, content in IMAGES.items()},
     "numbered anew": {
-        f"{path[:3]}/{number % 19:02}.jpg": size
-        for number, (path, size) in enumerate(
-            (path, size) for path, size in IMAGES.items() if path[4:] != "03.jpg"
+        f"{path[:3]}/{number % 19:02}.jpg": content
+        for number, (path, content) in enumerate(
+            (path, content) for path, content in IMAGES.items() if path[4:] != "03.jpg"
         )
     },
 }
@@ -63,8 +69,8 @@ CHANGES = {
 def test_nobody_moves_whatever_is_renamed(case, place, warnings_shown):
     roles, _ = divide(place, IMAGES)
     assert place.read_text().splitlines()[1:3] == [
-        "path,split,bytes",
-        f"ant/00.jpg,{roles[1000]},1000",
+        "path,split,content",
+        f"ant/00.jpg,{roles[1000]},00000000000003e8",
     ]
     after, words = divide(place, CHANGES[case])
     assert after == {size: roles[size] for size in after}
@@ -73,24 +79,46 @@ def test_nobody_moves_whatever_is_renamed(case, place, warnings_shown):
     assert warnings_shown() == []
 
 
-def test_folders_that_changed_places_whose_images_have_partly_the_same_size(place, warnings_shown):
-    images = {path: size % 1000 if size % 5 == 0 else size for path, size in IMAGES.items()}
-    pairs = {path: f"{path}!" for path in images}  # tells an image, unlike its size
-    roles = roles_of(place, images, pairs)
-    for swap in ({"ant": "bee", "bee": "ant"}, {"ant": "bee", "bee": "cow", "cow": "dog"}):
-        moved = {f"{swap.get(path[:3], path[:3])}/{path[4:]}": path for path in images}
-        images = {new: images[path] for new, path in moved.items()}
-        pairs = {new: pairs[path] for new, path in moved.items()}
-        assert roles_of(place, images, pairs) == roles
+def test_images_with_the_same_content_in_several_splits_are_told_by_their_names(
+    place, warnings_shown
+):
+    plain = dict.fromkeys(IMAGES, 7)
+    roles = roles_of(place, plain)
+    zebras = {path.replace("ant/", "zebra/"): 7 for path in plain}
+    assert roles_of(place, zebras) == {
+        path.replace("ant/", "zebra/"): role for path, role in roles.items()
+    }
     assert warnings_shown() == []
 
 
-def roles_of(place, images, names):
+def roles_of(place, images):
     paths = sorted(images)
     labels = np.unique([path.split("/")[0] for path in paths], return_inverse=True)[1]
-    sizes = [images[path] for path in paths]
-    roles = kept_division(paths, labels, SHARES, SplitsConfig(), str(place), sizes).roles
-    return {names[path]: role for path, role in zip(paths, roles, strict=True)}
+    hashes = [images[path] for path in paths]
+    kept = kept_division(paths, labels, SHARES, SplitsConfig(), str(place), hashes)
+    return dict(zip(paths, kept.roles, strict=True))
+
+
+def test_a_copy_is_in_the_split_of_its_original(place):
+    roles = roles_of(place, IMAGES)
+    copies = {path.replace(".jpg", " (copy).jpg"): content for path, content in IMAGES.items()}
+    after = roles_of(place, IMAGES | copies)
+    assert {path: after[path] for path in roles} == roles
+    for path in copies:
+        assert after[path] == roles[path.replace(" (copy)", "")]
+
+
+def test_an_image_that_was_replaced_by_another_one_keeps_its_split(place):
+    """And its own image, under a new path, keeps it too."""
+    roles = roles_of(place, IMAGES)
+    tested = next(path for path in roles if roles[path] == "test")
+    trained = next(path for path in roles if roles[path] == "train")
+    after = roles_of(place, IMAGES | {tested: 77, "ant/old.jpg": IMAGES[tested]})
+    assert after == {**roles, "ant/old.jpg": "test"}
+    place.unlink()
+    roles_of(place, IMAGES)
+    after = roles_of(place, IMAGES | {tested: IMAGES[trained]})
+    assert after == roles
 
 
 def test_renamed_and_added(place, warnings_shown):
@@ -109,43 +137,23 @@ def test_renamed_and_added(place, warnings_shown):
 def test_images_encoded_anew_stay_where_they_are(place, warnings_shown):
     roles, _ = divide(place, IMAGES)
     rng = np.random.default_rng(0)
-    sizes = rng.permutation([*IMAGES.values(), *range(5000, 5000 + 4 * len(IMAGES))])
     paths = sorted(IMAGES)
-    other = dict(zip(paths, sizes.tolist(), strict=False))
-    assert set(other.values()) & set(IMAGES.values())  # by chance
+    other = dict(zip(paths, rng.permutation(range(5000, 5000 + len(IMAGES))).tolist(), strict=True))
     after, words = divide(place, other)
     assert [after[other[path]] for path in paths] == [roles[IMAGES[path]] for path in paths]
     assert words == f"kept in {place}"
     edited = {**other, "ant/05.jpg": 77}
     assert divide(place, edited)[1] == f"kept in {place}"
     assert "ant/05.jpg" in place.read_text()
-    assert ",77\n" in place.read_text()
+    assert ",000000000000004d\n" in place.read_text()
     assert warnings_shown() == []
 
 
-def test_files_that_changed_numbers_and_have_the_same_size(place, warnings_shown):
-    roles, _ = divide(place, IMAGES)
-    place.unlink()
-    ants = [path for path in IMAGES if path.startswith("ant")]
-    tested = next(path for path in ants if roles[IMAGES[path]] == "test")
-    trained = next(
-        path
-        for path in ants
-        if roles[IMAGES[path]] == "train" and int(path[4:6]) + int(tested[4:6]) != 19
-    )
-    images = IMAGES | {tested: 500, trained: 500}
-    divide(place, images)
-    reverse = images | {path: images[ants[-1 - number]] for number, path in enumerate(ants)}
-    divide(place, reverse)
-    (warning,) = warnings_shown()
-    assert warning.startswith(
-        f"{place}: files have changed places, and of 2 files the size does not tell which image it was"
-    )
-
-
-def test_sizes_are_added_to_a_file_without_them_where_it_can_be_written(place, monkeypatch):
-    roles, words = divide(place, IMAGES, sizes=False)
-    assert "bytes" not in place.read_text()
+def test_content_hashes_are_added_to_a_file_without_them_where_it_can_be_written(
+    place, monkeypatch
+):
+    roles, words = divide(place, IMAGES, hashes=False)
+    assert "content" not in place.read_text()
     with monkeypatch.context() as patch:
         patch.setattr(storage, "write", lambda *_: (_ for _ in ()).throw(OSError(30, "read only")))
         for options in ({}, {"file": str(place)}):
@@ -155,7 +163,7 @@ def test_sizes_are_added_to_a_file_without_them_where_it_can_be_written(place, m
     assert divide(place, IMAGES) == (roles, words)
     assert place.read_text().count("\n") == place.read_text().count(",") // 2 + 1
     text = place.read_text()
-    assert divide(place, IMAGES, sizes=False) == (roles, words)  # without a look at the files
+    assert divide(place, IMAGES, hashes=False) == (roles, words)  # without a look at the files
     assert place.read_text() == text
 
 
@@ -227,12 +235,19 @@ def test_a_new_image_of_the_same_name_is_not_trained_on():
     assert unclear == []
 
 
-def test_sizes_tell_what_they_can():
-    gone = {"a/1": "train", "a/2": "test", "a/3": "train", "a/4": "train"}
-    was = {"a/1": 5, "a/2": 6, "a/3": 7, "a/4": 7}
-    now = {"b/x": 6, "b/y": 7, "b/z": 7, "b/1": 9}
-    assert find_by_size(gone, now, was, now, False) == {"b/x": "a/2", "b/y": "a/3", "b/z": "a/4"}
-    assert find_by_size(gone, now, was, now, True) == {}
-    assert find_by_size(gone, ["b/1"], was, {"b/1": 5}, True) == {"b/1": "a/1"}
-    both = {"a/1": "train", "a/2": "test"}
-    assert find_by_size(both, ["b/1"], {"a/1": 5, "a/2": 5}, {"b/1": 5}, False) == {}
+def test_content_tells_what_it_can():
+    known = {"a/1": "train", "a/2": "test", "a/3": "train", "a/4": "train", "a/5": "test"}
+    was = {"a/1": 5, "a/2": 6, "a/3": 7, "a/4": 7, "a/5": 5}
+    now = {"b/x": 6, "b/y": 7, "b/z": 7, "b/1": 9, "b/2": 5, "b/w": 7}
+    renamed, copied = find_by_content(known, ["a/1", "a/2", "a/3", "a/4"], now, was, now)
+    assert renamed == {"b/x": "a/2", "b/y": "a/3", "b/z": "a/4"}
+    assert copied == {"b/w": "a/4"}
+    assert find_by_content(known, [], ["b/x", "b/3"], was, now) == ({}, {"b/x": "a/2"})
+
+
+def test_a_file_of_the_version_that_told_images_by_their_size(place):
+    roles, words = divide(place, IMAGES)
+    text = place.read_text()
+    place.write_text(re.sub(r",[0-9a-f]{16}\n", ",123\n", text.replace("content", "bytes")))
+    assert divide(place, IMAGES) == (roles, words)
+    assert place.read_text() == text

@@ -29,6 +29,14 @@ def put(path, text="x"):
         file.write(text)
 
 
+@pytest.mark.parametrize("size", [0, 3, 4, 5, 6, 7, 20])
+def test_the_ends_of_a_file_do_not_overlap(root, size):
+    text = "abcdefghijklmnopqrstuvwxyz"[:size]
+    put(f"{root}/file", text)
+    tail = text[4:][-3:].encode()
+    assert storage.ends(f"{root}/file", 4, 3) == (size, text[:4].encode(), tail)
+
+
 def test_files_below_are_in_order_without_what_is_hidden(root):
     hidden = (".DS_Store", "a/._1.png", "__MACOSX/1.png", "a/@eaDir/1.png", "a/Thumbs.db")
     for path in ("b.png", "a/2.png", "a/1.png", "a/deep/er/3.png", *hidden):
