@@ -125,6 +125,7 @@ class Guarded:
 
     Args:
         careful: from the start, as where all workers must do the same.
+        keep: keep the batches of the first whole pass for those that follow.
     """
 
     def __init__(
@@ -132,11 +133,14 @@ class Guarded:
         corrupt: CorruptImages,
         build: Callable[[bool, int], Iterable[Any]],
         careful: bool = False,
+        keep: bool = False,
     ) -> None:
         self._corrupt = corrupt
         self._build = build
         self._careful = careful
         self._from_the_start: dict[bool, Iterable[Any]] = {}
+        self._keep = keep
+        self._kept: list[Any] | None = None
 
     def __iter__(self) -> Iterator[Any]:
         """The batches one by one, with `CorruptImages.check` after each.
@@ -144,7 +148,11 @@ class Guarded:
         Raises:
             UserError: a corrupt image, if the run stops at one; or every image is corrupt.
         """
+        if self._kept is not None:
+            yield from self._kept
+            return
         corrupt, done = self._corrupt, 0
+        passed: list[Any] = []
         careful = self._careful or bool(corrupt.ids)
         iterator = iter(self._batches(careful, 0))
         while True:
@@ -152,6 +160,7 @@ class Guarded:
                 batch = next(iterator)
             except StopIteration:
                 corrupt.check()
+                self._kept = passed if self._keep else None
                 return
             except tf.errors.OpError as error:
                 corrupt.check()
@@ -163,6 +172,8 @@ class Guarded:
                 raise
             corrupt.check()
             done += 1
+            if self._keep:
+                passed.append(batch)
             yield batch
 
     def _batches(self, careful: bool, done: int) -> Iterable[Any]:

@@ -214,13 +214,20 @@ def prepare(
     trained = source.sizes["train"] if kept else length.total_steps * config.train.batch_size
     tokens = variant.patches(config.model.image_size)
     least = least_training_seconds(model.count_params(), tokens, trained)
+    plain = Streams(source, config, preprocessing, corrupt, strategy)
     if config.dataset.check:
-        check_decoding(source, corrupt, trained=trained, least_seconds=least, console=console)
+        check_decoding(
+            {role: plain.images_of(role) for role in ("validation", "test")},
+            source.sizes,
+            trained=trained,
+            least_seconds=least,
+            console=console,
+        )
     features = _frozen_features(config, source, preprocessing, model, corrupt, console)
     images = None
     if not features and config.dataset.cache != "none":
         images = ImageCache(source, config.dataset, preprocessing, corrupt, console)
-    streams = Streams(source, config, preprocessing, corrupt, strategy, features, images)
+    streams = dataclasses.replace(plain, features=features, images=images)
     return Prepared(
         strategy=strategy,
         chief=chief,

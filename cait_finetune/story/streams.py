@@ -54,6 +54,7 @@ class Streams:
     strategy: tf.distribute.Strategy
     features: FrozenFeatures | None = None
     images: ImageCache | None = None
+    _passes: dict[str, Guarded] = dataclasses.field(default_factory=dict)
 
     def training(self, position: int) -> Iterator:
         """The endless training stream from a position on."""
@@ -102,18 +103,34 @@ class Streams:
         """One pass over the validation split, on all devices, each time it is iterated over."""
         if self.features:
             return distributed(self.strategy, lambda *share: self._features(Share(*share)))
+        if self._one_replica:
+            return self.images_of("validation")
 
         def build(careful: bool, done: int) -> Iterable:
             return distributed(
                 self.strategy,
-                lambda *share: self._images("validation", Share(*share), careful, done, again=True),
+                lambda *share: self._images(
+                    "validation", Share(*share), careful, done, self._keeps("validation")
+                ),
             )
 
         return self._guarded(build)
 
     def images_of(self, role: str) -> Iterable:
-        """One pass over a split's images, on one device."""
-        return Guarded(self.corrupt, lambda *how: self._images(role, WHOLE, *how))
+        """One pass over a split's images, on one device, each time it is iterated over."""
+        if role not in self._passes:
+            build = functools.partial(self._images, role, WHOLE)
+            keep = self._keeps(role) and self._one_replica
+            self._passes[role] = Guarded(self.corrupt, build, keep=keep)
+        return self._passes[role]
+
+    def _keeps(self, role: str) -> bool:
+        """Whether the batches of a split stay in memory: validation is gone through each epoch."""
+        return self.config.dataset.cache == "memory" and role == "validation"
+
+    @property
+    def _one_replica(self) -> bool:
+        return self.strategy.num_replicas_in_sync == 1
 
     @functools.cached_property
     def _decoded(self) -> tf.data.Dataset | None:
@@ -129,16 +146,15 @@ class Streams:
         return self.features.evaluation_batches("validation", self._batch_size(share), share)
 
     def _images(
-        self, role: str, share: Share, careful: bool, done: int, again: bool = False
+        self, role: str, share: Share, careful: bool, done: int, cache: bool = False
     ) -> tf.data.Dataset:
-        """With `again` the split is gone through many times, and worth keeping."""
         batches = evaluation_batches(
             self.source,
             role,
             self.preprocessing,
             self._batch_size(share),
             self.corrupt,
-            self.config.dataset.cache == "memory" and again,
+            cache,
             share,
             done * share.replicas,
             careful,

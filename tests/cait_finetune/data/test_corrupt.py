@@ -243,6 +243,15 @@ def test_after_one_error_it_is_careful_from_the_start(names):
     assert made.asked == [(False, 0), (True, 3), (True, 0)]
 
 
+def test_kept_batches_are_made_once():
+    corrupt = CorruptImages("skip")
+    made = Made(corrupt, 3)
+    stream = Guarded(corrupt, made, keep=True)
+    assert next(iter(stream)) == 0  # a pass that is broken off is not kept
+    assert [list(stream) for _ in range(3)] == [[0, 1, 2, 3, 4]] * 3
+    assert made.asked == [(False, 0), (True, 3)]
+
+
 def test_where_one_is_known_or_it_is_asked_for_it_is_careful_at_once():
     known = CorruptImages("skip")
     known.include(["one"])

@@ -10,18 +10,38 @@ from cait_finetune.data import decode_check
 from cait_finetune.data.corrupt import CorruptImages
 from cait_finetune.data.decode_check import check_decoding, least_training_seconds
 from cait_finetune.data.own_images.files import Files, FileSource
+from cait_finetune.data.pipeline import evaluation_stream
+from cait_finetune.data.preprocess import Preprocessing
 from cait_finetune.data.source import ROLES
 from cait_finetune.errors import UserError
 from cait_finetune.story.preparation import prepare
-from tests.cait_finetune.stand_ins import checked, encode, examples, picture, source_of, write_set
+from tests.cait_finetune.stand_ins import (
+    checked,
+    encode,
+    examples,
+    picture,
+    source_of,
+    write_set,
+)
 
 BROKEN = encode(picture(64, 64), "JPEG")[:200]
+PLAIN = Preprocessing(8, 1.0, "bilinear", (0.0,) * 3, (1.0,) * 3)
 MUCH = 10**9  # training images, beside which any check is cheap
 
 
-@pytest.fixture
-def batches_of_two(monkeypatch):
-    monkeypatch.setattr(decode_check, "_AT_A_TIME", 2)
+def check(source, corrupt, **options):
+    """Check in batches of two; how many batches were made."""
+    batches = 0
+
+    def counted(role):
+        nonlocal batches
+        for batch in evaluation_stream(source, role, PLAIN, 2, corrupt):
+            batches += 1
+            yield batch
+
+    passes = {role: counted(role) for role in ("validation", "test")}
+    check_decoding(passes, source.sizes, **{"trained": MUCH, **options})
+    return batches
 
 
 def files_of(directory, count=8, bad=()):
@@ -43,37 +63,22 @@ def files_of(directory, count=8, bad=()):
     return FileSource(("cat", "dog"), dict.fromkeys(ROLES, count), files=files)
 
 
-@pytest.fixture
-def decoded(monkeypatch):
-    """How many images were decoded, batch by batch."""
-    batches, plain = [], decode_check._decoded
-
-    def counted(*args):
-        for images in plain(*args):
-            batches.append(images)
-            yield images
-
-    monkeypatch.setattr(decode_check, "_decoded", counted)
-    return batches
-
-
-def test_whole_images_are_all_decoded_and_nothing_is_said(tmp_path, decoded, batches_of_two):
+def test_whole_images_are_all_decoded_and_nothing_is_said(tmp_path):
     corrupt = CorruptImages("stop")
-    check_decoding(files_of(tmp_path), corrupt, trained=MUCH)
-    assert decoded == [2] * 8
+    assert check(files_of(tmp_path), corrupt) == 8
     assert corrupt.ids == []
 
 
 @pytest.mark.parametrize("bad", [(0,), (5,), (11,), (3, 4, 15)])
-def test_a_corrupt_image_stops_the_run_or_is_left_out(bad, tmp_path, batches_of_two):
+def test_a_corrupt_image_stops_the_run_or_is_left_out(bad, tmp_path):
     source = files_of(tmp_path, bad=bad)
     with pytest.raises(UserError) as error:
-        check_decoding(source, CorruptImages("stop"), trained=MUCH)
+        check(source, CorruptImages("stop"))
     assert str(error.value).startswith(f"dataset: got the corrupt image {bad[0]}.png, expected")
     corrupt = CorruptImages("skip")
-    check_decoding(source, corrupt, trained=MUCH)
+    check(source, corrupt)
     assert corrupt.ids == [f"{number}.png" for number in bad]
-    check_decoding(source, corrupt, trained=MUCH)  # they are known by now
+    check(source, corrupt, trained=MUCH)  # they are known by now
     assert len(corrupt) == len(bad)
 
 
@@ -82,26 +87,24 @@ def test_a_corrupt_image_of_a_prepared_set(tmp_path):
     files[4] = (BROKEN, 0)
     source = source_of(write_set(tmp_path, {"train": files}))
     with pytest.raises(UserError, match=r"the corrupt image some_files-train.*__4, expected"):
-        check_decoding(source, CorruptImages("stop"), trained=MUCH)
+        check(source, CorruptImages("stop"))
 
 
 def test_a_file_that_is_gone_is_met_as_well(tmp_path):
     source = files_of(tmp_path)
     (tmp_path / "12.png").unlink()
     corrupt = CorruptImages("skip")
-    check_decoding(source, corrupt, trained=MUCH)
+    check(source, corrupt)
     assert corrupt.ids == ["12.png"]
 
 
 def test_a_split_of_corrupt_images_alone(tmp_path):
     source = files_of(tmp_path, bad=range(8, 16))
     with pytest.raises(UserError, match="8 corrupt images"):
-        check_decoding(source, CorruptImages("skip"), trained=MUCH)
+        check(source, CorruptImages("skip"))
 
 
-def test_the_check_ends_after_a_twentieth_of_the_training(
-    tmp_path, decoded, batches_of_two, monkeypatch
-):
+def test_the_check_ends_after_a_twentieth_of_the_training(tmp_path, monkeypatch):
     """Each batch takes ten seconds, by a clock of our own."""
     now = [0.0]
 
@@ -114,9 +117,7 @@ def test_the_check_ends_after_a_twentieth_of_the_training(
     source = files_of(tmp_path)
 
     def done(**options) -> int:
-        decoded.clear()
-        check_decoding(source, CorruptImages("stop"), **options)
-        return sum(decoded)
+        return 2 * check(source, CorruptImages("stop"), **options)
 
     assert done(trained=1) == 4  # a second has gone since the first two
     assert done(trained=1, least_seconds=20 * 25) == 8

@@ -1,6 +1,7 @@
 import pytest
 
 from cait_finetune.errors import UserError
+from cait_finetune.story import streams
 from cait_finetune.story.preparation import prepare
 from tests.cait_finetune.stand_ins import checked, encode, picture
 
@@ -35,3 +36,34 @@ def test_a_class_name_of_two_lines_is_refused_before_anything_is_trained(tmp_pat
         UserError, match=r"dataset\.class_names: got 'two\\nlines', expected names of"
     ):
         prepare(config, tmp_path / "run")
+
+
+@pytest.mark.parametrize(("cache", "reads"), [("memory", 3), ("none", 6)])
+def test_the_check_and_each_epoch_share_a_pipeline(cache, reads, tmp_path, monkeypatch):
+    """One graph is traced for each split; kept validation images are decoded once."""
+    built, passes = [], []
+    original = streams.evaluation_batches
+
+    class Counted:
+        def __init__(self, role, batches):
+            self.role, self.batches = role, batches
+
+        def __iter__(self):
+            passes.append(self.role)
+            return iter(self.batches)
+
+    def counted(source, role, *args):
+        built.append(role)
+        return Counted(role, original(source, role, *args))
+
+    monkeypatch.setattr(streams, "evaluation_batches", counted)
+    prepared = prepare(checked("dataset=digits", f"dataset.cache={cache}"), tmp_path / "run")
+    validation = prepared.streams.validation()
+    first, second = (
+        [[part.numpy().tolist() for part in batch] for batch in validation] for _ in range(2)
+    )
+    assert first == second
+    for role in ("validation", "test"):
+        list(prepared.streams.images_of(role))
+    assert sorted(built) == ["test", "validation"]
+    assert len(passes) == reads
