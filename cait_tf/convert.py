@@ -2,8 +2,8 @@
 
 The destination's ending decides its format: ``.safetensors`` (timm's), ``.pth`` (the authors'),
 ``.weights.h5`` and ``.keras`` (Keras'), anything else is the directory of a SavedModel with the
-original collection's contract. Names and numbers are kept: what is written is read again, every
-tensor must be bit-equal to the source's, and one forward pass of both must agree.
+original collection's contract. Names, numbers and the class list are kept: what is written is read again,
+every tensor must be bit-equal to the source's, and one forward pass of both must agree.
 """
 
 from __future__ import annotations
@@ -74,8 +74,9 @@ def convert(
     if destination.exists():
         raise CaiTError(f"destination: got {destination}, which exists; expected a new name")
     _check_ending(destination)
-    tensors, kind, grid, _, notes = read_weights(source, weights_key)
+    tensors, kind, grid, class_names, notes = read_weights(source, weights_key)
     if feature_extractor:
+        class_names = None
         tensors = {name: array for name, array in tensors.items() if not name.startswith("head.")}
     model = _model_for(tensors, grid, source)
     assign_weights(model, dict(tensors), str(source), kind, grid)
@@ -84,8 +85,10 @@ def convert(
     _remove(partial)
     name, count = _name(model), len(tensors)
     try:
-        _write(model, partial)
+        _write(model, partial, class_names)
         written = read_weights(partial)
+        if written.class_names != class_names:
+            raise WeightsError("destination: the class list as written is not the source's")
         _check_same(tensors, written, getattr(model, "backbone", model).grid_size)
         # From here one copy of the weights at a time: the largest model's take 1.4 GB.
         del tensors
@@ -131,22 +134,26 @@ def _model_for(tensors: Tensors, grid: tuple[int, int] | None, source: str | Pat
     return model
 
 
-def _write(model: Any, destination: Path) -> None:
+def _write(model: Any, destination: Path, class_names: tuple[str, ...] | None) -> None:
     from cait_tf.collection import write_saved_model
-    from cait_tf.weights import official
+    from cait_tf.weights import collection, keras_file, official, timm
     from cait_tf.weights.load import save_weights, values
 
     name = destination.name
     if name.endswith(".safetensors"):
-        save_weights(model, destination)
+        metadata = {timm.CLASSES: "\n".join(class_names)} if class_names else {}
+        save_weights(model, destination, metadata)
     elif name.endswith((".pth", ".pt")):
-        official.write(destination, values(model), getattr(model, "backbone", model).grid_size)
-    elif name.endswith(".weights.h5"):
-        model.save_weights(destination)
-    elif name.endswith(".keras"):
-        model.save(destination)
+        grid = getattr(model, "backbone", model).grid_size
+        official.write(destination, values(model), grid, class_names)
+    elif name.endswith((".weights.h5", ".keras")):
+        model.save_weights(destination) if name.endswith(".h5") else model.save(destination)
+        if class_names:
+            keras_file.add_class_names(destination, class_names)
     else:
         write_saved_model(model, destination)
+        if class_names:
+            collection.add_class_names(destination, class_names)
 
 
 def _check_same(tensors: Tensors, read: Weights, grid_size: tuple[int, int]) -> None:

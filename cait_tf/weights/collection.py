@@ -7,7 +7,8 @@ nor the original code is needed, and nothing depends on the order of the variabl
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from cait_tf.errors import WeightsError
 
 _NORM = (("gamma", "weight"), ("beta", "bias"))
 _DENSE = (("kernel", "weight"), ("bias", "bias"))
+#: In a directory that SavedModels have for files of others.
+_CLASSES = "assets.extra/class_names.json"
 _VARIABLE_KEY = "/.ATTRIBUTES/VARIABLE_VALUE"
 
 
@@ -87,8 +90,16 @@ def grid(path: str | Path) -> tuple[int, int] | None:
 
 
 def class_names(path: str | Path) -> tuple[str, ...] | None:
-    """The collection's models name no classes."""
-    return None
+    """The classes of a SavedModel with `add_class_names`; the collection's own models name none."""
+    file = checkpoint_prefix(path).parent.parent / _CLASSES
+    return tuple(json.loads(file.read_bytes())) if file.is_file() else None
+
+
+def add_class_names(directory: Path, class_names: Sequence[str]) -> None:
+    """Name the classes of the head in a SavedModel's extra assets, which TensorFlow does not look at."""
+    file = directory / _CLASSES
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps(list(class_names)))
 
 
 def _open(path: str | Path) -> tuple[Any, _Walk]:

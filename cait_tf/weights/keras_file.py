@@ -10,6 +10,7 @@ import io
 import json
 import re
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ _H5_IN_ARCHIVE = "model.weights.h5"
 #: The models around a backbone: `CaiTClassifier`, and `ImageClassifier` around that.
 _WRAPPERS = ("classifier/", "backbone/")
 _GRIDS = ("vars/grid", "backbone/vars/grid", "classifier/backbone/vars/grid")
+_CLASSES = "class_names"
 _STAGES = {
     "blocks/self_attention_block": "blocks",
     "blocks_token_only/class_attention_block": "blocks_token_only",
@@ -44,7 +46,7 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
                     if isinstance(item, h5py.Dataset)
                     and "seed_generator" not in key
                     and not key.startswith("optimizer/")
-                    and key not in _GRIDS
+                    and key not in (*_GRIDS, _CLASSES)
                     else None
                 )
             )
@@ -75,12 +77,33 @@ def grid(path: str | Path) -> tuple[int, int] | None:
 
 
 def class_names(path: str | Path) -> tuple[str, ...] | None:
-    """The classes that a ``.keras`` file of an `ImageClassifier` names in column order."""
+    """The classes in column order, of an `ImageClassifier` or a file with `add_class_names`."""
+    import h5py
+
     if Path(path).suffix != ".keras":
-        return None
-    with zipfile.ZipFile(path) as archive:
-        stated = json.loads(archive.read("config.json"))["config"].get("class_names")
+        with h5py.File(path, "r") as file:
+            stated = json.loads(file[_CLASSES].asstr()[()]) if _CLASSES in file else None
+    else:
+        with zipfile.ZipFile(path) as archive:
+            beside = f"{_CLASSES}.json"
+            if beside in archive.namelist():
+                stated = json.loads(archive.read(beside))
+            else:
+                stated = json.loads(archive.read("config.json"))["config"].get("class_names")
     return tuple(stated) if stated else None
+
+
+def add_class_names(path: Path, class_names: Sequence[str]) -> None:
+    """Name the classes of the head in a file that Keras saved; Keras itself does not look at them."""
+    import h5py
+
+    text = json.dumps(list(class_names))
+    if path.suffix == ".keras":
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr(f"{_CLASSES}.json", text)
+    else:
+        with h5py.File(path, "a") as file:
+            file[_CLASSES] = text
 
 
 def _configured_grid(path: Path) -> tuple[int, int] | None:

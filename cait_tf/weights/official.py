@@ -9,7 +9,7 @@ import argparse
 import pathlib
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,6 +27,7 @@ ENDINGS = (".pth", ".pt", ".pth.tar", ".pt.tar", ".bin", ".ckpt")
 _TORCH = (2, 6)
 _PREFIX = "module."
 _GRID = "cait_tf.grid"
+_CLASSES = "cait_tf.class_names"
 
 
 def read(path: str | Path) -> dict[str, np.ndarray]:
@@ -67,20 +68,32 @@ def read_chosen(
 
 def grid(path: str | Path) -> tuple[int, int] | None:
     """The patch grid that a file written by `write` states, None for the authors' own files."""
-    if not zipfile.is_zipfile(path):  # torch's old form, which is none of ours
-        return None
-    stated = _load(_torch(f"got {path}; reading"), path)
-    stated = stated.get(_GRID) if isinstance(stated, dict) else None
-    return tuple(stated) if stated else None
+    return _stated(path, _GRID)
 
 
 def class_names(path: str | Path) -> tuple[str, ...] | None:
-    """The authors' checkpoints name no classes."""
-    return None
+    """The classes that a file written by `write` names, None for the authors' own files."""
+    return _stated(path, _CLASSES)
 
 
-def write(path: str | Path, tensors: Mapping[str, np.ndarray], grid: tuple[int, int]) -> None:
+def _stated(path: str | Path, key: str) -> tuple | None:
+    if not zipfile.is_zipfile(path):  # torch's old form, which is none of ours
+        return None
+    stated = _load(_torch(f"got {path}; reading"), path)
+    stated = stated.get(key) if isinstance(stated, dict) else None
+    return tuple(stated) if stated else None
+
+
+def write(
+    path: str | Path,
+    tensors: Mapping[str, np.ndarray],
+    grid: tuple[int, int],
+    class_names: Sequence[str] | None = None,
+) -> None:
     """Write tensors in Keras layout as a checkpoint of the authors' form; it states the patch grid.
+
+    Args:
+        class_names: of the head's columns. `None`: the file names none.
 
     Raises:
         ImportError: torch, an extra of this project, is not installed.
@@ -90,7 +103,8 @@ def write(path: str | Path, tensors: Mapping[str, np.ndarray], grid: tuple[int, 
         f"{_PREFIX}{name}": torch.from_numpy(names.to_torch_layout(array).copy())
         for name, array in tensors.items()
     }
-    torch.save({"model": state, _GRID: list(grid)}, path)
+    stated = {_CLASSES: list(class_names)} if class_names else {}
+    torch.save({"model": state, _GRID: list(grid), **stated}, path)
 
 
 def _torch(doing: str) -> ModuleType:

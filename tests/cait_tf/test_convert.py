@@ -5,12 +5,21 @@ from __future__ import annotations
 import itertools
 import sys
 
+import keras
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from cait_tf import CaiTError, WeightsError, convert, save_weights
+from cait_tf import (
+    CaiTError,
+    WeightsError,
+    convert,
+    create_model,
+    load_weights,
+    save_weights,
+)
 from cait_tf.weights import collection, keras_file, timm
+from cait_tf.weights.load import read_weights
 from tests.cait_tf import golden
 
 FORMATS = ["a.safetensors", "a.weights.h5", "a.keras", "a_saved_model"]
@@ -39,6 +48,38 @@ def test_between_the_others(first, second, tmp_path):
     golden.assert_same(
         READERS[second](tmp_path / f"second_{second}"), timm.read(golden.SAFETENSORS)
     )
+
+
+@pytest.fixture(scope="module")
+def named(tmp_path_factory):
+    """Weights of a head for three classes, which the file names."""
+    model = create_model("cait_nano_32", num_classes=3)
+    path = tmp_path_factory.mktemp("named") / "named.safetensors"
+    save_weights(model, path, {"classes": "Zebra\nmünchen, 1\nant"})
+    return path
+
+
+@pytest.mark.parametrize("name", [*FORMATS, "a.pth"])
+def test_the_classes_are_named_in_every_format(name, named, tmp_path):
+    if name == "a.pth":
+        pytest.importorskip("torch", reason="torch, an extra, is not installed")
+    convert.convert(named, tmp_path / name)
+    assert read_weights(tmp_path / name).class_names == ("Zebra", "münchen, 1", "ant")
+    model = create_model("cait_nano_32", num_classes=2)
+    report = load_weights(model, tmp_path / name, class_names=["ant", "cow"])
+    assert report.classes.kept == ["ant"]
+    convert.convert(tmp_path / name, tmp_path / "no_head.safetensors", feature_extractor=True)
+    assert read_weights(tmp_path / "no_head.safetensors").class_names is None
+
+
+def test_keras_itself_reads_a_file_that_names_classes(named, tmp_path):
+    convert.convert(named, tmp_path / "a.keras")
+    convert.convert(named, tmp_path / "a.weights.h5")
+    whole = keras.models.load_model(tmp_path / "a.keras")
+    other = create_model("cait_nano_32", num_classes=3)
+    other.load_weights(tmp_path / "a.weights.h5")
+    for one, two in zip(whole.weights, other.weights, strict=True):
+        np.testing.assert_array_equal(one, two)
 
 
 def test_the_authors_file_both_ways(tmp_path):
@@ -89,7 +130,7 @@ def test_a_square_number_of_patches_without_a_stated_grid_is_a_square():
 
 
 def test_an_interrupted_conversion_leaves_nothing(tmp_path, monkeypatch):
-    def interrupted(model, destination):
+    def interrupted(model, destination, class_names):
         destination.write_bytes(b"half")
         raise KeyboardInterrupt
 
@@ -120,9 +161,9 @@ def test_half_precision_is_widened(tmp_path):
 def test_a_tensor_that_changed_on_the_way_is_noticed(tmp_path, monkeypatch):
     real = convert._write
 
-    def careless(model, destination):
+    def careless(model, destination, class_names):
         model.backbone.norm.gamma.assign(model.backbone.norm.gamma * 2)
-        real(model, destination)
+        real(model, destination, class_names)
 
     monkeypatch.setattr(convert, "_write", careless)
     with pytest.raises(
