@@ -116,8 +116,10 @@ def test_pictures_that_were_replaced_under_their_names(images):
         )
 
 
-def test_images_that_moved_are_the_same(images):
-    assert "accepted_changes" in resume(images)["data"]
+def test_images_that_moved_are_the_same_and_found_by_later_commands(images, tmp_path):
+    moved = images.rename(tmp_path / "moved")
+    assert "accepted_changes" in resume(moved)["data"]
+    export(*read_arguments([f"run={images.parent / 'run'}", "export=timm"]))
 
 
 def test_a_new_run_has_nothing_to_accept(images):

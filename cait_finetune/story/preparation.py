@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,6 +149,7 @@ def prepare(
     if config.resume:
         if chief:
             record_environment(run.environment, device_summary(strategy), begin=False)
+            run.keep_data_dir(config.dataset.data_dir)
         arrays, values = checkpoints.load_state()
         state = RunState.from_dict(values)
         state.data = check_state(run, state.data)
@@ -184,10 +184,7 @@ def prepare(
         record_environment(run.environment, device_summary(strategy), begin=True)
         if command := command_line(directory):
             run.command.write_text(f"{command}\n")
-        # Last and at once: with it the directory is a run that can be gone on with.
-        partial = run.config.with_suffix(".partial")
-        OmegaConf.save(OmegaConf.structured(config), partial)
-        os.replace(partial, run.config)
+        run.write_config(OmegaConf.structured(config))  # last
     for phase in planned:
         console.print(_summary_table(phase, peak))
 
