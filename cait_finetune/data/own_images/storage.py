@@ -16,7 +16,7 @@ from typing import IO
 import tensorflow as tf
 
 from cait_finetune.data import image_files
-from cait_finetune.errors import UserError, bad_value
+from cait_finetune.errors import UserError, bad_value, suggest
 
 
 def located(key: str, value: str, kind: str) -> str:
@@ -35,7 +35,7 @@ def located(key: str, value: str, kind: str) -> str:
     try:
         is_folder = tf.io.gfile.stat(path).is_directory
     except tf.errors.NotFoundError:
-        raise bad_value(key, value, f"an existing {kind}") from None
+        raise _not_there(key, value, kind, False) from None
     except tf.errors.OpError as error:
         reason = error.message.splitlines()[0]
         raise bad_value(key, value, f"a {kind} that can be read ({reason})") from error
@@ -230,7 +230,9 @@ def _links(folder: str) -> set[str]:
 
 def _not_there(key: str, value: str, kind: str, exists: bool) -> UserError:
     if not exists:
-        return bad_value(key, value, f"an existing {kind}")
+        folder, _, name = os.path.expanduser(value).rstrip("/").rpartition("/")
+        near = suggest(name, names(folder or "."))
+        return bad_value(key, value, f"an existing {kind}", near or f"Set {key} to its path.")
     other, source = ("file", "csv") if kind == "folder" else ("folder", "folder")
     return bad_value(
         key, f"{value}, which is a {other}", f"a {kind}", f"dataset={source} reads a {other}"

@@ -61,9 +61,12 @@ def test_what_is_written_is_read(root):
 
 
 def test_the_place_has_to_be_there(root):
-    with pytest.raises(UserError, match=r"^a\.key: got .*nothing, expected an existing folder$"):
+    refused = r"^a\.key: got .*nothing, expected an existing folder\n  Set a\.key to its path\.$"
+    with pytest.raises(UserError, match=refused):
         storage.located("a.key", f"{root}/nothing", "folder")
     put(f"{root}/list.csv")
+    with pytest.raises(UserError, match=r"\n  did you mean list\.csv\?$"):
+        storage.located("a.key", f"{root}/lists.csv", "file")
     assert storage.located("a.key", f"{root}/list.csv", "file") == f"{root}/list.csv"
     with pytest.raises(UserError, match=r"which is a file, expected a folder\n  dataset=csv reads"):
         storage.located("a.key", f"{root}/list.csv", "folder")
