@@ -15,6 +15,7 @@ from typing import Any
 from omegaconf import MISSING
 from rich.progress import track
 
+from cait_finetune.config.checks import make_folder
 from cait_finetune.console import plain_console
 from cait_finetune.errors import UserError, bad_value
 from cait_finetune.keys import helped, read_keys
@@ -52,6 +53,8 @@ def draw_attention(config: AttentionConfig) -> Path:
         raise bad_value("count", config.count, "at least 1")
     root = Path(config.run).expanduser()
     run = read_run(root)
+    path = Path(config.output) if config.output else root / "attention.png"
+    path = make_folder("output", path.parent) / path.name
     dataset = run.dataset
     with quiet_imports():
         import numpy as np
@@ -112,8 +115,6 @@ def draw_attention(config: AttentionConfig) -> Path:
             )
         ]
 
-    path = Path(config.output) if config.output else root / "attention.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
     title = f"{dataset.name}, {run.model.name}: {hits:,} of {seen:,} {config.split} images right"
     draw_attention_sheet(tiles(right), tiles(sorted(wrong, reverse=True)), title, path)
     console.print(f"{title}\n{path}")

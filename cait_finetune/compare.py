@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cait_finetune.command_line import in_words, override
+from cait_finetune.config.checks import make_folder
 from cait_finetune.console import plain_console
 from cait_finetune.errors import UserError, bad_value
 from cait_finetune.keys import helped
@@ -145,10 +146,7 @@ def show(paths: list[str], output: Path, console: Console) -> None:
     from cait_finetune.report.parallel_coordinates import draw_parallel_coordinates
 
     comparison = compare(paths)
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise bad_value("output", output, f"a directory to write to ({error.strerror})") from error
+    output = make_folder("output", output)
     table = Table(*header(comparison.columns, comparison.metric))
     for row in _rows(comparison):
         table.add_row(*row)
@@ -192,7 +190,7 @@ def main() -> None:
             raise bad_value(
                 "runs", "nothing", "directories of runs", "python -m cait_finetune.compare outputs"
             )
-        show(paths, Path(output).expanduser(), plain_console())
+        show(paths, Path(output), plain_console())
     except UserError as error:
         sys.exit(f"cait_finetune.compare: {error}")
 

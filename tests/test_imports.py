@@ -84,7 +84,16 @@ ALLOWED = {
     "leaderboard": {"command_line", "scores.metrics", "run_directory", "errors"},
     "output_place": {"config", "errors"},
     "summary": {"leaderboard", "console", "errors"},
-    "compare": {"cli", "keys", "command_line", "leaderboard", "report", "console", "errors"},
+    "compare": {
+        "cli",
+        "config",
+        "keys",
+        "command_line",
+        "leaderboard",
+        "report",
+        "console",
+        "errors",
+    },
     "keys": {"config", "errors"},
     # The training step applies the optimizer: the one import from sibling to sibling.
     "train": {"optim"} | FOUNDATION,

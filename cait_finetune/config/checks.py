@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from pathlib import Path
 from typing import Any
 
 from cait_finetune.errors import bad_value, suggest
@@ -53,6 +54,24 @@ def regular_expression(key: str, value: str | None) -> None:
         raise bad_value(key, repr(value), f"a regular expression ({error})") from error
     if value == "":
         raise bad_value(key, "nothing", "a regular expression; '.' is every path")
+
+
+def make_folder(key: str, path: Path) -> Path:
+    """Make a folder that a command writes to, before anything long.
+
+    Returns:
+        The path, with ``~`` as the user's home.
+
+    Raises:
+        UserError: it is no path on a disk, or the folder cannot be made.
+    """
+    on_disk(key, path)
+    folder = path.expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise bad_value(key, path, f"a folder that can be written ({error.strerror})") from error
+    return folder
 
 
 def on_disk(key: str, path: object) -> None:

@@ -29,21 +29,6 @@ def check_output(path: Path) -> None:
         raise _unwritable(path, error) from error
 
 
-def check_maps(directory: Path) -> None:
-    """Before anything long: whether pictures can be written there. Makes the folder.
-
-    Raises:
-        UserError: there is a file in its place, or it cannot be made.
-    """
-    on_disk("maps", directory)
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise bad_value(
-            "maps", directory, f"a folder that can be written ({error.strerror})"
-        ) from error
-
-
 def write_predictions(predictions: Sequence[Prediction], path: Path) -> None:
     """Write the file, in the format of its ending.
 

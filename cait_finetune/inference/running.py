@@ -9,12 +9,13 @@ from pathlib import Path
 from omegaconf import MISSING
 from rich.console import Console
 
+from cait_finetune.config.checks import make_folder
 from cait_finetune.console import plain_console
 from cait_finetune.errors import bad_value, suggest
 from cait_finetune.image_progress import ImageProgress
 from cait_finetune.inference.files import find_images
 from cait_finetune.inference.opening import FoundModel, find_model
-from cait_finetune.inference.output import check_maps, check_output
+from cait_finetune.inference.output import check_output
 from cait_finetune.inference.prediction import Prediction
 from cait_finetune.inference.results import Predictions
 
@@ -60,8 +61,7 @@ def predict(config: PredictConfig, console: Console | None = None) -> Prediction
     files = find_images(config.images)
     if config.output:
         check_output(Path(config.output))
-    if config.maps:
-        check_maps(Path(config.maps))
+    maps = make_folder("maps", Path(config.maps)) if config.maps else None
 
     checkpoint = found.open_checkpoint("maps") if config.maps else None
     backend = checkpoint if checkpoint and found.kind == "checkpoint" else found.open()
@@ -72,9 +72,7 @@ def predict(config: PredictConfig, console: Console | None = None) -> Prediction
 
     if config.tta != "none":
         backend = Averaged(backend, build_views(config.tta, upright))
-    places = (
-        dict(zip(files, places_of(files, Path(config.maps)), strict=True)) if config.maps else {}
-    )
+    places = dict(zip(files, places_of(files, maps), strict=True)) if maps else {}
     predictions: list[Prediction] = []
     laps: list[tuple[int, float]] = []
     with ImageProgress(console or plain_console(quiet=True), "images", len(files)) as progress:

@@ -111,7 +111,7 @@ def test_an_output_that_cannot_be_written(command, sweep, tmp_path):
     (tmp_path / "file").touch()
     status, said = command(sweep, "output=file/there")
     assert status == 1
-    assert "output: got file/there, expected a directory to write to" in said
+    assert "output: got file/there, expected a folder that can be written" in said
 
 
 def test_a_run_without_a_command_is_reproduced_from_its_configuration(tmp_path):
