@@ -1,4 +1,4 @@
-"""Is each file an image, and which one: what the ends of a file tell before training.
+"""Is each file an image, and which one: what its bytes tell before training.
 
 Whether a file is whole shows when it is decoded. A JPEG's end marker would not tell: cameras and
 telephones append previews, videos and tables of their own to it.
@@ -6,6 +6,7 @@ telephones append previews, videos and tables of their own to it.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
 import os
@@ -25,13 +26,13 @@ from rich.progress import (
 
 from cait_finetune.console import plain_console
 from cait_finetune.data.own_images import storage
+from cait_finetune.data.own_images.hash_cache import HashCache, Stat
 from cait_finetune.data.own_images.signatures import HEAD, fault
 from cait_finetune.errors import bad_value
 
 logger = logging.getLogger(__name__)
 
 _SHOWN = 5
-_TAIL = 4096  # bytes
 # Most of the time they wait for a disk or a network; where they do not, more of them only wait for Python.
 _THREADS = min(32, 4 * (os.cpu_count() or 8))
 _AT_A_TIME = 256  # files: a future for each of a million is slower than the files
@@ -50,7 +51,11 @@ def inspected(paths: Sequence[str], ids: Sequence[str], on_corrupt: str) -> np.n
     Raises:
         UserError: there are such files, and `on_corrupt` is ``stop``.
     """
-    found = in_threads("checking files (dataset.check=false leaves that out)", _look, paths)
+    cache = HashCache(paths)
+    words = "checking files (dataset.check=false leaves that out)"
+    stats, found = zip(*in_threads(words, functools.partial(_look, cache), paths), strict=True)
+    hashes = [-1 if isinstance(what, str) else what for what in found]
+    cache.keep(stats, hashes)
     bad = [(name, what) for name, what in zip(ids, found, strict=True) if isinstance(what, str)]
     if bad:
         shown = ", ".join(f"{name} ({what})" for name, what in bad[:_SHOWN])
@@ -63,7 +68,7 @@ def inspected(paths: Sequence[str], ids: Sequence[str], on_corrupt: str) -> np.n
                 "mend or remove what is wrong, or add dataset.on_corrupt=skip",
             )
         logger.warning("left out as they cannot be read: %s", shown)
-    return np.array([-1 if isinstance(what, str) else what for what in found], np.int64)
+    return np.array(hashes, np.int64)
 
 
 def in_threads(words: str, work: Callable[[T], U], items: Sequence[T]) -> list[U]:
@@ -90,26 +95,21 @@ def in_threads(words: str, work: Callable[[T], U], items: Sequence[T]) -> list[U
     return done
 
 
-def _look(path: str) -> int | str:
-    """The content hash of a file, or in words what is wrong with it."""
+def _look(cache: HashCache, path: str) -> tuple[Stat, int | str]:
+    """Size and times of a file, and its content hash or in words what is wrong with it."""
+    stat: Stat = ()
     try:
-        size, head, tail = storage.ends(path, HEAD, _TAIL)
-        wrong = fault(head) if size else "empty"
-        return wrong or _content_hash(path, size, head, tail)
+        stat = storage.size_and_times(
+            path
+        )  # first: what is written while it is read is another file
+        known = cache.get(path, stat)
+        if known is not None:
+            return stat, known
+        content = storage.read(path)
     except OSError as error:
-        return error.strerror or str(error)
+        return stat, error.strerror or str(error)
     except tf.errors.OpError as error:
-        return str(error).splitlines()[0]
-
-
-def _content_hash(path: str, size: int, head: bytes, tail: bytes) -> int:
-    """63 bits over the size, the first and the last bytes of an image file.
-
-    Compressed pictures that differ anywhere differ there: a PNG ends with a checksum of its pixels, and in
-    the other formats a changed pixel moves all bits after it. A BMP is not compressed, and is read whole.
-    """
-    if head.startswith(b"BM"):
-        with storage.opened(path) as file:
-            tail = file.read()
-    digest = hashlib.blake2b(b"%d %b%b" % (size, head, tail), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> 1
+        return stat, str(error).splitlines()[0]
+    wrong = fault(content[:HEAD]) if content else "empty"
+    digest = hashlib.sha1(content, usedforsecurity=False).digest()
+    return stat, wrong or int.from_bytes(digest[:8], "big") >> 1

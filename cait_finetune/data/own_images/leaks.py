@@ -5,15 +5,12 @@ A model is then tested on what it was trained on, or one of the labels is wrong.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from cait_finetune.data.own_images import storage
 from cait_finetune.data.own_images.files import Files
-from cait_finetune.data.own_images.inspection import in_threads
 from cait_finetune.data.source import ROLES
 
 logger = logging.getLogger(__name__)
@@ -24,8 +21,6 @@ _SHOWN = 3
 def warn_of_leaks(files: Files, rows: Mapping[str, np.ndarray], class_names: Sequence[str]) -> None:
     """Warn once of files that are in two splits, and once of files of a split that have two labels.
 
-    Files are read only where others with the same content hash are in another split or have another label.
-
     Args:
         files: with content hashes.
         rows: of each split.
@@ -35,16 +30,10 @@ def warn_of_leaks(files: Files, rows: Mapping[str, np.ndarray], class_names: Seq
         role_of[rows[role]] = number
     kind_of = role_of + len(ROLES) * _label_numbers(files.labels)
     suspects = _of_several_kinds(np.flatnonzero(role_of >= 0), files.content_hashes, kind_of)
-    if not len(suspects):
-        return
-    content = np.zeros(len(files), np.int64)
-    found = in_threads("comparing files that look alike", _checksum, files.paths[suspects])
-    content[suspects] = np.unique(np.array(found), return_inverse=True)[1]
-    suspects = _of_several_kinds(suspects, content, kind_of)
     first: dict[int, int] = {}
     leaks, contradictions = [], []
     for row in suspects[np.argsort(role_of[suspects], kind="stable")]:
-        original = first.setdefault(int(content[row]), int(row))
+        original = first.setdefault(int(files.content_hashes[row]), int(row))
         if role_of[original] != role_of[row]:
             leaks.append((original, row))
         elif kind_of[original] != kind_of[row]:
@@ -100,11 +89,3 @@ def _of_several_kinds(rows: np.ndarray, keys: np.ndarray, kind_of: np.ndarray) -
     np.minimum.at(low, number, kind_of[rows])
     np.maximum.at(high, number, kind_of[rows])
     return rows[(low < high)[number]]
-
-
-def _checksum(path: str) -> bytes:
-    digest = hashlib.sha256()
-    with storage.opened(path) as file:
-        while part := file.read(1 << 20):
-            digest.update(part)
-    return digest.digest()

@@ -29,12 +29,10 @@ def put(path, text="x"):
         file.write(text)
 
 
-@pytest.mark.parametrize("size", [0, 3, 4, 5, 6, 7, 20])
-def test_the_ends_of_a_file_do_not_overlap(root, size):
-    text = "abcdefghijklmnopqrstuvwxyz"[:size]
-    put(f"{root}/file", text)
-    tail = text[4:][-3:].encode()
-    assert storage.ends(f"{root}/file", 4, 3) == (size, text[:4].encode(), tail)
+@pytest.mark.parametrize("size", [0, 3, 3_000_000])
+def test_a_file_is_read_whole(root, size):
+    put(f"{root}/file", "x" * size)
+    assert storage.read(f"{root}/file") == b"x" * size
 
 
 def test_files_below_are_in_order_without_what_is_hidden(root):
