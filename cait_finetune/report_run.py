@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from omegaconf import MISSING
 
@@ -122,7 +122,7 @@ def _scores(
         reasons.append(str(error))
         return score(predictions, batch_size, temperature), None
     preprocessing = saved.build_preprocessing()
-    if predictions and not _of_these_images(predictions, source, run.read_result()):
+    if predictions and not _of_these_images(predictions, source, run):
         reasons.append("predictions: made of other images than those that were accepted")
         predictions = None
     if not predictions or None in made_by:  # of earlier versions, which do not say by which weights
@@ -139,10 +139,18 @@ def _scores(
 
 
 def _of_these_images(
-    predictions: dict[str, Predictions], source: Source, result: dict[str, Any]
+    predictions: dict[str, Predictions], source: Source, run: RunDirectory
 ) -> bool:
-    """Whether kept predictions are of the images of `source`, but for corrupt ones."""
-    corrupt = set(result.get("corrupt_images", []))
+    """Whether kept predictions are of the images of `source`, but for corrupt ones.
+
+    Those of a run that kept no record of its images are compared by their ids.
+    """
+    from cait_finetune.runs.identity import has_the_runs_images
+
+    same = has_the_runs_images(run, source)
+    if same is not None:
+        return same
+    corrupt = set(run.read_result().get("corrupt_images", []))
     return all(
         set(one.ids) == set(map(str, source.ids(role))) - corrupt
         for role, one in predictions.items()

@@ -14,6 +14,7 @@ from cait_finetune.export.__main__ import export, read_arguments
 from cait_finetune.report_run import ReportConfig, report
 from cait_finetune.runs.identity import ChangedData
 from cait_finetune.saved_run import RunDataConfig
+from cait_finetune.scores.predictions import load_predictions
 from tests.cait_finetune.stand_ins import COLOURS, image_file
 
 SHORT = ("train.batch_size=8", "train.eval_batch_size=8", "model.image_size=16", "export=none",
@@ -114,6 +115,41 @@ def test_pictures_that_were_replaced_under_their_names(images):
                 run=str(images.parent / "run"), dataset=RunDataConfig(data_dir=str(images))
             )
         )
+
+
+def exchange(images, role):
+    """Every red image of a split gets the pixels of a blue one, and the other way round."""
+    rows = list(csv.reader((images / "cait_splits.csv").read_text().splitlines()))
+    names = [row[0] for row in rows if row[1:2] == [role]]
+    others = {"red": "blue", "blue": "red"}
+    for number, name in enumerate(names):
+        folder = name.partition("/")[0]
+        if folder in others:
+            colour = COLOURS[others[folder]]
+            (images / name).write_bytes(image_file(colour, seed=100 + number))
+
+
+def test_accepted_validation_images_decide_anew_which_epoch_is_best(images, capsys):
+    best = json.loads((images.parent / "run" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert best["validation_top1"] == 1
+    exchange(images, "validation")
+    result = resume(images, "dataset.accept_changes=true")
+    assert result["validation_top1"] == pytest.approx(1 / 3)
+    assert "on the images as they are now: validation loss" in capsys.readouterr().out
+    kept = load_predictions(images.parent / "run" / "predictions" / "validation.npz")
+    assert (kept.logits.argmax(1) == kept.labels).mean() == pytest.approx(1 / 3)
+
+
+def test_accepted_test_images_are_predicted_again_for_the_report(images):
+    run = images.parent / "run"
+    resume(images)
+    scores = run / "report" / "scores.json"
+    before = json.loads(scores.read_text())
+    exchange(images, "test")
+    data = RunDataConfig(data_dir=str(images), accept_changes=True)
+    report(ReportConfig(run=str(run), dataset=data))
+    after = json.loads(scores.read_text())
+    assert (before["test"]["top1"], after["test"]["top1"]) == (1, pytest.approx(1 / 3))
 
 
 def test_images_that_moved_are_the_same_and_found_by_later_commands(images, tmp_path):

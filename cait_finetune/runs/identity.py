@@ -31,6 +31,8 @@ _NO_CONTENTS = (
     "data   names and labels are compared, contents are not: dataset.check=false, or an older run"
 )
 
+_ANOTHER_RECORD = "images that are there several times have other labels, weights or splits"
+
 #: Prints a line.
 Say = Callable[[str], None]
 
@@ -153,9 +155,9 @@ def confirmed(
         return source
     if not (found.has_contents and recorded.has_contents):
         say(_NO_CONTENTS)
-    if found.matches(recorded):
+    changed = _changes(run, recorded, found, listed)
+    if not changed:
         return source
-    changed = differences(_read_images(run.images), listed)
     if command != "resume" and changed == [ANOTHER_ORDER]:
         return source
     if not accept:
@@ -173,6 +175,23 @@ def confirmed(
     _record(run, found, listed, command, changed)
     say(f"data   changed, and accepted: {'; '.join(changed)}")
     return source
+
+
+def has_the_runs_images(run: RunDirectory, source: Source) -> bool | None:
+    """Whether a source has the images of the run, in any order; `None` for a run without a record."""
+    recorded = _recorded(run)
+    if recorded is None:
+        return None
+    return _changes(run, recorded, *fingerprint(source)) in ([], [ANOTHER_ORDER])
+
+
+def _changes(
+    run: RunDirectory, recorded: Fingerprint, found: Fingerprint, listed: Sequence[Image]
+) -> list[str]:
+    """What of the run's images changed, in words; nothing where they are the same in the same order."""
+    if found.matches(recorded):
+        return []
+    return differences(_read_images(run.images), listed) or [_ANOTHER_RECORD]
 
 
 def identity_facts(run: RunDirectory) -> dict[str, Any]:

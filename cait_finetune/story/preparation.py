@@ -64,7 +64,8 @@ from cait_finetune.train.run_state import RunState
 class Prepared:
     """A run that is about to train: from its first step, or with `arrays` from where it stopped.
 
-    ``peak`` is the highest learning rate, ``chief`` whether this process is the one that writes.
+    ``peak`` is the highest learning rate, ``chief`` whether this process is the one that writes,
+    ``other_images`` whether the state is of other images than the run has now.
     """
 
     strategy: tf.distribute.Strategy
@@ -82,6 +83,7 @@ class Prepared:
     loss: Loss
     phases: list[Phase]
     streams: Streams
+    other_images: bool = False
 
 
 def prepare(
@@ -145,14 +147,15 @@ def prepare(
         config.checkpoint.keep,
         chief,
     )
-    state, arrays = RunState(), None
+    state, arrays, other_images = RunState(), None, False
     if config.resume:
         if chief:
             record_environment(run.environment, device_summary(strategy), begin=False)
             run.keep_data_dir(config.dataset.data_dir)
         arrays, values = checkpoints.load_state()
         state = RunState.from_dict(values)
-        state.data = check_state(run, state.data)
+        now = check_state(run, state.data)
+        state.data, other_images = now, state.data not in ("", now)
         state.reconsider(config.train.max_hours, config.train.patience)
         metrics.cut(state.log_bytes)
 
@@ -241,6 +244,7 @@ def prepare(
         loss=loss,
         phases=planned,
         streams=streams,
+        other_images=other_images,
     )
 
 

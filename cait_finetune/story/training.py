@@ -13,6 +13,7 @@ from cait_finetune.scores.evaluation import build_evaluator
 from cait_finetune.story.preparation import Prepared
 from cait_finetune.story.stages import Stages
 from cait_finetune.train.distribution import build_agreement
+from cait_finetune.train.figures import in_words
 from cait_finetune.train.loop import Trainer
 from cait_finetune.train.profile import Profile
 from cait_finetune.train.solver import solve_head
@@ -35,6 +36,8 @@ def train(config: Config, prepared: Prepared) -> None:
     def validate() -> dict[str, float]:
         return evaluator(validation).as_figures()
 
+    if prepared.other_images:
+        _score_best_again(config, prepared)
     if config.tuning.solver == "lbfgs":
         solve_head(
             model,
@@ -82,6 +85,23 @@ def train(config: Config, prepared: Prepared) -> None:
         build_agreement(strategy),
     )
     trainer.run(stages.unfinished(prepared.state.step, prepared.arrays))
+
+
+def _score_best_again(config: Config, prepared: Prepared) -> None:
+    """Score the best weights so far on the changed images, by which later epochs are judged."""
+    state, source, path = prepared.state, prepared.source, prepared.run.best_checkpoint
+    if not state.best_epoch or not path.is_file():
+        return
+    best = models.from_checkpoint(config.model, source.class_names, path)
+    evaluator = build_evaluator(best, source.multi_label)
+    figures = evaluator(prepared.streams.images_of("validation")).as_figures()
+    metric = config.dataset.judged_by
+    state.best_score = figures[metric], -figures["loss"]
+    prepared.console.print(
+        f"best   epoch {state.best_epoch}, on the images as they are now: validation loss "
+        f"{figures['loss']:.4f}  {in_words(figures, metric)}",
+        highlight=False,
+    )
 
 
 def trained_part(prepared: Prepared, phase: Phase) -> keras.Model:
