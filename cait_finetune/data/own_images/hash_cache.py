@@ -60,13 +60,14 @@ class HashCache:
         if kept.items() <= self._known.items():
             return
         rows = {**self._known, **kept}
-        columns = {
-            "paths": np.array([os.fsencode(path) for path in rows]),
-            "stats": np.array([stat for stat, _ in rows.values()], np.int64),
-            "hashes": np.array([content for _, content in rows.values()], np.int64),
-        }
         partial = self._file.with_name(f".{uuid.uuid4().hex}.partial")
         try:
+            columns = {
+                "paths": np.array([os.fsencode(path) for path in rows]),
+                # A ValueError where a table names files of a disk and of a bucket, which has fewer times.
+                "stats": np.array([stat for stat, _ in rows.values()], np.int64),
+                "hashes": np.array([content for _, content in rows.values()], np.int64),
+            }
             self._file.parent.mkdir(parents=True, exist_ok=True)
             with open(partial, "wb") as file:
                 np.savez_compressed(file, **columns)

@@ -69,9 +69,10 @@ def kept_division(
     if kept.rule:
         _check_rule(config, rule, kept.rule, place)
         rule = kept.rule
-    found = look_up(ids, kept, now)
+    train = next(iter(shares))
+    found = look_up(ids, kept, now, train)
     roles = _filled(found.roles, labels, rule)
-    warn_of_doubts(place, found, next(iter(shares)))
+    warn_of_doubts(place, found, train)
     if found.unclear:  # kept as it is, so that the user can say which is which
         where = f"as in {place}, which is left as it is"
     else:

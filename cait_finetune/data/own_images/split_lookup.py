@@ -43,14 +43,15 @@ class Found:
         return words
 
 
-def look_up(ids: Sequence[str], kept: Kept, now: Mapping[str, int]) -> Found:
+def look_up(ids: Sequence[str], kept: Kept, now: Mapping[str, int], train: str) -> Found:
     """What the file knows of the images.
 
     A path whose content changed keeps its split, unless the content is that of another image: then files
-    changed places.
+    changed places. The content that it had before keeps its split too, for when it comes back.
 
     Args:
         now: content hashes of the images, as far as they are known.
+        train: the split that is trained on.
     """
     known, was = {**kept.away, **kept.known}, kept.contents
     here = dict.fromkeys(ids)
@@ -58,7 +59,10 @@ def look_up(ids: Sequence[str], kept: Kept, now: Mapping[str, int]) -> Found:
     away = {path: role for path, role in kept.away.items() if path not in here}
     new = [name for name in ids if name not in known]
     changed = [path for path in ids if path in was and was[path] != now.get(path, was[path])]
-    old, copied = find_by_content(known, [*gone, *changed, *away], [*new, *changed], was, now)
+    unhashed = [path for path in ids if path in known and path not in was]
+    old, copied = find_by_content(
+        known, [*gone, *changed, *away], [*new, *changed, *unhashed], was, now
+    )
     copied = {name: path for name, path in copied.items() if name not in known}
     unclear: list[str] = []
 
@@ -74,11 +78,21 @@ def look_up(ids: Sequence[str], kept: Kept, now: Mapping[str, int]) -> Found:
         old |= more
     if away and new:  # taken away, and back later under another path
         old |= find_renamed(away, left()[1])[0]
+    away |= gone
     gone, new = left()
-    taken = set(old.values())
-    away = {path: role for path, role in (away | gone).items() if path not in taken}
+    # With the name of a gone image, but another content, it may be another image.
+    found = {
+        path for name, path in old.items() if now.get(name) in (None, was.get(path, now.get(name)))
+    }
+    away = {path: role for path, role in away.items() if path not in found}
     origin = {**copied, **old}
-    present = {name: was.get(old.get(name, name)) for name in [*ids, *away]}
+    present = {name: was.get(origin.get(name, name)) for name in [*ids, *away]}
+    everywhere = set(now.values())
+    for path in changed:
+        # Of the images that are trained on, it does not matter if they come back in another split.
+        if known[path] != train and was[path] not in everywhere:
+            replaced = f"{path} (replaced, {was[path]:016x})"
+            away[replaced], present[replaced] = known[path], was[path]
     return Found(
         roles=[known.get(origin.get(name, name)) for name in ids],
         new=new,

@@ -102,10 +102,9 @@ def parsed(text: str, place: str, roles: tuple[str, ...]) -> Kept:
                 raise damaged(row, f"{path} in {role}, and in {before} above", "one split")
             section[path] = role
             if header == _HASHED and cells[2:] and cells[2].strip():
-                try:
-                    contents[path] = int(cells[2], 16)
-                except ValueError:
-                    raise damaged(row, repr(cells[2]), "a content hash, or nothing") from None
+                if not re.fullmatch("[0-9a-f]{16}", cells[2].strip()):
+                    raise damaged(row, repr(cells[2]), "a content hash of 16 digits, or nothing")
+                contents[path] = int(cells[2], 16)
     except csv.Error as error:
         raise damaged(row + 1, str(error), "a path and its split") from error
     if not header:

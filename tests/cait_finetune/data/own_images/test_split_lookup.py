@@ -121,6 +121,63 @@ def test_an_image_that_was_replaced_by_another_one_keeps_its_split(place):
     assert after == roles
 
 
+@pytest.fixture
+def tested(place):
+    """The path of a test image, and the split of each path."""
+    roles = roles_of(place, IMAGES)
+    return next(path for path in roles if roles[path] == "test"), roles
+
+
+MORE = {f"ant/more {number}.jpg": 7000 + number for number in range(20)}
+
+
+def test_a_replaced_image_comes_back_under_another_path(place, tested):
+    path, roles = tested
+    replaced = IMAGES | {path: 77}
+    roles_of(place, replaced)
+    after = roles_of(place, replaced | MORE | {"bee/back.jpg": IMAGES[path]})
+    assert after["bee/back.jpg"] == "test"
+    assert {name: after[name] for name in roles} == roles
+    assert "replaced" not in place.read_text()
+
+
+def test_a_replaced_image_comes_back_under_its_path(place, tested):
+    """A train image was moved over it."""
+    path, roles = tested
+    trained = next(name for name in roles if roles[name] == "train")
+    over = {name: content for name, content in IMAGES.items() if name != trained}
+    over[path] = IMAGES[trained]
+    assert roles_of(place, over)[path] == "train"
+    roles_of(place, over | MORE)
+    assert roles_of(place, IMAGES | MORE)[path] == "test"
+
+
+def test_another_image_under_a_gone_ones_name_does_not_take_its_place(place, tested):
+    path, roles = tested
+    others = {name: content for name, content in IMAGES.items() if name != path}
+    newcomer = f"bee/x/{path[4:]}"
+    roles_of(place, others | {newcomer: 88})
+    roles_of(place, others | {newcomer: 88} | MORE)
+    after = roles_of(place, IMAGES | {newcomer: 88} | MORE)
+    assert {name: after[name] for name in roles} == roles
+
+
+def test_an_image_is_moved_over_one_whose_content_is_unknown(place, tested):
+    path, _ = tested
+    unknown = {"ant/unknown.jpg": -1}
+    roles_of(place, IMAGES | unknown)
+    over = {name: content for name, content in IMAGES.items() if name != path}
+    assert roles_of(place, over | {"ant/unknown.jpg": IMAGES[path]})["ant/unknown.jpg"] == "test"
+
+
+@pytest.mark.parametrize("damage", ["00000000", "-00000000000003e8", "0x000000000003e8", "zzzz"])
+def test_a_damaged_hash(place, damage):
+    divide(place, IMAGES)
+    place.write_text(place.read_text().replace("00000000000003e8", damage))
+    with pytest.raises(UserError, match=r"row 3: '.*', expected a content hash of 16 digits"):
+        divide(place, IMAGES)
+
+
 def test_renamed_and_added(place, warnings_shown):
     roles, _ = divide(place, IMAGES)
     more = {
