@@ -8,15 +8,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import posixpath
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from cait_finetune.data.source import ROLES, Source
 
-_AT_A_TIME = 64  # images in memory
 _BETWEEN = "\x1f"  # the unit separator stands in no name
 #: Begins the weight of an image in its label.
 WEIGHT = f"{_BETWEEN}weight "
@@ -148,24 +146,3 @@ def _common_folder(ids: Iterable[str]) -> str:
     folders = [one.split("/")[:-1] for one in ids if one.startswith("/") or "://" in one]
     shared = posixpath.commonprefix(folders)
     return "/".join([*shared, ""]) if shared else ""
-
-
-@tf.autograph.experimental.do_not_convert
-def contents(
-    source: Source, role: str, advance: Callable[[int], None] = lambda images: None
-) -> str:
-    """SHA-256 over the bytes of a split's images in file order; each is read, and none decoded.
-
-    An image that cannot be read is left out: whoever decodes it will say so.
-
-    Args:
-        advance: is told of so many more images.
-    """
-    digest = hashlib.sha256()
-    read = source.records(role).map(source.read, num_parallel_calls=tf.data.AUTOTUNE)
-    batches = read.map(lambda example: example["image"]).ignore_errors().batch(_AT_A_TIME)
-    for batch in batches.as_numpy_iterator():
-        for image in batch:
-            digest.update(hashlib.sha256(image).digest())
-        advance(len(batch))
-    return digest.hexdigest()

@@ -148,6 +148,13 @@ def test_other_images_in_the_same_folder_are_measured(command, own, unmeasured, 
     assert len({(row["data_sha256"], row["images_sha256"]) for row in rows(tmp_path)}) == 2
 
 
+def test_images_that_nobody_looked_at_are_measured(command, own, unmeasured):
+    _, words = own
+    for count in (1, 2):
+        assert "in the table already" not in command(*words, "dataset.check=false")
+        assert len(unmeasured) == count
+
+
 def test_images_that_moved_are_the_same(command, own, unmeasured, tmp_path):
     root, words = own
     command(*words)

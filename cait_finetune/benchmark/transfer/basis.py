@@ -9,9 +9,8 @@ import json
 from cait_finetune import model as models
 from cait_finetune.benchmark.transfer.cell import Cell
 from cait_finetune.cli import configure
-from cait_finetune.data.fingerprint import contents, fingerprint
+from cait_finetune.data.fingerprint import fingerprint
 from cait_finetune.data.opening import open_source
-from cait_finetune.data.source import ROLES, Source
 
 
 class Bases:
@@ -21,7 +20,7 @@ class Bases:
     """
 
     def __init__(self) -> None:
-        self._of_data: dict[tuple[str, str | None], list[str]] = {}
+        self._of_data: dict[tuple[str, str | None], str] = {}
         self._of_weights: dict[tuple[str, str], str] = {}
         self._known: dict[Cell, str] = {}
 
@@ -36,7 +35,7 @@ class Bases:
             config = configure(*usual.words)
             place = (cell.dataset, cell.data_dir)
             if place not in self._of_data:
-                self._of_data[place] = _facts_of(open_source(config.dataset))
+                self._of_data[place] = fingerprint(open_source(config.dataset))[0].digest
             start = (config.model.name, config.model.weights)
             if start not in self._of_weights:
                 self._of_weights[start] = models.start_checksum(*start)
@@ -44,8 +43,3 @@ class Bases:
             text = json.dumps(facts, sort_keys=True)
             self._known[usual] = hashlib.sha256(text.encode()).hexdigest()
         return self._known[usual]
-
-
-def _facts_of(source: Source) -> list[str]:
-    """Checksums of all ids and labels, and of each split's images."""
-    return [fingerprint(source)[0].digest, *(contents(source, role) for role in ROLES)]

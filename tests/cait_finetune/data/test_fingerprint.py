@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 import pytest
 
-from cait_finetune.data.fingerprint import Fingerprint, contents, fingerprint
+from cait_finetune.data.fingerprint import Fingerprint, fingerprint
 from cait_finetune.data.own_images.files import Files, FileSource
 
 IDS = {"train": ["ant/1.jpg", "bee/1.jpg", "bee/2.jpg"], "validation": ["ant/2.jpg"]}
@@ -113,32 +113,3 @@ def test_absolute_paths_do_not_count():
 
     assert absolute("/data/old") == absolute("/mnt/new") == absolute("gs://bucket/a")
     assert absolute("/data/old")[0] == fingerprint(source())[0]
-
-
-def write(root, change=None):
-    for names in IDS.values():
-        for name in names:
-            path = root / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(name.encode())
-    if change:
-        change(root)
-    return source(root)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda root: (root / "bee/1.jpg").write_bytes(b"bee/9.jpg"),
-        lambda root: (root / "bee/1.jpg").write_bytes(b""),
-        lambda root: (root / "bee/1.jpg").unlink(),
-    ],
-    ids=["other", "empty", "gone"],
-)
-def test_other_bytes_are_other_contents(tmp_path, change):
-    before, told = contents(write(tmp_path / "one"), "train"), []
-    assert contents(write(tmp_path / "two"), "train", told.append) == before
-    assert sum(told) == 3
-    changed = write(tmp_path / "three", change)
-    assert contents(changed, "train") != before
-    assert contents(changed, "test") == contents(write(tmp_path / "one"), "test")
