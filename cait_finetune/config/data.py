@@ -97,8 +97,8 @@ class DatasetConfig:
     `sampling` ``balanced`` shows each class equally often.
 
     `upright` turns photographs as their EXIF orientation says. `cache` keeps decoded images in
-    ``memory`` or on ``disk``, there in `cache_dir`. `check` looks at each file before training
-    and hashes its content, by which a resumed run knows its images.
+    ``memory`` or on ``disk``, there in `cache_dir`. `check` reads each file before the first
+    training on it: is it an image, and which; by its content hash a resumed run knows it again.
     `parallel_files` of a TFDS set are read in turn (null: TFDS' own 16), `parallel_calls` images made
     at a time (null: one a core), `prefetch` batches ahead (null: as TensorFlow thinks best).
     """

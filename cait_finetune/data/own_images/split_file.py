@@ -80,7 +80,9 @@ def kept_division(
         at, new = place, written(rule, after)
         if (after.known, after.away) != (kept.known, kept.away):
             at = _write(place, new, config.file is not None)
-        elif new != text:  # content hashes that it lacks
+        elif new != text and config.file is None:  # content hashes that it lacks
+            at = _write(place, new, demanded=False) or place
+        elif new != text:
             with contextlib.suppress(OSError):
                 storage.write(place, new)
         nowhere = "kept nowhere, drawn anew each time by the same seed"
@@ -141,10 +143,9 @@ def _place(file: str | None, beside: str) -> str:
     return beside if newer else cached
 
 
-def _changed(path: str) -> float:
-    return (
-        storage.size_and_times(path)[1] / 1e9 if storage.is_remote(path) else os.stat(path).st_mtime
-    )
+def _changed(path: str) -> int:
+    """When a file was written or put there: a copy has the times of its original."""
+    return max(storage.size_and_times(path)[1:])
 
 
 def _cached(beside: str) -> str:

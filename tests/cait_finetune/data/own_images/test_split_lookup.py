@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 import numpy as np
@@ -242,6 +243,42 @@ def test_the_later_one_of_file_and_cache_decides(place, monkeypatch):
         second, _ = divide(place, again)
     assert {size: second[size] for size in first} == first
     assert {size: first[size] for size in roles} == roles
+
+
+@pytest.fixture
+def read_only(place, monkeypatch):
+    """Nothing can be written beside the images."""
+    write = storage.write
+
+    def refuse(path, text):
+        if path == str(place):
+            raise PermissionError(13, "Permission denied")
+        write(path, text)
+
+    monkeypatch.setattr(storage, "write", refuse)
+
+
+def test_a_file_that_is_delivered_later_decides_whatever_its_time(place, read_only):
+    roles, words = divide(place, IMAGES)
+    assert "/cache/" in words
+    others = {"train": "test", "test": "train", "validation": "validation"}
+    rows = [f"{path},{others[roles[content]]}" for path, content in IMAGES.items()]
+    place.write_text("\n".join(["path,split", *rows]))
+    os.utime(place, (1e9, 1e9))  # as rsync -a leaves it
+    after, _ = divide(place, IMAGES)
+    assert after == {content: others[role] for content, role in roles.items()}
+
+
+def test_hashes_of_a_file_that_cannot_be_written_are_kept_in_the_cache(place, read_only):
+    roles, _ = divide(place, IMAGES)
+    rows = [f"{path},{roles[content]}" for path, content in IMAGES.items()]
+    place.write_text(
+        "\n".join(["# seed 0 shares train=0.8 validation=0.1 test=0.1", "path,split", *rows])
+    )
+    assert divide(place, IMAGES)[0] == roles
+    paths = [path for path in IMAGES if path.startswith("ant")]
+    swapped = IMAGES | dict(zip(paths, (IMAGES[path] for path in paths[::-1]), strict=True))
+    assert divide(place, swapped)[0] == roles
 
 
 def of_split(count, tested, name="ant"):
