@@ -51,6 +51,8 @@ def inspected(paths: Sequence[str], ids: Sequence[str], on_corrupt: str) -> np.n
     Raises:
         UserError: there are such files, and `on_corrupt` is ``stop``.
     """
+    if not len(paths):
+        return np.zeros(0, np.int64)
     cache = HashCache(paths)
     words = "checking files (dataset.check=false leaves that out)"
     stats, found = zip(*in_threads(words, functools.partial(_look, cache), paths), strict=True)
@@ -99,9 +101,7 @@ def _look(cache: HashCache, path: str) -> tuple[Stat, int | str]:
     """Size and times of a file, and its content hash or in words what is wrong with it."""
     stat: Stat = ()
     try:
-        stat = storage.size_and_times(
-            path
-        )  # first: what is written while it is read is another file
+        stat = storage.size_and_times(path)  # first: it may be written while it is read
         known = cache.get(path, stat)
         if known is not None:
             return stat, known
