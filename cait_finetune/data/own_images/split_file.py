@@ -23,7 +23,7 @@ from cait_finetune.data.own_images.split_rows import (
     parsed,
     written,
 )
-from cait_finetune.errors import bad_value
+from cait_finetune.errors import UserError, bad_value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,33 +61,28 @@ def kept_division(
     hashed = () if hashes is None else zip(ids, hashes, strict=True)
     now = {path: int(content) for path, content in hashed if content >= 0}
     rule = Rule(config.division_seed, shares)
-    place = _place(config.file, beside)
-    text, kept = "", Kept()
-    if storage.exists(place):
-        text = _text(place)
-        kept = parsed(text, place, tuple(shares))
+    place, text, kept = _read(config.file, beside, tuple(shares))
     if kept.rule:
         _check_rule(config, rule, kept.rule, place)
         rule = kept.rule
     train = next(iter(shares))
     found = look_up(ids, kept, now, train)
-    roles = _filled(found.roles, labels, rule)
+    roles = dict(zip(ids, _filled(found.roles, labels, rule), strict=True))
     warn_of_doubts(place, found, train)
-    if found.unclear:  # kept as it is, so that the user can say which is which
-        where = f"as in {place}, which is left as it is"
-    else:
-        after = Kept(rule, dict(zip(ids, roles, strict=True)), found.away, found.contents | now)
-        at, new = place, written(rule, after)
-        if (after.known, after.away) != (kept.known, kept.away):
-            at = _write(place, new, config.file is not None)
-        elif new != text and config.file is None:  # content hashes that it lacks
-            at = _write(place, new, demanded=False) or place
-        elif new != text:
-            with contextlib.suppress(OSError):
-                storage.write(place, new)
-        nowhere = "kept nowhere, drawn anew each time by the same seed"
-        where = f"kept in {at}" if at else nowhere
-    return Division(roles, rule.shares, ", ".join([where, *found.words]))
+    known, away = roles, found.away
+    if found.unclear:  # both sides stay as they are, so that the user can say which is which
+        unclear = set(found.unclear)
+        known = {path: role for path, role in roles.items() if path not in unclear} | found.gone
+        away = {path: role for path, role in away.items() if path not in found.gone}
+    after, at = Kept(rule, known, away, found.contents | now), place
+    new = written(rule, after)
+    if (after.known, after.away) != (kept.known, kept.away):
+        at = _write(config.file, beside, new, config.file is not None)
+    elif new != text:  # content hashes that it lacks
+        at = _write(config.file, beside, new, demanded=False) or place
+    nowhere = "kept nowhere, drawn anew each time by the same seed"
+    where = f"kept in {at}" if at else nowhere
+    return Division([roles[name] for name in ids], rule.shares, ", ".join([where, *found.words]))
 
 
 def _check_rule(config: SplitsConfig, rule: Rule, had: Rule, place: str) -> None:
@@ -131,21 +126,30 @@ def _filled(known: list[str | None], labels: np.ndarray, rule: Rule) -> list[str
     return [names[part] for part in parts]
 
 
-def _place(file: str | None, beside: str) -> str:
+def _read(file: str | None, beside: str, roles: tuple[str, ...]) -> tuple[str, str, Kept]:
+    """Where the division was written last, the text that is there, and what is known.
+
+    What could not be written beside the images is in the user's cache, and a file that was delivered since
+    is beside them: both count, and that first.
+    """
     if file is not None:
         storage.check_readable(KEY, file)
-        return os.path.expanduser(file)
+        place = os.path.expanduser(file)
+        if not storage.exists(place):
+            return place, "", Kept()
+        text = _text(place)
+        return place, text, parsed(text, place, roles)
     cached = _cached(beside)
-    if not os.path.exists(cached):
-        return beside
-    # It was written because `beside` could not be, unless that has been since.
-    newer = storage.exists(beside) and _changed(beside) > _changed(cached)
-    return beside if newer else cached
-
-
-def _changed(path: str) -> int:
-    """When a file was written or put there: a copy has the times of its original."""
-    return max(storage.size_and_times(path)[1:])
+    place, text, kept = beside, "", Kept()
+    if storage.exists(beside):
+        text = _text(beside)
+        kept = parsed(text, beside, roles)
+    if os.path.exists(cached):
+        with contextlib.suppress(UserError) if text else contextlib.nullcontext():
+            later = _text(cached)
+            kept = kept.with_others(parsed(later, cached, roles))
+            place, text = cached, later
+    return place, text, kept
 
 
 def _cached(beside: str) -> str:
@@ -163,16 +167,22 @@ def _text(place: str) -> str:
         raise bad_value(KEY, place, f"a file that can be read ({reason})", ANEW) from error
 
 
-def _write(place: str, text: str, demanded: bool) -> str | None:
-    """Where it could be written."""
+def _write(file: str | None, beside: str, text: str, demanded: bool) -> str | None:
+    """Where it could be written: as configured, or beside the images or in the user's cache."""
+    place = beside if file is None else os.path.expanduser(file)
+    cached = _cached(beside)
     try:
         storage.write(place, text)
+        if file is None:
+            with contextlib.suppress(OSError):
+                os.unlink(cached)
         return place
     except OSError as error:
         if demanded:
             reason = error.strerror or error
             raise bad_value(KEY, place, f"a file that can be written ({reason})") from error
-    cached = _cached(place) if place != _cached(place) else place
+        if file is not None:
+            return None
     try:
         os.makedirs(os.path.dirname(cached), exist_ok=True)
         storage.write(cached, text)

@@ -60,8 +60,9 @@ def look_up(ids: Sequence[str], kept: Kept, now: Mapping[str, int], train: str) 
     new = [name for name in ids if name not in known]
     changed = [path for path in ids if path in was and was[path] != now.get(path, was[path])]
     unhashed = [path for path in ids if path in known and path not in was]
+    unread = [path for path in ids if path in was and path not in now]  # its image may be elsewhere
     old, copied = find_by_content(
-        known, [*gone, *changed, *away], [*new, *changed, *unhashed], was, now
+        known, [*gone, *changed, *away, *unread], [*new, *changed, *unhashed], was, now
     )
     copied = {name: path for name, path in copied.items() if name not in known}
     unclear: list[str] = []

@@ -51,6 +51,17 @@ class Kept:
     away: Mapping[str, str] = dataclasses.field(default_factory=dict)
     contents: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
+    def with_others(self, other: Kept) -> Kept:
+        """This, and what another file says of other paths."""
+        known = {**other.known, **self.known}
+        away = {**other.away, **self.away}
+        return Kept(
+            self.rule or other.rule,
+            known,
+            {path: role for path, role in away.items() if path not in known},
+            {**other.contents, **self.contents},
+        )
+
 
 def parsed(text: str, place: str, roles: tuple[str, ...]) -> Kept:
     """What the file says. Comments may stand above the header; below it a path may begin with ``#``.

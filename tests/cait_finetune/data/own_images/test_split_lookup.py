@@ -171,6 +171,30 @@ def test_an_image_is_moved_over_one_whose_content_is_unknown(place, tested):
     assert roles_of(place, over | {"ant/unknown.jpg": IMAGES[path]})["ant/unknown.jpg"] == "test"
 
 
+def test_a_file_that_cannot_be_read_does_not_hide_where_its_image_went(place, tested):
+    path, roles = tested
+    trained = next(name for name in roles if roles[name] == "train")
+    over = IMAGES | {trained: IMAGES[path], path: -1}
+    assert roles_of(place, over)[trained] == "test"
+    assert roles_of(place, over | {path: 99})[trained] == "test"
+
+
+def test_new_images_beside_unclear_ones_are_written_down(place, warnings_shown):
+    """Two folders that look alike, with test images of other names."""
+    images = {f"{name}/{number}.jpg": -1 for name in ("ant", "bee") for number in range(20)}
+    roles_of(place, images)
+    renamed = {path.replace("ant", "yak").replace("bee", "fly"): -1 for path in images}
+    more = {f"yak/new {number}.jpg": 100 + number for number in range(10)}
+    after = roles_of(place, renamed | more)
+    (warning,) = warnings_shown()
+    assert "cannot be told" in warning
+    again = roles_of(place, renamed | more | {"fly/further.jpg": 200})
+    assert {path: again[path] for path in more} == {path: after[path] for path in more}
+    assert len(warnings_shown()) == 1  # as long as nobody said which is which
+    restored = roles_of(place, images | more)
+    assert {path: restored[path] for path in more} == {path: after[path] for path in more}
+
+
 @pytest.mark.parametrize("damage", ["00000000", "-00000000000003e8", "0x000000000003e8", "zzzz"])
 def test_a_damaged_hash(place, damage):
     divide(place, IMAGES)
@@ -267,6 +291,18 @@ def test_a_file_that_is_delivered_later_decides_whatever_its_time(place, read_on
     os.utime(place, (1e9, 1e9))  # as rsync -a leaves it
     after, _ = divide(place, IMAGES)
     assert after == {content: others[role] for content, role in roles.items()}
+
+
+def test_what_the_cache_knows_is_not_lost_when_the_file_is_touched(place, read_only):
+    roles, _ = divide(place, IMAGES)
+    place.write_text("\n".join(["path,split", *(f"{p},{roles[c]}" for p, c in IMAGES.items())]))
+    first, words = divide(place, IMAGES | MORE)
+    assert "/cache/" in words
+    place.chmod(0o444)
+    os.utime(place)
+    even_more = {f"bee/{path}": content + 100 for path, content in MORE.items()}
+    second, _ = divide(place, IMAGES | MORE | even_more)
+    assert {content: second[content] for content in first} == first
 
 
 def test_hashes_of_a_file_that_cannot_be_written_are_kept_in_the_cache(place, read_only):
