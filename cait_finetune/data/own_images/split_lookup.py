@@ -46,8 +46,8 @@ class Found:
 def look_up(ids: Sequence[str], kept: Kept, now: Mapping[str, int], train: str) -> Found:
     """What the file knows of the images.
 
-    A path whose content changed keeps its split, unless the content is that of another image: then files
-    changed places. The content that it had before keeps its split too, for when it comes back.
+    An image is its content: wherever it is moved or copied to, it keeps its split. A path whose content was
+    never seen keeps the path's split, and its former content too, for when it comes back.
 
     Args:
         now: content hashes of the images, as far as they are known.
@@ -64,7 +64,6 @@ def look_up(ids: Sequence[str], kept: Kept, now: Mapping[str, int], train: str) 
     old, copied = find_by_content(
         known, [*gone, *changed, *away, *unread], [*new, *changed, *unhashed], was, now
     )
-    copied = {name: path for name, path in copied.items() if name not in known}
     unclear: list[str] = []
 
     def left() -> tuple[dict[str, str], list[str]]:
@@ -89,11 +88,13 @@ def look_up(ids: Sequence[str], kept: Kept, now: Mapping[str, int], train: str) 
     origin = {**copied, **old}
     present = {name: was.get(origin.get(name, name)) for name in [*ids, *away]}
     everywhere = set(now.values())
-    for path in changed:
-        # Of the images that are trained on, it does not matter if they come back in another split.
-        if known[path] != train and was[path] not in everywhere:
-            replaced = f"{path} (replaced, {was[path]:016x})"
-            away[replaced], present[replaced] = known[path], was[path]
+    replaced = [path for path in changed if was[path] not in everywhere]
+    # Kept each time that all images are encoded anew, these rows would be most of the file.
+    encoded_anew = 2 * len(replaced) > len(ids)
+    for path in replaced:
+        if not (encoded_anew and known[path] == train):
+            former = f"{path} (replaced, {was[path]:016x})"
+            away[former], present[former] = known[path], was[path]
     return Found(
         roles=[known.get(origin.get(name, name)) for name in ids],
         new=new,
