@@ -16,6 +16,7 @@ _HEADER = ["path", "split"]
 _HASHED = [*_HEADER, "content"]
 _SIZED = [*_HEADER, "bytes"]  # of an older version, which told images by their size
 _GONE = "# no longer there; they keep their split for when they come back"
+_END = "# end"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +74,7 @@ def parsed(text: str, place: str, roles: tuple[str, ...]) -> Kept:
         UserError: a row is damaged, or there is no header.
     """
     rows = enumerate(csv.reader(io.StringIO(text, newline=""), strict=True), 1)
-    rule, header = None, None
+    rule, header, ended = None, None, False
     known: dict[str, str] = {}
     away: dict[str, str] = {}
     contents: dict[str, int] = {}
@@ -91,6 +92,7 @@ def parsed(text: str, place: str, roles: tuple[str, ...]) -> Kept:
             if cells[0].startswith("#") and not (header and is_row):
                 rule = rule or Rule.parse(" ".join(cells))
                 section = away if cells[0].startswith(_GONE.partition(";")[0]) else section
+                ended = ended or cells[0].strip() == _END
                 continue
             if not header:
                 if cells not in (_HEADER, _HASHED, _SIZED):
@@ -120,6 +122,8 @@ def parsed(text: str, place: str, roles: tuple[str, ...]) -> Kept:
         raise damaged(row + 1, str(error), "a path and its split") from error
     if not header:
         raise damaged(row + 1, "nothing", "the header path,split")
+    if header == _HASHED and not ended:
+        raise damaged(row + 1, "nothing", f"the last line, {_END}: rows are missing")
     return Kept(rule, known, away, contents)
 
 
@@ -143,6 +147,8 @@ def written(rule: Rule, kept: Kept) -> str:
     if kept.away:
         text.write(f"{_GONE}\n")
         write(kept.away)
+    if kept.contents:
+        text.write(f"{_END}\n")
     return text.getvalue()
 
 

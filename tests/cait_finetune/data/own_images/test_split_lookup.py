@@ -195,6 +195,19 @@ def test_new_images_beside_unclear_ones_are_written_down(place, warnings_shown):
     assert {path: restored[path] for path in more} == {path: after[path] for path in more}
 
 
+@pytest.mark.parametrize("lines", [1, 30])
+def test_a_file_that_was_cut_short(place, lines):
+    divide(place, IMAGES)
+    rows = place.read_text().splitlines(keepends=True)
+    place.write_text("".join(rows[:-lines]))
+    with pytest.raises(
+        UserError, match=r"got .*: nothing, expected the last line, # end: rows are"
+    ):
+        divide(place, IMAGES)
+    place.write_text("".join([*rows, "ant/by hand.jpg,test,\n"]))
+    assert divide(place, IMAGES | {"ant/by hand.jpg": 5})[0][5] == "test"
+
+
 @pytest.mark.parametrize("damage", ["00000000", "-00000000000003e8", "0x000000000003e8", "zzzz"])
 def test_a_damaged_hash(place, damage):
     divide(place, IMAGES)
@@ -243,7 +256,7 @@ def test_content_hashes_are_added_to_a_file_without_them_where_it_can_be_written
         with pytest.raises(UserError, match="expected a file that can be written"):
             divide(place, IMAGES | {"ant/x.jpg": 5}, file=str(place))
     assert divide(place, IMAGES) == (roles, words)
-    assert place.read_text().count("\n") == place.read_text().count(",") // 2 + 1
+    assert place.read_text().count("\n") == place.read_text().count(",") // 2 + 2
     text = place.read_text()
     assert divide(place, IMAGES, hashes=False) == (roles, words)  # without a look at the files
     assert place.read_text() == text
