@@ -38,6 +38,7 @@ from cait_finetune.leaderboard import (
     other_images,
     read_entry,
 )
+from cait_tf.atomic import atomic_open, write_text
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def _rows(comparison: Comparison) -> list[list[str]]:
 def write_csv(comparison: Comparison, path: Path) -> None:
     """One line for each run, unfinished ones last; every key that differs, figures unrounded."""
     figures = [f"validation_{comparison.metric}", f"test_{comparison.metric}", "wall_seconds"]
-    with open(path, "w", newline="") as file:
+    with atomic_open(path, newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["run", "missing", *figures, *comparison.differ, "command"])
         for entry in (*comparison.finished, *comparison.unfinished):
@@ -134,7 +135,7 @@ def write_markdown(comparison: Comparison, path: Path, command: str | None) -> N
     if comparison.unfinished:
         lines += ["", "Not finished:", ""]
         lines += [f"- {comparison.name(one)}: {one.missing}" for one in comparison.unfinished]
-    path.write_text("\n".join(lines) + "\n")
+    write_text(path, "\n".join(lines) + "\n")
 
 
 def show(paths: list[str], output: Path, console: Console) -> None:

@@ -19,6 +19,8 @@ import zlib
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
+from cait_tf.atomic import write_text
+
 logger = logging.getLogger(__name__)
 
 _VARIABLE, _FLAG = "TF_XLA_FLAGS", "--tf_xla_persistent_cache_directory"
@@ -58,7 +60,7 @@ def conditions(environment: Mapping[str, str]) -> str:
     """
     cpu = platform.processor()
     with contextlib.suppress(OSError, StopIteration):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         cpu = next(line for line in lines if line.startswith(("flags", "Features")))
     version = importlib.metadata.version("tensorflow")
     flags = (environment.get(name, "") for name in _CHANGE_CODE)
@@ -71,13 +73,15 @@ def seal(directory: Path) -> None:
     with contextlib.suppress(OSError):
         for path in _files(directory):
             if not _seal_of(path).exists():
-                _seal_of(path).write_text(_checksum(path))
+                write_text(_seal_of(path), _checksum(path))
 
 
 def remove_damaged(directory: Path) -> None:
     """Remove the files that are not as they were written, or of which nobody knows."""
     for path in _files(directory):
-        if not _seal_of(path).exists() or _seal_of(path).read_text() != _checksum(path):
+        if not _seal_of(path).exists() or _seal_of(path).read_text(encoding="utf-8") != _checksum(
+            path
+        ):
             _remove(path)
 
 

@@ -20,6 +20,7 @@ import psutil
 
 from cait_finetune.errors import UserError
 from cait_finetune.run_directory import read_json
+from cait_tf.atomic import write_text
 
 _SOURCES = Path(__file__).resolve().parent
 
@@ -31,9 +32,7 @@ def record_environment(path: Path, devices: str, begin: bool) -> None:
         with contextlib.suppress(UserError):
             records = read_json(path, list)
     records.append(describe(devices))
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(records, indent=1) + "\n")
-    os.replace(partial, path)
+    write_text(path, json.dumps(records, indent=1) + "\n")
 
 
 def describe(devices: str) -> dict[str, Any]:
@@ -87,7 +86,7 @@ def processor() -> str:
     """Its name."""
     info = Path("/proc/cpuinfo")
     if info.exists():
-        for line in info.read_text().splitlines():
+        for line in info.read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()

@@ -179,7 +179,6 @@ def main() -> None:
     from cait_finetune.cli import run_story
 
     def story() -> Callable[[Config, Path], object]:
-        import cait_finetune.data.source
         import cait_finetune.scores.evaluation  # noqa: F401  TensorFlow starts here, and talks
 
         return evaluate

@@ -168,7 +168,7 @@ def _write(
     """The picture, and beside it the table of the same name."""
     from cait_finetune.report.lr_curve import draw_lr_curve
 
-    with open(picture.with_suffix(".csv"), "w", newline="") as file:
+    with open(picture.with_suffix(".csv"), "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("learning_rate", "loss", "smoothed"))
         writer.writerows(zip(rates, losses, smoothed, strict=True))

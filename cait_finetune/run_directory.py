@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,6 +14,7 @@ from cait_finetune.config import Config, SplitsConfig
 from cait_finetune.config.checks import on_disk
 from cait_finetune.config.effect import without_effect
 from cait_finetune.errors import UserError, bad_value
+from cait_tf.atomic import write_text
 
 Value = TypeVar("Value", dict, list)
 
@@ -44,9 +44,7 @@ def read_json(path: Path, kind: type[Value]) -> Value:
 
 def write_json(path: Path, value: dict | list) -> None:
     """Write a whole file, or leave the one that is there."""
-    unfinished = path.with_suffix(".unfinished")
-    unfinished.write_text(json.dumps(value, indent=2) + "\n")
-    os.replace(unfinished, path)
+    write_text(path, json.dumps(value, indent=2) + "\n")
 
 
 def forget_default_splits(config: DictConfig | dict) -> None:
@@ -99,7 +97,7 @@ class RunDirectory:
 
     def read_command(self) -> str | None:
         """The command that the run was begun by; None where it was begun from Python."""
-        return self.command.read_text().strip() if self.command.is_file() else None
+        return self.command.read_text(encoding="utf-8").strip() if self.command.is_file() else None
 
     def read_config(self) -> DictConfig:
         """What ``config.yaml`` holds.
@@ -163,9 +161,7 @@ class RunDirectory:
 
     def write_config(self, config: DictConfig) -> None:
         """Write ``config.yaml`` at once: with it the directory is a run that can be resumed."""
-        partial = self.config.with_suffix(".partial")
-        OmegaConf.save(config, partial)
-        os.replace(partial, self.config)
+        write_text(self.config, OmegaConf.to_yaml(config))
 
     def make_parts(self) -> None:
         """Make the folder of the report's parts.

@@ -29,6 +29,7 @@ from cait_finetune.leaderboard import (
     read_entry,
     runs_below,
 )
+from cait_tf.atomic import write_text
 
 
 class MultirunSummary(Callback):
@@ -68,7 +69,7 @@ def summarise(root: Path, console: Console) -> Path | None:
         "figures": {name: _of([entry.result[name] for entry in finished]) for name in figures},
     }
     path = root / "summary.json"
-    path.write_text(json.dumps(summary, indent=2) + "\n")
+    write_text(path, json.dumps(summary, indent=2) + "\n")
     console.print(_table(finished, chosen(finished, differ), metric, summary["figures"]))
     if warning := other_images(finished):
         console.print(warning)

@@ -23,6 +23,7 @@ from cait_finetune.config import Config
 from cait_finetune.console import plain_console
 from cait_finetune.errors import UserError, bad_value, suggest
 from cait_finetune.keys import read_keys
+from cait_tf.atomic import write_text
 from cait_tf.quiet import quiet_imports
 
 STEPS, HALF = 8, 4
@@ -123,7 +124,7 @@ def verify(out: Path, rows: list[str]) -> dict[str, dict[str, float]]:
                     _stop(groups)
                     raise UserError(
                         f"verify: {process.args[-1]} failed\n"
-                        + "\n".join((process.log.read_text()).splitlines()[-15:])
+                        + "\n".join((process.log.read_text(encoding="utf-8")).splitlines()[-15:])
                     )
             if len(groups) == 2 and groups[1][0].poll() == 0:  # two processes at a time
                 groups.append([_start(out, rows, "workers", index, address) for index in range(2)])
@@ -184,7 +185,7 @@ def _start(
         environment["TF_CONFIG"] = json.dumps({"cluster": {"worker": addresses}, "task": task})
     words = [f"out={out}", f"rows={','.join(rows)}", f"process={kind}"]
     log = out / f"{kind}_{index}.log"
-    with open(log, "w") as file:
+    with open(log, "w", encoding="utf-8") as file:
         process = _Process(
             [sys.executable, "-m", "cait_finetune.verify", *words],
             env=environment,
@@ -293,7 +294,7 @@ def _difference(one: Path, other: Path, parts: tuple[str, ...]) -> float:
 
 
 def _steps(path: Path) -> list[dict]:
-    records = [json.loads(line) for line in path.read_text().splitlines()]
+    records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return [record for record in records if record["kind"] == "step"]
 
 
@@ -324,7 +325,7 @@ def main() -> None:
     except UserError as error:
         sys.exit(f"cait_finetune.verify: {error}")
     text = table(differences)
-    (out / "equality.md").write_text(text)
+    write_text(out / "equality.md", text)
     print(f"{text}\nwritten to {out / 'equality.md'}")
     if bad := failures(differences):
         sys.exit("cait_finetune.verify: not equal: " + "; ".join(bad))

@@ -272,10 +272,10 @@ def _make_runs(world: World, *words: str) -> None:
 
 def _edit_split_file(world: World, edit: Callable[[list[list[str]]], list[list[str]]]) -> None:
     path = world.images / "cait_splits.csv"
-    comment, header, *rows = path.read_text().splitlines()
+    comment, header, *rows = path.read_text(encoding="utf-8").splitlines()
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(edit(list(csv.reader(rows))))
-    path.write_text(f"{comment}\n{header}\n{text.getvalue()}")
+    path.write_text(f"{comment}\n{header}\n{text.getvalue()}", encoding="utf-8")
 
 
 def _configured(world: World, words: list[str], *more: str) -> tuple[Any, Path]:
@@ -410,9 +410,9 @@ def main() -> None:
     text, path = _document(table()), Path(config.out)
     if not config.check:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
         print(f"written to {path}")
-    elif not path.is_file() or path.read_text() != text:
+    elif not path.is_file() or path.read_text(encoding="utf-8") != text:
         sys.exit(f"cait_finetune.verify_changes: {path} is not as measured above: write it anew")
 
 

@@ -178,7 +178,9 @@ def _draw(arguments: argparse.Namespace) -> None:
     names = imagenet.class_names()
     if arguments.classes:
         try:
-            names = tuple(Path(arguments.classes).expanduser().read_text().splitlines())
+            names = tuple(
+                Path(arguments.classes).expanduser().read_text(encoding="utf-8").splitlines()
+            )
         except (OSError, UnicodeDecodeError) as error:
             raise CaiTError(
                 f"--classes: got {arguments.classes}, expected a text file with a class name a line"

@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 
+from cait_tf.atomic import atomic_path, write_text
 from cait_tf.command import peak_memory, run_command
 from cait_tf.errors import CaiTError
 from cait_tf.quiet import quiet_imports
@@ -133,14 +134,8 @@ def write_saved_model(model: Any, directory: str | Path) -> None:
 
     directory = Path(directory)
     directory.parent.mkdir(parents=True, exist_ok=True)
-    partial = directory.with_name(f".{directory.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
+    with atomic_path(directory) as partial:
         tf.saved_model.save(published, str(partial), signatures=serving_default)
-        shutil.rmtree(directory, ignore_errors=True)
-        partial.rename(directory)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def largest_difference(model: Any, directory: str | Path) -> float:
@@ -230,7 +225,7 @@ def build(entry: Entry, weights: str, out: Path) -> float:
             f"{_TOLERANCE:.0e}"
         )
     page = model_page(entry.variant, entry.feature_extractor, report)
-    (directory / "README.md").write_text(page)
+    write_text(directory / "README.md", page)
     _archive(directory, out / f"{entry.name}.tar.gz")
     return difference
 
@@ -260,20 +255,18 @@ def is_built(entry: Entry, weights: str, out: Path) -> bool:
         return False
     source = locate_weights(entry.variant, weights.replace("{name}", entry.variant.name))
     tensors = read_weights(source).tensors
-    return checksum(tensors) in page.read_text()
+    return checksum(tensors) in page.read_text(encoding="utf-8")
 
 
 def _archive(directory: Path, path: Path) -> None:
     """The SavedModel's files at the top of a ``.tar.gz``, as model hubs want it."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        # Weights hardly shrink: the fastest level is a quarter of the default's time.
-        with tarfile.open(partial, "w:gz", compresslevel=1) as archive:
-            for file in sorted(directory.iterdir()):
-                archive.add(file, arcname=file.name)
-        partial.rename(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    # Weights hardly shrink: the fastest level is a quarter of the default's time.
+    with (
+        atomic_path(path) as partial,
+        tarfile.open(partial, "w:gz", compresslevel=1) as archive,
+    ):
+        for file in sorted(directory.iterdir()):
+            archive.add(file, arcname=file.name)
 
 
 def build_many(entries: Iterable[Entry], weights: str, out: str | Path) -> None:

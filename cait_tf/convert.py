@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
 import re
 import time
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cait_tf.atomic import atomic_path
 from cait_tf.command import peak_memory, run_command
 from cait_tf.errors import CaiTError, WeightsError, near_names
 from cait_tf.variants import VARIANTS
@@ -81,10 +81,8 @@ def convert(
     model = _model_for(tensors, grid, source)
     assign_weights(model, dict(tensors), str(source), kind, grid)
     destination.parent.mkdir(parents=True, exist_ok=True)
-    partial = destination.with_name(f".partial-{destination.name}")  # the ending is the format
-    _remove(partial)
     name, count = _name(model), len(tensors)
-    try:
+    with atomic_path(destination) as partial:
         _write(model, partial, class_names)
         written = read_weights(partial)
         if written.class_names != class_names:
@@ -105,9 +103,6 @@ def convert(
                 f"destination: the outputs of what was written differ by {difference:.1e}, expected "
                 f"at most {_TOLERANCE:.0e}"
             )
-        partial.rename(destination)
-    finally:
-        _remove(partial)
     return Conversion(kind, name, count, difference, notes)
 
 
@@ -193,15 +188,6 @@ def _name(model: Any) -> str:
             return variant.name
     size = "x".join(map(str, backbone.image_size))
     return f"a CaiT of depth {backbone.depth}, width {backbone.embed_dim}, image {size}"
-
-
-def _remove(path: Path) -> None:
-    import shutil
-
-    if path.is_dir():
-        shutil.rmtree(path)
-    elif path.exists():
-        os.unlink(path)
 
 
 def _main() -> None:

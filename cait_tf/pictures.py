@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from cait_tf.atomic import atomic_path
+
 _COLORS = "cividis"
 _ALPHA = 0.9  # of the strongest attention; the weakest leaves the image as it is
 
@@ -43,7 +45,8 @@ def draw_overlay(image: np.ndarray, heat: np.ndarray, title: str, kind: str, pat
     for ax in axes:
         ax.set_axis_off()
     figure.suptitle(title)
-    figure.savefig(path, dpi=120)
+    with atomic_path(path) as partial:
+        figure.savefig(partial, dpi=120)
 
 
 def draw_heads(image: np.ndarray, blocks: Sequence[np.ndarray], title: str, path: Path) -> None:
@@ -69,4 +72,5 @@ def draw_heads(image: np.ndarray, blocks: Sequence[np.ndarray], title: str, path
             ax.imshow(head, cmap=_COLORS)
             ax.set_title(f"head {k}", fontsize=9)
     figure.suptitle(f"class attention: {title}")
-    figure.savefig(path, dpi=120)
+    with atomic_path(path) as partial:
+        figure.savefig(partial, dpi=120)

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 # room -> the rooms it may import. cli -> finetune -> the work -> {config, errors}.
-FOUNDATION = {"config", "console", "errors", "garbage"}
+FOUNDATION = {"config", "console", "errors", "garbage", "locks"}
 SCORES = {"scores.evaluation", "scores.predictions", "scores.calibration", "scores.metrics"}
 WORK = (
     {"data", "model", "optim", "train", "export", "report", "run_directory", "environment"}
@@ -26,6 +26,7 @@ ALLOWED = {
     "config": {"errors"},
     "console": set(),
     "garbage": set(),
+    "locks": set(),
     "__main__": {"cli", "train"},  # of train how a signal ends it
     "cli": {"story.finetune", "resume", "study", "compile_cache", "explaining"} | FOUNDATION,
     "explaining": FOUNDATION,
@@ -102,10 +103,10 @@ ALLOWED = {
 } | dict.fromkeys(WORK - {"train", "report", "environment", "runs"}, FOUNDATION)
 
 
-# How start-up chatter is kept off the screen, how inference is compiled, how class lists are compared,
+# How files are written, how start-up chatter is kept off the screen, how inference is compiled, how class lists are compared,
 # and tables: of ImageNet's classes and of the variants.
 NO_MODEL = re.compile(
-    r"cait_tf\.(quiet|tensorflow_kernels|imagenet|variants|weights\.(class_names|checksum))\b"
+    r"cait_tf\.(atomic|quiet|tensorflow_kernels|imagenet|variants|weights\.(class_names|checksum))\b"
 )
 
 
@@ -129,7 +130,7 @@ def imported(nodes: Iterator[ast.AST]) -> Iterator[str]:
 
 
 def everywhere(path: Path) -> set[str]:
-    return set(imported(ast.walk(ast.parse(path.read_text()))))
+    return set(imported(ast.walk(ast.parse(path.read_text(encoding="utf-8")))))
 
 
 def outside_functions(node: ast.AST) -> Iterator[ast.AST]:
@@ -141,7 +142,7 @@ def outside_functions(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def on_import(path: Path) -> set[str]:
-    return set(imported(outside_functions(ast.parse(path.read_text()))))
+    return set(imported(outside_functions(ast.parse(path.read_text(encoding="utf-8")))))
 
 
 def packages(names: set[str]) -> set[str]:

@@ -49,7 +49,7 @@ def test_every_logger_has_each_step_once(tmp_path, monkeypatch):
     losses = [(one["step"], one["loss"]) for one in records if one["kind"] == "step"]
     assert [step for step, _ in losses] == [1, 2, 3, 4, 5, 6]
 
-    with open(run / "steps.csv", newline="") as file:
+    with open(run / "steps.csv", encoding="utf-8", newline="") as file:
         rows = [(int(row["step"]), float(row["loss"])) for row in csv.DictReader(file)]
     assert rows == losses
 

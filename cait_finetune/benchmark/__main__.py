@@ -17,6 +17,7 @@ from pathlib import Path
 from cait_finetune.console import plain_console
 from cait_finetune.errors import UserError, bad_value, suggest
 from cait_finetune.keys import helped, read_keys
+from cait_tf.atomic import write_text
 from cait_tf.quiet import quiet_imports
 
 #: Each a module with a `SCHEMA`, a `check` and a `report`.
@@ -51,9 +52,9 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     written = [out / f"{kind}.md", out / f"{kind}.json"]
-    written[0].write_text(report.text)
+    write_text(written[0], report.text)
     figures = {"config": dataclasses.asdict(config), **report.figures}
-    written[1].write_text(json.dumps(figures, indent=2) + "\n")
+    write_text(written[1], json.dumps(figures, indent=2) + "\n")
     if report.draw:
         written.append(out / f"{kind}.png")
         report.draw(written[-1])

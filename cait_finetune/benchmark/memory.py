@@ -37,7 +37,9 @@ def resident() -> int:
 def peak() -> int:
     """The most bytes since the process began, or `forget_peak`."""
     # Linux hands `ru_maxrss` on from the process that started this one.
-    if _STATUS.exists() and (found := re.search(r"VmHWM:\s+(\d+) kB", _STATUS.read_text())):
+    if _STATUS.exists() and (
+        found := re.search(r"VmHWM:\s+(\d+) kB", _STATUS.read_text(encoding="utf-8"))
+    ):
         return int(found[1]) * 1024
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most * 1024
@@ -46,4 +48,4 @@ def peak() -> int:
 def forget_peak() -> None:
     """Let the peak be what is held now, where the system can: on Linux."""
     with contextlib.suppress(OSError):
-        _CLEAR.write_text("5")
+        _CLEAR.write_text("5", encoding="utf-8")

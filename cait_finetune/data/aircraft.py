@@ -34,11 +34,13 @@ class FgvcAircraft(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict:
         data = epath.Path(dl_manager.download_and_extract(_URL)) / "fgvc-aircraft-2013b" / "data"
-        self.info.features["label"].names = (data / "variants.txt").read_text().splitlines()
+        self.info.features["label"].names = (
+            (data / "variants.txt").read_text(encoding="utf-8").splitlines()
+        )
         names = {"train": "train", "validation": "val", "test": "test"}
         return {split: self._generate_examples(data, name) for split, name in names.items()}
 
     def _generate_examples(self, data: epath.Path, name: str) -> Iterator[tuple[str, dict]]:
-        for line in (data / f"images_variant_{name}.txt").read_text().splitlines():
+        for line in (data / f"images_variant_{name}.txt").read_text(encoding="utf-8").splitlines():
             number, label = line.split(" ", 1)
             yield number, {"image": data / "images" / f"{number}.jpg", "label": label}

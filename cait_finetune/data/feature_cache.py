@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import json
 import logging
-import os
-import uuid
 import zipfile
 import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from cait_tf.atomic import atomic_open
 
 logger = logging.getLogger(__name__)
 
@@ -61,24 +60,16 @@ class FeatureCache:
 
     def save(self, path: Path, features: Features) -> bool:
         """Write them, a whole file or none; a failure is a warning, as the run has its features."""
-        # A name of its own for each process: two may compute the same features at once.
-        partial = self.directory / f".{uuid.uuid4().hex}.partial"
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
-            with open(partial, "wb") as file:
+            with atomic_open(path, "wb") as file:
                 np.savez(
                     file,
                     values=features.values,
                     labels=features.labels,
                     corrupt=np.array(features.corrupt, dtype=np.str_),
                 )
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, path)
         except OSError as error:
             logger.warning("%s cannot be written (%s): the next run computes it again", path, error)
             return False
-        finally:
-            with contextlib.suppress(OSError):  # such as a directory that is a file
-                partial.unlink()
         return True

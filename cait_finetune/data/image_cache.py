@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 import shutil
-import uuid
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +25,7 @@ from cait_finetune.data.corrupt import CorruptImages
 from cait_finetune.data.preprocess import Preprocessing
 from cait_finetune.data.source import Source
 from cait_finetune.errors import bad_value
+from cait_tf.atomic import atomic_path, write_text
 
 _FORMAT = 1
 _SAMPLE = 64  # images whose size is looked at
@@ -145,27 +143,19 @@ class ImageCache:
 
     def _write(self, role: str, path: Path, facts_file: Path) -> list[str]:
         """Fill the cache; returns the ids of corrupt images."""
-        # A name of its own for each process: two may fill the same cache at once.
-        partial = path.with_name(f".{uuid.uuid4().hex}.partial")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             free = shutil.disk_usage(path.parent).free
             self._refuse(role, self.estimate(role), free, "none")
-            with contextlib.ExitStack() as stack:
-                stack.callback(lambda: partial.unlink(missing_ok=True))
-                met = CorruptImages(self._corrupt.on_corrupt)  # this split's alone
+            met = CorruptImages(self._corrupt.on_corrupt)  # this split's alone
+            with atomic_path(path) as partial:
                 self._fill(role, partial, met)
                 size = partial.stat().st_size
-                os.replace(partial, path)
-                partial.write_text(json.dumps({"corrupt": met.ids, "bytes": size}))
-                os.replace(partial, facts_file)
-        except (OSError, tf.errors.OpError) as error:
-            if isinstance(error, tf.errors.OpError) and partial.name not in str(error):
-                raise  # of reading
-            reason = getattr(error, "strerror", None) or str(error).split("; ")[-1]
+            write_text(facts_file, json.dumps({"corrupt": met.ids, "bytes": size}))
+        except OSError as error:
             raise bad_value(
                 "dataset.cache_dir",
-                f"{path.parent} ({reason})",
+                f"{path.parent} ({error.strerror})",
                 "a directory that can be written",
             ) from error
         self._console.print(
@@ -221,7 +211,7 @@ class ImageCache:
 def _whole(path: Path, facts_file: Path) -> list[str] | None:
     """The ids of corrupt images of a cache; None if it is not there, or not as it was written."""
     try:
-        facts = json.loads(facts_file.read_text())  # written last
+        facts = json.loads(facts_file.read_text(encoding="utf-8"))  # written last
         return facts["corrupt"] if path.stat().st_size == facts["bytes"] else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

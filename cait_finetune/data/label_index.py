@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import json
 import logging
 import os
 import re
-import uuid
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -20,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from cait_finetune.data.progress import progress_bar
+from cait_tf.atomic import atomic_open
 
 logger = logging.getLogger(__name__)
 
@@ -148,17 +147,12 @@ def _load(path: Path) -> LabelIndex | None:
 
 
 def _save(path: Path, index: LabelIndex) -> None:
-    # A name of its own for each process: two may read the same set at once.
-    partial = path.with_name(f".{uuid.uuid4().hex}.partial")
     columns = {"ids": index.ids, "content_hashes": index.content_hashes, "labels": index.labels}
     if index.counts is not None:
         columns["counts"] = index.counts
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(partial, "wb") as file:
+        with atomic_open(path, "wb") as file:
             np.savez_compressed(file, **columns)
-        os.replace(partial, path)
     except OSError as error:
         logger.debug("%s is not kept: %s", path, error)
-        with contextlib.suppress(OSError):
-            partial.unlink()

@@ -27,6 +27,6 @@ def is_current(name: str, exports: Path, checkpoint: Path) -> bool:
     if mark is None:
         return True
     try:
-        return json.loads(exports.read_text())[name][WEIGHTS] == mark
+        return json.loads(exports.read_text(encoding="utf-8"))[name][WEIGHTS] == mark
     except (OSError, ValueError, KeyError, TypeError):
         return False

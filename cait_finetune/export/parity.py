@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ import tensorflow as tf
 
 from cait_finetune.errors import UserError
 from cait_finetune.export.subject import Evidence
+from cait_tf.atomic import atomic_path
 from cait_tf.tensorflow_kernels import infer
 
 #: Of every output of a SavedModel, which computes as evaluation does; of logits beyond 1, in parts of
@@ -200,12 +200,7 @@ def whole_or_absent(directory: Path) -> Iterator[Path]:
 
     Else nothing of it is left, and what was there before stays.
     """
-    partial = directory.with_name(f".{directory.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(directory) as partial:
+        partial.mkdir()
         yield partial
-        shutil.rmtree(directory, ignore_errors=True)
-        partial.rename(directory)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

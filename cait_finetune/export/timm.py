@@ -13,6 +13,7 @@ import numpy as np
 import cait_tf
 from cait_finetune.export.parity import PIXEL_TOLERANCE, judge, whole_or_absent
 from cait_finetune.export.subject import Evidence, Subject
+from cait_tf.atomic import write_text
 
 FILE = "model.safetensors"
 CONFIG = "config.json"
@@ -43,7 +44,7 @@ def export(subject: Subject, evidence: Evidence, directory: Path) -> dict:
         finally:
             for variable, value in zip(head.weights, trained, strict=True):
                 variable.assign(value)
-        (partial / CONFIG).write_text(json.dumps(hub_config(subject), indent=2) + "\n")
+        write_text(partial / CONFIG, json.dumps(hub_config(subject), indent=2) + "\n")
         by = "timm" if find_spec("timm") else "cait_tf"
         logits = (_by_timm if by == "timm" else _by_cait_tf)(subject, partial, evidence.images)
         expected = subject.probabilities(evidence.logits)
@@ -106,7 +107,7 @@ def _by_timm(subject: Subject, directory: Path, images: Any) -> np.ndarray:
     import timm
     import torch
 
-    config = json.loads((directory / CONFIG).read_text())
+    config = json.loads((directory / CONFIG).read_text(encoding="utf-8"))
     model = timm.create_model(
         config["architecture"],
         num_classes=config["num_classes"],

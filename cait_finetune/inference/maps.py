@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from cait_finetune.errors import bad_value
 from cait_finetune.report.overlay import overlay
+from cait_tf.atomic import atomic_open
 
 _LEAST = 192  # pixels: a smaller image is enlarged, to be seen
 
@@ -38,7 +39,8 @@ def draw_maps(
         data = tf.io.encode_png(pixels).numpy()
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_bytes(data)
+            with atomic_open(place, "wb") as file:
+                file.write(data)
         except OSError as error:
             raise bad_value(
                 "maps", place, f"a file that can be written ({error.strerror})"

@@ -10,6 +10,7 @@ from pathlib import Path
 from cait_finetune.config.checks import on_disk
 from cait_finetune.errors import UserError, bad_value
 from cait_finetune.inference.prediction import Prediction
+from cait_tf.atomic import atomic_open, write_text
 
 
 def check_output(path: Path) -> None:
@@ -48,7 +49,7 @@ def write_predictions(predictions: Sequence[Prediction], path: Path) -> None:
 
 def _write_csv(predictions: Sequence[Prediction], path: Path) -> None:
     count = max((len(one.classes) for one in predictions), default=0)
-    with open(path, "w", newline="", encoding="utf-8") as file:
+    with atomic_open(path, newline="") as file:
         writer = csv.writer(file)
         columns = [f"{name}_{k + 1}" for k in range(count) for name in ("class", "probability")]
         writer.writerow(["path", "error", *columns])
@@ -66,7 +67,7 @@ def _write_json(predictions: Sequence[Prediction], path: Path) -> None:
         }
         for one in predictions
     ]
-    path.write_text(json.dumps(objects, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(objects, indent=2, ensure_ascii=False) + "\n")
 
 
 _WRITERS = {".csv": _write_csv, ".json": _write_json}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 from cait_finetune.loggers.logger import Logger
+from cait_tf.atomic import atomic_open
 
 
 class CsvFiles(Logger):
@@ -32,16 +32,14 @@ class CsvFiles(Logger):
         if new:
             rows = _read(path) if columns else []
             columns += new
-            unfinished = path.with_suffix(".unfinished")
-            with open(unfinished, "w", newline="") as file:
+            with atomic_open(path, newline="") as file:
                 writer = csv.DictWriter(file, columns)
                 writer.writeheader()
                 writer.writerows(rows)
-            os.replace(unfinished, path)
-        with open(path, "a", newline="") as file:
+        with open(path, "a", newline="", encoding="utf-8") as file:
             csv.DictWriter(file, columns).writerow(values)
 
 
 def _read(path: Path) -> list[dict[str, str]]:
-    with open(path, newline="") as file:
+    with open(path, newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))

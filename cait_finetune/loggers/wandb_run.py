@@ -15,6 +15,7 @@ from rich.console import Console
 from cait_finetune.config import WandbConfig
 from cait_finetune.loggers.logger import Logger
 from cait_finetune.loggers.wandb_service import find_key, trouble
+from cait_tf.atomic import write_text
 
 _INIT_TIMEOUT = 60.0  # seconds
 _MOST_CLASSES = 100  # of a confusion matrix: W&B draws a table of at most 10,000 rows
@@ -43,7 +44,7 @@ class WandbRun(Logger):
         import wandb
 
         if resumed and self._file.is_file():
-            self._written = json.loads(self._file.read_text())
+            self._written = json.loads(self._file.read_text(encoding="utf-8"))
         again = bool(self._written)
         # Its outages are ours to report, in one line.
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
@@ -191,9 +192,7 @@ class WandbRun(Logger):
         self._run.log(values, step=max(step, self._run.step, self._run.starting_step))
 
     def _note(self) -> None:
-        unfinished = self._file.with_suffix(".unfinished")
-        unfinished.write_text(json.dumps(self._written) + "\n")
-        os.replace(unfinished, self._file)
+        write_text(self._file, json.dumps(self._written) + "\n")
 
     def _how_to_sync(self, all_parts: bool = False) -> str:
         """The command; with `all_parts` for every directory of the run, in a pattern."""

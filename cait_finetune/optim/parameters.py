@@ -17,6 +17,8 @@ from typing import Any
 
 import keras
 
+from cait_tf.atomic import atomic_open
+
 
 @dataclasses.dataclass(frozen=True)
 class Parameter:
@@ -75,7 +77,7 @@ def only(table: list[Parameter], chosen: Callable[[Parameter], bool]) -> list[Pa
 def write_csv(tables: Mapping[str, list[Parameter]], path: Path) -> None:
     """Write the table of each phase, by its name, one row a variable, in the model's order."""
     columns = ("path", "shape", "group", "multiplier", "weight_decay", "trainable")
-    with open(path, "w", newline="") as file:
+    with atomic_open(path, newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("phase", *columns))
         for phase, table in tables.items():

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from cait_tf.atomic import atomic_open, write_text
 from cait_tf.variants import IMAGENET_MEAN, IMAGENET_STD
 
 #: Parsers of a column by the type of its field.
@@ -87,22 +87,19 @@ class AccuracyTable:
         self.rows = sorted([*others, row], key=lambda one: dataclasses.astuple(one.conditions))
         values = _values(row)
         self._incomplete = [one for one in self._incomplete if not _replaces(values, one)]
-        partial = self.csv.with_suffix(".partial")
-        with open(partial, "w", newline="") as file:
+        with atomic_open(self.csv, newline="") as file:
             writer = csv.DictWriter(file, list(values), restval="")
             writer.writeheader()
             writer.writerows(map(_values, self.rows))
             writer.writerows(self._incomplete)
-        os.replace(partial, self.csv)
-        partial.write_text(self._as_markdown())
-        os.replace(partial, self.markdown)
+        write_text(self.markdown, self._as_markdown())
 
     def _read(self) -> None:
         self.rows, self._incomplete = [], []
         if not self.csv.exists():
             return
         known = [one.name for kind in (Conditions, Accuracy) for one in dataclasses.fields(kind)]
-        with open(self.csv, newline="") as file:
+        with open(self.csv, newline="", encoding="utf-8") as file:
             for line in csv.DictReader(file):
                 try:
                     self.rows.append(_parsed(line))

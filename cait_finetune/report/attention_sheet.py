@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from cait_finetune.report.overlay import overlay
 from cait_finetune.report.style import drawing, short
+from cait_tf.atomic import atomic_path
 
 _COLUMNS = 4  # at most
 _LETTERS = 22  # that fit above an image
@@ -51,7 +52,8 @@ def draw_attention_sheet(
                 ax.set_axis_off()
             for number, tile in enumerate(tiles):
                 _draw_tile(tile, *axes[number // columns][2 * (number % columns) :][:2])
-        figure.savefig(path, dpi=110)
+        with atomic_path(path) as partial:
+            figure.savefig(partial, dpi=110)
 
 
 def _draw_tile(tile: Tile, plain: Axes, mapped: Axes) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from cait_tf.atomic import atomic_path
+
 _COLUMNS, _SIDE = 8, 1.75  # inches
 _LINE = 28  # letters that fit below an image
 
@@ -37,4 +39,5 @@ def draw_batch_sheet(images: np.ndarray, captions: Sequence[str], title: str, pa
         for spine in ax.spines.values():
             spine.set_color("0.8")
         ax.set_xlabel(caption, fontsize=8, labelpad=3)
-    figure.savefig(path, dpi=130)
+    with atomic_path(path) as partial:
+        figure.savefig(partial, dpi=130)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from cait_tf.atomic import atomic_open
+
 _COLUMNS = 256  # with several labels, of which the scores are computed at a time
 
 
@@ -64,7 +66,7 @@ def class_table(logits: np.ndarray, labels: np.ndarray, names: Sequence[str]) ->
 def write_class_table(rows: Sequence[ClassRow], path: Path) -> None:
     """Write a CSV file; what is nan is left empty."""
     fields = [field.name for field in dataclasses.fields(ClassRow)]
-    with open(path, "w", newline="") as file:
+    with atomic_open(path, newline="") as file:
         writer = csv.writer(file)
         writer.writerow(fields)
         for row in rows:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from cait_finetune.report.style import BLUE, drawing, short
+from cait_tf.atomic import atomic_open, atomic_path
 
 #: So many classes can be read as rows and columns.
 READABLE = 25
@@ -68,7 +69,7 @@ def write_confusion(matrix: Confusion, path: Path) -> None:
          float(matrix.shares[p]))
         for p in np.flatnonzero(matrix.truths == matrix.predictions)
     ]  # fmt: skip
-    with open(path, "w", newline="") as file:
+    with atomic_open(path, newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("truth", "prediction", "images", "share_of_truth"))
         for i, j, images, share in [*right, *matrix.most_confused()]:
@@ -92,7 +93,8 @@ def draw_confusion(matrix: Confusion, title: str, path: Path) -> None:
             _draw_overview(overview, matrix)
             _draw_pairs(bars, matrix)
         figure.suptitle(title)
-        figure.savefig(path, dpi=110)
+        with atomic_path(path) as partial:
+            figure.savefig(partial, dpi=110)
 
 
 def _draw_cells(figure: object, matrix: Confusion) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cait_finetune.report.style import drawing
+from cait_tf.atomic import atomic_path
 
 
 def draw_curves(
@@ -44,4 +45,5 @@ def draw_curves(
         for axes in (loss, accuracy, rate):
             axes.grid(alpha=0.3)
         figure.suptitle(title)
-        figure.savefig(path, dpi=110)
+        with atomic_path(path) as partial:
+            figure.savefig(partial, dpi=110)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from cait_tf.atomic import atomic_path
+
 
 def draw_lr_curve(
     rates: list[float], losses: list[float], smoothed: list[float], marks: dict[str, float],
@@ -26,4 +28,5 @@ def draw_lr_curve(
         axes.set_ylim(low - 0.1 * (high - low), high + 0.3 * (high - low))
     axes.grid(alpha=0.3)
     axes.legend()
-    figure.savefig(path, dpi=110)
+    with atomic_path(path) as partial:
+        figure.savefig(partial, dpi=110)

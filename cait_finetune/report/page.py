@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
@@ -12,6 +11,7 @@ from cait_finetune.config import EXPORT_FORMATS
 from cait_finetune.errors import UserError, bad_value
 from cait_finetune.report import html, sections
 from cait_finetune.run_directory import RunDirectory, read_json
+from cait_tf.atomic import write_text
 
 Made = TypeVar("Made")
 
@@ -81,12 +81,9 @@ def write_page(run: RunDirectory, reasons: Iterable[str] = ()) -> tuple[list[str
         present,
         top,
     )
-    partial = run.report.with_suffix(".partial")
     try:
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, run.report)
+        write_text(run.report, text)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise bad_value(
             "report", run.report, f"a file that can be written ({error.strerror})"
         ) from error

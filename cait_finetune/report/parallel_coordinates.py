@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cait_tf.atomic import atomic_path
+
 #: From so many times its lowest value on, a setting is shown by its logarithm.
 _DECADES = 10.0
 #: How far apart, in shares of the axis, lines through the same value run at most.
@@ -142,4 +144,5 @@ def draw_parallel_coordinates(
     axes.spines[:].set_visible(False)
     axes.tick_params(axis="x", length=0)
     figure.colorbar(colour, ax=axes, label=metric, format=lambda value, _: f"{value:.1%}")
-    figure.savefig(path, dpi=110)
+    with atomic_path(path) as partial:
+        figure.savefig(partial, dpi=110)

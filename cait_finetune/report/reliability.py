@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from cait_finetune.report.style import BLUE, GREY, ORANGE, drawing
+from cait_tf.atomic import atomic_open, atomic_path
 
 
 class Bins(Protocol):
@@ -23,7 +24,7 @@ class Bins(Protocol):
 
 def write_reliability(bins: Mapping[tuple[str, str], Bins], path: Path) -> None:
     """One CSV row a bin; the key of each lot is its split and whether it is calibrated."""
-    with open(path, "w", newline="") as file:
+    with atomic_open(path, newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("split", "state", "from", "to", "count", "confidence", "accuracy"))
         for key, one in bins.items():
@@ -55,7 +56,8 @@ def draw_reliability(
         axes[1, 0].set_ylabel("share of answers")
         handles, labels = axes[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
-        figure.savefig(path, dpi=110)
+        with atomic_path(path) as partial:
+            figure.savefig(partial, dpi=110)
 
 
 def _draw_bars(ax: Any, title: str, bins: Bins) -> None:

@@ -236,7 +236,9 @@ def parameters(run: RunDirectory) -> str | None:
 
 def configuration(run: RunDirectory) -> str | None:
     """``config.yaml``, whole."""
-    return html.folded("config.yaml, the whole configuration", html.code(run.config.read_text()))
+    return html.folded(
+        "config.yaml, the whole configuration", html.code(run.config.read_text(encoding="utf-8"))
+    )
 
 
 def environment(run: RunDirectory) -> str | None:
@@ -291,7 +293,7 @@ def command(run: RunDirectory) -> str | None:
 def _rows(path: Path) -> list[dict[str, str]] | None:
     if not path.exists():
         return None
-    with open(path, newline="") as file:
+    with open(path, encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 

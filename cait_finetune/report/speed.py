@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cait_finetune.report.style import GREEN, ORANGE, drawing
+from cait_tf.atomic import atomic_path
 
 
 def draw_speed(steps: Sequence[dict], path: Path) -> None:
@@ -31,4 +32,5 @@ def draw_speed(steps: Sequence[dict], path: Path) -> None:
             ax.grid(alpha=0.3)
         waiting.set_ylim(0, 1)
         waiting.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-        figure.savefig(path, dpi=110)
+        with atomic_path(path) as partial:
+            figure.savefig(partial, dpi=110)

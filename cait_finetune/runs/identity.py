@@ -12,7 +12,6 @@ import dataclasses
 import gzip
 import io
 import json
-import os
 import time
 import zlib
 from collections.abc import Callable, Sequence
@@ -24,6 +23,7 @@ from cait_finetune.data.fingerprint import Fingerprint, Image, fingerprint
 from cait_finetune.data.source import Source
 from cait_finetune.errors import UserError, bad_value
 from cait_finetune.run_directory import RunDirectory, write_json
+from cait_tf.atomic import atomic_open
 from cait_tf.weights.checksum import stated_checksum
 from cait_tf.weights.class_names import ClassMatch, match_classes
 
@@ -307,15 +307,14 @@ def _record(
 
 
 def _write_images(path: Path, listed: Sequence[Image]) -> None:
-    partial = path.with_suffix(".partial")
     with (
-        gzip.GzipFile(partial, "wb", compresslevel=1, mtime=0) as packed,
+        atomic_open(path, "wb") as raw,
+        gzip.GzipFile("", "wb", fileobj=raw, compresslevel=1, mtime=0) as packed,
         io.TextIOWrapper(packed, "utf-8", "surrogateescape", newline="") as file,
     ):
         writer = csv.writer(file)
         writer.writerow(field.name for field in dataclasses.fields(Image))
         writer.writerows(map(dataclasses.astuple, listed))
-    os.replace(partial, path)
 
 
 def _read_images(path: Path) -> list[Image]:

@@ -26,7 +26,7 @@ class MetricsLog:
         """Append ``{"kind": kind, …}``; `kind` is ``step`` or ``epoch``."""
         if not self._writes:
             return
-        with open(self.path, "a") as file:
+        with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps({"kind": kind, **values}) + "\n")
         for follower in self._followers:
             follower(kind, values)

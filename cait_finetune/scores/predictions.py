@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from cait_finetune.errors import bad_value
+from cait_tf.atomic import atomic_open
 from cait_tf.tensorflow_kernels import infer
 
 #: A file of more logits is not written: ImageNet's validation split has 200 MB of them.
@@ -53,8 +53,7 @@ class Predictions:
         if self.logits.nbytes > MAX_BYTES:
             return False
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        with open(partial, "wb") as file:
+        with atomic_open(path, "wb") as file:
             np.savez_compressed(
                 file,
                 logits=self.logits,
@@ -63,7 +62,6 @@ class Predictions:
                 class_names=np.array(self.class_names, np.str_),
                 weights=np.array(self.weights or ""),
             )
-        os.replace(partial, path)
         return True
 
 

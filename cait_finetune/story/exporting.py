@@ -23,6 +23,7 @@ from cait_finetune.export.origin import DATA, WEIGHTS, weights_mark
 from cait_finetune.export.subject import Evidence, Subject
 from cait_finetune.run_directory import RunDirectory, read_json
 from cait_finetune.runs.identity import identity_facts
+from cait_tf.atomic import write_text
 
 #: Prints a line.
 Say = Callable[[str], None]
@@ -84,7 +85,7 @@ def export_run(
     record = folder / "exports.json"
     if exports or record.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        record.write_text(json.dumps(exports, indent=2) + "\n")
+        write_text(record, json.dumps(exports, indent=2) + "\n")
     if refused:
         raise UserError("\n".join(refused))
     return exports
@@ -127,7 +128,7 @@ def publish(config: ExportConfig, run: RunDirectory, class_names: list[str], say
         repository=config.push_to_hub,
         data=identity_facts(run),
     )
-    (run.export / "README.md").write_text(card, encoding="utf-8")
+    write_text(run.export / "README.md", card)
     if config.push_to_hub:
         say(f"pushed to {push(config.push_to_hub, run.export)}")
 

@@ -71,6 +71,6 @@ def _confusion(run: RunDirectory) -> tuple[list[int], list[int], list[str]] | No
 
 
 def _read_table(path: Path) -> tuple[list[str], list[list[str]]]:
-    with open(path, newline="") as file:
+    with open(path, encoding="utf-8", newline="") as file:
         columns, *rows = csv.reader(file)
     return columns, rows

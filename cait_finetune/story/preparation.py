@@ -58,6 +58,7 @@ from cait_finetune.train.distribution import (
 from cait_finetune.train.loop import restore
 from cait_finetune.train.loss import Loss, build_loss, needs_counts
 from cait_finetune.train.run_state import RunState
+from cait_tf.atomic import write_text
 
 
 @dataclass(frozen=True)
@@ -186,7 +187,7 @@ def prepare(
         write_csv({phase.name: phase.table for phase in planned}, run.parameters)
         record_environment(run.environment, device_summary(strategy), begin=True)
         if command := command_line(directory):
-            run.command.write_text(f"{command}\n")
+            write_text(run.command, f"{command}\n")
         run.write_config(OmegaConf.structured(config))  # last
     for phase in planned:
         console.print(_summary_table(phase, peak))

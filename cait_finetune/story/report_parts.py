@@ -25,6 +25,7 @@ from cait_finetune.scores.calibration import answers
 from cait_finetune.scores.metrics import MetricsLog
 from cait_finetune.scores.predictions import Predictions
 from cait_finetune.story.scoring import Scores
+from cait_tf.atomic import atomic_open, write_text
 
 _SHOWN = 12  # mistakes with a picture
 _NAMED = 1000  # mistakes in the table
@@ -71,7 +72,7 @@ def draw_scores(run: RunDirectory, scores: Scores, view: Viewer | None) -> None:
         UserError: there can be no folder for the parts.
     """
     run.make_parts()
-    (run.parts / "scores.json").write_text(json.dumps(scores.as_dict(), indent=2) + "\n")
+    write_text(run.parts / "scores.json", json.dumps(scores.as_dict(), indent=2) + "\n")
     test = scores.predictions["test"]
     write_class_table(
         class_table(test.logits, test.labels, test.class_names), run.parts / "classes.csv"
@@ -83,7 +84,7 @@ def draw_scores(run: RunDirectory, scores: Scores, view: Viewer | None) -> None:
         draw_confusion(matrix, title, run.parts / "confusion.png")
     _draw_calibration(run, scores)
     found = find_mistakes(test, scores.temperature)
-    with open(run.parts / "mistakes.csv", "w", newline="") as file:
+    with atomic_open(run.parts / "mistakes.csv", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(field.name for field in dataclasses.fields(Mistake))
         writer.writerows(vars(mistake).values() for mistake in found)

@@ -12,6 +12,7 @@ from cait_finetune.config import Config
 from cait_finetune.config.checks import one_of, within
 from cait_finetune.errors import bad_value
 from cait_finetune.sweep.space import Varied, parse
+from cait_tf.atomic import write_text
 
 #: With it a run tells W&B of its metric, which the sweep goes by.
 LOGGER = "logger=wandb"
@@ -142,7 +143,7 @@ def write(document: dict[str, Any], path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=100)
-        path.write_text(_HEADER.format(path=path) + text)
+        write_text(path, _HEADER.format(path=path) + text)
     except OSError as error:
         raise bad_value(
             "sweep.out", path, f"a file that can be written ({error.strerror})"

@@ -49,7 +49,7 @@ def _first_line(error: Exception) -> str:
 def _never_asking() -> Iterator[None]:
     """W&B asks for a key where it sees a terminal; a command says what is missing and ends."""
     terminal = sys.stdin
-    with open(os.devnull) as nothing:
+    with open(os.devnull, encoding="utf-8") as nothing:
         sys.stdin = nothing
         try:
             yield

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from safetensors.numpy import save_file
 
 import cait_tf
 from cait_finetune.errors import UserError, bad_value
+from cait_tf.atomic import atomic_path
 from cait_tf.weights.checksum import checksum, stated_checksum
 
 logger = logging.getLogger(__name__)
@@ -81,18 +81,12 @@ class Checkpoints:
         if not self._writes:
             return
         path = self.directory / f"state_{step:08}.safetensors"
-        unfinished = path.with_suffix(".unfinished")
         text = json.dumps(progress)
         metadata = {_PROGRESS: text, _CHECKSUM: checksum(arrays, text)}
 
         def write() -> None:
-            try:
-                save_file(dict(arrays), unfinished, metadata)
-                _sync(unfinished)
-                os.replace(unfinished, path)
-            finally:
-                unfinished.unlink(missing_ok=True)
-            _sync(self.directory)  # the new name, too, has to reach the disk
+            with atomic_path(path) as partial:
+                save_file(dict(arrays), partial, metadata)
 
         self._write(path, f"step {step}", write)
         later = [state for state in self.states if state > path]
@@ -107,8 +101,6 @@ class Checkpoints:
         Raises:
             UserError: there are states, and all of them are damaged.
         """
-        for half in (*self.directory.glob("*.unfinished"), *self.directory.glob(".*.partial")):
-            half.unlink(missing_ok=True)
         damaged = []
         for path in self.states:
             try:
@@ -150,11 +142,3 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], dict]:
     if checksum(arrays, metadata[_PROGRESS]) != metadata[_CHECKSUM]:
         raise ValueError("its checksum is another")
     return arrays, json.loads(metadata[_PROGRESS])
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

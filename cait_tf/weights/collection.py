@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from cait_tf.atomic import write_text
 from cait_tf.errors import WeightsError
 
 _NORM = (("gamma", "weight"), ("beta", "bias"))
@@ -99,7 +100,7 @@ def add_class_names(directory: Path, class_names: Sequence[str]) -> None:
     """Name the classes of the head in a SavedModel's extra assets, which TensorFlow does not look at."""
     file = directory / _CLASSES
     file.parent.mkdir(exist_ok=True)
-    file.write_text(json.dumps(list(class_names)))
+    write_text(file, json.dumps(list(class_names)))
 
 
 def _open(path: str | Path) -> tuple[Any, _Walk]:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from cait_tf.atomic import atomic_path
 from cait_tf.errors import WeightsError
 from cait_tf.weights import names
 from cait_tf.weights.state_dicts import choose, plain_names
@@ -104,7 +105,8 @@ def write(
         for name, array in tensors.items()
     }
     stated = {_CLASSES: list(class_names)} if class_names else {}
-    torch.save({"model": state, _GRID: list(grid), **stated}, path)
+    with atomic_path(path) as partial:
+        torch.save({"model": state, _GRID: list(grid), **stated}, partial)
 
 
 def _torch(doing: str) -> ModuleType:

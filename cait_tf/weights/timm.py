@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from cait_tf.atomic import atomic_path
 from cait_tf.errors import WeightsError
 from cait_tf.weights import names
 from cait_tf.weights.checksum import STATED, checksum
@@ -86,20 +86,13 @@ def write(
 
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
     torch_layout = {name: names.to_torch_layout(array) for name, array in tensors.items()}
     metadata = {"format": "pt", STATED: checksum(torch_layout), **(metadata or {})}
-    try:
+    with atomic_path(path) as partial:
         partial.touch()
         mode = partial.stat().st_mode  # as any new file's; safetensors makes its own private
         save_file(torch_layout, partial, metadata=metadata)
         partial.chmod(mode)
-        with open(partial, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 def download(hub_id: str) -> Path:

@@ -54,7 +54,7 @@ def command(made, monkeypatch, capsys, tmp_path):
 
 
 def rows(tmp_path):
-    with open(tmp_path / "outputs" / "i1k_eval" / "accuracies.csv") as file:
+    with open(tmp_path / "outputs" / "i1k_eval" / "accuracies.csv", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 

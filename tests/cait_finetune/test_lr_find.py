@@ -67,7 +67,7 @@ def test_a_real_run_leaves_a_table_and_a_picture(tmp_path, capsys):
                      "optimizer.lr_batch_size=128")  # fmt: skip
     suggestion = find(config, tmp_path / "run")
     assert 3e-4 < suggestion.steepest < 0.3
-    with open(tmp_path / "run/lr_find.csv") as file:
+    with open(tmp_path / "run/lr_find.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     rates = [float(row["learning_rate"]) for row in rows]
     assert rates[0] == pytest.approx(3e-4)
@@ -91,7 +91,7 @@ def test_a_curve_that_says_nothing_is_drawn_too(tmp_path, capsys):
     assert str(tmp_path / "run/lr_find.png") in str(error.value)
     picture = np.asarray(Image.open(tmp_path / "run/lr_find.png").convert("RGB"))
     assert picture.std() > 10
-    with open(tmp_path / "run/lr_find.csv") as file:
+    with open(tmp_path / "run/lr_find.csv", encoding="utf-8") as file:
         assert len(list(csv.DictReader(file))) == 12
     assert "phase  head alone, the first of the run" in capsys.readouterr().out
 

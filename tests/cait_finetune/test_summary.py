@@ -24,7 +24,7 @@ def write(root, name, fold, validation, test, metric="top1"):
 
 @pytest.fixture
 def console(tmp_path):
-    return Console(width=100, file=open(tmp_path / "said", "w"))
+    return Console(width=100, file=open(tmp_path / "said", "w", encoding="utf-8"))
 
 
 def test_mean_and_range_of_what_differs(tmp_path, console):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cait_finetune.errors import bad_value
+from cait_tf.atomic import write_text
 
 _PICTURE = re.compile(r"!\[[^\]]*\]\(([^)\s]+)\)")
 
@@ -25,7 +26,7 @@ class Passage:
         Raises:
             UserError: there is none.
         """
-        text = self.file.read_text() if self.file.is_file() else None
+        text = self.file.read_text(encoding="utf-8") if self.file.is_file() else None
         if text is None:
             raise bad_value("readme", self.file, "a Markdown file")
         if len(self._pattern.findall(text)) != 1:
@@ -43,13 +44,14 @@ class Passage:
 
     def write(self, text: str, draw: Callable[[Path], None]) -> None:
         """Put `text` there, and below it the picture, which is drawn where it was before."""
-        whole = self.file.read_text()
+        whole = self.file.read_text(encoding="utf-8")
         picture = _PICTURE.search(self._pattern.search(whole)[2])
         path = self.file.parent / picture[1]
         path.parent.mkdir(parents=True, exist_ok=True)
         draw(path)
         inside = f"\n{text.strip()}\n\n{picture[0]}\n"
-        self.file.write_text(self._pattern.sub(lambda found: found[1] + inside + found[3], whole))
+        text = self._pattern.sub(lambda found: found[1] + inside + found[3], whole)
+        write_text(self.file, text)
 
     @property
     def _pattern(self) -> re.Pattern:

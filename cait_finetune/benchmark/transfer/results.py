@@ -26,7 +26,7 @@ class Results:
         self._path = path
         self._basis = basis
         self._known: dict[tuple[str, str], Result] = {}
-        text = path.read_text() if path.exists() else ""
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
         for line in text.splitlines():
             # The last line of a comparison that was cut off may be half a line; of older ones each
             # lacks its basis.
@@ -34,7 +34,7 @@ class Results:
                 record = json.loads(line)
                 self._known[record["words"], record["basis"]] = Result(**record["result"])
         if text and not text.endswith("\n"):
-            with open(path, "a") as file:
+            with open(path, "a", encoding="utf-8") as file:
                 file.write("\n")
 
     def __contains__(self, cell: Cell) -> bool:
@@ -48,7 +48,7 @@ class Results:
         words, basis = key = self._key(cell)
         self._known[key] = result
         record = {"words": words, "basis": basis, "result": dataclasses.asdict(result)}
-        with open(self._path, "a") as file:
+        with open(self._path, "a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
     def _key(self, cell: Cell) -> tuple[str, str]:

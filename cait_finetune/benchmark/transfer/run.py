@@ -114,5 +114,5 @@ def run(cell: Cell) -> Result:
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
     """What a run says of itself would run into the progress of all."""
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
         yield

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import logging
 import os
 import time
-import uuid
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -15,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from cait_finetune.data.label_index import cache_directory
+from cait_tf.atomic import atomic_open
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +59,6 @@ class HashCache:
         if kept.items() <= self._known.items():
             return
         rows = {**self._known, **kept}
-        partial = self._file.with_name(f".{uuid.uuid4().hex}.partial")
         try:
             columns = {
                 "paths": np.array([os.fsencode(path) for path in rows]),
@@ -69,13 +67,10 @@ class HashCache:
                 "hashes": np.array([content for _, content in rows.values()], np.int64),
             }
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            with open(partial, "wb") as file:
+            with atomic_open(self._file, "wb") as file:
                 np.savez_compressed(file, **columns)
-            os.replace(partial, self._file)
         except (OSError, ValueError) as error:
             logger.debug("%s is not kept: %s", self._file, error)
-            with contextlib.suppress(OSError):
-                partial.unlink()
 
     def _load(self) -> dict[str, tuple[Stat, int]]:
         try:

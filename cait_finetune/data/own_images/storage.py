@@ -5,10 +5,8 @@ Paths are strings, and a disk is asked without TensorFlow: a million of files ar
 
 from __future__ import annotations
 
-import contextlib
 import os
 import posixpath
-import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
 from typing import IO
@@ -17,6 +15,7 @@ import tensorflow as tf
 
 from cait_finetune.data import image_files
 from cait_finetune.errors import UserError, bad_value, suggest
+from cait_tf.atomic import atomic_open
 
 
 def located(key: str, value: str, kind: str) -> str:
@@ -204,16 +203,8 @@ def write(path: str, text: str) -> None:
         except tf.errors.OpError as error:
             raise OSError(str(error).splitlines()[0]) from error
         return
-    handle, draft = tempfile.mkstemp(prefix=".cait_", dir=os.path.dirname(path) or ".")
-    try:
-        with open(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-        os.chmod(draft, 0o644)  # mkstemp's are for its user alone
-        os.replace(draft, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(draft)
-        raise
+    with atomic_open(path, newline="") as file:
+        file.write(text)
 
 
 def _links(folder: str) -> set[str]:

@@ -220,9 +220,9 @@ def test_a_second_run_uses_them_again(filled, folder, monkeypatch):
 def damages(record: Path, facts: Path) -> dict[str, Callable[[], object]]:
     return {
         "absent": facts.unlink,
-        "cut": lambda: facts.write_text(facts.read_text()[:7]),
+        "cut": lambda: facts.write_text(facts.read_text(encoding="utf-8")[:7], encoding="utf-8"),
         "no json": lambda: facts.write_bytes(b"\xff\x00"),
-        "other": lambda: facts.write_text("[]"),
+        "other": lambda: facts.write_text("[]", encoding="utf-8"),
         "record": lambda: os.truncate(record, record.stat().st_size // 2),
         "no record": record.unlink,
     }

@@ -4,7 +4,7 @@ from cait_finetune.loggers.csv_files import CsvFiles
 
 
 def rows(path):
-    with open(path, newline="") as file:
+    with open(path, encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 

@@ -107,7 +107,7 @@ def test_only_freezes_the_others_and_unfreezes_none(model):
 def test_parameters_csv_has_every_phase(model, tmp_path):
     tables = {name: parameter_table(model, name, 0.75, 0.05) for name in ("linear_probe", "full")}
     write_csv(tables, tmp_path / "parameters.csv")
-    with open(tmp_path / "parameters.csv", newline="") as file:
+    with open(tmp_path / "parameters.csv", encoding="utf-8", newline="") as file:
         header, *rows = csv.reader(file)
     assert header == ["phase", "path", "shape", "group", "multiplier", "weight_decay", "trainable"]
     paths = [variable.path for variable in model.weights]

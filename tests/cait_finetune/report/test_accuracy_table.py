@@ -50,7 +50,7 @@ OLD = (
 
 
 def lines(table):
-    with open(table.csv, newline="") as file:
+    with open(table.csv, encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -103,7 +103,7 @@ def test_a_row_that_cannot_be_read_is_measured_anew(tmp_path, name, value):
     table = AccuracyTable(tmp_path)
     table.add(ROW)
     (line,) = lines(table)
-    with open(table.csv, "w", newline="") as file:
+    with open(table.csv, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(line))
         writer.writeheader()
         writer.writerow({**line, name: value})

@@ -64,7 +64,7 @@ def test_one_label_alone():
 def test_the_file_has_a_row_a_class_and_blanks_for_nothing(tmp_path):
     labels = np.array([0, 0, 0, 1, 1, 2])
     write_class_table(class_table(logits_of([0, 0, 1, 1, 1, 0]), labels, NAMES), tmp_path / "c.csv")
-    with open(tmp_path / "c.csv", newline="") as file:
+    with open(tmp_path / "c.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["name"] for row in rows] == NAMES
     assert rows[2]["precision"] == rows[3]["f1"] == rows[0]["average_precision"] == ""

@@ -31,7 +31,7 @@ def test_rows_are_the_truth():
 def test_the_file_adds_up_to_every_image(tmp_path):
     one = matrix(30)
     write_confusion(one, tmp_path / "c.csv")
-    with open(tmp_path / "c.csv", newline="") as file:
+    with open(tmp_path / "c.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert sum(int(row["images"]) for row in rows) == 600
     wrong = [int(row["images"]) for row in rows if row["truth"] != row["prediction"]]

@@ -18,7 +18,7 @@ def test_a_row_for_each_bin(bins, tmp_path):
     write_reliability(
         {("test", "as trained"): bins, ("test", "calibrated"): bins}, tmp_path / "r.csv"
     )
-    with open(tmp_path / "r.csv", newline="") as file:
+    with open(tmp_path / "r.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 2 * 15
     assert sum(int(row["count"]) for row in rows) == 400

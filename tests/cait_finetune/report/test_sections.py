@@ -18,7 +18,7 @@ def run(tmp_path):
 
 
 def write(path, head, rows):
-    with open(path, "w", newline="") as file:
+    with open(path, "w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([head, *rows])
 
 

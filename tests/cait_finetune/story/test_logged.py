@@ -47,7 +47,7 @@ def write_steps(metrics, *steps):
 
 
 def rows(path):
-    with open(path, newline="") as file:
+    with open(path, encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 

@@ -210,14 +210,6 @@ def test_a_full_disk_keeps_the_state_before(checkpoints):
     assert checkpoints.load_state()[1]["step"] == 5
 
 
-def test_what_a_killed_process_left_half_written_is_no_state(checkpoints):
-    write_states(checkpoints, 5)
-    for name in ("state_00000010.unfinished", ".best.safetensors.partial"):
-        (checkpoints.directory / name).write_bytes(b"half")
-    assert checkpoints.load_state()[1]["step"] == 5
-    assert names_in(checkpoints.directory) == ["state_00000005.safetensors"]
-
-
 def test_a_worker_that_does_not_write(tmp_path, models):
     other = Checkpoints(tmp_path, {}, writes=False)
     write_states(other, 5)
