@@ -28,16 +28,19 @@ def finetune(*overrides: str, recipe: str = "config", directory: str | Path | No
     """
     from cait_finetune.cli import configure_run
     from cait_finetune.errors import bad_value
+    from cait_finetune.output_place import claim
+    from cait_finetune.process_state import restored_process_state
     from cait_tf.quiet import quiet_imports
 
     config, usual = configure_run(*overrides, recipe=recipe)
     if config.resume is not None and directory is not None:
         raise bad_value("directory", f"{directory} beside resume", "None: a run stays where it is")
-    directory = Path(directory or usual)
+    directory = Path(directory) if directory else claim("directory", usual)
     with quiet_imports():
         import cait_finetune.story.finetune as story
 
-    story.finetune(config, directory)
+    with restored_process_state():
+        story.finetune(config, directory)
     return load_run(directory)
 
 

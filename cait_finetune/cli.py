@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from cait_finetune import config as configuration
-from cait_finetune.compile_cache import keep_compiled
+from cait_finetune.compile_cache import keep_compiled, seal
 from cait_finetune.config import Config
 from cait_finetune.config.checks import on_disk
 from cait_finetune.config.sources import (
@@ -34,8 +34,11 @@ from cait_finetune.config.words import keep_text, unquoted
 from cait_finetune.errors import Interrupted, UserError, bad_value
 from cait_finetune.explaining import explain, group_without_name, includes_itself
 from cait_finetune.garbage import loading
+from cait_finetune.own_process import can_fork, in_own_process
 from cait_finetune.resume import find_run, resumed
+from cait_finetune.run_directory import RunDirectory
 from cait_finetune.study import register_study
+from cait_tf.atomic import write_text
 from cait_tf.quiet import quiet_imports
 
 #: What Optuna says at the end of a study whose trials have all failed.
@@ -63,41 +66,51 @@ def run_story(story: Callable[[], Callable[[Config, Path], object]]) -> None:
     when the configuration is known to be right: a mistake is answered before TensorFlow has loaded.
     """
 
-    failed: list[str] = []
     begun: list[int] = []
-    process = os.getpid()
+    compiled: Path | None = None
+    forks = can_fork()
 
     @hydra.main(version_base="1.3", config_path=str(data_folder("conf")), config_name="config")
     def run(composed: DictConfig) -> object:
+        nonlocal compiled
         begun.append(1)
+        settings = HydraConfig.get()
+        several = settings.mode is RunMode.MULTIRUN
+        directory = Path(settings.runtime.output_dir)
+        failure = RunDirectory(directory).failure
         try:
-            directory = Path(HydraConfig.get().runtime.output_dir)
-            refuse_hidden(HydraConfig.get())
+            refuse_hidden(settings)
             if composed.get("resume") is None:
                 config = configuration.from_hydra(composed)
             else:
-                config = _resumed(composed, HydraConfig.get())
+                config = _resumed(composed, settings)
                 directory = Path(config.resume)
-            compiled = config.train.compile_cache_dir
-            keep_compiled(Path(compiled) if compiled else None, os.environ)
+            kept = config.train.compile_cache_dir
+            compiled = keep_compiled(Path(kept) if kept else None, os.environ) or compiled
             with quiet_imports(), loading():
                 tell = story()
-            return tell(config, directory)
+
+            def made() -> object:
+                try:
+                    return tell(config, directory)
+                finally:
+                    seal(compiled)
+
+            if several and forks and settings.runtime.choices["hydra/launcher"] == "basic":
+                return in_own_process(made)
+            return made()
         except (UserError, OmegaConfBaseException) as error:
             if composed.get("traceback") or _SHOW_TRACEBACKS:
                 raise
-            if HydraConfig.get().mode is not RunMode.MULTIRUN:
+            if not several:
                 sys.exit(f"cait_finetune: {explain(error)}")
-            # Optuna is to know of it, and what stands in `failed` of another process is lost.
-            if (
-                HydraConfig.get().runtime.choices["hydra/sweeper"] != "basic"
-                or os.getpid() != process
-            ):
-                raise _RunFailed(explain(error)) from None
-            failed.append(_which_run(HydraConfig.get()))
-            print(
-                f"cait_finetune: {explain(error)}\n  in {failed[-1]}", file=sys.stderr, flush=True
-            )
+            # The file is for the command that started the runs, maybe in another process.
+            text = f"{_which_run(settings)}: {explain(error)}"
+            with contextlib.suppress(OSError):
+                write_text(failure, f"{text}\n")
+            print(f"cait_finetune: {text}", file=sys.stderr, flush=True)
+            if settings.runtime.choices["hydra/sweeper"] != "basic":  # it counts failures itself
+                raise _RunFailed(text) from None
             return None
         except Interrupted as error:
             print(f"cait_finetune: {error}", file=sys.stderr)
@@ -137,15 +150,13 @@ def run_story(story: Callable[[], Callable[[Config, Path], object]]) -> None:
     except KeyboardInterrupt:
         print("cait_finetune: interrupted; what was finished is kept", file=sys.stderr)
         sys.exit(130)
-    if failed:
-        sys.exit(f"cait_finetune: failed, as said above: {'; '.join(failed)}")
 
 
 def _which_run(hydra_config: HydraConf) -> str:
     return f"run {hydra_config.job.num}, {' '.join(map(unquoted, hydra_config.overrides.task))}"
 
 
-@contextmanager
+@contextlib.contextmanager
 def _arguments_as_typed() -> Iterator[None]:
     """Hydra reads `sys.argv`: inside, what was typed as Hydra reads it back, without ``-cd DIR``."""
     typed = sys.argv
@@ -219,10 +230,13 @@ def main() -> None:
     """Entry point of ``python -m cait_finetune``."""
 
     def story() -> Callable[[Config, Path], object]:
+        from cait_finetune import model as models
         from cait_finetune.story.finetune import finetune
+        from cait_finetune.train.cores import share_cores
 
         def score(config: Config, directory: Path) -> float | None:
             """What a sweeper makes as high as it can: the validation metric of the best epoch."""
+            share_cores(config, models.check(config.model))  # of a process that is all ours
             result = finetune(config, directory)
             return result.get(f"validation_{config.dataset.judged_by}") if result else None
 
@@ -280,7 +294,7 @@ def sweeper_params(recipe: str, folder: Path | None = None) -> dict[str, Any]:
         return dict(composed.hydra.sweeper.get("params") or {})
 
 
-@contextmanager
+@contextlib.contextmanager
 def _composing(folder: Path | None) -> Iterator[None]:
     """Where `hydra.compose` finds our files, after those in `folder`."""
     _prepare_hydra()

@@ -7,7 +7,6 @@ machine it runs on, nor with which flags; all of that is seen to here.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import hashlib
 import importlib.metadata
@@ -30,14 +29,17 @@ _SEAL = ".sum"  # beside a file: the checksum of what a run that came to its end
 _LARGEST = 500_000_000  # bytes, of all files together
 
 
-def keep_compiled(directory: Path | None, environment: MutableMapping[str, str]) -> None:
+def keep_compiled(directory: Path | None, environment: MutableMapping[str, str]) -> Path | None:
     """Have TensorFlow, which must not be loaded yet, keep in `directory` what it compiles.
 
     A directory that cannot be written is a warning, and who has set the variable's flag is left alone.
+
+    Returns:
+        The folder to `seal` at the end; `None` where nothing is kept.
     """
     flags = environment.get(_VARIABLE, "")
     if directory is None or _FLAG in flags:
-        return
+        return None
     directory = directory.expanduser().absolute() / conditions(environment)
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -47,9 +49,9 @@ def keep_compiled(directory: Path | None, environment: MutableMapping[str, str])
         remove_oldest(directory, _LARGEST)
     except OSError as error:
         logger.warning("train.compile_cache_dir: %s: what is compiled is not kept", error)
-        return
-    atexit.register(seal, directory)
+        return None
     environment[_VARIABLE] = f"{flags} {_FLAG}={shlex.quote(str(directory))} {_CPUS_ONLY}".strip()
+    return directory
 
 
 def conditions(environment: Mapping[str, str]) -> str:
@@ -68,8 +70,10 @@ def conditions(environment: Mapping[str, str]) -> str:
     return hashlib.sha256(facts.encode()).hexdigest()[:16]
 
 
-def seal(directory: Path) -> None:
+def seal(directory: Path | None) -> None:
     """Write the checksums of the files that have none: they are whole, as this process ends well."""
+    if directory is None:
+        return
     with contextlib.suppress(OSError):
         for path in _files(directory):
             if not _seal_of(path).exists():

@@ -48,12 +48,15 @@ def find(config: Config, directory: Path) -> Suggestion:
         TimeRemainingColumn,
     )
 
+    from cait_finetune import model as models
     from cait_finetune.story.preparation import prepare
     from cait_finetune.story.stages import Stages
     from cait_finetune.story.training import trained_part
+    from cait_finetune.train.cores import share_cores
     from cait_finetune.train.distribution import build_agreement
 
     _refuse(config)
+    share_cores(config, models.check(config.model))
     prepared = prepare(config, directory)
     sweep = config.lr_find
     rates = np.geomspace(sweep.low, sweep.high, sweep.steps).tolist()

@@ -47,6 +47,11 @@ def report(config: ReportConfig) -> Path:
         ChangedData: the images are others than the run's.
     """
     saved = read_run(Path(config.run).expanduser(), weights=False)
+    with saved.directory.owned("run"):
+        return _report(config, saved)
+
+
+def _report(config: ReportConfig, saved: SavedRun) -> Path:
     run = saved.directory
     with quiet_imports():
         import tensorflow as tf
@@ -102,8 +107,8 @@ def _scores(
     from cait_finetune.story.scoring import predict_splits, score
 
     run, batch_size = saved.directory, saved.train.eval_batch_size
-    predictions = _kept_predictions(run, reasons) if run.finished else None
-    temperature = run.read_result().get("temperature") if run.finished else None
+    predictions = _kept_predictions(run, reasons) if run.scored else None
+    temperature = run.read_result().get("temperature") if run.scored else None
     mark = weights_mark(run.best_checkpoint)
     made_by = {one.weights for one in (predictions or {}).values()}
     if mark and made_by - {mark, None}:
@@ -175,7 +180,7 @@ def _kept_predictions(run: RunDirectory, reasons: list[str]) -> dict[str, Predic
 def _why_no_weights(run: RunDirectory) -> str:
     from cait_finetune.scores.metrics import MetricsLog
 
-    if run.finished or MetricsLog(run.metrics).read("epoch"):
+    if run.scored or MetricsLog(run.metrics).read("epoch"):
         return f"{run.best_checkpoint} is not there: there are no weights to look at images with"
     return "no epoch has ended yet: there are no weights to score"
 

@@ -12,21 +12,23 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from cait_finetune.config import Config, from_hydra
+from cait_finetune.config import Config, TrainConfig, from_hydra
 from cait_finetune.config.effect import without_effect
 from cait_finetune.errors import bad_value
 from cait_finetune.run_directory import RunDirectory, forget_default_splits
 
-#: What may be another when a run goes on: when it ends, what is written, where it is computed. The
-#: last four change the order of additions, so that the result is the same but for rounding; and, where
+#: What may be another when a run is resumed: when it ends, what is written, where it is computed, where
+#: decoded images are kept, and what a corrupt image does, which has ended the run so far. The last four change the order of additions, so that the result is the same but for rounding; and, where
 #: train.accumulation is null, into how many parts a batch is cut, each of which draws its own dropout.
 FREE = (
     "checkpoint.*",
     "dataset.accept_changes",
+    "dataset.cache",
     "dataset.cache_dir",
     "dataset.data_dir",
     "dataset.homepage",
     "dataset.license",
+    "dataset.on_corrupt",
     "dataset.parallel_calls",
     "dataset.prefetch",
     "export.*",
@@ -50,20 +52,39 @@ def find_run(resume: str | Path) -> Path:
     """The directory of a run that can be gone on with.
 
     Raises:
-        UserError: there is no run in it, or one that is finished.
+        UserError: there is no run in it.
     """
     directory = Path(resume).expanduser()
     if not (directory / "config.yaml").is_file():
         raise bad_value("resume", resume, "the directory of a run, which holds a config.yaml")
-    if RunDirectory(directory).finished:
-        raise bad_value(
-            "resume",
-            f"{resume}, whose run is finished",
-            "one that was cut off",
-            "to train on, start a new run with model.weights="
-            f"{directory / 'checkpoints' / 'last.safetensors'}",
-        )
     return directory
+
+
+def _check_unfinished(run: RunDirectory, train: TrainConfig) -> None:
+    """Refuse a finished run, unless the limit that ended it is another now.
+
+    Raises:
+        UserError: the run is finished.
+    """
+    if not run.finished:
+        return
+    result = run.read_result()
+    ended_by, hint = result.get("stopped_by"), ""
+    if ended_by == "train.max_hours":
+        if train.max_hours is None or train.max_hours * 3600 > result.get("train_seconds", 0):
+            return
+    elif ended_by == "train.patience":
+        before = run.read_config().train.patience
+        if train.patience is None or train.patience > (before or 0):
+            return
+    if ended_by:
+        hint = f"add {ended_by}=null to train on, or "
+    raise bad_value(
+        "resume",
+        f"{run.root}, whose run is finished",
+        "one that was cut off",
+        f"{hint}start a new run with model.weights={run.last_checkpoint}",
+    )
 
 
 def resumed(
@@ -113,7 +134,9 @@ def resumed(
             f"leave them out, or start a new run; free are {', '.join(FREE)}",
         )
     saved.resume = str(directory)
-    return from_hydra(saved), changes
+    config = from_hydra(saved)
+    _check_unfinished(RunDirectory(directory), config.train)
+    return config, changes
 
 
 def _read(path: Path) -> DictConfig:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,9 +17,13 @@ from cait_finetune.config import Config, SplitsConfig
 from cait_finetune.config.checks import on_disk
 from cait_finetune.config.effect import without_effect
 from cait_finetune.errors import UserError, bad_value
-from cait_tf.atomic import write_text
+from cait_finetune.locks import InUse, lock
+from cait_tf.atomic import remove_partial, write_text
 
 Value = TypeVar("Value", dict, list)
+
+#: Key of ``result.json``: when the run was finished.
+FINISHED = "finished"
 
 
 def read_json(path: Path, kind: type[Value]) -> Value:
@@ -67,7 +74,10 @@ _OF_PATTERNS = "[]*?"
 
 
 class RunDirectory:
-    """Paths of one run. Creating it refuses a directory that already holds one."""
+    """Paths of one run. Creating it refuses a directory that already holds one.
+
+    Whoever writes into it does so inside `owned`.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -90,6 +100,36 @@ class RunDirectory:
         self.predictions = root / "predictions"
         self.report = root / "report.html"
         self.parts = root / "report"
+        self.failure = root / "failure.txt"  # of one run of several: what was wrong
+
+    @contextlib.contextmanager
+    def owned(self, key: str) -> Iterator[None]:
+        """Keep other processes out of the directory, which is made; and clean up after killed ones.
+
+        Args:
+            key: what named the directory, for messages.
+
+        Raises:
+            UserError: another process is at work in it, or it cannot be written.
+        """
+        on_disk(key, self.root)
+        with contextlib.ExitStack() as held:
+            try:
+                self.root.mkdir(parents=True, exist_ok=True)
+                held.enter_context(lock(self.root / ".lock"))
+            except InUse as error:
+                raise bad_value(
+                    key,
+                    f"{self.root}, in use by {error}",
+                    "a directory in which no other process is at work",
+                    "Wait for that process to end, or choose another directory",
+                ) from error
+            except OSError as error:
+                raise bad_value(
+                    key, self.root, f"a directory that can be written ({error.strerror})"
+                ) from error
+            remove_partial(self.root)
+            yield
 
     def predictions_of(self, role: str) -> Path:
         """The logits of a split."""
@@ -127,7 +167,6 @@ class RunDirectory:
             UserError: there is a run in it already that has saved something; or it cannot be
                 written, or not by TensorFlow, which takes the path of a SavedModel for a pattern.
         """
-        on_disk("hydra.run.dir", self.root)
         if signs := [sign for sign in _OF_PATTERNS if sign in str(self.root.absolute())]:
             raise bad_value(
                 "hydra.run.dir",
@@ -186,12 +225,36 @@ class RunDirectory:
         return read_json(self.result, dict)
 
     @property
-    def finished(self) -> bool:
+    def scored(self) -> bool:
         """Whether there is a result, and it can be read."""
         try:
             return bool(self.read_result())
         except UserError:
             return False
+
+    @property
+    def finished(self) -> bool:
+        """Whether everything that the run promises is there: training, scores, exports, report, loggers.
+
+        The mark is the time in ``result.json``, which is written last.
+        """
+        try:
+            return bool(self.read_result().get(FINISHED))
+        except UserError:
+            return False
+
+    def mark_finished(self) -> dict:
+        """Write the mark; returns what ``result.json`` holds then."""
+        result = {**self.read_result(), FINISHED: time.strftime("%Y-%m-%d %H:%M:%S %z")}
+        self.failure.unlink(missing_ok=True)
+        self.write_result(result)
+        return result
+
+    def unmark_finished(self) -> None:
+        """Remove the mark: the run trains on."""
+        result = self.read_result()
+        if result.pop(FINISHED, None):
+            self.write_result(result)
 
     def write_result(self, result: dict) -> None:
         """Write ``result.json``."""

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from cait_finetune.config import DatasetConfig, ModelConfig, PreprocessingConfig, TrainConfig
+from cait_finetune.config import (
+    DatasetConfig,
+    LoggerConfig,
+    ModelConfig,
+    PreprocessingConfig,
+    TrainConfig,
+)
 from cait_finetune.errors import bad_value
 from cait_finetune.export.origin import weights_mark
 from cait_finetune.run_directory import RunDirectory, read_json
@@ -46,6 +52,7 @@ class SavedRun:
     model: ModelConfig
     train: TrainConfig
     preprocessing: PreprocessingConfig
+    logger: LoggerConfig
 
     @property
     def class_names(self) -> list[str]:
@@ -160,6 +167,7 @@ def read_run(root: Path, weights: bool = True) -> SavedRun:
         "model": ModelConfig,
         "train": TrainConfig,
         "preprocessing": PreprocessingConfig,
+        "logger": LoggerConfig,
     }
     saved = run.read_config()
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import statistics
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from cait_finetune.leaderboard import (
     read_entry,
     runs_below,
 )
+from cait_finetune.run_directory import RunDirectory
 from cait_tf.atomic import write_text
 
 
@@ -37,11 +39,18 @@ class MultirunSummary(Callback):
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Called by Hydra, once."""
-        console = plain_console()
+        console, root = plain_console(), Path(config.hydra.sweep.dir)
         try:
-            summarise(Path(config.hydra.sweep.dir), console)
+            summarise(root, console)
         except UserError as error:  # the runs are made: that they have no table is no failure
-            console.print(f"no summary of {config.hydra.sweep.dir}: {error}")
+            console.print(f"no summary of {root}: {error}")
+        failed = [
+            path.read_text(encoding="utf-8").strip()
+            for path in sorted(root.rglob(RunDirectory(root).failure.name))
+        ]
+        # A study counts its failed trials itself. Hydra makes a warning of an Exception in here.
+        if failed and config.hydra.runtime.choices["hydra/sweeper"] == "basic":
+            sys.exit("cait_finetune: " + "\n".join(["failed:", *failed]))
 
 
 def summarise(root: Path, console: Console) -> Path | None:

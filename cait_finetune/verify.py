@@ -238,9 +238,11 @@ def _config(row: str, more: tuple[str, ...]) -> Config:
 def _run_all(out: Path, rows: list[str], kind: str) -> None:
     """In a process of its own: the runs of its kind, all with one strategy."""
     with quiet_imports():
+        from cait_finetune import model as models
         from cait_finetune.config import DistributionConfig
         from cait_finetune.story.preparation import prepare
         from cait_finetune.story.training import train
+        from cait_finetune.train.cores import share_cores
         from cait_finetune.train.distribution import build_strategy, is_chief
 
     distribution = {
@@ -257,6 +259,7 @@ def _run_all(out: Path, rows: list[str], kind: str) -> None:
             (directory / "done").unlink()
             _state(directory, STEPS).unlink()  # as if the process had been killed after the half
             config.resume = str(directory)
+        share_cores(config, models.check(config.model))
         train(config, prepare(config, directory, strategy))
         if is_chief(strategy):
             (directory / "done").touch()

@@ -21,14 +21,19 @@ WORK = (
 )
 ALLOWED = {
     "": {"api"},
-    "api": {"cli", "story.finetune", "inference", "run", "saved_run", "errors"},  # for notebooks
+    "api": {"cli", "story.finetune", "inference", "run", "saved_run", "errors"}
+    | {"output_place", "process_state"},  # for notebooks
     "errors": set(),
     "config": {"errors"},
     "console": set(),
     "garbage": set(),
     "locks": set(),
     "__main__": {"cli", "train"},  # of train how a signal ends it
-    "cli": {"story.finetune", "resume", "study", "compile_cache", "explaining"} | FOUNDATION,
+    "cli": {"story.finetune", "resume", "study", "compile_cache", "explaining"}
+    | {"model", "own_process", "run_directory", "train"}
+    | FOUNDATION,
+    "own_process": {"errors"},
+    "process_state": set(),
     "explaining": FOUNDATION,
     "compile_cache": set(),
     "study": set(),  # how Optuna's sweeper is set
@@ -36,7 +41,7 @@ ALLOWED = {
     # The story and its chapters.
     "story": set(),
     "story.finetune": {"story.preparation", "story.training", "story.conclusion", "story.logged"}
-    | {"model", "runs", "train"}
+    | {"model", "run_directory", "runs", "train"}
     | FOUNDATION,
     "story.preparation": {"story.streams", "command_line"} | WORK | FOUNDATION,
     "story.streams": {"data", "train"} | FOUNDATION,
@@ -46,17 +51,19 @@ ALLOWED = {
     "story.report_parts": {"story.scoring"} | WORK | FOUNDATION,
     "story.exporting": WORK | FOUNDATION,
     "story.conclusion": {"story.preparation", "story.scoring", "story.report_parts"}
-    | {"story.exporting"}
+    | {"story.exporting", "story.logged", "loggers"}
     | WORK
     | FOUNDATION,
     "story.logged": {"story.preparation", "loggers", "optim", "run_directory"}
     | {"scores.metrics", "scores.predictions"}
     | FOUNDATION,
     "command_line": {"config"},
-    "export.__main__": {"cli", "keys", "saved_run", "story.exporting"} | WORK | FOUNDATION,
+    "export.__main__": {"cli", "keys", "saved_run", "story.exporting", "story.logged", "loggers"}
+    | WORK
+    | FOUNDATION,
     "loggers": {"run_directory"} | FOUNDATION,
     "lr_find": {"cli", "story.preparation", "story.training", "story.stages"} | WORK | FOUNDATION,
-    "verify": {"cli", "keys", "story.preparation", "story.training", "train"} | FOUNDATION,
+    "verify": {"cli", "keys", "story.preparation", "story.training", "model", "train"} | FOUNDATION,
     # Every command, one after the other.
     "verify_changes": {"api", "attention", "cli", "evaluate", "inference", "keys", "report_run"}
     | {"export.__main__"}
@@ -83,8 +90,8 @@ ALLOWED = {
     # Many runs: before and after them.
     "sweep": {"cli", "keys", "explaining"} | FOUNDATION,
     "leaderboard": {"command_line", "scores.metrics", "run_directory", "errors"},
-    "output_place": {"config", "errors"},
-    "summary": {"leaderboard", "console", "errors"},
+    "output_place": {"command_line", "config", "errors"},
+    "summary": {"leaderboard", "run_directory", "console", "errors"},
     "compare": {
         "cli",
         "config",

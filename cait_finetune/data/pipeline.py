@@ -214,8 +214,12 @@ def encoded_images(
 
 
 @tf.autograph.experimental.do_not_convert
-def example_ids(source: Source, role: str, count: int, corrupt: CorruptImages) -> list[str]:
-    """The ids of the first `count` examples of a split that are not known to be corrupt, in order."""
+def example_ids(source: Source, role: str, count: int | None, corrupt: CorruptImages) -> list[str]:
+    """The ids of the first `count` examples of a split that are not known to be corrupt, in order.
+
+    Args:
+        count: `None`: all.
+    """
     records = source.records(role).map(lambda record: record["id"]).as_numpy_iterator()
     named = (one.decode() for one in records)
     left_out = set(corrupt.ids)

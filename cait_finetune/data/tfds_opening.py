@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import urllib.parse
 import urllib.request
+from collections.abc import Callable
+from pathlib import PurePosixPath
 
 import tensorflow_datasets as tfds
 
@@ -14,6 +17,8 @@ from cait_finetune.data.source import ROLES
 from cait_finetune.data.tfds_features import find_class_names, find_keys
 from cait_finetune.data.tfds_source import TfdsSource
 from cait_finetune.errors import UserError, bad_value, suggest
+
+logger = logging.getLogger(__name__)
 
 _VALIDATION_NAMES = ("validation", "val", "valid", "dev")
 
@@ -30,7 +35,7 @@ def open_tfds(config: DatasetConfig) -> TfdsSource:
     feature = builder.info.features[label_key]
     if getattr(feature, "num_classes", 0) is not None:  # it is known without preparing
         find_class_names(builder, label_key, config)  # what is wrong is said before a download
-    _prepare(builder, config)
+    builder = _prepared(builder, config)
     class_names = find_class_names(builder, label_key, config)  # some are learnt by preparing
     splits, default_slices = _splits(builder, config)
     sizes = {}
@@ -85,9 +90,24 @@ def _builder(config: DatasetConfig) -> tfds.core.DatasetBuilder:
         ) from error
 
 
-def _prepare(builder: tfds.core.DatasetBuilder, config: DatasetConfig) -> None:
+def _prepared(builder: tfds.core.DatasetBuilder, config: DatasetConfig) -> tfds.core.DatasetBuilder:
+    """Download and prepare the set where it is not; one process does, others wait for it."""
     if builder.is_prepared():
-        return
+        return builder
+    # The folder of all sets: builder.data_path is below it, by name, configuration and version.
+    root = builder.data_path.parents[len(PurePosixPath(builder.info.full_name).parts) - 1]
+    with storage.locked(str(root / builder.name), says=_says_who_prepares(builder.name)):
+        if builder.is_prepared():  # another process did; this builder does not know the examples
+            return _builder(config)
+        _prepare(builder, config)
+    return builder
+
+
+def _says_who_prepares(name: str) -> Callable[[str], None]:
+    return lambda who: logger.warning("%s: waiting for %s, which prepares it", name, who)
+
+
+def _prepare(builder: tfds.core.DatasetBuilder, config: DatasetConfig) -> None:
     if config.source == "digits":
         tfds.disable_progress_bar()  # it takes a second
     try:

@@ -9,13 +9,15 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from omegaconf import OmegaConf
+
 from cait_finetune.cli import configure
 from cait_finetune.config import ExportConfig
 from cait_finetune.console import plain_console
 from cait_finetune.errors import UserError, bad_value
 from cait_finetune.export.formats import check
 from cait_finetune.keys import helped, read_keys, unknown_key
-from cait_finetune.saved_run import RunDataConfig, read_run
+from cait_finetune.saved_run import RunDataConfig, SavedRun, read_run
 from cait_tf.quiet import quiet_imports
 
 
@@ -58,6 +60,11 @@ def export(directory: Path, config: ExportConfig, data: RunDataConfig | None = N
         ChangedData: its images are others than the run's.
     """
     run = read_run(directory)
+    with run.directory.owned("run"):
+        _export(run, config, data or RunDataConfig())
+
+
+def _export(run: SavedRun, config: ExportConfig, data: RunDataConfig) -> None:
     if not run.is_scored:  # the card would state the scores of one beside the other
         raise bad_value(
             "run",
@@ -71,11 +78,14 @@ def export(directory: Path, config: ExportConfig, data: RunDataConfig | None = N
 
         from cait_finetune.data.corrupt import CorruptImages
         from cait_finetune.export.subject import Subject
-        from cait_finetune.story.exporting import export_run, outcome, publish
+        from cait_finetune.loggers.build import build_loggers
+        from cait_finetune.report.page import write_page
+        from cait_finetune.story.exporting import export_run, outcome, publish, read_exports
+        from cait_finetune.story.logged import conclude_loggers
 
         tf.config.list_physical_devices()  # the first look at the devices chatters too
     console = plain_console()
-    source = run.open_source(data or RunDataConfig(), "export", console.print)
+    source = run.open_source(data, "export", console.print)
     result = run.directory.read_result()
     corrupt = CorruptImages(run.dataset.on_corrupt)
     corrupt.include(result.get("corrupt_images", []))
@@ -87,10 +97,18 @@ def export(directory: Path, config: ExportConfig, data: RunDataConfig | None = N
         source.multi_label,
         run.temperature,
     )
-    exports = export_run(config, subject, source, corrupt, run.directory, console.print)
-    if result:
-        run.directory.write_result(result | outcome(exports))
+    try:
+        export_run(config, subject, source, corrupt, run.directory, console.print)
+    finally:  # one format may have been refused, others made
+        if result:
+            result |= outcome(read_exports(run.directory))
+            run.directory.write_result(result)
+            write_page(run.directory)
     publish(config, run.directory, list(source.class_names), console.print)
+    if result:
+        with build_loggers(run.logger, run.directory, console) as loggers:
+            loggers.reopen(OmegaConf.to_container(run.directory.read_config()), result["steps"])
+            conclude_loggers(loggers, run.directory, result)
     console.print(f"export {run.directory.export}")
 
 

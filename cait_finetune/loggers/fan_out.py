@@ -38,6 +38,10 @@ class Loggers:
         for name, (columns, rows) in tables.items():
             self._each("table", name, columns, rows)
 
+    def reopen(self, config: Mapping[str, Any], step: int) -> None:
+        """Open what a run has written that came to its end after `step` steps, to add to it."""
+        self._each("reopen", config, step)
+
     def record(self, kind: str, values: Mapping[str, float]) -> None:
         """A line of ``metrics.jsonl``; one without a step, as of a solver, gets its epoch for it."""
         self._each("record", kind, {"step": values["epoch"], **values})

@@ -22,6 +22,9 @@ class Logger:
         What was written after these must not stay, nor anything be written twice.
         """
 
+    def reopen(self, config: Mapping[str, Any], step: int) -> None:
+        """Instead of `begin`: of a run that ended after `step` steps nothing comes again."""
+
     def record(self, kind: str, values: Mapping[str, float]) -> None:
         """A line of ``metrics.jsonl``, of `kind` ``step`` or ``epoch``; both have `step` and `epoch`."""
 

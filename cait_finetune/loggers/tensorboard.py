@@ -27,15 +27,16 @@ class TensorBoard(Logger):
 
     def begin(self, config: Mapping[str, Any], resumed: bool) -> None:
         """Begin anew: the records that a run has so far come again."""
-        import tensorflow as tf
-
         for path in self._directory.glob("events.out.tfevents.*"):
             path.unlink()
-        self._writer = tf.summary.create_file_writer(
-            str(self._directory), flush_millis=_FLUSH_MILLIS
-        )
+        self._open()
         text = OmegaConf.to_yaml(OmegaConf.create(dict(config)))
         self._write("config", "text", "".join(f"    {line}\n" for line in text.splitlines()))
+
+    def reopen(self, config: Mapping[str, Any], step: int) -> None:
+        """Add a file of events to those that are there."""
+        self._step = step
+        self._open()
 
     def record(self, kind: str, values: Mapping[str, float]) -> None:
         """Scalars named ``step/loss``, ``epoch/validation_loss``; a name with a group keeps it."""
@@ -65,6 +66,13 @@ class TensorBoard(Logger):
     def finish(self, exit_code: int) -> None:
         """Write what is not written yet."""
         self._writer.close()
+
+    def _open(self) -> None:
+        import tensorflow as tf
+
+        self._writer = tf.summary.create_file_writer(
+            str(self._directory), flush_millis=_FLUSH_MILLIS
+        )
 
     def _write(self, tag: str, plugin: str, value: Any) -> None:
         import tensorflow as tf

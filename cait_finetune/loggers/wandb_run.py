@@ -67,6 +67,10 @@ class WandbRun(Logger):
             said = f"offline{why and f', as {why}'}; to upload it: {self._how_to_sync(again)}"
             self._say(said, None if expected else "yellow")
 
+    def reopen(self, config: Mapping[str, Any], step: int) -> None:
+        """Open W&B's run again."""
+        self.begin(config, resumed=True)
+
     def record(self, kind: str, values: Mapping[str, float]) -> None:
         """A row at its step; a step and an epoch that end together are one row."""
         number = values[kind]

@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
+from cait_finetune.locks import beside, wait_for_lock
 from cait_tf.atomic import atomic_open, write_text
 from cait_tf.variants import IMAGENET_MEAN, IMAGENET_STD
 
@@ -81,8 +82,15 @@ class AccuracyTable:
         return next((row for row in self.rows if row.conditions == conditions), None)
 
     def add(self, row: Accuracy) -> None:
-        """Write both files anew with one row more; an interruption leaves the old ones."""
-        self._read()  # another process may have added to it
+        """Write both files anew with one row more; an interruption leaves the old ones.
+
+        Processes that add to one table at once wait for each other.
+        """
+        with wait_for_lock(beside(self.csv)):
+            self._add(row)
+
+    def _add(self, row: Accuracy) -> None:
+        self._read()  # what another process has added
         others = [one for one in self.rows if one.conditions != row.conditions]
         self.rows = sorted([*others, row], key=lambda one: dataclasses.astuple(one.conditions))
         values = _values(row)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cait_finetune.errors import bad_value
+from cait_tf.atomic import naming
 
 
 class MetricsLog:
@@ -26,7 +27,7 @@ class MetricsLog:
         """Append ``{"kind": kind, …}``; `kind` is ``step`` or ``epoch``."""
         if not self._writes:
             return
-        with open(self.path, "a", encoding="utf-8") as file:
+        with naming(self.path), open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps({"kind": kind, **values}) + "\n")
         for follower in self._followers:
             follower(kind, values)

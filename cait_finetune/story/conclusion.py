@@ -2,34 +2,45 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import resource
 import sys
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import keras
 
 from cait_finetune.config import Config
+from cait_finetune.data.pipeline import example_ids
+from cait_finetune.errors import UserError
 from cait_finetune.export.origin import weights_mark
 from cait_finetune.export.subject import Subject
+from cait_finetune.loggers.fan_out import Loggers
 from cait_finetune.report.page import write_page
 from cait_finetune.runs.identity import identity_facts
-from cait_finetune.story.exporting import export_run, outcome, publish
+from cait_finetune.scores.predictions import Predictions, Predictor, load_predictions
+from cait_finetune.story.exporting import export_run, outcome, publish, read_exports
+from cait_finetune.story.logged import conclude_loggers
 from cait_finetune.story.preparation import Prepared
 from cait_finetune.story.report_parts import build_viewer, draw_scores, draw_training
-from cait_finetune.story.scoring import Scores, predict_splits, score
+from cait_finetune.story.scoring import ROLES, Scores, predict, score
 from cait_finetune.train.figures import in_words
 
 
-def conclude(config: Config, prepared: Prepared, model: keras.Model, started: float) -> dict:
+def conclude(
+    config: Config, prepared: Prepared, model: keras.Model, started: float, loggers: Loggers
+) -> None:
     """Score and export `model`, which holds the best weights; write ``result.json`` and the report.
+
+    What an interrupted process has done of it is not done again. What is refused does not keep the
+    rest from being made: the error comes last, and `resume` tries again what it is about.
 
     Args:
         started: when this process began the run, on `time.perf_counter`'s clock.
-
-    Returns:
-        What ``result.json`` holds.
+        loggers: get the result, the pictures and the model.
 
     Raises:
         UserError: an exported model does not answer as the trained one does; or the hub that it is to
@@ -40,31 +51,65 @@ def conclude(config: Config, prepared: Prepared, model: keras.Model, started: fl
     _draw(config, prepared, model, scores)
     result = _result(config, prepared, scores, started)
     run.write_result(result)
-    try:
-        result |= _export(config, prepared, model, scores.temperature)
-        result["wall_seconds"] = time.perf_counter() - started
-    finally:  # an export that is refused can be made again of the run: the rest is there
-        run.write_result(result)
-        write_page(run)
-        _say(config, prepared, scores, result)
+    problems: list[str] = []
+    with _collected(problems):
+        _export(config, prepared, model, scores.temperature)
+    result |= outcome(read_exports(run))
+    result["wall_seconds"] = time.perf_counter() - started
+    run.write_result(result)
+    write_page(run)
+    _say(config, prepared, scores, result)
     names = list(prepared.source.class_names)
-    publish(config.export, run, names, functools.partial(prepared.console.print, highlight=False))
-    return result
+    with _collected(problems):
+        say = functools.partial(prepared.console.print, highlight=False)
+        publish(config.export, run, names, say)
+    conclude_loggers(loggers, run, result)
+    if problems:
+        raise UserError("\n".join(problems))
+
+
+@contextlib.contextmanager
+def _collected(problems: list[str]) -> Iterator[None]:
+    """Add the text of a `UserError` to `problems`."""
+    try:
+        yield
+    except UserError as error:
+        problems.append(str(error))
 
 
 def _score(config: Config, prepared: Prepared, model: keras.Model) -> Scores:
-    """Both splits, each image once; their logits are kept."""
+    """Both splits, each image once; their logits are kept, and used again by a resumed run."""
     streams, run = prepared.streams, prepared.run
-    predictions = predict_splits(model, streams.images_of, prepared.source, streams.corrupt)
     mark = weights_mark(run.best_checkpoint)
-    for role, one in predictions.items():
-        one = dataclasses.replace(one, weights=mark)
-        if not one.save(run.predictions_of(role)):
-            prepared.console.print(
-                f"predictions of {role} are not kept: {one.logits.nbytes / 1e6:,.0f} MB of logits",
-                highlight=False,
+    predictor, predictions = Predictor(model), {}
+    for role in ROLES:
+        path = run.predictions_of(role)
+        found = _kept(path, mark, prepared, role)
+        if found is None:
+            found = predict(
+                predictor, role, streams.images_of(role), prepared.source, streams.corrupt
             )
+            if not dataclasses.replace(found, weights=mark).save(path):
+                prepared.console.print(
+                    f"predictions of {role} are not kept: {found.logits.nbytes / 1e6:,.0f} MB of "
+                    "logits",
+                    highlight=False,
+                )
+        predictions[role] = found
     return score(predictions, config.train.eval_batch_size)
+
+
+def _kept(path: Path, mark: str | None, prepared: Prepared, role: str) -> Predictions | None:
+    """The predictions of the weights with the checksum `mark` for exactly the images of a split."""
+    if mark is None or not (prepared.resumed and path.is_file()):
+        return None
+    try:
+        kept = load_predictions(path)
+    except UserError:  # damaged: made anew
+        return None
+    ids = example_ids(prepared.source, role, None, prepared.streams.corrupt)
+    same = kept.weights == mark and list(kept.ids) == list(ids)
+    return kept if same and list(kept.class_names) == list(prepared.source.class_names) else None
 
 
 def _draw(config: Config, prepared: Prepared, model: keras.Model, scores: Scores) -> None:
@@ -77,8 +122,8 @@ def _draw(config: Config, prepared: Prepared, model: keras.Model, scores: Scores
     draw_scores(prepared.run, scores, view)
 
 
-def _export(config: Config, prepared: Prepared, model: keras.Model, temperature: float) -> dict:
-    """Write the chosen formats; returns what ``result.json`` says of them."""
+def _export(config: Config, prepared: Prepared, model: keras.Model, temperature: float) -> None:
+    """Write the chosen formats; a resumed run those that are not there yet."""
     source, streams = prepared.source, prepared.streams
     subject = Subject(
         model,
@@ -89,7 +134,7 @@ def _export(config: Config, prepared: Prepared, model: keras.Model, temperature:
         temperature,
     )
     say = functools.partial(prepared.console.print, highlight=False)
-    return outcome(export_run(config.export, subject, source, streams.corrupt, prepared.run, say))
+    export_run(config.export, subject, source, streams.corrupt, prepared.run, say, prepared.resumed)
 
 
 def _result(config: Config, prepared: Prepared, scores: Scores, started: float) -> dict:

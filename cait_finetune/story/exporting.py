@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -21,9 +20,11 @@ from cait_finetune.export.formats import exporter
 from cait_finetune.export.hub import push
 from cait_finetune.export.origin import DATA, WEIGHTS, weights_mark
 from cait_finetune.export.subject import Evidence, Subject
-from cait_finetune.run_directory import RunDirectory, read_json
+from cait_finetune.run_directory import RunDirectory, read_json, write_json
 from cait_finetune.runs.identity import identity_facts
 from cait_tf.atomic import write_text
+
+_OF_FORMATS = ("check_images", "quantise", "accuracy_images")
 
 #: Prints a line.
 Say = Callable[[str], None]
@@ -36,13 +37,16 @@ def export_run(
     corrupt: CorruptImages,
     run: RunDirectory,
     say: Say,
+    keep: bool = False,
 ) -> dict[str, dict]:
     """Write the chosen formats into ``export/``, each checked on images of the validation split.
 
     Formats that are there and were made from other weights than the run's best are removed.
+    ``exports.json`` is complete after each format.
 
     Args:
         subject: the model with the weights in ``run.best_checkpoint``.
+        keep: leave a format as it is that was made from the same weights, data and keys.
 
     Returns:
         What ``export/exports.json`` has of all formats that are there: by name ``path``,
@@ -54,38 +58,41 @@ def export_run(
     """
     folder, mark = run.export, weights_mark(run.best_checkpoint)
     exports = read_exports(run)
+    facts = {
+        "temperature": subject.temperature,
+        WEIGHTS: mark,
+        DATA: identity_facts(run).get("sha256"),
+        "keys": _keys(config),
+    }
+    wanted = [
+        name
+        for name in config.formats
+        if not (keep and mark and facts.items() <= exports.get(name, {}).items())
+    ]
+    _remove_stale(exports, folder, mark, say)
     refused = []
-    if config.formats:
+    if wanted:
         samples = encoded_images(source, "validation", config.check_images, corrupt)
         labelled = functools.partial(
             labelled_images, source, "validation", config.accuracy_images, corrupt
         )
         evidence = Evidence(subject, samples, labelled)
-    for name in config.formats:
+    for name in wanted:
         try:
             done = exporter(name, config)(subject, evidence, folder / name)
         except UserError as error:
             refused.append(str(error))
             continue
         refused += done.pop("refused", [])
-        exports[name] = {
-            **done,
-            "images": len(samples),
-            "temperature": subject.temperature,
-            WEIGHTS: mark,
-            DATA: identity_facts(run).get("sha256"),
-        }
+        exports[name] = {**done, "images": len(samples), **facts}
+        _write_exports(run, exports)
         say(
             f"export checked on {len(samples)} validation images: same top-1, largest difference "
             f"{done['difference']:.1e} ({name})"
         )
         for variant, figures in done.get("variants", {}).items():
             say(_compared(variant, figures, done["megabytes"]))
-    _remove_stale(exports, folder, mark, say)
-    record = folder / "exports.json"
-    if exports or record.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text(record, json.dumps(exports, indent=2) + "\n")
+    _write_exports(run, exports)
     if refused:
         raise UserError("\n".join(refused))
     return exports
@@ -98,6 +105,18 @@ def outcome(exports: dict[str, dict]) -> dict[str, Any]:
         "export_max_difference": max((one["difference"] for one in exports.values()), default=None),
         "saved_model": exports.get("saved_model", {}).get("path"),
     }
+
+
+def _write_exports(run: RunDirectory, exports: dict[str, dict]) -> None:
+    record = run.export / "exports.json"
+    if exports or record.exists():
+        run.export.mkdir(parents=True, exist_ok=True)
+        write_json(record, exports)
+
+
+def _keys(config: ExportConfig) -> dict[str, Any]:
+    """The keys that a format depends on."""
+    return {name: getattr(config, name) for name in _OF_FORMATS}
 
 
 def read_exports(run: RunDirectory) -> dict[str, dict]:

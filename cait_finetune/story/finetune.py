@@ -1,17 +1,22 @@
-"""The story of a run, from the configuration to a checked SavedModel."""
+"""A run, from the configuration to a checked SavedModel."""
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from cait_finetune import model as models
 from cait_finetune.config import Config
+from cait_finetune.errors import Interrupted, os_error
+from cait_finetune.run_directory import RunDirectory
 from cait_finetune.runs.identity import check_best
 from cait_finetune.story.conclusion import conclude
-from cait_finetune.story.logged import conclude_loggers, logged
-from cait_finetune.story.preparation import prepare
+from cait_finetune.story.logged import logged
+from cait_finetune.story.preparation import Prepared, prepare
 from cait_finetune.story.training import train
+from cait_finetune.train.cluster import is_first_worker
 from cait_finetune.train.distribution import build_agreement, lost_worker
 from cait_finetune.train.interruption import Interruption
 
@@ -19,7 +24,8 @@ from cait_finetune.train.interruption import Interruption
 def finetune(config: Config, directory: Path) -> dict:
     """Fine-tune as configured, and leave everything in `directory`.
 
-    With `config.resume` the run in `directory` goes on where it stopped.
+    With `config.resume` the run in `directory` continues where it stopped: in training, or in any
+    step after it.
 
     Returns:
         What ``result.json`` holds; of a worker that is not the first, nothing.
@@ -29,21 +35,50 @@ def finetune(config: Config, directory: Path) -> dict:
         Interrupted: a signal asked to end, and the state is saved; or another worker is gone.
     """
     started = time.perf_counter()
-    prepared = prepare(config, directory)
-    with logged(config, prepared) as loggers:
+    run, chief = RunDirectory(directory), is_first_worker(config.distribution)
+    key = "resume" if config.resume else "hydra.run.dir"
+    with (
+        Interruption() as interruption,
+        _explained(run),
+        run.owned(key) if chief else contextlib.nullcontext(),
+    ):
+        prepared = prepare(config, directory)
+        interruption.directory = directory
         with lost_worker(prepared.strategy, directory):
-            train(config, prepared)
-        result = {}
-        if prepared.chief:
-            with Interruption(saved=directory):
-                check_best(prepared.run, prepared.state.best_sha256)
-                # What is scored and exported is a float32 model on one device, however it was trained.
-                model = models.from_checkpoint(
-                    config.model, prepared.source.class_names, prepared.run.best_checkpoint
-                )
-                result = conclude(config, prepared, model, started)
-                conclude_loggers(loggers, prepared.run, result)
+            _work(config, prepared, started, interruption)
+        if not prepared.chief:
+            return {}
+        result = run.mark_finished()
         if agree := build_agreement(prepared.strategy):
-            with lost_worker(prepared.strategy, directory):
-                agree([False])  # the others wait: a worker that leaves would end the cluster
-    return result
+            with contextlib.suppress(Interrupted), lost_worker(prepared.strategy, directory):
+                agree([False])
+        return result
+
+
+def _work(config: Config, prepared: Prepared, started: float, interruption: Interruption) -> None:
+    """Everything between the preparation and the mark that the run is finished."""
+    with logged(config, prepared) as loggers:
+        train(config, prepared, interruption)
+        interruption.check()
+        if prepared.chief:
+            check_best(prepared.run, prepared.state.best_sha256)
+            # What is scored and exported is a float32 model on one device, however it was trained.
+            model = models.from_checkpoint(
+                config.model, prepared.source.class_names, prepared.run.best_checkpoint
+            )
+            conclude(config, prepared, model, started, loggers)
+        elif agree := build_agreement(prepared.strategy):
+            agree([False])  # wait for the first: a worker that leaves would end the cluster
+    interruption.check()
+
+
+@contextlib.contextmanager
+def _explained(run: RunDirectory) -> Iterator[None]:
+    """Inside, an error of the system becomes a `UserError` that says what of the run is kept."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            raise
+        kept = f", and continue with resume={run.root}" if run.config.is_file() else ""
+        raise os_error(error, kept) from error

@@ -47,7 +47,6 @@ from cait_finetune.runs.identity import (
 from cait_finetune.scores.metrics import MetricsLog
 from cait_finetune.story.streams import FAST_BATCHES, Streams, check_pairs
 from cait_finetune.train.checkpoint import Checkpoints
-from cait_finetune.train.cores import share_cores
 from cait_finetune.train.distribution import (
     build_strategy,
     check_batch,
@@ -66,7 +65,8 @@ class Prepared:
     """A run that is about to train: from its first step, or with `arrays` from where it stopped.
 
     ``peak`` is the highest learning rate, ``chief`` whether this process is the one that writes,
-    ``other_images`` whether the state is of other images than the run has now.
+    ``resumed`` whether an earlier process began it, ``other_images`` whether the state is of other
+    images than the run has now.
     """
 
     strategy: tf.distribute.Strategy
@@ -84,6 +84,7 @@ class Prepared:
     loss: Loss
     phases: list[Phase]
     streams: Streams
+    resumed: bool = False
     other_images: bool = False
 
 
@@ -109,7 +110,6 @@ def prepare(
     variant = models.check(config.model)
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
-    share_cores(config, variant)
     strategy = strategy or build_strategy(config.distribution)
     check_batch(config.train.batch_size, config.train.accumulation or 1, strategy)
     check_pairs(config, strategy)
@@ -158,6 +158,8 @@ def prepare(
         now = check_state(run, state.data)
         state.data, other_images = now, state.data not in ("", now)
         state.reconsider(config.train.max_hours, config.train.patience)
+        if chief and not state.stopped and state.step < length.total_steps:
+            run.unmark_finished()
         metrics.cut(state.log_bytes)
 
     # Right before the weights are drawn: preparing a data set for the first time draws too.
@@ -245,6 +247,7 @@ def prepare(
         loss=loss,
         phases=planned,
         streams=streams,
+        resumed=bool(config.resume),
         other_images=other_images,
     )
 

@@ -69,12 +69,20 @@ def predict_splits(
         UserError: a corrupt image, if the run stops at one.
     """
     predictor = Predictor(model)
-    found = {}
-    for role in ROLES:
-        logits, labels = predictor(batches(role))
-        ids = example_ids(source, role, len(logits), corrupt)
-        found[role] = Predictions(logits, labels, ids, source.class_names)
-    return found
+    return {role: predict(predictor, role, batches(role), source, corrupt) for role in ROLES}
+
+
+def predict(
+    predictor: Predictor, role: str, batches: Iterable, source: Source, corrupt: CorruptImages
+) -> Predictions:
+    """One pass over a split, whose `batches` are ``(images, labels, real)`` in file order.
+
+    Raises:
+        UserError: a corrupt image, if the run stops at one.
+    """
+    logits, labels = predictor(batches)
+    ids = example_ids(source, role, len(logits), corrupt)
+    return Predictions(logits, labels, ids, source.class_names)
 
 
 def score(

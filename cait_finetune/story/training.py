@@ -14,13 +14,17 @@ from cait_finetune.story.preparation import Prepared
 from cait_finetune.story.stages import Stages
 from cait_finetune.train.distribution import build_agreement
 from cait_finetune.train.figures import in_words
+from cait_finetune.train.interruption import Interruption
 from cait_finetune.train.loop import Trainer
 from cait_finetune.train.profile import Profile
 from cait_finetune.train.solver import solve_head
 
 
-def train(config: Config, prepared: Prepared) -> None:
-    """Train to the end; the best weights are then in ``prepared.run.best_checkpoint``.
+def train(config: Config, prepared: Prepared, interruption: Interruption | None = None) -> None:
+    """Train what is left of the run; the best weights are then in ``prepared.run.best_checkpoint``.
+
+    Args:
+        interruption: whether a signal asked to end; `None`: nobody listens to signals.
 
     Raises:
         UserError: anything that the user can mend; what was finished is kept.
@@ -80,11 +84,11 @@ def train(config: Config, prepared: Prepared) -> None:
         prepared.metrics,
         prepared.console,
         prepared.state,
-        prepared.run.root,
         Profile(profile),
         build_agreement(strategy),
     )
-    trainer.run(stages.unfinished(prepared.state.step, prepared.arrays))
+    unfinished = stages.unfinished(prepared.state.step, prepared.arrays)
+    trainer.run(unfinished, interruption or Interruption())
 
 
 def _score_best_again(config: Config, prepared: Prepared) -> None:

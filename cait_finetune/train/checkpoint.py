@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import keras
@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 import cait_tf
-from cait_finetune.errors import UserError, bad_value
+from cait_finetune.errors import bad_value
 from cait_tf.atomic import atomic_path
 from cait_tf.weights.checksum import checksum, stated_checksum
 
@@ -62,12 +62,13 @@ class Checkpoints:
             The checksum that the file states; nothing from a worker that does not write.
 
         Raises:
-            UserError: it cannot be written, for instance because the disk is full.
+            OSError: it cannot be written, for instance because the disk is full.
         """
         metadata = {**self._metadata, "epoch": str(epoch)}
-        if self._writes:
-            self._write(path, f"epoch {epoch}", lambda: cait_tf.save_weights(model, path, metadata))
-        return (stated_checksum(path) or "") if self._writes else ""
+        if not self._writes:
+            return ""
+        cait_tf.save_weights(model, path, metadata)
+        return stated_checksum(path) or ""
 
     def save_state(self, arrays: Mapping[str, np.ndarray], progress: dict, step: int) -> None:
         """Write a state, then delete those that are older than the last `keep`.
@@ -76,7 +77,7 @@ class Checkpoints:
         with, are deleted too: they must not pass for the last ones.
 
         Raises:
-            UserError: it cannot be written, for instance because the disk is full.
+            OSError: it cannot be written, for instance because the disk is full.
         """
         if not self._writes:
             return
@@ -84,11 +85,8 @@ class Checkpoints:
         text = json.dumps(progress)
         metadata = {_PROGRESS: text, _CHECKSUM: checksum(arrays, text)}
 
-        def write() -> None:
-            with atomic_path(path) as partial:
-                save_file(dict(arrays), partial, metadata)
-
-        self._write(path, f"step {step}", write)
+        with atomic_path(path) as partial:
+            save_file(dict(arrays), partial, metadata)
         later = [state for state in self.states if state > path]
         for other in (*later, *self.states[len(later) + self._keep :]):
             other.unlink()
@@ -116,22 +114,6 @@ class Checkpoints:
             f"{self.directory} with {', '.join(damaged)}, damaged",
             "a state that is whole",
             "start a new run; the weights that were saved load with model.weights=FILE",
-        )
-
-    def _write(self, path: Path, what: str, write: Callable[[], None]) -> None:
-        try:
-            write()
-        except (OSError, SafetensorError) as error:
-            raise self._no_room(path, what, error) from error
-
-    def _no_room(self, path: Path, what: str, error: Exception) -> UserError:
-        kept = path if path.exists() else next(iter(self.states), None)
-        still = f"; an earlier one is still there: {kept}" if kept else ""
-        return bad_value(
-            "hydra.run.dir",
-            f"{self.directory}, where the checkpoint of {what} cannot be written ({error})",
-            f"a disk with room for it{still}",
-            "free some space and go on with resume=RUN_DIRECTORY, or choose another hydra.run.dir",
         )
 
 

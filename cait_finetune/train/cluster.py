@@ -49,6 +49,15 @@ def find_cluster(config: DistributionConfig) -> Cluster:
     return _from_slurm(config.port) if kind == "slurm" else _from_tf_config()
 
 
+def is_first_worker(config: DistributionConfig) -> bool:
+    """Whether this process is the one that writes: the first of several, or the only one.
+
+    Raises:
+        UserError: there are several, and the cluster makes no sense.
+    """
+    return config.strategy != "multi_worker" or find_cluster(config).index == 0
+
+
 def _from_slurm(port: int) -> Cluster:
     import tensorflow as tf
 

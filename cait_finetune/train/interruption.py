@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C: the run saves its state and ends, instead of losing what it has done."""
+"""SIGTERM, SIGHUP and Ctrl-C: the run saves its state and ends, instead of losing what it has done."""
 
 from __future__ import annotations
 
@@ -6,53 +6,59 @@ import contextlib
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from types import FrameType, TracebackType
+from typing import ClassVar
 
-from cait_finetune.errors import Interrupted
+from cait_finetune.errors import Interrupted, InterruptedByUser
 
-#: sysexits' EX_TEMPFAIL: start me again and I shall go on. For job scripts that requeue.
-PREEMPTED = 75
-INTERRUPTED = 130
+_ONE_PRESS = 0.3  # seconds: a terminal, and a parent process, both hand over one Ctrl-C
 
 
 @contextlib.contextmanager
 def preemptible() -> Iterator[None]:
-    """Within it SIGTERM ends the process with `PREEMPTED` where nothing else has taken it over.
+    """Inside, SIGTERM and SIGHUP end the process where nothing else has taken them over.
 
     That is from the imports to the first step: there is nothing to save yet. A SystemExit, as no
     library takes that for an error of its own.
     """
 
     def end(number: int, frame: FrameType | None) -> None:
+        if Interruption.ended_well:  # the run is finished, and the process about to end
+            return
         print(
-            "cait_finetune: SIGTERM: training had not begun; give the same command again",
+            f"cait_finetune: {signal.Signals(number).name}: training had not begun; give the same "
+            "command again",
             file=sys.stderr,
         )
-        sys.exit(PREEMPTED)
+        sys.exit(Interrupted.code)
 
-    before = signal.signal(signal.SIGTERM, end)
-    try:
+    with _handlers([signal.SIGTERM, signal.SIGHUP], end):
         yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 class Interruption:
-    """Within it the two signals only set `signal`; a second Ctrl-C interrupts at once, as usual.
+    """Inside, a signal that asks the process to end is noted in `signal`, and raises `Interrupted`.
 
-    With `saved`, the directory of a run whose state is saved already, they end it at once.
+    A second Ctrl-C raises KeyboardInterrupt. `directory` is the run's once there is something to
+    resume. Outside of it nothing is noted.
     """
 
-    def __init__(self, saved: object = None) -> None:
+    #: Whether the last one of this process was left without an error.
+    ended_well: ClassVar[bool] = False
+
+    def __init__(self) -> None:
         self.signal: signal.Signals | None = None
-        self._saved = saved
-        self._before: dict[signal.Signals, object] = {}
+        self.directory: object = None
+        self._since = 0.0
+        self._deferring = 0
+        self._installed = contextlib.ExitStack()
 
     def __enter__(self) -> Interruption:
-        if threading.current_thread() is threading.main_thread():  # Python's rule for handlers
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._before[number] = signal.signal(number, self._note)
+        Interruption.ended_well = False
+        names = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
+        self._installed.enter_context(_handlers(names, self._note))
         return self
 
     def __exit__(
@@ -61,18 +67,59 @@ class Interruption:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        Interruption.ended_well = kind is None
+        self._installed.close()
+
+    @contextlib.contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Inside, a signal is noted and nothing is raised: whoever looks at `signal` saves first."""
+        self._deferring += 1
+        try:
+            yield
+        finally:
+            self._deferring -= 1
+
+    def check(self) -> None:
+        """Raise where a signal came, as Python drops what is raised in the middle of a collection.
+
+        Raises:
+            Interrupted: a signal came.
+        """
+        if self.signal is not None:
+            raise self.error()
+
+    def error(self) -> Interrupted:
+        """What to raise when the state is saved."""
+        who = self.signal.name if self.signal else "another worker was asked to end"
+        advice = (
+            "training had not begun; give the same command again"
+            if self.directory is None
+            else f"the state is saved; go on with resume={self.directory}"
+        )
+        kind = InterruptedByUser if self.signal is signal.SIGINT else Interrupted
+        return kind(f"{who}: {advice}")
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
         if self.signal is signal.SIGINT and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.signal = signal.Signals(number)
-        if self._saved is not None:
-            raise self.error(self._saved)
+            if now - self._since > _ONE_PRESS:
+                raise KeyboardInterrupt
+            return
+        self.signal, self._since = signal.Signals(number), now
+        if not self._deferring:
+            raise self.error()
 
-    def error(self, directory: object) -> Interrupted:
-        """What to raise when the state is saved."""
-        code = INTERRUPTED if self.signal is signal.SIGINT else PREEMPTED
-        who = self.signal.name if self.signal else "another worker was asked to end"
-        return Interrupted(f"{who}: the state is saved; go on with resume={directory}", code)
+
+@contextlib.contextmanager
+def _handlers(numbers: list[signal.Signals], handler: object) -> Iterator[None]:
+    """Inside, `handler` is that of the signals; not of a SIGHUP that is ignored, as under nohup."""
+    before = {}
+    if threading.current_thread() is threading.main_thread():  # Python's rule for handlers
+        for number in numbers:
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, one in before.items():
+            signal.signal(number, one)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Protocol
 
 import keras
@@ -23,7 +22,7 @@ from cait_finetune.train.figures import in_words
 from cait_finetune.train.interruption import Interruption
 from cait_finetune.train.profile import Profile
 from cait_finetune.train.progress import training_progress
-from cait_finetune.train.run_state import RunState
+from cait_finetune.train.run_state import NO_SCORE, RunState
 from cait_finetune.train.step import TrainStep
 
 #: The version of the weights that the model holds while training.
@@ -102,7 +101,6 @@ class Trainer:
         metric: which of the figures decides which epoch is best, ``top1`` or ``mean_per_class``;
             among equals it is the lower ``loss``.
         agree: what any worker says of each of some questions; every worker asks at the same steps.
-        directory: of the run, to name in messages.
     """
 
     def __init__(
@@ -120,7 +118,6 @@ class Trainer:
         metrics: Records,
         console: Console,
         state: RunState,
-        directory: Path,
         profile: Profile,
         agree: Callable[[list[bool]], list[bool]] | None = None,
     ) -> None:
@@ -136,7 +133,6 @@ class Trainer:
         self._checkpoints = checkpoints
         self._metrics = metrics
         self._console = console
-        self._directory = directory
         self._profile = profile
         self._agree = agree
         self._said_wait = False
@@ -144,12 +140,13 @@ class Trainer:
         self._rate = math.nan
         self._clock = Clock(state, train.steps_per_execution > 1)
 
-    def run(self, stages: Iterable[Callable[[], Stage]]) -> RunState:
+    def run(self, stages: Iterable[Callable[[], Stage]], interruption: Interruption) -> RunState:
         """Train to the end of the last stage, or until something says to stop.
 
         Args:
             stages: makes those that are not finished, one after the other; the first may be half
                 done.
+            interruption: whether a signal asked to end.
 
         Raises:
             UserError: no finite gradient for many steps, a loss that is not finite, or a checkpoint
@@ -158,11 +155,15 @@ class Trainer:
         """
         state = self.state
         epochs = math.ceil(self._total_steps / self._steps_per_epoch)
-        with training_progress(self._console) as progress, Interruption() as interruption:
+        with training_progress(self._console) as progress, interruption.deferred():
             bar = progress.add_task("", total=self._total_steps, completed=state.step,
                                     epoch=f"{self._epoch}/{epochs}", figures="")  # fmt: skip
             for build in stages:
+                if state.stopped:  # what is left of the run is not built either
+                    break
                 stage = build()
+                if state.step == stage.first_step:
+                    state.begin_phase()
                 self._clock.start(traces=True)
                 while state.step < stage.end and not state.stopped:
                     progress.advance(bar, self._execute(stage))
@@ -184,11 +185,8 @@ class Trainer:
                     ):
                         self._save(stage)
                     if interrupt:
-                        raise interruption.error(self._directory)
+                        raise interruption.error()
             self._profile.stop()
-            # A signal during the last validation: everything is saved, and the rest can wait.
-            if interruption.signal and self._agree is None:
-                raise interruption.error(self._directory)
         return state
 
     @property
@@ -280,10 +278,11 @@ class Trainer:
                     continue
                 # It decides from here on: scores of other weights say nothing of these.
                 if name != state.best_of and len(present) > 1:
-                    state.best_score = (-1.0, -math.inf)
+                    state.best_score = state.phase_score = NO_SCORE
+                if score > state.phase_score:
+                    state.phase_score, state.epochs_without_better = score, 0
                 if score > state.best_score:
                     state.best_score, state.best_epoch, state.best_of = score, epoch, name
-                    state.epochs_without_better = 0
                     best = self._checkpoints.best
                     state.best_sha256 = self._checkpoints.save(self._model, best, epoch)
                 self._checkpoints.save(self._model, self._checkpoints.last, epoch)

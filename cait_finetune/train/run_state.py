@@ -12,20 +12,26 @@ from cait_finetune.train.step import FIGURES
 _LOSS, _CORRECT, _NORM, _FINITE = (FIGURES.index(name) for name in FIGURES)
 
 
+#: Top-1 and negative loss before anything was validated.
+NO_SCORE = (-1.0, -math.inf)
+
+
 @dataclasses.dataclass
 class RunState:
     """Counted from the start of the run, whatever interruptions there were.
 
     ``step`` is how many steps are done, ``position`` where the training stream goes on,
     ``best_score`` the deciding top-1 and negative loss, ``best_of`` the version of the weights that
-    had it, ``window`` the figures since the last line in the log, ``log_bytes`` how much of ``metrics.jsonl`` belongs to it,
+    had it, ``phase_score`` the best of the current phase, ``epochs_without_better`` the epochs since
+    that, ``window`` the figures since the last line in the log, ``log_bytes`` how much of ``metrics.jsonl`` belongs to it,
     ``data`` the digest of the data set's fingerprint, ``best_sha256`` the checksum of the best weights;
     both are empty in states of versions before them.
     """
 
     step: int = 0
     position: int = 0
-    best_score: tuple[float, float] = (-1.0, -math.inf)
+    best_score: tuple[float, float] = NO_SCORE
+    phase_score: tuple[float, float] = NO_SCORE
     best_epoch: int = 0
     best_of: str = ""
     epochs_without_better: int = 0
@@ -53,8 +59,14 @@ class RunState:
     @classmethod
     def from_dict(cls, values: dict) -> RunState:
         """The inverse of `as_dict`; of an empty one the start of a run."""
-        score = values.get("best_score", cls.best_score)
-        return cls(**{**values, "best_score": tuple(score)})
+        best = tuple(values.get("best_score", NO_SCORE))
+        # States of versions before it have no score of the phase.
+        phase = tuple(values.get("phase_score", best))
+        return cls(**{**values, "best_score": best, "phase_score": phase})
+
+    def begin_phase(self) -> None:
+        """Judge patience anew: the first epochs after unfreezing are often worse than the last before."""
+        self.phase_score, self.epochs_without_better = NO_SCORE, 0
 
     def reconsider(self, max_hours: float | None, patience: int | None) -> None:
         """Let a run that was stopped by a limit go on, if the limit is another by now."""

@@ -23,17 +23,13 @@ FLAG = "--tf_xla_persistent_cache_directory"
 PROGRAM = """
 import os, sys
 from pathlib import Path
-from cait_finetune.compile_cache import keep_compiled
-keep_compiled(Path(sys.argv[1]), os.environ)
+from cait_finetune.compile_cache import keep_compiled, seal
+kept = keep_compiled(Path(sys.argv[1]), os.environ)
 import tensorflow as tf
 double = tf.function(lambda x: 2 * x, jit_compile=True)
 print(float(double(tf.constant(21.0))))
+seal(kept)
 """
-
-
-@pytest.fixture(autouse=True)
-def _nothing_at_exit(monkeypatch):
-    monkeypatch.setattr(compile_cache.atexit, "register", lambda *_: None)
 
 
 def written(directory: Path, name: str, text: str = "code") -> Path:

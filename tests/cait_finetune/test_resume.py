@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from omegaconf import OmegaConf
 
@@ -131,17 +133,41 @@ def test_a_directory_without_a_run(tmp_path):
         find_run(tmp_path)
 
 
+def finish(run, **more):
+    result = {"metric": "top1", "finished": "2026-01-01", "train_seconds": 3600, **more}
+    (run / "result.json").write_text(json.dumps(result))
+
+
 def test_a_run_that_is_finished(run):
-    (run / "result.json").write_text('{"metric": "top1"}')
+    finish(run)
     with pytest.raises(UserError, match="whose run is finished") as error:
-        find_run(run)
+        resume(run)
     assert "last.safetensors" in str(error.value)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]"])
-def test_a_run_whose_result_cannot_be_read_is_not_finished(run, text):
+@pytest.mark.parametrize(
+    ("ended_by", "word"),
+    [
+        ("train.max_hours", "train.max_hours=null"),
+        ("train.max_hours", "train.max_hours=2"),
+        ("train.patience", "train.patience=null"),
+        ("train.patience", "train.patience=30"),
+    ],
+)
+def test_a_run_that_a_limit_ended_trains_on_with_another(run, ended_by, word):
+    finish(run, stopped_by=ended_by)
+    config = OmegaConf.load(run / "config.yaml")
+    config.train.patience, config.train.max_hours = 2, 0.5
+    OmegaConf.save(config, run / "config.yaml")
+    resume(run, word)
+    with pytest.raises(UserError, match=rf"(?s)whose run is finished.*add {ended_by}=null"):
+        resume(run)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"metric": "top1"}'])
+def test_a_run_without_the_mark_is_not_finished(run, text):
     (run / "result.json").write_text(text)
-    assert find_run(run) == run
+    resume(run)
 
 
 @pytest.mark.parametrize("text", ["model: [", "nonsense: 3", "seed: many", ""])

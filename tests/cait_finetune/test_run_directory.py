@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from cait_finetune.errors import UserError
 from cait_finetune.run_directory import RunDirectory
+from cait_tf.atomic import PREFIX
 
 
 def contents(root: Path) -> dict[str, bytes | None]:
@@ -16,6 +18,24 @@ def contents(root: Path) -> dict[str, bytes | None]:
         str(path.relative_to(root)): path.read_bytes() if path.is_file() else None
         for path in root.rglob("*")
     }
+
+
+def own(root: Path, key: str = "hydra.run.dir") -> None:
+    with RunDirectory(root).owned(key):
+        pass
+
+
+def test_one_process_at_a_time_is_at_work_in_it(tmp_path):
+    left = tmp_path / "run" / "report" / f"{PREFIX}1-ab-curves.png"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    with RunDirectory(tmp_path / "run").owned("resume"):
+        assert not left.exists()  # of a process that was killed
+        with pytest.raises(
+            UserError, match=rf"^run: got .*run, in use by process {os.getpid()} on"
+        ):
+            own(tmp_path / "run", "run")
+    own(tmp_path / "run")
 
 
 def test_creates_the_directories(tmp_path):
@@ -55,6 +75,8 @@ def test_a_place_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("no directory")
     with pytest.raises(UserError, match=r"hydra\.run\.dir.*can be written"):
         RunDirectory(tmp_path / "file" / "run").create()
+    with pytest.raises(UserError, match=r"resume.*can be written"):
+        own(tmp_path / "file" / "run", "resume")
 
 
 def test_the_result_is_json(tmp_path):
@@ -78,11 +100,15 @@ def test_a_run_that_ended_before_it_had_saved_anything_does_not_lock_its_directo
 @pytest.mark.parametrize("text", ["", "{", "[1]", "null", "\xff"])
 def test_a_result_that_cannot_be_read_is_a_message_and_no_end(tmp_path, text):
     run = RunDirectory(tmp_path)
-    assert (run.read_result(), run.finished) == ({}, False)
+    assert (run.read_result(), run.scored, run.finished) == ({}, False, False)
     run.write_result({"metric": "top1"})
+    assert (run.scored, run.finished) == (True, False)
+    assert run.mark_finished().keys() == {"metric", "finished"}
     assert run.finished
+    run.unmark_finished()
+    assert (run.read_result(), run.finished) == ({"metric": "top1"}, False)
     run.result.write_text(text, encoding="latin-1")
-    assert not run.finished
+    assert (run.scored, run.finished) == (False, False)
     with pytest.raises(UserError, match=r"result\.json: got .*, expected JSON(.|\n)*remove it"):
         run.read_result()
 
@@ -98,7 +124,7 @@ def test_a_path_that_tensorflow_takes_for_a_pattern(tmp_path, name):
 def test_a_bucket_is_no_place_for_a_run(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"^hydra\.run\.dir: got .*, expected a path on a disk\n"):
-        RunDirectory(Path(path)).create()
+        own(Path(path))
     assert not list(tmp_path.iterdir())
 
 

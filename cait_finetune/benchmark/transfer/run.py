@@ -17,7 +17,7 @@ from pathlib import Path
 from cait_finetune.benchmark.contestant import Ended
 from cait_finetune.benchmark.task import cores, limit_threads
 from cait_finetune.benchmark.transfer.cell import Cell
-from cait_finetune.errors import Interrupted, UserError
+from cait_finetune.errors import UserError
 from cait_tf.quiet import quiet_imports
 
 #: Each leaves some 35 MB behind in TensorFlow that nothing gives back.
@@ -89,16 +89,15 @@ def run(cell: Cell) -> Result:
         from cait_finetune.scores.evaluation import build_evaluator
         from cait_finetune.story.preparation import prepare
         from cait_finetune.story.training import train
+        from cait_finetune.train.cores import share_cores
 
     keras.backend.clear_session()
     gc.collect()  # the graphs of the run before hold each other
     config = configure(*cell.words)
     with tempfile.TemporaryDirectory() as folder, _silent():
+        share_cores(config, models.check(config.model))
         prepared = prepare(config, Path(folder) / "run")
-        try:
-            train(config, prepared)
-        except Interrupted:
-            os._exit(1)  # by Ctrl-C, which has ended the command as well
+        train(config, prepared)
         classes = prepared.source.class_names
         model = models.from_checkpoint(config.model, classes, prepared.run.best_checkpoint)
         evaluator = build_evaluator(model, prepared.source.multi_label)

@@ -58,6 +58,19 @@ def kept_division(
     Raises:
         UserError: the file is damaged or of another division, or there are too few images.
     """
+    place = beside if config.file is None else os.path.expanduser(config.file)
+    with storage.locked(place, _cached(beside)):  # two first runs divide alike
+        return _kept_division(ids, labels, shares, config, beside, hashes)
+
+
+def _kept_division(
+    ids: Sequence[str],
+    labels: np.ndarray,
+    shares: Mapping[str, float],
+    config: SplitsConfig,
+    beside: str,
+    hashes: Sequence[int] | None,
+) -> Division:
     hashed = () if hashes is None else zip(ids, hashes, strict=True)
     now = {path: int(content) for path, content in hashed if content >= 0}
     rule = Rule(config.division_seed, shares)

@@ -5,16 +5,19 @@ Paths are strings, and a disk is asked without TensorFlow: a million of files ar
 
 from __future__ import annotations
 
+import contextlib
 import os
 import posixpath
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import IO
 
 import tensorflow as tf
 
 from cait_finetune.data import image_files
 from cait_finetune.errors import UserError, bad_value, suggest
+from cait_finetune.locks import beside, wait_for_lock
 from cait_tf.atomic import atomic_open
 
 
@@ -205,6 +208,25 @@ def write(path: str, text: str) -> None:
         return
     with atomic_open(path, newline="") as file:
         file.write(text)
+
+
+@contextlib.contextmanager
+def locked(*paths: str, says: Callable[[str], None] = lambda _: None) -> Iterator[None]:
+    """Hold the lock beside the first of `paths` where a lock can be; nothing where none can.
+
+    Other processes wait meanwhile.
+
+    Args:
+        says: called with who holds it, before waiting.
+    """
+    with contextlib.ExitStack() as held:
+        for path in paths:
+            with contextlib.suppress(OSError):
+                if not is_remote(path):
+                    os.makedirs(os.path.dirname(path), exist_ok=True)
+                    held.enter_context(wait_for_lock(beside(Path(path)), says))
+                    break
+        yield
 
 
 def _links(folder: str) -> set[str]:

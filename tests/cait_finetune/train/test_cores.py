@@ -49,7 +49,7 @@ def test_how_training_is_done_says_nothing_of_an_evaluation(word, monkeypatch):
 
 @pytest.mark.parametrize(
     ("module", "command"),
-    [("cait_finetune.story.preparation", "prepare"), ("cait_finetune.evaluate", "evaluate")],
+    [("cait_finetune.lr_find", "find"), ("cait_finetune.evaluate", "evaluate")],
 )
 def test_it_is_settled_before_tensorflow_starts(module, command, tmp_path):
     """In a process of its own, in which what comes next is a mistake."""

@@ -1,62 +1,123 @@
+import gc
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
 
-from cait_finetune.errors import Interrupted
-from cait_finetune.train.interruption import (
-    INTERRUPTED,
-    PREEMPTED,
-    Interruption,
-    preemptible,
-)
+from cait_finetune.errors import Interrupted, InterruptedByUser
+from cait_finetune.train.interruption import Interruption, preemptible
 
 
-def signalled(*numbers, saved=None, seconds=0.0):
-    """What an `Interruption` knows after signals, and some work."""
-    with Interruption(saved) as interruption:
-        for number in numbers:
-            os.kill(os.getpid(), number)
-        time.sleep(seconds)
-    return interruption
+def send(number: int) -> None:
+    os.kill(os.getpid(), number)
+
+
+def signalled(number: int, directory=None) -> None:
+    with Interruption() as interruption:
+        interruption.directory = directory
+        send(number)
+        time.sleep(60)
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGTERM, PREEMPTED), (signal.SIGINT, INTERRUPTED)]
+    ("number", "kind", "code"),
+    [
+        (signal.SIGTERM, Interrupted, 75),
+        (signal.SIGHUP, Interrupted, 75),
+        (signal.SIGINT, InterruptedByUser, 130),
+    ],
 )
-def test_a_run_whose_state_is_saved_ends_at_once(number, code):
+def test_a_signal_ends_what_is_going_on(number, kind, code):
     before = signal.getsignal(number)
-    started = time.monotonic()
-    with pytest.raises(Interrupted, match=f"{number.name}: .* resume=some/run") as stopped:
-        signalled(number, saved="some/run", seconds=60)
-    assert time.monotonic() - started < 30
+    with pytest.raises(kind, match=f"{number.name}: .* resume=some/run") as stopped:
+        signalled(number, "some/run")
     assert stopped.value.code == code
     assert signal.getsignal(number) is before
 
 
-def test_one_whose_state_is_not_only_takes_note():
-    interruption = signalled(signal.SIGTERM)
-    assert interruption.signal is signal.SIGTERM
-    assert interruption.error("some/run").code == PREEMPTED
+def test_before_the_run_has_begun_there_is_nothing_to_resume():
+    with pytest.raises(Interrupted, match="training had not begun; give the same command again"):
+        signalled(signal.SIGTERM)
 
 
-def test_a_second_ctrl_c_is_obeyed_at_once():
-    with pytest.raises(KeyboardInterrupt):
-        signalled(signal.SIGINT, signal.SIGINT)
+def test_no_library_takes_it_for_an_error_or_loses_it_when_rebuilding():
+    error = InterruptedByUser("SIGINT: …")
+    assert not isinstance(error, Exception)
+    again = type(error)(str(error))
+    assert (str(again), again.code) == (str(error), error.code)
 
 
-def asked_to_end():
+def test_deferred_it_is_noted_and_the_state_saved_first():
+    with Interruption() as interruption:
+        with interruption.deferred():
+            send(signal.SIGTERM)
+        assert interruption.signal is signal.SIGTERM
+        with pytest.raises(Interrupted):
+            interruption.check()
+
+
+def swallowed_by_a_collection(interruption: Interruption) -> None:
+    """Python drops what a callback of its garbage collector raises."""
+    gc.callbacks.append(lambda phase, info: phase == "start" and send(signal.SIGTERM))
+    try:
+        gc.collect()
+    finally:
+        gc.callbacks.pop()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_one_that_was_swallowed_is_not_lost():
+    with Interruption() as interruption:
+        swallowed_by_a_collection(interruption)
+        with pytest.raises(Interrupted):
+            interruption.check()
+
+
+def test_a_second_ctrl_c_is_obeyed_at_once_but_not_the_same_one_twice(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with Interruption() as interruption, interruption.deferred():
+        send(signal.SIGINT)
+        send(signal.SIGINT)  # from the terminal and from a parent process
+        now[0] = 1.0
+        with pytest.raises(KeyboardInterrupt):
+            send(signal.SIGINT)
+
+
+def test_what_is_ignored_under_nohup_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interruption() as interruption:
+            send(signal.SIGHUP)
+        assert interruption.signal is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def asked_to_end(number: int) -> None:
     with preemptible():
-        assert signalled(signal.SIGTERM).signal is signal.SIGTERM  # who has taken it over has it
-        os.kill(os.getpid(), signal.SIGTERM)
+        send(number)
         time.sleep(60)
 
 
-def test_before_training_there_is_nothing_to_save(capsys):
-    before = signal.getsignal(signal.SIGTERM)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_before_training_there_is_nothing_to_save(number, capsys, monkeypatch):
+    monkeypatch.setattr(Interruption, "ended_well", False)
+    before = signal.getsignal(number)
     with pytest.raises(SystemExit) as stopped:
-        asked_to_end()
-    assert stopped.value.code == PREEMPTED
-    assert capsys.readouterr().err.count("SIGTERM: training had not begun") == 1
-    assert signal.getsignal(signal.SIGTERM) is before
+        asked_to_end(number)
+    assert stopped.value.code == 75
+    assert capsys.readouterr().err.count(f"{number.name}: training had not begun") == 1
+    assert signal.getsignal(number) is before
+
+
+def test_after_the_run_the_process_ends_well():
+    code = (
+        "import os, signal\nfrom cait_finetune.train.interruption import *\n"
+        "with preemptible():\n    with Interruption():\n        pass\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

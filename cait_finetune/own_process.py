@@ -1,0 +1,100 @@
+"""One run of several in a process of its own: it finds everything as it would alone, and leaves nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from cait_finetune.errors import Interrupted, UserError
+
+_FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+def can_fork() -> bool:
+    """Whether `in_own_process` works in what this process does from now on.
+
+    A process in which TensorFlow has started has threads that a copy of it lacks. macOS' libraries do
+    not survive a copy at all.
+    """
+    return sys.platform == "linux" and "tensorflow" not in sys.modules
+
+
+def in_own_process(function: Callable[[], Any]) -> Any:
+    """Call a function in a copy of this process; signals that ask to end are handed over to it.
+
+    Returns:
+        What the function returns, pickled.
+
+    Raises:
+        UserError: the function did, or its process died.
+        Interrupted: the function did.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    reading, writing = os.pipe()
+    before = {number: signal.getsignal(number) for number in _FORWARDED}
+    child = os.fork()
+    if not child:
+        os.close(reading)
+        _answer(function, writing)
+    os.close(writing)
+
+    received: list[signal.Signals] = []
+
+    def hand_over(number: int, frame: object) -> None:
+        received.append(signal.Signals(number))
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, number)
+
+    try:
+        for number in _FORWARDED:
+            if before[number] is not signal.SIG_IGN:
+                signal.signal(number, hand_over)
+        with open(reading, "rb") as pipe:
+            answer = pipe.read()
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if not answer:
+        raise UserError(f"the run's process: got {_ended_by(status)}, expected its end")
+    value, error = pickle.loads(answer)
+    if error is not None:
+        raise error
+    if received:  # it came when the run had ended
+        raise Interrupted(f"{received[0].name}: this run is finished, those after it were not made")
+    return value
+
+
+def _answer(function: Callable[[], Any], pipe: int) -> None:
+    """In the copy: send what the function returns or raises, and end the process."""
+    code = 1
+    try:
+        try:
+            answer = function(), None
+        except (UserError, Interrupted) as error:
+            answer = None, error
+        with open(pipe, "wb") as file:
+            pickle.dump(answer, file)
+        code = 0
+    except KeyboardInterrupt:
+        code = 130
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(code)  # what the other process has to do at its end is not this one's
+
+
+def _ended_by(status: int) -> str:
+    if status >= 0:
+        return f"exit status {status} with the traceback above"
+    name = signal.Signals(-status).name
+    return f"{name}{', as when memory runs out' if name == 'SIGKILL' else ''}"
