@@ -28,7 +28,10 @@ from cait_finetune.train.step import TrainStep
 #: The version of the weights that the model holds while training.
 TRAINED = "trained"
 _LONG_WAIT = 0.2  # of the training time
-_CALMER = "lower optimizer.base_lr, lengthen schedule.warmup_epochs, set train.clip_norm=1"
+_CALMER = (
+    "start a new run with a lower optimizer.base_lr, a longer schedule.warmup_epochs, or "
+    "train.clip_norm=1"
+)
 
 
 class Records(Protocol):
@@ -232,7 +235,8 @@ class Trainer:
                 f"{skipped} steps in a row without a finite gradient, seen at step "
                 f"{self.state.step}",
                 f"fewer than train.max_skipped_steps={self._train.max_skipped_steps}",
-                f"{_CALMER}, or train.precision=mixed_bfloat16; finished checkpoints are kept",
+                f"{_CALMER}; or a new run with train.precision=mixed_bfloat16; finished checkpoints are "
+                "kept",
             )
 
     def _log_steps(self) -> str:
@@ -346,5 +350,5 @@ class Trainer:
                 "optimizer.base_lr",
                 f"{self._rate:g} at step {self.state.step}, where the {name} is {loss}",
                 "a finite one",
-                f"{_CALMER}, or set train.precision=float32; finished checkpoints are kept",
+                f"{_CALMER}; or a new run with train.precision=float32; finished checkpoints are kept",
             )

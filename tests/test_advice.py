@@ -1,0 +1,104 @@
+"""What a message advises is taken: every ``key=value`` in a message is tried on the command it is for."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from omegaconf import OmegaConf
+
+from cait_finetune.cli import configure
+from cait_finetune.config.sources import data_folder
+from cait_finetune.leaderboard import flat
+from cait_finetune.resume import FREE
+
+ROOT = Path(__file__).resolve().parents[1] / "cait_finetune"
+#: Their messages come when a run has begun, so that `resume` has to take what they advise.
+OF_A_RUN = ("data/corrupt.py", "train/loop.py", "train/checkpoint.py", "train/interruption.py")
+OF_A_RUN += ("story/", "loggers/", "export/hub.py", "export/parity.py", "data/image_cache.py")
+GROUPS = {path.name for path in data_folder("conf").iterdir() if path.is_dir()}
+DEFAULT = OmegaConf.structured(configure())
+KEYS = set(flat(OmegaConf.to_container(DEFAULT)))
+WORD = re.compile(r"(?<![\w.=])([a-z_]+(?:\.[a-z_0-9]+)*)=(\[[^\]]*\]|[\w.+/-]*\w)")
+
+
+class Advice(NamedTuple):
+    """A word in a message, and the message."""
+
+    place: str
+    word: str
+    message: str
+
+    @property
+    def key(self) -> str:
+        return self.word.partition("=")[0]
+
+
+def messages(path: Path) -> Iterator[str]:
+    """The texts of a module but its docstrings; a value that is filled in is ``{}``."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    inside, docstrings = set(), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr):
+            docstrings.add(id(node.value))
+        if isinstance(node, ast.JoinedStr):
+            inside |= {id(part) for part in node.values}
+    for node in ast.walk(tree):
+        if id(node) in inside | docstrings:
+            continue
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+        if isinstance(node, ast.JoinedStr):
+            yield "".join(
+                part.value if isinstance(part, ast.Constant) else "{}" for part in node.values
+            )
+
+
+ADVICE = sorted(
+    {
+        Advice(str(path.relative_to(ROOT)), f"{key}={value}", text)
+        for path in ROOT.rglob("*.py")
+        if path.name not in ("verify.py", "verify_changes.py", "usage.py")
+        and "benchmark" not in path.parts
+        for text in messages(path)
+        for key, value in WORD.findall(text)
+        if key in KEYS | GROUPS and not value.isupper() and "{" not in value and value != "tag"
+    }
+)
+
+
+def test_there_is_advice():
+    assert len(ADVICE) > 40
+    assert sum(advice.place.startswith(OF_A_RUN) for advice in ADVICE) > 5
+
+
+@pytest.mark.parametrize("word", sorted({advice.word for advice in ADVICE}))
+def test_the_command_knows_what_is_advised(word):
+    """Whether the key is one, and takes such a value; what else it needs is not asked."""
+    key, _, value = word.partition("=")
+    if key in GROUPS:
+        options = value.strip("[]").split(",")
+        assert all((data_folder("conf") / key / f"{one}.yaml").is_file() for one in options), word
+        return
+    OmegaConf.update(DEFAULT.copy(), key, OmegaConf.create(f"value: {value}").value)
+
+
+@pytest.mark.parametrize(
+    "advice",
+    [advice for advice in ADVICE if advice.place.startswith(OF_A_RUN)],
+    ids=lambda advice: f"{advice.place} {advice.word}",
+)
+def test_resume_takes_what_is_advised_when_a_run_has_begun(advice):
+    free = any(
+        fnmatch(f"{advice.key}.x" if advice.key in GROUPS else advice.key, one) for one in FREE
+    )
+    assert free or "new run" in advice.message, advice
+
+
+def test_the_words_that_go_on_a_command_compose():
+    configure("dataset.on_corrupt=skip", "dataset.cache=memory", "train.max_hours=null")
