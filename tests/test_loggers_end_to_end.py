@@ -23,7 +23,7 @@ SHORT = ["logger=[wandb,tensorboard,csv]", "logger.wandb.mode=offline", "model.i
 def test_every_logger_has_each_step_once(tmp_path, monkeypatch):
     train = story.train
 
-    def asked_to_end(config, prepared):
+    def asked_to_end(config, prepared, interruption):
         """As by a scheduler, after the third step."""
 
         def ask_to_end(kind, values):
@@ -31,7 +31,7 @@ def test_every_logger_has_each_step_once(tmp_path, monkeypatch):
                 signal.raise_signal(signal.SIGTERM)
 
         prepared.metrics.follow(ask_to_end)
-        train(config, prepared)
+        train(config, prepared, interruption)
 
     run = tmp_path / "run"
     words = [*SHORT, f"dataset.data_dir={tmp_path / 'data'}", "tuning.cache_dir=null"]

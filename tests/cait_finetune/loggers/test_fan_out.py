@@ -91,7 +91,7 @@ def test_one_that_fails_is_switched_off_with_one_warning(method, monkeypatch):
 
 @pytest.mark.parametrize(
     ("error", "code"),
-    [(Interrupted("SIGTERM", 75), 75), (UserError("x"), 1), (KeyboardInterrupt(), 1)],
+    [(Interrupted("SIGTERM"), 75), (UserError("x"), 1), (KeyboardInterrupt(), 1)],
 )
 def test_a_run_that_ends_badly_says_so(error, code):
     notes = Notes()

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from cait_finetune.config import CheckpointConfig, TrainConfig
 from cait_finetune.errors import Interrupted, UserError
+from cait_finetune.train.interruption import Interruption
 from cait_finetune.train.loop import TRAINED, Stage, Trainer
 from cait_finetune.train.profile import Profile
 from cait_finetune.train.run_state import RunState
@@ -151,10 +152,12 @@ class Run:
         trainer = Trainer(
             FakeModel, one_device(), self.stream, self.steps_per_epoch, self.total, self.config,
             self.checkpoint, self.validate, self.metric, self.checkpoints, self.records,
-            Console(file=self.output, width=200), self.state, Path("some/run"), Profile(None),
+            Console(file=self.output, width=200), self.state, Profile(None),
             self.agree,
         )  # fmt: skip
-        return trainer.run(stages or [self.stage])
+        with Interruption() as interruption:
+            interruption.directory = "some/run"
+            return trainer.run(stages or [self.stage], interruption)
 
 
 @pytest.mark.parametrize(
@@ -376,6 +379,28 @@ def test_patience_ends_training_after_epochs_without_a_better_one():
     assert state.step == 4 * 3
     assert state.best_epoch == 2
     assert run.checkpoints.states[-1][0] == 12
+
+
+def test_patience_judges_each_phase_by_itself():
+    """The first epochs after unfreezing are worse than the head's last: that does not end the run."""
+    run = Run([(0.8, 1.0), (0.5, 1.0), (0.6, 1.0), (0.9, 1.0), (0.7, 1.0), (0.7, 1.0)], patience=1)
+    state = run([lambda: run.stage(0, 3, "head"), lambda: run.stage(3, 15, "full")])
+    assert (state.stopped, state.step) == ("train.patience", 5 * 3)
+    assert (state.best_epoch, state.best_score[0]) == (4, 0.9)
+
+
+def test_what_is_left_after_a_limit_is_not_built():
+    run = Run([(0.5, 1.0)] * 3, patience=1)
+    built = []
+
+    def stage(first):
+        built.append(first)
+        return run.stage(first, 6 if not first else 3)
+
+    run.validations = [(0.5, 1.0), (0.4, 1.0), (0.4, 1.0)]
+    state = run([lambda: stage(0), lambda: stage(6)])
+    assert state.stopped == "train.patience"
+    assert built == [0]
 
 
 def test_a_time_limit_ends_with_a_validation_and_a_state():
