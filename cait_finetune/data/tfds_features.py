@@ -85,12 +85,15 @@ def find_class_names(
 ) -> tuple[str, ...]:
     """Return the classes in the order of the set's labels.
 
+    The names in a prepared set's folder precede the names in the builder's code: the folder's label
+    numbers were written with the names in the folder.
+
     `dataset.class_names` give names to labels that are mere numbers. Of a set that has names they
     are the same names in any order, which is the caller's to follow.
 
     Raises:
-        UserError: the number of classes is not known, or not the configured one; or
-            `dataset.class_names` are other classes.
+        UserError: the number of classes is not known, or not the configured one; the prepared folder
+            names another number of classes than the code; or `dataset.class_names` are other classes.
     """
     feature = builder.info.features[label_key]
     typed = config.class_names
@@ -98,8 +101,7 @@ def find_class_names(
         names = sorted(feature)  # TFDS reads them back in any order
         return _reconciled(builder, names, typed)
     feature = getattr(feature, "feature", feature)
-    known = isinstance(feature, tfds.features.ClassLabel) and feature.num_classes
-    names = list(feature.names) if known else []
+    names = _prepared_names(builder, label_key) or _names_in_code(feature)
     count = config.num_classes or len(names) or len(typed or ())
     if not count:
         raise bad_value(
@@ -115,6 +117,60 @@ def find_class_names(
         )
     names += [f"class_{label}" for label in range(len(names), count)]
     return _reconciled(builder, names, typed)
+
+
+def names_notes(builder: tfds.core.DatasetBuilder, label_key: str) -> tuple[str, ...]:
+    """Return the line that names the classes' origin where folder and code of a set disagree."""
+    feature = builder.info.features[label_key]
+    prepared = _prepared_names(builder, label_key)
+    if not prepared or prepared == _names_in_code(getattr(feature, "feature", feature)):
+        return ()
+    path = _names_file(builder, label_key)
+    return (f"data   class names of {path}, which differ from those in the code of {builder.name}",)
+
+
+def _names_in_code(feature: tfds.features.FeatureConnector) -> list[str]:
+    """The names of a `ClassLabel`, its numbers where it has no names; nothing of another feature."""
+    known = isinstance(feature, tfds.features.ClassLabel) and feature.num_classes
+    return list(feature.names) if known else []
+
+
+def _names_file(builder: tfds.core.DatasetBuilder, label_key: str) -> tfds.core.Path:
+    """Where TFDS keeps the names of a feature's labels, beside the examples."""
+    return tfds.features.ClassLabel.get_names_filepath(
+        builder.data_path, label_key.replace("/", ".")
+    )
+
+
+def _prepared_names(builder: tfds.core.DatasetBuilder, label_key: str) -> list[str]:
+    """The names that the prepared folder has for its label numbers; nothing where it has none.
+
+    TFDS compares these names with the code's in a thread, and drops the error of the thread
+    (`FeaturesDict.load_metadata`): a builder then keeps the names of its code.
+
+    Raises:
+        UserError: the file cannot be read, or names another number of classes than the code.
+    """
+    feature = builder.info.features[label_key]
+    feature = getattr(feature, "feature", feature)
+    if not isinstance(feature, tfds.features.ClassLabel) or not builder.is_prepared():
+        return []
+    path = _names_file(builder, label_key)
+    try:
+        if not path.exists():
+            return []
+        names = list(tfds.features.ClassLabel(names_file=path).names)
+        why = f"{len(names)} names" if len(names) != (feature.num_classes or len(names)) else ""
+    except (OSError, ValueError) as error:  # unreadable, not UTF-8, or a name twice
+        why = str(error)
+    if why:
+        raise bad_value(
+            "dataset.name",
+            f"{builder.name} with {path} ({why})",
+            f"the names of its {feature.num_classes} classes, one on each line",
+            "Restore the file, or prepare the set again in another dataset.data_dir",
+        )
+    return names
 
 
 def _reconciled(

@@ -14,7 +14,7 @@ import tensorflow_datasets as tfds
 from cait_finetune.config import DatasetConfig
 from cait_finetune.data.own_images import storage
 from cait_finetune.data.source import ROLES
-from cait_finetune.data.tfds_features import find_class_names, find_keys
+from cait_finetune.data.tfds_features import find_class_names, find_keys, names_notes
 from cait_finetune.data.tfds_source import TfdsSource
 from cait_finetune.errors import UserError, bad_value, suggest
 
@@ -51,6 +51,7 @@ def open_tfds(config: DatasetConfig) -> TfdsSource:
     source = TfdsSource(
         class_names=class_names,
         sizes=sizes,
+        notes=names_notes(builder, label_key),
         multi_label=config.multi_label,
         builder=builder,
         image_key=image_key,

@@ -610,3 +610,68 @@ def test_class_names_that_are_learnt_by_preparing(tmp_path, monkeypatch):
     monkeypatch.setattr(tfds, "builder", build)
     source = open_source(DatasetConfig(name="learnt", data_dir=str(tmp_path)))
     assert source.class_names == ("ant", "bee", "cow")
+
+
+FOLDER_NAMES = ("green", "red", "blue")
+
+
+@pytest.fixture(params=[False, True], ids=["one label", "several labels"])
+def renamed(request, tmp_path, monkeypatch):
+    """A registered set whose prepared folder names its classes in another order than its code.
+
+    Returns:
+        Its configuration, and the file with the names.
+    """
+    with tfds.core.registered.skip_registration():
+        label = tfds.features.ClassLabel(names=["red", "green", "blue"])
+        body = {"name": "renamed", "__module__": __name__, "LABEL": label}
+        if request.param:
+
+            def examples(self, split, size):
+                for number, example in Patches._generate_examples(self, split, size):
+                    yield number, {**example, "label": [example["label"]]}
+
+            body |= {"LABEL": tfds.features.Sequence(label), "_generate_examples": examples}
+        kind = type("Renamed", (Patches,), body)
+    monkeypatch.setattr(tfds, "builder", lambda name, data_dir, **_: kind(data_dir=data_dir))
+    builder = kind(data_dir=tmp_path)
+    builder.download_and_prepare()
+    file = builder.data_path / "label.labels.txt"
+    file.write_text("\n".join(FOLDER_NAMES) + "\n")
+    config = DatasetConfig(name="renamed", data_dir=str(tmp_path), multi_label=request.param)
+    return config, file
+
+
+def test_the_names_in_the_prepared_folder_precede_those_in_the_code(renamed):
+    config, file = renamed
+    source = open_source(config)
+    assert source.class_names == FOLDER_NAMES
+    assert source.notes == (
+        f"data   class names of {file}, which differ from those in the code of renamed",
+    )
+    turned = open_source(dataclasses.replace(config, class_names=["red", "green", "blue"]))
+    assert turned.class_names == ("red", "green", "blue")
+    column = np.argmax if config.multi_label else int
+    names = [
+        [one.class_names[column(label)] for label in one.labels("test")] for one in (source, turned)
+    ]
+    assert names[0] == names[1]
+    file.write_text("red\ngreen\nblue\n")
+    assert open_source(config).notes == ()
+    file.unlink()
+    assert open_source(config).class_names == ("red", "green", "blue")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"red\ngreen\n", r"\(2 names\), expected the names of its 3 classes"),
+        (b"red\ngreen\nred\n", r"duplicated.*expected"),
+        (b"red\n\xff\nblue\n", r"codec.*expected"),
+    ],
+)
+def test_names_in_the_prepared_folder_that_cannot_be_right(renamed, content, said):
+    config, file = renamed
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=rf"dataset\.name: got renamed with .*{said}"):
+        open_source(config)
