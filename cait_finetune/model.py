@@ -16,7 +16,7 @@ from cait_tf import attention_maps
 from cait_tf.tensorflow_kernels import compiled_inference
 from cait_tf.weights import load as weights_files
 from cait_tf.weights import official
-from cait_tf.weights.class_names import some
+from cait_tf.weights.class_names import repeated_names, some
 
 # What `model.weights` is beside files and repositories.
 _ALWAYS_THERE = ("none", "pretrained")
@@ -61,6 +61,9 @@ def check(config: ModelConfig) -> cait_tf.Variant:
     if config.weights_key and not weights.endswith(official.ENDINGS) and weights != "official":
         raise bad_value("model.weights_key", config.weights_key,
                         f"null with model.weights={weights}: a PyTorch checkpoint has keys")  # fmt: skip
+    if repeated := repeated_names(config.weights_class_names or ()):
+        raise bad_value("model.weights_class_names", f"{repeated[0]} twice", "a list of different names",
+                        "Leave the key out for a file that names its classes")  # fmt: skip
     if config.kernel_init is not None and weights != "none":
         raise bad_value("model.kernel_init", config.kernel_init,
                         f"null with model.weights={weights}, which bring all kernels of the blocks")  # fmt: skip

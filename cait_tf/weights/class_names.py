@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -26,9 +27,17 @@ class ClassMatch:
 
     @cached_property
     def columns(self) -> np.ndarray:
-        """The column of ``theirs`` for each of ``ours``, ``(C,)`` int; -1 for a class that lacks one."""
-        place = {name: column for column, name in enumerate(_canonical(self.theirs))}
-        return np.array([place.get(name, -1) for name in _canonical(self.ours)], int)
+        """The column of ``theirs`` for each of ``ours``, ``(C,)`` int; -1 for a class that lacks one.
+
+        A name that stands several times in either list does not tell its columns apart, and gets -1.
+        Two equal lists match column by column.
+        """
+        theirs, ours = _canonical(self.theirs), _canonical(self.ours)
+        if theirs == ours:
+            return np.arange(len(ours))
+        unclear = {*_repeated(theirs), *_repeated(ours)}
+        place = {name: column for column, name in enumerate(theirs) if name not in unclear}
+        return np.array([place.get(name, -1) for name in ours], int)
 
     @property
     def complete(self) -> bool:
@@ -48,13 +57,25 @@ class ClassMatch:
     @property
     def new(self) -> list[str]:
         """The classes that only ``ours`` holds."""
-        return [name for name, column in zip(self.ours, self.columns, strict=True) if column < 0]
+        lacking = zip(self.ours, self.columns, strict=True)
+        return [name for name, column in lacking if column < 0 and name not in self.repeated]
+
+    @cached_property
+    def repeated(self) -> list[str]:
+        """The names in both lists, several times in one of them: no column is matched by such a name."""
+        theirs = set(_canonical(self.theirs))
+        named = zip(self.ours, _canonical(self.ours), self.columns, strict=True)
+        return list(dict.fromkeys(one for one, name, at in named if at < 0 and name in theirs))
 
     @property
     def gone(self) -> list[str]:
         """The classes that only ``theirs`` holds."""
         used = set(self.columns.tolist())
-        return [name for column, name in enumerate(self.theirs) if column not in used]
+        return [
+            name
+            for column, name in enumerate(self.theirs)
+            if column not in used and name not in self.repeated
+        ]
 
     def differences(self) -> str:
         """``gone: ant; new: zebra``; an empty string where both hold the same classes."""
@@ -63,7 +84,11 @@ class ClassMatch:
         ]
         # Two Unicode forms of a name look the same: they are shown by their code points.
         shown = ascii if look[0] & look[1] else str
-        parts = (("gone", self.gone), ("new", self.new))
+        parts = (
+            ("gone", self.gone),
+            ("new", self.new),
+            ("the name of several columns", self.repeated),
+        )
         return "; ".join(
             f"{word}: {some([shown(name) for name in names])}" for word, names in parts if names
         )
@@ -92,10 +117,19 @@ def match_classes(
     return ClassMatch(tuple(theirs), tuple(ours))
 
 
+def repeated_names(names: Sequence[str]) -> list[str]:
+    """The names that stand several times in a list, except in ImageNet-1k's own list of words."""
+    return _repeated(_canonical(names))
+
+
 def some(names: Sequence[str]) -> str:
     """The first few names, and how many there are."""
     shown = ", ".join(names[:_SHOWN])
     return f"{shown}, … ({len(names):,} in all)" if len(names) > _SHOWN else shown
+
+
+def _repeated(names: Sequence[str]) -> list[str]:
+    return [name for name, count in Counter(names).items() if count > 1]
 
 
 def _canonical(names: Sequence[str]) -> tuple[str, ...]:

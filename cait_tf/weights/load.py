@@ -17,7 +17,7 @@ from cait_tf.errors import WeightsError
 from cait_tf.variants import VARIANTS
 from cait_tf.weights import collection, keras_file, names, official, timm
 from cait_tf.weights.checksum import checksum
-from cait_tf.weights.class_names import ClassMatch, match_classes, some
+from cait_tf.weights.class_names import ClassMatch, match_classes, repeated_names, some
 from cait_tf.weights.report import LoadingReport
 
 _HEAD = ("head.weight", "head.bias")
@@ -101,11 +101,15 @@ def load_weights(
 
 
 def _check_source_names(names: Sequence[str] | None, read: Weights, source: str | Path) -> None:
-    """Raises WeightsError where the file itself says otherwise."""
+    """Raises WeightsError where a name stands twice, or the file itself says otherwise."""
     if names is None:
         return
     columns = len(read.tensors[_HEAD[1]]) if _has_whole_head(read.tensors) else 0
     stated = read.class_names
+    if stated is None and (repeated := repeated_names(names)):
+        raise WeightsError(
+            f"weights_class_names: got {repeated[0]} twice, expected a list of different names"
+        )
     if len(names) == columns and (stated is None or tuple(names) == stated):
         return
     expected = f"a name for each of the {columns} columns of its head"
@@ -270,6 +274,10 @@ def _match_head(
     tensors: Tensors, variables: dict, match: ClassMatch | None, notes: list[str]
 ) -> None:
     """Put the head's columns in the model's order; a head without a common class is taken out."""
+    if match is not None and match.repeated:
+        notes.append(
+            f"several columns have one name ({some(match.repeated)}): none of these columns is loaded"
+        )
     if match is None or not match.kept:
         for name in _HEAD:
             tensors.pop(name)

@@ -13,6 +13,7 @@ import cait_tf
 from cait_finetune import model as models
 from cait_finetune.config import ModelConfig, TuningConfig
 from cait_finetune.errors import UserError
+from cait_tf import imagenet
 from cait_tf import models as library
 from cait_tf.weights import official, shipped, timm
 from tests.cait_finetune.tiny import batch, snapshot, tiny_model
@@ -223,6 +224,15 @@ def test_the_classes_of_a_file_that_names_none(tmp_path):
     models.check_classes("model.weights", "w", named.loading_report, CLASSES[:3])
     for one, other in zip(named.head.weights, model.head.weights, strict=True):
         np.testing.assert_array_equal(one.numpy(), other.numpy()[..., ::-1])
+
+
+def test_the_classes_of_a_file_have_different_names():
+    config = ModelConfig(name="cait_nano_32", weights="none")
+    config.weights_class_names = ["ant", "ant", "cow"]
+    with pytest.raises(UserError, match=r"^model\.weights_class_names: got ant twice, expected a"):
+        models.check(config)
+    config.weights_class_names = list(imagenet.class_names())  # two of them are called crane
+    models.check(config)
 
 
 def low_rank(**keys):

@@ -115,3 +115,55 @@ def test_names_that_contradict_the_file_are_refused(file):
 def test_two_unicode_forms_of_a_name_are_told_apart():
     match = match_classes(["caf\u00e9"], ["cafe\u0301"])
     assert match.differences() == "gone: 'caf\\xe9'; new: 'cafe\\u0301'"
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "columns"),
+    [
+        (("ant", "ant", "cow"), ("cow", "ant", "bee"), [2, -1, -1]),
+        (("ant", "bee"), ("ant", "ant"), [-1, -1]),
+        (("ant", "ant", "cow"), ("ant", "cow", "ant"), [-1, 2, -1]),
+    ],
+)
+def test_a_name_of_several_columns_matches_none(theirs, ours, columns):
+    match = match_classes(theirs, ours)
+    assert match.columns.tolist() == columns
+    assert not match.complete
+    assert match.repeated == ["ant"]
+    assert "ant" not in match.gone + match.new
+    assert "the name of several columns: ant" in match.differences()
+
+
+def test_equal_lists_match_column_by_column_whatever_is_repeated():
+    assert match_classes(("ant", "ant", "cow"), ("ant", "ant", "cow")).in_order
+    words = imagenet.class_names()
+    assert match_classes(words, words).in_order
+    assert match_classes(words, imagenet.synsets()[::-1]).complete
+    other = match_classes(words[::-1], (words[0], "crane"))
+    assert other.columns.tolist() == [999, -1]
+    assert other.repeated == ["crane"]
+
+
+def test_columns_of_one_name_stay_as_initialised_and_that_is_noted(tmp_path):
+    named, path = golden.classifier(), tmp_path / "repeated.safetensors"
+    load_weights(named, golden.SAFETENSORS)
+    theirs = ("ant", "ant", *NAMES[2:])
+    save_weights(named, path, {"classes": "\n".join(theirs)})
+    model, fresh, report = loaded(path, NAMES)
+    np.testing.assert_array_equal(head(model)[:2], fresh[:2])
+    np.testing.assert_array_equal(head(model)[2:], head(named)[2:])
+    assert report.notes[0] == (
+        "several columns have one name (ant): none of these columns is loaded"
+    )
+    np.testing.assert_array_equal(head(loaded(path, theirs)[0]), head(named))
+    *_, report = loaded(path, ("ant", "zebra"))
+    assert report.notes[0].startswith("several columns have one name (ant)")
+    assert report.notes[1] == "new head for 2 classes"
+
+
+def test_names_for_a_bare_file_differ():
+    model = golden.classifier()
+    with pytest.raises(
+        WeightsError, match=r"^weights_class_names: got ant twice, expected a list of different"
+    ):
+        load_weights(model, golden.SAFETENSORS, NAMES, source_names=("ant", "ant", *NAMES[2:]))
