@@ -22,6 +22,7 @@ from cait_finetune.config import (
 from cait_finetune.errors import bad_value
 from cait_finetune.export.origin import weights_mark
 from cait_finetune.run_directory import RunDirectory, read_json
+from cait_finetune.runs.run_id import check_weights_id
 
 
 @dataclass
@@ -153,7 +154,8 @@ def read_run(root: Path, weights: bool = True) -> SavedRun:
         weights: whether it is of use only with weights that it has saved.
 
     Raises:
-        UserError: the directory holds no such run, or its configuration cannot be read.
+        UserError: the directory holds no such run, its configuration cannot be read, or its best
+            weights are another run's.
     """
     run = RunDirectory(root)
     if not run.config.is_file() or (weights and not run.best_checkpoint.is_file()):
@@ -162,6 +164,7 @@ def read_run(root: Path, weights: bool = True) -> SavedRun:
             root,
             f"the directory of a run, with config.yaml{' and checkpoints/' * weights} in it",
         )
+    check_weights_id(run, "run", run.best_checkpoint)
     schemas = {
         "dataset": DatasetConfig,
         "model": ModelConfig,

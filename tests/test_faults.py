@@ -96,11 +96,11 @@ print("KILLS", done, stateless, *half_written.values())
 
 
 def progress(path: Path) -> dict:
-    """What of a state is no tensor, without what depends on the time that was taken."""
+    """What of a state is no tensor, without the run's id and what depends on the time that was taken."""
     with safe_open(path, framework="np") as file:
         values = json.loads(file.metadata()["progress"])
     timed = ("seconds", "timed_seconds", "waited_seconds", "timed_images", "log_bytes")
-    return {key: value for key, value in values.items() if key not in timed}
+    return {key: value for key, value in values.items() if key not in (*timed, "run")}
 
 
 def records(directory: Path) -> list[dict]:

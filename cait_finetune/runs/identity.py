@@ -1,6 +1,6 @@
 """Which data and which start weights a run is of, and whether its data are still the same.
 
-``identity.json`` holds the fingerprint of the data, the checksum of the weights that the run began
+``identity.json`` holds the run's id, the fingerprint of the data, the checksum of the weights that the run began
 with, and every change of the data that a user accepted. ``images.csv.gz`` lists the images, so that a
 refusal can say which of them changed.
 """
@@ -11,7 +11,6 @@ import csv
 import dataclasses
 import gzip
 import io
-import json
 import time
 import zlib
 from collections.abc import Callable, Sequence
@@ -23,6 +22,7 @@ from cait_finetune.data.fingerprint import Fingerprint, Image, fingerprint
 from cait_finetune.data.source import Source
 from cait_finetune.errors import UserError, bad_value
 from cait_finetune.run_directory import RunDirectory, write_json
+from cait_finetune.runs.run_id import KEY, check_run_id, read_identity, unreadable
 from cait_tf.atomic import atomic_open
 from cait_tf.weights.checksum import stated_checksum
 from cait_tf.weights.class_names import ClassMatch, match_classes
@@ -42,18 +42,22 @@ class ChangedData(UserError):
 
 
 def begin_identity(
-    run: RunDirectory, source: Source, weights: str, weights_sha256: str | None
+    run: RunDirectory, source: Source, weights: str, weights_sha256: str | None, run_id: str
 ) -> Fingerprint:
     """Write the identity of a run that begins.
 
     Args:
         weights: `model.weights`, as configured.
         weights_sha256: `None`: the run begins with random weights.
+        run_id: as `new_run_id` draws it.
     """
     found, listed = fingerprint(source)
     _write_images(run.images, listed)
     start = {"source": weights, "sha256": weights_sha256}
-    write_json(run.identity, {"data": found.as_dict(), "weights": start, "accepted": []})
+    write_json(
+        run.identity,
+        {KEY: run_id, "data": found.as_dict(), "weights": start, "accepted": []},
+    )
     return found
 
 
@@ -91,18 +95,20 @@ def check_best(run: RunDirectory, sha256: str) -> None:
         )
 
 
-def check_state(run: RunDirectory, digest: str) -> str:
-    """Check that a state is of the run's data, or of those before an accepted change.
+def check_state(run: RunDirectory, digest: str, run_id: str) -> str:
+    """Check that a state is the run's, and of its data or of those before an accepted change.
 
     Args:
         digest: what the state holds; an empty one is of a version that kept none.
+        run_id: the same of the run's id.
 
     Returns:
         The digest of the run's data now.
 
     Raises:
-        UserError: it is of other data, as where ``checkpoints/`` is another run's.
+        UserError: it is another run's, or of other data.
     """
+    check_run_id(run, "resume", f"{run.checkpoints} with a state", run_id)
     kept = _read(run)
     now = kept["data"]["sha256"] if kept else ""
     known = {"", now, *(one["before"] for one in kept.get("accepted", []))}
@@ -258,22 +264,17 @@ def _read(run: RunDirectory) -> dict[str, Any]:
     """What ``identity.json`` holds; nothing where there is no file.
 
     Raises:
-        UserError: it cannot be read. To remove it would not help: the run has to know its data.
+        UserError: it cannot be read.
     """
     if not run.identity.exists():
         return {}
+    kept = read_identity(run)
     try:
-        kept = json.loads(run.identity.read_bytes())
         Fingerprint.from_dict(kept["data"])
         if not {"accepted", "weights"} <= kept.keys():
             raise KeyError("accepted, weights")
-    except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
-        raise bad_value(
-            run.identity.name,
-            f"{run.identity} ({type(error).__name__}: {error})",
-            "the identity of a run as it was written",
-            "Restore the file",
-        ) from error
+    except (ValueError, AttributeError, KeyError, TypeError) as error:
+        raise unreadable(run, error) from error
     return kept
 
 

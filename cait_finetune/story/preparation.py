@@ -44,6 +44,7 @@ from cait_finetune.runs.identity import (
     confirmed,
     run_classes,
 )
+from cait_finetune.runs.run_id import KEY, check_weights_id, new_run_id, run_id
 from cait_finetune.scores.metrics import MetricsLog
 from cait_finetune.story.streams import FAST_BATCHES, Streams, check_pairs
 from cait_finetune.train.checkpoint import Checkpoints
@@ -142,20 +143,22 @@ def prepare(
     blocks = variant.depth + variant.depth_token_only
     phase_lengths(tuning, blocks, length.total_steps, length.steps_per_epoch)  # or it says why not
     metrics = MetricsLog(run.metrics, chief)
+    mark = run_id(run) if config.resume else new_run_id()
     checkpoints = Checkpoints(
         run.checkpoints,
-        {"model": config.model.name, "classes": "\n".join(source.class_names)},
+        {"model": config.model.name, "classes": "\n".join(source.class_names), KEY: mark},
         config.checkpoint.keep,
         chief,
     )
-    state, arrays, other_images = RunState(), None, False
+    state, arrays, other_images = RunState(run=mark), None, False
     if config.resume:
         if chief:
             record_environment(run.environment, device_summary(strategy), begin=False)
             run.keep_data_dir(config.dataset.data_dir)
         arrays, values = checkpoints.load_state()
         state = RunState.from_dict(values)
-        now = check_state(run, state.data)
+        now = check_state(run, state.data, state.run)
+        state.run = mark  # a state of an earlier version has none
         state.data, other_images = now, state.data not in ("", now)
         state.reconsider(config.train.max_hours, config.train.patience)
         if chief and not state.stopped and state.step < length.total_steps:
@@ -185,7 +188,7 @@ def prepare(
         check_weights(run, report and report.sha256)
     if chief and not config.resume:
         sha256 = report and report.sha256
-        state.data = begin_identity(run, source, config.model.weights, sha256).digest
+        state.data = begin_identity(run, source, config.model.weights, sha256, mark).digest
         write_csv({phase.name: phase.table for phase in planned}, run.parameters)
         record_environment(run.environment, device_summary(strategy), begin=True)
         if command := command_line(directory):
@@ -256,9 +259,11 @@ def _open_data(config: Config, run: RunDirectory, console: Console) -> Source:
     """Open the images; those of a resumed run are checked to be the run's.
 
     Raises:
-        UserError: they cannot be found or read.
+        UserError: they cannot be found or read; or the run's weights are another run's.
         ChangedData: they are others than the run's.
     """
+    if config.resume:
+        check_weights_id(run, "resume", run.last_checkpoint, run.best_checkpoint)
     source = open_source(config.dataset)
     if not config.resume:
         return source

@@ -23,9 +23,10 @@ class RunState:
     ``step`` is how many steps are done, ``position`` where the training stream goes on,
     ``best_score`` the deciding top-1 and negative loss, ``best_of`` the version of the weights that
     had it, ``phase_score`` the best of the current phase, ``epochs_without_better`` the epochs since
-    that, ``window`` the figures since the last line in the log, ``log_bytes`` how much of ``metrics.jsonl`` belongs to it,
-    ``data`` the digest of the data set's fingerprint, ``best_sha256`` the checksum of the best weights;
-    both are empty in states of versions before them.
+    that, ``window`` the figures since the last line in the log, ``log_bytes`` how much of
+    ``metrics.jsonl`` belongs to it, ``data`` the digest of the data set's fingerprint, ``best_sha256``
+    the checksum of the best weights, ``run`` the run's id; these are empty in states of versions
+    before them.
     """
 
     step: int = 0
@@ -51,6 +52,7 @@ class RunState:
     stopped: str = ""
     data: str = ""
     best_sha256: str = ""
+    run: str = ""
 
     def as_dict(self) -> dict:
         """For JSON, whose floats are exact and may be infinite."""

@@ -44,6 +44,17 @@ def test_keys_of_another_version_do_not_matter(directory):
     assert read_run(directory).model.name == "cait_nano_32"
 
 
+def test_best_weights_of_another_run(directory):
+    (directory / "identity.json").write_text(json.dumps({"run": "id"}))
+    read_run(directory)  # weights of an earlier version
+    best = directory / "checkpoints" / "best.safetensors"
+    cait_tf.save_weights(cait_tf.create_model("cait_nano_32"), best, {"run": "other"})
+    with pytest.raises(
+        UserError, match=r"run: got .*best\.safetensors of another run than .*\n  Re"
+    ):
+        read_run(directory)
+
+
 def test_a_directory_that_is_no_run(tmp_path):
     with pytest.raises(UserError, match=r"run: got .*, expected the directory of a run"):
         read_run(tmp_path)

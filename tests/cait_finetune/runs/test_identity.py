@@ -28,7 +28,7 @@ FEWER = {**IDS, "train": IDS["train"][:2]}
 @pytest.fixture
 def run(tmp_path):
     run = RunDirectory(tmp_path)
-    begin_identity(run, source(), "pretrained", "abc")
+    begin_identity(run, source(), "pretrained", "abc", "id")
     return run
 
 
@@ -84,7 +84,7 @@ def test_contents_that_nobody_recorded_are_not_compared_and_that_is_printed(run)
         "data   names and labels are compared, contents are not: dataset.check=false, or an older run"
     ]
     assert check(run, source(contents=None))[1] == said
-    begin_identity(run, source(contents=None), "pretrained", "abc")
+    begin_identity(run, source(contents=None), "pretrained", "abc", "id")
     assert check(run, source())[1] == said
     with pytest.raises(ChangedData, match="1 image gone"):
         check(run, source(ids=FEWER))
@@ -92,7 +92,7 @@ def test_contents_that_nobody_recorded_are_not_compared_and_that_is_printed(run)
 
 def test_a_record_of_an_older_version(run):
     """It had neither content hashes nor a column for them."""
-    begin_identity(run, source(contents=None), "pretrained", "abc")
+    begin_identity(run, source(contents=None), "pretrained", "abc", "id")
     kept = json.loads(run.identity.read_text())
     for one in kept["data"]["splits"].values():
         del one["content_sha256"]
@@ -104,7 +104,7 @@ def test_a_record_of_an_older_version(run):
     )
     with pytest.raises(ChangedData, match=r"got other images than the run's: 1 image gone \("):
         check(run, source(ids=FEWER))
-    assert check_state(run, kept["data"]["sha256"]) == kept["data"]["sha256"]
+    assert check_state(run, kept["data"]["sha256"], "id") == kept["data"]["sha256"]
 
 
 def test_accepted_changes_are_recorded(run):
@@ -124,9 +124,14 @@ def test_a_resumed_run_is_of_the_accepted_images_from_then_on(run):
     with pytest.raises(ChangedData, match="1 image new"):
         check(run, source(), "resume")
     now = json.loads(run.identity.read_text())["data"]["sha256"]
-    assert check_state(run, old) == check_state(run, now) == check_state(run, "") == now
+    assert (
+        check_state(run, old, "id")
+        == check_state(run, now, "id")
+        == check_state(run, "", "")
+        == now
+    )
     with pytest.raises(UserError, match="a state of other data"):
-        check_state(run, "of another run")
+        check_state(run, "of another run", "id")
 
 
 def test_the_order_of_images_matters_to_training_alone(run):
@@ -144,7 +149,7 @@ def test_a_run_of_a_version_that_kept_no_record(tmp_path):
     with pytest.raises(ChangedData, match="new: cow"):
         check(run, source(classes=("ant", "bee", "cow")))
     assert identity_facts(run) == {}
-    assert check_state(run, "") == ""
+    assert check_state(run, "", "") == ""
 
 
 @pytest.mark.parametrize(
@@ -171,8 +176,8 @@ def test_the_files_of_a_run_name_the_same_classes(run, tmp_path):
     run.identity.unlink()
     assert run_classes(run) == ("ant", "bee"), "the checkpoint knows them"
     with pytest.raises(UserError, match="which is missing"):
-        check_state(run, "of this run")
-    begin_identity(run, source(classes=("bee", "ant")), "pretrained", "abc")
+        check_state(run, "of this run", "id")
+    begin_identity(run, source(classes=("bee", "ant")), "pretrained", "abc", "id")
     with pytest.raises(UserError, match="in another order, than"):
         run_classes(run)
 
@@ -192,3 +197,19 @@ def test_start_weights_that_were_replaced(run):
     check_weights(run, "abc")
     with pytest.raises(UserError, match=r"model\.weights: got pretrained with other weights"):
         check_weights(run, "abd")
+
+
+def test_a_state_of_another_run_with_the_same_data(run):
+    digest = json.loads(run.identity.read_text())["data"]["sha256"]
+    assert check_state(run, digest, "id") == check_state(run, digest, "") == digest
+    with pytest.raises(UserError) as caught:
+        check_state(run, digest, "other")
+    assert str(caught.value) == (
+        f"resume: got {run.checkpoints} with a state of another run than {run.identity}, expected "
+        "the files of one run\n  Restore the run's own files"
+    )
+
+
+def test_accepted_changes_leave_the_id(run):
+    check(run, source(ids=FEWER), "resume", accept=True)
+    assert json.loads(run.identity.read_text())["run"] == "id"

@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 
 from cait_finetune.errors import UserError
@@ -67,3 +69,34 @@ def test_the_check_and_each_epoch_share_a_pipeline(cache, reads, tmp_path, monke
         list(prepared.streams.images_of(role))
     assert sorted(built) == ["test", "validation"]
     assert len(passes) == reads
+
+
+def test_a_resumed_run_has_files_of_its_own(tmp_path):
+    """Two runs with the same data and classes, begun from other weights."""
+
+    def begun(name, seed):
+        prepared = prepare(checked("dataset=digits", f"seed={seed}"), tmp_path / name)
+        arrays = {f"model/{variable.path}": variable.numpy() for variable in prepared.model.weights}
+        prepared.checkpoints.save_state(arrays, prepared.state.as_dict(), 1)
+        prepared.checkpoints.save(prepared.model, prepared.checkpoints.best, 1)
+        return prepared
+
+    def resumed(directory):
+        config = checked("dataset=digits", "seed=0")
+        config.resume = str(directory)
+        return prepare(config, directory)
+
+    one, other = begun("one", 0), begun("other", 1)
+    shutil.copytree(one.run.root, tmp_path / "copy")
+    assert resumed(tmp_path / "copy").state.run == one.state.run != other.state.run
+
+    for path in (*other.checkpoints.states, other.checkpoints.best):
+        own = (one.run.checkpoints / path.name).read_bytes()
+        shutil.copy(path, one.run.checkpoints)
+        with pytest.raises(UserError, match=r"resume: got .* of another run than .*identity\.json"):
+            resumed(one.run.root)
+        (one.run.checkpoints / path.name).write_bytes(own)
+
+    for path in one.checkpoints.states:
+        path.unlink()
+    assert resumed(one.run.root).state.run == one.state.run, "cut off before its first state"
