@@ -68,7 +68,7 @@ def cut_off(config, tmp_path_factory):
 def finished(config, cut_off, tmp_path_factory):
     """The same with its conclusion, and the model that was concluded on."""
     prepared = prepare(config, tmp_path_factory.mktemp("finished") / "run")
-    for name in ("checkpoints", "metrics.jsonl"):
+    for name in ("checkpoints", "identity.json", "metrics.jsonl"):
         old, new = cut_off.run.root / name, prepared.run.root / name
         if old.is_dir():
             shutil.copytree(old, new, dirs_exist_ok=True)
