@@ -1,0 +1,110 @@
+"""The three standard streams of a command: usable whatever they are connected to."""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import errno
+import io
+import os
+import select
+import sys
+from typing import TextIO
+
+#: Error handlers of a text stream with which no character fails.
+_NEVER_FAIL = ("replace", "backslashreplace", "ignore", "xmlcharrefreplace", "namereplace")
+
+
+def restart_in_utf8() -> None:
+    """Start the process again in Python's UTF-8 mode where file names have another encoding.
+
+    Call first: the program runs from its start, and once. With ``LC_ALL=C PYTHONUTF8=0`` Python cannot
+    pass a name such as ``blé`` to the libraries that read files.
+    """
+    if codecs.lookup(sys.getfilesystemencoding()).name == "utf-8" or not sys.executable:
+        return
+    if os.environ.get("PYTHONUTF8") == "1":  # overruled by an option such as -I
+        return
+    os.environ["PYTHONUTF8"] = "1"
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def prepare_streams() -> None:
+    """Make the standard streams outlive their console.
+
+    A closed descriptor is opened on the null device, so that no other file gets its number. A
+    character that the encoding lacks is replaced. When a write fails (the reader of a pipe has ended,
+    the disk is full, the terminal is gone), the descriptor becomes the null device. A stream that
+    somebody else put in place, such as a notebook's, stays.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            _connect_to_nothing(descriptor)
+    if sys.stdin is None:
+        sys.stdin = sys.__stdin__ = io.TextIOWrapper(
+            io.BufferedReader(io.FileIO(0, closefd=False)), encoding="utf-8", errors="replace"
+        )
+    for descriptor, name in ((1, "stdout"), (2, "stderr")):
+        stream = getattr(sys, name)
+        if stream is getattr(sys, f"__{name}__"):
+            prepared = _tolerant(descriptor, name, stream)
+            setattr(sys, name, prepared)
+            setattr(sys, f"__{name}__", prepared)
+
+
+def _tolerant(descriptor: int, name: str, stream: TextIO | None) -> TextIO:
+    if stream is None:
+        encoding, errors, line_buffering, unbuffered = "utf-8", "replace", True, False
+    else:
+        raw = getattr(stream.buffer, "raw", stream.buffer)
+        errors = stream.errors if stream.errors in _NEVER_FAIL else "replace"
+        if type(raw) is not io.FileIO:  # prepared already, or Windows' console
+            stream.reconfigure(errors=errors)
+            return stream
+        encoding, line_buffering = stream.encoding, stream.line_buffering
+        unbuffered = stream.write_through
+        descriptor = stream.fileno()
+        with contextlib.suppress(OSError):
+            stream.flush()
+    outlet = _Outlet(descriptor, "w", closefd=False)
+    outlet.name = f"<{name}>"
+    return io.TextIOWrapper(
+        outlet if unbuffered else io.BufferedWriter(outlet),
+        encoding=encoding,
+        errors=errors,
+        line_buffering=line_buffering,
+        write_through=unbuffered,
+    )
+
+
+class _Outlet(io.FileIO):
+    """A descriptor that becomes the null device when it cannot be written."""
+
+    def write(self, data: bytes | memoryview) -> int:
+        """Write all of it, however little the descriptor takes at a time."""
+        left = memoryview(data)
+        try:
+            while left:
+                count = super().write(left)
+                if count is None:  # a pipe that does not block, and is full
+                    select.select([], [self], [])
+                left = left[count or 0 :]
+        except OSError as error:
+            _connect_to_nothing(self.fileno())
+            if self.fileno() == 1 and error.errno != errno.EPIPE:  # which `| head` means to cause
+                print(
+                    f"standard output: got {error.strerror}; the command continues without it",
+                    file=sys.stderr,
+                )
+        return len(data)
+
+
+def _connect_to_nothing(descriptor: int) -> None:
+    with contextlib.suppress(OSError):
+        nothing = os.open(os.devnull, os.O_RDWR)
+        if nothing != descriptor:
+            os.dup2(nothing, descriptor)
+            os.close(nothing)
+        os.set_inheritable(descriptor, True)
