@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from cait_tf.command import run_command
+from cait_tf.places import expanded
 
 Attention = Mapping[str, Any]
 
@@ -178,9 +179,8 @@ def _draw(arguments: argparse.Namespace) -> None:
     names = imagenet.class_names()
     if arguments.classes:
         try:
-            names = tuple(
-                Path(arguments.classes).expanduser().read_text(encoding="utf-8").splitlines()
-            )
+            path = Path(expanded("--classes", arguments.classes))
+            names = tuple(path.read_text(encoding="utf-8").splitlines())
         except (OSError, UnicodeDecodeError) as error:
             raise CaiTError(
                 f"--classes: got {arguments.classes}, expected a text file with a class name a line"
@@ -200,8 +200,9 @@ def _draw(arguments: argparse.Namespace) -> None:
         raise CaiTError(
             f"--classes: got {len(names)} class names, expected as many as {arguments.weights} has"
         )
+    out = expanded("--out", arguments.out)
     for path in arguments.images:
-        for file in write_maps(model, path, arguments.out, names, variant.crop_pct):
+        for file in write_maps(model, path, out, names, variant.crop_pct):
             print(file)
 
 

@@ -31,6 +31,7 @@ import numpy as np
 from cait_tf.atomic import atomic_path, write_text
 from cait_tf.command import peak_memory, run_command
 from cait_tf.errors import CaiTError
+from cait_tf.places import expanded
 from cait_tf.quiet import quiet_imports
 from cait_tf.variants import VARIANTS, Variant, get_variant
 
@@ -341,7 +342,7 @@ def _chosen(arguments: argparse.Namespace) -> None:
         chosen = [entry(name, arguments.feature_extractor) for name in arguments.names]
     elif arguments.feature_extractor:
         chosen = [one for one in ENTRIES if one.feature_extractor]
-    build_many(chosen, arguments.weights, arguments.out)
+    build_many(chosen, arguments.weights, expanded("--out", arguments.out))
 
 
 if __name__ == "__main__":

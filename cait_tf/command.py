@@ -1,4 +1,4 @@
-"""What the commands of this package have in common: how a mistake is shown."""
+"""What commands have in common: how a process begins, and how a mistake is shown."""
 
 from __future__ import annotations
 
@@ -7,13 +7,24 @@ import sys
 from collections.abc import Callable
 
 from cait_tf.errors import CaiTError
+from cait_tf.os_errors import explain_os_error
+from cait_tf.places import prepare_home
 from cait_tf.quiet import quiet_imports
+from cait_tf.streams import prepare_streams, restart_in_utf8
+
+
+def prepare_process() -> None:
+    """Make encoding, standard streams and home directory usable. Call before anything else loads."""
+    restart_in_utf8()
+    prepare_streams()
+    prepare_home()
 
 
 def run_command(
     parser: argparse.ArgumentParser, work: Callable[[argparse.Namespace], object]
 ) -> None:
     """Parse the command line and work; what a user can mend is one message and exit status 1."""
+    prepare_process()
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     arguments = parser.parse_args()
     try:
@@ -23,13 +34,10 @@ def run_command(
     except (CaiTError, ImportError, OSError) as error:
         if arguments.debug:
             raise
-        if isinstance(error, OSError) and error.filename:
-            sys.exit(
-                f"cait_tf: {error.filename}: got {error.strerror}, expected a path that can be read "
-                "or written"
-            )
-        sys.exit(f"cait_tf: {error}")
+        words = explain_os_error(error) if isinstance(error, OSError) else error
+        sys.exit(f"cait_tf: {words}")
     except KeyboardInterrupt:
+        print("cait_tf: interrupted", file=sys.stderr)
         sys.exit(130)
 
 

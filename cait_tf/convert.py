@@ -20,6 +20,7 @@ import numpy as np
 from cait_tf.atomic import atomic_path
 from cait_tf.command import peak_memory, run_command
 from cait_tf.errors import CaiTError, WeightsError, near_names
+from cait_tf.places import expanded
 from cait_tf.variants import VARIANTS
 
 if TYPE_CHECKING:  # Keras loads when something is converted
@@ -70,7 +71,7 @@ def convert(
     from cait_tf.collection import compare, outputs_on_noise
     from cait_tf.weights.load import assign_weights, read_weights
 
-    destination = Path(destination).expanduser()
+    destination = Path(expanded("destination", destination))
     if destination.exists():
         raise CaiTError(f"destination: got {destination}, which exists; expected a new name")
     _check_ending(destination)

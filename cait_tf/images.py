@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cait_tf.errors import CaiTError
+from cait_tf.places import expanded
 from cait_tf.variants import IMAGENET_MEAN, IMAGENET_STD
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def load_image(path: str | Path, size: tuple[int, int], crop_pct: float = 1.0) -
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
-        with Image.open(Path(path).expanduser()) as file:
+        with Image.open(expanded("image", path)) as file:
             image = ImageOps.exif_transpose(file)
             if image.mode.startswith("I"):  # 16 bits, which PIL's own conversion cuts off at 255
                 levels = np.asarray(image, "float64") * (255 / 65535)

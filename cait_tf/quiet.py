@@ -23,9 +23,12 @@ def quiet_imports() -> Iterator[None]:
         os.dup2(chatter.fileno(), 2)
         try:
             yield
+        except KeyboardInterrupt:  # which has its own line
+            raise
         except BaseException:
             chatter.seek(0)
-            os.write(saved, chatter.read())
+            with contextlib.suppress(OSError):  # a console that is gone
+                os.write(saved, chatter.read())
             raise
         finally:
             sys.stderr.flush()

@@ -14,6 +14,7 @@ import numpy as np
 
 from cait_tf import lora, position
 from cait_tf.errors import WeightsError
+from cait_tf.places import expanded
 from cait_tf.variants import VARIANTS
 from cait_tf.weights import collection, keras_file, names, official, timm
 from cait_tf.weights.checksum import checksum
@@ -175,7 +176,7 @@ def weights_checksum(model: keras.Model) -> str:
 
 def _resolve(source: str) -> tuple[ModuleType, Path, str]:
     """The module that reads a source, its local path and the name of its format."""
-    path = Path(source).expanduser()
+    path = Path(expanded("weights", source))
     if path.is_dir() and collection.checkpoint_prefix(path):
         return collection, path, "SavedModel of the collection"
     by_ending = (

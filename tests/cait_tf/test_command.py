@@ -30,7 +30,8 @@ def test_what_a_user_can_mend_is_one_message(monkeypatch):
 def test_a_path_that_cannot_be_written(monkeypatch):
     error = PermissionError(13, "Permission denied", "/some/where")
     assert stopped(monkeypatch, error).code == (
-        "cait_tf: /some/where: got Permission denied, expected a path that can be read or written"
+        "cait_tf: /some/where: got Permission denied, expected a path that this user may read or write\n"
+        "  Change its permissions, or choose another place."
     )
 
 
@@ -44,8 +45,9 @@ def test_a_defect_is_not_hidden(monkeypatch):
     assert stopped(monkeypatch, error) is error
 
 
-def test_an_interruption(monkeypatch):
+def test_an_interruption(monkeypatch, capsys):
     assert stopped(monkeypatch, KeyboardInterrupt()).code == 130
+    assert capsys.readouterr().err == "cait_tf: interrupted\n"
 
 
 def test_peak_memory_is_of_this_process():

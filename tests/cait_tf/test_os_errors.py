@@ -1,0 +1,53 @@
+"""What the operating system refuses, said truly."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+
+from cait_tf.os_errors import explain_os_error
+
+
+@pytest.mark.parametrize(
+    ("number", "expected", "hint"),
+    [
+        (errno.ENOENT, "a path that exists", "Correct the path"),
+        (errno.ENOTDIR, "a path that exists", "Correct the path"),
+        (errno.ENOSPC, "room", "Free some space"),
+        (errno.EDQUOT, "room", "Free some space"),
+        (errno.EFBIG, "room", "raise the limit"),
+        (errno.EACCES, "may read or write", "permissions"),
+        (errno.EPERM, "may read or write", "permissions"),
+        (errno.EROFS, "may read or write", "another place"),
+        (errno.EBUSY, "nothing else uses", "Wait"),
+        (errno.EADDRINUSE, "nothing else uses", "Wait"),
+        (errno.EISDIR, "another path", "free"),
+        (errno.EMFILE, "open files", "ulimit"),
+        (errno.ENOEXEC, "operating system", ""),
+    ],
+)
+def test_a_kind(number, expected, hint):
+    error = OSError(number, os.strerror(number), "/some/where")
+    first, *rest = explain_os_error(error).splitlines()
+    assert first.startswith(f"/some/where: got {os.strerror(number)}, expected ")
+    assert expected in first
+    assert hint in "".join(rest)
+    assert number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "space" not in "".join(rest)
+
+
+def test_two_paths():
+    error = OSError(errno.EACCES, "Permission denied", "/a", None, "/b")
+    assert explain_os_error(error).startswith("/a → /b: got Permission denied")
+
+
+def test_no_path():
+    assert explain_os_error(OSError(errno.ENOSPC, "No space left on device")).startswith(
+        "system: got No space left on device, expected room"
+    )
+
+
+def test_no_number():
+    assert explain_os_error(OSError("the file is truncated")) == "the file is truncated"
+    assert explain_os_error(ConnectionError()) == "ConnectionError"
