@@ -24,14 +24,17 @@ def finetune(*overrides: str, recipe: str = "config", directory: str | Path | No
         The finished run, which shows its figures and curves in a notebook.
 
     Raises:
-        UserError: anything that you can mend; what was finished is kept.
+        UserError: anything that you can mend; what was finished is kept. Also: this process has loaded
+            Keras on another backend than TensorFlow.
     """
     from cait_finetune.cli import configure_run
     from cait_finetune.errors import bad_value
+    from cait_finetune.keras_backend import use_tensorflow
     from cait_finetune.output_place import claim
     from cait_finetune.process_state import restored_process_state
     from cait_tf.quiet import quiet_imports
 
+    use_tensorflow()
     config, usual = configure_run(*overrides, recipe=recipe)
     if config.resume is not None and directory is not None:
         raise bad_value("directory", f"{directory} beside resume", "None: a run stays where it is")
@@ -50,10 +53,11 @@ def load_run(directory: str | Path) -> Run:
     Raises:
         UserError: there is none in `directory`, or it cannot be read.
     """
+    from cait_finetune.places import expanded_path
     from cait_finetune.run import Run
     from cait_finetune.saved_run import read_run
 
-    return Run(read_run(Path(directory).expanduser()))
+    return Run(read_run(expanded_path("directory", directory)))
 
 
 def predict(
@@ -75,10 +79,13 @@ def predict(
         A sequence of one prediction a file, which shows itself as a table in a notebook.
 
     Raises:
-        UserError: no such model or images, or whatever else you can mend.
+        UserError: no such model or images, or whatever else you can mend; Keras on another backend.
     """
     from cait_finetune.inference import running
+    from cait_finetune.keras_backend import use_tensorflow
     from cait_finetune.run import Run
+
+    use_tensorflow()
 
     one = isinstance(images, str | Path)
     config = running.PredictConfig(

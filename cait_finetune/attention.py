@@ -17,8 +17,10 @@ from rich.progress import track
 
 from cait_finetune.config.checks import make_folder
 from cait_finetune.console import plain_console
-from cait_finetune.errors import UserError, bad_value
+from cait_finetune.entry import command
+from cait_finetune.errors import bad_value
 from cait_finetune.keys import helped, read_keys
+from cait_finetune.places import expanded_path
 from cait_finetune.saved_run import RunDataConfig, read_run
 from cait_tf.quiet import quiet_imports
 
@@ -51,7 +53,7 @@ def draw_attention(config: AttentionConfig) -> Path:
         raise bad_value("split", config.split, "one of train, validation, test")
     if config.count < 1:
         raise bad_value("count", config.count, "at least 1")
-    root = Path(config.run).expanduser()
+    root = expanded_path("run", config.run)
     run = read_run(root)
     path = Path(config.output) if config.output else root / "attention.png"
     path = make_folder("output", path.parent) / path.name
@@ -123,12 +125,9 @@ def draw_attention(config: AttentionConfig) -> Path:
 
 def main() -> None:
     """Entry point; exit status 1 and one message on a mistake."""
-    if helped(sys.argv[1:], __doc__, AttentionConfig):
-        return
-    try:
-        draw_attention(read_keys(sys.argv[1:], AttentionConfig))
-    except UserError as error:
-        sys.exit(f"cait_finetune.attention: {error}")
+    with command("cait_finetune.attention"):
+        if not helped(sys.argv[1:], __doc__, AttentionConfig):
+            draw_attention(read_keys(sys.argv[1:], AttentionConfig))
 
 
 if __name__ == "__main__":

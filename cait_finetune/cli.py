@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -31,10 +31,13 @@ from cait_finetune.config.sources import (
     use_own_sources,
 )
 from cait_finetune.config.words import keep_text, unquoted
+from cait_finetune.entry import Errors, command
 from cait_finetune.errors import Interrupted, UserError, bad_value
 from cait_finetune.explaining import explain, group_without_name, includes_itself
 from cait_finetune.garbage import loading
+from cait_finetune.loading import end_loading
 from cait_finetune.own_process import can_fork, in_own_process
+from cait_finetune.places import expanded, expanded_path
 from cait_finetune.resume import find_run, resumed
 from cait_finetune.run_directory import RunDirectory
 from cait_finetune.study import register_study
@@ -46,6 +49,8 @@ _NO_TRIAL = "No trials are completed yet."
 #: Hydra's options with a value, of which some name a folder of recipes.
 _FOLDER_OPTIONS = ("-cd", "--config-dir", "-cp", "--config-path")
 _OPTIONS = (*_FOLDER_OPTIONS, "-cn", "--config-name", "-p", "--package", "-c", "--cfg")
+#: Hydra's keys whose value is a directory, which it takes as it stands.
+_DIRECTORIES = ("hydra.run.dir", "hydra.sweep.dir")
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 _NUMBER_FOR_GROUP = "Config group override must be a string"
 _SHOW_TRACEBACKS = os.environ.get(_FULL_ERROR) == "1"
@@ -65,7 +70,12 @@ def run_story(story: Callable[[], Callable[[Config, Path], object]]) -> None:
     the environment variable ``HYDRA_FULL_ERROR`` shows the traceback of both. ``story`` is called
     when the configuration is known to be right: a mistake is answered before TensorFlow has loaded.
     """
+    with command("cait_finetune") as errors:
+        _run_story(story, errors)
 
+
+def _run_story(story: Callable[[], Callable[[Config, Path], object]], errors: Errors) -> None:
+    errors.tracebacks |= _SHOW_TRACEBACKS
     begun: list[int] = []
     compiled: Path | None = None
     forks = can_fork()
@@ -89,6 +99,7 @@ def run_story(story: Callable[[], Callable[[Config, Path], object]]) -> None:
             compiled = keep_compiled(Path(kept) if kept else None, os.environ) or compiled
             with quiet_imports(), loading():
                 tell = story()
+            end_loading()
 
             def made() -> object:
                 try:
@@ -100,7 +111,8 @@ def run_story(story: Callable[[], Callable[[Config, Path], object]]) -> None:
                 return in_own_process(made)
             return made()
         except (UserError, OmegaConfBaseException) as error:
-            if composed.get("traceback") or _SHOW_TRACEBACKS:
+            errors.tracebacks |= bool(composed.get("traceback"))
+            if errors.tracebacks:
                 raise
             if not several:
                 sys.exit(f"cait_finetune: {explain(error)}")
@@ -140,16 +152,6 @@ def run_story(story: Callable[[], Callable[[Config, Path], object]]) -> None:
         if _SHOW_TRACEBACKS or not str(error).startswith(_NUMBER_FOR_GROUP):
             raise
         sys.exit(f"cait_finetune: {group_without_name(sys.argv)}")
-    except OSError as error:
-        if _SHOW_TRACEBACKS or not error.filename:
-            raise
-        sys.exit(
-            f"cait_finetune: {error.filename}: got {error.strerror}, expected a path that can be "
-            "written\n  free some space, or choose another hydra.run.dir"
-        )
-    except KeyboardInterrupt:
-        print("cait_finetune: interrupted; what was finished is kept", file=sys.stderr)
-        sys.exit(130)
 
 
 def _which_run(hydra_config: HydraConf) -> str:
@@ -160,25 +162,29 @@ def _which_run(hydra_config: HydraConf) -> str:
 def _arguments_as_typed() -> Iterator[None]:
     """Hydra reads `sys.argv`: inside, what was typed as Hydra reads it back, without ``-cd DIR``."""
     typed = sys.argv
-    try:
-        folder, words = _without_folder(typed[1:])
-        several = any(word == "-m" or re.fullmatch("--m[ultirn]*", word) for word in words)
-        words = keep_text(words, sweep=several or "hydra.mode=MULTIRUN" in words)
-        Folders.own = own_folder(folder) if folder else None
-        if folder and _named(words) == "config" and not (folder / "config.yaml").is_file():
-            raise bad_value(
-                "-cn", f"config, which {folder} does not hold", "a config.yaml in the folder of -cd",
-                "Leave out -cn config to start from the defaults.",
-            )  # fmt: skip
-    except UserError as error:
-        if _SHOW_TRACEBACKS:
-            raise
-        sys.exit(f"cait_finetune: {error}")
+    folder, words = _without_folder(typed[1:])
+    several = any(word == "-m" or re.fullmatch("--m[ultirn]*", word) for word in words)
+    words = keep_text(_from_home(words), sweep=several or "hydra.mode=MULTIRUN" in words)
+    Folders.own = own_folder(folder) if folder else None
+    if folder and _named(words) == "config" and not (folder / "config.yaml").is_file():
+        raise bad_value(
+            "-cn", f"config, which {folder} does not hold", "a config.yaml in the folder of -cd",
+            "Leave out -cn config to start from the defaults.",
+        )  # fmt: skip
     sys.argv = [typed[0], *words]
     try:
         yield
     finally:
         sys.argv, Folders.own = typed, None
+
+
+def _from_home(words: Iterable[str]) -> list[str]:
+    """The words, in which Hydra's directories that begin with ``~`` do so with the home directory."""
+    pairs = ((word, *word.partition("=")[::2]) for word in words)
+    return [
+        f"{key}={expanded(key, value)}" if key in _DIRECTORIES and value.startswith("~") else word
+        for word, key, value in pairs
+    ]
 
 
 def _named(words: list[str]) -> str | None:
@@ -201,7 +207,7 @@ def _without_folder(words: list[str]) -> tuple[Path | None, list[str]]:
             if folder or not value:
                 got = f"{folder} and {value}" if folder else "nothing"
                 raise bad_value(option, got, "one folder, of recipes of your own")
-            folder = Path(value).expanduser()
+            folder = expanded_path(option, value)
         elif word in _OPTIONS:
             rest += [word, *([value] if (value := next(left, None)) is not None else [])]
         else:
@@ -265,7 +271,7 @@ def configure_run(
     Raises:
         UserError: a mistake in an override.
     """
-    words = keep_text(overrides)
+    words = keep_text(_from_home(overrides))
     try:
         with _composing(folder):
             composed = hydra.compose(recipe, words, return_hydra_config=True)
@@ -298,7 +304,7 @@ def sweeper_params(recipe: str, folder: Path | None = None) -> dict[str, Any]:
 def _composing(folder: Path | None) -> Iterator[None]:
     """Where `hydra.compose` finds our files, after those in `folder`."""
     _prepare_hydra()
-    Folders.own = own_folder(folder.expanduser()) if folder else None
+    Folders.own = own_folder(expanded_path("-cd", folder)) if folder else None
     conf = str(data_folder("conf"))
     try:
         with hydra.initialize_config_dir(version_base="1.3", config_dir=conf):

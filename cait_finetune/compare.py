@@ -24,7 +24,8 @@ from rich.table import Table
 from cait_finetune.command_line import in_words, override
 from cait_finetune.config.checks import make_folder
 from cait_finetune.console import plain_console
-from cait_finetune.errors import UserError, bad_value
+from cait_finetune.entry import command
+from cait_finetune.errors import bad_value
 from cait_finetune.keys import helped
 from cait_finetune.leaderboard import (
     Entry,
@@ -179,21 +180,22 @@ def show(paths: list[str], output: Path, console: Console) -> None:
 
 def main() -> None:
     """Entry point; exit status 1 and one message on a mistake."""
-    words = sys.argv[1:]
-    if helped(words, __doc__):
-        return
+    with command("cait_finetune.compare"):
+        if not helped(sys.argv[1:], __doc__):
+            _compare_in_words(sys.argv[1:])
+
+
+def _compare_in_words(words: list[str]) -> None:
+    """The command line: directories, and ``output=DIR``."""
     paths = [word for word in words if not word.startswith("output=")]
     outputs = [word.removeprefix("output=") for word in words if word not in paths]
     alone = len(paths) == 1 and Path(paths[0]).is_dir()
     output = outputs[-1] if outputs else paths[0] if alone else "."
-    try:
-        if not paths:
-            raise bad_value(
-                "runs", "nothing", "directories of runs", "python -m cait_finetune.compare outputs"
-            )
-        show(paths, Path(output), plain_console())
-    except UserError as error:
-        sys.exit(f"cait_finetune.compare: {error}")
+    if not paths:
+        raise bad_value(
+            "runs", "nothing", "directories of runs", "python -m cait_finetune.compare outputs"
+        )
+    show(paths, Path(output), plain_console())
 
 
 if __name__ == "__main__":

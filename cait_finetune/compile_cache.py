@@ -19,6 +19,7 @@ from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
 from cait_tf.atomic import write_text
+from cait_tf.places import cache_path, warn_not_kept
 
 logger = logging.getLogger(__name__)
 
@@ -34,24 +35,34 @@ def keep_compiled(directory: Path | None, environment: MutableMapping[str, str])
 
     A directory that cannot be written is a warning, and who has set the variable's flag is left alone.
 
+    Args:
+        directory: ``~`` is the home directory; `None`: nothing is kept.
+
     Returns:
         The folder to `seal` at the end; `None` where nothing is kept.
     """
     flags = environment.get(_VARIABLE, "")
     if directory is None or _FLAG in flags:
         return None
-    directory = directory.expanduser().absolute() / conditions(environment)
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        if not os.access(directory, os.W_OK):
-            raise PermissionError(f"{directory} is read only")
-        remove_damaged(directory)
-        remove_oldest(directory, _LARGEST)
-    except OSError as error:
-        logger.warning("train.compile_cache_dir: %s: what is compiled is not kept", error)
+    root = cache_path(directory)
+    if root is None:
+        warn_not_kept()
         return None
-    environment[_VARIABLE] = f"{flags} {_FLAG}={shlex.quote(str(directory))} {_CPUS_ONLY}".strip()
-    return directory
+    place = root.absolute() / conditions(environment)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        if not os.access(place, os.W_OK):
+            raise PermissionError(f"{place} is read only")
+        remove_damaged(place)
+        remove_oldest(place, _LARGEST)
+    except OSError as error:
+        if str(directory).startswith("~"):
+            warn_not_kept(error)
+        else:
+            logger.warning("train.compile_cache_dir: %s: what is compiled is not kept", error)
+        return None
+    environment[_VARIABLE] = f"{flags} {_FLAG}={shlex.quote(str(place))} {_CPUS_ONLY}".strip()
+    return place
 
 
 def conditions(environment: Mapping[str, str]) -> str:

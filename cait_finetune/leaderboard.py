@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cait_finetune.command_line import named_keys
 from cait_finetune.errors import UserError, bad_value
+from cait_finetune.places import expanded
 from cait_finetune.run_directory import RunDirectory
 from cait_finetune.scores.metrics import MetricsLog
 
@@ -53,7 +54,7 @@ def find_runs(paths: list[str]) -> list[Path]:
     """
     found: dict[Path, None] = {}
     for path in paths:
-        roots = [Path(root) for root in sorted(glob.glob(os.path.expanduser(path), recursive=True))]
+        roots = [Path(root) for root in sorted(glob.glob(expanded("runs", path), recursive=True))]
         if not roots:
             raise bad_value("runs", path, "a directory that exists, or a pattern of some")
         for root in roots:

@@ -12,6 +12,7 @@ import numpy as np
 import cait_tf
 from cait_finetune.config import ModelConfig, TuningConfig
 from cait_finetune.errors import UserError, bad_value, suggest
+from cait_finetune.places import expanded_path
 from cait_tf import attention_maps
 from cait_tf.tensorflow_kernels import compiled_inference
 from cait_tf.weights import load as weights_files
@@ -72,7 +73,9 @@ def check(config: ModelConfig) -> cait_tf.Variant:
 
 def _may_exist(weights: str) -> bool:
     """Whether it is there, or has the form of a hub repository, which only the hub knows."""
-    return bool(weights) and (Path(weights).expanduser().exists() or weights.count("/") == 1)
+    return bool(weights) and (
+        expanded_path("model.weights", weights).exists() or weights.count("/") == 1
+    )
 
 
 def build(

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 from omegaconf import MISSING
 
 from cait_finetune.console import plain_console
+from cait_finetune.entry import command
 from cait_finetune.errors import UserError
 from cait_finetune.keys import helped, read_keys
+from cait_finetune.places import expanded_path
 from cait_finetune.run_directory import RunDirectory
 from cait_finetune.saved_run import RunDataConfig, SavedRun, read_run
 from cait_tf.quiet import quiet_imports
@@ -46,7 +48,7 @@ def report(config: ReportConfig) -> Path:
         UserError: the directory holds no run, or the report cannot be written into it.
         ChangedData: the images are others than the run's.
     """
-    saved = read_run(Path(config.run).expanduser(), weights=False)
+    saved = read_run(expanded_path("run", config.run), weights=False)
     with saved.directory.owned("run"):
         return _report(config, saved)
 
@@ -187,9 +189,6 @@ def _why_no_weights(run: RunDirectory) -> str:
 
 def main() -> None:
     """Entry point; exit status 1 and one message on a mistake."""
-    if helped(sys.argv[1:], __doc__, ReportConfig):
-        return
-    try:
-        report(read_keys(sys.argv[1:], ReportConfig))
-    except UserError as error:
-        sys.exit(f"cait_finetune.report: {error}")
+    with command("cait_finetune.report"):
+        if not helped(sys.argv[1:], __doc__, ReportConfig):
+            report(read_keys(sys.argv[1:], ReportConfig))

@@ -15,6 +15,7 @@ from yaml import YAMLError
 from cait_finetune.config import Config, TrainConfig, from_hydra
 from cait_finetune.config.effect import without_effect
 from cait_finetune.errors import bad_value
+from cait_finetune.places import expanded_path
 from cait_finetune.run_directory import RunDirectory, forget_default_splits
 
 #: What may be another when a run is resumed: when it ends, what is written, where it is computed, where
@@ -54,7 +55,7 @@ def find_run(resume: str | Path) -> Path:
     Raises:
         UserError: there is no run in it.
     """
-    directory = Path(resume).expanduser()
+    directory = expanded_path("resume", resume)
     if not (directory / "config.yaml").is_file():
         raise bad_value("resume", resume, "the directory of a run, which holds a config.yaml")
     return directory

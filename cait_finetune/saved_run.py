@@ -21,6 +21,7 @@ from cait_finetune.config import (
 )
 from cait_finetune.errors import bad_value
 from cait_finetune.export.origin import weights_mark
+from cait_finetune.places import expanded
 from cait_finetune.run_directory import RunDirectory, read_json
 from cait_finetune.runs.run_id import check_weights_id
 
@@ -118,7 +119,7 @@ class SavedRun:
         """Where the images are: a relative path is as seen from where the run was started."""
         if data.data_dir is not None or self.dataset.data_dir is None:
             return data.data_dir
-        path = os.path.expanduser(self.dataset.data_dir)
+        path = expanded("dataset.data_dir", self.dataset.data_dir)
         if "://" in path or os.path.isabs(path):
             return path
         began = read_json(self.directory.environment, list)

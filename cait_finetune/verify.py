@@ -21,8 +21,10 @@ from pathlib import Path
 from cait_finetune.cli import configure
 from cait_finetune.config import Config
 from cait_finetune.console import plain_console
+from cait_finetune.entry import command
 from cait_finetune.errors import UserError, bad_value, suggest
 from cait_finetune.keys import read_keys
+from cait_finetune.places import expanded_path
 from cait_tf.atomic import write_text
 from cait_tf.quiet import quiet_imports
 
@@ -318,18 +320,16 @@ def _choose(rows: str | None) -> list[str]:
 
 def main() -> None:
     """Entry point; exit status 1 when something differs that must not."""
-    try:
+    with command("cait_finetune.verify"):
         config = read_keys(sys.argv[1:], VerifyConfig)
-        out, rows = Path(config.out), _choose(config.rows)
+        out, rows = expanded_path("out", config.out), _choose(config.rows)
         if config.process:
             _run_all(out, rows, config.process)
             return
         differences = verify(out, rows)
-    except UserError as error:
-        sys.exit(f"cait_finetune.verify: {error}")
-    text = table(differences)
-    write_text(out / "equality.md", text)
-    print(f"{text}\nwritten to {out / 'equality.md'}")
+        text = table(differences)
+        write_text(out / "equality.md", text)
+        print(f"{text}\nwritten to {out / 'equality.md'}")
     if bad := failures(differences):
         sys.exit("cait_finetune.verify: not equal: " + "; ".join(bad))
 

@@ -21,8 +21,10 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from cait_finetune import entry
 from cait_finetune.errors import UserError
 from cait_finetune.keys import helped, read_keys
+from cait_finetune.places import expanded_path
 from cait_finetune.run_directory import RunDirectory
 from cait_tf.quiet import quiet_imports
 from cait_tf.weights.class_names import some
@@ -397,17 +399,17 @@ same file; the others are given the run. *same* gives what the command gave befo
 
 def main() -> None:
     """Entry point; exit status 1 where the document is not as measured."""
-    if helped(sys.argv[1:], __doc__, ChangesConfig):
-        return
-    try:
-        config = read_keys(sys.argv[1:], ChangesConfig)
-    except UserError as error:
-        sys.exit(f"cait_finetune.verify_changes: {error}")
+    with entry.command("cait_finetune.verify_changes"):
+        if not helped(sys.argv[1:], __doc__, ChangesConfig):
+            _write_or_check(read_keys(sys.argv[1:], ChangesConfig))
+
+
+def _write_or_check(config: ChangesConfig) -> None:
     with quiet_imports():
         import tensorflow as tf
 
         tf.config.list_physical_devices()
-    text, path = _document(table()), Path(config.out)
+    text, path = _document(table()), expanded_path("out", config.out)
     if not config.check:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")

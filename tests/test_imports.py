@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 # room -> the rooms it may import. cli -> finetune -> the work -> {config, errors}.
-FOUNDATION = {"config", "console", "errors", "garbage", "locks"}
+FOUNDATION = {"config", "console", "errors", "garbage", "locks", "places", "entry"}
 SCORES = {"scores.evaluation", "scores.predictions", "scores.calibration", "scores.metrics"}
 WORK = (
     {"data", "model", "optim", "train", "export", "report", "run_directory", "environment"}
@@ -21,15 +21,19 @@ WORK = (
 )
 ALLOWED = {
     "": {"api"},
-    "api": {"cli", "story.finetune", "inference", "run", "saved_run", "errors"}
-    | {"output_place", "process_state"},  # for notebooks
+    "api": {"cli", "story.finetune", "inference", "run", "saved_run", "errors"}  # for notebooks
+    | {"keras_backend", "output_place", "places", "process_state"},
     "errors": set(),
-    "config": {"errors"},
+    "config": {"errors", "places"},
+    "places": {"errors"},  # where ~ is
+    "keras_backend": {"errors"},
+    "loading": set(),
+    "entry": {"errors", "keras_backend", "loading"},  # how every command begins and ends
     "console": set(),
     "garbage": set(),
     "locks": set(),
-    "__main__": {"cli", "train"},  # of train how a signal ends it
-    "cli": {"story.finetune", "resume", "study", "compile_cache", "explaining"}
+    "__main__": {"cli", "loading", "train"},  # of train how a signal ends it
+    "cli": {"story.finetune", "resume", "study", "compile_cache", "explaining", "loading"}
     | {"model", "own_process", "run_directory", "train"}
     | FOUNDATION,
     "own_process": {"errors"},
@@ -89,7 +93,7 @@ ALLOWED = {
     | FOUNDATION,
     # Many runs: before and after them.
     "sweep": {"cli", "keys", "explaining"} | FOUNDATION,
-    "leaderboard": {"command_line", "scores.metrics", "run_directory", "errors"},
+    "leaderboard": {"command_line", "scores.metrics", "run_directory", "errors", "places"},
     "output_place": {"command_line", "config", "errors"},
     "summary": {"leaderboard", "run_directory", "console", "errors"},
     "compare": {
@@ -100,6 +104,7 @@ ALLOWED = {
         "leaderboard",
         "report",
         "console",
+        "entry",
         "errors",
     },
     "keys": {"config", "errors"},
@@ -110,10 +115,11 @@ ALLOWED = {
 } | dict.fromkeys(WORK - {"train", "report", "environment", "runs"}, FOUNDATION)
 
 
-# How files are written, how start-up chatter is kept off the screen, how inference is compiled, how class lists are compared,
-# and tables: of ImageNet's classes and of the variants.
+# How a process begins, how files are written, how start-up chatter is kept off the screen, where caches
+# are, how inference is compiled, how class lists are compared, and tables: of ImageNet's classes and of
+# the variants.
 NO_MODEL = re.compile(
-    r"cait_tf\.(atomic|quiet|tensorflow_kernels|imagenet|variants|weights\.(class_names|checksum))\b"
+    r"cait_tf\.(atomic|quiet|command|os_errors|places|tensorflow_kernels|imagenet|variants|weights\.(class_names|checksum))\b"
 )
 
 

@@ -15,8 +15,10 @@ import sys
 from pathlib import Path
 
 from cait_finetune.console import plain_console
-from cait_finetune.errors import UserError, bad_value, suggest
+from cait_finetune.entry import command
+from cait_finetune.errors import bad_value, suggest
 from cait_finetune.keys import helped, read_keys
+from cait_finetune.places import expanded_path
 from cait_tf.atomic import write_text
 from cait_tf.quiet import quiet_imports
 
@@ -33,24 +35,24 @@ _KINDS = {
 def main() -> None:
     """Entry point; a mistake is one message and exit status 1."""
     kind, *words = sys.argv[1:] or [""]
-    if helped([kind], __doc__):
+    with command("cait_finetune.benchmark"):
+        if not helped([kind], __doc__):
+            _measure(kind, words)
+
+
+def _measure(kind: str, words: list[str]) -> None:
+    """Print and write the tables of one kind."""
+    if kind not in _KINDS:
+        raise bad_value("benchmark", kind or "nothing", f"one of {', '.join(_KINDS)}",
+                        suggest(kind, _KINDS))  # fmt: skip
+    with quiet_imports():
+        benchmark = importlib.import_module(_KINDS[kind])
+    if helped(words, benchmark.__doc__, benchmark.SCHEMA):
         return
-    try:
-        if kind not in _KINDS:
-            raise bad_value("benchmark", kind or "nothing", f"one of {', '.join(_KINDS)}",
-                            suggest(kind, _KINDS))  # fmt: skip
-        with quiet_imports():
-            benchmark = importlib.import_module(_KINDS[kind])
-        if helped(words, benchmark.__doc__, benchmark.SCHEMA):
-            return
-        config = read_keys(words, benchmark.SCHEMA)
-        benchmark.check(config)
-        out = _folder(config.out)
-        report = benchmark.report(config, plain_console(stderr=True))
-    except UserError as error:
-        sys.exit(f"cait_finetune.benchmark: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    config = read_keys(words, benchmark.SCHEMA)
+    benchmark.check(config)
+    out = _folder(config.out)
+    report = benchmark.report(config, plain_console(stderr=True))
     written = [out / f"{kind}.md", out / f"{kind}.json"]
     write_text(written[0], report.text)
     figures = {"config": dataclasses.asdict(config), **report.figures}
@@ -63,7 +65,7 @@ def main() -> None:
 
 def _folder(name: str) -> Path:
     """Made before anything is measured."""
-    folder = Path(name)
+    folder = expanded_path("out", name)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

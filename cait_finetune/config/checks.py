@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cait_finetune.errors import bad_value, suggest
+from cait_finetune.places import expanded_path
 
 
 def within(
@@ -66,7 +67,7 @@ def make_folder(key: str, path: Path) -> Path:
         UserError: it is no path on a disk, or the folder cannot be made.
     """
     on_disk(key, path)
-    folder = path.expanduser()
+    folder = expanded_path(key, path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from omegaconf import DictConfig, OmegaConf
+
+from cait_finetune.places import expanded_path
 
 _DATA = ("dataset.data_dir", "dataset.splits.file")
 _CACHES = ("dataset.cache_dir", "tuning.cache_dir", "train.compile_cache_dir")
@@ -35,7 +35,7 @@ def with_absolute_paths(composed: DictConfig) -> DictConfig:
         path = OmegaConf.select(absolute, key)
         if not path or "://" in path or (key in _CACHES and path.startswith("~")):
             continue
-        place = Path(path).expanduser()
+        place = expanded_path(key, path)
         if key != _WEIGHTS or (path not in _WORDS and place.exists()):
             OmegaConf.update(absolute, key, str(place.absolute()))
     return absolute

@@ -25,6 +25,7 @@ from cait_finetune.data.corrupt import CorruptImages
 from cait_finetune.data.preprocess import Preprocessing
 from cait_finetune.data.source import Source
 from cait_finetune.errors import bad_value
+from cait_finetune.places import expanded_path
 from cait_tf.atomic import atomic_path, write_text
 
 _FORMAT = 1
@@ -129,7 +130,7 @@ class ImageCache:
             "format": _FORMAT,
         }
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
-        directory = Path(self._config.cache_dir).expanduser()
+        directory = expanded_path("dataset.cache_dir", self._config.cache_dir)
         path = directory / f"{self._config.name.replace('/', '-')}-{role}-{digest}.tfrecord"
         facts_file = path.with_suffix(".json")
         corrupt = _whole(path, facts_file)

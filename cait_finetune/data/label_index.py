@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import json
 import logging
-import os
 import re
 import zipfile
 import zlib
@@ -19,6 +18,7 @@ import tensorflow as tf
 
 from cait_finetune.data.progress import progress_bar
 from cait_tf.atomic import atomic_open
+from cait_tf.places import caches, warn_not_kept
 
 logger = logging.getLogger(__name__)
 
@@ -113,7 +113,11 @@ def kept_index(name: str, facts: dict[str, Any], read: Callable[[], LabelIndex])
     """
     text = json.dumps({**facts, "format": _FORMAT}, sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:24]
-    path = cache_directory() / f"{re.sub('[^a-zA-Z0-9_.-]', '-', name)}-{digest}.npz"
+    directory = cache_directory()
+    if directory is None:
+        warn_not_kept()
+        return read()
+    path = directory / f"{re.sub('[^a-zA-Z0-9_.-]', '-', name)}-{digest}.npz"
     index = _load(path)
     if index is None:
         index = read()
@@ -121,11 +125,10 @@ def kept_index(name: str, facts: dict[str, Any], read: Callable[[], LabelIndex])
     return index
 
 
-def cache_directory() -> Path:
-    """Return ``$XDG_CACHE_HOME/cait_finetune/labels``, by default in ``~/.cache``."""
-    home = os.environ.get("XDG_CACHE_HOME", "")
-    root = Path(home) if os.path.isabs(home) else Path(os.path.expanduser("~/.cache"))
-    return root / "cait_finetune" / "labels"
+def cache_directory() -> Path | None:
+    """Return ``cait_finetune/labels`` in the user's caches; `None` where there is no place for them."""
+    root = caches()
+    return root / "cait_finetune" / "labels" if root else None
 
 
 def _load(path: Path) -> LabelIndex | None:
@@ -155,4 +158,4 @@ def _save(path: Path, index: LabelIndex) -> None:
         with atomic_open(path, "wb") as file:
             np.savez_compressed(file, **columns)
     except OSError as error:
-        logger.debug("%s is not kept: %s", path, error)
+        warn_not_kept(error)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
+import os
 import socket
 import urllib.parse
 import urllib.request
 from collections.abc import Callable
-from pathlib import PurePosixPath
+from pathlib import Path
 
 import tensorflow_datasets as tfds
 
@@ -17,9 +19,12 @@ from cait_finetune.data.source import ROLES
 from cait_finetune.data.tfds_features import find_class_names, find_keys, names_notes
 from cait_finetune.data.tfds_source import TfdsSource
 from cait_finetune.errors import UserError, bad_value, suggest
+from cait_tf.places import temporary_directory, usable_home, writable
 
 logger = logging.getLogger(__name__)
 
+#: Modules of sets that need no download.
+_MADE_HERE = ("cait_finetune.data.digits", "cait_finetune.data.procedural.builder")
 _VALIDATION_NAMES = ("validation", "val", "valid", "dev")
 
 
@@ -30,7 +35,7 @@ def open_tfds(config: DatasetConfig) -> TfdsSource:
         UserError: an unknown name, a set that cannot be downloaded, is no classification set, or
             lacks a split.
     """
-    builder = _builder(config)
+    builder = _place(_builder(config), config)
     image_key, label_key = find_keys(builder, config)
     feature = builder.info.features[label_key]
     if getattr(feature, "num_classes", 0) is not None:  # it is known without preparing
@@ -91,13 +96,45 @@ def _builder(config: DatasetConfig) -> tfds.core.DatasetBuilder:
         ) from error
 
 
+def _root(builder: tfds.core.DatasetBuilder) -> Path:
+    """The folder of all sets, below which one has a folder for its name, configuration and version."""
+    return Path(builder.data_dir).parents[len(Path(builder.info.full_name).parts) - 1]
+
+
+def _place(builder: tfds.core.DatasetBuilder, config: DatasetConfig) -> tfds.core.DatasetBuilder:
+    """The builder in a directory that can be written, unless the set is prepared.
+
+    A set that is made here goes to a temporary directory where TFDS' own place cannot be written.
+
+    Raises:
+        UserError: a set that needs a download has no place to go to.
+    """
+    if config.data_dir is not None or builder.is_prepared():
+        return builder
+    root = _root(builder)
+    if usable_home() or os.environ.get("TFDS_DATA_DIR"):
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            if writable(root):
+                return builder
+            reason = "it is read-only"
+        except OSError as error:
+            reason = error.strerror or str(error)
+        where = f"{root}, TFDS' own place, which cannot be written ({reason})"
+    else:
+        where = "nothing, and no home directory"
+    if type(builder).__module__ in _MADE_HERE:
+        return _builder(dataclasses.replace(config, data_dir=temporary_directory()))
+    raise bad_value(
+        "dataset.data_dir", where, "a directory that can be written", "Set dataset.data_dir to one."
+    )
+
+
 def _prepared(builder: tfds.core.DatasetBuilder, config: DatasetConfig) -> tfds.core.DatasetBuilder:
     """Download and prepare the set where it is not; one process does, others wait for it."""
     if builder.is_prepared():
         return builder
-    # The folder of all sets: builder.data_path is below it, by name, configuration and version.
-    root = builder.data_path.parents[len(PurePosixPath(builder.info.full_name).parts) - 1]
-    with storage.locked(str(root / builder.name), says=_says_who_prepares(builder.name)):
+    with storage.locked(str(_root(builder) / builder.name), says=_says_who_prepares(builder.name)):
         if builder.is_prepared():  # another process did; this builder does not know the examples
             return _builder(config)
         _prepare(builder, config)

@@ -14,9 +14,11 @@ from omegaconf import OmegaConf
 from cait_finetune.cli import configure
 from cait_finetune.config import ExportConfig
 from cait_finetune.console import plain_console
-from cait_finetune.errors import UserError, bad_value
+from cait_finetune.entry import command
+from cait_finetune.errors import bad_value
 from cait_finetune.export.formats import check
 from cait_finetune.keys import helped, read_keys, unknown_key
+from cait_finetune.places import expanded_path
 from cait_finetune.saved_run import RunDataConfig, SavedRun, read_run
 from cait_tf.quiet import quiet_imports
 
@@ -45,7 +47,7 @@ def read_arguments(arguments: list[str]) -> tuple[Path, ExportConfig, RunDataCon
     if not run:
         raise bad_value("run", "nothing", "the directory of a run", "add run=DIR to the command")
     export = configure(*words).export
-    return Path(run).expanduser(), export, read_keys(data, RunDataConfig, "dataset.")
+    return expanded_path("run", run), export, read_keys(data, RunDataConfig, "dataset.")
 
 
 def export(directory: Path, config: ExportConfig, data: RunDataConfig | None = None) -> None:
@@ -114,12 +116,9 @@ def _export(run: SavedRun, config: ExportConfig, data: RunDataConfig) -> None:
 
 def main() -> None:
     """Entry point; exit status 1 on what a user can mend."""
-    if helped(sys.argv[1:], __doc__, ExportConfig, "export."):
-        return
-    try:
-        export(*read_arguments(sys.argv[1:]))
-    except UserError as error:
-        sys.exit(f"cait_finetune.export: {error}")
+    with command("cait_finetune.export"):
+        if not helped(sys.argv[1:], __doc__, ExportConfig, "export."):
+            export(*read_arguments(sys.argv[1:]))
 
 
 if __name__ == "__main__":

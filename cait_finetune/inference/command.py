@@ -9,7 +9,7 @@ from itertools import pairwise
 from rich.table import Table
 
 from cait_finetune.console import plain_console
-from cait_finetune.errors import UserError
+from cait_finetune.entry import command
 from cait_finetune.inference.prediction import Prediction
 from cait_finetune.inference.running import PredictConfig, predict
 from cait_finetune.keys import helped, read_keys
@@ -63,13 +63,8 @@ def _run(arguments: list[str]) -> bool:
 
 def main() -> None:
     """Entry point; exit status 1 on a mistake, 2 when some files could not be classified."""
-    if helped(sys.argv[1:], __doc__, PredictConfig):
-        return
-    try:
+    with command("cait_finetune.predict"):
+        if helped(sys.argv[1:], __doc__, PredictConfig):
+            return
         complete = _run(sys.argv[1:])
-    except UserError as error:
-        sys.exit(f"cait_finetune.predict: {error}")
-    except KeyboardInterrupt:
-        print("cait_finetune.predict: interrupted", file=sys.stderr)
-        sys.exit(130)
     sys.exit(0 if complete else 2)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cait_finetune.data.image_files import ENDINGS, files_below, is_image, matching
 from cait_finetune.errors import bad_value
+from cait_finetune.places import expanded, expanded_path
 
 
 def find_images(images: Sequence[str]) -> list[Path]:
@@ -42,11 +43,11 @@ def find_images(images: Sequence[str]) -> list[Path]:
 def _named(one: str) -> list[Path]:
     if not one:
         return []
-    path = Path(one).expanduser()
+    path = expanded_path("images", one)
     if path.exists():  # also when a [ in its name would make a glob of it
         return _images_in(path) if path.is_dir() else [path]
     files = []
-    for name in matching(os.path.expanduser(one)):
+    for name in matching(expanded("images", one)):
         match = Path(name)
         if match.is_dir():
             files += _images_in(match)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from cait_finetune.errors import bad_value
 from cait_finetune.export.origin import is_current
+from cait_finetune.places import expanded_path
 from cait_finetune.run_directory import RunDirectory
 from cait_finetune.saved_run import SavedRun, read_run
 from cait_tf.quiet import quiet_imports
@@ -102,7 +103,7 @@ def find_model(model: str | Path) -> FoundModel:
     Raises:
         UserError: there is none.
     """
-    given = Path(model).expanduser()
+    given = expanded_path("model", model)
     candidates = [(given, _kind(given))]
     run = RunDirectory(given)
     record, checkpoint = run.export / "exports.json", run.best_checkpoint

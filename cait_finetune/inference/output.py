@@ -10,16 +10,21 @@ from pathlib import Path
 from cait_finetune.config.checks import on_disk
 from cait_finetune.errors import UserError, bad_value
 from cait_finetune.inference.prediction import Prediction
+from cait_finetune.places import expanded_path
 from cait_tf.atomic import atomic_open, write_text
 
 
-def check_output(path: Path) -> None:
+def check_output(path: Path) -> Path:
     """Before anything long: whether predictions can be written there. Makes its folder.
+
+    Returns:
+        The path, with ``~`` as the user's home.
 
     Raises:
         UserError: the ending is of neither format, or it cannot be a file.
     """
     on_disk("output", path)
+    path = expanded_path("output", path)
     if path.suffix.lower() not in _WRITERS:
         raise bad_value("output", path, f"a name that ends in {' or '.join(_WRITERS)}")
     if path.is_dir():
@@ -28,6 +33,7 @@ def check_output(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _unwritable(path, error) from error
+    return path
 
 
 def write_predictions(predictions: Sequence[Prediction], path: Path) -> None:
@@ -40,7 +46,7 @@ def write_predictions(predictions: Sequence[Prediction], path: Path) -> None:
     Raises:
         UserError: as `check_output`, or the file cannot be written.
     """
-    check_output(path)
+    path = check_output(path)
     try:
         _WRITERS[path.suffix.lower()](predictions, path)
     except OSError as error:

@@ -59,6 +59,7 @@ from cait_finetune.train.loop import restore
 from cait_finetune.train.loss import Loss, build_loss, needs_counts
 from cait_finetune.train.run_state import RunState
 from cait_tf.atomic import write_text
+from cait_tf.places import cache_path, warn_not_kept
 
 
 @dataclass(frozen=True)
@@ -313,13 +314,15 @@ def _frozen_features(
     """For a linear probe whose features are computed once."""
     if not config.tuning.cache_features:
         return None
-    directory = config.tuning.cache_dir
+    directory = cache_path(config.tuning.cache_dir) if config.tuning.cache_dir else None
+    if config.tuning.cache_dir and not directory:
+        warn_not_kept()
     return FrozenFeatures(
         source,
         preprocessing,
         model.backbone,
         models.backbone_facts(model, config.model),
-        FeatureCache(Path(directory).expanduser()) if directory else None,
+        FeatureCache(directory) if directory else None,
         corrupt,
         config.train.eval_batch_size,
         console,

@@ -20,8 +20,10 @@ from pathlib import Path
 from cait_finetune.cli import configure, sweeper_params
 from cait_finetune.config import Config
 from cait_finetune.config.words import keep_text
-from cait_finetune.errors import UserError, bad_value
+from cait_finetune.entry import command
+from cait_finetune.errors import bad_value
 from cait_finetune.keys import helped, read_keys
+from cait_finetune.places import expanded_path
 from cait_finetune.sweep.document import SweepConfig, check_directories, sweep_document, write
 from cait_finetune.sweep.space import parse, read_space
 
@@ -42,7 +44,7 @@ def write_sweep(words: list[str]) -> tuple[SweepConfig, dict, Path]:
     words = keep_text([word for word in words if word not in own], sweep=True)
     sweep = read_keys([word.removeprefix("sweep.") for word in own], SweepConfig, "sweep.")
     recipe = options.get("-cn", "config")
-    folder = Path(options["-cd"]).expanduser() if "-cd" in options else None
+    folder = expanded_path("-cd", options["-cd"]) if "-cd" in options else None
     given = {one.key_or_group for one in parse(words)}
     params = sweeper_params(recipe, folder).items()
     words = [*(f"{key}={value}" for key, value in params if key not in given), *words]
@@ -57,7 +59,7 @@ def write_sweep(words: list[str]) -> tuple[SweepConfig, dict, Path]:
     where = [word for option in ("-cd", "-cn") if option in options
              for word in (option, options[option])]  # fmt: skip
     document = sweep_document(sweep, where, fixed, space, config)
-    path = Path(sweep.out).expanduser()
+    path = expanded_path("sweep.out", sweep.out)
     write(document, path)
     return sweep, document, path
 
@@ -85,9 +87,9 @@ def _split_options(words: list[str]) -> tuple[dict[str, str], list[str]]:
 def main() -> None:
     """Entry point; exit status 1 and one message on a mistake."""
     words = sys.argv[1:]
-    if helped(words, __doc__):
-        return
-    try:
+    with command("cait_finetune.sweep"):
+        if helped(words, __doc__):
+            return
         sweep, document, path = write_sweep(words)
         count = document.get("run_cap", "all")
         print(f"sweep  {path}: {', '.join(document['parameters'])}; {sweep.method}, {count} runs")
@@ -97,8 +99,6 @@ def main() -> None:
             print(f"run    {start(document, str(path))}")
         else:
             print(f"start  wandb sweep {path}")
-    except UserError as error:
-        sys.exit(f"cait_finetune.sweep: {error}")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from rich.console import Console
@@ -26,6 +25,7 @@ from cait_finetune.benchmark.transfer.table import table
 from cait_finetune.cli import configure
 from cait_finetune.data.opening import open_source
 from cait_finetune.errors import bad_value
+from cait_finetune.places import expanded_path
 
 #: Steps that take about as long as what each run does besides: its graphs, its score.
 _BESIDES = 250
@@ -82,7 +82,7 @@ def check(config: TransferConfig) -> None:
         if composed.dataset.multi_label or composed.dataset.evaluation_only:
             raise bad_value("datasets", dataset, "sets to train on, with one label for each image")
     if config.readme:
-        Passage(Path(config.readme), "transfer").check()
+        Passage(expanded_path("readme", config.readme), "transfer").check()
 
 
 def report(config: TransferConfig, console: Console) -> Report:
@@ -91,7 +91,7 @@ def report(config: TransferConfig, console: Console) -> Report:
     Raises:
         UserError: a data set cannot be opened, or a run fails; what is finished is kept.
     """
-    results = Results(Path(config.out) / "transfer_runs.jsonl", Bases())
+    results = Results(expanded_path("out", config.out) / "transfer_runs.jsonl", Bases())
     grids = {dataset: list(_grid(config, dataset)) for dataset in config.datasets}
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"),
                TextColumn("{task.fields[runs]}"), TimeRemainingColumn())  # fmt: skip
@@ -111,7 +111,7 @@ def report(config: TransferConfig, console: Console) -> Report:
     )
     picture = partial(draw, comparisons)
     if config.readme:
-        Passage(Path(config.readme), "transfer").write(text, picture)
+        Passage(expanded_path("readme", config.readme), "transfer").write(text, picture)
     figures = {
         "machine": machine(timm=False),
         "runs": [

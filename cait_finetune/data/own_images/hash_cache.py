@@ -14,6 +14,7 @@ import numpy as np
 
 from cait_finetune.data.label_index import cache_directory
 from cait_tf.atomic import atomic_open
+from cait_tf.places import warn_not_kept
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +38,8 @@ class HashCache:
         ends = [path.split("/")[:-1] for path in (min(paths), max(paths))]
         root = "/".join([str(_FORMAT), *os.path.commonprefix(ends)])
         digest = hashlib.sha256(os.fsencode(root)).hexdigest()[:24]
-        self._file = cache_directory().with_name("contents") / f"{digest}.npz"
+        directory = cache_directory()
+        self._file = directory.with_name("contents") / f"{digest}.npz" if directory else None
         self._known = self._load()
         self._began = time.time_ns()
 
@@ -58,6 +60,9 @@ class HashCache:
         }
         if kept.items() <= self._known.items():
             return
+        if self._file is None:
+            warn_not_kept()
+            return
         rows = {**self._known, **kept}
         try:
             columns = {
@@ -70,9 +75,12 @@ class HashCache:
             with atomic_open(self._file, "wb") as file:
                 np.savez_compressed(file, **columns)
         except (OSError, ValueError) as error:
-            logger.debug("%s is not kept: %s", self._file, error)
+            if isinstance(error, OSError):
+                warn_not_kept(error)
 
     def _load(self) -> dict[str, tuple[Stat, int]]:
+        if self._file is None:
+            return {}
         try:
             with np.load(self._file, allow_pickle=False) as file:
                 columns = [file[name].tolist() for name in ("paths", "stats", "hashes")]

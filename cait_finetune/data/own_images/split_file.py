@@ -24,6 +24,8 @@ from cait_finetune.data.own_images.split_rows import (
     written,
 )
 from cait_finetune.errors import UserError, bad_value
+from cait_finetune.places import expanded
+from cait_tf.places import caches
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,7 +149,7 @@ def _read(file: str | None, beside: str, roles: tuple[str, ...]) -> tuple[str, s
     """
     if file is not None:
         storage.check_readable(KEY, file)
-        place = os.path.expanduser(file)
+        place = expanded(KEY, file)
         if not storage.exists(place):
             return place, "", Kept()
         text = _text(place)
@@ -157,7 +159,7 @@ def _read(file: str | None, beside: str, roles: tuple[str, ...]) -> tuple[str, s
     if storage.exists(beside):
         text = _text(beside)
         kept = parsed(text, beside, roles)
-    if os.path.exists(cached):
+    if cached and os.path.exists(cached):
         with contextlib.suppress(UserError) if text else contextlib.nullcontext():
             later = _text(cached)
             kept = kept.with_others(parsed(later, cached, roles))
@@ -165,8 +167,11 @@ def _read(file: str | None, beside: str, roles: tuple[str, ...]) -> tuple[str, s
     return place, text, kept
 
 
-def _cached(beside: str) -> str:
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+def _cached(beside: str) -> str | None:
+    """The file in the user's caches; `None` where there is no place for them."""
+    cache = caches()
+    if cache is None:
+        return None
     name = hashlib.sha256(beside.encode()).hexdigest()[:16]
     return os.path.join(cache, "cait_finetune", "splits", f"{name}.csv")
 
@@ -182,11 +187,11 @@ def _text(place: str) -> str:
 
 def _write(file: str | None, beside: str, text: str, demanded: bool) -> str | None:
     """Where it could be written: as configured, or beside the images or in the user's cache."""
-    place = beside if file is None else os.path.expanduser(file)
+    place = beside if file is None else expanded(KEY, file)
     cached = _cached(beside)
     try:
         storage.write(place, text)
-        if file is None:
+        if file is None and cached:
             with contextlib.suppress(OSError):
                 os.unlink(cached)
         return place
@@ -194,7 +199,7 @@ def _write(file: str | None, beside: str, text: str, demanded: bool) -> str | No
         if demanded:
             reason = error.strerror or error
             raise bad_value(KEY, place, f"a file that can be written ({reason})") from error
-        if file is not None:
+        if file is not None or cached is None:
             return None
     try:
         os.makedirs(os.path.dirname(cached), exist_ok=True)

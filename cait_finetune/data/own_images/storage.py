@@ -18,6 +18,7 @@ import tensorflow as tf
 from cait_finetune.data import image_files
 from cait_finetune.errors import UserError, bad_value, suggest
 from cait_finetune.locks import beside, wait_for_lock
+from cait_finetune.places import expanded
 from cait_tf.atomic import atomic_open
 
 
@@ -27,7 +28,7 @@ def located(key: str, value: str, kind: str) -> str:
     Raises:
         UserError: it is not there, or in a place that cannot be read.
     """
-    path = os.path.expanduser(value)
+    path = expanded(key, value)
     if not is_remote(path):
         there = os.path.isdir(path) if kind == "folder" else os.path.isfile(path)
         if not there:
@@ -84,7 +85,7 @@ def join(folder: str, name: str) -> str:
     if is_remote(folder):
         scheme, _, rest = folder.partition("://")
         return f"{scheme}://{posixpath.normpath(posixpath.join(rest, name))}"
-    return os.path.normpath(os.path.join(folder, os.path.expanduser(name)))
+    return os.path.normpath(os.path.join(folder, expanded("path", name)))
 
 
 def parent(path: str) -> str:
@@ -240,7 +241,7 @@ def _links(folder: str) -> set[str]:
 
 def _not_there(key: str, value: str, kind: str, exists: bool) -> UserError:
     if not exists:
-        folder, _, name = os.path.expanduser(value).rstrip("/").rpartition("/")
+        folder, _, name = expanded(key, value).rstrip("/").rpartition("/")
         near = suggest(name, names(folder or "."))
         return bad_value(key, value, f"an existing {kind}", near or f"Set {key} to its path.")
     other, source = ("file", "csv") if kind == "folder" else ("folder", "folder")

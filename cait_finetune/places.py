@@ -1,0 +1,27 @@
+"""Paths that a user writes, with ``~`` as the home directory."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from cait_finetune.errors import UserError
+from cait_tf.places import NoHome
+from cait_tf.places import expanded as expanded_or_refused
+
+
+def expanded(key: str, path: str | os.PathLike[str]) -> str:
+    """As `cait_tf.places.expanded`.
+
+    Raises:
+        UserError: the path begins with ``~``, and there is no home directory.
+    """
+    try:
+        return expanded_or_refused(key, path)
+    except NoHome as error:
+        raise UserError(str(error)) from error
+
+
+def expanded_path(key: str, path: str | os.PathLike[str]) -> Path:
+    """As `expanded`, of a path on a disk."""
+    return Path(expanded(key, path))
