@@ -70,8 +70,13 @@ def run_story(story: Callable[[], Callable[[Config, Path], object]]) -> None:
     the environment variable ``HYDRA_FULL_ERROR`` shows the traceback of both. ``story`` is called
     when the configuration is known to be right: a mistake is answered before TensorFlow has loaded.
     """
+    given = os.environ.get(_FULL_ERROR)
     with command("cait_finetune") as errors:
-        _run_story(story, errors)
+        try:
+            _run_story(story, errors)
+        finally:
+            os.environ.pop(_FULL_ERROR, None)
+            os.environ |= {} if given is None else {_FULL_ERROR: given}
 
 
 def _run_story(story: Callable[[], Callable[[Config, Path], object]], errors: Errors) -> None:

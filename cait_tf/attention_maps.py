@@ -34,7 +34,7 @@ def class_attention_maps(attention: Attention, grid: tuple[int, int], block: int
     Raises:
         KeyError: there is no such block.
     """
-    maps = np.asarray(attention[f"ca_ffn_block_{block}_att"])[:, :, 0, 1:]  # (B, H, N)
+    maps = _array(attention[f"ca_ffn_block_{block}_att"])[:, :, 0, 1:]  # (B, H, N)
     return maps.reshape(*maps.shape[:2], *grid)
 
 
@@ -58,13 +58,15 @@ def attention_rollout(attention: Attention, grid: tuple[int, int]) -> np.ndarray
     patches = grid[0] * grid[1]
     mixture = np.eye(patches)  # (N, N), broadcast over B
     for i in range(_count(attention, "sa")):
-        maps = np.abs(np.asarray(attention[f"sa_ffn_block_{i}_att"], "float64"))
+        maps = np.abs(_array(attention[f"sa_ffn_block_{i}_att"]).astype("float64"))
         maps = maps.mean(axis=1)  # (B, N, N)
         maps /= maps.sum(axis=-1, keepdims=True)
         mixture = (0.5 * maps + 0.5 * np.eye(patches)) @ mixture  # (B, N, N)
     gathered = 0.0
     for j in range(_count(attention, "ca")):
-        maps = np.asarray(attention[f"ca_ffn_block_{j}_att"], "float64").mean(axis=1)  # (B, 1, 1+N)
+        maps = (
+            _array(attention[f"ca_ffn_block_{j}_att"]).astype("float64").mean(axis=1)
+        )  # (B, 1, 1+N)
         own, others = maps[:, :, :1], maps[:, :, 1:]  # (B, 1, 1), (B, 1, N)
         gathered = 0.5 * gathered + 0.5 * (own * gathered + others @ mixture)  # (B, 1, N)
     gathered = gathered[:, 0] / gathered[:, 0].sum(axis=-1, keepdims=True)  # (B, N)
@@ -80,6 +82,13 @@ def upsample(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         flat, size, interpolation="bicubic", antialias=True, data_format="channels_last"
     )
     return ops.convert_to_numpy(flat).reshape(*maps.shape[:-2], *size)
+
+
+def _array(tensor: Any) -> np.ndarray:
+    """On the CPU, and without the gradient that PyTorch keeps."""
+    from keras import ops
+
+    return ops.convert_to_numpy(tensor)
 
 
 def _count(attention: Attention, stage: str) -> int:

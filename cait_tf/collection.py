@@ -149,13 +149,15 @@ def outputs_on_noise(
     model: Any, attention: bool = True
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """An image of noise ``(1, h, w, 3)``, and what the model makes of it under the contract's names."""
+    from keras import ops
+
     size = getattr(model, "backbone", model).image_size
     images = np.random.default_rng(0).normal(size=(1, *size, 3)).astype("float32")
     output, maps = model(images, return_attention=True) if attention else (model(images), {})
-    outputs = {"output_1": np.asarray(output)}
+    outputs = {"output_1": ops.convert_to_numpy(output)}
     for name, tensor in maps.items():
         number = 2 if name.startswith("sa_") else 3
-        outputs[f"output_{number}_{name}"] = np.asarray(tensor)
+        outputs[f"output_{number}_{name}"] = ops.convert_to_numpy(tensor)
     return images, outputs
 
 

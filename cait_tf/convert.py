@@ -172,11 +172,13 @@ def _check_same(tensors: Tensors, read: Weights, grid_size: tuple[int, int]) -> 
 
 def _difference(images: np.ndarray, wanted: np.ndarray, read: Weights, path: Path) -> float:
     """The largest difference between `wanted` and the outputs of a new model of what was read."""
+    import keras
+
     from cait_tf.weights.load import assign_weights
 
     other = _model_for(read.tensors, read.grid, path)
     assign_weights(other, read.tensors, str(path), read.kind, read.grid)
-    return float(np.abs(np.asarray(other(images)) - wanted).max())
+    return float(np.abs(keras.ops.convert_to_numpy(other(images)) - wanted).max())
 
 
 def _name(model: Any) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import subprocess
 import sys
 
 import keras
@@ -216,3 +218,26 @@ def test_as_a_command(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit) as stopped:
         convert._main()
     assert stopped.value.code.startswith("cait_tf: destination: got ")
+
+
+def test_under_pytorch(tmp_path):
+    """A chain of formats, and the maps of tensors that keep a gradient."""
+    pytest.importorskip("torch", reason="torch, an extra, is not installed")
+    code = """
+import sys, numpy as np
+from cait_tf import convert, create_model
+from cait_tf.attention_maps import attention_rollout, class_saliency_map
+from tests.cait_tf.golden import SAFETENSORS
+names = [SAFETENSORS, *(f"{sys.argv[1]}/x{end}" for end in (".safetensors", ".pth", ".weights.h5", ".keras"))]
+for one, other in zip(names, names[1:]):
+    assert convert.convert(one, other).difference == 0
+model = create_model("cait_nano_32", num_classes=3, weights="none")
+_, attention = model(np.zeros((1, 32, 32, 3), "float32"), return_attention=True)
+for maps in (class_saliency_map, attention_rollout):
+    assert maps(attention, model.backbone.grid_size).shape == (1, *model.backbone.grid_size)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=300,
+        env={**os.environ, "KERAS_BACKEND": "torch", "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
