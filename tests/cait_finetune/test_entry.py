@@ -117,6 +117,23 @@ def test_a_mistake_without_a_console(name, tmp_path):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("console", ["| head -1", "> /dev/full", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_command_without_a_console(console, tmp_path):
+    """It ends as usual, with its files and status 0."""
+    words = (
+        f"set -o pipefail; {sys.executable} -m cait_finetune.sweep dataset=digits "
+        f"'train.epochs=choice(1,2)' {console}"
+    )
+    done = subprocess.run(
+        ["bash", "-c", words], capture_output=True, text=True, cwd=tmp_path, timeout=120,
+        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Error" not in done.stderr
+    assert "Exception" not in done.stderr
+    assert [path.suffix for path in tmp_path.iterdir()] == [".yaml"]
+
+
 # The handler of `begin_loading`, for a process that it does not end.
 _LOADING = """
 import os, signal, sys, time
