@@ -134,7 +134,9 @@ def _prepared(builder: tfds.core.DatasetBuilder, config: DatasetConfig) -> tfds.
     """Download and prepare the set where it is not; one process does, others wait for it."""
     if builder.is_prepared():
         return builder
-    with storage.locked(str(_root(builder) / builder.name), says=_says_who_prepares(builder.name)):
+    remote = storage.is_remote(str(builder.data_dir))
+    places = [] if remote else [str(_root(builder) / builder.name)]
+    with storage.locked(*places, says=_says_who_prepares(builder.name)):
         if builder.is_prepared():  # another process did; this builder does not know the examples
             return _builder(config)
         _prepare(builder, config)

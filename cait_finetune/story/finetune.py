@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cait_finetune import model as models
 from cait_finetune.config import Config
-from cait_finetune.errors import Interrupted, os_error
+from cait_finetune.errors import Interrupted, UserError
 from cait_finetune.run_directory import RunDirectory
 from cait_finetune.runs.identity import check_best
 from cait_finetune.story.conclusion import conclude
@@ -19,6 +19,7 @@ from cait_finetune.story.training import train
 from cait_finetune.train.cluster import is_first_worker
 from cait_finetune.train.distribution import build_agreement, lost_worker
 from cait_finetune.train.interruption import Interruption
+from cait_tf.os_errors import explain_os_error
 
 
 def finetune(config: Config, directory: Path) -> dict:
@@ -80,5 +81,5 @@ def _explained(run: RunDirectory) -> Iterator[None]:
     except OSError as error:
         if error.filename is None:
             raise
-        kept = f", and continue with resume={run.root}" if run.config.is_file() else ""
-        raise os_error(error, kept) from error
+        then = f"\n  Then continue with resume={run.root}" if run.config.is_file() else ""
+        raise UserError(f"{explain_os_error(error)}{then}") from error
