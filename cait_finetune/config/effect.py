@@ -219,6 +219,12 @@ CONDITIONS = (
         "Add export=litert 'export.quantise=[int8]'.",
     ),
     Condition(
+        ("export.hub_private",),
+        lambda config: config.export.push_to_hub is not None,
+        "export.push_to_hub",
+        "Add export.push_to_hub=USER/NAME.",
+    ),
+    Condition(
         ("train.patience", "train.max_hours", "checkpoint.every_steps",
          "train.accumulation"),
         _steps,

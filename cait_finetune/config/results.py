@@ -23,7 +23,7 @@ class ExportConfig:
     Each is held against the evaluation on `check_images` validation images. `quantise` names smaller
     variants of the LiteRT file, whose accuracy is measured on `accuracy_images` of validation, null
     being all. `push_to_hub` is a repository of the Hugging Face Hub, ``USER/NAME``, that gets the
-    files and the model card.
+    files and the model card. `hub_private` creates a private repository, and refuses a public one.
     """
 
     saved_model: bool = False
@@ -35,6 +35,7 @@ class ExportConfig:
     quantise: list[str] = MISSING
     accuracy_images: int | None = None
     push_to_hub: str | None = None
+    hub_private: bool = True
 
     def __post_init__(self) -> None:
         within("export.check_images", self.check_images, 1)

@@ -149,7 +149,7 @@ def publish(config: ExportConfig, run: RunDirectory, class_names: list[str], say
     )
     write_text(run.export / "README.md", card)
     if config.push_to_hub:
-        say(f"pushed to {push(config.push_to_hub, run.export)}")
+        say(f"pushed to {push(config.push_to_hub, run.export, config.hub_private)}")
 
 
 def _remove_stale(exports: dict[str, dict], folder: Path, mark: str | None, say: Say) -> None:

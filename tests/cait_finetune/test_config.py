@@ -182,6 +182,7 @@ WRONG_TYPE = [
     ("schedule.warmup_epochs", "few", "Float"),
     *((f"export.{name}", "perhaps", "bool") for name in configuration.EXPORT_FORMATS),
     ("export.check_images", "all", "Integer"),
+    ("export.hub_private", "perhaps", "bool"),
     ("logger.csv", "perhaps", "bool"),
     ("logger.tensorboard", "perhaps", "bool"),
     ("logger.wandb.enabled", "perhaps", "bool"),

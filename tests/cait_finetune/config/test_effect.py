@@ -105,6 +105,7 @@ UNREAD = [
     (["dataset=csv"], "dataset.columns.separator=';'", ["dataset=csv", "dataset.multi_label=true"]),
     (["dataset=csv", "dataset.multi_label=true", "dataset.columns.classes=[x,y]"], "dataset.columns.separator=';'", []),
     ([], "export.accuracy_images=9", ["export=litert", "export.quantise=[int8]"]),
+    ([], "export.hub_private=false", ["export.push_to_hub=me/digits"]),
     (LBFGS, "train.patience=3", ["tuning=linear_probe"]), (LBFGS, "train.max_hours=3", []),
     (LBFGS, "checkpoint.every_steps=3", []), (LBFGS, "train.accumulation=1", []),
 ]  # fmt: skip

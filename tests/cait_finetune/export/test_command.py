@@ -189,7 +189,7 @@ def test_what_is_pushed_is_what_is_there(run, monkeypatch, capsys):
     monkeypatch.setattr(exporting, "push", lambda *to: pushed.append(to) or "https://hub/me/digits")
     before = (run / "export" / "exports.json").read_text()
     call(monkeypatch, f"run={run}", "export=none", "export.push_to_hub=me/digits")
-    assert pushed == [("me/digits", run / "export")]
+    assert pushed == [("me/digits", run / "export", True)]
     assert "pushed to https://hub/me/digits" in capsys.readouterr().out
     assert (run / "export" / "exports.json").read_text() == before
     assert 'timm.create_model("hf-hub:me/digits"' in card(run)[1]

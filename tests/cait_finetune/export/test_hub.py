@@ -1,5 +1,7 @@
 """Pushing to the hub: what goes where, and what is said when nothing can."""
 
+from types import SimpleNamespace
+
 import pytest
 from huggingface_hub import HfApi
 
@@ -16,18 +18,57 @@ def folder(tmp_path):
     return export
 
 
-def test_timms_files_go_to_the_top_and_the_links_nowhere(folder, monkeypatch):
-    calls = []
+class Hub:
+    """A hub with the repositories in `private`, by name whether each is private; keeps the uploads."""
 
-    def create(self, repository, **keys):
-        calls.append((repository, keys))
+    def __init__(self, monkeypatch, **private):
+        self.private, self.uploads = private, []
+        monkeypatch.setattr(HfApi, "create_repo", self.create)
+        monkeypatch.setattr(
+            HfApi,
+            "repo_info",
+            lambda _, repository: SimpleNamespace(private=self.private[repository]),
+        )
+        monkeypatch.setattr(HfApi, "upload_folder", lambda _, **keys: self.uploads.append(keys))
+
+    def create(self, repository, private, exist_ok):
+        assert exist_ok or repository not in self.private
+        self.private.setdefault(repository, private)  # an existing one stays as it is
         return f"https://huggingface.co/{repository}"
 
-    monkeypatch.setattr(HfApi, "create_repo", create)
-    monkeypatch.setattr(HfApi, "upload_folder", lambda self, **keys: calls.append(keys))
-    assert hub.push("me/digits", folder) == "https://huggingface.co/me/digits"
-    created, timm, rest = calls
-    assert created == ("me/digits", {"exist_ok": True})
+
+@pytest.fixture
+def the_hub(monkeypatch):
+    return Hub(monkeypatch)
+
+
+@pytest.mark.parametrize(("private", "shown"), [(True, "private"), (False, "public")])
+def test_a_new_repository_is_private_unless_you_say_otherwise(folder, the_hub, private, shown):
+    address = hub.push("me/digits", folder, private)
+    assert address == f"https://huggingface.co/me/digits ({shown})"
+    assert the_hub.private == {"me/digits": private}
+
+
+def test_nothing_goes_to_a_public_repository_unasked(folder, the_hub):
+    the_hub.private["me/digits"] = False
+    with pytest.raises(UserError) as caught:
+        hub.push("me/digits", folder, private=True)
+    assert str(caught.value).startswith(
+        "export.hub_private: got true, and me/digits is public, expected a private repository\n"
+        "  Set export.hub_private=false"
+    )
+    assert not the_hub.uploads
+    assert hub.push("me/digits", folder, private=False).endswith("/me/digits (public)")
+
+
+def test_a_private_repository_stays_private(folder, the_hub):
+    the_hub.private["me/digits"] = True
+    assert hub.push("me/digits", folder, private=False).endswith("/me/digits (private)")
+
+
+def test_timms_files_go_to_the_top_and_the_links_nowhere(folder, the_hub):
+    hub.push("me/digits", folder, private=True)
+    timm, rest = the_hub.uploads
     assert timm["folder_path"] == folder / "timm"
     assert "path_in_repo" not in timm
     assert (rest["repo_id"], rest["folder_path"]) == ("me/digits", folder)
@@ -43,11 +84,12 @@ def test_without_a_network_the_export_stays(folder, monkeypatch):
     api = HfApi(endpoint="http://127.0.0.1:9", token="hf_none")
     monkeypatch.setattr("huggingface_hub.HfApi", lambda: api)
     with pytest.raises(UserError) as caught:
-        hub.push("me/digits", folder)
+        hub.push("me/digits", folder, private=False)
     message = str(caught.value)
     assert message.startswith("export.push_to_hub: got me/digits, which could not be written (")
     assert f"the export stays in {folder}" in message
-    assert f"run={folder.parent} export=none export.push_to_hub=me/digits" in message
+    assert f"run={folder.parent} export=none export.push_to_hub=me/digits " in message
+    assert message.endswith("export.hub_private=false")
     assert (folder / "README.md").is_file()
 
 
