@@ -29,7 +29,7 @@ class Export(Protocol):
     The directory is there as a whole, checked on the samples, or not at all. Returned is what
     ``exports.json`` holds of it: at least ``path`` of the file or the SavedModel, and
     ``difference``, the largest of a probability from evaluation's. And ``refused``, where there are
-    variants of it that were not kept: why.
+    variants of it that were not kept: why. And ``notes``, lines to print.
     """
 
     def __call__(self, subject: Subject, evidence: Evidence, directory: Path) -> dict:

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,6 +16,8 @@ import keras
 import numpy as np
 
 import cait_tf
+from cait_finetune.errors import UserError
+from cait_finetune.export import timm_logits
 from cait_finetune.export.parity import PIXEL_TOLERANCE, judge, whole_or_absent
 from cait_finetune.export.subject import Evidence, Subject
 from cait_tf.atomic import write_text
@@ -25,11 +32,18 @@ _CROP_MODES = {"shorter_side": "center", "squash": "squash"}
 _FAMILY = "cait_xxs24_224"
 
 
+class TimmUnavailable(Exception):
+    """timm is installed, and does not run here; the text says why."""
+
+
 def export(subject: Subject, evidence: Evidence, directory: Path) -> dict:
     """Write and check ``model.safetensors`` and ``config.json``: as `formats.Export`.
 
     The temperature is divided into the head, so that a softmax of timm's logits is calibrated.
-    Checked with timm where that is installed, else by reading the file into a new model of ours.
+    timm checks the file where it is installed and runs; else a new model of ours reads the file.
+
+    Returns:
+        As `formats.Export`; ``checked_by`` is ``timm`` or ``cait_tf``.
 
     Raises:
         UserError: it does not answer as evaluation does.
@@ -45,8 +59,15 @@ def export(subject: Subject, evidence: Evidence, directory: Path) -> dict:
             for variable, value in zip(head.weights, trained, strict=True):
                 variable.assign(value)
         write_text(partial / CONFIG, json.dumps(hub_config(subject), indent=2) + "\n")
-        by = "timm" if find_spec("timm") else "cait_tf"
-        logits = (_by_timm if by == "timm" else _by_cait_tf)(subject, partial, evidence.images)
+        by, notes = "cait_tf", []
+        if find_spec("timm"):
+            try:
+                by, logits = "timm", _by_timm(partial, evidence.images)
+            except TimmUnavailable as error:
+                by = "cait_tf"
+                notes = [f"timm could not be asked ({error}): checked with cait_tf's own reader"]
+        if by == "cait_tf":
+            logits = _by_cait_tf(subject, partial, evidence.images)
         expected = subject.probabilities(evidence.logits)
         got = subject.probabilities(logits * subject.temperature)
         difference = float(np.abs(got - expected).max())
@@ -58,7 +79,8 @@ def export(subject: Subject, evidence: Evidence, directory: Path) -> dict:
             {"probabilities": difference},
             PIXEL_TOLERANCE,
         )
-    return {"path": str(directory / FILE), "difference": difference, "checked_by": by}
+    exported = {"path": str(directory / FILE), "difference": difference, "checked_by": by}
+    return {**exported, "notes": notes}
 
 
 def hub_config(subject: Subject) -> dict[str, Any]:
@@ -102,24 +124,55 @@ def hub_config(subject: Subject) -> dict[str, Any]:
     }
 
 
-def _by_timm(subject: Subject, directory: Path, images: Any) -> np.ndarray:
-    """timm's logits of normalised images ``(B, S, S, 3)``."""
-    import timm
-    import torch
+def _by_timm(directory: Path, images: Any) -> np.ndarray:
+    """Compute timm's logits of normalised images ``(B, S, S, 3)``, in a process of its own.
 
+    Raises:
+        TimmUnavailable: timm or torch cannot be imported, or the process is ended by a signal.
+        UserError: timm does not take the file.
+    """
     config = json.loads((directory / CONFIG).read_text(encoding="utf-8"))
-    model = timm.create_model(
-        config["architecture"],
-        num_classes=config["num_classes"],
-        checkpoint_path=str(directory / FILE),
+    arguments = {
+        "model_name": config["architecture"],
+        "num_classes": config["num_classes"],
+        "checkpoint_path": str(directory / FILE),
         **config["model_args"],
-    ).eval()
-    with torch.inference_mode():
-        return model(torch.from_numpy(np.asarray(images).transpose(0, 3, 1, 2).copy())).numpy()
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        given, asked, answer = (Path(folder) / name for name in ("model.json", "in.npz", "out.npz"))
+        given.write_text(json.dumps(arguments))
+        np.savez(asked, images=np.asarray(images).transpose(0, 3, 1, 2))
+        done = subprocess.run(
+            [sys.executable, "-m", timm_logits.__name__, given, asked, answer],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},  # imports what we import
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        if done.returncode == 0:
+            return np.load(answer)["logits"]
+    if done.returncode < 0:
+        raise TimmUnavailable(f"its process ended with {_signal_name(-done.returncode)}")
+    reason = (done.stderr.strip().splitlines() or ["no details"])[-1]
+    if done.returncode == timm_logits.UNAVAILABLE:
+        raise TimmUnavailable(reason)
+    raise UserError(
+        f"export: got weights that timm does not load ({reason}), expected a file that timm reads. The "
+        "export is removed, the checkpoints are kept"
+    )
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"
 
 
 def _by_cait_tf(subject: Subject, directory: Path, images: Any) -> np.ndarray:
-    """The same of a model of ours that is given the file."""
+    """Compute the logits of a model of ours that is given the file."""
     model: keras.Model = cait_tf.CaiTClassifier.from_config(subject.model.get_config())
     cait_tf.load_weights(model, directory / FILE)
     return np.asarray(model(images, training=False))

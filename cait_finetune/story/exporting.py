@@ -84,6 +84,8 @@ def export_run(
             refused.append(str(error))
             continue
         refused += done.pop("refused", [])
+        for note in done.pop("notes", []):
+            say(f"export {name}: {note}")
         exports[name] = {**done, "images": len(samples), **facts}
         _write_exports(run, exports)
         say(

@@ -1,0 +1,41 @@
+"""timm's logits, computed in a process without TensorFlow: ``python -m cait_finetune.export.timm_logits``.
+
+On x86-64 Linux, triton, which torch loads, crashes in a process that loaded TensorFlow before.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+#: Exit status where timm or torch cannot be imported.
+UNAVAILABLE = 3
+_BATCH = 16
+
+
+def main() -> None:
+    """Write the logits of images to a file.
+
+    Arguments of the command: a JSON file with the keyword arguments of ``timm.create_model``; an ``.npz``
+    file with ``images``, normalised, ``(B, 3, S, S)`` float32; the ``.npz`` file that gets ``logits``,
+    ``(B, C)`` float32.
+    """
+    arguments, images, logits = map(Path, sys.argv[1:])
+    try:
+        import timm
+        import torch
+    except Exception as error:  # a broken installation raises many types
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        sys.exit(UNAVAILABLE)
+    model = timm.create_model(**json.loads(arguments.read_text())).eval()
+    with torch.inference_mode():
+        parts = np.load(images)["images"]
+        parts = [parts[start : start + _BATCH] for start in range(0, len(parts), _BATCH)]
+        np.savez(logits, logits=np.concatenate([model(torch.from_numpy(p)).numpy() for p in parts]))
+
+
+if __name__ == "__main__":
+    main()
