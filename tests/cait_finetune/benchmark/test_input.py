@@ -12,6 +12,7 @@ from cait_finetune.benchmark import input as benchmark
 from cait_finetune.benchmark.pictures import write_pictures
 from cait_finetune.benchmark.rounds import Speeds
 from cait_finetune.benchmark.timm_input import OPTIONS
+from tests.alone import needs_timm
 
 SMALL = ["count=12", "side=48", "size=32", "batch_size=4", "batches=2", "warmup=1", "rounds=2"]
 
@@ -79,8 +80,8 @@ def test_a_mistake_is_one_message(monkeypatch, words, message):
         command.main()
 
 
-def test_the_real_loader_of_timm(tmp_path):
-    pytest.importorskip("timm", reason="timm, of the extra benchmark, is not installed")
+@needs_timm
+def test_the_real_loader_of_timm():
     config = benchmark.InputConfig(
         count=12, side=48, size=32, batch_size=4, batches=2, warmup=1, rounds=2
     )

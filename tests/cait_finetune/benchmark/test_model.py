@@ -9,6 +9,7 @@ from cait_finetune.benchmark.contestant import Contestant
 from cait_finetune.benchmark.flops import flops, trunk_flops
 from cait_finetune.benchmark.task import Task
 from cait_tf.variants import VARIANTS
+from tests.alone import needs_timm
 from tests.cait_finetune.benchmark.stand_ins import StandIn
 
 XXS = VARIANTS["cait_xxs24_224"]
@@ -85,25 +86,8 @@ def test_a_model_of_ours_alone(tmp_path, monkeypatch):
     assert "| — | — | — |" in text
 
 
-@pytest.mark.parametrize("remat", [False, True])
-def test_timm_with_its_gradient_checkpointing(monkeypatch, remat):
-    timm = pytest.importorskip("timm", reason="timm, of the extra benchmark, is not installed")
-    from cait_finetune.benchmark import timm_model
-
-    made, create = [], timm.create_model
-
-    def keep(*given, **named):
-        made.append(create(*given, **named))
-        return made[-1]
-
-    monkeypatch.setattr(timm, "create_model", keep)
-    task = Task("training", "cait_xxs24_224", "float32", 2, 1, image_size=32, remat=remat)
-    timm_model.prepare(task)
-    assert [one.grad_checkpointing for one in made] == [remat]
-
-
+@needs_timm
 def test_the_real_timm():
-    pytest.importorskip("timm", reason="timm, of the extra benchmark, is not installed")
     task = Task("training", "cait_xxs24_224", "mixed_bfloat16", 2, 1, image_size=32)
     contestant = Contestant(contest._TIMM, task)
     try:

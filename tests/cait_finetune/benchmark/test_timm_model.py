@@ -1,11 +1,39 @@
-"""Of timm's side what can be tried in a moment; only where the extra is installed."""
+"""timm's side of a comparison, in a process of its own; only where the extra is installed."""
+
+import json
 
 import pytest
 
-pytest.importorskip("timm", reason="timm, of the extra benchmark, is not installed")
+from tests.alone import needs_timm, run_alone
+
+pytestmark = needs_timm
+
+PEAK = """
+import sys
 from cait_finetune.benchmark import timm_model
+print(timm_model.product_peak(sys.argv[1], seconds=0.0))
+"""
+
+CHECKPOINTING = """
+import json
+import sys
+import timm
+from cait_finetune.benchmark import timm_model
+from cait_finetune.benchmark.task import Task
+
+made, create = [], timm.create_model
+timm.create_model = lambda *given, **named: made.append(create(*given, **named)) or made[-1]
+task = Task("training", "cait_xxs24_224", "float32", 2, 1, image_size=32, remat=json.loads(sys.argv[1]))
+timm_model.prepare(task)
+print(json.dumps([one.grad_checkpointing for one in made]))
+"""
 
 
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
 def test_a_peak_that_a_processor_has(precision):
-    assert 1e9 < timm_model.product_peak(precision, seconds=0.0) < 1e15
+    assert 1e9 < float(run_alone(PEAK, precision)) < 1e15
+
+
+@pytest.mark.parametrize("remat", [False, True])
+def test_timm_with_its_gradient_checkpointing(remat):
+    assert json.loads(run_alone(CHECKPOINTING, json.dumps(remat))) == [remat]

@@ -21,6 +21,7 @@ from cait_finetune.export import __main__ as command
 from cait_finetune.export import formats
 from cait_finetune.export.origin import weights_mark
 from cait_finetune.story import exporting
+from tests.alone import needs_timm, run_alone
 from tests.cait_finetune.stand_ins import composed, picture
 
 DIGITS = {"classes": "\n".join(map(str, range(10)))}
@@ -113,10 +114,11 @@ def test_the_cards_metadata_is_what_the_hub_reads(run):
     assert (figure.dataset_name, figure.dataset_split) == ("digits", "test")
 
 
-@pytest.mark.parametrize("name", ["saved_model", "onnx", "litert", "keras", "timm"])
+NAMES = ["saved_model", "onnx", "litert", "keras", pytest.param("timm", marks=needs_timm)]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_the_cards_code_runs(run, name, monkeypatch, capsys):
-    if name == "timm":
-        pytest.importorskip("timm")
     monkeypatch.chdir(run / "export")
     Image.fromarray(picture(40, 40)).save("image.jpg")
     (code,) = [
@@ -124,10 +126,13 @@ def test_the_cards_code_runs(run, name, monkeypatch, capsys):
         for block in re.findall(r"```python\n(.*?)```", card(run)[1], re.DOTALL)
         if f'"{name}' in block
     ]
-    exec(compile(code, name, "exec"), {})
+    if name == "timm":
+        printed = run_alone(code, cwd=run / "export")
+    else:
+        exec(compile(code, name, "exec"), {})
+        printed = capsys.readouterr().out
     top, *rows = [
-        (label, float(probability))
-        for label, probability in map(str.split, capsys.readouterr().out.splitlines())
+        (label, float(probability)) for label, probability in map(str.split, printed.splitlines())
     ]
     served = tf.saved_model.load("saved_model")
     answer = served.signatures["serving_default"](tf.constant([Path("image.jpg").read_bytes()]))
@@ -146,6 +151,20 @@ def test_an_unfinished_run_is_exported_and_stays_unfinished(tmp_path, monkeypatc
     assert "export checked on 3 validation images: same top-1, largest difference" in printed
     assert not (directory / "result.json").exists()
     assert "The run was not finished" in card(directory)[1]
+
+
+def test_it_prints_why_timm_was_not_asked(tmp_path, monkeypatch, capsys):
+    directory = make_run(tmp_path / "run")
+    (tmp_path / "timm.py").write_text("raise ImportError('an old torch')")
+    monkeypatch.syspath_prepend(tmp_path)
+    call(monkeypatch, f"run={directory}", "export=timm", "export.check_images=3")
+    assert (
+        "export timm: timm could not be asked (ImportError: an old torch): checked with cait_tf's own "
+        "reader\n"
+    ) in capsys.readouterr().out
+    record = json.loads((directory / "export" / "exports.json").read_text())["timm"]
+    assert record["checked_by"] == "cait_tf"
+    assert "notes" not in record
 
 
 def test_a_format_that_is_refused_stops_no_other(tmp_path, monkeypatch, capsys):

@@ -7,8 +7,10 @@ import pytest
 from safetensors.numpy import load_file
 
 import cait_tf
+from cait_finetune.errors import UserError
 from cait_finetune.export import timm as exporter
 from cait_finetune.export.subject import Subject
+from tests.alone import needs_timm, run_alone
 from tests.cait_finetune.export.subjects import (
     NAMES,
     evidence_of,
@@ -43,21 +45,78 @@ def test_the_configuration_is_timms(exported):
     assert config["pretrained_cfg"]["crop_mode"] == "center"
 
 
-def test_timm_gives_calibrated_probabilities(exported):
-    timm = pytest.importorskip("timm")
-    torch = pytest.importorskip("torch")
+# As timm does for "hf-hub:USER/NAME", whose files are these two.
+FROM_THE_FOLDER = """
+import json
+import sys
+import numpy as np
+import timm
+import torch
+
+directory, images = sys.argv[1:]
+model = timm.create_model(f"local-dir:{directory}", pretrained=True).eval()
+with torch.inference_mode():
+    probabilities = model(torch.from_numpy(np.load(images))).softmax(-1).tolist()
+data = timm.data.resolve_data_config({}, model=model)
+print(json.dumps({"classes": model.num_classes, "probabilities": probabilities, "data": data}))
+"""
+
+
+@needs_timm
+def test_timm_gives_calibrated_probabilities(exported, tmp_path):
     evidence, directory, done = exported
-    assert done["checked_by"] == "timm"
-    # As it does for "hf-hub:USER/NAME", whose files are these two.
-    model = timm.create_model(f"local-dir:{directory}", pretrained=True).eval()
-    assert model.num_classes == 4
-    images = torch.from_numpy(evidence.images.numpy().transpose(0, 3, 1, 2).copy())
-    with torch.inference_mode():
-        got = model(images).softmax(-1).numpy()
-    np.testing.assert_allclose(got, evidence.subject.probabilities(evidence.logits), atol=1e-4)
-    data = timm.data.resolve_data_config({}, model=model)
-    assert (data["crop_pct"], data["interpolation"]) == (0.875, "bicubic")
-    assert data["input_size"] == (3, 32, 32)
+    assert (done["checked_by"], done["notes"]) == ("timm", [])
+    np.save(tmp_path / "images.npy", evidence.images.numpy().transpose(0, 3, 1, 2))
+    got = json.loads(run_alone(FROM_THE_FOLDER, directory, tmp_path / "images.npy"))
+    assert got["classes"] == 4
+    expected = evidence.subject.probabilities(evidence.logits)
+    np.testing.assert_allclose(got["probabilities"], expected, atol=1e-4)
+    assert (got["data"]["crop_pct"], got["data"]["interpolation"]) == (0.875, "bicubic")
+    assert got["data"]["input_size"] == [3, 32, 32]
+
+
+SEGFAULT = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
+
+
+@pytest.fixture
+def another_timm(tmp_path, monkeypatch):
+    """Puts modules called timm and torch before the installed ones."""
+
+    def put(timm, torch=""):
+        for name, code in (("timm", timm), ("torch", torch)):
+            (tmp_path / "first").mkdir(exist_ok=True)
+            (tmp_path / "first" / f"{name}.py").write_text(code)
+        monkeypatch.syspath_prepend(tmp_path / "first")
+
+    return put
+
+
+@pytest.mark.parametrize(
+    ("timm", "torch", "why"),
+    [
+        (SEGFAULT, "", "its process ended with SIGSEGV"),
+        ("", SEGFAULT, "its process ended with SIGSEGV"),
+        ("raise OSError('libc10.so: no such file')", "", "OSError: libc10.so: no such file"),
+        ("", "import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
+    ],
+)
+def test_a_timm_that_does_not_run_is_replaced(tmp_path, another_timm, timm, torch, why):
+    another_timm(timm, torch)
+    evidence = evidence_of(lively_subject())
+    done = exporter.export(evidence.subject, evidence, tmp_path / "timm")
+    assert done["checked_by"] == "cait_tf"
+    assert done["notes"] == [f"timm could not be asked ({why}): checked with cait_tf's own reader"]
+    assert done["difference"] <= 1e-4
+
+
+def test_weights_that_timm_refuses_are_no_export(tmp_path, another_timm):
+    another_timm("def create_model(**_): raise RuntimeError('size mismatch for head.weight')")
+    evidence = evidence_of(lively_subject())
+    with pytest.raises(
+        UserError, match=r"timm does not load \(RuntimeError: size mismatch for head"
+    ):
+        exporter.export(evidence.subject, evidence, tmp_path / "timm")
+    assert not (tmp_path / "timm").exists()
 
 
 def test_without_timm_it_is_read_back(tmp_path, monkeypatch):

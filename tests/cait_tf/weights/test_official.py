@@ -10,6 +10,7 @@ import pytest
 
 from cait_tf import WeightsError, load_weights
 from cait_tf.weights import official, timm
+from tests.alone import run_alone
 from tests.cait_tf import golden
 
 URL = "https://dl.fbaipublicfiles.com/deit/S24_224.pth"
@@ -18,6 +19,24 @@ URL = "https://dl.fbaipublicfiles.com/deit/S24_224.pth"
 @pytest.fixture
 def torch():
     return pytest.importorskip("torch", reason="torch, an extra, is not installed")
+
+
+AFTER_TENSORFLOW = """
+import sys
+import tensorflow
+from cait_tf.weights import official
+
+tensors = official.read(sys.argv[1])
+official.write(sys.argv[2], tensors, (2, 2), ["ant", "bee"])
+assert official.class_names(sys.argv[2]) == ("ant", "bee")
+print([name for name in ("triton", "torch._dynamo", "torchvision") if name in sys.modules])
+"""
+
+
+@pytest.mark.usefixtures("torch")
+def test_files_are_read_and_written_without_triton(tmp_path):
+    """triton crashes in a process that loaded TensorFlow before."""
+    assert run_alone(AFTER_TENSORFLOW, golden.PTH, tmp_path / "again.pth") == "[]\n"
 
 
 @pytest.mark.usefixtures("torch")
@@ -77,11 +96,13 @@ def training(torch):
         for name, tensor in torch.load(golden.PTH, weights_only=True)["model"].items()
     }
     raw = {name: tensor + 1 for name, tensor in average.items()}
-    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.ones(3))])
+    # As AdamW states it; the class itself imports triton, which crashes after TensorFlow.
+    moments = {"step": torch.tensor(1.0), "exp_avg": torch.ones(3), "exp_avg_sq": torch.ones(3)}
+    group = {"lr": 1e-3, "betas": (0.9, 0.999), "foreach": None, "params": [0]}
     beside = {
         "epoch": 3,
         "args": argparse.Namespace(lr=np.float64(1e-3), seed=np.int64(1), output=PosixPath("out")),
-        "optimizer": optimizer.state_dict(),
+        "optimizer": {"state": {0: moments}, "param_groups": [group]},
         "metric": np.float32(0.5),
     }
     wrapped = {f"module.{name}": tensor for name, tensor in average.items()}

@@ -1,0 +1,35 @@
+"""Code in a process of its own.
+
+torch's triton crashes a process that loaded TensorFlow before, so tests use timm in one without TensorFlow.
+"""
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+#: Skips a test without importing timm, which `pytest.importorskip` would.
+needs_timm = pytest.mark.skipif(not find_spec("timm"), reason="timm, an extra, is not installed")
+
+
+def run_alone(code: str, *arguments: object, cwd: Path = ROOT) -> str:
+    """Run Python code with ``sys.argv[1:]`` of `arguments`; returns what it printed.
+
+    Raises:
+        AssertionError: the process failed.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, (done.returncode, done.stderr[-3000:])
+    return done.stdout
