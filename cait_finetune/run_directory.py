@@ -131,6 +131,13 @@ class RunDirectory:
             remove_partial(self.root)
             yield
 
+    def relative(self, path: Path) -> str:
+        """A path as the run's own files state it: relative to the run's directory.
+
+        ``root / stated`` is the path again, also of the absolute ones that earlier versions stated.
+        """
+        return path.relative_to(self.root).as_posix()
+
     def predictions_of(self, role: str) -> Path:
         """The logits of a split."""
         return self.predictions / f"{role}.npz"

@@ -161,10 +161,10 @@ def _result(config: Config, prepared: Prepared, scores: Scores, started: float) 
         "peak_memory_gb": _peak_memory(),
         "data": identity_facts(run),
         "corrupt_images": prepared.streams.corrupt.ids,
-        "best_checkpoint": str(run.best_checkpoint),
-        "last_checkpoint": str(run.last_checkpoint),
-        "curves": str(run.curves),
-        "report": str(run.report),
+        "best_checkpoint": run.relative(run.best_checkpoint),
+        "last_checkpoint": run.relative(run.last_checkpoint),
+        "curves": run.relative(run.curves),
+        "report": run.relative(run.report),
     }
 
 

@@ -26,6 +26,8 @@ from cait_tf.atomic import write_text
 
 _OF_FORMATS = ("check_images", "quantise", "accuracy_images")
 
+_EXPORT = "export"  # the folder in a run's directory
+
 #: Prints a line.
 Say = Callable[[str], None]
 
@@ -49,7 +51,7 @@ def export_run(
         keep: leave a format as it is that was made from the same weights, data and keys.
 
     Returns:
-        What ``export/exports.json`` has of all formats that are there: by name ``path``,
+        What ``export/exports.json`` has of all formats that are there: by name the relative ``path``,
         ``difference``, the checksum of the ``weights``, the digest of the ``data``, and what else
         there is to say.
 
@@ -86,7 +88,7 @@ def export_run(
         refused += done.pop("refused", [])
         for note in done.pop("notes", []):
             say(f"export {name}: {note}")
-        exports[name] = {**done, "images": len(samples), **facts}
+        exports[name] = {**_below_run(done), "images": len(samples), **facts}
         _write_exports(run, exports)
         say(
             f"export checked on {len(samples)} validation images: same top-1, largest difference "
@@ -124,11 +126,13 @@ def _keys(config: ExportConfig) -> dict[str, Any]:
 def read_exports(run: RunDirectory) -> dict[str, dict]:
     """What ``exports.json`` holds of the formats whose files are still there.
 
+    Paths are relative to the run's directory, also those of earlier versions, which were absolute.
+
     Raises:
         UserError: it cannot be read.
     """
     known = read_json(run.export / "exports.json", dict)
-    return {name: one for name, one in known.items() if (run.export / name).exists()}
+    return {name: _below_run(one) for name, one in known.items() if (run.export / name).exists()}
 
 
 def publish(config: ExportConfig, run: RunDirectory, class_names: list[str], say: Say) -> None:
@@ -152,6 +156,21 @@ def publish(config: ExportConfig, run: RunDirectory, class_names: list[str], say
     write_text(run.export / "README.md", card)
     if config.push_to_hub:
         say(f"pushed to {push(config.push_to_hub, run.export, config.hub_private)}")
+
+
+def _below_run(record: dict[str, Any]) -> dict[str, Any]:
+    """A format's record with ``export/…`` for each path: the record is uploaded with the files."""
+    below = {}
+    for key, value in record.items():
+        if isinstance(value, dict):
+            below[key] = _below_run(value)
+        elif key in ("path", "serving"):
+            parts = Path(value).parts
+            start = len(parts) - 1 - parts[::-1].index(_EXPORT) if _EXPORT in parts else 0
+            below[key] = Path(*parts[start:]).as_posix()
+        else:
+            below[key] = value
+    return below
 
 
 def _remove_stale(exports: dict[str, dict], folder: Path, mark: str | None, say: Say) -> None:
