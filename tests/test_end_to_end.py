@@ -17,8 +17,10 @@ from cait_finetune.data.opening import open_source
 from cait_finetune.data.pipeline import find_images
 from cait_finetune.scores.predictions import load_predictions
 from tests.cait_finetune.stand_ins import checked
+from tests.uploads import naming
 
 ROOT = Path(__file__).resolve().parents[1]
+PLACE = "a_place_of_this_machine"
 SHORT = ["train.epochs=1", "export.check_images=8"]
 
 
@@ -33,12 +35,12 @@ def finetune(run: Path, *overrides: str, data_dir: Path) -> subprocess.Completed
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
-    return tmp_path_factory.mktemp("tfds")
+    return tmp_path_factory.mktemp(PLACE) / "tfds"
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, data_dir):
-    directory = tmp_path_factory.mktemp("runs") / "one"
+    directory = tmp_path_factory.mktemp(PLACE) / "one"
     done = finetune(directory, *SHORT, data_dir=data_dir)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip().splitlines()[-1].split()[-1] == str(directory)
@@ -53,7 +55,8 @@ def test_the_run_directory_holds_everything(run):
     assert result["best_epoch"] == 1
     assert result["images_per_second"] > 0
     for key in ("best_checkpoint", "last_checkpoint", "saved_model", "curves"):
-        assert Path(result[key]).exists(), key
+        assert not Path(result[key]).is_absolute(), key
+        assert (run / result[key]).exists(), key
     assert set(result["exports"]) == {"saved_model"}
     assert result["exports"]["saved_model"]["difference"] == result["export_max_difference"] < 1e-4
     assert (run / "export" / "serving" / "1" / "saved_model.pb").is_file()
@@ -68,6 +71,12 @@ def test_the_run_directory_holds_everything(run):
         result["validation_top1"]
     ]
     assert {"loss", "accuracy", "learning_rate", "images_per_second"} <= set(records[0])
+
+
+def test_nothing_that_is_uploaded_names_a_place_of_the_machine(run, data_dir):
+    assert PLACE in str(data_dir)
+    assert PLACE in (run / "command.txt").read_text()
+    assert naming(run, PLACE) == []
 
 
 def test_the_report_and_what_it_is_made_from(run):

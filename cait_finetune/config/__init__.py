@@ -18,7 +18,7 @@ from cait_finetune.config.results import (
     LrFindConfig,
 )
 from cait_finetune.config.root import Config, from_hydra, register
-from cait_finetune.config.settled import with_absolute_paths
+from cait_finetune.config.settled import PATH_KEYS, with_absolute_paths
 from cait_finetune.config.train import (
     AverageConfig,
     CheckpointConfig,
@@ -29,6 +29,7 @@ from cait_finetune.config.train import (
 
 __all__ = [
     "EXPORT_FORMATS",
+    "PATH_KEYS",
     "AugmentConfig",
     "AverageConfig",
     "CheckpointConfig",

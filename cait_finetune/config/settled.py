@@ -9,6 +9,8 @@ from cait_finetune.places import expanded_path
 _DATA = ("dataset.data_dir", "dataset.splits.file")
 _CACHES = ("dataset.cache_dir", "tuning.cache_dir", "train.compile_cache_dir")
 _WEIGHTS = "model.weights"
+#: Every key that holds a path.
+PATH_KEYS = (*_DATA, *_CACHES, _WEIGHTS, "resume")
 _WORDS = ("hub", "official", "pretrained", "none")
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cait_finetune.export.places import without_places
 from cait_finetune.export.start import start_of
 from cait_finetune.export.usage import usage
 
@@ -18,6 +20,8 @@ _METRICS = (
 )
 _WORDS = {key.removeprefix("test_"): words for key, _, words in _METRICS}
 _LISTED = 100  # class names in the text
+#: The images that `data.changes` names after each count.
+_NAMES = re.compile(r" \(.*?\)(?=; |$)", re.DOTALL)
 
 
 def model_card(
@@ -35,7 +39,7 @@ def model_card(
         config: the run's ``config.yaml``.
         result: its ``result.json``, empty where the run was not finished.
         exports: its ``exports.json``.
-        command: the command line that began the run.
+        command: the command line that began the run; the card shows it without the machine's paths.
         repository: on the hub, ``USER/NAME``, when it goes there.
         data: the fingerprint of the run's data, as `runs.identity.identity_facts`.
     """
@@ -169,7 +173,7 @@ def _training(config: Mapping[str, Any], result: Mapping[str, Any], command: str
         f"{config['schedule']['name']}; seed {config['seed']}."
     )
     if command:
-        text += f"\n\n```sh\n{command}\n```"
+        text += f"\n\n```sh\n{without_places(command)}\n```"
     return text
 
 
@@ -185,7 +189,8 @@ def _data(data: Mapping[str, Any]) -> str:
         "| split | images | hash |\n|---|---|---|\n" + "\n".join(rows)
     )
     if accepted := data["accepted_changes"]:
-        changes = "\n".join(f"- {change}" for change in accepted)
+        # Without the names of images, which a table may give as absolute paths.
+        changes = "\n".join(f"- {_NAMES.sub('', change)}" for change in accepted)
         text += f"\n\nImages changed after the run began, and were accepted:\n\n{changes}"
     return text
 

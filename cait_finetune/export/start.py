@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cait_finetune.export.places import short_place
 from cait_tf.variants import get_variant
 
 _APACHE = "apache-2.0"  # of timm's weights, the authors' and our own
@@ -39,5 +40,6 @@ def start_of(config: Mapping[str, Any]) -> Start:
         terms = f"The weights began as {base}, which is under the Apache License 2.0."
         began = f"fine-tuned from [{base}](https://huggingface.co/{base})"
         return Start(began, terms, _APACHE, base)
-    terms = f"The weights began as `{weights}`, whose licence holds."
-    return Start(f"trained on from `{weights}`", terms)
+    shown = short_place(weights)
+    terms = f"The weights began as `{shown}`, whose licence holds."
+    return Start(f"trained on from `{shown}`", terms)

@@ -89,6 +89,24 @@ def test_the_command_is_shown_where_it_is_known():
     assert "python -m cait_finetune" not in card()[1]
 
 
+def test_no_path_of_the_machine_is_shown(monkeypatch):
+    monkeypatch.chdir("/")
+    weights = "/etc/hostname"  # a file that is there: else it would be no path
+    changed = (
+        "resume: 3 images new (/home/me/a (1).jpg, /home/me/b.jpg, …); 1 image gone (/home/me/c)"
+    )
+    data = {"splits": {}, "accepted_changes": [changed]}
+    metadata, text = card(
+        "dataset=folder", "dataset.data_dir=/home/me/photos", f"model.weights={weights}", data=data,
+        command="python -m cait_finetune -cd /home/me/conf dataset.data_dir=/home/me/photos seed=3",
+    )  # fmt: skip
+    assert "-cd '…/conf' 'dataset.data_dir=…/photos' seed=3\n```" in text
+    assert "- resume: 3 images new; 1 image gone\n" in text
+    assert text.count("`…/hostname`") == 2
+    assert "/home/" not in text + str(metadata)
+    assert "/etc/" not in text + str(metadata)
+
+
 def test_only_what_is_there_is_explained():
     _, text = card(exports=("onnx",))
     assert "### ONNX" in text

@@ -23,7 +23,9 @@ from cait_finetune.export.origin import weights_mark
 from cait_finetune.story import exporting
 from tests.alone import needs_timm, run_alone
 from tests.cait_finetune.stand_ins import composed, picture
+from tests.uploads import naming
 
+PLACE = "a_place_of_this_machine"
 DIGITS = {"classes": "\n".join(map(str, range(10)))}
 RESULT = {"test_top1": 0.5, "test_examples": 360, "steps": 10, "best_epoch": 1, "temperature": 1.5}
 
@@ -69,8 +71,14 @@ def test_scores_of_other_weights_are_not_stated_beside_these(tmp_path, monkeypat
 def run(tmp_path_factory):
     for library in ("tf2onnx", "onnxruntime", "ai_edge_litert"):
         pytest.importorskip(library)
-    directory = make_run(tmp_path_factory.mktemp("export") / "run")
+    place = tmp_path_factory.mktemp(PLACE)
+    directory = make_run(place / "run")
+    (directory / "command.txt").write_text(
+        f"python -m cait_finetune -cd {place}/conf dataset.data_dir={place}/data model.weights=none\n"
+    )
     with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        patch.setenv("HOME", str(place / "home"))
         call(patch, f"run={directory}", "export=timm", "export.check_images=5")
         call(
             patch,
@@ -81,6 +89,28 @@ def run(tmp_path_factory):
             "export.accuracy_images=9",
         )
     return directory
+
+
+def test_no_file_names_a_place_of_the_machine(run):
+    assert naming(run, PLACE) == []
+    assert "dataset.data_dir=…/data" in card(run)[1]
+    assert naming(run, "temperature")  # it does look inside
+
+
+def test_records_say_where_the_files_are(run):
+    exports = json.loads((run / "export" / "exports.json").read_text())
+    files = {name: one["path"] for name, one in exports.items()}
+    assert files == {
+        "saved_model": "export/saved_model",
+        "onnx": "export/onnx/model.onnx",
+        "litert": "export/litert/model.tflite",
+        "keras": "export/keras/model.keras",
+        "timm": "export/timm/model.safetensors",
+    }
+    others = [exports["saved_model"]["serving"], exports["litert"]["variants"]["float16"]["path"]]
+    assert all((run / path).exists() for path in [*files.values(), *others])
+    result = json.loads((run / "result.json").read_text())
+    assert (result["saved_model"], result["exports"]) == ("export/saved_model", exports)
 
 
 def card(run) -> tuple[dict, str]:

@@ -1,0 +1,35 @@
+"""A machine's paths as others see them: a model card and a command without the folders above."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from cait_finetune.config import PATH_KEYS
+
+_FOLDER_FOLLOWS = "-cd"
+
+
+def short_place(path: str) -> str:
+    """``…/photos`` of ``/home/me/photos`` and ``~/photos``; ``…`` of a home directory or ``/``.
+
+    Relative paths and ``gs://…`` name no folder of the machine and stay.
+    """
+    local = path.removeprefix("file://")
+    if not local.startswith(("/", "~")):
+        return path
+    place = Path(local)
+    at_home = place == Path.home() or place.name.startswith("~")
+    return "…" if at_home or not place.name else f"…/{place.name}"
+
+
+def without_places(command: str) -> str:
+    """A command with every path shortened as by `short_place`."""
+    words = shlex.split(command)
+    for number, word in enumerate(words):
+        key, separator, value = word.partition("=")
+        if number and words[number - 1] == _FOLDER_FOLLOWS:
+            words[number] = short_place(word)
+        elif separator and key.lstrip("+~") in PATH_KEYS:
+            words[number] = f"{key}={short_place(value)}"
+    return shlex.join(words)
