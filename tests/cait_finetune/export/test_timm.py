@@ -110,7 +110,11 @@ def test_a_timm_that_does_not_run_is_replaced(tmp_path, another_timm, timm, torc
 
 
 def test_weights_that_timm_refuses_are_no_export(tmp_path, another_timm):
-    another_timm("def create_model(**_): raise RuntimeError('size mismatch for head.weight')")
+    another_timm(
+        "import sys\n"
+        "assert not {'tensorflow', 'keras'} & set(sys.modules)\n"
+        "def create_model(**_): raise RuntimeError('size mismatch for head.weight')\n"
+    )
     evidence = evidence_of(lively_subject())
     with pytest.raises(
         UserError, match=r"timm does not load \(RuntimeError: size mismatch for head"
