@@ -1,142 +1,135 @@
-"""A real run, killed at twenty random points, many of them while a checkpoint is being written."""
+"""Real runs, killed at random moments of their whole life, beside a rival, and on a full disk."""
 
 from __future__ import annotations
 
+import csv
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
+from cait_finetune.scores.predictions import load_predictions
+from cait_tf.atomic import PREFIX
+
 REPOSITORY = Path(__file__).parents[1]
 
-# In a process of its own, which has imported everything but started nothing: each life of the run is
-# a fork of it, so that what is waited for is the run and not the imports.
-LIVES = """
-import os, random, signal, sys, time
-from pathlib import Path
-
-import cait_finetune.story.preparation
-import cait_finetune.story.training
-from cait_finetune.cli import configure
-from cait_finetune.story.preparation import prepare
-
-place, kills = Path(sys.argv[1]), int(sys.argv[2])
-words = ["model.image_size=16", "train.epochs=null", "train.steps=75",
-         "train.batch_size=64", "train.log_every=2", "checkpoint.every_steps=3", "average=ema",
-         "model.drop_path_rate=0.1", "augment.mixup=0.8", "schedule.warmup_epochs=null",
-         "schedule.warmup_steps=5", "train.precision=mixed_float16"]
-# Slow on a CPU, and so refused; but only float16 has a loss scale, which has to come back, too.
-cait_finetune.story.preparation.check_precision = lambda *_: None
+#: What no two processes have alike: times, and the run's id.
+TIMED = ("seconds", "timed_seconds", "waited_seconds", "timed_images", "log_bytes", "run")
+OF_RESULT = ("wall_seconds", "train_seconds", "images_per_second", "data_wait_share")
+OF_RESULT += ("peak_memory_gb", "finished")
+SPEED = ("images_per_second", "data_wait_share")
 
 
-def live(directory):
-    config = configure(*words)
-    if (directory / "config.yaml").exists():
-        config.resume = str(directory)
-    pid = os.fork()
-    if pid:
-        return pid
-    code = 1
-    try:
-        with open(place / "log", "a") as log:
-            os.dup2(log.fileno(), 1)
-            os.dup2(log.fileno(), 2)
-        cait_finetune.story.training.train(config, prepare(config, directory))
-        code = 0
-    finally:
-        os._exit(code)
-
-
-def ended(pid):
-    return os.waitpid(pid, os.WNOHANG)[0] == pid
-
-
-whole, killed = place / "whole", place / "killed"
-assert os.waitstatus_to_exitcode(os.waitpid(live(whole), 0)[1]) == 0
-checkpoints = killed / "checkpoints"
-STATES, WEIGHTS = "*.unfinished", ".*.partial"  # while they are being written
-chance = random.Random(0)
-half_written = {STATES: 0, WEIGHTS: 0}
-done = stateless = 0
-while done < kills:
-    pid = live(killed)
-    states = set(checkpoints.glob("state_*"))
-    # First before any step, then after the first; later anywhere, or when a file is half written.
-    begun = done >= 2
-    writing = chance.choice((None, None, STATES, STATES, WEIGHTS)) if begun else None
-    wait_for = chance.randint(0, 1) if begun else 0  # new states
-    until = None
-    while not ended(pid):
-        if writing:
-            now = any(checkpoints.glob(writing))
-        elif begun:
-            if until is None and (not wait_for or set(checkpoints.glob("state_*")) - states):
-                until = time.monotonic() + chance.uniform(0, 0.5 if wait_for else 4)
-            now = until is not None and time.monotonic() >= until
-        else:
-            now = (killed / ("metrics.jsonl" if done else "parameters.csv")).exists()
-        if now:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-            for kind in half_written:
-                half_written[kind] += any(checkpoints.glob(kind))
-            stateless += not any(checkpoints.glob("state_*.safetensors"))
-            done += 1
-            break
-        time.sleep(0.0002 if writing else 0.01)
-    else:
-        break  # it came to its end before its time
-if done == kills:
-    assert os.waitstatus_to_exitcode(os.waitpid(live(killed), 0)[1]) == 0
-print("KILLS", done, stateless, *half_written.values())
-"""
+def lives(kind: str, place: Path, count: int) -> list[str]:
+    """Run `tests.lives`; returns the words of its last line."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.lives", kind, str(place), str(count)],
+        cwd=REPOSITORY, capture_output=True, text=True, timeout=1800, check=False,
+    )  # fmt: skip
+    log = place / "log"
+    told = log.read_text(encoding="utf-8", errors="replace")[-3000:] if log.exists() else ""
+    assert done.returncode == 0, done.stderr[-3000:] + told
+    return done.stdout.splitlines()[-1].split()[1:]
 
 
 def progress(path: Path) -> dict:
-    """What of a state is no tensor, without the run's id and what depends on the time that was taken."""
+    """What of a state is no tensor."""
     with safe_open(path, framework="np") as file:
         values = json.loads(file.metadata()["progress"])
-    timed = ("seconds", "timed_seconds", "waited_seconds", "timed_images", "log_bytes")
-    return {key: value for key, value in values.items() if key not in (*timed, "run")}
+    return {key: value for key, value in values.items() if key not in TIMED}
 
 
 def records(directory: Path) -> list[dict]:
     lines = (directory / "metrics.jsonl").read_text().splitlines()
-    return [{**json.loads(line), "images_per_second": 0, "data_wait_share": 0} for line in lines]
+    return [{**json.loads(line), **dict.fromkeys(SPEED, 0)} for line in lines]
 
 
-def test_twenty_kills_lose_nothing(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-c", LIVES, str(tmp_path), "20"],
-        cwd=REPOSITORY, capture_output=True, text=True, timeout=900, check=False,
-    )  # fmt: skip
-    log = (tmp_path / "log").read_text()
-    assert done.returncode == 0, done.stderr[-3000:] + log[-3000:]
-    kills, stateless, states, weights = map(int, done.stdout.split("KILLS")[1].split())
+def rows(path: Path) -> list[dict]:
+    with open(path, newline="", encoding="utf-8") as file:
+        return [{**row, **dict.fromkeys(SPEED, 0)} for row in csv.DictReader(file)]
+
+
+def unlike(one: Path, other: Path) -> list[str]:
+    """The names of the tensors of two files that are not equal to the bit."""
+    first, second = load_file(one), load_file(other)
+    assert first.keys() == second.keys()
+    return [key for key in first if first[key].tobytes() != second[key].tobytes()]
+
+
+def files(directory: Path) -> set[str]:
+    """The files of a run, whatever number TensorFlow gives its events."""
+    found = {str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()}
+    return {name for name in found if "events.out.tfevents" not in name}
+
+
+def check_whole(run: Path, whole: Path) -> None:
+    """A run has all that an undisturbed one has, with equal bits."""
+    assert files(run) == files(whole)
+    assert not [name for name in files(run) if PREFIX in name]
+    for path in sorted(whole.glob("checkpoints/*.safetensors")):
+        assert unlike(path, run / "checkpoints" / path.name) == []
+    state = max(path.name for path in whole.glob("checkpoints/state_*"))
+    assert progress(run / "checkpoints" / state) == progress(whole / "checkpoints" / state)
+    assert records(run) == records(whole)
+    for name in ("steps.csv", "epochs.csv"):
+        assert rows(run / name) == rows(whole / name)
+    for split in ("validation", "test"):
+        one, other = (load_predictions(at / "predictions" / f"{split}.npz") for at in (run, whole))
+        assert np.array_equal(one.logits, other.logits)
+    results = [json.loads((at / "result.json").read_text()) for at in (run, whole)]
+    assert all(result["finished"] for result in results)
+    one, other = ({k: v for k, v in one.items() if k not in OF_RESULT} for one in results)
+    assert one == other
+    assert one["exports"].keys() == {"saved_model", "timm"}
+
+
+def test_twenty_kills_in_training_lose_nothing(tmp_path):
+    kills, stateless, states, weights = map(int, lives("training", tmp_path, 20))
     assert kills == 20
     assert stateless >= 1
     assert states >= 3
     assert weights >= 1
+    log = (tmp_path / "log").read_text(encoding="utf-8", errors="replace")
     assert "is damaged" not in log  # half a file never has a state's name
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
     for name in ("state_00000075", "best", "last"):
-        one, other = (
-            load_file(tmp_path / run / "checkpoints" / f"{name}.safetensors")
-            for run in ("whole", "killed")
-        )
-        assert one.keys() == other.keys()
-        assert [key for key in one if one[key].tobytes() != other[key].tobytes()] == []
+        one, other = (at / "checkpoints" / f"{name}.safetensors" for at in (whole, killed))
+        assert unlike(one, other) == []
         if name.startswith("state"):
             # What has to come back is all there, and is not what it was at the start.
-            kinds = ("/m", "/v", "train/average/0", "train/loss_scale/good_steps")
-            assert all(any(key.endswith(kind) and one[key].any() for key in one) for kind in kinds)
-    ends = [
-        progress(tmp_path / run / "checkpoints" / "state_00000075.safetensors")
-        for run in ("whole", "killed")
-    ]
+            kinds, state = (
+                ("/m", "/v", "train/average/0", "train/loss_scale/good_steps"),
+                load_file(one),
+            )
+            assert all(any(k.endswith(kind) and state[k].any() for k in state) for kind in kinds)
+    ends = [progress(at / "checkpoints" / "state_00000075.safetensors") for at in (whole, killed)]
     assert ends[0] == ends[1]
     assert ends[0]["step"] == 75
     assert ends[0]["best_epoch"] >= 1
-    assert records(tmp_path / "killed") == records(tmp_path / "whole")
+    assert records(killed) == records(whole)
+
+
+def test_twenty_kills_after_training_lose_nothing(tmp_path):
+    """By SIGKILL, SIGTERM or SIGHUP, each time beside a second process that wants the directory."""
+    kills, refused = map(int, lives("after", tmp_path, 20))
+    assert kills == 20
+    assert refused >= 20
+    runs = sorted(tmp_path.glob("killed_*"))
+    assert runs
+    for run in runs:
+        check_whole(run, tmp_path / "whole")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit on files is tried on Linux")
+def test_a_disk_that_is_full_at_any_write_loses_nothing(tmp_path):
+    met = lives("disk", tmp_path, 2)
+    names = {name.partition("#")[0] for name in met}
+    assert len(names) > 25
+    assert {"config.yaml", "metrics.jsonl", "result.json", "report.html"} <= names
+    assert {"checkpoints/best.safetensors", "export/saved_model", "predictions/test.npz"} <= names
+    check_whole(tmp_path / "killed", tmp_path / "whole")

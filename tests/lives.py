@@ -1,0 +1,263 @@
+"""``python -m tests.lives KIND PLACE COUNT``: runs in processes that are killed, or whose disk is full.
+
+The process imports everything and starts nothing: each life of a run is a fork of it, so that what is
+waited for is the run and not the imports.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import shutil
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import cait_finetune.export.timm  # noqa: F401
+import cait_finetune.story.finetune
+import cait_finetune.story.preparation
+import cait_finetune.story.training
+from cait_finetune.cli import configure
+from cait_finetune.errors import Interrupted, UserError
+from cait_finetune.story.preparation import prepare
+from cait_tf.atomic import PREFIX
+
+#: Exit status of a life that was refused, as another process is at work in the directory.
+IN_USE = 3
+
+#: One step of float16, averages, mixing and dropout each: all of it has to come back. On a CPU float16 is
+#: slow, and so refused; but only it has a loss scale.
+TRAINING = [
+    "model.image_size=16", "train.epochs=null", "train.steps=75", "train.batch_size=64",
+    "train.log_every=2", "checkpoint.every_steps=3", "average=ema", "model.drop_path_rate=0.1",
+    "augment.mixup=0.8", "schedule.warmup_epochs=null", "schedule.warmup_steps=5",
+    "train.precision=mixed_float16",
+]  # fmt: skip
+WHOLE = [
+    "model.image_size=8", "train.epochs=2", "train.batch_size=256", "train.log_every=2",
+    "export=[saved_model,timm]", "export.check_images=4", "logger=[csv,tensorboard]",
+]  # fmt: skip
+
+
+def train(words: list[str], directory: Path) -> None:
+    """Train, and no more."""
+    config = _configured(words, directory)
+    cait_finetune.story.training.train(config, prepare(config, directory))
+
+
+def finetune(words: list[str], directory: Path) -> None:
+    """The whole life of a run."""
+    cait_finetune.story.finetune.finetune(_configured(words, directory), directory)
+
+
+def _configured(words: list[str], directory: Path) -> object:
+    config = configure(*words)
+    if (directory / "config.yaml").exists():
+        config.resume = str(directory)
+    return config
+
+
+def live(work: Callable[[], None], log: Path) -> int:
+    """Do something in a fork; returns its process number."""
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        with open(log, "a", encoding="utf-8") as file:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+        work()
+        code = 0
+    except UserError as error:
+        print(f"MESSAGE {error}", flush=True)
+        code = IN_USE if "in use by" in str(error) else 1
+    except Interrupted as error:
+        print(f"MESSAGE {error}", flush=True)
+        code = error.code
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def exit_status(pid: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def ended(pid: int) -> bool:
+    return os.waitpid(pid, os.WNOHANG)[0] == pid
+
+
+def kill_in_training(place: Path, kills: int) -> None:
+    """Kill a run at random moments of its training, many of them while a checkpoint is written."""
+    cait_finetune.story.preparation.check_precision = lambda *_: None
+    log, whole, killed = place / "log", place / "whole", place / "killed"
+    assert exit_status(live(lambda: train(TRAINING, whole), log)) == 0
+    checkpoints = killed / "checkpoints"
+    writing_kinds = {"state": f"{PREFIX}*state*", "weights": f"{PREFIX}*-[bl]*"}
+    chance = random.Random(0)
+    half_written = dict.fromkeys(writing_kinds, 0)
+    done = stateless = 0
+    while done < kills:
+        pid = live(lambda: train(TRAINING, killed), log)
+        states = set(checkpoints.glob("state_*"))
+        # First before any step, then after the first; later anywhere, or when a file is half written.
+        begun = done >= 2
+        kinds = (None, None, "state", "state", "weights")
+        writing = chance.choice(kinds) if begun else None
+        wait_for = chance.randint(0, 1) if begun else 0  # new states
+        until = None
+        while not ended(pid):
+            if writing:
+                now = any(checkpoints.glob(writing_kinds[writing]))
+            elif begun:
+                if until is None and (not wait_for or set(checkpoints.glob("state_*")) - states):
+                    until = time.monotonic() + chance.uniform(0, 0.5 if wait_for else 4)
+                now = until is not None and time.monotonic() >= until
+            else:
+                now = (killed / ("metrics.jsonl" if done else "parameters.csv")).exists()
+            if now:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+                for kind, pattern in writing_kinds.items():
+                    half_written[kind] += any(checkpoints.glob(pattern))
+                stateless += not any(checkpoints.glob("state_*.safetensors"))
+                done += 1
+                break
+            time.sleep(0.0002 if writing else 0.01)
+        else:
+            break  # it came to its end before its time
+    if done == kills:
+        assert exit_status(live(lambda: train(TRAINING, killed), log)) == 0
+    print("KILLS", done, stateless, *half_written.values())
+
+
+def kill_after_training(place: Path, kills: int) -> None:
+    """Kill or end a run at random moments after its training, beside a process that wants it too.
+
+    A run that comes to its end is kept, and another begins where training had ended.
+    """
+    log, trained, whole = place / "log", place / "trained", place / "whole"
+    assert exit_status(live(lambda: train(WHOLE, trained), log)) == 0
+    shutil.copytree(trained, whole)
+    began = time.monotonic()
+    assert exit_status(live(lambda: finetune(WHOLE, whole), log)) == 0
+    seconds = time.monotonic() - began
+    chance = random.Random(0)
+    done = refused = finished = 0
+    while done < kills:
+        run = place / f"killed_{finished}"
+        if not run.exists():
+            shutil.copytree(trained, run)
+        rivals = [live(lambda run=run: finetune(WHOLE, run), log) for _ in range(2)]
+        sign = chance.choice((signal.SIGKILL, signal.SIGTERM, signal.SIGHUP))
+        statuses = _ended(rivals, chance.uniform(0, seconds), sign)
+        refused += IN_USE in statuses
+        assert set(statuses) <= {0, IN_USE, -signal.SIGKILL, Interrupted.code}, statuses
+        if 0 in statuses:
+            finished += 1
+        else:
+            done += 1
+    if (run := place / f"killed_{finished}").exists():
+        assert exit_status(live(lambda: finetune(WHOLE, run), log)) == 0
+    print("KILLS", done, refused)
+
+
+def _ended(rivals: list[int], after: float, sign: signal.Signals) -> list[int]:
+    """The exit statuses of processes of which the last one gets a signal when it has been alone a while."""
+    statuses: dict[int, int] = {}
+    until = None
+    while len(statuses) < len(rivals):
+        for pid in rivals:
+            if pid not in statuses and (found := os.waitpid(pid, os.WNOHANG))[0]:
+                statuses[pid] = os.waitstatus_to_exitcode(found[1])
+        left = [pid for pid in rivals if pid not in statuses]
+        if until is None and len(left) == 1:
+            until = time.monotonic() + after
+        if left and until is not None and time.monotonic() >= until:
+            os.kill(left[0], sign)
+            until = float("inf")
+        time.sleep(0.005)
+    return list(statuses.values())
+
+
+def fill_the_disk(place: Path, most: int) -> None:
+    """Fill the disk before each write of a run in turn; the run is resumed where there is room again.
+
+    Args:
+        most: of how many writes of one file in a process.
+    """
+    run, whole = place / "killed", place / "whole"
+    assert exit_status(live(lambda: finetune(WHOLE, whole), place / "log")) == 0
+    met: list[str] = []
+    while True:
+        reading, writing = os.pipe()
+        out = Path(f"/dev/fd/{writing}")  # files have no room
+
+        known = set(met)
+
+        def life(known: set[str] = known) -> None:
+            full_at_a_new_write(run, known, most)
+            finetune(WHOLE, run)
+
+        pid = live(life, out)
+        os.close(writing)
+        with open(reading, encoding="utf-8", errors="replace") as pipe:
+            said = pipe.read()
+        status = exit_status(pid)
+        full = [
+            line.removeprefix("FULL ") for line in said.splitlines() if line.startswith("FULL ")
+        ]
+        if not full:
+            assert status == 0, said
+            break
+        assert status == 1, (full, said)
+        assert said.count("MESSAGE ") == 1, (full, said)
+        assert "Traceback" not in said, (full, said)
+        met += full
+    print("FULL", *met)
+
+
+def full_at_a_new_write(root: Path, met: set[str], most: int) -> None:
+    """Let nothing of this process be written any more from the first write below `root` that is not in `met`.
+
+    A limit on the size of files does that, for what is written in C++ and in Rust as well.
+    """
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    counts: dict[str, int] = {}
+    state = {"full": False}
+
+    def hook(event: str, arguments: tuple) -> None:
+        if state["full"] or event not in ("open", "cait_tf.atomic_path"):
+            return
+        path = (
+            os.fsdecode(arguments[0]) if isinstance(arguments[0], str | bytes | os.PathLike) else ""
+        )
+        writes = event != "open" or (arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR)
+        if not (writes and path.startswith(f"{root}/")) or PREFIX in path:
+            return
+        counts[path] = counts.get(path, 0) + 1
+        name = f"{Path(path).relative_to(root)}#{counts[path]}"
+        if counts[path] > most or name in met:
+            return
+        state["full"] = True
+        os.write(1, f"\nFULL {name}\n".encode())
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+
+    sys.addaudithook(hook)
+
+
+def main() -> None:
+    kind, place, count = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+    {"training": kill_in_training, "after": kill_after_training, "disk": fill_the_disk}[kind](
+        place, count
+    )
+
+
+if __name__ == "__main__":
+    main()
