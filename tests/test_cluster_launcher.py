@@ -25,3 +25,22 @@ def test_submitit_runs_a_job(tmp_path, monkeypatch, capsys):
     assert "seed=3" in (tmp_path / "sweep/0/command.txt").read_text()
     assert "mean" in capsys.readouterr().out  # the summary of all jobs, made here
     assert list((tmp_path / "sweep/.submitit").glob("*/*_result.pkl"))
+
+
+def test_a_job_that_fails_keeps_the_others_and_their_summary(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+    monkeypatch.setattr(sys, "argv", [
+        "cait_finetune", "-m", "hydra/launcher=submitit_local", "hydra.launcher.timeout_min=5",
+        "hydra.sweep.dir=sweep", "model.weights=gone.safetensors,pretrained", "model.image_size=8",
+        "debug=fast_dev_run", "export=none", "tuning=linear_probe",
+        f"tuning.cache_dir={tmp_path}/cache",
+    ])  # fmt: skip
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert "gone.safetensors" in ended.value.code
+    assert "gone.safetensors" in (tmp_path / "sweep/0/failure.txt").read_text()
+    assert json.loads((tmp_path / "sweep/1/result.json").read_text())["finished"]
+    summary = json.loads((tmp_path / "sweep/summary.json").read_text())
+    assert [run["directory"] for run in summary["runs"]] == ["sweep/1"]
+    assert "mean" in capsys.readouterr().out

@@ -1,0 +1,118 @@
+"""What comes after training: refused, interrupted in a logger, and resumed."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from cait_finetune.errors import Interrupted, UserError
+from cait_finetune.export import __main__ as export_command
+from cait_finetune.loggers.tensorboard import TensorBoard
+from cait_finetune.report import page
+from cait_finetune.story import exporting
+from cait_finetune.story import finetune as story
+from tests.cait_finetune.stand_ins import checked
+
+SHORT = ["logger=[tensorboard,csv]", "model.image_size=8", "train.epochs=null", "train.steps=4",
+         "train.batch_size=32", "export=[saved_model,timm]", "export.check_images=4"]  # fmt: skip
+
+
+def tags(run) -> set[str]:
+    events = EventAccumulator(str(run / "tensorboard"), size_guidance={"tensors": 0})
+    events.Reload()
+    return set(events.Tags()["tensors"])
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory):
+    return [*SHORT, f"dataset.data_dir={tmp_path_factory.mktemp('data')}"]
+
+
+@pytest.fixture(scope="module")
+def refused(tmp_path_factory, words):
+    """A run one of whose two exports was refused, and the message."""
+    run = tmp_path_factory.mktemp("refused") / "run"
+    exporter = exporting.exporter
+
+    def refuse(*_):
+        raise UserError("export: got weights for timm with another top-1")
+
+    def chosen(name, config):
+        return refuse if name == "timm" else exporter(name, config)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(exporting, "exporter", chosen)
+        with pytest.raises(UserError) as error:
+            story.finetune(checked(*words), run)
+    return run, str(error.value)
+
+
+def test_a_refused_export_keeps_nothing_else_from_being_made(refused):
+    run, message = refused
+    assert message == "export: got weights for timm with another top-1"
+    result = json.loads((run / "result.json").read_text())
+    assert "finished" not in result
+    assert result["exports"].keys() == {"saved_model"}
+    assert (run / "report.html").is_file()
+    assert (run / "export" / "README.md").is_file()
+    assert {"result/test_top1", "pictures/curves", "step/loss"} <= tags(run)
+
+
+def test_resume_makes_what_is_missing_and_no_more(refused, words):
+    run, _ = refused
+    before = (run / "export" / "saved_model" / "saved_model.pb").stat().st_mtime_ns
+    predicted = (run / "predictions" / "test.npz").stat().st_mtime_ns
+    result = story.finetune(checked(*words, f"resume={run}"), run)
+    assert result["finished"]
+    assert result["exports"].keys() == {"saved_model", "timm"}
+    assert (run / "export" / "saved_model" / "saved_model.pb").stat().st_mtime_ns == before
+    assert (run / "predictions" / "test.npz").stat().st_mtime_ns == predicted
+    assert json.loads((run / "result.json").read_text()) == result
+
+
+def test_a_later_export_reaches_the_report_and_the_loggers(refused, monkeypatch):
+    run, _ = refused
+    written = []
+    monkeypatch.setattr(page, "write_text", lambda path, text: written.append((path, text)))
+    shown = []
+    monkeypatch.setattr(TensorBoard, "result", lambda self, figures: shown.append(figures))
+    events = len(list((run / "tensorboard").iterdir()))
+    monkeypatch.setattr(
+        sys, "argv", ["export", f"run={run}", "export=keras", "export.check_images=4"]
+    )
+    export_command.main()
+    assert [path for path, _ in written] == [run / "report.html"]
+    assert "keras" in written[0][1]
+    assert len(shown) == 1
+    assert len(list((run / "tensorboard").iterdir())) == events + 1
+    result = json.loads((run / "result.json").read_text())
+    assert result["exports"].keys() == {"saved_model", "timm", "keras"}
+    assert result["finished"]
+
+
+@pytest.mark.parametrize(
+    ("method", "number"), [("picture", signal.SIGTERM), ("finish", signal.SIGHUP)]
+)
+def test_a_signal_inside_a_loggers_method_ends_the_run(
+    method, number, tmp_path, words, monkeypatch
+):
+    inside = getattr(TensorBoard, method)
+
+    def signalled(self, *values):
+        signal.raise_signal(number)
+        inside(self, *values)
+
+    run = tmp_path / "run"
+    with monkeypatch.context() as patched:
+        patched.setattr(TensorBoard, method, signalled)
+        with pytest.raises(
+            Interrupted, match=f"{number.name}: the state is saved; go on with resume"
+        ):
+            story.finetune(checked(*words, "export=none"), run)
+    assert "finished" not in json.loads((run / "result.json").read_text())
+    assert story.finetune(checked(*words, "export=none", f"resume={run}"), run)["finished"]
+    assert {"result/test_top1", "pictures/curves"} <= tags(run)
