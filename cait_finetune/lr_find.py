@@ -197,7 +197,16 @@ def main() -> None:
     from cait_finetune.cli import run_story
 
     def story() -> Callable[[Config, Path], object]:
-        return find
+        from cait_finetune.run_directory import RunDirectory
+        from cait_finetune.train.cluster import is_first_worker
+
+        def find_alone(config: Config, directory: Path) -> Suggestion:
+            if not is_first_worker(config.distribution):
+                return find(config, directory)
+            with RunDirectory(directory).owned("hydra.run.dir"):
+                return find(config, directory)
+
+        return find_alone
 
     run_story(story)
 

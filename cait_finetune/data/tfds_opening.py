@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import os
@@ -136,6 +137,9 @@ def _prepared(builder: tfds.core.DatasetBuilder, config: DatasetConfig) -> tfds.
         return builder
     remote = storage.is_remote(str(builder.data_dir))
     places = [] if remote else [str(_root(builder) / builder.name)]
+    with contextlib.suppress(OSError):  # TFDS says what is wrong with it
+        for place in places:
+            os.makedirs(os.path.dirname(place), exist_ok=True)
     with storage.locked(*places, says=_says_who_prepares(builder.name)):
         if builder.is_prepared():  # another process did; this builder does not know the examples
             return _builder(config)

@@ -60,8 +60,9 @@ def kept_division(
     Raises:
         UserError: the file is damaged or of another division, or there are too few images.
     """
-    place = beside if config.file is None else os.path.expanduser(config.file)
-    with storage.locked(place, _cached(beside)):  # two first runs divide alike
+    place = beside if config.file is None else expanded(KEY, config.file)
+    places = [one for one in (place, _cached(beside)) if one]
+    with storage.locked(*places):  # two first runs divide alike
         return _kept_division(ids, labels, shares, config, beside, hashes)
 
 

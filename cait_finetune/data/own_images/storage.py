@@ -224,7 +224,6 @@ def locked(*paths: str, says: Callable[[str], None] = lambda _: None) -> Iterato
         for path in paths:
             with contextlib.suppress(OSError):
                 if not is_remote(path):
-                    os.makedirs(os.path.dirname(path), exist_ok=True)
                     held.enter_context(wait_for_lock(beside(Path(path)), says))
                     break
         yield

@@ -1,3 +1,4 @@
+import concurrent.futures
 import csv
 import dataclasses
 
@@ -61,7 +62,8 @@ def test_rows_survive(tmp_path):
     again = AccuracyTable(tmp_path)
     assert again.rows == [OWN, ROW]
     assert again.find(GIVEN) == ROW
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["accuracies.csv", "accuracies.md"]
+    shown = sorted(path.name for path in tmp_path.glob("[!.]*"))
+    assert shown == ["accuracies.csv", "accuracies.md"]
 
 
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Conditions)])
@@ -140,3 +142,11 @@ def test_the_difference_stands_beside(tmp_path):
 
 def test_of_a_padded_image_nothing_is_cropped():
     assert cropped(dataclasses.replace(GIVEN, resize_mode="pad")) == "pad"
+
+
+def test_of_many_that_add_at_once_no_row_is_lost(tmp_path):
+    givens = [dataclasses.replace(GIVEN, crop_pct=0.5 + number / 100) for number in range(12)]
+    rows = [dataclasses.replace(ROW, conditions=given) for given in givens]
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda one: AccuracyTable(tmp_path).add(one), rows))
+    assert AccuracyTable(tmp_path).rows == rows

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -269,3 +271,26 @@ def test_too_few_images(place):
 def test_one_image_of_a_class_is_to_train_on(place):
     roles, _ = divide(place, ["a/1", *(f"b/{number}" for number in range(9))])
     assert roles["a/1"] == "train"
+
+
+def first_run(folder, number):
+    ids = [f"{one}.png" for one in range(40)]
+    code = f"""
+from cait_finetune.config import SplitsConfig
+from cait_finetune.data.own_images.split_file import kept_division
+import numpy as np
+found = kept_division({ids}, np.arange(40) % 2, {{"train": .8, "validation": .1, "test": .1}},
+                      SplitsConfig(seed={number}), "{folder}/cait_splits.csv")
+print(found.roles)
+"""
+    return subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_of_first_runs_at_once_one_divides(tmp_path):
+    """With another seed each: the others are refused, or would find the division of the first."""
+    runs = [first_run(tmp_path, number) for number in (0, 1)]
+    said = [run.communicate(timeout=120) for run in runs]
+    assert sorted(run.returncode for run in runs) == [0, 1], said
+    assert sum("with which" in err and "was divided" in err for _, err in said) == 1
