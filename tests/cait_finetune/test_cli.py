@@ -187,10 +187,11 @@ def test_text_is_what_was_typed(command, runs, tmp_path):
         "model.weights=1e3",
         "hydra.run.dir=1_0",
     ]
+    (tmp_path / "1e3").touch()
     assert command(*words) == (0, "", "")
     ((config, directory),) = runs
     assert (config.dataset.data_dir, directory) == (f"{tmp_path}/2024_01", tmp_path / "1_0")
-    assert (config.dataset.splits.train, config.model.weights) == ("a,b", "1e3")
+    assert (config.dataset.splits.train, config.model.weights) == ("a,b", f"{tmp_path}/1e3")
     assert sys.argv == ["cait_finetune", *words]
 
 
@@ -241,14 +242,14 @@ def test_several_runs(command, runs):
 def test_a_mistake_in_one_of_several_runs(command, runs):
     status, _, err = command("-m", "train.epochs=1,0", "hydra.sweep.dir=sweep")
     assert status == 1
-    assert "cait_finetune: train.epochs: got 0" in err
+    assert err.count("run 1, train.epochs=0: train.epochs: got 0, expected") == 2  # then, and last
     assert len(runs) == 1
 
 
 def test_the_runs_after_one_that_fails_are_made(command, runs):
     status, _, err = command("-m", "train.epochs=0,1,2", "hydra.sweep.dir=sweep")
     assert status == 1
-    assert "cait_finetune: train.epochs: got 0" in err
+    assert "cait_finetune: run 0, train.epochs=0: train.epochs: got 0" in err
     assert [config.train.epochs for config, _ in runs] == [1, 2]
 
 
@@ -267,12 +268,13 @@ def test_runs_that_fail_keep_nothing_from_the_others(command, monkeypatch, capsy
     monkeypatch.setattr(story, "finetune", finetune)
     status, out, err = command("-m", "seed=0,8,9,1", "hydra.sweep.dir=sweep")
     assert status == 1
-    assert said_before[2] == "cait_finetune: optimizer.base_lr: got seed 8\n  in run 1, seed=8\n"
-    assert said_before[3] == "cait_finetune: optimizer.base_lr: got seed 9\n  in run 2, seed=9\n"
-    assert err == "cait_finetune: failed, as said above: run 1, seed=8; run 2, seed=9\n"
+    messages = [f"run {n}, seed={n + 7}: optimizer.base_lr: got seed {n + 7}\n" for n in (1, 2)]
+    assert said_before[2:] == [f"cait_finetune: {message}" for message in messages]
+    assert err == f"cait_finetune: failed:\n{''.join(messages)}"
     assert "mean" in out
     summary = json.loads((tmp_path / "sweep" / "summary.json").read_text())
     assert [run["seed"] for run in summary["runs"]] == [0, 1]
+    assert (tmp_path / "sweep" / "2" / "failure.txt").read_text() == messages[1]
 
 
 def test_an_interrupted_run(command, monkeypatch):
