@@ -93,6 +93,9 @@ def _run_story(story: Callable[[], Callable[[Config, Path], object]], errors: Er
         several = settings.mode is RunMode.MULTIRUN
         directory = Path(settings.runtime.output_dir)
         failure = RunDirectory(directory).failure
+        if several:  # of an earlier command in the same place
+            with contextlib.suppress(OSError):
+                failure.unlink()
         try:
             refuse_hidden(settings)
             if composed.get("resume") is None:

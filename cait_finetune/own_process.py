@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from cait_finetune.errors import Interrupted, UserError
+from cait_finetune.errors import Interrupted, InterruptedByUser, UserError
 
 _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -34,6 +34,7 @@ def in_own_process(function: Callable[[], Any]) -> Any:
     Raises:
         UserError: the function did, or its process died.
         Interrupted: the function did.
+        KeyboardInterrupt: a second Ctrl-C ended it.
     """
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
@@ -62,6 +63,8 @@ def in_own_process(function: Callable[[], Any]) -> Any:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    if status == InterruptedByUser.code:
+        raise KeyboardInterrupt
     if not answer:
         raise UserError(f"the run's process: got {_ended_by(status)}, expected its end")
     value, error = pickle.loads(answer)
@@ -84,7 +87,7 @@ def _answer(function: Callable[[], Any], pipe: int) -> None:
             pickle.dump(answer, file)
         code = 0
     except KeyboardInterrupt:
-        code = 130
+        code = InterruptedByUser.code
     except BaseException:
         traceback.print_exc()
     finally:

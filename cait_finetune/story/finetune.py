@@ -43,13 +43,16 @@ def finetune(config: Config, directory: Path) -> dict:
         _explained(run),
         run.owned(key) if chief else contextlib.nullcontext(),
     ):
+        interruption.directory = directory if config.resume else None
         prepared = prepare(config, directory)
         interruption.directory = directory
         with lost_worker(prepared.strategy, directory):
             _work(config, prepared, started, interruption)
         if not prepared.chief:
             return {}
-        result = run.mark_finished()
+        with interruption.deferred():
+            result = run.mark_finished()
+            interruption.finished = True
         if agree := build_agreement(prepared.strategy):
             with contextlib.suppress(Interrupted), lost_worker(prepared.strategy, directory):
                 agree([False])

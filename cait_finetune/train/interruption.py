@@ -42,7 +42,7 @@ class Interruption:
     """Inside, a signal that asks the process to end is noted in `signal`, and raises `Interrupted`.
 
     A second Ctrl-C raises KeyboardInterrupt. `directory` is the run's once there is something to
-    resume. Outside of it nothing is noted.
+    resume. Outside of it, and once the run is `finished`, nothing is noted.
     """
 
     #: Whether the last one of this process was left without an error.
@@ -51,6 +51,7 @@ class Interruption:
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
         self.directory: object = None
+        self.finished = False
         self._since = 0.0
         self._deferring = 0
         self._installed = contextlib.ExitStack()
@@ -101,6 +102,8 @@ class Interruption:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
+        if self.finished:  # whoever requeues the job would find nothing to resume
+            return
         if self.signal is signal.SIGINT and number == signal.SIGINT:
             if now - self._since > _ONE_PRESS:
                 raise KeyboardInterrupt

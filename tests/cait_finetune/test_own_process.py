@@ -22,13 +22,14 @@ except (UserError, Interrupted) as error:
 """
 
 
-def told(work: str) -> tuple[str, str]:
+def told(work: str, status: int = 0) -> tuple[str, str]:
     """What the program says when `work` is the body of the function, on both of its streams."""
     body = "def work():\n" + textwrap.indent(textwrap.dedent(work), "    ")
     lines = PROGRAM.replace("assert can_fork()", body + "\nassert can_fork()")
     done = subprocess.run(
-        [sys.executable, "-c", lines], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", lines], capture_output=True, text=True, timeout=60, check=False
     )
+    assert (done.returncode != 0) == bool(status), done.stderr
     return done.stdout.strip(), done.stderr
 
 
@@ -72,6 +73,12 @@ def test_a_process_that_dies_is_a_message():
         "UserError : the run's process: got SIGSEGV, expected its end"
     )
     assert "SIGKILL, as when memory runs out" in told("os.kill(os.getpid(), signal.SIGKILL)")[0]
+
+
+def test_a_second_ctrl_c_ends_the_parent_too():
+    out, err = told("raise KeyboardInterrupt", status=1)
+    assert "UserError" not in out
+    assert err.rstrip().endswith("KeyboardInterrupt")
 
 
 def test_a_defect_shows_its_traceback():

@@ -97,6 +97,13 @@ def test_what_is_ignored_under_nohup_stays_ignored():
         signal.signal(signal.SIGHUP, before)
 
 
+def test_a_finished_run_has_nothing_to_resume():
+    with Interruption() as interruption:
+        interruption.finished = True
+        send(signal.SIGTERM)
+        interruption.check()
+
+
 def asked_to_end(number: int) -> None:
     with preemptible():
         send(number)
