@@ -31,14 +31,18 @@ def finetune(*overrides: str, recipe: str = "config", directory: str | Path | No
     from cait_finetune.errors import bad_value
     from cait_finetune.keras_backend import use_tensorflow
     from cait_finetune.output_place import claim
+    from cait_finetune.places import expanded_path
     from cait_finetune.process_state import restored_process_state
     from cait_tf.quiet import quiet_imports
 
     use_tensorflow()
-    config, usual = configure_run(*overrides, recipe=recipe)
+    config, usual, by_time = configure_run(*overrides, recipe=recipe)
     if config.resume is not None and directory is not None:
         raise bad_value("directory", f"{directory} beside resume", "None: a run stays where it is")
-    directory = Path(directory) if directory else claim("directory", usual)
+    if directory is None:
+        directory = claim("directory", usual) if by_time else usual
+    else:
+        directory = expanded_path("directory", directory)
     with quiet_imports():
         import cait_finetune.story.finetune as story
 

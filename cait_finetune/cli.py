@@ -36,6 +36,7 @@ from cait_finetune.errors import Interrupted, UserError, bad_value
 from cait_finetune.explaining import explain, group_without_name, includes_itself
 from cait_finetune.garbage import loading
 from cait_finetune.loading import end_loading
+from cait_finetune.output_place import named_by_time
 from cait_finetune.own_process import can_fork, in_own_process
 from cait_finetune.places import expanded, expanded_path
 from cait_finetune.resume import find_run, resumed
@@ -273,8 +274,11 @@ def configure(*overrides: str, recipe: str = "config", folder: Path | None = Non
 
 def configure_run(
     *overrides: str, recipe: str = "config", folder: Path | None = None
-) -> tuple[Config, Path]:
-    """As `configure`, and the directory that the run would get; ``resume=DIR`` is gone on with.
+) -> tuple[Config, Path, bool]:
+    """As `configure`, and the directory that the run would get; ``resume=DIR`` is resumed.
+
+    Returns:
+        The configuration, the directory, and whether that is named by the time, to be claimed.
 
     Raises:
         UserError: a mistake in an override.
@@ -286,11 +290,12 @@ def configure_run(
             refuse_hidden(composed.hydra)
             on_disk("hydra.run.dir", composed.hydra.run.dir)
             directory = Path(composed.hydra.run.dir)
+            by_time = composed.get("resume") is None and named_by_time(composed.hydra.run)
             with open_dict(composed):
                 hydra_config = composed.pop("hydra")
             if composed.get("resume") is not None:
-                return _resumed(composed, hydra_config), directory
-            return configuration.from_hydra(composed), directory
+                return _resumed(composed, hydra_config), directory, by_time
+            return configuration.from_hydra(composed), directory, by_time
     except ValueError as error:
         if not str(error).startswith(_NUMBER_FOR_GROUP):
             raise

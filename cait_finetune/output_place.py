@@ -35,9 +35,8 @@ class OutputPlace(Callback):
 def _settle(key: str, config: DictConfig, node: DictConfig) -> None:
     try:
         # Unresolved: a resolver may refuse `resume`, which Hydra is to hear of later.
-        pattern = OmegaConf.to_container(node, resolve=False)["dir"]
-        on_disk(key, pattern)
-        if "${now:" not in pattern or config.get("resume") is not None:
+        on_disk(key, OmegaConf.to_container(node, resolve=False)["dir"])
+        if not named_by_time(node) or config.get("resume") is not None:
             return
         claimed = str(claim(key, Path(node.dir)))
     except UserError as error:
@@ -47,6 +46,11 @@ def _settle(key: str, config: DictConfig, node: DictConfig) -> None:
         node.dir = claimed
         # Hydra composes each run of several anew.
         config.hydra.overrides.hydra.append(override(key, claimed))
+
+
+def named_by_time(node: DictConfig) -> bool:
+    """Whether the ``dir`` of Hydra's run or sweep holds the time, and belongs to one command alone."""
+    return "${now:" in OmegaConf.to_container(node, resolve=False)["dir"]
 
 
 def claim(key: str, directory: Path) -> Path:

@@ -286,7 +286,7 @@ def _configured(world: World, words: list[str], *more: str) -> tuple[Any, Path]:
     return configure_run(
         "dataset=folder", f"dataset.data_dir={world.images}", *_SHORT, *more,
         *words,
-    )  # fmt: skip
+    )[:2]  # fmt: skip
 
 
 def _train_from(world: World, words: list[str]) -> str:
@@ -304,7 +304,7 @@ def _resume(world: World, words: list[str]) -> str:
     from cait_finetune.cli import configure_run
     from cait_finetune.story.preparation import prepare
 
-    config, _ = configure_run(*words, f"resume={world.cut.root}")
+    config, *_ = configure_run(*words, f"resume={world.cut.root}")
     prepare(config, world.cut.root)
     return "same"
 

@@ -58,7 +58,7 @@ def contents(images):
     return {
         path: path.read_bytes()
         for path in run.rglob("*")
-        if path.is_file() and path.name != "environment.json"
+        if path.is_file() and path.name not in (".lock", "environment.json")
     }
 
 

@@ -34,7 +34,7 @@ ALLOWED = {
     "locks": set(),
     "__main__": {"cli", "loading", "train"},  # of train how a signal ends it
     "cli": {"story.finetune", "resume", "study", "compile_cache", "explaining", "loading"}
-    | {"model", "own_process", "run_directory", "train"}
+    | {"model", "output_place", "own_process", "run_directory", "train"}
     | FOUNDATION,
     "own_process": {"errors"},
     "process_state": set(),

@@ -105,13 +105,13 @@ def test_it_runs(recipe, tmp_path, monkeypatch):
     words = [*SMALL, *INSTEAD.get(recipe, [])]
     for split in ("train", "held_out"):  # drawing them all takes minutes
         monkeypatch.setattr(Procedural.BUILDER_CONFIGS[0], split, 1)
-    config, _ = configure_run(*words, "dataset.data_dir=later", recipe=recipe)
+    config, *_ = configure_run(*words, "dataset.data_dir=later", recipe=recipe)
     data_dir = tmp_path
     if config.dataset.source == "csv":
         data_dir = write_competition(tmp_path, monkeypatch)
     elif config.dataset.source == "tfds":
         write_stand_in(config, tmp_path)
-    config, _ = configure_run(*words, f"dataset.data_dir={data_dir}", recipe=recipe)
+    config, *_ = configure_run(*words, f"dataset.data_dir={data_dir}", recipe=recipe)
     if "cait_finetune.evaluate" in header(recipe):
         table = evaluate(config, tmp_path / "run")
         assert table.read_text().count(config.model.name) == 2  # a row for each crop ratio
@@ -126,7 +126,7 @@ def test_it_runs(recipe, tmp_path, monkeypatch):
 def test_the_transfer_table_has_the_papers_settings():
     """DeiT's, as facts of the source: SGD on CIFAR and Cars, AdamW on iNaturalist."""
     for name in ("cifar10", "cifar100", "flowers102", "cars", "inat18", "inat19"):
-        config, _ = configure_run("dataset.data_dir=x", recipe=f"transfer_{name}")
+        config, *_ = configure_run("dataset.data_dir=x", recipe=f"transfer_{name}")
         inat = name.startswith("inat")
         optimizer, train, augment = config.optimizer, config.train, config.augment
         assert (train.batch_size, train.epochs) == (768, 360 if inat else 1000)
@@ -144,6 +144,6 @@ def test_the_transfer_table_has_the_papers_settings():
 
 @pytest.mark.parametrize("model", ["cait_s24_384", "cait_s36_384", "cait_m36_384"])
 def test_another_model_is_one_word(model):
-    config, _ = configure_run(f"model={model}", "model.image_size=224", recipe="transfer_inat18")
+    config, *_ = configure_run(f"model={model}", "model.image_size=224", recipe="transfer_inat18")
     assert (config.model.name, config.model.image_size) == (model, 224)
     assert (config.model.drop_path_rate, config.train.epochs) == (0.1, 360)

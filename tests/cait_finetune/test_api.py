@@ -154,3 +154,19 @@ def test_the_command_is_still_one():
     )
     assert done.returncode == 1
     assert done.stderr.startswith("cait_finetune.predict: modle: got an unknown key")
+
+
+def test_a_run_gets_the_directory_that_was_named_or_one_of_its_own(monkeypatch, tmp_path):
+    import cait_finetune.story.finetune as story
+    from cait_finetune import api
+
+    monkeypatch.chdir(tmp_path)
+    made = []
+    monkeypatch.setattr(story, "finetune", lambda config, directory: made.append(directory))
+    monkeypatch.setattr(api, "load_run", lambda directory: None)
+    (tmp_path / "named").mkdir()
+    finetune("hydra.run.dir=named")
+    finetune("hydra.run.dir=outputs/${now:%Y}")
+    finetune("hydra.run.dir=outputs/${now:%Y}")
+    assert made[0].name == "named"
+    assert made[2].name == f"{made[1].name}-2"
