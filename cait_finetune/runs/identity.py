@@ -10,7 +10,9 @@ from __future__ import annotations
 import csv
 import dataclasses
 import gzip
+import hashlib
 import io
+import json
 import time
 import zlib
 from collections.abc import Callable, Sequence
@@ -211,6 +213,14 @@ def identity_facts(run: RunDirectory) -> dict[str, Any]:
     facts = {"sha256": kept["data"]["sha256"], "splits": kept["data"]["splits"]}
     accepted = [f"{one['command']}: {'; '.join(one['changes'])}" for one in kept["accepted"]]
     return {**facts, "accepted_changes": accepted}
+
+
+def images_mark(run: RunDirectory, split: str) -> str | None:
+    """The hash of a split's ids, labels and contents; `None` where nobody looked at the contents."""
+    found = identity_facts(run).get("splits", {}).get(split, {})
+    if not found.get("content_sha256"):
+        return None
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
 
 
 def run_classes(run: RunDirectory) -> tuple[str, ...] | None:

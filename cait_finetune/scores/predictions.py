@@ -25,8 +25,8 @@ class Predictions:
     """The logits ``(N, C)`` float32 of a split's images in file order, and what is true of them.
 
     ``labels`` are ``(N,)`` int32, or with several labels ``(N, C)`` float32; ``ids`` name the images,
-    ``class_names`` the columns. ``weights`` is the checksum of the weights file that made them, None
-    where that is not known.
+    ``class_names`` the columns. ``weights`` is the checksum of the weights file that made them,
+    ``images`` the hash of the split's ids, labels and contents; each None where it is not known.
     """
 
     logits: np.ndarray
@@ -34,6 +34,7 @@ class Predictions:
     ids: Sequence[str]
     class_names: Sequence[str]
     weights: str | None = None
+    images: str | None = None
 
     @property
     def multi_label(self) -> bool:
@@ -61,6 +62,7 @@ class Predictions:
                 ids=np.array(self.ids, np.str_),
                 class_names=np.array(self.class_names, np.str_),
                 weights=np.array(self.weights or ""),
+                images=np.array(self.images or ""),
             )
         return True
 
@@ -75,7 +77,7 @@ def load_predictions(path: Path) -> Predictions:
     try:
         with np.load(path) as arrays:
             found = [arrays[name] for name in ("logits", "labels", "ids", "class_names")]
-            weights = str(arrays["weights"]) if "weights" in arrays else ""
+            marks = [str(arrays[key]) if key in arrays else "" for key in ("weights", "images")]
     except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
         found, why = None, str(error)
     if not (found and _fit(*found)):
@@ -86,7 +88,9 @@ def load_predictions(path: Path) -> Predictions:
             "remove the file",
         )
     logits, labels, ids, class_names = found
-    return Predictions(logits, labels, ids.tolist(), class_names.tolist(), weights or None)
+    return Predictions(
+        logits, labels, ids.tolist(), class_names.tolist(), *(mark or None for mark in marks)
+    )
 
 
 def _fit(logits: np.ndarray, labels: np.ndarray, ids: np.ndarray, class_names: np.ndarray) -> bool:

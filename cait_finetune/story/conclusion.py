@@ -20,7 +20,7 @@ from cait_finetune.export.origin import weights_mark
 from cait_finetune.export.subject import Subject
 from cait_finetune.loggers.fan_out import Loggers
 from cait_finetune.report.page import write_page
-from cait_finetune.runs.identity import identity_facts
+from cait_finetune.runs.identity import identity_facts, images_mark
 from cait_finetune.scores.predictions import Predictions, Predictor, load_predictions
 from cait_finetune.story.exporting import export_run, outcome, publish, read_exports
 from cait_finetune.story.logged import conclude_loggers
@@ -83,13 +83,13 @@ def _score(config: Config, prepared: Prepared, model: keras.Model) -> Scores:
     mark = weights_mark(run.best_checkpoint)
     predictor, predictions = Predictor(model), {}
     for role in ROLES:
-        path = run.predictions_of(role)
-        found = _kept(path, mark, prepared, role)
+        path, images = run.predictions_of(role), images_mark(run, role)
+        found = _kept(path, mark, images, prepared, role)
         if found is None:
             found = predict(
                 predictor, role, streams.images_of(role), prepared.source, streams.corrupt
             )
-            if not dataclasses.replace(found, weights=mark).save(path):
+            if not dataclasses.replace(found, weights=mark, images=images).save(path):
                 prepared.console.print(
                     f"predictions of {role} are not kept: {found.logits.nbytes / 1e6:,.0f} MB of "
                     "logits",
@@ -99,16 +99,18 @@ def _score(config: Config, prepared: Prepared, model: keras.Model) -> Scores:
     return score(predictions, config.train.eval_batch_size)
 
 
-def _kept(path: Path, mark: str | None, prepared: Prepared, role: str) -> Predictions | None:
+def _kept(
+    path: Path, mark: str | None, images: str | None, prepared: Prepared, role: str
+) -> Predictions | None:
     """The predictions of the weights with the checksum `mark` for exactly the images of a split."""
-    if mark is None or not (prepared.resumed and path.is_file()):
+    if mark is None or images is None or not (prepared.resumed and path.is_file()):
         return None
     try:
         kept = load_predictions(path)
     except UserError:  # damaged: made anew
         return None
     ids = example_ids(prepared.source, role, None, prepared.streams.corrupt)
-    same = kept.weights == mark and list(kept.ids) == list(ids)
+    same = (kept.weights, kept.images) == (mark, images) and list(kept.ids) == list(ids)
     return kept if same and list(kept.class_names) == list(prepared.source.class_names) else None
 
 
