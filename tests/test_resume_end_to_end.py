@@ -148,7 +148,7 @@ def test_a_worker_whose_peer_does_not_come_says_so(tmp_path):
     assert alone.returncode == 1
     assert "no answer from 127.0.0.1:9 in 1 s" in err
     assert "Traceback" not in err
-    assert not list((tmp_path / "run").glob("*"))
+    assert not list((tmp_path / "run").glob("[!.]*"))
 
 
 def test_a_worker_that_dies_ends_the_others_and_all_can_be_started_again(tmp_path):
