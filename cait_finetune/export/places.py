@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 
 from cait_finetune.config import PATH_KEYS
+from cait_tf.places import home
 
 _FOLDER_FOLLOWS = "-cd"
 
@@ -19,7 +20,7 @@ def short_place(path: str) -> str:
     if not local.startswith(("/", "~")):
         return path
     place = Path(local)
-    at_home = place == Path.home() or place.name.startswith("~")
+    at_home = place == home() or place.name.startswith("~")
     return "…" if at_home or not place.name else f"…/{place.name}"
 
 

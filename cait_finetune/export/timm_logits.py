@@ -16,7 +16,7 @@ UNAVAILABLE = 3
 _BATCH = 16
 
 
-def main() -> None:
+def write_logits() -> None:
     """Write the logits of images to a file.
 
     Arguments of the command: a JSON file with the keyword arguments of ``timm.create_model``; an ``.npz``
@@ -30,7 +30,7 @@ def main() -> None:
     except Exception as error:  # a broken installation raises many types
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         sys.exit(UNAVAILABLE)
-    model = timm.create_model(**json.loads(arguments.read_text())).eval()
+    model = timm.create_model(**json.loads(arguments.read_text(encoding="utf-8"))).eval()
     with torch.inference_mode():
         parts = np.load(images)["images"]
         parts = [parts[start : start + _BATCH] for start in range(0, len(parts), _BATCH)]
@@ -38,4 +38,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    write_logits()

@@ -165,14 +165,26 @@ def mistakes(run: RunDirectory) -> str | None:
     return drawn + html.folded("the images by name", shown)
 
 
+_SPEED = {
+    "images_per_second",
+    "data_wait_share",
+    "train_seconds",
+    "wall_seconds",
+    "peak_memory_gb",
+    "steps",
+    "skipped_steps",
+}
+
+
 def speed(run: RunDirectory) -> str | None:
     """Throughput, time and memory."""
     picture = run.parts / "speed.png"
     found = run.read_result()
-    if not (picture.exists() or found):
+    measured = found.keys() >= _SPEED  # results of early versions have less
+    if not (picture.exists() or measured):
         return None
     content = ""
-    if found:
+    if measured:
         rate, waited = found["images_per_second"], found["data_wait_share"]
         content = html.facts(
             [

@@ -71,7 +71,6 @@ def export_run(
         for name in config.formats
         if not (keep and mark and facts.items() <= exports.get(name, {}).items())
     ]
-    _remove_stale(exports, folder, mark, say)
     refused = []
     if wanted:
         samples = encoded_images(source, "validation", config.check_images, corrupt)
@@ -96,6 +95,7 @@ def export_run(
         )
         for variant, figures in done.get("variants", {}).items():
             say(_compared(variant, figures, done["megabytes"]))
+    _remove_stale(exports, folder, mark, say)
     _write_exports(run, exports)
     if refused:
         raise UserError("\n".join(refused))

@@ -15,6 +15,7 @@ from cait_finetune import model as models
 from cait_finetune import report_run
 from cait_finetune.errors import UserError
 from cait_finetune.export.origin import weights_mark
+from cait_finetune.loggers.fan_out import Loggers
 from cait_finetune.report.page import write_page
 from cait_finetune.run_directory import RunDirectory
 from cait_finetune.scores.evaluation import Evaluator
@@ -77,8 +78,8 @@ def finished(config, cut_off, tmp_path_factory):
     model = models.from_checkpoint(
         config.model, prepared.source.class_names, prepared.run.best_checkpoint
     )
-    result = conclude(config, prepared, model, 0.0)
-    return prepared, model, result
+    conclude(config, prepared, model, 0.0, Loggers())
+    return prepared, model, prepared.run.read_result()
 
 
 @pytest.fixture
