@@ -82,26 +82,19 @@ def names_in(directory: Path) -> list[str]:
 def test_a_full_disk_leaves_the_old_file_and_no_part_of_the_new(checkpoints, models):
     checkpoints.save(models[0], checkpoints.last, 1)
     old = checkpoints.last.read_bytes()
-    with (
-        files_of_at_most(len(old) // 2),
-        pytest.raises(
-            UserError, match=r"hydra\.run\.dir: got .*epoch 2 cannot be written"
-        ) as error,
-    ):
+    with files_of_at_most(len(old) // 2), pytest.raises(OSError, match="File too large") as error:
         checkpoints.save(models[1], checkpoints.last, 2)
     assert checkpoints.last.read_bytes() == old
     assert names_in(checkpoints.directory) == ["last.safetensors"]
-    assert str(checkpoints.last) in str(error.value)
-    assert "resume=" in str(error.value)
+    assert error.value.filename == str(checkpoints.last)
     checkpoints.save(models[1], checkpoints.last, 2)  # and goes on when there is room again
     assert checkpoints.last.read_bytes() != old
 
 
 def test_a_full_disk_at_the_first_checkpoint(checkpoints, models):
-    with files_of_at_most(4096), pytest.raises(UserError) as error:
+    with files_of_at_most(4096), pytest.raises(OSError, match="File too large"):
         checkpoints.save(models[0], checkpoints.last, 1)
     assert names_in(checkpoints.directory) == []
-    assert "still there" not in str(error.value)
 
 
 def test_an_os_error_after_half_a_file(checkpoints, models, monkeypatch):
@@ -113,7 +106,7 @@ def test_an_os_error_after_half_a_file(checkpoints, models, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(safetensors.numpy, "save_file", save_file)
-    with pytest.raises(UserError, match="No space left on device"):
+    with pytest.raises(OSError, match="No space left on device"):
         checkpoints.save(models[1], checkpoints.best, 2)
     assert checkpoints.best.read_bytes() == old
     assert names_in(checkpoints.directory) == ["best.safetensors"]
@@ -204,7 +197,7 @@ def test_a_damaged_state_does_not_count_as_one_of_the_last(checkpoints):
 
 def test_a_full_disk_keeps_the_state_before(checkpoints):
     write_states(checkpoints, 5)
-    with files_of_at_most(100), pytest.raises(UserError, match="step 10 cannot be written"):
+    with files_of_at_most(100), pytest.raises(OSError, match="state_00000010"):
         write_states(checkpoints, 10)
     assert names_in(checkpoints.directory) == ["state_00000005.safetensors"]
     assert checkpoints.load_state()[1]["step"] == 5
