@@ -9,7 +9,7 @@ import os
 import socket
 import urllib.parse
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import tensorflow_datasets as tfds
@@ -20,6 +20,7 @@ from cait_finetune.data.source import ROLES
 from cait_finetune.data.tfds_features import find_class_names, find_keys, names_notes
 from cait_finetune.data.tfds_source import TfdsSource
 from cait_finetune.errors import UserError, bad_value, suggest
+from cait_finetune.locks import beside
 from cait_tf.places import temporary_directory, usable_home, writable
 
 logger = logging.getLogger(__name__)
@@ -135,16 +136,32 @@ def _prepared(builder: tfds.core.DatasetBuilder, config: DatasetConfig) -> tfds.
     """Download and prepare the set where it is not; one process does, others wait for it."""
     if builder.is_prepared():
         return builder
-    remote = storage.is_remote(str(builder.data_dir))
-    places = [] if remote else [str(_root(builder) / builder.name)]
-    with contextlib.suppress(OSError):  # TFDS says what is wrong with it
-        for place in places:
-            os.makedirs(os.path.dirname(place), exist_ok=True)
-    with storage.locked(*places, says=_says_who_prepares(builder.name)):
+    with _alone(builder):
         if builder.is_prepared():  # another process did; this builder does not know the examples
             return _builder(config)
         _prepare(builder, config)
     return builder
+
+
+@contextlib.contextmanager
+def _alone(builder: tfds.core.DatasetBuilder) -> Iterator[None]:
+    """Hold the set's lock, in the folder of all sets, which is not left where nothing was prepared."""
+    if storage.is_remote(str(builder.data_dir)):
+        yield
+        return
+    root = _root(builder)
+    made, place = not root.exists(), root / builder.name
+    with contextlib.suppress(OSError):  # TFDS says what is wrong with it
+        root.mkdir(parents=True, exist_ok=True)
+    try:
+        with storage.locked(str(place), says=_says_who_prepares(builder.name)):
+            yield
+    except UserError:
+        if made:
+            with contextlib.suppress(OSError):
+                beside(place).unlink()
+                root.rmdir()
+        raise
 
 
 def _says_who_prepares(name: str) -> Callable[[str], None]:

@@ -21,6 +21,8 @@ def no_home(monkeypatch):
     def unknown(number):
         raise KeyError(number)
 
+    monkeypatch.setattr(places._StandIn, "place", None)
+    monkeypatch.setattr(places._StandIn, "missing", None)
     monkeypatch.delenv("HOME")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr(pwd, "getpwuid", unknown)
