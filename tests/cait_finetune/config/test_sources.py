@@ -26,7 +26,7 @@ OWN = "defaults: [config, _self_]\n"
 def test_text_is_text(tmp_path):
     write(tmp_path, "own", OWN + "dataset: {source: folder, data_dir: 2024_01, class_names: [no, yes, 012]}\nseed: 1_0\n"
           "logger: {wandb: {enabled: true, name: 1e3, tags: [on, 1:30]}}\nhydra: {run: {dir: 1_0}}\n")  # fmt: skip
-    config, directory = configure_run(recipe="own", folder=tmp_path)
+    config, directory, _ = configure_run(recipe="own", folder=tmp_path)
     assert config.dataset.data_dir.endswith("/2024_01") or config.dataset.data_dir == "2024_01"
     assert config.dataset.class_names == ["no", "yes", "012"]
     assert (config.logger.wandb.name, config.logger.wandb.tags) == ("1e3", ["on", "1:30"])
@@ -109,7 +109,7 @@ def run(tmp_path):
 
 def test_a_run_is_made_again(run):
     folder, config = run
-    again, directory = configure_run(folder=folder)
+    again, directory, _ = configure_run(folder=folder)
     assert again == config
     assert directory.as_posix().startswith("outputs/1e3/cait_nano_32/")
     assert directory != folder
