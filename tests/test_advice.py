@@ -101,4 +101,5 @@ def test_resume_takes_what_is_advised_when_a_run_has_begun(advice):
 
 
 def test_the_words_that_go_on_a_command_compose():
-    configure("dataset.on_corrupt=skip", "dataset.cache=memory", "train.max_hours=null")
+    config = configure("dataset.on_corrupt=skip", "dataset.cache=memory", "train.max_hours=null")
+    assert (config.dataset.on_corrupt, config.dataset.cache) == ("skip", "memory")

@@ -54,6 +54,7 @@ def test_a_process_that_is_killed_releases_it(tmp_path, holder):
     holder.send_signal(signal.SIGKILL)
     holder.wait()
     hold(tmp_path / "lock")
+    assert f'"process": {os.getpid()},' in (tmp_path / "lock").read_text()
 
 
 def test_within_a_process_it_is_held_once(tmp_path):

@@ -167,7 +167,7 @@ def test_a_run_that_a_limit_ended_trains_on_with_another(run, ended_by, word):
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"metric": "top1"}'])
 def test_a_run_without_the_mark_is_not_finished(run, text):
     (run / "result.json").write_text(text)
-    resume(run)
+    assert resume(run)[0].resume == str(run)
 
 
 @pytest.mark.parametrize("text", ["model: [", "nonsense: 3", "seed: many", ""])
