@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import pickle
 import signal
@@ -13,6 +14,7 @@ from typing import Any
 
 from cait_finetune.errors import Interrupted, InterruptedByUser, UserError
 
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -40,9 +42,11 @@ def in_own_process(function: Callable[[], Any]) -> Any:
         stream.flush()
     reading, writing = os.pipe()
     before = {number: signal.getsignal(number) for number in _FORWARDED}
+    parent = os.getpid()
     child = os.fork()
     if not child:
         os.close(reading)
+        _end_with(parent)
         _answer(function, writing)
     os.close(writing)
 
@@ -86,6 +90,8 @@ def _answer(function: Callable[[], Any], pipe: int) -> None:
         with open(pipe, "wb") as file:
             pickle.dump(answer, file)
         code = 0
+    except BrokenPipeError:  # the parent is gone; the state is saved
+        code = Interrupted.code
     except KeyboardInterrupt:
         code = InterruptedByUser.code
     except BaseException:
@@ -94,6 +100,13 @@ def _answer(function: Callable[[], Any], pipe: int) -> None:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         os._exit(code)  # what the other process has to do at its end is not this one's
+
+
+def _end_with(parent: int) -> None:
+    """Have the kernel send this process SIGTERM when its parent dies: nobody would wait for the run."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # it died before that
+        os._exit(Interrupted.code)
 
 
 def _ended_by(status: int) -> str:

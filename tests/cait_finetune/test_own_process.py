@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+import time
 
 import pytest
 
@@ -79,6 +80,20 @@ def test_a_second_ctrl_c_ends_the_parent_too():
     out, err = told("raise KeyboardInterrupt", status=1)
     assert "UserError" not in out
     assert err.rstrip().endswith("KeyboardInterrupt")
+
+
+def test_it_does_not_outlive_a_parent_that_is_killed():
+    began = time.monotonic()
+    _, err = told(
+        """
+        with Interruption():
+            os.kill(os.getppid(), signal.SIGKILL)
+            time.sleep(50)
+        """,
+        status=1,
+    )
+    assert time.monotonic() - began < 40  # its streams are closed as well: it has ended
+    assert "Traceback" not in err
 
 
 def test_a_defect_shows_its_traceback():
