@@ -41,34 +41,37 @@ def in_own_process(function: Callable[[], Any]) -> Any:
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     reading, writing = os.pipe()
-    before = {number: signal.getsignal(number) for number in _FORWARDED}
-    parent = os.getpid()
-    child = os.fork()
-    if not child:
-        os.close(reading)
-        _end_with(parent)
-        _answer(function, writing)
-    os.close(writing)
-
+    parent, child = os.getpid(), 0
     received: list[signal.Signals] = []
 
     def hand_over(number: int, frame: object) -> None:
         received.append(signal.Signals(number))
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(child, number)
+        if child:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, number)
 
-    try:
+    with contextlib.ExitStack() as handlers:
         for number in _FORWARDED:
-            if before[number] is not signal.SIG_IGN:
+            before = signal.getsignal(number)
+            if before is not signal.SIG_IGN:
                 signal.signal(number, hand_over)
+                handlers.callback(signal.signal, number, before)
+        child = os.fork()
+        if not child:
+            handlers.close()
+            os.close(reading)
+            _end_with(parent)
+            _answer(function, writing)
+        for number in tuple(received):  # they came before the child had a number
+            os.kill(child, number)
+        os.close(writing)
         with open(reading, "rb") as pipe:
             answer = pipe.read()
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
     if status == InterruptedByUser.code:
         raise KeyboardInterrupt
+    if received and not answer:  # it came before the run's own handlers
+        raise Interrupted(f"{received[0].name}: the runs from this one on were not made")
     if not answer:
         raise UserError(f"the run's process: got {_ended_by(status)}, expected its end")
     value, error = pickle.loads(answer)
@@ -92,6 +95,8 @@ def _answer(function: Callable[[], Any], pipe: int) -> None:
         code = 0
     except BrokenPipeError:  # the parent is gone; the state is saved
         code = Interrupted.code
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else 1
     except KeyboardInterrupt:
         code = InterruptedByUser.code
     except BaseException:

@@ -60,6 +60,16 @@ def test_a_signal_to_the_parent_reaches_it():
     assert out == "Interrupted 75: SIGTERM: the state is saved; go on with resume=DIR"
 
 
+def test_one_that_comes_before_the_runs_own_handlers_ends_all():
+    out, err = told("""
+        os.kill(os.getppid(), signal.SIGTERM)
+        time.sleep(.5)
+        sys.exit(75)
+    """)
+    assert out == "Interrupted 75: SIGTERM: the runs from this one on were not made"
+    assert "Traceback" not in err
+
+
 def test_one_that_comes_when_it_has_ended_is_not_lost():
     out, _ = told("""
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
