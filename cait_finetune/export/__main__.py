@@ -109,7 +109,9 @@ def _export(run: SavedRun, config: ExportConfig, data: RunDataConfig) -> None:
     publish(config, run.directory, list(source.class_names), console.print)
     if result:
         with build_loggers(run.logger, run.directory, console) as loggers:
-            loggers.reopen(OmegaConf.to_container(run.directory.read_config()), result["steps"])
+            loggers.reopen(
+                OmegaConf.to_container(run.directory.read_config()), result.get("steps", 0)
+            )
             conclude_loggers(loggers, run.directory, result)
     console.print(f"export {run.directory.export}")
 
