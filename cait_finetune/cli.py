@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import re
 import sys
@@ -134,8 +135,11 @@ def _run_story(story: Callable[[], Callable[[Config, Path], object]], errors: Er
                 raise _RunFailed(text) from None
             return None
         except Interrupted as error:
-            print(f"cait_finetune: {error}", file=sys.stderr)
-            sys.exit(error.code)
+            message, code = str(error), error.code
+        # What the error's frames hold, as TensorFlow's thread pools, ends before the interpreter does.
+        gc.collect()
+        print(f"cait_finetune: {message}", file=sys.stderr)
+        sys.exit(code)
 
     _prepare_hydra()
     register_study()  # after the plugins were found, which store their own
