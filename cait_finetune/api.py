@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cait_finetune.inference.results import Predictions
-    from cait_finetune.run import Run
+    from cait_finetune.runs.notebook import Run
 
 
 def finetune(*overrides: str, recipe: str = "config", directory: str | Path | None = None) -> Run:
@@ -27,12 +27,12 @@ def finetune(*overrides: str, recipe: str = "config", directory: str | Path | No
         UserError: anything that you can mend; what was finished is kept. Also: this process has loaded
             Keras on another backend than TensorFlow.
     """
-    from cait_finetune.cli import configure_run
+    from cait_finetune.cli.hydra_app import configure_run
+    from cait_finetune.cli.output_place import claim
+    from cait_finetune.config.places import expanded_path
     from cait_finetune.errors import bad_value
-    from cait_finetune.keras_backend import use_tensorflow
-    from cait_finetune.output_place import claim
-    from cait_finetune.places import expanded_path
-    from cait_finetune.process_state import restored_process_state
+    from cait_finetune.runtime.keras_backend import use_tensorflow
+    from cait_finetune.runtime.process_state import restored_process_state
     from cait_tf.quiet import quiet_imports
 
     use_tensorflow()
@@ -44,7 +44,7 @@ def finetune(*overrides: str, recipe: str = "config", directory: str | Path | No
     else:
         directory = expanded_path("directory", directory)
     with quiet_imports():
-        import cait_finetune.story.finetune as story
+        import cait_finetune.workflow.finetune as story
 
     with restored_process_state():
         story.finetune(config, directory)
@@ -57,11 +57,11 @@ def load_run(directory: str | Path) -> Run:
     Raises:
         UserError: there is none in `directory`, or it cannot be read.
     """
-    from cait_finetune.places import expanded_path
-    from cait_finetune.run import Run
-    from cait_finetune.saved_run import read_run
+    from cait_finetune.config.places import expanded_path
+    from cait_finetune.runs.notebook import Run
+    from cait_finetune.runs.saved import read_run
 
-    return Run(read_run(expanded_path("directory", directory)))
+    return Run(read_run(expanded_path("directory", directory)), predict)
 
 
 def predict(
@@ -72,7 +72,7 @@ def predict(
     batch_size: int = 32,
     tta: str = "none",
 ) -> Predictions:
-    """Classify image files as ``python -m cait_finetune.predict`` does.
+    """Classify image files as ``python -m cait_finetune predict`` does.
 
     Args:
         model: a run or its directory, an exported SavedModel, or an ONNX or LiteRT file.
@@ -86,8 +86,8 @@ def predict(
         UserError: no such model or images, or whatever else you can mend; Keras on another backend.
     """
     from cait_finetune.inference import running
-    from cait_finetune.keras_backend import use_tensorflow
-    from cait_finetune.run import Run
+    from cait_finetune.runs.notebook import Run
+    from cait_finetune.runtime.keras_backend import use_tensorflow
 
     use_tensorflow()
 

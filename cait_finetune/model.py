@@ -11,8 +11,8 @@ import numpy as np
 
 import cait_tf
 from cait_finetune.config import ModelConfig, TuningConfig
+from cait_finetune.config.places import expanded_path
 from cait_finetune.errors import UserError, bad_value, suggest
-from cait_finetune.places import expanded_path
 from cait_tf import attention_maps
 from cait_tf.tensorflow_kernels import compiled_inference
 from cait_tf.weights import load as weights_files

@@ -4,6 +4,8 @@ import os
 import tempfile
 from pathlib import Path
 
+import pytest
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["WANDB_MODE"] = "offline"
 
@@ -18,3 +20,21 @@ _HERE = Path(__file__).parent
 def pytest_collection_modifyitems(items):
     """Files of few tests that run whole commands would come last, when other cores have no work."""
     items.sort(key=lambda item: (item.path.name != "test_faults.py", item.path.parent != _HERE))
+
+
+@pytest.fixture
+def no_home(monkeypatch):
+    """A user without ``$HOME``, without a record, and not yet warned of it."""
+    import pwd
+
+    from cait_tf import places
+
+    def unknown(number):
+        raise KeyError(number)
+
+    monkeypatch.setattr(places._StandIn, "place", None)
+    monkeypatch.setattr(places._StandIn, "missing", None)
+    monkeypatch.setattr(places, "_warned", [])
+    monkeypatch.delenv("HOME")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)

@@ -18,12 +18,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import cait_finetune.export.timm  # noqa: F401
-import cait_finetune.story.finetune
-import cait_finetune.story.preparation
-import cait_finetune.story.training
-from cait_finetune.cli import configure
+import cait_finetune.workflow.finetune
+import cait_finetune.workflow.setup
+import cait_finetune.workflow.training
+from cait_finetune.cli.hydra_app import configure
 from cait_finetune.errors import Interrupted, UserError
-from cait_finetune.story.preparation import prepare
+from cait_finetune.workflow.setup import prepare
 from cait_tf.atomic import PREFIX
 
 #: Exit status of a life that was refused, as another process is at work in the directory.
@@ -46,12 +46,12 @@ WHOLE = [
 def train(words: list[str], directory: Path) -> None:
     """Train, and no more."""
     config = _configured(words, directory)
-    cait_finetune.story.training.train(config, prepare(config, directory))
+    cait_finetune.workflow.training.train(config, prepare(config, directory))
 
 
 def finetune(words: list[str], directory: Path) -> None:
     """The whole life of a run."""
-    cait_finetune.story.finetune.finetune(_configured(words, directory), directory)
+    cait_finetune.workflow.finetune.finetune(_configured(words, directory), directory)
 
 
 def _configured(words: list[str], directory: Path) -> object:
@@ -95,7 +95,7 @@ def ended(pid: int) -> bool:
 
 def kill_in_training(place: Path, kills: int) -> None:
     """Kill a run at random moments of its training, many of them while a checkpoint is written."""
-    cait_finetune.story.preparation.check_precision = lambda *_: None
+    cait_finetune.workflow.setup.check_precision = lambda *_: None
     log, whole, killed = place / "log", place / "whole", place / "killed"
     assert exit_status(live(lambda: train(TRAINING, whole), log)) == 0
     checkpoints = killed / "checkpoints"

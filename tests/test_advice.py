@@ -12,15 +12,15 @@ from typing import NamedTuple
 import pytest
 from omegaconf import OmegaConf
 
-from cait_finetune.cli import configure
+from cait_finetune.cli.hydra_app import configure
 from cait_finetune.config.sources import data_folder
-from cait_finetune.leaderboard import flat
-from cait_finetune.resume import FREE
+from cait_finetune.runs.leaderboard import flat
+from cait_finetune.runs.resume import FREE
 
 ROOT = Path(__file__).resolve().parents[1] / "cait_finetune"
 #: Their messages come when a run has begun, so that `resume` has to take what they advise.
 OF_A_RUN = ("data/corrupt.py", "train/loop.py", "train/checkpoint.py", "train/interruption.py")
-OF_A_RUN += ("story/", "loggers/", "export/hub.py", "export/parity.py", "data/image_cache.py")
+OF_A_RUN += ("workflow/", "loggers/", "export/hub.py", "export/parity.py", "data/image_cache.py")
 GROUPS = {path.name for path in data_folder("conf").iterdir() if path.is_dir()}
 DEFAULT = OmegaConf.structured(configure())
 KEYS = set(flat(OmegaConf.to_container(DEFAULT)))

@@ -9,11 +9,11 @@ import shutil
 import pytest
 
 from cait_finetune.api import finetune
+from cait_finetune.commands.export import export, read_arguments
+from cait_finetune.commands.report import ReportConfig, report
 from cait_finetune.errors import UserError
-from cait_finetune.export.__main__ import export, read_arguments
-from cait_finetune.report_run import ReportConfig, report
 from cait_finetune.runs.identity import ChangedData
-from cait_finetune.saved_run import RunDataConfig
+from cait_finetune.runs.saved import RunDataConfig
 from cait_finetune.scores.predictions import load_predictions
 from tests.cait_finetune.stand_ins import COLOURS, image_file
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from cait_finetune import cli
+from cait_finetune.commands import train
 
 pytest.importorskip("submitit", reason="pip install 'cait-finetune[cluster]'")
 
@@ -20,7 +20,7 @@ def test_submitit_runs_a_job(tmp_path, monkeypatch, capsys):
         "hydra.sweep.dir=sweep", "seed=3", "debug=fast_dev_run", "export=none", "model.image_size=8",
         "tuning=linear_probe", f"tuning.cache_dir={tmp_path}/cache",
     ])  # fmt: skip
-    cli.main()
+    train.main()
     assert json.loads((tmp_path / "sweep/0/result.json").read_text())["steps"] == 2
     assert "seed=3" in (tmp_path / "sweep/0/command.txt").read_text()
     assert "mean" in capsys.readouterr().out  # the summary of all jobs, made here
@@ -37,7 +37,7 @@ def test_a_job_that_fails_keeps_the_others_and_their_summary(tmp_path, monkeypat
         f"tuning.cache_dir={tmp_path}/cache",
     ])  # fmt: skip
     with pytest.raises(SystemExit) as ended:
-        cli.main()
+        train.main()
     assert "gone.safetensors" in ended.value.code
     assert "gone.safetensors" in (tmp_path / "sweep/0/failure.txt").read_text()
     assert json.loads((tmp_path / "sweep/1/result.json").read_text())["finished"]

@@ -10,12 +10,12 @@ import sys
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from cait_finetune.commands import export as export_command
 from cait_finetune.errors import Interrupted, UserError
-from cait_finetune.export import __main__ as export_command
 from cait_finetune.loggers.tensorboard import TensorBoard
 from cait_finetune.report import page
-from cait_finetune.story import exporting
-from cait_finetune.story import finetune as story
+from cait_finetune.workflow import exporting
+from cait_finetune.workflow import finetune as story
 from tests.cait_finetune.stand_ins import checked
 
 SHORT = ["logger=[tensorboard,csv]", "model.image_size=8", "train.epochs=null", "train.steps=4",

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cait_finetune.errors import Interrupted
-from cait_finetune.story import finetune as story
+from cait_finetune.workflow import finetune as story
 from tests.cait_finetune.loggers import wandb_files
 from tests.cait_finetune.stand_ins import checked
 

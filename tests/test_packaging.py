@@ -173,7 +173,7 @@ def test_an_editable_install_finds_its_configuration(editable, checkout, tmp_pat
         f"site.addsitedir({str(editable)!r}); import cait_finetune;"
         f"assert cait_finetune.__file__.startswith({str(checkout)!r}), cait_finetune.__file__;"
         f"sys.argv = ['cait_finetune', '-cn', {RECIPES[0]!r}, '--cfg', 'job'];"
-        "from cait_finetune.cli import main; main()"
+        "from cait_finetune.commands.train import main; main()"
     )
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(

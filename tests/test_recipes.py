@@ -15,11 +15,11 @@ import pytest
 import tensorflow_datasets as tfds
 
 import cait_tf
-from cait_finetune.cli import configure_run
+from cait_finetune.cli.hydra_app import configure_run
+from cait_finetune.commands.evaluate import evaluate
 from cait_finetune.config import Config
 from cait_finetune.data.procedural.builder import Procedural
-from cait_finetune.evaluate import evaluate
-from cait_finetune.story.finetune import finetune
+from cait_finetune.workflow.finetune import finetune
 from tests.cait_finetune.stand_ins import COLOURS, CONF, image_file, prepare
 
 FOLDER = CONF.parent / "recipes"
@@ -112,7 +112,7 @@ def test_it_runs(recipe, tmp_path, monkeypatch):
     elif config.dataset.source == "tfds":
         write_stand_in(config, tmp_path)
     config, *_ = configure_run(*words, f"dataset.data_dir={data_dir}", recipe=recipe)
-    if "cait_finetune.evaluate" in header(recipe):
+    if "cait_finetune evaluate" in header(recipe):
         table = evaluate(config, tmp_path / "run")
         assert table.read_text().count(config.model.name) == 2  # a row for each crop ratio
         return

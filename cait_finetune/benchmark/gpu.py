@@ -1,4 +1,4 @@
-"""``python -m cait_finetune.benchmark gpu``: the model's speed and memory on an NVIDIA GPU, beside timm's.
+"""``python -m cait_finetune benchmark gpu``: the model's speed and memory on an NVIDIA GPU, beside timm's.
 
 Ours is `cait_tf` under Keras' JAX backend, where a step is one XLA program, not the TensorFlow step
 that a run makes.

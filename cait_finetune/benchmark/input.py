@@ -1,4 +1,4 @@
-"""``python -m cait_finetune.benchmark input``: images a second into the model, beside timm's loader."""
+"""``python -m cait_finetune benchmark input``: images a second into the model, beside timm's loader."""
 
 from __future__ import annotations
 

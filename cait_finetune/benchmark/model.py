@@ -1,4 +1,4 @@
-"""``python -m cait_finetune.benchmark model``: the model's speed and memory, beside timm's."""
+"""``python -m cait_finetune benchmark model``: the model's speed and memory, beside timm's."""
 
 from __future__ import annotations
 

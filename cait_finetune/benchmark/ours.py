@@ -14,16 +14,16 @@ from cait_finetune import model as models
 from cait_finetune.benchmark import products
 from cait_finetune.benchmark.peak import SIZES, fastest
 from cait_finetune.benchmark.task import CLASSES, PRODUCTS, Task, cores
-from cait_finetune.cli import configure
+from cait_finetune.cli.hydra_app import configure
 from cait_finetune.config import Config
 from cait_finetune.data.preprocess import configured
 from cait_finetune.export.saved_model import export_saved_model
 from cait_finetune.optim.phases import phases
+from cait_finetune.runtime.threads import share_cores
 from cait_finetune.scores.evaluation import build_evaluator
-from cait_finetune.story.stages import Stages
-from cait_finetune.train.cores import share_cores
 from cait_finetune.train.distribution import build_strategy
 from cait_finetune.train.loss import build_loss
+from cait_finetune.workflow.phases import Stages
 from cait_tf.tensorflow_kernels import one_thread_each
 
 _RATE = 1e-5  # low enough that any number of steps stays finite

@@ -8,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from cait_finetune.environment import processor
+from cait_finetune.runs.environment import processor
 
 _OURS, _THEIRS = ("tensorflow", "keras"), ("torch", "timm")
 

@@ -1,4 +1,4 @@
-"""``python -m cait_finetune.benchmark scale``: speed and memory against the sizes of model and batch."""
+"""``python -m cait_finetune benchmark scale``: speed and memory against the sizes of model and batch."""
 
 from __future__ import annotations
 

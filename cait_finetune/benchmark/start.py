@@ -1,4 +1,4 @@
-"""``python -m cait_finetune.benchmark start``: seconds from the command to its first finished step."""
+"""``python -m cait_finetune benchmark start``: seconds from the command to its first finished step."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cait_finetune.benchmark.report import Report, footnote, machine, markdown
 from cait_finetune.benchmark.rounds import Speeds, in_turn
 from cait_finetune.benchmark.task import PRECISIONS, at_least, check_choices, check_models, cores
 from cait_finetune.errors import UserError
-from cait_finetune.run_directory import RunDirectory
+from cait_finetune.runs.directory import RunDirectory
 
 _PROGRAM = (sys.executable, "-m", "cait_finetune")
 _LOOK_EVERY = 0.02  # seconds

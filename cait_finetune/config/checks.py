@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from cait_finetune.config.places import expanded_path
 from cait_finetune.errors import bad_value, suggest
-from cait_finetune.places import expanded_path
 
 
 def within(

@@ -62,7 +62,7 @@ class ExportConfig:
 
 @dataclass
 class EvaluationConfig:
-    """What ``python -m cait_finetune.evaluate`` measures: one row of its table for each crop ratio."""
+    """What ``python -m cait_finetune evaluate`` measures: one row of its table for each crop ratio."""
 
     split: str = MISSING
     crop_pcts: list[float] = MISSING
@@ -77,7 +77,7 @@ class EvaluationConfig:
 
 @dataclass
 class LrFindConfig:
-    """The rates that ``python -m cait_finetune.lr_find`` tries, from `low` to `high` in `steps`."""
+    """The rates that ``python -m cait_finetune lr_find`` tries, from `low` to `high` in `steps`."""
 
     low: float = MISSING
     high: float = MISSING

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from omegaconf import DictConfig, OmegaConf
 
-from cait_finetune.places import expanded_path
+from cait_finetune.config.places import expanded_path
 
 _DATA = ("dataset.data_dir", "dataset.splits.file")
 _CACHES = ("dataset.cache_dir", "tuning.cache_dir", "train.compile_cache_dir")

@@ -21,11 +21,11 @@ from rich.progress import (
 )
 
 from cait_finetune.config import DatasetConfig
+from cait_finetune.config.places import expanded_path
 from cait_finetune.data.corrupt import CorruptImages
 from cait_finetune.data.preprocess import Preprocessing
 from cait_finetune.data.source import Source
 from cait_finetune.errors import bad_value
-from cait_finetune.places import expanded_path
 from cait_tf.atomic import atomic_path, write_text
 
 _FORMAT = 1

@@ -14,7 +14,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from cait_finetune.console import plain_console
+from cait_finetune.runtime.console import plain_console
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from cait_finetune.data.source import ROLES
 from cait_finetune.data.tfds_features import find_class_names, find_keys, names_notes
 from cait_finetune.data.tfds_source import TfdsSource
 from cait_finetune.errors import UserError, bad_value, suggest
-from cait_finetune.locks import beside
+from cait_finetune.runtime.locks import beside
 from cait_tf.places import temporary_directory, usable_home, writable
 
 logger = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""timm's logits, computed in a process without TensorFlow: ``python -m cait_finetune.export.timm_logits``.
+"""timm's logits, computed in a process without TensorFlow: ``python -m cait_finetune export.timm_logits``.
 
 On x86-64 Linux, triton, which torch loads, crashes in a process that loaded TensorFlow before.
 """

@@ -12,7 +12,7 @@ import tensorflow as tf
 from cait_finetune import model as models
 from cait_finetune.errors import bad_value
 from cait_finetune.inference.portable import damaged
-from cait_finetune.saved_run import SavedRun
+from cait_finetune.runs.saved import SavedRun
 
 
 class Backend(Protocol):

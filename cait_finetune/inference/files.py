@@ -6,9 +6,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from cait_finetune.config.places import expanded, expanded_path
 from cait_finetune.data.image_files import ENDINGS, files_below, is_image, matching
 from cait_finetune.errors import bad_value
-from cait_finetune.places import expanded, expanded_path
 
 
 def find_images(images: Sequence[str]) -> list[Path]:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cait_finetune.config.places import expanded_path
 from cait_finetune.errors import bad_value
-from cait_finetune.export.origin import is_current
-from cait_finetune.places import expanded_path
-from cait_finetune.run_directory import RunDirectory
-from cait_finetune.saved_run import SavedRun, read_run
+from cait_finetune.runs.directory import RunDirectory
+from cait_finetune.runs.exports import is_current
+from cait_finetune.runs.saved import SavedRun, read_run
 from cait_tf.quiet import quiet_imports
 
 if TYPE_CHECKING:  # TensorFlow loads when a model does, not when a mistake is answered

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cait_finetune.config.checks import on_disk
+from cait_finetune.config.places import expanded_path
 from cait_finetune.errors import UserError, bad_value
 from cait_finetune.inference.prediction import Prediction
-from cait_finetune.places import expanded_path
 from cait_tf.atomic import atomic_open, write_text
 
 

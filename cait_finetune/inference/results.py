@@ -8,9 +8,9 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from cait_finetune import markup
 from cait_finetune.inference.output import write_predictions
 from cait_finetune.inference.prediction import Prediction
+from cait_finetune.runs import markup
 
 _SHOWN = 100  # in a notebook, which holds each thumbnail in its file
 _THUMBNAIL = 96  # pixels

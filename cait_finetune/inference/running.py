@@ -10,14 +10,14 @@ from omegaconf import MISSING
 from rich.console import Console
 
 from cait_finetune.config.checks import make_folder
-from cait_finetune.console import plain_console
 from cait_finetune.errors import bad_value, suggest
-from cait_finetune.image_progress import ImageProgress
 from cait_finetune.inference.files import find_images
 from cait_finetune.inference.opening import FoundModel, find_model
 from cait_finetune.inference.output import check_output
 from cait_finetune.inference.prediction import Prediction
 from cait_finetune.inference.results import Predictions
+from cait_finetune.runtime.console import plain_console
+from cait_finetune.runtime.progress import ImageProgress
 
 _TTA = ("none", "flip", "five_crop", "ten_crop")
 _MIRRORS = ("flip", "ten_crop")

@@ -10,7 +10,7 @@ from cait_finetune.loggers.fan_out import Loggers
 from cait_finetune.loggers.logger import Logger
 from cait_finetune.loggers.tensorboard import TensorBoard
 from cait_finetune.loggers.wandb_run import WandbRun
-from cait_finetune.run_directory import RunDirectory
+from cait_finetune.runs.directory import RunDirectory
 
 
 def build_loggers(config: LoggerConfig, run: RunDirectory, console: Console) -> Loggers:

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
-from cait_finetune.locks import beside, wait_for_lock
+from cait_finetune.runtime.locks import beside, wait_for_lock
 from cait_tf.atomic import atomic_open, write_text
 from cait_tf.variants import IMAGENET_MEAN, IMAGENET_STD
 

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from cait_finetune.config import EXPORT_FORMATS
 from cait_finetune.errors import UserError, bad_value
 from cait_finetune.report import html, sections
-from cait_finetune.run_directory import RunDirectory, read_json
+from cait_finetune.runs.directory import RunDirectory, read_json
 from cait_tf.atomic import write_text
 
 Made = TypeVar("Made")

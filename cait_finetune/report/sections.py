@@ -10,7 +10,7 @@ import itertools
 from pathlib import Path
 
 from cait_finetune.report import html
-from cait_finetune.run_directory import RunDirectory, read_json
+from cait_finetune.runs.directory import RunDirectory, read_json
 
 _MOST = 200  # rows of a table; the file has all
 _PAIRS = 20
@@ -298,7 +298,7 @@ def command(run: RunDirectory) -> str | None:
             "configuration that it was resolved to, should a recipe or a default be another by then. "
             "On a CPU the same packages give the same bits; on a GPU with deterministic=true."
         )
-        + html.paragraph("This page again: python -m cait_finetune.report run=DIRECTORY", "note")
+        + html.paragraph("This page again: python -m cait_finetune report run=DIRECTORY", "note")
     )
 
 

@@ -23,7 +23,7 @@ from cait_finetune.data.changes import ANOTHER_ORDER, differences
 from cait_finetune.data.fingerprint import Fingerprint, Image, fingerprint
 from cait_finetune.data.source import Source
 from cait_finetune.errors import UserError, bad_value
-from cait_finetune.run_directory import RunDirectory, write_json
+from cait_finetune.runs.directory import RunDirectory, write_json
 from cait_finetune.runs.run_id import KEY, check_run_id, read_identity, unreadable
 from cait_tf.atomic import atomic_open
 from cait_tf.weights.checksum import stated_checksum

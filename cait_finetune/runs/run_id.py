@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cait_finetune.errors import UserError, bad_value
-from cait_finetune.run_directory import RunDirectory
+from cait_finetune.runs.directory import RunDirectory
 
 #: The id's key in ``identity.json`` and in the metadata of weights.
 KEY = "run"

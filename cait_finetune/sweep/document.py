@@ -22,7 +22,7 @@ _RUN_DIRECTORY = "hydra.run.dir=multirun/${oc.env:WANDB_SWEEP_ID,sweep}/${oc.env
 _WHY_WANDB = "the sweep goes by what W&B is told"
 _COUNT = 20
 _HEADER = """\
-# Written by python -m cait_finetune.sweep. To start it:
+# Written by python -m cait_finetune sweep. To start it:
 #   wandb sweep {path}
 # and on as many machines as you like what that prints: wandb agent …
 """

@@ -18,9 +18,9 @@ from hydra.core.override_parser.types import (
 )
 from hydra.errors import HydraException
 
+from cait_finetune.cli.explain import explain
 from cait_finetune.config import Config
 from cait_finetune.errors import UserError, bad_value
-from cait_finetune.explaining import explain
 
 #: The names of parameters in a W&B sweep.
 _NAME = re.compile(r"[A-Za-z_][\w.-]*")

@@ -9,11 +9,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cait_finetune.garbage import not_collected
 from cait_finetune.optim.optimizer import Optimizer
+from cait_finetune.runtime.gc import not_collected
+from cait_finetune.runtime.grappler import only_pruned
+from cait_finetune.runtime.malloc import give_back
 from cait_finetune.train.average import MovingAverage
-from cait_finetune.train.graph_optimizers import only_pruned
-from cait_finetune.train.heap import give_back
 from cait_finetune.train.loss import CrossEntropy, Loss
 from cait_finetune.train.loss_scale import LossScale
 from cait_tf.tensorflow_kernels import (

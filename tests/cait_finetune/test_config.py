@@ -9,8 +9,8 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from cait_finetune import config as configuration
+from cait_finetune.cli.explain import explain
 from cait_finetune.errors import UserError
-from cait_finetune.explaining import explain
 from tests.cait_finetune.stand_ins import checked, composed
 
 

@@ -14,25 +14,6 @@ from cait_tf import places
 from cait_tf.places import NoHome, cache_path, caches, expanded, home
 
 
-@pytest.fixture
-def no_home(monkeypatch):
-    """A user without ``$HOME`` and without a record."""
-
-    def unknown(number):
-        raise KeyError(number)
-
-    monkeypatch.setattr(places._StandIn, "place", None)
-    monkeypatch.setattr(places._StandIn, "missing", None)
-    monkeypatch.delenv("HOME")
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.setattr(pwd, "getpwuid", unknown)
-
-
-@pytest.fixture
-def warned(monkeypatch):
-    monkeypatch.setattr(places, "_warned", [])
-
-
 def test_a_home(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert home() == tmp_path
@@ -85,7 +66,7 @@ def test_no_place_for_caches(no_home, monkeypatch):
     assert cache_path("~/other/x") is None
 
 
-def test_one_warning(no_home, warned, caplog):
+def test_one_warning(no_home, caplog):
     places.warn_not_kept()
     places.warn_not_kept(OSError(28, "No space left on device", "/x"))
     (record,) = caplog.records
@@ -131,7 +112,8 @@ def test_libraries_have_a_place(value, known, tmp_path):
         assert place == "/proc" or not os.path.exists(place)  # it goes with the process
 
 
-def test_a_missing_home_is_named(warned, caplog, monkeypatch):
+def test_a_missing_home_is_named(caplog, monkeypatch):
+    monkeypatch.setattr(places, "_warned", [])
     monkeypatch.setenv("HOME", "/proc/nonexistent")
     places.warn_not_kept()
     assert "got /proc/nonexistent, which does not exist; nothing is kept" in caplog.text

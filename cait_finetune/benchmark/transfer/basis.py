@@ -8,7 +8,7 @@ import json
 
 from cait_finetune import model as models
 from cait_finetune.benchmark.transfer.cell import Cell
-from cait_finetune.cli import configure
+from cait_finetune.cli.hydra_app import configure
 from cait_finetune.data.fingerprint import fingerprint
 from cait_finetune.data.opening import open_source
 

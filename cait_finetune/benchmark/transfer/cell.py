@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cait_finetune.command_line import override
+from cait_finetune.runs.command_line import override
 
 _SCRATCH = ("optimizer=adamw_from_scratch", "model.weights=none")  # with the rate that these want
 _PRETRAINED = ("model.weights=pretrained",)

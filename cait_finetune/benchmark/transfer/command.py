@@ -1,4 +1,4 @@
-"""``python -m cait_finetune.benchmark transfer``: what pretrained weights are worth, by method and images."""
+"""``python -m cait_finetune benchmark transfer``: what pretrained weights are worth, by method and images."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from cait_finetune.benchmark.transfer.readme import Passage
 from cait_finetune.benchmark.transfer.results import Comparison, Results
 from cait_finetune.benchmark.transfer.run import run_all
 from cait_finetune.benchmark.transfer.table import table
-from cait_finetune.cli import configure
+from cait_finetune.cli.hydra_app import configure
+from cait_finetune.config.places import expanded_path
 from cait_finetune.data.opening import open_source
 from cait_finetune.errors import bad_value
-from cait_finetune.places import expanded_path
 
 #: Steps that take about as long as what each run does besides: its graphs, its score.
 _BESIDES = 250

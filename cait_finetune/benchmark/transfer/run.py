@@ -85,11 +85,11 @@ def run(cell: Cell) -> Result:
         import keras
 
         from cait_finetune import model as models
-        from cait_finetune.cli import configure
+        from cait_finetune.cli.hydra_app import configure
+        from cait_finetune.runtime.threads import share_cores
         from cait_finetune.scores.evaluation import build_evaluator
-        from cait_finetune.story.preparation import prepare
-        from cait_finetune.story.training import train
-        from cait_finetune.train.cores import share_cores
+        from cait_finetune.workflow.setup import prepare
+        from cait_finetune.workflow.training import train
 
     keras.backend.clear_session()
     gc.collect()  # the graphs of the run before hold each other

@@ -24,11 +24,11 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from cait_finetune.console import plain_console
 from cait_finetune.data.own_images import storage
 from cait_finetune.data.own_images.hash_cache import HashCache, Stat
 from cait_finetune.data.own_images.signatures import HEAD, fault
 from cait_finetune.errors import bad_value
+from cait_finetune.runtime.console import plain_console
 
 logger = logging.getLogger(__name__)
 

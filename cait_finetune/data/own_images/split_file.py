@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from cait_finetune.config import SplitsConfig
+from cait_finetune.config.places import expanded
 from cait_finetune.data.division import divided
 from cait_finetune.data.own_images import storage
 from cait_finetune.data.own_images.split_lookup import look_up, warn_of_doubts
@@ -24,7 +25,6 @@ from cait_finetune.data.own_images.split_rows import (
     written,
 )
 from cait_finetune.errors import UserError, bad_value
-from cait_finetune.places import expanded
 from cait_tf.places import caches
 
 

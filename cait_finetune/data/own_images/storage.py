@@ -15,10 +15,10 @@ from typing import IO
 
 import tensorflow as tf
 
+from cait_finetune.config.places import expanded
 from cait_finetune.data import image_files
 from cait_finetune.errors import UserError, bad_value, suggest
-from cait_finetune.locks import beside, wait_for_lock
-from cait_finetune.places import expanded
+from cait_finetune.runtime.locks import beside, wait_for_lock
 from cait_tf.atomic import atomic_open
 
 

@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from cait_finetune.benchmark import __main__ as command
 from cait_finetune.benchmark import contest, gpu
 from cait_finetune.benchmark.flops import flops
 from cait_finetune.benchmark.memory import Memory
+from cait_finetune.commands import benchmark as command
 from cait_finetune.errors import UserError
 from cait_tf.variants import VARIANTS
 from tests.cait_finetune.benchmark.stand_ins import StandIn

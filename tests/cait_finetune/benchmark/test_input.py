@@ -7,11 +7,11 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from cait_finetune.benchmark import __main__ as command
 from cait_finetune.benchmark import input as benchmark
 from cait_finetune.benchmark.pictures import write_pictures
 from cait_finetune.benchmark.rounds import Speeds
 from cait_finetune.benchmark.timm_input import OPTIONS
+from cait_finetune.commands import benchmark as command
 from tests.alone import needs_timm
 
 SMALL = ["count=12", "side=48", "size=32", "batch_size=4", "batches=2", "warmup=1", "rounds=2"]

@@ -3,11 +3,11 @@ import sys
 
 import pytest
 
-from cait_finetune.benchmark import __main__ as command
 from cait_finetune.benchmark import contest, model
 from cait_finetune.benchmark.contestant import Contestant
 from cait_finetune.benchmark.flops import flops, trunk_flops
 from cait_finetune.benchmark.task import Task
+from cait_finetune.commands import benchmark as command
 from cait_tf.variants import VARIANTS
 from tests.alone import needs_timm
 from tests.cait_finetune.benchmark.stand_ins import StandIn

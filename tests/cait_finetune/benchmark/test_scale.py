@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
-from cait_finetune.benchmark import __main__ as command
 from cait_finetune.benchmark import scale
+from cait_finetune.commands import benchmark as command
 from tests.cait_finetune.benchmark.stand_ins import StandIn
 
 FREE = SimpleNamespace(available=4_000_000_000)

@@ -3,8 +3,8 @@ import sys
 
 import pytest
 
-from cait_finetune.benchmark import __main__ as command
 from cait_finetune.benchmark import start
+from cait_finetune.commands import benchmark as command
 from cait_finetune.errors import UserError
 
 #: A command that writes half a line, waits, and ends it; then it would go on.
@@ -75,7 +75,7 @@ def test_a_table_and_the_figures_behind_it(tmp_path, monkeypatch, capsys):
 
 
 def test_the_command_is_one_that_a_run_takes():
-    from cait_finetune.cli import configure
+    from cait_finetune.cli.hydra_app import configure
 
     config = configure(*start.command("cait_xxs24_224", start.StartConfig(batch_size=4)))
     assert config.dataset.name == "digits"

@@ -8,9 +8,9 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from cait_finetune.cli import configure, configure_run
+from cait_finetune.cli.hydra_app import configure, configure_run
+from cait_finetune.commands.sweep import write_sweep
 from cait_finetune.errors import UserError
-from cait_finetune.sweep.__main__ import write_sweep
 
 
 def write(folder, name, text):

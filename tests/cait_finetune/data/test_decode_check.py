@@ -14,7 +14,7 @@ from cait_finetune.data.pipeline import evaluation_stream
 from cait_finetune.data.preprocess import Preprocessing
 from cait_finetune.data.source import ROLES
 from cait_finetune.errors import UserError
-from cait_finetune.story.preparation import prepare
+from cait_finetune.workflow.setup import prepare
 from tests.cait_finetune.stand_ins import (
     checked,
     encode,

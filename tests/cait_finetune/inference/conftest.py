@@ -8,9 +8,9 @@ import tensorflow as tf
 from omegaconf import OmegaConf
 
 import cait_tf
-from cait_finetune.export.origin import WEIGHTS, weights_mark
 from cait_finetune.export.saved_model import export_saved_model
-from cait_finetune.saved_run import SavedRun, read_run
+from cait_finetune.runs.exports import WEIGHTS, weights_mark
+from cait_finetune.runs.saved import SavedRun, read_run
 from tests.cait_finetune.stand_ins import composed, encode, picture
 
 NAMES = ["ant", "bee", "cat & dog"]

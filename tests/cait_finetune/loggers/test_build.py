@@ -5,7 +5,7 @@ from rich.console import Console
 
 from cait_finetune.loggers import build
 from cait_finetune.loggers.build import build_loggers
-from cait_finetune.run_directory import RunDirectory
+from cait_finetune.runs.directory import RunDirectory
 from tests.cait_finetune.stand_ins import checked
 
 

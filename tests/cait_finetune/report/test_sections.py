@@ -6,7 +6,7 @@ import json
 import pytest
 
 from cait_finetune.report import sections
-from cait_finetune.run_directory import RunDirectory
+from cait_finetune.runs.directory import RunDirectory
 from tests.cait_finetune.report.test_html import Reader
 
 

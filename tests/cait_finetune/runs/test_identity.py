@@ -7,7 +7,7 @@ import pytest
 
 import cait_tf
 from cait_finetune.errors import UserError
-from cait_finetune.run_directory import RunDirectory
+from cait_finetune.runs.directory import RunDirectory
 from cait_finetune.runs.identity import (
     ChangedData,
     begin_identity,

@@ -6,7 +6,7 @@ import pytest
 
 import cait_tf
 from cait_finetune.errors import UserError
-from cait_finetune.run_directory import RunDirectory
+from cait_finetune.runs.directory import RunDirectory
 from cait_finetune.runs.run_id import check_weights_id, new_run_id, run_id
 from tests.cait_finetune.tiny import tiny_model
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cait_finetune.commands.sweep import main, write_sweep
 from cait_finetune.errors import UserError
-from cait_finetune.sweep.__main__ import main, write_sweep
 from cait_finetune.sweep.document import LOGGER
 from tests.cait_finetune.stand_ins import CONF
 
@@ -116,7 +116,7 @@ def test_a_mistake_is_one_message_and_no_file(word, message, monkeypatch, tmp_pa
     monkeypatch.setattr(sys, "argv", ["sweep", "train.label_smoothing=0.0,0.1", word])
     with pytest.raises(SystemExit) as caught:
         main()
-    assert str(caught.value).startswith(f"cait_finetune.sweep: {message}")
+    assert str(caught.value).startswith(f"cait_finetune sweep: {message}")
     assert not list(tmp_path.iterdir())
 
 

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from cait_finetune.benchmark.transfer.cell import LONGER, METHODS
-from cait_finetune.cli import configure
+from cait_finetune.cli.hydra_app import configure
 from cait_finetune.data.opening import open_source
 from tests.cait_finetune.benchmark.transfer.stand_ins import cell
 

@@ -4,8 +4,8 @@ import sys
 import pytest
 from PIL import Image
 
-from cait_finetune.benchmark import __main__ as main
 from cait_finetune.benchmark.transfer import command
+from cait_finetune.commands import benchmark as main
 from tests.cait_finetune.benchmark.transfer import stand_ins
 
 QUICK = ("seeds=2", "shares=[1,0.05]", "methods=[from scratch,full]", "epochs=2")

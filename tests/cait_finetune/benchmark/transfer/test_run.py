@@ -1,9 +1,9 @@
 import pytest
 
 from cait_finetune.benchmark.transfer import run as runs
-from cait_finetune.cli import configure
+from cait_finetune.cli.hydra_app import configure
 from cait_finetune.errors import UserError
-from cait_finetune.story.finetune import finetune
+from cait_finetune.workflow.finetune import finetune
 from tests.cait_finetune.benchmark.transfer import stand_ins
 from tests.cait_finetune.benchmark.transfer.stand_ins import cell
 

@@ -1,0 +1,1 @@
+"""What every command line shares: composing, keys, errors in words, consoles."""

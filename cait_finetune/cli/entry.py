@@ -1,0 +1,59 @@
+"""How a command begins and ends: its environment is made usable, an error is one message."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import sys
+from collections.abc import Iterator
+
+from cait_finetune.cli.loading import INTERRUPTED, end_loading
+from cait_finetune.errors import UserError
+from cait_finetune.runtime.keras_backend import use_tensorflow
+from cait_tf.command import prepare_process
+from cait_tf.os_errors import explain_os_error
+
+_FULL_ERROR = "HYDRA_FULL_ERROR"
+
+
+@dataclasses.dataclass
+class Errors:
+    """Whether an error that the user can correct keeps its traceback."""
+
+    tracebacks: bool
+
+
+@contextlib.contextmanager
+def command(name: str, *, importing: bool = False) -> Iterator[Errors]:
+    """Run a command: every ``main`` does its work inside.
+
+    On entry: file names and consoles can hold any character, the standard streams and the home
+    directory are usable, and Keras runs on TensorFlow.
+
+    An error that the user can correct is one message and exit status 1; Ctrl-C is one line and status
+    130. Any other error keeps its traceback. ``HYDRA_FULL_ERROR=1``, or `Errors.tracebacks` as the
+    command sets it, shows every traceback.
+
+    Args:
+        name: what messages begin with, such as ``cait_finetune export``.
+        importing: the command calls `end_loading` itself, after its long imports.
+    """
+    shown = Errors(os.environ.get(_FULL_ERROR) == "1")  # the main command sets it later, for Hydra
+    if not importing:
+        end_loading()
+    prepare_process()
+    try:
+        use_tensorflow()
+        yield shown
+    except UserError as error:
+        if shown.tracebacks:
+            raise
+        sys.exit(f"{name}: {error}")
+    except OSError as error:
+        if shown.tracebacks:
+            raise
+        sys.exit(f"{name}: {explain_os_error(error)}")
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted; what was finished is kept", file=sys.stderr)
+        sys.exit(INTERRUPTED)

@@ -1,0 +1,72 @@
+"""Where runs are written: checked, and claimed, before Hydra makes the folder."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import sys
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from cait_finetune.config.checks import on_disk
+from cait_finetune.errors import UserError, bad_value
+from cait_finetune.runs.command_line import override
+
+
+class OutputPlace(Callback):
+    """Ends the program where `hydra.run.dir` or `hydra.sweep.dir` is no path on a disk.
+
+    A folder named by the time belongs to one command alone: another one in the same second gets the
+    next free name.
+    """
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        """Called by Hydra before a run."""
+        _settle("hydra.run.dir", config, config.hydra.run)
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Called by Hydra before the runs of ``-m``."""
+        _settle("hydra.sweep.dir", config, config.hydra.sweep)
+
+
+def _settle(key: str, config: DictConfig, node: DictConfig) -> None:
+    try:
+        # Unresolved: a resolver may refuse `resume`, which Hydra is to hear of later.
+        on_disk(key, OmegaConf.to_container(node, resolve=False)["dir"])
+        if not named_by_time(node) or config.get("resume") is not None:
+            return
+        claimed = str(claim(key, Path(node.dir)))
+    except UserError as error:
+        # Hydra turns an Exception of a callback into a warning.
+        sys.exit(f"cait_finetune: {error}")
+    with read_write(config), open_dict(config):
+        node.dir = claimed
+        # Hydra composes each run of several anew.
+        config.hydra.overrides.hydra.append(override(key, claimed))
+
+
+def named_by_time(node: DictConfig) -> bool:
+    """Whether the ``dir`` of Hydra's run or sweep holds the time, and belongs to one command alone."""
+    return "${now:" in OmegaConf.to_container(node, resolve=False)["dir"]
+
+
+def claim(key: str, directory: Path) -> Path:
+    """Make a directory that was not there: `directory`, or ``NAME-2``, ``NAME-3``, … beside it.
+
+    Raises:
+        UserError: none can be made.
+    """
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        for number in itertools.count(1):
+            made = directory if number == 1 else directory.with_name(f"{directory.name}-{number}")
+            with contextlib.suppress(FileExistsError):
+                made.mkdir()
+                return made
+    except OSError as error:
+        raise bad_value(
+            key, directory, f"a directory that can be made ({error.strerror})"
+        ) from error

@@ -1,0 +1,61 @@
+"""The commands: one thin module each, which reads keys, calls and prints.
+
+A module's ``main`` reads ``sys.argv`` after the command's name.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from collections.abc import Sequence
+from itertools import pairwise
+
+#: What each command does. The name is the module's.
+COMMANDS = {
+    "train": "fine-tune a model; the command when none is named",
+    "predict": "classify image files",
+    "evaluate": "score a model on a data set",
+    "export": "export a finished run to other formats",
+    "report": "write a run's report again",
+    "compare": "compare runs",
+    "sweep": "write a W&B sweep file",
+    "attention": "draw where a fine-tuned model looks",
+    "show_batch": "draw the images as the model sees them",
+    "lr_find": "find a learning rate",
+    "benchmark": "measure the input, the model, the start",
+    "verify": "measure that devices and resumed runs are equal",
+    "verify_changes": "measure what each command does when something changed",
+}
+
+
+def run_command() -> None:
+    """Run the command that the first word names, else ``train``."""
+    word = sys.argv[1] if len(sys.argv) > 1 else ""
+    name = word if word in COMMANDS else "train"
+    if word == name:
+        del sys.argv[1]
+    elif re.fullmatch(r"[a-z_]+", word):  # Hydra's own words have a sign
+        from cait_finetune.errors import bad_value, suggest
+
+        expected = f"key=value or one of {', '.join(COMMANDS)}"
+        error = bad_value(word, "an unknown command", expected, suggest(word, list(COMMANDS)))
+        sys.exit(f"cait_finetune: {error}")
+    importlib.import_module(f"cait_finetune.commands.{name}").main()
+
+
+def refuse_module_form(words: Sequence[str]) -> None:
+    """Exit when the interpreter was called as ``python -m cait_finetune.COMMAND``.
+
+    Args:
+        words: ``sys.orig_argv``.
+    """
+    for option, module in pairwise(words):
+        package, _, name = module.partition(".")
+        if option == "-m":
+            if package == "cait_finetune" and name in COMMANDS:
+                sys.exit(
+                    f"cait_finetune: -m: got {module}, expected cait_finetune {name}\n"
+                    f"  Write python -m cait_finetune {name} …"
+                )
+            return

@@ -1,0 +1,130 @@
+"""``python -m cait_finetune attention run=RUN_DIRECTORY``: where a fine-tuned model looks.
+
+Draws a contact sheet of test images that it gets right, and of those it is most surely wrong about,
+each with its class saliency map (`cait_tf.attention_maps`), into the run's directory.
+"""
+
+from __future__ import annotations
+
+import heapq
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import MISSING
+from rich.progress import track
+
+from cait_finetune.cli.arguments import helped, read_keys
+from cait_finetune.cli.entry import command
+from cait_finetune.config.checks import make_folder
+from cait_finetune.config.places import expanded_path
+from cait_finetune.errors import bad_value
+from cait_finetune.runs.saved import RunDataConfig, read_run
+from cait_finetune.runtime.console import plain_console
+from cait_tf.quiet import quiet_imports
+
+
+@dataclass
+class AttentionConfig:
+    """The keys of the command.
+
+    ``run`` is a run's directory; ``split`` train, validation or test; ``count`` how many right and
+    how many wrong images at most; ``output`` the picture, by default ``attention.png`` in the run;
+    ``dataset.data_dir`` where the run's images are now; ``dataset.accept_changes`` looks at them
+    although they are others than the run's.
+    """
+
+    run: str = MISSING
+    split: str = "test"
+    count: int = 12
+    output: str | None = None
+    dataset: RunDataConfig = field(default_factory=RunDataConfig)
+
+
+def draw_attention(config: AttentionConfig) -> Path:
+    """Score the split, choose the images, and draw them.
+
+    Raises:
+        UserError: no such run, or its images cannot be found.
+        ChangedData: its images are others than the run's.
+    """
+    if config.split not in ("train", "validation", "test"):
+        raise bad_value("split", config.split, "one of train, validation, test")
+    if config.count < 1:
+        raise bad_value("count", config.count, "at least 1")
+    root = expanded_path("run", config.run)
+    run = read_run(root)
+    path = Path(config.output) if config.output else root / "attention.png"
+    path = make_folder("output", path.parent) / path.name
+    dataset = run.dataset
+    with quiet_imports():
+        import numpy as np
+        import tensorflow as tf
+
+        from cait_finetune import model as models
+        from cait_finetune.data.corrupt import CorruptImages
+        from cait_finetune.data.pipeline import evaluation_stream
+        from cait_finetune.report.attention_sheet import Tile, draw_attention_sheet
+
+        tf.config.list_physical_devices()
+
+    if dataset.multi_label:
+        raise bad_value(
+            "run", root, "a run on images of one class each, to be right or wrong about"
+        )
+    console = plain_console()
+    source = run.open_source(config.dataset, "attention", console.print)
+    model = run.build_model(source.class_names)
+    preprocessing = run.build_preprocessing()
+    corrupt = CorruptImages(dataset.on_corrupt)
+    batches = evaluation_stream(
+        source, config.split, preprocessing, run.train.eval_batch_size, corrupt, dataset
+    )
+    classify = tf.function(lambda images: tf.nn.softmax(model(images, training=False)))
+
+    right: list[tuple] = []
+    wrong: list[tuple] = []  # a heap: the least sure one goes when a surer one comes
+    seen = hits = 0
+    steps = -(-source.sizes[config.split] // run.train.eval_batch_size)
+    for images, labels, real in track(batches, "images", total=steps, transient=True):
+        probabilities = classify(images).numpy()  # (B, C)
+        for image, label, row in zip(
+            images.numpy()[real], labels.numpy()[real], probabilities[real], strict=True
+        ):
+            best = int(row.argmax())
+            one = (float(row[best]), seen, image, int(label), best)
+            seen += 1
+            hits += best == label
+            if best == label and len(right) < config.count:
+                right.append(one)
+            elif best != label:
+                heapq.heappush(wrong, one)
+                if len(wrong) > config.count:
+                    heapq.heappop(wrong)
+
+    def tiles(chosen: list[tuple]) -> list[Any]:
+        if not chosen:
+            return []
+        images = np.stack([one[2] for one in chosen])
+        maps = models.saliency(model, images)  # (B, S, S)
+        shown = preprocessing.denormalise(images)
+        names = source.class_names
+        return [
+            Tile(picture, heat, names[label], names[best], probability)
+            for picture, heat, (probability, _, _, label, best) in zip(
+                shown, maps, chosen, strict=True
+            )
+        ]
+
+    title = f"{dataset.name}, {run.model.name}: {hits:,} of {seen:,} {config.split} images right"
+    draw_attention_sheet(tiles(right), tiles(sorted(wrong, reverse=True)), title, path)
+    console.print(f"{title}\n{path}")
+    return path
+
+
+def main() -> None:
+    """Entry point; exit status 1 and one message on a mistake."""
+    with command("cait_finetune attention"):
+        if not helped(sys.argv[1:], __doc__, AttentionConfig):
+            draw_attention(read_keys(sys.argv[1:], AttentionConfig))

@@ -1,0 +1,198 @@
+"""``python -m cait_finetune compare outputs/…``: a leaderboard of runs.
+
+Takes directories of runs or of sweeps, or patterns of them, and sorts the runs by their validation
+metric: a table with what differs between their configurations, the test metric and the seconds;
+unfinished runs with what is missing; a picture with an axis for each key that differs; and the
+command of the best run. ``leaderboard.csv``, ``leaderboard.md`` and ``leaderboard.png`` are written
+where ``output=DIR`` says, by default into the directory that was given, or of several into the
+current one. Needs no TensorFlow.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import OmegaConf
+from rich.console import Console
+from rich.table import Table
+
+from cait_finetune.cli.arguments import helped
+from cait_finetune.cli.entry import command
+from cait_finetune.config.checks import make_folder
+from cait_finetune.errors import bad_value
+from cait_finetune.runs.command_line import in_words, override
+from cait_finetune.runs.leaderboard import (
+    Entry,
+    cells,
+    chosen,
+    differing,
+    find_runs,
+    flat,
+    header,
+    judged_by,
+    other_images,
+    read_entry,
+)
+from cait_finetune.runtime.console import plain_console
+from cait_tf.atomic import atomic_open, write_text
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """``finished`` runs, best first, and the others. ``differ`` are the keys that are not the same
+    in all runs, ``columns`` those of them that were chosen."""
+
+    root: Path
+    metric: str
+    finished: list[Entry]
+    unfinished: list[Entry]
+    differ: list[str]
+    columns: list[str]
+
+    def name(self, entry: Entry) -> str:
+        """Where a run stands below what all have in common."""
+        return os.path.relpath(entry.directory, self.root)
+
+
+def compare(paths: list[str]) -> Comparison:
+    """Read the runs at and below `paths`, and sort them.
+
+    Raises:
+        UserError: there is no run; or they are judged by different metrics.
+    """
+    entries = [read_entry(directory) for directory in find_runs(paths)]
+    finished = sorted((one for one in entries if one.result), key=lambda one: -one.score)
+    differ = differing(entries)
+    return Comparison(
+        Path(os.path.commonpath([entry.directory.absolute().parent for entry in entries])),
+        judged_by(finished),
+        finished,
+        [entry for entry in entries if not entry.result],
+        differ,
+        chosen(entries, differ),
+    )
+
+
+def reproduce(entry: Entry) -> str:
+    """The command that makes a run again.
+
+    Of a run that Hydra did not make, or an older one, it is what differs from the defaults: longer,
+    as it names no group.
+    """
+    if entry.command:
+        return entry.command
+    from cait_finetune.cli.hydra_app import configure
+
+    defaults = flat(OmegaConf.to_container(OmegaConf.structured(configure())))
+    words = [
+        override(key, value)
+        for key, value in entry.settings.items()
+        if key in defaults and key != "resume" and value != defaults[key]
+    ]
+    return in_words(words)
+
+
+def _rows(comparison: Comparison) -> list[list[str]]:
+    return [
+        cells(comparison.name(entry), entry, comparison.columns, comparison.metric)
+        for entry in comparison.finished
+    ]
+
+
+def write_csv(comparison: Comparison, path: Path) -> None:
+    """One line for each run, unfinished ones last; every key that differs, figures unrounded."""
+    figures = [f"validation_{comparison.metric}", f"test_{comparison.metric}", "wall_seconds"]
+    with atomic_open(path, newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["run", "missing", *figures, *comparison.differ, "command"])
+        for entry in (*comparison.finished, *comparison.unfinished):
+            writer.writerow([
+                entry.directory,
+                entry.missing,
+                *((entry.result or {}).get(figure, "") for figure in figures),
+                *(entry.settings.get(key, "") for key in comparison.differ),
+                entry.command or "",
+            ])  # fmt: skip
+
+
+def write_markdown(comparison: Comparison, path: Path, command: str | None) -> None:
+    """The table as it is printed, and the command of the best run."""
+    titles = header(comparison.columns, comparison.metric)
+
+    def line(words: Iterable[str]) -> str:
+        return "| " + " | ".join(word.replace("|", r"\|") for word in words) + " |"
+
+    lines = [line(titles), "|" + "---|" * len(titles), *(line(row) for row in _rows(comparison))]
+    if command:
+        lines += ["", f"The best, {comparison.name(comparison.finished[0])}:", ""]
+        lines += ["```bash", command, "```"]
+    if warning := other_images(comparison.finished):
+        lines += ["", warning]
+    if comparison.unfinished:
+        lines += ["", "Not finished:", ""]
+        lines += [f"- {comparison.name(one)}: {one.missing}" for one in comparison.unfinished]
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def show(paths: list[str], output: Path, console: Console) -> None:
+    """Print the comparison, and write its files into `output`.
+
+    Raises:
+        UserError: nothing to compare, or a directory that cannot be written.
+    """
+    from cait_finetune.report.parallel_coordinates import draw_parallel_coordinates
+
+    comparison = compare(paths)
+    output = make_folder("output", output)
+    table = Table(*header(comparison.columns, comparison.metric))
+    for row in _rows(comparison):
+        table.add_row(*row)
+    if comparison.finished:
+        console.print(table)
+    if warning := other_images(comparison.finished):
+        console.print(warning)
+    for entry in comparison.unfinished:
+        console.print(f"not finished  {comparison.name(entry)}: {entry.missing}")
+    files = [output / "leaderboard.csv", output / "leaderboard.md"]
+    best = comparison.finished[0] if comparison.finished else None
+    command = reproduce(best) if best else None
+    write_csv(comparison, files[0])
+    write_markdown(comparison, files[1], command)
+    scored = [entry for entry in comparison.finished if entry.score >= 0]
+    if len(scored) > 1 and comparison.columns:
+        files.append(output / "leaderboard.png")
+        draw_parallel_coordinates(
+            {key: [one.settings.get(key) for one in scored] for key in comparison.columns},
+            f"validation_{comparison.metric}",
+            [entry.score for entry in scored],
+            files[-1],
+        )
+    if best:
+        console.print(f"best   {best.directory}")
+        console.print(command)
+    console.print(f"files  {', '.join(map(str, files))}")
+
+
+def main() -> None:
+    """Entry point; exit status 1 and one message on a mistake."""
+    with command("cait_finetune compare"):
+        if not helped(sys.argv[1:], __doc__):
+            _compare_in_words(sys.argv[1:])
+
+
+def _compare_in_words(words: list[str]) -> None:
+    """The command line: directories, and ``output=DIR``."""
+    paths = [word for word in words if not word.startswith("output=")]
+    outputs = [word.removeprefix("output=") for word in words if word not in paths]
+    alone = len(paths) == 1 and Path(paths[0]).is_dir()
+    output = outputs[-1] if outputs else paths[0] if alone else "."
+    if not paths:
+        raise bad_value(
+            "runs", "nothing", "directories of runs", "python -m cait_finetune compare outputs"
+        )
+    show(paths, Path(output), plain_console())

@@ -1,0 +1,186 @@
+"""``python -m cait_finetune evaluate -cn i1k_eval model=…``: score weights as they are.
+
+For each crop ratio one row of ``accuracies.csv`` and ``accuracies.md``, beside the published figures.
+The command does not measure a row again if all that the row depends on is the same: the weights' numbers,
+the images, the whole preprocessing. An interrupted command therefore continues its table.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cait_finetune.config import Config
+from cait_finetune.errors import bad_value
+from cait_finetune.runtime.console import plain_console
+from cait_finetune.runtime.progress import ImageProgress
+
+if TYPE_CHECKING:  # TensorFlow loads once the configuration is sound
+    from cait_finetune.data.preprocess import Preprocessing
+    from cait_finetune.data.source import Source
+    from cait_finetune.report.accuracy_table import Accuracy, Conditions
+    from cait_tf.variants import Variant
+
+#: The validation images that the published figures are of.
+_IMAGENET = ("imagenet2012", "imagenet_folder")
+_VALIDATION_IMAGES, _CLASSES = 50_000, 1000
+
+
+def evaluate(config: Config, directory: Path) -> Path:
+    """Evaluate the configured weights on a whole split, once for each crop ratio.
+
+    Returns:
+        The table's Markdown file.
+
+    Raises:
+        UserError: weights whose head is for other classes, and whatever else a user can mend.
+    """
+    from cait_finetune import model as models
+    from cait_finetune.data.corrupt import CorruptImages
+    from cait_finetune.data.fingerprint import images as images_of
+    from cait_finetune.data.fingerprint import split_print
+    from cait_finetune.data.opening import open_source
+    from cait_finetune.data.pipeline import evaluation_stream
+    from cait_finetune.data.preprocess import configured
+    from cait_finetune.report.accuracy_table import (
+        Accuracy,
+        AccuracyTable,
+        Conditions,
+        channels,
+        cropped,
+        short,
+    )
+    from cait_finetune.runtime.threads import share_cores
+    from cait_finetune.scores.evaluation import Evaluator
+
+    if config.dataset.multi_label:
+        raise bad_value(
+            "dataset.multi_label", "true", "false: accuracies are of one class an image"
+        )
+    variant = models.check(config.model)
+    share_cores(config, variant, training=False)
+    directory.mkdir(parents=True, exist_ok=True)
+    table = AccuracyTable(directory)
+    console = plain_console()
+    image_size = config.model.image_size or variant.image_size
+    source = open_source(config.dataset, [config.evaluation.split])
+
+    role = config.evaluation.split
+    model = models.build(config.model, source.class_names, "float32")
+    if report := model.loading_report:
+        models.check_classes("model.weights", config.model.weights, report, source.class_names)
+        for note in report.notes:
+            console.print(f"model  {note}")
+    weights = models.weights_checksum(model)
+    images = split_print(list(images_of(source, role)))
+
+    def conditions(preprocessing: Preprocessing) -> Conditions:
+        return Conditions(
+            config.model.name,
+            config.model.weights,
+            short(weights),
+            config.dataset.name,
+            role,
+            short(images.sha256),
+            short(images.content_sha256),
+            preprocessing.image_size,
+            preprocessing.crop_pct,
+            preprocessing.resize_mode,
+            preprocessing.interpolation,
+            preprocessing.antialias,
+            preprocessing.upright,
+            channels(preprocessing.mean),
+            channels(preprocessing.std),
+        )
+
+    def say(row: Accuracy, remark: str = "") -> None:
+        beside = "" if row.difference is None else f" ({row.difference:+.2f} to the published)"
+        console.print(
+            f"{row.conditions.model}, {cropped(row.conditions)}: top-1 {row.top1:.2f}%{beside}, "
+            f"top-5 {row.top5:.2f}% on {row.images:,} images{remark}"
+        )
+
+    evaluator = Evaluator(model)
+    corrupt = CorruptImages(config.dataset.on_corrupt)
+    padded = config.preprocessing.resize_mode == "pad"  # of which a crop ratio says nothing
+    for crop_pct in [None] if padded else config.evaluation.crop_pcts:
+        preprocessing = configured(
+            dataclasses.replace(config.preprocessing, crop_pct=crop_pct),
+            variant,
+            image_size,
+            config.dataset.upright,
+        )
+        given = conditions(preprocessing)
+        # Where nobody looked at the files, they may be others than at the last time.
+        found = table.find(given) if images.content_sha256 else None
+        if found and (config.dataset.on_corrupt == "skip" or not found.left_out):
+            say(found, "; in the table already")
+            continue
+        batches = evaluation_stream(
+            source, role, preprocessing, config.train.eval_batch_size, corrupt, config.dataset
+        )
+        name = f"{config.model.name}, {cropped(given)}"
+        with ImageProgress(console, name, source.sizes[role]) as progress:
+            figures = evaluator(_shown(progress, batches))
+        left_out = source.sizes[role] - figures.examples + len(source.unreadable)
+        published = (None, None)
+        if not left_out and _as_published(config, source, role, preprocessing, variant):
+            published = models.published_accuracy(variant, image_size, given.crop_pct)
+        row = Accuracy(
+            given,
+            figures.examples,
+            left_out,
+            round(100 * figures.top1, 3),
+            round(100 * figures.top5, 3),
+            *published,
+        )
+        table.add(row)
+        say(row)
+    console.print(f"table  {table.markdown}")
+    return table.markdown
+
+
+def _as_published(
+    config: Config, source: Source, role: str, preprocessing: Preprocessing, variant: Variant
+) -> bool:
+    """Whether published figures were measured so: on these images, with this preprocessing."""
+    from cait_finetune.data.preprocess import Preprocessing
+
+    own = Preprocessing(
+        variant.image_size,
+        preprocessing.crop_pct,
+        variant.interpolation,
+        variant.mean,
+        variant.std,
+        upright=False,
+    )
+    dataset = config.dataset
+    split = getattr(dataset.splits, role) if dataset.source == "tfds" else "validation"
+    return (
+        dataset.name in _IMAGENET
+        and split == "validation"
+        and source.sizes[role] == _VALIDATION_IMAGES
+        and len(source.class_names) == _CLASSES
+        and preprocessing == own
+    )
+
+
+def _shown(progress: ImageProgress, batches: Iterable[Any]) -> Iterator[Any]:
+    """The batches, with a bar that counts their images."""
+    for batch in batches:
+        yield batch
+        progress.advance(int(batch[2].numpy().sum()))
+
+
+def main() -> None:
+    """Entry point."""
+    from cait_finetune.cli.hydra_app import run_with_hydra
+
+    def load() -> Callable[[Config, Path], object]:
+        import cait_finetune.scores.evaluation  # noqa: F401  TensorFlow starts here, and talks
+
+        return evaluate
+
+    run_with_hydra(load)

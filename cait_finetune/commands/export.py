@@ -1,0 +1,123 @@
+"""``python -m cait_finetune export run=DIR export=onnx``: make files of a finished run's model.
+
+Several formats: ``'export=[saved_model,onnx,litert,keras,timm]'``; and the other keys of the group,
+as ``export.quantise=[int8]``.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from cait_finetune.cli.arguments import helped, read_keys, unknown_key
+from cait_finetune.cli.entry import command
+from cait_finetune.cli.hydra_app import configure
+from cait_finetune.config import ExportConfig
+from cait_finetune.config.places import expanded_path
+from cait_finetune.errors import bad_value
+from cait_finetune.export.formats import check
+from cait_finetune.runs.saved import RunDataConfig, SavedRun, read_run
+from cait_finetune.runtime.console import plain_console
+from cait_tf.quiet import quiet_imports
+
+
+def read_arguments(arguments: list[str]) -> tuple[Path, ExportConfig, RunDataConfig]:
+    """Read the run's directory, the group ``export`` as the main command composes it, and where the
+    run's images are.
+
+    Raises:
+        UserError: an unknown key, a wrong value, or no run.
+    """
+    run, words, data = None, [], []
+    of_data = [f"dataset.{key}" for key in RunDataConfig.__dataclass_fields__]
+    known = ["run", "export", *(f"export.{key}" for key in ExportConfig.__dataclass_fields__)]
+    known += of_data
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if key not in known:
+            raise unknown_key(argument, known)
+        if key == "run":
+            run = value
+        elif key in of_data:
+            data.append(argument.removeprefix("dataset."))
+        else:
+            words.append(argument)
+    if not run:
+        raise bad_value("run", "nothing", "the directory of a run", "add run=DIR to the command")
+    export = configure(*words).export
+    return expanded_path("run", run), export, read_keys(data, RunDataConfig, "dataset.")
+
+
+def export(directory: Path, config: ExportConfig, data: RunDataConfig | None = None) -> None:
+    """Make what is configured of the best weights in a run's directory.
+
+    Args:
+        data: where the run's images are; `None`: where they were.
+
+    Raises:
+        UserError: there is no such run, its scores are of other weights, or its images are gone; a
+            library is missing; a file does not answer as the model does, or cannot be pushed.
+        ChangedData: its images are others than the run's.
+    """
+    run = read_run(directory)
+    with run.directory.owned("run"):
+        _export(run, config, data or RunDataConfig())
+
+
+def _export(run: SavedRun, config: ExportConfig, data: RunDataConfig) -> None:
+    if not run.is_scored:  # the card would state the scores of one beside the other
+        raise bad_value(
+            "run",
+            f"{run.directory.best_checkpoint} with other weights than {run.directory.result.name} is of",
+            "the weights that the run was scored with",
+            f"Put them back, or remove {run.directory.result} to export these without scores",
+        )
+    check(config)
+    with quiet_imports():
+        import tensorflow as tf
+
+        from cait_finetune.data.corrupt import CorruptImages
+        from cait_finetune.export.subject import Subject
+        from cait_finetune.loggers.build import build_loggers
+        from cait_finetune.report.page import write_page
+        from cait_finetune.workflow.exporting import export_run, outcome, publish, read_exports
+        from cait_finetune.workflow.logged import conclude_loggers
+
+        tf.config.list_physical_devices()  # the first look at the devices chatters too
+    console = plain_console()
+    source = run.open_source(data, "export", console.print)
+    result = run.directory.read_result()
+    corrupt = CorruptImages(run.dataset.on_corrupt)
+    corrupt.include(result.get("corrupt_images", []))
+    subject = Subject(
+        run.build_model(source.class_names),
+        run.build_preprocessing(),
+        source.class_names,
+        run.model.name,
+        source.multi_label,
+        run.temperature,
+    )
+    try:
+        export_run(config, subject, source, corrupt, run.directory, console.print)
+    finally:  # one format may have been refused, others made
+        if result:
+            result |= outcome(read_exports(run.directory))
+            run.directory.write_result(result)
+            write_page(run.directory)
+    publish(config, run.directory, list(source.class_names), console.print)
+    if result:
+        with build_loggers(run.logger, run.directory, console) as loggers:
+            loggers.reopen(
+                OmegaConf.to_container(run.directory.read_config()), result.get("steps", 0)
+            )
+            conclude_loggers(loggers, run.directory, result)
+    console.print(f"export {run.directory.export}")
+
+
+def main() -> None:
+    """Entry point; exit status 1 on what a user can mend."""
+    with command("cait_finetune export"):
+        if not helped(sys.argv[1:], __doc__, ExportConfig, "export."):
+            export(*read_arguments(sys.argv[1:]))

@@ -1,0 +1,211 @@
+"""``python -m cait_finetune lr_find dataset=… model=…``: a learning-rate range test.
+
+Smith 2017, https://arxiv.org/abs/1506.01186: one step at each of a row of growing rates, until the
+loss flies off. Everything else is as it would be in training: data, augmentation, parameter table
+(the rate is the head's), precision. Nothing is validated, and the weights are thrown away.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import math
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+
+from cait_finetune.config import Config
+from cait_finetune.errors import bad_value
+
+#: The test ends when the smoothed loss is so many times its lowest.
+_FLOWN_OFF = 4.0
+_NOISY = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Suggestion:
+    """Two usual choices: where the loss falls fastest, and a tenth of where it is lowest."""
+
+    steepest: float
+    tenth_of_lowest: float
+
+
+def find(config: Config, directory: Path) -> Suggestion:
+    """Run the test, and leave ``lr_find.csv`` and ``lr_find.png`` in `directory`.
+
+    Of a run in several phases the first one is tried. Both files are there, too, when the curve
+    suggests nothing. Of several workers the first one writes them.
+
+    Raises:
+        UserError: a mistake in the configuration, or a loss that never fell.
+    """
+    import numpy as np
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    from cait_finetune import model as models
+    from cait_finetune.runtime.threads import share_cores
+    from cait_finetune.train.distribution import build_agreement
+    from cait_finetune.workflow.phases import Stages
+    from cait_finetune.workflow.setup import prepare
+    from cait_finetune.workflow.training import trained_part
+
+    _refuse(config)
+    share_cores(config, models.check(config.model))
+    prepared = prepare(config, directory)
+    sweep = config.lr_find
+    rates = np.geomspace(sweep.low, sweep.high, sweep.steps).tolist()
+    stages = Stages(
+        config, prepared.model, prepared.strategy, prepared.loss, prepared.phases[:1],
+        lambda phase: trained_part(prepared, phase), prepared.length.steps_per_epoch,
+        lambda _: rates.__getitem__,
+    )  # fmt: skip
+    (build,) = stages.unfinished(0)
+    stage = build()
+    stream = iter(prepared.streams.training(0))
+    if len(prepared.phases) > 1:
+        prepared.console.print(f"phase  {stage.name} alone, the first of the run")
+    bar = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+                   TimeRemainingColumn(), console=prepared.console, transient=True)  # fmt: skip
+    with bar:
+        task = bar.add_task("", total=len(rates))
+
+        def loss_at(rate: float) -> float:
+            images, labels, _ = next(stream)
+            loss = float(stage.step(images, labels, [rate])[0, 0])
+            bar.update(task, advance=1, description=f"lr {rate:.1e}  loss {loss:.3f}")
+            return loss
+
+        losses = losses_at(rates, loss_at, sweep.smoothing)
+    smoothed = smooth(losses, sweep.smoothing)
+    tried = rates[: len(losses)]
+    suggestion = suggest_rate(tried, losses, smoothed)
+    picture = prepared.run.root / "lr_find.png"
+    if prepared.chief:
+        title = f"{config.dataset.name}, {config.model.name}, {config.optimizer.name}"
+        _write(picture, title, tried, losses, smoothed, suggestion)
+    if agree := build_agreement(prepared.strategy):
+        agree([False])  # the others wait: a worker that leaves would end the cluster
+    if suggestion is None:
+        raise bad_value(
+            "lr_find.low",
+            f"{rates[0]:g}, from which on the loss hardly fell",
+            "rates among which it falls before it grows",
+            f"change lr_find.low and lr_find.high, or take more lr_find.steps; see {picture}",
+        )
+    prepared.console.print(
+        f"steepest at {suggestion.steepest:.1e}, a tenth of the lowest is "
+        f"{suggestion.tenth_of_lowest:.1e}; the loss started at {smoothed[0]:.3f} and was "
+        f"{min(smoothed):.3f} at its lowest\n"
+        f"try    optimizer.base_lr={suggestion.steepest:.1e} optimizer.lr_batch_size=null\n"
+        f"see    {picture}",
+        highlight=False,
+    )
+    return suggestion
+
+
+def losses_at(
+    rates: list[float], loss_at: Callable[[float], float], smoothing: float
+) -> list[float]:
+    """The loss of one step at each rate, up to where it flies off or is not finite.
+
+    A loss that is not finite is left out.
+
+    Raises:
+        UserError: already the first is not.
+    """
+    losses: list[float] = []
+    for rate in rates:
+        loss = loss_at(rate)
+        if not math.isfinite(loss):
+            break
+        losses.append(loss)
+        smoothed = smooth(losses, smoothing)
+        if smoothed[-1] > _FLOWN_OFF * min(smoothed):
+            break
+    if not losses:
+        raise bad_value(
+            "lr_find.low", f"{rates[0]:g}, where the loss is not finite", "a lower rate"
+        )
+    return losses
+
+
+def smooth(losses: list[float], factor: float) -> list[float]:
+    """Exponential moving average, without the bias of its start."""
+    average, smoothed = 0.0, []
+    for number, loss in enumerate(losses, start=1):
+        average = factor * average + (1.0 - factor) * loss
+        smoothed.append(average / (1.0 - factor**number))
+    return smoothed
+
+
+def suggest_rate(
+    rates: list[float], losses: list[float], smoothed: list[float]
+) -> Suggestion | None:
+    """From a curve of smoothed losses over geometrically growing rates.
+
+    None where it does not fall, or by no more than its losses are apart at the start.
+    """
+    # The average is noise until some losses are in it.
+    later = range(min(_NOISY, len(smoothed)), len(smoothed))
+    if not later:
+        return None
+    lowest = min(later, key=smoothed.__getitem__)
+    start = losses[:_NOISY]
+    if smoothed[lowest] > statistics.mean(start) - statistics.stdev(start):
+        return None
+    # A difference over two steps, where the logarithm of the rate grows by the same each time.
+    slopes = {i: smoothed[i + 1] - smoothed[i - 1] for i in range(_NOISY - 1, lowest)}
+    return Suggestion(rates[min(slopes, key=slopes.__getitem__)], rates[lowest] / 10)
+
+
+def _write(
+    picture: Path, title: str, rates: list[float], losses: list[float], smoothed: list[float],
+    suggestion: Suggestion | None,
+) -> None:  # fmt: skip
+    """The picture, and beside it the table of the same name."""
+    from cait_finetune.report.lr_curve import draw_lr_curve
+
+    with open(picture.with_suffix(".csv"), "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("learning_rate", "loss", "smoothed"))
+        writer.writerows(zip(rates, losses, smoothed, strict=True))
+    marks = {}
+    if suggestion:
+        marks = {"steepest": suggestion.steepest,
+                 "a tenth of the lowest": suggestion.tenth_of_lowest}  # fmt: skip
+    draw_lr_curve(rates, losses, smoothed, marks, title, picture)
+
+
+def _refuse(config: Config) -> None:
+    """What makes no sense here."""
+    if config.resume:
+        raise bad_value("resume", config.resume, "null: a range test is not gone on with")
+    if config.train.steps_per_execution > 1:
+        raise bad_value("train.steps_per_execution", config.train.steps_per_execution, "1 here")
+    if config.tuning.solver == "lbfgs":
+        raise bad_value("tuning.solver", "lbfgs, which has no learning rate", "sgd")
+
+
+def main() -> None:
+    """Entry point."""
+    from cait_finetune.cli.hydra_app import run_with_hydra
+
+    def load() -> Callable[[Config, Path], object]:
+        from cait_finetune.runs.directory import RunDirectory
+        from cait_finetune.train.cluster import is_first_worker
+
+        def find_alone(config: Config, directory: Path) -> Suggestion:
+            if not is_first_worker(config.distribution):
+                return find(config, directory)
+            with RunDirectory(directory).owned("hydra.run.dir"):
+                return find(config, directory)
+
+        return find_alone
+
+    run_with_hydra(load)

@@ -1,0 +1,70 @@
+"""``python -m cait_finetune predict model=DIR images=PATH_OR_GLOB``: classify image files."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from itertools import pairwise
+
+from rich.table import Table
+
+from cait_finetune.cli.arguments import helped, read_keys
+from cait_finetune.cli.entry import command
+from cait_finetune.inference.prediction import Prediction
+from cait_finetune.inference.running import PredictConfig, predict
+from cait_finetune.runtime.console import plain_console
+
+_SHOWN = 20  # of those that are written to a file
+
+
+def read_config(arguments: list[str]) -> PredictConfig:
+    """Check the command line; ``--maps DIR`` and ``--maps=DIR`` are ``maps=DIR``, and so for all keys.
+
+    Raises:
+        UserError: an unknown key, a wrong type, or a missing value.
+    """
+    words, pairs = [], pairwise([*arguments, ""])
+    for word, following in pairs:
+        if word.startswith("--") and following and "=" not in word + following:
+            word = f"{word}={following}"
+            next(pairs)
+        words.append(word.removeprefix("--"))
+    return read_keys(words, PredictConfig)
+
+
+def _table(predictions: Sequence[Prediction]) -> Table:
+    shown = Table()
+    shown.add_column("image", overflow="fold")  # a long path is shown whole, over several lines
+    shown.add_column("classes", overflow="fold", min_width=len("classes"))
+    for prediction in predictions:
+        shown.add_row(prediction.name, prediction.words)
+    return shown
+
+
+def _run(arguments: list[str]) -> bool:
+    """The command; whether every file was classified."""
+    config = read_config(arguments)
+    console = plain_console()
+    predictions = predict(config, console)
+    if config.output:
+        predictions.write(config.output)
+    console.print(_table(predictions[:_SHOWN] if config.output else predictions))
+    for key in ("output", "maps"):
+        if place := getattr(config, key):
+            console.print(f"{key:<7}{place}")
+    failed = len(predictions.errors)
+    console.print(
+        f"images {len(predictions):,}"
+        + (f", of which {failed:,} could not be classified" if failed else "")
+        + f"; {predictions.images_per_second:.3g} img/s",
+    )
+    return not failed
+
+
+def main() -> None:
+    """Entry point; exit status 1 on a mistake, 2 when some files could not be classified."""
+    with command("cait_finetune predict"):
+        if helped(sys.argv[1:], __doc__, PredictConfig):
+            return
+        complete = _run(sys.argv[1:])
+    sys.exit(0 if complete else 2)

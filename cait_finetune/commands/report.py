@@ -1,0 +1,194 @@
+"""``python -m cait_finetune report run=RUN_DIRECTORY``: the report of a run from what is there.
+
+Of a run that has not come to its end, its best weights so far are scored, if there are any; what is
+missing is said, on the page too.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import MISSING
+
+from cait_finetune.cli.arguments import helped, read_keys
+from cait_finetune.cli.entry import command
+from cait_finetune.config.places import expanded_path
+from cait_finetune.errors import UserError
+from cait_finetune.runs.directory import RunDirectory
+from cait_finetune.runs.saved import RunDataConfig, SavedRun, read_run
+from cait_finetune.runtime.console import plain_console
+from cait_tf.quiet import quiet_imports
+
+if TYPE_CHECKING:
+    from cait_finetune.data.source import Source
+    from cait_finetune.scores.predictions import Predictions
+    from cait_finetune.workflow.report_parts import Viewer
+    from cait_finetune.workflow.scoring import Scores
+
+
+@dataclass
+class ReportConfig:
+    """The keys of the command.
+
+    ``run`` is a run's directory; ``dataset.data_dir`` where its images are now;
+    ``dataset.accept_changes`` reports although they are others than the run's.
+    """
+
+    run: str = MISSING
+    dataset: RunDataConfig = field(default_factory=RunDataConfig)
+
+
+def report(config: ReportConfig) -> Path:
+    """Make the parts anew that can be made, and the page of all there are.
+
+    Raises:
+        UserError: the directory holds no run, or the report cannot be written into it.
+        ChangedData: the images are others than the run's.
+    """
+    saved = read_run(expanded_path("run", config.run), weights=False)
+    with saved.directory.owned("run"):
+        return _report(config, saved)
+
+
+def _report(config: ReportConfig, saved: SavedRun) -> Path:
+    run = saved.directory
+    with quiet_imports():
+        import tensorflow as tf
+
+        from cait_finetune.report.page import write_page
+        from cait_finetune.runs.identity import ChangedData
+        from cait_finetune.scores.metrics import MetricsLog
+        from cait_finetune.train.figures import in_words
+        from cait_finetune.workflow.report_parts import draw_scores, draw_training
+
+        tf.config.list_physical_devices()
+
+    reasons: list[str] = []
+    scores = None
+    try:
+        scores, view = _scores(saved, config.dataset, reasons)
+        draw_scores(run, scores, view)
+    except ChangedData:
+        raise
+    except UserError as error:
+        reasons.append(str(error))
+    if run.metrics.is_file():
+        metric, title = saved.dataset.judged_by, f"{saved.dataset.name}, {saved.model.name}"
+        if scores:
+            title += f": test {in_words(scores.test.as_figures(), metric)}"
+        draw_training(run, MetricsLog(run.metrics), title, metric)
+    missing, reasons = write_page(run, reasons)
+    console = plain_console()
+    for reason in reasons:
+        console.print(reason)
+    if missing:
+        console.print(f"not in the report: {', '.join(missing)}")
+    console.print(f"report {run.report}")
+    return run.report
+
+
+def _scores(
+    saved: SavedRun, data: RunDataConfig, reasons: list[str]
+) -> tuple[Scores, Viewer | None]:
+    """The scores, and what draws mistakes. A finished run's predictions are kept: it is scored again
+    only where they are not, or not of its best weights. Without its images or weights only the
+    pictures of mistakes are missing.
+
+    Raises:
+        UserError: there is nothing to score by.
+        ChangedData: the images are others than the run's.
+    """
+    from cait_finetune.data.corrupt import CorruptImages
+    from cait_finetune.data.pipeline import evaluation_stream
+    from cait_finetune.runs.exports import weights_mark
+    from cait_finetune.runs.identity import ChangedData
+    from cait_finetune.workflow.report_parts import build_viewer
+    from cait_finetune.workflow.scoring import predict_splits, score
+
+    run, batch_size = saved.directory, saved.train.eval_batch_size
+    predictions = _kept_predictions(run, reasons) if run.scored else None
+    temperature = run.read_result().get("temperature") if run.scored else None
+    mark = weights_mark(run.best_checkpoint)
+    made_by = {one.weights for one in (predictions or {}).values()}
+    if mark and made_by - {mark, None}:
+        reasons.append(f"predictions: made by other weights than {run.best_checkpoint}")
+        predictions = temperature = None
+    try:
+        if not run.best_checkpoint.is_file():
+            raise UserError(_why_no_weights(run))
+        source = saved.open_source(data, "report", reasons.append)
+        model = saved.build_model(source.class_names)
+    except ChangedData:
+        raise
+    except UserError as error:
+        if not predictions:
+            raise
+        reasons.append(str(error))
+        return score(predictions, batch_size, temperature), None
+    preprocessing = saved.build_preprocessing()
+    if predictions and not _of_these_images(predictions, source, run):
+        reasons.append("predictions: made of other images than those that were accepted")
+        predictions = None
+    if not predictions or None in made_by:  # of earlier versions, which do not say by which weights
+        corrupt = CorruptImages(saved.dataset.on_corrupt)
+        predictions = predict_splits(
+            model,
+            lambda role: evaluation_stream(
+                source, role, preprocessing, batch_size, corrupt, saved.dataset
+            ),
+            source,
+            corrupt,
+        )
+    return score(predictions, batch_size, temperature), build_viewer(model, source, preprocessing)
+
+
+def _of_these_images(
+    predictions: dict[str, Predictions], source: Source, run: RunDirectory
+) -> bool:
+    """Whether kept predictions are of the images of `source`, but for corrupt ones.
+
+    Those of a run that kept no record of its images are compared by their ids.
+    """
+    from cait_finetune.runs.identity import has_the_runs_images
+
+    same = has_the_runs_images(run, source)
+    if same is not None:
+        return same
+    corrupt = set(run.read_result().get("corrupt_images", []))
+    return all(
+        set(one.ids) == set(map(str, source.ids(role))) - corrupt
+        for role, one in predictions.items()
+    )
+
+
+def _kept_predictions(run: RunDirectory, reasons: list[str]) -> dict[str, Predictions] | None:
+    """Those of all splits; None where one is not kept, or damaged."""
+    from cait_finetune.scores.predictions import load_predictions
+    from cait_finetune.workflow.scoring import ROLES
+
+    kept = {role: run.predictions_of(role) for role in ROLES}
+    if not all(path.exists() for path in kept.values()):
+        return None
+    try:
+        return {role: load_predictions(path) for role, path in kept.items()}
+    except UserError as error:
+        reasons.append(str(error))
+        return None
+
+
+def _why_no_weights(run: RunDirectory) -> str:
+    from cait_finetune.scores.metrics import MetricsLog
+
+    if run.scored or MetricsLog(run.metrics).read("epoch"):
+        return f"{run.best_checkpoint} is not there: there are no weights to look at images with"
+    return "no epoch has ended yet: there are no weights to score"
+
+
+def main() -> None:
+    """Entry point; exit status 1 and one message on a mistake."""
+    with command("cait_finetune report"):
+        if not helped(sys.argv[1:], __doc__, ReportConfig):
+            report(read_keys(sys.argv[1:], ReportConfig))

@@ -1,0 +1,99 @@
+"""``python -m cait_finetune show_batch dataset=… model=… augment=…``: look at what is trained on.
+
+Draws the first images of the first training batch with their labels: ``batch.png`` in the run's
+directory. Everything that changes an image is on, as it would be in training with this seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cait_finetune.config import Config
+from cait_finetune.runtime.console import plain_console
+
+if TYPE_CHECKING:
+    import numpy as np
+
+#: Of a larger batch the first ones are drawn.
+MOST = 32
+
+
+def show_batch(config: Config, directory: Path) -> Path:
+    """Make a training batch and draw it.
+
+    Returns:
+        The picture.
+
+    Raises:
+        UserError: a mistake in the configuration, or no data set.
+    """
+    from hydra.core.hydra_config import HydraConfig
+
+    from cait_finetune import model as models
+    from cait_finetune.data.corrupt import CorruptImages
+    from cait_finetune.data.opening import open_source
+    from cait_finetune.data.pipeline import train_batches
+    from cait_finetune.data.preprocess import configured
+    from cait_finetune.report.batch_sheet import draw_batch_sheet
+
+    variant = models.check(config.model)
+    source = open_source(config.dataset)
+    preprocessing = configured(
+        config.preprocessing, variant, config.model.image_size, config.dataset.upright
+    )
+    batches = train_batches(
+        source=source,
+        config=config.dataset,
+        augmentation=config.augment,
+        preprocessing=preprocessing,
+        batch_size=config.train.batch_size,
+        seed=config.seed,
+        corrupt=CorruptImages(config.dataset.on_corrupt),
+    )
+    images, labels, _ = next(iter(batches.take(1)))
+    images, labels = images.numpy()[:MOST], labels.numpy()[:MOST]
+    shown = preprocessing.denormalise(images)
+    captions = [caption(label, source.class_names, source.multi_label) for label in labels]
+    chosen = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
+    size = preprocessing.image_size
+    title = (
+        f"{config.dataset.name}, augment={chosen.get('augment', 'custom')}, "
+        f"{size} × {size}, seed {config.seed}"
+    )
+    if len(images) < config.train.batch_size:
+        title += f": the first {len(images)} of a batch of {config.train.batch_size}"
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / "batch.png"
+    draw_batch_sheet(shown, captions, title, path)
+    plain_console().print(path)
+    return path
+
+
+def caption(label: np.ndarray, names: Sequence[str], multi_label: bool = False) -> str:
+    """What an image is: its class, its classes, or how much of each of those that were mixed.
+
+    Args:
+        label: () a class, or ``(C,)`` shares of the classes, which may add up to an example's weight.
+    """
+    if not label.shape:
+        return names[int(label)]
+    total = 1.0 if multi_label else float(label.sum()) or 1.0
+    percent = [round(100 * float(share) / total) for share in label]
+    there = [index for index in label.argsort()[::-1] if percent[index]]
+    if all(percent[index] == 100 for index in there):
+        return "\n".join(names[index] for index in there) or "no class"
+    return "\n".join(f"{names[index]} {percent[index]}%" for index in there)
+
+
+def main() -> None:
+    """Entry point."""
+    from cait_finetune.cli.hydra_app import run_with_hydra
+
+    def load() -> Callable[[Config, Path], object]:
+        import cait_finetune.model  # noqa: F401  TensorFlow starts here, and talks
+
+        return show_batch
+
+    run_with_hydra(load)

@@ -1,0 +1,35 @@
+"""``python -m cait_finetune key=value …``: fine-tune a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cait_finetune.train.interruption import preemptible
+
+if TYPE_CHECKING:
+    from cait_finetune.config import Config
+
+
+def main() -> None:
+    """Entry point. A scheduler may end the process while Hydra is still being imported."""
+    with preemptible():
+        from cait_finetune.cli.hydra_app import run_with_hydra
+
+        run_with_hydra(_load)
+
+
+def _load() -> Callable[[Config, Path], float | None]:
+    """Import TensorFlow and what trains with it."""
+    from cait_finetune import model as models
+    from cait_finetune.runtime.threads import share_cores
+    from cait_finetune.workflow.finetune import finetune
+
+    def train(config: Config, directory: Path) -> float | None:
+        """Return what a sweeper maximises: the validation metric of the best epoch."""
+        share_cores(config, models.check(config.model))  # this process is all ours
+        result = finetune(config, directory)
+        return result.get(f"validation_{config.dataset.judged_by}") if result else None
+
+    return train

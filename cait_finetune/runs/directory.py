@@ -1,0 +1,268 @@
+"""What stands where in a run's directory."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from cait_finetune.config import Config, SplitsConfig
+from cait_finetune.config.checks import on_disk
+from cait_finetune.config.effect import without_effect
+from cait_finetune.errors import UserError, bad_value
+from cait_finetune.runtime.locks import InUse, lock
+from cait_tf.atomic import remove_partial, write_text
+
+Value = TypeVar("Value", dict, list)
+
+#: Key of ``result.json``: when the run was finished.
+FINISHED = "finished"
+
+
+def read_json(path: Path, kind: type[Value]) -> Value:
+    """What a file holds; an empty `kind` where there is no file.
+
+    Raises:
+        UserError: the file cannot be read, or holds something else.
+    """
+    if not path.is_file():
+        return kind()
+    why = f"it does not hold a {kind.__name__}"
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        found, why = None, str(error)
+    if not isinstance(found, kind):
+        raise bad_value(
+            path.name,
+            f"{path} ({why})",
+            "JSON as it was written",
+            "put a whole file in its place, or remove it",
+        )
+    return found
+
+
+def write_json(path: Path, value: dict | list) -> None:
+    """Write a whole file, or leave the one that is there."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def forget_default_splits(config: DictConfig | dict) -> None:
+    """Set `dataset.splits.shares` and `seed` to null where they are the defaults.
+
+    Earlier versions wrote the defaults where nobody had set a value, and an explicit value is compared
+    with the file of the division.
+    """
+    splits = config
+    for name in ("dataset", "splits"):
+        splits = splits.get(name)
+        if not isinstance(splits, dict | DictConfig):
+            return
+    for key, default in (("shares", list(SplitsConfig.SHARES)), ("seed", 0)):
+        if splits.get(key) == default:
+            splits[key] = None
+
+
+_OF_PATTERNS = "[]*?"
+
+
+class RunDirectory:
+    """Paths of one run. Creating it refuses a directory that already holds one.
+
+    Whoever writes into it does so inside `owned`.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.config = root / "config.yaml"
+        self.command = root / "command.txt"
+        self.parameters = root / "parameters.csv"
+        self.metrics = root / "metrics.jsonl"
+        self.curves = root / "curves.png"
+        self.result = root / "result.json"
+        self.checkpoints = root / "checkpoints"
+        self.best_checkpoint = self.checkpoints / "best.safetensors"
+        self.last_checkpoint = self.checkpoints / "last.safetensors"
+        self.profile = root / "profile"
+        self.export = root / "export"
+        self.saved_model = self.export / "saved_model"
+        self.tensorboard = root / "tensorboard"
+        self.environment = root / "environment.json"
+        self.identity = root / "identity.json"
+        self.images = root / "images.csv.gz"
+        self.predictions = root / "predictions"
+        self.report = root / "report.html"
+        self.parts = root / "report"
+        self.failure = root / "failure.txt"  # of one run of several: what was wrong
+
+    @contextlib.contextmanager
+    def owned(self, key: str) -> Iterator[None]:
+        """Keep other processes out of the directory, which is made; and clean up after killed ones.
+
+        Args:
+            key: what named the directory, for messages.
+
+        Raises:
+            UserError: another process is at work in it, or it cannot be written.
+        """
+        on_disk(key, self.root)
+        with contextlib.ExitStack() as held:
+            try:
+                self.root.mkdir(parents=True, exist_ok=True)
+                held.enter_context(lock(self.root / ".lock"))
+            except InUse as error:
+                raise bad_value(
+                    key,
+                    f"{self.root}, in use by {error}",
+                    "a directory in which no other process is at work",
+                    "Wait for that process to end, or choose another directory",
+                ) from error
+            except OSError as error:
+                raise bad_value(
+                    key, self.root, f"a directory that can be written ({error.strerror})"
+                ) from error
+            remove_partial(self.root)
+            yield
+
+    def relative(self, path: Path) -> str:
+        """A path as the run's own files state it: relative to the run's directory.
+
+        ``root / stated`` is the path again, also of the absolute ones that earlier versions stated.
+        """
+        return path.relative_to(self.root).as_posix()
+
+    def predictions_of(self, role: str) -> Path:
+        """The logits of a split."""
+        return self.predictions / f"{role}.npz"
+
+    def read_command(self) -> str | None:
+        """The command that the run was begun by; None where it was begun from Python."""
+        return self.command.read_text(encoding="utf-8").strip() if self.command.is_file() else None
+
+    def read_config(self) -> DictConfig:
+        """What ``config.yaml`` holds.
+
+        Raises:
+            FileNotFoundError: there is none.
+            UserError: it cannot be read, or has no key of a run.
+        """
+        try:
+            saved = OmegaConf.load(self.config)
+            if isinstance(saved, DictConfig) and saved.keys() & Config.__dataclass_fields__.keys():
+                forget_default_splits(saved)
+                return without_effect(saved)
+            reason = "it has no key of a run"
+        except FileNotFoundError:
+            raise
+        except (OmegaConfBaseException, YAMLError, OSError, ValueError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise bad_value(
+            "run", self.root, f"a config.yaml with a configuration that can be read ({reason})"
+        )
+
+    def create(self) -> None:
+        """Make the directories.
+
+        Raises:
+            UserError: there is a run in it already that has saved something; or it cannot be
+                written, or not by TensorFlow, which takes the path of a SavedModel for a pattern.
+        """
+        if signs := [sign for sign in _OF_PATTERNS if sign in str(self.root.absolute())]:
+            raise bad_value(
+                "hydra.run.dir",
+                self.root,
+                f"a path without {' '.join(signs)}",
+                "TensorFlow takes it for a pattern, and cannot save a model there",
+            )
+        begun = self.result.exists() or any(self.checkpoints.glob("*"))
+        if self.config.exists() and begun:
+            raise bad_value(
+                "hydra.run.dir",
+                self.root,
+                "a directory without a run; this one holds one, which is left as it is",
+                "choose another, or leave the key out for one named by the time",
+            )
+        try:
+            self.metrics.unlink(missing_ok=True)  # of one that ended before it had saved anything
+            for directory in (self.checkpoints, self.saved_model.parent):
+                directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise bad_value(
+                "hydra.run.dir", self.root, f"a directory that can be written ({error.strerror})"
+            ) from error
+
+    def keep_data_dir(self, data_dir: str | None) -> None:
+        """Record where a resumed run found its images: later commands look there, too."""
+        saved = OmegaConf.load(self.config)
+        if saved.dataset.data_dir != data_dir:
+            saved.dataset.data_dir = data_dir
+            self.write_config(saved)
+
+    def write_config(self, config: DictConfig) -> None:
+        """Write ``config.yaml`` at once: with it the directory is a run that can be resumed."""
+        write_text(self.config, OmegaConf.to_yaml(config))
+
+    def make_parts(self) -> None:
+        """Make the folder of the report's parts.
+
+        Raises:
+            UserError: it cannot be made.
+        """
+        try:
+            self.parts.mkdir(exist_ok=True)
+        except OSError as error:
+            raise bad_value(
+                "report", self.parts, f"a folder for the report's parts ({error.strerror})",
+                "remove what stands there",
+            ) from error  # fmt: skip
+
+    def read_result(self) -> dict:
+        """What ``result.json`` holds; nothing where the run has not got that far.
+
+        Raises:
+            UserError: it cannot be read.
+        """
+        return read_json(self.result, dict)
+
+    @property
+    def scored(self) -> bool:
+        """Whether there is a result, and it can be read."""
+        try:
+            return bool(self.read_result())
+        except UserError:
+            return False
+
+    @property
+    def finished(self) -> bool:
+        """Whether everything that the run promises is there: training, scores, exports, report, loggers.
+
+        The mark is the time in ``result.json``, which is written last.
+        """
+        try:
+            return bool(self.read_result().get(FINISHED))
+        except UserError:
+            return False
+
+    def mark_finished(self) -> dict:
+        """Write the mark; returns what ``result.json`` holds then."""
+        result = {**self.read_result(), FINISHED: time.strftime("%Y-%m-%d %H:%M:%S %z")}
+        self.failure.unlink(missing_ok=True)
+        self.write_result(result)
+        return result
+
+    def unmark_finished(self) -> None:
+        """Remove the mark: the run trains on."""
+        result = self.read_result()
+        if result.pop(FINISHED, None):
+            self.write_result(result)
+
+    def write_result(self, result: dict) -> None:
+        """Write ``result.json``."""
+        write_json(self.result, result)

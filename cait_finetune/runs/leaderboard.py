@@ -1,0 +1,223 @@
+"""Runs side by side: what each was made from, what came out, and what differs between them."""
+
+from __future__ import annotations
+
+import glob
+import json
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from cait_finetune.config.places import expanded
+from cait_finetune.errors import UserError, bad_value
+from cait_finetune.runs.command_line import named_keys
+from cait_finetune.runs.directory import RunDirectory
+from cait_finetune.scores.metrics import MetricsLog
+
+#: What says nothing of how a run trains.
+_ASIDE = ("resume", "traceback")
+#: A group's own choice, whose other keys follow from it.
+_CHOICES = ("name", "method", "strategy", "mode")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run. ``settings`` are its configuration's leaves, ``{"optimizer.base_lr": 0.001, …}``.
+
+    ``command`` is what it was made by, None where that is not known. Of a run that is not finished
+    ``result`` is None, and ``missing`` says how far it came and what is not there.
+    """
+
+    directory: Path
+    settings: dict[str, Any]
+    command: str | None
+    result: dict[str, Any] | None
+    missing: str = ""
+
+    @property
+    def score(self) -> float:
+        """The validation metric; −∞ where there is none, as it is no number or not finished."""
+        score = (self.result or {}).get(f"validation_{(self.result or {}).get('metric')}")
+        return score if score is not None and math.isfinite(score) else -math.inf
+
+
+def find_runs(paths: list[str]) -> list[Path]:
+    """The directories of runs at, or anywhere below, `paths`, which may be patterns.
+
+    Raises:
+        UserError: a path does not exist, or none holds a run.
+    """
+    found: dict[Path, None] = {}
+    for path in paths:
+        roots = [Path(root) for root in sorted(glob.glob(expanded("runs", path), recursive=True))]
+        if not roots:
+            raise bad_value("runs", path, "a directory that exists, or a pattern of some")
+        for root in roots:
+            found |= dict.fromkeys(runs_below(root))
+    if not found:
+        raise bad_value(
+            "runs",
+            f"{' '.join(paths)}, where there is no run",
+            "directories of runs, or of sweeps: outputs/…, multirun/…",
+        )
+    return list(found)
+
+
+def runs_below(root: Path) -> list[Path]:
+    """The directories of runs, which may be `root` itself; number 10 of a sweep stands after 9."""
+    found = []
+    for directory, folders, files in os.walk(root):
+        if "checkpoints" in folders or {"config.yaml", "result.json"} <= set(files):
+            found.append(Path(directory))
+            folders.clear()
+    return sorted(found, key=lambda run: (run.parent, len(run.name), run.name))
+
+
+def read_entry(directory: Path) -> Entry:
+    """What is known of a run; parts that are not there or cannot be read are named."""
+    run = RunDirectory(directory)
+    settings, missing = {}, []
+    try:
+        settings = flat(OmegaConf.to_container(run.read_config()))
+    except FileNotFoundError:
+        missing.append("no config.yaml")
+    except (UserError, OmegaConfBaseException):
+        missing.append("a config.yaml that cannot be read")
+    result = None
+    try:
+        result = run.read_result()
+        metric = result.get("metric")
+        if not run.result.is_file():
+            missing.append("no result.json")
+        elif not {f"validation_{metric}", f"test_{metric}"} <= result.keys():
+            missing.append("a result.json without scores")
+    except UserError:
+        missing.append("a result.json that cannot be read")
+    command = run.read_command()
+    if not missing:
+        return Entry(directory, settings, command, result)
+    return Entry(
+        directory, settings, command, None, ", ".join([_progress(run, settings), *missing])
+    )
+
+
+def flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """``{"dataset.fold": 0, …}`` of a nested configuration."""
+    leaves: dict[str, Any] = {}
+    for key, value in node.items():
+        if isinstance(value, dict):
+            leaves |= flat(value, f"{prefix}{key}.")
+        else:
+            leaves[f"{prefix}{key}"] = value
+    return leaves
+
+
+def _progress(run: RunDirectory, settings: dict[str, Any]) -> str:
+    """How far a run came that has no result."""
+    try:
+        epochs = MetricsLog(run.metrics).read("epoch")
+    except UserError:
+        return "a metrics.jsonl that cannot be read"
+    if not epochs:
+        return "no epoch finished"
+    of = f" of {settings['train.epochs']}" if settings.get("train.epochs") else ""
+    text = f"{epochs[-1]['epoch']}{of} epochs"
+    metric = settings.get("dataset.metric") or "top1"
+    if scores := [one[key] for one in epochs if (key := f"validation_{metric}") in one]:
+        text += f", validation_{metric} {max(scores):.2%} so far"
+    return text
+
+
+def differing(entries: list[Entry]) -> list[str]:
+    """The keys whose value is not the same in all runs that have the key."""
+    keys = dict.fromkeys(key for entry in entries for key in entry.settings)
+    return [
+        key
+        for key in keys
+        if key not in _ASIDE
+        and len({json.dumps(one.settings[key]) for one in entries if key in one.settings}) > 1
+    ]
+
+
+def chosen(entries: list[Entry], keys: list[str]) -> list[str]:
+    """Those of the differing `keys` that the runs' commands name: the rest follows from them.
+
+    All of them where a command is not known or the recipes differ, as then anything may be chosen.
+    """
+    named = [named_keys(entry.command) for entry in entries if entry.command]
+    recipes = {(one.get("-cn"), one.get("-cd")) for one in named}
+    if len(named) < len(entries) or len(recipes) > 1:
+        return keys
+    names = {key for one in named for key in one}
+
+    def is_chosen(key: str) -> bool:
+        group, _, leaf = key.partition(".")
+        of_group = [other for other in keys if other in {f"{group}.{one}" for one in _CHOICES}]
+        return key in names or (group in names and (leaf in _CHOICES or not of_group))
+
+    return [key for key in keys if is_chosen(key)] or keys
+
+
+def judged_by(entries: list[Entry]) -> str:
+    """The metric of all finished runs.
+
+    Raises:
+        UserError: there are several.
+    """
+    metrics = sorted({entry.result["metric"] for entry in entries if entry.result})
+    if len(metrics) > 1:
+        raise bad_value(
+            "runs", f"runs judged by {' and by '.join(metrics)}", "runs that are judged alike",
+            "compare them apart",
+        )  # fmt: skip
+    return metrics[0] if metrics else "top1"
+
+
+def other_images(entries: list[Entry]) -> str:
+    """A warning where finished runs were scored on different images; else an empty string.
+
+    Runs of versions that kept no record of their images are not compared.
+    """
+    splits = [(entry.result or {}).get("data", {}).get("splits", {}) for entry in entries]
+    differ = [
+        split
+        for split in ("validation", "test")
+        if any(
+            len({one[split].get(key) for one in splits if split in one} - {None, ""}) > 1
+            for key in ("sha256", "content_sha256")
+        )
+    ]
+    if not differ:
+        return ""
+    return f"images  the runs were scored on different {' and '.join(differ)} images"
+
+
+def shown(value: Any) -> str:
+    """A setting as a table shows it."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def header(columns: list[str], metric: str) -> list[str]:
+    """The titles over `cells`."""
+    return ["run", *columns, f"validation_{metric}", f"test_{metric}", "seconds"]
+
+
+def cells(name: str, entry: Entry, columns: list[str], metric: str) -> list[str]:
+    """A finished run as a line of a table: its settings of `columns`, and what came out."""
+    figures = [entry.result.get(f"{split}_{metric}") for split in ("validation", "test")]
+    seconds = entry.result.get("wall_seconds")
+    return [
+        name,
+        *(shown(entry.settings[key]) if key in entry.settings else "" for key in columns),
+        *("" if figure is None else f"{figure:.2%}" for figure in figures),
+        "" if seconds is None else f"{seconds:.0f}",
+    ]

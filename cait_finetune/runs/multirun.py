@@ -1,0 +1,114 @@
+"""What several runs say together: a row for each, their mean and range.
+
+Hydra calls `MultirunSummary` when ``-m`` has made all its runs, in whatever process or on whatever
+machine each was made: ``-m seed=0,1,2``, or ``-m dataset.folds=5 'dataset.fold=range(5)'``.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+
+from cait_finetune.errors import UserError
+from cait_finetune.runs.directory import RunDirectory
+from cait_finetune.runs.leaderboard import (
+    Entry,
+    cells,
+    chosen,
+    differing,
+    header,
+    judged_by,
+    other_images,
+    read_entry,
+    runs_below,
+)
+from cait_finetune.runtime.console import plain_console
+from cait_tf.atomic import write_text
+
+
+class MultirunSummary(Callback):
+    """Prints the table of a sweep's runs, and writes it into the sweep's directory."""
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        """Called by Hydra, once."""
+        console, root = plain_console(), Path(config.hydra.sweep.dir)
+        try:
+            summarise(root, console)
+        except UserError as error:  # the runs are made: that they have no table is no failure
+            console.print(f"no summary of {root}: {error}")
+        failed = [
+            path.read_text(encoding="utf-8").strip()
+            for path in sorted(root.rglob(RunDirectory(root).failure.name))
+        ]
+        # A study counts its failed trials itself. Hydra makes a warning of an Exception in here.
+        if failed and config.hydra.runtime.choices["hydra/sweeper"] == "basic":
+            sys.exit("cait_finetune: " + "\n".join(["failed:", *failed]))
+
+
+def summarise(root: Path, console: Console) -> Path | None:
+    """Summarise the runs below `root`.
+
+    Returns:
+        ``summary.json``; None where no run has a result.
+
+    Raises:
+        UserError: the runs are judged by different metrics.
+    """
+    entries = [read_entry(directory) for directory in runs_below(root)]
+    finished = [entry for entry in entries if entry.result]
+    if not finished:
+        return None
+    metric, differ = judged_by(finished), differing(finished)
+    figures = [f"validation_{metric}", f"test_{metric}"]
+    summary = {
+        "runs": [
+            {"directory": str(entry.directory)}
+            | {key: entry.settings.get(key) for key in differ}
+            | {name: entry.result[name] for name in figures}
+            for entry in finished
+        ],
+        "figures": {name: _of([entry.result[name] for entry in finished]) for name in figures},
+    }
+    path = root / "summary.json"
+    write_text(path, json.dumps(summary, indent=2) + "\n")
+    console.print(_table(finished, chosen(finished, differ), metric, summary["figures"]))
+    if warning := other_images(finished):
+        console.print(warning)
+    for entry in entries:
+        if not entry.result:
+            console.print(f"{entry.directory.name}  {entry.missing}")
+    console.print(f"summary  {path}")
+    console.print(f"best     python -m cait_finetune compare {root}")
+    return path
+
+
+def _of(values: list[float]) -> dict[str, float]:
+    return {
+        "mean": statistics.fmean(values),
+        "low": min(values),
+        "high": max(values),
+        "deviation": statistics.stdev(values) if len(values) > 1 else 0.0,
+        "runs": len(values),
+    }
+
+
+def _table(
+    entries: list[Entry], columns: list[str], metric: str, figures: dict[str, dict[str, float]]
+) -> Table:
+    table = Table(*header(columns, metric))
+    for entry in entries:
+        table.add_row(*cells(entry.directory.name, entry, columns, metric))
+    blank = [""] * len(columns)
+    table.add_section()
+    of_all = figures.values()
+    table.add_row("mean", *blank, *(f"{one['mean']:.2%}" for one in of_all))
+    table.add_row("range", *blank, *(f"{one['low']:.2%} – {one['high']:.2%}" for one in of_all))
+    return table

@@ -1,0 +1,95 @@
+"""A run as an object that shows itself: figures and curves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from cait_finetune.runs import markup
+from cait_finetune.runs.saved import SavedRun
+from cait_finetune.scores.metrics import MetricsLog
+
+_WORDS = {
+    "top1": "top-1",
+    "top5": "top-5",
+    "mean_per_class": "mean per class",
+    "mean_average_precision": "mean average precision",
+    "f1": "F1",
+}
+
+
+@dataclass(frozen=True, repr=False)
+class Run:
+    """A run's directory, which shows its metrics and curves in a notebook.
+
+    Args:
+        saved: its configuration and weights.
+        predictor: `cait_finetune.predict`, which stands above this module.
+    """
+
+    saved: SavedRun
+    predictor: Callable[..., Sequence[Any]]
+
+    @property
+    def directory(self) -> Path:
+        """Where everything is."""
+        return self.saved.directory.root
+
+    @cached_property
+    def result(self) -> dict[str, Any]:
+        """What ``result.json`` holds; nothing as long as the run is not finished."""
+        return self.saved.directory.read_result()
+
+    @property
+    def epochs(self) -> list[dict[str, Any]]:
+        """The metrics of each epoch so far."""
+        return MetricsLog(self.saved.directory.metrics).read("epoch")
+
+    @property
+    def figures(self) -> dict[str, str]:
+        """What the run is judged by, in words: ``{"test top-1": "98.61%", …}``."""
+        shown = {}
+        for split in ("test", "validation"):
+            for name, words in _WORDS.items():
+                value = self.result.get(f"{split}_{name}")
+                if value is not None:
+                    shown[f"{split} {words}"] = f"{value:.2%}"
+        for key, words, form in (
+            ("best_epoch", "best epoch", "{}"),
+            ("wall_seconds", "time", "{:.0f} s"),
+            ("images_per_second", "training speed", "{:.0f} img/s"),
+        ):
+            if self.result.get(key) is not None:
+                shown[words] = form.format(self.result[key])
+        return shown
+
+    def predict(self, images: str | Path | Iterable[str | Path], top_k: int = 3) -> Sequence[Any]:
+        """As `cait_finetune.predict`."""
+        return self.predictor(self, images, top_k)
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.directory)!r}: {self._title})"
+
+    def _repr_html_(self) -> str:
+        rows = [(markup.text(name), markup.text(value)) for name, value in self.figures.items()]
+        title, place = markup.text(self._title), markup.text(self.directory)
+        curves = self.saved.directory.curves
+        drawn = ""
+        if curves.is_file():
+            drawn = markup.picture(curves.read_bytes(), "png", "max-width: 100%")
+        return f"<p>{title}<br><code>{place}</code></p>{markup.table((), rows)}{drawn}"
+
+    @property
+    def _title(self) -> str:
+        return f"{self.saved.model.name} on {self.saved.dataset.name}, {self._first_figure}"
+
+    @property
+    def _first_figure(self) -> str:
+        metric = self.result.get("metric")
+        if metric is None:
+            count = len(self.epochs)
+            return f"not finished, {count} epoch{'s' * (count != 1)} so far"
+        return f"test {_WORDS[metric]} {self.result[f'test_{metric}']:.2%}"

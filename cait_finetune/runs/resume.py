@@ -1,0 +1,166 @@
+"""Going on with a run: its own configuration, and what of the command line may differ from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from cait_finetune.config import Config, TrainConfig, from_hydra
+from cait_finetune.config.effect import without_effect
+from cait_finetune.config.places import expanded_path
+from cait_finetune.errors import bad_value
+from cait_finetune.runs.directory import RunDirectory, forget_default_splits
+
+#: What may be another when a run is resumed: when it ends, what is written, where it is computed, where
+#: decoded images are kept, and what a corrupt image does, which has ended the run so far. The last four change the order of additions, so that the result is the same but for rounding; and, where
+#: train.accumulation is null, into how many parts a batch is cut, each of which draws its own dropout.
+FREE = (
+    "checkpoint.*",
+    "dataset.accept_changes",
+    "dataset.cache",
+    "dataset.cache_dir",
+    "dataset.data_dir",
+    "dataset.homepage",
+    "dataset.license",
+    "dataset.on_corrupt",
+    "dataset.parallel_calls",
+    "dataset.prefetch",
+    "export.*",
+    "logger.*",
+    "model.weights",
+    "resume",
+    "traceback",
+    "train.eval_batch_size",
+    "train.log_every",
+    "train.max_hours",
+    "train.max_skipped_steps",
+    "train.patience",
+    "distribution.*",
+    "model.remat",
+    "train.jit_compile",
+    "train.steps_per_execution",
+)
+
+
+def find_run(resume: str | Path) -> Path:
+    """The directory of a run that can be gone on with.
+
+    Raises:
+        UserError: there is no run in it.
+    """
+    directory = expanded_path("resume", resume)
+    if not (directory / "config.yaml").is_file():
+        raise bad_value("resume", resume, "the directory of a run, which holds a config.yaml")
+    return directory
+
+
+def _check_unfinished(run: RunDirectory, train: TrainConfig) -> None:
+    """Refuse a finished run, unless the limit that ended it is another now.
+
+    Raises:
+        UserError: the run is finished.
+    """
+    if not run.finished:
+        return
+    result = run.read_result()
+    ended_by, hint = result.get("stopped_by"), ""
+    if ended_by == "train.max_hours":
+        if train.max_hours is None or train.max_hours * 3600 > result.get("train_seconds", 0):
+            return
+    elif ended_by == "train.patience":
+        before = run.read_config().train.patience
+        if train.patience is None or train.patience > (before or 0):
+            return
+    if ended_by:
+        hint = f"add {ended_by}=null to train on, or "
+    raise bad_value(
+        "resume",
+        f"{run.root}, whose run is finished",
+        "one that was cut off",
+        f"{hint}start a new run with model.weights={run.last_checkpoint}",
+    )
+
+
+def resumed(
+    composed: DictConfig, overrides: list[str], groups: set[str], recipe: bool
+) -> tuple[Config, list[str]]:
+    """The configuration of the run in ``composed.resume``, and what in it was changed.
+
+    Only what the command line names counts: ``resume=DIR`` alone takes everything from the run, and
+    the whole first command with ``resume=DIR`` added is right too.
+
+    Args:
+        overrides: the words of the command line.
+        groups: names of the configuration groups, of which a choice names all keys.
+        recipe: whether a recipe was chosen, which names every key.
+
+    Raises:
+        UserError: no run is there; or a key has changed that changes what is computed.
+    """
+    directory = find_run(composed.resume)
+    saved = _read(directory / "config.yaml")
+    named = [
+        override.key_or_group for override in OverridesParser.create().parse_overrides(overrides)
+    ]
+    changes, refused = [], []
+    wanted = OmegaConf.to_container(composed, resolve=True)
+    forget_default_splits(wanted)
+    for key, new in _leaves(wanted):
+        old = OmegaConf.select(saved, key)
+        old = OmegaConf.to_container(old) if OmegaConf.is_config(old) else old
+        ours = recipe or any(
+            key == name
+            or key.startswith(f"{name}.")
+            or (name in groups and key.split(".")[0] == name)
+            for name in named
+        )
+        unsaid = key == "dataset.seed" and new is None  # the run's own seed then
+        if not ours or old == new or key == "resume" or unsaid:
+            continue
+        free = any(fnmatch(key, pattern) for pattern in FREE)
+        (changes if free else refused).append(f"{key}: {_shown(old)} → {_shown(new)}")
+        OmegaConf.update(saved, key, new)
+    if refused:
+        raise bad_value(
+            "resume",
+            f"other values than the run's: {'; '.join(refused)}",
+            "the run's own where they change what is computed",
+            f"leave them out, or start a new run; free are {', '.join(FREE)}",
+        )
+    saved.resume = str(directory)
+    config = from_hydra(saved)
+    _check_unfinished(RunDirectory(directory), config.train)
+    return config, changes
+
+
+def _read(path: Path) -> DictConfig:
+    try:
+        saved = OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(path))
+        forget_default_splits(saved)
+        saved = without_effect(saved)
+        missing = sorted(OmegaConf.missing_keys(saved))
+        why = f"it has no {missing[0]}" if missing else ""
+    except (OmegaConfBaseException, YAMLError, OSError, ValueError) as error:
+        why = str(error).splitlines()[0]
+    if why:
+        raise bad_value("resume", f"{path} ({why})", "the config.yaml of a run of this version")
+    return saved
+
+
+def _leaves(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in node.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _shown(value: object) -> str:
+    return "null" if value is None else str(value)

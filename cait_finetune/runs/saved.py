@@ -1,0 +1,189 @@
+"""A run's directory read again: what it was made from, its images, and its best weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from cait_finetune.config import (
+    DatasetConfig,
+    LoggerConfig,
+    ModelConfig,
+    PreprocessingConfig,
+    TrainConfig,
+)
+from cait_finetune.config.places import expanded
+from cait_finetune.errors import bad_value
+from cait_finetune.runs.directory import RunDirectory, read_json
+from cait_finetune.runs.exports import weights_mark
+from cait_finetune.runs.run_id import check_weights_id
+
+
+@dataclass
+class RunDataConfig:
+    """Where a run's images are now, and whether changed ones are accepted.
+
+    ``data_dir`` replaces the run's own; ``accept_changes`` uses the images although they differ from
+    the run's, and records that in ``identity.json``.
+    """
+
+    data_dir: str | None = None
+    accept_changes: bool = False
+
+
+if TYPE_CHECKING:  # TensorFlow loads when something is asked for, not when a mistake is answered
+    import keras
+
+    from cait_finetune.data.preprocess import Preprocessing
+    from cait_finetune.data.source import Source
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """The parts of a run's configuration that its model depends on, and what is made of them."""
+
+    directory: RunDirectory
+    dataset: DatasetConfig
+    model: ModelConfig
+    train: TrainConfig
+    preprocessing: PreprocessingConfig
+    logger: LoggerConfig
+
+    @property
+    def class_names(self) -> list[str]:
+        """The classes that the best checkpoint names, in column order.
+
+        Raises:
+            UserError: the checkpoint cannot be read.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        path = self.directory.best_checkpoint
+        try:
+            with safe_open(path, "np") as checkpoint:
+                return checkpoint.metadata()["classes"].split("\n")
+        except (SafetensorError, OSError, KeyError, TypeError) as error:
+            raise bad_value(
+                "run", f"{path} ({error})", "a checkpoint that names its classes"
+            ) from error
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether ``result.json`` is of the best weights, as far as both say whose they are.
+
+        Raises:
+            UserError: ``result.json`` cannot be read.
+        """
+        scored = self.directory.read_result().get("weights_sha256")
+        return scored in (None, weights_mark(self.directory.best_checkpoint) or scored)
+
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by for calibrated probabilities; 1 where none was fitted to these.
+
+        Raises:
+            UserError: ``result.json`` cannot be read.
+        """
+        if not self.is_scored:
+            return 1.0
+        return float(self.directory.read_result().get("temperature") or 1.0)
+
+    def open_source(self, data: RunDataConfig, command: str, say: Callable[[str], None]) -> Source:
+        """Open the run's images, and check that they are the run's.
+
+        Args:
+            data: where they are now, and whether changes are accepted.
+            command: what they are for.
+            say: prints a line.
+
+        Raises:
+            UserError: the images cannot be found or read.
+            ChangedData: they are others than the run's.
+        """
+        from cait_finetune.data.opening import open_source
+        from cait_finetune.runs.identity import confirmed
+
+        source = open_source(dataclasses.replace(self.dataset, data_dir=self._data_dir(data)))
+        return confirmed(
+            self.directory, self.class_names, source, command, data.accept_changes, say
+        )
+
+    def _data_dir(self, data: RunDataConfig) -> str | None:
+        """Where the images are: a relative path is as seen from where the run was started."""
+        if data.data_dir is not None or self.dataset.data_dir is None:
+            return data.data_dir
+        path = expanded("dataset.data_dir", self.dataset.data_dir)
+        if "://" in path or os.path.isabs(path):
+            return path
+        began = read_json(self.directory.environment, list)
+        return os.path.join(began[0].get("working_directory", ""), path) if began else path
+
+    def build_model(self, class_names: Sequence[str]) -> keras.Model:
+        """Build the classifier in float32 with the best weights, its columns in the order given.
+
+        Raises:
+            UserError: the checkpoint is for other classes, or damaged.
+        """
+        from cait_finetune import model as models
+
+        return models.from_checkpoint(self.model, class_names, self.directory.best_checkpoint)
+
+    def build_preprocessing(self) -> Preprocessing:
+        """How an image is brought to the model: training's, evaluation's and the export's."""
+        from cait_finetune import model as models
+        from cait_finetune.data.preprocess import configured
+
+        return configured(
+            self.preprocessing,
+            models.check(self.model),
+            self.model.image_size,
+            self.dataset.upright,
+        )
+
+
+def read_run(root: Path, weights: bool = True) -> SavedRun:
+    """What a run was made from; keys that other versions have more or less do not matter.
+
+    Args:
+        weights: whether it is of use only with weights that it has saved.
+
+    Raises:
+        UserError: the directory holds no such run, its configuration cannot be read, or its best
+            weights are another run's.
+    """
+    run = RunDirectory(root)
+    if not run.config.is_file() or (weights and not run.best_checkpoint.is_file()):
+        raise bad_value(
+            "run",
+            root,
+            f"the directory of a run, with config.yaml{' and checkpoints/' * weights} in it",
+        )
+    check_weights_id(run, "run", run.best_checkpoint)
+    schemas = {
+        "dataset": DatasetConfig,
+        "model": ModelConfig,
+        "train": TrainConfig,
+        "preprocessing": PreprocessingConfig,
+        "logger": LoggerConfig,
+    }
+    saved = run.read_config()
+    try:
+        parts = {
+            name: OmegaConf.to_object(
+                OmegaConf.merge(OmegaConf.structured(schema), saved.get(name, {}))
+            )
+            for name, schema in schemas.items()
+        }
+    except (OmegaConfBaseException, KeyError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise bad_value("run", root, f"a configuration that can be read ({reason})") from error
+    parts["model"].weights = str(run.best_checkpoint)
+    parts["model"].weights_key = None  # of the file that the run started from
+    return SavedRun(run, **parts)

@@ -1,0 +1,1 @@
+"""What is the whole process': threads, memory, compilers, the console, locks."""

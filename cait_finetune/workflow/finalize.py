@@ -1,0 +1,199 @@
+"""What comes after training: scores, calibration, the checked export, the result, the report."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import keras
+
+from cait_finetune.config import Config
+from cait_finetune.data.pipeline import example_ids
+from cait_finetune.errors import UserError
+from cait_finetune.export.subject import Subject
+from cait_finetune.loggers.fan_out import Loggers
+from cait_finetune.report.page import write_page
+from cait_finetune.runs.exports import weights_mark
+from cait_finetune.runs.identity import identity_facts, images_mark
+from cait_finetune.scores.predictions import Predictions, Predictor, load_predictions
+from cait_finetune.train.figures import in_words
+from cait_finetune.workflow.exporting import export_run, outcome, publish, read_exports
+from cait_finetune.workflow.logged import conclude_loggers
+from cait_finetune.workflow.report_parts import build_viewer, draw_scores, draw_training
+from cait_finetune.workflow.scoring import ROLES, Scores, predict, score
+from cait_finetune.workflow.setup import Prepared
+
+
+def conclude(
+    config: Config, prepared: Prepared, model: keras.Model, started: float, loggers: Loggers
+) -> None:
+    """Score and export `model`, which holds the best weights; write ``result.json`` and the report.
+
+    What an interrupted process has done of it is not done again. What is refused does not keep the
+    rest from being made: the error comes last, and `resume` tries again what it is about.
+
+    Args:
+        started: when this process began the run, on `time.perf_counter`'s clock.
+        loggers: get the result, the pictures and the model.
+
+    Raises:
+        UserError: an exported model does not answer as the trained one does; or the hub that it is to
+            be pushed to does not take it.
+    """
+    run = prepared.run
+    scores = _score(config, prepared, model)
+    _draw(config, prepared, model, scores)
+    result = _result(config, prepared, scores, started)
+    run.write_result(result)
+    problems: list[str] = []
+    with _collected(problems):
+        _export(config, prepared, model, scores.temperature)
+    result |= outcome(read_exports(run))
+    result["wall_seconds"] = time.perf_counter() - started
+    run.write_result(result)
+    write_page(run)
+    _say(config, prepared, scores, result)
+    names = list(prepared.source.class_names)
+    with _collected(problems):
+        say = functools.partial(prepared.console.print, highlight=False)
+        publish(config.export, run, names, say)
+    conclude_loggers(loggers, run, result)
+    if problems:
+        raise UserError("\n".join(problems))
+
+
+@contextlib.contextmanager
+def _collected(problems: list[str]) -> Iterator[None]:
+    """Add the text of a `UserError` to `problems`."""
+    try:
+        yield
+    except UserError as error:
+        problems.append(str(error))
+
+
+def _score(config: Config, prepared: Prepared, model: keras.Model) -> Scores:
+    """Both splits, each image once; their logits are kept, and used again by a resumed run."""
+    streams, run = prepared.streams, prepared.run
+    mark = weights_mark(run.best_checkpoint)
+    predictor, predictions = Predictor(model), {}
+    for role in ROLES:
+        path, images = run.predictions_of(role), images_mark(run, role)
+        found = _kept(path, mark, images, prepared, role)
+        if found is None:
+            found = predict(
+                predictor, role, streams.images_of(role), prepared.source, streams.corrupt
+            )
+            if not dataclasses.replace(found, weights=mark, images=images).save(path):
+                prepared.console.print(
+                    f"predictions of {role} are not kept: {found.logits.nbytes / 1e6:,.0f} MB of "
+                    "logits",
+                    highlight=False,
+                )
+        predictions[role] = found
+    return score(predictions, config.train.eval_batch_size)
+
+
+def _kept(
+    path: Path, mark: str | None, images: str | None, prepared: Prepared, role: str
+) -> Predictions | None:
+    """The predictions of the weights with the checksum `mark` for exactly the images of a split."""
+    if mark is None or images is None or not (prepared.resumed and path.is_file()):
+        return None
+    try:
+        kept = load_predictions(path)
+    except UserError:  # damaged: made anew
+        return None
+    ids = example_ids(prepared.source, role, None, prepared.streams.corrupt)
+    same = (kept.weights, kept.images) == (mark, images) and list(kept.ids) == list(ids)
+    return kept if same and list(kept.class_names) == list(prepared.source.class_names) else None
+
+
+def _draw(config: Config, prepared: Prepared, model: keras.Model, scores: Scores) -> None:
+    """The pictures and tables of the report."""
+    metric = config.dataset.judged_by
+    said = in_words(scores.test.as_figures(), metric)
+    title = f"{config.dataset.name}, {config.model.name}: test {said}"
+    draw_training(prepared.run, prepared.metrics, title, metric)
+    view = build_viewer(model, prepared.source, prepared.streams.preprocessing)
+    draw_scores(prepared.run, scores, view)
+
+
+def _export(config: Config, prepared: Prepared, model: keras.Model, temperature: float) -> None:
+    """Write the chosen formats; a resumed run those that are not there yet."""
+    source, streams = prepared.source, prepared.streams
+    subject = Subject(
+        model,
+        streams.preprocessing,
+        source.class_names,
+        config.model.name,
+        source.multi_label,
+        temperature,
+    )
+    say = functools.partial(prepared.console.print, highlight=False)
+    export_run(config.export, subject, source, streams.corrupt, prepared.run, say, prepared.resumed)
+
+
+def _result(config: Config, prepared: Prepared, scores: Scores, started: float) -> dict:
+    """What ``result.json`` holds, but for the exports."""
+    run, state, test = prepared.run, prepared.state, scores.test
+    metric = config.dataset.judged_by
+    return {
+        **{f"test_{name}": value for name, value in test.as_figures().items()},
+        "test_examples": test.examples,
+        "test_ece": scores.reliability["test", False].error,
+        "test_ece_calibrated": scores.reliability["test", True].error,
+        "temperature": scores.temperature,
+        "weights_sha256": weights_mark(run.best_checkpoint),
+        "metric": metric,
+        f"validation_{metric}": state.best_score[0],
+        "best_epoch": state.best_epoch,
+        "steps": state.step,
+        "skipped_steps": state.skipped,
+        "stopped_by": state.stopped or None,
+        "wall_seconds": time.perf_counter() - started,
+        "train_seconds": state.seconds,
+        "images_per_second": state.images_per_second(),
+        "data_wait_share": state.data_wait_share(),
+        "peak_memory_gb": _peak_memory(),
+        "data": identity_facts(run),
+        "corrupt_images": prepared.streams.corrupt.ids,
+        "best_checkpoint": run.relative(run.best_checkpoint),
+        "last_checkpoint": run.relative(run.last_checkpoint),
+        "curves": run.relative(run.curves),
+        "report": run.relative(run.report),
+    }
+
+
+def _say(config: Config, prepared: Prepared, scores: Scores, result: dict) -> None:
+    """The last lines on the screen."""
+    console, state, test = prepared.console, prepared.state, scores.test
+    corrupt, speed = prepared.streams.corrupt, result["images_per_second"]
+    also = f"F1 {test.f1:.2%}" if prepared.source.multi_label else f"top-5 {test.top5:.2%}"
+    notes = [f"best epoch {state.best_epoch}"]
+    notes += [f"ended by {state.stopped}"] if state.stopped else []
+    notes += [f"{state.skipped} steps skipped"] if state.skipped else []
+    notes += [f"{len(corrupt)} corrupt images left out"] if len(corrupt) else []
+    console.print(
+        f"test   {in_words(test.as_figures(), config.dataset.judged_by)}, {also} on "
+        f"{test.examples:,} images ({', '.join(notes)}); {result['wall_seconds']:.0f} s"
+        + (f", {speed:.0f} img/s" if speed else ""),
+        highlight=False,
+    )
+    console.print(
+        f"report {prepared.run.report}: calibration error {result['test_ece']:.2%}, with temperature "
+        f"{scores.temperature:.2f} {result['test_ece_calibrated']:.2%}",
+        highlight=False,
+    )
+    console.print(f"run    {prepared.run.root}", highlight=False)
+
+
+def _peak_memory() -> float:
+    """The most that this process has had in main memory so far, in GB (1e9 bytes)."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * (1 if sys.platform == "darwin" else 1024) / 1e9  # Linux counts KiB

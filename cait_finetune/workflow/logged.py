@@ -1,0 +1,76 @@
+"""What a run's loggers get to see, from before its first step to its end."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from cait_finetune.config import Config
+from cait_finetune.loggers.build import build_loggers
+from cait_finetune.loggers.fan_out import Loggers
+from cait_finetune.optim.parameters import group_rates
+from cait_finetune.optim.phases import phase_at
+from cait_finetune.runs.directory import RunDirectory
+from cait_finetune.scores.predictions import load_predictions
+from cait_finetune.workflow.setup import Prepared
+
+
+@contextlib.contextmanager
+def logged(config: Config, prepared: Prepared) -> Iterator[Loggers]:
+    """Within it, what goes to ``metrics.jsonl`` goes to the loggers as well.
+
+    They get each layer group's learning rate besides. Only the first worker has any.
+    """
+    if not prepared.chief:
+        yield Loggers()
+        return
+
+    def record(kind: str, values: dict[str, float]) -> None:
+        rates = {}
+        if kind == "step":
+            table = phase_at(prepared.phases, int(values["step"])).table
+            rates = group_rates(table, values["learning_rate"])
+        loggers.record(kind, values | rates)
+
+    with build_loggers(config.logger, prepared.run, prepared.console) as loggers:
+        loggers.begin(
+            dataclasses.asdict(config),
+            config.resume is not None,
+            {"parameters": _read_table(prepared.run.parameters)},
+        )
+        for values in prepared.metrics.read():
+            record(values.pop("kind"), values)
+        prepared.metrics.follow(record)
+        yield loggers
+
+
+def conclude_loggers(loggers: Loggers, run: RunDirectory, result: dict[str, Any]) -> None:
+    """Give the loggers the result, and of the run's directory the pictures and the model."""
+    exports = run.saved_model.parent
+    models = {"checkpoint": run.best_checkpoint}
+    if exports.is_dir() and any(exports.iterdir()):
+        models["export"] = exports
+    pictures = [*run.root.glob("*.png"), *run.parts.glob("*.png")]
+    loggers.conclude(
+        result, {path.stem: path for path in sorted(pictures)}, models, _confusion(run)
+    )
+
+
+def _confusion(run: RunDirectory) -> tuple[list[int], list[int], list[str]] | None:
+    """True and predicted classes of the test split, if they are kept and an image has one."""
+    path = run.predictions_of("test")
+    predictions = load_predictions(path) if path.is_file() else None
+    if predictions is None or predictions.multi_label:
+        return None
+    predicted = predictions.logits.argmax(axis=1)
+    return predictions.labels.tolist(), predicted.tolist(), list(predictions.class_names)
+
+
+def _read_table(path: Path) -> tuple[list[str], list[list[str]]]:
+    with open(path, encoding="utf-8", newline="") as file:
+        columns, *rows = csv.reader(file)
+    return columns, rows

@@ -1,0 +1,162 @@
+"""The parts of a run's report: what the scores say, as pictures, tables and JSON."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+
+import keras
+import numpy as np
+
+from cait_finetune import model as models
+from cait_finetune.data.pipeline import find_images
+from cait_finetune.data.preprocess import Preprocessing
+from cait_finetune.data.source import Source
+from cait_finetune.report.attention_sheet import Tile, draw_attention_sheet
+from cait_finetune.report.class_table import class_table, write_class_table
+from cait_finetune.report.confusion import confusion, draw_confusion, write_confusion
+from cait_finetune.report.curves import draw_curves
+from cait_finetune.report.reliability import draw_reliability, write_reliability
+from cait_finetune.report.speed import draw_speed
+from cait_finetune.runs.directory import RunDirectory
+from cait_finetune.scores.calibration import answers
+from cait_finetune.scores.metrics import MetricsLog
+from cait_finetune.scores.predictions import Predictions
+from cait_finetune.workflow.scoring import Scores
+from cait_tf.atomic import atomic_open, write_text
+
+_SHOWN = 12  # mistakes with a picture
+_NAMED = 1000  # mistakes in the table
+_AT_A_TIME = 4  # saliency maps keep the attention of every block
+
+
+@dataclasses.dataclass(frozen=True)
+class Mistake:
+    """An image, what it is, and what was said instead and how surely."""
+
+    id: str
+    truth: str
+    prediction: str
+    probability: float
+
+
+#: Makes tiles of mistakes on the test images.
+Viewer = Callable[[Sequence[Mistake]], list[Tile]]
+
+
+def draw_training(run: RunDirectory, metrics: MetricsLog, title: str, metric: str) -> None:
+    """The curves, and how fast it went.
+
+    Args:
+        metric: of the epoch records, what is drawn as validation accuracy.
+
+    Raises:
+        UserError: ``metrics.jsonl`` cannot be read, or there can be no folder for the parts.
+    """
+    steps, epochs = metrics.read("step"), metrics.read("epoch")
+    run.make_parts()
+    draw_curves(steps, epochs, title, run.curves, metric)
+    if steps:
+        draw_speed(steps, run.parts / "speed.png")
+
+
+def draw_scores(run: RunDirectory, scores: Scores, view: Viewer | None) -> None:
+    """Everything that derives from the predictions.
+
+    Args:
+        view: None where images are not to be had: there is no picture of mistakes then.
+
+    Raises:
+        UserError: there can be no folder for the parts.
+    """
+    run.make_parts()
+    write_text(run.parts / "scores.json", json.dumps(scores.as_dict(), indent=2) + "\n")
+    test = scores.predictions["test"]
+    write_class_table(
+        class_table(test.logits, test.labels, test.class_names), run.parts / "classes.csv"
+    )
+    if not test.multi_label:
+        matrix = confusion(test.logits, test.labels, test.class_names)
+        write_confusion(matrix, run.parts / "confusion.csv")
+        title = f"{len(test.logits):,} test images"
+        draw_confusion(matrix, title, run.parts / "confusion.png")
+    _draw_calibration(run, scores)
+    found = find_mistakes(test, scores.temperature)
+    with atomic_open(run.parts / "mistakes.csv", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(field.name for field in dataclasses.fields(Mistake))
+        writer.writerows(vars(mistake).values() for mistake in found)
+    if found and view:
+        tiles = view(found[:_SHOWN])
+        draw_attention_sheet([], tiles, in_words(len(found)), run.parts / "mistakes.png")
+
+
+def in_words(mistakes: int) -> str:
+    """How many there are; no more than `_NAMED` are found."""
+    more = " or more" * (mistakes == _NAMED)
+    return f"{mistakes:,}{more} mistake{'s' * (mistakes > 1)}"
+
+
+def _draw_calibration(run: RunDirectory, scores: Scores) -> None:
+    bins = {
+        (role, "calibrated" if calibrated else "as trained"): one
+        for (role, calibrated), one in scores.reliability.items()
+    }
+    write_reliability(bins, run.parts / "reliability.csv")
+    words = ("probability of the predicted class", "share that is right")
+    if scores.predictions["test"].multi_label:
+        words = ("probability that the class is there", "share where it is")
+    panels = [
+        ("as trained", bins["test", "as trained"]),
+        (f"temperature {scores.temperature:.2f}", bins["test", "calibrated"]),
+    ]
+    draw_reliability(panels, *words, run.parts / "reliability.png")
+
+
+def find_mistakes(predictions: Predictions, temperature: float) -> list[Mistake]:
+    """The surest first, `_NAMED` at most; with several labels the surest one of each image."""
+    names, labels = predictions.class_names, predictions.labels
+    surest, right = answers(predictions.logits, labels, temperature, predictions.multi_label)
+    if predictions.multi_label:
+        wrongly = np.where(right, 1 - surest, surest).reshape(labels.shape)  # (N, C)
+        chosen, surest = wrongly.argmax(axis=-1), wrongly.max(axis=-1)
+        wrong = np.flatnonzero(surest > 0.5)
+    else:
+        chosen, wrong = predictions.logits.argmax(axis=-1), np.flatnonzero(~right)
+
+    def described(row: int) -> tuple[str, str]:
+        predicted = names[chosen[row]]
+        if not predictions.multi_label:
+            return names[labels[row]], predicted
+        there = labels[row, chosen[row]] > 0.5
+        return (predicted, f"no {predicted}") if there else (f"no {predicted}", predicted)
+
+    order = wrong[np.argsort(-surest[wrong], kind="stable")][:_NAMED]
+    return [
+        Mistake(predictions.ids[row], *described(row), round(float(surest[row]), 6))
+        for row in order
+    ]
+
+
+def build_viewer(model: keras.Model, source: Source, preprocessing: Preprocessing) -> Viewer:
+    """Looks at test images with the model."""
+
+    def view(mistakes: Sequence[Mistake]) -> list[Tile]:
+        files = find_images(source, "test", [mistake.id for mistake in mistakes])
+        images = np.stack([preprocessing(preprocessing.decode(data)) for data in files])
+        maps = np.concatenate(
+            [
+                models.saliency(model, images[start : start + _AT_A_TIME])
+                for start in range(0, len(images), _AT_A_TIME)
+            ]
+        )  # (B, S, S)
+        return [
+            Tile(picture, heat, one.truth, one.prediction, one.probability)
+            for picture, heat, one in zip(
+                preprocessing.denormalise(images), maps, mistakes, strict=True
+            )
+        ]
+
+    return view

@@ -1,0 +1,116 @@
+"""``key=value`` words: text stays as it is."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from dataclasses import dataclass, field
+
+import pytest
+from omegaconf import MISSING
+
+from cait_finetune.cli.arguments import helped, read_keys
+from cait_finetune.errors import UserError
+
+
+@dataclass
+class Some:
+    """What some are."""
+
+    text: str = MISSING
+    several: list[str] = field(default_factory=list)
+    optional: str | None = "default"
+    number: int = 1
+    few: int | None = None
+    sizes: list[int] = field(default_factory=list)
+    ways: list[bool] = field(default_factory=list)
+
+
+@pytest.mark.parametrize("text", ["*.jpg", "2024", "a: b", "[a]x*.jpg", "{a,b}", "no", "a=b"])
+def test_text_is_not_yaml(text):
+    assert read_keys([f"text={text}"], Some).text == text
+
+
+@pytest.mark.parametrize(
+    "text", ["2024_01", "it's", "a,b", "'x'", '"a b"', "~", "[a]", "1e3", "'null'"]
+)
+def test_text_is_what_the_main_command_reads(text):
+    from cait_finetune.cli.hydra_app import configure
+
+    assert read_keys([f"text={text}"], Some).text == configure(f"dataset.name={text}").dataset.name
+    listed = f"[{text},z]"
+    ours = configure("dataset=folder", f"dataset.class_names={listed}").dataset.class_names
+    assert read_keys(["text=x", f"several={listed}"], Some).several == ours
+
+
+def test_a_word_that_is_not_utf_8():
+    with pytest.raises(UserError, match=r"^command line: got .*, expected text in UTF-8"):
+        read_keys(["text=a\udcff"], Some)
+
+
+@pytest.mark.parametrize(
+    ("word", "read"),
+    [
+        ("*.jpg", ["*.jpg"]),
+        ("[*.jpg, b/]", ["*.jpg", "b/"]),
+        ("[a]", ["a"]),
+        ("[]", []),
+        ("[ab]*.jpg", ["[ab]*.jpg"]),
+        ("a,b", ["a,b"]),
+        ("['a,b',c]", ["a,b", "c"]),
+        ("'[a,b]'", ["[a,b]"]),
+        ("[01,1_0,true]", ["01", "1_0", "true"]),
+    ],
+)
+def test_several(word, read):
+    assert read_keys(["text=x", f"several={word}"], Some).several == read
+
+
+@pytest.mark.parametrize(
+    ("words", "read"),
+    [(["sizes=8"], ([8], [])), (["sizes=[8,4]", "ways=true"], ([8, 4], [True]))],
+)
+def test_one_where_several_are_allowed(words, read):
+    got = read_keys(["text=x", *words], Some)
+    assert (got.sizes, got.ways) == read
+
+
+def test_other_kinds():
+    read = read_keys(["text=x", "optional=null", "number=3"], Some)
+    assert (read.optional, read.number) == (None, 3)
+    assert read_keys(["text=x"], Some).optional == "default"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["text=x", "numbre=2"], "numbre: got an unknown key, expected one of .*\n.*mean number"),
+        (["text=x", "number=many"], "number: got 'many', expected a value of type int"),
+        (["text=x", "sizes=many"], r"sizes: got 'many', expected a value of type list\[int\]"),
+        (["text="], "text: got '', expected a value of type str"),
+        (["text"], "text: got nothing, expected a value\n  write text="),
+        (["runs/1"], "runs/1: got no key, expected key=value\n  write text=runs/1"),
+        (["text=x", "few=many"], "few: got 'many', expected a value of type int$"),
+        ([], "text: got nothing, expected a value\n  add text="),
+    ],
+)
+def test_mistakes(words, message):
+    with pytest.raises(UserError, match=message):
+        read_keys(words, Some)
+
+
+@pytest.mark.parametrize("word", ["-h", "--help"])
+def test_help_names_the_keys(word, capsys):
+    assert helped(["text=x", word], "A command.", Some)
+    assert capsys.readouterr().out == (
+        "A command.\n\nWhat some are.\n\n"
+        "  text=…\n  several=[]\n  optional=default\n  number=1\n  few=null\n  sizes=[]\n  ways=[]\n"
+    )
+    assert not helped(["text=x"], "A command.", Some)
+
+
+@pytest.mark.parametrize("command", ["predict", "report", "export"])
+def test_the_commands_have_help(command, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [command, "--help"])
+    importlib.import_module(f"cait_finetune.commands.{command}").main()
+    assert f"python -m cait_finetune {command}" in capsys.readouterr().out

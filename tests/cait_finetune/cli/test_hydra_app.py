@@ -1,0 +1,399 @@
+"""The command as a user meets it. In this process, apart from what only another can show."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cait_finetune.cli import hydra_app as cli
+from cait_finetune.commands import train
+from cait_finetune.errors import UserError
+from tests.cait_finetune.runs.test_leaderboard import write_run
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def command(monkeypatch, capsys, tmp_path):
+    """Run the command from an empty directory: exit status, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # main sets it; put back afterwards
+    monkeypatch.setattr(cli, "_SHOW_TRACEBACKS", False)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["cait_finetune", *arguments])
+        status = 0
+        message = ""
+        try:
+            train.main()
+        except SystemExit as exit_:
+            # What the interpreter does with it: text goes to stderr, and the status is 1.
+            status = exit_.code or 0
+            if isinstance(exit_.code, str):
+                status, message = 1, exit_.code + "\n"
+        out, err = capsys.readouterr()
+        return status, out, err + message
+
+    return run
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """A finetune that only remembers what it was called with."""
+    import cait_finetune.workflow.finetune as story
+
+    calls = []
+    monkeypatch.setattr(story, "finetune", lambda config, path: calls.append((config, path)))
+    return calls
+
+
+BEFORE_TENSORFLOW = [
+    (["train.epoch=3"], "train.epoch: got an unknown key", "did you mean epochs"),
+    (["sed=3"], "sed: got an unknown key", "did you mean seed"),
+    (["dataset=flower"], "dataset: got flower, expected one of", "did you mean flowers"),
+    (["model=cait_s24_244"], "model: got cait_s24_244, expected one of", "cait_s24_224"),
+    (
+        ["-cn", "flowers_ofline"],
+        "-cn: got flowers_ofline, expected",
+        "did you mean flowers_offline",
+    ),
+    (["train.epochs=0"], "train.epochs: got 0, expected a number in", "[1, inf)"),
+    (["train.epochs=many"], "train.epochs: got 'many', expected", "Integer"),
+    (["+lr=3"], "lr: got 3, expected a known key", ""),
+    (["dataset=tfds"], "dataset.name: got nothing", "add dataset.name="),
+    (["train.precision=half"], "train.precision: got 'half', expected one of", "mixed_bfloat16"),
+    (
+        ["train.epochs=null"],
+        "train.epochs: got nothing, expected one of epochs, steps, examples",
+        "",
+    ),
+    (["train=3"], "train: got 3, expected no value of its own", "train.epochs=…"),
+    (["dataset.splits=3"], "dataset.splits: got 3, expected no value", "dataset.splits.train=…"),
+    (["augment.crop_scale=3"], "augment.crop_scale: got one value, expected a list", "=[…]"),
+    (["optimizer=3"], "optimizer: got 3, expected one of adamw", ""),
+    (["~train"], "train: got nothing, expected a value", "leave out ~train"),
+    (["bad"], "command line: got 'bad', expected key=value", "give it a value: bad=…"),
+    (["train.epochs"], "command line: got 'train.epochs', expected", "give it a value: train.ep"),
+    (["train.epochs=a]"], "command line: got 'train.epochs=a]', expected", "quotes of its own"),
+    (["dataset.data_dir=a\udcff"], "command line: got 'dataset.data_dir=a\\udcff'", "UTF-8"),
+    (["dataset.data_dir=${b}"], "dataset.data_dir: got ${b}, expected a key", r"Write \${…}"),
+    (["-cd", ".", "-cp", "."], "-cp: got . and ., expected one folder", ""),
+    (["logger="], "logger: got nothing, expected one of csv", ""),
+    (["-cd", "nowhere"], "-cd: got ", "nowhere, expected an existing folder"),
+    (
+        ["-m", "seed=1,2", "hydra.sweeper.n_trials=5"],
+        "hydra.sweeper.n_trials: got an unknown key, expected one of",
+        "add hydra/sweeper=optuna",
+    ),
+    (["hydra.run.dirr=x"], "hydra.run.dirr: got an unknown key, expected one of dir", "mean dir?"),
+]
+AFTER = [
+    (["model=cait_s24_224", "model.image_size=225"], "model.image_size: got 225, expected", "224"),
+    (["model.weights=no.safetensors"], "model.weights: got no.safetensors, expected", "existing"),
+    (["model.weights="], "model.weights: got nothing, expected none", "existing"),
+    (
+        ["model.weights=hub"],
+        "model.weights: got hub, expected pretrained, none or a",
+        "cait_nano_32",
+    ),
+    (["model.name=cait_s24"], "model.name: got 'cait_s24', expected one of", "did you mean"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "start", "inside"), [*BEFORE_TENSORFLOW, *AFTER])
+def test_a_mistake_is_one_message(command, arguments, start, inside, tmp_path):
+    status, out, err = command(*arguments, "hydra.run.dir=run")
+    assert status == 1
+    assert out == ""
+    assert err.startswith(f"cait_finetune: {start}")
+    assert inside in err
+    assert "Traceback" not in err
+    assert not list(tmp_path.rglob("config.yaml"))
+
+
+def test_help(command):
+    status, out, err = command("--help")
+    assert (status, err) == (0, "")
+    assert "model: cait_m36_384" in out
+    assert "python -m cait_finetune -m seed=0,1,2" in out
+
+
+def test_the_configuration_is_shown(command):
+    status, out, err = command("--cfg", "job", "train.epochs=7")
+    assert (status, err) == (0, "")
+    shown = yaml.safe_load(out)
+    assert shown["train"]["epochs"] == 7
+    assert shown["model"] == {
+        "name": "cait_nano_32",
+        "weights": "pretrained",
+        "weights_class_names": None,
+        "weights_key": None,
+        "image_size": None,
+        "drop_path_rate": 0.0,
+        "drop_rate": 0.0,
+        "attn_drop_rate": 0.0,
+        "remat": False,
+        "kernel_init": None,
+    }
+    assert "hydra" not in shown
+
+
+@pytest.mark.parametrize("recipe", sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml")))
+def test_a_recipe_is_found_by_name(command, recipe):
+    status, out, _ = command("-cn", recipe, "--cfg", "job")
+    assert status == 0
+    assert yaml.safe_load(out)["dataset"]["name"]
+
+
+def test_a_run_gets_its_configuration_and_directory(command, runs, tmp_path):
+    assert command("seed=5", "hydra.run.dir=here")[0] == 0
+    ((config, directory),) = runs
+    assert config.seed == 5
+    assert directory == tmp_path / "here"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "key"),
+    [
+        (["hydra.run.dir=s3://bucket/${seed}"], "hydra.run.dir"),
+        (["-m", "seed=0,1", "hydra.sweep.dir=gs://bucket"], "hydra.sweep.dir"),
+    ],
+)
+def test_a_bucket_is_refused_before_a_folder_is_made(command, runs, tmp_path, arguments, key):
+    status, _, err = command(*arguments)
+    assert status == 1
+    assert err.startswith(f"cait_finetune: {key}: got ")
+    assert "expected a path on a disk\n  Choose a folder" in err
+    assert err.count("\n") == 2
+    assert runs == []
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_directory_is_named_by_data_model_and_time(command, runs, tmp_path):
+    assert command("dataset=flowers", "model=cait_s24_224")[0] == 0
+    ((_, directory),) = runs
+    assert directory.parent == tmp_path / "outputs" / "flowers" / "cait_s24_224"
+
+
+def test_text_is_what_was_typed(command, runs, tmp_path):
+    words = [
+        "dataset.data_dir=2024_01",
+        "dataset.splits.train=a,b",
+        "model.weights=1e3",
+        "hydra.run.dir=1_0",
+    ]
+    (tmp_path / "1e3").touch()
+    assert command(*words) == (0, "", "")
+    ((config, directory),) = runs
+    assert (config.dataset.data_dir, directory) == (f"{tmp_path}/2024_01", tmp_path / "1_0")
+    assert (config.dataset.splits.train, config.model.weights) == ("a,b", f"{tmp_path}/1e3")
+    assert sys.argv == ["cait_finetune", *words]
+
+
+def test_with_several_runs_a_comma_separates_texts(command, runs, tmp_path):
+    assert (
+        command(
+            "-m",
+            "dataset.data_dir=01,1e3",
+            "dataset.license=choice(no,'a,b')",
+            "hydra.sweep.dir=1_0",
+        )[0]
+        == 0
+    )
+    assert [(config.dataset.data_dir, config.dataset.license) for config, _ in runs] == [
+        (f"{tmp_path}/{name}", text) for name in ("01", "1e3") for text in ("no", "a,b")
+    ]
+    assert {directory.parent for _, directory in runs} == {tmp_path / "1_0"}
+
+
+@pytest.mark.parametrize(
+    "option", [["-cd", "mine"], ["--config-dir=mine"], ["-cp", "mine"], ["--config-path", "mine"]]
+)
+def test_a_file_of_the_user_s_own_is_before_ours(command, runs, option, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "flowers_lora.yaml").write_text("defaults: [config, _self_]\nseed: 77\n")
+    assert command(*option, "-cn", "flowers_lora", "hydra.run.dir=run") == (0, "", "")
+    assert runs[0][0].seed == 77
+    assert command("-cn", "flowers_lora", "hydra.run.dir=run")[0] == 0
+    assert (runs[1][0].seed, runs[1][0].tuning.method) == (0, "lora")
+
+
+def test_a_file_that_includes_itself(command, tmp_path):
+    (tmp_path / "flowers_lora.yaml").write_text("defaults: [flowers_lora, _self_]\n")
+    status, _, err = command("-cd", ".", "-cn", "flowers_lora")
+    assert status == 1
+    assert err.startswith(
+        "cait_finetune: defaults: got a file that includes itself, expected other"
+    )
+
+
+def test_several_runs(command, runs):
+    assert command("-m", "seed=0,1", "hydra.sweep.dir=sweep")[0] == 0
+    assert [config.seed for config, _ in runs] == [0, 1]
+    assert [directory.name for _, directory in runs] == ["0", "1"]
+    assert len({directory.parent for _, directory in runs}) == 1
+
+
+def test_a_mistake_in_one_of_several_runs(command, runs):
+    status, _, err = command("-m", "train.epochs=1,0", "hydra.sweep.dir=sweep")
+    assert status == 1
+    assert err.count("run 1, train.epochs=0: train.epochs: got 0, expected") == 2  # then, and last
+    assert len(runs) == 1
+
+
+def test_the_runs_after_one_that_fails_are_made(command, runs):
+    status, _, err = command("-m", "train.epochs=0,1,2", "hydra.sweep.dir=sweep")
+    assert status == 1
+    assert "cait_finetune: run 0, train.epochs=0: train.epochs: got 0" in err
+    assert [config.train.epochs for config, _ in runs] == [1, 2]
+
+
+def test_runs_that_fail_keep_nothing_from_the_others(command, monkeypatch, capsys, tmp_path):
+    """Each says its message when it fails, and those that came to their end have their summary."""
+    import cait_finetune.workflow.finetune as story
+
+    said_before = []
+
+    def finetune(config, directory):
+        said_before.append(capsys.readouterr().err)
+        if config.seed > 1:
+            raise UserError(f"optimizer.base_lr: got seed {config.seed}")
+        write_run(directory, 0.5, seed=config.seed)
+
+    monkeypatch.setattr(story, "finetune", finetune)
+    status, out, err = command("-m", "seed=0,8,9,1", "hydra.sweep.dir=sweep")
+    assert status == 1
+    messages = [f"run {n}, seed={n + 7}: optimizer.base_lr: got seed {n + 7}\n" for n in (1, 2)]
+    assert said_before[2:] == [f"cait_finetune: {message}" for message in messages]
+    assert err == f"cait_finetune: failed:\n{''.join(messages)}"
+    assert "mean" in out
+    summary = json.loads((tmp_path / "sweep" / "summary.json").read_text())
+    assert [run["seed"] for run in summary["runs"]] == [0, 1]
+    assert (tmp_path / "sweep" / "2" / "failure.txt").read_text() == messages[1]
+
+
+def test_an_interrupted_run(command, monkeypatch):
+    import cait_finetune.workflow.finetune as story
+
+    def interrupt(config, directory):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(story, "finetune", interrupt)
+    status, _, err = command("hydra.run.dir=run")
+    assert status == 130
+    assert "interrupted" in err
+
+
+def test_a_defect_is_not_hidden(command, monkeypatch):
+    import cait_finetune.workflow.finetune as story
+
+    def defect(config, directory):
+        raise ZeroDivisionError("ours")
+
+    monkeypatch.setattr(story, "finetune", defect)
+    with pytest.raises(ZeroDivisionError, match="ours"):
+        command("hydra.run.dir=run")
+
+
+def subprocess_run(cwd: Path, *arguments: str) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment.pop("HYDRA_FULL_ERROR", None)
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def test_a_mistake_is_answered_before_tensorflow_has_loaded(tmp_path):
+    """All of them in one interpreter, which must not have loaded TensorFlow at the end."""
+    script = f"""
+import sys
+from cait_finetune.cli import hydra_app as cli
+from cait_finetune.commands import train
+for arguments, start, _ in {BEFORE_TENSORFLOW!r}:
+    sys.argv = ["cait_finetune", *arguments, "hydra.run.dir=run"]
+    try:
+        train.main()
+    except SystemExit as exit_:
+        assert str(exit_.code).startswith("cait_finetune: " + start), exit_.code
+    else:
+        raise AssertionError(arguments)
+slow = {{"tensorflow", "keras", "tensorflow_datasets", "sklearn", "matplotlib"}}
+sys.exit(f"loaded: {{slow & set(sys.modules)}}" if slow & set(sys.modules) else 0)
+"""
+    done = subprocess_run(tmp_path, "-c", script)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_run_s_imports_are_not_looked_at_for_garbage_again(tmp_path):
+    script = """
+import gc, sys
+from cait_finetune.cli import hydra_app as cli
+def story():
+    assert not gc.isenabled()
+    return lambda config, directory: sys.exit(0 if gc.isenabled() and gc.get_freeze_count() else 3)
+sys.argv = ["cait_finetune", "hydra.run.dir=run"]
+cli.run_with_hydra(story)
+"""
+    assert subprocess_run(tmp_path, "-c", script).returncode == 0
+
+
+def test_a_process_prints_one_message_and_exits_1(tmp_path):
+    """Nothing but it: TensorFlow, which had to be loaded for this one, has its say elsewhere."""
+    done = subprocess_run(tmp_path, "-m", "cait_finetune", "model.weights=hub", "hydra.run.dir=run")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr == (
+        "cait_finetune: model.weights: got hub, expected pretrained, none or a file: "
+        "no weights of cait_nano_32 are published\n"
+    )
+
+
+def test_traceback_shows_the_traceback(tmp_path):
+    arguments = ["train.epochs=0", "traceback=true", "hydra.run.dir=run"]
+    done = subprocess_run(tmp_path, "-m", "cait_finetune", *arguments)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "UserError: train.epochs: got 0" in done.stderr
+
+
+def test_traceback_shows_the_traceback_of_a_later_mistake(command):
+    with pytest.raises(UserError, match=r"^model\.weights: got hub"):
+        command("model.weights=hub", "traceback=true", "hydra.run.dir=run")
+
+
+def test_configured_from_python():
+    config = cli.configure("train.epochs=3", recipe="flowers_notebook")
+    assert (config.train.epochs, config.dataset.name) == (3, "tf_flowers")
+    assert cli.configure().dataset.name == "digits"
+
+
+def test_a_bucket_from_python():
+    with pytest.raises(UserError, match=r"^hydra\.run\.dir: got s3://b, expected a path on a disk"):
+        cli.configure_run("hydra.run.dir=s3://b")
+
+
+def test_a_mistake_from_python():
+    with pytest.raises(UserError, match=r"train\.epoch: got an unknown key"):
+        cli.configure("train.epoch=3")
+    with pytest.raises(UserError, match=r"-cd: got nowhere, expected an existing folder"):
+        cli.configure(folder=Path("nowhere"))
+
+
+def test_the_configuration_of_a_folder_that_holds_none(command, tmp_path):
+    (tmp_path / "run").mkdir()
+    status, out, err = command("-cd", "run", "-cn", "config", "--cfg", "job")
+    assert (status, out) == (1, "")
+    assert "-cn: got config, which run does not hold, expected a config.yaml" in err
+    assert command("-cd", "run", "-cn", "flowers_lora", "--cfg", "job")[0] == 0

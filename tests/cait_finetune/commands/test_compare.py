@@ -1,0 +1,144 @@
+"""The leaderboard as a command."""
+
+from __future__ import annotations
+
+import csv
+import shlex
+import sys
+
+import pytest
+import yaml
+from omegaconf import OmegaConf
+from PIL import Image
+
+from cait_finetune.cli.hydra_app import configure
+from cait_finetune.commands import compare
+from cait_finetune.runs.leaderboard import read_entry
+from tests.cait_finetune.runs.test_leaderboard import write_run
+
+
+@pytest.fixture
+def command(monkeypatch, capsys, tmp_path):
+    """Exit status, and what was said."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["compare", *map(str, words)])
+        try:
+            compare.main()
+        except SystemExit as exit_:
+            return 1, str(exit_.code)
+        return 0, capsys.readouterr().out
+
+    return run
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    root = tmp_path / "sweep"
+    for number, (rate, score) in enumerate(((1e-5, 0.2), (1e-3, 0.9), (1e-4, 0.8))):
+        write_run(root / str(number), score, f"optimizer.base_lr={rate}", optimizer__base_lr=rate)
+    write_run(root / "3", None, "optimizer.base_lr=0.1", optimizer__base_lr=0.1)
+    return root
+
+
+def test_the_best_comes_first(command, sweep):
+    status, said = command(sweep)
+    assert status == 0
+    rows = [line.split("│")[1:-1] for line in said.splitlines() if line.startswith("│")]
+    assert [[cell.strip() for cell in row] for row in rows] == [
+        ["1", "0.001", "90.00%", "45.00%", "12"],
+        ["2", "0.0001", "80.00%", "40.00%", "12"],
+        ["0", "1e-05", "20.00%", "10.00%", "12"],
+    ]
+    assert "not finished  3: no epoch finished, no result.json" in said
+    assert f"best   {sweep / '1'}\npython -m cait_finetune optimizer.base_lr=0.001\n" in said
+
+
+def test_what_is_written(command, sweep):
+    command(sweep)
+    rows = list(csv.DictReader((sweep / "leaderboard.csv").read_text().splitlines()))
+    assert [row["run"] for row in rows] == [str(sweep / name) for name in "1203"]
+    assert [row["validation_top1"] for row in rows] == ["0.9", "0.8", "0.2", ""]
+    assert rows[3]["missing"] == "no epoch finished, no result.json"
+    assert rows[1]["optimizer.base_lr"] == "0.0001"
+    assert rows[1]["command"] == "python -m cait_finetune optimizer.base_lr=0.0001"
+    text = (sweep / "leaderboard.md").read_text()
+    assert text.splitlines()[:3] == [
+        "| run | optimizer.base_lr | validation_top1 | test_top1 | seconds |",
+        "|---|---|---|---|---|",
+        "| 1 | 0.001 | 90.00% | 45.00% | 12 |",
+    ]
+    assert "```bash\npython -m cait_finetune optimizer.base_lr=0.001\n```" in text
+    assert "- 3: no epoch finished" in text
+    assert Image.open(sweep / "leaderboard.png").size[0] > 300
+
+
+def test_several_directories_are_compared_where_one_stands(command, sweep, tmp_path):
+    write_run(tmp_path / "outputs/a", 0.95, "seed=1", optimizer__base_lr=1e-3, seed=1)
+    status, said = command(f"{sweep}/*", "outputs")
+    assert status == 0
+    assert said.index("outputs/a") < said.index("sweep/1")
+    assert (tmp_path / "leaderboard.csv").exists()
+    command(sweep, "output=there")
+    assert (tmp_path / "there/leaderboard.md").exists()
+
+
+def test_only_unfinished_runs(command, tmp_path):
+    write_run(tmp_path / "sweep/0", None)
+    status, said = command("sweep")
+    assert status == 0
+    assert "not finished  0: no epoch finished" in said
+    assert "best" not in said
+    assert not (tmp_path / "sweep/leaderboard.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "runs: got nothing, expected directories of runs"),
+        (("nowhere",), "runs: got nowhere, expected a directory that exists"),
+        ((".",), "runs: got ., where there is no run, expected directories of runs"),
+    ],
+)
+def test_a_mistake_is_one_message(command, words, message):
+    status, said = command(*words)
+    assert status == 1
+    assert said.startswith(f"cait_finetune compare: {message}")
+
+
+def test_an_output_that_cannot_be_written(command, sweep, tmp_path):
+    (tmp_path / "file").touch()
+    status, said = command(sweep, "output=file/there")
+    assert status == 1
+    assert "output: got file/there, expected a folder that can be written" in said
+
+
+def test_a_run_without_a_command_is_reproduced_from_its_configuration(tmp_path):
+    words = ["dataset=flowers", "model=cait_s24_224", "seed=3", "augment.crop_scale=[0.5,1]",
+             "dataset.data_dir='/a b'", "train.epochs=null", "train.steps=7"]  # fmt: skip
+    config = OmegaConf.structured(configure(*words))
+    run = write_run(tmp_path / "run", 0.5)
+    (run / "config.yaml").write_text(yaml.safe_dump(OmegaConf.to_container(config)))
+    again = shlex.split(compare.reproduce(read_entry(run)))[3:]
+    assert "seed=3" in again
+    assert "train.steps=7" in again
+    assert OmegaConf.structured(configure(*again)) == config
+
+
+@pytest.mark.parametrize("damage", [b"", b"hello", b"seed: \xff"])
+def test_a_damaged_run_does_not_take_down_the_others(command, sweep, damage):
+    (sweep / "1/config.yaml").write_bytes(damage)
+    status, said = command(sweep)
+    assert status == 0
+    assert "not finished  1: no epoch finished, a config.yaml that cannot be read" in said
+    assert f"best   {sweep / '2'}" in said
+
+
+def test_brackets_are_said_as_they_are(command, tmp_path):
+    write_run(tmp_path / "[b]", 0.5, "'logger=[csv,wandb]'")
+    write_run(tmp_path / "[red]", None, "seed=1")
+    status, said = command(tmp_path)
+    assert status == 0
+    assert "python -m cait_finetune 'logger=[csv,wandb]'\n" in said
+    assert "not finished  [red]: " in said

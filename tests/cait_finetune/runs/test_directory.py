@@ -1,0 +1,144 @@
+"""A run's directory is made once, and never overwritten."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from cait_finetune.errors import UserError
+from cait_finetune.runs.directory import RunDirectory
+from cait_tf.atomic import PREFIX
+
+
+def contents(root: Path) -> dict[str, bytes | None]:
+    return {
+        str(path.relative_to(root)): path.read_bytes() if path.is_file() else None
+        for path in root.rglob("*")
+    }
+
+
+def own(root: Path, key: str = "hydra.run.dir") -> None:
+    with RunDirectory(root).owned(key):
+        pass
+
+
+def test_one_process_at_a_time_is_at_work_in_it(tmp_path):
+    left = tmp_path / "run" / "report" / f"{PREFIX}1-ab-curves.png"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    with RunDirectory(tmp_path / "run").owned("resume"):
+        assert not left.exists()  # of a process that was killed
+        with pytest.raises(
+            UserError, match=rf"^run: got .*run, in use by process {os.getpid()} on"
+        ):
+            own(tmp_path / "run", "run")
+    own(tmp_path / "run")
+
+
+def test_creates_the_directories(tmp_path):
+    run = RunDirectory(tmp_path / "some" / "run")
+    run.create()
+    assert run.checkpoints.is_dir()
+    assert run.saved_model.parent.is_dir()
+    assert not run.saved_model.exists()
+    assert not run.config.exists()
+
+
+def test_everything_stands_below_the_root(tmp_path):
+    run = RunDirectory(tmp_path)
+    paths = [value for name, value in vars(run).items() if name != "root"]
+    assert len(set(paths)) == len(paths) > 1
+    assert all(path.is_relative_to(tmp_path) for path in paths)
+
+
+def test_refuses_a_directory_with_a_run_and_leaves_it_as_it_is(tmp_path):
+    (tmp_path / "config.yaml").write_text("seed: 3\n")
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "best.safetensors").write_bytes(b"\x00weights")
+    (tmp_path / "metrics.jsonl").write_text("{}\n")
+    before = contents(tmp_path)
+    with pytest.raises(UserError) as caught:
+        RunDirectory(tmp_path).create()
+    assert str(caught.value).startswith(f"hydra.run.dir: got {tmp_path}, expected a directory")
+    assert contents(tmp_path) == before
+
+
+def test_an_empty_directory_is_welcome(tmp_path):
+    RunDirectory(tmp_path).create()
+    assert (tmp_path / "checkpoints").is_dir()
+
+
+def test_a_place_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("no directory")
+    with pytest.raises(UserError, match=r"hydra\.run\.dir.*can be written"):
+        RunDirectory(tmp_path / "file" / "run").create()
+    with pytest.raises(UserError, match=r"resume.*can be written"):
+        own(tmp_path / "file" / "run", "resume")
+
+
+def test_the_result_is_json(tmp_path):
+    run = RunDirectory(tmp_path)
+    run.write_result({"test_top1": 0.5, "corrupt_images": []})
+    assert json.loads(run.result.read_text()) == {"test_top1": 0.5, "corrupt_images": []}
+
+
+def test_a_run_that_ended_before_it_had_saved_anything_does_not_lock_its_directory(tmp_path):
+    run = RunDirectory(tmp_path / "run")
+    run.create()
+    run.config.write_text("seed: 3\n")
+    run.metrics.write_text("{}\n")
+    run.create()
+    assert not run.metrics.exists()
+    (run.checkpoints / "state_00000001.safetensors").touch()
+    with pytest.raises(UserError, match=r"hydra\.run\.dir"):
+        run.create()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "null", "\xff"])
+def test_a_result_that_cannot_be_read_is_a_message_and_no_end(tmp_path, text):
+    run = RunDirectory(tmp_path)
+    assert (run.read_result(), run.scored, run.finished) == ({}, False, False)
+    run.write_result({"metric": "top1"})
+    assert (run.scored, run.finished) == (True, False)
+    assert run.mark_finished().keys() == {"metric", "finished"}
+    assert run.finished
+    run.unmark_finished()
+    assert (run.read_result(), run.finished) == ({"metric": "top1"}, False)
+    run.result.write_text(text, encoding="latin-1")
+    assert (run.scored, run.finished) == (False, False)
+    with pytest.raises(UserError, match=r"result\.json: got .*, expected JSON(.|\n)*remove it"):
+        run.read_result()
+
+
+@pytest.mark.parametrize("name", ["lr[1]", "what?", "a*b"])
+def test_a_path_that_tensorflow_takes_for_a_pattern(tmp_path, name):
+    with pytest.raises(UserError, match=r"hydra\.run\.dir: got .*, expected a path without \S"):
+        RunDirectory(tmp_path / name / "run").create()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("path", ["s3://bucket/run", Path("gs://bucket/run")])
+def test_a_bucket_is_no_place_for_a_run(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"^hydra\.run\.dir: got .*, expected a path on a disk\n"):
+        own(Path(path))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("{shares: [0.8, 0.1, 0.1], seed: 0}", {"shares": None, "seed": None}),
+        ("{shares: [0.6, 0.2, 0.2], seed: 3}", {"shares": [0.6, 0.2, 0.2], "seed": 3}),
+        ("{}", {}),
+        ("null", None),
+    ],
+)
+def test_defaults_that_earlier_versions_wrote_are_no_wish(written, read, tmp_path):
+    run = RunDirectory(tmp_path)
+    run.config.write_text(f"seed: 0\ndataset: {{splits: {written}}}\n")
+    assert run.read_config().dataset.splits == read
+    assert run.read_config().seed == 0

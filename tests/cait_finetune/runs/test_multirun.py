@@ -1,0 +1,75 @@
+"""Several runs in one table."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+from omegaconf import OmegaConf
+from rich.console import Console
+
+from cait_finetune.runs.multirun import MultirunSummary, summarise
+
+
+def write(root, name, fold, validation, test, metric="top1"):
+    run = root / name
+    (run / "checkpoints").mkdir(parents=True)
+    config = {"seed": 0, "dataset": {"fold": fold, "name": "folder", "splits": {"shares": [0.8]}}}
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    if test is not None:
+        result = {"metric": metric, f"validation_{metric}": validation, f"test_{metric}": test}
+        (run / "result.json").write_text(json.dumps(result))
+
+
+@pytest.fixture
+def console(tmp_path):
+    return Console(width=100, file=open(tmp_path / "said", "w", encoding="utf-8"))
+
+
+def test_mean_and_range_of_what_differs(tmp_path, console):
+    root = tmp_path / "sweep"
+    for number, test in enumerate((0.8, 0.9, 1.0, 0.7, 0.6, 0.8, 0.8, 0.8, 0.8, 0.8, 0.8)):
+        write(root, str(number), number, test - 0.1, test)
+    path = summarise(root, console)
+    summary = json.loads(path.read_text())
+    assert [row["dataset.fold"] for row in summary["runs"]] == list(range(11))  # 10 after 9
+    assert set(summary["runs"][0]) == {
+        "directory",
+        "dataset.fold",
+        "validation_top1",
+        "test_top1",
+    }
+    figures = summary["figures"]["test_top1"]
+    assert figures["mean"] == pytest.approx(8.8 / 11)
+    assert (figures["low"], figures["high"], figures["runs"]) == (0.6, 1.0, 11)
+    assert figures["deviation"] == pytest.approx(0.1)
+    console.file.flush()
+    said = (tmp_path / "said").read_text()
+    assert "60.00% – 100.00%" in said
+    assert "dataset.fold" in said
+
+
+def test_a_run_without_a_result_is_left_out(tmp_path, console):
+    write(tmp_path / "sweep", "0", 0, 0.5, 0.6)
+    write(tmp_path / "sweep", "1", 1, None, None)
+    summary = json.loads(summarise(tmp_path / "sweep", console).read_text())
+    assert len(summary["runs"]) == summary["figures"]["test_top1"]["runs"] == 1
+    assert summary["figures"]["test_top1"]["deviation"] == 0
+    console.file.flush()
+    assert "1  no epoch finished, no result.json" in (tmp_path / "said").read_text()
+
+
+def test_runs_that_cannot_be_compared_have_no_summary(tmp_path, capsys):
+    write(tmp_path / "sweep", "0", 0, 0.5, 0.6)
+    write(tmp_path / "sweep", "1", 1, 0.5, 0.6, metric="mean_per_class")
+    config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path / "sweep")}}})
+    MultirunSummary().on_multirun_end(config)
+    assert "runs: got runs judged by mean_per_class and by top1" in capsys.readouterr().out
+    assert not list(tmp_path.glob("sweep/*.json"))
+
+
+def test_without_results_there_is_nothing_to_say(tmp_path, console):
+    write(tmp_path / "sweep", "0", 0, None, None)
+    assert summarise(tmp_path / "sweep", console) is None
+    assert not list(tmp_path.glob("sweep/*.json"))

@@ -1,0 +1,177 @@
+"""Which configuration a run goes on with, and what is refused."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from omegaconf import OmegaConf
+
+from cait_finetune.errors import UserError
+from cait_finetune.runs.resume import FREE, find_run, resumed
+from tests.cait_finetune.stand_ins import CONF, checked, composed
+
+GROUPS = {path.name for path in CONF.iterdir() if path.is_dir()}
+FIRST = ("dataset=flowers", "model=cait_xxs24_224", "optimizer.base_lr=0.003", "train.epochs=7")
+
+
+@pytest.fixture
+def run(tmp_path):
+    """The directory of a run that was started with `FIRST`."""
+    directory = tmp_path / "run"
+    directory.mkdir()
+    OmegaConf.save(OmegaConf.structured(checked(*FIRST)), directory / "config.yaml")
+    return directory
+
+
+def resume(run, *words, recipe=False):
+    return resumed(composed(*words, f"resume={run}"), [*words, f"resume={run}"], GROUPS, recipe)
+
+
+def without_resume(config):
+    values = OmegaConf.to_container(OmegaConf.structured(config))
+    del values["resume"]
+    return values
+
+
+def test_the_directory_alone_is_enough(run):
+    config, changes = resume(run)
+    assert changes == []
+    assert without_resume(config) == without_resume(checked(*FIRST))
+    assert config.resume == str(run)
+
+
+def test_the_whole_command_again_is_right_too(run):
+    config, changes = resume(run, *FIRST)
+    assert changes == []
+    assert without_resume(config) == without_resume(checked(*FIRST))
+
+
+def test_a_run_of_a_version_that_wrote_the_default_shares_is_resumed(run):
+    saved = OmegaConf.load(run / "config.yaml")
+    saved.dataset.splits.shares = [0.8, 0.1, 0.1]
+    saved.dataset.splits.seed = 0
+    OmegaConf.save(saved, run / "config.yaml")
+    for words in ((), FIRST, ("dataset.splits.shares=[0.8,0.1,0.1]", "dataset.splits.seed=0")):
+        config, changes = resume(run, *words)
+        assert changes == []
+        assert without_resume(config) == without_resume(checked(*FIRST))
+    with pytest.raises(UserError, match=r"dataset\.splits\.seed: null → 1"):
+        resume(run, "dataset.splits.seed=1")
+
+
+def test_what_is_free_may_change_and_is_said(run):
+    words = ("train.max_hours=2.5", "checkpoint.keep=5", "export=none", "dataset.data_dir=/moved")
+    config, changes = resume(run, *words)
+    assert config.train.max_hours == 2.5
+    assert config.checkpoint.keep == 5
+    assert not config.export.formats
+    assert sorted(changes) == [
+        "checkpoint.keep: 2 → 5",
+        "dataset.data_dir: null → /moved",
+        "export.saved_model: True → False",
+        "train.max_hours: null → 2.5",
+    ]
+
+
+def test_a_run_may_go_on_with_other_loggers(run):
+    config, changes = resume(run, "logger=[wandb,csv]", "logger.wandb.tags=[late]")
+    assert config.logger.csv
+    assert config.logger.wandb.enabled
+    assert config.logger.wandb.tags == ["late"]
+    assert "logger.wandb.enabled: False → True" in changes
+    OmegaConf.save(OmegaConf.structured(config), run / "config.yaml")
+    assert resume(run)[0].logger == config.logger
+    silent = resume(run, "logger=none")[0].logger
+    assert (silent.csv, silent.wandb.enabled) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["seed=1"], ["seed: 0 → 1"]),
+        (["train.batch_size=16", "seed=0"], ["train.batch_size: 64 → 16"]),
+        (["optimizer.base_lr=0.1", "train.epochs=8"],
+         ["optimizer.base_lr: 0.003 → 0.1", "train.epochs: 7 → 8"]),
+        (["dataset=digits"], ["dataset.name: tf_flowers → digits"]),
+        (["tuning=linear_probe"], ["tuning.method: full → linear_probe"]),
+        (["average=ema"], ["average.method: none → ema"]),
+        (["augment.crop_scale=[0.5,1]"], ["augment.crop_scale: [0.75, 1.0] → [0.5, 1.0]"]),
+        (["train.precision=mixed_bfloat16"], ["train.precision: float32 → mixed_bfloat16"]),
+    ],
+)  # fmt: skip
+def test_what_changes_the_meaning_is_refused_key_by_key(run, words, named):
+    with pytest.raises(UserError, match="resume: got other values than the run's") as error:
+        resume(run, *words)
+    for one in named:
+        assert one in str(error.value)
+    assert "train.max_hours" in str(error.value)  # what is free
+    assert "seed: 0 → 0" not in str(error.value)
+
+
+def test_a_recipe_names_every_key(run):
+    with pytest.raises(UserError, match="optimizer"):
+        resume(run, recipe=True)
+
+
+def test_every_free_key_is_a_key():
+    names = {key for key, _ in leaves(OmegaConf.to_container(OmegaConf.structured(checked())))}
+    for pattern in FREE:
+        assert any(name == pattern or name.startswith(pattern.rstrip("*")) for name in names)
+
+
+def leaves(node, prefix=""):
+    for name, value in node.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def test_a_directory_without_a_run(tmp_path):
+    with pytest.raises(UserError, match=r"resume: got .* which holds a config\.yaml"):
+        find_run(tmp_path)
+
+
+def finish(run, **more):
+    result = {"metric": "top1", "finished": "2026-01-01", "train_seconds": 3600, **more}
+    (run / "result.json").write_text(json.dumps(result))
+
+
+def test_a_run_that_is_finished(run):
+    finish(run)
+    with pytest.raises(UserError, match="whose run is finished") as error:
+        resume(run)
+    assert "last.safetensors" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("ended_by", "word"),
+    [
+        ("train.max_hours", "train.max_hours=null"),
+        ("train.max_hours", "train.max_hours=2"),
+        ("train.patience", "train.patience=null"),
+        ("train.patience", "train.patience=30"),
+    ],
+)
+def test_a_run_that_a_limit_ended_trains_on_with_another(run, ended_by, word):
+    finish(run, stopped_by=ended_by)
+    config = OmegaConf.load(run / "config.yaml")
+    config.train.patience, config.train.max_hours = 2, 0.5
+    OmegaConf.save(config, run / "config.yaml")
+    resume(run, word)
+    with pytest.raises(UserError, match=rf"(?s)whose run is finished.*add {ended_by}=null"):
+        resume(run)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"metric": "top1"}'])
+def test_a_run_without_the_mark_is_not_finished(run, text):
+    (run / "result.json").write_text(text)
+    assert resume(run)[0].resume == str(run)
+
+
+@pytest.mark.parametrize("text", ["model: [", "nonsense: 3", "seed: many", ""])
+def test_a_configuration_that_is_none(run, text):
+    (run / "config.yaml").write_text(text)
+    with pytest.raises(UserError, match=r"config\.yaml|nothing"):
+        resume(run)

@@ -1,0 +1,75 @@
+import gc
+import subprocess
+import sys
+
+import pytest
+
+from cait_finetune.runtime.gc import not_collected
+
+# What freezes lasts as long as the process.
+_LOADING = """
+import gc
+from cait_finetune.runtime.gc import loading
+
+class Held:
+    def __init__(self):
+        self.other = self
+
+kept = []
+looked_at = lambda: sum(isinstance(one, Held) for one in gc.get_objects())
+for count in (1, 2):
+    with loading():
+        print(gc.isenabled())
+        kept += [Held()]
+    print(gc.isenabled(), looked_at())
+"""
+
+
+@pytest.fixture
+def looks():
+    """Every search for garbage, at each new object."""
+    seen = []
+    thresholds = gc.get_threshold()
+
+    def note(phase, _):
+        seen.append(phase)
+
+    gc.callbacks.append(note)
+    gc.set_threshold(1)
+    yield seen
+    gc.set_threshold(*thresholds)
+    gc.callbacks.remove(note)
+
+
+def test_nobody_looks_inside(looks):
+    kept = [[] for _ in range(100)]
+    assert looks  # the fixture works
+    with not_collected():
+        looks.clear()
+        kept += [[] for _ in range(1000)]
+        assert not looks
+    kept += [[] for _ in range(100)]
+    assert looks
+
+
+def _fail(enabled):
+    assert not enabled
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_it_is_afterwards_as_it_was(enabled):
+    before = gc.isenabled()
+    try:
+        (gc.enable if enabled else gc.disable)()
+        with pytest.raises(ZeroDivisionError), not_collected():
+            _fail(gc.isenabled())
+        assert gc.isenabled() is enabled
+    finally:
+        (gc.enable if before else gc.disable)()
+
+
+def test_what_is_loaded_first_is_not_looked_at_again():
+    done = subprocess.run([sys.executable, "-c", _LOADING], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["False", "True 0", "False", "True 1"]

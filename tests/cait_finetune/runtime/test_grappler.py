@@ -1,0 +1,93 @@
+import contextlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cait_finetune.optim.adamw import AdamW
+from cait_finetune.optim.parameters import parameter_table
+from cait_finetune.runtime import grappler as graph_optimizers
+from cait_finetune.runtime.grappler import REWRITING, only_pruned
+from cait_finetune.train import step as step_module
+from cait_finetune.train.step import TrainStep
+from tests.cait_finetune.tiny import batch, one_device, optimizer_config, snapshot, tiny_model
+
+
+def options():
+    return tf.config.optimizer.get_experimental_options()
+
+
+@pytest.fixture
+def restored(monkeypatch):
+    """As on a CPU; and the options as they were, whatever a test does."""
+    monkeypatch.setattr(graph_optimizers, "cpu_alone", lambda: True)
+    before = options()
+    yield
+    tf.config.optimizer.set_experimental_options(dict.fromkeys(options()) | before)
+
+
+def test_off_in_there_alone(restored):
+    before = options()
+    with only_pruned():
+        assert not any(options()[name] for name in REWRITING)
+    assert options() == before
+
+
+def test_on_again_after_an_error(restored):
+    before = options()
+    with pytest.raises(ZeroDivisionError), only_pruned():
+        raise ZeroDivisionError
+    assert options() == before
+
+
+def test_what_the_user_has_chosen_stays(restored):
+    chosen = {"remapping": True, "constant_folding": False}
+    tf.config.optimizer.set_experimental_options(chosen)
+    before = options()
+    with only_pruned():
+        assert (options()["remapping"], options()["layout_optimizer"]) == (True, False)
+    assert options() == before
+
+
+def test_accelerators_have_them(restored, monkeypatch):
+    monkeypatch.setattr(graph_optimizers, "cpu_alone", lambda: False)
+    before = options()
+    with only_pruned():
+        assert options() == before
+
+
+def stepped(rewritten, monkeypatch):
+    """A model after two steps over parts of a batch, and whether layouts were optimized in each."""
+    optimized = []
+
+    @contextlib.contextmanager
+    def watched():
+        with only_pruned():
+            optimized.append(options().get("layout_optimizer", True))
+            yield
+
+    monkeypatch.setattr(step_module, "only_pruned", watched)
+    monkeypatch.setattr(graph_optimizers, "cpu_alone", lambda: not rewritten)
+    strategy = one_device()
+    with strategy.scope():
+        model = tiny_model(depth=2, depth_token_only=1)
+        # The bias of the keys has no gradient but rounding noise, which a small epsilon blows up.
+        config = optimizer_config(epsilon=1e-4)
+        optimizer = AdamW(parameter_table(model, "full", 0.75, 0.05), config)
+        step = TrainStep(model, optimizer, strategy, clip_norm=1.0, accumulation=2)
+    for _ in range(2):
+        step(*batch(), 1e-2)
+    return model, optimized
+
+
+def test_a_pruned_step_is_the_one_that_is_rewritten(restored, monkeypatch):
+    before = snapshot(tiny_model(depth=2, depth_token_only=1))
+    pruned, optimized = stepped(False, monkeypatch)
+    # In every call, not when it is traced alone: TensorFlow keeps a function for each set of options.
+    assert optimized == [False, False]
+    rewritten, optimized = stepped(True, monkeypatch)
+    assert optimized == [True, True]
+    expected = snapshot(rewritten)
+    for path, got in snapshot(pruned).items():
+        np.testing.assert_allclose(got, expected[path], rtol=1e-4, atol=2e-5, err_msg=path)
+    assert max(np.abs(expected[path] - before[path]).max() for path in before) > 1e-2

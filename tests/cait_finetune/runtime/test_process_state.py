@@ -1,0 +1,48 @@
+"""A program that calls a run has its process back as it was."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from cait_finetune.runtime.process_state import restored_process_state
+
+
+def drawn() -> list[float]:
+    return [
+        random.random(),
+        float(np.random.rand()),
+        float(tf.random.uniform(())),
+        float(keras.random.uniform(())),
+    ]
+
+
+def a_run() -> None:
+    keras.utils.set_random_seed(0)
+    drawn()
+    tf.config.experimental.enable_op_determinism()
+    os.environ["TF_CONFIG"] = "{}"
+    ours = logging.getLogger("cait_finetune")
+    ours.handlers, ours.propagate = [logging.NullHandler()], False
+
+
+def test_numbers_log_environment_and_determinism_are_as_before(monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    ours = logging.getLogger("cait_finetune")
+    keras.utils.set_random_seed(7)
+    expected = drawn()
+    keras.utils.set_random_seed(7)
+    before = ours.handlers, ours.propagate
+    with restored_process_state():
+        a_run()
+    assert drawn() == expected
+    assert (ours.handlers, ours.propagate) == before
+    assert "TF_CONFIG" not in os.environ
+    from tensorflow.python.framework import config
+
+    assert not config.is_op_determinism_enabled()

@@ -1,0 +1,71 @@
+"""When each operation has a single thread."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from cait_finetune.cli.hydra_app import configure
+from cait_finetune.runtime import threads as cores
+from cait_tf import get_variant
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["model=cait_xxs24_224", "train.batch_size=16"], 8),
+        (["model=cait_xxs24_224", "train.batch_size=16", "train.precision=mixed_bfloat16"], 4),
+        (["model=cait_xxs24_224", "train.precision=mixed_bfloat16", "train.eval_batch_size=16"], 2),
+        (["model=cait_xxs24_224", "train.batch_size=16", "model.image_size=448"], 16),
+        (["model=cait_nano_32", "train.batch_size=64"], 4),
+        (["model=cait_nano_32", "train.batch_size=64", "train.accumulation=1"], 1),
+        (["model=cait_nano_32", "train.accumulation=8", "train.eval_batch_size=256"], 8),
+        (["model=cait_nano_32", "train.accumulation=8", "train.eval_batch_size=64"], 2),
+        (["train.jit_compile=true"], None),
+        (["distribution=mirrored", "distribution.devices=2"], None),
+        (["distribution=auto", "distribution.devices=2"], None),
+    ],
+)
+def test_it_depends_on_the_parts_of_a_batch(words, parts, monkeypatch):
+    asked = []
+    monkeypatch.setattr(cores, "one_thread_each", lambda parts: bool(asked.append(parts)))
+    config = configure("model.weights=none", *words)
+    cores.share_cores(config, get_variant(config.model.name))
+    assert asked == ([] if parts is None else [parts])
+
+
+@pytest.mark.parametrize(
+    "word", ["train.accumulation=1", "train.jit_compile=true", "train.precision=mixed_bfloat16"]
+)
+def test_how_training_is_done_says_nothing_of_an_evaluation(word, monkeypatch):
+    asked = []
+    monkeypatch.setattr(cores, "one_thread_each", lambda parts: bool(asked.append(parts)))
+    config = configure("model=cait_xxs24_224", "train.eval_batch_size=64", word)
+    cores.share_cores(config, get_variant(config.model.name), training=False)
+    assert asked == [32]
+
+
+@pytest.mark.parametrize(
+    ("module", "command"),
+    [("cait_finetune.commands.lr_find", "find"), ("cait_finetune.commands.evaluate", "evaluate")],
+)
+def test_it_is_settled_before_tensorflow_starts(module, command, tmp_path):
+    """In a process of its own, in which what comes next is a mistake."""
+    code = f"""
+import tensorflow as tf
+from pathlib import Path
+from cait_finetune.cli.hydra_app import configure
+from {module} import {command}
+config = configure("dataset=folder", "dataset.data_dir={tmp_path}/none", "model.weights=none")
+try:
+    {command}(config, Path("{tmp_path}/run"))
+except Exception as error:
+    print(type(error).__name__, tf.config.threading.get_intra_op_parallelism_threads())
+"""
+    environment = {"TF_NUM_INTEROP_THREADS": "2", "CUDA_VISIBLE_DEVICES": "-1", "PATH": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+    )
+    assert done.stdout.split()[-2:] == ["UserError", "1"], done.stderr

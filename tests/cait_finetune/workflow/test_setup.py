@@ -1,0 +1,102 @@
+import shutil
+
+import pytest
+
+from cait_finetune.errors import UserError
+from cait_finetune.workflow import streams
+from cait_finetune.workflow.setup import prepare
+from tests.cait_finetune.stand_ins import checked, encode, picture
+
+
+@pytest.mark.parametrize("name", ["imagenet_v2", "imagenet_folder"])
+def test_a_set_for_evaluation_is_not_trained_on(name, tmp_path):
+    config = checked(f"dataset={name}", f"dataset.data_dir={tmp_path}")
+    with pytest.raises(UserError, match=r"which is for evaluation only.*\n.*cait_finetune\.evalu"):
+        prepare(config, tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_library_that_the_export_will_want_is_missed_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("cait_finetune.export.formats.find_spec", lambda name: None)
+    config = checked("export=onnx", f"dataset.data_dir={tmp_path}")
+    with pytest.raises(UserError, match=r"pip install 'cait-finetune\[onnx\]'"):
+        prepare(config, tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_class_name_of_two_lines_is_refused_before_anything_is_trained(tmp_path):
+    for role in ("train", "test"):
+        for name in ("one", "two\nlines"):
+            folder = tmp_path / "images" / role / name
+            folder.mkdir(parents=True)
+            for number in range(4):
+                (folder / f"{number}.png").write_bytes(encode(picture(16, 16, seed=number)))
+    config = checked(
+        "dataset=folder", f"dataset.data_dir={tmp_path / 'images'}", "model=cait_nano_32"
+    )
+    with pytest.raises(
+        UserError, match=r"dataset\.class_names: got 'two\\nlines', expected names of"
+    ):
+        prepare(config, tmp_path / "run")
+
+
+@pytest.mark.parametrize(("cache", "reads"), [("memory", 3), ("none", 6)])
+def test_the_check_and_each_epoch_share_a_pipeline(cache, reads, tmp_path, monkeypatch):
+    """One graph is traced for each split; kept validation images are decoded once."""
+    built, passes = [], []
+    original = streams.evaluation_batches
+
+    class Counted:
+        def __init__(self, role, batches):
+            self.role, self.batches = role, batches
+
+        def __iter__(self):
+            passes.append(self.role)
+            return iter(self.batches)
+
+    def counted(source, role, *args):
+        built.append(role)
+        return Counted(role, original(source, role, *args))
+
+    monkeypatch.setattr(streams, "evaluation_batches", counted)
+    prepared = prepare(checked("dataset=digits", f"dataset.cache={cache}"), tmp_path / "run")
+    validation = prepared.streams.validation()
+    first, second = (
+        [[part.numpy().tolist() for part in batch] for batch in validation] for _ in range(2)
+    )
+    assert first == second
+    for role in ("validation", "test"):
+        list(prepared.streams.images_of(role))
+    assert sorted(built) == ["test", "validation"]
+    assert len(passes) == reads
+
+
+def test_a_resumed_run_has_files_of_its_own(tmp_path):
+    """Two runs with the same data and classes, begun from other weights."""
+
+    def begun(name, seed):
+        prepared = prepare(checked("dataset=digits", f"seed={seed}"), tmp_path / name)
+        arrays = {f"model/{variable.path}": variable.numpy() for variable in prepared.model.weights}
+        prepared.checkpoints.save_state(arrays, prepared.state.as_dict(), 1)
+        prepared.checkpoints.save(prepared.model, prepared.checkpoints.best, 1)
+        return prepared
+
+    def resumed(directory):
+        config = checked("dataset=digits", "seed=0")
+        config.resume = str(directory)
+        return prepare(config, directory)
+
+    one, other = begun("one", 0), begun("other", 1)
+    shutil.copytree(one.run.root, tmp_path / "copy")
+    assert resumed(tmp_path / "copy").state.run == one.state.run != other.state.run
+
+    for path in (*other.checkpoints.states, other.checkpoints.best):
+        own = (one.run.checkpoints / path.name).read_bytes()
+        shutil.copy(path, one.run.checkpoints)
+        with pytest.raises(UserError, match=r"resume: got .* of another run than .*identity\.json"):
+            resumed(one.run.root)
+        (one.run.checkpoints / path.name).write_bytes(own)
+
+    for path in one.checkpoints.states:
+        path.unlink()
+    assert resumed(one.run.root).state.run == one.state.run, "cut off before its first state"
