@@ -30,7 +30,7 @@ def test_every_logger_has_each_step_once(tmp_path, monkeypatch):
             if values["step"] == 3:
                 signal.raise_signal(signal.SIGTERM)
 
-        prepared.metrics.follow(ask_to_end)
+        prepared.logbook.metrics.follow(ask_to_end)
         train(config, prepared, interruption)
 
     run = tmp_path / "run"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import get_type_hints
 
 from hydra.errors import OverrideParseException
@@ -19,68 +19,155 @@ from cait_finetune.errors import UserError, bad_value, suggest
 _EXTRAS = {"hydra/sweeper=optuna": "sweep", "hydra/launcher=submitit": "cluster"}
 
 
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """What Hydra or OmegaConf raised.
+
+    ``text`` is the whole message, ``first`` the first line of the error at its root, ``key`` the key
+    that the error names, ``known`` the keys that stand beside it, ``override`` the word that Hydra
+    cannot parse.
+    """
+
+    text: str
+    first: str
+    key: str | None
+    known: list[str]
+    override: str = ""
+
+    @classmethod
+    def of(cls, error: BaseException) -> Problem:
+        """Read the error and its cause."""
+        inner = error.__cause__ or error.__context__
+        cause = inner if isinstance(inner, OmegaConfBaseException) else error
+        first = str(cause).strip().splitlines()[0].removeprefix("Merge error: ")
+        key = getattr(cause, "full_key", None) or getattr(error, "full_key", None)
+        kind = getattr(cause, "object_type", None)
+        known = list(getattr(kind, "__dataclass_fields__", _fields("Config")))
+        if isinstance(error, OverrideParseException):
+            return cls(str(error), f"Cannot parse: {first}", key, known, error.override)
+        return cls(str(error), first, key, known)
+
+
 def explain(error: BaseException) -> str:
     """One message of ours for an error of Hydra's or OmegaConf's."""
     if ours := next((one for one in _causes(error) if isinstance(one, UserError)), None):
         return str(ours)
-    inner = error.__cause__ or error.__context__
-    cause = inner if isinstance(inner, OmegaConfBaseException) else error
-    first = str(cause).strip().splitlines()[0].removeprefix("Merge error: ")
-    key = getattr(cause, "full_key", None) or getattr(error, "full_key", None)
-    if isinstance(error, OverrideParseException):
-        name, _, value = error.override.partition("=")
-        hint = (
-            f"a value with brackets or commas in it needs quotes of its own: '{name}=\"{value}\"'"
-            if value
-            else f"give it a value: {name}=…"
-        )
-        return str(bad_value("command line", repr(error.override), f"key=value ({first})", hint))
-    if match := re.match(r"Key '(.+)' (?:is )?not in (?:struct|'(\w+)')", first):
-        known = list(getattr(cause.object_type, "__dataclass_fields__", _fields("Config")))
-        optuna = match[2] == "BasicSweeperConf" and "with Optuna: add hydra/sweeper=optuna"
-        hint = optuna or suggest(match[1], known)
-        return str(bad_value(key or match[1], "an unknown key", _listed(known), hint))
-    if match := re.search(r"In '.*': Could not find '(hydra/\w+)/([^']+)'", str(error)):
-        return str(_plugin_not_found(match[1], match[2], str(error)))
-    if match := re.search(r"In '.*': Could not (?:find|load) '(\w+)/([^']*)'", str(error)):
-        options = sorted(path.stem for path in (data_folder("conf") / match[1]).glob("*.yaml"))
-        got = match[2] or "nothing"
-        return str(bad_value(match[1], got, _listed(options), suggest(match[2], options)))
-    if match := re.match(r"Could not override '([^']+)'", str(error)):
-        groups = [path.name for path in data_folder("conf").iterdir() if path.is_dir()]
-        if match[1] in groups:
-            got, expected = "a choice", "its keys: a run's config.yaml has values and no choices"
-            return str(bad_value(match[1], got, expected, f"Write {match[1]}.KEY=…"))
-        known = groups + _fields("Config")
-        return str(bad_value(match[1], "an unknown key", _listed(known), suggest(match[1], known)))
-    if match := re.match(r"Value '(.*?)' .*(?:converted to|not a valid) (\w+)", first):
-        return str(bad_value(key or "value", repr(match[1]), f"a value of type {match[2]}"))
-    if match := re.match(r"field '([\w.]+)' is not Optional", first):
-        return str(bad_value(key or match[1], "null", "a value"))
-    if match := re.match(r".* is not a subclass of (\w+)\. value: (.*)", first):
-        key = key or next(iter(_keys_of(match[1])), "value")
-        inside = f"{key}.{_fields(match[1])[0]}"
-        return str(bad_value(key, match[2], f"no value of its own: set one inside, as {inside}=…"))
-    if match := re.match(r"Interpolation key '(.*)' not found", first):
-        hint = r"Write \${…} for the characters themselves."
-        return str(
-            bad_value(key or "value", f"${{{match[1]}}}", "a key of the configuration", hint)
-        )
-    if match := re.match(r"Cannot convert '\w+' to string: '(.*)'", first):
-        return str(bad_value(key, match[1], "one text"))
-    if re.match(r"Invalid value assigned: \w+ is not a ListConfig", first):
-        return str(bad_value(key, "one value", f"a list: '{key}=[…]'"))
-    if match := re.match(r"(?:Invalid (?:type|value) assigned|Cannot assign) *:? *(.*)", first):
-        return str(bad_value(key or "value", match[1], "a value of the key's own kind"))
-    if match := re.match(r"Ambiguous value for argument '([^=]+)=(.*)'", first):
-        hint = f"a run for each: add -m; all in one: '{match[1]}=[{match[2]}]'"
-        return str(bad_value(match[1], match[2], "one value", hint))
-    if match := re.match(r"Cannot find primary config '([^']+)'", first):
-        recipes = sorted(path.stem for path in data_folder("recipes").glob("*.yaml"))
-        return str(
-            bad_value("-cn", match[1], _listed(["config", *recipes]), suggest(match[1], recipes))
-        )
+    problem = Problem.of(error)
+    for pattern, answer in RULES:
+        if match := re.search(pattern, problem.first) or re.search(pattern, problem.text):
+            return str(answer(match, problem))
+    key, first = problem.key, problem.first
     return f"{key}: {first}" if key and key not in first else first
+
+
+Answer = Callable[[re.Match[str], Problem], UserError]
+
+
+def _cannot_parse(match: re.Match[str], problem: Problem) -> UserError:
+    name, _, value = problem.override.partition("=")
+    hint = (
+        f"a value with brackets or commas in it needs quotes of its own: '{name}=\"{value}\"'"
+        if value
+        else f"give it a value: {name}=…"
+    )
+    return bad_value("command line", repr(problem.override), f"key=value ({match[1]})", hint)
+
+
+def _unknown_key(match: re.Match[str], problem: Problem) -> UserError:
+    optuna = match[2] == "BasicSweeperConf" and "with Optuna: add hydra/sweeper=optuna"
+    hint = optuna or suggest(match[1], problem.known)
+    return bad_value(problem.key or match[1], "an unknown key", _listed(problem.known), hint)
+
+
+def _no_plugin(match: re.Match[str], problem: Problem) -> UserError:
+    return _plugin_not_found(match[1], match[2], problem.text)
+
+
+def _no_option(match: re.Match[str], problem: Problem) -> UserError:
+    options = sorted(path.stem for path in (data_folder("conf") / match[1]).glob("*.yaml"))
+    return bad_value(match[1], match[2] or "nothing", _listed(options), suggest(match[2], options))
+
+
+def _no_group(match: re.Match[str], problem: Problem) -> UserError:
+    groups = [path.name for path in data_folder("conf").iterdir() if path.is_dir()]
+    if match[1] in groups:
+        expected = "its keys: a run's config.yaml has values and no choices"
+        return bad_value(match[1], "a choice", expected, f"Write {match[1]}.KEY=…")
+    known = groups + _fields("Config")
+    return bad_value(match[1], "an unknown key", _listed(known), suggest(match[1], known))
+
+
+def _wrong_type(match: re.Match[str], problem: Problem) -> UserError:
+    return bad_value(problem.key or "value", repr(match[1]), f"a value of type {match[2]}")
+
+
+def _not_optional(match: re.Match[str], problem: Problem) -> UserError:
+    return bad_value(problem.key or match[1], "null", "a value")
+
+
+def _value_for_keys(match: re.Match[str], problem: Problem) -> UserError:
+    key = problem.key or next(iter(_keys_of(match[1])), "value")
+    inside = f"{key}.{_fields(match[1])[0]}"
+    return bad_value(key, match[2], f"no value of its own: set one inside, as {inside}=…")
+
+
+def _no_interpolation(match: re.Match[str], problem: Problem) -> UserError:
+    hint = r"Write \${…} for the characters themselves."
+    return bad_value(problem.key or "value", f"${{{match[1]}}}", "a key of the configuration", hint)
+
+
+def _not_text(match: re.Match[str], problem: Problem) -> UserError:
+    return bad_value(problem.key or "value", match[1], "one text")
+
+
+def _not_list(match: re.Match[str], problem: Problem) -> UserError:
+    return bad_value(problem.key or "value", "one value", f"a list: '{problem.key}=[…]'")
+
+
+def _other_structure(match: re.Match[str], problem: Problem) -> UserError:
+    if problem.key in _keys_of(None):
+        return bad_value(problem.key, "a list", f"keys and values: write {problem.key}.KEY=…")
+    return bad_value(problem.key or "value", "keys and values", "a list")
+
+
+def _no_variable(match: re.Match[str], problem: Problem) -> UserError:
+    variable = match[1]
+    return bad_value(
+        problem.key or "value",
+        f"${{oc.env:{variable}}}, which is not set",
+        "an environment variable that is set",
+        f"Set {variable}, or write ${{oc.env:{variable},DEFAULT}}.",
+    )
+
+
+def _several_values(match: re.Match[str], problem: Problem) -> UserError:
+    hint = f"a run for each: add -m; all in one: '{match[1]}=[{match[2]}]'"
+    return bad_value(match[1], match[2], "one value", hint)
+
+
+def _no_recipe(match: re.Match[str], problem: Problem) -> UserError:
+    recipes = sorted(path.stem for path in data_folder("recipes").glob("*.yaml"))
+    return bad_value("-cn", match[1], _listed(["config", *recipes]), suggest(match[1], recipes))
+
+
+#: Hydra 1.3's and OmegaConf 2.3's messages, each with our answer; the first that matches is taken.
+RULES: list[tuple[str, Answer]] = [
+    (r"^Cannot parse: (.*)", _cannot_parse),
+    (r"^Key '(.+)' (?:is )?not in (?:struct|'(\w+)')", _unknown_key),
+    (r"In '.*': Could not find '(hydra/\w+)/([^']+)'", _no_plugin),
+    (r"In '.*': Could not (?:find|load) '(\w+)/([^']*)'", _no_option),
+    (r"^Could not override '([^']+)'", _no_group),
+    (r"^Value '(.*?)' .*(?:converted to|not a valid) (\w+)", _wrong_type),
+    (r"^field '([\w.]+)' is not Optional", _not_optional),
+    (r"^.* is not a subclass of (\w+)\. value: (.*)", _value_for_keys),
+    (r"^Interpolation key '(.*)' not found", _no_interpolation),
+    (r"^Cannot convert '\w+' to string: '(.*)'", _not_text),
+    (r"^Invalid value assigned: \w+ is not a ListConfig", _not_list),
+    (r"^Cannot merge \w+ with \w+", _other_structure),
+    (r"Environment variable '(.+)' not found", _no_variable),
+    (r"^Ambiguous value for argument '([^=]+)=(.*)'", _several_values),
+    (r"^Cannot find primary config '([^']+)'", _no_recipe),
+]
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -123,11 +210,11 @@ def _fields(class_name: str) -> list[str]:
     return list(getattr(configuration, class_name).__dataclass_fields__)
 
 
-def _keys_of(class_name: str, schema: type = Config, prefix: str = "") -> Iterator[str]:
-    """The keys whose values are objects of that class."""
+def _keys_of(class_name: str | None, schema: type = Config, prefix: str = "") -> Iterator[str]:
+    """The keys whose values are objects of that class; `None`: of any dataclass."""
     for name, hint in get_type_hints(schema).items():
         if dataclasses.is_dataclass(hint):
-            if hint.__name__ == class_name:
+            if class_name in (None, hint.__name__):
                 yield prefix + name
             yield from _keys_of(class_name, hint, f"{prefix}{name}.")
 

@@ -58,20 +58,21 @@ def find(config: Config, directory: Path) -> Suggestion:
     _refuse(config)
     share_cores(config, models.check(config.model))
     prepared = prepare(config, directory)
+    plan, worker = prepared.plan, prepared.worker
     sweep = config.lr_find
     rates = np.geomspace(sweep.low, sweep.high, sweep.steps).tolist()
     stages = Stages(
-        config, prepared.model, prepared.strategy, prepared.loss, prepared.phases[:1],
-        lambda phase: trained_part(prepared, phase), prepared.length.steps_per_epoch,
+        config, plan.model, worker.strategy, plan.loss, plan.phases[:1],
+        lambda phase: trained_part(prepared, phase), plan.length.steps_per_epoch,
         lambda _: rates.__getitem__,
     )  # fmt: skip
     (build,) = stages.unfinished(0)
     stage = build()
     stream = iter(prepared.streams.training(0))
-    if len(prepared.phases) > 1:
-        prepared.console.print(f"phase  {stage.name} alone, the first of the run")
+    if len(plan.phases) > 1:
+        worker.console.print(f"phase  {stage.name} alone, the first of the run")
     bar = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-                   TimeRemainingColumn(), console=prepared.console, transient=True)  # fmt: skip
+                   TimeRemainingColumn(), console=worker.console, transient=True)  # fmt: skip
     with bar:
         task = bar.add_task("", total=len(rates))
 
@@ -86,10 +87,10 @@ def find(config: Config, directory: Path) -> Suggestion:
     tried = rates[: len(losses)]
     suggestion = suggest_rate(tried, losses, smoothed)
     picture = prepared.run.root / "lr_find.png"
-    if prepared.chief:
+    if worker.chief:
         title = f"{config.dataset.name}, {config.model.name}, {config.optimizer.name}"
         _write(picture, title, tried, losses, smoothed, suggestion)
-    if agree := build_agreement(prepared.strategy):
+    if agree := build_agreement(worker.strategy):
         agree([False])  # the others wait: a worker that leaves would end the cluster
     if suggestion is None:
         raise bad_value(
@@ -98,7 +99,7 @@ def find(config: Config, directory: Path) -> Suggestion:
             "rates among which it falls before it grows",
             f"change lr_find.low and lr_find.high, or take more lr_find.steps; see {picture}",
         )
-    prepared.console.print(
+    worker.console.print(
         f"steepest at {suggestion.steepest:.1e}, a tenth of the lowest is "
         f"{suggestion.tenth_of_lowest:.1e}; the loss started at {smoothed[0]:.3f} and was "
         f"{min(smoothed):.3f} at its lowest\n"

@@ -58,10 +58,10 @@ def _report(config: ReportConfig, saved: SavedRun) -> Path:
     with quiet_imports():
         import tensorflow as tf
 
+        from cait_finetune.config.metrics import format_metrics
         from cait_finetune.report.page import write_page
         from cait_finetune.runs.identity import ChangedData
         from cait_finetune.scores.metrics import MetricsLog
-        from cait_finetune.train.figures import in_words
         from cait_finetune.workflow.report_parts import draw_scores, draw_training
 
         tf.config.list_physical_devices()
@@ -78,7 +78,7 @@ def _report(config: ReportConfig, saved: SavedRun) -> Path:
     if run.metrics.is_file():
         metric, title = saved.dataset.judged_by, f"{saved.dataset.name}, {saved.model.name}"
         if scores:
-            title += f": test {in_words(scores.test.as_figures(), metric)}"
+            title += f": test {format_metrics(scores.test.as_figures(), metric)}"
         draw_training(run, MetricsLog(run.metrics), title, metric)
     missing, reasons = write_page(run, reasons)
     console = plain_console()

@@ -293,7 +293,7 @@ def _train_from(world: World, words: list[str]) -> str:
     from cait_finetune.workflow.setup import prepare
 
     config, _ = _configured(world, words, f"model.weights={world.weights}")
-    classes = prepare(config, world.root / "new").model.loading_report.classes
+    classes = prepare(config, world.root / "new").plan.model.loading_report.classes
     if classes.complete:
         return "same head" if classes.in_order else "permuted"
     parts = (("kept", classes.kept), ("new", classes.new))

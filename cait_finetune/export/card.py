@@ -6,19 +6,19 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cait_finetune.config.metrics import METRIC_NAMES
 from cait_finetune.export.places import without_places
 from cait_finetune.export.start import start_of
 from cait_finetune.export.usage import usage
 
-#: Key of ``result.json``, the hub's name of the metric, its name in words.
-_METRICS = (
-    ("test_top1", "accuracy", "top-1"),
-    ("test_top5", "top_5_accuracy", "top-5"),
-    ("test_mean_per_class", "mean_per_class_accuracy", "mean per class"),
-    ("test_mean_average_precision", "mean_average_precision", "mean average precision"),
-    ("test_f1", "f1", "F1"),
-)
-_WORDS = {key.removeprefix("test_"): words for key, _, words in _METRICS}
+#: The hub's identifier of each metric.
+_HUB_METRICS = {
+    "top1": "accuracy",
+    "top5": "top_5_accuracy",
+    "mean_per_class": "mean_per_class_accuracy",
+    "mean_average_precision": "mean_average_precision",
+    "f1": "f1",
+}
 _LISTED = 100  # class names in the text
 #: The images that `data.changes` names after each count.
 _NAMES = re.compile(r" \(.*?\)(?=; |$)", re.DOTALL)
@@ -80,11 +80,11 @@ def _metadata(
             dataset_name=dataset,
             dataset_split="test",
             metric_type=kind,
-            metric_name=words,
-            metric_value=round(result[key], 4),
+            metric_name=METRIC_NAMES[name],
+            metric_value=round(result[f"test_{name}"], 4),
         )
-        for key, kind, words in _METRICS
-        if result.get(key) is not None
+        for name, kind in _HUB_METRICS.items()
+        if result.get(f"test_{name}") is not None
     ]
     own = config["dataset"]["source"] in ("folder", "csv")
     data = ModelCardData(
@@ -124,9 +124,9 @@ def _results(result: Mapping[str, Any]) -> str:
     if not result:
         return "## Results\n\nThe run was not finished, and the model not measured on test images."
     rows = [
-        f"| {words} | {result[key]:.2%} |"
-        for key, _, words in _METRICS
-        if result.get(key) is not None
+        f"| {words} | {result[f'test_{name}']:.2%} |"
+        for name, words in METRIC_NAMES.items()
+        if result.get(f"test_{name}") is not None
     ]
     return (
         f"## Results\n\nOn the {result['test_examples']:,} images of the test split, used once, after "
@@ -154,7 +154,7 @@ def _files(exports: Mapping[str, Mapping[str, Any]]) -> str:
         some = next(iter(variants.values()))
         text += (
             f"\n\nQuantised variants, on {some['images']:,} validation images "
-            f"({_WORDS[some['metric']]}):\n\n"
+            f"({METRIC_NAMES[some['metric']]}):\n\n"
             "| file | size | accuracy | of the float file | same class |\n|---|---|---|---|---|\n"
             + "\n".join(rows)
         )

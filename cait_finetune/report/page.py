@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from omegaconf import OmegaConf
 
 from cait_finetune.config import EXPORT_FORMATS
+from cait_finetune.config.metrics import METRIC_NAMES
 from cait_finetune.errors import UserError, bad_value
 from cait_finetune.report import html, sections
 from cait_finetune.runs.directory import RunDirectory, read_json
@@ -32,11 +33,7 @@ _SECTIONS: tuple[tuple[str, Callable[[RunDirectory], str | None]], ...] = (
 )
 
 _NAMES = {
-    "test_top1": "top-1",
-    "test_top5": "top-5",
-    "test_mean_per_class": "mean per class",
-    "test_mean_average_precision": "mean average precision",
-    "test_f1": "F1",
+    **{f"test_{key}": name for key, name in METRIC_NAMES.items()},
     "test_ece_calibrated": "calibration error",
 }
 

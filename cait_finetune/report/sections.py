@@ -9,6 +9,7 @@ import csv
 import itertools
 from pathlib import Path
 
+from cait_finetune.config.metrics import METRIC_NAMES
 from cait_finetune.report import html
 from cait_finetune.runs.directory import RunDirectory, read_json
 
@@ -18,13 +19,6 @@ _MAIN_PACKAGES = (
     "cait-finetune", "tensorflow", "keras", "numpy", "tensorflow-datasets", "hydra-core",
     "scikit-learn", "scipy",
 )  # fmt: skip
-_FIGURES = {
-    "top1": "top-1",
-    "top5": "top-5",
-    "mean_per_class": "mean per class",
-    "mean_average_precision": "mAP",
-    "f1": "F1",
-}
 
 
 def scores(run: RunDirectory) -> str | None:
@@ -33,13 +27,13 @@ def scores(run: RunDirectory) -> str | None:
     if not found:
         return None
     splits = [name for name in ("test", "validation") if name in found]
-    keys = [key for key in _FIGURES if key in found[splits[0]]]
+    keys = [key for key in METRIC_NAMES if key in found[splits[0]]]
     rows = [
         (name, f"{found[name]['images']:,}", *(f"{found[name][key]:.2%}" for key in keys),
          f"{found[name]['loss']:.4f}", f"{found[name]['ece']:.2%}")
         for name in splits
     ]  # fmt: skip
-    head = ("split", "images", *(_FIGURES[key] for key in keys), "loss", "ECE")
+    head = ("split", "images", *(METRIC_NAMES[key] for key in keys), "loss", "ECE")
     note = (
         "The best epoch was chosen on the validation images. Scored in float32, each image once; "
         "ECE and loss before the temperature."

@@ -8,17 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from cait_finetune.config.metrics import METRIC_NAMES
 from cait_finetune.runs import markup
 from cait_finetune.runs.saved import SavedRun
 from cait_finetune.scores.metrics import MetricsLog
-
-_WORDS = {
-    "top1": "top-1",
-    "top5": "top-5",
-    "mean_per_class": "mean per class",
-    "mean_average_precision": "mean average precision",
-    "f1": "F1",
-}
 
 
 @dataclass(frozen=True, repr=False)
@@ -53,7 +46,7 @@ class Run:
         """What the run is judged by, in words: ``{"test top-1": "98.61%", …}``."""
         shown = {}
         for split in ("test", "validation"):
-            for name, words in _WORDS.items():
+            for name, words in METRIC_NAMES.items():
                 value = self.result.get(f"{split}_{name}")
                 if value is not None:
                     shown[f"{split} {words}"] = f"{value:.2%}"
@@ -92,4 +85,4 @@ class Run:
         if metric is None:
             count = len(self.epochs)
             return f"not finished, {count} epoch{'s' * (count != 1)} so far"
-        return f"test {_WORDS[metric]} {self.result[f'test_{metric}']:.2%}"
+        return f"test {METRIC_NAMES[metric]} {self.result[f'test_{metric}']:.2%}"

@@ -5,25 +5,24 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol
 
 import keras
 import numpy as np
 import tensorflow as tf
-from rich.console import Console
 
 from cait_finetune.config import CheckpointConfig, TrainConfig
 from cait_finetune.errors import bad_value
+from cait_finetune.optim.length import Length
 from cait_finetune.train.average import MovingAverage, holding
 from cait_finetune.train.batches import Batches
-from cait_finetune.train.checkpoint import Checkpoints
 from cait_finetune.train.clock import Clock
-from cait_finetune.train.figures import in_words
 from cait_finetune.train.interruption import Interruption
+from cait_finetune.train.logbook import Logbook
 from cait_finetune.train.profile import Profile
 from cait_finetune.train.progress import training_progress
 from cait_finetune.train.run_state import NO_SCORE, RunState
 from cait_finetune.train.step import TrainStep
+from cait_finetune.train.validation import Validation
 
 #: The version of the weights that the model holds while training.
 TRAINED = "trained"
@@ -32,15 +31,6 @@ _CALMER = (
     "start a new run with a lower optimizer.base_lr, a longer schedule.warmup_epochs, or "
     "train.clip_norm=1"
 )
-
-
-class Records(Protocol):
-    """Where figures are written: `size` is how many bytes of them there are."""
-
-    def write(self, kind: str, **values: float) -> None: ...
-
-    @property
-    def size(self) -> int: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,51 +87,41 @@ class Trainer:
     """Runs what is left of a run.
 
     Args:
-        stream: the endless stream of ``(images, labels, next position)`` from a position on; with
-            `steps_per_execution` above 1 so many batches are one element, an axis in front.
-        steps_per_epoch: an epoch ends after so many steps, and when training does.
-        validate: figures of the validation split for what the model holds.
-        metric: which of the figures decides which epoch is best, ``top1`` or ``mean_per_class``;
-            among equals it is the lower ``loss``.
-        agree: what any worker says of each of some questions; every worker asks at the same steps.
+        batches: the endless training stream from ``logbook.state.position`` on.
+        length: an epoch ends after ``steps_per_epoch`` steps, and when training does.
+        agree: what any worker answers to each of some questions; every worker asks at the same steps.
+            `None`: there is one worker.
     """
 
     def __init__(
         self,
         model: keras.Model,
-        strategy: tf.distribute.Strategy,
-        stream: Callable[[int], Iterable],
-        steps_per_epoch: int,
-        total_steps: int,
+        batches: Batches,
+        length: Length,
         train: TrainConfig,
         checkpoint: CheckpointConfig,
-        validate: Callable[[], dict[str, float]],
-        metric: str,
-        checkpoints: Checkpoints,
-        metrics: Records,
-        console: Console,
-        state: RunState,
+        validation: Validation,
+        logbook: Logbook,
         profile: Profile,
         agree: Callable[[list[bool]], list[bool]] | None = None,
     ) -> None:
-        self.state = state
+        self.state = logbook.state
         self._model = model
-        self._batches = Batches(stream(state.position), strategy, train.steps_per_execution)
-        self._steps_per_epoch = steps_per_epoch
-        self._total_steps = total_steps
+        self._batches = batches
+        self._steps_per_epoch = length.steps_per_epoch
+        self._total_steps = length.total_steps
         self._train = train
         self._checkpoint = checkpoint
-        self._validate = validate
-        self._metric = metric
-        self._checkpoints = checkpoints
-        self._metrics = metrics
-        self._console = console
+        self._validation = validation
+        self._checkpoints = logbook.checkpoints
+        self._metrics = logbook.metrics
+        self._console = logbook.console
         self._profile = profile
         self._agree = agree
         self._said_wait = False
         self._pending: list[tf.Tensor] = []
         self._rate = math.nan
-        self._clock = Clock(state, train.steps_per_execution > 1)
+        self._clock = Clock(self.state, train.steps_per_execution > 1)
 
     def run(self, stages: Iterable[Callable[[], Stage]], interruption: Interruption) -> RunState:
         """Train to the end of the last stage, or until something says to stop.
@@ -271,13 +251,15 @@ class Trainer:
         state.epochs_without_better += 1
         for name in present:
             with holding(stage.variables, versions[name]):
-                figures = self._validate()
+                figures = self._validation.measure()
                 self._refuse_non_finite(figures["loss"], f"validation loss of the {name} weights")
                 prefix = "validation" if name == TRAINED else f"validation_{name}"
                 record |= {f"{prefix}_{key}": value for key, value in figures.items()}
                 shown = "validation" if name == TRAINED else name
-                text += f"  {shown} loss {figures['loss']:.4f}  {in_words(figures, self._metric)}"
-                score = (figures[self._metric], -figures["loss"])
+                text += (
+                    f"  {shown} loss {figures['loss']:.4f}  {self._validation.describe(figures)}"
+                )
+                score = self._validation.score(figures)
                 if name != present[-1]:
                     continue
                 # It decides from here on: scores of other weights say nothing of these.

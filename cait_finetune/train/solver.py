@@ -10,11 +10,9 @@ from typing import Protocol
 
 import keras
 import numpy as np
-from rich.console import Console
 
-from cait_finetune.train.checkpoint import Checkpoints
-from cait_finetune.train.figures import in_words
-from cait_finetune.train.run_state import RunState
+from cait_finetune.train.logbook import Logbook
+from cait_finetune.train.validation import Validation
 
 #: Inverse strengths of the L2 penalty, strongest first: each solution starts the next.
 _STRENGTHS = tuple(10.0**power for power in range(-4, 3))
@@ -43,12 +41,8 @@ class LabelledFeatures(Protocol):
 def solve_head(
     model: keras.Model,
     training: LabelledFeatures,
-    validate: Callable[[], dict[str, float]],
-    checkpoints: Checkpoints,
-    log: Callable[..., None],
-    console: Console,
-    state: RunState,
-    metric: str,
+    validation: Validation,
+    logbook: Logbook,
 ) -> None:
     """Solve logistic regression by L-BFGS for each penalty; validation decides which is kept.
 
@@ -58,14 +52,14 @@ def solve_head(
     Args:
         model: the classifier, whose ``head`` gets the solution.
         training: features (N, D) of the training images, and their labels (N,).
-        validate: figures of the validation split with the head as it is.
-        state: gets the best score and the speed.
-        metric: which of the figures decides; among equals it is the lower ``loss``.
+        validation: decides which penalty is best.
+        logbook: its state gets the best score and the speed.
 
     Raises:
         UserError: a checkpoint cannot be written.
     """
     features, labels = training.values, training.labels
+    state, checkpoints = logbook.state, logbook.checkpoints
     passes, started = 0, time.perf_counter()
     solve = _solver(features, labels, model.num_classes)
     for epoch, strength in enumerate(_STRENGTHS, start=1):
@@ -73,17 +67,17 @@ def solve_head(
         solution.assign(model.head)
         passes += solution.iterations
         loss, accuracy = _fit(solution, features, labels)
-        figures = validate()
-        log("epoch", epoch=epoch, inverse_penalty=strength, train_loss=loss, train_accuracy=accuracy,
+        figures = validation.measure()
+        logbook.metrics.write("epoch", epoch=epoch, inverse_penalty=strength, train_loss=loss, train_accuracy=accuracy,
             **{f"validation_{key}": value for key, value in figures.items()})  # fmt: skip
-        console.print(
+        logbook.console.print(
             f"C {strength:<8g} train loss {loss:.4f}  accuracy {accuracy:.2%}  "
-            f"validation loss {figures['loss']:.4f}  {in_words(figures, metric)}  "
+            f"validation loss {figures['loss']:.4f}  {validation.describe(figures)}  "
             f"({solution.iterations} iterations)",
             highlight=False,
         )
         checkpoints.save(model, checkpoints.last, epoch)
-        score = (figures[metric], -figures["loss"])
+        score = validation.score(figures)
         if score > state.best_score:
             state.best_score, state.best_epoch = score, epoch
             state.best_sha256 = checkpoints.save(model, checkpoints.best, epoch)

@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from cait_finetune.config import ExportConfig
+from cait_finetune.config.metrics import METRIC_NAMES
 from cait_finetune.data.corrupt import CorruptImages
 from cait_finetune.data.pipeline import encoded_images, labelled_images
 from cait_finetune.data.source import Source
@@ -195,9 +196,8 @@ def _words(formats: list[str]) -> str:
 
 def _compared(variant: str, figures: dict, megabytes: float) -> str:
     worse = 100 * (figures["accuracy"] - figures["plain_accuracy"])
-    metric = {"top1": "top-1", "mean_average_precision": "mAP"}[figures["metric"]]
     return (
-        f"export {variant}: {metric} {figures['accuracy']:.2%}, {worse:+.2f} points, on "
+        f"export {variant}: {METRIC_NAMES[figures['metric']]} {figures['accuracy']:.2%}, {worse:+.2f} points, on "
         f"{figures['images']:,} validation images, the same class on {figures['agreement']:.1%}; "
         f"{figures['megabytes']:g} MB instead of {megabytes:g}"
     )

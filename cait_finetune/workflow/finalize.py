@@ -2,82 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import resource
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import keras
 
 from cait_finetune.config import Config
+from cait_finetune.config.metrics import format_metrics
 from cait_finetune.data.pipeline import example_ids
 from cait_finetune.errors import UserError
 from cait_finetune.export.subject import Subject
-from cait_finetune.loggers.fan_out import Loggers
-from cait_finetune.report.page import write_page
 from cait_finetune.runs.exports import weights_mark
 from cait_finetune.runs.identity import identity_facts, images_mark
 from cait_finetune.scores.predictions import Predictions, Predictor, load_predictions
-from cait_finetune.train.figures import in_words
-from cait_finetune.workflow.exporting import export_run, outcome, publish, read_exports
-from cait_finetune.workflow.logged import conclude_loggers
+from cait_finetune.workflow.exporting import export_run
+from cait_finetune.workflow.prepared import Prepared
 from cait_finetune.workflow.report_parts import build_viewer, draw_scores, draw_training
 from cait_finetune.workflow.scoring import ROLES, Scores, predict, score
-from cait_finetune.workflow.setup import Prepared
 
 
-def conclude(
-    config: Config, prepared: Prepared, model: keras.Model, started: float, loggers: Loggers
-) -> None:
-    """Score and export `model`, which holds the best weights; write ``result.json`` and the report.
-
-    What an interrupted process has done of it is not done again. What is refused does not keep the
-    rest from being made: the error comes last, and `resume` tries again what it is about.
-
-    Args:
-        started: when this process began the run, on `time.perf_counter`'s clock.
-        loggers: get the result, the pictures and the model.
-
-    Raises:
-        UserError: an exported model does not answer as the trained one does; or the hub that it is to
-            be pushed to does not take it.
-    """
-    run = prepared.run
-    scores = _score(config, prepared, model)
-    _draw(config, prepared, model, scores)
-    result = _result(config, prepared, scores, started)
-    run.write_result(result)
-    problems: list[str] = []
-    with _collected(problems):
-        _export(config, prepared, model, scores.temperature)
-    result |= outcome(read_exports(run))
-    result["wall_seconds"] = time.perf_counter() - started
-    run.write_result(result)
-    write_page(run)
-    _say(config, prepared, scores, result)
-    names = list(prepared.source.class_names)
-    with _collected(problems):
-        say = functools.partial(prepared.console.print, highlight=False)
-        publish(config.export, run, names, say)
-    conclude_loggers(loggers, run, result)
-    if problems:
-        raise UserError("\n".join(problems))
-
-
-@contextlib.contextmanager
-def _collected(problems: list[str]) -> Iterator[None]:
-    """Add the text of a `UserError` to `problems`."""
-    try:
-        yield
-    except UserError as error:
-        problems.append(str(error))
-
-
-def _score(config: Config, prepared: Prepared, model: keras.Model) -> Scores:
+def score_splits(config: Config, prepared: Prepared, model: keras.Model) -> Scores:
     """Both splits, each image once; their logits are kept, and used again by a resumed run."""
     streams, run = prepared.streams, prepared.run
     mark = weights_mark(run.best_checkpoint)
@@ -90,7 +38,7 @@ def _score(config: Config, prepared: Prepared, model: keras.Model) -> Scores:
                 predictor, role, streams.images_of(role), prepared.source, streams.corrupt
             )
             if not dataclasses.replace(found, weights=mark, images=images).save(path):
-                prepared.console.print(
+                prepared.worker.console.print(
                     f"predictions of {role} are not kept: {found.logits.nbytes / 1e6:,.0f} MB of "
                     "logits",
                     highlight=False,
@@ -103,7 +51,7 @@ def _kept(
     path: Path, mark: str | None, images: str | None, prepared: Prepared, role: str
 ) -> Predictions | None:
     """The predictions of the weights with the checksum `mark` for exactly the images of a split."""
-    if mark is None or images is None or not (prepared.resumed and path.is_file()):
+    if mark is None or images is None or not (prepared.start.resumed and path.is_file()):
         return None
     try:
         kept = load_predictions(path)
@@ -114,17 +62,19 @@ def _kept(
     return kept if same and list(kept.class_names) == list(prepared.source.class_names) else None
 
 
-def _draw(config: Config, prepared: Prepared, model: keras.Model, scores: Scores) -> None:
+def draw_report(config: Config, prepared: Prepared, model: keras.Model, scores: Scores) -> None:
     """The pictures and tables of the report."""
     metric = config.dataset.judged_by
-    said = in_words(scores.test.as_figures(), metric)
+    said = format_metrics(scores.test.as_figures(), metric)
     title = f"{config.dataset.name}, {config.model.name}: test {said}"
-    draw_training(prepared.run, prepared.metrics, title, metric)
+    draw_training(prepared.run, prepared.logbook.metrics, title, metric)
     view = build_viewer(model, prepared.source, prepared.streams.preprocessing)
     draw_scores(prepared.run, scores, view)
 
 
-def _export(config: Config, prepared: Prepared, model: keras.Model, temperature: float) -> None:
+def export_model(
+    config: Config, prepared: Prepared, model: keras.Model, temperature: float
+) -> None:
     """Write the chosen formats; a resumed run those that are not there yet."""
     source, streams = prepared.source, prepared.streams
     subject = Subject(
@@ -135,13 +85,15 @@ def _export(config: Config, prepared: Prepared, model: keras.Model, temperature:
         source.multi_label,
         temperature,
     )
-    say = functools.partial(prepared.console.print, highlight=False)
-    export_run(config.export, subject, source, streams.corrupt, prepared.run, say, prepared.resumed)
+    say = functools.partial(prepared.worker.console.print, highlight=False)
+    export_run(
+        config.export, subject, source, streams.corrupt, prepared.run, say, prepared.start.resumed
+    )
 
 
-def _result(config: Config, prepared: Prepared, scores: Scores, started: float) -> dict:
+def collect_result(config: Config, prepared: Prepared, scores: Scores, started: float) -> dict:
     """What ``result.json`` holds, but for the exports."""
-    run, state, test = prepared.run, prepared.state, scores.test
+    run, state, test = prepared.run, prepared.logbook.state, scores.test
     metric = config.dataset.judged_by
     return {
         **{f"test_{name}": value for name, value in test.as_figures().items()},
@@ -170,9 +122,9 @@ def _result(config: Config, prepared: Prepared, scores: Scores, started: float) 
     }
 
 
-def _say(config: Config, prepared: Prepared, scores: Scores, result: dict) -> None:
+def print_summary(config: Config, prepared: Prepared, scores: Scores, result: dict) -> None:
     """The last lines on the screen."""
-    console, state, test = prepared.console, prepared.state, scores.test
+    console, state, test = prepared.worker.console, prepared.logbook.state, scores.test
     corrupt, speed = prepared.streams.corrupt, result["images_per_second"]
     also = f"F1 {test.f1:.2%}" if prepared.source.multi_label else f"top-5 {test.top5:.2%}"
     notes = [f"best epoch {state.best_epoch}"]
@@ -180,7 +132,7 @@ def _say(config: Config, prepared: Prepared, scores: Scores, result: dict) -> No
     notes += [f"{state.skipped} steps skipped"] if state.skipped else []
     notes += [f"{len(corrupt)} corrupt images left out"] if len(corrupt) else []
     console.print(
-        f"test   {in_words(test.as_figures(), config.dataset.judged_by)}, {also} on "
+        f"test   {format_metrics(test.as_figures(), config.dataset.judged_by)}, {also} on "
         f"{test.examples:,} images ({', '.join(notes)}); {result['wall_seconds']:.0f} s"
         + (f", {speed:.0f} img/s" if speed else ""),
         highlight=False,

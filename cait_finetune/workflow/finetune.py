@@ -1,23 +1,40 @@
-"""A run, from the configuration to a checked SavedModel."""
+"""A run from its configuration to its report. Read this page first.
+
+`prepare` (setup.py) opens the data, builds the model and its parameter tables; `train` (training.py)
+leaves the best weights; `finish` scores, exports and reports them.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import keras
+
 from cait_finetune import model as models
 from cait_finetune.config import Config
 from cait_finetune.errors import Interrupted, UserError
+from cait_finetune.loggers.fan_out import Loggers
+from cait_finetune.report.page import write_page
 from cait_finetune.runs.directory import RunDirectory
 from cait_finetune.runs.identity import check_best
 from cait_finetune.train.cluster import is_first_worker
 from cait_finetune.train.distribution import build_agreement, lost_worker
 from cait_finetune.train.interruption import Interruption
-from cait_finetune.workflow.finalize import conclude
-from cait_finetune.workflow.logged import logged
-from cait_finetune.workflow.setup import Prepared, prepare
+from cait_finetune.workflow.exporting import outcome, publish, read_exports
+from cait_finetune.workflow.finalize import (
+    collect_result,
+    draw_report,
+    export_model,
+    print_summary,
+    score_splits,
+)
+from cait_finetune.workflow.logged import conclude_loggers, logged
+from cait_finetune.workflow.prepared import Prepared
+from cait_finetune.workflow.setup import prepare
 from cait_finetune.workflow.training import train
 from cait_tf.os_errors import explain_os_error
 
@@ -29,60 +46,102 @@ def finetune(config: Config, directory: Path) -> dict:
     step after it.
 
     Returns:
-        What ``result.json`` holds; of a worker that is not the first, nothing.
+        What ``result.json`` holds; an empty dictionary on every worker but the first.
 
     Raises:
-        UserError: anything that the user can mend; what was finished is kept.
+        UserError: a mistake that the user can correct; finished files are kept.
         Interrupted: a signal asked to end, and the state is saved; or another worker is gone.
     """
     started = time.perf_counter()
-    run, chief = RunDirectory(directory), is_first_worker(config.distribution)
-    key = "resume" if config.resume else "hydra.run.dir"
-    with (
-        Interruption() as interruption,
-        _explained(run),
-        run.owned(key) if chief else contextlib.nullcontext(),
-    ):
-        interruption.directory = directory if config.resume else None
+    run = RunDirectory(directory)
+    with _life(config, run) as interruption:
         prepared = prepare(config, directory)
         interruption.directory = directory
-        with lost_worker(prepared.strategy, directory):
-            _work(config, prepared, started, interruption)
-        if not prepared.chief:
+        strategy, chief = prepared.worker.strategy, prepared.worker.chief
+        with lost_worker(strategy, directory):
+            with logged(config, prepared) as loggers:
+                train(config, prepared, interruption)
+                interruption.check()
+                if chief:
+                    check_best(run, prepared.logbook.state.best_sha256)
+                    # What is scored and exported is a float32 model on one device.
+                    model = models.from_checkpoint(
+                        config.model, prepared.source.class_names, run.best_checkpoint
+                    )
+                    finish(config, prepared, model, started, loggers)
+                elif agree := build_agreement(strategy):
+                    agree([False])  # a worker that leaves before the first would end the cluster
+            interruption.check()
+        if not chief:
             return {}
         with interruption.deferred():
             result = run.mark_finished()
             interruption.finished = True
-        if agree := build_agreement(prepared.strategy):
-            with contextlib.suppress(Interrupted), lost_worker(prepared.strategy, directory):
+        if agree := build_agreement(strategy):
+            with contextlib.suppress(Interrupted), lost_worker(strategy, directory):
                 agree([False])
         return result
 
 
-def _work(config: Config, prepared: Prepared, started: float, interruption: Interruption) -> None:
-    """Everything between the preparation and the mark that the run is finished."""
-    with logged(config, prepared) as loggers:
-        train(config, prepared, interruption)
-        interruption.check()
-        if prepared.chief:
-            check_best(prepared.run, prepared.state.best_sha256)
-            # What is scored and exported is a float32 model on one device, however it was trained.
-            model = models.from_checkpoint(
-                config.model, prepared.source.class_names, prepared.run.best_checkpoint
-            )
-            conclude(config, prepared, model, started, loggers)
-        elif agree := build_agreement(prepared.strategy):
-            agree([False])  # wait for the first: a worker that leaves would end the cluster
-    interruption.check()
+def finish(
+    config: Config, prepared: Prepared, model: keras.Model, started: float, loggers: Loggers
+) -> None:
+    """Score, export and report `model`, which holds the best weights.
+
+    A resumed run keeps what an earlier process finished. A refused export or upload does not stop the
+    other steps: its error is raised last, and `resume` tries it again.
+
+    Args:
+        started: when this process began the run, on `time.perf_counter`'s clock.
+        loggers: get the result, the pictures and the model.
+
+    Raises:
+        UserError: an exported model does not answer as the trained model does, or the hub refused it.
+    """
+    run = prepared.run
+    scores = score_splits(config, prepared, model)
+    draw_report(config, prepared, model, scores)
+    result = collect_result(config, prepared, scores, started)
+    run.write_result(result)
+    problems: list[str] = []
+    with _collected(problems):
+        export_model(config, prepared, model, scores.temperature)
+    result |= outcome(read_exports(run))
+    result["wall_seconds"] = time.perf_counter() - started
+    run.write_result(result)
+    write_page(run)
+    print_summary(config, prepared, scores, result)
+    with _collected(problems):
+        say = functools.partial(prepared.worker.console.print, highlight=False)
+        publish(config.export, run, list(prepared.source.class_names), say)
+    conclude_loggers(loggers, run, result)
+    if problems:
+        raise UserError("\n".join(problems))
 
 
 @contextlib.contextmanager
-def _explained(run: RunDirectory) -> Iterator[None]:
-    """Inside, an error of the system becomes a `UserError` that says what of the run is kept."""
+def _life(config: Config, run: RunDirectory) -> Iterator[Interruption]:
+    """Own the run's directory, note signals, and turn an operating system's error into a `UserError`."""
+    chief = is_first_worker(config.distribution)
+    key = "resume" if config.resume else "hydra.run.dir"
     try:
-        yield
+        with (
+            Interruption() as interruption,
+            run.owned(key) if chief else contextlib.nullcontext(),
+        ):
+            interruption.directory = run.root if config.resume else None
+            yield interruption
     except OSError as error:
         if error.filename is None:
             raise
         then = f"\n  Then continue with resume={run.root}" if run.config.is_file() else ""
         raise UserError(f"{explain_os_error(error)}{then}") from error
+
+
+@contextlib.contextmanager
+def _collected(problems: list[str]) -> Iterator[None]:
+    """Add the text of a `UserError` to `problems`."""
+    try:
+        yield
+    except UserError as error:
+        problems.append(str(error))

@@ -16,7 +16,7 @@ from cait_finetune.optim.parameters import group_rates
 from cait_finetune.optim.phases import phase_at
 from cait_finetune.runs.directory import RunDirectory
 from cait_finetune.scores.predictions import load_predictions
-from cait_finetune.workflow.setup import Prepared
+from cait_finetune.workflow.prepared import Prepared
 
 
 @contextlib.contextmanager
@@ -25,26 +25,26 @@ def logged(config: Config, prepared: Prepared) -> Iterator[Loggers]:
 
     They get each layer group's learning rate besides. Only the first worker has any.
     """
-    if not prepared.chief:
+    if not prepared.worker.chief:
         yield Loggers()
         return
 
     def record(kind: str, values: dict[str, float]) -> None:
         rates = {}
         if kind == "step":
-            table = phase_at(prepared.phases, int(values["step"])).table
+            table = phase_at(prepared.plan.phases, int(values["step"])).table
             rates = group_rates(table, values["learning_rate"])
         loggers.record(kind, values | rates)
 
-    with build_loggers(config.logger, prepared.run, prepared.console) as loggers:
+    with build_loggers(config.logger, prepared.run, prepared.worker.console) as loggers:
         loggers.begin(
             dataclasses.asdict(config),
             config.resume is not None,
             {"parameters": _read_table(prepared.run.parameters)},
         )
-        for values in prepared.metrics.read():
+        for values in prepared.logbook.metrics.read():
             record(values.pop("kind"), values)
-        prepared.metrics.follow(record)
+        prepared.logbook.metrics.follow(record)
         yield loggers
 
 

@@ -6,19 +6,26 @@ import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Iterator
 
+import keras
 import tensorflow as tf
+from rich.console import Console
 
+from cait_finetune import model as models
 from cait_finetune.config import Config
 from cait_finetune.data.augmentation.mixing import mixes
 from cait_finetune.data.corrupt import CorruptImages, Guarded
+from cait_finetune.data.decode_check import check_decoding, least_training_seconds
+from cait_finetune.data.feature_cache import FeatureCache
 from cait_finetune.data.features import FrozenFeatures
 from cait_finetune.data.image_cache import ImageCache
 from cait_finetune.data.pipeline import evaluation_batches, train_batches
-from cait_finetune.data.preprocess import Preprocessing
+from cait_finetune.data.preprocess import Preprocessing, configured
 from cait_finetune.data.sequence import WHOLE, Share
 from cait_finetune.data.source import Source
 from cait_finetune.errors import bad_value
+from cait_finetune.optim.length import Length
 from cait_finetune.train.distribution import distributed
+from cait_tf.places import cache_path, warn_not_kept
 
 #: Of each split under ``debug=fast_dev_run``.
 FAST_BATCHES = 2
@@ -167,3 +174,69 @@ class Streams:
     def _batch_size(self, share: Share) -> int:
         """Of one replica; `train.eval_batch_size` is all replicas'."""
         return -(-self.config.train.eval_batch_size // (share.count * share.replicas))
+
+
+def open_streams(
+    config: Config,
+    source: Source,
+    model: keras.Model,
+    length: Length,
+    strategy: tf.distribute.Strategy,
+    console: Console,
+) -> Streams:
+    """Open the streams of images, or of features that a frozen backbone computes once.
+
+    Raises:
+        UserError: an image of validation or test cannot be decoded.
+    """
+    variant = models.check(config.model)
+    preprocessing = configured(
+        config.preprocessing, variant, config.model.image_size, config.dataset.upright
+    )
+    corrupt = CorruptImages(config.dataset.on_corrupt)
+    corrupt.include(source.unreadable)
+    streams = Streams(source, config, preprocessing, corrupt, strategy)
+    if config.dataset.check:
+        kept = config.tuning.cache_features or config.dataset.cache != "none"
+        trained = length.total_steps * config.train.batch_size
+        trained = source.sizes["train"] if kept else trained
+        tokens = variant.patches(config.model.image_size)
+        check_decoding(
+            {split: streams.images_of(split) for split in ("validation", "test")},
+            source.sizes,
+            trained=trained,
+            least_seconds=least_training_seconds(model.count_params(), tokens, trained),
+            console=console,
+        )
+    features = _frozen_features(config, source, preprocessing, model, corrupt, console)
+    images = None
+    if not features and config.dataset.cache != "none":
+        images = ImageCache(source, config.dataset, preprocessing, corrupt, console)
+    return dataclasses.replace(streams, features=features, images=images)
+
+
+def _frozen_features(
+    config: Config,
+    source: Source,
+    preprocessing: Preprocessing,
+    model: keras.Model,
+    corrupt: CorruptImages,
+    console: Console,
+) -> FrozenFeatures | None:
+    """For a linear probe whose features are computed once."""
+    if not config.tuning.cache_features:
+        return None
+    directory = cache_path(config.tuning.cache_dir) if config.tuning.cache_dir else None
+    if config.tuning.cache_dir and not directory:
+        warn_not_kept()
+    return FrozenFeatures(
+        source,
+        preprocessing,
+        model.backbone,
+        models.backbone_facts(model, config.model),
+        FeatureCache(directory) if directory else None,
+        corrupt,
+        config.train.eval_batch_size,
+        console,
+        FAST_BATCHES if config.debug.mode == "fast_dev_run" else None,
+    )

@@ -1,4 +1,4 @@
-"""The second chapter of a run: the trained weights."""
+"""Train what is left of a run."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from cait_finetune.optim.length import warmup_length
 from cait_finetune.optim.phases import Phase
 from cait_finetune.optim.schedule import Schedule, build_schedule
 from cait_finetune.scores.evaluation import build_evaluator
+from cait_finetune.train.batches import Batches
 from cait_finetune.train.distribution import build_agreement
-from cait_finetune.train.figures import in_words
 from cait_finetune.train.interruption import Interruption
 from cait_finetune.train.loop import Trainer
 from cait_finetune.train.profile import Profile
 from cait_finetune.train.solver import solve_head
+from cait_finetune.train.validation import Validation
 from cait_finetune.workflow.phases import Stages
-from cait_finetune.workflow.setup import Prepared
+from cait_finetune.workflow.prepared import Prepared
 
 
 def train(config: Config, prepared: Prepared, interruption: Interruption | None = None) -> None:
@@ -30,80 +31,64 @@ def train(config: Config, prepared: Prepared, interruption: Interruption | None 
         UserError: anything that the user can mend; what was finished is kept.
         Interrupted: a signal asked to end; the state is saved.
     """
-    model, streams, strategy = prepared.model, prepared.streams, prepared.strategy
-    steps_per_epoch = prepared.length.steps_per_epoch
-    validation = streams.validation()
+    plan, streams, logbook = prepared.plan, prepared.streams, prepared.logbook
+    model, length, strategy = plan.model, plan.length, prepared.worker.strategy
+    split = streams.validation()
     evaluator = build_evaluator(
         models.Head(model) if streams.features else model, prepared.source.multi_label, strategy
     )
+    validation = Validation(lambda: evaluator(split).as_figures(), config.dataset.judged_by)
 
-    def validate() -> dict[str, float]:
-        return evaluator(validation).as_figures()
-
-    if prepared.other_images:
-        _score_best_again(config, prepared)
+    if prepared.start.other_images:
+        _score_best_again(config, prepared, validation)
     if config.tuning.solver == "lbfgs":
-        solve_head(
-            model,
-            streams.features("train"),
-            validate,
-            prepared.checkpoints,
-            prepared.metrics.write,
-            prepared.console,
-            prepared.state,
-            config.dataset.judged_by,
-        )
+        solve_head(model, streams.features("train"), validation, logbook)
         return
 
     def schedule(steps: int) -> Schedule:
-        warmup = warmup_length(config.schedule, config.train.batch_size, steps_per_epoch)
-        return build_schedule(config.schedule, prepared.peak, warmup, steps, steps_per_epoch)
+        warmup = warmup_length(config.schedule, config.train.batch_size, length.steps_per_epoch)
+        return build_schedule(config.schedule, plan.peak, warmup, steps, length.steps_per_epoch)
 
     stages = Stages(
         config,
         model,
         strategy,
-        prepared.loss,
-        prepared.phases,
+        plan.loss,
+        plan.phases,
         lambda phase: trained_part(prepared, phase),
-        steps_per_epoch,
+        length.steps_per_epoch,
         schedule,
     )
     profile = prepared.run.profile if config.debug.mode == "profile" else None
     trainer = Trainer(
         model,
-        strategy,
-        streams.training,
-        steps_per_epoch,
-        prepared.length.total_steps,
+        Batches(
+            streams.training(logbook.state.position), strategy, config.train.steps_per_execution
+        ),
+        length,
         config.train,
         config.checkpoint,
-        validate,
-        config.dataset.judged_by,
-        prepared.checkpoints,
-        prepared.metrics,
-        prepared.console,
-        prepared.state,
+        validation,
+        logbook,
         Profile(profile),
         build_agreement(strategy),
     )
-    unfinished = stages.unfinished(prepared.state.step, prepared.arrays)
+    unfinished = stages.unfinished(logbook.state.step, prepared.start.arrays)
     trainer.run(unfinished, interruption or Interruption())
 
 
-def _score_best_again(config: Config, prepared: Prepared) -> None:
+def _score_best_again(config: Config, prepared: Prepared, validation: Validation) -> None:
     """Score the best weights so far on the changed images, by which later epochs are judged."""
-    state, source, path = prepared.state, prepared.source, prepared.run.best_checkpoint
+    state, source, path = prepared.logbook.state, prepared.source, prepared.run.best_checkpoint
     if not state.best_epoch or not path.is_file():
         return
     best = models.from_checkpoint(config.model, source.class_names, path)
     evaluator = build_evaluator(best, source.multi_label)
-    figures = evaluator(prepared.streams.images_of("validation")).as_figures()
-    metric = config.dataset.judged_by
-    state.best_score = figures[metric], -figures["loss"]
-    prepared.console.print(
+    metrics = evaluator(prepared.streams.images_of("validation")).as_figures()
+    state.best_score = validation.score(metrics)
+    prepared.worker.console.print(
         f"best   epoch {state.best_epoch}, on the images as they are now: validation loss "
-        f"{figures['loss']:.4f}  {in_words(figures, metric)}",
+        f"{metrics['loss']:.4f}  {validation.describe(metrics)}",
         highlight=False,
     )
 
@@ -111,5 +96,5 @@ def _score_best_again(config: Config, prepared: Prepared) -> None:
 def trained_part(prepared: Prepared, phase: Phase) -> keras.Model:
     """What a phase's step calls: the model, or what of it is not frozen."""
     if prepared.streams.features:
-        return models.Head(prepared.model)
-    return models.FrozenBackbone(prepared.model) if phase.head_only else prepared.model
+        return models.Head(prepared.plan.model)
+    return models.FrozenBackbone(prepared.plan.model) if phase.head_only else prepared.plan.model

@@ -104,8 +104,8 @@ def run(cell: Cell) -> Result:
         figures = evaluator(prepared.streams.images_of("test")).as_figures()
     return Result(
         test=figures[config.dataset.judged_by],
-        validation=prepared.state.best_score[0],
-        best_epoch=prepared.state.best_epoch,
+        validation=prepared.logbook.state.best_score[0],
+        best_epoch=prepared.logbook.state.best_epoch,
         images=prepared.source.sizes["train"],
     )
 

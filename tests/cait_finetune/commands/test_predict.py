@@ -12,7 +12,7 @@ from PIL import Image
 from cait_finetune.commands import predict as predict_command
 from cait_finetune.errors import UserError
 from cait_finetune.inference.running import PredictConfig, predict
-from tests.cait_finetune.inference.conftest import NAMES
+from tests.cait_finetune.conftest import NAMES
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from cait_finetune.runs.directory import RunDirectory
 from cait_finetune.runs.exports import weights_mark
 from cait_finetune.scores.evaluation import Evaluator
 from cait_finetune.scores.predictions import load_predictions
-from cait_finetune.workflow.finalize import conclude
+from cait_finetune.workflow.finetune import finish
 from cait_finetune.workflow.setup import prepare
 from tests.cait_finetune.report.test_html import Reader
 from tests.cait_finetune.stand_ins import checked
@@ -54,13 +54,13 @@ def cut_off(config, tmp_path_factory):
     """A run that was ended in its second epoch, with random weights of some size."""
     root = tmp_path_factory.mktemp("runs") / "cut_off"
     prepared = prepare(config, root)
-    for variable in prepared.model.weights:
+    for variable in prepared.plan.model.weights:
         variable.assign(0.1 * np.random.default_rng(0).normal(size=variable.shape))
-    prepared.checkpoints.save(prepared.model, prepared.run.best_checkpoint, 1)
+    prepared.logbook.checkpoints.save(prepared.plan.model, prepared.run.best_checkpoint, 1)
     for step in (1, 2, 3):
-        prepared.metrics.write("step", step=step, loss=1.1, accuracy=0.3, learning_rate=1e-3,
+        prepared.logbook.metrics.write("step", step=step, loss=1.1, accuracy=0.3, learning_rate=1e-3,
                                images_per_second=90.0, data_wait_share=0.1)  # fmt: skip
-    prepared.metrics.write("epoch", epoch=1, train_loss=1.2, train_accuracy=0.3, validation_loss=1.1,
+    prepared.logbook.metrics.write("epoch", epoch=1, train_loss=1.2, train_accuracy=0.3, validation_loss=1.1,
                            validation_top1=0.4)  # fmt: skip
     return prepared
 
@@ -78,7 +78,7 @@ def finished(config, cut_off, tmp_path_factory):
     model = models.from_checkpoint(
         config.model, prepared.source.class_names, prepared.run.best_checkpoint
     )
-    conclude(config, prepared, model, 0.0, Loggers())
+    finish(config, prepared, model, 0.0, Loggers())
     return prepared, model, prepared.run.read_result()
 
 
@@ -163,7 +163,7 @@ def test_a_run_that_was_cut_off_is_scored_and_says_so(cut_off, command):
 def test_before_the_first_epoch_has_ended_there_is_the_rest(config, command, tmp_path):
     prepared = prepare(config, tmp_path / "run")
     for step in (1, 2):
-        prepared.metrics.write("step", step=step, loss=1.0, accuracy=0.5, learning_rate=1e-3,
+        prepared.logbook.metrics.write("step", step=step, loss=1.0, accuracy=0.5, learning_rate=1e-3,
                                images_per_second=9.0, data_wait_share=0.1)  # fmt: skip
     said = command(f"run={tmp_path / 'run'}")
     assert "no epoch has ended yet: there are no weights to score" in said

@@ -9,7 +9,7 @@ from PIL import Image
 
 from cait_finetune.inference.augmentation import Averaged, build_views, five_crops
 from cait_finetune.inference.backends import Checkpoint
-from tests.cait_finetune.inference.conftest import Mean
+from tests.cait_finetune.conftest import Mean
 from tests.cait_finetune.stand_ins import encode, picture
 
 

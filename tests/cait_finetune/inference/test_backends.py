@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from cait_finetune.errors import UserError
 from cait_finetune.inference.backends import Checkpoint, SavedModel
-from tests.cait_finetune.inference.conftest import NAMES, TEMPERATURE
+from tests.cait_finetune.conftest import NAMES, TEMPERATURE
 
 
 def contents(photos) -> list[bytes]:

@@ -9,7 +9,7 @@ import tensorflow as tf
 from cait_finetune.data.refusal import refused_unless
 from cait_finetune.inference.backends import Checkpoint
 from cait_finetune.inference.classification import classify
-from tests.cait_finetune.inference.conftest import Mean
+from tests.cait_finetune.conftest import Mean
 from tests.cait_finetune.stand_ins import encode, picture
 
 

@@ -12,10 +12,14 @@ from rich.console import Console
 
 from cait_finetune.config import CheckpointConfig, TrainConfig
 from cait_finetune.errors import Interrupted, UserError
+from cait_finetune.optim.length import Length
+from cait_finetune.train.batches import Batches
 from cait_finetune.train.interruption import Interruption
+from cait_finetune.train.logbook import Logbook
 from cait_finetune.train.loop import TRAINED, Stage, Trainer
 from cait_finetune.train.profile import Profile
 from cait_finetune.train.run_state import RunState
+from cait_finetune.train.validation import Validation
 from tests.cait_finetune.tiny import one_device
 
 
@@ -149,11 +153,12 @@ class Run:
         return self.steps_per_epoch * self.config.epochs
 
     def __call__(self, stages=None):
+        console = Console(file=self.output, width=200)
+        logbook = Logbook(self.state, self.records, self.checkpoints, console)
+        batches = Batches(self.stream(self.state.position), one_device(), self.stack)
         trainer = Trainer(
-            FakeModel, one_device(), self.stream, self.steps_per_epoch, self.total, self.config,
-            self.checkpoint, self.validate, self.metric, self.checkpoints, self.records,
-            Console(file=self.output, width=200), self.state, Profile(None),
-            self.agree,
+            FakeModel, batches, Length(self.total, self.steps_per_epoch), self.config,
+            self.checkpoint, Validation(self.validate, self.metric), logbook, Profile(None), self.agree,
         )  # fmt: skip
         with Interruption() as interruption:
             interruption.directory = "some/run"

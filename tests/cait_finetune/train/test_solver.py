@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ from rich.console import Console
 from cait_finetune.data.feature_cache import Features
 from cait_finetune.model import Head
 from cait_finetune.scores.evaluation import Evaluator
+from cait_finetune.train.logbook import Logbook
 from cait_finetune.train.run_state import RunState
 from cait_finetune.train.solver import _solver, solve_head
+from cait_finetune.train.validation import Validation
 from tests.cait_finetune.tiny import snapshot, tiny_model
 
 WIDTH = 48
@@ -50,10 +53,9 @@ def solve(classes=(0, 1, 2, 3), num_classes=4, noise=3.0):
 
     before = snapshot(model)
     training = RunState()
-    solve_head(
-        model, Features(*train), validate, checkpoints,
-        lambda kind, **values: records.append(values), Console(file=output, width=200), training, "top1",
-    )  # fmt: skip
+    log = SimpleNamespace(write=lambda kind, **values: records.append(values))
+    logbook = Logbook(training, log, checkpoints, Console(file=output, width=200))
+    solve_head(model, Features(*train), Validation(validate, "top1"), logbook)
     changed = {
         path for path, array in snapshot(model).items() if not np.array_equal(array, before[path])
     }

@@ -38,7 +38,12 @@ def prepared(root, phases, chief=True):
         write_csv({phase.name: phase.table for phase in phases}, run.parameters)
     console = Console(file=io.StringIO())
     metrics = MetricsLog(run.metrics, chief)
-    return SimpleNamespace(run=run, chief=chief, console=console, metrics=metrics, phases=phases)
+    return SimpleNamespace(
+        run=run,
+        worker=SimpleNamespace(chief=chief, console=console),
+        logbook=SimpleNamespace(metrics=metrics),
+        plan=SimpleNamespace(phases=phases),
+    )
 
 
 def write_steps(metrics, *steps):
@@ -54,8 +59,8 @@ def rows(path):
 def test_the_records_and_the_rate_of_each_group_go_to_all(tmp_path, phases):
     run = prepared(tmp_path / "run", phases)
     with logged(checked(*ALL), run):
-        write_steps(run.metrics, 2, 3)
-        run.metrics.write("epoch", epoch=1, step=3, validation_top1=0.5)
+        write_steps(run.logbook.metrics, 2, 3)
+        run.logbook.metrics.write("epoch", epoch=1, step=3, validation_top1=0.5)
     head, full = rows(run.run.root / "steps.csv")
     rates = ("lr/group_00", "lr/group_01", "lr/group_02", "lr/group_03")
     assert [head[name] for name in rates] == ["", "", "", "0.1"]
@@ -72,7 +77,7 @@ def test_the_records_and_the_rate_of_each_group_go_to_all(tmp_path, phases):
     assert config["model"]["name"] == "cait_nano_32"
     assert list(run.run.tensorboard.glob("events*"))
     # metrics.jsonl is as it is without loggers
-    assert run.metrics.read("step")[0] == {
+    assert run.logbook.metrics.read("step")[0] == {
         "kind": "step", "step": 2, "epoch": 1, "learning_rate": 0.1, "loss": 0.5
     }  # fmt: skip
 
@@ -80,13 +85,13 @@ def test_the_records_and_the_rate_of_each_group_go_to_all(tmp_path, phases):
 def test_a_run_that_goes_on_gives_what_it_knows_again(tmp_path, phases):
     run = prepared(tmp_path / "run", phases)
     with logged(checked(*ALL), run):
-        write_steps(run.metrics, 1, 2)
-        size = run.metrics.size
-        write_steps(run.metrics, 3)
+        write_steps(run.logbook.metrics, 1, 2)
+        size = run.logbook.metrics.size
+        write_steps(run.logbook.metrics, 3)
     again = prepared(tmp_path / "run", phases)
-    again.metrics.cut(size)
+    again.logbook.metrics.cut(size)
     with logged(checked(*ALL, f"resume={run.run.root}"), again):
-        write_steps(again.metrics, 3, 4)
+        write_steps(again.logbook.metrics, 3, 4)
     assert [row["step"] for row in rows(run.run.root / "steps.csv")] == ["1", "2", "3", "4"]
     losses = [row["loss"] for row in wandb_files.history(run.run.root) if "loss" in row]
     assert losses == [1, 1 / 2, 1 / 3, 1 / 4]
@@ -96,7 +101,7 @@ def test_a_run_that_goes_on_gives_what_it_knows_again(tmp_path, phases):
 def test_only_the_chief_has_loggers(tmp_path, phases):
     run = prepared(tmp_path / "run", phases, chief=False)
     with logged(checked(*ALL), run) as loggers:
-        write_steps(run.metrics, 1)
+        write_steps(run.logbook.metrics, 1)
         conclude_loggers(loggers, run.run, {"test_top1": 0.5})
     assert not run.run.root.exists()
 

@@ -11,7 +11,7 @@ from tests.cait_finetune.stand_ins import checked, encode, picture
 @pytest.mark.parametrize("name", ["imagenet_v2", "imagenet_folder"])
 def test_a_set_for_evaluation_is_not_trained_on(name, tmp_path):
     config = checked(f"dataset={name}", f"dataset.data_dir={tmp_path}")
-    with pytest.raises(UserError, match=r"which is for evaluation only.*\n.*cait_finetune\.evalu"):
+    with pytest.raises(UserError, match=r"which is for evaluation only.*\n.*cait_finetune evalu"):
         prepare(config, tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
 
@@ -76,9 +76,11 @@ def test_a_resumed_run_has_files_of_its_own(tmp_path):
 
     def begun(name, seed):
         prepared = prepare(checked("dataset=digits", f"seed={seed}"), tmp_path / name)
-        arrays = {f"model/{variable.path}": variable.numpy() for variable in prepared.model.weights}
-        prepared.checkpoints.save_state(arrays, prepared.state.as_dict(), 1)
-        prepared.checkpoints.save(prepared.model, prepared.checkpoints.best, 1)
+        arrays = {
+            f"model/{variable.path}": variable.numpy() for variable in prepared.plan.model.weights
+        }
+        prepared.logbook.checkpoints.save_state(arrays, prepared.logbook.state.as_dict(), 1)
+        prepared.logbook.checkpoints.save(prepared.plan.model, prepared.logbook.checkpoints.best, 1)
         return prepared
 
     def resumed(directory):
@@ -88,15 +90,21 @@ def test_a_resumed_run_has_files_of_its_own(tmp_path):
 
     one, other = begun("one", 0), begun("other", 1)
     shutil.copytree(one.run.root, tmp_path / "copy")
-    assert resumed(tmp_path / "copy").state.run == one.state.run != other.state.run
+    assert (
+        resumed(tmp_path / "copy").logbook.state.run
+        == one.logbook.state.run
+        != other.logbook.state.run
+    )
 
-    for path in (*other.checkpoints.states, other.checkpoints.best):
+    for path in (*other.logbook.checkpoints.states, other.logbook.checkpoints.best):
         own = (one.run.checkpoints / path.name).read_bytes()
         shutil.copy(path, one.run.checkpoints)
         with pytest.raises(UserError, match=r"resume: got .* of another run than .*identity\.json"):
             resumed(one.run.root)
         (one.run.checkpoints / path.name).write_bytes(own)
 
-    for path in one.checkpoints.states:
+    for path in one.logbook.checkpoints.states:
         path.unlink()
-    assert resumed(one.run.root).state.run == one.state.run, "cut off before its first state"
+    assert resumed(one.run.root).logbook.state.run == one.logbook.state.run, (
+        "cut off before its first state"
+    )

@@ -1,0 +1,29 @@
+"""How the epochs of a run are compared."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+from cait_finetune.config.metrics import format_metrics
+
+
+@dataclasses.dataclass(frozen=True)
+class Validation:
+    """Scores the validation split.
+
+    Args:
+        measure: the metrics of the validation split for the weights that the model holds.
+        metric: the metric that decides which epoch is best, such as ``top1``.
+    """
+
+    measure: Callable[[], dict[str, float]]
+    metric: str
+
+    def score(self, metrics: Mapping[str, float]) -> tuple[float, float]:
+        """Higher is better: the metric, and among equals the lower loss."""
+        return metrics[self.metric], -metrics["loss"]
+
+    def describe(self, metrics: Mapping[str, float]) -> str:
+        """Such as ``top-1 91.20%``."""
+        return format_metrics(metrics, self.metric)

@@ -1,0 +1,118 @@
+"""What is trained: the model, the parameter table of each phase, the loss."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import keras
+from rich.table import Table
+
+from cait_finetune import model as models
+from cait_finetune.config import Config, TuningConfig
+from cait_finetune.data.source import Source
+from cait_finetune.optim.length import Length, run_length
+from cait_finetune.optim.parameters import summary
+from cait_finetune.optim.phases import Phase, phase_lengths, phases
+from cait_finetune.optim.schedule import peak_learning_rate
+from cait_finetune.runs.directory import RunDirectory
+from cait_finetune.runs.identity import (
+    check_weights,
+)
+from cait_finetune.train.distribution import (
+    device_summary,
+)
+from cait_finetune.train.loop import restore
+from cait_finetune.train.loss import build_loss, needs_counts
+from cait_finetune.workflow.prepared import Plan, Start, Worker
+
+
+def plan_length(config: Config, source: Source) -> tuple[TuningConfig, Length]:
+    """The run's length in steps, and the phases' lengths in epochs.
+
+    ``debug=fast_dev_run`` makes one step of each phase.
+
+    Raises:
+        UserError: the phases do not fit into the run.
+    """
+    tuning, length = config.tuning, run_length(config.train, source.sizes["train"])
+    if config.debug.mode == "fast_dev_run":
+        tuning = dataclasses.replace(
+            tuning,
+            head_epochs=tuning.head_epochs and 1,
+            stage_epochs=tuning.stage_epochs and 1,
+        )
+        length = Length(max(2, tuning.stages or 2), 1)
+    variant = models.check(config.model)
+    blocks = variant.depth + variant.depth_token_only
+    phase_lengths(tuning, blocks, length.total_steps, length.steps_per_epoch)  # raises
+    return tuning, length
+
+
+def build_plan(
+    config: Config,
+    run: RunDirectory,
+    source: Source,
+    tuning: TuningConfig,
+    length: Length,
+    start: Start,
+    worker: Worker,
+) -> Plan:
+    """Build the model with its weights, the parameter table of each phase, and the loss.
+
+    Raises:
+        UserError: the weights do not fit the model, or are not those that the run was begun with.
+    """
+    # Right before the weights are drawn: preparing a data set for the first time draws too.
+    keras.utils.set_random_seed(config.seed)
+    with worker.strategy.scope():
+        model = models.build(
+            config.model, source.class_names, config.train.precision, load=start.arrays is None
+        )
+        models.adapt(model, config.tuning)
+    if start.arrays:
+        restore(model, None, start.arrays)
+    planned = phases(model, tuning, config.optimizer, length.total_steps, length.steps_per_epoch)
+    if start.resumed and start.arrays is None:
+        check_weights(run, model.loading_report and model.loading_report.sha256)
+    loss = build_loss(
+        config.loss,
+        config.train.label_smoothing,
+        source.multi_label,
+        source.weighted,
+        source.class_counts("train") if needs_counts(config.loss) else None,
+        source.sizes["train"],
+    )
+    peak = peak_learning_rate(config.optimizer, config.train.batch_size)
+    return Plan(model, planned, loss, length, peak)
+
+
+def print_plan(config: Config, plan: Plan, start: Start, worker: Worker, step: int) -> None:
+    """Print the model, its weights, the parameter tables by group, and the learning rate."""
+    model, console = plan.model, worker.console
+    weights = f"as after step {step}" if start.arrays else model.loading_report or "random"
+    console.print(
+        f"model  {config.model.name}: {model.count_params():,} parameters, weights {weights}; "
+        f"on {device_summary(worker.strategy)}",
+        highlight=False,
+    )
+    for phase in plan.phases:
+        console.print(_summary_table(phase, plan.peak))
+    if config.optimizer.lr_batch_size:
+        console.print(
+            f"lr     {config.optimizer.base_lr:g} × {config.train.batch_size}/"
+            f"{config.optimizer.lr_batch_size} = {plan.peak:.3g}",
+            highlight=False,
+        )
+
+
+def _summary_table(phase: Phase, peak: float) -> Table:
+    """The parameter table by group, first and last groups only when there are many."""
+    shown = Table(title=f"what is trained ({phase.name}); all of it: parameters.csv")
+    for column in ("group", "variables", "trained", "of", "multiplier", "peak learning rate"):
+        shown.add_column(column, justify="right")
+    rows = summary(phase.table, peak)
+    if len(rows) > 9:
+        rows = [*rows[:3], ("…",) * 6, *rows[-4:]]
+    for row in rows:
+        shown.add_row(*row)
+    return shown

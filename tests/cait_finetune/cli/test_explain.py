@@ -1,0 +1,70 @@
+"""Each of Hydra's and OmegaConf's messages that we answer, from the words that cause it."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from cait_finetune.cli.explain import RULES, Problem, explain
+from cait_finetune.cli.hydra_app import configure
+from cait_finetune.errors import UserError
+from tests.cait_finetune.stand_ins import composed
+
+#: Words, the function that answers, and what it says of them.
+ROWS = [
+    (["optimizer.base_lr=[1"], "_cannot_parse", "needs quotes of its own"),
+    (["train.epoch=3"], "_unknown_key", "did you mean epochs"),
+    (["hydra/launcher=slurm"], "_no_plugin", "hydra/launcher: got slurm"),
+    (["optimizer=adam"], "_no_option", "optimizer: got adam, expected one of"),
+    (["optimiser=adamw"], "_unknown_key", "did you mean optimizer"),
+    (["debug@other=none"], "_no_group", "debug@other: got an unknown key"),
+    (["train.epochs=many"], "_wrong_type", "train.epochs: got 'many', expected a value of type"),
+    (["train.batch_size=null"], "_not_optional", "train.batch_size: got null, expected a value"),
+    (["dataset.name=${nowhere}"], "_no_interpolation", "got ${nowhere}, expected a key"),
+    (["model.weights=[a,b]"], "_not_text", "expected one text"),
+    (["augment.crop_scale=1"], "_not_list", "expected a list: 'augment.crop_scale=[…]'"),
+    (["train=[1]"], "_other_structure", "train: got a list, expected keys and values"),
+    (["augment.crop_scale={a:1}"], "_other_structure", "got keys and values, expected a list"),
+    (["model.weights=${oc.env:NOWHERE}"], "_no_variable", "Set NOWHERE, or write"),
+    (["train=5"], "_value_for_keys", "set one inside, as train.epochs=…"),
+    (["seed=1,2"], "_several_values", "a run for each: add -m"),
+]
+
+
+def raised(words: list[str]) -> BaseException:
+    with pytest.raises((HydraException, OmegaConfBaseException)) as caught:
+        OmegaConf.to_object(composed(*words))
+    return caught.value
+
+
+def test_each_answer_has_its_row():
+    assert {answer for _, answer, _ in ROWS} == {answer.__name__ for _, answer in RULES} - {
+        "_no_recipe"  # below
+    }
+
+
+def answered_by(error: BaseException) -> str:
+    problem = Problem.of(error)
+    return next(
+        answer.__name__
+        for pattern, answer in RULES
+        if re.search(pattern, problem.first) or re.search(pattern, problem.text)
+    )
+
+
+@pytest.mark.parametrize(("words", "answer", "said"), ROWS)
+def test_words_that_hydra_refuses(words, answer, said):
+    error = raised(words)
+    assert answered_by(error) == answer
+    assert said in explain(error)
+
+
+def test_a_recipe_that_there_is_not():
+    with pytest.raises(
+        UserError, match=r"-cn: got flowers_liner_probe, .*\n.*flowers_linear_probe"
+    ):
+        configure(recipe="flowers_liner_probe")
