@@ -61,7 +61,9 @@ def load_run(directory: str | Path) -> Run:
     from cait_finetune.runs.notebook import Run
     from cait_finetune.runs.saved import read_run
 
-    return Run(read_run(expanded_path("directory", directory)), predict)
+    path = expanded_path("directory", directory)
+    read_run(path)  # whose message names the path as it was given
+    return Run(read_run(path.absolute()), predict)  # a program may change its working directory
 
 
 def predict(

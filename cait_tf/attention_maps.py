@@ -171,7 +171,9 @@ def _main() -> None:
     )
     parser.add_argument("--image-size", type=int, nargs="+", help="one number, or height and width")
     parser.add_argument(
-        "--classes", help="a text file with a class name a line; ImageNet's without"
+        "--classes",
+        help="a text file with a class name a line (default: those that the weights state, else "
+        "ImageNet's)",
     )
     parser.add_argument("--out", default="attention_maps", help="folder (default: %(default)s)")
     run_command(parser, _draw)
@@ -181,11 +183,13 @@ def _draw(arguments: argparse.Namespace) -> None:
     from cait_tf import imagenet
     from cait_tf.errors import CaiTError
     from cait_tf.images import load_image
-    from cait_tf.models import create_model
+    from cait_tf.models import create_model, locate_weights
     from cait_tf.variants import get_variant
+    from cait_tf.weights.class_names import some
+    from cait_tf.weights.load import stated_class_names
 
     variant = get_variant(arguments.model)
-    names = imagenet.class_names()
+    names = None
     if arguments.classes:
         try:
             path = Path(expanded("--classes", arguments.classes))
@@ -199,11 +203,20 @@ def _draw(arguments: argparse.Namespace) -> None:
         raise CaiTError(f"--image-size: got {size}, expected one number, or height and width")
     for path in arguments.images:  # before a download
         load_image(path, (variant.patch_size, variant.patch_size))
+    weights = locate_weights(variant, arguments.weights)
+    stated = None if weights == "none" else stated_class_names(weights)
+    if stated and names not in (None, stated):
+        raise CaiTError(
+            f"--classes: got {arguments.classes} with other names, or in another order, than "
+            f"{arguments.weights} states, expected its own: {some(stated)}\n"
+            "  Leave --classes out."
+        )
+    names = names or stated or imagenet.class_names()
     model = create_model(
         variant.name,
         num_classes=len(names),
         image_size=size[0] if size and len(size) == 1 else size,
-        weights=arguments.weights,
+        weights=weights,
     )
     if model.loading_report and "head.weight" in model.loading_report.initialised:
         raise CaiTError(

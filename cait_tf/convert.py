@@ -22,6 +22,7 @@ from cait_tf.command import peak_memory, run_command
 from cait_tf.errors import CaiTError, WeightsError, near_names
 from cait_tf.places import expanded
 from cait_tf.variants import VARIANTS
+from cait_tf.weights.checksum import STATED
 
 if TYPE_CHECKING:  # Keras loads when something is converted
     from cait_tf.weights.load import Weights
@@ -84,7 +85,7 @@ def convert(
     destination.parent.mkdir(parents=True, exist_ok=True)
     name, count = _name(model), len(tensors)
     with atomic_path(destination) as partial:
-        _write(model, partial, class_names)
+        _write(model, partial, class_names, _stated(source))
         written = read_weights(partial)
         if written.class_names != class_names:
             raise WeightsError("destination: the class list as written is not the source's")
@@ -130,14 +131,27 @@ def _model_for(tensors: Tensors, grid: tuple[int, int] | None, source: str | Pat
     return model
 
 
-def _write(model: Any, destination: Path, class_names: tuple[str, ...] | None) -> None:
+def _stated(source: str | Path) -> dict[str, str]:
+    """What a safetensors file of ours states besides its classes, as the run that it is of."""
+    from cait_tf.weights import timm
+
+    path = Path(expanded("source", source))
+    if path.suffix != ".safetensors" or not path.is_file():
+        return {}
+    own = {timm.CLASSES, timm.GRID, STATED, "format"}
+    return {key: text for key, text in timm.metadata(path).items() if key not in own}
+
+
+def _write(
+    model: Any, destination: Path, class_names: tuple[str, ...] | None, stated: dict[str, str]
+) -> None:
     from cait_tf.collection import write_saved_model
     from cait_tf.weights import collection, keras_file, official, timm
     from cait_tf.weights.load import save_weights, values
 
     name = destination.name
     if name.endswith(".safetensors"):
-        metadata = {timm.CLASSES: "\n".join(class_names)} if class_names else {}
+        metadata = stated | ({timm.CLASSES: "\n".join(class_names)} if class_names else {})
         save_weights(model, destination, metadata)
     elif name.endswith((".pth", ".pt")):
         grid = getattr(model, "backbone", model).grid_size

@@ -14,8 +14,8 @@ from omegaconf import OmegaConf
 
 from cait_finetune.cli.hydra_app import configure
 from cait_finetune.config.sources import data_folder
-from cait_finetune.runs.leaderboard import flat
 from cait_finetune.runs.resume import FREE
+from cait_finetune.runs.settings import flat
 
 ROOT = Path(__file__).resolve().parents[1] / "cait_finetune"
 #: Their messages come when a run has begun, so that `resume` has to take what they advise.

@@ -52,6 +52,7 @@ def evaluate(config: Config, directory: Path) -> Path:
         cropped,
         short,
     )
+    from cait_finetune.runs.provenance import notes_on_weights
     from cait_finetune.runtime.threads import share_cores
     from cait_finetune.scores.evaluation import Evaluator
 
@@ -73,6 +74,9 @@ def evaluate(config: Config, directory: Path) -> Path:
         models.check_classes("model.weights", config.model.weights, report, source.class_names)
         for note in report.notes:
             console.print(f"model  {note}")
+    now = configured(config.preprocessing, variant, image_size, config.dataset.upright)
+    for note in notes_on_weights(config.model.weights, now, source, [role]):
+        console.print(note)
     weights = models.weights_checksum(model)
     images = split_print(list(images_of(source, role)))
 

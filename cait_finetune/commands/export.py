@@ -18,6 +18,8 @@ from cait_finetune.config import ExportConfig
 from cait_finetune.config.places import expanded_path
 from cait_finetune.errors import bad_value
 from cait_finetune.export.formats import check
+from cait_finetune.runs.exports import weights_mark
+from cait_finetune.runs.run_id import run_id
 from cait_finetune.runs.saved import RunDataConfig, SavedRun, read_run
 from cait_finetune.runtime.console import plain_console
 from cait_tf.quiet import quiet_imports
@@ -98,6 +100,9 @@ def _export(run: SavedRun, config: ExportConfig, data: RunDataConfig) -> None:
         run.model.name,
         source.multi_label,
         run.temperature,
+        run=run_id(run.directory),
+        weights=weights_mark(run.directory.best_checkpoint) or "",
+        allow_flip=run.dataset.allow_flip,
     )
     try:
         export_run(config, subject, source, corrupt, run.directory, console.print)

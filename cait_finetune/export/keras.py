@@ -10,6 +10,7 @@ import numpy as np
 from cait_finetune.export.parity import Classify, check_answer, check_pixels, whole_or_absent
 from cait_finetune.export.pixels import image_classifier
 from cait_finetune.export.subject import Evidence, Subject
+from cait_finetune.runs.provenance import add_to_archive
 
 FILE = "model.keras"
 
@@ -24,6 +25,7 @@ def export(subject: Subject, evidence: Evidence, directory: Path) -> dict:
     """
     with whole_or_absent(directory) as partial:
         image_classifier(subject).save(partial / FILE)
+        add_to_archive(subject.provenance, partial / FILE)
         difference = check_pixels("a .keras file", load(partial / FILE), evidence)
         check_answer("a .keras file", load_model(partial / FILE).classify, evidence)
     return {"path": str(directory / FILE), "difference": difference}

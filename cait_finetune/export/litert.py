@@ -20,6 +20,7 @@ from cait_finetune.export.parity import (
 )
 from cait_finetune.export.pixels import frozen_function, write_labels
 from cait_finetune.export.subject import Evidence, Subject
+from cait_finetune.runs.provenance import add_to_archive
 from cait_tf.quiet import quiet_imports
 
 FILE = "model.tflite"
@@ -54,13 +55,13 @@ def export(
     """
     function = frozen_function(subject, texts=False)
     with whole_or_absent(directory) as partial:
-        (partial / FILE).write_bytes(_convert(function, "float32"))
+        _write(function, "float32", partial / FILE, subject)
         write_labels(subject, partial)
         plain = load(partial / FILE)
         difference = check_pixels("a LiteRT file", plain, evidence)
         check_answer("a LiteRT file", load_answer(partial / FILE), evidence)
         for name in quantise:
-            (partial / variant_file(name)).write_bytes(_convert(function, name))
+            _write(function, name, partial / variant_file(name), subject)
         variants = {name: load(partial / variant_file(name)) for name in quantise}
         compared = compare_accuracy(plain, variants, evidence) if variants else {}
         kept, refused = {}, []
@@ -97,6 +98,13 @@ def load_answer(path: Path) -> Answer:
         interpreter.allocate_tensors()
     run = interpreter.get_signature_runner()
     return lambda images: run(images=images)
+
+
+def _write(
+    function: tf.types.experimental.GenericFunction, kind: str, path: Path, subject: Subject
+) -> None:
+    path.write_bytes(_convert(function, kind))
+    add_to_archive(subject.provenance, path, labels=True)
 
 
 def _convert(function: tf.types.experimental.GenericFunction, kind: str) -> bytes:

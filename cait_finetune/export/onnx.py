@@ -17,6 +17,7 @@ from cait_finetune.export.parity import (
 )
 from cait_finetune.export.pixels import frozen_function, write_labels
 from cait_finetune.export.subject import Evidence, Subject
+from cait_finetune.runs.provenance import NAME
 
 FILE = "model.onnx"
 
@@ -48,7 +49,8 @@ def export(subject: Subject, evidence: Evidence, directory: Path) -> dict:
                 if name:
                     axis.dim_param = name
         names = json.dumps(list(subject.class_names), ensure_ascii=False)
-        onnx.helper.set_model_props(proto, {"class_names": names})
+        stated = {"class_names": names, NAME: subject.provenance.to_json()}
+        onnx.helper.set_model_props(proto, stated)
         onnx.save(proto, str(partial / FILE))
         write_labels(subject, partial)
         difference = check_pixels("an ONNX file", load(partial / FILE), evidence)

@@ -11,6 +11,7 @@ import tensorflow as tf
 from cait_finetune.export.parity import check_parity, whole_or_absent
 from cait_finetune.export.serving import link_version
 from cait_finetune.export.subject import Evidence, Subject
+from cait_finetune.runs.provenance import Provenance, add_to_directory
 from cait_tf.tensorflow_kernels import patches_in_halves
 
 
@@ -96,6 +97,7 @@ def export_saved_model(
     directory: Path,
     multi_label: bool = False,
     temperature: float = 1.0,
+    provenance: Provenance | None = None,
 ) -> float:
     """Write the SavedModel, load it again, and hold it against the model on real images.
 
@@ -103,6 +105,7 @@ def export_saved_model(
         model: a float32 classifier.
         samples: id and file bytes of the images to check on.
         temperature: what the logits are divided by before they become probabilities.
+        provenance: what the SavedModel states about itself; `None`: nothing.
 
     Returns:
         The largest difference of a probability.
@@ -127,6 +130,8 @@ def export_saved_model(
         }
     with whole_or_absent(directory) as partial:
         tf.saved_model.save(module, str(partial), signatures=signatures)
+        if provenance:
+            add_to_directory(provenance, partial)
         return check_parity(
             partial, model, preprocess, decode, class_names, samples, multi_label, temperature
         )
@@ -147,6 +152,7 @@ def export(subject: Subject, evidence: Evidence, directory: Path) -> dict:
         directory,
         subject.multi_label,
         subject.temperature,
+        subject.provenance,
     )
     serving = directory.with_name("serving")
     link_version(directory, serving)

@@ -11,6 +11,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from cait_finetune.runs.provenance import Provenance
+
 
 class Preprocessing(Protocol):
     """How an image is brought to the model: `data.preprocess.Preprocessing`."""
@@ -36,7 +38,7 @@ class Subject:
 
     ``model`` is in float32, normalised images to logits; ``variant`` its name in the table of
     variants. Probabilities are those of ``logits / temperature``, with `multi_label` one of its own
-    for each class.
+    for each class. `run`, `weights` and `allow_flip` are those of `Provenance`.
     """
 
     model: keras.Model
@@ -45,6 +47,20 @@ class Subject:
     variant: str
     multi_label: bool = False
     temperature: float = 1.0
+    run: str = ""
+    weights: str = ""
+    allow_flip: bool = True
+
+    @property
+    def provenance(self) -> Provenance:
+        """What each file states about itself."""
+        return Provenance(
+            vars(self.preprocessing),
+            tuple(self.class_names),
+            self.run,
+            self.weights,
+            self.allow_flip,
+        )
 
     def probabilities(self, logits: Any) -> np.ndarray:
         """``(B, C)`` of ``(B, C)``."""

@@ -54,7 +54,7 @@ def export(subject: Subject, evidence: Evidence, directory: Path) -> dict:
         try:
             for variable, value in zip(head.weights, trained, strict=True):
                 variable.assign(value / subject.temperature)
-            cait_tf.save_weights(subject.model, partial / FILE)
+            cait_tf.save_weights(subject.model, partial / FILE, subject.provenance.metadata())
         finally:
             for variable, value in zip(head.weights, trained, strict=True):
                 variable.assign(value)

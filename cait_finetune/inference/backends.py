@@ -12,13 +12,18 @@ import tensorflow as tf
 from cait_finetune import model as models
 from cait_finetune.errors import bad_value
 from cait_finetune.inference.portable import damaged
+from cait_finetune.runs.provenance import Provenance, read_provenance
 from cait_finetune.runs.saved import SavedRun
 
 
 class Backend(Protocol):
-    """Classifies image files; ``class_names`` are in the order of its probabilities."""
+    """Classifies image files; ``class_names`` are in the order of its probabilities.
+
+    ``provenance`` is what the model states about itself; `None`: nothing, or a run has it.
+    """
 
     class_names: Sequence[str]
+    provenance: Provenance | None
 
     def __call__(self, files: Sequence[bytes]) -> np.ndarray:
         """The bytes of B files to probabilities ``(B, C)``.
@@ -50,6 +55,7 @@ class SavedModel:
                 "a SavedModel of a run, which takes image_bytes and names its classes",
             )
         self.class_names = [name.decode() for name in self._loaded.labels().numpy()]
+        self.provenance = read_provenance(directory)
 
     def __call__(self, files: Sequence[bytes]) -> np.ndarray:
         """As `Backend`."""
@@ -64,6 +70,7 @@ class Checkpoint:
 
     def __init__(self, run: SavedRun) -> None:
         self.class_names = run.class_names
+        self.provenance = None
         self._model = run.build_model(self.class_names)
         self._preprocessing = run.build_preprocessing()
         self._see = tf.function(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,13 +11,17 @@ from typing import TYPE_CHECKING
 from cait_finetune.config.places import expanded_path
 from cait_finetune.errors import bad_value
 from cait_finetune.runs.directory import RunDirectory
-from cait_finetune.runs.exports import is_current
+from cait_finetune.runs.exports import is_current, weights_mark
+from cait_finetune.runs.provenance import Provenance
+from cait_finetune.runs.run_id import check_run_id
 from cait_finetune.runs.saved import SavedRun, read_run
 from cait_tf.quiet import quiet_imports
 
 if TYPE_CHECKING:  # TensorFlow loads when a model does, not when a mistake is answered
     from cait_finetune.data.preprocess import Preprocessing
     from cait_finetune.inference.backends import Backend, Checkpoint
+
+logger = logging.getLogger(__name__)
 
 #: In the order in which a run's are preferred, and where in the run's export they are.
 _EXPORTS = {
@@ -30,12 +35,14 @@ _EXPORTS = {
 class FoundModel:
     """A model that is there. `kind` is a key of `_EXPORTS`, or ``checkpoint``.
 
-    ``run`` is the directory of the run that it is or lies in, if it does.
+    ``run`` is the directory of the run that it is or lies in, if it does; ``of_run``: the user named
+    the run, and not the export in it.
     """
 
     kind: str
     path: Path
     run: Path | None
+    of_run: bool = False
 
     def read_run(self, key: str) -> SavedRun:
         """The run, which the value of `key` needs.
@@ -56,8 +63,15 @@ class FoundModel:
         """Load it.
 
         Raises:
-            UserError: it is damaged or of another kind, or its library is not installed.
+            UserError: it is damaged or of another kind, its library is not installed, or the user named
+                a run and the export in it is another run's.
         """
+        backend = self._load()
+        if self.of_run and (stated := backend.provenance):
+            check_run_id(RunDirectory(self.run), "model", str(self.path), stated.run)
+        return backend
+
+    def _load(self) -> Backend:
         with quiet_imports():
             import tensorflow as tf
 
@@ -72,25 +86,45 @@ class FoundModel:
         opened = portable.open_onnx if self.kind == "onnx" else portable.open_litert
         return opened(self.path, self._preprocessing)
 
-    def open_checkpoint(self, key: str) -> Checkpoint:
+    def open_checkpoint(self, key: str, stated: Provenance | None = None) -> Checkpoint:
         """The run's best weights, which the value of `key` needs.
 
+        Args:
+            stated: what the export states about itself, whose weights the checkpoint has to hold.
+
         Raises:
-            UserError: as `read_run`, or the weights are damaged.
+            UserError: as `read_run`, or the weights are damaged, or other ones than the export's.
         """
         run = self.read_run(key)
+        checkpoint = run.directory.best_checkpoint
+        mark = weights_mark(checkpoint)
+        if stated and stated.weights and mark and stated.weights != mark:
+            raise bad_value(
+                key,
+                f"a value with model={self.path}, made from other weights than {checkpoint}",
+                "an export of the run's best weights",
+                f"Give model={self.run}, or export the run again",
+            )
         with quiet_imports():
             from cait_finetune.inference.backends import Checkpoint
 
         return Checkpoint(run)
 
-    def _preprocessing(self, size: int | None) -> Preprocessing:
-        """The run's, or where the model has left it the authors'."""
+    def _preprocessing(self, size: int | None, stated: Provenance | None) -> Preprocessing:
+        """What the export states; else its run's; else the authors', with a warning."""
         from cait_finetune.data.preprocess import Preprocessing
 
-        if self.run is None:
-            return Preprocessing(size or 1, 1.0, "bicubic", (0.0,) * 3, (1.0,) * 3)
-        own = read_run(self.run).build_preprocessing()
+        if stated:
+            own = Preprocessing(**stated.preprocessing)
+        elif self.run:
+            own = read_run(self.run).build_preprocessing()
+        else:
+            logger.warning(
+                "model %s does not state how its images were prepared: photographs are turned as their "
+                "EXIF orientation says",
+                self.path,
+            )
+            own = Preprocessing(size or 1, 1.0, "bicubic", (0.0,) * 3, (1.0,) * 3)
         return dataclasses.replace(own, image_size=size or own.image_size)
 
 
@@ -113,9 +147,10 @@ def find_model(model: str | Path) -> FoundModel:
             candidates.append((run.export / place, kind))
     for path, kind in candidates:
         if _is(path, kind):
-            return FoundModel(kind, path, next(filter(_is_run, path.absolute().parents), None))
+            run_of = next(filter(_is_run, path.absolute().parents), None)
+            return FoundModel(kind, path, run_of, of_run=path != given and _is_run(given))
     if _is_run(given):
-        return FoundModel("checkpoint", given, given)
+        return FoundModel("checkpoint", given, given, of_run=True)
     raise bad_value(
         "model",
         model,

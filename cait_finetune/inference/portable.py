@@ -11,10 +11,13 @@ import tensorflow as tf
 
 from cait_finetune.data.preprocess import Preprocessing
 from cait_finetune.errors import UserError, bad_value
+from cait_finetune.runs.provenance import NAME, Provenance, read_provenance
 from cait_tf.quiet import quiet_imports
 
 #: Images (B, h, w, 3) uint8 to probabilities (B, C).
 Call = Callable[[np.ndarray], np.ndarray]
+#: The preprocessing for an image size, or for `None`, of a model that states that about itself.
+HowPrepared = Callable[[int | None, Provenance | None], Preprocessing]
 
 
 class PixelModel:
@@ -26,8 +29,10 @@ class PixelModel:
     Args:
         call: the model.
         shape: of its input, None where it takes any.
-        preprocessing: how images are brought to a size, given that or None.
-        class_names: those inside the model; None: it has none.
+        preprocessing: how images are brought to a size, given the size or `None`, and what the model
+            states about itself.
+        class_names: those inside the model; `None`: it has none.
+        provenance: what the model states about itself; `None`: nothing.
 
     Raises:
         UserError: the input is not of images, or class names are neither in the model nor beside it,
@@ -39,14 +44,15 @@ class PixelModel:
         path: Path,
         call: Call,
         shape: Sequence[int | None],
-        preprocessing: Callable[[int | None], Preprocessing],
+        preprocessing: HowPrepared,
         class_names: Sequence[str] | None = None,
+        provenance: Provenance | None = None,
     ) -> None:
         if len(shape) != 4 or shape[3] != 3 or shape[1] != shape[2] or shape[0] not in (None, 1):
             raise _unlike(path, f"has the shape {tuple(shape)}")
         self._call = call
         self._together = shape[0] is None and shape[1] is not None
-        way = preprocessing(shape[1])
+        way = preprocessing(shape[1], provenance)
         fit = way.fit if shape[1] else tf.identity
         self._see = tf.function(
             lambda data: tf.cast(fit(way.decode(data)), tf.uint8),
@@ -55,6 +61,7 @@ class PixelModel:
         )
         self.class_names = _class_names(path, class_names)
         self._path = path
+        self.provenance = provenance
 
     def __call__(self, files: Sequence[bytes]) -> np.ndarray:
         """As `backends.Backend`."""
@@ -92,7 +99,7 @@ def _class_names(path: Path, inside: Sequence[str] | None) -> list[str]:
     return beside if inside is None else list(inside)
 
 
-def open_onnx(path: Path, preprocessing: Callable[[int | None], Preprocessing]) -> PixelModel:
+def open_onnx(path: Path, preprocessing: HowPrepared) -> PixelModel:
     """An ONNX file under onnxruntime.
 
     Raises:
@@ -113,17 +120,19 @@ def open_onnx(path: Path, preprocessing: Callable[[int | None], Preprocessing]) 
         raise _unlike(path, f"is {', '.join(one.type for one in (image, *others))}")
     output = _chosen([one.name for one in session.get_outputs()])
     shape = [size if isinstance(size, int) else None for size in image.shape]
-    names = session.get_modelmeta().custom_metadata_map.get("class_names")
+    stated = session.get_modelmeta().custom_metadata_map
+    names = stated.get("class_names")
     return PixelModel(
         path,
         lambda images: session.run([output], {image.name: images})[0],
         shape,
         preprocessing,
         None if names is None else json.loads(names),
+        Provenance.from_json(stated.get(NAME)),
     )
 
 
-def open_litert(path: Path, preprocessing: Callable[[int | None], Preprocessing]) -> PixelModel:
+def open_litert(path: Path, preprocessing: HowPrepared) -> PixelModel:
     """A LiteRT (TensorFlow Lite) file under its interpreter.
 
     Raises:
@@ -145,7 +154,15 @@ def open_litert(path: Path, preprocessing: Callable[[int | None], Preprocessing]
         raise _unlike(path, f"is {image['dtype'].__name__}{' and others' * bool(others)}")
     output = _chosen(list(runner.get_output_details()))
     shape = [None if size < 0 else int(size) for size in image["shape_signature"]]
-    return PixelModel(path, lambda images: runner(**{name: images})[output], shape, preprocessing)
+    stated = read_provenance(path)
+    return PixelModel(
+        path,
+        lambda images: runner(**{name: images})[output],
+        shape,
+        preprocessing,
+        stated and stated.class_names,
+        stated,
+    )
 
 
 def _chosen(outputs: list[str]) -> str:

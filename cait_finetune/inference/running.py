@@ -16,6 +16,7 @@ from cait_finetune.inference.opening import FoundModel, find_model
 from cait_finetune.inference.output import check_output
 from cait_finetune.inference.prediction import Prediction
 from cait_finetune.inference.results import Predictions
+from cait_finetune.runs.provenance import Provenance
 from cait_finetune.runtime.console import plain_console
 from cait_finetune.runtime.progress import ImageProgress
 
@@ -55,7 +56,6 @@ def predict(config: PredictConfig, console: Console | None = None) -> Prediction
     if config.tta not in _TTA:
         raise bad_value("tta", config.tta, f"one of {', '.join(_TTA)}", suggest(config.tta, _TTA))
     found = find_model(config.model)
-    upright = _check_augmentation(found, config.tta)
     if config.maps:
         found.read_run("maps")
     files = find_images(config.images)
@@ -63,8 +63,12 @@ def predict(config: PredictConfig, console: Console | None = None) -> Prediction
         check_output(Path(config.output))
     maps = make_folder("maps", Path(config.maps)) if config.maps else None
 
-    checkpoint = found.open_checkpoint("maps") if config.maps else None
-    backend = checkpoint if checkpoint and found.kind == "checkpoint" else found.open()
+    backend = found.open()
+    upright = _check_augmentation(found, backend.provenance, config.tta)
+    checkpoint = None
+    if config.maps:
+        own = found.kind == "checkpoint"
+        checkpoint = backend if own else found.open_checkpoint("maps", backend.provenance)
     # TensorFlow has been loaded, quietly.
     from cait_finetune.inference.augmentation import Averaged, build_views
     from cait_finetune.inference.classification import classify
@@ -90,22 +94,26 @@ def predict(config: PredictConfig, console: Console | None = None) -> Prediction
     return Predictions(predictions, _speed(laps))
 
 
-def _check_augmentation(found: FoundModel, tta: str) -> bool:
-    """Whether photographs are turned as their EXIF says: the run's way, else the usual one.
+def _check_augmentation(found: FoundModel, stated: Provenance | None, tta: str) -> bool:
+    """Whether photographs are turned as their EXIF says: as the model or its run states.
 
     Raises:
         UserError: mirrored images are asked for, and the run's mean something else then.
     """
-    if tta == "none" or found.run is None:
+    if tta == "none" or not (stated or found.run):
         return True
-    dataset = found.read_run("tta").dataset
-    if tta in _MIRRORS and not dataset.allow_flip:
+    if stated:
+        allow_flip, upright = stated.allow_flip, bool(stated.preprocessing["upright"])
+    else:
+        dataset = found.read_run("tta").dataset
+        allow_flip, upright = dataset.allow_flip, dataset.upright
+    if tta in _MIRRORS and not allow_flip:
         raise bad_value(
             "tta",
             tta,
-            f"none or five_crop: images of {dataset.name} are never mirrored (dataset.allow_flip=false)",
+            "none or five_crop: the run's images are never mirrored (dataset.allow_flip=false)",
         )
-    return dataset.upright
+    return upright
 
 
 def _speed(laps: list[tuple[int, float]]) -> float:

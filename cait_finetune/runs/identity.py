@@ -15,7 +15,7 @@ import io
 import json
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from cait_finetune.data.source import Source
 from cait_finetune.errors import UserError, bad_value
 from cait_finetune.runs.directory import RunDirectory, write_json
 from cait_finetune.runs.run_id import KEY, check_run_id, read_identity, unreadable
+from cait_finetune.runs.settings import KEY as SETTINGS
 from cait_tf.atomic import atomic_open
 from cait_tf.weights.checksum import stated_checksum
 from cait_tf.weights.class_names import ClassMatch, match_classes
@@ -44,7 +45,12 @@ class ChangedData(UserError):
 
 
 def begin_identity(
-    run: RunDirectory, source: Source, weights: str, weights_sha256: str | None, run_id: str
+    run: RunDirectory,
+    source: Source,
+    weights: str,
+    weights_sha256: str | None,
+    run_id: str,
+    settings: Mapping[str, Any] | None = None,
 ) -> Fingerprint:
     """Write the identity of a run that begins.
 
@@ -52,13 +58,20 @@ def begin_identity(
         weights: `model.weights`, as configured.
         weights_sha256: `None`: the run begins with random weights.
         run_id: as `new_run_id` draws it.
+        settings: as `settings.settings` lists them, to notice an edited ``config.yaml``.
     """
     found, listed = fingerprint(source)
     _write_images(run.images, listed)
     start = {"source": weights, "sha256": weights_sha256}
     write_json(
         run.identity,
-        {KEY: run_id, "data": found.as_dict(), "weights": start, "accepted": []},
+        {
+            KEY: run_id,
+            "data": found.as_dict(),
+            "weights": start,
+            "accepted": [],
+            SETTINGS: dict(settings or {}),
+        },
     )
     return found
 

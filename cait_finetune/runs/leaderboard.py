@@ -17,6 +17,7 @@ from cait_finetune.config.places import expanded
 from cait_finetune.errors import UserError, bad_value
 from cait_finetune.runs.command_line import named_keys
 from cait_finetune.runs.directory import RunDirectory
+from cait_finetune.runs.settings import flat
 from cait_finetune.scores.metrics import MetricsLog
 
 #: What says nothing of how a run trains.
@@ -106,17 +107,6 @@ def read_entry(directory: Path) -> Entry:
     )
 
 
-def flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """``{"dataset.fold": 0, …}`` of a nested configuration."""
-    leaves: dict[str, Any] = {}
-    for key, value in node.items():
-        if isinstance(value, dict):
-            leaves |= flat(value, f"{prefix}{key}.")
-        else:
-            leaves[f"{prefix}{key}"] = value
-    return leaves
-
-
 def _progress(run: RunDirectory, settings: dict[str, Any]) -> str:
     """How far a run came that has no result."""
     try:
@@ -192,9 +182,15 @@ def other_images(entries: list[Entry]) -> str:
             for key in ("sha256", "content_sha256")
         )
     ]
-    if not differ:
-        return ""
-    return f"images  the runs were scored on different {' and '.join(differ)} images"
+    if differ:
+        return f"images  the runs were scored on different {' and '.join(differ)} images"
+    scored = [one for one in splits if one]
+    if len(scored) > 1 and not all(one["test"].get("content_sha256") for one in scored):
+        return (
+            "images  names and labels are the same; contents were not compared: a run had "
+            "dataset.check=false"
+        )
+    return ""
 
 
 def shown(value: Any) -> str:

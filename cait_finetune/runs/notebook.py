@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ class Run:
         """Where everything is."""
         return self.saved.directory.root
 
-    @cached_property
+    @property
     def result(self) -> dict[str, Any]:
         """What ``result.json`` holds; nothing as long as the run is not finished."""
         return self.saved.directory.read_result()

@@ -24,6 +24,7 @@ from cait_finetune.errors import bad_value
 from cait_finetune.runs.directory import RunDirectory, read_json
 from cait_finetune.runs.exports import weights_mark
 from cait_finetune.runs.run_id import check_weights_id
+from cait_finetune.runs.settings import check_settings
 
 
 @dataclass
@@ -166,6 +167,7 @@ def read_run(root: Path, weights: bool = True) -> SavedRun:
             f"the directory of a run, with config.yaml{' and checkpoints/' * weights} in it",
         )
     check_weights_id(run, "run", run.best_checkpoint)
+    check_settings(run, "run")
     schemas = {
         "dataset": DatasetConfig,
         "model": ModelConfig,

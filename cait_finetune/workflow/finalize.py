@@ -84,6 +84,9 @@ def export_model(
         config.model.name,
         source.multi_label,
         temperature,
+        run=prepared.logbook.state.run,
+        weights=weights_mark(prepared.run.best_checkpoint) or "",
+        allow_flip=config.dataset.allow_flip,
     )
     say = functools.partial(prepared.worker.console.print, highlight=False)
     export_run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from rich.logging import RichHandler
 from cait_finetune import model as models
 from cait_finetune.config import Config
 from cait_finetune.data.opening import open_source
+from cait_finetune.data.seen_images import SeenImages
 from cait_finetune.data.source import Source
 from cait_finetune.errors import bad_value
 from cait_finetune.export.formats import check as check_export
@@ -29,7 +31,9 @@ from cait_finetune.runs.identity import (
     confirmed,
     run_classes,
 )
+from cait_finetune.runs.provenance import PREPROCESSING, SEEN, notes_on_weights, stated
 from cait_finetune.runs.run_id import KEY, check_weights_id, new_run_id, run_id
+from cait_finetune.runs.settings import check_settings, settings
 from cait_finetune.runtime.console import plain_console
 from cait_finetune.scores.metrics import MetricsLog
 from cait_finetune.train.checkpoint import Checkpoints
@@ -44,8 +48,9 @@ from cait_finetune.train.logbook import Logbook
 from cait_finetune.train.run_state import RunState
 from cait_finetune.workflow.plan import build_plan, plan_length, print_plan
 from cait_finetune.workflow.prepared import Plan, Prepared, Start, Worker
-from cait_finetune.workflow.streams import check_pairs, open_streams
+from cait_finetune.workflow.streams import check_pairs, open_streams, preprocessing_of
 from cait_tf.atomic import write_text
+from cait_tf.weights.timm import CLASSES
 
 
 def prepare(
@@ -71,6 +76,12 @@ def prepare(
     if worker.chief and not config.resume:
         _begin_directory(config, run, source, plan, logbook.state, worker)
     print_plan(config, plan, start, worker, logbook.state.step)
+    if start.arrays is None:
+        scored = ("validation", "test")
+        for note in notes_on_weights(
+            config.model.weights, preprocessing_of(config), source, scored
+        ):
+            worker.console.print(note, highlight=False)
     streams = open_streams(config, source, plan.model, plan.length, worker.strategy, worker.console)
     return Prepared(run, worker, source, logbook, start, plan, streams)
 
@@ -110,6 +121,7 @@ def open_data(config: Config, run: RunDirectory, console: Console) -> Source:
         ChangedData: they are others than the run's.
     """
     if config.resume:
+        check_settings(run, "resume")
         check_weights_id(run, "resume", run.last_checkpoint, run.best_checkpoint)
     source = open_source(config.dataset)
     say = functools.partial(console.print, highlight=False)
@@ -137,7 +149,7 @@ def open_logbook(
     mark = run_id(run) if config.resume else new_run_id()
     checkpoints = Checkpoints(
         run.checkpoints,
-        {"model": config.model.name, "classes": "\n".join(source.class_names), KEY: mark},
+        _metadata(config, run, source, mark),
         config.checkpoint.keep,
         chief,
     )
@@ -159,6 +171,24 @@ def open_logbook(
     return Logbook(state, metrics, checkpoints, worker.console), start
 
 
+def _metadata(config: Config, run: RunDirectory, source: Source, mark: str) -> dict[str, str]:
+    """What the run's weights state about themselves."""
+    facts = {
+        "model": config.model.name,
+        CLASSES: "\n".join(source.class_names),
+        KEY: mark,
+        PREPROCESSING: json.dumps(vars(preprocessing_of(config))),
+    }
+    hashes = source.content_hashes("train")
+    if hashes is None:
+        return facts
+    seen = SeenImages.of(hashes)
+    # The start weights' own images, and those before an accepted change of the data.
+    for weights in (config.model.weights, run.last_checkpoint):
+        seen = seen.union(SeenImages.from_text(stated(weights).get(SEEN, "")))
+    return facts | {SEEN: seen.to_text()}
+
+
 def _begin_directory(
     config: Config,
     run: RunDirectory,
@@ -170,12 +200,15 @@ def _begin_directory(
     """Write what the run starts from. ``config.yaml`` comes last: with it the run can be resumed."""
     report = plan.model.loading_report
     sha256 = report and report.sha256
-    state.data = begin_identity(run, source, config.model.weights, sha256, state.run).digest
+    composed = OmegaConf.structured(config)
+    weights = config.model.weights
+    identity = begin_identity(run, source, weights, sha256, state.run, settings(composed))
+    state.data = identity.digest
     write_csv({phase.name: phase.table for phase in plan.phases}, run.parameters)
     record_environment(run.environment, device_summary(worker.strategy), begin=True)
     if command := command_line(run.root):
         write_text(run.command, f"{command}\n")
-    run.write_config(OmegaConf.structured(config))
+    run.write_config(composed)
 
 
 def _check_names(class_names: Sequence[str]) -> None:

@@ -31,6 +31,14 @@ from cait_tf.places import cache_path, warn_not_kept
 FAST_BATCHES = 2
 
 
+def preprocessing_of(config: Config) -> Preprocessing:
+    """How an image is brought to the model."""
+    variant = models.check(config.model)
+    return configured(
+        config.preprocessing, variant, config.model.image_size, config.dataset.upright
+    )
+
+
 def check_pairs(config: Config, strategy: tf.distribute.Strategy) -> None:
     """Whether every pipeline's slice of the batch holds whole pairs, where images are mixed in pairs.
 
@@ -189,10 +197,7 @@ def open_streams(
     Raises:
         UserError: an image of validation or test cannot be decoded.
     """
-    variant = models.check(config.model)
-    preprocessing = configured(
-        config.preprocessing, variant, config.model.image_size, config.dataset.upright
-    )
+    variant, preprocessing = models.check(config.model), preprocessing_of(config)
     corrupt = CorruptImages(config.dataset.on_corrupt)
     corrupt.include(source.unreadable)
     streams = Streams(source, config, preprocessing, corrupt, strategy)

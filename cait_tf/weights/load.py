@@ -146,6 +146,16 @@ def read_weights(source: str | Path, weights_key: str | None = None) -> Weights:
     return Weights(tensors, kind, reader.grid(path), reader.class_names(path), notes)
 
 
+def stated_class_names(source: str | Path) -> tuple[str, ...] | None:
+    """The classes that a source names for the columns of its head; `None`: it names none.
+
+    Raises:
+        WeightsError: the source cannot be found.
+    """
+    reader, path, _ = _resolve(str(source))
+    return reader.class_names(path)
+
+
 def save_weights(
     model: keras.Model, path: str | Path, metadata: Mapping[str, str] | None = None
 ) -> None:

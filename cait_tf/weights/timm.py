@@ -36,7 +36,7 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
 
     try:
         tensors = load_file(path)
-        stated = _metadata(path).get(STATED)
+        stated = metadata(path).get(STATED)
     except (safetensors.SafetensorError, OSError) as error:
         raise _damaged(path, str(error)) from error
     if stated and stated != checksum(tensors):
@@ -46,13 +46,13 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
 
 def grid(path: str | Path) -> tuple[int, int] | None:
     """The patch grid that a file written by `write` states, None for timm's own files."""
-    stated = _metadata(path).get(GRID)
+    stated = metadata(path).get(GRID)
     return tuple(map(int, stated.split("x"))) if stated else None
 
 
 def class_names(path: str | Path) -> tuple[str, ...] | None:
     """The classes that a file of ours, or timm's ``config.json`` beside one, names in column order."""
-    if stated := _metadata(path).get(CLASSES):
+    if stated := metadata(path).get(CLASSES):
         return tuple(stated.split("\n"))
     try:
         stated = json.loads(Path(path).with_name(_CONFIG).read_bytes())["label_names"]
@@ -61,7 +61,8 @@ def class_names(path: str | Path) -> tuple[str, ...] | None:
     return tuple(map(str, stated)) if isinstance(stated, list) else None
 
 
-def _metadata(path: str | Path) -> dict[str, str]:
+def metadata(path: str | Path) -> dict[str, str]:
+    """What a safetensors file states about itself."""
     from safetensors import safe_open
 
     with safe_open(path, framework="numpy") as file:

@@ -148,6 +148,27 @@ def test_a_head_of_ones_own(command, photo, tmp_path):
         command(photo, *own)
 
 
+def test_the_names_that_weights_state(command, photo, tmp_path, monkeypatch):
+    from cait_tf import create_model
+
+    model = create_model("cait_nano_32", num_classes=3)
+    save_weights(model, tmp_path / "mine.safetensors", {"classes": "one\ntwo\nthree"})
+    named = []
+    monkeypatch.setattr(
+        attention_maps,
+        "write_maps",
+        lambda model, path, out, names, crop: named.append(names) or [],
+    )
+    own = ("--model", "cait_nano_32", "--weights", "mine.safetensors")
+    command(photo, *own)
+    (tmp_path / "same.txt").write_text("one\ntwo\nthree\n")
+    command(photo, *own, "--classes", "same.txt")
+    assert named == [("one", "two", "three")] * 2
+    (tmp_path / "classes.txt").write_text("three\ntwo\none\n")
+    with pytest.raises(SystemExit, match=r"with other names, or in another order, than mine"):
+        command(photo, *own, "--classes", "classes.txt")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -10,6 +10,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from cait_tf import (
@@ -74,6 +75,16 @@ def test_the_classes_are_named_in_every_format(name, named, tmp_path):
     assert read_weights(tmp_path / "no_head.safetensors").class_names is None
 
 
+def test_what_a_file_states_of_its_run_stays(tmp_path):
+    model = create_model("cait_nano_32", num_classes=2)
+    save_weights(model, tmp_path / "a.safetensors", {"classes": "ant\nbee", "run": "some run"})
+    convert.convert(tmp_path / "a.safetensors", tmp_path / "b.safetensors")
+    for name in ("a", "b"):
+        with safe_open(tmp_path / f"{name}.safetensors", "np") as file:
+            assert file.metadata()["run"] == "some run"
+            assert file.metadata()["classes"] == "ant\nbee"
+
+
 def test_keras_itself_reads_a_file_that_names_classes(named, tmp_path):
     convert.convert(named, tmp_path / "a.keras")
     convert.convert(named, tmp_path / "a.weights.h5")
@@ -132,7 +143,7 @@ def test_a_square_number_of_patches_without_a_stated_grid_is_a_square():
 
 
 def test_an_interrupted_conversion_leaves_nothing(tmp_path, monkeypatch):
-    def interrupted(model, destination, class_names):
+    def interrupted(model, destination, class_names, stated):
         destination.write_bytes(b"half")
         raise KeyboardInterrupt
 
@@ -163,9 +174,9 @@ def test_half_precision_is_widened(tmp_path):
 def test_a_tensor_that_changed_on_the_way_is_noticed(tmp_path, monkeypatch):
     real = convert._write
 
-    def careless(model, destination, class_names):
+    def careless(model, destination, class_names, stated):
         model.backbone.norm.gamma.assign(model.backbone.norm.gamma * 2)
-        real(model, destination, class_names)
+        real(model, destination, class_names, stated)
 
     monkeypatch.setattr(convert, "_write", careless)
     with pytest.raises(

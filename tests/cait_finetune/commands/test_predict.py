@@ -164,5 +164,5 @@ def test_digits_are_not_mirrored(bare_run, photos, tmp_path, tta):
     config = (bare_run / "config.yaml").read_text()
     assert "allow_flip: true" in config
     (directory / "config.yaml").write_text(config.replace("allow_flip: true", "allow_flip: false"))
-    with pytest.raises(UserError, match=f"tta: got {tta}, expected none or five_crop: images of"):
+    with pytest.raises(UserError, match=f"tta: got {tta}, expected none or five_crop: the run"):
         predict(PredictConfig(str(directory), [str(photos)], tta=tta))

@@ -84,17 +84,19 @@ def test_an_export_that_lies_in_its_run(empty_run):
     assert find_model(empty_run / "export" / "onnx" / "model.onnx").run == empty_run
 
 
-def test_a_model_of_one_size_is_given_images_as_its_run_was(bare_run, tmp_path):
+def test_a_model_of_one_size_is_given_images_as_its_run_was(bare_run, tmp_path, caplog):
     shutil.copytree(bare_run, tmp_path / "run")
     path = touch(tmp_path / "run" / "export" / "litert" / "model.tflite")
     config = tmp_path / "run" / "config.yaml"
     text = config.read_text()
     assert "crop_pct: null" in text
     config.write_text(text.replace("crop_pct: null", "crop_pct: 0.5", 1))
-    within = find_model(path)._preprocessing(16)
+    within = find_model(path)._preprocessing(16, None)
     assert (within.image_size, within.crop_pct) == (16, 0.5)
-    alone = find_model(path.rename(tmp_path / "model.tflite"))._preprocessing(16)
+    with caplog.at_level("WARNING", "cait_finetune"):
+        alone = find_model(path.rename(tmp_path / "model.tflite"))._preprocessing(16, None)
     assert (alone.image_size, alone.crop_pct) == (16, 1.0)
+    assert "does not state how its images were prepared" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["nowhere", "folder", "nowhere.onnx"])

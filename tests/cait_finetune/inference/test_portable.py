@@ -17,7 +17,7 @@ IMAGES = [picture(20 + number, 30, seed=number) for number in range(3)]
 FILES = [encode(image) for image in IMAGES]
 
 
-def preprocessing(size):
+def preprocessing(size, stated):
     return Preprocessing(size or 1, 1.0, "bicubic", (0.0,) * 3, (1.0,) * 3)
 
 
@@ -94,7 +94,7 @@ def test_images_of_any_size_are_given_as_they_are(directory, write, open_model, 
 def test_a_model_of_one_size_gets_that(directory, write, open_model, name, count):
     write(directory / name, [count, 16, 16, 3])
     model = open_model(directory / name, preprocessing)
-    fitted = [preprocessing(16).fit(tf.constant(image)).numpy() for image in IMAGES]
+    fitted = [preprocessing(16, None).fit(tf.constant(image)).numpy() for image in IMAGES]
     assert np.abs(expected(fitted) - expected(IMAGES)).max() > 1e-3
     np.testing.assert_allclose(model(FILES), expected(fitted), atol=1e-5)
 

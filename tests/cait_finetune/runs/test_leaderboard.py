@@ -197,3 +197,17 @@ def test_runs_on_different_images_say_so(tmp_path):
     words = "images  the runs were scored on different test images"
     assert other_images(entries) == words
     assert other_images([entries[0], entries[2]]) == ""
+
+
+def test_contents_that_nobody_looked_at(tmp_path):
+    entries = []
+    for name, content in (("a", "5"), ("b", ""), ("c", "5")):
+        run = write_run(tmp_path / name, 0.5)
+        result = json.loads((run / "result.json").read_text())
+        prints = {
+            split: {"sha256": "0", "content_sha256": content} for split in ("validation", "test")
+        }
+        (run / "result.json").write_text(json.dumps({**result, "data": {"splits": prints}}))
+        entries.append(read_entry(run))
+    assert "contents were not compared" in other_images(entries)
+    assert other_images([entries[0], entries[2]]) == ""

@@ -1,0 +1,172 @@
+"""What the files of a run state about themselves, wherever they are moved to.
+
+Weights (safetensors) state it in their metadata. An export carries one JSON object: a SavedModel in
+``assets.extra/``, which TensorFlow leaves to its users; an ONNX file in its metadata; a LiteRT file in a
+zip archive behind the model, as TensorFlow Lite's metadata library packs a label file; a ``.keras`` file,
+which is a zip archive, as one more member.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cait_finetune.data.seen_images import SeenImages
+from cait_finetune.runs.run_id import KEY as RUN
+from cait_tf.atomic import write_text
+from cait_tf.weights.timm import CLASSES
+
+if TYPE_CHECKING:
+    from cait_finetune.data.preprocess import Preprocessing
+    from cait_finetune.data.source import Source
+
+#: The name of the JSON object in an export, and of its file.
+NAME = "cait_finetune"
+FILE = f"{NAME}.json"
+EXTRA = Path("assets.extra") / FILE
+LABELS = "labels.txt"
+#: Keys in the metadata of weights.
+PREPROCESSING, SEEN = "preprocessing", "seen_images"
+
+
+@dataclasses.dataclass(frozen=True)
+class Provenance:
+    """Where a file comes from and how its images are prepared.
+
+    ``run`` is the run's id, ``weights`` the checksum of the checkpoint; both are empty where they are
+    unknown. ``preprocessing`` holds the fields of `data.preprocess.Preprocessing`. ``allow_flip``: whether
+    mirrored images keep their class.
+    """
+
+    preprocessing: Mapping[str, Any]
+    class_names: tuple[str, ...]
+    run: str = ""
+    weights: str = ""
+    allow_flip: bool = True
+
+    def to_json(self) -> str:
+        """The object as text."""
+        return json.dumps(dataclasses.asdict(self), ensure_ascii=False)
+
+    def metadata(self) -> dict[str, str]:
+        """The metadata of a weights file; its checksum is of the numbers in the file itself."""
+        return {
+            CLASSES: "\n".join(self.class_names),
+            RUN: self.run,
+            PREPROCESSING: json.dumps(dict(self.preprocessing)),
+        }
+
+    @classmethod
+    def from_json(cls, text: str | bytes | None) -> Provenance | None:
+        """The inverse; `None` for no text or another text."""
+        if text is None:
+            return None
+        try:
+            values = json.loads(text)
+            values["class_names"] = tuple(values["class_names"])
+            return cls(**values)
+        except (ValueError, TypeError, KeyError):
+            return None
+
+
+def add_to_directory(provenance: Provenance, saved_model: Path) -> None:
+    """Write it into a SavedModel."""
+    path = saved_model / EXTRA
+    path.parent.mkdir(exist_ok=True)
+    write_text(path, provenance.to_json() + "\n")
+
+
+def add_to_archive(provenance: Provenance, path: Path, labels: bool = False) -> None:
+    """Write it into a ``.keras`` file, or behind a LiteRT model; with `labels` the class names too."""
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(FILE, provenance.to_json())
+        if labels:
+            names = (" ".join(name.splitlines()) for name in provenance.class_names)
+            archive.writestr(LABELS, "".join(f"{name}\n" for name in names))
+
+
+def read_provenance(path: Path) -> Provenance | None:
+    """What a SavedModel, a ``.keras`` or a LiteRT file states; `None`: nothing that can be read."""
+    try:
+        if path.is_dir():
+            return Provenance.from_json((path / EXTRA).read_bytes())
+        with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as archive:
+            return Provenance.from_json(archive.read(FILE))
+    except (OSError, KeyError, zipfile.BadZipFile):
+        return None
+
+
+def stated(path: str | Path) -> dict[str, str]:
+    """What a weights file states: keys of its metadata; an empty dictionary for any other file."""
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        found = read_provenance(path)
+        return {} if found is None else {PREPROCESSING: json.dumps(dict(found.preprocessing))}
+    try:
+        with safe_open(path, "np") as file:
+            return file.metadata() or {}
+    except (SafetensorError, OSError):
+        return {}
+
+
+#: Of these fields a model depends on the one it was trained with. Sizes and crops may differ.
+_COMPARED = ("mean", "std", "resize_mode", "interpolation", "antialias", "upright")
+
+
+def notes_on_weights(
+    weights: str, preprocessing: Preprocessing, source: Source, splits: Sequence[str]
+) -> list[str]:
+    """What a user should know before scores of some weights on some images are believed.
+
+    Args:
+        weights: `model.weights`.
+        preprocessing: how images are prepared now.
+        splits: the splits that are scored.
+
+    Returns:
+        A line if the weights were trained with another preprocessing, and a line for each split that
+        holds images which the weights were trained on.
+    """
+    found = stated(weights)
+    notes = []
+    try:
+        trained = json.loads(found.get(PREPROCESSING, "{}"))
+    except ValueError:
+        trained = {}
+    now = vars(preprocessing)
+    other = [
+        f"{'dataset' if field == 'upright' else 'preprocessing'}.{field}={_shown(trained[field])}, "
+        f"here {_shown(now[field])}"
+        for field in _COMPARED
+        if field in trained and _plain(trained[field]) != _plain(now[field])
+    ]
+    if other:
+        notes.append(f"model  the weights were trained with {'; '.join(other)}")
+    seen = SeenImages.from_text(found.get(SEEN, ""))
+    for split in splits if seen else ():
+        hashes = source.content_hashes(split)
+        known, asked = (0, 0) if hashes is None else seen.count(hashes)
+        if not known:
+            continue
+        many = f"{known:,} of {asked:,} {split} images"
+        if asked < len(hashes):
+            many = f"about {known / asked:.0%} of the {split} images ({known} of {asked} looked at)"
+        notes.append(f"data   the weights were trained on {many}")
+    return notes
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple | list) else value
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple | list):
+        return f"[{','.join(f'{one:g}' for one in value)}]"
+    return str(value).lower() if isinstance(value, bool) else str(value)

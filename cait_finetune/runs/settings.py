@@ -1,0 +1,66 @@
+"""The settings that a run was begun with, beside its ``config.yaml``, which an editor can change."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatch
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from cait_finetune.errors import bad_value
+from cait_finetune.runs.directory import RunDirectory
+from cait_finetune.runs.resume import FREE
+from cait_finetune.runs.run_id import read_identity
+
+#: The key in ``identity.json``.
+KEY = "settings"
+#: What may change besides `FREE`: places of files.
+_PLACES = ("*_dir", "dataset.splits.file", "model.weights*")
+
+
+def settings(config: DictConfig) -> dict[str, Any]:
+    """By key, every value on which the run's numbers depend."""
+    values = OmegaConf.to_container(config)
+    return {
+        key: value
+        for key, value in flat(values).items()
+        if not any(fnmatch(key, pattern) for pattern in (*FREE, *_PLACES))
+    }
+
+
+def check_settings(run: RunDirectory, key: str) -> None:
+    """Check that ``config.yaml`` holds the values that the run was begun with.
+
+    Args:
+        key: the key that the message begins with.
+
+    Raises:
+        UserError: a value was edited. A run of an earlier version has no record: nothing is compared.
+    """
+    began = read_identity(run).get(KEY)
+    if not began or not run.config.is_file():
+        return
+    now = flat(OmegaConf.to_container(OmegaConf.load(run.config)))
+    edited = [
+        f"{name}: {value} (begun with {began[name]})"
+        for name, value in now.items()
+        if name in began and value != began[name]
+    ]
+    if edited:
+        raise bad_value(
+            key,
+            f"{run.config}, edited since the run began: {'; '.join(edited)}",
+            "the values that its weights were trained with",
+            "Undo the edit, or start a new run.",
+        )
+
+
+def flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """``{"dataset.fold": 0, …}`` of a nested configuration."""
+    leaves: dict[str, Any] = {}
+    for key, value in node.items():
+        if isinstance(value, dict):
+            leaves |= flat(value, f"{prefix}{key}.")
+        else:
+            leaves[f"{prefix}{key}"] = value
+    return leaves

@@ -1,0 +1,63 @@
+"""A ``config.yaml`` that was edited after the run began."""
+
+import json
+
+import pytest
+from omegaconf import OmegaConf
+
+from cait_finetune.errors import UserError
+from cait_finetune.runs.directory import RunDirectory
+from cait_finetune.runs.settings import KEY, check_settings, settings
+from tests.cait_finetune.stand_ins import checked
+
+
+@pytest.fixture
+def run(tmp_path):
+    config = OmegaConf.structured(checked("dataset=digits", "dataset.data_dir=here"))
+    run = RunDirectory(tmp_path)
+    run.write_config(config)
+    run.identity.write_text(json.dumps({KEY: settings(config)}))
+    return run
+
+
+def edit(run, key, value):
+    config = OmegaConf.load(run.config)
+    OmegaConf.update(config, key, value)
+    run.write_config(config)
+
+
+def test_as_written_it_passes(run):
+    check_settings(run, "run")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "begun"),
+    [
+        ("preprocessing.mean", [0.9, 0.1, 0.9], "None"),
+        ("dataset.upright", False, "True"),
+        ("train.epochs", 11, "10"),
+        ("model.image_size", 64, "None"),
+    ],
+)
+def test_an_edited_value_is_named(run, key, value, begun):
+    edit(run, key, value)
+    with pytest.raises(UserError) as caught:
+        check_settings(run, "resume")
+    message = str(caught.value)
+    assert message.startswith(f"resume: got {run.config}, edited since the run began: {key}: ")
+    assert f"(begun with {begun})" in message
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("dataset.data_dir", "there"), ("train.max_hours", 2.0), ("export.onnx", True)],
+)
+def test_what_resume_may_change_passes(run, key, value):
+    edit(run, key, value)
+    check_settings(run, "resume")
+
+
+def test_a_run_without_a_record_passes(run):
+    edit(run, "train.epochs", 11)
+    run.identity.write_text("{}")
+    check_settings(run, "run")

@@ -1,0 +1,156 @@
+"""Weights and exports that were moved away from their run: they state how they were made."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cait_finetune import load_run, predict
+from cait_finetune.commands.evaluate import evaluate
+from cait_finetune.errors import UserError
+from cait_finetune.runs.directory import RunDirectory
+from cait_finetune.workflow.finetune import finetune
+from tests.cait_finetune.stand_ins import checked
+
+SHORT = ["model.image_size=16", "train.epochs=null", "train.steps=30", "train.batch_size=8",
+         "distribution=cpu", "export.check_images=4", "augment=none", "optimizer.base_lr=3e-3"]  # fmt: skip
+PLACES = ("saved_model", "onnx/model.onnx", "litert/model.tflite")
+
+
+def draw(root, names, seed):
+    """Pictures with one bright corner: which, is the class."""
+    rng = np.random.default_rng(seed)
+    for corner, name in enumerate(names):
+        (root / name).mkdir(parents=True)
+        for number in range(15):
+            pixels = rng.integers(0, 60, (24, 24, 3), dtype="uint8")
+            pixels[12 * (corner // 2) :, 12 * (corner % 2) :][:12, :12] += 180
+            Image.fromarray(pixels).save(root / name / f"{number}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    root = tmp_path_factory.mktemp("data")
+    return [draw(root / "a", ("ant", "bee", "cow"), 0), draw(root / "b", ("fox", "gnu", "hen"), 1)]
+
+
+def train(root, images, *words):
+    config = checked("dataset=folder", f"dataset.data_dir={images}", *SHORT, *words)
+    finetune(config, root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def runs(data, tmp_path_factory):
+    """Of two data sets; photographs of the second are taken as they lie."""
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("ai_edge_litert")
+    root = tmp_path_factory.mktemp("runs")
+    formats = "export=[saved_model,onnx,litert]"
+    one = train(root / "one", data[0], "export=[saved_model,litert]")
+    return one, train(root / "other", data[1], "dataset.upright=false", formats)
+
+
+@pytest.fixture(scope="module")
+def turned(tmp_path_factory, data):
+    """A photograph whose EXIF data say that it is to be turned."""
+    path = tmp_path_factory.mktemp("photo") / "turned.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(data[1] / "gnu" / "3.png").save(path, exif=exif, quality=95)
+    return path
+
+
+def probabilities(model, image):
+    (one,) = predict(model, image)
+    return {name: pytest.approx(value, abs=2e-3) for name, value in one.classes}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_moved_export_prepares_images_as_its_run(runs, turned, tmp_path, place):
+    one, other = runs
+    wanted = probabilities(other, turned)
+    folder = place.split("/")[0]
+    shutil.copytree(other / "export" / folder, tmp_path / folder)
+    assert probabilities(tmp_path / place, turned) == wanted
+    inside = shutil.copytree(one, tmp_path / "run") / "export"
+    shutil.copytree(other / "export" / folder, inside / f"{folder}_2")
+    assert probabilities(inside / place.replace(folder, f"{folder}_2", 1), turned) == wanted
+
+
+def test_a_run_does_not_answer_with_another_runs_export(runs, turned, tmp_path):
+    one, other = runs
+    copy = shutil.copytree(one, tmp_path / "run")
+    shutil.rmtree(copy / "export" / "saved_model")
+    shutil.copytree(other / "export" / "saved_model", copy / "export" / "saved_model")
+    with pytest.raises(UserError, match=r"model: got .*saved_model of another run than .*identity"):
+        predict(copy, turned)
+
+
+def test_a_litert_file_knows_its_classes(runs, turned, tmp_path):
+    one, other = runs
+    litert = shutil.copytree(other / "export" / "litert", tmp_path / "litert")
+    shutil.copy(one / "export" / "litert" / "labels.txt", litert)
+    with pytest.raises(UserError, match=r"other class names inside than in labels\.txt"):
+        predict(litert / "model.tflite", turned)
+    (litert / "labels.txt").unlink()
+    assert set(probabilities(litert / "model.tflite", turned)) == {"fox", "gnu", "hen"}
+
+
+def test_maps_are_of_the_weights_that_answer(runs, turned, tmp_path):
+    from cait_finetune.inference.running import PredictConfig
+    from cait_finetune.inference.running import predict as run_predict
+
+    copy = shutil.copytree(runs[1], tmp_path / "run")
+    checkpoints = RunDirectory(copy)
+    shutil.copy(checkpoints.last_checkpoint, checkpoints.best_checkpoint)
+    config = PredictConfig(
+        str(copy / "export" / "saved_model"), [str(turned)], maps=str(tmp_path / "maps")
+    )
+    from cait_finetune.runs.exports import weights_mark
+
+    exports = json.loads((copy / "export" / "exports.json").read_text())
+    if exports["saved_model"]["weights"] == weights_mark(checkpoints.best_checkpoint):
+        pytest.skip("the last epoch was the best")
+    with pytest.raises(UserError, match=r"maps: got a value with .*made from other weights than"):
+        run_predict(config)
+
+
+def test_a_run_object_stays_with_its_run(runs, turned, tmp_path, monkeypatch):
+    one, other = runs
+    (tmp_path / "here").mkdir()
+    shutil.copytree(one, tmp_path / "R")
+    shutil.copytree(other, tmp_path / "here" / "R")
+    monkeypatch.chdir(tmp_path)
+    run = load_run("R")
+    monkeypatch.chdir(tmp_path / "here")
+    assert {name for name, _ in run.predict(turned)[0].classes} == {"ant", "bee", "cow"}
+
+
+def test_scores_on_images_that_the_weights_were_trained_on(runs, data, tmp_path, capsys):
+    weights = runs[0] / "checkpoints" / "best.safetensors"
+    words = ["dataset=folder", f"dataset.data_dir={data[0]}", f"model.weights={weights}",
+             "model.image_size=16", "evaluation.crop_pcts=[1.0]", "evaluation.split=validation"]  # fmt: skip
+    evaluate(checked(*words), tmp_path / "same")
+    assert "the weights were trained" not in capsys.readouterr().out
+    own = data[0] / "cait_splits.csv"
+    moved = shutil.copytree(data[0], tmp_path / "grown")
+    (moved / own.name).unlink(missing_ok=True)
+    draw(moved / "more", ("ant",), 5)
+    for path in (moved / "more" / "ant").iterdir():
+        path.rename(moved / "ant" / f"more_{path.name}")
+    shutil.rmtree(moved / "more")
+    words[1] = f"dataset.data_dir={moved}"
+    evaluate(checked(*words, "preprocessing.mean=[0.5,0.5,0.5]"), tmp_path / "grown_scores")
+    out = capsys.readouterr().out
+    assert "data   the weights were trained on " in out
+    assert " validation images" in out
+    assert (
+        "model  the weights were trained with preprocessing.mean=[0.485,0.456,0.406], here "
+        "[0.5,0.5,0.5]" in out
+    )
