@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import json
 import re
 import shutil
 import sys
@@ -103,6 +104,9 @@ def _reorder_classes(world: World) -> None:
         config = OmegaConf.load(run.config)
         config.dataset.class_names = None
         OmegaConf.save(config, run.config)
+        identity = json.loads(run.identity.read_text(encoding="utf-8"))
+        del identity["settings"]  # as in a run of that version
+        run.identity.write_text(json.dumps(identity), encoding="utf-8")
     shutil.copy(world.run.best_checkpoint, world.weights)
 
 
@@ -179,6 +183,28 @@ def _change_split(world: World) -> None:
     world.add("evaluate", "evaluation.split=test")
 
 
+def _draw_splits_anew(world: World) -> None:
+    (world.images / "cait_splits.csv").unlink()
+    for command in ("train from", "evaluate"):
+        world.add(command, "dataset.splits.seed=5")
+
+
+def _edit_config(world: World) -> None:
+    for run in (world.run, world.cut):
+        config = OmegaConf.load(run.config)
+        config.preprocessing.mean = [0.5, 0.5, 0.5]
+        OmegaConf.save(config, run.config)
+
+
+def _swap_export(world: World) -> None:
+    """The SavedModel of another run in the place of the run's own."""
+    other = World(world.root / "second", {})
+    shutil.copytree(world.images, other.images)
+    _make_runs(other, "seed=1")
+    shutil.rmtree(world.run.saved_model)
+    shutil.copytree(other.run.saved_model, world.run.saved_model)
+
+
 ROWS: dict[str, Callable[[World], None]] = {
     "nothing": _nothing,
     "class renamed": _rename_class,
@@ -195,6 +221,9 @@ ROWS: dict[str, Callable[[World], None]] = {
     "weights replaced": _replace_weights,
     "preprocessing changed": _change_preprocessing,
     "split changed": _change_split,
+    "splits drawn anew": _draw_splits_anew,
+    "config.yaml edited": _edit_config,
+    "another run's export in its place": _swap_export,
 }
 
 
@@ -209,7 +238,8 @@ def cell(command: str, world: World) -> str:
     text = said.getvalue()
     if "reordered by class name" in text or "classes in another order" in text:
         return "permuted"
-    return note
+    seen = "the weights were trained " in text
+    return f"{note}; a line says what the weights were trained on" if seen else note
 
 
 def table() -> str:
@@ -394,6 +424,9 @@ same file; the others are given the run. *same* gives what the command gave befo
 - An image is its name, its label and its content. With `dataset.check=false` nobody opens the files of a
   folder or a table before training, and contents are not compared; a line says so.
 - *evaluate* scores the validation split, which some of these changes leave alone.
+- Weights and exports state which run they are of, their classes, and how their images are prepared.
+  Weights also state a sample of the contents that they were trained on. Commands read these facts from
+  the file itself and not from the folder that the file lies in.
 """
 
 
