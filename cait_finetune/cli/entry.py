@@ -11,10 +11,12 @@ from collections.abc import Iterator
 from cait_finetune.cli.loading import INTERRUPTED, end_loading
 from cait_finetune.errors import UserError
 from cait_finetune.runtime.keras_backend import use_tensorflow
+from cait_finetune.runtime.signals import preemptible
 from cait_tf.command import prepare_process
 from cait_tf.os_errors import explain_os_error
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
+_AGAIN = "what was finished is kept; give the same command again"
 
 
 @dataclasses.dataclass
@@ -32,8 +34,8 @@ def command(name: str, *, importing: bool = False) -> Iterator[Errors]:
     directory are usable, and Keras runs on TensorFlow.
 
     An error that the user can correct is one message and exit status 1; Ctrl-C is one line and status
-    130. Any other error keeps its traceback. ``HYDRA_FULL_ERROR=1``, or `Errors.tracebacks` as the
-    command sets it, shows every traceback.
+    130; SIGTERM and SIGHUP are one line and status 75. Any other error keeps its traceback.
+    ``HYDRA_FULL_ERROR=1``, or `Errors.tracebacks` as the command sets it, shows every traceback.
 
     Args:
         name: what messages begin with, such as ``cait_finetune export``.
@@ -43,9 +45,16 @@ def command(name: str, *, importing: bool = False) -> Iterator[Errors]:
     if not importing:
         end_loading()
     prepare_process()
-    try:
+    with preemptible(name, _AGAIN), _messages(name, shown):
         use_tensorflow()
         yield shown
+
+
+@contextlib.contextmanager
+def _messages(name: str, shown: Errors) -> Iterator[None]:
+    """Turn what a user can correct, and Ctrl-C, into one message and an exit status."""
+    try:
+        yield
     except UserError as error:
         if shown.tracebacks:
             raise

@@ -42,6 +42,7 @@ from cait_finetune.runs.directory import RunDirectory
 from cait_finetune.runs.resume import find_run, resumed
 from cait_finetune.runtime.gc import loading
 from cait_finetune.runtime.own_process import can_fork, in_own_process
+from cait_finetune.runtime.signals import Ending
 from cait_finetune.runtime.xla_cache import keep_compiled, seal
 from cait_tf.atomic import write_text
 from cait_tf.quiet import quiet_imports
@@ -98,7 +99,9 @@ def _run_composed(load: Callable[[], Callable[[Config, Path], object]], errors: 
         several = settings.mode is RunMode.MULTIRUN
         directory = Path(settings.runtime.output_dir)
         failure = RunDirectory(directory).failure
-        if several:  # of an earlier command in the same place
+        if several:
+            Ending.reopen()  # the run before this one decided nothing
+            # The file may be of an earlier command in the same place.
             with contextlib.suppress(OSError):
                 failure.unlink()
         try:
@@ -116,7 +119,9 @@ def _run_composed(load: Callable[[], Callable[[Config, Path], object]], errors: 
 
             def made() -> object:
                 try:
-                    return stage(config, directory)
+                    value = stage(config, directory)
+                    Ending.decide()
+                    return value
                 finally:
                     seal(compiled)
 
@@ -138,6 +143,7 @@ def _run_composed(load: Callable[[], Callable[[Config, Path], object]], errors: 
                 raise _RunFailed(text) from None
             return None
         except Interrupted as error:
+            Ending.decide()
             message, code = str(error), error.code
         # What the error's frames hold, as TensorFlow's thread pools, ends before the interpreter does.
         gc.collect()
