@@ -47,6 +47,8 @@ FREE = (
     "train.jit_compile",
     "train.steps_per_execution",
 )
+#: Of those, what one command alone is given: not kept for the next one.
+_ONCE = ("dataset.accept_changes", "resume", "traceback")
 
 
 def find_run(resume: str | Path) -> Path:
@@ -113,8 +115,7 @@ def resumed(
     wanted = OmegaConf.to_container(composed, resolve=True)
     forget_default_splits(wanted)
     for key, new in _leaves(wanted):
-        old = OmegaConf.select(saved, key)
-        old = OmegaConf.to_container(old) if OmegaConf.is_config(old) else old
+        old = _value(saved, key)
         ours = recipe or any(
             key == name
             or key.startswith(f"{name}.")
@@ -124,8 +125,7 @@ def resumed(
         unsaid = key == "dataset.seed" and new is None  # the run's own seed then
         if not ours or old == new or key == "resume" or unsaid:
             continue
-        free = any(fnmatch(key, pattern) for pattern in FREE)
-        (changes if free else refused).append(f"{key}: {_shown(old)} → {_shown(new)}")
+        (changes if _is_free(key) else refused).append(f"{key}: {_shown(old)} → {_shown(new)}")
         OmegaConf.update(saved, key, new)
     if refused:
         raise bad_value(
@@ -138,6 +138,31 @@ def resumed(
     config = from_hydra(saved)
     _check_unfinished(RunDirectory(directory), config.train)
     return config, changes
+
+
+def keep_free_keys(run: RunDirectory, config: Config) -> None:
+    """Record in ``config.yaml`` what `resume` was given, so that the next ``resume=DIR`` has it too.
+
+    Args:
+        config: as `resumed` returned it.
+    """
+    known, saved = _read(run.config), OmegaConf.load(run.config)
+    changed = False
+    for key, value in _leaves(OmegaConf.to_container(OmegaConf.structured(config))):
+        if _is_free(key) and key not in _ONCE and _value(known, key) != value:
+            OmegaConf.update(saved, key, value, force_add=True)
+            changed = True
+    if changed:
+        run.write_config(saved)
+
+
+def _is_free(key: str) -> bool:
+    return any(fnmatch(key, pattern) for pattern in FREE)
+
+
+def _value(config: DictConfig, key: str) -> object:
+    found = OmegaConf.select(config, key)
+    return OmegaConf.to_container(found) if OmegaConf.is_config(found) else found
 
 
 def _read(path: Path) -> DictConfig:

@@ -56,7 +56,7 @@ def finetune(config: Config, directory: Path) -> dict:
     run = RunDirectory(directory)
     with _life(config, run) as interruption:
         prepared = prepare(config, directory)
-        interruption.directory = directory
+        interruption.directory = directory  # from here on resume=DIR alone continues the run
         strategy, chief = prepared.worker.strategy, prepared.worker.chief
         with lost_worker(strategy, directory):
             with logged(config, prepared) as loggers:
@@ -129,7 +129,6 @@ def _life(config: Config, run: RunDirectory) -> Iterator[Interruption]:
             Interruption() as interruption,
             run.owned(key) if chief else contextlib.nullcontext(),
         ):
-            interruption.directory = run.root if config.resume else None
             yield interruption
     except OSError as error:
         if error.filename is None:

@@ -29,6 +29,7 @@ from cait_finetune.runs.identity import (
     confirmed,
     run_classes,
 )
+from cait_finetune.runs.resume import keep_free_keys
 from cait_finetune.runs.run_id import KEY, check_weights_id, new_run_id, run_id
 from cait_finetune.runtime.console import plain_console
 from cait_finetune.scores.metrics import MetricsLog
@@ -68,7 +69,9 @@ def prepare(
     tuning, length = plan_length(config, source)
     logbook, start = open_logbook(config, run, source, length, worker)
     plan = build_plan(config, run, source, tuning, length, start, worker)
-    if worker.chief and not config.resume:
+    if worker.chief and config.resume:
+        keep_free_keys(run, config)
+    elif worker.chief:
         _begin_directory(config, run, source, plan, logbook.state, worker)
     print_plan(config, plan, start, worker, logbook.state.step)
     streams = open_streams(config, source, plan.model, plan.length, worker.strategy, worker.console)
@@ -145,7 +148,6 @@ def open_logbook(
         return Logbook(RunState(run=mark), metrics, checkpoints, worker.console), Start()
     if chief:
         record_environment(run.environment, device_summary(worker.strategy), begin=False)
-        run.keep_data_dir(config.dataset.data_dir)
     arrays, values = checkpoints.load_state()
     state = RunState.from_dict(values)
     digest = check_state(run, state.data, state.run)
