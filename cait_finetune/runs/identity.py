@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from cait_finetune.config.advice import advise
 from cait_finetune.data.changes import ANOTHER_ORDER, differences
 from cait_finetune.data.fingerprint import Fingerprint, Image, fingerprint
 from cait_finetune.data.source import Source
@@ -256,7 +257,7 @@ def checkpoint_classes(path: Path) -> tuple[str, ...] | None:
 
 
 def _other_classes(run: RunDirectory, match: ClassMatch) -> ChangedData:
-    keeps = f"model.weights={run.best_checkpoint}"
+    keeps = advise("model.weights", run.best_checkpoint)
     return ChangedData(
         str(
             bad_value(

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from types import FrameType, TracebackType
 
+from cait_finetune.config.advice import advise
 from cait_finetune.errors import Interrupted, InterruptedByUser
 from cait_finetune.runtime.signals import ASKING, Ending, handlers
 
@@ -73,7 +74,7 @@ class Interruption:
         advice = (
             "training had not begun; give the same command again"
             if self.directory is None
-            else f"the state is saved; go on with resume={self.directory}"
+            else f"the state is saved; go on with {advise('resume', self.directory)}"
         )
         kind = InterruptedByUser if self.signal is signal.SIGINT else Interrupted
         return kind(f"{who}: {advice}")

@@ -16,6 +16,7 @@ import keras
 
 from cait_finetune import model as models
 from cait_finetune.config import Config
+from cait_finetune.config.advice import advise
 from cait_finetune.errors import Interrupted, UserError
 from cait_finetune.loggers.fan_out import Loggers
 from cait_finetune.report.page import write_page
@@ -133,7 +134,9 @@ def _life(config: Config, run: RunDirectory) -> Iterator[Interruption]:
     except OSError as error:
         if error.filename is None:
             raise
-        then = f"\n  Then continue with resume={run.root}" if run.config.is_file() else ""
+        then = (
+            f"\n  Then continue with {advise('resume', run.root)}" if run.config.is_file() else ""
+        )
         raise UserError(f"{explain_os_error(error)}{then}") from error
 
 
