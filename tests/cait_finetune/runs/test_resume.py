@@ -167,6 +167,9 @@ def test_a_run_that_is_finished(run):
     with pytest.raises(UserError, match="whose run is finished") as error:
         resume(run)
     assert "last.safetensors" in str(error.value)
+    with pytest.raises(UserError, match="whose run is finished") as error:
+        resume(run, "export=onnx")
+    assert f"python -m cait_finetune export run={run} export=onnx" in str(error.value)
 
 
 @pytest.mark.parametrize(
