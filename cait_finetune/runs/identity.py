@@ -166,6 +166,8 @@ def confirmed(
         say(_NO_CONTENTS)
     changed = _changes(run, recorded, found, listed)
     if not changed:
+        if command == "resume" and not _is_whole(run.images):
+            _write_images(run.images, listed)
         return source
     if command != "resume" and changed == [ANOTHER_ORDER]:
         return source
@@ -327,6 +329,17 @@ def _write_images(path: Path, listed: Sequence[Image]) -> None:
         writer = csv.writer(file)
         writer.writerow(field.name for field in dataclasses.fields(Image))
         writer.writerows(map(dataclasses.astuple, listed))
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether the list of images is there and not cut off."""
+    try:
+        with gzip.open(path) as file:
+            while file.read(1 << 20):
+                pass
+        return True
+    except (OSError, EOFError, zlib.error):
+        return False
 
 
 def _read_images(path: Path) -> list[Image]:

@@ -70,6 +70,7 @@ def prepare(
     logbook, start = open_logbook(config, run, source, length, worker)
     plan = build_plan(config, run, source, tuning, length, start, worker)
     if worker.chief and config.resume:
+        _write_parameters(run, plan)  # the file may be damaged or gone
         keep_free_keys(run, config)
     elif worker.chief:
         _begin_directory(config, run, source, plan, logbook.state, worker)
@@ -156,7 +157,7 @@ def open_logbook(
     state.reconsider(config.train.max_hours, config.train.patience)
     if chief and not state.stopped and state.step < length.total_steps:
         run.unmark_finished()
-    metrics.cut(state.log_bytes)
+    metrics.cut(state.log_bytes, state.step)
     start = Start(resumed=True, arrays=arrays, other_images=other_images)
     return Logbook(state, metrics, checkpoints, worker.console), start
 
@@ -173,11 +174,15 @@ def _begin_directory(
     report = plan.model.loading_report
     sha256 = report and report.sha256
     state.data = begin_identity(run, source, config.model.weights, sha256, state.run).digest
-    write_csv({phase.name: phase.table for phase in plan.phases}, run.parameters)
+    _write_parameters(run, plan)
     record_environment(run.environment, device_summary(worker.strategy), begin=True)
     if command := command_line(run.root):
         write_text(run.command, f"{command}\n")
     run.write_config(OmegaConf.structured(config))
+
+
+def _write_parameters(run: RunDirectory, plan: Plan) -> None:
+    write_csv({phase.name: phase.table for phase in plan.phases}, run.parameters)
 
 
 def _check_names(class_names: Sequence[str]) -> None:
