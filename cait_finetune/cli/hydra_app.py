@@ -7,6 +7,7 @@ import gc
 import os
 import re
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 import hydra
 from hydra.conf import HydraConf
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -54,6 +56,7 @@ _FOLDER_OPTIONS = ("-cd", "--config-dir", "-cp", "--config-path")
 _OPTIONS = (*_FOLDER_OPTIONS, "-cn", "--config-name", "-p", "--package", "-c", "--cfg")
 #: Hydra's keys whose value is a directory, which it takes as it stands.
 _DIRECTORIES = ("hydra.run.dir", "hydra.sweep.dir")
+_COMPOSING = threading.RLock()
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 _NUMBER_FOR_GROUP = "Config group override must be a string"
 _SHOW_TRACEBACKS = os.environ.get(_FULL_ERROR) == "1"
@@ -310,18 +313,32 @@ def sweeper_params(recipe: str, folder: Path | None = None) -> dict[str, Any]:
 @contextlib.contextmanager
 def _composing(folder: Path | None) -> Iterator[None]:
     """Where `hydra.compose` finds our files, after those in `folder`."""
-    _prepare_hydra()
-    Folders.own = own_folder(expanded_path("-cd", folder)) if folder else None
     conf = str(data_folder("conf"))
     try:
-        with hydra.initialize_config_dir(version_base="1.3", config_dir=conf):
-            yield
+        with _hydra_alone():
+            _prepare_hydra()
+            Folders.own = own_folder(expanded_path("-cd", folder)) if folder else None
+            with hydra.initialize_config_dir(version_base="1.3", config_dir=conf):
+                yield
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(explain(error)) from error
     except RecursionError as error:
         raise includes_itself() from error
     finally:
         Folders.own = None
+
+
+@contextlib.contextmanager
+def _hydra_alone() -> Iterator[None]:
+    """Set the Hydra of the calling program aside, and let one thread at a time compose."""
+    with _COMPOSING:
+        theirs = GlobalHydra.instance()
+        GlobalHydra.set_instance(GlobalHydra.__new__(GlobalHydra))
+        GlobalHydra.instance().clear()
+        try:
+            yield
+        finally:
+            GlobalHydra.set_instance(theirs)
 
 
 def _prepare_hydra() -> None:

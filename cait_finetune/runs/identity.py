@@ -335,9 +335,10 @@ def _is_whole(path: Path) -> bool:
     """Whether the list of images is there and not cut off."""
     try:
         with gzip.open(path) as file:
-            while file.read(1 << 20):
-                pass
-        return True
+            found = last = file.read(1 << 20)
+            while last:
+                last = file.read(1 << 20)
+        return bool(found)
     except (OSError, EOFError, zlib.error):
         return False
 
