@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import os
 import sys
 from collections.abc import Iterator
 
 from cait_finetune.cli.loading import INTERRUPTED, end_loading
-from cait_finetune.errors import UserError
+from cait_finetune.errors import UserError, bad_value
 from cait_finetune.runtime.keras_backend import use_tensorflow
 from cait_finetune.runtime.signals import preemptible
 from cait_tf.command import prepare_process
@@ -62,7 +63,23 @@ def _messages(name: str, shown: Errors) -> Iterator[None]:
     except OSError as error:
         if shown.tracebacks:
             raise
-        sys.exit(f"{name}: {explain_os_error(error)}")
+        sys.exit(f"{name}: {_deleted_directory(error) or explain_os_error(error)}")
     except KeyboardInterrupt:
         print(f"{name}: interrupted; what was finished is kept", file=sys.stderr)
         sys.exit(INTERRUPTED)
+
+
+def _deleted_directory(error: OSError) -> UserError | None:
+    """The message where the error is that the working directory was deleted: it names no path."""
+    if error.filename is not None or error.errno != errno.ENOENT:
+        return None
+    try:
+        os.getcwd()
+    except OSError:
+        return bad_value(
+            "working directory",
+            f"{os.environ.get('PWD', 'a directory')}, which was deleted",
+            "a directory that exists",
+            "Change to another directory with cd, then give the command again",
+        )
+    return None

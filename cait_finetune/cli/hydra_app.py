@@ -38,7 +38,7 @@ from cait_finetune.config.sources import (
     refuse_hidden,
     use_own_sources,
 )
-from cait_finetune.config.words import keep_text, unquoted
+from cait_finetune.config.words import keep_text, read_text, unquoted
 from cait_finetune.errors import Interrupted, UserError, bad_value
 from cait_finetune.runs.directory import RunDirectory
 from cait_finetune.runs.resume import find_run, resumed
@@ -189,6 +189,7 @@ def _arguments_as_typed() -> Iterator[None]:
     typed = sys.argv
     folder, words = _without_folder(typed[1:])
     several = any(word == "-m" or re.fullmatch("--m[ultirn]*", word) for word in words)
+    _refuse_empty_resume(words)
     words = keep_text(_from_home(words), sweep=several or "hydra.mode=MULTIRUN" in words)
     Folders.own = own_folder(folder) if folder else None
     if folder and _named(words) == "config" and not (folder / "config.yaml").is_file():
@@ -210,6 +211,20 @@ def _from_home(words: Iterable[str]) -> list[str]:
         f"{key}={expanded(key, value)}" if key in _DIRECTORIES and value.startswith("~") else word
         for word, key, value in pairs
     ]
+
+
+def _refuse_empty_resume(words: Iterable[str]) -> None:
+    """Refuse ``resume=`` without a value, as of an unset variable: it would start a new run.
+
+    Raises:
+        UserError: a word is such.
+    """
+    for word in words:
+        key, sign, value = word.partition("=")
+        if sign and key.lstrip("+") == "resume" and read_text(value).strip() == "":
+            raise bad_value(
+                "resume", "nothing", "the directory of a run, or null", "Write resume=DIR"
+            )
 
 
 def _named(words: list[str]) -> str | None:
@@ -280,6 +295,7 @@ def configure_run(
     Raises:
         UserError: a mistake in an override.
     """
+    _refuse_empty_resume(overrides)
     words = keep_text(_from_home(overrides))
     try:
         with _composing(folder):
