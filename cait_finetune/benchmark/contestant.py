@@ -16,6 +16,7 @@ from typing import Any
 from cait_finetune.benchmark import memory
 from cait_finetune.benchmark.task import Task, cores, limit_threads
 from cait_finetune.errors import UserError
+from cait_tf.memory import peak_memory, reset_peak_memory
 
 # As JAX and PyTorch say it of a card; of the machine's own memory nobody is told.
 _OUT_OF_MEMORY = re.compile("RESOURCE_EXHAUSTED|out of memory")
@@ -122,15 +123,15 @@ def _begin(module: str, task: Task) -> None:
             "for all who take part\n  choose a smaller batch size or model, or add timm=false"
         ) from None
     if task.device == "cpu":
-        life = memory.peak()
-        memory.forget_peak()
+        life = peak_memory()
+        reset_peak_memory()
         _memory = partial(_of_process, libraries, life)
     else:
         _memory = partial(_of_device, library.device_memory)
 
 
 def _of_process(libraries: int, life: int) -> memory.Memory:
-    calls = memory.peak()
+    calls = peak_memory()
     return memory.Memory(libraries, max(life, calls), calls)
 
 

@@ -1,17 +1,10 @@
-"""How much memory this process holds, and the most it has held."""
+"""How much memory a contestant holds."""
 
 from __future__ import annotations
 
-import contextlib
-import re
-import resource
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 import psutil
-
-_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 @dataclass(frozen=True)
@@ -32,20 +25,3 @@ class Memory:
 def resident() -> int:
     """Bytes now."""
     return psutil.Process().memory_info().rss
-
-
-def peak() -> int:
-    """The most bytes since the process began, or `forget_peak`."""
-    # Linux hands `ru_maxrss` on from the process that started this one.
-    if _STATUS.exists() and (
-        found := re.search(r"VmHWM:\s+(\d+) kB", _STATUS.read_text(encoding="utf-8"))
-    ):
-        return int(found[1]) * 1024
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024
-
-
-def forget_peak() -> None:
-    """Let the peak be what is held now, where the system can: on Linux."""
-    with contextlib.suppress(OSError):
-        _CLEAR.write_text("5", encoding="utf-8")
