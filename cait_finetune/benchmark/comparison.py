@@ -20,7 +20,7 @@ from cait_finetune.benchmark.worker import CannotCompile, Memory, Worker
 
 OURS, OURS_SINGLE = "ours", "ours, one thread an operation"
 TIMM_NAMES = TIMM_EAGER, TIMM_COMPILED, TIMM_LOADER = "timm eager", "timm compiled", "timm"
-_TIMM = "cait_finetune.benchmark.worker_timm"
+TIMM = "cait_finetune.benchmark.worker_timm"
 OURS_TENSORFLOW = "cait_finetune.benchmark.worker_tensorflow"
 OURS_JAX = "cait_finetune.benchmark.worker_jax"
 
@@ -172,7 +172,7 @@ def compare(
             advance(0, str(task))
             workers: dict[str, Worker] = {}
             for name, own in tasks.items():
-                worker = Worker(_TIMM if name in TIMM_NAMES else ours, own)
+                worker = Worker(TIMM if name in TIMM_NAMES else ours, own)
                 stack.callback(worker.stop)
                 try:
                     worker.start()

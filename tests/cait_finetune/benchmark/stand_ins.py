@@ -4,7 +4,7 @@ import os
 import signal
 from dataclasses import replace
 
-from cait_finetune.benchmark.comparison import _TIMM, OURS_TENSORFLOW
+from cait_finetune.benchmark.comparison import OURS_TENSORFLOW, TIMM
 from cait_finetune.benchmark.task import Task
 from cait_finetune.benchmark.worker import CannotCompile, Memory, WorkerKilled
 
@@ -33,7 +33,7 @@ def matmul_flops(precision):
 class StandIn:
     """Speeds by who it is; in training 0.1 GB an image beside almost 1 GB, a tenth of it with remat."""
 
-    speeds = {OURS_TENSORFLOW: 30.0, _TIMM: 10.0}
+    speeds = {OURS_TENSORFLOW: 30.0, TIMM: 10.0}
     compiler = True
     most = 100
 
@@ -57,7 +57,7 @@ class StandIn:
         return Memory(400_000_000, calls, calls)
 
     def matmul_flops(self):
-        return 4e11 if self.module == _TIMM else 1e12
+        return 4e11 if self.module == TIMM else 1e12
 
     def stop(self):
         self.stopped = True

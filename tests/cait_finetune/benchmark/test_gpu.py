@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from cait_finetune.benchmark import comparison, model
-from cait_finetune.benchmark.comparison import _TIMM, OURS_JAX
+from cait_finetune.benchmark.comparison import OURS_JAX, TIMM
 from cait_finetune.benchmark.roofline import model_flops
 from cait_finetune.benchmark.worker import Memory
 from cait_finetune.commands import benchmark as command
@@ -18,7 +18,7 @@ from tests.cait_finetune.benchmark.stand_ins import StandIn
 class Card(StandIn):
     """Of a card the libraries take nothing."""
 
-    speeds = {OURS_JAX: 30.0, _TIMM: 10.0}
+    speeds = {OURS_JAX: 30.0, TIMM: 10.0}
 
     def memory(self):
         return Memory(0, 2_000_000_000, 2_000_000_000)

@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from cait_finetune.benchmark import comparison, model
-from cait_finetune.benchmark.comparison import _TIMM
+from cait_finetune.benchmark.comparison import TIMM
 from cait_finetune.benchmark.roofline import model_flops
 from cait_finetune.benchmark.task import Task
 from cait_finetune.benchmark.worker import Worker
@@ -85,7 +85,7 @@ def test_a_model_of_ours_alone(tmp_path, monkeypatch):
 @needs_timm
 def test_the_real_timm():
     task = Task("training", "cait_xxs24_224", "mixed_bfloat16", 2, 1, image_size=32)
-    worker = Worker(_TIMM, task)
+    worker = Worker(TIMM, task)
     try:
         worker.start()
         assert worker.measure(0) > 0
