@@ -13,14 +13,18 @@ Shapes: B images, H heads, N = h * w patches.
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cait_tf.command import run_command
 from cait_tf.places import expanded
+
+if TYPE_CHECKING:
+    from cait_tf.variants import Variant
 
 Attention = Mapping[str, Any]
 
@@ -212,6 +216,7 @@ def _draw(arguments: argparse.Namespace) -> None:
             "  Leave --classes out."
         )
     names = names or stated or imagenet.class_names()
+    crop_pct = _crop_pct(variant, weights)
     model = create_model(
         variant.name,
         num_classes=len(names),
@@ -224,8 +229,39 @@ def _draw(arguments: argparse.Namespace) -> None:
         )
     out = expanded("--out", arguments.out)
     for path in arguments.images:
-        for file in write_maps(model, path, out, names, variant.crop_pct):
+        for file in write_maps(model, path, out, names, crop_pct):
             print(file)
+
+
+def _crop_pct(variant: Variant, weights: str | Path) -> float:
+    """The crop ratio that the weights state, else the variant's.
+
+    Raises:
+        CaiTError: the weights were trained on images prepared in another way than here.
+    """
+    from cait_tf.errors import CaiTError
+    from cait_tf.weights.timm import metadata
+
+    path = Path(expanded("--weights", str(weights)))
+    if path.suffix != ".safetensors" or not path.is_file():
+        return variant.crop_pct
+    stated = json.loads(metadata(path).get("preprocessing", "{}"))
+    here = {
+        "mean": list(variant.mean),
+        "std": list(variant.std),
+        "resize_mode": "shorter_side",
+        "interpolation": "bicubic",
+        "antialias": True,
+        "upright": True,
+    }
+    other = [f"{key} {stated[key]}" for key in here if stated.get(key, here[key]) != here[key]]
+    if other:
+        raise CaiTError(
+            f"--weights: got {weights}, trained on images prepared with {'; '.join(other)}, expected "
+            f"the preparation of {variant.name}\n"
+            "  Use python -m cait_finetune predict model=RUN_DIRECTORY maps=FOLDER."
+        )
+    return float(stated.get("crop_pct", variant.crop_pct))
 
 
 if __name__ == "__main__":

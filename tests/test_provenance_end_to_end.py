@@ -137,7 +137,7 @@ def test_scores_on_images_that_the_weights_were_trained_on(runs, data, tmp_path,
     words = ["dataset=folder", f"dataset.data_dir={data[0]}", f"model.weights={weights}",
              "model.image_size=16", "evaluation.crop_pcts=[1.0]", "evaluation.split=validation"]  # fmt: skip
     evaluate(checked(*words), tmp_path / "same")
-    assert "the weights were trained" not in capsys.readouterr().out
+    assert "of the weights" not in capsys.readouterr().out
     own = data[0] / "cait_splits.csv"
     moved = shutil.copytree(data[0], tmp_path / "grown")
     (moved / own.name).unlink(missing_ok=True)
@@ -148,9 +148,46 @@ def test_scores_on_images_that_the_weights_were_trained_on(runs, data, tmp_path,
     words[1] = f"dataset.data_dir={moved}"
     evaluate(checked(*words, "preprocessing.mean=[0.5,0.5,0.5]"), tmp_path / "grown_scores")
     out = capsys.readouterr().out
-    assert "data   the weights were trained on " in out
-    assert " validation images" in out
+    assert " validation images are among the training images of the weights" in out
     assert (
         "model  the weights were trained with preprocessing.mean=[0.485,0.456,0.406], here "
         "[0.5,0.5,0.5]" in out
     )
+
+
+def test_what_start_weights_saw_stays_known(runs, data, tmp_path, capsys):
+    """Over a run that looked at no contents, and an overwritten start file."""
+    start = shutil.copy(
+        runs[0] / "checkpoints" / "best.safetensors", tmp_path / "start.safetensors"
+    )
+    words = [f"model.weights={start}", "dataset.check=false", "export=none"]
+    second = train(tmp_path / "second", data[1], *words)
+    assert "is not compared with the training images of the weights" in capsys.readouterr().out
+    start.unlink()
+    weights = second / "checkpoints" / "last.safetensors"
+    score = ["dataset=folder", f"dataset.data_dir={data[0]}", f"model.weights={weights}",
+             "model.image_size=16", "evaluation.crop_pcts=[1.0]", "dataset.splits.seed=3"]  # fmt: skip
+    # As other classes were learnt since, only the message is looked at.
+    from cait_finetune.data.opening import open_source
+    from cait_finetune.runs.provenance import notes_on_weights
+    from cait_finetune.workflow.streams import preprocessing_of
+
+    config = checked(*score)
+    notes = notes_on_weights(
+        str(weights), preprocessing_of(config), open_source(config.dataset), ["train"]
+    )
+    assert notes == [
+        "data   at least 33 of 33 train images are among the training images of the weights",
+        "data   the contents of some of the training images of the weights are not known",
+    ]
+
+
+def test_an_earlier_export_of_the_run_does_not_answer(runs, turned, tmp_path, caplog):
+    copy = shutil.copytree(runs[0], tmp_path / "run")
+    run = RunDirectory(copy)
+    stated = json.loads((run.saved_model / "assets.extra" / "cait_finetune.json").read_text())
+    stated["weights"] = "of an earlier epoch"
+    (run.saved_model / "assets.extra" / "cait_finetune.json").write_text(json.dumps(stated))
+    with caplog.at_level("WARNING", "cait_finetune"):
+        predict(copy, turned)
+    assert "was made from other weights than" in caplog.text

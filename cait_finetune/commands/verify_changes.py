@@ -238,7 +238,7 @@ def cell(command: str, world: World) -> str:
     text = said.getvalue()
     if "reordered by class name" in text or "classes in another order" in text:
         return "permuted"
-    seen = "the weights were trained " in text
+    seen = "the weights were trained " in text or "training images of the weights" in text
     return f"{note}; a line says what the weights were trained on" if seen else note
 
 

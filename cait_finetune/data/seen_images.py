@@ -19,23 +19,32 @@ _HIGHEST = int(np.iinfo(np.int64).max)
 
 @dataclasses.dataclass(frozen=True)
 class SeenImages:
-    """Content hashes ``(K,)`` int64, ascending: all hashes of the set that are at most ``limit``."""
+    """Content hashes ``(K,)`` int64, ascending: all hashes of the set that are at most ``limit``.
+
+    ``complete`` is false where some images of the set have unknown contents.
+    """
 
     hashes: np.ndarray
-    limit: int
+    limit: int = _HIGHEST
+    complete: bool = True
 
     @classmethod
-    def of(cls, hashes: np.ndarray) -> SeenImages:
-        """The sketch of images with these content hashes ``(N,)`` int64; those below 0 are unknown."""
-        return cls(np.unique(hashes[hashes >= 0]).astype(np.int64), _HIGHEST)._cut()
+    def of(cls, hashes: np.ndarray | None) -> SeenImages:
+        """The sketch of images with these content hashes ``(N,)`` int64; those below 0 are unknown.
 
-    def union(self, other: SeenImages | None) -> SeenImages:
+        `None`: nobody looked at the contents.
+        """
+        if hashes is None:
+            return cls(np.array([], np.int64), complete=False)
+        known = hashes >= 0
+        return cls(np.unique(hashes[known]).astype(np.int64), complete=bool(known.all()))._cut()
+
+    def union(self, other: SeenImages) -> SeenImages:
         """The sketch of both sets of images."""
-        if other is None:
-            return self
         limit = min(self.limit, other.limit)
         both = np.union1d(self.hashes, other.hashes)
-        return SeenImages(both[both <= limit], limit)._cut()
+        complete = self.complete and other.complete
+        return SeenImages(both[both <= limit], limit, complete)._cut()
 
     def count(self, hashes: np.ndarray) -> tuple[int, int]:
         """How many of some images are in the set, and of how many the sketch can tell."""
@@ -45,15 +54,15 @@ class SeenImages:
     def to_text(self) -> str:
         """For the metadata of a weights file."""
         packed = base64.b64encode(self.hashes.astype("<i8").tobytes()).decode()
-        return f"{self.limit:x}:{packed}"
+        return f"{self.limit:x}:{packed}" + ":incomplete" * (not self.complete)
 
     @classmethod
     def from_text(cls, text: str) -> SeenImages | None:
         """The inverse of `to_text`; `None` for any other text."""
-        limit, _, packed = text.partition(":")
+        limit, _, packed = text.removesuffix(":incomplete").partition(":")
         try:
             hashes = np.frombuffer(base64.b64decode(packed, validate=True), "<i8")
-            return cls(hashes.astype(np.int64), int(limit, 16))
+            return cls(hashes.astype(np.int64), int(limit, 16), not text.endswith(":incomplete"))
         except ValueError:
             return None
 
@@ -61,4 +70,4 @@ class SeenImages:
         if len(self.hashes) <= SIZE:
             return self
         kept = self.hashes[:SIZE]
-        return SeenImages(kept, int(kept[-1]))
+        return SeenImages(kept, int(kept[-1]), self.complete)

@@ -67,9 +67,23 @@ class FoundModel:
                 a run and the export in it is another run's.
         """
         backend = self._load()
-        if self.of_run and (stated := backend.provenance):
-            check_run_id(RunDirectory(self.run), "model", str(self.path), stated.run)
+        if not (self.of_run and backend.provenance):
+            return backend
+        run, stated = RunDirectory(self.run), backend.provenance
+        check_run_id(run, "model", str(self.path), stated.run)
+        if self.is_of_other_weights(stated):
+            logger.warning(
+                "model %s was made from other weights than %s, which answer instead",
+                self.path,
+                run.best_checkpoint,
+            )
+            return self.open_checkpoint("model")
         return backend
+
+    def is_of_other_weights(self, stated: Provenance | None) -> bool:
+        """Whether an export states other weights than its run's best ones."""
+        mark = weights_mark(RunDirectory(self.run).best_checkpoint) if self.run else None
+        return bool(stated and stated.weights and mark and stated.weights != mark)
 
     def _load(self) -> Backend:
         with quiet_imports():
@@ -96,12 +110,11 @@ class FoundModel:
             UserError: as `read_run`, or the weights are damaged, or other ones than the export's.
         """
         run = self.read_run(key)
-        checkpoint = run.directory.best_checkpoint
-        mark = weights_mark(checkpoint)
-        if stated and stated.weights and mark and stated.weights != mark:
+        if self.is_of_other_weights(stated):
+            best = run.directory.best_checkpoint
             raise bad_value(
                 key,
-                f"a value with model={self.path}, made from other weights than {checkpoint}",
+                f"a value with model={self.path}, made from other weights than {best}",
                 "an export of the run's best weights",
                 f"Give model={self.run}, or export the run again",
             )
@@ -121,7 +134,7 @@ class FoundModel:
         else:
             logger.warning(
                 "model %s does not state how its images were prepared: photographs are turned as their "
-                "EXIF orientation says",
+                "EXIF orientation says. A LiteRT file takes its class names from labels.txt then",
                 self.path,
             )
             own = Preprocessing(size or 1, 1.0, "bicubic", (0.0,) * 3, (1.0,) * 3)

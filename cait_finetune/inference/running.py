@@ -67,7 +67,7 @@ def predict(config: PredictConfig, console: Console | None = None) -> Prediction
     upright = _check_augmentation(found, backend.provenance, config.tta)
     checkpoint = None
     if config.maps:
-        own = found.kind == "checkpoint"
+        own = hasattr(backend, "saliency")
         checkpoint = backend if own else found.open_checkpoint("maps", backend.provenance)
     # TensorFlow has been loaded, quietly.
     from cait_finetune.inference.augmentation import Averaged, build_views

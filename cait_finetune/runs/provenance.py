@@ -12,7 +12,7 @@ import dataclasses
 import io
 import json
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,7 +132,7 @@ def notes_on_weights(
 
     Returns:
         A line if the weights were trained with another preprocessing, and a line for each split that
-        holds images which the weights were trained on.
+        holds images of the training split of the weights, or that nobody compared.
     """
     found = stated(weights)
     notes = []
@@ -149,17 +149,27 @@ def notes_on_weights(
     ]
     if other:
         notes.append(f"model  the weights were trained with {'; '.join(other)}")
-    seen = SeenImages.from_text(found.get(SEEN, ""))
-    for split in splits if seen else ():
+    if seen := SeenImages.from_text(found.get(SEEN, "")):
+        notes += _seen_of(seen, source, splits)
+    return notes
+
+
+def _seen_of(seen: SeenImages, source: Source, splits: Sequence[str]) -> Iterator[str]:
+    training = "the training images of the weights"
+    for split in splits:
         hashes = source.content_hashes(split)
-        known, asked = (0, 0) if hashes is None else seen.count(hashes)
-        if not known:
+        if hashes is None:
+            yield f"data   {split} is not compared with {training}: dataset.check=false"
             continue
+        known, asked = seen.count(hashes)
         many = f"{known:,} of {asked:,} {split} images"
         if asked < len(hashes):
-            many = f"about {known / asked:.0%} of the {split} images ({known} of {asked} looked at)"
-        notes.append(f"data   the weights were trained on {many}")
-    return notes
+            share = known / max(asked, 1)
+            many = f"about {share:.0%} of the {split} images ({known} of {asked} looked at)"
+        if known:
+            yield f"data   {'' if seen.complete else 'at least '}{many} are among {training}"
+    if not seen.complete:
+        yield f"data   the contents of some of {training} are not known"
 
 
 def _plain(value: Any) -> Any:

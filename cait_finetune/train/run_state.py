@@ -25,8 +25,8 @@ class RunState:
     had it, ``phase_score`` the best of the current phase, ``epochs_without_better`` the epochs since
     that, ``window`` the figures since the last line in the log, ``log_bytes`` how much of
     ``metrics.jsonl`` belongs to it, ``data`` the digest of the data set's fingerprint, ``best_sha256``
-    the checksum of the best weights, ``run`` the run's id; these are empty in states of versions
-    before them.
+    the checksum of the best weights, ``run`` the run's id, ``seen`` the images trained on so far as a
+    sketch; these are empty in states of versions before them.
     """
 
     step: int = 0
@@ -53,6 +53,7 @@ class RunState:
     data: str = ""
     best_sha256: str = ""
     run: str = ""
+    seen: str = ""
 
     def as_dict(self) -> dict:
         """For JSON, whose floats are exact and may be infinite."""

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 from omegaconf import OmegaConf
 from rich.console import Console
@@ -52,6 +53,9 @@ from cait_finetune.workflow.prepared import Plan, Prepared, Start, Worker
 from cait_finetune.workflow.streams import check_pairs, open_streams, preprocessing_of
 from cait_tf.atomic import write_text
 from cait_tf.weights.timm import CLASSES
+
+#: `model.weights` that are no file of a user.
+_PUBLISHED = ("none", "pretrained", "hub", "official")
 
 
 def prepare(
@@ -151,20 +155,27 @@ def open_logbook(
     chief = worker.chief
     metrics = MetricsLog(run.metrics, chief)
     mark = run_id(run) if config.resume else new_run_id()
-    checkpoints = Checkpoints(
-        run.checkpoints,
-        _metadata(config, run, source, mark),
-        config.checkpoint.keep,
-        chief,
-    )
+    facts = {
+        "model": config.model.name,
+        CLASSES: "\n".join(source.class_names),
+        KEY: mark,
+        PREPROCESSING: json.dumps(vars(preprocessing_of(config))),
+    }
+    checkpoints = Checkpoints(run.checkpoints, facts, config.checkpoint.keep, chief)
     if not config.resume:
-        return Logbook(RunState(run=mark), metrics, checkpoints, worker.console), Start()
+        facts[SEEN] = _seen(source, _seen_by(config.model.weights))
+        state = RunState(run=mark, seen=facts[SEEN])
+        return Logbook(state, metrics, checkpoints, worker.console), Start()
     if chief:
         record_environment(run.environment, device_summary(worker.strategy), begin=False)
     arrays, values = checkpoints.load_state()
     state = RunState.from_dict(values)
     digest = check_state(run, state.data, state.run)
     state.run = mark  # a state of an earlier version has none
+    before = SeenImages.from_text(state.seen) or _seen_by(
+        str(run.last_checkpoint) if arrays else config.model.weights
+    )
+    state.seen = facts[SEEN] = _seen(source, before)
     state.data, other_images = digest, state.data not in ("", digest)
     state.reconsider(config.train.max_hours, config.train.patience)
     if chief and not state.stopped and state.step < length.total_steps:
@@ -174,22 +185,16 @@ def open_logbook(
     return Logbook(state, metrics, checkpoints, worker.console), start
 
 
-def _metadata(config: Config, run: RunDirectory, source: Source, mark: str) -> dict[str, str]:
-    """What the run's weights state about themselves."""
-    facts = {
-        "model": config.model.name,
-        CLASSES: "\n".join(source.class_names),
-        KEY: mark,
-        PREPROCESSING: json.dumps(vars(preprocessing_of(config))),
-    }
-    hashes = source.content_hashes("train")
-    if hashes is None:
-        return facts
-    seen = SeenImages.of(hashes)
-    # The start weights' own images, and those before an accepted change of the data.
-    for weights in (config.model.weights, run.last_checkpoint):
-        seen = seen.union(SeenImages.from_text(stated(weights).get(SEEN, "")))
-    return facts | {SEEN: seen.to_text()}
+def _seen(source: Source, before: SeenImages) -> str:
+    """The images that the run's weights were trained on, with those from now on."""
+    return SeenImages.of(source.content_hashes("train")).union(before).to_text()
+
+
+def _seen_by(weights: str) -> SeenImages:
+    """The training images of start weights; of published ones nobody keeps a list."""
+    if weights in _PUBLISHED:
+        return SeenImages.of(np.array([], np.int64))
+    return SeenImages.from_text(stated(weights).get(SEEN, "")) or SeenImages.of(None)
 
 
 def _begin_directory(

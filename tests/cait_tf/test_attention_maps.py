@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 
 import numpy as np
@@ -161,6 +162,12 @@ def test_the_names_that_weights_state(command, photo, tmp_path, monkeypatch):
     )
     own = ("--model", "cait_nano_32", "--weights", "mine.safetensors")
     command(photo, *own)
+    (tmp_path / "same.txt").write_text("one\ntwo\nthree\n")
+    squashed = {"preprocessing": json.dumps({"resize_mode": "squash", "crop_pct": 1.0})}
+    save_weights(model, tmp_path / "squash.safetensors", squashed)
+    with pytest.raises(SystemExit, match="prepared with resize_mode squash, expected"):
+        command(photo, "--model", "cait_nano_32", "--weights", "squash.safetensors",
+                "--classes", "same.txt")  # fmt: skip
     (tmp_path / "same.txt").write_text("one\ntwo\nthree\n")
     command(photo, *own, "--classes", "same.txt")
     assert named == [("one", "two", "three")] * 2

@@ -39,7 +39,17 @@ def test_the_sketch_of_a_union_is_the_union_of_the_sketches(monkeypatch):
     assert set(union.hashes) <= set(whole.hashes)
     assert union.count(one)[0] == union.count(one)[1] > 0
     assert union.count(other)[0] == union.count(other)[1] > 0
-    assert SeenImages.of(one).union(None).count(one) == SeenImages.of(one).count(one)
+    assert union.complete
+
+
+def test_unknown_contents_make_it_incomplete():
+    unknown, known = SeenImages.of(None), SeenImages.of(np.array([3, 4]))
+    assert not unknown.complete
+    assert not SeenImages.of(np.array([3, -1])).complete
+    both = known.union(unknown)
+    assert both.count(np.array([3, 5])) == (1, 2)
+    again = SeenImages.from_text(both.to_text())
+    assert (again.complete, again.count(np.array([3, 5]))) == (False, (1, 2))
 
 
 @pytest.mark.parametrize("text", ["", "no", "7f:***", "zz:AAAA", "7f:AAA"])
