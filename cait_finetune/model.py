@@ -14,7 +14,7 @@ from cait_finetune.config import ModelConfig, TuningConfig
 from cait_finetune.config.places import expanded_path
 from cait_finetune.errors import UserError, bad_value, suggest
 from cait_tf import attention_maps
-from cait_tf.tensorflow_kernels import compiled_inference
+from cait_tf.fused.tensorflow import compiled_inference
 from cait_tf.weights import load as weights_files
 from cait_tf.weights import official
 from cait_tf.weights.class_names import repeated_names, some

@@ -24,7 +24,7 @@ from cait_finetune.scores.evaluation import build_evaluator
 from cait_finetune.train.distribution import build_strategy
 from cait_finetune.train.loss import build_loss
 from cait_finetune.workflow.phases import Stages
-from cait_tf.tensorflow_kernels import one_thread_each
+from cait_tf.fused.tensorflow import single_threaded_ops
 
 _RATE = 1e-5  # low enough that any number of steps stays finite
 
@@ -35,7 +35,7 @@ def prepare(task: Task) -> Callable[[], object]:
     if task.work != "latency":
         share_cores(config, task.variant)
     elif task.single_threaded:
-        one_thread_each(len(cores()))
+        single_threaded_ops(len(cores()))
     if task.work in PRODUCTS:
         return products.prepare(task)
     strategy = build_strategy(config.distribution)

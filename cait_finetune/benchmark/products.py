@@ -7,7 +7,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from cait_finetune.benchmark.task import Task
-from cait_tf.tensorflow_kernels import at_once, equal_parts
+from cait_tf.fused.tensorflow import concurrent_micro_batches, micro_batch_count
 
 _MIXINGS = 2  # of heads, before and after the softmax
 
@@ -26,7 +26,7 @@ def prepare(task: Task) -> Callable[[], object]:
     patches = variant.patches(task.size)
     training = task.work == "training_products"
     half = dtype == tf.bfloat16
-    parts = equal_parts(task.batch_size, patches, training=training, half=half)
+    parts = micro_batch_count(task.batch_size, patches, training=training, half=half)
     images = task.batch_size // parts  # of a part
     hidden = int(width * variant.mlp_ratio)
 
@@ -80,7 +80,7 @@ def prepare(task: Task) -> Callable[[], object]:
         return tf.map_fn(
             part,
             tf.range(parts),
-            parallel_iterations=at_once(parts),
+            parallel_iterations=concurrent_micro_batches(parts),
             fn_output_signature=tf.float32,
         )
 

@@ -27,7 +27,11 @@ def test_they_are_those_that_are_counted(monkeypatch, work, passes, precision):
 
 @pytest.mark.parametrize(("precision", "parts"), [("float32", 8), ("mixed_bfloat16", 2)])
 def test_they_are_made_in_the_parts_of_the_model(monkeypatch, precision, parts):
-    at_once = []
-    monkeypatch.setattr(products, "at_once", lambda parts: at_once.append(parts) or parts)
+    concurrent_micro_batches = []
+    monkeypatch.setattr(
+        products,
+        "concurrent_micro_batches",
+        lambda parts: concurrent_micro_batches.append(parts) or parts,
+    )
     products.prepare(Task("products", "cait_xxs24_224", precision, 16, 1))()
-    assert at_once == [parts]
+    assert concurrent_micro_batches == [parts]

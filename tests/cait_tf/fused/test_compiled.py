@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cait_tf import tensorflow_kernels as kernels
 from cait_tf.blocks import SelfAttentionBlock
+from cait_tf.fused import tensorflow as kernels
 from tests.cait_tf.arrays import normal
-from tests.cait_tf.tensorflow_kernels.xla import CPU_ALONE, compiled_parts
+from tests.cait_tf.fused.xla import CPU_ALONE, compiled_parts
 
 POLICIES = {"float32": 1e-5, "mixed_bfloat16": 0.05}
 
@@ -30,7 +30,7 @@ def test_inference_is_free_of_xla_unless_it_is_asked_for(block):
     plain = tf.function(lambda x: block(x, training=False))
     fused = tf.function(lambda x: kernels.infer(block, x))
     assert compiled_parts(plain, x) == 0
-    # 2 LayerNorms, 2 residuals, GELU, heads apart and together, exponentials and their shares
+    # 2 LayerNorms, 2 residuals, GELU, heads apart and together, exponentials and their probs
     assert compiled_parts(fused, x) == 9
 
 
