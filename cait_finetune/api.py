@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from cait_finetune.inference.results import Predictions
     from cait_finetune.runs.notebook import Run
+
+#: Held while a run goes on in this process.
+_ONE_RUN = threading.RLock()
 
 
 def finetune(*overrides: str, recipe: str = "config", directory: str | Path | None = None) -> Run:
@@ -19,6 +23,9 @@ def finetune(*overrides: str, recipe: str = "config", directory: str | Path | No
             ``"resume=DIR"`` a run that was cut off goes on.
         recipe: the name of a recipe.
         directory: the run's, by default ``outputs/DATASET/MODEL/TIME``.
+
+    A second call, from another thread of the program, waits until the first has returned: a run seeds
+    the random numbers of the whole process.
 
     Returns:
         The finished run, which shows its figures and curves in a notebook.
@@ -36,19 +43,21 @@ def finetune(*overrides: str, recipe: str = "config", directory: str | Path | No
     from cait_tf.quiet import quiet_imports
 
     use_tensorflow()
-    config, usual, by_time = configure_run(*overrides, recipe=recipe)
-    if config.resume is not None and directory is not None:
-        raise bad_value("directory", f"{directory} beside resume", "None: a run stays where it is")
-    if directory is None:
-        directory = claim("directory", usual) if by_time else usual
-    else:
-        directory = expanded_path("directory", directory)
-    with quiet_imports():
-        import cait_finetune.workflow.finetune as story
+    with _ONE_RUN:
+        config, usual, by_time = configure_run(*overrides, recipe=recipe)
+        if config.resume is not None and directory is not None:
+            got = f"{directory} beside resume"
+            raise bad_value("directory", got, "None: a run stays where it is")
+        if directory is None:
+            directory = claim("directory", usual) if by_time else usual
+        else:
+            directory = expanded_path("directory", directory)
+        with quiet_imports():
+            import cait_finetune.workflow.finetune as story
 
-    with restored_process_state():
-        story.finetune(config, directory)
-    return load_run(directory)
+        with restored_process_state():
+            story.finetune(config, directory)
+        return load_run(directory)
 
 
 def load_run(directory: str | Path) -> Run:

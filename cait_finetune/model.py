@@ -11,6 +11,7 @@ import numpy as np
 
 import cait_tf
 from cait_finetune.config import ModelConfig, TuningConfig
+from cait_finetune.config.advice import advise
 from cait_finetune.config.places import expanded_path
 from cait_finetune.errors import UserError, bad_value, suggest
 from cait_tf import attention_maps
@@ -61,13 +62,13 @@ def check(config: ModelConfig) -> cait_tf.Variant:
         )
     if config.weights_key and not weights.endswith(official.ENDINGS) and weights != "official":
         raise bad_value("model.weights_key", config.weights_key,
-                        f"null with model.weights={weights}: a PyTorch checkpoint has keys")  # fmt: skip
+                        f"null with {advise('model.weights', weights)}: a PyTorch checkpoint has keys")  # fmt: skip
     if repeated := repeated_names(config.weights_class_names or ()):
         raise bad_value("model.weights_class_names", f"{repeated[0]} twice", "a list of different names",
                         "Leave the key out for a file that names its classes")  # fmt: skip
     if config.kernel_init is not None and weights != "none":
         raise bad_value("model.kernel_init", config.kernel_init,
-                        f"null with model.weights={weights}, which bring all kernels of the blocks")  # fmt: skip
+                        f"null with {advise('model.weights', weights)}, which bring all kernels of the blocks")  # fmt: skip
     return variant
 
 

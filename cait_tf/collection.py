@@ -29,8 +29,9 @@ from typing import Any
 import numpy as np
 
 from cait_tf.atomic import atomic_path, write_text
-from cait_tf.command import peak_memory, run_command
+from cait_tf.command import run_command
 from cait_tf.errors import CaiTError
+from cait_tf.memory import peak_memory
 from cait_tf.places import expanded
 from cait_tf.quiet import quiet_imports
 from cait_tf.variants import VARIANTS, Variant, get_variant
@@ -233,8 +234,8 @@ def build(entry: Entry, weights: str, out: Path) -> float:
     return difference
 
 
-def _build(entry: Entry, weights: str, out: Path) -> tuple[float, str] | None:
-    """`build` in a new process, and the memory that it took; None where there is nothing to do."""
+def _build(entry: Entry, weights: str, out: Path) -> tuple[float, int] | None:
+    """Build in a new process; return the difference and the peak memory in bytes, `None` if up to date."""
     with quiet_imports():
         import keras  # noqa: F401  its backend starts here, and talks
     if is_built(entry, weights, out):
@@ -313,7 +314,7 @@ def build_many(entries: Iterable[Entry], weights: str, out: str | Path) -> None:
                 difference, memory = built
                 console.print(
                     f"{entry.name}: written, largest difference {difference:.1e}; "
-                    f"{time.perf_counter() - started:.0f} s, at most {memory} of memory"
+                    f"{time.perf_counter() - started:.0f} s, at most {memory / 1e9:.1f} GB of memory"
                 )
             progress.advance(task)
 

@@ -39,11 +39,3 @@ def run_command(
     except KeyboardInterrupt:
         print("cait_tf: interrupted", file=sys.stderr)
         sys.exit(130)
-
-
-def peak_memory() -> str:
-    """The most memory this process has had resident so far, such as ``3.1 GB``."""
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return f"{peak * (1 if sys.platform == 'darwin' else 1024) / 1e9:.1f} GB"  # Linux counts KiB

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cait_tf.atomic import atomic_path
-from cait_tf.command import peak_memory, run_command
+from cait_tf.command import run_command
 from cait_tf.errors import CaiTError, WeightsError, near_names
+from cait_tf.memory import peak_memory
 from cait_tf.places import expanded
 from cait_tf.variants import VARIANTS
 from cait_tf.weights.checksum import STATED
@@ -227,7 +228,8 @@ def _convert(arguments: argparse.Namespace) -> None:
     print(f"{done.model}: {done.tensors} tensors from {arguments.source} ({format_and_notes})")
     print(
         f"written to {arguments.destination}; every tensor bit-equal, largest difference of the "
-        f"outputs {done.difference:.1e}; {seconds:.0f} s, at most {peak_memory()} of memory"
+        f"outputs {done.difference:.1e}; {seconds:.0f} s, "
+        f"at most {peak_memory() / 1e9:.1f} GB of memory"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
@@ -13,6 +14,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from cait_finetune.cli.hydra_app import configure
+from cait_finetune.commands.export import read_arguments
+from cait_finetune.config.advice import advise, advise_formats
 from cait_finetune.config.sources import data_folder
 from cait_finetune.runs.resume import FREE
 from cait_finetune.runs.settings import flat
@@ -98,6 +101,49 @@ def test_resume_takes_what_is_advised_when_a_run_has_begun(advice):
         fnmatch(f"{advice.key}.x" if advice.key in GROUPS else advice.key, one) for one in FREE
     )
     assert free or "new run" in advice.message, advice
+
+
+PLACES = [
+    "plain/run",
+    "a b/c",
+    "x=1,y",
+    "it's",
+    'say "so"',
+    "'quoted'",
+    "a;b&c",
+    "null",
+    "[x]",
+    "é",
+    "1",
+]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_an_advised_path_survives_the_shell_and_the_command(place, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = Path(place)
+    run.mkdir(parents=True)
+    OmegaConf.save(DEFAULT, run / "config.yaml")
+    (word,) = shlex.split(advise("resume", run))
+    assert configure(word).resume == str(run)
+    (word,) = shlex.split(advise("model.weights", run))
+    assert configure(word).model.weights == str(run.absolute())
+    words = shlex.split(f"{advise('run', run)} {advise_formats(['onnx', 'timm'])}")
+    directory, export, _ = read_arguments(words)
+    assert (directory, export.formats) == (run, ("onnx", "timm"))
+
+
+def test_messages_leave_the_quotes_of_paths_to_one_function():
+    bare = re.compile(r"(?<![\w.])(?:resume|run|model\.weights|dataset\.data_dir)=\{\}")
+    modules = [path for path in ROOT.rglob("*.py") if "verify" not in path.name]
+    found = {
+        f"{path.relative_to(ROOT)}: {text}"
+        for path in modules
+        if "benchmark" not in path.parts
+        for text in messages(path)
+        if bare.search(text)
+    }
+    assert found == set()
 
 
 def test_the_words_that_go_on_a_command_compose():

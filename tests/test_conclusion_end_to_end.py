@@ -10,6 +10,7 @@ import sys
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from cait_finetune.cli.hydra_app import configure
 from cait_finetune.commands import export as export_command
 from cait_finetune.errors import Interrupted, UserError
 from cait_finetune.loggers.tensorboard import TensorBoard
@@ -81,6 +82,15 @@ def test_resume_makes_what_is_missing_and_no_more(refused, words):
     assert (run / "export" / "saved_model" / "saved_model.pb").stat().st_mtime_ns == before
     assert (run / "predictions" / "test.npz").stat().st_mtime_ns == predicted
     assert json.loads((run / "result.json").read_text()) == result
+
+    with pytest.raises(UserError, match="whose run is finished"):
+        configure(f"resume={run}")
+    variables = run / "export/saved_model/variables/variables.data-00000-of-00001"
+    whole, timm = variables.read_bytes(), (run / "export/timm/model.safetensors").stat()
+    variables.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert story.finetune(configure(f"resume={run}"), run)["finished"]
+    assert variables.read_bytes() == whole
+    assert (run / "export/timm/model.safetensors").stat().st_mtime_ns == timm.st_mtime_ns
 
 
 def test_a_later_export_reaches_the_report_and_the_loggers(refused, monkeypatch):

@@ -80,6 +80,7 @@ def test_a_run_that_is_asked_to_end_goes_on_as_if_nothing_had_happened(tmp_path)
     assert second.returncode == 0, err
     assert "as after step" in out
     assert "resume train.max_hours: null → 5.0" in err
+    assert "max_hours: 5.0" in (cut / "config.yaml").read_text()  # the next resume has it too
     assert figures(cut) == figures(whole)
     results = [json.loads((run / "result.json").read_text()) for run in (whole, cut)]
     for key in ("test_top1", "test_top5", "test_loss", "best_epoch", "validation_top1", "steps"):

@@ -1,1 +1,1 @@
-"""Speed, measured beside timm on the same machine in the same run: ratios, not single figures."""
+"""Speed and memory of the input, the model and the start; accuracy of the tuning methods."""

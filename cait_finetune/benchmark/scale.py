@@ -1,46 +1,54 @@
-"""``python -m cait_finetune benchmark scale``: speed and memory against the sizes of model and batch."""
+"""``python -m cait_finetune benchmark scale``: speed and memory by model and batch size."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import psutil
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cait_finetune.benchmark import scale_table
-from cait_finetune.benchmark.contestant import Contestant, Ended
-from cait_finetune.benchmark.line import forecast
-from cait_finetune.benchmark.report import Report, footnote, machine
-from cait_finetune.benchmark.rounds import Speeds
-from cait_finetune.benchmark.scale_picture import draw
-from cait_finetune.benchmark.scale_row import Series
+from cait_finetune.benchmark.comparison import (
+    OURS_TENSORFLOW,
+    Speeds,
+    progress,
+    three_digits,
+)
+from cait_finetune.benchmark.tables import Report, footnote, machine, markdown
 from cait_finetune.benchmark.task import (
     PRECISIONS,
     Task,
     check_choices,
     check_models,
-    check_repetition,
-    thread_count,
+    check_values,
+    remat_choices,
 )
-from cait_finetune.errors import bad_value
+from cait_finetune.benchmark.worker import Memory, Worker, WorkerKilled
+from cait_finetune.report.style import drawing
+from cait_finetune.runtime.cores import core_count
 
-_OURS = "cait_finetune.benchmark.ours"
 _WORKS = ("inference", "training")
-_LIBRARIES = 0.8e9  # bytes, about, of TensorFlow in a process that does nothing
-_PARAMETER = {"inference": 4, "training": 16}  # bytes: the weight, its gradient, Adam's two means
+_LIBRARIES = 0.8e9  # bytes, about, of TensorFlow after its import
+_PARAMETER = {"inference": 4, "training": 16}  # bytes: weight, gradient, Adam's two moments
+_MACHINES = (8, 16, 24, 40, 80)  # GB
+_LINE_STYLES = {("inference", False): ":", ("training", False): "-", ("training", True): "--"}
 
 
 @dataclass
-class ScaleConfig:
+class ScaleBenchmark:
     """The keys of the command: each of `models` with each of `batch_sizes`, on the CPU.
 
-    Each is a fresh process that makes `rounds` measurements of `repetitions` calls, after `warmup`
-    that do not count. Training is measured with and without ``model.remat``, and takes a batch as a
-    whole, as accelerators do. What would not fit into the memory that is available is left out, and
-    said. `image_size` null is each model's own.
+    Each is a fresh process that makes `rounds` measurements of `repetitions` calls after `warmup` calls.
+    Training is measured with and without ``model.remat``, each batch in one micro-batch as accelerators
+    do. A batch that would not fit into the available memory is left out and reported. `image_size` null
+    is each model's own.
     """
 
     models: list[str] = field(
@@ -58,83 +66,178 @@ class ScaleConfig:
     rounds: int = 3
     out: str = "benchmark_scale"
 
+    def check(self) -> None:
+        """Check every key before a process starts; raise UserError."""
+        check_values(self)
+        check_choices("work", self.work, _WORKS)
+        check_choices("precision", [self.precision], PRECISIONS)
+        core_count(self.threads)
+        check_models(self.models, self.image_size, timm=False)
 
-SCHEMA = ScaleConfig
+    def report(self, console: Console) -> Report:
+        """Measure all series."""
+        planned = list(self.tasks())
+        measured = []
+        with progress(console, sum(map(len, planned))) as advance:
+            for tasks in planned:
+                measured.append(Series(tasks[0]))
+                for task in tasks:
+                    advance(0, f"{task}, batch {task.batch_size}")
+                    measured[-1].measure(task, self)
+                    advance()
+        text = table(measured, footnote(core_count(self.threads), timm=False))
+        values = {"machine": machine(timm=False), "series": [one.as_dict() for one in measured]}
+        any_peaks = any(series.peaks for series in measured)
+        return Report(text, values, partial(draw, measured) if any_peaks else None)
+
+    def tasks(self) -> Iterator[list[Task]]:
+        """Yield the tasks of each series, from the smallest batch to the largest."""
+        for model, work in product(self.models, self.work):
+            for remat in remat_choices(work, (False, True)):
+                yield [
+                    Task(work, model, self.precision, size, core_count(self.threads),
+                         self.repetitions, self.image_size, remat, whole=True)
+                    for size in sorted(set(self.batch_sizes))
+                ]  # fmt: skip
 
 
-def check(config: ScaleConfig) -> None:
-    """Everything that can be wrong, before anything is started.
+@dataclass(frozen=True)
+class Line:
+    """Bytes of any batch, and bytes of each image in it."""
 
-    Raises:
-        UserError: something is.
+    fixed: float
+    per_image: float
+
+    @classmethod
+    def fit(cls, peaks: Mapping[int, float]) -> Line:
+        """Fit peak bytes by batch size with least squares. Takes two batch sizes or more."""
+        slope, fixed = np.polyfit(list(peaks), np.array(list(peaks.values()), float), 1)
+        return cls(float(fixed), float(slope))
+
+    def at(self, batch_size: int) -> float:
+        """Return the bytes of a batch."""
+        return self.fixed + self.per_image * batch_size
+
+    def largest(self, available: float) -> int:
+        """Return the largest batch that fits into `available` bytes; 0 if none does."""
+        return max(0, math.floor((available - self.fixed) / self.per_image))
+
+
+@dataclass
+class Series:
+    """Speed and memory of one kind of work on one model, by batch size.
+
+    Attributes:
+        task: the task of the smallest batch.
+        skipped: why a batch size was left out.
     """
-    check_choices("work", config.work, _WORKS)
-    check_choices("precision", [config.precision], PRECISIONS)
-    if not config.batch_sizes or min(config.batch_sizes) < 1:
-        raise bad_value("batch_sizes", config.batch_sizes, "one or more numbers, each at least 1")
-    check_repetition(config)
-    thread_count(config.threads)
-    check_models(config.models, config.image_size, timm=False)
 
+    task: Task
+    speeds: dict[int, Speeds] = field(default_factory=dict)
+    memory: dict[int, Memory] = field(default_factory=dict)
+    skipped: dict[int, str] = field(default_factory=dict)
 
-def report(config: ScaleConfig, console: Console) -> Report:
-    """Measure all series; what is left out is a row, too."""
-    measured = measure(config, console)
-    text = scale_table.text(measured, footnote(thread_count(config.threads)))
-    figures = {"machine": machine(), "series": [series.as_figures() for series in measured]}
-    return Report(
-        text, figures, partial(draw, measured) if any(one.peaks for one in measured) else None
-    )
+    @property
+    def peaks(self) -> dict[int, int]:
+        """Peak bytes while working, libraries included."""
+        return {size: memory.calls for size, memory in self.memory.items()}
 
+    @property
+    def line(self) -> Line | None:
+        """The line through the peaks. `None`: they do not grow with the batch."""
+        line = Line.fit(self.peaks) if len(self.peaks) > 1 else None
+        return line if line and line.per_image > 0 else None
 
-def measure(config: ScaleConfig, console: Console) -> list[Series]:
-    """A series for each model and kind of work, from the smallest batch to the largest."""
-    sizes = sorted(set(config.batch_sizes))
-    planned = [list(tasks) for tasks in _planned(config, sizes)]
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    measured = []
-    with Progress(*columns, console=console) as progress:
-        bar = progress.add_task("", total=len(planned) * len(sizes))
-        for tasks in planned:
-            series = Series(tasks[0])
-            measured.append(series)
-            for task in tasks:
-                progress.update(bar, description=f"{task}, batch {task.batch_size}")
-                _add(series, task, config)
-                progress.advance(bar)
-    return measured
+    def forecast(self, batch_size: int) -> float:
+        """Return the bytes expected of a batch, from the batches measured so far."""
+        start = _LIBRARIES + self.task.variant.parameters * _PARAMETER[self.task.work]
+        if not self.peaks:
+            return start
+        known = self.peaks if len(self.peaks) > 1 else {0: start, **self.peaks}
+        return Line.fit(known).at(batch_size)
 
-
-def _planned(config: ScaleConfig, sizes: list[int]) -> Iterator[Iterator[Task]]:
-    threads = thread_count(config.threads)
-    for model in config.models:
-        for work in config.work:
-            for remat in (False, True) if work == "training" else (False,):
-                make = partial(Task, work, model, config.precision, threads=threads,
-                               image_size=config.image_size, remat=remat, whole=True)  # fmt: skip
-                yield (make(batch_size=size) for size in sizes)
-
-
-def _add(series: Series, task: Task, config: ScaleConfig) -> None:
-    """Measure one batch size, or write down why not."""
-    size = task.batch_size
-    start = _LIBRARIES + task.variant.parameters * _PARAMETER[task.work]
-    expected, free = forecast(series.peaks, start, size), psutil.virtual_memory().available
-    if series.skipped:
-        series.skipped[size] = "a smaller batch did not fit"
-    elif expected > free:
-        series.skipped[size] = (
-            f"would take {expected / 1e9:.1f} GB of the {free / 1e9:.1f} GB available"
-        )
-    else:
-        contestant = Contestant(_OURS, task)
+    def measure(self, task: Task, config: ScaleBenchmark) -> None:
+        """Add one batch size, or the reason why it is left out."""
+        size = task.batch_size
+        expected, free = self.forecast(size), psutil.virtual_memory().available
+        if self.skipped or expected > free:
+            self.skipped[size] = (
+                "a smaller batch did not fit" if self.skipped else
+                f"would take {expected / 1e9:.1f} GB of the {free / 1e9:.1f} GB available"
+            )  # fmt: skip
+            return
+        worker = Worker(OURS_TENSORFLOW, task)
         try:
-            contestant.begin()
-            rounds = [
-                contestant.measure(config.warmup, config.repetitions) for _ in range(config.rounds)
-            ]
-            series.add(size, Speeds(tuple(rounds)), contestant.memory())
-        except Ended:
-            series.skipped[size] = "the system ended it, probably for want of memory"
+            worker.start()
+            speeds = tuple(worker.measure(config.warmup) for _ in range(config.rounds))
+            self.speeds[size], self.memory[size] = Speeds(speeds), worker.memory()
+        except WorkerKilled:
+            self.skipped[size] = "the system ended it, probably for want of memory"
         finally:
-            contestant.end()
+            worker.stop()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return values for JSON."""
+        line = dataclasses.asdict(self.line) if self.line else None
+        return {**dataclasses.asdict(self), "line_bytes": line}
+
+
+def table(measured: Sequence[Series], footnote: str) -> str:
+    """Return speed and memory, the largest batch that fits, and what was left out, as Markdown."""
+    rows = [
+        [str(series.task), str(size), str(series.speeds[size]), f"{peak / 1e9:.2f}"]
+        for series in measured
+        for size, peak in series.peaks.items()
+    ]
+    parts = ["Images a second, and peak memory while working.\n",
+             markdown(["work", "batch", "img/s", "GB"], rows)]  # fmt: skip
+    largest = [
+        [str(series.task), three_digits(line.per_image / 1e6),
+         *(str(line.largest(size * 1e9) or "none") for size in _MACHINES)]
+        for series in measured
+        if series.task.work == "training" and (line := series.line)
+    ]  # fmt: skip
+    if largest:
+        header = ["work", "MB an image", *(f"{size} GB" for size in _MACHINES)]
+        parts += ["Largest batch that training fits into so much memory: a line through the peaks\n"
+                  "above (a CPU's memory, libraries included):\n",
+                  markdown(header, largest)]  # fmt: skip
+    for series in measured:
+        parts += [f"left out: {series.task}, batch {size}: {why}\n"
+                  for size, why in series.skipped.items()]  # fmt: skip
+    return "\n".join([*parts, footnote])
+
+
+def draw(measured: Sequence[Series], path: Path) -> None:
+    """Write a PNG: images per second and memory by batch size, a colour for each model."""
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    models = list(dict.fromkeys(series.task.model for series in measured))
+    colours = {model: f"C{number}" for number, model in enumerate(models)}
+    handles = {model: Line2D([], [], color=colour) for model, colour in colours.items()}
+    ticks = sorted({size for series in measured for size in series.peaks})
+    with drawing():
+        figure = Figure(figsize=(11, 4.6), layout="constrained")
+        speed, memory = figure.subplots(1, 2)
+        for series in measured:
+            task, sizes = series.task, list(series.peaks)
+            style = _LINE_STYLES[task.work, task.remat]
+            name = f"{task.work}{' with remat' if task.remat else ''}"
+            handles[name] = Line2D([], [], color="grey", linestyle=style)
+            look = {"color": colours[task.model], "ls": style, "marker": "o", "ms": 3}
+            speed.plot(sizes, [one.median for one in series.speeds.values()], **look)
+            memory.plot(sizes, [peak / 1e9 for peak in series.peaks.values()], **look)
+        speed.set(title="images a second")
+        memory.set(title="peak memory while working, GB")
+        for axes in (speed, memory):
+            axes.set(xlabel="batch size", xscale="log", yscale="log")
+            axes.set_xticks(ticks, [str(size) for size in ticks], minor=False)
+            axes.set_xticks([], minor=True)
+            axes.grid(alpha=0.3)
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_minor_locator(NullLocator())
+            axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        figure.legend(handles.values(), handles.keys(), loc="outside right upper")
+        figure.savefig(path, dpi=110)

@@ -7,28 +7,29 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cait_finetune.benchmark.report import Report, footnote, machine, markdown
-from cait_finetune.benchmark.rounds import Speeds, in_turn
-from cait_finetune.benchmark.task import PRECISIONS, at_least, check_choices, check_models, cores
+from cait_finetune.benchmark.comparison import in_turn, progress
+from cait_finetune.benchmark.tables import Report, footnote, machine, markdown
+from cait_finetune.benchmark.task import PRECISIONS, check_choices, check_models, check_values
 from cait_finetune.errors import UserError
 from cait_finetune.runs.directory import RunDirectory
+from cait_finetune.runtime.cores import cores
 
 _PROGRAM = (sys.executable, "-m", "cait_finetune")
-_LOOK_EVERY = 0.02  # seconds
-_LAST_WORDS = 2000  # characters of what a run that failed has said
+_POLL = 0.02  # seconds
+_TAIL = 2000  # characters of a failed run's output
 
 
 @dataclass
-class StartConfig:
-    """The keys of the command: the digits are trained with each of `models`, `runs` times in turn.
+class StartBenchmark:
+    """The keys of the command: train the digits with each of `models`, `runs` times in turn.
 
-    A short run of each model before these does not count: it leaves files in the system's cache, and
-    compiled code in ``train.compile_cache_dir``. Each has the whole machine, as a run has.
+    A short run of each model comes first and does not count: it fills the system's file cache and
+    ``train.compile_cache_dir``. Each run has the whole machine.
     """
 
     models: list[str] = field(default_factory=lambda: ["cait_nano_32", "cait_xxs24_224"])
@@ -37,111 +38,76 @@ class StartConfig:
     runs: int = 3
     out: str = "benchmark_start"
 
+    def check(self) -> None:
+        """Check every key before a run starts; raise UserError."""
+        check_values(self)
+        check_choices("precision", [self.precision], PRECISIONS)
+        check_models(self.models, timm=False)
 
-SCHEMA = StartConfig
+    def report(self, console: Console) -> Report:
+        """Time the runs. Raise UserError with the end of a run's output if the run fails."""
+        commands = {model: self.command(model) for model in self.models}
+        with progress(console, (self.runs + 1) * len(commands)) as advance:
+            advance(0, "first step")
+            for words in commands.values():
+                short_run(words)
+                advance()
+            runs = {model: partial(first_step, words) for model, words in commands.items()}
+            seconds = in_turn(runs, self.runs, advance)
+        rows = [[model, str(one)] for model, one in seconds.items()]
+        text = (
+            f"Seconds from the command to the first finished step, batch {self.batch_size}: median and "
+            f"range of {self.runs} runs.\n\n{markdown(['model', 'first step, s'], rows)}\n"
+            f"{footnote(len(cores()), timm=False)}"
+        )
+        values = {"machine": machine(timm=False), "commands": commands,
+                  "seconds": {name: one.rounds for name, one in seconds.items()}}  # fmt: skip
+        return Report(text, values)
 
-
-def check(config: StartConfig) -> None:
-    """Everything that can be wrong, before a run is started.
-
-    Raises:
-        UserError: something is.
-    """
-    at_least("batch_size", config.batch_size)
-    at_least("runs", config.runs)
-    check_choices("precision", [config.precision], PRECISIONS)
-    check_models(config.models, timm=False)
-
-
-def report(config: StartConfig, console: Console) -> Report:
-    """Time the runs.
-
-    Raises:
-        UserError: one of them fails; with what it said.
-    """
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
-        bar = progress.add_task("first step", total=(config.runs + 1) * len(config.models))
-        for model in config.models:
-            short_run(command(model, config))
-            progress.advance(bar)
-        runs = {
-            model: lambda model=model: first_step(command(model, config)) for model in config.models
-        }
-        seconds = in_turn(runs, config.runs, lambda: progress.advance(bar))
-    text = (
-        f"Seconds from the command to the first finished step, batch {config.batch_size}: median and "
-        f"range of {config.runs} runs.\n\n{table(seconds)}\n{footnote(len(cores()))}"
-    )
-    figures = {"machine": machine(), "seconds": {name: one.rounds for name, one in seconds.items()},
-               "commands": {model: command(model, config) for model in config.models}}  # fmt: skip
-    return Report(text, figures)
-
-
-def command(model: str, config: StartConfig) -> list[str]:
-    """What a user types, without the directory; random weights, as a download is no measure."""
-    return [
-        "dataset=digits",
-        f"model={model}",
-        "model.weights=none",
-        f"train.batch_size={config.batch_size}",
-        f"train.precision={config.precision}",
-    ]
+    def command(self, model: str) -> list[str]:
+        """Return what a user types, without the directory. Random weights need no download."""
+        return [
+            "dataset=digits",
+            f"model={model}",
+            "model.weights=none",
+            f"train.batch_size={self.batch_size}",
+            f"train.precision={self.precision}",
+        ]
 
 
 def short_run(words: list[str]) -> None:
-    """Some steps, to the end: only then what was compiled is kept.
-
-    Raises:
-        UserError: it fails; with what it said.
-    """
+    """Run a few steps to the end, where a run writes its compiled code; raise UserError if it fails."""
     with tempfile.TemporaryDirectory() as folder:
+        command = [*_PROGRAM, *words, "debug=fast_dev_run", f"hydra.run.dir={folder}/run"]
         done = subprocess.run(
-            [*_PROGRAM, *words, "debug=fast_dev_run", f"hydra.run.dir={folder}/run"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            check=False,
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
         )
     if done.returncode:
         raise _failure(words, done.returncode, done.stdout)
 
 
 def first_step(words: list[str]) -> float:
-    """Seconds until a run has written what its first step says; it is ended then.
-
-    Raises:
-        UserError: it ends before that.
-    """
-    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as said:
-        run = Path(folder) / "run"
-        metrics = RunDirectory(run).metrics
+    """Return the seconds until a run wrote its first step's metrics; raise UserError if it ended before."""
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as output:
+        metrics = RunDirectory(Path(folder) / "run").metrics
         begin = time.perf_counter()
-        process = subprocess.Popen(
-            [*_PROGRAM, *words, f"hydra.run.dir={run}"],
-            stdout=said,
-            stderr=subprocess.STDOUT,
-        )
+        command = [*_PROGRAM, *words, f"hydra.run.dir={folder}/run"]
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
         try:
-            # A line is whole when its end is there.
+            # A line without its end is still being written.
             while not (metrics.exists() and b"\n" in metrics.read_bytes()):
                 if process.poll() is not None:
-                    said.seek(0)
-                    raise _failure(words, process.returncode, said.read())
-                time.sleep(_LOOK_EVERY)
+                    output.seek(0)
+                    raise _failure(words, process.returncode, output.read())
+                time.sleep(_POLL)
             return time.perf_counter() - begin
         finally:
             process.kill()
             process.wait()
 
 
-def _failure(words: list[str], status: int, said: bytes) -> UserError:
-    last = said.decode(errors="replace").strip()[-_LAST_WORDS:]
+def _failure(words: list[str], status: int, output: bytes) -> UserError:
+    tail = output.decode(errors="replace").strip()[-_TAIL:]
     return UserError(
-        f"{' '.join(words)}: got exit status {status} before its first step, expected it to train\n{last}"
+        f"{' '.join(words)}: got exit status {status} before its first step, expected it to train\n{tail}"
     )
-
-
-def table(seconds: dict[str, Speeds]) -> str:
-    """As Markdown."""
-    rows = [[model, str(times)] for model, times in seconds.items()]
-    return markdown(["model", "first step, s"], rows)

@@ -1,33 +1,37 @@
-"""What a contestant has to do, and whether that can be asked."""
+"""What a benchmark measures, and the checks of its keys."""
 
 from __future__ import annotations
 
-import os
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 
 from cait_finetune.cli.hydra_app import configure
+from cait_finetune.config.checks import within
 from cait_finetune.errors import bad_value, suggest
 from cait_tf.variants import VARIANTS, Variant
 
-#: Those that are matrix products alone, and what each is a part of.
-PRODUCTS = {"products": "inference", "training_products": "training"}
-WORKS = ("inference", "products", "training", "training_products", "latency")
 PRECISIONS = ("float32", "mixed_bfloat16")
 CLASSES = 1000
+_MAY_BE_ZERO = ("warmup", "threads", "processes")
 
 
 @dataclass(frozen=True)
 class Task:
     """One kind of work on one model.
 
-    ``inference`` is the forward pass of a batch; ``training`` forward, cross-entropy, backward and AdamW
-    with weight decay, without stochastic depth; ``products`` and ``training_products`` are the matrix
-    products of their trunks alone; ``latency`` is one image at a time, for us through an exported
-    SavedModel. Training takes the batch as a run takes it, or with `whole` all of it at once. `compiled`
-    is for timm; `single_threaded` gives each operation of latency's SavedModel one thread; `device` is
-    cpu or gpu.
+    Attributes:
+        work: ``inference``: forward pass of a batch. ``training``: forward, cross-entropy, backward and
+            AdamW with weight decay, without stochastic depth. ``latency``: one image, ours from a
+            SavedModel.
+        threads: CPU threads of the worker.
+        repetitions: calls of a measurement.
+        image_size: in pixels. `None`: the model's own.
+        whole: train the batch in one micro-batch. Otherwise as a run does by default.
+        compiled: timm runs through ``torch.compile``.
+        single_threaded: the SavedModel of ``latency`` runs each operation on one thread.
+        device: ``cpu`` or ``gpu``.
     """
 
     work: str
@@ -35,6 +39,7 @@ class Task:
     precision: str
     batch_size: int
     threads: int
+    repetitions: int = 1
     image_size: int | None = None
     remat: bool = False
     whole: bool = False
@@ -44,17 +49,17 @@ class Task:
 
     @property
     def variant(self) -> Variant:
-        """The model's row in the table."""
+        """The model's row in the table of variants."""
         return VARIANTS[self.model]
 
     @property
     def size(self) -> int:
-        """Of the images, in pixels."""
+        """Image size in pixels."""
         return self.image_size or self.variant.image_size
 
     @property
-    def words(self) -> tuple[str, ...]:
-        """What the command line of such a run would have."""
+    def overrides(self) -> tuple[str, ...]:
+        """The command line of the run that does this work."""
         return (
             f"model={self.model}",
             "model.weights=none",
@@ -69,95 +74,80 @@ class Task:
     def __str__(self) -> str:
         size = f" at {self.image_size}" if self.image_size else ""
         remat = " with remat" if self.remat else ""
-        work, precision = self.work.replace("_", " "), self.precision.removeprefix("mixed_")
-        return f"{work} {self.model}{size}{remat}, {precision}"
+        return f"{self.work} {self.model}{size}{remat}, {self.precision.removeprefix('mixed_')}"
 
 
-def check_models(models: Sequence[str], image_size: int | None = None, *, timm: bool) -> None:
-    """Whether there are such models, for images of that size, and timm's if it is to take part.
+#: Rows of the input benchmark. ``evaluation`` has no augmentation.
+AUGMENTATIONS = ("crop and flip", "RandAugment and erasing", "evaluation")
+
+
+@dataclass(frozen=True)
+class InputTask:
+    """Batches from a folder with one folder of images per class; timm's loader has `workers` processes."""
+
+    augmentation: str
+    root: str
+    image_size: int
+    batch_size: int
+    workers: int
+    threads: int
+    repetitions: int
+    device: str = "cpu"
+
+    def __str__(self) -> str:
+        return f"input, {self.augmentation}"
+
+
+def check_values(config: object) -> None:
+    """Check that no list is empty and no count below 1; ``warmup``, ``threads`` and ``processes`` may be 0.
 
     Raises:
-        UserError: it is not so.
+        UserError: a value is too small.
     """
-    at_least("models", len(models), "model")
-    for name in models:
-        configure(f"model={name}")
-        patch = VARIANTS[name].patch_size
-        if image_size is not None and (image_size < 1 or image_size % patch):
-            nearest = max(1, round(image_size / patch)) * patch
-            raise bad_value("image_size", image_size,
-                            f"a multiple of {name}'s patch size {patch}, for instance {nearest}")  # fmt: skip
-        if timm and not VARIANTS[name].published:
-            raise bad_value("models", f"{name}, which timm does not have",
-                            "a published model to compare", "add timm=false")  # fmt: skip
-    missing = [package for package in ("timm", "torch") if not find_spec(package)]
-    if timm and missing:
-        raise bad_value("timm", f"no {' and no '.join(missing)}", "both to compare with",
-                        "pip install 'cait-finetune[benchmark]', or add timm=false")  # fmt: skip
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if value == []:
+            raise bad_value(field.name, "nothing", "one or more values")
+        for number in value if isinstance(value, list) else [value]:
+            if isinstance(number, int) and not isinstance(number, bool):
+                within(field.name, number, 0 if field.name in _MAY_BE_ZERO else 1)
 
 
 def check_choices(key: str, got: Sequence[str], known: Sequence[str]) -> None:
-    """Whether each is one of those that there are.
-
-    Raises:
-        UserError: one is not, or there is none.
-    """
-    for name in got or [""]:
+    """Raise UserError if a value of a list is unknown."""
+    for name in got:
         if name not in known:
-            raise bad_value(key, name or "nothing", f"one or more of {', '.join(known)}",
-                            suggest(name, known))  # fmt: skip
+            raise bad_value(key, name, f"one or more of {', '.join(known)}", suggest(name, known))
 
 
-def at_least(key: str, got: int, unit: str = "", least: int = 1) -> None:
-    """Whether a count is large enough.
-
-    Raises:
-        UserError: it is not.
-    """
-    if got < least:
-        raise bad_value(key, got, f"at least {least} {unit}".rstrip())
-
-
-def check_repetition(config: object, *more: str) -> None:
-    """Whether a command's `warmup`, `repetitions`, `rounds` and what else it counts are large enough.
+def check_models(models: Sequence[str], image_size: int | None = None, *, timm: bool) -> None:
+    """Check that the models exist, accept the image size and, with `timm`, exist in timm too.
 
     Raises:
-        UserError: one is not.
+        UserError: a model or the image size is wrong, or timm is not installed.
     """
-    for key in ("warmup", "repetitions", "rounds", *more):
-        at_least(key, getattr(config, key), least=0 if key == "warmup" else 1)
+    for name in models:
+        configure(f"model={name}")
+        patch = VARIANTS[name].patch_size
+        if image_size is not None and image_size % patch:
+            nearest = max(1, round(image_size / patch)) * patch
+            raise bad_value("image_size", image_size,
+                            f"a multiple of {name}'s patch size {patch}", f"Set {nearest}.")  # fmt: skip
+        if timm and not VARIANTS[name].published:
+            raise bad_value("models", f"{name}, which timm does not have",
+                            "a published model to compare", "Set timm=false.")  # fmt: skip
+    if timm:
+        check_timm("timm", "torch")
+
+
+def check_timm(*packages: str) -> None:
+    """Raise UserError if a package is not installed. Imports none of them."""
+    missing = [package for package in packages if not find_spec(package)]
+    if missing:
+        raise bad_value("timm", f"no {' and no '.join(missing)}", f"{' and '.join(packages)}",
+                        "Install them with pip install 'cait-finetune[benchmark]', or set timm=false.")  # fmt: skip
 
 
 def remat_choices(work: str, asked: Sequence[bool]) -> Sequence[bool]:
-    """With which of those that are asked for a kind of work is done: only training has it."""
+    """Return the values of ``remat`` to measure: only training has both."""
     return list(dict.fromkeys(asked)) if work == "training" else [False]
-
-
-def cores() -> list[int]:
-    """The numbers of those that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
-
-
-def limit_threads(count: int) -> None:
-    """Let what this process imports later have so many threads, and no GPU."""
-    names = ["OMP_NUM_THREADS", "TF_NUM_INTEROP_THREADS"]
-    # With all of its cores what TensorFlow does by itself is right, and a run may choose a single thread.
-    if count < len(cores()):
-        names.append("TF_NUM_INTRAOP_THREADS")
-    for name in names:
-        os.environ[name] = str(count)
-    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-
-
-def thread_count(asked: int, key: str = "threads") -> int:
-    """How many threads each contestant has, or whatever else `key` counts: 0 is one for each core.
-
-    Raises:
-        UserError: more than there are cores.
-    """
-    count = len(cores())
-    if not 0 <= asked <= count:
-        raise bad_value(key, asked, f"1 to {count}, the cores there are, or 0 for all")
-    return asked or count

@@ -10,6 +10,7 @@ from typing import Any, get_origin, get_type_hints
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from cait_finetune.config.advice import advise
 from cait_finetune.config.text import kind_of_type
 from cait_finetune.config.words import read_text, refuse_bytes, split
 from cait_finetune.errors import UserError, bad_value, suggest
@@ -60,7 +61,9 @@ def unknown_key(argument: str, known: list[str], prefix: str = "") -> UserError:
     """Of a word that is no known key's; a path alone is taken for the value of the first key."""
     key, sign, _ = argument.partition("=")
     if not sign and ("/" in argument or Path(argument).exists()):
-        return bad_value(argument, "no key", "key=value", f"write {prefix}{known[0]}={argument}")
+        return bad_value(
+            argument, "no key", "key=value", f"write {advise(prefix + known[0], argument)}"
+        )
     return bad_value(
         prefix + key, "an unknown key", f"one of {', '.join(known)}", suggest(key, known)
     )

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import os
 import sys
 from collections.abc import Iterator
 
 from cait_finetune.cli.loading import INTERRUPTED, end_loading
-from cait_finetune.errors import UserError
+from cait_finetune.errors import UserError, bad_value
 from cait_finetune.runtime.keras_backend import use_tensorflow
+from cait_finetune.runtime.signals import preemptible
 from cait_tf.command import prepare_process
 from cait_tf.os_errors import explain_os_error
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
+_AGAIN = "what was finished is kept; give the same command again"
 
 
 @dataclasses.dataclass
@@ -32,8 +35,8 @@ def command(name: str, *, importing: bool = False) -> Iterator[Errors]:
     directory are usable, and Keras runs on TensorFlow.
 
     An error that the user can correct is one message and exit status 1; Ctrl-C is one line and status
-    130. Any other error keeps its traceback. ``HYDRA_FULL_ERROR=1``, or `Errors.tracebacks` as the
-    command sets it, shows every traceback.
+    130; SIGTERM and SIGHUP are one line and status 75. Any other error keeps its traceback.
+    ``HYDRA_FULL_ERROR=1``, or `Errors.tracebacks` as the command sets it, shows every traceback.
 
     Args:
         name: what messages begin with, such as ``cait_finetune export``.
@@ -43,9 +46,16 @@ def command(name: str, *, importing: bool = False) -> Iterator[Errors]:
     if not importing:
         end_loading()
     prepare_process()
-    try:
+    with preemptible(name, _AGAIN), _messages(name, shown):
         use_tensorflow()
         yield shown
+
+
+@contextlib.contextmanager
+def _messages(name: str, shown: Errors) -> Iterator[None]:
+    """Turn what a user can correct, and Ctrl-C, into one message and an exit status."""
+    try:
+        yield
     except UserError as error:
         if shown.tracebacks:
             raise
@@ -53,7 +63,23 @@ def command(name: str, *, importing: bool = False) -> Iterator[Errors]:
     except OSError as error:
         if shown.tracebacks:
             raise
-        sys.exit(f"{name}: {explain_os_error(error)}")
+        sys.exit(f"{name}: {_deleted_directory(error) or explain_os_error(error)}")
     except KeyboardInterrupt:
         print(f"{name}: interrupted; what was finished is kept", file=sys.stderr)
         sys.exit(INTERRUPTED)
+
+
+def _deleted_directory(error: OSError) -> UserError | None:
+    """The message where the error is that the working directory was deleted: it names no path."""
+    if error.filename is not None or error.errno != errno.ENOENT:
+        return None
+    try:
+        os.getcwd()
+    except OSError:
+        return bad_value(
+            "working directory",
+            f"{os.environ.get('PWD', 'a directory')}, which was deleted",
+            "a directory that exists",
+            "Change to another directory with cd, then give the command again",
+        )
+    return None

@@ -7,6 +7,7 @@ import gc
 import os
 import re
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 import hydra
 from hydra.conf import HydraConf
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -36,12 +38,13 @@ from cait_finetune.config.sources import (
     refuse_hidden,
     use_own_sources,
 )
-from cait_finetune.config.words import keep_text, unquoted
+from cait_finetune.config.words import keep_text, read_text, unquoted
 from cait_finetune.errors import Interrupted, UserError, bad_value
 from cait_finetune.runs.directory import RunDirectory
 from cait_finetune.runs.resume import find_run, resumed
 from cait_finetune.runtime.gc import loading
 from cait_finetune.runtime.own_process import can_fork, in_own_process
+from cait_finetune.runtime.signals import Ending
 from cait_finetune.runtime.xla_cache import keep_compiled, seal
 from cait_tf.atomic import write_text
 from cait_tf.quiet import quiet_imports
@@ -53,6 +56,7 @@ _FOLDER_OPTIONS = ("-cd", "--config-dir", "-cp", "--config-path")
 _OPTIONS = (*_FOLDER_OPTIONS, "-cn", "--config-name", "-p", "--package", "-c", "--cfg")
 #: Hydra's keys whose value is a directory, which it takes as it stands.
 _DIRECTORIES = ("hydra.run.dir", "hydra.sweep.dir")
+_COMPOSING = threading.RLock()
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 _NUMBER_FOR_GROUP = "Config group override must be a string"
 _SHOW_TRACEBACKS = os.environ.get(_FULL_ERROR) == "1"
@@ -98,7 +102,9 @@ def _run_composed(load: Callable[[], Callable[[Config, Path], object]], errors: 
         several = settings.mode is RunMode.MULTIRUN
         directory = Path(settings.runtime.output_dir)
         failure = RunDirectory(directory).failure
-        if several:  # of an earlier command in the same place
+        if several:
+            Ending.reopen()  # the run before this one decided nothing
+            # The file may be of an earlier command in the same place.
             with contextlib.suppress(OSError):
                 failure.unlink()
         try:
@@ -116,7 +122,9 @@ def _run_composed(load: Callable[[], Callable[[Config, Path], object]], errors: 
 
             def made() -> object:
                 try:
-                    return stage(config, directory)
+                    value = stage(config, directory)
+                    Ending.decide()
+                    return value
                 finally:
                     seal(compiled)
 
@@ -138,6 +146,7 @@ def _run_composed(load: Callable[[], Callable[[Config, Path], object]], errors: 
                 raise _RunFailed(text) from None
             return None
         except Interrupted as error:
+            Ending.decide()
             message, code = str(error), error.code
         # What the error's frames hold, as TensorFlow's thread pools, ends before the interpreter does.
         gc.collect()
@@ -180,6 +189,7 @@ def _arguments_as_typed() -> Iterator[None]:
     typed = sys.argv
     folder, words = _without_folder(typed[1:])
     several = any(word == "-m" or re.fullmatch("--m[ultirn]*", word) for word in words)
+    _refuse_empty_resume(words)
     words = keep_text(_from_home(words), sweep=several or "hydra.mode=MULTIRUN" in words)
     Folders.own = own_folder(folder) if folder else None
     if folder and _named(words) == "config" and not (folder / "config.yaml").is_file():
@@ -201,6 +211,20 @@ def _from_home(words: Iterable[str]) -> list[str]:
         f"{key}={expanded(key, value)}" if key in _DIRECTORIES and value.startswith("~") else word
         for word, key, value in pairs
     ]
+
+
+def _refuse_empty_resume(words: Iterable[str]) -> None:
+    """Refuse ``resume=`` without a value, as of an unset variable: it would start a new run.
+
+    Raises:
+        UserError: a word is such.
+    """
+    for word in words:
+        key, sign, value = word.partition("=")
+        if sign and key.lstrip("+") == "resume" and read_text(value).strip() == "":
+            raise bad_value(
+                "resume", "nothing", "the directory of a run, or null", "Write resume=DIR"
+            )
 
 
 def _named(words: list[str]) -> str | None:
@@ -271,6 +295,7 @@ def configure_run(
     Raises:
         UserError: a mistake in an override.
     """
+    _refuse_empty_resume(overrides)
     words = keep_text(_from_home(overrides))
     try:
         with _composing(folder):
@@ -304,18 +329,32 @@ def sweeper_params(recipe: str, folder: Path | None = None) -> dict[str, Any]:
 @contextlib.contextmanager
 def _composing(folder: Path | None) -> Iterator[None]:
     """Where `hydra.compose` finds our files, after those in `folder`."""
-    _prepare_hydra()
-    Folders.own = own_folder(expanded_path("-cd", folder)) if folder else None
     conf = str(data_folder("conf"))
     try:
-        with hydra.initialize_config_dir(version_base="1.3", config_dir=conf):
-            yield
+        with _hydra_alone():
+            _prepare_hydra()
+            Folders.own = own_folder(expanded_path("-cd", folder)) if folder else None
+            with hydra.initialize_config_dir(version_base="1.3", config_dir=conf):
+                yield
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(explain(error)) from error
     except RecursionError as error:
         raise includes_itself() from error
     finally:
         Folders.own = None
+
+
+@contextlib.contextmanager
+def _hydra_alone() -> Iterator[None]:
+    """Set the Hydra of the calling program aside, and let one thread at a time compose."""
+    with _COMPOSING:
+        theirs = GlobalHydra.instance()
+        GlobalHydra.set_instance(GlobalHydra.__new__(GlobalHydra))
+        GlobalHydra.instance().clear()
+        try:
+            yield
+        finally:
+            GlobalHydra.set_instance(theirs)
 
 
 def _prepare_hydra() -> None:

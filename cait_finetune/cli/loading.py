@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import signal
 
+from cait_finetune.runtime.signals import Ending, raise_interrupt
+
 INTERRUPTED = 130
 _MESSAGE = b"cait_finetune: interrupted; nothing had begun\n"
 #: Standard error, which other code replaces for a while: none where it is closed.
@@ -16,7 +18,8 @@ _console: list[int] = []
 
 
 def begin_loading() -> None:
-    """Take Ctrl-C over."""
+    """Take Ctrl-C over: the process is a command's own."""
+    Ending.own_process = True
     try:
         _console[:] = [os.dup(2)]
     except OSError:
@@ -27,7 +30,7 @@ def begin_loading() -> None:
 def end_loading() -> None:
     """Give Ctrl-C its usual meaning, if `begin_loading` changed it: now there are files to leave whole."""
     if signal.getsignal(signal.SIGINT) is _stop:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, raise_interrupt)
         while _console:
             os.close(_console.pop())
 

@@ -1,8 +1,8 @@
-"""``python -m cait_finetune benchmark input|model|gpu|start|scale|transfer key=value …``: prints tables, and keeps them.
+"""``python -m cait_finetune benchmark input|model|gpu|start|scale|transfer key=value …``: prints and keeps tables.
 
-``input`` is how fast images come, ``model`` how fast the model is on a CPU, ``gpu`` on a graphics card,
-``start`` how long it takes to the first step, ``scale`` what a larger model or batch costs, ``transfer``
-what pretrained weights are worth.
+``input``: images per second of the input. ``model``: speed and memory of the model on a CPU. ``gpu``: the
+same on a GPU. ``start``: seconds to the first step. ``scale``: speed and memory by model and batch size.
+``transfer``: test accuracy by tuning method and number of training images.
 ``--help`` after one of them shows its keys.
 """
 
@@ -16,19 +16,20 @@ from pathlib import Path
 
 from cait_finetune.cli.arguments import helped, read_keys
 from cait_finetune.cli.entry import command
-from cait_finetune.config.places import expanded_path
+from cait_finetune.config.checks import make_folder
 from cait_finetune.errors import bad_value, suggest
 from cait_finetune.runtime.console import plain_console
 from cait_tf.atomic import write_text
 from cait_tf.quiet import quiet_imports
 
-#: Each a module with a `SCHEMA`, a `check` and a `report`.
+#: The module and the dataclass of each kind: its fields are the keys; it has ``check`` and ``report``.
 _KINDS = {
-    **{
-        kind: f"cait_finetune.benchmark.{kind}"
-        for kind in ("input", "model", "gpu", "start", "scale")
-    },
-    "transfer": "cait_finetune.benchmark.transfer.command",
+    "input": ("input", "InputBenchmark"),
+    "model": ("model", "ModelBenchmark"),
+    "gpu": ("model", "GpuBenchmark"),
+    "start": ("start", "StartBenchmark"),
+    "scale": ("scale", "ScaleBenchmark"),
+    "transfer": ("transfer", "TransferBenchmark"),
 }
 
 
@@ -45,29 +46,21 @@ def _measure(kind: str, words: list[str]) -> None:
     if kind not in _KINDS:
         raise bad_value("benchmark", kind or "nothing", f"one of {', '.join(_KINDS)}",
                         suggest(kind, _KINDS))  # fmt: skip
+    name, schema_name = _KINDS[kind]
     with quiet_imports():
-        benchmark = importlib.import_module(_KINDS[kind])
-    if helped(words, benchmark.__doc__, benchmark.SCHEMA):
+        module = importlib.import_module(f"cait_finetune.benchmark.{name}")
+    schema = getattr(module, schema_name)
+    if helped(words, module.__doc__, schema):
         return
-    config = read_keys(words, benchmark.SCHEMA)
-    benchmark.check(config)
-    out = _folder(config.out)
-    report = benchmark.report(config, plain_console(stderr=True))
+    benchmark = read_keys(words, schema)
+    benchmark.check()
+    out = make_folder("out", Path(benchmark.out))
+    report = benchmark.report(plain_console(stderr=True))
     written = [out / f"{kind}.md", out / f"{kind}.json"]
     write_text(written[0], report.text)
-    figures = {"config": dataclasses.asdict(config), **report.figures}
-    write_text(written[1], json.dumps(figures, indent=2) + "\n")
+    values = {"config": dataclasses.asdict(benchmark), **report.values}
+    write_text(written[1], json.dumps(values, indent=2) + "\n")
     if report.draw:
         written.append(out / f"{kind}.png")
         report.draw(written[-1])
     print(f"{report.text}\nwritten to {', '.join(map(str, written))}")
-
-
-def _folder(name: str) -> Path:
-    """Made before anything is measured."""
-    folder = expanded_path("out", name)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise bad_value("out", f"{name} ({error.strerror})", "a folder to write to") from error
-    return folder

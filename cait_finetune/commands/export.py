@@ -16,6 +16,7 @@ from cait_finetune.cli.entry import command
 from cait_finetune.cli.hydra_app import configure
 from cait_finetune.config import ExportConfig
 from cait_finetune.config.places import expanded_path
+from cait_finetune.config.words import read_text
 from cait_finetune.errors import bad_value
 from cait_finetune.export.formats import check
 from cait_finetune.runs.exports import weights_mark
@@ -41,7 +42,7 @@ def read_arguments(arguments: list[str]) -> tuple[Path, ExportConfig, RunDataCon
         if key not in known:
             raise unknown_key(argument, known)
         if key == "run":
-            run = value
+            run = read_text(value)
         elif key in of_data:
             data.append(argument.removeprefix("dataset."))
         else:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cait_finetune.train.interruption import preemptible
+from cait_finetune.runtime.signals import preemptible
 
 if TYPE_CHECKING:
     from cait_finetune.config import Config
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Entry point. A scheduler may end the process while Hydra is still being imported."""
-    with preemptible():
+    advice = "training had not begun; give the same command again"
+    with preemptible("cait_finetune", advice):
         from cait_finetune.cli.hydra_app import run_with_hydra
 
         run_with_hydra(_load)

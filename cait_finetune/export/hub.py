@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from cait_finetune.config.advice import advise
 from cait_finetune.errors import UserError, bad_value
 
 #: Hard links to the SavedModel, and what is not finished.
@@ -75,7 +76,7 @@ def push(repository: str, folder: Path, private: bool) -> str:
             f"{repository}, which could not be written ({type(error).__name__}: {reason})",
             "a network, and a token that may write there",
             f"the export stays in {folder}; log in with hf auth login or set HF_TOKEN, then push it "
-            f"with python -m cait_finetune export run={folder.parent} export=none "
+            f"with python -m cait_finetune export {advise('run', folder.parent)} export=none "
             f"export.push_to_hub={repository}{'' if private else ' export.hub_private=false'}",
         ) from error
     return f"{address} ({'private' if is_private else 'public'})"

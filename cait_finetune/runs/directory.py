@@ -198,13 +198,6 @@ class RunDirectory:
                 "hydra.run.dir", self.root, f"a directory that can be written ({error.strerror})"
             ) from error
 
-    def keep_data_dir(self, data_dir: str | None) -> None:
-        """Record where a resumed run found its images: later commands look there, too."""
-        saved = OmegaConf.load(self.config)
-        if saved.dataset.data_dir != data_dir:
-            saved.dataset.data_dir = data_dir
-            self.write_config(saved)
-
     def write_config(self, config: DictConfig) -> None:
         """Write ``config.yaml`` at once: with it the directory is a run that can be resumed."""
         write_text(self.config, OmegaConf.to_yaml(config))

@@ -1,9 +1,12 @@
-"""Which weights an export was made from: those of a run's checkpoint, or of an earlier one."""
+"""Which weights an export was made from, and whether its files are still as they were written."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from cait_tf.weights.checksum import stated_checksum
 
@@ -11,6 +14,8 @@ from cait_tf.weights.checksum import stated_checksum
 WEIGHTS = "weights"
 #: Key of a format's record in ``exports.json``: the fingerprint of the data that the run is of.
 DATA = "data"
+#: Key of a format's record in ``exports.json``: size and SHA-256 of each file, by its path in ``export/``.
+FILES = "files"
 
 
 def weights_mark(checkpoint: Path) -> str | None:
@@ -30,3 +35,51 @@ def is_current(name: str, exports: Path, checkpoint: Path) -> bool:
         return json.loads(exports.read_text(encoding="utf-8"))[name][WEIGHTS] == mark
     except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+def describe_files(exports: Path, places: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Size and SHA-256 of each file.
+
+    Args:
+        exports: the folder ``export/``.
+        places: folders in `exports`.
+    """
+    found = sorted(
+        path for place in places for path in (exports / place).rglob("*") if path.is_file()
+    )
+    hashes = _Hashes()
+    return {
+        path.relative_to(exports).as_posix(): {
+            "bytes": path.stat().st_size,
+            "sha256": hashes.of(path),
+        }
+        for path in found
+    }
+
+
+def damaged_file(exports: Path, record: Mapping[str, Any]) -> str | None:
+    """The first file of a format that is missing or differs from its record; `None`: there is none.
+
+    `None`, too, for a record of an earlier version, which names no files.
+    """
+    files, hashes = record.get(FILES, {}), _Hashes()
+    for name, stated in files.items():  # sizes first: they cost nothing
+        if not (exports / name).is_file() or (exports / name).stat().st_size != stated["bytes"]:
+            return name
+    differing = (name for name in files if hashes.of(exports / name) != files[name]["sha256"])
+    return next(differing, None)
+
+
+class _Hashes:
+    """SHA-256s, of files under several names once: ``serving/`` holds hard links to the SavedModel."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, int], str] = {}
+
+    def of(self, path: Path) -> str:
+        status = path.stat()
+        key = (status.st_dev, status.st_ino)
+        if key not in self._known:
+            with open(path, "rb") as file:
+                self._known[key] = hashlib.file_digest(file, "sha256").hexdigest()
+        return self._known[key]

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cait_finetune.config.advice import advise
 from cait_finetune.data.changes import ANOTHER_ORDER, differences
 from cait_finetune.data.fingerprint import Fingerprint, Image, fingerprint
 from cait_finetune.data.source import Source
@@ -178,6 +179,8 @@ def confirmed(
         say(_NO_CONTENTS)
     changed = _changes(run, recorded, found, listed)
     if not changed:
+        if command == "resume" and not _is_whole(run.images):
+            _write_images(run.images, listed)
         return source
     if command != "resume" and changed == [ANOTHER_ORDER]:
         return source
@@ -269,7 +272,7 @@ def checkpoint_classes(path: Path) -> tuple[str, ...] | None:
 
 
 def _other_classes(run: RunDirectory, match: ClassMatch) -> ChangedData:
-    keeps = f"model.weights={run.best_checkpoint}"
+    keeps = advise("model.weights", run.best_checkpoint)
     return ChangedData(
         str(
             bad_value(
@@ -339,6 +342,18 @@ def _write_images(path: Path, listed: Sequence[Image]) -> None:
         writer = csv.writer(file)
         writer.writerow(field.name for field in dataclasses.fields(Image))
         writer.writerows(map(dataclasses.astuple, listed))
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether the list of images is there and not cut off."""
+    try:
+        with gzip.open(path) as file:
+            found = last = file.read(1 << 20)
+            while last:
+                last = file.read(1 << 20)
+        return bool(found)
+    except (OSError, EOFError, zlib.error):
+        return False
 
 
 def _read_images(path: Path) -> list[Image]:

@@ -7,6 +7,7 @@ machine each was made: ``-m seed=0,1,2``, or ``-m dataset.folds=5 'dataset.fold=
 from __future__ import annotations
 
 import json
+import shlex
 import statistics
 import sys
 from pathlib import Path
@@ -86,7 +87,7 @@ def summarise(root: Path, console: Console) -> Path | None:
         if not entry.result:
             console.print(f"{entry.directory.name}  {entry.missing}")
     console.print(f"summary  {path}")
-    console.print(f"best     python -m cait_finetune compare {root}")
+    console.print(f"best     python -m cait_finetune compare {shlex.quote(str(root))}")
     return path
 
 

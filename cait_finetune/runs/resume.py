@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from cait_finetune.config import Config, TrainConfig, from_hydra
+from cait_finetune.config import Config, from_hydra
+from cait_finetune.config.advice import advise, advise_formats
 from cait_finetune.config.effect import without_effect
 from cait_finetune.config.places import expanded_path
 from cait_finetune.errors import bad_value
-from cait_finetune.runs.directory import RunDirectory, forget_default_splits
+from cait_finetune.runs.directory import RunDirectory, forget_default_splits, read_json
+from cait_finetune.runs.exports import damaged_file
 
 #: What may be another when a run is resumed: when it ends, what is written, where it is computed, where
 #: decoded images are kept, and what a corrupt image does, which has ended the run so far. The last four change the order of additions, so that the result is the same but for rounding; and, where
@@ -47,6 +49,8 @@ FREE = (
     "train.jit_compile",
     "train.steps_per_execution",
 )
+#: Of those, what one command alone is given: not kept for the next one.
+_ONCE = ("dataset.accept_changes", "resume", "traceback")
 
 
 def find_run(resume: str | Path) -> Path:
@@ -61,13 +65,14 @@ def find_run(resume: str | Path) -> Path:
     return directory
 
 
-def _check_unfinished(run: RunDirectory, train: TrainConfig) -> None:
-    """Refuse a finished run, unless the limit that ended it is another now.
+def _check_unfinished(run: RunDirectory, config: Config) -> None:
+    """Refuse a finished run, unless the limit that ended it is another now, or an export is damaged.
 
     Raises:
         UserError: the run is finished.
     """
-    if not run.finished:
+    train, formats = config.train, config.export.formats
+    if not run.finished or _damaged(run, formats):
         return
     result = run.read_result()
     ended_by, hint = result.get("stopped_by"), ""
@@ -78,14 +83,32 @@ def _check_unfinished(run: RunDirectory, train: TrainConfig) -> None:
         before = run.read_config().train.patience
         if train.patience is None or train.patience > (before or 0):
             return
+    got = f"{run.root}, whose run is finished"
+    before = run.read_config().get("export", {})
+    if new := [name for name in formats if not (before.get(name) or name in _exports(run))]:
+        words = f"{advise('run', run.root)} {advise_formats(new)}"
+        raise bad_value(
+            "resume", got, "one that was cut off", f"Run python -m cait_finetune export {words}"
+        )
     if ended_by:
         hint = f"add {ended_by}=null to train on, or "
     raise bad_value(
         "resume",
-        f"{run.root}, whose run is finished",
+        got,
         "one that was cut off",
-        f"{hint}start a new run with model.weights={run.last_checkpoint}",
+        f"{hint}start a new run with {advise('model.weights', run.last_checkpoint)}",
     )
+
+
+def _damaged(run: RunDirectory, formats: Iterable[str]) -> bool:
+    """Whether a file of one of the formats is missing or differs from what was written."""
+    records = _exports(run)
+    return any(damaged_file(run.export, records.get(name, {})) for name in formats)
+
+
+def _exports(run: RunDirectory) -> dict[str, dict]:
+    """The record of each format that was exported."""
+    return read_json(run.export / "exports.json", dict)
 
 
 def resumed(
@@ -113,8 +136,7 @@ def resumed(
     wanted = OmegaConf.to_container(composed, resolve=True)
     forget_default_splits(wanted)
     for key, new in _leaves(wanted):
-        old = OmegaConf.select(saved, key)
-        old = OmegaConf.to_container(old) if OmegaConf.is_config(old) else old
+        old = _value(saved, key)
         ours = recipe or any(
             key == name
             or key.startswith(f"{name}.")
@@ -124,8 +146,7 @@ def resumed(
         unsaid = key == "dataset.seed" and new is None  # the run's own seed then
         if not ours or old == new or key == "resume" or unsaid:
             continue
-        free = any(fnmatch(key, pattern) for pattern in FREE)
-        (changes if free else refused).append(f"{key}: {_shown(old)} → {_shown(new)}")
+        (changes if _is_free(key) else refused).append(f"{key}: {_shown(old)} → {_shown(new)}")
         OmegaConf.update(saved, key, new)
     if refused:
         raise bad_value(
@@ -136,8 +157,33 @@ def resumed(
         )
     saved.resume = str(directory)
     config = from_hydra(saved)
-    _check_unfinished(RunDirectory(directory), config.train)
+    _check_unfinished(RunDirectory(directory), config)
     return config, changes
+
+
+def keep_free_keys(run: RunDirectory, config: Config) -> None:
+    """Record in ``config.yaml`` what `resume` was given, so that the next ``resume=DIR`` has it too.
+
+    Args:
+        config: as `resumed` returned it.
+    """
+    known, saved = _read(run.config), OmegaConf.load(run.config)
+    changed = False
+    for key, value in _leaves(OmegaConf.to_container(OmegaConf.structured(config))):
+        if _is_free(key) and key not in _ONCE and _value(known, key) != value:
+            OmegaConf.update(saved, key, value, force_add=True)
+            changed = True
+    if changed:
+        run.write_config(saved)
+
+
+def _is_free(key: str) -> bool:
+    return any(fnmatch(key, pattern) for pattern in FREE)
+
+
+def _value(config: DictConfig, key: str) -> object:
+    found = OmegaConf.select(config, key)
+    return OmegaConf.to_container(found) if OmegaConf.is_config(found) else found
 
 
 def _read(path: Path) -> DictConfig:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cait_finetune.errors import Interrupted, InterruptedByUser, UserError
+from cait_finetune.runtime.signals import Ending
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -68,6 +69,8 @@ def in_own_process(function: Callable[[], Any]) -> Any:
         with open(reading, "rb") as pipe:
             answer = pipe.read()
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if received:  # the runs end here
+            Ending.decide()
     if status == InterruptedByUser.code:
         raise KeyboardInterrupt
     if received and not answer:  # it came before the run's own handlers

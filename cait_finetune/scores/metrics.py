@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 from cait_finetune.errors import bad_value
 from cait_tf.atomic import naming
+
+logger = logging.getLogger(__name__)
 
 
 class MetricsLog:
@@ -37,12 +40,33 @@ class MetricsLog:
         """Bytes written so far."""
         return self.path.stat().st_size if self.path.exists() else 0
 
-    def cut(self, size: int) -> None:
-        """Forget what was written after the first `size` bytes, and a line that is not whole."""
-        if not (self._writes and self.path.exists()):
+    def cut(self, size: int, step: int = 0) -> None:
+        """Forget what was written after the first `size` bytes, and a line that is not whole.
+
+        A warning names the records that are left where the file has not `size` bytes of whole lines,
+        as one that was copied while the run trained.
+
+        Args:
+            step: the last step that belongs to the first `size` bytes; for the warning.
+        """
+        if not self._writes:
             return
-        whole = self.path.read_bytes()[:size]
-        os.truncate(self.path, whole.rfind(b"\n") + 1)
+        found = self.path.read_bytes()[:size] if self.path.exists() else b""
+        kept = found.rfind(b"\n") + 1
+        if self.path.exists():
+            os.truncate(self.path, kept)
+        if kept < size:
+            logger.warning("%s", self._describe_loss(step))
+
+    def _describe_loss(self, step: int) -> str:
+        records = self.read()
+        last = max((record.get("step", 0) for record in records), default=0)
+        epochs = [record["epoch"] for record in records if record["kind"] == "epoch"]
+        left = f"epochs {', '.join(map(str, epochs))}" if epochs else "no epoch"
+        return (
+            f"{self.path}: got records up to step {last} with {left}, expected all up to step {step}\n"
+            "  The model is not affected: the curves, the report and the loggers lack the lost records"
+        )
 
     def read(self, kind: str | None = None) -> list[dict]:
         """The records of a kind, or all of them, in order; not a last line that is not whole.

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 import tensorflow as tf
 
 from cait_finetune.config import DistributionConfig
+from cait_finetune.config.advice import advise
 from cait_finetune.errors import Interrupted, UserError, bad_value
 from cait_finetune.train.cluster import find_cluster, wait_for, wait_for_peers
 
@@ -229,7 +230,7 @@ def lost_worker(strategy: tf.distribute.Strategy, directory: object) -> Iterator
         raise Interrupted(
             f"distribution: got no answer from another worker any more ({why[0]}), expected all to "
             f"run to the end\n  see what the others say; finished checkpoints are kept: start all "
-            f"workers again with resume={directory}"
+            f"workers again with {advise('resume', directory)}"
         ) from error
 
 

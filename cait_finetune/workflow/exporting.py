@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from cait_finetune.config import ExportConfig
+from cait_finetune.config.advice import advise, advise_formats
 from cait_finetune.config.metrics import METRIC_NAMES
 from cait_finetune.data.corrupt import CorruptImages
 from cait_finetune.data.pipeline import encoded_images, labelled_images
@@ -21,7 +22,14 @@ from cait_finetune.export.formats import exporter
 from cait_finetune.export.hub import push
 from cait_finetune.export.subject import Evidence, Subject
 from cait_finetune.runs.directory import RunDirectory, read_json, write_json
-from cait_finetune.runs.exports import DATA, WEIGHTS, weights_mark
+from cait_finetune.runs.exports import (
+    DATA,
+    FILES,
+    WEIGHTS,
+    damaged_file,
+    describe_files,
+    weights_mark,
+)
 from cait_finetune.runs.identity import identity_facts
 from cait_tf.atomic import write_text
 
@@ -49,7 +57,8 @@ def export_run(
 
     Args:
         subject: the model with the weights in ``run.best_checkpoint``.
-        keep: leave a format as it is that was made from the same weights, data and keys.
+        keep: leave a format as it is that was made from the same weights, data and keys, and whose
+            files are as they were written.
 
     Returns:
         What ``export/exports.json`` has of all formats that are there: by name the relative ``path``,
@@ -70,7 +79,12 @@ def export_run(
     wanted = [
         name
         for name in config.formats
-        if not (keep and mark and facts.items() <= exports.get(name, {}).items())
+        if not (
+            keep
+            and mark
+            and facts.items() <= exports.get(name, {}).items()
+            and _is_whole(name, run, exports[name], say)
+        )
     ]
     refused = []
     if wanted:
@@ -88,7 +102,8 @@ def export_run(
         refused += done.pop("refused", [])
         for note in done.pop("notes", []):
             say(f"export {name}: {note}")
-        exports[name] = {**_below_run(done), "images": len(samples), **facts}
+        files = describe_files(folder, _places(name, done))
+        exports[name] = {**_below_run(done), "images": len(samples), **facts, FILES: files}
         _write_exports(run, exports)
         say(
             f"export checked on {len(samples)} validation images: same top-1, largest difference "
@@ -105,8 +120,12 @@ def export_run(
 
 def outcome(exports: dict[str, dict]) -> dict[str, Any]:
     """What ``result.json`` says of the exports that there are."""
+    shown = {
+        name: {key: value for key, value in one.items() if key != FILES}
+        for name, one in exports.items()
+    }
     return {
-        "exports": exports,
+        "exports": shown,
         "export_max_difference": max((one["difference"] for one in exports.values()), default=None),
         "saved_model": exports.get("saved_model", {}).get("path"),
     }
@@ -178,20 +197,27 @@ def _remove_stale(exports: dict[str, dict], folder: Path, mark: str | None, say:
     """Records and files of other weights than those with the checksum `mark`; the card names them."""
     stale = [name for name, one in exports.items() if one.get(WEIGHTS) != mark]
     for name in stale:
-        places = [name, "serving"] if "serving" in exports.pop(name) else [name]
-        for place in places:
+        for place in _places(name, exports.pop(name)):
             shutil.rmtree(folder / place, ignore_errors=True)
     if stale:
         (folder / "README.md").unlink(missing_ok=True)
         say(
             f"export {', '.join(stale)} removed: made from other weights than the best ones now; make "
-            f"it again with python -m cait_finetune export run={folder.parent} "
-            f"{_words(stale)}"
+            f"it again with python -m cait_finetune export {advise('run', folder.parent)} "
+            f"{advise_formats(stale)}"
         )
 
 
-def _words(formats: list[str]) -> str:
-    return f"export={formats[0]}" if len(formats) == 1 else f"'export=[{','.join(formats)}]'"
+def _places(name: str, record: dict[str, Any]) -> list[str]:
+    """The folders in ``export/`` that a format wrote."""
+    return [name, "serving"] if "serving" in record else [name]
+
+
+def _is_whole(name: str, run: RunDirectory, record: dict[str, Any], say: Say) -> bool:
+    damaged = damaged_file(run.export, record)
+    if damaged:
+        say(f"export {name}: {damaged} is missing or damaged; exporting {name} again")
+    return damaged is None
 
 
 def _compared(variant: str, figures: dict, megabytes: float) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import resource
-import sys
 import time
 from pathlib import Path
 
@@ -23,6 +21,7 @@ from cait_finetune.workflow.exporting import export_run
 from cait_finetune.workflow.prepared import Prepared
 from cait_finetune.workflow.report_parts import build_viewer, draw_scores, draw_training
 from cait_finetune.workflow.scoring import ROLES, Scores, predict, score
+from cait_tf.memory import peak_memory
 
 
 def score_splits(config: Config, prepared: Prepared, model: keras.Model) -> Scores:
@@ -115,7 +114,7 @@ def collect_result(config: Config, prepared: Prepared, scores: Scores, started: 
         "train_seconds": state.seconds,
         "images_per_second": state.images_per_second(),
         "data_wait_share": state.data_wait_share(),
-        "peak_memory_gb": _peak_memory(),
+        "peak_memory_gb": peak_memory() / 1e9,
         "data": identity_facts(run),
         "corrupt_images": prepared.streams.corrupt.ids,
         "best_checkpoint": run.relative(run.best_checkpoint),
@@ -146,9 +145,3 @@ def print_summary(config: Config, prepared: Prepared, scores: Scores, result: di
         highlight=False,
     )
     console.print(f"run    {prepared.run.root}", highlight=False)
-
-
-def _peak_memory() -> float:
-    """The most that this process has had in main memory so far, in GB (1e9 bytes)."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak * (1 if sys.platform == "darwin" else 1024) / 1e9  # Linux counts KiB

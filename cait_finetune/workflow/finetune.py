@@ -16,6 +16,7 @@ import keras
 
 from cait_finetune import model as models
 from cait_finetune.config import Config
+from cait_finetune.config.advice import advise
 from cait_finetune.errors import Interrupted, UserError
 from cait_finetune.loggers.fan_out import Loggers
 from cait_finetune.report.page import write_page
@@ -56,7 +57,7 @@ def finetune(config: Config, directory: Path) -> dict:
     run = RunDirectory(directory)
     with _life(config, run) as interruption:
         prepared = prepare(config, directory)
-        interruption.directory = directory
+        interruption.directory = directory  # from here on resume=DIR alone continues the run
         strategy, chief = prepared.worker.strategy, prepared.worker.chief
         with lost_worker(strategy, directory):
             with logged(config, prepared) as loggers:
@@ -129,12 +130,13 @@ def _life(config: Config, run: RunDirectory) -> Iterator[Interruption]:
             Interruption() as interruption,
             run.owned(key) if chief else contextlib.nullcontext(),
         ):
-            interruption.directory = run.root if config.resume else None
             yield interruption
     except OSError as error:
         if error.filename is None:
             raise
-        then = f"\n  Then continue with resume={run.root}" if run.config.is_file() else ""
+        then = (
+            f"\n  Then continue with {advise('resume', run.root)}" if run.config.is_file() else ""
+        )
         raise UserError(f"{explain_os_error(error)}{then}") from error
 
 

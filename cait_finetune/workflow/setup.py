@@ -32,6 +32,7 @@ from cait_finetune.runs.identity import (
     run_classes,
 )
 from cait_finetune.runs.provenance import PREPROCESSING, SEEN, notes_on_weights, stated
+from cait_finetune.runs.resume import keep_free_keys
 from cait_finetune.runs.run_id import KEY, check_weights_id, new_run_id, run_id
 from cait_finetune.runs.settings import check_settings, settings
 from cait_finetune.runtime.console import plain_console
@@ -73,7 +74,10 @@ def prepare(
     tuning, length = plan_length(config, source)
     logbook, start = open_logbook(config, run, source, length, worker)
     plan = build_plan(config, run, source, tuning, length, start, worker)
-    if worker.chief and not config.resume:
+    if worker.chief and config.resume:
+        _write_parameters(run, plan)  # the file may be damaged or gone
+        keep_free_keys(run, config)
+    elif worker.chief:
         _begin_directory(config, run, source, plan, logbook.state, worker)
     print_plan(config, plan, start, worker, logbook.state.step)
     if start.arrays is None:
@@ -157,7 +161,6 @@ def open_logbook(
         return Logbook(RunState(run=mark), metrics, checkpoints, worker.console), Start()
     if chief:
         record_environment(run.environment, device_summary(worker.strategy), begin=False)
-        run.keep_data_dir(config.dataset.data_dir)
     arrays, values = checkpoints.load_state()
     state = RunState.from_dict(values)
     digest = check_state(run, state.data, state.run)
@@ -166,7 +169,7 @@ def open_logbook(
     state.reconsider(config.train.max_hours, config.train.patience)
     if chief and not state.stopped and state.step < length.total_steps:
         run.unmark_finished()
-    metrics.cut(state.log_bytes)
+    metrics.cut(state.log_bytes, state.step)
     start = Start(resumed=True, arrays=arrays, other_images=other_images)
     return Logbook(state, metrics, checkpoints, worker.console), start
 
@@ -204,11 +207,15 @@ def _begin_directory(
     weights = config.model.weights
     identity = begin_identity(run, source, weights, sha256, state.run, settings(composed))
     state.data = identity.digest
-    write_csv({phase.name: phase.table for phase in plan.phases}, run.parameters)
+    _write_parameters(run, plan)
     record_environment(run.environment, device_summary(worker.strategy), begin=True)
     if command := command_line(run.root):
         write_text(run.command, f"{command}\n")
     run.write_config(composed)
+
+
+def _write_parameters(run: RunDirectory, plan: Plan) -> None:
+    write_csv({phase.name: phase.table for phase in plan.phases}, run.parameters)
 
 
 def _check_names(class_names: Sequence[str]) -> None:

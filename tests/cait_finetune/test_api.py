@@ -1,13 +1,18 @@
 """The functions for notebooks, and that importing them costs nothing."""
 
+import os
 import re
 import shutil
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import hydra
 import numpy as np
 import pytest
+from hydra.core.global_hydra import GlobalHydra
 
 import cait_finetune
 from cait_finetune import finetune, load_run, predict
@@ -108,6 +113,67 @@ def test_going_on_with_a_run(run, tmp_path, monkeypatch):
     ((config, directory),) = told
     assert (config.resume, directory) == (str(cut_off), cut_off)
     assert (config.model.image_size, config.train.max_hours) == (16, 1)
+
+
+def test_two_threads_run_one_after_the_other(tmp_path, monkeypatch):
+    """What a run sets of the whole process is not the other one's."""
+    inside, seen = [], []
+
+    def slow(config, path):
+        inside.append(path)
+        np.random.seed(config.seed)
+        time.sleep(0.1)
+        seen.append((len(inside), np.random.random()))
+        inside.pop()
+
+    monkeypatch.setattr("cait_finetune.workflow.finetune.finetune", slow)
+    monkeypatch.setattr("cait_finetune.api.load_run", lambda path: path)
+    with ThreadPoolExecutor(2) as threads:
+        runs = [threads.submit(finetune, "seed=3", directory=tmp_path / str(n)) for n in range(2)]
+        assert [run.result().name for run in runs] == ["0", "1"]
+    alone = np.random.RandomState(3).random_sample()
+    assert seen == [(1, alone)] * 2
+
+
+def test_in_a_program_that_uses_hydra(tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(
+        "cait_finetune.workflow.finetune.finetune", lambda config, path: told.append(config)
+    )
+    monkeypatch.setattr("cait_finetune.api.load_run", lambda path: path)
+    (tmp_path / "theirs.yaml").write_text("colour: red\n")
+    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(tmp_path)):
+        finetune("train.epochs=3", directory=tmp_path / "run")
+        assert hydra.compose("theirs") == {"colour": "red"}
+        with pytest.raises(UserError, match=r"train.epoch: got an unknown key"):
+            finetune("train.epoch=2")
+        assert hydra.compose("theirs") == {"colour": "red"}
+    assert not GlobalHydra.instance().is_initialized()
+    assert told[0].train.epochs == 3
+
+
+def test_under_the_decorator_of_hydra(tmp_path):
+    (tmp_path / "theirs.yaml").write_text("epochs: 3\n")
+    (tmp_path / "program.py").write_text("""
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from cait_finetune.cli.hydra_app import configure_run
+
+@hydra.main(version_base="1.3", config_path=".", config_name="theirs")
+def main(config):
+    ours, directory, _ = configure_run(f"train.epochs={config.epochs}")
+    assert ours.train.epochs == 3
+    assert str(directory).startswith("outputs/digits/"), directory
+    assert HydraConfig.get().job.name == "program"
+    print("done")
+
+main()
+""")
+    done = subprocess.run(
+        [sys.executable, "program.py"], cwd=tmp_path, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.stdout == "done\n", done.stderr
 
 
 def test_a_mistake_in_a_notebook_is_one_message():

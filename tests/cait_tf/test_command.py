@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from cait_tf.command import peak_memory, run_command
+from cait_tf.command import run_command
 from cait_tf.errors import CaiTError
 
 
@@ -48,9 +48,3 @@ def test_a_defect_is_not_hidden(monkeypatch):
 def test_an_interruption(monkeypatch, capsys):
     assert stopped(monkeypatch, KeyboardInterrupt()).code == 130
     assert capsys.readouterr().err == "cait_tf: interrupted\n"
-
-
-def test_peak_memory_is_of_this_process():
-    number, unit = peak_memory().split()
-    assert unit == "GB"
-    assert 0.05 < float(number) < 64

@@ -1,17 +1,17 @@
 import pytest
 
-from cait_finetune.benchmark.contestant import Contestant
+from cait_finetune.benchmark.worker import Worker
 
 
 @pytest.fixture
-def contestant():
-    """Makes one, and ends it after the test."""
+def worker():
+    """Make workers, and stop them after the test."""
     started = []
 
     def start(module, task):
-        started.append(Contestant(module, task))
+        started.append(Worker(module, task))
         return started[-1]
 
     yield start
     for one in started:
-        one.end()
+        one.stop()

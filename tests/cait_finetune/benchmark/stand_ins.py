@@ -1,19 +1,19 @@
-"""Contestants that do nothing: one that runs in a process of its own, and one without any."""
+"""Workers that do nothing: a module for a process of its own, and a class without a process."""
 
 import os
 import signal
 from dataclasses import replace
 
-from cait_finetune.benchmark.contestant import CannotCompile, Ended
-from cait_finetune.benchmark.memory import Memory
+from cait_finetune.benchmark.comparison import OURS_TENSORFLOW, TIMM
 from cait_finetune.benchmark.task import Task
+from cait_finetune.benchmark.worker import CannotCompile, Memory, WorkerKilled
 
 TASK = Task("training", "cait_nano_32", "float32", batch_size=8, threads=1)
 COMPILED = replace(TASK, compiled=True)
 
 
 def prepare(task):
-    """What `Contestant` calls in the process of its own."""
+    """What `Worker` calls in the process of its own."""
     if task.compiled:
         raise CannotCompile("torch.compile: no compiler")
     if task.work == "latency":
@@ -25,7 +25,7 @@ def prepare(task):
     return lambda: kept.append(bytearray(b"1" * 20_000_000)) if len(kept) < 4 else None
 
 
-def product_peak(precision):
+def matmul_flops(precision):
     """The cores that the process may use."""
     return len(os.sched_getaffinity(0)) + (precision == "float32") * 100
 
@@ -33,20 +33,20 @@ def product_peak(precision):
 class StandIn:
     """Speeds by who it is; in training 0.1 GB an image beside almost 1 GB, a tenth of it with remat."""
 
-    speeds = {"cait_finetune.benchmark.ours": 30.0, "cait_finetune.benchmark.timm_model": 10.0}
+    speeds = {OURS_TENSORFLOW: 30.0, TIMM: 10.0}
     compiler = True
     most = 100
 
     def __init__(self, module, task):
-        self.module, self.task, self.ended = module, task, False
+        self.module, self.task, self.stopped = module, task, False
 
-    def begin(self):
+    def start(self):
         if self.task.compiled and not self.compiler:
             raise CannotCompile("torch.compile: no compiler")
         if self.task.batch_size > self.most:
-            raise Ended("gone")
+            raise WorkerKilled("gone", "")
 
-    def measure(self, warmup, repetitions):
+    def measure(self, warmup):
         return self.speeds[self.module] * (
             2 if self.task.compiled or self.task.single_threaded else 1
         )
@@ -56,8 +56,8 @@ class StandIn:
         calls = 999_000_000 + image * self.task.batch_size
         return Memory(400_000_000, calls, calls)
 
-    def product_peak(self, precision):
-        return 4e11 if self.module.endswith("timm_model") else 1e12
+    def matmul_flops(self):
+        return 4e11 if self.module == TIMM else 1e12
 
-    def end(self):
-        self.ended = True
+    def stop(self):
+        self.stopped = True

@@ -5,9 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from cait_finetune.benchmark import contest, gpu
-from cait_finetune.benchmark.flops import flops
-from cait_finetune.benchmark.memory import Memory
+from cait_finetune.benchmark import comparison, model
+from cait_finetune.benchmark.comparison import OURS_JAX, TIMM
+from cait_finetune.benchmark.roofline import model_flops
+from cait_finetune.benchmark.worker import Memory
 from cait_finetune.commands import benchmark as command
 from cait_finetune.errors import UserError
 from cait_tf.variants import VARIANTS
@@ -17,7 +18,7 @@ from tests.cait_finetune.benchmark.stand_ins import StandIn
 class Card(StandIn):
     """Of a card the libraries take nothing."""
 
-    speeds = {"cait_finetune.benchmark.jax_model": 30.0, contest._TIMM: 10.0}
+    speeds = {OURS_JAX: 30.0, TIMM: 10.0}
 
     def memory(self):
         return Memory(0, 2_000_000_000, 2_000_000_000)
@@ -25,10 +26,10 @@ class Card(StandIn):
 
 @pytest.fixture
 def benchmark(tmp_path, monkeypatch):
-    monkeypatch.setattr(contest, "Contestant", Card)
-    monkeypatch.setattr(gpu, "check_models", lambda *_, **__: None)  # timm need not be there
+    monkeypatch.setattr(comparison, "Worker", Card)
+    monkeypatch.setattr(model, "check_models", lambda *_, **__: None)  # timm need not be there
     monkeypatch.setattr(
-        gpu.subprocess, "run", lambda *_, **__: SimpleNamespace(stdout="Card A\nB\n")
+        model.subprocess, "run", lambda *_, **__: SimpleNamespace(stdout="Card A\nB\n")
     )
 
     def run(*words):
@@ -42,7 +43,7 @@ def benchmark(tmp_path, monkeypatch):
 
 def test_tables_with_a_batch_for_each_model(benchmark):
     text, figures = benchmark()
-    share = 3 * 30 * flops(VARIANTS["cait_s24_224"]) / 1e12
+    share = 3 * 30 * model_flops(VARIANTS["cait_s24_224"]) / 1e12
     assert (
         "| training cait_s24_224, bfloat16 | 4 | 30 (30–30) | 10 (10–10) | 20 (20–20) | 1.50× | "
         f"{share:.0%} |"
@@ -72,11 +73,11 @@ def test_training_with_and_without_remat(benchmark):
         (["precisions=half"], "precisions: got half"),
         (
             ["batch_sizes=[8]"],
-            r"batch_sizes: got \[8\], expected one of at least 1 for each of the 2",
+            r"batch_sizes: got \[8\], expected one for each of the 2",
         ),
-        (["batch_sizes=[8,0]"], r"batch_sizes: got \[8, 0\]"),
+        (["batch_sizes=[8,0]"], r"batch_sizes: got 0"),
         (["rounds=0"], "rounds: got 0"),
-        (["remat=[]"], "remat: got 0, expected at least 1 of true and false"),
+        (["remat=[]"], "remat: got nothing"),
     ],
 )
 def test_a_mistake_is_said_before_anything_is_started(benchmark, words, message):
@@ -91,12 +92,14 @@ def test_a_machine_without_a_card(benchmark, monkeypatch, fault):
     def run(*_, **__):
         raise fault
 
-    monkeypatch.setattr(gpu.subprocess, "run", run)
+    monkeypatch.setattr(model.subprocess, "run", run)
     with pytest.raises(SystemExit, match=r"got no GPU, expected at least one\n  .*benchmark model"):
         benchmark()
 
 
 def test_jax_that_is_not_there(monkeypatch):
     monkeypatch.setitem(sys.modules, "jax", None)
-    with pytest.raises(UserError, match=r"jax: got nothing, .*\n  pip install 'jax\[cuda13\]'"):
-        gpu.check(gpu.GpuConfig(timm=False))
+    with pytest.raises(
+        UserError, match=r"jax: got nothing, .*\n  Install it with pip install 'jax\[cuda13\]'"
+    ):
+        model.GpuBenchmark(timm=False).check()

@@ -1,16 +1,13 @@
-import io
 import json
 import sys
 
 import numpy as np
 import pytest
 from PIL import Image
-from rich.console import Console
 
-from cait_finetune.benchmark import input as benchmark
-from cait_finetune.benchmark.pictures import write_pictures
-from cait_finetune.benchmark.rounds import Speeds
-from cait_finetune.benchmark.timm_input import OPTIONS
+from cait_finetune.benchmark import comparison
+from cait_finetune.benchmark.input import write_pictures
+from cait_finetune.benchmark.task import AUGMENTATIONS
 from cait_finetune.commands import benchmark as command
 from tests.alone import needs_timm
 
@@ -29,10 +26,6 @@ def test_pictures_are_as_large_as_photographs(tmp_path):
         assert 8_000 < path.stat().st_size < 80_000
 
 
-def test_timm_is_asked_for_the_same_rows():
-    assert list(benchmark.ROWS) == list(OPTIONS)
-
-
 def test_a_table_and_the_figures_behind_it(tmp_path, monkeypatch, capsys):
     out = tmp_path / "out"
     words = ["benchmark", "input", *SMALL, "timm=false", f"out={out}"]
@@ -41,28 +34,45 @@ def test_a_table_and_the_figures_behind_it(tmp_path, monkeypatch, capsys):
     text = (out / "input.md").read_text()
     assert text in capsys.readouterr().out
     figures = json.loads((out / "input.json").read_text())
-    assert [row["name"] for row in figures["rows"]] == list(benchmark.ROWS)
+    assert [row["task"]["augmentation"] for row in figures["rows"]] == list(AUGMENTATIONS)
     for row in figures["rows"]:
-        assert len(row["ours"]["rounds"]) == 2
-        assert min(row["ours"]["rounds"]) > 0
-        assert row["timm"] is None
-        assert f"| {row['name']} | " in text
+        assert min(row["speeds"]["ours"]["rounds"]) > 0
+        assert len(row["speeds"]["ours"]["rounds"]) == 2
+        assert list(row["speeds"]) == ["ours"]
+        assert f"| {row['task']['augmentation']} | " in text
 
 
-def test_the_ratio_stands_in_the_table():
-    row = benchmark.Row("evaluation", Speeds((20.0, 30.0)), Speeds((10.0, 20.0)))
-    assert benchmark.table([row]).splitlines()[-1] == (
-        "| evaluation | 25 (20–30) | 15 (10–20) | 1.75× |"
-    )
+class StandIn:
+    """Ours is faster by a half in every round."""
+
+    def __init__(self, module, task):
+        self.fast = module.endswith("tensorflow")
+
+    def measure(self, warmup):
+        return 30.0 if self.fast else 20.0
+
+    def memory(self):
+        return comparison.Memory(0, 0, 0)
+
+    def start(self):
+        pass
+
+    stop = start
 
 
-def test_timm_that_is_not_there(tmp_path, monkeypatch):
+def test_the_ratio_stands_in_the_table(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(comparison, "Worker", StandIn)
+    monkeypatch.setattr("cait_finetune.benchmark.input.check_timm", lambda *_: None)
+    monkeypatch.setattr(sys, "argv", ["benchmark", "input", *SMALL, f"out={tmp_path}"])
+    command.main()
+    assert "| evaluation | 30 (30–30) | 20 (20–20) | 1.50× |" in capsys.readouterr().out
+
+
+def test_timm_that_is_not_there(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
-    from cait_finetune.benchmark import timm_input
-    from cait_finetune.errors import UserError
-
-    with pytest.raises(UserError, match=r"pip install 'cait-finetune\[benchmark\]'"):
-        timm_input._begin("evaluation", str(tmp_path), 32, 4, 2)
+    monkeypatch.setattr(sys, "argv", ["benchmark", "input", *SMALL])
+    with pytest.raises(SystemExit, match=r"no timm.*\n.*pip install 'cait-finetune\[benchmark\]'"):
+        command.main()
 
 
 @pytest.mark.parametrize(
@@ -81,15 +91,21 @@ def test_a_mistake_is_one_message(monkeypatch, words, message):
 
 
 @needs_timm
-def test_the_real_loader_of_timm():
-    config = benchmark.InputConfig(
-        count=12, side=48, size=32, batch_size=4, batches=2, warmup=1, rounds=2
-    )
-    rows = benchmark.measure_input(config, Console(file=io.StringIO()))
-    assert all(row.ratio > 0 for row in rows)
+def test_the_real_loader_of_timm(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["benchmark", "input", *SMALL, f"out={tmp_path}"])
+    command.main()
+    rows = json.loads((tmp_path / "input.json").read_text())["rows"]
+    assert all(min(row["speeds"]["timm"]["rounds"]) > 0 for row in rows)
 
 
-def test_nothing_to_measure_is_a_mistake(monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["benchmark", "input", "rounds=0"])
-    with pytest.raises(SystemExit, match="rounds: got 0, expected at least 1"):
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("rounds=0", r"rounds: got 0, expected a number in \[1"),
+        ("count=13", "count: got 13, expected a multiple of batch_size=4"),
+    ],
+)
+def test_a_wrong_count_is_a_mistake(word, message, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["benchmark", "input", *SMALL, word])
+    with pytest.raises(SystemExit, match=message):
         command.main()

@@ -3,10 +3,11 @@ import sys
 
 import pytest
 
-from cait_finetune.benchmark import contest, model
-from cait_finetune.benchmark.contestant import Contestant
-from cait_finetune.benchmark.flops import flops, trunk_flops
+from cait_finetune.benchmark import comparison, model
+from cait_finetune.benchmark.comparison import TIMM
+from cait_finetune.benchmark.roofline import model_flops
 from cait_finetune.benchmark.task import Task
+from cait_finetune.benchmark.worker import Worker
 from cait_finetune.commands import benchmark as command
 from cait_tf.variants import VARIANTS
 from tests.alone import needs_timm
@@ -17,7 +18,7 @@ XXS = VARIANTS["cait_xxs24_224"]
 
 @pytest.fixture
 def stand_in(monkeypatch):
-    monkeypatch.setattr(contest, "Contestant", StandIn)
+    monkeypatch.setattr(comparison, "Worker", StandIn)
     return StandIn
 
 
@@ -34,14 +35,12 @@ def test_tables_and_the_figures_behind_them(tmp_path, monkeypatch, capsys, stand
     text, figures = run(tmp_path, monkeypatch, "models=cait_xxs24_224", "precisions=float32",
                         "rounds=3", "threads=1", "batch_size=8")  # fmt: skip
     assert text in capsys.readouterr().out
-    share, products = (30 * count(XXS) / 1e12 for count in (flops, trunk_flops))
+    share = 30 * model_flops(XXS) / 1e12
     assert (
         "| inference cait_xxs24_224, float32 | 8 | 30 (30–30) | 10 (10–10) | 20 (20–20) | 1.50× | "
         f"{share:.0%} |\n"
-        f"| products cait_xxs24_224, float32 | 8 | 30 (30–30) | — | — | — | {products:.0%} |\n"
         "| training cait_xxs24_224, float32 | 8 | 30 (30–30) | 10 (10–10) | 20 (20–20) | 1.50× | "
         f"{3 * share:.0%} |\n"
-        f"| training products cait_xxs24_224, float32 | 8 | 30 (30–30) | — | — | — | {3 * products:.0%} |"
     ) in text
     gigabytes = "1.80 (1.40)"
     assert f"| training cait_xxs24_224, float32 | 8 |{f' {gigabytes} |' * 3} 1.00× |" in text
@@ -53,15 +52,14 @@ def test_tables_and_the_figures_behind_them(tmp_path, monkeypatch, capsys, stand
         "Peak: the fastest matrix product here, 1000 GFLOP/s in float32; PyTorch's own fastest, "
         "400 GFLOP/s in float32. "
     ) in text
-    assert figures["timm_peak_flops"] == {"float32": 4e11}
+    assert figures["timm_peaks"] == {"float32": 4e11}
     assert ", 1 thread; " in text
     assert figures["config"]["batch_size"] == 8
     works = [row["task"]["work"] for row in figures["rows"]]
-    assert works == ["inference", "products", "training", "training_products", "latency"]
-    assert [row["task"]["batch_size"] for row in figures["rows"]] == [8, 8, 8, 8, 1]
-    assert figures["rows"][2]["images_per_second"]["timm compiled"] == [20.0] * 3
-    assert figures["rows"][2]["best"] == "timm compiled"
-    assert list(figures["rows"][4]["images_per_second"]) == [
+    assert works == ["inference", "training", "latency"]
+    assert [row["task"]["batch_size"] for row in figures["rows"]] == [8, 8, 1]
+    assert figures["rows"][1]["speeds"]["timm compiled"] == {"rounds": [20.0] * 3}
+    assert list(figures["rows"][2]["speeds"]) == [
         "ours",
         "ours, one thread an operation",
         "timm eager",
@@ -71,48 +69,46 @@ def test_tables_and_the_figures_behind_them(tmp_path, monkeypatch, capsys, stand
 
 def test_a_model_of_ours_alone(tmp_path, monkeypatch):
     """The real thing, in a process of its own."""
-    monkeypatch.setattr(model, "PRECISIONS", ("float32",))
     text, figures = run(
         tmp_path, monkeypatch, "models=cait_nano_32", "work=inference", "precisions=float32",
         "timm=false", "batch_size=2", "warmup=0", "repetitions=1", "rounds=2", "threads=1",
     )  # fmt: skip
     [row] = figures["rows"]
-    assert len(row["images_per_second"]["ours"]) == 2
-    assert min(row["images_per_second"]["ours"]) > 0
-    memory = row["memory_bytes"]["ours"]
+    assert len(row["speeds"]["ours"]["rounds"]) == 2
+    assert min(row["speeds"]["ours"]["rounds"]) > 0
+    memory = row["memory"]["ours"]
     assert 1e8 < memory["libraries"] < memory["calls"] <= memory["life"]
-    assert 0 < row["share_of_peak"] < 1
-    assert row["ratio"] is row["memory_ratio"] is None
+    assert 0 < row["share"] < 1
     assert "| — | — | — |" in text
 
 
 @needs_timm
 def test_the_real_timm():
     task = Task("training", "cait_xxs24_224", "mixed_bfloat16", 2, 1, image_size=32)
-    contestant = Contestant(contest._TIMM, task)
+    worker = Worker(TIMM, task)
     try:
-        contestant.begin()
-        assert contestant.measure(0, 1) > 0
+        worker.start()
+        assert worker.measure(0) > 0
     finally:
-        contestant.end()
+        worker.stop()
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["work=train"], "work: got train, .*\n  did you mean training"),
-        (["work=[]"], "work: got nothing"),
+        (["work=[]"], "work: got nothing, expected one or more values"),
         (["precisions=bfloat16"], "did you mean mixed_bfloat16"),
-        (["batch_size=0"], "batch_size: got 0, expected at least 1"),
+        (["batch_size=0"], "batch_size: got 0, expected a number in"),
         (["rounds=0"], "rounds: got 0"),
-        (["remat=[]"], "remat: got 0, expected at least 1"),
+        (["remat=[]"], "remat: got nothing"),
         (["threads=1000"], "threads: got 1000"),
         (["models=cait_xxs"], "model: got cait_xxs"),
         (["out=/dev/null/out"], "out: got /dev/null/out"),
     ],
 )
 def test_a_mistake_is_said_before_anything_is_started(monkeypatch, words, message):
-    monkeypatch.setattr(contest, "Contestant", None)
+    monkeypatch.setattr(comparison, "Worker", None)
     words = ["models=cait_nano_32", "timm=false", *words]
     monkeypatch.setattr(sys, "argv", ["benchmark", "model", *words])
     with pytest.raises(SystemExit, match=message):

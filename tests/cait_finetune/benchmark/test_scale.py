@@ -6,6 +6,9 @@ import pytest
 from PIL import Image
 
 from cait_finetune.benchmark import scale
+from cait_finetune.benchmark.scale import Line, Series
+from cait_finetune.benchmark.task import Task
+from cait_finetune.benchmark.worker import Memory
 from cait_finetune.commands import benchmark as command
 from tests.cait_finetune.benchmark.stand_ins import StandIn
 
@@ -14,7 +17,7 @@ FREE = SimpleNamespace(available=4_000_000_000)
 
 @pytest.fixture
 def benchmark(tmp_path, monkeypatch):
-    monkeypatch.setattr(scale, "Contestant", StandIn)
+    monkeypatch.setattr(scale, "Worker", StandIn)
     monkeypatch.setattr(scale.psutil, "virtual_memory", lambda: FREE)
 
     def run(*words):
@@ -39,7 +42,8 @@ def test_speed_memory_and_the_batch_that_fits(benchmark, tmp_path, capsys):
     assert inference["task"]["work"] == "inference"
     assert plain["line_bytes"] == pytest.approx({"fixed": 9.99e8, "per_image": 1e8})
     assert remat["task"]["remat"]
-    assert plain["images_per_second"] == {"1": [30, 30], "4": [30, 30], "16": [30, 30]}
+    assert list(plain["speeds"]) == ["1", "4", "16"]
+    assert plain["speeds"]["4"] == {"rounds": [30, 30]}
     picture = Image.open(tmp_path / "scale.png")
     assert picture.size[0] > 1000
     assert len(set(picture.convert("RGB").getdata())) > 20
@@ -51,8 +55,8 @@ def test_what_would_not_fit_is_left_out(benchmark):
     assert f"left out: training cait_xxs24_224, float32, batch 64: {why}\n" in text
     assert "float32, batch 65: a smaller batch did not fit\n" in text
     plain, remat = figures["series"]
-    assert plain["left_out"]["64"] == why
-    assert list(remat["images_per_second"]) == ["1", "4", "64", "65"]
+    assert plain["skipped"]["64"] == why
+    assert list(remat["speeds"]) == ["1", "4", "64", "65"]
 
 
 def test_a_model_whose_weights_alone_do_not_fit(benchmark, capsys):
@@ -67,13 +71,13 @@ def test_a_process_that_the_system_ends_is_left_out(benchmark, monkeypatch):
     monkeypatch.setattr(StandIn, "most", 4)
     text, figures = benchmark("batch_sizes=[1,4,8]", "work=training")
     assert "batch 8: the system ended it" in text
-    assert list(figures["series"][0]["images_per_second"]) == ["1", "4"]
+    assert list(figures["series"][0]["speeds"]) == ["1", "4"]
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["batch_sizes=[4,0]"], r"batch_sizes: got \[4, 0\]"),
+        (["batch_sizes=[4,0]"], r"batch_sizes: got 0"),
         (["batch_sizes=[]"], "batch_sizes"),
         (["batch_sizes=[a]"], "batch_sizes"),
         (["work=latency"], "work: got latency"),
@@ -84,3 +88,29 @@ def test_a_process_that_the_system_ends_is_left_out(benchmark, monkeypatch):
 def test_a_mistake_is_said_before_anything_is_started(benchmark, words, message):
     with pytest.raises(SystemExit, match=message):
         benchmark(*words)
+
+
+def test_fixed_bytes_and_bytes_of_an_image():
+    line = Line.fit({1: 1.2e9, 4: 1.8e9, 16: 4.2e9})
+    assert line.fixed == pytest.approx(1e9)
+    assert line.per_image == pytest.approx(0.2e9)
+    assert line.at(10) == pytest.approx(3e9)
+
+
+def test_the_largest_batch_just_fits():
+    line = Line(fixed=1e9, per_image=0.25e9)
+    assert line.largest(8e9) == 28
+    assert line.at(28) <= 8e9 < line.at(29)
+    assert line.largest(1e9) == line.largest(0.5e9) == 0
+
+
+def test_a_forecast_from_the_measured_batches(monkeypatch):
+    monkeypatch.setattr(scale, "_LIBRARIES", 1e9)
+    task = Task("inference", "cait_nano_32", "float32", 2, 1)
+    start = 1e9 + 4 * task.variant.parameters
+    series = Series(task)
+    assert series.forecast(16) == start
+    series.memory[2] = Memory(0, 0, round(start + 2e9))
+    assert series.forecast(16) == pytest.approx(start + 16e9)
+    series.memory[4] = Memory(0, 0, round(start + 2.5e9))
+    assert series.forecast(16) == pytest.approx(start + 5.5e9)

@@ -77,7 +77,7 @@ def test_a_table_and_the_figures_behind_it(tmp_path, monkeypatch, capsys):
 def test_the_command_is_one_that_a_run_takes():
     from cait_finetune.cli.hydra_app import configure
 
-    config = configure(*start.command("cait_xxs24_224", start.StartConfig(batch_size=4)))
+    config = configure(*start.StartBenchmark(batch_size=4).command("cait_xxs24_224"))
     assert config.dataset.name == "digits"
     assert config.model.name == "cait_xxs24_224"
     assert config.train.batch_size == 4
@@ -100,9 +100,5 @@ def test_a_mistake_is_said_before_a_run(monkeypatch, words, message):
 
 
 def test_a_real_run():
-    config = start.StartConfig(batch_size=8)
-    words = [
-        *start.command("cait_nano_32", config),
-        "model.image_size=16",
-    ]
+    words = [*start.StartBenchmark(batch_size=8).command("cait_nano_32"), "model.image_size=16"]
     assert start.first_step(words) > 1

@@ -43,6 +43,24 @@ def test_what_a_user_can_mend_is_one_message(error, message, monkeypatch):
     assert caught.value.code == message
 
 
+def test_a_working_directory_that_was_deleted(tmp_path, monkeypatch):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    before = os.getcwd()
+    monkeypatch.setenv("PWD", str(gone))
+    os.chdir(gone)
+    gone.rmdir()
+    try:
+        with pytest.raises(SystemExit) as caught, command("x"):
+            Path("run").absolute()
+    finally:
+        os.chdir(before)
+    assert caught.value.code.startswith(f"x: working directory: got {gone}, which was deleted, ex")
+    with pytest.raises(SystemExit) as caught, command("x"):
+        raise FileNotFoundError(2, "No such file or directory")
+    assert caught.value.code.startswith("x: system: got No such file")
+
+
 def test_a_traceback_that_is_asked_for(monkeypatch):
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     with pytest.raises(UserError), command("x"):

@@ -85,6 +85,8 @@ BEFORE_TENSORFLOW = [
     (["dataset.data_dir=${b}"], "dataset.data_dir: got ${b}, expected a key", r"Write \${…}"),
     (["-cd", ".", "-cp", "."], "-cp: got . and ., expected one folder", ""),
     (["logger="], "logger: got nothing, expected one of csv", ""),
+    (["resume="], "resume: got nothing, expected the directory of a run, or null", "resume=DIR"),
+    (["-m", "seed=1,2", "resume=''"], "resume: got nothing, expected the directory", ""),
     (["-cd", "nowhere"], "-cd: got ", "nowhere, expected an existing folder"),
     (
         ["-m", "seed=1,2", "hydra.sweeper.n_trials=5"],

@@ -109,6 +109,10 @@ def test_records_say_where_the_files_are(run):
     }
     others = [exports["saved_model"]["serving"], exports["litert"]["variants"]["float16"]["path"]]
     assert all((run / path).exists() for path in [*files.values(), *others])
+    listed = {name for one in exports.values() for name in one.pop("files")}
+    written = {path.relative_to(run / "export").as_posix() for path in (run / "export").rglob("*")
+               if path.is_file()}  # fmt: skip
+    assert listed == written - {"exports.json", "README.md"}
     result = json.loads((run / "result.json").read_text())
     assert (result["saved_model"], result["exports"]) == ("export/saved_model", exports)
 

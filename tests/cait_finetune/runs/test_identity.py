@@ -168,6 +168,16 @@ def test_a_lost_list_of_images_does_not_let_changes_pass(run):
         check(run, source(ids=FEWER))
 
 
+def test_a_damaged_list_of_equal_images_is_written_again_on_resume(run):
+    whole = run.images.read_bytes()
+    for damaged in (whole[: len(whole) // 2], b""):
+        run.images.write_bytes(damaged)
+        check(run, source())
+        assert run.images.read_bytes() == damaged  # a command that only reads
+        check(run, source(), "resume")
+        assert run.images.read_bytes() == whole
+
+
 def test_the_files_of_a_run_name_the_same_classes(run, tmp_path):
     run.checkpoints.mkdir()
     model = tiny_model(2)

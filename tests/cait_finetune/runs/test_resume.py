@@ -8,7 +8,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from cait_finetune.errors import UserError
-from cait_finetune.runs.resume import FREE, find_run, resumed
+from cait_finetune.runs.directory import RunDirectory
+from cait_finetune.runs.resume import FREE, find_run, keep_free_keys, resumed
 from tests.cait_finetune.stand_ins import CONF, checked, composed
 
 GROUPS = {path.name for path in CONF.iterdir() if path.is_dir()}
@@ -86,6 +87,29 @@ def test_a_run_may_go_on_with_other_loggers(run):
     assert (silent.csv, silent.wandb.enabled) == (False, False)
 
 
+def test_what_resume_was_given_is_there_at_the_next_resume(run):
+    words = ("export=[saved_model,onnx]", "logger=csv", "train.max_hours=2", "dataset.cache=memory")
+    given, changes = resume(run, *words, "export.push_to_hub=me/it", "dataset.accept_changes=true")
+    assert changes
+    keep_free_keys(RunDirectory(run), given)
+    config, changes = resume(run)
+    assert changes == []
+    assert config.export == given.export
+    assert config.logger == given.logger
+    assert (config.train.max_hours, config.dataset.cache) == (2, "memory")
+    assert not config.dataset.accept_changes  # consent to one change of the images
+    assert OmegaConf.load(run / "config.yaml").resume is None
+    keep_free_keys(RunDirectory(run), resume(run, "train.max_hours=null")[0])
+    assert resume(run)[0].train.max_hours is None
+
+
+def test_what_did_not_change_is_not_written(run):
+    before = (run / "config.yaml").read_bytes().replace(b"  accept_changes: false\n", b"")
+    (run / "config.yaml").write_bytes(before)  # as of a version without the key
+    keep_free_keys(RunDirectory(run), resume(run, *FIRST)[0])
+    assert (run / "config.yaml").read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("words", "named"),
     [
@@ -143,6 +167,9 @@ def test_a_run_that_is_finished(run):
     with pytest.raises(UserError, match="whose run is finished") as error:
         resume(run)
     assert "last.safetensors" in str(error.value)
+    with pytest.raises(UserError, match="whose run is finished") as error:
+        resume(run, "export=onnx")
+    assert f"python -m cait_finetune export run={run} export=onnx" in str(error.value)
 
 
 @pytest.mark.parametrize(

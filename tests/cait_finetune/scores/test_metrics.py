@@ -45,6 +45,31 @@ def test_cutting_leaves_whole_lines(tmp_path):
     assert log.size == size
 
 
+@pytest.mark.parametrize("lose", ["the end", "a line in the middle", "the file"])
+def test_lost_records_are_named(lose, tmp_path, caplog):
+    log = MetricsLog(tmp_path / "metrics.jsonl")
+    for epoch in (1, 2, 3):
+        log.write("step", step=10 * epoch)
+        log.write("epoch", epoch=epoch, step=10 * epoch)
+    size, lines = log.size, log.path.read_bytes().splitlines(keepends=True)
+    log.cut(size, 30)
+    assert caplog.text == ""
+    if lose == "the file":
+        log.path.unlink()
+    else:
+        left = [*lines[:3], lines[3][:9]] if lose == "the end" else lines[:3] + lines[4:]
+        log.path.write_bytes(b"".join(left))
+    log.cut(size, 30)
+    said = {
+        "the end": "up to step 20 with epochs 1, expected all up to step 30",
+        "a line in the middle": "up to step 30 with epochs 1, 3, expected all up to step 30",
+        "the file": "up to step 0 with no epoch, expected all up to step 30",
+    }
+    assert said[lose] in caplog.text
+    MetricsLog(log.path, writes=False).cut(size, 30)
+    assert len(caplog.records) == 1
+
+
 def test_a_follower_gets_each_record_that_is_written(tmp_path):
     log, seen = MetricsLog(tmp_path / "metrics.jsonl"), []
     log.write("step", step=1)

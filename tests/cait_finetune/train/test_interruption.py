@@ -1,14 +1,12 @@
 import gc
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 
 from cait_finetune.errors import Interrupted, InterruptedByUser
-from cait_finetune.train.interruption import Interruption, preemptible
+from cait_finetune.train.interruption import Interruption
 
 
 def send(number: int) -> None:
@@ -104,27 +102,33 @@ def test_a_finished_run_has_nothing_to_resume():
     assert interruption.signal is None
 
 
-def asked_to_end(number: int) -> None:
-    with preemptible():
-        send(number)
-        time.sleep(60)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_repeated_signals_leave_the_first_ones_error(number):
+    """While the error is on its way out, and beside another signal."""
+
+    def unwind():
+        with Interruption() as interruption:
+            interruption.directory = "some/run"
+            try:
+                with interruption.deferred():
+                    send(signal.SIGTERM)
+                interruption.check()
+            finally:
+                send(number)
+                cleaned.append(number)
+
+    cleaned = []
+    with pytest.raises(Interrupted, match="SIGTERM: the state is saved"):
+        unwind()
+    assert cleaned == [number]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_before_training_there_is_nothing_to_save(number, capsys, monkeypatch):
-    monkeypatch.setattr(Interruption, "ended_well", False)
-    before = signal.getsignal(number)
-    with pytest.raises(SystemExit) as stopped:
-        asked_to_end(number)
-    assert stopped.value.code == 75
-    assert capsys.readouterr().err.count(f"{number.name}: training had not begun") == 1
-    assert signal.getsignal(number) is before
-
-
-def test_after_the_run_the_process_ends_well():
-    code = (
-        "import os, signal\nfrom cait_finetune.train.interruption import *\n"
-        "with preemptible():\n    with Interruption():\n        pass\n"
-        "    os.kill(os.getpid(), signal.SIGTERM)\n"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_repeated_signal_raises_again_what_was_swallowed(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with Interruption() as interruption:
+        swallowed_by_a_collection(interruption)
+        now[0] = 60.0
+        with pytest.raises(Interrupted):
+            send(signal.SIGTERM)

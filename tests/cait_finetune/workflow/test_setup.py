@@ -103,6 +103,12 @@ def test_a_resumed_run_has_files_of_its_own(tmp_path):
             resumed(one.run.root)
         (one.run.checkpoints / path.name).write_bytes(own)
 
+    table = one.run.parameters.read_bytes()
+    for damage in (lambda: one.run.parameters.write_bytes(b""), one.run.parameters.unlink):
+        damage()
+        resumed(one.run.root)
+        assert one.run.parameters.read_bytes() == table
+
     for path in one.logbook.checkpoints.states:
         path.unlink()
     assert resumed(one.run.root).logbook.state.run == one.logbook.state.run, (

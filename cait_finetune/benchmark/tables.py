@@ -1,0 +1,136 @@
+"""The Markdown and JSON that a benchmark writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from cait_finetune.benchmark.comparison import (
+    OURS,
+    OURS_SINGLE,
+    TIMM_COMPILED,
+    TIMM_EAGER,
+    Comparison,
+    Row,
+    Speeds,
+)
+from cait_finetune.runs.environment import processor
+
+_NAMES = (OURS, TIMM_EAGER, TIMM_COMPILED)
+_SPEED = "Images a second: median and range of the rounds. Ratio: to timm's best.\n"
+_MEMORY = {
+    "cpu": "Peak memory while working, GB; in brackets without the libraries. Ratio: to timm's smaller "
+    "peak, libraries included; below 1 is less.\n",
+    "gpu": "Peak GPU memory while working, GB. Ratio: to timm's smaller peak; below 1 is less.\n",
+}
+_LATENCY = (
+    "One image, ms, float32. Ours is an exported SavedModel, as it loads and with one thread for each "
+    "operation. Ratio: below 1 is faster.\n"
+)
+
+
+@dataclass(frozen=True)
+class Report:
+    """The result of a benchmark.
+
+    Attributes:
+        text: Markdown.
+        values: for JSON.
+        draw: writes a picture to a path. `None`: there is no picture.
+    """
+
+    text: str
+    values: dict[str, Any]
+    draw: Callable[[Path], None] | None = None
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [f"| {' | '.join(cells)} |" for cells in [header, *rows]]
+    lines.insert(1, "|---" * len(header) + "|")
+    return "\n".join(lines) + "\n"
+
+
+def machine(timm: bool = True, ours: Sequence[str] = ("tensorflow", "keras")) -> dict[str, Any]:
+    """Return the processor and the versions of the measured packages."""
+    versions = {}
+    for package in (*ours, *("torch", "timm") * timm):
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return {"processor": processor(), "packages": versions}
+
+
+def packages(facts: Mapping[str, Any]) -> str:
+    """Return the versions of a `machine` in one line."""
+    return ", ".join(f"{name} {version}" for name, version in facts["packages"].items())
+
+
+def footnote(threads: int, timm: bool = True) -> str:
+    """Return the `machine` and the number of threads in one line."""
+    facts = machine(timm)
+    return f"{facts['processor']}, {threads} thread{'s' * (threads > 1)}; {packages(facts)}.\n"
+
+
+def comparison_text(comparison: Comparison, footnote: str) -> str:
+    """Return a table each for speed, memory and latency, without the empty ones."""
+    batches = [row for row in comparison.rows if row.task.work != "latency"]
+    single = [row for row in comparison.rows if row.task.work == "latency"]
+    parts = []
+    if batches:
+        header = ["work", "batch", *_NAMES, "ratio"]
+        parts += [_SPEED, markdown([*header, "of the peak"], [
+            [str(row.task), str(row.task.batch_size),
+             *(_speed(row.speeds.get(name)) for name in _NAMES), _times(row.ratio()), f"{row.share:.0%}"]
+            for row in batches
+        ]), _MEMORY[batches[0].task.device], markdown(header, [
+            [str(row.task), str(row.task.batch_size),
+             *(_gigabytes(row, name) for name in _NAMES), _times(row.memory_ratio)]
+            for row in batches
+        ])]  # fmt: skip
+    if single:
+        header = ["work", OURS, "ratio", OURS_SINGLE, "ratio", TIMM_EAGER]
+        parts += [_LATENCY, markdown(header, [
+            [str(row.task), *_latency(row, OURS), *_latency(row, OURS_SINGLE),
+             *_latency(row, TIMM_EAGER)[:1]]
+            for row in single
+        ])]  # fmt: skip
+    peak = f"Peak: the fastest matrix product here, {_peaks(comparison.peaks)}"
+    if comparison.timm_peaks:
+        peak += f"; PyTorch's own fastest, {_peaks(comparison.timm_peaks)}"
+    parts.append(f"{peak}. {footnote}")
+    return "\n".join([*parts, *(f"{note}\n" for note in dict.fromkeys(comparison.notes))])
+
+
+def _peaks(peaks: Mapping[str, float]) -> str:
+    return ", ".join(
+        f"{peak / 1e9:.0f} GFLOP/s in {precision.removeprefix('mixed_')}"
+        for precision, peak in peaks.items()
+    )
+
+
+def _speed(speeds: Speeds | None) -> str:
+    return str(speeds) if speeds else "—"
+
+
+def _times(ratio: float | None) -> str:
+    return f"{ratio:.2f}×" if ratio else "—"
+
+
+def _gigabytes(row: Row, name: str) -> str:
+    memory = row.memory.get(name)
+    if memory is None:
+        return "—"
+    beyond = f" ({memory.work / 1e9:.2f})" if memory.libraries else ""
+    return f"{memory.calls / 1e9:.2f}{beyond}"
+
+
+def _latency(row: Row, name: str) -> list[str]:
+    """Return milliseconds, and their ratio to timm's."""
+    speeds, ratio = row.speeds.get(name), row.ratio(name)
+    milliseconds = Speeds(tuple(1e3 / one for one in speeds.rounds)) if speeds else None
+    return [_speed(milliseconds), _times(1 / ratio if ratio else None)]

@@ -1,1 +1,0 @@
-"""What pretrained weights are worth: runs by method, training images and seed, side by side."""

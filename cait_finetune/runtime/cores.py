@@ -1,0 +1,35 @@
+"""The cores of this process, and limits for the libraries it imports later. Imports no TensorFlow."""
+
+from __future__ import annotations
+
+import os
+
+from cait_finetune.errors import bad_value
+
+
+def cores() -> list[int]:
+    """Return the numbers of the cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def core_count(asked: int, key: str = "threads") -> int:
+    """Return the value of a key that counts cores, where 0 is all.
+
+    Raises:
+        UserError: there are fewer cores.
+    """
+    count = len(cores())
+    if not 0 <= asked <= count:
+        raise bad_value(key, asked, f"1 to {count}, the cores there are, or 0 for all")
+    return asked or count
+
+
+def limit_threads(count: int) -> None:
+    """Limit the threads of libraries that are imported later, and hide every GPU."""
+    names = ["OMP_NUM_THREADS", "TF_NUM_INTEROP_THREADS"]
+    # With all cores TensorFlow's default is right, and a run may choose a single thread.
+    if count < len(cores()):
+        names.append("TF_NUM_INTRAOP_THREADS")
+    os.environ.update(dict.fromkeys(names, str(count)), CUDA_VISIBLE_DEVICES="-1")
