@@ -92,6 +92,7 @@ def build(
     Raises:
         UserError: weights that cannot be downloaded, read or matched.
     """
+    cait_tf.use_fused(config.fused)
     chosen = {} if config.kernel_init is None else {"kernel_init": config.kernel_init}
     try:
         return cait_tf.create_model(

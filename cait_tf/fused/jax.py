@@ -8,10 +8,8 @@ from typing import Any
 
 from keras import ops
 
-from cait_tf.fused import portable
+from cait_tf.fused import portable, thresholds
 from cait_tf.layers import stable_dtype
-
-_FEW_HEADS = 8  # the sum costs the square of their number
 
 
 def self_attention_block(block: Any, x: Any, factors: tuple, training: bool) -> Any:
@@ -26,7 +24,7 @@ def class_attention_block(block: Any, cls: Any, patches: Any, training: bool) ->
 
 def _mix(mixing: Any, maps: Any) -> Any:
     """Mix few heads as a sum, which XLA fuses with the softmax beside it."""
-    if mixing.num_heads > _FEW_HEADS:
+    if mixing.num_heads > thresholds.FEW_HEADS_JAX:
         return portable.matmul_mix(mixing, maps)
     wide, kernel = (
         ops.cast(one, stable_dtype(mixing.dtype_policy)) for one in (maps, mixing.kernel)

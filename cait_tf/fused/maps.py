@@ -10,21 +10,11 @@ import operator
 
 import tensorflow as tf
 
+from cait_tf.fused import thresholds
 from cait_tf.fused.approximations import exponential
 from cait_tf.fused.casts import to_compute_dtype, to_float32
 from cait_tf.fused.compiled import compiled, compiles
 from cait_tf.fused.elementwise import row_sums
-
-# So many are mixed by XLA, as a sum of maps, and not by a product. With 4, as cait_xxs24 and xxs36 have, that
-# takes for two images 90 us, not 130, in bfloat16 for four 130, not 290. The two passes of `last_map` take half
-# of what the three of `all_maps` did, with the 6 of cait_xs24 a fifth less. With 8 nothing is gained: the sums
-# grow with the square.
-_FEW_HEADS = 6
-
-# Of so many images each has a product of its own for the gradient of a mixing's kernel, which oneDNN makes in a
-# quarter of the time: for two of cait_xxs24_224 in 55 us, not 205, of cait_s24_224 in 127, not 296. In bfloat16
-# there is no difference.
-_FEW_IMAGES = 4
 
 # Of a row's sum of exponentials: between these none that matters is infinite or lost, nor is a kernel's
 # weight of 1e-13 that is divided by it.
@@ -89,7 +79,12 @@ def kernel_gradient(inputs: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
     """Of the kernel of ``mix(inputs, kernel)``: (B, H, N, N) twice to (H, H), at least in float32."""
     inputs, upstream = flat(inputs), flat(upstream)
     images = inputs.shape[0]
-    if compiles() and inputs.dtype == tf.float32 and images is not None and images <= _FEW_IMAGES:
+    if (
+        compiles()
+        and inputs.dtype == tf.float32
+        and images is not None
+        and images <= thresholds.FEW_IMAGES
+    ):
         pairs = zip(tf.unstack(inputs), tf.unstack(upstream), strict=True)
         return tf.add_n([tf.matmul(one, other, transpose_b=True) for one, other in pairs])
     of_each = tf.matmul(inputs, upstream, transpose_b=True)  # (B, H, H)
@@ -140,7 +135,7 @@ def _summed_heads(maps: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 
 def _summed(kernel: tf.Tensor) -> bool:
     """Whether heads are mixed by XLA, and not by a product."""
-    return kernel.shape[0] <= _FEW_HEADS and compiles()
+    return kernel.shape[0] <= thresholds.FEW_HEADS_CPU and compiles()
 
 
 def softmax(x: tf.Tensor) -> tf.Tensor:

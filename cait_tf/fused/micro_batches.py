@@ -22,22 +22,9 @@ from typing import Any
 
 import tensorflow as tf
 
+from cait_tf.fused import thresholds
 from cait_tf.fused.compiled import compiled_inference, cpu_alone
 from cait_tf.fused.hoisting import hoisted_weights
-
-# What a part has at least: so many patches, by whether it is for training: four images of 224 pixels, and
-# eight. With half of that in bfloat16 a step of cait_xxs24_224 takes 4 to 7 % longer.
-_LEAST_PATCHES = {True: 784, False: 1568}
-# Or fewer with so many pairs of an image's patches, as many as a head's map has entries, by whether it is in
-# half precision. In float32 that is two images of 224 pixels, whose activations a core's own cache of 1 MB
-# nearly holds. All between the products of 16 images of cait_xxs24_224 takes 130 ms of core time, 225 with
-# eight images, and inference 5 % less; a training step takes as long as with four, and 1.85 GB, not 2.35.
-# With one image inference takes 5 % longer, a step 10 %. Those of 384 pixels go one at a time in either
-# precision: inference of cait_xxs24_384 takes 7 % less, a step in float32 15 % less, half of it because its
-# maps can be kept.
-_LEAST_PAIRS = {False: 70_000, True: 320_000}
-
-_MOST_OF_MAPS = 2**24  # bytes: an image of cait_xxs24_384 has 16 million
 
 _INTRA_OP = "TF_NUM_INTRAOP_THREADS"
 
@@ -81,13 +68,13 @@ def keeps_maps(maps: tf.Tensor) -> bool:
     In parts of a batch, as many of which are in memory as there are cores. With two, of two images of
     cait_xxs24_224 each, the maps in float32 are .18 GB, a tenth of all that a step takes, of one of
     cait_xxs24_384 each .76 GB of 2.7; they save 5 and 10 % of its time. Not in half precision, in which a
-    step is so small that the same is more, nor what of a part and block is more than `_MOST_OF_MAPS`: of
+    step is so small that the same is more, nor what of a part and block is more than `thresholds.MOST_BYTES_OF_MAPS`: of
     an image of cait_m36_384 it is 64 MB.
     """
     elements = maps.shape.num_elements()
     if not _parts_traced.get() or elements is None or maps.dtype not in (tf.float32, tf.float64):
         return False
-    return 3 * elements * maps.dtype.size <= _MOST_OF_MAPS
+    return 3 * elements * maps.dtype.size <= thresholds.MOST_BYTES_OF_MAPS
 
 
 def infer(model: Callable, images: Any) -> Any:
@@ -127,8 +114,8 @@ def micro_batch_count(images: int, patches: int, *, training: bool, half: bool) 
     Args:
         half: whether it computes in half precision.
     """
-    pairs = images * patches**2 // _LEAST_PAIRS[half]
-    most = min(images, max(images * patches // _LEAST_PATCHES[training], pairs))
+    pairs = images * patches**2 // thresholds.LEAST_PAIRS[half]
+    most = min(images, max(images * patches // thresholds.LEAST_PATCHES[training], pairs))
     return max((n for n in range(1, most + 1) if images % n == 0), default=1)
 
 

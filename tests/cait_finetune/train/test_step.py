@@ -12,7 +12,7 @@ from cait_finetune.train.average import MovingAverage, holding
 from cait_finetune.train.loss import CrossEntropy, cross_entropy
 from cait_finetune.train.loss_scale import LossScale
 from cait_finetune.train.step import FIGURES, TrainStep
-from cait_tf.fused import micro_batches
+from cait_tf.fused import thresholds
 from cait_tf.fused.tensorflow import concurrent_micro_batches
 from tests.cait_finetune.tiny import (
     GOLDEN,
@@ -302,7 +302,7 @@ def test_a_cpu_takes_parts_side_by_side(jit_compile, monkeypatch):
 
     monkeypatch.setattr(tf, "while_loop", count)
     patches = (batch()[0].shape[1] // tiny_model().backbone.patch_size) ** 2
-    monkeypatch.setattr(micro_batches, "_LEAST_PATCHES", {True: 2 * patches})
+    monkeypatch.setattr(thresholds, "LEAST_PATCHES", {True: 2 * patches})
     whole, figures, _ = trained(accumulation=1, jit_compile=jit_compile)
     assert loops == []
     split, split_figures, _ = trained(accumulation=None, jit_compile=jit_compile)

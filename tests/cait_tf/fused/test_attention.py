@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cait_tf.fused import compiled, micro_batches
+from cait_tf.fused import compiled, micro_batches, thresholds
 from cait_tf.fused import tensorflow as kernels
 from tests.cait_tf.arrays import normal
 from tests.cait_tf.fused.plain import (
@@ -102,9 +102,9 @@ def test_no_map_is_kept_for_the_gradient(dtype):
 def test_but_small_ones_of_parts_in_float32(monkeypatch):
     with kernels.tracing_micro_batches():
         assert map_products("bfloat16") == (4, 7, 0)
-        monkeypatch.setattr(micro_batches, "_MOST_OF_MAPS", 3 * 4 * B * H * N * N - 1)
+        monkeypatch.setattr(thresholds, "MOST_BYTES_OF_MAPS", 3 * 4 * B * H * N * N - 1)
         assert map_products("float32") == (4, 7, 0)
-        monkeypatch.setattr(micro_batches, "_MOST_OF_MAPS", 3 * 4 * B * H * N * N)
+        monkeypatch.setattr(thresholds, "MOST_BYTES_OF_MAPS", 3 * 4 * B * H * N * N)
         # Kept: probs, probs mixed, and single images' scores and probs for the kernels' gradients
         assert map_products("float32") == (4, 3, 2)
     assert map_products("float32") == (4, 7, 0)

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from cait_tf import CaiTBackbone
-from cait_tf.fused import hoisting, micro_batches
+from cait_tf.fused import hoisting, thresholds
 from cait_tf.fused import tensorflow as kernels
 from cait_tf.fused.hoisting import hoist
 from tests.cait_tf.arrays import normal
@@ -120,7 +120,7 @@ def test_nor_is_there_a_before_without_a_graph_or_on_an_accelerator(eager, monke
 
 @CPU_ALONE
 def test_inference_in_parts_rounds_a_kernel_before_them(monkeypatch):
-    monkeypatch.setattr(micro_batches, "_LEAST_PATCHES", {False: 16})
+    monkeypatch.setattr(thresholds, "LEAST_PATCHES", {False: 16})
     backbone = CaiTBackbone(
         image_size=8, patch_size=4, embed_dim=16, depth=2, num_heads=2, dtype="mixed_bfloat16"
     )

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from cait_tf import CaiTBackbone, CaiTClassifier
-from cait_tf.fused import micro_batches
+from cait_tf.fused import micro_batches, thresholds
 from cait_tf.fused import tensorflow as kernels
 from tests.cait_tf.arrays import normal
 from tests.cait_tf.fused.xla import CPU_ALONE
@@ -29,8 +29,8 @@ def backbone(request) -> CaiTBackbone:
 @pytest.fixture
 def small(monkeypatch) -> None:
     """Parts of two images of four patches for training, of four for inference."""
-    monkeypatch.setattr(micro_batches, "_LEAST_PATCHES", {True: 8, False: 16})
-    monkeypatch.setattr(micro_batches, "_LEAST_PAIRS", {False: 64, True: 64})
+    monkeypatch.setattr(thresholds, "LEAST_PATCHES", {True: 8, False: 16})
+    monkeypatch.setattr(thresholds, "LEAST_PAIRS", {False: 64, True: 64})
 
 
 def loops(function: tf.types.experimental.GenericFunction, *inputs: object) -> list[int]:
@@ -68,7 +68,7 @@ def test_parts_are_equal_and_not_too_small(images, patches, float32, half_traini
 @CPU_ALONE
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16", "mixed_float16"])
 def test_what_half_precision_is_depends_on_the_backbone(dtype, monkeypatch):
-    monkeypatch.setattr(micro_batches, "_LEAST_PAIRS", {False: 32, True: 128})
+    monkeypatch.setattr(thresholds, "LEAST_PAIRS", {False: 32, True: 128})
     model = CaiTClassifier(
         num_classes=2, image_size=8, patch_size=4, embed_dim=16, depth=1, num_heads=2, dtype=dtype
     )
@@ -87,8 +87,8 @@ def test_what_half_precision_is_depends_on_the_backbone(dtype, monkeypatch):
     ("patches", "pairs", "number"), [(16, 1000, 3), (1000, 64, 3), (1000, 16, 12)]
 )
 def test_inference_in_parts_is_inference(backbone, patches, pairs, number, monkeypatch):
-    monkeypatch.setattr(micro_batches, "_LEAST_PATCHES", {False: patches})
-    monkeypatch.setattr(micro_batches, "_LEAST_PAIRS", dict.fromkeys((False, True), pairs))
+    monkeypatch.setattr(thresholds, "LEAST_PATCHES", {False: patches})
+    monkeypatch.setattr(thresholds, "LEAST_PAIRS", dict.fromkeys((False, True), pairs))
     images = tf.constant(normal(12, 8, 8, 3), tf.float32)
     parts = tf.function(lambda x: kernels.infer(backbone, x))
     plain = tf.function(lambda x: backbone(x, training=False))(images)
