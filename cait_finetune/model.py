@@ -15,7 +15,7 @@ from cait_finetune.config.advice import advise
 from cait_finetune.config.places import expanded_path
 from cait_finetune.errors import UserError, bad_value, suggest
 from cait_tf import attention_maps
-from cait_tf.tensorflow_kernels import compiled_inference
+from cait_tf.fused.tensorflow import compiled_inference
 from cait_tf.weights import load as weights_files
 from cait_tf.weights import official
 from cait_tf.weights.class_names import repeated_names, some
@@ -92,6 +92,7 @@ def build(
     Raises:
         UserError: weights that cannot be downloaded, read or matched.
     """
+    cait_tf.use_fused(config.fused)
     chosen = {} if config.kernel_init is None else {"kernel_init": config.kernel_init}
     try:
         return cait_tf.create_model(

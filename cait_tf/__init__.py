@@ -21,6 +21,7 @@ _HOMES = {
     "LoadingReport": "weights.report",
     "load_weights": "weights.load",
     "save_weights": "weights.load",
+    "use_fused": "fused",
 }
 __all__ = list(_HOMES)
 

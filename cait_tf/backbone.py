@@ -21,7 +21,7 @@ from cait_tf.arguments import (
 )
 from cait_tf.blocks import ClassAttentionBlock, SelfAttentionBlock
 from cait_tf.errors import CaiTError
-from cait_tf.layers import PatchEmbed, halves, layer_norm, trunc_normal
+from cait_tf.layers import PatchEmbed, layer_norm, trunc_normal
 from cait_tf.lora import enable_lora
 from cait_tf.variants import KERNEL_INIT
 
@@ -252,23 +252,15 @@ class CaiTBackbone(keras.Model):
         maps = {}
         x = ops.cast(self.patch_embed(images), self.pos_embed.dtype)  # (B, N, D)
         x = self.pos_drop(x + self.pos_embed, training=training)
-        # In parts, nothing casts what the mixing of heads reads to half precision.
-        whole = return_attention or training or take or self.compute_dtype != "float32"
-        parts = [x] if whole else halves(x)
-        if len(parts) > 1:
-            for block in self.blocks:
-                parts = block.of_parts(parts)  # (B, N/2, D) each
-            x = ops.concatenate(parts, axis=1)
-        else:
-            for i, block in enumerate(self.blocks):
-                x = block(x, return_attention=return_attention, training=training)  # (B, N, D)
-                if return_attention:
-                    x, maps[f"sa_ffn_block_{i}_att"] = x
-                if take:
-                    take(i, x)
+        for i, block in enumerate(self.blocks):
+            x = block(x, return_attention=return_attention, training=training)  # (B, N, D)
+            if return_attention:
+                x, maps[f"sa_ffn_block_{i}_att"] = x
+            if take:
+                take(i, x)
         cls = ops.broadcast_to(self.cls_token, (ops.shape(x)[0], 1, self.embed_dim))  # (B, 1, D)
         for j, block in enumerate(self.blocks_token_only):
-            cls = block(cls, x, return_attention=return_attention)
+            cls = block(cls, x, return_attention=return_attention, training=training)
             if return_attention:
                 cls, maps[f"ca_ffn_block_{j}_att"] = cls
         return cls, x, maps

@@ -5,7 +5,6 @@ Shapes: B images, N patches, D ``embed_dim``, H ``num_heads``.
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
 
 import keras
@@ -13,13 +12,13 @@ from keras import ops
 
 from cait_tf.attention import ClassAttention, TalkingHeadAttention
 from cait_tf.errors import CaiTError
+from cait_tf.fused import implementation
 from cait_tf.layers import (
     DropPath,
     LayerScale,
     Mlp,
     layer_norm,
     stable_dtype,
-    tensorflow_kernels,
     without_autocast,
 )
 from cait_tf.variants import KERNEL_INIT
@@ -67,6 +66,7 @@ class SelfAttentionBlock(keras.layers.Layer):
             "remat": remat,
         }
         self.remat = remat
+        self.has_dropout = bool(drop_rate or attn_drop_rate)
         policy, stable = self.dtype_policy, stable_dtype(self.dtype_policy)
         self.norm1 = layer_norm("norm1", policy, policy.compute_dtype)
         self.attn = TalkingHeadAttention(
@@ -100,43 +100,13 @@ class SelfAttentionBlock(keras.layers.Layer):
         return residual(x, *factors)
 
     def _residual(self, x: Any, factors: tuple, return_attention: bool, training: bool) -> Any:
-        first, second = factors or (None, None)
-        dropout = self._config["drop_rate"] or self._config["attn_drop_rate"]
-        kernels = tensorflow_kernels(training)
-        if kernels and not return_attention and not (training and dropout):
-            return self._of_kernels(kernels, x, first, second)
-        y = self.attn(
-            self.norm1(x, training=training), return_attention=return_attention, training=training
-        )
+        if not return_attention and (fused := implementation()):
+            return fused.self_attention_block(self, x, factors, training)
+        y = self.attn(self.norm1(x), return_attention=return_attention, training=training)
         y, maps = y if return_attention else (y, None)  # (B, N, D), (B, H, N, N)
-        x = self.gamma_1(y, onto=x, factor=first)
-        y = self.mlp(self.norm2(x, training=training), training=training)  # (B, N, D)
-        x = self.gamma_2(y, onto=x, factor=second)
+        x = x + _dropped(self.gamma_1(y), factors[:1])
+        x = x + _dropped(self.gamma_2(self.mlp(self.norm2(x), training=training)), factors[1:])
         return (x, maps) if return_attention else x
-
-    def of_parts(self, parts: list[Any]) -> list[Any]:
-        """Inference of an image's patches in parts, ``(B, n, D)`` each: they share keys and values alone."""
-        attended = self.attn.of_parts([self.norm1(x) for x in parts])
-        parts = [self.gamma_1(y, onto=x) for x, y in zip(parts, attended, strict=True)]
-        return [self.gamma_2(self.mlp(self.norm2(x)), onto=x) for x in parts]
-
-    def _of_kernels(self, kernels: ModuleType, x: Any, first: Any, second: Any) -> Any:
-        """The same, each branch between its two ends."""
-        attn, mlp = self.attn, self.mlp
-
-        def enter(x: Any, norm: keras.layers.Layer, kernel: Any) -> Any:
-            dtype = self.dtype_policy.compute_dtype
-            return kernels.norm_product(x, (norm.gamma, norm.beta), norm.epsilon, kernel, dtype)
-
-        rows = enter(x, self.norm1, attn.qkv.kernel)  # (B*N, 3D)
-        rows = attn.of_kernels(kernels, rows, x.shape[1])  # (B*N, D)
-        x = kernels.add_product(
-            x, rows, attn.proj.kernel, attn.proj.bias, self.gamma_1.gamma, first
-        )  # (B, N, D)
-        rows = enter(x, self.norm2, mlp.fc1.kernel)  # (B*N, hidden)
-        return kernels.add_product(
-            x, rows, mlp.fc2.kernel, mlp.fc2.bias, self.gamma_2.gamma, second, mlp.fc1.bias
-        )
 
     def get_config(self) -> dict:
         return {**without_autocast(super().get_config()), **self._config}
@@ -179,7 +149,11 @@ class ClassAttentionBlock(keras.layers.Layer):
         for layer in (self.norm1, self.attn, self.gamma_1, self.norm2, self.mlp, self.gamma_2):
             layer.build(patches_shape)
 
-    def call(self, cls: Any, patches: Any, return_attention: bool = False) -> Any:
+    def call(
+        self, cls: Any, patches: Any, return_attention: bool = False, training: bool = False
+    ) -> Any:
+        if not return_attention and (fused := implementation()):
+            return fused.class_attention_block(self, cls, patches, training)
         u = self.norm1(ops.concatenate([cls, patches], axis=1))  # (B, 1+N, D)
         y = self.attn(u, return_attention=return_attention)
         y, maps = y if return_attention else (y, None)  # (B, 1, D), (B, H, 1, 1+N)
@@ -189,3 +163,8 @@ class ClassAttentionBlock(keras.layers.Layer):
 
     def get_config(self) -> dict:
         return {**without_autocast(super().get_config()), **self._config}
+
+
+def _dropped(y: Any, factor: tuple) -> Any:
+    """``y`` times stochastic depth's factor, (B, 1, 1), of which there may be none."""
+    return y * factor[0] if factor else y

@@ -14,7 +14,6 @@ lost when added to a bfloat16 residual; PyTorch's autocast promotes the same ope
 from __future__ import annotations
 
 import math
-from types import ModuleType
 from typing import Any
 
 import keras
@@ -58,7 +57,7 @@ def layer_norm(
 
 
 class LayerNormalization(keras.layers.LayerNormalization):
-    """Keras' layer over the last axis, ``(..., D)``, in fewer passes over the memory.
+    """Keras' layer over the last axis, ``(..., D)``, which also casts its result.
 
     The name is Keras' too: its files name layers by their class.
     """
@@ -67,63 +66,24 @@ class LayerNormalization(keras.layers.LayerNormalization):
 
     def call(self, x: Any, training: bool = False) -> Any:
         dtype = self.output_dtype or keras.backend.standardize_dtype(x.dtype)
-        if kernels := tensorflow_kernels(training):
-            return kernels.layer_norm(x, self.gamma, self.beta, self.epsilon, dtype)
         centred = x - ops.mean(x, axis=-1, keepdims=True)
         variance = ops.mean(ops.square(centred), axis=-1, keepdims=True)  # (..., 1)
         y = centred * ops.rsqrt(variance + self.epsilon) * self.gamma + self.beta
         return ops.cast(y, dtype)
 
 
-def on_tensorflow() -> bool:
-    """Whether Keras runs on TensorFlow."""
-    return keras.backend.backend() == "tensorflow"
-
-
-def tensorflow_kernels(training: bool) -> ModuleType | None:
-    """The module, where what is traced now is to be made of its kernels."""
-    if not on_tensorflow():
-        return None
-    from cait_tf import tensorflow_kernels as kernels
-
-    return kernels if kernels.used(training) else None
-
-
-def halves(x: Any) -> list[Any]:
-    """An image's patches ``(B, N, D)`` in two parts, where a graph is to have them side by side; else one."""
-    if not on_tensorflow():
-        return [x]
-    from cait_tf.tensorflow_kernels import in_halves
-
-    half = x.shape[1] // 2
-    return [x[:, :half], x[:, half:]] if in_halves() and half else [x]
-
-
 def gelu(x: Any) -> Any:
-    """Exact GELU, ``x Φ(x)``, same shape and dtype as `x`.
+    """Exact GELU, ``x Φ(x)``, same shape and dtype as `x`, computed in float32 at least.
 
     Written with erf: `erfc`, to which TensorFlow's own exact GELU lowers, has no ONNX counterpart.
-    Computed in float32; but on a CPU TensorFlow makes product, bias and this formula one operation of
-    oneDNN, which rounds its float32 only at the end, if no cast stands between: 24 times 2.9 ms of
-    cait_xxs24_224's 450 in bfloat16.
     """
-    fused = False
-    if on_tensorflow():
-        from cait_tf.tensorflow_kernels import fuses
-
-        fused = x.dtype == "bfloat16" and fuses()
     wide = keras.backend.standardize_dtype(x.dtype) == "float64"
-    y = x if wide or fused else ops.cast(x, "float32")
-    y = 0.5 * y * (1.0 + ops.erf(y * (1.0 / math.sqrt(2.0))))
-    return ops.cast(y, x.dtype)
+    y = x if wide else ops.cast(x, "float32")
+    return ops.cast(0.5 * y * (1.0 + ops.erf(y * (1.0 / math.sqrt(2.0)))), x.dtype)
 
 
 def softmax(x: Any) -> Any:
     """Over the last axis, same dtype as `x`, computed in float32 where that is half precision."""
-    if on_tensorflow():
-        from cait_tf.tensorflow_kernels import softmax as of_tensorflow
-
-        return of_tensorflow(x)
     dtype = keras.backend.standardize_dtype(x.dtype)
     wide = "float32" if dtype in _HALF else dtype
     return ops.cast(ops.softmax(ops.cast(x, wide), axis=-1), dtype)
@@ -132,11 +92,6 @@ def softmax(x: Any) -> Any:
 def without_autocast(config: dict) -> dict:
     """Drop the key that a layer fixes itself, whether or not Keras lists it."""
     return {key: value for key, value in config.items() if key != "autocast"}
-
-
-def as_rows(x: Any) -> Any:
-    """``(B, N, D)`` to ``(B*N, D)``: of a plain product TensorFlow fuses more than of a stack of them."""
-    return ops.reshape(x, (-1, x.shape[-1]))
 
 
 class PatchEmbed(keras.layers.Layer):
@@ -170,10 +125,7 @@ class PatchEmbed(keras.layers.Layer):
 
 
 class LayerScale(keras.layers.Layer):
-    """Multiply each channel by a learned gamma, in float32: ``(..., D) -> (..., D)``.
-
-    With ``onto`` the result is ``onto + factor * gamma * y``, in the dtype of `onto`.
-    """
+    """Multiply each channel by a learned gamma, in float32: ``(..., D) -> (..., D)``."""
 
     def __init__(self, init_value: float, **kwargs: Any) -> None:
         # Without autocast a `y` in half precision is widened in the same pass.
@@ -187,10 +139,8 @@ class LayerScale(keras.layers.Layer):
             name="gamma",
         )
 
-    def call(self, y: Any, onto: Any = None, factor: Any = None) -> Any:
-        y = ops.cast(y, self.compute_dtype) * self.gamma
-        y = y if factor is None else y * factor
-        return y if onto is None else onto + y
+    def call(self, y: Any) -> Any:
+        return ops.cast(y, self.compute_dtype) * self.gamma
 
     def get_config(self) -> dict:
         return {**without_autocast(super().get_config()), "init_value": self.init_value}
@@ -252,14 +202,8 @@ class Mlp(keras.layers.Layer):
         self.fc2.build((*input_shape[:-1], self.hidden_dim))
 
     def call(self, x: Any, training: bool = False) -> Any:
-        rows = as_rows(x)  # (B*N, D)
-        if kernels := tensorflow_kernels(training):
-            rows = kernels.gelu(ops.matmul(rows, self.fc1.kernel), self.fc1.bias)  # (B*N, hidden)
-        else:
-            rows = gelu(self.fc1(rows))  # (B*N, hidden)
-        rows = self.drop1(rows, training=training)
-        rows = self.drop2(self.fc2(rows), training=training)  # (B*N, D)
-        return ops.reshape(rows, (-1, x.shape[1], self.embed_dim))  # (B, N, D)
+        x = self.drop1(gelu(self.fc1(x)), training=training)  # (B, N, hidden)
+        return self.drop2(self.fc2(x), training=training)  # (B, N, D)
 
     def get_config(self) -> dict:
         own = {

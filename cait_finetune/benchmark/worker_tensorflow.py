@@ -29,7 +29,7 @@ from cait_finetune.scores.evaluation import build_evaluator
 from cait_finetune.train.distribution import build_strategy
 from cait_finetune.train.loss import build_loss
 from cait_finetune.workflow.phases import Stages
-from cait_tf.tensorflow_kernels import one_thread_each
+from cait_tf.fused.tensorflow import single_threaded_ops
 
 _CROP = AugmentConfig(crop_scale=[0.08, 1.0], crop_ratio=[3 / 4, 4 / 3], flip=0.5)
 _AUGMENT = {
@@ -47,7 +47,7 @@ def prepare(task: Task | InputTask) -> Callable[[], object]:
     if task.work != "latency":
         share_cores(config, task.variant)
     elif task.single_threaded:
-        one_thread_each(len(cores()))
+        single_threaded_ops(len(cores()))
     strategy = build_strategy(config.distribution)
     keras.utils.set_random_seed(0)
     with strategy.scope():

@@ -20,6 +20,7 @@ class ModelConfig:
     `weights_key` names the state dict to take of a PyTorch checkpoint that has several.
     `kernel_init` is the standard deviation of its blocks' kernels where they begin from random ones;
     null is the variant's own, the authors' .02 but for cait_nano_32.
+    `fused` false computes with the plain formulas of `cait_tf`, without its fused operations.
     `remat` computes each block again in the backward pass instead of keeping what it holds.
     """
 
@@ -32,6 +33,7 @@ class ModelConfig:
     drop_rate: float = 0.0
     attn_drop_rate: float = 0.0
     remat: bool = False
+    fused: bool = True
     kernel_init: float | None = None
 
     def __post_init__(self) -> None:

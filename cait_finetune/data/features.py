@@ -20,7 +20,7 @@ from cait_finetune.data.pipeline import evaluation_stream
 from cait_finetune.data.preprocess import Preprocessing
 from cait_finetune.data.sequence import WHOLE, Share, batched, divided, equal_shares, shuffled
 from cait_finetune.data.source import Source
-from cait_tf.tensorflow_kernels import infer
+from cait_tf.fused.tensorflow import infer
 
 
 class FrozenFeatures:

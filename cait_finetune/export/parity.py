@@ -13,7 +13,7 @@ import tensorflow as tf
 from cait_finetune.errors import UserError
 from cait_finetune.export.subject import Evidence
 from cait_tf.atomic import atomic_path
-from cait_tf.tensorflow_kernels import infer
+from cait_tf.fused.tensorflow import infer
 
 #: Of every output of a SavedModel, which computes as evaluation does; of logits beyond 1, in parts of
 #: the largest: a head with large weights magnifies the features' rounding.

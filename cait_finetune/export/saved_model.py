@@ -12,7 +12,7 @@ from cait_finetune.export.parity import check_parity, whole_or_absent
 from cait_finetune.export.serving import link_version
 from cait_finetune.export.subject import Evidence, Subject
 from cait_finetune.runs.provenance import Provenance, add_to_directory
-from cait_tf.tensorflow_kernels import patches_in_halves
+from cait_tf.fused.tensorflow import split_patches
 
 
 class ServingModule(tf.Module):
@@ -119,7 +119,7 @@ def export_saved_model(
     batch = tf.TensorSpec((None, *size, 3), tf.float32, name="images")
     # Not functions of the module: those TensorFlow traces a second time to save them.
     logits = tf.function(module.logits, autograph=False)  # traced once, for two signatures
-    with patches_in_halves():  # most are asked for one image at a time
+    with split_patches():  # most are asked for one image at a time
         signatures = {
             name: tf.function(function, autograph=False).get_concrete_function(spec)
             for name, function, spec in (

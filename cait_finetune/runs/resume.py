@@ -45,6 +45,7 @@ FREE = (
     "train.max_skipped_steps",
     "train.patience",
     "distribution.*",
+    "model.fused",
     "model.remat",
     "train.jit_compile",
     "train.steps_per_execution",

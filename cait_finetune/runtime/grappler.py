@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-from cait_tf.tensorflow_kernels import cpu_alone
+from cait_tf.fused.tensorflow import cpu_alone
 
 #: What is left out. The removal of what nobody needs, and of what is there twice, is not: a step of
 #: cait_xxs24_224 would hold .2 GB more.

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 def restored_process_state() -> Iterator[None]:
     """Inside, a run may seed, log, and set TensorFlow as it likes; afterwards all is as before.
 
-    That is the random numbers of Python, NumPy, Keras and TensorFlow, deterministic operations, the
+    That is whether operations are fused, the random numbers of Python, NumPy, Keras and TensorFlow, deterministic operations, the
     handlers of our log, and the environment. TensorFlow has no way to give back the number of its
     threads, which therefore only the commands set.
     """
@@ -22,12 +22,15 @@ def restored_process_state() -> Iterator[None]:
     from keras.src.backend.common import global_state
     from tensorflow.python.framework import config as tf_config  # the public module cannot look
 
+    from cait_tf.fused import fused_enabled, use_fused
+
     ours = logging.getLogger("cait_finetune")
     log = ours.handlers, ours.propagate
     environment = dict(os.environ)
     python, numpy = random.getstate(), np.random.get_state()
     keras_seeds = {name: global_state.get_global_attribute(name) for name in _KERAS_SEEDS}
     tensorflow_seed = tf.compat.v1.random.get_seed(None)[0]
+    fused = fused_enabled()
     was_deterministic = tf_config.is_op_determinism_enabled()
     try:
         yield
@@ -35,6 +38,7 @@ def restored_process_state() -> Iterator[None]:
         ours.handlers, ours.propagate = log
         os.environ.clear()
         os.environ.update(environment)
+        use_fused(fused)
         random.setstate(python)
         np.random.set_state(numpy)
         tf.random.set_seed(tensorflow_seed)

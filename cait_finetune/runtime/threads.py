@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cait_finetune.config import Config
-from cait_tf.tensorflow_kernels import equal_parts, one_thread_each
+from cait_tf.fused.tensorflow import micro_batch_count, single_threaded_ops
 from cait_tf.variants import Variant
 
 
@@ -26,8 +26,8 @@ def share_cores(config: Config, variant: Variant, training: bool = True) -> bool
         return False  # replicas instead
     patches = variant.patches(config.model.image_size)
     half = training and train.precision != "float32"
-    parts = [equal_parts(train.eval_batch_size, patches, training=False, half=half)]
+    parts = [micro_batch_count(train.eval_batch_size, patches, training=False, half=half)]
     if training:
-        own = equal_parts(train.batch_size, patches, training=True, half=half)
+        own = micro_batch_count(train.batch_size, patches, training=True, half=half)
         parts.append(train.accumulation or own)
-    return one_thread_each(min(parts))
+    return single_threaded_ops(min(parts))

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cait_tf.tensorflow_kernels import infer
+from cait_tf.fused.tensorflow import infer
 
 
 @dataclasses.dataclass(frozen=True)

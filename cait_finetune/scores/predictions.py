@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from cait_finetune.errors import bad_value
 from cait_tf.atomic import atomic_open
-from cait_tf.tensorflow_kernels import infer
+from cait_tf.fused.tensorflow import infer
 
 #: A file of more logits is not written: ImageNet's validation split has 200 MB of them.
 MAX_BYTES = 100_000_000

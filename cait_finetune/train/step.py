@@ -16,11 +16,11 @@ from cait_finetune.runtime.malloc import give_back
 from cait_finetune.train.average import MovingAverage
 from cait_finetune.train.loss import CrossEntropy, Loss
 from cait_finetune.train.loss_scale import LossScale
-from cait_tf.tensorflow_kernels import (
-    at_once,
-    parts_traced,
-    training_parts,
-    weights_before_loop,
+from cait_tf.fused.tensorflow import (
+    concurrent_micro_batches,
+    hoisted_weights,
+    tracing_micro_batches,
+    training_micro_batches,
 )
 
 #: What a step says of itself: a row of float64 with one column for each.
@@ -165,7 +165,7 @@ class TrainStep:
     ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
         """A replica's loss, correct images and gradients, summed over its parts of the batch."""
         parts = self._accumulation or (
-            1 if self._jit_compile else training_parts(self._model, images)
+            1 if self._jit_compile else training_micro_batches(self._model, images)
         )
         size = images.shape[0] // parts  # of a part
         draw = (self.count * parts) * self._strategy.num_replicas_in_sync + replica * parts
@@ -183,13 +183,13 @@ class TrainStep:
 
         zeros = _zeros_like(self._optimizer.variables)
         start = (tf.constant(0), tf.constant(0.0), tf.constant(0.0), *zeros)
-        with weights_before_loop(), parts_traced():
+        with hoisted_weights(), tracing_micro_batches():
             _, loss, correct, *gradients = tf.while_loop(
                 lambda number, *_: number < parts,
                 add,
                 start,
                 maximum_iterations=parts,
-                parallel_iterations=at_once(parts),
+                parallel_iterations=concurrent_micro_batches(parts),
             )
         return loss, correct, gradients
 

@@ -194,6 +194,7 @@ WRONG_TYPE = [
     ("traceback", "sometimes", "bool"),
     ("deterministic", "sometimes", "bool"),
     ("model.remat", "sometimes", "bool"),
+    ("model.fused", "sometimes", "bool"),
     ("average.warmup", "sometimes", "bool"),
     ("average.export", "sometimes", "bool"),
     ("optimizer.nesterov", "sometimes", "bool"),

@@ -301,3 +301,13 @@ def test_backbone_facts_tell_backbones_apart_and_not_heads():
     assert models.backbone_facts(other, config) != facts
     half = tiny_model(dtype="mixed_bfloat16")
     assert models.backbone_facts(half, config)["precision"] == "mixed_bfloat16"
+
+
+def test_fused_operations_are_a_choice():
+    from cait_tf.fused import fused_enabled
+
+    with cait_tf.use_fused():
+        models.build(ModelConfig("cait_nano_32", "none", fused=False), "ab", "float32")
+        assert not fused_enabled()
+        models.build(ModelConfig("cait_nano_32", "none"), "ab", "float32")
+        assert fused_enabled()

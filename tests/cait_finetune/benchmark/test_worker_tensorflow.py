@@ -42,7 +42,7 @@ def test_inference_is_an_evaluation_of_the_batch(built):
 @pytest.mark.parametrize("single", [False, True])
 def test_latency_is_that_of_the_exported_model(built, single, monkeypatch):
     asked = []
-    monkeypatch.setattr(ours, "one_thread_each", asked.append)
+    monkeypatch.setattr(ours, "single_threaded_ops", asked.append)
     task = replace(NANO, work="latency", batch_size=1, single_threaded=single)
     answer = ours.prepare(task)()
     assert len(asked) == single

@@ -12,7 +12,8 @@ from cait_finetune.train.average import MovingAverage, holding
 from cait_finetune.train.loss import CrossEntropy, cross_entropy
 from cait_finetune.train.loss_scale import LossScale
 from cait_finetune.train.step import FIGURES, TrainStep
-from cait_tf.tensorflow_kernels import at_once, side_by_side
+from cait_tf.fused import thresholds
+from cait_tf.fused.tensorflow import concurrent_micro_batches
 from tests.cait_finetune.tiny import (
     GOLDEN,
     NO_GRADIENT,
@@ -301,11 +302,11 @@ def test_a_cpu_takes_parts_side_by_side(jit_compile, monkeypatch):
 
     monkeypatch.setattr(tf, "while_loop", count)
     patches = (batch()[0].shape[1] // tiny_model().backbone.patch_size) ** 2
-    monkeypatch.setattr(side_by_side, "_LEAST_PATCHES", {True: 2 * patches})
+    monkeypatch.setattr(thresholds, "LEAST_PATCHES", {True: 2 * patches})
     whole, figures, _ = trained(accumulation=1, jit_compile=jit_compile)
     assert loops == []
     split, split_figures, _ = trained(accumulation=None, jit_compile=jit_compile)
-    assert set(loops) == (set() if jit_compile else {(4, at_once(4))})
+    assert set(loops) == (set() if jit_compile else {(4, concurrent_micro_batches(4))})
     assert largest_difference(whole, split) <= 1e-5
     np.testing.assert_allclose(split_figures, figures, rtol=1e-5)
 
@@ -315,7 +316,7 @@ def test_what_is_made_of_weights_before_the_parts_changes_nothing(options, monke
     model_options = {"dtype": "mixed_bfloat16", **options.get("model_options", {})}
     options = {"accumulation": 2, **options, "model_options": model_options}
     before, figures, _ = trained(**options)
-    monkeypatch.setattr(step_module, "weights_before_loop", contextlib.nullcontext)
+    monkeypatch.setattr(step_module, "hoisted_weights", contextlib.nullcontext)
     each, each_figures, _ = trained(**options)
     assert largest_difference(before, each) == 0
     np.testing.assert_array_equal(figures, each_figures)

@@ -3,9 +3,9 @@
 The operations of a block are so short that several cores lose much of their time in sharing each of
 them out and waiting for the last. On two, 16 images of cait_xxs24_224 in float32 took 455 ms as a whole
 and 375 ms in two halves side by side; their training step 1,650 ms, and 1,500 ms in parts side by
-side, 1,310 ms where each operation has a single thread besides (`one_thread_each`).
+side, 1,310 ms where each operation has a single thread besides (`single_threaded_ops`).
 
-One image goes the same way in two halves of its patches (`patches_in_halves`), which share keys and values
+One image goes the same way in two halves of its patches (`split_patches`), which share keys and values
 alone: of so few rows TensorFlow gives a product to a single thread.
 
 Counts depend on the images and the precision alone, not on how many cores there are: everywhere the same
@@ -22,31 +22,18 @@ from typing import Any
 
 import tensorflow as tf
 
-from cait_tf.tensorflow_kernels.before_loop import weights_before_loop
-from cait_tf.tensorflow_kernels.compiled import compiled_inference, cpu_alone
-
-# What a part has at least: so many patches, by whether it is for training: four images of 224 pixels, and
-# eight. With half of that in bfloat16 a step of cait_xxs24_224 takes 4 to 7 % longer.
-_LEAST_PATCHES = {True: 784, False: 1568}
-# Or fewer with so many pairs of an image's patches, as many as a head's map has entries, by whether it is in
-# half precision. In float32 that is two images of 224 pixels, whose activations a core's own cache of 1 MB
-# nearly holds. All between the products of 16 images of cait_xxs24_224 takes 130 ms of core time, 225 with
-# eight images, and inference 5 % less; a training step takes as long as with four, and 1.85 GB, not 2.35.
-# With one image inference takes 5 % longer, a step 10 %. Those of 384 pixels go one at a time in either
-# precision: inference of cait_xxs24_384 takes 7 % less, a step in float32 15 % less, half of it because its
-# maps can be kept.
-_LEAST_PAIRS = {False: 70_000, True: 320_000}
-
-_MOST_OF_MAPS = 2**24  # bytes: an image of cait_xxs24_384 has 16 million
+from cait_tf.fused import thresholds
+from cait_tf.fused.compiled import compiled_inference, cpu_alone
+from cait_tf.fused.hoisting import hoisted_weights
 
 _INTRA_OP = "TF_NUM_INTRAOP_THREADS"
 
-_halves = ContextVar("patches_in_halves", default=False)
-_parts_traced = ContextVar("parts_traced", default=False)
+_halves = ContextVar("split_patches", default=False)
+_parts_traced = ContextVar("tracing_micro_batches", default=False)
 
 
 @contextlib.contextmanager
-def patches_in_halves() -> Iterator[None]:
+def split_patches() -> Iterator[None]:
     """Inference that is traced in here has two halves of the patches side by side, in every block.
 
     But in half precision, and where attention maps or single blocks are asked for. It is for a graph
@@ -60,14 +47,14 @@ def patches_in_halves() -> Iterator[None]:
         _halves.reset(token)
 
 
-def in_halves() -> bool:
-    """Whether what is traced now is in `patches_in_halves`."""
+def splits_patches() -> bool:
+    """Whether what is traced now is in `split_patches`."""
     return _halves.get()
 
 
 @contextlib.contextmanager
-def parts_traced() -> Iterator[None]:
-    """Around a loop over parts of a batch while it is traced: on a CPU `maps_kept` may say yes."""
+def tracing_micro_batches() -> Iterator[None]:
+    """Around a loop over parts of a batch while it is traced: on a CPU `keeps_maps` may say yes."""
     token = _parts_traced.set(cpu_alone())
     try:
         yield
@@ -75,19 +62,19 @@ def parts_traced() -> Iterator[None]:
         _parts_traced.reset(token)
 
 
-def maps_kept(maps: tf.Tensor) -> bool:
+def keeps_maps(maps: tf.Tensor) -> bool:
     """Whether attention's three maps, ``(B, H, N, N)`` each, are kept for the gradient, not computed again.
 
     In parts of a batch, as many of which are in memory as there are cores. With two, of two images of
     cait_xxs24_224 each, the maps in float32 are .18 GB, a tenth of all that a step takes, of one of
     cait_xxs24_384 each .76 GB of 2.7; they save 5 and 10 % of its time. Not in half precision, in which a
-    step is so small that the same is more, nor what of a part and block is more than `_MOST_OF_MAPS`: of
+    step is so small that the same is more, nor what of a part and block is more than `thresholds.MOST_BYTES_OF_MAPS`: of
     an image of cait_m36_384 it is 64 MB.
     """
     elements = maps.shape.num_elements()
     if not _parts_traced.get() or elements is None or maps.dtype not in (tf.float32, tf.float64):
         return False
-    return 3 * elements * maps.dtype.size <= _MOST_OF_MAPS
+    return 3 * elements * maps.dtype.size <= thresholds.MOST_BYTES_OF_MAPS
 
 
 def infer(model: Callable, images: Any) -> Any:
@@ -103,12 +90,12 @@ def infer(model: Callable, images: Any) -> Any:
             return model(images, training=False)
         of_part = tf.function(lambda part: model(part, training=False), autograph=False)
         divided = tf.reshape(images, [parts, images.shape[0] // parts, *images.shape[1:]])
-        with weights_before_loop():
+        with hoisted_weights():
             traced = of_part.get_concrete_function(tf.TensorSpec(divided.shape[1:], divided.dtype))
     results = tf.map_fn(
         traced,
         divided,
-        parallel_iterations=at_once(parts),
+        parallel_iterations=concurrent_micro_batches(parts),
         fn_output_signature=tf.nest.map_structure(
             lambda one: tf.TensorSpec(one.shape, one.dtype), traced.structured_outputs
         ),
@@ -116,28 +103,28 @@ def infer(model: Callable, images: Any) -> Any:
     return tf.nest.map_structure(lambda one: tf.reshape(one, [-1, *one.shape[2:]]), results)
 
 
-def training_parts(model: Callable, images: tf.Tensor) -> int:
+def training_micro_batches(model: Callable, images: tf.Tensor) -> int:
     """In how many equal parts a training step takes a batch ``(B, h, w, 3)``; 1 but on a CPU."""
     return _parts(model, images, training=True)
 
 
-def equal_parts(images: int, patches: int, *, training: bool, half: bool) -> int:
+def micro_batch_count(images: int, patches: int, *, training: bool, half: bool) -> int:
     """In how many equal parts a CPU takes so many images of so many patches each.
 
     Args:
         half: whether it computes in half precision.
     """
-    pairs = images * patches**2 // _LEAST_PAIRS[half]
-    most = min(images, max(images * patches // _LEAST_PATCHES[training], pairs))
+    pairs = images * patches**2 // thresholds.LEAST_PAIRS[half]
+    most = min(images, max(images * patches // thresholds.LEAST_PATCHES[training], pairs))
     return max((n for n in range(1, most + 1) if images % n == 0), default=1)
 
 
-def at_once(parts: int) -> int:
+def concurrent_micro_batches(parts: int) -> int:
     """How many of them are worked on at a time: on a CPU as many as there are cores, elsewhere one."""
     return min(parts, _cores()) if cpu_alone() else 1
 
 
-def one_thread_each(parts: int) -> bool:
+def single_threaded_ops(parts: int) -> bool:
     """Give each operation of this process a single thread, if so many parts keep every core busy.
 
     For the life of the process, and only before TensorFlow has started. After that, with a GPU, and
@@ -166,7 +153,7 @@ def _parts(model: Callable, images: Any, training: bool) -> int:
         return 1
     patches = (shape[1] // patch) * (shape[2] // patch)
     half = tf.as_dtype(getattr(backbone, "compute_dtype", "float32")).size == 2
-    return equal_parts(shape[0], patches, training=training, half=half)
+    return micro_batch_count(shape[0], patches, training=training, half=half)
 
 
 def _cores() -> int:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cait_tf.tensorflow_kernels import maps
-from cait_tf.tensorflow_kernels.maps import _exponentials, _mixed_shares, all_maps, last_map
-from tests.cait_tf.tensorflow_kernels.xla import CPU_ALONE, compiled_parts
+from cait_tf.fused import maps
+from cait_tf.fused.maps import _exponentials, _mixed_shares, all_maps, last_map
+from tests.cait_tf.fused.xla import CPU_ALONE, compiled_parts
 
 B, N, D = 2, 9, 4
 NEAR = {"float64": 1e-12, "float32": 1e-6, "bfloat16": 0.02, "float16": 0.003}
@@ -111,7 +111,7 @@ def test_mixing_and_gradients_are_those_of_the_plain_formula(heads, images, dtyp
     random = np.random.default_rng(1)
     x, upstream = (tf.constant(random.normal(size=(images, heads, N, N)), dtype) for _ in range(2))
     kernel = tf.constant(random.normal(size=(heads, heads)), dtype)
-    shares = tf.nn.softmax(x)
+    probs = tf.nn.softmax(x)
     exact_x, exact_kernel, exact_upstream = (
         tf.cast(one, tf.float64) for one in (x, kernel, upstream)
     )
@@ -120,8 +120,8 @@ def test_mixing_and_gradients_are_those_of_the_plain_formula(heads, images, dtyp
         tape.watch([exact_x, exact_kernel])
         mixed = plain_mix(tf.nn.softmax(exact_x), exact_kernel)
     by_x, by_kernel = tape.gradient(mixed, [exact_x, exact_kernel], exact_upstream)
-    assert_near(maps.map_gradient(shares, upstream, kernel), by_x, dtype)
-    assert_near(maps.kernel_gradient(shares, upstream), by_kernel, dtype)
+    assert_near(maps.map_gradient(probs, upstream, kernel), by_x, dtype)
+    assert_near(maps.kernel_gradient(probs, upstream), by_kernel, dtype)
 
 
 @CPU_ALONE

@@ -11,10 +11,10 @@ import pytest
 import tensorflow as tf
 
 from cait_tf import CaiTBackbone, CaiTClassifier
-from cait_tf import tensorflow_kernels as kernels
-from cait_tf.tensorflow_kernels import side_by_side
+from cait_tf.fused import micro_batches, thresholds
+from cait_tf.fused import tensorflow as kernels
 from tests.cait_tf.arrays import normal
-from tests.cait_tf.tensorflow_kernels.xla import CPU_ALONE
+from tests.cait_tf.fused.xla import CPU_ALONE
 
 NEAR = {"float32": 1e-5, "mixed_bfloat16": 0.05}
 
@@ -29,8 +29,8 @@ def backbone(request) -> CaiTBackbone:
 @pytest.fixture
 def small(monkeypatch) -> None:
     """Parts of two images of four patches for training, of four for inference."""
-    monkeypatch.setattr(side_by_side, "_LEAST_PATCHES", {True: 8, False: 16})
-    monkeypatch.setattr(side_by_side, "_LEAST_PAIRS", {False: 64, True: 64})
+    monkeypatch.setattr(thresholds, "LEAST_PATCHES", {True: 8, False: 16})
+    monkeypatch.setattr(thresholds, "LEAST_PAIRS", {False: 64, True: 64})
 
 
 def loops(function: tf.types.experimental.GenericFunction, *inputs: object) -> list[int]:
@@ -59,7 +59,7 @@ def loops(function: tf.types.experimental.GenericFunction, *inputs: object) -> l
     ],
 )
 def test_parts_are_equal_and_not_too_small(images, patches, float32, half_training, half_inference):
-    parts = functools.partial(kernels.equal_parts, images, patches)
+    parts = functools.partial(kernels.micro_batch_count, images, patches)
     assert tuple(parts(training=training, half=False) for training in (True, False)) == float32
     assert parts(training=True, half=True) == half_training
     assert parts(training=False, half=True) == half_inference
@@ -68,15 +68,15 @@ def test_parts_are_equal_and_not_too_small(images, patches, float32, half_traini
 @CPU_ALONE
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16", "mixed_float16"])
 def test_what_half_precision_is_depends_on_the_backbone(dtype, monkeypatch):
-    monkeypatch.setattr(side_by_side, "_LEAST_PAIRS", {False: 32, True: 128})
+    monkeypatch.setattr(thresholds, "LEAST_PAIRS", {False: 32, True: 128})
     model = CaiTClassifier(
         num_classes=2, image_size=8, patch_size=4, embed_dim=16, depth=1, num_heads=2, dtype=dtype
     )
 
     @tf.function
     def parts(images: tf.Tensor) -> int:
-        of_backbone = kernels.training_parts(model.backbone, images)
-        assert kernels.training_parts(model, images) == of_backbone
+        of_backbone = kernels.training_micro_batches(model.backbone, images)
+        assert kernels.training_micro_batches(model, images) == of_backbone
         return of_backbone
 
     assert parts(tf.zeros([16, 8, 8, 3])) == (8 if dtype == "float32" else 2)
@@ -87,12 +87,12 @@ def test_what_half_precision_is_depends_on_the_backbone(dtype, monkeypatch):
     ("patches", "pairs", "number"), [(16, 1000, 3), (1000, 64, 3), (1000, 16, 12)]
 )
 def test_inference_in_parts_is_inference(backbone, patches, pairs, number, monkeypatch):
-    monkeypatch.setattr(side_by_side, "_LEAST_PATCHES", {False: patches})
-    monkeypatch.setattr(side_by_side, "_LEAST_PAIRS", dict.fromkeys((False, True), pairs))
+    monkeypatch.setattr(thresholds, "LEAST_PATCHES", {False: patches})
+    monkeypatch.setattr(thresholds, "LEAST_PAIRS", dict.fromkeys((False, True), pairs))
     images = tf.constant(normal(12, 8, 8, 3), tf.float32)
     parts = tf.function(lambda x: kernels.infer(backbone, x))
     plain = tf.function(lambda x: backbone(x, training=False))(images)
-    assert loops(parts, images) == [kernels.at_once(number)]
+    assert loops(parts, images) == [kernels.concurrent_micro_batches(number)]
     assert parts(images).dtype == plain.dtype
     near = NEAR[backbone.dtype_policy.name] * np.abs(plain).max()
     np.testing.assert_allclose(parts(images), plain, rtol=0, atol=near)
@@ -126,11 +126,11 @@ def test_a_batch_of_unknown_size_is_not_divided(small):
 def test_neither_is_one_without_a_graph_nor_one_on_an_accelerator(small, monkeypatch):
     backbone = CaiTBackbone(image_size=8, patch_size=4, embed_dim=16, depth=1, num_heads=2)
     images = tf.zeros([12, 8, 8, 3])
-    monkeypatch.setattr(side_by_side.tf, "map_fn", None)
+    monkeypatch.setattr(micro_batches.tf, "map_fn", None)
     assert kernels.infer(backbone, images).shape == (12, 16)
-    monkeypatch.setattr(side_by_side, "cpu_alone", lambda: False)
+    monkeypatch.setattr(micro_batches, "cpu_alone", lambda: False)
     assert tf.function(lambda x: kernels.infer(backbone, x))(images).shape == (12, 16)
-    assert kernels.at_once(3) == 1
+    assert kernels.concurrent_micro_batches(3) == 1
 
 
 @pytest.mark.parametrize("patches", [4, 9])
@@ -151,7 +151,7 @@ def test_halves_of_the_patches_are_all_of_them(patches):
         return sum(node.op == "Softmax" for node in nodes)
 
     whole = softmaxes()
-    with kernels.patches_in_halves():
+    with kernels.split_patches():
         assert softmaxes() == whole + 2  # one more a trunk block
     assert softmaxes() == whole
 
@@ -160,7 +160,7 @@ def test_attention_maps_and_single_blocks_are_of_all_patches_in_halves_too():
     backbone = CaiTBackbone(image_size=8, patch_size=4, embed_dim=16, depth=1, num_heads=2)
     images = tf.constant(normal(1, 8, 8, 3), tf.float32)
     wanted = backbone(images, return_attention=True)[1]["sa_ffn_block_0_att"]
-    with kernels.patches_in_halves():
+    with kernels.split_patches():
         maps = backbone(images, return_attention=True)[1]["sa_ffn_block_0_att"]
         _, [block] = backbone.forward_intermediates(images)
     np.testing.assert_array_equal(maps, wanted)
@@ -169,13 +169,13 @@ def test_attention_maps_and_single_blocks_are_of_all_patches_in_halves_too():
 
 @CPU_ALONE
 def test_as_many_at_a_time_as_there_are_cores(monkeypatch):
-    monkeypatch.setattr(side_by_side, "_cores", lambda: 4)
-    assert [kernels.at_once(parts) for parts in (1, 4, 16)] == [1, 4, 4]
+    monkeypatch.setattr(micro_batches, "_cores", lambda: 4)
+    assert [kernels.concurrent_micro_batches(parts) for parts in (1, 4, 16)] == [1, 4, 4]
 
 
 def test_the_threads_that_tensorflow_was_given_count_as_cores(monkeypatch):
     monkeypatch.setenv("TF_NUM_INTEROP_THREADS", "3")
-    assert side_by_side._cores() == 3
+    assert micro_batches._cores() == 3
 
 
 @pytest.mark.parametrize(
@@ -186,10 +186,10 @@ def test_operations_have_one_thread_where_parts_keep_all_cores_busy(cores, start
     """In a process of its own, as it is settled once for each."""
     code = f"""
 import tensorflow as tf
-from cait_tf.tensorflow_kernels import one_thread_each
+from cait_tf.fused.tensorflow import single_threaded_ops
 if {started}:
     tf.zeros(1)
-print(one_thread_each({parts}), tf.config.threading.get_intra_op_parallelism_threads())
+print(single_threaded_ops({parts}), tf.config.threading.get_intra_op_parallelism_threads())
 """
     done = subprocess.run(
         [sys.executable, "-c", code],

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from cait_tf.tensorflow_kernels.compiled import cpu_alone
+from cait_tf.fused.compiled import cpu_alone
 
 # The graph in which the loop is, and what has been made there already.
 _around: ContextVar[tuple[tf.Graph, dict[tuple, tf.Tensor]] | None] = ContextVar(
@@ -19,8 +19,8 @@ _around: ContextVar[tuple[tf.Graph, dict[tuple, tf.Tensor]] | None] = ContextVar
 
 
 @contextlib.contextmanager
-def weights_before_loop() -> Iterator[None]:
-    """Around a loop while its body is traced: what `once` returns in there has been made in the graph
+def hoisted_weights() -> Iterator[None]:
+    """Around a loop while its body is traced: what `hoist` returns in there has been made in the graph
     that is the current one here.
 
     On a CPU alone: what is made is held as long as the loop runs, of the largest models 1 GB.
@@ -33,7 +33,7 @@ def weights_before_loop() -> Iterator[None]:
         _around.reset(token)
 
 
-def once(make: Callable[..., tf.Tensor], dtype: str, *weights: Any) -> Callable[..., tf.Tensor]:
+def hoist(make: Callable[..., tf.Tensor], dtype: str, *weights: Any) -> Callable[..., tf.Tensor]:
     """``make(dtype, *tensors)`` as a function of the tensors of weights, which a loop calls only once.
 
     Args:

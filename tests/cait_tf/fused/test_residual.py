@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cait_tf import tensorflow_kernels as kernels
-from cait_tf.tensorflow_kernels import compiled
+from cait_tf.fused import compiled
+from cait_tf.fused import tensorflow as kernels
 from tests.cait_tf.arrays import normal
-from tests.cait_tf.tensorflow_kernels.plain import distance, value_and_gradients
+from tests.cait_tf.fused.plain import distance, value_and_gradients
 
 B, N, D, K = 2, 5, 7, 6
 EPSILON = 1e-3
@@ -23,7 +23,7 @@ def plain_entrance(x, gamma, beta, kernel) -> tf.Tensor:
 
 
 def entrance(x, gamma, beta, kernel) -> tf.Tensor:
-    return kernels.norm_product(x, (gamma, beta), EPSILON, kernel, x.dtype.name)
+    return kernels.layernorm_matmul(x, (gamma, beta), EPSILON, kernel, x.dtype.name)
 
 
 def plain_exit(x, branch, kernel, bias, gamma, factor=1.0) -> tf.Tensor:
@@ -35,7 +35,7 @@ def plain_some(*inputs) -> tf.Tensor:
 
 
 def some(*inputs) -> tf.Tensor:
-    return kernels.add_product(*inputs, factor=FACTOR)
+    return kernels.residual_matmul(*inputs, factor=FACTOR)
 
 
 def plain_gelu(x, branch, kernel, bias, gamma, gelu_bias) -> tf.Tensor:
@@ -44,14 +44,14 @@ def plain_gelu(x, branch, kernel, bias, gamma, gelu_bias) -> tf.Tensor:
 
 
 def with_gelu(*inputs) -> tf.Tensor:
-    return kernels.add_product(*inputs[:-1], gelu_bias=inputs[-1])
+    return kernels.residual_matmul(*inputs[:-1], gelu_bias=inputs[-1])
 
 
 EXIT = [(B, N, D), (B * N, K), (K, D), (D,), (D,)]
 #: Ours, the plain one, and the shapes of the inputs.
 FORMULAS = {
     "entrance": (entrance, plain_entrance, [(B, N, D), (D,), (D,), (D, K)]),
-    "exit": (kernels.add_product, plain_exit, EXIT),
+    "exit": (kernels.residual_matmul, plain_exit, EXIT),
     "stochastic_depth": (some, plain_some, EXIT),
     "gelu": (with_gelu, plain_gelu, [*EXIT, (K,)]),
 }
@@ -70,9 +70,9 @@ def test_a_branch_in_half_precision_of_a_stream_in_float32(half):
     """The weights are in float32, as is what they gain."""
 
     def whole(x, gamma, beta, first, gelu_bias, second, bias, scale) -> tf.Tensor:
-        rows = kernels.norm_product(x, (gamma, beta), EPSILON, first, half)
+        rows = kernels.layernorm_matmul(x, (gamma, beta), EPSILON, first, half)
         assert rows.dtype == half
-        return kernels.add_product(x, rows, second, bias, scale, gelu_bias=gelu_bias)
+        return kernels.residual_matmul(x, rows, second, bias, scale, gelu_bias=gelu_bias)
 
     def plain(x, gamma, beta, first, gelu_bias, second, bias, scale) -> tf.Tensor:
         rows = plain_entrance(x, gamma, beta, first)
@@ -92,8 +92,8 @@ def test_what_is_kept_for_the_gradient():
     """Of a branch the stream and one product: not what LayerNorm, GELU and LayerScale make of them."""
 
     def branch(x, gamma, beta, first, gelu_bias, second, bias, scale) -> tf.Tensor:
-        rows = kernels.norm_product(x, (gamma, beta), EPSILON, first, "float32")
-        return kernels.add_product(x, rows, second, bias, scale, gelu_bias=gelu_bias)
+        rows = kernels.layernorm_matmul(x, (gamma, beta), EPSILON, first, "float32")
+        return kernels.residual_matmul(x, rows, second, bias, scale, gelu_bias=gelu_bias)
 
     shapes = [(B, N, D), (D,), (D,), (D, K), (K,), (K, D), (D,), (D,)]
     specs = [tf.TensorSpec(shape, tf.float32) for shape in shapes]

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cait_tf.tensorflow_kernels import compiled
-from cait_tf.tensorflow_kernels.approximations import exponential, normal_cdf
-from tests.cait_tf.tensorflow_kernels.xla import CPU_ALONE
+from cait_tf.fused import compiled
+from cait_tf.fused.approximations import exponential, normal_cdf
+from tests.cait_tf.fused.xla import CPU_ALONE
 
 HALF = [tf.bfloat16, tf.float16]
 

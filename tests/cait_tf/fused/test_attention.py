@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cait_tf import tensorflow_kernels as kernels
-from cait_tf.tensorflow_kernels import compiled, side_by_side
+from cait_tf.fused import compiled, micro_batches, thresholds
+from cait_tf.fused import tensorflow as kernels
 from tests.cait_tf.arrays import normal
-from tests.cait_tf.tensorflow_kernels.plain import (
+from tests.cait_tf.fused.plain import (
     distance,
     units_of_rounding,
     value_and_gradients,
 )
-from tests.cait_tf.tensorflow_kernels.xla import CPU_ALONE
+from tests.cait_tf.fused.xla import CPU_ALONE
 
 B, N, H, D = 2, 5, 3, 12  # D / H = 4
 SHAPES = [(B * N, 3 * D), (3 * D,), (H, H), (H,), (H, H), (H,)]
@@ -100,12 +100,12 @@ def test_no_map_is_kept_for_the_gradient(dtype):
 
 @CPU_ALONE
 def test_but_small_ones_of_parts_in_float32(monkeypatch):
-    with kernels.parts_traced():
+    with kernels.tracing_micro_batches():
         assert map_products("bfloat16") == (4, 7, 0)
-        monkeypatch.setattr(side_by_side, "_MOST_OF_MAPS", 3 * 4 * B * H * N * N - 1)
+        monkeypatch.setattr(thresholds, "MOST_BYTES_OF_MAPS", 3 * 4 * B * H * N * N - 1)
         assert map_products("float32") == (4, 7, 0)
-        monkeypatch.setattr(side_by_side, "_MOST_OF_MAPS", 3 * 4 * B * H * N * N)
-        # Kept: shares, shares mixed, and single images' scores and shares for the kernels' gradients
+        monkeypatch.setattr(thresholds, "MOST_BYTES_OF_MAPS", 3 * 4 * B * H * N * N)
+        # Kept: probs, probs mixed, and single images' scores and probs for the kernels' gradients
         assert map_products("float32") == (4, 3, 2)
     assert map_products("float32") == (4, 7, 0)
 
@@ -114,8 +114,8 @@ def test_but_small_ones_of_parts_in_float32(monkeypatch):
 def test_kept_maps_have_the_same_gradients():
     inputs = [tf.constant(normal(*shape), tf.float32) for shape in SHAPES]
     again = tf.function(lambda: value_and_gradients(ours, inputs))()
-    with kernels.parts_traced():
-        assert side_by_side.maps_kept(tf.zeros([B, H, N, N]))
+    with kernels.tracing_micro_batches():
+        assert micro_batches.keeps_maps(tf.zeros([B, H, N, N]))
         kept = tf.function(lambda: value_and_gradients(ours, inputs))()
     for one, other in zip(kept, again, strict=True):
         np.testing.assert_array_equal(one, other)

@@ -71,7 +71,7 @@ def exact_products() -> bool:
     return cpu_alone()
 
 
-def once_there_is(upstream: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+def wait_for(upstream: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
     """`x`, but what is computed from it waits for `upstream`, instead of being kept until then.
 
     XLA heeds no control dependencies, and sees that the same has been computed before. Where it may

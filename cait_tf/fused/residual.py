@@ -15,19 +15,19 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from cait_tf.tensorflow_kernels.before_loop import once
-from cait_tf.tensorflow_kernels.compiled import compiled
-from cait_tf.tensorflow_kernels.pointwise import (
+from cait_tf.fused.casts import to_float32
+from cait_tf.fused.compiled import compiled
+from cait_tf.fused.elementwise import (
     activated,
     activation_gradient,
     column_sums,
     normalised,
     normalised_gradient,
 )
-from cait_tf.tensorflow_kernels.rounding import exact
+from cait_tf.fused.hoisting import hoist
 
 
-def norm_product(
+def layernorm_matmul(
     x: tf.Tensor,
     norm: tuple[tf.Tensor, tf.Tensor],
     epsilon: float,
@@ -41,7 +41,7 @@ def norm_product(
         kernel: (D, C), in whatever dtype.
         dtype: of the product, and what LayerNorm's result is rounded to.
     """
-    rounded = once(_rounded, dtype, kernel)
+    rounded = hoist(_rounded, dtype, kernel)
 
     @tf.custom_gradient
     def enter(
@@ -62,7 +62,7 @@ def norm_product(
     return enter(*map(tf.convert_to_tensor, (x, *norm, kernel)))
 
 
-def add_product(
+def residual_matmul(
     x: tf.Tensor,
     branch: tf.Tensor,
     kernel: tf.Tensor,
@@ -83,7 +83,7 @@ def add_product(
     """
     dtype = branch.dtype.name
     activate = gelu_bias is not None
-    rounded, scaled = once(_rounded, dtype, kernel), once(_scaled, dtype, kernel, gamma)
+    rounded, scaled = hoist(_rounded, dtype, kernel), hoist(_scaled, dtype, kernel, gamma)
     # Without GELU nothing is added: the bias is there for the number of arguments alone.
     gelu_bias = tf.zeros([1], dtype) if gelu_bias is None else gelu_bias
 
@@ -106,15 +106,15 @@ def add_product(
             if activate:
                 d_branch, again = activation_gradient(branch, gelu_bias, d_branch)
                 d_gelu_bias = tf.cast(column_sums(d_branch), gelu_bias.dtype)
-            of_kernel = exact(tf.matmul(again, kept, transpose_a=True))  # (K, D)
-            of_bias = exact(column_sums(kept))  # (D,)
-            d_gamma = tf.reduce_sum(exact(kernel) * of_kernel, 0) + exact(bias) * of_bias
+            of_kernel = to_float32(tf.matmul(again, kept, transpose_a=True))  # (K, D)
+            of_bias = to_float32(column_sums(kept))  # (D,)
+            d_gamma = tf.reduce_sum(to_float32(kernel) * of_kernel, 0) + to_float32(bias) * of_bias
             return (
                 upstream,
                 d_branch,
                 d_gelu_bias,
-                tf.cast(of_kernel * exact(gamma), kernel.dtype),
-                tf.cast(of_bias * exact(gamma), bias.dtype),
+                tf.cast(of_kernel * to_float32(gamma), kernel.dtype),
+                tf.cast(of_bias * to_float32(gamma), bias.dtype),
                 tf.cast(d_gamma, gamma.dtype),
             )
 
@@ -128,7 +128,7 @@ def _rounded(dtype: str, kernel: tf.Tensor) -> tf.Tensor:
 
 
 def _scaled(dtype: str, kernel: tf.Tensor, gamma: tf.Tensor) -> tf.Tensor:
-    return tf.cast(exact(kernel) * exact(gamma), dtype)  # (K, D)
+    return tf.cast(to_float32(kernel) * to_float32(gamma), dtype)  # (K, D)
 
 
 def _rows(x: tf.Tensor) -> tf.Tensor:

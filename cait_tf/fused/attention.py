@@ -10,16 +10,11 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from cait_tf.tensorflow_kernels.compiled import (
-    compiled,
-    compiles,
-    inferring,
-    once_there_is,
-)
-from cait_tf.tensorflow_kernels.maps import all_maps, kernel_gradient, last_map, map_gradient, mix
-from cait_tf.tensorflow_kernels.pointwise import column_sums
-from cait_tf.tensorflow_kernels.rounding import exact, rounded
-from cait_tf.tensorflow_kernels.side_by_side import maps_kept
+from cait_tf.fused.casts import to_compute_dtype, to_float32
+from cait_tf.fused.compiled import compiled, compiles, inferring, wait_for
+from cait_tf.fused.elementwise import column_sums
+from cait_tf.fused.maps import all_maps, kernel_gradient, last_map, map_gradient, mix
+from cait_tf.fused.micro_batches import keeps_maps
 
 
 def talking_heads(
@@ -33,7 +28,7 @@ def talking_heads(
 
     Of the four maps ``(B, H, N, N)`` on the way none is kept: they are computed again for the
     gradient, which saves a quarter of what an image of cait_xxs24_224 takes, of cait_xxs24_384 half.
-    Three are, where they are few (`maps_kept`).
+    Three are, where they are few (`keeps_maps`).
 
     The mixings' biases take no pass over the maps: the first's is the same for all keys, so that the
     softmax takes it out; the second's adds as much of the sum of all values everywhere. The softmax
@@ -63,17 +58,17 @@ def talking_heads(
         else:
             maps = all_maps(q, k, first, second)
             mixed = maps[-1]
-            kept = maps if maps_kept(mixed) else None
-        weight = exact(bias_w)[:, None, None]  # (H, 1, 1)
+            kept = maps if keeps_maps(mixed) else None
+        weight = to_float32(bias_w)[:, None, None]  # (H, 1, 1)
 
         def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
             # Computed as soon as it can be, what is computed again would be kept after all.
-            scores, shares, mixed = kept or all_maps(once_there_is(upstream, q), k, first, second)
+            scores, probs, mixed = kept or all_maps(wait_for(upstream, q), k, first, second)
             upstream = _by_head(upstream, *q.shape[1:])  # (B, H, N, d)
             d_maps = tf.matmul(upstream, v, transpose_b=True)  # (B, H, N, N)
             d_v = tf.matmul(mixed, upstream, transpose_a=True)  # (B, H, N, d)
             d_total = _total(upstream)  # (B, H, 1, d)
-            d_mixed = map_gradient(shares, d_maps, second)
+            d_mixed = map_gradient(probs, d_maps, second)
             d_scores = mix(d_mixed, tf.transpose(first))
             d_q, d_k = tf.matmul(d_scores, k), tf.matmul(d_scores, q, transpose_a=True)
             d_product = _join(d_q, d_k, d_v, weight * d_total)  # (B*N, 3D)
@@ -83,7 +78,7 @@ def talking_heads(
                 d_bias * _without_keys(d_bias),
                 tf.cast(kernel_gradient(scores, d_mixed), kernel_l.dtype),
                 tf.zeros_like(bias_l),
-                tf.cast(kernel_gradient(shares, d_maps), kernel_w.dtype),
+                tf.cast(kernel_gradient(probs, d_maps), kernel_w.dtype),
                 tf.cast(tf.reduce_sum(d_total * _total(v), [0, 2, 3]), bias_w.dtype),
             )
 
@@ -99,12 +94,12 @@ def _split(
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Queries, scaled, keys and values: ``(B*N, 3D)`` to (B, H, N, d) each."""
     width = product.shape[1] // (3 * heads)
-    parts = tf.reshape(exact(product) + exact(bias), [-1, patches, 3, heads, width])
+    parts = tf.reshape(to_float32(product) + to_float32(bias), [-1, patches, 3, heads, width])
     q, k, v = (_apart(parts[:, :, one]) for one in range(3))
     return (
-        rounded(q * width**-0.5, product.dtype),
-        rounded(k, product.dtype),
-        rounded(v, product.dtype),
+        to_compute_dtype(q * width**-0.5, product.dtype),
+        to_compute_dtype(k, product.dtype),
+        to_compute_dtype(v, product.dtype),
     )
 
 
@@ -112,9 +107,11 @@ def _split(
 def _join(d_q: tf.Tensor, d_k: tf.Tensor, d_v: tf.Tensor, d_values: tf.Tensor) -> tf.Tensor:
     """The gradient of `_split`; `d_values`, ``(B, H, 1, d)``, is that of every value besides."""
     heads, width = d_q.shape[1], d_q.shape[3]
-    parts = exact(d_q) * width**-0.5, exact(d_k), exact(d_v) + d_values
+    parts = to_float32(d_q) * width**-0.5, to_float32(d_k), to_float32(d_v) + d_values
     # Along the heads: stacked on an axis of their own it takes four times as long.
-    joined = tf.concat([tf.transpose(rounded(one, d_q.dtype), [0, 2, 1, 3]) for one in parts], 2)
+    joined = tf.concat(
+        [tf.transpose(to_compute_dtype(one, d_q.dtype), [0, 2, 1, 3]) for one in parts], 2
+    )
     return tf.reshape(joined, [-1, 3 * heads * width])  # from (B, N, 3H, d)
 
 
@@ -133,7 +130,9 @@ def _by_head(rows: tf.Tensor, heads: int, patches: int, width: int) -> tf.Tensor
 def _side_by_side(y: tf.Tensor, total: tf.Tensor) -> tf.Tensor:
     """``y + total``, ``(B, H, N, d)`` and ``(B, H, 1, d)``, as ``(B*N, D)``."""
     heads, width = y.shape[1], y.shape[3]
-    return tf.reshape(_together(rounded(exact(y) + total, y.dtype)), [-1, heads * width])
+    return tf.reshape(
+        _together(to_compute_dtype(to_float32(y) + total, y.dtype)), [-1, heads * width]
+    )
 
 
 def _apart(x: tf.Tensor) -> tf.Tensor:
@@ -155,4 +154,4 @@ def _together(x: tf.Tensor) -> tf.Tensor:
 
 
 def _total(x: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_sum(exact(x), 2, keepdims=True)  # (B, H, 1, d)
+    return tf.reduce_sum(to_float32(x), 2, keepdims=True)  # (B, H, 1, d)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from cait_tf.tensorflow_kernels.compiled import compiles
+from cait_tf.fused.compiled import compiles
 
 
-def exact(x: tf.Tensor) -> tf.Tensor:
+def to_float32(x: tf.Tensor) -> tf.Tensor:
     """In float32 what is in half precision."""
     return x if x.dtype == tf.float64 else tf.cast(x, tf.float32)
 
 
-def rounded(x: tf.Tensor, dtype: tf.DType | str) -> tf.Tensor:
+def to_compute_dtype(x: tf.Tensor, dtype: tf.DType | str) -> tf.Tensor:
     """The nearest of `dtype`; for bfloat16 on a CPU, of two that are as near, the one further from zero.
 
     XLA takes ten instructions for a cast to bfloat16, which looks for NaN and for the even one of two:

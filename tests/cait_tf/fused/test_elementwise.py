@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cait_tf import tensorflow_kernels as kernels
-from cait_tf.tensorflow_kernels import compiled
-from cait_tf.tensorflow_kernels.pointwise import column_sums
+from cait_tf.fused import compiled
+from cait_tf.fused import tensorflow as kernels
+from cait_tf.fused.elementwise import column_sums
 from tests.cait_tf.arrays import normal
-from tests.cait_tf.tensorflow_kernels.plain import (
+from tests.cait_tf.fused.plain import (
     distance,
     units_of_rounding,
     value_and_gradients,

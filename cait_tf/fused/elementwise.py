@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from cait_tf.tensorflow_kernels.approximations import normal_cdf
-from cait_tf.tensorflow_kernels.compiled import compiled, exact_products
-from cait_tf.tensorflow_kernels.rounding import exact, rounded
+from cait_tf.fused.approximations import normal_cdf
+from cait_tf.fused.casts import to_compute_dtype, to_float32
+from cait_tf.fused.compiled import compiled, exact_products
 
 
 def gelu(x: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
@@ -29,8 +29,8 @@ def gelu(x: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
 @compiled
 def activated(x: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
     """`gelu` without a gradient."""
-    y = exact(x) + exact(bias)
-    return rounded(y * normal_cdf(y, x.dtype), x.dtype)
+    y = to_float32(x) + to_float32(bias)
+    return to_compute_dtype(y * normal_cdf(y, x.dtype), x.dtype)
 
 
 @compiled
@@ -38,11 +38,13 @@ def activation_gradient(
     x: tf.Tensor, bias: tf.Tensor, upstream: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """The gradient of `activated` by `x`, and its value again."""
-    y = exact(x) + exact(bias)
+    y = to_float32(x) + to_float32(bias)
     below = normal_cdf(y, x.dtype)
     density = tf.exp(-0.5 * y * y) / math.sqrt(2 * math.pi)
     slope = below + y * density
-    return rounded(exact(upstream) * slope, x.dtype), rounded(y * below, x.dtype)
+    return to_compute_dtype(to_float32(upstream) * slope, x.dtype), to_compute_dtype(
+        y * below, x.dtype
+    )
 
 
 def row_sums(x: tf.Tensor) -> tf.Tensor:
@@ -66,7 +68,7 @@ def column_sums(x: tf.Tensor) -> tf.Tensor:
     if exact_products():
         count = rows.shape[0] or tf.shape(rows)[0]  # known, it takes no nodes of a graph
         return tf.squeeze(tf.matmul(tf.ones([1, count], x.dtype), rows), 0)
-    return tf.cast(tf.reduce_sum(exact(rows), 0), x.dtype)
+    return tf.cast(tf.reduce_sum(to_float32(rows), 0), x.dtype)
 
 
 def layer_norm(
@@ -97,7 +99,7 @@ def normalised(
     mean = _row_means(x)  # (..., 1)
     centred = x - mean
     scale = tf.math.rsqrt(_row_means(centred * centred) + epsilon)
-    return rounded(centred * scale * gamma + beta, dtype), mean, scale
+    return to_compute_dtype(centred * scale * gamma + beta, dtype), mean, scale
 
 
 @compiled
@@ -115,4 +117,4 @@ def normalised_gradient(
     inner = upstream * gamma
     along = _row_means(inner * normal)
     dx = scale * (inner - _row_means(inner) - normal * along)
-    return dx, upstream * normal, rounded(normal * gamma + beta, dtype)
+    return dx, upstream * normal, to_compute_dtype(normal * gamma + beta, dtype)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from cait_tf.tensorflow_kernels.compiled import compiles
+from cait_tf.fused.compiled import compiles
 
 # (Φ(y) - 1/2) / y, of 2 (y / end)² - 1, with Φ(end) = 1, which is 3.4e-6 more than it is.
 _END_OF_PHI = 4.5

@@ -10,21 +10,11 @@ import operator
 
 import tensorflow as tf
 
-from cait_tf.tensorflow_kernels.approximations import exponential
-from cait_tf.tensorflow_kernels.compiled import compiled, compiles
-from cait_tf.tensorflow_kernels.pointwise import row_sums
-from cait_tf.tensorflow_kernels.rounding import exact, rounded
-
-# So many are mixed by XLA, as a sum of maps, and not by a product. With 4, as cait_xxs24 and xxs36 have, that
-# takes for two images 90 us, not 130, in bfloat16 for four 130, not 290. The two passes of `last_map` take half
-# of what the three of `all_maps` did, with the 6 of cait_xs24 a fifth less. With 8 nothing is gained: the sums
-# grow with the square.
-_FEW_HEADS = 6
-
-# Of so many images each has a product of its own for the gradient of a mixing's kernel, which oneDNN makes in a
-# quarter of the time: for two of cait_xxs24_224 in 55 us, not 205, of cait_s24_224 in 127, not 296. In bfloat16
-# there is no difference.
-_FEW_IMAGES = 4
+from cait_tf.fused import thresholds
+from cait_tf.fused.approximations import exponential
+from cait_tf.fused.casts import to_compute_dtype, to_float32
+from cait_tf.fused.compiled import compiled, compiles
+from cait_tf.fused.elementwise import row_sums
 
 # Of a row's sum of exponentials: between these none that matters is infinite or lost, nor is a kernel's
 # weight of 1e-13 that is divided by it.
@@ -34,15 +24,15 @@ _LEAST_SUM, _GREATEST_SUM = 1e-16, 1e25
 def all_maps(
     q: tf.Tensor, k: tf.Tensor, first: tf.Tensor, second: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Scores, the shares that the first mixing of them makes, and the second of those: (B, H, N, N) each.
+    """Scores, the probs that the first mixing of them makes, and the second of those: (B, H, N, N) each.
 
     Args:
         q, k: (B, H, N, d).
         first, second: the mixings' kernels, (H, H), from head to head.
     """
     scores = tf.matmul(q, k, transpose_b=True)
-    shares = softmax(mix(scores, first))
-    return scores, shares, mix(shares, second)
+    probs = softmax(mix(scores, first))
+    return scores, probs, mix(probs, second)
 
 
 def last_map(q: tf.Tensor, k: tf.Tensor, first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
@@ -60,58 +50,63 @@ def last_map(q: tf.Tensor, k: tf.Tensor, first: tf.Tensor, second: tf.Tensor) ->
 
 @compiled
 def _exponentials(scores: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    return exponential(_sum_of_heads(exact(scores), kernel), scores.dtype)
+    return exponential(_sum_of_heads(to_float32(scores), kernel), scores.dtype)
 
 
 @compiled
 def _mixed_shares(
     exponentials: tf.Tensor, kernel: tf.Tensor, dtype: str
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The second mixing of every row's shares, and whether their sums are such that it is right."""
+    """The second mixing of every row's probs, and whether their sums are such that it is right."""
     sums = row_sums(exponentials)  # (B, H, N, 1)
     sound = tf.reduce_all((sums > _LEAST_SUM) & (sums < _GREATEST_SUM))  # not, if one is NaN
-    return rounded(_sum_of_heads(exponentials, kernel, 1 / sums), dtype), sound
+    return to_compute_dtype(_sum_of_heads(exponentials, kernel, 1 / sums), dtype), sound
 
 
-def map_gradient(shares: tf.Tensor, upstream: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    """The gradient of what the softmax made `shares` of, (B, H, N, N).
+def map_gradient(probs: tf.Tensor, upstream: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    """The gradient of what the softmax made `probs` of, (B, H, N, N).
 
     Args:
-        upstream: the gradient of ``mix(shares, kernel)``.
+        upstream: the gradient of ``mix(probs, kernel)``.
     """
     back = tf.transpose(kernel)
     if _summed(kernel):
-        return _mixed_softmax_gradient(shares, upstream, back)
-    return _softmax_gradient(shares, mix(upstream, back))
+        return _mixed_softmax_gradient(probs, upstream, back)
+    return _softmax_gradient(probs, mix(upstream, back))
 
 
 def kernel_gradient(inputs: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
     """Of the kernel of ``mix(inputs, kernel)``: (B, H, N, N) twice to (H, H), at least in float32."""
     inputs, upstream = flat(inputs), flat(upstream)
     images = inputs.shape[0]
-    if compiles() and inputs.dtype == tf.float32 and images is not None and images <= _FEW_IMAGES:
+    if (
+        compiles()
+        and inputs.dtype == tf.float32
+        and images is not None
+        and images <= thresholds.FEW_IMAGES
+    ):
         pairs = zip(tf.unstack(inputs), tf.unstack(upstream), strict=True)
         return tf.add_n([tf.matmul(one, other, transpose_b=True) for one, other in pairs])
     of_each = tf.matmul(inputs, upstream, transpose_b=True)  # (B, H, H)
-    return tf.reduce_sum(exact(of_each), 0)
+    return tf.reduce_sum(to_float32(of_each), 0)
 
 
 @compiled
-def _mixed_softmax_gradient(shares: tf.Tensor, upstream: tf.Tensor, back: tf.Tensor) -> tf.Tensor:
-    return _softmax_gradient(shares, _sum_of_heads(exact(upstream), back))
+def _mixed_softmax_gradient(probs: tf.Tensor, upstream: tf.Tensor, back: tf.Tensor) -> tf.Tensor:
+    return _softmax_gradient(probs, _sum_of_heads(to_float32(upstream), back))
 
 
 @compiled
-def _softmax_gradient(shares: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
-    p, g = exact(shares), exact(upstream)
-    return rounded(p * (g - row_sums(p * g)), shares.dtype)
+def _softmax_gradient(probs: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
+    p, g = to_float32(probs), to_float32(upstream)
+    return to_compute_dtype(p * (g - row_sums(p * g)), probs.dtype)
 
 
 def _sum_of_heads(
     maps: tf.Tensor, kernel: tf.Tensor, factors: tf.Tensor | None = None
 ) -> tf.Tensor:
     """`mix` as a sum, which XLA makes one pass with what stands around it; of ``factors * maps``, if given."""
-    kernel = exact(kernel)
+    kernel = to_float32(kernel)
     parts = []
     for head in range(kernel.shape[0]):
         weights = kernel[head, :, None, None]  # (H, 1, 1)
@@ -135,16 +130,16 @@ def mix(maps: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 
 @compiled
 def _summed_heads(maps: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    return rounded(_sum_of_heads(exact(maps), kernel), maps.dtype)
+    return to_compute_dtype(_sum_of_heads(to_float32(maps), kernel), maps.dtype)
 
 
 def _summed(kernel: tf.Tensor) -> bool:
     """Whether heads are mixed by XLA, and not by a product."""
-    return kernel.shape[0] <= _FEW_HEADS and compiles()
+    return kernel.shape[0] <= thresholds.FEW_HEADS_CPU and compiles()
 
 
 def softmax(x: tf.Tensor) -> tf.Tensor:
     """Over the last axis, computed in float32, same dtype as `x`."""
     if x.dtype == tf.bfloat16:
         return tf.nn.softmax(x)  # which is; two casts would be two more passes
-    return tf.cast(tf.nn.softmax(exact(x)), x.dtype)
+    return tf.cast(tf.nn.softmax(to_float32(x)), x.dtype)

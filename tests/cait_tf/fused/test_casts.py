@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cait_tf.tensorflow_kernels import compiled
-from cait_tf.tensorflow_kernels.rounding import exact, rounded
+from cait_tf.fused import compiled
+from cait_tf.fused.casts import to_compute_dtype, to_float32
 
 SPECIAL = [0.0, -0.0, np.inf, -np.inf, np.nan, 1e-40, -1e-40, 3.4e38, np.finfo("float32").max]
 
@@ -28,7 +28,7 @@ def numbers() -> tf.Tensor:
 def test_it_is_a_cast(by_xla, dtype, monkeypatch):
     monkeypatch.setattr(compiled, "cpu_alone", lambda: by_xla)
     x = numbers()
-    got = tf.function(lambda x: rounded(x, dtype), jit_compile=by_xla, autograph=False)(x)
+    got = tf.function(lambda x: to_compute_dtype(x, dtype), jit_compile=by_xla, autograph=False)(x)
     assert got.dtype == dtype
     np.testing.assert_array_equal(as_float32(got), as_float32(tf.cast(x, dtype)))
 
@@ -37,10 +37,12 @@ def test_of_two_as_near_it_takes_the_one_further_from_zero(monkeypatch):
     monkeypatch.setattr(compiled, "cpu_alone", lambda: True)
     even, odd = 1.0, 1.0 + 2**-7
     x = tf.constant([even + 2**-8, odd + 2**-8, -even - 2**-8])
-    np.testing.assert_array_equal(as_float32(rounded(x, "bfloat16")), [odd, odd + 2**-7, -odd])
+    np.testing.assert_array_equal(
+        as_float32(to_compute_dtype(x, "bfloat16")), [odd, odd + 2**-7, -odd]
+    )
 
 
 def test_float64_is_cast_and_stays_exact():
     x = tf.constant([1 / 3], tf.float64)
-    assert rounded(x, "bfloat16").dtype == "bfloat16"
-    assert exact(x) is x
+    assert to_compute_dtype(x, "bfloat16").dtype == "bfloat16"
+    assert to_float32(x) is x

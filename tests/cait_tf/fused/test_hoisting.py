@@ -8,16 +8,16 @@ import pytest
 import tensorflow as tf
 
 from cait_tf import CaiTBackbone
-from cait_tf import tensorflow_kernels as kernels
-from cait_tf.tensorflow_kernels import before_loop, side_by_side
-from cait_tf.tensorflow_kernels.before_loop import once
+from cait_tf.fused import hoisting, thresholds
+from cait_tf.fused import tensorflow as kernels
+from cait_tf.fused.hoisting import hoist
 from tests.cait_tf.arrays import normal
-from tests.cait_tf.tensorflow_kernels.xla import CPU_ALONE
+from tests.cait_tf.fused.xla import CPU_ALONE
 
 KERNEL, GAMMA = normal(3, 4), normal(4)
 
 
-def rounded(dtype: str, *weights: tf.Tensor) -> tf.Tensor:
+def to_compute_dtype(dtype: str, *weights: tf.Tensor) -> tf.Tensor:
     return tf.cast(weights[0] * weights[-1], dtype)
 
 
@@ -34,7 +34,7 @@ def summed(make, before: bool) -> tf.types.experimental.GenericFunction:
     def run() -> tf.Tensor:
         if not before:
             return loop()
-        with kernels.weights_before_loop():
+        with kernels.hoisted_weights():
             return loop()
 
     return tf.function(run, autograph=False)
@@ -64,7 +64,7 @@ def test_it_is_made_once_and_is_the_same():
     kernel, gamma = keras.Variable(KERNEL), keras.Variable(GAMMA)
 
     def make() -> tf.Tensor:
-        return once(rounded, "bfloat16", kernel, gamma)(kernel, gamma)
+        return hoist(to_compute_dtype, "bfloat16", kernel, gamma)(kernel, gamma)
 
     before, each = summed(make, before=True), summed(make, before=False)
     assert casts(before.get_concrete_function().graph, KERNEL.shape) == (1, 0)
@@ -80,9 +80,9 @@ def test_other_weights_and_dtypes_are_others():
     one, other = keras.Variable(KERNEL), keras.Variable(2 * KERNEL)
 
     def make() -> tf.Tensor:
-        parts = once(rounded, "bfloat16", one), once(rounded, "float32", one)
+        parts = hoist(to_compute_dtype, "bfloat16", one), hoist(to_compute_dtype, "float32", one)
         return tf.add_n([tf.cast(part(one), tf.float32) for part in parts]) + tf.cast(
-            once(rounded, "bfloat16", other)(other), tf.float32
+            hoist(to_compute_dtype, "bfloat16", other)(other), tf.float32
         )
 
     before = summed(make, before=True)
@@ -95,7 +95,7 @@ def test_what_is_no_variable_is_made_where_it_is():
 
     def make() -> tf.Tensor:
         total = kernel + kernel
-        return once(rounded, "bfloat16", total)(total)
+        return hoist(to_compute_dtype, "bfloat16", total)(total)
 
     before = summed(make, before=True)
     assert casts(before.get_concrete_function().graph, KERNEL.shape) == (0, 2)
@@ -105,13 +105,13 @@ def test_what_is_no_variable_is_made_where_it_is():
 @pytest.mark.parametrize("eager", [True, False])
 def test_nor_is_there_a_before_without_a_graph_or_on_an_accelerator(eager, monkeypatch):
     kernel = keras.Variable(KERNEL)
-    monkeypatch.setattr(before_loop, "cpu_alone", lambda: eager)
+    monkeypatch.setattr(hoisting, "cpu_alone", lambda: eager)
 
     def make() -> tf.Tensor:
-        return once(rounded, "bfloat16", kernel)(kernel)
+        return hoist(to_compute_dtype, "bfloat16", kernel)(kernel)
 
     if eager:
-        with kernels.weights_before_loop():
+        with kernels.hoisted_weights():
             assert make().dtype == "bfloat16"
     else:
         before = summed(make, before=True)
@@ -120,7 +120,7 @@ def test_nor_is_there_a_before_without_a_graph_or_on_an_accelerator(eager, monke
 
 @CPU_ALONE
 def test_inference_in_parts_rounds_a_kernel_before_them(monkeypatch):
-    monkeypatch.setattr(side_by_side, "_LEAST_PATCHES", {False: 16})
+    monkeypatch.setattr(thresholds, "LEAST_PATCHES", {False: 16})
     backbone = CaiTBackbone(
         image_size=8, patch_size=4, embed_dim=16, depth=2, num_heads=2, dtype="mixed_bfloat16"
     )

@@ -1,0 +1,66 @@
+"""All that is faster than the plain formulas in the model's files, behind one border.
+
+A block asks `implementation` once. Everything else is in here: XLA and oneDNN under TensorFlow
+(`tensorflow`), sums that XLA fuses under JAX (`jax`), and fewer passes over memory on both (`portable`).
+Tests hold every path to the plain one. This module imports no backend.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType, TracebackType
+from typing import Any
+
+_BACKENDS = ("tensorflow", "jax")
+_enabled = [True]
+
+
+class use_fused:
+    """Turn the fused operations on or off for what is traced from now on.
+
+    As a context it restores the setting at its end::
+
+        with cait_tf.use_fused(False):
+            logits = model(images)  # the plain formulas
+    """
+
+    def __init__(self, enabled: bool = True) -> None:
+        self._before = _enabled[0]
+        _enabled[0] = enabled
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        _enabled[0] = self._before
+
+
+def fused_enabled() -> bool:
+    """Whether `use_fused` left the fused operations on."""
+    return _enabled[0]
+
+
+def implementation() -> ModuleType | None:
+    """The blocks' fused implementation on Keras' backend; `None`: the plain formulas.
+
+    The module has ``self_attention_block(block, x, factors, training)`` and
+    ``class_attention_block(block, cls, patches, training)``.
+    """
+    import keras
+
+    backend = keras.backend.backend()
+    if not _enabled[0] or backend not in _BACKENDS:
+        return None
+    return importlib.import_module(f"cait_tf.fused.{backend}")
+
+
+def infer(model: Any, images: Any) -> Any:
+    """`cait_tf.fused.micro_batches.infer`: TensorFlow's fastest ``model(images, training=False)``."""
+    from cait_tf.fused.micro_batches import infer as run
+
+    return run(model, images)

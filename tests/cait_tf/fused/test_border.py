@@ -1,0 +1,103 @@
+"""Each fused path against the plain formulas of the model's own files."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import cait_tf
+from cait_tf.fused import implementation
+from cait_tf.fused.tensorflow import compiled_inference, infer, split_patches
+from tests.cait_tf.arrays import normal
+
+SOURCES = Path(cait_tf.__file__).parent
+#: How far a logit may be, in units of the largest one.
+NEAR = {"float32": 2e-5, "mixed_bfloat16": 4e-2}
+
+
+def in_eager(model, images):
+    return model(images, training=False)
+
+
+def in_graph(model, images):
+    return tf.function(lambda x: model(x, training=False), autograph=False)(images)
+
+
+def in_halves(model, images):
+    with split_patches():
+        return in_graph(model, images[:1])
+
+
+def compiled(model, images):
+    with compiled_inference():
+        return in_graph(model, images)
+
+
+def in_micro_batches(model, images):
+    return tf.function(lambda x: infer(model, x), autograph=False)(images)
+
+
+@pytest.fixture(scope="module", params=NEAR)
+def model(request):
+    one = cait_tf.create_model("cait_nano_32", num_classes=5, dtype=request.param)
+    for variable in one.weights:  # else the blocks would hardly add to their input
+        if "gamma_" in variable.path:
+            variable.assign(keras.ops.ones_like(variable))
+    return one
+
+
+@pytest.fixture(scope="module")
+def images():
+    return tf.constant(normal(4, 32, 32, 3))
+
+
+@pytest.mark.parametrize("run", [in_eager, in_graph, in_halves, compiled, in_micro_batches])
+def test_inference(model, images, run):
+    with cait_tf.use_fused(False):
+        plain = np.asarray(in_eager(model, images))
+    got = np.asarray(run(model, images))
+    near = NEAR[model.backbone.dtype_policy.name] * np.abs(plain).max()
+    np.testing.assert_allclose(got, plain[: len(got)], rtol=0, atol=near)
+
+
+def test_gradients(model, images):
+    def gradients():
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(model(images, training=True) ** 2)
+        return tape.gradient(loss, [one.value for one in model.trainable_variables])
+
+    with cait_tf.use_fused(False):
+        plain = gradients()
+    near = NEAR[model.backbone.dtype_policy.name]
+    for variable, got, wanted in zip(model.trainable_variables, gradients(), plain, strict=True):
+        if variable.path.endswith(("proj_l/bias", "attn/k/bias")):
+            continue  # exactly zero, but for rounding
+        wanted = np.asarray(wanted, "float64")
+        size = np.abs(wanted).max() + 1e-6
+        np.testing.assert_allclose(got, wanted, rtol=0, atol=8 * near * size, err_msg=variable.path)
+
+
+def test_it_is_turned_off_for_a_while():
+    assert implementation()
+    with cait_tf.use_fused(False):
+        assert implementation() is None
+        cait_tf.use_fused(True)
+        assert implementation()
+    assert implementation()
+
+
+def test_one_file_asks():
+    """And it asks once for each kind of block."""
+    plain = ("layers", "attention", "backbone", "classifier", "position")
+    for name in plain:
+        text = (SOURCES / f"{name}.py").read_text(encoding="utf-8")
+        assert not re.search(r"fused|tensorflow_kernels|backend\(\)", text), name
+    blocks = (SOURCES / "blocks.py").read_text(encoding="utf-8")
+    assert blocks.count("fused := implementation()") == 2
+    assert "backend()" not in blocks
+    assert keras.backend.backend() == "tensorflow"
