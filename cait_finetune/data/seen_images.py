@@ -21,30 +21,37 @@ _HIGHEST = int(np.iinfo(np.int64).max)
 class SeenImages:
     """Content hashes ``(K,)`` int64, ascending: all hashes of the set that are at most ``limit``.
 
-    ``complete`` is false where some images of the set have unknown contents.
+    ``complete`` is false where some images of the set have unknown contents. ``kinds``: how they were
+    hashed; hashes of two kinds cannot be compared.
     """
 
     hashes: np.ndarray
     limit: int = _HIGHEST
     complete: bool = True
+    kinds: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, hashes: np.ndarray | None) -> SeenImages:
+    def of(cls, hashes: np.ndarray | None, kind: str = "") -> SeenImages:
         """The sketch of images with these content hashes ``(N,)`` int64; those below 0 are unknown.
 
-        `None`: nobody looked at the contents.
+        `None`: nobody looked at the contents. `kind`: `Source.hash_kind`.
         """
         if hashes is None:
             return cls(np.array([], np.int64), complete=False)
         known = hashes >= 0
-        return cls(np.unique(hashes[known]).astype(np.int64), complete=bool(known.all()))._cut()
+        return cls(
+            np.unique(hashes[known]).astype(np.int64),
+            complete=bool(known.all()),
+            kinds=frozenset({kind} - {""}),
+        )._cut()
 
     def union(self, other: SeenImages) -> SeenImages:
         """The sketch of both sets of images."""
         limit = min(self.limit, other.limit)
         both = np.union1d(self.hashes, other.hashes)
         complete = self.complete and other.complete
-        return SeenImages(both[both <= limit], limit, complete)._cut()
+        kinds = self.kinds | other.kinds
+        return SeenImages(both[both <= limit], limit, complete, kinds)._cut()
 
     def count(self, hashes: np.ndarray) -> tuple[int, int]:
         """How many of some images are in the set, and of how many the sketch can tell."""
@@ -54,15 +61,17 @@ class SeenImages:
     def to_text(self) -> str:
         """For the metadata of a weights file."""
         packed = base64.b64encode(self.hashes.astype("<i8").tobytes()).decode()
-        return f"{self.limit:x}:{packed}" + ":incomplete" * (not self.complete)
+        known = "all" if self.complete else "some"
+        return f"{self.limit:x}:{packed}:{','.join(sorted(self.kinds))}:{known}"
 
     @classmethod
     def from_text(cls, text: str) -> SeenImages | None:
         """The inverse of `to_text`; `None` for any other text."""
-        limit, _, packed = text.removesuffix(":incomplete").partition(":")
         try:
+            limit, packed, kinds, known = text.split(":")
             hashes = np.frombuffer(base64.b64decode(packed, validate=True), "<i8")
-            return cls(hashes.astype(np.int64), int(limit, 16), not text.endswith(":incomplete"))
+            kinds = frozenset(kinds.split(",")) - {""}
+            return cls(hashes.astype(np.int64), int(limit, 16), known == "all", kinds)
         except ValueError:
             return None
 
@@ -70,4 +79,4 @@ class SeenImages:
         if len(self.hashes) <= SIZE:
             return self
         kept = self.hashes[:SIZE]
-        return SeenImages(kept, int(kept[-1]), self.complete)
+        return SeenImages(kept, int(kept[-1]), self.complete, self.kinds)

@@ -33,6 +33,8 @@ class Source(abc.ABC):
     notes: tuple[str, ...] = ()
     unreadable: tuple[str, ...] = ()
 
+    #: How `content_hashes` are computed: hashes of two kinds cannot be compared.
+    hash_kind: ClassVar[str] = ""
     #: Whether a record is a few bytes, so that a shuffle may hold all of them at once.
     light_records = False
     #: The splits that are slices of one split of the set, which nobody configured.

@@ -54,6 +54,8 @@ class TfdsSource(Source):
         """As `Source.ids`: ``tf_flowers-train.tfrecord-00000-of-00002__12``, TFDS' own."""
         return np.array([one.decode() for one in self._index(role).ids.tolist()], object)
 
+    hash_kind = "farmhash"
+
     def content_hashes(self, role: str) -> np.ndarray:
         """As `Source.content_hashes`."""
         return self._index(role).content_hashes

@@ -161,6 +161,9 @@ def _seen_of(seen: SeenImages, source: Source, splits: Sequence[str]) -> Iterato
         if hashes is None:
             yield f"data   {split} is not compared with {training}: dataset.check=false"
             continue
+        if seen.kinds and source.hash_kind not in seen.kinds:
+            yield f"data   {split} is not compared with {training}: those were of another kind of set"
+            continue
         known, asked = seen.count(hashes)
         many = f"{known:,} of {asked:,} {split} images"
         if asked < len(hashes):

@@ -187,7 +187,8 @@ def open_logbook(
 
 def _seen(source: Source, before: SeenImages) -> str:
     """The images that the run's weights were trained on, with those from now on."""
-    return SeenImages.of(source.content_hashes("train")).union(before).to_text()
+    own = SeenImages.of(source.content_hashes("train"), source.hash_kind)
+    return own.union(before).to_text()
 
 
 def _seen_by(weights: str) -> SeenImages:

@@ -81,6 +81,8 @@ class FileSource(Source):
         """As `Source.weights`."""
         return self.files[role].weights
 
+    hash_kind = "sha1"
+
     def content_hashes(self, role: str) -> np.ndarray | None:
         """As `Source.content_hashes`; `None` with ``dataset.check=false``."""
         return self.files[role].content_hashes

@@ -47,11 +47,21 @@ def test_unknown_contents_make_it_incomplete():
     assert not unknown.complete
     assert not SeenImages.of(np.array([3, -1])).complete
     both = known.union(unknown)
+    assert both.kinds == known.kinds == frozenset()
     assert both.count(np.array([3, 5])) == (1, 2)
     again = SeenImages.from_text(both.to_text())
     assert (again.complete, again.count(np.array([3, 5]))) == (False, (1, 2))
 
 
-@pytest.mark.parametrize("text", ["", "no", "7f:***", "zz:AAAA", "7f:AAA"])
+@pytest.mark.parametrize(
+    "text", ["", "no", "7f:***::all", "zz:AAAA::all", "7f:AAA::all", "7f:AAAA"]
+)
 def test_another_text_is_none(text):
     assert SeenImages.from_text(text) is None
+
+
+def test_the_kinds_of_hashes_are_known():
+    one, other = SeenImages.of(hashes(3, 0), "sha1"), SeenImages.of(hashes(3, 1), "farmhash")
+    both = SeenImages.from_text(one.union(other).to_text())
+    assert both.kinds == {"sha1", "farmhash"}
+    assert both.complete
