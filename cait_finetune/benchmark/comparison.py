@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cait_finetune.benchmark.roofline import task_flops
 from cait_finetune.benchmark.task import InputTask, Task
 from cait_finetune.benchmark.worker import CannotCompile, Memory, Worker
+from cait_finetune.runtime.progress import progress_bar
 
 OURS, OURS_SINGLE = "ours", "ours, one thread an operation"
 TIMM_NAMES = TIMM_EAGER, TIMM_COMPILED, TIMM_LOADER = "timm eager", "timm compiled", "timm"
@@ -68,19 +67,6 @@ def in_turn(
             measured[name].append(measurements[name]())
             done()
     return {name: Speeds(tuple(speeds)) for name, speeds in measured.items()}
-
-
-@contextlib.contextmanager
-def progress(console: Console, total: float) -> Iterator[Callable[..., None]]:
-    """Show a progress bar; yields ``advance(steps=1, description=None)``."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task("", total=total)
-
-        def advance(steps: float = 1, description: str | None = None) -> None:
-            bar.update(task, advance=steps, description=description)
-
-        yield advance
 
 
 @dataclass(frozen=True)
@@ -167,7 +153,7 @@ def compare(
     comparison = Comparison()
     planned = [(task, _by_library(task, config.timm)) for task in tasks]
     total = (config.rounds + 1) * sum(len(tasks) for _, tasks in planned)
-    with progress(console, total) as advance, ExitStack() as stack:
+    with progress_bar("", total, console, unit="") as advance, ExitStack() as stack:
         for task, tasks in planned:
             advance(0, str(task))
             workers: dict[str, Worker] = {}

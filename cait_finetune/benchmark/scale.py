@@ -18,7 +18,6 @@ from rich.console import Console
 from cait_finetune.benchmark.comparison import (
     OURS_TENSORFLOW,
     Speeds,
-    progress,
     three_digits,
 )
 from cait_finetune.benchmark.tables import Report, footnote, machine, markdown
@@ -33,6 +32,7 @@ from cait_finetune.benchmark.task import (
 from cait_finetune.benchmark.worker import Memory, Worker, WorkerKilled
 from cait_finetune.report.style import drawing
 from cait_finetune.runtime.cores import core_count
+from cait_finetune.runtime.progress import progress_bar
 
 _WORKS = ("inference", "training")
 _LIBRARIES = 0.8e9  # bytes, about, of TensorFlow after its import
@@ -78,7 +78,7 @@ class ScaleBenchmark:
         """Measure all series."""
         planned = list(self.tasks())
         measured = []
-        with progress(console, sum(map(len, planned))) as advance:
+        with progress_bar("", sum(map(len, planned)), console, unit="") as advance:
             for tasks in planned:
                 measured.append(Series(tasks[0]))
                 for task in tasks:

@@ -12,12 +12,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from cait_finetune.benchmark.comparison import in_turn, progress
+from cait_finetune.benchmark.comparison import in_turn
 from cait_finetune.benchmark.tables import Report, footnote, machine, markdown
 from cait_finetune.benchmark.task import PRECISIONS, check_choices, check_models, check_values
 from cait_finetune.errors import UserError
 from cait_finetune.runs.directory import RunDirectory
 from cait_finetune.runtime.cores import cores
+from cait_finetune.runtime.progress import progress_bar
 
 _PROGRAM = (sys.executable, "-m", "cait_finetune")
 _POLL = 0.02  # seconds
@@ -47,7 +48,7 @@ class StartBenchmark:
     def report(self, console: Console) -> Report:
         """Time the runs. Raise UserError with the end of a run's output if the run fails."""
         commands = {model: self.command(model) for model in self.models}
-        with progress(console, (self.runs + 1) * len(commands)) as advance:
+        with progress_bar("", (self.runs + 1) * len(commands), console, unit="") as advance:
             advance(0, "first step")
             for words in commands.values():
                 short_run(words)

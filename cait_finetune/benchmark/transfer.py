@@ -13,7 +13,6 @@ import numpy as np
 from rich.console import Console
 
 from cait_finetune import model as models
-from cait_finetune.benchmark.comparison import progress
 from cait_finetune.benchmark.tables import Report, footnote, machine, markdown
 from cait_finetune.benchmark.task import check_choices, check_values
 from cait_finetune.benchmark.transfer_runs import METHODS, Results, TransferRun, execute
@@ -23,6 +22,7 @@ from cait_finetune.data.opening import open_source
 from cait_finetune.errors import bad_value
 from cait_finetune.report.style import drawing
 from cait_finetune.runtime.cores import core_count, cores
+from cait_finetune.runtime.progress import progress_bar
 
 _LONGER = {"from scratch 3x": 3}  # epochs in multiples of the other methods'
 _GAINS = (("full", "from scratch"), ("full", "from scratch 3x"))  # differences below the table
@@ -73,7 +73,9 @@ class TransferBenchmark:
         runs = {dataset: list(self.runs(dataset)) for dataset in self.datasets}
         every = [run for listed in runs.values() for run in listed]
         missing = [run for run in every if run not in results]
-        with progress(console, sum(run.steps + _OVERHEAD for run in missing)) as advance:
+        with progress_bar(
+            "", sum(run.steps + _OVERHEAD for run in missing), console, unit=""
+        ) as advance:
             for run, result in execute(missing, core_count(self.processes, "processes")):
                 results.add(run, result)
                 advance(run.steps + _OVERHEAD, str(run))

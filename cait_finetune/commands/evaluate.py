@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from cait_finetune.config import Config
 from cait_finetune.errors import bad_value
 from cait_finetune.runtime.console import plain_console
-from cait_finetune.runtime.progress import ImageProgress
+from cait_finetune.runtime.progress import Advance, progress_bar
 
 if TYPE_CHECKING:  # TensorFlow loads once the configuration is sound
     from cait_finetune.data.preprocess import Preprocessing
@@ -126,8 +126,8 @@ def evaluate(config: Config, directory: Path) -> Path:
             source, role, preprocessing, config.train.eval_batch_size, corrupt, config.dataset
         )
         name = f"{config.model.name}, {cropped(given)}"
-        with ImageProgress(console, name, source.sizes[role]) as progress:
-            figures = evaluator(_shown(progress, batches))
+        with progress_bar(name, source.sizes[role], console) as advance:
+            figures = evaluator(_shown(advance, batches))
         left_out = source.sizes[role] - figures.examples + len(source.unreadable)
         published = (None, None)
         if not left_out and _as_published(config, source, role, preprocessing, variant):
@@ -171,11 +171,11 @@ def _as_published(
     )
 
 
-def _shown(progress: ImageProgress, batches: Iterable[Any]) -> Iterator[Any]:
+def _shown(advance: Advance, batches: Iterable[Any]) -> Iterator[Any]:
     """The batches, with a bar that counts their images."""
     for batch in batches:
         yield batch
-        progress.advance(int(batch[2].numpy().sum()))
+        advance(int(batch[2].numpy().sum()))
 
 
 def main() -> None:

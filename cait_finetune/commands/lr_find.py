@@ -40,15 +40,9 @@ def find(config: Config, directory: Path) -> Suggestion:
         UserError: a mistake in the configuration, or a loss that never fell.
     """
     import numpy as np
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
 
     from cait_finetune import model as models
+    from cait_finetune.runtime.progress import progress_bar
     from cait_finetune.runtime.threads import share_cores
     from cait_finetune.train.distribution import build_agreement
     from cait_finetune.workflow.phases import Stages
@@ -71,15 +65,12 @@ def find(config: Config, directory: Path) -> Suggestion:
     stream = iter(prepared.streams.training(0))
     if len(plan.phases) > 1:
         worker.console.print(f"phase  {stage.name} alone, the first of the run")
-    bar = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-                   TimeRemainingColumn(), console=worker.console, transient=True)  # fmt: skip
-    with bar:
-        task = bar.add_task("", total=len(rates))
+    with progress_bar("", len(rates), worker.console, unit="") as advance:
 
         def loss_at(rate: float) -> float:
             images, labels, _ = next(stream)
             loss = float(stage.step(images, labels, [rate])[0, 0])
-            bar.update(task, advance=1, description=f"lr {rate:.1e}  loss {loss:.3f}")
+            advance(words=f"lr {rate:.1e}  loss {loss:.3f}")
             return loss
 
         losses = losses_at(rates, loss_at, sweep.smoothing)

@@ -13,7 +13,7 @@ from typing import Any
 import tensorflow as tf
 from rich.console import Console
 
-from cait_finetune.data.progress import progress_bar
+from cait_finetune.runtime.progress import progress_bar
 
 logger = logging.getLogger(__name__)
 

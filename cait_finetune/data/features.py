@@ -12,7 +12,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cait_finetune.data.corrupt import CorruptImages
 from cait_finetune.data.feature_cache import FeatureCache, Features
@@ -20,6 +19,7 @@ from cait_finetune.data.pipeline import evaluation_stream
 from cait_finetune.data.preprocess import Preprocessing
 from cait_finetune.data.sequence import WHOLE, Share, batched, divided, equal_shares, shuffled
 from cait_finetune.data.source import Source
+from cait_finetune.runtime.progress import progress_bar
 from cait_tf.fused.tensorflow import infer
 
 
@@ -157,14 +157,13 @@ class FrozenFeatures:
         )
         values, labels = [], []
         started = time.perf_counter()
-        with _progress(self._console) as progress:
-            bar = progress.add_task(f"features of {role}", total=self._source.sizes[role], rate="")
+        with progress_bar(
+            f"features of {role}", self._source.sizes[role], self._console
+        ) as advance:
             for images, batch_labels, real in itertools.islice(stream, self._batches):
                 values.append(self._run(images).numpy()[real])  # (≤ B, D)
                 labels.append(batch_labels.numpy()[real])
-                done = sum(map(len, labels))
-                rate = done / (time.perf_counter() - started)
-                progress.update(bar, completed=done, rate=f"{rate:.0f} img/s")
+                advance(len(labels[-1]))
         features = Features(
             np.concatenate(values).astype("float32"),
             np.concatenate(labels),
@@ -175,16 +174,3 @@ class FrozenFeatures:
     def _say(self, role: str, features: Features, what: str) -> None:
         count, width = features.values.shape
         self._console.print(f"features of {role} {count:,} x {width}, {what}", highlight=False)
-
-
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )

@@ -12,13 +12,6 @@ import psutil
 import tensorflow as tf
 from rich.console import Console
 from rich.filesize import decimal
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-)
 
 from cait_finetune.config import DatasetConfig
 from cait_finetune.config.places import expanded_path
@@ -26,6 +19,7 @@ from cait_finetune.data.corrupt import CorruptImages
 from cait_finetune.data.preprocess import Preprocessing
 from cait_finetune.data.source import Source
 from cait_finetune.errors import bad_value
+from cait_finetune.runtime.progress import progress_bar
 from cait_tf.atomic import atomic_path, write_text
 
 _FORMAT = 1
@@ -166,26 +160,15 @@ class ImageCache:
 
     def _fill(self, role: str, path: Path, met: CorruptImages) -> None:
         cache = ImageCache(self._source, self._config, self._preprocessing, met, self._console)
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.speed:.0f} img/s"),
-            TimeRemainingColumn(),
-        )
-        shown = self._console.is_terminal
         with (
             tf.io.TFRecordWriter(str(path)) as writer,
-            Progress(
-                *columns, console=self._console, transient=True, disable=not shown
-            ) as progress,
+            progress_bar(f"decoding {role}", self._source.sizes[role], self._console) as advance,
         ):
-            bar = progress.add_task(f"decoding {role}", total=self._source.sizes[role])
             try:
                 for example in cache._decoded(role).as_numpy_iterator():
                     met.check()
                     writer.write(_serialised(example))
-                    progress.advance(bar)
+                    advance()
             except tf.errors.OpError as error:
                 met.explain(error)
                 raise

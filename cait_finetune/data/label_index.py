@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from cait_finetune.data.progress import progress_bar
+from cait_finetune.runtime.progress import progress_bar
 from cait_tf.atomic import atomic_open
 from cait_tf.places import caches, warn_not_kept
 

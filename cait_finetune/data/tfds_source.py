@@ -36,6 +36,8 @@ class TfdsSource(Source):
     _indices: dict[str, LabelIndex] = dataclasses.field(default_factory=dict, compare=False)
     _labels: dict[str, np.ndarray] = dataclasses.field(default_factory=dict, compare=False)
 
+    hash_kind = "farmhash"
+
     def records(self, role: str) -> tf.data.Dataset:
         """As `Source.records`; they hold the bytes already, as TFDS keeps both in one place."""
         return self._dataset(role, (self.image_key, "tfds_id", self.label_key))
@@ -53,8 +55,6 @@ class TfdsSource(Source):
     def ids(self, role: str) -> np.ndarray:
         """As `Source.ids`: ``tf_flowers-train.tfrecord-00000-of-00002__12``, TFDS' own."""
         return np.array([one.decode() for one in self._index(role).ids.tolist()], object)
-
-    hash_kind = "farmhash"
 
     def content_hashes(self, role: str) -> np.ndarray:
         """As `Source.content_hashes`."""

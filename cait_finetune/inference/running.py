@@ -18,7 +18,7 @@ from cait_finetune.inference.prediction import Prediction
 from cait_finetune.inference.results import Predictions
 from cait_finetune.runs.provenance import Provenance
 from cait_finetune.runtime.console import plain_console
-from cait_finetune.runtime.progress import ImageProgress
+from cait_finetune.runtime.progress import progress_bar
 
 _TTA = ("none", "flip", "five_crop", "ten_crop")
 _MIRRORS = ("flip", "ten_crop")
@@ -79,7 +79,8 @@ def predict(config: PredictConfig, console: Console | None = None) -> Prediction
     places = dict(zip(files, places_of(files, maps), strict=True)) if maps else {}
     predictions: list[Prediction] = []
     laps: list[tuple[int, float]] = []
-    with ImageProgress(console or plain_console(quiet=True), "images", len(files)) as progress:
+    shown = console or plain_console(quiet=True)
+    with progress_bar("images", len(files), shown) as advance:
         begin = time.perf_counter()
         for batch in classify(backend, files, config.top_k, config.batch_size):
             laps.append((len(batch), time.perf_counter() - begin))
@@ -89,7 +90,7 @@ def predict(config: PredictConfig, console: Console | None = None) -> Prediction
                     {one.path: places[one.path] for one in batch if not one.error},
                 )
             predictions += batch
-            progress.advance(len(batch))
+            advance(len(batch))
             begin = time.perf_counter()
     return Predictions(predictions, _speed(laps))
 

@@ -1,47 +1,65 @@
-"""The progress bar of what goes through images once: how many, how fast, how long still."""
+"""Progress bars: how much is done, how fast, and how long the rest takes."""
 
 from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    TaskID,
+    ProgressColumn,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
+from cait_finetune.runtime.console import plain_console
 
-class ImageProgress:
-    """A bar that goes when it is done; to be entered as a context.
+#: Adds to what is done, and may replace the words before the bar.
+Advance = Callable[..., None]
+
+
+@contextlib.contextmanager
+def progress_bar(
+    words: str, total: float, console: Console | None = None, unit: str = "img"
+) -> Iterator[Advance]:
+    """Show a bar on a terminal; yields ``advance(count=1, words=None)``.
 
     Args:
-        total: images.
+        words: what is done, before the bar.
+        total: how many there are to do.
+        console: `None`: standard error.
+        unit: of the rate; an empty one shows no rate.
     """
+    console = console or plain_console(stderr=True)
+    rate = [TextColumn("{task.fields[rate]} " + f"{unit}/s")] if unit else []
+    with _bar([TextColumn("{task.description}")], rate, console) as progress:
+        task = progress.add_task(words, total=total, rate="–")
 
-    def __init__(self, console: Console, name: str, total: int) -> None:
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]} img/s"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-        )
-        self._task: TaskID = self._progress.add_task(name, total=total, rate="–")
+        def advance(count: float = 1, words: str | None = None) -> None:
+            speed = progress.tasks[task].speed
+            rate = f"{speed:,.0f}" if speed else "–"
+            progress.update(task, advance=count, description=words, rate=rate)
 
-    def __enter__(self) -> ImageProgress:
-        self._progress.start()
-        return self
+        yield advance
 
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
 
-    def advance(self, images: int) -> None:
-        """So many more are done."""
-        speed = self._progress.tasks[self._task].speed
-        self._progress.update(self._task, advance=images, rate=f"{speed:.0f}" if speed else "–")
+def training_progress(console: Console) -> Progress:
+    """A bar over all steps of a run; the loop fills its fields ``epoch`` and ``figures``."""
+    before, after = TextColumn("epoch {task.fields[epoch]}"), TextColumn("{task.fields[figures]}")
+    return _bar([before], [after], console)
+
+
+def _bar(before: list[ProgressColumn], after: list[ProgressColumn], console: Console) -> Progress:
+    return Progress(
+        *before,
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        *after,
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )

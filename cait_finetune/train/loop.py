@@ -13,13 +13,13 @@ import tensorflow as tf
 from cait_finetune.config import CheckpointConfig, TrainConfig
 from cait_finetune.errors import bad_value
 from cait_finetune.optim.length import Length
+from cait_finetune.runtime.progress import training_progress
 from cait_finetune.train.average import MovingAverage, holding
 from cait_finetune.train.batches import Batches
 from cait_finetune.train.clock import Clock
 from cait_finetune.train.interruption import Interruption
 from cait_finetune.train.logbook import Logbook
 from cait_finetune.train.profile import Profile
-from cait_finetune.train.progress import training_progress
 from cait_finetune.train.run_state import NO_SCORE, RunState
 from cait_finetune.train.step import TrainStep
 from cait_finetune.train.validation import Validation

@@ -50,6 +50,7 @@ class FileSource(Source):
     name: str = "files"
     files: Mapping[str, Files] = dataclasses.field(default_factory=dict)
 
+    hash_kind = "sha1"
     light_records = True
 
     def records(self, role: str) -> tf.data.Dataset:
@@ -80,8 +81,6 @@ class FileSource(Source):
     def weights(self, role: str) -> np.ndarray | None:
         """As `Source.weights`."""
         return self.files[role].weights
-
-    hash_kind = "sha1"
 
     def content_hashes(self, role: str) -> np.ndarray | None:
         """As `Source.content_hashes`; `None` with ``dataset.check=false``."""

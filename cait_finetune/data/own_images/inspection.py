@@ -16,19 +16,12 @@ from typing import TypeVar
 
 import numpy as np
 import tensorflow as tf
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-)
 
 from cait_finetune.data.own_images import storage
 from cait_finetune.data.own_images.hash_cache import HashCache, Stat
 from cait_finetune.data.own_images.signatures import HEAD, fault
 from cait_finetune.errors import bad_value
-from cait_finetune.runtime.console import plain_console
+from cait_finetune.runtime.progress import progress_bar
 
 logger = logging.getLogger(__name__)
 
@@ -76,24 +69,11 @@ def inspected(paths: Sequence[str], ids: Sequence[str], on_corrupt: str) -> np.n
 def in_threads(words: str, work: Callable[[T], U], items: Sequence[T]) -> list[U]:
     """What `work` makes of each, in order; on a terminal with a bar while it lasts."""
     groups = [items[at : at + _AT_A_TIME] for at in range(0, len(items), _AT_A_TIME)]
-    console = plain_console(stderr=True)
-    progress = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]} files/s"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
     done: list[U] = []
-    with ThreadPoolExecutor(_THREADS) as pool, progress:
-        task = progress.add_task(words, total=len(items), rate="–")
+    with ThreadPoolExecutor(_THREADS) as pool, progress_bar(words, len(items), unit="files") as bar:
         for group in pool.map(lambda group: [work(item) for item in group], groups):
             done += group
-            speed = progress.tasks[task].speed
-            progress.update(task, advance=len(group), rate=f"{speed:,.0f}" if speed else "–")
+            bar(len(group))
     return done
 
 
