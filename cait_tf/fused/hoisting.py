@@ -1,4 +1,4 @@
-"""What a loop over parts of a batch makes of weights: once, before it, and not for every part."""
+"""Compute what a loop over micro-batches needs of the weights once, before the loop."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from cait_tf.fused.compiled import cpu_alone
 
-# The graph in which the loop is, and what has been made there already.
+# The graph around the loop, and the tensors that were hoisted into it.
 _around: ContextVar[tuple[tf.Graph, dict[tuple, tf.Tensor]] | None] = ContextVar(
     "around", default=None
 )
@@ -20,10 +20,9 @@ _around: ContextVar[tuple[tf.Graph, dict[tuple, tf.Tensor]] | None] = ContextVar
 
 @contextlib.contextmanager
 def hoisted_weights() -> Iterator[None]:
-    """Around a loop while its body is traced: what `hoist` returns in there has been made in the graph
-    that is the current one here.
+    """Let `hoist` compute in the current graph while the body of a loop is traced.
 
-    On a CPU alone: what is made is held as long as the loop runs, of the largest models 1 GB.
+    On a CPU only: the hoisted tensors stay in memory while the loop runs, 1 GB for the largest model.
     """
     inside = cpu_alone() and not tf.executing_eagerly()
     token = _around.set((tf.compat.v1.get_default_graph(), {}) if inside else None)
@@ -34,11 +33,11 @@ def hoisted_weights() -> Iterator[None]:
 
 
 def hoist(make: Callable[..., tf.Tensor], dtype: str, *weights: Any) -> Callable[..., tf.Tensor]:
-    """``make(dtype, *tensors)`` as a function of the tensors of weights, which a loop calls only once.
+    """Return ``make(dtype, *tensors)`` as a function of the weights' tensors.
 
     Args:
-        weights: where all are Keras variables, and not tensors such as the sum of a kernel and its
-            low-rank update, the result for them is made before the loop, and that is returned.
+        weights: if all are Keras variables, the result is computed once, before the loop. Tensors, such
+            as the sum of a kernel and its low-rank update, are computed in every iteration.
     """
     around = _around.get()
     if around is None or not all(isinstance(one, keras.Variable) for one in weights):

@@ -1,15 +1,13 @@
-"""Parts of a batch side by side: on a CPU each core works on images of its own.
+"""Micro-batches in parallel: on a CPU each core works on images of its own.
 
-The operations of a block are so short that several cores lose much of their time in sharing each of
-them out and waiting for the last. On two, 16 images of cait_xxs24_224 in float32 took 455 ms as a whole
-and 375 ms in two halves side by side; their training step 1,650 ms, and 1,500 ms in parts side by
-side, 1,310 ms where each operation has a single thread besides (`single_threaded_ops`).
+The operations of a block are short: several cores lose much of their time in sharing each operation and
+waiting for the last core. `single_threaded_ops` gives each operation one thread besides.
 
-One image goes the same way in two halves of its patches (`split_patches`), which share keys and values
-alone: of so few rows TensorFlow gives a product to a single thread.
+A graph for one image splits its patches into two halves (`split_patches`), which share keys and values only:
+TensorFlow gives a product of few rows to a single thread.
 
-Counts depend on the images and the precision alone, not on how many cores there are: everywhere the same
-sums of the same parts.
+The number of micro-batches depends on the images and the precision, and not on the number of cores. Every
+machine adds up the same sums.
 """
 
 from __future__ import annotations
@@ -34,11 +32,9 @@ _parts_traced = ContextVar("tracing_micro_batches", default=False)
 
 @contextlib.contextmanager
 def split_patches() -> Iterator[None]:
-    """Inference that is traced in here has two halves of the patches side by side, in every block.
+    """Trace inference with two halves of the patches in parallel, in every block.
 
-    But in half precision, and where attention maps or single blocks are asked for. It is for a graph
-    that answers for one image: cait_xxs24_224 takes 47 ms, not 62, and for 16 images 430, not 470. In
-    four parts it is slower again.
+    For a graph that answers for one image, in float32. Four parts are slower than two.
     """
     token = _halves.set(True)
     try:
@@ -48,13 +44,13 @@ def split_patches() -> Iterator[None]:
 
 
 def splits_patches() -> bool:
-    """Whether what is traced now is in `split_patches`."""
+    """Whether inference is being traced inside `split_patches`."""
     return _halves.get()
 
 
 @contextlib.contextmanager
 def tracing_micro_batches() -> Iterator[None]:
-    """Around a loop over parts of a batch while it is traced: on a CPU `keeps_maps` may say yes."""
+    """Let `keeps_maps` be true on a CPU while a loop over micro-batches is traced."""
     token = _parts_traced.set(cpu_alone())
     try:
         yield
@@ -63,13 +59,10 @@ def tracing_micro_batches() -> Iterator[None]:
 
 
 def keeps_maps(maps: tf.Tensor) -> bool:
-    """Whether attention's three maps, ``(B, H, N, N)`` each, are kept for the gradient, not computed again.
+    """Whether a block keeps its three attention maps, ``(B, H, N, N)`` each, for the gradient.
 
-    In parts of a batch, as many of which are in memory as there are cores. With two, of two images of
-    cait_xxs24_224 each, the maps in float32 are .18 GB, a tenth of all that a step takes, of one of
-    cait_xxs24_384 each .76 GB of 2.7; they save 5 and 10 % of its time. Not in half precision, in which a
-    step is so small that the same is more, nor what of a part and block is more than `thresholds.MOST_BYTES_OF_MAPS`: of
-    an image of cait_m36_384 it is 64 MB.
+    Otherwise they are computed again. They are kept in float32, inside a loop over micro-batches, up to
+    `thresholds.MOST_BYTES_OF_MAPS`. In half precision they would be a larger share of a step's memory.
     """
     elements = maps.shape.num_elements()
     if not _parts_traced.get() or elements is None or maps.dtype not in (tf.float32, tf.float64):
@@ -78,10 +71,10 @@ def keeps_maps(maps: tf.Tensor) -> bool:
 
 
 def infer(model: Callable, images: Any) -> Any:
-    """``model(images, training=False)`` in `compiled_inference`, on a CPU in parts side by side.
+    """Return ``model(images, training=False)``, compiled; on a CPU in parallel micro-batches.
 
     Args:
-        model: whose results are tensors with an axis of images in front, in any structure.
+        model: returns tensors whose first axis is the images, in any structure.
         images: (B, h, w, 3).
     """
     parts = _parts(model, images, training=False)
@@ -104,15 +97,17 @@ def infer(model: Callable, images: Any) -> Any:
 
 
 def training_micro_batches(model: Callable, images: tf.Tensor) -> int:
-    """In how many equal parts a training step takes a batch ``(B, h, w, 3)``; 1 but on a CPU."""
+    """The number of micro-batches of a training step on ``(B, h, w, 3)``: 1 except on a CPU."""
     return _parts(model, images, training=True)
 
 
 def micro_batch_count(images: int, patches: int, *, training: bool, half: bool) -> int:
-    """In how many equal parts a CPU takes so many images of so many patches each.
+    """The number of equal micro-batches on a CPU.
 
     Args:
-        half: whether it computes in half precision.
+        images: in the batch.
+        patches: of an image.
+        half: whether the model computes in half precision.
     """
     pairs = images * patches**2 // thresholds.LEAST_PAIRS[half]
     most = min(images, max(images * patches // thresholds.LEAST_PATCHES[training], pairs))
@@ -120,18 +115,18 @@ def micro_batch_count(images: int, patches: int, *, training: bool, half: bool) 
 
 
 def concurrent_micro_batches(parts: int) -> int:
-    """How many of them are worked on at a time: on a CPU as many as there are cores, elsewhere one."""
+    """The number of micro-batches that run at a time: the number of cores on a CPU, else 1."""
     return min(parts, _cores()) if cpu_alone() else 1
 
 
 def single_threaded_ops(parts: int) -> bool:
-    """Give each operation of this process a single thread, if so many parts keep every core busy.
+    """Give each operation of this process one thread, if the micro-batches keep every core busy.
 
-    For the life of the process, and only before TensorFlow has started. After that, with a GPU, and
-    where the number of threads has been chosen already, nothing is changed.
+    TensorFlow accepts that only before it starts, and for the life of the process. Nothing changes later,
+    with a GPU, or where the number of threads was chosen already.
 
     Returns:
-        Whether it is so.
+        Whether each operation has one thread.
     """
     cores, threads = _cores(), tf.config.threading
     # A round of fewer parts than cores, after several full ones, costs little.

@@ -1,29 +1,18 @@
-"""What costs most besides matrix products, with gradients by hand, for TensorFlow: CaiT's two blocks.
+"""CaiT's two blocks for TensorFlow: everything that costs much besides matrix products is fused.
 
-TensorFlow runs a formula operation by operation, each a pass over memory, and keeps the results of
-most for the gradient. Here the forward and the backward formula are each compiled by XLA into one
-pass, and only the inputs are kept, or less (`branch`), but for small attention maps. Matrix products
-stay with oneDNN, which XLA's are slower than: compiling the whole step makes it slower. Those that mix few
-heads at inference are sums (`maps`). XLA is used on a CPU alone; elsewhere the formulas are the same.
-They serve inference, too, where it is asked for (`infer`).
+TensorFlow executes a formula operation by operation. Each operation is a pass over memory, and most results
+are kept for the gradient. Here XLA compiles the forward and the backward formula into one pass each, and only
+the inputs are kept for the gradient (`residual` keeps less, `attention` keeps small maps). Matrix products
+stay with oneDNN, which is faster than XLA on a CPU; a step that XLA compiles as a whole is slower. XLA is used
+on a CPU only. Other devices compute the same formulas operation by operation.
 
-On a CPU parts of a batch go side by side, each on one core (`micro_batches`), and what they need of the
-weights is made before them (`hoisting`).
+On a CPU a batch is cut into micro-batches that run in parallel, one on each core (`micro_batches`). Weights are
+cast once, before the loop over micro-batches (`hoisting`).
 
-A product's bias is added by what follows it, as oneDNN takes as long for it as for the product in
-bfloat16: 0.7 and 0.8 ms for queries, keys and values of 16 images of cait_xxs24_224 on two cores.
-The same block's other parts, in ms, as operations and as here:
+The bias of a product is added by the operation that follows it: for oneDNN a bias costs as much as the product
+in bfloat16. ``.github/docs/PERFORMANCE.md`` has the measurements.
 
-========================================  ==============  ==============
-part                                      float32         bfloat16
-========================================  ==============  ==============
-GELU, forward and back                    7.4 -> 2.3      10.3 -> 2.9
-LayerNorm, forward and back               4.9 -> 2.0      5.0 -> 2.0
-softmax, forward and back                 4.0 -> 2.8      8.1 -> 3.1
-gradients of q, k and v side by side      1.1 -> 0.7      0.8 -> 0.5
-========================================  ==============  ==============
-
-Only what is differentiated once can be here: TensorFlow does not know the gradients' gradients.
+The operations are differentiable once: TensorFlow does not know the gradients of their gradients.
 """
 
 from __future__ import annotations
