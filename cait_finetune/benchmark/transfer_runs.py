@@ -184,7 +184,7 @@ def train_and_test(run: TransferRun) -> Result:
     """
     import keras
 
-    from cait_finetune.runtime.threads import share_cores
+    from cait_finetune.runtime.threads import configure_threads
     from cait_finetune.scores.evaluation import build_evaluator
     from cait_finetune.workflow.setup import prepare
     from cait_finetune.workflow.training import train
@@ -196,7 +196,7 @@ def train_and_test(run: TransferRun) -> Result:
         open(os.devnull, "w", encoding="utf-8") as nowhere,
         contextlib.redirect_stdout(nowhere),
     ):
-        share_cores(config, models.check(config.model))
+        configure_threads(config, models.check(config.model))
         prepared = prepare(config, Path(folder) / "run")
         train(config, prepared)
         classes = prepared.source.class_names

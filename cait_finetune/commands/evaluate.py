@@ -53,7 +53,7 @@ def evaluate(config: Config, directory: Path) -> Path:
         short,
     )
     from cait_finetune.runs.provenance import notes_on_weights
-    from cait_finetune.runtime.threads import share_cores
+    from cait_finetune.runtime.threads import configure_threads
     from cait_finetune.scores.evaluation import Evaluator
 
     if config.dataset.multi_label:
@@ -61,7 +61,7 @@ def evaluate(config: Config, directory: Path) -> Path:
             "dataset.multi_label", "true", "false: accuracies are of one class an image"
         )
     variant = models.check(config.model)
-    share_cores(config, variant, training=False)
+    configure_threads(config, variant, training=False)
     directory.mkdir(parents=True, exist_ok=True)
     table = AccuracyTable(directory)
     console = plain_console()

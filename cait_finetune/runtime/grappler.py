@@ -1,4 +1,4 @@
-"""TensorFlow's own rewriting of a graph before its first run, left out where nothing comes of it."""
+"""Grappler, TensorFlow's graph optimizer, without the passes that gain nothing here."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from cait_tf.fused.tensorflow import cpu_alone
 
-#: What is left out. The removal of what nobody needs, and of what is there twice, is not: a step of
-#: cait_xxs24_224 would hold .2 GB more.
+#: The passes that are left out. Pruning and the removal of duplicates stay: without them a step of
+#: cait_xxs24_224 takes 0.2 GB more.
 REWRITING = (
     "arithmetic_optimization",
     "constant_folding",
@@ -25,14 +25,14 @@ REWRITING = (
 
 
 @contextlib.contextmanager
-def only_pruned() -> Iterator[None]:
-    """What is called in here is pruned and not rewritten, on a CPU: a function has to be called so always.
+def grappler_prune_only() -> Iterator[None]:
+    """Call functions inside the block with pruning only, on a CPU. Always call a function this way.
 
-    Without dropout the step is made of kernels that are fused already: of cait_xxs24_224 with AdamW it
-    is no faster when it is rewritten, and its first run takes seconds more. What the user has chosen
-    stays. Elsewhere all is rewritten as ever: what that is worth on accelerators has not been measured.
+    The step consists of fused operations: rewriting does not make it faster, and its first run takes
+    seconds longer. Options that the user chose stay. On accelerators nothing changes: what rewriting is
+    worth there has not been measured.
 
-    The options are the process's: not for steps of several threads at a time.
+    The options are the process's: threads must not use the block at the same time.
     """
     if not cpu_alone():
         yield

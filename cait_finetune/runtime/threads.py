@@ -1,4 +1,4 @@
-"""How the cores of a CPU are shared out: settled before TensorFlow starts."""
+"""The number of threads of each TensorFlow operation, chosen before TensorFlow starts."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from cait_tf.fused.tensorflow import micro_batch_count, single_threaded_ops
 from cait_tf.variants import Variant
 
 
-def share_cores(config: Config, variant: Variant, training: bool = True) -> bool:
-    """Give each operation one thread where parts of every batch keep all cores busy, side by side.
+def configure_threads(config: Config, variant: Variant, training: bool = True) -> bool:
+    """Give each operation one thread if the micro-batches of every batch keep all cores busy.
 
-    Before anything else touches TensorFlow's devices, and for the life of the process: of several runs
-    in one the first decides.
+    Call it before anything else uses TensorFlow's devices. The choice holds for the life of the process:
+    the first of several runs in a process decides.
 
     Args:
-        training: whether there are batches to train on, too; what is only evaluated is so in float32.
+        training: whether the process trains. Evaluation alone is in float32.
 
     Returns:
-        Whether they have one.
+        Whether each operation has one thread.
     """
     train, distribution = config.train, config.distribution
     if (training and train.jit_compile) or distribution.strategy not in ("auto", "cpu"):

@@ -10,9 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from cait_finetune.optim.optimizer import Optimizer
-from cait_finetune.runtime.gc import not_collected
-from cait_finetune.runtime.grappler import only_pruned
-from cait_finetune.runtime.malloc import give_back
+from cait_finetune.runtime.gc import gc_disabled
+from cait_finetune.runtime.grappler import grappler_prune_only
+from cait_finetune.runtime.malloc import malloc_trim
 from cait_finetune.train.average import MovingAverage
 from cait_finetune.train.loss import CrossEntropy, Loss
 from cait_finetune.train.loss_scale import LossScale
@@ -96,10 +96,10 @@ class TrainStep:
     ) -> tf.Tensor:
         rates = tf.reshape(tf.cast(learning_rates, tf.float32), [-1])
         graphs = self._run.experimental_get_tracing_count()
-        with only_pruned(), not_collected():
+        with grappler_prune_only(), gc_disabled():
             figures = self._run(images, labels, rates, tf.constant(first))
         if self._run.experimental_get_tracing_count() > graphs:
-            give_back()
+            malloc_trim()
         return figures
 
     @property

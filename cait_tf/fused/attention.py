@@ -26,18 +26,18 @@ def talking_heads(
 ) -> tf.Tensor:
     """Attention with heads mixed before and after the softmax: ``(B*N, 3D) -> (B*N, D)``.
 
-    Of the four maps ``(B, H, N, N)`` on the way none is kept: they are computed again for the
-    gradient, which saves a quarter of what an image of cait_xxs24_224 takes, of cait_xxs24_384 half.
-    Three are, where they are few (`keeps_maps`).
+    None of the four maps ``(B, H, N, N)`` is kept: they are computed again for the gradient. That saves a
+    quarter of the memory of an image of cait_xxs24_224, and half of cait_xxs24_384. Three small maps are
+    kept (`keeps_maps`).
 
-    The mixings' biases take no pass over the maps: the first's is the same for all keys, so that the
-    softmax takes it out; the second's adds as much of the sum of all values everywhere. The softmax
-    takes out the keys' bias as well. The gradients of the two are exactly zero.
+    The mixings' biases need no pass over the maps. The first bias is the same for all keys, and the softmax
+    cancels it. The second bias adds a multiple of the sum of all values to every output. The softmax cancels
+    the keys' bias too. The gradients of both cancelled biases are exactly zero.
 
     Args:
-        product: queries, keys and values side by side, without their bias.
-        bias: theirs, (3D,), in whatever dtype.
-        before, after: kernel (H, H), from head to head, and bias (H,) of each mixing, in whatever dtype.
+        product: queries, keys and values of each patch, without their bias.
+        bias: of queries, keys and values, (3D,), in any dtype.
+        before, after: kernel (H, H), from head to head, and bias (H,) of each mixing, in any dtype.
         patches: N.
     """
 

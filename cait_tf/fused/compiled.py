@@ -1,4 +1,4 @@
-"""When TensorFlow's kernels are used, and how they are compiled."""
+"""When the compiled operations are used, and how XLA compiles them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _inference = ContextVar("compiled_inference", default=False)
 
 @contextmanager
 def compiled_inference() -> Iterator[None]:
-    """What is traced in here uses the kernels without training, too.
+    """Trace inference with the compiled operations.
 
-    Not by default: a SavedModel, and whatever is converted from a graph, must do without XLA.
+    Not the default: a SavedModel, and a graph that is converted, must do without XLA.
     """
     token = _inference.set(True)
     try:
@@ -27,17 +27,17 @@ def compiled_inference() -> Iterator[None]:
 
 
 def used(training: bool) -> bool:
-    """Whether what is traced now is made of the kernels."""
+    """Whether the compiled operations are traced: in training, and in `compiled_inference`."""
     return training or inferring()
 
 
 def inferring() -> bool:
-    """Whether what is traced now is in `compiled_inference`."""
+    """Whether inference is being traced inside `compiled_inference`."""
     return _inference.get()
 
 
 def compiled(function: Callable) -> Callable:
-    """Compile `function` by XLA where a CPU is all there is."""
+    """Compile `function` with XLA if TensorFlow has no device but CPUs."""
     fused = tf.function(function, jit_compile=True, autograph=False)
 
     @functools.wraps(function)

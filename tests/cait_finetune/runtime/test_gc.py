@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from cait_finetune.runtime.gc import not_collected
+from cait_finetune.runtime.gc import gc_disabled
 
 # What freezes lasts as long as the process.
 _LOADING = """
@@ -44,7 +44,7 @@ def looks():
 def test_nobody_looks_inside(looks):
     kept = [[] for _ in range(100)]
     assert looks  # the fixture works
-    with not_collected():
+    with gc_disabled():
         looks.clear()
         kept += [[] for _ in range(1000)]
         assert not looks
@@ -62,7 +62,7 @@ def test_it_is_afterwards_as_it_was(enabled):
     before = gc.isenabled()
     try:
         (gc.enable if enabled else gc.disable)()
-        with pytest.raises(ZeroDivisionError), not_collected():
+        with pytest.raises(ZeroDivisionError), gc_disabled():
             _fail(gc.isenabled())
         assert gc.isenabled() is enabled
     finally:

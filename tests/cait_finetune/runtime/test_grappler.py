@@ -7,7 +7,7 @@ import tensorflow as tf
 from cait_finetune.optim.adamw import AdamW
 from cait_finetune.optim.parameters import parameter_table
 from cait_finetune.runtime import grappler as graph_optimizers
-from cait_finetune.runtime.grappler import REWRITING, only_pruned
+from cait_finetune.runtime.grappler import REWRITING, grappler_prune_only
 from cait_finetune.train import step as step_module
 from cait_finetune.train.step import TrainStep
 from tests.cait_finetune.tiny import batch, one_device, optimizer_config, snapshot, tiny_model
@@ -28,14 +28,14 @@ def restored(monkeypatch):
 
 def test_off_in_there_alone(restored):
     before = options()
-    with only_pruned():
+    with grappler_prune_only():
         assert not any(options()[name] for name in REWRITING)
     assert options() == before
 
 
 def test_on_again_after_an_error(restored):
     before = options()
-    with pytest.raises(ZeroDivisionError), only_pruned():
+    with pytest.raises(ZeroDivisionError), grappler_prune_only():
         raise ZeroDivisionError
     assert options() == before
 
@@ -44,7 +44,7 @@ def test_what_the_user_has_chosen_stays(restored):
     chosen = {"remapping": True, "constant_folding": False}
     tf.config.optimizer.set_experimental_options(chosen)
     before = options()
-    with only_pruned():
+    with grappler_prune_only():
         assert (options()["remapping"], options()["layout_optimizer"]) == (True, False)
     assert options() == before
 
@@ -52,7 +52,7 @@ def test_what_the_user_has_chosen_stays(restored):
 def test_accelerators_have_them(restored, monkeypatch):
     monkeypatch.setattr(graph_optimizers, "cpu_alone", lambda: False)
     before = options()
-    with only_pruned():
+    with grappler_prune_only():
         assert options() == before
 
 
@@ -62,11 +62,11 @@ def stepped(rewritten, monkeypatch):
 
     @contextlib.contextmanager
     def watched():
-        with only_pruned():
+        with grappler_prune_only():
             optimized.append(options().get("layout_optimizer", True))
             yield
 
-    monkeypatch.setattr(step_module, "only_pruned", watched)
+    monkeypatch.setattr(step_module, "grappler_prune_only", watched)
     monkeypatch.setattr(graph_optimizers, "cpu_alone", lambda: not rewritten)
     strategy = one_device()
     with strategy.scope():

@@ -9,14 +9,14 @@ from cait_finetune.runtime import malloc as heap
 # Freed between pieces that stay, as a graph's are between those of its compiled code.
 _FRAGMENTED = """
 import psutil
-from cait_finetune.runtime.malloc import give_back
+from cait_finetune.runtime.malloc import malloc_trim
 
 held = lambda: psutil.Process().memory_info().rss
 pieces = [bytearray(4000) for _ in range(50_000)]  # 200 MB
 kept = pieces[::100]
 del pieces
 before = held()
-give_back()
+malloc_trim()
 print(before - held())
 """
 
@@ -39,5 +39,5 @@ def test_where_the_library_cannot(monkeypatch, fault):
         return object()  # has no such function
 
     monkeypatch.setattr(heap.ctypes, "CDLL", load)
-    assert heap.give_back() is None
+    assert heap.malloc_trim() is None
     assert asked == [None]

@@ -32,7 +32,7 @@ def test_it_depends_on_the_parts_of_a_batch(words, parts, monkeypatch):
     asked = []
     monkeypatch.setattr(cores, "single_threaded_ops", lambda parts: bool(asked.append(parts)))
     config = configure("model.weights=none", *words)
-    cores.share_cores(config, get_variant(config.model.name))
+    cores.configure_threads(config, get_variant(config.model.name))
     assert asked == ([] if parts is None else [parts])
 
 
@@ -43,7 +43,7 @@ def test_how_training_is_done_says_nothing_of_an_evaluation(word, monkeypatch):
     asked = []
     monkeypatch.setattr(cores, "single_threaded_ops", lambda parts: bool(asked.append(parts)))
     config = configure("model=cait_xxs24_224", "train.eval_batch_size=64", word)
-    cores.share_cores(config, get_variant(config.model.name), training=False)
+    cores.configure_threads(config, get_variant(config.model.name), training=False)
     assert asked == [32]
 
 
