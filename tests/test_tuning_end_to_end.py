@@ -127,21 +127,20 @@ def test_a_solved_head(place):
 
 
 @pytest.mark.parametrize(
-    ("overrides", "message", "model_built"),
+    ("overrides", "message"),
     [
-        (["tuning=head_then_full"], "tuning.head_epochs: got 2, expected fewer epochs", False),
-        (["tuning=gradual", "tuning.stages=6"], "tuning.stages: got 6, expected at most 5", False),
+        (["tuning=head_then_full"], "tuning.head_epochs: got 2, expected fewer epochs"),
+        (["tuning=gradual", "tuning.stages=6"], "tuning.stages: got 6, expected at most 5"),
         (
             ["tuning=pattern", "tuning.pattern=blokcs"],
             "near paths: cait_nano_32/backbone/blocks_0/",
-            True,
         ),
     ],
 )
-def test_a_mistake_is_one_sentence_before_the_first_step(place, overrides, message, model_built):
+def test_a_mistake_is_one_sentence_before_the_first_step(place, overrides, message):
     done = finetune(place / "wrong", *QUICK, *overrides, data_dir=place / "data")
     assert done.returncode == 1
     assert message in done.stderr
     assert "Traceback" not in done.stderr
-    assert ("model  cait_nano_32" in done.stdout) == model_built  # else nothing was downloaded
+    assert "what is trained" not in done.stdout
     assert not (place / "wrong/metrics.jsonl").exists()

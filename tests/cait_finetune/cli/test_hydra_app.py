@@ -141,6 +141,7 @@ def test_the_configuration_is_shown(command):
         "drop_rate": 0.0,
         "attn_drop_rate": 0.0,
         "remat": False,
+        "fused": True,
         "kernel_init": None,
     }
     assert "hydra" not in shown
