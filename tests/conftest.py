@@ -1,6 +1,5 @@
 """Quiet libraries, no network even where there is one, a cache apart; the longest tests first."""
 
-import logging
 import os
 import tempfile
 from pathlib import Path
@@ -21,13 +20,6 @@ _HERE = Path(__file__).parent
 def pytest_collection_modifyitems(items):
     """Files of few tests that run whole commands would come last, when other cores have no work."""
     items.sort(key=lambda item: (item.path.name != "test_faults.py", item.path.parent != _HERE))
-
-
-@pytest.fixture(autouse=True)
-def log_as_imported():
-    """A run of a test before set the log's handlers, and kept its records from pytest's."""
-    log = logging.getLogger("cait_finetune")
-    log.handlers, log.propagate = [], True
 
 
 @pytest.fixture
