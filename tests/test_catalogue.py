@@ -16,6 +16,8 @@ from cait_finetune.data import aircraft, tfds_features  # noqa: F401  the former
 from cait_finetune.data.procedural.builder import Procedural  # noqa: F401  this, too
 from tests.cait_finetune.stand_ins import CONF, checked
 
+pytestmark = pytest.mark.slow
+
 NAMES = sorted(path.stem for path in (CONF / "dataset").glob("*.yaml"))
 SETS = [
     name for name in NAMES if name not in ("tfds", "digits", "imagenet_folder", "folder", "csv")

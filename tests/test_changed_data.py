@@ -17,6 +17,8 @@ from cait_finetune.runs.saved import RunDataConfig
 from cait_finetune.scores.predictions import load_predictions
 from tests.cait_finetune.stand_ins import COLOURS, image_file
 
+pytestmark = pytest.mark.slow
+
 SHORT = ("train.batch_size=8", "train.eval_batch_size=8", "model.image_size=16", "export=none",
          "export.check_images=2", "dataset.allow_flip=false", "distribution=cpu")  # fmt: skip
 

@@ -9,6 +9,8 @@ import pytest
 
 from cait_finetune.commands import train
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("submitit", reason="pip install 'cait-finetune[cluster]'")
 
 

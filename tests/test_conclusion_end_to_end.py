@@ -19,6 +19,8 @@ from cait_finetune.workflow import exporting
 from cait_finetune.workflow import finetune as story
 from tests.cait_finetune.stand_ins import checked
 
+pytestmark = pytest.mark.slow
+
 SHORT = ["logger=[tensorboard,csv]", "model.image_size=8", "train.epochs=null", "train.steps=4",
          "train.batch_size=32", "export=[saved_model,timm]", "export.check_images=4"]  # fmt: skip
 

@@ -19,6 +19,8 @@ from cait_finetune.scores.predictions import load_predictions
 from tests.cait_finetune.stand_ins import checked
 from tests.uploads import naming
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 PLACE = "a_place_of_this_machine"
 SHORT = ["train.epochs=1", "export.check_images=8"]

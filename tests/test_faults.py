@@ -16,6 +16,8 @@ from safetensors.numpy import load_file
 from cait_finetune.scores.predictions import load_predictions
 from cait_tf.atomic import PREFIX
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).parents[1]
 
 #: What no two processes have alike: times, and the run's id.

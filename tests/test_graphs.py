@@ -9,6 +9,8 @@ from tensorflow.python.autograph.impl import api
 
 from cait_finetune import finetune
 
+pytestmark = pytest.mark.slow
+
 SHORT = ["model.image_size=16", "debug=fast_dev_run", "export.check_images=4"]
 FROZEN = ["tuning=linear_probe", "tuning.cache_features=true", "augment=none"]
 

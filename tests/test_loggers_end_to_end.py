@@ -15,6 +15,8 @@ from cait_finetune.workflow import finetune as story
 from tests.cait_finetune.loggers import wandb_files
 from tests.cait_finetune.stand_ins import checked
 
+pytestmark = pytest.mark.slow
+
 SHORT = ["logger=[wandb,tensorboard,csv]", "logger.wandb.mode=offline", "model.image_size=16",
          "train.epochs=null", "train.steps=6", "train.batch_size=32", "train.log_every=1",
          "checkpoint.every_steps=2", "export=none", "tuning=linear_probe"]  # fmt: skip

@@ -15,6 +15,8 @@ import tensorflow as tf
 from tests.cait_finetune.data.image_files import table
 from tests.cait_finetune.stand_ins import COLOURS, image_file
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 #: A model of some thousand parameters: what takes time is to start.
 SHORT = [

@@ -18,6 +18,8 @@ from cait_finetune.runs.directory import RunDirectory
 from cait_finetune.workflow.finetune import finetune
 from tests.cait_finetune.stand_ins import checked
 
+pytestmark = pytest.mark.slow
+
 SHORT = ["model.image_size=16", "train.epochs=null", "train.steps=30", "train.batch_size=8",
          "distribution=cpu", "export.check_images=4", "augment=none", "optimizer.base_lr=3e-3"]  # fmt: skip
 PLACES = ("saved_model", "onnx/model.onnx", "litert/model.tflite")

@@ -22,6 +22,8 @@ from cait_finetune.data.procedural.builder import Procedural
 from cait_finetune.workflow.finetune import finetune
 from tests.cait_finetune.stand_ins import COLOURS, CONF, image_file, prepare
 
+pytestmark = pytest.mark.slow
+
 FOLDER = CONF.parent / "recipes"
 RECIPES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
 SMALL = [

@@ -15,6 +15,8 @@ import pytest
 
 from tests.test_end_to_end import ROOT, finetune
 
+pytestmark = pytest.mark.slow
+
 QUICK = ["model.image_size=16", "train.batch_size=64", "export=none",
          "train.epochs=4", "train.log_every=5", "average=swa", "average.swa_epochs=2",
          "tuning=head_then_full", "tuning.head_epochs=1"]  # fmt: skip

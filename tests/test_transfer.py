@@ -16,6 +16,8 @@ from tests.cait_finetune.stand_ins import checked
 from tests.test_end_to_end import finetune
 from tests.test_resume_end_to_end import command, figures, wait_for_a_state
 
+pytestmark = pytest.mark.slow
+
 SHORT = ["train.epochs=3", "export.check_images=8"]
 START = load_file(shipped.weights_of(get_variant("cait_nano_32")))
 

@@ -12,6 +12,8 @@ import cait_tf
 from cait_tf.weights.names import timm_name
 from tests.test_end_to_end import finetune
 
+pytestmark = pytest.mark.slow
+
 QUICK = ["model.image_size=16", "train.batch_size=128",
          "train.epochs=2", "export.check_images=8", "augment=none"]  # fmt: skip
 

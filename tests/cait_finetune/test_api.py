@@ -29,6 +29,7 @@ def run(tmp_path_factory):
     return finetune(*SHORT, f"dataset.data_dir={root / 'tfds'}", directory=root / "run")
 
 
+@pytest.mark.slow
 def test_a_run_of_two_steps(run):
     assert run.result["steps"] == 2
     assert len(run.epochs) == 2

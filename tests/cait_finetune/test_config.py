@@ -252,6 +252,7 @@ def test_every_key_is_tried_below():
     assert tried | FREE == keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("key", "value", "expected"), OUT_OF_RANGE)
 def test_out_of_range(key, value, expected):
     message = refusal(f"{key}={value}")

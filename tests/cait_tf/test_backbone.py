@@ -48,6 +48,7 @@ def test_the_class_token_enters_after_the_trunk(images):
         np.testing.assert_array_equal(after[name], before[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", golden.layer_decay_scales())
 def test_layer_ids_give_timms_learning_rate_scales(name, hollow_models):
     model = hollow_models[name]

@@ -46,6 +46,7 @@ def test_mixed_precision_logits_are_float32_and_near(dtype, tolerance, images):
     golden.assert_near(logits, golden.arrays("forward")["logits"], tolerance)
 
 
+@pytest.mark.slow
 def test_it_trains_with_keras_own_fit(images):
     keras.utils.set_random_seed(0)
     model = golden.classifier(depth=1, depth_token_only=1, drop_path_rate=0.1, layer_scale_init=0.1)

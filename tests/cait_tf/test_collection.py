@@ -50,6 +50,7 @@ def test_the_twenty():
     }
 
 
+@pytest.mark.slow
 def test_the_signature_is_the_originals(written, images):
     model, directory = written
     served = tf.saved_model.load(str(directory)).signatures["serving_default"]
@@ -125,6 +126,7 @@ def test_only_float32_is_written(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_difference_is_found(written):
     model, directory = written
     assert collection.largest_difference(model, directory) < 1e-5
@@ -140,6 +142,7 @@ def nano_weights(tmp_path):
     return str(tmp_path / "{name}.safetensors")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cait_nano_32", "cait_nano_32_fe"])
 def test_a_build_is_a_model_a_page_and_an_archive(name, nano_weights, tmp_path, capsys):
     out = tmp_path / "out"
@@ -154,6 +157,7 @@ def test_a_build_is_a_model_a_page_and_an_archive(name, nano_weights, tmp_path, 
     assert collection.largest_difference(model, tmp_path / "unpacked") < 1e-5
 
 
+@pytest.mark.slow
 def test_all_of_them_and_what_is_done_is_skipped(nano_weights, tmp_path, monkeypatch, capsys):
     """The command itself, with a collection of two: the twenty are 13 GB."""
     names = ["cait_nano_32", "cait_nano_32_fe"]
@@ -169,6 +173,7 @@ def test_all_of_them_and_what_is_done_is_skipped(nano_weights, tmp_path, monkeyp
     assert files == sorted([*names, *(f"{name}.tar.gz" for name in names)])
 
 
+@pytest.mark.slow
 def test_what_was_built_of_other_weights_is_built_again(nano_weights, tmp_path):
     entry, out = collection.entry("cait_nano_32"), tmp_path / "out"
     assert not collection.is_built(entry, nano_weights, out)
@@ -189,6 +194,7 @@ def test_a_failed_build_leaves_nothing(nano_weights, tmp_path, monkeypatch):
     assert list((tmp_path / "out").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_use_on_the_page_runs(nano_weights, tmp_path, monkeypatch, images):
     from PIL import Image
 
@@ -226,6 +232,7 @@ def test_a_classifier_is_not_built_with_a_random_head(classes, tmp_path):
     collection.create(collection.entry("cait_nano_32_fe"), str(tmp_path / "a.safetensors"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -246,6 +253,7 @@ def test_a_mistake_is_one_message(arguments, message, tmp_path, monkeypatch):
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
+@pytest.mark.slow
 def test_as_a_command(nano_weights, tmp_path):
     command = [sys.executable, "-m", "cait_tf.collection", "build", "cait_nano_32"]
     done = subprocess.run(

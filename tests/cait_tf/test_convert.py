@@ -31,6 +31,7 @@ READERS = dict(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS)
 def test_timms_file_to_every_format_and_back(name, tmp_path):
     done = convert.convert(golden.SAFETENSORS, tmp_path / name)
@@ -44,6 +45,7 @@ def test_timms_file_to_every_format_and_back(name, tmp_path):
     golden.assert_same(load_file(tmp_path / "back.safetensors"), original)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("first", "second"), itertools.permutations(FORMATS[1:], 2))
 def test_between_the_others(first, second, tmp_path):
     convert.convert(golden.SAFETENSORS, tmp_path / first)
@@ -62,6 +64,7 @@ def named(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*FORMATS, "a.pth"])
 def test_the_classes_are_named_in_every_format(name, named, tmp_path):
     if name == "a.pth":
@@ -85,6 +88,7 @@ def test_what_a_file_states_of_its_run_stays(tmp_path):
             assert file.metadata()["classes"] == "ant\nbee"
 
 
+@pytest.mark.slow
 def test_keras_itself_reads_a_file_that_names_classes(named, tmp_path):
     convert.convert(named, tmp_path / "a.keras")
     convert.convert(named, tmp_path / "a.weights.h5")
@@ -112,6 +116,7 @@ def test_the_collections_model_to_timm(tmp_path):
     golden.assert_same(timm.read(tmp_path / "a.safetensors"), collection.read(source))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS)
 def test_without_the_head(name, tmp_path):
     done = convert.convert(golden.SAFETENSORS, tmp_path / name, feature_extractor=True)
@@ -119,6 +124,7 @@ def test_without_the_head(name, tmp_path):
     assert not [key for key in READERS[name](tmp_path / name) if key.startswith("head")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*FORMATS, "a.pth"])
 @pytest.mark.parametrize("size", [(32, 96), (32, 128)])
 def test_a_grid_that_is_no_square(size, name, tmp_path):
@@ -207,6 +213,7 @@ def test_an_ending_that_is_no_format(name, hint, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_version_is_no_ending(tmp_path):
     convert.convert(golden.SAFETENSORS, tmp_path / "model_v1.2")
     assert (tmp_path / "model_v1.2" / "saved_model.pb").is_file()

@@ -53,6 +53,7 @@ def test_forward_equals_the_collection(name):
         assert largest(attention, golden[key]) < TOLERANCE, key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_forward_is_the_same_on_another_backend(backend):
     pytest.importorskip(backend)
@@ -115,6 +116,7 @@ np.savez(sys.argv[1], *[ops.convert_to_numpy(gradient) for gradient in gradients
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_gradients_are_the_same_on_another_backend(backend, tmp_path):
     pytest.importorskip(backend)

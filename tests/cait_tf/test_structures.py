@@ -21,6 +21,7 @@ def narrow(name):
     return create_model(name, **NARROW)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(VARIANTS))
 def test_every_configuration_gives_the_same_model_again(name, hollow_models):
     model = hollow_models[name]
@@ -35,6 +36,7 @@ def test_every_configuration_gives_the_same_model_again(name, hollow_models):
     assert shapes[0] == shapes[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cait_nano_32", "cait_xxs36_224"])
 def test_keras_own_format(name, tmp_path):
     model = narrow(name)
@@ -46,6 +48,7 @@ def test_keras_own_format(name, tmp_path):
     golden.assert_near(loaded(images), np.asarray(model(images)), 1e-6)
 
 
+@pytest.mark.slow
 def test_the_deepest_of_the_collection(tmp_path):
     model, variant = narrow("cait_m48_448"), VARIANTS["cait_m48_448"]
     collection.write_saved_model(model, tmp_path / "model")
@@ -70,12 +73,14 @@ def full_size(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_one_at_its_full_size(full_size, tmp_path):
     entry = collection.entry("cait_xxs24_224")
     assert collection.build(entry, str(full_size), tmp_path) < 1e-4
     golden.assert_same(read(tmp_path / entry.name), timm.read(full_size))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "grid"), [(320, (20, 20)), ([224, 320], (14, 20))])
 def test_its_weights_at_another_resolution(full_size, size, grid):
     model = create_model("cait_xxs24_224", image_size=size)

@@ -30,6 +30,7 @@ def test_the_published_variants_are_the_ten_of_the_paper():
     assert sorted(PUBLISHED) == sorted(golden.layer_decay_scales())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_parameter_count_is_timms(name, hollow_models):
     count = sum(math.prod(variable.shape) for variable in hollow_models[name].weights)

@@ -26,6 +26,7 @@ def test_pictures_are_as_large_as_photographs(tmp_path):
         assert 8_000 < path.stat().st_size < 80_000
 
 
+@pytest.mark.slow
 def test_a_table_and_the_figures_behind_it(tmp_path, monkeypatch, capsys):
     out = tmp_path / "out"
     words = ["benchmark", "input", *SMALL, "timm=false", f"out={out}"]

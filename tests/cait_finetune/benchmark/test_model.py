@@ -67,6 +67,7 @@ def test_tables_and_the_figures_behind_them(tmp_path, monkeypatch, capsys, stand
     assert "tensorflow" in figures["machine"]["packages"]
 
 
+@pytest.mark.slow
 def test_a_model_of_ours_alone(tmp_path, monkeypatch):
     """The real thing, in a process of its own."""
     text, figures = run(

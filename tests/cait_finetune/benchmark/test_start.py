@@ -99,6 +99,7 @@ def test_a_mistake_is_said_before_a_run(monkeypatch, words, message):
         command.main()
 
 
+@pytest.mark.slow
 def test_a_real_run():
     words = [*start.StartBenchmark(batch_size=8).command("cait_nano_32"), "model.image_size=16"]
     assert start.first_step(words) > 1

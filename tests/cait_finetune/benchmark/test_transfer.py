@@ -50,6 +50,7 @@ def test_a_table_a_picture_and_every_run(benchmark, tmp_path, capsys):
     assert Image.open(tmp_path / "transfer.png").size[0] > 500
 
 
+@pytest.mark.slow
 def test_what_is_finished_is_not_made_again(benchmark, tmp_path):
     benchmark("seeds=1")
     assert {run.seed for run in benchmark()} == {1}
@@ -57,6 +58,7 @@ def test_what_is_finished_is_not_made_again(benchmark, tmp_path):
     assert "mean and range of 2 seeds" in (tmp_path / "transfer.md").read_text()
 
 
+@pytest.mark.slow
 def test_other_weights_make_all_of_them_again(benchmark, tmp_path, monkeypatch):
     benchmark()
     monkeypatch.setattr(transfer_runs.models, "start_checksum", lambda name, weights: "longer")

@@ -16,6 +16,7 @@ from tests.cait_finetune.data.image_files import from_folder
 from tests.cait_finetune.stand_ins import encode, picture
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["linear probe", "LoRA"])
 def test_a_run_is_what_its_command_line_makes(method, tmp_path, capsys):
     one = transfer_run(method, share=0.1)
@@ -35,12 +36,14 @@ def execute(monkeypatch):
     )
 
 
+@pytest.mark.slow
 def test_in_processes_that_have_their_part_of_the_cores(execute):
     found = execute(0, 3)
     assert [one.seed for one in found] == [0, 3]
     assert {result.test for result in found.values()} == {len(runs.cores())}
 
 
+@pytest.mark.slow
 def test_a_process_ends_after_some_runs(execute, monkeypatch):
     monkeypatch.setattr(runs, "_RUNS_PER_PROCESS", 1)
     monkeypatch.setattr(runs, "train_and_test", stand_ins.own_process)
@@ -49,11 +52,13 @@ def test_a_process_ends_after_some_runs(execute, monkeypatch):
     assert len({result.images for result in execute(0, 3).values()}) == 1
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_says_which_it_was(execute):
     with pytest.raises(UserError, match=r"got nowhere\n  in the run dataset=digits .* seed=1 "):
         execute(1)
 
 
+@pytest.mark.slow
 def test_a_process_that_the_system_ends(execute):
     with pytest.raises(UserError, match=r"seed 2: got a process .*\n  Set processes=1"):
         execute(2)
@@ -141,6 +146,7 @@ def key(one):
     return Results(Path("none"))._key(one)
 
 
+@pytest.mark.slow
 def test_every_part_of_a_command_line_is_another_run(root):
     others = [{"share": 0.1}, {"seed": 3}, {"epochs": 7}, {"steps_per_epoch": 9}]
     keys = {key(transfer_run(**other)) for other in [{}, *others]}
@@ -179,6 +185,7 @@ def rename(root):
     (root / "cat").rename(root / "lynx")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [replace, remove, relabel, rename])
 def test_other_images_are_other_runs(root, change):
     before = key(transfer_run())

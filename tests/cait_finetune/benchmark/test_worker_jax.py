@@ -30,6 +30,7 @@ assert 1e9 < worker_jax.matmul_flops("float32", seconds=0.0, sizes=[256]) < 1e15
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("remat", [False, True])
 def test_training_learns(remat):
     code = _TRAINING.format(task=dataclasses.replace(NANO, remat=remat))
@@ -37,6 +38,7 @@ def test_training_learns(remat):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_inference(worker):
     one = worker(OURS_JAX, dataclasses.replace(NANO, work="inference"))
     one.start()

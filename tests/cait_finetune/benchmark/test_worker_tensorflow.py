@@ -19,6 +19,7 @@ def built(monkeypatch):
     return models
 
 
+@pytest.mark.slow
 def test_training_is_the_step_of_a_run(built):
     step = ours.prepare(NANO)
     before = [variable.numpy() for variable in built[0].trainable_variables]
@@ -39,6 +40,7 @@ def test_inference_is_an_evaluation_of_the_batch(built):
     assert built[0].backbone.compute_dtype == "bfloat16"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("single", [False, True])
 def test_latency_is_that_of_the_exported_model(built, single, monkeypatch):
     asked = []
@@ -50,6 +52,7 @@ def test_latency_is_that_of_the_exported_model(built, single, monkeypatch):
     np.testing.assert_allclose(answer, built[0](images), atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
 def test_a_peak_that_a_processor_has(precision):
     assert 1e9 < ours.matmul_flops(precision, seconds=0.0) < 1e15

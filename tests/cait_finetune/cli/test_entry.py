@@ -135,6 +135,7 @@ def test_a_mistake_without_a_console(name, tmp_path):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("console", ["| head -1", "> /dev/full", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_a_command_without_a_console(console, tmp_path):
     """It ends as usual, with its files and status 0."""

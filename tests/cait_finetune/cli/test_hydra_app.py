@@ -108,6 +108,7 @@ AFTER = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("arguments", "start", "inside"), [*BEFORE_TENSORFLOW, *AFTER])
 def test_a_mistake_is_one_message(command, arguments, start, inside, tmp_path):
     status, out, err = command(*arguments, "hydra.run.dir=run")
@@ -215,6 +216,7 @@ def test_with_several_runs_a_comma_separates_texts(command, runs, tmp_path):
     assert {directory.parent for _, directory in runs} == {tmp_path / "1_0"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "option", [["-cd", "mine"], ["--config-dir=mine"], ["-cp", "mine"], ["--config-path", "mine"]]
 )
@@ -318,6 +320,7 @@ def subprocess_run(cwd: Path, *arguments: str) -> subprocess.CompletedProcess:
     )
 
 
+@pytest.mark.slow
 def test_a_mistake_is_answered_before_tensorflow_has_loaded(tmp_path):
     """All of them in one interpreter, which must not have loaded TensorFlow at the end."""
     script = f"""
@@ -352,6 +355,7 @@ cli.run_with_hydra(story)
     assert subprocess_run(tmp_path, "-c", script).returncode == 0
 
 
+@pytest.mark.slow
 def test_a_process_prints_one_message_and_exits_1(tmp_path):
     """Nothing but it: TensorFlow, which had to be loaded for this one, has its say elsewhere."""
     done = subprocess_run(tmp_path, "-m", "cait_finetune", "model.weights=hub", "hydra.run.dir=run")

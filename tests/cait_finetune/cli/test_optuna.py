@@ -61,6 +61,7 @@ def scores(monkeypatch):
     return left, seen
 
 
+@pytest.mark.slow
 def test_trials_of_real_training(study, tmp_path):
     """Linear probes on a chance backbone; their features are computed once."""
     status, _, result = study(

@@ -76,6 +76,7 @@ def test_both_protocols_over_every_image(command, made, tmp_path):
             assert float(row[name]) == pytest.approx(100 * np.mean(hits), abs=1e-3)
 
 
+@pytest.mark.slow
 def test_what_is_in_the_table_is_not_measured_again(command, monkeypatch, tmp_path):
     command("evaluation.crop_pcts=[1.0]")
     measured = []
@@ -138,6 +139,7 @@ def relabel_an_image(images):
     path.rename(images / synsets()[500] / path.name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [replace_an_image, add_an_image, relabel_an_image])
 def test_other_images_in_the_same_folder_are_measured(command, own, unmeasured, tmp_path, change):
     root, words = own
@@ -163,6 +165,7 @@ def test_images_that_moved_are_the_same(command, own, unmeasured, tmp_path):
     assert len(unmeasured) == 1
 
 
+@pytest.mark.slow
 def test_another_protocol_is_measured(command, own, unmeasured, tmp_path):
     words = (
         "preprocessing.mean=[0.5,0.5,0.5]",
@@ -201,6 +204,7 @@ def test_the_weights_of_a_row_are_those_that_the_file_states(command, own, unmea
     assert rows(tmp_path)[0]["weights_sha256"] == stated[:12]
 
 
+@pytest.mark.slow
 def test_published_figures_stand_beside_their_own_protocol(
     command, own, unmeasured, monkeypatch, tmp_path
 ):
@@ -245,6 +249,7 @@ def test_an_interrupted_table_keeps_what_it_has(command, monkeypatch, tmp_path):
     assert len(rows(tmp_path)) == 1
 
 
+@pytest.mark.slow
 def test_several_models_share_one_table(command, tmp_path):
     command("-m", "evaluation.crop_pcts=[1.0],[0.9]")
     assert [row["crop_pct"] for row in rows(tmp_path)] == ["0.9", "1.0"]
@@ -266,6 +271,7 @@ def test_a_head_for_other_classes(command, made, tmp_path):
         command(f"model.weights={path}")
 
 
+@pytest.mark.slow
 def test_a_corrupt_image(command, made, tmp_path):
     folder = tmp_path / "images" / synsets()[0]
     folder.mkdir(parents=True)

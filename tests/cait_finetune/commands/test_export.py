@@ -91,6 +91,7 @@ def run(tmp_path_factory):
     return directory
 
 
+@pytest.mark.slow
 def test_no_file_names_a_place_of_the_machine(run):
     assert naming(run, PLACE) == []
     assert "dataset.data_dir=…/data" in card(run)[1]
@@ -151,6 +152,7 @@ def test_the_cards_metadata_is_what_the_hub_reads(run):
 NAMES = ["saved_model", "onnx", "litert", "keras", pytest.param("timm", marks=needs_timm)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_the_cards_code_runs(run, name, monkeypatch, capsys):
     monkeypatch.chdir(run / "export")
@@ -177,6 +179,7 @@ def test_the_cards_code_runs(run, name, monkeypatch, capsys):
     assert top[0] == str(wanted.argmax())
 
 
+@pytest.mark.slow
 def test_an_unfinished_run_is_exported_and_stays_unfinished(tmp_path, monkeypatch, capsys):
     directory = make_run(tmp_path / "run")
     (directory / "result.json").unlink()
@@ -220,6 +223,7 @@ def test_a_format_that_is_refused_stops_no_other(tmp_path, monkeypatch, capsys):
     assert list(exports) == ["timm"]
 
 
+@pytest.mark.slow
 def test_what_was_made_from_earlier_weights_is_removed(tmp_path, monkeypatch, capsys):
     directory = make_run(tmp_path / "run")
     call(monkeypatch, f"run={directory}", "export=[keras,timm]", "export.check_images=3")

@@ -61,6 +61,7 @@ def test_each_step_has_its_rate():
     assert asked == rates
 
 
+@pytest.mark.slow
 def test_a_real_run_leaves_a_table_and_a_picture(tmp_path, capsys):
     config = checked("model.image_size=16", "lr_find.steps=60",
                      "lr_find.low=3e-4", "augment=none", "train.batch_size=64",
@@ -82,6 +83,7 @@ def test_a_real_run_leaves_a_table_and_a_picture(tmp_path, capsys):
     assert not list((tmp_path / "run/checkpoints").iterdir())
 
 
+@pytest.mark.slow
 def test_a_curve_that_says_nothing_is_drawn_too(tmp_path, capsys):
     config = checked("model.image_size=16", "lr_find.steps=12",
                      "lr_find.low=1e-9", "lr_find.high=1e-8", "augment=none",

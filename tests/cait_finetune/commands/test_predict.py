@@ -26,6 +26,7 @@ def command(monkeypatch):
     return run
 
 
+@pytest.mark.slow
 def test_classifies_a_glob_and_writes_csv(run, photos, tmp_path, command, capsys):
     output = tmp_path / "new" / "out.csv"
     arguments = (f"model={run}", f"images={photos}/*.png", "top_k=2", f"output={output}")
@@ -54,6 +55,7 @@ def test_several_images_and_json(run, photos, tmp_path, command):
     assert sum(one["probability"] for one in good["classes"]) == pytest.approx(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", ["50", "200"])
 def test_the_table_shows_whole_paths_and_classes(
     run, photos, monkeypatch, command, capsys, columns
@@ -81,6 +83,7 @@ def test_a_broken_file_among_good_ones(run, photos, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_maps_are_beside_their_images(run, photos, tmp_path, command):
     (tmp_path / "more").mkdir()
     (tmp_path / "more" / "0.png").write_bytes((photos / "0.png").read_bytes())
@@ -96,6 +99,7 @@ def test_maps_are_beside_their_images(run, photos, tmp_path, command):
     assert (tmp_path / "fewer" / "1.png.png").read_bytes() == drawn[1].read_bytes()
 
 
+@pytest.mark.slow
 def test_augmentation_changes_probabilities(run, photos):
     plain, flip, five = (
         predict(PredictConfig(str(run), [f"{photos}/1.png"], tta=tta))[0].classes

@@ -97,6 +97,7 @@ def titles(page):
     return [part.partition("</h2>")[0] for part in text.split("<h2>")[1:]]
 
 
+@pytest.mark.slow
 def test_a_finished_run_has_it_all(finished):
     prepared, model, result = finished
     run = prepared.run
@@ -131,6 +132,7 @@ def test_made_again_it_is_the_same(finished, command):
     assert run.report.read_text() == page
 
 
+@pytest.mark.slow
 def test_without_its_images_a_finished_run_keeps_its_scores(finished, images, command):
     run = finished[0].run
     (run.parts / "mistakes.png").unlink()
@@ -149,6 +151,7 @@ def test_without_its_images_a_finished_run_keeps_its_scores(finished, images, co
     assert (run.parts / "mistakes.png").exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_was_cut_off_is_scored_and_says_so(cut_off, command):
     run = cut_off.run
     command(f"run={run.root}")
@@ -191,6 +194,7 @@ def test_without_its_weights_a_finished_run_keeps_its_scores(copy, command):
     assert (copy.parts / "scores.json").read_text() == scores
 
 
+@pytest.mark.slow
 def test_with_damaged_predictions_it_is_scored_again(copy, command):
     scores = (copy.parts / "scores.json").read_text()
     (copy.parts / "scores.json").unlink()
@@ -220,6 +224,7 @@ def test_predictions_say_which_weights_they_are_of(finished):
         assert mark == load_predictions(run.predictions_of(role)).weights
 
 
+@pytest.mark.slow
 def test_predictions_of_other_weights_are_not_taken_for_these(copy, command):
     before = scored(copy)
     spoil(copy, "of others")
@@ -228,6 +233,7 @@ def test_predictions_of_other_weights_are_not_taken_for_these(copy, command):
     assert scored(copy) == before
 
 
+@pytest.mark.slow
 def test_predictions_of_an_earlier_version_are_made_anew_where_that_can_be(copy, images, command):
     before = scored(copy)
     spoil(copy, None)
@@ -242,6 +248,7 @@ def test_predictions_of_an_earlier_version_are_made_anew_where_that_can_be(copy,
     assert scored(copy)["test"]["top1"] == 0.0
 
 
+@pytest.mark.slow
 def test_files_that_cannot_be_read_are_named_once(copy, command):
     copy.result.write_text("")
     copy.environment.write_text("[{")

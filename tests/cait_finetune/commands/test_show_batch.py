@@ -39,6 +39,7 @@ def drawn(monkeypatch):
     return calls
 
 
+@pytest.mark.slow
 def test_the_picture_is_in_the_directory_of_the_run(command, tmp_path):
     path = tmp_path / "run" / "batch.png"
     assert str(path) in command(
@@ -49,6 +50,7 @@ def test_the_picture_is_in_the_directory_of_the_run(command, tmp_path):
         assert np.asarray(sheet.convert("L")).std() > 20
 
 
+@pytest.mark.slow
 def test_the_images_are_those_that_training_gets(command, drawn, tmp_path):
     words = ["augment=rand", "seed=5", "train.batch_size=40"]
     command(*words)

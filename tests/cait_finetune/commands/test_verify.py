@@ -74,6 +74,7 @@ def test_the_table():
     assert lines[2] == "| a | 2e-07 | — | 0 | — |"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", verify.ROWS)
 def test_every_row_composes_and_is_what_it_says(row):
     for kind in ("alone", "replicas", "workers"):

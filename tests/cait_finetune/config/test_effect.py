@@ -46,6 +46,7 @@ OPTIONS = {"adamw": "optimizer=adamw", "lamb": "optimizer=lamb", "lion": "optimi
            "schedule_free": "optimizer=schedule_free", "sgd": "optimizer=sgd"}  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("choice", "key", "several"),
     [
@@ -196,6 +197,7 @@ def test_the_tuning_keys_are_all_there():
     assert listed | {"method"} == set(configuration.TuningConfig.__dataclass_fields__)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "key"), [(method, key) for method, own in TUNING_KEYS.items() for key in own]
 )

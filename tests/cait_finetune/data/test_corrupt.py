@@ -153,6 +153,7 @@ def assert_same(some, others):
             np.testing.assert_array_equal(left, right)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("augmentation", [CROPPED, MIXED], ids=["cropped", "mixed"])
 def test_without_corrupt_images_the_careless_way_is_the_careful_one(sources, augmentation):
     training = Training(sources[()], "stop", augmentation)
@@ -162,6 +163,7 @@ def test_without_corrupt_images_the_careless_way_is_the_careful_one(sources, aug
     assert training.built == [(False, 0)]  # and it was the careless way
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("bad", "augmentation", "stack"),
     [((0,), CROPPED, 1), ((3, 4, 9), MIXED, 1), ((3, 4, 9), CROPPED, 2)],
@@ -196,6 +198,7 @@ def labels_of(batches) -> list[tuple[bytes, int]]:
     return got
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bad", [(), (0,), (3, 4, 9)])
 def test_evaluation_counts_every_sound_image_once_each_time(sources, bad):
     wanted = labels_of(

@@ -69,6 +69,7 @@ def test_whole_images_are_all_decoded_and_nothing_is_said(tmp_path):
     assert corrupt.ids == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bad", [(0,), (5,), (11,), (3, 4, 15)])
 def test_a_corrupt_image_stops_the_run_or_is_left_out(bad, tmp_path):
     source = files_of(tmp_path, bad=bad)
@@ -104,6 +105,7 @@ def test_a_split_of_corrupt_images_alone(tmp_path):
         check(source, CorruptImages("skip"))
 
 
+@pytest.mark.slow
 def test_the_check_ends_after_a_twentieth_of_the_training(tmp_path, monkeypatch):
     """Each batch takes ten seconds, by a clock of our own."""
     now = [0.0]
@@ -143,6 +145,7 @@ def test_the_least_that_training_takes(monkeypatch):
     assert 0 < least_training_seconds(12_000_000, 196, 21) < seconds / 1000
 
 
+@pytest.mark.slow
 def test_a_run_meets_a_corrupt_test_image_before_its_first_step(tmp_path):
     for number in range(16):
         role = ("train", "train", "val", "test")[number // 4]

@@ -105,6 +105,7 @@ def source(request, tmp_path):
     return file_source() if request.param == "files" else tfds_source(tmp_path)
 
 
+@pytest.mark.slow
 def test_folds_are_disjoint_complete_and_even(source):
     whole = sorted(names(source, "train") + names(source, "validation"))
     share = source.class_counts("train") + source.class_counts("validation")

@@ -178,6 +178,7 @@ def test_names_that_hardly_differ(tmp_path, warnings_shown):
     assert warnings_shown() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shards", [1, 3])
 def test_a_default_slice_of_a_sorted_set_is_divided_class_by_class(
     shards, tmp_path, warnings_shown

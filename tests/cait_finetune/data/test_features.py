@@ -97,6 +97,7 @@ class Probe:
         return self.backbone.images > 0
 
 
+@pytest.mark.slow
 def test_they_are_the_backbones_in_file_order(source, model):
     probe = Probe(source, model)
     features = probe()
@@ -156,6 +157,7 @@ def _recomputed(*arguments, role="train", **keywords) -> bool:
     return probe.computed
 
 
+@pytest.mark.slow
 def test_other_weights_are_other_features(source, filled):
     assert _recomputed(source, tiny_model(2, seed=1), filled)
     changed = tiny_model(2)
@@ -166,6 +168,7 @@ def test_other_weights_are_other_features(source, filled):
     assert _recomputed(source, changed, filled)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -197,6 +200,7 @@ def test_other_class_names_are_other_features(source, model, filled):
     assert _recomputed(other, model, filled)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", [tf, keras])
 def test_another_version_makes_other_features(package, source, model, filled, monkeypatch):
     monkeypatch.setattr(package, "__version__", "9.9")
@@ -241,6 +245,7 @@ def test_a_truncated_file_is_computed_anew_and_mended(source, model, filled, cap
     assert not _recomputed(source, model, filled)
 
 
+@pytest.mark.slow
 def test_corrupt_images_are_known_to_the_next_run_too(model, tmp_path):
     files = examples(COUNT)
     files[3] = (b"broken", 1)
@@ -302,6 +307,7 @@ def test_the_stream_of_features_can_be_entered_anywhere_and_divided(source, mode
         np.testing.assert_array_equal(np.concatenate([part[1] for part in parts]), labels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rates", [{}, {"drop_path_rate": 0.5, "drop_rate": 0.3}])
 def test_training_on_features_is_training_on_images_without_augmentation(source, rates):
     """Also where the backbone has dropout: it is off where only the head is trained."""

@@ -115,6 +115,7 @@ def source(folder, of_tfds, request):
     return of_tfds if request.param == "tfds" else from_folder(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["tfds", "folder"], indirect=True)
 def test_the_batches_are_the_same_wherever_the_images_are_kept(source, tmp_path):
     # A folder's records are light, so that all of them are shuffled; decoded ones are shuffled by
@@ -126,6 +127,7 @@ def test_the_batches_are_the_same_wherever_the_images_are_kept(source, tmp_path)
     assert_same(disk, plain)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["tfds", "folder"], indirect=True)
 def test_what_is_kept_are_the_examples_decoded(source, tmp_path):
     both = (True, False) if isinstance(source, FileSource) else (True,)
@@ -141,6 +143,7 @@ def test_what_is_kept_are_the_examples_decoded(source, tmp_path):
     )  # upright or not are different images
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["tfds", "folder"], indirect=True)
 def test_the_estimate_is_what_they_take(source, tmp_path):
     cached = Cached(source, tmp_path)
@@ -248,6 +251,7 @@ def test_what_is_not_whole_is_filled_again(filled, folder):
     assert json.loads(facts.read_text()) == {"corrupt": [], "bytes": record.stat().st_size}
 
 
+@pytest.mark.slow
 def test_a_changed_image_is_decoded_anew(tmp_path):
     root = photographs(tmp_path / "images", 20)
     before = Cached(from_folder(root), tmp_path / "cache").examples()
@@ -299,6 +303,7 @@ def test_corrupt_images_are_left_out_and_counted_each_time(tmp_path):
         Cached(source, tmp_path / "cache", on_corrupt="stop").cache("train")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("bad", "on_corrupt", "words"),
     [
@@ -364,6 +369,7 @@ def test_tensorflows_own_words_of_a_disk(of_tfds, tmp_path, monkeypatch, kind, r
     assert str(error.value).startswith(f"dataset.cache_dir: got {tmp_path} ({reason}), expected")
 
 
+@pytest.mark.slow
 def test_weights_and_several_labels_are_kept(tmp_path):
     photographs(tmp_path, 12)
     paths = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.glob("*/*"))

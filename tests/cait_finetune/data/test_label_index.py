@@ -146,6 +146,7 @@ def test_another_order_of_reading_is_another_file(cache, reads, tmp_path):
     assert len(reads()) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [b"", b"no zip", None])
 def test_a_damaged_file_is_read_anew(damage, cache, reads, tmp_path):
     written(tmp_path)

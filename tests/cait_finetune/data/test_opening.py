@@ -18,6 +18,7 @@ def drawn(*words: str) -> list[bytes]:
 FEW = "dataset.examples_per_class=2"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("word", [FEW, "dataset.train_share=0.02"])
 def test_the_seed_draws_the_images(word):
     first = drawn(word, "seed=0")

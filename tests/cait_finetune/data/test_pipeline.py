@@ -93,6 +93,7 @@ def test_each_pass_has_every_image_once_in_an_order_of_its_own(source, cache):
     assert len({*passes, tuple(range(COUNT))}) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cache", ["none", "memory"])
 def test_the_same_seed_gives_the_same_stream(source, cache):
     first, second = (stream(source, 5, seed=3, augmentation=LIGHT, cache=cache) for _ in range(2))
@@ -116,6 +117,7 @@ def test_another_seed_and_another_pass_give_other_crops(source):
     assert all(np.abs(a - b).max() > 0.01 for a, b in passes)
 
 
+@pytest.mark.slow
 def test_a_set_that_forbids_mirroring(source):
     mirror = dataclasses.replace(PLAIN, flip=1.0)
     plain, _ = stream(source, 2, augmentation=PLAIN)
@@ -134,6 +136,7 @@ def test_training_goes_round_corrupt_images(tmp_path, cache):
     assert len(corrupt) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cache", ["none", "memory"])
 @pytest.mark.parametrize("on_corrupt", ["stop", "skip"])
 def test_a_set_of_nothing_but_corrupt_images_ends(on_corrupt, cache, tmp_path):
@@ -176,6 +179,7 @@ def assert_same(one, other):
             np.testing.assert_array_equal(left, right)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mixing", [False, True])
 @pytest.mark.parametrize("cache", ["none", "memory"])
 @pytest.mark.parametrize("bad", [(), (1, 4)])
@@ -189,6 +193,7 @@ def test_the_stream_can_be_entered_anywhere(tmp_path, cache, bad, mixing):
         assert_same(rest, whole[done:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("augmentation", [LIGHT, MIXED], ids=["light", "mixed"])
 @pytest.mark.parametrize("cache", ["none", "memory"])
 def test_slices_make_up_the_batches_of_one(source, cache, augmentation):
@@ -210,6 +215,7 @@ def test_slices_make_up_the_batches_of_one(source, cache, augmentation):
                 assert {int(part[2]) for part in parts} == {int(position)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_a_stack_is_several_steps_of_one_replica(source, replicas):
     share = Share(0, 1, replicas)
@@ -229,6 +235,7 @@ def test_overfitting_gives_one_batch_again_and_again(source):
     assert_same([first], elements(source, 1, overfit=True, start=int(first[2])))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "replicas"), [(2, 1), (1, 2), (3, 2)])
 @pytest.mark.parametrize("bad", [(), (0, 3, 6, 9)])
 def test_evaluation_in_slices_counts_every_image_once(tmp_path, count, replicas, bad):
@@ -247,6 +254,7 @@ def test_evaluation_in_slices_counts_every_image_once(tmp_path, count, replicas,
     assert lengths.pop() % replicas == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 4, 5, 16])
 def test_evaluation_counts_every_image_once(source, batch_size):
     dataset = evaluation_batches(source, "test", PREPROCESSING, batch_size, CorruptImages("stop"))

@@ -91,6 +91,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 """
 
 
+@pytest.mark.slow
 def test_memory_is_of_the_order_of_the_square():
     """Resizing the whole takes 1,000 MB and more for the first one."""
     done = subprocess.run(

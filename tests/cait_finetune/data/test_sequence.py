@@ -131,6 +131,7 @@ def times_of(times: int, evened: bool, size: int):
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("times", [1, 2, 3])
 @pytest.mark.parametrize(("size", "evened"), [(5, False), (6, False), (SIZE, True)])
 def test_it_can_be_entered_anywhere(times, size, evened):

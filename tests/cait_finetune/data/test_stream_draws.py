@@ -36,6 +36,7 @@ def images(source, preset: str, start: int, batches: int) -> np.ndarray:
     return np.concatenate([batch[0] for batch in itertools.islice(stream, batches)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", ["rand", "deit", "three"])
 def test_a_resumed_stream_shows_the_pictures_that_would_have_come(source, preset):
     whole = images(source, preset, 0, 6)

@@ -642,6 +642,7 @@ def renamed(request, tmp_path, monkeypatch):
     return config, file
 
 
+@pytest.mark.slow
 def test_the_names_in_the_prepared_folder_precede_those_in_the_code(renamed):
     config, file = renamed
     source = open_source(config)

@@ -18,6 +18,7 @@ def exported(tmp_path_factory):
     return evidence, directory, done
 
 
+@pytest.mark.slow
 def test_it_gives_evaluations_probabilities_for_every_size(exported):
     evidence, directory, done = exported
     got = classify_all(litert.load(directory / "model.tflite"), evidence.pixels)

@@ -22,6 +22,7 @@ def exported(tmp_path_factory):
     return evidence, directory, exporter.export(evidence.subject, evidence, directory)
 
 
+@pytest.mark.slow
 def test_it_gives_evaluations_probabilities_for_every_size(exported):
     evidence, directory, done = exported
     assert done["path"] == str(directory / "model.onnx")

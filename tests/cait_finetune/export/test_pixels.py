@@ -43,6 +43,7 @@ def test_the_weights_are_constants_of_the_function(subject):
     assert concrete.structured_outputs["probabilities"].shape.as_list() == [None, 4]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("multi_label", [False, True])
 def test_the_most_probable_class_is_named(multi_label):
     subject = lively_subject(multi_label=multi_label)

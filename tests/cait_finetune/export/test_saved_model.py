@@ -50,6 +50,7 @@ def exported(tmp_path_factory):
     return model, directory, difference, tf.saved_model.load(str(directory))
 
 
+@pytest.mark.slow
 def test_it_works_on_two_halves_of_the_patches(exported):
     model, _, _, loaded = exported
     nodes = loaded.signatures["images"].graph.as_graph_def()
@@ -178,6 +179,7 @@ print("RESULT " + json.dumps(result))
 """
 
 
+@pytest.mark.slow
 def test_it_serves_without_this_packages_code(exported, tmp_path):
     model, directory, _, _ = exported
     paths = []
@@ -231,6 +233,7 @@ def test_the_most_probable_of_several_sure_labels_is_told():
     assert [name.decode() for name in got["predicted_class"]] == [NAMES[2]] * 4
 
 
+@pytest.mark.slow
 def test_the_export_has_the_temperature_inside(tmp_path):
     model = lively_model()
     *_, logits, _ = expected_outputs(model)
@@ -241,6 +244,7 @@ def test_the_export_has_the_temperature_inside(tmp_path):
     np.testing.assert_allclose(got, 1 / (1 + np.exp(-logits / 4)), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_an_export_that_differs_is_removed(tmp_path, monkeypatch):
     model = lively_model()
     save = tf.saved_model.save
@@ -255,6 +259,7 @@ def test_an_export_that_differs_is_removed(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_model_that_is_not_a_number_is_not_exported(tmp_path):
     model = lively_model()
     model.head.bias.assign(np.full(4, np.nan))

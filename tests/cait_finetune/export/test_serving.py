@@ -51,6 +51,7 @@ def plain(value):
     return value.decode() if isinstance(value, bytes) else value
 
 
+@pytest.mark.slow
 def test_the_graph_has_what_the_server_looks_for(exported):
     _, directory, done = exported
     assert done["serving"] == str(directory.parent / "serving")
@@ -85,6 +86,7 @@ def test_files_in_json_get_calibrated_probabilities(exported, named):
         assert answer["probability"] == max(answer["probabilities"])
 
 
+@pytest.mark.slow
 def test_the_default_signature_is_for_the_columnar_format(exported):
     evidence, directory, _ = exported
     files = [{"b64": base64.b64encode(data).decode()} for _, data in samples()]

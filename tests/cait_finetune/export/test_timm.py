@@ -91,6 +91,7 @@ def another_timm(tmp_path, monkeypatch):
     return put
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("timm", "torch", "why"),
     [

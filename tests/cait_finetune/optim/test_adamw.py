@@ -35,6 +35,7 @@ def without_key_bias(name: str, array: np.ndarray) -> np.ndarray | None:
     return array
 
 
+@pytest.mark.slow
 def test_five_steps_are_those_of_torch_adamw_with_timm_groups():
     images = np.load(GOLDEN / "forward.npz")["images_nhwc"]
     golden = np.load(GOLDEN / "adamw_layer_decay.npz")
@@ -108,6 +109,7 @@ def first_step():
     return model, optimizer, before, gradients, snapshot(model), float(figures[0, 0]), float(loss)
 
 
+@pytest.mark.slow
 def test_the_first_step_moves_every_variable_as_its_row_says(first_step):
     _, optimizer, before, gradients, after, _, _ = first_step
     for row in optimizer.rows:

@@ -43,6 +43,7 @@ def test_the_golden_file_is_of_every_published_variant():
     assert len(published) == 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCALES)
 def test_multipliers_and_decays_are_timms(published_tables, name):
     table = published_tables[name]

@@ -95,6 +95,7 @@ def expected_rows(method: str, paths: list[str]) -> list[set[str]]:
 METHODS = ("full", "linear_probe", "head_then_full", "gradual", "lora", "pattern")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_two_steps_of_each_phase_change_its_rows_and_no_other_bit(method):
     strategy = one_device()
@@ -245,6 +246,7 @@ def test_a_pattern_that_matches_nothing_names_near_paths(train_head):
     assert "near paths: cait_classifier/backbone/blocks_0/attn/qkv/kernel" in message
 
 
+@pytest.mark.slow
 def test_saved_weights_of_low_rank_updates_are_a_plain_model(tmp_path):
     strategy = one_device()
     with strategy.scope():

@@ -62,6 +62,7 @@ def process():
         yield pool
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("merged", [False, True])
 @pytest.mark.parametrize("name", NAMES)
 def test_two_replicas_are_one_device(process, name, merged):

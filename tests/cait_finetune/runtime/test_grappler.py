@@ -80,6 +80,7 @@ def stepped(rewritten, monkeypatch):
     return model, optimized
 
 
+@pytest.mark.slow
 def test_a_pruned_step_is_the_one_that_is_rewritten(restored, monkeypatch):
     before = snapshot(tiny_model(depth=2, depth_token_only=1))
     pruned, optimized = stepped(False, monkeypatch)

@@ -47,6 +47,7 @@ def test_how_training_is_done_says_nothing_of_an_evaluation(word, monkeypatch):
     assert asked == [32]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "command"),
     [("cait_finetune.commands.lr_find", "find"), ("cait_finetune.commands.evaluate", "evaluate")],

@@ -123,6 +123,7 @@ def test_the_oldest_go_first_until_the_rest_fits(tmp_path):
     assert len(names(tmp_path)) == 4
 
 
+@pytest.mark.slow
 def test_tensorflow_keeps_and_uses_it_and_damage_is_healed(tmp_path):
     # Other tests tell stories in this process, which leave the variable set.
     environment = {key: value for key, value in os.environ.items() if key != "TF_XLA_FLAGS"}

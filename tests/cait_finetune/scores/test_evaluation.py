@@ -272,6 +272,7 @@ def _divided(strategy: tf.distribute.Strategy, parts: tuple) -> object:
     )
 
 
+@pytest.mark.slow
 def test_two_replicas_are_one_device():
     """TensorFlow divides its CPU before it first uses it: hence a process of its own."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:

@@ -149,6 +149,7 @@ def test_without_a_login_the_file_stays(monkeypatch, tmp_path, capsys):
     assert Path("sweep.yaml").exists()
 
 
+@pytest.mark.slow
 def test_wandbs_own_agent_runs_it(tmp_path, monkeypatch):
     """Two steps, started by the agent's code with values as the service sends them."""
     from wandb.wandb_agent import Agent

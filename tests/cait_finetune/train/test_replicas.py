@@ -76,6 +76,7 @@ def both():
     return trained(1), two
 
 
+@pytest.mark.slow
 def test_a_step_that_one_replica_cannot_do_is_skipped_on_both(both):
     for one in both:
         assert one["figures"][:, 3].tolist() == [1, 0, 1, 1]

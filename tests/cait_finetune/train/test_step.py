@@ -107,6 +107,7 @@ def test_the_gradient_is_that_of_the_mean_loss(clipped):
     assert figures["finite"] == 1
 
 
+@pytest.mark.slow
 def test_the_clipped_update_is_that_of_the_scaled_gradient():
     # A large epsilon: with a small one Adam's first step does not depend on the gradient's size.
     config = optimizer_config(epsilon=1e-2)
@@ -146,6 +147,7 @@ def make_step(model, strategy, precision, method="full", **changes):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
 def test_a_few_steps_learn_a_batch(precision):
     strategy = one_device()
@@ -161,6 +163,7 @@ def test_a_few_steps_learn_a_batch(precision):
     assert all(variable.dtype == "float32" for variable in model.weights)
 
 
+@pytest.mark.slow
 def test_float16_skips_what_overflows_then_learns():
     strategy = one_device()
     with strategy.scope():
@@ -206,6 +209,7 @@ def test_the_loss_scale_is_taken_out_of_the_gradient():
     assert norms[1] == pytest.approx(norms[0], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_loss_scaling_beside_accumulation_clipping_and_average():
     """Steps that overflow leave no trace: the rest is as if the scale had been right at once."""
 
@@ -281,6 +285,7 @@ def largest_difference(one, other):
     return max(float(np.abs(one[path] - other[path]).max()) for path in one)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jit_compile", [False, True])
 @pytest.mark.parametrize("parts", [2, 4, 8])
 def test_accumulation_equals_the_large_batch(parts, jit_compile):
@@ -290,6 +295,7 @@ def test_accumulation_equals_the_large_batch(parts, jit_compile):
     np.testing.assert_allclose(split_figures, figures, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="this machine has a GPU")
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_a_cpu_takes_parts_side_by_side(jit_compile, monkeypatch):
@@ -311,6 +317,7 @@ def test_a_cpu_takes_parts_side_by_side(jit_compile, monkeypatch):
     np.testing.assert_allclose(split_figures, figures, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"jit_compile": True}, {"model_options": {"remat": True}}])
 def test_what_is_made_of_weights_before_the_parts_changes_nothing(options, monkeypatch):
     model_options = {"dtype": "mixed_bfloat16", **options.get("model_options", {})}
@@ -322,6 +329,7 @@ def test_what_is_made_of_weights_before_the_parts_changes_nothing(options, monke
     np.testing.assert_array_equal(figures, each_figures)
 
 
+@pytest.mark.slow
 def test_several_steps_of_parts_in_one_call():
     """The second step's weights are what the first made of them, rounded before its own parts."""
     options = {"model_options": {"dtype": "mixed_bfloat16"}, "accumulation": 2}
@@ -346,6 +354,7 @@ def test_rematerialisation_gives_the_same_gradients():
     np.testing.assert_allclose(again_figures, figures, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_several_steps_in_one_call():
     single, figures, _ = trained(steps=4)
     strategy = one_device()
@@ -395,6 +404,7 @@ def test_no_garbage_is_looked_for_while_the_graph_is_made():
 DROPS = {"drop_path_rate": 0.3, "drop_rate": 0.1}
 
 
+@pytest.mark.slow
 def test_draws_depend_on_seed_and_step_alone():
     one, again = (trained(model_options=DROPS)[0] for _ in range(2))
     assert largest_difference(one, again) == 0
@@ -402,6 +412,7 @@ def test_draws_depend_on_seed_and_step_alone():
     assert largest_difference(one, trained()[0]) > 1e-4
 
 
+@pytest.mark.slow
 def test_draws_go_on_where_they_stopped():
     """Two steps, everything into a fresh model, one more: the same as three, dropout and all."""
     options = {"model_options": DROPS, "average": (0.9, True), "accumulation": 2}
@@ -452,6 +463,7 @@ def test_a_plain_mean_and_weights_that_come_back():
     np.testing.assert_array_equal(variable, [10.0, -1.0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
 def test_a_step_without_a_finite_gradient_moves_nothing(precision):
     strategy = one_device()

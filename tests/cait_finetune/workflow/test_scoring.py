@@ -43,6 +43,7 @@ def scored(source):
     return predictions, score(predictions, 4), Evaluator(model)(stream("test"))
 
 
+@pytest.mark.slow
 def test_every_image_that_can_be_read_is_predicted_under_its_own_id(scored, source, files):
     predictions, *_ = scored
     for one in predictions.values():

@@ -35,6 +35,7 @@ def ours(product, bias, *mixings) -> tf.Tensor:
     return kernels.talking_heads(product, bias, mixings[:2], mixings[2:], N)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by_xla", [True, False], ids=["xla", "plain"])
 @pytest.mark.parametrize(("dtype", "near"), [("float64", 1e-12), ("float32", 2e-5)])
 def test_value_and_gradients_are_those_of_the_plain_formula(dtype, near, by_xla, monkeypatch):

@@ -56,6 +56,7 @@ def images():
     return tf.constant(normal(4, 32, 32, 3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", [in_eager, in_graph, in_halves, compiled, in_micro_batches])
 def test_inference(model, images, run):
     with cait_tf.use_fused(False):
@@ -65,6 +66,7 @@ def test_inference(model, images, run):
     np.testing.assert_allclose(got, plain[: len(got)], rtol=0, atol=near)
 
 
+@pytest.mark.slow
 def test_gradients(model, images):
     def gradients():
         with tf.GradientTape() as tape:

@@ -82,6 +82,7 @@ def test_what_half_precision_is_depends_on_the_backbone(dtype, monkeypatch):
     assert parts(tf.zeros([16, 8, 8, 3])) == (8 if dtype == "float32" else 2)
 
 
+@pytest.mark.slow
 @CPU_ALONE
 @pytest.mark.parametrize(
     ("patches", "pairs", "number"), [(16, 1000, 3), (1000, 64, 3), (1000, 16, 12)]
@@ -133,6 +134,7 @@ def test_neither_is_one_without_a_graph_nor_one_on_an_accelerator(small, monkeyp
     assert kernels.concurrent_micro_batches(3) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("patches", [4, 9])
 def test_halves_of_the_patches_are_all_of_them(patches):
     side = int(patches**0.5)
@@ -178,6 +180,7 @@ def test_the_threads_that_tensorflow_was_given_count_as_cores(monkeypatch):
     assert micro_batches._cores() == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cores", "started", "parts", "alone"),
     [(2, False, 2, True), (2, False, 1, False), (2, True, 2, False), (1, False, 2, False)],

@@ -70,6 +70,7 @@ def digits_solved_with(weights):
     return solved.score(scaled[test], labels[test])
 
 
+@pytest.mark.slow
 def test_it_tells_digits_apart_that_it_has_never_seen():
     pretrained, random = digits_solved_with("pretrained"), digits_solved_with("none")
     print(f"linear on 200 digits: pretrained {pretrained:.1%}, random {random:.1%}")

@@ -288,6 +288,7 @@ print(found.roles)
     )
 
 
+@pytest.mark.slow
 def test_of_first_runs_at_once_one_divides(tmp_path):
     """With another seed each: the others are refused, or would find the division of the first."""
     runs = [first_run(tmp_path, number) for number in (0, 1)]
