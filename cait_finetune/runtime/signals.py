@@ -78,17 +78,23 @@ def preemptible(name: str, advice: str) -> Iterator[None]:
             return
         Ending.decide()
         print(f"{name}: {signal.Signals(number).name}: {advice}", file=sys.stderr, flush=True)
+        told.append(number)
         sys.exit(Interrupted.code)
 
     if Ending._installed:
         yield
         return
+    told: list[int] = []
     Ending.reopen()
     Ending._installed = True
     try:
         with handlers((signal.SIGTERM, signal.SIGHUP), end):
             try:
                 yield
+            except Exception as error:
+                if told:  # a function of C++ that calls Python raises its own error in its place
+                    raise SystemExit(Interrupted.code) from error
+                raise
             finally:
                 Ending.decide()
                 if Ending.own_process:

@@ -25,10 +25,11 @@ class Interruption:
     noted. Afterwards `Ending` has it that the end is decided.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, directory: object = None) -> None:
         self.signal: signal.Signals | None = None
-        self.directory: object = None
+        self.directory = directory
         self.finished = False
+        self._broke_in = False  # whether the handler raised, in the middle of whatever was going on
         self._raised = -math.inf  # when, on `time.monotonic`'s clock
         self._pressed: float | None = None  # the same of the last Ctrl-C
         self._obeyed = False
@@ -48,6 +49,27 @@ class Interruption:
     ) -> None:
         Ending.decide()
         self._installed.close()
+        self._undo_translation(error)
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """Inside, what a library makes of an `Interrupted` becomes an `Interrupted` again.
+
+        A function of C++ that calls Python, as TensorFlow's attributes and SavedModels do, raises its
+        own RuntimeError in its place.
+
+        Raises:
+            Interrupted: a signal had raised it, and any other error came out.
+        """
+        try:
+            yield
+        except Exception as error:
+            self._undo_translation(error)
+            raise
+
+    def _undo_translation(self, error: BaseException | None) -> None:
+        if self._broke_in and isinstance(error, Exception):
+            raise self.error() from error
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
@@ -95,4 +117,5 @@ class Interruption:
         elif now - self._raised < _LOST:  # the error is on its way out
             return
         if not self._deferring:
+            self._broke_in = True
             raise self.error()

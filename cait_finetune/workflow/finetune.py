@@ -60,7 +60,7 @@ def finetune(config: Config, directory: Path) -> dict:
         interruption.directory = directory  # from here on resume=DIR alone continues the run
         strategy, chief = prepared.worker.strategy, prepared.worker.chief
         with lost_worker(strategy, directory):
-            with logged(config, prepared) as loggers:
+            with logged(config, prepared) as loggers, interruption.kept():
                 train(config, prepared, interruption)
                 interruption.check()
                 if chief:
@@ -127,7 +127,7 @@ def _life(config: Config, run: RunDirectory) -> Iterator[Interruption]:
     key = "resume" if config.resume else "hydra.run.dir"
     try:
         with (
-            Interruption() as interruption,
+            Interruption(run.root if config.resume else None) as interruption,
             run.owned(key) if chief else contextlib.nullcontext(),
         ):
             yield interruption

@@ -114,6 +114,19 @@ def test_the_outer_block_says_what_to_do(number, capsys):
     assert signal.getsignal(number) is before  # this process is not the command's own
 
 
+def test_what_a_library_makes_of_the_exit_is_undone():
+    def life():
+        with preemptible("life", ADVICE):
+            try:
+                asked_to_end(signal.SIGTERM)
+            except SystemExit:  # as TensorFlow does, where C++ calls Python
+                raise RuntimeError("MISMATCH of active exception types") from None
+
+    with pytest.raises(SystemExit) as stopped:
+        life()
+    assert stopped.value.code == 75
+
+
 def test_ctrl_c_ends_what_hangs_at_its_end():
     body = """
     from cait_finetune.runtime import signals

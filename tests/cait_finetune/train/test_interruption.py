@@ -4,6 +4,7 @@ import signal
 import time
 
 import pytest
+import tensorflow as tf
 
 from cait_finetune.errors import Interrupted, InterruptedByUser
 from cait_finetune.train.interruption import Interruption
@@ -121,6 +122,46 @@ def test_repeated_signals_leave_the_first_ones_error(number):
     with pytest.raises(Interrupted, match="SIGTERM: the state is saved"):
         unwind()
     assert cleaned == [number]
+
+
+def interrupted_in_c(monkeypatch, seen: list) -> None:
+    """Where C++ calls Python, TensorFlow raises a RuntimeError about active exception types."""
+    construct = tf.errors.InvalidArgumentError.__init__
+
+    def interrupted(*values):
+        send(signal.SIGTERM)
+        construct(*values)
+
+    with tf.Graph().as_default():
+        op = tf.constant(1).op
+    monkeypatch.setattr(tf.errors.InvalidArgumentError, "__init__", interrupted)
+    with Interruption("some/run") as interruption:
+        try:
+            with interruption.kept():
+                op.get_attr("none")
+        except BaseException as error:
+            seen.append(error)
+        op.get_attr("none")
+
+
+def test_what_tensorflow_makes_of_it_is_undone(monkeypatch):
+    seen = []
+    with pytest.raises(Interrupted, match=r"SIGTERM: .* resume=some/run"):
+        interrupted_in_c(monkeypatch, seen)
+    assert isinstance(seen[0], Interrupted)  # as the loggers' conclusion has to see it
+    assert isinstance(seen[0].__cause__, RuntimeError)
+
+
+def an_error_beside_a_signal_that_waits() -> None:
+    with Interruption() as interruption:
+        with interruption.deferred():
+            send(signal.SIGTERM)
+        raise ZeroDivisionError
+
+
+def test_an_error_that_no_signal_made_stays_itself():
+    with pytest.raises(ZeroDivisionError):
+        an_error_beside_a_signal_that_waits()
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
