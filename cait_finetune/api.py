@@ -28,7 +28,7 @@ def finetune(*overrides: str, recipe: str = "config", directory: str | Path | No
     the random numbers of the whole process.
 
     Returns:
-        The finished run, which shows its figures and curves in a notebook.
+        The finished run, which shows its metrics and curves in a notebook.
 
     Raises:
         UserError: anything that you can mend; what was finished is kept. Also: this process has loaded
@@ -53,10 +53,10 @@ def finetune(*overrides: str, recipe: str = "config", directory: str | Path | No
         else:
             directory = expanded_path("directory", directory)
         with quiet_imports():
-            import cait_finetune.workflow.finetune as story
+            import cait_finetune.workflow.finetune as workflow
 
         with restored_process_state():
-            story.finetune(config, directory)
+            workflow.finetune(config, directory)
         return load_run(directory)
 
 

@@ -22,7 +22,7 @@ NAMES = sorted(path.stem for path in (CONF / "dataset").glob("*.yaml"))
 SETS = [
     name for name in NAMES if name not in ("tfds", "digits", "imagenet_folder", "folder", "csv")
 ]
-ROLES = ("train", "validation", "test")
+SPLITS = ("train", "validation", "test")
 # What these builders call their splits they say only when their files are there.
 SPLITS_WITH_FILES = {
     "aircraft": {"train", "validation", "test"},
@@ -90,13 +90,13 @@ def split_names(name: str, folder: Path) -> set[str]:
 
 @pytest.mark.parametrize("name", [name for name in SETS if name not in SPLITS_WITH_FILES])
 def test_its_splits_are_the_builders(name, tmp_path):
-    used = {getattr(options(name).splits, role).partition("[")[0] for role in ROLES}
+    used = {getattr(options(name).splits, split).partition("[")[0] for split in SPLITS}
     assert used <= split_names(name, tmp_path)
 
 
 @pytest.mark.parametrize("name", sorted(SPLITS_WITH_FILES))
 def test_those_that_want_their_files_first_are_known_by_name(name, tmp_path):
-    used = {getattr(options(name).splits, role).partition("[")[0] for role in ROLES}
+    used = {getattr(options(name).splits, split).partition("[")[0] for split in SPLITS}
     assert used <= SPLITS_WITH_FILES[name]
     with pytest.raises(Exception):  # noqa: B017  else the test above could ask it
         split_names(name, tmp_path)
@@ -114,7 +114,7 @@ def test_no_image_is_in_two_splits(name):
     if options(name).evaluation_only:
         assert splits.train == splits.validation == splits.test
         return
-    parts = [interval(getattr(splits, role)) for role in ROLES]
+    parts = [interval(getattr(splits, split)) for split in SPLITS]
     for index, (one, low, high) in enumerate(parts):
         assert low < high
         for other, other_low, other_high in parts[:index]:

@@ -119,10 +119,10 @@ def test_pictures_that_were_replaced_under_their_names(images):
         )
 
 
-def exchange(images, role):
+def exchange(images, split):
     """Every red image of a split gets the pixels of a blue one, and the other way round."""
     rows = list(csv.reader((images / "cait_splits.csv").read_text().splitlines()))
-    names = [row[0] for row in rows if row[1:2] == [role]]
+    names = [row[0] for row in rows if row[1:2] == [split]]
     others = {"red": "blue", "blue": "red"}
     for number, name in enumerate(names):
         folder = name.partition("/")[0]

@@ -16,7 +16,7 @@ from cait_finetune.errors import Interrupted, UserError
 from cait_finetune.loggers.tensorboard import TensorBoard
 from cait_finetune.report import page
 from cait_finetune.workflow import exporting
-from cait_finetune.workflow import finetune as story
+from cait_finetune.workflow import finetune as workflow
 from tests.cait_finetune.stand_ins import checked
 
 pytestmark = pytest.mark.slow
@@ -51,7 +51,7 @@ def made(tmp_path_factory, words):
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(exporting, "exporter", chosen)
         with pytest.raises(UserError) as error:
-            story.finetune(checked(*words), run)
+            workflow.finetune(checked(*words), run)
     return run, str(error.value)
 
 
@@ -78,7 +78,7 @@ def test_resume_makes_what_is_missing_and_no_more(refused, words):
     run, _ = refused
     before = (run / "export" / "saved_model" / "saved_model.pb").stat().st_mtime_ns
     predicted = (run / "predictions" / "test.npz").stat().st_mtime_ns
-    result = story.finetune(checked(*words, f"resume={run}"), run)
+    result = workflow.finetune(checked(*words, f"resume={run}"), run)
     assert result["finished"]
     assert result["exports"].keys() == {"saved_model", "timm"}
     assert (run / "export" / "saved_model" / "saved_model.pb").stat().st_mtime_ns == before
@@ -90,7 +90,7 @@ def test_resume_makes_what_is_missing_and_no_more(refused, words):
     variables = run / "export/saved_model/variables/variables.data-00000-of-00001"
     whole, timm = variables.read_bytes(), (run / "export/timm/model.safetensors").stat()
     variables.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    assert story.finetune(configure(f"resume={run}"), run)["finished"]
+    assert workflow.finetune(configure(f"resume={run}"), run)["finished"]
     assert variables.read_bytes() == whole
     assert (run / "export/timm/model.safetensors").stat().st_mtime_ns == timm.st_mtime_ns
 
@@ -100,7 +100,7 @@ def test_a_later_export_reaches_the_report_and_the_loggers(refused, monkeypatch)
     written = []
     monkeypatch.setattr(page, "write_text", lambda path, text: written.append((path, text)))
     shown = []
-    monkeypatch.setattr(TensorBoard, "result", lambda self, figures: shown.append(figures))
+    monkeypatch.setattr(TensorBoard, "result", lambda self, metrics: shown.append(metrics))
     events = len(list((run / "tensorboard").iterdir()))
     monkeypatch.setattr(
         sys, "argv", ["export", f"run={run}", "export=keras", "export.check_images=4"]
@@ -132,7 +132,7 @@ def test_a_signal_inside_a_loggers_method_ends_the_run(
         with pytest.raises(
             Interrupted, match=f"{number.name}: the state is saved; go on with resume"
         ):
-            story.finetune(checked(*words, "export=none"), run)
+            workflow.finetune(checked(*words, "export=none"), run)
     assert "finished" not in json.loads((run / "result.json").read_text())
-    assert story.finetune(checked(*words, "export=none", f"resume={run}"), run)["finished"]
+    assert workflow.finetune(checked(*words, "export=none", f"resume={run}"), run)["finished"]
     assert {"result/test_top1", "pictures/curves"} <= tags(run)

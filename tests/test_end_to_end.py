@@ -13,7 +13,7 @@ import tensorflow as tf
 import yaml
 from omegaconf import OmegaConf
 
-from cait_finetune.data.opening import open_source
+from cait_finetune.data.load import load_source
 from cait_finetune.data.pipeline import find_images
 from cait_finetune.scores.predictions import load_predictions
 from tests.cait_finetune.stand_ins import checked
@@ -86,13 +86,13 @@ def test_the_report_and_what_it_is_made_from(run):
     result = json.loads((run / "result.json").read_text())
     assert "Not everything is here" not in page
     assert f"{result['test_top1']:.2%}" in page
-    for role, images in (("validation", 180), ("test", 360)):
-        kept = load_predictions(run / "predictions" / f"{role}.npz")
+    for split, images in (("validation", 180), ("test", 360)):
+        kept = load_predictions(run / "predictions" / f"{split}.npz")
         assert kept.logits.shape == (images, 10)
         assert len(set(kept.ids)) == images
     assert (kept.logits.argmax(-1) == kept.labels).mean() == pytest.approx(result["test_top1"])
     signatures = tf.saved_model.load(str(run / "export/saved_model")).signatures
-    (image,) = find_images(open_source(checked(*words_of(run)).dataset), "test", kept.ids[:1])
+    (image,) = find_images(load_source(checked(*words_of(run)).dataset), "test", kept.ids[:1])
     served = signatures["serving_default"](image_bytes=tf.constant([image]))["probabilities"]
     wanted = tf.nn.softmax(kept.logits[:1] / result["temperature"])
     assert abs(served - wanted).numpy().max() < 1e-4

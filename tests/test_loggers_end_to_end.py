@@ -11,7 +11,7 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cait_finetune.errors import Interrupted
-from cait_finetune.workflow import finetune as story
+from cait_finetune.workflow import finetune as workflow
 from tests.cait_finetune.loggers import wandb_files
 from tests.cait_finetune.stand_ins import checked
 
@@ -23,7 +23,7 @@ SHORT = ["logger=[wandb,tensorboard,csv]", "logger.wandb.mode=offline", "model.i
 
 
 def test_every_logger_has_each_step_once(tmp_path, monkeypatch):
-    train = story.train
+    train = workflow.train
 
     def asked_to_end(config, prepared, interruption):
         """As by a scheduler, after the third step."""
@@ -38,14 +38,14 @@ def test_every_logger_has_each_step_once(tmp_path, monkeypatch):
     run = tmp_path / "run"
     words = [*SHORT, f"dataset.data_dir={tmp_path / 'data'}", "tuning.cache_dir=null"]
     with monkeypatch.context() as patched:
-        patched.setattr(story, "train", asked_to_end)
+        patched.setattr(workflow, "train", asked_to_end)
         with pytest.raises(Interrupted) as caught:
-            story.finetune(checked(*words), run)
+            workflow.finetune(checked(*words), run)
     assert caught.value.code == 75
     assert wandb_files.exit_codes(run) == [75]
     # As if the process had been killed: what is newer than the state of step 2 is done again.
     (run / "checkpoints" / "state_00000003.safetensors").unlink()
-    result = story.finetune(checked(*words, f"resume={run}"), run)
+    result = workflow.finetune(checked(*words, f"resume={run}"), run)
 
     records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     losses = [(one["step"], one["loss"]) for one in records if one["kind"] == "step"]

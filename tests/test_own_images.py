@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.cait_finetune.data.image_files import table
+from tests.cait_finetune.data.made_images import table
 from tests.cait_finetune.stand_ins import COLOURS, image_file
 
 pytestmark = pytest.mark.slow

@@ -13,7 +13,7 @@ from PIL import Image
 from cait_finetune import load_run, predict
 from cait_finetune.commands.evaluate import evaluate
 from cait_finetune.errors import UserError
-from cait_finetune.inference import opening
+from cait_finetune.inference import found_model
 from cait_finetune.runs.directory import RunDirectory
 from cait_finetune.workflow.finetune import finetune
 from tests.cait_finetune.stand_ins import checked
@@ -172,13 +172,13 @@ def test_what_start_weights_saw_stays_known(runs, data, tmp_path, capsys):
     score = ["dataset=folder", f"dataset.data_dir={data[0]}", f"model.weights={weights}",
              "model.image_size=16", "evaluation.crop_pcts=[1.0]"]  # fmt: skip
     # As other classes were learnt since, only the message is looked at.
-    from cait_finetune.data.opening import open_source
+    from cait_finetune.data.load import load_source
     from cait_finetune.runs.provenance import notes_on_weights
     from cait_finetune.workflow.streams import preprocessing_of
 
     config = checked(*score)
     notes = notes_on_weights(
-        str(weights), preprocessing_of(config), open_source(config.dataset), ["train"]
+        str(weights), preprocessing_of(config), load_source(config.dataset), ["train"]
     )
     found = re.fullmatch(r"data   at least (\d+) of (\d+) train images are among .*", notes[0])
     assert found[1] == found[2] != "0"
@@ -189,7 +189,9 @@ def test_what_start_weights_saw_stays_known(runs, data, tmp_path, capsys):
 
 def test_an_earlier_export_of_the_run_does_not_answer(runs, turned, tmp_path, monkeypatch):
     said = []
-    monkeypatch.setattr(opening.logger, "warning", lambda text, *values: said.append(text % values))
+    monkeypatch.setattr(
+        found_model.logger, "warning", lambda text, *values: said.append(text % values)
+    )
     copy = shutil.copytree(runs[0], tmp_path / "run")
     run = RunDirectory(copy)
     stated = json.loads((run.saved_model / "assets.extra" / "cait_finetune.json").read_text())

@@ -50,7 +50,7 @@ def wait_for_a_state(run: Path) -> None:
         time.sleep(0.02)
 
 
-def figures(run: Path) -> list[dict]:
+def records(run: Path) -> list[dict]:
     lines = (run / "metrics.jsonl").read_text().splitlines()
     return [{**json.loads(line), "images_per_second": 0, "data_wait_share": 0} for line in lines]
 
@@ -83,7 +83,7 @@ def test_a_run_that_is_asked_to_end_goes_on_as_if_nothing_had_happened(tmp_path)
     assert "as after step" in out
     assert "resume train.max_hours: null → 5.0" in err
     assert "max_hours: 5.0" in (cut / "config.yaml").read_text()  # the next resume has it too
-    assert figures(cut) == figures(whole)
+    assert records(cut) == records(whole)
     results = [json.loads((run / "result.json").read_text()) for run in (whole, cut)]
     for key in ("test_top1", "test_top5", "test_loss", "best_epoch", "validation_top1", "steps"):
         assert results[0][key] == results[1][key], key
@@ -129,7 +129,7 @@ def test_two_workers_make_one_run(tmp_path):
     assert [worker.returncode for worker in workers] == [0, 0], chief_err + other_err
     assert "on 2 workers, 2 replicas, CPU" in chief_out
     assert other_out.strip() == ""
-    epochs = [record for record in figures(run) if record["kind"] == "epoch"]
+    epochs = [record for record in records(run) if record["kind"] == "epoch"]
     assert len(epochs) == 1  # only the chief writes
     # 180 images in batches of 25 for each worker: an uneven end, and every image once
     assert epochs[0]["validation_top1"] * 180 == pytest.approx(

@@ -9,12 +9,12 @@ import pytest
 import tensorflow as tf
 from safetensors.numpy import load_file
 
-from cait_finetune.data.opening import open_source
+from cait_finetune.data.load import load_source
 from cait_tf.variants import get_variant
 from cait_tf.weights import shipped
 from tests.cait_finetune.stand_ins import checked
 from tests.test_end_to_end import finetune
-from tests.test_resume_end_to_end import command, figures, wait_for_a_state
+from tests.test_resume_end_to_end import command, records, wait_for_a_state
 
 pytestmark = pytest.mark.slow
 
@@ -65,7 +65,7 @@ def test_early_layers_move_less_with_layer_decay(place, full):
 
 
 def test_averaged_weights_are_ahead_while_the_rate_is_high(place, full):
-    epochs = [one for one in figures(place / "full") if one["kind"] == "epoch"]
+    epochs = [one for one in records(place / "full") if one["kind"] == "epoch"]
     assert len(epochs) == 3
     assert epochs[0]["validation_ema_loss"] < epochs[0]["validation_loss"]
     assert min(one["validation_ema_top1"] for one in epochs) > 0.8
@@ -102,7 +102,7 @@ def test_lora_learns_the_digits_in_eight_directions_of_each_kernel(place):
 
 def test_the_head_first_then_everything(place):
     run(place, "head", "tuning=head_then_full", "tuning.head_epochs=1", "export=none")
-    first, *_, last = (one for one in figures(place / "head") if one["kind"] == "epoch")
+    first, *_, last = (one for one in records(place / "head") if one["kind"] == "epoch")
     # What the head alone makes of the features is good already, and is not lost afterwards.
     assert first["validation_top1"] > 0.6
     assert last["validation_top1"] > max(0.85, first["validation_top1"])
@@ -119,7 +119,7 @@ def test_a_run_that_was_cut_off_ends_as_the_whole_one(place, full):
     second = command(cut, f"resume={cut}")
     _, err = second.communicate(timeout=240)
     assert second.returncode == 0, err
-    assert figures(cut) == figures(place / "full")
+    assert records(cut) == records(place / "full")
     result = json.loads((cut / "result.json").read_text())
     for key in ("test_top1", "test_loss", "best_epoch", "temperature"):
         assert result[key] == full[key]
@@ -130,7 +130,7 @@ def test_a_run_that_was_cut_off_ends_as_the_whole_one(place, full):
 
 
 def test_the_export_knows_the_digits(place, full):
-    source = open_source(checked(f"dataset.data_dir={place / 'data'}").dataset)
+    source = load_source(checked(f"dataset.data_dir={place / 'data'}").dataset)
     model = tf.saved_model.load(str(place / "full/export/saved_model"))
     right = []
     for example in source.examples("test").take(60).as_numpy_iterator():

@@ -18,7 +18,7 @@ from cait_finetune.benchmark.task import check_choices, check_values
 from cait_finetune.benchmark.transfer_runs import METHODS, Results, TransferRun, execute
 from cait_finetune.cli.hydra_app import configure
 from cait_finetune.config.places import expanded_path
-from cait_finetune.data.opening import open_source
+from cait_finetune.data.load import load_source
 from cait_finetune.errors import bad_value
 from cait_finetune.report.style import drawing
 from cait_finetune.runtime.cores import core_count, cores
@@ -100,7 +100,7 @@ class TransferBenchmark:
         """Yield the runs on a data set; the steps of a pass follow from the number of images."""
         for share in sorted(set(self.shares)):
             config = configure(*self.run(dataset, self.methods[0], share).overrides)
-            images = open_source(config.dataset).sizes["train"]
+            images = load_source(config.dataset).sizes["train"]
             steps = max(self.least_steps, math.ceil(images / config.train.batch_size))
             for method in dict.fromkeys(self.methods):
                 for seed in range(self.seeds):

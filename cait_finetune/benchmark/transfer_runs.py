@@ -21,7 +21,7 @@ from cait_finetune import model as models
 from cait_finetune.benchmark.worker import WorkerKilled
 from cait_finetune.cli.hydra_app import configure
 from cait_finetune.data.fingerprint import fingerprint
-from cait_finetune.data.opening import open_source
+from cait_finetune.data.load import load_source
 from cait_finetune.errors import UserError
 from cait_finetune.runs.command_line import override
 from cait_finetune.runtime.cores import cores, limit_threads
@@ -134,7 +134,7 @@ class Results:
         """The checksum of a run. Composes each method and reads each data set and its weights once."""
         compose, weights = functools.cache(configure), functools.cache(models.start_checksum)
         images = functools.cache(
-            lambda *words: fingerprint(open_source(compose(*words).dataset))[0]
+            lambda *words: fingerprint(load_source(compose(*words).dataset))[0]
         )
 
         @functools.cache
@@ -184,7 +184,7 @@ def train_and_test(run: TransferRun) -> Result:
     """
     import keras
 
-    from cait_finetune.runtime.threads import configure_threads
+    from cait_finetune.runtime.tuning import configure_process
     from cait_finetune.scores.evaluation import build_evaluator
     from cait_finetune.workflow.setup import prepare
     from cait_finetune.workflow.training import train
@@ -196,12 +196,12 @@ def train_and_test(run: TransferRun) -> Result:
         open(os.devnull, "w", encoding="utf-8") as nowhere,
         contextlib.redirect_stdout(nowhere),
     ):
-        configure_threads(config, models.check(config.model))
+        configure_process(config, models.check(config.model))
         prepared = prepare(config, Path(folder) / "run")
         train(config, prepared)
         classes = prepared.source.class_names
         model = models.from_checkpoint(config.model, classes, prepared.run.best_checkpoint)
         evaluator = build_evaluator(model, prepared.source.multi_label)
-        metrics = evaluator(prepared.streams.images_of("test")).as_figures()
+        metrics = evaluator(prepared.streams.images_of("test")).as_metrics()
     best, images = prepared.logbook.state, prepared.source.sizes["train"]
     return Result(metrics[config.dataset.judged_by], best.best_score[0], best.best_epoch, images)

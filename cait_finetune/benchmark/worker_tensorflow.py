@@ -18,13 +18,13 @@ from cait_finetune.benchmark.task import CLASSES, InputTask, Task
 from cait_finetune.cli.hydra_app import configure
 from cait_finetune.config import AugmentConfig, Config, DatasetConfig
 from cait_finetune.data.corrupt import CorruptImages
-from cait_finetune.data.own_images.files import Files, FileSource
+from cait_finetune.data.image_files.files import Files, FileSource
 from cait_finetune.data.pipeline import evaluation_batches, train_batches
 from cait_finetune.data.preprocess import Preprocessing, configured
 from cait_finetune.export.saved_model import export_saved_model
 from cait_finetune.optim.phases import phases
 from cait_finetune.runtime.cores import cores
-from cait_finetune.runtime.threads import configure_threads
+from cait_finetune.runtime.tuning import configure_process
 from cait_finetune.scores.evaluation import build_evaluator
 from cait_finetune.train.distribution import build_strategy
 from cait_finetune.train.loss import build_loss
@@ -45,7 +45,7 @@ def prepare(task: Task | InputTask) -> Callable[[], object]:
         return _loader(task)
     config = configure(*task.overrides)
     if task.work != "latency":
-        configure_threads(config, task.variant)
+        configure_process(config, task.variant)
     elif task.single_threaded:
         single_threaded_ops(len(cores()))
     strategy = build_strategy(config.distribution)

@@ -74,7 +74,7 @@ def draw_attention(config: AttentionConfig) -> Path:
             "run", root, "a run on images of one class each, to be right or wrong about"
         )
     console = plain_console()
-    source = run.open_source(config.dataset, "attention", console.print)
+    source = run.load_source(config.dataset, "attention", console.print)
     model = run.build_model(source.class_names)
     preprocessing = run.build_preprocessing()
     corrupt = CorruptImages(dataset.on_corrupt)

@@ -25,7 +25,7 @@ from cait_finetune.cli.arguments import helped
 from cait_finetune.cli.entry import command
 from cait_finetune.config.checks import make_folder
 from cait_finetune.errors import bad_value
-from cait_finetune.runs.command_line import in_words, override
+from cait_finetune.runs.command_line import format_command, override
 from cait_finetune.runs.leaderboard import (
     Entry,
     cells,
@@ -94,7 +94,7 @@ def reproduce(entry: Entry) -> str:
         for key, value in entry.settings.items()
         if key in defaults and key != "resume" and value != defaults[key]
     ]
-    return in_words(words)
+    return format_command(words)
 
 
 def _rows(comparison: Comparison) -> list[list[str]]:
@@ -105,16 +105,16 @@ def _rows(comparison: Comparison) -> list[list[str]]:
 
 
 def write_csv(comparison: Comparison, path: Path) -> None:
-    """One line for each run, unfinished ones last; every key that differs, figures unrounded."""
-    figures = [f"validation_{comparison.metric}", f"test_{comparison.metric}", "wall_seconds"]
+    """One line for each run, unfinished ones last; every key that differs, metrics unrounded."""
+    metrics = [f"validation_{comparison.metric}", f"test_{comparison.metric}", "wall_seconds"]
     with atomic_open(path, newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["run", "missing", *figures, *comparison.differ, "command"])
+        writer.writerow(["run", "missing", *metrics, *comparison.differ, "command"])
         for entry in (*comparison.finished, *comparison.unfinished):
             writer.writerow([
                 entry.directory,
                 entry.missing,
-                *((entry.result or {}).get(figure, "") for figure in figures),
+                *((entry.result or {}).get(name, "") for name in metrics),
                 *(entry.settings.get(key, "") for key in comparison.differ),
                 entry.command or "",
             ])  # fmt: skip

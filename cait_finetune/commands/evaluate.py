@@ -1,6 +1,6 @@
 """``python -m cait_finetune evaluate -cn i1k_eval model=…``: score weights as they are.
 
-For each crop ratio one row of ``accuracies.csv`` and ``accuracies.md``, beside the published figures.
+For each crop ratio one row of ``accuracies.csv`` and ``accuracies.md``, beside the published accuracies.
 The command does not measure a row again if all that the row depends on is the same: the weights' numbers,
 the images, the whole preprocessing. An interrupted command therefore continues its table.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # TensorFlow loads once the configuration is sound
     from cait_finetune.report.accuracy_table import Accuracy, Conditions
     from cait_tf.variants import Variant
 
-#: The validation images that the published figures are of.
+#: The validation images that the published accuracies were measured on.
 _IMAGENET = ("imagenet2012", "imagenet_folder")
 _VALIDATION_IMAGES, _CLASSES = 50_000, 1000
 
@@ -41,7 +41,7 @@ def evaluate(config: Config, directory: Path) -> Path:
     from cait_finetune.data.corrupt import CorruptImages
     from cait_finetune.data.fingerprint import images as images_of
     from cait_finetune.data.fingerprint import split_print
-    from cait_finetune.data.opening import open_source
+    from cait_finetune.data.load import load_source
     from cait_finetune.data.pipeline import evaluation_stream
     from cait_finetune.data.preprocess import configured
     from cait_finetune.report.accuracy_table import (
@@ -53,7 +53,7 @@ def evaluate(config: Config, directory: Path) -> Path:
         short,
     )
     from cait_finetune.runs.provenance import notes_on_weights
-    from cait_finetune.runtime.threads import configure_threads
+    from cait_finetune.runtime.tuning import configure_process
     from cait_finetune.scores.evaluation import Evaluator
 
     if config.dataset.multi_label:
@@ -61,24 +61,24 @@ def evaluate(config: Config, directory: Path) -> Path:
             "dataset.multi_label", "true", "false: accuracies are of one class an image"
         )
     variant = models.check(config.model)
-    configure_threads(config, variant, training=False)
+    configure_process(config, variant, training=False)
     directory.mkdir(parents=True, exist_ok=True)
     table = AccuracyTable(directory)
     console = plain_console()
     image_size = config.model.image_size or variant.image_size
-    source = open_source(config.dataset, [config.evaluation.split])
+    source = load_source(config.dataset, [config.evaluation.split])
 
-    role = config.evaluation.split
+    split = config.evaluation.split
     model = models.build(config.model, source.class_names, "float32")
     if report := model.loading_report:
         models.check_classes("model.weights", config.model.weights, report, source.class_names)
         for note in report.notes:
             console.print(f"model  {note}")
     now = configured(config.preprocessing, variant, image_size, config.dataset.upright)
-    for note in notes_on_weights(config.model.weights, now, source, [role]):
+    for note in notes_on_weights(config.model.weights, now, source, [split]):
         console.print(note)
     weights = models.weights_checksum(model)
-    images = split_print(list(images_of(source, role)))
+    images = split_print(list(images_of(source, split)))
 
     def conditions(preprocessing: Preprocessing) -> Conditions:
         return Conditions(
@@ -86,7 +86,7 @@ def evaluate(config: Config, directory: Path) -> Path:
             config.model.weights,
             short(weights),
             config.dataset.name,
-            role,
+            split,
             short(images.sha256),
             short(images.content_sha256),
             preprocessing.image_size,
@@ -123,21 +123,21 @@ def evaluate(config: Config, directory: Path) -> Path:
             say(found, "; in the table already")
             continue
         batches = evaluation_stream(
-            source, role, preprocessing, config.train.eval_batch_size, corrupt, config.dataset
+            source, split, preprocessing, config.train.eval_batch_size, corrupt, config.dataset
         )
         name = f"{config.model.name}, {cropped(given)}"
-        with progress_bar(name, source.sizes[role], console) as advance:
-            figures = evaluator(_shown(advance, batches))
-        left_out = source.sizes[role] - figures.examples + len(source.unreadable)
+        with progress_bar(name, source.sizes[split], console) as advance:
+            metrics = evaluator(_shown(advance, batches))
+        left_out = source.sizes[split] - metrics.examples + len(source.unreadable)
         published = (None, None)
-        if not left_out and _as_published(config, source, role, preprocessing, variant):
+        if not left_out and _as_published(config, source, split, preprocessing, variant):
             published = models.published_accuracy(variant, image_size, given.crop_pct)
         row = Accuracy(
             given,
-            figures.examples,
+            metrics.examples,
             left_out,
-            round(100 * figures.top1, 3),
-            round(100 * figures.top5, 3),
+            round(100 * metrics.top1, 3),
+            round(100 * metrics.top5, 3),
             *published,
         )
         table.add(row)
@@ -147,9 +147,9 @@ def evaluate(config: Config, directory: Path) -> Path:
 
 
 def _as_published(
-    config: Config, source: Source, role: str, preprocessing: Preprocessing, variant: Variant
+    config: Config, source: Source, split: str, preprocessing: Preprocessing, variant: Variant
 ) -> bool:
-    """Whether published figures were measured so: on these images, with this preprocessing."""
+    """Whether the published accuracies were measured so: on these images, with this preprocessing."""
     from cait_finetune.data.preprocess import Preprocessing
 
     own = Preprocessing(
@@ -161,11 +161,11 @@ def _as_published(
         upright=False,
     )
     dataset = config.dataset
-    split = getattr(dataset.splits, role) if dataset.source == "tfds" else "validation"
+    evaluated = getattr(dataset.splits, split) if dataset.source == "tfds" else "validation"
     return (
         dataset.name in _IMAGENET
-        and split == "validation"
-        and source.sizes[role] == _VALIDATION_IMAGES
+        and evaluated == "validation"
+        and source.sizes[split] == _VALIDATION_IMAGES
         and len(source.class_names) == _CLASSES
         and preprocessing == own
     )

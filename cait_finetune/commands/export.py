@@ -82,7 +82,7 @@ def _export(run: SavedRun, config: ExportConfig, data: RunDataConfig) -> None:
         import tensorflow as tf
 
         from cait_finetune.data.corrupt import CorruptImages
-        from cait_finetune.export.subject import Subject
+        from cait_finetune.export.exported_model import ExportedModel
         from cait_finetune.loggers.build import build_loggers
         from cait_finetune.report.page import write_page
         from cait_finetune.workflow.exporting import export_run, outcome, publish, read_exports
@@ -90,11 +90,11 @@ def _export(run: SavedRun, config: ExportConfig, data: RunDataConfig) -> None:
 
         tf.config.list_physical_devices()  # the first look at the devices chatters too
     console = plain_console()
-    source = run.open_source(data, "export", console.print)
+    source = run.load_source(data, "export", console.print)
     result = run.directory.read_result()
     corrupt = CorruptImages(run.dataset.on_corrupt)
     corrupt.include(result.get("corrupt_images", []))
-    subject = Subject(
+    exported = ExportedModel(
         run.build_model(source.class_names),
         run.build_preprocessing(),
         source.class_names,
@@ -106,7 +106,7 @@ def _export(run: SavedRun, config: ExportConfig, data: RunDataConfig) -> None:
         allow_flip=run.dataset.allow_flip,
     )
     try:
-        export_run(config, subject, source, corrupt, run.directory, console.print)
+        export_run(config, exported, source, corrupt, run.directory, console.print)
     finally:  # one format may have been refused, others made
         if result:
             result |= outcome(read_exports(run.directory))

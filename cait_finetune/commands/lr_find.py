@@ -43,14 +43,14 @@ def find(config: Config, directory: Path) -> Suggestion:
 
     from cait_finetune import model as models
     from cait_finetune.runtime.progress import progress_bar
-    from cait_finetune.runtime.threads import configure_threads
+    from cait_finetune.runtime.tuning import configure_process
     from cait_finetune.train.distribution import build_agreement
     from cait_finetune.workflow.phases import Stages
     from cait_finetune.workflow.setup import prepare
     from cait_finetune.workflow.training import trained_part
 
     _refuse(config)
-    configure_threads(config, models.check(config.model))
+    configure_process(config, models.check(config.model))
     prepared = prepare(config, directory)
     plan, worker = prepared.plan, prepared.worker
     sweep = config.lr_find

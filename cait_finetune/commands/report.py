@@ -78,7 +78,7 @@ def _report(config: ReportConfig, saved: SavedRun) -> Path:
     if run.metrics.is_file():
         metric, title = saved.dataset.judged_by, f"{saved.dataset.name}, {saved.model.name}"
         if scores:
-            title += f": test {format_metrics(scores.test.as_figures(), metric)}"
+            title += f": test {format_metrics(scores.test.as_metrics(), metric)}"
         draw_training(run, MetricsLog(run.metrics), title, metric)
     missing, reasons = write_page(run, reasons)
     console = plain_console()
@@ -119,7 +119,7 @@ def _scores(
     try:
         if not run.best_checkpoint.is_file():
             raise UserError(_why_no_weights(run))
-        source = saved.open_source(data, "report", reasons.append)
+        source = saved.load_source(data, "report", reasons.append)
         model = saved.build_model(source.class_names)
     except ChangedData:
         raise
@@ -136,8 +136,8 @@ def _scores(
         corrupt = CorruptImages(saved.dataset.on_corrupt)
         predictions = predict_splits(
             model,
-            lambda role: evaluation_stream(
-                source, role, preprocessing, batch_size, corrupt, saved.dataset
+            lambda split: evaluation_stream(
+                source, split, preprocessing, batch_size, corrupt, saved.dataset
             ),
             source,
             corrupt,
@@ -159,21 +159,21 @@ def _of_these_images(
         return same
     corrupt = set(run.read_result().get("corrupt_images", []))
     return all(
-        set(one.ids) == set(map(str, source.ids(role))) - corrupt
-        for role, one in predictions.items()
+        set(one.ids) == set(map(str, source.ids(split))) - corrupt
+        for split, one in predictions.items()
     )
 
 
 def _kept_predictions(run: RunDirectory, reasons: list[str]) -> dict[str, Predictions] | None:
     """Those of all splits; None where one is not kept, or damaged."""
     from cait_finetune.scores.predictions import load_predictions
-    from cait_finetune.workflow.scoring import ROLES
+    from cait_finetune.workflow.scoring import SPLITS
 
-    kept = {role: run.predictions_of(role) for role in ROLES}
+    kept = {split: run.predictions_of(split) for split in SPLITS}
     if not all(path.exists() for path in kept.values()):
         return None
     try:
-        return {role: load_predictions(path) for role, path in kept.items()}
+        return {split: load_predictions(path) for split, path in kept.items()}
     except UserError as error:
         reasons.append(str(error))
         return None

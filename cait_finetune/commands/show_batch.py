@@ -33,13 +33,13 @@ def show_batch(config: Config, directory: Path) -> Path:
 
     from cait_finetune import model as models
     from cait_finetune.data.corrupt import CorruptImages
-    from cait_finetune.data.opening import open_source
+    from cait_finetune.data.load import load_source
     from cait_finetune.data.pipeline import train_batches
     from cait_finetune.data.preprocess import configured
     from cait_finetune.report.batch_sheet import draw_batch_sheet
 
     variant = models.check(config.model)
-    source = open_source(config.dataset)
+    source = load_source(config.dataset)
     preprocessing = configured(
         config.preprocessing, variant, config.model.image_size, config.dataset.upright
     )

@@ -24,12 +24,12 @@ def main() -> None:
 def _load() -> Callable[[Config, Path], float | None]:
     """Import TensorFlow and what trains with it."""
     from cait_finetune import model as models
-    from cait_finetune.runtime.threads import configure_threads
+    from cait_finetune.runtime.tuning import configure_process
     from cait_finetune.workflow.finetune import finetune
 
     def train(config: Config, directory: Path) -> float | None:
         """Return what a sweeper maximises: the validation metric of the best epoch."""
-        configure_threads(config, models.check(config.model))  # this process is all ours
+        configure_process(config, models.check(config.model))  # this process is all ours
         result = finetune(config, directory)
         return result.get(f"validation_{config.dataset.judged_by}") if result else None
 

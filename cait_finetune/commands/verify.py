@@ -242,7 +242,7 @@ def _run_all(out: Path, rows: list[str], kind: str) -> None:
     with quiet_imports():
         from cait_finetune import model as models
         from cait_finetune.config import DistributionConfig
-        from cait_finetune.runtime.threads import configure_threads
+        from cait_finetune.runtime.tuning import configure_process
         from cait_finetune.train.distribution import build_strategy, is_chief
         from cait_finetune.workflow.setup import prepare
         from cait_finetune.workflow.training import train
@@ -261,7 +261,7 @@ def _run_all(out: Path, rows: list[str], kind: str) -> None:
             (directory / "done").unlink()
             _state(directory, STEPS).unlink()  # as if the process had been killed after the half
             config.resume = str(directory)
-        configure_threads(config, models.check(config.model))
+        configure_process(config, models.check(config.model))
         train(config, prepare(config, directory, strategy))
         if is_chief(strategy):
             (directory / "done").touch()

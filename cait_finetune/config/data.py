@@ -37,17 +37,17 @@ class SplitsConfig:
     SHARES: ClassVar[tuple[float, ...]] = (0.8, 0.1, 0.1)  # of train, validation and test
 
     @property
-    def division_shares(self) -> tuple[float, ...]:
+    def split_shares(self) -> tuple[float, ...]:
         """Shares of train, validation and test where no file says them."""
         return self.SHARES if self.shares is None else tuple(self.shares)
 
     @property
-    def division_seed(self) -> int:
+    def split_seed(self) -> int:
         """The seed of a division where no file says it."""
         return 0 if self.seed is None else self.seed
 
     def __post_init__(self) -> None:
-        shares = self.division_shares
+        shares = self.split_shares
         sound = len(shares) == 3 and all(0 < share < 1 for share in shares)
         if not sound or not math.isclose(sum(shares), 1.0, abs_tol=1e-6):
             raise bad_value(
@@ -55,7 +55,7 @@ class SplitsConfig:
                 list(shares),
                 "three shares above 0 that add up to 1: of train, validation and test",
             )
-        within("dataset.splits.seed", self.division_seed, 0, 2**31 - 1)
+        within("dataset.splits.seed", self.split_seed, 0, 2**31 - 1)
 
 
 @dataclass
@@ -189,7 +189,7 @@ class DatasetConfig:
 
         A run records `seed`. Where it does not, it is of an older version, which drew by `splits.seed`.
         """
-        return self.splits.division_seed if self.seed is None else self.seed
+        return self.splits.split_seed if self.seed is None else self.seed
 
     @property
     def judged_by(self) -> str:

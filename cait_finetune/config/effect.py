@@ -75,7 +75,7 @@ class Condition:
     hint: str
 
 
-def _own_images(config: Config) -> bool:
+def _reads_image_files(config: Config) -> bool:
     return config.dataset.source in ("folder", "csv")
 
 
@@ -179,7 +179,7 @@ CONDITIONS = (
     ),
     Condition(
         ("dataset.splits.shares", "dataset.splits.file"),
-        _own_images,
+        _reads_image_files,
         "dataset=folder or csv",
         "Set dataset.splits.train, validation and test instead.",
     ),

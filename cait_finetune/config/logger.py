@@ -1,4 +1,4 @@
-"""Where figures are written besides ``metrics.jsonl``."""
+"""Where metrics are written besides ``metrics.jsonl``."""
 
 from __future__ import annotations
 

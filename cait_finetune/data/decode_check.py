@@ -50,7 +50,7 @@ def check_decoding(
     Raises:
         UserError: a corrupt image, if the run stops at one; or every image of a split is corrupt.
     """
-    total = sum(sizes[role] for role in passes)
+    total = sum(sizes[split] for split in passes)
     ends = math.inf if total <= max(_FEW, _SHARE * trained) else None
     done = 0
     with progress_bar("decoding validation and test", total, console) as advance:

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from cait_finetune.config import DatasetConfig
-from cait_finetune.data.own_images.class_list import check_classes, some, warn_of_near_names
+from cait_finetune.data.image_files.class_list import check_classes, some, warn_of_near_names
 from cait_finetune.data.sorting import is_mixed, is_sorted
-from cait_finetune.data.source import ROLES, Source
+from cait_finetune.data.source import SPLITS, Source
 from cait_finetune.errors import UserError, bad_value
 
 logger = logging.getLogger(__name__)
@@ -20,24 +20,24 @@ logger = logging.getLogger(__name__)
 _SHOWN = 3
 
 
-def check_labels(source: Source, roles: Sequence[str] = ROLES) -> None:
+def check_labels(source: Source, splits: Sequence[str] = SPLITS) -> None:
     """Check that each label is in the class list; to be called before a set is divided by labels.
 
     Raises:
         UserError: a split is unlabelled, or has labels outside the class list.
     """
-    for role in roles:
-        rows, values = source.strangers(role)
+    for split in splits:
+        rows, values = source.strangers(split)
         if not len(rows):
             continue
         examples = np.unique(rows)
-        if len(examples) == source.sizes[role] and (values == -1).all():
-            raise _unlabelled(source, role)
-        ids = source.ids(role)
+        if len(examples) == source.sizes[split] and (values == -1).all():
+            raise _unlabelled(source, split)
+        ids = source.ids(split)
         last = len(source.class_names) - 1
         found = [str(value) for value in np.unique(values)]
         raise bad_value(
-            f"dataset.splits.{role}",
+            f"dataset.splits.{split}",
             f"{len(examples):,} image{'s' * (len(examples) > 1)} with labels outside the class list: "
             f"{some(found)} ({some([str(ids[row]) for row in examples[:_SHOWN]])})",
             f"labels 0 to {last}, the {last + 1} classes {some(source.class_names)}",
@@ -45,23 +45,23 @@ def check_labels(source: Source, roles: Sequence[str] = ROLES) -> None:
         )
 
 
-def _unlabelled(source: Source, role: str) -> UserError:
-    split = source.splits.get(role, role)
+def _unlabelled(source: Source, split: str) -> UserError:
+    spec = source.splits.get(split, split)
     names = source.split_names()
     hint = "Choose a split with labels, or label these images"
-    if role != "train" and "train" in names:
-        used = re.match(r"[^\[+]*", split)[0]
+    if split != "train" and "train" in names:
+        used = re.match(r"[^\[+]*", spec)[0]
         other = next((name for name in names if name not in ("train", used)), None)
         parts = ["train[:90%]", "train[90%:]", other]
         if other is None:
             parts = ["train[:80%]", "train[80%:90%]", "train[90%:]"]
         typed = [
-            f"'dataset.splits.{one}=\"{part}\"'" for one, part in zip(ROLES, parts, strict=True)
+            f"'dataset.splits.{one}=\"{part}\"'" for one, part in zip(SPLITS, parts, strict=True)
         ]
         hint = f"Set {' '.join(typed)}"
     return bad_value(
-        f"dataset.splits.{role}",
-        f"{split!r}, whose {source.sizes[role]:,} images have no label (-1)",
+        f"dataset.splits.{split}",
+        f"{spec!r}, whose {source.sizes[split]:,} images have no label (-1)",
         "a split with labels",
         hint,
     )
@@ -73,7 +73,7 @@ def _mend_labels(source: Source, largest: int) -> str:
     return "Correct the labels, or choose splits without these images"
 
 
-def check_splits(source: Source, config: DatasetConfig, roles: Sequence[str] = ROLES) -> None:
+def check_splits(source: Source, config: DatasetConfig, splits: Sequence[str] = SPLITS) -> None:
     """Check the classes and images of splits that are to be trained and tested on.
 
     Warns of classes that validation or test lack, of images in two splits or with two labels, of
@@ -83,10 +83,10 @@ def check_splits(source: Source, config: DatasetConfig, roles: Sequence[str] = R
     Raises:
         UserError: a class without an image to train on.
     """
-    if config.evaluation_only or set(roles) != set(ROLES):
+    if config.evaluation_only or set(splits) != set(SPLITS):
         return
     warn_of_near_names(source.class_names)
-    counts = {role: source.class_counts(role) for role in ROLES}
+    counts = {split: source.class_counts(split) for split in SPLITS}
     listed = config.source in ("folder", "csv")
     check_classes(source.class_names, counts, multi_label=source.multi_label, listed=listed)
     _warn_of_twice(source, told=source.light_records and config.check)
@@ -101,15 +101,15 @@ def _warn_of_twice(source: Source, told: bool) -> None:
     Args:
         told: images in two splits were warned of already, by their content.
     """
-    ids = {role: source.ids(role) for role in ROLES}
+    ids = {split: source.ids(split) for split in SPLITS}
     if len(set().union(*ids.values())) == sum(map(len, ids.values())):
         return
     if not told:
-        _warn_of_shared({role: set(of_role) for role, of_role in ids.items()})
+        _warn_of_shared({split: set(of_split) for split, of_split in ids.items()})
     first: dict[str, object] = {}
     several: dict[str, str] = {}
-    for role in ROLES:
-        for one, label in zip(ids[role], source.labels(role).tolist(), strict=True):
+    for split in SPLITS:
+        for one, label in zip(ids[split], source.labels(split).tolist(), strict=True):
             if first.setdefault(one, label) != label:
                 several.setdefault(one, f"{_words(source, first[one])} and {_words(source, label)}")
     if several:
@@ -130,7 +130,7 @@ def _words(source: Source, label: int | list[float]) -> str:
 
 def _warn_of_shared(ids: dict[str, set[str]]) -> None:
     shared, too_high = [], []
-    for first, second in itertools.combinations(ROLES, 2):
+    for first, second in itertools.combinations(SPLITS, 2):
         both = sorted(ids[first] & ids[second])
         if both:
             shown = ", ".join(both[:_SHOWN]) + ", …" * (len(both) > _SHOWN)
@@ -140,24 +140,24 @@ def _warn_of_shared(ids: dict[str, set[str]]) -> None:
         logger.warning(
             "images in two splits: %s; the %s accuracy will be too high",
             ", ".join(shared),
-            " and ".join(role for role in ROLES if role in too_high),
+            " and ".join(split for split in SPLITS if split in too_high),
         )
 
 
 def _warn_of_slices(source: Source) -> None:
     """Warn of typed slices of a sorted set, each of which has only some of the classes."""
     sliced: dict[str, list[str]] = {}
-    for role in ROLES:
-        base, bracket, _ = source.splits.get(role, "").partition("[")
-        if bracket and role not in source.default_slices:
-            sliced.setdefault(base, []).append(role)
-    for base, roles in sliced.items():
-        if not is_sorted(np.concatenate([source.labels(role) for role in roles])):
+    for split in SPLITS:
+        base, bracket, _ = source.splits.get(split, "").partition("[")
+        if bracket and split not in source.default_slices:
+            sliced.setdefault(base, []).append(split)
+    for base, splits in sliced.items():
+        if not is_sorted(np.concatenate([source.labels(split) for split in splits])):
             continue
         total = len(source.class_names)
         found = [
-            f"{role} {source.splits[role]} has {(source.class_counts(role) > 0).sum()} of {total}"
-            for role in roles
+            f"{split} {source.splits[split]} has {(source.class_counts(split) > 0).sum()} of {total}"
+            for split in splits
         ]
         logger.warning(
             "%s is sorted by class, and a slice of it has only some of the classes: %s; set "

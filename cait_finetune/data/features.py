@@ -17,7 +17,7 @@ from cait_finetune.data.corrupt import CorruptImages
 from cait_finetune.data.feature_cache import FeatureCache, Features
 from cait_finetune.data.pipeline import evaluation_stream
 from cait_finetune.data.preprocess import Preprocessing
-from cait_finetune.data.sequence import WHOLE, Share, batched, divided, equal_shares, shuffled
+from cait_finetune.data.sequence import WHOLE, Shard, batched, divided, equal_shares, shuffled
 from cait_finetune.data.source import Source
 from cait_finetune.runtime.progress import progress_bar
 from cait_tf.fused.tensorflow import infer
@@ -58,16 +58,16 @@ class FrozenFeatures:
         self._console = console
         self._known: dict[str, Features] = {}
 
-    def __call__(self, role: str) -> Features:
+    def __call__(self, split: str) -> Features:
         """The features of a split, from memory, from the cache, or computed.
 
         Raises:
             UserError: a corrupt image, if the run stops at one; or no sound image at all.
         """
-        if role not in self._known:
-            features = self._known[role] = self._cached(role)
+        if split not in self._known:
+            features = self._known[split] = self._cached(split)
             self._corrupt.include(features.corrupt)
-        return self._known[role]
+        return self._known[split]
 
     @tf.autograph.experimental.do_not_convert
     def train_batches(
@@ -75,7 +75,7 @@ class FrozenFeatures:
         batch_size: int,
         seed: int,
         start: int = 0,
-        share: Share = WHOLE,
+        shard: Shard = WHOLE,
         stack: int = 1,
         overfit: bool = False,
         balanced: bool = False,
@@ -99,44 +99,44 @@ class FrozenFeatures:
         sequence = shuffled(rows, count, count, seed, start, copies)
         if overfit:
             sequence = sequence.take(batch_size).repeat()
-        examples = divided(sequence, batch_size, share).map(
+        examples = divided(sequence, batch_size, shard).map(
             lambda position, row: (tf.gather(values, row), tf.gather(labels, row), position)
         )
-        return batched(examples, batch_size, share, stack)
+        return batched(examples, batch_size, shard, stack)
 
     def evaluation_batches(
-        self, role: str, batch_size: int, share: Share = WHOLE
+        self, split: str, batch_size: int, shard: Shard = WHOLE
     ) -> tf.data.Dataset:
         """One pass in file order: ``(features (B, D), labels (B,), real (B,) bool)``.
 
         The last batches are filled up with zeros for which `real` is false.
         """
-        features = self(role)
+        features = self(split)
         count = len(features.labels)
-        missing = -count % (batch_size * share.count * share.replicas)
+        missing = -count % (batch_size * shard.count * shard.replicas)
         arrays = (
             np.pad(features.values, [(0, missing), (0, 0)]),
             np.pad(features.labels, [(0, missing)] + [(0, 0)] * (features.labels.ndim - 1)),
             np.arange(count + missing) < count,
         )
         batches = tf.data.Dataset.from_tensor_slices(arrays).batch(batch_size, drop_remainder=True)
-        return batches.shard(share.count, share.index)
+        return batches.shard(shard.count, shard.index)
 
-    def _cached(self, role: str) -> Features:
+    def _cached(self, split: str) -> Features:
         if self._cache is None:
-            features, seconds = self._computed(role)
-            self._say(role, features, f"computed in {seconds:.1f} s")
+            features, seconds = self._computed(split)
+            self._say(split, features, f"computed in {seconds:.1f} s")
             return features
-        images = self._source.stamp(role)
-        name = f"{images['set']}-{role}".replace("/", "-")
+        images = self._source.stamp(split)
+        name = f"{images['set']}-{split}".replace("/", "-")
         path = self._cache.path(name, self._all_facts(images))
         features = self._cache.load(path)
         if features:
-            self._say(role, features, f"used again from {path}")
+            self._say(split, features, f"used again from {path}")
             return features
-        features, seconds = self._computed(role)
+        features, seconds = self._computed(split)
         kept = f", kept in {path}" if self._cache.save(path, features) else ""
-        self._say(role, features, f"computed in {seconds:.1f} s{kept}")
+        self._say(split, features, f"computed in {seconds:.1f} s{kept}")
         return features
 
     def _all_facts(self, images: dict[str, Any]) -> dict[str, Any]:
@@ -149,16 +149,16 @@ class FrozenFeatures:
             "on_corrupt": self._corrupt.on_corrupt,
         }
 
-    def _computed(self, role: str) -> tuple[Features, float]:
+    def _computed(self, split: str) -> tuple[Features, float]:
         """The features of a split, and the seconds it took."""
         corrupt = CorruptImages(self._corrupt.on_corrupt)  # this split's alone, for the file
         stream = evaluation_stream(
-            self._source, role, self._preprocessing, self._batch_size, corrupt
+            self._source, split, self._preprocessing, self._batch_size, corrupt
         )
         values, labels = [], []
         started = time.perf_counter()
         with progress_bar(
-            f"features of {role}", self._source.sizes[role], self._console
+            f"features of {split}", self._source.sizes[split], self._console
         ) as advance:
             for images, batch_labels, real in itertools.islice(stream, self._batches):
                 values.append(self._run(images).numpy()[real])  # (≤ B, D)
@@ -171,6 +171,6 @@ class FrozenFeatures:
         )
         return features, time.perf_counter() - started
 
-    def _say(self, role: str, features: Features, what: str) -> None:
+    def _say(self, split: str, features: Features, what: str) -> None:
         count, width = features.values.shape
-        self._console.print(f"features of {role} {count:,} x {width}, {what}", highlight=False)
+        self._console.print(f"features of {split} {count:,} x {width}, {what}", highlight=False)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from cait_finetune.data.source import ROLES, Source
+from cait_finetune.data.source import SPLITS, Source
 
 _BETWEEN = "\x1f"  # the unit separator stands in no name
 #: Begins the weight of an image in its label.
@@ -53,15 +53,15 @@ class Fingerprint:
     def matches(self, other: Fingerprint) -> bool:
         """Whether the data are the same, as far as both are known; in whatever order the classes are."""
         return sorted(self.classes) == sorted(other.classes) and all(
-            one.matches(other.splits[role]) for role, one in self.splits.items()
+            one.matches(other.splits[split]) for split, one in self.splits.items()
         )
 
     @property
     def digest(self) -> str:
         """One hash over all splits; the order of the classes does not count."""
         rows = (
-            f"{role} {one.size} {one.sha256} {one.content_sha256}"
-            for role, one in self.splits.items()
+            f"{split} {one.size} {one.sha256} {one.content_sha256}"
+            for split, one in self.splits.items()
         )
         text = "\n".join(row.rstrip() for row in rows)  # without contents as in older versions
         text += "\n" + _BETWEEN.join(sorted(self.classes))
@@ -71,7 +71,7 @@ class Fingerprint:
         """For JSON."""
         return {
             "sha256": self.digest,
-            "splits": {role: dataclasses.asdict(one) for role, one in self.splits.items()},
+            "splits": {split: dataclasses.asdict(one) for split, one in self.splits.items()},
             "classes": list(self.classes),
         }
 
@@ -82,7 +82,7 @@ class Fingerprint:
         Raises:
             AttributeError, KeyError, TypeError: other values.
         """
-        splits = {role: SplitPrint(**one) for role, one in values["splits"].items()}
+        splits = {split: SplitPrint(**one) for split, one in values["splits"].items()}
         return cls(tuple(values["classes"]), splits)
 
 
@@ -100,13 +100,13 @@ class Image:
     content: str = ""
 
 
-def images(source: Source, role: str) -> Iterator[Image]:
+def images(source: Source, split: str) -> Iterator[Image]:
     """The images of a split in file order; a weight counts as part of the label."""
-    names, labels, weights = np.array(source.class_names, object), source.labels(role), None
+    names, labels, weights = np.array(source.class_names, object), source.labels(split), None
     if source.weighted:
-        weights = source.weights(role)
-    hashes = source.content_hashes(role)
-    for row, one in enumerate(source.ids(role)):
+        weights = source.weights(split)
+    hashes = source.content_hashes(split)
+    for row, one in enumerate(source.ids(split)):
         label = labels[row]
         if source.multi_label:
             label = _BETWEEN.join(sorted(names[np.flatnonzero(label > 0.5)]))
@@ -114,7 +114,7 @@ def images(source: Source, role: str) -> Iterator[Image]:
             label = names[label]
         if weights is not None:
             label += f"{WEIGHT}{weights[row]:.9g}"
-        yield Image(role, str(one), label, "" if hashes is None else f"{hashes[row]:016x}")
+        yield Image(split, str(one), label, "" if hashes is None else f"{hashes[row]:016x}")
 
 
 def split_print(found: Sequence[Image]) -> SplitPrint:
@@ -130,15 +130,17 @@ def _sha256(text: str) -> str:
 
 def fingerprint(source: Source) -> tuple[Fingerprint, list[Image]]:
     """The fingerprint of an open source, and the images that it is of."""
-    found = {role: list(images(source, role)) for role in ROLES}
+    found = {split: list(images(source, split)) for split in SPLITS}
     root = _common_folder(one.id for of_split in found.values() for one in of_split)
     if root:  # a table with absolute paths, whose images may move
-        for role, of_split in found.items():
-            found[role] = [
+        for split, of_split in found.items():
+            found[split] = [
                 dataclasses.replace(one, id=one.id.removeprefix(root)) for one in of_split
             ]
-    splits = {role: split_print(of_split) for role, of_split in found.items()}
-    return Fingerprint(source.class_names, splits), [one for role in ROLES for one in found[role]]
+    splits = {split: split_print(of_split) for split, of_split in found.items()}
+    return Fingerprint(source.class_names, splits), [
+        one for split in SPLITS for one in found[split]
+    ]
 
 
 def _common_folder(ids: Iterable[str]) -> str:

@@ -49,7 +49,7 @@ class ImageCache:
         self._console = console
 
     @tf.autograph.experimental.do_not_convert
-    def __call__(self, role: str) -> tf.data.Dataset | None:
+    def __call__(self, split: str) -> tf.data.Dataset | None:
         """The decoded examples of a split in file order; None with ``dataset.cache=none``.
 
         In memory they are kept as they are used for the first time, on disk they are written now,
@@ -61,21 +61,21 @@ class ImageCache:
         if self._config.cache == "none":
             return None
         if self._config.cache == "memory":
-            needed = self.estimate(role)
-            self._refuse(role, needed, psutil.virtual_memory().available, "disk")
+            needed = self.estimate(split)
+            self._refuse(split, needed, psutil.virtual_memory().available, "disk")
             self._console.print(
-                f"images of {role} take about {decimal(int(needed))} decoded, kept in memory",
+                f"images of {split} take about {decimal(int(needed))} decoded, kept in memory",
                 highlight=False,
             )
-            return self._decoded(role).cache()
-        return self._on_disk(role)
+            return self._decoded(split).cache()
+        return self._on_disk(split)
 
     @tf.autograph.experimental.do_not_convert
-    def estimate(self, role: str) -> float:
+    def estimate(self, split: str) -> float:
         """Bytes that the decoded images of a split take, by a sample of them."""
-        records = self._source.records(role)
+        records = self._source.records(split)
         if self._source.light_records:  # of others the first ones do: to skip one is to read it
-            records = records.shard(max(1, self._source.sizes[role] // _SAMPLE), 0)
+            records = records.shard(max(1, self._source.sizes[split] // _SAMPLE), 0)
         sizes = (
             records.take(_SAMPLE)
             .map(self._source.read)
@@ -83,19 +83,19 @@ class ImageCache:
             .ignore_errors()
         )
         sample = list(sizes.as_numpy_iterator())
-        return float(np.mean(sample)) * self._source.sizes[role] if sample else 0.0
+        return float(np.mean(sample)) * self._source.sizes[split] if sample else 0.0
 
-    def _refuse(self, role: str, needed: float, free: float, instead: str) -> None:
+    def _refuse(self, split: str, needed: float, free: float, instead: str) -> None:
         if needed > _SHARE * free:
             raise bad_value(
                 "dataset.cache",
-                f"{self._config.cache}, for {self._source.sizes[role]:,} {role} images that take "
+                f"{self._config.cache}, for {self._source.sizes[split]:,} {split} images that take "
                 f"{decimal(int(needed))} decoded",
                 f"at most {_SHARE:.0%} of the {decimal(free)} that are free",
                 f"use dataset.cache={instead}",
             )
 
-    def _decoded(self, role: str) -> tf.data.Dataset:
+    def _decoded(self, split: str) -> tf.data.Dataset:
         def decoded(example: dict) -> dict:
             example = self._source.read(example)
             return {**example, "image": self._preprocessing.decode(example["image"])}
@@ -109,42 +109,42 @@ class ImageCache:
         if self._source.weighted:
             stand_in["weight"] = tf.constant(0.0)
         return self._corrupt.attempt(
-            self._source.records(role),
-            self._source.sizes[role],
+            self._source.records(split),
+            self._source.sizes[split],
             decoded,
             stand_in,
             self._config.parallel_calls,
         )
 
-    def _on_disk(self, role: str) -> tf.data.Dataset:
+    def _on_disk(self, split: str) -> tf.data.Dataset:
         facts = {
-            "images": self._source.stamp(role),
+            "images": self._source.stamp(split),
             "upright": self._preprocessing.upright,
             "tensorflow": tf.__version__,  # it decodes
             "format": _FORMAT,
         }
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
         directory = expanded_path("dataset.cache_dir", self._config.cache_dir)
-        path = directory / f"{self._config.name.replace('/', '-')}-{role}-{digest}.tfrecord"
+        path = directory / f"{self._config.name.replace('/', '-')}-{split}-{digest}.tfrecord"
         facts_file = path.with_suffix(".json")
         corrupt = _whole(path, facts_file)
         if corrupt is None:
-            corrupt = self._write(role, path, facts_file)
+            corrupt = self._write(split, path, facts_file)
         else:
-            self._console.print(f"images of {role} used again from {path}", highlight=False)
+            self._console.print(f"images of {split} used again from {path}", highlight=False)
         self._corrupt.include(corrupt)
         self._corrupt.check()
         return tf.data.TFRecordDataset(str(path), buffer_size=8 << 20).map(self._parse)
 
-    def _write(self, role: str, path: Path, facts_file: Path) -> list[str]:
+    def _write(self, split: str, path: Path, facts_file: Path) -> list[str]:
         """Fill the cache; returns the ids of corrupt images."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             free = shutil.disk_usage(path.parent).free
-            self._refuse(role, self.estimate(role), free, "none")
+            self._refuse(split, self.estimate(split), free, "none")
             met = CorruptImages(self._corrupt.on_corrupt)  # this split's alone
             with atomic_path(path) as partial:
-                self._fill(role, partial, met)
+                self._fill(split, partial, met)
                 size = partial.stat().st_size
             write_text(facts_file, json.dumps({"corrupt": met.ids, "bytes": size}))
         except OSError as error:
@@ -154,18 +154,18 @@ class ImageCache:
                 "a directory that can be written",
             ) from error
         self._console.print(
-            f"images of {role} decoded, {decimal(size)} kept in {path}", highlight=False
+            f"images of {split} decoded, {decimal(size)} kept in {path}", highlight=False
         )
         return met.ids
 
-    def _fill(self, role: str, path: Path, met: CorruptImages) -> None:
+    def _fill(self, split: str, path: Path, met: CorruptImages) -> None:
         cache = ImageCache(self._source, self._config, self._preprocessing, met, self._console)
         with (
             tf.io.TFRecordWriter(str(path)) as writer,
-            progress_bar(f"decoding {role}", self._source.sizes[role], self._console) as advance,
+            progress_bar(f"decoding {split}", self._source.sizes[split], self._console) as advance,
         ):
             try:
-                for example in cache._decoded(role).as_numpy_iterator():
+                for example in cache._decoded(split).as_numpy_iterator():
                     met.check()
                     writer.write(_serialised(example))
                     advance()

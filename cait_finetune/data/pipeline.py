@@ -22,7 +22,7 @@ from cait_finetune.data.decode import decode_part
 from cait_finetune.data.preprocess import Preprocessing
 from cait_finetune.data.sequence import (
     WHOLE,
-    Share,
+    Shard,
     batched,
     divided,
     equal_shares,
@@ -44,7 +44,7 @@ def train_batches(
     seed: int,
     corrupt: CorruptImages,
     start: int = 0,
-    share: Share = WHOLE,
+    shard: Shard = WHOLE,
     overfit: bool = False,
     stack: int = 1,
     decoded: tf.data.Dataset | None = None,
@@ -95,7 +95,7 @@ def train_batches(
     if overfit:
         examples = examples.take(batch_size).repeat()
     # Divided before the costly part, which is decoding.
-    examples = divided(examples, batch_size, share).map(
+    examples = divided(examples, batch_size, shard).map(
         lambda position, example: {**example, "position": position}
     )
     if careful and decoded is None:
@@ -108,18 +108,18 @@ def train_batches(
     if mixes(augmentation):
         prepared = mix_pairs(prepared, augmentation, classes, seed)
     finish = preprocessing.normalise_levels if late else None
-    return batched(prepared, batch_size, share, stack, config.prefetch, finish)
+    return batched(prepared, batch_size, shard, stack, config.prefetch, finish)
 
 
 @tf.autograph.experimental.do_not_convert
 def evaluation_batches(
     source: Source,
-    role: str,
+    split: str,
     preprocessing: Preprocessing,
     batch_size: int,
     corrupt: CorruptImages,
     cache: bool = False,
-    share: Share = WHOLE,
+    shard: Shard = WHOLE,
     done: int = 0,
     careful: bool = True,
     config: DatasetConfig | None = None,
@@ -130,8 +130,8 @@ def evaluation_batches(
     the first pass are kept in memory for those that follow.
 
     The last batch is filled up with blank images for which `real` is false: one shape, one trace,
-    and every image counted once. Where a pipeline makes only a `share` of the images, all of them
-    make the same number of batches, some of nothing but blanks: devices that add up their figures
+    and every image counted once. Where a pipeline makes only a `shard` of the images, all of them
+    make the same number of batches, some of nothing but blanks: devices that add up their metrics
     after each batch would else wait for each other.
 
     Args:
@@ -140,9 +140,9 @@ def evaluation_batches(
         careful: leave corrupt images out; else the pass ends with an error at one.
         config: how the images are read; None is as by default.
     """
-    pipelines = share.count * share.replicas
-    size = source.sizes[role]
-    steps = -(-size // (batch_size * pipelines)) * share.replicas - done
+    pipelines = shard.count * shard.replicas
+    size = source.sizes[split]
+    steps = -(-size // (batch_size * pipelines)) * shard.replicas - done
     several = (len(source.class_names),) if source.multi_label else ()
     label_type = tf.float32 if several else tf.int32
     calls, prefetch = (config.parallel_calls, config.prefetch) if config else (None, None)
@@ -165,7 +165,7 @@ def evaluation_batches(
         return tf.zeros(shape), tf.zeros((batch_size, *several), label_type), real
 
     shape = (batch_size, preprocessing.image_size, preprocessing.image_size, 3)
-    examples = source.records(role).shard(share.count, share.index).skip(done * batch_size)
+    examples = source.records(split).shard(shard.count, shard.index).skip(done * batch_size)
     if careful:
         stand_in = (_blank(preprocessing), tf.zeros(several, label_type))
         prepared = corrupt.attempt(examples, size, prepare, stand_in, calls)
@@ -180,7 +180,7 @@ def evaluation_batches(
 
 def evaluation_stream(
     source: Source,
-    role: str,
+    split: str,
     preprocessing: Preprocessing,
     batch_size: int,
     corrupt: CorruptImages,
@@ -190,7 +190,7 @@ def evaluation_stream(
 
     def build(careful: bool, done: int) -> tf.data.Dataset:
         return evaluation_batches(
-            source, role, preprocessing, batch_size, corrupt, done=done, careful=careful,
+            source, split, preprocessing, batch_size, corrupt, done=done, careful=careful,
             config=config,
         )  # fmt: skip
 
@@ -198,43 +198,43 @@ def evaluation_stream(
 
 
 def encoded_images(
-    source: Source, role: str, count: int, corrupt: CorruptImages
+    source: Source, split: str, count: int, corrupt: CorruptImages
 ) -> list[tuple[str, bytes]]:
     """Id and file bytes of the first `count` examples of a split that are not known to be corrupt.
 
     Raises:
         UserError: there is none.
     """
-    examples = source.examples(role).as_numpy_iterator()
+    examples = source.examples(split).as_numpy_iterator()
     named = ((example["id"].decode(), example["image"]) for example in examples)
     chosen = list(itertools.islice((one for one in named if one[0] not in corrupt.ids), count))
     if not chosen:
-        raise bad_value(f"dataset.splits.{role}", "corrupt images only", "one that can be decoded")
+        raise bad_value(f"dataset.splits.{split}", "corrupt images only", "one that can be decoded")
     return chosen
 
 
 @tf.autograph.experimental.do_not_convert
-def example_ids(source: Source, role: str, count: int | None, corrupt: CorruptImages) -> list[str]:
+def example_ids(source: Source, split: str, count: int | None, corrupt: CorruptImages) -> list[str]:
     """The ids of the first `count` examples of a split that are not known to be corrupt, in order.
 
     Args:
         count: `None`: all.
     """
-    records = source.records(role).map(lambda record: record["id"]).as_numpy_iterator()
+    records = source.records(split).map(lambda record: record["id"]).as_numpy_iterator()
     named = (one.decode() for one in records)
     left_out = set(corrupt.ids)
     return list(itertools.islice((one for one in named if one not in left_out), count))
 
 
 @tf.autograph.experimental.do_not_convert
-def find_images(source: Source, role: str, ids: Sequence[str]) -> list[bytes]:
+def find_images(source: Source, split: str, ids: Sequence[str]) -> list[bytes]:
     """The files of the examples of a split with these ids, in the order of `ids`.
 
     Raises:
         UserError: one is not there any more.
     """
     wanted = tf.constant(list(ids), tf.string)
-    chosen = source.records(role).filter(lambda record: tf.reduce_any(record["id"] == wanted))
+    chosen = source.records(split).filter(lambda record: tf.reduce_any(record["id"] == wanted))
     try:
         found = {
             example["id"].decode(): example["image"]
@@ -244,19 +244,19 @@ def find_images(source: Source, role: str, ids: Sequence[str]) -> list[bytes]:
     except (tf.errors.OpError, KeyError) as error:
         why = getattr(error, "message", f"no {error}").splitlines()[0]
         raise bad_value(
-            f"dataset.splits.{role}", f"other images than were scored ({why})", "the same"
+            f"dataset.splits.{split}", f"other images than were scored ({why})", "the same"
         ) from error
 
 
 def labelled_images(
-    source: Source, role: str, count: int | None, corrupt: CorruptImages
+    source: Source, split: str, count: int | None, corrupt: CorruptImages
 ) -> Iterator[tuple[bytes, Any]]:
     """File bytes and label of those examples of a split that are not known to be corrupt.
 
     Args:
         count: the first so many; None is all.
     """
-    for example in source.examples(role).take(-1 if count is None else count).as_numpy_iterator():
+    for example in source.examples(split).take(-1 if count is None else count).as_numpy_iterator():
         if example["id"].decode() not in corrupt.ids:
             yield example["image"], example["label"]
 

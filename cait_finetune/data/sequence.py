@@ -18,7 +18,7 @@ import tensorflow as tf
 
 
 @dataclasses.dataclass(frozen=True)
-class Share:
+class Shard:
     """What one input pipeline makes of every global batch: slice `index` of `count` equal ones.
 
     A slice comes as `replicas` batches, one for each replica that the pipeline feeds.
@@ -29,7 +29,7 @@ class Share:
     replicas: int = 1
 
 
-WHOLE = Share()
+WHOLE = Shard()
 
 _SPARE_THREADS = 4
 
@@ -127,13 +127,13 @@ def repeated(
     return groups.flat_map(turns).enumerate().map(placed).skip(inside)
 
 
-def divided(sequence: tf.data.Dataset, batch_size: int, share: Share) -> tf.data.Dataset:
+def divided(sequence: tf.data.Dataset, batch_size: int, shard: Shard) -> tf.data.Dataset:
     """The part of a sequence that one pipeline has to make: its slice of every global batch."""
-    if share.count == 1:
+    if shard.count == 1:
         return sequence
 
     def ours(position: tf.Tensor, _: object) -> tf.Tensor:
-        return position % batch_size * share.count // batch_size == share.index
+        return position % batch_size * shard.count // batch_size == shard.index
 
     return sequence.filter(ours)
 
@@ -141,7 +141,7 @@ def divided(sequence: tf.data.Dataset, batch_size: int, share: Share) -> tf.data
 def batched(
     examples: tf.data.Dataset,
     batch_size: int,
-    share: Share,
+    shard: Shard,
     stack: int = 1,
     prefetch: int | None = None,
     finish: Callable[[tf.Tensor], tf.Tensor] | None = None,
@@ -159,12 +159,12 @@ def batched(
 
     def beyond(position: tf.Tensor) -> tf.Tensor:
         # Of a slice, the end of the whole batch: that is where all pipelines go on.
-        return position + 1 if share.count == 1 else (position // batch_size + 1) * batch_size
+        return position + 1 if shard.count == 1 else (position // batch_size + 1) * batch_size
 
-    size = batch_size // share.count // share.replicas
+    size = batch_size // shard.count // shard.replicas
     batches = examples.batch(size, drop_remainder=True).map(finished)
     if stack > 1:
-        batches = _stacked(batches, stack, share.replicas)
+        batches = _stacked(batches, stack, shard.replicas)
     return ready(batches, prefetch)
 
 

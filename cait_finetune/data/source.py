@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow as tf
 
-ROLES = ("train", "validation", "test")
+SPLITS = ("train", "validation", "test")
 
 #: For each new split, which rows of which old ones make it up.
 Selection = Mapping[str, Sequence[tuple[str, np.ndarray]]]
@@ -43,7 +43,7 @@ class Source(abc.ABC):
     splits: ClassVar[Mapping[str, str]] = {}
 
     @abc.abstractmethod
-    def records(self, role: str) -> tf.data.Dataset:
+    def records(self, split: str) -> tf.data.Dataset:
         """What `read` makes an example of, for each example of a split, in file order.
 
         Each is a dictionary with ``id`` and ``label``, () int32 or with several labels (C,) float32
@@ -55,27 +55,27 @@ class Source(abc.ABC):
         """The record with ``image``, the bytes of its file. Runs inside tf.data."""
 
     @tf.autograph.experimental.do_not_convert
-    def examples(self, role: str) -> tf.data.Dataset:
+    def examples(self, split: str) -> tf.data.Dataset:
         """Undecoded examples of a split, in file order: ``id``, ``image`` bytes, ``label``."""
-        return self.records(role).map(self.read)
+        return self.records(split).map(self.read)
 
     @abc.abstractmethod
-    def labels(self, role: str) -> np.ndarray:
+    def labels(self, split: str) -> np.ndarray:
         """The labels of a split in file order, ``(N,)`` int32, or ``(N, C)`` float32."""
 
     @abc.abstractmethod
-    def ids(self, role: str) -> np.ndarray:
+    def ids(self, split: str) -> np.ndarray:
         """The ids of a split's examples in file order, ``(N,)`` str; without reading an image.
 
         An id names the same image on every machine: it holds no absolute path.
         """
 
-    def weights(self, role: str) -> np.ndarray | None:
+    def weights(self, split: str) -> np.ndarray | None:
         """How much each example of a split counts in the training loss, ``(N,)`` float32; or None."""
         return None
 
     @abc.abstractmethod
-    def content_hashes(self, role: str) -> np.ndarray | None:
+    def content_hashes(self, split: str) -> np.ndarray | None:
         """Hashes of the bytes of a split's images, ``(N,)`` int64, in file order; `None`: unknown."""
 
     @abc.abstractmethod
@@ -91,27 +91,27 @@ class Source(abc.ABC):
         """
 
     @abc.abstractmethod
-    def stamp(self, role: str) -> dict[str, Any]:
+    def stamp(self, split: str) -> dict[str, Any]:
         """What a split's pixels depend on on this machine: paths, sizes and times, for caches."""
 
     def split_names(self) -> tuple[str, ...]:
         """Return the splits that the set has, for messages; none where they have no names."""
         return ()
 
-    def strangers(self, role: str) -> tuple[np.ndarray, np.ndarray]:
+    def strangers(self, split: str) -> tuple[np.ndarray, np.ndarray]:
         """Return labels of a split outside the class list: their rows ``(K,)`` and values ``(K,)``.
 
         An example with several such labels has several rows.
         """
         if self.multi_label:
             return np.zeros(0, np.int64), np.zeros(0, np.int64)
-        labels = self.labels(role)
+        labels = self.labels(split)
         rows = np.flatnonzero((labels < 0) | (labels >= len(self.class_names)))
         return rows, labels[rows]
 
-    def class_counts(self, role: str) -> np.ndarray:
+    def class_counts(self, split: str) -> np.ndarray:
         """How many examples each class has, ``(C,)``."""
-        labels = self.labels(role)
+        labels = self.labels(split)
         if self.multi_label:
             return labels.sum(axis=0).astype("int64")
         return np.bincount(labels, minlength=len(self.class_names))

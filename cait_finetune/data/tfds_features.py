@@ -6,7 +6,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from cait_finetune.config import DatasetConfig
-from cait_finetune.data.own_images.class_list import some
+from cait_finetune.data.image_files.class_list import some
 from cait_finetune.errors import bad_value, suggest
 
 _LABEL_KEYS = ("label", "labels")

@@ -12,14 +12,14 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from cait_finetune.data.image_files import storage
 from cait_finetune.data.label_index import LabelIndex, content_hash, kept_index, read_index
-from cait_finetune.data.own_images import storage
 from cait_finetune.data.source import Selection, Source, new_numbers, renumbered
 
 
 @dataclasses.dataclass(frozen=True)
 class TfdsSource(Source):
-    """A prepared TFDS set; ``splits`` maps each role to a TFDS split expression.
+    """A prepared TFDS set; ``splits`` maps each split to a TFDS split expression.
 
     ``numbers`` maps each label of the set to this source's label. `None`: the same numbers.
     """
@@ -38,35 +38,35 @@ class TfdsSource(Source):
 
     hash_kind = "farmhash"
 
-    def records(self, role: str) -> tf.data.Dataset:
+    def records(self, split: str) -> tf.data.Dataset:
         """As `Source.records`; they hold the bytes already, as TFDS keeps both in one place."""
-        return self._dataset(role, (self.image_key, "tfds_id", self.label_key))
+        return self._dataset(split, (self.image_key, "tfds_id", self.label_key))
 
     def read(self, record: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """As `Source.read`."""
         return record
 
-    def labels(self, role: str) -> np.ndarray:
+    def labels(self, split: str) -> np.ndarray:
         """As `Source.labels`; reads the whole split once, without decoding an image."""
-        if role not in self._labels:
-            self._labels[role] = self._numbered(self._index(role))
-        return self._labels[role]
+        if split not in self._labels:
+            self._labels[split] = self._numbered(self._index(split))
+        return self._labels[split]
 
-    def ids(self, role: str) -> np.ndarray:
+    def ids(self, split: str) -> np.ndarray:
         """As `Source.ids`: ``tf_flowers-train.tfrecord-00000-of-00002__12``, TFDS' own."""
-        return np.array([one.decode() for one in self._index(role).ids.tolist()], object)
+        return np.array([one.decode() for one in self._index(split).ids.tolist()], object)
 
-    def content_hashes(self, role: str) -> np.ndarray:
+    def content_hashes(self, split: str) -> np.ndarray:
         """As `Source.content_hashes`."""
-        return self._index(role).content_hashes
+        return self._index(split).content_hashes
 
     def split_names(self) -> tuple[str, ...]:
         """As `Source.split_names`."""
         return tuple(self.builder.info.splits)
 
-    def strangers(self, role: str) -> tuple[np.ndarray, np.ndarray]:
+    def strangers(self, split: str) -> tuple[np.ndarray, np.ndarray]:
         """As `Source.strangers`; of several labels as well."""
-        index = self._index(role)
+        index = self._index(split)
         if index.labels.ndim == 2:  # attributes are there or not
             return np.zeros(0, np.int64), np.zeros(0, np.int64)
         outside = (index.labels < 0) | (index.labels >= len(self.class_names))
@@ -76,7 +76,7 @@ class TfdsSource(Source):
         """As `Source.select`."""
         if self.selection is not None:
             selection = _of_the_set(self.selection, selection)
-        sizes = {role: sum(len(rows) for _, rows in parts) for role, parts in selection.items()}
+        sizes = {split: sum(len(rows) for _, rows in parts) for split, parts in selection.items()}
         return dataclasses.replace(self, sizes=sizes, selection=selection, _labels={})
 
     def in_order(self, class_names: Sequence[str]) -> TfdsSource:
@@ -87,9 +87,9 @@ class TfdsSource(Source):
             self, class_names=tuple(class_names), numbers=tuple(numbers.tolist()), _labels={}
         )
 
-    def stamp(self, role: str) -> dict[str, Any]:
+    def stamp(self, split: str) -> dict[str, Any]:
         """As `Source.stamp`."""
-        parts = [(role, None)] if self.selection is None else self.selection[role]
+        parts = [(split, None)] if self.selection is None else self.selection[split]
         return {
             "set": self.builder.info.full_name,
             "keys": [self.image_key, self.label_key],
@@ -101,7 +101,7 @@ class TfdsSource(Source):
                 [self.splits[part], None if rows is None else np.sort(rows).tolist()]
                 for part, rows in parts
             ],
-            "examples": self.sizes[role],
+            "examples": self.sizes[split],
             "files": self._files(),
         }
 
@@ -112,13 +112,13 @@ class TfdsSource(Source):
             self._stats.extend([path.name, *storage.size_and_times(str(path))] for path in paths)
         return self._stats
 
-    def _index(self, role: str) -> LabelIndex:
-        """Ids and labels of a role's examples, in the order of `records`."""
+    def _index(self, split: str) -> LabelIndex:
+        """Ids and labels of a split's examples, in the order of `records`."""
         if self.selection is None:
-            return self._whole_index(role)
+            return self._whole_index(split)
         chosen = [
             self._whole_index(part).rows(np.sort(rows))
-            for part, rows in self.selection[role]
+            for part, rows in self.selection[split]
             if len(rows)
         ]
         return functools.reduce(operator.add, chosen)
@@ -137,7 +137,7 @@ class TfdsSource(Source):
                         "content_hash": content_hash(example[self.image_key]),
                     }
                 )
-                # Not the role's size, which can be of a selection.
+                # Not the split's size, which can be of a selection.
                 size = self.builder.info.splits[split].num_examples
                 return read_index(examples, size, f"labels of {split}")
 
@@ -167,18 +167,20 @@ class TfdsSource(Source):
         return labels if self.numbers is None else renumbered(labels, np.array(self.numbers))
 
     @tf.autograph.experimental.do_not_convert
-    def _dataset(self, role: str, keys: tuple[str, ...]) -> tf.data.Dataset:
+    def _dataset(self, split: str, keys: tuple[str, ...]) -> tf.data.Dataset:
         if self.selection is None:
-            return self._whole(role, keys)
+            return self._whole(split, keys)
         parts = [
-            _rows(self._whole(part, keys), rows) for part, rows in self.selection[role] if len(rows)
+            _rows(self._whole(part, keys), rows)
+            for part, rows in self.selection[split]
+            if len(rows)
         ]
         whole = parts[0]
         for part in parts[1:]:
             whole = whole.concatenate(part)
         return whole
 
-    def _whole(self, role: str, keys: tuple[str, ...]) -> tf.data.Dataset:
+    def _whole(self, split: str, keys: tuple[str, ...]) -> tf.data.Dataset:
         """Of one of the set's own splits, what those features say, under our names."""
 
         def renamed(example: dict) -> dict[str, tf.Tensor]:
@@ -189,15 +191,15 @@ class TfdsSource(Source):
                 named["image"] = example[self.image_key]
             return named
 
-        return self._read(role, keys).map(renamed)
+        return self._read(split, keys).map(renamed)
 
-    def _read(self, role: str, keys: tuple[str, ...]) -> tf.data.Dataset:
+    def _read(self, split: str, keys: tuple[str, ...]) -> tf.data.Dataset:
         """Those features of one of the set's own splits; images as their files' bytes."""
         skip = {self.image_key: tfds.decode.SkipDecoding()} if self.image_key in keys else {}
         wanted = {key: True for key in keys if key != "tfds_id"}
         reading = {"interleave_cycle_length": self.parallel_files} if self.parallel_files else {}
         return self.builder.as_dataset(
-            split=self.splits[role],
+            split=self.splits[split],
             decoders=tfds.decode.PartialDecoding(wanted, decoders=skip),
             read_config=tfds.ReadConfig(
                 add_tfds_id="tfds_id" in keys,
@@ -230,13 +232,13 @@ def _as_kept(label: Any) -> tf.Tensor:
 def _of_the_set(selected: Selection, selection: Selection) -> Selection:
     """A selection of what was selected, as one of what the set has."""
     composed = {}
-    for role, parts in selection.items():
-        composed[role] = []
+    for split, parts in selection.items():
+        composed[split] = []
         for part, rows in parts:
             first = 0
             for own, own_rows in selected[part]:
                 inside = rows[(rows >= first) & (rows < first + len(own_rows))] - first
-                composed[role].append((own, np.sort(own_rows)[inside]))
+                composed[split].append((own, np.sort(own_rows)[inside]))
                 first += len(own_rows)
     return composed
 

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from cait_finetune.export.exported_model import ValidationSamples
 from cait_finetune.export.parity import Classify, classify_all
-from cait_finetune.export.subject import Evidence
 
 _CHUNK = 64  # images that are decoded at a time
 
 
 def compare_accuracy(
-    plain: Classify, variants: Mapping[str, Classify], evidence: Evidence
+    plain: Classify, variants: Mapping[str, Classify], validation: ValidationSamples
 ) -> dict[str, dict[str, Any]]:
     """Measure variants of a file beside the file itself, in one pass over the labelled images.
 
@@ -28,11 +28,11 @@ def compare_accuracy(
     together = {"": plain, **variants}
     collected: dict[str, list[np.ndarray]] = {name: [] for name in together}
     labels = []
-    for images, some in _decoded(evidence):
+    for images, some in _decoded(validation):
         labels += some
         for name, classify in together.items():
             collected[name].append(classify_all(classify, images))
-    several = evidence.subject.multi_label
+    several = validation.exported.multi_label
     truth = np.stack(labels)  # (N,) or (N, C)
     of = {name: np.concatenate(parts) for name, parts in collected.items()}  # (N, C) each
     measure = _average_precision if several else _top1
@@ -49,14 +49,14 @@ def compare_accuracy(
     }
 
 
-def _decoded(evidence: Evidence) -> Iterator[tuple[list[np.ndarray], list[Any]]]:
+def _decoded(validation: ValidationSamples) -> Iterator[tuple[list[np.ndarray], list[Any]]]:
     """Chunks of decoded images and their labels."""
     decode = tf.function(
-        evidence.subject.preprocessing.decode,
+        validation.exported.preprocessing.decode,
         input_signature=[tf.TensorSpec((), tf.string)],
         autograph=False,
     )
-    labelled = iter(evidence.labelled())
+    labelled = iter(validation.labelled())
     while chunk := list(itertools.islice(labelled, _CHUNK)):
         yield [decode(data).numpy() for data, _ in chunk], [label for _, label in chunk]
 

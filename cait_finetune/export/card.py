@@ -73,7 +73,7 @@ def _metadata(
 
     dataset = config["dataset"]["name"]
     start = start_of(config)
-    figures = [
+    metrics = [
         EvalResult(
             task_type="image-classification",
             dataset_type=dataset,
@@ -94,9 +94,9 @@ def _metadata(
         license=start.license,
         base_model=start.base_model,
         datasets=None if own else [dataset.partition("/")[0]],
-        metrics=[figure.metric_type for figure in figures] or None,
-        model_name=_title(config, repository) if figures else None,
-        eval_results=figures or None,
+        metrics=[figure.metric_type for figure in metrics] or None,
+        model_name=_title(config, repository) if metrics else None,
+        eval_results=metrics or None,
     )
     return data.to_yaml().strip()
 

@@ -14,7 +14,7 @@ from cait_finetune.errors import bad_value
 from cait_finetune.export.hub import check_token
 
 if TYPE_CHECKING:  # TensorFlow loads when something is written, not when a mistake is answered
-    from cait_finetune.export.subject import Evidence, Subject
+    from cait_finetune.export.exported_model import ExportedModel, ValidationSamples
 
 #: Beyond what the project itself needs, and the extra that has it.
 _PACKAGES = {
@@ -32,7 +32,9 @@ class Export(Protocol):
     variants of it that were not kept: why. And ``notes``, lines to print.
     """
 
-    def __call__(self, subject: Subject, evidence: Evidence, directory: Path) -> dict:
+    def __call__(
+        self, exported: ExportedModel, validation: ValidationSamples, directory: Path
+    ) -> dict:
         """Raises a UserError where the file does not answer as evaluation does."""
 
 

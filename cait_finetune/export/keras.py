@@ -7,15 +7,15 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from cait_finetune.export.exported_model import ExportedModel, ValidationSamples
 from cait_finetune.export.parity import Classify, check_answer, check_pixels, whole_or_absent
 from cait_finetune.export.pixels import image_classifier
-from cait_finetune.export.subject import Evidence, Subject
 from cait_finetune.runs.provenance import add_to_archive
 
 FILE = "model.keras"
 
 
-def export(subject: Subject, evidence: Evidence, directory: Path) -> dict:
+def export(exported: ExportedModel, validation: ValidationSamples, directory: Path) -> dict:
     """Write and check ``model.keras``: as `formats.Export`.
 
     A `cait_tf.ImageClassifier`; ``model.classifier`` is the trained network in it.
@@ -24,10 +24,10 @@ def export(subject: Subject, evidence: Evidence, directory: Path) -> dict:
         UserError: it does not answer as evaluation does.
     """
     with whole_or_absent(directory) as partial:
-        image_classifier(subject).save(partial / FILE)
-        add_to_archive(subject.provenance, partial / FILE)
-        difference = check_pixels("a .keras file", load(partial / FILE), evidence)
-        check_answer("a .keras file", load_model(partial / FILE).classify, evidence)
+        image_classifier(exported).save(partial / FILE)
+        add_to_archive(exported.provenance, partial / FILE)
+        difference = check_pixels("a .keras file", load(partial / FILE), validation)
+        check_answer("a .keras file", load_model(partial / FILE).classify, validation)
     return {"path": str(directory / FILE), "difference": difference}
 
 

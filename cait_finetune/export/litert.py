@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from cait_finetune.errors import bad_value
 from cait_finetune.export.accuracy import compare_accuracy
+from cait_finetune.export.exported_model import ExportedModel, ValidationSamples
 from cait_finetune.export.parity import (
     Answer,
     Classify,
@@ -19,7 +20,6 @@ from cait_finetune.export.parity import (
     whole_or_absent,
 )
 from cait_finetune.export.pixels import frozen_function, write_labels
-from cait_finetune.export.subject import Evidence, Subject
 from cait_finetune.runs.provenance import add_to_archive
 from cait_tf.quiet import quiet_imports
 
@@ -31,7 +31,10 @@ AGREEMENT = 0.9
 
 
 def export(
-    subject: Subject, evidence: Evidence, directory: Path, quantise: Sequence[str] = ()
+    exported: ExportedModel,
+    validation: ValidationSamples,
+    directory: Path,
+    quantise: Sequence[str] = (),
 ) -> dict:
     """Write and check ``model.tflite``, and ``model_NAME.tflite`` for each name in `quantise`.
 
@@ -53,29 +56,29 @@ def export(
     Raises:
         UserError: the file does not answer as evaluation does; nothing is left of any.
     """
-    function = frozen_function(subject, texts=False)
+    function = frozen_function(exported, texts=False)
     with whole_or_absent(directory) as partial:
-        _write(function, "float32", partial / FILE, subject)
-        write_labels(subject, partial)
+        _write(function, "float32", partial / FILE, exported)
+        write_labels(exported, partial)
         plain = load(partial / FILE)
-        difference = check_pixels("a LiteRT file", plain, evidence)
-        check_answer("a LiteRT file", load_answer(partial / FILE), evidence)
+        difference = check_pixels("a LiteRT file", plain, validation)
+        check_answer("a LiteRT file", load_answer(partial / FILE), validation)
         for name in quantise:
-            _write(function, name, partial / variant_file(name), subject)
+            _write(function, name, partial / variant_file(name), exported)
         variants = {name: load(partial / variant_file(name)) for name in quantise}
-        compared = compare_accuracy(plain, variants, evidence) if variants else {}
+        compared = compare_accuracy(plain, variants, validation) if variants else {}
         kept, refused = {}, []
-        for name, figures in compared.items():
+        for name, metrics in compared.items():
             path = partial / variant_file(name)
-            if figures["agreement"] >= AGREEMENT:
+            if metrics["agreement"] >= AGREEMENT:
                 place = str(directory / path.name)
-                kept[name] = {**figures, "path": place, "megabytes": _megabytes(path)}
+                kept[name] = {**metrics, "path": place, "megabytes": _megabytes(path)}
             else:
-                refused.append(_refusal(name, figures))
+                refused.append(_refusal(name, metrics))
                 path.unlink()
         size = _megabytes(partial / FILE)
-    exported = {"path": str(directory / FILE), "difference": difference, "megabytes": size}
-    return {**exported, "variants": kept, "refused": refused}
+    record = {"path": str(directory / FILE), "difference": difference, "megabytes": size}
+    return {**record, "variants": kept, "refused": refused}
 
 
 def variant_file(name: str) -> str:
@@ -101,10 +104,10 @@ def load_answer(path: Path) -> Answer:
 
 
 def _write(
-    function: tf.types.experimental.GenericFunction, kind: str, path: Path, subject: Subject
+    function: tf.types.experimental.GenericFunction, kind: str, path: Path, exported: ExportedModel
 ) -> None:
     path.write_bytes(_convert(function, kind))
-    add_to_archive(subject.provenance, path, labels=True)
+    add_to_archive(exported.provenance, path, labels=True)
 
 
 def _convert(function: tf.types.experimental.GenericFunction, kind: str) -> bytes:
@@ -120,11 +123,11 @@ def _convert(function: tf.types.experimental.GenericFunction, kind: str) -> byte
     return converter.convert()
 
 
-def _refusal(name: str, figures: Mapping[str, Any]) -> str:
+def _refusal(name: str, metrics: Mapping[str, Any]) -> str:
     error = bad_value(
         "export.quantise",
-        f"{name}, which gives the float file's class on {figures['agreement']:.1%} of "
-        f"{figures['images']:,} validation images",
+        f"{name}, which gives the float file's class on {metrics['agreement']:.1%} of "
+        f"{metrics['images']:,} validation images",
         f"at least {AGREEMENT:.0%}",
         f"that variant is removed, the others are kept: leave {name} out",
     )

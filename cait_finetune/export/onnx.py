@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cait_finetune.export.exported_model import ExportedModel, ValidationSamples
 from cait_finetune.export.parity import (
     Answer,
     Classify,
@@ -16,7 +17,6 @@ from cait_finetune.export.parity import (
     whole_or_absent,
 )
 from cait_finetune.export.pixels import frozen_function, write_labels
-from cait_finetune.export.subject import Evidence, Subject
 from cait_finetune.runs.provenance import NAME
 
 FILE = "model.onnx"
@@ -26,7 +26,7 @@ FILE = "model.onnx"
 _OPSET = 18
 
 
-def export(subject: Subject, evidence: Evidence, directory: Path) -> dict:
+def export(exported: ExportedModel, validation: ValidationSamples, directory: Path) -> dict:
     """Write and check ``model.onnx``: as `formats.Export`.
 
     Input ``images`` (B, h, w, 3) uint8 of any one size; outputs ``predicted_class`` (B,), a name,
@@ -39,7 +39,7 @@ def export(subject: Subject, evidence: Evidence, directory: Path) -> dict:
     import onnx
     import tf2onnx
 
-    function = frozen_function(subject, texts=True)
+    function = frozen_function(exported, texts=True)
     with whole_or_absent(directory) as partial:
         proto, _ = tf2onnx.convert.from_function(
             function, input_signature=function.input_signature, opset=_OPSET
@@ -48,13 +48,13 @@ def export(subject: Subject, evidence: Evidence, directory: Path) -> dict:
             for axis, name in zip(value.type.tensor_type.shape.dim, _AXES[value.name], strict=True):
                 if name:
                     axis.dim_param = name
-        names = json.dumps(list(subject.class_names), ensure_ascii=False)
-        stated = {"class_names": names, NAME: subject.provenance.to_json()}
+        names = json.dumps(list(exported.class_names), ensure_ascii=False)
+        stated = {"class_names": names, NAME: exported.provenance.to_json()}
         onnx.helper.set_model_props(proto, stated)
         onnx.save(proto, str(partial / FILE))
-        write_labels(subject, partial)
-        difference = check_pixels("an ONNX file", load(partial / FILE), evidence)
-        check_answer("an ONNX file", load_answer(partial / FILE), evidence)
+        write_labels(exported, partial)
+        difference = check_pixels("an ONNX file", load(partial / FILE), validation)
+        check_answer("an ONNX file", load_answer(partial / FILE), validation)
     return {"path": str(directory / FILE), "difference": difference}
 
 

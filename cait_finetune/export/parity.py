@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from cait_finetune.errors import UserError
-from cait_finetune.export.subject import Evidence
+from cait_finetune.export.exported_model import ValidationSamples
 from cait_tf.atomic import atomic_path
 from cait_tf.fused.tensorflow import infer
 
@@ -70,7 +70,7 @@ def check_parity(
         / max(1.0, np.abs(logits.numpy()).max()),
         "features": np.abs(raw["features"].numpy() - features.numpy()).max(),
     }
-    judge("a SavedModel", samples, expected, classes, differences, TOLERANCE)
+    require_parity("a SavedModel", samples, expected, classes, differences, TOLERANCE)
     return float(differences["probabilities"])
 
 
@@ -84,7 +84,7 @@ def _evaluated(model: keras.Model) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.
 
 
 def check_pixels(
-    what: str, classify: Classify, evidence: Evidence, tolerance: float = PIXEL_TOLERANCE
+    what: str, classify: Classify, validation: ValidationSamples, tolerance: float = PIXEL_TOLERANCE
 ) -> float:
     """Compare what takes pixels with evaluation.
 
@@ -94,28 +94,28 @@ def check_pixels(
     Raises:
         UserError: another top-1 on any image, or a probability further off than `tolerance`.
     """
-    got = classify_all(classify, evidence.pixels)
-    expected = evidence.subject.probabilities(evidence.logits)
+    got = classify_all(classify, validation.pixels)
+    expected = validation.exported.probabilities(validation.logits)
     differences = {"probabilities": np.abs(got - expected).max()}
-    judge(what, evidence.samples, expected, got.argmax(-1), differences, tolerance)
+    require_parity(what, validation.files, expected, got.argmax(-1), differences, tolerance)
     return float(differences["probabilities"])
 
 
-def check_answer(what: str, answer: Answer, evidence: Evidence) -> None:
+def check_answer(what: str, answer: Answer, validation: ValidationSamples) -> None:
     """Compare the other outputs of what takes pixels with evaluation, on the first image.
 
     Raises:
         UserError: another top-1, other class names, or a probability further off than
             `PIXEL_TOLERANCE`.
     """
-    outputs = answer(evidence.pixels[0][None])
-    expected = evidence.subject.probabilities(evidence.logits[:1])
+    outputs = answer(validation.pixels[0][None])
+    expected = validation.exported.probabilities(validation.logits[:1])
     if "predicted_index" in outputs:  # a format without texts
         classes = outputs["predicted_index"]
     else:
-        classes = find_columns(what, outputs, evidence.subject.class_names)
+        classes = find_columns(what, outputs, validation.exported.class_names)
     differences = {"probability": np.abs(outputs["probability"] - expected.max(-1)).max()}
-    judge(what, evidence.samples[:1], expected, classes, differences, PIXEL_TOLERANCE)
+    require_parity(what, validation.files[:1], expected, classes, differences, PIXEL_TOLERANCE)
 
 
 def find_columns(
@@ -159,7 +159,7 @@ def classify_all(classify: Classify, images: Sequence[np.ndarray]) -> np.ndarray
     return np.stack([rows[index] for index in range(len(images))])
 
 
-def judge(
+def require_parity(
     what: str,
     samples: Sequence[tuple[str, bytes]],
     expected: np.ndarray,

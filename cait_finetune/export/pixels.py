@@ -7,27 +7,27 @@ from pathlib import Path
 import tensorflow as tf
 
 import cait_tf
-from cait_finetune.export.subject import Subject
+from cait_finetune.export.exported_model import ExportedModel
 
 
-def image_classifier(subject: Subject) -> cait_tf.ImageClassifier:
-    """The subject with its preprocessing, class names and temperature in one Keras model."""
-    way = subject.preprocessing
+def image_classifier(exported: ExportedModel) -> cait_tf.ImageClassifier:
+    """The exported model with its preprocessing, class names and temperature in one Keras model."""
+    way = exported.preprocessing
     return cait_tf.ImageClassifier(
-        subject.model,
-        subject.class_names,
+        exported.model,
+        exported.class_names,
         crop_pct=way.crop_pct,
         interpolation=way.interpolation,
         mean=way.mean,
         std=way.std,
         resize_mode=way.resize_mode,
         antialias=way.antialias,
-        temperature=subject.temperature,
-        multi_label=subject.multi_label,
+        temperature=exported.temperature,
+        multi_label=exported.multi_label,
     )
 
 
-def frozen_function(subject: Subject, texts: bool) -> tf.types.experimental.GenericFunction:
+def frozen_function(exported: ExportedModel, texts: bool) -> tf.types.experimental.GenericFunction:
     """``images`` (B, h, w, 3) uint8 to ``probabilities`` (B, C) and what follows from them.
 
     The weights are constants of the function: LiteRT keeps variables as such, empty, and would
@@ -37,7 +37,7 @@ def frozen_function(subject: Subject, texts: bool) -> tf.types.experimental.Gene
         texts: whether the format has texts. If so, outputs are ``predicted_class`` (B,), a name, and
             ``class_names`` (C,), the names of the columns; else ``predicted_index`` (B,) int32.
     """
-    model = image_classifier(subject)
+    model = image_classifier(exported)
     weights = [variable.numpy() for variable in model.trainable_variables]
     others = [variable.numpy() for variable in model.non_trainable_variables]
 
@@ -58,13 +58,13 @@ def frozen_function(subject: Subject, texts: bool) -> tf.types.experimental.Gene
         index = tf.argmax(logits, axis=-1, output_type=tf.int32)  # (B,)
         if not texts:
             return {**outputs, "predicted_index": index}
-        names = tf.constant(list(subject.class_names))
+        names = tf.constant(list(exported.class_names))
         return {**outputs, "predicted_class": tf.gather(names, index), "class_names": names}
 
     return classify
 
 
-def write_labels(subject: Subject, directory: Path) -> None:
+def write_labels(exported: ExportedModel, directory: Path) -> None:
     """``labels.txt``: the class names in the order of the probabilities, one a line."""
-    lines = [" ".join(name.splitlines()) for name in subject.class_names]
+    lines = [" ".join(name.splitlines()) for name in exported.class_names]
     (directory / "labels.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -8,9 +8,9 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from cait_finetune.export.exported_model import ExportedModel, ValidationSamples
 from cait_finetune.export.parity import check_parity, whole_or_absent
 from cait_finetune.export.serving import link_version
-from cait_finetune.export.subject import Evidence, Subject
 from cait_finetune.runs.provenance import Provenance, add_to_directory
 from cait_tf.fused.tensorflow import split_patches
 
@@ -137,22 +137,22 @@ def export_saved_model(
         )
 
 
-def export(subject: Subject, evidence: Evidence, directory: Path) -> dict:
+def export(exported: ExportedModel, validation: ValidationSamples, directory: Path) -> dict:
     """`export_saved_model` as `formats.Export`, and beside it what TF-Serving is started on.
 
     Raises:
         UserError: the outputs differ.
     """
     difference = export_saved_model(
-        subject.model,
-        subject.preprocessing,
-        subject.preprocessing.decode,
-        subject.class_names,
-        evidence.samples,
+        exported.model,
+        exported.preprocessing,
+        exported.preprocessing.decode,
+        exported.class_names,
+        validation.files,
         directory,
-        subject.multi_label,
-        subject.temperature,
-        subject.provenance,
+        exported.multi_label,
+        exported.temperature,
+        exported.provenance,
     )
     serving = directory.with_name("serving")
     link_version(directory, serving)

@@ -18,8 +18,8 @@ import numpy as np
 import cait_tf
 from cait_finetune.errors import UserError
 from cait_finetune.export import timm_logits
-from cait_finetune.export.parity import PIXEL_TOLERANCE, judge, whole_or_absent
-from cait_finetune.export.subject import Evidence, Subject
+from cait_finetune.export.exported_model import ExportedModel, ValidationSamples
+from cait_finetune.export.parity import PIXEL_TOLERANCE, require_parity, whole_or_absent
 from cait_tf.atomic import write_text
 
 FILE = "model.safetensors"
@@ -36,7 +36,7 @@ class TimmUnavailable(Exception):
     """timm is installed, and does not run here; the text says why."""
 
 
-def export(subject: Subject, evidence: Evidence, directory: Path) -> dict:
+def export(exported: ExportedModel, validation: ValidationSamples, directory: Path) -> dict:
     """Write and check ``model.safetensors`` and ``config.json``: as `formats.Export`.
 
     The temperature is divided into the head, so that a softmax of timm's logits is calibrated.
@@ -49,44 +49,44 @@ def export(subject: Subject, evidence: Evidence, directory: Path) -> dict:
         UserError: it does not answer as evaluation does.
     """
     with whole_or_absent(directory) as partial:
-        head = subject.model.head
+        head = exported.model.head
         trained = [variable.numpy() for variable in head.weights]
         try:
             for variable, value in zip(head.weights, trained, strict=True):
-                variable.assign(value / subject.temperature)
-            cait_tf.save_weights(subject.model, partial / FILE, subject.provenance.metadata())
+                variable.assign(value / exported.temperature)
+            cait_tf.save_weights(exported.model, partial / FILE, exported.provenance.metadata())
         finally:
             for variable, value in zip(head.weights, trained, strict=True):
                 variable.assign(value)
-        write_text(partial / CONFIG, json.dumps(hub_config(subject), indent=2) + "\n")
+        write_text(partial / CONFIG, json.dumps(hub_config(exported), indent=2) + "\n")
         by, notes = "cait_tf", []
         if find_spec("timm"):
             try:
-                by, logits = "timm", _by_timm(partial, evidence.images)
+                by, logits = "timm", _by_timm(partial, validation.images)
             except TimmUnavailable as error:
                 by = "cait_tf"
                 notes = [f"timm could not be asked ({error}): checked with cait_tf's own reader"]
         if by == "cait_tf":
-            logits = _by_cait_tf(subject, partial, evidence.images)
-        expected = subject.probabilities(evidence.logits)
-        got = subject.probabilities(logits * subject.temperature)
+            logits = _by_cait_tf(exported, partial, validation.images)
+        expected = exported.probabilities(validation.logits)
+        got = exported.probabilities(logits * exported.temperature)
         difference = float(np.abs(got - expected).max())
-        judge(
+        require_parity(
             "weights for timm",
-            evidence.samples,
+            validation.files,
             expected,
             logits.argmax(-1),
             {"probabilities": difference},
             PIXEL_TOLERANCE,
         )
-    exported = {"path": str(directory / FILE), "difference": difference, "checked_by": by}
-    return {**exported, "notes": notes}
+    record = {"path": str(directory / FILE), "difference": difference, "checked_by": by}
+    return {**record, "notes": notes}
 
 
-def hub_config(subject: Subject) -> dict[str, Any]:
+def hub_config(exported: ExportedModel) -> dict[str, Any]:
     """What ``config.json`` holds: timm's keys, and ``temperature`` and ``multi_label`` of our own."""
-    way, backbone = subject.preprocessing, subject.model.backbone
-    published = cait_tf.get_variant(subject.variant).published
+    way, backbone = exported.preprocessing, exported.model.backbone
+    published = cait_tf.get_variant(exported.variant).published
     model_args: dict[str, Any] = {"img_size": backbone.image_size[0]}
     if not published:
         model_args |= {
@@ -105,22 +105,22 @@ def hub_config(subject: Subject) -> dict[str, Any]:
         "interpolation": way.interpolation,
         "mean": list(way.mean),
         "std": list(way.std),
-        "num_classes": len(subject.class_names),
+        "num_classes": len(exported.class_names),
         "first_conv": "patch_embed.proj",
         "classifier": "head",
     }
     if way.resize_mode in _CROP_MODES:
         pretrained["crop_mode"] = _CROP_MODES[way.resize_mode]
     return {
-        "architecture": subject.variant if published else _FAMILY,
-        "num_classes": len(subject.class_names),
+        "architecture": exported.variant if published else _FAMILY,
+        "num_classes": len(exported.class_names),
         "num_features": backbone.embed_dim,
         "global_pool": "token",
-        "label_names": list(subject.class_names),
+        "label_names": list(exported.class_names),
         "model_args": model_args,
         "pretrained_cfg": pretrained,
-        "temperature": subject.temperature,
-        "multi_label": subject.multi_label,
+        "temperature": exported.temperature,
+        "multi_label": exported.multi_label,
     }
 
 
@@ -171,8 +171,8 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def _by_cait_tf(subject: Subject, directory: Path, images: Any) -> np.ndarray:
+def _by_cait_tf(exported: ExportedModel, directory: Path, images: Any) -> np.ndarray:
     """Compute the logits of a model of ours that is given the file."""
-    model: keras.Model = cait_tf.CaiTClassifier.from_config(subject.model.get_config())
+    model: keras.Model = cait_tf.CaiTClassifier.from_config(exported.model.get_config())
     cait_tf.load_weights(model, directory / FILE)
     return np.asarray(model(images, training=False))

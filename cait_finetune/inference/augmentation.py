@@ -14,7 +14,7 @@ import tensorflow as tf
 from cait_finetune.data.decode import decode
 from cait_finetune.inference.backends import Backend
 
-#: Of the shorter side; 224 of 256 pixels are the ratio of most published ten-crop figures.
+#: Of the shorter side; 224 of 256 pixels are the ratio of most published ten-crop accuracies.
 _CROP = 7 / 8
 
 Views = Callable[[bytes], list[bytes]]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cait_finetune.config.places import expanded, expanded_path
-from cait_finetune.data.image_files import ENDINGS, files_below, is_image, matching
+from cait_finetune.data.image_files.listing import ENDINGS, files_below, is_image, matching
 from cait_finetune.errors import bad_value
 
 
@@ -15,7 +15,7 @@ def find_images(images: Sequence[str]) -> list[Path]:
     """The files that paths, folders (with their subfolders) and globs name, each once.
 
     Folders that match a glob are searched too. A file with several names goes by the first. A file that
-    is named may have any name; of folders and globs `cait_finetune.data.image_files` says what counts.
+    is named may have any name; of folders and globs `cait_finetune.data.image_files.listing` says what counts.
 
     They are in the order of `images`, and sorted within each of these.
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from cait_finetune.config.checks import make_folder
 from cait_finetune.errors import bad_value, suggest
 from cait_finetune.inference.files import find_images
-from cait_finetune.inference.opening import FoundModel, find_model
+from cait_finetune.inference.found_model import FoundModel, find_model
 from cait_finetune.inference.output import check_output
 from cait_finetune.inference.prediction import Prediction
 from cait_finetune.inference.results import Predictions

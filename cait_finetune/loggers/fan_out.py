@@ -58,12 +58,12 @@ class Loggers:
         Args:
             confusion: true and predicted class of each test image, and the classes' names.
         """
-        figures = {
+        metrics = {
             key: value
             for key, value in result.items()
             if isinstance(value, int | float) and not isinstance(value, bool)
         }
-        self._each("result", figures)
+        self._each("result", metrics)
         for name, path in pictures.items():
             self._each("picture", name, path)
         if confusion:

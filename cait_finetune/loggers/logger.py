@@ -31,7 +31,7 @@ class Logger:
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Such as the parameter table; again when the run goes on."""
 
-    def result(self, figures: Mapping[str, float]) -> None:
+    def result(self, metrics: Mapping[str, float]) -> None:
         """The numbers of ``result.json``."""
 
     def picture(self, name: str, path: Path) -> None:
@@ -43,7 +43,7 @@ class Logger:
         """What the images of the test split are, and what the model says."""
 
     def artifact(self, name: str, path: Path, aliases: Sequence[str]) -> None:
-        """A file or directory to keep beside the figures."""
+        """A file or directory to keep beside the metrics."""
 
     def finish(self, exit_code: int) -> None:
         """The run is over; 0 is success."""

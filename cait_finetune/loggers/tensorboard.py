@@ -52,9 +52,9 @@ class TensorBoard(Logger):
         lines = [columns, ["---"] * len(columns), *rows]
         self._write(name, "text", "\n".join(f"| {' | '.join(line)} |" for line in lines))
 
-    def result(self, figures: Mapping[str, float]) -> None:
+    def result(self, metrics: Mapping[str, float]) -> None:
         """One point each, at the last step."""
-        for name, value in figures.items():
+        for name, value in metrics.items():
             self._write(f"result/{name}", "scalars", float(value))
 
     def picture(self, name: str, path: Path) -> None:

@@ -86,9 +86,9 @@ class WandbRun(Logger):
         if not self._written["step"] and not self._written["epoch"]:
             self._log({name: wandb.Table(columns=list(columns), data=[list(row) for row in rows])})
 
-    def result(self, figures: Mapping[str, float]) -> None:
+    def result(self, metrics: Mapping[str, float]) -> None:
         """The run's summary, which sweeps and the table of runs go by."""
-        self._run.summary.update(dict(figures))
+        self._run.summary.update(dict(metrics))
 
     def picture(self, name: str, path: Path) -> None:
         """An image at the last step."""

@@ -127,7 +127,7 @@ class AccuracyTable:
             lines.append(
                 f"| `{given.model}` | {_cell(given.weights)} ({given.weights_sha256}) "
                 f"| {_cell(given.dataset)}, {given.split} ({given.data_sha256}) "
-                f"| {in_words(given)} | {images} | {_beside(row.top1, row.published_top1)} "
+                f"| {_describe(given)} | {images} | {_beside(row.top1, row.published_top1)} "
                 f"| {_beside(row.top5, row.published_top5)} |"
             )
         return "\n".join(lines) + "\n"
@@ -146,7 +146,7 @@ def cropped(given: Conditions) -> str:
     return crop if given.resize_mode == "shorter_side" else f"{given.resize_mode}, {crop}"
 
 
-def in_words(given: Conditions) -> str:
+def _describe(given: Conditions) -> str:
     """How images are brought to the model: ``224, crop 0.875, bicubic``."""
     words = [str(given.image_size), cropped(given), given.interpolation]
     words += ["not antialiased"] if not given.antialias else []

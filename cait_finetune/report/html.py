@@ -28,7 +28,7 @@ def picture(path: Path, description: str) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]], texts: int = 1) -> str:
-    """A table that scrolls; the first `texts` columns are words, the others figures."""
+    """A table that scrolls; the first `texts` columns are words, the others metrics."""
 
     def cells(tag: str, values: Sequence[object]) -> str:
         return "".join(
@@ -56,7 +56,7 @@ def facts(pairs: Iterable[tuple[str, object]]) -> str:
 
 
 def tiles(pairs: Iterable[tuple[str, str]]) -> str:
-    """The figures that matter, large."""
+    """The metrics that matter, large."""
     shown = "".join(
         f'<div class="tile"><b>{escape(value)}</b><span>{escape(name)}</span></div>'
         for name, value in pairs

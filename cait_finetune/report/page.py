@@ -65,7 +65,7 @@ def write_page(run: RunDirectory, reasons: Iterable[str] = ()) -> tuple[list[str
     expected = {title for title, content in made if content is None} - _not_for(config)
     missing = [title for title, _ in made if title in expected]
     unfinished = not run.scored
-    top = _headline(from_files(_figures, {}))
+    top = _headline(from_files(_metrics, {}))
     when = from_files(_when, "begun at an unknown time")
     reasons = [*reasons, *damaged]
     if unfinished or missing or reasons:
@@ -98,8 +98,8 @@ def _chosen(config: Any, key: str) -> Any:
     return OmegaConf.select(config, key, default="?")
 
 
-def _figures(run: RunDirectory) -> dict:
-    """What ``result.json`` holds, with the figures of the scores that the page shows."""
+def _metrics(run: RunDirectory) -> dict:
+    """What ``result.json`` holds, with the metrics of the scores that the page shows."""
     result = run.read_result()
     if not result:
         return result

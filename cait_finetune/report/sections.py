@@ -206,9 +206,9 @@ def export(run: RunDirectory) -> str | None:
         facts.append(
             (name, f"{one['path']}: largest difference of a probability {one['difference']:.1e}")
         )
-        for variant, figures in one.get("variants", {}).items():
-            worse = 100 * (figures["accuracy"] - figures["plain_accuracy"])
-            facts.append((variant, f"{figures['path']}: {worse:+.2f} points on validation"))
+        for variant, metrics in one.get("variants", {}).items():
+            worse = 100 * (metrics["accuracy"] - metrics["plain_accuracy"])
+            facts.append((variant, f"{metrics['path']}: {worse:+.2f} points on validation"))
     return html.facts([*facts, ("temperature inside", f"{found.get('temperature', 1.0):.4f}")])
 
 

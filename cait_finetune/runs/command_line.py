@@ -31,10 +31,10 @@ def command_line(directory: Path) -> str | None:
     words = [word for folder in folders for word in ("-cd", folder)]
     if hydra.job.config_name != "config":
         words += ["-cn", hydra.job.config_name]
-    return in_words([*words, *map(unquoted, hydra.overrides.task)])
+    return format_command([*words, *map(unquoted, hydra.overrides.task)])
 
 
-def in_words(words: list[str]) -> str:
+def format_command(words: list[str]) -> str:
     """``python -m cait_finetune`` with `words`, quoted where a shell needs it."""
     return shlex.join([*_PROGRAM, *words])
 

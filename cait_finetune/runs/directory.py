@@ -138,9 +138,9 @@ class RunDirectory:
         """
         return path.relative_to(self.root).as_posix()
 
-    def predictions_of(self, role: str) -> Path:
+    def predictions_of(self, split: str) -> Path:
         """The logits of a split."""
-        return self.predictions / f"{role}.npz"
+        return self.predictions / f"{split}.npz"
 
     def read_command(self) -> str | None:
         """The command that the run was begun by; None where it was begun from Python."""

@@ -209,11 +209,11 @@ def header(columns: list[str], metric: str) -> list[str]:
 
 def cells(name: str, entry: Entry, columns: list[str], metric: str) -> list[str]:
     """A finished run as a line of a table: its settings of `columns`, and what came out."""
-    figures = [entry.result.get(f"{split}_{metric}") for split in ("validation", "test")]
+    accuracies = [entry.result.get(f"{split}_{metric}") for split in ("validation", "test")]
     seconds = entry.result.get("wall_seconds")
     return [
         name,
         *(shown(entry.settings[key]) if key in entry.settings else "" for key in columns),
-        *("" if figure is None else f"{figure:.2%}" for figure in figures),
+        *("" if one is None else f"{one:.2%}" for one in accuracies),
         "" if seconds is None else f"{seconds:.0f}",
     ]

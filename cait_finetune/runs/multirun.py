@@ -68,19 +68,19 @@ def summarise(root: Path, console: Console) -> Path | None:
     if not finished:
         return None
     metric, differ = judged_by(finished), differing(finished)
-    figures = [f"validation_{metric}", f"test_{metric}"]
+    metrics = [f"validation_{metric}", f"test_{metric}"]
     summary = {
         "runs": [
             {"directory": str(entry.directory)}
             | {key: entry.settings.get(key) for key in differ}
-            | {name: entry.result[name] for name in figures}
+            | {name: entry.result[name] for name in metrics}
             for entry in finished
         ],
-        "figures": {name: _of([entry.result[name] for entry in finished]) for name in figures},
+        "metrics": {name: _of([entry.result[name] for entry in finished]) for name in metrics},
     }
     path = root / "summary.json"
     write_text(path, json.dumps(summary, indent=2) + "\n")
-    console.print(_table(finished, chosen(finished, differ), metric, summary["figures"]))
+    console.print(_table(finished, chosen(finished, differ), metric, summary["metrics"]))
     if warning := other_images(finished):
         console.print(warning)
     for entry in entries:
@@ -102,14 +102,14 @@ def _of(values: list[float]) -> dict[str, float]:
 
 
 def _table(
-    entries: list[Entry], columns: list[str], metric: str, figures: dict[str, dict[str, float]]
+    entries: list[Entry], columns: list[str], metric: str, metrics: dict[str, dict[str, float]]
 ) -> Table:
     table = Table(*header(columns, metric))
     for entry in entries:
         table.add_row(*cells(entry.directory.name, entry, columns, metric))
     blank = [""] * len(columns)
     table.add_section()
-    of_all = figures.values()
+    of_all = metrics.values()
     table.add_row("mean", *blank, *(f"{one['mean']:.2%}" for one in of_all))
     table.add_row("range", *blank, *(f"{one['low']:.2%} – {one['high']:.2%}" for one in of_all))
     return table

@@ -1,4 +1,4 @@
-"""A run as an object that shows itself: figures and curves."""
+"""A run as an object that shows itself: metrics and curves."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Run:
         return MetricsLog(self.saved.directory.metrics).read("epoch")
 
     @property
-    def figures(self) -> dict[str, str]:
+    def metrics(self) -> dict[str, str]:
         """What the run is judged by, in words: ``{"test top-1": "98.61%", …}``."""
         shown = {}
         for split in ("test", "validation"):
@@ -66,7 +66,7 @@ class Run:
         return f"Run({str(self.directory)!r}: {self._title})"
 
     def _repr_html_(self) -> str:
-        rows = [(markup.text(name), markup.text(value)) for name, value in self.figures.items()]
+        rows = [(markup.text(name), markup.text(value)) for name, value in self.metrics.items()]
         title, place = markup.text(self._title), markup.text(self.directory)
         curves = self.saved.directory.curves
         drawn = ""

@@ -96,7 +96,7 @@ class SavedRun:
             return 1.0
         return float(self.directory.read_result().get("temperature") or 1.0)
 
-    def open_source(self, data: RunDataConfig, command: str, say: Callable[[str], None]) -> Source:
+    def load_source(self, data: RunDataConfig, command: str, say: Callable[[str], None]) -> Source:
         """Open the run's images, and check that they are the run's.
 
         Args:
@@ -108,10 +108,10 @@ class SavedRun:
             UserError: the images cannot be found or read.
             ChangedData: they are others than the run's.
         """
-        from cait_finetune.data.opening import open_source
+        from cait_finetune.data.load import load_source
         from cait_finetune.runs.identity import confirmed
 
-        source = open_source(dataclasses.replace(self.dataset, data_dir=self._data_dir(data)))
+        source = load_source(dataclasses.replace(self.dataset, data_dir=self._data_dir(data)))
         return confirmed(
             self.directory, self.class_names, source, command, data.accept_changes, say
         )

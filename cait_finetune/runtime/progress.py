@@ -47,8 +47,8 @@ def progress_bar(
 
 
 def training_progress(console: Console) -> Progress:
-    """A bar over all steps of a run; the loop fills its fields ``epoch`` and ``figures``."""
-    before, after = TextColumn("epoch {task.fields[epoch]}"), TextColumn("{task.fields[figures]}")
+    """A bar over all steps of a run; the loop fills its fields ``epoch`` and ``metrics``."""
+    before, after = TextColumn("epoch {task.fields[epoch]}"), TextColumn("{task.fields[metrics]}")
     return _bar([before], [after], console)
 
 

@@ -1,1 +1,1 @@
-"""How good a model is: figures, predictions kept, and how far its probabilities can be believed."""
+"""How good a model is: metrics, predictions kept, and how far its probabilities can be believed."""

@@ -25,7 +25,7 @@ class Evaluation:
     examples: int
     mean_per_class: float
 
-    def as_figures(self) -> dict[str, float]:
+    def as_metrics(self) -> dict[str, float]:
         """What is logged of a validation."""
         return {
             "loss": self.loss,
@@ -99,7 +99,7 @@ class MultiLabelEvaluation:
     loss: float
     examples: int
 
-    def as_figures(self) -> dict[str, float]:
+    def as_metrics(self) -> dict[str, float]:
         """What is logged of a validation."""
         return {
             "loss": self.loss,

@@ -140,7 +140,7 @@ class Trainer:
         epochs = math.ceil(self._total_steps / self._steps_per_epoch)
         with training_progress(self._console) as progress, interruption.deferred():
             bar = progress.add_task("", total=self._total_steps, completed=state.step,
-                                    epoch=f"{self._epoch}/{epochs}", figures="")  # fmt: skip
+                                    epoch=f"{self._epoch}/{epochs}", metrics="")  # fmt: skip
             for build in stages:
                 if state.stopped:  # what is left of the run is not built either
                     break
@@ -151,8 +151,8 @@ class Trainer:
                 while state.step < stage.end and not state.stopped:
                     progress.advance(bar, self._execute(stage))
                     if self._at(self._train.log_every) or state.step == 1 or self._epoch_ends:
-                        figures = self._log_steps()
-                        progress.update(bar, epoch=f"{self._epoch}/{epochs}", figures=figures)
+                        metrics = self._log_steps()
+                        progress.update(bar, epoch=f"{self._epoch}/{epochs}", metrics=metrics)
                     stop, interrupt = self._wishes(interruption)
                     if stop and not state.stopped:
                         state.stopped = "train.max_hours"
@@ -207,7 +207,7 @@ class Trainer:
         if not self._pending:
             return
         # The longest row, not only the one at the end: a run must not depend on when it is looked at.
-        skipped = self.state.add(np.concatenate([figures.numpy() for figures in self._pending]))
+        skipped = self.state.add(np.concatenate([metrics.numpy() for metrics in self._pending]))
         self._pending = []
         if skipped >= self._train.max_skipped_steps:
             raise bad_value(
@@ -220,19 +220,19 @@ class Trainer:
             )
 
     def _log_steps(self) -> str:
-        """Write the figures since the last time; returns what the progress bar shows of them."""
+        """Write the metrics since the last time; returns what the progress bar shows of them."""
         self._fetch()
         if not self.state.window:
             return ""
-        figures = self.state.close_window(self._train.batch_size)
-        if not figures["skipped_steps"]:
-            self._refuse_non_finite(figures["loss"], "loss")
+        metrics = self.state.close_window(self._train.batch_size)
+        if not metrics["skipped_steps"]:
+            self._refuse_non_finite(metrics["loss"], "loss")
         speed, waited = self._clock.lap()
         self._metrics.write("step", step=self.state.step, epoch=self._epoch,
-                            learning_rate=self._rate, **figures, images_per_second=speed,
+                            learning_rate=self._rate, **metrics, images_per_second=speed,
                             data_wait_share=waited)  # fmt: skip
         return (
-            f"loss {figures['loss']:.3f}  acc {figures['accuracy']:.1%}  "
+            f"loss {metrics['loss']:.3f}  acc {metrics['accuracy']:.1%}  "
             f"lr {self._rate:.1e}  {speed:.0f} img/s"
         )
 
@@ -251,15 +251,15 @@ class Trainer:
         state.epochs_without_better += 1
         for name in present:
             with holding(stage.variables, versions[name]):
-                figures = self._validation.measure()
-                self._refuse_non_finite(figures["loss"], f"validation loss of the {name} weights")
+                metrics = self._validation.measure()
+                self._refuse_non_finite(metrics["loss"], f"validation loss of the {name} weights")
                 prefix = "validation" if name == TRAINED else f"validation_{name}"
-                record |= {f"{prefix}_{key}": value for key, value in figures.items()}
+                record |= {f"{prefix}_{key}": value for key, value in metrics.items()}
                 shown = "validation" if name == TRAINED else name
                 text += (
-                    f"  {shown} loss {figures['loss']:.4f}  {self._validation.describe(figures)}"
+                    f"  {shown} loss {metrics['loss']:.4f}  {self._validation.describe(metrics)}"
                 )
-                score = self._validation.score(figures)
+                score = self._validation.score(metrics)
                 if name != present[-1]:
                     continue
                 # It decides from here on: scores of other weights say nothing of these.

@@ -7,9 +7,9 @@ import math
 
 import numpy as np
 
-from cait_finetune.train.step import FIGURES
+from cait_finetune.train.step import STEP_METRICS
 
-_LOSS, _CORRECT, _NORM, _FINITE = (FIGURES.index(name) for name in FIGURES)
+_LOSS, _CORRECT, _NORM, _FINITE = (STEP_METRICS.index(name) for name in STEP_METRICS)
 
 
 #: Top-1 and negative loss before anything was validated.
@@ -23,7 +23,7 @@ class RunState:
     ``step`` is how many steps are done, ``position`` where the training stream goes on,
     ``best_score`` the deciding top-1 and negative loss, ``best_of`` the version of the weights that
     had it, ``phase_score`` the best of the current phase, ``epochs_without_better`` the epochs since
-    that, ``window`` the figures since the last line in the log, ``log_bytes`` how much of
+    that, ``window`` the metrics since the last line in the log, ``log_bytes`` how much of
     ``metrics.jsonl`` belongs to it, ``data`` the digest of the data set's fingerprint, ``best_sha256``
     the checksum of the best weights, ``run`` the run's id, ``seen`` the images trained on so far as a
     sketch; these are empty in states of versions before them.
@@ -80,17 +80,17 @@ class RunState:
         if not over:
             self.stopped = ""
 
-    def add(self, figures: np.ndarray) -> int:
-        """Take in the figures ``(steps, 4)`` of some steps, one by one.
+    def add(self, metrics: np.ndarray) -> int:
+        """Take in the metrics ``(steps, 4)`` of some steps, one by one.
 
-        Sums are formed in the order of the steps, so that they do not depend on when the figures
+        Sums are formed in the order of the steps, so that they do not depend on when the metrics
         were fetched.
 
         Returns:
             The longest row of skipped steps that ends in one of these.
         """
         longest = 0
-        for row in figures.tolist():
+        for row in metrics.tolist():
             self.window.append(row)
             if row[_FINITE] < 1:
                 self.skipped += 1

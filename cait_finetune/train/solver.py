@@ -67,17 +67,17 @@ def solve_head(
         solution.assign(model.head)
         passes += solution.iterations
         loss, accuracy = _fit(solution, features, labels)
-        figures = validation.measure()
+        metrics = validation.measure()
         logbook.metrics.write("epoch", epoch=epoch, inverse_penalty=strength, train_loss=loss, train_accuracy=accuracy,
-            **{f"validation_{key}": value for key, value in figures.items()})  # fmt: skip
+            **{f"validation_{key}": value for key, value in metrics.items()})  # fmt: skip
         logbook.console.print(
             f"C {strength:<8g} train loss {loss:.4f}  accuracy {accuracy:.2%}  "
-            f"validation loss {figures['loss']:.4f}  {validation.describe(figures)}  "
+            f"validation loss {metrics['loss']:.4f}  {validation.describe(metrics)}  "
             f"({solution.iterations} iterations)",
             highlight=False,
         )
         checkpoints.save(model, checkpoints.last, epoch)
-        score = validation.score(figures)
+        score = validation.score(metrics)
         if score > state.best_score:
             state.best_score, state.best_epoch = score, epoch
             state.best_sha256 = checkpoints.save(model, checkpoints.best, epoch)

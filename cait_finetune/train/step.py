@@ -10,9 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from cait_finetune.optim.optimizer import Optimizer
-from cait_finetune.runtime.gc import gc_disabled
-from cait_finetune.runtime.grappler import grappler_prune_only
-from cait_finetune.runtime.malloc import malloc_trim
+from cait_finetune.runtime.tuning import tuned_call
 from cait_finetune.train.average import MovingAverage
 from cait_finetune.train.loss import CrossEntropy, Loss
 from cait_finetune.train.loss_scale import LossScale
@@ -24,15 +22,15 @@ from cait_tf.fused.tensorflow import (
 )
 
 #: What a step says of itself: a row of float64 with one column for each.
-FIGURES = ("loss", "correct", "grad_norm", "finite")
+STEP_METRICS = ("loss", "correct", "grad_norm", "finite")
 
 
 class TrainStep:
-    """``step(images, labels, learning_rates, first)`` updates the model and returns the figures of steps.
+    """``step(images, labels, learning_rates, first)`` updates the model and returns the metrics of steps.
 
     Images and labels are one batch, ``(B, S, S, 3)`` and ``(B,)`` or ``(B, C)``, or with
     `steps_per_call` above 1 several batches with an axis in front, of which as many as there are
-    learning rates are used, from number `first` on. Figures are ``(steps, 4)``: mean ``loss``,
+    learning rates are used, from number `first` on. Metrics are ``(steps, 4)``: mean ``loss``,
     ``correct`` images, ``grad_norm`` before clipping, and whether the gradient was ``finite``. A step
     whose gradient is not moves nothing.
 
@@ -95,12 +93,8 @@ class TrainStep:
         first: int = 0,
     ) -> tf.Tensor:
         rates = tf.reshape(tf.cast(learning_rates, tf.float32), [-1])
-        graphs = self._run.experimental_get_tracing_count()
-        with grappler_prune_only(), gc_disabled():
-            figures = self._run(images, labels, rates, tf.constant(first))
-        if self._run.experimental_get_tracing_count() > graphs:
-            malloc_trim()
-        return figures
+        with tuned_call(self._run):
+            return self._run(images, labels, rates, tf.constant(first))
 
     @property
     def state(self) -> dict[str, tf.Variable]:
@@ -123,22 +117,22 @@ class TrainStep:
     ) -> tf.Tensor:
         steps = tf.shape(rates)[0]
 
-        def one(number: tf.Tensor, figures: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
+        def one(number: tf.Tensor, metrics: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
             parts = [
                 self._strategy.run(lambda stack, n: stack[n], args=(stack, first + number))
                 for stack in (images, labels)
             ]  # (steps, B, ..) -> (B, ..)
-            return number + 1, figures.write(number, self._step(*parts, rates[number]))
+            return number + 1, metrics.write(number, self._step(*parts, rates[number]))
 
         start = (tf.constant(0), tf.TensorArray(tf.float64, size=steps))
-        _, figures = tf.while_loop(lambda number, _: number < steps, one, start)
-        return figures.stack()  # (steps, 4)
+        _, metrics = tf.while_loop(lambda number, _: number < steps, one, start)
+        return metrics.stack()  # (steps, 4)
 
     def _step(self, images: tf.Tensor, labels: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
-        figures = self._strategy.run(self._replica_step, args=(images, labels, rate))
+        metrics = self._strategy.run(self._replica_step, args=(images, labels, rate))
         loss, correct, norm, finite = (
-            self._strategy.reduce(how, figures[name], axis=None)
-            for name, how in zip(FIGURES, ("SUM", "SUM", "MEAN", "MEAN"), strict=True)
+            self._strategy.reduce(how, metrics[name], axis=None)
+            for name, how in zip(STEP_METRICS, ("SUM", "SUM", "MEAN", "MEAN"), strict=True)
         )
         return tf.stack([tf.cast(one, tf.float64) for one in (loss, correct, norm, finite)])
 

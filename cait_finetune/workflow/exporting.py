@@ -18,9 +18,9 @@ from cait_finetune.data.pipeline import encoded_images, labelled_images
 from cait_finetune.data.source import Source
 from cait_finetune.errors import UserError
 from cait_finetune.export.card import model_card
+from cait_finetune.export.exported_model import ExportedModel, ValidationSamples
 from cait_finetune.export.formats import exporter
 from cait_finetune.export.hub import push
-from cait_finetune.export.subject import Evidence, Subject
 from cait_finetune.runs.directory import RunDirectory, read_json, write_json
 from cait_finetune.runs.exports import (
     DATA,
@@ -43,7 +43,7 @@ Say = Callable[[str], None]
 
 def export_run(
     config: ExportConfig,
-    subject: Subject,
+    exported: ExportedModel,
     source: Source,
     corrupt: CorruptImages,
     run: RunDirectory,
@@ -56,7 +56,7 @@ def export_run(
     ``exports.json`` is complete after each format.
 
     Args:
-        subject: the model with the weights in ``run.best_checkpoint``.
+        exported: the model with the weights in ``run.best_checkpoint``.
         keep: leave a format as it is that was made from the same weights, data and keys, and whose
             files are as they were written.
 
@@ -71,7 +71,7 @@ def export_run(
     folder, mark = run.export, weights_mark(run.best_checkpoint)
     exports = read_exports(run)
     facts = {
-        "temperature": subject.temperature,
+        "temperature": exported.temperature,
         WEIGHTS: mark,
         DATA: identity_facts(run).get("sha256"),
         "keys": _keys(config),
@@ -92,10 +92,10 @@ def export_run(
         labelled = functools.partial(
             labelled_images, source, "validation", config.accuracy_images, corrupt
         )
-        evidence = Evidence(subject, samples, labelled)
+        validation = ValidationSamples(exported, samples, labelled)
     for name in wanted:
         try:
-            done = exporter(name, config)(subject, evidence, folder / name)
+            done = exporter(name, config)(exported, validation, folder / name)
         except UserError as error:
             refused.append(str(error))
             continue
@@ -109,8 +109,8 @@ def export_run(
             f"export checked on {len(samples)} validation images: same top-1, largest difference "
             f"{done['difference']:.1e} ({name})"
         )
-        for variant, figures in done.get("variants", {}).items():
-            say(_compared(variant, figures, done["megabytes"]))
+        for variant, metrics in done.get("variants", {}).items():
+            say(_compared(variant, metrics, done["megabytes"]))
     _remove_stale(exports, folder, mark, say)
     _write_exports(run, exports)
     if refused:
@@ -220,10 +220,10 @@ def _is_whole(name: str, run: RunDirectory, record: dict[str, Any], say: Say) ->
     return damaged is None
 
 
-def _compared(variant: str, figures: dict, megabytes: float) -> str:
-    worse = 100 * (figures["accuracy"] - figures["plain_accuracy"])
+def _compared(variant: str, metrics: dict, megabytes: float) -> str:
+    worse = 100 * (metrics["accuracy"] - metrics["plain_accuracy"])
     return (
-        f"export {variant}: {METRIC_NAMES[figures['metric']]} {figures['accuracy']:.2%}, {worse:+.2f} points, on "
-        f"{figures['images']:,} validation images, the same class on {figures['agreement']:.1%}; "
-        f"{figures['megabytes']:g} MB instead of {megabytes:g}"
+        f"export {variant}: {METRIC_NAMES[metrics['metric']]} {metrics['accuracy']:.2%}, {worse:+.2f} points, on "
+        f"{metrics['images']:,} validation images, the same class on {metrics['agreement']:.1%}; "
+        f"{metrics['megabytes']:g} MB instead of {megabytes:g}"
     )

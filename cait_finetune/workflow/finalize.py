@@ -13,14 +13,14 @@ from cait_finetune.config import Config
 from cait_finetune.config.metrics import format_metrics
 from cait_finetune.data.pipeline import example_ids
 from cait_finetune.errors import UserError
-from cait_finetune.export.subject import Subject
+from cait_finetune.export.exported_model import ExportedModel
 from cait_finetune.runs.exports import weights_mark
 from cait_finetune.runs.identity import identity_facts, images_mark
 from cait_finetune.scores.predictions import Predictions, Predictor, load_predictions
 from cait_finetune.workflow.exporting import export_run
 from cait_finetune.workflow.prepared import Prepared
 from cait_finetune.workflow.report_parts import build_viewer, draw_scores, draw_training
-from cait_finetune.workflow.scoring import ROLES, Scores, predict, score
+from cait_finetune.workflow.scoring import SPLITS, Scores, predict, score
 from cait_tf.memory import peak_memory
 
 
@@ -29,25 +29,25 @@ def score_splits(config: Config, prepared: Prepared, model: keras.Model) -> Scor
     streams, run = prepared.streams, prepared.run
     mark = weights_mark(run.best_checkpoint)
     predictor, predictions = Predictor(model), {}
-    for role in ROLES:
-        path, images = run.predictions_of(role), images_mark(run, role)
-        found = _kept(path, mark, images, prepared, role)
+    for split in SPLITS:
+        path, images = run.predictions_of(split), images_mark(run, split)
+        found = _kept(path, mark, images, prepared, split)
         if found is None:
             found = predict(
-                predictor, role, streams.images_of(role), prepared.source, streams.corrupt
+                predictor, split, streams.images_of(split), prepared.source, streams.corrupt
             )
             if not dataclasses.replace(found, weights=mark, images=images).save(path):
                 prepared.worker.console.print(
-                    f"predictions of {role} are not kept: {found.logits.nbytes / 1e6:,.0f} MB of "
+                    f"predictions of {split} are not kept: {found.logits.nbytes / 1e6:,.0f} MB of "
                     "logits",
                     highlight=False,
                 )
-        predictions[role] = found
+        predictions[split] = found
     return score(predictions, config.train.eval_batch_size)
 
 
 def _kept(
-    path: Path, mark: str | None, images: str | None, prepared: Prepared, role: str
+    path: Path, mark: str | None, images: str | None, prepared: Prepared, split: str
 ) -> Predictions | None:
     """The predictions of the weights with the checksum `mark` for exactly the images of a split."""
     if mark is None or images is None or not (prepared.start.resumed and path.is_file()):
@@ -56,7 +56,7 @@ def _kept(
         kept = load_predictions(path)
     except UserError:  # damaged: made anew
         return None
-    ids = example_ids(prepared.source, role, None, prepared.streams.corrupt)
+    ids = example_ids(prepared.source, split, None, prepared.streams.corrupt)
     same = (kept.weights, kept.images) == (mark, images) and list(kept.ids) == list(ids)
     return kept if same and list(kept.class_names) == list(prepared.source.class_names) else None
 
@@ -64,7 +64,7 @@ def _kept(
 def draw_report(config: Config, prepared: Prepared, model: keras.Model, scores: Scores) -> None:
     """The pictures and tables of the report."""
     metric = config.dataset.judged_by
-    said = format_metrics(scores.test.as_figures(), metric)
+    said = format_metrics(scores.test.as_metrics(), metric)
     title = f"{config.dataset.name}, {config.model.name}: test {said}"
     draw_training(prepared.run, prepared.logbook.metrics, title, metric)
     view = build_viewer(model, prepared.source, prepared.streams.preprocessing)
@@ -76,7 +76,7 @@ def export_model(
 ) -> None:
     """Write the chosen formats; a resumed run those that are not there yet."""
     source, streams = prepared.source, prepared.streams
-    subject = Subject(
+    exported = ExportedModel(
         model,
         streams.preprocessing,
         source.class_names,
@@ -89,7 +89,7 @@ def export_model(
     )
     say = functools.partial(prepared.worker.console.print, highlight=False)
     export_run(
-        config.export, subject, source, streams.corrupt, prepared.run, say, prepared.start.resumed
+        config.export, exported, source, streams.corrupt, prepared.run, say, prepared.start.resumed
     )
 
 
@@ -98,7 +98,7 @@ def collect_result(config: Config, prepared: Prepared, scores: Scores, started: 
     run, state, test = prepared.run, prepared.logbook.state, scores.test
     metric = config.dataset.judged_by
     return {
-        **{f"test_{name}": value for name, value in test.as_figures().items()},
+        **{f"test_{name}": value for name, value in test.as_metrics().items()},
         "test_examples": test.examples,
         "test_ece": scores.reliability["test", False].error,
         "test_ece_calibrated": scores.reliability["test", True].error,
@@ -134,7 +134,7 @@ def print_summary(config: Config, prepared: Prepared, scores: Scores, result: di
     notes += [f"{state.skipped} steps skipped"] if state.skipped else []
     notes += [f"{len(corrupt)} corrupt images left out"] if len(corrupt) else []
     console.print(
-        f"test   {format_metrics(test.as_figures(), config.dataset.judged_by)}, {also} on "
+        f"test   {format_metrics(test.as_metrics(), config.dataset.judged_by)}, {also} on "
         f"{test.examples:,} images ({', '.join(notes)}); {result['wall_seconds']:.0f} s"
         + (f", {speed:.0f} img/s" if speed else ""),
         highlight=False,

@@ -90,10 +90,10 @@ def draw_scores(run: RunDirectory, scores: Scores, view: Viewer | None) -> None:
         writer.writerows(vars(mistake).values() for mistake in found)
     if found and view:
         tiles = view(found[:_SHOWN])
-        draw_attention_sheet([], tiles, in_words(len(found)), run.parts / "mistakes.png")
+        draw_attention_sheet([], tiles, format_count(len(found)), run.parts / "mistakes.png")
 
 
-def in_words(mistakes: int) -> str:
+def format_count(mistakes: int) -> str:
     """How many there are; no more than `_NAMED` are found."""
     more = " or more" * (mistakes == _NAMED)
     return f"{mistakes:,}{more} mistake{'s' * (mistakes > 1)}"
@@ -101,8 +101,8 @@ def in_words(mistakes: int) -> str:
 
 def _draw_calibration(run: RunDirectory, scores: Scores) -> None:
     bins = {
-        (role, "calibrated" if calibrated else "as trained"): one
-        for (role, calibrated), one in scores.reliability.items()
+        (split, "calibrated" if calibrated else "as trained"): one
+        for (split, calibrated), one in scores.reliability.items()
     }
     write_reliability(bins, run.parts / "reliability.csv")
     words = ("probability of the predicted class", "share that is right")

@@ -17,12 +17,12 @@ from cait_finetune.scores.evaluation import Evaluation, MultiLabelEvaluation, bu
 from cait_finetune.scores.predictions import Predictions, Predictor
 
 #: The splits that are predicted: one to calibrate on, one to judge by.
-ROLES = ("validation", "test")
+SPLITS = ("validation", "test")
 
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """Of each of `ROLES`; all of it derives from the predictions.
+    """Of each of `SPLITS`; all of it derives from the predictions.
 
     ``reliability`` has the bins of a split before (False) and after (True) the temperature.
     """
@@ -34,20 +34,20 @@ class Scores:
 
     @property
     def test(self) -> Evaluation | MultiLabelEvaluation:
-        """The figures of the test split."""
+        """The metrics of the test split."""
         return self.evaluations["test"]
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: the temperature, and of each split its figures."""
-        return {"temperature": self.temperature} | {role: self._figures(role) for role in ROLES}
+        """For JSON: the temperature, and of each split its metrics."""
+        return {"temperature": self.temperature} | {split: self._metrics(split) for split in SPLITS}
 
-    def _figures(self, role: str) -> dict[str, float]:
-        one, evaluation = self.predictions[role], self.evaluations[role]
+    def _metrics(self, split: str) -> dict[str, float]:
+        one, evaluation = self.predictions[split], self.evaluations[split]
         return {
             "images": evaluation.examples,
-            **evaluation.as_figures(),
-            "ece": self.reliability[role, False].error,
-            "ece_calibrated": self.reliability[role, True].error,
+            **evaluation.as_metrics(),
+            "ece": self.reliability[split, False].error,
+            "ece_calibrated": self.reliability[split, True].error,
             "loss_calibrated": calibration.negative_log_likelihood(
                 one.logits, one.labels, self.temperature, one.multi_label
             ),
@@ -60,7 +60,7 @@ def predict_splits(
     source: Source,
     corrupt: CorruptImages,
 ) -> dict[str, Predictions]:
-    """One pass over each of `ROLES`.
+    """One pass over each of `SPLITS`.
 
     Args:
         batches: makes those of a split, ``(images, labels, real)`` in file order.
@@ -69,11 +69,11 @@ def predict_splits(
         UserError: a corrupt image, if the run stops at one.
     """
     predictor = Predictor(model)
-    return {role: predict(predictor, role, batches(role), source, corrupt) for role in ROLES}
+    return {split: predict(predictor, split, batches(split), source, corrupt) for split in SPLITS}
 
 
 def predict(
-    predictor: Predictor, role: str, batches: Iterable, source: Source, corrupt: CorruptImages
+    predictor: Predictor, split: str, batches: Iterable, source: Source, corrupt: CorruptImages
 ) -> Predictions:
     """One pass over a split, whose `batches` are ``(images, labels, real)`` in file order.
 
@@ -81,7 +81,7 @@ def predict(
         UserError: a corrupt image, if the run stops at one.
     """
     logits, labels = predictor(batches)
-    ids = example_ids(source, role, len(logits), corrupt)
+    ids = example_ids(source, split, len(logits), corrupt)
     return Predictions(logits, labels, ids, source.class_names)
 
 
@@ -100,18 +100,18 @@ def score(
     if temperature is None:
         temperature = calibration.fit_temperature(validation.logits, validation.labels, several)
     bins = {
-        (role, calibrated): calibration.reliability(
+        (split, calibrated): calibration.reliability(
             *calibration.answers(
-                predictions[role].logits,
-                predictions[role].labels,
+                predictions[split].logits,
+                predictions[split].labels,
                 temperature if calibrated else 1.0,
                 several,
             )
         )
-        for role in ROLES
+        for split in SPLITS
         for calibrated in (False, True)
     }
-    evaluations = {role: evaluator(predictions[role].batches(batch_size)) for role in ROLES}
+    evaluations = {split: evaluator(predictions[split].batches(batch_size)) for split in SPLITS}
     return Scores(predictions, evaluations, temperature, bins)
 
 

@@ -16,7 +16,7 @@ from rich.logging import RichHandler
 
 from cait_finetune import model as models
 from cait_finetune.config import Config
-from cait_finetune.data.opening import open_source
+from cait_finetune.data.load import load_source
 from cait_finetune.data.seen_images import SeenImages
 from cait_finetune.data.source import Source
 from cait_finetune.errors import bad_value
@@ -131,7 +131,7 @@ def open_data(config: Config, run: RunDirectory, console: Console) -> Source:
     if config.resume:
         check_settings(run, "resume")
         check_weights_id(run, "resume", run.last_checkpoint, run.best_checkpoint)
-    source = open_source(config.dataset)
+    source = load_source(config.dataset)
     say = functools.partial(console.print, highlight=False)
     if config.resume:
         names = run_classes(run) or source.class_names

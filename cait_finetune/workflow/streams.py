@@ -20,7 +20,7 @@ from cait_finetune.data.features import FrozenFeatures
 from cait_finetune.data.image_cache import ImageCache
 from cait_finetune.data.pipeline import evaluation_batches, train_batches
 from cait_finetune.data.preprocess import Preprocessing, configured
-from cait_finetune.data.sequence import WHOLE, Share
+from cait_finetune.data.sequence import WHOLE, Shard
 from cait_finetune.data.source import Source
 from cait_finetune.errors import bad_value
 from cait_finetune.optim.length import Length
@@ -81,7 +81,7 @@ class Streams:
                 train.batch_size,
                 self.config.seed,
                 position,
-                Share(index, count, replicas),
+                Shard(index, count, replicas),
                 train.steps_per_execution,
                 overfit,
                 self.config.dataset.sampling == "balanced",
@@ -101,7 +101,7 @@ class Streams:
                     self.config.seed,
                     self.corrupt,
                     start=start,
-                    share=Share(index, count, replicas),
+                    shard=Shard(index, count, replicas),
                     overfit=overfit,
                     stack=train.steps_per_execution,
                     decoded=self._decoded,
@@ -117,31 +117,31 @@ class Streams:
     def validation(self) -> Iterable:
         """One pass over the validation split, on all devices, each time it is iterated over."""
         if self.features:
-            return distributed(self.strategy, lambda *share: self._features(Share(*share)))
+            return distributed(self.strategy, lambda *shard: self._features(Shard(*shard)))
         if self._one_replica:
             return self.images_of("validation")
 
         def build(careful: bool, done: int) -> Iterable:
             return distributed(
                 self.strategy,
-                lambda *share: self._images(
-                    "validation", Share(*share), careful, done, self._keeps("validation")
+                lambda *shard: self._images(
+                    "validation", Shard(*shard), careful, done, self._keeps("validation")
                 ),
             )
 
         return self._guarded(build)
 
-    def images_of(self, role: str) -> Iterable:
+    def images_of(self, split: str) -> Iterable:
         """One pass over a split's images, on one device, each time it is iterated over."""
-        if role not in self._passes:
-            build = functools.partial(self._images, role, WHOLE)
-            keep = self._keeps(role) and self._one_replica
-            self._passes[role] = Guarded(self.corrupt, build, keep=keep)
-        return self._passes[role]
+        if split not in self._passes:
+            build = functools.partial(self._images, split, WHOLE)
+            keep = self._keeps(split) and self._one_replica
+            self._passes[split] = Guarded(self.corrupt, build, keep=keep)
+        return self._passes[split]
 
-    def _keeps(self, role: str) -> bool:
+    def _keeps(self, split: str) -> bool:
         """Whether the batches of a split stay in memory: validation is gone through each epoch."""
-        return self.config.dataset.cache == "memory" and role == "validation"
+        return self.config.dataset.cache == "memory" and split == "validation"
 
     @property
     def _one_replica(self) -> bool:
@@ -157,31 +157,31 @@ class Streams:
         # And what is kept decoded has no corrupt image.
         return Guarded(self.corrupt, build, careful=together or self.images is not None)
 
-    def _features(self, share: Share) -> tf.data.Dataset:
-        return self.features.evaluation_batches("validation", self._batch_size(share), share)
+    def _features(self, shard: Shard) -> tf.data.Dataset:
+        return self.features.evaluation_batches("validation", self._batch_size(shard), shard)
 
     def _images(
-        self, role: str, share: Share, careful: bool, done: int, cache: bool = False
+        self, split: str, shard: Shard, careful: bool, done: int, cache: bool = False
     ) -> tf.data.Dataset:
         batches = evaluation_batches(
             self.source,
-            role,
+            split,
             self.preprocessing,
-            self._batch_size(share),
+            self._batch_size(shard),
             self.corrupt,
             cache,
-            share,
-            done * share.replicas,
+            shard,
+            done * shard.replicas,
             careful,
             self.config.dataset,
         )
         if self.config.debug.mode == "fast_dev_run":
-            return batches.take((FAST_BATCHES - done) * share.replicas)
+            return batches.take((FAST_BATCHES - done) * shard.replicas)
         return batches
 
-    def _batch_size(self, share: Share) -> int:
+    def _batch_size(self, shard: Shard) -> int:
         """Of one replica; `train.eval_batch_size` is all replicas'."""
-        return -(-self.config.train.eval_batch_size // (share.count * share.replicas))
+        return -(-self.config.train.eval_batch_size // (shard.count * shard.replicas))
 
 
 def open_streams(

@@ -37,7 +37,7 @@ def train(config: Config, prepared: Prepared, interruption: Interruption | None 
     evaluator = build_evaluator(
         models.Head(model) if streams.features else model, prepared.source.multi_label, strategy
     )
-    validation = Validation(lambda: evaluator(split).as_figures(), config.dataset.judged_by)
+    validation = Validation(lambda: evaluator(split).as_metrics(), config.dataset.judged_by)
 
     if prepared.start.other_images:
         _score_best_again(config, prepared, validation)
@@ -84,7 +84,7 @@ def _score_best_again(config: Config, prepared: Prepared, validation: Validation
         return
     best = models.from_checkpoint(config.model, source.class_names, path)
     evaluator = build_evaluator(best, source.multi_label)
-    metrics = evaluator(prepared.streams.images_of("validation")).as_figures()
+    metrics = evaluator(prepared.streams.images_of("validation")).as_metrics()
     state.best_score = validation.score(metrics)
     prepared.worker.console.print(
         f"best   epoch {state.best_epoch}, on the images as they are now: validation loss "

@@ -145,12 +145,12 @@ def write_set(
 
 def source_of(builder: tfds.core.DatasetBuilder) -> TfdsSource:
     """A `Source` that trains, validates and tests on the train split of a set of `write_set`."""
-    roles = ("train", "validation", "test")
+    splits = ("train", "validation", "test")
     return TfdsSource(
         builder=builder,
         image_key="image",
         label_key="label",
         class_names=("cat", "dog"),
-        splits=dict.fromkeys(roles, "train"),
-        sizes=dict.fromkeys(roles, builder.info.splits["train"].num_examples),
+        splits=dict.fromkeys(splits, "train"),
+        sizes=dict.fromkeys(splits, builder.info.splits["train"].num_examples),
     )

@@ -33,8 +33,8 @@ def run(tmp_path_factory):
 def test_a_run_of_two_steps(run):
     assert run.result["steps"] == 2
     assert len(run.epochs) == 2
-    assert run.figures["test top-1"] == f"{run.result['test_top1']:.2%}"
-    assert run.figures["best epoch"] in ("1", "2")
+    assert run.metrics["test top-1"] == f"{run.result['test_top1']:.2%}"
+    assert run.metrics["best epoch"] in ("1", "2")
     assert load_run(run.directory).result == run.result
 
 
@@ -42,7 +42,7 @@ def test_it_shows_itself(run):
     title = f"cait_nano_32 on digits, test top-1 {run.result['test_top1']:.2%}"
     assert repr(run) == f"Run('{run.directory}': {title})"
     page = run._repr_html_()
-    assert f'>test top-1</td><td style="text-align: left">{run.figures["test top-1"]}<' in page
+    assert f'>test top-1</td><td style="text-align: left">{run.metrics["test top-1"]}<' in page
     assert page.count('<img src="data:image/png;base64,') == 1
 
 
@@ -55,7 +55,7 @@ def test_a_run_that_is_not_finished(run, tmp_path):
     for name in ("config.yaml", "checkpoints"):
         (tmp_path / name).symlink_to(run.directory / name)
     unfinished = load_run(tmp_path)
-    assert (unfinished.result, unfinished.epochs, unfinished.figures) == ({}, [], {})
+    assert (unfinished.result, unfinished.epochs, unfinished.metrics) == ({}, [], {})
     assert repr(unfinished).endswith("not finished, 0 epochs so far)")
     assert "not finished" in unfinished._repr_html_()
     lines = (run.directory / "metrics.jsonl").read_text().splitlines()
@@ -226,12 +226,12 @@ def test_the_command_has_the_name_of_the_function():
 
 
 def test_a_run_gets_the_directory_that_was_named_or_one_of_its_own(monkeypatch, tmp_path):
-    import cait_finetune.workflow.finetune as story
+    import cait_finetune.workflow.finetune as workflow
     from cait_finetune import api
 
     monkeypatch.chdir(tmp_path)
     made = []
-    monkeypatch.setattr(story, "finetune", lambda config, directory: made.append(directory))
+    monkeypatch.setattr(workflow, "finetune", lambda config, directory: made.append(directory))
     monkeypatch.setattr(api, "load_run", lambda directory: None)
     (tmp_path / "named").mkdir()
     finetune("hydra.run.dir=named")

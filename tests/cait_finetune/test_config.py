@@ -236,7 +236,7 @@ FREE |= {
     "model.weights_class_names",
     "model.weights_key",
 }
-FREE |= {f"dataset.splits.{role}" for role in ("train", "validation", "test")}
+FREE |= {f"dataset.splits.{split}" for split in ("train", "validation", "test")}
 
 
 def refusal(*overrides: str) -> str:
@@ -406,11 +406,11 @@ def test_the_defaults_are_valid_and_typed():
 def test_the_division_has_its_defaults_in_one_place():
     splits = checked().dataset.splits
     assert (splits.shares, splits.seed) == (None, None)
-    assert (splits.division_shares, splits.division_seed) == ((0.8, 0.1, 0.1), 0)
+    assert (splits.split_shares, splits.split_seed) == ((0.8, 0.1, 0.1), 0)
     splits = checked(
         "dataset=folder", "dataset.splits.shares=[0.6,0.2,0.2]", "dataset.splits.seed=4"
     ).dataset.splits
-    assert (splits.division_shares, splits.division_seed) == ((0.6, 0.2, 0.2), 4)
+    assert (splits.split_shares, splits.split_seed) == ((0.6, 0.2, 0.2), 4)
 
 
 def test_an_error_says_what_it_is_before_it_is_composed():

@@ -7,12 +7,12 @@ import pytest
 from cait_finetune.benchmark import transfer_runs as runs
 from cait_finetune.benchmark.transfer_runs import METHODS, Results
 from cait_finetune.cli.hydra_app import configure
-from cait_finetune.data.opening import open_source
+from cait_finetune.data.load import load_source
 from cait_finetune.errors import UserError
 from cait_finetune.workflow.finetune import finetune
 from tests.cait_finetune.benchmark import transfer_stand_ins as stand_ins
 from tests.cait_finetune.benchmark.transfer_stand_ins import result, transfer_run
-from tests.cait_finetune.data.image_files import from_folder
+from tests.cait_finetune.data.made_images import from_folder
 from tests.cait_finetune.stand_ins import encode, picture
 
 
@@ -116,7 +116,7 @@ def test_full_with_layer_decay_is_the_default_command():
 
 
 def test_a_seed_draws_the_images():
-    sources = [open_source(composed("full", share=0.05, seed=seed).dataset) for seed in (0, 1)]
+    sources = [load_source(composed("full", share=0.05, seed=seed).dataset) for seed in (0, 1)]
     assert [source.sizes["train"] for source in sources] == [60, 60]
     assert sources[0].stamp("train") != sources[1].stamp("train")
 
@@ -138,7 +138,7 @@ def root(tmp_path, monkeypatch):
         path = tmp_path / ("cat", "dog")[number % 2] / f"{number:02}.bmp"
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(encode(picture(9, 9, number), "BMP"))
-    monkeypatch.setattr(runs, "open_source", lambda config: from_folder(tmp_path))
+    monkeypatch.setattr(runs, "load_source", lambda config: from_folder(tmp_path))
     return tmp_path
 
 
@@ -156,7 +156,7 @@ def test_every_part_of_a_command_line_is_another_run(root):
 def test_the_data_set_is_opened_and_the_weights_are_read_once(monkeypatch):
     opened, read = [], []
     monkeypatch.setattr(
-        runs, "open_source", lambda config: opened.append(config) or open_source(config)
+        runs, "load_source", lambda config: opened.append(config) or load_source(config)
     )
     monkeypatch.setattr(runs.models, "start_checksum", lambda *what: read.append(what) or "a")
     results = Results(Path("none"))

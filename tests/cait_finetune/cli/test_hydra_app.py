@@ -46,10 +46,10 @@ def command(monkeypatch, capsys, tmp_path):
 @pytest.fixture
 def runs(monkeypatch):
     """A finetune that only remembers what it was called with."""
-    import cait_finetune.workflow.finetune as story
+    import cait_finetune.workflow.finetune as workflow
 
     calls = []
-    monkeypatch.setattr(story, "finetune", lambda config, path: calls.append((config, path)))
+    monkeypatch.setattr(workflow, "finetune", lambda config, path: calls.append((config, path)))
     return calls
 
 
@@ -261,7 +261,7 @@ def test_the_runs_after_one_that_fails_are_made(command, runs):
 
 def test_runs_that_fail_keep_nothing_from_the_others(command, monkeypatch, capsys, tmp_path):
     """Each says its message when it fails, and those that came to their end have their summary."""
-    import cait_finetune.workflow.finetune as story
+    import cait_finetune.workflow.finetune as workflow
 
     said_before = []
 
@@ -271,7 +271,7 @@ def test_runs_that_fail_keep_nothing_from_the_others(command, monkeypatch, capsy
             raise UserError(f"optimizer.base_lr: got seed {config.seed}")
         write_run(directory, 0.5, seed=config.seed)
 
-    monkeypatch.setattr(story, "finetune", finetune)
+    monkeypatch.setattr(workflow, "finetune", finetune)
     status, out, err = command("-m", "seed=0,8,9,1", "hydra.sweep.dir=sweep")
     assert status == 1
     messages = [f"run {n}, seed={n + 7}: optimizer.base_lr: got seed {n + 7}\n" for n in (1, 2)]
@@ -284,24 +284,24 @@ def test_runs_that_fail_keep_nothing_from_the_others(command, monkeypatch, capsy
 
 
 def test_an_interrupted_run(command, monkeypatch):
-    import cait_finetune.workflow.finetune as story
+    import cait_finetune.workflow.finetune as workflow
 
     def interrupt(config, directory):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(story, "finetune", interrupt)
+    monkeypatch.setattr(workflow, "finetune", interrupt)
     status, _, err = command("hydra.run.dir=run")
     assert status == 130
     assert "interrupted" in err
 
 
 def test_a_defect_is_not_hidden(command, monkeypatch):
-    import cait_finetune.workflow.finetune as story
+    import cait_finetune.workflow.finetune as workflow
 
     def defect(config, directory):
         raise ZeroDivisionError("ours")
 
-    monkeypatch.setattr(story, "finetune", defect)
+    monkeypatch.setattr(workflow, "finetune", defect)
     with pytest.raises(ZeroDivisionError, match="ours"):
         command("hydra.run.dir=run")
 
@@ -346,11 +346,11 @@ def test_a_run_s_imports_are_not_looked_at_for_garbage_again(tmp_path):
     script = """
 import gc, sys
 from cait_finetune.cli import hydra_app as cli
-def story():
+def work():
     assert not gc.isenabled()
     return lambda config, directory: sys.exit(0 if gc.isenabled() and gc.get_freeze_count() else 3)
 sys.argv = ["cait_finetune", "hydra.run.dir=run"]
-cli.run_with_hydra(story)
+cli.run_with_hydra(work)
 """
     assert subprocess_run(tmp_path, "-c", script).returncode == 0
 

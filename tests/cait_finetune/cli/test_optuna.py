@@ -46,7 +46,7 @@ def study(monkeypatch, capsys, caplog, tmp_path):
 @pytest.fixture
 def scores(monkeypatch):
     """A finetune that gives these scores in turn, or raises them."""
-    import cait_finetune.workflow.finetune as story
+    import cait_finetune.workflow.finetune as workflow
 
     left, seen = [], []
 
@@ -57,7 +57,7 @@ def scores(monkeypatch):
             raise score
         return {f"validation_{config.dataset.judged_by}": score}
 
-    monkeypatch.setattr(story, "finetune", finetune)
+    monkeypatch.setattr(workflow, "finetune", finetune)
     return left, seen
 
 

@@ -97,8 +97,8 @@ def test_what_is_in_the_table_is_not_measured_again(command, monkeypatch, tmp_pa
 def unmeasured(monkeypatch):
     """How often a split would have been scored."""
     calls = []
-    figures = Evaluation(loss=1.0, top1=0.5, top5=0.75, mean_per_class=0.5, examples=len(LABELS))
-    monkeypatch.setattr(Evaluator, "__call__", lambda self, _: calls.append(1) or figures)
+    metrics = Evaluation(loss=1.0, top1=0.5, top5=0.75, mean_per_class=0.5, examples=len(LABELS))
+    monkeypatch.setattr(Evaluator, "__call__", lambda self, _: calls.append(1) or metrics)
     return calls
 
 

@@ -138,7 +138,7 @@ def test_mistakes_are_one_message(arguments, message, command):
 
 
 def test_what_is_asked_for_is_checked_before_the_model_loads(run, photos, tmp_path, monkeypatch):
-    monkeypatch.setattr("cait_finetune.inference.opening.FoundModel.open", None)
+    monkeypatch.setattr("cait_finetune.inference.found_model.FoundModel.open", None)
     (tmp_path / "folder.csv").mkdir()
     (tmp_path / "file").touch()
     images = [str(photos)]

@@ -114,8 +114,8 @@ def test_a_finished_run_has_it_all(finished):
     assert f"{result['test_top1']:.2%}" in text
     assert json.loads(run.result.read_text()) == result
     of_the_model = Evaluator(model)(prepared.streams.images_of("test"))
-    assert {name: result[f"test_{name}"] for name in of_the_model.as_figures()} == (
-        of_the_model.as_figures()
+    assert {name: result[f"test_{name}"] for name in of_the_model.as_metrics()} == (
+        of_the_model.as_metrics()
     )
     assert {path.name for path in run.parts.iterdir()} == {
         "scores.json", "classes.csv", "confusion.csv", "confusion.png", "reliability.csv",
@@ -211,17 +211,17 @@ def scored(run):
 
 def spoil(run, weights):
     """Kept predictions that are all wrong, and say that they were made by those weights."""
-    for role in ("validation", "test"):
-        one = load_predictions(run.predictions_of(role))
+    for split in ("validation", "test"):
+        one = load_predictions(run.predictions_of(split))
         wrong = -np.eye(one.logits.shape[1], dtype="float32")[one.labels]
-        dataclasses.replace(one, logits=wrong, weights=weights).save(run.predictions_of(role))
+        dataclasses.replace(one, logits=wrong, weights=weights).save(run.predictions_of(split))
 
 
 def test_predictions_say_which_weights_they_are_of(finished):
     run = finished[0].run
-    for role in ("validation", "test"):
+    for split in ("validation", "test"):
         mark = weights_mark(run.best_checkpoint)
-        assert mark == load_predictions(run.predictions_of(role)).weights
+        assert mark == load_predictions(run.predictions_of(split)).weights
 
 
 @pytest.mark.slow

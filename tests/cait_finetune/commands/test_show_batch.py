@@ -10,7 +10,7 @@ from PIL import Image
 
 from cait_finetune.commands import show_batch
 from cait_finetune.data.corrupt import CorruptImages
-from cait_finetune.data.opening import open_source
+from cait_finetune.data.load import load_source
 from cait_finetune.data.pipeline import train_batches
 from cait_finetune.data.preprocess import Preprocessing
 from cait_finetune.report import batch_sheet
@@ -56,7 +56,7 @@ def test_the_images_are_those_that_training_gets(command, drawn, tmp_path):
     command(*words)
     ((images, captions, title, _),) = drawn
     config = checked(f"dataset.data_dir={tmp_path / 'data'}", *words)
-    source = open_source(config.dataset)
+    source = load_source(config.dataset)
     preprocessing = Preprocessing(32, 1.0, "bicubic", (0.5,) * 3, (0.5,) * 3)
     expected, labels, _ = next(
         iter(

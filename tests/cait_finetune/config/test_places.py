@@ -10,9 +10,9 @@ import pytest
 from cait_finetune.cli.arguments import read_keys
 from cait_finetune.cli.hydra_app import configure, configure_run
 from cait_finetune.config.places import expanded, expanded_path
+from cait_finetune.data.image_files import split_file
+from cait_finetune.data.image_files.hash_cache import HashCache
 from cait_finetune.data.label_index import cache_directory, kept_index
-from cait_finetune.data.own_images import split_file
-from cait_finetune.data.own_images.hash_cache import HashCache
 from cait_finetune.errors import UserError
 from cait_finetune.inference.files import find_images
 from cait_finetune.runtime.xla_cache import keep_compiled

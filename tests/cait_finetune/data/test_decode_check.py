@@ -9,10 +9,10 @@ import tensorflow as tf
 from cait_finetune.data import decode_check
 from cait_finetune.data.corrupt import CorruptImages
 from cait_finetune.data.decode_check import check_decoding, least_training_seconds
-from cait_finetune.data.own_images.files import Files, FileSource
+from cait_finetune.data.image_files.files import Files, FileSource
 from cait_finetune.data.pipeline import evaluation_stream
 from cait_finetune.data.preprocess import Preprocessing
-from cait_finetune.data.source import ROLES
+from cait_finetune.data.source import SPLITS
 from cait_finetune.errors import UserError
 from cait_finetune.workflow.setup import prepare
 from tests.cait_finetune.stand_ins import (
@@ -33,13 +33,13 @@ def check(source, corrupt, **options):
     """Check in batches of two; how many batches were made."""
     batches = 0
 
-    def counted(role):
+    def counted(split):
         nonlocal batches
-        for batch in evaluation_stream(source, role, PLAIN, 2, corrupt):
+        for batch in evaluation_stream(source, split, PLAIN, 2, corrupt):
             batches += 1
             yield batch
 
-    passes = {role: counted(role) for role in ("validation", "test")}
+    passes = {split: counted(split) for split in ("validation", "test")}
     check_decoding(passes, source.sizes, **{"trained": MUCH, **options})
     return batches
 
@@ -53,14 +53,14 @@ def files_of(directory, count=8, bad=()):
         paths[-1].write_bytes(BROKEN if number in bad else data)
     parts = {"train": paths[:count], "validation": paths[:count], "test": paths[count:]}
     files = {
-        role: Files(
-            np.array([str(path) for path in of_role], object),
-            np.array([path.name for path in of_role], object),
+        split: Files(
+            np.array([str(path) for path in of_split], object),
+            np.array([path.name for path in of_split], object),
             np.arange(count, dtype=np.int32) % 2,
         )
-        for role, of_role in parts.items()
+        for split, of_split in parts.items()
     }
-    return FileSource(("cat", "dog"), dict.fromkeys(ROLES, count), files=files)
+    return FileSource(("cat", "dog"), dict.fromkeys(SPLITS, count), files=files)
 
 
 def test_whole_images_are_all_decoded_and_nothing_is_said(tmp_path):
@@ -148,8 +148,8 @@ def test_the_least_that_training_takes(monkeypatch):
 @pytest.mark.slow
 def test_a_run_meets_a_corrupt_test_image_before_its_first_step(tmp_path):
     for number in range(16):
-        role = ("train", "train", "val", "test")[number // 4]
-        path = tmp_path / "images" / role / "ab"[number % 2] / f"{number}.jpg"
+        split = ("train", "train", "val", "test")[number // 4]
+        path = tmp_path / "images" / split / "ab"[number % 2] / f"{number}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         data = encode(picture(32, 32, seed=number), "JPEG")
         path.write_bytes(data[:-200] if number == 15 else data)

@@ -7,10 +7,10 @@ import pytest
 import tensorflow_datasets as tfds
 
 from cait_finetune.config import DatasetConfig, SplitsConfig
-from cait_finetune.data.opening import open_source
-from cait_finetune.data.source import ROLES
+from cait_finetune.data.load import load_source
+from cait_finetune.data.source import SPLITS
 from cait_finetune.errors import UserError
-from tests.cait_finetune.data.image_files import folders, from_folder, from_table, image, table
+from tests.cait_finetune.data.made_images import folders, from_folder, from_table, image, table
 from tests.cait_finetune.stand_ins import encode, picture, write_set
 
 PIXELS = encode(picture(4, 4))
@@ -19,19 +19,19 @@ LABEL = tfds.features.ClassLabel(names=list(NAMES))
 LABELS = tfds.features.Sequence(LABEL)
 
 
-def opened(directory, label=LABEL, roles=ROLES, shards=None, splits=(), **labels):
+def opened(directory, label=LABEL, splits=SPLITS, shards=None, specs=(), **labels):
     """The set whose splits have these labels, in this order."""
     examples = {split: [(PIXELS, one) for one in of_split] for split, of_split in labels.items()}
     write_set(directory, examples, "creatures", label, shards)
-    return again(directory, label, roles, splits)
+    return again(directory, label, splits, specs)
 
 
-def again(directory, label=LABEL, roles=ROLES, splits=(), **options):
+def again(directory, label=LABEL, splits=SPLITS, specs=(), **options):
     options.setdefault("multi_label", isinstance(label, tfds.features.Sequence))
     config = DatasetConfig(
-        name="creatures", data_dir=str(directory), splits=SplitsConfig(**dict(splits)), **options
+        name="creatures", data_dir=str(directory), splits=SplitsConfig(**dict(specs)), **options
     )
-    return open_source(config, roles)
+    return load_source(config, splits)
 
 
 def in_turn(count):
@@ -61,7 +61,7 @@ def test_an_unlabelled_test_split_is_refused_with_another_division(tmp_path):
         "'dataset.splits.validation=\"train[80%:90%]\"' 'dataset.splits.test=\"train[90%:]\"'"
     )
     other = {"train": "train[:80%]", "validation": "train[80%:90%]", "test": "train[90%:]"}
-    assert sum(again(tmp_path / "b", splits=other).sizes.values()) == 20
+    assert sum(again(tmp_path / "b", specs=other).sizes.values()) == 20
 
 
 def test_an_unlabelled_training_split_is_refused(tmp_path):
@@ -78,7 +78,7 @@ def test_single_labels_outside_the_class_list(tmp_path):
     write_set(tmp_path, examples, "creatures", plain)
     splits = {"train": "train", "validation": "test", "test": "test"}
     with pytest.raises(UserError) as error:
-        again(tmp_path, plain, splits=splits, num_classes=3)
+        again(tmp_path, plain, specs=splits, num_classes=3)
     said = str(error.value)
     first = "creatures-train.tfrecord-00000-of-00001__9"
     assert said.startswith(
@@ -133,20 +133,20 @@ def test_a_class_that_only_a_fold_has_is_found_after_the_division(tmp_path):
 def test_images_in_two_splits(tmp_path, warnings_shown):
     train = np.random.default_rng(0).permutation(in_turn(60)).tolist()
     splits = {"train": "train", "validation": "train[:10%]", "test": "test"}
-    opened(tmp_path, train=train, test=in_turn(12), splits=splits)
+    opened(tmp_path, train=train, test=in_turn(12), specs=splits)
     name = "creatures-train.tfrecord-00000-of-00001__"
     assert warnings_shown() == [
         f"images in two splits: 6 in train and validation ({name}0, {name}1, {name}2, …); the "
         "validation accuracy will be too high"
     ]
     splits = {"train": "train[:50%]", "validation": "test", "test": "train[49%:51%]+test"}
-    again(tmp_path, splits=splits)
+    again(tmp_path, specs=splits)
     (said,) = warnings_shown()
     assert said.startswith(
         f"images in two splits: 1 in train and test ({name}29), 12 in validation"
     )
     assert said.endswith("; the test accuracy will be too high")
-    again(tmp_path, splits=dict.fromkeys(ROLES, "test"), evaluation_only=True)
+    again(tmp_path, specs=dict.fromkeys(SPLITS, "test"), evaluation_only=True)
     assert warnings_shown() == []
 
 
@@ -185,23 +185,25 @@ def test_a_default_slice_of_a_sorted_set_is_divided_class_by_class(
 ):
     source = opened(tmp_path, shards=shards, train=in_order([30, 20, 10]))
     assert source.sizes == {"train": 48, "validation": 6, "test": 6}
-    counts = [source.class_counts(role).tolist() for role in ROLES]
+    counts = [source.class_counts(split).tolist() for split in SPLITS]
     assert counts == [[24, 16, 8], [3, 2, 1], [3, 2, 1]]
     assert source.notes == (
         "split  the set is sorted by class, so train and validation and test are divided class by "
         "class",
     )
     assert warnings_shown() == []
-    ids = np.concatenate([source.ids(role) for role in ROLES])
+    ids = np.concatenate([source.ids(split) for split in SPLITS])
     assert len(set(ids)) == 60
-    for role in ROLES:
-        found = list(source.examples(role).as_numpy_iterator())
-        assert [one["label"] for one in found] == source.labels(role).tolist()
-        assert [one["id"].decode() for one in found] == source.ids(role).tolist()
+    for split in SPLITS:
+        found = list(source.examples(split).as_numpy_iterator())
+        assert [one["label"] for one in found] == source.labels(split).tolist()
+        assert [one["id"].decode() for one in found] == source.ids(split).tolist()
     # The same images on each machine, however the files are read.
     other = again(tmp_path, parallel_files=1)
-    assert [set(other.ids(role)) for role in ROLES] == [set(source.ids(role)) for role in ROLES]
-    other = again(tmp_path, splits={"seed": 1})
+    assert [set(other.ids(split)) for split in SPLITS] == [
+        set(source.ids(split)) for split in SPLITS
+    ]
+    other = again(tmp_path, specs={"seed": 1})
     assert set(other.ids("test")) != set(source.ids("test"))
 
 
@@ -210,7 +212,7 @@ def test_a_sorted_set_with_a_test_split_keeps_it(tmp_path):
     assert source.class_counts("validation").tolist() == [3, 2, 1]
     assert source.labels("test").tolist() == in_order([4, 4, 4])
     # To test alone, train is not looked at.
-    only = again(tmp_path, roles=["test"])
+    only = again(tmp_path, splits=["test"])
     assert only.splits == source.splits
     assert only.selection is None
 
@@ -218,7 +220,7 @@ def test_a_sorted_set_with_a_test_split_keeps_it(tmp_path):
 def test_what_is_not_sorted_keeps_the_images_of_its_slices(tmp_path, warnings_shown):
     source = opened(tmp_path, train=np.random.default_rng(0).permutation(in_turn(60)).tolist())
     assert source.selection is None
-    numbers = [[int(one.rpartition("__")[2]) for one in source.ids(role)] for role in ROLES]
+    numbers = [[int(one.rpartition("__")[2]) for one in source.ids(split)] for split in SPLITS]
     assert numbers == [list(range(48)), list(range(48, 54)), list(range(54, 60))]
     assert warnings_shown() == []
 
@@ -227,7 +229,7 @@ def test_several_labels_sorted_by_one_of_them_are_divided_by_chance(tmp_path):
     lists = [[label, 2] if number % 5 else [] for label in (0, 1) for number in range(60)]
     source = opened(tmp_path, LABELS, train=lists)
     assert source.sizes == {"train": 96, "validation": 12, "test": 12}
-    assert all((source.class_counts(role) > 0).all() for role in ROLES)
+    assert all((source.class_counts(split) > 0).all() for split in SPLITS)
     assert source.notes[0].endswith("are divided by chance")
 
 
@@ -237,7 +239,7 @@ SLICES = {"train": "train[:80%]", "validation": "train[80%:90%]", "test": "train
 def test_typed_slices_of_a_sorted_set_are_warned_about(tmp_path, warnings_shown):
     opened(tmp_path, train=in_order([20, 20, 20]))
     warnings_shown()
-    source = again(tmp_path, splits=SLICES, num_classes=3)
+    source = again(tmp_path, specs=SLICES, num_classes=3)
     assert source.labels("test").tolist() == [2] * 6
     said = warnings_shown()
     assert said[-1] == (
@@ -246,7 +248,7 @@ def test_typed_slices_of_a_sorted_set_are_warned_about(tmp_path, warnings_shown)
         "set dataset.splits.{train,validation,test}=null to divide it class by class"
     )
     assert said[:-1] == ["validation has no image of ant, bee", "test has no image of ant, bee"]
-    again(tmp_path, splits=SLICES, evaluation_only=True)
+    again(tmp_path, specs=SLICES, evaluation_only=True)
     assert warnings_shown() == []
 
 

@@ -17,10 +17,10 @@ from cait_finetune.config import AugmentConfig, DatasetConfig, ModelConfig
 from cait_finetune.data.corrupt import CorruptImages
 from cait_finetune.data.feature_cache import FeatureCache
 from cait_finetune.data.features import FrozenFeatures
-from cait_finetune.data.own_images.files import Files, FileSource
+from cait_finetune.data.image_files.files import Files, FileSource
 from cait_finetune.data.pipeline import evaluation_batches, train_batches
 from cait_finetune.data.preprocess import Preprocessing
-from cait_finetune.data.sequence import Share
+from cait_finetune.data.sequence import Shard
 from cait_finetune.errors import UserError
 from cait_finetune.optim.adamw import AdamW
 from cait_finetune.optim.parameters import parameter_table
@@ -89,8 +89,8 @@ class Probe:
             batches,
         )
 
-    def __call__(self, role="train"):
-        return self.features(role)
+    def __call__(self, split="train"):
+        return self.features(split)
 
     @property
     def computed(self) -> bool:
@@ -151,9 +151,9 @@ def filled(source, model, tmp_path):
     return cache
 
 
-def _recomputed(*arguments, role="train", **keywords) -> bool:
+def _recomputed(*arguments, split="train", **keywords) -> bool:
     probe = Probe(*arguments, **keywords)
-    probe(role)
+    probe(split)
     return probe.computed
 
 
@@ -295,7 +295,7 @@ def test_the_stream_of_features_can_be_entered_anywhere_and_divided(source, mode
     whole = list(features.train_batches(4, 0).take(6).as_numpy_iterator())
     rest = list(features.train_batches(4, 0, int(whole[1][2])).take(4).as_numpy_iterator())
     slices = [
-        list(features.train_batches(4, 0, share=Share(index, 2)).take(6).as_numpy_iterator())
+        list(features.train_batches(4, 0, shard=Shard(index, 2)).take(6).as_numpy_iterator())
         for index in range(2)
     ]
     for one, other in zip(whole[2:], rest, strict=True):

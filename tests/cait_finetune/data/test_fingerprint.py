@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cait_finetune.data.fingerprint import Fingerprint, fingerprint
-from cait_finetune.data.own_images.files import Files, FileSource
+from cait_finetune.data.image_files.files import Files, FileSource
 
 IDS = {"train": ["ant/1.jpg", "bee/1.jpg", "bee/2.jpg"], "validation": ["ant/2.jpg"]}
 IDS["test"] = ["bee/3.jpg", "ant/3.jpg"]
@@ -18,19 +18,19 @@ CLASSES = ("ant", "bee")
 def source(root="/here", classes=CLASSES, ids=None, weights=None, contents=()):
     """Images whose content is as their id, or what `contents` maps that to; `None`: nobody opened them."""
     files = {}
-    for role, names in (ids or IDS).items():
+    for split, names in (ids or IDS).items():
         labels = [classes.index(name.partition("/")[0]) for name in names]
         paths = np.array([f"{root}/{name}" for name in names], object)
-        of_role = None if weights is None else np.full(len(names), weights, np.float32)
+        of_split = None if weights is None else np.full(len(names), weights, np.float32)
         hashes = None
         if contents is not None:
             hashes = np.array(
                 [zlib.crc32(dict(contents).get(name, name).encode()) for name in names]
             )
-        files[role] = Files(
-            paths, np.array(names, object), np.array(labels, np.int32), of_role, hashes
+        files[split] = Files(
+            paths, np.array(names, object), np.array(labels, np.int32), of_split, hashes
         )
-    sizes = {role: len(one) for role, one in files.items()}
+    sizes = {split: len(one) for split, one in files.items()}
     return FileSource(classes, sizes, files=files, weighted=weights is not None)
 
 
@@ -68,9 +68,12 @@ def test_a_label_counts_and_not_only_where_the_image_is():
 
 
 def test_several_labels_of_an_image():
-    labels = {role: np.eye(2, dtype="float32")[one.labels] for role, one in source().files.items()}
+    labels = {
+        split: np.eye(2, dtype="float32")[one.labels] for split, one in source().files.items()
+    }
     files = {
-        role: dataclasses.replace(one, labels=labels[role]) for role, one in source().files.items()
+        split: dataclasses.replace(one, labels=labels[split])
+        for split, one in source().files.items()
     }
     several = dataclasses.replace(source(), files=files, multi_label=True)
     assert fingerprint(several)[0] == fingerprint(source())[0]
@@ -102,12 +105,12 @@ def test_what_is_not_known_does_not_differ():
 
 def test_absolute_paths_do_not_count():
     def absolute(root):
-        ids = {role: [f"{root}/{name}" for name in names] for role, names in IDS.items()}
+        ids = {split: [f"{root}/{name}" for name in names] for split, names in IDS.items()}
         names = {f"{root}/{name}": name for names in IDS.values() for name in names}
         one = source(contents=names)
         files = {
-            role: dataclasses.replace(files, ids=np.array(ids[role], object))
-            for role, files in one.files.items()
+            split: dataclasses.replace(files, ids=np.array(ids[split], object))
+            for split, files in one.files.items()
         }
         return fingerprint(dataclasses.replace(one, files=files))
 

@@ -21,11 +21,11 @@ from cait_finetune.config import AugmentConfig, ColumnsConfig, DatasetConfig
 from cait_finetune.data import image_cache
 from cait_finetune.data.corrupt import CorruptImages
 from cait_finetune.data.image_cache import ImageCache
-from cait_finetune.data.own_images.files import FileSource
+from cait_finetune.data.image_files.files import FileSource
 from cait_finetune.data.pipeline import train_batches
 from cait_finetune.data.preprocess import Preprocessing
 from cait_finetune.errors import UserError
-from tests.cait_finetune.data.image_files import from_folder, from_table, table
+from tests.cait_finetune.data.made_images import from_folder, from_table, table
 from tests.cait_finetune.stand_ins import encode, examples, picture, source_of, write_set
 
 COUNT = 9

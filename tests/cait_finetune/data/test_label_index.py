@@ -14,8 +14,8 @@ from cait_finetune.data import label_index, tfds_source
 from cait_finetune.data.changes import differences
 from cait_finetune.data.fingerprint import fingerprint
 from cait_finetune.data.label_index import LabelIndex, cache_directory, kept_index, read_index
-from cait_finetune.data.opening import open_source
-from cait_finetune.data.source import ROLES
+from cait_finetune.data.load import load_source
+from cait_finetune.data.source import SPLITS
 from tests.cait_finetune.stand_ins import encode, picture, write_set
 
 LISTS = LabelIndex(
@@ -58,17 +58,17 @@ def written(directory, labels=(0, 1) * 15, test=(1, 0) * 3, side=4):
 
 
 def opened(directory, **options):
-    return open_source(DatasetConfig(name="pets", data_dir=str(directory), **options))
+    return load_source(DatasetConfig(name="pets", data_dir=str(directory), **options))
 
 
 def contents(source):
     return [
         (
-            source.ids(role).tolist(),
-            source.labels(role).tolist(),
-            source.strangers(role)[0].tolist(),
+            source.ids(split).tolist(),
+            source.labels(split).tolist(),
+            source.strangers(split)[0].tolist(),
         )
-        for role in ROLES
+        for split in SPLITS
     ]
 
 
@@ -92,7 +92,7 @@ def test_what_is_derived_reads_nothing_again(cache, reads, tmp_path):
     reads()
     other = source.in_order(["dog", "cat"])
     assert other.labels("train").tolist() == [1 - one for one in source.labels("train")]
-    few = other.select({role: [("train", np.array([5, 3]))] for role in ROLES})
+    few = other.select({split: [("train", np.array([5, 3]))] for split in SPLITS})
     assert few.labels("test").tolist() == other.labels("train")[[3, 5]].tolist()
     assert few.ids("test").tolist() == other.ids("train")[[3, 5]].tolist()
     opened(tmp_path, examples_per_class=2)
@@ -170,11 +170,10 @@ def test_a_cache_that_cannot_be_written_costs_nothing_else(cache, reads, tmp_pat
 
 def test_one_split_for_several_roles_is_read_once(cache, reads, tmp_path):
     written(tmp_path)
-    splits = dict.fromkeys(ROLES, "test")
     config = DatasetConfig(name="pets", data_dir=str(tmp_path), evaluation_only=True)
-    for role, split in splits.items():
-        setattr(config.splits, role, split)
-    open_source(config)
+    for split in SPLITS:
+        setattr(config.splits, split, "test")
+    load_source(config)
     assert reads() == ["test"]
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from cait_finetune.config import AugmentConfig, DatasetConfig
 from cait_finetune.data.corrupt import CorruptImages, Guarded
 from cait_finetune.data.image_cache import ImageCache
-from cait_finetune.data.pipeline import Share, encoded_images, evaluation_batches, train_batches
+from cait_finetune.data.pipeline import Shard, encoded_images, evaluation_batches, train_batches
 from cait_finetune.data.preprocess import Preprocessing
 from cait_finetune.errors import UserError
 from tests.cait_finetune.stand_ins import encode, examples, picture, source_of, write_set
@@ -201,7 +201,7 @@ def test_slices_make_up_the_batches_of_one(source, cache, augmentation):
     whole = elements(source, 5, **options)
     for count, replicas in ((1, 2), (2, 1), (2, 2), (4, 1)):
         slices = [
-            elements(source, 5 * replicas, share=Share(index, count, replicas), **options)
+            elements(source, 5 * replicas, shard=Shard(index, count, replicas), **options)
             for index in range(count)
         ]
         for number, (images, labels, position) in enumerate(whole):
@@ -218,9 +218,9 @@ def test_slices_make_up_the_batches_of_one(source, cache, augmentation):
 @pytest.mark.slow
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_a_stack_is_several_steps_of_one_replica(source, replicas):
-    share = Share(0, 1, replicas)
-    single = elements(source, 6 * replicas, share=share)
-    stacks = elements(source, 2 * replicas, share=share, stack=3)
+    shard = Shard(0, 1, replicas)
+    single = elements(source, 6 * replicas, shard=shard)
+    stacks = elements(source, 2 * replicas, shard=shard, stack=3)
     for number, stack in enumerate(stacks):
         group, replica = divmod(number, replicas)
         wanted = single[group * 3 * replicas :][replica : 3 * replicas : replicas]
@@ -242,9 +242,9 @@ def test_evaluation_in_slices_counts_every_image_once(tmp_path, count, replicas,
     source = with_corrupt(tmp_path, *bad)
     lengths, seen = set(), []
     for index in range(count):
-        share = Share(index, count, replicas)
+        shard = Shard(index, count, replicas)
         corrupt = CorruptImages("skip")
-        made = evaluation_batches(source, "test", PREPROCESSING, 3, corrupt, share=share)
+        made = evaluation_batches(source, "test", PREPROCESSING, 3, corrupt, shard=shard)
         batches = list(made.as_numpy_iterator())
         lengths.add(len(batches))
         images, _, real = (np.concatenate(part) for part in zip(*batches, strict=True))

@@ -8,7 +8,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from cait_finetune.config import DatasetConfig
-from cait_finetune.data import tfds_opening
+from cait_finetune.data import tfds_load
 from cait_finetune.data.digits import Digits
 from cait_finetune.data.procedural.builder import Procedural
 from cait_finetune.errors import UserError
@@ -20,8 +20,8 @@ DIGITS = DatasetConfig(name="digits", source="digits")
 def blocked(tmp_path, monkeypatch):
     """A place below a file, which nobody can write to; and a temporary directory of our own."""
     (tmp_path / "file").touch()
-    monkeypatch.setattr(tfds_opening, "temporary_directory", lambda: str(tmp_path / "temporary"))
-    monkeypatch.setattr(tfds_opening, "usable_home", lambda: tmp_path)
+    monkeypatch.setattr(tfds_load, "temporary_directory", lambda: str(tmp_path / "temporary"))
+    monkeypatch.setattr(tfds_load, "usable_home", lambda: tmp_path)
     monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
     return str(tmp_path / "file" / "tensorflow_datasets")
 
@@ -30,7 +30,7 @@ def blocked(tmp_path, monkeypatch):
 def test_what_is_made_here_goes_to_a_temporary_directory(blocked, tmp_path, config):
     made = Procedural(config=config, data_dir=blocked) if config else Digits(data_dir=blocked)
     given = DatasetConfig(name="procedural") if config else DIGITS
-    place = tfds_opening._place(made, given).data_dir
+    place = tfds_load._place(made, given).data_dir
     assert Path(place).is_relative_to(tmp_path / "temporary")
 
 
@@ -42,22 +42,22 @@ def test_what_needs_a_download_has_a_message(blocked, monkeypatch):
         match=r"^dataset\.data_dir: got .*/file/tensorflow_datasets, TFDS' own place, which cannot be "
         r"written \(.+\), expected a directory that can be written\n  Set dataset\.data_dir",
     ):
-        tfds_opening._place(beans, given)
-    monkeypatch.setattr(tfds_opening, "usable_home", lambda: None)
+        tfds_load._place(beans, given)
+    monkeypatch.setattr(tfds_load, "usable_home", lambda: None)
     with pytest.raises(UserError, match=r"^dataset\.data_dir: got nothing, and no home directory"):
-        tfds_opening._place(beans, given)
+        tfds_load._place(beans, given)
 
 
 def test_its_own_place(blocked, tmp_path, monkeypatch):
     own = Digits(data_dir=str(tmp_path / "own"))
-    assert tfds_opening._place(own, DIGITS) is own
-    monkeypatch.setattr(tfds_opening, "usable_home", lambda: None)
-    assert tfds_opening._place(own, DIGITS) is not own
+    assert tfds_load._place(own, DIGITS) is own
+    monkeypatch.setattr(tfds_load, "usable_home", lambda: None)
+    assert tfds_load._place(own, DIGITS) is not own
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "own"))
-    assert tfds_opening._place(own, DIGITS) is own
+    assert tfds_load._place(own, DIGITS) is own
 
 
 def test_a_place_that_is_configured_stays(blocked):
     there = Digits(data_dir=blocked)
     given = DatasetConfig(name="digits", source="digits", data_dir=blocked)
-    assert tfds_opening._place(there, given) is there
+    assert tfds_load._place(there, given) is there

@@ -11,15 +11,15 @@ import tensorflow_datasets as tfds
 from cait_finetune.config import ColumnsConfig, DatasetConfig, SplitsConfig
 from cait_finetune.data.aircraft import FgvcAircraft
 from cait_finetune.data.decode import decode
-from cait_finetune.data.opening import open_source
-from cait_finetune.data.source import ROLES
+from cait_finetune.data.load import load_source
+from cait_finetune.data.source import SPLITS
 from cait_finetune.data.tfds_features import find_keys
 from cait_finetune.errors import UserError
 from tests.cait_finetune.stand_ins import Patches, image_file, prepare
 
 
 def test_digits_are_three_disjoint_stratified_splits(tmp_path):
-    source = open_source(DatasetConfig(source="digits", name="digits", data_dir=str(tmp_path)))
+    source = load_source(DatasetConfig(source="digits", name="digits", data_dir=str(tmp_path)))
     assert source.sizes == {"train": 1257, "validation": 180, "test": 360}
     assert source.class_names == tuple("0123456789")
     seen = [[e["image"] for e in source.examples(r).as_numpy_iterator()] for r in source.sizes]
@@ -34,7 +34,7 @@ def test_digits_are_three_disjoint_stratified_splits(tmp_path):
 @pytest.mark.parametrize("source", ["digits", "tfds"])
 def test_a_bucket_without_its_plugin(source):
     with pytest.raises(UserError, match=r"^dataset\.data_dir: got s3://b/x, expected a place that"):
-        open_source(DatasetConfig(source=source, name="digits", data_dir="s3://b/x"))
+        load_source(DatasetConfig(source=source, name="digits", data_dir="s3://b/x"))
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_a_bucket_without_its_plugin(source):
 )
 def test_splits_follow_what_the_set_has(has, expected, tmp_path):
     name = prepare(tmp_path, "patches_" + "_".join(has), SIZES=has)
-    source = open_source(DatasetConfig(name=name, data_dir=str(tmp_path)))
+    source = load_source(DatasetConfig(name=name, data_dir=str(tmp_path)))
     assert tuple(source.splits.values()) == expected
     assert sum(source.sizes.values()) == sum(has.values())
 
@@ -57,7 +57,7 @@ def test_unknown_name_suggests_a_near_one():
     with pytest.raises(
         UserError, match=r"dataset.name: got 'tf_flower'(.|\n)*did you mean tf_flowers"
     ):
-        open_source(DatasetConfig(name="tf_flower"))
+        load_source(DatasetConfig(name="tf_flower"))
 
 
 @pytest.mark.parametrize("splits", [{"train": "training"}, {"test": "train[:0]"}, {"test": "tr[["}])
@@ -65,25 +65,25 @@ def test_splits_that_are_not_there_or_empty(splits, tmp_path):
     name = prepare(tmp_path)
     config = DatasetConfig(name=name, data_dir=str(tmp_path), splits=SplitsConfig(**splits))
     with pytest.raises(UserError, match=f"dataset.splits.{next(iter(splits))}: got"):
-        open_source(config)
+        load_source(config)
 
 
 def test_fewer_classes_than_labels(tmp_path):
     config = DatasetConfig(name=prepare(tmp_path), data_dir=str(tmp_path), num_classes=2)
     with pytest.raises(UserError, match=r"dataset.num_classes: got 2, expected at least 3"):
-        open_source(config)
+        load_source(config)
 
 
 def test_plain_integer_labels_are_counted(tmp_path):
     name = prepare(tmp_path, "plain_patches", LABEL=tfds.features.Scalar(np.int64))
     config = DatasetConfig(name=name, data_dir=str(tmp_path))
     with pytest.raises(UserError, match=r"dataset.num_classes: got nothing"):
-        open_source(config)
+        load_source(config)
     config.num_classes = 2
     with pytest.raises(UserError, match=r"labels outside the class list: 2 (.|\n)*num_classes=3"):
-        open_source(config)
+        load_source(config)
     config.num_classes = 3
-    assert open_source(config).class_names == ("class_0", "class_1", "class_2")
+    assert load_source(config).class_names == ("class_0", "class_1", "class_2")
 
 
 def test_without_a_network_the_way_out_is_said_at_once(tmp_path, monkeypatch):
@@ -93,7 +93,7 @@ def test_without_a_network_the_way_out_is_said_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", fail)
     monkeypatch.setattr("urllib.request.getproxies", dict)
     with pytest.raises(UserError) as error:
-        open_source(DatasetConfig(name="tf_flowers", data_dir=str(tmp_path)))
+        load_source(DatasetConfig(name="tf_flowers", data_dir=str(tmp_path)))
     for part in ("tf_flowers", str(tmp_path), "download_and_prepare", "dataset.data_dir=DIR"):
         assert part in str(error.value)
 
@@ -101,14 +101,14 @@ def test_without_a_network_the_way_out_is_said_at_once(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["valid", "dev"])
 def test_other_words_for_validation(name, tmp_path):
     prepare(tmp_path, SIZES={"train": 9, name: 3, "test": 3})
-    source = open_source(DatasetConfig(name="colour_patches", data_dir=str(tmp_path)))
+    source = load_source(DatasetConfig(name="colour_patches", data_dir=str(tmp_path)))
     assert source.splits == {"train": "train", "validation": name, "test": "test"}
 
 
 def test_a_chosen_split_goes_before_the_usual_one(tmp_path):
     prepare(tmp_path, SIZES={"train": 20, "test": 6})
     splits = SplitsConfig(test="test[:50%]")
-    source = open_source(
+    source = load_source(
         DatasetConfig(name="colour_patches", data_dir=str(tmp_path), splits=splits)
     )
     assert source.splits["test"] == "test[:50%]"
@@ -118,8 +118,8 @@ def test_a_chosen_split_goes_before_the_usual_one(tmp_path):
 
 def test_the_usual_splits_have_no_example_in_common(tmp_path):
     prepare(tmp_path, SIZES={"train": 20})
-    source = open_source(DatasetConfig(name="colour_patches", data_dir=str(tmp_path)))
-    ids = [e["id"] for role in source.sizes for e in source.examples(role).as_numpy_iterator()]
+    source = load_source(DatasetConfig(name="colour_patches", data_dir=str(tmp_path)))
+    ids = [e["id"] for split in source.sizes for e in source.examples(split).as_numpy_iterator()]
     assert len(ids) == len(set(ids)) == 20
 
 
@@ -129,16 +129,16 @@ def test_without_train_all_three_have_to_be_named(tmp_path):
     with pytest.raises(
         UserError, match=r"^dataset\.splits: .*colour_patches has complete and no train"
     ):
-        open_source(config)
+        load_source(config)
     config.splits = SplitsConfig(
         train="complete[:50%]", validation="complete[50%:75%]", test="complete[75%:]"
     )
-    assert open_source(config).sizes == {"train": 10, "validation": 5, "test": 5}
+    assert load_source(config).sizes == {"train": 10, "validation": 5, "test": 5}
 
 
 def test_more_classes_than_labels(tmp_path):
     config = DatasetConfig(name=prepare(tmp_path), data_dir=str(tmp_path), num_classes=5)
-    assert open_source(config).class_names == ("red", "green", "blue", "class_3", "class_4")
+    assert load_source(config).class_names == ("red", "green", "blue", "class_3", "class_4")
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_a_set_without_class_labels(label, tmp_path, monkeypatch):
         kind = type("Unlabelled", (tfds.core.GeneratorBasedBuilder,), attributes)
     monkeypatch.setattr(tfds, "builder", lambda name, **options: kind(data_dir=tmp_path))
     with pytest.raises(UserError) as error:
-        open_source(DatasetConfig(name="unlabelled"))
+        load_source(DatasetConfig(name="unlabelled"))
     message = str(error.value)
     assert message.startswith("dataset.name: got unlabelled, expected a set with one image and")
     assert "it has image, label\n  name them with dataset.columns.image=" in message
@@ -177,7 +177,7 @@ def test_a_builder_that_fails_to_open(monkeypatch):
 
     monkeypatch.setattr(tfds, "builder", fail)
     with pytest.raises(UserError, match=r"dataset\.name: got 'coco'.*no module named pycocotools"):
-        open_source(DatasetConfig(name="coco"))
+        load_source(DatasetConfig(name="coco"))
 
 
 def several(number: int) -> list[int]:
@@ -234,15 +234,15 @@ def labelled(tmp_path_factory) -> str:
 
 def of_labelled(data_dir: str, image=None, label=None, **options):
     columns = ColumnsConfig(image=image, label=label)
-    return open_source(
+    return load_source(
         DatasetConfig(name="labelled", data_dir=data_dir, columns=columns, **options)
     )
 
 
-def numbers(source, role: str) -> list[int]:
+def numbers(source, split: str) -> list[int]:
     """Which of the images of `labelled` are where, by their bytes."""
     known = {image_file((0, 0, 0), seed=number): number for number in range(20)}
-    return [known[example["image"]] for example in source.examples(role).as_numpy_iterator()]
+    return [known[example["image"]] for example in source.examples(split).as_numpy_iterator()]
 
 
 def test_a_list_of_labels_becomes_zeros_and_ones(labelled):
@@ -358,7 +358,7 @@ def test_classes_in_another_order_keep_their_images(labelled, label, multi_label
     assert other.stamp("test") != source.stamp("test")
     back = other.in_order(source.class_names)
     np.testing.assert_array_equal(back.labels("test"), before)
-    few = other.select({role: [("train", np.array([4, 2]))] for role in ROLES})
+    few = other.select({split: [("train", np.array([4, 2]))] for split in SPLITS})
     np.testing.assert_array_equal(few.labels("test"), other.labels("train")[[2, 4]])
 
 
@@ -392,7 +392,7 @@ def test_files_read_at_a_time(tmp_path, monkeypatch):
 
     monkeypatch.setattr(tfds, "ReadConfig", config)
     for files, wanted in ((None, None), (1, 1)):
-        source = open_source(
+        source = load_source(
             DatasetConfig(name="colour_patches", data_dir=str(tmp_path), parallel_files=files)
         )
         assert len(list(source.examples("test"))) == 4
@@ -427,7 +427,7 @@ def aircraft(tmp_path, monkeypatch):
 
     monkeypatch.setattr(tfds.download.DownloadManager, "download_and_extract", archive)
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_: [])
-    source = open_source(DatasetConfig(name="fgvc_aircraft", data_dir=str(tmp_path / "tfds")))
+    source = load_source(DatasetConfig(name="fgvc_aircraft", data_dir=str(tmp_path / "tfds")))
     return source, asked
 
 
@@ -437,12 +437,12 @@ def test_aircraft_has_its_own_splits_names_and_images(aircraft):
     assert source.sizes == {"train": 4, "validation": 2, "test": 1}
     assert source.class_names == tuple(VARIANTS)
     seen = {}
-    for role in source.sizes:
-        for example in source.examples(role).as_numpy_iterator():
-            seen[example["image"]] = (role, int(example["label"]))
+    for split in source.sizes:
+        for example in source.examples(split).as_numpy_iterator():
+            seen[example["image"]] = (split, int(example["label"]))
     wanted = {
-        image_file((90, 120, 200), seed=number): (role, label)
-        for role, labels in zip(ROLES, IMAGES.values(), strict=True)
+        image_file((90, 120, 200), seed=number): (split, label)
+        for split, labels in zip(SPLITS, IMAGES.values(), strict=True)
         for number, label in labels.items()
     }
     assert seen == wanted
@@ -450,7 +450,7 @@ def test_aircraft_has_its_own_splits_names_and_images(aircraft):
 
 def test_aircraft_once_prepared_needs_no_archive(aircraft, tmp_path, monkeypatch):
     monkeypatch.setattr(tfds.download.DownloadManager, "download_and_extract", None)
-    again = open_source(DatasetConfig(name="fgvc_aircraft", data_dir=str(tmp_path / "tfds")))
+    again = load_source(DatasetConfig(name="fgvc_aircraft", data_dir=str(tmp_path / "tfds")))
     assert again.class_names == tuple(VARIANTS)
     assert again.labels("validation").tolist() in ([1, 99], [99, 1])
 
@@ -490,13 +490,13 @@ def test_pictures_that_are_not_of_eight_bits_are_refused(feature, refused, tmp_p
     prepare(tmp_path, "pictures", _info=info, _generate_examples=generate)
     config = DatasetConfig(name="pictures", data_dir=str(tmp_path))
     if not refused:
-        source = open_source(config)
+        source = load_source(config)
         (bytes_,) = {one["image"] for one in source.examples("train").as_numpy_iterator()}
         pixels = np.broadcast_to(image, (*shape[:2], 3)) if shape[2] == 1 else image[..., :3]
         np.testing.assert_array_equal(decode(bytes_), pixels)
         return
     with pytest.raises(UserError) as error:
-        open_source(config)
+        load_source(config)
     assert str(error.value) == (
         f"dataset.columns.image: got {refused}, expected pictures of 8 bits (uint8)\n"
         "  Prepare the set with pixels scaled to 0 to 255"
@@ -568,27 +568,27 @@ def test_class_names_for_labels_that_are_numbers(tmp_path):
     names = ["ant", "bee", "cow"]
     plain = prepare(tmp_path, "plain", LABEL=tfds.features.Scalar(np.int64), SIZES={"train": 30})
     config = DatasetConfig(name=plain, data_dir=str(tmp_path))
-    before = open_source(dataclasses.replace(config, num_classes=3))
-    source = open_source(dataclasses.replace(config, class_names=names))
+    before = load_source(dataclasses.replace(config, num_classes=3))
+    source = load_source(dataclasses.replace(config, class_names=names))
     assert source.class_names == tuple(names)
     assert source.labels("train").tolist() == before.labels("train").tolist()
     with pytest.raises(UserError, match="outside the class list: 2 "):
-        open_source(dataclasses.replace(config, class_names=names[:2]))
+        load_source(dataclasses.replace(config, class_names=names[:2]))
     with pytest.raises(UserError, match=r"dataset\.class_names: got 3 names(.|\n)*the 4 classes"):
-        open_source(dataclasses.replace(config, class_names=names, num_classes=4))
+        load_source(dataclasses.replace(config, class_names=names, num_classes=4))
     numbered = prepare(
         tmp_path, "numbered", LABEL=tfds.features.ClassLabel(num_classes=3), SIZES={"train": 30}
     )
     config = DatasetConfig(name=numbered, data_dir=str(tmp_path))
-    assert open_source(config).class_names == ("0", "1", "2")
-    assert open_source(dataclasses.replace(config, class_names=names)).class_names == tuple(names)
-    turned = open_source(dataclasses.replace(config, class_names=["2", "1", "0"]))
+    assert load_source(config).class_names == ("0", "1", "2")
+    assert load_source(dataclasses.replace(config, class_names=names)).class_names == tuple(names)
+    turned = load_source(dataclasses.replace(config, class_names=["2", "1", "0"]))
     assert turned.labels("train").tolist() == [
-        2 - label for label in open_source(config).labels("train")
+        2 - label for label in load_source(config).labels("train")
     ]
     more = DatasetConfig(name=prepare(tmp_path), data_dir=str(tmp_path), num_classes=4)
     more.class_names = ["red", "green", "blue", "grey"]
-    assert open_source(more).class_names == ("red", "green", "blue", "grey")
+    assert load_source(more).class_names == ("red", "green", "blue", "grey")
 
 
 def test_class_names_that_are_learnt_by_preparing(tmp_path, monkeypatch):
@@ -608,7 +608,7 @@ def test_class_names_that_are_learnt_by_preparing(tmp_path, monkeypatch):
         body = {"LABEL": label, "_split_generators": learn, "name": "learnt"}
         kinds["learnt"] = type("Learnt", (Patches,), {**body, "__module__": __name__})
     monkeypatch.setattr(tfds, "builder", build)
-    source = open_source(DatasetConfig(name="learnt", data_dir=str(tmp_path)))
+    source = load_source(DatasetConfig(name="learnt", data_dir=str(tmp_path)))
     assert source.class_names == ("ant", "bee", "cow")
 
 
@@ -645,12 +645,12 @@ def renamed(request, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_the_names_in_the_prepared_folder_precede_those_in_the_code(renamed):
     config, file = renamed
-    source = open_source(config)
+    source = load_source(config)
     assert source.class_names == FOLDER_NAMES
     assert source.notes == (
         f"data   class names of {file}, which differ from those in the code of renamed",
     )
-    turned = open_source(dataclasses.replace(config, class_names=["red", "green", "blue"]))
+    turned = load_source(dataclasses.replace(config, class_names=["red", "green", "blue"]))
     assert turned.class_names == ("red", "green", "blue")
     column = np.argmax if config.multi_label else int
     names = [
@@ -658,9 +658,9 @@ def test_the_names_in_the_prepared_folder_precede_those_in_the_code(renamed):
     ]
     assert names[0] == names[1]
     file.write_text("red\ngreen\nblue\n")
-    assert open_source(config).notes == ()
+    assert load_source(config).notes == ()
     file.unlink()
-    assert open_source(config).class_names == ("red", "green", "blue")
+    assert load_source(config).class_names == ("red", "green", "blue")
 
 
 @pytest.mark.parametrize(
@@ -675,4 +675,4 @@ def test_names_in_the_prepared_folder_that_cannot_be_right(renamed, content, sai
     config, file = renamed
     file.write_bytes(content)
     with pytest.raises(UserError, match=rf"dataset\.name: got renamed with .*{said}"):
-        open_source(config)
+        load_source(config)

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 
 from cait_finetune.export.accuracy import compare_accuracy
-from cait_finetune.export.subject import Evidence, Subject
-from tests.cait_finetune.export.subjects import preprocessing
+from cait_finetune.export.exported_model import ExportedModel, ValidationSamples
+from tests.cait_finetune.export.exported_models import preprocessing
 from tests.cait_finetune.stand_ins import encode
 
 GREYS = [0, 40, 80, 120, 160, 200]
 
 
-def evidence(labels, multi_label=False):
+def validation(labels, multi_label=False):
     files = [encode(np.full((4, 4 + grey % 3, 3), grey, "uint8")) for grey in GREYS]
-    subject = Subject(SimpleNamespace(), preprocessing(), "abc", "x", multi_label)
-    return Evidence(subject, [], lambda: zip(files, labels, strict=True))
+    exported = ExportedModel(SimpleNamespace(), preprocessing(), "abc", "x", multi_label)
+    return ValidationSamples(exported, [], lambda: zip(files, labels, strict=True))
 
 
 def by_grey(*cuts):
@@ -32,7 +32,7 @@ def by_grey(*cuts):
 def test_shares_are_of_all_images():
     compared = compare_accuracy(
         by_grey(60, 140), {"off": by_grey(60, 170), "same": by_grey(60, 140)},
-        evidence([0, 0, 1, 1, 2, 1]),
+        validation([0, 0, 1, 1, 2, 1]),
     )  # fmt: skip
     assert compared["off"] == {
         "images": 6,
@@ -49,7 +49,7 @@ def test_shares_are_of_all_images():
 def test_several_labels_are_measured_by_their_precision():
     truth = np.eye(3)[[0, 0, 1, 1, 2, 2]]
     compared = compare_accuracy(
-        by_grey(60, 140), {"off": by_grey(60, 170)}, evidence(list(truth), multi_label=True)
+        by_grey(60, 140), {"off": by_grey(60, 170)}, validation(list(truth), multi_label=True)
     )["off"]
     assert compared["metric"] == "mean_average_precision"
     assert compared["plain_accuracy"] == 1.0

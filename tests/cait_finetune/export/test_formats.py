@@ -16,7 +16,7 @@ from tests.cait_finetune.stand_ins import checked
 def test_each_is_written_by_its_module_and_in_the_table(name):
     config = checked(f"export={name}").export
     parameters = inspect.signature(formats.exporter(name, config)).parameters
-    assert list(parameters)[:3] == ["subject", "evidence", "directory"]
+    assert list(parameters)[:3] == ["exported", "validation", "directory"]
     (row,) = [line for line in export.__doc__.splitlines() if line.startswith(f"| `{name}`")]
     tolerance = parity.TOLERANCE if name == "saved_model" else parity.PIXEL_TOLERANCE
     assert float(row.split("|")[4]) == tolerance

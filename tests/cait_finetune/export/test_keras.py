@@ -6,20 +6,20 @@ import pytest
 
 from cait_finetune.errors import UserError
 from cait_finetune.export import keras as exporter
-from tests.cait_finetune.export.subjects import NAMES, evidence_of, lively_subject
+from tests.cait_finetune.export.exported_models import NAMES, lively_model, validation_of
 
 
 def test_it_is_the_librarys_model_with_everything_in_it(tmp_path):
     """`tests/test_imports.py` holds that the library needs nothing of the training code."""
-    evidence = evidence_of(lively_subject())
-    done = exporter.export(evidence.subject, evidence, tmp_path / "keras")
+    validation = validation_of(lively_model())
+    done = exporter.export(validation.exported, validation, tmp_path / "keras")
     assert done["difference"] <= 1e-3
     loaded = keras.saving.load_model(done["path"])
     assert type(loaded).__module__.startswith("cait_tf.")
     assert loaded.class_names == tuple(NAMES)
     assert loaded.temperature == 1.7
     for image, wanted in zip(
-        evidence.pixels, evidence.subject.probabilities(evidence.logits), strict=True
+        validation.pixels, validation.exported.probabilities(validation.logits), strict=True
     ):
         answer = loaded.classify(image[None])
         assert set(answer) == {"predicted_class", "probability", "probabilities", "class_names"}
@@ -27,16 +27,16 @@ def test_it_is_the_librarys_model_with_everything_in_it(tmp_path):
         np.testing.assert_allclose(answer["probabilities"][0], wanted, atol=1e-3)
         assert answer["predicted_class"].tolist() == [NAMES[wanted.argmax()]]
         assert answer["probability"].tolist() == [answer["probabilities"].max()]
-    kernel = evidence.subject.model.head.kernel
+    kernel = validation.exported.model.head.kernel
     np.testing.assert_array_equal(loaded.classifier.head.kernel, kernel)
 
 
 def test_one_that_differs_is_not_kept_and_what_was_there_is(tmp_path, monkeypatch):
-    evidence = evidence_of(lively_subject())
-    exporter.export(evidence.subject, evidence, tmp_path / "keras")
+    validation = validation_of(lively_model())
+    exporter.export(validation.exported, validation, tmp_path / "keras")
     before = (tmp_path / "keras" / "model.keras").read_bytes()
     monkeypatch.setattr(exporter, "load", lambda path: lambda images: np.eye(4)[[0] * len(images)])
     with pytest.raises(UserError, match=r"export: got a \.keras file with another top-1 on"):
-        exporter.export(evidence.subject, evidence, tmp_path / "keras")
+        exporter.export(validation.exported, validation, tmp_path / "keras")
     assert [path.name for path in tmp_path.iterdir()] == ["keras"]
     assert (tmp_path / "keras" / "model.keras").read_bytes() == before

@@ -5,24 +5,24 @@ import pytest
 
 from cait_finetune.export import litert
 from cait_finetune.export.parity import classify_all
-from tests.cait_finetune.export.subjects import NAMES, evidence_of, lively_subject
+from tests.cait_finetune.export.exported_models import NAMES, lively_model, validation_of
 
 interpreter = pytest.importorskip("ai_edge_litert.interpreter")
 
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    evidence = evidence_of(lively_subject())
+    validation = validation_of(lively_model())
     directory = tmp_path_factory.mktemp("export") / "litert"
-    done = litert.export(evidence.subject, evidence, directory, ["float16", "int8"])
-    return evidence, directory, done
+    done = litert.export(validation.exported, validation, directory, ["float16", "int8"])
+    return validation, directory, done
 
 
 @pytest.mark.slow
 def test_it_gives_evaluations_probabilities_for_every_size(exported):
-    evidence, directory, done = exported
-    got = classify_all(litert.load(directory / "model.tflite"), evidence.pixels)
-    np.testing.assert_allclose(got, evidence.subject.probabilities(evidence.logits), atol=1e-3)
+    validation, directory, done = exported
+    got = classify_all(litert.load(directory / "model.tflite"), validation.pixels)
+    np.testing.assert_allclose(got, validation.exported.probabilities(validation.logits), atol=1e-3)
     assert done["difference"] <= 1e-3
     assert (directory / "labels.txt").read_text(encoding="utf-8").splitlines() == NAMES
 
@@ -41,10 +41,10 @@ def test_it_needs_no_operation_that_litert_has_not(exported):
 
 
 def test_the_index_is_the_most_probable_classs(exported):
-    evidence, directory, _ = exported
+    validation, directory, _ = exported
     answer = litert.load_answer(directory / "model.tflite")
     for image, wanted in zip(
-        evidence.pixels, evidence.subject.probabilities(evidence.logits), strict=True
+        validation.pixels, validation.exported.probabilities(validation.logits), strict=True
     ):
         outputs = answer(image[None])
         assert outputs["predicted_index"].tolist() == [wanted.argmax()]
@@ -55,20 +55,20 @@ def test_variants_are_smaller_and_measured(exported):
     _, directory, done = exported
     sizes = [done["megabytes"]]
     for name in ("float16", "int8"):
-        figures = done["variants"][name]
+        metrics = done["variants"][name]
         path = directory / f"model_{name}.tflite"
-        assert figures["path"] == str(path)
-        assert figures["megabytes"] == round(path.stat().st_size / 1e6, 2)
-        assert figures["images"] == 6
-        assert figures["agreement"] >= litert.AGREEMENT
-        assert figures["plain_accuracy"] == 1.0
-        assert 0 < figures["difference"] < 0.2
-        sizes.append(figures["megabytes"])
+        assert metrics["path"] == str(path)
+        assert metrics["megabytes"] == round(path.stat().st_size / 1e6, 2)
+        assert metrics["images"] == 6
+        assert metrics["agreement"] >= litert.AGREEMENT
+        assert metrics["plain_accuracy"] == 1.0
+        assert 0 < metrics["difference"] < 0.2
+        sizes.append(metrics["megabytes"])
     assert sizes == sorted(sizes, reverse=True)
 
 
 def test_a_variant_that_says_something_else_is_not_kept(exported, tmp_path, monkeypatch):
-    evidence, directory, _ = exported
+    validation, directory, _ = exported
     load = litert.load
     written = {kind: directory / litert.variant_file(kind) for kind in ("float16", "int8")}
     written["float32"] = directory / litert.FILE
@@ -78,7 +78,7 @@ def test_a_variant_that_says_something_else_is_not_kept(exported, tmp_path, monk
         return lambda images: load(path)(images)[:, :: -1 if "int8" in path.name else 1]
 
     monkeypatch.setattr(litert, "load", turned)
-    done = litert.export(evidence.subject, evidence, tmp_path / "litert", ["float16", "int8"])
+    done = litert.export(validation.exported, validation, tmp_path / "litert", ["float16", "int8"])
     assert list(done["variants"]) == ["float16"]
     (refusal,) = done["refused"]
     assert refusal.startswith("export.quantise: got int8, which gives the float file's class on ")

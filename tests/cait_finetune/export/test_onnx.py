@@ -8,7 +8,7 @@ import pytest
 from cait_finetune.errors import UserError
 from cait_finetune.export import onnx as exporter
 from cait_finetune.export.parity import classify_all
-from tests.cait_finetune.export.subjects import NAMES, evidence_of, lively_subject
+from tests.cait_finetune.export.exported_models import NAMES, lively_model, validation_of
 
 onnxruntime = pytest.importorskip("onnxruntime")
 onnx = pytest.importorskip("onnx")
@@ -17,17 +17,17 @@ tf2onnx = pytest.importorskip("tf2onnx")
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    evidence = evidence_of(lively_subject())
+    validation = validation_of(lively_model())
     directory = tmp_path_factory.mktemp("export") / "onnx"
-    return evidence, directory, exporter.export(evidence.subject, evidence, directory)
+    return validation, directory, exporter.export(validation.exported, validation, directory)
 
 
 @pytest.mark.slow
 def test_it_gives_evaluations_probabilities_for_every_size(exported):
-    evidence, directory, done = exported
+    validation, directory, done = exported
     assert done["path"] == str(directory / "model.onnx")
-    got = classify_all(exporter.load(directory / "model.onnx"), evidence.pixels)
-    np.testing.assert_allclose(got, evidence.subject.probabilities(evidence.logits), atol=1e-3)
+    got = classify_all(exporter.load(directory / "model.onnx"), validation.pixels)
+    np.testing.assert_allclose(got, validation.exported.probabilities(validation.logits), atol=1e-3)
     assert done["difference"] <= 1e-3
     assert [path.name for path in directory.parent.iterdir()] == ["onnx"]
 
@@ -47,9 +47,9 @@ def test_names_and_shapes_are_those_of_the_contract(exported):
 
 
 def test_each_probability_is_of_the_class_in_its_place(exported):
-    evidence, directory, _ = exported
+    validation, directory, _ = exported
     for image, wanted in zip(
-        evidence.pixels, evidence.subject.probabilities(evidence.logits), strict=True
+        validation.pixels, validation.exported.probabilities(validation.logits), strict=True
     ):
         answer = exporter.load_answer(directory / "model.onnx")(image[None])
         named = dict(zip(answer["class_names"], answer["probabilities"][0], strict=True))
@@ -60,11 +60,11 @@ def test_each_probability_is_of_the_class_in_its_place(exported):
 
 
 def test_one_that_differs_is_not_kept(exported, tmp_path, monkeypatch):
-    evidence, directory, _ = exported
+    validation, directory, _ = exported
     written = onnx.load(directory / "model.onnx")
     monkeypatch.setattr(tf2onnx.convert, "from_function", lambda *_, **__: (written, None))
     load = exporter.load
     monkeypatch.setattr(exporter, "load", lambda path: lambda images: load(path)(images)[:, ::-1])
     with pytest.raises(UserError, match="export: got an ONNX file with another top-1 on"):
-        exporter.export(evidence.subject, evidence, tmp_path / "onnx")
+        exporter.export(validation.exported, validation, tmp_path / "onnx")
     assert list(tmp_path.iterdir()) == []

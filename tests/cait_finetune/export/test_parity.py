@@ -156,14 +156,14 @@ EXPECTED = np.array([[0.6, 0.4, 0.0], [0.0, 0.5, 0.4999]])
     ("classes", "passes"), [([0, 1], True), ([0, 2], True), ([1, 1], False), ([0, 0], False)]
 )
 def test_between_two_that_are_as_good_as_equal_either_is_right(classes, passes):
-    def judge():
-        parity.judge("a file", SAMPLES[:2], EXPECTED, np.array(classes), {}, 1e-3)
+    def require_parity():
+        parity.require_parity("a file", SAMPLES[:2], EXPECTED, np.array(classes), {}, 1e-3)
 
     if passes:
-        judge()
+        require_parity()
     else:
         with pytest.raises(UserError, match="got a file with another top-1 on 1 of 2 images"):
-            judge()
+            require_parity()
 
 
 def test_images_of_one_size_go_together_and_come_back_in_order():

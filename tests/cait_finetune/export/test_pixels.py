@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from cait_finetune.export.pixels import frozen_function, image_classifier, write_labels
-from tests.cait_finetune.export.subjects import NAMES, SIZES, lively_subject, preprocessing
+from tests.cait_finetune.export.exported_models import NAMES, SIZES, lively_model, preprocessing
 from tests.cait_finetune.stand_ins import picture
 
 WAYS = [
@@ -19,14 +19,14 @@ WAYS = [
 
 
 @pytest.fixture(scope="module")
-def subject():
-    return lively_subject()
+def exported():
+    return lively_model()
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: "-".join(map(str, way.values())))
-def test_pixels_are_resized_as_in_evaluation(subject, way):
+def test_pixels_are_resized_as_in_evaluation(exported, way):
     own = preprocessing(**way)
-    model = image_classifier(type(subject)(subject.model, own, NAMES, "cait_nano_32"))
+    model = image_classifier(type(exported)(exported.model, own, NAMES, "cait_nano_32"))
     for size in (*SIZES, (1, 7), (8, 8)):
         image = picture(*size)
         wanted = own(tf.constant(image)).numpy()
@@ -36,8 +36,8 @@ def test_pixels_are_resized_as_in_evaluation(subject, way):
         assert (levels > 0.5).mean() < 0.03
 
 
-def test_the_weights_are_constants_of_the_function(subject):
-    concrete = frozen_function(subject, texts=True).get_concrete_function()
+def test_the_weights_are_constants_of_the_function(exported):
+    concrete = frozen_function(exported, texts=True).get_concrete_function()
     assert not concrete.variables
     assert not concrete.captured_inputs
     assert concrete.structured_outputs["probabilities"].shape.as_list() == [None, 4]
@@ -46,11 +46,11 @@ def test_the_weights_are_constants_of_the_function(subject):
 @pytest.mark.slow
 @pytest.mark.parametrize("multi_label", [False, True])
 def test_the_most_probable_class_is_named(multi_label):
-    subject = lively_subject(multi_label=multi_label)
+    exported = lively_model(multi_label=multi_label)
     images = np.stack([picture(40, 50, seed) for seed in range(6)])
-    named = {key: one.numpy() for key, one in frozen_function(subject, True)(images).items()}
-    index = {key: one.numpy() for key, one in frozen_function(subject, False)(images).items()}
-    wanted = image_classifier(subject)(images).numpy()
+    named = {key: one.numpy() for key, one in frozen_function(exported, True)(images).items()}
+    index = {key: one.numpy() for key, one in frozen_function(exported, False)(images).items()}
+    wanted = image_classifier(exported)(images).numpy()
     for outputs in (named, index):
         np.testing.assert_allclose(outputs["probabilities"], wanted, atol=1e-6)
         np.testing.assert_array_equal(outputs["probability"], outputs["probabilities"].max(-1))
@@ -62,7 +62,7 @@ def test_the_most_probable_class_is_named(multi_label):
     ]
 
 
-def test_labels_are_one_a_line_in_order(subject, tmp_path):
-    odd = type(subject)(subject.model, subject.preprocessing, ["a\nb", "ü c"], "cait_nano_32")
+def test_labels_are_one_a_line_in_order(exported, tmp_path):
+    odd = type(exported)(exported.model, exported.preprocessing, ["a\nb", "ü c"], "cait_nano_32")
     write_labels(odd, tmp_path)
     assert (tmp_path / "labels.txt").read_text(encoding="utf-8").splitlines() == ["a b", "ü c"]

@@ -11,14 +11,14 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from cait_finetune.export import saved_model
 from cait_finetune.export.serving import link_version
-from tests.cait_finetune.export.subjects import NAMES, evidence_of, lively_subject, samples
+from tests.cait_finetune.export.exported_models import NAMES, lively_model, samples, validation_of
 
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    evidence = evidence_of(lively_subject())
+    validation = validation_of(lively_model())
     directory = tmp_path_factory.mktemp("export") / "saved_model"
-    return evidence, directory, saved_model.export(evidence.subject, evidence, directory)
+    return validation, directory, saved_model.export(validation.exported, validation, directory)
 
 
 def rest(directory, body: str) -> str:
@@ -72,12 +72,12 @@ def test_the_graph_has_what_the_server_looks_for(exported):
 
 @pytest.mark.parametrize("named", [True, False])
 def test_files_in_json_get_calibrated_probabilities(exported, named):
-    evidence, directory, _ = exported
+    validation, directory, _ = exported
     files = [{"b64": base64.b64encode(data).decode()} for _, data in samples()]
     rows = [{"image_bytes": file} for file in files] if named else files
     body = json.dumps({"signature_name": "rows", "instances": rows})
     answers = json.loads(rest(directory.parent / "serving", body))["predictions"]
-    expected = evidence.subject.probabilities(evidence.logits)  # with its temperature
+    expected = validation.exported.probabilities(validation.logits)  # with its temperature
     for answer, wanted in zip(answers, expected, strict=True):
         assert answer["class_names"] == NAMES
         np.testing.assert_allclose(answer["probabilities"], wanted, atol=1e-4)
@@ -88,10 +88,10 @@ def test_files_in_json_get_calibrated_probabilities(exported, named):
 
 @pytest.mark.slow
 def test_the_default_signature_is_for_the_columnar_format(exported):
-    evidence, directory, _ = exported
+    validation, directory, _ = exported
     files = [{"b64": base64.b64encode(data).decode()} for _, data in samples()]
     answer = json.loads(rest(directory.parent / "serving", json.dumps({"inputs": files})))
-    columns, expected = answer["outputs"], evidence.subject.probabilities(evidence.logits)
+    columns, expected = answer["outputs"], validation.exported.probabilities(validation.logits)
     assert columns["class_names"] == NAMES
     np.testing.assert_allclose(columns["probabilities"], expected, atol=1e-4)
     assert columns["predicted_class"] == [NAMES[index] for index in expected.argmax(-1)]

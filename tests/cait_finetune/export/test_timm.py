@@ -9,27 +9,27 @@ from safetensors.numpy import load_file
 import cait_tf
 from cait_finetune.errors import UserError
 from cait_finetune.export import timm as exporter
-from cait_finetune.export.subject import Subject
+from cait_finetune.export.exported_model import ExportedModel
 from tests.alone import needs_timm, run_alone
-from tests.cait_finetune.export.subjects import (
+from tests.cait_finetune.export.exported_models import (
     NAMES,
-    evidence_of,
-    lively_subject,
+    lively_model,
     preprocessing,
+    validation_of,
 )
 
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    evidence = evidence_of(lively_subject())
+    validation = validation_of(lively_model())
     directory = tmp_path_factory.mktemp("export") / "timm"
-    return evidence, directory, exporter.export(evidence.subject, evidence, directory)
+    return validation, directory, exporter.export(validation.exported, validation, directory)
 
 
 def test_the_temperature_is_in_the_head_and_the_model_as_it_was(exported):
-    evidence, directory, done = exported
+    validation, directory, done = exported
     assert done["difference"] <= 1e-4
-    model = evidence.subject.model
+    model = validation.exported.model
     written = load_file(directory / "model.safetensors")
     np.testing.assert_allclose(written["head.weight"].T * 1.7, model.head.kernel, rtol=1e-6)
     np.testing.assert_allclose(written["head.bias"] * 1.7, model.head.bias, rtol=1e-6)
@@ -64,12 +64,12 @@ print(json.dumps({"classes": model.num_classes, "probabilities": probabilities, 
 
 @needs_timm
 def test_timm_gives_calibrated_probabilities(exported, tmp_path):
-    evidence, directory, done = exported
+    validation, directory, done = exported
     assert (done["checked_by"], done["notes"]) == ("timm", [])
-    np.save(tmp_path / "images.npy", evidence.images.numpy().transpose(0, 3, 1, 2))
+    np.save(tmp_path / "images.npy", validation.images.numpy().transpose(0, 3, 1, 2))
     got = json.loads(run_alone(FROM_THE_FOLDER, directory, tmp_path / "images.npy"))
     assert got["classes"] == 4
-    expected = evidence.subject.probabilities(evidence.logits)
+    expected = validation.exported.probabilities(validation.logits)
     np.testing.assert_allclose(got["probabilities"], expected, atol=1e-4)
     assert (got["data"]["crop_pct"], got["data"]["interpolation"]) == (0.875, "bicubic")
     assert got["data"]["input_size"] == [3, 32, 32]
@@ -103,8 +103,8 @@ def another_timm(tmp_path, monkeypatch):
 )
 def test_a_timm_that_does_not_run_is_replaced(tmp_path, another_timm, timm, torch, why):
     another_timm(timm, torch)
-    evidence = evidence_of(lively_subject())
-    done = exporter.export(evidence.subject, evidence, tmp_path / "timm")
+    validation = validation_of(lively_model())
+    done = exporter.export(validation.exported, validation, tmp_path / "timm")
     assert done["checked_by"] == "cait_tf"
     assert done["notes"] == [f"timm could not be asked ({why}): checked with cait_tf's own reader"]
     assert done["difference"] <= 1e-4
@@ -116,18 +116,18 @@ def test_weights_that_timm_refuses_are_no_export(tmp_path, another_timm):
         "assert not {'tensorflow', 'keras'} & set(sys.modules)\n"
         "def create_model(**_): raise RuntimeError('size mismatch for head.weight')\n"
     )
-    evidence = evidence_of(lively_subject())
+    validation = validation_of(lively_model())
     with pytest.raises(
         UserError, match=r"timm does not load \(RuntimeError: size mismatch for head"
     ):
-        exporter.export(evidence.subject, evidence, tmp_path / "timm")
+        exporter.export(validation.exported, validation, tmp_path / "timm")
     assert not (tmp_path / "timm").exists()
 
 
 def test_without_timm_it_is_read_back(tmp_path, monkeypatch):
     monkeypatch.setattr(exporter, "find_spec", lambda name: None)
-    evidence = evidence_of(lively_subject())
-    done = exporter.export(evidence.subject, evidence, tmp_path / "timm")
+    validation = validation_of(lively_model())
+    done = exporter.export(validation.exported, validation, tmp_path / "timm")
     assert done["checked_by"] == "cait_tf"
     assert done["difference"] <= 1e-4
 
@@ -135,7 +135,7 @@ def test_without_timm_it_is_read_back(tmp_path, monkeypatch):
 def test_a_published_variant_is_called_by_its_name_whatever_the_size():
     model = cait_tf.create_model("cait_xxs24_224", num_classes=4, image_size=32)
     way = preprocessing(resize_mode="pad")
-    config = exporter.hub_config(Subject(model, way, NAMES, "cait_xxs24_224"))
+    config = exporter.hub_config(ExportedModel(model, way, NAMES, "cait_xxs24_224"))
     assert config["architecture"] == "cait_xxs24_224"
     assert config["model_args"] == {"img_size": 32}
     assert "crop_mode" not in config["pretrained_cfg"]  # timm cannot pad with black

@@ -105,8 +105,8 @@ def first_step():
         row.path: gradient.numpy() for row, gradient in zip(optimizer.rows, gradients, strict=True)
     }
     before = snapshot(model)
-    figures = step(images, labels, tf.constant(1e-2))
-    return model, optimizer, before, gradients, snapshot(model), float(figures[0, 0]), float(loss)
+    metrics = step(images, labels, tf.constant(1e-2))
+    return model, optimizer, before, gradients, snapshot(model), float(metrics[0, 0]), float(loss)
 
 
 @pytest.mark.slow

@@ -10,19 +10,19 @@ from omegaconf import OmegaConf
 
 from cait_finetune.cli import hydra_app as cli
 from cait_finetune.commands import train
-from cait_finetune.runs.command_line import command_line, in_words, named_keys, override
+from cait_finetune.runs.command_line import command_line, format_command, named_keys, override
 from tests.cait_finetune.stand_ins import composed
 
 
 @pytest.fixture
 def commands(monkeypatch, tmp_path):
     """What `command_line` says inside of runs with these words."""
-    import cait_finetune.workflow.finetune as story
+    import cait_finetune.workflow.finetune as workflow
 
     said = []
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
-    monkeypatch.setattr(story, "finetune", lambda _, directory: said.append((
+    monkeypatch.setattr(workflow, "finetune", lambda _, directory: said.append((
         command_line(directory), command_line(directory / "another"))))  # fmt: skip
 
     def run(*words):
@@ -76,7 +76,7 @@ def test_one_of_several_texts_runs_again(commands):
 
 
 def test_keys_are_read_again():
-    command = in_words(["-cn", "some", "++seed=1", "~debug", "a.b='x y'"])
+    command = format_command(["-cn", "some", "++seed=1", "~debug", "a.b='x y'"])
     assert named_keys(command) == {"-cn": "some", "seed": "1", "debug": "", "a.b": "'x y'"}
 
 
@@ -88,5 +88,5 @@ def test_keys_are_read_again():
      ("dataset.class_names", ["a b", "c"]), ("model.weights", "hub")],
 )  # fmt: skip
 def test_an_override_is_read_as_it_was(key, value):
-    (word,) = shlex.split(in_words([override(key, value)]))[3:]
+    (word,) = shlex.split(format_command([override(key, value)]))[3:]
     assert OmegaConf.select(composed(word), key) == value

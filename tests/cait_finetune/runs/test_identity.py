@@ -57,7 +57,7 @@ def test_classes_in_another_order_get_the_runs_numbers(run):
 
 @pytest.mark.parametrize("accept", [False, True])
 def test_other_classes_are_refused_in_any_case(run, accept):
-    ids = {role: [name.replace("ant", "zebra") for name in names] for role, names in IDS.items()}
+    ids = {split: [name.replace("ant", "zebra") for name in names] for split, names in IDS.items()}
     with pytest.raises(ChangedData, match=r"gone: ant; new: zebra, .*\n  Rename them back"):
         check(run, source(classes=("bee", "zebra"), ids=ids), accept=accept)
     with pytest.raises(ChangedData, match="new: cow"):

@@ -40,10 +40,10 @@ def test_mean_and_range_of_what_differs(tmp_path, console):
         "validation_top1",
         "test_top1",
     }
-    figures = summary["figures"]["test_top1"]
-    assert figures["mean"] == pytest.approx(8.8 / 11)
-    assert (figures["low"], figures["high"], figures["runs"]) == (0.6, 1.0, 11)
-    assert figures["deviation"] == pytest.approx(0.1)
+    metrics = summary["metrics"]["test_top1"]
+    assert metrics["mean"] == pytest.approx(8.8 / 11)
+    assert (metrics["low"], metrics["high"], metrics["runs"]) == (0.6, 1.0, 11)
+    assert metrics["deviation"] == pytest.approx(0.1)
     console.file.flush()
     said = (tmp_path / "said").read_text()
     assert "60.00% – 100.00%" in said
@@ -54,8 +54,8 @@ def test_a_run_without_a_result_is_left_out(tmp_path, console):
     write(tmp_path / "sweep", "0", 0, 0.5, 0.6)
     write(tmp_path / "sweep", "1", 1, None, None)
     summary = json.loads(summarise(tmp_path / "sweep", console).read_text())
-    assert len(summary["runs"]) == summary["figures"]["test_top1"]["runs"] == 1
-    assert summary["figures"]["test_top1"]["deviation"] == 0
+    assert len(summary["runs"]) == summary["metrics"]["test_top1"]["runs"] == 1
+    assert summary["metrics"]["test_top1"]["deviation"] == 0
     console.file.flush()
     assert "1  no epoch finished, no result.json" in (tmp_path / "said").read_text()
 

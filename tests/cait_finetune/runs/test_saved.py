@@ -25,7 +25,7 @@ def directory(tmp_path):
 
 def test_model_images_and_preprocessing_are_the_runs_own(directory):
     run = read_run(directory)
-    source = run.open_source(RunDataConfig(), "attention", print)
+    source = run.load_source(RunDataConfig(), "attention", print)
     assert source.sizes == {"train": 1257, "validation": 180, "test": 360}
     model = run.build_model(source.class_names)
     saved = cait_tf.create_model(

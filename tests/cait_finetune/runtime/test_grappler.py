@@ -7,8 +7,8 @@ import tensorflow as tf
 from cait_finetune.optim.adamw import AdamW
 from cait_finetune.optim.parameters import parameter_table
 from cait_finetune.runtime import grappler as graph_optimizers
+from cait_finetune.runtime import tuning
 from cait_finetune.runtime.grappler import REWRITING, grappler_prune_only
-from cait_finetune.train import step as step_module
 from cait_finetune.train.step import TrainStep
 from tests.cait_finetune.tiny import batch, one_device, optimizer_config, snapshot, tiny_model
 
@@ -66,7 +66,7 @@ def stepped(rewritten, monkeypatch):
             optimized.append(options().get("layout_optimizer", True))
             yield
 
-    monkeypatch.setattr(step_module, "grappler_prune_only", watched)
+    monkeypatch.setattr(tuning, "grappler_prune_only", watched)
     monkeypatch.setattr(graph_optimizers, "cpu_alone", lambda: not rewritten)
     strategy = one_device()
     with strategy.scope():

@@ -177,7 +177,7 @@ def test_several_labels_as_scikit_learn_has_them(size):
     got = MultiLabelEvaluator(given_logits)(filled_up(logits, labels, size))
     precision, f1, loss = with_scikit_learn(logits, labels)
     assert 0 < f1 < precision < 1
-    assert got.as_figures() == {
+    assert got.as_metrics() == {
         "loss": pytest.approx(loss),
         "mean_average_precision": pytest.approx(precision),
         "f1": pytest.approx(f1),
@@ -280,4 +280,4 @@ def test_two_replicas_are_one_device():
     one = on_replicas(1)
     assert one[0] == two[0]
     assert one[0].examples == one[1].examples == 23
-    assert two[1].as_figures() == pytest.approx(one[1].as_figures(), rel=1e-6)
+    assert two[1].as_metrics() == pytest.approx(one[1].as_metrics(), rel=1e-6)

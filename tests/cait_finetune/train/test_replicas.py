@@ -47,17 +47,17 @@ def trained(devices: int) -> dict:
             accumulation=2,
             average=average,
         )
-    figures = []
+    metrics = []
     for number in range(STEPS):
         images, labels = batch(SIZE, number)
         if number == BROKEN:
             images = tf.where(tf.range(SIZE)[:, None, None, None] == SIZE - 1, np.nan, images)
-        figures.append(step(*(_divided(strategy, part) for part in (images, labels)), [1e-2]))
+        metrics.append(step(*(_divided(strategy, part) for part in (images, labels)), [1e-2]))
         mean.add()  # as SWA does: outside of the step and of any scope
     with holding(optimizer.variables, mean.present()):
         held = snapshot(model)
     state = {name: np.array(tf.identity(value)) for name, value in step.state.items()}
-    return {"figures": np.concatenate(figures), "weights": snapshot(model), "mean": held, **state}
+    return {"metrics": np.concatenate(metrics), "weights": snapshot(model), "mean": held, **state}
 
 
 def _divided(strategy: tf.distribute.Strategy, whole: tf.Tensor) -> object:
@@ -79,7 +79,7 @@ def both():
 @pytest.mark.slow
 def test_a_step_that_one_replica_cannot_do_is_skipped_on_both(both):
     for one in both:
-        assert one["figures"][:, 3].tolist() == [1, 0, 1, 1]
+        assert one["metrics"][:, 3].tolist() == [1, 0, 1, 1]
         assert one["loss_scale/scale"] == 2.0**14
         assert one["loss_scale/good_steps"] == STEPS - 1 - BROKEN
         assert one["average/updates"] == one["optimizer/step"] == STEPS - 1

@@ -48,8 +48,8 @@ def solve(classes=(0, 1, 2, 3), num_classes=4, noise=3.0):
     checkpoints, records, output = FakeCheckpoints(), [], io.StringIO()
 
     def validate():
-        figures = evaluator([(*validation, np.ones(160, bool))])
-        return {"loss": figures.loss, "top1": figures.top1, "top5": figures.top5}
+        metrics = evaluator([(*validation, np.ones(160, bool))])
+        return {"loss": metrics.loss, "top1": metrics.top1, "top5": metrics.top5}
 
     before = snapshot(model)
     training = RunState()
@@ -97,9 +97,9 @@ def test_the_figures_are_those_of_the_head(solved):
     model, (features, labels), _, _, checkpoints, records, _ = solved
     for variable, array in zip(model.head.weights, checkpoints.saved["last"][1], strict=True):
         variable.assign(array)
-    figures = Evaluator(Head(model))([(features, labels, np.ones(len(labels), bool))])
-    assert records[-1]["train_loss"] == pytest.approx(figures.loss, abs=1e-4)
-    assert records[-1]["train_accuracy"] == pytest.approx(figures.top1)
+    metrics = Evaluator(Head(model))([(features, labels, np.ones(len(labels), bool))])
+    assert records[-1]["train_loss"] == pytest.approx(metrics.loss, abs=1e-4)
+    assert records[-1]["train_accuracy"] == pytest.approx(metrics.top1)
 
 
 def test_two_classes():
@@ -110,8 +110,8 @@ def test_two_classes():
     for factor in (0.8, 1.25):  # the last solution, all but free of a penalty, is an optimum
         for variable, array in zip(model.head.weights, weights, strict=True):
             variable.assign(factor * array)
-        figures = Evaluator(Head(model))([(features, labels, np.ones(len(labels), bool))])
-        assert figures.loss > records[-1]["train_loss"] + 1e-4
+        metrics = Evaluator(Head(model))([(features, labels, np.ones(len(labels), bool))])
+        assert metrics.loss > records[-1]["train_loss"] + 1e-4
 
 
 def test_a_class_without_training_images_is_never_predicted():

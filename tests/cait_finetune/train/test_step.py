@@ -7,11 +7,12 @@ import tensorflow as tf
 
 from cait_finetune.optim.adamw import AdamW
 from cait_finetune.optim.parameters import parameter_table
+from cait_finetune.runtime import tuning
 from cait_finetune.train import step as step_module
 from cait_finetune.train.average import MovingAverage, holding
 from cait_finetune.train.loss import CrossEntropy, cross_entropy
 from cait_finetune.train.loss_scale import LossScale
-from cait_finetune.train.step import FIGURES, TrainStep
+from cait_finetune.train.step import STEP_METRICS, TrainStep
 from cait_tf.fused import thresholds
 from cait_tf.fused.tensorflow import concurrent_micro_batches
 from tests.cait_finetune.tiny import (
@@ -42,10 +43,10 @@ class Recorder(AdamW):
         return [seen.numpy() for seen in self.seen]
 
 
-def named(figures):
-    """The figures of one step, by name."""
-    assert figures.shape == (1, len(FIGURES))
-    return dict(zip(FIGURES, figures.numpy()[0].tolist(), strict=True))
+def named(metrics):
+    """The metrics of one step, by name."""
+    assert metrics.shape == (1, len(STEP_METRICS))
+    return dict(zip(STEP_METRICS, metrics.numpy()[0].tolist(), strict=True))
 
 
 def global_norm(arrays):
@@ -54,7 +55,7 @@ def global_norm(arrays):
 
 @pytest.fixture(scope="module")
 def clipped():
-    """Gradients that reach the optimizer, and the figures, for each clipping norm."""
+    """Gradients that reach the optimizer, and the metrics, for each clipping norm."""
     strategy = one_device()
     with strategy.scope():
         model = tiny_model(depth=1, depth_token_only=1)
@@ -64,19 +65,19 @@ def clipped():
         with strategy.scope():
             recorder = Recorder(model)
             step = TrainStep(model, recorder, strategy, clip_norm=norm)
-        figures = named(step(images, labels, 1e-3))
-        result[norm] = recorder.arrays(), figures
+        metrics = named(step(images, labels, 1e-3))
+        result[norm] = recorder.arrays(), metrics
     return model, images, labels, result
 
 
 def test_the_global_norm_after_clipping_is_the_limit(clipped):
     *_, result = clipped
-    plain, figures = result[0.0]
+    plain, metrics = result[0.0]
     assert global_norm(plain) > 0.2  # else nothing is tested
-    cut, cut_figures = result[0.1]
+    cut, cut_metrics = result[0.1]
     assert global_norm(cut) == pytest.approx(0.1, rel=1e-5)
-    assert cut_figures["grad_norm"] == pytest.approx(global_norm(plain), rel=1e-4)
-    assert cut_figures["grad_norm"] == pytest.approx(figures["grad_norm"], rel=1e-5)
+    assert cut_metrics["grad_norm"] == pytest.approx(global_norm(plain), rel=1e-4)
+    assert cut_metrics["grad_norm"] == pytest.approx(metrics["grad_norm"], rel=1e-5)
 
 
 def test_clipping_scales_every_gradient_alike(clipped):
@@ -99,12 +100,12 @@ def test_the_gradient_is_that_of_the_mean_loss(clipped):
     with tf.GradientTape() as tape:
         logits = model(images, training=True)
         loss = tf.reduce_mean(cross_entropy(labels, logits))
-    plain, figures = result[0.0]
+    plain, metrics = result[0.0]
     for ours, expected in zip(plain, tape.gradient(loss, variables), strict=True):
         np.testing.assert_allclose(ours, expected, rtol=1e-3, atol=1e-6)
-    assert figures["loss"] == pytest.approx(float(loss), rel=1e-5)
-    assert figures["correct"] == (logits.numpy().argmax(-1) == labels.numpy()).sum()
-    assert figures["finite"] == 1
+    assert metrics["loss"] == pytest.approx(float(loss), rel=1e-5)
+    assert metrics["correct"] == (logits.numpy().argmax(-1) == labels.numpy()).sum()
+    assert metrics["finite"] == 1
 
 
 @pytest.mark.slow
@@ -155,11 +156,11 @@ def test_a_few_steps_learn_a_batch(precision):
         model = tiny_model(dtype=precision)
         step, _, _ = make_step(model, strategy, precision)
     images, labels = batch()
-    figures = [named(step(images, labels, 3e-3)) for _ in range(20)]
-    losses = [float(one["loss"]) for one in figures]
+    metrics = [named(step(images, labels, 3e-3)) for _ in range(20)]
+    losses = [float(one["loss"]) for one in metrics]
     assert losses[0] == pytest.approx(np.log(7), abs=0.3)
     assert losses[-1] < losses[0] - 0.5
-    assert int(figures[-1]["correct"]) > int(figures[0]["correct"])
+    assert int(metrics[-1]["correct"]) > int(metrics[0]["correct"])
     assert all(variable.dtype == "float32" for variable in model.weights)
 
 
@@ -173,10 +174,10 @@ def test_float16_skips_what_overflows_then_learns():
     loss_scale.scale.assign(2.0**24)  # far beyond float16's 65504
     before = snapshot(model)
 
-    figures = named(step(images, labels, 3e-3))
+    metrics = named(step(images, labels, 3e-3))
 
-    assert float(figures["finite"]) == 0
-    assert np.isfinite(float(figures["loss"]))  # the loss itself is not scaled
+    assert float(metrics["finite"]) == 0
+    assert np.isfinite(float(metrics["loss"]))  # the loss itself is not scaled
     assert float(loss_scale.scale) == 2.0**23
     assert int(loss_scale.good_steps) == 0
     assert int(optimizer.step) == 0
@@ -186,9 +187,9 @@ def test_float16_skips_what_overflows_then_learns():
         assert not np.any(slot.numpy()), name
 
     loss_scale.scale.assign(2.0**12)
-    figures = [named(step(images, labels, 3e-3)) for _ in range(20)]
-    losses = [float(one["loss"]) for one in figures]
-    assert all(float(one["finite"]) == 1 for one in figures)
+    metrics = [named(step(images, labels, 3e-3)) for _ in range(20)]
+    losses = [float(one["loss"]) for one in metrics]
+    assert all(float(one["finite"]) == 1 for one in metrics)
     assert losses[-1] < losses[0] - 0.5
     assert int(optimizer.step) == int(loss_scale.good_steps) == 20
     assert float(loss_scale.scale) == 2.0**12
@@ -204,8 +205,8 @@ def test_the_loss_scale_is_taken_out_of_the_gradient():
             model = tiny_model(depth=1, depth_token_only=1)
             recorder = Recorder(model)
             step = TrainStep(model, recorder, strategy, loss_scale=loss_scale)
-        figures = named(step(images, labels, 1e-3))
-        norms.append((float(figures["grad_norm"]), global_norm(recorder.arrays())))
+        metrics = named(step(images, labels, 1e-3))
+        norms.append((float(metrics["grad_norm"]), global_norm(recorder.arrays())))
     assert norms[1] == pytest.approx(norms[0], rel=1e-5)
 
 
@@ -251,7 +252,7 @@ def test_loss_scaling_beside_accumulation_clipping_and_average():
 
 
 def trained(steps=3, seed=(0,), model_options=None, size=8, targets=False, **options):
-    """Weights, figures and average after some steps of a tiny model."""
+    """Weights, metrics and average after some steps of a tiny model."""
     strategy = one_device()
     with strategy.scope():
         model = tiny_model(depth=1, depth_token_only=1, **(model_options or {}))
@@ -272,13 +273,13 @@ def trained(steps=3, seed=(0,), model_options=None, size=8, targets=False, **opt
             seed=seed,
             **options,
         )
-    figures = []
+    metrics = []
     for number in range(steps):
         images, labels = batch(size, number)
         if targets:
             labels = 0.7 * tf.one_hot(labels, 7) + 0.3 * tf.one_hot(labels[::-1], 7)
-        figures.append(step(images, labels, [1e-2]).numpy()[0])
-    return snapshot(model), np.array(figures), step
+        metrics.append(step(images, labels, [1e-2]).numpy()[0])
+    return snapshot(model), np.array(metrics), step
 
 
 def largest_difference(one, other):
@@ -289,10 +290,10 @@ def largest_difference(one, other):
 @pytest.mark.parametrize("jit_compile", [False, True])
 @pytest.mark.parametrize("parts", [2, 4, 8])
 def test_accumulation_equals_the_large_batch(parts, jit_compile):
-    whole, figures, _ = trained()
-    split, split_figures, _ = trained(accumulation=parts, jit_compile=jit_compile)
+    whole, metrics, _ = trained()
+    split, split_metrics, _ = trained(accumulation=parts, jit_compile=jit_compile)
     assert largest_difference(whole, split) <= 1e-5
-    np.testing.assert_allclose(split_figures, figures, rtol=1e-5)
+    np.testing.assert_allclose(split_metrics, metrics, rtol=1e-5)
 
 
 @pytest.mark.slow
@@ -309,12 +310,12 @@ def test_a_cpu_takes_parts_side_by_side(jit_compile, monkeypatch):
     monkeypatch.setattr(tf, "while_loop", count)
     patches = (batch()[0].shape[1] // tiny_model().backbone.patch_size) ** 2
     monkeypatch.setattr(thresholds, "LEAST_PATCHES", {True: 2 * patches})
-    whole, figures, _ = trained(accumulation=1, jit_compile=jit_compile)
+    whole, metrics, _ = trained(accumulation=1, jit_compile=jit_compile)
     assert loops == []
-    split, split_figures, _ = trained(accumulation=None, jit_compile=jit_compile)
+    split, split_metrics, _ = trained(accumulation=None, jit_compile=jit_compile)
     assert set(loops) == (set() if jit_compile else {(4, concurrent_micro_batches(4))})
     assert largest_difference(whole, split) <= 1e-5
-    np.testing.assert_allclose(split_figures, figures, rtol=1e-5)
+    np.testing.assert_allclose(split_metrics, metrics, rtol=1e-5)
 
 
 @pytest.mark.slow
@@ -322,41 +323,41 @@ def test_a_cpu_takes_parts_side_by_side(jit_compile, monkeypatch):
 def test_what_is_made_of_weights_before_the_parts_changes_nothing(options, monkeypatch):
     model_options = {"dtype": "mixed_bfloat16", **options.get("model_options", {})}
     options = {"accumulation": 2, **options, "model_options": model_options}
-    before, figures, _ = trained(**options)
+    before, metrics, _ = trained(**options)
     monkeypatch.setattr(step_module, "hoisted_weights", contextlib.nullcontext)
-    each, each_figures, _ = trained(**options)
+    each, each_metrics, _ = trained(**options)
     assert largest_difference(before, each) == 0
-    np.testing.assert_array_equal(figures, each_figures)
+    np.testing.assert_array_equal(metrics, each_metrics)
 
 
 @pytest.mark.slow
 def test_several_steps_of_parts_in_one_call():
     """The second step's weights are what the first made of them, rounded before its own parts."""
     options = {"model_options": {"dtype": "mixed_bfloat16"}, "accumulation": 2}
-    single, figures, _ = trained(steps=2, **options)
+    single, metrics, _ = trained(steps=2, **options)
     _, _, step = trained(steps=0, steps_per_call=2, **options)
     stacks = [tf.stack(part) for part in zip(*[batch(8, n) for n in range(2)], strict=True)]
-    np.testing.assert_allclose(step(*stacks, [1e-2, 1e-2]), figures, rtol=1e-6)
+    np.testing.assert_allclose(step(*stacks, [1e-2, 1e-2]), metrics, rtol=1e-6)
     assert largest_difference(single, snapshot(step._model)) <= 1e-6
 
 
 def test_accumulation_of_mixed_labels():
-    whole, figures, _ = trained(targets=True)
-    split, split_figures, _ = trained(targets=True, accumulation=2)
+    whole, metrics, _ = trained(targets=True)
+    split, split_metrics, _ = trained(targets=True, accumulation=2)
     assert largest_difference(whole, split) <= 1e-5
-    np.testing.assert_allclose(split_figures, figures, rtol=1e-5)
+    np.testing.assert_allclose(split_metrics, metrics, rtol=1e-5)
 
 
 def test_rematerialisation_gives_the_same_gradients():
-    whole, figures, _ = trained()
-    again, again_figures, _ = trained(model_options={"remat": True})
+    whole, metrics, _ = trained()
+    again, again_metrics, _ = trained(model_options={"remat": True})
     assert largest_difference(whole, again) <= 1e-6
-    np.testing.assert_allclose(again_figures, figures, rtol=1e-6)
+    np.testing.assert_allclose(again_metrics, metrics, rtol=1e-6)
 
 
 @pytest.mark.slow
 def test_several_steps_in_one_call():
-    single, figures, _ = trained(steps=4)
+    single, metrics, _ = trained(steps=4)
     strategy = one_device()
     with strategy.scope():
         model = tiny_model(depth=1, depth_token_only=1)
@@ -368,13 +369,13 @@ def test_several_steps_in_one_call():
     first = step(*stacks, [1e-2, 1e-2])  # a part of a stack
     second = step(*stacks, [1e-2], 2)
     third = step(*[part[None] for part in batch(8, 3)], [1e-2])
-    np.testing.assert_allclose(np.concatenate([first, second, third]), figures, rtol=1e-6)
+    np.testing.assert_allclose(np.concatenate([first, second, third]), metrics, rtol=1e-6)
     assert largest_difference(single, snapshot(model)) <= 1e-6
 
 
 def test_what_the_graph_took_is_given_back_once_it_is_made(monkeypatch):
     given = []
-    monkeypatch.setattr(step_module, "malloc_trim", lambda: given.append(step.count.numpy()))
+    monkeypatch.setattr(tuning, "malloc_trim", lambda: given.append(step.count.numpy()))
     strategy = one_device()
     with strategy.scope():
         model = tiny_model(depth=1, depth_token_only=1)
@@ -485,10 +486,10 @@ def test_a_step_without_a_finite_gradient_moves_nothing(precision):
     images, labels = batch()
     step(images, labels, [1e-3])
     before = {name: value.numpy() for name, value in step.state.items()}, snapshot(model)
-    figures = named(
+    metrics = named(
         step(tf.where(tf.range(8)[:, None, None, None] == 5, np.nan, images), labels, [1])
     )
-    assert figures["finite"] == 0
+    assert metrics["finite"] == 0
     for path, value in snapshot(model).items():
         assert value.tobytes() == before[1][path].tobytes(), path
     for name, value in step.state.items():

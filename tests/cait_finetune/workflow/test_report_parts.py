@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cait_finetune.scores.predictions import Predictions
-from cait_finetune.workflow.report_parts import find_mistakes, in_words
+from cait_finetune.workflow.report_parts import find_mistakes, format_count
 
 NAMES = ["cat", "dog", "fox"]
 
@@ -45,4 +45,4 @@ def test_a_model_that_is_right_has_none():
     ("count", "words"), [(1, "1 mistake"), (2, "2 mistakes"), (1000, "1,000 or more mistakes")]
 )
 def test_a_count_in_words(count, words):
-    assert in_words(count) == words
+    assert format_count(count) == words

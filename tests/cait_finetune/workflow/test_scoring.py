@@ -36,8 +36,8 @@ def scored(source):
     model = tiny_model(num_classes=2)
     corrupt = CorruptImages("skip")
 
-    def stream(role):
-        return evaluation_stream(source, role, PREPROCESSING, 4, corrupt)
+    def stream(split):
+        return evaluation_stream(source, split, PREPROCESSING, 4, corrupt)
 
     predictions = predict_splits(model, stream, source, corrupt)
     return predictions, score(predictions, 4), Evaluator(model)(stream("test"))
@@ -82,10 +82,10 @@ def test_the_temperature_is_of_the_validation_images_alone(several):
     scores = score({"validation": validation, "test": test}, 64)
     wanted = fit_temperature(validation.logits, validation.labels, several)
     assert scores.temperature == wanted > 1.2 * fit_temperature(test.logits, test.labels, several)
-    figures = scores.as_dict()
-    assert figures["validation"]["ece_calibrated"] < figures["validation"]["ece"]
-    assert figures["validation"]["loss_calibrated"] < figures["validation"]["loss"]
-    assert figures["test"]["images"] == 300
+    metrics = scores.as_dict()
+    assert metrics["validation"]["ece_calibrated"] < metrics["validation"]["ece"]
+    assert metrics["validation"]["loss_calibrated"] < metrics["validation"]["loss"]
+    assert metrics["test"]["images"] == 300
 
 
 def test_a_temperature_that_is_in_an_export_already_stays():

@@ -25,9 +25,9 @@ def test_a_library_that_the_export_will_want_is_missed_at_once(tmp_path, monkeyp
 
 
 def test_a_class_name_of_two_lines_is_refused_before_anything_is_trained(tmp_path):
-    for role in ("train", "test"):
+    for split in ("train", "test"):
         for name in ("one", "two\nlines"):
-            folder = tmp_path / "images" / role / name
+            folder = tmp_path / "images" / split / name
             folder.mkdir(parents=True)
             for number in range(4):
                 (folder / f"{number}.png").write_bytes(encode(picture(16, 16, seed=number)))
@@ -48,16 +48,16 @@ def test_the_check_and_each_epoch_share_a_pipeline(cache, reads, tmp_path, monke
     original = streams.evaluation_batches
 
     class Counted:
-        def __init__(self, role, batches):
-            self.role, self.batches = role, batches
+        def __init__(self, split, batches):
+            self.split, self.batches = split, batches
 
         def __iter__(self):
-            passes.append(self.role)
+            passes.append(self.split)
             return iter(self.batches)
 
-    def counted(source, role, *args):
-        built.append(role)
-        return Counted(role, original(source, role, *args))
+    def counted(source, split, *args):
+        built.append(split)
+        return Counted(split, original(source, split, *args))
 
     monkeypatch.setattr(streams, "evaluation_batches", counted)
     prepared = prepare(checked("dataset=digits", f"dataset.cache={cache}"), tmp_path / "run")
@@ -66,8 +66,8 @@ def test_the_check_and_each_epoch_share_a_pipeline(cache, reads, tmp_path, monke
         [[part.numpy().tolist() for part in batch] for batch in validation] for _ in range(2)
     )
     assert first == second
-    for role in ("validation", "test"):
-        list(prepared.streams.images_of(role))
+    for split in ("validation", "test"):
+        list(prepared.streams.images_of(split))
     assert sorted(built) == ["test", "validation"]
     assert len(passes) == reads
 

@@ -7,7 +7,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from cait_finetune.config import DatasetConfig
-from cait_finetune.data.opening import open_source
+from cait_finetune.data.load import load_source
 from cait_finetune.data.procedural.builder import Procedural
 
 CLASSES, TRAIN, HELD_OUT = 30, 20, 4
@@ -75,7 +75,7 @@ def test_images_are_not_empty(splits):
 
 def test_it_opens_by_its_name(builder, folder):
     config = DatasetConfig(name="procedural/small", data_dir=str(folder))
-    assert open_source(config).sizes["train"] == CLASSES * TRAIN
+    assert load_source(config).sizes["train"] == CLASSES * TRAIN
 
 
 def test_the_full_set_is_another_of_thousands(tmp_path):

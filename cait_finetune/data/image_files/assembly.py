@@ -1,0 +1,102 @@
+"""From a list of files to a source: checked and divided."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from cait_finetune.config import DatasetConfig
+from cait_finetune.data.image_files.duplicates import warn_of_duplicates
+from cait_finetune.data.image_files.files import Files, FileSource
+from cait_finetune.data.image_files.inspection import inspected
+from cait_finetune.data.image_files.split_file import saved_split
+from cait_finetune.data.image_files.splits import Plan
+from cait_finetune.data.source import SPLITS
+from cait_finetune.errors import bad_value
+
+
+@dataclasses.dataclass(frozen=True)
+class Listing:
+    """What a folder or a table says: files, the part that each is in, and what the parts are.
+
+    ``parts`` are ``(N,)`` names, all empty without parts; ``split_file`` is where a division is
+    written down.
+    """
+
+    files: Files
+    parts: np.ndarray
+    plan: Plan
+    class_names: tuple[str, ...]
+    split_file: str
+    notes: tuple[str, ...] = ()
+
+
+def assembled(config: DatasetConfig, listing: Listing) -> FileSource:
+    """The source of what is listed.
+
+    Raises:
+        UserError: as `inspected` and `saved_split`; or a split is empty.
+    """
+    files, plan, notes = listing.files, listing.plan, listing.notes
+    rows = {
+        split: np.flatnonzero(listing.parts == plan.parts.get(split, ""))
+        for split in SPLITS
+        if split in plan.parts or not plan.parts
+    }
+    if config.check:
+        hashes = inspected(files.paths, files.ids, config.on_corrupt)  # (N,)
+        files = dataclasses.replace(files, content_hashes=hashes)
+    if plan.shares:
+        divided, words = _divide(config, files, listing, rows["train"])
+        rows |= divided
+        counts = " / ".join(f"{len(rows[split]):,}" for split in SPLITS)
+        notes = (*notes, f"split  {', '.join([counts, *words])}")
+    unreadable: tuple[str, ...] = ()
+    if config.check:
+        unreadable = tuple(files.ids[hashes < 0])
+        rows = {split: of_split[hashes[of_split] >= 0] for split, of_split in rows.items()}
+        if not config.evaluation_only:
+            warn_of_duplicates(files, rows, listing.class_names)
+    for split in SPLITS:
+        if not len(rows[split]):
+            what = f"{plan.parts[split]!r}" if split in plan.parts else "a division"
+            without = "readable image" if unreadable else "image"
+            raise bad_value(
+                f"dataset.splits.{split}",
+                f"{what} without a {without}",
+                "a split with images in it",
+            )
+    return FileSource(
+        class_names=listing.class_names,
+        sizes={split: len(rows[split]) for split in SPLITS},
+        multi_label=config.multi_label,
+        weighted=files.weights is not None,
+        notes=notes,
+        name=config.name,
+        files={split: files.rows(rows[split]) for split in SPLITS},
+        unreadable=unreadable,
+    )
+
+
+def _divide(
+    config: DatasetConfig, files: Files, listing: Listing, pool: np.ndarray
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Rows of each split that has a share of `pool`, and in words how and where that is kept."""
+    files, plan = files.rows(pool), listing.plan
+    ids, first, number = np.unique(files.ids.astype(str), return_index=True, return_inverse=True)
+    labels = np.zeros(len(ids), int) if config.multi_label else files.labels[first]
+    kept = saved_split(
+        ids.tolist(),
+        labels,
+        plan.shares,
+        config.splits,
+        listing.split_file,
+        None if files.content_hashes is None else files.content_hashes[first],
+    )
+    of_each = np.array(kept.splits)[number]  # the same file twice is in the same split
+    words = [plan.words] if plan.words else []
+    if len(kept.shares) == 2:
+        aside = list(kept.shares)[1]
+        words.append(f"{aside} is {kept.shares[aside]:.0%} of {plan.parts['train']}")
+    return {split: pool[of_each == split] for split in plan.shares}, [*words, kept.words]

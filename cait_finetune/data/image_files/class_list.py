@@ -1,0 +1,135 @@
+"""The classes: their names and order, and whether each of them has the images that it needs."""
+
+from __future__ import annotations
+
+import collections
+import logging
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+
+from cait_finetune.config import DatasetConfig
+from cait_finetune.errors import UserError, bad_value, suggest
+
+logger = logging.getLogger(__name__)
+
+_KEY = "dataset.data_dir"
+_SHOWN = 5
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+
+
+def class_list(config: DatasetConfig, found: Sequence[str], what: str) -> tuple[str, ...]:
+    """The configured names, or those that were `found`, in label order.
+
+    Warns of names that are nearly the same.
+
+    Raises:
+        UserError: there are more or fewer than `dataset.num_classes`, or just one.
+    """
+    names = tuple(config.class_names or found)
+    if config.num_classes not in (None, len(names)):
+        raise bad_value(
+            "dataset.num_classes", config.num_classes, f"{len(names)}, as {what} has {some(names)}"
+        )
+    if len(names) < 2 and not config.multi_label:
+        got = f"{what} with {f'the one class {names[0]}' if names else 'no class'}"
+        raise bad_value(_KEY, got, "two classes or more")
+    return names
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Class names in label order where nothing else gives one: integers as numbers, else as text."""
+    names = list(names)
+    if all(_INTEGER.fullmatch(name) for name in names):
+        return sorted(names, key=lambda name: (int(name), name))
+    return sorted(names)
+
+
+def warn_of_near_names(names: Sequence[str]) -> None:
+    """One warning if names differ only in case, spaces, dashes or Unicode form."""
+    by_key = collections.defaultdict(list)
+    for name in names:
+        plain = re.sub(r"[\s_-]+", "", unicodedata.normalize("NFKC", name).casefold())
+        if len(plain) > 1:  # a and A are two letters
+            by_key[plain].append(name)
+    near = [group for group in by_key.values() if len(group) > 1]
+    if near:
+        shown = ", ".join(" and ".join(map(_shown(group), group)) for group in near[:_SHOWN])
+        logger.warning(
+            "classes whose names differ only in case, spaces, dashes or Unicode form: %s%s; give them one name "
+            "if they are one class",
+            shown,
+            ", …" if len(near) > _SHOWN else "",
+        )
+
+
+def outside(key: str, strangers: Mapping[str, str], known: Sequence[str]) -> UserError:
+    """What to say of labels that the class list lacks; the values say where each of them is."""
+    shown = ", ".join(f"{name!r}{strangers[name]}" for name in list(strangers)[:_SHOWN])
+    more = f" and {len(strangers) - _SHOWN} more" if len(strangers) > _SHOWN else ""
+    near = (suggest(name, known) for name in strangers)
+    return bad_value(
+        key,
+        f"labels outside the class list: {shown}{more}",
+        f"those of dataset.class_names: {some(known)}",
+        next(filter(None, near), ""),
+    )
+
+
+def check_classes(
+    names: Sequence[str],
+    counts: Mapping[str, np.ndarray],
+    *,
+    multi_label: bool,
+    listed: bool = True,
+) -> None:
+    """Warns of classes that validation or test lack.
+
+    Args:
+        counts: images of each class in each split, ``(C,)``.
+        listed: the user chose the class list. Other lists, such as a TFDS set's, may have classes
+            without any image: that is just warned of.
+
+    Raises:
+        UserError: a class without an image to train on; where images have several labels that is
+            just warned of, as they cannot be divided class by class.
+    """
+    total = sum(counts.values())
+    if not listed and not total.all():
+        logger.warning("no image of %s", some([names[row] for row in np.flatnonzero(total == 0)]))
+    for row in np.flatnonzero(counts["train"] == 0):
+        others = [split for split in counts if counts[split][row]]
+        if not others and not listed:
+            continue
+        if not others:
+            raise bad_value(
+                _KEY,
+                f"no image of class {names[row]!r}",
+                "at least one of each class",
+                "add some, or leave it out of the class list",
+            )
+        if not multi_label:
+            raise bad_value(
+                _KEY if listed else "dataset.splits.train",
+                f"class {names[row]!r} in {' and '.join(others)} but not in train",
+                "images of each class to train on",
+                "add some, or leave the class out" if listed else "Set other dataset.splits",
+            )
+    for split, of_split in counts.items():
+        lacking = [names[row] for row in np.flatnonzero((of_split == 0) & (total > 0))]
+        if lacking:
+            logger.warning("%s has no image of %s", split, some(lacking))
+
+
+def some(names: Sequence[str]) -> str:
+    """The first few of them, and how many there are."""
+    shown = ", ".join(names[:_SHOWN])
+    return f"{shown}, … ({len(names):,} in all)" if len(names) > _SHOWN else shown
+
+
+def _shown(group: Sequence[str]) -> Callable[[str], str]:
+    """How to print names such that they look different."""
+    look = {unicodedata.normalize("NFC", name) for name in group}
+    return repr if len(look) == len(group) else ascii

@@ -1,0 +1,93 @@
+"""The same image file twice: in two splits, or under two labels.
+
+A model is then tested on what it was trained on, or one of the labels is wrong.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from cait_finetune.data.image_files.files import Files
+from cait_finetune.data.source import SPLITS
+
+logger = logging.getLogger(__name__)
+
+_SHOWN = 3
+
+
+def warn_of_duplicates(
+    files: Files, rows: Mapping[str, np.ndarray], class_names: Sequence[str]
+) -> None:
+    """Warn once of files that are in two splits, and once of files of a split that have two labels.
+
+    Args:
+        files: with content hashes.
+        rows: of each split.
+    """
+    split_of = np.full(len(files), -1)
+    for number, split in enumerate(SPLITS):
+        split_of[rows[split]] = number
+    kind_of = split_of + len(SPLITS) * _label_numbers(files.labels)
+    suspects = _of_several_kinds(np.flatnonzero(split_of >= 0), files.content_hashes, kind_of)
+    first: dict[int, int] = {}
+    across, contradictions = [], []
+    for row in suspects[np.argsort(split_of[suspects], kind="stable")]:
+        original = first.setdefault(int(files.content_hashes[row]), int(row))
+        if split_of[original] != split_of[row]:
+            across.append((original, row))
+        elif kind_of[original] != kind_of[row]:
+            contradictions.append((original, row))
+
+    def shown(pairs: Sequence[tuple[int, int]]) -> str:
+        words = [_pair(files, class_names, *pair) for pair in pairs[:_SHOWN]]
+        return ", ".join([*words, "…"] if len(pairs) > _SHOWN else words)
+
+    if across:
+        later = [SPLITS[number] for number in sorted({int(split_of[b]) for _, b in across})]
+        logger.warning(
+            "%s in two splits: %s; the %s accuracy will be too high",
+            "1 image is" if len(across) == 1 else f"{len(across):,} images are",
+            shown(across),
+            " and ".join(later),
+        )
+    if contradictions:
+        logger.warning(
+            "%s there twice under two labels: %s; remove the wrong one of each",
+            "1 image is" if len(contradictions) == 1 else f"{len(contradictions):,} images are",
+            shown(contradictions),
+        )
+
+
+def _label_numbers(labels: np.ndarray) -> np.ndarray:
+    """``(N,)`` int: the same for the same labels."""
+    if labels.ndim == 1:
+        return labels.astype(np.int64)
+    rows = np.packbits(labels > 0, axis=1)  # (N, C / 8)
+    number: dict[bytes, int] = {}
+    return np.array([number.setdefault(row.tobytes(), len(number)) for row in rows], np.int64)
+
+
+def _pair(files: Files, class_names: Sequence[str], one: int, other: int) -> str:
+    """``a.jpg = b.jpg``, with their labels if these are not the same."""
+    if np.array_equal(files.labels[one], files.labels[other]):
+        return f"{files.ids[one]} = {files.ids[other]}"
+
+    def labelled(row: int) -> str:
+        label = files.labels[row]
+        labels = np.flatnonzero(label) if files.labels.ndim > 1 else [label]
+        return f"{files.ids[row]} ({', '.join(class_names[at] for at in labels) or 'no class'})"
+
+    return f"{labelled(one)} = {labelled(other)}"
+
+
+def _of_several_kinds(rows: np.ndarray, keys: np.ndarray, kind_of: np.ndarray) -> np.ndarray:
+    """Those of the rows whose key a row of another kind has, too."""
+    number = np.unique(keys[rows], return_inverse=True)[1]
+    count = number.max(initial=-1) + 1
+    low, high = np.full(count, kind_of.max(initial=0) + 1), np.full(count, -1)
+    np.minimum.at(low, number, kind_of[rows])
+    np.maximum.at(high, number, kind_of[rows])
+    return rows[(low < high)[number]]

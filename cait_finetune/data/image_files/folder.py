@@ -1,0 +1,216 @@
+"""Images in folders named by class, with or without folders for train, validation and test."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import os
+
+import numpy as np
+
+from cait_finetune.config import DatasetConfig
+from cait_finetune.data.image_files import storage
+from cait_finetune.data.image_files.assembly import Listing, assembled
+from cait_finetune.data.image_files.class_list import class_list, in_order, outside, some
+from cait_finetune.data.image_files.files import Files, FileSource
+from cait_finetune.data.image_files.listing import ENDINGS, is_image
+from cait_finetune.data.image_files.splits import planned, usual_split
+from cait_finetune.data.source import SPLITS
+from cait_finetune.errors import bad_value
+
+_KEY = "dataset.data_dir"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Found:
+    """What is in the folders: images by the names of part and class, and what else was met."""
+
+    images: dict[tuple[str, str], list[str]]
+    others: collections.Counter[str]
+    astray: list[str]
+
+
+def load_folder(config: DatasetConfig) -> FileSource:
+    """``DIR/CLASS/**/image``, or ``DIR/SPLIT/CLASS/**/image``; see `planned` for the splits.
+
+    Classes are the folders that train has, as `in_order`, or `dataset.class_names`. Litter is not
+    seen, and of other files that are no images it is noted how many there are.
+
+    Raises:
+        UserError: a folder that is not there, not divided into classes, or without an image; a
+            class that the class list or train lacks; and as `planned` and `assembled`.
+    """
+    if config.data_dir is None:
+        raise bad_value(
+            _KEY, "nothing", "the folder that has a folder for each class", f"add {_KEY}=DIR"
+        )
+    if config.multi_label:
+        raise bad_value(
+            "dataset.multi_label",
+            "true with dataset.source=folder",
+            "false: in folders an image has one class",
+            "list the images in a table: dataset=csv",
+        )
+    root = storage.located(_KEY, config.data_dir, "folder")
+    inside = storage.entries(root)
+    folders = [name for name, is_folder in inside if is_folder]
+    if not folders:
+        with_images = any(is_image(name) for name, _ in inside)
+        what = "which has images and no folder" if with_images else "which has no folder"
+        what = what if inside else "an empty folder"
+        raise bad_value(_KEY, f"{root}, {what}", "a folder for each class: DIR/CLASS/image.jpg")
+    parts = _parts(config, root, folders)
+    plan = planned(config, parts, root)
+    read = sorted(set(plan.parts.values())) or [""]
+    found = _found(root, read)
+    notes = _notes(found)
+    hidden = [name for name in sorted(storage.names(root)) if _is_hidden_folder(root, name)]
+    if hidden:
+        notes.append(f"files  hidden folders left out: {some(hidden)}")
+    unread = [name for name in folders if parts and name not in read]
+    if unread:
+        notes.append(f"files  not read, being no split: {some(unread)}")
+    for split, part in plan.parts.items():
+        if not any(paths for (one, _), paths in found.images.items() if one == part):
+            _explain_empty(split, part, found)
+    names = _class_names(config, root, found, plan.parts.get("train", ""))
+
+    label = {name: number for number, name in enumerate(names)}
+    rows = [
+        (path, part, label[name])
+        for (part, name), paths in sorted(found.images.items())
+        for path in paths
+    ]
+    ids = np.array([path for path, _, _ in rows], object)
+    paths = np.array([f"{root}/{path}" for path in ids], object)
+    labels = np.array([number for _, _, number in rows], np.int32)
+    listing = Listing(
+        files=Files(paths, ids, labels),
+        parts=np.array([part for _, part, _ in rows]),
+        plan=plan,
+        class_names=names,
+        split_file=f"{root}/cait_splits.csv",
+        notes=tuple(notes),
+    )
+    return assembled(config, listing)
+
+
+def _parts(config: DatasetConfig, root: str, folders: list[str]) -> list[str]:
+    """The folders if they are splits, of which each has folders by class, or none of them.
+
+    A class may be called train, too: so the one beside it is a split, or it has folders itself.
+    """
+    if any(getattr(config.splits, split) for split in SPLITS):
+        return folders
+    usual = [name for name in folders if usual_split(name)]
+    splits = {usual_split(name) for name in usual}
+    divided = [name for name in usual if any(one for _, one in storage.entries(f"{root}/{name}"))]
+    if "train" in splits and (len(splits) > 1 or divided):
+        return folders
+    return folders if divided and len(usual) == len(folders) else []
+
+
+def _is_hidden_folder(root: str, name: str) -> bool:
+    return name[0] == "." and os.path.isdir(f"{root}/{name}")
+
+
+def _found(root: str, parts: list[str]) -> _Found:
+    images: dict[tuple[str, str], list[str]] = {}
+    others: collections.Counter[str] = collections.Counter()
+    astray = []
+    for part in parts:
+        folder = f"{root}/{part}" if part else root
+        prefix = f"{part}/" if part else ""
+        for name, is_folder in storage.entries(folder):
+            if not is_folder:
+                if is_image(name):
+                    astray.append(prefix + name)
+                continue
+            images[part, name] = []
+            for path in storage.files_below(f"{folder}/{name}", root):
+                if is_image(path):
+                    images[part, name].append(f"{prefix}{name}/{path}")
+                else:
+                    others[os.path.splitext(path)[1].lower() or "no ending"] += 1
+    return _Found(images, others, astray)
+
+
+def _notes(found: _Found) -> list[str]:
+    notes = []
+    if found.others:
+        endings = ", ".join(ending for ending, _ in found.others.most_common(5))
+        notes.append(f"files  {found.others.total():,} that are no images were left out: {endings}")
+    if found.astray:
+        notes.append(f"files  {len(found.astray):,} in no class folder were left out")
+    return notes
+
+
+def _class_names(config: DatasetConfig, root: str, found: _Found, train: str) -> tuple[str, ...]:
+    """In label order.
+
+    Raises:
+        UserError: as `class_list`; a folder of images that is outside the list, or an empty one.
+    """
+    what = f"{root}/{train}" if train else root
+    here = in_order(name for part, name in found.images if part == train)
+    for name in here:
+        if not found.images[train, name]:
+            _explain_no_image(f"{what}/{name}", found)
+    if len(here) == 1 and not config.class_names:
+        inner = [name for name, is_folder in storage.entries(f"{what}/{here[0]}") if is_folder]
+        if len(inner) > 1:
+            raise bad_value(
+                _KEY,
+                f"{what} with the one class {here[0]}",
+                "two classes or more",
+                f"if {some(inner)} are the classes: {_KEY}={what}/{here[0]}",
+            )
+    names = class_list(config, here, what)
+    strangers: dict[str, list[str]] = {}
+    for (part, name), paths in sorted(found.images.items()):
+        if paths and name not in names:
+            strangers.setdefault(name, []).append(part)
+    if strangers and config.class_names:
+        places = {
+            name: f" (in {' and '.join(parts)})" if any(parts) else ""
+            for name, parts in strangers.items()
+        }
+        raise outside(_KEY, places, names)
+    if strangers:
+        name, parts = next(iter(strangers.items()))
+        raise bad_value(
+            _KEY,
+            f"class {name!r} in {' and '.join(parts)} but not in {train}",
+            "images of each class to train on",
+            "add some, or leave the class out",
+        )
+    for key in [key for key in found.images if key[1] not in names]:
+        del found.images[key]  # empty folders
+    return names
+
+
+def _explain_no_image(folder: str, found: _Found) -> None:
+    endings = f"; there are files {some(sorted(found.others))}" if found.others else ""
+    raise bad_value(
+        _KEY,
+        f"{folder}, a class without an image{endings}",
+        f"at least one image of each class ({', '.join(ENDINGS)})",
+        "add images, or remove the folder",
+    )
+
+
+def _explain_empty(split: str, part: str, found: _Found) -> None:
+    loose = [path for path in found.astray if path.startswith(f"{part}/")]
+    if loose:
+        raise bad_value(
+            f"dataset.splits.{split}",
+            f"{part!r} with images that are in no class folder ({len(loose):,})",
+            f"a folder for each class in it: {part}/CLASS/image.jpg",
+            ""
+            if split == "train"
+            else f"images of no known class: move {part} elsewhere, and others "
+            "are put aside for that",
+        )
+    raise bad_value(
+        f"dataset.splits.{split}", f"{part!r} without an image", "a split with images in it"
+    )

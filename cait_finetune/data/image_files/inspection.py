@@ -1,0 +1,95 @@
+"""Is each file an image, and which one: what its bytes tell before training.
+
+Whether a file is whole shows when it is decoded. A JPEG's end marker would not tell: cameras and
+telephones append previews, videos and tables of their own to it.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import numpy as np
+import tensorflow as tf
+
+from cait_finetune.data.image_files import storage
+from cait_finetune.data.image_files.hash_cache import HashCache, Stat
+from cait_finetune.data.image_files.signatures import HEAD, fault
+from cait_finetune.errors import bad_value
+from cait_finetune.runtime.progress import progress_bar
+
+logger = logging.getLogger(__name__)
+
+_SHOWN = 5
+# Most of the time they wait for a disk or a network; where they do not, more of them only wait for Python.
+_THREADS = min(32, 4 * (os.cpu_count() or 8))
+_AT_A_TIME = 256  # files: a future for each of a million is slower than the files
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+def inspected(paths: Sequence[str], ids: Sequence[str], on_corrupt: str) -> np.ndarray:
+    """Hash the content of each file, and check that it begins like an image that can be decoded.
+
+    Returns:
+        ``(N,)`` int64: the content hashes; -1 for a file that cannot be decoded. These are warned of if
+        `on_corrupt` is ``skip``.
+
+    Raises:
+        UserError: there are such files, and `on_corrupt` is ``stop``.
+    """
+    if not len(paths):
+        return np.zeros(0, np.int64)
+    cache = HashCache(paths)
+    words = "checking files (dataset.check=false leaves that out)"
+    stats, found = zip(*in_threads(words, functools.partial(_look, cache), paths), strict=True)
+    hashes = [-1 if isinstance(what, str) else what for what in found]
+    cache.keep(stats, hashes)
+    bad = [(name, what) for name, what in zip(ids, found, strict=True) if isinstance(what, str)]
+    if bad:
+        shown = ", ".join(f"{name} ({what})" for name, what in bad[:_SHOWN])
+        shown += f", … ({len(bad):,} in all)" if len(bad) > _SHOWN else ""
+        if on_corrupt == "stop":
+            raise bad_value(
+                "dataset.data_dir",
+                f"{len(bad):,} file{'s' * (len(bad) > 1)} that cannot be read: {shown}",
+                "images that TensorFlow decodes (JPEG, PNG, GIF, WebP, BMP)",
+                "mend or remove what is wrong, or add dataset.on_corrupt=skip",
+            )
+        logger.warning("left out as they cannot be read: %s", shown)
+    return np.array(hashes, np.int64)
+
+
+def in_threads(words: str, work: Callable[[T], U], items: Sequence[T]) -> list[U]:
+    """What `work` makes of each, in order; on a terminal with a bar while it lasts."""
+    groups = [items[at : at + _AT_A_TIME] for at in range(0, len(items), _AT_A_TIME)]
+    done: list[U] = []
+    with ThreadPoolExecutor(_THREADS) as pool, progress_bar(words, len(items), unit="files") as bar:
+        for group in pool.map(lambda group: [work(item) for item in group], groups):
+            done += group
+            bar(len(group))
+    return done
+
+
+def _look(cache: HashCache, path: str) -> tuple[Stat, int | str]:
+    """Size and times of a file, and its content hash or in words what is wrong with it."""
+    stat: Stat = ()
+    try:
+        stat = storage.size_and_times(path)  # first: it may be written while it is read
+        known = cache.get(path, stat)
+        if known is not None:
+            return stat, known
+        content = storage.read(path)
+    except OSError as error:
+        return stat, error.strerror or str(error)
+    except tf.errors.OpError as error:
+        return stat, str(error).splitlines()[0]
+    wrong = fault(content[:HEAD]) if content else "empty"
+    digest = hashlib.sha1(content, usedforsecurity=False).digest()
+    return stat, wrong or int.from_bytes(digest[:8], "big") >> 1

@@ -1,0 +1,106 @@
+"""From the parts that images come in to train, validation and test."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+
+from cait_finetune.config import DatasetConfig
+from cait_finetune.data.source import SPLITS
+from cait_finetune.errors import bad_value, suggest
+
+#: What a folder or a value is usually called, in small letters.
+USUAL_NAMES = {
+    "train": ("train", "training"),
+    "validation": ("validation", "val", "valid", "dev"),
+    "test": ("test", "testing"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Which part each split has, and what of train's is put aside for splits that have none, in shares.
+
+    Without parts, `shares` divide everything. ``words`` say what is not plain from that.
+    """
+
+    parts: Mapping[str, str]
+    shares: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    words: str = ""
+
+
+def usual_split(name: str) -> str | None:
+    """What a part of that name usually is."""
+    return next((split for split, names in USUAL_NAMES.items() if name.lower() in names), None)
+
+
+def planned(config: DatasetConfig, names: Iterable[str], what: str) -> Plan:
+    """What the parts called `names` are: as configured, else as usual. Never validates on test.
+
+    As with TFDS sets a lone validation or test part is for testing, and validation is put aside from
+    train, in its share. Where nothing is trained on, nothing is put aside: one part is for all.
+
+    Args:
+        what: what has these parts, for messages.
+
+    Raises:
+        UserError: a configured part is not there, or for two splits; two parts are usual for one;
+            there is none to train on.
+    """
+    names = sorted(names)
+    chosen = _chosen(config, names, what)
+    shares = dict(zip(SPLITS, config.splits.split_shares, strict=True))
+    if not names:
+        return Plan({}, {} if config.evaluation_only else shares)
+    parts = chosen | _usual(names, chosen, what)
+    parts = {split: parts[split] for split in SPLITS if split in parts}
+    if config.evaluation_only:
+        any_of_them = next((parts[split] for split in reversed(SPLITS) if split in parts), names[0])
+        return Plan({split: parts.get(split, any_of_them) for split in SPLITS})
+    if "train" not in parts:
+        raise bad_value(
+            "dataset.splits.train",
+            "nothing",
+            f"the part to train on: {what} has {', '.join(names)} and no train",
+        )
+    train = parts["train"]
+    if len(parts) == 3:
+        return Plan(parts)
+    if len(parts) == 1:
+        return Plan(parts, shares)
+    words = ""
+    if "test" not in parts and "validation" not in chosen:
+        parts = {"train": train, "test": parts["validation"]}
+        words = f"{parts['test']} is tested on"
+    aside = "validation" if "test" in parts else "test"
+    return Plan(parts, {"train": 1 - shares[aside], aside: shares[aside]}, words)
+
+
+def _chosen(config: DatasetConfig, names: list[str], what: str) -> dict[str, str]:
+    splits = config.splits
+    chosen = {split: getattr(splits, split) for split in SPLITS if getattr(splits, split)}
+    for split, name in chosen.items():
+        key = f"dataset.splits.{split}"
+        if name not in names:
+            has = f"one of {', '.join(names)}" if names else "null, as there are no splits"
+            raise bad_value(key, repr(name), f"{has}, in {what}", suggest(name, names))
+        if list(chosen.values()).count(name) > 1 and not config.evaluation_only:
+            raise bad_value(key, f"{name!r}, which another split is too", "a part of its own")
+    return chosen
+
+
+def _usual(names: list[str], chosen: Mapping[str, str], what: str) -> dict[str, str]:
+    usual: dict[str, str] = {}
+    for name in names:
+        split = usual_split(name)
+        if split is None or split in chosen or name in chosen.values():
+            continue
+        if split in usual:
+            raise bad_value(
+                f"dataset.splits.{split}",
+                f"nothing, and both {usual[split]} and {name} in {what}",
+                "one of them",
+                f"choose with dataset.splits.{split}={name}",
+            )
+        usual[split] = name
+    return usual

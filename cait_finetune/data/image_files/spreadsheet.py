@@ -1,0 +1,147 @@
+"""Tables as spreadsheets save them: a header, rows with the numbers that are seen there."""
+
+from __future__ import annotations
+
+import collections
+import csv
+import dataclasses
+import io
+from collections.abc import Iterable, Sequence
+
+from cait_finetune.data.image_files import storage
+from cait_finetune.errors import UserError, bad_value, suggest
+
+_KEY = "dataset.data_dir"
+_DELIMITERS = (",", ";", "\t", "|")  # in this order: the last is also between labels
+_SHOWN = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Cells without the spaces around them; ``numbers`` are the rows', the header's being 1."""
+
+    path: str
+    header: tuple[str, ...]
+    rows: list[list[str]]
+    numbers: list[int]
+    delimiter: str
+
+    def find(self, key: str, wanted: str | None, usual: Sequence[str]) -> str | None:
+        """The name of the column that is `wanted`, or of one that is usual in any spelling.
+
+        Raises:
+            UserError: there is no column `wanted`, or there are two of that name.
+        """
+        if wanted is None:
+            by_usual = {name.lower(): name for name in reversed(self.header)}
+            wanted = next((by_usual[name] for name in usual if name in by_usual), None)
+        elif wanted not in self.header:
+            raise self.missing(key, repr(wanted), suggest(wanted, self.header))
+        if wanted is not None and self.header.count(wanted) > 1:
+            raise bad_value(key, f"{self.path} with two columns {wanted!r}", "different names")
+        return wanted
+
+    def missing(self, key: str, got: str, hint: str = "") -> UserError:
+        """What to say of a column that is not there."""
+        return bad_value(
+            key, got, f"one of the columns of {self.path}: {', '.join(self.header)}", hint
+        )
+
+    def without(self, key: str, usual: Sequence[str]) -> UserError:
+        """What to say if no column has a usual name."""
+        near = (suggest(name, self.header) for name in usual)
+        near = next(filter(None, near), f"name yours with {key}=…")
+        return self.missing(key, "nothing", f"usual are {', '.join(usual)}; {near}")
+
+    def column(self, name: str) -> list[str]:
+        place = self.header.index(name)
+        return [cells[place] for cells in self.rows]
+
+    def refuse(self, column: str, rows: Sequence[int], got: str, expected: str) -> None:
+        """Raises UserError if there are such rows."""
+        if rows:
+            what = f"{self.path}, column {column}: {got} in {self.at(rows)}"
+            raise bad_value(_KEY, what, expected)
+
+    def at(self, rows: Iterable[int]) -> str:
+        """``rows 2, 5, …`` of those places in `rows`."""
+        return row_numbers(self.numbers[row] for row in rows)
+
+
+def row_numbers(numbers: Iterable[int]) -> str:
+    """``row 2``, or ``rows 2, 3, 5``; the first few, and how many more there are."""
+    numbers = list(numbers)
+    shown = ", ".join(str(number) for number in numbers[:_SHOWN])
+    more = f" and {len(numbers) - _SHOWN:,} more" if len(numbers) > _SHOWN else ""
+    return f"row{'s' * (len(numbers) > 1)} {shown}{more}"
+
+
+def read_table(path: str) -> Table:
+    """The cells of a CSV file in UTF-8, divided by comma, semicolon, tabulator or bar.
+
+    Raises:
+        UserError: it is no such file, or has no header, no row, or rows of another length.
+    """
+    text = _text(path)
+    first = text.lstrip("\r\n").partition("\n")[0]
+    widths = {
+        delimiter: len(next(csv.reader([first], delimiter=delimiter), ()))
+        for delimiter in _DELIMITERS
+    }
+    delimiter = next((one for one in _DELIMITERS[:3] if widths[one] > 1), None)
+    delimiter = delimiter or ("|" if widths["|"] > 1 else ",")
+    header, rows, numbers, uneven = None, [], [], collections.defaultdict(list)
+    number = 0
+    try:
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        for number, cells in enumerate(reader, 1):
+            cells = [cell.strip() for cell in cells]
+            if not any(cells):
+                continue
+            if header is None:
+                header = tuple(cells)
+                continue
+            width = len(cells)
+            while len(cells) > len(header) and not cells[-1]:
+                cells.pop()
+            if len(cells) != len(header):
+                uneven[width].append(number)
+            rows.append(cells)
+            numbers.append(number)
+    except csv.Error as error:
+        raise bad_value(_KEY, f"{path}, row {number + 1}: {error}", "a table of text") from error
+    if header is None or not rows:
+        raise bad_value(
+            _KEY, f"{path}, {'an empty file' if header is None else 'no row'}", "a header and rows"
+        )
+    if uneven:
+        of_width = "; ".join(
+            f"{width} in {row_numbers(found)}" for width, found in sorted(uneven.items())
+        )
+        raise bad_value(
+            _KEY,
+            f"{path} with another number of cells: {of_width}",
+            f"{len(header)} in each row, as in the header",
+        )
+    return Table(path, header, rows, numbers, delimiter)
+
+
+def _text(path: str) -> str:
+    try:
+        with storage.opened(path) as file:
+            data = file.read()
+    except OSError as error:
+        raise bad_value(_KEY, path, f"a file that can be read ({error.strerror})") from error
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        row = data[: error.start].count(b"\n") + 1
+        raise bad_value(
+            _KEY,
+            f"{path}, row {row} of which is not UTF-8",
+            "a table of text in UTF-8",
+            "in a spreadsheet save it as CSV UTF-8",
+        ) from error
+    if "\0" in text:
+        raise bad_value(_KEY, f"{path}, which is no text", "a table of text in UTF-8")
+    return text

@@ -1,0 +1,272 @@
+"""Files and folders of a disk or of wherever TensorFlow reads from: gs://, and s3:// with its plugin.
+
+Paths are strings, and a disk is asked without TensorFlow: a million of files are listed in seconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import posixpath
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import IO
+
+import tensorflow as tf
+
+from cait_finetune.config.places import expanded
+from cait_finetune.data.image_files import listing
+from cait_finetune.errors import UserError, bad_value, suggest
+from cait_finetune.runtime.locks import beside, wait_for_lock
+from cait_tf.atomic import atomic_open
+
+
+def located(key: str, value: str, kind: str) -> str:
+    """The path as it is to be used, of an existing ``folder`` or ``file``.
+
+    Raises:
+        UserError: it is not there, or in a place that cannot be read.
+    """
+    path = expanded(key, value)
+    if not is_remote(path):
+        there = os.path.isdir(path) if kind == "folder" else os.path.isfile(path)
+        if not there:
+            raise _not_there(key, value, kind, os.path.exists(path))
+        return os.path.abspath(path)
+    check_readable(key, path)
+    try:
+        is_folder = tf.io.gfile.stat(path).is_directory
+    except tf.errors.NotFoundError:
+        raise _not_there(key, value, kind, False) from None
+    except tf.errors.OpError as error:
+        reason = error.message.splitlines()[0]
+        raise bad_value(key, value, f"a {kind} that can be read ({reason})") from error
+    if is_folder != (kind == "folder"):
+        raise _not_there(key, value, kind, True)
+    return path.rstrip("/")
+
+
+def check_readable(key: str, path: str, got: str = "") -> None:
+    """Check the ``s3://`` or ``https://`` of a path that has one, without opening anything.
+
+    Args:
+        got: what the message names; the path if empty.
+
+    Raises:
+        UserError: TensorFlow cannot read such paths.
+    """
+    if is_readable(path):
+        return
+    scheme = path.partition("://")[0]
+    raise bad_value(
+        key,
+        got or path,
+        f"a place that TensorFlow can read, which {scheme}:// is not without a plugin",
+        "Copy the images to a disk or to gs://, or mount the bucket as a folder",
+    )
+
+
+def is_readable(path: str) -> bool:
+    """Whether TensorFlow can read such paths: a disk, or a scheme that it knows."""
+    if not is_remote(path):
+        return True
+    return path.partition("://")[0] in tf.io.gfile.get_registered_schemes()
+
+
+def is_remote(path: str) -> bool:
+    return "://" in path
+
+
+def join(folder: str, name: str) -> str:
+    """`name` as seen from `folder`, unless it says itself where it is; without ``..`` in it."""
+    if is_remote(name):
+        return name
+    if is_remote(folder):
+        scheme, _, rest = folder.partition("://")
+        return f"{scheme}://{posixpath.normpath(posixpath.join(rest, name))}"
+    return os.path.normpath(os.path.join(folder, expanded("path", name)))
+
+
+def parent(path: str) -> str:
+    """The folder that a file is in."""
+    return path.rpartition("/")[0] if is_remote(path) else os.path.dirname(path)
+
+
+def entries(folder: str) -> list[tuple[str, bool]]:
+    """Names in a folder, sorted, and whether each is a folder; without litter.
+
+    Raises:
+        UserError: the folder cannot be read, or a name in it is not UTF-8.
+    """
+    try:
+        found = _remote_entries(folder) if is_remote(folder) else listing.local_entries(folder)
+    except (OSError, tf.errors.OpError) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise bad_value(
+            "dataset.data_dir", folder, f"a folder that can be read ({reason})"
+        ) from error
+    for name, _ in found:
+        if not name.isascii():
+            _check_utf8(folder, name)
+    return found
+
+
+def files_below(folder: str, within: str | None = None) -> Iterator[str]:
+    """As `listing.files_below`, of buckets too.
+
+    Raises:
+        UserError: as `entries`.
+    """
+    return listing.files_below(folder, entries, within)
+
+
+def size_and_times(path: str) -> tuple[int, ...]:
+    """Bytes, and nanoseconds of the last change: on a disk of the content and of the file itself.
+
+    Unpacked files have the times of their archive, in whole seconds: only the second time tells that
+    two of the same size were swapped.
+    """
+    if is_remote(path):
+        stat = tf.io.gfile.stat(path)
+        return stat.length, stat.mtime_nsec
+    stat = os.stat(path)
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+
+
+def opened(path: str) -> IO[bytes]:
+    """A file to be read."""
+    return tf.io.gfile.GFile(path, "rb") if is_remote(path) else open(path, "rb")
+
+
+def read(path: str) -> bytes:
+    """All bytes of a file.
+
+    Raises:
+        OSError, tf.errors.OpError: it cannot be read.
+    """
+    if is_remote(path):
+        with tf.io.gfile.GFile(path, "rb") as file:
+            return file.read()
+    # Without Python's file objects: half of the time of a million small files is theirs.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    try:
+        size = os.fstat(descriptor).st_size
+        content = os.read(descriptor, size)
+        while len(content) < size and (more := os.read(descriptor, size)):  # beyond 2 GB
+            content += more
+        return content
+    finally:
+        os.close(descriptor)
+
+
+def exists(path: str) -> bool:
+    return tf.io.gfile.exists(path) if is_remote(path) else os.path.exists(path)
+
+
+def names(folder: str) -> set[str]:
+    """What a folder has, the hidden too; nothing if it is not there."""
+    try:
+        found = tf.io.gfile.listdir(folder) if is_remote(folder) else os.listdir(folder)
+    except (OSError, tf.errors.OpError):
+        return set()
+    return set(found)
+
+
+def real_paths(paths: Sequence[str]) -> list[str]:
+    """Where the files are that paths name, through links; of buckets the paths themselves.
+
+    Asks a disk once a folder, not once a file.
+    """
+    folders: dict[str, tuple[str, set[str]]] = {}
+    found = []
+    for path in paths:
+        above, _, name = path.rpartition("/")
+        if is_remote(path):
+            found.append(path)
+            continue
+        if above not in folders:
+            folders[above] = os.path.realpath(above or "/"), _links(above or "/")
+        real, links = folders[above]
+        found.append(os.path.realpath(path) if name in links else os.path.join(real, name))
+    return found
+
+
+def write(path: str, text: str) -> None:
+    """All of it or nothing: several processes may write the same file.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if is_remote(path):
+        try:
+            draft = f"{parent(path)}/.cait_{uuid.uuid4().hex}"
+            with tf.io.gfile.GFile(draft, "w") as file:
+                file.write(text)
+            tf.io.gfile.rename(draft, path, overwrite=True)
+        except tf.errors.OpError as error:
+            raise OSError(str(error).splitlines()[0]) from error
+        return
+    with atomic_open(path, newline="") as file:
+        file.write(text)
+
+
+@contextlib.contextmanager
+def locked(*paths: str, says: Callable[[str], None] = lambda _: None) -> Iterator[None]:
+    """Hold the lock beside the first of `paths` where a lock can be; nothing where none can.
+
+    Other processes wait meanwhile.
+
+    Args:
+        says: called with who holds it, before waiting.
+    """
+    with contextlib.ExitStack() as held:
+        for path in paths:
+            with contextlib.suppress(OSError):
+                if not is_remote(path):
+                    held.enter_context(wait_for_lock(beside(Path(path)), says))
+                    break
+        yield
+
+
+def _links(folder: str) -> set[str]:
+    """The files in a folder that are links."""
+    try:
+        with os.scandir(folder) as found:
+            return {entry.name for entry in found if entry.is_symlink()}
+    except OSError:
+        return set()
+
+
+def _not_there(key: str, value: str, kind: str, exists: bool) -> UserError:
+    if not exists:
+        folder, _, name = expanded(key, value).rstrip("/").rpartition("/")
+        near = suggest(name, names(folder or "."))
+        return bad_value(key, value, f"an existing {kind}", near or f"Set {key} to its path.")
+    other, source = ("file", "csv") if kind == "folder" else ("folder", "folder")
+    return bad_value(
+        key, f"{value}, which is a {other}", f"a {kind}", f"dataset={source} reads a {other}"
+    )
+
+
+def _remote_entries(folder: str) -> list[tuple[str, bool]]:
+    found = []
+    for name in tf.io.gfile.listdir(folder):
+        is_folder, name = name.endswith("/"), name.rstrip("/")
+        if listing.is_litter(name):
+            continue
+        # Object stores mark folders with a slash; of others ask, but not of what has an ending.
+        is_folder = is_folder or ("." not in name and tf.io.gfile.isdir(f"{folder}/{name}"))
+        found.append((name, is_folder))
+    return sorted(found)
+
+
+def _check_utf8(folder: str, name: str) -> None:
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        shown = name.encode(errors="backslashreplace").decode()
+        raise UserError(
+            f"dataset.data_dir: got the name {shown} in {folder}, expected names in UTF-8\n"
+            "  rename it"
+        ) from error

@@ -1,0 +1,140 @@
+"""Images listed in a CSV file: their paths and labels, if wanted their splits and weights."""
+
+from __future__ import annotations
+
+import math
+import os
+
+import numpy as np
+
+from cait_finetune.config import DatasetConfig
+from cait_finetune.data.image_files import storage
+from cait_finetune.data.image_files.assembly import Listing, assembled
+from cait_finetune.data.image_files.files import Files, FileSource
+from cait_finetune.data.image_files.splits import planned
+from cait_finetune.data.image_files.spreadsheet import Table, read_table
+from cait_finetune.data.image_files.table_files import (
+    check_one_label,
+    found_files,
+    listed_twice,
+    merge_labels,
+)
+from cait_finetune.data.image_files.table_labels import one_label, several_labels
+from cait_finetune.errors import bad_value
+
+_KEY = "dataset.data_dir"
+_IMAGE = ("path", "image", "file", "filename", "image_path", "filepath")
+_SPLIT = ("split", "subset", "partition")
+
+
+def load_table(config: DatasetConfig) -> FileSource:
+    """A CSV file with a row for each image; paths in it are as seen from its folder.
+
+    With several labels an image may have several rows, which are one example with the labels of all.
+    With one label a row that is repeated counts again, and is warned of.
+
+    Columns are those of `dataset.columns`, or have a usual name; see `planned` for the splits.
+
+    Raises:
+        UserError: a file or column that is not there, or a value that cannot be, with the numbers of
+            its rows; and as `planned` and `assembled`.
+    """
+    if config.data_dir is None:
+        raise bad_value(_KEY, "nothing", "the CSV file", f"add {_KEY}=FILE.csv")
+    table = read_table(storage.located(_KEY, config.data_dir, "file"))
+    columns = config.columns
+    image = table.find("dataset.columns.image", columns.image, _IMAGE)
+    if image is None:
+        raise table.without("dataset.columns.image", _IMAGE)
+    names, labels = (several_labels if config.multi_label else one_label)(config, table)
+    weights = _weights(config, table)
+    split = table.find("dataset.columns.split", columns.split, _SPLIT)
+    parts = _parts(table, split)
+    what = f"column {split} of {table.path}" if split else f"{table.path} without a split column"
+    plan = planned(config, sorted({*parts} - {""}), what)
+    _check_parts(table, parts, plan.parts)
+
+    ids, paths = found_files(table, image)
+    twice = listed_twice(table, ids, paths, parts)
+    for rows in twice:  # by several names it is the same image
+        for row in rows:
+            ids[row], paths[row] = ids[rows[0]], paths[rows[0]]
+    files = Files(np.array(paths, object), np.array(ids, object), labels, weights)
+    notes = ()
+    if twice and config.multi_label:
+        kept = merge_labels(config, table, files, twice)
+        count = len(files) - len(kept) + len(twice)
+        notes = (f"files  {count:,} rows of {len(twice):,} images are one example each",)
+        files, parts = files.rows(kept), [parts[row] for row in kept]
+    elif twice:
+        check_one_label(table, files, names, twice)
+    listing = Listing(
+        files=files,
+        parts=np.array(parts),
+        plan=plan,
+        class_names=names,
+        split_file=f"{os.path.splitext(table.path)[0]}.splits.csv",
+        notes=notes,
+    )
+    return assembled(config, listing)
+
+
+def _weights(config: DatasetConfig, table: Table) -> np.ndarray | None:
+    """How much each image counts, ``(N,)`` float32."""
+    key = "dataset.columns.weight"
+    column = config.columns.weight
+    if column is None:
+        return None
+    if config.multi_label:
+        raise bad_value(
+            key,
+            f"{column} with dataset.multi_label=true",
+            "null there: weights are for images of one class",
+        )
+    table.find(key, column, ())
+    weights, wrong = [], []
+    for row, cell in enumerate(table.column(column)):
+        try:
+            weights.append(float(cell))
+        except ValueError:
+            weights.append(math.nan)
+        if not 0 <= weights[-1] < math.inf:
+            wrong.append(row)
+    if wrong:
+        first = repr(table.column(column)[wrong[0]])
+        table.refuse(
+            column,
+            wrong,
+            f"{first}" if len(wrong) == 1 else f"{first} and others",
+            "numbers of 0 or more",
+        )
+    if not any(weights):
+        raise bad_value(key, f"{column}, which is 0 in each row", "a number above 0 in some")
+    return np.array(weights, np.float32)
+
+
+def _parts(table: Table, split: str | None) -> list[str]:
+    """What each row says of its split; all empty if there is no such column, or nothing in it."""
+    parts = table.column(split) if split else [""] * len(table.rows)
+    if any(parts):
+        empty = [row for row, part in enumerate(parts) if not part]
+        table.refuse(split, empty, "nothing", "a split in each row, or in none")
+    # The same word in other capitals is the same split.
+    spelt: dict[str, str] = {}
+    return [spelt.setdefault(part.lower(), part) for part in parts]
+
+
+def _check_parts(table: Table, parts: list[str], used: dict[str, str]) -> None:
+    """Raises UserError if a row is in no split; unlike a folder it can be no accident."""
+    unknown: dict[str, list[int]] = {}
+    for row, part in enumerate(parts):
+        if part and part not in used.values():
+            unknown.setdefault(part, []).append(row)
+    if unknown:
+        shown = ", ".join(f"{part!r} ({table.at(rows)})" for part, rows in unknown.items())
+        raise bad_value(
+            _KEY,
+            f"{table.path} with the split {shown}",
+            "train, validation or test",
+            f"say what is what, for instance dataset.splits.train={next(part for part in unknown)}",
+        )

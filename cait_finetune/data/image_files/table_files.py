@@ -1,0 +1,139 @@
+"""The files of a table: whether they are there, and which rows name the same one."""
+
+from __future__ import annotations
+
+import collections
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+
+from cait_finetune.config import DatasetConfig
+from cait_finetune.data.image_files import storage
+from cait_finetune.data.image_files.files import Files
+from cait_finetune.data.image_files.spreadsheet import Table
+from cait_finetune.errors import bad_value
+
+logger = logging.getLogger(__name__)
+
+_KEY = "dataset.data_dir"
+_SHOWN = 3
+
+
+def found_files(table: Table, column: str) -> tuple[list[str], list[str]]:
+    """The cells of the column, and where the files are.
+
+    Raises:
+        UserError: a cell is empty, or its file is not there or in a place that cannot be read.
+    """
+    ids = table.column(column)
+    table.refuse(column, [row for row, cell in enumerate(ids) if not cell], "no path", "a path")
+    folder = storage.parent(table.path)
+    paths = [storage.join(folder, cell) for cell in ids]
+    remote = [row for row, path in enumerate(paths) if not storage.is_readable(path)]
+    if remote:
+        got = f"{table.path}, column {column}: {ids[remote[0]]} in {table.at(remote)}"
+        storage.check_readable(_KEY, paths[remote[0]], got)
+    _check_there(table, ids, paths, folder)
+    return ids, paths
+
+
+def listed_twice(
+    table: Table, ids: Sequence[str], paths: Sequence[str], parts: Sequence[str]
+) -> list[list[int]]:
+    """The rows of each file that several rows name, by whatever path.
+
+    Raises:
+        UserError: they are in two splits.
+    """
+    rows_of: dict[str, list[int]] = collections.defaultdict(list)
+    for row, path in enumerate(storage.real_paths(paths)):
+        rows_of[path].append(row)
+    twice = [rows for rows in rows_of.values() if len(rows) > 1]
+    for rows in twice:
+        of_rows = sorted({parts[row] for row in rows})
+        if len(of_rows) > 1:
+            raise bad_value(
+                _KEY,
+                f"{table.path}: {ids[rows[0]]} in {' and '.join(of_rows)} ({table.at(rows)})",
+                "each image in one split",
+            )
+    return twice
+
+
+def merge_labels(
+    config: DatasetConfig, table: Table, files: Files, twice: Sequence[Sequence[int]]
+) -> np.ndarray:
+    """The first row of each file, ``(M,)``, whose labels become those of all its rows.
+
+    Raises:
+        UserError: rows differ where a column for each class says what an image is and is not.
+    """
+    dropped = np.zeros(len(files), bool)
+    for rows in twice:
+        labels = files.labels[rows]  # (n, C)
+        if config.columns.classes and (labels != labels[0]).any():
+            raise bad_value(
+                _KEY,
+                f"{table.path}: {files.ids[rows[0]]} with different zeros and ones ({table.at(rows)})",
+                "one row for each image, or equal ones",
+            )
+        files.labels[rows[0]] = labels.max(axis=0)
+        dropped[rows[1:]] = True
+    return np.flatnonzero(~dropped)
+
+
+def check_one_label(
+    table: Table, files: Files, names: Sequence[str], twice: Sequence[Sequence[int]]
+) -> None:
+    """Warns of images that are listed twice.
+
+    Raises:
+        UserError: with two labels.
+    """
+    wrong = [rows for rows in twice if len(set(files.labels[rows])) > 1]
+    if wrong:
+        shown = "; ".join(
+            f"{files.ids[rows[0]]} is "
+            + ", ".join(f"{names[files.labels[row]]} ({table.at([row])})" for row in rows[:_SHOWN])
+            for rows in wrong[:_SHOWN]
+        )
+        more = f"; … ({len(wrong):,} images in all)" if len(wrong) > _SHOWN else ""
+        raise bad_value(
+            _KEY,
+            f"{table.path} with two labels of an image: {shown}{more}",
+            "one label for each image",
+            "Mend these rows, or set dataset.multi_label=true if an image may have several labels",
+        )
+    shown = ", ".join(f"{files.ids[rows[0]]} ({table.at(rows)})" for rows in twice[:_SHOWN])
+    logger.warning(
+        "%s lists %s more than once: %s%s",
+        table.path,
+        "1 image" if len(twice) == 1 else f"{len(twice):,} images",
+        shown,
+        ", …" if len(twice) > _SHOWN else "",
+    )
+
+
+def _check_there(table: Table, ids: list[str], paths: list[str], folder: str) -> None:
+    """Raises UserError if files are missing. Folders are listed: faster than asking for each file."""
+    listed: dict[str, set[str]] = {}
+    missing = []
+    for row, path in enumerate(paths):
+        above, _, name = path.rpartition("/")
+        if above not in listed:
+            listed[above] = storage.names(above)
+        if name not in listed[above] and not storage.exists(path):
+            missing.append(row)
+    if missing:
+        first = ids[missing[0]]
+        hint = f"paths are as seen from {folder}"
+        if "\\" in first:
+            hint += ", with / between folders"
+        count = f"1 file ({first})" if len(missing) == 1 else f"{len(missing):,} files ({first}, …)"
+        raise bad_value(
+            _KEY,
+            f"{table.path}: {count} not found, {table.at(missing)}",
+            "files that are there",
+            hint,
+        )

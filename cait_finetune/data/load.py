@@ -1,0 +1,92 @@
+"""From the configuration to a source: the reader it asks for, then the images it wants of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from cait_finetune.config import DatasetConfig
+from cait_finetune.data.door import check_labels, check_splits
+from cait_finetune.data.sorting import is_sorted
+from cait_finetune.data.source import SPLITS, Source
+from cait_finetune.data.splitting import (
+    by_class,
+    few_of_each_class,
+    folded,
+    share_of_each_class,
+)
+from cait_finetune.errors import bad_value
+
+
+def load_source(config: DatasetConfig, splits: Sequence[str] = SPLITS) -> Source:
+    """Find, check and divide the images, without decoding any.
+
+    Args:
+        splits: the splits that will be used. The labels of others are not looked at.
+
+    Raises:
+        UserError: they are not there, cannot be read, or are not what the configuration says.
+    """
+    source = _reader(config.source)(config)
+    by_label = config.folds or config.examples_per_class or config.train_share
+    check_labels(source, SPLITS if by_label else _all_with(source.default_slices, splits))
+    source = _mixed_slices(source, config.splits.split_seed, splits)
+    if config.folds:
+        source = source.select(folded(source, config.folds, config.fold, config.draw_seed))
+    if config.examples_per_class:
+        chosen = few_of_each_class(source, config.examples_per_class, config.draw_seed)
+        source = _trained_on(source, chosen)
+    if config.train_share:
+        chosen = share_of_each_class(source, config.train_share, config.draw_seed)
+        source = _trained_on(source, chosen)
+    for split in SPLITS:
+        if not source.sizes[split]:
+            raise bad_value(f"dataset.splits.{split}", "no image", "a split with images in it")
+    check_splits(source, config, splits)
+    return source
+
+
+def _all_with(slices: Sequence[str], splits: Sequence[str]) -> list[str]:
+    """The splits, and the other slices of what one of them is a slice of."""
+    together = set(slices) if set(slices) & set(splits) else set()
+    return [split for split in SPLITS if split in {*splits, *together}]
+
+
+def _mixed_slices(source: Source, seed: int, splits: Sequence[str]) -> Source:
+    """Divide a set class by class where default slices of it would be a class or two each."""
+    slices = source.default_slices
+    if not set(slices) & set(splits):
+        return source
+    if not is_sorted(np.concatenate([source.labels(split) for split in slices])):
+        return source
+    divided = source.select(by_class(source, slices, seed))
+    how = "by chance" if source.multi_label else "class by class"
+    note = f"split  the set is sorted by class, so {' and '.join(slices)} are divided {how}"
+    return dataclasses.replace(divided, notes=(*divided.notes, note))
+
+
+def _trained_on(source: Source, rows: np.ndarray) -> Source:
+    """The same with only some rows of the train split."""
+    whole = {split: [(split, np.arange(source.sizes[split]))] for split in SPLITS}
+    return source.select({**whole, "train": [("train", rows)]})
+
+
+def _reader(name: str) -> Callable[[DatasetConfig], Source]:
+    """Imported when asked for: TFDS takes seconds, and a folder does not need it."""
+    if name == "folder":
+        from cait_finetune.data.image_files.folder import load_folder
+
+        return load_folder
+    if name == "csv":
+        from cait_finetune.data.image_files.table import load_table
+
+        return load_table
+    if name == "imagenet_folder":
+        from cait_finetune.data.image_files.imagenet_folder import load_imagenet_folder
+
+        return load_imagenet_folder
+    from cait_finetune.data.tfds_load import load_tfds
+
+    return load_tfds

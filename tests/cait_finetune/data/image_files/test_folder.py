@@ -1,0 +1,258 @@
+"""Images in folders by class."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+
+from cait_finetune.config import DatasetConfig, SplitsConfig
+from cait_finetune.data.load import load_source
+from cait_finetune.errors import UserError
+from tests.cait_finetune.data.made_images import folders, from_folder, ids, image
+from tests.cait_finetune.stand_ins import checked
+
+
+def test_without_splits_it_is_divided_and_stays_so(tmp_path):
+    folders(tmp_path)
+    source = from_folder(tmp_path)
+    assert source.class_names == ("cat", "dog", "owl")
+    assert source.sizes == {"train": 24, "validation": 3, "test": 3}
+    for split, each in (("train", 8), ("validation", 1), ("test", 1)):
+        assert source.class_counts(split).tolist() == [each] * 3
+        assert ids(source, split) == sorted(ids(source, split))
+    kept = tmp_path / "cait_splits.csv"
+    assert source.notes == (f"split  24 / 3 / 3, kept in {kept}",)
+    again = from_folder(tmp_path)
+    for split in source.sizes:
+        assert ids(again, split) == ids(source, split)
+    kept.unlink()
+    other = from_folder(tmp_path, splits=SplitsConfig(seed=5))
+    assert ids(other, "test") != ids(source, "test")
+
+
+def test_images_are_what_the_files_are(tmp_path):
+    folders(tmp_path)
+    for one in from_folder(tmp_path).examples("train").as_numpy_iterator():
+        path = one["id"].decode()
+        assert one["image"] == (tmp_path / path).read_bytes()
+        assert ["cat", "dog", "owl"][one["label"]] == path.split("/")[0]
+
+
+def test_with_splits_they_are_as_they_are(tmp_path):
+    for name, count in (("train", 4), ("val", 2), ("test", 3)):
+        folders(tmp_path / name, {"cat": count, "dog": count})
+    image(tmp_path / "train" / "dog" / "deep" / "er" / "1.JPG")
+    image(tmp_path / "extra" / "fox" / "1.png")
+    source = from_folder(tmp_path)
+    assert source.sizes == {"train": 9, "validation": 4, "test": 6}
+    assert ids(source, "train")[-1] == "train/dog/deep/er/1.JPG"
+    assert source.notes == ("files  not read, being no split: extra",)
+    assert not (tmp_path / "cait_splits.csv").exists()
+
+
+@pytest.mark.parametrize(("other", "tested"), [("test", "test"), ("val", "val")])
+def test_a_lone_part_is_tested_on_and_validation_is_of_train(other, tested, tmp_path):
+    folders(tmp_path / "train", {"cat": 10, "dog": 10})
+    folders(tmp_path / other, {"cat": 2, "dog": 2})
+    source = from_folder(tmp_path)
+    assert source.sizes == {"train": 18, "validation": 2, "test": 4}
+    assert all(name.startswith("train/") for name in ids(source, "validation"))
+    assert all(name.startswith(f"{tested}/") for name in ids(source, "test"))
+    assert "validation is 10% of train, kept in" in source.notes[0]
+    assert ids(from_folder(tmp_path), "validation") == ids(source, "validation")
+
+
+def test_train_alone_is_divided(tmp_path):
+    folders(tmp_path / "train")
+    assert from_folder(tmp_path).sizes == {"train": 24, "validation": 3, "test": 3}
+
+
+def test_splits_of_other_names(tmp_path):
+    for name in ("one", "two", "three"):
+        folders(tmp_path / name, {"cat": 2, "dog": 2})
+    splits = SplitsConfig(train="one", validation="two", test="three")
+    source = from_folder(tmp_path, splits=splits)
+    assert {name.split("/")[0] for name in ids(source, "test")} == {"three"}
+
+
+def test_a_class_may_be_called_train(tmp_path):
+    folders(tmp_path, {"plane": 10, "ship": 10, "train": 10})
+    assert from_folder(tmp_path).class_names == ("plane", "ship", "train")
+
+
+def test_what_is_no_image_is_noted(tmp_path):
+    folders(tmp_path)
+    for name in ("1.txt", "2.txt", "3.tif", "none", ".DS_Store", "._1.png", "Thumbs.db"):
+        (tmp_path / "cat" / name).write_text("")
+    (tmp_path / "__MACOSX").mkdir()
+    image(tmp_path / "astray.png")
+    source = from_folder(tmp_path)
+    assert source.sizes["train"] == 24
+    assert source.notes[:2] == (
+        "files  4 that are no images were left out: .txt, .tif, no ending",
+        "files  1 in no class folder were left out",
+    )
+
+
+def test_integers_are_in_the_order_of_numbers(tmp_path):
+    folders(tmp_path, {"10": 5, "9": 5, "-1": 5})
+    assert from_folder(tmp_path).class_names == ("-1", "9", "10")
+
+
+def test_names_that_are_nearly_the_same_are_warned_of(tmp_path, warnings_shown):
+    folders(tmp_path, {"Cat": 10, "cat": 10, "dog": 10})
+    from_folder(tmp_path)
+    assert warnings_shown() == [
+        "classes whose names differ only in case, spaces, dashes or Unicode form: 'Cat' and 'cat'; give them one "
+        "name if they are one class"
+    ]
+
+
+def test_litter_is_never_opened_and_class_folders_may_look_alike(tmp_path, monkeypatch):
+    folders(tmp_path, {"#1 fan": 5, "#2 fan": 5, "recycle": 5})
+    litter = (".ipynb_checkpoints", "__MACOSX", "lost+found", "#recycle", "$RECYCLE.BIN", "@eaDir")
+    for name in litter:
+        image(tmp_path / name / "1.png")
+    image(tmp_path / "#1 fan" / "._00.png")
+    real = os.scandir
+
+    def scandir(folder):
+        assert not set(str(folder).split("/")) & set(litter), folder
+        return real(folder)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    source = from_folder(tmp_path)
+    assert source.class_names == ("#1 fan", "#2 fan", "recycle")
+    assert sum(source.sizes.values()) == 15
+    assert source.notes[0] == "files  hidden folders left out: .ipynb_checkpoints"
+
+
+def test_linked_folders_are_classes_and_loops_are_not(tmp_path):
+    folders(tmp_path / "images", {"cat": 10})
+    folders(tmp_path / "elsewhere", {"dog": 10})
+    (tmp_path / "images" / "dog").symlink_to(tmp_path / "elsewhere" / "dog")
+    (tmp_path / "images" / "all").symlink_to(tmp_path / "images")
+    (tmp_path / "elsewhere" / "dog" / "up").symlink_to(tmp_path / "images")
+    source = from_folder(tmp_path / "images")
+    assert source.class_names == ("cat", "dog")
+    assert sum(source.sizes.values()) == 20
+
+
+def test_class_names_give_the_order(tmp_path):
+    folders(tmp_path, {"cat": 10, "dog": 10})
+    source = from_folder(tmp_path, class_names=["dog", "cat"], num_classes=2)
+    assert source.class_names == ("dog", "cat")
+    assert {name[:3] for name, label in zip(ids(source, "train"), source.labels("train"), strict=True) if label} == {"cat"}  # fmt: skip
+
+
+def test_to_evaluate_all_is_scored(tmp_path):
+    folders(tmp_path, {"cat": 2, "dog": 1})
+    source = from_folder(tmp_path, evaluation_only=True, class_names=["cat", "dog"])
+    assert source.sizes == {"train": 3, "validation": 3, "test": 3}
+    assert not (tmp_path / "cait_splits.csv").exists()
+
+
+def test_a_class_that_validation_lacks_is_warned_of(tmp_path, warnings_shown):
+    folders(tmp_path / "train", {"cat": 2, "dog": 2})
+    folders(tmp_path / "val", {"cat": 2, "dog": 2})
+    folders(tmp_path / "test", {"cat": 2, "dog": 0})
+    from_folder(tmp_path)
+    assert warnings_shown() == ["test has no image of dog"]
+
+
+def _of_splits(root, **parts):
+    for name, counts in parts.items():
+        (root / name).mkdir()
+        folders(root / name, counts)
+
+
+TWO = {"cat": 4, "dog": 4}
+WRONG = {
+    "not there": (lambda r: r.rmdir(), {}, "data_dir: got {r}, expected an existing folder"),
+    "nothing in it": (lambda r: None, {}, "data_dir: got {r}, an empty folder, expected a folder for each class: DIR/CLASS/image.jpg"),
+    "no folder": (lambda r: (r / "a.txt").touch(), {}, "data_dir: got {r}, which has no folder, expected a folder for each"),
+    "images at the top": (lambda r: image(r / "1.png"), {}, "data_dir: got {r}, which has images and no folder, expected a folder for each"),
+    "one class": (lambda r: folders(r, {"cat": 3}), {}, "data_dir: got {r} with the one class cat, expected two classes or more"),
+    "a folder too high": (lambda r: folders(r / "set"), {}, "data_dir: got {r} with the one class set, expected two classes or more\n  if cat, dog, owl are the classes: dataset.data_dir={r}/set"),
+    "an empty class": (lambda r: folders(r, {**TWO, "owl": 0}), {}, "data_dir: got {r}/owl, a class without an image, expected at least one image of each class (.bmp"),
+    "too few": (lambda r: folders(r, {"cat": 1, "dog": 1}), {}, "data_dir: got 2 images of 2 classes to divide"),
+    "several labels": (lambda r: folders(r), {"multi_label": True, "metric": None}, "multi_label: got true with dataset.source=folder, expected false"),
+    "outside the list": (lambda r: folders(r), {"class_names": ["cat", "owls", "dog"]}, "data_dir: got labels outside the class list: 'owl', expected those of dataset.class_names: cat, owls, dog\n  did you mean owls?"),
+    "listed and not there": (lambda r: folders(r, TWO), {"class_names": ["cat", "dog", "owl"]}, "data_dir: got no image of class 'owl', expected at least one of each class"),
+    "another number": (lambda r: folders(r), {"num_classes": 5}, "num_classes: got 5, expected 3, as {r} has cat, dog, owl"),
+    "only in test": (lambda r: _of_splits(r, train=TWO, val=TWO, test={**TWO, "owl": 1}), {}, "data_dir: got class 'owl' in test but not in train, expected images of each class to train on"),
+    "an empty split": (lambda r: _of_splits(r, train=TWO, val={}, test=TWO), {}, "splits.validation: got 'val' without an image, expected a split with images in it"),
+    "test without classes": (lambda r: (_of_splits(r, train=TWO), image(r / "test" / "1.png")), {}, "splits.test: got 'test' with images that are in no class folder (1), expected a folder for each class in it"),
+    "splits without classes": (lambda r: (image(r / "train" / "1.png"), image(r / "test" / "1.png")), {}, "splits.train: got 'train' with images that are in no class folder (1)"),
+    "a split that is not there": (lambda r: _of_splits(r, train=TWO, tests=TWO), {"splits": SplitsConfig(test="test")}, "splits.test: got 'test', expected one of tests, train, in {r}\n  did you mean tests?"),
+    "no train": (lambda r: _of_splits(r, val=TWO, test=TWO), {}, "splits.train: got nothing, expected the part to train on: {r} has test, val and no train"),
+    "nonsense in the file": (lambda r: (folders(r), (r / "cait_splits.csv").write_text("?\n")), {}, "splits.file: got {r}/cait_splits.csv, row 1: '?', expected the header path,split"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_is_wrong_is_said(case, tmp_path):
+    make, options, message = WRONG[case]
+    root = tmp_path / "images"
+    root.mkdir()
+    make(root)
+    with pytest.raises(UserError) as error:
+        from_folder(root, **options)
+    assert str(error.value).startswith("dataset." + message.format(r=root))
+
+
+def test_the_key_is_needed():
+    with pytest.raises(
+        UserError, match=r"^dataset\.data_dir: got nothing.*\n  add dataset\.data_dir"
+    ):
+        load_source(DatasetConfig(source="folder", name="folder"))
+
+
+def test_the_command_line_has_it(tmp_path):
+    folders(tmp_path)
+    config = checked("dataset=folder", f"dataset.data_dir={tmp_path}")
+    assert load_source(config.dataset).sizes["train"] == 24
+
+
+def test_a_folder_that_was_renamed_tests_on_the_same_images(tmp_path, warnings_shown):
+    for part in ("train", "val"):
+        folders(tmp_path / "parts" / part)
+    folders(tmp_path / "plain")
+    (tmp_path / "plain" / "cat" / "deep").mkdir()
+    image(tmp_path / "plain" / "cat" / "deep" / "er.png")
+    for root, above in ((tmp_path / "parts", "train/"), (tmp_path / "plain", "")):
+        before = from_folder(root)
+        (root / f"{above}cat").rename(root / f"{above}zebra")
+        if above:
+            (root / "val" / "cat").rename(root / "val" / "zebra")
+        after = from_folder(root)
+        for split in ("train", "validation", "test"):
+            renamed = sorted(name.replace("cat", "zebra") for name in ids(before, split))
+            assert sorted(ids(after, split)) == renamed
+        assert "under another path keep their split (cat → zebra)" in after.notes[-1]
+    assert warnings_shown() == []
+
+
+def test_a_relabelled_image_keeps_its_split(tmp_path):
+    folders(tmp_path, {"cat": 10, "dog": 10})
+    for number in range(10):  # names that no other class has
+        (tmp_path / "cat" / f"{number:02}.png").rename(tmp_path / "cat" / f"c{number}.png")
+    before = from_folder(tmp_path)
+    (tested,) = [name for name in ids(before, "test") if name.startswith("cat")]
+    (tmp_path / tested).rename(tmp_path / "dog" / tested[4:])
+    after = from_folder(tmp_path)
+    assert f"dog/{tested[4:]}" in ids(after, "test")
+    assert after.notes[-1].endswith(", 1 under another path keep their split (cat → dog)")
+
+
+def test_an_image_that_went_away_is_dropped(tmp_path):
+    folders(tmp_path)
+    before = from_folder(tmp_path)
+    (tmp_path / ids(before, "train")[0]).unlink()
+    shutil.rmtree(tmp_path / "owl")
+    after = from_folder(tmp_path)
+    assert after.class_names == ("cat", "dog")
+    assert ids(after, "test") == [name for name in ids(before, "test") if "owl" not in name]
+    assert after.notes[0].endswith(", 11 gone")

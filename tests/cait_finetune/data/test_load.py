@@ -1,0 +1,42 @@
+"""Which images a run gets, by its seed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cait_finetune.data.load import load_source
+from tests.cait_finetune.stand_ins import checked
+
+
+def drawn(*words: str) -> list[bytes]:
+    """The files of the training split."""
+    source = load_source(checked(*words).dataset)
+    return [example["image"] for example in source.records("train").as_numpy_iterator()]
+
+
+FEW = "dataset.examples_per_class=2"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("word", [FEW, "dataset.train_share=0.02"])
+def test_the_seed_draws_the_images(word):
+    first = drawn(word, "seed=0")
+    assert drawn(word, "seed=0") == first
+    other = drawn(word, "seed=1")
+    assert len(other) == len(first)
+    assert set(other) != set(first)
+    for own in ("dataset.seed=0", "dataset.splits.seed=0"):
+        assert drawn(word, "seed=1", own) == first
+
+
+def test_the_seed_draws_the_folds():
+    def held_out(fold: int, seed: int) -> np.ndarray:
+        words = ("dataset.folds=3", f"dataset.fold={fold}", f"seed={seed}")
+        source = load_source(checked(*words).dataset)
+        assert source.sizes["train"] + source.sizes["validation"] == 1257 + 180
+        return source.labels("validation")
+
+    parts = [held_out(fold, 0) for fold in range(3)]
+    assert sum(map(len, parts)) == 1257 + 180
+    assert not np.array_equal(held_out(0, 1), parts[0])

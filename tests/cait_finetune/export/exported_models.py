@@ -1,0 +1,49 @@
+"""A small model with what belongs to it, and real image files of several sizes to check it on."""
+
+import numpy as np
+
+from cait_finetune.data.preprocess import Preprocessing
+from cait_finetune.export.exported_model import ExportedModel, ValidationSamples
+from tests.cait_finetune.stand_ins import encode, picture
+from tests.cait_finetune.tiny import tiny_model
+
+NAMES = ["zero", "one", "zwölf", "three"]
+SIZES = ((40, 50), (64, 32), (32, 32), (32, 32), (20, 90), (301, 97))
+
+
+def preprocessing(**changes) -> Preprocessing:
+    values = {
+        "image_size": 32,
+        "crop_pct": 0.875,
+        "interpolation": "bicubic",
+        "mean": (0.485, 0.456, 0.406),
+        "std": (0.229, 0.224, 0.225),
+    }
+    return Preprocessing(**{**values, **changes})
+
+
+def samples() -> list[tuple[str, bytes]]:
+    return [(f"{seed}.png", encode(picture(*size, seed))) for seed, size in enumerate(SIZES)]
+
+
+def lively_model(**changes) -> ExportedModel:
+    """One whose classes differ from image to image."""
+    model = tiny_model(num_classes=len(NAMES))
+    kernel = np.random.default_rng(1).normal(size=model.head.kernel.shape)
+    model.head.kernel.assign(kernel.astype("float32"))
+    values = {"variant": "cait_nano_32", "temperature": 1.7}
+    exported = ExportedModel(model, preprocessing(), NAMES, **{**values, **changes})
+    model.head.bias.assign(-ValidationSamples(exported, samples()).logits.mean(0))
+    return exported
+
+
+def validation_of(exported: ExportedModel) -> ValidationSamples:
+    """The samples, which are labelled with what the model says."""
+    validation = ValidationSamples(exported, samples())
+    labels = validation.logits.argmax(-1)
+    assert len(set(labels)) > 1  # else a constant class would pass
+    return ValidationSamples(
+        exported,
+        samples(),
+        lambda: [(data, label) for (_, data), label in zip(samples(), labels, strict=True)],
+    )

@@ -1,0 +1,106 @@
+"""What ``model=`` may name."""
+
+import shutil
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from cait_finetune.errors import UserError
+from cait_finetune.inference.found_model import find_model
+
+
+def touch(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    return path
+
+
+@pytest.fixture
+def empty_run(tmp_path):
+    for name in ("config.yaml", "checkpoints/best.safetensors"):
+        touch(tmp_path / "run" / name)
+    (tmp_path / "run" / "export").mkdir()
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize(
+    ("exports", "chosen"),
+    [
+        (["saved_model/saved_model.pb", "onnx/model.onnx"], ("saved_model", "export/saved_model")),
+        (["litert/model.tflite", "onnx/model.onnx"], ("onnx", "export/onnx/model.onnx")),
+        (["litert/model.tflite"], ("litert", "export/litert/model.tflite")),
+        ([], ("checkpoint", ".")),
+    ],
+)
+def test_a_runs_export_or_its_checkpoint(empty_run, exports, chosen):
+    for name in exports:
+        touch(empty_run / "export" / name)
+    found = find_model(empty_run)
+    assert (found.kind, found.path) == (chosen[0], empty_run / chosen[1])
+    assert found.run == empty_run
+
+
+@pytest.mark.parametrize(
+    ("exports", "kind"),
+    [
+        ('{"onnx": {"weights": "now"}}', "onnx"),
+        ('{"onnx": {"weights": "before"}}', "checkpoint"),
+        ('{"onnx": {"weights": "before"}, "litert": {"weights": "now"}}', "litert"),
+        ("{}", "checkpoint"),
+        ("half", "checkpoint"),
+    ],
+)
+def test_an_export_of_other_weights_than_the_checkpoints_is_passed_by(empty_run, exports, kind):
+    metadata = {"cait_tf.sha256": "now"}
+    save_file({"a": np.zeros(1)}, empty_run / "checkpoints" / "best.safetensors", metadata)
+    for name in ("onnx/model.onnx", "litert/model.tflite"):
+        touch(empty_run / "export" / name)
+    (empty_run / "export" / "exports.json").write_text(exports)
+    assert find_model(empty_run).kind == kind
+    assert find_model(empty_run / "export" / "onnx").kind == "onnx"  # named, it is meant
+
+
+@pytest.mark.parametrize(
+    ("file", "named", "kind"),
+    [
+        ("saved.model/saved_model.pb", "saved.model", "saved_model"),
+        ("some.onnx", "some.onnx", "onnx"),
+        ("export/onnx/model.onnx", "export/onnx", "onnx"),
+        ("some_int8.tflite", "some_int8.tflite", "litert"),
+        ("export/litert/model.tflite", "export/litert", "litert"),
+    ],
+)
+def test_an_export_by_itself(tmp_path, file, named, kind):
+    touch(tmp_path / file)
+    found = find_model(tmp_path / named)
+    assert (found.kind, found.run) == (kind, None)
+    with pytest.raises(UserError, match=r"maps: got a value with model=.*without its run"):
+        found.read_run("maps")
+
+
+def test_an_export_that_lies_in_its_run(empty_run):
+    touch(empty_run / "export" / "onnx" / "model.onnx")
+    assert find_model(empty_run / "export" / "onnx" / "model.onnx").run == empty_run
+
+
+def test_a_model_of_one_size_is_given_images_as_its_run_was(bare_run, tmp_path, caplog):
+    shutil.copytree(bare_run, tmp_path / "run")
+    path = touch(tmp_path / "run" / "export" / "litert" / "model.tflite")
+    config = tmp_path / "run" / "config.yaml"
+    text = config.read_text()
+    assert "crop_pct: null" in text
+    config.write_text(text.replace("crop_pct: null", "crop_pct: 0.5", 1))
+    within = find_model(path)._preprocessing(16, None)
+    assert (within.image_size, within.crop_pct) == (16, 0.5)
+    with caplog.at_level("WARNING", "cait_finetune"):
+        alone = find_model(path.rename(tmp_path / "model.tflite"))._preprocessing(16, None)
+    assert (alone.image_size, alone.crop_pct) == (16, 1.0)
+    assert "does not state how its images were prepared" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["nowhere", "folder", "nowhere.onnx"])
+def test_nothing_to_be_found(tmp_path, name):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UserError, match=f"model: got .*{name}, expected the directory of a run"):
+        find_model(tmp_path / name)
