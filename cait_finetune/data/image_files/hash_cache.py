@@ -20,9 +20,9 @@ logger = logging.getLogger(__name__)
 
 #: A file system's clock ticks every few milliseconds: a file may be written twice in one tick.
 _SETTLED = 2 * 10**9  # nanoseconds
-_FORMAT = 1
+_FORMAT = 2
 
-#: Bytes and times of a file, as `storage.size_and_times`.
+#: Of a file, as `storage.size_and_times`.
 Stat = tuple[int, ...]
 
 
@@ -56,7 +56,7 @@ class HashCache:
         kept = {
             path: (stat, content)
             for path, stat, content in zip(self._paths, stats, hashes, strict=True)
-            if content >= 0 and max(stat[1:], default=0) < self._began - _SETTLED
+            if content >= 0 and max(stat[1:3]) < self._began - _SETTLED
         }
         if kept.items() <= self._known.items():
             return

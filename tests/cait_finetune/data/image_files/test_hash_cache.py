@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from types import SimpleNamespace
 
 import pytest
 
@@ -102,3 +103,20 @@ def test_a_damaged_cache_costs_time_alone(files, read, damage):
 def test_a_cache_that_cannot_be_written_costs_nothing_else(files, monkeypatch, tmp_path):
     (tmp_path / "cache").write_text("a file")
     assert min(inspected(files, files, "stop")) >= 0
+
+
+def test_folders_that_were_swapped_are_told_by_their_inodes(files, read, monkeypatch):
+    """An archive is unpacked within a tick of the clock, and a renamed folder leaves its files' times."""
+    real = os.stat
+
+    def within_a_tick(path):
+        return SimpleNamespace(st_size=9, st_mtime_ns=1, st_ctime_ns=1, st_ino=real(path).st_ino)
+
+    monkeypatch.setattr(storage.os, "stat", within_a_tick)
+    hashes = inspected(files, files, "stop").tolist()
+    assert inspected(files, files, "stop").tolist() == hashes
+    assert len(read()) == 4
+    os.rename(files[0], f"{files[0]}.away")
+    os.rename(files[1], files[0])
+    os.rename(f"{files[0]}.away", files[1])
+    assert inspected(files, files, "stop").tolist() == [hashes[1], hashes[0], *hashes[2:]]
