@@ -26,6 +26,9 @@ from cait_finetune.runs.exports import weights_mark
 from cait_finetune.runs.run_id import check_weights_id
 from cait_finetune.runs.settings import check_settings
 
+#: Two fits of a temperature differ by less, in parts of it: processors round differently.
+_SAME = 1e-3
+
 
 @dataclass
 class RunDataConfig:
@@ -90,11 +93,43 @@ class SavedRun:
         """What logits are divided by for calibrated probabilities; 1 where none was fitted to these.
 
         Raises:
-            UserError: ``result.json`` cannot be read.
+            UserError: ``result.json`` cannot be read, or states another temperature than the one that
+                fits the validation predictions which the run keeps.
         """
         if not self.is_scored:
             return 1.0
-        return float(self.directory.read_result().get("temperature") or 1.0)
+        stated = self.directory.read_result().get("temperature", 1.0)
+        fitted = self._fitted_temperature()
+        if not isinstance(stated, int | float) or stated <= 0:
+            expected = "a number above 0" if fitted is None else f"{fitted:.4g}"
+        elif fitted is not None and abs(stated - fitted) > _SAME * fitted:
+            expected = f"{fitted:.4g}, which fits {self.directory.predictions_of('validation')}"
+        else:
+            return float(stated)
+        raise bad_value(
+            "run",
+            f"{self.directory.result} with temperature {stated}",
+            expected,
+            "Undo the edit of that file",
+        )
+
+    def _fitted_temperature(self) -> float | None:
+        """The temperature of the predictions that are of the best weights and of the run's images."""
+        from cait_finetune.runs.identity import images_mark
+        from cait_finetune.scores.calibration import fit_temperature
+        from cait_finetune.scores.predictions import load_predictions
+
+        path = self.directory.predictions_of("validation")
+        if not path.is_file():
+            return None
+        kept = load_predictions(path)
+        marks = (
+            weights_mark(self.directory.best_checkpoint),
+            images_mark(self.directory, "validation"),
+        )
+        if None in marks or (kept.weights, kept.images) != marks:
+            return None
+        return fit_temperature(kept.logits, kept.labels, kept.multi_label)
 
     def load_source(self, data: RunDataConfig, command: str, say: Callable[[str], None]) -> Source:
         """Open the run's images, and check that they are the run's.
@@ -123,7 +158,7 @@ class SavedRun:
         path = expanded("dataset.data_dir", self.dataset.data_dir)
         if "://" in path or os.path.isabs(path):
             return path
-        began = read_json(self.directory.environment, list)
+        began = read_json(self.directory.environment, list, dict)
         return os.path.join(began[0].get("working_directory", ""), path) if began else path
 
     def build_model(self, class_names: Sequence[str]) -> keras.Model:

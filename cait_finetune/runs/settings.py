@@ -40,11 +40,11 @@ def check_settings(run: RunDirectory, key: str) -> None:
     began = read_identity(run).get(KEY)
     if not began or not run.config.is_file():
         return
-    now = flat(OmegaConf.to_container(OmegaConf.load(run.config)))
+    now = settings(OmegaConf.load(run.config))
     edited = [
-        f"{name}: {value} (begun with {began[name]})"
-        for name, value in now.items()
-        if name in began and value != began[name]
+        f"{name}: {now.get(name, 'left out')} (begun with {began.get(name, 'no such key')})"
+        for name in [*now, *(began.keys() - now.keys())]
+        if name not in now or name not in began or now[name] != began[name]
     ]
     if edited:
         raise bad_value(

@@ -1,5 +1,6 @@
 """A run's directory read again, and what stands in the way."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -10,6 +11,8 @@ import cait_tf
 from cait_finetune.errors import UserError
 from cait_finetune.runs.exports import weights_mark
 from cait_finetune.runs.saved import RunDataConfig, read_run
+from cait_finetune.scores.calibration import fit_temperature
+from cait_finetune.scores.predictions import Predictions
 from tests.cait_finetune.stand_ins import composed
 
 
@@ -101,3 +104,33 @@ def test_relative_images_are_as_seen_from_where_the_run_was_started(directory, m
     run = read_run(directory)
     assert run._data_dir(RunDataConfig()) == "/was/here/data"
     assert run._data_dir(RunDataConfig(data_dir="elsewhere")) == "elsewhere"
+
+
+def test_a_temperature_that_was_edited_is_refused(directory, monkeypatch):
+    """The kept predictions say which one fits, as far as they are of these weights and images."""
+    monkeypatch.setattr("cait_finetune.runs.identity.images_mark", lambda *_: "images")
+    run, best = read_run(directory), directory / "checkpoints" / "best.safetensors"
+    labels = np.arange(60, dtype="int32") % 10
+    logits = np.random.default_rng(0).normal(size=(60, 10)).astype("float32")
+    logits[np.arange(60), labels] += 1
+    names = [str(number) for number in range(60)]
+    kept = Predictions(logits, labels, names, names[:10], weights_mark(best), "images")
+    kept.save(run.directory.predictions_of("validation"))
+    fitted = fit_temperature(logits, labels)
+
+    def stated(temperature):
+        run.directory.write_result(
+            {"temperature": temperature, "weights_sha256": weights_mark(best)}
+        )
+        return run.temperature
+
+    assert stated(fitted * (1 + 1e-6)) == pytest.approx(fitted)
+    for edited in (9.0, 0, None):
+        with pytest.raises(
+            UserError, match=rf"result\.json with temperature {edited}, expected {fitted:.4g}"
+        ):
+            stated(edited)
+    dataclasses.replace(kept, images="others").save(run.directory.predictions_of("validation"))
+    assert stated(9.0) == 9
+    with pytest.raises(UserError, match=r"with temperature -1, expected a number above 0"):
+        stated(-1)

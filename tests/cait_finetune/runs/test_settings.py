@@ -61,3 +61,20 @@ def test_a_run_without_a_record_passes(run):
     edit(run, "train.epochs", 11)
     run.identity.write_text("{}")
     check_settings(run, "run")
+
+
+@pytest.mark.parametrize("key", ["preprocessing.mean", "preprocessing", "seed"])
+def test_a_value_that_was_left_out_is_named(run, key):
+    config = OmegaConf.load(run.config)
+    *groups, name = key.split(".")
+    node = OmegaConf.select(config, groups[0]) if groups else config
+    del node[name]
+    OmegaConf.save(config, run.config)
+    with pytest.raises(UserError, match=rf"{key}[.a-z_]*: left out \(begun with"):
+        check_settings(run, "export")
+
+
+def test_a_value_that_was_added_is_named(run):
+    edit(run, "preprocessing.contrast", 2)
+    with pytest.raises(UserError, match=r"preprocessing.contrast: 2 \(begun with no such key\)"):
+        check_settings(run, "resume")
