@@ -20,6 +20,7 @@ from cait_finetune.config.words import read_text
 from cait_finetune.errors import bad_value
 from cait_finetune.export.formats import check
 from cait_finetune.runs.exports import weights_mark
+from cait_finetune.runs.provenance import SEEN, stated
 from cait_finetune.runs.run_id import run_id
 from cait_finetune.runs.saved import RunDataConfig, SavedRun, read_run
 from cait_finetune.runtime.console import plain_console
@@ -104,6 +105,7 @@ def _export(run: SavedRun, config: ExportConfig, data: RunDataConfig) -> None:
         run=run_id(run.directory),
         weights=weights_mark(run.directory.best_checkpoint) or "",
         allow_flip=run.dataset.allow_flip,
+        seen_images=stated(run.directory.best_checkpoint).get(SEEN, ""),
     )
     try:
         export_run(config, exported, source, corrupt, run.directory, console.print)

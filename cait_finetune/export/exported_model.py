@@ -38,7 +38,8 @@ class ExportedModel:
 
     ``model`` maps normalised images to logits in float32. ``variant`` is its name in the table of
     variants. Probabilities are the softmax of ``logits / temperature``, or with `multi_label` the
-    sigmoid. `Provenance` describes `run`, `weights` and `allow_flip`.
+    sigmoid. `Provenance` describes `run`, `weights`,
+    `allow_flip` and `seen_images`.
     """
 
     model: keras.Model
@@ -50,6 +51,7 @@ class ExportedModel:
     run: str = ""
     weights: str = ""
     allow_flip: bool = True
+    seen_images: str = ""
 
     @property
     def provenance(self) -> Provenance:
@@ -60,6 +62,7 @@ class ExportedModel:
             self.run,
             self.weights,
             self.allow_flip,
+            self.seen_images,
         )
 
     def probabilities(self, logits: Any) -> np.ndarray:

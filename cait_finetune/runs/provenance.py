@@ -40,7 +40,7 @@ class Provenance:
 
     ``run`` is the run's id, ``weights`` the checksum of the checkpoint; both are empty where they are
     unknown. ``preprocessing`` holds the fields of `data.preprocess.Preprocessing`. ``allow_flip``: whether
-    mirrored images keep their class.
+    mirrored images keep their class. ``seen_images``: the sketch of the training images, as text.
     """
 
     preprocessing: Mapping[str, Any]
@@ -48,6 +48,7 @@ class Provenance:
     run: str = ""
     weights: str = ""
     allow_flip: bool = True
+    seen_images: str = ""
 
     def to_json(self) -> str:
         """The object as text."""
@@ -59,6 +60,7 @@ class Provenance:
             CLASSES: "\n".join(self.class_names),
             RUN: self.run,
             PREPROCESSING: json.dumps(dict(self.preprocessing)),
+            SEEN: self.seen_images,
         }
 
     @classmethod
@@ -108,7 +110,7 @@ def stated(path: str | Path) -> dict[str, str]:
     path = Path(path)
     if path.suffix != ".safetensors":
         found = read_provenance(path)
-        return {} if found is None else {PREPROCESSING: json.dumps(dict(found.preprocessing))}
+        return {} if found is None else found.metadata()
     try:
         with safe_open(path, "np") as file:
             return file.metadata() or {}
@@ -131,8 +133,9 @@ def notes_on_weights(
         splits: the splits that are scored.
 
     Returns:
-        A line if the weights were trained with another preprocessing, and a line for each split that
-        holds images of the training split of the weights, or that nobody compared.
+        A line if the weights were trained with another preprocessing, a line for each split that holds
+        images of the training split of the weights or was not compared with it, and a line where a
+        file of this project does not state its training images.
     """
     found = stated(weights)
     notes = []
@@ -151,6 +154,8 @@ def notes_on_weights(
         notes.append(f"model  the weights were trained with {'; '.join(other)}")
     if seen := SeenImages.from_text(found.get(SEEN, "")):
         notes += _seen_of(seen, source, splits)
+    elif PREPROCESSING in found:  # a file of ours: silence would say that no image was seen
+        notes.append(f"data   {weights} does not state which images its weights were trained on")
     return notes
 
 

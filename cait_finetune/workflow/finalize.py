@@ -86,6 +86,7 @@ def export_model(
         run=prepared.logbook.state.run,
         weights=weights_mark(prepared.run.best_checkpoint) or "",
         allow_flip=config.dataset.allow_flip,
+        seen_images=prepared.logbook.state.seen,
     )
     say = functools.partial(prepared.worker.console.print, highlight=False)
     export_run(
