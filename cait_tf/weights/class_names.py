@@ -79,11 +79,12 @@ class ClassMatch:
 
     def differences(self) -> str:
         """``gone: ant; new: zebra``; an empty string where both hold the same classes."""
-        look = [
-            {unicodedata.normalize("NFC", one) for one in names} for names in (self.gone, self.new)
-        ]
-        # Two Unicode forms of a name look the same: they are shown by their code points.
-        shown = ascii if look[0] & look[1] else str
+        gone, new = ({_looks(name) for name in names} for names in (self.gone, self.new))
+
+        def shown(name: str) -> str:
+            """The name; by its code points if another one looks the same."""
+            return ascii(name) if gone & new or not name.isprintable() else name
+
         parts = (
             ("gone", self.gone),
             ("new", self.new),
@@ -126,6 +127,12 @@ def some(names: Sequence[str]) -> str:
     """The first few names, and how many there are."""
     shown = ", ".join(names[:_SHOWN])
     return f"{shown}, … ({len(names):,} in all)" if len(names) > _SHOWN else shown
+
+
+def _looks(name: str) -> str:
+    """The name as it looks: its Unicode form, spaces around it and invisible characters left out."""
+    plain = unicodedata.normalize("NFKC", name)
+    return " ".join("".join(one for one in plain if unicodedata.category(one) != "Cf").split())
 
 
 def _repeated(names: Sequence[str]) -> list[str]:

@@ -48,18 +48,20 @@ def in_order(names: Iterable[str]) -> list[str]:
 
 
 def warn_of_near_names(names: Sequence[str]) -> None:
-    """One warning if names differ only in case, spaces, dashes or Unicode form."""
+    """One warning if names differ only in case, spaces, dashes, leading zeros or Unicode form."""
     by_key = collections.defaultdict(list)
     for name in names:
-        plain = re.sub(r"[\s_-]+", "", unicodedata.normalize("NFKC", name).casefold())
-        if len(plain) > 1:  # a and A are two letters
+        visible = (one for one in name if unicodedata.category(one) != "Cf")
+        plain = unicodedata.normalize("NFKC", "".join(visible)).casefold()
+        plain = re.sub(r"[\s_-]+|(?<!\d)0+(?=\d)", "", plain)
+        if len(plain) > 1 or plain.isdigit():  # a and A are two letters
             by_key[plain].append(name)
     near = [group for group in by_key.values() if len(group) > 1]
     if near:
         shown = ", ".join(" and ".join(map(_shown(group), group)) for group in near[:_SHOWN])
         logger.warning(
-            "classes whose names differ only in case, spaces, dashes or Unicode form: %s%s; give them one name "
-            "if they are one class",
+            "classes whose names differ only in case, spaces, dashes, leading zeros or Unicode form: %s%s; "
+            "give them one name if they are one class",
             shown,
             ", …" if len(near) > _SHOWN else "",
         )

@@ -118,6 +118,18 @@ def test_two_unicode_forms_of_a_name_are_told_apart():
 
 
 @pytest.mark.parametrize(
+    ("theirs", "ours", "differences"),
+    [
+        ("ant ", "ant", "gone: 'ant '; new: 'ant'"),
+        ("ant\u200b", "ant", "gone: 'ant\\u200b'; new: 'ant'"),
+        ("ant\nbee", "cow", "gone: 'ant\\nbee'; new: cow"),
+    ],
+)
+def test_names_that_look_alike_are_told_apart(theirs, ours, differences):
+    assert match_classes([theirs], [ours]).differences() == differences
+
+
+@pytest.mark.parametrize(
     ("theirs", "ours", "columns"),
     [
         (("ant", "ant", "cow"), ("cow", "ant", "bee"), [2, -1, -1]),
