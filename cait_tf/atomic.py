@@ -14,12 +14,14 @@ import secrets
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
 #: How the names begin that nothing but this module uses.
 PREFIX = ".partial-"
+#: Called with the path of each write, before it begins and before the file gets its name.
+_guards: list[Callable[[Path], None]] = []
 _DAY = 86_400.0  # seconds
 #: Why a write fails, as far as libraries that raise no OSError put it into words.
 _REASONS = (
@@ -50,6 +52,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         with naming(path):
             yield partial
             _sync(partial)
+            _ask_guards(path)  # a large file takes a while
             if partial.is_dir():  # a directory that is not empty cannot be replaced
                 shutil.rmtree(path, ignore_errors=True)
             os.replace(partial, path)
@@ -85,6 +88,21 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 @contextlib.contextmanager
+def guarded(guard: Callable[[Path], None]) -> Iterator[None]:
+    """Inside, `guard` is called with the path of each write, and prevents it by raising an error."""
+    _guards.append(guard)
+    try:
+        yield
+    finally:
+        _guards.remove(guard)
+
+
+def _ask_guards(path: str | Path) -> None:
+    for guard in tuple(_guards):
+        guard(Path(path))
+
+
+@contextlib.contextmanager
 def naming(path: str | Path) -> Iterator[None]:
     """Inside, an error of writing is an OSError that names a file, `path` where it names none.
 
@@ -93,6 +111,7 @@ def naming(path: str | Path) -> Iterator[None]:
     Raises:
         OSError: something could not be written.
     """
+    _ask_guards(path)
     try:
         yield
     except Exception as error:

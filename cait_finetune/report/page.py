@@ -57,7 +57,12 @@ def write_page(run: RunDirectory, reasons: Iterable[str] = ()) -> tuple[list[str
             return make(run)
         except UserError as error:
             damaged[str(error)] = None
-            return otherwise
+        except (LookupError, TypeError, ValueError, AttributeError) as error:  # edited by hand
+            name = make.__name__.strip("_").replace("_", " ")
+            damaged[f"{name}: a file of the run lacks a value or holds another kind: {error}"] = (
+                None
+            )
+        return otherwise
 
     made = [(title, from_files(make, None)) for title, make in _SECTIONS]
     present = [(title, content) for title, content in made if content is not None]
@@ -118,5 +123,5 @@ def _headline(result: dict) -> str:
 
 
 def _when(run: RunDirectory) -> str:
-    records = read_json(run.environment, list)
+    records = read_json(run.environment, list, dict)
     return f"begun {records[0]['started']}" if records else "begun at an unknown time"

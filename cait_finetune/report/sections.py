@@ -249,7 +249,7 @@ def configuration(run: RunDirectory) -> str | None:
 
 def environment(run: RunDirectory) -> str | None:
     """The machine, the code and the packages of the process that ended the run."""
-    records = read_json(run.environment, list)
+    records = read_json(run.environment, list, dict)
     if not records:
         return None
     last = records[-1]
@@ -277,7 +277,7 @@ def environment(run: RunDirectory) -> str | None:
 
 def command(run: RunDirectory) -> str | None:
     """What to type."""
-    records = read_json(run.environment, list)
+    records = read_json(run.environment, list, dict)
     if not records:
         return None
     typed = run.read_command()

@@ -14,11 +14,12 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from cait_finetune.config import Config, SplitsConfig
+from cait_finetune.config.advice import advise
 from cait_finetune.config.checks import on_disk
 from cait_finetune.config.effect import without_effect
 from cait_finetune.errors import UserError, bad_value
 from cait_finetune.runtime.locks import InUse, lock
-from cait_tf.atomic import remove_partial, write_text
+from cait_tf.atomic import guarded, remove_partial, write_text
 
 Value = TypeVar("Value", dict, list)
 
@@ -26,8 +27,11 @@ Value = TypeVar("Value", dict, list)
 FINISHED = "finished"
 
 
-def read_json(path: Path, kind: type[Value]) -> Value:
+def read_json(path: Path, kind: type[Value], entries: type = object) -> Value:
     """What a file holds; an empty `kind` where there is no file.
+
+    Args:
+        entries: the type of each value in it.
 
     Raises:
         UserError: the file cannot be read, or holds something else.
@@ -39,6 +43,11 @@ def read_json(path: Path, kind: type[Value]) -> Value:
         found = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         found, why = None, str(error)
+    else:
+        if isinstance(found, kind):
+            values = found.values() if isinstance(found, dict) else found
+            if not all(isinstance(value, entries) for value in values):
+                found, why = None, f"one of its values is no {entries.__name__}"
     if not isinstance(found, kind):
         raise bad_value(
             path.name,
@@ -71,6 +80,16 @@ def forget_default_splits(config: DictConfig | dict) -> None:
 
 
 _OF_PATTERNS = "[]*?"
+#: The keys of ``result.json`` whose values are numbers.
+_SCORES = ("test_", "validation_")
+_NUMBERS = (
+    "temperature",
+    "steps",
+    "best_epoch",
+    "wall_seconds",
+    "train_seconds",
+    "images_per_second",
+)
 
 
 class RunDirectory:
@@ -110,13 +129,14 @@ class RunDirectory:
             key: what named the directory, for messages.
 
         Raises:
-            UserError: another process is at work in it, or it cannot be written.
+            UserError: another process is at work in it; it cannot be written; or it was moved, removed
+                or replaced, and nothing more is written.
         """
         on_disk(key, self.root)
         with contextlib.ExitStack() as held:
             try:
                 self.root.mkdir(parents=True, exist_ok=True)
-                held.enter_context(lock(self.root / ".lock"))
+                owned = held.enter_context(lock(self.root / ".lock"))
             except InUse as error:
                 raise bad_value(
                     key,
@@ -128,8 +148,29 @@ class RunDirectory:
                 raise bad_value(
                     key, self.root, f"a directory that can be written ({error.strerror})"
                 ) from error
+            roots = self.root.absolute(), self.root.resolve()
+
+            def guard(path: Path) -> None:
+                below = any(path.absolute().is_relative_to(root) for root in roots)
+                if below and not owned.in_place:
+                    raise self._displaced(key)
+
+            held.enter_context(guarded(guard))
             remove_partial(self.root)
-            yield
+            try:
+                yield
+            except OSError as error:
+                if owned.in_place:
+                    raise
+                raise self._displaced(key) from error
+
+    def _displaced(self, key: str) -> UserError:
+        return bad_value(
+            key,
+            f"{self.root}, moved, removed or replaced while the run was at work in it",
+            "the run's own directory until the run ends",
+            "Nothing more was written there. If it was moved, resume the run at its new place",
+        )
 
     def relative(self, path: Path) -> str:
         """A path as the run's own files state it: relative to the run's directory.
@@ -183,11 +224,14 @@ class RunDirectory:
             )
         begun = self.result.exists() or any(self.checkpoints.glob("*"))
         if self.config.exists() and begun:
+            instead = "choose another, or leave the key out for one named by the time"
+            if not self.finished:
+                instead = f"Go on with {advise('resume', self.root)}, or {instead}"
             raise bad_value(
                 "hydra.run.dir",
                 self.root,
                 "a directory without a run; this one holds one, which is left as it is",
-                "choose another, or leave the key out for one named by the time",
+                instead,
             )
         try:
             self.metrics.unlink(missing_ok=True)  # of one that ended before it had saved anything
@@ -220,9 +264,19 @@ class RunDirectory:
         """What ``result.json`` holds; nothing where the run has not got that far.
 
         Raises:
-            UserError: it cannot be read.
+            UserError: it cannot be read, or holds something else where a number belongs.
         """
-        return read_json(self.result, dict)
+        found = read_json(self.result, dict)
+        for key, value in found.items():
+            numeric = key.startswith(_SCORES) or key in _NUMBERS
+            if numeric and not isinstance(value, int | float | None):
+                raise bad_value(
+                    self.result.name,
+                    f"{self.result} with {key}: {value!r}",
+                    "a number, as it was written",
+                    "put a whole file in its place, or remove it",
+                )
+        return found
 
     @property
     def scored(self) -> bool:

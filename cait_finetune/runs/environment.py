@@ -30,7 +30,7 @@ def record_environment(path: Path, devices: str, begin: bool) -> None:
     records = []
     if not begin:
         with contextlib.suppress(UserError):
-            records = read_json(path, list)
+            records = read_json(path, list, dict)
     records.append(describe(devices))
     write_text(path, json.dumps(records, indent=1) + "\n")
 

@@ -103,9 +103,12 @@ def check_best(run: RunDirectory, sha256: str) -> None:
         UserError: the file was replaced.
     """
     if sha256 and stated_checksum(run.best_checkpoint) != sha256:
+        there = run.best_checkpoint.is_file()
         raise bad_value(
             "checkpoints",
-            f"{run.best_checkpoint} with other weights than the run saved",
+            f"{run.best_checkpoint} with other weights than the run saved"
+            if there
+            else f"no {run.best_checkpoint}",
             "the run's own best weights",
             "Restore the file, or start a new run",
         )

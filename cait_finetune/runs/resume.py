@@ -109,7 +109,7 @@ def _damaged(run: RunDirectory, formats: Iterable[str]) -> bool:
 
 def _exports(run: RunDirectory) -> dict[str, dict]:
     """The record of each format that was exported."""
-    return read_json(run.export / "exports.json", dict)
+    return read_json(run.export / "exports.json", dict, dict)
 
 
 def resumed(

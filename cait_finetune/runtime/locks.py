@@ -24,8 +24,33 @@ class InUse(Exception):
     """Somebody else holds the lock; the text says who: ``process 12 on node3 since …``."""
 
 
+class Lock:
+    """A lock that is held. It belongs to a file, which can be moved or removed from its path."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+
+    def acquire(self) -> None:
+        """Hold the lock, and write into its file who does."""
+        _acquire(self._descriptor, self._path)
+        _write_holder(self._descriptor)
+
+    def release(self) -> None:
+        """Let others hold it."""
+        os.close(self._descriptor)
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the file at the path is still the one that is locked."""
+        try:
+            return os.path.samestat(os.fstat(self._descriptor), os.stat(self._path))
+        except OSError:
+            return False
+
+
 @contextlib.contextmanager
-def lock(path: Path) -> Iterator[None]:
+def lock(path: Path) -> Iterator[Lock]:
     """Hold the lock in the file `path`, which is made and stays; the file names its holder.
 
     On a file system without locks there is a warning instead of a lock.
@@ -34,13 +59,16 @@ def lock(path: Path) -> Iterator[None]:
         InUse: another process holds it, or another part of this one.
         OSError: the file cannot be made.
     """
-    descriptor = _open(path)
-    try:
-        _acquire(descriptor, path)
-        _write_holder(descriptor)
-        yield
-    finally:
-        os.close(descriptor)
+    while True:
+        held = Lock(path)
+        try:
+            held.acquire()
+            if not held.in_place:  # it was removed between the two calls
+                continue
+            yield held
+            return
+        finally:
+            held.release()
 
 
 @contextlib.contextmanager
@@ -70,10 +98,6 @@ def wait_for_lock(path: Path, waiting: Callable[[str], None] = lambda _: None) -
 def beside(path: Path) -> Path:
     """The lock of a file: hidden, in the same folder."""
     return path.with_name(f".{path.name}.lock")
-
-
-def _open(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
 
 
 def _acquire(descriptor: int, path: Path) -> None:

@@ -78,12 +78,17 @@ class MetricsLog:
             return []
         written = self.path.read_bytes()
         try:
-            records = [
-                json.loads(line) for line in written[: written.rfind(b"\n") + 1].splitlines()
-            ]
+            records = [_record(line) for line in written[: written.rfind(b"\n") + 1].splitlines()]
         except ValueError as error:
             raise bad_value(
                 self.path.name, f"{self.path} ({error})", "a JSON object in each line",
                 "remove the lines that are none",
             ) from error  # fmt: skip
         return [record for record in records if kind in (None, record["kind"])]
+
+
+def _record(line: bytes) -> dict:
+    record = json.loads(line)
+    if not isinstance(record, dict) or "kind" not in record:
+        raise ValueError(f"a line without a kind: {line[:40].decode(errors='replace')}")
+    return record

@@ -151,7 +151,7 @@ def read_exports(run: RunDirectory) -> dict[str, dict]:
     Raises:
         UserError: it cannot be read.
     """
-    known = read_json(run.export / "exports.json", dict)
+    known = read_json(run.export / "exports.json", dict, dict)
     return {name: _below_run(one) for name, one in known.items() if (run.export / name).exists()}
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from cait_finetune.errors import UserError
-from cait_finetune.runs.directory import RunDirectory
-from cait_tf.atomic import PREFIX
+from cait_finetune.runs.directory import RunDirectory, read_json
+from cait_tf.atomic import PREFIX, write_text
 
 
 def contents(root: Path) -> dict[str, bytes | None]:
@@ -142,3 +143,65 @@ def test_defaults_that_earlier_versions_wrote_are_no_wish(written, read, tmp_pat
     run.config.write_text(f"seed: 0\ndataset: {{splits: {written}}}\n")
     assert run.read_config().dataset.splits == read
     assert run.read_config().seed == 0
+
+
+def replaced(run: RunDirectory) -> None:
+    with run.owned("x"):
+        write_text(run.config, "mine")
+        shutil.rmtree(run.root)
+        run.root.mkdir()
+        (run.root / ".lock").touch()  # another process's
+        run.config.write_text("theirs")
+        run.write_result({"finished": 1})
+
+
+def test_a_directory_that_was_replaced_is_left_alone(tmp_path):
+    """By `rm -rf` and another run, while this process was suspended, say."""
+    run = RunDirectory(tmp_path / "run")
+    with pytest.raises(UserError, match=r"run, moved, removed or replaced while the run was"):
+        replaced(run)
+    assert contents(run.root) == {".lock": b"", "config.yaml": b"theirs"}
+
+
+def moved(run: RunDirectory) -> None:
+    with run.owned("x"):
+        run.root.rename(run.root.with_name("other"))
+        (run.root / "steps.csv").write_text("by any other way to write")
+
+
+def test_a_directory_that_was_moved_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"If it was moved, resume the run at its new place"):
+        moved(RunDirectory(tmp_path / "run"))
+
+
+def test_files_elsewhere_are_not_the_directorys(tmp_path):
+    run = RunDirectory(tmp_path / "run")
+    with run.owned("x"):
+        (run.root / ".lock").unlink()
+        write_text(tmp_path / "elsewhere", "")
+        with pytest.raises(UserError, match="moved, removed or replaced"):
+            write_text(run.config, "")
+
+
+@pytest.mark.parametrize("result", [{"test_top1": "abc"}, {"steps": [1]}, {"wall_seconds": {}}])
+def test_a_result_with_something_else_for_a_number(result, tmp_path):
+    run = RunDirectory(tmp_path)
+    run.write_result(result)
+    (key,) = result
+    with pytest.raises(UserError, match=f"^result.json: got .* with {key}: .*expected a number"):
+        run.read_result()
+
+
+def test_json_of_another_shape_is_named(tmp_path):
+    (tmp_path / "exports.json").write_text('{"saved_model": 5}')
+    with pytest.raises(UserError, match="one of its values is no dict"):
+        read_json(tmp_path / "exports.json", dict, dict)
+
+
+def test_an_unfinished_run_is_refused_with_the_way_to_go_on(tmp_path):
+    run = RunDirectory(tmp_path / "run")
+    run.create()
+    write_text(run.config, "seed: 0\n")
+    write_text(run.best_checkpoint, "")
+    with pytest.raises(UserError, match=r"Go on with resume=.*run, or choose another"):
+        run.create()

@@ -201,6 +201,9 @@ def test_best_weights_that_were_replaced(run):
     cait_tf.save_weights(tiny_model(2, seed=1), run.best_checkpoint)
     with pytest.raises(UserError, match="with other weights than the run saved"):
         check_best(run, mark)
+    run.best_checkpoint.unlink()
+    with pytest.raises(UserError, match=r"got no .*best\.safetensors, expected the run's own best"):
+        check_best(run, mark)
 
 
 def test_start_weights_that_were_replaced(run):
