@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable
+from types import FrameType
 
 from cait_tf.errors import CaiTError
 from cait_tf.os_errors import explain_os_error
@@ -27,6 +29,9 @@ def run_command(
     prepare_process()
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     arguments = parser.parse_args()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # SIGHUP is ignored under nohup
+            signal.signal(number, _end)
     try:
         with quiet_imports():
             import keras  # noqa: F401  its backend starts here, and talks
@@ -39,3 +44,15 @@ def run_command(
     except KeyboardInterrupt:
         print("cait_tf: interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    """Leave through every `finally`, so that no half of a file stays; with the status that restarts a job.
+
+    Raises:
+        SystemExit: always; further signals are ignored.
+    """
+    for one in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(one, signal.SIG_IGN)
+    print(f"cait_tf: {signal.Signals(number).name}: give the same command again", file=sys.stderr)
+    sys.exit(75)

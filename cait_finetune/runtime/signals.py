@@ -18,6 +18,8 @@ from typing import ClassVar
 from cait_finetune.errors import Interrupted, InterruptedByUser
 
 ASKING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+#: Seconds after which an error that a signal raised has been dropped, and is raised again.
+LOST = 5.0
 _PATIENCE = 5.0  # seconds that a user waits after the end was decided, before Ctrl-C ends at once
 
 
@@ -64,8 +66,10 @@ def raise_interrupt(number: int, frame: FrameType | None) -> None:
 def preemptible(name: str, advice: str) -> Iterator[None]:
     """Inside, SIGTERM and SIGHUP print `advice` and end the process with status 75.
 
-    `Interruption` takes the signals over while there is a state to save. The exit is a SystemExit,
-    which no library takes for an error of its own. Afterwards a command's own process ignores the
+    `Interruption` takes the signals over while there is a state to save. The exit is a SystemExit.
+    Python drops it in a destructor or a callback of the garbage collector, and C++ that calls Python
+    raises an error of its own in its place: a signal that comes again raises it again, and the block
+    ends with it, whatever it would have ended with. Afterwards a command's own process ignores the
     signals: the interpreter and TensorFlow take a while to end. Any other process gets its handlers
     back. A block inside another one changes nothing.
 
@@ -74,17 +78,19 @@ def preemptible(name: str, advice: str) -> Iterator[None]:
     """
 
     def end(number: int, frame: FrameType | None) -> None:
-        if Ending.is_late(number):
+        again = told and time.monotonic() - told[-1] > LOST
+        if not again and Ending.is_late(number):
             return
-        Ending.decide()
-        print(f"{name}: {signal.Signals(number).name}: {advice}", file=sys.stderr, flush=True)
-        told.append(number)
+        if not told:
+            Ending.decide()
+            print(f"{name}: {signal.Signals(number).name}: {advice}", file=sys.stderr, flush=True)
+        told.append(time.monotonic())
         sys.exit(Interrupted.code)
 
     if Ending._installed:
         yield
         return
-    told: list[int] = []
+    told: list[float] = []  # when the exit was raised
     Ending.reopen()
     Ending._installed = True
     try:
@@ -92,9 +98,12 @@ def preemptible(name: str, advice: str) -> Iterator[None]:
             try:
                 yield
             except Exception as error:
-                if told:  # a function of C++ that calls Python raises its own error in its place
+                if told:
                     raise SystemExit(Interrupted.code) from error
                 raise
+            else:
+                if told:
+                    raise SystemExit(Interrupted.code)
             finally:
                 Ending.decide()
                 if Ending.own_process:

@@ -11,10 +11,9 @@ from types import FrameType, TracebackType
 
 from cait_finetune.config.advice import advise
 from cait_finetune.errors import Interrupted, InterruptedByUser
-from cait_finetune.runtime.signals import ASKING, Ending, handlers
+from cait_finetune.runtime.signals import ASKING, LOST, Ending, handlers
 
 _ONE_PRESS = 0.3  # seconds: a terminal, and a parent process, both hand over one Ctrl-C
-_LOST = 5.0  # seconds after which an error that was raised has been dropped, and is raised again
 
 
 class Interruption:
@@ -114,7 +113,7 @@ class Interruption:
                 raise KeyboardInterrupt
         if self.signal is None:
             self.signal = signal.Signals(number)
-        elif now - self._raised < _LOST:  # the error is on its way out
+        elif now - self._raised < LOST:  # the error is on its way out
             return
         if not self._deferring:
             self._broke_in = True

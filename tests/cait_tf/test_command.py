@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
+import time
 
 import pytest
 
+from cait_tf.atomic import atomic_open
 from cait_tf.command import run_command
 from cait_tf.errors import CaiTError
 
@@ -48,3 +52,25 @@ def test_a_defect_is_not_hidden(monkeypatch):
 def test_an_interruption(monkeypatch, capsys):
     assert stopped(monkeypatch, KeyboardInterrupt()).code == 130
     assert capsys.readouterr().err == "cait_tf: interrupted\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_asked_to_end_it_leaves_no_half_of_a_file(number, monkeypatch, capsys, tmp_path):
+    def work(_):
+        with atomic_open(tmp_path / "weights") as file:
+            file.write("half")
+            os.kill(os.getpid(), number)
+            time.sleep(60)
+
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(one, signal.SIG_DFL) for one in numbers]
+    monkeypatch.setattr(sys, "argv", ["command"])
+    try:
+        with pytest.raises(SystemExit) as caught:
+            run_command(argparse.ArgumentParser(), work)
+    finally:
+        for one, handler in zip(numbers, before, strict=True):
+            signal.signal(one, handler)
+    assert caught.value.code == 75
+    assert capsys.readouterr().err == f"cait_tf: {number.name}: give the same command again\n"
+    assert list(tmp_path.iterdir()) == []

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from cait_finetune.runtime import signals
 from cait_finetune.runtime.signals import preemptible
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -112,6 +113,51 @@ def test_the_outer_block_says_what_to_do(number, capsys):
     assert stopped.value.code == 75
     assert capsys.readouterr().err == f"life: {number.name}: {ADVICE}\n"
     assert signal.getsignal(number) is before  # this process is not the command's own
+
+
+def in_a_destructor(number: int) -> None:
+    """Python drops what a destructor raises."""
+
+    class Deleted:
+        def __del__(self):
+            os.kill(os.getpid(), number)
+            time.sleep(0.01)
+
+    Deleted()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_an_exit_that_was_dropped_is_not_lost(number, capsys):
+    passed = []
+
+    def life():
+        with preemptible("life", ADVICE):
+            in_a_destructor(number)
+            passed.append(number)
+
+    with pytest.raises(SystemExit) as stopped:
+        life()
+    assert (stopped.value.code, passed) == (75, [number])
+    assert capsys.readouterr().err.count("life: ") == 1
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_later_signal_raises_an_exit_that_was_dropped(monkeypatch, capsys):
+    monkeypatch.setattr(signals, "LOST", 0.05)
+
+    def life():
+        with preemptible("life", ADVICE):
+            in_a_destructor(signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGTERM)  # at once: the first may be on its way out
+            time.sleep(0.1)
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+
+    with pytest.raises(SystemExit) as stopped:
+        life()
+    assert stopped.value.code == 75
+    assert capsys.readouterr().err.count("life: ") == 1
 
 
 def test_what_a_library_makes_of_the_exit_is_undone():
