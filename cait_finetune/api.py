@@ -42,6 +42,11 @@ def finetune(*overrides: str, recipe: str = "config", directory: str | Path | No
     from cait_finetune.runtime.process_state import restored_process_state
     from cait_tf.quiet import quiet_imports
 
+    for word in overrides:
+        if not isinstance(word, str):
+            raise bad_value(
+                "overrides", repr(word), 'a text for each key, such as "train.epochs=5"'
+            )
     use_tensorflow()
     with _ONE_RUN:
         config, usual, by_time = configure_run(*overrides, recipe=recipe)
@@ -52,10 +57,10 @@ def finetune(*overrides: str, recipe: str = "config", directory: str | Path | No
             directory = claim("directory", usual) if by_time else usual
         else:
             directory = expanded_path("directory", directory)
-        with quiet_imports():
-            import cait_finetune.workflow.finetune as workflow
-
         with restored_process_state():
+            with quiet_imports():
+                import cait_finetune.workflow.finetune as workflow
+
             workflow.finetune(config, directory)
         return load_run(directory)
 
@@ -99,6 +104,7 @@ def predict(
     from cait_finetune.inference import running
     from cait_finetune.runs.notebook import Run
     from cait_finetune.runtime.keras_backend import use_tensorflow
+    from cait_finetune.runtime.process_state import restored_logging
 
     use_tensorflow()
 
@@ -110,4 +116,5 @@ def predict(
         batch_size=batch_size,
         tta=tta,
     )
-    return running.predict(config)
+    with restored_logging():
+        return running.predict(config)

@@ -8,44 +8,62 @@ import os
 import random
 from collections.abc import Iterator
 
+from cait_tf.quiet import quiet_imports
+
+#: Loggers that a run sets: the root's, as TFDS calls `logging.basicConfig`, ours, and TensorFlow's.
+_LOGGERS = (None, "cait_finetune", "absl", "tensorflow")
+_KERAS_SEEDS = ("global_random_seed", "global_seed_generator")
+
+
+@contextlib.contextmanager
+def restored_logging() -> Iterator[None]:
+    """Restore the environment, and the handlers and levels of loggers, when the block ends."""
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    before = [(list(one.handlers), one.level, one.propagate) for one in loggers]
+    environment = dict(os.environ)
+    try:
+        yield
+    finally:
+        for one, (handlers, level, propagate) in zip(loggers, before, strict=True):
+            one.handlers[:] = handlers
+            one.setLevel(level)
+            one.propagate = propagate
+        os.environ.clear()
+        os.environ.update(environment)
+
 
 @contextlib.contextmanager
 def restored_process_state() -> Iterator[None]:
     """Inside, a run may seed, log, and set TensorFlow as it likes; afterwards all is as before.
 
-    That is whether operations are fused, the random numbers of Python, NumPy, Keras and TensorFlow, deterministic operations, the
-    handlers of our log, and the environment. TensorFlow has no way to give back the number of its
-    threads, which therefore only the commands set.
+    Besides `restored_logging`, the block restores whether operations are fused, the random numbers of
+    Python, NumPy, Keras and TensorFlow, and deterministic operations. TensorFlow cannot restore the
+    number of its threads, which therefore only the commands set.
     """
-    import numpy as np
-    import tensorflow as tf
-    from keras.src.backend.common import global_state
-    from tensorflow.python.framework import config as tf_config  # the public module cannot look
+    with restored_logging():
+        with quiet_imports():
+            import numpy as np
+            import tensorflow as tf
+            from keras.src.backend.common import global_state
+            from tensorflow.python.framework import (
+                config as tf_config,  # the public module cannot look
+            )
 
-    from cait_tf.fused import fused_enabled, use_fused
+            from cait_tf.fused import fused_enabled, use_fused
 
-    ours = logging.getLogger("cait_finetune")
-    log = ours.handlers, ours.propagate
-    environment = dict(os.environ)
-    python, numpy = random.getstate(), np.random.get_state()
-    keras_seeds = {name: global_state.get_global_attribute(name) for name in _KERAS_SEEDS}
-    tensorflow_seed = tf.compat.v1.random.get_seed(None)[0]
-    fused = fused_enabled()
-    was_deterministic = tf_config.is_op_determinism_enabled()
-    try:
-        yield
-    finally:
-        ours.handlers, ours.propagate = log
-        os.environ.clear()
-        os.environ.update(environment)
-        use_fused(fused)
-        random.setstate(python)
-        np.random.set_state(numpy)
-        tf.random.set_seed(tensorflow_seed)
-        for name, value in keras_seeds.items():
-            global_state.set_global_attribute(name, value)
-        if not was_deterministic and tf_config.is_op_determinism_enabled():
-            tf_config.disable_op_determinism()
-
-
-_KERAS_SEEDS = ("global_random_seed", "global_seed_generator")
+        python, numpy = random.getstate(), np.random.get_state()
+        keras_seeds = {name: global_state.get_global_attribute(name) for name in _KERAS_SEEDS}
+        tensorflow_seed = tf.compat.v1.random.get_seed(None)[0]
+        fused = fused_enabled()
+        was_deterministic = tf_config.is_op_determinism_enabled()
+        try:
+            yield
+        finally:
+            use_fused(fused)
+            random.setstate(python)
+            np.random.set_state(numpy)
+            tf.random.set_seed(tensorflow_seed)
+            for name, value in keras_seeds.items():
+                global_state.set_global_attribute(name, value)
+            if not was_deterministic and tf_config.is_op_determinism_enabled():
+                tf_config.disable_op_determinism()

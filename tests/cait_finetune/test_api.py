@@ -239,3 +239,10 @@ def test_a_run_gets_the_directory_that_was_named_or_one_of_its_own(monkeypatch, 
     finetune("hydra.run.dir=outputs/${now:%Y}")
     assert made[0].name == "named"
     assert made[2].name == f"{made[1].name}-2"
+
+
+def test_keys_are_texts():
+    with pytest.raises(
+        UserError, match=r"^overrides: got \{'seed': 1\}, expected a text for each key"
+    ):
+        finetune({"seed": 1})

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cait_finetune.runtime.process_state import restored_process_state
+from cait_finetune.runtime.process_state import restored_logging, restored_process_state
 
 
 def drawn() -> list[float]:
@@ -46,3 +46,20 @@ def test_numbers_log_environment_and_determinism_are_as_before(monkeypatch):
     from tensorflow.python.framework import config
 
     assert not config.is_op_determinism_enabled()
+
+
+def test_the_programs_own_log_is_as_before():
+    """TFDS calls `logging.basicConfig`, which does nothing where the root has a handler already."""
+    loggers = [logging.getLogger(name) for name in (None, "absl", "tensorflow")]
+
+    def state():
+        return [(list(one.handlers), one.level) for one in loggers]
+
+    before = state()
+    with restored_logging():
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+        for one in loggers:
+            one.addHandler(logging.NullHandler())
+            one.setLevel(logging.CRITICAL)
+        assert state() != before
+    assert state() == before
