@@ -8,6 +8,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from typing import IO
 
 
 @contextlib.contextmanager
@@ -19,7 +20,7 @@ def quiet_imports() -> Iterator[None]:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
     saved = os.dup(2)
-    with tempfile.TemporaryFile() as chatter:
+    with _scratch() as chatter:
         os.dup2(chatter.fileno(), 2)
         try:
             yield
@@ -36,3 +37,10 @@ def quiet_imports() -> Iterator[None]:
             os.close(saved)
     for name in ("absl", "tensorflow"):
         logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _scratch() -> IO[bytes]:
+    """A file without a name: in memory where the system can, as a container may have no writable disk."""
+    if hasattr(os, "memfd_create"):
+        return open(os.memfd_create("chatter"), "w+b")
+    return tempfile.TemporaryFile()

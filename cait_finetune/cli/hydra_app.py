@@ -170,6 +170,13 @@ def _run_composed(load: Callable[[], Callable[[Config, Path], object]], errors: 
         sys.exit(f"cait_finetune: {explain(error)}")
     except _RunFailed as error:
         sys.exit(f"cait_finetune: {error}")
+    except OSError as error:
+        if begun or error.filename is None:
+            raise
+        # Hydra was making the directory.
+        key = "hydra.sweep.dir" if {"-m", "--multirun"} & set(sys.argv) else "hydra.run.dir"
+        expected = f"a directory that can be made ({error.strerror})"
+        raise bad_value(key, error.filename, expected, "Choose another") from error
     except ValueError as error:
         if str(error) == _NO_TRIAL:
             problem = bad_value("hydra/sweeper", "no trial that came to its end", "at least one")
@@ -237,8 +244,11 @@ def _named(words: list[str]) -> str | None:
 
 
 def _without_folder(words: list[str]) -> tuple[Path | None, list[str]]:
-    """The folder of ``-cd DIR`` or ``-cp DIR``, which mean the same here, and the other words."""
-    folder, rest = None, []
+    """The folder of ``-cd DIR`` or ``-cp DIR``, which mean the same here, and the other words.
+
+    Options come first, as Hydra wants them.
+    """
+    folder, options, keys = None, [], []
     left = iter(words)
     for word in left:
         option, sign, value = word.partition("=")
@@ -249,10 +259,10 @@ def _without_folder(words: list[str]) -> tuple[Path | None, list[str]]:
                 raise bad_value(option, got, "one folder, of recipes of your own")
             folder = expanded_path(option, value)
         elif word in _OPTIONS:
-            rest += [word, *([value] if (value := next(left, None)) is not None else [])]
+            options += [word, *([value] if (value := next(left, None)) is not None else [])]
         else:
-            rest.append(word)
-    return folder, rest
+            (options if word.startswith("-") else keys).append(word)
+    return folder, [*options, *keys]
 
 
 def _run_directory(resume: str | None, otherwise: str) -> str:

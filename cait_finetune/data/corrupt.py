@@ -10,12 +10,23 @@ import numpy as np
 import tensorflow as tf
 
 from cait_finetune.data.decode import FORMATS
-from cait_finetune.errors import bad_value
+from cait_finetune.errors import UserError, bad_value
 
 logger = logging.getLogger(__name__)
 
 _PARALLEL = 8
 _ALL = "every image is corrupt"
+
+
+def damaged_records(error: tf.errors.DataLossError) -> UserError:
+    """What to say of a TFRecord file that TensorFlow cannot read to its end."""
+    reason = error.message.splitlines()[0]
+    return bad_value(
+        "dataset",
+        f"a damaged file of records ({reason})",
+        "the files of the set as they were prepared",
+        "Copy the folder of the set again, or remove it, so that the set is prepared again",
+    )
 
 
 class CorruptImages:
@@ -50,9 +61,11 @@ class CorruptImages:
         """Raise what an error of `attempt` means, if it is one.
 
         Raises:
-            UserError: every image of a split is corrupt.
+            UserError: every image of a split is corrupt, or a file of records is damaged.
         """
         self.check()
+        if isinstance(error, tf.errors.DataLossError):
+            raise damaged_records(error) from error
         if _ALL in str(error):
             raise bad_value(
                 "dataset",

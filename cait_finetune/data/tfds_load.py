@@ -73,15 +73,15 @@ def load_tfds(config: DatasetConfig) -> TfdsSource:
 
 def _builder(config: DatasetConfig) -> tfds.core.DatasetBuilder:
     storage.check_readable("dataset.data_dir", config.data_dir or "")
-    if config.source == "digits":
-        from cait_finetune.data.digits import Digits
-
-        return Digits(data_dir=config.data_dir)
     # Sets of our own, which TFDS then knows by name.
     from cait_finetune.data import aircraft  # noqa: F401
     from cait_finetune.data.procedural.builder import Procedural  # noqa: F401
 
     try:
+        if config.source == "digits":
+            from cait_finetune.data.digits import Digits
+
+            return Digits(data_dir=config.data_dir)
         # Without this TFDS asks a bucket on the network for ready-made copies.
         return tfds.builder(config.name, data_dir=config.data_dir, try_gcs=False)
     except tfds.core.registered.DatasetNotFoundError as error:

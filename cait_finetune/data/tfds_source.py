@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from cait_finetune.data.corrupt import damaged_records
 from cait_finetune.data.image_files import storage
 from cait_finetune.data.label_index import LabelIndex, content_hash, kept_index, read_index
 from cait_finetune.data.source import Selection, Source, new_numbers, renumbered
@@ -139,7 +140,10 @@ class TfdsSource(Source):
                 )
                 # Not the split's size, which can be of a selection.
                 size = self.builder.info.splits[split].num_examples
-                return read_index(examples, size, f"labels of {split}")
+                try:
+                    return read_index(examples, size, f"labels of {split}")
+                except tf.errors.DataLossError as error:
+                    raise damaged_records(error) from error
 
             facts = {
                 "set": self.builder.info.full_name,

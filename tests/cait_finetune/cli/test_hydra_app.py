@@ -245,6 +245,22 @@ def test_several_runs(command, runs):
     assert len({directory.parent for _, directory in runs}) == 1
 
 
+@pytest.mark.parametrize(
+    ("words", "key"), [([], "hydra.run.dir"), (["-m", "seed=0,1"], "hydra.sweep.dir")]
+)
+def test_a_place_that_is_a_file(command, runs, tmp_path, words, key):
+    (tmp_path / "file").touch()
+    status, _, err = command(*words, f"{key}={tmp_path / 'file'}")
+    assert status == 1
+    assert err.startswith(f"cait_finetune: {key}: got {tmp_path / 'file'}")
+    assert runs == []
+
+
+def test_options_may_follow_keys(command, runs):
+    assert command("train.epochs=3", "-m", "seed=0,1", "hydra.sweep.dir=sweep")[0] == 0
+    assert [(config.seed, config.train.epochs) for config, _ in runs] == [(0, 3), (1, 3)]
+
+
 def test_a_mistake_in_one_of_several_runs(command, runs):
     status, _, err = command("-m", "train.epochs=1,0", "hydra.sweep.dir=sweep")
     assert status == 1

@@ -16,6 +16,7 @@ from cait_finetune.data.fingerprint import fingerprint
 from cait_finetune.data.label_index import LabelIndex, cache_directory, kept_index, read_index
 from cait_finetune.data.load import load_source
 from cait_finetune.data.source import SPLITS
+from cait_finetune.errors import UserError
 from tests.cait_finetune.stand_ins import encode, picture, write_set
 
 LISTS = LabelIndex(
@@ -257,3 +258,21 @@ def test_the_cache_is_where_the_user_keeps_caches(monkeypatch, tmp_path):
     for value in ("", "relative"):  # as the specification has it
         monkeypatch.setenv("XDG_CACHE_HOME", value)
         assert cache_directory() == tmp_path / ".cache" / "cait_finetune" / "labels"
+
+
+def test_records_that_are_damaged_are_named(cache, tmp_path):
+    written(tmp_path, side=40)
+    for path in tmp_path.rglob("*train.tfrecord*"):
+        os.truncate(path, path.stat().st_size - 30)
+    with pytest.raises(
+        UserError, match=r"^dataset: got a damaged file of records \(truncated record"
+    ):
+        opened(tmp_path)
+
+
+def test_a_description_that_is_damaged_is_named(cache, tmp_path):
+    written(tmp_path)
+    (described,) = tmp_path.rglob("dataset_info.json")
+    os.truncate(described, 50)
+    with pytest.raises(UserError, match=r"^dataset\.name: got 'pets', which TFDS cannot open: "):
+        opened(tmp_path)

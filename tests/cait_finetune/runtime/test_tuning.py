@@ -1,8 +1,8 @@
 import gc
 
 import tensorflow as tf
-from cait_finetune.config.compose import configure
 
+from cait_finetune.cli.hydra_app import configure
 from cait_finetune.runtime import tuning
 from cait_tf import get_variant
 
