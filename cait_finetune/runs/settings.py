@@ -43,7 +43,7 @@ def check_settings(run: RunDirectory, key: str) -> None:
     now = settings(OmegaConf.load(run.config))
     edited = [
         f"{name}: {now.get(name, 'left out')} (begun with {began.get(name, 'no such key')})"
-        for name in [*now, *(began.keys() - now.keys())]
+        for name in [*now, *sorted(began.keys() - now.keys())]
         if name not in now or name not in began or now[name] != began[name]
     ]
     if edited:
