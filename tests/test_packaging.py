@@ -162,18 +162,15 @@ def test_the_wheel_finds_its_configuration(installed, tmp_path):
     cait_finetune(installed, tmp_path, "-cn", RECIPES[0], "--cfg", "job")
 
 
-@pytest.mark.skipif(
-    any("__editable__" in name for name in sys.modules),
-    reason="this environment is an editable install itself, and would answer for the one under test",
-)
 def test_an_editable_install_finds_its_configuration(editable, checkout, tmp_path):
     """Its packages are found by an import hook, which a .pth file starts: hence site.addsitedir."""
     script = (
-        # The environment may hold an editable install of its own, whose hook would answer first.
+        # The environment may be an editable install itself, whose hook, of the same name, would answer.
         "import site, sys; sys.meta_path = [finder for finder in sys.meta_path"
         " if not getattr(finder, '__module__', '').startswith('__editable__')];"
         "[sys.modules.pop(name) for name in list(sys.modules) if name.startswith('__editable__')];"
-        f"site.addsitedir({str(editable)!r}); import cait_finetune;"
+        f"sys.path.insert(0, {str(editable)!r}); site.addsitedir({str(editable)!r});"
+        "import cait_finetune;"
         f"assert cait_finetune.__file__.startswith({str(checkout)!r}), cait_finetune.__file__;"
         f"sys.argv = ['cait_finetune', '-cn', {RECIPES[0]!r}, '--cfg', 'job'];"
         "from cait_finetune.commands.train import main; main()"
