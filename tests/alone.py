@@ -6,15 +6,9 @@ torch's triton crashes a process that loaded TensorFlow before, so tests use tim
 import os
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).resolve().parents[1]
-
-#: Skips a test without importing timm, which `pytest.importorskip` would.
-needs_timm = pytest.mark.skipif(not find_spec("timm"), reason="timm, an extra, is not installed")
 
 
 def run_alone(code: str, *arguments: object, cwd: Path = ROOT) -> str:

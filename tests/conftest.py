@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,16 @@ _HERE = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items):
-    """Files of few tests that run whole commands would come last, when other cores have no work."""
+    """Skip what needs a missing extra; put files of few tests that run whole commands first.
+
+    Those would come last, when other cores have no work. `importorskip` would import the package, which
+    torch does not survive after TensorFlow.
+    """
+    for item in items:
+        for package in (mark.args[0] for mark in item.iter_markers("needs")):
+            if not find_spec(package):
+                reason = f"{package}, an extra, is not installed"
+                item.add_marker(pytest.mark.skip(reason=reason))
     items.sort(key=lambda item: (item.path.name != "test_faults.py", item.path.parent != _HERE))
 
 

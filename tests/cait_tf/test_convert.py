@@ -26,6 +26,7 @@ from cait_tf.weights.load import read_weights
 from tests.cait_tf import golden
 
 FORMATS = ["a.safetensors", "a.weights.h5", "a.keras", "a_saved_model"]
+PTH = pytest.param("a.pth", marks=pytest.mark.needs("torch"))
 READERS = dict(
     zip(FORMATS, (timm.read, keras_file.read, keras_file.read, collection.read), strict=True)
 )
@@ -65,10 +66,8 @@ def named(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*FORMATS, "a.pth"])
+@pytest.mark.parametrize("name", [*FORMATS, PTH])
 def test_the_classes_are_named_in_every_format(name, named, tmp_path):
-    if name == "a.pth":
-        pytest.importorskip("torch", reason="torch, an extra, is not installed")
     convert.convert(named, tmp_path / name)
     assert read_weights(tmp_path / name).class_names == ("Zebra", "münchen, 1", "ant")
     model = create_model("cait_nano_32", num_classes=2)
@@ -99,8 +98,8 @@ def test_keras_itself_reads_a_file_that_names_classes(named, tmp_path):
         np.testing.assert_array_equal(one, two)
 
 
+@pytest.mark.needs("torch")
 def test_the_authors_file_both_ways(tmp_path):
-    pytest.importorskip("torch", reason="torch, an extra, is not installed")
     convert.convert(golden.PTH, tmp_path / "a.safetensors")
     golden.assert_same(load_file(tmp_path / "a.safetensors"), load_file(golden.SAFETENSORS))
     done = convert.convert(tmp_path / "a.safetensors", tmp_path / "b.pth")
@@ -125,12 +124,10 @@ def test_without_the_head(name, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*FORMATS, "a.pth"])
+@pytest.mark.parametrize("name", [*FORMATS, PTH])
 @pytest.mark.parametrize("size", [(32, 96), (32, 128)])
 def test_a_grid_that_is_no_square(size, name, tmp_path):
     """2x6 patches are no square number; 2x8 are one, and must not be taken for 4x4."""
-    if name.endswith(".pth"):
-        pytest.importorskip("torch", reason="torch, an extra, is not installed")
     save_weights(golden.classifier(image_size=list(size)), tmp_path / "source.safetensors")
     done = convert.convert(tmp_path / "source.safetensors", tmp_path / name)
     back = convert.convert(tmp_path / name, tmp_path / "back.safetensors")
@@ -238,9 +235,9 @@ def test_as_a_command(tmp_path, monkeypatch, capsys):
     assert stopped.value.code.startswith("cait_tf: destination: got ")
 
 
+@pytest.mark.needs("torch")
 def test_under_pytorch(tmp_path):
     """A chain of formats, and the maps of tensors that keep a gradient."""
-    pytest.importorskip("torch", reason="torch, an extra, is not installed")
     code = """
 import sys, numpy as np
 from cait_tf import convert, create_model

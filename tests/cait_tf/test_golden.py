@@ -12,6 +12,7 @@ import cait_tf
 from tests.golden_files import GOLDEN, arrays, tiny_classifier
 
 TOLERANCE = 1e-4
+TORCH = pytest.param("torch", marks=pytest.mark.needs("torch"))
 
 
 def largest(ours, reference) -> float:
@@ -20,10 +21,14 @@ def largest(ours, reference) -> float:
     return float(np.abs(ours - reference).max())
 
 
-@pytest.mark.parametrize("file", ["weights_timm.safetensors", "weights_official.pth"])
+@pytest.mark.parametrize(
+    "file",
+    [
+        "weights_timm.safetensors",
+        pytest.param("weights_official.pth", marks=pytest.mark.needs("torch")),
+    ],
+)
 def test_forward_equals_timm(file):
-    if file.endswith(".pth"):
-        pytest.importorskip("torch", reason="the .pth reader needs the torch extra")
     golden = arrays("forward")
     model = tiny_classifier()
     report = cait_tf.load_weights(model, GOLDEN / file)
@@ -54,9 +59,8 @@ def test_forward_equals_the_collection(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["jax", "torch"])
+@pytest.mark.parametrize("backend", ["jax", TORCH])
 def test_forward_is_the_same_on_another_backend(backend):
-    pytest.importorskip(backend)
     code = """
 import sys
 import keras, numpy as np
@@ -117,9 +121,8 @@ np.savez(sys.argv[1], *[ops.convert_to_numpy(gradient) for gradient in gradients
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["jax", "torch"])
+@pytest.mark.parametrize("backend", ["jax", TORCH])
 def test_gradients_are_the_same_on_another_backend(backend, tmp_path):
-    pytest.importorskip(backend)
     found = []
     for name in ("tensorflow", backend):
         done = subprocess.run(

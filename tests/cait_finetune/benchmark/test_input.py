@@ -9,7 +9,6 @@ from cait_finetune.benchmark import comparison
 from cait_finetune.benchmark.input import write_pictures
 from cait_finetune.benchmark.task import AUGMENTATIONS
 from cait_finetune.commands import benchmark as command
-from tests.alone import needs_timm
 
 SMALL = ["count=12", "side=48", "size=32", "batch_size=4", "batches=2", "warmup=1", "rounds=2"]
 
@@ -91,7 +90,7 @@ def test_a_mistake_is_one_message(monkeypatch, words, message):
         command.main()
 
 
-@needs_timm
+@pytest.mark.needs("timm")
 def test_the_real_loader_of_timm(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["benchmark", "input", *SMALL, f"out={tmp_path}"])
     command.main()

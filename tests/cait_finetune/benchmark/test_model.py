@@ -10,7 +10,6 @@ from cait_finetune.benchmark.task import Task
 from cait_finetune.benchmark.worker import Worker
 from cait_finetune.commands import benchmark as command
 from cait_tf.variants import VARIANTS
-from tests.alone import needs_timm
 from tests.cait_finetune.benchmark.stand_ins import StandIn
 
 XXS = VARIANTS["cait_xxs24_224"]
@@ -83,7 +82,7 @@ def test_a_model_of_ours_alone(tmp_path, monkeypatch):
     assert "| — | — | — |" in text
 
 
-@needs_timm
+@pytest.mark.needs("timm")
 def test_the_real_timm():
     task = Task("training", "cait_xxs24_224", "mixed_bfloat16", 2, 1, image_size=32)
     worker = Worker(TIMM, task)

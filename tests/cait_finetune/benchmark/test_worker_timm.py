@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from tests.alone import needs_timm, run_alone
+from tests.alone import run_alone
 
-pytestmark = needs_timm
+pytestmark = pytest.mark.needs("timm")
 
 PEAK = """
 import sys

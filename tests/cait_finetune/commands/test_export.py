@@ -21,7 +21,7 @@ from cait_finetune.errors import UserError
 from cait_finetune.export import formats
 from cait_finetune.runs.exports import weights_mark
 from cait_finetune.workflow import exporting
-from tests.alone import needs_timm, run_alone
+from tests.alone import run_alone
 from tests.cait_finetune.stand_ins import composed, picture
 from tests.uploads import naming
 
@@ -149,7 +149,13 @@ def test_the_cards_metadata_is_what_the_hub_reads(run):
     assert (figure.dataset_name, figure.dataset_split) == ("digits", "test")
 
 
-NAMES = ["saved_model", "onnx", "litert", "keras", pytest.param("timm", marks=needs_timm)]
+NAMES = [
+    "saved_model",
+    "onnx",
+    "litert",
+    "keras",
+    pytest.param("timm", marks=pytest.mark.needs("timm")),
+]
 
 
 @pytest.mark.slow

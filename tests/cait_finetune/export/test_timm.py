@@ -10,7 +10,7 @@ import cait_tf
 from cait_finetune.errors import UserError
 from cait_finetune.export import timm as exporter
 from cait_finetune.export.exported_model import ExportedModel
-from tests.alone import needs_timm, run_alone
+from tests.alone import run_alone
 from tests.cait_finetune.export.exported_models import (
     NAMES,
     lively_model,
@@ -62,7 +62,7 @@ print(json.dumps({"classes": model.num_classes, "probabilities": probabilities, 
 """
 
 
-@needs_timm
+@pytest.mark.needs("timm")
 def test_timm_gives_calibrated_probabilities(exported, tmp_path):
     validation, directory, done = exported
     assert (done["checked_by"], done["notes"]) == ("timm", [])

@@ -1,4 +1,5 @@
 import argparse
+import importlib
 import pickle
 import sys
 from pathlib import Path, PosixPath
@@ -18,7 +19,7 @@ URL = "https://dl.fbaipublicfiles.com/deit/S24_224.pth"
 
 @pytest.fixture
 def torch():
-    return pytest.importorskip("torch", reason="torch, an extra, is not installed")
+    return importlib.import_module("torch")
 
 
 AFTER_TENSORFLOW = """
@@ -33,22 +34,24 @@ print([name for name in ("triton", "torch._dynamo", "torchvision") if name in sy
 """
 
 
-@pytest.mark.usefixtures("torch")
+@pytest.mark.needs("torch")
 def test_files_are_read_and_written_without_triton(tmp_path):
     """triton crashes in a process that loaded TensorFlow before."""
     assert run_alone(AFTER_TENSORFLOW, golden.PTH, tmp_path / "again.pth") == "[]\n"
 
 
-@pytest.mark.usefixtures("torch")
+@pytest.mark.needs("torch")
 def test_tensors_are_those_of_timms_file():
     golden.assert_same(official.read(golden.PTH), timm.read(golden.SAFETENSORS))
 
 
+@pytest.mark.needs("torch")
 def test_a_bare_state_dict_is_read_too(torch, tmp_path):
     torch.save(torch.load(golden.PTH, weights_only=True)["model"], tmp_path / "bare.pth")
     assert set(official.read(tmp_path / "bare.pth")) == set(official.read(golden.PTH))
 
 
+@pytest.mark.needs("torch")
 def test_half_precision_becomes_float32(torch, tmp_path):
     torch.save({"norm.weight": torch.ones(3, dtype=torch.bfloat16)}, tmp_path / "half.pth")
     assert official.read(tmp_path / "half.pth")["norm.weight"].dtype == np.float32
@@ -64,6 +67,7 @@ class Payload:
         return Path.touch, (self.victim,)
 
 
+@pytest.mark.needs("torch")
 def test_pickled_code_is_refused_and_not_run(torch, tmp_path):
     torch.save({"model": Payload(tmp_path / "victim")}, tmp_path / "evil.pth")
     with pytest.raises(WeightsError, match=r"evil\.pth, expected a checkpoint that holds tensors"):
@@ -71,6 +75,7 @@ def test_pickled_code_is_refused_and_not_run(torch, tmp_path):
     assert not (tmp_path / "victim").exists()
 
 
+@pytest.mark.needs("torch")
 @pytest.mark.parametrize(
     "content",
     [[1], {}, None, {"model": {"a": 1}}, {"model": [1]}, {"model": None}, {"epoch": 3}],
@@ -82,6 +87,7 @@ def test_a_checkpoint_of_something_else_is_refused(content, torch, tmp_path):
         official.read(tmp_path / "other.pth")
 
 
+@pytest.mark.needs("torch")
 def test_what_a_strange_checkpoint_holds_is_said(torch, tmp_path):
     torch.save({"epoch": 3, "weights": {}}, tmp_path / "other.pth")
     with pytest.raises(WeightsError, match=r"other\.pth with epoch, weights, expected"):
@@ -123,6 +129,7 @@ FILES = ("timm.pth.tar", "deit.pth", "no_average.pth", "swa.pt", "compiled.pth",
          "lightning.ckpt", "parameters.pt")  # fmt: skip
 
 
+@pytest.mark.needs("torch")
 @pytest.mark.parametrize("zipped", [True, False])
 @pytest.mark.parametrize("name", FILES)
 def test_a_training_checkpoint_is_read(name, zipped, training, torch, tmp_path):
@@ -130,6 +137,7 @@ def test_a_training_checkpoint_is_read(name, zipped, training, torch, tmp_path):
     golden.assert_same(official.read(tmp_path / name), official.read(golden.PTH))
 
 
+@pytest.mark.needs("torch")
 @pytest.mark.parametrize("name", FILES)
 def test_the_report_says_which_state_dict_was_loaded(name, training, torch, tmp_path):
     torch.save(training[name], tmp_path / name)
@@ -143,6 +151,7 @@ def test_the_report_says_which_state_dict_was_loaded(name, training, torch, tmp_
     assert report.notes == notes.get(name, ())
 
 
+@pytest.mark.needs("torch")
 def test_a_key_chooses_the_raw_weights(training, torch, tmp_path):
     torch.save(training["timm.pth.tar"], tmp_path / "timm.pth.tar")
     model = golden.classifier()
@@ -154,6 +163,7 @@ def test_a_key_chooses_the_raw_weights(training, torch, tmp_path):
         load_weights(model, tmp_path / "timm.pth.tar", weights_key="model")
 
 
+@pytest.mark.needs("torch")
 def test_what_was_read_does_not_change_with_the_file(training, torch, tmp_path):
     path = tmp_path / "deit.pth"
     torch.save(training["deit.pth"], path)
@@ -173,6 +183,7 @@ class Settings:
     """A class of the script that wrote the checkpoint."""
 
 
+@pytest.mark.needs("torch")
 def test_a_class_that_is_refused_is_named(torch, tmp_path):
     state = torch.load(golden.PTH, weights_only=True)["model"]
     torch.save({"model": state, "args": Settings()}, tmp_path / "settings.pth")
@@ -186,7 +197,7 @@ def test_an_old_torch_is_refused(monkeypatch):
         official.read(golden.PTH)
 
 
-@pytest.mark.usefixtures("torch")
+@pytest.mark.needs("torch")
 def test_refused_pickles_are_one_message_without_torchs_warnings(tmp_path, recwarn):
     (tmp_path / "plain.pth").write_bytes(pickle.dumps(Payload(tmp_path / "victim"), protocol=4))
     with pytest.raises(WeightsError, match="which is refused"):
@@ -195,13 +206,14 @@ def test_refused_pickles_are_one_message_without_torchs_warnings(tmp_path, recwa
     assert not (tmp_path / "victim").exists()
 
 
+@pytest.mark.needs("torch")
 def test_names_that_are_no_strings_are_refused(torch, tmp_path):
     torch.save({1: torch.ones(2)}, tmp_path / "numbered.pth")
     with pytest.raises(WeightsError, match="expected a state dict"):
         official.read(tmp_path / "numbered.pth")
 
 
-@pytest.mark.usefixtures("torch")
+@pytest.mark.needs("torch")
 def test_a_truncated_file_is_refused(tmp_path):
     path = tmp_path / "cut.pth"
     path.write_bytes(golden.PTH.read_bytes()[:10_000])
