@@ -103,8 +103,11 @@ def _check_unfinished(run: RunDirectory, config: Config) -> None:
 
 def _damaged(run: RunDirectory, formats: Iterable[str]) -> bool:
     """Whether a file of one of the formats is missing or differs from what was written."""
-    records = _exports(run)
-    return any(damaged_file(run.export, records.get(name, {})) for name in formats)
+    records, made = _exports(run), run.read_result().get("exports") or {}
+    return any(
+        damaged_file(run.export, records[name]) if name in records else name in made
+        for name in formats
+    )
 
 
 def _exports(run: RunDirectory) -> dict[str, dict]:

@@ -172,6 +172,16 @@ def test_a_run_that_is_finished(run):
     assert f"python -m cait_finetune export run={run} export=onnx" in str(error.value)
 
 
+def test_a_finished_run_whose_exports_were_removed_makes_them_again(run):
+    finish(run, exports={"saved_model": {"path": "export/saved_model"}})
+    assert resume(run)[0].resume == str(run)
+    config = OmegaConf.load(run / "config.yaml")
+    config.export.saved_model = False  # not promised any more
+    OmegaConf.save(config, run / "config.yaml")
+    with pytest.raises(UserError, match="whose run is finished"):
+        resume(run)
+
+
 @pytest.mark.parametrize(
     ("ended_by", "word"),
     [
