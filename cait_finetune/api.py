@@ -1,4 +1,4 @@
-"""The three functions for notebooks and programs. TensorFlow loads when one of them is called."""
+"""The three functions for notebooks and programs. TensorFlow loads at the first call."""
 
 from __future__ import annotations
 
@@ -11,28 +11,29 @@ if TYPE_CHECKING:
     from cait_finetune.inference.results import Predictions
     from cait_finetune.runs.notebook import Run
 
-#: Held while a run goes on in this process.
+#: A thread holds the lock while it runs a fine-tuning in this process.
 _ONE_RUN = threading.RLock()
 
 
 def finetune(*overrides: str, recipe: str = "config", directory: str | Path | None = None) -> Run:
     """Fine-tune as ``python -m cait_finetune -cn RECIPE OVERRIDES…`` does.
 
-    Args:
-        overrides: as on the command line: ``"dataset=flowers", "train.epochs=5"``; with
-            ``"resume=DIR"`` a run that was cut off goes on.
-        recipe: the name of a recipe.
-        directory: the run's, by default ``outputs/DATASET/MODEL/TIME``.
+    A call from a second thread waits until the first call has returned, because a run seeds the random
+    numbers of the whole process.
 
-    A second call, from another thread of the program, waits until the first has returned: a run seeds
-    the random numbers of the whole process.
+    Args:
+        overrides: as on the command line, such as ``"dataset=flowers", "train.epochs=5"``.
+            ``"resume=DIR"`` continues an interrupted run.
+        recipe: name of a recipe.
+        directory: directory of the run. `None`: ``outputs/DATASET/MODEL/TIME``, or the directory of
+            the resumed run.
 
     Returns:
-        The finished run, which shows its metrics and curves in a notebook.
+        The finished run. A notebook shows its metrics and curves.
 
     Raises:
-        UserError: anything that you can mend; what was finished is kept. Also: this process has loaded
-            Keras on another backend than TensorFlow.
+        UserError: any error that you can correct, or Keras already runs on another backend than
+            TensorFlow. Files that the run has finished are kept.
     """
     from cait_finetune.cli.hydra_app import configure_run
     from cait_finetune.cli.output_place import claim
@@ -52,7 +53,7 @@ def finetune(*overrides: str, recipe: str = "config", directory: str | Path | No
         config, usual, by_time = configure_run(*overrides, recipe=recipe)
         if config.resume is not None and directory is not None:
             got = f"{directory} beside resume"
-            raise bad_value("directory", got, "None: a run stays where it is")
+            raise bad_value("directory", got, "None: a resumed run keeps its directory")
         if directory is None:
             directory = claim("directory", usual) if by_time else usual
         else:
@@ -66,18 +67,18 @@ def finetune(*overrides: str, recipe: str = "config", directory: str | Path | No
 
 
 def load_run(directory: str | Path) -> Run:
-    """A run that is finished, or has at least saved weights.
+    """Load a run that is finished, or that has saved weights.
 
     Raises:
-        UserError: there is none in `directory`, or it cannot be read.
+        UserError: `directory` holds no such run, or the run cannot be read.
     """
     from cait_finetune.config.places import expanded_path
     from cait_finetune.runs.notebook import Run
     from cait_finetune.runs.saved import read_run
 
     path = expanded_path("directory", directory)
-    read_run(path)  # whose message names the path as it was given
-    return Run(read_run(path.absolute()), predict)  # a program may change its working directory
+    read_run(path)  # an error then names the path that the caller gave
+    return Run(read_run(path.absolute()), predict)  # the working directory may change later
 
 
 def predict(
@@ -93,13 +94,17 @@ def predict(
     Args:
         model: a run or its directory, an exported SavedModel, or an ONNX or LiteRT file.
         images: a file, a folder, a glob, or several of these.
-        tta: ``none``, ``flip``, ``five_crop`` or ``ten_crop``: probabilities are averaged over these.
+        top_k: number of classes per image.
+        batch_size: images per forward pass.
+        tta: test-time augmentation: ``none``, ``flip``, ``five_crop`` or ``ten_crop``. Probabilities
+            are averaged over the views.
 
     Returns:
-        A sequence of one prediction a file, which shows itself as a table in a notebook.
+        A sequence with one prediction per file. A notebook shows it as a table.
 
     Raises:
-        UserError: no such model or images, or whatever else you can mend; Keras on another backend.
+        UserError: the model or an image does not exist, any other error that you can correct, or Keras
+            already runs on another backend than TensorFlow.
     """
     from cait_finetune.inference import running
     from cait_finetune.runs.notebook import Run

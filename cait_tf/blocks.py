@@ -1,4 +1,4 @@
-"""The two blocks of CaiT: patches among themselves, and the class token over the patches.
+"""The two blocks of CaiT: self-attention among patches, and class attention over patches.
 
 Shapes: B images, N patches, D ``embed_dim``, H ``num_heads``.
 """
@@ -25,12 +25,13 @@ from cait_tf.variants import KERNEL_INIT
 
 
 class SelfAttentionBlock(keras.layers.Layer):
-    """A trunk block: ``(B, N, D) -> (B, N, D)``, with attention maps (B, H, N, N) when asked.
-
-    With ``remat=True`` training keeps only the block's input and computes the rest again for the
-    gradients (Chen et al. 2016, https://arxiv.org/abs/1604.06174): less memory, more time.
+    """A trunk block: ``(B, N, D) -> (B, N, D)``.
 
     ``x += drop_path(gamma_1 * attn(norm1(x)))``, then ``x += drop_path(gamma_2 * mlp(norm2(x)))``.
+    With ``return_attention=True`` the call also returns the attention maps (B, H, N, N).
+
+    With ``remat=True`` training stores only the block's input and recomputes the activations in the
+    backward pass (Chen et al. 2016, https://arxiv.org/abs/1604.06174): less memory, more time.
     """
 
     def __init__(
@@ -47,12 +48,13 @@ class SelfAttentionBlock(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         if remat and (drop_rate or attn_drop_rate):
-            # Their masks would be drawn anew for the backward pass, and are as large as what remat saves.
+            # The backward pass would draw other dropout masks. Storing the masks would cost as much
+            # memory as remat saves.
             raise CaiTError(
                 "remat: got true with drop_rate or attn_drop_rate, expected 0 for both (drop_path_rate "
                 "works)"
             )
-        # Without autocast the residual stream enters, and stays, in float32.
+        # Without autocast the residual stream stays in float32.
         super().__init__(autocast=False, **kwargs)
         self._config = {
             "embed_dim": embed_dim,
@@ -85,7 +87,7 @@ class SelfAttentionBlock(keras.layers.Layer):
             layer.build(input_shape)
 
     def call(self, x: Any, return_attention: bool = False, training: bool = False) -> Any:
-        # Drawn here and handed on: what is computed twice must not be drawn twice.
+        # Draw outside of remat: the recomputed forward pass must use the same factors.
         factors = [
             factor
             for drop in (self.drop_path1, self.drop_path2)
@@ -115,8 +117,9 @@ class SelfAttentionBlock(keras.layers.Layer):
 class ClassAttentionBlock(keras.layers.Layer):
     """A class-attention block: updates the class token (B, 1, D) from itself and the patches (B, N, D).
 
-    The patches pass unchanged, and there is neither dropout nor drop path here, as in the original.
-    Returns the class token, with attention maps (B, H, 1, 1+N) when asked.
+    The block leaves the patches unchanged. As in the authors' model, the block has neither dropout nor
+    drop path. The call returns the class token, and with ``return_attention=True`` also the attention
+    maps (B, H, 1, 1+N).
     """
 
     def __init__(
@@ -166,5 +169,5 @@ class ClassAttentionBlock(keras.layers.Layer):
 
 
 def _dropped(y: Any, factor: tuple) -> Any:
-    """``y`` times stochastic depth's factor, (B, 1, 1), of which there may be none."""
+    """Multiply ``y`` by stochastic depth's factor (B, 1, 1); an empty tuple leaves ``y`` unchanged."""
     return y * factor[0] if factor else y

@@ -1,4 +1,4 @@
-"""An axis of an image at another length by one matrix product, as PIL resamples it."""
+"""Resample an image along one axis with a matrix product, as PIL does."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from keras import ops
 def resampling_matrix(
     length: Any, new_length: int, start: Any, step: Any, interpolation: str, antialias: bool = True
 ) -> Any:
-    """``(new_length, length)`` float32: each row has the shares of the old pixels in a new one.
+    """Return ``(new_length, length)`` float32: row i has the weights of the old pixels in new pixel i.
 
-    PIL's ``ImagingResample``: the kernel, as wide as a new pixel when shrinking, is laid around the
-    new pixel's middle, and its values at the old pixels' middles are made to add up to 1. A new pixel
-    whose middle is outside the image is black.
+    The weights are those of PIL's ``ImagingResample``. The kernel is centred on the new pixel, evaluated
+    at the centres of the old pixels, and normalised to sum to 1. When shrinking, the kernel is scaled to
+    the width of a new pixel. A new pixel whose centre is outside the image is black.
 
     Args:
-        length: pixels there are, a number or a scalar tensor.
-        start: where in the old pixels the first new one begins.
-        step: how many old pixels a new one is wide.
+        length: number of old pixels, a number or a scalar tensor.
+        new_length: number of new pixels.
+        start: position of the first new pixel's edge, in old pixels.
+        step: width of a new pixel, in old pixels.
         interpolation: ``bicubic`` or ``bilinear``.
-        antialias: False: the kernel is never widened.
+        antialias: False: do not scale the kernel when shrinking.
     """
     middles = start + (ops.arange(new_length, dtype="float32") + 0.5) * step  # (new,)
     pixels = ops.cast(ops.arange(length), "float32") + 0.5  # (length,)
@@ -34,12 +35,12 @@ def resampling_matrix(
 
 
 def whole_levels(x: Any) -> Any:
-    """Overshoot cut off, and the rest rounded to grey levels from 0 to 255, halves up."""
+    """Clip to the range from 0 to 255, and round to whole grey levels, halves up."""
     return ops.floor(ops.clip(x, 0.0, 255.0) + 0.5)
 
 
 def _bicubic(x: Any) -> Any:
-    """Keys' kernel with a = -1/2, of distances from 0 on."""
+    """Return Keys' cubic kernel with a = -1/2 at distances of 0 or more."""
     near = (1.5 * x - 2.5) * x * x + 1.0
     far = ((-0.5 * x + 2.5) * x - 4.0) * x + 2.0
     return ops.where(x < 1.0, near, ops.where(x < 2.0, far, 0.0))
@@ -49,5 +50,5 @@ def _bilinear(x: Any) -> Any:
     return ops.maximum(1.0 - x, 0.0)
 
 
-#: By name, the share of a pixel at a distance.
+#: Kernels by name: the weight of a pixel at a distance, before normalisation.
 KERNELS = {"bicubic": _bicubic, "bilinear": _bilinear}

@@ -1,4 +1,4 @@
-"""``python -m cait_finetune benchmark input``: images per second into the model, with timm's loader."""
+"""``python -m cait_finetune benchmark input``: images per second of our pipeline and timm's loader."""
 
 from __future__ import annotations
 
@@ -18,22 +18,23 @@ from cait_finetune.benchmark.task import AUGMENTATIONS, InputTask, check_timm, c
 from cait_finetune.errors import bad_value
 from cait_finetune.runtime.cores import cores
 
-_OCTAVES = ((4, 60.0), (16, 30.0), (64, 12.0), (256, 5.0))  # cells across, and their contrast
+_OCTAVES = ((4, 60.0), (16, 30.0), (64, 12.0), (256, 5.0))  # cells per side, and contrast
 
 
 @dataclass
 class InputBenchmark:
-    """The keys of the command: `count` JPEGs, shorter side `side`, are read at `size` pixels.
+    """The keys of the command. It writes `count` JPEGs whose shorter side has `side` pixels.
 
-    Each loader makes `rounds` measurements, in turn, of `batches` batches after `warmup` batches.
-    timm's has `workers` processes.
+    Each loader reads the JPEGs as images of `size` × `size` pixels. The loaders take turns: each makes
+    `rounds` measurements of `batches` batches after `warmup` batches. timm's loader has `workers`
+    processes.
     """
 
     count: int = 2048
     side: int = 256
     size: int = 224
     batch_size: int = 64
-    batches: int = 48  # over one second timm alone varies by 30 %
+    batches: int = 48  # with fewer batches the speed of timm's loader varies
     warmup: int = 8
     rounds: int = 5
     workers: int = 2
@@ -41,9 +42,9 @@ class InputBenchmark:
     out: str = "benchmark_input"
 
     def check(self) -> None:
-        """Check every key before a process starts; raise UserError."""
+        """Check every key before any worker process starts; raise UserError."""
         check_values(self)
-        if self.count % self.batch_size:  # a smaller last batch would count as a whole one
+        if self.count % self.batch_size:  # the speed counts every batch as full
             raise bad_value("count", self.count, f"a multiple of batch_size={self.batch_size}")
         if self.timm:
             check_timm("timm", "torch", "torchvision")
@@ -62,7 +63,7 @@ class InputBenchmark:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Return images per second, median and range of the rounds, as Markdown."""
+    """Return a Markdown table of images per second: median and range of the rounds."""
     cells = []
     for row in rows:
         times = f"{row.ratio():.2f}×" if row.best else "—"
@@ -72,9 +73,14 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def write_pictures(directory: Path, count: int, side: int, folders: int = 4) -> list[Path]:
-    """Write JPEGs with the detail and size of photographs into class folders; return their paths.
+    """Write JPEGs with the detail and file size of photographs into class folders; return their paths.
 
-    Their shorter side is `side`, their aspect 1 to 1.5, their quality 90.
+    The JPEGs have quality 90 and an aspect ratio of 1 to 1.5.
+
+    Args:
+        count: number of JPEGs.
+        side: the shorter side, in pixels.
+        folders: number of class folders.
     """
     rng = np.random.default_rng(0)
     paths = []
@@ -89,7 +95,7 @@ def write_pictures(directory: Path, count: int, side: int, folders: int = 4) -> 
 
 
 def _picture(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
-    """Return noise of several scales, fainter where finer, as in photographs."""
+    """Return noise of several scales. As in photographs, finer detail has less contrast."""
     total = np.full((size[1], size[0], 3), rng.uniform(60, 190, 3), np.float32)
     for cells, contrast in _OCTAVES:
         noise = rng.normal(128, 40, (cells, cells, 3)).clip(0, 255).astype("uint8")

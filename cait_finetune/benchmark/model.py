@@ -1,4 +1,4 @@
-"""Speed and memory of the model, with timm's: ``benchmark model`` on a CPU, ``benchmark gpu`` on a GPU."""
+"""``benchmark model`` and ``benchmark gpu``: speed and memory of our model and timm's."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from cait_finetune.runtime.cores import core_count, cores
 
 @dataclass
 class _ModelKeys:
-    """The keys that the CPU and the GPU share."""
+    """The keys that the CPU and the GPU benchmark share."""
 
     models: list[str] = field(
         default_factory=lambda: ["cait_xxs24_224", "cait_s24_224", "cait_xxs24_384"]
@@ -43,14 +43,20 @@ class _ModelKeys:
     timm: bool = True
 
     def check_works(self, *works: str) -> None:
-        """Check the shared keys; raise UserError."""
+        """Check the shared keys, with `works` as the values of `work`; raise UserError."""
         check_values(self)
         check_choices("work", self.work, works)
         check_choices("precisions", self.precisions, PRECISIONS)
         check_models(self.models, self.image_size, timm=self.timm)
 
     def measure(self, ours: str, note: str, machine: dict[str, Any], console: Console) -> Report:
-        """Measure all rows."""
+        """Measure all rows and return the tables.
+
+        Args:
+            ours: module of our worker.
+            note: the line below the tables.
+            machine: facts for the JSON file.
+        """
         comparison = compare(list(self.tasks()), ours, self, console)
         values = {"machine": machine, **dataclasses.asdict(comparison)}
         return Report(comparison_text(comparison, note), values)
@@ -58,13 +64,14 @@ class _ModelKeys:
 
 @dataclass
 class ModelBenchmark(_ModelKeys):
-    """The keys of the command, for each of `models` × `work` × `precisions` on the CPU.
+    """The keys of the command. It measures each of `models` × `work` × `precisions` on the CPU.
 
-    `work` is inference, training and latency: one image, float32, from an exported SavedModel, as it
-    loads and with one thread for each operation.
-    Each library makes `rounds` measurements, in turn, of `repetitions` calls after `warmup` calls.
-    `threads` 0 is all cores, `image_size` null each model's own. Training is measured for each of
-    `remat`: true is ``model.remat``, and gradient checkpointing in timm.
+    `work` lists inference, training and latency. Latency classifies one image in float32 with an
+    exported SavedModel: once as the file loads, and once with one thread per operation.
+    The libraries take turns: each makes `rounds` measurements of `repetitions` calls after `warmup`
+    calls. `latency_repetitions` replaces `repetitions` for latency. `threads` 0 uses all cores.
+    `image_size` null uses each model's own size. Training is measured for each value of `remat`: true
+    sets ``model.remat`` for our model, and gradient checkpointing for timm's.
     """
 
     models: list[str] = field(default_factory=lambda: ["cait_xxs24_224", "cait_s24_224"])
@@ -88,7 +95,7 @@ class ModelBenchmark(_ModelKeys):
         return self.measure(OURS_TENSORFLOW, note, machine(self.timm), console)
 
     def tasks(self) -> Iterator[Task]:
-        """Yield the rows. Latency has one image, in the precision of an export."""
+        """Yield a task for each row. Latency has one image and float32, as an export computes."""
         threads = core_count(self.threads)
         for model, work in product(self.models, self.work):
             if work == "latency":
@@ -102,20 +109,21 @@ class ModelBenchmark(_ModelKeys):
 
 @dataclass
 class GpuBenchmark(_ModelKeys):
-    """The keys of the command, for each of `models` × `work` × `precisions` on one NVIDIA GPU.
+    """The keys of the command. It measures each of `models` × `work` × `precisions` on one NVIDIA GPU.
 
-    Ours is `cait_tf` under Keras' JAX backend, where a step is one XLA program; a run trains in
-    TensorFlow. `batch_sizes` has one batch size for each model. Each library makes `rounds`
-    measurements, in turn, of `repetitions` calls after `warmup` calls; the processes share the GPU.
-    `image_size` null is each model's own. Training is measured for each of `remat`: true is
-    ``model.remat``, and gradient checkpointing in timm.
+    Our model is `cait_tf` on Keras' JAX backend, where a step is one XLA program. The command does not
+    measure TensorFlow, in which a run trains. `batch_sizes` has one batch size for each model. The
+    libraries take turns: each makes `rounds` measurements of `repetitions` calls after `warmup` calls.
+    All worker processes share the GPU. `image_size` null uses each model's own size. Training is
+    measured for each value of `remat`: true sets ``model.remat`` for our model, and gradient
+    checkpointing for timm's.
     """
 
     batch_sizes: list[int] = field(default_factory=lambda: [256, 128, 64])
     out: str = "benchmark_gpu"
 
     def check(self) -> None:
-        """Check every key, JAX and the GPU before a process starts; raise UserError."""
+        """Check every key, JAX and the GPU before any worker process starts; raise UserError."""
         self.check_works("inference", "training")
         if len(self.batch_sizes) != len(self.models):
             raise bad_value("batch_sizes", self.batch_sizes,
@@ -131,7 +139,7 @@ class GpuBenchmark(_ModelKeys):
         return self.measure(OURS_JAX, note, facts, console)
 
     def tasks(self) -> Iterator[Task]:
-        """Yield the rows."""
+        """Yield a task for each row."""
         batches = zip(self.models, self.batch_sizes, strict=True)
         for (model, size), work in product(batches, self.work):
             for precision, remat in product(self.precisions, remat_choices(work, self.remat)):
@@ -140,7 +148,7 @@ class GpuBenchmark(_ModelKeys):
 
 
 def gpu_name() -> str:
-    """Return the name of the first GPU; raise UserError if the driver shows none."""
+    """Return the name of the first GPU; raise UserError if nvidia-smi lists none."""
     words = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
     try:
         shown = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60).stdout

@@ -1,4 +1,4 @@
-"""A process that measures one library: its speed, and its memory alone."""
+"""A worker process that measures the speed and memory of one library."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from cait_finetune.errors import UserError, bad_value
 from cait_finetune.runtime.cores import cores, limit_threads
 from cait_tf.memory import peak_memory, reset_peak_memory
 
-# What JAX and PyTorch say when a GPU is full. A full main memory ends the process instead.
+# Errors of JAX and PyTorch on full GPU memory. On full main memory the system kills the process.
 _OUT_OF_MEMORY = re.compile("RESOURCE_EXHAUSTED|out of memory")
-_SETTLE = 2  # calls that trace graphs and compile code
+_SETTLE = 2  # first calls, which trace graphs and compile code
 
 
 class CannotCompile(UserError):
@@ -33,18 +33,18 @@ class WorkerKilled(UserError):
     """The system ended the process."""
 
     def __init__(self, work: object, hint: str) -> None:
-        super().__init__(f"{work}: got a process that the system ended, probably for want of memory, "
+        super().__init__(f"{work}: got a process that the system ended, probably for lack of memory, "
                          f"expected it to finish\n  {hint}")  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Memory of a worker, in bytes.
+    """Memory of a worker process, in bytes.
 
     Attributes:
-        libraries: held after the imports. 0 on a GPU.
+        libraries: resident memory after the imports. 0 on a GPU.
         life: peak since the process started.
-        calls: peak since the first calls, which trace and compile, ended.
+        calls: peak since the end of the first calls, which trace and compile. On a GPU equal to `life`.
     """
 
     libraries: int
@@ -53,21 +53,22 @@ class Memory:
 
     @property
     def work(self) -> int:
-        """Peak of the calls beyond the libraries."""
+        """Peak of the calls minus the memory of the libraries."""
         return self.calls - self.libraries
 
 
 class Worker:
-    """Repeat a task in a process of its own.
+    """Repeat a task in a separate process.
 
     Args:
-        module: name of a module with ``prepare(task)``, which returns a function that does the task
-            once. For a task on a GPU also with ``device_memory()``: peak bytes of GPU memory.
+        module: name of a module with ``prepare(task)``, which returns a function that executes the task
+            once. For GPU tasks the module also needs ``device_memory()``: peak bytes of GPU memory.
+        task: the task.
     """
 
     def __init__(self, module: str, task: Task | InputTask) -> None:
         self._module, self._task = module, task
-        # The process starts with the first call.
+        # The process starts at the first submitted call.
         self._process = ProcessPoolExecutor(
             1, get_context("spawn"), initializer=_restrict, initargs=(task.device, task.threads)
         )
@@ -76,8 +77,9 @@ class Worker:
         """Start the process, import the library and make the first calls.
 
         Raises:
-            CannotCompile: the task asks for a compiler that does not work.
-            UserError: the GPU has too little memory, and what `ask` raises.
+            CannotCompile: the task needs a compiler that does not work on this machine.
+            WorkerKilled: as in `ask`.
+            UserError: the GPU has too little free memory.
         """
         self.ask(_start, self._module, self._task)
 
@@ -86,18 +88,18 @@ class Worker:
         return self._task.batch_size / self.ask(_seconds, warmup, self._task.repetitions)
 
     def memory(self) -> Memory:
-        """Return what the process has held so far."""
+        """Return the memory that the process has used so far."""
         return self.ask(_read_memory)
 
     def matmul_flops(self) -> float:
-        """Return operations per second of the library's fastest matrix product, in the task's precision."""
+        """Return operations per second of the fastest matrix product in the task's precision."""
         return self.ask(_matmul_flops, self._module, self._task.precision)
 
     def ask(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call a function in the process and return its result.
 
         Raises:
-            WorkerKilled: the process is gone.
+            WorkerKilled: the system has ended the process.
         """
         try:
             return self._process.submit(function, *arguments).result()
@@ -109,14 +111,14 @@ class Worker:
         self._process.shutdown(cancel_futures=True)
 
 
-# What follows runs in the process of its own.
+# The functions below run in the worker process.
 
 _call: Callable[[], object]
 _memory: Callable[[], Memory]
 
 
 def _restrict(device: str, threads: int) -> None:
-    """Show a CPU task `threads` cores and no GPU, a GPU task the whole machine."""
+    """Limit a CPU task to `threads` cores and threads, and hide every GPU. Do not limit a GPU task."""
     if device != "cpu":
         return
     if hasattr(os, "sched_setaffinity"):
@@ -138,8 +140,9 @@ def _start(module: str, task: Task | InputTask) -> None:
     except Exception as error:
         if _OUT_OF_MEMORY.search(str(error)) is None:
             raise
-        raise bad_value(f"{task}, batch {task.batch_size}", "a GPU without that much memory free",
-                        "memory for all workers", "Set a smaller batch size or timm=false.") from None  # fmt: skip
+        raise bad_value(f"{task}, batch {task.batch_size}", "a GPU with too little free memory",
+                        "enough memory for all workers",
+                        "Set a smaller batch size or timm=false.") from None  # fmt: skip
     first_calls = peak_memory()
     reset_peak_memory()
 
@@ -158,7 +161,7 @@ def _read_memory() -> Memory:
 
 
 def _seconds(warmup: int, repetitions: int) -> float:
-    """Return the seconds of a call."""
+    """Return the mean seconds per call."""
     for _ in range(warmup):
         _call()
     begin = time.perf_counter()

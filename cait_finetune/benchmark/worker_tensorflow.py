@@ -1,4 +1,4 @@
-"""The TensorFlow worker: the step, the evaluator and the SavedModel of a run, from its configuration."""
+"""The TensorFlow worker: it builds a run's own step, evaluator, SavedModel or input pipeline."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ _AUGMENT = {
     "crop and flip": _CROP,
     "RandAugment and erasing": dataclasses.replace(_CROP, rand_operations=2, erasing=0.25),
 }
-_RATE = 1e-5  # so low that the loss stays finite over any number of steps
+_RATE = 1e-5  # low enough to keep the loss finite over any number of steps
 
 
 def prepare(task: Task | InputTask) -> Callable[[], object]:
-    """Return a function that does the task once and waits for the result."""
+    """Return a function that executes the task once and waits for the result."""
     if isinstance(task, InputTask):
         return _loader(task)
     config = configure(*task.overrides)
@@ -59,7 +59,7 @@ def prepare(task: Task | InputTask) -> Callable[[], object]:
     if task.work == "training":
         return _training(config, model, strategy, images, labels)
     if task.work == "inference":
-        # The function of `evaluate`, accuracy included.
+        # The evaluator of the command `evaluate`, which computes accuracy too.
         evaluator = build_evaluator(model, False, strategy)
         batches = [(images, labels, tf.fill([task.batch_size], True))]
         return lambda: evaluator(batches)
@@ -68,7 +68,7 @@ def prepare(task: Task | InputTask) -> Callable[[], object]:
 
 def _training(config: Config, model: keras.Model, strategy: tf.distribute.Strategy,
               images: tf.Tensor, labels: tf.Tensor) -> Callable[[], object]:  # fmt: skip
-    """Return a run's own step, with its clipping and label smoothing."""
+    """Return a function that executes a run's own training step, with clipping and label smoothing."""
     steps = 1_000_000
     stages = Stages(
         config,
@@ -86,7 +86,7 @@ def _training(config: Config, model: keras.Model, strategy: tf.distribute.Strate
 
 
 def _latency(config: Config, model: keras.Model, images: tf.Tensor) -> Callable[[], object]:
-    """Return a call of an exported SavedModel: normalised images in, logits out."""
+    """Return a function that calls an exported SavedModel on normalised images and returns logits."""
     variant = models.check(config.model)
     way = configured(config.preprocessing, variant, config.model.image_size, upright=True)
     noise = np.random.default_rng(0).integers(0, 256, (way.image_size, way.image_size, 3))
@@ -98,14 +98,14 @@ def _latency(config: Config, model: keras.Model, images: tf.Tensor) -> Callable[
         loaded = tf.saved_model.load(str(path))
     signature = loaded.signatures["images"]
 
-    def ask(_keep: object = loaded) -> np.ndarray:  # a signature alone does not keep its variables
+    def ask(_keep: object = loaded) -> np.ndarray:  # a signature does not keep the variables alive
         return signature(images=images)["logits"].numpy()
 
     return ask
 
 
 def _loader(task: InputTask) -> Callable[[], object]:
-    """Return a call that waits for the next batch of a run's input."""
+    """Return a function that waits for the next batch of a run's input pipeline."""
     paths = sorted(Path(task.root).glob("*/*"))
     classes = sorted({path.parent.name for path in paths})
     names = np.array([str(path) for path in paths])
@@ -126,10 +126,13 @@ def _loader(task: InputTask) -> Callable[[], object]:
 
 
 def matmul_flops(precision: str, seconds: float = 1.0) -> float:
-    """Return operations per second of the fastest matrix product: one on all threads, or one per core.
+    """Return operations per second of the fastest matrix product in TensorFlow.
+
+    For each matrix size it times one product on all threads, and one product per core in parallel.
 
     Args:
-        seconds: of each size and number.
+        precision: a value of ``train.precision``.
+        seconds: time limit for each size and each number of parallel products.
     """
     dtype = tf.bfloat16 if precision == "mixed_bfloat16" else tf.float32
 

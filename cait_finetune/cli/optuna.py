@@ -1,4 +1,4 @@
-"""Hydra's Optuna sweeper, set for what a run returns: a validation metric, which is to be high."""
+"""Defaults of Hydra's Optuna sweeper: maximise the validation metric that a run returns."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from hydra.core.config_store import ConfigStore
 
 
 def register_study() -> None:
-    """Give ``hydra/sweeper=optuna`` our defaults; without the extra ``sweep`` it stays unknown.
+    """Register our defaults of ``hydra/sweeper=optuna``. Without the extra ``sweep``, do nothing.
 
-    They cannot stand in ``conf/``: Hydra refuses a file of the name of a stored sweeper. A trial
-    that fails, as one that diverges does, is a failed trial and not the end of the study. Trials are
-    made one after the other, each with what is known from those before; with a launcher that makes
-    them side by side, ``hydra.sweeper.n_jobs`` says how many.
+    A file in ``conf/`` cannot set the defaults: Hydra refuses a file with the name of a stored sweeper.
+    A trial that fails, for example because the loss diverges, does not end the study. Trials run one
+    after the other, and each trial uses the results of all earlier trials. With a launcher that runs
+    trials in parallel, set ``hydra.sweeper.n_jobs`` to the number of parallel trials.
     """
     try:
         from hydra_plugins.hydra_optuna_sweeper.config import OptunaSweeperConf

@@ -1,4 +1,4 @@
-"""Where runs are written: checked, and claimed, before Hydra makes the folder."""
+"""Check the output directory of a run or sweep, and claim it, before Hydra makes it."""
 
 from __future__ import annotations
 
@@ -17,47 +17,53 @@ from cait_finetune.runs.command_line import override
 
 
 class OutputPlace(Callback):
-    """Ends the program where `hydra.run.dir` or `hydra.sweep.dir` is no path on a disk.
+    """Check and claim `hydra.run.dir` or `hydra.sweep.dir`.
 
-    A folder named by the time belongs to one command alone: another one in the same second gets the
-    next free name.
+    The program exits if the directory is not a path on a disk. A directory named by the time belongs to
+    one command. A second command that starts in the same second gets the next free name.
     """
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        """Called by Hydra before a run."""
+        """Check and claim `hydra.run.dir`. Hydra calls this method before a run."""
         _settle("hydra.run.dir", config, config.hydra.run)
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Called by Hydra before the runs of ``-m``."""
+        """Check and claim `hydra.sweep.dir`. Hydra calls this method before the runs of ``-m``."""
         _settle("hydra.sweep.dir", config, config.hydra.sweep)
 
 
 def _settle(key: str, config: DictConfig, node: DictConfig) -> None:
     try:
-        # Unresolved: a resolver may refuse `resume`, which Hydra is to hear of later.
+        # Do not resolve: a resolver may refuse `resume`, and Hydra should report that error later.
         on_disk(key, OmegaConf.to_container(node, resolve=False)["dir"])
         if not named_by_time(node) or config.get("resume") is not None:
             return
         claimed = str(claim(key, Path(node.dir)))
     except UserError as error:
-        # Hydra turns an Exception of a callback into a warning.
+        # Hydra turns an exception in a callback into a warning, but lets SystemExit pass.
         sys.exit(f"cait_finetune: {error}")
     with read_write(config), open_dict(config):
         node.dir = claimed
-        # Hydra composes each run of several anew.
+        # Hydra composes each run of a multirun again, from these overrides.
         config.hydra.overrides.hydra.append(override(key, claimed))
 
 
 def named_by_time(node: DictConfig) -> bool:
-    """Whether the ``dir`` of Hydra's run or sweep holds the time, and belongs to one command alone."""
+    """Return whether the ``dir`` of Hydra's run or sweep contains the time."""
     return "${now:" in OmegaConf.to_container(node, resolve=False)["dir"]
 
 
 def claim(key: str, directory: Path) -> Path:
-    """Make a directory that was not there: `directory`, or ``NAME-2``, ``NAME-3``, … beside it.
+    """Make a new directory: `directory`, or the first free name of ``NAME-2``, ``NAME-3``, ….
+
+    Args:
+        key: the key that the message of an error names.
+
+    Returns:
+        The directory that was made.
 
     Raises:
-        UserError: none can be made.
+        UserError: the directory cannot be made.
     """
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)

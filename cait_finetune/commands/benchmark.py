@@ -1,9 +1,15 @@
-"""``python -m cait_finetune benchmark input|model|gpu|start|scale|transfer key=value …``: prints and keeps tables.
+"""``python -m cait_finetune benchmark KIND key=value …``: print and write tables.
 
-``input``: images per second of the input. ``model``: speed and memory of the model on a CPU. ``gpu``: the
-same on a GPU. ``start``: seconds to the first step. ``scale``: speed and memory by model and batch size.
-``transfer``: test accuracy by tuning method and number of training images.
-``--help`` after one of them shows its keys.
+KIND is one of ``input|model|gpu|start|scale|transfer``:
+
+- ``input``: images per second of the input pipeline.
+- ``model``: speed and memory of the model on a CPU.
+- ``gpu``: speed and memory of the model on a GPU.
+- ``start``: seconds to the first step.
+- ``scale``: speed and memory by model and batch size.
+- ``transfer``: test accuracy by tuning method and number of training images.
+
+``benchmark KIND --help`` shows the keys of that benchmark.
 """
 
 from __future__ import annotations
@@ -22,7 +28,7 @@ from cait_finetune.runtime.console import plain_console
 from cait_tf.atomic import write_text
 from cait_tf.quiet import quiet_imports
 
-#: The module and the dataclass of each kind: its fields are the keys; it has ``check`` and ``report``.
+#: Module and dataclass of each benchmark. The dataclass's fields are the command's keys.
 _KINDS = {
     "input": ("input", "InputBenchmark"),
     "model": ("model", "ModelBenchmark"),
@@ -34,7 +40,7 @@ _KINDS = {
 
 
 def main() -> None:
-    """Entry point; a mistake is one message and exit status 1."""
+    """Entry point. On a user's mistake, print one message and exit with status 1."""
     kind, *words = sys.argv[1:] or [""]
     with command("cait_finetune benchmark"):
         if not helped([kind], __doc__):
@@ -42,7 +48,7 @@ def main() -> None:
 
 
 def _measure(kind: str, words: list[str]) -> None:
-    """Print and write the tables of one kind."""
+    """Run one benchmark; print and write its tables."""
     if kind not in _KINDS:
         raise bad_value("benchmark", kind or "nothing", f"one of {', '.join(_KINDS)}",
                         suggest(kind, _KINDS))  # fmt: skip

@@ -1,8 +1,8 @@
-"""``python -m cait_finetune evaluate -cn i1k_eval model=…``: score weights as they are.
+"""``python -m cait_finetune evaluate -cn i1k_eval model=…``: measure the accuracy of given weights.
 
-For each crop ratio one row of ``accuracies.csv`` and ``accuracies.md``, beside the published accuracies.
-The command does not measure a row again if all that the row depends on is the same: the weights' numbers,
-the images, the whole preprocessing. An interrupted command therefore continues its table.
+The command writes one row per crop ratio to ``accuracies.csv`` and ``accuracies.md``, with the published
+accuracies. The command skips a row that the table has for the same weight values, images and
+preprocessing. An interrupted command therefore continues its table.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from cait_finetune.errors import bad_value
 from cait_finetune.runtime.console import plain_console
 from cait_finetune.runtime.progress import Advance, progress_bar
 
-if TYPE_CHECKING:  # TensorFlow loads once the configuration is sound
+if TYPE_CHECKING:  # TensorFlow loads after the configuration is checked
     from cait_finetune.data.preprocess import Preprocessing
     from cait_finetune.data.source import Source
     from cait_finetune.report.accuracy_table import Accuracy, Conditions
     from cait_tf.variants import Variant
 
-#: The validation images that the published accuracies were measured on.
+#: Published accuracies were measured on the validation split of these data sets.
 _IMAGENET = ("imagenet2012", "imagenet_folder")
 _VALIDATION_IMAGES, _CLASSES = 50_000, 1000
 
@@ -32,10 +32,11 @@ def evaluate(config: Config, directory: Path) -> Path:
     """Evaluate the configured weights on a whole split, once for each crop ratio.
 
     Returns:
-        The table's Markdown file.
+        The path of the table's Markdown file.
 
     Raises:
-        UserError: weights whose head is for other classes, and whatever else a user can mend.
+        UserError: the head of the weights is for other classes, or another error that the user can
+            correct.
     """
     from cait_finetune import model as models
     from cait_finetune.data.corrupt import CorruptImages
@@ -58,7 +59,7 @@ def evaluate(config: Config, directory: Path) -> Path:
 
     if config.dataset.multi_label:
         raise bad_value(
-            "dataset.multi_label", "true", "false: accuracies are of one class an image"
+            "dataset.multi_label", "true", "false: the command measures images of one class each"
         )
     variant = models.check(config.model)
     configure_process(config, variant, training=False)
@@ -100,7 +101,7 @@ def evaluate(config: Config, directory: Path) -> Path:
         )
 
     def say(row: Accuracy, remark: str = "") -> None:
-        beside = "" if row.difference is None else f" ({row.difference:+.2f} to the published)"
+        beside = "" if row.difference is None else f" ({row.difference:+.2f} against the published)"
         console.print(
             f"{row.conditions.model}, {cropped(row.conditions)}: top-1 {row.top1:.2f}%{beside}, "
             f"top-5 {row.top5:.2f}% on {row.images:,} images{remark}"
@@ -108,7 +109,7 @@ def evaluate(config: Config, directory: Path) -> Path:
 
     evaluator = Evaluator(model)
     corrupt = CorruptImages(config.dataset.on_corrupt)
-    padded = config.preprocessing.resize_mode == "pad"  # of which a crop ratio says nothing
+    padded = config.preprocessing.resize_mode == "pad"  # pad crops nothing, so it has one row
     for crop_pct in [None] if padded else config.evaluation.crop_pcts:
         preprocessing = configured(
             dataclasses.replace(config.preprocessing, crop_pct=crop_pct),
@@ -117,7 +118,7 @@ def evaluate(config: Config, directory: Path) -> Path:
             config.dataset.upright,
         )
         given = conditions(preprocessing)
-        # Where nobody looked at the files, they may be others than at the last time.
+        # Without a hash of the contents, the files may have changed since the last evaluation.
         found = table.find(given) if images.content_sha256 else None
         if found and (config.dataset.on_corrupt == "skip" or not found.left_out):
             say(found, "; in the table already")
@@ -149,7 +150,10 @@ def evaluate(config: Config, directory: Path) -> Path:
 def _as_published(
     config: Config, source: Source, split: str, preprocessing: Preprocessing, variant: Variant
 ) -> bool:
-    """Whether the published accuracies were measured so: on these images, with this preprocessing."""
+    """Return whether the published accuracies were measured on these images with this preprocessing.
+
+    The crop ratio is not compared: `published_accuracy` finds the accuracy of each ratio.
+    """
     from cait_finetune.data.preprocess import Preprocessing
 
     own = Preprocessing(
@@ -172,7 +176,7 @@ def _as_published(
 
 
 def _shown(advance: Advance, batches: Iterable[Any]) -> Iterator[Any]:
-    """The batches, with a bar that counts their images."""
+    """Yield the batches, and advance the progress bar by the images of each batch."""
     for batch in batches:
         yield batch
         advance(int(batch[2].numpy().sum()))
@@ -183,7 +187,7 @@ def main() -> None:
     from cait_finetune.cli.hydra_app import run_with_hydra
 
     def load() -> Callable[[Config, Path], object]:
-        import cait_finetune.scores.evaluation  # noqa: F401  TensorFlow starts here, and talks
+        import cait_finetune.scores.evaluation  # noqa: F401  loads TensorFlow, which logs
 
         return evaluate
 

@@ -1,7 +1,7 @@
-"""``python -m cait_finetune export run=DIR export=onnx``: make files of a finished run's model.
+"""``python -m cait_finetune export run=DIR export=onnx``: export a finished run's model to files.
 
-Several formats: ``'export=[saved_model,onnx,litert,keras,timm]'``; and the other keys of the group,
-as ``export.quantise=[int8]``.
+``'export=[saved_model,onnx,litert,keras,timm]'`` writes several formats. The command also accepts the
+other keys of the group ``export``, such as ``export.quantise=[int8]``.
 """
 
 from __future__ import annotations
@@ -28,11 +28,14 @@ from cait_tf.quiet import quiet_imports
 
 
 def read_arguments(arguments: list[str]) -> tuple[Path, ExportConfig, RunDataConfig]:
-    """Read the run's directory, the group ``export`` as the main command composes it, and where the
-    run's images are.
+    """Parse the words of the command.
+
+    Returns:
+        The run's directory, the group ``export`` as the main command composes it, and where the run's
+        images are now.
 
     Raises:
-        UserError: an unknown key, a wrong value, or no run.
+        UserError: a key is unknown, a value is wrong, or ``run`` is missing.
     """
     run, words, data = None, [], []
     of_data = [f"dataset.{key}" for key in RunDataConfig.__dataclass_fields__]
@@ -55,15 +58,18 @@ def read_arguments(arguments: list[str]) -> tuple[Path, ExportConfig, RunDataCon
 
 
 def export(directory: Path, config: ExportConfig, data: RunDataConfig | None = None) -> None:
-    """Make what is configured of the best weights in a run's directory.
+    """Export the best weights of a run to the configured formats, in the run's directory.
 
     Args:
-        data: where the run's images are; `None`: where they were.
+        directory: directory of the run.
+        config: the formats and their options.
+        data: where the run's images are now. `None`: the images are where the run read them.
 
     Raises:
-        UserError: there is no such run, its scores are of other weights, or its images are gone; a
-            library is missing; a file does not answer as the model does, or cannot be pushed.
-        ChangedData: its images are others than the run's.
+        UserError: the run does not exist, its scores are of other weights, or its images are missing.
+            Or a library is missing, the outputs of a file differ from the model's, or the hub refuses
+            the files.
+        ChangedData: the images differ from the run's images.
     """
     run = read_run(directory)
     with run.directory.owned("run"):
@@ -71,12 +77,12 @@ def export(directory: Path, config: ExportConfig, data: RunDataConfig | None = N
 
 
 def _export(run: SavedRun, config: ExportConfig, data: RunDataConfig) -> None:
-    if not run.is_scored:  # the card would state the scores of one beside the other
+    if not run.is_scored:  # the model card would state scores of other weights
         raise bad_value(
             "run",
             f"{run.directory.best_checkpoint} with other weights than {run.directory.result.name} is of",
             "the weights that the run was scored with",
-            f"Put them back, or remove {run.directory.result} to export these without scores",
+            f"Restore those weights, or remove {run.directory.result} to export without scores",
         )
     check(config)
     with quiet_imports():
@@ -89,7 +95,7 @@ def _export(run: SavedRun, config: ExportConfig, data: RunDataConfig) -> None:
         from cait_finetune.workflow.exporting import export_run, outcome, publish, read_exports
         from cait_finetune.workflow.logged import conclude_loggers
 
-        tf.config.list_physical_devices()  # the first look at the devices chatters too
+        tf.config.list_physical_devices()  # the first query of the devices logs too
     console = plain_console()
     source = run.load_source(data, "export", console.print)
     result = run.directory.read_result()
@@ -109,7 +115,7 @@ def _export(run: SavedRun, config: ExportConfig, data: RunDataConfig) -> None:
     )
     try:
         export_run(config, exported, source, corrupt, run.directory, console.print)
-    finally:  # one format may have been refused, others made
+    finally:  # one format may fail after others were written
         if result:
             result |= outcome(read_exports(run.directory))
             run.directory.write_result(result)
@@ -125,7 +131,7 @@ def _export(run: SavedRun, config: ExportConfig, data: RunDataConfig) -> None:
 
 
 def main() -> None:
-    """Entry point; exit status 1 on what a user can mend."""
+    """Entry point. On an error that the user can correct, print one message and exit with status 1."""
     with command("cait_finetune export"):
         if not helped(sys.argv[1:], __doc__, ExportConfig, "export."):
             export(*read_arguments(sys.argv[1:]))

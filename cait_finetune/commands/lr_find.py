@@ -1,8 +1,9 @@
 """``python -m cait_finetune lr_find dataset=… model=…``: a learning-rate range test.
 
-Smith 2017, https://arxiv.org/abs/1506.01186: one step at each of a row of growing rates, until the
-loss flies off. Everything else is as it would be in training: data, augmentation, parameter table
-(the rate is the head's), precision. Nothing is validated, and the weights are thrown away.
+The test takes one step at each of a series of growing rates, until the loss diverges (Smith 2017,
+https://arxiv.org/abs/1506.01186). Data, augmentation, precision and parameter table are as in training.
+The rate applies to the head; the table's multipliers scale the rate of other layers. The test does not
+validate, and it discards the weights.
 """
 
 from __future__ import annotations
@@ -17,27 +18,28 @@ from pathlib import Path
 from cait_finetune.config import Config
 from cait_finetune.errors import bad_value
 
-#: The test ends when the smoothed loss is so many times its lowest.
+#: The test ends when the smoothed loss exceeds this multiple of its minimum.
 _FLOWN_OFF = 4.0
+#: Number of first losses whose moving average is too noisy to use.
 _NOISY = 10
 
 
 @dataclasses.dataclass(frozen=True)
 class Suggestion:
-    """Two usual choices: where the loss falls fastest, and a tenth of where it is lowest."""
+    """Two common choices: the rate of the steepest fall, and a tenth of the rate of the lowest loss."""
 
     steepest: float
     tenth_of_lowest: float
 
 
 def find(config: Config, directory: Path) -> Suggestion:
-    """Run the test, and leave ``lr_find.csv`` and ``lr_find.png`` in `directory`.
+    """Run the test, and write ``lr_find.csv`` and ``lr_find.png`` to `directory`.
 
-    Of a run in several phases the first one is tried. Both files are there, too, when the curve
-    suggests nothing. Of several workers the first one writes them.
+    The test covers the first phase of a run with several phases. It writes both files even if the curve
+    suggests no rate. In a cluster only the first worker writes the files.
 
     Raises:
-        UserError: a mistake in the configuration, or a loss that never fell.
+        UserError: the configuration has a mistake, or the loss hardly fell.
     """
     import numpy as np
 
@@ -82,18 +84,18 @@ def find(config: Config, directory: Path) -> Suggestion:
         title = f"{config.dataset.name}, {config.model.name}, {config.optimizer.name}"
         _write(picture, title, tried, losses, smoothed, suggestion)
     if agree := build_agreement(worker.strategy):
-        agree([False])  # the others wait: a worker that leaves would end the cluster
+        agree([False])  # the other workers wait here: a worker that exits ends the cluster
     if suggestion is None:
         raise bad_value(
             "lr_find.low",
-            f"{rates[0]:g}, from which on the loss hardly fell",
-            "rates among which it falls before it grows",
-            f"change lr_find.low and lr_find.high, or take more lr_find.steps; see {picture}",
+            f"{rates[0]:g}, the lowest of rates at which the loss hardly fell",
+            "a range of rates in which the loss falls, then grows",
+            f"Change lr_find.low and lr_find.high, or increase lr_find.steps; see {picture}",
         )
     worker.console.print(
-        f"steepest at {suggestion.steepest:.1e}, a tenth of the lowest is "
-        f"{suggestion.tenth_of_lowest:.1e}; the loss started at {smoothed[0]:.3f} and was "
-        f"{min(smoothed):.3f} at its lowest\n"
+        f"loss   fell from {smoothed[0]:.3f} to {min(smoothed):.3f}, fastest at rate "
+        f"{suggestion.steepest:.1e}; a tenth of the rate of the lowest loss is "
+        f"{suggestion.tenth_of_lowest:.1e}\n"
         f"try    optimizer.base_lr={suggestion.steepest:.1e} optimizer.lr_batch_size=null\n"
         f"see    {picture}",
         highlight=False,
@@ -104,12 +106,18 @@ def find(config: Config, directory: Path) -> Suggestion:
 def losses_at(
     rates: list[float], loss_at: Callable[[float], float], smoothing: float
 ) -> list[float]:
-    """The loss of one step at each rate, up to where it flies off or is not finite.
+    """Return the loss of one step at each rate, up to the rate at which the loss diverges.
 
-    A loss that is not finite is left out.
+    The list ends before a loss that is not finite, and after a loss whose smoothed value exceeds
+    `_FLOWN_OFF` times the lowest.
+
+    Args:
+        rates: learning rates, growing.
+        loss_at: takes one step at a rate and returns the loss.
+        smoothing: as `factor` in `smooth`.
 
     Raises:
-        UserError: already the first is not.
+        UserError: the first loss is not finite.
     """
     losses: list[float] = []
     for rate in rates:
@@ -128,7 +136,7 @@ def losses_at(
 
 
 def smooth(losses: list[float], factor: float) -> list[float]:
-    """Exponential moving average, without the bias of its start."""
+    """Return the bias-corrected exponential moving average, one value per loss."""
     average, smoothed = 0.0, []
     for number, loss in enumerate(losses, start=1):
         average = factor * average + (1.0 - factor) * loss
@@ -139,11 +147,17 @@ def smooth(losses: list[float], factor: float) -> list[float]:
 def suggest_rate(
     rates: list[float], losses: list[float], smoothed: list[float]
 ) -> Suggestion | None:
-    """From a curve of smoothed losses over geometrically growing rates.
+    """Return the suggestion of a curve of smoothed losses over geometrically growing rates.
 
-    None where it does not fall, or by no more than its losses are apart at the start.
+    Args:
+        rates: one per loss.
+        losses: the losses as measured.
+        smoothed: the losses after `smooth`.
+
+    Returns:
+        `None`: the lowest smoothed loss is not below the mean of the first losses by more than their
+        standard deviation, or there are too few losses.
     """
-    # The average is noise until some losses are in it.
     later = range(min(_NOISY, len(smoothed)), len(smoothed))
     if not later:
         return None
@@ -151,7 +165,7 @@ def suggest_rate(
     start = losses[:_NOISY]
     if smoothed[lowest] > statistics.mean(start) - statistics.stdev(start):
         return None
-    # A difference over two steps, where the logarithm of the rate grows by the same each time.
+    # Central differences: the logarithm of the rate grows by equal steps.
     slopes = {i: smoothed[i + 1] - smoothed[i - 1] for i in range(_NOISY - 1, lowest)}
     return Suggestion(rates[min(slopes, key=slopes.__getitem__)], rates[lowest] / 10)
 
@@ -160,7 +174,7 @@ def _write(
     picture: Path, title: str, rates: list[float], losses: list[float], smoothed: list[float],
     suggestion: Suggestion | None,
 ) -> None:  # fmt: skip
-    """The picture, and beside it the table of the same name."""
+    """Draw the picture, and write the table to a CSV file of the same name."""
     from cait_finetune.report.lr_curve import draw_lr_curve
 
     with open(picture.with_suffix(".csv"), "w", encoding="utf-8", newline="") as file:
@@ -175,9 +189,13 @@ def _write(
 
 
 def _refuse(config: Config) -> None:
-    """What makes no sense here."""
+    """Refuse keys that a range test cannot use.
+
+    Raises:
+        UserError: the configuration sets one of these keys.
+    """
     if config.resume:
-        raise bad_value("resume", config.resume, "null: a range test is not gone on with")
+        raise bad_value("resume", config.resume, "null: a range test cannot be resumed")
     if config.train.steps_per_execution > 1:
         raise bad_value("train.steps_per_execution", config.train.steps_per_execution, "1 here")
     if config.tuning.solver == "lbfgs":

@@ -1,7 +1,7 @@
-"""``python -m cait_finetune report run=RUN_DIRECTORY``: the report of a run from what is there.
+"""``python -m cait_finetune report run=RUN_DIRECTORY``: write a run's report from the files of the run.
 
-Of a run that has not come to its end, its best weights so far are scored, if there are any; what is
-missing is said, on the page too.
+The command scores the best weights so far of a run that is not finished. It lists missing parts on the
+console and on the page.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 class ReportConfig:
     """The keys of the command.
 
-    ``run`` is a run's directory; ``dataset.data_dir`` where its images are now;
-    ``dataset.accept_changes`` reports although they are others than the run's.
+    ``run`` is the directory of a run. ``dataset.data_dir`` is the folder that holds the run's images
+    now. ``dataset.accept_changes`` reports on images that differ from the run's images.
     """
 
     run: str = MISSING
@@ -42,11 +42,14 @@ class ReportConfig:
 
 
 def report(config: ReportConfig) -> Path:
-    """Make the parts anew that can be made, and the page of all there are.
+    """Make every part of the report that can be made, then write the page with all parts.
+
+    Returns:
+        The path of the page.
 
     Raises:
-        UserError: the directory holds no run, or the report cannot be written into it.
-        ChangedData: the images are others than the run's.
+        UserError: the directory holds no run, or the report cannot be written into the directory.
+        ChangedData: the images differ from the run's images.
     """
     saved = read_run(expanded_path("run", config.run), weights=False)
     with saved.directory.owned("run"):
@@ -93,13 +96,18 @@ def _report(config: ReportConfig, saved: SavedRun) -> Path:
 def _scores(
     saved: SavedRun, data: RunDataConfig, reasons: list[str]
 ) -> tuple[Scores, Viewer | None]:
-    """The scores, and what draws mistakes. A finished run's predictions are kept: it is scored again
-    only where they are not, or not of its best weights. Without its images or weights only the
-    pictures of mistakes are missing.
+    """Return the scores, and the function that draws mistakes.
+
+    A finished run keeps its predictions. The best weights predict the images again if predictions are
+    missing, or if other weights or other images made the predictions. Without images or weights the kept
+    predictions are scored, and the second result is `None`: nothing draws pictures of mistakes.
+
+    Args:
+        reasons: gets a line for each thing that the report lacks.
 
     Raises:
-        UserError: there is nothing to score by.
-        ChangedData: the images are others than the run's.
+        UserError: the run has neither predictions, nor weights with images to predict.
+        ChangedData: the images differ from the run's images.
     """
     from cait_finetune.data.corrupt import CorruptImages
     from cait_finetune.data.pipeline import evaluation_stream
@@ -130,9 +138,9 @@ def _scores(
         return score(predictions, batch_size, temperature), None
     preprocessing = saved.build_preprocessing()
     if predictions and not _of_these_images(predictions, source, run):
-        reasons.append("predictions: made of other images than those that were accepted")
+        reasons.append("predictions: made of other images than the accepted ones")
         predictions = None
-    if not predictions or None in made_by:  # of earlier versions, which do not say by which weights
+    if not predictions or None in made_by:  # None: an older version, which recorded no weights
         corrupt = CorruptImages(saved.dataset.on_corrupt)
         predictions = predict_splits(
             model,
@@ -148,9 +156,9 @@ def _scores(
 def _of_these_images(
     predictions: dict[str, Predictions], source: Source, run: RunDirectory
 ) -> bool:
-    """Whether kept predictions are of the images of `source`, but for corrupt ones.
+    """Return whether the kept predictions are of the images of `source`, without the corrupt images.
 
-    Those of a run that kept no record of its images are compared by their ids.
+    If the run kept no record of its images, image ids are compared.
     """
     from cait_finetune.runs.identity import has_the_runs_images
 
@@ -165,7 +173,7 @@ def _of_these_images(
 
 
 def _kept_predictions(run: RunDirectory, reasons: list[str]) -> dict[str, Predictions] | None:
-    """Those of all splits; None where one is not kept, or damaged."""
+    """Return the kept predictions of all splits. `None`: a file is missing or damaged."""
     from cait_finetune.scores.predictions import load_predictions
     from cait_finetune.workflow.scoring import SPLITS
 
@@ -183,12 +191,12 @@ def _why_no_weights(run: RunDirectory) -> str:
     from cait_finetune.scores.metrics import MetricsLog
 
     if run.scored or MetricsLog(run.metrics).read("epoch"):
-        return f"{run.best_checkpoint} is not there: there are no weights to look at images with"
+        return f"{run.best_checkpoint} is not there: images cannot be classified without weights"
     return "no epoch has ended yet: there are no weights to score"
 
 
 def main() -> None:
-    """Entry point; exit status 1 and one message on a mistake."""
+    """Entry point. On a user's mistake, print one message and exit with status 1."""
     with command("cait_finetune report"):
         if not helped(sys.argv[1:], __doc__, ReportConfig):
             report(read_keys(sys.argv[1:], ReportConfig))

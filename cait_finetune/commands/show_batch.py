@@ -1,7 +1,7 @@
-"""``python -m cait_finetune show_batch dataset=… model=… augment=…``: look at what is trained on.
+"""``python -m cait_finetune show_batch dataset=… model=… augment=…``: draw a training batch.
 
-Draws the first images of the first training batch with their labels: ``batch.png`` in the run's
-directory. Everything that changes an image is on, as it would be in training with this seed.
+The command draws the first images of the first training batch, with their labels, to ``batch.png`` in
+the run's directory. Augmentation and mixing are those of training with the same seed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from cait_finetune.runtime.console import plain_console
 if TYPE_CHECKING:
     import numpy as np
 
-#: Of a larger batch the first ones are drawn.
+#: The picture shows at most this many images of a batch.
 MOST = 32
 
 
@@ -24,10 +24,10 @@ def show_batch(config: Config, directory: Path) -> Path:
     """Make a training batch and draw it.
 
     Returns:
-        The picture.
+        The path of the picture.
 
     Raises:
-        UserError: a mistake in the configuration, or no data set.
+        UserError: the configuration has a mistake, or the data set cannot be loaded.
     """
     from hydra.core.hydra_config import HydraConfig
 
@@ -72,10 +72,13 @@ def show_batch(config: Config, directory: Path) -> Path:
 
 
 def caption(label: np.ndarray, names: Sequence[str], multi_label: bool = False) -> str:
-    """What an image is: its class, its classes, or how much of each of those that were mixed.
+    """Return an image's caption: its class, its classes, or the percentage of each mixed class.
 
     Args:
-        label: () a class, or ``(C,)`` shares of the classes, which may add up to an example's weight.
+        label: ``()`` the index of a class, or ``(C,)`` a share for each class. With one class per
+            image the shares add up to the example's weight.
+        names: the class names in column order.
+        multi_label: whether an image can have several classes.
     """
     if not label.shape:
         return names[int(label)]
@@ -92,7 +95,7 @@ def main() -> None:
     from cait_finetune.cli.hydra_app import run_with_hydra
 
     def load() -> Callable[[Config, Path], object]:
-        import cait_finetune.model  # noqa: F401  TensorFlow starts here, and talks
+        import cait_finetune.model  # noqa: F401  loads TensorFlow, which logs
 
         return show_batch
 

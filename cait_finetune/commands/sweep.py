@@ -1,15 +1,16 @@
-"""``python -m cait_finetune sweep WORDS…``: a W&B sweep file from the words of a multirun.
+"""``python -m cait_finetune sweep WORDS…``: write a W&B sweep file from the words of a multirun.
 
-The words are those of ``python -m cait_finetune -m``, with Hydra's own syntax for what varies::
+The words are those of ``python -m cait_finetune -m``. Hydra's syntax marks the keys that vary::
 
     python -m cait_finetune sweep dataset=flowers model=cait_s24_224 \\
         'optimizer.base_lr=tag(log, interval(1e-5, 1e-3))' \\
         'optimizer.layer_decay=choice(0.65, 0.75, 0.85)' 'train.epochs=range(5, 20, 5)' \\
         sweep.method=bayes sweep.count=30
 
-and ``sweep.KEY=VALUE`` for what is W&B's (`SweepConfig`). ``-cn RECIPE`` takes what a recipe varies in
-its ``hydra.sweeper.params``, as Hydra's sweepers do. Every end and choice is composed and checked
-before the file is written. Needs no TensorFlow, and without ``sweep.start=true`` no network.
+``sweep.KEY=VALUE`` sets a key of `SweepConfig`. ``-cn RECIPE`` also varies the keys of the recipe's
+``hydra.sweeper.params``, as Hydra's sweepers do. The command composes and checks both ends of
+every interval and range, and every choice, before it writes the file. The command needs no TensorFlow,
+and uses the network only with ``sweep.start=true``.
 """
 
 from __future__ import annotations
@@ -34,10 +35,10 @@ def write_sweep(words: list[str]) -> tuple[SweepConfig, dict, Path]:
     """Write the sweep file.
 
     Returns:
-        The command's own keys, what the file holds, and the file.
+        The command's own keys, the content of the file, and the path of the file.
 
     Raises:
-        UserError: a mistake in the words; nothing is written.
+        UserError: the words have a mistake, and no file is written; or the file cannot be written.
     """
     options, words = _split_options(words)
     own = [word for word in words if word.startswith("sweep.")]
@@ -65,7 +66,14 @@ def write_sweep(words: list[str]) -> tuple[SweepConfig, dict, Path]:
 
 
 def _split_options(words: list[str]) -> tuple[dict[str, str], list[str]]:
-    """``-cn NAME`` and ``-cd DIR``, and the rest; ``-m`` is what a sweep is anyway."""
+    """Split off the options ``-cn NAME`` and ``-cd DIR``, and drop ``-m``, which a sweep implies.
+
+    Returns:
+        The value of each option by its short name, and the remaining words.
+
+    Raises:
+        UserError: an option is unknown or lacks its value.
+    """
     options, rest = {}, []
     left = iter(words)
     for word in left:
@@ -85,7 +93,7 @@ def _split_options(words: list[str]) -> tuple[dict[str, str], list[str]]:
 
 
 def main() -> None:
-    """Entry point; exit status 1 and one message on a mistake."""
+    """Entry point. On a user's mistake, print one message and exit with status 1."""
     words = sys.argv[1:]
     with command("cait_finetune sweep"):
         if helped(words, __doc__):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """Entry point. A scheduler may end the process while Hydra is still being imported."""
+    """Entry point. Signals are handled first: a scheduler may send one while Hydra is imported."""
     advice = "training had not begun; give the same command again"
     with preemptible("cait_finetune", advice):
         from cait_finetune.cli.hydra_app import run_with_hydra
@@ -22,14 +22,14 @@ def main() -> None:
 
 
 def _load() -> Callable[[Config, Path], float | None]:
-    """Import TensorFlow and what trains with it."""
+    """Import TensorFlow and return the training function."""
     from cait_finetune import model as models
     from cait_finetune.runtime.tuning import configure_process
     from cait_finetune.workflow.finetune import finetune
 
     def train(config: Config, directory: Path) -> float | None:
-        """Return what a sweeper maximises: the validation metric of the best epoch."""
-        configure_process(config, models.check(config.model))  # this process is all ours
+        """Fine-tune and return the best epoch's validation metric, which a sweeper maximises."""
+        configure_process(config, models.check(config.model))  # this process does nothing else
         result = finetune(config, directory)
         return result.get(f"validation_{config.dataset.judged_by}") if result else None
 

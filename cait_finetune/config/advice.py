@@ -1,4 +1,4 @@
-"""``key=value`` as a message advises it: a shell and Hydra read back exactly the value."""
+"""Quote ``key=value`` for messages, so that a shell and Hydra read back exactly the value."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from cait_finetune.config.words import keep_text, quoted, read_text
 
 
 def advise(key: str, value: object) -> str:
-    """``key=value`` to paste into a shell, in quotes where the value needs them.
+    """Return ``key=value`` to paste into a shell, in quotes if the value needs quotes.
 
     Args:
-        key: of the main command, or of one whose keys `read_keys` reads.
-        value: a path or another text.
+        key: a key of the main command, or of a command that reads its keys with `read_keys`.
+        value: a path or other text.
     """
     text = str(value)
     word = f"{key}={text}"
@@ -25,13 +25,13 @@ def advise(key: str, value: object) -> str:
 
 
 def advise_formats(formats: Sequence[str]) -> str:
-    """``export=onnx``, or ``'export=[onnx,timm]'``."""
+    """Return ``export=onnx`` for one format, or ``'export=[onnx,timm]'`` for several."""
     several = ",".join(formats)
     return shlex.quote(f"export={several}" if len(formats) == 1 else f"export=[{several}]")
 
 
 def _read_back(key: str, word: str) -> object:
-    """The value that a command reads in a word; `None` where it refuses the word."""
+    """Return the value that a command reads from a word. `None`: the command refuses the word."""
     if not kind_of(key):
         return read_text(word.partition("=")[2])
     try:

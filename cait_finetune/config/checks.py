@@ -1,4 +1,4 @@
-"""What a value can be: each check says key, got and expected, and names the key in full."""
+"""Checks of configuration values. Each error states the full key, the value and the expected values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ from cait_finetune.errors import bad_value, suggest
 def within(
     key: str, value: float | None, low: float, high: float = math.inf, *, open_high: bool = False
 ) -> None:
-    """Refuse a number outside of the range; `None` is no number, and fine."""
+    """Refuse a number outside the range from `low` to `high`; accept `None`.
+
+    Args:
+        open_high: True: refuse `high` itself too.
+
+    Raises:
+        UserError: the number is outside the range, infinite or NaN.
+    """
     if value is None:
         return
     above = value >= high if open_high else value > high
@@ -29,10 +36,15 @@ def one_of(key: str, value: str, options: tuple[str, ...]) -> None:
 
 
 def one_length(what: str, values: dict[str, Any], prefix: str = "") -> list[str]:
-    """The key of the one length that is given, of epochs, steps and examples.
+    """Return the one key of epochs, steps and examples that is set, in a list.
+
+    Args:
+        what: the configuration group, or a key in it; for messages.
+        values: the value of each key, by key.
+        prefix: text before ``epochs``, ``steps`` and ``examples`` in the keys.
 
     Raises:
-        UserError: none or several are.
+        UserError: none or several of the keys are set.
     """
     keys = [f"{prefix}{unit}" for unit in ("epochs", "steps", "examples")]
     given = [key for key in keys if values[key] is not None]
@@ -54,17 +66,18 @@ def regular_expression(key: str, value: str | None) -> None:
     except re.error as error:
         raise bad_value(key, repr(value), f"a regular expression ({error})") from error
     if value == "":
-        raise bad_value(key, "nothing", "a regular expression; '.' is every path")
+        raise bad_value(key, "nothing", "a regular expression",
+                        "Set '.' to match every path.")  # fmt: skip
 
 
 def make_folder(key: str, path: Path) -> Path:
-    """Make a folder that a command writes to, before anything long.
+    """Make the folder that a command writes to. Commands call this before any long work.
 
     Returns:
-        The path, with ``~`` as the user's home.
+        The path, with ``~`` expanded.
 
     Raises:
-        UserError: it is no path on a disk, or the folder cannot be made.
+        UserError: `path` is not on a disk, or the folder cannot be made.
     """
     on_disk(key, path)
     folder = expanded_path(key, path)
@@ -76,7 +89,14 @@ def make_folder(key: str, path: Path) -> Path:
 
 
 def on_disk(key: str, path: object) -> None:
-    """Raises UserError on ``s3://bucket/run``, which would become a folder ``s3:`` here; also as a Path."""
+    """Refuse a URL such as ``s3://bucket/run``, which would become a local folder ``s3:``.
+
+    Args:
+        path: text, or a `Path`, which holds the URL as ``s3:/bucket/run``.
+
+    Raises:
+        UserError: `path` is a URL.
+    """
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(path)):
         raise bad_value(
             key,

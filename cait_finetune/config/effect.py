@@ -1,4 +1,4 @@
-"""Which keys have an effect with which choices: a key without an effect is refused."""
+"""Refuse keys that have no effect with the other choices of a configuration."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 _ADAM = ("adamw", "lamb", "schedule_free")
 
-#: Keys that only some options of their group read, and those options. The option's file in ``conf/``
-#: has the value; with every other option the key is null.
+#: Keys that only some options of their group read, with the names of these options. The option's file in
+#: ``conf/`` sets the key. With every other option the key is null.
 READ_BY = {
     "tuning.method": {
         "tuning.solver": ("linear_probe",),
@@ -57,16 +57,20 @@ READ_BY = {
         "loss.clip": ("asymmetric",),
     },
 }
-#: To whoever reads these, null is a value.
+#: For these keys null is a value, even with an option that reads them.
 _NULL_IS_A_VALUE = ("tuning.cache_dir", "tuning.alpha")
 _WITHOUT_DEFAULT = ("tuning.pattern",)
 
 
 @dataclass(frozen=True)
 class Condition:
-    """Keys with a default of their own that have an effect only if ``read`` says so.
+    """Keys with a default that have an effect only with some configurations.
 
-    `where` says that in words, and `hint` what to do.
+    Attributes:
+        keys: full names of the keys.
+        read: whether a configuration reads the keys.
+        where: the condition in words, for the message.
+        hint: what the user can do, for the message.
     """
 
     keys: tuple[str, ...]
@@ -138,7 +142,7 @@ CONDITIONS = (
         ("distribution.port",),
         lambda config: config.distribution.strategy == "multi_worker"
         and config.distribution.cluster != "tf_config",
-        "distribution=multi_worker in a cluster of SLURM",
+        "distribution=multi_worker on a SLURM cluster",
         "Choose distribution=multi_worker distribution.cluster=slurm.",
     ),
     Condition(
@@ -163,7 +167,7 @@ CONDITIONS = (
         ("dataset.shuffle_buffer",),
         lambda config: config.dataset.source in ("tfds", "digits") or config.dataset.cache != "none",
         "a TFDS set, or a cache of images",
-        "Leave the key out: files are shuffled as a whole.",
+        "Leave the key out: the loader shuffles the list of all files.",
     ),
     Condition(
         ("dataset.parallel_files",),
@@ -174,7 +178,7 @@ CONDITIONS = (
     Condition(
         ("model.weights_class_names",),
         lambda config: config.model.weights != "none",
-        "weights to start from",
+        "model.weights other than none",
         "Leave the key out, or add model.weights=FILE.",
     ),
     Condition(
@@ -190,7 +194,7 @@ CONDITIONS = (
             for key in ("folds", "examples_per_class", "train_share")
         ),
         "dataset.examples_per_class, train_share or folds",
-        "Set seed for what a run draws besides.",
+        "Set seed for the run's other random draws.",
     ),
     Condition(
         ("dataset.columns.image", "dataset.columns.label"),
@@ -235,10 +239,10 @@ CONDITIONS = (
 
 
 def check_effect(config: Config) -> None:
-    """Refuse a key that nothing reads, and a missing value of a key that something reads.
+    """Refuse a value of a key that nothing reads, and a missing value of a key that something reads.
 
     Raises:
-        UserError: there is such a key.
+        UserError: a key has a value without effect, or lacks a value.
     """
     for choice, keys in READ_BY.items():
         chosen = attrgetter(choice)(config)
@@ -257,9 +261,12 @@ def check_effect(config: Config) -> None:
 
 
 def without_effect(config: DictConfig) -> DictConfig:
-    """A run's configuration with null, or the default, for each key that had no effect on the run.
+    """Reset the keys of a run's configuration that had no effect on the run to null or their default.
 
-    Older versions recorded such keys, as ``optimizer.momentum: 0.9`` beside AdamW.
+    Older versions recorded keys without effect, such as ``optimizer.momentum: 0.9`` with AdamW.
+
+    Returns:
+        A copy, or `config` itself if a group is missing or a value is invalid.
     """
     from cait_finetune.config.root import Config
 
@@ -273,8 +280,8 @@ def without_effect(config: DictConfig) -> DictConfig:
                     _reset(cleaned, key, None)
         for _, key in list(_unread(whole)):
             _reset(cleaned, key, _default(whole, key))
-    except (OmegaConfBaseException, AttributeError):  # the latter of a group that is missing
-        return config  # what is wrong is said where it is checked
+    except (OmegaConfBaseException, AttributeError):  # AttributeError: a missing group
+        return config  # the checks of the configuration report the error
     return cleaned
 
 
@@ -290,7 +297,7 @@ def _reset(config: DictConfig, key: str, value: Any) -> None:
 
 
 def _default(config: Config | DictConfig, key: str) -> Any:
-    """The default that the key's class has."""
+    """Return the default of a key in its dataclass."""
     group, _, name = key.rpartition(".")
     owner = attrgetter(group)(config)
     owner = OmegaConf.get_type(owner) if isinstance(owner, DictConfig) else type(owner)

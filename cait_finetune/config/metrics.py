@@ -1,4 +1,4 @@
-"""The names of the metrics as people read them."""
+"""Display names of the metrics."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ METRIC_NAMES = {
 
 
 def format_metrics(metrics: Mapping[str, float], metric: str) -> str:
-    """``mean per class 91.20%, top-1 92.00%``: the set's own metric first; other metrics alone."""
+    """Return ``mean per class 91.20%, top-1 92.00%``; any other `metric` alone, as ``top-1 92.00%``.
+
+    Args:
+        metrics: values from 0 to 1 by key of `METRIC_NAMES`.
+        metric: the data set's metric.
+    """
     shown = [metric, "top1"] if metric == "mean_per_class" else [metric]
     return ", ".join(f"{METRIC_NAMES[name]} {metrics[name]:.2%}" for name in shown)

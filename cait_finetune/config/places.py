@@ -1,4 +1,4 @@
-"""Paths that a user writes, with ``~`` as the home directory."""
+"""Expand ``~`` in paths that a user writes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cait_tf.places import expanded as expanded_or_refused
 
 
 def expanded(key: str, path: str | os.PathLike[str]) -> str:
-    """As `cait_tf.places.expanded`.
+    """Return the path with ``~`` expanded, as `cait_tf.places.expanded` does.
 
     Raises:
         UserError: the path begins with ``~``, and there is no home directory.
@@ -23,5 +23,5 @@ def expanded(key: str, path: str | os.PathLike[str]) -> str:
 
 
 def expanded_path(key: str, path: str | os.PathLike[str]) -> Path:
-    """As `expanded`, of a path on a disk."""
+    """Return `expanded` as a `Path`, for a path on a disk."""
     return Path(expanded(key, path))

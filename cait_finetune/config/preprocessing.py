@@ -1,4 +1,4 @@
-"""How an image is brought to the model, where that should be otherwise than the variant has it."""
+"""Changes to the preprocessing that a model variant was trained with."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from cait_finetune.errors import bad_value
 
 @dataclass
 class PreprocessingConfig:
-    """The same for training, evaluation and export; null is the variant's own.
+    """Preprocessing of training, evaluation and export. Null keeps the variant's own value.
 
-    `resize_mode` is ``shorter_side`` with a square cut out of the middle, ``squash`` to a square, or
-    ``pad`` to one with black, for which `crop_pct` says nothing. Training with random crops takes
-    these instead, and the rest from here.
+    `resize_mode`: ``shorter_side`` resizes the shorter side to ``image_size / crop_pct`` and crops the
+    centre square. ``squash`` resizes both sides to ``image_size / crop_pct`` and crops the centre.
+    ``pad`` resizes the longer side to ``image_size`` and pads with black; `crop_pct` must be null.
+    Training with random crops ignores `resize_mode` and `crop_pct`.
     """
 
     resize_mode: str = "shorter_side"
@@ -33,7 +34,7 @@ class PreprocessingConfig:
                 raise bad_value(
                     "preprocessing.crop_pct",
                     f"{self.crop_pct} with preprocessing.resize_mode=pad",
-                    "null there: the whole image is shown",
+                    "null: pad keeps the whole image",
                 )
         if self.interpolation is not None:
             one_of("preprocessing.interpolation", self.interpolation, ("bicubic", "bilinear"))

@@ -1,4 +1,4 @@
-"""What is made of a model: its export, an evaluation of it, a search for its learning rate."""
+"""Configuration of export, evaluation and the learning-rate range test."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ _HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 @dataclass
 class ExportConfig:
-    """Which files are made of the model, and how they are checked.
+    """Which formats the model is exported to, and how the exported files are checked.
 
-    One switch for each format: ``export=NAME`` turns on that one, ``export=[NAME,NAME]`` several.
-    Each is held against the evaluation on `check_images` validation images. `quantise` names smaller
-    variants of the LiteRT file, whose accuracy is measured on `accuracy_images` of validation, null
-    being all. `push_to_hub` is a repository of the Hugging Face Hub, ``USER/NAME``, that gets the
-    files and the model card. `hub_private` creates a private repository, and refuses a public one.
+    Each format has a switch. ``export=NAME`` turns on one format, ``export=[NAME,NAME]`` several.
+    `check_images`: number of validation images on which each exported file must match evaluation.
+    `quantise`: smaller variants of the LiteRT file. `accuracy_images`: number of validation images on
+    which the accuracy of these variants is measured; null uses all. `push_to_hub`: repository of the
+    Hugging Face Hub, ``USER/NAME``, that receives the files and the model card. `hub_private`: create a
+    private repository, and refuse a public repository.
     """
 
     saved_model: bool = False
@@ -47,7 +48,7 @@ class ExportConfig:
             raise bad_value(
                 "export.quantise",
                 list(self.quantise),
-                "[] without export=litert, whose variants they are",
+                "[] without export=litert: only the LiteRT file has variants",
             )
         if self.push_to_hub is not None and not _HUB_NAME.fullmatch(self.push_to_hub):
             raise bad_value(
@@ -56,13 +57,13 @@ class ExportConfig:
 
     @property
     def formats(self) -> tuple[str, ...]:
-        """The names of those that are turned on."""
+        """Names of the formats that are turned on."""
         return tuple(name for name in EXPORT_FORMATS if getattr(self, name))
 
 
 @dataclass
 class EvaluationConfig:
-    """What ``python -m cait_finetune evaluate`` measures: one row of its table for each crop ratio."""
+    """The split and crop ratios of ``python -m cait_finetune evaluate``: one row for each ratio."""
 
     split: str = MISSING
     crop_pcts: list[float] = MISSING
@@ -77,7 +78,10 @@ class EvaluationConfig:
 
 @dataclass
 class LrFindConfig:
-    """The rates that ``python -m cait_finetune lr_find`` tries, from `low` to `high` in `steps`."""
+    """The learning rates of ``python -m cait_finetune lr_find``: `steps` rates from `low` to `high`.
+
+    `smoothing` is the factor of the losses' moving average, from 0 to below 1.
+    """
 
     low: float = MISSING
     high: float = MISSING

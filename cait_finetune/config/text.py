@@ -1,4 +1,4 @@
-"""Which keys hold text, and what a YAML file writes under them, character for character."""
+"""Find the keys that hold text, and read their values from a YAML file character for character."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from cait_finetune.config.root import Config
 
 _NULL = "tag:yaml.org,2002:null"
 _MERGE = "tag:yaml.org,2002:merge"
-#: Where a recipe names what a sweep varies: the keys below are keys of the configuration.
+#: A recipe lists the values of a sweep under this prefix. The keys after it are configuration keys.
 SWEEPER_PARAMS = "hydra.sweeper.params."
 
 
 class Kind(NamedTuple):
-    """What a key of text takes: one text or a `several`; and `null`, where it is `optional`."""
+    """The values of a text key: one text, or a list if `several`. An `optional` key can also be null."""
 
     several: bool
     optional: bool
 
 
 def kind_of(key: str) -> Kind | None:
-    """The kind of a key such as ``dataset.data_dir``; `None`: the key holds no text."""
+    """Return the kind of a key such as ``dataset.data_dir``. `None`: the key does not hold text."""
     parent, _, last = key.rpartition(".")
     if last.isdecimal() and (whole := _kinds().get(parent)) and whole.several:
         return Kind(several=False, optional=False)
@@ -35,7 +35,7 @@ def kind_of(key: str) -> Kind | None:
 
 
 def holds_text(group: str) -> bool:
-    """Whether some key below ``group`` holds text."""
+    """Return whether any key below ``group`` holds text."""
     return any(key.startswith(f"{group}.") for key in _kinds())
 
 
@@ -53,7 +53,7 @@ def _below(schema: type, prefix: str) -> Iterator[tuple[str, Kind]]:
 
 
 def kind_of_type(hint: Any) -> Kind | None:
-    """The kind of a field with this type hint; `None`: the field holds no text."""
+    """Return the kind of a field with this type hint. `None`: the field does not hold text."""
     optional = get_origin(hint) in (Union, UnionType) and type(None) in get_args(hint)
     if optional:
         (hint,) = [one for one in get_args(hint) if one is not type(None)]
@@ -62,16 +62,17 @@ def kind_of_type(hint: Any) -> Kind | None:
 
 
 def texts(document: str, prefix: str = "") -> Iterator[tuple[list[str | int], str]]:
-    """The text keys that a YAML document sets.
+    """Yield the text that a YAML document sets, as written.
 
-    YAML reads ``2024_01``, ``1e3`` and ``no`` as a number, a number and a truth value. Under a text key
-    they are text. ``null``, ``~`` and nothing stay null, except inside a list of text.
+    YAML may read ``2024_01``, ``1e3`` and ``no`` as numbers and a boolean. Under a text key these values
+    are text. ``null``, ``~`` and an empty value stay null, except inside a list of text.
 
     Args:
+        document: text of the YAML file.
         prefix: package of the document, such as ``"dataset."``.
 
     Yields:
-        The path of each text inside the document, and its characters.
+        The path of each text value in the document, and the characters of the value.
     """
     node = yaml.compose(document, yaml.SafeLoader)
     if node is not None:
@@ -84,7 +85,7 @@ def _texts_below(
     varied = prefix.startswith(SWEEPER_PARAMS)
     kind = kind_of(prefix.removeprefix(SWEEPER_PARAMS).removesuffix("."))
     if isinstance(node, yaml.MappingNode):
-        # Merged mappings (<<) come first: the mapping's own keys override theirs.
+        # Merged mappings (<<) come first: the mapping's own keys override merged keys.
         for key, value in sorted(node.value, key=lambda item: item[0].tag != _MERGE):
             if key.tag == _MERGE:
                 merged = value.value if isinstance(value, yaml.SequenceNode) else [value]

@@ -1,4 +1,4 @@
-"""FGVC-Aircraft as a TFDS data set, which TFDS does not have."""
+"""FGVC-Aircraft as a TFDS data set. TFDS itself does not include FGVC-Aircraft."""
 
 from __future__ import annotations
 

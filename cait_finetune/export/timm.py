@@ -1,4 +1,4 @@
-"""Weights as timm, in PyTorch, takes them: its names, and the ``config.json`` of its repositories."""
+"""Export weights for timm in PyTorch: a file with timm's tensor names, and timm's ``config.json``."""
 
 from __future__ import annotations
 
@@ -25,28 +25,29 @@ from cait_tf.atomic import write_text
 FILE = "model.safetensors"
 CONFIG = "config.json"
 
-#: timm's names for how an image is made square. Its ``border`` fills with the mean colour, where ours
-#: is black, and keeps the shorter side: nothing of timm's is what ``pad`` does.
+#: timm's crop mode for each of our resize modes. timm has no equal of ``pad``: timm's ``border`` resizes
+#: the shorter side and fills with the mean colour. ``pad`` resizes the longer side and fills with black.
 _CROP_MODES = {"shorter_side": "center", "squash": "squash"}
-#: timm knows no variant of our own, and makes one out of this by `model_args`.
+#: timm does not have our own variants. It builds them from this architecture and `model_args`.
 _FAMILY = "cait_xxs24_224"
 
 
 class TimmUnavailable(Exception):
-    """timm is installed, and does not run here; the text says why."""
+    """timm is installed but does not run on this machine. The message says why."""
 
 
 def export(exported: ExportedModel, validation: ValidationSamples, directory: Path) -> dict:
-    """Write and check ``model.safetensors`` and ``config.json``: as `formats.Export`.
+    """Write and check ``model.safetensors`` and ``config.json``, as `formats.Export` does.
 
-    The temperature is divided into the head, so that a softmax of timm's logits is calibrated.
-    timm checks the file where it is installed and runs; else a new model of ours reads the file.
+    The head's kernel and bias are divided by the temperature, so that timm's logits give calibrated
+    probabilities. If timm is installed and runs, timm's logits are compared with evaluation. Otherwise
+    the logits of a new `cait_tf` model that loads the file are compared.
 
     Returns:
-        As `formats.Export`; ``checked_by`` is ``timm`` or ``cait_tf``.
+        As `formats.Export`, with ``checked_by``: ``timm`` or ``cait_tf``.
 
     Raises:
-        UserError: it does not answer as evaluation does.
+        UserError: timm does not load the file, or the outputs differ from evaluation's.
     """
     with whole_or_absent(directory) as partial:
         head = exported.model.head
@@ -65,7 +66,7 @@ def export(exported: ExportedModel, validation: ValidationSamples, directory: Pa
                 by, logits = "timm", _by_timm(partial, validation.images)
             except TimmUnavailable as error:
                 by = "cait_tf"
-                notes = [f"timm could not be asked ({error}): checked with cait_tf's own reader"]
+                notes = [f"timm did not run ({error}): cait_tf checked the file instead"]
         if by == "cait_tf":
             logits = _by_cait_tf(exported, partial, validation.images)
         expected = exported.probabilities(validation.logits)
@@ -84,7 +85,7 @@ def export(exported: ExportedModel, validation: ValidationSamples, directory: Pa
 
 
 def hub_config(exported: ExportedModel) -> dict[str, Any]:
-    """What ``config.json`` holds: timm's keys, and ``temperature`` and ``multi_label`` of our own."""
+    """Return the content of ``config.json``: timm's keys, our ``temperature`` and ``multi_label``."""
     way, backbone = exported.preprocessing, exported.model.backbone
     published = cait_tf.get_variant(exported.variant).published
     model_args: dict[str, Any] = {"img_size": backbone.image_size[0]}
@@ -125,11 +126,11 @@ def hub_config(exported: ExportedModel) -> dict[str, Any]:
 
 
 def _by_timm(directory: Path, images: Any) -> np.ndarray:
-    """Compute timm's logits of normalised images ``(B, S, S, 3)``, in a process of its own.
+    """Return timm's logits ``(B, C)`` of normalised images ``(B, S, S, 3)``, computed in a new process.
 
     Raises:
-        TimmUnavailable: timm or torch cannot be imported, or the process is ended by a signal.
-        UserError: timm does not take the file.
+        TimmUnavailable: timm or torch cannot be imported, or a signal ended the process.
+        UserError: timm does not load the file.
     """
     config = json.loads((directory / CONFIG).read_text(encoding="utf-8"))
     arguments = {
@@ -144,7 +145,7 @@ def _by_timm(directory: Path, images: Any) -> np.ndarray:
         np.savez(asked, images=np.asarray(images).transpose(0, 3, 1, 2))
         done = subprocess.run(
             [sys.executable, "-m", timm_logits.__name__, given, asked, answer],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},  # imports what we import
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},  # the same packages
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -172,7 +173,7 @@ def _signal_name(number: int) -> str:
 
 
 def _by_cait_tf(exported: ExportedModel, directory: Path, images: Any) -> np.ndarray:
-    """Compute the logits of a model of ours that is given the file."""
+    """Return the logits ``(B, C)`` of a new `cait_tf` model that loads the file."""
     model: keras.Model = cait_tf.CaiTClassifier.from_config(exported.model.get_config())
     cait_tf.load_weights(model, directory / FILE)
     return np.asarray(model(images, training=False))

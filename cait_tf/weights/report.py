@@ -1,4 +1,4 @@
-"""What a load did, tensor by tensor."""
+"""The report of loading weights, tensor by tensor."""
 
 from __future__ import annotations
 
@@ -9,13 +9,22 @@ from cait_tf.weights.class_names import ClassMatch
 
 @dataclasses.dataclass(frozen=True)
 class LoadingReport:
-    """Where each parameter of the model came from. Names are timm's; every one is in one list.
+    """Where each parameter of the model came from.
 
-    ``loaded``: copied as they are. ``resampled``: the position embedding, interpolated to the
-    model's grid. ``initialised``: left as created (a new head). ``unused``: tensors of the source
-    that the model has no place for (the old head). ``classes``: the class list of the source beside
-    the model's; `None` where one of them is not known. A head whose columns were found by name is
-    in ``loaded``, also where only some of its columns were. ``sha256``: of all tensors of the source.
+    ``loaded``, ``resampled`` and ``initialised`` together name every parameter once, by its timm name.
+
+    Attributes:
+        source: the path or repository that was loaded.
+        format: name of the source's format.
+        loaded: parameters copied from the source. A head that was matched by class name is here, even
+            if only some of its columns were copied.
+        resampled: the position embedding, if it was interpolated to the model's grid.
+        initialised: parameters that kept their initial values, such as a new head.
+        unused: tensors of the source that the model did not load, such as the old head.
+        notes: remarks for the user.
+        classes: the source's and the model's class lists. `None`: the lists were not compared, for
+            example because one of them is unknown.
+        sha256: checksum of all tensors of the source. Empty: not computed.
     """
 
     source: str

@@ -1,9 +1,9 @@
 """Random crops, mirroring, colours, shapes and erasing, as a pure function of the image and a seed.
 
-The seed is that of the run and the example's position in its stream: what an example looks like
-depends on nothing that ran before, so a resumed run goes on with the pictures it would have seen. No
-layer with a generator of its own can do that, which is why keras-cv's are not used here: the modules
-of the operations say what was measured.
+The seed combines the run's seed and the example's position in the stream. An augmented image does
+not depend on earlier draws, so a resumed run sees the same images as an uninterrupted run.
+keras-cv's layers have random generators of their own and cannot reproduce an image, so this package
+does not use them. The module of each operation compares the operation with keras-cv's.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from cait_finetune.data.augmentation.rand_augment import fold_in, rand_augment
 from cait_finetune.data.augmentation.three_augment import color_jitter, three_augment
 from cait_finetune.data.preprocess import Preprocessing
 
-# Each kind of change has its own stream of draws: switching one on leaves the others as they are.
-# The seed itself is the crop's and the mirroring's.
+# Each augmentation has its own random stream: enabling one does not change the draws of the others.
+# The crop and the mirroring draw from the seed itself.
 _RAND, _THREE, _JITTER, _ERASING = range(1, 5)
 
 
@@ -29,10 +29,13 @@ def augment(
     flip: bool = True,
     normalised: bool = True,
 ) -> tf.Tensor:
-    """``(h, w, 3)`` uint8 to ``(S, S, 3)``, as `distort`.
+    """Crop and resize a ``(h, w, 3)`` uint8 image to ``(S, S, 3)``, then `distort` it.
 
-    ``seed`` is a pair of integers; the same seed gives the same picture, whatever ran before. A
-    `crop_scale` of [1, 1] keeps evaluation's geometry.
+    Args:
+        seed: a pair of integers. The same seed gives the same image.
+        config: a `crop_scale` of [1, 1] keeps evaluation's geometry.
+        flip: False: never mirror the image.
+        normalised: as in `distort`.
     """
     if crops(config):
         box = random_box(tf.shape(image)[0], tf.shape(image)[1], seed, config)
@@ -44,12 +47,12 @@ def augment(
 
 
 def ends_in_levels(config: AugmentConfig) -> bool:
-    """Whether the last thing that is done to an image is to normalise it."""
+    """Return whether normalising is the last operation on an image."""
     return not config.erasing
 
 
 def crops(config: AugmentConfig) -> bool:
-    """Whether a part of the image is chosen by chance; else it is all of evaluation's."""
+    """Return whether the crop is random; otherwise the crop is evaluation's."""
     return tuple(config.crop_scale) != (1.0, 1.0)
 
 
@@ -61,15 +64,17 @@ def distort(
     flip: bool = True,
     normalised: bool = True,
 ) -> tf.Tensor:
-    """``(S, S, 3)`` in whole grey levels, cropped and resized already, to the input of a model.
+    """Turn a cropped and resized ``(S, S, 3)`` image in whole grey levels into a model's input.
 
     Args:
-        normalised: float32; else, where the configuration `ends_in_levels`, uint8 to be normalised
-            later.
+        seed: a pair of integers.
+        flip: False: never mirror the image.
+        normalised: True: return normalised float32. False: return uint8 for the caller to normalise;
+            the configuration must satisfy `ends_in_levels`.
     """
     levels = image
     if config.rand_operations or config.three_augment or config.color_jitter or not normalised:
-        levels = tf.cast(image, tf.uint8)  # a quarter of the memory, which the time goes into
+        levels = tf.cast(image, tf.uint8)  # memory-bound, and uint8 is a quarter of float32
     if flip and config.flip:
         chance = tf.random.stateless_uniform((5,), seed)[4]
         levels = tf.cond(chance < config.flip, lambda: tf.reverse(levels, [1]), lambda: levels)
@@ -97,17 +102,20 @@ def distort(
 def random_box(
     height: tf.Tensor, width: tf.Tensor, seed: tf.Tensor, config: AugmentConfig
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Top, left, height and width in pixels, drawn by the seed: see `box_of`."""
+    """Draw a crop from the seed: top, left, height and width in pixels, as in `box_of`."""
     return box_of(tf.random.stateless_uniform((5,), seed), height, width, config)
 
 
 def box_of(
     draws: tf.Tensor, height: tf.Tensor, width: tf.Tensor, config: AugmentConfig
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Top, left, height and width in pixels: Inception's random resized crop, of four chances.
+    """Return top, left, height and width in pixels of Inception's random resized crop.
 
-    A box that does not fit is clipped instead of drawn again, and its edges need not be whole. If
-    boxes larger than the image are wanted, none is clipped: what is outside the image is black.
+    A box that does not fit is clipped, not drawn again. The edges of a box need not be whole pixels.
+    With a `crop_scale` above 1 no box is clipped, and pixels outside the image are black.
+
+    Args:
+        draws: at least four uniform numbers from 0 to 1: area, aspect ratio, top and left.
     """
     area_draw, ratio_draw, top_draw, left_draw = tf.unstack(draws)[:4]
     h, w = tf.cast(height, tf.float32), tf.cast(width, tf.float32)

@@ -35,7 +35,7 @@ def test_a_card_without_enough_memory(worker):
 def test_a_process_that_the_system_ends(worker):
     one = worker(stand_ins.__name__, replace(TASK, work="latency"))
     with pytest.raises(
-        WorkerKilled, match=r"latency cait_nano_32, float32: got .* for want of memory"
+        WorkerKilled, match=r"latency cait_nano_32, float32: got .* for lack of memory"
     ):
         one.start()
 
