@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cait_finetune import config as configuration
 from cait_finetune.config import Config
-from cait_finetune.config.sources import data_folder
+from cait_finetune.config.yaml_files import data_folder
 from cait_finetune.errors import UserError, bad_value, suggest
 
 #: Which extra brings a plugin of Hydra's.

@@ -31,14 +31,14 @@ from cait_finetune.cli.output_place import named_by_time
 from cait_finetune.config import Config
 from cait_finetune.config.checks import on_disk
 from cait_finetune.config.places import expanded, expanded_path
-from cait_finetune.config.sources import (
+from cait_finetune.config.words import keep_text, read_text, unquoted
+from cait_finetune.config.yaml_files import (
     Folders,
     data_folder,
     own_folder,
     refuse_hidden,
     use_own_sources,
 )
-from cait_finetune.config.words import keep_text, read_text, unquoted
 from cait_finetune.errors import Interrupted, UserError, bad_value
 from cait_finetune.runs.directory import RunDirectory
 from cait_finetune.runs.resume import find_run, resumed

@@ -87,6 +87,8 @@ def _reader(name: str) -> Callable[[DatasetConfig], Source]:
         from cait_finetune.data.image_files.imagenet_folder import load_imagenet_folder
 
         return load_imagenet_folder
-    from cait_finetune.data.tfds_load import load_tfds
+    if name in ("tfds", "digits"):
+        from cait_finetune.data.tfds_load import load_tfds
 
-    return load_tfds
+        return load_tfds
+    raise AssertionError(name)

@@ -153,9 +153,11 @@ def build_loss(
         shift = config.logit_adjustment * odds
     if config.name == "asymmetric":
         return AsymmetricLoss(config.gamma_negative, config.gamma_positive, config.clip, weights)
-    if config.name == "bce" or multi_label:
+    if config.name == "bce" or (config.name == "auto" and multi_label):
         return BinaryCrossEntropy(smoothing, weights, shift, multi_label)
-    return CrossEntropy(smoothing, weights, shift, weighted)
+    if config.name in ("auto", "cross_entropy"):
+        return CrossEntropy(smoothing, weights, shift, weighted)
+    raise AssertionError(config.name)
 
 
 def needs_counts(config: LossConfig) -> bool:
