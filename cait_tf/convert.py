@@ -133,11 +133,15 @@ def _model_for(tensors: Tensors, grid: tuple[int, int] | None, source: str | Pat
 
 
 def _stated(source: str | Path) -> dict[str, str]:
-    """What a safetensors file of ours states besides its classes, as the run that it is of."""
-    from cait_tf.weights import timm
+    """Return what a file of ours states besides its classes, such as its run."""
+    from cait_tf.weights import keras_file, timm
 
     path = Path(expanded("source", source))
-    if path.suffix != ".safetensors" or not path.is_file():
+    if not path.is_file():
+        return {}
+    if path.name.endswith((".weights.h5", ".keras")):
+        return keras_file.stated(path)
+    if path.suffix != ".safetensors":
         return {}
     own = {timm.CLASSES, timm.GRID, STATED, "format"}
     return {key: text for key, text in timm.metadata(path).items() if key not in own}
@@ -161,6 +165,8 @@ def _write(
         model.save_weights(destination) if name.endswith(".h5") else model.save(destination)
         if class_names:
             keras_file.add_class_names(destination, class_names)
+        if stated:
+            keras_file.add_stated(destination, stated)
     else:
         write_saved_model(model, destination)
         if class_names:

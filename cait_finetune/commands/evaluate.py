@@ -8,6 +8,7 @@ preprocessing. An interrupted command therefore continues its table.
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ if TYPE_CHECKING:  # TensorFlow loads after the configuration is checked
 #: Published accuracies were measured on the validation split of these data sets.
 _IMAGENET = ("imagenet2012", "imagenet_folder")
 _VALIDATION_IMAGES, _CLASSES = 50_000, 1000
+_VALIDATION_FILE = "ILSVRC2012_val_"
 
 
 def evaluate(config: Config, directory: Path) -> Path:
@@ -129,7 +131,7 @@ def evaluate(config: Config, directory: Path) -> Path:
         name = f"{config.model.name}, {cropped(given)}"
         with progress_bar(name, source.sizes[split], console) as advance:
             metrics = evaluator(_shown(advance, batches))
-        left_out = source.sizes[split] - metrics.examples + len(source.unreadable)
+        left_out = source.sizes[split] - metrics.examples + source.left_out.get(split, 0)
         published = (None, None)
         if not left_out and _as_published(config, source, split, preprocessing, variant):
             published = models.published_accuracy(variant, image_size, given.crop_pct)
@@ -152,7 +154,8 @@ def _as_published(
 ) -> bool:
     """Return whether the published accuracies were measured on these images with this preprocessing.
 
-    The crop ratio is not compared: `published_accuracy` finds the accuracy of each ratio.
+    Files count as ImageNet's validation images by their names, which corrupted copies as ImageNet-C have
+    too. The crop ratio is not compared: `published_accuracy` finds the accuracy of each ratio.
     """
     from cait_finetune.data.preprocess import Preprocessing
 
@@ -165,10 +168,14 @@ def _as_published(
         upright=False,
     )
     dataset = config.dataset
-    evaluated = getattr(dataset.splits, split) if dataset.source == "tfds" else "validation"
+    if dataset.source == "tfds":
+        validation = getattr(dataset.splits, split) == "validation"
+    else:
+        names = map(os.path.basename, source.ids(split).tolist())
+        validation = all(name.startswith(_VALIDATION_FILE) for name in names)
     return (
         dataset.name in _IMAGENET
-        and evaluated == "validation"
+        and validation
         and source.sizes[split] == _VALIDATION_IMAGES
         and len(source.class_names) == _CLASSES
         and preprocessing == own

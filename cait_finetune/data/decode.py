@@ -38,6 +38,7 @@ def decode(data: tf.Tensor, upright: bool = True) -> tf.Tensor:
     Raises:
         tf.errors.InvalidArgumentError: it is no image that TensorFlow reads, or not whole.
     """
+    data = tf.convert_to_tensor(data)  # bytes of a caller that works eagerly
     kinds = [
         tf.io.is_jpeg(data),
         tf.equal(tf.strings.substr(data, 0, 2), b"BM"),

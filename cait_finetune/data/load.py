@@ -35,6 +35,10 @@ def load_source(config: DatasetConfig, splits: Sequence[str] = SPLITS) -> Source
     source = _mixed_slices(source, config.splits.split_seed, splits)
     if config.folds:
         source = source.select(folded(source, config.folds, config.fold, config.draw_seed))
+        counts = " / ".join(f"{source.sizes[split]:,}" for split in SPLITS)
+        note = f"split  {counts}, fold {config.fold} of {config.folds} of train and validation"
+        others = (one for one in source.notes if not one.startswith("split  "))
+        source = dataclasses.replace(source, notes=(*others, note))
     if config.examples_per_class:
         chosen = few_of_each_class(source, config.examples_per_class, config.draw_seed)
         source = _trained_on(source, chosen)

@@ -23,7 +23,8 @@ class Source(abc.ABC):
     ``sizes`` maps train, validation and test to their numbers of examples; ``class_names`` is in
     label order. With `multi_label` an example has any number of classes. ``weighted`` ones carry how
     much they count in the training loss. ``notes`` is what a user should know of how it was read,
-    ``unreadable`` the ids of files that were left out as no image can be in them.
+    ``unreadable`` the ids of files that were left out as no image can be in them, ``left_out`` how many
+    of them belong to each split.
     """
 
     class_names: tuple[str, ...]
@@ -32,6 +33,7 @@ class Source(abc.ABC):
     weighted: bool = False
     notes: tuple[str, ...] = ()
     unreadable: tuple[str, ...] = ()
+    left_out: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     #: How `content_hashes` are computed: hashes of two kinds cannot be compared.
     hash_kind: ClassVar[str] = ""

@@ -11,6 +11,7 @@ from cait_finetune.export.exported_model import ExportedModel, ValidationSamples
 from cait_finetune.export.parity import Classify, check_answer, check_pixels, whole_or_absent
 from cait_finetune.export.pixels import image_classifier
 from cait_finetune.runs.provenance import add_to_archive
+from cait_tf.weights import keras_file
 
 FILE = "model.keras"
 
@@ -26,6 +27,7 @@ def export(exported: ExportedModel, validation: ValidationSamples, directory: Pa
     with whole_or_absent(directory) as partial:
         image_classifier(exported).save(partial / FILE)
         add_to_archive(exported.provenance, partial / FILE)
+        keras_file.add_stated(partial / FILE, exported.provenance.metadata())  # for cait_tf.convert
         difference = check_pixels("a .keras file", load(partial / FILE), validation)
         check_answer("a .keras file", load_model(partial / FILE).classify, validation)
     return {"path": str(directory / FILE), "difference": difference}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import shlex
 from collections.abc import Mapping, Sequence
@@ -73,10 +74,12 @@ class WandbRun(Logger):
 
     def record(self, kind: str, values: Mapping[str, float]) -> None:
         """A row at its step; a step and an epoch that end together are one row."""
-        number = values[kind]
-        if number > self._written[kind]:
-            self._log(dict(values), int(values["step"]))
-            self._written[kind] = number
+        step = int(values["step"])
+        # After a stop within an epoch, the epoch stands twice in the log: the last one is whole.
+        place = [values[kind], step]
+        if place > [self._written[kind], self._written.get(f"{kind}_at", math.inf)]:
+            self._log(dict(values), step)
+            self._written |= {kind: values[kind], f"{kind}_at": step}
             self._note()
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -16,9 +16,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cait_finetune.config.places import expanded_path
 from cait_finetune.data.seen_images import SeenImages
 from cait_finetune.runs.run_id import KEY as RUN
 from cait_tf.atomic import write_text
+from cait_tf.weights import keras_file
 from cait_tf.weights.timm import CLASSES
 
 if TYPE_CHECKING:
@@ -107,10 +109,10 @@ def stated(path: str | Path) -> dict[str, str]:
     """What a weights file states: keys of its metadata; an empty dictionary for any other file."""
     from safetensors import SafetensorError, safe_open
 
-    path = Path(path)
+    path = expanded_path("model.weights", path)
     if path.suffix != ".safetensors":
         found = read_provenance(path)
-        return {} if found is None else found.metadata()
+        return keras_file.stated(path) if found is None else found.metadata()
     try:
         with safe_open(path, "np") as file:
             return file.metadata() or {}
@@ -135,7 +137,7 @@ def notes_on_weights(
     Returns:
         A line if the weights were trained with another preprocessing, a line for each split that holds
         images of the training split of the weights or was not compared with it, and a line where a
-        file of this project does not state its training images.
+        local file does not state its training images.
     """
     found = stated(weights)
     notes = []
@@ -154,7 +156,9 @@ def notes_on_weights(
         notes.append(f"model  the weights were trained with {'; '.join(other)}")
     if seen := SeenImages.from_text(found.get(SEEN, "")):
         notes += _seen_of(seen, source, splits)
-    elif PREPROCESSING in found:  # a file of ours: silence would say that no image was seen
+    elif expanded_path(
+        "model.weights", weights
+    ).exists():  # silence would say that no image was seen
         notes.append(f"data   {weights} does not state which images its weights were trained on")
     return notes
 

@@ -10,7 +10,7 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ _H5_IN_ARCHIVE = "model.weights.h5"
 _WRAPPERS = ("classifier/", "backbone/")
 _GRIDS = ("vars/grid", "backbone/vars/grid", "classifier/backbone/vars/grid")
 _CLASSES = "class_names"
+_STATED = "stated"
 _STAGES = {
     "blocks/self_attention_block": "blocks",
     "blocks_token_only/class_attention_block": "blocks_token_only",
@@ -46,7 +47,7 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
                     if isinstance(item, h5py.Dataset)
                     and "seed_generator" not in key
                     and not key.startswith("optimizer/")
-                    and key not in (*_GRIDS, _CLASSES)
+                    and key not in (*_GRIDS, _CLASSES, _STATED)
                     else None
                 )
             )
@@ -95,15 +96,38 @@ def class_names(path: str | Path) -> tuple[str, ...] | None:
 
 def add_class_names(path: Path, class_names: Sequence[str]) -> None:
     """Name the classes of the head in a file that Keras saved; Keras itself does not look at them."""
+    _add(path, _CLASSES, list(class_names))
+
+
+def add_stated(path: Path, stated: Mapping[str, str]) -> None:
+    """Add what the weights state about themselves, such as their run; Keras does not look at it."""
+    _add(path, _STATED, dict(stated))
+
+
+def stated(path: str | Path) -> dict[str, str]:
+    """Return what `add_stated` added; an empty dictionary for any other file."""
     import h5py
 
-    text = json.dumps(list(class_names))
+    try:
+        if Path(path).suffix == ".keras":
+            with zipfile.ZipFile(path) as archive:
+                return json.loads(archive.read(f"{_STATED}.json"))
+        with h5py.File(path, "r") as file:
+            return json.loads(file[_STATED].asstr()[()])
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+        return {}
+
+
+def _add(path: Path, name: str, value: list[str] | dict[str, str]) -> None:
+    import h5py
+
+    text = json.dumps(value)
     if path.suffix == ".keras":
         with zipfile.ZipFile(path, "a") as archive:
-            archive.writestr(f"{_CLASSES}.json", text)
+            archive.writestr(f"{name}.json", text)
     else:
         with h5py.File(path, "a") as file:
-            file[_CLASSES] = text
+            file[name] = text
 
 
 def _configured_grid(path: Path) -> tuple[int, int] | None:

@@ -80,7 +80,10 @@ def test_the_classes_are_named_in_every_format(name, named, tmp_path):
 def test_what_a_file_states_of_its_run_stays(tmp_path):
     model = create_model("cait_nano_32", num_classes=2)
     save_weights(model, tmp_path / "a.safetensors", {"classes": "ant\nbee", "run": "some run"})
-    convert.convert(tmp_path / "a.safetensors", tmp_path / "b.safetensors")
+    convert.convert(tmp_path / "a.safetensors", tmp_path / "a.keras")
+    convert.convert(tmp_path / "a.keras", tmp_path / "a.weights.h5")
+    assert keras_file.stated(tmp_path / "a.keras")["run"] == "some run"
+    convert.convert(tmp_path / "a.weights.h5", tmp_path / "b.safetensors")
     for name in ("a", "b"):
         with safe_open(tmp_path / f"{name}.safetensors", "np") as file:
             assert file.metadata()["run"] == "some run"

@@ -53,8 +53,10 @@ def assembled(config: DatasetConfig, listing: Listing) -> FileSource:
         counts = " / ".join(f"{len(rows[split]):,}" for split in SPLITS)
         notes = (*notes, f"split  {', '.join([counts, *words])}")
     unreadable: tuple[str, ...] = ()
+    left_out: dict[str, int] = {}
     if config.check:
         unreadable = tuple(files.ids[hashes < 0])
+        left_out = {split: int((hashes[of_split] < 0).sum()) for split, of_split in rows.items()}
         rows = {split: of_split[hashes[of_split] >= 0] for split, of_split in rows.items()}
         if not config.evaluation_only:
             warn_of_duplicates(files, rows, listing.class_names)
@@ -76,6 +78,7 @@ def assembled(config: DatasetConfig, listing: Listing) -> FileSource:
         name=config.name,
         files={split: files.rows(rows[split]) for split in SPLITS},
         unreadable=unreadable,
+        left_out=left_out,
     )
 
 

@@ -50,7 +50,7 @@ def in_order(names: Iterable[str]) -> list[str]:
 def warn_of_near_names(names: Sequence[str]) -> None:
     """One warning if names differ only in case, spaces, dashes, leading zeros or Unicode form."""
     by_key = collections.defaultdict(list)
-    for name in names:
+    for name in dict.fromkeys(names):  # two classes of ImageNet are called crane
         visible = (one for one in name if unicodedata.category(one) != "Cf")
         plain = unicodedata.normalize("NFKC", "".join(visible)).casefold()
         plain = re.sub(r"[\s_-]+|(?<!\d)0+(?=\d)", "", plain)

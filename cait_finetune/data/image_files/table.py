@@ -61,10 +61,14 @@ def load_table(config: DatasetConfig) -> FileSource:
             ids[row], paths[row] = ids[rows[0]], paths[rows[0]]
     files = Files(np.array(paths, object), np.array(ids, object), labels, weights)
     notes = ()
+    if config.columns.weight is None and "weight" in table.header and not config.multi_label:
+        notes = (
+            "table  the column weight is not used: set dataset.columns.weight=weight to use it",
+        )
     if twice and config.multi_label:
         kept = merge_labels(config, table, files, twice)
         count = len(files) - len(kept) + len(twice)
-        notes = (f"files  {count:,} rows of {len(twice):,} images are one example each",)
+        notes = (*notes, f"files  {count:,} rows of {len(twice):,} images are one example each")
         files, parts = files.rows(kept), [parts[row] for row in kept]
     elif twice:
         check_one_label(table, files, names, twice)

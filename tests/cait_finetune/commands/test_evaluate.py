@@ -221,6 +221,10 @@ def test_published_figures_stand_beside_their_own_protocol(
     (tmp_path / "outputs" / "i1k_eval" / "accuracies.csv").unlink()
     monkeypatch.setattr(evaluate, "_VALIDATION_IMAGES", len(LABELS))
     before = []
+    assert not beside()  # as many, and not ImageNet's by their names
+    (tmp_path / "outputs" / "i1k_eval" / "accuracies.csv").unlink()
+    monkeypatch.setattr(evaluate, "_VALIDATION_FILE", "")
+    before = []
     assert beside()
     for word in (
         "preprocessing.interpolation=bilinear",

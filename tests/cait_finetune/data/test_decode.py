@@ -82,6 +82,7 @@ def test_it_is_what_pil_reads(mode, file_format, options, tolerance):
     ours = decode(tf.constant(data)).numpy()
     assert ours.dtype == np.uint8
     assert np.abs(ours.astype(int) - as_pil(data)).max() <= tolerance
+    np.testing.assert_array_equal(decode(data), ours)  # bytes, as an export's check has them
 
 
 @pytest.mark.parametrize("text", [b"", b"Adobe Photoshop"])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from cait_finetune.data.load import load_source
+from cait_finetune.data.source import SPLITS
 from tests.cait_finetune.stand_ins import checked
 
 
@@ -35,6 +36,8 @@ def test_the_seed_draws_the_folds():
         words = ("dataset.folds=3", f"dataset.fold={fold}", f"seed={seed}")
         source = load_source(checked(*words).dataset)
         assert source.sizes["train"] + source.sizes["validation"] == 1257 + 180
+        counts = " / ".join(f"{source.sizes[split]:,}" for split in SPLITS)
+        assert source.notes[-1].startswith(f"split  {counts}, fold {fold} of 3")
         return source.labels("validation")
 
     parts = [held_out(fold, 0) for fold in range(3)]

@@ -181,6 +181,22 @@ def test_a_run_that_goes_on_is_the_same_run_and_has_each_row_once(tmp_path):
     assert f"wandb sync {tmp_path}/wandb/offline-run-*-{one.run_id}*" in second.said
 
 
+def test_an_epoch_that_was_cut_off_is_there_whole(tmp_path):
+    """A run that stops within an epoch writes its row, and after it goes on the row of the whole epoch."""
+    first = Run(tmp_path, mode="offline").begin()
+    rows = [step(1), epoch(1, at=1)]
+    for record in rows:
+        first.record(*record)
+    first.finish(75)
+    second = Run(tmp_path, mode="offline").begin(resumed=True)
+    for record in [*rows, step(2), epoch(1, at=2), epoch(1, at=2)]:
+        second.record(*record)
+    second.finish(0)
+    logged = wandb_files.history(tmp_path)
+    at = [(row["epoch"], row["step"]) for row in logged if "validation_top1" in row]
+    assert at == [(1, 1), (1, 2)]
+
+
 def test_another_run_in_the_same_place_is_another_run(tmp_path):
     for resumed in (False, False, True):
         logger = Run(tmp_path, mode="offline").begin(resumed)

@@ -178,6 +178,7 @@ def test_with_skip_they_are_left_out_and_told(tmp_path):
         from_folder(tmp_path)
     source = from_folder(tmp_path, on_corrupt="skip")
     assert source.unreadable == tuple(bad)
+    assert source.left_out == {"train": 2, "validation": 0, "test": 0}
     assert ids(source, "train") == [name for name in ids(before, "train") if name not in bad]
     assert ids(source, "test") == ids(before, "test")
     whole = from_folder(tmp_path, check=False)

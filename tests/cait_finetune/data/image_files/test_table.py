@@ -98,6 +98,13 @@ def test_weights_are_kept_as_they_are(root):
     assert not from_table(path).weighted
 
 
+def test_a_column_of_weights_that_is_not_used_is_named(root):
+    path = table(root / "list.csv", [f"{row},1" for row in ROWS], "path,label,weight")
+    note = "table  the column weight is not used: set dataset.columns.weight=weight to use it"
+    assert note in from_table(path).notes
+    assert note not in from_table(path, columns=ColumnsConfig(weight="weight")).notes
+
+
 def test_several_labels_in_a_cell(root):
     labels = ["cat|dog", "dog", "", "owl | cat"]
     rows = [f"{path},{labels[number % 4]}" for number, path in enumerate(FILES)]
