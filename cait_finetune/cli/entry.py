@@ -35,7 +35,7 @@ def command(name: str, *, importing: bool = False) -> Iterator[Errors]:
     directory are usable, and Keras runs on TensorFlow.
 
     A `UserError` or an `OSError` becomes one message and exit status 1. Ctrl-C becomes one line and
-    status 130. SIGTERM and SIGHUP become one line and status 75. Other errors keep their tracebacks.
+    status 130. SIGTERM and SIGHUP become one line and status 75. Other errors keep the traceback.
     With ``HYDRA_FULL_ERROR=1``, or after the command sets `Errors.tracebacks`, `UserError` and
     `OSError` keep their tracebacks too.
 

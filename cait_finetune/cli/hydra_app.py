@@ -200,8 +200,8 @@ def _arguments_as_typed() -> Iterator[None]:
     The folder of ``-cd DIR`` leaves `sys.argv` and becomes `Folders.own`.
 
     Raises:
-        UserError: an option or ``resume=`` lacks its value, the folder cannot be used, or the folder
-            lacks the ``config.yaml`` that ``-cn config`` names.
+        UserError: an option or ``resume=`` lacks its value, the folder cannot be used, or it lacks
+            the ``config.yaml`` that ``-cn config`` names.
     """
     typed = sys.argv
     folder, words = _without_folder(typed[1:])
