@@ -68,8 +68,8 @@ class FoundModel:
     def open(self) -> Backend:
         """Load the model.
 
-        If the user named a run whose export states other weights than the run's best checkpoint, log
-        a warning and load the checkpoint.
+        If the user named a run, and its export states other weights than the run's best checkpoint,
+        log a warning and load the checkpoint.
 
         Raises:
             UserError: the model is damaged or of another kind, its library is not installed, or the

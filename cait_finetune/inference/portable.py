@@ -23,9 +23,9 @@ HowPrepared = Callable[[int | None, Provenance | None], Preprocessing]
 class PixelModel:
     """A `backends.Backend` of a model that takes pixels.
 
-    If the model's input has a fixed image size, the preprocessing fits images to that size. Otherwise
-    the model gets each image in its own size. The model gets several images per call only if its
-    input has a fixed image size and any batch size.
+    If the model's input has a fixed image size, the preprocessing fits images to that size.
+    Otherwise the model gets each image in its own size. The model gets several images per call only
+    if its input has a fixed image size and any batch size.
 
     Args:
         path: the model file. Class names may lie beside it in ``labels.txt``.

@@ -31,7 +31,7 @@ class PredictConfig:
     ``model``: a run's directory, an exported SavedModel, or an ONNX or LiteRT file. ``images``:
     files, folders (with their subfolders) and globs. ``top_k``: classes per image. ``batch_size``:
     images per batch. ``output``: a CSV or JSON file; null: the console shows all rows. ``tta``:
-    test-time augmentation (none, flip, five_crop or ten_crop), which averages the probabilities over
+    test-time augmentation (none, flip, five_crop or ten_crop), which averages probabilities over
     several views. ``maps``: a folder for one class saliency map per image; null: no maps.
     """
 
@@ -102,7 +102,8 @@ def predict(config: PredictConfig, console: Console | None = None) -> Prediction
 def _check_augmentation(found: FoundModel, stated: Provenance | None, tta: str) -> bool:
     """Return whether to rotate photographs by their EXIF orientation.
 
-    The model's provenance states it, or the run's configuration. Without both, return True.
+    The model's provenance states it, or the run's configuration. Without
+    both, or without augmentation, return True.
 
     Raises:
         UserError: `tta` mirrors images, and the run has ``dataset.allow_flip=false``.
