@@ -4,12 +4,13 @@ The command takes directories of runs or sweeps, or glob patterns, and sorts the
 validation metric. It prints:
 
 - a table with the configuration keys that differ, the validation and test metrics, and the seconds;
-- each unfinished run, with the files that it lacks;
+- each unfinished run, with its progress and the files that it lacks;
 - the command of the best run.
 
 It writes ``leaderboard.csv``, ``leaderboard.md`` and ``leaderboard.png`` to ``output=DIR``. The PNG
-has one axis for each column of the table. Without ``output``, the files go to the given directory,
-or for several directories or a pattern to the current one. The command needs no TensorFlow.
+has one axis for each key in the table. It needs two scored runs and a key that differs. Without
+``output``, the files go to the given directory, or for several directories or a pattern to the
+current directory. The command needs no TensorFlow.
 """
 
 from __future__ import annotations
@@ -93,8 +94,9 @@ def compare(paths: list[str]) -> Comparison:
 def reproduce(entry: Entry) -> str:
     """Return the command that repeats a run.
 
-    A run that Hydra started records its command. For any other run, return a command that sets
-    every key that differs from its default. It is longer because it names no config groups.
+    For a run without a recorded command, return a command that sets every key that differs from its
+    default. It is longer because it names no config groups. Runs from Python and runs of older
+    versions record no command.
     """
     if entry.command:
         return entry.command

@@ -1,4 +1,4 @@
-"""``python -m cait_finetune verify``: compare training on one device with the same training run otherwise.
+"""``python -m cait_finetune verify``: compare training runs that must agree.
 
 For each feature the command trains eight steps on the digits dataset: on one device, on two
 replicas, in two worker processes, interrupted and resumed, and with more micro-batches per step.
@@ -112,7 +112,7 @@ def verify(out: Path, rows: list[str]) -> dict[str, dict[str, float]]:
         The largest absolute difference for each row and column.
 
     Raises:
-        UserError: a process failed. The message holds the last lines of its log.
+        UserError: as `_begin`, or a process failed. The message holds the last lines of its log.
     """
     from rich.progress import Progress
 

@@ -36,9 +36,9 @@ class PixelModel:
         provenance: the provenance that the model states. `None`: the model states none.
 
     Raises:
-        UserError: the input has another shape than images, the model has class names neither inside
-            nor in ``labels.txt``, or both names differ. Calls raise it if the number of names and
-            classes differs.
+        UserError: the input does not have the shape of images, neither the model nor ``labels.txt``
+            holds class names, or their class names differ. A call raises it if the model has more
+            or fewer classes than names.
     """
 
     def __init__(

@@ -102,8 +102,8 @@ def predict(config: PredictConfig, console: Console | None = None) -> Prediction
 def _check_augmentation(found: FoundModel, stated: Provenance | None, tta: str) -> bool:
     """Return whether to rotate photographs by their EXIF orientation.
 
-    The model's provenance states it, or the run's configuration. Without
-    both, or without augmentation, return True.
+    The model's provenance or the run's configuration states it. Without both, or with `tta` none,
+    return True.
 
     Raises:
         UserError: `tta` mirrors images, and the run has ``dataset.allow_flip=false``.

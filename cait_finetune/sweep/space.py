@@ -51,8 +51,8 @@ def read_space(
         The varied keys, and the configuration with the first value of each.
 
     Raises:
-        UserError: no key varies, an interval or range is reversed or empty, a choice occurs twice or
-            is a glob, W&B cannot vary a key, or the configuration refuses a key or a value.
+        UserError: no key varies, an interval or range is reversed or empty, a choice is a glob or
+            occurs twice, W&B cannot vary a key, or the configuration refuses a key or a value.
     """
     overrides = parse(words)
     fixed = [one.input_line for one in overrides if not one.is_sweep_override()]
