@@ -1,4 +1,4 @@
-"""``key=value`` words of the small commands, checked against a dataclass."""
+"""Read ``key=value`` words without Hydra, and check them against a dataclass."""
 
 from __future__ import annotations
 
@@ -15,18 +15,20 @@ from cait_finetune.config.text import kind_of_type
 from cait_finetune.config.words import read_text, refuse_bytes, split
 from cait_finetune.errors import UserError, bad_value, suggest
 
-#: What is shown of a default that is not written as Python has it.
+#: How ``--help`` shows Python values: as the command line writes them.
 _SHOWN = {"None": "null", "True": "true", "False": "false"}
 
 
 def read_keys(arguments: list[str], schema: type, prefix: str = "") -> Any:
-    """An object of `schema`, whose fields are the known keys; those without a default are needed.
+    """Return an object of `schema` with the values of the words.
 
     Args:
-        prefix: what stands before the keys where the user writes them; for messages.
+        arguments: ``key=value`` words.
+        schema: a dataclass. Its fields are the known keys; a field without a default is required.
+        prefix: prefix of the keys on the command line, such as ``sweep.``. Only messages use it.
 
     Raises:
-        UserError: an unknown key, a wrong type, or a missing value.
+        UserError: a key is unknown, has a value of the wrong type, or lacks a value.
     """
     kinds = _kinds(schema)
     known = list(kinds)
@@ -40,7 +42,7 @@ def read_keys(arguments: list[str], schema: type, prefix: str = "") -> Any:
     try:
         config = OmegaConf.merge(OmegaConf.structured(schema), *values)
     except OmegaConfBaseException as error:
-        key = (error.full_key or "").partition("[")[0]  # of one value in a list
+        key = (error.full_key or "").partition("[")[0]  # without the index of a list element
         if key not in kinds:
             raise UserError(str(error).splitlines()[0]) from error
         words = dict(argument.partition("=")[::2] for argument in arguments)
@@ -58,7 +60,10 @@ def read_keys(arguments: list[str], schema: type, prefix: str = "") -> Any:
 
 
 def unknown_key(argument: str, known: list[str], prefix: str = "") -> UserError:
-    """Of a word that is no known key's; a path alone is taken for the value of the first key."""
+    """Return the error for a word whose key is unknown.
+
+    If the word is a path without a key, the error suggests it as the value of the first key.
+    """
     key, sign, _ = argument.partition("=")
     if not sign and ("/" in argument or Path(argument).exists()):
         return bad_value(
@@ -72,7 +77,16 @@ def unknown_key(argument: str, known: list[str], prefix: str = "") -> UserError:
 def helped(
     arguments: list[str], text: str | None, schema: type | None = None, prefix: str = ""
 ) -> bool:
-    """Whether ``--help`` or ``-h`` is among the words; then `text` is shown, and the keys of `schema`."""
+    """Print the help if the words contain ``--help`` or ``-h``.
+
+    Args:
+        text: the text to print first: the module's docstring.
+        schema: a dataclass, whose docstring and keys follow. `None`: print the text alone.
+        prefix: prefix of the keys on the command line.
+
+    Returns:
+        Whether the help was printed.
+    """
     if not {"-h", "--help"} & set(arguments):
         return False
     print(inspect.cleandoc(text or ""))
@@ -86,7 +100,7 @@ def helped(
 
 
 def _kinds(schema: type, prefix: str = "") -> dict[str, Any]:
-    """The type of each key; a dataclass in a dataclass gives keys with a dot."""
+    """Return the type of each key. Fields of a nested dataclass have a dot in their key."""
     found: dict[str, Any] = {}
     for name, kind in get_type_hints(schema).items():
         if dataclasses.is_dataclass(kind):
@@ -97,17 +111,17 @@ def _kinds(schema: type, prefix: str = "") -> dict[str, Any]:
 
 
 def _named(kind: Any) -> str:
-    """``int`` of ``int | None``."""
+    """Return the name of a type without ``| None``."""
     shown = kind.__name__ if isinstance(kind, type) and not get_origin(kind) else str(kind)
     return shown.removesuffix(" | None")
 
 
 def _value(argument: str, kinds: dict[str, Any]) -> DictConfig:
-    """``key=value`` as a configuration of one key.
+    """Return ``key=value`` as a configuration of one key.
 
-    Text is taken as it stands: to YAML ``*.jpg`` is an error, and the folder ``2024`` a number. Hydra's
-    quotes around a text are no part of it. Where several are allowed, ``[a,b]`` is two, and a word alone
-    is one.
+    The value of a text key is not parsed as YAML, in which ``*.jpg`` is an error and the folder
+    ``2024`` a number. Hydra's quotes around a text are removed. A list key takes ``[a,b]`` as two
+    elements, and a value without brackets as one.
     """
     refuse_bytes(argument)
     key, _, word = argument.partition("=")

@@ -1,4 +1,4 @@
-"""How a command begins and ends: its environment is made usable, an error is one message."""
+"""Begin and end a command: prepare its process, and print an error as one message."""
 
 from __future__ import annotations
 
@@ -22,27 +22,32 @@ _AGAIN = "what was finished is kept; give the same command again"
 
 @dataclasses.dataclass
 class Errors:
-    """Whether an error that the user can correct keeps its traceback."""
+    """Whether a `UserError` or an `OSError` keeps its traceback."""
 
     tracebacks: bool
 
 
 @contextlib.contextmanager
 def command(name: str, *, importing: bool = False) -> Iterator[Errors]:
-    """Run a command: every ``main`` does its work inside.
+    """Run a command in the block. Every ``main`` does its work inside.
 
-    On entry: file names and consoles can hold any character, the standard streams and the home
+    In the block, file names and consoles can hold any character, the standard streams and the home
     directory are usable, and Keras runs on TensorFlow.
 
-    An error that the user can correct is one message and exit status 1; Ctrl-C is one line and status
-    130; SIGTERM and SIGHUP are one line and status 75. Any other error keeps its traceback.
-    ``HYDRA_FULL_ERROR=1``, or `Errors.tracebacks` as the command sets it, shows every traceback.
+    A `UserError` or an `OSError` becomes one message and exit status 1. Ctrl-C becomes one line and
+    status 130. SIGTERM and SIGHUP become one line and status 75. Other errors keep the traceback.
+    With ``HYDRA_FULL_ERROR=1``, or after the command sets `Errors.tracebacks`, `UserError` and
+    `OSError` keep their tracebacks too.
 
     Args:
-        name: what messages begin with, such as ``cait_finetune export``.
-        importing: the command calls `end_loading` itself, after its long imports.
+        name: the start of every message, such as ``cait_finetune export``.
+        importing: whether the command itself calls `end_loading` after its long imports.
+
+    Yields:
+        The setting for tracebacks, which the command may change.
     """
-    shown = Errors(os.environ.get(_FULL_ERROR) == "1")  # the main command sets it later, for Hydra
+    # The main command sets the variable later, for Hydra.
+    shown = Errors(os.environ.get(_FULL_ERROR) == "1")
     if not importing:
         end_loading()
     prepare_process()
@@ -53,7 +58,7 @@ def command(name: str, *, importing: bool = False) -> Iterator[Errors]:
 
 @contextlib.contextmanager
 def _messages(name: str, shown: Errors) -> Iterator[None]:
-    """Turn what a user can correct, and Ctrl-C, into one message and an exit status."""
+    """Turn a `UserError`, an `OSError` and Ctrl-C into one message and an exit status."""
     try:
         yield
     except UserError as error:
@@ -70,7 +75,10 @@ def _messages(name: str, shown: Errors) -> Iterator[None]:
 
 
 def _deleted_directory(error: OSError) -> UserError | None:
-    """The message where the error is that the working directory was deleted: it names no path."""
+    """Return the message for a deleted working directory, or `None` for any other error.
+
+    The system's own error names no path.
+    """
     if error.filename is not None or error.errno != errno.ENOENT:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Errors of Hydra's and OmegaConf's, explained in one message of ours."""
+"""Explain an error of Hydra or OmegaConf in one message."""
 
 from __future__ import annotations
 
@@ -15,17 +15,20 @@ from cait_finetune.config import Config
 from cait_finetune.config.yaml_files import data_folder
 from cait_finetune.errors import UserError, bad_value, suggest
 
-#: Which extra brings a plugin of Hydra's.
+#: The extra that installs each Hydra plugin.
 _EXTRAS = {"hydra/sweeper=optuna": "sweep", "hydra/launcher=submitit": "cluster"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """What Hydra or OmegaConf raised.
+    """The facts of an error that Hydra or OmegaConf raised.
 
-    ``text`` is the whole message, ``first`` the first line of the error at its root, ``key`` the key
-    that the error names, ``known`` the keys that stand beside it, ``override`` the word that Hydra
-    cannot parse.
+    Attributes:
+        text: the whole message.
+        first: first line of the root error, which OmegaConf may have raised.
+        key: the key that the error names. `None`: the error names no key.
+        known: the keys that are valid beside `key`.
+        override: the word that Hydra cannot parse, or an empty string.
     """
 
     text: str
@@ -49,7 +52,10 @@ class Problem:
 
 
 def explain(error: BaseException) -> str:
-    """One message of ours for an error of Hydra's or OmegaConf's."""
+    """Return one message for an error of Hydra or OmegaConf.
+
+    If a `UserError` caused the error, return the message of the `UserError`.
+    """
     if ours := next((one for one in _causes(error) if isinstance(one, UserError)), None):
         return str(ours)
     problem = Problem.of(error)
@@ -150,7 +156,7 @@ def _no_recipe(match: re.Match[str], problem: Problem) -> UserError:
     return bad_value("-cn", match[1], _listed(["config", *recipes]), suggest(match[1], recipes))
 
 
-#: Hydra 1.3's and OmegaConf 2.3's messages, each with our answer; the first that matches is taken.
+#: Messages of Hydra 1.3 and OmegaConf 2.3, each with our answer. The first match applies.
 RULES: list[tuple[str, Answer]] = [
     (r"^Cannot parse: (.*)", _cannot_parse),
     (r"^Key '(.+)' (?:is )?not in (?:struct|'(\w+)')", _unknown_key),
@@ -177,7 +183,10 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _plugin_not_found(group: str, name: str, error: str) -> UserError:
-    """One of Hydra's own groups has no such option, perhaps as its package is not installed."""
+    """Return the error for an unknown option of one of Hydra's own groups.
+
+    If the extra that provides the option is not installed, the error names the extra.
+    """
     options = re.findall(r"^\t(\w+)$", error, re.MULTILINE)
     for start, extra in _EXTRAS.items():
         installed = any(f"{group}={option}".startswith(start) for option in options)
@@ -188,7 +197,7 @@ def _plugin_not_found(group: str, name: str, error: str) -> UserError:
 
 
 def includes_itself() -> UserError:
-    """A file of the user's that includes ours by the name that both have."""
+    """Return the error for a user's file that includes our file of the same name, and so itself."""
     return bad_value(
         "defaults",
         "a file that includes itself",
@@ -198,7 +207,7 @@ def includes_itself() -> UserError:
 
 
 def group_without_name(arguments: Iterable[str]) -> UserError:
-    """A group was given a number, which Hydra refuses without saying which group it was."""
+    """Return the error for a group that was set to a number. Hydra's own error names no group."""
     for group, _, option in (argument.partition("=") for argument in arguments):
         options = sorted(path.stem for path in (data_folder("conf") / group).glob("*.yaml"))
         if group and options and option not in options:
@@ -211,7 +220,7 @@ def _fields(class_name: str) -> list[str]:
 
 
 def _keys_of(class_name: str | None, schema: type = Config, prefix: str = "") -> Iterator[str]:
-    """The keys whose values are objects of that class; `None`: of any dataclass."""
+    """Yield the keys whose values are objects of a class. `None`: of any dataclass."""
     for name, hint in get_type_hints(schema).items():
         if dataclasses.is_dataclass(hint):
             if class_name in (None, hint.__name__):

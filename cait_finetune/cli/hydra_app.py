@@ -1,4 +1,4 @@
-"""The command line: compose the configuration, run, and show an error as one message."""
+"""The Hydra command line: compose the configuration, run, and print an error as one message."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ from cait_finetune.runtime.xla_cache import keep_compiled, seal
 from cait_tf.atomic import write_text
 from cait_tf.quiet import quiet_imports
 
-#: What Optuna says at the end of a study whose trials have all failed.
+#: Optuna's error at the end of a study in which every trial failed.
 _NO_TRIAL = "No trials are completed yet."
-#: Hydra's options with a value, of which some name a folder of recipes.
+#: Hydra's options that take a value: first the options that name a folder of recipes.
 _FOLDER_OPTIONS = ("-cd", "--config-dir", "-cp", "--config-path")
 _OPTIONS = (*_FOLDER_OPTIONS, "-cn", "--config-name", "-p", "--package", "-c", "--cfg")
-#: Hydra's keys whose value is a directory, which it takes as it stands.
+#: Hydra's keys that hold a directory. Hydra does not expand ``~`` in them.
 _DIRECTORIES = ("hydra.run.dir", "hydra.sweep.dir")
 _COMPOSING = threading.RLock()
 _FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -63,21 +63,24 @@ _SHOW_TRACEBACKS = os.environ.get(_FULL_ERROR) == "1"
 
 
 class _RunFailed(Exception):
-    """One run of several ended with a `UserError`, whose message it has, for Hydra to count."""
+    """One of several runs failed with a `UserError`, whose message this error holds.
+
+    The error lets Hydra's sweeper count the failure.
+    """
 
 
 def run_with_hydra(load: Callable[[], Callable[[Config, Path], object]]) -> None:
     """Compose the configuration from ``sys.argv`` and run ``load()(config, directory)``.
 
-    Hydra's sweeper gets what the stage returns. When one run of several (``-m``) fails, its error is
-    printed at once; the others and their summary follow.
+    Hydra's sweeper gets the return value of the stage. When one of several runs (``-m``) fails, the
+    command prints its error at once and continues with the next run.
 
-    A user's mistake exits with status 1 and one message, a defect with a traceback. ``traceback=true``
-    or ``HYDRA_FULL_ERROR=1`` shows the traceback of both.
+    On a user's mistake, the command prints one message and exits with status 1. A defect shows its
+    traceback. With ``traceback=true`` or ``HYDRA_FULL_ERROR=1``, a user's mistake does so too.
 
     Args:
-        load: imports the stage. It is called after the configuration was checked, so that a mistake is
-            answered before TensorFlow loads.
+        load: imports and returns the stage. The command calls it after it has checked the
+            configuration, so that it reports a mistake before TensorFlow loads.
     """
     given = os.environ.get(_FULL_ERROR)
     with command("cait_finetune", importing=True) as errors:
@@ -103,8 +106,8 @@ def _run_composed(load: Callable[[], Callable[[Config, Path], object]], errors: 
         directory = Path(settings.runtime.output_dir)
         failure = RunDirectory(directory).failure
         if several:
-            Ending.reopen()  # the run before this one decided nothing
-            # The file may be of an earlier command in the same place.
+            Ending.reopen()  # the end of the previous run does not count for this run
+            # An earlier command may have left the file in this directory.
             with contextlib.suppress(OSError):
                 failure.unlink()
         try:
@@ -137,25 +140,25 @@ def _run_composed(load: Callable[[], Callable[[Config, Path], object]], errors: 
                 raise
             if not several:
                 sys.exit(f"cait_finetune: {explain(error)}")
-            # The file is for the command that started the runs, maybe in another process.
+            # The command that started the runs reads the file, maybe in another process.
             text = f"{_which_run(settings)}: {explain(error)}"
             with contextlib.suppress(OSError):
                 write_text(failure, f"{text}\n")
             print(f"cait_finetune: {text}", file=sys.stderr, flush=True)
-            if settings.runtime.choices["hydra/sweeper"] != "basic":  # it counts failures itself
+            if settings.runtime.choices["hydra/sweeper"] != "basic":  # Optuna counts failures
                 raise _RunFailed(text) from None
             return None
         except Interrupted as error:
             Ending.decide()
             message, code = str(error), error.code
-        # What the error's frames hold, as TensorFlow's thread pools, ends before the interpreter does.
+        # The error's frames hold TensorFlow's thread pools. Free them before the interpreter exits.
         gc.collect()
         print(f"cait_finetune: {message}", file=sys.stderr)
         sys.exit(code)
 
     _prepare_hydra()
-    register_study()  # after the plugins were found, which store their own
-    # Hydra would print errors in its own words; with this set it hands them to us.
+    register_study()  # after Hydra has loaded its plugins, which store their own defaults
+    # With the variable set, Hydra raises errors instead of printing them.
     os.environ[_FULL_ERROR] = "1"
     try:
         with _arguments_as_typed():
@@ -173,7 +176,7 @@ def _run_composed(load: Callable[[], Callable[[Config, Path], object]], errors: 
     except OSError as error:
         if begun or error.filename is None:
             raise
-        # Hydra was making the directory.
+        # Hydra failed to create the run's directory.
         key = "hydra.sweep.dir" if {"-m", "--multirun"} & set(sys.argv) else "hydra.run.dir"
         expected = f"a directory that can be made ({error.strerror})"
         raise bad_value(key, error.filename, expected, "Choose another") from error
@@ -192,7 +195,14 @@ def _which_run(hydra_config: HydraConf) -> str:
 
 @contextlib.contextmanager
 def _arguments_as_typed() -> Iterator[None]:
-    """Hydra reads `sys.argv`: inside, what was typed as Hydra reads it back, without ``-cd DIR``."""
+    """Rewrite `sys.argv` inside the block, so that Hydra reads each value as the user typed it.
+
+    The folder of ``-cd DIR`` leaves `sys.argv` and becomes `Folders.own`.
+
+    Raises:
+        UserError: an option or ``resume=`` lacks its value, the folder cannot be used, or it lacks
+            the ``config.yaml`` that ``-cn config`` names.
+    """
     typed = sys.argv
     folder, words = _without_folder(typed[1:])
     several = any(word == "-m" or re.fullmatch("--m[ultirn]*", word) for word in words)
@@ -212,7 +222,7 @@ def _arguments_as_typed() -> Iterator[None]:
 
 
 def _from_home(words: Iterable[str]) -> list[str]:
-    """The words, in which Hydra's directories that begin with ``~`` do so with the home directory."""
+    """Return the words with ``~`` expanded in Hydra's directories."""
     pairs = ((word, *word.partition("=")[::2]) for word in words)
     return [
         f"{key}={expanded(key, value)}" if key in _DIRECTORIES and value.startswith("~") else word
@@ -221,10 +231,12 @@ def _from_home(words: Iterable[str]) -> list[str]:
 
 
 def _refuse_empty_resume(words: Iterable[str]) -> None:
-    """Refuse ``resume=`` without a value, as of an unset variable: it would start a new run.
+    """Refuse ``resume=`` without a value.
+
+    An unset shell variable leaves the value empty, and Hydra would start a new run.
 
     Raises:
-        UserError: a word is such.
+        UserError: a word sets ``resume`` to nothing.
     """
     for word in words:
         key, sign, value = word.partition("=")
@@ -235,7 +247,7 @@ def _refuse_empty_resume(words: Iterable[str]) -> None:
 
 
 def _named(words: list[str]) -> str | None:
-    """The value of ``-cn``, `None` where it is not among the words."""
+    """Return the value of ``-cn``. `None`: the words do not contain it."""
     for word, following in pairwise([*words, ""]):
         option, sign, value = word.partition("=")
         if option in ("-cn", "--config-name"):
@@ -244,9 +256,13 @@ def _named(words: list[str]) -> str | None:
 
 
 def _without_folder(words: list[str]) -> tuple[Path | None, list[str]]:
-    """The folder of ``-cd DIR`` or ``-cp DIR``, which mean the same here, and the other words.
+    """Split off the folder of ``-cd DIR`` or ``-cp DIR``, which mean the same here.
 
-    Options come first, as Hydra wants them.
+    Returns:
+        The folder, or `None`, and the other words. Options come first, as Hydra requires.
+
+    Raises:
+        UserError: the option lacks its value, or the words name two folders.
     """
     folder, options, keys = None, [], []
     left = iter(words)
@@ -266,7 +282,11 @@ def _without_folder(words: list[str]) -> tuple[Path | None, list[str]]:
 
 
 def _run_directory(resume: str | None, otherwise: str) -> str:
-    """Where Hydra makes a directory: for a run that is gone on with, where it is already."""
+    """Return the directory in which Hydra runs: the directory of a resumed run, or `otherwise`.
+
+    Raises:
+        UserError: `resume` is not the directory of a run.
+    """
     return otherwise if resume is None else str(find_run(resume))
 
 
@@ -275,7 +295,7 @@ def _resumed(composed: DictConfig, hydra_config: HydraConf) -> Config:
     recipe = hydra_config.job.config_name != "config"
     if any(word.startswith("hydra.run.dir") for word in hydra_config.overrides.hydra):
         raise bad_value("hydra.run.dir", "a value beside resume", "none: a run stays where it is")
-    composed = configuration.with_absolute_paths(composed)  # as the run has them
+    composed = configuration.with_absolute_paths(composed)  # a run stores absolute paths
     config, changes = resumed(composed, list(hydra_config.overrides.task), groups, recipe)
     for change in changes:
         print(f"resume {change}", file=sys.stderr)
@@ -283,13 +303,13 @@ def _resumed(composed: DictConfig, hydra_config: HydraConf) -> Config:
 
 
 def configure(*overrides: str, recipe: str = "config", folder: Path | None = None) -> Config:
-    """What ``python -m cait_finetune -cn RECIPE OVERRIDES…`` is configured with, for notebooks.
+    """Return the configuration of ``python -m cait_finetune -cn RECIPE OVERRIDES…``.
 
     Args:
-        folder: of recipes of one's own, as ``-cd`` takes it.
+        folder: folder of your own recipes, as for ``-cd``. `None`: our recipes only.
 
     Raises:
-        UserError: a mistake in an override.
+        UserError: an override, the recipe or the folder has a mistake.
     """
     return configure_run(*overrides, recipe=recipe, folder=folder)[0]
 
@@ -297,13 +317,16 @@ def configure(*overrides: str, recipe: str = "config", folder: Path | None = Non
 def configure_run(
     *overrides: str, recipe: str = "config", folder: Path | None = None
 ) -> tuple[Config, Path, bool]:
-    """As `configure`, and the directory that the run would get; ``resume=DIR`` is resumed.
+    """Return the configuration, as `configure` does, and the directory of the run.
+
+    With ``resume=DIR``, both are those of the resumed run.
 
     Returns:
-        The configuration, the directory, and whether that is named by the time, to be claimed.
+        The configuration, the directory, and whether the time names the directory. The caller must
+        claim a directory that the time names.
 
     Raises:
-        UserError: a mistake in an override.
+        UserError: an override, the recipe or the folder has a mistake.
     """
     _refuse_empty_resume(overrides)
     words = keep_text(_from_home(overrides))
@@ -326,10 +349,10 @@ def configure_run(
 
 
 def sweeper_params(recipe: str, folder: Path | None = None) -> dict[str, Any]:
-    """What a recipe varies: its ``hydra.sweeper.params``.
+    """Return the keys that a recipe varies, with their values: its ``hydra.sweeper.params``.
 
     Raises:
-        UserError: there is no such recipe, or a mistake in it.
+        UserError: the recipe does not exist or has a mistake.
     """
     with _composing(folder):
         composed = hydra.compose(recipe, return_hydra_config=True)
@@ -338,7 +361,11 @@ def sweeper_params(recipe: str, folder: Path | None = None) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _composing(folder: Path | None) -> Iterator[None]:
-    """Where `hydra.compose` finds our files, after those in `folder`."""
+    """Let `hydra.compose` find the files in `folder`, then ours, inside the block.
+
+    Raises:
+        UserError: Hydra cannot compose the configuration, or `folder` cannot be used.
+    """
     conf = str(data_folder("conf"))
     try:
         with _hydra_alone():
@@ -356,7 +383,7 @@ def _composing(folder: Path | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _hydra_alone() -> Iterator[None]:
-    """Set the Hydra of the calling program aside, and let one thread at a time compose."""
+    """Hide the calling program's Hydra state inside the block. One thread at a time may compose."""
     with _COMPOSING:
         theirs = GlobalHydra.instance()
         GlobalHydra.set_instance(GlobalHydra.__new__(GlobalHydra))
@@ -368,7 +395,7 @@ def _hydra_alone() -> Iterator[None]:
 
 
 def _prepare_hydra() -> None:
-    """Make the schema, the recipes and our resolver known to it."""
+    """Register the schema, the recipes and our resolver with Hydra and OmegaConf."""
     configuration.register()
     use_own_sources()
     OmegaConf.register_new_resolver("run_directory", _run_directory, replace=True)

@@ -1,7 +1,7 @@
-"""The seconds in which a command only imports: Ctrl-C ends it at once.
+"""Let Ctrl-C end a command at once while the command only imports modules.
 
-`KeyboardInterrupt` would not do: raised inside an import it becomes another error, or is ignored. This
-module imports next to nothing, as it comes first.
+`KeyboardInterrupt` is not enough: raised inside an import, it becomes another error or is ignored.
+The commands import this module first, so it imports almost nothing.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from cait_finetune.runtime.signals import Ending, raise_interrupt
 
 INTERRUPTED = 130
 _MESSAGE = b"cait_finetune: interrupted; nothing had begun\n"
-#: Standard error, which other code replaces for a while: none where it is closed.
+#: A duplicate of standard error, which other code replaces at times. Empty if it is closed.
 _console: list[int] = []
 
 
 def begin_loading() -> None:
-    """Take Ctrl-C over: the process is a command's own."""
+    """Make Ctrl-C end the process at once, and mark the process as a command's own."""
     Ending.own_process = True
     try:
         _console[:] = [os.dup(2)]
@@ -28,7 +28,10 @@ def begin_loading() -> None:
 
 
 def end_loading() -> None:
-    """Give Ctrl-C its usual meaning, if `begin_loading` changed it: now there are files to leave whole."""
+    """Make Ctrl-C raise `KeyboardInterrupt` again, if `begin_loading` changed it.
+
+    From here on the command writes files, and must be able to finish or remove them.
+    """
     if signal.getsignal(signal.SIGINT) is _stop:
         signal.signal(signal.SIGINT, raise_interrupt)
         while _console:
@@ -39,6 +42,6 @@ def _stop(*_: object) -> None:
     for descriptor in _console:
         try:
             os.write(descriptor, _MESSAGE)
-        except OSError:  # a console that is gone
+        except OSError:  # the console was closed
             break
     os._exit(INTERRUPTED)

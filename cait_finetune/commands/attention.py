@@ -1,7 +1,8 @@
 """``python -m cait_finetune attention run=RUN_DIRECTORY``: where a fine-tuned model looks.
 
-Draws a contact sheet of test images that it gets right, and of those it is most surely wrong about,
-each with its class saliency map (`cait_tf.attention_maps`), into the run's directory.
+The command draws a contact sheet of correctly classified test images and of the most confident
+mistakes. It draws each image with its class saliency map (`cait_tf.attention_maps`). The sheet is
+``attention.png`` in the run's directory; ``split`` and ``output`` choose another split and file.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ from cait_tf.quiet import quiet_imports
 class AttentionConfig:
     """The keys of the command.
 
-    ``run`` is a run's directory; ``split`` train, validation or test; ``count`` how many right and
-    how many wrong images at most; ``output`` the picture, by default ``attention.png`` in the run;
-    ``dataset.data_dir`` where the run's images are now; ``dataset.accept_changes`` looks at them
-    although they are others than the run's.
+    ``run``: directory of a run. ``split``: train, validation or test. ``count``: maximum number of
+    correct images, and of mistakes. ``output``: the PNG file; null: ``attention.png`` in the run's
+    directory. ``dataset.data_dir``: folder that holds the run's images now.
+    ``dataset.accept_changes``: use the images although they differ from the run's.
     """
 
     run: str = MISSING
@@ -45,9 +46,13 @@ class AttentionConfig:
 def draw_attention(config: AttentionConfig) -> Path:
     """Score the split, choose the images, and draw them.
 
+    Returns:
+        The path of the contact sheet.
+
     Raises:
-        UserError: no such run, or its images cannot be found.
-        ChangedData: its images are others than the run's.
+        UserError: a key has a wrong value, the run does not exist or is multi-label, or its images
+            cannot be found.
+        ChangedData: the images differ from the run's.
     """
     if config.split not in ("train", "validation", "test"):
         raise bad_value("split", config.split, "one of train, validation, test")
@@ -84,7 +89,7 @@ def draw_attention(config: AttentionConfig) -> Path:
     classify = tf.function(lambda images: tf.nn.softmax(model(images, training=False)))
 
     right: list[tuple] = []
-    wrong: list[tuple] = []  # a heap: the least sure one goes when a surer one comes
+    wrong: list[tuple] = []  # a heap, so that the least confident mistake is dropped first
     seen = hits = 0
     steps = -(-source.sizes[config.split] // run.train.eval_batch_size)
     for images, labels, real in track(batches, "images", total=steps, transient=True):
@@ -124,7 +129,7 @@ def draw_attention(config: AttentionConfig) -> Path:
 
 
 def main() -> None:
-    """Entry point; exit status 1 and one message on a mistake."""
+    """Entry point. On a user's mistake, print one message and exit with status 1."""
     with command("cait_finetune attention"):
         if not helped(sys.argv[1:], __doc__, AttentionConfig):
             draw_attention(read_keys(sys.argv[1:], AttentionConfig))

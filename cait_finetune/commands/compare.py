@@ -1,11 +1,16 @@
 """``python -m cait_finetune compare outputs/…``: a leaderboard of runs.
 
-Takes directories of runs or of sweeps, or patterns of them, and sorts the runs by their validation
-metric: a table with what differs between their configurations, the test metric and the seconds;
-unfinished runs with what is missing; a picture with an axis for each key that differs; and the
-command of the best run. ``leaderboard.csv``, ``leaderboard.md`` and ``leaderboard.png`` are written
-where ``output=DIR`` says, by default into the directory that was given, or of several into the
-current one. Needs no TensorFlow.
+The command takes directories of runs or sweeps, or glob patterns, and sorts the runs by their
+validation metric. It prints:
+
+- a table with the configuration keys that differ, the validation and test metrics, and the seconds;
+- each unfinished run, with its progress and the files that it lacks;
+- the command of the best run.
+
+It writes ``leaderboard.csv``, ``leaderboard.md`` and ``leaderboard.png`` to ``output=DIR``. The PNG
+has one axis for each key in the table. It needs two scored runs and a key that differs. Without
+``output``, the files go to the given directory, or for several directories or a pattern to the
+current directory. The command needs no TensorFlow.
 """
 
 from __future__ import annotations
@@ -44,8 +49,16 @@ from cait_tf.atomic import atomic_open, write_text
 
 @dataclass(frozen=True)
 class Comparison:
-    """``finished`` runs, best first, and the others. ``differ`` are the keys that are not the same
-    in all runs, ``columns`` those of them that were chosen."""
+    """The compared runs.
+
+    Attributes:
+        root: the deepest directory that contains all runs.
+        metric: the metric of all finished runs, without ``validation_``.
+        finished: runs with a result, best first.
+        unfinished: runs without a result.
+        differ: keys whose value differs between runs.
+        columns: the keys of `differ` that the table shows.
+    """
 
     root: Path
     metric: str
@@ -55,7 +68,7 @@ class Comparison:
     columns: list[str]
 
     def name(self, entry: Entry) -> str:
-        """Where a run stands below what all have in common."""
+        """Return the run's path relative to `root`."""
         return os.path.relpath(entry.directory, self.root)
 
 
@@ -63,7 +76,7 @@ def compare(paths: list[str]) -> Comparison:
     """Read the runs at and below `paths`, and sort them.
 
     Raises:
-        UserError: there is no run; or they are judged by different metrics.
+        UserError: `paths` hold no run, or the runs have different metrics.
     """
     entries = [read_entry(directory) for directory in find_runs(paths)]
     finished = sorted((one for one in entries if one.result), key=lambda one: -one.score)
@@ -79,10 +92,11 @@ def compare(paths: list[str]) -> Comparison:
 
 
 def reproduce(entry: Entry) -> str:
-    """The command that makes a run again.
+    """Return the command that repeats a run.
 
-    Of a run that Hydra did not make, or an older one, it is what differs from the defaults: longer,
-    as it names no group.
+    For a run without a recorded command, return a command that sets every key that differs from its
+    default. It is longer because it names no config groups. Runs from Python and runs of older
+    versions record no command.
     """
     if entry.command:
         return entry.command
@@ -105,7 +119,10 @@ def _rows(comparison: Comparison) -> list[list[str]]:
 
 
 def write_csv(comparison: Comparison, path: Path) -> None:
-    """One line for each run, unfinished ones last; every key that differs, metrics unrounded."""
+    """Write one row per run, unfinished runs last, with every key that differs.
+
+    Metrics are not rounded.
+    """
     metrics = [f"validation_{comparison.metric}", f"test_{comparison.metric}", "wall_seconds"]
     with atomic_open(path, newline="") as file:
         writer = csv.writer(file)
@@ -121,7 +138,11 @@ def write_csv(comparison: Comparison, path: Path) -> None:
 
 
 def write_markdown(comparison: Comparison, path: Path, command: str | None) -> None:
-    """The table as it is printed, and the command of the best run."""
+    """Write the printed table, the command of the best run, a warning and the unfinished runs.
+
+    Args:
+        command: command of the best run. `None`: no run has finished.
+    """
     titles = header(comparison.columns, comparison.metric)
 
     def line(words: Iterable[str]) -> str:
@@ -143,7 +164,7 @@ def show(paths: list[str], output: Path, console: Console) -> None:
     """Print the comparison, and write its files into `output`.
 
     Raises:
-        UserError: nothing to compare, or a directory that cannot be written.
+        UserError: as `compare`, or `output` cannot be written.
     """
     from cait_finetune.report.parallel_coordinates import draw_parallel_coordinates
 
@@ -179,14 +200,14 @@ def show(paths: list[str], output: Path, console: Console) -> None:
 
 
 def main() -> None:
-    """Entry point; exit status 1 and one message on a mistake."""
+    """Entry point. On a user's mistake, print one message and exit with status 1."""
     with command("cait_finetune compare"):
         if not helped(sys.argv[1:], __doc__):
             _compare_in_words(sys.argv[1:])
 
 
 def _compare_in_words(words: list[str]) -> None:
-    """The command line: directories, and ``output=DIR``."""
+    """Run the command on its words: directories or patterns, and ``output=DIR``."""
     paths = [word for word in words if not word.startswith("output=")]
     outputs = [word.removeprefix("output=") for word in words if word not in paths]
     alone = len(paths) == 1 and Path(paths[0]).is_dir()

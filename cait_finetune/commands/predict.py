@@ -14,14 +14,16 @@ from cait_finetune.inference.prediction import Prediction
 from cait_finetune.inference.running import PredictConfig, predict
 from cait_finetune.runtime.console import plain_console
 
-_SHOWN = 20  # of those that are written to a file
+_SHOWN = 20  # rows that the console shows when all rows go to a file
 
 
 def read_config(arguments: list[str]) -> PredictConfig:
-    """Check the command line; ``--maps DIR`` and ``--maps=DIR`` are ``maps=DIR``, and so for all keys.
+    """Read and check the command line.
+
+    For every key, ``--maps DIR`` and ``--maps=DIR`` mean ``maps=DIR``.
 
     Raises:
-        UserError: an unknown key, a wrong type, or a missing value.
+        UserError: a key is unknown, has a value of the wrong type, or lacks a value.
     """
     words, pairs = [], pairwise([*arguments, ""])
     for word, following in pairs:
@@ -34,7 +36,7 @@ def read_config(arguments: list[str]) -> PredictConfig:
 
 def _table(predictions: Sequence[Prediction]) -> Table:
     shown = Table()
-    shown.add_column("image", overflow="fold")  # a long path is shown whole, over several lines
+    shown.add_column("image", overflow="fold")  # wraps a long path instead of cutting it
     shown.add_column("classes", overflow="fold", min_width=len("classes"))
     for prediction in predictions:
         shown.add_row(prediction.name, prediction.words)
@@ -42,7 +44,7 @@ def _table(predictions: Sequence[Prediction]) -> Table:
 
 
 def _run(arguments: list[str]) -> bool:
-    """The command; whether every file was classified."""
+    """Run the command and return whether every file was classified."""
     config = read_config(arguments)
     console = plain_console()
     predictions = predict(config, console)
@@ -62,7 +64,10 @@ def _run(arguments: list[str]) -> bool:
 
 
 def main() -> None:
-    """Entry point; exit status 1 on a mistake, 2 when some files could not be classified."""
+    """Entry point.
+
+    The exit status is 1 on a user's mistake, and 2 when some files could not be classified.
+    """
     with command("cait_finetune predict"):
         if helped(sys.argv[1:], __doc__, PredictConfig):
             return

@@ -1,9 +1,10 @@
-"""``python -m cait_finetune verify``: is training the same on every number of devices, and resumed?
+"""``python -m cait_finetune verify``: compare training runs that must agree.
 
-Eight real steps on the digits for each feature, on one device, on two replicas, in two processes,
-cut off and resumed, and with the batch worked off in parts; the largest difference of any loss,
-weight or moving average to the first is the cell of a table, ``equality.md``. Of what is resumed
-the optimizer's slots and everything else in the last state count, too.
+For each feature the command trains eight steps on the digits dataset: on one device, on two
+replicas, in two worker processes, interrupted and resumed, and with more micro-batches per step.
+Each cell of the table ``equality.md`` is the largest absolute difference from the run on one
+device, over all losses, weights and moving averages. For the resumed run the cell also covers the
+optimizer slots and every other array of the last state.
 """
 
 from __future__ import annotations
@@ -41,20 +42,21 @@ _COMMON = (
     "schedule.warmup_steps=2",
     f"checkpoint.every_steps={HALF}",
     "model.image_size=16",
-    # Pretrained weights lie where the loss is steep: SGD and Lion make 1e-4 of rounding in eight steps.
+    # The loss is steep around pretrained weights. SGD and Lion would amplify rounding differences
+    # beyond `TOLERANCE`.
     "model.weights=none",
     "augment=none",
     "dataset.cache=none",
 )
-#: Above the rounding noise of gradients that are zero, which Adam would make full steps of.
+#: Exceeds the rounding noise of zero gradients, which Adam would otherwise scale to full steps.
 _EPSILON = "optimizer.epsilon=1e-4"
-_OPTIMIZER = ("optimizer=adamw_from_scratch", _EPSILON)  # where the row chooses none
+_OPTIMIZER = ("optimizer=adamw_from_scratch", _EPSILON)  # for rows that choose no optimizer
 _SMOOTHING = ("train.label_smoothing=0.1",)
 _MIXING = ("augment.mixup=0.8", "augment.cutmix=1.0")
-#: The softmax cancels the biases of the keys and of proj_l, whose gradients are rounding noise: Lion
-#: would take its sign for a full step.
+#: The softmax cancels the biases of the keys and of proj_l, so their gradients are rounding noise.
+#: Lion would turn the sign of the noise into a full step.
 _WITH_A_GRADIENT = "^(?!.*(qkv|/k|proj_l)/bias)"
-#: 90 images are three steps: epochs end after steps 3, 6 and 8, none of them where a run is resumed.
+#: 90 images are three steps. Epochs end after steps 3, 6 and 8, and the run resumes after step 4.
 _SHORT_EPOCHS = ("dataset.examples_per_class=9",)
 _ALL = (
     "train.clip_norm=0.5",
@@ -88,7 +90,7 @@ ROWS: dict[str, tuple[str, ...]] = {
     "bfloat16": ("train.precision=mixed_bfloat16",),
     "drop path, dropout": ("model.drop_path_rate=0.2", "model.drop_rate=0.1"),
 }
-#: Rows that are another computation on other devices: rounded elsewhere, or with draws of their own.
+#: Rows whose computation depends on the devices, by its rounding or its random numbers.
 _RESUMED_ONLY = ("bfloat16", "drop path, dropout")
 COLUMNS = ("2 replicas", "2 workers", "resumed", "accumulated")
 _PROCESSES = ("alone", "replicas", "workers")
@@ -96,21 +98,21 @@ _PROCESSES = ("alone", "replicas", "workers")
 
 @dataclass
 class VerifyConfig:
-    """The keys of the command. `rows` are names such as ``AdamW,LoRA``; null is all of them."""
+    """The keys of the command. `rows` lists names such as ``AdamW,LoRA``; null selects all rows."""
 
     out: str = "verification"
     rows: str | None = None
-    process: str | None = None  # what one of the processes that the command starts has to do
+    process: str | None = None  # internal: the task of a process that the command starts
 
 
 def verify(out: Path, rows: list[str]) -> dict[str, dict[str, float]]:
-    """Run everything in processes of their own, and compare.
+    """Run every row in separate processes, and compare the results.
 
     Returns:
-        For each row and column the largest absolute difference.
+        The largest absolute difference for each row and column.
 
     Raises:
-        UserError: one of the processes failed; with the last lines it said.
+        UserError: as `_begin`, or a process failed. The message holds the last lines of its log.
     """
     from rich.progress import Progress
 
@@ -128,7 +130,7 @@ def verify(out: Path, rows: list[str]) -> dict[str, dict[str, float]]:
                         f"verify: {process.args[-1]} failed\n"
                         + "\n".join((process.log.read_text(encoding="utf-8")).splitlines()[-15:])
                     )
-            if len(groups) == 2 and groups[1][0].poll() == 0:  # two processes at a time
+            if len(groups) == 2 and groups[1][0].poll() == 0:  # at most two processes at a time
                 groups.append([_start(out, rows, "workers", index, address) for index in range(2)])
             if len(groups) == 3 and all(one.poll() == 0 for group in groups for one in group):
                 break
@@ -138,10 +140,10 @@ def verify(out: Path, rows: list[str]) -> dict[str, dict[str, float]]:
 
 
 def _begin(out: Path) -> None:
-    """An empty directory; one of this command's own is emptied, any other is left as it is.
+    """Create an empty directory. Empty it if an earlier call of the command made it.
 
     Raises:
-        UserError: there is something else in it.
+        UserError: the directory holds files and the command did not make it.
     """
     mark = out / ".verification"
     if out.exists() and any(out.iterdir()) and not mark.exists():
@@ -152,7 +154,7 @@ def _begin(out: Path) -> None:
 
 
 def table(differences: dict[str, dict[str, float]]) -> str:
-    """As Markdown; ``0`` is equality to the bit."""
+    """Return the differences as a Markdown table. ``0`` means bit-identical, ``—`` not run."""
     lines = ["| | " + " | ".join(COLUMNS) + " |", "|---|" + "---|" * len(COLUMNS)]
     for row, cells in differences.items():
         shown = [
@@ -164,7 +166,10 @@ def table(differences: dict[str, dict[str, float]]) -> str:
 
 
 def failures(differences: dict[str, dict[str, float]]) -> list[str]:
-    """The cells that are too large: a resumed run has to be the same to the bit."""
+    """Return the cells that exceed their limit.
+
+    The limit is 0 for a resumed run, and `TOLERANCE` for all other columns.
+    """
     return [
         f"{row}, {column}: {value:.1e}"
         for row, cells in differences.items()
@@ -212,7 +217,7 @@ def _free_ports(count: int) -> list[int]:
 
 
 def _runs(rows: list[str], kind: str) -> list[tuple[str, str, tuple[str, ...]]]:
-    """What a process has to run: row, name of the run, overrides."""
+    """Return the runs of a process: row, name of the run, overrides."""
     runs = []
     for row in rows:
         if kind == "alone":
@@ -229,7 +234,7 @@ def _runs(rows: list[str], kind: str) -> list[tuple[str, str, tuple[str, ...]]]:
 
 
 def _config(row: str, more: tuple[str, ...]) -> Config:
-    """Choices of groups first: what follows is set in them."""
+    """Compose the configuration. Group choices come first, so that values override keys in them."""
     overrides = (*ROWS[row], *more)
     chosen = [word for word in overrides if "." not in word.partition("=")[0]]
     values = [word for word in overrides if word not in chosen]
@@ -238,7 +243,7 @@ def _config(row: str, more: tuple[str, ...]) -> Config:
 
 
 def _run_all(out: Path, rows: list[str], kind: str) -> None:
-    """In a process of its own: the runs of its kind, all with one strategy."""
+    """Execute all runs of one kind in this process, with one distribution strategy."""
     with quiet_imports():
         from cait_finetune import model as models
         from cait_finetune.config import DistributionConfig
@@ -259,7 +264,7 @@ def _run_all(out: Path, rows: list[str], kind: str) -> None:
         if name == "resumed":
             shutil.copytree(out / row / "one device", directory)
             (directory / "done").unlink()
-            _state(directory, STEPS).unlink()  # as if the process had been killed after the half
+            _state(directory, STEPS).unlink()  # as if the process had been killed after step `HALF`
             config.resume = str(directory)
         configure_process(config, models.check(config.model))
         train(config, prepare(config, directory, strategy))
@@ -281,7 +286,11 @@ def _differences(out: Path, row: str) -> dict[str, float]:
 
 
 def _difference(one: Path, other: Path, parts: tuple[str, ...]) -> float:
-    """The largest of any array whose name starts so and any step's loss; NaN counts as infinite."""
+    """Return the largest absolute difference of two runs. NaN counts as infinite.
+
+    Args:
+        parts: prefixes that select arrays of the last state. The losses of all steps always count.
+    """
     import numpy as np
     from safetensors.numpy import load_file
 
@@ -293,7 +302,7 @@ def _difference(one: Path, other: Path, parts: tuple[str, ...]) -> float:
         for directory in (one, other)
     ]
     pairs.append((np.array(losses[0]), np.array(losses[1])))
-    # numpy's maximum of all keeps a NaN, Python's drops one that is not the first.
+    # numpy's `max` propagates every NaN; Python's `max` loses a NaN that is not first.
     worst = float(np.max([np.abs(a.astype("float64") - b).max() for a, b in pairs]))
     return worst if np.isfinite(worst) else float("inf")
 
@@ -304,7 +313,11 @@ def _steps(path: Path) -> list[dict]:
 
 
 def _choose(rows: str | None) -> list[str]:
-    """The rows that are named, in the table's order; a name may have a comma in it."""
+    """Return the named rows in the order of the table. A row name may contain a comma.
+
+    Raises:
+        UserError: a name is unknown, or `rows` names no row.
+    """
     if rows is None:
         return list(ROWS)
     chosen, rest = [], rows
@@ -319,7 +332,7 @@ def _choose(rows: str | None) -> list[str]:
 
 
 def main() -> None:
-    """Entry point; exit status 1 when something differs that must not."""
+    """Entry point. Exit with status 1 on a user's mistake or a difference above its limit."""
     with command("cait_finetune verify"):
         config = read_keys(sys.argv[1:], VerifyConfig)
         out, rows = expanded_path("out", config.out), _choose(config.rows)

@@ -1,8 +1,8 @@
-"""``python -m cait_finetune verify_changes``: what each command does when something changed.
+"""``python -m cait_finetune verify_changes``: what each command does after a change.
 
-Each row of the table changes one thing between two commands, on small plain pictures; each cell runs a
-command afterwards and says what it did. ``.github/docs/CHANGES_BETWEEN_COMMANDS.md`` holds the table;
-``check=true`` compares it with a new one.
+Each row of the table changes one thing between two commands, on small generated images. Each cell
+runs one command after the change and states its outcome. The command writes the table to
+``.github/docs/CHANGES_BETWEEN_COMMANDS.md``; ``check=true`` compares the file with a new table.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from cait_tf.weights.class_names import some
 DOCUMENT = Path(".github/docs/CHANGES_BETWEEN_COMMANDS.md")
 COMMANDS = ("train from", "resume", "evaluate", "export", "report", "attention", "predict")
 _COLOURS = {"ant": (200, 30, 30), "bee": (30, 200, 30), "cow": (30, 30, 200)}
-_COUNT = 10  # images of a class
+_COUNT = 10  # images per class
 _SHORT = (
     "train.batch_size=8",
     "train.eval_batch_size=8",
@@ -46,7 +46,10 @@ _SHORT = (
 
 @dataclass
 class ChangesConfig:
-    """The keys of the command. ``check`` compares the document with the table and writes nothing."""
+    """The keys of the command.
+
+    ``out``: the document. ``check``: compare the document with a new table, and write nothing.
+    """
 
     check: bool = False
     out: str = str(DOCUMENT)
@@ -54,9 +57,9 @@ class ChangesConfig:
 
 @dataclass
 class World:
-    """What a row changes: images, a finished run, one that was cut off, and a weights file.
+    """The files that a row changes: images, a finished run, an interrupted run and a weights file.
 
-    ``words`` are added to the command line of the commands that are named.
+    ``words`` maps the name of a command to words that are added to its command line.
     """
 
     root: Path
@@ -64,7 +67,7 @@ class World:
 
     @property
     def images(self) -> Path:
-        """A folder for each class."""
+        """The image folder, with one subfolder per class."""
         return self.root / "images"
 
     @property
@@ -74,12 +77,12 @@ class World:
 
     @property
     def cut(self) -> RunDirectory:
-        """The same run, cut off after its first epoch."""
+        """The same run, interrupted after its first epoch."""
         return RunDirectory(self.root / "cut")
 
     @property
     def weights(self) -> Path:
-        """The run's best weights, as a file of their own."""
+        """A copy of the run's best weights."""
         return self.root / "weights.safetensors"
 
     def add(self, command: str, *words: str) -> None:
@@ -96,7 +99,7 @@ def _rename_class(world: World) -> None:
 
 
 def _reorder_classes(world: World) -> None:
-    """The run's head has the classes as an older list of them had: cow, bee, ant."""
+    """Train the runs with the class order cow, bee, ant, and remove the order from their files."""
     for run in (world.run, world.cut):
         shutil.rmtree(run.root)
     _make_runs(world, "dataset.class_names=[cow,bee,ant]")
@@ -105,7 +108,7 @@ def _reorder_classes(world: World) -> None:
         config.dataset.class_names = None
         OmegaConf.save(config, run.config)
         identity = json.loads(run.identity.read_text(encoding="utf-8"))
-        del identity["settings"]  # as in a run of that version
+        del identity["settings"]  # a run of an older version records no settings
         run.identity.write_text(json.dumps(identity), encoding="utf-8")
     shutil.copy(world.run.best_checkpoint, world.weights)
 
@@ -127,7 +130,7 @@ def _remove_image(world: World) -> None:
 
 
 def _replace_image(world: World) -> None:
-    """Other pixels under the same name."""
+    """Replace the pixels of an image and keep its file name."""
     shutil.copy(world.images / "bee" / "0.png", world.images / "ant" / "0.png")
 
 
@@ -159,7 +162,7 @@ def _replace_folder(world: World) -> None:
 
 
 def _replace_weights(world: World) -> None:
-    """Other weights for the same classes: in the file, and as the run's best."""
+    """Write new weights for the same classes to the file and to the run's best checkpoint."""
     from safetensors import safe_open
 
     import cait_tf
@@ -197,7 +200,7 @@ def _edit_config(world: World) -> None:
 
 
 def _swap_export(world: World) -> None:
-    """The SavedModel of another run in the place of the run's own."""
+    """Replace the run's SavedModel by the SavedModel of another run."""
     other = World(world.root / "second", {})
     shutil.copytree(world.images, other.images)
     _make_runs(other, "seed=1")
@@ -228,7 +231,7 @@ ROWS: dict[str, Callable[[World], None]] = {
 
 
 def cell(command: str, world: World) -> str:
-    """Run a command in a world, and say what it did."""
+    """Run a command in a world and return its outcome, as a cell of the table."""
     said = io.StringIO()
     try:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
@@ -243,7 +246,10 @@ def cell(command: str, world: World) -> str:
 
 
 def table() -> str:
-    """Run every cell; a row begins from the same images, runs and weights as the others."""
+    """Run every cell and return the table as Markdown.
+
+    Every row starts from the same images, runs and weights.
+    """
     lines = [
         f"| changed between two commands | {' | '.join(COMMANDS)} |",
         "|---" * (len(COMMANDS) + 1) + "|",
@@ -268,7 +274,10 @@ def table() -> str:
 
 @contextlib.contextmanager
 def _copied(world: World) -> Iterator[World]:
-    """The same world, which the block may change: it lies where the first one lay, for absolute paths."""
+    """Yield a world that the block may change, and restore the original files afterwards.
+
+    The yielded world has the path of the original, because its files hold absolute paths.
+    """
     kept = Path(tempfile.mkdtemp(dir=world.root.parent)) / "kept"
     shutil.copytree(world.root, kept)
     try:
@@ -291,7 +300,7 @@ def _paint(root: Path, colours: dict[str, tuple[int, int, int]], start: int = 0)
 
 
 def _make_runs(world: World, *words: str) -> None:
-    """The finished run, and a copy of it that has only the state of its first epoch."""
+    """Train the finished run, and copy it with only the state of its first epoch."""
     from cait_finetune.api import finetune
 
     epochs = ("train.epochs=2", f"dataset.data_dir={world.images}", *_SHORT, *words)
@@ -402,7 +411,7 @@ _RUN: dict[str, Callable[[World, list[str]], str]] = {
 
 
 def _reason(message: str, world: World) -> str:
-    """What of a message is the same on every machine."""
+    """Return the part of a message that is the same on every machine."""
     got = message.split(": got ", 1)[-1].split(", expected")[0]
     got = re.sub(r"other (classes|images) than the run's: ", "", got)
     got = got.replace(f"{world.root}/", "").replace("weights.safetensors with other classes, ", "")
@@ -431,7 +440,7 @@ same file; the others are given the run. *same* gives what the command gave befo
 
 
 def main() -> None:
-    """Entry point; exit status 1 where the document is not as measured."""
+    """Entry point. Exit with status 1 on a user's mistake or an outdated document."""
     with entry.command("cait_finetune verify_changes"):
         if not helped(sys.argv[1:], __doc__, ChangesConfig):
             _write_or_check(read_keys(sys.argv[1:], ChangesConfig))

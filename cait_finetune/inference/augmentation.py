@@ -1,7 +1,7 @@
-"""Test-time augmentation: several views of an image, whose probabilities are averaged.
+"""Test-time augmentation: average the probabilities over several views of an image.
 
-Views are files again, without loss, so that every kind of model takes them. The unchanged view is the
-file itself.
+Each view is a lossless image file again, because every kind of model takes files. The unchanged
+view is the original file.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ import tensorflow as tf
 from cait_finetune.data.decode import decode
 from cait_finetune.inference.backends import Backend
 
-#: Of the shorter side; 224 of 256 pixels are the ratio of most published ten-crop accuracies.
+#: Side of a crop relative to the image's shorter side. Most published ten-crop accuracies use
+#: 224 of 256 pixels.
 _CROP = 7 / 8
 
 Views = Callable[[bytes], list[bytes]]
 
 
 class Averaged:
-    """A `Backend` that gives the mean probabilities of several views of each file."""
+    """Average the probabilities of a `Backend` over several views of each file."""
 
     def __init__(self, backend: Backend, views: Views) -> None:
         self.class_names = backend.class_names
@@ -29,23 +30,21 @@ class Averaged:
         self._views = views
 
     def __call__(self, files: Sequence[bytes]) -> np.ndarray:
-        """As `Backend`."""
+        """Classify files, as `Backend` does."""
         by_view = zip(*map(self._views, files), strict=True)
         return np.mean([self._backend(view) for view in by_view], axis=0)  # (B, C)
 
 
 def build_views(name: str, upright: bool) -> Views:
-    """From the bytes of a file to those of its views.
+    """Return a function from the bytes of an image file to the bytes of its views.
 
-    ``flip`` is the file and its mirror image; ``five_crop`` the squares in the corners and in the
-    middle, with 7/8 of the shorter side; ``ten_crop`` these and their mirror images (Krizhevsky et
-    al. 2012).
+    The function raises `tf.errors.InvalidArgumentError` for a file that is not an image.
 
     Args:
-        upright: whether photographs are turned as their EXIF says, as the model was trained.
-
-    Raises (when called):
-        tf.errors.InvalidArgumentError: no image.
+        name: ``flip``: the file and its mirror image. ``five_crop``: squares in the corners and the
+            centre, whose side is 7/8 of the image's shorter side. ``ten_crop``: the five crops and
+            their mirror images (Krizhevsky et al. 2012).
+        upright: whether to rotate photographs by their EXIF orientation, as in training.
     """
     decoded = tf.function(
         lambda data: decode(data, upright),
@@ -66,7 +65,10 @@ def build_views(name: str, upright: bool) -> Views:
 
 
 def five_crops(image: tf.Tensor) -> list[tf.Tensor]:
-    """``(h, w, 3)`` to five of ``(s, s, 3)``: top left, top right, the bottom two, the middle."""
+    """Return five crops ``(s, s, 3)`` of an image ``(h, w, 3)``.
+
+    The order is top left, top right, bottom left, bottom right, centre.
+    """
     height, width = image.shape[:2]
     side = max(1, round(_CROP * min(height, width)))
     bottom, right = height - side, width - side

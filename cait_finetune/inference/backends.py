@@ -1,4 +1,4 @@
-"""The kinds of models that classify files: each takes their bytes and gives probabilities."""
+"""Models that classify image files: each takes the bytes of files and returns probabilities."""
 
 from __future__ import annotations
 
@@ -17,33 +17,39 @@ from cait_finetune.runs.saved import SavedRun
 
 
 class Backend(Protocol):
-    """Classifies image files; ``class_names`` are in the order of its probabilities.
+    """A model that classifies image files.
 
-    ``provenance`` is what the model states about itself; `None`: nothing, or a run has it.
+    Attributes:
+        class_names: one name per column of the probabilities, in the same order.
+        provenance: the provenance that the model file states. `None`: the file states none, or the
+            model is a run's checkpoint.
     """
 
     class_names: Sequence[str]
     provenance: Provenance | None
 
     def __call__(self, files: Sequence[bytes]) -> np.ndarray:
-        """The bytes of B files to probabilities ``(B, C)``.
+        """Return the probabilities ``(B, C)`` of B files.
+
+        Args:
+            files: the bytes of each file.
 
         Raises:
-            tf.errors.InvalidArgumentError: one of them is no image.
+            tf.errors.InvalidArgumentError: a file is not an image.
         """
 
 
 class SavedModel:
-    """A SavedModel of this project: decoding, preprocessing and class names are inside.
+    """A SavedModel of this project, which contains decoding, preprocessing and class names.
 
     Raises:
-        UserError: it is of another kind, or damaged.
+        UserError: the SavedModel is damaged, or this project did not export it.
     """
 
     def __init__(self, directory: Path) -> None:
         try:
-            self._loaded = tf.saved_model.load(str(directory))  # which owns the variables
-        except Exception as error:  # of half a file it may be any kind
+            self._loaded = tf.saved_model.load(str(directory))  # keeps the variables alive
+        except Exception as error:  # a truncated file may raise any error
             raise damaged(directory, "a SavedModel that is whole", error) from error
         signatures = self._loaded.signatures
         self._serve = signatures.get("serving_default")
@@ -58,14 +64,14 @@ class SavedModel:
         self.provenance = read_provenance(directory)
 
     def __call__(self, files: Sequence[bytes]) -> np.ndarray:
-        """As `Backend`."""
+        """Classify files, as `Backend` does."""
         return self._serve(image_bytes=tf.constant(list(files)))["probabilities"].numpy()
 
 
 class Checkpoint:
-    """The best weights of a run, where it exported nothing.
+    """The best weights of a run. Maps and runs without a current export need them.
 
-    Its probabilities are calibrated by the ``temperature`` in the run's result, if it has one.
+    The logits are divided by the ``temperature`` in the run's result, if the result has one.
     """
 
     def __init__(self, run: SavedRun) -> None:
@@ -87,12 +93,15 @@ class Checkpoint:
         return self._probabilities(logits / self._temperature)
 
     def __call__(self, files: Sequence[bytes]) -> np.ndarray:
-        """As `Backend`."""
+        """Classify files, as `Backend` does."""
         return self._classify(self._seen(files)).numpy()
 
     def saliency(self, files: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
-        """What the model sees of each file ``(B, S, S, 3)``, and its class saliency map
-        ``(B, S, S)``, both from 0 to 1."""
+        """Return the preprocessed image and the class saliency map of each file.
+
+        Returns:
+            Images ``(B, S, S, 3)`` and maps ``(B, S, S)``, both from 0 to 1.
+        """
         images = self._seen(files).numpy()
         return self._preprocessing.denormalise(images), models.saliency(self._model, images)
 

@@ -1,4 +1,4 @@
-"""Files to predictions, batch by batch; a file that is no image stops nothing."""
+"""Classify files batch by batch. A file that is not an image gets an error and stops nothing."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import tensorflow as tf
 from cait_finetune.inference.backends import Backend
 from cait_finetune.inference.prediction import Prediction
 
-_SIGNATURE = 12  # bytes, by which the kinds of image files are told apart
+_SIGNATURE = 12  # bytes that identify the format of an image file
 
-#: What TensorFlow says around the reason: where in a graph it was, and on its line before it.
+#: The text around the reason in a TensorFlow error: lines about the graph, and a line's prefix.
 _AROUND = re.compile(
     r"Graph execution error|Detected at node|<stack traces|\d+ root error|\s*$|\s+\D"
 )
@@ -26,7 +26,12 @@ _REFUSED = re.compile(r"assertion failed: \[(.*?)\]")  # `data.refusal`
 def classify(
     backend: Backend, files: Sequence[Path], top_k: int, batch_size: int
 ) -> Iterator[list[Prediction]]:
-    """One prediction a file, in order, a batch at a time."""
+    """Yield the predictions of each batch: one prediction per file, in the order of the files.
+
+    Args:
+        top_k: number of classes per prediction.
+        batch_size: files per batch.
+    """
     for start in range(0, len(files), batch_size):
         batch = [_read(path) for path in files[start : start + batch_size]]
         done = iter(_classify(backend, [one for one in batch if not one.error], top_k))

@@ -1,4 +1,4 @@
-"""Which image files are meant."""
+"""Find the image files that a user names."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from cait_finetune.errors import bad_value
 
 
 def find_images(images: Sequence[str]) -> list[Path]:
-    """The files that paths, folders (with their subfolders) and globs name, each once.
+    """Return the image files that paths, folders and globs name, each file once.
 
-    Folders that match a glob are searched too. A file with several names goes by the first. A file that
-    is named may have any name; of folders and globs `cait_finetune.data.image_files.listing` says what counts.
+    The search includes subfolders, and folders that match a glob. If several names lead to the same
+    file, the first name counts. A file that you name directly may have any ending. In folders and
+    globs, `cait_finetune.data.image_files.listing` decides which files are images.
 
-    They are in the order of `images`, and sorted within each of these.
+    Returns:
+        The files in the order of `images`, sorted within each element of `images`.
 
     Raises:
-        UserError: one of them names no file, or a folder that cannot be read.
+        UserError: an element of `images` names no file, or a folder cannot be read.
     """
-    found: dict[str, Path] = {}  # by where it is
+    found: dict[str, Path] = {}  # by real path
     for one in images:
         try:
             files = sorted(_named(one))
@@ -44,7 +46,7 @@ def _named(one: str) -> list[Path]:
     if not one:
         return []
     path = expanded_path("images", one)
-    if path.exists():  # also when a [ in its name would make a glob of it
+    if path.exists():  # even if a [ in the name makes it look like a glob
         return _images_in(path) if path.is_dir() else [path]
     files = []
     for name in matching(expanded("images", one)):

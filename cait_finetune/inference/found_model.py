@@ -1,4 +1,4 @@
-"""What ``model=`` names: a run, or one of the files that a run exports."""
+"""Find the model that ``model=`` names: a run, or a file that a run exported."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from cait_finetune.runs.run_id import check_run_id
 from cait_finetune.runs.saved import SavedRun, read_run
 from cait_tf.quiet import quiet_imports
 
-if TYPE_CHECKING:  # TensorFlow loads when a model does, not when a mistake is answered
+if TYPE_CHECKING:  # a mistake is reported before TensorFlow loads
     from cait_finetune.data.preprocess import Preprocessing
     from cait_finetune.inference.backends import Backend, Checkpoint
 
 logger = logging.getLogger(__name__)
 
-#: In the order in which a run's are preferred, and where in the run's export they are.
+#: Path of each format in a run's export. The first format that exists is used.
 _EXPORTS = {
     "saved_model": Path("saved_model"),
     "onnx": Path("onnx") / "model.onnx",
@@ -33,10 +33,13 @@ _EXPORTS = {
 
 @dataclass(frozen=True)
 class FoundModel:
-    """A model that is there. `kind` is a key of `_EXPORTS`, or ``checkpoint``.
+    """A model that exists.
 
-    ``run`` is the directory of the run that it is or lies in, if it does; ``of_run``: the user named
-    the run, and not the export in it.
+    Attributes:
+        kind: ``saved_model``, ``onnx``, ``litert`` or ``checkpoint``.
+        path: path of the export, or the run's directory for a checkpoint.
+        run: directory of the run that contains the model. `None`: no run contains the model.
+        of_run: whether the user named the run, and not the export in it.
     """
 
     kind: str
@@ -45,10 +48,13 @@ class FoundModel:
     of_run: bool = False
 
     def read_run(self, key: str) -> SavedRun:
-        """The run, which the value of `key` needs.
+        """Return the run that contains the model.
+
+        Args:
+            key: the key that needs the run, for the message.
 
         Raises:
-            UserError: the model does not lie in one, or that cannot be read.
+            UserError: no run contains the model, or the run cannot be read.
         """
         if self.run is None:
             raise bad_value(
@@ -60,11 +66,14 @@ class FoundModel:
         return read_run(self.run)
 
     def open(self) -> Backend:
-        """Load it.
+        """Load the model.
+
+        If the user named a run, and its export states other weights than the run's best checkpoint,
+        log a warning and load the checkpoint.
 
         Raises:
-            UserError: it is damaged or of another kind, its library is not installed, or the user named
-                a run and the export in it is another run's.
+            UserError: the model is damaged or of another kind, its library is not installed, or the
+                user named a run that contains the export of another run.
         """
         backend = self._load()
         if not (self.of_run and backend.provenance):
@@ -81,7 +90,7 @@ class FoundModel:
         return backend
 
     def is_of_other_weights(self, stated: Provenance | None) -> bool:
-        """Whether an export states other weights than its run's best ones."""
+        """Return whether an export states other weights than the best weights of its run."""
         mark = weights_mark(RunDirectory(self.run).best_checkpoint) if self.run else None
         return bool(stated and stated.weights and mark and stated.weights != mark)
 
@@ -91,7 +100,7 @@ class FoundModel:
 
             from cait_finetune.inference import backends, portable
 
-            tf.config.list_physical_devices()  # the first look at the devices chatters too
+            tf.config.list_physical_devices()  # listing the devices prints messages too
 
         if self.kind == "saved_model":
             return backends.SavedModel(self.path)
@@ -101,13 +110,15 @@ class FoundModel:
         return opened(self.path, self._preprocessing)
 
     def open_checkpoint(self, key: str, stated: Provenance | None = None) -> Checkpoint:
-        """The run's best weights, which the value of `key` needs.
+        """Load the best weights of the run.
 
         Args:
-            stated: what the export states about itself, whose weights the checkpoint has to hold.
+            key: the key that needs the checkpoint, for messages.
+            stated: provenance of the export, whose weights the checkpoint must hold. `None`: any
+                weights are right.
 
         Raises:
-            UserError: as `read_run`, or the weights are damaged, or other ones than the export's.
+            UserError: as `read_run`, or the weights are damaged or differ from the export's.
         """
         run = self.read_run(key)
         if self.is_of_other_weights(stated):
@@ -124,7 +135,16 @@ class FoundModel:
         return Checkpoint(run)
 
     def _preprocessing(self, size: int | None, stated: Provenance | None) -> Preprocessing:
-        """What the export states; else its run's; else the authors', with a warning."""
+        """Return the preprocessing of an ONNX or LiteRT file.
+
+        The file's provenance states the preprocessing. Without provenance, return the run's
+        preprocessing. Without a run, log a warning, and return a bicubic resize of the shorter side
+        and a centre crop.
+
+        Args:
+            size: side of the model's input, in pixels. `None`: the input takes any size.
+            stated: the file's provenance. `None`: the file states none.
+        """
         from cait_finetune.data.preprocess import Preprocessing
 
         if stated:
@@ -142,13 +162,16 @@ class FoundModel:
 
 
 def find_model(model: str | Path) -> FoundModel:
-    """The model that `model` is, or that the run in it exported, or at least saved.
+    """Find a model: an exported file or folder, or the export or checkpoint of a run.
 
-    Of a run's exports those count that were made from its best weights, which may have become better
-    since.
+    An export of a run counts only if it was made from the run's current best weights. Without such
+    an export, the best checkpoint is the model.
+
+    Args:
+        model: a run's directory, an export, or the folder of an ONNX or LiteRT export.
 
     Raises:
-        UserError: there is none.
+        UserError: `model` names no model.
     """
     given = expanded_path("model", model)
     candidates = [(given, _kind(given))]

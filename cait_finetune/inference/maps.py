@@ -1,4 +1,4 @@
-"""Pictures of where the model looks: each image beside its class saliency map."""
+"""Draw each image beside its class saliency map."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from cait_finetune.errors import bad_value
 from cait_finetune.report.overlay import overlay
 from cait_tf.atomic import atomic_open
 
-_LEAST = 192  # pixels: a smaller image is enlarged, to be seen
+_LEAST = 192  # pixels: smaller images are enlarged by a whole factor
 
 
 def draw_maps(
     saliency: Callable[[Sequence[bytes]], tuple[np.ndarray, np.ndarray]], places: dict[Path, Path]
 ) -> None:
-    """Draw a picture of each of a batch of image files: as the model sees it, and the map over it.
+    """Write one PNG per image file: the preprocessed image, and the same image under its map.
 
     Args:
-        saliency: the bytes of B files to images ``(B, S, S, 3)`` and maps ``(B, S, S)``, 0 to 1.
-        places: from each file to the PNG to write.
+        saliency: function from the bytes of B files to images ``(B, S, S, 3)`` and maps
+            ``(B, S, S)``, both from 0 to 1.
+        places: the PNG to write for each image file. The files form one batch.
 
     Raises:
-        UserError: a picture cannot be written.
+        UserError: a PNG cannot be written.
     """
     if not places:
         return
@@ -48,9 +49,10 @@ def draw_maps(
 
 
 def places_of(files: Sequence[Path], directory: Path) -> list[Path]:
-    """A picture's name for each file: the file's, as seen from the folder that all lie in.
+    """Return the path of the PNG for each image file.
 
-    With its ending, as ``rose.jpg`` and ``rose.png`` may be neighbours.
+    The path below `directory` is the file's path below the deepest common folder of all files, with
+    ``.png`` added. The file's own ending stays: ``rose.jpg`` may lie beside ``rose.png``.
     """
     absolute = [Path(os.path.abspath(path)) for path in files]
     common = Path(os.path.commonpath([path.parent for path in absolute]))

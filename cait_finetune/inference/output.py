@@ -1,4 +1,4 @@
-"""Predictions as a CSV or a JSON file."""
+"""Write predictions to a CSV or JSON file."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from cait_tf.atomic import atomic_open, write_text
 
 
 def check_output(path: Path) -> Path:
-    """Before anything long: whether predictions can be written there. Makes its folder.
+    """Check the path of the output file and make its folder. Call this before any long work.
 
     Returns:
-        The path, with ``~`` as the user's home.
+        The path, with ``~`` expanded.
 
     Raises:
-        UserError: the ending is of neither format, or it cannot be a file.
+        UserError: the ending is neither ``.csv`` nor ``.json``, the path is a URL or a folder, or
+            its folder cannot be made.
     """
     on_disk("output", path)
     path = expanded_path("output", path)
@@ -37,11 +38,11 @@ def check_output(path: Path) -> Path:
 
 
 def write_predictions(predictions: Sequence[Prediction], path: Path) -> None:
-    """Write the file, in the format of its ending.
+    """Write predictions in the format that the ending of `path` names.
 
-    CSV has a row a file: path, error, then class and probability for each of the k. JSON is a list of
-    ``{"path": …, "classes": [{"name": …, "probability": …}, …], "error": null or why}``. What is no
-    UTF-8 in a file's name is written as ``\\xff``.
+    CSV has one row per file: path, error, then the class and probability of each of the k classes.
+    JSON is a list of ``{"path": …, "classes": [{"name": …, "probability": …}, …], "error": …}``, in
+    which ``error`` is null or a reason. Bytes of a file name that are not UTF-8 become ``\\xff``.
 
     Raises:
         UserError: as `check_output`, or the file cannot be written.

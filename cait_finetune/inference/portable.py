@@ -1,4 +1,4 @@
-"""ONNX and LiteRT files: uint8 pixels in, probabilities out, class names inside or beside them."""
+"""Classify image files with ONNX and LiteRT models, which map uint8 pixels to probabilities."""
 
 from __future__ import annotations
 
@@ -14,29 +14,31 @@ from cait_finetune.errors import UserError, bad_value
 from cait_finetune.runs.provenance import NAME, Provenance, read_provenance
 from cait_tf.quiet import quiet_imports
 
-#: Images (B, h, w, 3) uint8 to probabilities (B, C).
+#: From images (B, h, w, 3) uint8 to probabilities (B, C).
 Call = Callable[[np.ndarray], np.ndarray]
-#: The preprocessing for an image size, or for `None`, of a model that states that about itself.
+#: From the model's image size (`None`: any size) and its provenance to its preprocessing.
 HowPrepared = Callable[[int | None, Provenance | None], Preprocessing]
 
 
 class PixelModel:
-    """A model of pixels as a `backends.Backend`.
+    """A `backends.Backend` of a model that takes pixels.
 
-    Where its input has a size, images are brought to it; else they are given to it as they are, one
-    at a time.
+    If the model's input has a fixed image size, the preprocessing fits images to that size.
+    Otherwise the model gets each image in its own size. The model gets several images per call only
+    if its input has a fixed image size and any batch size.
 
     Args:
+        path: the model file. Class names may lie beside it in ``labels.txt``.
         call: the model.
-        shape: of its input, None where it takes any.
-        preprocessing: how images are brought to a size, given the size or `None`, and what the model
-            states about itself.
-        class_names: those inside the model; `None`: it has none.
-        provenance: what the model states about itself; `None`: nothing.
+        shape: shape of the model's input. A size of `None` means any size.
+        preprocessing: returns the preprocessing for the input's size and the model's provenance.
+        class_names: the class names that the model holds. `None`: the model holds none.
+        provenance: the provenance that the model states. `None`: the model states none.
 
     Raises:
-        UserError: the input is not of images, or class names are neither in the model nor beside it,
-            or others are beside it than in it.
+        UserError: the input does not have the shape of images, neither the model nor ``labels.txt``
+            holds class names, or their class names differ. A call raises it if the model has more
+            or fewer classes than names.
     """
 
     def __init__(
@@ -64,7 +66,7 @@ class PixelModel:
         self.provenance = provenance
 
     def __call__(self, files: Sequence[bytes]) -> np.ndarray:
-        """As `backends.Backend`."""
+        """Classify files, as `backends.Backend` does."""
         images = [self._see(data).numpy()[None] for data in files]  # (1, h, w, 3) each
         batches = [np.concatenate(images)] if self._together else images
         probabilities = np.concatenate([self._call(batch) for batch in batches])  # (B, C)
@@ -100,10 +102,10 @@ def _class_names(path: Path, inside: Sequence[str] | None) -> list[str]:
 
 
 def open_onnx(path: Path, preprocessing: HowPrepared) -> PixelModel:
-    """An ONNX file under onnxruntime.
+    """Open an ONNX file with onnxruntime.
 
     Raises:
-        UserError: onnxruntime is not there, or the file is not a model of images.
+        UserError: onnxruntime is not installed, the file is damaged, or as `PixelModel`.
     """
     try:
         import onnxruntime
@@ -113,7 +115,7 @@ def open_onnx(path: Path, preprocessing: HowPrepared) -> PixelModel:
     options.log_severity_level = 3  # errors
     try:
         session = onnxruntime.InferenceSession(str(path), options)
-    except Exception as error:  # its own kinds have no common name that is public
+    except Exception as error:  # onnxruntime has no public base class for its errors
         raise damaged(path, "an ONNX file", error) from error
     image, *others = session.get_inputs()
     if others or image.type != "tensor(uint8)":
@@ -133,17 +135,17 @@ def open_onnx(path: Path, preprocessing: HowPrepared) -> PixelModel:
 
 
 def open_litert(path: Path, preprocessing: HowPrepared) -> PixelModel:
-    """A LiteRT (TensorFlow Lite) file under its interpreter.
+    """Open a LiteRT (TensorFlow Lite) file with its interpreter.
 
     Raises:
-        UserError: ai-edge-litert is not there, or the file is not a model of images.
+        UserError: ai-edge-litert is not installed, the file is damaged, or as `PixelModel`.
     """
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError as error:
         raise _missing(path, "ai-edge-litert", "litert") from error
     try:
-        with quiet_imports():  # it names its delegate
+        with quiet_imports():  # the interpreter prints the name of its delegate
             interpreter = Interpreter(model_path=str(path))
             interpreter.allocate_tensors()
         runner = interpreter.get_signature_runner()
@@ -179,7 +181,12 @@ def _missing(path: Path, package: str, extra: str) -> UserError:
 
 
 def damaged(path: Path, what: str, error: Exception) -> UserError:
-    """That `path` is not, or not wholly, what its name says."""
+    """Return the error for a model file that is damaged or has another format.
+
+    Args:
+        what: the expected format, for the message.
+        error: the library's error. The message quotes its first line.
+    """
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     return bad_value("model", f"{path} ({reason})", what)
 

@@ -1,4 +1,4 @@
-"""What a model says of a file."""
+"""The prediction of a model for one file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Prediction:
-    """The most probable classes of a file, most probable first, or why it has none."""
+    """The classes of a file with their probabilities, most probable first, or an error."""
 
     path: Path
     classes: tuple[tuple[str, float], ...] = ()
@@ -17,10 +17,10 @@ class Prediction:
 
     @property
     def name(self) -> str:
-        r"""The path as it can be written anywhere: what is no UTF-8 in it as ``\xff``."""
+        r"""Return the path as valid UTF-8 text. Bytes that are not UTF-8 become ``\xff``."""
         return os.fsencode(self.path).decode("utf-8", "backslashreplace")
 
     @property
     def words(self) -> str:
-        """``rose 98.1%, tulip 1.2%``, or the error."""
+        """Return text such as ``rose 98.1%, tulip 1.2%``, or the error."""
         return self.error or ", ".join(f"{name} {share:.1%}" for name, share in self.classes)

@@ -1,4 +1,4 @@
-"""The predictions of several files: a sequence, a file, a table in a notebook."""
+"""The predictions of several files, as a sequence that a notebook shows as a table."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from cait_finetune.inference.output import write_predictions
 from cait_finetune.inference.prediction import Prediction
 from cait_finetune.runs import markup
 
-_SHOWN = 100  # in a notebook, which holds each thumbnail in its file
+_SHOWN = 100  # rows: a notebook stores every thumbnail in its file
 _THUMBNAIL = 96  # pixels
 
 
 class Predictions(Sequence[Prediction]):
-    """One `Prediction` a file, in the order of the files.
+    """One `Prediction` per file, in the order of the files.
 
-    ``images_per_second`` is the speed of the model with all that is before it, reading and decoding.
+    ``images_per_second`` is the speed of reading, decoding and classifying files.
     """
 
     def __init__(self, predictions: Iterable[Prediction], images_per_second: float) -> None:
@@ -34,14 +34,14 @@ class Predictions(Sequence[Prediction]):
 
     @property
     def errors(self) -> list[Prediction]:
-        """Those of files that could not be classified."""
+        """Return the predictions of files that could not be classified."""
         return [one for one in self if one.error]
 
     def write(self, path: str | Path) -> None:
-        """Write them as CSV or JSON, by the ending.
+        """Write the predictions to a file, whose ending chooses CSV or JSON.
 
         Raises:
-            UserError: another ending, or the file cannot be written.
+            UserError: the ending is neither ``.csv`` nor ``.json``, or the file cannot be written.
         """
         write_predictions(self, Path(path))
 
@@ -66,7 +66,7 @@ def _more(predictions: Predictions) -> list[str]:
 
 
 def _thumbnail(path: Path) -> str:
-    """The image small, or nothing where PIL cannot read it."""
+    """Return a small JPEG of the image as HTML, or an empty string if PIL cannot read the image."""
     try:
         with Image.open(path) as image:
             image.draft("RGB", (2 * _THUMBNAIL, 2 * _THUMBNAIL))
@@ -74,6 +74,6 @@ def _thumbnail(path: Path) -> str:
             small.thumbnail((_THUMBNAIL, _THUMBNAIL))
             file = io.BytesIO()
             small.save(file, "JPEG")
-    except (OSError, ValueError, SyntaxError):  # of a PNG that is broken it is the last
+    except (OSError, ValueError, SyntaxError):  # PIL raises SyntaxError for a broken PNG
         return ""
     return markup.picture(file.getvalue(), "jpeg")

@@ -1,4 +1,4 @@
-"""A prediction from beginning to end, as the command and notebooks ask for it."""
+"""Find the model and the images, and classify the images, for the command and for notebooks."""
 
 from __future__ import annotations
 
@@ -28,10 +28,11 @@ _MIRRORS = ("flip", "ten_crop")
 class PredictConfig:
     """The keys of the command.
 
-    ``model`` is a run's directory, an exported SavedModel, or an ONNX or LiteRT file; ``images``
-    files, folders (searched with their subfolders) and globs; ``output`` an optional CSV or JSON
-    file; ``tta`` the test-time augmentation, over which probabilities are averaged; ``maps`` a folder
-    for pictures of where the model looks.
+    ``model``: a run's directory, an exported SavedModel, or an ONNX or LiteRT file. ``images``:
+    files, folders (with their subfolders) and globs. ``top_k``: classes per image. ``batch_size``:
+    images per batch. ``output``: a CSV or JSON file; null: the console shows all rows. ``tta``:
+    test-time augmentation (none, flip, five_crop or ten_crop), which averages probabilities over
+    several views. ``maps``: a folder for one class saliency map per image; null: no maps.
     """
 
     model: str = MISSING
@@ -44,11 +45,14 @@ class PredictConfig:
 
 
 def predict(config: PredictConfig, console: Console | None = None) -> Predictions:
-    """Classify the files, draw the maps that are asked for, and on a console show a bar meanwhile.
+    """Classify the files, and draw their maps if ``maps`` is set.
+
+    Args:
+        console: shows a progress bar. `None`: no progress bar.
 
     Raises:
-        UserError: a number below 1, no such model or files, an output that cannot be written, or
-            something asked for that needs a run.
+        UserError: a key has a wrong value, the model or a file does not exist, ``output`` or
+            ``maps`` cannot be written, or ``maps`` is set and no run contains the model.
     """
     for key in ("top_k", "batch_size"):
         if getattr(config, key) < 1:
@@ -69,7 +73,7 @@ def predict(config: PredictConfig, console: Console | None = None) -> Prediction
     if config.maps:
         own = hasattr(backend, "saliency")
         checkpoint = backend if own else found.open_checkpoint("maps", backend.provenance)
-    # TensorFlow has been loaded, quietly.
+    # `open` has loaded TensorFlow with its messages hidden.
     from cait_finetune.inference.augmentation import Averaged, build_views
     from cait_finetune.inference.classification import classify
     from cait_finetune.inference.maps import draw_maps, places_of
@@ -96,10 +100,13 @@ def predict(config: PredictConfig, console: Console | None = None) -> Prediction
 
 
 def _check_augmentation(found: FoundModel, stated: Provenance | None, tta: str) -> bool:
-    """Whether photographs are turned as their EXIF says: as the model or its run states.
+    """Return whether to rotate photographs by their EXIF orientation.
+
+    The model's provenance or the run's configuration states it. Without both, or with `tta` none,
+    return True.
 
     Raises:
-        UserError: mirrored images are asked for, and the run's mean something else then.
+        UserError: `tta` mirrors images, and the run has ``dataset.allow_flip=false``.
     """
     if tta == "none" or not (stated or found.run):
         return True
@@ -118,6 +125,12 @@ def _check_augmentation(found: FoundModel, stated: Provenance | None, tta: str) 
 
 
 def _speed(laps: list[tuple[int, float]]) -> float:
-    """Images a second; the first of several batches, in which the graph is traced, does not count."""
+    """Return images per second.
+
+    The first of several batches does not count, because TensorFlow traces the graph in it.
+
+    Args:
+        laps: number of images and seconds of each batch.
+    """
     images, seconds = (sum(values) for values in zip(*laps[1:] or laps, strict=True))
     return images / seconds

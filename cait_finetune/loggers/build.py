@@ -1,4 +1,4 @@
-"""From the configuration to the loggers of a run."""
+"""Build the loggers of a run from the configuration."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cait_finetune.runs.directory import RunDirectory
 
 
 def build_loggers(config: LoggerConfig, run: RunDirectory, console: Console) -> Loggers:
-    """The loggers that are switched on, for a run."""
+    """Return the loggers that the configuration enables."""
     loggers: list[Logger] = []
     if config.csv:
         loggers.append(CsvFiles(run.root))

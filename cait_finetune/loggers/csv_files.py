@@ -1,4 +1,4 @@
-"""``steps.csv`` and ``epochs.csv``: a row for each record, for spreadsheets and data frames."""
+"""Write ``steps.csv`` and ``epochs.csv``: one row per record, for spreadsheets and data frames."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cait_tf.atomic import atomic_open
 
 
 class CsvFiles(Logger):
-    """Two tables in `directory`, each with a column for every name that came up so far."""
+    """Writes two tables to `directory`, each with one column per name in its records so far."""
 
     name: ClassVar[str] = "csv"
 
@@ -21,12 +21,12 @@ class CsvFiles(Logger):
         self._columns: dict[str, list[str]] = {kind: [] for kind in self._paths}
 
     def begin(self, config: Mapping[str, Any], resumed: bool) -> None:
-        """Begin both tables anew: the records that a run has so far come again."""
+        """Delete both tables. A resumed run passes all its earlier records again."""
         for path in self._paths.values():
             path.unlink(missing_ok=True)
 
     def record(self, kind: str, values: Mapping[str, float]) -> None:
-        """Append a row; a new name, as in a later phase of a run, makes a new column."""
+        """Append a row. A new name, for example in a later phase of a run, adds a column."""
         path, columns = self._paths[kind], self._columns[kind]
         new = [name for name in values if name not in columns]
         if new:

@@ -1,4 +1,4 @@
-"""Many loggers as one, none of which can stop a run."""
+"""Combine several loggers into one. A failing logger does not stop the run."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from cait_finetune.loggers.logger import Logger
 
 logger = logging.getLogger(__name__)
 
-#: Of the best checkpoint and of the export: both are the best of their run and its latest.
+#: Aliases of both artifacts: the best checkpoint and the export are their run's best and latest.
 ALIASES = ("best", "latest")
 
 
 class Loggers:
-    """Hands everything to each of some loggers, and finishes them when its block is left.
+    """Passes every call to each logger, and finishes the loggers at the end of its block.
 
-    A logger that raises is switched off, with one warning: training matters more than its record.
+    A logger that raises an error is removed after one warning, because training matters more than
+    its record.
     """
 
     def __init__(self, loggers: Iterable[Logger] = ()) -> None:
@@ -33,17 +34,26 @@ class Loggers:
         resumed: bool,
         tables: Mapping[str, tuple[Sequence[str], Sequence[Sequence[str]]]],
     ) -> None:
-        """What is known before the first step; of the tables, by name, columns and rows."""
+        """Pass the facts that are known before the first step.
+
+        Args:
+            config: the resolved configuration.
+            resumed: whether the run is resumed.
+            tables: columns and rows of each table, by its name.
+        """
         self._each("begin", config, resumed)
         for name, (columns, rows) in tables.items():
             self._each("table", name, columns, rows)
 
     def reopen(self, config: Mapping[str, Any], step: int) -> None:
-        """Open what a run has written that came to its end after `step` steps, to add to it."""
+        """Open the records of a run that finished after `step` steps, to add to them."""
         self._each("reopen", config, step)
 
     def record(self, kind: str, values: Mapping[str, float]) -> None:
-        """A line of ``metrics.jsonl``; one without a step, as of a solver, gets its epoch for it."""
+        """Pass a line of ``metrics.jsonl``.
+
+        A line without a step, which a solver writes, gets its epoch as the step.
+        """
         self._each("record", kind, {"step": values["epoch"], **values})
 
     def conclude(
@@ -53,10 +63,14 @@ class Loggers:
         artifacts: Mapping[str, Path],
         confusion: tuple[Sequence[int], Sequence[int], Sequence[str]] | None = None,
     ) -> None:
-        """What there is at the end: of a result its numbers, and the files that were made.
+        """Pass the results of a finished run.
 
         Args:
-            confusion: true and predicted class of each test image, and the classes' names.
+            result: content of ``result.json``. The loggers get its numbers only.
+            pictures: PNG files, by name.
+            artifacts: files or directories to keep, by name.
+            confusion: true and predicted class index of each test image, and the class names.
+                `None`: no confusion matrix.
         """
         metrics = {
             key: value

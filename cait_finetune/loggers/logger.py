@@ -1,4 +1,4 @@
-"""What a logger is asked to write, in the order in which a run has it."""
+"""The interface of a logger: the methods that `Loggers` calls during a run."""
 
 from __future__ import annotations
 
@@ -8,42 +8,54 @@ from typing import Any, ClassVar
 
 
 class Logger:
-    """One place that a run is written to: it overrides what it has a place for, and ignores the rest.
+    """A logger of a run. Subclasses override the methods for the records that they can store.
 
-    Every method may raise: `Loggers` then goes on without it.
+    Every method may raise an error: `Loggers` then continues without the logger.
     """
 
     name: ClassVar[str]
 
     def begin(self, config: Mapping[str, Any], resumed: bool) -> None:
-        """Before everything else: the resolved configuration.
+        """Start the log. The run calls this method first.
 
-        When the run goes on (`resumed`) the records that it has so far come again, all of them.
-        What was written after these must not stay, nor anything be written twice.
+        A resumed run passes all its earlier records again. The logger must write none of them
+        twice, and must remove every record that is later than the last of them.
+
+        Args:
+            config: the resolved configuration.
+            resumed: whether the run is resumed.
         """
 
     def reopen(self, config: Mapping[str, Any], step: int) -> None:
-        """Instead of `begin`: of a run that ended after `step` steps nothing comes again."""
+        """Open the log of a run that finished after `step` steps.
+
+        The call replaces `begin`. No earlier record follows.
+        """
 
     def record(self, kind: str, values: Mapping[str, float]) -> None:
-        """A line of ``metrics.jsonl``, of `kind` ``step`` or ``epoch``; both have `step` and `epoch`."""
+        """Log a line of ``metrics.jsonl``.
+
+        Args:
+            kind: ``step`` or ``epoch``.
+            values: the numbers of the line, always with `step` and `epoch`.
+        """
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Such as the parameter table; again when the run goes on."""
+        """Log a table, such as the parameter table. A resumed run passes its tables again."""
 
     def result(self, metrics: Mapping[str, float]) -> None:
-        """The numbers of ``result.json``."""
+        """Log the numbers of ``result.json``."""
 
     def picture(self, name: str, path: Path) -> None:
-        """A PNG file."""
+        """Log a PNG file."""
 
     def confusion_matrix(
         self, truth: Sequence[int], predicted: Sequence[int], class_names: Sequence[str]
     ) -> None:
-        """What the images of the test split are, and what the model says."""
+        """Log the true and the predicted class index of each image of the test split."""
 
     def artifact(self, name: str, path: Path, aliases: Sequence[str]) -> None:
-        """A file or directory to keep beside the metrics."""
+        """Keep a file or directory with the metrics."""
 
     def finish(self, exit_code: int) -> None:
-        """The run is over; 0 is success."""
+        """Close the log. An exit code of 0 means that the run succeeded."""

@@ -1,4 +1,4 @@
-"""Event files for TensorBoard, written by TensorFlow itself: only looking at them needs TensorBoard."""
+"""Write TensorBoard event files with TensorFlow. Only viewing the files needs TensorBoard."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ _FLUSH_MILLIS = 10_000
 
 
 class TensorBoard(Logger):
-    """Writes to `directory`. Step and epoch records have one axis, the step.
+    """Writes event files to `directory`. The x axis of step and epoch records is the step.
 
-    The plugins' own formats: https://github.com/tensorflow/tensorboard, ``plugins/*/summary_v2.py``.
+    The formats are those of TensorBoard's plugins: https://github.com/tensorflow/tensorboard,
+    ``plugins/*/summary_v2.py``.
     """
 
     name: ClassVar[str] = "tensorboard"
@@ -26,7 +27,10 @@ class TensorBoard(Logger):
         self._step = 0
 
     def begin(self, config: Mapping[str, Any], resumed: bool) -> None:
-        """Begin anew: the records that a run has so far come again."""
+        """Delete old event files and log `config`.
+
+        A resumed run passes all its earlier records again.
+        """
         for path in self._directory.glob("events.out.tfevents.*"):
             path.unlink()
         self._open()
@@ -34,12 +38,15 @@ class TensorBoard(Logger):
         self._write("config", "text", "".join(f"    {line}\n" for line in text.splitlines()))
 
     def reopen(self, config: Mapping[str, Any], step: int) -> None:
-        """Add a file of events to those that are there."""
+        """Open a new event file beside the existing files."""
         self._step = step
         self._open()
 
     def record(self, kind: str, values: Mapping[str, float]) -> None:
-        """Scalars named ``step/loss``, ``epoch/validation_loss``; a name with a group keeps it."""
+        """Log scalars with names such as ``step/loss`` and ``epoch/validation_loss``.
+
+        A name that contains a ``/`` stays unchanged.
+        """
         self._step = int(values["step"])
         for name, value in values.items():
             if name not in ("step", "epoch"):
@@ -48,23 +55,23 @@ class TensorBoard(Logger):
             self._writer.flush()
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """As text in Markdown."""
+        """Log a table as Markdown text."""
         lines = [columns, ["---"] * len(columns), *rows]
         self._write(name, "text", "\n".join(f"| {' | '.join(line)} |" for line in lines))
 
     def result(self, metrics: Mapping[str, float]) -> None:
-        """One point each, at the last step."""
+        """Log each number as one point at the last step."""
         for name, value in metrics.items():
             self._write(f"result/{name}", "scalars", float(value))
 
     def picture(self, name: str, path: Path) -> None:
-        """The file's bytes as they are."""
+        """Log a PNG file without encoding it again."""
         data = path.read_bytes()
-        width, height = (int.from_bytes(data[at : at + 4]) for at in (16, 20))  # of the PNG header
+        width, height = (int.from_bytes(data[at : at + 4]) for at in (16, 20))  # in the PNG header
         self._write(f"pictures/{name}", "images", [str(width), str(height), data])
 
     def finish(self, exit_code: int) -> None:
-        """Write what is not written yet."""
+        """Write all pending records and close the event file."""
         self._writer.close()
 
     def _open(self) -> None:

@@ -1,4 +1,4 @@
-"""Weights & Biases: one run of theirs for one run of ours, however often it was interrupted."""
+"""Log to Weights & Biases: one W&B run per run, even if the run is interrupted and resumed."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ from cait_finetune.loggers.wandb_service import find_key, trouble
 from cait_tf.atomic import write_text
 
 _INIT_TIMEOUT = 60.0  # seconds
-_MOST_CLASSES = 100  # of a confusion matrix: W&B draws a table of at most 10,000 rows
+_MOST_CLASSES = 100  # W&B draws a confusion matrix from a table of at most 10,000 rows
 
 
 class WandbRun(Logger):
-    """Writes to W&B's service, or to the run directory until somebody uploads it.
+    """Writes to W&B's service, or to the run directory, which the user can upload later.
 
-    ``wandb.json`` in the run directory holds the id of W&B's run and the last step and epoch that
-    were handed over. When the run goes on, what comes again up to there is left out: it is the same.
+    ``wandb.json`` in the run directory holds the id of the W&B run and the last step and epoch that
+    were logged. A resumed run passes its earlier records again, and the logger skips all records up
+    to this step and epoch.
     """
 
     name: ClassVar[str] = "wandb"
@@ -41,13 +42,13 @@ class WandbRun(Logger):
         self._key: str | None = None
 
     def begin(self, config: Mapping[str, Any], resumed: bool) -> None:
-        """Open the run, online if that is possible, and say where it is."""
+        """Open the W&B run, online if possible, and print its URL or the command to upload it."""
         import wandb
 
         if resumed and self._file.is_file():
             self._written = json.loads(self._file.read_text(encoding="utf-8"))
         again = bool(self._written)
-        # Its outages are ours to report, in one line.
+        # The library would log outages itself. `_say` reports an outage in one line.
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
         wandb.setup(wandb.Settings(silent=True))
         mode, why, expected = self._choose_mode(wandb)
@@ -69,11 +70,14 @@ class WandbRun(Logger):
             self._say(said, None if expected else "yellow")
 
     def reopen(self, config: Mapping[str, Any], step: int) -> None:
-        """Open W&B's run again."""
+        """Open the W&B run again."""
         self.begin(config, resumed=True)
 
     def record(self, kind: str, values: Mapping[str, float]) -> None:
-        """A row at its step; a step and an epoch that end together are one row."""
+        """Log a row at its step, unless it was logged before the run was resumed.
+
+        A step and an epoch that end together share a row.
+        """
         step = int(values["step"])
         # After a stop within an epoch, the epoch stands twice in the log: the last one is whole.
         place = [values[kind], step]
@@ -83,18 +87,18 @@ class WandbRun(Logger):
             self._note()
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Once in a run."""
+        """Log a table, unless the W&B run already has records."""
         import wandb
 
         if not self._written["step"] and not self._written["epoch"]:
             self._log({name: wandb.Table(columns=list(columns), data=[list(row) for row in rows])})
 
     def result(self, metrics: Mapping[str, float]) -> None:
-        """The run's summary, which sweeps and the table of runs go by."""
+        """Write the numbers to the run's summary, which sweeps and the table of runs use."""
         self._run.summary.update(dict(metrics))
 
     def picture(self, name: str, path: Path) -> None:
-        """An image at the last step."""
+        """Log an image at the last step."""
         import wandb
 
         self._log({f"pictures/{name}": wandb.Image(str(path))})
@@ -102,7 +106,7 @@ class WandbRun(Logger):
     def confusion_matrix(
         self, truth: Sequence[int], predicted: Sequence[int], class_names: Sequence[str]
     ) -> None:
-        """W&B's own chart; with very many classes only the picture is of use."""
+        """Log W&B's own chart. With more than 100 classes, log nothing: the chart would be cut off."""
         import wandb
 
         if len(class_names) <= _MOST_CLASSES:
@@ -114,7 +118,10 @@ class WandbRun(Logger):
             self._log({"confusion_matrix": chart})
 
     def artifact(self, name: str, path: Path, aliases: Sequence[str]) -> None:
-        """A version of ``NAME-ID``, of the type model, whose files are not copied before."""
+        """Upload a version of the model artifact ``NAME-ID``, without copying its files first.
+
+        Do nothing if ``logger.wandb.log_model`` is false or the service is unreachable.
+        """
         import wandb
 
         if not self._config.log_model:
@@ -128,7 +135,10 @@ class WandbRun(Logger):
         self._run.log_artifact(artifact, aliases=list(aliases))
 
     def finish(self, exit_code: int) -> None:
-        """Wait for the uploads, but not for ever: what is left stays in the run directory."""
+        """Wait for the uploads, at most ``finish_timeout`` seconds.
+
+        Records that were not uploaded stay in the run directory.
+        """
         if self._run is None:
             return
         if why := self._lost():
@@ -145,7 +155,12 @@ class WandbRun(Logger):
             )
 
     def _choose_mode(self, wandb: Any) -> tuple[str, str, bool]:
-        """The mode; why it is offline without being asked to; whether that is as it should be."""
+        """Choose the mode.
+
+        Returns:
+            The mode, the reason if the mode is offline although the user did not choose it, and
+            whether the mode is expected. An unexpected mode is printed in yellow.
+        """
         wanted = self._config.mode
         if wanted == "auto":
             wanted = os.environ.get("WANDB_MODE", "auto")
@@ -161,14 +176,14 @@ class WandbRun(Logger):
         return "online", "", True
 
     def _lost(self) -> str:
-        """Of a run that is online: why the service cannot be reached any more, if so."""
+        """Return why an online run has lost the service, or an empty string."""
         online = self._run.settings.mode == "online"
         return trouble(self._run.settings.base_url, self._key) if online else ""
 
     def _open(self, wandb: Any, config: Mapping[str, Any], mode: str, again: bool) -> Any:
         ours = self._config
         return wandb.init(
-            id=self._written.get("id"),  # else drawn, or given by a sweep
+            id=self._written.get("id"),  # without an id, W&B draws one or takes the sweep's
             resume="allow" if again else None,
             mode=mode,
             dir=str(self._root),
@@ -178,10 +193,10 @@ class WandbRun(Logger):
             group=ours.group,
             tags=list(ours.tags),
             config=dict(config),
-            allow_val_change=True,  # of what may change when a run goes on
+            allow_val_change=True,  # for keys that may change when a run is resumed
             settings=wandb.Settings(
                 silent=True,
-                console="off",  # the progress bar is not for a file
+                console="off",  # keep the progress bar out of the log file
                 init_timeout=_INIT_TIMEOUT,
                 finish_timeout=ours.finish_timeout,
                 finish_timeout_raises=True,
@@ -189,20 +204,24 @@ class WandbRun(Logger):
         )
 
     def _say(self, text: str, style: str | None = None) -> None:
-        """On one line, however long: it may hold a command to copy."""
+        """Print one line without wrapping it, because it may hold a command to copy."""
         self._console.print(
             f"wandb  {text}", style=style, highlight=False, markup=False, soft_wrap=True
         )
 
     def _log(self, values: dict[str, Any], step: int = 0) -> None:
-        # W&B drops what is at an earlier step than its last row, or than where it goes on.
+        # W&B drops rows at an earlier step than its last row, or than the step where it resumed.
         self._run.log(values, step=max(step, self._run.step, self._run.starting_step))
 
     def _note(self) -> None:
         write_text(self._file, json.dumps(self._written) + "\n")
 
     def _how_to_sync(self, all_parts: bool = False) -> str:
-        """The command; with `all_parts` for every directory of the run, in a pattern."""
+        """Return the command that uploads the run.
+
+        Args:
+            all_parts: whether to upload every offline directory of the run, by a glob pattern.
+        """
         directory = Path(self._run.settings.sync_dir)
         if all_parts:
             parent = shlex.quote(str(directory.parent))

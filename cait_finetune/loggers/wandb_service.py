@@ -1,4 +1,7 @@
-"""Whether Weights & Biases can be reached: asked here, with a limit, as the library would wait."""
+"""Check whether Weights & Biases can be reached.
+
+The check has a time limit. The library itself would wait for the service.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,15 @@ _TIMEOUT = 5.0  # seconds
 
 
 def find_key(settings: Any) -> str | None:
-    """The API key that `wandb login`, the environment or ``.netrc`` has; never asks for one.
+    """Return the API key from the environment, `wandb login` or ``.netrc``.
+
+    The function never asks the user for a key.
 
     Args:
-        settings: wandb's own.
+        settings: wandb's settings.
+
+    Returns:
+        The key. `None`: no key was found.
     """
     import requests
 
@@ -22,7 +30,7 @@ def find_key(settings: Any) -> str | None:
 
 
 def trouble(base_url: str, key: str) -> str:
-    """Why the service cannot be used with `key`; empty when it can be."""
+    """Return why `key` cannot use the service, or an empty string if it can."""
     import requests
 
     try:

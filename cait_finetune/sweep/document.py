@@ -1,4 +1,4 @@
-"""The sweep file: what Weights & Biases needs to know to start runs of ours."""
+"""Write the sweep file, from which agents of Weights & Biases start runs of this project."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from cait_finetune.errors import bad_value
 from cait_finetune.sweep.space import Varied, parse
 from cait_tf.atomic import write_text
 
-#: With it a run tells W&B of its metric, which the sweep goes by.
+#: The logger that sends W&B the metric, which the sweep optimises.
 LOGGER = "logger=wandb"
-#: Each run in a directory of its own, below one of its sweep: seconds are no names, where several
-#: agents start runs at a time. The agent sets both variables.
+#: Each sweep has its own directory, and each run a directory in it. The time cannot name the runs,
+#: because several agents may start runs in the same second. The agent sets both variables.
 _RUN_DIRECTORY = "hydra.run.dir=multirun/${oc.env:WANDB_SWEEP_ID,sweep}/${oc.env:WANDB_RUN_ID}"
 _WHY_WANDB = "the sweep goes by what W&B is told"
 _COUNT = 20
@@ -32,12 +32,16 @@ _HEADER = """\
 class SweepConfig:
     """The command's own keys, written ``sweep.KEY=VALUE``.
 
-    ``method``: bayes, random or grid. ``metric``: as in ``metrics.jsonl``, null being what decides
-    the best epoch; a loss is minimised, all else maximised. ``count``: runs in all, null being 20,
-    and in a grid all of it. ``early_terminate``: hyperband or none, null being hyperband but in a
-    grid: of the runs that have come to ``min_epochs``, and to ``eta`` times as many, and so on, one
-    in ``eta`` goes on. ``name``, ``project`` and ``entity`` are W&B's. The file is ``out``, written
-    anew each time; ``start`` makes the sweep, too.
+    - ``method``: bayes, random or grid.
+    - ``metric``: a name from ``metrics.jsonl``. Null: the metric that decides the best epoch. W&B
+      minimises a loss and maximises any other metric.
+    - ``count``: maximum number of runs. Null: 20, or the whole grid.
+    - ``early_terminate``: hyperband or none. Null: none for a grid, else hyperband. Hyperband
+      compares the runs after ``min_epochs`` epochs, after ``eta`` times as many, and so on. Each
+      time, one run in ``eta`` continues.
+    - ``name``, ``project`` and ``entity``: name, project and entity of the sweep at W&B.
+    - ``out``: the sweep file, which the command overwrites.
+    - ``start``: whether the command also creates the sweep at W&B.
     """
 
     method: str = "bayes"
@@ -63,29 +67,30 @@ class SweepConfig:
 
     @property
     def ends_early(self) -> bool:
-        """Whether runs that do badly are ended."""
+        """Return whether Hyperband ends bad runs early."""
         chosen = self.early_terminate or ("none" if self.method == "grid" else "hyperband")
         return chosen == "hyperband"
 
     @property
     def runs(self) -> int | None:
-        """How many at most."""
+        """Return the maximum number of runs. `None`: the whole grid."""
         return self.count or (None if self.method == "grid" else _COUNT)
 
 
 def sweep_document(
     sweep: SweepConfig, where: list[str], fixed: list[str], space: list[Varied], config: Config
 ) -> dict[str, Any]:
-    """The sweep as W&B's schema has it.
+    """Return the content of the sweep file, in W&B's schema.
 
     Args:
-        where: ``-cd`` and ``-cn`` with their values, if any.
+        where: ``-cd`` and ``-cn`` with their values, or an empty list.
         fixed: the words that do not vary.
-        config: one that the sweep would make.
+        space: the keys that vary.
+        config: the configuration of one run of the sweep.
 
     Raises:
-        UserError: a grid over a continuous interval, an unknown metric, W&B offline, or fixed words that cannot
-            be the same in all runs.
+        UserError: a grid contains a continuous interval, the metric is unknown, W&B is offline or
+            disabled, or the fixed words choose loggers without W&B.
     """
     if sweep.method == "grid":
         for one in space:
@@ -123,10 +128,10 @@ def sweep_document(
 
 
 def check_directories(words: list[str]) -> None:
-    """That no word says where a run is.
+    """Refuse words that set the directory of a run.
 
     Raises:
-        UserError: one does.
+        UserError: a word sets ``resume`` or ``hydra.run.dir``.
     """
     for one in parse(words):
         if one.key_or_group in ("resume", "hydra.run.dir"):
@@ -135,10 +140,10 @@ def check_directories(words: list[str]) -> None:
 
 
 def write(document: dict[str, Any], path: Path) -> None:
-    """Write the file.
+    """Write the sweep file as YAML.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: the file cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -151,7 +156,7 @@ def write(document: dict[str, Any], path: Path) -> None:
 
 
 def decisive_metric(config: Config) -> str:
-    """The name in ``metrics.jsonl`` of what decides which epoch is best."""
+    """Return the metric that decides the best epoch, as ``metrics.jsonl`` names it."""
     average = config.average
     version = f"{average.method}_" if average.method != "none" and average.export else ""
     return f"validation_{version}{config.dataset.judged_by}"
@@ -170,7 +175,11 @@ def _metrics(config: Config) -> tuple[str, ...]:
 
 
 def _completed(fixed: list[str]) -> list[str]:
-    """The words that do not vary, with a logger and a directory that every run has for itself."""
+    """Return the fixed words, with the W&B logger and a separate directory for each run.
+
+    Raises:
+        UserError: the words choose loggers without W&B.
+    """
     given = {one.key_or_group: one for one in parse(fixed)}
     words = [] if "logger" in given else [LOGGER]
     if "logger" in given and "wandb" not in str(given["logger"].value()):

@@ -1,4 +1,4 @@
-"""What a sweep varies: Hydra's sweep syntax read, and said in W&B's words."""
+"""Read the keys that a sweep varies from Hydra's syntax, and translate them to W&B parameters."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from cait_finetune.cli.explain import explain
 from cait_finetune.config import Config
 from cait_finetune.errors import UserError, bad_value
 
-#: The names of parameters in a W&B sweep.
+#: Valid names of W&B sweep parameters.
 _NAME = re.compile(r"[A-Za-z_][\w.-]*")
 
 
 @dataclass(frozen=True)
 class Varied:
-    """A key that a sweep varies, and what stands of it in W&B's ``parameters``."""
+    """A key that a sweep varies, and its entry in W&B's ``parameters``."""
 
     key: str
     parameter: dict[str, Any]
@@ -37,20 +37,22 @@ class Varied:
 def read_space(
     words: list[str], check: Callable[[list[str]], Config]
 ) -> tuple[list[Varied], Config]:
-    """The keys that vary among `words`, each tried at its ends, or with all of its choices.
+    """Return the keys that vary among `words`, after a check of their values.
 
-    Intervals are continuous where the key takes any number and whole where it takes whole ones,
-    whichever way their ends are written. A range means what it means to Hydra: its stop is not in it.
+    The function checks both ends of every interval and range, and every choice. An interval is over
+    integers if the key takes integers, and continuous otherwise; the notation of its ends does not
+    matter. As in Hydra, a range does not contain its stop.
 
     Args:
+        words: words in Hydra's sweep syntax.
         check: composes and checks a configuration from words that do not vary.
 
     Returns:
-        What varies, and the configuration with the first value of each.
+        The varied keys, and the configuration with the first value of each.
 
     Raises:
-        UserError: nothing varies; a range is upside down or empty; a choice is there twice; or the configuration refuses a
-            key, or one of its values.
+        UserError: no key varies, an interval or range is reversed or empty, a choice is a glob or
+            occurs twice, W&B cannot vary a key, or the configuration refuses a key or a value.
     """
     overrides = parse(words)
     fixed = [one.input_line for one in overrides if not one.is_sweep_override()]
@@ -71,10 +73,10 @@ def read_space(
 
 
 def parse(words: list[str]) -> list[Override]:
-    """Hydra's own reading of overrides.
+    """Parse overrides with Hydra's own parser.
 
     Raises:
-        UserError: it cannot read one.
+        UserError: Hydra cannot parse a word.
     """
     try:
         return OverridesParser.create().parse_overrides(words)
@@ -83,7 +85,11 @@ def parse(words: list[str]) -> list[Override]:
 
 
 def _tried(override: Override) -> list[str]:
-    """The words to be checked: each choice, or both ends."""
+    """Return the words to check: every choice, or both ends of an interval or range.
+
+    Raises:
+        UserError: W&B cannot vary the key, or its values are reversed, empty, repeated or a glob.
+    """
     key, value = override.key_or_group, override.value()
     written = override.input_line.partition("=")[2]
     if not _NAME.fullmatch(override.get_key_element()):
@@ -98,7 +104,7 @@ def _tried(override: Override) -> list[str]:
             raise bad_value(key, written, "interval(low, high), low < high")
         if "log" in value.tags and value.start <= 0:
             raise bad_value(key, written, "an interval above 0, as it is logarithmic")
-        # Hydra makes floats of both ends; a key of whole numbers takes no 8.0.
+        # Hydra turns both ends into floats, but a key with integer values refuses 8.0.
         ends = [int(end) if float(end).is_integer() else end for end in (value.start, value.end)]
         return [f"{key}={end}" for end in ends]
     words = [f"{key}={text}" for text in override.sweep_string_iterator()]
@@ -129,5 +135,5 @@ def _parameter(override: Override, config: Config) -> dict[str, Any]:
 
 
 def _as_yaml(value: Any) -> Any:
-    """Numbers and truth values are themselves; all else is the text that Hydra will read again."""
+    """Return numbers and booleans unchanged, and other values as text that Hydra can parse."""
     return value if isinstance(value, bool | int | float) else Transformer.str(value)

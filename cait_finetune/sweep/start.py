@@ -1,4 +1,4 @@
-"""Making a sweep known to Weights & Biases."""
+"""Create a sweep at Weights & Biases."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from cait_finetune.errors import bad_value
 
 
 def start(document: dict[str, Any], path: str) -> str:
-    """Make the sweep, and return the command that works on it.
+    """Create the sweep, and return the command that starts an agent for it.
 
     Args:
-        path: the file that holds `document`, named if this fails.
+        document: content of the sweep file.
+        path: path of the sweep file, for messages.
 
     Raises:
-        UserError: no one is logged in, or the service does not answer.
+        UserError: the user is not logged in to W&B, or the service does not answer.
     """
     import wandb
 
@@ -47,7 +48,10 @@ def _first_line(error: Exception) -> str:
 
 @contextmanager
 def _never_asking() -> Iterator[None]:
-    """W&B asks for a key where it sees a terminal; a command says what is missing and ends."""
+    """Hide the terminal inside the block.
+
+    On a terminal, W&B would ask for an API key. The command reports the missing login instead.
+    """
     terminal = sys.stdin
     with open(os.devnull, encoding="utf-8") as nothing:
         sys.stdin = nothing
