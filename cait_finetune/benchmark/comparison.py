@@ -46,7 +46,7 @@ def three_digits(value: float) -> str:
 
 
 def ratio(ours: Speeds, theirs: Speeds) -> float:
-    """Return the median of the rounds' ratios. A round that is slow for both has the same ratio."""
+    """Return the median of the rounds' ratios. A slow round slows both libraries alike."""
     return statistics.median(
         one / other for one, other in zip(ours.rounds, theirs.rounds, strict=True)
     )
@@ -94,14 +94,14 @@ class Row:
         return max(names, key=lambda name: self.speeds[name].median, default=None)
 
     def ratio(self, name: str = OURS) -> float | None:
-        """Return our speed divided by timm's best speed. `None`: one of the two was not measured."""
+        """Return our speed divided by timm's best speed. `None`: one of them was not measured."""
         if self.best is None or name not in self.speeds:
             return None
         return ratio(self.speeds[name], self.speeds[self.best])
 
     @property
     def memory_ratio(self) -> float | None:
-        """Our peak memory divided by timm's smallest, libraries included. `None`: no timm worker."""
+        """Our peak memory divided by timm's smallest, with libraries. `None`: no timm worker."""
         theirs = [one.calls for name, one in self.memory.items() if name in TIMM_NAMES]
         return self.memory[OURS].calls / min(theirs) if theirs else None
 
@@ -131,7 +131,7 @@ class Comparison:
         config: Any,
         done: Callable[[], object],
     ) -> None:
-        """Measure the workers of a task in turn. Measure the peak of a precision at its first task."""
+        """Measure the workers of a task in turn, and the peak of a new precision."""
         measurements = {
             name: partial(worker.measure, config.warmup) for name, worker in workers.items()
         }
@@ -158,8 +158,8 @@ def compare(
             before a measurement.
 
     Raises:
-        UserError: the system ended a worker process, a library sees no GPU, or the GPU has too little
-            free memory.
+        UserError: the system ended a worker process, a library sees no GPU, or the GPU has too
+            little free memory.
     """
     comparison = Comparison()
     planned = [(task, _by_library(task, config.timm)) for task in tasks]

@@ -46,10 +46,11 @@ _LINE_STYLES = {("inference", False): ":", ("training", False): "-", ("training"
 class ScaleBenchmark:
     """The keys of the command. It measures each of `models` × `work` × `batch_sizes` on the CPU.
 
-    A new process measures each batch size: `rounds` measurements of `repetitions` calls after `warmup`
-    calls. Training is measured with and without ``model.remat``. Each batch is one micro-batch, as on an
-    accelerator. The command skips a batch that would not fit into the available memory, and reports
-    the batch. `image_size` null uses each model's own size. `threads` 0 uses all cores.
+    A new process measures each batch size: `rounds` measurements of `repetitions` calls after
+    `warmup` calls. Training is measured with and without ``model.remat``. Each batch is one
+    micro-batch, as on an accelerator. The command skips a batch that would not fit into the
+    available memory, and reports the batch. `image_size` null uses each model's own size. `threads`
+    0 uses all cores.
     """
 
     models: list[str] = field(
@@ -152,8 +153,8 @@ class Series:
     def forecast(self, batch_size: int) -> float:
         """Return the bytes that a batch is expected to need.
 
-        The forecast fits the batch sizes measured so far. Below two of these, it also uses the estimated
-        memory of the libraries and parameters.
+        The forecast fits the batch sizes measured so far. With fewer than two of them, it also uses
+        the estimated memory of the libraries and parameters.
         """
         start = _LIBRARIES + self.task.variant.parameters * _PARAMETER[self.task.work]
         if not self.peaks:
@@ -188,7 +189,7 @@ class Series:
 
 
 def table(measured: Sequence[Series], footnote: str) -> str:
-    """Return Markdown: speed and memory, the largest training batches, and the skipped batch sizes."""
+    """Return Markdown: speed, memory, the largest training batches, and skipped batch sizes."""
     rows = [
         [str(series.task), str(size), str(series.speeds[size]), f"{peak / 1e9:.2f}"]
         for series in measured

@@ -1,4 +1,4 @@
-"""``python -m cait_finetune benchmark start``: seconds from a run's start to its first finished step."""
+"""``python -m cait_finetune benchmark start``: seconds from a run's start to its first step."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class StartBenchmark:
     """The keys of the command. It trains each of `models` on the digits, `runs` times in turn.
 
     Before the timed runs, one short run of each model fills the system's file cache and
-    ``train.compile_cache_dir``. The short runs are not timed. Only one run is active at a time, with
-    all cores.
+    ``train.compile_cache_dir``. The short runs are not timed. Only one run is active at a time,
+    with all cores.
     """
 
     models: list[str] = field(default_factory=lambda: ["cait_nano_32", "cait_xxs24_224"])
@@ -67,7 +67,7 @@ class StartBenchmark:
         return Report(text, values)
 
     def command(self, model: str) -> list[str]:
-        """Return a run's overrides without its directory. The weights are random, to avoid a download."""
+        """Return a run's overrides without its directory. Random weights avoid a download."""
         return [
             "dataset=digits",
             f"model={model}",
@@ -78,7 +78,11 @@ class StartBenchmark:
 
 
 def short_run(words: list[str]) -> None:
-    """Run a few steps to the end, when a run writes its compiled code; raise UserError if the run fails."""
+    """Execute a run of a few steps. The run writes its compiled code at its end.
+
+    Raises:
+        UserError: the run failed.
+    """
     with tempfile.TemporaryDirectory() as folder:
         command = [*_PROGRAM, *words, "debug=fast_dev_run", f"hydra.run.dir={folder}/run"]
         done = subprocess.run(

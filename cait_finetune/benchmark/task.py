@@ -23,13 +23,13 @@ class Task:
 
     Attributes:
         work: ``inference``: forward pass of a batch. ``training``: forward, cross-entropy, backward and
-            AdamW with weight decay, without stochastic depth. ``latency``: forward pass of one image.
-            Our library runs a SavedModel.
+            AdamW with weight decay, without stochastic depth. ``latency``: forward pass of one
+            image. Our library runs a SavedModel.
         threads: CPU threads of the worker.
         repetitions: calls per measurement.
         image_size: in pixels. `None`: the model's own.
-        remat: recompute activations in the backward pass: ``model.remat``, and gradient checkpointing
-            in timm.
+        remat: recompute activations in the backward pass: ``model.remat``, and gradient
+            checkpointing in timm.
         whole: train the batch in one micro-batch. Otherwise use a run's default ``accumulation``.
         compiled: run timm's model through ``torch.compile``.
         single_threaded: the SavedModel of ``latency`` runs each operation on one thread.
@@ -157,5 +157,5 @@ def check_timm(*packages: str) -> None:
 
 
 def remat_choices(work: str, asked: Sequence[bool]) -> Sequence[bool]:
-    """Return the values of ``remat`` to measure: `asked` for training, only False for other work."""
+    """Return the values of ``remat`` to measure: `asked` for training, False for other work."""
     return list(dict.fromkeys(asked)) if work == "training" else [False]

@@ -32,14 +32,15 @@ _OVERHEAD = 250  # progress units of a run's tracing and scoring; a unit is a tr
 
 @dataclass
 class TransferBenchmark:
-    """The keys of the command. It measures each of `methods` on each of `shares` of the training images.
+    """The keys of the command. It measures `datasets` × `methods` × `shares`.
 
-    Each method and share has `seeds` runs of `epochs` passes over the images. A pass has at least
-    `least_steps` steps. The method ``from scratch 3x`` has three times as many passes. The seed
-    determines the images, the head's weights and the order of the images.
-    `data_dir` is the folder in which TFDS prepared the data sets. `processes` is the number of parallel
-    runs; 0 is one per core. The command stores results in `out`. It repeats a finished run only if the
-    model, its pretrained weights, the images or the configuration changed.
+    A share is a fraction of the training images. Each method and share has `seeds` runs of `epochs`
+    passes over the images. A pass has at least `least_steps` steps. The method ``from scratch 3x``
+    has three times as many passes. The seed determines the images, the head's weights and the order
+    of the images.
+    `data_dir` is the folder in which TFDS prepared the data sets. `processes` is the number of
+    parallel runs; 0 is one per core. The command stores results in `out`. It repeats a finished run
+    only if the model, its pretrained weights, the images or the configuration changed.
     """
 
     datasets: list[str] = field(default_factory=lambda: ["digits"])

@@ -26,10 +26,8 @@ from cait_finetune.errors import UserError
 from cait_finetune.runs.command_line import override
 from cait_finetune.runtime.cores import cores, limit_threads
 
-_SCRATCH = (
-    "optimizer=adamw_from_scratch",
-    "model.weights=none",
-)  # this optimizer sets another learning rate
+# This optimizer sets another learning rate.
+_SCRATCH = ("optimizer=adamw_from_scratch", "model.weights=none")
 _PRETRAINED = ("model.weights=pretrained",)
 _PROBE = ("tuning=linear_probe", *_PRETRAINED, "tuning.solver=lbfgs", "tuning.cache_dir=null")
 #: The overrides of each method.
@@ -64,7 +62,7 @@ class TransferRun:
 
     @property
     def overrides(self) -> tuple[str, ...]:
-        """The command line. The seed determines the images, the head's weights and the image order."""
+        """The command line. The seed determines the images, their order and the head's weights."""
         return (
             *self.data_overrides,
             f"model={self.model}",
@@ -109,8 +107,8 @@ class Result:
 class Results:
     """The results of finished runs, stored in a JSON Lines file.
 
-    A stored result is valid while its command line, configuration, data set and pretrained weights are
-    unchanged.
+    A stored result is valid while its command line, configuration, data set and pretrained weights
+    are unchanged.
     """
 
     def __init__(self, path: Path) -> None:
@@ -140,8 +138,8 @@ class Results:
     def _key(self) -> Callable[[TransferRun], str]:
         """A function that returns the checksum of a run.
 
-        The function composes the configuration of each method once. It reads each data set and each set
-        of weights once.
+        The function composes the configuration of each method once. It reads each data set and each
+        set of weights once.
         """
         compose, weights = functools.cache(configure), functools.cache(models.start_checksum)
         images = functools.cache(

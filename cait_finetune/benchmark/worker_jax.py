@@ -22,8 +22,8 @@ from cait_tf.models import create_model
 
 _RATE, _WEIGHT_DECAY = 1e-5, 0.05
 _SIZES, _QUEUED = (4096, 8192), 4
-# With remat, XLA tries Triton kernels for each matrix product, which makes compilation several times
-# slower. XLA then uses cuBLAS only.
+# With remat, XLA tries Triton kernels for each matrix product, and compilation takes too long.
+# This option restricts XLA to cuBLAS.
 _REMAT_OPTIONS = {"xla_gpu_enable_triton_gemm": False}
 _peak = 0  # bytes of GPU memory of the program that `prepare` compiled
 

@@ -37,8 +37,8 @@ def prepare(task: Task | InputTask) -> Callable[[], object]:
     """Return a function that executes the task once: a step of the model, or a batch of the loader.
 
     Raises:
-        CannotCompile: `task.compiled` is set, and ``torch.compile`` fails, for example without a C++
-            compiler.
+        CannotCompile: `task.compiled` is set, and ``torch.compile`` fails, for example without a
+            C++ compiler.
         UserError: the task is for a GPU, but PyTorch sees no GPU.
     """
     if isinstance(task, InputTask):

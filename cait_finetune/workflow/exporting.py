@@ -52,18 +52,18 @@ def export_run(
 ) -> dict[str, dict]:
     """Write the chosen formats into ``export/``, and check each on images of the validation split.
 
-    The function updates ``exports.json`` after each format. At the end it removes the formats that were
-    made from other weights than the run's best weights.
+    The function updates ``exports.json`` after each format. At the end it removes the formats that
+    were made from other weights than the run's best weights.
 
     Args:
         exported: the model with the weights in ``run.best_checkpoint``.
-        keep: do not repeat a format that was made from the same weights, temperature, data and keys, if
-            its files are complete and unchanged.
+        keep: do not repeat a format that was made from the same weights, temperature, data and
+            keys, if its files are complete and unchanged.
 
     Returns:
-        The contents of ``export/exports.json``: a record for each existing format, by name. A record
-        holds the relative ``path``, the ``difference``, the checksum of the ``weights``, the digest of
-        the ``data``, and further facts of the format.
+        The contents of ``export/exports.json``: a record for each existing format, by name. A
+        record holds the relative ``path``, the ``difference``, the checksum of the ``weights``, the
+        digest of the ``data``, and further facts of the format.
 
     Raises:
         UserError: a format was refused. The other formats have been written before.
@@ -182,7 +182,7 @@ def publish(config: ExportConfig, run: RunDirectory, class_names: list[str], say
 
 
 def _below_run(record: dict[str, Any]) -> dict[str, Any]:
-    """Return a format's record with each path as ``export/…``, because the hub gets the record too."""
+    """Return a format's record with paths below ``export/``: the hub gets the record too."""
     below = {}
     for key, value in record.items():
         if isinstance(value, dict):

@@ -27,8 +27,8 @@ from cait_tf.memory import peak_memory
 def score_splits(config: Config, prepared: Prepared, model: keras.Model) -> Scores:
     """Score `model` on validation and test, each image once.
 
-    The function saves the logits, unless they are too large. A resumed run reuses saved logits of the
-    same weights and images.
+    The function saves the logits, unless they are too large. A resumed run reuses saved logits of
+    the same weights and images.
     """
     streams, run = prepared.streams, prepared.run
     mark = weights_mark(run.best_checkpoint)
@@ -85,7 +85,7 @@ def draw_report(config: Config, prepared: Prepared, model: keras.Model, scores: 
 def export_model(
     config: Config, prepared: Prepared, model: keras.Model, temperature: float
 ) -> None:
-    """Write and check the chosen export formats. A resumed run keeps the formats that are up to date.
+    """Write and check the chosen formats. A resumed run keeps formats that are up to date.
 
     Raises:
         UserError: a format was refused.

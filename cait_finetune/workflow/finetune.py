@@ -89,16 +89,17 @@ def finish(
 ) -> None:
     """Score, export and report `model`, which holds the best weights.
 
-    A resumed run keeps the files that an earlier process finished. A refused export or upload does not
-    stop the other steps. The function raises its error at the end, and `resume` tries the step again.
+    A resumed run keeps the files that an earlier process finished. A refused export or upload does
+    not stop the other steps. The function raises its error at the end, and `resume` tries the step
+    again.
 
     Args:
         started: when this process began the run, on `time.perf_counter`'s clock.
         loggers: they receive the result, the figures and the model.
 
     Raises:
-        UserError: an exported model's outputs differ from the trained model's, a format was refused, or
-            the upload to the hub failed.
+        UserError: an exported model's outputs differ from the trained model's, a format was
+            refused, or the upload to the hub failed.
     """
     run = prepared.run
     scores = score_splits(config, prepared, model)

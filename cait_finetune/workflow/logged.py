@@ -50,7 +50,7 @@ def logged(config: Config, prepared: Prepared) -> Iterator[Loggers]:
 
 
 def conclude_loggers(loggers: Loggers, run: RunDirectory, result: dict[str, Any]) -> None:
-    """Send the loggers the result, the figures, the best weights, the exports and the confusion data."""
+    """Send the loggers the result, figures, best weights, exports and confusion data."""
     exports = run.saved_model.parent
     models = {"checkpoint": run.best_checkpoint}
     if exports.is_dir() and any(exports.iterdir()):

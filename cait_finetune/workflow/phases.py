@@ -22,8 +22,8 @@ class Stages:
     """Build each stage of a run only when it starts, because optimizer slots take much memory.
 
     Args:
-        trained: returns the model that a phase's step calls: the whole model, or the part that is not
-            frozen.
+        trained: returns the model that a phase's step calls: the whole model, or the part that is
+            not frozen.
         schedule: returns the learning-rate schedule of a phase, given the phase's number of steps.
     """
 
@@ -53,8 +53,8 @@ class Stages:
         """Return builders of the stages that are left after `step` steps.
 
         Args:
-            arrays: the saved state after `step` steps, by variable name. Only a stage that `step` has
-                interrupted restores the state.
+            arrays: the saved state after `step` steps, by variable name. Only a stage that `step`
+                has interrupted restores the state.
 
         Raises:
             UserError: by a builder, when the arrays belong to another run.

@@ -27,7 +27,7 @@ from cait_finetune.workflow.prepared import Plan, Start, Worker
 
 
 def plan_length(config: Config, source: Source) -> tuple[TuningConfig, Length]:
-    """Return the tuning configuration, with the phases' lengths in epochs, and the run's length.
+    """Return the tuning, with the phases' lengths in epochs, and the run's length in steps.
 
     With ``debug=fast_dev_run``, a run has one step per phase, but at least two steps.
 
@@ -106,7 +106,7 @@ def print_plan(config: Config, plan: Plan, start: Start, worker: Worker, step: i
 
 
 def _summary_table(phase: Phase, peak: float) -> Table:
-    """Return the parameter table by group. If there are many groups, show the first and last ones."""
+    """Return the parameter table by group. Of many groups, show the first and last ones."""
     shown = Table(title=f"what is trained ({phase.name}); all of it: parameters.csv")
     for column in ("group", "variables", "trained", "of", "multiplier", "peak learning rate"):
         shown.add_column(column, justify="right")

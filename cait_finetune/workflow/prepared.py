@@ -21,7 +21,7 @@ from cait_finetune.workflow.streams import Streams
 
 @dataclass(frozen=True)
 class Worker:
-    """The worker that this process is. Only the chief writes files and prints."""
+    """This process as a worker of the run. Only the chief writes files and prints."""
 
     strategy: tf.distribute.Strategy
     chief: bool

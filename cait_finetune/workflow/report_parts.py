@@ -98,7 +98,7 @@ def draw_scores(run: RunDirectory, scores: Scores, view: Viewer | None) -> None:
 
 
 def format_count(mistakes: int) -> str:
-    """Return the number of mistakes as text, with "or more" at `_NAMED`, the most that are listed."""
+    """Return the number of mistakes as text. At the limit `_NAMED`, append "or more"."""
     more = " or more" * (mistakes == _NAMED)
     return f"{mistakes:,}{more} mistake{'s' * (mistakes > 1)}"
 
