@@ -1,4 +1,4 @@
-"""Libraries measured in turn on the same tasks: medians, ratios and memory."""
+"""Measure libraries in turn on the same tasks: medians, ratios and memory."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OURS_JAX = "cait_finetune.benchmark.worker_jax"
 
 @dataclass(frozen=True)
 class Speeds:
-    """One library's measurements, one per round: images per second, or seconds."""
+    """Measurements of one library, one per round, in images per second or seconds."""
 
     rounds: tuple[float, ...]
 
@@ -41,12 +41,12 @@ class Speeds:
 
 
 def three_digits(value: float) -> str:
-    """Format with three significant digits, or all digits before the point."""
+    """Format with three significant digits. From 100 on, format as an integer."""
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def ratio(ours: Speeds, theirs: Speeds) -> float:
-    """Return the median of the rounds' ratios, in which a slow round cancels out."""
+    """Return the median of the rounds' ratios. A slow round slows both libraries alike."""
     return statistics.median(
         one / other for one, other in zip(ours.rounds, theirs.rounds, strict=True)
     )
@@ -55,14 +55,18 @@ def ratio(ours: Speeds, theirs: Speeds) -> float:
 def in_turn(
     measurements: Mapping[str, Callable[[], float]], rounds: int, done: Callable[[], object]
 ) -> dict[str, Speeds]:
-    """Measure everything once per round, so that a busy machine slows all alike.
+    """Make every measurement once per round, so that a busy machine slows all of them alike.
 
     Args:
+        measurements: functions that measure, by name.
         done: called after each measurement.
+
+    Returns:
+        The measurements of all rounds, by name.
     """
     measured: dict[str, list[float]] = {name: [] for name in measurements}
     for number in range(rounds):
-        # The order alternates: the second measurement finds the machine warm.
+        # Alternate the order, because a warm machine may favour the second measurement.
         for name in list(measurements)[:: -1 if number % 2 else 1]:
             measured[name].append(measurements[name]())
             done()
@@ -74,7 +78,8 @@ class Row:
     """Speed and memory of every library on one task.
 
     Attributes:
-        share: of the machine's fastest matrix product, that ours reached. `None` of an input.
+        share: our operations per second divided by those of the machine's fastest matrix product.
+            `None` for an input task.
     """
 
     task: Task | InputTask
@@ -84,29 +89,34 @@ class Row:
 
     @property
     def best(self) -> str | None:
-        """The faster of timm's; `None` without timm."""
+        """The name of timm's fastest worker. `None`: timm was not measured."""
         names = [name for name in self.speeds if name in TIMM_NAMES]
         return max(names, key=lambda name: self.speeds[name].median, default=None)
 
     def ratio(self, name: str = OURS) -> float | None:
-        """Return our speed to that of timm's best; `None` where one is missing."""
+        """Return our speed divided by timm's best speed. `None`: one of them was not measured."""
         if self.best is None or name not in self.speeds:
             return None
         return ratio(self.speeds[name], self.speeds[self.best])
 
     @property
     def memory_ratio(self) -> float | None:
-        """Our peak to the smaller of timm's, libraries included."""
+        """Our peak memory divided by timm's smallest, with libraries. `None`: no timm worker."""
         theirs = [one.calls for name, one in self.memory.items() if name in TIMM_NAMES]
         return self.memory[OURS].calls / min(theirs) if theirs else None
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The rows, operations per second of the fastest matrix product by precision, and notes.
+    """The rows of a benchmark, the peaks of the machine, and notes.
 
-    TensorFlow and PyTorch multiply with libraries of their own on a CPU. Where one of the two does not
-    know the processor, `timm_peaks` shows it.
+    On a CPU, TensorFlow and PyTorch use different libraries for matrix products. `timm_peaks` shows
+    when one of these libraries is not optimised for the processor.
+
+    Attributes:
+        peaks: operations per second of our library's fastest matrix product, by precision.
+        timm_peaks: the same for PyTorch. Empty on a GPU and without timm.
+        notes: why a worker was not measured.
     """
 
     rows: list[Row] = field(default_factory=list)
@@ -121,7 +131,7 @@ class Comparison:
         config: Any,
         done: Callable[[], object],
     ) -> None:
-        """Measure the workers of a task in turn; measure the peak where the precision is new."""
+        """Measure the workers of a task in turn, and the peak of a new precision."""
         measurements = {
             name: partial(worker.measure, config.warmup) for name, worker in workers.items()
         }
@@ -148,7 +158,8 @@ def compare(
             before a measurement.
 
     Raises:
-        UserError: the system ended a process.
+        UserError: the system ended a worker process, a library sees no GPU, or the GPU has too
+            little free memory.
     """
     comparison = Comparison()
     planned = [(task, _by_library(task, config.timm)) for task in tasks]
@@ -164,7 +175,7 @@ def compare(
                     worker.start()
                     workers[name] = worker
                     advance()
-                except CannotCompile as error:  # measure the others
+                except CannotCompile as error:  # measure the other workers
                     comparison.notes.append(str(error))
                     advance(config.rounds + 1)
             comparison.add(task, workers, config, advance)
@@ -178,7 +189,7 @@ def _by_library(task: Task | InputTask, timm: bool) -> dict[str, Task | InputTas
         return {OURS: task, **({TIMM_LOADER: task} if timm else {})}
     eager = {TIMM_EAGER: task} if timm else {}
     if task.work == "latency":
-        # For one image people use eager PyTorch.
+        # For single images, PyTorch users rarely compile.
         return {OURS: task, OURS_SINGLE: dataclasses.replace(task, single_threaded=True), **eager}
     compiled = {TIMM_COMPILED: dataclasses.replace(task, compiled=True)} if timm else {}
     return {OURS: task, **eager, **compiled}

@@ -35,20 +35,22 @@ from cait_finetune.runtime.cores import core_count
 from cait_finetune.runtime.progress import progress_bar
 
 _WORKS = ("inference", "training")
-_LIBRARIES = 0.8e9  # bytes, about, of TensorFlow after its import
-_PARAMETER = {"inference": 4, "training": 16}  # bytes: weight, gradient, Adam's two moments
+_LIBRARIES = 0.8e9  # estimated bytes of a process that has imported TensorFlow
+# Bytes per parameter. Training adds the gradient and Adam's two moments to the weight.
+_PARAMETER = {"inference": 4, "training": 16}
 _MACHINES = (8, 16, 24, 40, 80)  # GB
 _LINE_STYLES = {("inference", False): ":", ("training", False): "-", ("training", True): "--"}
 
 
 @dataclass
 class ScaleBenchmark:
-    """The keys of the command: each of `models` with each of `batch_sizes`, on the CPU.
+    """The keys of the command. It measures each of `models` × `work` × `batch_sizes` on the CPU.
 
-    Each is a fresh process that makes `rounds` measurements of `repetitions` calls after `warmup` calls.
-    Training is measured with and without ``model.remat``, each batch in one micro-batch as accelerators
-    do. A batch that would not fit into the available memory is left out and reported. `image_size` null
-    is each model's own.
+    A new process measures each batch size: `rounds` measurements of `repetitions` calls after
+    `warmup` calls. Training is measured with and without ``model.remat``. Each batch is one
+    micro-batch, as on an accelerator. The command skips a batch that would not fit into the
+    available memory, and reports the batch. `image_size` null uses each model's own size. `threads`
+    0 uses all cores.
     """
 
     models: list[str] = field(
@@ -67,7 +69,7 @@ class ScaleBenchmark:
     out: str = "benchmark_scale"
 
     def check(self) -> None:
-        """Check every key before a process starts; raise UserError."""
+        """Check every key before any worker process starts; raise UserError."""
         check_values(self)
         check_choices("work", self.work, _WORKS)
         check_choices("precision", [self.precision], PRECISIONS)
@@ -75,7 +77,7 @@ class ScaleBenchmark:
         check_models(self.models, self.image_size, timm=False)
 
     def report(self, console: Console) -> Report:
-        """Measure all series."""
+        """Measure all series and return the tables."""
         planned = list(self.tasks())
         measured = []
         with progress_bar("", sum(map(len, planned)), console, unit="") as advance:
@@ -103,23 +105,23 @@ class ScaleBenchmark:
 
 @dataclass(frozen=True)
 class Line:
-    """Bytes of any batch, and bytes of each image in it."""
+    """Memory as a linear function of the batch size: fixed bytes, and bytes per image."""
 
     fixed: float
     per_image: float
 
     @classmethod
     def fit(cls, peaks: Mapping[int, float]) -> Line:
-        """Fit peak bytes by batch size with least squares. Takes two batch sizes or more."""
+        """Fit peak bytes by batch size with least squares. It needs two batch sizes or more."""
         slope, fixed = np.polyfit(list(peaks), np.array(list(peaks.values()), float), 1)
         return cls(float(fixed), float(slope))
 
     def at(self, batch_size: int) -> float:
-        """Return the bytes of a batch."""
+        """Return the bytes of a batch of `batch_size` images."""
         return self.fixed + self.per_image * batch_size
 
     def largest(self, available: float) -> int:
-        """Return the largest batch that fits into `available` bytes; 0 if none does."""
+        """Return the largest batch size that fits into `available` bytes; 0 if no batch fits."""
         return max(0, math.floor((available - self.fixed) / self.per_image))
 
 
@@ -129,7 +131,7 @@ class Series:
 
     Attributes:
         task: the task of the smallest batch.
-        skipped: why a batch size was left out.
+        skipped: why a batch size was skipped, by batch size.
     """
 
     task: Task
@@ -139,17 +141,21 @@ class Series:
 
     @property
     def peaks(self) -> dict[int, int]:
-        """Peak bytes while working, libraries included."""
+        """Peak bytes during the calls, libraries included, by batch size."""
         return {size: memory.calls for size, memory in self.memory.items()}
 
     @property
     def line(self) -> Line | None:
-        """The line through the peaks. `None`: they do not grow with the batch."""
+        """The line through the peaks. `None`: fewer than two peaks, or peaks that do not grow."""
         line = Line.fit(self.peaks) if len(self.peaks) > 1 else None
         return line if line and line.per_image > 0 else None
 
     def forecast(self, batch_size: int) -> float:
-        """Return the bytes expected of a batch, from the batches measured so far."""
+        """Return the bytes that a batch is expected to need.
+
+        The forecast fits the batch sizes measured so far. With fewer than two of them, it also uses
+        the estimated memory of the libraries and parameters.
+        """
         start = _LIBRARIES + self.task.variant.parameters * _PARAMETER[self.task.work]
         if not self.peaks:
             return start
@@ -157,7 +163,7 @@ class Series:
         return Line.fit(known).at(batch_size)
 
     def measure(self, task: Task, config: ScaleBenchmark) -> None:
-        """Add one batch size, or the reason why it is left out."""
+        """Measure one batch size, or record why it is skipped."""
         size = task.batch_size
         expected, free = self.forecast(size), psutil.virtual_memory().available
         if self.skipped or expected > free:
@@ -183,7 +189,7 @@ class Series:
 
 
 def table(measured: Sequence[Series], footnote: str) -> str:
-    """Return speed and memory, the largest batch that fits, and what was left out, as Markdown."""
+    """Return Markdown: speed, memory, the largest training batches, and skipped batch sizes."""
     rows = [
         [str(series.task), str(size), str(series.speeds[size]), f"{peak / 1e9:.2f}"]
         for series in measured
@@ -209,7 +215,7 @@ def table(measured: Sequence[Series], footnote: str) -> str:
 
 
 def draw(measured: Sequence[Series], path: Path) -> None:
-    """Write a PNG: images per second and memory by batch size, a colour for each model."""
+    """Write a PNG: images per second and peak memory by batch size, with one colour per model."""
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
     from matplotlib.ticker import LogLocator, NullLocator

@@ -1,4 +1,4 @@
-"""``python -m cait_finetune benchmark start``: seconds from the command to its first finished step."""
+"""``python -m cait_finetune benchmark start``: seconds from a run's start to its first step."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ _TAIL = 2000  # characters of a failed run's output
 
 @dataclass
 class StartBenchmark:
-    """The keys of the command: train the digits with each of `models`, `runs` times in turn.
+    """The keys of the command. It trains each of `models` on the digits, `runs` times in turn.
 
-    A short run of each model comes first and does not count: it fills the system's file cache and
-    ``train.compile_cache_dir``. Each run has the whole machine.
+    Before the timed runs, one short run of each model fills the system's file cache and
+    ``train.compile_cache_dir``. The short runs are not timed. Only one run is active at a time,
+    with all cores.
     """
 
     models: list[str] = field(default_factory=lambda: ["cait_nano_32", "cait_xxs24_224"])
@@ -40,13 +41,13 @@ class StartBenchmark:
     out: str = "benchmark_start"
 
     def check(self) -> None:
-        """Check every key before a run starts; raise UserError."""
+        """Check every key before any run starts; raise UserError."""
         check_values(self)
         check_choices("precision", [self.precision], PRECISIONS)
         check_models(self.models, timm=False)
 
     def report(self, console: Console) -> Report:
-        """Time the runs. Raise UserError with the end of a run's output if the run fails."""
+        """Time the runs. If a run fails, raise UserError with the end of the run's output."""
         commands = {model: self.command(model) for model in self.models}
         with progress_bar("", (self.runs + 1) * len(commands), console, unit="") as advance:
             advance(0, "first step")
@@ -66,7 +67,7 @@ class StartBenchmark:
         return Report(text, values)
 
     def command(self, model: str) -> list[str]:
-        """Return what a user types, without the directory. Random weights need no download."""
+        """Return a run's overrides without its directory. Random weights avoid a download."""
         return [
             "dataset=digits",
             f"model={model}",
@@ -77,7 +78,11 @@ class StartBenchmark:
 
 
 def short_run(words: list[str]) -> None:
-    """Run a few steps to the end, where a run writes its compiled code; raise UserError if it fails."""
+    """Execute a run of a few steps. The run writes its compiled code at its end.
+
+    Raises:
+        UserError: the run failed.
+    """
     with tempfile.TemporaryDirectory() as folder:
         command = [*_PROGRAM, *words, "debug=fast_dev_run", f"hydra.run.dir={folder}/run"]
         done = subprocess.run(
@@ -88,14 +93,18 @@ def short_run(words: list[str]) -> None:
 
 
 def first_step(words: list[str]) -> float:
-    """Return the seconds until a run wrote its first step's metrics; raise UserError if it ended before."""
+    """Return the seconds from a run's start until its first line of metrics is on disk.
+
+    Raises:
+        UserError: the run ended before.
+    """
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as output:
         metrics = RunDirectory(Path(folder) / "run").metrics
         begin = time.perf_counter()
         command = [*_PROGRAM, *words, f"hydra.run.dir={folder}/run"]
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
         try:
-            # A line without its end is still being written.
+            # Without a newline, the run has not finished writing the line.
             while not (metrics.exists() and b"\n" in metrics.read_bytes()):
                 if process.poll() is not None:
                     output.seek(0)

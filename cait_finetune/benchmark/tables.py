@@ -1,4 +1,4 @@
-"""The Markdown and JSON that a benchmark writes."""
+"""Markdown tables and JSON values of a benchmark."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Report:
 
     Attributes:
         text: Markdown.
-        values: for JSON.
-        draw: writes a picture to a path. `None`: there is no picture.
+        values: contents of the JSON file.
+        draw: writes a figure to a path. `None`: the benchmark has no figure.
     """
 
     text: str
@@ -55,7 +55,7 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def machine(timm: bool = True, ours: Sequence[str] = ("tensorflow", "keras")) -> dict[str, Any]:
-    """Return the processor and the versions of the measured packages."""
+    """Return the processor and the versions of the measured packages that are installed."""
     versions = {}
     for package in (*ours, *("torch", "timm") * timm):
         try:
@@ -66,18 +66,18 @@ def machine(timm: bool = True, ours: Sequence[str] = ("tensorflow", "keras")) ->
 
 
 def packages(facts: Mapping[str, Any]) -> str:
-    """Return the versions of a `machine` in one line."""
+    """Return one line with the package versions in `facts`, a result of `machine`."""
     return ", ".join(f"{name} {version}" for name, version in facts["packages"].items())
 
 
 def footnote(threads: int, timm: bool = True) -> str:
-    """Return the `machine` and the number of threads in one line."""
+    """Return one line with the processor, the number of threads and the package versions."""
     facts = machine(timm)
     return f"{facts['processor']}, {threads} thread{'s' * (threads > 1)}; {packages(facts)}.\n"
 
 
 def comparison_text(comparison: Comparison, footnote: str) -> str:
-    """Return a table each for speed, memory and latency, without the empty ones."""
+    """Return Markdown tables of speed, memory and latency. Tables without rows are omitted."""
     batches = [row for row in comparison.rows if row.task.work != "latency"]
     single = [row for row in comparison.rows if row.task.work == "latency"]
     parts = []
@@ -130,7 +130,7 @@ def _gigabytes(row: Row, name: str) -> str:
 
 
 def _latency(row: Row, name: str) -> list[str]:
-    """Return milliseconds, and their ratio to timm's."""
+    """Return two cells: milliseconds, and their ratio to timm's."""
     speeds, ratio = row.speeds.get(name), row.ratio(name)
     milliseconds = Speeds(tuple(1e3 / one for one in speeds.rounds)) if speeds else None
     return [_speed(milliseconds), _times(1 / ratio if ratio else None)]

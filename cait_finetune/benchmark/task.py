@@ -1,4 +1,4 @@
-"""What a benchmark measures, and the checks of its keys."""
+"""The tasks that benchmarks measure, and the checks of benchmark keys."""
 
 from __future__ import annotations
 
@@ -23,13 +23,15 @@ class Task:
 
     Attributes:
         work: ``inference``: forward pass of a batch. ``training``: forward, cross-entropy, backward and
-            AdamW with weight decay, without stochastic depth. ``latency``: one image, ours from a
-            SavedModel.
+            AdamW with weight decay, without stochastic depth. ``latency``: forward pass of one
+            image. Our library runs a SavedModel.
         threads: CPU threads of the worker.
-        repetitions: calls of a measurement.
+        repetitions: calls per measurement.
         image_size: in pixels. `None`: the model's own.
-        whole: train the batch in one micro-batch. Otherwise as a run does by default.
-        compiled: timm runs through ``torch.compile``.
+        remat: recompute activations in the backward pass: ``model.remat``, and gradient
+            checkpointing in timm.
+        whole: train the batch in one micro-batch. Otherwise use a run's default ``accumulation``.
+        compiled: run timm's model through ``torch.compile``.
         single_threaded: the SavedModel of ``latency`` runs each operation on one thread.
         device: ``cpu`` or ``gpu``.
     """
@@ -49,7 +51,7 @@ class Task:
 
     @property
     def variant(self) -> Variant:
-        """The model's row in the table of variants."""
+        """The model's entry in `VARIANTS`."""
         return VARIANTS[self.model]
 
     @property
@@ -59,7 +61,7 @@ class Task:
 
     @property
     def overrides(self) -> tuple[str, ...]:
-        """The command line of the run that does this work."""
+        """The overrides of a run that does the same work."""
         return (
             f"model={self.model}",
             "model.weights=none",
@@ -83,7 +85,10 @@ AUGMENTATIONS = ("crop and flip", "RandAugment and erasing", "evaluation")
 
 @dataclass(frozen=True)
 class InputTask:
-    """Batches from a folder with one folder of images per class; timm's loader has `workers` processes."""
+    """Batches of the images in `root`, which has one folder per class.
+
+    timm's loader has `workers` processes.
+    """
 
     augmentation: str
     root: str
@@ -99,10 +104,12 @@ class InputTask:
 
 
 def check_values(config: object) -> None:
-    """Check that no list is empty and no count below 1; ``warmup``, ``threads`` and ``processes`` may be 0.
+    """Check that no list is empty and that no integer is below 1.
+
+    ``warmup``, ``threads`` and ``processes`` may be 0.
 
     Raises:
-        UserError: a value is too small.
+        UserError: a list is empty or an integer is too small.
     """
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
@@ -114,17 +121,18 @@ def check_values(config: object) -> None:
 
 
 def check_choices(key: str, got: Sequence[str], known: Sequence[str]) -> None:
-    """Raise UserError if a value of a list is unknown."""
+    """Raise UserError if a value in `got` is not one of `known`."""
     for name in got:
         if name not in known:
             raise bad_value(key, name, f"one or more of {', '.join(known)}", suggest(name, known))
 
 
 def check_models(models: Sequence[str], image_size: int | None = None, *, timm: bool) -> None:
-    """Check that the models exist, accept the image size and, with `timm`, exist in timm too.
+    """Check that the models exist and accept the image size. With `timm`, check that timm has them.
 
     Raises:
-        UserError: a model or the image size is wrong, or timm is not installed.
+        UserError: a model or the image size is wrong, timm lacks a model, or timm or torch is not
+            installed.
     """
     for name in models:
         configure(f"model={name}")
@@ -141,7 +149,7 @@ def check_models(models: Sequence[str], image_size: int | None = None, *, timm: 
 
 
 def check_timm(*packages: str) -> None:
-    """Raise UserError if a package is not installed. Imports none of them."""
+    """Raise UserError if a package is not installed. The check imports no package."""
     missing = [package for package in packages if not find_spec(package)]
     if missing:
         raise bad_value("timm", f"no {' and no '.join(missing)}", f"{' and '.join(packages)}",
@@ -149,5 +157,5 @@ def check_timm(*packages: str) -> None:
 
 
 def remat_choices(work: str, asked: Sequence[bool]) -> Sequence[bool]:
-    """Return the values of ``remat`` to measure: only training has both."""
+    """Return the values of ``remat`` to measure: `asked` for training, False for other work."""
     return list(dict.fromkeys(asked)) if work == "training" else [False]

@@ -1,4 +1,4 @@
-"""``python -m cait_finetune benchmark transfer``: test accuracy by method and number of training images."""
+"""``python -m cait_finetune benchmark transfer``: test accuracy by method and training-set size."""
 
 from __future__ import annotations
 
@@ -24,19 +24,23 @@ from cait_finetune.report.style import drawing
 from cait_finetune.runtime.cores import core_count, cores
 from cait_finetune.runtime.progress import progress_bar
 
-_LONGER = {"from scratch 3x": 3}  # epochs in multiples of the other methods'
-_GAINS = (("full", "from scratch"), ("full", "from scratch 3x"))  # differences below the table
-_OVERHEAD = 250  # steps that take as long as the rest of a run: graphs and scores
+_LONGER = {"from scratch 3x": 3}  # factor of `epochs`, by method
+# The last rows of a table show these differences.
+_GAINS = (("full", "from scratch"), ("full", "from scratch 3x"))
+_OVERHEAD = 250  # progress units of a run's tracing and scoring; a unit is a training step
 
 
 @dataclass
 class TransferBenchmark:
-    """The keys of the command: each of `methods` on each of `shares` of the training images.
+    """The keys of the command. It measures `datasets` × `methods` × `shares`.
 
-    Each is `seeds` runs of `epochs` passes over the images, at least `least_steps` steps per pass. A seed
-    draws the images, the head's weights and the order. `data_dir` is where TFDS prepared the data sets.
-    `processes` runs are parallel; 0 is one per core. Finished runs are kept in `out` and not repeated
-    while the model, its pretrained weights, the images and the configuration stay the same.
+    A share is a fraction of the training images. Each method and share has `seeds` runs of `epochs`
+    passes over the images. A pass has at least `least_steps` steps. The method ``from scratch 3x``
+    has three times as many passes. The seed determines the images, the head's weights and the order
+    of the images.
+    `data_dir` is the folder in which TFDS prepared the data sets. `processes` is the number of
+    parallel runs; 0 is one per core. The command stores results in `out`. It repeats a finished run
+    only if the model, its pretrained weights, the images or the configuration changed.
     """
 
     datasets: list[str] = field(default_factory=lambda: ["digits"])
@@ -68,7 +72,11 @@ class TransferBenchmark:
                 )
 
     def report(self, console: Console) -> Report:
-        """Make the missing runs; raise UserError if a run fails. Finished runs are kept."""
+        """Execute the missing runs and return the tables.
+
+        Raises:
+            UserError: a run failed. The results of finished runs are kept.
+        """
         results = Results(expanded_path("out", self.out) / "transfer_runs.jsonl")
         runs = {dataset: list(self.runs(dataset)) for dataset in self.datasets}
         every = [run for listed in runs.values() for run in listed]
@@ -97,7 +105,7 @@ class TransferBenchmark:
         )
 
     def runs(self, dataset: str) -> Iterator[TransferRun]:
-        """Yield the runs on a data set; the steps of a pass follow from the number of images."""
+        """Yield the runs on a data set. The number of images determines the steps of a pass."""
         for share in sorted(set(self.shares)):
             config = configure(*self.run(dataset, self.methods[0], share).overrides)
             images = load_source(config.dataset).sizes["train"]
@@ -109,7 +117,7 @@ class TransferBenchmark:
     def run(
         self, dataset: str, method: str, share: float = 1.0, seed: int = 0, steps: int = 1
     ) -> TransferRun:
-        """Return one run."""
+        """Return one run. Data sets that are built in memory get no `data_dir`."""
         in_memory = _source(dataset) in ("digits", "procedural")
         data_dir = None if in_memory else self.data_dir
         epochs = self.epochs * _LONGER.get(method, 1)
@@ -126,8 +134,8 @@ class Panel:
     """Test accuracy on one data set, in percent.
 
     Attributes:
-        images: training images, by share.
-        test: by method, (shares, seeds).
+        images: number of training images of each share.
+        test: test accuracy by method, ``(shares, seeds)``.
     """
 
     dataset: str
@@ -146,14 +154,14 @@ class Panel:
         return cls(dataset, list(images), list(images.values()), rows)
 
     def table(self) -> str:
-        """Return mean and range by method and training images, and the paired gains, as Markdown."""
+        """Return a Markdown table: mean and range by method and share, and the paired gains."""
         shares = zip(self.shares, self.images, strict=True)
         header = ["", *(f"{share * 100:.3g} % ({images:,})" for share, images in shares)]
         rows = [[method, *(f"{one.mean():.1f} ({one.min():.1f}–{one.max():.1f})" for one in test)]
                 for method, test in self.test.items()]  # fmt: skip
         for method, base in _GAINS:
             if {method, base} <= self.test.keys():
-                gains = self.test[method] - self.test[base]  # on the same images
+                gains = self.test[method] - self.test[base]  # a seed draws the same images for both
                 cells = (
                     f"{one.mean():+.1f} ({one.min():+.1f} to {one.max():+.1f})" for one in gains
                 )
@@ -162,7 +170,7 @@ class Panel:
 
 
 def draw(panels: Sequence[Panel], path: Path) -> None:
-    """Write a PNG: a panel for each data set, a line for each method, bars over the range of the seeds."""
+    """Write a PNG: one panel per data set, one line per method. The error bars span the seeds."""
     from matplotlib.figure import Figure
 
     with drawing():
@@ -174,7 +182,7 @@ def draw(panels: Sequence[Panel], path: Path) -> None:
             for number, (method, test) in enumerate(panel.test.items()):
                 mean = test.mean(axis=1)
                 scratch = method.startswith("from scratch")
-                shift = 1.04 ** (number - (len(panel.test) - 1) / 2)  # keeps bars apart
+                shift = 1.04 ** (number - (len(panel.test) - 1) / 2)  # error bars must not overlap
                 axes.errorbar(
                     np.array(panel.images) * shift, mean,
                     yerr=[mean - test.min(axis=1), test.max(axis=1) - mean], label=method,

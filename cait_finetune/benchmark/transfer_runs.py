@@ -1,4 +1,4 @@
-"""The runs of ``benchmark transfer``: their command lines, their processes and their kept results."""
+"""The runs of ``benchmark transfer``: command lines, processes and stored results."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ from cait_finetune.errors import UserError
 from cait_finetune.runs.command_line import override
 from cait_finetune.runtime.cores import cores, limit_threads
 
-_SCRATCH = ("optimizer=adamw_from_scratch", "model.weights=none")  # with its own learning rate
+# This optimizer sets another learning rate.
+_SCRATCH = ("optimizer=adamw_from_scratch", "model.weights=none")
 _PRETRAINED = ("model.weights=pretrained",)
 _PROBE = ("tuning=linear_probe", *_PRETRAINED, "tuning.solver=lbfgs", "tuning.cache_dir=null")
 #: The overrides of each method.
@@ -39,7 +40,7 @@ METHODS: dict[str, tuple[str, ...]] = {
     "LoRA": ("tuning=lora", *_PRETRAINED),
     "head then full": ("tuning=head_then_full", *_PRETRAINED),
 }
-_RUNS_PER_PROCESS = 50  # TensorFlow keeps some 35 MB of each
+_RUNS_PER_PROCESS = 50  # TensorFlow does not free all memory of a run
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class TransferRun:
 
     @property
     def overrides(self) -> tuple[str, ...]:
-        """The command line. The seed draws the images, the head's weights and the order."""
+        """The command line. The seed determines the images, their order and the head's weights."""
         return (
             *self.data_overrides,
             f"model={self.model}",
@@ -77,13 +78,13 @@ class TransferRun:
 
     @property
     def data_overrides(self) -> tuple[str, ...]:
-        """The part of the command line that names the data set."""
+        """The overrides that name the data set."""
         place = [override("dataset.data_dir", self.data_dir)] if self.data_dir else []
         return (f"dataset={self.dataset}", *place)
 
     @property
     def steps(self) -> int:
-        """Training steps. A probe is solved without any."""
+        """Number of training steps. 0 for a probe, because L-BFGS solves it without steps."""
         return 0 if METHODS[self.method] is _PROBE else self.epochs * self.steps_per_epoch
 
     def __str__(self) -> str:
@@ -92,7 +93,10 @@ class TransferRun:
 
 @dataclass(frozen=True)
 class Result:
-    """Test and validation metric of the best epoch on validation, and the number of training images."""
+    """Test and validation metric of the best epoch, and the number of training images.
+
+    The best epoch is the epoch with the best validation metric.
+    """
 
     test: float
     validation: float
@@ -101,16 +105,17 @@ class Result:
 
 
 class Results:
-    """The results of finished runs, in a file with a line for each.
+    """The results of finished runs, stored in a JSON Lines file.
 
-    A result counts while its command line, configuration, data set and pretrained weights are the same.
+    A stored result is valid while its command line, configuration, data set and pretrained weights
+    are unchanged.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._known: dict[str, Result] = {}
         for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-            # A command that was cut off leaves half a line.
+            # An interrupted command leaves an incomplete line.
             with contextlib.suppress(ValueError, KeyError, TypeError):
                 record = json.loads(line)
                 self._known[record["key"]] = Result(**record["result"])
@@ -122,7 +127,7 @@ class Results:
         return self._known[self._key(run)]
 
     def add(self, run: TransferRun, result: Result) -> None:
-        """Keep a result at once."""
+        """Add a result, and append it to the file."""
         key = self._key(run)
         self._known[key] = result
         record = {"run": " ".join(run.overrides), "key": key, "result": dataclasses.asdict(result)}
@@ -131,7 +136,11 @@ class Results:
 
     @functools.cached_property
     def _key(self) -> Callable[[TransferRun], str]:
-        """The checksum of a run. Composes each method and reads each data set and its weights once."""
+        """A function that returns the checksum of a run.
+
+        The function composes the configuration of each method once. It reads each data set and each
+        set of weights once.
+        """
         compose, weights = functools.cache(configure), functools.cache(models.start_checksum)
         images = functools.cache(
             lambda *words: fingerprint(load_source(compose(*words).dataset))[0]
@@ -149,10 +158,12 @@ class Results:
 
 
 def execute(runs: Sequence[TransferRun], processes: int) -> Iterator[tuple[TransferRun, Result]]:
-    """Yield each run with its result when it is finished; the processes share the cores.
+    """Execute runs in parallel processes, and yield each run with its result when the run finishes.
+
+    The processes divide the cores among them.
 
     Raises:
-        UserError: a run fails. Those beside it are lost.
+        UserError: a run failed. The results of the runs in parallel to it are lost.
     """
     threads = max(1, len(cores()) // processes)
     pool = ProcessPoolExecutor(processes, get_context("spawn"), initializer=_begin,
@@ -177,10 +188,10 @@ def _begin(threads: int) -> None:
 
 
 def train_and_test(run: TransferRun) -> Result:
-    """Train as the command does, and score the best epoch's weights on the test split.
+    """Train as the fine-tuning command does, and score the best epoch's weights on the test split.
 
     Raises:
-        UserError: what a run raises.
+        UserError: the run failed.
     """
     import keras
 

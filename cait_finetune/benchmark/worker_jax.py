@@ -1,4 +1,4 @@
-"""The JAX worker: `cait_tf` under Keras' JAX backend, the whole step one XLA program."""
+"""The JAX worker: `cait_tf` on Keras' JAX backend. A step is one XLA program."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from cait_tf.models import create_model
 
 _RATE, _WEIGHT_DECAY = 1e-5, 0.05
 _SIZES, _QUEUED = (4096, 8192), 4
-# With remat XLA tries Triton kernels for each product: cait_xxs24_224 compiles for more than five
-# minutes. With cuBLAS alone it compiles for one.
+# With remat, XLA tries Triton kernels for each matrix product, and compilation takes too long.
+# This option restricts XLA to cuBLAS.
 _REMAT_OPTIONS = {"xla_gpu_enable_triton_gemm": False}
-_peak = 0  # bytes of the program that `prepare` compiled
+_peak = 0  # bytes of GPU memory of the program that `prepare` compiled
 
 
 def prepare(task: Task) -> Callable[[], object]:
-    """Return a function that does the task once and waits for the result.
+    """Return a function that executes the task once and waits for the result.
 
     Raises:
-        UserError: the task is for a GPU and JAX sees none.
+        UserError: the task is for a GPU, but JAX sees no GPU.
     """
     if task.device == "gpu" and jax.default_backend() != "gpu":
         raise bad_value("jax", f"version {jax.__version__}, which sees no GPU", "one that does",
@@ -52,7 +52,10 @@ def prepare(task: Task) -> Callable[[], object]:
 def _training(
     model: keras.Model, images: jax.Array, labels: jax.Array, options: dict[str, Any] | None
 ) -> Callable[[], object]:
-    """Return a step: forward, cross-entropy, backward, AdamW with weight decay of all but vectors."""
+    """Return a training step: forward, cross-entropy, backward and AdamW.
+
+    Weight decay applies to all variables except vectors and scalars.
+    """
     optimizer = keras.optimizers.AdamW(_RATE, weight_decay=_WEIGHT_DECAY)
     optimizer.exclude_from_weight_decay([one for one in model.trainable_variables
                                          if len(one.shape) < 2])  # fmt: skip
@@ -100,9 +103,9 @@ def _inference(model: keras.Model, images: jax.Array) -> Callable[[], object]:
 
 
 def _compiled(function: Any, *inputs: Any) -> Callable:
-    """Compile, and keep the program's memory: inputs, outputs and temporaries.
+    """Compile a function, and store in `_peak` the memory of its inputs, outputs and temporaries.
 
-    The allocator's peak would be the compiler's, which runs kernels to choose one.
+    The allocator's peak would include the compiler, which runs kernels to choose the fastest.
     """
     global _peak
     program = function.lower(*inputs).compile()
@@ -117,7 +120,7 @@ def _compiled(function: Any, *inputs: Any) -> Callable:
 
 
 def device_memory() -> int:
-    """Return the bytes of GPU memory that the program takes."""
+    """Return the bytes of GPU memory that the compiled program needs."""
     return _peak
 
 
@@ -125,14 +128,15 @@ def matmul_flops(precision: str, seconds: float = 1.0, sizes: Sequence[int] = _S
     """Return operations per second of the fastest matrix product.
 
     Args:
-        seconds: of each size.
-        sizes: of the square matrices.
+        precision: ``float32`` or ``mixed_bfloat16``.
+        seconds: time limit for each size.
+        sizes: side lengths of the square matrices.
     """
     dtype = jnp.bfloat16 if precision == "mixed_bfloat16" else jnp.float32
     product = jax.jit(jnp.matmul)
 
     def several(factor: jax.Array) -> None:
-        """Queue products, so that the GPU does not wait for the host."""
+        """Queue several products, so that the GPU does not wait for the host."""
         jax.block_until_ready([product(factor, factor) for _ in range(_QUEUED)])
 
     def of(size: int) -> float:

@@ -1,4 +1,4 @@
-"""The timm worker: its CaiT in PyTorch, eager or compiled, with a fused AdamW; and its loader."""
+"""The timm worker: timm's CaiT with a fused AdamW, eager or compiled, and timm's loader."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TRAINING = {
     "color_jitter": None,
 }
 _ERASING = {"auto_augment": "rand-m9-mstd0.5-inc1", "re_prob": 0.25, "re_mode": "pixel"}
-#: Arguments of timm's ``create_loader``, by row of the input benchmark.
+#: Arguments of timm's ``create_loader`` for each of `AUGMENTATIONS`.
 LOADERS: dict[str, dict[str, Any]] = {
     "crop and flip": _TRAINING,
     "RandAugment and erasing": _TRAINING | _ERASING,
@@ -34,11 +34,12 @@ LOADERS: dict[str, dict[str, Any]] = {
 
 
 def prepare(task: Task | InputTask) -> Callable[[], object]:
-    """Return a function that does the task once: a step of the model, or a batch of the loader.
+    """Return a function that executes the task once: a step of the model, or a batch of the loader.
 
     Raises:
-        CannotCompile: `task.compiled`, and there is no C++ compiler or it fails.
-        UserError: the task is for a GPU and PyTorch sees none.
+        CannotCompile: `task.compiled` is set, and ``torch.compile`` fails, for example without a
+            C++ compiler.
+        UserError: the task is for a GPU, but PyTorch sees no GPU.
     """
     if isinstance(task, InputTask):
         return _loader(task)
@@ -62,7 +63,7 @@ def prepare(task: Task | InputTask) -> Callable[[], object]:
     if task.compiled:
         try:
             call()
-        except Exception as error:  # a compiler raises anything
+        except Exception as error:  # compilers raise exceptions of any class
             reason = next((line for line in str(error).splitlines() if line.strip()), "")
             raise CannotCompile(f"torch.compile: {type(error).__name__}: {reason}") from None
     return call
@@ -118,7 +119,8 @@ def matmul_flops(precision: str, seconds: float = 1.0) -> float:
     """Return operations per second of PyTorch's fastest matrix product on the CPU.
 
     Args:
-        seconds: of each size.
+        precision: ``float32`` or ``mixed_bfloat16``.
+        seconds: time limit for each size.
     """
     dtype = torch.bfloat16 if precision == "mixed_bfloat16" else torch.float32
 
@@ -130,5 +132,5 @@ def matmul_flops(precision: str, seconds: float = 1.0) -> float:
 
 
 def device_memory() -> int:
-    """Return the peak bytes of GPU memory that tensors took."""
+    """Return the peak bytes of GPU memory that tensors occupied."""
     return torch.cuda.max_memory_allocated()

@@ -1,4 +1,4 @@
-"""The table of measured accuracies beside the published ones: CSV for machines, Markdown for people."""
+"""The table of measured and published accuracies, as CSV and Markdown."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from cait_finetune.runtime.locks import beside, wait_for_lock
 from cait_tf.atomic import atomic_open, write_text
 from cait_tf.variants import IMAGENET_MEAN, IMAGENET_STD
 
-#: Parsers of a column by the type of its field.
+#: Parser of a column, by the type of its field.
 _READ = {"str": str, "int": int, "float": float, "bool": {"True": True, "False": False}.__getitem__}
-_DIGITS = 12  # of a SHA-256, which are enough for a table
+_DIGITS = 12  # hexadecimal digits of a SHA-256 in the table
 
 
 @dataclasses.dataclass(frozen=True)
 class Conditions:
-    """Everything that an accuracy depends on: a row's key.
+    """All facts on which an accuracy depends. They are the key of a row.
 
-    ``weights_sha256`` is of the model's parameters as loaded, ``data_sha256`` of the split's ids and
-    labels, ``images_sha256`` of the bytes of its image files. ``mean`` and ``std`` have a space
-    between the channels.
+    Attributes:
+        weights_sha256: checksum of the model's parameters as loaded.
+        data_sha256: checksum of the split's ids and labels.
+        images_sha256: checksum of the bytes of the split's image files.
+        mean: one number per channel, separated by spaces. ``std`` has the same form.
     """
 
     model: str
@@ -44,9 +46,11 @@ class Conditions:
 
 @dataclasses.dataclass(frozen=True)
 class Accuracy:
-    """One measurement. Accuracies in percent; the published ones are None where there are none.
+    """One measurement. Accuracies are in percent.
 
-    ``left_out`` is the number of corrupt images that were not scored.
+    Attributes:
+        left_out: number of corrupt images that were not scored.
+        published_top1: `None`: no accuracy was published. ``published_top5`` likewise.
     """
 
     conditions: Conditions
@@ -59,15 +63,16 @@ class Accuracy:
 
     @property
     def difference(self) -> float | None:
-        """Measured less published top-1, in points."""
+        """Measured minus published top-1, in percentage points. `None`: none was published."""
         return None if self.published_top1 is None else self.top1 - self.published_top1
 
 
 class AccuracyTable:
-    """``accuracies.csv`` and ``accuracies.md`` in a directory; a row that is there stays there.
+    """``accuracies.csv`` and ``accuracies.md`` in a directory. Existing rows are kept.
 
-    Rows that lack a column or a value, as those of earlier versions do, are never found. They stay in
-    the CSV until the same model, weights, data set, size and crop are measured again.
+    `find` ignores incomplete rows, which lack a column or a value. Earlier versions wrote
+    incomplete rows. They stay in the CSV until the same model, weights, data set, size and crop are
+    measured again.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -78,19 +83,20 @@ class AccuracyTable:
         self._read()
 
     def find(self, conditions: Conditions) -> Accuracy | None:
-        """The row that was measured under exactly these conditions."""
+        """Return the row with exactly these conditions. `None`: the table has no such row."""
         return next((row for row in self.rows if row.conditions == conditions), None)
 
     def add(self, row: Accuracy) -> None:
-        """Write both files anew with one row more; an interruption leaves the old ones.
+        """Add a row and rewrite both files. The new row replaces a row with the same conditions.
 
-        Processes that add to one table at once wait for each other.
+        An interruption leaves the old files intact. A lock lets one process at a time add to the
+        table.
         """
         with wait_for_lock(beside(self.csv)):
             self._add(row)
 
     def _add(self, row: Accuracy) -> None:
-        self._read()  # what another process has added
+        self._read()  # another process may have added rows
         others = [one for one in self.rows if one.conditions != row.conditions]
         self.rows = sorted([*others, row], key=lambda one: dataclasses.astuple(one.conditions))
         values = _values(row)
@@ -134,12 +140,12 @@ class AccuracyTable:
 
 
 def short(sha256: str) -> str:
-    """The first digits of a checksum, as the table has it."""
+    """Return the first digits of a checksum, as in the table."""
     return sha256[:_DIGITS]
 
 
 def cropped(given: Conditions) -> str:
-    """What of an image the model sees, in words: ``crop 0.875``, ``squash, crop 1`` or ``pad``."""
+    """Return the resize mode and crop in words: ``crop 0.875``, ``squash, crop 1`` or ``pad``."""
     if given.resize_mode == "pad":
         return "pad"
     crop = f"crop {given.crop_pct:g}"
@@ -147,7 +153,7 @@ def cropped(given: Conditions) -> str:
 
 
 def _describe(given: Conditions) -> str:
-    """How images are brought to the model: ``224, crop 0.875, bicubic``."""
+    """Return the preprocessing in words: ``224, crop 0.875, bicubic``."""
     words = [str(given.image_size), cropped(given), given.interpolation]
     words += ["not antialiased"] if not given.antialias else []
     words += ["upright"] if given.upright else []
@@ -158,18 +164,22 @@ def _describe(given: Conditions) -> str:
 
 
 def channels(values: tuple[float, ...]) -> str:
-    """Red, green and blue as the table has them."""
+    """Return the values of red, green and blue, separated by spaces, as in the table."""
     return " ".join(map(repr, map(float, values)))
 
 
 def _values(row: Accuracy) -> dict[str, object]:
-    """A line of the CSV."""
+    """Return the values of a CSV line, by column."""
     found = vars(row) | {}
     return vars(found.pop("conditions")) | found
 
 
 def _parsed(line: Mapping[str, str]) -> Accuracy:
-    """Raises KeyError, ValueError or TypeError where a column or a value is missing or no such."""
+    """Return the row of a CSV line.
+
+    Raises:
+        KeyError, ValueError, TypeError: a column or a value is missing or cannot be parsed.
+    """
 
     def read(field: dataclasses.Field) -> object:
         kind, _, optional = str(field.type).partition(" | ")
@@ -184,7 +194,7 @@ def _parsed(line: Mapping[str, str]) -> Accuracy:
 
 
 def _replaces(new: Mapping[str, object], old: Mapping[str, str]) -> bool:
-    """Whether a row of an earlier version was of what is measured now."""
+    """Return whether the new row replaces the incomplete row `old`."""
     names = ("model", "weights", "dataset", "image_size", "crop_pct")
     return all(str(new[name]) == old.get(name) for name in names)
 
@@ -194,7 +204,7 @@ def _cell(text: str) -> str:
 
 
 def _beside(measured: float, published: float | None) -> str:
-    """Three cells: an accuracy, the published one, and the first less the second."""
+    """Return three cells: the measured accuracy, the published accuracy, and their difference."""
     if published is None:
         return f"{measured:.3f} | – | –"
     return f"{measured:.3f} | {published:.3f} | {measured - published:+.3f}"

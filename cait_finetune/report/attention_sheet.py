@@ -1,4 +1,4 @@
-"""A contact sheet: what a fine-tuned model gets right and wrong, and where it looks."""
+"""A figure of correct and wrong predictions with the model's saliency maps."""
 
 from __future__ import annotations
 
@@ -14,13 +14,19 @@ from cait_finetune.report.overlay import overlay
 from cait_finetune.report.style import drawing, short
 from cait_tf.atomic import atomic_path
 
-_COLUMNS = 4  # at most
-_LETTERS = 22  # that fit above an image
+_COLUMNS = 4  # tiles per row at most
+_LETTERS = 22  # characters that fit above an image
 
 
 @dataclasses.dataclass(frozen=True)
 class Tile:
-    """One image ``(S, S, 3)`` from 0 to 1, its saliency ``(S, S)`` from 0 to 1, and what was said."""
+    """One image with its saliency map, its true class and its prediction.
+
+    Attributes:
+        image: ``(S, S, 3)`` in [0, 1].
+        saliency: ``(S, S)`` in [0, 1].
+        probability: the probability of the prediction.
+    """
 
     image: np.ndarray
     saliency: np.ndarray
@@ -32,9 +38,10 @@ class Tile:
 def draw_attention_sheet(
     right: Sequence[Tile], wrong: Sequence[Tile], title: str, path: Path
 ) -> None:
-    """Pairs of image and image with saliency; right ones above, wrong ones below.
+    """Draw each image beside the same image with its saliency map, and write a PNG.
 
-    As wide as the fuller of the two: a sheet of one mistake alone is one pair.
+    The figure shows correct predictions above wrong ones. At least one tile is needed. The larger
+    group determines the number of columns.
     """
     blocks = [
         (name, tiles) for name, tiles in (("right", right), ("most sure and wrong", wrong)) if tiles

@@ -1,4 +1,4 @@
-"""The images of one batch, as the model sees them, with their labels."""
+"""The figure of one batch: preprocessed images with their labels."""
 
 from __future__ import annotations
 
@@ -11,12 +11,17 @@ from matplotlib.figure import Figure
 
 from cait_tf.atomic import atomic_path
 
-_COLUMNS, _SIDE = 8, 1.75  # inches
-_LINE = 28  # letters that fit below an image
+_COLUMNS, _SIDE = 8, 1.75  # images per row; side of an image in inches
+_LINE = 28  # characters that fit below an image
 
 
 def draw_batch_sheet(images: np.ndarray, captions: Sequence[str], title: str, path: Path) -> None:
-    """A grid of ``(n, S, S, 3)`` from 0 to 1, and under each image the lines that say what it is."""
+    """Draw a grid of images with a caption below each, and write a PNG.
+
+    Args:
+        images: ``(n, S, S, 3)`` in [0, 1].
+        captions: one per image, of one or more lines. Long lines are shortened.
+    """
     columns = min(_COLUMNS, len(images))
     rows = -(-len(images) // columns)
     wrapped = [
@@ -25,7 +30,7 @@ def draw_batch_sheet(images: np.ndarray, captions: Sequence[str], title: str, pa
     ]
     lines = max(caption.count("\n") for caption in wrapped) + 1
     height = (_SIDE + 0.05 + 0.14 * lines) * rows + 0.5
-    # Wide enough for the title, however few images there are.
+    # The title needs a minimum width, also for few images.
     figure = Figure(figsize=(max(_SIDE * columns, 7.0) + 0.2, height), layout="constrained")
     figure.suptitle(title, fontsize=11)
     axes = figure.subplots(rows, columns, squeeze=False)

@@ -1,4 +1,4 @@
-"""Each class on its own: how many images it has, and how well they are found."""
+"""Metrics of each class: support, precision, recall, F1 and average precision."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ import numpy as np
 
 from cait_tf.atomic import atomic_open
 
-_COLUMNS = 256  # with several labels, of which the scores are computed at a time
+_COLUMNS = 256  # multi-label classes per call of scikit-learn
 
 
 @dataclasses.dataclass(frozen=True)
 class ClassRow:
-    """Of ``support`` images; shares from 0 to 1, nan where there is nothing to take a share of.
+    """The metrics of one class, from 0 to 1. An undefined metric is nan.
 
-    With several labels a class is predicted where its probability is above one half, and
-    ``average_precision`` needs no such line.
+    In a multi-label data set, a class is predicted if its probability is above one half.
+
+    Attributes:
+        support: number of images of the class.
+        average_precision: multi-label only. It does not depend on a threshold.
     """
 
     name: str
@@ -32,11 +35,11 @@ class ClassRow:
 
 
 def class_table(logits: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> list[ClassRow]:
-    """One row a class, in label order, by scikit-learn.
+    """Return one row per class, in label order. scikit-learn computes the metrics.
 
     Args:
         logits: ``(N, C)``.
-        labels: ``(N,)`` classes, or ``(N, C)`` zeros and ones.
+        labels: ``(N,)`` class indices. Multi-label: ``(N, C)`` zeros and ones.
     """
     from sklearn.metrics import average_precision_score, precision_recall_fscore_support
 
@@ -49,10 +52,10 @@ def class_table(logits: np.ndarray, labels: np.ndarray, names: Sequence[str]) ->
         precision, recall, f1, support = scores(labels.astype(int), logits.argmax(axis=-1), classes)
     else:
         found = []
-        # A few columns at a time: integers of all would take 16 bytes a label.
+        # A few columns at a time, because integer copies of all columns would take much memory.
         for block in np.array_split(np.arange(len(names)), -(-len(names) // _COLUMNS)):
             truth, predicted = labels[:, block].astype(int), (logits[:, block] > 0).astype(int)
-            if len(block) == 1:  # which scikit-learn takes for a choice between two classes
+            if len(block) == 1:  # scikit-learn treats one column as a binary problem
                 found.append(scores(truth[:, 0], predicted[:, 0], [1]))
             else:
                 found.append(scores(truth, predicted, list(range(len(block)))))
@@ -64,7 +67,7 @@ def class_table(logits: np.ndarray, labels: np.ndarray, names: Sequence[str]) ->
 
 
 def write_class_table(rows: Sequence[ClassRow], path: Path) -> None:
-    """Write a CSV file; what is nan is left empty."""
+    """Write a CSV file. A nan becomes an empty cell."""
     fields = [field.name for field in dataclasses.fields(ClassRow)]
     with atomic_open(path, newline="") as file:
         writer = csv.writer(file)

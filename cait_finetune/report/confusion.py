@@ -1,4 +1,4 @@
-"""Which class is taken for which: the whole matrix, or where it is large the pairs that matter."""
+"""The confusion matrix as CSV and PNG. Large matrices show the most confused pairs."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ import numpy as np
 from cait_finetune.report.style import BLUE, drawing, short
 from cait_tf.atomic import atomic_open, atomic_path
 
-#: So many classes can be read as rows and columns.
+#: Largest number of classes for which the figure shows every cell.
 READABLE = 25
-_PAIRS = 20  # bars beside a larger matrix
-_CELLS = 250  # of the picture of a matrix at most; larger ones are gathered into blocks
+_PAIRS = 20  # most confused pairs beside a larger matrix
+_CELLS = 250  # cells per side of the figure at most; larger matrices are reduced by blocks
 
 
 @dataclasses.dataclass(frozen=True)
 class Confusion:
-    """The pairs of classes that have images, at most as many as there are images.
+    """A sparse confusion matrix: the P nonzero cells.
 
-    ``images[p]`` images of class ``truths[p]`` were predicted as ``predictions[p]``; all three are
-    ``(P,)`` int, in the order of truths and then predictions. ``names`` are of the C classes.
+    ``images[p]`` images of class ``truths[p]`` were predicted as class ``predictions[p]``. All
+    three are ``(P,)`` int arrays, sorted by truth and then by prediction. ``names`` holds the C
+    class names.
     """
 
     truths: np.ndarray
@@ -34,18 +35,18 @@ class Confusion:
 
     @cached_property
     def totals(self) -> np.ndarray:
-        """The images of each true class, ``(C,)`` int."""
+        """Number of images of each true class, ``(C,)`` int."""
         totals = np.zeros(len(self.names), int)
         np.add.at(totals, self.truths, self.images)
         return totals
 
     @cached_property
     def shares(self) -> np.ndarray:
-        """The share of its true class's images that each pair has, ``(P,)``."""
+        """Images of each cell divided by the images of its true class, ``(P,)``."""
         return self.images / self.totals[self.truths]
 
     def most_confused(self, limit: int | None = None) -> list[tuple[int, int, int, float]]:
-        """Off the diagonal, most images first: truth, prediction, images, share of the truth's."""
+        """Return wrong pairs, most images first: truth, prediction, images, share of the truth."""
         order = np.lexsort((self.predictions, self.truths, -self.images))
         order = order[self.truths[order] != self.predictions[order]][:limit]
         return [
@@ -56,14 +57,14 @@ class Confusion:
 
 
 def confusion(logits: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> Confusion:
-    """Of logits ``(N, C)`` and classes ``(N,)``."""
+    """Return the confusion matrix of logits ``(N, C)`` and true classes ``(N,)``."""
     pairs = np.stack([np.asarray(labels, int), logits.argmax(axis=-1)])  # (2, N)
     (truths, predictions), images = np.unique(pairs, axis=1, return_counts=True)
     return Confusion(truths, predictions, images, names)
 
 
 def write_confusion(matrix: Confusion, path: Path) -> None:
-    """A CSV row for each pair that has images; right ones first, then the most confused."""
+    """Write a CSV row for each nonzero cell: the diagonal first, then the most confused pairs."""
     right = [
         (int(matrix.truths[p]), int(matrix.predictions[p]), int(matrix.images[p]),
          float(matrix.shares[p]))
@@ -77,8 +78,10 @@ def write_confusion(matrix: Confusion, path: Path) -> None:
 
 
 def draw_confusion(matrix: Confusion, title: str, path: Path) -> None:
-    """A PNG: up to `READABLE` classes with every number, beyond that the most confused pairs beside
-    an overview."""
+    """Write a PNG. Up to `READABLE` classes, it shows every cell with its number.
+
+    For more classes, it shows an overview and the most confused pairs.
+    """
     from matplotlib.figure import Figure
 
     classes = len(matrix.names)
@@ -122,7 +125,10 @@ def _draw_cells(figure: object, matrix: Confusion) -> None:
 
 
 def _blocks(matrix: Confusion, block: int) -> np.ndarray:
-    """The largest share in each square of `block` classes, ``(C / block, C / block)`` rounded up."""
+    """Return the largest share in each square of `block` × `block` cells.
+
+    The result is ``(C / block, C / block)``, rounded up.
+    """
     side = -(-len(matrix.names) // block)
     blocks = np.zeros((side, side))
     np.maximum.at(blocks, (matrix.truths // block, matrix.predictions // block), matrix.shares)
@@ -130,7 +136,7 @@ def _blocks(matrix: Confusion, block: int) -> np.ndarray:
 
 
 def _draw_overview(ax: object, matrix: Confusion) -> None:
-    """The whole matrix, its rare cells as visible as its common ones."""
+    """Draw the whole matrix. A power below 1 makes small shares visible."""
     classes = len(matrix.names)
     blocks = _blocks(matrix, -(-classes // _CELLS))
     ax.imshow(blocks**0.4, cmap="Blues", vmin=0, vmax=1, interpolation="nearest",

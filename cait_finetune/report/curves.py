@@ -1,4 +1,4 @@
-"""The curves of a run: loss and accuracy over epochs, learning rate over steps."""
+"""The training curves: loss and accuracy by epoch, learning rate by step."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from cait_tf.atomic import atomic_path
 def draw_curves(
     steps: list[dict], epochs: list[dict], title: str, path: Path, metric: str = "top1"
 ) -> None:
-    """Draw from the records of ``metrics.jsonl`` and write a PNG.
+    """Draw the records of ``metrics.jsonl`` and write a PNG.
 
-    Before the first epoch has ended, loss and accuracy are those of the steps.
+    Without epoch records, the figure shows loss and accuracy by step.
+
+    Args:
+        metric: the validation metric to draw as accuracy.
     """
     from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""Pieces of an HTML page, each a string; every text that goes in is escaped."""
+"""HTML elements as strings. The functions escape text, but not arguments that hold HTML."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from pathlib import Path
 
 
 def heading(text: str) -> str:
-    """Of a part of a section."""
+    """Return the heading of a subsection."""
     return f"<h3>{escape(text)}</h3>"
 
 
 def paragraph(text: str, kind: str = "") -> str:
-    """Of plain text; `kind` is a class of the style sheet."""
+    """Return a paragraph of plain text. `kind` is a class of the style sheet."""
     return f'<p class="{escape(kind)}">{escape(text)}</p>' if kind else f"<p>{escape(text)}</p>"
 
 
 def picture(path: Path, description: str) -> str:
-    """A PNG file, embedded."""
+    """Return a figure with an embedded PNG file. `description` is its caption and alt text."""
     data = base64.b64encode(path.read_bytes()).decode()
     return (
         f'<figure><img alt="{escape(description)}" src="data:image/png;base64,{data}">'
@@ -28,7 +28,7 @@ def picture(path: Path, description: str) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]], texts: int = 1) -> str:
-    """A table that scrolls; the first `texts` columns are words, the others metrics."""
+    """Return a scrollable table. The first `texts` columns hold text, the others numbers."""
 
     def cells(tag: str, values: Sequence[object]) -> str:
         return "".join(
@@ -44,19 +44,19 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]], texts: int = 1)
 
 
 def listed(title: str, lines: Iterable[str]) -> str:
-    """What to notice first."""
+    """Return a highlighted box with a title and a list of lines."""
     items = "".join(f"<li>{escape(line)}</li>" for line in lines)
     return f'<div class="missing"><b>{escape(title)}</b><ul>{items}</ul></div>'
 
 
 def facts(pairs: Iterable[tuple[str, object]]) -> str:
-    """Names and values in two columns."""
+    """Return a two-column list of names and values."""
     rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>" for name, value in pairs)
     return f"<dl>{rows}</dl>"
 
 
 def tiles(pairs: Iterable[tuple[str, str]]) -> str:
-    """The metrics that matter, large."""
+    """Return tiles that show key metrics in large type, from pairs of name and value."""
     shown = "".join(
         f'<div class="tile"><b>{escape(value)}</b><span>{escape(name)}</span></div>'
         for name, value in pairs
@@ -65,17 +65,17 @@ def tiles(pairs: Iterable[tuple[str, str]]) -> str:
 
 
 def code(text: str) -> str:
-    """Text as it is."""
+    """Return preformatted text."""
     return f"<pre>{escape(text)}</pre>"
 
 
 def folded(summary: str, *content: str) -> str:
-    """Content that opens when the summary is clicked."""
+    """Return HTML `content` that is hidden until the reader clicks the summary."""
     return f"<details><summary>{escape(summary)}</summary>\n" + "\n".join(content) + "</details>"
 
 
 def document(title: str, subtitle: str, sections: Sequence[tuple[str, str]], top: str) -> str:
-    """The whole page: `sections` are titles and HTML, `top` is HTML above the first."""
+    """Return the whole page. `sections` are pairs of title and HTML; `top` is HTML above them."""
     links = "".join(
         f'<a href="#{number}">{escape(name)}</a>' for number, (name, _) in enumerate(sections)
     )

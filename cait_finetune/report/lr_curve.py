@@ -1,4 +1,4 @@
-"""The picture of a learning-rate range test."""
+"""The figure of a learning-rate range test."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ def draw_lr_curve(
     rates: list[float], losses: list[float], smoothed: list[float], marks: dict[str, float],
     title: str, path: Path,
 ) -> None:  # fmt: skip
-    """Loss over learning rate, with a line at each of the `marks`, and write a PNG."""
+    """Draw the loss by learning rate, with vertical lines at marked rates, and write a PNG.
+
+    Args:
+        marks: learning rates by name. Only the first two are drawn.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -24,7 +28,7 @@ def draw_lr_curve(
         axes.axvline(rate, color=colour, linestyle="--", label=f"{name}: {rate:.1e}")
     low, high = min(smoothed), max(smoothed[0], smoothed[-1])
     axes.set(xscale="log", xlabel="learning rate", ylabel="loss", title=title)
-    if high > low:  # a single loss has no height
+    if high > low:  # equal losses have no range
         axes.set_ylim(low - 0.1 * (high - low), high + 0.3 * (high - low))
     axes.grid(alpha=0.3)
     axes.legend()

@@ -1,4 +1,4 @@
-"""A map over an image."""
+"""Overlay a saliency map on an image."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ import numpy as np
 from matplotlib import colormaps
 
 _COLORS = colormaps["cividis"]
-_ALPHA = 0.9  # of the strongest attention; the weakest leaves the image as it is
+_ALPHA = 0.9  # opacity where the map is 1; where it is 0, the image is unchanged
 
 
 def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """Colours over an image ``(S, S, 3)``, the stronger the higher ``(S, S)``; all from 0 to 1."""
+    """Return the image with the map as colours over it, ``(S, S, 3)`` in [0, 1].
+
+    Args:
+        image: ``(S, S, 3)`` in [0, 1].
+        heat: ``(S, S)`` in [0, 1]. Higher values are more opaque.
+    """
     alpha = _ALPHA * heat[..., None]
     return alpha * _COLORS(heat)[..., :3] + (1 - alpha) * image

@@ -1,4 +1,4 @@
-"""``report.html``: everything there is in a run's directory, on one page that needs nothing else."""
+"""Write ``report.html``: the results of a run on one self-contained page."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cait_tf.atomic import write_text
 
 Made = TypeVar("Made")
 
-#: Title, and what makes the content of it, or None where its files are not there.
+#: Section titles, and functions that return a section's HTML. `None`: the run lacks its files.
 _SECTIONS: tuple[tuple[str, Callable[[RunDirectory], str | None]], ...] = (
     ("Scores", sections.scores),
     ("Curves", sections.curves),
@@ -39,13 +39,14 @@ _NAMES = {
 
 
 def write_page(run: RunDirectory, reasons: Iterable[str] = ()) -> tuple[list[str], list[str]]:
-    """Write the page, from the files of the run alone.
+    """Write the page. It needs only the files in the run's directory.
 
     Args:
-        reasons: why something is not there, to be said on it.
+        reasons: why parts of the report are missing. The page shows these lines.
 
     Returns:
-        The titles of what is not on it, and the reasons: those, and which files cannot be read.
+        The titles of missing sections that the run should have, and all reasons: the given reasons,
+        and a line for each file that cannot be read.
 
     Raises:
         UserError: the page cannot be written.
@@ -93,7 +94,7 @@ def write_page(run: RunDirectory, reasons: Iterable[str] = ()) -> tuple[list[str
 
 
 def _not_for(config: Any) -> set[str]:
-    """What a run so configured does not have."""
+    """Return the titles of sections that a run with this configuration does not have."""
     exported = any(_chosen(config, f"export.{name}") is True for name in EXPORT_FORMATS)
     without = set() if exported else {"Export"}
     return without | ({"Confusion"} if _chosen(config, "dataset.multi_label") is True else set())
@@ -104,7 +105,7 @@ def _chosen(config: Any, key: str) -> Any:
 
 
 def _metrics(run: RunDirectory) -> dict:
-    """What ``result.json`` holds, with the metrics of the scores that the page shows."""
+    """Return ``result.json``. Test metrics come from ``scores.json``, as in the other sections."""
     result = run.read_result()
     if not result:
         return result
@@ -117,7 +118,7 @@ def _headline(result: dict) -> str:
     shown = [(name, f"{result[key]:.2%}") for key, name in _NAMES.items() if key in result]
     if not shown:
         return ""
-    if "temperature" in result:  # which runs of earlier versions have not
+    if "temperature" in result:  # results of earlier versions lack it
         shown.append(("temperature", f"{result['temperature']:.2f}"))
     return html.tiles([*shown, ("best epoch", str(result["best_epoch"]))])
 

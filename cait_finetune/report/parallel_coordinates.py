@@ -1,4 +1,4 @@
-"""The picture of a sweep: an axis for each setting, a line for each run, coloured by its metric."""
+"""The figure of a sweep: one axis per setting, and one line per run, coloured by its metric."""
 
 from __future__ import annotations
 
@@ -11,27 +11,35 @@ from typing import Any
 
 from cait_tf.atomic import atomic_path
 
-#: From so many times its lowest value on, a setting is shown by its logarithm.
+#: An axis is logarithmic if the highest value is at least this many times the lowest value.
 _DECADES = 10.0
-#: How far apart, in shares of the axis, lines through the same value run at most.
+#: Largest spread of the lines through one value, as a share of the axis length.
 _SPREAD = 0.05
-#: Up to so many different numbers each has its own mark.
+#: Up to this many different numbers, each number has its own tick.
 _FEW = 6
 
 
 @dataclass(frozen=True)
 class Axis:
-    """Where each run stands on an axis, from 0 to 1, and the labels on it with their places."""
+    """The positions of the runs on an axis, and its ticks.
+
+    Attributes:
+        places: position of each run, from 0 to 1.
+        ticks: position and label of each tick.
+    """
 
     places: list[float]
     ticks: list[tuple[float, str]]
 
 
 def axis(values: list[Any], show: Callable[[Any], str] | None = None) -> Axis:
-    """Of numbers by their size, by its logarithm where they span a decade; else by categories.
+    """Return the axis of a setting: numeric, logarithmic or categorical.
+
+    Different numbers get a numeric axis. The axis is logarithmic if all numbers are positive and
+    span a decade. Equal numbers and other values get a categorical axis.
 
     Args:
-        show: how a value is written.
+        show: returns the label of a value.
     """
     show = show or _short
     if not all(isinstance(one, int | float) and not isinstance(one, bool) for one in values):
@@ -55,7 +63,7 @@ def axis(values: list[Any], show: Callable[[Any], str] | None = None) -> Axis:
 
 
 def _categories(values: list[Any], show: Callable[[Any], str]) -> Axis:
-    """Numbers by their size, then texts by the alphabet, null at the end."""
+    """Return a categorical axis: numbers by size, then texts by alphabet, then null."""
     different = sorted(
         {(one is None, not isinstance(one, int | float), one if isinstance(one, int | float) else 0,
           show(one)) for one in values}
@@ -68,7 +76,7 @@ def _categories(values: list[Any], show: Callable[[Any], str]) -> Axis:
 
 
 def _side_by_side(places: list[float]) -> list[float]:
-    """Runs at the same place a little apart, so that each line can be followed."""
+    """Spread runs at the same position slightly, so that each line stays visible."""
     different = sorted(set(places))
     gap = min((b - a for a, b in itertools.pairwise(different)), default=1.0)
     apart = []
@@ -80,7 +88,7 @@ def _side_by_side(places: list[float]) -> list[float]:
 
 
 def _apart(ticks: list[tuple[float, str]]) -> list[tuple[float, str]]:
-    """Without those that would be written over another; the two ends stay."""
+    """Remove ticks whose labels would overlap. The first and last tick stay."""
     first, *inner, last = ticks
     kept = [first]
     for place, name in inner:
@@ -102,8 +110,9 @@ def draw_parallel_coordinates(
     """Draw a line for each run over the axes of its settings to its score, and write a PNG.
 
     Args:
-        settings: of each key the values of all runs, in the order of `scores`.
-        scores: in [0, 1], the higher the better; the best one is drawn in full and on top.
+        settings: the values of all runs by key, in the order of `scores`.
+        metric: label of the scores.
+        scores: one per run, in [0, 1]. Higher is better. The best run is a thick line on top.
     """
     from matplotlib import colormaps
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -117,7 +126,7 @@ def draw_parallel_coordinates(
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     colour = ScalarMappable(Normalize(min(scores), max(scores)), colormaps["viridis_r"])
-    order = sorted(range(len(scores)), key=scores.__getitem__)  # the best last, on top
+    order = sorted(range(len(scores)), key=scores.__getitem__)  # draw the best run last, on top
     for run in order:
         best = run == order[-1]
         axes.plot(

@@ -1,4 +1,4 @@
-"""The reliability diagram: how often the model is right when it says how sure it is."""
+"""The reliability diagram: accuracy by the model's confidence."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ from cait_tf.atomic import atomic_open, atomic_path
 
 
 class Bins(Protocol):
-    """Images, mean confidence and share of right answers of equal-width bins, ``(M,)`` each."""
+    """Equal-width bins of confidence.
+
+    Attributes:
+        count: number of answers in each bin, ``(M,)``.
+        confidence: mean confidence in each bin, ``(M,)``.
+        accuracy: share of correct answers in each bin, ``(M,)``.
+        error: expected calibration error (ECE).
+    """
 
     count: np.ndarray
     confidence: np.ndarray
@@ -23,7 +30,7 @@ class Bins(Protocol):
 
 
 def write_reliability(bins: Mapping[tuple[str, str], Bins], path: Path) -> None:
-    """One CSV row a bin; the key of each lot is its split and whether it is calibrated."""
+    """Write one CSV row per bin. A key is a split, and ``as trained`` or ``calibrated``."""
     with atomic_open(path, newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("split", "state", "from", "to", "count", "confidence", "accuracy"))
@@ -37,7 +44,13 @@ def write_reliability(bins: Mapping[tuple[str, str], Bins], path: Path) -> None:
 def draw_reliability(
     panels: Sequence[tuple[str, Bins]], confidence: str, accuracy: str, path: Path
 ) -> None:
-    """A PNG with a diagram for each of the titled `panels`; the other two name the axes."""
+    """Write a PNG with one diagram per panel.
+
+    Args:
+        panels: title and bins of each panel.
+        confidence: label of the x axis.
+        accuracy: label of the y axis.
+    """
     from matplotlib.figure import Figure
 
     with drawing():

@@ -1,6 +1,6 @@
-"""The sections of a report, each made from the run's files; None where they are not there.
+"""The sections of a report. Each function returns HTML; `None`: the run lacks the section's files.
 
-Each raises UserError where a file of its own cannot be read.
+Each function raises UserError if it cannot read one of these files.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from cait_finetune.config.metrics import METRIC_NAMES
 from cait_finetune.report import html
 from cait_finetune.runs.directory import RunDirectory, read_json
 
-_MOST = 200  # rows of a table; the file has all
+_MOST = 200  # rows of a table at most; the CSV file has all rows
 _PAIRS = 20
 _MAIN_PACKAGES = (
     "cait-finetune", "tensorflow", "keras", "numpy", "tensorflow-datasets", "hydra-core",
@@ -22,7 +22,7 @@ _MAIN_PACKAGES = (
 
 
 def scores(run: RunDirectory) -> str | None:
-    """Validation and test by the exported model, side by side."""
+    """Return the table of test and validation metrics."""
     found = read_json(run.parts / "scores.json", dict)
     if not found:
         return None
@@ -42,14 +42,14 @@ def scores(run: RunDirectory) -> str | None:
 
 
 def curves(run: RunDirectory) -> str | None:
-    """Loss, accuracy, learning rate."""
+    """Return the curves of loss, accuracy and learning rate."""
     if not run.curves.exists():
         return None
     return html.picture(run.curves, "Loss and accuracy over the epochs, learning rate over steps")
 
 
 def classes(run: RunDirectory) -> str | None:
-    """The table of the classes, worst first."""
+    """Return the table of per-class metrics, worst class first."""
     rows = _rows(run.parts / "classes.csv")
     if rows is None:
         return None
@@ -81,7 +81,7 @@ def classes(run: RunDirectory) -> str | None:
 
 
 def confusion(run: RunDirectory) -> str | None:
-    """The matrix, and the pairs that are confused most."""
+    """Return the confusion matrix and the most confused pairs."""
     rows = _rows(run.parts / "confusion.csv")
     if rows is None:
         return None
@@ -105,7 +105,7 @@ def confusion(run: RunDirectory) -> str | None:
 
 
 def calibration(run: RunDirectory) -> str | None:
-    """What the temperature changes."""
+    """Return the temperature, the reliability diagram, and ECE and loss before and after."""
     found = read_json(run.parts / "scores.json", dict)
     if not found:
         return None
@@ -136,7 +136,7 @@ def calibration(run: RunDirectory) -> str | None:
 
 
 def mistakes(run: RunDirectory) -> str | None:
-    """What the model is most surely wrong about."""
+    """Return the most confident mistakes."""
     rows = _rows(run.parts / "mistakes.csv")
     if rows is None:
         return None
@@ -171,10 +171,10 @@ _SPEED = {
 
 
 def speed(run: RunDirectory) -> str | None:
-    """Throughput, time and memory."""
+    """Return throughput, times and peak memory."""
     picture = run.parts / "speed.png"
     found = run.read_result()
-    measured = found.keys() >= _SPEED  # results of early versions have less
+    measured = found.keys() >= _SPEED  # results of early versions lack some keys
     if not (picture.exists() or measured):
         return None
     content = ""
@@ -196,7 +196,7 @@ def speed(run: RunDirectory) -> str | None:
 
 
 def export(run: RunDirectory) -> str | None:
-    """What was written and checked."""
+    """Return the exported files with their largest difference to the trained model."""
     found = run.read_result()
     exports = found.get("exports")
     if not exports:
@@ -213,11 +213,11 @@ def export(run: RunDirectory) -> str | None:
 
 
 def parameters(run: RunDirectory) -> str | None:
-    """The parameter table by phase and group."""
+    """Return the parameter table by phase and group."""
     rows = _rows(run.parameters)
     if rows is None:
         return None
-    phases = list(dict.fromkeys(row["phase"] for row in rows))  # in their order
+    phases = list(dict.fromkeys(row["phase"] for row in rows))  # in training order
     ordered = sorted(rows, key=lambda row: (phases.index(row["phase"]), int(row["group"])))
     shown = []
     for (phase, group), listed in itertools.groupby(
@@ -241,14 +241,14 @@ def parameters(run: RunDirectory) -> str | None:
 
 
 def configuration(run: RunDirectory) -> str | None:
-    """``config.yaml``, whole."""
+    """Return the whole ``config.yaml``."""
     return html.folded(
         "config.yaml, the whole configuration", html.code(run.config.read_text(encoding="utf-8"))
     )
 
 
 def environment(run: RunDirectory) -> str | None:
-    """The machine, the code and the packages of the process that ended the run."""
+    """Return the machine, code version and packages of the run's last process."""
     records = read_json(run.environment, list, dict)
     if not records:
         return None
@@ -276,7 +276,7 @@ def environment(run: RunDirectory) -> str | None:
 
 
 def command(run: RunDirectory) -> str | None:
-    """What to type."""
+    """Return the command that started the run."""
     records = read_json(run.environment, list, dict)
     if not records:
         return None

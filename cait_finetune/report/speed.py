@@ -1,4 +1,4 @@
-"""How fast training went, and how much of it was waiting for images."""
+"""The figure of training speed and of the time spent waiting for images."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from cait_tf.atomic import atomic_path
 
 
 def draw_speed(steps: Sequence[dict], path: Path) -> None:
-    """A PNG from the step records of ``metrics.jsonl``; of the first, which is of the time that
-    tracing takes, only where it is alone."""
+    """Draw the step records of ``metrics.jsonl`` and write a PNG.
+
+    The figure omits the first record, whose time includes tracing, unless it is the only record.
+    """
     from matplotlib.figure import Figure
 
     with drawing():

@@ -1,4 +1,4 @@
-"""How all pictures of a report look, and how names of classes are written on them."""
+"""The style of all report figures, and the shortening of class names."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import textwrap
 import warnings
 from collections.abc import Iterator
 
-#: Scripts that matplotlib's own font has no letters of; the first installed ones are used.
+#: Fonts for scripts that matplotlib's own font lacks. `drawing` uses the installed ones.
 _OTHER_SCRIPTS = (
     "Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Zen Hei",
     "Microsoft YaHei", "PingFang SC", "Hiragino Sans", "Arial Unicode MS", "Noto Sans Arabic",
@@ -20,7 +20,10 @@ BLUE, ORANGE, GREEN, GREY = "#2f6db3", "#d9822b", "#3a8f5c", "#8a8f98"
 
 @contextlib.contextmanager
 def drawing() -> Iterator[None]:
-    """Within it pictures are made: ``$`` is a letter, and a letter no font has is a box."""
+    """Apply the style to figures drawn inside the block.
+
+    ``$`` is a plain character. A character that no font has is drawn as a box, without a warning.
+    """
     from matplotlib import font_manager, rc_context
 
     installed = {font.name for font in font_manager.fontManager.ttflist}
@@ -48,7 +51,7 @@ def drawing() -> Iterator[None]:
 
 
 def short(name: str, width: int = 24) -> str:
-    """On one line, and no longer than that."""
+    """Return the name on one line, shortened to at most `width` characters."""
     words = " ".join(name.split())
     cut = textwrap.shorten(words, width, placeholder="…")
     return cut if len(cut) > 1 or len(words) <= width else words[: width - 1] + "…"

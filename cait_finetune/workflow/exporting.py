@@ -1,4 +1,4 @@
-"""The chapter of a run that makes files of its model, tells of them, and shows them to others."""
+"""Export the finished run's model, write its model card, and push both to the hub."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from cait_tf.atomic import write_text
 
 _OF_FORMATS = ("check_images", "quantise", "accuracy_images")
 
-_EXPORT = "export"  # the folder in a run's directory
+_EXPORT = "export"  # name of the folder in a run's directory
 
 #: Prints a line.
 Say = Callable[[str], None]
@@ -50,23 +50,23 @@ def export_run(
     say: Say,
     keep: bool = False,
 ) -> dict[str, dict]:
-    """Write the chosen formats into ``export/``, each checked on images of the validation split.
+    """Write the chosen formats into ``export/``, and check each on images of the validation split.
 
-    Formats that are there and were made from other weights than the run's best are removed.
-    ``exports.json`` is complete after each format.
+    The function updates ``exports.json`` after each format. At the end it removes the formats that
+    were made from other weights than the run's best weights.
 
     Args:
         exported: the model with the weights in ``run.best_checkpoint``.
-        keep: leave a format as it is that was made from the same weights, data and keys, and whose
-            files are as they were written.
+        keep: do not repeat a format that was made from the same weights, temperature, data and
+            keys, if its files are complete and unchanged.
 
     Returns:
-        What ``export/exports.json`` has of all formats that are there: by name the relative ``path``,
-        ``difference``, the checksum of the ``weights``, the digest of the ``data``, and what else
-        there is to say.
+        The contents of ``export/exports.json``: a record for each existing format, by name. A
+        record holds the relative ``path``, the ``difference``, the checksum of the ``weights``, the
+        digest of the ``data``, and further facts of the format.
 
     Raises:
-        UserError: a format was refused, which is said when the others have been written.
+        UserError: a format was refused. The other formats have been written before.
     """
     folder, mark = run.export, weights_mark(run.best_checkpoint)
     exports = read_exports(run)
@@ -119,7 +119,7 @@ def export_run(
 
 
 def outcome(exports: dict[str, dict]) -> dict[str, Any]:
-    """What ``result.json`` says of the exports that there are."""
+    """Return the entries of ``result.json`` for the existing exports."""
     shown = {
         name: {key: value for key, value in one.items() if key != FILES}
         for name, one in exports.items()
@@ -139,27 +139,30 @@ def _write_exports(run: RunDirectory, exports: dict[str, dict]) -> None:
 
 
 def _keys(config: ExportConfig) -> dict[str, Any]:
-    """The keys that a format depends on."""
+    """Return the configuration keys that an exported file depends on, with their values."""
     return {name: getattr(config, name) for name in _OF_FORMATS}
 
 
 def read_exports(run: RunDirectory) -> dict[str, dict]:
-    """What ``exports.json`` holds of the formats whose files are still there.
+    """Return the records of ``exports.json`` for the formats whose files still exist.
 
-    Paths are relative to the run's directory, also those of earlier versions, which were absolute.
+    Paths are relative to the run's directory. The function converts the absolute paths that earlier
+    versions wrote.
 
     Raises:
-        UserError: it cannot be read.
+        UserError: ``exports.json`` cannot be read.
     """
     known = read_json(run.export / "exports.json", dict, dict)
     return {name: _below_run(one) for name, one in known.items() if (run.export / name).exists()}
 
 
 def publish(config: ExportConfig, run: RunDirectory, class_names: list[str], say: Say) -> None:
-    """Write the model card, and push the folder to the hub where that is asked for.
+    """Write the model card. If `config.push_to_hub` is set, push ``export/`` to the hub.
+
+    Without an export, the function does nothing.
 
     Raises:
-        UserError: the hub cannot be reached, or refuses; everything stays where it is.
+        UserError: the hub cannot be reached or refuses the upload. The local files remain.
     """
     exports = read_exports(run)
     if not exports:
@@ -179,7 +182,7 @@ def publish(config: ExportConfig, run: RunDirectory, class_names: list[str], say
 
 
 def _below_run(record: dict[str, Any]) -> dict[str, Any]:
-    """A format's record with ``export/…`` for each path: the record is uploaded with the files."""
+    """Return a format's record with paths below ``export/``: the hub gets the record too."""
     below = {}
     for key, value in record.items():
         if isinstance(value, dict):
@@ -194,7 +197,11 @@ def _below_run(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _remove_stale(exports: dict[str, dict], folder: Path, mark: str | None, say: Say) -> None:
-    """Records and files of other weights than those with the checksum `mark`; the card names them."""
+    """Remove records and files of other weights than `mark`, and the model card that lists them.
+
+    Args:
+        mark: the checksum of the best weights.
+    """
     stale = [name for name, one in exports.items() if one.get(WEIGHTS) != mark]
     for name in stale:
         for place in _places(name, exports.pop(name)):
@@ -209,7 +216,7 @@ def _remove_stale(exports: dict[str, dict], folder: Path, mark: str | None, say:
 
 
 def _places(name: str, record: dict[str, Any]) -> list[str]:
-    """The folders in ``export/`` that a format wrote."""
+    """Return the names in ``export/`` that a format wrote."""
     return [name, "serving"] if "serving" in record else [name]
 
 

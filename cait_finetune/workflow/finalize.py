@@ -1,4 +1,4 @@
-"""What comes after training: scores, calibration, the checked export, the result, the report."""
+"""The steps after training: scores, calibration, report figures, export and result."""
 
 from __future__ import annotations
 
@@ -25,7 +25,11 @@ from cait_tf.memory import peak_memory
 
 
 def score_splits(config: Config, prepared: Prepared, model: keras.Model) -> Scores:
-    """Both splits, each image once; their logits are kept, and used again by a resumed run."""
+    """Score `model` on validation and test, each image once.
+
+    The function saves the logits, unless they are too large. A resumed run reuses saved logits of
+    the same weights and images.
+    """
     streams, run = prepared.streams, prepared.run
     mark = weights_mark(run.best_checkpoint)
     predictor, predictions = Predictor(model), {}
@@ -49,12 +53,19 @@ def score_splits(config: Config, prepared: Prepared, model: keras.Model) -> Scor
 def _kept(
     path: Path, mark: str | None, images: str | None, prepared: Prepared, split: str
 ) -> Predictions | None:
-    """The predictions of the weights with the checksum `mark` for exactly the images of a split."""
+    """Return the saved predictions of a split. `None`: they must be computed.
+
+    Only a resumed run reuses predictions. They must come from the same weights, images and classes.
+
+    Args:
+        mark: the checksum of the weights.
+        images: the hash of the split's ids, labels and contents.
+    """
     if mark is None or images is None or not (prepared.start.resumed and path.is_file()):
         return None
     try:
         kept = load_predictions(path)
-    except UserError:  # damaged: made anew
+    except UserError:  # a damaged file: predict again
         return None
     ids = example_ids(prepared.source, split, None, prepared.streams.corrupt)
     same = (kept.weights, kept.images) == (mark, images) and list(kept.ids) == list(ids)
@@ -62,7 +73,7 @@ def _kept(
 
 
 def draw_report(config: Config, prepared: Prepared, model: keras.Model, scores: Scores) -> None:
-    """The pictures and tables of the report."""
+    """Draw the figures and write the tables of the report."""
     metric = config.dataset.judged_by
     said = format_metrics(scores.test.as_metrics(), metric)
     title = f"{config.dataset.name}, {config.model.name}: test {said}"
@@ -74,7 +85,11 @@ def draw_report(config: Config, prepared: Prepared, model: keras.Model, scores: 
 def export_model(
     config: Config, prepared: Prepared, model: keras.Model, temperature: float
 ) -> None:
-    """Write the chosen formats; a resumed run those that are not there yet."""
+    """Write and check the chosen formats. A resumed run keeps formats that are up to date.
+
+    Raises:
+        UserError: a format was refused.
+    """
     source, streams = prepared.source, prepared.streams
     exported = ExportedModel(
         model,
@@ -95,7 +110,11 @@ def export_model(
 
 
 def collect_result(config: Config, prepared: Prepared, scores: Scores, started: float) -> dict:
-    """What ``result.json`` holds, but for the exports."""
+    """Return the contents of ``result.json`` without the exports.
+
+    Args:
+        started: when this process began the run, on `time.perf_counter`'s clock.
+    """
     run, state, test = prepared.run, prepared.logbook.state, scores.test
     metric = config.dataset.judged_by
     return {
@@ -126,7 +145,7 @@ def collect_result(config: Config, prepared: Prepared, scores: Scores, started: 
 
 
 def print_summary(config: Config, prepared: Prepared, scores: Scores, result: dict) -> None:
-    """The last lines on the screen."""
+    """Print test metrics, calibration error, and the paths of the report and the run."""
     console, state, test = prepared.worker.console, prepared.logbook.state, scores.test
     corrupt, speed = prepared.streams.corrupt, result["images_per_second"]
     also = f"F1 {test.f1:.2%}" if prepared.source.multi_label else f"top-5 {test.top5:.2%}"

@@ -1,7 +1,7 @@
-"""A run from its configuration to its report. Read this page first.
+"""A run from its configuration to its report. Read this file first.
 
-`prepare` (setup.py) opens the data, builds the model and its parameter tables; `train` (training.py)
-leaves the best weights; `finish` scores, exports and reports them.
+`prepare` (setup.py) opens the data, and builds the model and its parameter tables. `train`
+(training.py) saves the best weights. `finish` scores, exports and reports these weights.
 """
 
 from __future__ import annotations
@@ -41,23 +41,23 @@ from cait_tf.os_errors import explain_os_error
 
 
 def finetune(config: Config, directory: Path) -> dict:
-    """Fine-tune as configured, and leave everything in `directory`.
+    """Fine-tune as configured, and write all files of the run to `directory`.
 
-    With `config.resume` the run in `directory` continues where it stopped: in training, or in any
-    step after it.
+    With `config.resume`, the run in `directory` continues where it stopped: in training, or in a
+    later step.
 
     Returns:
-        What ``result.json`` holds; an empty dictionary on every worker but the first.
+        The contents of ``result.json``. On every worker except the first: an empty dictionary.
 
     Raises:
-        UserError: a mistake that the user can correct; finished files are kept.
-        Interrupted: a signal asked to end, and the state is saved; or another worker is gone.
+        UserError: a mistake that the user can correct. Finished files are kept.
+        Interrupted: a signal ended the run after its state was saved, or another worker is gone.
     """
     started = time.perf_counter()
     run = RunDirectory(directory)
     with _life(config, run) as interruption:
         prepared = prepare(config, directory)
-        interruption.directory = directory  # from here on resume=DIR alone continues the run
+        interruption.directory = directory  # from now on, resume=DIR can continue the run
         strategy, chief = prepared.worker.strategy, prepared.worker.chief
         with lost_worker(strategy, directory):
             with logged(config, prepared) as loggers, interruption.kept():
@@ -65,13 +65,13 @@ def finetune(config: Config, directory: Path) -> dict:
                 interruption.check()
                 if chief:
                     check_best(run, prepared.logbook.state.best_sha256)
-                    # What is scored and exported is a float32 model on one device.
+                    # Score and export a float32 model on one device.
                     model = models.from_checkpoint(
                         config.model, prepared.source.class_names, run.best_checkpoint
                     )
                     finish(config, prepared, model, started, loggers)
                 elif agree := build_agreement(strategy):
-                    agree([False])  # a worker that leaves before the first would end the cluster
+                    agree([False])  # wait: a worker that exits before the first ends the cluster
             interruption.check()
         if not chief:
             return {}
@@ -89,15 +89,17 @@ def finish(
 ) -> None:
     """Score, export and report `model`, which holds the best weights.
 
-    A resumed run keeps what an earlier process finished. A refused export or upload does not stop the
-    other steps: its error is raised last, and `resume` tries it again.
+    A resumed run keeps the files that an earlier process finished. A refused export or upload does
+    not stop the other steps. The function raises its error at the end, and `resume` tries the step
+    again.
 
     Args:
         started: when this process began the run, on `time.perf_counter`'s clock.
-        loggers: get the result, the pictures and the model.
+        loggers: they receive the result, the figures and the model.
 
     Raises:
-        UserError: an exported model does not answer as the trained model does, or the hub refused it.
+        UserError: an exported model's outputs differ from the trained model's, a format was
+            refused, or the upload to the hub failed.
     """
     run = prepared.run
     scores = score_splits(config, prepared, model)
@@ -122,7 +124,11 @@ def finish(
 
 @contextlib.contextmanager
 def _life(config: Config, run: RunDirectory) -> Iterator[Interruption]:
-    """Own the run's directory, note signals, and turn an operating system's error into a `UserError`."""
+    """Lock the run's directory, record signals, and convert an `OSError` about a file.
+
+    Raises:
+        UserError: in place of an `OSError` that names a file.
+    """
     chief = is_first_worker(config.distribution)
     key = "resume" if config.resume else "hydra.run.dir"
     try:
@@ -142,7 +148,7 @@ def _life(config: Config, run: RunDirectory) -> Iterator[Interruption]:
 
 @contextlib.contextmanager
 def _collected(problems: list[str]) -> Iterator[None]:
-    """Add the text of a `UserError` to `problems`."""
+    """Catch a `UserError` and append its text to `problems`."""
     try:
         yield
     except UserError as error:

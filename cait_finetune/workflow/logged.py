@@ -1,4 +1,4 @@
-"""What a run's loggers get to see, from before its first step to its end."""
+"""Connect a run to its loggers, from before its first step to its end."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ from cait_finetune.workflow.prepared import Prepared
 
 @contextlib.contextmanager
 def logged(config: Config, prepared: Prepared) -> Iterator[Loggers]:
-    """Within it, what goes to ``metrics.jsonl`` goes to the loggers as well.
+    """Inside the block, send every record of ``metrics.jsonl`` to the loggers as well.
 
-    They get each layer group's learning rate besides. Only the first worker has any.
+    The loggers first get the records that the file already holds. Step records also have each layer
+    group's learning rate. Only the first worker has loggers.
     """
     if not prepared.worker.chief:
         yield Loggers()
@@ -49,7 +50,7 @@ def logged(config: Config, prepared: Prepared) -> Iterator[Loggers]:
 
 
 def conclude_loggers(loggers: Loggers, run: RunDirectory, result: dict[str, Any]) -> None:
-    """Give the loggers the result, and of the run's directory the pictures and the model."""
+    """Send the loggers the result, figures, best weights, exports and confusion data."""
     exports = run.saved_model.parent
     models = {"checkpoint": run.best_checkpoint}
     if exports.is_dir() and any(exports.iterdir()):
@@ -61,7 +62,10 @@ def conclude_loggers(loggers: Loggers, run: RunDirectory, result: dict[str, Any]
 
 
 def _confusion(run: RunDirectory) -> tuple[list[int], list[int], list[str]] | None:
-    """True and predicted classes of the test split, if they are kept and an image has one."""
+    """Return the true classes, the predicted classes and the class names of the test split.
+
+    `None`: the predictions were not saved, or the data set is multi-label.
+    """
     path = run.predictions_of("test")
     predictions = load_predictions(path) if path.is_file() else None
     if predictions is None or predictions.multi_label:

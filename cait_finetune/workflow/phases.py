@@ -1,4 +1,4 @@
-"""From the configuration to the stages of a run: optimizer, averages and step of each."""
+"""Build the stages of a run from its configuration: the optimizer, average and step of each."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from cait_finetune.train.step import TrainStep
 
 
 class Stages:
-    """Builds the stages of a run, each when its turn comes: an optimizer's slots are as large as
-    what it trains.
+    """Build each stage of a run only when it starts, because optimizer slots take much memory.
 
     Args:
-        trained: what a phase's step calls: the model, or the part of it that is not frozen.
-        schedule: the learning rate for a phase of so many steps.
+        trained: returns the model that a phase's step calls: the whole model, or the part that is
+            not frozen.
+        schedule: returns the learning-rate schedule of a phase, given the phase's number of steps.
     """
 
     def __init__(
@@ -50,10 +50,14 @@ class Stages:
     def unfinished(
         self, step: int, arrays: Mapping[str, np.ndarray] | None = None
     ) -> list[Callable[[], Stage]]:
-        """What is left after `step` steps, whose state was `arrays`.
+        """Return builders of the stages that are left after `step` steps.
+
+        Args:
+            arrays: the saved state after `step` steps, by variable name. Only a stage that `step`
+                has interrupted restores the state.
 
         Raises:
-            UserError (when one is built): the arrays belong to another run.
+            UserError: by a builder, when the arrays belong to another run.
         """
 
         def half_done(phase: Phase) -> Stage:
@@ -98,7 +102,7 @@ class Stages:
         if average:
             versions.append((config.average.method, average.present))
         if not config.average.export:
-            versions.reverse()  # the last one decides
+            versions.reverse()  # the last version determines the best epoch
         swa_epochs = config.average.swa_epochs or 0
         return Stage(
             name=phase.name,

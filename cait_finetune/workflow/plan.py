@@ -1,4 +1,4 @@
-"""What is trained: the model, the parameter table of each phase, the loss."""
+"""Plan the training: the model, the parameter table of each phase, the loss."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from cait_finetune.workflow.prepared import Plan, Start, Worker
 
 
 def plan_length(config: Config, source: Source) -> tuple[TuningConfig, Length]:
-    """The run's length in steps, and the phases' lengths in epochs.
+    """Return the tuning, with the phases' lengths in epochs, and the run's length in steps.
 
-    ``debug=fast_dev_run`` makes one step of each phase.
+    With ``debug=fast_dev_run``, a run has one step per phase, but at least two steps.
 
     Raises:
         UserError: the phases do not fit into the run.
@@ -60,9 +60,9 @@ def build_plan(
     """Build the model with its weights, the parameter table of each phase, and the loss.
 
     Raises:
-        UserError: the weights do not fit the model, or are not those that the run was begun with.
+        UserError: the weights do not fit the model, or differ from those with which the run began.
     """
-    # Right before the weights are drawn: preparing a data set for the first time draws too.
+    # Seed right before the weights are initialised: preparing a data set also draws random numbers.
     keras.utils.set_random_seed(config.seed)
     with worker.strategy.scope():
         model = models.build(
@@ -106,7 +106,7 @@ def print_plan(config: Config, plan: Plan, start: Start, worker: Worker, step: i
 
 
 def _summary_table(phase: Phase, peak: float) -> Table:
-    """The parameter table by group, first and last groups only when there are many."""
+    """Return the parameter table by group. Of many groups, show the first and last ones."""
     shown = Table(title=f"what is trained ({phase.name}); all of it: parameters.csv")
     for column in ("group", "variables", "trained", "of", "multiplier", "peak learning rate"):
         shown.add_column(column, justify="right")

@@ -1,4 +1,4 @@
-"""What a run has when it is about to train."""
+"""The objects that `prepare` builds and training uses."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from cait_finetune.workflow.streams import Streams
 
 @dataclass(frozen=True)
 class Worker:
-    """This process' part in a run. The chief is the one worker that writes files and prints."""
+    """This process as a worker of the run. Only the chief writes files and prints."""
 
     strategy: tf.distribute.Strategy
     chief: bool
@@ -30,10 +30,11 @@ class Worker:
 
 @dataclass(frozen=True)
 class Start:
-    """Where training starts: at the first step, or after a state that an earlier process saved.
+    """Where training starts: at the first step, or at a state that an earlier process saved.
 
-    ``arrays`` holds the saved variables by name; `None`: no state was saved. ``other_images``: the
-    state was saved while training on other images than the run has now.
+    Attributes:
+        arrays: the saved variables by name. `None`: no state was saved.
+        other_images: the images have changed since the state was saved.
     """
 
     resumed: bool = False
@@ -43,9 +44,10 @@ class Start:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is trained: the model, in phases with a parameter table each, against a loss.
+    """The model, the loss, and the phases of training, each with a parameter table.
 
-    ``peak`` is the highest learning rate of the head.
+    Attributes:
+        peak: the highest learning rate of the head.
     """
 
     model: keras.Model
@@ -57,7 +59,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A run that is about to train."""
+    """A run that is ready to train."""
 
     run: RunDirectory
     worker: Worker

@@ -1,4 +1,4 @@
-"""The parts of a run's report: what the scores say, as pictures, tables and JSON."""
+"""Write the parts of a run's report: figures, tables and JSON of the scores."""
 
 from __future__ import annotations
 
@@ -27,14 +27,17 @@ from cait_finetune.scores.predictions import Predictions
 from cait_finetune.workflow.scoring import Scores
 from cait_tf.atomic import atomic_open, write_text
 
-_SHOWN = 12  # mistakes with a picture
-_NAMED = 1000  # mistakes in the table
-_AT_A_TIME = 4  # saliency maps keep the attention of every block
+_SHOWN = 12  # mistakes shown with their images
+_NAMED = 1000  # mistakes in mistakes.csv at most
+_AT_A_TIME = 4  # images per call: saliency keeps the attention of every block in memory
 
 
 @dataclasses.dataclass(frozen=True)
 class Mistake:
-    """An image, what it is, and what was said instead and how surely."""
+    """An image with its true class, the predicted class and the probability of the prediction.
+
+    In a multi-label data set, ``no CLASS`` is the truth or the prediction.
+    """
 
     id: str
     truth: str
@@ -42,18 +45,18 @@ class Mistake:
     probability: float
 
 
-#: Makes tiles of mistakes on the test images.
+#: Returns the tiles of mistakes on test images.
 Viewer = Callable[[Sequence[Mistake]], list[Tile]]
 
 
 def draw_training(run: RunDirectory, metrics: MetricsLog, title: str, metric: str) -> None:
-    """The curves, and how fast it went.
+    """Draw the training curves and the training speed.
 
     Args:
-        metric: of the epoch records, what is drawn as validation accuracy.
+        metric: the validation metric of the epoch records to draw as accuracy.
 
     Raises:
-        UserError: ``metrics.jsonl`` cannot be read, or there can be no folder for the parts.
+        UserError: ``metrics.jsonl`` cannot be read, or the folder of the parts cannot be made.
     """
     steps, epochs = metrics.read("step"), metrics.read("epoch")
     run.make_parts()
@@ -63,13 +66,14 @@ def draw_training(run: RunDirectory, metrics: MetricsLog, title: str, metric: st
 
 
 def draw_scores(run: RunDirectory, scores: Scores, view: Viewer | None) -> None:
-    """Everything that derives from the predictions.
+    """Draw the figures and write the tables that derive from the predictions.
 
     Args:
-        view: None where images are not to be had: there is no picture of mistakes then.
+        view: draws the images of mistakes. `None`: the images are not available, and the function
+            writes no ``mistakes.png``.
 
     Raises:
-        UserError: there can be no folder for the parts.
+        UserError: the folder of the parts cannot be made.
     """
     run.make_parts()
     write_text(run.parts / "scores.json", json.dumps(scores.as_dict(), indent=2) + "\n")
@@ -94,7 +98,7 @@ def draw_scores(run: RunDirectory, scores: Scores, view: Viewer | None) -> None:
 
 
 def format_count(mistakes: int) -> str:
-    """How many there are; no more than `_NAMED` are found."""
+    """Return the number of mistakes as text. At the limit `_NAMED`, append "or more"."""
     more = " or more" * (mistakes == _NAMED)
     return f"{mistakes:,}{more} mistake{'s' * (mistakes > 1)}"
 
@@ -116,7 +120,10 @@ def _draw_calibration(run: RunDirectory, scores: Scores) -> None:
 
 
 def find_mistakes(predictions: Predictions, temperature: float) -> list[Mistake]:
-    """The surest first, `_NAMED` at most; with several labels the surest one of each image."""
+    """Return up to `_NAMED` mistakes, most confident first.
+
+    In a multi-label data set, an image counts once, with its most confident mistake.
+    """
     names, labels = predictions.class_names, predictions.labels
     surest, right = answers(predictions.logits, labels, temperature, predictions.multi_label)
     if predictions.multi_label:
@@ -141,7 +148,7 @@ def find_mistakes(predictions: Predictions, temperature: float) -> list[Mistake]
 
 
 def build_viewer(model: keras.Model, source: Source, preprocessing: Preprocessing) -> Viewer:
-    """Looks at test images with the model."""
+    """Return a function that makes tiles of test images with the model's saliency maps."""
 
     def view(mistakes: Sequence[Mistake]) -> list[Tile]:
         files = find_images(source, "test", [mistake.id for mistake in mistakes])

@@ -1,4 +1,4 @@
-"""What the best weights score on validation and test, and the temperature for their probabilities."""
+"""Score predictions on validation and test, and fit the temperature of their probabilities."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ from cait_finetune.scores.calibration import Reliability
 from cait_finetune.scores.evaluation import Evaluation, MultiLabelEvaluation, build_evaluator
 from cait_finetune.scores.predictions import Predictions, Predictor
 
-#: The splits that are predicted: one to calibrate on, one to judge by.
+#: The scored splits. The temperature is fitted on validation; test measures the result.
 SPLITS = ("validation", "test")
 
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """Of each of `SPLITS`; all of it derives from the predictions.
+    """Predictions and scores of each of `SPLITS`. All scores derive from the predictions.
 
-    ``reliability`` has the bins of a split before (False) and after (True) the temperature.
+    Attributes:
+        temperature: the divisor of the logits.
+        reliability: the bins by split and by whether the temperature is applied.
     """
 
     predictions: Mapping[str, Predictions]
@@ -38,7 +40,7 @@ class Scores:
         return self.evaluations["test"]
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: the temperature, and of each split its metrics."""
+        """Return JSON values: the temperature, and the metrics of each split."""
         return {"temperature": self.temperature} | {split: self._metrics(split) for split in SPLITS}
 
     def _metrics(self, split: str) -> dict[str, float]:
@@ -60,13 +62,13 @@ def predict_splits(
     source: Source,
     corrupt: CorruptImages,
 ) -> dict[str, Predictions]:
-    """One pass over each of `SPLITS`.
+    """Predict each of `SPLITS` in one pass.
 
     Args:
-        batches: makes those of a split, ``(images, labels, real)`` in file order.
+        batches: returns the batches of a split, ``(images, labels, real)`` in file order.
 
     Raises:
-        UserError: a corrupt image, if the run stops at one.
+        UserError: an image is corrupt, and `dataset.on_corrupt` is ``stop``.
     """
     predictor = Predictor(model)
     return {split: predict(predictor, split, batches(split), source, corrupt) for split in SPLITS}
@@ -75,10 +77,13 @@ def predict_splits(
 def predict(
     predictor: Predictor, split: str, batches: Iterable, source: Source, corrupt: CorruptImages
 ) -> Predictions:
-    """One pass over a split, whose `batches` are ``(images, labels, real)`` in file order.
+    """Predict a split in one pass.
+
+    Args:
+        batches: ``(images, labels, real)`` in file order.
 
     Raises:
-        UserError: a corrupt image, if the run stops at one.
+        UserError: an image is corrupt, and `dataset.on_corrupt` is ``stop``.
     """
     logits, labels = predictor(batches)
     ids = example_ids(source, split, len(logits), corrupt)
@@ -88,11 +93,11 @@ def predict(
 def score(
     predictions: Mapping[str, Predictions], batch_size: int, temperature: float | None = None
 ) -> Scores:
-    """Evaluate both splits as training does its validation, in batches of the same size.
+    """Evaluate the predictions of both splits as training evaluates its validation split.
 
     Args:
-        temperature: of an export that is there already; else it is fitted, on the validation split
-            alone.
+        batch_size: images per batch, as in training's validation.
+        temperature: the temperature of an existing export. `None`: fit it on the validation split.
     """
     validation = predictions["validation"]
     several = validation.multi_label
@@ -116,5 +121,5 @@ def score(
 
 
 def _identity(logits: Any, training: bool) -> Any:
-    """A model whose images are its logits."""
+    """Return the logits, which stand in for the images. `score` uses this function as a model."""
     return logits

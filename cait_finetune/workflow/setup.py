@@ -1,4 +1,4 @@
-"""Everything that training needs, checked before anything that takes long."""
+"""Check the configuration, then build the objects that training needs. Quick checks come first."""
 
 from __future__ import annotations
 
@@ -54,21 +54,20 @@ from cait_finetune.workflow.streams import check_pairs, open_streams, preprocess
 from cait_tf.atomic import write_text
 from cait_tf.weights.timm import CLASSES
 
-#: `model.weights` that are no file of a user.
+#: Values of `model.weights` that do not name a file of the user.
 _PUBLISHED = ("none", "pretrained", "hub", "official")
 
 
 def prepare(
     config: Config, directory: Path, strategy: tf.distribute.Strategy | None = None
 ) -> Prepared:
-    """Open the data, build the model, print what will be trained, and begin the run's directory.
+    """Open the data, build the model, print the plan, and write the run's first files.
 
     Args:
-        strategy: used instead of the configured one, where several runs share a process.
+        strategy: replaces the configured strategy when several runs share a process.
 
     Raises:
-        UserError: a mistake that the user can correct. Everything that can be wrong is checked before
-            anything that takes long.
+        UserError: a mistake that the user can correct. All checks come before the slow steps.
     """
     worker = join(config, strategy)
     run = RunDirectory(directory)
@@ -95,10 +94,12 @@ def prepare(
 
 
 def join(config: Config, strategy: tf.distribute.Strategy | None = None) -> Worker:
-    """Join the devices, or the other workers, that train together.
+    """Build the strategy, check the configuration against its devices, and return this worker.
+
+    With several workers, the call connects this process to the other workers.
 
     Raises:
-        UserError: a key that does not suit the others or the devices.
+        UserError: a key does not fit other keys or the devices.
     """
     if config.dataset.evaluation_only:
         raise bad_value(
@@ -122,11 +123,11 @@ def join(config: Config, strategy: tf.distribute.Strategy | None = None) -> Work
 def open_data(config: Config, run: RunDirectory, console: Console) -> Source:
     """Open the images and print their classes and sizes.
 
-    A resumed run's images are compared with those that it was begun with.
+    A resumed run compares its images with the images with which it began.
 
     Raises:
-        UserError: they cannot be found or read; or the run's weights are another run's.
-        ChangedData: they are others than the run's.
+        UserError: the images cannot be found or read, or the weights belong to another run.
+        ChangedData: the images have changed since the run began.
     """
     if config.resume:
         check_settings(run, "resume")
@@ -147,10 +148,10 @@ def open_data(config: Config, run: RunDirectory, console: Console) -> Source:
 def open_logbook(
     config: Config, run: RunDirectory, source: Source, length: Length, worker: Worker
 ) -> tuple[Logbook, Start]:
-    """Open the files that training writes; read the state that a resumed run starts from.
+    """Open the files that training writes. For a resumed run, read the saved state.
 
     Raises:
-        UserError: the state is damaged, or another run's.
+        UserError: the state is damaged or belongs to another run.
     """
     chief = worker.chief
     metrics = MetricsLog(run.metrics, chief)
@@ -171,7 +172,7 @@ def open_logbook(
     arrays, values = checkpoints.load_state()
     state = RunState.from_dict(values)
     digest = check_state(run, state.data, state.run)
-    state.run = mark  # a state of an earlier version has none
+    state.run = mark  # states of earlier versions lack the id
     before = SeenImages.from_text(state.seen) or _seen_by(
         str(run.last_checkpoint) if arrays else config.model.weights
     )
@@ -186,13 +187,16 @@ def open_logbook(
 
 
 def _seen(source: Source, before: SeenImages) -> str:
-    """The images that the run's weights were trained on, with those from now on."""
+    """Return as text the union of the images seen `before` and the training images of this run."""
     own = SeenImages.of(source.content_hashes("train"), source.hash_kind)
     return own.union(before).to_text()
 
 
 def _seen_by(weights: str) -> SeenImages:
-    """The training images of start weights; of published ones nobody keeps a list."""
+    """Return the images that the start weights were trained on, as the weights file states.
+
+    For published weights the result is empty, because no list of their images exists.
+    """
     if weights in _PUBLISHED:
         return SeenImages.of(np.array([], np.int64))
     return SeenImages.from_text(stated(weights).get(SEEN, "")) or SeenImages.of(None)
@@ -206,7 +210,7 @@ def _begin_directory(
     state: RunState,
     worker: Worker,
 ) -> None:
-    """Write what the run starts from. ``config.yaml`` comes last: with it the run can be resumed."""
+    """Write the run's first files. ``config.yaml`` comes last: it makes the run resumable."""
     report = plan.model.loading_report
     sha256 = report and report.sha256
     composed = OmegaConf.structured(config)
@@ -225,7 +229,7 @@ def _write_parameters(run: RunDirectory, plan: Plan) -> None:
 
 
 def _check_names(class_names: Sequence[str]) -> None:
-    """Checkpoints and exports keep a class name on a line of its own.
+    """Check that each class name is one line, because checkpoints and exports store one per line.
 
     Raises:
         UserError: a name has several lines.
@@ -241,7 +245,7 @@ def _check_names(class_names: Sequence[str]) -> None:
 
 
 def _console(chief: bool) -> Console:
-    """For people and for warnings; the other workers would say the same things again."""
+    """Return the console, and send our log to it. Only the chief's console prints."""
     console = plain_console(quiet=not chief)
     handler = RichHandler(console=console, show_time=False, show_path=False)
     ours = logging.getLogger("cait_finetune")

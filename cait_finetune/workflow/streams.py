@@ -1,4 +1,4 @@
-"""The batches of a run, divided among the devices of its strategy."""
+"""The batch streams of a run, divided among the devices of its strategy."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from cait_finetune.optim.length import Length
 from cait_finetune.train.distribution import distributed
 from cait_tf.places import cache_path, warn_not_kept
 
-#: Of each split under ``debug=fast_dev_run``.
+#: Batches per split under ``debug=fast_dev_run``.
 FAST_BATCHES = 2
 
 
 def preprocessing_of(config: Config) -> Preprocessing:
-    """How an image is brought to the model."""
+    """Return the configured preprocessing. The model variant supplies the defaults."""
     variant = models.check(config.model)
     return configured(
         config.preprocessing, variant, config.model.image_size, config.dataset.upright
@@ -40,10 +40,10 @@ def preprocessing_of(config: Config) -> Preprocessing:
 
 
 def check_pairs(config: Config, strategy: tf.distribute.Strategy) -> None:
-    """Whether every pipeline's slice of the batch holds whole pairs, where images are mixed in pairs.
+    """Check that every input pipeline gets whole pairs of images, if mixup or CutMix is on.
 
     Raises:
-        UserError: it does not.
+        UserError: a pipeline gets an odd number of images per batch.
     """
     pipelines = strategy.num_replicas_in_sync // len(strategy.extended.worker_devices)
     mixed = mixes(config.augment) and not config.tuning.cache_features
@@ -57,9 +57,12 @@ def check_pairs(config: Config, strategy: tf.distribute.Strategy) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Streams:
-    """Makes the streams that training and evaluation iterate over.
+    """Build the batch streams of training and evaluation.
 
-    With `features` training and validation get these instead of images; `images` keeps decoded ones.
+    Attributes:
+        features: features of a frozen backbone. Training and validation then get features instead
+            of images. `None`: they get images.
+        images: the cache of decoded training images. `None`: each pass decodes the files.
     """
 
     source: Source
@@ -72,7 +75,11 @@ class Streams:
     _passes: dict[str, Guarded] = dataclasses.field(default_factory=dict)
 
     def training(self, position: int) -> Iterator:
-        """The endless training stream from a position on."""
+        """Return the endless iterator over training batches.
+
+        Args:
+            position: number of images that training has already drawn.
+        """
         train = self.config.train
         overfit = self.config.debug.mode == "overfit_batch"
 
@@ -88,7 +95,7 @@ class Streams:
             )
 
         def from_images(careful: bool, done: int) -> Iterable:
-            # So far no image was left out, and each batch ended where it would have ended.
+            # The first `done` batches left out no image, so they contain exactly this many images.
             start = position + done * train.batch_size * train.steps_per_execution
 
             def build(index: int, count: int, replicas: int) -> tf.data.Dataset:
@@ -115,7 +122,7 @@ class Streams:
         return iter(self._guarded(from_images))
 
     def validation(self) -> Iterable:
-        """One pass over the validation split, on all devices, each time it is iterated over."""
+        """Return the validation batches for all devices. Each iteration is one pass."""
         if self.features:
             return distributed(self.strategy, lambda *shard: self._features(Shard(*shard)))
         if self._one_replica:
@@ -132,7 +139,7 @@ class Streams:
         return self._guarded(build)
 
     def images_of(self, split: str) -> Iterable:
-        """One pass over a split's images, on one device, each time it is iterated over."""
+        """Return a split's image batches for one device. Each iteration is one pass."""
         if split not in self._passes:
             build = functools.partial(self._images, split, WHOLE)
             keep = self._keeps(split) and self._one_replica
@@ -140,7 +147,7 @@ class Streams:
         return self._passes[split]
 
     def _keeps(self, split: str) -> bool:
-        """Whether the batches of a split stay in memory: validation is gone through each epoch."""
+        """Return whether a split's batches stay in memory. Every epoch reads validation."""
         return self.config.dataset.cache == "memory" and split == "validation"
 
     @property
@@ -152,9 +159,9 @@ class Streams:
         return self.images("train") if self.images else None
 
     def _guarded(self, build: Callable[[bool, int], Iterable]) -> Guarded:
-        # Of several workers none may begin anew while the others go on.
+        # With several workers, no worker may restart its stream while the others continue.
         together = len(self.strategy.extended.worker_devices) < self.strategy.num_replicas_in_sync
-        # And what is kept decoded has no corrupt image.
+        # The cache of decoded images contains no corrupt image.
         return Guarded(self.corrupt, build, careful=together or self.images is not None)
 
     def _features(self, shard: Shard) -> tf.data.Dataset:
@@ -180,7 +187,7 @@ class Streams:
         return batches
 
     def _batch_size(self, shard: Shard) -> int:
-        """Of one replica; `train.eval_batch_size` is all replicas'."""
+        """Return one replica's share of `train.eval_batch_size`, rounded up."""
         return -(-self.config.train.eval_batch_size // (shard.count * shard.replicas))
 
 
@@ -194,8 +201,10 @@ def open_streams(
 ) -> Streams:
     """Open the streams of images, or of features that a frozen backbone computes once.
 
+    With `dataset.check`, the function first decodes images of validation and test.
+
     Raises:
-        UserError: an image of validation or test cannot be decoded.
+        UserError: a checked image cannot be decoded, and `dataset.on_corrupt` is ``stop``.
     """
     variant, preprocessing = models.check(config.model), preprocessing_of(config)
     corrupt = CorruptImages(config.dataset.on_corrupt)
@@ -228,7 +237,7 @@ def _frozen_features(
     corrupt: CorruptImages,
     console: Console,
 ) -> FrozenFeatures | None:
-    """For a linear probe whose features are computed once."""
+    """Return a linear probe's features, computed once. `None`: `tuning.cache_features` is off."""
     if not config.tuning.cache_features:
         return None
     directory = cache_path(config.tuning.cache_dir) if config.tuning.cache_dir else None

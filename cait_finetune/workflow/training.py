@@ -1,4 +1,4 @@
-"""Train what is left of a run."""
+"""Train the remaining steps of a run."""
 
 from __future__ import annotations
 
@@ -22,14 +22,17 @@ from cait_finetune.workflow.prepared import Prepared
 
 
 def train(config: Config, prepared: Prepared, interruption: Interruption | None = None) -> None:
-    """Train what is left of the run; the best weights are then in ``prepared.run.best_checkpoint``.
+    """Train the remaining steps of the run, and save the best weights.
+
+    The best weights are in ``prepared.run.best_checkpoint``. With `tuning.solver` ``lbfgs``, L-BFGS
+    solves the head instead of training it by steps.
 
     Args:
-        interruption: whether a signal asked to end; `None`: nobody listens to signals.
+        interruption: records the signals that ask the run to end. `None`: no signal is recorded.
 
     Raises:
-        UserError: anything that the user can mend; what was finished is kept.
-        Interrupted: a signal asked to end; the state is saved.
+        UserError: a mistake that the user can correct. Finished files are kept.
+        Interrupted: a signal ended the run after its state was saved.
     """
     plan, streams, logbook = prepared.plan, prepared.streams, prepared.logbook
     model, length, strategy = plan.model, plan.length, prepared.worker.strategy
@@ -78,7 +81,7 @@ def train(config: Config, prepared: Prepared, interruption: Interruption | None 
 
 
 def _score_best_again(config: Config, prepared: Prepared, validation: Validation) -> None:
-    """Score the best weights so far on the changed images, by which later epochs are judged."""
+    """Score the best weights on the changed images, to compare later epochs with them."""
     state, source, path = prepared.logbook.state, prepared.source, prepared.run.best_checkpoint
     if not state.best_epoch or not path.is_file():
         return
@@ -94,7 +97,11 @@ def _score_best_again(config: Config, prepared: Prepared, validation: Validation
 
 
 def trained_part(prepared: Prepared, phase: Phase) -> keras.Model:
-    """What a phase's step calls: the model, or what of it is not frozen."""
+    """Return the model that a phase's step calls.
+
+    The step calls only the head if the stream contains features. If only the head is trained, the
+    step calls the model with a frozen backbone. Otherwise the step calls the whole model.
+    """
     if prepared.streams.features:
         return models.Head(prepared.plan.model)
     return models.FrozenBackbone(prepared.plan.model) if phase.head_only else prepared.plan.model
