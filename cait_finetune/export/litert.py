@@ -117,9 +117,7 @@ def _convert(function: tf.types.experimental.GenericFunction, kind: str) -> byte
         [function.get_concrete_function()], owner
     )
     if kind != "float32":
-        converter.optimizations = [
-            tf.lite.Optimize.DEFAULT
-        ]  # int8, unless supported_types says otherwise
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]  # int8 by default
     if kind == "float16":
         converter.target_spec.supported_types = [tf.float16]
     return converter.convert()

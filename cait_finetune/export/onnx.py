@@ -21,8 +21,8 @@ from cait_finetune.runs.provenance import NAME
 
 FILE = "model.onnx"
 
-#: tf2onnx 1.17 writes operator set 18, and the runtimes of recent years read it. Older operator sets
-#: would have all needed operators too.
+#: tf2onnx 1.17 writes operator set 18, and the runtimes of recent years read it. All needed
+#: operators exist in older sets too.
 _OPSET = 18
 
 

@@ -15,9 +15,9 @@ from cait_finetune.export.exported_model import ValidationSamples
 from cait_tf.atomic import atomic_path
 from cait_tf.fused.tensorflow import infer
 
-#: Largest allowed difference of each output of a SavedModel, which computes as evaluation does. Logits
-#: are divided by the largest logit above 1, because a head with large weights magnifies the rounding
-#: of the features.
+#: Largest allowed difference of each output of a SavedModel, which computes as evaluation does. If the
+#: largest absolute logit is above 1, it divides the difference of the logits: a head with large
+#: weights magnifies the rounding of the features.
 TOLERANCE = 1e-4
 #: Largest allowed difference of a probability of a file that takes pixels. Such a file may round a few
 #: resized grey levels differently, and LiteRT has its own matrix products.

@@ -130,8 +130,8 @@ class RunDirectory:
             key: the key that named the directory, for messages.
 
         Raises:
-            UserError: another process holds the lock; the directory cannot be written; or the directory
-                was moved, removed or replaced, and writing into it has stopped.
+            UserError: the directory is a URL; another process holds the lock; the directory cannot be
+                written; or it was moved, removed or replaced, and writing into it has stopped.
         """
         on_disk(key, self.root)
         with contextlib.ExitStack() as held:
@@ -236,9 +236,7 @@ class RunDirectory:
                 instead,
             )
         try:
-            self.metrics.unlink(
-                missing_ok=True
-            )  # metrics of a run that saved nothing before it ended
+            self.metrics.unlink(missing_ok=True)  # of a run that ended before it saved anything
             for directory in (self.checkpoints, self.saved_model.parent):
                 directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -40,7 +40,10 @@ class MultirunSummary(Callback):
     """Print the table of a sweep's runs and write ``summary.json`` into the sweep's directory."""
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        """Summarise the sweep. Hydra calls this method once. If a run failed, the program exits."""
+        """Summarise the sweep, then exit with an error if a run of the basic sweeper failed.
+
+        Hydra calls this method once, after all runs.
+        """
         console, root = plain_console(), Path(config.hydra.sweep.dir)
         try:
             summarise(root, console)

@@ -15,7 +15,7 @@ from cait_finetune.scores.metrics import MetricsLog
 
 @dataclass(frozen=True, repr=False)
 class Run:
-    """A finished or interrupted run. A notebook shows its metrics and curves.
+    """A run that has saved weights. A notebook shows its metrics and curves.
 
     Args:
         saved: the run's configuration and weights.
