@@ -1,4 +1,4 @@
-"""How much worse a smaller variant of a file is, on images whose classes are known."""
+"""Measure how much accuracy a quantised variant of an exported file loses on labelled images."""
 
 from __future__ import annotations
 
@@ -12,18 +12,23 @@ import tensorflow as tf
 from cait_finetune.export.exported_model import ValidationSamples
 from cait_finetune.export.parity import Classify, classify_all
 
-_CHUNK = 64  # images that are decoded at a time
+_CHUNK = 64  # images decoded at a time
 
 
 def compare_accuracy(
     plain: Classify, variants: Mapping[str, Classify], validation: ValidationSamples
 ) -> dict[str, dict[str, Any]]:
-    """Measure variants of a file beside the file itself, in one pass over the labelled images.
+    """Compare variants of a file with the file itself, in one pass over the labelled images.
+
+    Args:
+        plain: classifies with the unquantised file.
+        variants: classify with the variants, by name.
 
     Returns:
-        For each variant ``images``, ``metric``, ``accuracy``, that of the file ``plain_accuracy``,
-        the share of images on which both give one class ``agreement``, and the largest ``difference``
-        of a probability. Accuracy is top-1, of images with several labels the mean average precision.
+        For each variant: ``images``, the number of images; ``metric``, ``top1`` or, for multi-label
+        images, ``mean_average_precision``; ``accuracy`` of the variant and ``plain_accuracy`` of the
+        file; ``agreement``, the fraction of images with the same top-1 class; and ``difference``, the
+        largest absolute difference of a probability.
     """
     together = {"": plain, **variants}
     collected: dict[str, list[np.ndarray]] = {name: [] for name in together}
@@ -50,7 +55,7 @@ def compare_accuracy(
 
 
 def _decoded(validation: ValidationSamples) -> Iterator[tuple[list[np.ndarray], list[Any]]]:
-    """Chunks of decoded images and their labels."""
+    """Yield chunks of decoded images and their labels."""
     decode = tf.function(
         validation.exported.preprocessing.decode,
         input_signature=[tf.TensorSpec((), tf.string)],

@@ -1,4 +1,4 @@
-"""The model card: ``README.md`` of an export, with the metadata that the Hugging Face Hub reads."""
+"""Write the model card: an export's ``README.md`` with metadata for the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cait_finetune.export.places import without_places
 from cait_finetune.export.start import start_of
 from cait_finetune.export.usage import usage
 
-#: The hub's identifier of each metric.
+#: The hub's identifiers of our metrics.
 _HUB_METRICS = {
     "top1": "accuracy",
     "top5": "top_5_accuracy",
@@ -19,8 +19,8 @@ _HUB_METRICS = {
     "mean_average_precision": "mean_average_precision",
     "f1": "f1",
 }
-_LISTED = 100  # class names in the text
-#: The images that `data.changes` names after each count.
+_LISTED = 100  # maximum number of class names in the text
+#: The image names that `data.changes` adds in parentheses after each count.
 _NAMES = re.compile(r" \(.*?\)(?=; |$)", re.DOTALL)
 
 
@@ -33,15 +33,17 @@ def model_card(
     repository: str | None = None,
     data: Mapping[str, Any] | None = None,
 ) -> str:
-    """The text of the card.
+    """Return the text of the model card.
 
     Args:
         config: the run's ``config.yaml``.
-        result: its ``result.json``, empty where the run was not finished.
-        exports: its ``exports.json``.
-        command: the command line that began the run; the card shows it without the machine's paths.
-        repository: on the hub, ``USER/NAME``, when it goes there.
-        data: the fingerprint of the run's data, as `runs.identity.identity_facts`.
+        result: the run's ``result.json``. Empty: the run has no scores.
+        exports: the run's ``exports.json``.
+        class_names: names of the classes, in column order.
+        command: the command line that started the run. The card shows it without the machine's paths.
+            `None`: the card shows no command.
+        repository: ``USER/NAME`` on the hub. `None`: the export is not pushed.
+        data: fingerprint of the run's data from `runs.identity.identity_facts`.
     """
     parts = [
         f"---\n{_metadata(config, result, exports, repository)}\n---",
@@ -189,7 +191,7 @@ def _data(data: Mapping[str, Any]) -> str:
         "| split | images | hash |\n|---|---|---|\n" + "\n".join(rows)
     )
     if accepted := data["accepted_changes"]:
-        # Without the names of images, which a table may give as absolute paths.
+        # Drop the names of images: a CSV dataset may name images by absolute paths.
         changes = "\n".join(f"- {_NAMES.sub('', change)}" for change in accepted)
         text += f"\n\nImages changed after the run began, and were accepted:\n\n{changes}"
     return text

@@ -1,4 +1,4 @@
-"""The trained model that every format exports, and the validation images each export is checked on."""
+"""The trained model that every format exports, and the validation images for the parity check."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cait_finetune.runs.provenance import Provenance
 
 
 class Preprocessing(Protocol):
-    """How an image is brought to the model: `data.preprocess.Preprocessing`."""
+    """The attributes of `data.preprocess.Preprocessing` that the exports use."""
 
     image_size: int
     crop_pct: float
@@ -26,20 +26,19 @@ class Preprocessing(Protocol):
     antialias: bool
 
     def __call__(self, image: tf.Tensor) -> tf.Tensor:
-        """``(h, w, 3)`` uint8 to ``(S, S, 3)`` float32, normalised."""
+        """Resize and normalise an image: ``(h, w, 3)`` uint8 to ``(S, S, 3)`` float32."""
 
     def decode(self, data: tf.Tensor) -> tf.Tensor:
-        """The bytes of a file to ``(h, w, 3)`` uint8."""
+        """Decode the bytes of an image file to ``(h, w, 3)`` uint8."""
 
 
 @dataclass(frozen=True)
 class ExportedModel:
     """A trained classifier with its preprocessing, class names and provenance.
 
-    ``model`` maps normalised images to logits in float32. ``variant`` is its name in the table of
-    variants. Probabilities are the softmax of ``logits / temperature``, or with `multi_label` the
-    sigmoid. `Provenance` describes `run`, `weights`,
-    `allow_flip` and `seen_images`.
+    ``model`` maps normalised images to float32 logits. ``variant`` is the model's name in the table of
+    variants. Probabilities are the softmax of ``logits / temperature``, or the sigmoid with
+    `multi_label`. `Provenance` documents `run`, `weights`, `allow_flip` and `seen_images`.
     """
 
     model: keras.Model
@@ -55,7 +54,7 @@ class ExportedModel:
 
     @property
     def provenance(self) -> Provenance:
-        """The provenance that each exported file states."""
+        """The provenance that each exported file contains."""
         return Provenance(
             vars(self.preprocessing),
             tuple(self.class_names),
@@ -66,19 +65,20 @@ class ExportedModel:
         )
 
     def probabilities(self, logits: Any) -> np.ndarray:
-        """Calibrated probabilities ``(B, C)`` of logits ``(B, C)``."""
+        """Return the calibrated probabilities ``(B, C)`` of logits ``(B, C)``."""
         scaled = tf.convert_to_tensor(logits) / self.temperature
         return (tf.sigmoid if self.multi_label else tf.nn.softmax)(scaled).numpy()
 
 
 @dataclass(frozen=True)
 class ValidationSamples:
-    """Real validation images, and the model's outputs on them, computed as evaluation does.
+    """Validation images for the parity check, and the model's outputs on them.
 
     Args:
-        files: id and bytes of the validation images to check on.
-        labelled: file bytes and label of the validation images to measure accuracy on, each time it
-            is called.
+        exported: the model.
+        files: id and file bytes of the images for the parity check.
+        labelled: returns file bytes and label of each image for the accuracy measurement. Each call
+            starts again at the first image.
     """
 
     exported: ExportedModel
@@ -87,17 +87,17 @@ class ValidationSamples:
 
     @cached_property
     def pixels(self) -> list[np.ndarray]:
-        """The samples decoded, ``(h, w, 3)`` uint8 each."""
+        """The decoded images of `files`, each ``(h, w, 3)`` uint8."""
         decode = self.exported.preprocessing.decode
         return [decode(tf.constant(data)).numpy() for _, data in self.files]
 
     @cached_property
     def images(self) -> tf.Tensor:
-        """The samples as the model sees them, ``(B, S, S, 3)``."""
+        """The preprocessed images of `files`, ``(B, S, S, 3)`` float32."""
         preprocess = self.exported.preprocessing
         return tf.stack([preprocess(tf.constant(image)) for image in self.pixels])
 
     @cached_property
     def logits(self) -> np.ndarray:
-        """The model's logits of the samples, ``(B, C)``."""
+        """The model's logits for `images`, ``(B, C)``."""
         return np.asarray(self.exported.model(self.images, training=False))

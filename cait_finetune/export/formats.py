@@ -1,4 +1,4 @@
-"""The table of formats, and the libraries that each needs."""
+"""Find the exporter of each format and check that its libraries are installed."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from cait_finetune.config import ExportConfig
 from cait_finetune.errors import bad_value
 from cait_finetune.export.hub import check_token
 
-if TYPE_CHECKING:  # TensorFlow loads when something is written, not when a mistake is answered
+if TYPE_CHECKING:  # importing TensorFlow here would delay error messages
     from cait_finetune.export.exported_model import ExportedModel, ValidationSamples
 
-#: Beyond what the project itself needs, and the extra that has it.
+#: Packages that a format needs besides the core dependencies, and the extra that installs them.
 _PACKAGES = {
     "onnx": (("onnx", "tf2onnx", "onnxruntime"), "onnx"),
     "litert": (("ai_edge_litert",), "litert"),
@@ -24,31 +24,38 @@ _PACKAGES = {
 
 
 class Export(Protocol):
-    """Writes one format.
-
-    The directory is there as a whole, checked on the samples, or not at all. Returned is what
-    ``exports.json`` holds of it: at least ``path`` of the file or the SavedModel, and
-    ``difference``, the largest of a probability from evaluation's. And ``refused``, where there are
-    variants of it that were not kept: why. And ``notes``, lines to print.
-    """
+    """Write one format."""
 
     def __call__(
         self, exported: ExportedModel, validation: ValidationSamples, directory: Path
     ) -> dict:
-        """Raises a UserError where the file does not answer as evaluation does."""
+        """Write the format into `directory` and check it on the validation samples.
+
+        If the check fails, the exporter removes its new files and leaves an older `directory` as it is.
+
+        Returns:
+            The format's record for ``exports.json``. ``path`` names the file or the SavedModel.
+            ``difference`` is the largest difference of a probability from evaluation. The caller
+            removes two optional keys: ``refused``, the reason for each removed variant, and
+            ``notes``, lines to print.
+
+        Raises:
+            UserError: the outputs of the file differ from evaluation.
+        """
 
 
 def exporter(name: str, config: ExportConfig) -> Export:
-    """What writes the format called `name`; its libraries load now."""
+    """Return the exporter of the format `name`. The call imports the exporter's module."""
     export: Callable = import_module(f"cait_finetune.export.{name}").export
     return functools.partial(export, quantise=config.quantise) if name == "litert" else export
 
 
 def check(config: ExportConfig) -> None:
-    """Before anything long: whether there is all that the export will need.
+    """Check the requirements of the export before any long work starts.
 
     Raises:
-        UserError: a library of a format, or the token of the hub that it is to be pushed to, is not.
+        UserError: a library of a format is not installed, or ``push_to_hub`` is set and this machine
+            has no token of the hub.
     """
     for name in config.formats:
         packages, extra = _PACKAGES.get(name, ((), ""))

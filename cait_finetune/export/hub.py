@@ -1,4 +1,4 @@
-"""An export as a repository of the Hugging Face Hub."""
+"""Push an export to a repository of the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from pathlib import Path
 from cait_finetune.config.advice import advise
 from cait_finetune.errors import UserError, bad_value
 
-#: Hard links to the SavedModel, and what is not finished.
+#: Hard links to the SavedModel; hidden files, which may be partial; timm's files, which `push` uploads
+#: separately.
 _NOT_UPLOADED = ["serving/*", ".*", "timm/*"]
 
 
 def check_token() -> None:
-    """Before anything long: whether this machine has a token of the hub.
+    """Check before any long work that this machine has a token of the hub.
 
     Raises:
-        UserError: it has none.
+        UserError: the machine has no token.
     """
     from huggingface_hub import get_token
 
@@ -29,19 +30,21 @@ def check_token() -> None:
 
 
 def push(repository: str, folder: Path, private: bool) -> str:
-    """Upload what is in `folder`.
+    """Upload the files in `folder` to `repository` and return the repository's address.
 
-    The two files for timm go to the top, where ``timm.create_model("hf-hub:…")`` looks for them.
+    The files of ``timm/`` go to the top level of the repository, where
+    ``timm.create_model("hf-hub:…")`` looks for them.
 
     Args:
-        private: create a private repository, and upload to no public one. An existing private repository
-            stays private either way.
+        private: create a private repository and refuse a public one. `False`: create a public
+            repository. An existing private repository stays private in both cases.
 
     Returns:
-        The repository's address, and whether it is private, as the console shows both.
+        The address, followed by ``(private)`` or ``(public)``.
 
     Raises:
-        UserError: no network, no token, or no right to write there; or the repository is public.
+        UserError: the hub cannot be reached, the token is missing or may not write there, or `private`
+            is set and the repository is public.
     """
     from huggingface_hub import HfApi
 
@@ -69,7 +72,7 @@ def push(repository: str, folder: Path, private: bool) -> str:
         )
     except UserError:
         raise
-    except Exception as error:  # the library raises a dozen unrelated types for "not to be had"
+    except Exception as error:  # the library raises many unrelated types
         reason = (str(error).strip() or "no details").splitlines()[0][:200]
         raise bad_value(
             "export.push_to_hub",

@@ -1,4 +1,4 @@
-"""A ``.keras`` file: the model as Keras keeps it, for those who have ``cait_tf``."""
+"""Export a ``.keras`` file. Loading the file needs ``cait_tf``."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ FILE = "model.keras"
 
 
 def export(exported: ExportedModel, validation: ValidationSamples, directory: Path) -> dict:
-    """Write and check ``model.keras``: as `formats.Export`.
+    """Write and check ``model.keras``, as `formats.Export` specifies.
 
-    A `cait_tf.ImageClassifier`; ``model.classifier`` is the trained network in it.
+    The file holds a `cait_tf.ImageClassifier`. Its attribute ``classifier`` is the trained network.
 
     Raises:
-        UserError: it does not answer as evaluation does.
+        UserError: the outputs of the file differ from evaluation.
     """
     with whole_or_absent(directory) as partial:
         image_classifier(exported).save(partial / FILE)
@@ -34,11 +34,11 @@ def export(exported: ExportedModel, validation: ValidationSamples, directory: Pa
 
 
 def load(path: Path) -> Classify:
-    """What a ``.keras`` file computes."""
+    """Load a ``.keras`` file as a function from images to probabilities."""
     model = load_model(path)
     return lambda images: np.asarray(model(images))
 
 
 def load_model(path: Path) -> keras.Model:
-    """The `cait_tf.ImageClassifier` in a ``.keras`` file."""
+    """Load the `cait_tf.ImageClassifier` in a ``.keras`` file."""
     return keras.saving.load_model(path)

@@ -1,4 +1,4 @@
-"""A LiteRT file (TensorFlow Lite, as it was called), and smaller variants of it."""
+"""Export a LiteRT (formerly TensorFlow Lite) file and quantised variants of it."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from cait_tf.quiet import quiet_imports
 
 FILE = "model.tflite"
 
-#: The share of validation images on which a quantised variant must give the class that the float file
-#: gives. One that says something else more often is no variant of it.
+#: Minimum fraction of validation images with the same top-1 class in a quantised variant and in the
+#: float file. `export` removes a variant with less agreement.
 AGREEMENT = 0.9
 
 
@@ -38,23 +38,23 @@ def export(
 ) -> dict:
     """Write and check ``model.tflite``, and ``model_NAME.tflite`` for each name in `quantise`.
 
-    Input ``images`` (B, h, w, 3) uint8 of any one size; outputs ``predicted_index`` (B,) int32,
-    ``probability`` (B,) and ``probabilities`` (B, C), in the signature ``serving_default``; of
-    LiteRT's own operations. An interpreter without signatures has to be told the size
-    (``resize_tensor_input``) before it allocates. ``labels.txt`` has the class names, as LiteRT's
-    ``CompiledModel``, which runs on GPUs and NPUs, refuses files with texts.
+    The signature ``serving_default`` takes ``images`` (B, h, w, 3) uint8; all images of a batch have
+    one size, which is free. It returns ``predicted_index`` (B,) int32, ``probability`` (B,) and
+    ``probabilities`` (B, C). The files use LiteRT's built-in operations only. Without signatures, call
+    ``resize_tensor_input`` before the interpreter allocates. ``labels.txt`` holds the class names,
+    because LiteRT's ``CompiledModel``, which runs on GPUs and NPUs, refuses files with strings.
 
-    ``float16`` keeps weights in half the bits; ``int8`` the kernels in a quarter, and makes their
-    products in integers, with a scale for each image (dynamic range). Their accuracy is measured on
+    ``float16`` stores the weights in 16 bits. ``int8`` stores the kernels in 8 bits and multiplies in
+    integers with one scale per image (dynamic-range quantisation). `compare_accuracy` measures both on
     the labelled images.
 
     Returns:
-        As `formats.Export`; ``variants`` has, for each, what `compare_accuracy` says, and its size.
-        Of one that agrees with the float file on less than `AGREEMENT` nothing is left but the words
-        in ``refused``.
+        As `formats.Export`, with the size ``megabytes``. ``variants`` holds for each kept variant the
+        result of `compare_accuracy`, ``path`` and ``megabytes``. `export` removes a variant whose
+        agreement is below `AGREEMENT`, and states the reason in ``refused``.
 
     Raises:
-        UserError: the file does not answer as evaluation does; nothing is left of any.
+        UserError: the outputs of the float file differ from evaluation. No new file is kept.
     """
     function = frozen_function(exported, texts=False)
     with whole_or_absent(directory) as partial:
@@ -82,21 +82,21 @@ def export(
 
 
 def variant_file(name: str) -> str:
-    """``model_int8.tflite``."""
+    """Return the file name of a variant, such as ``model_int8.tflite``."""
     return f"{Path(FILE).stem}_{name}{Path(FILE).suffix}"
 
 
 def load(path: Path) -> Classify:
-    """The probabilities of a LiteRT file, on all cores."""
+    """Load a LiteRT file as a function from images to probabilities. It runs on all cores."""
     answer = load_answer(path)
     return lambda images: answer(images)["probabilities"]
 
 
 def load_answer(path: Path) -> Answer:
-    """All outputs of a LiteRT file, on all cores."""
+    """Load a LiteRT file as a function from images to all outputs. It runs on all cores."""
     from ai_edge_litert.interpreter import Interpreter
 
-    with quiet_imports():  # it names its delegate
+    with quiet_imports():  # LiteRT logs the name of its delegate
         interpreter = Interpreter(model_path=str(path), num_threads=os.cpu_count())
         interpreter.allocate_tensors()
     run = interpreter.get_signature_runner()
@@ -111,13 +111,13 @@ def _write(
 
 
 def _convert(function: tf.types.experimental.GenericFunction, kind: str) -> bytes:
-    owner = tf.Module()  # without one the file gets no signature
+    owner = tf.Module()  # without an owner the converter writes no signature
     owner.classify = function
     converter = tf.lite.TFLiteConverter.from_concrete_functions(
         [function.get_concrete_function()], owner
     )
     if kind != "float32":
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]  # int8, where nothing else is said
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]  # int8 by default
     if kind == "float16":
         converter.target_spec.supported_types = [tf.float16]
     return converter.convert()

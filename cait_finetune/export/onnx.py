@@ -1,4 +1,4 @@
-"""An ONNX file, through tf2onnx, checked with onnxruntime."""
+"""Export an ONNX file with tf2onnx and check it with onnxruntime."""
 
 from __future__ import annotations
 
@@ -21,20 +21,21 @@ from cait_finetune.runs.provenance import NAME
 
 FILE = "model.onnx"
 
-#: The first operator set with everything that is needed is older; this one is what tf2onnx 1.17
-#: and runtimes of the last years have in common.
+#: tf2onnx 1.17 writes operator set 18, and the runtimes of recent years read it. All needed
+#: operators exist in older sets too.
 _OPSET = 18
 
 
 def export(exported: ExportedModel, validation: ValidationSamples, directory: Path) -> dict:
-    """Write and check ``model.onnx``: as `formats.Export`.
+    """Write and check ``model.onnx``, as `formats.Export` specifies.
 
-    Input ``images`` (B, h, w, 3) uint8 of any one size; outputs ``predicted_class`` (B,), a name,
-    ``probability`` (B,), ``probabilities`` (B, C) and ``class_names`` (C,). The class names are in
-    its metadata as JSON under ``class_names`` and in ``labels.txt``, too.
+    The file takes ``images`` (B, h, w, 3) uint8; all images of a batch have one size, which is free. It
+    returns ``predicted_class`` (B,), a class name, ``probability`` (B,), ``probabilities`` (B, C) and
+    ``class_names`` (C,). The file's metadata (JSON under ``class_names``) and ``labels.txt`` hold the
+    class names too.
 
     Raises:
-        UserError: it does not answer as evaluation does.
+        UserError: the outputs of the file differ from evaluation.
     """
     import onnx
     import tf2onnx
@@ -68,13 +69,17 @@ _AXES = {
 
 
 def load(path: Path) -> Classify:
-    """The probabilities of an ONNX file, on the processor."""
+    """Load an ONNX file as a function from images to probabilities. It runs on the CPU."""
     answer = load_answer(path, ["probabilities"])
     return lambda images: answer(images)["probabilities"]
 
 
 def load_answer(path: Path, outputs: Sequence[str] | None = None) -> Answer:
-    """Outputs of an ONNX file, on the processor; `None`: all of them."""
+    """Load an ONNX file as a function from images to outputs. It runs on the CPU.
+
+    Args:
+        outputs: names of the outputs. `None`: all outputs.
+    """
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])

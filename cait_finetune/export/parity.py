@@ -1,4 +1,4 @@
-"""The gate: an export that does not do what evaluation did is not an export."""
+"""The parity check: refuse an export whose outputs differ from evaluation."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from cait_finetune.export.exported_model import ValidationSamples
 from cait_tf.atomic import atomic_path
 from cait_tf.fused.tensorflow import infer
 
-#: Of every output of a SavedModel, which computes as evaluation does; of logits beyond 1, in parts of
-#: the largest: a head with large weights magnifies the features' rounding.
+#: Largest allowed difference of each output of a SavedModel, which computes as evaluation does. If the
+#: largest absolute logit is above 1, it divides the difference of the logits: a head with large
+#: weights magnifies the rounding of the features.
 TOLERANCE = 1e-4
-#: Of a probability of a file that takes pixels. A few of their grey levels are rounded the other way,
-#: and LiteRT's matrix products are its own.
+#: Largest allowed difference of a probability of a file that takes pixels. Such a file may round a few
+#: resized grey levels differently, and LiteRT has its own matrix products.
 PIXEL_TOLERANCE = 1e-3
 
-#: Images (B, h, w, 3) uint8 of one size to probabilities (B, C).
+#: Maps images (B, h, w, 3) uint8 of one size to probabilities (B, C).
 Classify = Callable[[np.ndarray], np.ndarray]
-#: The same images to all outputs of a file, by name.
+#: Maps such images to all outputs of a file, by name.
 Answer = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
 _BATCH = 16
@@ -42,16 +43,20 @@ def check_parity(
 ) -> float:
     """Compare a SavedModel's ``serving_default`` and ``images`` with evaluation on real image files.
 
+    Args:
+        directory: the SavedModel.
+        samples: id and file bytes of each image.
+
     Returns:
         The largest difference of a probability.
 
     Raises:
-        UserError: another top-1 on any image, other class names, or an output further off than
-            `TOLERANCE`.
+        UserError: the top-1 class of an image or the class names differ, or an output differs by more
+            than `TOLERANCE`.
     """
     signatures = tf.saved_model.load(str(directory)).signatures
     images = tf.stack([preprocess(decode(data)) for _, data in samples])  # (B, S, S, 3)
-    # In a graph, as evaluation does: TensorFlow fuses there, and rounds otherwise than op by op.
+    # Compute in a graph, as evaluation does: TensorFlow fuses ops there, which changes the rounding.
     features, logits = _evaluated(model)(images)  # (B, D), (B, C)
     expected = (tf.sigmoid if multi_label else tf.nn.softmax)(
         logits / temperature
@@ -86,13 +91,18 @@ def _evaluated(model: keras.Model) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.
 def check_pixels(
     what: str, classify: Classify, validation: ValidationSamples, tolerance: float = PIXEL_TOLERANCE
 ) -> float:
-    """Compare what takes pixels with evaluation.
+    """Compare the probabilities of a file that takes pixels with evaluation.
+
+    Args:
+        what: the file, for messages.
+        classify: classifies with the file.
 
     Returns:
         The largest difference of a probability.
 
     Raises:
-        UserError: another top-1 on any image, or a probability further off than `tolerance`.
+        UserError: the top-1 class of an image differs, or a probability differs by more than
+            `tolerance`.
     """
     got = classify_all(classify, validation.pixels)
     expected = validation.exported.probabilities(validation.logits)
@@ -102,15 +112,15 @@ def check_pixels(
 
 
 def check_answer(what: str, answer: Answer, validation: ValidationSamples) -> None:
-    """Compare the other outputs of what takes pixels with evaluation, on the first image.
+    """Compare the other outputs of a file that takes pixels with evaluation, on the first image.
 
     Raises:
-        UserError: another top-1, other class names, or a probability further off than
+        UserError: the top-1 class or the class names differ, or ``probability`` differs by more than
             `PIXEL_TOLERANCE`.
     """
     outputs = answer(validation.pixels[0][None])
     expected = validation.exported.probabilities(validation.logits[:1])
-    if "predicted_index" in outputs:  # a format without texts
+    if "predicted_index" in outputs:  # LiteRT: the file has no strings
         classes = outputs["predicted_index"]
     else:
         classes = find_columns(what, outputs, validation.exported.class_names)
@@ -121,15 +131,16 @@ def check_answer(what: str, answer: Answer, validation: ValidationSamples) -> No
 def find_columns(
     what: str, outputs: Mapping[str, np.ndarray], class_names: Sequence[str]
 ) -> np.ndarray:
-    """The column ``(B,)`` of each image's ``predicted_class``.
+    """Return the column ``(B,)`` of each image's ``predicted_class``.
 
     Raises:
-        UserError: ``class_names`` of the outputs are others, or lack a ``predicted_class``.
+        UserError: ``class_names`` of the outputs differ from `class_names`, or a ``predicted_class`` is
+            not among them.
     """
     names, stated = list(class_names), _texts(outputs["class_names"])
     columns = []
     for name, row in zip(_texts(outputs["predicted_class"]), outputs["probabilities"], strict=True):
-        # Two classes may have one name, as ImageNet's cranes.
+        # Two classes may have the same name, such as "crane" in ImageNet.
         places = [column for column, one in enumerate(names) if one == name]
         if stated != names or not places:
             raise UserError(
@@ -146,7 +157,7 @@ def _texts(array: np.ndarray) -> list[str]:
 
 
 def classify_all(classify: Classify, images: Sequence[np.ndarray]) -> np.ndarray:
-    """Probabilities ``(n, C)`` of n images of any sizes, those of one size a batch at a time."""
+    """Return probabilities ``(n, C)`` of n images of any sizes. A batch holds images of one size."""
     of_shape: dict[tuple, list[int]] = {}
     for index, image in enumerate(images):
         of_shape.setdefault(image.shape, []).append(index)
@@ -167,18 +178,22 @@ def require_parity(
     differences: Mapping[str, float],
     tolerance: float,
 ) -> None:
-    """Let an export pass or not.
+    """Refuse an export that differs from evaluation.
 
-    A class is another than evaluation's if that likes its own better by more than the tolerance:
-    between two that are as good as equal the last bit decides.
+    The top-1 class of an image differs if evaluation gives the export's class a probability that is
+    lower than its own top-1 by more than the tolerance. Rounding alone can swap two classes whose
+    probabilities are almost equal.
 
     Args:
+        what: the export, for messages.
+        samples: id and file bytes of each image.
         expected: evaluation's probabilities (B, C).
-        classes: the most probable ones (B,) by the export.
-        differences: the largest of each output.
+        classes: columns of the export's top-1 classes (B,).
+        differences: largest difference of each output, by name.
+        tolerance: largest allowed difference.
 
     Raises:
-        UserError: it does not pass.
+        UserError: a top-1 class differs, or a difference is above `tolerance` or NaN.
     """
     own = expected.max(-1)
     chosen = np.take_along_axis(expected, classes[:, None], axis=-1)[:, 0]
@@ -196,9 +211,9 @@ def require_parity(
 
 @contextmanager
 def whole_or_absent(directory: Path) -> Iterator[Path]:
-    """Where to write what is to be `directory`: it gets its name when the block ends without an error.
+    """Yield a temporary directory that becomes `directory` if the block ends without an error.
 
-    Else nothing of it is left, and what was there before stays.
+    An error removes the temporary directory and leaves an existing `directory` as it is.
     """
     directory.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(directory) as partial:

@@ -1,4 +1,4 @@
-"""The one model behind ONNX, LiteRT and .keras files: pixels in, probabilities out."""
+"""Build the model in ONNX, LiteRT and .keras files: it maps pixels to probabilities."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cait_finetune.export.exported_model import ExportedModel
 
 
 def image_classifier(exported: ExportedModel) -> cait_tf.ImageClassifier:
-    """The exported model with its preprocessing, class names and temperature in one Keras model."""
+    """Return one Keras model with the preprocessing, network, temperature and class names."""
     way = exported.preprocessing
     return cait_tf.ImageClassifier(
         exported.model,
@@ -28,14 +28,15 @@ def image_classifier(exported: ExportedModel) -> cait_tf.ImageClassifier:
 
 
 def frozen_function(exported: ExportedModel, texts: bool) -> tf.types.experimental.GenericFunction:
-    """``images`` (B, h, w, 3) uint8 to ``probabilities`` (B, C) and what follows from them.
+    """Return a function from ``images`` (B, h, w, 3) uint8 to ``probabilities`` (B, C) and more outputs.
 
-    The weights are constants of the function: LiteRT keeps variables as such, empty, and would
-    quantise none of them. ``probability`` (B,) is the largest one.
+    The weights are constants of the function. LiteRT would keep variables as empty variables and would
+    not quantise them. The output ``probability`` (B,) is each image's largest probability.
 
     Args:
-        texts: whether the format has texts. If so, outputs are ``predicted_class`` (B,), a name, and
-            ``class_names`` (C,), the names of the columns; else ``predicted_index`` (B,) int32.
+        texts: whether the format has strings. `True` adds the outputs ``predicted_class`` (B,), a class
+            name, and ``class_names`` (C,), the names of the columns. `False` adds ``predicted_index``
+            (B,) int32.
     """
     model = image_classifier(exported)
     weights = [variable.numpy() for variable in model.trainable_variables]
@@ -46,7 +47,7 @@ def frozen_function(exported: ExportedModel, texts: bool) -> tf.types.experiment
         autograph=False,
     )
     def classify(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        # Made constants in here: from outside they would be inputs of the function.
+        # Create the constants here: TensorFlow would capture outer tensors as inputs.
         constants = [[tf.constant(value) for value in values] for values in (weights, others)]
         logits, _ = model.stateless_call(*constants, images, return_logits=True)
         probabilities = model.probabilities(logits)
@@ -54,7 +55,7 @@ def frozen_function(exported: ExportedModel, texts: bool) -> tf.types.experiment
             "probabilities": probabilities,  # (B, C)
             "probability": tf.reduce_max(probabilities, axis=-1),
         }
-        # Of the logits: several sigmoids may round to the same 1.
+        # Use the logits: several sigmoids may round to 1.
         index = tf.argmax(logits, axis=-1, output_type=tf.int32)  # (B,)
         if not texts:
             return {**outputs, "predicted_index": index}
@@ -65,6 +66,6 @@ def frozen_function(exported: ExportedModel, texts: bool) -> tf.types.experiment
 
 
 def write_labels(exported: ExportedModel, directory: Path) -> None:
-    """``labels.txt``: the class names in the order of the probabilities, one a line."""
+    """Write ``labels.txt``: one class name per line, in the order of the probabilities."""
     lines = [" ".join(name.splitlines()) for name in exported.class_names]
     (directory / "labels.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")

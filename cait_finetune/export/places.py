@@ -1,4 +1,4 @@
-"""A machine's paths as others see them: a model card and a command without the folders above."""
+"""Shorten paths in model cards and commands, so that no parent folders of the machine appear."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _FOLDER_FOLLOWS = "-cd"
 
 
 def short_place(path: str) -> str:
-    """``…/photos`` of ``/home/me/photos`` and ``~/photos``; ``…`` of a home directory or ``/``.
+    """Shorten ``/home/me/photos`` and ``~/photos`` to ``…/photos``, a home directory or ``/`` to ``…``.
 
-    Relative paths and ``gs://…`` name no folder of the machine and stay.
+    Relative paths and ``gs://…`` stay unchanged, because they name no parent folder of the machine.
     """
     local = path.removeprefix("file://")
     if not local.startswith(("/", "~")):
@@ -25,7 +25,7 @@ def short_place(path: str) -> str:
 
 
 def without_places(command: str) -> str:
-    """A command with every path shortened as by `short_place`."""
+    """Return a command whose paths `short_place` has shortened."""
     words = shlex.split(command)
     for number, word in enumerate(words):
         key, separator, value = word.partition("=")

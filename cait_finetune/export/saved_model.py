@@ -1,4 +1,4 @@
-"""The SavedModel of a fine-tuned classifier: preprocessing and class names inside."""
+"""Export a SavedModel that contains the preprocessing, the classifier and the class names."""
 
 from __future__ import annotations
 
@@ -16,19 +16,21 @@ from cait_tf.fused.tensorflow import split_patches
 
 
 class ServingModule(tf.Module):
-    """What is saved. Three signatures:
+    """The object that `export_saved_model` saves. It has three signatures.
 
-    ``serving_default``: ``image_bytes`` (B,) of JPEG, PNG, GIF, WebP or BMP files, to
-    ``predicted_class`` (B,), the name of the most probable class, ``probability`` (B,), its
-    probability, ``probabilities`` (B, C), and ``class_names`` (C,), the names of the columns. Where
-    images have several labels each class has a probability of its own. Probabilities are those of
-    ``logits / temperature``.
-    ``rows``: the same with ``class_names`` (B, C), and ``predicted_index`` (B,) int32, the column of
-    the most probable class. The first axis of every output is the batch, as TF-Serving's row format
-    and its batching need.
-    ``images``: a batch (B, S, S, 3) normalised as in training, to ``logits`` and ``features``.
+    ``serving_default`` maps ``image_bytes`` (B,), the bytes of JPEG, PNG, GIF, WebP or BMP files, to
+    ``predicted_class`` (B,), the name of the most probable class; ``probability`` (B,), the probability
+    of that class; ``probabilities`` (B, C); and ``class_names`` (C,), the names of the columns.
+    Probabilities are the softmax of ``logits / temperature``, or the sigmoid for multi-label images.
 
-    ``labels()`` gives all class names in order.
+    ``rows`` returns the same outputs, but ``class_names`` is (B, C), and adds ``predicted_index`` (B,)
+    int32, the column of the most probable class. The first axis of every output is the batch, because
+    TF-Serving's row format and batching need it.
+
+    ``images`` maps a batch (B, S, S, 3), normalised as in training, to ``logits`` (B, C) and
+    ``features`` (B, D).
+
+    The method ``labels()`` returns all class names in column order.
     """
 
     def __init__(
@@ -49,7 +51,7 @@ class ServingModule(tf.Module):
         self.names = tf.constant(list(class_names))
 
     def logits(self, image_bytes: tf.Tensor) -> tf.Tensor:
-        """The logits ``(B, C)`` of image files ``(B,)``."""
+        """Return the logits ``(B, C)`` of image files ``(B,)``."""
         size = self.model.backbone.image_size
         images = tf.map_fn(
             lambda one: self._preprocess(self._decode(one)),
@@ -59,7 +61,7 @@ class ServingModule(tf.Module):
         return self.model(images, training=False)  # (B, C)
 
     def serving_default(self, logits: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The outputs of that signature, of logits ``(B, C)``."""
+        """Return the outputs of the signature ``serving_default`` for logits ``(B, C)``."""
         probabilities = self._probabilities(logits / self._temperature)  # (B, C)
         return {
             "predicted_class": tf.gather(self.names, _most_probable(logits)),
@@ -69,7 +71,7 @@ class ServingModule(tf.Module):
         }
 
     def rows(self, logits: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The outputs of that signature, of logits ``(B, C)``."""
+        """Return the outputs of the signature ``rows`` for logits ``(B, C)``."""
         names = tf.tile(self.names[tf.newaxis], (tf.shape(logits)[0], 1))  # (B, C)
         index = _most_probable(logits)
         return {**self.serving_default(logits), "class_names": names, "predicted_index": index}
@@ -84,7 +86,7 @@ class ServingModule(tf.Module):
 
 
 def _most_probable(logits: tf.Tensor) -> tf.Tensor:
-    # Of the logits: several sigmoids may round to the same 1.
+    # Use the logits: several sigmoids may round to 1.
     return tf.argmax(logits, axis=-1, output_type=tf.int32)  # (B,)
 
 
@@ -99,27 +101,27 @@ def export_saved_model(
     temperature: float = 1.0,
     provenance: Provenance | None = None,
 ) -> float:
-    """Write the SavedModel, load it again, and hold it against the model on real images.
+    """Write the SavedModel, load it again, and compare it with the model on real images.
 
     Args:
         model: a float32 classifier.
-        samples: id and file bytes of the images to check on.
-        temperature: what the logits are divided by before they become probabilities.
-        provenance: what the SavedModel states about itself; `None`: nothing.
+        samples: id and file bytes of the images for the parity check.
+        temperature: divisor of the logits before softmax or sigmoid.
+        provenance: the provenance to write into the SavedModel. `None`: none.
 
     Returns:
         The largest difference of a probability.
 
     Raises:
-        UserError: the outputs differ; nothing is left in `directory`.
+        UserError: the outputs differ. No new file is kept, and an existing `directory` stays as it is.
     """
     size = model.backbone.image_size
     module = ServingModule(model, preprocess, decode, class_names, multi_label, temperature)
     files = tf.TensorSpec((None,), tf.string, name="image_bytes")
     batch = tf.TensorSpec((None, *size, 3), tf.float32, name="images")
-    # Not functions of the module: those TensorFlow traces a second time to save them.
-    logits = tf.function(module.logits, autograph=False)  # traced once, for two signatures
-    with split_patches():  # most are asked for one image at a time
+    # Not attributes of the module: TensorFlow would trace them a second time when it saves the module.
+    logits = tf.function(module.logits, autograph=False)  # one trace for two signatures
+    with split_patches():  # most requests hold one image
         signatures = {
             name: tf.function(function, autograph=False).get_concrete_function(spec)
             for name, function, spec in (
@@ -138,10 +140,13 @@ def export_saved_model(
 
 
 def export(exported: ExportedModel, validation: ValidationSamples, directory: Path) -> dict:
-    """`export_saved_model` as `formats.Export`, and beside it what TF-Serving is started on.
+    """Write and check the SavedModel, as `formats.Export` specifies, and link it for TF-Serving.
+
+    Returns:
+        As `formats.Export`, with ``serving``: the model base path for TF-Serving.
 
     Raises:
-        UserError: the outputs differ.
+        UserError: the outputs differ from evaluation.
     """
     difference = export_saved_model(
         exported.model,

@@ -1,12 +1,13 @@
-"""A SavedModel where TF-Serving looks for one: in a directory named by a version number.
+"""Link a SavedModel into the directory layout that TF-Serving expects.
 
 TF-Serving's contract (tensorflow.org/tfx/serving/api_rest): the model's base path holds one directory
-for each version, named by a number; ``POST /v1/models/NAME:predict`` calls the signature
-``serving_default``, or the one under ``signature_name``. Bytes travel as ``{"b64": "…"}``. In the row
-format (``instances``) the answer has one object for each instance, so every output's first axis must be
-the batch, as in the signature ``rows``. TF-Serving checks sizes only (json_tensor.cc): of ``class_names``
-(C,) it makes an error, or one name for each instance where there are as many instances as classes.
-The columnar format (``inputs``) takes any shapes.
+per version, named by a number. ``POST /v1/models/NAME:predict`` calls the signature
+``serving_default``, or the signature in ``signature_name``. JSON encodes bytes as ``{"b64": "…"}``.
+
+In the row format (``instances``) the response has one object per instance. The first axis of every
+output must therefore be the batch, as in the signature ``rows``. TF-Serving checks only the size of
+this axis (json_tensor.cc). It returns an error for ``class_names`` (C,), or, if there are C instances,
+assigns one name to each instance. The columnar format (``inputs``) accepts any shapes.
 """
 
 from __future__ import annotations
@@ -21,15 +22,16 @@ VERSION = "1"
 
 
 def link_version(saved_model: Path, base: Path) -> None:
-    """Make ``base/1`` the same files as `saved_model`: on one disk hard links, which take no space.
+    """Make ``base/1`` a copy of `saved_model` with hard links, which take no disk space.
 
-    Symbolic ones would lead nowhere inside a container that sees `base` alone.
+    Symbolic links would be broken inside a container that mounts only `base`. If the file system
+    cannot link a file, copy it.
     """
 
     def link(source: str, destination: str) -> str:
         try:
             os.link(source, destination)
-        except OSError:  # a file system without links
+        except OSError:  # the file system cannot make this link
             shutil.copy2(source, destination)
         return destination
 

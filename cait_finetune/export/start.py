@@ -1,4 +1,4 @@
-"""What a run's weights were before it, and whose they are."""
+"""Describe the initial weights of a run and their licence."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ from typing import Any
 from cait_finetune.export.places import short_place
 from cait_tf.variants import get_variant
 
-_APACHE = "apache-2.0"  # of timm's weights, the authors' and our own
+_APACHE = "apache-2.0"  # licence of timm's weights, the CaiT authors' weights and our own
 
 
 @dataclass(frozen=True)
 class Start:
-    """`began` and `terms` in words; `license` as the hub spells it, None where that is not known.
+    """The initial weights of a run.
 
-    `base_model` is the hub repository of published weights, None of any others.
+    Attributes:
+        began: how training started, as text for the model card.
+        terms: source and licence of the weights, as sentences for the model card.
+        license: the hub's identifier of the licence. `None`: unknown or not applicable.
+        base_model: hub repository of published weights. `None`: other weights.
     """
 
     began: str
@@ -26,7 +30,7 @@ class Start:
 
 
 def start_of(config: Mapping[str, Any]) -> Start:
-    """Of the run with that ``config.yaml``."""
+    """Return the initial weights of the run with the ``config.yaml`` `config`."""
     weights, name = str(config["model"]["weights"]), config["model"]["name"]
     if weights == "none":
         return Start("trained from random weights", "The weights began as random numbers.")

@@ -1,6 +1,6 @@
-"""timm's logits, computed in a process without TensorFlow: ``python -m cait_finetune export.timm_logits``.
+"""``python -m cait_finetune.export.timm_logits``: timm's logits from a process without TensorFlow.
 
-On x86-64 Linux, triton, which torch loads, crashes in a process that loaded TensorFlow before.
+torch loads triton. On x86-64 Linux triton crashes in a process that has already loaded TensorFlow.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-#: Exit status where timm or torch cannot be imported.
+#: Exit status if timm or torch cannot be imported.
 UNAVAILABLE = 3
 _BATCH = 16
 
@@ -19,9 +19,9 @@ _BATCH = 16
 def write_logits() -> None:
     """Write the logits of images to a file.
 
-    Arguments of the command: a JSON file with the keyword arguments of ``timm.create_model``; an ``.npz``
-    file with ``images``, normalised, ``(B, 3, S, S)`` float32; the ``.npz`` file that gets ``logits``,
-    ``(B, C)`` float32.
+    The command line has three arguments: a JSON file with the keyword arguments of
+    ``timm.create_model``; an ``.npz`` file with normalised ``images`` ``(B, 3, S, S)`` float32; and the
+    ``.npz`` file to write, with ``logits`` ``(B, C)`` float32.
     """
     arguments, images, logits = map(Path, sys.argv[1:])
     try:

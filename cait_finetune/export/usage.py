@@ -1,4 +1,4 @@
-"""How each exported file is used, as code that runs: a chapter of the model card."""
+"""The section "Use" of the model card: example code for each exported file."""
 
 from __future__ import annotations
 
@@ -133,11 +133,14 @@ def usage(
     multi_label: bool = False,
     padded: bool = False,
 ) -> str:
-    """The chapter. Paths are as seen from the folder that the card is in.
+    """Return the section. Its paths are relative to the folder of the card.
 
     Args:
-        exports: the formats that are there.
-        padded: images were made square with black beside them, which timm cannot.
+        exports: names of the exported formats.
+        repository: ``USER/NAME`` on the hub. `None`: the export is not pushed.
+        multi_label: whether an image may have several labels.
+        padded: whether the preprocessing pads images to squares with black, which timm has no transform
+            for.
     """
     timm = _TIMM.replace("ACTIVATION", "sigmoid()" if multi_label else "softmax(-1)")
     if repository:

@@ -1,4 +1,4 @@
-"""The command that a run was made by, as a shell takes it."""
+"""The command line that started a run, quoted for a shell."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _PROGRAM = ("python", "-m", "cait_finetune")
 
 
 def command_line(directory: Path) -> str | None:
-    """The words that Hydra made the run in `directory` from; None where it was not Hydra.
+    """Return the command that started the run in `directory`, or `None` if Hydra did not start it.
 
-    Of one run of several (``-m``) they are that run's own: what varies has its one value.
+    For a run of a sweep (``-m``), the command holds the run's own value of each swept key.
     """
     if not HydraConfig.initialized():
         return None
     hydra = HydraConfig.get()
     place = OmegaConf.select(hydra, "runtime.output_dir", throw_on_missing=False)
-    if place is None or Path(place) != directory:  # of another run in this process
+    if place is None or Path(place) != directory:  # Hydra's state is of another run in this process
         return None
     folders = [
         source.path for source in hydra.runtime.config_sources if source.provider == "command-line"
@@ -35,12 +35,15 @@ def command_line(directory: Path) -> str | None:
 
 
 def format_command(words: list[str]) -> str:
-    """``python -m cait_finetune`` with `words`, quoted where a shell needs it."""
+    """Return ``python -m cait_finetune`` and `words`, quoted for a shell."""
     return shlex.join([*_PROGRAM, *words])
 
 
 def named_keys(command: str) -> dict[str, str]:
-    """``{"optimizer.base_lr": "0.001", …}`` of what a command names; ``-cn`` and ``-cd`` are keys too."""
+    """Return the keys and values in a command: ``{"optimizer.base_lr": "0.001", …}``.
+
+    The options ``-cn`` and ``-cd`` are keys too.
+    """
     words = shlex.split(command)[len(_PROGRAM) :]
     named = {}
     while words:
@@ -54,7 +57,7 @@ def named_keys(command: str) -> dict[str, str]:
 
 
 def override(key: str, value: Any) -> str:
-    """``key=value`` as Hydra reads it back."""
+    """Return ``key=value`` in the syntax that Hydra parses."""
     return f"{key}={_as_hydra_reads(value)}"
 
 

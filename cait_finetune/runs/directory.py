@@ -1,4 +1,4 @@
-"""What stands where in a run's directory."""
+"""The files in a run's directory: paths, reading, writing and locking."""
 
 from __future__ import annotations
 
@@ -23,18 +23,19 @@ from cait_tf.atomic import guarded, remove_partial, write_text
 
 Value = TypeVar("Value", dict, list)
 
-#: Key of ``result.json``: when the run was finished.
+#: Key of ``result.json``: the time at which the run finished.
 FINISHED = "finished"
 
 
 def read_json(path: Path, kind: type[Value], entries: type = object) -> Value:
-    """What a file holds; an empty `kind` where there is no file.
+    """Return the content of a JSON file, or an empty `kind` if the file does not exist.
 
     Args:
-        entries: the type of each value in it.
+        kind: the expected type of the content, ``dict`` or ``list``.
+        entries: the expected type of each value in the content.
 
     Raises:
-        UserError: the file cannot be read, or holds something else.
+        UserError: the file cannot be read, or its content has another type.
     """
     if not path.is_file():
         return kind()
@@ -59,15 +60,15 @@ def read_json(path: Path, kind: type[Value], entries: type = object) -> Value:
 
 
 def write_json(path: Path, value: dict | list) -> None:
-    """Write a whole file, or leave the one that is there."""
+    """Write a JSON file atomically: an error leaves the existing file unchanged."""
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
 def forget_default_splits(config: DictConfig | dict) -> None:
-    """Set `dataset.splits.shares` and `seed` to null where they are the defaults.
+    """Set `dataset.splits.shares` and `dataset.splits.seed` to null if they have the default value.
 
-    Earlier versions wrote the defaults where nobody had set a value, and an explicit value is compared
-    with the file of the division.
+    Earlier versions wrote the defaults for values that the user had not set. An explicit value would be
+    compared with the file of the split.
     """
     splits = config
     for name in ("dataset", "splits"):
@@ -80,7 +81,7 @@ def forget_default_splits(config: DictConfig | dict) -> None:
 
 
 _OF_PATTERNS = "[]*?"
-#: The keys of ``result.json`` whose values are numbers.
+#: Keys and prefixes of keys in ``result.json`` whose values are numbers.
 _SCORES = ("test_", "validation_")
 _NUMBERS = (
     "temperature",
@@ -93,9 +94,9 @@ _NUMBERS = (
 
 
 class RunDirectory:
-    """Paths of one run. Creating it refuses a directory that already holds one.
+    """The paths of one run. `create` refuses a directory that already holds a run.
 
-    Whoever writes into it does so inside `owned`.
+    A process writes into the directory only inside `owned`.
     """
 
     def __init__(self, root: Path) -> None:
@@ -119,18 +120,18 @@ class RunDirectory:
         self.predictions = root / "predictions"
         self.report = root / "report.html"
         self.parts = root / "report"
-        self.failure = root / "failure.txt"  # of one run of several: what was wrong
+        self.failure = root / "failure.txt"  # error message of a failed run of a sweep
 
     @contextlib.contextmanager
     def owned(self, key: str) -> Iterator[None]:
-        """Keep other processes out of the directory, which is made; and clean up after killed ones.
+        """Make the directory if needed, lock it against other processes, and remove partial files.
 
         Args:
-            key: what named the directory, for messages.
+            key: the key that named the directory, for messages.
 
         Raises:
-            UserError: another process is at work in it; it cannot be written; or it was moved, removed
-                or replaced, and nothing more is written.
+            UserError: the directory is a URL; another process holds the lock; the directory cannot be
+                written; or it was moved, removed or replaced, and writing into it has stopped.
         """
         on_disk(key, self.root)
         with contextlib.ExitStack() as held:
@@ -173,26 +174,26 @@ class RunDirectory:
         )
 
     def relative(self, path: Path) -> str:
-        """A path as the run's own files state it: relative to the run's directory.
+        """Return `path` relative to the run's directory, as the run's files store it.
 
-        ``root / stated`` is the path again, also of the absolute ones that earlier versions stated.
+        ``root / stored`` restores the path. This also works for the absolute paths of earlier versions.
         """
         return path.relative_to(self.root).as_posix()
 
     def predictions_of(self, split: str) -> Path:
-        """The logits of a split."""
+        """Return the path of the file with a split's logits."""
         return self.predictions / f"{split}.npz"
 
     def read_command(self) -> str | None:
-        """The command that the run was begun by; None where it was begun from Python."""
+        """Return the command that started the run, or `None` if ``command.txt`` is missing."""
         return self.command.read_text(encoding="utf-8").strip() if self.command.is_file() else None
 
     def read_config(self) -> DictConfig:
-        """What ``config.yaml`` holds.
+        """Return the configuration in ``config.yaml``. Keys without effect have null or their default.
 
         Raises:
-            FileNotFoundError: there is none.
-            UserError: it cannot be read, or has no key of a run.
+            FileNotFoundError: the file does not exist.
+            UserError: the file cannot be read, or has no key of a run's configuration.
         """
         try:
             saved = OmegaConf.load(self.config)
@@ -209,11 +210,12 @@ class RunDirectory:
         )
 
     def create(self) -> None:
-        """Make the directories.
+        """Make the directories of a new run.
 
         Raises:
-            UserError: there is a run in it already that has saved something; or it cannot be
-                written, or not by TensorFlow, which takes the path of a SavedModel for a pattern.
+            UserError: the directory holds a run that has saved a checkpoint or a result; the directory
+                cannot be written; or the path has one of ``[]*?``, and TensorFlow, which treats paths
+                as patterns, cannot save a model there.
         """
         if signs := [sign for sign in _OF_PATTERNS if sign in str(self.root.absolute())]:
             raise bad_value(
@@ -234,7 +236,7 @@ class RunDirectory:
                 instead,
             )
         try:
-            self.metrics.unlink(missing_ok=True)  # of one that ended before it had saved anything
+            self.metrics.unlink(missing_ok=True)  # of a run that ended before it saved anything
             for directory in (self.checkpoints, self.saved_model.parent):
                 directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -243,14 +245,14 @@ class RunDirectory:
             ) from error
 
     def write_config(self, config: DictConfig) -> None:
-        """Write ``config.yaml`` at once: with it the directory is a run that can be resumed."""
+        """Write ``config.yaml`` atomically. The file makes the directory a run that can be resumed."""
         write_text(self.config, OmegaConf.to_yaml(config))
 
     def make_parts(self) -> None:
-        """Make the folder of the report's parts.
+        """Make the folder for the files of the report.
 
         Raises:
-            UserError: it cannot be made.
+            UserError: the folder cannot be made.
         """
         try:
             self.parts.mkdir(exist_ok=True)
@@ -261,10 +263,10 @@ class RunDirectory:
             ) from error  # fmt: skip
 
     def read_result(self) -> dict:
-        """What ``result.json`` holds; nothing where the run has not got that far.
+        """Return the content of ``result.json``, or an empty dictionary if it does not exist yet.
 
         Raises:
-            UserError: it cannot be read, or holds something else where a number belongs.
+            UserError: the file cannot be read, or a numeric key holds neither a number nor null.
         """
         found = read_json(self.result, dict)
         for key, value in found.items():
@@ -280,7 +282,7 @@ class RunDirectory:
 
     @property
     def scored(self) -> bool:
-        """Whether there is a result, and it can be read."""
+        """Whether ``result.json`` exists, can be read, and is not empty."""
         try:
             return bool(self.read_result())
         except UserError:
@@ -288,9 +290,9 @@ class RunDirectory:
 
     @property
     def finished(self) -> bool:
-        """Whether everything that the run promises is there: training, scores, exports, report, loggers.
+        """Whether the run has completed training, scores, exports, report and loggers.
 
-        The mark is the time in ``result.json``, which is written last.
+        The run then writes the time into ``result.json`` as its last action.
         """
         try:
             return bool(self.read_result().get(FINISHED))
@@ -298,14 +300,14 @@ class RunDirectory:
             return False
 
     def mark_finished(self) -> dict:
-        """Write the mark; returns what ``result.json`` holds then."""
+        """Write the finish time into ``result.json`` and return the new content."""
         result = {**self.read_result(), FINISHED: time.strftime("%Y-%m-%d %H:%M:%S %z")}
         self.failure.unlink(missing_ok=True)
         self.write_result(result)
         return result
 
     def unmark_finished(self) -> None:
-        """Remove the mark: the run trains on."""
+        """Remove the finish time from ``result.json``, because the run continues to train."""
         result = self.read_result()
         if result.pop(FINISHED, None):
             self.write_result(result)

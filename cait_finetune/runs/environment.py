@@ -1,7 +1,7 @@
-"""What a run was made with: the code, the packages and the machine.
+"""Record the code, the packages and the machine of a run.
 
-``environment.json`` has one record for each process that worked on the run, the first for the one
-that began it.
+``environment.json`` has one record per process that worked on the run. The first record is of the
+process that started the run.
 """
 
 from __future__ import annotations
@@ -26,7 +26,13 @@ _SOURCES = Path(__file__).resolve().parents[1]
 
 
 def record_environment(path: Path, devices: str, begin: bool) -> None:
-    """Write `describe` as the first record of a run that begins, else after those that can be read."""
+    """Append the record of this process to the environment file at `path`.
+
+    Args:
+        devices: description of the devices that the run computes on.
+        begin: whether the run begins. `True`: replace the file. `False`: keep the existing records, or
+            drop them if the file cannot be read.
+    """
     records = []
     if not begin:
         with contextlib.suppress(UserError):
@@ -36,7 +42,7 @@ def record_environment(path: Path, devices: str, begin: bool) -> None:
 
 
 def describe(devices: str) -> dict[str, Any]:
-    """The record of this process. `devices` is what the run computes on, in words."""
+    """Return the record of this process. `devices` describes the devices that the run computes on."""
     return {
         "working_directory": os.getcwd(),
         "started": time.strftime("%Y-%m-%d %H:%M:%S %z"),
@@ -58,9 +64,10 @@ def describe(devices: str) -> dict[str, Any]:
 
 
 def git_state() -> dict[str, Any] | None:
-    """The commit of the code, and whether files differ from it; None where it is no checkout.
+    """Return the commit of the code and the number of tracked files that differ from the commit.
 
-    Of an installed package it is the working directory's, where the user's own files are.
+    For an installed package, return the state of the working directory, which holds the user's files.
+    The result is `None` if git fails, for example because the folder is not in a git repository.
     """
     checkout = _SOURCES.parent
     folder = checkout if (checkout / ".git").exists() else Path.cwd()
@@ -83,7 +90,7 @@ def git_state() -> dict[str, Any] | None:
 
 
 def processor() -> str:
-    """Its name."""
+    """Return the name of the CPU."""
     info = Path("/proc/cpuinfo")
     if info.exists():
         for line in info.read_text(encoding="utf-8").splitlines():
@@ -93,7 +100,7 @@ def processor() -> str:
 
 
 def _gpus() -> list[str]:
-    """The names of those that TensorFlow sees."""
+    """Return the names of the GPUs that TensorFlow sees."""
     import tensorflow as tf
 
     details = tf.config.experimental.get_device_details

@@ -1,4 +1,4 @@
-"""Which weights an export was made from, and whether its files are still as they were written."""
+"""Check which weights an export was made from, and whether its files are unchanged."""
 
 from __future__ import annotations
 
@@ -10,23 +10,27 @@ from typing import Any
 
 from cait_tf.weights.checksum import stated_checksum
 
-#: Key of a format's record in ``exports.json``.
+#: Key of a format's record in ``exports.json``: the checksum of the weights.
 WEIGHTS = "weights"
-#: Key of a format's record in ``exports.json``: the fingerprint of the data that the run is of.
+#: Key of a format's record in ``exports.json``: the SHA-256 of the run's data.
 DATA = "data"
 #: Key of a format's record in ``exports.json``: size and SHA-256 of each file, by its path in ``export/``.
 FILES = "files"
 
 
 def weights_mark(checkpoint: Path) -> str | None:
-    """The checksum that a weights file states of itself; None where it states none or is damaged."""
+    """Return the checksum in a weights file, or `None` if it has none, is damaged or is missing."""
     return stated_checksum(checkpoint)
 
 
 def is_current(name: str, exports: Path, checkpoint: Path) -> bool:
-    """Whether ``exports.json`` says that the format `name` was made from the weights in `checkpoint`.
+    """Return whether the format `name` was made from the weights in `checkpoint`.
 
-    True, too, where these cannot be told: then there is nothing better than the export.
+    Return `True` too if the checksum of `checkpoint` is unknown, because then nothing is better than
+    the export.
+
+    Args:
+        exports: the file ``exports.json``.
     """
     mark = weights_mark(checkpoint)
     if mark is None:
@@ -38,7 +42,7 @@ def is_current(name: str, exports: Path, checkpoint: Path) -> bool:
 
 
 def describe_files(exports: Path, places: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Size and SHA-256 of each file.
+    """Return size and SHA-256 of each file, by its path relative to `exports`.
 
     Args:
         exports: the folder ``export/``.
@@ -58,12 +62,18 @@ def describe_files(exports: Path, places: Iterable[str]) -> dict[str, dict[str, 
 
 
 def damaged_file(exports: Path, record: Mapping[str, Any]) -> str | None:
-    """The first file of a format that is missing or differs from its record; `None`: there is none.
+    """Return the first file of a format that is missing or differs from its record.
 
-    `None`, too, for a record of an earlier version, which names no files.
+    Args:
+        exports: the folder ``export/``.
+        record: the format's record in ``exports.json``.
+
+    Returns:
+        The path relative to `exports`. `None`: no such file, or the record, from an earlier version,
+        names no files.
     """
     files, hashes = record.get(FILES, {}), _Hashes()
-    for name, stated in files.items():  # sizes first: they cost nothing
+    for name, stated in files.items():  # check the sizes first, because they are quick to read
         if not (exports / name).is_file() or (exports / name).stat().st_size != stated["bytes"]:
             return name
     differing = (name for name in files if hashes.of(exports / name) != files[name]["sha256"])
@@ -71,7 +81,10 @@ def damaged_file(exports: Path, record: Mapping[str, Any]) -> str | None:
 
 
 class _Hashes:
-    """SHA-256s, of files under several names once: ``serving/`` holds hard links to the SavedModel."""
+    """Compute SHA-256 digests of files, and hash a file with several hard links once.
+
+    ``serving/`` holds hard links to the files of the SavedModel.
+    """
 
     def __init__(self) -> None:
         self._known: dict[tuple[int, int], str] = {}

@@ -1,8 +1,8 @@
-"""Which data and which start weights a run is of, and whether its data are still the same.
+"""Record the data and initial weights of a run, and check that they are still the same.
 
-``identity.json`` holds the run's id, the fingerprint of the data, the checksum of the weights that the run began
-with, and every change of the data that a user accepted. ``images.csv.gz`` lists the images, so that a
-refusal can say which of them changed.
+``identity.json`` holds the run's id, the fingerprint of the data, the checksum of the initial weights,
+the settings, and every change of the data that the user accepted. ``images.csv.gz`` lists the images,
+so that an error message can name the changed images.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ _NO_CONTENTS = (
 
 _ANOTHER_RECORD = "images that are there several times have other labels, weights or splits"
 
-#: Prints a line.
+#: Prints one line.
 Say = Callable[[str], None]
 
 
 class ChangedData(UserError):
-    """The data are others than the run's."""
+    """The data differ from the run's data."""
 
 
 def begin_identity(
@@ -53,13 +53,17 @@ def begin_identity(
     run_id: str,
     settings: Mapping[str, Any] | None = None,
 ) -> Fingerprint:
-    """Write the identity of a run that begins.
+    """Write the identity of a new run.
 
     Args:
         weights: `model.weights`, as configured.
-        weights_sha256: `None`: the run begins with random weights.
-        run_id: as `new_run_id` draws it.
-        settings: as `settings.settings` lists them, to notice an edited ``config.yaml``.
+        weights_sha256: checksum of the initial weights. `None`: the run begins with random weights.
+        run_id: the id from `new_run_id`.
+        settings: the values from `settings.settings`, which reveal an edited ``config.yaml``. `None`:
+            no values.
+
+    Returns:
+        The fingerprint of the data.
     """
     found, listed = fingerprint(source)
     _write_images(run.images, listed)
@@ -78,10 +82,10 @@ def begin_identity(
 
 
 def check_weights(run: RunDirectory, sha256: str | None) -> None:
-    """Check the start weights of a run that begins again, as it was cut off before its first state.
+    """Check the initial weights of a run that was interrupted before it saved a state and starts again.
 
     Raises:
-        UserError: the file holds other weights than when the run began.
+        UserError: the file holds other weights than at the start of the run.
     """
     start = _read(run).get("weights")
     if start and start["sha256"] != sha256:
@@ -94,13 +98,16 @@ def check_weights(run: RunDirectory, sha256: str | None) -> None:
 
 
 def check_best(run: RunDirectory, sha256: str) -> None:
-    """Check that the best weights are those that the run saved, before they are scored and exported.
+    """Check that the file of the best weights is the file that the run saved.
+
+    The check precedes scoring and export.
 
     Args:
-        sha256: what the run's state holds; an empty one is of a version that kept none.
+        sha256: the checksum in the run's state. Empty: an earlier version, which stored none; the
+            weights are not checked.
 
     Raises:
-        UserError: the file was replaced.
+        UserError: the file was replaced, is damaged or is missing.
     """
     if sha256 and stated_checksum(run.best_checkpoint) != sha256:
         there = run.best_checkpoint.is_file()
@@ -115,17 +122,19 @@ def check_best(run: RunDirectory, sha256: str) -> None:
 
 
 def check_state(run: RunDirectory, digest: str, run_id: str) -> str:
-    """Check that a state is the run's, and of its data or of those before an accepted change.
+    """Check that a state belongs to the run and to the run's data.
+
+    A state of data from before an accepted change passes too.
 
     Args:
-        digest: what the state holds; an empty one is of a version that kept none.
-        run_id: the same of the run's id.
+        digest: the digest of the data in the state. Empty: an earlier version, which stored none.
+        run_id: the run's id in the state. Empty: an earlier version, which stored none.
 
     Returns:
-        The digest of the run's data now.
+        The current digest of the run's data. Empty: the run has no record of its data.
 
     Raises:
-        UserError: it is another run's, or of other data.
+        UserError: the state belongs to another run or to other data.
     """
     check_run_id(run, "resume", f"{run.checkpoints} with a state", run_id)
     kept = _read(run)
@@ -150,20 +159,23 @@ def confirmed(
     accept: bool,
     say: Say,
 ) -> Source:
-    """Compare the data with the run's, before anything else is done with them.
+    """Compare the data with the run's data. Call this before any other use of the data.
 
     Args:
-        classes: the run's, in column order.
-        command: what the data are for: ``resume``, ``export``, ``report`` or ``attention``. A resumed
-            run continues with the accepted images, and they are its data from then on.
-        accept: go on although images changed, and record that.
+        classes: the run's classes, in column order.
+        source: the data.
+        command: the command that uses the data: ``resume``, ``export``, ``report`` or ``attention``.
+            After an accepted change, ``resume`` makes the new images the run's data.
+        accept: continue although images changed, and record the change.
+        say: prints one line.
 
     Returns:
-        The source with its labels numbered as the run's classes.
+        The source with its labels numbered in the order of `classes`.
 
     Raises:
-        ChangedData: other classes, which cannot be accepted, as the head has a column for each; or
-            other images, and they are not accepted.
+        ChangedData: the classes differ, which `accept` does not allow because the head has a column
+            per class; or the images differ, and `accept` is false.
+        UserError: ``identity.json`` cannot be read.
     """
     recorded = _recorded(run)
     match = match_classes(classes, source.class_names)
@@ -205,7 +217,7 @@ def confirmed(
 
 
 def has_the_runs_images(run: RunDirectory, source: Source) -> bool | None:
-    """Whether a source has the images of the run, in any order; `None` for a run without a record."""
+    """Return whether a source has the run's images, in any order. `None`: the run has no record."""
     recorded = _recorded(run)
     if recorded is None:
         return None
@@ -215,16 +227,18 @@ def has_the_runs_images(run: RunDirectory, source: Source) -> bool | None:
 def _changes(
     run: RunDirectory, recorded: Fingerprint, found: Fingerprint, listed: Sequence[Image]
 ) -> list[str]:
-    """What of the run's images changed, in words; nothing where they are the same in the same order."""
+    """Describe the changed images of the run. Empty: the same images in the same order."""
     if found.matches(recorded):
         return []
     return differences(_read_images(run.images), listed) or [_ANOTHER_RECORD]
 
 
 def identity_facts(run: RunDirectory) -> dict[str, Any]:
-    """The fingerprint for ``result.json`` and exports: sizes and hashes, and what was accepted.
+    """Return the facts about the data for ``result.json`` and exports.
 
-    An empty dictionary for a run that has no record.
+    Returns:
+        ``sha256``, ``splits`` with sizes and hashes, and ``accepted_changes`` as text. Empty: the run
+        has no record of its data.
     """
     kept = _read(run)
     if "data" not in kept:
@@ -235,7 +249,7 @@ def identity_facts(run: RunDirectory) -> dict[str, Any]:
 
 
 def images_mark(run: RunDirectory, split: str) -> str | None:
-    """The hash of a split's ids, labels and contents; `None` where nobody looked at the contents."""
+    """Return the hash of a split's ids, labels and contents. `None`: the contents have no hash."""
     found = identity_facts(run).get("splits", {}).get(split, {})
     if not found.get("content_sha256"):
         return None
@@ -243,10 +257,10 @@ def images_mark(run: RunDirectory, split: str) -> str | None:
 
 
 def run_classes(run: RunDirectory) -> tuple[str, ...] | None:
-    """The run's classes in column order; `None` where neither a checkpoint nor a record has them.
+    """Return the run's classes in column order. `None`: no checkpoint and no record names them.
 
     Raises:
-        UserError: checkpoint and record name other classes: they are not of one run.
+        UserError: the record and the checkpoints name different classes, so they are of different runs.
     """
     recorded = _recorded(run)
     found = recorded.classes if recorded else None
@@ -264,7 +278,7 @@ def run_classes(run: RunDirectory) -> tuple[str, ...] | None:
 
 
 def checkpoint_classes(path: Path) -> tuple[str, ...] | None:
-    """The classes that a checkpoint names in column order; `None` where it is missing or damaged."""
+    """Return a checkpoint's class names in column order. `None`: missing, damaged or no class names."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -290,10 +304,10 @@ def _other_classes(run: RunDirectory, match: ClassMatch) -> ChangedData:
 
 
 def _read(run: RunDirectory) -> dict[str, Any]:
-    """What ``identity.json`` holds; nothing where there is no file.
+    """Return the content of ``identity.json``, or an empty dictionary if the file does not exist.
 
     Raises:
-        UserError: it cannot be read.
+        UserError: the file cannot be read.
     """
     if not run.identity.exists():
         return {}
@@ -348,7 +362,7 @@ def _write_images(path: Path, listed: Sequence[Image]) -> None:
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether the list of images is there and not cut off."""
+    """Return whether the list of images exists and is complete."""
     try:
         with gzip.open(path) as file:
             found = last = file.read(1 << 20)
@@ -360,7 +374,7 @@ def _is_whole(path: Path) -> bool:
 
 
 def _read_images(path: Path) -> list[Image]:
-    """The images of the run; none, with every image new, where the list cannot be read."""
+    """Return the run's images, or none if the list cannot be read. Then every image counts as new."""
     try:
         with gzip.open(path, "rt", encoding="utf-8", errors="surrogateescape", newline="") as file:
             return [Image(**row) for row in csv.DictReader(file)]

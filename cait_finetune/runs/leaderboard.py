@@ -1,4 +1,4 @@
-"""Runs side by side: what each was made from, what came out, and what differs between them."""
+"""Compare runs: their settings, their results, and the keys that differ."""
 
 from __future__ import annotations
 
@@ -20,18 +20,23 @@ from cait_finetune.runs.directory import RunDirectory
 from cait_finetune.runs.settings import flat
 from cait_finetune.scores.metrics import MetricsLog
 
-#: What says nothing of how a run trains.
+#: Keys that do not affect how a run trains.
 _ASIDE = ("resume", "traceback")
-#: A group's own choice, whose other keys follow from it.
+#: The key of a group that determines the group's other keys.
 _CHOICES = ("name", "method", "strategy", "mode")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One run. ``settings`` are its configuration's leaves, ``{"optimizer.base_lr": 0.001, …}``.
+    """One run.
 
-    ``command`` is what it was made by, None where that is not known. Of a run that is not finished
-    ``result`` is None, and ``missing`` says how far it came and what is not there.
+    Attributes:
+        directory: directory of the run.
+        settings: leaves of the run's configuration, ``{"optimizer.base_lr": 0.001, …}``.
+        command: the command that started the run. `None`: unknown.
+        result: content of ``result.json``. `None`: ``config.yaml`` or ``result.json`` is missing or
+            unusable.
+        missing: the progress of a run without ``result``, and the missing parts.
     """
 
     directory: Path
@@ -42,16 +47,16 @@ class Entry:
 
     @property
     def score(self) -> float:
-        """The validation metric; −∞ where there is none, as it is no number or not finished."""
+        """The validation metric. −∞: the run has no result, or the metric is not finite."""
         score = (self.result or {}).get(f"validation_{(self.result or {}).get('metric')}")
         return score if score is not None and math.isfinite(score) else -math.inf
 
 
 def find_runs(paths: list[str]) -> list[Path]:
-    """The directories of runs at, or anywhere below, `paths`, which may be patterns.
+    """Return the directories of all runs at or below `paths`, which may be glob patterns.
 
     Raises:
-        UserError: a path does not exist, or none holds a run.
+        UserError: a path does not exist or matches nothing, or no path holds a run.
     """
     found: dict[Path, None] = {}
     for path in paths:
@@ -70,7 +75,7 @@ def find_runs(paths: list[str]) -> list[Path]:
 
 
 def runs_below(root: Path) -> list[Path]:
-    """The directories of runs, which may be `root` itself; number 10 of a sweep stands after 9."""
+    """Return the directories of all runs at or below `root`. Run 10 of a sweep follows run 9."""
     found = []
     for directory, folders, files in os.walk(root):
         if "checkpoints" in folders or {"config.yaml", "result.json"} <= set(files):
@@ -80,7 +85,7 @@ def runs_below(root: Path) -> list[Path]:
 
 
 def read_entry(directory: Path) -> Entry:
-    """What is known of a run; parts that are not there or cannot be read are named."""
+    """Read a run. The entry names the parts that are missing or cannot be read."""
     run = RunDirectory(directory)
     settings, missing = {}, []
     try:
@@ -108,7 +113,7 @@ def read_entry(directory: Path) -> Entry:
 
 
 def _progress(run: RunDirectory, settings: dict[str, Any]) -> str:
-    """How far a run came that has no result."""
+    """Describe the progress of a run without a result."""
     try:
         epochs = MetricsLog(run.metrics).read("epoch")
     except UserError:
@@ -124,7 +129,7 @@ def _progress(run: RunDirectory, settings: dict[str, Any]) -> str:
 
 
 def differing(entries: list[Entry]) -> list[str]:
-    """The keys whose value is not the same in all runs that have the key."""
+    """Return the keys whose values differ between the runs that have the key."""
     keys = dict.fromkeys(key for entry in entries for key in entry.settings)
     return [
         key
@@ -135,9 +140,12 @@ def differing(entries: list[Entry]) -> list[str]:
 
 
 def chosen(entries: list[Entry], keys: list[str]) -> list[str]:
-    """Those of the differing `keys` that the runs' commands name: the rest follows from them.
+    """Return those of `keys` that the runs' commands set. The other keys follow from the set keys.
 
-    All of them where a command is not known or the recipes differ, as then anything may be chosen.
+    Return all `keys` if the commands set none of them, a command is unknown, or the recipes differ.
+
+    Args:
+        keys: the differing keys.
     """
     named = [named_keys(entry.command) for entry in entries if entry.command]
     recipes = {(one.get("-cn"), one.get("-cd")) for one in named}
@@ -154,10 +162,10 @@ def chosen(entries: list[Entry], keys: list[str]) -> list[str]:
 
 
 def judged_by(entries: list[Entry]) -> str:
-    """The metric of all finished runs.
+    """Return the metric that judges all finished runs, or ``top1`` if no run is finished.
 
     Raises:
-        UserError: there are several.
+        UserError: the finished runs have different metrics.
     """
     metrics = sorted({entry.result["metric"] for entry in entries if entry.result})
     if len(metrics) > 1:
@@ -169,9 +177,10 @@ def judged_by(entries: list[Entry]) -> str:
 
 
 def other_images(entries: list[Entry]) -> str:
-    """A warning where finished runs were scored on different images; else an empty string.
+    """Return a warning if finished runs were scored on images that differ or that were not compared.
 
-    Runs of versions that kept no record of their images are not compared.
+    The result is an empty string if there is nothing to warn of. Runs of versions that recorded no
+    images are not compared.
     """
     splits = [(entry.result or {}).get("data", {}).get("splits", {}) for entry in entries]
     differ = [
@@ -194,7 +203,7 @@ def other_images(entries: list[Entry]) -> str:
 
 
 def shown(value: Any) -> str:
-    """A setting as a table shows it."""
+    """Format a setting for a table."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -203,12 +212,12 @@ def shown(value: Any) -> str:
 
 
 def header(columns: list[str], metric: str) -> list[str]:
-    """The titles over `cells`."""
+    """Return the column titles of `cells`."""
     return ["run", *columns, f"validation_{metric}", f"test_{metric}", "seconds"]
 
 
 def cells(name: str, entry: Entry, columns: list[str], metric: str) -> list[str]:
-    """A finished run as a line of a table: its settings of `columns`, and what came out."""
+    """Return the table row of a finished run: its settings in `columns`, its metrics and its time."""
     accuracies = [entry.result.get(f"{split}_{metric}") for split in ("validation", "test")]
     seconds = entry.result.get("wall_seconds")
     return [

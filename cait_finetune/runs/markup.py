@@ -1,4 +1,4 @@
-"""Pieces of HTML for objects that show themselves in a notebook; whole without any other file."""
+"""Build HTML for objects in notebooks. The HTML needs no other files."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from collections.abc import Iterable, Sequence
 
 
 def text(value: object) -> str:
-    """A name or a figure, which may hold < and &."""
+    """Return `value` as text with <, > and & escaped."""
     return html.escape(str(value))
 
 
 def picture(data: bytes, kind: str, style: str = "") -> str:
-    """The bytes of an image file, ``png`` or ``jpeg``, inside the page."""
+    """Return an ``<img>`` with the bytes of an image file embedded. `kind`: ``png`` or ``jpeg``."""
     encoded = base64.b64encode(data).decode()
     return f'<img src="data:image/{kind};base64,{encoded}" style="{style}">'
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Cells are HTML already."""
+    """Return an HTML table. Header and cells are HTML, so they are not escaped."""
     lines = [_row("th", header)] if header else []
     lines += [_row("td", row) for row in rows]
     return f"<table>{''.join(lines)}</table>"

@@ -1,7 +1,8 @@
-"""What several runs say together: a row for each, their mean and range.
+"""Summarise the runs of a sweep: a row per run, the mean and the range.
 
-Hydra calls `MultirunSummary` when ``-m`` has made all its runs, in whatever process or on whatever
-machine each was made: ``-m seed=0,1,2``, or ``-m dataset.folds=5 'dataset.fold=range(5)'``.
+Hydra calls `MultirunSummary` after all runs of ``-m``, such as ``-m seed=0,1,2`` or
+``-m dataset.folds=5 'dataset.fold=range(5)'``. The runs may execute in other processes or on other
+machines.
 """
 
 from __future__ import annotations
@@ -36,32 +37,35 @@ from cait_tf.atomic import write_text
 
 
 class MultirunSummary(Callback):
-    """Prints the table of a sweep's runs, and writes it into the sweep's directory."""
+    """Print the table of a sweep's runs and write ``summary.json`` into the sweep's directory."""
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        """Called by Hydra, once."""
+        """Summarise the sweep, then exit with an error if a run of the basic sweeper failed.
+
+        Hydra calls this method once, after all runs.
+        """
         console, root = plain_console(), Path(config.hydra.sweep.dir)
         try:
             summarise(root, console)
-        except UserError as error:  # the runs are made: that they have no table is no failure
+        except UserError as error:  # the runs are complete, so a missing table is no failure
             console.print(f"no summary of {root}: {error}")
         failed = [
             path.read_text(encoding="utf-8").strip()
             for path in sorted(root.rglob(RunDirectory(root).failure.name))
         ]
-        # A study counts its failed trials itself. Hydra makes a warning of an Exception in here.
+        # Optuna counts failed trials itself. Hydra turns an exception here into a warning: use sys.exit.
         if failed and config.hydra.runtime.choices["hydra/sweeper"] == "basic":
             sys.exit("cait_finetune: " + "\n".join(["failed:", *failed]))
 
 
 def summarise(root: Path, console: Console) -> Path | None:
-    """Summarise the runs below `root`.
+    """Print the table of the runs below `root` and write ``summary.json`` into `root`.
 
     Returns:
-        ``summary.json``; None where no run has a result.
+        The path of ``summary.json``. `None`: no run has a result.
 
     Raises:
-        UserError: the runs are judged by different metrics.
+        UserError: the runs have different metrics.
     """
     entries = [read_entry(directory) for directory in runs_below(root)]
     finished = [entry for entry in entries if entry.result]

@@ -1,4 +1,4 @@
-"""A run as an object that shows itself: metrics and curves."""
+"""A run as an object that a notebook shows with its metrics and curves."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from cait_finetune.scores.metrics import MetricsLog
 
 @dataclass(frozen=True, repr=False)
 class Run:
-    """A run's directory, which shows its metrics and curves in a notebook.
+    """A run that has saved weights. A notebook shows its metrics and curves.
 
     Args:
-        saved: its configuration and weights.
-        predictor: `cait_finetune.predict`, which stands above this module.
+        saved: the run's configuration and weights.
+        predictor: `cait_finetune.predict`, which this module cannot import.
     """
 
     saved: SavedRun
@@ -27,22 +27,22 @@ class Run:
 
     @property
     def directory(self) -> Path:
-        """Where everything is."""
+        """The directory of the run."""
         return self.saved.directory.root
 
     @property
     def result(self) -> dict[str, Any]:
-        """What ``result.json`` holds; nothing as long as the run is not finished."""
+        """The content of ``result.json``. Empty: the run has no scores yet."""
         return self.saved.directory.read_result()
 
     @property
     def epochs(self) -> list[dict[str, Any]]:
-        """The metrics of each epoch so far."""
+        """The metrics of each completed epoch."""
         return MetricsLog(self.saved.directory.metrics).read("epoch")
 
     @property
     def metrics(self) -> dict[str, str]:
-        """What the run is judged by, in words: ``{"test top-1": "98.61%", …}``."""
+        """The run's metrics, best epoch, time and speed as text: ``{"test top-1": "98.61%", …}``."""
         shown = {}
         for split in ("test", "validation"):
             for name, words in METRIC_NAMES.items():
@@ -59,7 +59,7 @@ class Run:
         return shown
 
     def predict(self, images: str | Path | Iterable[str | Path], top_k: int = 3) -> Sequence[Any]:
-        """As `cait_finetune.predict`."""
+        """Classify images as `cait_finetune.predict` does."""
         return self.predictor(self, images, top_k)
 
     def __repr__(self) -> str:

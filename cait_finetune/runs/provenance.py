@@ -1,9 +1,11 @@
-"""What the files of a run state about themselves, wherever they are moved to.
+"""Provenance: facts about a run that its weights and exports contain, so that they survive a move.
 
-Weights (safetensors) state it in their metadata. An export carries one JSON object: a SavedModel in
-``assets.extra/``, which TensorFlow leaves to its users; an ONNX file in its metadata; a LiteRT file in a
-zip archive behind the model, as TensorFlow Lite's metadata library packs a label file; a ``.keras`` file,
-which is a zip archive, as one more member.
+Safetensors files hold the facts in their metadata. An export holds one JSON object:
+
+- a SavedModel in ``assets.extra/``, which TensorFlow leaves to its users;
+- an ONNX file in its metadata;
+- a LiteRT file in a zip archive after the model, as TensorFlow Lite's metadata library packs labels;
+- a ``.keras`` file, which is a zip archive, as an additional member.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from cait_finetune.data.preprocess import Preprocessing
     from cait_finetune.data.source import Source
 
-#: The name of the JSON object in an export, and of its file.
+#: Name of the JSON object in an export, and of the file that holds it.
 NAME = "cait_finetune"
 FILE = f"{NAME}.json"
 EXTRA = Path("assets.extra") / FILE
@@ -38,11 +40,15 @@ PREPROCESSING, SEEN = "preprocessing", "seen_images"
 
 @dataclasses.dataclass(frozen=True)
 class Provenance:
-    """Where a file comes from and how its images are prepared.
+    """The origin of a file and the preprocessing of its images.
 
-    ``run`` is the run's id, ``weights`` the checksum of the checkpoint; both are empty where they are
-    unknown. ``preprocessing`` holds the fields of `data.preprocess.Preprocessing`. ``allow_flip``: whether
-    mirrored images keep their class. ``seen_images``: the sketch of the training images, as text.
+    Attributes:
+        preprocessing: fields of `data.preprocess.Preprocessing`.
+        class_names: names of the classes, in column order.
+        run: id of the run. Empty: unknown.
+        weights: checksum of the checkpoint. Empty: unknown.
+        allow_flip: whether mirrored images keep their class.
+        seen_images: sketch of the training images, as text.
     """
 
     preprocessing: Mapping[str, Any]
@@ -53,11 +59,11 @@ class Provenance:
     seen_images: str = ""
 
     def to_json(self) -> str:
-        """The object as text."""
+        """Return the provenance as JSON."""
         return json.dumps(dataclasses.asdict(self), ensure_ascii=False)
 
     def metadata(self) -> dict[str, str]:
-        """The metadata of a weights file; its checksum is of the numbers in the file itself."""
+        """Return the metadata for a weights file, without the checksum, which the file has already."""
         return {
             CLASSES: "\n".join(self.class_names),
             RUN: self.run,
@@ -67,7 +73,7 @@ class Provenance:
 
     @classmethod
     def from_json(cls, text: str | bytes | None) -> Provenance | None:
-        """The inverse; `None` for no text or another text."""
+        """Parse the result of `to_json`. Return `None` for `None` or any other text."""
         if text is None:
             return None
         try:
@@ -79,14 +85,14 @@ class Provenance:
 
 
 def add_to_directory(provenance: Provenance, saved_model: Path) -> None:
-    """Write it into a SavedModel."""
+    """Write the provenance into a SavedModel."""
     path = saved_model / EXTRA
     path.parent.mkdir(exist_ok=True)
     write_text(path, provenance.to_json() + "\n")
 
 
 def add_to_archive(provenance: Provenance, path: Path, labels: bool = False) -> None:
-    """Write it into a ``.keras`` file, or behind a LiteRT model; with `labels` the class names too."""
+    """Add the provenance, and with `labels` the class names, to a ``.keras`` or LiteRT file."""
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(FILE, provenance.to_json())
         if labels:
@@ -95,7 +101,7 @@ def add_to_archive(provenance: Provenance, path: Path, labels: bool = False) -> 
 
 
 def read_provenance(path: Path) -> Provenance | None:
-    """What a SavedModel, a ``.keras`` or a LiteRT file states; `None`: nothing that can be read."""
+    """Read the provenance of a SavedModel, ``.keras`` or LiteRT file. `None`: missing or unreadable."""
     try:
         if path.is_dir():
             return Provenance.from_json((path / EXTRA).read_bytes())
@@ -106,7 +112,10 @@ def read_provenance(path: Path) -> Provenance | None:
 
 
 def stated(path: str | Path) -> dict[str, str]:
-    """What a weights file states: keys of its metadata; an empty dictionary for any other file."""
+    """Return the metadata of a safetensors file, or the provenance of an export as such metadata.
+
+    The result is empty if `path` has neither or cannot be read. ONNX files are not read.
+    """
     from safetensors import SafetensorError, safe_open
 
     path = expanded_path("model.weights", path)
@@ -120,24 +129,25 @@ def stated(path: str | Path) -> dict[str, str]:
         return {}
 
 
-#: Of these fields a model depends on the one it was trained with. Sizes and crops may differ.
+#: Fields that must equal the training preprocessing. The image size and the crop may differ.
 _COMPARED = ("mean", "std", "resize_mode", "interpolation", "antialias", "upright")
 
 
 def notes_on_weights(
     weights: str, preprocessing: Preprocessing, source: Source, splits: Sequence[str]
 ) -> list[str]:
-    """What a user should know before scores of some weights on some images are believed.
+    """Return warnings about scores of some weights on some images.
 
     Args:
         weights: `model.weights`.
-        preprocessing: how images are prepared now.
-        splits: the splits that are scored.
+        preprocessing: the current preprocessing.
+        source: the images.
+        splits: the splits to score.
 
     Returns:
-        A line if the weights were trained with another preprocessing, a line for each split that holds
-        images of the training split of the weights or was not compared with it, and a line where a
-        local file does not state its training images.
+        Lines to print: if the weights were trained with another preprocessing; for each split that
+        contains training images of the weights, or was not compared with them; if the contents of some
+        training images are unknown; and if a local file does not state its training images.
     """
     found = stated(weights)
     notes = []
@@ -156,9 +166,8 @@ def notes_on_weights(
         notes.append(f"model  the weights were trained with {'; '.join(other)}")
     if seen := SeenImages.from_text(found.get(SEEN, "")):
         notes += _seen_of(seen, source, splits)
-    elif expanded_path(
-        "model.weights", weights
-    ).exists():  # silence would say that no image was seen
+    elif expanded_path("model.weights", weights).exists():
+        # No line would mean that the weights saw none of the images.
         notes.append(f"data   {weights} does not state which images its weights were trained on")
     return notes
 

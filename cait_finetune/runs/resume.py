@@ -1,4 +1,4 @@
-"""Going on with a run: its own configuration, and what of the command line may differ from it."""
+"""Resume a run: read its configuration and check which keys the command line changes."""
 
 from __future__ import annotations
 
@@ -20,9 +20,11 @@ from cait_finetune.errors import bad_value
 from cait_finetune.runs.directory import RunDirectory, forget_default_splits, read_json
 from cait_finetune.runs.exports import damaged_file
 
-#: What may be another when a run is resumed: when it ends, what is written, where it is computed, where
-#: decoded images are kept, and what a corrupt image does, which has ended the run so far. The last four change the order of additions, so that the result is the same but for rounding; and, where
-#: train.accumulation is null, into how many parts a batch is cut, each of which draws its own dropout.
+#: Keys that may change when a run resumes. They control when the run ends, what it writes, where it
+#: computes, where images are read and cached, and how it handles corrupt images. The keys from
+#: distribution.* on may change the order of additions, which changes the rounding of the result. If
+#: train.accumulation is null, they may also change the number of micro-batches, and each micro-batch
+#: draws its own dropout.
 FREE = (
     "checkpoint.*",
     "dataset.accept_changes",
@@ -50,15 +52,15 @@ FREE = (
     "train.jit_compile",
     "train.steps_per_execution",
 )
-#: Of those, what one command alone is given: not kept for the next one.
+#: Those of the free keys that hold for one command. `keep_free_keys` does not record them.
 _ONCE = ("dataset.accept_changes", "resume", "traceback")
 
 
 def find_run(resume: str | Path) -> Path:
-    """The directory of a run that can be gone on with.
+    """Return the run's directory that `resume` names, with ``~`` expanded.
 
     Raises:
-        UserError: there is no run in it.
+        UserError: the directory holds no ``config.yaml``.
     """
     directory = expanded_path("resume", resume)
     if not (directory / "config.yaml").is_file():
@@ -67,7 +69,7 @@ def find_run(resume: str | Path) -> Path:
 
 
 def _check_unfinished(run: RunDirectory, config: Config) -> None:
-    """Refuse a finished run, unless the limit that ended it is another now, or an export is damaged.
+    """Refuse a finished run, unless its limit was raised or removed, or an export is damaged.
 
     Raises:
         UserError: the run is finished.
@@ -102,7 +104,7 @@ def _check_unfinished(run: RunDirectory, config: Config) -> None:
 
 
 def _damaged(run: RunDirectory, formats: Iterable[str]) -> bool:
-    """Whether a file of one of the formats is missing or differs from what was written."""
+    """Return whether a file of one of `formats` is missing or differs from its record."""
     records, made = _exports(run), run.read_result().get("exports") or {}
     return any(
         damaged_file(run.export, records[name]) if name in records else name in made
@@ -111,25 +113,30 @@ def _damaged(run: RunDirectory, formats: Iterable[str]) -> bool:
 
 
 def _exports(run: RunDirectory) -> dict[str, dict]:
-    """The record of each format that was exported."""
+    """Return the record of each exported format."""
     return read_json(run.export / "exports.json", dict, dict)
 
 
 def resumed(
     composed: DictConfig, overrides: list[str], groups: set[str], recipe: bool
 ) -> tuple[Config, list[str]]:
-    """The configuration of the run in ``composed.resume``, and what in it was changed.
+    """Return the configuration of the run in ``composed.resume`` and its changed keys.
 
-    Only what the command line names counts: ``resume=DIR`` alone takes everything from the run, and
-    the whole first command with ``resume=DIR`` added is right too.
+    Only keys that the command line sets count. ``resume=DIR`` alone takes every value from the run. The
+    whole first command with ``resume=DIR`` added also works.
 
     Args:
-        overrides: the words of the command line.
-        groups: names of the configuration groups, of which a choice names all keys.
-        recipe: whether a recipe was chosen, which names every key.
+        composed: the configuration from the command line.
+        overrides: the overrides on the command line.
+        groups: names of the configuration groups. The choice of a group sets all keys of the group.
+        recipe: whether the command line chooses a recipe, which sets every key.
+
+    Returns:
+        The configuration, and a line ``key: old → new`` for each changed key.
 
     Raises:
-        UserError: no run is there; or a key has changed that changes what is computed.
+        UserError: the directory holds no run; its ``config.yaml`` cannot be read; a key outside `FREE`
+            would change; or the run is finished.
     """
     directory = find_run(composed.resume)
     saved = _read(directory / "config.yaml")
@@ -147,7 +154,7 @@ def resumed(
             or (name in groups and key.split(".")[0] == name)
             for name in named
         )
-        unsaid = key == "dataset.seed" and new is None  # the run's own seed then
+        unsaid = key == "dataset.seed" and new is None  # null means the run's own seed
         if not ours or old == new or key == "resume" or unsaid:
             continue
         (changes if _is_free(key) else refused).append(f"{key}: {_shown(old)} → {_shown(new)}")
@@ -166,10 +173,10 @@ def resumed(
 
 
 def keep_free_keys(run: RunDirectory, config: Config) -> None:
-    """Record in ``config.yaml`` what `resume` was given, so that the next ``resume=DIR`` has it too.
+    """Record the changed free keys in ``config.yaml``, so that the next ``resume=DIR`` has them too.
 
     Args:
-        config: as `resumed` returned it.
+        config: the configuration that `resumed` returned.
     """
     known, saved = _read(run.config), OmegaConf.load(run.config)
     changed = False

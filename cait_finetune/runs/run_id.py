@@ -1,7 +1,7 @@
-"""The id of a run, which its identity, its states and its weights carry.
+"""The id of a run. The run's ``identity.json``, states and weights contain it.
 
-Two runs may have the same data and the same classes, but other weights, seeds or losses. The id tells
-their files apart. A copy of a run's directory keeps the id.
+Two runs may have the same data and classes, but different weights, seeds or losses. The id
+distinguishes their files. A copy of a run's directory keeps the id.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ KEY = "run"
 
 
 def new_run_id() -> str:
-    """Draw the id of a run that begins; no seed determines it."""
+    """Return a random id for a new run. The id does not depend on a seed."""
     return uuid.uuid4().hex
 
 
 def run_id(run: RunDirectory) -> str:
-    """The id in ``identity.json``; an empty string where the run's version kept none.
+    """Return the id in ``identity.json``, or an empty string if the file or the id is missing.
 
     Raises:
         UserError: ``identity.json`` cannot be read.
@@ -33,15 +33,17 @@ def run_id(run: RunDirectory) -> str:
 
 
 def check_run_id(run: RunDirectory, key: str, what: str, found: str) -> None:
-    """Check that a file of a run's directory is of the run.
+    """Check that a file in a run's directory belongs to the run.
+
+    A file passes if it has no id or if the run has no ``identity.json``.
 
     Args:
-        key: the key that the message begins with.
-        what: the file, as the message names it.
-        found: the id in the file; an empty one is of a version that kept none.
+        key: the key at the start of the message.
+        what: the name of the file in the message.
+        found: the id in the file. Empty: an earlier version, which stored none.
 
     Raises:
-        UserError: the file is another run's. Without ``identity.json`` there is nothing to compare.
+        UserError: the file belongs to another run, or ``identity.json`` cannot be read.
     """
     if found and run.identity.exists() and found != run_id(run):
         raise bad_value(
@@ -53,24 +55,24 @@ def check_run_id(run: RunDirectory, key: str, what: str, found: str) -> None:
 
 
 def check_weights_id(run: RunDirectory, key: str, *paths: Path) -> None:
-    """Check that weights in a run's directory are of the run; missing and damaged files pass.
+    """Check that weights in a run's directory belong to the run. Missing and damaged files pass.
 
     Args:
-        key: the key that the message begins with.
+        key: the key at the start of the message.
         paths: safetensors files.
 
     Raises:
-        UserError: a file is another run's.
+        UserError: a file belongs to another run, or ``identity.json`` cannot be read.
     """
     for path in paths:
         check_run_id(run, key, str(path), _stated_id(path))
 
 
 def read_identity(run: RunDirectory) -> dict[str, Any]:
-    """What ``identity.json`` holds; nothing where there is no file.
+    """Return the content of ``identity.json``, or an empty dictionary if the file does not exist.
 
     Raises:
-        UserError: the file cannot be read, or holds something else.
+        UserError: the file cannot be read, or does not hold a JSON object.
     """
     if not run.identity.exists():
         return {}
@@ -84,9 +86,9 @@ def read_identity(run: RunDirectory) -> dict[str, Any]:
 
 
 def unreadable(run: RunDirectory, error: Exception) -> UserError:
-    """The refusal of an ``identity.json`` that cannot be read.
+    """Return the error for an ``identity.json`` that cannot be read.
 
-    Its hint does not say to remove the file: the run has to know its data.
+    The hint does not suggest removing the file, because the run needs the record of its data.
     """
     return bad_value(
         run.identity.name,

@@ -1,4 +1,4 @@
-"""A run's directory read again: what it was made from, its images, and its best weights."""
+"""Read a run's directory: its configuration, its images and its best weights."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ from cait_finetune.runs.exports import weights_mark
 from cait_finetune.runs.run_id import check_weights_id
 from cait_finetune.runs.settings import check_settings
 
-#: Two fits of a temperature differ by less, in parts of it: processors round differently.
+#: Relative tolerance between two fits of a temperature: processors round differently.
 _SAME = 1e-3
 
 
 @dataclass
 class RunDataConfig:
-    """Where a run's images are now, and whether changed ones are accepted.
+    """The current place of a run's images, and whether changed images are accepted.
 
-    ``data_dir`` replaces the run's own; ``accept_changes`` uses the images although they differ from
-    the run's, and records that in ``identity.json``.
+    ``data_dir`` replaces the run's own directory. `None`: the run's directory. ``accept_changes`` uses
+    the images although they differ from the run's images, and records the change in ``identity.json``.
     """
 
     data_dir: str | None = None
     accept_changes: bool = False
 
 
-if TYPE_CHECKING:  # TensorFlow loads when something is asked for, not when a mistake is answered
+if TYPE_CHECKING:  # importing TensorFlow here would delay error messages
     import keras
 
     from cait_finetune.data.preprocess import Preprocessing
@@ -51,7 +51,7 @@ if TYPE_CHECKING:  # TensorFlow loads when something is asked for, not when a mi
 
 @dataclass(frozen=True)
 class SavedRun:
-    """The parts of a run's configuration that its model depends on, and what is made of them."""
+    """The configuration of a run's model and data, with methods that build them."""
 
     directory: RunDirectory
     dataset: DatasetConfig
@@ -62,7 +62,7 @@ class SavedRun:
 
     @property
     def class_names(self) -> list[str]:
-        """The classes that the best checkpoint names, in column order.
+        """The class names in the best checkpoint, in column order.
 
         Raises:
             UserError: the checkpoint cannot be read.
@@ -80,7 +80,9 @@ class SavedRun:
 
     @property
     def is_scored(self) -> bool:
-        """Whether ``result.json`` is of the best weights, as far as both say whose they are.
+        """Whether ``result.json`` belongs to the best weights.
+
+        The value is also true if ``result.json`` or the weights have no checksum.
 
         Raises:
             UserError: ``result.json`` cannot be read.
@@ -90,11 +92,11 @@ class SavedRun:
 
     @property
     def temperature(self) -> float:
-        """What logits are divided by for calibrated probabilities; 1 where none was fitted to these.
+        """The divisor of the logits for calibrated probabilities. 1: none was fitted to these weights.
 
         Raises:
-            UserError: ``result.json`` cannot be read, or states another temperature than the one that
-                fits the validation predictions which the run keeps.
+            UserError: ``result.json`` or the saved validation predictions cannot be read; or the
+                temperature in ``result.json`` is not above 0, or does not fit these predictions.
         """
         if not self.is_scored:
             return 1.0
@@ -114,7 +116,7 @@ class SavedRun:
         )
 
     def _fitted_temperature(self) -> float | None:
-        """The temperature of the predictions that are of the best weights and of the run's images."""
+        """Fit the saved validation predictions. `None`: none match the best weights and the images."""
         from cait_finetune.runs.identity import images_mark
         from cait_finetune.scores.calibration import fit_temperature
         from cait_finetune.scores.predictions import load_predictions
@@ -132,16 +134,17 @@ class SavedRun:
         return fit_temperature(kept.logits, kept.labels, kept.multi_label)
 
     def load_source(self, data: RunDataConfig, command: str, say: Callable[[str], None]) -> Source:
-        """Open the run's images, and check that they are the run's.
+        """Load the run's images and check that they are unchanged.
 
         Args:
-            data: where they are now, and whether changes are accepted.
-            command: what they are for.
-            say: prints a line.
+            data: the current place of the images, and whether changes are accepted.
+            command: the command that uses the images, as in `identity.confirmed`.
+            say: prints one line.
 
         Raises:
             UserError: the images cannot be found or read.
-            ChangedData: they are others than the run's.
+            ChangedData: the images differ from the run's images and changes are not accepted, or the
+                classes differ.
         """
         from cait_finetune.data.load import load_source
         from cait_finetune.runs.identity import confirmed
@@ -152,7 +155,7 @@ class SavedRun:
         )
 
     def _data_dir(self, data: RunDataConfig) -> str | None:
-        """Where the images are: a relative path is as seen from where the run was started."""
+        """Return the image directory. A relative path starts at the run's first working directory."""
         if data.data_dir is not None or self.dataset.data_dir is None:
             return data.data_dir
         path = expanded("dataset.data_dir", self.dataset.data_dir)
@@ -162,17 +165,17 @@ class SavedRun:
         return os.path.join(began[0].get("working_directory", ""), path) if began else path
 
     def build_model(self, class_names: Sequence[str]) -> keras.Model:
-        """Build the classifier in float32 with the best weights, its columns in the order given.
+        """Build the float32 classifier with the best weights and its columns in the order of `class_names`.
 
         Raises:
-            UserError: the checkpoint is for other classes, or damaged.
+            UserError: the checkpoint has other classes, or is damaged.
         """
         from cait_finetune import model as models
 
         return models.from_checkpoint(self.model, class_names, self.directory.best_checkpoint)
 
     def build_preprocessing(self) -> Preprocessing:
-        """How an image is brought to the model: training's, evaluation's and the export's."""
+        """Build the preprocessing of training, evaluation and exports."""
         from cait_finetune import model as models
         from cait_finetune.data.preprocess import configured
 
@@ -185,14 +188,18 @@ class SavedRun:
 
 
 def read_run(root: Path, weights: bool = True) -> SavedRun:
-    """What a run was made from; keys that other versions have more or less do not matter.
+    """Read the configuration of a run.
+
+    Groups that the project does not know are ignored. Missing keys get their defaults.
 
     Args:
-        weights: whether it is of use only with weights that it has saved.
+        root: directory of the run.
+        weights: whether the run must have saved best weights.
 
     Raises:
-        UserError: the directory holds no such run, its configuration cannot be read, or its best
-            weights are another run's.
+        UserError: the directory holds no such run; ``config.yaml`` or ``identity.json`` cannot be read;
+            a group that this function reads has an unknown key;
+            ``config.yaml`` was edited since the run began; or the best weights belong to another run.
     """
     run = RunDirectory(root)
     if not run.config.is_file() or (weights and not run.best_checkpoint.is_file()):
@@ -222,5 +229,5 @@ def read_run(root: Path, weights: bool = True) -> SavedRun:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise bad_value("run", root, f"a configuration that can be read ({reason})") from error
     parts["model"].weights = str(run.best_checkpoint)
-    parts["model"].weights_key = None  # of the file that the run started from
+    parts["model"].weights_key = None  # it is a key in the file of the initial weights
     return SavedRun(run, **parts)

@@ -1,4 +1,4 @@
-"""The settings that a run was begun with, beside its ``config.yaml``, which an editor can change."""
+"""Record a run's initial settings, so that an edited ``config.yaml`` is noticed."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from cait_finetune.runs.directory import RunDirectory
 from cait_finetune.runs.resume import FREE
 from cait_finetune.runs.run_id import read_identity
 
-#: The key in ``identity.json``.
+#: Key of the settings in ``identity.json``.
 KEY = "settings"
-#: What may change besides `FREE`: places of files.
+#: Keys that may change besides `FREE`: paths of files.
 _PLACES = ("*_dir", "dataset.splits.file", "model.weights*")
 
 
 def settings(config: DictConfig) -> dict[str, Any]:
-    """By key, every value on which the run's numbers depend."""
+    """Return the values that the run's results depend on: all keys except `FREE` and paths."""
     values = OmegaConf.to_container(config)
     return {
         key: value
@@ -29,13 +29,15 @@ def settings(config: DictConfig) -> dict[str, Any]:
 
 
 def check_settings(run: RunDirectory, key: str) -> None:
-    """Check that ``config.yaml`` holds the values that the run was begun with.
+    """Check that ``config.yaml`` still holds the values with which the run began.
+
+    A run of an earlier version has no record and passes.
 
     Args:
-        key: the key that the message begins with.
+        key: the key at the start of the message.
 
     Raises:
-        UserError: a value was edited. A run of an earlier version has no record: nothing is compared.
+        UserError: a value was edited, or ``identity.json`` cannot be read.
     """
     began = read_identity(run).get(KEY)
     if not began or not run.config.is_file():
@@ -56,7 +58,7 @@ def check_settings(run: RunDirectory, key: str) -> None:
 
 
 def flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """``{"dataset.fold": 0, …}`` of a nested configuration."""
+    """Flatten a nested configuration to dotted keys: ``{"dataset.fold": 0, …}``."""
     leaves: dict[str, Any] = {}
     for key, value in node.items():
         if isinstance(value, dict):

@@ -1,6 +1,6 @@
-"""How far a probability can be believed: expected calibration error, and one temperature to mend it.
+"""Measure calibration (expected calibration error) and improve it (temperature scaling).
 
-Both after Guo et al. 2017, "On Calibration of Modern Neural Networks" (arXiv:1706.04599).
+Source: Guo et al. 2017, "On Calibration of Modern Neural Networks" (arXiv:1706.04599).
 """
 
 from __future__ import annotations
@@ -11,20 +11,22 @@ from collections.abc import Iterator
 
 import numpy as np
 
-#: The bins of the paper's figures and tables.
+#: Number of bins in the figures and tables of the paper.
 BINS = 15
-#: Below it, rounding in the logits would be seen in the probabilities; above it, all are the same.
+#: Lower temperatures would magnify rounding of the logits. Higher ones give almost equal probabilities.
 LIMITS = (0.05, 20.0)
-_ROWS = 4096  # summed at a time
-_ELEMENTS = 2**21  # in float64 at a time, 16 MB
+_ROWS = 4096  # rows per partial sum
+_ELEMENTS = 2**21  # limit on float64 values in a chunk, which bounds the memory
 
 
 @dataclasses.dataclass(frozen=True)
 class Reliability:
-    """Confidence against truth in equal-width bins, ``(m-1)/M < confidence <= m/M``.
+    """Confidence and accuracy in M equal-width bins, ``(m-1)/M < confidence <= m/M``.
 
-    ``count``, ``confidence`` and ``accuracy`` are of each bin ``(M,)``, the last two means that are
-    nan where a bin is empty.
+    Attributes:
+        count: number of answers in each bin ``(M,)``.
+        confidence: mean confidence in each bin ``(M,)``, nan for an empty bin.
+        accuracy: fraction of right answers in each bin ``(M,)``, nan for an empty bin.
     """
 
     count: np.ndarray
@@ -33,14 +35,20 @@ class Reliability:
 
     @property
     def error(self) -> float:
-        """The expected calibration error: the mean of ``|accuracy - confidence|`` over the images."""
+        """The expected calibration error: mean ``|accuracy - confidence|``, weighted by the bin's count."""
         gaps = np.abs(self.accuracy - self.confidence)
         return float(np.nansum(gaps * self.count) / max(self.count.sum(), 1))
 
 
 def reliability(confidence: np.ndarray, right: np.ndarray, bins: int = BINS) -> Reliability:
-    """The bins of some answers ``(N,)``: how sure each was, from 0 to 1, and whether it was right."""
-    confidence = np.nan_to_num(np.asarray(confidence, "float64"))  # no number is no confidence
+    """Sort answers into bins by confidence.
+
+    Args:
+        confidence: ``(N,)`` from 0 to 1.
+        right: ``(N,)``, whether each answer is right.
+        bins: number of bins.
+    """
+    confidence = np.nan_to_num(np.asarray(confidence, "float64"))  # NaN counts as confidence 0
     number = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     count = np.bincount(number, minlength=bins)
     with np.errstate(invalid="ignore"):
@@ -54,7 +62,7 @@ def reliability(confidence: np.ndarray, right: np.ndarray, bins: int = BINS) -> 
 def probabilities(
     logits: np.ndarray, temperature: float = 1.0, multi_label: bool = False
 ) -> np.ndarray:
-    """``softmax(logits / temperature)``, with several labels its sigmoid: ``(N, C)`` float64."""
+    """Return ``softmax(logits / temperature)``, or the sigmoid with `multi_label`: ``(N, C)`` float64."""
     scaled = np.asarray(logits, "float64") / temperature
     if multi_label:
         return np.exp(-np.logaddexp(0.0, -scaled))
@@ -65,10 +73,11 @@ def probabilities(
 def answers(
     logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0, multi_label: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What `reliability` takes: of each image the top class's probability and whether it is right.
+    """Return the confidences and correctness that `reliability` takes.
 
-    With several labels every class of every image is an answer of its own: the probability of a
-    yes, and whether it is one.
+    With one label per image, both are ``(N,)``: the top class's probability and whether that class is
+    right. With `multi_label`, each class of each image gives an answer, so both are ``(N * C,)``: the
+    class's probability and whether the image has the class.
     """
     confidence, right = [], []
     for part in _parts(logits):
@@ -82,24 +91,24 @@ def answers(
 def negative_log_likelihood(
     logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0, multi_label: bool = False
 ) -> float:
-    """The mean over the images, with several labels over their classes too."""
+    """Return the mean negative log-likelihood over images, and over classes too with `multi_label`."""
     return _likelihood(logits, labels, 1 / temperature, multi_label)[0]
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray, multi_label: bool = False) -> float:
-    """The temperature within `LIMITS` that minimises the negative log-likelihood; to be given
-    VALIDATION images.
+    """Return the temperature within `LIMITS` that minimises the negative log-likelihood.
 
-    L-BFGS in float64 over the logarithm of its inverse, in which there is a single minimum: the
-    likelihood is convex in the inverse.
+    Pass VALIDATION images. L-BFGS in float64 minimises over the logarithm of the inverse temperature.
+    The negative log-likelihood is convex in the inverse temperature, so L-BFGS finds the single
+    minimum.
 
     Args:
         logits: ``(N, C)``.
         labels: ``(N,)`` classes, or ``(N, C)`` zeros and ones with `multi_label`.
 
     Returns:
-        1.0 where there is nothing to fit: every answer is right, so that the likelihood only grows
-        as the temperature falls; or a logit is no number.
+        The temperature. 1.0: every answer is right, so the likelihood would only grow as the
+        temperature falls; or a logit is not finite.
     """
     from scipy.optimize import minimize
 
@@ -128,7 +137,7 @@ def _all_right(logits: np.ndarray, labels: np.ndarray, multi_label: bool) -> boo
 def _likelihood(
     logits: np.ndarray, labels: np.ndarray, inverse: float, multi_label: bool
 ) -> tuple[float, float]:
-    """The mean negative log-likelihood of ``inverse * logits``, and its derivative by `inverse`."""
+    """Return the mean negative log-likelihood of ``inverse * logits`` and its derivative by `inverse`."""
     loss = slope = 0.0
     for start in range(0, len(logits), _ROWS):
         chunk, y = logits[start : start + _ROWS], labels[start : start + _ROWS]
@@ -149,7 +158,7 @@ def _likelihood(
 def _row_likelihood(
     logits: np.ndarray, labels: np.ndarray, inverse: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The negative log-likelihood of each image ``(n,)``, and its derivative by `inverse` ``(n,)``."""
+    """Return each image's negative log-likelihood ``(n,)`` and its derivative by `inverse` ``(n,)``."""
     z = np.asarray(logits, "float64")  # (n, C)
     own = np.take_along_axis(z, np.asarray(labels)[:, None].astype(int), axis=-1)  # (n, 1)
     top = z.max(axis=-1, keepdims=True)
@@ -159,7 +168,7 @@ def _row_likelihood(
 
 
 def _parts(logits: np.ndarray) -> Iterator[slice]:
-    """Slices of the rows of ``(N, C)``, of `_ELEMENTS` numbers at most or one row."""
+    """Yield slices of the rows of ``(N, C)`` with at most `_ELEMENTS` values, or one row."""
     rows = max(1, _ELEMENTS // max(1, logits.shape[1]))
     for start in range(0, len(logits), rows):
         yield slice(start, start + rows)

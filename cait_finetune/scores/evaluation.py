@@ -1,4 +1,4 @@
-"""Accuracy and loss over every image of a split: of one label each, or of several."""
+"""Compute accuracy and loss over all images of a split, with one label or several per image."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from cait_tf.fused.tensorflow import infer
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """Means over `examples` images; accuracies in [0, 1]; the loss without label smoothing.
+    """Means over `examples` images. Accuracies are in [0, 1]. The loss has no label smoothing.
 
-    ``mean_per_class`` is the mean of the classes' own top-1, over those that have images.
+    ``mean_per_class`` averages the top-1 accuracy of each class over the classes that have images.
     """
 
     top1: float
@@ -26,7 +26,7 @@ class Evaluation:
     mean_per_class: float
 
     def as_metrics(self) -> dict[str, float]:
-        """What is logged of a validation."""
+        """Return the metrics that a run logs after a validation."""
         return {
             "loss": self.loss,
             "top1": self.top1,
@@ -36,7 +36,7 @@ class Evaluation:
 
 
 class Evaluator:
-    """Evaluates a model again and again with one trace, on all replicas of a strategy."""
+    """Evaluate a model repeatedly with one trace, on all replicas of a strategy."""
 
     def __init__(self, model: keras.Model, strategy: tf.distribute.Strategy | None = None) -> None:
         self._model = model
@@ -54,16 +54,20 @@ class Evaluator:
     def _sums(
         self, images: tf.Tensor, labels: tf.Tensor, real: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Of a replica's batch: top-5 hits and the sum of the losses (2,); of each class top-1 hits
-        and images (2, C)."""
+        """Return the sums over a replica's batch.
+
+        Returns:
+            Top-5 hits and summed losses, ``(2,)`` float32; top-1 hits and images per class, ``(2, C)``
+            float32.
+        """
         logits = infer(self._model, images)  # (B, C)
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)  # (B,)
         own = tf.gather(logits, labels, batch_dims=1)[:, None]  # (B, 1)
         # Ties count against the model: a constant output must not score 100 %.
         rank = tf.reduce_sum(tf.cast(logits >= own, tf.int32), axis=-1)  # (B,), 1 = top
         top5 = min(5, logits.shape[-1])
-        ranked = rank >= 1  # not so for NaN, which compares with nothing
-        # Exact in float32, the widest that a TPU has: a batch holds few images.
+        ranked = rank >= 1  # false for NaN, which compares as false
+        # float32 counts a batch exactly. TPUs have no wider float.
         top5_hits = tf.reduce_sum(tf.cast(ranked & (rank <= top5) & real, tf.float32))
         loss = tf.reduce_sum(tf.where(real, losses, 0.0))
         columns = tf.stack([ranked & (rank <= 1) & real, real])  # (2, B)
@@ -71,7 +75,7 @@ class Evaluator:
         return tf.stack([top5_hits, loss]), tf.matmul(tf.cast(columns, tf.float32), classes)
 
     def __call__(self, batches: Iterable) -> Evaluation:
-        """One pass over ``(images, labels, real)``."""
+        """Evaluate one pass over batches ``(images, labels, real)``. `real` is false for padding."""
         totals, by_class = np.zeros(2), np.zeros((2, 1))
         for images, labels, real in batches:
             sums, class_sums = self._step(images, labels, real)
@@ -88,10 +92,10 @@ class Evaluator:
 
 @dataclasses.dataclass(frozen=True)
 class MultiLabelEvaluation:
-    """Of `examples` images with any number of labels each; the loss is the plain binary one.
+    """Metrics of `examples` images with any number of labels each. The loss is binary cross-entropy.
 
-    ``mean_average_precision`` is the mean over the classes that have an image; ``f1`` counts all
-    yeses together (micro), a yes being a probability above one half.
+    ``loss`` averages over all images and classes. ``mean_average_precision`` averages over the classes
+    that have images. ``f1`` is the micro-averaged F1 score of the labels with a probability above 0.5.
     """
 
     mean_average_precision: float
@@ -100,7 +104,7 @@ class MultiLabelEvaluation:
     examples: int
 
     def as_metrics(self) -> dict[str, float]:
-        """What is logged of a validation."""
+        """Return the metrics that a run logs after a validation."""
         return {
             "loss": self.loss,
             "mean_average_precision": self.mean_average_precision,
@@ -109,7 +113,7 @@ class MultiLabelEvaluation:
 
 
 class MultiLabelEvaluator:
-    """As `Evaluator`, for ``labels`` (B, C) of zeros and ones."""
+    """Evaluate as `Evaluator` does, but with ``labels`` (B, C) of zeros and ones."""
 
     def __init__(self, model: keras.Model, strategy: tf.distribute.Strategy | None = None) -> None:
         self._model = model
@@ -118,15 +122,15 @@ class MultiLabelEvaluator:
     @tf.function(reduce_retracing=True, autograph=False)
     def _step(self, *batch: tf.Tensor) -> tuple[tf.Tensor, ...]:
         def forward(images: tf.Tensor, labels: tf.Tensor, real: tf.Tensor) -> tuple:
-            # NCCL and the ring gather no booleans.
+            # NCCL and the ring all-gather do not support booleans.
             return infer(self._model, images), labels, tf.cast(real, tf.int32)
 
         outputs = self._strategy.run(forward, args=batch)
-        # Average precision wants all scores in one place.
+        # Average precision needs the scores of all replicas.
         return tuple(self._strategy.gather(one, axis=0) for one in outputs)
 
     def __call__(self, batches: Iterable) -> MultiLabelEvaluation:
-        """One pass over ``(images, labels, real)``."""
+        """Evaluate one pass over batches ``(images, labels, real)``. `real` is false for padding."""
         from sklearn.metrics import average_precision_score
 
         scores, truths = [], []
@@ -142,11 +146,11 @@ class MultiLabelEvaluator:
             losses = np.logaddexp(0.0, logits) - labels * logits
         present = labels.sum(axis=0) > 0
         precision = 0.0
-        # A NaN has no rank: its loss says what is wrong.
+        # A NaN has no rank. The loss is NaN and shows the problem.
         if present.any() and np.isfinite(logits).all():
             truth = labels[:, present].astype(int)
             precision = average_precision_score(truth, logits[:, present], average="macro")
-        # scikit-learn's micro F1 of a single class counts its noes as hits.
+        # scikit-learn's micro F1 of a single class counts true negatives as hits.
         wanted, given = labels > 0.5, logits > 0
         f1 = 2 * (wanted & given).sum() / max(wanted.sum() + given.sum(), 1)
         loss = losses.mean() if len(labels) else 0.0
@@ -156,5 +160,5 @@ class MultiLabelEvaluator:
 def build_evaluator(
     model: keras.Model, multi_label: bool, strategy: tf.distribute.Strategy | None = None
 ) -> Evaluator | MultiLabelEvaluator:
-    """What evaluates a model on images of one label each, or of several."""
+    """Return the evaluator for images with one label each, or with several labels."""
     return (MultiLabelEvaluator if multi_label else Evaluator)(model, strategy)

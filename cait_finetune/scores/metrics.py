@@ -1,4 +1,4 @@
-"""``metrics.jsonl``: one JSON object for each logged step and each epoch."""
+"""Read and write ``metrics.jsonl``: one JSON object per logged step and per epoch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 class MetricsLog:
-    """Appends records to a file. Where `writes` is false, as on all workers but the first, to none."""
+    """Append records to a file. If `writes` is false, as on all workers but the first, write nothing."""
 
     def __init__(self, path: Path, writes: bool = True) -> None:
         self.path = path
@@ -23,11 +23,11 @@ class MetricsLog:
         self._followers: list[Callable[[str, dict[str, float]], None]] = []
 
     def follow(self, follower: Callable[[str, dict[str, float]], None]) -> None:
-        """Give `follower` the kind and values of each record, too, after it is written."""
+        """Call `follower` with the kind and values of each record after it is written."""
         self._followers.append(follower)
 
     def write(self, kind: str, **values: float) -> None:
-        """Append ``{"kind": kind, …}``; `kind` is ``step`` or ``epoch``."""
+        """Append ``{"kind": kind, …}``. `kind` is ``step`` or ``epoch``."""
         if not self._writes:
             return
         with naming(self.path), open(self.path, "a", encoding="utf-8") as file:
@@ -37,17 +37,18 @@ class MetricsLog:
 
     @property
     def size(self) -> int:
-        """Bytes written so far."""
+        """Size of the file in bytes. 0: the file does not exist."""
         return self.path.stat().st_size if self.path.exists() else 0
 
     def cut(self, size: int, step: int = 0) -> None:
-        """Forget what was written after the first `size` bytes, and a line that is not whole.
+        """Truncate the file to the complete lines in its first `size` bytes.
 
-        A warning names the records that are left where the file has not `size` bytes of whole lines,
-        as one that was copied while the run trained.
+        A warning names the remaining records if the file has fewer than `size` bytes of complete lines.
+        A file that was copied during training may have fewer.
 
         Args:
-            step: the last step that belongs to the first `size` bytes; for the warning.
+            size: number of bytes to keep.
+            step: last step in the first `size` bytes, for the warning.
         """
         if not self._writes:
             return
@@ -69,10 +70,13 @@ class MetricsLog:
         )
 
     def read(self, kind: str | None = None) -> list[dict]:
-        """The records of a kind, or all of them, in order; not a last line that is not whole.
+        """Return the records in order, without an incomplete last line.
+
+        Args:
+            kind: ``step`` or ``epoch``. `None`: all records.
 
         Raises:
-            UserError: another line is damaged.
+            UserError: a complete line is damaged.
         """
         if not self.path.exists():
             return []

@@ -1,4 +1,4 @@
-"""What a model says of a whole split: every figure and picture after training is made from it."""
+"""The predictions of a model for a split, from which all metrics and plots after training are made."""
 
 from __future__ import annotations
 
@@ -16,17 +16,21 @@ from cait_finetune.errors import bad_value
 from cait_tf.atomic import atomic_open
 from cait_tf.fused.tensorflow import infer
 
-#: A file of more logits is not written: ImageNet's validation split has 200 MB of them.
+#: Maximum size of the logits in a file. Larger sets, such as ImageNet validation, are not written.
 MAX_BYTES = 100_000_000
 
 
 @dataclasses.dataclass(frozen=True)
 class Predictions:
-    """The logits ``(N, C)`` float32 of a split's images in file order, and what is true of them.
+    """The logits and labels of a split's images, in file order.
 
-    ``labels`` are ``(N,)`` int32, or with several labels ``(N, C)`` float32; ``ids`` name the images,
-    ``class_names`` the columns. ``weights`` is the checksum of the weights file that made them,
-    ``images`` the hash of the split's ids, labels and contents; each None where it is not known.
+    Attributes:
+        logits: ``(N, C)`` float32.
+        labels: ``(N,)`` int32; for multi-label images ``(N, C)`` float32.
+        ids: names of the images.
+        class_names: names of the columns.
+        weights: checksum of the weights file that gave the logits. `None`: unknown.
+        images: hash of the split's ids, labels and contents. `None`: unknown.
     """
 
     logits: np.ndarray
@@ -38,11 +42,11 @@ class Predictions:
 
     @property
     def multi_label(self) -> bool:
-        """Whether an image has any number of classes."""
+        """Whether an image may have several labels."""
         return self.labels.ndim == 2
 
     def batches(self, size: int) -> Iterator[tuple[tf.Tensor, ...]]:
-        """``(logits, labels, real)`` as evaluation has them: the last batch is filled up."""
+        """Yield ``(logits, labels, real)``, as evaluation does. `real` is false in the padded last batch."""
         for start in range(0, len(self.logits), size):
             parts = (self.logits[start : start + size], self.labels[start : start + size])
             missing = size - len(parts[0])
@@ -50,7 +54,7 @@ class Predictions:
             yield *map(tf.constant, filled), tf.constant(np.arange(size) < len(parts[0]))
 
     def save(self, path: Path) -> bool:
-        """Write a compressed ``.npz``; returns whether it was, as it is not beyond `MAX_BYTES`."""
+        """Write a compressed ``.npz`` and return `True`. Return `False` for logits above `MAX_BYTES`."""
         if self.logits.nbytes > MAX_BYTES:
             return False
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,10 +72,10 @@ class Predictions:
 
 
 def load_predictions(path: Path) -> Predictions:
-    """What `Predictions.save` wrote.
+    """Load the file that `Predictions.save` wrote.
 
     Raises:
-        UserError: the file is damaged, or its arrays do not fit one another.
+        UserError: the file is damaged or missing, or the shapes of its arrays do not match.
     """
     why = "they do not fit one another"
     try:
@@ -94,7 +98,7 @@ def load_predictions(path: Path) -> Predictions:
 
 
 def _fit(logits: np.ndarray, labels: np.ndarray, ids: np.ndarray, class_names: np.ndarray) -> bool:
-    """Whether shapes are those of `Predictions`, and labels of one class each are columns."""
+    """Return whether the shapes match `Predictions` and single labels are valid columns."""
     if ids.ndim != 1 or class_names.ndim != 1:
         return False
     shape = (len(ids), len(class_names))
@@ -105,13 +109,13 @@ def _fit(logits: np.ndarray, labels: np.ndarray, ids: np.ndarray, class_names: n
 
 
 class Predictor:
-    """Predicts one split after another with one trace."""
+    """Predict several splits with one trace."""
 
     def __init__(self, model: keras.Model) -> None:
         self._logits = tf.function(lambda images: infer(model, images), autograph=False)
 
     def __call__(self, batches: Iterable) -> tuple[np.ndarray, np.ndarray]:
-        """Logits and labels of one pass over ``(images, labels, real)``."""
+        """Return logits and labels of the real images in batches ``(images, labels, real)``."""
         logits, labels = [], []
         for images, truth, real in batches:
             kept = real.numpy()
