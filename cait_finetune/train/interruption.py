@@ -86,7 +86,7 @@ class Interruption:
     def check(self) -> None:
         """Raise `Interrupted` if a signal has come.
 
-        The handler has raised it already, but Python drops exceptions that are raised during
+        The handler may have raised it before, but Python drops exceptions that are raised during
         garbage collection.
 
         Raises:

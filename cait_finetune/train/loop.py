@@ -143,8 +143,8 @@ class Trainer:
             The state at the end.
 
         Raises:
-            UserError: many consecutive steps had no finite gradient, a loss is not finite, or a
-                checkpoint cannot be written.
+            UserError: many consecutive steps had no finite gradient, or a loss is not finite.
+            OSError: a checkpoint cannot be written.
             Interrupted: a signal came; the state is saved.
         """
         state = self.state
