@@ -17,7 +17,7 @@ METRICS = ("top1", "mean_per_class", "mean_average_precision")
 
 @dataclass
 class SplitsConfig:
-    """The train, validation and test split. null: the split that the data set has.
+    """The train, validation and test split. `null`: the split that the data set has.
 
     `train`, `validation` and `test` are split expressions of TFDS, names of a folder's subfolders,
     or values in the split column of a table. Images without a split are divided by `shares` within
@@ -61,7 +61,7 @@ class SplitsConfig:
 
 @dataclass
 class ColumnsConfig:
-    """Names of the columns of a table, or of the features of a TFDS data set. null: the usual name.
+    """Columns of a table, or features of a TFDS data set. `null`: the usual name.
 
     Several labels of an image are either in `label`, with `separator` between them, or zeros and
     ones in the columns `classes`. `weight` is the weight of an image in the training loss.
@@ -89,7 +89,7 @@ class DatasetConfig:
     `accept_changes` resumes a run although its images have changed since it began. The run records
     the change.
 
-    `metric` decides which epoch is best. null: top-1, or the mean average precision with several
+    `metric` decides which epoch is best. `null`: top-1, or the mean average precision with several
     labels. Training refuses a data set that is `evaluation_only`.
 
     `class_names` null: the names that the data set has. `examples_per_class` keeps this number of
@@ -101,10 +101,10 @@ class DatasetConfig:
     `upright` rotates photographs by their EXIF orientation. `cache` keeps decoded images in
     ``memory`` or on ``disk``, in `cache_dir`. `check` reads each file before the first training on
     it, to find files that are no images, and to record content hashes. A resumed run recognises its
-    images by the hashes. `parallel_files` is the number of TFDS files that are read in turn (null:
-    16, TFDS' default). `parallel_calls` is the number of images that are prepared in parallel
-    (null: chosen by TensorFlow). `prefetch` is the number of batches prepared in advance (null:
-    chosen by TensorFlow).
+    images by the hashes. `parallel_files` is the number of TFDS files that are read in turn
+    (`null`: 16, TFDS' default). `parallel_calls` is the number of images that are prepared in
+    parallel (`null`: chosen by TensorFlow). `prefetch` is the number of batches prepared in advance
+    (`null`: chosen by TensorFlow).
     """
 
     source: str = "tfds"

@@ -16,11 +16,11 @@ class ModelConfig:
     """The backbone and its weights. `image_size` null: the variant's image size.
 
     `weights_class_names` are the classes of the head in `weights`, in column order, for a file that
-    names no classes. null: the names in the file. `weights_key` selects the state dict of a PyTorch
-    checkpoint that has several. `kernel_init` is the standard deviation of the random kernels of
-    the blocks. null: the variant's value, which is the authors' .02 except in cait_nano_32. `fused`
-    false uses the plain formulas of `cait_tf` instead of its fused ops. `remat` recomputes each
-    block in the backward pass instead of keeping its activations.
+    names no classes. `null`: the names in the file. `weights_key` selects the state dict of a
+    PyTorch checkpoint that has several. `kernel_init` is the standard deviation of the random
+    kernels of the blocks. `null`: the variant's value, which is the authors' .02 except in
+    cait_nano_32. `fused` false uses the plain formulas of `cait_tf` instead of its fused ops.
+    `remat` recomputes each block in the backward pass instead of keeping its activations.
     """
 
     name: str = MISSING

@@ -15,17 +15,17 @@ class TrainConfig:
     """The training loop. Its length is one of `epochs`, `steps` and `examples`.
 
     After each epoch the run validates and saves. `steps_per_epoch` is the number of steps of an
-    epoch. null: as many as cover all training images.
+    epoch. `null`: as many as cover all training images.
 
     `accumulation` is the number of equal micro-batches of a step's batch. An accelerator computes
-    micro-batches one after the other, and a CPU as many in parallel as it has cores. null: 1 on an
-    accelerator or with `jit_compile`; on a CPU, as many as give each micro-batch two 224-pixel
-    images (four in half precision). A micro-batch of larger images may hold one image.
+    micro-batches one after the other, and a CPU as many in parallel as it has cores. `null`: 1 on
+    an accelerator or with `jit_compile`; on a CPU, as many as leave each micro-batch at least two
+    224-pixel images (four in half precision). A micro-batch of larger images may hold one image.
 
     After `max_skipped_steps` steps in a row without a finite gradient, the run stops. `patience` is
     the number of epochs without a better validation after which the run stops, and `max_hours` is
-    the longest training time; null: no limit. `compile_cache_dir` keeps the code compiled for a CPU
-    for the next run; null: nothing is kept.
+    the longest training time; `null`: no limit. `compile_cache_dir` keeps the code compiled for a
+    CPU for the next run; `null`: nothing is kept.
     """
 
     epochs: int | None = None
@@ -119,7 +119,7 @@ class DistributionConfig:
     """The devices of the step: one device, all devices of this machine, several machines, or a TPU.
 
     `devices` null: all GPUs. Without GPUs, `devices` is the number of logical CPU devices.
-    `cluster` is the source of the workers' addresses with `multi_worker`. null: SLURM inside a
+    `cluster` is the source of the workers' addresses with `multi_worker`. `null`: SLURM inside a
     SLURM step without TF_CONFIG, else TF_CONFIG. The workers wait at most `timeout` seconds for
     each other.
     """

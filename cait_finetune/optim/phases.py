@@ -52,7 +52,7 @@ def phases(
 
     Every phase has the table of layer-wise decay, with some rows frozen. Each phase starts with a
     new optimizer and a new schedule, with warm-up. Adam has no statistics of newly unfrozen
-    variables, and first steps at the full learning rate would destroy the weights. `gradual`
+    variables, and first steps at the full learning rate would damage the weights. `gradual`
     therefore differs from ULMFiT (Howard & Ruder 2018, https://arxiv.org/abs/1801.06146), which has
     one schedule for all stages.
 

@@ -98,7 +98,7 @@ def preemptible(name: str, advice: str) -> Iterator[None]:
     if Ending._installed:
         yield
         return
-    told: list[float] = []  # when the exit was raised
+    told: list[float] = []  # the times at which `end` raised SystemExit
     Ending.reopen()
     Ending._installed = True
     try:

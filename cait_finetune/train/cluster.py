@@ -107,7 +107,7 @@ def _from_tf_config() -> Cluster:
         what = str(error)
         if isinstance(error, KeyError):
             what = f"no {error}"
-        elif not isinstance(error, ValueError):  # Python's words for a list where an object belongs
+        elif not isinstance(error, ValueError):  # a value in the JSON has another type
             what = "its parts are of other kinds"
         raise bad_value(_KEY, f"{text} ({what})", f"something like {_EXAMPLE}") from error
     if kind == "worker":

@@ -19,10 +19,10 @@ _ONE_PRESS = 0.3  # seconds: the terminal and a parent process both deliver the 
 class Interruption:
     """Handles signals that ask the process to end: records the signal, and raises `Interrupted`.
 
-    `signal` holds the first signal inside the block. Repeated signals change nothing, but a second
-    Ctrl-C raises KeyboardInterrupt. The caller sets `directory` to the run's directory once the run
-    can be resumed. The caller sets `finished` once the run is finished; later signals are then
-    ignored. After the block, `Ending` ignores signals.
+    `signal` holds the first signal that came inside the block. Repeated signals change nothing, but
+    a second Ctrl-C raises KeyboardInterrupt. The caller sets `directory` to the run's directory
+    once the run can be resumed. The caller sets `finished` once the run is finished; later signals
+    are then ignored. After the block, `Ending` ignores signals.
     """
 
     def __init__(self, directory: object = None) -> None:
