@@ -1,4 +1,4 @@
-"""What a user can get wrong, said in one message."""
+"""Errors that a user can correct, each shown as one message."""
 
 from __future__ import annotations
 
@@ -7,37 +7,41 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Shown without a traceback. Takes the whole message, as OmegaConf re-raises it from that."""
+    """An error that is shown without a traceback.
+
+    The constructor takes the whole message, because OmegaConf raises the error again from its
+    message.
+    """
 
     def _render_traceback_(self) -> list[str]:
-        """What IPython shows of it."""
+        """Return the lines that IPython shows for the error."""
         return [str(self)]
 
 
 class Interrupted(BaseException):
-    """A signal asked to end, or another worker is gone; the process exits with `code`.
+    """A signal asked the process to end, or another worker is gone. The process exits with `code`.
 
-    A library that catches `Exception` lets it through; one that builds what it caught anew, from its
-    text alone, builds the same.
+    A library that catches `Exception` does not catch this class. The constructor takes the whole
+    message, so a library can raise the error again from its message.
     """
 
-    #: sysexits' EX_TEMPFAIL: start me again and I resume. For job scripts that requeue.
+    #: EX_TEMPFAIL of sysexits.h: a job script should start the command again, to resume the run.
     code = 75
 
 
 class InterruptedByUser(Interrupted):
-    """Ctrl-C asked to end."""
+    """Ctrl-C asked the process to end."""
 
     code = 130
 
 
 def bad_value(key: str, got: object, expected: str, hint: str = "") -> UserError:
-    """The usual message: ``key: got …, expected …``, then on a line of its own what to do."""
+    """Return the usual error: ``key: got …, expected …``, then the hint on a line of its own."""
     message = f"{key}: got {got}, expected {expected}"
     return UserError(f"{message}\n  {hint}" if hint else message)
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """``"did you mean …?"`` when a known name is near, else an empty string."""
+    """Return ``"did you mean …?"`` with the known names closest to `name`, or an empty string."""
     near = difflib.get_close_matches(str(name), list(known), n=3, cutoff=0.6)
     return f"did you mean {' or '.join(near)}?" if near else ""

@@ -1,4 +1,4 @@
-"""From the configuration to a model: backbone, weights, new head."""
+"""Build a model from the configuration: backbone, weights, new head."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ from cait_tf.weights import load as weights_files
 from cait_tf.weights import official
 from cait_tf.weights.class_names import repeated_names, some
 
-# What `model.weights` is beside files and repositories.
+# Values of `model.weights` that are not files or repositories.
 _ALWAYS_THERE = ("none", "pretrained")
 _NEED_A_NETWORK = ("hub", "official")
 
 
 def check(config: ModelConfig) -> cait_tf.Variant:
-    """What can be said of the model before TensorFlow, data or weights are touched: its table row.
+    """Check the model's keys before TensorFlow, data or weights are loaded; return the variant.
 
     Raises:
-        UserError: an unknown variant, an image size that does not divide, weights that are not there.
+        UserError: the variant is unknown, its patch size does not divide the image size, the
+            weights do not exist, or a key has no effect with the weights.
     """
     try:
         variant = cait_tf.get_variant(config.name)
@@ -73,7 +74,7 @@ def check(config: ModelConfig) -> cait_tf.Variant:
 
 
 def _may_exist(weights: str) -> bool:
-    """Whether it is there, or has the form of a hub repository, which only the hub knows."""
+    """Return whether the path exists, or has the form of a hub repository, which is not looked up."""
     return bool(weights) and (
         expanded_path("model.weights", weights).exists() or weights.count("/") == 1
     )
@@ -82,15 +83,16 @@ def _may_exist(weights: str) -> bool:
 def build(
     config: ModelConfig, class_names: Sequence[str], precision: str, *, load: bool = True
 ) -> cait_tf.CaiTClassifier:
-    """Build the classifier and load its weights; ``model.loading_report`` says what came from where.
+    """Build the classifier and load its weights; ``model.loading_report`` lists their sources.
 
     Args:
-        class_names: of the head's columns, in order. Columns of a file that names its classes are
-            loaded by name.
-        load: False leaves the weights random, for a model that is given others at once.
+        class_names: classes of the head's columns, in order. If a file names its classes, its
+            columns are loaded by name.
+        precision: a value of ``train.precision``.
+        load: False: the weights stay random, because the caller assigns others.
 
     Raises:
-        UserError: weights that cannot be downloaded, read or matched.
+        UserError: the weights cannot be downloaded, read or matched.
     """
     cait_tf.use_fused(config.fused)
     chosen = {} if config.kernel_init is None else {"kernel_init": config.kernel_init}
@@ -120,7 +122,7 @@ def from_checkpoint(
     """Build the classifier in float32 with the weights of one of the run's checkpoints.
 
     Raises:
-        UserError: the file is not there, not whole, or for other classes.
+        UserError: the file does not exist, is damaged, or is for other classes.
     """
     model = build(config, class_names, "float32", load=False)
     try:
@@ -134,10 +136,13 @@ def from_checkpoint(
 def check_classes(
     key: str, weights: str, report: cait_tf.LoadingReport, class_names: Sequence[str]
 ) -> None:
-    """Check that the whole head came from the weights, column by column: all but training need that.
+    """Check that every column of the head came from the weights. All commands but training need that.
+
+    Args:
+        key: the key that set the weights, for the message.
 
     Raises:
-        UserError: the weights have no head, name no classes, or name others.
+        UserError: the weights have no head, name no classes, or name other classes.
     """
     match = report.classes
     if match is not None and match.complete:
@@ -152,12 +157,13 @@ def check_classes(
 
 
 def adapt(model: cait_tf.CaiTClassifier, tuning: TuningConfig) -> None:
-    """Give the model the variables that a tuning method adds: LoRA's updates, for others none.
+    """Add the variables of the tuning method to the model: LoRA's matrices, else nothing.
 
-    Checkpoints have them merged into their kernels, so every one loads into a plain model.
+    Checkpoints hold kernels with merged LoRA matrices, so every checkpoint loads into a plain
+    model.
 
     Raises:
-        UserError: no layer's path has what `tuning.targets` looks for.
+        UserError: `tuning.targets` matches the path of no layer.
     """
     if tuning.method != "lora":
         return
@@ -168,10 +174,10 @@ def adapt(model: cait_tf.CaiTClassifier, tuning: TuningConfig) -> None:
 
 
 class FrozenBackbone(keras.Model):
-    """The classifier on a backbone in inference mode: no dropout, no stochastic depth.
+    """The classifier with its backbone in inference mode: no dropout, no stochastic depth.
 
-    It has the classifier's own variables. Where only the head is trained, noise in the backbone
-    would blur the features and regularise nothing.
+    The model shares the classifier's variables. When only the head is trained, noise in the
+    backbone would blur the features without regularising anything.
     """
 
     def __init__(self, classifier: cait_tf.CaiTClassifier) -> None:
@@ -180,7 +186,7 @@ class FrozenBackbone(keras.Model):
 
     @property
     def backbone(self) -> cait_tf.CaiTBackbone:
-        """The classifier's."""
+        """The classifier's backbone."""
         return self.classifier.backbone
 
     def call(self, images: keras.KerasTensor, training: bool = False) -> keras.KerasTensor:
@@ -189,7 +195,7 @@ class FrozenBackbone(keras.Model):
 
 
 class Head(keras.Model):
-    """Features (B, D) to logits (B, C), by the classifier's own head."""
+    """The classifier's head as a model: features (B, D) to logits (B, C)."""
 
     def __init__(self, classifier: cait_tf.CaiTClassifier) -> None:
         super().__init__(name="features_to_logits", autocast=False)
@@ -200,7 +206,7 @@ class Head(keras.Model):
 
 
 def backbone_facts(model: cait_tf.CaiTClassifier, config: ModelConfig) -> dict[str, str]:
-    """What the features of the model's backbone depend on, beside the images."""
+    """Return what the backbone's features depend on besides the images."""
     digest = hashlib.sha256()
     for variable in model.backbone.weights:
         digest.update(f"{variable.path} {variable.shape}\n".encode())
@@ -213,18 +219,18 @@ def backbone_facts(model: cait_tf.CaiTClassifier, config: ModelConfig) -> dict[s
 
 
 def weights_checksum(model: keras.Model) -> str:
-    """SHA-256 of the numbers in a model; a checkpoint of ours states the same of itself."""
+    """Return the SHA-256 of the model's weights. Our checkpoints state the same checksum."""
     return weights_files.weights_checksum(model)
 
 
 def start_checksum(name: str, weights: str) -> str:
-    """SHA-256 of what runs begin from: the variant's row, and the numbers of its pretrained weights.
+    """Return the SHA-256 of a run's start: the variant, and the values of its pretrained weights.
 
     Args:
-        weights: none or pretrained.
+        weights: ``none`` or ``pretrained``.
 
     Raises:
-        UserError: weights that cannot be downloaded.
+        UserError: the weights cannot be downloaded.
     """
     variant = cait_tf.get_variant(name)
     digest = hashlib.sha256(repr(variant).encode())
@@ -240,7 +246,11 @@ def start_checksum(name: str, weights: str) -> str:
 def published_accuracy(
     variant: cait_tf.Variant, image_size: int, crop_pct: float
 ) -> tuple[float | None, float | None]:
-    """Published ImageNet-1k top-1 and top-5 in percent, for the crop ratios that they are for."""
+    """Return the published ImageNet-1k top-1 and top-5 in percent.
+
+    Values exist for the variant's image size with crop ratio 1.0 or 0.875; otherwise both are
+    `None`.
+    """
     if image_size == variant.image_size and crop_pct == 1.0:
         return variant.timm_top1, variant.timm_top5
     if image_size == variant.image_size and crop_pct == 0.875:
@@ -249,7 +259,7 @@ def published_accuracy(
 
 
 def saliency(model: cait_tf.CaiTClassifier, images: np.ndarray) -> np.ndarray:
-    """The class saliency map of each image, from 0 to 1, at the images' size: ``(B, S, S)``."""
+    """Return the class saliency map of each image, from 0 to 1, at its size: ``(B, S, S)``."""
     _, attention = model(images, return_attention=True)
     backbone = model.backbone
     maps = attention_maps.class_saliency_map(attention, backbone.grid_size)

@@ -1,4 +1,4 @@
-"""What is done to training images at random."""
+"""Random augmentation of training images."""
 
 from __future__ import annotations
 
@@ -28,20 +28,22 @@ _RANGES = (
 
 @dataclass
 class AugmentConfig:
-    """What an image goes through, in this order; two images are mixed last.
+    """The augmentations of an image, in the order of their application; two images are mixed last.
 
-    `crop_scale` and `crop_ratio` are of a random resized crop: its share of the area, and width /
-    height. A share above 1 zooms out: the image gets a black border. `flip` is the probability of
-    mirroring.
+    `crop_scale` and `crop_ratio` are the ranges of a random resized crop: its fraction of the image
+    area, and its width / height. A fraction above 1 zooms out: the image gets a black border.
+    `flip` is the probability of mirroring the image.
 
-    RandAugment: `rand_operations` for each image, of a strength of `rand_magnitude` (0 to 10; normal
-    with `rand_magnitude_std`), each made with `rand_probability`. `three_augment`: grey, solarized or
-    blurred. `color_jitter`: how far brightness, contrast and saturation go from 1. `erasing`: the
-    probability of a box of noise.
+    RandAugment applies `rand_operations` operations to each image, each with probability
+    `rand_probability`. Their strength is `rand_magnitude` (0 to 10) with normal noise of standard
+    deviation `rand_magnitude_std`. `three_augment` converts to grey, solarizes or blurs the image.
+    `color_jitter` is the largest change of brightness, contrast and saturation from 1. `erasing` is
+    the probability of a box of noise.
 
-    `mixup` and `cutmix` are the alphas of the two methods, 0 for none; a pair of images is mixed with
-    `mix_probability`, and where both methods are on, by CutMix with `mix_switch_probability`.
-    `repeats`: so often an image is taken, augmented differently each time.
+    `mixup` and `cutmix` are the alphas of the two methods; 0 disables a method. A pair of images is
+    mixed with probability `mix_probability`. If both methods are enabled, CutMix is used with
+    probability `mix_switch_probability`. `repeats` is the number of times that a pass uses each
+    image, with other augmentations each time.
     """
 
     crop_scale: list[float] = MISSING

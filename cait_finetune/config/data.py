@@ -1,4 +1,4 @@
-"""The images: which ones, how they are divided, and how they are read."""
+"""Keys of the data set: which images, their splits, and how the pipeline reads them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ METRICS = ("top1", "mean_per_class", "mean_average_precision")
 
 @dataclass
 class SplitsConfig:
-    """What train, validation and test are; null follows what the set has.
+    """The train, validation and test split. `null`: the split that the data set has.
 
-    Of TFDS they are split expressions, of a folder names of its subfolders, of a table values in its
-    split column. Images that have no split are divided by `shares`, class by class, drawn by `seed`;
-    who is where is written to `file`, null being a file beside the images, and stays so.
+    `train`, `validation` and `test` are split expressions of TFDS, names of a folder's subfolders,
+    or values in the split column of a table. Images without a split are divided by `shares` within
+    each class, in an order drawn by `seed`. The division is written to `file`, and images in the
+    file keep their split. `file` null: a file beside the images, or in the user's cache.
 
-    `shares` and `seed`: null is what the file was divided with, and without a file `SHARES` and 0.
-    Other values than the file's are refused.
+    `shares` and `seed` null: the values in the file, or `SHARES` and 0 without a file. Values that
+    differ from those in the file are refused.
     """
 
     train: str | None = None
@@ -34,16 +35,16 @@ class SplitsConfig:
     seed: int | None = None
     file: str | None = None
 
-    SHARES: ClassVar[tuple[float, ...]] = (0.8, 0.1, 0.1)  # of train, validation and test
+    SHARES: ClassVar[tuple[float, ...]] = (0.8, 0.1, 0.1)  # train, validation, test
 
     @property
     def split_shares(self) -> tuple[float, ...]:
-        """Shares of train, validation and test where no file says them."""
+        """The fractions of train, validation and test for a division without a file."""
         return self.SHARES if self.shares is None else tuple(self.shares)
 
     @property
     def split_seed(self) -> int:
-        """The seed of a division where no file says it."""
+        """The seed of a division without a file."""
         return 0 if self.seed is None else self.seed
 
     def __post_init__(self) -> None:
@@ -60,10 +61,10 @@ class SplitsConfig:
 
 @dataclass
 class ColumnsConfig:
-    """Where a table, or a TFDS set's examples, have what is needed; null is the usual name.
+    """Columns of a table, or features of a TFDS data set. `null`: the usual name.
 
-    Several labels of one image stand in `label` with `separator` between them, or as zeros and ones
-    in the columns `classes`. `weight` is how much an image counts in the training loss.
+    Several labels of an image are either in `label`, with `separator` between them, or zeros and
+    ones in the columns `classes`. `weight` is the weight of an image in the training loss.
     """
 
     image: str | None = None
@@ -80,27 +81,30 @@ class ColumnsConfig:
 
 @dataclass
 class DatasetConfig:
-    """Which images, and how they are read.
+    """The images, and how the pipeline reads them.
 
-    `homepage` is where they come from and `license` what their owners allow, in words, for the card of
-    a model that was trained on them.
+    `homepage` is the source of the images, and `license` is their licence in words. The model card
+    of a trained model shows both.
 
-    `accept_changes` resumes a run although its images changed since it began; the run records that.
+    `accept_changes` resumes a run although its images have changed since it began. The run records
+    the change.
 
-    `metric` is what the set is judged by, null being top-1, or with several labels the mean average
-    precision: it decides which epoch is best. A set that is `evaluation_only` is refused by training.
+    `metric` decides which epoch is best. `null`: top-1, or the mean average precision with several
+    labels. Training refuses a data set that is `evaluation_only`.
 
-    `class_names` null is what the set has. `examples_per_class` keeps so many training images of
-    each class, `train_share` that share of them. With `folds` the images of train and validation are
-    divided into so many parts, of which number `fold` is for validation. `seed` draws all three; null is
-    `splits.seed`, and without that the run's `seed`.
-    `sampling` ``balanced`` shows each class equally often.
+    `class_names` null: the names that the data set has. `examples_per_class` keeps this number of
+    training images of each class, and `train_share` keeps this fraction. `folds` divides the images
+    of train and validation into equal folds; fold number `fold` is the validation split. `seed`
+    draws all three choices. `seed` null: `splits.seed`, or without it the run's `seed`. `sampling`
+    ``balanced`` shows each class equally often.
 
-    `upright` turns photographs as their EXIF orientation says. `cache` keeps decoded images in
-    ``memory`` or on ``disk``, there in `cache_dir`. `check` reads each file before the first
-    training on it: is it an image, and which; by its content hash a resumed run knows it again.
-    `parallel_files` of a TFDS set are read in turn (null: TFDS' own 16), `parallel_calls` images made
-    at a time (null: one a core), `prefetch` batches ahead (null: as TensorFlow thinks best).
+    `upright` rotates photographs by their EXIF orientation. `cache` keeps decoded images in
+    ``memory`` or on ``disk``, in `cache_dir`. `check` reads each file before the first training on
+    it, to find files that are no images, and to record content hashes. A resumed run recognises its
+    images by the hashes. `parallel_files` is the number of TFDS files that are read in turn
+    (`null`: 16, TFDS' default). `parallel_calls` is the number of images that are prepared in
+    parallel (`null`: chosen by TensorFlow). `prefetch` is the number of batches prepared in advance
+    (`null`: chosen by TensorFlow).
     """
 
     source: str = "tfds"
@@ -187,13 +191,14 @@ class DatasetConfig:
     def draw_seed(self) -> int:
         """The seed of `examples_per_class`, `train_share` and `folds`.
 
-        A run records `seed`. Where it does not, it is of an older version, which drew by `splits.seed`.
+        A run records `seed`. A run without `seed` is from an older version, which drew by
+        `splits.seed`.
         """
         return self.splits.split_seed if self.seed is None else self.seed
 
     @property
     def judged_by(self) -> str:
-        """`metric`, or the usual one."""
+        """`metric`, or its default."""
         return self.metric or ("mean_average_precision" if self.multi_label else "top1")
 
     def _check_metric(self) -> None:

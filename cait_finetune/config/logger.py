@@ -1,4 +1,4 @@
-"""Where metrics are written besides ``metrics.jsonl``."""
+"""Keys of the loggers that write metrics besides ``metrics.jsonl``."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from cait_finetune.errors import bad_value
 
 @dataclass
 class WandbConfig:
-    """Weights & Biases, and how a run is named there.
+    """Weights & Biases, and the run's names there.
 
-    `mode` ``auto`` is online when a key is found and the service answers, else offline: everything is
-    kept in the run directory, to be uploaded later. ``online`` is the same with a warning when it
-    cannot be. `log_model` uploads the best checkpoint and the export. The end of a run waits
-    `finish_timeout` seconds for what is not uploaded yet.
+    `mode` ``auto`` is online if a key is found and the service answers. Otherwise the run is
+    offline: the run directory keeps all data for a later upload. ``online`` differs only in a
+    warning if no key is found. `log_model` uploads the best checkpoint and the export. At its end,
+    the run waits at most `finish_timeout` seconds for uploads.
     """
 
     enabled: bool = False
@@ -43,13 +43,13 @@ class WandbConfig:
 
 
 def _default(key: str) -> object:
-    """A list's is in its factory."""
+    """Return the default of a key. The default of `tags`, an empty list, is in a factory."""
     return getattr(WandbConfig, key, [])
 
 
 @dataclass
 class LoggerConfig:
-    """Which loggers a run has; any number of them, ``'logger=[wandb,csv]'``."""
+    """The loggers of a run: any number of them, as in ``'logger=[wandb,csv]'``."""
 
     csv: bool = False
     tensorboard: bool = False

@@ -1,4 +1,4 @@
-"""What training minimises."""
+"""Keys of the training loss."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from cait_finetune.config.checks import one_of, within
 
 @dataclass
 class LossConfig:
-    """The training loss; what is evaluated is always the plain one.
+    """The training loss. Evaluation always uses the plain loss.
 
-    ``auto`` is cross-entropy, or where images have several labels, binary cross-entropy.
-    `class_weights` ``balanced`` weighs each class by one over its share of the training images,
-    ``effective`` by one over its effective number of them (Cui et al. 2019) with `effective_beta`.
-    `logit_adjustment` is tau of Menon et al. 2021, 0 for none and 1 for their own: what is learned is
-    then right for classes that are equally frequent. `gamma_negative`, `gamma_positive` and `clip`
-    are of the asymmetric loss (Ridnik et al. 2021), and null with another one.
+    `name` ``auto`` is cross-entropy, or binary cross-entropy if images have several labels.
+    `class_weights` ``balanced`` weights each class by the inverse of its number of training images;
+    if images have several labels, it balances the positives and negatives of each class.
+    ``effective`` weights by the inverse of the effective number of images (Cui et al. 2019) with
+    `effective_beta`. `logit_adjustment` is tau of Menon et al. 2021: 0 disables it, and 1 is the
+    paper's value. The model then learns logits for equally frequent classes. `gamma_negative`,
+    `gamma_positive` and `clip` are keys of the asymmetric loss (Ridnik et al. 2021), and null with
+    another loss.
     """
 
     name: str = MISSING

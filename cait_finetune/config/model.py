@@ -1,4 +1,4 @@
-"""The backbone, and what of it is trained."""
+"""Keys of the model and of the tuning method."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ from cait_finetune.errors import bad_value
 
 @dataclass
 class ModelConfig:
-    """Which backbone, from which weights. `image_size` null is the variant's own.
+    """The backbone and its weights. `image_size` null: the variant's image size.
 
     `weights_class_names` are the classes of the head in `weights`, in column order, for a file that
-    names none; null is what the file names.
-    `weights_key` names the state dict to take of a PyTorch checkpoint that has several.
-    `kernel_init` is the standard deviation of its blocks' kernels where they begin from random ones;
-    null is the variant's own, the authors' .02 but for cait_nano_32.
-    `fused` false computes with the plain formulas of `cait_tf`, without its fused operations.
-    `remat` computes each block again in the backward pass instead of keeping what it holds.
+    names no classes. `null`: the names in the file. `weights_key` selects the state dict of a
+    PyTorch checkpoint that has several. `kernel_init` is the standard deviation of the random
+    kernels of the blocks. `null`: the variant's value, which is the authors' .02 except in
+    cait_nano_32. `fused` false uses the plain formulas of `cait_tf` instead of its fused ops.
+    `remat` recomputes each block in the backward pass instead of keeping its activations.
     """
 
     name: str = MISSING
@@ -50,11 +49,11 @@ _METHODS = ("full", "linear_probe", "head_then_full", "gradual", "lora", "patter
 
 @dataclass
 class TuningConfig:
-    """Which parameters are trained, and when. A key of another method than `method` must be null.
+    """Which parameters are trained, and when. Keys of a method other than `method` must be null.
 
-    `head_epochs` and `stage_epochs` are how long each phase before the last takes; `alpha` null is
-    `rank`; `targets` and `pattern` are regular expressions, searched in the paths of layers and of
-    variables; `cache_dir` null keeps no features on disk.
+    `head_epochs` and `stage_epochs` are the lengths of each phase before the last. `alpha` null:
+    `rank`. `targets` and `pattern` are regular expressions, searched in the paths of layers and of
+    variables. `cache_dir` null: no features are kept on disk.
     """
 
     method: str = MISSING

@@ -1,4 +1,4 @@
-"""The rule of an update, and the learning rate of each."""
+"""Keys of the optimizer and of the learning-rate schedule."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from cait_finetune.config.checks import one_length, one_of, within
 
 @dataclass
 class OptimizerConfig:
-    """The rule of an update, with layer-wise learning-rate decay.
+    """The optimizer, with layer-wise learning-rate decay.
 
-    `base_lr` is the learning rate of the head at its peak: as it is, or with `lr_batch_size` for
-    batches of that size, and scaled linearly to `train.batch_size`. A key that `name` does not read is
-    null (`config.effect`).
+    `base_lr` is the head's peak learning rate. With `lr_batch_size`, `base_lr` holds for batches of
+    that size, and is scaled linearly to `train.batch_size`. Keys that `name` does not read are null
+    (`config.effect`).
     """
 
     name: str = MISSING
@@ -36,7 +36,7 @@ class OptimizerConfig:
         within("optimizer.layer_decay", self.layer_decay, 0.01, 1)
         if self.lr_batch_size is not None:
             within("optimizer.lr_batch_size", self.lr_batch_size, 1)
-        # Schedule-free divides by it.
+        # Schedule-free divides by beta_1.
         least = 0.01 if self.name == "schedule_free" else 0
         within("optimizer.beta_1", self.beta_1, least, 1, open_high=True)
         within("optimizer.beta_2", self.beta_2, 0, 1, open_high=True)
@@ -44,7 +44,7 @@ class OptimizerConfig:
         within("optimizer.momentum", self.momentum, 0, 1, open_high=True)
 
     def peak(self, batch_size: int) -> float:
-        """`base_lr`, scaled linearly with the batch where `lr_batch_size` says which batch it is for.
+        """Return `base_lr`, scaled linearly to `batch_size` if `lr_batch_size` is set.
 
         Goyal et al. 2017, https://arxiv.org/abs/1706.02677.
         """
@@ -55,10 +55,11 @@ class OptimizerConfig:
 
 @dataclass
 class ScheduleConfig:
-    """Linear warm-up from `warmup_lr`, then down to `min_lr` in the way of `name`.
+    """Linear warm-up from `warmup_lr`, then the schedule `name` down to `min_lr`.
 
-    The warm-up's length is one of three keys, the others being null. `step_epochs` is for ``step``,
-    `factor` for that and ``ramp_decay``, `min_lr` for all but ``constant``; elsewhere they are null.
+    One of three keys sets the length of the warm-up, and the other two are null. ``step`` reads
+    `step_epochs`. ``step`` and ``ramp_decay`` read `factor`. All but ``constant`` read `min_lr`.
+    With other schedules these keys are null.
     """
 
     name: str = MISSING

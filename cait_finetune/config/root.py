@@ -1,4 +1,4 @@
-"""The whole configuration, and the way to it from Hydra's."""
+"""The whole configuration, and its conversion from Hydra's."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Config:
             )
 
     def _check_rates(self) -> None:
-        """Whether the schedule goes up to its peak and down from it."""
+        """Check that the schedule rises to its peak and falls from it."""
         peak = self.optimizer.peak(self.train.batch_size)
         schedule = self.schedule
         warms_up = schedule.warmup_epochs or schedule.warmup_steps or schedule.warmup_examples
@@ -100,7 +100,7 @@ class Config:
                 )
 
     def _check_labels(self) -> None:
-        """Whether loss, tuning and the images' labels can do with each other."""
+        """Check that loss, tuning method and sampling fit the images' labels and each other."""
         dataset, loss, tuning = self.dataset, self.loss, self.tuning
         several = dataset.multi_label
         wrong = {True: "cross_entropy", False: "asymmetric"}[several]
@@ -149,16 +149,16 @@ class Config:
 
 
 def register() -> None:
-    """Make the schema known to Hydra, under the name that ``conf/config.yaml`` lists first."""
+    """Register the schema in Hydra, under the name that ``conf/config.yaml`` lists first."""
     ConfigStore.instance().store(name="schema", node=Config)
 
 
 def from_hydra(composed: DictConfig) -> Config:
-    """The composed configuration as checked objects.
+    """Return the composed configuration as checked objects.
 
     Raises:
-        UserError: the configuration has no types, a mandatory value is missing, a value is out of range,
-            or a key was added that no class has (``+key=value`` passes Hydra's own check).
+        UserError: the configuration has no types, a mandatory value is missing, a value is out of
+            range, or a key was added that no class has (``+key=value`` passes Hydra's own check).
     """
     if OmegaConf.get_type(composed) is not Config:
         raise bad_value(
@@ -172,7 +172,7 @@ def from_hydra(composed: DictConfig) -> Config:
     for name in Config.__dataclass_fields__:
         if name not in composed:
             raise bad_value(name, "nothing", "a value", f"leave out ~{name}")
-    if composed.resume is not None:  # the run may have been made by an older version
+    if composed.resume is not None:  # an older version may have made the run
         composed = without_effect(composed)
     composed = settled(composed)
     config = OmegaConf.to_object(composed)
@@ -183,7 +183,7 @@ def from_hydra(composed: DictConfig) -> Config:
 def _refuse_other_keys(node: Any, prefix: str) -> None:
     names = [item.name for item in dataclasses.fields(node)]
     for name, value in vars(node).items():
-        if value == MISSING:  # taken away on the command line, as ~train
+        if value == MISSING:  # removed on the command line, as by ~train
             raise bad_value(f"{prefix}{name}", "nothing", "a value", f"leave out ~{prefix}{name}")
         if name not in names:
             raise bad_value(f"{prefix}{name}", repr(value), "a known key", suggest(name, names))

@@ -1,4 +1,4 @@
-"""What a composed configuration leaves to where and how it was started: absolute paths, and seeds."""
+"""Settle the values that depend on where and how a run was started: absolute paths, and seeds."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _WORDS = ("hub", "official", "pretrained", "none")
 
 
 def settled(composed: DictConfig) -> DictConfig:
-    """The configuration with absolute paths and `dataset.seed`, as a run records it.
+    """Return the configuration with absolute paths and `dataset.seed`, as a run records it.
 
-    A relative path is as seen from the working directory. ``scheme://…`` stays. A run without
-    `dataset.seed` that is resumed is of an older version, which drew by `dataset.splits.seed` alone.
+    Relative paths start at the working directory. ``scheme://…`` stays. A resumed run without
+    `dataset.seed` is from an older version, which drew by `dataset.splits.seed` alone.
     """
     settled = with_absolute_paths(composed)
     dataset = settled.dataset
@@ -31,7 +31,10 @@ def settled(composed: DictConfig) -> DictConfig:
 
 
 def with_absolute_paths(composed: DictConfig) -> DictConfig:
-    """The configuration with absolute paths; ``~`` of a cache stays, as caches are each user's own."""
+    """Return the configuration with absolute paths.
+
+    A cache's path keeps ``~``, because each user has their own caches.
+    """
     absolute = composed.copy()
     for key in (*_DATA, *_CACHES, _WEIGHTS):
         path = OmegaConf.select(absolute, key)

@@ -1,4 +1,4 @@
-"""The loop: how long, on what, in which precision, and what is kept of it."""
+"""Keys of the training loop, weight averages, checkpoints, devices and debugging."""
 
 from __future__ import annotations
 
@@ -12,17 +12,20 @@ from cait_finetune.errors import bad_value
 
 @dataclass
 class TrainConfig:
-    """The loop, which is as long as one of `epochs`, `steps` and `examples` says.
+    """The training loop. Its length is one of `epochs`, `steps` and `examples`.
 
-    After an epoch is validated and saved. It has `steps_per_epoch` steps, more or fewer than make up
-    all images; null is as many as do.
-    A step's batch is worked off in `accumulation` equal parts: one after the other, but without an
-    accelerator as many at a time as there are cores. Null is one, but there, unless `jit_compile`, the
-    most that have two images of 224 pixels each, in half precision four; larger images may go one by
-    one. After `max_skipped_steps` steps in a row without a finite gradient the run stops. `patience` is
-    how many epochs may pass without a better validation, `max_hours` how long training may take; null is
-    no limit. What is compiled for a CPU is kept in `compile_cache_dir` for the next run; null keeps
-    nothing.
+    After each epoch the run validates and saves. `steps_per_epoch` is the number of steps of an
+    epoch. `null`: as many as cover all training images.
+
+    `accumulation` is the number of equal micro-batches of a step's batch. An accelerator computes
+    micro-batches one after the other, and a CPU as many in parallel as it has cores. `null`: 1 on
+    an accelerator or with `jit_compile`; on a CPU, as many as leave each micro-batch at least two
+    224-pixel images (four in half precision). A micro-batch of larger images may hold one image.
+
+    After `max_skipped_steps` steps in a row without a finite gradient, the run stops. `patience` is
+    the number of epochs without a better validation after which the run stops, and `max_hours` is
+    the longest training time; `null`: no limit. `compile_cache_dir` keeps the code compiled for a
+    CPU for the next run; `null`: nothing is kept.
     """
 
     epochs: int | None = None
@@ -78,9 +81,9 @@ class AverageConfig:
     """Averaged weights: an exponential moving average (`ema`), or the mean over epochs (`swa`).
 
     With `warmup` the EMA's decay is at most ``(1 + t) / (10 + t)`` after t steps. SWA averages the
-    weights at the end of each of the last `swa_epochs`. Both the trained and the averaged weights
-    are evaluated; `export` says which of them decide the best epoch, are tested and exported. A key of another method than
-    `method` is null.
+    weights at the ends of the last `swa_epochs` epochs. Both the trained and the averaged weights
+    are evaluated. With `export`, the averaged weights decide the best epoch, and are tested and
+    exported; otherwise the trained weights are. Keys of a method other than `method` are null.
     """
 
     method: str = MISSING
@@ -97,7 +100,10 @@ class AverageConfig:
 
 @dataclass
 class CheckpointConfig:
-    """When the whole state is written besides each epoch's end, and how many of the last are kept."""
+    """When a run writes its state, besides at each epoch's end, and how many states it keeps.
+
+    `every_steps` null: only at each epoch's end. `keep` is the number of latest states to keep.
+    """
 
     every_steps: int | None = None
     keep: int = MISSING
@@ -110,11 +116,12 @@ class CheckpointConfig:
 
 @dataclass
 class DistributionConfig:
-    """Where the step runs: one device, all devices of this machine, several machines, or a TPU.
+    """The devices of the step: one device, all devices of this machine, several machines, or a TPU.
 
-    `devices` null is all GPUs that there are; without GPUs, so many logical CPU devices.
-    `cluster` is how the workers of `multi_worker` learn of each other; null is SLURM inside a SLURM
-    step that has no TF_CONFIG, else TF_CONFIG. They wait `timeout` seconds for each other.
+    `devices` null: all GPUs. Without GPUs, `devices` is the number of logical CPU devices.
+    `cluster` is the source of the workers' addresses with `multi_worker`. `null`: SLURM inside a
+    SLURM step without TF_CONFIG, else TF_CONFIG. The workers wait at most `timeout` seconds for
+    each other.
     """
 
     strategy: str = MISSING
@@ -140,7 +147,10 @@ class DistributionConfig:
 
 @dataclass
 class DebugConfig:
-    """A run that looks for a mistake: one batch learned by heart, two steps of all, or a profile."""
+    """A debug run: overfit one batch, make a very short run, or profile some steps.
+
+    ``fast_dev_run`` makes two steps, or one per stage of ``gradual``, and two validation batches.
+    """
 
     mode: str = MISSING
 

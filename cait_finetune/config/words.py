@@ -1,4 +1,4 @@
-"""``key=value`` words: under a text key the characters that were typed, whatever Hydra would read."""
+"""Quote ``key=value`` words so that Hydra reads a text key's value as typed."""
 
 from __future__ import annotations
 
@@ -15,33 +15,34 @@ from cait_finetune.errors import bad_value
 
 _WORD = re.compile(r"((?:\+\+|\+|~)?)([A-Za-z_][\w.-]*)=(.*)", re.DOTALL | re.ASCII)
 _QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
-#: What Hydra reads as the same text without quotes.
+#: Text that Hydra reads unchanged without quotes.
 _PLAIN = re.compile(r"(?:[A-Za-z_/]|\.{1,2}/)[\w./-]*", re.ASCII)
 _RESERVED = re.compile(r"null|true|false|nan|inf", re.IGNORECASE)
 _FUNCTION = re.compile(r"([a-z_]+)\s*\((.*)\)", re.DOTALL)
-#: Hydra's functions of several values, and those whose arguments are no text.
+#: Hydra's functions of several values, and its functions whose arguments are not text.
 _CHOICES = ("choice", "shuffle", "sort")
 _OTHER_FUNCTIONS = ("range", "interval")
 _NAMED_ARGUMENT = re.compile(r"(?:list|reverse|shuffle)\s*=.*", re.DOTALL)
 
 
 def keep_text(words: Iterable[str], sweep: bool = False) -> list[str]:
-    """Words that Hydra reads as what was typed: the values of text keys in quotes, where needed.
+    """Return words that Hydra reads as typed: values of text keys are quoted where needed.
 
-    ``'…'`` and ``"…"`` around a value are Hydra's quotes and no part of the text. ``null`` and nothing are
-    null for an optional key. ``${…}`` stays an interpolation, ``\\${…}`` is text.
+    ``'…'`` and ``"…"`` around a value are Hydra's quotes, and not part of the text. An optional key
+    is null if its value is ``null`` or empty. ``${…}`` stays an interpolation. ``\\${…}`` is text.
 
     Args:
-        sweep: whether a comma separates the values of several runs (``-m``), or is part of the text.
+        sweep: whether a comma separates the values of several runs (``-m``). If false, a comma is
+            part of the text.
 
     Raises:
-        UserError: a word is not UTF-8, or hides text in a ``{…}`` that Hydra reads as something else.
+        UserError: a word is not UTF-8, or has text inside ``{…}`` that Hydra reads as another type.
     """
     return [_kept(word, sweep) for word in words]
 
 
 def unquoted(word: str) -> str:
-    """A word of `keep_text` as it can be typed, without quotes that `keep_text` adds."""
+    """Return a word of `keep_text` as a user can type it, without the quotes that were added."""
     found = _WORD.fullmatch(word)
     if not found or not kind_of(found[2]):
         return word
@@ -55,14 +56,14 @@ def unquoted(word: str) -> str:
 
 
 def quoted(text: str) -> str:
-    """Text as Hydra reads it back: in quotes, unless it needs none."""
+    """Return the text in quotes, or without quotes if Hydra reads it as the same text."""
     if _PLAIN.fullmatch(text) and not _RESERVED.fullmatch(text):
         return text
     return QuotedString(text, Quote.single).with_quotes()
 
 
 def read_text(typed: str) -> str:
-    """What was typed, without Hydra's quotes around it."""
+    """Return the typed text without Hydra's quotes around it."""
     typed_alone = typed.strip()
     if not _QUOTED.fullmatch(typed_alone):
         return typed
@@ -70,7 +71,7 @@ def read_text(typed: str) -> str:
 
 
 def split(values: str, brackets: bool = False) -> Iterator[str]:
-    """Values between commas; a comma in quotes or in ``${…}`` separates nothing.
+    """Yield the values between commas. A comma in quotes or in ``${…}`` separates nothing.
 
     Args:
         brackets: whether a comma in ``[…]`` separates nothing either.
@@ -104,7 +105,7 @@ def _kept(word: str, sweep: bool) -> str:
     kind = kind_of(key)
     if kind:
         found = _FUNCTION.fullmatch(value.strip()) if sweep else None
-        if found and found[1] == "glob":  # Hydra makes no run of it
+        if found and found[1] == "glob":  # Hydra makes no runs of a glob here
             raise bad_value(
                 key, value, "the values: glob is for the options of a group", f"Write {key}=A,B."
             )
@@ -118,7 +119,7 @@ def refuse_bytes(word: str) -> None:
     """Refuse a word of the command line that is not UTF-8.
 
     Raises:
-        UserError: it is not.
+        UserError: the word is not UTF-8.
     """
     try:
         word.encode()
@@ -138,10 +139,11 @@ def _value(typed: str, kind: Kind, sweep: bool) -> str:
 
 
 def _swept(typed: str, kind: Kind, inside: bool = False) -> str:
-    """Several values, one for each run of ``-m``.
+    """Return several values, one for each run of ``-m``, as Hydra has to read them.
 
     Args:
-        inside: whether they are an argument of a function of Hydra's, which needs a function there.
+        inside: whether the values are an argument of a Hydra function, which requires a function
+            there.
     """
     found = _FUNCTION.fullmatch(typed)
     if found and found[1] in _OTHER_FUNCTIONS:
@@ -165,7 +167,7 @@ def _swept(typed: str, kind: Kind, inside: bool = False) -> str:
 
 
 def _arguments(typed: str) -> Iterator[str]:
-    """As `split`; a function of several values is one argument."""
+    """Yield the values as `split` does. A function of several values is one argument."""
     nested = _FUNCTION.fullmatch(typed.strip())
     if nested and nested[1] in (*_CHOICES, "tag"):
         yield typed.strip()
@@ -174,7 +176,11 @@ def _arguments(typed: str) -> Iterator[str]:
 
 
 def _argument(typed: str, kind: Kind) -> str:
-    """One value of a function, which takes the quotes away before Hydra reads the value again."""
+    """Return one argument of a function.
+
+    The function removes the quotes before Hydra reads the value again, so a text may need two
+    pairs.
+    """
     nested = _FUNCTION.fullmatch(typed)
     if _NAMED_ARGUMENT.fullmatch(typed):
         return typed
@@ -212,7 +218,7 @@ def _list(typed: str, kind: Kind) -> str:
 
 
 def _element(typed: str) -> str:
-    """Of a list, whose elements are never null."""
+    """Return an element of a list. Elements are never null."""
     return typed if _QUOTED.fullmatch(typed.strip()) else quoted(typed)
 
 
@@ -223,11 +229,14 @@ def _text(value: Any) -> str:
 
 
 def _refuse_other_than_text(word: str, group: str) -> None:
-    """In ``group={key: value}`` Hydra reads 2024_01 as a number before its characters are known."""
+    """Refuse ``group={key: value}`` in which Hydra would read a text value as another type.
+
+    Hydra reads 2024_01 there as a number, and the typed characters are lost.
+    """
     try:
         value = OverridesParser.create().parse_override(word).value()
     except HydraException:
-        return  # Hydra says why
+        return  # Hydra reports the error
     for key, one in _leaves(value, f"{group}."):
         kind = kind_of(key)
         if kind and one is not None and not isinstance(one, str | QuotedString):

@@ -1,4 +1,4 @@
-"""Where Hydra finds YAML files, and how it reads them: the user's before ours, text as text."""
+"""Make Hydra find and read YAML files: the user's files before ours, and text values unchanged."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from cait_finetune.errors import bad_value
 _PACKAGE = Path(__file__).resolve().parents[1]
 #: A file with these keys and no defaults list is a run's ``config.yaml``.
 _OF_A_RUN = {"dataset", "model", "train", "seed", "resume"}
-#: What a run's ``config.yaml`` does not hold: the types, and how Hydra is set.
+#: Missing in a run's ``config.yaml``: the types, and the settings of Hydra.
 _AROUND_A_RUN = ["schema", "hydra_settings", "_self_"]
 
 
 def data_folder(name: str) -> Path:
-    """``conf`` or ``recipes``: inside the installed package, or beside it in a checkout."""
+    """Return the folder ``conf`` or ``recipes``: in the package, or beside it in a checkout."""
     inside = _PACKAGE / name
     return inside if inside.is_dir() else _PACKAGE.parent / name
 
 
 class Folders(SearchPathPlugin):
-    """Let ``-cn NAME`` find the recipes, and `own`, the folder of ``-cd DIR``, before all of ours."""
+    """Lets ``-cn NAME`` find the recipes. `own`, the folder of ``-cd DIR``, precedes ours."""
 
     own: ClassVar[Path | None] = None
 
@@ -46,9 +46,9 @@ class Folders(SearchPathPlugin):
 
 
 class TextSource(FileConfigSource):
-    """YAML files in which a text key has the characters of the file: ``2024_01`` is no number.
+    """Reads YAML files. A text key keeps the characters of the file: ``2024_01`` is not a number.
 
-    A finished run's ``config.yaml`` can be run again: it names every value and no group.
+    The ``config.yaml`` of a finished run, which has every value and no groups, can be run again.
     """
 
     def load_config(self, config_path: str) -> ConfigResult:
@@ -67,22 +67,23 @@ class TextSource(FileConfigSource):
         return result
 
 
-# The process of a launcher registers Hydra's own source again, and refuses one of another name here.
+# A launcher's process registers Hydra's source again, and refuses a class of another name here.
 TextSource.__name__ = FileConfigSource.__name__
 
 
 def use_own_sources() -> None:
-    """Make Hydra read and find files as above."""
+    """Make Hydra use `Folders` and `TextSource`."""
     plugins = Plugins.instance()
     plugins.register(Folders)
     SourcesRegistry.instance().types[TextSource.scheme()] = TextSource
 
 
 def own_folder(folder: Path) -> Path:
-    """A folder of the user's own YAML files.
+    """Return the absolute path of a folder with the user's own YAML files.
 
     Raises:
-        UserError: there is no such folder, or a file in it takes the place of the schema.
+        UserError: the folder does not exist, or one of its files has the name of our schema or
+            Hydra settings.
     """
     if not folder.is_dir():
         raise bad_value("-cd", folder, "an existing folder, of recipes of your own")
@@ -96,7 +97,7 @@ def own_folder(folder: Path) -> Path:
 
 
 def refuse_hidden(hydra_config: DictConfig | HydraConf) -> None:
-    """Refuse folders of `hydra.searchpath` with a file that one of ours hides.
+    """Refuse a folder of `hydra.searchpath` in which one of our files hides a file of the user.
 
     Raises:
         UserError: there is such a file.
@@ -118,7 +119,7 @@ def refuse_hidden(hydra_config: DictConfig | HydraConf) -> None:
 
 
 def _prefix(package: str) -> str:
-    """``"dataset."`` of ``dataset`` and of ``_global_.dataset``."""
+    """Return the prefix of a package's keys, such as ``"dataset."`` for ``_global_.dataset``."""
     named = package.replace("/", ".").removeprefix("_global_").strip(".")
     return f"{named}." if named else ""
 
@@ -138,6 +139,6 @@ def _set_texts(config: DictConfig, document: str, prefix: str) -> None:
 def _to_run_again(config: DictConfig) -> DictConfig:
     again = without_effect(config)
     again.resume = None
-    if OmegaConf.select(again, "dataset.seed") == again.seed:  # it followed `seed`, and does again
+    if OmegaConf.select(again, "dataset.seed") == again.seed:  # `seed` had set it, and does again
         again.dataset.seed = None
     return OmegaConf.merge({"defaults": _AROUND_A_RUN}, again)

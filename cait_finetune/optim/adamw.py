@@ -1,4 +1,4 @@
-"""AdamW, each update one fused kernel."""
+"""AdamW with one fused kernel per update."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from cait_finetune.optim.optimizer import Optimizer
 
 
 class AdamW(Optimizer):
-    """Decoupled weight decay (Loshchilov & Hutter 2019, https://arxiv.org/abs/1711.05101).
+    """AdamW with decoupled weight decay, as in ``torch.optim.AdamW``.
 
-    With ``lr = learning_rate * multiplier``::
+    Loshchilov & Hutter 2019, https://arxiv.org/abs/1711.05101. With
+    ``lr = learning_rate * multiplier``::
 
         w -= lr * weight_decay * w
         w -= lr * m̂ / (sqrt(v̂) + epsilon)
-
-    which is ``torch.optim.AdamW``.
     """
 
     slots = ("m", "v")
@@ -28,7 +27,7 @@ class AdamW(Optimizer):
             "beta2": tf.constant(config.beta_2, tf.float32),
             "beta1_power": config.beta_1**t,
             "beta2_power": beta_2_power,
-            # The kernel adds epsilon to sqrt(v), torch to the bias-corrected sqrt(v̂).
+            # The kernel adds epsilon to sqrt(v); torch adds epsilon to the bias-corrected sqrt(v̂).
             "epsilon": config.epsilon * tf.sqrt(1.0 - beta_2_power),
         }
 

@@ -1,4 +1,4 @@
-"""From the configuration to an optimizer."""
+"""Build an optimizer from the configuration."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ OPTIMIZERS = {
 
 
 def build_optimizer(table: list[Parameter], config: OptimizerConfig) -> Optimizer:
-    """The optimizer for the trained rows of a table. To be called in a strategy's scope."""
+    """Return the optimizer for the trained rows of a table. Call it in a strategy's scope."""
     return OPTIMIZERS[config.name](table, config)

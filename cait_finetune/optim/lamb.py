@@ -1,4 +1,4 @@
-"""LAMB, for large batches."""
+"""LAMB, an optimizer for large batches."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from cait_finetune.optim.optimizer import Optimizer
 
 
 class Lamb(Optimizer):
-    """Adam's step, as long as the weights it changes (You et al. 2020, https://arxiv.org/abs/1904.00962)::
+    """LAMB: Adam's update, scaled to the norm of the weights.
+
+    You et al. 2020, https://arxiv.org/abs/1904.00962::
 
         r  = m̂ / (sqrt(v̂) + epsilon) + weight_decay * w
         w -= lr * ‖w‖ / ‖r‖ * r
 
-    As in the authors' code and in timm, rows without weight decay (biases, norms) take Adam's step
-    as it is.
+    Rows without weight decay (biases, norms) use Adam's update without the scaling, as in the
+    authors' code and in timm.
     """
 
     slots = ("m", "v")
@@ -43,7 +45,7 @@ class Lamb(Optimizer):
         if decay:
             step += decay * variable
             lengths = tf.norm(variable), tf.norm(step)
-            # A row that is still zero, or does not move, has no length to compare.
+            # Do not scale if the row or its update is zero.
             known = tf.logical_and(lengths[0] > 0, lengths[1] > 0)
             step *= tf.where(known, tf.math.divide_no_nan(*lengths), 1.0)
         variable.assign_sub(rate * step)

@@ -1,4 +1,4 @@
-"""How long a run is: in steps, whatever it was said in."""
+"""Convert the length of a run or its warm-up to steps."""
 
 from __future__ import annotations
 
@@ -10,18 +10,20 @@ from cait_finetune.config import ScheduleConfig, TrainConfig
 
 @dataclass(frozen=True)
 class Length:
-    """`total_steps` of training; an epoch, after which is validated, has `steps_per_epoch`."""
+    """`total_steps` of training, with a validation after every `steps_per_epoch` steps."""
 
     total_steps: int
     steps_per_epoch: int
 
 
 def run_length(config: TrainConfig, train_images: int) -> Length:
-    """From whichever of `train.epochs`, `train.steps` and `train.examples` is given.
+    """Return the length from `train.epochs`, `train.steps` or `train.examples`.
 
-    A step is `batch_size` images; unless `train.steps_per_epoch` says otherwise an epoch has as many
-    steps as make up all images, the last batch being filled with the next pass's first. Examples are
-    rounded up to whole steps.
+    A step has `batch_size` images. Without `train.steps_per_epoch`, an epoch has as many steps as
+    cover all images; the next pass fills the last batch. Examples are rounded up to whole steps.
+
+    Args:
+        train_images: number of training images.
     """
     steps_per_epoch = config.steps_per_epoch or math.ceil(train_images / config.batch_size)
     if config.steps is not None:
@@ -32,7 +34,7 @@ def run_length(config: TrainConfig, train_images: int) -> Length:
 
 
 def warmup_length(config: ScheduleConfig, batch_size: int, steps_per_epoch: int) -> int:
-    """Steps of the warm-up, from whichever of its three keys is given."""
+    """Return the number of warm-up steps from the one of the three warm-up keys that is set."""
     if config.warmup_steps is not None:
         return config.warmup_steps
     if config.warmup_examples is not None:

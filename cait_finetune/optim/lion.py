@@ -1,4 +1,4 @@
-"""Lion: the sign of a momentum."""
+"""Lion, which updates by the sign of a momentum."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from cait_finetune.optim.optimizer import Optimizer
 
 
 class Lion(Optimizer):
-    """Half of Adam's memory; rates a third to a tenth of AdamW's, decays as much larger.
+    """Lion, with half of Adam's optimizer state.
 
-    Chen et al. 2023, https://arxiv.org/abs/2302.06675::
+    Use a learning rate 3 to 10 times lower than AdamW's, and a weight decay 3 to 10 times higher
+    (Chen et al. 2023, https://arxiv.org/abs/2302.06675)::
 
         w -= lr * (sign(beta_1 * m + (1 - beta_1) * g) + weight_decay * w)
         m  = beta_2 * m + (1 - beta_2) * g

@@ -1,7 +1,7 @@
-"""What every optimizer has in common: rows, slots, and how an update reaches every replica.
+"""Base class of the optimizers: rows, slots, and updates on every replica.
 
-Keras' optimizers have one learning rate for all variables and take some 40 graph nodes for each;
-here each row of the parameter table has its own rate, in a few nodes.
+A Keras optimizer has one learning rate for all variables, and many graph nodes per variable. Here
+each row of the parameter table has its own learning rate, with few nodes.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from cait_finetune.optim.parameters import Parameter
 class Optimizer(abc.ABC):
     """Updates the trained rows of a parameter table.
 
-    A subclass names its `slots`, variables of the shape of each row, and says in `_update` what
-    happens to one row. The row's multiplier scales its *update*: scaling the gradient would cancel
-    out wherever a rule divides by the gradient's size.
+    A subclass names its `slots`, which are variables of the shape of each row, and updates one row
+    in `_update`. The row's multiplier scales its *update*. A multiplier on the gradient would
+    cancel out in any rule that divides by the gradient's size.
     """
 
     #: Names of the slots of each row.
@@ -39,12 +39,12 @@ class Optimizer(abc.ABC):
 
     @property
     def variables(self) -> list[tf.Variable]:
-        """What is trained: the gradients of `apply` follow this order."""
+        """The trained variables. The gradients for `apply` have the same order."""
         return [row.variable.value for row in self.rows]
 
     @property
     def state(self) -> dict[str, tf.Variable]:
-        """Everything that has to be restored for the next update to be the same."""
+        """The variables that must be restored for the next update to be the same, by name."""
         slots = {
             f"{row.path}/{slot}": variable
             for slot, variables in self._slots.items()
@@ -53,13 +53,15 @@ class Optimizer(abc.ABC):
         return {"step": self.step, **slots}
 
     def evaluation_values(self) -> list[tf.Tensor] | None:
-        """What the variables should hold when they are evaluated; None if it is what they hold."""
+        """Return the values of `variables` for evaluation. `None`: their current values."""
         return None
 
     def apply(self, gradients: list[tf.Tensor], learning_rate: tf.Tensor) -> None:
-        """One update, with gradients that are already summed over replicas.
+        """Make one update, in a replica context or in cross-replica context.
 
-        In a replica's context or outside of any.
+        Args:
+            gradients: already summed over the replicas, in the order of `variables`.
+            learning_rate: float32 scalar.
         """
         strategy = tf.distribute.get_strategy()
         if tf.distribute.in_cross_replica_context():
@@ -71,11 +73,11 @@ class Optimizer(abc.ABC):
     def _apply(
         self, strategy: tf.distribute.Strategy, gradients: list[tf.Tensor], learning_rate: tf.Tensor
     ) -> None:
-        # A rate that each replica computed for itself is the same in all of them.
+        # All replicas have computed the same learning rate.
         learning_rate = strategy.experimental_local_results(learning_rate)[0]
         self.step.assign_add(1)
         constants = self._constants(tf.cast(self.step, tf.float32))
-        # Rows of one multiplier share a rate: every node of the graph puts a run's first step off.
+        # Rows with the same multiplier share a rate, as every graph node delays a run's first step.
         multipliers = {row.multiplier for row in self.rows}
         rates = {multiplier: learning_rate * multiplier for multiplier in sorted(multipliers)}
         slots = zip(*self._slots.values(), strict=True)
@@ -97,7 +99,7 @@ class Optimizer(abc.ABC):
         return tf.zeros(row.shape, row.variable.dtype)
 
     def _constants(self, t: tf.Tensor) -> dict[str, tf.Tensor]:
-        """What of update number t, counted from 1, is the same for all rows."""
+        """Return the values of update number t, counted from 1, that all rows share."""
         return {}
 
     @abc.abstractmethod
@@ -110,4 +112,4 @@ class Optimizer(abc.ABC):
         constants: dict[str, tf.Tensor],
         *slots: tf.Variable,
     ) -> None:
-        """Update one row on one device; `rate` has its multiplier in it."""
+        """Update one row on one device. `rate` includes the row's multiplier."""

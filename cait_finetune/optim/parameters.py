@@ -1,8 +1,8 @@
-"""The parameter table: for every variable its learning-rate multiplier and weight decay.
+"""The parameter table: the learning-rate multiplier and weight decay of every variable.
 
-The optimizer applies this table and nothing else, so what is written to ``parameters.csv`` is what
-happens. The model owns the structure (`layer_id`, `no_weight_decay`); this module only reads it.
-Every tuning method is this table with other rows trained (`only`); `phases` chooses them.
+The optimizer applies exactly this table, which a run writes to ``parameters.csv``. The model
+defines the structure (`layer_id`, `no_weight_decay`), and this module reads it. Tuning methods
+differ only in the rows that they train (`only`). `phases` chooses the rows.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from cait_tf.atomic import atomic_open
 
 @dataclasses.dataclass(frozen=True)
 class Parameter:
-    """One row. `group` is the layer id, `multiplier` scales the learning rate."""
+    """One row of the table. `group` is the layer id. `multiplier` scales the learning rate."""
 
     path: str
     shape: tuple[int, ...]
@@ -34,19 +34,20 @@ class Parameter:
 
     @property
     def size(self) -> int:
-        """How many numbers it holds."""
+        """The number of elements of the variable."""
         return math.prod(self.shape)
 
 
 def parameter_table(
     model: keras.Model, method: str, layer_decay: float, weight_decay: float
 ) -> list[Parameter]:
-    """The table of a model: every row is trained (``full``), or the head's (``linear_probe``).
+    """Return the table of a model. ``full`` trains every row, any other method the head's rows.
 
-    Layer-wise decay is ``layer_decay ** (last_id - id)``, the head's multiplier being 1 (timm's
-    ``param_groups_layer_decay``). One-dimensional parameters (biases, norms, LayerScale) and those
-    the model names do not decay. LoRA's updates have the layer id of their kernel, and as matrices
-    they decay: towards zero, which is the backbone as it was.
+    The multiplier of layer-wise decay is ``layer_decay ** (last_id - id)``, which is 1 for the head
+    (timm's ``param_groups_layer_decay``). One-dimensional parameters (biases, norms, LayerScale)
+    and the parameters in the model's `no_weight_decay` have no weight decay. LoRA's matrices have
+    the layer id of their kernel. They have weight decay: towards zero, where the backbone is
+    unchanged.
     """
     last = model.num_layer_ids - 1
     exempt = model.no_weight_decay()
@@ -70,12 +71,16 @@ def parameter_table(
 
 
 def only(table: list[Parameter], chosen: Callable[[Parameter], bool]) -> list[Parameter]:
-    """The same table with every row frozen that is not `chosen`."""
+    """Return the same table, in which rows that are not `chosen` are frozen."""
     return [dataclasses.replace(row, trainable=row.trainable and chosen(row)) for row in table]
 
 
 def write_csv(tables: Mapping[str, list[Parameter]], path: Path) -> None:
-    """Write the table of each phase, by its name, one row a variable, in the model's order."""
+    """Write the tables of all phases: one row per phase and variable, in the model's order.
+
+    Args:
+        tables: by name of the phase.
+    """
     columns = ("path", "shape", "group", "multiplier", "weight_decay", "trainable")
     with atomic_open(path, newline="") as file:
         writer = csv.writer(file)
@@ -87,17 +92,21 @@ def write_csv(tables: Mapping[str, list[Parameter]], path: Path) -> None:
 
 
 def group_rates(table: list[Parameter], rate: float) -> dict[str, float]:
-    """The learning rates of the groups of which something is trained, as ``lr/group_00``.
+    """Return the learning rates of the groups that are trained, with keys such as ``lr/group_00``.
 
     Args:
-        rate: the schedule's, which the head has.
+        rate: the schedule's learning rate, which is the head's.
     """
     multipliers = {row.group: row.multiplier for row in table if row.trainable}
     return {f"lr/group_{group:02}": rate * multipliers[group] for group in sorted(multipliers)}
 
 
 def summary(table: list[Parameter], base_lr: float) -> list[tuple[str, ...]]:
-    """Rows to show before the first step: group, variables, trained and all numbers, peak rate."""
+    """Return a row of text for each group, to print before the first step.
+
+    The columns are group, number of variables, trained parameters, all parameters, multiplier and
+    peak learning rate.
+    """
     rows = []
     by_group = sorted(table, key=lambda row: row.group)
     for group, members in itertools.groupby(by_group, key=lambda row: row.group):

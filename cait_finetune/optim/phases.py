@@ -1,4 +1,4 @@
-"""A tuning method as phases: which rows of the parameter table are trained, and for how many steps."""
+"""Plan the phases of a tuning method: the trained rows of the parameter table, and the steps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ Tables = dict[str, list[Parameter]]
 
 @dataclasses.dataclass(frozen=True)
 class Phase:
-    """`steps` steps from `first_step` on, counted from 0, in which the table's rows are trained."""
+    """A phase trains the trainable rows of `table` for `steps` steps.
+
+    `first_step` is the first step's number in the run, counted from 0.
+    """
 
     name: str
     first_step: int
@@ -27,14 +30,14 @@ class Phase:
 
     @property
     def head_only(self) -> bool:
-        """Whether nothing of the backbone is trained: it then runs in inference mode."""
+        """Whether only the head is trained. The backbone then runs in inference mode."""
         head = max(row.group for row in self.table)
         return all(row.group == head for row in self.table if row.trainable)
 
 
 def phase_at(planned: list[Phase], step: int) -> Phase:
-    """The phase whose step number `step` is, counted from 1 through the whole run."""
-    # A run that was resumed on fewer images has logged steps beyond its end.
+    """Return the phase of step number `step`, counted from 1 through the whole run."""
+    # A run that resumed with fewer images may have logged steps beyond its new end.
     return next((one for one in planned if step <= one.first_step + one.steps), planned[-1])
 
 
@@ -45,32 +48,35 @@ def phases(
     total_steps: int,
     steps_per_epoch: int,
 ) -> list[Phase]:
-    """The phases of a run, one after the other; together they have `total_steps`.
+    """Return the phases of a run in order. Together they have `total_steps`.
 
-    Every table is the one of layer decay with some rows frozen. The optimizer and the schedule are
-    made anew for each phase, warm-up included: Adam knows nothing yet of what was just unfrozen, and
-    its first steps at the full rate would undo the weights. `gradual` therefore differs from ULMFiT
-    (Howard & Ruder 2018, https://arxiv.org/abs/1801.06146), which has one schedule for all stages.
+    Every phase has the table of layer-wise decay, with some rows frozen. Each phase starts with a
+    new optimizer and a new schedule, with warm-up. Adam has no statistics of newly unfrozen
+    variables, and first steps at the full learning rate would damage the weights. `gradual`
+    therefore differs from ULMFiT (Howard & Ruder 2018, https://arxiv.org/abs/1801.06146), which has
+    one schedule for all stages.
 
     =================  ======================================================================
-    ``full``           everything
-    ``linear_probe``   the head
-    ``head_then_full`` the head for `head_epochs`, then everything
-    ``gradual``        the head; then, in equal shares, the blocks from the last class-attention
-                       block down to the first of the trunk; in the last of `stages` everything.
-                       Each takes `stage_epochs`, the last one the rest.
-    ``lora``           the low-rank updates that the model was given, and the head
-    ``pattern``        the variables in whose path the regular expression is found, and the head
-                       if `train_head` (BitFit, Zaken et al. 2022, is ``/(bias|beta)$``)
+    ``full``           trains everything
+    ``linear_probe``   trains the head
+    ``head_then_full`` trains the head for `head_epochs`, then everything
+    ``gradual``        trains the head, then unfreezes the blocks in equal shares, from the last
+                       class-attention block to the first block of the trunk. The last of
+                       `stages` trains everything. Each stage takes `stage_epochs`, and the
+                       last stage takes the rest of the run.
+    ``lora``           trains the model's low-rank updates and the head
+    ``pattern``        trains the variables whose path contains a match of the regular
+                       expression, and the head if `train_head`. BitFit (Zaken et al. 2022) is
+                       ``/(bias|beta)$``.
     =================  ======================================================================
 
-    Dropout and stochastic depth act on the whole backbone as soon as one row of it is trained, and
-    not at all before that (`Phase.head_only`).
+    Dropout and stochastic depth are active in the whole backbone while any of its rows is trained.
+    Otherwise they are off (`Phase.head_only`).
 
     Raises:
-        UserError: as `phase_lengths`, or the pattern matches nothing.
+        UserError: an error of `phase_lengths`, or the pattern matches no variable.
     """
-    # The embeddings and the head have places of their own.
+    # Subtract 2, because the embeddings and the head also have places.
     lengths = phase_lengths(tuning, model.num_forward_places - 2, total_steps, steps_per_epoch)
     table = parameter_table(model, "full", optimizer.layer_decay, optimizer.weight_decay)
     tables = _tables(model, tuning, table)
@@ -84,10 +90,13 @@ def phases(
 def phase_lengths(
     tuning: TuningConfig, blocks: int, total_steps: int, steps_per_epoch: int
 ) -> list[int]:
-    """Steps of each phase, for a model of so many blocks, which does not have to be there yet.
+    """Return the number of steps of each phase. The model does not have to exist yet.
+
+    Args:
+        blocks: number of blocks of the model.
 
     Raises:
-        UserError: there are more stages than blocks, or the phases before the last fill the run.
+        UserError: there are more than ``blocks + 1`` stages, or the last phase has no step.
     """
     if tuning.stages and tuning.stages - 1 > blocks:
         raise bad_value(
@@ -128,9 +137,9 @@ def _tables(model: keras.Model, tuning: TuningConfig, table: list[Parameter]) ->
 
 
 def _unfrozen_by_depth(model: keras.Model, tuning: TuningConfig, table: list[Parameter]) -> Tables:
-    """The stages between the head alone and everything."""
+    """Return the tables of the stages between the head alone and everything."""
     head = model.num_forward_places - 1
-    blocks = head - 1  # without the embeddings, which only the last stage trains
+    blocks = head - 1  # without the embeddings, because only the last stage trains them
     shares = tuning.stages - 1
     tables = {}
     for share in range(1, shares):
@@ -157,7 +166,7 @@ def _matching(tuning: TuningConfig, table: list[Parameter], head: int) -> list[P
 
 
 def _near(pattern: str, paths: Iterable[str], count: int = 3) -> list[str]:
-    """Paths that have a part much like the pattern, the likest first; the first ones if none has."""
+    """Return the paths with the part most similar to the pattern, most similar first."""
     wanted = re.sub(r"[^\w/]+", "", pattern).strip("/")
     length = wanted.count("/") + 1
 

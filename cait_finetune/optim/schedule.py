@@ -11,9 +11,10 @@ from cait_finetune.config import OptimizerConfig, ScheduleConfig
 
 @dataclass(frozen=True)
 class Schedule(abc.ABC):
-    """Linear from `warmup_lr` to `base_lr` in `warmup_steps`; what follows, a subclass says.
+    """Linear warm-up from `warmup_lr` to `base_lr` in `warmup_steps`. Subclasses define the rest.
 
-    All rates are absolute; of a row of the parameter table they are multiplied by its multiplier.
+    All rates are absolute. The optimizer multiplies them by the multiplier of each row of the
+    parameter table.
     """
 
     base_lr: float
@@ -23,7 +24,7 @@ class Schedule(abc.ABC):
     total_steps: int
 
     def __call__(self, step: int) -> float:
-        """The learning rate of a step, counted from 0."""
+        """Return the learning rate of a step, counted from 0."""
         if step < self.warmup_steps:
             share = step / self.warmup_steps
             return self.warmup_lr + share * (self.base_lr - self.warmup_lr)
@@ -31,17 +32,17 @@ class Schedule(abc.ABC):
 
     @abc.abstractmethod
     def after_warmup(self, step: int) -> float:
-        """The learning rate of a step that is not in the warm-up."""
+        """Return the learning rate of a step after the warm-up."""
 
     def progress(self, step: int) -> float:
-        """0 at the first step after the warm-up, 1 at the last, ``total_steps - 1``."""
+        """Return 0 at the first step after the warm-up, 1 at the last step, ``total_steps - 1``."""
         decay_steps = max(1, self.total_steps - 1 - self.warmup_steps)
         return min(1.0, (step - self.warmup_steps) / decay_steps)
 
 
 @dataclass(frozen=True)
 class WarmupCosine(Schedule):
-    """Half a cosine to `min_lr`, which the last step gets (Loshchilov & Hutter 2017)."""
+    """Half a cosine, to `min_lr` at the last step (Loshchilov & Hutter 2017)."""
 
     def after_warmup(self, step: int) -> float:
         falling = 0.5 * (1 + math.cos(math.pi * self.progress(step)))
@@ -50,7 +51,7 @@ class WarmupCosine(Schedule):
 
 @dataclass(frozen=True)
 class WarmupLinear(Schedule):
-    """A straight line to `min_lr`, which the last step gets."""
+    """A straight line, to `min_lr` at the last step."""
 
     def after_warmup(self, step: int) -> float:
         return self.base_lr + (self.min_lr - self.base_lr) * self.progress(step)
@@ -58,7 +59,7 @@ class WarmupLinear(Schedule):
 
 @dataclass(frozen=True)
 class WarmupConstant(Schedule):
-    """`base_lr` to the end; `min_lr` is not used."""
+    """Constant `base_lr`; `min_lr` is not used."""
 
     def after_warmup(self, step: int) -> float:
         return self.base_lr
@@ -66,7 +67,10 @@ class WarmupConstant(Schedule):
 
 @dataclass(frozen=True)
 class WarmupStep(Schedule):
-    """`base_lr` times `factor` after every `every` steps of the run, but never below `min_lr`."""
+    """Multiplies `base_lr` by `factor` after every `every` steps, but not below `min_lr`.
+
+    The count of steps includes the warm-up.
+    """
 
     every: int
     factor: float
@@ -77,10 +81,10 @@ class WarmupStep(Schedule):
 
 @dataclass(frozen=True)
 class RampDecay(Schedule):
-    """Changes once an epoch: a ramp up, then `factor` an epoch towards `min_lr`.
+    """Changes once an epoch: a linear ramp up, then decay by `factor` per epoch to `min_lr`.
 
-    The rule of the notebook ``finetune`` of sayakpaul/cait-tf: in epoch e (from 0) of a ramp of r
-    epochs ``warmup_lr + e / r * (base_lr - warmup_lr)``, then
+    The rule is from the notebook ``finetune`` of sayakpaul/cait-tf. Epoch e (from 0) in a ramp of r
+    epochs has ``warmup_lr + e / r * (base_lr - warmup_lr)``. Later epochs have
     ``min_lr + (base_lr - min_lr) * factor ** (e - r)``.
     """
 
@@ -102,7 +106,7 @@ def build_schedule(
     total_steps: int,
     steps_per_epoch: int,
 ) -> Schedule:
-    """The schedule of so many steps. One shorter than twice its warm-up warms up for its first half."""
+    """Return the schedule for `total_steps` steps. The warm-up takes at most half of the steps."""
     shape = (
         base_lr,
         config.warmup_lr,
@@ -126,5 +130,8 @@ def build_schedule(
 
 
 def peak_learning_rate(config: OptimizerConfig, batch_size: int) -> float:
-    """The highest learning rate. `warmup_lr` and `min_lr` are not scaled as it is."""
+    """Return the highest learning rate, scaled to the batch size.
+
+    `warmup_lr` and `min_lr` are not scaled.
+    """
     return config.peak(batch_size)

@@ -1,4 +1,4 @@
-"""Schedule-free AdamW: an average of the weights takes the place of a falling learning rate."""
+"""Schedule-free AdamW: an average of the weights replaces the decay of the learning rate."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from cait_finetune.optim.parameters import Parameter
 
 
 class ScheduleFreeAdamW(Optimizer):
-    """Defazio et al. 2024, https://arxiv.org/abs/2405.15682, with equal weights in the mean.
+    """Schedule-free AdamW (Defazio et al. 2024, https://arxiv.org/abs/2405.15682) with a plain mean.
 
-    Adam (without momentum) moves z; x is the mean of all z so far, and what is evaluated; gradients
-    are taken at y between them, which is what the model holds while it is trained::
+    Adam without momentum updates z. x is the mean of all z so far, and is evaluated. y lies between
+    z and x. The model holds y during training, and the gradients are taken at y::
 
         z -= lr * (g / (sqrt(v̂) + epsilon) + weight_decay * y)
         x  = (1 - 1/t) * x + z / t
         y  = (1 - beta_1) * z + beta_1 * x
 
-    Only y and z are kept: x follows from them, before z moves. (Keras 3.15's optimizer of this name
-    has the same rule, but on TensorFlow it reads z when that has moved already.) Needs a constant
-    learning rate after the warm-up.
+    The optimizer keeps only y and z, and computes x from them before it updates z. (Keras 3.15's
+    optimizer of the same name has the same rule, but on TensorFlow it reads z after the update.)
+    The rule needs a constant learning rate after the warm-up.
     """
 
     slots = ("z", "v")
@@ -54,10 +54,10 @@ class ScheduleFreeAdamW(Optimizer):
         variable.assign(z_new + config.beta_1 * (x - z_new))
 
     def _mean(self, y: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
-        """x, of which y and z are known."""
+        """Return x, computed from y and z."""
         return z + (y - z) / self._config.beta_1
 
     def evaluation_values(self) -> list[tf.Tensor] | None:
-        """The averages x."""
+        """Return the averages x."""
         pairs = zip(self.variables, self._slots["z"], strict=True)
         return [self._mean(tf.identity(y), tf.identity(z)) for y, z in pairs]

@@ -8,14 +8,14 @@ from cait_finetune.optim.optimizer import Optimizer
 
 
 class SGD(Optimizer):
-    """``torch.optim.SGD``, with which DeiT transfers to CIFAR and Cars::
+    """``torch.optim.SGD``, which DeiT uses to transfer to CIFAR and Cars::
 
         g += weight_decay * w
         m  = momentum * m + g
         w -= lr * m                        (nesterov: g + momentum * m)
 
-    The weight decay is therefore L2 regularisation, as in the recipes that publish their values; the
-    other optimizers decouple it.
+    The weight decay is L2 regularisation, as in the published recipes. The other optimizers
+    decouple the weight decay.
     """
 
     slots = ("m",)

@@ -1,4 +1,4 @@
-"""The console that we print to: words as they are."""
+"""The console that prints text unchanged."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from rich.console import Console
 
 
 def plain_console(**options: Any) -> Console:
-    """A console on which ``[red]`` and ``:car:`` are what a class, a file or an option may be called.
+    """Return a console that prints ``[red]`` and ``:car:`` in the name of a class or file unchanged.
 
-    Long lines are left to the terminal, so that a path or a command can be copied whole; what is to
-    have a colour is printed with ``style=``.
+    The console does not wrap long lines, so that users can copy a whole path or command. Callers
+    set a colour with ``style=``.
 
     Args:
-        options: of ``rich.console.Console``.
+        options: arguments of ``rich.console.Console``.
     """
     return Console(
         **{"soft_wrap": True, "highlight": False, "markup": False, "emoji": False} | options

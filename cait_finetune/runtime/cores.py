@@ -1,4 +1,4 @@
-"""The cores of this process, and limits for the libraries it imports later. Imports no TensorFlow."""
+"""Count the cores of this process, and limit the threads of libraries. Imports no TensorFlow."""
 
 from __future__ import annotations
 
@@ -15,10 +15,14 @@ def cores() -> list[int]:
 
 
 def core_count(asked: int, key: str = "threads") -> int:
-    """Return the value of a key that counts cores, where 0 is all.
+    """Return the number of cores that a key asks for. 0 asks for all cores.
+
+    Args:
+        asked: value of the key.
+        key: name of the key, for the message.
 
     Raises:
-        UserError: there are fewer cores.
+        UserError: `asked` is negative, or greater than the number of cores.
     """
     count = len(cores())
     if not 0 <= asked <= count:
@@ -27,9 +31,9 @@ def core_count(asked: int, key: str = "threads") -> int:
 
 
 def limit_threads(count: int) -> None:
-    """Limit the threads of libraries that are imported later, and hide every GPU."""
+    """Limit the threads of libraries that are imported later, and hide every CUDA GPU."""
     names = ["OMP_NUM_THREADS", "TF_NUM_INTEROP_THREADS"]
-    # With all cores TensorFlow's default is right, and a run may choose a single thread.
+    # With all cores, TensorFlow's default is right. A run can then still set one thread.
     if count < len(cores()):
         names.append("TF_NUM_INTRAOP_THREADS")
     os.environ.update(dict.fromkeys(names, str(count)), CUDA_VISIBLE_DEVICES="-1")

@@ -1,6 +1,7 @@
-"""Python's cyclic garbage collector, which is off while graphs are traced.
+"""Disable Python's cyclic garbage collector during imports and calls of the training step.
 
-A full collection visits every object: 450,000 after the imports. Tracing a graph triggers many.
+A full collection visits every object that the imports made, and tracing a graph triggers many
+collections.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 def gc_disabled() -> Iterator[None]:
     """Disable Python's cyclic garbage collector inside the block.
 
-    The collector is the process's: threads must not enter and leave the block independently.
+    The collector belongs to the process: two threads must not use the block at the same time.
     """
     was_enabled = gc.isenabled()
     gc.disable()
@@ -27,9 +28,9 @@ def gc_disabled() -> Iterator[None]:
 
 @contextlib.contextmanager
 def loading() -> Iterator[None]:
-    """Disable the collector during the imports of a command, and exempt the imported objects from it.
+    """Disable the collector during the imports of a command, and exempt the imported objects.
 
-    Only the first block of a process exempts objects: later ones would exempt garbage too.
+    Only the first block of a process exempts objects. A later block would also exempt garbage.
     """
     with gc_disabled():
         yield

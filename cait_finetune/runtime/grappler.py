@@ -1,4 +1,4 @@
-"""Grappler, TensorFlow's graph optimizer, without the passes that gain nothing here."""
+"""Run Grappler, TensorFlow's graph optimizer, without the passes that do not help a fused step."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import tensorflow as tf
 
 from cait_tf.fused.tensorflow import cpu_alone
 
-#: The passes that are left out. Pruning and the removal of duplicates stay: without them a step of
-#: cait_xxs24_224 takes 0.2 GB more.
+#: The disabled passes. Pruning and the removal of duplicate nodes stay, as they reduce memory.
 REWRITING = (
     "arithmetic_optimization",
     "constant_folding",
@@ -26,13 +25,13 @@ REWRITING = (
 
 @contextlib.contextmanager
 def grappler_prune_only() -> Iterator[None]:
-    """Call functions inside the block with pruning only, on a CPU. Always call a function this way.
+    """Limit Grappler to pruning inside the block, on a CPU. Always call a function inside such a block.
 
-    The step consists of fused operations: rewriting does not make it faster, and its first run takes
-    seconds longer. Options that the user chose stay. On accelerators nothing changes: what rewriting is
-    worth there has not been measured.
+    The step consists of fused operations. Other passes do not make the step faster, and they delay
+    its first call. Options that the user set stay. On an accelerator the block changes nothing,
+    because the effect of the passes there was not measured.
 
-    The options are the process's: threads must not use the block at the same time.
+    The options belong to the process: two threads must not use the block at the same time.
     """
     if not cpu_alone():
         yield

@@ -1,4 +1,4 @@
-"""Keras on TensorFlow, whatever the environment asks for: the training step is TensorFlow's."""
+"""Set Keras' backend to TensorFlow, whatever the environment asks for. Training needs it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _VARIABLE, _OURS = "KERAS_BACKEND", "tensorflow"
 
 
 def use_tensorflow() -> None:
-    """Have Keras run on TensorFlow. A line says so where the user asked for another backend.
+    """Make Keras run on TensorFlow. Print a line if the user asked for another backend.
 
     Raises:
-        UserError: this process has loaded Keras on another backend already.
+        UserError: this process has already loaded Keras on another backend.
     """
     if "keras" in sys.modules:
         import keras
@@ -38,13 +38,16 @@ def use_tensorflow() -> None:
 
 
 def _asked() -> str:
-    """Where the user asks for another backend, as Keras looks for it; empty where nothing does."""
+    """Return the setting that asks for another backend, or an empty string.
+
+    The environment variable precedes ``keras.json``, as in Keras.
+    """
     if named := os.environ.get(_VARIABLE):
         return f"{_VARIABLE}={named}" if named != _OURS else ""
     folder = os.environ.get("KERAS_HOME") or (home() or Path("/tmp")) / ".keras"
     path = Path(folder) / "keras.json"
     try:
         named = json.loads(path.read_text(encoding="utf-8")).get("backend", _OURS)
-    except (OSError, ValueError, AttributeError):  # as Keras takes it
+    except (OSError, ValueError, AttributeError):  # Keras ignores such a file, too
         return ""
     return f'"backend": "{named}" in {path}' if named != _OURS else ""

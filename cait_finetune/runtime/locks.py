@@ -1,4 +1,4 @@
-"""Locks of the operating system, which it releases when a process ends, however that ends."""
+"""File locks of the operating system, which releases a lock when its process ends for any reason."""
 
 from __future__ import annotations
 
@@ -15,34 +15,41 @@ from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
-#: What a file system says that has no locks.
+#: Error numbers of a file system without locks.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
-_PAUSE = 0.1  # seconds between two looks at a lock that somebody else holds
+_PAUSE = 0.1  # seconds between two attempts to acquire a lock
 
 
 class InUse(Exception):
-    """Somebody else holds the lock; the text says who: ``process 12 on node3 since …``."""
+    """Another process, or another part of this process, holds the lock.
+
+    The text names the holder: ``process 12 on node3 since …``.
+    """
 
 
 class Lock:
-    """A lock that is held. It belongs to a file, which can be moved or removed from its path."""
+    """A lock on a file. The lock stays on the file if the path is renamed or removed."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
 
     def acquire(self) -> None:
-        """Hold the lock, and write into its file who does."""
+        """Acquire the lock, and write this process as the holder into the file.
+
+        Raises:
+            InUse: somebody else holds the lock.
+        """
         _acquire(self._descriptor, self._path)
         _write_holder(self._descriptor)
 
     def release(self) -> None:
-        """Let others hold it."""
+        """Release the lock."""
         os.close(self._descriptor)
 
     @property
     def in_place(self) -> bool:
-        """Whether the file at the path is still the one that is locked."""
+        """Whether the path still leads to the locked file."""
         try:
             return os.path.samestat(os.fstat(self._descriptor), os.stat(self._path))
         except OSError:
@@ -51,19 +58,20 @@ class Lock:
 
 @contextlib.contextmanager
 def lock(path: Path) -> Iterator[Lock]:
-    """Hold the lock in the file `path`, which is made and stays; the file names its holder.
+    """Hold the lock of the file `path` inside the block. The file names the holder.
 
-    On a file system without locks there is a warning instead of a lock.
+    The function creates the file, and the file stays after the block. On a file system without
+    locks, the function logs a warning and the block runs without a lock.
 
     Raises:
-        InUse: another process holds it, or another part of this one.
-        OSError: the file cannot be made.
+        InUse: another process, or another part of this process, holds the lock.
+        OSError: the file cannot be created.
     """
     while True:
         held = Lock(path)
         try:
             held.acquire()
-            if not held.in_place:  # it was removed between the two calls
+            if not held.in_place:  # another process removed the file before the lock was acquired
                 continue
             yield held
             return
@@ -73,13 +81,13 @@ def lock(path: Path) -> Iterator[Lock]:
 
 @contextlib.contextmanager
 def wait_for_lock(path: Path, waiting: Callable[[str], None] = lambda _: None) -> Iterator[None]:
-    """`lock`, but wait while somebody else holds it.
+    """Hold the lock of the file `path` inside the block, and wait while somebody else holds the lock.
 
     Args:
-        waiting: called once with who that is, if so.
+        waiting: called once with the text of `InUse`, if the function has to wait.
 
     Raises:
-        OSError: the file cannot be made.
+        OSError: the file cannot be created.
     """
     with contextlib.ExitStack() as held:
         said = False
@@ -96,7 +104,7 @@ def wait_for_lock(path: Path, waiting: Callable[[str], None] = lambda _: None) -
 
 
 def beside(path: Path) -> Path:
-    """The lock of a file: hidden, in the same folder."""
+    """Return the path of a file's lock: a hidden file in the same folder."""
     return path.with_name(f".{path.name}.lock")
 
 
@@ -116,7 +124,7 @@ def _acquire(descriptor: int, path: Path) -> None:
 def _write_holder(descriptor: int) -> None:
     since = time.strftime("%Y-%m-%d %H:%M:%S")
     holder = {"process": os.getpid(), "host": socket.gethostname(), "since": since}
-    with contextlib.suppress(OSError):  # a full disk: it is held all the same
+    with contextlib.suppress(OSError):  # on a full disk the lock is still held
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(holder).encode(), 0)
 

@@ -1,4 +1,4 @@
-"""Memory that the C library keeps after it was freed."""
+"""Return freed memory of the C library to the operating system."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import ctypes
 
 
 def malloc_trim() -> None:
-    """Return freed memory to the operating system: glibc on Linux; elsewhere nothing happens.
+    """Return freed memory to the operating system, with glibc on Linux; elsewhere do nothing.
 
-    glibc keeps free memory between blocks in use: 0.2 GB after a step of cait_xxs24_224 was traced,
-    optimised and compiled.
+    After a step is traced, optimised and compiled, glibc keeps free memory between blocks in use.
     """
     with contextlib.suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)

@@ -1,4 +1,4 @@
-"""One run of several in a process of its own: it finds everything as it would alone, and leaves nothing."""
+"""Run one run of a multirun in a forked process, so that no run affects the next one."""
 
 from __future__ import annotations
 
@@ -20,24 +20,25 @@ _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def can_fork() -> bool:
-    """Whether `in_own_process` works in what this process does from now on.
+    """Return whether `in_own_process` works in this process.
 
-    A process in which TensorFlow has started has threads that a copy of it lacks. macOS' libraries do
-    not survive a copy at all.
+    A fork lacks the threads that TensorFlow has started in the parent process. The libraries of
+    macOS do not survive a fork at all.
     """
     return sys.platform == "linux" and "tensorflow" not in sys.modules
 
 
 def in_own_process(function: Callable[[], Any]) -> Any:
-    """Call a function in a copy of this process; signals that ask to end are handed over to it.
+    """Call a function in a forked child process, and forward SIGTERM, SIGINT and SIGHUP to the child.
 
     Returns:
-        What the function returns, pickled.
+        The return value of the function, pickled by the child and loaded here.
 
     Raises:
-        UserError: the function did, or its process died.
-        Interrupted: the function did.
-        KeyboardInterrupt: a second Ctrl-C ended it.
+        UserError: the function raised it, or the child died without an answer.
+        Interrupted: the function raised it, or a signal came before or after the run's own
+            handlers.
+        KeyboardInterrupt: the function raised it, for example at a second Ctrl-C.
     """
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
@@ -63,30 +64,30 @@ def in_own_process(function: Callable[[], Any]) -> Any:
             os.close(reading)
             _end_with(parent)
             _answer(function, writing)
-        for number in tuple(received):  # they came before the child had a number
+        for number in tuple(received):  # these signals came before `child` was set
             os.kill(child, number)
         os.close(writing)
         with open(reading, "rb") as pipe:
             answer = pipe.read()
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        if received:  # the runs end here
+        if received:  # no further run starts
             Ending.decide()
     if status == InterruptedByUser.code:
         raise KeyboardInterrupt
-    if received and not answer:  # it came before the run's own handlers
+    if received and not answer:  # the signal came before the run set its handlers
         raise Interrupted(f"{received[0].name}: the runs from this one on were not made")
     if not answer:
         raise UserError(f"the run's process: got {_ended_by(status)}, expected its end")
     value, error = pickle.loads(answer)
     if error is not None:
         raise error
-    if received:  # it came when the run had ended
+    if received:  # the signal came after the run had ended
         raise Interrupted(f"{received[0].name}: this run is finished, those after it were not made")
     return value
 
 
 def _answer(function: Callable[[], Any], pipe: int) -> None:
-    """In the copy: send what the function returns or raises, and end the process."""
+    """Send the result or error of the function to the parent, and end the child process."""
     code = 1
     try:
         try:
@@ -107,13 +108,16 @@ def _answer(function: Callable[[], Any], pipe: int) -> None:
     finally:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
-        os._exit(code)  # what the other process has to do at its end is not this one's
+        os._exit(code)  # skip the exit handlers, which belong to the parent
 
 
 def _end_with(parent: int) -> None:
-    """Have the kernel send this process SIGTERM when its parent dies: nobody would wait for the run."""
+    """Make the kernel send SIGTERM to this process when its parent dies.
+
+    Without the parent, nobody would wait for the run.
+    """
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:  # it died before that
+    if os.getppid() != parent:  # the parent died before prctl
         os._exit(Interrupted.code)
 
 

@@ -1,4 +1,4 @@
-"""What a run changes of the whole process, given back to the program that called it."""
+"""Restore the process state that a run changes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from cait_tf.quiet import quiet_imports
 
-#: Loggers that a run sets: the root's, as TFDS calls `logging.basicConfig`, ours, and TensorFlow's.
+#: Loggers that a run changes: ours, TensorFlow's, and the root, as TFDS calls `logging.basicConfig`.
 _LOGGERS = (None, "cait_finetune", "absl", "tensorflow")
 _KERAS_SEEDS = ("global_random_seed", "global_seed_generator")
 
@@ -34,11 +34,11 @@ def restored_logging() -> Iterator[None]:
 
 @contextlib.contextmanager
 def restored_process_state() -> Iterator[None]:
-    """Inside, a run may seed, log, and set TensorFlow as it likes; afterwards all is as before.
+    """Restore logging, random states and TensorFlow options when the block ends.
 
-    Besides `restored_logging`, the block restores whether operations are fused, the random numbers of
-    Python, NumPy, Keras and TensorFlow, and deterministic operations. TensorFlow cannot restore the
-    number of its threads, which therefore only the commands set.
+    Besides the state of `restored_logging`, the block restores whether operations are fused, the
+    random states of Python, NumPy, Keras and TensorFlow, and deterministic operations. TensorFlow
+    cannot restore its number of threads. Therefore only commands set the number of threads.
     """
     with restored_logging():
         with quiet_imports():
@@ -46,7 +46,7 @@ def restored_process_state() -> Iterator[None]:
             import tensorflow as tf
             from keras.src.backend.common import global_state
             from tensorflow.python.framework import (
-                config as tf_config,  # the public module cannot look
+                config as tf_config,  # the public module has no getter
             )
 
             from cait_tf.fused import fused_enabled, use_fused

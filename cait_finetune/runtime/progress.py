@@ -1,4 +1,4 @@
-"""Progress bars: how much is done, how fast, and how long the rest takes."""
+"""Progress bars: the count, the rate and the remaining time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rich.progress import (
 
 from cait_finetune.runtime.console import plain_console
 
-#: Adds to what is done, and may replace the words before the bar.
+#: Advances the bar by a count, and may replace the text before the bar.
 Advance = Callable[..., None]
 
 
@@ -25,13 +25,13 @@ Advance = Callable[..., None]
 def progress_bar(
     words: str, total: float, console: Console | None = None, unit: str = "img"
 ) -> Iterator[Advance]:
-    """Show a bar on a terminal; yields ``advance(count=1, words=None)``.
+    """Show a progress bar on a terminal; yield ``advance(count=1, words=None)``.
 
     Args:
-        words: what is done, before the bar.
-        total: how many there are to do.
+        words: the text before the bar.
+        total: the count at the end.
         console: `None`: standard error.
-        unit: of the rate; an empty one shows no rate.
+        unit: unit of the rate. Empty: the bar shows no rate.
     """
     console = console or plain_console(stderr=True)
     rate = [TextColumn("{task.fields[rate]} " + f"{unit}/s")] if unit else []
@@ -47,7 +47,7 @@ def progress_bar(
 
 
 def training_progress(console: Console) -> Progress:
-    """A bar over all steps of a run; the loop fills its fields ``epoch`` and ``metrics``."""
+    """Return a bar over all steps of a run. The loop sets the fields ``epoch`` and ``metrics``."""
     before, after = TextColumn("epoch {task.fields[epoch]}"), TextColumn("{task.fields[metrics]}")
     return _bar([before], [after], console)
 

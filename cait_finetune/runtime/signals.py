@@ -1,6 +1,7 @@
-"""Signals that ask the process to end: the first decides how it ends, later ones change nothing.
+"""Handle the signals that ask the process to end. The first signal decides how the process ends.
 
-A scheduler repeats SIGTERM, and a user Ctrl-C, while TensorFlow's threads still end.
+Schedulers repeat SIGTERM, and users repeat Ctrl-C, while TensorFlow's threads still end. Repeated
+signals change nothing.
 """
 
 from __future__ import annotations
@@ -18,41 +19,44 @@ from typing import ClassVar
 from cait_finetune.errors import Interrupted, InterruptedByUser
 
 ASKING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-#: Seconds after which an error that a signal raised has been dropped, and is raised again.
+#: Seconds after which a further signal raises its error again, as the first error was dropped.
 LOST = 5.0
-_PATIENCE = 5.0  # seconds that a user waits after the end was decided, before Ctrl-C ends at once
+_PATIENCE = 5.0  # seconds after the decision until Ctrl-C ends the process immediately
 
 
 class Ending:
-    """Whether this process' end is decided."""
+    """Records whether the end of this process is decided."""
 
     decided: ClassVar[bool] = False
-    #: Whether the process is a command's own: not a notebook's, a program's or a test's.
+    #: Whether the process belongs to a command, not to a notebook, a program or a test.
     own_process: ClassVar[bool] = False
     _since: ClassVar[float] = 0.0
     _installed: ClassVar[bool] = False
 
     @classmethod
     def decide(cls) -> None:
-        """Ignore further signals: the exit status is known, and the work done or saved."""
+        """Ignore further signals: the exit status is known, and the work is finished or saved."""
         if not cls.decided:
             cls.decided, cls._since = True, time.monotonic()
 
     @classmethod
     def reopen(cls) -> None:
-        """Listen to signals again: another run begins in this process."""
+        """Handle signals again, because another run begins in this process."""
         cls.decided = False
 
     @classmethod
     def is_late(cls, number: int) -> bool:
-        """Whether a signal changes nothing. Ctrl-C ends a process at once that hangs while it ends."""
+        """Return whether a signal comes after the end was decided, and so changes nothing.
+
+        If the process hangs while it ends, Ctrl-C exits the process immediately with status 130.
+        """
         if cls.decided and number == signal.SIGINT and time.monotonic() - cls._since > _PATIENCE:
             os._exit(InterruptedByUser.code)
         return cls.decided
 
 
 def raise_interrupt(number: int, frame: FrameType | None) -> None:
-    """Handle the first Ctrl-C as Python does; ignore those that follow.
+    """Handle the first Ctrl-C as Python does; ignore every later Ctrl-C.
 
     Raises:
         KeyboardInterrupt: the first Ctrl-C.
@@ -64,17 +68,21 @@ def raise_interrupt(number: int, frame: FrameType | None) -> None:
 
 @contextlib.contextmanager
 def preemptible(name: str, advice: str) -> Iterator[None]:
-    """Inside, SIGTERM and SIGHUP print `advice` and end the process with status 75.
+    """Make SIGTERM and SIGHUP inside the block print `advice` and end the process with status 75.
 
-    `Interruption` takes the signals over while there is a state to save. The exit is a SystemExit.
-    Python drops it in a destructor or a callback of the garbage collector, and C++ that calls Python
-    raises an error of its own in its place: a signal that comes again raises it again, and the block
-    ends with it, whatever it would have ended with. Afterwards a command's own process ignores the
-    signals: the interpreter and TensorFlow take a while to end. Any other process gets its handlers
-    back. A block inside another one changes nothing.
+    `Interruption` replaces the handlers while a run has a state to save. The handler raises
+    SystemExit. Python drops an exception raised in a destructor or a garbage collector callback.
+    C++ code that calls Python replaces the exception by its own error. Therefore a later signal
+    raises SystemExit again, and the end of the block raises SystemExit in place of a normal end or
+    another error.
+
+    After the block, a command's own process ignores the signals, because the interpreter and
+    TensorFlow take a while to end. Any other process gets its handlers back. A block inside another
+    block changes nothing.
 
     Args:
-        name: what the message begins with, such as ``cait_finetune export``.
+        name: begins the message, such as ``cait_finetune export``.
+        advice: the rest of the message.
     """
 
     def end(number: int, frame: FrameType | None) -> None:
@@ -90,7 +98,7 @@ def preemptible(name: str, advice: str) -> Iterator[None]:
     if Ending._installed:
         yield
         return
-    told: list[float] = []  # when the exit was raised
+    told: list[float] = []  # the times at which `end` raised SystemExit
     Ending.reopen()
     Ending._installed = True
     try:
@@ -117,9 +125,14 @@ def preemptible(name: str, advice: str) -> Iterator[None]:
 def handlers(
     numbers: Iterable[signal.Signals], handler: Callable[[int, FrameType | None], None]
 ) -> Iterator[None]:
-    """Inside, `handler` is that of the signals; not of a SIGHUP that is ignored, as under nohup."""
+    """Handle the signals with `handler` inside the block, then restore the previous handlers.
+
+    An ignored SIGHUP stays ignored, as under nohup. Outside the main thread the block changes
+    nothing, because Python sets handlers only in the main thread. A signal that is ignored when the
+    block ends stays ignored.
+    """
     before = {}
-    if threading.current_thread() is threading.main_thread():  # Python's rule for handlers
+    if threading.current_thread() is threading.main_thread():  # Python sets handlers only there
         for number in numbers:
             if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
                 before[number] = signal.signal(number, handler)
@@ -127,5 +140,5 @@ def handlers(
         yield
     finally:
         for number, one in before.items():
-            if signal.getsignal(number) is not signal.SIG_IGN:  # as at the end of a command
+            if signal.getsignal(number) is not signal.SIG_IGN:  # ignored at the end of a command
                 signal.signal(number, one)

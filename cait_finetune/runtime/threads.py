@@ -1,4 +1,4 @@
-"""The number of threads of each TensorFlow operation, chosen before TensorFlow starts."""
+"""Choose the number of threads of each TensorFlow operation, before TensorFlow starts."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from cait_tf.variants import Variant
 def configure_threads(config: Config, variant: Variant, training: bool = True) -> bool:
     """Give each operation one thread if the micro-batches of every batch keep all cores busy.
 
-    Call it before anything else uses TensorFlow's devices. The choice holds for the life of the process:
-    the first of several runs in a process decides.
+    Call the function before anything else uses TensorFlow's devices. The choice holds for the life
+    of the process: the first run of a process decides for later runs.
 
     Args:
-        training: whether the process trains. Evaluation alone is in float32.
+        training: whether the process trains. A process that only evaluates computes in float32.
 
     Returns:
         Whether each operation has one thread.
@@ -23,7 +23,7 @@ def configure_threads(config: Config, variant: Variant, training: bool = True) -
     if (training and train.jit_compile) or distribution.strategy not in ("auto", "cpu"):
         return False
     if distribution.strategy == "auto" and (distribution.devices or 1) > 1:
-        return False  # replicas instead
+        return False  # the run uses replicas instead of micro-batches
     patches = variant.patches(config.model.image_size)
     half = training and train.precision != "float32"
     parts = [micro_batch_count(train.eval_batch_size, patches, training=False, half=half)]

@@ -1,7 +1,7 @@
-"""The process's tuning: one `configure_process` when a command starts, one `tuned_call` around a step.
+"""Tune the process: call `configure_process` when a command starts, and `tuned_call` around a step.
 
-Everything else of this room that speeds training up is entered here. `xla_cache` stands apart: it has
-to act before TensorFlow is loaded.
+These two functions use the other modules of this package that speed up training. `xla_cache` is
+separate, because it must act before TensorFlow is loaded.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from cait_tf.variants import Variant
 def configure_process(config: Config, variant: Variant, training: bool = True) -> bool:
     """Tune the process for a run, before TensorFlow uses its devices.
 
-    Only a command calls this, in a process of its own: TensorFlow cannot change its threads later. A
-    program that calls `cait_finetune.finetune` keeps TensorFlow's threads.
+    Only a command calls this function, in its own process, because TensorFlow cannot change its
+    threads later. A program that calls `cait_finetune.finetune` keeps TensorFlow's threads.
 
     Args:
-        training: whether the process trains. Evaluation alone is in float32.
+        training: whether the process trains. A process that only evaluates computes in float32.
 
     Returns:
         Whether each TensorFlow operation has one thread.
@@ -36,10 +36,10 @@ def configure_process(config: Config, variant: Variant, training: bool = True) -
 
 @contextlib.contextmanager
 def tuned_call(function: tf.types.experimental.PolymorphicFunction) -> Iterator[None]:
-    """Call a training function inside the block; afterwards the process is as it was.
+    """Tune the process inside the block, for one call of the training function `function`.
 
-    Inside, Grappler only prunes and Python collects no garbage. When the call has traced a graph, the
-    memory that tracing freed is returned to the operating system.
+    Inside, Grappler only prunes, on a CPU, and Python's garbage collector is disabled. If the call
+    has traced a graph, the end of the block returns the freed memory to the operating system.
     """
     graphs = function.experimental_get_tracing_count()
     with grappler_prune_only(), gc_disabled():

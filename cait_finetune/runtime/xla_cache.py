@@ -1,8 +1,9 @@
-"""What XLA compiled for a CPU, kept for the next run: some seconds less before its first step.
+"""Keep the code that XLA compiled for a CPU, so that the next run reaches its first step sooner.
 
-TensorFlow keeps it, in a directory named in an environment variable that it reads once, when it is
-loaded. It keeps it for ever, refuses to go on at a file that is damaged, and does not ask which
-machine it runs on, nor with which flags; all of that is seen to here.
+TensorFlow writes the cache to a directory. TensorFlow reads the directory's name once, when it is
+loaded, from an environment variable. TensorFlow never deletes a file, stops at a damaged file, and
+compares neither the machine nor the flags. This module removes damaged and old files, and uses one
+directory per machine and flags.
 """
 
 from __future__ import annotations
@@ -26,20 +27,22 @@ logger = logging.getLogger(__name__)
 _VARIABLE, _FLAG = "TF_XLA_FLAGS", "--tf_xla_persistent_cache_directory"
 _CPUS_ONLY = "--tf_xla_persistent_cache_device_types=CPU"
 _CHANGE_CODE = (_VARIABLE, "XLA_FLAGS", "TF_ENABLE_ONEDNN_OPTS")
-_SEAL = ".sum"  # beside a file: the checksum of what a run that came to its end has written
-_LARGEST = 500_000_000  # bytes, of all files together
+_SEAL = ".sum"  # suffix of the file with the checksum, which a run writes when it ends normally
+_LARGEST = 500_000_000  # bytes of all files in total
 
 
 def keep_compiled(directory: Path | None, environment: MutableMapping[str, str]) -> Path | None:
-    """Have TensorFlow, which must not be loaded yet, keep in `directory` what it compiles.
+    """Make TensorFlow keep compiled code in `directory`. Call the function before TensorFlow is loaded.
 
-    A directory that cannot be written is a warning, and who has set the variable's flag is left alone.
+    A directory that cannot be written is a warning. A variable in which the user has set the flag
+    stays.
 
     Args:
-        directory: ``~`` is the home directory; `None`: nothing is kept.
+        directory: ``~`` is the home directory. `None`: nothing is kept.
+        environment: the environment variables, in which the function sets TensorFlow's flags.
 
     Returns:
-        The folder to `seal` at the end; `None` where nothing is kept.
+        The directory for `seal` at the end of the run. `None`: this module keeps nothing.
     """
     flags = environment.get(_VARIABLE, "")
     if directory is None or _FLAG in flags:
@@ -66,10 +69,13 @@ def keep_compiled(directory: Path | None, environment: MutableMapping[str, str])
 
 
 def conditions(environment: Mapping[str, str]) -> str:
-    """The checksum of what compiled code depends on besides the program, for a folder's name.
+    """Return a directory name that identifies the TensorFlow version, the CPU and the compiler flags.
 
-    That is TensorFlow, what the CPU can do, as machines may share a home directory, and the flags in
-    the environment: TensorFlow finds code that was compiled with other ones.
+    Machines with different CPUs may share a home directory. TensorFlow would load code that was
+    compiled with other flags in the environment.
+
+    Returns:
+        The first 16 hex digits of a SHA-256 checksum.
     """
     cpu = platform.processor()
     with contextlib.suppress(OSError, StopIteration):
@@ -82,7 +88,13 @@ def conditions(environment: Mapping[str, str]) -> str:
 
 
 def seal(directory: Path | None) -> None:
-    """Write the checksums of the files that have none: they are whole, as this process ends well."""
+    """Write the missing checksums of cache files. Call it when a run ends normally.
+
+    At that time TensorFlow has written every file completely.
+
+    Args:
+        directory: from `keep_compiled`. `None`: do nothing.
+    """
     if directory is None:
         return
     with contextlib.suppress(OSError):
@@ -92,7 +104,7 @@ def seal(directory: Path | None) -> None:
 
 
 def remove_damaged(directory: Path) -> None:
-    """Remove the files that are not as they were written, or of which nobody knows."""
+    """Remove every cache file that has no checksum or does not match its checksum."""
     for path in _files(directory):
         if not _seal_of(path).exists() or _seal_of(path).read_text(encoding="utf-8") != _checksum(
             path
@@ -101,7 +113,7 @@ def remove_damaged(directory: Path) -> None:
 
 
 def remove_oldest(directory: Path, largest: int) -> None:
-    """Remove the files written first until the others have at most `largest` bytes together."""
+    """Remove the oldest cache files until the other files have at most `largest` bytes in total."""
     files = sorted(_files(directory), key=lambda path: path.stat().st_mtime)
     total = sum(path.stat().st_size for path in files)
     for path in files:
@@ -124,5 +136,5 @@ def _checksum(path: Path) -> str:
 
 
 def _remove(path: Path) -> None:
-    path.unlink(missing_ok=True)  # another run may have been faster
+    path.unlink(missing_ok=True)  # another run may have removed it first
     _seal_of(path).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Averages of the weights: exponential over steps, or the plain mean over epochs."""
+"""Averages of the weights: exponential over steps, or the arithmetic mean over epochs."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import tensorflow as tf
 
 
 class MovingAverage:
-    """A second set of the trained variables that follows them.
+    """Average of the trained variables, in a second set of variables.
 
     ``average += (1 - decay) * (weight - average)`` after each step. With `warmup` the decay is at
-    most ``(1 + t) / (10 + t)`` after t updates, so that the random start is soon forgotten
-    (`tf.train.ExponentialMovingAverage`'s rule for ``num_updates``). To be made in a strategy's scope.
+    most ``(1 + t) / (10 + t)`` after t updates, so that the average soon forgets the random start
+    (the rule of `tf.train.ExponentialMovingAverage` for ``num_updates``). Create the object in the
+    scope of the strategy.
     """
 
     def __init__(self, variables: list[tf.Variable], decay: float, warmup: bool) -> None:
@@ -29,12 +30,12 @@ class MovingAverage:
 
     @property
     def state(self) -> dict[str, tf.Variable]:
-        """What a checkpoint has to hold."""
+        """The variables that a checkpoint saves, by name."""
         numbered = {str(number): value for number, value in enumerate(self.values)}
         return {"updates": self.updates, **numbered}
 
     def present(self) -> list[tf.Tensor] | None:
-        """The averages, or None before the first update."""
+        """Return the averages, or `None` before the first update."""
         return (
             [tf.identity(value) for value in self.values]
             if int(tf.identity(self.updates))
@@ -42,7 +43,7 @@ class MovingAverage:
         )
 
     def update(self) -> None:
-        """Follow one step. To be called outside of replicas, as the optimizer's update is."""
+        """Update the exponential average after a step. Call it in cross-replica context."""
         t = tf.cast(self.updates.assign_add(1), tf.float32)
         decay = tf.constant(self._decay)
         if self._warmup:
@@ -50,9 +51,9 @@ class MovingAverage:
         self._blend(1.0 - decay)
 
     def add(self) -> None:
-        """Take the weights into a plain mean: their share is one in all that were added.
+        """Add the current weights to an arithmetic mean of all weights added so far.
 
-        To be called outside of the step, where nobody has entered the strategy's scope.
+        Call it outside of the step, where no strategy scope is active.
         """
         with self._strategy.scope():
             t = tf.cast(self.updates.assign_add(1), tf.float32)
@@ -68,9 +69,10 @@ class MovingAverage:
 
 @contextlib.contextmanager
 def holding(variables: list[tf.Variable], values: list[tf.Tensor] | None) -> Iterator[None]:
-    """The variables hold other values for a while, and then their own again, bit by bit.
+    """Assign other values to the variables inside the block, then restore the exact previous values.
 
-    With None they keep their own.
+    Args:
+        values: one tensor per variable. `None`: the variables keep their values.
     """
     if values is None:
         yield

@@ -1,4 +1,4 @@
-"""The training stream, batch by batch, and where it goes on after one."""
+"""Iterate over the training stream by batches, and know the position after each batch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from cait_finetune.errors import bad_value
 
 
 class Batches:
-    """The stream, element by element, of which a call may use a part."""
+    """Splits each element of the stream, which holds `steps` batches, over calls of the step.
+
+    Args:
+        stream: yields (images, labels, positions).
+        steps: batches per element.
+    """
 
     def __init__(self, stream: Iterable, strategy: tf.distribute.Strategy, steps: int) -> None:
         self._stream: Iterator = iter(stream)
@@ -21,7 +26,15 @@ class Batches:
         self._element: tuple = ()
 
     def take(self, steps: int) -> tuple[tf.Tensor, tf.Tensor, int, int]:
-        """Images, labels, which batch of them to start with, and how many to use, at most `steps`."""
+        """Return the next batches: at most `steps`, and at most the rest of the current element.
+
+        Returns:
+            The element's images and labels, the index of the first batch to use, and the number of
+            batches to use.
+
+        Raises:
+            UserError: the stream has ended.
+        """
         if self._used == self._steps:
             self._used = 0
             try:
@@ -37,7 +50,7 @@ class Batches:
         return images, labels, first, steps
 
     def position(self) -> int:
-        """Where the stream goes on after what was taken."""
+        """Return the position in the stream after the last batch that `take` returned."""
         if not self._element:
             return 0
         local = self._strategy.experimental_local_results(self._element[2])

@@ -1,9 +1,9 @@
-"""Checkpoints: each one complete file, or none.
+"""Write and read checkpoints. A checkpoint file is complete, or it does not exist.
 
-Two kinds. *Weights* (``best.safetensors``, ``last.safetensors``) are the model under timm's names:
-they load again as ``model.weights=PATH``, here and in timm. *States*
-(``state_00000120.safetensors``) hold everything that a run needs to go on as if nothing had
-happened. Both carry a checksum of what they hold.
+There are two kinds. *Weights* (``best.safetensors``, ``last.safetensors``) hold the model under
+timm's names: they load with ``model.weights=PATH`` here, and they load in timm. *States*
+(``state_00000120.safetensors``) hold everything that a run needs to resume without a difference.
+Both kinds state a checksum of their contents.
 """
 
 from __future__ import annotations
@@ -29,8 +29,13 @@ _PROGRESS, _CHECKSUM = "progress", "sha256"
 
 
 class Checkpoints:
-    """The files in a run's ``checkpoints/``. Where `writes` is false, as on all workers but the
-    first, nothing is written."""
+    """The files in a run's ``checkpoints/``.
+
+    Args:
+        metadata: stated by every weights file.
+        keep: number of states to keep.
+        writes: whether this process writes files. Only the first worker does.
+    """
 
     def __init__(
         self, directory: Path, metadata: dict[str, str], keep: int = 2, writes: bool = True
@@ -52,17 +57,17 @@ class Checkpoints:
 
     @property
     def states(self) -> list[Path]:
-        """The complete states, latest first."""
+        """The state files, latest step first."""
         return sorted(self.directory.glob("state_*.safetensors"), reverse=True)
 
     def save(self, model: keras.Model, path: Path, epoch: int) -> str:
-        """Replace `path` by the model's weights; the old file stays until the new one is complete.
+        """Replace `path` by the model's weights. The old file stays until the new file is complete.
 
         Returns:
-            The checksum that the file states; nothing from a worker that does not write.
+            The checksum that the file states. Empty on a worker that does not write.
 
         Raises:
-            OSError: it cannot be written, for instance because the disk is full.
+            OSError: the file cannot be written, for instance because the disk is full.
         """
         metadata = {**self._metadata, "epoch": str(epoch)}
         if not self._writes:
@@ -71,13 +76,14 @@ class Checkpoints:
         return stated_checksum(path) or ""
 
     def save_state(self, arrays: Mapping[str, np.ndarray], progress: dict, step: int) -> None:
-        """Write a state, then delete those that are older than the last `keep`.
+        """Write a state, then delete all states but the last `keep`.
 
-        States of later steps, which are there only if they were damaged when the run was gone on
-        with, are deleted too: they must not pass for the last ones.
+        The function also deletes the states of later steps. A later state exists only if it was
+        damaged when the run resumed. Without the deletion, the damaged state would count as the
+        latest.
 
         Raises:
-            OSError: it cannot be written, for instance because the disk is full.
+            OSError: the file cannot be written, for instance because the disk is full.
         """
         if not self._writes:
             return
@@ -92,12 +98,14 @@ class Checkpoints:
             other.unlink()
 
     def load_state(self) -> tuple[dict[str, np.ndarray] | None, dict]:
-        """Arrays and progress of the latest state that is whole; a damaged one is warned of.
+        """Load the latest undamaged state; log a warning for each damaged state.
 
-        Of a run that was cut off before it had saved any, None and nothing: its beginning.
+        Returns:
+            Arrays by name, and the progress. ``(None, {})``: no state was saved before the
+            interruption, so the run starts from the beginning.
 
         Raises:
-            UserError: there are states, and all of them are damaged.
+            UserError: all states are damaged.
         """
         damaged = []
         for path in self.states:

@@ -1,4 +1,4 @@
-"""How long a run has taken, and what for."""
+"""Measure the time of a run: in total, in training steps, and waiting for data."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from cait_finetune.train.run_state import RunState
 
 
 class Clock:
-    """Seconds of the run, whatever interruptions there were, and what was done in them.
+    """Counts the seconds of a run, also across interruptions, and the speed of its steps.
 
     Args:
-        several: whether a call of the step makes several steps.
+        state: gets the times.
+        several: whether one call of the step function makes several steps.
     """
 
     def __init__(self, state: RunState, several: bool) -> None:
@@ -26,32 +27,43 @@ class Clock:
         self._begin = self._since = time.perf_counter()
 
     def start(self, traces: bool = False) -> None:
-        """Time steps from here on; if the first of them trace the graph, those do not count."""
+        """Start to time steps.
+
+        Args:
+            traces: whether the first of these steps trace the graph. The totals exclude such steps.
+        """
         self._traces = self._traces or traces
         self.images, self._waited, self._since = 0, 0.0, time.perf_counter()
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
-        """What happens within is waiting for data. A device that still computes meanwhile loses
-        nothing by it, but then the next wait is shorter: in the long run it is what data costs."""
+        """Count the time of the block as waiting for data.
+
+        A device may still compute during the wait, and then loses nothing. The next wait is then
+        shorter, so the sum over many steps is right.
+        """
         begin = time.perf_counter()
         yield
         self._waited += time.perf_counter() - begin
 
     def lap(self) -> tuple[float, float]:
-        """Images a second since the last lap, and the share of the time that was waited for them."""
+        """Return images per second, and the fraction of time spent waiting for data.
+
+        Both values are since the last lap. The totals in the state exclude a lap that traces the
+        graph.
+        """
         seconds = time.perf_counter() - self._since
         if not self._traces:
             self._state.timed_seconds += seconds
             self._state.waited_seconds += self._waited
             self._state.timed_images += self.images
         speed, waited = self.images / seconds, self._waited / seconds
-        # The first step is alone; several in a call are traced by the call after it.
+        # A run's first call makes one step. If later calls make several, the second call also traces.
         self._traces = self._traces and self._several and self._state.step <= 1
         self.start()
         return speed, waited
 
     def read(self) -> float:
-        """Seconds of the whole run so far."""
+        """Return the seconds of the whole run so far."""
         self._state.seconds = self._before + time.perf_counter() - self._begin
         return self._state.seconds

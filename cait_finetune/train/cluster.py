@@ -1,7 +1,7 @@
-"""Which workers a run consists of, and whether they all are there.
+"""Find the workers of a run, and check that all of them answer.
 
-TensorFlow waits for a worker that does not come for an hour or for ever, and does not say for which.
-So the addresses are read and tried first.
+TensorFlow waits for a missing worker for an hour or forever, and does not name the worker.
+Therefore this module reads the addresses and connects to them first.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ _KEY = "TF_CONFIG"
 
 @dataclass(frozen=True)
 class Cluster:
-    """The workers' addresses, ``host:port``, the first being the chief, and which one this is."""
+    """The addresses of the workers as ``host:port``, chief first, and the index of this worker."""
 
     addresses: tuple[str, ...]
     index: int
 
     def as_tf_config(self) -> str:
-        """What TensorFlow reads from the environment."""
+        """Return the value of TF_CONFIG for TensorFlow."""
         task = {"type": "worker", "index": self.index}
         return json.dumps({"cluster": {"worker": list(self.addresses)}, "task": task})
 
 
 def find_cluster(config: DistributionConfig) -> Cluster:
-    """The cluster from TF_CONFIG, or from SLURM's variables inside a step of ``srun``.
+    """Return the cluster from TF_CONFIG, or from SLURM's variables inside a step of ``srun``.
 
     Raises:
-        UserError: neither is there, or it makes no sense.
+        UserError: the source is missing, or describes no valid cluster.
     """
     kind = config.cluster
     if kind is None:
@@ -50,10 +50,10 @@ def find_cluster(config: DistributionConfig) -> Cluster:
 
 
 def is_first_worker(config: DistributionConfig) -> bool:
-    """Whether this process is the one that writes: the first of several, or the only one.
+    """Return whether this process writes the files: the first of several workers, or the only process.
 
     Raises:
-        UserError: there are several, and the cluster makes no sense.
+        UserError: the run has several workers, and no valid cluster is described.
     """
     return config.strategy != "multi_worker" or find_cluster(config).index == 0
 
@@ -62,8 +62,8 @@ def _from_slurm(port: int) -> Cluster:
     import tensorflow as tf
 
     try:
-        # TensorFlow's resolver shares GPUs out by its own count; SLURM has done that already, and
-        # on a CPU it has none to share out: one of each is what it is told.
+        # SLURM has assigned the GPUs already, and a CPU node has none. The resolver must still count
+        # GPUs, so it counts one per task; `auto_set_gpu=False` keeps CUDA_VISIBLE_DEVICES.
         resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(
             port_base=port, gpus_per_node=2**15, gpus_per_task=1, auto_set_gpu=False
         )
@@ -107,7 +107,7 @@ def _from_tf_config() -> Cluster:
         what = str(error)
         if isinstance(error, KeyError):
             what = f"no {error}"
-        elif not isinstance(error, ValueError):  # Python's words for a list where an object belongs
+        elif not isinstance(error, ValueError):  # a value in the JSON has another type
             what = "its parts are of other kinds"
         raise bad_value(_KEY, f"{text} ({what})", f"something like {_EXAMPLE}") from error
     if kind == "worker":
@@ -123,11 +123,13 @@ def _split(address: str) -> tuple[str, int]:
 
 
 def wait_for_peers(cluster: Cluster, timeout: float) -> None:
-    """Return when every worker has been reached, each listening at its own address meanwhile.
+    """Wait until every other worker can be reached. Listen at this worker's own address meanwhile.
+
+    Args:
+        timeout: in seconds.
 
     Raises:
-        UserError: after `timeout` seconds, with the addresses that did not answer; or this worker's
-            own port is taken.
+        UserError: some addresses did not answer within `timeout`, or this worker's port is taken.
     """
     others = [address for i, address in enumerate(cluster.addresses) if i != cluster.index]
     with _listening(cluster.addresses[cluster.index]):
@@ -135,10 +137,15 @@ def wait_for_peers(cluster: Cluster, timeout: float) -> None:
 
 
 def wait_for(addresses: list[str], timeout: float, what: str) -> None:
-    """Return when every address has taken a connection.
+    """Wait until every address has accepted a connection.
+
+    Args:
+        addresses: as ``host:port``.
+        timeout: in seconds.
+        what: the expectation, for the message.
 
     Raises:
-        UserError: after `timeout` seconds, with the addresses that did not.
+        UserError: some addresses did not accept within `timeout`.
     """
     until = time.monotonic() + timeout
     while addresses := [address for address in addresses if not _answers(address)]:

@@ -1,4 +1,4 @@
-"""From the configuration to a `tf.distribute` strategy."""
+"""Build a `tf.distribute` strategy from the configuration, and check the keys that depend on it."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from cait_finetune.config.advice import advise
 from cait_finetune.errors import Interrupted, UserError, bad_value
 from cait_finetune.train.cluster import find_cluster, wait_for, wait_for_peers
 
-_ABORTED = "Collective ops is aborted by"  # TensorFlow's words
+_ABORTED = "Collective ops is aborted by"  # from TensorFlow's message
 
 
 def build_strategy(config: DistributionConfig) -> tf.distribute.Strategy:
-    """The devices that the step runs on.
+    """Return the strategy for the configured devices.
 
-    ``auto`` is all GPUs, or the CPU; ``cpu`` and ``gpu`` are one device; ``mirrored`` is all devices
-    of this machine, ``multi_worker`` those of several processes, ``tpu`` a TPU. Called before
-    anything else touches TensorFlow's devices.
+    ``auto`` uses all GPUs, or the CPU. ``cpu`` and ``gpu`` use one device. ``mirrored`` uses all
+    devices of this machine, ``multi_worker`` the devices of several processes, and ``tpu`` a TPU.
+    Call the function before anything else uses TensorFlow's devices.
 
     Raises:
-        UserError: a device that is not there, or workers that do not come.
+        UserError: a device does not exist, or a worker does not answer.
     """
     builders = {
         "auto": _auto,
@@ -38,15 +38,19 @@ def build_strategy(config: DistributionConfig) -> tf.distribute.Strategy:
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process is the one that writes: worker 0 (`find_cluster` counts a chief as it)."""
+    """Return whether this process writes the files: it is worker 0, or the only worker.
+
+    `find_cluster` counts a chief as worker 0.
+    """
     return not _several_workers(strategy) or strategy.cluster_resolver.task_id == 0
 
 
 def check_batch(batch_size: int, accumulation: int, strategy: tf.distribute.Strategy) -> None:
-    """Whether every replica gets the same whole number of equal parts.
+    """Check that every replica gets the same whole number of equal micro-batches.
 
     Raises:
-        UserError: it does not; with the nearest batch size that does.
+        UserError: `batch_size` cannot be divided so. The message names the nearest valid batch
+            size.
     """
     replicas = strategy.num_replicas_in_sync
     unit = replicas * accumulation
@@ -61,10 +65,10 @@ def check_batch(batch_size: int, accumulation: int, strategy: tf.distribute.Stra
 
 
 def check_precision(precision: str, strategy: tf.distribute.Strategy) -> None:
-    """Whether the devices can compute in float16.
+    """Check that the devices can compute in the configured precision.
 
     Raises:
-        UserError: float16 on anything but a GPU that has it.
+        UserError: mixed_float16 on a device other than a GPU with float16 arithmetic.
     """
     if precision != "mixed_float16":
         return
@@ -145,7 +149,7 @@ def _multi_worker(config: DistributionConfig) -> tf.distribute.Strategy:
     if len(cluster.addresses) > 1:
         wait_for_peers(cluster, config.timeout)
     os.environ["TF_CONFIG"] = cluster.as_tf_config()
-    # NCCL between GPUs; between CPUs there is only the ring.
+    # AUTO uses NCCL between GPUs. CPUs need the ring.
     gpus = tf.config.list_physical_devices("GPU")
     how = tf.distribute.experimental.CommunicationImplementation
     options = tf.distribute.experimental.CommunicationOptions(
@@ -181,11 +185,14 @@ def _no_tpu(name: str | None, why: str) -> UserError:
 def distributed(
     strategy: tf.distribute.Strategy, build: Callable[[int, int, int], tf.data.Dataset]
 ) -> Iterable:
-    """The batches of all replicas, each replica's part of one global batch being one element.
+    """Return the stream of global batches, distributed over the replicas of the strategy.
+
+    An element holds one shard per replica.
 
     Args:
-        build: makes the stream of an input pipeline from its number, how many pipelines there are,
-            and how many replicas it feeds, whose batches it yields in turn.
+        build: called with the index of an input pipeline, the number of pipelines, and the number
+            of replicas that the pipeline feeds. It returns a stream with the shards of these
+            replicas in turn.
     """
     if strategy.num_replicas_in_sync == 1:
         return build(0, 1, 1)
@@ -200,7 +207,11 @@ def distributed(
 def build_agreement(
     strategy: tf.distribute.Strategy,
 ) -> Callable[[list[bool]], list[bool]] | None:
-    """Asks all workers: an answer is yes when any of them says so. None where there is only one."""
+    """Return a function that combines the answers of all workers, or `None` if there is one worker.
+
+    The function takes a list of questions' answers, and each result is true if any worker answered
+    true.
+    """
     if not _several_workers(strategy):
         return None
 
@@ -213,12 +224,17 @@ def build_agreement(
 
 @contextlib.contextmanager
 def lost_worker(strategy: tf.distribute.Strategy, directory: object) -> Iterator[None]:
-    """Within it, a worker that ended or cannot be reached ends the run of the others, too.
+    """End the run of this worker if another worker has ended or cannot be reached inside the block.
 
-    TensorFlow's collectives cannot go on with fewer: the cluster has to be started again.
+    TensorFlow's collectives cannot continue with fewer workers: all workers have to be started
+    again.
+
+    Args:
+        directory: of the run, for the message.
 
     Raises:
-        Interrupted: in place of TensorFlow's error, with the status that says "start me again".
+        Interrupted: replaces TensorFlow's error. Its exit status asks a job script to start the
+            worker again.
     """
     try:
         yield
@@ -239,7 +255,7 @@ def _several_workers(strategy: tf.distribute.Strategy) -> bool:
 
 
 def device_summary(strategy: tf.distribute.Strategy) -> str:
-    """Such as ``2 workers, 8 replicas, GPU``."""
+    """Return the devices in words, such as ``2 workers, 8 replicas, GPU``."""
     devices = strategy.extended.worker_devices
     kind = tf.DeviceSpec.from_string(devices[0]).device_type
     replicas = strategy.num_replicas_in_sync

@@ -1,4 +1,4 @@
-"""SIGTERM, SIGHUP and Ctrl-C: the run saves its state and ends, instead of losing what it has done."""
+"""On SIGTERM, SIGHUP or Ctrl-C, save the state of the run and end."""
 
 from __future__ import annotations
 
@@ -13,24 +13,25 @@ from cait_finetune.config.advice import advise
 from cait_finetune.errors import Interrupted, InterruptedByUser
 from cait_finetune.runtime.signals import ASKING, LOST, Ending, handlers
 
-_ONE_PRESS = 0.3  # seconds: a terminal, and a parent process, both hand over one Ctrl-C
+_ONE_PRESS = 0.3  # seconds: the terminal and a parent process both deliver the same Ctrl-C
 
 
 class Interruption:
-    """Inside, a signal that asks the process to end is noted in `signal`, and raises `Interrupted`.
+    """Handles signals that ask the process to end: records the signal, and raises `Interrupted`.
 
-    The first signal decides: repeated ones change nothing. A second Ctrl-C raises KeyboardInterrupt.
-    `directory` is the run's once there is something to resume. Once the run is `finished`, nothing is
-    noted. Afterwards `Ending` has it that the end is decided.
+    `signal` holds the first signal that came inside the block. Repeated signals change nothing, but
+    a second Ctrl-C raises KeyboardInterrupt. The caller sets `directory` to the run's directory
+    once the run can be resumed. The caller sets `finished` once the run is finished; later signals
+    are then ignored. After the block, `Ending` ignores signals.
     """
 
     def __init__(self, directory: object = None) -> None:
         self.signal: signal.Signals | None = None
         self.directory = directory
         self.finished = False
-        self._broke_in = False  # whether the handler raised, in the middle of whatever was going on
-        self._raised = -math.inf  # when, on `time.monotonic`'s clock
-        self._pressed: float | None = None  # the same of the last Ctrl-C
+        self._broke_in = False  # whether the handler raised an exception in the running code
+        self._raised = -math.inf  # time of the last exception, by `time.monotonic`
+        self._pressed: float | None = None  # time of the last counted Ctrl-C, by `time.monotonic`
         self._obeyed = False
         self._deferring = 0
         self._installed = contextlib.ExitStack()
@@ -52,13 +53,13 @@ class Interruption:
 
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:
-        """Inside, what a library makes of an `Interrupted` becomes an `Interrupted` again.
+        """Raise `Interrupted` again if a library has replaced it by another error inside the block.
 
-        A function of C++ that calls Python, as TensorFlow's attributes and SavedModels do, raises its
-        own RuntimeError in its place.
+        A C++ function that calls Python, as in TensorFlow's attributes and SavedModels, raises its
+        own RuntimeError instead of a Python exception.
 
         Raises:
-            Interrupted: a signal had raised it, and any other error came out.
+            Interrupted: a signal had raised `Interrupted`, and the block ends with another error.
         """
         try:
             yield
@@ -72,7 +73,10 @@ class Interruption:
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
-        """Inside, a signal is noted and nothing is raised: whoever looks at `signal` saves first."""
+        """Record a signal inside the block, but raise nothing.
+
+        The code in the block checks `signal`, and saves the state before it raises `error`.
+        """
         self._deferring += 1
         try:
             yield
@@ -80,16 +84,19 @@ class Interruption:
             self._deferring -= 1
 
     def check(self) -> None:
-        """Raise where a signal came, as Python drops what is raised in the middle of a collection.
+        """Raise `Interrupted` if a signal has come.
+
+        The handler may have raised it before, but Python drops exceptions that are raised during
+        garbage collection.
 
         Raises:
-            Interrupted: a signal came.
+            Interrupted: a signal has come.
         """
         if self.signal is not None:
             raise self.error()
 
     def error(self) -> Interrupted:
-        """What to raise when the state is saved."""
+        """Return the exception to raise after the state is saved."""
         self._raised = time.monotonic()
         who = self.signal.name if self.signal else "another worker was asked to end"
         advice = (
@@ -101,7 +108,7 @@ class Interruption:
         return kind(f"{who}: {advice}")
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        # Whoever requeues a finished job would find nothing to resume.
+        # A finished run must not exit with a status that asks for a restart.
         if self.finished or Ending.is_late(number):
             return
         now = time.monotonic()
@@ -113,7 +120,7 @@ class Interruption:
                 raise KeyboardInterrupt
         if self.signal is None:
             self.signal = signal.Signals(number)
-        elif now - self._raised < LOST:  # the error is on its way out
+        elif now - self._raised < LOST:  # the previous exception still propagates
             return
         if not self._deferring:
             self._broke_in = True

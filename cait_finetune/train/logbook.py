@@ -1,4 +1,4 @@
-"""Where training writes, and the state that it goes on from."""
+"""The outputs of training, and the state from which a run resumes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cait_finetune.train.run_state import RunState
 
 
 class Records(Protocol):
-    """``metrics.jsonl`` or a stand-in: `size` is the number of bytes written."""
+    """``metrics.jsonl`` or a substitute. `size` is the number of bytes written."""
 
     def write(self, kind: str, **values: float) -> None: ...
 
@@ -22,7 +22,7 @@ class Records(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Logbook:
-    """The run's state, its metrics file, its checkpoints and its console."""
+    """The run's state, metrics file, checkpoints and console."""
 
     state: RunState
     metrics: Records

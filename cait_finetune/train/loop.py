@@ -1,4 +1,4 @@
-"""The training loop: steps, a validation after each epoch, and a state to resume from."""
+"""The training loop: steps, a validation after each epoch, and states to resume from."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from cait_finetune.train.validation import Validation
 
 #: The version of the weights that the model holds while training.
 TRAINED = "trained"
-_LONG_WAIT = 0.2  # of the training time
+_LONG_WAIT = 0.2  # fraction of the training time
 _CALMER = (
     "start a new run with a lower optimizer.base_lr, a longer schedule.warmup_epochs, or "
     "train.clip_norm=1"
@@ -35,12 +35,17 @@ _CALMER = (
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """A stretch of a run with one parameter table: what moves, and how fast.
+    """Part of a run with one parameter table.
 
-    ``schedule`` gives the learning rate of a step counted from the stage's first. ``weights`` are
-    the versions of the trained variables that are validated: under ``trained`` those that the model
-    holds while training, else what to put in their place. None is for a version that is not there yet. The last one that is
-    decides which epoch is best. ``swa``, if any, takes in the weights at the end of each epoch from `swa_from` on.
+    Attributes:
+        schedule: learning rate of a step, counted from 0 at the first step of the stage.
+        variables: the trained variables.
+        weights: the versions of the trained variables that are validated. Each function returns the
+            values of a version. `None` under ``trained``: the values that the model holds. `None`
+            under another name: the version does not exist yet. The last existing version decides
+            which epoch is best.
+        swa: averages the weights at the end of each epoch. `None`: no such average.
+        swa_from: step of the run from which `swa` averages.
     """
 
     name: str
@@ -55,21 +60,24 @@ class Stage:
 
     @property
     def end(self) -> int:
-        """The first step after it."""
+        """The first step after the stage."""
         return self.first_step + self.steps
 
 
 def everything(model: keras.Model, step: TrainStep) -> dict[str, tf.Variable]:
-    """All variables that a run consists of, by name."""
+    """Return all variables of the model and of the training step, by name."""
     weights = {f"model/{variable.path}": variable.value for variable in model.weights}
     return weights | {f"train/{name}": variable for name, variable in step.state.items()}
 
 
 def restore(model: keras.Model, step: TrainStep | None, arrays: Mapping[str, np.ndarray]) -> None:
-    """Give the model, and the step if there is one, what was saved.
+    """Assign the saved arrays to the variables of the model and of the step.
+
+    Args:
+        step: `None`: restore the model only.
 
     Raises:
-        UserError: the arrays belong to another run.
+        UserError: an array is missing or has another shape, so the arrays belong to another run.
     """
     variables = (
         everything(model, step)
@@ -84,13 +92,13 @@ def restore(model: keras.Model, step: TrainStep | None, arrays: Mapping[str, np.
 
 
 class Trainer:
-    """Runs what is left of a run.
+    """Trains a run from its current state to its end.
 
     Args:
-        batches: the endless training stream from ``logbook.state.position`` on.
-        length: an epoch ends after ``steps_per_epoch`` steps, and when training does.
-        agree: what any worker answers to each of some questions; every worker asks at the same steps.
-            `None`: there is one worker.
+        batches: the endless training stream, from ``logbook.state.position`` on.
+        length: steps per epoch, and steps of the whole run.
+        agree: combines the answers of all workers to some questions. Every worker asks at the same
+            steps. `None`: there is one worker.
     """
 
     def __init__(
@@ -124,17 +132,20 @@ class Trainer:
         self._clock = Clock(self.state, train.steps_per_execution > 1)
 
     def run(self, stages: Iterable[Callable[[], Stage]], interruption: Interruption) -> RunState:
-        """Train to the end of the last stage, or until something says to stop.
+        """Train to the end of the last stage, or until a limit or a signal stops the run.
 
         Args:
-            stages: makes those that are not finished, one after the other; the first may be half
-                done.
-            interruption: whether a signal asked to end.
+            stages: functions that build the unfinished stages, in order. The first stage may be
+                half done.
+            interruption: records a signal that asks the process to end.
+
+        Returns:
+            The state at the end.
 
         Raises:
-            UserError: no finite gradient for many steps, a loss that is not finite, or a checkpoint
-                that cannot be written.
-            Interrupted: a signal asked to end; the state is saved.
+            UserError: many consecutive steps had no finite gradient, or a loss is not finite.
+            OSError: a checkpoint cannot be written.
+            Interrupted: a signal came; the state is saved.
         """
         state = self.state
         epochs = math.ceil(self._total_steps / self._steps_per_epoch)
@@ -142,7 +153,7 @@ class Trainer:
             bar = progress.add_task("", total=self._total_steps, completed=state.step,
                                     epoch=f"{self._epoch}/{epochs}", metrics="")  # fmt: skip
             for build in stages:
-                if state.stopped:  # what is left of the run is not built either
+                if state.stopped:  # do not build the remaining stages
                     break
                 stage = build()
                 if state.step == stage.first_step:
@@ -174,7 +185,7 @@ class Trainer:
 
     @property
     def _epoch(self) -> int:
-        """Of the last finished step, counted from 1."""
+        """Epoch of the last finished step, counted from 1."""
         return max(1, math.ceil(self.state.step / self._steps_per_epoch))
 
     @property
@@ -185,9 +196,9 @@ class Trainer:
         return bool(every) and self.state.step % every == 0
 
     def _execute(self, stage: Stage) -> int:
-        """One call of the step function; returns how many steps it made."""
+        """Call the step function once; return the number of steps that it made."""
         state = self.state
-        # No further than to the next step after which there is something to do.
+        # Stop at the next step after which the loop logs, saves, or ends an epoch or stage.
         wanted = [stage.end - state.step if state.step else 1]
         for every in (self._steps_per_epoch, self._train.log_every, self._checkpoint.every_steps):
             wanted += [every - state.step % every] if every else []
@@ -203,10 +214,13 @@ class Trainer:
         return steps
 
     def _fetch(self) -> None:
-        """Wait for the steps, and take in what they say: rare, as it empties the device's queue."""
+        """Wait for the pending steps, and add their metrics to the state.
+
+        The loop fetches rarely, because fetching empties the device's queue.
+        """
         if not self._pending:
             return
-        # The longest row, not only the one at the end: a run must not depend on when it is looked at.
+        # Check the longest series of skipped steps, so that the time of fetching changes nothing.
         skipped = self.state.add(np.concatenate([metrics.numpy() for metrics in self._pending]))
         self._pending = []
         if skipped >= self._train.max_skipped_steps:
@@ -220,7 +234,7 @@ class Trainer:
             )
 
     def _log_steps(self) -> str:
-        """Write the metrics since the last time; returns what the progress bar shows of them."""
+        """Write the metrics since the last call; return the text for the progress bar."""
         self._fetch()
         if not self.state.window:
             return ""
@@ -237,7 +251,7 @@ class Trainer:
         )
 
     def _end_epoch(self, stage: Stage, epochs: int) -> None:
-        """Validate every version of the weights, and keep the best."""
+        """Validate every version of the weights, and save the last and the best weights."""
         state, epoch = self.state, self._epoch
         self._fetch()
         if stage.swa and state.step >= stage.swa_from:
@@ -262,7 +276,7 @@ class Trainer:
                 score = self._validation.score(metrics)
                 if name != present[-1]:
                     continue
-                # It decides from here on: scores of other weights say nothing of these.
+                # This version decides from now on. Scores of another version are not comparable.
                 if name != state.best_of and len(present) > 1:
                     state.best_score = state.phase_score = NO_SCORE
                 if score > state.phase_score:
@@ -282,7 +296,7 @@ class Trainer:
         self._clock.start()
 
     def _say_what_is_waited_for(self) -> None:
-        """Once in a process: a run that is as slow as its data should not be so silently."""
+        """Print one line per process if training waits for data for much of its time."""
         share = self.state.data_wait_share() or 0.0
         if share > _LONG_WAIT and not self._said_wait:
             self._said_wait = True
@@ -293,13 +307,16 @@ class Trainer:
             )
 
     def _settle(self, stage: Stage) -> None:
-        """At the end of a stage: what is evaluated is what the next stage starts from."""
+        """Assign the evaluated values to the variables when a stage ends.
+
+        The next stage starts from the evaluated values.
+        """
         values = stage.weights[TRAINED]()
         for variable, value in zip(stage.variables, values or (), strict=values is not None):
             variable.assign(value)
 
     def _save(self, stage: Stage) -> None:
-        """Everything that the rest of the run depends on."""
+        """Save everything that the rest of the run depends on."""
         self._fetch()
         state = self.state
         state.position = self._batches.position()
@@ -315,13 +332,13 @@ class Trainer:
         )
 
     def _wishes(self, interruption: Interruption) -> tuple[bool, bool]:
-        """Whether time is up, and whether a signal came; all workers hear the same."""
+        """Return whether time is up and whether a signal came. All workers get the same answers."""
         limit = self._train.max_hours
         wishes = [bool(limit) and self._clock.read() >= limit * 3600,
                   interruption.signal is not None]  # fmt: skip
         if self._agree is None:
             return tuple(wishes)
-        # Asking costs a round trip; and all have to ask at the same step.
+        # Asking costs a round trip, and all workers must ask at the same step.
         if self._at(self._train.log_every) or self._epoch_ends:
             return tuple(self._agree(wishes))
         return False, False

@@ -1,4 +1,4 @@
-"""The training loss of each example, and how right it is."""
+"""The training loss and the correctness of each example."""
 
 from __future__ import annotations
 
@@ -12,24 +12,25 @@ from cait_finetune.config import LossConfig
 
 
 class Loss(Protocol):
-    """``loss(labels, logits)`` is one number for each example, ``(B,)``, from logits ``(B, C)``.
+    """``loss(labels, logits)`` returns the loss of each example, ``(B,)``, from logits ``(B, C)``.
 
-    Labels are classes ``(B,)``, or float32 ``(B, C)``: shares of the classes that add up to the
-    example's weight, or where images have several labels zeros and ones, or what is mixed of them.
+    Labels are class indices ``(B,)``, or float32 ``(B, C)``. With one label per image, the columns
+    hold class probabilities times the example's weight. With several labels per image, the columns
+    hold zeros and ones, or a mixture of them.
     """
 
     def __call__(self, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor: ...
 
     def correct(self, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-        """How right each example is, from 0 to 1, ``(B,)`` float32."""
+        """Return the correctness of each example, from 0 to 1, ``(B,)`` float32."""
         ...
 
 
 def cross_entropy(labels: tf.Tensor, logits: tf.Tensor, smoothing: float = 0.0) -> tf.Tensor:
-    """Cross-entropy of each example, ``(B,)``, from logits ``(B, C)``.
+    """Return the cross-entropy of each example, ``(B,)``, from logits ``(B, C)``.
 
-    Labels are integers ``(B,)`` or shares of the classes ``(B, C)``. With label smoothing s a share
-    of t becomes ``(1 - s) t + s/C`` (Szegedy et al. 2016).
+    Labels are class indices ``(B,)`` or class probabilities ``(B, C)``. Label smoothing s replaces
+    a probability t by ``(1 - s) t + s/C`` (Szegedy et al. 2016).
     """
     classes = logits.shape[-1]
     shares = _shares(labels, classes)
@@ -39,7 +40,11 @@ def cross_entropy(labels: tf.Tensor, logits: tf.Tensor, smoothing: float = 0.0) 
 
 @dataclasses.dataclass(frozen=True)
 class CrossEntropy:
-    """`cross_entropy`, weighted, and with `shift` (C,) added to the logits (logit adjustment)."""
+    """`cross_entropy` with weights, and with `shift` added to the logits (logit adjustment).
+
+    Attributes:
+        weighted: whether labels are class probabilities times the example's weight.
+    """
 
     smoothing: float = 0.0
     class_weights: np.ndarray | None = None  # (C,)
@@ -55,17 +60,17 @@ class CrossEntropy:
         return weight * cross_entropy(shares, logits, self.smoothing)
 
     def correct(self, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-        """Whether the likeliest class is the one with the largest share."""
+        """Return whether the class with the highest logit is the class with the highest label."""
         return _top1(labels, logits)
 
 
 @dataclasses.dataclass(frozen=True)
 class BinaryCrossEntropy:
-    """A yes or no for each class; the mean over classes.
+    """Binary cross-entropy of each class, averaged over the classes.
 
-    Of one class to an image, as in DeiT III (Touvron et al. 2022), `class_weights` weigh examples; of
-    several they weigh each class's yes. With label smoothing s a target t becomes
-    ``(1 - s) t + s/C``, where there are several ``(1 - s) t + s/2``.
+    With one label per image, as in DeiT III (Touvron et al. 2022), `class_weights` weight the
+    examples. With several labels, they weight the positive term of each class. Label smoothing s
+    replaces a target t by ``(1 - s) t + s/C``, or by ``(1 - s) t + s/2`` with several labels.
     """
 
     smoothing: float = 0.0
@@ -90,27 +95,31 @@ class BinaryCrossEntropy:
         return weight * tf.reduce_mean(losses, axis=-1)
 
     def correct(self, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-        """As `CrossEntropy.correct`, or with several labels the share of right yeses and noes."""
+        """As `CrossEntropy.correct`.
+
+        With several labels, return the fraction of classes that are predicted right.
+        """
         return _right_answers(labels, logits) if self.multi_label else _top1(labels, logits)
 
 
 @dataclasses.dataclass(frozen=True)
 class AsymmetricLoss:
-    """Easy noes count less than hard ones, and those below `clip` nothing; the sum over classes.
+    """Binary cross-entropy that weights easy negatives less, summed over the classes.
 
-    Ridnik et al. 2021, https://arxiv.org/abs/2009.14119: with p the probability and
-    ``q = max(p - clip, 0)``, a yes costs ``-(1 - p)^gamma_positive log p``, a no
-    ``-q^gamma_negative log(1 - q)``.
+    Ridnik et al. 2021, https://arxiv.org/abs/2009.14119: with the probability p and
+    ``q = max(p - clip, 0)``, the loss of a positive is ``-(1 - p)^gamma_positive log p``, and the
+    loss of a negative is ``-q^gamma_negative log(1 - q)``. A negative with p below `clip` has no
+    loss.
     """
 
     gamma_negative: float = 4.0
     gamma_positive: float = 0.0
     clip: float = 0.05
-    class_weights: np.ndarray | None = None  # (C,) of each class's yes
+    class_weights: np.ndarray | None = None  # (C,), weights of the positive terms
 
     def __call__(self, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-        # Not 1 - p, which is 0 for a logit above 17: a sure mistake would have no gradient.
-        p, rest = tf.sigmoid(logits), tf.sigmoid(-logits)  # (B, C), they add up to 1
+        # 1 - p would round to 0 for a logit above 17, and a confident mistake would have no gradient.
+        p, rest = tf.sigmoid(logits), tf.sigmoid(-logits)  # (B, C), the two sum to 1
         yes = -tf.math.log_sigmoid(logits)
         if self.gamma_positive:
             yes *= _power(rest, self.gamma_positive)
@@ -125,7 +134,7 @@ class AsymmetricLoss:
         return tf.reduce_sum(labels * yes + (1.0 - labels) * no, axis=-1)
 
     def correct(self, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-        """The share of right yeses and noes."""
+        """Return the fraction of classes that are predicted right."""
         return _right_answers(labels, logits)
 
 
@@ -137,17 +146,19 @@ def build_loss(
     counts: np.ndarray | None = None,
     examples: int = 0,
 ) -> Loss:
-    """The configured loss.
+    """Return the configured loss.
 
     Args:
-        weighted: whether labels are shares that add up to an example's weight.
-        counts: training images of each class, ``(C,)``, where the loss asks for them.
-        examples: how many training images there are.
+        smoothing: label smoothing. The asymmetric loss does not use it.
+        multi_label: whether an image has several labels.
+        weighted: whether labels are class probabilities times the example's weight.
+        counts: training images of each class, ``(C,)``. `None` if `needs_counts` returns false.
+        examples: number of training images.
     """
     weights = class_weights(config, counts, examples, multi_label)
     shift = None
     if config.logit_adjustment:
-        # A class without an image stays where it is, rather than infinitely far away.
+        # Count a class without an image as one image, as the logarithm of 0 is infinite.
         prior = np.maximum(counts, 1) / examples
         odds = np.log(prior)
         shift = config.logit_adjustment * odds
@@ -161,17 +172,18 @@ def build_loss(
 
 
 def needs_counts(config: LossConfig) -> bool:
-    """Whether `build_loss` has to know how many images each class has."""
+    """Return whether `build_loss` needs the number of images of each class."""
     return config.class_weights != "none" or config.logit_adjustment > 0
 
 
 def class_weights(
     config: LossConfig, counts: np.ndarray | None, examples: int, multi_label: bool
 ) -> np.ndarray | None:
-    """The weight of each class, ``(C,)``; of one label each the mean over the images is 1.
+    """Return the weight of each class, ``(C,)``, or `None` if the configuration weights no class.
 
-    Of several labels it is that of a yes, by which yeses and noes of a class count alike. A class
-    without an image has weight 1.
+    ``balanced`` with several labels per image: the weight of a class's positives, for which its
+    positives and negatives have the same total weight. Otherwise the weights have the mean 1 over
+    all training labels. A class without an image has weight 1.
     """
     if config.class_weights == "none":
         return None
@@ -192,7 +204,7 @@ def _shares(labels: tf.Tensor, classes: int) -> tf.Tensor:
 
 
 def _weighed(shares: tf.Tensor, class_weights: np.ndarray | None) -> tuple[tf.Tensor, tf.Tensor]:
-    """Shares ``(B, C)`` that add up to 1, and the weight of each example ``(B,)``."""
+    """Return class probabilities ``(B, C)`` that sum to 1, and each example's weight ``(B,)``."""
     if class_weights is not None:
         shares = shares * tf.constant(class_weights, tf.float32)
     weight = tf.reduce_sum(shares, axis=-1)
@@ -206,7 +218,7 @@ def _top1(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
 
 
 def _power(base: tf.Tensor, gamma: float) -> tf.Tensor:
-    """``base^gamma``; a root's slope at 0 is infinite, so that the base stays a little above."""
+    """Return ``base^gamma``, with `base` at least 1e-8: the gradient of a root is infinite at 0."""
     return tf.maximum(base, 1e-8) ** gamma
 
 

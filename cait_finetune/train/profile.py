@@ -1,4 +1,4 @@
-"""A trace of some steps, for TensorBoard's profiler."""
+"""Write a trace of some steps for TensorBoard's profiler."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ from pathlib import Path
 
 import tensorflow as tf
 
-_AFTER, _CALLS = 2, 5  # the graph is traced and the queues are filled by then
+_AFTER, _CALLS = 2, 5  # after 2 calls the graph is traced and the queues are full
 
 
 class Profile:
-    """Writes what five calls of the step function do to a directory; without one, nothing."""
+    """Traces five calls of the step function.
+
+    Args:
+        directory: the trace is written there. `None`: no trace.
+    """
 
     def __init__(self, directory: Path | None) -> None:
         self._directory = directory
@@ -21,7 +25,11 @@ class Profile:
 
     @contextlib.contextmanager
     def step(self, number: int) -> Iterator[None]:
-        """Surrounds one call."""
+        """Trace the call inside the block, if it is one of the five calls.
+
+        Args:
+            number: of the step.
+        """
         self._calls += 1
         if self._directory and self._calls == _AFTER + 1:
             tf.profiler.experimental.start(str(self._directory))
@@ -35,7 +43,7 @@ class Profile:
             self.stop()
 
     def stop(self) -> None:
-        """End the trace, if the run ends before it."""
+        """End the trace, if it is still running."""
         if self._running:
             tf.profiler.experimental.stop()
             self._running = False

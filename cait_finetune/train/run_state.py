@@ -1,4 +1,4 @@
-"""Where a run stands: what of it is no tensor. Goes into a state file as JSON, and comes back equal."""
+"""The progress of a run, without tensors. A state file holds it as JSON without loss."""
 
 from __future__ import annotations
 
@@ -12,21 +12,39 @@ from cait_finetune.train.step import STEP_METRICS
 _LOSS, _CORRECT, _NORM, _FINITE = (STEP_METRICS.index(name) for name in STEP_METRICS)
 
 
-#: Top-1 and negative loss before anything was validated.
+#: The score before the first validation: the metric and the negative loss.
 NO_SCORE = (-1.0, -math.inf)
 
 
 @dataclasses.dataclass
 class RunState:
-    """Counted from the start of the run, whatever interruptions there were.
+    """The progress of a run, counted from its start, also across interruptions.
 
-    ``step`` is how many steps are done, ``position`` where the training stream goes on,
-    ``best_score`` the deciding top-1 and negative loss, ``best_of`` the version of the weights that
-    had it, ``phase_score`` the best of the current phase, ``epochs_without_better`` the epochs since
-    that, ``window`` the metrics since the last line in the log, ``log_bytes`` how much of
-    ``metrics.jsonl`` belongs to it, ``data`` the digest of the data set's fingerprint, ``best_sha256``
-    the checksum of the best weights, ``run`` the run's id, ``seen`` the images trained on so far as a
-    sketch; these are empty in states of versions before them.
+    Attributes:
+        step: number of finished steps.
+        position: position of the training stream at which the next step continues.
+        best_score: best validation score: the deciding metric and the negative loss.
+        phase_score: best validation score of the current phase.
+        best_epoch: epoch of `best_score`.
+        best_of: version of the weights that has `best_score`.
+        epochs_without_better: epochs since `phase_score` improved.
+        skipped: number of skipped steps.
+        skipped_in_row: number of skipped steps since the last good step.
+        epoch_loss, epoch_correct, epoch_good_steps: sums over the good steps of the current epoch.
+        window: metrics of the steps since the last record in the log.
+        log_bytes: size of the part of ``metrics.jsonl`` that belongs to this state.
+        seconds: time of the run.
+        timed_seconds: time of the steps, without the steps that trace the graph.
+        waited_seconds: the part of `timed_seconds` spent waiting for data.
+        timed_images: number of images in `timed_seconds`.
+        stopped: the key whose limit stopped the run. Empty: the run was not stopped.
+        data: digest of the data set's fingerprint.
+        best_sha256: checksum of the best weights.
+        run: id of the run.
+        seen: sketch of the images trained on so far.
+
+    `data`, `best_sha256`, `run` and `seen` are empty in the states of versions that did not have
+    them.
     """
 
     step: int = 0
@@ -44,8 +62,7 @@ class RunState:
     window: list[list[float]] = dataclasses.field(default_factory=list)
     log_bytes: int = 0
     seconds: float = 0.0
-    # Of those, what was spent on steps, what of it on waiting for data, and on how many images:
-    # without the first steps of a process, which trace the graph.
+    # The next three exclude the first steps of a process, which trace the graph.
     timed_seconds: float = 0.0
     waited_seconds: float = 0.0
     timed_images: int = 0
@@ -56,23 +73,26 @@ class RunState:
     seen: str = ""
 
     def as_dict(self) -> dict:
-        """For JSON, whose floats are exact and may be infinite."""
+        """Return the state for JSON. Python's JSON keeps every float exactly, also infinity."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict) -> RunState:
-        """The inverse of `as_dict`; of an empty one the start of a run."""
+        """Return the state from the values of `as_dict`; from no values, the start of a run."""
         best = tuple(values.get("best_score", NO_SCORE))
-        # States of versions before it have no score of the phase.
+        # States of older versions have no `phase_score`.
         phase = tuple(values.get("phase_score", best))
         return cls(**{**values, "best_score": best, "phase_score": phase})
 
     def begin_phase(self) -> None:
-        """Judge patience anew: the first epochs after unfreezing are often worse than the last before."""
+        """Restart `train.patience` for a new phase.
+
+        The first epochs after unfreezing are often worse than the last epoch before.
+        """
         self.phase_score, self.epochs_without_better = NO_SCORE, 0
 
     def reconsider(self, max_hours: float | None, patience: int | None) -> None:
-        """Let a run that was stopped by a limit go on, if the limit is another by now."""
+        """Let a run that a limit has stopped continue, if the limit is not reached any more."""
         if self.stopped == "train.max_hours":
             over = max_hours is not None and self.seconds >= max_hours * 3600
         else:
@@ -81,13 +101,13 @@ class RunState:
             self.stopped = ""
 
     def add(self, metrics: np.ndarray) -> int:
-        """Take in the metrics ``(steps, 4)`` of some steps, one by one.
+        """Add the metrics ``(steps, 4)`` of some steps, one step after the other.
 
-        Sums are formed in the order of the steps, so that they do not depend on when the metrics
-        were fetched.
+        The sums have the order of the steps, so that they do not depend on when the metrics were
+        fetched.
 
         Returns:
-            The longest row of skipped steps that ends in one of these.
+            The longest series of skipped steps that ends in these steps.
         """
         longest = 0
         for row in metrics.tolist():
@@ -104,7 +124,11 @@ class RunState:
         return longest
 
     def close_window(self, batch_size: int) -> dict[str, float]:
-        """The means since the last call, over the steps that were not skipped."""
+        """Return the mean metrics since the last call, over the steps that were not skipped.
+
+        `grad_norm` is that of the last step. If all steps were skipped, the loss is also that of
+        the last step.
+        """
         good = [row for row in self.window if row[_FINITE] == 1]
         count = max(1, len(good))
         skipped = len(self.window) - len(good)
@@ -118,7 +142,7 @@ class RunState:
         }
 
     def close_epoch(self, batch_size: int) -> dict[str, float]:
-        """Mean loss and accuracy of the epoch so far; the next starts from nothing."""
+        """Return mean loss and accuracy of the epoch so far, and reset their sums."""
         good = max(1, self.epoch_good_steps)
         loss, accuracy = self.epoch_loss / good, self.epoch_correct / (good * batch_size)
         self.epoch_loss = self.epoch_correct = 0.0
@@ -126,9 +150,9 @@ class RunState:
         return {"train_loss": loss, "train_accuracy": accuracy}
 
     def images_per_second(self) -> float | None:
-        """Training alone, without validation and tracing; None when nothing was timed."""
+        """Return the training speed, without validation and tracing. `None`: no step was timed."""
         return self.timed_images / self.timed_seconds if self.timed_seconds else None
 
     def data_wait_share(self) -> float | None:
-        """The share of the time spent on steps in which the next batch was waited for."""
+        """Return the fraction of step time spent waiting for data. `None`: no step was timed."""
         return self.waited_seconds / self.timed_seconds if self.timed_seconds else None

@@ -1,4 +1,4 @@
-"""The head of a linear probe, solved to the optimum instead of trained in steps."""
+"""Solve the head of a linear probe to the optimum, instead of training it in steps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 from cait_finetune.train.logbook import Logbook
 from cait_finetune.train.validation import Validation
 
-#: Inverse strengths of the L2 penalty, strongest first: each solution starts the next.
+#: Inverse strengths of the L2 penalty, strongest first. Each solution initialises the next.
 _STRENGTHS = tuple(10.0**power for power in range(-4, 3))
 _MAX_ITERATIONS = 1000
 _NEVER = 20.0
@@ -44,19 +44,20 @@ def solve_head(
     validation: Validation,
     logbook: Logbook,
 ) -> None:
-    """Solve logistic regression by L-BFGS for each penalty; validation decides which is kept.
+    """Solve logistic regression by L-BFGS for each L2 penalty; validation decides which is best.
 
-    What is an epoch elsewhere is a penalty here, from strong to weak: each has its record in the
-    log, and the best its checkpoint. There is no label smoothing, no schedule and no augmentation.
+    The penalties take the place of epochs, from strong to weak. The log gets a record for each
+    penalty, and the best penalty gets the checkpoint ``best``. The solver uses no label smoothing,
+    no schedule and no augmentation.
 
     Args:
-        model: the classifier, whose ``head`` gets the solution.
+        model: the classifier. Its ``head`` gets each solution in turn, and keeps the last one.
         training: features (N, D) of the training images, and their labels (N,).
         validation: decides which penalty is best.
         logbook: its state gets the best score and the speed.
 
     Raises:
-        UserError: a checkpoint cannot be written.
+        OSError: a checkpoint cannot be written.
     """
     features, labels = training.values, training.labels
     state, checkpoints = logbook.state, logbook.checkpoints
@@ -91,9 +92,9 @@ def _solver(
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
-    # Solved on features of mean 0 and variance 1, so that one penalty is fair to all of them. One
-    # that varies by less than a tenth of their size is not blown up to it, or rounding errors of the
-    # backbone would show in the probabilities.
+    # Standardise the features, so that the penalty treats all features alike. A lower bound on the
+    # deviation keeps nearly constant features small: otherwise rounding errors of the backbone
+    # would change the probabilities.
     mean, deviation = features.mean(axis=0), features.std(axis=0)
     size = np.sqrt(np.mean(features**2))
     scale = 1.0 / np.maximum(deviation, max(0.1 * size, 1e-12))
@@ -101,17 +102,17 @@ def _solver(
 
     def solve(strength: float) -> _Solution:
         regression.C = strength
-        with warnings.catch_warnings():  # the number of iterations is shown
+        with warnings.catch_warnings():  # the console shows the number of iterations
             warnings.simplefilter("ignore", ConvergenceWarning)
             regression.fit((features - mean) * scale, labels)
         rows, offsets = regression.coef_, regression.intercept_
-        if len(rows) == 1:  # two classes: one row, for the second of them
+        if len(rows) == 1:  # with two classes scikit-learn has one row, for the second class
             rows = np.concatenate([-rows / 2, rows / 2])
             offsets = np.concatenate([-offsets / 2, offsets / 2])
         kernel = np.zeros((features.shape[1], num_classes))  # (D, C)
         kernel[:, regression.classes_] = rows.T * scale[:, None]
         seen = offsets - mean @ kernel[:, regression.classes_]
-        bias = np.full(num_classes, seen.min() - _NEVER)  # a class that no training image has
+        bias = np.full(num_classes, seen.min() - _NEVER)  # a class without a training image
         bias[regression.classes_] = seen
         return _Solution(
             kernel.astype("float32"), bias.astype("float32"), int(regression.n_iter_.max())
@@ -121,7 +122,7 @@ def _solver(
 
 
 def _fit(solution: _Solution, features: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
-    """Mean cross-entropy and accuracy on the training features."""
+    """Return mean cross-entropy and accuracy on the training features."""
     logits = (features @ solution.kernel + solution.bias).astype("float64")  # (N, C)
     highest = logits.max(axis=1)
     own = logits[np.arange(len(labels)), labels]

@@ -1,4 +1,4 @@
-"""The training step, written once for every device, number of devices and precision."""
+"""The training step, for every device, number of devices and precision."""
 
 from __future__ import annotations
 
@@ -21,24 +21,37 @@ from cait_tf.fused.tensorflow import (
     training_micro_batches,
 )
 
-#: What a step says of itself: a row of float64 with one column for each.
+#: The columns of a step's metrics, a row of float64.
 STEP_METRICS = ("loss", "correct", "grad_norm", "finite")
 
 
 class TrainStep:
-    """``step(images, labels, learning_rates, first)`` updates the model and returns the metrics of steps.
+    """``step(images, labels, learning_rates, first)`` trains the model and returns metrics.
 
-    Images and labels are one batch, ``(B, S, S, 3)`` and ``(B,)`` or ``(B, C)``, or with
-    `steps_per_call` above 1 several batches with an axis in front, of which as many as there are
-    learning rates are used, from number `first` on. Metrics are ``(steps, 4)``: mean ``loss``,
-    ``correct`` images, ``grad_norm`` before clipping, and whether the gradient was ``finite``. A step
-    whose gradient is not moves nothing.
+    With `steps_per_call` 1, images ``(B, S, S, 3)`` and labels ``(B,)`` or ``(B, C)`` are one
+    batch. Above 1, they have an axis of batches in front. The call then makes one step per learning
+    rate, from batch number `first` on.
 
-    The order that makes the result the same on any number of devices: each replica sums its
-    gradients over its parts of the batch, then the replicas' are summed, then the global norm is
-    taken and clipped, then everything is updated alike everywhere. The parts are `accumulation`, or
-    where that is None as many as a CPU takes side by side. An `average` follows each step unless
-    `average_steps` is false, when it is only kept in the state.
+    The metrics are ``(steps, 4)`` float64: mean ``loss``, number of ``correct`` images,
+    ``grad_norm`` before clipping, and whether the gradient was ``finite``. A step whose gradient is
+    not finite changes no weight.
+
+    The order of operations makes the result independent of the number of devices. Each replica sums
+    the gradients of its micro-batches. The replicas sum their gradients. The step clips the global
+    norm of the sum, and applies the same update on every replica.
+
+    Args:
+        loss: `None`: cross-entropy.
+        clip_norm: highest global norm of the gradient. 0: no clipping.
+        loss_scale: `None`: no loss scaling.
+        jit_compile: whether XLA compiles the step. With several replicas, XLA compiles the
+            gradients only.
+        accumulation: micro-batches per replica. `None`: 1 on an accelerator or with `jit_compile`;
+            on a CPU, `training_micro_batches` chooses.
+        average: an average of the weights. `None`: no average.
+        average_steps: whether each step updates `average`. If false, `average` is only part of
+            `state`.
+        seed: seed of dropout and stochastic depth.
     """
 
     def __init__(
@@ -63,16 +76,16 @@ class TrainStep:
         self._clip_norm = clip_norm
         self._loss_scale = loss_scale
         self._accumulation = accumulation
-        self._jit_compile = jit_compile  # XLA takes parts one after the other
+        self._jit_compile = jit_compile  # XLA computes micro-batches one after the other
         self._average = average
         self._average_steps = average_steps
         self._random = _RandomStates(model, seed)
         with strategy.scope():
-            #: Steps tried, skipped ones too: what the draws of a step depend on.
+            #: Number of steps, with the skipped ones. The random numbers of a step depend on it.
             self.count = tf.Variable(0, dtype=tf.int64, trainable=False, name="steps_tried")
         several = strategy.num_replicas_in_sync > 1
         steps = self._one if steps_per_call == 1 else self._many
-        # Replicas talk to each other between gradient and update, which XLA cannot compile.
+        # XLA cannot compile the communication of replicas between gradient and update.
         self._run = tf.function(
             steps,
             reduce_retracing=True,
@@ -98,7 +111,7 @@ class TrainStep:
 
     @property
     def state(self) -> dict[str, tf.Variable]:
-        """What a checkpoint has to hold besides the weights."""
+        """The variables that a checkpoint saves besides the weights, by name."""
         state = {f"optimizer/{name}": value for name, value in self._optimizer.state.items()}
         state["steps_tried"] = self.count
         if self._loss_scale:
@@ -157,11 +170,11 @@ class TrainStep:
     def _gradients(
         self, images: tf.Tensor, labels: tf.Tensor, scale: tf.Tensor | None, replica: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
-        """A replica's loss, correct images and gradients, summed over its parts of the batch."""
+        """Return a replica's loss, correct images and gradients, summed over its micro-batches."""
         parts = self._accumulation or (
             1 if self._jit_compile else training_micro_batches(self._model, images)
         )
-        size = images.shape[0] // parts  # of a part
+        size = images.shape[0] // parts  # images per micro-batch
         draw = (self.count * parts) * self._strategy.num_replicas_in_sync + replica * parts
         if parts == 1:
             return self._part(images, labels, scale, draw, 1)
@@ -195,15 +208,15 @@ class TrainStep:
         draw: tf.Tensor,
         parts: int,
     ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
-        """Of one of a replica's parts."""
+        """Return loss, correct images and gradients of one micro-batch."""
         with tf.GradientTape() as tape, self._random.at(draw):
             logits = self._model(images, training=True)  # (B, C) float32
             losses = self._loss(labels, logits)  # (B,)
-            # This part's share of the global batch's mean, so that the sum over parts is it.
+            # Divide so that the sum over all micro-batches and replicas is the mean of the batch.
             loss = tf.reduce_mean(losses) / (parts * self._strategy.num_replicas_in_sync)
             scaled = loss if scale is None else loss * scale
         gradients = tape.gradient(scaled, self._optimizer.variables)
-        # Exact in float32, the widest that a TPU has: a batch holds few images.
+        # float32, the widest float of a TPU, counts the few images of a batch exactly.
         correct = tf.reduce_sum(self._loss.correct(labels, logits))
         if scale is not None:
             gradients = [gradient / scale for gradient in gradients]
@@ -216,8 +229,8 @@ class TrainStep:
         finite: tf.Tensor,
         rate: tf.Tensor,
     ) -> None:
-        """Everything that changes, once for all replicas."""
-        # The gradients were summed over the replicas: what one thinks of them, all do.
+        """Update all variables, once for all replicas."""
+        # All replicas have the same summed gradients, so the value of one replica holds for all.
         finite = strategy.experimental_local_results(finite)[0]
 
         def move() -> tf.Tensor:
@@ -233,16 +246,19 @@ class TrainStep:
 
 
 def _zeros_like(variables: Sequence[tf.Variable]) -> list[tf.Tensor]:
-    """One tensor for all variables of a shape and dtype: nothing is added into what others read."""
+    """Return a zero tensor for each variable. Variables of one shape and dtype share a tensor.
+
+    Sharing is safe because no addition writes into a tensor that other operations read.
+    """
     zeros = functools.cache(tf.zeros)
     return [zeros(tuple(variable.shape), variable.dtype) for variable in variables]
 
 
 class _RandomStates:
-    """Lets every dropout and drop path draw by (seed, layer, number), and keep no state.
+    """Makes dropout and stochastic depth draw by (seed, layer, number) instead of keeping a state.
 
-    A state that each call moves on would be one more thing to resume, could not be moved inside a
-    loop over parts of a batch, and would give all replicas the same draws.
+    A state that changes with each call would have to be saved for a resume, could not change inside
+    a loop over micro-batches, and would give all replicas the same draws.
     """
 
     def __init__(self, model: keras.Model, seed: Sequence[int]) -> None:
@@ -251,7 +267,7 @@ class _RandomStates:
         self._seeds = np.random.SeedSequence(seed).generate_state(max(1, len(self._states)))
 
     def at(self, number: tf.Tensor) -> keras.StatelessScope:
-        """A scope in which the layers draw what belongs to `number`."""
+        """Return a scope in which the layers draw the random numbers that belong to `number`."""
         return keras.StatelessScope(
             [
                 (state, tf.cast(tf.stack([tf.constant(seed, tf.int64), number]), state.dtype))

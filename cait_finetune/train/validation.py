@@ -1,4 +1,4 @@
-"""How the epochs of a run are compared."""
+"""Measure and compare the epochs of a run on the validation split."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from cait_finetune.config.metrics import format_metrics
 
 @dataclasses.dataclass(frozen=True)
 class Validation:
-    """Scores the validation split.
+    """Scores weights on the validation split.
 
     Args:
-        measure: the metrics of the validation split for the weights that the model holds.
+        measure: returns the metrics of the validation split for the weights that the model holds.
         metric: the metric that decides which epoch is best, such as ``top1``.
     """
 
@@ -21,9 +21,9 @@ class Validation:
     metric: str
 
     def score(self, metrics: Mapping[str, float]) -> tuple[float, float]:
-        """Higher is better: the metric, and among equals the lower loss."""
+        """Return the score; higher is better. Among equal metrics, the lower loss is better."""
         return metrics[self.metric], -metrics["loss"]
 
     def describe(self, metrics: Mapping[str, float]) -> str:
-        """Such as ``top-1 91.20%``."""
+        """Return the metric in words, such as ``top-1 91.20%``."""
         return format_metrics(metrics, self.metric)
