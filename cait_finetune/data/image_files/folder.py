@@ -105,9 +105,11 @@ def load_folder(config: DatasetConfig) -> FileSource:
 def _parts(config: DatasetConfig, root: str, folders: list[str]) -> list[str]:
     """Return the folders if they are splits, or an empty list if they are classes.
 
-    The folders are splits in three cases: ``dataset.splits`` names a split; one has a usual name of
-    train, and another split or folders in a split accompany it; or all have usual names of splits, and
-    one has folders in it. Otherwise a folder train is a class.
+    The folders are splits in three cases. Otherwise a folder train is a class.
+
+    - ``dataset.splits`` names a folder.
+    - One folder is train by its name. Another is validation or test, or one of these has folders.
+    - All folders have names of splits, and one of them has folders.
     """
     if any(getattr(config.splits, split) for split in SPLITS):
         return folders
