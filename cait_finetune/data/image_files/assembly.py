@@ -90,7 +90,7 @@ def assembled(config: DatasetConfig, listing: Listing) -> FileSource:
 def _divide(
     config: DatasetConfig, files: Files, listing: Listing, pool: np.ndarray
 ) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Return the rows of each split with a share of `pool`, and phrases on the shares and their file."""
+    """Return the rows of each split with a share of `pool`, and phrases on the division."""
     files, plan = files.rows(pool), listing.plan
     ids, first, number = np.unique(files.ids.astype(str), return_index=True, return_inverse=True)
     labels = np.zeros(len(ids), int) if config.multi_label else files.labels[first]

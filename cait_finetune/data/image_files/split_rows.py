@@ -74,8 +74,8 @@ class Kept:
 def parsed(text: str, place: str, splits: tuple[str, ...]) -> Kept:
     """Parse the text of a split file.
 
-    A line that begins with ``#`` is a comment. A row below the header whose path begins with ``#`` is
-    not: its second cell is a split.
+    Lines that begin with ``#`` are comments. Below the header, a line with a path and a split is a
+    row even if the path begins with ``#``.
 
     Args:
         text: text of the file.

@@ -25,7 +25,7 @@ class Plan:
         parts: the name of the part of each split that has one. Empty: the data set has no parts.
         shares: the share of each split in train's part, or in all images if there are no parts.
             Empty: nothing is divided.
-        words: a phrase for the user on a part whose name is not that of its split.
+        words: a phrase for the user if a validation part becomes the test split.
     """
 
     parts: Mapping[str, str]

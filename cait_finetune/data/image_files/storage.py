@@ -1,7 +1,7 @@
 """Files and folders on a disk, or in storage that TensorFlow reads: gs://, and s3:// with its plugin.
 
-Paths are strings, and functions for a disk do not call TensorFlow, because both would be slow with
-millions of files otherwise.
+Paths are strings, and the functions access a disk without TensorFlow. Both save time with millions of
+files.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from cait_tf.atomic import atomic_open
 
 
 def located(key: str, value: str, kind: str) -> str:
-    """Return the path of an existing ``folder`` or ``file``: absolute on a disk, else without final /.
+    """Return the path of an existing folder or file. A path on a disk becomes absolute.
 
     Args:
         key: the configuration key of the path, for messages.
