@@ -28,8 +28,8 @@ def class_list(config: DatasetConfig, found: Sequence[str], what: str) -> tuple[
         what: the folder or column that has the names, for messages.
 
     Raises:
-        UserError: the number of names is not `dataset.num_classes`; or there are fewer than two
-            names, and `dataset.multi_label` is false.
+        UserError: ``dataset.num_classes`` is set to another number; or there are fewer than two names,
+            and ``dataset.multi_label`` is false.
     """
     names = tuple(config.class_names or found)
     if config.num_classes not in (None, len(names)):

@@ -44,8 +44,8 @@ def load_folder(config: DatasetConfig) -> FileSource:
     notes their number.
 
     Raises:
-        UserError: the folder does not exist, has no class folders, or a class has no image; a class
-            is not in the class list or in train; or as `planned` and `assembled`.
+        UserError: the folder does not exist or has no class folders; a class has no image, or is not in
+            the class list or in train; or as `planned` and `assembled`.
     """
     if config.data_dir is None:
         raise bad_value(
@@ -108,8 +108,9 @@ def _parts(config: DatasetConfig, root: str, folders: list[str]) -> list[str]:
     The folders are splits in three cases. Otherwise a folder train is a class.
 
     - ``dataset.splits`` names a folder.
-    - One folder is train by its name. Another is validation or test, or one of these has folders.
-    - All folders have names of splits, and one of them has folders.
+    - One folder has a name of train. Another has a name of validation or test, or a folder with the
+      name of a split has folders in it.
+    - All folders have names of splits, and one of them has folders in it.
     """
     if any(getattr(config.splits, split) for split in SPLITS):
         return folders

@@ -10,7 +10,7 @@ HEAD = 4096
 
 _MARK = 132  # bytes up to the end of DICOM's mark
 _MOST_PIXELS = 2**29  # TensorFlow refuses images with this number of pixels or more
-_SHORT_OS2 = 16  # bytes of a short BMP header, which neither PIL nor `data.bmp` reads
+_SHORT_OS2 = 16  # bytes of a short OS/2 header of a BMP, which neither PIL nor `data.bmp` reads
 
 
 def fault(head: bytes) -> str:

@@ -51,14 +51,14 @@ def saved_split(
     beside: str,
     hashes: Sequence[int] | None = None,
 ) -> SavedSplit:
-    """Return the splits that the split file records, divide new images, and write them to the file.
+    """Return the split of each image from the split file. Divide new images and add them to the file.
 
     An image in the file keeps its split. So does an image under another path, if its content or name
     identifies it. All other images are divided by the seed and shares in the file. Rows of images that
     no longer exist stay in the file.
 
     Without a file all images are divided. The function writes `config.file`, by default `beside`. If
-    `beside` cannot be written, the file goes to the user's cache.
+    `beside` cannot be written, the file goes to the user's cache. Without a cache nothing is kept.
 
     Args:
         ids: N different names, the first column of the file.

@@ -41,10 +41,10 @@ def usual_split(name: str) -> str | None:
 def planned(config: DatasetConfig, names: Iterable[str], what: str) -> Plan:
     """Plan the splits from the parts `names`: as configured, otherwise by their usual names.
 
-    As with TFDS sets, the plan never validates on test images. If train has only one other part beside
-    it, that part is test, and validation gets its share of train. A part that
-    ``dataset.splits.validation`` names stays validation, and then test gets its share of train.
-    If train is the only part, the shares divide it.
+    As with TFDS sets, the plan never validates on test images. If validation or test is the only part
+    beside train, that part is test, and validation gets its share of train. But a part that
+    ``dataset.splits.validation`` names stays validation, and test gets its share of train. If train is
+    the only part, the shares divide it.
 
     With `evaluation_only` no part is divided. A split without a part gets the part of test, validation
     or train, in this order, or else the first part.

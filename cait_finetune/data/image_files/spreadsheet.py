@@ -95,8 +95,8 @@ def read_table(path: str) -> Table:
     The function omits empty rows, and empty cells beyond the width of the header.
 
     Raises:
-        UserError: the file cannot be read, is not a CSV file in UTF-8, has no header or no row, or has
-            rows with another number of cells than the header.
+        UserError: the file cannot be read or is not a CSV file in UTF-8; the header or all rows are
+            missing; or a row has another number of cells than the header.
     """
     text = _text(path)
     first = text.lstrip("\r\n").partition("\n")[0]

@@ -133,7 +133,7 @@ def size_and_times(path: str) -> tuple[int, ...]:
 
     For a file on a disk, also return the inode's time of change in nanoseconds, and its number. Only
     the number shows that two folders were swapped. Renaming a folder does not change the times of its
-    files, and an archive may write files of several folders within one tick of the clock.
+    files. Unpacking an archive may write files of several folders within one tick of the clock.
     """
     if is_remote(path):
         stat = tf.io.gfile.stat(path)

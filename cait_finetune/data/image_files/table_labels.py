@@ -47,8 +47,8 @@ def several_labels(config: DatasetConfig, table: Table) -> tuple[tuple[str, ...]
     """Return the class names, and the labels of each row, ``(N, C)`` float32 of zeros and ones.
 
     Raises:
-        UserError: configured keys contradict each other, a column is missing or has invalid cells, a
-            label is not in the class list, no row has a label, or the separator of the labels also
+        UserError: configured keys contradict each other; a column is missing or has invalid cells; a
+            label is not in the class list; no row has a label; the separator of the labels also
             separates the columns; or as `class_list`.
     """
     if config.columns.classes:
