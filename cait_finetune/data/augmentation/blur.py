@@ -1,20 +1,28 @@
-"""Gaussian blur, ``(S, S, 3)`` uint8 to the same.
+"""Gaussian blur of a ``(S, S, 3)`` uint8 image.
 
-It takes the place of keras-cv's RandomGaussianBlur, which draws its widths from a generator of its
-own, and of a convolution, which TensorFlow is slow at with three channels.
+It replaces keras-cv's RandomGaussianBlur, which draws its widths from its own random generator. It
+also replaces a convolution, which is slow in TensorFlow with three channels.
 """
 
 from __future__ import annotations
 
 import tensorflow as tf
 
-#: The largest standard deviation, in pixels, and how far from a pixel the others count.
+#: The largest standard deviation, and the radius of the kernel, in pixels.
 LARGEST, _REACH = 2.0, 6
-_BLOCK = 16  # lines that are blurred together, by one matrix product
+_BLOCK = 16  # lines per block: one matrix product blurs all lines of a block
 
 
 def blur(image: tf.Tensor, radius: tf.Tensor) -> tf.Tensor:
-    """By a standard deviation of `radius` pixels, at most `LARGEST` (``ImageFilter.GaussianBlur``)."""
+    """Blur an image as PIL's ``ImageFilter.GaussianBlur(radius)`` does.
+
+    Args:
+        image: ``(H, W, 3)`` uint8.
+        radius: () float32, the standard deviation in pixels, at most `LARGEST`.
+
+    Returns:
+        ``(H, W, 3)`` uint8.
+    """
     height, width = image.shape[:2]
     columns = tf.transpose(tf.cast(image, tf.float32), [1, 0, 2])  # (W, H, 3)
     columns = _along_first(tf.reshape(columns, [width, height * 3]), radius)
@@ -24,7 +32,7 @@ def blur(image: tf.Tensor, radius: tf.Tensor) -> tf.Tensor:
 
 
 def _along_first(lines: tf.Tensor, radius: tf.Tensor) -> tf.Tensor:
-    """``(n, m)``, each line the weighted mean of itself and its neighbours; the ends go on."""
+    """Blur ``(n, m)`` float32 along the first axis. The first and last line repeat beyond the ends."""
     count, window = lines.shape[0], _BLOCK + 2 * _REACH
     distance = tf.range(window)[None] - tf.range(_BLOCK)[:, None] - _REACH  # (BLOCK, window)
     far = tf.abs(distance) > _REACH

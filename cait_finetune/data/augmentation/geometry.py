@@ -1,9 +1,9 @@
-"""Shearing, turning and moving, as PIL does: ``(S, S, 3)`` uint8 to the same.
+"""Shear, rotate and translate a ``(S, S, 3)`` uint8 image as PIL does.
 
-What comes from outside the image is `FILL`. The operations take the place of keras-cv's RandomShear,
-RandomRotation and RandomTranslation (0.9.0), which draw from a generator of their own and use the
-projective kernel for everything: 2.2 to 4.2 ms of CPU time for an image of 224 pixels. Copying takes
-0.03, resampling line by line 0.5 to 0.8, and turning, for which that kernel is best, 1.3 ms.
+Pixels from outside the image get the colour `FILL`. The operations replace keras-cv's RandomShear,
+RandomRotation and RandomTranslation (0.9.0), which draw from their own random generator and use the
+projective kernel for everything. The kernel is fastest for rotations only: copying is faster for
+translations, and resampling line by line is faster for shears.
 """
 
 from __future__ import annotations
@@ -16,26 +16,33 @@ import tensorflow as tf
 #: The mean colour of ImageNet, in grey levels.
 FILL = (124.0, 116.0, 104.0)
 _FILL = np.array(FILL, "uint8")
-_ROUNDING = 1e-3  # grey levels: more than float32 errs by, where the result is cut off
+_ROUNDING = 1e-3  # grey levels, added before truncation: more than the rounding error of float32
 
 
 def shear_x(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    """A pixel shows what is ``factor * y`` to the right of it."""
+    """Shear along x: pixel (x, y) of the result shows (x + factor * y, y) of the image.
+
+    y is the distance of the pixel's centre from the top edge.
+    """
     return _to_levels(_sheared(_from_fill(image), factor))
 
 
 def shear_y(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    """A pixel shows what is ``factor * x`` below it."""
+    """Shear along y: pixel (x, y) of the result shows (x, y + factor * x) of the image.
+
+    x is the distance of the pixel's centre from the left edge.
+    """
     columns = tf.transpose(_from_fill(image), [1, 0, 2])  # (W, H, 3)
     return _to_levels(tf.transpose(_sheared(columns, factor), [1, 0, 2]))
 
 
 def rotate(image: tf.Tensor, degrees: tf.Tensor) -> tf.Tensor:
-    """Counterclockwise about the centre."""
+    """Rotate counterclockwise about the centre, with bilinear interpolation."""
     height, width = image.shape[:2]
     angle = degrees * (math.pi / 180.0)
     x, y = (width - 1) / 2, (height - 1) / 2
-    # Where a pixel comes from is (a x + b y + c, d x + e y + f); these are of cosine, sine and 1.
+    # Pixel (x, y) of the result shows (a x + b y + c, d x + e y + f) of the image. The three lists are
+    # the coefficients of cosine, sine and 1 in a, b, c, d, e and f.
     parts = [[1, 0, -x, 0, 1, -y, 0, 0], [0, -1, y, 1, 0, -x, 0, 0], [0, 0, x, 0, 0, y, 0, 0]]
     transform = tf.stack([[tf.cos(angle), tf.sin(angle), 1.0]]) @ np.array(parts, "float32")
     turned = tf.raw_ops.ImageProjectiveTransformV3(
@@ -50,7 +57,11 @@ def rotate(image: tf.Tensor, degrees: tf.Tensor) -> tf.Tensor:
 
 
 def translate_x(image: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
-    """A pixel shows what is so many to the right of it, an int32 of at most the width."""
+    """Translate along x: pixel (x, y) of the result shows (x + pixels, y) of the image.
+
+    Args:
+        pixels: () int32, from minus the width to the width.
+    """
     height, width = image.shape[:2]
     lines = tf.reshape(image, [height, width * 3])
     beside = tf.constant(np.tile(_FILL, (height, width)))  # (H, W * 3)
@@ -64,7 +75,11 @@ def translate_x(image: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
 
 
 def translate_y(image: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
-    """A pixel shows what is so many below it, an int32 of at most the height."""
+    """Translate along y: pixel (x, y) of the result shows (x, y + pixels) of the image.
+
+    Args:
+        pixels: () int32, from minus the height to the height.
+    """
     height, width = image.shape[:2]
     beside = tf.constant(np.tile(_FILL, (height, width, 1)))  # (H, W, 3)
     start = tf.abs(pixels)
@@ -77,9 +92,9 @@ def translate_y(image: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
 
 
 def _sheared(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    """Each line taken from further right than the one above, by `factor` pixels; 0 from outside.
+    """Shift each line left by `factor` pixels more than the line above. Pixels from outside are 0.
 
-    Every line is an image of its own to CropAndResize, which interpolates along it.
+    Each line is a separate image for CropAndResize, which interpolates along the line.
     """
     height, width = image.shape[:2]
     middle = (np.arange(height, dtype="float32") + 0.5) / (width - 1)  # (H,)
@@ -94,14 +109,14 @@ def _sheared(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
 
 
 def _from_fill(image: tf.Tensor) -> tf.Tensor:
-    """The difference to the fill colour, which is what the kernels' 0 then stands for."""
+    """Subtract the fill colour, float32. The kernels fill with 0, which then means the fill colour."""
     height, width = image.shape[:2]
     lines = tf.cast(tf.reshape(image, [height, width * 3]), tf.float32)
     return tf.reshape(lines - tf.constant(FILL * width), image.shape)
 
 
 def _to_levels(difference: tf.Tensor) -> tf.Tensor:
-    """Back from the difference, cut off to whole levels as PIL does."""
+    """Add the fill colour to the difference, and truncate to uint8 as PIL does."""
     height, width = difference.shape[:2]
     offset = tf.constant([level + _ROUNDING for level in FILL] * width)
     lines = tf.reshape(difference, [height, width * 3]) + offset

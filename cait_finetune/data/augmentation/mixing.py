@@ -1,14 +1,14 @@
 """Mixup and CutMix on pairs of neighbours in the stream, as a pure function of a seed.
 
 Mixup: Zhang et al. 2018, https://arxiv.org/abs/1710.09412. CutMix: Yun et al. 2019,
-https://arxiv.org/abs/1905.04899. Which of the two a pair gets is drawn as in DeiT.
+https://arxiv.org/abs/1905.04899. As in DeiT, a draw chooses between the two for each pair.
 
-The stream is shuffled, so a neighbour is a partner by chance, as good as one from the far end of the
-batch. And a pair never leaves the slice of the batch that a device gets: any number of devices sees
-the same mixed images.
+The stream is shuffled, so a neighbour is a random partner. Both images of a pair stay on the same
+device, so the mixed images do not depend on the number of devices.
 
-keras-cv's MixUp and CutMix (0.9.0) draw from a generator of their own: with the same seed two passes
-of a parallel map give other mixtures, and a resumed run does. They know of no switching either.
+keras-cv's MixUp and CutMix (0.9.0) draw from their own random generator: with the same seed, two
+passes of a parallel map give other mixtures, and so does a resumed run. Nor can they switch between
+Mixup and CutMix.
 """
 
 from __future__ import annotations
@@ -19,24 +19,30 @@ from cait_finetune.config import AugmentConfig
 
 
 def mixes(config: AugmentConfig) -> bool:
-    """Whether there is anything to mix."""
+    """Whether the configuration enables Mixup or CutMix."""
     return config.mix_probability > 0 and (config.mixup > 0 or config.cutmix > 0)
 
 
 def mix_pairs(
     examples: tf.data.Dataset, config: AugmentConfig, num_classes: int, seed: int
 ) -> tf.data.Dataset:
-    """Mix each two examples ``(image, label, position)`` with each other.
+    """Mix the images and labels of every two successive examples ``(image, label, position)``.
 
-    The labels become shares of the classes, ``(C,)`` float32, if they are not yet: of several labels
-    they become what of each is in the image. The draws depend on the seed and the
-    first position of the pair.
+    Integer labels become one-hot before they are mixed. The draws depend on the seed and on the
+    position of the first example of the pair. A last example without a partner is dropped.
+
+    Args:
+        examples: images ``(S, S, 3)`` float32; labels () int32, or ``(C,)`` float32 with
+            ``multi_label``; positions () int64.
+
+    Returns:
+        Examples of the same shapes, but with labels ``(C,)`` float32.
     """
 
     def mix(images: tf.Tensor, labels: tf.Tensor, positions: tf.Tensor) -> tuple[tf.Tensor, ...]:
         size, channels = images.shape[2:]
         share, own = draw_mask(size, positions[0], config, seed, channels)  # (), (S, S, 3)
-        # Not [::-1], which takes twenty times as long.
+        # The gather is much faster than [::-1].
         others = tf.gather(images, [1, 0])
         images = images * own + others * (1.0 - own)  # (2, S, S, 3)
         targets = tf.one_hot(labels, num_classes) if labels.shape.rank == 1 else labels  # (2, C)
@@ -52,13 +58,21 @@ def mix_pairs(
 def draw_mask(
     size: int, position: tf.Tensor, config: AugmentConfig, seed: int, channels: int = 1
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """How much of an image stays its own: as one number, and for each pixel, ``(S, S, C)``.
+    """Draw the share that an image keeps, and the weight that each of its pixels keeps.
 
-    It is the same in all channels, and given for each as TensorFlow is slow at broadcasting to three.
-    Mixup gives every pixel the same share; CutMix gives 0 inside a box and 1 outside. The box is cut
-    off at the edges, and the share is counted from what is left of it.
+    With Mixup all pixels have the same weight. With CutMix the weight is 0 inside a box and 1 outside.
+    The edges of the image clip the box, and the share is the mean weight after clipping. All weights
+    are 1 if the draw decides, by `mix_probability`, not to mix.
+
+    Args:
+        size: S.
+        position: () int64, the position of the first example of the pair.
+        channels: C. All channels have the same weights: TensorFlow is slow at broadcasting to three.
+
+    Returns:
+        The share, () float32, and the weights, ``(S, S, C)`` float32.
     """
-    # Another stream of draws than the augmentation's, whose seed is (seed, position).
+    # The augmentation draws with the seed (seed, position). Mixing needs an independent seed.
     draw = tf.stack([tf.constant(-1 - seed, tf.int64), position])
     chances = tf.random.stateless_uniform((4,), draw)
     if config.mixup and config.cutmix:
@@ -80,14 +94,17 @@ def draw_mask(
 
 
 def _beta(alpha: tf.Tensor, draw: tf.Tensor) -> tf.Tensor:
-    """A draw from Beta(alpha, alpha): X / (X + Y) of two gamma variables."""
+    """Draw from Beta(alpha, alpha), as X / (X + Y) of two gamma variables."""
     x, y = tf.unstack(tf.random.stateless_gamma((2,), draw, alpha, dtype=tf.float32))
-    # A small alpha can give 0 and 0.
+    # With a small alpha both X and Y can be 0.
     return tf.math.divide_no_nan(x, x + y)
 
 
 def _inside_box(size: int, share: tf.Tensor, centre: tf.Tensor) -> tf.Tensor:
-    """1 inside a box of ``1 - share`` of the area about a point in [0, 1)²: its rows, its columns."""
+    """Return 1 for the rows and the columns of a box, 0 for others, ``(S, 2)`` float32.
+
+    Before clipping, the box has ``1 - share`` of the area. `centre` is in [0, 1)².
+    """
     side = tf.floor(size * tf.sqrt(1.0 - share))
     middle = tf.floor(centre * size)  # (2,)
     low = middle - tf.floor(side / 2)

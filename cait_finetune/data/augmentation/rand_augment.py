@@ -1,14 +1,13 @@
 """RandAugment as timm's ``rand-m9-mstd0.5-inc1``, as a pure function of a seed.
 
-Cubuk et al. 2020, https://arxiv.org/abs/1909.13719; the operations and what a magnitude means to
-them are ``_RAND_INCREASING_TRANSFORMS`` of timm's ``auto_augment.py``. Two things differ: images move
-by whole pixels, and pixels are interpolated linearly.
+RandAugment: Cubuk et al. 2020, https://arxiv.org/abs/1909.13719. The operations and their magnitudes
+are ``_RAND_INCREASING_TRANSFORMS`` of timm's ``auto_augment.py``, with two differences: translations
+are by whole pixels, and the interpolation is always linear.
 
-keras-cv's RandAugment (0.9.0) cannot do this: with the same seed two passes of a parallel map give
-different pictures, and so do two fresh layers one after the other; a resumed run would not see what
-an uninterrupted one sees. It also takes 3.9 ms of CPU time for an image of 224 pixels, Keras' own
-39 ms, this 0.4 ms. keras-cv's operations without a draw (Equalization, AutoContrast, Solarization,
-Posterization) are reproducible, but take 0.4 to 2.4 ms.
+keras-cv's RandAugment (0.9.0) is not reproducible. With the same seed, two passes of a parallel map
+give different images, and so do two new layers. A resumed run would see other images than an
+uninterrupted run. keras-cv's RandAugment and Keras' own are also slower. keras-cv's operations without
+a draw (Equalization, AutoContrast, Solarization, Posterization) are reproducible, but slower, too.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import tensorflow as tf
 
 from cait_finetune.data.augmentation import colour, geometry
 
-#: What a magnitude is a part of.
+#: The highest magnitude. The level of an operation is its magnitude divided by this number.
 HIGHEST = 10.0
 
 
@@ -31,19 +30,25 @@ def rand_augment(
     magnitude_std: float,
     probability: float,
 ) -> tf.Tensor:
-    """``(S, S, 3)`` uint8 to the same: so many operations, each of `OPERATIONS` by chance.
+    """Apply operations that are drawn from `OPERATIONS` to an image.
 
     Args:
-        seed: a pair of integers.
-        magnitude: the mean strength, 0 to 10, and `magnitude_std` its standard deviation.
-        probability: that a chosen operation is made.
+        image: ``(S, S, 3)`` uint8.
+        seed: ``(2,)`` integers.
+        operations: number of operations to draw.
+        magnitude: mean of the magnitude, from 0 to `HIGHEST`.
+        magnitude_std: standard deviation of the magnitude.
+        probability: probability with which a drawn operation is applied.
+
+    Returns:
+        ``(S, S, 3)`` uint8.
     """
     which, made, signs = tf.unstack(tf.random.stateless_uniform((operations, 3), seed), axis=1)
     spread = magnitude_std * tf.random.stateless_normal((operations,), fold_in(seed, 1))
     levels = tf.clip_by_value(magnitude + spread, 0.0, HIGHEST) / HIGHEST  # (operations,)
     indices = tf.minimum(tf.cast(which * len(OPERATIONS), tf.int32), len(OPERATIONS) - 1)
     signs = tf.where(signs < 0.5, -1.0, 1.0)
-    todo = tf.where(made < probability)[:, 0]  # only these take time
+    todo = tf.where(made < probability)[:, 0]  # the loop skips all others, to save time
 
     def step(number: tf.Tensor, image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         one = todo[number]
@@ -54,12 +59,22 @@ def rand_augment(
 
 
 def fold_in(seed: tf.Tensor, number: int) -> tf.Tensor:
-    """Another seed for each number: what one draws has no influence on what another draws."""
+    """Derive a seed from `seed` and `number`. Draws with different numbers are independent."""
     return tf.random.experimental.stateless_fold_in(seed, number)
 
 
 def distorted(image: tf.Tensor, index: tf.Tensor, level: tf.Tensor, sign: tf.Tensor) -> tf.Tensor:
-    """``(S, S, 3)`` uint8 after one of the `OPERATIONS`, of a level from 0 to 1 and a sign of ±1."""
+    """Apply the operation number `index` of `OPERATIONS` to an image.
+
+    Args:
+        image: ``(S, S, 3)`` uint8.
+        index: () int32.
+        level: () float32, from 0 to 1.
+        sign: () float32, -1 or 1.
+
+    Returns:
+        ``(S, S, 3)`` uint8.
+    """
 
     def branch(operation: Callable) -> Callable[[], tf.Tensor]:
         return lambda: tf.ensure_shape(operation(image, level, sign), image.shape)
@@ -68,7 +83,7 @@ def distorted(image: tf.Tensor, index: tf.Tensor, level: tf.Tensor, sign: tf.Ten
 
 
 def _enhanced(operation: Callable) -> Callable:
-    """1 is no change; at the highest level it is 0.1 or 1.9."""
+    """Call `operation` with a factor from 1 (no change) at level 0 to 0.1 or 1.9 at level 1."""
     return lambda image, level, sign: operation(image, 1.0 + 0.9 * level * sign)
 
 
@@ -84,7 +99,7 @@ def _moved(operation: Callable) -> Callable:
     return move
 
 
-#: ``(image, level from 0 to 1, sign)``; not all of them need all of that.
+#: Functions of (image, level from 0 to 1, sign). Some ignore the level or the sign.
 OPERATIONS: dict[str, Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]] = {
     "autocontrast": lambda image, level, sign: colour.autocontrast(image),
     "equalize": lambda image, level, sign: colour.equalize(image),

@@ -1,4 +1,4 @@
-"""From a list of files to a source: checked and divided."""
+"""Check the files of a folder or table, divide them into splits, and return a source."""
 
 from __future__ import annotations
 
@@ -18,10 +18,16 @@ from cait_finetune.errors import bad_value
 
 @dataclasses.dataclass(frozen=True)
 class Listing:
-    """What a folder or a table says: files, the part that each is in, and what the parts are.
+    """The files that a folder or table lists, and the plan of their splits.
 
-    ``parts`` are ``(N,)`` names, all empty without parts; ``split_file`` is where a division is
-    written down.
+    Attributes:
+        files: N files.
+        parts: ``(N,)``, the folder or the value of the split column, such as ``val``, of each file.
+            All are empty if the folder or table is not divided.
+        plan: the part or the share of each split.
+        class_names: names in label order.
+        split_file: default path of the CSV file that keeps the split of each image.
+        notes: facts about the listing that the user should know.
     """
 
     files: Files
@@ -33,10 +39,12 @@ class Listing:
 
 
 def assembled(config: DatasetConfig, listing: Listing) -> FileSource:
-    """The source of what is listed.
+    """Check the listed files, divide them by `listing.plan` and return the source.
+
+    ``dataset.check=false`` omits the check of the file contents and the search for duplicates.
 
     Raises:
-        UserError: as `inspected` and `saved_split`; or a split is empty.
+        UserError: as `inspected` and `saved_split`, or a split is empty.
     """
     files, plan, notes = listing.files, listing.plan, listing.notes
     rows = {
@@ -85,7 +93,7 @@ def assembled(config: DatasetConfig, listing: Listing) -> FileSource:
 def _divide(
     config: DatasetConfig, files: Files, listing: Listing, pool: np.ndarray
 ) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Rows of each split that has a share of `pool`, and in words how and where that is kept."""
+    """Return the rows of each split with a share of `pool`, and phrases on the division."""
     files, plan = files.rows(pool), listing.plan
     ids, first, number = np.unique(files.ids.astype(str), return_index=True, return_inverse=True)
     labels = np.zeros(len(ids), int) if config.multi_label else files.labels[first]
@@ -97,7 +105,7 @@ def _divide(
         listing.split_file,
         None if files.content_hashes is None else files.content_hashes[first],
     )
-    of_each = np.array(kept.splits)[number]  # the same file twice is in the same split
+    of_each = np.array(kept.splits)[number]  # rows of the same file get the same split
     words = [plan.words] if plan.words else []
     if len(kept.shares) == 2:
         aside = list(kept.shares)[1]

@@ -1,4 +1,4 @@
-"""The classes: their names and order, and whether each of them has the images that it needs."""
+"""Names and order of the classes, and checks that each class has images."""
 
 from __future__ import annotations
 
@@ -21,12 +21,15 @@ _INTEGER = re.compile(r"[+-]?[0-9]+")
 
 
 def class_list(config: DatasetConfig, found: Sequence[str], what: str) -> tuple[str, ...]:
-    """The configured names, or those that were `found`, in label order.
+    """Return ``dataset.class_names``, or the names `found`, in label order.
 
-    Warns of names that are nearly the same.
+    Args:
+        found: names in label order, which count if ``dataset.class_names`` is null.
+        what: the folder or column that has the names, for messages.
 
     Raises:
-        UserError: there are more or fewer than `dataset.num_classes`, or just one.
+        UserError: ``dataset.num_classes`` is set to another number; or there are fewer than two names,
+            and ``dataset.multi_label`` is false.
     """
     names = tuple(config.class_names or found)
     if config.num_classes not in (None, len(names)):
@@ -40,7 +43,7 @@ def class_list(config: DatasetConfig, found: Sequence[str], what: str) -> tuple[
 
 
 def in_order(names: Iterable[str]) -> list[str]:
-    """Class names in label order where nothing else gives one: integers as numbers, else as text."""
+    """Return class names in the default label order: as numbers if all are integers, else as text."""
     names = list(names)
     if all(_INTEGER.fullmatch(name) for name in names):
         return sorted(names, key=lambda name: (int(name), name))
@@ -48,13 +51,13 @@ def in_order(names: Iterable[str]) -> list[str]:
 
 
 def warn_of_near_names(names: Sequence[str]) -> None:
-    """One warning if names differ only in case, spaces, dashes, leading zeros or Unicode form."""
+    """Warn once if names differ only in case, spaces, dashes, leading zeros or Unicode form."""
     by_key = collections.defaultdict(list)
     for name in dict.fromkeys(names):  # two classes of ImageNet are called crane
         visible = (one for one in name if unicodedata.category(one) != "Cf")
         plain = unicodedata.normalize("NFKC", "".join(visible)).casefold()
         plain = re.sub(r"[\s_-]+|(?<!\d)0+(?=\d)", "", plain)
-        if len(plain) > 1 or plain.isdigit():  # a and A are two letters
+        if len(plain) > 1 or plain.isdigit():  # classes a and A are two letters
             by_key[plain].append(name)
     near = [group for group in by_key.values() if len(group) > 1]
     if near:
@@ -68,7 +71,13 @@ def warn_of_near_names(names: Sequence[str]) -> None:
 
 
 def outside(key: str, strangers: Mapping[str, str], known: Sequence[str]) -> UserError:
-    """What to say of labels that the class list lacks; the values say where each of them is."""
+    """Return the error for labels that are not in the class list.
+
+    Args:
+        key: the configuration key that the message names.
+        strangers: for each of these labels, a phrase that says where it occurs.
+        known: the class list.
+    """
     shown = ", ".join(f"{name!r}{strangers[name]}" for name in list(strangers)[:_SHOWN])
     more = f" and {len(strangers) - _SHOWN} more" if len(strangers) > _SHOWN else ""
     near = (suggest(name, known) for name in strangers)
@@ -87,16 +96,18 @@ def check_classes(
     multi_label: bool,
     listed: bool = True,
 ) -> None:
-    """Warns of classes that validation or test lack.
+    """Check that the train split has images of each class; warn of classes that another split lacks.
 
     Args:
-        counts: images of each class in each split, ``(C,)``.
-        listed: the user chose the class list. Other lists, such as a TFDS set's, may have classes
-            without any image: that is just warned of.
+        counts: for each split the number of images of each class, ``(C,)``.
+        multi_label: a class without images in train then gets a warning only, because images with
+            several labels cannot be divided class by class.
+        listed: the class list comes from the user's folders, table or configuration. For other
+            lists, such as that of a TFDS set, a class without any image gets a warning only.
 
     Raises:
-        UserError: a class without an image to train on; where images have several labels that is
-            just warned of, as they cannot be divided class by class.
+        UserError: a class of a `listed` class list has no image in any split; or a class has images in
+            another split but none in train, and `multi_label` is false.
     """
     total = sum(counts.values())
     if not listed and not total.all():
@@ -126,12 +137,12 @@ def check_classes(
 
 
 def some(names: Sequence[str]) -> str:
-    """The first few of them, and how many there are."""
+    """Return the first few names; if there are more, also the number of all."""
     shown = ", ".join(names[:_SHOWN])
     return f"{shown}, … ({len(names):,} in all)" if len(names) > _SHOWN else shown
 
 
 def _shown(group: Sequence[str]) -> Callable[[str], str]:
-    """How to print names such that they look different."""
+    """Return `repr`, or `ascii` if some of the names would look the same."""
     look = {unicodedata.normalize("NFC", name) for name in group}
     return repr if len(look) == len(group) else ascii

@@ -1,6 +1,6 @@
-"""The same image file twice: in two splits, or under two labels.
+"""Find image files that occur twice: in two splits, or under two labels.
 
-A model is then tested on what it was trained on, or one of the labels is wrong.
+In the first case the model is tested on training images. In the second, one label is wrong.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ _SHOWN = 3
 def warn_of_duplicates(
     files: Files, rows: Mapping[str, np.ndarray], class_names: Sequence[str]
 ) -> None:
-    """Warn once of files that are in two splits, and once of files of a split that have two labels.
+    """Warn once of files in two splits, and once of files with two labels in the same split.
 
     Args:
-        files: with content hashes.
-        rows: of each split.
+        files: all files, with content hashes.
+        rows: for each split, its rows in `files`.
+        class_names: names in label order.
     """
     split_of = np.full(len(files), -1)
     for number, split in enumerate(SPLITS):
@@ -62,7 +63,7 @@ def warn_of_duplicates(
 
 
 def _label_numbers(labels: np.ndarray) -> np.ndarray:
-    """``(N,)`` int: the same for the same labels."""
+    """Return a number for each file, ``(N,)`` int64. Equal labels have equal numbers."""
     if labels.ndim == 1:
         return labels.astype(np.int64)
     rows = np.packbits(labels > 0, axis=1)  # (N, C / 8)
@@ -71,7 +72,7 @@ def _label_numbers(labels: np.ndarray) -> np.ndarray:
 
 
 def _pair(files: Files, class_names: Sequence[str], one: int, other: int) -> str:
-    """``a.jpg = b.jpg``, with their labels if these are not the same."""
+    """Return ``a.jpg = b.jpg``, with the labels of both if the labels differ."""
     if np.array_equal(files.labels[one], files.labels[other]):
         return f"{files.ids[one]} = {files.ids[other]}"
 
@@ -84,7 +85,7 @@ def _pair(files: Files, class_names: Sequence[str], one: int, other: int) -> str
 
 
 def _of_several_kinds(rows: np.ndarray, keys: np.ndarray, kind_of: np.ndarray) -> np.ndarray:
-    """Those of the rows whose key a row of another kind has, too."""
+    """Return the rows whose key also occurs in a row of another kind."""
     number = np.unique(keys[rows], return_inverse=True)[1]
     count = number.max(initial=-1) + 1
     low, high = np.full(count, kind_of.max(initial=0) + 1), np.full(count, -1)

@@ -1,4 +1,4 @@
-"""Image files and their labels, as a source beside TFDS: what folders and tables are read into."""
+"""A source of image files and their labels, as folders and tables list them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ from cait_finetune.data.source import Selection, Source, new_numbers, renumbered
 
 @dataclasses.dataclass(frozen=True)
 class Files:
-    """One split: N files in order.
+    """N image files in order.
 
-    ``ids`` name them to people, ``labels`` are ``(N,)`` int32, or ``(N, C)`` float32 where an image
-    has several; ``weights`` are ``(N,)`` float32, how much each counts in the training loss.
-    ``content_hashes`` are ``(N,)`` int64; `None` for files that nobody opened.
+    Attributes:
+        paths: ``(N,)`` object array of str.
+        ids: ``(N,)`` object array of str, the paths relative to the folder, or as the table lists them.
+        labels: ``(N,)`` int32, or ``(N, C)`` float32 of zeros and ones with ``multi_label``.
+        weights: ``(N,)`` float32, the weight of each image in the training loss. `None`: no weights.
+        content_hashes: ``(N,)`` int64. `None`: the files were not read.
     """
 
     paths: np.ndarray
@@ -32,7 +35,7 @@ class Files:
         return len(self.paths)
 
     def rows(self, rows: np.ndarray) -> Files:
-        """Those files alone, in that order."""
+        """Return the files of `rows`, in the order of `rows`."""
         return Files(*(column if column is None else column[rows] for column in self._columns()))
 
     def __add__(self, other: Files) -> Files:
@@ -45,7 +48,7 @@ class Files:
 
 @dataclasses.dataclass(frozen=True)
 class FileSource(Source):
-    """Image files on a disk, or wherever TensorFlow reads from."""
+    """Image files on a disk, or in any other storage that TensorFlow reads."""
 
     name: str = "files"
     files: Mapping[str, Files] = dataclasses.field(default_factory=dict)
@@ -54,7 +57,7 @@ class FileSource(Source):
     light_records = True
 
     def records(self, split: str) -> tf.data.Dataset:
-        """As `Source.records`; with the ``path`` instead of the bytes."""
+        """As `Source.records`. Each record has the ``path`` of its image."""
         files = self.files[split]
         columns = {
             "id": list(files.ids),
@@ -75,7 +78,7 @@ class FileSource(Source):
         return self.files[split].labels
 
     def ids(self, split: str) -> np.ndarray:
-        """As `Source.ids`: paths as seen from the folder, or as the table has them."""
+        """As `Source.ids`: paths relative to the folder, or as the table lists them."""
         return self.files[split].ids
 
     def weights(self, split: str) -> np.ndarray | None:
@@ -83,7 +86,7 @@ class FileSource(Source):
         return self.files[split].weights
 
     def content_hashes(self, split: str) -> np.ndarray | None:
-        """As `Source.content_hashes`; `None` with ``dataset.check=false``."""
+        """As `Source.content_hashes`. `None` with ``dataset.check=false``."""
         return self.files[split].content_hashes
 
     def select(self, selection: Selection) -> FileSource:

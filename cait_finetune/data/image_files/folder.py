@@ -1,4 +1,4 @@
-"""Images in folders named by class, with or without folders for train, validation and test."""
+"""Load images from one folder per class, with or without folders for train, validation and test."""
 
 from __future__ import annotations
 
@@ -23,7 +23,13 @@ _KEY = "dataset.data_dir"
 
 @dataclasses.dataclass(frozen=True)
 class _Found:
-    """What is in the folders: images by the names of part and class, and what else was met."""
+    """The files in the folders.
+
+    Attributes:
+        images: paths of the images by (part, class). The part is empty without split folders.
+        others: number of other files by file extension.
+        astray: paths of images that are in no class folder.
+    """
 
     images: dict[tuple[str, str], list[str]]
     others: collections.Counter[str]
@@ -31,14 +37,15 @@ class _Found:
 
 
 def load_folder(config: DatasetConfig) -> FileSource:
-    """``DIR/CLASS/**/image``, or ``DIR/SPLIT/CLASS/**/image``; see `planned` for the splits.
+    """Load ``DIR/CLASS/**/image`` or ``DIR/SPLIT/CLASS/**/image``. See `planned` for the splits.
 
-    Classes are the folders that train has, as `in_order`, or `dataset.class_names`. Litter is not
-    seen, and of other files that are no images it is noted how many there are.
+    The classes are `dataset.class_names`, or the class folders of train in the order of `in_order`.
+    The loader skips litter (see `listing`). It also skips all other files that are not images, and
+    notes their number.
 
     Raises:
-        UserError: a folder that is not there, not divided into classes, or without an image; a
-            class that the class list or train lacks; and as `planned` and `assembled`.
+        UserError: the folder does not exist or has no class folders; a class has no image, or is not in
+            the class list or in train; or as `planned` and `assembled`.
     """
     if config.data_dir is None:
         raise bad_value(
@@ -96,9 +103,14 @@ def load_folder(config: DatasetConfig) -> FileSource:
 
 
 def _parts(config: DatasetConfig, root: str, folders: list[str]) -> list[str]:
-    """The folders if they are splits, of which each has folders by class, or none of them.
+    """Return the folders if they are splits, or an empty list if they are classes.
 
-    A class may be called train, too: so the one beside it is a split, or it has folders itself.
+    The folders are splits in three cases. Otherwise a folder train is a class.
+
+    - ``dataset.splits`` names a folder.
+    - One folder has a name of train. Another has a name of validation or test, or a folder with the
+      name of a split has folders in it.
+    - All folders have names of splits, and one of them has folders in it.
     """
     if any(getattr(config.splits, split) for split in SPLITS):
         return folders
@@ -146,10 +158,11 @@ def _notes(found: _Found) -> list[str]:
 
 
 def _class_names(config: DatasetConfig, root: str, found: _Found, train: str) -> tuple[str, ...]:
-    """In label order.
+    """Return the class names in label order. Remove empty folders of unknown classes from `found`.
 
     Raises:
-        UserError: as `class_list`; a folder of images that is outside the list, or an empty one.
+        UserError: as `class_list`, a class folder has images but is not in the class list, or a class
+            folder of train has no image.
     """
     what = f"{root}/{train}" if train else root
     here = in_order(name for part, name in found.images if part == train)
@@ -185,7 +198,7 @@ def _class_names(config: DatasetConfig, root: str, found: _Found, train: str) ->
             "add some, or leave the class out",
         )
     for key in [key for key in found.images if key[1] not in names]:
-        del found.images[key]  # empty folders
+        del found.images[key]  # these folders are empty
     return names
 
 

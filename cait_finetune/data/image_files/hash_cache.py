@@ -1,4 +1,4 @@
-"""Content hashes of files, kept in the user's cache: a file that did not change is read once."""
+"""Keep content hashes of files in the user's cache, so that an unchanged file is read only once."""
 
 from __future__ import annotations
 
@@ -18,23 +18,26 @@ from cait_tf.places import warn_not_kept
 
 logger = logging.getLogger(__name__)
 
-#: A file system's clock ticks every few milliseconds: a file may be written twice in one tick.
+#: A file may change twice within one tick of the file system's clock, and then has the same times.
 _SETTLED = 2 * 10**9  # nanoseconds
 _FORMAT = 2
 
-#: Of a file, as `storage.size_and_times`.
+#: Size and times of a file, as `storage.size_and_times` returns them.
 Stat = tuple[int, ...]
 
 
 class HashCache:
-    """The hashes of files below one folder, each with the size and times that the file had.
+    """The content hashes of files below one folder, with the size and times of each file.
 
-    A cache that cannot be read or written costs time and nothing else.
+    If the cache cannot be read or written, the files are hashed again. There is no error.
+
+    Args:
+        paths: of all files; at least one.
     """
 
     def __init__(self, paths: Sequence[str]) -> None:
         self._paths = paths
-        # What the first and the last path in order share, all share.
+        # The common prefix of the first and the last sorted path is the prefix of all paths.
         ends = [path.split("/")[:-1] for path in (min(paths), max(paths))]
         root = "/".join([str(_FORMAT), *os.path.commonprefix(ends)])
         digest = hashlib.sha256(os.fsencode(root)).hexdigest()[:24]
@@ -44,14 +47,15 @@ class HashCache:
         self._began = time.time_ns()
 
     def get(self, path: str, stat: Stat) -> int | None:
-        """The hash of a file that has not changed since it was read; `None` for any other."""
+        """Return the hash of a file with unchanged size and times. `None`: changed, or not known."""
         row = self._known.get(path)
         return row[1] if row and row[0] == stat else None
 
     def keep(self, stats: Sequence[Stat], hashes: Sequence[int]) -> None:
-        """Keep the hashes of all files, -1 for none.
+        """Write the hashes of all files to the cache. A hash of -1 is not written.
 
-        Files that were written a moment ago are left out: they may be written again with the same times.
+        Nor is the hash of a file that changed less than two seconds before this cache was opened: the
+        file may change again within the same tick of the clock.
         """
         kept = {
             path: (stat, content)
@@ -67,7 +71,7 @@ class HashCache:
         try:
             columns = {
                 "paths": np.array([os.fsencode(path) for path in rows]),
-                # A ValueError where a table names files of a disk and of a bucket, which has fewer times.
+                # ValueError if a table lists files on a disk and in a bucket: buckets have fewer times.
                 "stats": np.array([stat for stat, _ in rows.values()], np.int64),
                 "hashes": np.array([content for _, content in rows.values()], np.int64),
             }

@@ -1,4 +1,4 @@
-"""ImageNet-1k images in folders named by synset."""
+"""Load ImageNet-1k images from folders named by synset."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ _SYNSET = re.compile(r"n\d{8}")
 
 
 def load_imagenet_folder(config: DatasetConfig) -> FileSource:
-    """ImageNet-1k images in folders named by synset, such as ``n01440764/ILSVRC2012_val_0001.JPEG``.
+    """Load ImageNet-1k images such as ``DIR/n01440764/ILSVRC2012_val_00000293.JPEG``.
 
-    Labels follow the order of all 1000 synsets, also where some folders are missing. Files are listed
-    and checked as `load_folder` does. With `evaluation_only` each split is all images.
+    Labels are the positions in the list of all 1000 synsets, even if some folders are missing. With
+    `evaluation_only` each split has all images. Otherwise the images are divided by the shares.
 
     Raises:
-        UserError: no such directory, no synset folder in it, a folder that is no synset of
-            ImageNet-1k, or no image; `dataset.class_names` or `multi_label` is set; and as `assembled`.
+        UserError: the directory does not exist, has no folder, has a folder that is not a synset of
+            ImageNet-1k, or has no image; `dataset.class_names` or `multi_label` is set; or as
+            `assembled`.
     """
     if config.data_dir is None:
         raise bad_value(_KEY, "nothing", "the folder with the synset folders", f"add {_KEY}=DIR")
@@ -67,7 +68,7 @@ def load_imagenet_folder(config: DatasetConfig) -> FileSource:
 
 
 def _check_keys(config: DatasetConfig) -> None:
-    """Raises UserError on keys that the synsets leave no choice in."""
+    """Raise UserError if a key is set that the synsets determine."""
     if config.class_names is not None:
         raise bad_value(
             "dataset.class_names",

@@ -1,7 +1,7 @@
-"""Is each file an image, and which one: what its bytes tell before training.
+"""Check before training that each file is an image, and hash its content.
 
-Whether a file is whole shows when it is decoded. A JPEG's end marker would not tell: cameras and
-telephones append previews, videos and tables of their own to it.
+The check does not find truncated files: the decoder does. A search for a JPEG's end marker would not
+find them reliably, because cameras and phones append previews, videos and tables to a JPEG.
 """
 
 from __future__ import annotations
@@ -26,23 +26,27 @@ from cait_finetune.runtime.progress import progress_bar
 logger = logging.getLogger(__name__)
 
 _SHOWN = 5
-# Most of the time they wait for a disk or a network; where they do not, more of them only wait for Python.
+# The threads mostly wait for a disk or a network. Further threads would wait for Python's GIL.
 _THREADS = min(32, 4 * (os.cpu_count() or 8))
-_AT_A_TIME = 256  # files: a future for each of a million is slower than the files
+_AT_A_TIME = 256  # files per future: one future per file is slower than reading the file
 
 T = TypeVar("T")
 U = TypeVar("U")
 
 
 def inspected(paths: Sequence[str], ids: Sequence[str], on_corrupt: str) -> np.ndarray:
-    """Hash the content of each file, and check that it begins like an image that can be decoded.
+    """Hash the content of each file, and check by its first bytes that TensorFlow can decode it.
+
+    Args:
+        paths: N paths.
+        ids: N names, for messages.
+        on_corrupt: ``skip`` warns of files that cannot be read or decoded, ``stop`` raises an error.
 
     Returns:
-        ``(N,)`` int64: the content hashes; -1 for a file that cannot be decoded. These are warned of if
-        `on_corrupt` is ``skip``.
+        ``(N,)`` int64: the content hashes, -1 for a file that cannot be read or decoded.
 
     Raises:
-        UserError: there are such files, and `on_corrupt` is ``stop``.
+        UserError: a file cannot be read or decoded, and `on_corrupt` is ``stop``.
     """
     if not len(paths):
         return np.zeros(0, np.int64)
@@ -67,7 +71,11 @@ def inspected(paths: Sequence[str], ids: Sequence[str], on_corrupt: str) -> np.n
 
 
 def in_threads(words: str, work: Callable[[T], U], items: Sequence[T]) -> list[U]:
-    """What `work` makes of each, in order; on a terminal with a bar while it lasts."""
+    """Call `work` on each item in threads and return the results in order.
+
+    Args:
+        words: label of the progress bar, which a terminal shows.
+    """
     groups = [items[at : at + _AT_A_TIME] for at in range(0, len(items), _AT_A_TIME)]
     done: list[U] = []
     with ThreadPoolExecutor(_THREADS) as pool, progress_bar(words, len(items), unit="files") as bar:
@@ -78,10 +86,10 @@ def in_threads(words: str, work: Callable[[T], U], items: Sequence[T]) -> list[U
 
 
 def _look(cache: HashCache, path: str) -> tuple[Stat, int | str]:
-    """Size and times of a file, and its content hash or in words what is wrong with it."""
+    """Return size and times of a file, and its content hash or a phrase that names its fault."""
     stat: Stat = ()
     try:
-        stat = storage.size_and_times(path)  # first: it may be written while it is read
+        stat = storage.size_and_times(path)  # before reading: the file may change meanwhile
         known = cache.get(path, stat)
         if known is not None:
             return stat, known

@@ -1,6 +1,7 @@
-"""Which files of a folder are images: endings, litter and links, for every command that lists files.
+"""List the images of a folder: file extensions, litter and links, for all commands that list files.
 
-Imports no TensorFlow: `cait_finetune.inference` lists files before TensorFlow is loaded.
+Litter is hidden files and folders, and those that operating systems and programs leave beside images.
+The module does not import TensorFlow: `cait_finetune.inference` lists files before TensorFlow loads.
 """
 
 from __future__ import annotations
@@ -10,12 +11,11 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 
-#: What `cait_finetune.data.decode` reads, by the ending of a file's name in small letters.
+#: File extensions that `cait_finetune.data.decode` reads, in lower case.
 ENDINGS = (".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".webp")
 
-#: What systems and programs leave beside images, in small letters. Names that begin with a dot are
-#: litter too: ``._photo.jpg``, ``.ipynb_checkpoints``, ``.Trash-1000``. A name has to be equal: the
-#: class folder ``#1 fan`` is none.
+#: Names of litter in lower case. A name must be equal, so that ``#1 fan`` can be a class folder. Names
+#: that begin with a dot are litter too: ``._photo.jpg``, ``.ipynb_checkpoints``, ``.Trash-1000``.
 _LITTER = frozenset(
     (
         "#recycle",  # Synology
@@ -39,25 +39,25 @@ _LITTER = frozenset(
 )
 _MAGIC = re.compile(r"[*?[]")
 
-#: Names in a folder, sorted, and whether each is a folder; litter is left out.
+#: Function that returns the sorted names in a folder without litter, and whether each is a folder.
 Entries = Callable[[str], list[tuple[str, bool]]]
 
 
 def is_image(name: str) -> bool:
-    """Whether a file's name ends as an image's, in capitals or not."""
+    """Whether a file's name has an image's extension, in upper or lower case."""
     return name.lower().endswith(ENDINGS)
 
 
 def is_litter(name: str) -> bool:
-    """Whether a file or folder of that name is hidden, or left by a system."""
+    """Whether a file or folder of this name is litter: empty, hidden, or left by a system or program."""
     return name[:1] in (".", "") or name.lower() in _LITTER
 
 
 def local_entries(folder: str) -> list[tuple[str, bool]]:
-    """Names in a folder of a disk, sorted, and whether each is a folder, through links.
+    """Return the sorted names in a folder on a disk, and whether each is a folder or a link to one.
 
-    Leaves out litter, links to a folder that the link is in, and what is neither file nor folder. A
-    broken link counts as a file: who reads it says that it is broken.
+    The list omits litter, links to a folder that contains the link, and anything that is neither a
+    file nor a folder. A broken link counts as a file, so that reading it gives an error.
 
     Raises:
         OSError: the folder cannot be read.
@@ -74,12 +74,15 @@ def local_entries(folder: str) -> list[tuple[str, bool]]:
 def files_below(
     folder: str, entries: Entries = local_entries, within: str | None = None
 ) -> Iterator[str]:
-    """Paths of all files in a folder and those in it, relative to it, in an order that stays.
+    """Yield the paths of all files below a folder, relative to it, in the same order on each call.
 
-    A linked folder is followed, unless the link is in it.
+    The walk follows a link to a folder, unless that folder contains the link.
 
     Args:
-        within: the folder that the walk began in, which links do not lead back to; None: `folder`.
+        folder: the folder.
+        entries: lists one folder.
+        within: folder above `folder`. The walk does not follow links to it or to folders that contain
+            it. `None`: `folder`.
 
     Raises:
         OSError: as `entries`.
@@ -88,10 +91,10 @@ def files_below(
 
 
 def matching(pattern: str) -> list[str]:
-    """Paths that a glob names, sorted; ``**`` is any number of folders, none as well.
+    """Return the sorted paths that match a glob. ``**`` stands for zero or more folders.
 
-    Leaves out litter, unless a part without a wildcard names it; a part that begins with a dot finds
-    what is hidden. Links are followed as by `files_below`.
+    A part with a wildcard does not match litter. A part that begins with a dot matches hidden names.
+    The search follows links as `files_below` does.
 
     Raises:
         OSError: a folder cannot be read.
@@ -105,7 +108,7 @@ def matching(pattern: str) -> list[str]:
 
 
 def _matching_in(above: str, part: str, last: bool) -> Iterator[str]:
-    """Paths in the folder `above`; folders alone, unless the part is the last one."""
+    """Yield paths in the folder `above` that match `part`: folders and, for the last part, files."""
     if not _MAGIC.search(part):
         path = os.path.join(above, part)
         if os.path.lexists(path) if last else os.path.isdir(path):
@@ -130,7 +133,7 @@ def _entries_for(folder: str, part: str) -> list[tuple[str, bool]]:
 
 
 def _below(folder: str, entries: Entries, within: str) -> Iterator[tuple[str, bool]]:
-    """Files and folders."""
+    """Yield the path of each file and folder below `folder`, and whether it is a folder."""
     begin = (os.path.realpath(within), os.path.realpath(folder))
     pending: list[tuple[str, Sequence[str]]] = [("", begin)]
     while pending:
@@ -142,7 +145,7 @@ def _below(folder: str, entries: Entries, within: str) -> Iterator[tuple[str, bo
             if not is_folder:
                 yield path, False
                 continue
-            real = os.path.realpath(f"{here}/{name}")  # no links in a bucket: its own name
+            real = os.path.realpath(f"{here}/{name}")  # a bucket has no links
             if not any(_is_in(one, real) for one in above):
                 yield path, True
                 inner.append((path, (*above, real)))
@@ -150,7 +153,7 @@ def _below(folder: str, entries: Entries, within: str) -> Iterator[tuple[str, bo
 
 
 def _is_folder(entry: os.DirEntry) -> bool | None:
-    """Whether it is a folder or a file; None: neither."""
+    """Return True for a folder, False for a file or a broken link, None for anything else."""
     try:
         if entry.is_dir():
             return True
@@ -166,5 +169,5 @@ def _is_loop(entry: os.DirEntry, folder: str) -> bool:
 
 
 def _is_in(path: str, folder: str) -> bool:
-    """Whether it is that folder, or below it."""
+    """Whether `path` is `folder` or is below it."""
     return os.path.join(path, "").startswith(os.path.join(folder, ""))

@@ -1,4 +1,4 @@
-"""Images under another path: a class folder that was renamed, files that were moved, a table's other root."""
+"""Find images under another path: after a folder was renamed, or files or a table's root moved."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 _SHOWN = 3
 
-#: By the end of their paths: ids of images that are gone, and of images that are new.
+#: For each path ending: the gone images and the new images whose path has this ending.
 _Groups = dict[tuple[str, ...], tuple[list[str], list[str]]]
 
 
@@ -20,20 +20,20 @@ def find_by_content(
     was: Mapping[str, int],
     now: Mapping[str, int],
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """Find which new images are known ones under another path, by their content.
+    """Find by content which new images are known images under another path.
 
-    Where several known images have the same content, it does not matter which one it was if they are in the
-    same split. If they are not, their content does not tell.
+    If several known images have the same content and the same split, any of them can be the former
+    one. If their splits differ, the new image is not matched.
 
     Args:
-        known: the split of each known image.
-        free: known images that are no longer under their path.
-        new: paths whose image was not there.
-        was: content hashes of the known images.
-        now: content hashes of the new ones.
+        known: the split of each known image, by path.
+        free: known images that are no longer at their path.
+        new: paths that now have an image of unknown origin.
+        was: content hashes of the known images, by path.
+        now: content hashes of the new images, by path.
 
     Returns:
-        The former path of each image that was renamed; and of each that was copied, the path of its original.
+        For each renamed image its former path, and for each copied image the path of its original.
     """
     splits, left = collections.defaultdict(set), collections.defaultdict(collections.deque)
     original: dict[int, str] = {}
@@ -57,20 +57,20 @@ def find_by_content(
 
 
 def find_renamed(gone: Mapping[str, str], new: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """Find which new images are gone ones under another path.
+    """Find by path which new images are gone images under another path.
 
-    Paths are compared from their ends, the longest equal end first. An end that one gone and one new
-    path have is clear. Folders that have such paths, or alone have the same set of ends, were renamed,
-    with all that is in them. Where several gone images have the same end, it does not matter which it
-    was if they are in the same split.
+    The function compares the last parts of the paths, the longest equal ending first. A gone and a
+    new path match if no other path has the same ending. Two folders match if such a pair lies in
+    them, or if no other folders have the same set of endings; then all their equal endings match. If
+    several gone images have the same ending and the same split, any of them matches.
 
     Args:
-        gone: the split of each image that is no longer there.
-        new: images that were not there.
+        gone: the split of each image that no longer exists, by path.
+        new: paths of the images that did not exist before.
 
     Returns:
-        The former path of each image that is a renamed one, and the images that may be any of several
-        gone ones, of which some are in another split.
+        For each renamed image its former path; and the images that cannot be matched, because gone
+        images of several splits have the same file name.
     """
     parts = {path: _parts(path) for path in [*gone, *new]}
     left, old = dict.fromkeys(new), {}
@@ -90,7 +90,7 @@ def find_renamed(gone: Mapping[str, str], new: Sequence[str]) -> tuple[dict[str,
             clear = [(was[0], now[0]) for was, now in groups.values() if len(was) == len(now) == 1]
             if not (take(_whole_folders(clear, groups, parts, length)) or take(clear)):
                 break
-            # Folders that have lost those are told apart more easily.
+            # Repeat: without the matched paths, more endings are unique.
         for was, now in _groups(lost, left, parts, length).values():
             if len({gone[one] for one in was}) == 1:
                 take(zip(was, now, strict=False))
@@ -100,7 +100,7 @@ def find_renamed(gone: Mapping[str, str], new: Sequence[str]) -> tuple[dict[str,
     unclear = []
     for now in left:
         maybe = by_name.get(parts[now][-1], [])
-        if len({gone[one] for one in maybe}) == 1:  # taken by another, but that may be the new one
+        if len({gone[one] for one in maybe}) == 1:  # any of them: all have the same split
             old[now] = maybe[0]
         elif any(one in lost for one in maybe):
             unclear.append(now)
@@ -108,7 +108,7 @@ def find_renamed(gone: Mapping[str, str], new: Sequence[str]) -> tuple[dict[str,
 
 
 def renamed_folders(old: Mapping[str, str]) -> str:
-    """``ant → zebra, …``: the first few folders in which former and present paths differ."""
+    """Return ``ant → zebra, …``: the first few differences between former and present paths."""
     pairs = dict.fromkeys(_difference(was, now) for now, was in old.items())
     shown = [f"{was or '.'} → {now or '.'}" for was, now in list(pairs)[:_SHOWN]]
     return ", ".join([*shown, "…"] if len(pairs) > _SHOWN else shown)
@@ -117,7 +117,10 @@ def renamed_folders(old: Mapping[str, str]) -> str:
 def _whole_folders(
     clear: list[tuple[str, str]], groups: _Groups, parts: Mapping[str, tuple[str, ...]], length: int
 ) -> Iterator[tuple[str, str]]:
-    """All pairs of paths in folders of which `clear` pairs, or equal sets of names, say which is which."""
+    """Yield the gone and new paths with equal endings in folders that match.
+
+    Folders match by the pairs in `clear`, or if no other folders have the same set of endings.
+    """
     became, was = collections.defaultdict(set), collections.defaultdict(set)
     for one, other in clear:
         before, after = parts[one][:-length], parts[other][:-length]
@@ -151,7 +154,7 @@ def _whole_folders(
 def _groups(
     lost: Iterable[str], left: Iterable[str], parts: Mapping[str, tuple[str, ...]], length: int
 ) -> _Groups:
-    """Ends of that many parts which both have."""
+    """Return the endings of `length` parts that occur in both `lost` and `left`, with their paths."""
     groups: _Groups = {}
     for side, paths in enumerate((lost, left)):
         for path in paths:
@@ -166,7 +169,7 @@ def _parts(path: str) -> tuple[str, ...]:
 
 
 def _difference(old: str, new: str) -> tuple[str, str]:
-    """The paths without their equal ends and beginnings."""
+    """Return both paths without their common first and last parts."""
     was, now = list(_parts(old)), list(_parts(new))
     while was and now and was[-1] == now[-1]:
         was.pop(), now.pop()

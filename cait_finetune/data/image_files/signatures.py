@@ -1,21 +1,25 @@
-"""What a file is, by its first bytes, and whether TensorFlow decodes that."""
+"""Recognise the format of a file by its first bytes, and whether TensorFlow decodes this format."""
 
 from __future__ import annotations
 
 from cait_finetune.data import bmp
 
-#: Bytes that are looked at: a page of a disk. A JPEG whose previews and colour profile push its frame
-#: header further back is taken for one that can be decoded.
+#: Bytes that the check reads: one page of a disk. If previews and a colour profile push a JPEG's frame
+#: header further back, the JPEG passes the check.
 HEAD = 4096
 
-_MARK = 132  # bytes: as far as DICOM's mark
-_MOST_PIXELS = 2**29  # TensorFlow refuses an image of as many
-_SHORT_OS2 = 16  # bytes of a BMP's header that neither PIL nor `data.bmp` reads
+_MARK = 132  # bytes up to the end of DICOM's mark
+_MOST_PIXELS = 2**29  # TensorFlow refuses images with this number of pixels or more
+_SHORT_OS2 = 16  # bytes of a short OS/2 header of a BMP, which neither PIL nor `data.bmp` reads
 
 
 def fault(head: bytes) -> str:
-    """In words what is wrong with a file that begins thus; empty if it should be decodable."""
-    if head[:2] == b"BM":  # two letters that a text may begin with
+    """Return why TensorFlow cannot decode a file with these first bytes. Empty: it should decode it.
+
+    Args:
+        head: the first `HEAD` bytes of the file.
+    """
+    if head[:2] == b"BM":  # a text may begin with these two letters, too
         header = _little(head, 14, 4)
         return _of_bmp(head) if header in (*bmp.HEADERS, _SHORT_OS2) else _stranger(head)
     if head.startswith(b"\xff\xd8\xff"):
@@ -50,7 +54,7 @@ def _of_bmp(head: bytes) -> str:
 
 
 def _is_mask(mask: int, bits: int) -> bool:
-    """Of a red, green or blue that `data.bmp` reads."""
+    """Whether `data.bmp` reads a BMP with this mask of red, green or blue."""
     if bits == 16:
         return 0 < mask < 2**16 and not (mask // (mask & -mask) + 1) & (mask // (mask & -mask))
     return mask in (0xFF, 0xFF00, 0xFF0000, 0xFF000000)
@@ -60,7 +64,7 @@ def _of_jpeg(head: bytes) -> str:
     at = 2
     while at + 10 <= len(head) and head[at] == 0xFF:
         marker = head[at + 1]
-        if marker == 0xFF:  # fills
+        if marker == 0xFF:  # a fill byte
             at += 1
         elif marker in _FRAMES or marker == 0xF7:
             return _of_frame(marker, head[at + 4 :])
@@ -71,7 +75,7 @@ def _of_jpeg(head: bytes) -> str:
     return ""
 
 
-#: Markers of a JPEG's frame: 0xC0 to 0xCF but for tables (C4, CC) and an extension (C8).
+#: Markers of a JPEG's frame: 0xC0 to 0xCF without tables (C4, CC) and an extension (C8).
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
@@ -103,7 +107,7 @@ def _big(head: bytes, at: int, size: int) -> int:
 
 
 def _stranger(head: bytes) -> str:
-    """What a file is that is none of those images."""
+    """Return the name of a format that TensorFlow does not decode, or "no image"."""
     head = head[:_MARK]
     marks = {
         b"II*\0": "TIFF",

@@ -1,4 +1,4 @@
-"""Who trains, validates and tests, written down: a division that stays when images come and go."""
+"""Keep the split of each image in a CSV file, so that it stays when images are added or removed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,13 @@ from cait_tf.places import caches
 
 @dataclasses.dataclass(frozen=True)
 class SavedSplit:
-    """The split of each image, in which shares, and in words where that is written down."""
+    """The split of each image.
+
+    Attributes:
+        splits: N names of splits, in the order of the images.
+        shares: the shares by which the images were divided.
+        words: a phrase on where the splits are kept and what has changed.
+    """
 
     splits: list[str]
     shares: Mapping[str, float]
@@ -45,24 +51,30 @@ def saved_split(
     beside: str,
     hashes: Sequence[int] | None = None,
 ) -> SavedSplit:
-    """Divide the images as it is written down, and write down what is new.
+    """Return the split of each image from the split file. Divide new images and add them to the file.
 
-    What the file says is so. Images under another path keep their split, told by content or name;
-    others that the file does not know are divided by the same rule. Those that are gone stay in the
-    file. Without a file all are divided, and it is written: as `config.file`, or `beside` the images,
-    or where that is forbidden in the user's cache.
+    An image in the file keeps its split. So does an image under another path, if its content or name
+    identifies it. All other images are divided by the seed and shares in the file. Rows of images that
+    no longer exist stay in the file.
+
+    Without a file all images are divided. The function writes `config.file`, by default `beside`. If
+    `beside` cannot be written, the file goes to the user's cache. Without a cache nothing is kept.
 
     Args:
-        ids: different names, which the file has in its first column.
-        labels: ``(N,)``, what is divided evenly.
-        hashes: ``(N,)`` content hashes, which tell renamed files; below 0 or None: unknown.
+        ids: N different names, the first column of the file.
+        labels: ``(N,)``. Each label is divided by the shares.
+        shares: the share of each split; the first split is the one to train on.
+        config: the configured file, seed and shares.
+        beside: default path of the file, beside the images.
+        hashes: ``(N,)`` content hashes, which identify renamed files. Below 0 or `None`: unknown.
 
     Raises:
-        UserError: the file is damaged or of another division, or there are too few images.
+        UserError: the file cannot be read or is damaged; it has other splits, or another seed or
+            other shares than configured; `config.file` cannot be written; or there are too few images.
     """
     place = beside if config.file is None else expanded(KEY, config.file)
     places = [one for one in (place, _cached(beside)) if one]
-    with storage.locked(*places):  # two first runs divide alike
+    with storage.locked(*places):  # two runs that start together get equal splits
         return _saved_split(ids, labels, shares, config, beside, hashes)
 
 
@@ -86,7 +98,7 @@ def _saved_split(
     splits = dict(zip(ids, _filled(found.splits, labels, rule), strict=True))
     warn_of_doubts(place, found, train)
     known, away = splits, found.away
-    if found.unclear:  # both sides stay as they are, so that the user can say which is which
+    if found.unclear:  # keep gone rows and omit these images: the user can edit the paths
         unclear = set(found.unclear)
         known = {path: split for path, split in splits.items() if path not in unclear} | found.gone
         away = {path: split for path, split in away.items() if path not in found.gone}
@@ -94,7 +106,7 @@ def _saved_split(
     new = written(rule, after)
     if (after.known, after.away) != (kept.known, kept.away):
         at = _write(config.file, beside, new, config.file is not None)
-    elif new != text:  # content hashes that it lacks
+    elif new != text:  # the file lacks content hashes
         at = _write(config.file, beside, new, demanded=False) or place
     nowhere = "kept nowhere, drawn anew each time by the same seed"
     where = f"kept in {at}" if at else nowhere
@@ -102,7 +114,7 @@ def _saved_split(
 
 
 def _check_rule(config: SplitsConfig, rule: Rule, had: Rule, place: str) -> None:
-    """Raises UserError if the file was divided otherwise than a key says."""
+    """Raise UserError if a configured key differs from the rule in the file."""
     if tuple(had.shares) != tuple(rule.shares):
         raise bad_value(
             KEY,
@@ -143,10 +155,10 @@ def _filled(known: list[str | None], labels: np.ndarray, rule: Rule) -> list[str
 
 
 def _read(file: str | None, beside: str, splits: tuple[str, ...]) -> tuple[str, str, Kept]:
-    """Where the division was written last, the text that is there, and what is known.
+    """Return the path of the latest split file, its text, and the rows of all split files.
 
-    What could not be written beside the images is in the user's cache, and a file that was delivered since
-    is beside them: both count, and that first.
+    If a file could not be written beside the images, it is in the user's cache. Somebody may since have
+    put a file beside the images. Both count, and the file beside the images takes precedence.
     """
     if file is not None:
         storage.check_readable(KEY, file)
@@ -169,7 +181,7 @@ def _read(file: str | None, beside: str, splits: tuple[str, ...]) -> tuple[str, 
 
 
 def _cached(beside: str) -> str | None:
-    """The file in the user's caches; `None` where there is no place for them."""
+    """Return the path of the split file in the user's cache. `None`: there is no cache directory."""
     cache = caches()
     if cache is None:
         return None
@@ -187,7 +199,13 @@ def _text(place: str) -> str:
 
 
 def _write(file: str | None, beside: str, text: str, demanded: bool) -> str | None:
-    """Where it could be written: as configured, or beside the images or in the user's cache."""
+    """Write the split file and return its path. `None`: it could not be written.
+
+    Without a configured `file` the function tries `beside`, then the user's cache.
+
+    Args:
+        demanded: raise UserError if the first path cannot be written.
+    """
     place = beside if file is None else expanded(KEY, file)
     cached = _cached(beside)
     try:

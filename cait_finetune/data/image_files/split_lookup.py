@@ -1,4 +1,4 @@
-"""What a split file knows of the images that are there, and what it cannot know."""
+"""Look up the present images in a split file, and warn of images that it cannot identify."""
 
 from __future__ import annotations
 
@@ -16,11 +16,16 @@ logger = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """What a file knows of the images that are there.
+    """The result of `look_up`.
 
-    ``splits`` are None for images that it does not know: those that are ``new``, and those that are
-    ``unclear``. ``old`` has the former paths of renamed ones. ``gone`` were there when it was written,
-    ``away`` are all that are not there. ``contents`` are the content hashes that it has, by present path.
+    Attributes:
+        splits: the split of each present image. `None`: the image is `new` or `unclear`.
+        new: images that the file does not know.
+        unclear: images that may be any of several gone images with different splits.
+        old: the former path of each renamed image.
+        gone: the split of each image that existed when the file was written, and is gone.
+        away: the split of each image in the file that does not exist now, with those in `gone`.
+        contents: the content hashes in the file, by present path.
     """
 
     splits: list[str | None]
@@ -33,7 +38,7 @@ class Found:
 
     @property
     def words(self) -> list[str]:
-        """What has changed since it was written."""
+        """Phrases on the changes since the file was written."""
         new = len(self.new) + len(self.unclear)
         words = [f"{new:,} new"] if 0 < new < len(self.splits) else []
         words += [f"{len(self.gone):,} gone"] * bool(self.gone)
@@ -44,14 +49,17 @@ class Found:
 
 
 def look_up(ids: Sequence[str], kept: Kept, now: Mapping[str, int], train: str) -> Found:
-    """What the file knows of the images.
+    """Look up the split of each present image.
 
-    An image is its content: wherever it is moved or copied to, it keeps its split. A path whose content was
-    never seen keeps the path's split, and its former content too, for when it comes back.
+    The content identifies an image: a moved or copied image keeps its split. If a known path has new
+    content, the new image gets the split of the path. The former image keeps its split, too, in case
+    it comes back.
 
     Args:
-        now: content hashes of the images, as far as they are known.
-        train: the split that is trained on.
+        ids: paths of the present images.
+        kept: the rows of the split file.
+        now: known content hashes of the present images, by path.
+        train: name of the training split.
     """
     known, was = {**kept.away, **kept.known}, kept.contents
     here = dict.fromkeys(ids)
@@ -60,7 +68,8 @@ def look_up(ids: Sequence[str], kept: Kept, now: Mapping[str, int], train: str) 
     new = [name for name in ids if name not in known]
     changed = [path for path in ids if path in was and was[path] != now.get(path, was[path])]
     unhashed = [path for path in ids if path in known and path not in was]
-    unread = [path for path in ids if path in was and path not in now]  # its image may be elsewhere
+    # The known image of a path without a content hash may be under another path now.
+    unread = [path for path in ids if path in was and path not in now]
     old, copied = find_by_content(
         known, [*gone, *changed, *away, *unread], [*new, *changed, *unhashed], was, now
     )
@@ -76,11 +85,11 @@ def look_up(ids: Sequence[str], kept: Kept, now: Mapping[str, int], train: str) 
     if gone and new:
         more, unclear = find_renamed(*left())
         old |= more
-    if away and new:  # taken away, and back later under another path
+    if away and new:  # images may come back under another path
         old |= find_renamed(away, left()[1])[0]
     away |= gone
     gone, new = left()
-    # With the name of a gone image, but another content, it may be another image.
+    # An image with the name of a gone image but other content may be another image: keep the gone row.
     found = {
         path for name, path in old.items() if now.get(name) in (None, was.get(path, now.get(name)))
     }
@@ -89,7 +98,7 @@ def look_up(ids: Sequence[str], kept: Kept, now: Mapping[str, int], train: str) 
     present = {name: was.get(origin.get(name, name)) for name in [*ids, *away]}
     everywhere = set(now.values())
     replaced = [path for path in changed if was[path] not in everywhere]
-    # Kept each time that all images are encoded anew, these rows would be most of the file.
+    # After the user re-encodes all images, rows of former training images would fill the file.
     encoded_anew = 2 * len(replaced) > len(ids)
     for path in replaced:
         if not (encoded_anew and known[path] == train):
@@ -107,10 +116,12 @@ def look_up(ids: Sequence[str], kept: Kept, now: Mapping[str, int], train: str) 
 
 
 def warn_of_doubts(place: str, found: Found, train: str) -> None:
-    """Warn if images that were not trained on may be trained on now.
+    """Warn if images of validation or test may now be in the training split.
 
     Args:
-        train: the split that is trained on.
+        place: path of the split file.
+        found: result of `look_up`.
+        train: name of the training split.
     """
     held_out = {path: split for path, split in found.gone.items() if split != train}
     if found.unclear:

@@ -1,4 +1,8 @@
-"""The file of a division: comments with its rule, a header, and the split and content hash of each path."""
+"""Read and write the text of a split file.
+
+The file is a CSV table of path, split and content hash, with comments. The first comment has the
+seed and the shares.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +18,14 @@ KEY = "dataset.splits.file"
 ANEW = "mend it, or remove the file to divide the images anew"
 _HEADER = ["path", "split"]
 _HASHED = [*_HEADER, "content"]
-_SIZED = [*_HEADER, "bytes"]  # of an older version, which told images by their size
+_SIZED = [*_HEADER, "bytes"]  # an older version wrote the file size of each image
 _GONE = "# no longer there; they keep their split for when they come back"
 _END = "# end"
 
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """How images are divided; as text it is the first line of the file."""
+    """The seed and the shares of the splits. As text it is part of the first line of the file."""
 
     seed: int
     shares: Mapping[str, float]
@@ -31,7 +35,7 @@ class Rule:
 
     @classmethod
     def parse(cls, text: str) -> Rule | None:
-        """The rule in a line of text, if there is one."""
+        """Return the rule in a line of text. `None`: the line has none."""
         found = re.search(r"seed (\d+) shares ((?:\w+=[\d.e-]+ ?)+)", text)
         if not found:
             return None
@@ -41,10 +45,13 @@ class Rule:
 
 @dataclasses.dataclass(frozen=True)
 class Kept:
-    """What a file says: its rule, if it still states one, and the split of each path.
+    """The content of a split file.
 
-    ``away`` are those that were not there already when it was written. ``contents`` are content hashes, of
-    files that were opened.
+    Attributes:
+        rule: seed and shares. `None`: the user has removed the comment.
+        known: the split of each image that existed when the file was written, by path.
+        away: the split of each image that no longer existed when the file was written, by path.
+        contents: known content hashes, by path.
     """
 
     rule: Rule | None = None
@@ -53,7 +60,7 @@ class Kept:
     contents: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     def with_others(self, other: Kept) -> Kept:
-        """This, and what another file says of other paths."""
+        """Add the rows of another file. For paths in both files, the rows of this file count."""
         known = {**other.known, **self.known}
         away = {**other.away, **self.away}
         return Kept(
@@ -65,13 +72,19 @@ class Kept:
 
 
 def parsed(text: str, place: str, splits: tuple[str, ...]) -> Kept:
-    """What the file says. Comments may stand above the header; below it a path may begin with ``#``.
+    """Parse the text of a split file.
+
+    Lines that begin with ``#`` are comments. Below the header, a line with a path and a split is a
+    row even if the path begins with ``#``.
 
     Args:
-        splits: the splits that there may be.
+        text: text of the file.
+        place: path of the file, for messages.
+        splits: the allowed splits.
 
     Raises:
-        UserError: a row is damaged, or there is no header.
+        UserError: a row is damaged, a path has two splits, the header is missing, or a file with
+            content hashes lacks its last line.
     """
     rows = enumerate(csv.reader(io.StringIO(text, newline=""), strict=True), 1)
     rule, header, ended = None, None, False
@@ -128,7 +141,7 @@ def parsed(text: str, place: str, splits: tuple[str, ...]) -> Kept:
 
 
 def written(rule: Rule, kept: Kept) -> str:
-    """The text of a file that says what is `kept`, by that rule. Rows are sorted."""
+    """Return the text of a split file with `rule` and the sorted rows of `kept`. Ignore `kept.rule`."""
     text = io.StringIO(newline="")
     text.write(f"# {rule}; it stays when images come or go: remove this file to divide anew\n")
     writer = csv.writer(text, lineterminator="\n")
@@ -153,5 +166,5 @@ def written(rule: Rule, kept: Kept) -> str:
 
 
 def format_shares(shares: Mapping[str, float]) -> str:
-    """``train=0.8 validation=0.1 test=0.1``"""
+    """Return text such as ``train=0.8 validation=0.1 test=0.1``."""
     return " ".join(f"{split}={share:g}" for split, share in shares.items())

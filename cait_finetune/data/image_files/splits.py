@@ -1,4 +1,4 @@
-"""From the parts that images come in to train, validation and test."""
+"""Map the parts of a data set, such as the folder ``val``, to train, validation and test."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cait_finetune.config import DatasetConfig
 from cait_finetune.data.source import SPLITS
 from cait_finetune.errors import bad_value, suggest
 
-#: What a folder or a value is usually called, in small letters.
+#: Usual names of folders or table values for each split, in lower case.
 USUAL_NAMES = {
     "train": ("train", "training"),
     "validation": ("validation", "val", "valid", "dev"),
@@ -19,9 +19,13 @@ USUAL_NAMES = {
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """Which part each split has, and what of train's is put aside for splits that have none, in shares.
+    """The part or the share of each split.
 
-    Without parts, `shares` divide everything. ``words`` say what is not plain from that.
+    Attributes:
+        parts: the name of the part of each split that has one. Empty: the data set has no parts.
+        shares: the share of each split in train's part, or in all images if there are no parts.
+            Empty: nothing is divided.
+        words: a phrase for the user if a validation part becomes the test split.
     """
 
     parts: Mapping[str, str]
@@ -30,22 +34,30 @@ class Plan:
 
 
 def usual_split(name: str) -> str | None:
-    """What a part of that name usually is."""
+    """Return the split that a part of this name usually is. `None`: not a usual name."""
     return next((split for split, names in USUAL_NAMES.items() if name.lower() in names), None)
 
 
 def planned(config: DatasetConfig, names: Iterable[str], what: str) -> Plan:
-    """What the parts called `names` are: as configured, else as usual. Never validates on test.
+    """Plan the splits from the parts `names`: as configured, otherwise by their usual names.
 
-    As with TFDS sets a lone validation or test part is for testing, and validation is put aside from
-    train, in its share. Where nothing is trained on, nothing is put aside: one part is for all.
+    As with TFDS sets, the plan never validates on test images. If validation or test is the only part
+    beside train, that part is test, and validation gets its share of train. But a part that
+    ``dataset.splits.validation`` names stays validation, and test gets its share of train. If train is
+    the only part, the shares divide it.
+
+    With `evaluation_only` no part is divided. A split without a part gets the part of test, validation
+    or train, in this order, or else the first part.
 
     Args:
-        what: what has these parts, for messages.
+        config: ``dataset.splits`` has the configured parts and shares.
+        names: names of the parts. Empty: the shares divide all images, or with `evaluation_only` each
+            split has all images.
+        what: the folder or table that has the parts, for messages.
 
     Raises:
-        UserError: a configured part is not there, or for two splits; two parts are usual for one;
-            there is none to train on.
+        UserError: a configured part does not exist, or is configured for two splits; two parts have
+            usual names of the same split; or no part is train.
     """
     names = sorted(names)
     chosen = _chosen(config, names, what)

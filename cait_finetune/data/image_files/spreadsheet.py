@@ -1,4 +1,4 @@
-"""Tables as spreadsheets save them: a header, rows with the numbers that are seen there."""
+"""Read CSV files as spreadsheets save them: a header, and rows with the numbers of the spreadsheet."""
 
 from __future__ import annotations
 
@@ -12,13 +12,21 @@ from cait_finetune.data.image_files import storage
 from cait_finetune.errors import UserError, bad_value, suggest
 
 _KEY = "dataset.data_dir"
-_DELIMITERS = (",", ";", "\t", "|")  # in this order: the last is also between labels
+_DELIMITERS = (",", ";", "\t", "|")  # by precedence: the last may also separate labels in a cell
 _SHOWN = 5
 
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """Cells without the spaces around them; ``numbers`` are the rows', the header's being 1."""
+    """A table of text.
+
+    Attributes:
+        path: path of the file.
+        header: names of the columns.
+        rows: cells of each row, without spaces around them.
+        numbers: row numbers as a spreadsheet shows them. Row 1 is usually the header.
+        delimiter: the character between cells.
+    """
 
     path: str
     header: tuple[str, ...]
@@ -27,10 +35,15 @@ class Table:
     delimiter: str
 
     def find(self, key: str, wanted: str | None, usual: Sequence[str]) -> str | None:
-        """The name of the column that is `wanted`, or of one that is usual in any spelling.
+        """Return the name of the column `wanted`, or of the first usual one. `None`: there is none.
+
+        Args:
+            key: the configuration key of the column, for messages.
+            wanted: the configured name. `None`: look for a usual name.
+            usual: usual names in lower case. The column may be spelled in upper or lower case.
 
         Raises:
-            UserError: there is no column `wanted`, or there are two of that name.
+            UserError: the table has no column `wanted`, or two columns of the returned name.
         """
         if wanted is None:
             by_usual = {name.lower(): name for name in reversed(self.header)}
@@ -42,13 +55,13 @@ class Table:
         return wanted
 
     def missing(self, key: str, got: str, hint: str = "") -> UserError:
-        """What to say of a column that is not there."""
+        """Return the error for a column that does not exist."""
         return bad_value(
             key, got, f"one of the columns of {self.path}: {', '.join(self.header)}", hint
         )
 
     def without(self, key: str, usual: Sequence[str]) -> UserError:
-        """What to say if no column has a usual name."""
+        """Return the error for a table in which no column has a usual name."""
         near = (suggest(name, self.header) for name in usual)
         near = next(filter(None, near), f"name yours with {key}=…")
         return self.missing(key, "nothing", f"usual are {', '.join(usual)}; {near}")
@@ -58,18 +71,18 @@ class Table:
         return [cells[place] for cells in self.rows]
 
     def refuse(self, column: str, rows: Sequence[int], got: str, expected: str) -> None:
-        """Raises UserError if there are such rows."""
+        """Raise UserError about the cells of `column` in `rows`, if there are any rows."""
         if rows:
             what = f"{self.path}, column {column}: {got} in {self.at(rows)}"
             raise bad_value(_KEY, what, expected)
 
     def at(self, rows: Iterable[int]) -> str:
-        """``rows 2, 5, …`` of those places in `rows`."""
+        """Return ``rows 2, 5, …`` for indices into `self.rows`."""
         return row_numbers(self.numbers[row] for row in rows)
 
 
 def row_numbers(numbers: Iterable[int]) -> str:
-    """``row 2``, or ``rows 2, 3, 5``; the first few, and how many more there are."""
+    """Return ``row 2`` or ``rows 2, 3, 5``: the first few numbers, and how many more there are."""
     numbers = list(numbers)
     shown = ", ".join(str(number) for number in numbers[:_SHOWN])
     more = f" and {len(numbers) - _SHOWN:,} more" if len(numbers) > _SHOWN else ""
@@ -77,10 +90,13 @@ def row_numbers(numbers: Iterable[int]) -> str:
 
 
 def read_table(path: str) -> Table:
-    """The cells of a CSV file in UTF-8, divided by comma, semicolon, tabulator or bar.
+    """Read a CSV file in UTF-8 with comma, semicolon, tab or vertical bar between the cells.
+
+    The function omits empty rows, and empty cells beyond the width of the header.
 
     Raises:
-        UserError: it is no such file, or has no header, no row, or rows of another length.
+        UserError: the file cannot be read or is not a CSV file in UTF-8; the header or all rows are
+            missing; or a row has another number of cells than the header.
     """
     text = _text(path)
     first = text.lstrip("\r\n").partition("\n")[0]

@@ -1,6 +1,7 @@
-"""Files and folders of a disk or of wherever TensorFlow reads from: gs://, and s3:// with its plugin.
+"""Files and folders on a disk, or in storage that TensorFlow reads: gs://, and s3:// with its plugin.
 
-Paths are strings, and a disk is asked without TensorFlow: a million of files are listed in seconds.
+Paths are strings, and the functions access a disk without TensorFlow. Both save time with millions of
+files.
 """
 
 from __future__ import annotations
@@ -23,10 +24,15 @@ from cait_tf.atomic import atomic_open
 
 
 def located(key: str, value: str, kind: str) -> str:
-    """The path as it is to be used, of an existing ``folder`` or ``file``.
+    """Return the path of an existing folder or file. A path on a disk becomes absolute.
+
+    Args:
+        key: the configuration key of the path, for messages.
+        value: the configured path.
+        kind: ``folder`` or ``file``.
 
     Raises:
-        UserError: it is not there, or in a place that cannot be read.
+        UserError: the path does not exist, is not of this `kind`, or TensorFlow cannot read it.
     """
     path = expanded(key, value)
     if not is_remote(path):
@@ -48,13 +54,14 @@ def located(key: str, value: str, kind: str) -> str:
 
 
 def check_readable(key: str, path: str, got: str = "") -> None:
-    """Check the ``s3://`` or ``https://`` of a path that has one, without opening anything.
+    """Check that TensorFlow knows the scheme of a path, such as ``s3://``. Do not open the path.
 
     Args:
-        got: what the message names; the path if empty.
+        key: the configuration key that the message names.
+        got: the value that the message names. Empty: the path.
 
     Raises:
-        UserError: TensorFlow cannot read such paths.
+        UserError: TensorFlow does not know the scheme.
     """
     if is_readable(path):
         return
@@ -68,7 +75,7 @@ def check_readable(key: str, path: str, got: str = "") -> None:
 
 
 def is_readable(path: str) -> bool:
-    """Whether TensorFlow can read such paths: a disk, or a scheme that it knows."""
+    """Whether the path is on a disk, or TensorFlow knows its scheme."""
     if not is_remote(path):
         return True
     return path.partition("://")[0] in tf.io.gfile.get_registered_schemes()
@@ -79,7 +86,7 @@ def is_remote(path: str) -> bool:
 
 
 def join(folder: str, name: str) -> str:
-    """`name` as seen from `folder`, unless it says itself where it is; without ``..`` in it."""
+    """Return the normalised path of `name` relative to `folder`; an absolute or remote `name` itself."""
     if is_remote(name):
         return name
     if is_remote(folder):
@@ -89,12 +96,12 @@ def join(folder: str, name: str) -> str:
 
 
 def parent(path: str) -> str:
-    """The folder that a file is in."""
+    """Return the folder of a file."""
     return path.rpartition("/")[0] if is_remote(path) else os.path.dirname(path)
 
 
 def entries(folder: str) -> list[tuple[str, bool]]:
-    """Names in a folder, sorted, and whether each is a folder; without litter.
+    """Return the sorted names in a folder without litter, and whether each is a folder.
 
     Raises:
         UserError: the folder cannot be read, or a name in it is not UTF-8.
@@ -113,7 +120,7 @@ def entries(folder: str) -> list[tuple[str, bool]]:
 
 
 def files_below(folder: str, within: str | None = None) -> Iterator[str]:
-    """As `listing.files_below`, of buckets too.
+    """As `listing.files_below`, but for buckets too.
 
     Raises:
         UserError: as `entries`.
@@ -122,10 +129,11 @@ def files_below(folder: str, within: str | None = None) -> Iterator[str]:
 
 
 def size_and_times(path: str) -> tuple[int, ...]:
-    """Bytes, and nanoseconds of the last change; on a disk also of the inode's change, and its number.
+    """Return the size in bytes and the time of the last change in nanoseconds.
 
-    A folder that is renamed leaves the times of its files alone, and an archive is unpacked within one
-    tick of the clock: of two folders that were swapped, only the inodes of the files tell.
+    For a file on a disk, also return the inode's time of change in nanoseconds, and its number. Only
+    the number shows that two folders were swapped. Renaming a folder does not change the times of its
+    files. Unpacking an archive may write files of several folders within one tick of the clock.
     """
     if is_remote(path):
         stat = tf.io.gfile.stat(path)
@@ -135,25 +143,26 @@ def size_and_times(path: str) -> tuple[int, ...]:
 
 
 def opened(path: str) -> IO[bytes]:
-    """A file to be read."""
+    """Open a file for reading."""
     return tf.io.gfile.GFile(path, "rb") if is_remote(path) else open(path, "rb")
 
 
 def read(path: str) -> bytes:
-    """All bytes of a file.
+    """Return all bytes of a file.
 
     Raises:
-        OSError, tf.errors.OpError: it cannot be read.
+        OSError, tf.errors.OpError: the file cannot be read.
     """
     if is_remote(path):
         with tf.io.gfile.GFile(path, "rb") as file:
             return file.read()
-    # Without Python's file objects: half of the time of a million small files is theirs.
+    # Python's file objects would slow down the reading of many small files.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
     try:
         size = os.fstat(descriptor).st_size
         content = os.read(descriptor, size)
-        while len(content) < size and (more := os.read(descriptor, size)):  # beyond 2 GB
+        # One os.read returns at most 2 GB.
+        while len(content) < size and (more := os.read(descriptor, size)):
             content += more
         return content
     finally:
@@ -165,7 +174,7 @@ def exists(path: str) -> bool:
 
 
 def names(folder: str) -> set[str]:
-    """What a folder has, the hidden too; nothing if it is not there."""
+    """Return all names in a folder, with hidden ones. Empty: the folder cannot be read."""
     try:
         found = tf.io.gfile.listdir(folder) if is_remote(folder) else os.listdir(folder)
     except (OSError, tf.errors.OpError):
@@ -174,9 +183,9 @@ def names(folder: str) -> set[str]:
 
 
 def real_paths(paths: Sequence[str]) -> list[str]:
-    """Where the files are that paths name, through links; of buckets the paths themselves.
+    """Resolve the links in paths. Return paths in a bucket unchanged.
 
-    Asks a disk once a folder, not once a file.
+    The function reads each folder once, because resolving each file would be slow.
     """
     folders: dict[str, tuple[str, set[str]]] = {}
     found = []
@@ -193,10 +202,10 @@ def real_paths(paths: Sequence[str]) -> list[str]:
 
 
 def write(path: str, text: str) -> None:
-    """All of it or nothing: several processes may write the same file.
+    """Write a text file atomically, so that several processes may write the same file.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     if is_remote(path):
         try:
@@ -213,12 +222,12 @@ def write(path: str, text: str) -> None:
 
 @contextlib.contextmanager
 def locked(*paths: str, says: Callable[[str], None] = lambda _: None) -> Iterator[None]:
-    """Hold the lock beside the first of `paths` where a lock can be; nothing where none can.
+    """Hold a lock file beside the first of `paths` on a disk where one can be made.
 
-    Other processes wait meanwhile.
+    Wait while another process holds the lock. If no lock file can be made, do not lock.
 
     Args:
-        says: called with who holds it, before waiting.
+        says: called once before waiting, with a text that says who holds the lock.
     """
     with contextlib.ExitStack() as held:
         for path in paths:
@@ -230,7 +239,7 @@ def locked(*paths: str, says: Callable[[str], None] = lambda _: None) -> Iterato
 
 
 def _links(folder: str) -> set[str]:
-    """The files in a folder that are links."""
+    """Return the names in a folder that are links."""
     try:
         with os.scandir(folder) as found:
             return {entry.name for entry in found if entry.is_symlink()}
@@ -255,7 +264,7 @@ def _remote_entries(folder: str) -> list[tuple[str, bool]]:
         is_folder, name = name.endswith("/"), name.rstrip("/")
         if listing.is_litter(name):
             continue
-        # Object stores mark folders with a slash; of others ask, but not of what has an ending.
+        # Object stores mark folders with a slash. Other storage is asked, except about names with a dot.
         is_folder = is_folder or ("." not in name and tf.io.gfile.isdir(f"{folder}/{name}"))
         found.append((name, is_folder))
     return sorted(found)

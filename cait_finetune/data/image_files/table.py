@@ -1,4 +1,4 @@
-"""Images listed in a CSV file: their paths and labels, if wanted their splits and weights."""
+"""Load images that a CSV file lists with their labels, and optionally their splits and weights."""
 
 from __future__ import annotations
 
@@ -28,16 +28,17 @@ _SPLIT = ("split", "subset", "partition")
 
 
 def load_table(config: DatasetConfig) -> FileSource:
-    """A CSV file with a row for each image; paths in it are as seen from its folder.
+    """Load the images of a CSV file with one row per image. Paths are relative to the file's folder.
 
-    With several labels an image may have several rows, which are one example with the labels of all.
-    With one label a row that is repeated counts again, and is warned of.
+    `dataset.columns` names the columns. Otherwise the loader looks for usual names. See `planned` for
+    the splits.
 
-    Columns are those of `dataset.columns`, or have a usual name; see `planned` for the splits.
+    With ``multi_label`` several rows of an image become one example with the labels of all rows.
+    Otherwise each row is an example, and the loader warns of images with several rows.
 
     Raises:
-        UserError: a file or column that is not there, or a value that cannot be, with the numbers of
-            its rows; and as `planned` and `assembled`.
+        UserError: a file or column does not exist; a cell has an invalid value, with its row numbers;
+            or as `planned` and `assembled`.
     """
     if config.data_dir is None:
         raise bad_value(_KEY, "nothing", "the CSV file", f"add {_KEY}=FILE.csv")
@@ -56,7 +57,7 @@ def load_table(config: DatasetConfig) -> FileSource:
 
     ids, paths = found_files(table, image)
     twice = listed_twice(table, ids, paths, parts)
-    for rows in twice:  # by several names it is the same image
+    for rows in twice:  # the paths may differ: use those of the first row
         for row in rows:
             ids[row], paths[row] = ids[rows[0]], paths[rows[0]]
     files = Files(np.array(paths, object), np.array(ids, object), labels, weights)
@@ -84,7 +85,7 @@ def load_table(config: DatasetConfig) -> FileSource:
 
 
 def _weights(config: DatasetConfig, table: Table) -> np.ndarray | None:
-    """How much each image counts, ``(N,)`` float32."""
+    """Return the loss weight of each row, ``(N,)`` float32. `None`: no weight column is configured."""
     key = "dataset.columns.weight"
     column = config.columns.weight
     if column is None:
@@ -118,18 +119,18 @@ def _weights(config: DatasetConfig, table: Table) -> np.ndarray | None:
 
 
 def _parts(table: Table, split: str | None) -> list[str]:
-    """What each row says of its split; all empty if there is no such column, or nothing in it."""
+    """Return the split cell of each row. All are empty if the column is missing or empty."""
     parts = table.column(split) if split else [""] * len(table.rows)
     if any(parts):
         empty = [row for row, part in enumerate(parts) if not part]
         table.refuse(split, empty, "nothing", "a split in each row, or in none")
-    # The same word in other capitals is the same split.
+    # Upper and lower case do not matter: the first spelling of a split counts.
     spelt: dict[str, str] = {}
     return [spelt.setdefault(part.lower(), part) for part in parts]
 
 
 def _check_parts(table: Table, parts: list[str], used: dict[str, str]) -> None:
-    """Raises UserError if a row is in no split; unlike a folder it can be no accident."""
+    """Raise UserError if a part is no split. Unlike an unused folder, it cannot be there by accident."""
     unknown: dict[str, list[int]] = {}
     for row, part in enumerate(parts):
         if part and part not in used.values():

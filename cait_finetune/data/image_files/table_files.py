@@ -1,4 +1,4 @@
-"""The files of a table: whether they are there, and which rows name the same one."""
+"""Check that the files of a table exist, and find rows that name the same file."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _SHOWN = 3
 
 
 def found_files(table: Table, column: str) -> tuple[list[str], list[str]]:
-    """The cells of the column, and where the files are.
+    """Return the cells of the column, and the paths of their files.
 
     Raises:
-        UserError: a cell is empty, or its file is not there or in a place that cannot be read.
+        UserError: a cell is empty, its file does not exist, or TensorFlow cannot read its storage.
     """
     ids = table.column(column)
     table.refuse(column, [row for row, cell in enumerate(ids) if not cell], "no path", "a path")
@@ -41,10 +41,10 @@ def found_files(table: Table, column: str) -> tuple[list[str], list[str]]:
 def listed_twice(
     table: Table, ids: Sequence[str], paths: Sequence[str], parts: Sequence[str]
 ) -> list[list[int]]:
-    """The rows of each file that several rows name, by whatever path.
+    """Return the rows of each file that several rows name, even by links or different paths.
 
     Raises:
-        UserError: they are in two splits.
+        UserError: the rows of a file are in two splits.
     """
     rows_of: dict[str, list[int]] = collections.defaultdict(list)
     for row, path in enumerate(storage.real_paths(paths)):
@@ -64,10 +64,13 @@ def listed_twice(
 def merge_labels(
     config: DatasetConfig, table: Table, files: Files, twice: Sequence[Sequence[int]]
 ) -> np.ndarray:
-    """The first row of each file, ``(M,)``, whose labels become those of all its rows.
+    """Give the first row of each file the labels of all its rows, in place. Return the M first rows.
+
+    Returns:
+        ``(M,)`` int, the rows to keep.
 
     Raises:
-        UserError: rows differ where a column for each class says what an image is and is not.
+        UserError: ``dataset.columns.classes`` is set, and rows of a file have different labels.
     """
     dropped = np.zeros(len(files), bool)
     for rows in twice:
@@ -86,10 +89,10 @@ def merge_labels(
 def check_one_label(
     table: Table, files: Files, names: Sequence[str], twice: Sequence[Sequence[int]]
 ) -> None:
-    """Warns of images that are listed twice.
+    """Warn of images that are listed more than once.
 
     Raises:
-        UserError: with two labels.
+        UserError: the rows of an image have different labels.
     """
     wrong = [rows for rows in twice if len(set(files.labels[rows])) > 1]
     if wrong:
@@ -116,7 +119,7 @@ def check_one_label(
 
 
 def _check_there(table: Table, ids: list[str], paths: list[str], folder: str) -> None:
-    """Raises UserError if files are missing. Folders are listed: faster than asking for each file."""
+    """Raise UserError if files are missing. Listing the folders is faster than a check of each file."""
     listed: dict[str, set[str]] = {}
     missing = []
     for row, path in enumerate(paths):

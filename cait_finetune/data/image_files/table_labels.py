@@ -1,4 +1,4 @@
-"""The labels of a table: text in a column, several in a cell, or a column of zeros and ones each."""
+"""Read the labels of a table: one per cell, several per cell, or a column of zeros and ones per class."""
 
 from __future__ import annotations
 
@@ -17,7 +17,12 @@ _ZERO_ONE = {"0": 0.0, "1": 1.0, "0.0": 0.0, "1.0": 1.0}
 
 
 def one_label(config: DatasetConfig, table: Table) -> tuple[tuple[str, ...], np.ndarray]:
-    """Class names, and which of them each row has, ``(N,)`` int32."""
+    """Return the class names, and the label of each row, ``(N,)`` int32.
+
+    Raises:
+        UserError: ``dataset.columns.classes`` is set, the label column is missing, a cell is empty or
+            has a label that is not in the class list; or as `class_list`.
+    """
     if config.columns.classes:
         raise bad_value(
             "dataset.columns.classes",
@@ -39,7 +44,13 @@ def one_label(config: DatasetConfig, table: Table) -> tuple[tuple[str, ...], np.
 
 
 def several_labels(config: DatasetConfig, table: Table) -> tuple[tuple[str, ...], np.ndarray]:
-    """Class names, and which of them each row has, ``(N, C)`` float32 of zeros and ones."""
+    """Return the class names, and the labels of each row, ``(N, C)`` float32 of zeros and ones.
+
+    Raises:
+        UserError: configured keys contradict each other; a column is missing or has invalid cells; a
+            label is not in the class list; no row has a label; the separator of the labels also
+            separates the columns; or as `class_list`.
+    """
     if config.columns.classes:
         return _zeros_and_ones(config, table)
     separator = config.columns.separator
@@ -102,7 +113,7 @@ def _label_column(config: DatasetConfig, table: Table) -> str:
 
 
 def _check_known(table: Table, found: Iterable[tuple[int, str]], known: dict[str, int]) -> None:
-    """Raises UserError on labels outside the class list."""
+    """Raise UserError if a label is not in the class list."""
     strangers: dict[str, list[int]] = {}
     for row, label in found:
         if label not in known:

@@ -1,4 +1,4 @@
-"""The TFDS data set."""
+"""The TFDS builder of the procedural data set."""
 
 from __future__ import annotations
 
@@ -10,16 +10,24 @@ import tensorflow_datasets as tfds
 
 from cait_finetune.data.procedural import characters, fractals, style, textures
 
-_SEED = 20210331  # of the set; another is another set
+_SEED = 20210331  # seed of the data set: another seed gives other images
 _SIZE = 32  # pixels
-_SPLITS = {"train": 0, "validation": 1, "test": 2}  # part of an image's own seed
+_SPLITS = {"train": 0, "validation": 1, "test": 2}  # the number is part of each image's seed
 
 _Drawer = Callable[[np.random.Generator], np.ndarray]
 
 
 @dataclasses.dataclass
 class ProceduralConfig(tfds.core.BuilderConfig):
-    """How many classes of each kind, None all letters there are, and images of each class."""
+    """Number of classes of each kind, and of images per class.
+
+    Attributes:
+        letters: number of letter classes. `None`: all letters.
+        fractals: number of fractal classes.
+        textures: number of texture classes.
+        train: training images per class.
+        held_out: images per class in validation, and as many in test.
+    """
 
     letters: int | None = None
     fractals: int = 300
@@ -29,7 +37,7 @@ class ProceduralConfig(tfds.core.BuilderConfig):
 
 
 class Procedural(tfds.core.GeneratorBasedBuilder):
-    """Letters without digits, fractals and textures, 32x32 pixels, drawn from a seed."""
+    """Images of letters (without digits), fractals and textures, 32x32 pixels, drawn from a seed."""
 
     VERSION = tfds.core.Version("1.0.0")
     BUILDER_CONFIGS = (
@@ -69,7 +77,7 @@ class Procedural(tfds.core.GeneratorBasedBuilder):
                 yield f"{label}_{number}", {"image": drawer(rng), "label": label}
 
     def _drawers(self) -> dict[str, _Drawer]:
-        """What draws an image of each class, by the class's name."""
+        """Return the drawing function of each class, by class name in label order."""
         config = self.builder_config
         letters = characters.characters()[: config.letters]
         drawers = {one.name.lower(): _letter(one) for one in letters}

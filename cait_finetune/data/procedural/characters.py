@@ -1,7 +1,7 @@
-"""Letters as classes: those of all scripts that the fonts shipped with matplotlib can draw.
+"""Letters as classes: letters of all scripts that the fonts shipped with matplotlib can draw.
 
-Two letters that look the same, as A, Alpha and the Cyrillic A do, are one class; also those that
-differ in size alone, as c and C do, since an image does not tell.
+Letters that look the same, such as A, Alpha and the Cyrillic A, are one class. Letters that differ only
+in size, such as c and C, are one class too: the images do not show the size.
 """
 
 from __future__ import annotations
@@ -16,18 +16,24 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 _FONTS = ("DejaVuSans*.ttf", "DejaVuSerif*.ttf", "STIXGeneral*.ttf")
-_MANY = "DejaVuSans.ttf"  # the font with most letters: it says which look the same
+_MANY = "DejaVuSans.ttf"  # the font with most letters: letters are compared in it
 _FEWEST_FONTS = 3
 _CATEGORIES = ("Lu", "Ll", "Lo")
-# Letters made after digits are no letters here, as ƽ, LATIN SMALL LETTER TONE FIVE.
+# Letters made from digits do not count as letters: ƽ is LATIN SMALL LETTER TONE FIVE.
 _OF_A_DIGIT = re.compile(r"\b(DIGIT|NUMBER|NUMERAL|TONE (TWO|FIVE|SIX))\b")
 _SIZE = 48  # pixels of the font
-_LOOK = 16  # pixels, at which letters are compared
+_LOOK = 16  # pixels per side, to which letters are resized for the comparison
 
 
 @dataclasses.dataclass(frozen=True)
 class Character:
-    """A class: its Unicode name, the letter, and the files of the fonts that have it."""
+    """A class.
+
+    Attributes:
+        name: Unicode name of the letter.
+        letter: the letter.
+        fonts: files of the fonts that have the letter.
+    """
 
     name: str
     letter: str
@@ -36,7 +42,7 @@ class Character:
 
 @functools.cache
 def characters() -> tuple[Character, ...]:
-    """All of them, in the order of their code points."""
+    """Return all classes in the order of code points. Each letter is in at least three font files."""
     covered = {font: _letters(font) for font in _font_files()}
     found: dict[bytes, Character] = {}
     many = next(font for font in covered if font.name == _MANY)
@@ -48,7 +54,7 @@ def characters() -> tuple[Character, ...]:
 
 
 def draw(letter: str, font: Path) -> Image.Image:
-    """White on black, as large as its ink."""
+    """Draw a letter in white on black, as an "L" image cropped to the letter."""
     face = _face(font)
     left, top, right, bottom = face.getbbox(letter)
     image = Image.new("L", (max(1, right - left), max(1, bottom - top)))
@@ -57,7 +63,7 @@ def draw(letter: str, font: Path) -> Image.Image:
 
 
 def is_letter(letter: str) -> bool:
-    """Whether it is a letter, and neither a digit nor made after one."""
+    """Whether a character is a letter, and is neither a digit nor a letter made from a digit."""
     return (
         unicodedata.category(letter) in _CATEGORIES
         and unicodedata.numeric(letter, None) is None
@@ -69,7 +75,7 @@ def _font_files() -> list[Path]:
     import matplotlib
 
     folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-    # The display faces hold single signs.
+    # The Display fonts have only a few characters.
     return sorted(
         path for names in _FONTS for path in folder.glob(names) if "Display" not in path.name
     )
@@ -87,11 +93,11 @@ def _face(font: Path) -> ImageFont.FreeTypeFont:
 
 
 def _look(letter: str, font: Path) -> bytes:
-    """What makes letters alike; empty of a letter without ink."""
+    """Return bytes that are equal for letters that look the same. Empty: the font draws nothing."""
     image = draw(letter, font)
     if image.getbbox() is None:
         return b""
     small = image.resize((_LOOK, _LOOK), Image.Resampling.BOX)
     proportion = round(4 * np.log2(image.width / image.height))
-    # Coarse levels: a letter drawn smaller is not the same to the last grey.
+    # Few grey levels: a letter and its smaller form have slightly different greys after resizing.
     return bytes([proportion % 256]) + (np.asarray(small) // 86).tobytes()

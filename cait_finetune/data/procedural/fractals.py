@@ -1,7 +1,7 @@
 """Fractals as classes: attractors of random iterated function systems.
 
-After Kataoka et al. 2020, "Pre-training without Natural Images", https://arxiv.org/abs/2101.08515: a
-class is a system, and its images are what comes of small changes to the system's numbers.
+After Kataoka et al. 2020, "Pre-training without Natural Images", https://arxiv.org/abs/2101.08515. A
+class is a system. The images of the class come from systems with slightly different numbers.
 """
 
 from __future__ import annotations
@@ -11,17 +11,24 @@ import functools
 import numpy as np
 
 _CHAINS, _STEPS, _DROPPED = 256, 40, 10
-_LEAST, _MOST = 0.08, 0.6  # of the pixels that a system's points must reach, to be a class
-_CHANGE = 0.15  # of an image's numbers, in parts of the class's
+_LEAST, _MOST = 0.08, 0.6  # share of the pixels that the points of a class must reach
+_CHANGE = 0.15  # largest relative difference between the numbers of an image and of its class
 
 
 @functools.lru_cache(maxsize=4096)
 def system(seed: int, number: int) -> np.ndarray:
-    """The maps of a class, (maps, 2, 3): the first that fills enough, and not all, of a square."""
+    """Return the affine maps of a class, ``(maps, 2, 3)``.
+
+    The function draws systems until one fills a share of the square between `_LEAST` and `_MOST`.
+
+    Args:
+        seed: seed of the data set.
+        number: number of the class.
+    """
     rng = np.random.default_rng([seed, 1, number])
     while True:
         maps = rng.uniform(-1, 1, (rng.integers(2, 7), 2, 3))
-        # Contracting, so that there is an attractor.
+        # Contracting maps have an attractor.
         norms = np.linalg.norm(maps[:, :, :2], ord=2, axis=(1, 2), keepdims=True)
         maps[:, :, :2] *= rng.uniform(0.3, 0.85, norms.shape) / norms
         share = (draw(maps, np.random.default_rng(0), 32) > 0).mean()
@@ -30,14 +37,17 @@ def system(seed: int, number: int) -> np.ndarray:
 
 
 def changed(maps: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Another image of the class: each number a little larger or smaller."""
+    """Return the maps of an image of the class: each number is a little larger or smaller."""
     return maps * rng.uniform(1 - _CHANGE, 1 + _CHANGE, maps.shape)
 
 
 def draw(maps: np.ndarray, rng: np.random.Generator, size: int) -> np.ndarray:
-    """Where points come to when the maps are applied in random order, (size, size) from 0 to 1."""
+    """Draw the attractor of `maps`, ``(size, size)`` from 0 to 1.
+
+    The maps move points in random order. A pixel is the scaled logarithm of its number of points.
+    """
     points = np.zeros((_CHAINS, 2))
-    weights = np.abs(np.linalg.det(maps[:, :, :2])) + 0.01  # larger parts get more points
+    weights = np.abs(np.linalg.det(maps[:, :, :2])) + 0.01  # maps onto larger areas get more points
     choices = rng.choice(len(maps), (_STEPS, _CHAINS), p=weights / weights.sum())
     seen = []
     for step, choice in enumerate(choices):

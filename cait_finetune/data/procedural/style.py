@@ -1,6 +1,6 @@
-"""How a shape becomes an image: bent, coloured, in front of something, and as bad as pictures are.
+"""Turn a shape into an image: bend it, colour it, add a background, and degrade the result.
 
-Shapes and images are ``(S, S)`` and ``(S, S, 3)``, from 0 to 1.
+Shapes are ``(S, S)`` from 0 to 1. Images are ``(S, S, 3)`` from about 0 to 1 until `worn` clips them.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ import numpy as np
 from PIL import Image, ImageFilter
 from scipy import ndimage
 
-_FINE = 2  # a shape is bent at so many times the size
+_FINE = 2  # a letter is drawn and bent at this multiple of the image size
 
 
 def placed(glyph: Image.Image, rng: np.random.Generator, size: int) -> np.ndarray:
-    """A drawn letter somewhere in a square, thicker or thinner, turned, slanted and bent."""
+    """Place a letter in a square, ``(size, size)``: shifted, stretched, thicker or thinner, and bent."""
     side = size * _FINE
     share = rng.uniform(0.55, 1.0)
     scale = side * share / max(glyph.size)
@@ -37,7 +37,7 @@ def placed(glyph: Image.Image, rng: np.random.Generator, size: int) -> np.ndarra
 
 
 def bent(shape: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Turned by up to 20 degrees, slanted, and pulled about by a smooth field; outside it is 0."""
+    """Rotate a shape by up to 20 degrees, slant it and warp it by a smooth field. Outside is 0."""
     side = len(shape)
     turn, slant = rng.uniform(-0.35, 0.35), rng.uniform(-0.3, 0.3)
     matrix = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
@@ -50,17 +50,20 @@ def bent(shape: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def halved(shape: np.ndarray) -> np.ndarray:
-    """The mean of each 2x2 pixels."""
+    """Return the means of 2x2 pixels, ``(S / 2, S / 2)``."""
     half = len(shape) // _FINE
     return shape.reshape(half, _FINE, half, _FINE).mean(axis=(1, 3))
 
 
 def coloured(shape: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The shape in one colour in front of another, which may be uneven; half of them are grey."""
+    """Give the shape and the background two colours, ``(S, S, 3)``; half of the images are grey.
+
+    The background may be uneven. Values may be below 0 or above 1.
+    """
     colours = rng.random((2, 3)) if rng.random() < 0.5 else np.repeat(rng.random((2, 1)), 3, axis=1)
     front, back = colours
     contrast = np.abs(front.mean() - back.mean())
-    if contrast < 0.35:  # a shape that cannot be seen teaches nothing
+    if contrast < 0.35:  # a model cannot learn from an invisible shape
         back = front + (0.5 if front.mean() < 0.5 else -0.5)
     ground = np.broadcast_to(back, (*shape.shape, 3))
     if rng.random() < 0.4:
@@ -70,7 +73,7 @@ def coloured(shape: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def worn(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Blurred, coarse or noisy, or none of these; bytes, (S, S, 3)."""
+    """Degrade an image by low resolution or blur, by noise, or not at all. Return (S, S, 3) uint8."""
     size = len(image)
     picture = Image.fromarray((image.clip(0, 1) * 255).astype(np.uint8))
     if rng.random() < 0.3:
