@@ -89,7 +89,7 @@ def _usual_masks(bits: tf.Tensor | int) -> tf.Tensor:
     return tf.where(tf.equal(bits, 16), [0x7C00, 0x3E0, 0x1F], [0xFF0000, 0xFF00, 0xFF])
 
 
-# Each `_from_…` takes the rows' bytes (h, row) uint8 and the width () int64; returns (h, w, 3) uint8.
+# Each `_from_…` converts the rows' bytes (h, row) uint8 to (h, w, 3) uint8. The width is () int64.
 
 
 def _from_palette(
@@ -101,9 +101,7 @@ def _from_palette(
     parts = tf.bitwise.bitwise_and(parts, tf.cast(2**bits - 1, tf.uint8))
     numbers = tf.reshape(parts, [tf.shape(raw)[0], -1])[:, :width]
     palette = tf.io.decode_raw(colours, tf.uint8)
-    palette = tf.pad(
-        palette, [[0, 256 * entry - tf.shape(palette)[0]]]
-    )  # missing colours are black
+    palette = tf.pad(palette, [[0, 256 * entry - tf.shape(palette)[0]]])  # add black
     palette = tf.reshape(palette, [256, entry])[:, 2::-1]  # from BGR
     return tf.gather(palette, tf.cast(numbers, tf.int32))
 

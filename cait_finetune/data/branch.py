@@ -11,20 +11,20 @@ import tensorflow as tf
 def branch(index: tf.Tensor, functions: Sequence[Callable], *inputs: tf.Tensor) -> Any:
     """Return ``functions[index](*inputs)``, like ``tf.switch_case``.
 
-    ``tf.switch_case`` and ``tf.cond`` put the operations of all branches into one graph. The executor
-    then also visits the operations of branches that are not taken. These are most operations when a
-    JPEG is read, and they slow the input pipeline.
+    ``tf.switch_case`` and ``tf.cond`` put the operations of all branches into one graph. The
+    executor then also visits the operations of branches that are not taken. For a JPEG these are
+    most operations, and they slow the input pipeline.
 
     Args:
         index: () int32.
         functions: functions that use no tensors other than `inputs`. All return the same number of
-            tensors with the same dtypes. Where their static shapes differ, the result's length is
-            `None`. A process traces a ``tf.function``, or a function without closure and default
-            arguments, once per input signature.
+            tensors with the same dtypes. A dimension in which their static shapes differ is `None`
+            in the result. A process traces a ``tf.function``, or a function without closure and
+            default arguments, once per input signature.
         inputs: arguments of the chosen function.
 
     Raises:
-        ValueError: a function uses other tensors. Only raised while tracing.
+        ValueError: a function uses other tensors. Eager execution does not check this.
     """
     if tf.executing_eagerly():
         chosen = functions[int(index)]

@@ -16,9 +16,9 @@ _NAMED = 2  # ids that the description of a change names
 def differences(before: Sequence[Image], after: Sequence[Image]) -> list[str]:
     """Describe each kind of change with its first images: ``3 images new (ant/4.jpg, …)``.
 
-    A new id with the content of an id that is gone is the same image. The image is reported as renamed
-    only if nothing else about it changed. Unknown contents count as equal. Another order is reported
-    only if nothing else changed.
+    A new id with the content of an id that is gone is the same image. The image is reported as
+    renamed only if nothing else about it changed. Unknown contents count as equal. Another order is
+    reported only if nothing else changed.
     """
     old, new = _by_id(before), _by_id(after)
     former = {one: one for one in new if one in old} | _renamed(old, new)

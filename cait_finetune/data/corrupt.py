@@ -60,10 +60,11 @@ class CorruptImages:
             )
 
     def explain(self, error: tf.errors.OpError) -> None:
-        """Raise a UserError that explains an error of `attempt`. Return if the cause is another one.
+        """Raise a UserError that explains an error of `attempt`; return if the error is another.
 
         Raises:
-            UserError: as in `check`, every image of a split is corrupt, or a TFRecord file is damaged.
+            UserError: as in `check`, every image of a split is corrupt, or a TFRecord file is
+                damaged.
         """
         self.check()
         if isinstance(error, tf.errors.DataLossError):
@@ -87,8 +88,8 @@ class CorruptImages:
 
         tf.data cannot catch the error of one element, but it can ignore the errors of a data set.
         Each example therefore becomes a small data set: the prepared example, with errors ignored,
-        then a flagged stand-in. Only the first element of the small data set is used. The small data
-        sets take time, so `Guarded` first tries to do without `attempt`.
+        then a flagged stand-in. Only the first element of the small data set is used. The small
+        data sets take time, so `Guarded` first tries to do without `attempt`.
 
         Args:
             examples: dictionaries with ``id``.
@@ -136,14 +137,14 @@ class CorruptImages:
 class Guarded:
     """Batches that leave corrupt images out, or raise a UserError at a corrupt image.
 
-    You can iterate several times. The iterator starts with ``careful=False``, which is much faster.
-    After an error it continues with ``careful=True`` at the batch that failed. Both streams have the
-    same batches before the first corrupt image.
+    You can iterate several times. Until an image is known to be corrupt, the batches come from
+    ``careful=False``, which is much faster. After an error the iterator continues with
+    ``careful=True`` at the batch that failed. Both streams have the same batches before that batch.
 
     Args:
         corrupt: the corrupt images of the run.
-        build: ``build(careful, done)`` returns the batches from number `done` on. Careful batches leave
-            corrupt images out. Other batches end with an error at a corrupt image.
+        build: ``build(careful, done)`` returns the batches from number `done` on. Careful batches
+            leave corrupt images out. Other batches end with an error at a corrupt image.
         careful: start with careful batches, as all workers must if they have to agree.
         keep: keep the batches of the first complete pass in memory for later passes.
     """
@@ -166,8 +167,8 @@ class Guarded:
         """Yield the batches. Call `CorruptImages.check` before each.
 
         Raises:
-            UserError: an image is corrupt and `on_corrupt` is ``stop``, every image is corrupt, or a
-                TFRecord file is damaged.
+            UserError: an image is corrupt and `on_corrupt` is ``stop``, every image is corrupt, or
+                a TFRecord file is damaged.
         """
         if self._kept is not None:
             yield from self._kept

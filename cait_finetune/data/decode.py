@@ -23,8 +23,8 @@ _ADOBE = b"\xff\xee\0\x0eAdobe\0d\0\0\0\0\0"  # Adobe's segment of a CMYK file
 _HEAD = 4096  # bytes to search for the EXIF block and its first directory
 _ORIENTATION = 0x0112  # the tag's number
 _ENTRIES, _ENTRY = 64, 12  # directory entries to read, and bytes per entry
-# A window that is decoded alone differs from the whole JPEG in its two outermost pixels, because the
-# decoder interpolates the chroma.
+# A window that is decoded alone differs from the whole JPEG in its two outermost pixels, because
+# the decoder interpolates the chroma.
 _SEAM = 2
 
 
@@ -35,8 +35,8 @@ def decode(data: tf.Tensor, upright: bool = True) -> tf.Tensor:
 
     Args:
         data: bytes of the file, () string.
-        upright: turn a JPEG as its EXIF orientation states, like PIL's ``exif_transpose``. torchvision
-            and timm ignore the orientation.
+        upright: turn a JPEG as its EXIF orientation states, like PIL's ``exif_transpose``.
+            torchvision and timm ignore the orientation.
 
     Raises:
         tf.errors.InvalidArgumentError: the format is not supported, or the file is incomplete.
@@ -77,13 +77,14 @@ def decode_part(
 ) -> tuple[tf.Tensor, Box]:
     """Decode the pixels that are needed to resize a box of the image to `shape`.
 
-    For a JPEG that need not be turned, only these pixels are decoded. A small box then saves most of
-    the work. Other files are decoded whole. The resized box is the same in both cases, bit for bit.
+    For a JPEG that need not be turned, only these pixels are decoded. A small box then saves most
+    of the work. Other files are decoded whole. The resized box is the same in both cases, bit for
+    bit.
 
     Args:
         data: bytes of the file, () string.
-        choose: function from the image's height and width, and the tensors in `given`, to the box. It
-            must not use other tensors.
+        choose: function from the image's height and width, and the tensors in `given`, to the box.
+            It must not use other tensors.
         shape: height and width of the resized box, in pixels.
         upright: as in `decode`.
         given: further arguments of `choose`.
@@ -154,7 +155,7 @@ def _orientation_of_tiff(data: tf.Tensor) -> tf.Tensor:
         powers = tf.constant([256**power for power in range(size)], tf.int32)
         return tf.reduce_sum(values * tf.where(little, powers, powers[::-1]), axis=-1)
 
-    # Read three of the four bytes: a valid offset is below 16 MB, and four bytes can overflow int32.
+    # Read three of the four bytes: valid offsets are below 16 MB, and four bytes overflow int32.
     directory = number(tf.where(little, 4, 5), 3)
     entries = directory + 2 + _ENTRY * tf.range(_ENTRIES)  # (ENTRIES,)
     known = tf.range(_ENTRIES) < number(directory, 2)
@@ -167,8 +168,8 @@ def _orientation_of_tiff(data: tf.Tensor) -> tf.Tensor:
 def _decode_jpeg(data: tf.Tensor, window: tf.Tensor | None = None) -> tf.Tensor:
     """Decode a JPEG, or `window` of it (top, left, height and width).
 
-    PIL reads the inks of every CMYK file as inverted; TensorFlow does so only after Adobe's mark. This
-    function inserts the mark where it is missing.
+    PIL reads the inks of every CMYK file as inverted; TensorFlow does so only after Adobe's mark.
+    This function inserts the mark where it is missing.
     """
 
     def marked(data: tf.Tensor) -> tf.Tensor:

@@ -36,21 +36,21 @@ def check_decoding(
 ) -> None:
     """Decode the images of validation and test, so that a corrupt image is found before training.
 
-    The check takes about a twentieth of the training time at most. It decodes all images if they are at
-    most a twentieth of `trained`, or at most 256. Otherwise it stops after a twentieth of
+    The check takes about a twentieth of the training time at most. It decodes all images if they
+    are at most a twentieth of `trained`, or at most 256. Otherwise it stops after a twentieth of
     `least_seconds`, or of 20 s if `least_seconds` is shorter.
 
     Args:
-        passes: the guarded batches of each split that the run will evaluate. The evaluation reuses the
-            graph that the check traces, and the batches that `passes` keep.
+        passes: the guarded batches of each split that the run will evaluate. The evaluation reuses
+            the graph that the check traces, and the batches that `passes` keep.
         sizes: number of images of each split.
         trained: number of images that training decodes, counted again in each epoch.
         least_seconds: lower bound of the training time (`least_training_seconds`).
         console: console of the progress bar. `None`: standard error.
 
     Raises:
-        UserError: an image is corrupt and `dataset.on_corrupt` is ``stop``, or every image of a split
-            is corrupt.
+        UserError: an image is corrupt and `dataset.on_corrupt` is ``stop``, or every image of a
+            split is corrupt.
     """
     total = sum(sizes[split] for split in passes)
     ends = math.inf if total <= max(_FEW, _SHARE * trained) else None

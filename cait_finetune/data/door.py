@@ -77,8 +77,9 @@ def check_splits(source: Source, config: DatasetConfig, splits: Sequence[str] = 
     """Check the classes and images of splits for training and testing.
 
     The function warns of classes that validation or test lack, of images in two splits or with two
-    labels, and of names that hardly differ. If a set is sorted by class, the function warns of slices
-    and of a small shuffle buffer. It skips sets for evaluation only, and calls without all three splits.
+    labels, and of names that hardly differ. If a set is sorted by class, the function warns of
+    slices and of a small shuffle buffer. It skips sets for evaluation only, and calls without all
+    three splits.
 
     Raises:
         UserError: a class has no image to train on.
@@ -145,7 +146,7 @@ def _warn_of_shared(ids: dict[str, set[str]]) -> None:
 
 
 def _warn_of_slices(source: Source) -> None:
-    """Warn of configured slices of a sorted set, because each slice has only some of the classes."""
+    """Warn of configured slices of a sorted set: each slice has only some of the classes."""
     sliced: dict[str, list[str]] = {}
     for split in SPLITS:
         base, bracket, _ = source.splits.get(split, "").partition("[")

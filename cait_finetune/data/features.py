@@ -35,7 +35,8 @@ class FrozenFeatures:
         corrupt: the corrupt images of the run. Images that are left out here are added.
         batch_size: number of images per forward pass of the backbone.
         console: console for messages and the progress bar.
-        batches: number of batches to compute per split. `None`: all. The cache is used only with `None`.
+        batches: number of batches to compute per split. `None`: all. The cache is used only with
+            `None`.
     """
 
     def __init__(
@@ -113,7 +114,7 @@ class FrozenFeatures:
     ) -> tf.data.Dataset:
         """Return one pass in file order: ``(features (B, D), labels, real (B,) bool)``.
 
-        Labels are ``(B,)`` or ``(B, C)``. Zeros fill the last batches; `real` is false for the zeros.
+        Labels are ``(B,)`` or ``(B, C)``. Zeros, for which `real` is false, fill the last batches.
         """
         features = self(split)
         count = len(features.labels)
@@ -154,7 +155,7 @@ class FrozenFeatures:
         }
 
     def _computed(self, split: str) -> tuple[Features, float]:
-        """Compute the features of a split; return the features and the seconds of the computation."""
+        """Compute the features of a split; return them and the seconds of the computation."""
         corrupt = CorruptImages(self._corrupt.on_corrupt)  # the file lists only this split's
         stream = evaluation_stream(
             self._source, split, self._preprocessing, self._batch_size, corrupt

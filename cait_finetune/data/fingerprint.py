@@ -1,6 +1,6 @@
-"""Fingerprint a data set: its classes, and per split hashes of the images' ids, labels and contents.
+"""Fingerprint a data set: its classes, and hashes of each split's ids, labels and contents.
 
-A fingerprint contains neither times nor absolute paths, so data that you move keep their fingerprint.
+A fingerprint contains neither times nor absolute paths: a data set that you move keeps it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ WEIGHT = f"{_BETWEEN}weight "
 
 @dataclasses.dataclass(frozen=True)
 class SplitPrint:
-    """Fingerprint of one split: its number of images, and SHA-256 hashes over the images in file order.
+    """Fingerprint of one split: its size, and SHA-256 hashes over the images in file order.
 
     Attributes:
         size: number of images.
@@ -99,7 +99,8 @@ class Image:
     Attributes:
         split: train, validation or test.
         id: the source's id of the image.
-        label: the sorted class names, joined by unit separators. In a weighted source the weight follows.
+        label: the sorted class names, joined by unit separators. In a weighted source the weight
+            follows.
         content: hash of the image's bytes in hexadecimal digits. Empty: unknown.
     """
 

@@ -1,7 +1,7 @@
 """Decode the first picture of a GIF file in TensorFlow's graph, to the pixels that PIL reads.
 
-TensorFlow's own decoder makes transparent pixels black. It also crops a picture that is smaller than
-its canvas.
+TensorFlow's own decoder makes transparent pixels black. It also crops a picture that is smaller
+than its canvas.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ _BYTES = [bytes([value]) for value in range(256)]
 def decode_gif(data: tf.Tensor) -> tf.Tensor:
     """Decode the bytes of a file to ``(h, w, 3)`` uint8: the first picture on its canvas.
 
-    A transparent pixel gets the colour that the palette states for it. The canvas around the picture
-    gets the same colour. In a file without transparency the canvas gets the palette's first colour.
+    A transparent pixel gets the colour that the palette states for it. The canvas around the
+    picture gets the same colour. In a file without transparency the canvas gets the palette's first
+    colour.
 
     Raises:
         tf.errors.InvalidArgumentError: the file is damaged, or the canvas is too large.
@@ -52,7 +53,7 @@ def decode_gif(data: tf.Tensor) -> tf.Tensor:
 
 
 def _first_picture(raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return where the picture's block begins, and where the flags for transparency are (0: none)."""
+    """Return where the picture's block begins, and where the transparency flags are (0: none)."""
 
     def byte(at: tf.Tensor) -> tf.Tensor:
         return tf.cast(raw[tf.minimum(at, tf.size(raw) - 16)], tf.int32)
@@ -74,9 +75,9 @@ def _first_picture(raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def _plain(data: tf.Tensor, raw: tf.Tensor, start: tf.Tensor, control: tf.Tensor) -> tf.Tensor:
-    """Return the file without a transparent colour, and with its first picture in the canvas's corner.
+    """Return the file without transparency, and with its first picture in the canvas's corner.
 
-    TensorFlow would shift the picture by its offset, and cut it at the picture's own height and width.
+    TensorFlow would shift the picture by its offset, but crop it to the picture's own size.
     """
     at = tf.where(control > 0, control, start)
     flags = tf.gather(_BYTES, tf.cast(raw[at], tf.int32) - tf.where(control > 0, 1, 0))

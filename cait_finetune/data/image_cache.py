@@ -60,8 +60,8 @@ class ImageCache:
         call, unless an earlier run has written it.
 
         Raises:
-            UserError: the images would not fit. On disk also: the directory cannot be written, an image
-                is corrupt and `dataset.on_corrupt` is ``stop``, or all images are corrupt.
+            UserError: the images would not fit. On disk also: the directory cannot be written, an
+                image is corrupt and `dataset.on_corrupt` is ``stop``, or all images are corrupt.
         """
         if self._config.cache == "none":
             return None

@@ -1,4 +1,4 @@
-"""Index a TFDS split: its ids, labels and content hashes, read once and kept in the user's cache."""
+"""Index the ids, labels and content hashes of a TFDS split, and cache the index for the user."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class LabelIndex:
     Attributes:
         ids: ``(N,)`` bytes.
         content_hashes: ``(N,)`` int64.
-        labels: the labels that the set stores: ``(N,)`` int64, or ``(N, A)`` bool for attributes. For
-            examples with a list of labels, ``(M,)`` int64: all lists, concatenated.
+        labels: the labels that the set stores: ``(N,)`` int64, or ``(N, A)`` bool for attributes.
+            For examples with a list of labels, ``(M,)`` int64: all lists, concatenated.
         counts: ``(N,)``: length of each example's list. `None`: the labels are not lists.
     """
 
@@ -77,8 +77,8 @@ def read_index(examples: tf.data.Dataset, size: int, words: str) -> LabelIndex:
     """Read the index of all examples, with a progress bar on a terminal.
 
     Args:
-        examples: dictionaries with ``id``, ``content_hash`` and ``label``. The label is () or (n,) int64,
-            or (A,) bool.
+        examples: dictionaries with ``id``, ``content_hash`` and ``label``. The label is () or (n,)
+            int64, or (A,) bool.
         size: number of examples.
         words: label of the progress bar.
     """
@@ -131,7 +131,7 @@ def kept_index(name: str, facts: dict[str, Any], read: Callable[[], LabelIndex])
 
 
 def cache_directory() -> Path | None:
-    """Return ``cait_finetune/labels`` in the user's caches; `None` if there is no cache directory."""
+    """Return ``cait_finetune/labels`` in the user's caches; `None`: no cache directory exists."""
     root = caches()
     return root / "cait_finetune" / "labels" if root else None
 

@@ -25,8 +25,8 @@ def load_source(config: DatasetConfig, splits: Sequence[str] = SPLITS) -> Source
 
     Args:
         config: the keys of `dataset`.
-        splits: the splits that the caller will use. The labels of other splits are checked only if the
-            division depends on them.
+        splits: the splits that the caller will use. The labels of other splits are checked only if
+            the division depends on them.
 
     Raises:
         UserError: the images are missing, cannot be read, or contradict the configuration.

@@ -50,12 +50,13 @@ def train_batches(
     decoded: tf.data.Dataset | None = None,
     careful: bool = True,
 ) -> tf.data.Dataset:
-    """Return an endless stream of ``(images (b, S, S, 3), labels, next position)``; all batches are full.
+    """Return an endless stream of ``(images (b, S, S, 3), labels, next position)``.
 
-    An augmentation's random numbers depend only on the seed and the example's position in the sequence
-    (`data.sequence`). Images are float32. Labels are ``(b,)`` int32. With mixing, weights or several
-    labels they are ``(b, C)`` float32: shares of the classes that add up to the example's weight, or
-    zeros and ones. ``next position`` is the `start` that resumes the stream after this batch.
+    Every batch is full. An augmentation's random numbers depend only on the seed and the example's
+    position in the sequence (`data.sequence`). Images are float32. Labels are ``(b,)`` int32. With
+    mixing, weights or several labels they are ``(b, C)`` float32: shares of the classes that add up
+    to the example's weight, or zeros and ones. ``next position`` is the `start` that resumes the
+    stream after this batch.
 
     Args:
         batch_size: size of the global batch. ``b`` is the part of one replica.
@@ -64,7 +65,8 @@ def train_batches(
         start: position of the first example.
         shard: the part of each global batch that this pipeline makes.
         overfit: repeat the first global batch, with the same random numbers.
-        stack: above 1, an element stacks this number of batches of one replica along a new first axis.
+        stack: above 1, an element stacks this number of batches of one replica along a new first
+            axis.
         decoded: cached examples with decoded images (`data.image_cache`). `None`: decode the files.
         careful: leave corrupt images out. False: the stream ends with an error at a corrupt image.
     """
@@ -132,10 +134,10 @@ def evaluation_batches(
 
     Images are float32. Labels are ``(B,)`` int32, or with several labels ``(B, C)`` float32.
 
-    Blank images fill the last batch; `real` is false for blank images. All batches then have one shape,
-    so TensorFlow traces one graph, and every image counts once. Several pipelines all make the same
-    number of batches, some of only blank images. Devices that add up their metrics after each batch
-    would otherwise wait for each other.
+    Blank images fill the last batch; `real` is false for blank images. All batches then have one
+    shape, so TensorFlow traces one graph, and every image counts once. Several pipelines all make
+    the same number of batches, some of only blank images. Devices that add up their metrics after
+    each batch would otherwise wait for each other.
 
     Args:
         batch_size: images per batch of one replica.
@@ -221,7 +223,7 @@ def encoded_images(
 
 @tf.autograph.experimental.do_not_convert
 def example_ids(source: Source, split: str, count: int | None, corrupt: CorruptImages) -> list[str]:
-    """Return the ids of the first `count` examples of a split not known to be corrupt, in file order.
+    """Return the ids of the first `count` examples of a split not known to be corrupt.
 
     Args:
         count: `None`: all.

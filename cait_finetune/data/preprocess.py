@@ -24,8 +24,8 @@ class Preprocessing:
         image_size: side of the model's square input, in pixels.
         crop_pct: share of the resized image's side that the centre crop keeps. ``pad`` ignores it.
         interpolation: ``bilinear`` or ``bicubic``.
-        resize_mode: ``shorter_side``: resize the shorter side to ``image_size / crop_pct`` and crop the
-            centre, as torchvision's Resize and CenterCrop do. ``squash``: resize both sides to
+        resize_mode: ``shorter_side``: resize the shorter side to ``image_size / crop_pct`` and crop
+            the centre, as torchvision's Resize and CenterCrop do. ``squash``: resize both sides to
             ``image_size / crop_pct`` and crop the centre. ``pad``: resize the longer side to
             ``image_size`` and pad the shorter side with black.
         antialias: widen the kernel when shrinking, as PIL does. TensorFlow does not by default.
@@ -50,7 +50,7 @@ class Preprocessing:
         return decode(data, self.upright)
 
     def fit(self, image: tf.Tensor) -> tf.Tensor:
-        """Resize and crop ``(h, w, 3)`` of any size to ``(S, S, 3)`` float32 in whole grey levels."""
+        """Resize and crop ``(h, w, 3)`` to ``(S, S, 3)`` float32 in whole grey levels."""
         size = self.image_size
         height, width = tf.shape(image)[0], tf.shape(image)[1]
         if self.resize_mode == "pad":
@@ -87,9 +87,9 @@ class Preprocessing:
     def normalise_levels(self, images: tf.Tensor) -> tf.Tensor:
         """Normalise a batch ``(B, S, S, 3)`` uint8 to float32.
 
-        XLA does so in one pass over the memory. The last bit can differ from `normalise`, because XLA
-        multiplies by the reciprocal of `std`. A batch of uint8 images is also faster to assemble than a
-        batch of float32 images.
+        XLA does so in one pass over the memory. The last bit can differ from `normalise`, because
+        XLA multiplies by the reciprocal of `std`. A batch of uint8 images is also faster to
+        assemble than a batch of float32 images.
         """
         return _normalised(images, self.mean, self.std)
 

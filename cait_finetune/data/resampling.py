@@ -17,10 +17,10 @@ def resample_square(
 ) -> tf.Tensor:
     """Return a square of the resized image: ``(size, size, C)`` float32 in whole grey levels.
 
-    The pixels equal those of the whole image resized by ``tf.raw_ops.ScaleAndTranslate``, bit for bit.
-    ScaleAndTranslate cannot start at a later pixel: it rounds a translation, which shifts every pixel
-    slightly. `resample_square` therefore repeats the arithmetic of ScaleAndTranslate in the same order.
-    It is several times slower per pixel.
+    The pixels equal those of the whole image resized by ``tf.raw_ops.ScaleAndTranslate``, bit for
+    bit. ScaleAndTranslate cannot start at a later pixel: it rounds a translation, which shifts
+    every pixel slightly. `resample_square` therefore repeats the arithmetic of ScaleAndTranslate in
+    the same order. It is several times slower per pixel.
 
     Args:
         image: ``(h, w, C)``.
@@ -79,7 +79,7 @@ class _Axis:
         return tf.reshape(whole_levels(new), [count, shape[1], shape[2]])
 
     def _share(self, tap: tf.Tensor) -> tf.Tensor:
-        """Return each new line's kernel weight, ``(n,)``, for the old line `tap` after its first one."""
+        """Return each new line's kernel weight ``(n,)`` of the old line `tap` after the first."""
         place = self._starts + tap
         distance = tf.abs((tf.cast(place, tf.float32) + 0.5 - self._middles) * (1.0 / self._width))
         return tf.where(place < self._ends, self._kernel(distance), 0.0)

@@ -80,12 +80,13 @@ def crop_and_resize(
 ) -> tf.Tensor:
     """Resize a box of ``(h, w, C)`` to ``(*shape, C)`` float32 in whole grey levels.
 
-    Like PIL's ``resize(shape, box=...)``, the function resizes the width first, then the height. After
-    each step it clips the overshoot of bicubic interpolation and rounds, halves up. The part of the box
-    outside the image is black.
+    Like PIL's ``resize(shape, box=...)``, the function resizes the width first, then the height.
+    After each step it clips the overshoot of bicubic interpolation and rounds, halves up. The part
+    of the box outside the image is black.
 
     TensorFlow resamples fast along the first axis, and several times slower on pixels of three
-    channels. The function therefore transposes plain matrices, which is faster than transposing pixels.
+    channels. The function therefore transposes plain matrices, which is faster than transposing
+    pixels.
 
     Args:
         box: top, left, height and width in pixels, possibly fractional.

@@ -1,8 +1,8 @@
 """Sketch the images that weights were trained on: a sample of content hashes in the weights file.
 
 A bottom-k sketch holds the k lowest hashes of a set (Cohen & Kaplan 2007, "Summarizing data using
-bottom-k sketches"). The sketches of two sets give the sketch of their union. A sketch tells whether an
-image is in the set for every image whose hash is at most the sketch's limit.
+bottom-k sketches"). The sketches of two sets give the sketch of their union. A sketch tells whether
+an image is in the set for every image whose hash is at most the sketch's limit.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ class SeenImages:
     """Sketch of a set of images.
 
     Attributes:
-        hashes: ``(K,)`` int64, ascending: all known content hashes of the set that are at most `limit`.
+        hashes: ``(K,)`` int64, ascending: all known content hashes of the set that are at most
+            `limit`.
         limit: highest hash that the sketch covers.
         complete: false if the contents of some images of the set are unknown.
         kinds: the kinds of the hashes (`Source.hash_kind`). Hashes of two kinds cannot be compared.
@@ -39,7 +40,8 @@ class SeenImages:
         """Return the sketch of images with these content hashes.
 
         Args:
-            hashes: ``(N,)`` int64. Below 0: the image's content is unknown. `None`: all are unknown.
+            hashes: ``(N,)`` int64. Below 0: the image's content is unknown. `None`: all are
+                unknown.
             kind: `Source.hash_kind`.
         """
         if hashes is None:
