@@ -1,7 +1,7 @@
-"""Bytes of a BMP file to pixels as PIL reads them, in TensorFlow's graph.
+"""Decode a BMP file in TensorFlow's graph, to the pixels that PIL reads.
 
-TensorFlow's own decoder knows neither 1, 4 and 16 bits nor masks, takes the numbers of a palette's
-colours for grey levels, and compressed bytes for pixels.
+TensorFlow's own decoder supports neither 1, 4 and 16 bits nor masks. It reads palette indices as
+grey levels, and compressed bytes as pixels.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ import tensorflow as tf
 from cait_finetune.data.branch import branch
 from cait_finetune.data.refusal import refused_unless
 
-#: Lengths of the header that states how pixels are stored; 12 and 64 are OS/2's.
+#: Supported lengths of the info header in bytes. OS/2 writes 12 and 64.
 HEADERS = (12, 40, 52, 56, 64, 108, 124)
-#: Bits of a pixel.
+#: Supported bits per pixel.
 BITS = (1, 4, 8, 16, 24, 32)
-#: Values of the field "compression": none, and none with masks for red, green and blue.
+#: Supported values of the field "compression": no compression, without and with colour masks.
 PLAIN, MASKED = 0, 3
 
-_CORE = 12  # the header whose fields have 16 bits, and whose palette has three bytes a colour
-_FIELDS = 14  # 32-bit fields that are read: offset, header, and three masks
-_BYTES = (0xFF, 0xFF00, 0xFF0000, -0x1000000)  # masks of whole bytes, as int32
+_CORE = 12  # OS/2's short header: 16-bit fields, and three palette bytes per colour
+_FIELDS = 14  # number of 32-bit fields to read: the offset, the info header and three masks
+_BYTES = (0xFF, 0xFF00, 0xFF0000, -0x1000000)  # masks that select one whole byte, as int32
 
 
 def decode_bmp(data: tf.Tensor) -> tf.Tensor:
-    """The bytes of a file to ``(h, w, 3)`` uint8, without transparency.
+    """Decode the bytes of a file to ``(h, w, 3)`` uint8, without transparency.
 
     Raises:
-        tf.errors.InvalidArgumentError: the pixels are compressed or not all there, or their masks
-            are unusual.
+        tf.errors.InvalidArgumentError: the header is unknown, the pixels are compressed or
+            incomplete, or the masks are unusual.
     """
     size = 4 * _FIELDS
     head = tf.strings.join([tf.strings.substr(data, 10, size), bytes(size)])
@@ -47,7 +47,7 @@ def decode_bmp(data: tf.Tensor) -> tf.Tensor:
     entry = tf.where(core, 3, 4)
     colours = tf.where(core | tf.equal(fields[9], 0), 2 ** tf.minimum(bits, 8), fields[9])
     palette = tf.where(bits <= 8, entry * tf.clip_by_value(colours, 0, 2**16), 0)
-    # Some writers leave the offset out, or forget the palette in it.
+    # Some writers omit the offset, or do not add the palette's size to it.
     stated = (offset > 0) & ((bits > 8) | tf.not_equal(offset, 14 + header))
     start = tf.cast(tf.where(stated, offset, 14 + header + palette), tf.int64)
     rows, columns = tf.cast(tf.abs(height), tf.int64), tf.cast(width, tf.int64)
@@ -89,19 +89,19 @@ def _usual_masks(bits: tf.Tensor | int) -> tf.Tensor:
     return tf.where(tf.equal(bits, 16), [0x7C00, 0x3E0, 0x1F], [0xFF0000, 0xFF00, 0xFF])
 
 
-# Each takes the bytes of the rows (h, row) uint8 and the width () to (h, w, 3) uint8.
+# Each `_from_…` converts the rows' bytes (h, row) uint8 to (h, w, 3) uint8. The width is () int64.
 
 
 def _from_palette(
     raw: tf.Tensor, width: tf.Tensor, bits: tf.Tensor, colours: tf.Tensor, entry: tf.Tensor
 ) -> tf.Tensor:
-    """Of `colours`, so many bytes to an `entry`."""
+    """Look up each pixel in the palette `colours`, which has `entry` bytes per colour."""
     shifts = tf.cast(tf.range(8 - bits, -1, -bits), tf.uint8)  # the first pixel in the highest bits
     parts = tf.bitwise.right_shift(raw[..., None], shifts)  # (h, row, 8 / bits)
     parts = tf.bitwise.bitwise_and(parts, tf.cast(2**bits - 1, tf.uint8))
     numbers = tf.reshape(parts, [tf.shape(raw)[0], -1])[:, :width]
     palette = tf.io.decode_raw(colours, tf.uint8)
-    palette = tf.pad(palette, [[0, 256 * entry - tf.shape(palette)[0]]])  # black beyond its colours
+    palette = tf.pad(palette, [[0, 256 * entry - tf.shape(palette)[0]]])  # add black
     palette = tf.reshape(palette, [256, entry])[:, 2::-1]  # from BGR
     return tf.gather(palette, tf.cast(numbers, tf.int32))
 
@@ -126,12 +126,12 @@ def _from_bytes(raw: tf.Tensor, width: tf.Tensor, bits: tf.Tensor, masks: tf.Ten
 
 
 def _pixels(raw: tf.Tensor, width: tf.Tensor, bits: tf.Tensor) -> tf.Tensor:
-    """``(h, w, 3 or 4)``."""
+    """Return the pixels' bytes, ``(h, w, 3 or 4)`` uint8."""
     size = tf.cast(bits // 8, tf.int64)
     return tf.reshape(raw[:, : width * size], [-1, width, size])
 
 
 def _flipped(image: tf.Tensor, from_below: tf.Tensor, bgr: bool = False) -> tf.Tensor:
-    """The rows from the top on, and the colours from red on."""
+    """Return the rows from top to bottom, and the channels as RGB."""
     first = tf.where(from_below, 0, 2 if bgr else 1)
     return tf.reverse(image, tf.range(first, 3, 2) if bgr else tf.range(first, 1))

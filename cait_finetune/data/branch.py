@@ -1,4 +1,4 @@
-"""One of several computations in TensorFlow's graph, of which the others cost nothing."""
+"""Run one of several functions in TensorFlow's graph, at no cost for the others."""
 
 from __future__ import annotations
 
@@ -9,21 +9,26 @@ import tensorflow as tf
 
 
 def branch(index: tf.Tensor, functions: Sequence[Callable], *inputs: tf.Tensor) -> Any:
-    """``functions[index](*inputs)``, as ``tf.switch_case``, of functions that use no other tensors.
+    """Return ``functions[index](*inputs)``, like ``tf.switch_case``.
 
-    ``tf.switch_case`` and ``tf.cond`` put the operations of all branches into one graph, and its
-    executor goes through those of the branches not taken, too. To read a JPEG that is 600 of 750
-    operations: without them the input pipeline made 1.1 times as many images a second.
+    ``tf.switch_case`` and ``tf.cond`` put the operations of all branches into one graph. The
+    executor then also visits the operations of branches that are not taken. For a JPEG these are
+    most operations, and they slow the input pipeline.
 
     Args:
         index: () int32.
-        functions: a function without closure, or a ``tf.function``, is traced once in a process for
-            inputs of the same types; all return tensors of the same number and types; None stands for any length where
-            their shapes differ.
+        functions: functions that use no tensors other than `inputs`. All return the same number of
+            tensors with the same dtypes. A dimension in which their static shapes differ is `None`
+            in the result. A process traces a ``tf.function``, or a function without closure and
+            default arguments, once per input signature.
+        inputs: arguments of the chosen function.
+
+    Raises:
+        ValueError: a function uses other tensors. Eager execution does not check this.
     """
     if tf.executing_eagerly():
         chosen = functions[int(index)]
-        # Operation by operation: a graph of it would round otherwise in places.
+        # Run the operations eagerly: a graph rounds some results differently.
         return getattr(chosen, "python_function", chosen)(*inputs)
     tensors = [tf.convert_to_tensor(one) for one in inputs]
     specs = [tf.TensorSpec(one.shape, one.dtype) for one in tensors]
@@ -32,7 +37,7 @@ def branch(index: tf.Tensor, functions: Sequence[Callable], *inputs: tf.Tensor) 
         if one.captured_inputs:
             raise ValueError(f"{one} uses tensors that are not among its inputs")
     shapes = [tf.nest.flatten(one.output_shapes) for one in traced]
-    with tf.device("/cpu:0"):  # a GPU would take it, and not the strings that files are
+    with tf.device("/cpu:0"):  # TensorFlow would place it on a GPU, which has no strings
         outputs = tf.raw_ops.StatelessCase(
             branch_index=index,
             input=tensors,
@@ -43,12 +48,15 @@ def branch(index: tf.Tensor, functions: Sequence[Callable], *inputs: tf.Tensor) 
     return tf.nest.pack_sequence_as(traced[0].structured_outputs, outputs)
 
 
-#: By code and types of inputs: lambdas that are made anew in each call have the same code.
+#: Traced functions by code and input types. A lambda has the same code each time it is created.
 _KEPT: dict[tuple, Any] = {}
 
 
 def _traced(function: Callable, specs: Sequence[tf.TensorSpec]) -> Any:
-    """The function's graph. To decode an image takes a thousand operations, and a run has ten pipelines."""
+    """Return the function's graph, traced once per process if possible.
+
+    Tracing is slow for the large graph of image decoding, and a run has several pipelines.
+    """
     if hasattr(function, "get_concrete_function"):
         return function.get_concrete_function(*specs)
     if not hasattr(function, "__code__") or function.__closure__ or function.__defaults__:

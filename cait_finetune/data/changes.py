@@ -1,4 +1,4 @@
-"""What changed between two lists of images, in words."""
+"""Describe the differences between two lists of images."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 
 from cait_finetune.data.fingerprint import WEIGHT, Image
 
-#: The only word of `differences` where nothing but the order changed.
+#: The only entry of `differences` if only the order changed.
 ANOTHER_ORDER = "the same images in another order"
-_NAMED = 2  # images of each kind of change
+_NAMED = 2  # ids that the description of a change names
 
 
 def differences(before: Sequence[Image], after: Sequence[Image]) -> list[str]:
     """Describe each kind of change with its first images: ``3 images new (ant/4.jpg, …)``.
 
-    A new id whose content a gone one had is the same image. Contents that are unknown count as equal. The
-    order counts only where nothing else changed.
+    A new id with the content of an id that is gone is the same image. The image is reported as
+    renamed only if nothing else about it changed. Unknown contents count as equal. Another order is
+    reported only if nothing else changed.
     """
     old, new = _by_id(before), _by_id(after)
     former = {one: one for one in new if one in old} | _renamed(old, new)
@@ -36,7 +37,7 @@ def differences(before: Sequence[Image], after: Sequence[Image]) -> list[str]:
 
 @dataclasses.dataclass(slots=True)
 class _Entry:
-    """All that a list says of an id; sorted, as an image may be there twice."""
+    """Splits, labels and contents of an id. Each list is sorted: an id can occur several times."""
 
     splits: list[str]
     labels: list[str]
@@ -58,7 +59,10 @@ def _by_id(found: Sequence[Image]) -> dict[str, _Entry]:
 
 
 def _renamed(old: Mapping[str, _Entry], new: Mapping[str, _Entry]) -> dict[str, str]:
-    """The former id of each new id whose content a gone id had, if possible with the same label and split."""
+    """Map each new id to the id, now gone, that had the same content.
+
+    A former id with the same label and split takes precedence.
+    """
     former: dict[str, str] = {}
     left = [one for one in new if one not in old]
     lost = [one for one in old if one not in new and all(old[one].contents)]
@@ -79,7 +83,7 @@ def _renamed(old: Mapping[str, _Entry], new: Mapping[str, _Entry]) -> dict[str, 
 
 
 def _changes(old: _Entry, new: _Entry) -> list[str]:
-    """The kinds of change of one image, besides its id."""
+    """Return the kinds of change of one image, except a change of its id."""
     found = []
     if all(old.contents) and all(new.contents) and old.contents != new.contents:
         found.append("with other content")

@@ -1,4 +1,4 @@
-"""Images that cannot be decoded: named, counted, and skipped or stopped at."""
+"""Report images that cannot be decoded, and skip them or stop the run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ALL = "every image is corrupt"
 
 
 def damaged_records(error: tf.errors.DataLossError) -> UserError:
-    """What to say of a TFRecord file that TensorFlow cannot read to its end."""
+    """Return the error for a TFRecord file that TensorFlow cannot read to its end."""
     reason = error.message.splitlines()[0]
     return bad_value(
         "dataset",
@@ -30,7 +30,7 @@ def damaged_records(error: tf.errors.DataLossError) -> UserError:
 
 
 class CorruptImages:
-    """The corrupt images met so far, and what to do about them (`dataset.on_corrupt`)."""
+    """The ids of the corrupt images found so far, and the value of `dataset.on_corrupt`."""
 
     def __init__(self, on_corrupt: str) -> None:
         self.on_corrupt = on_corrupt
@@ -40,14 +40,16 @@ class CorruptImages:
         return len(self.ids)
 
     def include(self, ids: Iterable[str]) -> None:
-        """Count corrupt images that were met, and reported, elsewhere."""
+        """Add corrupt images that another pipeline has found and reported."""
         self.ids += [name for name in ids if name not in self.ids]
 
     def check(self) -> None:
-        """Called between steps, since an exception inside tf.data would lose its words.
+        """Raise the error for a corrupt image.
+
+        The caller checks between steps, because an exception inside tf.data would lose its message.
 
         Raises:
-            UserError: a corrupt image was met and `on_corrupt` is ``stop``.
+            UserError: a corrupt image was found and `on_corrupt` is ``stop``.
         """
         if self.ids and self.on_corrupt == "stop":
             raise bad_value(
@@ -58,10 +60,11 @@ class CorruptImages:
             )
 
     def explain(self, error: tf.errors.OpError) -> None:
-        """Raise what an error of `attempt` means, if it is one.
+        """Raise a UserError that explains an error of `attempt`; return if the error is another.
 
         Raises:
-            UserError: every image of a split is corrupt, or a file of records is damaged.
+            UserError: as in `check`, every image of a split is corrupt, or a TFRecord file is
+                damaged.
         """
         self.check()
         if isinstance(error, tf.errors.DataLossError):
@@ -81,16 +84,20 @@ class CorruptImages:
         stand_in: Any,
         calls: int | None = None,
     ) -> tf.data.Dataset:
-        """``prepare(example)`` of each example for which it does not fail; the others are reported.
+        """Return ``prepare(example)`` of each example; report and skip examples for which it fails.
 
-        tf.data has no try and except for one element; a data set of one element has: the prepared
-        example, errors ignored, followed by a flagged stand-in, of which the first is taken. That
-        takes a fifth of the time that an image takes, so it is only done where one is corrupt.
+        tf.data cannot catch the error of one element, but it can ignore the errors of a data set.
+        Each example therefore becomes a small data set: the prepared example, with errors ignored,
+        then a flagged stand-in. Only the first element of the small data set is used. The small
+        data sets take time, so `Guarded` first tries to do without `attempt`.
 
         Args:
-            size: how many examples there are: an endless stream of corrupt ones must end.
-            stand_in: an element of the same structure as what `prepare` returns.
-            calls: how many examples are prepared at a time; None is as TensorFlow thinks best.
+            examples: dictionaries with ``id``.
+            size: number of examples. After `size` corrupt examples even an endless stream ends with
+                an error.
+            prepare: function from an example to an element.
+            stand_in: an element with the structure of the elements that `prepare` returns.
+            calls: number of examples to prepare in parallel. `None`: ``tf.data.AUTOTUNE``.
         """
 
         def tried(example: dict) -> tf.data.Dataset:
@@ -128,17 +135,18 @@ class CorruptImages:
 
 
 class Guarded:
-    """Batches, in which corrupt images are left out or end the stream in words.
+    """Batches that leave corrupt images out, or raise a UserError at a corrupt image.
 
-    ``build(careful, done)`` makes the batches from number `done` on. It is first asked for those that
-    end with an error at a corrupt image, which is much the faster, and after one for those that are
-    careful. Batches that a careless stream gave are the same in both.
-
-    Can be iterated over again and again.
+    You can iterate several times. Until an image is known to be corrupt, the batches come from
+    ``careful=False``, which is much faster. After an error the iterator continues with
+    ``careful=True`` at the batch that failed. Both streams have the same batches before that batch.
 
     Args:
-        careful: from the start, as where all workers must do the same.
-        keep: keep the batches of the first whole pass for those that follow.
+        corrupt: the corrupt images of the run.
+        build: ``build(careful, done)`` returns the batches from number `done` on. Careful batches
+            leave corrupt images out. Other batches end with an error at a corrupt image.
+        careful: start with careful batches, as all workers must if they have to agree.
+        keep: keep the batches of the first complete pass in memory for later passes.
     """
 
     def __init__(
@@ -156,10 +164,11 @@ class Guarded:
         self._kept: list[Any] | None = None
 
     def __iter__(self) -> Iterator[Any]:
-        """The batches one by one, with `CorruptImages.check` after each.
+        """Yield the batches. Call `CorruptImages.check` before each.
 
         Raises:
-            UserError: a corrupt image, if the run stops at one; or every image is corrupt.
+            UserError: an image is corrupt and `on_corrupt` is ``stop``, every image is corrupt, or
+                a TFRecord file is damaged.
         """
         if self._kept is not None:
             yield from self._kept
@@ -192,7 +201,7 @@ class Guarded:
     def _batches(self, careful: bool, done: int) -> Iterable[Any]:
         if done:
             return self._build(careful, done)
-        # The same object each time: it may keep what it made.
+        # Return the same object each time, because it may cache its batches.
         if careful not in self._from_the_start:
             self._from_the_start[careful] = self._build(careful, 0)
         return self._from_the_start[careful]

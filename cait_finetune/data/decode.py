@@ -1,4 +1,4 @@
-"""Bytes of an image file to pixels, in TensorFlow's graph: the exported model reads files alike."""
+"""Decode image files in TensorFlow's graph, so that the exported model decodes them identically."""
 
 from __future__ import annotations
 
@@ -12,31 +12,34 @@ from cait_finetune.data.gif import decode_gif
 from cait_finetune.data.refusal import refused_unless
 from cait_finetune.data.resize import needed, split
 
-#: What can be decoded, in words.
+#: File formats that `decode` reads, for messages.
 FORMATS = "JPEG, PNG, GIF, WebP, BMP"
 
-#: Top, left, height and width in pixels, which need not be whole.
+#: Top, left, height and width in pixels, possibly fractional.
 Box = tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]
 
-_DCT = "INTEGER_ACCURATE"  # PIL's; TensorFlow's own is up to 3 grey levels off
-_ADOBE = b"\xff\xee\0\x0eAdobe\0d\0\0\0\0\0"  # of four inks, CMYK
-_HEAD = 4096  # bytes: where a camera's EXIF block begins, and its first directory is
+_DCT = "INTEGER_ACCURATE"  # as in PIL; TensorFlow's default gives slightly different pixels
+_ADOBE = b"\xff\xee\0\x0eAdobe\0d\0\0\0\0\0"  # Adobe's segment of a CMYK file
+_HEAD = 4096  # bytes to search for the EXIF block and its first directory
 _ORIENTATION = 0x0112  # the tag's number
-_ENTRIES, _ENTRY = 64, 12  # of a directory: as many are looked at, bytes of one
-# A part that is decoded alone differs from the whole in its two outermost pixels, where JPEG's
-# chroma is interpolated.
+_ENTRIES, _ENTRY = 64, 12  # directory entries to read, and bytes per entry
+# A window that is decoded alone differs from the whole JPEG in its two outermost pixels, because
+# the decoder interpolates the chroma.
 _SEAM = 2
 
 
 def decode(data: tf.Tensor, upright: bool = True) -> tf.Tensor:
-    """The bytes of a file to ``(h, w, 3)`` uint8.
+    """Decode the bytes of a file to ``(h, w, 3)`` uint8.
 
-    Grey becomes RGB, transparency is dropped, 16 bits become 8; of a GIF it is the first picture.
-    With `upright` a JPEG is turned as its EXIF orientation says, like PIL's ``exif_transpose``;
-    torchvision and timm leave it lying.
+    Grey becomes RGB, transparency is dropped, and 16 bits become 8. A GIF gives its first picture.
+
+    Args:
+        data: bytes of the file, () string.
+        upright: turn a JPEG as its EXIF orientation states, like PIL's ``exif_transpose``.
+            torchvision and timm ignore the orientation.
 
     Raises:
-        tf.errors.InvalidArgumentError: it is no image that TensorFlow reads, or not whole.
+        tf.errors.InvalidArgumentError: the format is not supported, or the file is incomplete.
     """
     data = tf.convert_to_tensor(data)  # bytes of a caller that works eagerly
     kinds = [
@@ -73,17 +76,22 @@ def decode_part(
     upright: bool = True,
     given: Sequence[tf.Tensor] = (),
 ) -> tuple[tf.Tensor, Box]:
-    """As much of the image as it takes to resize a box of it to `shape`.
+    """Decode the pixels that are needed to resize a box of the image to `shape`.
 
-    Of a JPEG that need not be turned no more is decoded, which spares most of the work for a small
-    box; what becomes of the box is the same, bit for bit, as from the whole image.
+    For a JPEG that need not be turned, only these pixels are decoded. A small box then saves most
+    of the work. Other files are decoded whole. The resized box is the same in both cases, bit for
+    bit.
 
     Args:
-        choose: height and width of the image, and what is `given`, to the box that is wanted. It must
-            not use other tensors.
+        data: bytes of the file, () string.
+        choose: function from the image's height and width, and the tensors in `given`, to the box.
+            It must not use other tensors.
+        shape: height and width of the resized box, in pixels.
+        upright: as in `decode`.
+        given: further arguments of `choose`.
 
     Returns:
-        ``(h, w, 3)`` uint8, and the box in its pixels.
+        ``(h, w, 3)`` uint8, and the box in the coordinates of these pixels.
     """
 
     def part(data: tf.Tensor, *given: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -108,7 +116,7 @@ def decode_part(
 
 
 def turned(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
-    """``(h, w, 3)`` brought upright from an EXIF orientation of 1 to 8."""
+    """Turn ``(h, w, 3)`` upright, from an EXIF orientation of 1 to 8."""
     image = tf.cond(orientation >= 5, lambda: tf.transpose(image, [1, 0, 2]), lambda: image)
 
     def mirrored(image: tf.Tensor, axis: int, when: list[int]) -> tf.Tensor:
@@ -119,9 +127,9 @@ def turned(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
 
 
 def exif_orientation(data: tf.Tensor) -> tf.Tensor:
-    """The orientation that a JPEG's EXIF block states, () int32 from 1 to 8; 1 where it has none."""
+    """Return the EXIF orientation of a JPEG, () int32 from 1 to 8; 1 for a file without one."""
     head = tf.strings.substr(data, 0, _HEAD)
-    # One operation that looks for the mark; comparing bytes takes twenty, and 4 % of a JPEG's time.
+    # StringSplitV2 finds the mark in one operation; comparing bytes takes many, and is slower.
     parts = tf.raw_ops.StringSplitV2(input=head[None], sep=b"Exif\0\0", maxsplit=1).values
     jpeg = tf.equal(tf.strings.substr(data, 0, 2), b"\xff\xd8")
     return branch(
@@ -132,20 +140,23 @@ def exif_orientation(data: tf.Tensor) -> tf.Tensor:
 
 
 def _orientation_of_tiff(data: tf.Tensor) -> tf.Tensor:
-    """From an EXIF block's TIFF header on: byte order, offset of the directory, its entries."""
+    """Return the orientation in an EXIF block's first directory, () int32; 1 if there is none.
+
+    The block begins with a TIFF header: the byte order, then the directory's offset.
+    """
     raw = tf.cast(tf.io.decode_raw(data, tf.uint8), tf.int32)  # (n,)
     size = tf.shape(raw)[0]
     raw = tf.pad(raw, [[0, _HEAD - size]])  # (HEAD,)
     little = raw[0] == ord("I")
 
     def number(at: tf.Tensor, size: int) -> tf.Tensor:
-        """Unsigned integers of `size` bytes, at places of any shape."""
+        """Return the unsigned integers of `size` bytes at positions `at` of any shape."""
         places = at[..., None] + tf.range(size)  # (..., size)
         values = tf.gather(raw, tf.clip_by_value(places, 0, _HEAD - 1))
         powers = tf.constant([256**power for power in range(size)], tf.int32)
         return tf.reduce_sum(values * tf.where(little, powers, powers[::-1]), axis=-1)
 
-    # Three bytes of the four: an offset beyond 16 MB is none, and would not fit into an int32.
+    # Read three of the four bytes: valid offsets are below 16 MB, and four bytes overflow int32.
     directory = number(tf.where(little, 4, 5), 3)
     entries = directory + 2 + _ENTRY * tf.range(_ENTRIES)  # (ENTRIES,)
     known = tf.range(_ENTRIES) < number(directory, 2)
@@ -156,7 +167,11 @@ def _orientation_of_tiff(data: tf.Tensor) -> tf.Tensor:
 
 
 def _decode_jpeg(data: tf.Tensor, window: tf.Tensor | None = None) -> tf.Tensor:
-    """PIL takes the inks of a file without Adobe's mark for inverted, too; TensorFlow does not."""
+    """Decode a JPEG, or `window` of it (top, left, height and width).
+
+    PIL reads the inks of every CMYK file as inverted; TensorFlow does so only after Adobe's mark.
+    This function inserts the mark where it is missing.
+    """
 
     def marked(data: tf.Tensor) -> tf.Tensor:
         has = tf.size(tf.strings.split(data[None], _ADOBE[:9], maxsplit=1).values) > 1
@@ -171,7 +186,10 @@ def _decode_jpeg(data: tf.Tensor, window: tf.Tensor | None = None) -> tf.Tensor:
 
 
 def _decode_webp(data: tf.Tensor) -> tf.Tensor:
-    """TensorFlow wants to be told of transparency; an animation can end its process."""
+    """Decode a WebP file.
+
+    TensorFlow must be given the number of channels. An animated file can crash the process.
+    """
     head = tf.io.decode_raw(tf.strings.substr(data, 0, 25), tf.uint8)  # (25,)
     kind = tf.strings.substr(data, 12, 4)
     extended, lossless = tf.equal(kind, b"VP8X"), tf.equal(kind, b"VP8L")

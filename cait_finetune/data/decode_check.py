@@ -1,4 +1,4 @@
-"""Validation and test images decoded once before training, where that is cheap beside it."""
+"""Decode validation and test images before training, at a small share of the training's cost."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from cait_finetune.runtime.progress import progress_bar
 
 logger = logging.getLogger(__name__)
 
-_SHARE = 1 / 20  # of the training that the check may cost
-_SHORTEST = 20.0  # seconds: the shortest run, most of which is tracing and compiling
-_FEW = 256  # images that are always decoded: they take a fraction of a second
+_SHARE = 1 / 20  # of the training time that the check may take
+_SHORTEST = 20.0  # seconds of the shortest run, most of which is tracing and compiling
+_FEW = 256  # images that are always decoded, because they are quick to decode
 
-# Operations a second at most: a core with two AVX-512 units at 4 GHz in float32, an accelerator.
+# Upper bounds of operations per second: a core with two AVX-512 units at 4 GHz in float32, and an
+# accelerator.
 _CORE, _ACCELERATOR = 2.5e11, 5e15
 
 
@@ -33,22 +34,23 @@ def check_decoding(
     least_seconds: float = 0.0,
     console: Console | None = None,
 ) -> None:
-    """Go through the images of validation and test, so that a corrupt one is met before training.
+    """Decode the images of validation and test, so that a corrupt image is found before training.
 
-    The check costs at most a twentieth of the training. Training decodes `trained` images, so that a
-    twentieth as many are always cheap enough, and so are a few hundred. More of them are decoded until a
-    twentieth of `least_seconds` is over, or of 20 s, which the shortest run takes.
+    The check takes about a twentieth of the training time at most. It decodes all images if they
+    are at most a twentieth of `trained`, or at most 256. Otherwise it stops after a twentieth of
+    `least_seconds`, or of 20 s if `least_seconds` is shorter.
 
     Args:
-        passes: the guarded batches of each split, as the run will evaluate them: it uses the graph that
-            is traced here, and batches that are kept.
-        sizes: images of each split.
-        trained: how many images are decoded in training, an image counted each time.
-        least_seconds: what training takes at least (`least_training_seconds`).
-        console: where a progress bar is shown. `None`: standard error.
+        passes: the guarded batches of each split that the run will evaluate. The evaluation reuses
+            the graph that the check traces, and the batches that `passes` keep.
+        sizes: number of images of each split.
+        trained: number of images that training decodes, counted again in each epoch.
+        least_seconds: lower bound of the training time (`least_training_seconds`).
+        console: console of the progress bar. `None`: standard error.
 
     Raises:
-        UserError: a corrupt image, if the run stops at one; or every image of a split is corrupt.
+        UserError: an image is corrupt and `dataset.on_corrupt` is ``stop``, or every image of a
+            split is corrupt.
     """
     total = sum(sizes[split] for split in passes)
     ends = math.inf if total <= max(_FEW, _SHARE * trained) else None
@@ -58,7 +60,7 @@ def check_decoding(
             images = int(real.numpy().sum())
             done += images
             advance(images)
-            if ends is None:  # from here, as tracing takes the longer the busier a machine is
+            if ends is None:  # after the first batch, because the time to trace varies
                 ends = time.perf_counter() + _SHARE * max(_SHORTEST, least_seconds)
             elif time.perf_counter() > ends:
                 logger.debug("%d of %d images decoded before training", done, total)
@@ -66,12 +68,12 @@ def check_decoding(
 
 
 def least_training_seconds(parameters: int, tokens: int, images: int) -> float:
-    """Return a lower bound of the seconds that training takes, by the products of its forward pass.
+    """Return a lower bound of the training time in seconds, from the products of the forward pass.
 
     Args:
-        parameters: of the model, each of which is multiplied once a token.
-        tokens: of an image.
-        images: how many are trained on, an image counted each time.
+        parameters: number of the model's parameters. Each is multiplied once per token.
+        tokens: number of tokens per image.
+        images: number of images in training, counted again in each epoch.
     """
     accelerators = len(tf.config.list_logical_devices("GPU")) + len(
         tf.config.list_logical_devices("TPU")

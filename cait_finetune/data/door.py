@@ -1,4 +1,4 @@
-"""What is checked of every data set once it is open, whatever reads it."""
+"""Check an open data set, whichever reader opened it."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _SHOWN = 3
 
 
 def check_labels(source: Source, splits: Sequence[str] = SPLITS) -> None:
-    """Check that each label is in the class list; to be called before a set is divided by labels.
+    """Check that each label is in the class list. Call this before dividing a set by its labels.
 
     Raises:
-        UserError: a split is unlabelled, or has labels outside the class list.
+        UserError: a split has no labels, or labels outside the class list.
     """
     for split in splits:
         rows, values = source.strangers(split)
@@ -74,14 +74,15 @@ def _mend_labels(source: Source, largest: int) -> str:
 
 
 def check_splits(source: Source, config: DatasetConfig, splits: Sequence[str] = SPLITS) -> None:
-    """Check the classes and images of splits that are to be trained and tested on.
+    """Check the classes and images of splits for training and testing.
 
-    Warns of classes that validation or test lack, of images in two splits or with two labels, of
-    slices of a set that is sorted by class, of a shuffle buffer too small for such a set, and of
-    names that hardly differ. A set that is for evaluation only may do all of it.
+    The function warns of classes that validation or test lack, of images in two splits or with two
+    labels, and of names that hardly differ. If a set is sorted by class, the function warns of
+    slices and of a small shuffle buffer. It skips sets for evaluation only, and calls without all
+    three splits.
 
     Raises:
-        UserError: a class without an image to train on.
+        UserError: a class has no image to train on.
     """
     if config.evaluation_only or set(splits) != set(SPLITS):
         return
@@ -99,7 +100,7 @@ def _warn_of_twice(source: Source, told: bool) -> None:
     """Warn of ids that are in two splits, or have two labels.
 
     Args:
-        told: images in two splits were warned of already, by their content.
+        told: whether another check compares contents, and warns of images in two splits.
     """
     ids = {split: source.ids(split) for split in SPLITS}
     if len(set().union(*ids.values())) == sum(map(len, ids.values())):
@@ -145,7 +146,7 @@ def _warn_of_shared(ids: dict[str, set[str]]) -> None:
 
 
 def _warn_of_slices(source: Source) -> None:
-    """Warn of typed slices of a sorted set, each of which has only some of the classes."""
+    """Warn of configured slices of a sorted set: each slice has only some of the classes."""
     sliced: dict[str, list[str]] = {}
     for split in SPLITS:
         base, bracket, _ = source.splits.get(split, "").partition("[")

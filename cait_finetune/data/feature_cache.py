@@ -1,4 +1,4 @@
-"""Features on disk: one file for each split and everything that its numbers depend on."""
+"""Cache features on disk: one file per split and per set of facts that the features depend on."""
 
 from __future__ import annotations
 
@@ -22,9 +22,12 @@ _FORMAT = 1
 
 @dataclasses.dataclass(frozen=True)
 class Features:
-    """`values` (N, D) float32 and `labels` of a split in file order, (N,) int32 or (N, C) float32.
+    """Features and labels of a split, in file order.
 
-    `corrupt` are the ids of the images that are left out.
+    Attributes:
+        values: (N, D) float32.
+        labels: (N,) int32 or (N, C) float32.
+        corrupt: ids of the images that are left out.
     """
 
     values: np.ndarray
@@ -33,18 +36,22 @@ class Features:
 
 
 class FeatureCache:
-    """A directory of ``NAME-HASH.npz`` files, which may be removed at any time."""
+    """A directory of ``NAME-HASH.npz`` files. You can delete the files at any time."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
     def path(self, name: str, facts: dict[str, Any]) -> Path:
-        """Where features stand that depend on `facts`; any other fact is another file."""
+        """Return the file of features that depend on `facts`. Other facts give another file."""
         text = json.dumps({**facts, "format": _FORMAT}, sort_keys=True)
         return self.directory / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:24]}.npz"
 
     def load(self, path: Path) -> Features | None:
-        """What was saved there; None, with a warning if there is a file, where that is not whole."""
+        """Load the features of a file.
+
+        Returns:
+            `None`: the file does not exist, or, with a warning, cannot be read.
+        """
         try:
             with np.load(path, allow_pickle=False) as file:
                 values, labels = file["values"], file["labels"]
@@ -59,7 +66,10 @@ class FeatureCache:
         return Features(values, labels, corrupt)
 
     def save(self, path: Path, features: Features) -> bool:
-        """Write them, a whole file or none; a failure is a warning, as the run has its features."""
+        """Write the features atomically, and return whether the file was written.
+
+        A failure is only a warning, because the run already has its features.
+        """
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             with atomic_open(path, "wb") as file:

@@ -1,4 +1,4 @@
-"""Features of a frozen backbone: computed once for each split, then fed to the head in batches."""
+"""Features of a frozen backbone, computed once per split and then fed to the head in batches."""
 
 from __future__ import annotations
 
@@ -24,15 +24,19 @@ from cait_tf.fused.tensorflow import infer
 
 
 class FrozenFeatures:
-    """The features of a data set's splits, under evaluation's preprocessing.
+    """The features of a data set's splits, with the preprocessing of evaluation.
 
     Args:
-        backbone: normalised images (B, S, S, 3) to features (B, D).
-        facts: what the backbone's features depend on beside the images.
-        cache: where they are kept for the next run; None keeps them in memory only.
-        corrupt: the corrupt images of the run; those left out here are added.
-        batch_size: how many images go through the backbone at a time.
-        batches: how many such batches of each split to compute; None is all, and only that is kept.
+        source: the data set.
+        preprocessing: the preprocessing of evaluation.
+        backbone: maps normalised images (B, S, S, 3) to features (B, D).
+        facts: JSON-compatible facts about the backbone that its features depend on.
+        cache: keeps the features for the next run. `None`: only memory keeps them.
+        corrupt: the corrupt images of the run. Images that are left out here are added.
+        batch_size: number of images per forward pass of the backbone.
+        console: console for messages and the progress bar.
+        batches: number of batches to compute per split. `None`: all. The cache is used only with
+            `None`.
     """
 
     def __init__(
@@ -59,10 +63,11 @@ class FrozenFeatures:
         self._known: dict[str, Features] = {}
 
     def __call__(self, split: str) -> Features:
-        """The features of a split, from memory, from the cache, or computed.
+        """Return the features of a split from memory or from the cache, or compute them.
 
         Raises:
-            UserError: a corrupt image, if the run stops at one; or no sound image at all.
+            UserError: an image is corrupt and `dataset.on_corrupt` is ``stop``, or all images are
+                corrupt.
         """
         if split not in self._known:
             features = self._known[split] = self._cached(split)
@@ -80,13 +85,13 @@ class FrozenFeatures:
         overfit: bool = False,
         balanced: bool = False,
     ) -> tf.data.Dataset:
-        """An endless stream of ``(features (b, D), labels (b,), next position)``.
+        """Return an endless stream of ``(features (b, D), labels (b,) or (b, C), next position)``.
 
-        Its order is that of the images, if these are shuffled as a whole; the rest is as in
-        `data.pipeline.train_batches`.
+        The order is that of the training images if their shuffle buffer holds the whole split. The
+        arguments are those of `data.pipeline.train_batches`; `balanced` is ``sampling=balanced``.
         """
         features = self("train")
-        with tf.device("/cpu:0"):  # where tf.data runs
+        with tf.device("/cpu:0"):  # tf.data runs on the CPU
             values, labels = tf.constant(features.values), tf.constant(features.labels)
         count = len(features.labels)
         start = 0 if overfit else start
@@ -107,9 +112,9 @@ class FrozenFeatures:
     def evaluation_batches(
         self, split: str, batch_size: int, shard: Shard = WHOLE
     ) -> tf.data.Dataset:
-        """One pass in file order: ``(features (B, D), labels (B,), real (B,) bool)``.
+        """Return one pass in file order: ``(features (B, D), labels, real (B,) bool)``.
 
-        The last batches are filled up with zeros for which `real` is false.
+        Labels are ``(B,)`` or ``(B, C)``. Zeros, for which `real` is false, fill the last batches.
         """
         features = self(split)
         count = len(features.labels)
@@ -142,16 +147,16 @@ class FrozenFeatures:
     def _all_facts(self, images: dict[str, Any]) -> dict[str, Any]:
         return {
             **self._facts,
-            "tensorflow": tf.__version__,  # it decodes and resizes
-            "keras": keras.__version__,  # it has the backbone's layers
+            "tensorflow": tf.__version__,  # TensorFlow decodes and resizes the images
+            "keras": keras.__version__,  # Keras has the backbone's layers
             "preprocessing": dataclasses.asdict(self._preprocessing),
             "images": images,
             "on_corrupt": self._corrupt.on_corrupt,
         }
 
     def _computed(self, split: str) -> tuple[Features, float]:
-        """The features of a split, and the seconds it took."""
-        corrupt = CorruptImages(self._corrupt.on_corrupt)  # this split's alone, for the file
+        """Compute the features of a split; return them and the seconds of the computation."""
+        corrupt = CorruptImages(self._corrupt.on_corrupt)  # the file lists only this split's
         stream = evaluation_stream(
             self._source, split, self._preprocessing, self._batch_size, corrupt
         )

@@ -1,6 +1,6 @@
-"""What a data set is: its classes, and of each split hashes over its images' ids, labels and contents.
+"""Fingerprint a data set: its classes, and hashes of each split's ids, labels and contents.
 
-Neither times nor absolute paths count: data that moved is the same data.
+A fingerprint contains neither times nor absolute paths: a data set that you move keeps it.
 """
 
 from __future__ import annotations
@@ -15,16 +15,19 @@ import numpy as np
 
 from cait_finetune.data.source import SPLITS, Source
 
-_BETWEEN = "\x1f"  # the unit separator stands in no name
-#: Begins the weight of an image in its label.
+_BETWEEN = "\x1f"  # the unit separator, which occurs in no name
+#: Separates the weight of an image from the class names in its label.
 WEIGHT = f"{_BETWEEN}weight "
 
 
 @dataclasses.dataclass(frozen=True)
 class SplitPrint:
-    """One split: its number of images, and SHA-256s in file order.
+    """Fingerprint of one split: its size, and SHA-256 hashes over the images in file order.
 
-    ``sha256`` is over (id, label), ``content_sha256`` over the content hashes; empty where these are unknown.
+    Attributes:
+        size: number of images.
+        sha256: hash of the ids and labels.
+        content_sha256: hash of the content hashes. Empty: an image's content is unknown.
     """
 
     size: int
@@ -32,7 +35,7 @@ class SplitPrint:
     content_sha256: str = ""
 
     def matches(self, other: SplitPrint) -> bool:
-        """Whether the images are the same, as far as both are known."""
+        """Return whether the images are the same. Contents are compared only if both are known."""
         known = self.content_sha256 and other.content_sha256
         same = not known or self.content_sha256 == other.content_sha256
         return same and (self.size, self.sha256) == (other.size, other.sha256)
@@ -40,35 +43,38 @@ class SplitPrint:
 
 @dataclasses.dataclass(frozen=True)
 class Fingerprint:
-    """A data set as a run saw it; ``splits`` maps train, validation and test."""
+    """Fingerprint of a data set as a run read it. ``splits`` maps train, validation and test."""
 
     classes: tuple[str, ...]
     splits: Mapping[str, SplitPrint]
 
     @property
     def has_contents(self) -> bool:
-        """Whether the contents of all images are known."""
+        """Whether the contents of the images in all splits are known."""
         return all(one.content_sha256 for one in self.splits.values())
 
     def matches(self, other: Fingerprint) -> bool:
-        """Whether the data are the same, as far as both are known; in whatever order the classes are."""
+        """Return whether the data are the same, in any order of the classes.
+
+        Contents are compared only if both are known.
+        """
         return sorted(self.classes) == sorted(other.classes) and all(
             one.matches(other.splits[split]) for split, one in self.splits.items()
         )
 
     @property
     def digest(self) -> str:
-        """One hash over all splits; the order of the classes does not count."""
+        """One SHA-256 over all splits. It does not depend on the order of the classes."""
         rows = (
             f"{split} {one.size} {one.sha256} {one.content_sha256}"
             for split, one in self.splits.items()
         )
-        text = "\n".join(row.rstrip() for row in rows)  # without contents as in older versions
+        text = "\n".join(row.rstrip() for row in rows)  # unknown contents: as in older versions
         text += "\n" + _BETWEEN.join(sorted(self.classes))
         return hashlib.sha256(text.encode()).hexdigest()
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the fingerprint as a dictionary for JSON."""
         return {
             "sha256": self.digest,
             "splits": {split: dataclasses.asdict(one) for split, one in self.splits.items()},
@@ -77,10 +83,10 @@ class Fingerprint:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Fingerprint:
-        """The inverse of `as_dict`.
+        """Restore a fingerprint from `as_dict`.
 
         Raises:
-            AttributeError, KeyError, TypeError: other values.
+            AttributeError, KeyError, TypeError: `values` have another form.
         """
         splits = {split: SplitPrint(**one) for split, one in values["splits"].items()}
         return cls(tuple(values["classes"]), splits)
@@ -90,8 +96,12 @@ class Fingerprint:
 class Image:
     """An example without its pixels.
 
-    ``label`` joins its class names, sorted, by a unit separator. ``content`` is a hash of the image's bytes
-    in hexadecimal digits; empty where it is unknown.
+    Attributes:
+        split: train, validation or test.
+        id: the source's id of the image.
+        label: the sorted class names, joined by unit separators. In a weighted source the weight
+            follows.
+        content: hash of the image's bytes in hexadecimal digits. Empty: unknown.
     """
 
     split: str
@@ -101,7 +111,7 @@ class Image:
 
 
 def images(source: Source, split: str) -> Iterator[Image]:
-    """The images of a split in file order; a weight counts as part of the label."""
+    """Yield the images of a split in file order. A weight becomes part of the label."""
     names, labels, weights = np.array(source.class_names, object), source.labels(split), None
     if source.weighted:
         weights = source.weights(split)
@@ -118,7 +128,7 @@ def images(source: Source, split: str) -> Iterator[Image]:
 
 
 def split_print(found: Sequence[Image]) -> SplitPrint:
-    """The fingerprint of one split's images in file order."""
+    """Return the fingerprint of one split, from its images in file order."""
     labelled = _sha256("".join(f"{one.id}\0{one.label}\n" for one in found))
     contents = [one.content for one in found]
     return SplitPrint(len(found), labelled, _sha256("".join(contents)) if all(contents) else "")
@@ -129,10 +139,10 @@ def _sha256(text: str) -> str:
 
 
 def fingerprint(source: Source) -> tuple[Fingerprint, list[Image]]:
-    """The fingerprint of an open source, and the images that it is of."""
+    """Return the fingerprint of an open source, and the images of all splits."""
     found = {split: list(images(source, split)) for split in SPLITS}
     root = _common_folder(one.id for of_split in found.values() for one in of_split)
-    if root:  # a table with absolute paths, whose images may move
+    if root:  # the images of a table with absolute paths may move
         for split, of_split in found.items():
             found[split] = [
                 dataclasses.replace(one, id=one.id.removeprefix(root)) for one in of_split
@@ -144,7 +154,10 @@ def fingerprint(source: Source) -> tuple[Fingerprint, list[Image]]:
 
 
 def _common_folder(ids: Iterable[str]) -> str:
-    """The folder, with a slash, that all images with an absolute path are below; empty without such images."""
+    """Return the folder, with a slash, that contains all images with an absolute path or a URL.
+
+    Return an empty string if there is no common folder.
+    """
     folders = [one.split("/")[:-1] for one in ids if one.startswith("/") or "://" in one]
     shared = posixpath.commonprefix(folders)
     return "/".join([*shared, ""]) if shared else ""

@@ -1,7 +1,7 @@
-"""Bytes of a GIF file to its first picture as PIL reads it, in TensorFlow's graph.
+"""Decode the first picture of a GIF file in TensorFlow's graph, to the pixels that PIL reads.
 
-TensorFlow's own decoder makes transparent pixels black, and cuts a picture off that is smaller than its
-canvas.
+TensorFlow's own decoder makes transparent pixels black. It also crops a picture that is smaller
+than its canvas.
 """
 
 from __future__ import annotations
@@ -10,17 +10,18 @@ import tensorflow as tf
 
 from cait_finetune.data.refusal import refused_unless
 
-_EXTENSION, _PICTURE = 0x21, 0x2C  # what a block begins with
-_CONTROL = 0xF9  # the extension that states which colour is transparent
-_MOST_PIXELS = 2**27  # of a canvas, which a file of 50 bytes can state to be anything
+_EXTENSION, _PICTURE = 0x21, 0x2C  # first byte of a block
+_CONTROL = 0xF9  # label of the extension that states the transparent colour
+_MOST_PIXELS = 2**27  # of a canvas: a tiny file can state any size
 _BYTES = [bytes([value]) for value in range(256)]
 
 
 def decode_gif(data: tf.Tensor) -> tf.Tensor:
-    """The bytes of a file to ``(h, w, 3)`` uint8: the first picture on its canvas.
+    """Decode the bytes of a file to ``(h, w, 3)`` uint8: the first picture on its canvas.
 
-    A transparent pixel has the colour that the palette states for it. So has the canvas beside the
-    picture; where nothing is transparent it has the palette's first colour.
+    A transparent pixel gets the colour that the palette states for it. The canvas around the
+    picture gets the same colour. In a file without transparency the canvas gets the palette's first
+    colour.
 
     Raises:
         tf.errors.InvalidArgumentError: the file is damaged, or the canvas is too large.
@@ -34,7 +35,7 @@ def decode_gif(data: tf.Tensor) -> tf.Tensor:
     image = tf.ensure_shape(image, (None, None, 3))
     left, top, width, height = tf.unstack(_numbers(raw[start + 1 : start + 9], 4))
     canvas = tf.maximum(_numbers(raw[6:10], 2), tf.stack([left + width, top + height]))  # (w, h)
-    # The picture's own palette, or that of all pictures.
+    # Where the picture's own palette begins, or the palette of all pictures.
     palette = tf.where(raw[start + 9] >= 0x80, start + 10, 13)
     number = tf.where(transparent, tf.cast(raw[control + 3], tf.int32), 0)
     colour = raw[palette + 3 * number : palette + 3 * number + 3]
@@ -52,7 +53,7 @@ def decode_gif(data: tf.Tensor) -> tf.Tensor:
 
 
 def _first_picture(raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Where its block begins, and where the flags that make a colour transparent are, or 0."""
+    """Return where the picture's block begins, and where the transparency flags are (0: none)."""
 
     def byte(at: tf.Tensor) -> tf.Tensor:
         return tf.cast(raw[tf.minimum(at, tf.size(raw) - 16)], tf.int32)
@@ -61,7 +62,7 @@ def _first_picture(raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return (at < tf.size(raw) - 16) & (inside | tf.not_equal(byte(at), _PICTURE))
 
     def step(at: tf.Tensor, inside: tf.Tensor, control: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        length = byte(at)  # of a part of an extension; the last one is empty
+        length = byte(at)  # of an extension's sub-block; the last sub-block is empty
         begins = ~inside & tf.equal(length, _EXTENSION)
         states = begins & tf.equal(byte(at + 1), _CONTROL) & (byte(at + 3) % 2 > 0)
         next_ = at + tf.where(inside, length + 1, tf.where(begins, 2, 1))
@@ -74,9 +75,9 @@ def _first_picture(raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def _plain(data: tf.Tensor, raw: tf.Tensor, start: tf.Tensor, control: tf.Tensor) -> tf.Tensor:
-    """The file without a transparent colour, and with its first picture in the canvas's corner.
+    """Return the file without transparency, and with its first picture in the canvas's corner.
 
-    TensorFlow moves a picture by its place within the picture's own height and width.
+    TensorFlow would shift the picture by its offset, but crop it to the picture's own size.
     """
     at = tf.where(control > 0, control, start)
     flags = tf.gather(_BYTES, tf.cast(raw[at], tf.int32) - tf.where(control > 0, 1, 0))
@@ -86,6 +87,6 @@ def _plain(data: tf.Tensor, raw: tf.Tensor, start: tf.Tensor, control: tf.Tensor
 
 
 def _numbers(raw: tf.Tensor, count: int) -> tf.Tensor:
-    """``(2 * count,)`` bytes as `count` integers."""
+    """Convert ``(2 * count,)`` little-endian bytes to ``(count,)`` int32."""
     pairs = tf.cast(tf.reshape(raw, [count, 2]), tf.int32)
     return pairs[:, 0] + 256 * pairs[:, 1]

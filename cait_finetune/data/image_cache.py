@@ -1,4 +1,4 @@
-"""Decoded images, kept in memory or on disk, so that each is decoded once."""
+"""Keep decoded images in memory or on disk, so that each image is decoded once."""
 
 from __future__ import annotations
 
@@ -23,15 +23,19 @@ from cait_finetune.runtime.progress import progress_bar
 from cait_tf.atomic import atomic_path, write_text
 
 _FORMAT = 1
-_SAMPLE = 64  # images whose size is looked at
-_SHARE = 0.8  # of what is free
+_SAMPLE = 64  # images to decode for an estimate
+_SHARE = 0.8  # of the free memory or disk space that a split may take
 
 
 class ImageCache:
-    """Examples with pixels for bytes, ``image`` being ``(h, w, 3)`` uint8, where they are kept so.
+    """Examples with decoded images: ``image`` is ``(h, w, 3)`` uint8 instead of the file's bytes.
 
     Args:
-        corrupt: what is met and left out on the way; it is then missing in the examples.
+        source: the undecoded examples.
+        config: `dataset.cache`, `dataset.cache_dir` and the options of reading.
+        preprocessing: decodes the images.
+        corrupt: the corrupt images of the run. Images that are left out here are added.
+        console: console for messages and the progress bar.
     """
 
     def __init__(
@@ -50,13 +54,14 @@ class ImageCache:
 
     @tf.autograph.experimental.do_not_convert
     def __call__(self, split: str) -> tf.data.Dataset | None:
-        """The decoded examples of a split in file order; None with ``dataset.cache=none``.
+        """Return the decoded examples of a split in file order; `None` with ``dataset.cache=none``.
 
-        In memory they are kept as they are used for the first time, on disk they are written now,
-        unless a run before has.
+        A cache in memory fills when the examples are first read. A cache on disk is written by this
+        call, unless an earlier run has written it.
 
         Raises:
-            UserError: they would not fit; or a corrupt image, if the run stops at one.
+            UserError: the images would not fit. On disk also: the directory cannot be written, an
+                image is corrupt and `dataset.on_corrupt` is ``stop``, or all images are corrupt.
         """
         if self._config.cache == "none":
             return None
@@ -72,9 +77,9 @@ class ImageCache:
 
     @tf.autograph.experimental.do_not_convert
     def estimate(self, split: str) -> float:
-        """Bytes that the decoded images of a split take, by a sample of them."""
+        """Estimate the bytes of a split's decoded images from a sample."""
         records = self._source.records(split)
-        if self._source.light_records:  # of others the first ones do: to skip one is to read it
+        if self._source.light_records:  # in other sources, to skip a record is to read it
             records = records.shard(max(1, self._source.sizes[split] // _SAMPLE), 0)
         sizes = (
             records.take(_SAMPLE)
@@ -120,7 +125,7 @@ class ImageCache:
         facts = {
             "images": self._source.stamp(split),
             "upright": self._preprocessing.upright,
-            "tensorflow": tf.__version__,  # it decodes
+            "tensorflow": tf.__version__,  # TensorFlow decodes the images
             "format": _FORMAT,
         }
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
@@ -137,12 +142,12 @@ class ImageCache:
         return tf.data.TFRecordDataset(str(path), buffer_size=8 << 20).map(self._parse)
 
     def _write(self, split: str, path: Path, facts_file: Path) -> list[str]:
-        """Fill the cache; returns the ids of corrupt images."""
+        """Fill the cache; return the ids of corrupt images."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             free = shutil.disk_usage(path.parent).free
             self._refuse(split, self.estimate(split), free, "none")
-            met = CorruptImages(self._corrupt.on_corrupt)  # this split's alone
+            met = CorruptImages(self._corrupt.on_corrupt)  # only this split's
             with atomic_path(path) as partial:
                 self._fill(split, partial, met)
                 size = partial.stat().st_size
@@ -193,9 +198,9 @@ class ImageCache:
 
 
 def _whole(path: Path, facts_file: Path) -> list[str] | None:
-    """The ids of corrupt images of a cache; None if it is not there, or not as it was written."""
+    """Return the ids of a cache's corrupt images; `None` if the cache is missing or incomplete."""
     try:
-        facts = json.loads(facts_file.read_text(encoding="utf-8"))  # written last
+        facts = json.loads(facts_file.read_text(encoding="utf-8"))  # written after the images
         return facts["corrupt"] if path.stat().st_size == facts["bytes"] else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -212,7 +217,7 @@ def _serialised(example: dict[str, np.ndarray]) -> bytes:
         "id": text(example["id"]),
         "image": text(example["image"].tobytes()),
         "shape": tf.train.Feature(int64_list=tf.train.Int64List(value=example["image"].shape)),
-        "label": floats(example["label"]),  # whole numbers to 2^24 are exact
+        "label": floats(example["label"]),  # float32 is exact for integers up to 2^24
     }
     if "weight" in example:
         features["weight"] = floats(example["weight"])

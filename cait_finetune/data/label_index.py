@@ -1,4 +1,4 @@
-"""Ids, labels and content hashes of a TFDS split: read once, kept in the user's cache."""
+"""Index the ids, labels and content hashes of a TFDS split, and cache the index for the user."""
 
 from __future__ import annotations
 
@@ -28,11 +28,14 @@ _AT_A_TIME = 1024  # examples
 
 @dataclasses.dataclass(frozen=True)
 class LabelIndex:
-    """What N examples are called, and their labels as the set has them, in the order of reading.
+    """Ids, content hashes and labels of N examples, in the order of reading.
 
-    ``ids`` are ``(N,)`` bytes, ``content_hashes`` ``(N,)`` int64. ``labels`` are ``(N,)`` int64; or
-    ``(N, A)`` bool for attributes; or, for a list of labels each, ``(M,)`` int64 end to end, of which
-    example k has ``counts[k]``.
+    Attributes:
+        ids: ``(N,)`` bytes.
+        content_hashes: ``(N,)`` int64.
+        labels: the labels that the set stores: ``(N,)`` int64, or ``(N, A)`` bool for attributes.
+            For examples with a list of labels, ``(M,)`` int64: all lists, concatenated.
+        counts: ``(N,)``: length of each example's list. `None`: the labels are not lists.
     """
 
     ids: np.ndarray
@@ -44,12 +47,12 @@ class LabelIndex:
         return len(self.ids)
 
     def example_of_label(self) -> np.ndarray:
-        """Return the row of the example that each entry of `labels` is of."""
+        """Return for each entry of `labels` the row of its example."""
         rows = np.arange(len(self))
         return rows if self.counts is None else np.repeat(rows, self.counts)
 
     def rows(self, rows: np.ndarray) -> LabelIndex:
-        """Return the index of those examples alone, in that order."""
+        """Return the index of the examples in `rows`, in the order of `rows`."""
         if self.counts is None:
             return LabelIndex(self.ids[rows], self.content_hashes[rows], self.labels[rows])
         lists = np.split(self.labels, np.cumsum(self.counts)[:-1])
@@ -74,9 +77,10 @@ def read_index(examples: tf.data.Dataset, size: int, words: str) -> LabelIndex:
     """Read the index of all examples, with a progress bar on a terminal.
 
     Args:
-        examples: dictionaries with ``id``, ``content_hash`` and ``label``, () or (n,) int64 or (A,) bool.
-        size: the number of examples.
-        words: what the progress bar says.
+        examples: dictionaries with ``id``, ``content_hash`` and ``label``. The label is () or (n,)
+            int64, or (A,) bool.
+        size: number of examples.
+        words: label of the progress bar.
     """
     ids, hashes, labels, counts = [], [], [], []
     with progress_bar(words, size) as advance:
@@ -98,18 +102,19 @@ def read_index(examples: tf.data.Dataset, size: int, words: str) -> LabelIndex:
 
 
 def content_hash(image: tf.Tensor) -> tf.Tensor:
-    """Hash the bytes of an image, () string, to () int64: the same on every machine."""
+    """Hash the bytes of an image, () string, to () int64. Every machine computes the same hash."""
     return tf.strings.to_hash_bucket_fast(image, 2**63 - 1)
 
 
 def kept_index(name: str, facts: dict[str, Any], read: Callable[[], LabelIndex]) -> LabelIndex:
-    """Return the index from the user's cache, or read it and keep it there.
+    """Return the index from the user's cache, or read the index and cache it.
 
-    A cache that cannot be read or written costs time and nothing else.
+    If the cache cannot be read or written, `read` is called in each run.
 
     Args:
-        name: how the file's name begins.
-        facts: all that the index depends on. Other facts are another file.
+        name: beginning of the file's name.
+        facts: everything that the index depends on. Other facts give another file.
+        read: reads the index from the set.
     """
     text = json.dumps({**facts, "format": _FORMAT}, sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:24]
@@ -126,7 +131,7 @@ def kept_index(name: str, facts: dict[str, Any], read: Callable[[], LabelIndex])
 
 
 def cache_directory() -> Path | None:
-    """Return ``cait_finetune/labels`` in the user's caches; `None` where there is no place for them."""
+    """Return ``cait_finetune/labels`` in the user's caches; `None`: no cache directory exists."""
     root = caches()
     return root / "cait_finetune" / "labels" if root else None
 

@@ -1,4 +1,4 @@
-"""From the configuration to a source: the reader it asks for, then the images it wants of it."""
+"""Open the data set of a configuration: choose its reader, then select the images."""
 
 from __future__ import annotations
 
@@ -24,10 +24,12 @@ def load_source(config: DatasetConfig, splits: Sequence[str] = SPLITS) -> Source
     """Find, check and divide the images, without decoding any.
 
     Args:
-        splits: the splits that will be used. The labels of others are not looked at.
+        config: the keys of `dataset`.
+        splits: the splits that the caller will use. The labels of other splits are checked only if
+            the division depends on them.
 
     Raises:
-        UserError: they are not there, cannot be read, or are not what the configuration says.
+        UserError: the images are missing, cannot be read, or contradict the configuration.
     """
     source = _reader(config.source)(config)
     by_label = config.folds or config.examples_per_class or config.train_share
@@ -53,13 +55,13 @@ def load_source(config: DatasetConfig, splits: Sequence[str] = SPLITS) -> Source
 
 
 def _all_with(slices: Sequence[str], splits: Sequence[str]) -> list[str]:
-    """The splits, and the other slices of what one of them is a slice of."""
+    """Return `splits`, and all of `slices` if `splits` contain one of them."""
     together = set(slices) if set(slices) & set(splits) else set()
     return [split for split in SPLITS if split in {*splits, *together}]
 
 
 def _mixed_slices(source: Source, seed: int, splits: Sequence[str]) -> Source:
-    """Divide a set class by class where default slices of it would be a class or two each."""
+    """Divide a sorted set class by class, because its default slices would lack most classes."""
     slices = source.default_slices
     if not set(slices) & set(splits):
         return source
@@ -72,13 +74,13 @@ def _mixed_slices(source: Source, seed: int, splits: Sequence[str]) -> Source:
 
 
 def _trained_on(source: Source, rows: np.ndarray) -> Source:
-    """The same with only some rows of the train split."""
+    """Return the source with only these rows of the train split."""
     whole = {split: [(split, np.arange(source.sizes[split]))] for split in SPLITS}
     return source.select({**whole, "train": [("train", rows)]})
 
 
 def _reader(name: str) -> Callable[[DatasetConfig], Source]:
-    """Imported when asked for: TFDS takes seconds, and a folder does not need it."""
+    """Import and return a reader. Only TFDS sets need TFDS, which is slow to import."""
     if name == "folder":
         from cait_finetune.data.image_files.folder import load_folder
 

@@ -1,4 +1,4 @@
-"""Batches: an endless shuffled stream to train on, one ordered pass to evaluate on."""
+"""Batches: an endless shuffled stream for training, and one ordered pass for evaluation."""
 
 from __future__ import annotations
 
@@ -50,24 +50,30 @@ def train_batches(
     decoded: tf.data.Dataset | None = None,
     careful: bool = True,
 ) -> tf.data.Dataset:
-    """An endless stream of ``(images (b, S, S, 3), labels, next position)``, every batch full.
+    """Return an endless stream of ``(images (b, S, S, 3), labels, next position)``.
 
-    The draws of an augmentation depend on the seed and the example's position in the sequence
-    (`data.sequence`) alone. Labels are ``(b,)`` int32; with mixing, weights or several labels
-    ``(b, C)`` float32: shares of the classes that add up to an example's weight, or zeros and ones.
-    ``next position`` is the `start` from which the stream goes on after this batch.
+    Every batch is full. An augmentation's random numbers depend only on the seed and the example's
+    position in the sequence (`data.sequence`). Images are float32. Labels are ``(b,)`` int32. With
+    mixing, weights or several labels they are ``(b, C)`` float32: shares of the classes that add up
+    to the example's weight, or zeros and ones. ``next position`` is the `start` that resumes the
+    stream after this batch.
 
     Args:
-        batch_size: of the global batch; ``b`` is its part for one replica.
-        overfit: the first global batch again and again, with the same draws.
-        stack: above 1, an element is as many batches as that of one replica, an axis in front.
-        decoded: the examples with pixels for bytes, where they are kept so (`data.image_cache`).
-        careful: leave corrupt images out; else the stream ends with an error at one.
+        batch_size: size of the global batch. ``b`` is the part of one replica.
+        seed: seed of the order and of the augmentation.
+        corrupt: the corrupt images of the run. Images that are left out here are added.
+        start: position of the first example.
+        shard: the part of each global batch that this pipeline makes.
+        overfit: repeat the first global batch, with the same random numbers.
+        stack: above 1, an element stacks this number of batches of one replica along a new first
+            axis.
+        decoded: cached examples with decoded images (`data.image_cache`). `None`: decode the files.
+        careful: leave corrupt images out. False: the stream ends with an error at a corrupt image.
     """
     size, classes = source.sizes["train"], len(source.class_names)
     light = source.light_records and decoded is None
     buffer = size if light else min(config.shuffle_buffer, size)
-    # Of a batch at once, where nothing needs normalised images before.
+    # Normalise a whole batch at once, unless an earlier step needs normalised images.
     late = ends_in_levels(augmentation) and not mixes(augmentation)
     items = source.records("train") if decoded is None else decoded
     copies = None
@@ -77,7 +83,7 @@ def train_batches(
 
     def prepare(example: dict) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         if decoded is None:
-            example = source.read(example)  # here, as a file may be gone
+            example = source.read(example)  # here, so that a missing file counts as a corrupt image
         draw = tf.stack([tf.constant(seed, tf.int64), example["position"]])
         make = _from_pixels if decoded is not None else _from_bytes
         image = make(
@@ -94,7 +100,7 @@ def train_batches(
     examples = repeated(sequence, augmentation.repeats, 0 if overfit else start)
     if overfit:
         examples = examples.take(batch_size).repeat()
-    # Divided before the costly part, which is decoding.
+    # Divide the examples before they are decoded, because decoding is slow.
     examples = divided(examples, batch_size, shard).map(
         lambda position, example: {**example, "position": position}
     )
@@ -124,21 +130,23 @@ def evaluation_batches(
     careful: bool = True,
     config: DatasetConfig | None = None,
 ) -> tf.data.Dataset:
-    """One pass in file order: ``(images (B, S, S, 3), labels, real (B,) bool)``.
+    """Return one pass in file order: ``(images (B, S, S, 3), labels, real (B,) bool)``.
 
-    Labels are ``(B,)`` int32, or with several labels ``(B, C)`` float32. With `cache` the batches of
-    the first pass are kept in memory for those that follow.
+    Images are float32. Labels are ``(B,)`` int32, or with several labels ``(B, C)`` float32.
 
-    The last batch is filled up with blank images for which `real` is false: one shape, one trace,
-    and every image counted once. Where a pipeline makes only a `shard` of the images, all of them
-    make the same number of batches, some of nothing but blanks: devices that add up their metrics
-    after each batch would else wait for each other.
+    Blank images fill the last batch; `real` is false for blank images. All batches then have one
+    shape, so TensorFlow traces one graph, and every image counts once. Several pipelines all make
+    the same number of batches, some of only blank images. Devices that add up their metrics after
+    each batch would otherwise wait for each other.
 
     Args:
-        batch_size: of the batches of one replica.
-        done: how many of this pipeline's batches to leave out, none of which has a corrupt image.
-        careful: leave corrupt images out; else the pass ends with an error at one.
-        config: how the images are read; None is as by default.
+        batch_size: images per batch of one replica.
+        corrupt: the corrupt images of the run. Images that are left out here are added.
+        cache: keep the batches of the first pass in memory for later passes.
+        shard: the part of the images that this pipeline makes.
+        done: number of this pipeline's batches to skip. They must not contain a corrupt image.
+        careful: leave corrupt images out. False: the pass ends with an error at a corrupt image.
+        config: options of reading. `None`: the defaults.
     """
     pipelines = shard.count * shard.replicas
     size = source.sizes[split]
@@ -186,7 +194,7 @@ def evaluation_stream(
     corrupt: CorruptImages,
     config: DatasetConfig | None = None,
 ) -> Guarded:
-    """`evaluation_batches` on one device, guarded against corrupt images."""
+    """Return `evaluation_batches` for one device, guarded against corrupt images."""
 
     def build(careful: bool, done: int) -> tf.data.Dataset:
         return evaluation_batches(
@@ -200,10 +208,10 @@ def evaluation_stream(
 def encoded_images(
     source: Source, split: str, count: int, corrupt: CorruptImages
 ) -> list[tuple[str, bytes]]:
-    """Id and file bytes of the first `count` examples of a split that are not known to be corrupt.
+    """Return id and file bytes of the first `count` examples of a split not known to be corrupt.
 
     Raises:
-        UserError: there is none.
+        UserError: all examples are known to be corrupt.
     """
     examples = source.examples(split).as_numpy_iterator()
     named = ((example["id"].decode(), example["image"]) for example in examples)
@@ -215,7 +223,7 @@ def encoded_images(
 
 @tf.autograph.experimental.do_not_convert
 def example_ids(source: Source, split: str, count: int | None, corrupt: CorruptImages) -> list[str]:
-    """The ids of the first `count` examples of a split that are not known to be corrupt, in order.
+    """Return the ids of the first `count` examples of a split not known to be corrupt.
 
     Args:
         count: `None`: all.
@@ -228,10 +236,10 @@ def example_ids(source: Source, split: str, count: int | None, corrupt: CorruptI
 
 @tf.autograph.experimental.do_not_convert
 def find_images(source: Source, split: str, ids: Sequence[str]) -> list[bytes]:
-    """The files of the examples of a split with these ids, in the order of `ids`.
+    """Return the file bytes of the examples of a split with these ids, in the order of `ids`.
 
     Raises:
-        UserError: one is not there any more.
+        UserError: an id or its file no longer exists, or a file cannot be read.
     """
     wanted = tf.constant(list(ids), tf.string)
     chosen = source.records(split).filter(lambda record: tf.reduce_any(record["id"] == wanted))
@@ -251,10 +259,10 @@ def find_images(source: Source, split: str, ids: Sequence[str]) -> list[bytes]:
 def labelled_images(
     source: Source, split: str, count: int | None, corrupt: CorruptImages
 ) -> Iterator[tuple[bytes, Any]]:
-    """File bytes and label of those examples of a split that are not known to be corrupt.
+    """Yield file bytes and label of the examples of a split that are not known to be corrupt.
 
     Args:
-        count: the first so many; None is all.
+        count: number of examples to read, corrupt examples included. `None`: all.
     """
     for example in source.examples(split).take(-1 if count is None else count).as_numpy_iterator():
         if example["id"].decode() not in corrupt.ids:
@@ -280,7 +288,7 @@ def _from_bytes(
     flip: bool,
     normalised: bool,
 ) -> tf.Tensor:
-    """The same picture as from the pixels, of which only those are decoded that are needed."""
+    """Return the same image as `_from_pixels`, but decode only the pixels that a crop needs."""
     if not crops(augmentation):
         image = preprocessing.decode(data)
         return _from_pixels(image, draw, augmentation, preprocessing, flip, normalised)

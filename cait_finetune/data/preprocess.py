@@ -1,4 +1,4 @@
-"""Pixels to what the model sees: one definition for training, evaluation and the exported model."""
+"""Turn pixels into model input: one definition for training, evaluation and the exported model."""
 
 from __future__ import annotations
 
@@ -16,15 +16,20 @@ from cait_finetune.data.resize import crop_and_resize, resize_and_crop
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """How an image is brought to the model.
+    """Resize, crop and normalise an image for the model.
 
-    ``shorter_side``: that is resized to ``image_size / crop_pct`` and the centre square of
-    ``image_size`` cut out, as torchvision's Resize and CenterCrop do. ``squash``: both sides are
-    resized to ``image_size / crop_pct`` whatever their ratio, and the centre cut out. ``pad``: the
-    longer side is resized to ``image_size``, with black beside it. Then ``(x / 255 - mean) / std``.
+    The result is ``(x / 255 - mean) / std``.
 
-    `upright` turns photographs as their EXIF orientation says, `antialias` widens the kernel when
-    shrinking, as PIL does and TensorFlow does not by itself.
+    Attributes:
+        image_size: side of the model's square input, in pixels.
+        crop_pct: share of the resized image's side that the centre crop keeps. ``pad`` ignores it.
+        interpolation: ``bilinear`` or ``bicubic``.
+        resize_mode: ``shorter_side``: resize the shorter side to ``image_size / crop_pct`` and crop
+            the centre, as torchvision's Resize and CenterCrop do. ``squash``: resize both sides to
+            ``image_size / crop_pct`` and crop the centre. ``pad``: resize the longer side to
+            ``image_size`` and pad the shorter side with black.
+        antialias: widen the kernel when shrinking, as PIL does. TensorFlow does not by default.
+        upright: turn JPEGs as their EXIF orientation states.
     """
 
     image_size: int
@@ -37,15 +42,15 @@ class Preprocessing:
     upright: bool = True
 
     def __call__(self, image: tf.Tensor) -> tf.Tensor:
-        """``(h, w, 3)`` uint8 of any size to ``(S, S, 3)`` float32."""
+        """Turn ``(h, w, 3)`` uint8 of any size into normalised ``(S, S, 3)`` float32."""
         return self.normalise(self.fit(image))
 
     def decode(self, data: tf.Tensor) -> tf.Tensor:
-        """`data.decode.decode`: the bytes of a file to ``(h, w, 3)`` uint8."""
+        """Decode the bytes of a file to ``(h, w, 3)`` uint8, as `data.decode.decode`."""
         return decode(data, self.upright)
 
     def fit(self, image: tf.Tensor) -> tf.Tensor:
-        """``(h, w, 3)`` of any size to ``(S, S, 3)`` float32 in whole grey levels."""
+        """Resize and crop ``(h, w, 3)`` to ``(S, S, 3)`` float32 in whole grey levels."""
         size = self.image_size
         height, width = tf.shape(image)[0], tf.shape(image)[1]
         if self.resize_mode == "pad":
@@ -55,58 +60,58 @@ class Preprocessing:
         short = math.floor(size / self.crop_pct)
         scaled = tf.constant([short, short], tf.int64)
         if self.resize_mode == "shorter_side":
-            # 64 bits: of a strip of pixels the longer side has more than 32 can count.
+            # int64, because the longer side of a resized narrow strip can exceed int32.
             sides = tf.shape(image, tf.int64)[:2]
             scaled = short * sides // tf.reduce_min(sides)
         margins = scaled - size
-        corner = margins // 2  # and with a half to the even number, as Python rounds
+        corner = margins // 2  # rounded half to even, as Python rounds
         corner += tf.bitwise.bitwise_and(tf.bitwise.bitwise_and(margins, corner), 1)
         return resize_and_crop(image, scaled, corner, size, self.interpolation, self.antialias)
 
     def resize(self, image: tf.Tensor, shape: tuple) -> tf.Tensor:
-        """The whole image at ``shape``, as `crop_and_resize`."""
+        """Resize the whole image to `shape`, as `crop_and_resize` does."""
         height, width = tf.shape(image)[0], tf.shape(image)[1]
         return self.crop_and_resize(image, (0, 0, height, width), shape)
 
     def crop_and_resize(self, image: tf.Tensor, box: tuple, shape: tuple) -> tf.Tensor:
-        """`data.resize.crop_and_resize`, in this way."""
+        """Call `data.resize.crop_and_resize` with this interpolation and antialiasing."""
         return crop_and_resize(image, box, shape, self.interpolation, self.antialias)
 
     def normalise(self, image: tf.Tensor) -> tf.Tensor:
-        """``(S, S, 3)``, 0..255, to the scale the backbone was trained on."""
+        """Normalise ``(S, S, 3)`` grey levels from 0 to 255 with `mean` and `std`."""
         size = self.image_size
         image = tf.reshape(image, [size, size * 3])  # broadcasting over three values is slow
         mean, std = _of_a_row(self.mean, size), _of_a_row(self.std, size)
         return tf.reshape((image - mean) / std, [size, size, 3])
 
     def normalise_levels(self, images: tf.Tensor) -> tf.Tensor:
-        """``(B, S, S, 3)`` uint8 as `normalise` does one, but for the last bit: in one pass over the
-        memory, by XLA, which multiplies by the reciprocal of ``std``.
+        """Normalise a batch ``(B, S, S, 3)`` uint8 to float32.
 
-        A batch of bytes is also put together four times as fast as one of floats: images are made
-        1.07 times as fast as by normalising each.
+        XLA does so in one pass over the memory. The last bit can differ from `normalise`, because
+        XLA multiplies by the reciprocal of `std`. A batch of uint8 images is also faster to
+        assemble than a batch of float32 images.
         """
         return _normalised(images, self.mean, self.std)
 
     def denormalise(self, images: np.ndarray) -> np.ndarray:
-        """Normalised ``(…, 3)`` to what a picture shows, from 0 to 1."""
+        """Turn normalised ``(…, 3)`` back into colours from 0 to 1."""
         return np.clip(images * np.array(self.std) + np.array(self.mean), 0, 1)
 
 
 @tf.function(jit_compile=True, autograph=False)
 def _normalised(images: tf.Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> tf.Tensor:
     size = images.shape[2]
-    levels = tf.cast(tf.reshape(images, [-1, size * 3]), tf.float32)  # of which XLA makes vectors
+    levels = tf.cast(tf.reshape(images, [-1, size * 3]), tf.float32)  # a shape that XLA vectorises
     return tf.reshape((levels - _of_a_row(mean, size)) / _of_a_row(std, size), images.shape)
 
 
 def _of_a_row(values: tuple[float, ...], size: int) -> tf.Tensor:
-    """In grey levels, of so many pixels side by side: ``(size * 3,)``."""
+    """Return `values` in grey levels, repeated for a row of `size` pixels: ``(size * 3,)``."""
     return tf.constant([255.0 * value for value in values] * size)
 
 
 class Own(Protocol):
-    """What a variant of the model was trained with."""
+    """The preprocessing that a variant of the model was trained with."""
 
     image_size: int
     crop_pct: float
@@ -118,10 +123,13 @@ class Own(Protocol):
 def configured(
     config: PreprocessingConfig, own: Own, image_size: int | None, upright: bool
 ) -> Preprocessing:
-    """The variant's own preprocessing, and what the configuration says instead of it.
+    """Return the variant's own preprocessing with the values that the configuration overrides.
 
     Args:
-        image_size: None is the variant's own.
+        config: `None` in a key: the variant's own value.
+        own: the variant's own preprocessing.
+        image_size: in pixels. `None`: the variant's own.
+        upright: turn JPEGs as their EXIF orientation states.
     """
 
     def chosen(key: str) -> Any:

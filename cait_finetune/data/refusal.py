@@ -1,4 +1,4 @@
-"""An error with a reason, raised in TensorFlow's graph."""
+"""Raise an error with a reason in TensorFlow's graph."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import tensorflow as tf
 
 
 def refused_unless(condition: tf.Tensor, reason: str, tensor: tf.Tensor) -> tf.Tensor:
-    """`tensor`, if `condition` () bool holds.
+    """Return `tensor` if `condition`, () bool, is true.
 
     Raises:
-        tf.errors.InvalidArgumentError: it does not; the message has ``[reason]`` in it.
+        tf.errors.InvalidArgumentError: `condition` is false. The message contains ``[reason]``.
     """
     with tf.control_dependencies([tf.debugging.Assert(condition, [reason])]):
         return tf.identity(tensor)

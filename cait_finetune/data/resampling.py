@@ -1,4 +1,4 @@
-"""A square of a resized image, in memory of the order of the square."""
+"""Compute a square of a resized image, with memory in proportion to the square."""
 
 from __future__ import annotations
 
@@ -15,16 +15,18 @@ def resample_square(
     interpolation: str,
     antialias: bool,
 ) -> tf.Tensor:
-    """``(h, w, C)`` to the square at `corner` of the image at `scales` times its height and width.
+    """Return a square of the resized image: ``(size, size, C)`` float32 in whole grey levels.
 
-    The pixels, ``(size, size, C)`` float32 in whole grey levels, are those of the whole through
-    ``tf.raw_ops.ScaleAndTranslate``, bit for bit. The operation cannot start at a later pixel: it
-    rounds a translation, which moves every pixel by a little. This function repeats its arithmetic
-    in the same order instead, and is several times slower for each pixel.
+    The pixels equal those of the whole image resized by ``tf.raw_ops.ScaleAndTranslate``, bit for
+    bit. ScaleAndTranslate cannot start at a later pixel: it rounds a translation, which shifts
+    every pixel slightly. `resample_square` therefore repeats the arithmetic of ScaleAndTranslate in
+    the same order. It is several times slower per pixel.
 
     Args:
-        scales: ``(2,)`` float32.
-        corner: ``(2,)`` int64, top and left.
+        image: ``(h, w, C)``.
+        scales: ``(2,)`` float32: new height and width divided by the old ones.
+        corner: ``(2,)`` int64: top and left of the square in the resized image.
+        size: side of the square, in pixels.
     """
     rows, columns = (
         _Axis(tf.shape(image)[axis], scales[axis], corner[axis], size, interpolation, antialias)
@@ -37,7 +39,7 @@ def resample_square(
 
 
 class _Axis:
-    """The new lines of an axis from `first` on, and the old lines from `begin` to `end` they need."""
+    """Resample one axis: `count` new lines from `first` on, from the old lines `begin` to `end`."""
 
     def __init__(
         self,
@@ -52,7 +54,7 @@ class _Axis:
         inverse = 1.0 / scale
         self._width = tf.maximum(inverse, 1.0) if antialias else tf.constant(1.0)
         lines = first + tf.range(count, dtype=tf.int64)  # (n,)
-        self._middles = (tf.cast(lines, tf.float32) + 0.5) * inverse  # (n,), in old lines
+        self._middles = (tf.cast(lines, tf.float32) + 0.5) * inverse  # (n,), in units of old lines
         reach = radius * self._width
         low = tf.cast(tf.math.ceil(self._middles - reach - 0.5), tf.int32)
         high = tf.cast(tf.floor(self._middles + reach - 0.5), tf.int32)
@@ -61,7 +63,7 @@ class _Axis:
         self.begin, self.end = self._starts[0], self._ends[-1]
 
     def resample(self, lines: tf.Tensor) -> tf.Tensor:
-        """``(end - begin, m, C)`` to ``(n, m, C)``, rounded and clipped."""
+        """Resample ``(end - begin, m, C)`` to ``(n, m, C)``, rounded and clipped."""
         shape = tf.shape(lines)
         lines = tf.reshape(lines, [shape[0], -1])  # (end - begin, m * C)
         taps = tf.range(tf.reduce_max(self._ends - self._starts))
@@ -77,15 +79,15 @@ class _Axis:
         return tf.reshape(whole_levels(new), [count, shape[1], shape[2]])
 
     def _share(self, tap: tf.Tensor) -> tf.Tensor:
-        """``(n,)``: of each new line, the share of the old line `tap` after its first one."""
+        """Return each new line's kernel weight ``(n,)`` of the old line `tap` after the first."""
         place = self._starts + tap
         distance = tf.abs((tf.cast(place, tf.float32) + 0.5 - self._middles) * (1.0 / self._width))
         return tf.where(place < self._ends, self._kernel(distance), 0.0)
 
 
 def whole_levels(x: tf.Tensor) -> tf.Tensor:
-    """Overshoot cut off, and the rest rounded to grey levels from 0 to 255, halves up."""
-    # min(max(x, 0), 255), then floor(x + .5), in one operation: with 256 levels from 0 to 255 a step is 1.
+    """Clip to 0…255 and round to whole grey levels, halves up."""
+    # One operation for min(max(x, 0), 255) and floor(x + .5): 256 levels from 0 to 255 have step 1.
     return tf.quantization.fake_quant_with_min_max_args(x, min=0, max=255, num_bits=8)
 
 
@@ -99,7 +101,7 @@ def _keys_cubic(x: tf.Tensor) -> tf.Tensor:
     return tf.where(x >= 2.0, 0.0, tf.where(x >= 1.0, far, near))
 
 
-#: By name, the radius and the share of a line at a distance.
+#: Radius of each kernel, and its weight at a distance.
 _KERNELS: dict[str, tuple[float, Callable[[tf.Tensor], tf.Tensor]]] = {
     "bilinear": (1.0, _triangle),
     "bicubic": (2.0, _keys_cubic),

@@ -1,4 +1,4 @@
-"""A part of an image at another size, as PIL resizes it, in TensorFlow's graph."""
+"""Resize a part of an image in TensorFlow's graph, as PIL does."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from cait_finetune.data.branch import branch
 from cait_finetune.data.resampling import resample_square, whole_levels
 
 _KERNELS = {"bilinear": "triangle", "bicubic": "keyscubic"}
-_MARGIN = 3  # pixels beyond the box that a kernel of radius 2 may look at, when not shrinking
-_FAR = 4  # times the crop's length: where it ends beyond that, what is before it is not made
+_MARGIN = 3  # pixels beyond the box that a kernel of radius 2 may read, when not shrinking
+_FAR = 4  # crop lengths: if the crop ends beyond, the pixels before it are not computed
 
 
 def resize_and_crop(
@@ -23,14 +23,19 @@ def resize_and_crop(
     interpolation: str,
     antialias: bool = True,
 ) -> tf.Tensor:
-    """The square of `size` at `corner` of the whole image at `shape`: ``(size, size, C)`` float32.
+    """Resize the whole image to `shape` and return a square of it: ``(size, size, C)`` float32.
 
-    Bit for bit what `crop_and_resize` of the whole image gives there, in memory of the order of the
-    image and the square: ``shape`` of an image of 60,000 x 1 pixels is a million times the square.
+    The pixels equal those of `crop_and_resize` of the whole image, bit for bit. The memory is in
+    proportion to the image and the square. The resized image can be far larger: for an image of
+    60,000 x 1 pixels it has billions of pixels.
 
     Args:
-        shape: ``(2,)`` int64, height and width.
-        corner: ``(2,)`` int64, top and left.
+        image: ``(h, w, C)``.
+        shape: ``(2,)`` int64: height and width of the resized image.
+        corner: ``(2,)`` int64: top and left of the square in the resized image.
+        size: side of the square, in pixels.
+        interpolation: ``bilinear`` or ``bicubic``.
+        antialias: as in `crop_and_resize`.
     """
     near, far = _ways(size, interpolation, antialias)
     is_far = tf.reduce_any(corner + size > _FAR * size)
@@ -40,9 +45,9 @@ def resize_and_crop(
 
 @functools.cache
 def _ways(size: int, interpolation: str, antialias: bool) -> tuple[Callable, Callable]:
-    """How the square is made where it is near the image's beginning, and where it is far.
+    """Return two functions that make the square: near the image's top left corner, and far from it.
 
-    Both are traced once in a process: a run has several pipelines with this preprocessing.
+    A process traces both once, because a run has several pipelines with the same preprocessing.
     """
     options = {"interpolation": interpolation, "antialias": antialias}
 
@@ -50,7 +55,7 @@ def _ways(size: int, interpolation: str, antialias: bool) -> tuple[Callable, Cal
         top, left = tf.unstack(tf.cast(corner, tf.int32))
         ends = tf.unstack(tf.cast(corner + size, tf.int32))
         scales = _scales(image, shape)
-        # What only lines behind the square look at is left out.
+        # Drop the pixels that only lines after the square would read.
         lengths = tf.cast(tf.stack(ends), tf.float32) / scales
         _, count = needed(tf.zeros(2), lengths, tf.shape(image)[:2], tuple(ends))
         image = tf.slice(image, [0, 0, 0], tf.concat([count, [image.shape[2]]], 0))
@@ -73,19 +78,21 @@ def crop_and_resize(
     interpolation: str,
     antialias: bool = True,
 ) -> tf.Tensor:
-    """``(h, w, C)`` to ``(*shape, C)`` float32 in whole grey levels.
+    """Resize a box of ``(h, w, C)`` to ``(*shape, C)`` float32 in whole grey levels.
 
-    Like PIL's ``resize(shape, box=...)``: first the columns, then the rows, and after each the
-    overshoot of bicubic interpolation is cut off and the rest rounded, halves up. What of the box
-    is outside the image is black.
+    Like PIL's ``resize(shape, box=...)``, the function resizes the width first, then the height.
+    After each step it clips the overshoot of bicubic interpolation and rounds, halves up. The part
+    of the box outside the image is black.
 
-    TensorFlow's resampling is fast along an axis that has all the others behind it, and several
-    times slower on pixels of three channels: hence the transpositions, of plain matrices, which are
-    twice as fast as those of pixels.
+    TensorFlow resamples fast along the first axis, and several times slower on pixels of three
+    channels. The function therefore transposes plain matrices, which is faster than transposing
+    pixels.
 
     Args:
-        box: top, left, height and width in pixels, which need not be whole.
-        antialias: take the mean over the pixels that become one, as PIL does; else points of them.
+        box: top, left, height and width in pixels, possibly fractional.
+        shape: new height and width.
+        interpolation: ``bilinear`` or ``bicubic``.
+        antialias: average over the pixels that become one pixel, as PIL does. False: sample points.
     """
     starts, lengths = split(box)  # (2,) each: of rows, of columns
     first, count = needed(starts, lengths, tf.shape(image)[:2], shape)
@@ -105,7 +112,7 @@ def _resized(
     antialias: bool,
     corner: Sequence[tf.Tensor | int] = (0, 0),
 ) -> tf.Tensor:
-    """``(h, w, C)`` to the pixels from `corner` to `ends`: x becomes ``scale * x + translation``."""
+    """Return the resized pixels from `corner` to `ends`: x moves to ``scale * x + translation``."""
     rows, columns = tf.unstack(tf.shape(image)[:2])
     channels = image.shape[2]
     new_rows, new_columns = (end - first for first, end in zip(corner, ends, strict=True))
@@ -121,8 +128,11 @@ def _resized(
 
 
 def split(box: tuple) -> tuple[tf.Tensor, tf.Tensor]:
-    """Top and left, height and width, float32: both axes are worked on at once, as every operation
-    on a number takes as long as one on a thousand."""
+    """Return top and left, and height and width, of a box: ``(2,)`` float32 each.
+
+    Later operations then treat both axes at once. An operation on one number takes as long as an
+    operation on many.
+    """
     top, left, height, width = (tf.cast(edge, tf.float32) for edge in box)
     return tf.stack([top, left]), tf.stack([height, width])
 
@@ -130,10 +140,14 @@ def split(box: tuple) -> tuple[tf.Tensor, tf.Tensor]:
 def needed(
     starts: tf.Tensor, lengths: tf.Tensor, sizes: tf.Tensor, new_lengths: tuple, more: int = 0
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """First and number, ``(2,)`` each, of the rows and columns that the box's resampling looks at.
+    """Return the first index and the number, ``(2,)`` int32 each, of the rows and columns to read.
 
     Args:
-        more: pixels besides these, on both sides.
+        starts: ``(2,)`` float32: top and left of the box to resize.
+        lengths: ``(2,)`` float32: height and width of the box.
+        sizes: ``(2,)`` int32: height and width of the image.
+        new_lengths: height and width of the resized box.
+        more: further pixels on both sides.
     """
     new = tf.cast(tf.stack(new_lengths), tf.float32)
     shrinking = tf.maximum(1.0, lengths / new)  # widens the kernel
@@ -151,15 +165,15 @@ def _resample(
     interpolation: str,
     antialias: bool,
 ) -> tf.Tensor:
-    """``(n, m)`` to ``(N, m)``: line x becomes ``scale * x + shift``, rounded and clipped.
+    """Resample ``(n, m)`` to ``(N, m)``: line x moves to ``scale * x + shift``. Round and clip.
 
     Args:
-        part: first and last but one of the new lines.
+        part: first of the N new lines, and the line after the last.
     """
     first, end = part
     resampled = tf.raw_ops.ScaleAndTranslate(
-        # A row of pixels with m channels: of a column TensorFlow would make parts for all cores,
-        # though each core has an image of its own.
+        # One row of pixels with m channels. TensorFlow would divide a column among all cores, but
+        # each core already has its own image.
         images=lines[None, None],
         size=tf.stack([1, end]),
         scale=tf.stack([1.0, scale]),

@@ -1,8 +1,8 @@
-"""The images that weights were trained on, as a sample of content hashes that travels with the weights.
+"""Sketch the images that weights were trained on: a sample of content hashes in the weights file.
 
-A bottom-k sketch (Cohen & Kaplan 2007, "Summarizing data using bottom-k sketches"): the k lowest hashes
-of a set. The sketch of a union follows from the sketches of its parts, and whether another image is in
-the set can be told for every image whose hash is at most the sketch's limit.
+A bottom-k sketch holds the k lowest hashes of a set (Cohen & Kaplan 2007, "Summarizing data using
+bottom-k sketches"). The sketches of two sets give the sketch of their union. A sketch tells whether
+an image is in the set for every image whose hash is at most the sketch's limit.
 """
 
 from __future__ import annotations
@@ -12,17 +12,22 @@ import dataclasses
 
 import numpy as np
 
-#: Hashes that a sketch keeps, 8 bytes each. Of 1.3 million images about 160 of 50,000 can be told.
+#: Number of hashes in a sketch, 8 bytes each. The sketch of 1.3 million images covers about 160 of
+#: 50,000 other images.
 SIZE = 4096
 _HIGHEST = int(np.iinfo(np.int64).max)
 
 
 @dataclasses.dataclass(frozen=True)
 class SeenImages:
-    """Content hashes ``(K,)`` int64, ascending: all hashes of the set that are at most ``limit``.
+    """Sketch of a set of images.
 
-    ``complete`` is false where some images of the set have unknown contents. ``kinds``: how they were
-    hashed; hashes of two kinds cannot be compared.
+    Attributes:
+        hashes: ``(K,)`` int64, ascending: all known content hashes of the set that are at most
+            `limit`.
+        limit: highest hash that the sketch covers.
+        complete: false if the contents of some images of the set are unknown.
+        kinds: the kinds of the hashes (`Source.hash_kind`). Hashes of two kinds cannot be compared.
     """
 
     hashes: np.ndarray
@@ -32,9 +37,12 @@ class SeenImages:
 
     @classmethod
     def of(cls, hashes: np.ndarray | None, kind: str = "") -> SeenImages:
-        """The sketch of images with these content hashes ``(N,)`` int64; those below 0 are unknown.
+        """Return the sketch of images with these content hashes.
 
-        `None`: nobody looked at the contents. `kind`: `Source.hash_kind`.
+        Args:
+            hashes: ``(N,)`` int64. Below 0: the image's content is unknown. `None`: all are
+                unknown.
+            kind: `Source.hash_kind`.
         """
         if hashes is None:
             return cls(np.array([], np.int64), complete=False)
@@ -46,7 +54,7 @@ class SeenImages:
         )._cut()
 
     def union(self, other: SeenImages) -> SeenImages:
-        """The sketch of both sets of images."""
+        """Return the sketch of the union of both sets."""
         limit = min(self.limit, other.limit)
         both = np.union1d(self.hashes, other.hashes)
         complete = self.complete and other.complete
@@ -54,19 +62,25 @@ class SeenImages:
         return SeenImages(both[both <= limit], limit, complete, kinds)._cut()
 
     def count(self, hashes: np.ndarray) -> tuple[int, int]:
-        """How many of some images are in the set, and of how many the sketch can tell."""
+        """Return the number of these images in the set, and the number that the sketch covers.
+
+        The first number counts only images that the sketch covers.
+
+        Args:
+            hashes: ``(N,)`` int64. Below 0: the image's content is unknown.
+        """
         asked = hashes[(hashes >= 0) & (hashes <= self.limit)]
         return int(np.isin(asked, self.hashes).sum()), len(asked)
 
     def to_text(self) -> str:
-        """For the metadata of a weights file."""
+        """Encode the sketch for the metadata of a weights file."""
         packed = base64.b64encode(self.hashes.astype("<i8").tobytes()).decode()
         known = "all" if self.complete else "some"
         return f"{self.limit:x}:{packed}:{','.join(sorted(self.kinds))}:{known}"
 
     @classmethod
     def from_text(cls, text: str) -> SeenImages | None:
-        """The inverse of `to_text`; `None` for any other text."""
+        """Decode a sketch from `to_text`. Return `None` for any other text."""
         try:
             limit, packed, kinds, known = text.split(":")
             hashes = np.frombuffer(base64.b64decode(packed, validate=True), "<i8")

@@ -1,9 +1,9 @@
-"""The training examples as one endless sequence, to be entered anywhere and divided in any way.
+"""Order the training examples as one endless sequence that starts anywhere and divides in any way.
 
-Example ``p`` is number ``p % n`` of pass ``p // n`` over the `n` examples, and each pass has an order
-that depends on the seed and its number alone. Batch ``k`` are the examples from ``k * B`` to
-``(k + 1) * B``, whichever process makes which part of it: so a run goes on where it stopped, and has
-the same batches on any number of devices.
+Example ``p`` is number ``p % n`` of pass ``p // n`` over the `n` examples. The order of a pass
+depends only on the seed and the number of the pass. Batch ``k`` has the examples from ``k * B`` to
+``(k + 1) * B``, whichever processes make the batch. A run therefore resumes where it stopped, and
+has the same batches on any number of devices.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ import tensorflow as tf
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """What one input pipeline makes of every global batch: slice `index` of `count` equal ones.
+    """The part of every global batch that one input pipeline makes: slice `index` of `count`.
 
-    A slice comes as `replicas` batches, one for each replica that the pipeline feeds.
+    The slices have equal sizes. The pipeline makes its slice as `replicas` batches, one for each
+    replica that it feeds.
     """
 
     index: int = 0
@@ -33,7 +34,7 @@ WHOLE = Shard()
 
 _SPARE_THREADS = 4
 
-#: So many items take turns where each is wanted several times.
+#: Number of items that take turns when `repeated` repeats each item.
 TURNS = 5
 
 
@@ -45,17 +46,21 @@ def shuffled(
     start: int = 0,
     copies: Callable[[Any], tf.Tensor] | None = None,
 ) -> tf.data.Dataset:
-    """The sequence from position `start` on: ``(position, item)``.
+    """Return the shuffled sequence from position `start` on: ``(position, item)``.
 
     Args:
-        items: `size` of them, or fewer where some are left out: others then come twice in a pass, as
-            positions without an item would shift all that is counted by them.
-        buffer: from how many the next one is drawn.
-        copies: how often an item is there in each pass, on average; float64, `size` in sum over all.
+        items: `size` items, or fewer if some are left out. Other items then occur twice in a pass,
+            because every position needs an item.
+        size: number of positions in a pass.
+        buffer: number of items in the shuffle buffer.
+        seed: seed of the order.
+        start: position of the first item.
+        copies: function from an item to its average number of copies per pass, () float64. The sum
+            over all items is `size`. `None`: each item once.
     """
 
     def one_pass(number: tf.Tensor) -> tf.data.Dataset:
-        # Of this function's graph alone; TensorFlow cannot join a seed of 0 with a tensor's.
+        # Seed only this function's graph. TensorFlow cannot combine a seed of 0 with a tensor seed.
         tf.random.set_seed(seed + 1)
         present = items if copies is None else resampled(items, copies, seed, number)
         order = present.shuffle(buffer, seed=number, reshuffle_each_iteration=False)
@@ -67,10 +72,13 @@ def shuffled(
 
 
 def equal_shares(counts: np.ndarray) -> Callable[[tf.Tensor], tf.Tensor]:
-    """From a label to how often its examples are wanted, so that all classes there are come equally.
+    """Return the `copies` by label that make all present classes equally frequent.
 
     Args:
-        counts: examples of each class, ``(C,)``.
+        counts: number of examples of each class, ``(C,)``.
+
+    Returns:
+        Function from an example's label to its average number of copies per pass, () float64.
     """
     present = (counts > 0).sum()
     shares = np.where(counts > 0, counts.sum() / (present * np.maximum(counts, 1)), 0.0)
@@ -81,10 +89,11 @@ def equal_shares(counts: np.ndarray) -> Callable[[tf.Tensor], tf.Tensor]:
 def resampled(
     items: tf.data.Dataset, copies: Callable[[Any], tf.Tensor], seed: int, number: tf.Tensor
 ) -> tf.data.Dataset:
-    """The items, each as often as `copies` says: rounded up or down, by turns, from pass to pass.
+    """Return each item as often as `copies` says, rounded up in some passes and down in others.
 
-    Systematic resampling: the shares are laid end to end, and an item is taken for each point of a
-    grid of step 1 that falls on its own. So all passes are equally long, and none is without a class.
+    Systematic resampling lays the numbers of copies end to end, and takes an item for each point of
+    a grid of step 1 in the item's interval. All passes therefore have the same length. If the items
+    are sorted by class and `copies` come from `equal_shares`, no pass lacks a class.
     """
     draw = tf.stack([tf.constant(-1 - seed, tf.int64), number])
     offset = 0.01 + 0.98 * tf.random.stateless_uniform((), draw, dtype=tf.float64)
@@ -102,13 +111,15 @@ def resampled(
 def repeated(
     sequence: Callable[[int], tf.data.Dataset], times: int, start: int = 0
 ) -> tf.data.Dataset:
-    """Each item `times` times, from position `start` on, with a position of its own each time.
+    """Return each item `times` times, from position `start` on. Each copy has its own position.
 
-    Five items take turns, a b c d e a b c d e: neighbours in a batch, which may be mixed with each
-    other, are always two images, and as five is odd, others the next time.
+    Five items take turns: a b c d e a b c d e. Mixing pairs neighbours in a batch, so a pair is
+    always two images. Because five is odd, an image has another partner the next time.
 
     Args:
-        sequence: from a position on, ``(position, item)``.
+        sequence: function from a position to the ``(position, item)`` from there on.
+        times: number of copies of each item.
+        start: position of the first copy.
     """
     if times == 1:
         return sequence(start)
@@ -128,7 +139,7 @@ def repeated(
 
 
 def divided(sequence: tf.data.Dataset, batch_size: int, shard: Shard) -> tf.data.Dataset:
-    """The part of a sequence that one pipeline has to make: its slice of every global batch."""
+    """Return the part of a sequence that one pipeline makes: its slice of every global batch."""
     if shard.count == 1:
         return sequence
 
@@ -146,19 +157,23 @@ def batched(
     prefetch: int | None = None,
     finish: Callable[[tf.Tensor], tf.Tensor] | None = None,
 ) -> tf.data.Dataset:
-    """Batches ``(inputs, labels, next position)`` for each replica of a pipeline in turn.
+    """Return batches ``(inputs, labels, next position)`` for each replica of a pipeline in turn.
 
     Args:
-        examples: a slice of the sequence, ``(input, label, position)``.
-        stack: above 1, an element is so many batches of one replica, an axis in front.
-        finish: what is still to be done to a batch of inputs.
+        examples: the pipeline's slice of the sequence, ``(input, label, position)``.
+        batch_size: size of the global batch.
+        shard: the slice.
+        stack: above 1, an element stacks this number of batches of one replica along a new first
+            axis.
+        prefetch: number of batches to make in advance. `None`: ``tf.data.AUTOTUNE``.
+        finish: function to apply to each batch of inputs. `None`: none.
     """
 
     def finished(inputs: tf.Tensor, labels: Any, positions: tf.Tensor) -> tuple:
         return finish(inputs) if finish else inputs, labels, beyond(positions[-1])
 
     def beyond(position: tf.Tensor) -> tf.Tensor:
-        # Of a slice, the end of the whole batch: that is where all pipelines go on.
+        # With several slices, the end of the global batch, where all pipelines resume.
         return position + 1 if shard.count == 1 else (position // batch_size + 1) * batch_size
 
     size = batch_size // shard.count // shard.replicas
@@ -169,21 +184,20 @@ def batched(
 
 
 def ready(batches: tf.data.Dataset, prefetch: int | None = None) -> tf.data.Dataset:
-    """Batches that are made while the last ones are used, `prefetch` of them ahead."""
+    """Return the batches, with `prefetch` of them made in advance; `None`: ``tf.data.AUTOTUNE``."""
     options = tf.data.Options()
-    # Every core works, as autotuning would have it too; but the tuner's thread can hold up the end
-    # of a stream for half a minute.
+    # All cores work without autotuning too. The autotuner's thread can delay a stream's end.
     options.autotune.enabled = False
-    # Each core has an example of its own: dividing one among them costs more than it saves.
+    # Each core has its own example. To divide one example among the cores costs more than it saves.
     options.threading.max_intra_op_parallelism = 1
-    # A thread that hands its example on, or waits for a file, leaves its core to another: on two cores
-    # six threads made 1.2 times as many images as two. As many examples are made at a time.
+    # A thread that passes its example on, or waits for a file, leaves its core to a spare thread.
+    # The number of threads is also the default number of examples that are made in parallel.
     options.threading.private_threadpool_size = (os.cpu_count() or 1) + _SPARE_THREADS
     return batches.prefetch(prefetch or tf.data.AUTOTUNE).with_options(options)
 
 
 def _stacked(batches: tf.data.Dataset, steps: int, replicas: int) -> tf.data.Dataset:
-    """Elements for replica 0, 1, … in turn, each with its batches of some steps: ``(steps, b, …)``."""
+    """Stack the batches of `steps` steps, for replica 0, 1, … in turn: ``(steps, b, …)``."""
     if replicas == 1:
         return batches.batch(steps, drop_remainder=True)
     by_step = batches.batch(replicas).batch(steps, drop_remainder=True)  # (steps, replicas, b, ..)

@@ -1,4 +1,4 @@
-"""Whether examples come sorted by class, which slices and small shuffle buffers cannot stand."""
+"""Detect examples that are sorted by class, because slices and small shuffle buffers break them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ _WINDOW_SHARE = 0.75
 
 
 def is_sorted(labels: np.ndarray) -> bool:
-    """Say whether equal labels follow each other far more often than in a random order.
+    """Return whether equal labels follow each other far more often than in a random order.
 
-    True where the runs of equal labels are fewer than 55 % of those that a random order
-    has, and fewer by five standard deviations (Wald and Wolfowitz' test for several classes).
+    The test is the runs test of Wald and Wolfowitz for several classes. `True`: the number of runs
+    of equal labels is below 55 % of the number that a random order is expected to have, and more
+    than five standard deviations below that expected number.
 
     Args:
-        labels: ``(N,)``, or ``(N, C)`` zeros and ones, of which one sorted class is enough.
+        labels: ``(N,)``, or ``(N, C)`` zeros and ones. Of several columns, one sorted column is
+            enough.
     """
     if labels.ndim == 2:
         return any(is_sorted(column) for column in labels.T)
@@ -35,14 +37,15 @@ def is_sorted(labels: np.ndarray) -> bool:
 
 
 def is_mixed(labels: np.ndarray, buffer: int) -> bool:
-    """Say whether a shuffle buffer over examples in this order always holds enough classes.
+    """Return whether a shuffle buffer over examples in this order always holds enough classes.
 
-    False where a run of one label is longer than the buffer; or where the order is sorted and
-    `buffer` examples in a row have, on average, less than three quarters of the classes that they
-    would have in a random order.
+    `False` in two cases. A run of one label is longer than the buffer, and a random order would not
+    have this run. Or the order is sorted, and windows of `buffer` examples have on average less
+    than three quarters of the classes that windows of a random order have.
 
     Args:
         labels: ``(N,)`` in the order of reading.
+        buffer: number of examples in the shuffle buffer.
     """
     size = len(labels)
     if buffer >= size:
@@ -50,7 +53,7 @@ def is_mixed(labels: np.ndarray, buffer: int) -> bool:
     _, numbers, counts = np.unique(labels, return_inverse=True, return_counts=True)
     shares = counts / size  # (C,)
     length, label = _longest_run(numbers)
-    # Where nearly all examples are of one class, a random order has such a run, too.
+    # If nearly all examples have one class, a random order also has a run longer than the buffer.
     if length > buffer and size * shares[label] ** buffer < 1e-3:
         return False
     if not is_sorted(labels):
@@ -61,7 +64,7 @@ def is_mixed(labels: np.ndarray, buffer: int) -> bool:
 
 
 def _longest_run(labels: np.ndarray) -> tuple[int, int]:
-    """Return how long the longest run of equal labels is, and that label."""
+    """Return the length and the label of the longest run of equal labels."""
     starts = np.flatnonzero(np.append(True, labels[1:] != labels[:-1]))
     lengths = np.diff(np.append(starts, len(labels)))
     longest = int(lengths.argmax())
@@ -69,9 +72,9 @@ def _longest_run(labels: np.ndarray) -> tuple[int, int]:
 
 
 def stored_order(ids: Sequence[str]) -> np.ndarray:
-    """Return the rows ``(N,)`` of TFDS ids in the order of the files, however they were read.
+    """Return the rows ``(N,)`` of TFDS ids in the order of the files, not the order of reading.
 
-    An id is a file's name, two underscores, and the number of the example in the file.
+    An id consists of the file's name, two underscores, and the example's number in the file.
     """
 
     def place(row: int) -> tuple[str, int]:

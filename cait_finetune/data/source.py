@@ -1,4 +1,4 @@
-"""What every reader of images gives: the classes, three splits, and undecoded examples in order."""
+"""The interface of all image readers: classes, three splits, and undecoded examples in order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import tensorflow as tf
 
 SPLITS = ("train", "validation", "test")
 
-#: For each new split, which rows of which old ones make it up.
+#: For each new split, the old splits and the rows of each that it consists of.
 Selection = Mapping[str, Sequence[tuple[str, np.ndarray]]]
 
 
@@ -20,11 +20,14 @@ Selection = Mapping[str, Sequence[tuple[str, np.ndarray]]]
 class Source(abc.ABC):
     """A data set that is ready to be read.
 
-    ``sizes`` maps train, validation and test to their numbers of examples; ``class_names`` is in
-    label order. With `multi_label` an example has any number of classes. ``weighted`` ones carry how
-    much they count in the training loss. ``notes`` is what a user should know of how it was read,
-    ``unreadable`` the ids of files that were left out as no image can be in them, ``left_out`` how many
-    of them belong to each split.
+    Attributes:
+        class_names: names of the classes, in label order.
+        sizes: number of examples in train, validation and test.
+        multi_label: whether an example has any number of classes.
+        weighted: whether an example has a weight in the training loss.
+        notes: lines that tell the user how the set was read.
+        unreadable: ids of files that were left out because they cannot contain an image.
+        left_out: number of these files in each split.
     """
 
     class_names: tuple[str, ...]
@@ -35,75 +38,78 @@ class Source(abc.ABC):
     unreadable: tuple[str, ...] = ()
     left_out: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
-    #: How `content_hashes` are computed: hashes of two kinds cannot be compared.
+    #: The kind of `content_hashes`. Hashes of two kinds cannot be compared.
     hash_kind: ClassVar[str] = ""
-    #: Whether a record is a few bytes, so that a shuffle may hold all of them at once.
+    #: Whether a record has only a few bytes, so that a shuffle buffer can hold all records.
     light_records = False
-    #: The splits that are slices of one split of the set, which nobody configured.
+    #: The splits that by default, not by configuration, are slices of one split of the set.
     default_slices: ClassVar[tuple[str, ...]] = ()
-    #: Of each split what it is of the set, where the set has splits that can be sliced.
+    #: The expression that makes each split from the set's splits, if the set has splits to slice.
     splits: ClassVar[Mapping[str, str]] = {}
 
     @abc.abstractmethod
     def records(self, split: str) -> tf.data.Dataset:
-        """What `read` makes an example of, for each example of a split, in file order.
+        """Return the records of a split in file order. `read` turns a record into an example.
 
-        Each is a dictionary with ``id`` and ``label``, () int32 or with several labels (C,) float32
-        of zeros and ones; and ``weight``, () float32, where there are weights.
+        A record is a dictionary. ``id`` is a () string. ``label`` is () int32, or with several
+        labels (C,) float32 of zeros and ones. A weighted source also has ``weight``, () float32.
         """
 
     @abc.abstractmethod
     def read(self, record: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """The record with ``image``, the bytes of its file. Runs inside tf.data."""
+        """Add ``image``, the bytes of the image's file, to a record. Runs inside tf.data."""
 
     @tf.autograph.experimental.do_not_convert
     def examples(self, split: str) -> tf.data.Dataset:
-        """Undecoded examples of a split, in file order: ``id``, ``image`` bytes, ``label``."""
+        """Return the undecoded examples of a split in file order: the records with ``image``."""
         return self.records(split).map(self.read)
 
     @abc.abstractmethod
     def labels(self, split: str) -> np.ndarray:
-        """The labels of a split in file order, ``(N,)`` int32, or ``(N, C)`` float32."""
+        """Return the labels of a split in file order, ``(N,)`` int32 or ``(N, C)`` float32."""
 
     @abc.abstractmethod
     def ids(self, split: str) -> np.ndarray:
-        """The ids of a split's examples in file order, ``(N,)`` str; without reading an image.
+        """Return the ids of a split's examples in file order, ``(N,)`` str.
 
-        An id names the same image on every machine: it holds no absolute path.
+        No image is decoded. An id without an absolute path names the same image on every machine.
         """
 
     def weights(self, split: str) -> np.ndarray | None:
-        """How much each example of a split counts in the training loss, ``(N,)`` float32; or None."""
+        """Return each example's weight in the training loss, ``(N,)`` float32; or `None`."""
         return None
 
     @abc.abstractmethod
     def content_hashes(self, split: str) -> np.ndarray | None:
-        """Hashes of the bytes of a split's images, ``(N,)`` int64, in file order; `None`: unknown."""
+        """Return hashes of the images' bytes in file order, ``(N,)`` int64; `None`: unknown."""
 
     @abc.abstractmethod
     def select(self, selection: Selection) -> Source:
-        """The same images in other splits, of which each is made up of rows of the present ones."""
+        """Return the same images in other splits, made of rows of the present splits."""
 
     @abc.abstractmethod
     def in_order(self, class_names: Sequence[str]) -> Source:
         """Return the same images with the labels numbered as in `class_names`.
 
         Raises:
-            ValueError: `class_names` is no permutation of this source's names.
+            ValueError: `class_names` is not a permutation of this source's names.
         """
 
     @abc.abstractmethod
     def stamp(self, split: str) -> dict[str, Any]:
-        """What a split's pixels depend on on this machine: paths, sizes and times, for caches."""
+        """Return facts that determine a split's pixels on this machine, for caches.
+
+        The facts include paths, sizes and times of files.
+        """
 
     def split_names(self) -> tuple[str, ...]:
-        """Return the splits that the set has, for messages; none where they have no names."""
+        """Return the names of the set's splits, for messages; empty if the splits have no names."""
         return ()
 
     def strangers(self, split: str) -> tuple[np.ndarray, np.ndarray]:
         """Return labels of a split outside the class list: their rows ``(K,)`` and values ``(K,)``.
 
-        An example with several such labels has several rows.
+        An example with several labels outside the class list occurs several times.
         """
         if self.multi_label:
             return np.zeros(0, np.int64), np.zeros(0, np.int64)
@@ -112,7 +118,7 @@ class Source(abc.ABC):
         return rows, labels[rows]
 
     def class_counts(self, split: str) -> np.ndarray:
-        """How many examples each class has, ``(C,)``."""
+        """Return the number of examples of each class, ``(C,)`` int64."""
         labels = self.labels(split)
         if self.multi_label:
             return labels.sum(axis=0).astype("int64")
@@ -123,7 +129,7 @@ def new_numbers(ours: Sequence[str], wanted: Sequence[str]) -> np.ndarray:
     """Map each label of `ours` to its number in `wanted`, ``(C,)`` int32.
 
     Raises:
-        ValueError: `wanted` is no permutation of `ours`.
+        ValueError: `wanted` is not a permutation of `ours`.
     """
     if sorted(ours) != sorted(wanted) or len(set(ours)) != len(ours):
         raise ValueError(f"classes {list(wanted)} are not {list(ours)} in another order")
@@ -132,7 +138,7 @@ def new_numbers(ours: Sequence[str], wanted: Sequence[str]) -> np.ndarray:
 
 
 def renumbered(labels: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    """Replace each label k of ``(N,)`` int32, or ``(N, C)`` float32, by ``numbers[k]``.
+    """Replace each label k of ``(N,)`` by ``numbers[k]``, or move column k of ``(N, C)`` there.
 
     Labels outside the class list stay as they are.
     """

@@ -1,4 +1,4 @@
-"""Who trains, who validates, who tests: shares, folds, and a part of each class's images."""
+"""Divide images into train, validation and test, into folds, and into subsets of each class."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from cait_finetune.errors import bad_value
 
 
 def folded(source: Source, folds: int, fold: int, seed: int) -> Selection:
-    """Train and validation together, divided anew: part `fold` of `folds` is for validation.
+    """Divide train and validation together into `folds` parts; part `fold` becomes validation.
 
-    Each part has the classes in the shares of the whole. The test split stays as it is.
+    The division is stratified by class. With several labels per image it is random. The test split
+    does not change.
 
     Raises:
-        UserError: there are fewer images, or fewer of every class, than folds.
+        UserError: there are more folds than images in the largest class, or, with several labels,
+            than images.
     """
     from sklearn.model_selection import KFold, StratifiedKFold
 
@@ -43,13 +45,15 @@ def folded(source: Source, folds: int, fold: int, seed: int) -> Selection:
 
 
 def by_class(source: Source, splits: Sequence[str], seed: int) -> Selection:
-    """Divide the images of some splits among them anew: class by class, in their present sizes.
+    """Divide the images of some splits among these splits again, class by class.
 
-    The division depends on the seed, the labels and where the images are stored, and not on the
-    order of reading. With several labels an image it is by chance alone.
+    The splits keep their shares of the images. The division depends on the seed, the labels and the
+    order in which the images are stored, but not on the order of reading. With several labels per
+    image the division is random.
 
     Raises:
-        UserError: there are fewer images than classes and further splits.
+        UserError: there are too few images to put each class into the first split, and an image
+            into every other split.
     """
     sizes = np.array([source.sizes[split] for split in splits])
     ids = np.concatenate([source.ids(split) for split in splits])
@@ -74,9 +78,10 @@ def by_class(source: Source, splits: Sequence[str], seed: int) -> Selection:
 
 
 def few_of_each_class(source: Source, count: int, seed: int) -> np.ndarray:
-    """Rows of the train split: `count` of each class, drawn by `seed`; all of a class that has fewer.
+    """Return rows of the train split: `count` of each class, or all rows of a smaller class.
 
-    More images of a class come on top of fewer, with the same seed: 10 contain the 5.
+    `seed` draws the rows. With the same seed, a larger `count` contains the rows of a smaller
+    `count`.
 
     Raises:
         UserError: images have several labels.
@@ -85,9 +90,9 @@ def few_of_each_class(source: Source, count: int, seed: int) -> np.ndarray:
 
 
 def share_of_each_class(source: Source, share: float, seed: int) -> np.ndarray:
-    """Rows of the train split: `share` of each class, rounded, but at least one image.
+    """Return rows of the train split: `share` of each class, rounded, but at least one image.
 
-    A larger share comes on top of a smaller one, with the same seed: 20 % contain the 5 %.
+    With the same seed, a larger `share` contains the rows of a smaller `share`.
 
     Raises:
         UserError: images have several labels.
@@ -102,7 +107,7 @@ def share_of_each_class(source: Source, share: float, seed: int) -> np.ndarray:
 def _of_each_class(
     source: Source, key: str, value: float, number: Callable[[int], int], seed: int
 ) -> np.ndarray:
-    """``number(size)`` rows of each class of that size, in file order."""
+    """Return ``number(size)`` rows of each class with `size` images, in file order."""
     if source.multi_label:
         raise bad_value(
             key,
@@ -121,13 +126,19 @@ def _of_each_class(
 def divided(
     labels: np.ndarray, shares: Sequence[float], seed: int, known: np.ndarray | None = None
 ) -> np.ndarray:
-    """For each of N images the part it belongs to, ``(N,)`` int: class by class in those shares.
+    """Divide N images class by class, and return the part of each image, ``(N,)`` int.
 
-    Of each class part 0 has at least one. `known` ``(N,)`` says where images are already, who stay;
-    -1 is for the others.
+    Without `known`, part 0 has at least one image of each class, and each part has at least one
+    image.
+
+    Args:
+        labels: ``(N,)`` int.
+        shares: share of each part. The sum is 1.
+        seed: seed of the division.
+        known: ``(N,)`` int: the parts of images that stay in their part; -1 for other images.
 
     Raises:
-        ValueError: there are too few images for each part to have one.
+        ValueError: there are too few images.
     """
     parts = np.full(len(labels), -1) if known is None else known.copy()
     classes, counts = np.unique(labels, return_counts=True)
@@ -138,17 +149,21 @@ def divided(
         lack = wanted[number] - np.bincount(there[there >= 0], minlength=len(shares))
         new = rows[there < 0]
         for row in new[np.random.default_rng([seed, number]).permutation(len(new))]:
-            part = int((lack / shares).argmax())  # those with too many leave the others short
+            part = int((lack / shares).argmax())  # a part with too many leaves fewer for the others
             parts[row] = part
             lack[part] -= 1
     return parts
 
 
 def _quotas(counts: np.ndarray, shares: Sequence[float]) -> np.ndarray:
-    """How many of each class belong to each part, ``(C, P)``.
+    """Return the number of images of each class in each part, ``(C, P)`` int.
 
-    A class has its share, rounded up or down such that those rounded so far balance: in many small
-    classes each part gets its images.
+    Each number is the part's share of the class, rounded up or down. The rounding balances the
+    rounding of earlier classes, so each part gets its share of many small classes in total. Then
+    part 0 gets at least one image of each class, and every part at least one image.
+
+    Raises:
+        ValueError: there are too few images.
     """
     exact = counts[:, None] * np.asarray(shares)  # (C, P)
     wanted = np.floor(exact + 1e-9).astype(int)

@@ -1,4 +1,4 @@
-"""Which features of a TFDS set are the image and its labels, and what the classes are called."""
+"""Find the image feature, the label feature and the class names of a TFDS set."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from cait_finetune.data.image_files.class_list import some
 from cait_finetune.errors import bad_value, suggest
 
 _LABEL_KEYS = ("label", "labels")
-_CHANNELS = (None, 1, 2, 3, 4)  # grey, colour, and either with transparency, which is dropped
+_CHANNELS = (None, 1, 2, 3, 4)  # unknown; grey and RGB, without and with alpha
 
 
 def find_keys(builder: tfds.core.DatasetBuilder, config: DatasetConfig) -> tuple[str, str]:
-    """The names of the image and the label feature: the configured ones, or those that are usual.
+    """Return the names of the image and the label feature: the configured or the usual names.
 
     Raises:
-        UserError: there are none, or the image is no picture of 8 bits.
+        UserError: no pair of features fits, the image feature is not uint8, or it has more than 4
+            channels.
     """
     features = builder.info.features
     columns = config.columns
@@ -36,7 +37,7 @@ def find_keys(builder: tfds.core.DatasetBuilder, config: DatasetConfig) -> tuple
             return image_key, label_key
     kind = "labels of any number of classes" if config.multi_label else "one class label"
     hint = "name them with dataset.columns.image=… and dataset.columns.label=…"
-    names = sorted(features)  # TFDS reads them back in any order
+    names = sorted(features)  # TFDS loads features in any order
     other = [name for name in names if _is_label(features[name], not config.multi_label)]
     if other and not columns.label:
         value = str(not config.multi_label).lower()
@@ -50,7 +51,7 @@ def find_keys(builder: tfds.core.DatasetBuilder, config: DatasetConfig) -> tuple
 
 
 def _check_picture(key: str, feature: tfds.features.Image) -> None:
-    """Refuse pixels that the decoder would turn into others without a word."""
+    """Refuse pixels that the decoder would change without an error."""
     kind = tf.as_dtype(feature.np_dtype).name
     if kind != "uint8":
         raise bad_value(
@@ -85,20 +86,21 @@ def find_class_names(
 ) -> tuple[str, ...]:
     """Return the classes in the order of the set's labels.
 
-    The names in a prepared set's folder precede the names in the builder's code: the folder's label
-    numbers were written with the names in the folder.
+    The names in a prepared set's folder take precedence over the names in the builder's code,
+    because the folder's labels were written with the folder's names.
 
-    `dataset.class_names` give names to labels that are mere numbers. Of a set that has names they
-    are the same names in any order, which is the caller's to follow.
+    `dataset.class_names` can name labels that are only numbers. If the set has names,
+    `dataset.class_names` must be the same names in any order. The caller then reorders the classes.
 
     Raises:
-        UserError: the number of classes is not known, or not the configured one; the prepared folder
-            names another number of classes than the code; or `dataset.class_names` are other classes.
+        UserError: the number of classes is unknown, or above `dataset.num_classes`. The prepared
+            folder names another number of classes than the code. `dataset.class_names` are other
+            classes.
     """
     feature = builder.info.features[label_key]
     typed = config.class_names
     if isinstance(feature, tfds.features.FeaturesDict):
-        names = sorted(feature)  # TFDS reads them back in any order
+        names = sorted(feature)  # TFDS loads features in any order
         return _reconciled(builder, names, typed)
     feature = getattr(feature, "feature", feature)
     names = _prepared_names(builder, label_key) or _names_in_code(feature)
@@ -120,7 +122,7 @@ def find_class_names(
 
 
 def names_notes(builder: tfds.core.DatasetBuilder, label_key: str) -> tuple[str, ...]:
-    """Return the line that names the classes' origin where folder and code of a set disagree."""
+    """Return a line on the origin of the class names if folder and code disagree, else nothing."""
     feature = builder.info.features[label_key]
     prepared = _prepared_names(builder, label_key)
     if not prepared or prepared == _names_in_code(getattr(feature, "feature", feature)):
@@ -130,23 +132,26 @@ def names_notes(builder: tfds.core.DatasetBuilder, label_key: str) -> tuple[str,
 
 
 def _names_in_code(feature: tfds.features.FeatureConnector) -> list[str]:
-    """The names of a `ClassLabel`, its numbers where it has no names; nothing of another feature."""
+    """Return the names of a `ClassLabel`, or its numbers if it has no names.
+
+    Return an empty list for another feature, or if the number of classes is unknown.
+    """
     known = isinstance(feature, tfds.features.ClassLabel) and feature.num_classes
     return list(feature.names) if known else []
 
 
 def _names_file(builder: tfds.core.DatasetBuilder, label_key: str) -> tfds.core.Path:
-    """Where TFDS keeps the names of a feature's labels, beside the examples."""
+    """Return the file, beside the examples, in which TFDS keeps the names of a feature's labels."""
     return tfds.features.ClassLabel.get_names_filepath(
         builder.data_path, label_key.replace("/", ".")
     )
 
 
 def _prepared_names(builder: tfds.core.DatasetBuilder, label_key: str) -> list[str]:
-    """The names that the prepared folder has for its label numbers; nothing where it has none.
+    """Return the prepared folder's names of its label numbers, or an empty list if it has none.
 
-    TFDS compares these names with the code's in a thread, and drops the error of the thread
-    (`FeaturesDict.load_metadata`): a builder then keeps the names of its code.
+    TFDS compares the folder's names with the code's names in a thread, and drops the thread's error
+    (`FeaturesDict.load_metadata`). The builder then keeps the names of its code.
 
     Raises:
         UserError: the file cannot be read, or names another number of classes than the code.
@@ -161,7 +166,7 @@ def _prepared_names(builder: tfds.core.DatasetBuilder, label_key: str) -> list[s
             return []
         names = list(tfds.features.ClassLabel(names_file=path).names)
         why = f"{len(names)} names" if len(names) != (feature.num_classes or len(names)) else ""
-    except (OSError, ValueError) as error:  # unreadable, not UTF-8, or a name twice
+    except (OSError, ValueError) as error:  # unreadable, not UTF-8, or a duplicate name
         why = str(error)
     if why:
         raise bad_value(
@@ -176,7 +181,7 @@ def _prepared_names(builder: tfds.core.DatasetBuilder, label_key: str) -> list[s
 def _reconciled(
     builder: tfds.core.DatasetBuilder, names: list[str], typed: list[str] | None
 ) -> tuple[str, ...]:
-    """Return the set's names, and those of `dataset.class_names` for labels without a name."""
+    """Return the set's names, with the names in `dataset.class_names` for labels without a name."""
     if not typed or sorted(typed) == sorted(names):
         return tuple(names)
     nameless = [{str(label), f"class_{label}"} for label in range(len(names))]

@@ -1,4 +1,4 @@
-"""From the configuration to a TFDS set: found, downloaded, its features and splits chosen."""
+"""Open the TFDS set of a configuration: find and download it, choose its features and splits."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ _VALIDATION_NAMES = ("validation", "val", "valid", "dev")
 
 
 def load_tfds(config: DatasetConfig) -> TfdsSource:
-    """Find, if needed download, and check a TFDS set.
+    """Find a TFDS set, download it if needed, and check it.
 
     Raises:
-        UserError: an unknown name, a set that cannot be downloaded, is no classification set, or
-            lacks a split.
+        UserError: the name is unknown. The set cannot be downloaded, is not a classification set,
+            or lacks a split.
     """
     builder = _place(_builder(config), config)
     image_key, label_key = find_keys(builder, config)
     feature = builder.info.features[label_key]
-    if getattr(feature, "num_classes", 0) is not None:  # it is known without preparing
-        find_class_names(builder, label_key, config)  # what is wrong is said before a download
+    if getattr(feature, "num_classes", 0) is not None:  # known before the set is prepared
+        find_class_names(builder, label_key, config)  # raise errors before a download
     builder = _prepared(builder, config)
-    class_names = find_class_names(builder, label_key, config)  # some are learnt by preparing
+    class_names = find_class_names(builder, label_key, config)  # some are known only now
     specs, default_slices = _splits(builder, config)
     sizes = {}
     for split, spec in specs.items():
@@ -73,7 +73,7 @@ def load_tfds(config: DatasetConfig) -> TfdsSource:
 
 def _builder(config: DatasetConfig) -> tfds.core.DatasetBuilder:
     storage.check_readable("dataset.data_dir", config.data_dir or "")
-    # Sets of our own, which TFDS then knows by name.
+    # These imports register our own sets with TFDS.
     from cait_finetune.data import aircraft  # noqa: F401
     from cait_finetune.data.procedural.builder import Procedural  # noqa: F401
 
@@ -82,7 +82,7 @@ def _builder(config: DatasetConfig) -> tfds.core.DatasetBuilder:
             from cait_finetune.data.digits import Digits
 
             return Digits(data_dir=config.data_dir)
-        # Without this TFDS asks a bucket on the network for ready-made copies.
+        # Without `try_gcs=False` TFDS asks a bucket on the network for prepared copies.
         return tfds.builder(config.name, data_dir=config.data_dir, try_gcs=False)
     except tfds.core.registered.DatasetNotFoundError as error:
         raise bad_value(
@@ -99,17 +99,18 @@ def _builder(config: DatasetConfig) -> tfds.core.DatasetBuilder:
 
 
 def _root(builder: tfds.core.DatasetBuilder) -> Path:
-    """The folder of all sets, below which one has a folder for its name, configuration and version."""
+    """Return the folder of all sets, the parent of each set's name/configuration/version folder."""
     return Path(builder.data_dir).parents[len(Path(builder.info.full_name).parts) - 1]
 
 
 def _place(builder: tfds.core.DatasetBuilder, config: DatasetConfig) -> tfds.core.DatasetBuilder:
-    """The builder in a directory that can be written, unless the set is prepared.
+    """Return a builder that can write to its directory, if the set is not yet prepared.
 
-    A set that is made here goes to a temporary directory where TFDS' own place cannot be written.
+    A set without a download uses a temporary directory if TFDS' own directory cannot be written. A
+    configured `dataset.data_dir` is not checked here.
 
     Raises:
-        UserError: a set that needs a download has no place to go to.
+        UserError: the set needs a download, and TFDS' own directory cannot be written.
     """
     if config.data_dir is not None or builder.is_prepared():
         return builder
@@ -133,11 +134,11 @@ def _place(builder: tfds.core.DatasetBuilder, config: DatasetConfig) -> tfds.cor
 
 
 def _prepared(builder: tfds.core.DatasetBuilder, config: DatasetConfig) -> tfds.core.DatasetBuilder:
-    """Download and prepare the set where it is not; one process does, others wait for it."""
+    """Download and prepare the set if needed. One process does so; other processes wait."""
     if builder.is_prepared():
         return builder
     with _alone(builder):
-        if builder.is_prepared():  # another process did; this builder does not know the examples
+        if builder.is_prepared():  # another process did; reload what it wrote
             return _builder(config)
         _prepare(builder, config)
     return builder
@@ -145,13 +146,16 @@ def _prepared(builder: tfds.core.DatasetBuilder, config: DatasetConfig) -> tfds.
 
 @contextlib.contextmanager
 def _alone(builder: tfds.core.DatasetBuilder) -> Iterator[None]:
-    """Hold the set's lock, in the folder of all sets, which is not left where nothing was prepared."""
+    """Hold the set's lock, a file in the folder of all sets.
+
+    If the folder is new and the preparation fails, remove both again.
+    """
     if storage.is_remote(str(builder.data_dir)):
         yield
         return
     root = _root(builder)
     made, place = not root.exists(), root / builder.name
-    with contextlib.suppress(OSError):  # TFDS says what is wrong with it
+    with contextlib.suppress(OSError):  # TFDS reports the error
         root.mkdir(parents=True, exist_ok=True)
     try:
         with storage.locked(str(place), says=_says_who_prepares(builder.name)):
@@ -170,9 +174,9 @@ def _says_who_prepares(name: str) -> Callable[[str], None]:
 
 def _prepare(builder: tfds.core.DatasetBuilder, config: DatasetConfig) -> None:
     if config.source == "digits":
-        tfds.disable_progress_bar()  # it takes a second
+        tfds.disable_progress_bar()  # preparing is fast
     try:
-        # A set of our own names its addresses itself: TFDS has no checksums of it.
+        # Our own sets list their URLs in `URLS`, because TFDS has no checksums of them.
         for url in (*(builder.url_infos or ()), *getattr(builder, "URLS", ())):
             _resolve_host(url)
         builder.download_and_prepare()
@@ -193,7 +197,7 @@ def _prepare(builder: tfds.core.DatasetBuilder, config: DatasetConfig) -> None:
 
 
 def _resolve_host(url: str) -> None:
-    """Raise OSError at once where there is no network; TFDS would retry for minutes."""
+    """Raise OSError at once if there is no network, because TFDS would retry for minutes."""
     if urllib.request.getproxies():
         return  # the proxy resolves names, not this machine
     host = urllib.parse.urlparse(url).hostname
@@ -207,11 +211,16 @@ def _resolve_host(url: str) -> None:
 def _splits(
     builder: tfds.core.DatasetBuilder, config: DatasetConfig
 ) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Return the configured splits, and for those left out what the set has; never validate on test.
+    """Return the configured splits, and default splits of the set for the others.
+
+    By default, validation and test never share images.
 
     Returns:
-        A TFDS expression for each split, and the splits that divide ``train`` among them as nobody
-        configured.
+        A TFDS expression for each split, and the splits that are slices of ``train`` by default.
+        The latter are empty if one of these slices is configured.
+
+    Raises:
+        UserError: a split is not configured, and the set has no ``train``.
     """
     has = list(builder.info.splits)
     chosen = {split: getattr(config.splits, split) for split in SPLITS}

@@ -1,4 +1,4 @@
-"""TFDS data sets, and those of our own that are built in the same way."""
+"""Read TFDS data sets, including our own sets with a TFDS builder."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class TfdsSource(Source):
     hash_kind = "farmhash"
 
     def records(self, split: str) -> tf.data.Dataset:
-        """As `Source.records`; they hold the bytes already, as TFDS keeps both in one place."""
+        """As `Source.records`. The records already have ``image``, stored with the label."""
         return self._dataset(split, (self.image_key, "tfds_id", self.label_key))
 
     def read(self, record: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -48,13 +48,13 @@ class TfdsSource(Source):
         return record
 
     def labels(self, split: str) -> np.ndarray:
-        """As `Source.labels`; reads the whole split once, without decoding an image."""
+        """As `Source.labels`. The first call reads the whole split, without decoding an image."""
         if split not in self._labels:
             self._labels[split] = self._numbered(self._index(split))
         return self._labels[split]
 
     def ids(self, split: str) -> np.ndarray:
-        """As `Source.ids`: ``tf_flowers-train.tfrecord-00000-of-00002__12``, TFDS' own."""
+        """As `Source.ids`: TFDS' ids, such as ``tf_flowers-train.tfrecord-00000-of-00002__12``."""
         return np.array([one.decode() for one in self._index(split).ids.tolist()], object)
 
     def content_hashes(self, split: str) -> np.ndarray:
@@ -66,9 +66,9 @@ class TfdsSource(Source):
         return tuple(self.builder.info.splits)
 
     def strangers(self, split: str) -> tuple[np.ndarray, np.ndarray]:
-        """As `Source.strangers`; of several labels as well."""
+        """As `Source.strangers`, also with several labels per example."""
         index = self._index(split)
-        if index.labels.ndim == 2:  # attributes are there or not
+        if index.labels.ndim == 2:  # attributes have no label numbers
             return np.zeros(0, np.int64), np.zeros(0, np.int64)
         outside = (index.labels < 0) | (index.labels >= len(self.class_names))
         return index.example_of_label()[outside], index.labels[outside]
@@ -97,7 +97,7 @@ class TfdsSource(Source):
             "classes": list(self.class_names),
             "numbers": self.numbers and list(self.numbers),
             "multi_label": self.multi_label,
-            "parallel_files": self.parallel_files,  # it is the order of the examples
+            "parallel_files": self.parallel_files,  # the order of the examples depends on it
             "split": [
                 [self.splits[part], None if rows is None else np.sort(rows).tolist()]
                 for part, rows in parts
@@ -107,14 +107,14 @@ class TfdsSource(Source):
         }
 
     def _files(self) -> list[list[Any]]:
-        """Name, size and times of each file of the set."""
-        if not self._stats:  # in a bucket each takes a while
+        """Return name, size and times of each file of the set."""
+        if not self._stats:  # keep them: files in a bucket are slow to query
             paths = sorted(self.builder.data_path.iterdir())
             self._stats.extend([path.name, *storage.size_and_times(str(path))] for path in paths)
         return self._stats
 
     def _index(self, split: str) -> LabelIndex:
-        """Ids and labels of a split's examples, in the order of `records`."""
+        """Return the index of a split's examples, in the order of `records`."""
         if self.selection is None:
             return self._whole_index(split)
         chosen = [
@@ -126,7 +126,7 @@ class TfdsSource(Source):
 
     @tf.autograph.experimental.do_not_convert
     def _whole_index(self, part: str) -> LabelIndex:
-        """The same of one of the set's own splits, read once in a process."""
+        """Return the index of one of the set's own splits, read once per process."""
         split = self.splits[part]
         if split not in self._indices:
 
@@ -138,7 +138,7 @@ class TfdsSource(Source):
                         "content_hash": content_hash(example[self.image_key]),
                     }
                 )
-                # Not the split's size, which can be of a selection.
+                # Not `sizes`, which can be the sizes of a selection.
                 size = self.builder.info.splits[split].num_examples
                 try:
                     return read_index(examples, size, f"labels of {split}")
@@ -159,7 +159,7 @@ class TfdsSource(Source):
         return self._indices[split]
 
     def _numbered(self, index: LabelIndex) -> np.ndarray:
-        """Labels as `Source.labels` has them."""
+        """Return the labels of an index in the form of `Source.labels`."""
         if not self.multi_label:
             labels = index.labels.astype(np.int32)  # (N,)
         elif index.labels.ndim == 2:
@@ -185,7 +185,7 @@ class TfdsSource(Source):
         return whole
 
     def _whole(self, split: str, keys: tuple[str, ...]) -> tf.data.Dataset:
-        """Of one of the set's own splits, what those features say, under our names."""
+        """Return the features `keys` of one of the set's own splits, named as in `records`."""
 
         def renamed(example: dict) -> dict[str, tf.Tensor]:
             named = {"label": self._label(example[self.label_key])}
@@ -198,7 +198,7 @@ class TfdsSource(Source):
         return self._read(split, keys).map(renamed)
 
     def _read(self, split: str, keys: tuple[str, ...]) -> tf.data.Dataset:
-        """Those features of one of the set's own splits; images as their files' bytes."""
+        """Return the features `keys` of one of the set's own splits. Images stay encoded bytes."""
         skip = {self.image_key: tfds.decode.SkipDecoding()} if self.image_key in keys else {}
         wanted = {key: True for key in keys if key != "tfds_id"}
         reading = {"interleave_cycle_length": self.parallel_files} if self.parallel_files else {}
@@ -207,7 +207,7 @@ class TfdsSource(Source):
             decoders=tfds.decode.PartialDecoding(wanted, decoders=skip),
             read_config=tfds.ReadConfig(
                 add_tfds_id="tfds_id" in keys,
-                skip_prefetch=True,  # what follows has its own
+                skip_prefetch=True,  # the pipeline prefetches its batches
                 **reading,
             ),
         )
@@ -216,7 +216,7 @@ class TfdsSource(Source):
         if not self.multi_label:
             label = tf.cast(label, tf.int32)
             return label if self.numbers is None else tf.gather(self.numbers, label)
-        if isinstance(label, dict):  # an attribute each
+        if isinstance(label, dict):  # one feature per attribute
             columns = tf.stack([tf.cast(label[name], tf.float32) for name in sorted(label)])
         else:
             classes = tf.one_hot(tf.cast(label, tf.int32), len(self.class_names))  # (n, C)
@@ -227,14 +227,17 @@ class TfdsSource(Source):
 
 
 def _as_kept(label: Any) -> tf.Tensor:
-    """A label as `LabelIndex` keeps it: () or (n,) int64, or (A,) bool by the attributes' names."""
+    """Convert a label to the form of `LabelIndex`: () or (n,) int64, or (A,) bool for attributes.
+
+    Attributes are sorted by name.
+    """
     if isinstance(label, dict):
         return tf.stack([tf.cast(label[name], tf.bool) for name in sorted(label)])
     return tf.cast(label, tf.int64)
 
 
 def _of_the_set(selected: Selection, selection: Selection) -> Selection:
-    """A selection of what was selected, as one of what the set has."""
+    """Convert a selection of rows of `selected` to a selection of rows of the set's own splits."""
     composed = {}
     for split, parts in selection.items():
         composed[split] = []
