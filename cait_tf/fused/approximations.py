@@ -13,7 +13,8 @@ import tensorflow as tf
 
 from cait_tf.fused.compiled import compiles
 
-# Coefficients of (Φ(y) - 1/2) / y in powers of 2 (y / end)² - 1. The fit sets Φ(end) = 1, an error of 3.4e-6.
+# Coefficients of (Φ(y) - 1/2) / y in powers of 2 (y / end)² - 1. The fit sets Φ(end) = 1, which is
+# 3.4e-6 too much.
 _END_OF_PHI = 4.5
 _PHI = (
     0.15690607,

@@ -1,4 +1,4 @@
-"""Fuse the two ends of a residual branch: LayerNorm with the first product, the last product with the addition.
+"""Fuse both ends of a residual branch: LayerNorm and first product, last product and addition.
 
 A fused product does not keep its input for the gradient of its kernel. The backward pass computes the outputs
 of LayerNorm and GELU again, together with their gradients. It does not need the branch's output for the

@@ -11,7 +11,7 @@ from __future__ import annotations
 LEAST_PATCHES = {True: 784, False: 1568}
 
 #: Alternatively, smallest number of pairs of patches. True: half precision. False: float32. A micro-batch of
-#: 2 images of 224 pixels passes in float32, and 1 image of 384 pixels passes in both precisions.
+#: 2 images of 224 pixels reaches it in float32. One image of 384 pixels reaches it in both precisions.
 LEAST_PAIRS = {False: 70_000, True: 320_000}
 
 #: Largest size of a micro-batch's three attention maps in one block, in bytes, that the gradient keeps.
