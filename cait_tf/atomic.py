@@ -1,7 +1,7 @@
 """Write a file or a directory completely, or leave the old one unchanged.
 
-A process can die at any instruction, and a disk can be full at any byte. Every function here writes under
-a temporary name beside the destination, syncs the data to the disk, and renames it.
+A process can die at any instruction, and a disk can be full at any byte. Every function here writes
+under a temporary name beside the destination, syncs the data to the disk, and renames it.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ _REASONS = (
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path for a file or a directory; rename it to `path` when the block succeeds.
 
-    The temporary name keeps the ending of `path`, because many libraries take the format from it. If
-    `path` is a symbolic link, its target is replaced. Temporary files for `path` that killed processes
-    left are removed after a day.
+    The temporary name keeps the ending of `path`, because many libraries take the format from it.
+    If `path` is a symbolic link, its target is replaced. Temporary files for `path` that killed
+    processes left are removed after a day.
 
     Raises:
         OSError: `path` cannot be written. `filename` is `path`, whichever library wrote.
@@ -107,8 +107,9 @@ def _ask_guards(path: str | Path) -> None:
 def naming(path: str | Path) -> Iterator[None]:
     """Turn a failed write inside the block into an OSError that names `path`.
 
-    TensorFlow, safetensors and h5py raise their own exceptions, and their text holds the system's error.
-    An OSError that names another file stays as it is, and so does an exception without a system error.
+    TensorFlow, safetensors and h5py raise their own exceptions, and their text holds the system's
+    error. An OSError that names another file stays as it is, and so does an exception without a
+    system error.
 
     Raises:
         OSError: a file could not be written.

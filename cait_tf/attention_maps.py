@@ -32,8 +32,8 @@ Attention = Mapping[str, Any]
 def class_attention_maps(attention: Attention, grid: tuple[int, int], block: int = 0) -> np.ndarray:
     """Return the weight of each patch in each head of a class-attention block: ``(B, H, h, w)``.
 
-    As in the original collection's notebook, the maps leave out the class token's weight on itself, and
-    the other weights are not rescaled to a sum of 1.
+    As in the original collection's notebook, the maps leave out the class token's weight on itself,
+    and the other weights are not rescaled to a sum of 1.
 
     Args:
         attention: the attention tensors of the model, by name.
@@ -50,7 +50,8 @@ def class_attention_maps(attention: Attention, grid: tuple[int, int], block: int
 def class_saliency_map(attention: Attention, grid: tuple[int, int]) -> np.ndarray:
     """Return the first class-attention block's mean over heads, scaled to 0..1: ``(B, h, w)``.
 
-    The original collection's notebook calls it "class saliency map". It is attention, not a gradient.
+    The original collection's notebook calls it "class saliency map". It is attention, not a
+    gradient.
     """
     return _zero_to_one(class_attention_maps(attention, grid, 0).mean(axis=1))
 
@@ -58,11 +59,11 @@ def class_saliency_map(attention: Attention, grid: tuple[int, int]) -> np.ndarra
 def attention_rollout(attention: Attention, grid: tuple[int, int]) -> np.ndarray:
     """Return the share of each patch in the class token, through all blocks: ``(B, h, w)``.
 
-    Attention rollout (Abnar & Zuidema 2020, https://arxiv.org/abs/2005.00928), adapted to CaiT. Each
-    trunk block mixes the patches: half by its attention, half by the identity (the residual). The class
-    token starts at zero and gathers the patches in the class-attention blocks. Talking heads can make
-    weights negative: the rollout uses absolute values and scales each row to a sum of 1. The result
-    sums to 1 for each image.
+    Attention rollout (Abnar & Zuidema 2020, https://arxiv.org/abs/2005.00928), adapted to CaiT.
+    Each trunk block mixes the patches: half by its attention, half by the identity (the residual).
+    The class token starts at zero and gathers the patches in the class-attention blocks. Talking
+    heads can make weights negative: the rollout uses absolute values and scales each row to a sum
+    of 1. The result sums to 1 for each image.
     """
     patches = grid[0] * grid[1]
     mixture = np.eye(patches)  # (N, N), broadcast over B

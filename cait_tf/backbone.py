@@ -33,26 +33,28 @@ _EMBEDDINGS = ("cls_token", "pos_embed", "patch_embed")
 class CaiTBackbone(keras.Model):
     """CaiT without a head: normalised images (B, h, w, 3) to features (B, D).
 
-    The features are the class token after the final LayerNorm, as in the published feature extractors.
-    ``backbone(images, return_attention=True)`` returns ``(features, maps)``. The dictionary `maps` has
-    ``sa_ffn_block_{i}_att`` (B, H, N, N) for each trunk block, after the second head mixing, and
-    ``ca_ffn_block_{j}_att`` (B, H, 1, 1+N) for each class-attention block, after the softmax.
+    The features are the class token after the final LayerNorm, as in the published feature
+    extractors. ``backbone(images, return_attention=True)`` returns ``(features, maps)``. The
+    dictionary `maps` has ``sa_ffn_block_{i}_att`` (B, H, N, N) for each trunk block, after the
+    second head mixing, and ``ca_ffn_block_{j}_att`` (B, H, 1, 1+N) for each class-attention block,
+    after the softmax.
 
     Args:
         image_size: one side, or [height, width], in pixels; multiples of `patch_size`.
-        drop_path_rate: stochastic-depth rate of every trunk block. CaiT does not increase the rate with
-            depth.
+        drop_path_rate: stochastic-depth rate of every trunk block. CaiT does not increase the rate
+            with depth.
         pos_embed_init: standard deviation of a new position embedding.
-        kernel_init: standard deviation of the blocks' new kernels. The authors use 0.02. With 0.02 the
-            branches of a narrow model are almost constant, and a model of width 96 hardly learns.
+        kernel_init: standard deviation of the blocks' new kernels. The authors use 0.02. With 0.02
+            the branches of a narrow model are almost constant, and a model of width 96 hardly
+            learns.
         drop_rate: dropout rate of the trunk's activations.
         attn_drop_rate: dropout rate of the trunk's attention maps.
         remat: recompute each trunk block in the backward pass instead of storing its activations.
 
     Raises:
-        CaiTError: an argument has a wrong type or range, `image_size` is not a multiple of `patch_size`,
-            `embed_dim` is not a multiple of `num_heads`, a block refuses `remat` with dropout, or the
-            dtype is pure half precision.
+        CaiTError: an argument has a wrong type or range, `image_size` is not a multiple of
+            `patch_size`, `embed_dim` is not a multiple of `num_heads`, a block refuses `remat` with
+            dropout, or the dtype is pure half precision.
     """
 
     def __init__(
@@ -196,8 +198,8 @@ class CaiTBackbone(keras.Model):
             norm: apply the final LayerNorm to each feature map.
 
         Returns:
-            The tokens ``(B, 1+N, D)``, and a feature map ``(B, h, w, D)`` for each chosen block, where
-            (h, w) is the patch grid.
+            The tokens ``(B, 1+N, D)``, and a feature map ``(B, h, w, D)`` for each chosen block,
+            where (h, w) is the patch grid.
 
         Raises:
             CaiTError: the trunk has no block with a given index.
@@ -234,7 +236,8 @@ class CaiTBackbone(keras.Model):
     ) -> None:
         """Freeze the backbone and train low-rank updates of its attention and MLP kernels instead.
 
-        `cait_tf.lora` describes the arguments. Saved weights and exports have the updates merged in.
+        `cait_tf.lora` describes the arguments. Saved weights and exports have the updates merged
+        in.
         """
         enable_lora(self, rank, alpha, targets)
 
@@ -300,9 +303,10 @@ class CaiTBackbone(keras.Model):
     def layer_id(self, path: str) -> int:
         """Return the layer id of the variable at `path`, for layer-wise learning-rate decay.
 
-        The ids follow timm's ``group_matcher`` for CaiT. The embeddings have id 0, and ``blocks_i`` has
-        id i+1. The class-attention blocks share the ids of the last trunk blocks. The final norm has
-        the id of the last trunk block. A variable outside the backbone has the head's id, ``depth + 1``.
+        The ids follow timm's ``group_matcher`` for CaiT. The embeddings have id 0, and ``blocks_i``
+        has id i+1. The class-attention blocks share the ids of the last trunk blocks. The final
+        norm has the id of the last trunk block. A variable outside the backbone has the head's id,
+        ``depth + 1``.
         """
         place = self.forward_place(path)
         return place if place <= self.depth else place - self.depth_token_only
@@ -316,8 +320,8 @@ class CaiTBackbone(keras.Model):
         """Return the position of the variable at `path` in the forward pass. Each block has its own.
 
         The embeddings have position 0, ``blocks_i`` i+1, and ``blocks_token_only_j`` depth+1+j. The
-        final norm has the position of the last class-attention block. A variable outside the backbone
-        has position ``num_forward_places - 1``.
+        final norm has the position of the last class-attention block. A variable outside the
+        backbone has position ``num_forward_places - 1``.
         """
         head = self.num_forward_places - 1
         own = self.pos_embed.path.removesuffix(

@@ -1,14 +1,15 @@
 """The collection: twenty SavedModels with the signature of the original collection (sayakpaul/cait/1).
 
-The collection has each of the ten published variants as a classifier and, named ``…_fe``, as a feature
-extractor. ``serving_default`` takes normalised images ``(None, S, S, 3)`` and returns
+The collection has each of the ten published variants as a classifier and, named ``…_fe``, as a
+feature extractor. ``serving_default`` takes normalised images ``(None, S, S, 3)`` and returns
 
 - ``output_1``: logits (None, 1000), or features (None, D),
 - ``output_2_sa_ffn_block_{i}_att`` (None, H, N, N): the trunk's attention,
 - ``output_3_ca_ffn_block_{j}_att`` (None, H, 1, 1+N): the class token's attention.
 
-A call ``model(images, training=False)`` returns a tuple of the output and two dictionaries of attention
-tensors. The checkpoint in the SavedModel has the variable names of the original collection.
+A call ``model(images, training=False)`` returns a tuple of the output and two dictionaries of
+attention tensors. The checkpoint in the SavedModel has the variable names of the original
+collection.
 
 As a command: ``python -m cait_tf.collection build cait_s24_224 --weights hub --out collection``.
 """
@@ -81,9 +82,9 @@ def write_saved_model(model: Any, directory: str | Path) -> None:
     The write is atomic. ``serving_default`` and the call of the model share one traced function.
 
     Raises:
-        CaiTError: Keras runs on another backend than TensorFlow, the model does not compute in float32,
-            or the model has LoRA updates. To merge the updates, save the weights and load them into a
-            model without LoRA.
+        CaiTError: Keras runs on another backend than TensorFlow, the model does not compute in
+            float32, or the model has LoRA updates. To merge the updates, save the weights and load
+            them into a model without LoRA.
     """
     import keras
 
@@ -123,7 +124,8 @@ def write_saved_model(model: Any, directory: str | Path) -> None:
         }
 
     class Published(tf.Module):
-        # TensorFlow Hub's KerasLayer reads these lists. They replace tf.Module's read-only properties.
+        # TensorFlow Hub's KerasLayer reads these lists. They replace tf.Module's read-only
+        # properties.
         variables = trainable_variables = regularization_losses = ()
 
         @tf.function(autograph=False)

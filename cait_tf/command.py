@@ -27,8 +27,8 @@ def run_command(
 ) -> None:
     """Parse the command line and call `work`.
 
-    An error that the user can correct prints one message and exits with status 1. ``--debug`` shows its
-    traceback instead. An interrupt exits with status 130.
+    An error that the user can correct prints one message and exits with status 1. ``--debug`` shows
+    its traceback instead. An interrupt exits with status 130.
     """
     prepare_process()
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
@@ -53,7 +53,8 @@ def run_command(
 def _end(number: int, frame: FrameType | None) -> None:
     """End the process with status 75, which asks a job scheduler to start the job again.
 
-    `SystemExit` runs every ``finally``, so no temporary file stays. Later SIGTERM and SIGHUP are ignored.
+    `SystemExit` runs every ``finally``, so no temporary file stays. Later SIGTERM and SIGHUP are
+    ignored.
 
     Raises:
         SystemExit: always.

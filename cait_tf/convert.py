@@ -1,10 +1,10 @@
 """Convert weights from any source to any format: ``python -m cait_tf.convert SOURCE DESTINATION``.
 
 The destination's ending decides its format: ``.safetensors`` (timm's), ``.pth`` (the authors') or
-``.weights.h5`` and ``.keras`` (Keras'). A name without such an ending is the directory of a SavedModel
-with the signature of the original collection. The conversion keeps the names, the numbers and the class
-list. To verify them, it reads the destination again: every tensor must be bit-equal to the source's, and
-the outputs of one forward pass must agree within 1e-4.
+``.weights.h5`` and ``.keras`` (Keras'). A name without such an ending is the directory of a
+SavedModel with the signature of the original collection. The conversion keeps the names, the
+numbers and the class list. To verify them, it reads the destination again: every tensor must be
+bit-equal to the source's, and the outputs of one forward pass must agree within 1e-4.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ _ENDINGS = (".safetensors", ".pth", ".pt", ".weights.h5", ".keras")
 class Conversion:
     """The result of a conversion.
 
-    ``format``: name of the source's format. ``model``: the variant, or the geometry of another model.
-    ``tensors``: number of tensors. ``difference``: largest difference between the outputs of source and
-    destination. ``notes``: which state dict was converted, if the source has several.
+    ``format``: name of the source's format. ``model``: the variant, or the geometry of another
+    model. ``tensors``: number of tensors. ``difference``: largest difference between the outputs of
+    source and destination. ``notes``: which state dict was converted, if the source has several.
     """
 
     format: str
@@ -66,8 +66,9 @@ def convert(
         weights_key: key of a state dict in a PyTorch checkpoint, as in `load_weights`.
 
     Raises:
-        CaiTError: the source cannot be read, `destination` exists already or has an unknown ending, or
-            the written weights differ from the source's. A failed conversion writes nothing to `destination`.
+        CaiTError: the source cannot be read, `destination` exists already or has an unknown ending,
+            or the written weights differ from the source's. A failed conversion writes nothing to
+            `destination`.
         ImportError: an extra is not installed.
     """
     import keras
@@ -93,7 +94,8 @@ def convert(
         if written.class_names != class_names:
             raise WeightsError("destination: the class list as written is not the source's")
         _check_same(tensors, written, getattr(model, "backbone", model).grid_size)
-        # From here on keep only one copy of the weights: those of the largest model need much memory.
+        # From here on keep only one copy of the weights: those of the largest model need much
+        # memory.
         del tensors
         images, wanted = outputs_on_noise(model, attention=partial.is_dir())
         del model

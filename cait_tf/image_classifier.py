@@ -22,9 +22,9 @@ from cait_tf.resampling import KERNELS, resampling_matrix, whole_levels
 class ImageClassifier(keras.Model):
     """Images (B, h, w, 3) uint8 to probabilities (B, C). The images of a batch have the same size.
 
-    `classify` returns class names as well. The model resizes each image to the classifier's size S and
-    normalises it, as in evaluation. Rounding may change a few grey values. EXIF orientation is in files,
-    not in pixels: the code that decodes a photograph must rotate it.
+    `classify` returns class names as well. The model resizes each image to the classifier's size S
+    and normalises it, as in evaluation. Rounding may change a few grey values. EXIF orientation is
+    in files, not in pixels: the code that decodes a photograph must rotate it.
 
     Args:
         classifier: normalised images (B, S, S, 3) to logits (B, C).
@@ -33,9 +33,10 @@ class ImageClassifier(keras.Model):
         interpolation: ``bicubic`` or ``bilinear``.
         mean: mean of each channel, on a scale of 0 to 1.
         std: standard deviation of each channel, on a scale of 0 to 1.
-        resize_mode: ``shorter_side`` resizes the shorter side to ``S / crop_pct`` and crops the centre
-            square of S pixels. ``squash`` resizes both sides to ``S / crop_pct`` and crops the same
-            square. ``pad`` resizes the longer side to S and pads the shorter side with black.
+        resize_mode: ``shorter_side`` resizes the shorter side to ``S / crop_pct`` and crops the
+            centre square of S pixels. ``squash`` resizes both sides to ``S / crop_pct`` and crops
+            the same square. ``pad`` resizes the longer side to S and pads the shorter side with
+            black.
         antialias: widen the kernel when shrinking, as PIL does.
         temperature: the logits are divided by it, to calibrate the probabilities.
         multi_label: give each class its own probability, with a sigmoid instead of a softmax.
@@ -103,8 +104,8 @@ class ImageClassifier(keras.Model):
 
         Returns:
             ``predicted_class`` ``(B,)``, the name of the class; ``probability`` ``(B,)``, the
-            probability of that class; ``probabilities`` ``(B, C)``; ``class_names`` ``(C,)``, the names
-            of the columns.
+            probability of that class; ``probabilities`` ``(B, C)``; ``class_names`` ``(C,)``, the
+            names of the columns.
         """
         logits = self(images, return_logits=True)
         probabilities = ops.convert_to_numpy(self.probabilities(logits))

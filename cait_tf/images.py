@@ -21,9 +21,9 @@ _FAR = 8  # a resized image this many times larger than its crop is never made a
 def load_image(path: str | Path, size: tuple[int, int], crop_pct: float = 1.0) -> np.ndarray:
     """Load the resized centre crop of an image file: ``(h, w, 3)`` uint8.
 
-    The function rotates the image by its EXIF orientation. It resizes the image (bicubic, antialiased) to
-    the smallest size that covers ``size / crop_pct``, and crops the centre. For a square `size` the result
-    is that of torchvision's Resize and CenterCrop.
+    The function rotates the image by its EXIF orientation. It resizes the image (bicubic,
+    antialiased) to the smallest size that covers ``size / crop_pct``, and crops the centre. For a
+    square `size` the result is that of torchvision's Resize and CenterCrop.
 
     Args:
         path: the image file.
@@ -69,8 +69,8 @@ def _part(
 ) -> np.ndarray:
     """Return the crop of a resized image without making the whole image.
 
-    The whole resized image of a narrow strip would need gigabytes. Pixels may differ by one grey level from
-    a crop of the whole image, because PIL rounds the edges of a box.
+    The whole resized image of a narrow strip would need gigabytes. Pixels may differ by one grey
+    level from a crop of the whole image, because PIL rounds the edges of a box.
 
     Args:
         resized: width and height of the resized image.

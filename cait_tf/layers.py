@@ -1,14 +1,14 @@
 """The small layers of CaiT, in `keras.ops`. They run on every Keras backend.
 
 The layers compute as in "Going deeper with Image Transformers" (Touvron et al. 2021,
-https://arxiv.org/abs/2103.17239), the authors' code and timm's ``models/cait.py``. Layer and variable
-names follow timm, so that a weight's timm name follows from its path.
+https://arxiv.org/abs/2103.17239), the authors' code and timm's ``models/cait.py``. Layer and
+variable names follow timm, so that a weight's timm name follows from its path.
 
 Shapes: B images, N patches, D ``embed_dim``.
 
-Mixed precision: matrix products run in the compute dtype. The residual stream, LayerNorm, LayerScale
-and softmax stay in float32. A gamma of 1e-6 is subnormal in float16, and a bfloat16 residual loses an
-update of that size. PyTorch's autocast promotes the same operations.
+Mixed precision: matrix products run in the compute dtype. The residual stream, LayerNorm,
+LayerScale and softmax stay in float32. A gamma of 1e-6 is subnormal in float16, and a bfloat16
+residual loses an update of that size. PyTorch's autocast promotes the same operations.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Low-rank adaptation of a backbone (LoRA, Hu et al. 2021, https://arxiv.org/abs/2106.09685).
 
-Attention and MLP layers add ``alpha / rank * A @ B`` to their frozen kernels. A (in, rank) starts random
-and B (rank, out) starts at zero, so the model's outputs are unchanged at first.
+Attention and MLP layers add ``alpha / rank * A @ B`` to their frozen kernels. A (in, rank) starts
+random and B (rank, out) starts at zero, so the model's outputs are unchanged at first.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def enable_lora(
     Args:
         rank: rank of the updates, at least 1.
         alpha: the scale of the updates is ``alpha / rank``. `None`: `rank`, a scale of 1.
-        targets: a regular expression, searched in the layers' paths, such as ``blocks_0/attn/qkv``. The
-            layers that match get updates. `None`: all layers.
+        targets: a regular expression, searched in the layers' paths, such as ``blocks_0/attn/qkv``.
+            The layers that match get updates. `None`: all layers.
 
     Raises:
         CaiTError: `rank` is not a positive whole number, `targets` is not a regular expression or

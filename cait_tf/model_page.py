@@ -60,8 +60,8 @@ def model_page(
 ) -> str:
     """Return the page of a model: architecture, inputs, outputs, usage, and source of the weights.
 
-    The page states accuracies only for published weights. It states none if the position embedding was
-    resampled to another image size, because that accuracy has not been measured.
+    The page states accuracies only for published weights. It states none if the position embedding
+    was resampled to another image size, because that accuracy has not been measured.
 
     Args:
         feature_extractor: whether the model has no head.

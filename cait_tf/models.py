@@ -30,15 +30,16 @@ def create_model(
     Args:
         name: a key of `cait_tf.VARIANTS`.
         num_classes: number of classes. 0: return a `CaiTBackbone`, a feature extractor.
-        image_size: one side or [height, width], in pixels; multiples of the variant's patch size. The
-            position embedding of the weights is resampled to this size. `None`: the variant's size.
+        image_size: one side or [height, width], in pixels; multiples of the variant's patch size.
+            The position embedding of the weights is resampled to this size. `None`: the variant's
+            size.
         drop_path_rate: stochastic-depth rate, the same for every trunk block.
-        weights: `None` or ``"none"``: random weights. ``"pretrained"``: the weights in this package,
-            which only `cait_nano_32` has, or else those of the hub. ``"hub"``: timm's weights on the
-            Hugging Face Hub. ``"official"``: the authors' ``.pth``. Or any source that `load_weights`
-            takes. ``model.loading_report`` has the loading report.
-        class_names: names of the head's columns, in order. If given, the head's columns are loaded by
-            name, as in `load_weights`.
+        weights: `None` or ``"none"``: random weights. ``"pretrained"``: the weights in this
+            package, which only `cait_nano_32` has, or else those of the hub. ``"hub"``: timm's
+            weights on the Hugging Face Hub. ``"official"``: the authors' ``.pth``. Or any source
+            that `load_weights` takes. ``model.loading_report`` has the loading report.
+        class_names: names of the head's columns, in order. If given, the head's columns are loaded
+            by name, as in `load_weights`.
         source_names: names of the source's columns, as in `load_weights`.
         weights_key: key of a state dict in a PyTorch checkpoint, as in `load_weights`.
         **kwargs: further arguments of `CaiTBackbone`, such as ``dtype="mixed_bfloat16"``.

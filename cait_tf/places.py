@@ -25,8 +25,8 @@ def home() -> Path | None:
     """Return the user's home directory: ``$HOME`` if set, else the system's record of the user.
 
     Returns:
-        The directory, which need not exist. `None`: the path is not absolute, or ``$HOME`` is the temporary
-        home directory of `prepare_home`.
+        The directory, which need not exist. `None`: the path is not absolute, or ``$HOME`` is the
+        temporary home directory of `prepare_home`.
     """
     given = os.environ.get("HOME") or _home_on_record()
     return Path(given) if os.path.isabs(given) and given != _StandIn.place else None
@@ -115,10 +115,11 @@ def warn_not_kept(reason: object = None) -> None:
 def prepare_home() -> None:
     """Give libraries a writable directory if the home directory is missing or read-only.
 
-    Many libraries expand ``~`` on import, and make a directory called ``~`` if the home directory is
-    unknown. If the home directory is missing, a temporary directory becomes ``$HOME``; `home` ignores it. A
-    read-only home directory stays, because it may hold logins and downloads. Only Matplotlib warns about a
-    read-only home directory, so ``$MPLCONFIGDIR`` becomes a temporary directory.
+    Many libraries expand ``~`` on import, and make a directory called ``~`` if the home directory
+    is unknown. If the home directory is missing, a temporary directory becomes ``$HOME``; `home`
+    ignores it. A read-only home directory stays, because it may hold logins and downloads. Only
+    Matplotlib warns about a read-only home directory, so ``$MPLCONFIGDIR`` becomes a temporary
+    directory.
     """
     place = usable_home()
     if place is None:

@@ -11,8 +11,9 @@ def resample(
 ) -> np.ndarray:
     """Interpolate ``(1, h*w, D)`` from one ``(h, w)`` grid to another.
 
-    The interpolation is bicubic and antialiased, in float32, as in timm's ``resample_abs_pos_embed``. CaiT
-    has no position for the class token, so the function resamples the whole embedding.
+    The interpolation is bicubic and antialiased, in float32, as in timm's
+    ``resample_abs_pos_embed``. CaiT has no position for the class token, so the function resamples
+    the whole embedding.
     """
     dim = pos_embed.shape[-1]
     image = np.asarray(pos_embed, "float32").reshape(1, *source_grid, dim)  # (1, h, w, D)

@@ -18,8 +18,8 @@ _NEVER_FAIL = ("replace", "backslashreplace", "ignore", "xmlcharrefreplace", "na
 def restart_in_utf8() -> None:
     """Start the process again in Python's UTF-8 mode if file names have another encoding.
 
-    Call it first, because the program runs again from its start. With ``LC_ALL=C PYTHONUTF8=0`` Python
-    cannot pass a name such as ``blé`` to the libraries that read files.
+    Call it first, because the program runs again from its start. With ``LC_ALL=C PYTHONUTF8=0``
+    Python cannot pass a name such as ``blé`` to the libraries that read files.
     """
     if codecs.lookup(sys.getfilesystemencoding()).name == "utf-8" or not sys.executable:
         return
@@ -32,10 +32,11 @@ def restart_in_utf8() -> None:
 def prepare_streams() -> None:
     """Make the standard streams usable after their console is gone.
 
-    The function opens the null device on a closed descriptor, so that no other file gets its number. The
-    streams replace a character that the encoding lacks. When a write fails (the reader of a pipe has ended,
-    the disk is full, the terminal is gone), the stream writes to the null device from then on. The function
-    leaves a stream that other code has installed, such as a notebook's.
+    The function opens the null device on a closed descriptor, so that no other file gets its
+    number. The streams replace a character that the encoding lacks. When a write fails (the reader
+    of a pipe has ended, the disk is full, the terminal is gone), the stream writes to the null
+    device from then on. The function leaves a stream that other code has installed, such as a
+    notebook's.
     """
     for descriptor in range(3):
         try:

@@ -1,7 +1,7 @@
 """The normal distribution function Φ and the exponential, as polynomials for half precision on a CPU.
 
-The coefficients are minimax; linear programming found them. The polynomials are faster than XLA's error
-function and exponential.
+The coefficients are minimax; linear programming found them. The polynomials are faster than XLA's
+error function and exponential.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ _NORMAL = -125.0, 127.0  # exponents of two that keep the result a normal float3
 def normal_cdf(y: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     """Return Φ(y) in the dtype of `y`. For half precision on a CPU the error is at most 4.3e-6.
 
-    The error is absolute. GELU is only -1.3e-4 at y = -4, so its relative error is about a tenth there.
+    The error is absolute. GELU is only -1.3e-4 at y = -4, so its relative error is about a tenth
+    there.
 
     Args:
         y: in float32, or float64.

@@ -26,18 +26,19 @@ def talking_heads(
 ) -> tf.Tensor:
     """Compute attention with heads mixed before and after the softmax: ``(B*N, 3D) -> (B*N, D)``.
 
-    The gradient computes the maps ``(B, H, N, N)`` again, which saves much of a block's memory. If the maps
-    are small (`keeps_maps`), the gradient keeps three of them instead.
+    The gradient computes the maps ``(B, H, N, N)`` again, which saves much of a block's memory. If
+    the maps are small (`keeps_maps`), the gradient keeps three of them instead.
 
-    The biases of the mixings need no pass over the maps. The first bias is the same for all keys, and the
-    softmax cancels it. The second bias adds a multiple of the sum of all values to every output. The softmax
-    also cancels the keys' bias. The gradients of both cancelled biases are exactly zero.
+    The biases of the mixings need no pass over the maps. The first bias is the same for all keys,
+    and the softmax cancels it. The second bias adds a multiple of the sum of all values to every
+    output. The softmax also cancels the keys' bias. The gradients of both cancelled biases are
+    exactly zero.
 
     Args:
         product: queries, keys and values of each patch, without their bias.
         bias: bias of queries, keys and values, (3D,), in any dtype.
-        before: kernel (H, H), from head to head, and bias (H,) of the mixing before the softmax, in any
-            dtype.
+        before: kernel (H, H), from head to head, and bias (H,) of the mixing before the softmax, in
+            any dtype.
         after: kernel and bias of the mixing after the softmax.
         patches: N.
     """

@@ -120,7 +120,8 @@ def normalised_gradient(
     """Return the gradient of `normalised` with respect to `x`, gamma's, and the value again.
 
     Returns:
-        Three tensors ``(..., D)``. The second is not summed: its `column_sums` are gamma's gradient.
+        Three tensors ``(..., D)``. The second is not summed: its `column_sums` are gamma's
+        gradient.
     """
     dtype, upstream = upstream.dtype, tf.cast(upstream, x.dtype)
     normal = (x - mean) * scale  # (..., D)

@@ -38,8 +38,9 @@ def hoist(make: Callable[..., tf.Tensor], dtype: str, *weights: Any) -> Callable
     Args:
         make: computes a tensor from a dtype and the weights' tensors.
         dtype: dtype of the result.
-        weights: Keras variables or tensors. If all are variables, `make` runs once, before the loop. With
-            a tensor, such as the sum of a kernel and its low-rank update, it runs in every iteration.
+        weights: Keras variables or tensors. If all are variables, `make` runs once, before the
+            loop. With a tensor, such as the sum of a kernel and its low-rank update, it runs in
+            every iteration.
     """
     around = _around.get()
     if around is None or not all(isinstance(one, keras.Variable) for one in weights):

@@ -16,8 +16,8 @@ from cait_tf.fused.casts import to_compute_dtype, to_float32
 from cait_tf.fused.compiled import compiled, compiles
 from cait_tf.fused.elementwise import row_sums
 
-# Bounds of a row's sum of exponentials. Between the bounds no exponential is infinite, and none that matters
-# underflows. A kernel's weight of 1e-13 divided by the sum does not underflow either.
+# Bounds of a row's sum of exponentials. Between the bounds no exponential is infinite, and none
+# that matters underflows. A kernel's weight of 1e-13 divided by the sum does not underflow either.
 _LEAST_SUM, _GREATEST_SUM = 1e-16, 1e25
 
 
@@ -41,9 +41,9 @@ def all_maps(
 def last_map(q: tf.Tensor, k: tf.Tensor, first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
     """Return the last map of `all_maps`, (B, H, N, N), with fewer passes for few heads on a CPU.
 
-    For few heads on a CPU, XLA compiles two passes. They do not subtract the maximum before the exponentials,
-    because that takes a third pass. If a sum of exponentials is out of bounds, the function computes the maps
-    of all images of the micro-batch again, with the maximum subtracted.
+    For few heads on a CPU, XLA compiles two passes. They do not subtract the maximum before the
+    exponentials, because that takes a third pass. If a sum of exponentials is out of bounds, the
+    function computes the maps of all images of the micro-batch again, with the maximum subtracted.
     """
     if not _summed(first):
         return all_maps(q, k, first, second)[-1]

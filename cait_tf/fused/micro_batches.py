@@ -1,13 +1,13 @@
 """Parallel micro-batches: on a CPU each core computes its own images.
 
-The operations of a block are short. Cores that share each operation lose much time waiting for the last core.
-`single_threaded_ops` also gives each operation one thread.
+The operations of a block are short. Cores that share each operation lose much time waiting for the
+last core. `single_threaded_ops` also gives each operation one thread.
 
-A graph for one image splits its patches into two halves (`split_patches`), which share only keys and values.
-Without the split, TensorFlow gives a product with few rows to a single thread.
+A graph for one image splits its patches into two halves (`split_patches`), which share only keys
+and values. Without the split, TensorFlow gives a product with few rows to a single thread.
 
-The number of micro-batches depends on the images and the precision, but not on the number of cores. Every
-machine therefore adds up the same sums.
+The number of micro-batches depends on the images and the precision, but not on the number of cores.
+Every machine therefore adds up the same sums.
 """
 
 from __future__ import annotations
@@ -61,9 +61,9 @@ def tracing_micro_batches() -> Iterator[None]:
 def keeps_maps(maps: tf.Tensor) -> bool:
     """Whether a block keeps its three attention maps, ``(B, H, N, N)`` each, for the gradient.
 
-    Otherwise the gradient computes the maps again. A block keeps maps in float32 or float64, inside a loop
-    over micro-batches, up to `thresholds.MOST_BYTES_OF_MAPS`. In half precision, kept maps would take a
-    larger share of a step's memory.
+    Otherwise the gradient computes the maps again. A block keeps maps in float32 or float64, inside
+    a loop over micro-batches, up to `thresholds.MOST_BYTES_OF_MAPS`. In half precision, kept maps
+    would take a larger share of a step's memory.
     """
     elements = maps.shape.num_elements()
     if not _parts_traced.get() or elements is None or maps.dtype not in (tf.float32, tf.float64):
@@ -124,8 +124,9 @@ def concurrent_micro_batches(parts: int) -> int:
 def single_threaded_ops(parts: int) -> bool:
     """Give each operation of this process one thread, if the micro-batches keep every core busy.
 
-    TensorFlow accepts the number of threads only before it starts, and keeps it for the whole process. The
-    function changes nothing after the start, with a GPU, or if the number of threads was set already.
+    TensorFlow accepts the number of threads only before it starts, and keeps it for the whole
+    process. The function changes nothing after the start, with a GPU, or if the number of threads
+    was set already.
 
     Returns:
         Whether each operation has one thread.

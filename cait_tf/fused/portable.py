@@ -136,8 +136,8 @@ def _maps_times_values(attn: Any, scores: Any, v: Any, formulas: Formulas) -> An
 def _without_bias_passes(attn: Any, scores: Any, v: Any, formulas: Formulas) -> Any:
     """Compute `_maps_times_values` without dropout and without a pass over the maps for the biases.
 
-    The first bias is the same for all keys, so the softmax cancels it. The second bias adds the same multiple
-    of the sum of all values to every output.
+    The first bias is the same for all keys, so the softmax cancels it. The second bias adds the
+    same multiple of the sum of all values to every output.
     """
     probs = formulas.softmax(formulas.mix(attn.proj_l, scores))
     y = ops.matmul(formulas.mix(attn.proj_w, probs), v)  # (B, H, N, d)

@@ -1,9 +1,10 @@
 """Fuse both ends of a residual branch: LayerNorm and first product, last product and addition.
 
-A fused product does not keep its input for the gradient of its kernel. The backward pass computes the outputs
-of LayerNorm and GELU again, together with their gradients. It does not need the branch's output for the
-gradient of LayerScale's gamma either. Let ``y = gamma * (a @ W + b)``, and let G and g be the gradients of W
-and b for gamma = 1. The gradient of gamma is the sum of ``W * G`` over the inputs, plus ``b * g``.
+A fused product does not keep its input for the gradient of its kernel. The backward pass computes
+the outputs of LayerNorm and GELU again, together with their gradients. It does not need the
+branch's output for the gradient of LayerScale's gamma either. Let ``y = gamma * (a @ W + b)``, and
+let G and g be the gradients of W and b for gamma = 1. The gradient of gamma is the sum of ``W * G``
+over the inputs, plus ``b * g``.
 
 Shapes: B images, N patches, D ``embed_dim``, R = B*N rows; C and K channels.
 """
@@ -83,7 +84,8 @@ def residual_matmul(
         kernel: kernel of the branch's last product, (K, D), in any dtype.
         bias: bias of that product, (D,), in any dtype.
         gamma: gamma of LayerScale, (D,).
-        factor: factor of stochastic depth, (B, 1, 1). It gets no gradient. `None`: no stochastic depth.
+        factor: factor of stochastic depth, (B, 1, 1). It gets no gradient. `None`: no stochastic
+            depth.
         gelu_bias: (K,). If given, ``GELU(branch + gelu_bias)`` replaces `branch` in the product.
     """
     dtype = branch.dtype.name

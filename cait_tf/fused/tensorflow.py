@@ -1,13 +1,14 @@
 """CaiT's two blocks for TensorFlow, with fused operations between the matrix products.
 
-TensorFlow executes a formula operation by operation. Each operation is a pass over memory, and the gradient
-keeps most results. Here XLA compiles the forward and the backward formula into one pass each, and the gradient
-keeps only the inputs (`residual` keeps less, `attention` keeps small maps). oneDNN computes the matrix products,
-because it is faster than XLA on a CPU. A step that XLA compiles as a whole is slower. These operations use XLA
-on a CPU only. Other devices compute the same formulas operation by operation.
+TensorFlow executes a formula operation by operation. Each operation is a pass over memory, and the
+gradient keeps most results. Here XLA compiles the forward and the backward formula into one pass
+each, and the gradient keeps only the inputs (`residual` keeps less, `attention` keeps small maps).
+oneDNN computes the matrix products, because it is faster than XLA on a CPU. A step that XLA
+compiles as a whole is slower. These operations use XLA on a CPU only. Other devices compute the
+same formulas operation by operation.
 
-On a CPU the model splits a batch into micro-batches that run in parallel, one on each core (`micro_batches`).
-Weights are cast once, before the loop over micro-batches (`hoisting`).
+On a CPU the model splits a batch into micro-batches that run in parallel, one on each core
+(`micro_batches`). Weights are cast once, before the loop over micro-batches (`hoisting`).
 
 The operation after a product adds the product's bias, because a bias in oneDNN is slow in bfloat16.
 ``.github/docs/PERFORMANCE.md`` has the measurements.

@@ -1,20 +1,22 @@
 """Thresholds chosen by measurement: which of two implementations is used.
 
-``.github/docs/PERFORMANCE.md`` has the measurements, with date and machine. A threshold changes results
-only by rounding.
+``.github/docs/PERFORMANCE.md`` has the measurements, with date and machine. A threshold changes
+results only by rounding.
 """
 
 from __future__ import annotations
 
-#: Smallest number of patches in a micro-batch. True: training, 4 images of 224 pixels. False: inference,
-#: 8 images.
+#: Smallest number of patches in a micro-batch. True: training, 4 images of 224 pixels. False:
+#: inference, 8 images.
 LEAST_PATCHES = {True: 784, False: 1568}
 
-#: Alternatively, smallest number of pairs of patches. True: half precision. False: float32. A micro-batch of
-#: 2 images of 224 pixels reaches it in float32. One image of 384 pixels reaches it in both precisions.
+#: Alternatively, smallest number of pairs of patches. True: half precision. False: float32. A
+#: micro-batch of 2 images of 224 pixels reaches it in float32. One image of 384 pixels reaches it
+#: in both precisions.
 LEAST_PAIRS = {False: 70_000, True: 320_000}
 
-#: Largest size of a micro-batch's three attention maps in one block, in bytes, that the gradient keeps.
+#: Largest size of a micro-batch's three attention maps in one block, in bytes, that the gradient
+#: keeps.
 MOST_BYTES_OF_MAPS = 2**24
 
 #: Up to this number of heads, XLA mixes maps as a sum on a CPU. A matrix product mixes more heads.
@@ -23,5 +25,6 @@ FEW_HEADS_CPU = 6
 #: `FEW_HEADS_CPU` for JAX, where a step is one XLA program.
 FEW_HEADS_JAX = 8
 
-#: Up to this number of images, the gradient of a mixing's kernel uses a separate product for each image.
+#: Up to this number of images, the gradient of a mixing's kernel uses a separate product for each
+#: image.
 FEW_IMAGES = 4

@@ -29,8 +29,8 @@ class ClassMatch:
     def columns(self) -> np.ndarray:
         """The column in ``theirs`` of each class in ``ours``, ``(C,)`` int. -1: ``theirs`` has no such class.
 
-        A name that occurs several times in one of the lists gets -1, because its columns are ambiguous. Two
-        equal lists match column by column.
+        A name that occurs several times in one of the lists gets -1, because its columns are
+        ambiguous. Two equal lists match column by column.
         """
         theirs, ours = _canonical(self.theirs), _canonical(self.ours)
         if theirs == ours:
@@ -102,8 +102,8 @@ def match_classes(
 
     Args:
         theirs: class names of the weights, in column order. `None`: the weights name no classes, as
-            published weights. If `ours` are ImageNet-1k's classes and the weights' head has 1000 columns,
-            the weights' classes are ImageNet-1k's in published order.
+            published weights. If `ours` are ImageNet-1k's classes and the weights' head has 1000
+            columns, the weights' classes are ImageNet-1k's in published order.
         ours: class names of the model, in column order.
         columns: number of columns in the weights' head. `None`: not known.
 

@@ -1,8 +1,9 @@
 """Map the variables of the original collection's SavedModels (sayakpaul/cait/1) to timm's names, both ways.
 
-The checkpoint stores variables under numbers. The name of a variable is a path through the checkpoint's
-object graph, such as ``blocks/0/layer_with_weights-1/qkv/kernel``. The reader follows these paths. It needs
-neither Keras 2 nor the original code, and it does not depend on the order of the variables.
+The checkpoint stores variables under numbers. The name of a variable is a path through the
+checkpoint's object graph, such as ``blocks/0/layer_with_weights-1/qkv/kernel``. The reader follows
+these paths. It needs neither Keras 2 nor the original code, and it does not depend on the order of
+the variables.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
     """Read every variable of the SavedModel's checkpoint: timm name to array in Keras layout.
 
     Raises:
-        WeightsError: the checkpoint is damaged, or has variables that are not those of a CaiT. The message
-            lists the unknown variables.
+        WeightsError: the checkpoint is damaged, or has variables that are not those of a CaiT. The
+            message lists the unknown variables.
     """
     import tensorflow as tf
 

@@ -30,9 +30,10 @@ Tensors = dict[str, np.ndarray]
 class Weights(NamedTuple):
     """The content of a source of weights.
 
-    ``tensors``: arrays in Keras layout by timm name. ``kind``: name of the source's format. ``grid``: the
-    patch grid; `None`: the source states no grid, so the grid is square. ``class_names``: names of the
-    head's columns; `None`: the source names no classes. ``notes``: notes for the loading report.
+    ``tensors``: arrays in Keras layout by timm name. ``kind``: name of the source's format.
+    ``grid``: the patch grid; `None`: the source states no grid, so the grid is square.
+    ``class_names``: names of the head's columns; `None`: the source names no classes. ``notes``:
+    notes for the loading report.
     """
 
     tensors: Tensors
@@ -60,8 +61,8 @@ def load_weights(
 ) -> LoadingReport:
     """Load `source` into a `CaiTClassifier` or `CaiTBackbone`, and match every tensor by name.
 
-    With `class_names` the function also matches the head's columns by class name. It loads the columns of
-    classes that the source names, in any order. The other columns stay as initialised.
+    With `class_names` the function also matches the head's columns by class name. It loads the
+    columns of classes that the source names, in any order. The other columns stay as initialised.
 
     Args:
         model: the model. The function builds it if necessary.
@@ -69,20 +70,21 @@ def load_weights(
             (``.pth``, ``.pth.tar``, ``.pt``, ``.bin``, ``.ckpt``), a SavedModel directory of the
             original collection, a ``.weights.h5`` or ``.keras`` file, or a Hugging Face repository
             such as ``timm/cait_s24_224.fb_dist_in1k``.
-        class_names: names of the model's ``C`` head columns, in order. `None`: load the source's head
-            unchanged if it has C columns.
+        class_names: names of the model's ``C`` head columns, in order. `None`: load the source's
+            head unchanged if it has C columns.
         source_names: names of the source's head columns, in order. `None`: the names in the source.
-        weights_key: key of the state dict to load, for a PyTorch checkpoint with several state dicts.
-            `None`: the moving average (``state_dict_ema``, ``model_ema``) if there is one, as in timm.
+        weights_key: key of the state dict to load, for a PyTorch checkpoint with several state
+            dicts. `None`: the moving average (``state_dict_ema``, ``model_ema``) if there is one,
+            as in timm.
 
     Returns:
         The loading report. It states whether the model's head stays as initialised, and whether the
         position embedding was resampled to the model's grid.
 
     Raises:
-        WeightsError: the source cannot be found, downloaded or read, `source_names` do not fit its head,
-            a tensor is missing, unexpected or of another shape, or a number is not finite. The message
-            lists the tensors, and the model stays unchanged.
+        WeightsError: the source cannot be found, downloaded or read, `source_names` do not fit its
+            head, a tensor is missing, unexpected or of another shape, or a number is not finite.
+            The message lists the tensors, and the model stays unchanged.
         ImportError: the source needs an extra that is not installed.
     """
     read = read_weights(source, weights_key)
@@ -105,8 +107,8 @@ def _check_source_names(names: Sequence[str] | None, read: Weights, source: str 
     """Check the source names that the user gave.
 
     Raises:
-        WeightsError: a name occurs twice, the number of names is not that of the head's columns, or the
-            source itself states other names.
+        WeightsError: a name occurs twice, the number of names is not that of the head's columns, or
+            the source itself states other names.
     """
     if names is None:
         return
@@ -191,7 +193,8 @@ def values(model: keras.Model) -> Tensors:
 def weights_checksum(model: keras.Model) -> str:
     """Return the SHA-256 of a model's parameters, in hexadecimal, as a file of `save_weights` states it.
 
-    The checksum is that of the model's own arrays: after resampling, and in the model's class order.
+    The checksum is that of the model's own arrays: after resampling, and in the model's class
+    order.
     """
     return checksum({name: names.to_torch_layout(one) for name, one in values(model).items()})
 

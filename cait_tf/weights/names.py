@@ -39,7 +39,8 @@ def timm_name(path: str) -> str:
 def from_torch_layout(array: np.ndarray) -> np.ndarray:
     """Convert a torch kernel to Keras' layout.
 
-    (out, in) becomes (in, out), and (out, in, h, w) becomes (h, w, in, out). Other arrays are unchanged.
+    (out, in) becomes (in, out), and (out, in, h, w) becomes (h, w, in, out). Other arrays are
+    unchanged.
     """
     if array.ndim == 4:
         return array.transpose(2, 3, 1, 0)

@@ -24,7 +24,8 @@ from cait_tf.weights.state_dicts import choose, plain_names
 #: timm calls its training checkpoints ``.pth.tar``, but the files are not tar archives.
 ENDINGS = (".pth", ".pt", ".pth.tar", ".pt.tar", ".bin", ".ckpt")
 
-#: Oldest supported torch. In older versions a file can run code despite ``weights_only`` (CVE-2025-32434).
+#: Oldest supported torch. In older versions a file can run code despite ``weights_only``
+#: (CVE-2025-32434).
 _TORCH = (2, 6)
 _PREFIX = "module."
 _GRID = "cait_tf.grid"
@@ -58,7 +59,8 @@ def read_chosen(
 
     Raises:
         ImportError: torch, an extra of this project, is not installed or too old.
-        WeightsError: the file is damaged, holds other objects or no state dict, or has none under `key`.
+        WeightsError: the file is damaged, holds other objects or no state dict, or has none under
+            `key`.
     """
     torch = _torch(f"got {path}; reading")
     state, notes = choose(_load(torch, path), torch.is_tensor, str(path), key)
@@ -130,7 +132,8 @@ def _torch(doing: str) -> ModuleType:
 
 
 def _load(torch: ModuleType, path: str | Path) -> Any:
-    # Map the file instead of reading it: it may hold an optimizer state twice as large as the model.
+    # Map the file instead of reading it: it may hold an optimizer state twice as large as the
+    # model.
     mapped = {"mmap": True} if zipfile.is_zipfile(path) else {}
     try:
         with warnings.catch_warnings():  # torch warns about the pickles that it refuses

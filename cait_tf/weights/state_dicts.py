@@ -36,15 +36,16 @@ def choose(
         checkpoint: a state dict, or a mapping that holds state dicts and other values.
         is_tensor: returns whether a value is a tensor.
         source: path of the checkpoint, for messages.
-        key: key of the state dict. `None`: an EMA, else ``state_dict``, else ``model``, else the only
-            state dict.
+        key: key of the state dict. `None`: an EMA, else ``state_dict``, else ``model``, else the
+            only state dict.
 
     Returns:
-        The state dict. Notes name `key`, the other state dicts, and an EMA that is not a state dict.
+        The state dict. Notes name `key`, the other state dicts, and an EMA that is not a state
+        dict.
 
     Raises:
-        WeightsError: the checkpoint has no state dict, no state dict under `key`, or several state dicts
-            without a preferred key.
+        WeightsError: the checkpoint has no state dict, no state dict under `key`, or several state
+            dicts without a preferred key.
     """
     held = checkpoint if isinstance(checkpoint, Mapping) else {}
     found = {name: value for name, value in held.items() if _is_state(value, is_tensor)}

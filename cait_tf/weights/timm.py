@@ -28,8 +28,8 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
     """Read every tensor of a safetensors file: timm name to array in Keras layout.
 
     Raises:
-        WeightsError: the file is damaged or not a safetensors file. The checksum in our files detects a
-            single changed bit.
+        WeightsError: the file is damaged or not a safetensors file. The checksum in our files
+            detects a single changed bit.
     """
     import safetensors
     from safetensors.numpy import load_file
