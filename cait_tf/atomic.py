@@ -37,7 +37,7 @@ _REASONS = (
 
 @contextlib.contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path for a file or a directory; rename it to `path` when the block succeeds.
+    """Yield a temporary path for a file or directory; rename it to `path` if the block succeeds.
 
     The temporary name keeps the ending of `path`, because many libraries take the format from it.
     If `path` is a symbolic link, its target is replaced. Temporary files for `path` that killed
@@ -90,7 +90,7 @@ def write_text(path: str | Path, text: str) -> None:
 
 @contextlib.contextmanager
 def guarded(guard: Callable[[Path], None]) -> Iterator[None]:
-    """Call `guard` with the path of each write inside the block. The guard raises to prevent a write."""
+    """Call `guard` with the path of each write in the block. It raises to prevent the write."""
     _guards.append(guard)
     try:
         yield
@@ -135,13 +135,13 @@ def remove(path: Path) -> None:
 
 
 def remove_partial(directory: Path) -> None:
-    """Remove all temporary files in and below `directory`. No other process may be writing there."""
+    """Remove all temporary files below `directory`. No other process may be writing there."""
     for path in list(directory.rglob(f"{PREFIX}*")):
         remove(path)
 
 
 def _number(error: Exception) -> int | None:
-    """Return the errno that the text of a library's exception contains. `None`: the text has none."""
+    """Return the errno in the text of a library's exception. `None`: the text has none."""
     text = str(error)
     if found := re.search(r"\bos error (\d+)|\berrno = (\d+)", text):
         return int(found[1] or found[2])

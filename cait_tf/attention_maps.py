@@ -95,7 +95,7 @@ def upsample(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _array(tensor: Any) -> np.ndarray:
-    """Convert a tensor of any backend to NumPy. It may be on a GPU, or need a gradient in PyTorch."""
+    """Convert a tensor of any backend to NumPy, also from a GPU or with a PyTorch gradient."""
     from keras import ops
 
     return ops.convert_to_numpy(tensor)

@@ -248,7 +248,7 @@ class CaiTBackbone(keras.Model):
         training: bool,
         take: Callable[[int, Any], None] | None = None,
     ) -> tuple:
-        """Return class token (B, 1, D), patch tokens (B, N, D) and maps, before the final LayerNorm."""
+        """Return class token (B, 1, D), patch tokens (B, N, D) and maps, before the final norm."""
         dtype = keras.backend.standardize_dtype(images.dtype)
         if "float" not in dtype:
             raise CaiTError(
@@ -317,7 +317,7 @@ class CaiTBackbone(keras.Model):
         return self.depth + self.depth_token_only + 2
 
     def forward_place(self, path: str) -> int:
-        """Return the position of the variable at `path` in the forward pass. Each block has its own.
+        """Return the position of a variable in the forward pass. Each block has its own.
 
         The embeddings have position 0, ``blocks_i`` i+1, and ``blocks_token_only_j`` depth+1+j. The
         final norm has the position of the last class-attention block. A variable outside the

@@ -65,7 +65,7 @@ class CaiTClassifier(keras.Model):
         return self.backbone.num_layer_ids
 
     def forward_place(self, path: str) -> int:
-        """Return the position of a variable in the forward pass, as `CaiTBackbone.forward_place`."""
+        """Return a variable's position in the forward pass, as `CaiTBackbone.forward_place`."""
         return self.backbone.forward_place(path)
 
     @property

@@ -1,4 +1,4 @@
-"""The collection: twenty SavedModels with the signature of the original collection (sayakpaul/cait/1).
+"""The collection: twenty SavedModels with the original collection's signature (sayakpaul/cait/1).
 
 The collection has each of the ten published variants as a classifier and, named ``…_fe``, as a
 feature extractor. ``serving_default`` takes normalised images ``(None, S, S, 3)`` and returns
@@ -156,7 +156,7 @@ def largest_difference(model: Any, directory: str | Path) -> float:
 def outputs_on_noise(
     model: Any, attention: bool = True
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Return a noise image ``(1, h, w, 3)`` and the model's outputs, by the collection's output names.
+    """Return a noise image ``(1, h, w, 3)`` and the model's outputs by name in the collection.
 
     Args:
         attention: return the attention tensors as well.

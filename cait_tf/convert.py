@@ -1,7 +1,7 @@
 """Convert weights from any source to any format: ``python -m cait_tf.convert SOURCE DESTINATION``.
 
-The destination's ending decides its format: ``.safetensors`` (timm's), ``.pth`` (the authors') or
-``.weights.h5`` and ``.keras`` (Keras'). A name without such an ending is the directory of a
+The destination's ending decides its format: ``.safetensors`` (timm's), ``.pth`` or ``.pt`` (the
+authors'), ``.weights.h5`` or ``.keras`` (Keras'). A name without an ending is the directory of a
 SavedModel with the signature of the original collection. The conversion keeps the names, the
 numbers and the class list. To verify them, it reads the destination again: every tensor must be
 bit-equal to the source's, and the outputs of one forward pass must agree within 1e-4.
@@ -190,7 +190,7 @@ def _check_same(tensors: Tensors, read: Weights, grid_size: tuple[int, int]) -> 
 
 
 def _difference(images: np.ndarray, wanted: np.ndarray, read: Weights, path: Path) -> float:
-    """Return the largest difference between `wanted` and the outputs of a model with the read weights."""
+    """Return the largest difference between `wanted` and the outputs of the read weights."""
     import keras
 
     from cait_tf.weights.load import assign_weights
@@ -201,7 +201,7 @@ def _difference(images: np.ndarray, wanted: np.ndarray, read: Weights, path: Pat
 
 
 def _name(model: Any) -> str:
-    """Return the name of the variant with the model's geometry, or a description of the geometry."""
+    """Return the variant with the model's geometry, or else a description of the geometry."""
     backbone = getattr(model, "backbone", model)
     keys = ("patch_size", "embed_dim", "depth", "depth_token_only", "num_heads")
     for variant in VARIANTS.values():

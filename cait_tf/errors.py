@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class CaiTError(ValueError):
-    """A model or its weights cannot be created. The message names the value got and the one expected."""
+    """A model or its weights cannot be created. The message states what was got and expected."""
 
 
 class WeightsError(CaiTError):
@@ -15,7 +15,7 @@ class WeightsError(CaiTError):
 
 
 def near_names(name: str, known: Iterable[str]) -> str:
-    """Return ``"; did you mean 'cait_s24_224'?"`` if a known name is similar, else an empty string."""
+    """Return ``"; did you mean 'cait_s24_224'?"`` if a known name is similar, else ``""``."""
     word, known = str(name).lower().replace("-", "_"), list(known)
     whole = [one for one in known if len(word) > 2 and word in one][:2]
     near = whole or difflib.get_close_matches(word, known, n=2, cutoff=0.6)

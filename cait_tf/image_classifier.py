@@ -88,7 +88,7 @@ class ImageClassifier(keras.Model):
         self.built = True
 
     def call(self, images: Any, return_logits: bool = False) -> Any:
-        """Return probabilities ``(B, C)``, or the logits ``(B, C)`` after division by the temperature."""
+        """Return probabilities ``(B, C)``, or logits ``(B, C)`` divided by the temperature."""
         logits = self.classifier(self.preprocess(images), training=False) / self.temperature
         return logits if return_logits else self.probabilities(logits)
 
@@ -120,7 +120,7 @@ class ImageClassifier(keras.Model):
         }
 
     def preprocess(self, images: Any) -> Any:
-        """Resize and normalise ``(B, h, w, 3)`` uint8 to the classifier's ``(B, S, S, 3)`` float32."""
+        """Resize and normalise ``(B, h, w, 3)`` uint8 to ``(B, S, S, 3)`` float32."""
         size, _ = self.classifier.backbone.image_size
         rows, columns = self._matrices(*ops.shape(images)[1:3], size)  # (S, h), (S, w)
         x = ops.cast(ops.transpose(images, (0, 3, 1, 2)), "float32")  # (B, 3, h, w)

@@ -86,7 +86,7 @@ def gelu(x: Any) -> Any:
 
 
 def softmax(x: Any) -> Any:
-    """Return the softmax over the last axis in the dtype of `x`. Half precision computes in float32."""
+    """Return the softmax over the last axis in the dtype of `x`, never computed in half precision."""
     dtype = keras.backend.standardize_dtype(x.dtype)
     wide = "float32" if dtype in _HALF else dtype
     return ops.cast(ops.softmax(ops.cast(x, wide), axis=-1), dtype)

@@ -21,7 +21,7 @@ _NAMES = ("lora_kernel_a", "lora_kernel_b")
 def enable_lora(
     backbone: Any, rank: int, alpha: float | None = None, targets: str | None = None
 ) -> None:
-    """Freeze every variable of `backbone` and add trainable updates to its attention and MLP layers.
+    """Freeze all variables of `backbone` and add trainable updates to its attention and MLP layers.
 
     Args:
         rank: rank of the updates, at least 1.

@@ -41,7 +41,7 @@ _KINDS = (
 
 
 def explain_os_error(error: OSError) -> str:
-    """Return ``PATH: got REASON, expected …`` and a hint. Without an errno, return the error's text."""
+    """Return ``PATH: got REASON, expected …`` and a hint; without an errno the error's text."""
     names = [str(name) for name in (error.filename, error.filename2) if name is not None]
     subject = " → ".join(names) or "system"
     if error.errno is None:

@@ -68,7 +68,7 @@ def expanded(key: str, path: str | os.PathLike[str]) -> str:
 
 
 def caches() -> Path | None:
-    """Return the directory of the user's caches: ``$XDG_CACHE_HOME`` if absolute, else ``~/.cache``.
+    """Return the user's cache directory: ``$XDG_CACHE_HOME`` if absolute, else ``~/.cache``.
 
     Returns:
         `None`: ``$XDG_CACHE_HOME`` is not absolute, and the home directory is unknown or missing.
@@ -130,7 +130,7 @@ def prepare_home() -> None:
 
 
 def writable(directory: str | os.PathLike[str]) -> bool:
-    """Whether a file can be made in a directory. Make one to find out: permissions are not enough."""
+    """Whether a file can be made in a directory. Make one, because permissions do not tell."""
     try:
         tempfile.TemporaryFile(dir=directory).close()
     except OSError:

@@ -41,7 +41,7 @@ def quiet_imports() -> Iterator[None]:
 
 
 def _scratch() -> IO[bytes]:
-    """Open a file without a name, in memory if the system can: a container may have no writable disk."""
+    """Open a file without a name. Prefer memory, because a container may have no writable disk."""
     if hasattr(os, "memfd_create"):
         return open(os.memfd_create("chatter"), "w+b")
     return tempfile.TemporaryFile()

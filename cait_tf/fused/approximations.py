@@ -1,7 +1,7 @@
-"""The normal distribution function Φ and the exponential, as polynomials for half precision on a CPU.
+"""The normal distribution function Φ and the exponential, for half precision on a CPU.
 
-The coefficients are minimax; linear programming found them. The polynomials are faster than XLA's
-error function and exponential.
+Both are minimax polynomials, found by linear programming. They are faster than XLA's error function
+and exponential.
 """
 
 from __future__ import annotations
@@ -53,9 +53,10 @@ def normal_cdf(y: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
 def exponential(x: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     """Return e^x in the dtype of `x`.
 
-    For half precision on a CPU the relative error is at most 8.5e-5, and the exponent is clipped to
-    -125..127. The function then computes 2^whole * 2^rest. It multiplies by 2^whole by adding `whole` to
-    the exponent bits of float32. The last bits of the sum with 1.5 * 2^23 are `whole`.
+    For half precision on a CPU the relative error is at most 8.5e-5, and the result is clipped to
+    the range 2^-125 to 2^127. There the function computes 2^whole * 2^rest. To multiply by 2^whole,
+    it adds `whole` to the exponent bits of float32. It reads `whole` from the last bits of the sum
+    with 1.5 * 2^23.
 
     Args:
         x: in float32, or float64.
@@ -75,7 +76,7 @@ def _by_polynomial(x: tf.Tensor, dtype: tf.DType) -> bool:
 
 
 def _polynomial(x: tf.Tensor, coefficients: Sequence[float]) -> tf.Tensor:
-    """Evaluate a polynomial by Estrin's scheme, whose products depend less on each other than Horner's.
+    """Evaluate a polynomial by Estrin's scheme, which allows more parallel products than Horner's.
 
     Args:
         coefficients: of x^0, x^1, ….

@@ -1,4 +1,4 @@
-"""Talking-heads attention between the projection to queries, keys and values and the output projection.
+"""Talking-heads attention without its two projections, `qkv` and `proj`.
 
 Shapes: B images, N patches, D ``embed_dim``, H heads, d = D / H.
 """
@@ -107,7 +107,7 @@ def _split(
 
 @compiled
 def _join(d_q: tf.Tensor, d_k: tf.Tensor, d_v: tf.Tensor, d_values: tf.Tensor) -> tf.Tensor:
-    """Return the gradient of `_split`. Add `d_values`, ``(B, H, 1, d)``, to the gradient of every value."""
+    """Return the gradient of `_split`, with `d_values` ``(B, H, 1, d)`` added for every value."""
     heads, width = d_q.shape[1], d_q.shape[3]
     parts = to_float32(d_q) * width**-0.5, to_float32(d_k), to_float32(d_v) + d_values
     # Concatenate along the head axis: stacking on a new axis is slower.

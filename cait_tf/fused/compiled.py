@@ -27,7 +27,7 @@ def compiled_inference() -> Iterator[None]:
 
 
 def used(training: bool) -> bool:
-    """Whether a trace uses the compiled operations: in training, and inside `compiled_inference`."""
+    """Whether a trace uses compiled operations: in training, and inside `compiled_inference`."""
     return training or inferring()
 
 
@@ -68,7 +68,7 @@ def fuses() -> bool:
 
 
 def exact_products() -> bool:
-    """Whether float32 products stay in float32. Accelerators may round their inputs to TF32 or bfloat16."""
+    """Whether float32 products stay float32. Accelerators may round to TF32 or bfloat16."""
     return cpu_alone()
 
 

@@ -13,7 +13,9 @@ from cait_tf.fused.compiled import compiled, exact_products
 
 
 def gelu(x: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
-    """Return ``y Φ(y)`` for ``y = x + bias``, in the dtype of `x`. The gradient keeps only the inputs.
+    """Return ``y Φ(y)`` for ``y = x + bias``, in the dtype of `x`.
+
+    The gradient keeps only the inputs.
 
     Args:
         x: (rows, D).
@@ -42,7 +44,7 @@ def activated(x: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
 def activation_gradient(
     x: tf.Tensor, bias: tf.Tensor, upstream: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the gradient of `activated` with respect to `x`, and the value of `activated` again."""
+    """Return the gradient of `activated` with respect to `x`, and the value again."""
     y = to_float32(x) + to_float32(bias)
     below = normal_cdf(y, x.dtype)
     density = tf.exp(-0.5 * y * y) / math.sqrt(2 * math.pi)
@@ -67,7 +69,7 @@ def _row_means(x: tf.Tensor) -> tf.Tensor:
 
 
 def column_sums(x: tf.Tensor) -> tf.Tensor:
-    """Sum over all axes but the last, in float32: ``(..., D) -> (D,)``. A product, as in `row_sums`."""
+    """Sum over all axes but the last, in float32: ``(..., D) -> (D,)``, as in `row_sums`."""
     rows = x if len(x.shape) == 2 else tf.reshape(x, [-1, x.shape[-1]])
     if exact_products():
         count = rows.shape[0] or tf.shape(rows)[0]  # a static shape adds no nodes to the graph

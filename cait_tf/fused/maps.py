@@ -24,7 +24,7 @@ _LEAST_SUM, _GREATEST_SUM = 1e-16, 1e25
 def all_maps(
     q: tf.Tensor, k: tf.Tensor, first: tf.Tensor, second: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Return the scores, the probs after the first mixing and softmax, and the probs after the second mixing.
+    """Return scores, probs after the first mixing and softmax, and probs after the second mixing.
 
     Args:
         q, k: scaled queries and keys, (B, H, N, d).
@@ -154,7 +154,7 @@ def _summed(kernel: tf.Tensor) -> bool:
 
 
 def softmax(x: tf.Tensor) -> tf.Tensor:
-    """Return the softmax over the last axis, computed in float32 or float64, in the dtype of `x`."""
+    """Return the softmax over the last axis in the dtype of `x`, computed in float32 or float64."""
     if x.dtype == tf.bfloat16:
         return tf.nn.softmax(x)  # computes in float32 by itself; casts would add two passes
     return tf.cast(tf.nn.softmax(to_float32(x)), x.dtype)

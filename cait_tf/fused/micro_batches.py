@@ -98,7 +98,7 @@ def infer(model: Callable, images: Any) -> Any:
 
 
 def training_micro_batches(model: Callable, images: tf.Tensor) -> int:
-    """Return the number of micro-batches of a training step on ``(B, h, w, 3)``: 1 except on a CPU."""
+    """Return the number of micro-batches for training on ``(B, h, w, 3)``: 1 except on a CPU."""
     return _parts(model, images, training=True)
 
 
@@ -117,7 +117,7 @@ def micro_batch_count(images: int, patches: int, *, training: bool, half: bool) 
 
 
 def concurrent_micro_batches(parts: int) -> int:
-    """Return the number of micro-batches that run at a time: at most one per core on a CPU, else 1."""
+    """Return how many micro-batches run at a time: at most one per core on a CPU, else 1."""
     return min(parts, _cores()) if cpu_alone() else 1
 
 
@@ -155,7 +155,7 @@ def _parts(model: Callable, images: Any, training: bool) -> int:
 
 
 def _cores() -> int:
-    """Return TensorFlow's number of inter-op threads if set, else the cores that this process may use."""
+    """Return TensorFlow's number of inter-op threads if set, else this process's cores."""
     given = os.environ.get("TF_NUM_INTEROP_THREADS", "")
     return (
         tf.config.threading.get_inter_op_parallelism_threads()

@@ -96,7 +96,7 @@ def _add(x: Any, y: Any, scale: Any, factor: Any = None) -> Any:
 
 
 def _rows(x: Any) -> Any:
-    """Reshape ``(B, N, D)`` to ``(B*N, D)``: TensorFlow fuses more into a plain than a batched product."""
+    """Reshape ``(B, N, D)`` to ``(B*N, D)``: TensorFlow fuses more into an unbatched product."""
     return ops.reshape(x, (-1, x.shape[-1]))
 
 

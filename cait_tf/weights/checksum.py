@@ -10,7 +10,7 @@ import numpy as np
 
 
 def checksum(arrays: Mapping[str, np.ndarray], text: str = "") -> str:
-    """Return the SHA-256, in hexadecimal, of a text and every array's name, dtype, shape and bytes."""
+    """Return the SHA-256, in hexadecimal, of `text` and each array's name, dtype, shape, bytes."""
     digest = hashlib.sha256(text.encode())
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])

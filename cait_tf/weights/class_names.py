@@ -17,7 +17,7 @@ _SHOWN = 5
 
 @dataclasses.dataclass(frozen=True)
 class ClassMatch:
-    """The class lists of the weights (``theirs``) and of the model (``ours``), each in column order.
+    """The class lists of the weights (``theirs``) and the model (``ours``), each in column order.
 
     ImageNet-1k's synsets and WordNet's words for them count as the same classes.
     """
@@ -27,7 +27,7 @@ class ClassMatch:
 
     @cached_property
     def columns(self) -> np.ndarray:
-        """The column in ``theirs`` of each class in ``ours``, ``(C,)`` int. -1: ``theirs`` has no such class.
+        """The column in ``theirs`` of each class in ``ours``, ``(C,)`` int. -1: no column.
 
         A name that occurs several times in one of the lists gets -1, because its columns are
         ambiguous. Two equal lists match column by column.
@@ -78,7 +78,7 @@ class ClassMatch:
         ]
 
     def differences(self) -> str:
-        """Return ``gone: ant; new: zebra``, or an empty string if both lists have the same classes."""
+        """Return ``gone: ant; new: zebra``, or ``""`` if both lists have the same classes."""
         gone, new = ({_looks(name) for name in names} for names in (self.gone, self.new))
 
         def shown(name: str) -> str:
@@ -132,7 +132,7 @@ def some(names: Sequence[str]) -> str:
 
 
 def _looks(name: str) -> str:
-    """Normalise a name to its looks: NFKC, no invisible characters, single spaces, no outer spaces."""
+    """Normalise a name to its looks: NFKC, single spaces, no invisible characters."""
     plain = unicodedata.normalize("NFKC", name)
     return " ".join("".join(one for one in plain if unicodedata.category(one) != "Cf").split())
 

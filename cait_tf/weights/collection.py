@@ -1,4 +1,4 @@
-"""Map the variables of the original collection's SavedModels (sayakpaul/cait/1) to timm's names, both ways.
+"""Map variables of the original collection (sayakpaul/cait/1) to timm's names, both ways.
 
 The checkpoint stores variables under numbers. The name of a variable is a path through the
 checkpoint's object graph, such as ``blocks/0/layer_with_weights-1/qkv/kernel``. The reader follows
@@ -74,7 +74,7 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def grid(path: str | Path) -> tuple[int, int] | None:
-    """Return the patch grid from the input of ``serving_default``. `None`: its size is not known."""
+    """Return the patch grid from the input of ``serving_default``. `None`: it is not known."""
     from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf import saved_model_pb2
 
@@ -97,13 +97,13 @@ def grid(path: str | Path) -> tuple[int, int] | None:
 
 
 def class_names(path: str | Path) -> tuple[str, ...] | None:
-    """Return the classes that `add_class_names` wrote. `None`: none, as in the original collection."""
+    """Return the classes of `add_class_names`. `None`: none, as in the original collection."""
     file = checkpoint_prefix(path).parent.parent / _CLASSES
     return tuple(json.loads(file.read_bytes())) if file.is_file() else None
 
 
 def add_class_names(directory: Path, class_names: Sequence[str]) -> None:
-    """Write the class names of the head into a SavedModel's extra assets. TensorFlow ignores them."""
+    """Write the head's class names into a SavedModel's extra assets. TensorFlow ignores them."""
     file = directory / _CLASSES
     file.parent.mkdir(exist_ok=True)
     write_text(file, json.dumps(list(class_names)))
@@ -142,7 +142,7 @@ class _Walk:
         return node
 
     def count(self, path: str) -> int:
-        """Return the number of numbered children of the list at `path`. 0: the path does not exist."""
+        """Return the number of elements of the list at `path`. 0: the path does not exist."""
         node = self._node(path)
         return sum(child.local_name.isdigit() for child in node.children) if node else 0
 

@@ -80,9 +80,9 @@ def grid(path: str | Path) -> tuple[int, int] | None:
 
 
 def class_names(path: str | Path) -> tuple[str, ...] | None:
-    """Return the classes in column order, from `add_class_names` or an `ImageClassifier`'s ``.keras``.
+    """Return the classes that the file names, in column order. `None`: it names none.
 
-    `None`: the file names no classes.
+    `add_class_names` writes them, and so does the ``.keras`` file of an `ImageClassifier`.
     """
     import h5py
 
@@ -113,7 +113,7 @@ def add_class_names(path: Path, class_names: Sequence[str]) -> None:
 
 
 def _configured_grid(path: Path) -> tuple[int, int] | None:
-    """Return the grid from the configuration in a ``.keras`` file. Older files state no other grid."""
+    """Return the grid from a ``.keras`` file's configuration. Older files state no other grid."""
     with zipfile.ZipFile(path) as archive:
         config = json.loads(archive.read("config.json"))["config"]
     size, patch = config.get("image_size"), config.get("patch_size")

@@ -182,7 +182,7 @@ def save_weights(
 
 
 def values(model: keras.Model) -> Tensors:
-    """Return the arrays of all parameters by timm name, in Keras layout, with LoRA's updates added."""
+    """Return all parameters by timm name, in Keras layout, with LoRA's updates added."""
     merged = lora.merged_kernels(model)
     return {
         name: merged.get(variable.path, np.asarray(variable))
@@ -191,7 +191,7 @@ def values(model: keras.Model) -> Tensors:
 
 
 def weights_checksum(model: keras.Model) -> str:
-    """Return the SHA-256 of a model's parameters, in hexadecimal, as a file of `save_weights` states it.
+    """Return the SHA-256 of a model's parameters, in hexadecimal. Files of `save_weights` state it.
 
     The checksum is that of the model's own arrays: after resampling, and in the model's class
     order.
@@ -344,7 +344,7 @@ def _has_whole_head(tensors: Tensors) -> bool:
 
 
 def _has_other_head(tensors: Tensors, variables: dict) -> bool:
-    """Whether the source has no head, or a whole head with another number of classes than the model.
+    """Whether the source has no head, or a whole head with another number of classes.
 
     The result is `False` for a head that lacks its kernel or its bias. `_check` reports that error.
     """

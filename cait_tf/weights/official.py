@@ -1,4 +1,4 @@
-"""Read and write PyTorch checkpoints: the authors' ``.pth`` files, and those of timm's and DeiT's scripts.
+"""Read and write PyTorch checkpoints of the authors, and of timm's and DeiT's training scripts.
 
 The authors' files have a state dict under ``"model"``, and its names begin with ``module.``.
 """
@@ -73,12 +73,12 @@ def read_chosen(
 
 
 def grid(path: str | Path) -> tuple[int, int] | None:
-    """Return the patch grid that a file of `write` states. `None`: none, as in the authors' files."""
+    """Return the patch grid that a file of `write` states. `None`: an authors' file."""
     return _stated(path, _GRID)
 
 
 def class_names(path: str | Path) -> tuple[str, ...] | None:
-    """Return the classes that a file of `write` names. `None`: none, as in the authors' files."""
+    """Return the classes that a file of `write` names. `None`: none, as in authors' files."""
     return _stated(path, _CLASSES)
 
 
@@ -159,7 +159,7 @@ def _reason(torch: ModuleType, path: str | Path, error: Exception) -> str:
 
 
 def _plain_values() -> list[Any]:
-    """Return classes that training scripts store besides tensors and builtins, and that run no code."""
+    """Return classes that run no code and that training scripts store besides tensors."""
     numbers = [type(np.dtype(code)) for code in "?bBhHiIlLqQefd"]
     scalar = np.float64(0).__reduce__()[0]
     return [

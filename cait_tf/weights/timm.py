@@ -51,9 +51,9 @@ def grid(path: str | Path) -> tuple[int, int] | None:
 
 
 def class_names(path: str | Path) -> tuple[str, ...] | None:
-    """Return the classes in column order, from our metadata or timm's ``config.json`` beside the file.
+    """Return the classes that a file names, in column order. `None`: it names none.
 
-    `None`: neither names the classes.
+    Our files name them in the metadata, and timm in the ``config.json`` beside the file.
     """
     if stated := metadata(path).get(CLASSES):
         return tuple(stated.split("\n"))
@@ -102,7 +102,7 @@ def write(
 
 
 def download(hub_id: str) -> Path:
-    """Return ``model.safetensors`` of a Hugging Face repository. Download it if it is not in the cache.
+    """Return ``model.safetensors`` of a Hugging Face repository, from the cache or downloaded.
 
     Raises:
         WeightsError: the network, the repository or the file is missing.
