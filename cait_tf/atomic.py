@@ -1,7 +1,7 @@
 """Write a file or a directory completely, or leave the old one unchanged.
 
-A process can die at any instruction, and a disk can be full at any byte. Every function here writes
-under a temporary name beside the destination, syncs the data to the disk, and renames it.
+A process can die at any instruction, and a disk can be full at any byte. The module therefore
+writes under a temporary name beside the destination, syncs the data to the disk, and then renames.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     processes left are removed after a day.
 
     Raises:
-        OSError: `path` cannot be written. `filename` is `path`, whichever library wrote.
+        OSError: the write failed. `filename` is `path`, unless the error is about another file.
     """
     path = Path(os.path.realpath(path))
     partial = path.with_name(f"{PREFIX}{os.getpid()}-{secrets.token_hex(4)}-{path.name}")

@@ -32,8 +32,8 @@ Attention = Mapping[str, Any]
 def class_attention_maps(attention: Attention, grid: tuple[int, int], block: int = 0) -> np.ndarray:
     """Return the weight of each patch in each head of a class-attention block: ``(B, H, h, w)``.
 
-    As in the original collection's notebook, the maps leave out the class token's weight on itself,
-    and the other weights are not rescaled to a sum of 1.
+    The maps leave out the class token's weight on itself. The function does not rescale the other
+    weights to a sum of 1. Both rules follow the original collection's notebook.
 
     Args:
         attention: the attention tensors of the model, by name.

@@ -36,8 +36,8 @@ class CaiTBackbone(keras.Model):
     The features are the class token after the final LayerNorm, as in the published feature
     extractors. ``backbone(images, return_attention=True)`` returns ``(features, maps)``. The
     dictionary `maps` has ``sa_ffn_block_{i}_att`` (B, H, N, N) for each trunk block, after the
-    second head mixing, and ``ca_ffn_block_{j}_att`` (B, H, 1, 1+N) for each class-attention block,
-    after the softmax.
+    second head mixing. For each class-attention block it has ``ca_ffn_block_{j}_att``
+    (B, H, 1, 1+N), after the softmax.
 
     Args:
         image_size: one side, or [height, width], in pixels; multiples of `patch_size`.
@@ -52,8 +52,8 @@ class CaiTBackbone(keras.Model):
         remat: recompute each trunk block in the backward pass instead of storing its activations.
 
     Raises:
-        CaiTError: an argument has a wrong type or range, `image_size` is not a multiple of
-            `patch_size`, `embed_dim` is not a multiple of `num_heads`, a block refuses `remat` with
+        CaiTError: an argument has a wrong type or range. Or `image_size` is not a multiple of
+            `patch_size`, `embed_dim` is not a multiple of `num_heads`, `remat` is used with
             dropout, or the dtype is pure half precision.
     """
 

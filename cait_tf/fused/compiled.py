@@ -17,7 +17,7 @@ _inference = ContextVar("compiled_inference", default=False)
 def compiled_inference() -> Iterator[None]:
     """Trace inference with the compiled operations inside the block.
 
-    This is not the default, because a SavedModel and a converted graph cannot use XLA.
+    By default inference uses no compiled operations, because exported graphs cannot use XLA.
     """
     token = _inference.set(True)
     try:
@@ -75,9 +75,9 @@ def exact_products() -> bool:
 def wait_for(upstream: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
     """Return `x`, but let every computation from the result wait for `upstream`.
 
-    TensorFlow then computes a recomputed tensor late, instead of early and keeping it. XLA ignores
-    control dependencies and merges a recomputation with the first computation. On accelerators XLA
-    may compile the whole step, so the function adds a zero there that XLA cannot constant-fold.
+    Without the wait, TensorFlow recomputes tensors early and keeps them. XLA ignores control
+    dependencies and merges a recomputation with the first computation. On accelerators XLA may
+    compile the whole step, so the function adds a zero there that XLA cannot constant-fold.
     """
     with tf.control_dependencies([upstream]):
         if cpu_alone():

@@ -22,7 +22,7 @@ _around: ContextVar[tuple[tf.Graph, dict[tuple, tf.Tensor]] | None] = ContextVar
 def hoisted_weights() -> Iterator[None]:
     """Let `hoist` compute in the current graph while the body of a loop is traced.
 
-    This works on a CPU only, because the hoisted tensors stay in memory while the loop runs.
+    Hoisting works on a CPU only, because the hoisted tensors stay in memory while the loop runs.
     """
     inside = cpu_alone() and not tf.executing_eagerly()
     token = _around.set((tf.compat.v1.get_default_graph(), {}) if inside else None)

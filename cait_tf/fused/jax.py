@@ -23,7 +23,7 @@ def class_attention_block(block: Any, cls: Any, patches: Any, training: bool) ->
 
 
 def _mix(mixing: Any, maps: Any) -> Any:
-    """Mix heads without the bias. A sum over few heads lets XLA fuse it with the softmax."""
+    """Mix heads without the bias. Mix few heads as a sum, which XLA fuses with the softmax."""
     if mixing.num_heads > thresholds.FEW_HEADS_JAX:
         return portable.matmul_mix(mixing, maps)
     wide, kernel = (

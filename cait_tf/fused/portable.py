@@ -1,6 +1,7 @@
 """CaiT's two blocks in `keras.ops`, with fewer passes over memory than the plain formulas.
 
-JAX uses them, and so does inference in graphs without XLA, such as exports.
+JAX uses both blocks. TensorFlow uses them for inference in graphs without XLA, such as exports, for
+training with dropout, and for class attention.
 
 Shapes: B images, N patches, D ``embed_dim``, H ``num_heads``, d = D / H.
 """
