@@ -1,4 +1,4 @@
-"""What the arguments of a model must be, and the message for one that is not."""
+"""Check the arguments of a model, and raise an error that names the wrong argument."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from cait_tf.errors import CaiTError
 
 
 def check_whole(**values: object) -> None:
-    """Whether all are whole numbers of at least 1.
+    """Check that every value is a whole number of at least 1.
 
     Raises:
-        CaiTError: the first that is not.
+        CaiTError: a value is not; the message names the first such argument.
     """
     for key, number in values.items():
         if not isinstance(number, numbers.Integral) or number < 1:
@@ -22,10 +22,10 @@ def check_whole(**values: object) -> None:
 
 
 def check_positive(**values: object) -> None:
-    """Whether all are numbers above 0.
+    """Check that every value is a number above 0.
 
     Raises:
-        CaiTError: the first that is not.
+        CaiTError: a value is not; the message names the first such argument.
     """
     for key, number in values.items():
         if not isinstance(number, numbers.Real) or not number > 0:
@@ -33,10 +33,10 @@ def check_positive(**values: object) -> None:
 
 
 def check_rates(**values: object) -> None:
-    """Whether all are shares of what may be dropped.
+    """Check that every value is a dropout rate: a number in [0, 1).
 
     Raises:
-        CaiTError: the first that is not.
+        CaiTError: a value is not; the message names the first such argument.
     """
     for key, rate in values.items():
         if not isinstance(rate, numbers.Real) or not 0 <= rate < 1:
@@ -44,10 +44,10 @@ def check_rates(**values: object) -> None:
 
 
 def check_precision(policy: keras.DTypePolicy) -> None:
-    """Whether LayerScale and softmax can stay in float32.
+    """Check that LayerScale and softmax stay in float32 under `policy`.
 
     Raises:
-        CaiTError: they cannot.
+        CaiTError: `policy` is pure ``float16`` or ``bfloat16``.
     """
     if policy.name in ("float16", "bfloat16"):
         raise CaiTError(
@@ -57,10 +57,10 @@ def check_precision(policy: keras.DTypePolicy) -> None:
 
 
 def image_shape(image_size: int | Sequence[int]) -> tuple[int, int]:
-    """``(height, width)`` of an image size given as one side or as ``[height, width]``.
+    """Return ``(height, width)`` of an image size given as one side or as ``[height, width]``.
 
     Raises:
-        CaiTError: it is neither.
+        CaiTError: the image size has neither form.
     """
     sides = (image_size, image_size) if isinstance(image_size, numbers.Integral) else image_size
     if (
@@ -73,10 +73,10 @@ def image_shape(image_size: int | Sequence[int]) -> tuple[int, int]:
 
 
 def grid_shape(height: int, width: int, patch_size: int) -> tuple[int, int]:
-    """How many patches there are in each direction.
+    """Return the number of patches along the height and along the width.
 
     Raises:
-        CaiTError: they do not fill the image.
+        CaiTError: a side of the image is not a multiple of the patch size.
     """
     if height % patch_size or width % patch_size:
         nearest = (max(1, round(side / patch_size)) * patch_size for side in (height, width))

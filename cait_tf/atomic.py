@@ -1,7 +1,7 @@
-"""Write a file or a directory as a whole, or leave what stands there.
+"""Write a file or a directory completely, or leave the old one unchanged.
 
-A process can die at any instruction, and a disk can be full at any byte. So everything is written under
-a name of its own beside its destination, brought to the disk, and renamed.
+A process can die at any instruction, and a disk can be full at any byte. The module therefore
+writes under a temporary name beside the destination, syncs the data to the disk, and then renames.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-#: How the names begin that nothing but this module uses.
+#: Prefix of the temporary names. Only this module uses names with this prefix.
 PREFIX = ".partial-"
-#: Called with the path of each write, before it begins and before the file gets its name.
+#: Functions called with the path of each write: before the write, and again before the rename.
 _guards: list[Callable[[Path], None]] = []
 _DAY = 86_400.0  # seconds
-#: Why a write fails, as far as libraries that raise no OSError put it into words.
+#: Errors whose text `_number` finds in the messages of libraries that do not raise OSError.
 _REASONS = (
     errno.ENOSPC,
     errno.EDQUOT,
@@ -37,13 +37,14 @@ _REASONS = (
 
 @contextlib.contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yield a new path to write a file or a directory to; it becomes `path` when the block ends well.
+    """Yield a temporary path for a file or directory; rename it to `path` if the block succeeds.
 
-    The new name keeps the ending, which tells many libraries the format. A link is followed. What a
-    killed process left beside `path` is removed when it is a day old.
+    The temporary name keeps the ending of `path`, because many libraries take the format from it.
+    If `path` is a symbolic link, its target is replaced. Temporary files for `path` that killed
+    processes left are removed after a day.
 
     Raises:
-        OSError: it cannot be written; `filename` is `path`, whichever library wrote.
+        OSError: the write failed. `filename` is `path`, unless the error is about another file.
     """
     path = Path(os.path.realpath(path))
     partial = path.with_name(f"{PREFIX}{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
@@ -52,8 +53,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         with naming(path):
             yield partial
             _sync(partial)
-            _ask_guards(path)  # a large file takes a while
-            if partial.is_dir():  # a directory that is not empty cannot be replaced
+            _ask_guards(path)  # again: a guard may have changed its answer during a long write
+            if partial.is_dir():  # os.replace cannot replace a directory that is not empty
                 shutil.rmtree(path, ignore_errors=True)
             os.replace(partial, path)
             _sync(path.parent)
@@ -64,7 +65,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_open(path: str | Path, mode: str = "w", newline: str | None = None) -> Iterator[IO[Any]]:
-    """Yield an open file, UTF-8 where it takes text, that becomes `path` when the block ends well.
+    """Yield an open temporary file; rename it to `path` when the block succeeds. Text is UTF-8.
 
     Raises:
         OSError: as `atomic_path`.
@@ -78,7 +79,7 @@ def atomic_open(path: str | Path, mode: str = "w", newline: str | None = None) -
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Replace a file by `text` in UTF-8.
+    """Write `text` to a file in UTF-8, in place of its old content.
 
     Raises:
         OSError: as `atomic_path`.
@@ -89,7 +90,7 @@ def write_text(path: str | Path, text: str) -> None:
 
 @contextlib.contextmanager
 def guarded(guard: Callable[[Path], None]) -> Iterator[None]:
-    """Inside, `guard` is called with the path of each write, and prevents it by raising an error."""
+    """Call `guard` with the path of each write in the block. It raises to prevent the write."""
     _guards.append(guard)
     try:
         yield
@@ -104,12 +105,14 @@ def _ask_guards(path: str | Path) -> None:
 
 @contextlib.contextmanager
 def naming(path: str | Path) -> Iterator[None]:
-    """Inside, an error of writing is an OSError that names a file, `path` where it names none.
+    """Turn a failed write inside the block into an OSError that names `path`.
 
-    TensorFlow, safetensors and h5py raise errors of their own, whose text has the system's words.
+    TensorFlow, safetensors and h5py raise their own exceptions, and their text holds the system's
+    error. An OSError that names another file stays as it is, and so does an exception without a
+    system error.
 
     Raises:
-        OSError: something could not be written.
+        OSError: a file could not be written.
     """
     _ask_guards(path)
     try:
@@ -118,12 +121,12 @@ def naming(path: str | Path) -> Iterator[None]:
         named = getattr(error, "filename", None)
         number = getattr(error, "errno", None) or _number(error)
         if number is None or (named is not None and PREFIX not in str(named)):
-            raise  # no error of the system, or of another file
+            raise  # not a system error, or an error about another file
         raise OSError(number, os.strerror(number), str(path)) from error
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a directory that may not be there."""
+    """Remove a file or a directory. Do nothing if the path does not exist."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -132,17 +135,17 @@ def remove(path: Path) -> None:
 
 
 def remove_partial(directory: Path) -> None:
-    """Remove what killed processes left in and below `directory`, which nobody else writes to now."""
+    """Remove all temporary files below `directory`. No other process may be writing there."""
     for path in list(directory.rglob(f"{PREFIX}*")):
         remove(path)
 
 
 def _number(error: Exception) -> int | None:
-    """The system's number of what went wrong, from the words of a library; `None` where it has none."""
+    """Return the errno in the text of a library's exception. `None`: the text has none."""
     text = str(error)
     if found := re.search(r"\bos error (\d+)|\berrno = (\d+)", text):
         return int(found[1] or found[2])
-    if PREFIX not in text:  # TensorFlow names the file, which may be one that is read
+    if PREFIX not in text:  # TensorFlow's error may be about a file that it reads
         return None
     return next((number for number in _REASONS if os.strerror(number) in text), None)
 
@@ -159,12 +162,12 @@ def _escaped(name: str) -> str:
 
 
 def _sync(path: Path) -> None:
-    """Bring a file's content, or a directory's names, to the disk."""
+    """Sync a file's content, or a directory's entries, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system without it
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # the file system has no fsync
             raise
     finally:
         os.close(descriptor)

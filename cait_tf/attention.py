@@ -17,7 +17,8 @@ from cait_tf.variants import KERNEL_INIT
 class HeadMixing(keras.layers.Layer):
     """Mix attention maps across heads: ``(B, H, N, M) -> (B, H, N, M)``.
 
-    timm's ``proj_l`` and ``proj_w``, a linear layer over the head axis, without their transpositions.
+    A linear layer over the head axis: timm's ``proj_l`` and ``proj_w`` without their
+    transpositions.
     """
 
     def __init__(self, num_heads: int, kernel_init: float = KERNEL_INIT, **kwargs: Any) -> None:
@@ -46,8 +47,9 @@ class HeadMixing(keras.layers.Layer):
 class TalkingHeadAttention(keras.layers.Layer):
     """Self-attention whose maps are mixed across heads before and after the softmax.
 
-    Shazeer et al. 2020, https://arxiv.org/abs/2003.02436. ``(B, N, D) -> (B, N, D)``; with
-    ``return_attention=True`` also the maps (B, H, N, N), after the second mixing.
+    ``(B, N, D) -> (B, N, D)``. With ``return_attention=True`` the call also returns the attention
+    maps (B, H, N, N), after the second mixing. Shazeer et al. 2020,
+    https://arxiv.org/abs/2003.02436.
     """
 
     def __init__(
@@ -105,7 +107,8 @@ class TalkingHeadAttention(keras.layers.Layer):
 class ClassAttention(keras.layers.Layer):
     """Attention whose only query is the class token: ``(B, 1+N, D) -> (B, 1, D)``.
 
-    Section 3 of the CaiT paper. With ``return_attention=True`` also the maps (B, H, 1, 1+N).
+    Section 3 of the CaiT paper. With ``return_attention=True`` the call also returns the attention
+    maps (B, H, 1, 1+N), after the softmax.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
-"""Where a CaiT looks: class attention maps, the class saliency map, attention rollout.
+"""Class attention maps, the class saliency map and attention rollout of a CaiT.
 
-All of them are computed from the attention tensors of ``model(images, return_attention=True)``::
+Every function computes its maps from the attention of ``model(images, return_attention=True)``::
 
     logits, attention = model(images, return_attention=True)
     class_attention_maps(attention, model.backbone.grid_size)  # (B, H, h, w)
@@ -30,34 +30,40 @@ Attention = Mapping[str, Any]
 
 
 def class_attention_maps(attention: Attention, grid: tuple[int, int], block: int = 0) -> np.ndarray:
-    """What each head of a class-attention block weighs each patch with: ``(B, H, h, w)``.
+    """Return the weight of each patch in each head of a class-attention block: ``(B, H, h, w)``.
 
-    The class token's weight on itself is left out, and the rest is not scaled to 1 again, as in the
-    original collection's notebook.
+    The maps leave out the class token's weight on itself. The function does not rescale the other
+    weights to a sum of 1. Both rules follow the original collection's notebook.
+
+    Args:
+        attention: the attention tensors of the model, by name.
+        grid: patches along the height and the width.
+        block: index of the class-attention block.
 
     Raises:
-        KeyError: there is no such block.
+        KeyError: the model has no block with this index.
     """
     maps = _array(attention[f"ca_ffn_block_{block}_att"])[:, :, 0, 1:]  # (B, H, N)
     return maps.reshape(*maps.shape[:2], *grid)
 
 
 def class_saliency_map(attention: Attention, grid: tuple[int, int]) -> np.ndarray:
-    """The mean over the heads of the first class-attention block, from 0 to 1: ``(B, h, w)``.
+    """Return the first class-attention block's mean over heads, scaled to 0..1: ``(B, h, w)``.
 
-    The "class saliency map" of the original collection's notebook. It is attention, not a gradient.
+    The original collection's notebook calls it "class saliency map". It is attention, not a
+    gradient.
     """
     return _zero_to_one(class_attention_maps(attention, grid, 0).mean(axis=1))
 
 
 def attention_rollout(attention: Attention, grid: tuple[int, int]) -> np.ndarray:
-    """How much of each patch reaches the class token through the whole network: ``(B, h, w)``.
+    """Return the share of each patch in the class token, through all blocks: ``(B, h, w)``.
 
-    Attention rollout (Abnar & Zuidema 2020, https://arxiv.org/abs/2005.00928), carried over to
-    CaiT: each trunk block mixes the patches by half its attention and half the identity (the
-    residual); then the class token, which starts empty, gathers them in the class-attention blocks.
-    Talking heads may leave negative weights: their size counts, and rows are scaled to sum to 1.
-    The result sums to 1 for each image.
+    Attention rollout (Abnar & Zuidema 2020, https://arxiv.org/abs/2005.00928), adapted to CaiT.
+    Each trunk block mixes the patches: half by its attention, half by the identity (the residual).
+    The class token starts at zero and gathers the patches in the class-attention blocks. Talking
+    heads can make weights negative: the rollout uses absolute values and scales each row to a sum
+    of 1. The result sums to 1 for each image.
     """
     patches = grid[0] * grid[1]
     mixture = np.eye(patches)  # (N, N), broadcast over B
@@ -78,7 +84,7 @@ def attention_rollout(attention: Attention, grid: tuple[int, int]) -> np.ndarray
 
 
 def upsample(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Maps ``(…, h, w)`` at the size of the image, bicubic: ``(…, *size)``."""
+    """Resize maps ``(…, h, w)`` to ``(…, *size)`` with bicubic interpolation."""
     from keras import ops
 
     flat = np.asarray(maps, "float32").reshape(-1, *maps.shape[-2:], 1)  # (…, h, w, 1)
@@ -89,7 +95,7 @@ def upsample(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _array(tensor: Any) -> np.ndarray:
-    """On the CPU, and without the gradient that PyTorch keeps."""
+    """Convert a tensor of any backend to NumPy, also from a GPU or with a PyTorch gradient."""
     from keras import ops
 
     return ops.convert_to_numpy(tensor)
@@ -112,17 +118,20 @@ def write_maps(
     class_names: tuple[str, ...] | None = None,
     crop_pct: float = 1.0,
 ) -> list[Path]:
-    """Draw every map of one image file.
+    """Draw the saliency map, the class attention maps and the rollout of one image file.
 
     Args:
         model: a `CaiTClassifier`.
-        class_names: in label order; None numbers the classes.
+        path: the image file.
+        directory: where to write the PNG files.
+        class_names: in label order. `None`: the title shows the number of the class.
+        crop_pct: crop ratio, as for `cait_tf.images.load_image`.
 
     Returns:
         The files: ``STEM_saliency.png``, ``STEM_class_attention.png``, ``STEM_rollout.png``.
 
     Raises:
-        CaiTError: the file is no image.
+        CaiTError: the file does not exist or is not an image.
     """
     from keras import ops
 
@@ -205,7 +214,7 @@ def _draw(arguments: argparse.Namespace) -> None:
     size = arguments.image_size
     if size and len(size) > 2:
         raise CaiTError(f"--image-size: got {size}, expected one number, or height and width")
-    for path in arguments.images:  # before a download
+    for path in arguments.images:  # report a bad image before a download starts
         load_image(path, (variant.patch_size, variant.patch_size))
     weights = locate_weights(variant, arguments.weights)
     stated = None if weights == "none" else stated_class_names(weights)
@@ -234,10 +243,10 @@ def _draw(arguments: argparse.Namespace) -> None:
 
 
 def _crop_pct(variant: Variant, weights: str | Path) -> float:
-    """The crop ratio that the weights state, else the variant's.
+    """Return the crop ratio that the weights state, or else the variant's.
 
     Raises:
-        CaiTError: the weights were trained on images prepared in another way than here.
+        CaiTError: the weights state a preprocessing that this command cannot apply.
     """
     from cait_tf.errors import CaiTError
     from cait_tf.weights.timm import metadata

@@ -25,7 +25,7 @@ from cait_tf.layers import PatchEmbed, layer_norm, trunc_normal
 from cait_tf.lora import enable_lora
 from cait_tf.variants import KERNEL_INIT
 
-#: Layers that belong to the input, and so to layer id 0.
+#: Weights and layers of the input embedding, with layer id 0.
 _EMBEDDINGS = ("cls_token", "pos_embed", "patch_embed")
 
 
@@ -34,20 +34,27 @@ class CaiTBackbone(keras.Model):
     """CaiT without a head: normalised images (B, h, w, 3) to features (B, D).
 
     The features are the class token after the final LayerNorm, as in the published feature
-    extractors. ``backbone(images, return_attention=True)`` returns ``(features, maps)``, where `maps`
-    has ``sa_ffn_block_{i}_att`` (B, H, N, N) for each trunk block and ``ca_ffn_block_{j}_att``
-    (B, H, 1, 1+N) for each class-attention block, all after the softmax.
+    extractors. ``backbone(images, return_attention=True)`` returns ``(features, maps)``. The
+    dictionary `maps` has ``sa_ffn_block_{i}_att`` (B, H, N, N) for each trunk block, after the
+    second head mixing. For each class-attention block it has ``ca_ffn_block_{j}_att``
+    (B, H, 1, 1+N), after the softmax.
 
     Args:
-        image_size: one side, or [height, width], in pixels; a multiple of `patch_size`.
-        drop_path_rate: stochastic depth, the same for every trunk block (CaiT does not increase it).
+        image_size: one side, or [height, width], in pixels; multiples of `patch_size`.
+        drop_path_rate: stochastic-depth rate of every trunk block. CaiT does not increase the rate
+            with depth.
         pos_embed_init: standard deviation of a new position embedding.
-        kernel_init: standard deviation of the blocks' new kernels. The authors' .02 makes a narrow
-            model's branches almost constant: one of 96 dimensions hardly begins to learn.
-        drop_rate, attn_drop_rate: dropout of the trunk's activations and attention maps.
+        kernel_init: standard deviation of the blocks' new kernels. The authors use 0.02. With 0.02
+            the branches of a narrow model are almost constant, and a model of width 96 hardly
+            learns.
+        drop_rate: dropout rate of the trunk's activations.
+        attn_drop_rate: dropout rate of the trunk's attention maps.
+        remat: recompute each trunk block in the backward pass instead of storing its activations.
 
     Raises:
-        CaiTError: a size that does not divide, or a rate outside [0, 1).
+        CaiTError: an argument has a wrong type or range. Or `image_size` is not a multiple of
+            `patch_size`, `embed_dim` is not a multiple of `num_heads`, `remat` is used with
+            dropout, or the dtype is pure half precision.
     """
 
     def __init__(
@@ -144,7 +151,7 @@ class CaiTBackbone(keras.Model):
         self.cls_token = self.add_weight(
             shape=(1, 1, dim),
             initializer=trunc_normal(),
-            autocast=False,  # Keras autocasts the outermost model's own weights all the same
+            autocast=False,  # Keras still autocasts the outermost model's own weights
             name="cls_token",
         )
         self.pos_embed = self.add_weight(
@@ -164,12 +171,12 @@ class CaiTBackbone(keras.Model):
 
     def call(self, images: Any, return_attention: bool = False, training: bool = False) -> Any:
         cls, _, maps = self._forward(images, return_attention, training)
-        # LayerNorm acts on each token alone: for the features, the class token's is enough.
+        # LayerNorm acts on each token separately, so the features need only the class token.
         features = self.norm(cls)[:, 0]  # (B, D)
         return (features, maps) if return_attention else features
 
     def forward_features(self, images: Any, training: bool = False) -> Any:
-        """Every token after the final LayerNorm, class token first: ``(B, 1+N, D)``."""
+        """Return all tokens after the final LayerNorm, class token first: ``(B, 1+N, D)``."""
         cls, patches, _ = self._forward(images, False, training)
         return self.norm(ops.concatenate([cls, patches], axis=1))
 
@@ -180,19 +187,22 @@ class CaiTBackbone(keras.Model):
         norm: bool = False,
         training: bool = False,
     ) -> tuple[Any, list[Any]]:
-        """The tokens of `forward_features`, and the patches after some trunk blocks, as pictures.
+        """Return the tokens of `forward_features`, and feature maps after the chosen trunk blocks.
+
+        The feature maps are in the order of the blocks, as in timm's function of the same name.
 
         Args:
             images: as for a call.
-            indices: which blocks, counted from 0, or from the end if negative; a number takes that
-                many from the end; None all. In rising order, as timm's function of this name.
-            norm: apply the final LayerNorm to each.
+            indices: indices of the trunk blocks; negative indices count from the end. A number n
+                chooses the last n blocks. `None`: all blocks.
+            norm: apply the final LayerNorm to each feature map.
 
         Returns:
-            ``(B, 1+N, D)``, and for each block ``(B, h, w, D)``.
+            The tokens ``(B, 1+N, D)``, and a feature map ``(B, h, w, D)`` for each chosen block,
+            where (h, w) is the patch grid.
 
         Raises:
-            CaiTError: there is no such block.
+            CaiTError: the trunk has no block with a given index.
         """
         chosen = self._block_indices(indices)
         taken = {}
@@ -226,7 +236,8 @@ class CaiTBackbone(keras.Model):
     ) -> None:
         """Freeze the backbone and train low-rank updates of its attention and MLP kernels instead.
 
-        See `cait_tf.lora`; saved weights and exports have the updates merged in.
+        `cait_tf.lora` describes the arguments. Saved weights and exports have the updates merged
+        in.
         """
         enable_lora(self, rank, alpha, targets)
 
@@ -237,7 +248,7 @@ class CaiTBackbone(keras.Model):
         training: bool,
         take: Callable[[int, Any], None] | None = None,
     ) -> tuple:
-        """The class token (B, 1, D), the patch tokens (B, N, D) and the maps, before the norm."""
+        """Return class token (B, 1, D), patch tokens (B, N, D) and maps, before the final norm."""
         dtype = keras.backend.standardize_dtype(images.dtype)
         if "float" not in dtype:
             raise CaiTError(
@@ -266,15 +277,15 @@ class CaiTBackbone(keras.Model):
         return cls, x, maps
 
     def save_own_variables(self, store: Any) -> None:
-        """Keras' hook; the file also states the grid: two grids can have as many patches."""
+        """Store the weights and the patch grid. Two grids can have the same number of patches."""
         super().save_own_variables(store)
         store["grid"] = np.array(self.grid_size)
 
     def load_own_variables(self, store: Any) -> None:
-        """Keras' hook.
+        """Load the weights that `save_own_variables` stored.
 
         Raises:
-            CaiTError: the file is of a model with another grid.
+            CaiTError: the file states another patch grid than the model's.
         """
         grid = tuple(int(side) for side in store["grid"]) if "grid" in store.keys() else None  # noqa: SIM118  no dict
         if grid not in (None, self.grid_size):
@@ -286,34 +297,36 @@ class CaiTBackbone(keras.Model):
 
     @property
     def num_layer_ids(self) -> int:
-        """How many layer ids there are, the head's included: ``depth + 2``."""
+        """The number of layer ids, including the head's: ``depth + 2``."""
         return self.depth + 2
 
     def layer_id(self, path: str) -> int:
-        """The depth of a variable for layer-wise learning-rate decay, from its `path`.
+        """Return the layer id of the variable at `path`, for layer-wise learning-rate decay.
 
-        timm's ``group_matcher`` for CaiT: 0 for the embeddings, i+1 for ``blocks_i``; the
-        class-attention blocks share the ids of the last trunk blocks, the final norm that of the
-        last one; anything outside the backbone is the head, ``depth + 1``.
+        The ids follow timm's ``group_matcher`` for CaiT. The embeddings have id 0, and ``blocks_i``
+        has id i+1. The class-attention blocks share the ids of the last trunk blocks. The final
+        norm has the id of the last trunk block. A variable outside the backbone has the head's id,
+        ``depth + 1``.
         """
         place = self.forward_place(path)
         return place if place <= self.depth else place - self.depth_token_only
 
     @property
     def num_forward_places(self) -> int:
-        """How many places `forward_place` tells apart: ``depth + depth_token_only + 2``."""
+        """The number of values of `forward_place`: ``depth + depth_token_only + 2``."""
         return self.depth + self.depth_token_only + 2
 
     def forward_place(self, path: str) -> int:
-        """Where a variable acts in the forward pass, from its `path`: every block has its own place.
+        """Return the position of a variable in the forward pass. Each block has its own.
 
-        0 for the embeddings, i+1 for ``blocks_i``, depth+1+j for ``blocks_token_only_j`` (the final
-        norm with the last of them), and ``num_forward_places - 1`` for what is outside the backbone.
+        The embeddings have position 0, ``blocks_i`` i+1, and ``blocks_token_only_j`` depth+1+j. The
+        final norm has the position of the last class-attention block. A variable outside the
+        backbone has position ``num_forward_places - 1``.
         """
         head = self.num_forward_places - 1
         own = self.pos_embed.path.removesuffix(
             "pos_embed"
-        )  # a layer elsewhere may be called norm too
+        )  # a layer outside the backbone may also be called norm
         if not path.startswith(own):
             return head
         for part in path.removeprefix(own).split("/"):
@@ -328,7 +341,7 @@ class CaiTBackbone(keras.Model):
         return head
 
     def no_weight_decay(self) -> set[str]:
-        """Names of the parameters with more than one dimension that must not decay all the same."""
+        """Return the names of parameters without weight decay that have more than one dimension."""
         return {"pos_embed", "cls_token"}
 
     def get_config(self) -> dict:

@@ -14,10 +14,10 @@ from cait_tf.layers import trunc_normal
 
 @keras.saving.register_keras_serializable("cait_tf")
 class CaiTClassifier(keras.Model):
-    """Normalised images (B, h, w, 3) to logits (B, num_classes).
+    """CaiT with a linear head: normalised images (B, h, w, 3) to logits (B, num_classes).
 
     ``model(images, return_attention=True)`` returns ``(logits, maps)`` with the attention maps of
-    `CaiTBackbone`. Every other argument is the backbone's::
+    `CaiTBackbone`. The constructor passes all arguments except `num_classes` to `CaiTBackbone`::
 
         model = CaiTClassifier(image_size=64, embed_dim=96, depth=3, num_heads=2, num_classes=7)
     """
@@ -56,25 +56,25 @@ class CaiTClassifier(keras.Model):
         return self.head(features), maps
 
     def layer_id(self, path: str) -> int:
-        """The depth of a variable, as `CaiTBackbone.layer_id`."""
+        """Return the layer id of a variable, as `CaiTBackbone.layer_id`."""
         return self.backbone.layer_id(path)
 
     @property
     def num_layer_ids(self) -> int:
-        """How many layer ids there are, as `CaiTBackbone.num_layer_ids`."""
+        """The number of layer ids, as `CaiTBackbone.num_layer_ids`."""
         return self.backbone.num_layer_ids
 
     def forward_place(self, path: str) -> int:
-        """Where a variable acts in the forward pass, as `CaiTBackbone.forward_place`."""
+        """Return a variable's position in the forward pass, as `CaiTBackbone.forward_place`."""
         return self.backbone.forward_place(path)
 
     @property
     def num_forward_places(self) -> int:
-        """How many places there are, as `CaiTBackbone.num_forward_places`."""
+        """The number of positions, as `CaiTBackbone.num_forward_places`."""
         return self.backbone.num_forward_places
 
     def no_weight_decay(self) -> set[str]:
-        """Names exempt from weight decay, as `CaiTBackbone.no_weight_decay`."""
+        """Return names of parameters without weight decay, as `CaiTBackbone.no_weight_decay`."""
         return self.backbone.no_weight_decay()
 
     def get_config(self) -> dict:

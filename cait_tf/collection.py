@@ -1,14 +1,15 @@
-"""The collection: twenty SavedModels with the contract of the original one (sayakpaul/cait/1).
+"""The collection: twenty SavedModels with the original collection's signature (sayakpaul/cait/1).
 
-Each of the ten published variants is there as a classifier and, named ``…_fe``, as a feature
-extractor. ``serving_default`` takes normalised images ``(None, S, S, 3)`` and returns
+The collection has each of the ten published variants as a classifier and, named ``…_fe``, as a
+feature extractor. ``serving_default`` takes normalised images ``(None, S, S, 3)`` and returns
 
 - ``output_1``: logits (None, 1000), or features (None, D),
 - ``output_2_sa_ffn_block_{i}_att`` (None, H, N, N): the trunk's attention,
 - ``output_3_ca_ffn_block_{j}_att`` (None, H, 1, 1+N): the class token's attention.
 
-Called as a function, ``model(images, training=False)``, it returns the three as a tuple, the
-attention as two dictionaries. The checkpoint inside has the original's variable names too.
+A call ``model(images, training=False)`` returns a tuple of the output and two dictionaries of
+attention tensors. The checkpoint in the SavedModel has the variable names of the original
+collection.
 
 As a command: ``python -m cait_tf.collection build cait_s24_224 --weights hub --out collection``.
 """
@@ -42,7 +43,7 @@ _SUFFIX = "_fe"
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """One of the twenty."""
+    """One SavedModel of the collection."""
 
     variant: Variant
     feature_extractor: bool
@@ -62,10 +63,14 @@ ENTRIES = tuple(
 
 
 def entry(name: str, feature_extractor: bool = False) -> Entry:
-    """The entry of a variant's name, or of its name in the collection (``…_fe``).
+    """Return the entry for a variant's name or for a name in the collection (``…_fe``).
+
+    Args:
+        name: ``cait_s24_224`` or ``cait_s24_224_fe``, for instance.
+        feature_extractor: return the feature extractor even if `name` has no ``_fe``.
 
     Raises:
-        CaiTError: there is no such variant.
+        CaiTError: the variant does not exist.
     """
     stem = name.removesuffix(_SUFFIX)
     return Entry(get_variant(stem), feature_extractor or stem != name)
@@ -74,11 +79,12 @@ def entry(name: str, feature_extractor: bool = False) -> Entry:
 def write_saved_model(model: Any, directory: str | Path) -> None:
     """Write a `CaiTClassifier` or `CaiTBackbone` as a SavedModel of the collection.
 
-    It is complete or not there. One trace serves both signatures.
+    The write is atomic. ``serving_default`` and the call of the model share one traced function.
 
     Raises:
-        CaiTError: Keras runs on another backend than TensorFlow, or the model is not float32 or
-            has LoRA's updates (save and load its weights first: that merges them).
+        CaiTError: Keras runs on another backend than TensorFlow, the model does not compute in
+            float32, or the model has LoRA updates. To merge the updates, save the weights and load
+            them into a model without LoRA.
     """
     import keras
 
@@ -118,7 +124,8 @@ def write_saved_model(model: Any, directory: str | Path) -> None:
         }
 
     class Published(tf.Module):
-        # Lists that TensorFlow Hub's KerasLayer looks for; tf.Module has properties of these names.
+        # TensorFlow Hub's KerasLayer reads these lists. They replace tf.Module's read-only
+        # properties.
         variables = trainable_variables = regularization_losses = ()
 
         @tf.function(autograph=False)
@@ -141,7 +148,7 @@ def write_saved_model(model: Any, directory: str | Path) -> None:
 
 
 def largest_difference(model: Any, directory: str | Path) -> float:
-    """Load a SavedModel of the collection, and compare every output with the model's on noise."""
+    """Return the largest difference between the outputs of a SavedModel and of `model` on noise."""
     images, outputs = outputs_on_noise(model)
     return compare(images, outputs, directory)
 
@@ -149,7 +156,11 @@ def largest_difference(model: Any, directory: str | Path) -> float:
 def outputs_on_noise(
     model: Any, attention: bool = True
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """An image of noise ``(1, h, w, 3)``, and what the model makes of it under the contract's names."""
+    """Return a noise image ``(1, h, w, 3)`` and the model's outputs by name in the collection.
+
+    Args:
+        attention: return the attention tensors as well.
+    """
     from keras import ops
 
     size = getattr(model, "backbone", model).image_size
@@ -163,10 +174,15 @@ def outputs_on_noise(
 
 
 def compare(images: np.ndarray, wanted: dict[str, np.ndarray], directory: str | Path) -> float:
-    """The largest difference between `wanted` and what a SavedModel of the collection returns.
+    """Return the largest difference between `wanted` and the outputs of a SavedModel.
+
+    Args:
+        images: ``(1, h, w, 3)`` float32.
+        wanted: the expected outputs by name.
+        directory: a SavedModel of the collection.
 
     Raises:
-        CaiTError: its outputs have other names.
+        CaiTError: the SavedModel's outputs have other names.
     """
     import tensorflow as tf
 
@@ -181,10 +197,10 @@ def compare(images: np.ndarray, wanted: dict[str, np.ndarray], directory: str | 
 
 
 def create(entry: Entry, weights: str) -> Any:
-    """The model of an entry. ``{name}`` in `weights` stands for the variant's name.
+    """Create the model of an entry. ``{name}`` in `weights` stands for the variant's name.
 
     Raises:
-        CaiTError: weights that cannot be had, or without a head for the classifier.
+        CaiTError: the weights cannot be found or read, or have no head for the classifier.
     """
     from cait_tf.models import create_model
 
@@ -201,13 +217,15 @@ def create(entry: Entry, weights: str) -> Any:
 
 
 def build(entry: Entry, weights: str, out: Path) -> float:
-    """Write an entry to ``out/NAME/``: the SavedModel and ``README.md``, its page; then ``NAME.tar.gz``.
+    """Write the SavedModel and its page to ``out/NAME/``, and both into ``out/NAME.tar.gz``.
+
+    The page is ``README.md``.
 
     Returns:
-        The largest difference between the written model's outputs and the model's.
+        The largest difference between the outputs of the written model and of the model in memory.
 
     Raises:
-        CaiTError: weights that cannot be had, or a written model that differs by more than 1e-4.
+        CaiTError: the weights cannot be found or read, or that difference is above 1e-4.
     """
     import keras
 
@@ -218,7 +236,7 @@ def build(entry: Entry, weights: str, out: Path) -> float:
     directory = out / entry.name
     write_saved_model(model, directory)
     images, outputs = outputs_on_noise(model)
-    # One copy of the weights at a time: the attention of the largest model alone takes 2 GB.
+    # Free the model first: the attention of a large model needs much memory by itself.
     del model
     keras.utils.clear_session()
     difference = compare(images, outputs, directory)
@@ -235,9 +253,13 @@ def build(entry: Entry, weights: str, out: Path) -> float:
 
 
 def _build(entry: Entry, weights: str, out: Path) -> tuple[float, int] | None:
-    """Build in a new process; return the difference and the peak memory in bytes, `None` if up to date."""
+    """Build an entry in a new process; return the difference and the peak memory in bytes.
+
+    Returns:
+        `None`: the entry is up to date.
+    """
     with quiet_imports():
-        import keras  # noqa: F401  its backend starts here, and talks
+        import keras  # noqa: F401  loads the backend, which logs to stderr
     if is_built(entry, weights, out):
         return None
     difference = build(entry, weights, out)
@@ -245,10 +267,12 @@ def _build(entry: Entry, weights: str, out: Path) -> tuple[float, int] | None:
 
 
 def is_built(entry: Entry, weights: str, out: Path) -> bool:
-    """Whether the archive of an entry is there, and its page names the checksum of these weights.
+    """Whether the archive of an entry exists and its page states the checksum of `weights`.
+
+    Random weights (``"none"``) have no checksum: the result is `False`.
 
     Raises:
-        CaiTError: weights that cannot be had.
+        CaiTError: the weights cannot be found or read.
     """
     from cait_tf.models import locate_weights
     from cait_tf.weights.checksum import checksum
@@ -263,8 +287,8 @@ def is_built(entry: Entry, weights: str, out: Path) -> bool:
 
 
 def _archive(directory: Path, path: Path) -> None:
-    """The SavedModel's files at the top of a ``.tar.gz``, as model hubs want it."""
-    # Weights hardly shrink: the fastest level is a quarter of the default's time.
+    """Pack the SavedModel's files at the top level of a ``.tar.gz``, as model hubs expect."""
+    # Weights hardly compress, so use the fastest level.
     with (
         atomic_path(path) as partial,
         tarfile.open(partial, "w:gz", compresslevel=1) as archive,
@@ -274,13 +298,13 @@ def _archive(directory: Path, path: Path) -> None:
 
 
 def build_many(entries: Iterable[Entry], weights: str, out: str | Path) -> None:
-    """Build entries that are not in `out` yet, or of other weights, with a progress bar.
+    """Build the entries that `out` lacks or has with other weights, and show a progress bar.
 
     Args:
-        weights: as `create`.
+        weights: as for `create`.
 
     Raises:
-        CaiTError: one cannot be built; those before it are kept, and skipped the next time.
+        CaiTError: an entry cannot be built. Earlier entries are kept, and the next call skips them.
     """
     from rich.console import Console
     from rich.progress import (
@@ -304,8 +328,8 @@ def build_many(entries: Iterable[Entry], weights: str, out: str | Path) -> None:
         for entry in entries:
             progress.update(task, description=entry.name)
             started = time.perf_counter()
-            # TensorFlow keeps the memory it has had, in pieces that the next model does not fit
-            # into: a process for each gives it back.
+            # TensorFlow keeps freed memory in fragments too small for the next model. The end of a
+            # process returns the memory to the system.
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
                 built = process.submit(_build, entry, weights, out).result()
             if built is None:

@@ -1,4 +1,4 @@
-"""What commands have in common: how a process begins, and how a mistake is shown."""
+"""Shared code of the commands: prepare the process, and print an error in one message."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cait_tf.streams import prepare_streams, restart_in_utf8
 
 
 def prepare_process() -> None:
-    """Make encoding, standard streams and home directory usable. Call before anything else loads."""
+    """Make encoding, standard streams and home directory usable. Call it before other imports."""
     restart_in_utf8()
     prepare_streams()
     prepare_home()
@@ -25,7 +25,11 @@ def prepare_process() -> None:
 def run_command(
     parser: argparse.ArgumentParser, work: Callable[[argparse.Namespace], object]
 ) -> None:
-    """Parse the command line and work; what a user can mend is one message and exit status 1."""
+    """Parse the command line and call `work`.
+
+    An error that the user can correct prints one message and exits with status 1. ``--debug`` shows
+    its traceback instead. An interrupt exits with status 130.
+    """
     prepare_process()
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     arguments = parser.parse_args()
@@ -34,7 +38,7 @@ def run_command(
             signal.signal(number, _end)
     try:
         with quiet_imports():
-            import keras  # noqa: F401  its backend starts here, and talks
+            import keras  # noqa: F401  loads the backend, which logs to stderr
         work(arguments)
     except (CaiTError, ImportError, OSError) as error:
         if arguments.debug:
@@ -47,10 +51,13 @@ def run_command(
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    """Leave through every `finally`, so that no half of a file stays; with the status that restarts a job.
+    """End the process with status 75, which asks a job scheduler to start the job again.
+
+    `SystemExit` runs every ``finally``, so no temporary file stays. Later SIGTERM and SIGHUP are
+    ignored.
 
     Raises:
-        SystemExit: always; further signals are ignored.
+        SystemExit: always.
     """
     for one in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(one, signal.SIG_IGN)

@@ -1,9 +1,10 @@
 """Convert weights from any source to any format: ``python -m cait_tf.convert SOURCE DESTINATION``.
 
-The destination's ending decides its format: ``.safetensors`` (timm's), ``.pth`` (the authors'),
-``.weights.h5`` and ``.keras`` (Keras'), anything else is the directory of a SavedModel with the
-original collection's contract. Names, numbers and the class list are kept: what is written is read again,
-every tensor must be bit-equal to the source's, and one forward pass of both must agree.
+The destination's ending decides its format: ``.safetensors`` (timm's), ``.pth`` or ``.pt`` (the
+authors'), ``.weights.h5`` or ``.keras`` (Keras'). A name without an ending is the directory of a
+SavedModel with the signature of the original collection. The conversion keeps the names, the
+numbers and the class list. To verify them, it reads the destination again: every tensor must be
+bit-equal to the source's, and the outputs of one forward pass must agree within 1e-4.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from cait_tf.places import expanded
 from cait_tf.variants import VARIANTS
 from cait_tf.weights.checksum import STATED
 
-if TYPE_CHECKING:  # Keras loads when something is converted
+if TYPE_CHECKING:  # this import would load Keras
     from cait_tf.weights.load import Weights
 
 Tensors = dict[str, np.ndarray]
@@ -36,10 +37,11 @@ _ENDINGS = (".safetensors", ".pth", ".pt", ".weights.h5", ".keras")
 
 @dataclasses.dataclass(frozen=True)
 class Conversion:
-    """What a conversion did.
+    """The result of a conversion.
 
-    ``difference``: the largest one between the two sides' outputs. ``notes``: which state dict of the
-    source was converted, where it has several.
+    ``format``: name of the source's format. ``model``: the variant, or the geometry of another
+    model. ``tensors``: number of tensors. ``difference``: largest difference between the outputs of
+    source and destination. ``notes``: which state dict was converted, if the source has several.
     """
 
     format: str
@@ -55,18 +57,19 @@ def convert(
     feature_extractor: bool = False,
     weights_key: str | None = None,
 ) -> Conversion:
-    """Convert and verify.
+    """Convert weights to another format, and verify the written file or directory.
 
     Args:
-        source: anything `load_weights` takes.
-        destination: where to write; its ending is the format.
+        source: anything that `load_weights` takes.
+        destination: where to write; the ending decides the format.
         feature_extractor: leave the head out.
-        weights_key: of a PyTorch checkpoint, as in `load_weights`.
+        weights_key: key of a state dict in a PyTorch checkpoint, as in `load_weights`.
 
     Raises:
-        CaiTError: the source cannot be read, the destination exists, or the two sides differ; then
-            nothing is left at `destination`.
-        ImportError: an extra is missing.
+        CaiTError: the source cannot be read, `destination` exists already or has an unknown ending,
+            or the written weights differ from the source's. A failed conversion writes nothing to
+            `destination`.
+        ImportError: an extra is not installed.
     """
     import keras
 
@@ -91,7 +94,8 @@ def convert(
         if written.class_names != class_names:
             raise WeightsError("destination: the class list as written is not the source's")
         _check_same(tensors, written, getattr(model, "backbone", model).grid_size)
-        # From here one copy of the weights at a time: the largest model's take 1.4 GB.
+        # From here on keep only one copy of the weights: those of the largest model need much
+        # memory.
         del tensors
         images, wanted = outputs_on_noise(model, attention=partial.is_dir())
         del model
@@ -111,7 +115,7 @@ def convert(
 
 def _check_ending(destination: Path) -> None:
     name = destination.name
-    # An ending with a letter is meant as a file's format; "cait_v1.2" is a directory's name.
+    # An ending that starts with a letter is a file format; "cait_v1.2" is a directory.
     if not name.endswith(_ENDINGS) and re.search(r"\.[a-zA-Z]\w*$", name):
         raise CaiTError(
             f"destination: got {destination}, expected an ending .safetensors, .pth, .weights.h5 or "
@@ -133,7 +137,7 @@ def _model_for(tensors: Tensors, grid: tuple[int, int] | None, source: str | Pat
 
 
 def _stated(source: str | Path) -> dict[str, str]:
-    """Return what a file of ours states besides its classes, such as its run."""
+    """Return what a file states besides its classes, such as its run, for the converted file to state."""
     from cait_tf.weights import keras_file, timm
 
     path = Path(expanded("source", source))
@@ -192,7 +196,7 @@ def _check_same(tensors: Tensors, read: Weights, grid_size: tuple[int, int]) -> 
 
 
 def _difference(images: np.ndarray, wanted: np.ndarray, read: Weights, path: Path) -> float:
-    """The largest difference between `wanted` and the outputs of a new model of what was read."""
+    """Return the largest difference between `wanted` and the outputs of the read weights."""
     import keras
 
     from cait_tf.weights.load import assign_weights
@@ -203,7 +207,7 @@ def _difference(images: np.ndarray, wanted: np.ndarray, read: Weights, path: Pat
 
 
 def _name(model: Any) -> str:
-    """The variant with the model's geometry, or the geometry itself."""
+    """Return the variant with the model's geometry, or else a description of the geometry."""
     backbone = getattr(model, "backbone", model)
     keys = ("patch_size", "embed_dim", "depth", "depth_token_only", "num_heads")
     for variant in VARIANTS.values():

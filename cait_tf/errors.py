@@ -1,4 +1,4 @@
-"""What can go wrong with a model or its weights, said in one message."""
+"""Exceptions for models and weights. Each has one message for the user."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Iterable
 
 
 class CaiTError(ValueError):
-    """A model or weights request that cannot be met. The message says what was got and expected."""
+    """A model or its weights cannot be created. The message states what was got and expected."""
 
 
 class WeightsError(CaiTError):
-    """Weights that cannot be found, read, or matched to the model."""
+    """The weights cannot be found, read, or matched to the model."""
 
 
 def near_names(name: str, known: Iterable[str]) -> str:
-    """``"; did you mean 'cait_s24_224'?"`` when a known name is near, else an empty string."""
+    """Return ``"; did you mean 'cait_s24_224'?"`` if a known name is similar, else ``""``."""
     word, known = str(name).lower().replace("-", "_"), list(known)
     whole = [one for one in known if len(word) > 2 and word in one][:2]
     near = whole or difflib.get_close_matches(word, known, n=2, cutoff=0.6)

@@ -1,6 +1,6 @@
-"""A classifier that takes pixels as they come out of a file: what is exported where no decoder is.
+"""A classifier of decoded pixels: the model for export formats that cannot decode image files.
 
-Everything is in `keras.ops`, and of operations that ONNX and LiteRT have too.
+It uses only `keras.ops` operations that ONNX and LiteRT have too.
 """
 
 from __future__ import annotations
@@ -20,25 +20,30 @@ from cait_tf.resampling import KERNELS, resampling_matrix, whole_levels
 
 @keras.saving.register_keras_serializable("cait_tf")
 class ImageClassifier(keras.Model):
-    """Images (B, h, w, 3) uint8 of any one size to probabilities (B, C).
+    """Images (B, h, w, 3) uint8 to probabilities (B, C). The images of a batch have the same size.
 
-    `classify` names the classes as well. Each image is brought to the classifier's size S and normalised inside, as in training, but for
-    the rounding of a few grey values. EXIF orientation stands in files, not in pixels: whoever
-    decodes a photograph turns it.
+    `classify` returns class names as well. The model resizes each image to the classifier's size S
+    and normalises it, as in evaluation. Rounding may change a few grey values. EXIF orientation is
+    in files, not in pixels: the code that decodes a photograph must rotate it.
 
     Args:
         classifier: normalised images (B, S, S, 3) to logits (B, C).
-        class_names: C of them, in the order of the probabilities.
-        resize_mode: ``shorter_side`` resizes that to ``S / crop_pct`` and cuts the centre square of S
-            out; ``squash`` resizes both sides to ``S / crop_pct`` and cuts out the same; ``pad``
-            resizes the longer side to S, with black beside it.
+        class_names: C names, in the order of the probabilities.
+        crop_pct: crop ratio: S divided by the size before the crop. ``pad`` ignores it.
+        interpolation: ``bicubic`` or ``bilinear``.
+        mean: mean of each channel, on a scale of 0 to 1.
+        std: standard deviation of each channel, on a scale of 0 to 1.
+        resize_mode: ``shorter_side`` resizes the shorter side to ``S / crop_pct`` and crops the
+            centre square of S pixels. ``squash`` resizes both sides to ``S / crop_pct`` and crops
+            the same square. ``pad`` resizes the longer side to S and pads the shorter side with
+            black.
         antialias: widen the kernel when shrinking, as PIL does.
-        temperature: what the logits are divided by, so that probabilities are what they say.
-        multi_label: each class has a probability of its own: a sigmoid instead of a softmax.
+        temperature: the logits are divided by it, to calibrate the probabilities.
+        multi_label: give each class its own probability, with a sigmoid instead of a softmax.
 
     Raises:
-        CaiTError: a way of resizing that there is not, names for other classes, or a classifier of
-            images that are not square.
+        CaiTError: `resize_mode` or `interpolation` is unknown, `class_names` has another number of
+            names than the classifier has classes, or the classifier's images are not square.
     """
 
     def __init__(
@@ -83,28 +88,29 @@ class ImageClassifier(keras.Model):
         self.built = True
 
     def call(self, images: Any, return_logits: bool = False) -> Any:
-        """Probabilities ``(B, C)``, or the logits ``(B, C)`` that they are of."""
+        """Return probabilities ``(B, C)``, or logits ``(B, C)`` divided by the temperature."""
         logits = self.classifier(self.preprocess(images), training=False) / self.temperature
         return logits if return_logits else self.probabilities(logits)
 
     def probabilities(self, logits: Any) -> Any:
-        """``(B, C)`` of the logits of `call`."""
+        """Convert logits of `call` to probabilities ``(B, C)``."""
         return ops.sigmoid(logits) if self.multi_label else ops.softmax(logits)
 
     def classify(self, images: Any) -> dict[str, np.ndarray]:
-        """Name the most probable class of each image, also where an image may have several labels.
+        """Name the most probable class of each image, for a multi-label classifier too.
 
         Args:
             images: ``(B, h, w, 3)`` uint8.
 
         Returns:
-            ``predicted_class`` ``(B,)``, a name; ``probability`` ``(B,)``, its probability;
-            ``probabilities`` ``(B, C)``; ``class_names`` ``(C,)``, the names of the columns.
+            ``predicted_class`` ``(B,)``, the name of the class; ``probability`` ``(B,)``, the
+            probability of that class; ``probabilities`` ``(B, C)``; ``class_names`` ``(C,)``, the
+            names of the columns.
         """
         logits = self(images, return_logits=True)
         probabilities = ops.convert_to_numpy(self.probabilities(logits))
         names = np.array(self.class_names)
-        # Of the logits: several sigmoids may round to the same 1.
+        # Compare logits, because several sigmoids may round to 1.
         index = ops.convert_to_numpy(ops.argmax(logits, axis=-1))
         return {
             "predicted_class": names[index],
@@ -114,7 +120,7 @@ class ImageClassifier(keras.Model):
         }
 
     def preprocess(self, images: Any) -> Any:
-        """``(B, h, w, 3)`` uint8 to the ``(B, S, S, 3)`` float32 that the classifier takes."""
+        """Resize and normalise ``(B, h, w, 3)`` uint8 to ``(B, S, S, 3)`` float32."""
         size, _ = self.classifier.backbone.image_size
         rows, columns = self._matrices(*ops.shape(images)[1:3], size)  # (S, h), (S, w)
         x = ops.cast(ops.transpose(images, (0, 3, 1, 2)), "float32")  # (B, 3, h, w)
@@ -127,7 +133,7 @@ class ImageClassifier(keras.Model):
         return (ops.transpose(x, (0, 2, 3, 1)) - mean) / std
 
     def _matrices(self, height: Any, width: Any, size: int) -> tuple[Any, Any]:
-        """What makes the rows and the columns of the result of those of the image."""
+        """Return the resampling matrices of the rows, (S, h), and of the columns, (S, w)."""
 
         def matrix(length: Any, start: Any, step: Any) -> Any:
             return resampling_matrix(length, size, start, step, self.interpolation, self.antialias)

@@ -10,11 +10,11 @@ _FILE = Path(__file__).with_name("imagenet_classes.txt")
 
 @functools.cache
 def synsets() -> tuple[str, ...]:
-    """WordNet identifiers such as ``n01440764``, which name the folders of the data set."""
+    """Return WordNet's identifiers, such as ``n01440764``. They are the dataset's folder names."""
     return tuple(line.partition(" ")[0] for line in _FILE.read_text(encoding="utf-8").splitlines())
 
 
 @functools.cache
 def class_names() -> tuple[str, ...]:
-    """WordNet's words for each class, such as ``tench, Tinca tinca``."""
+    """Return WordNet's words for each class, such as ``tench, Tinca tinca``."""
     return tuple(line.partition(" ")[2] for line in _FILE.read_text(encoding="utf-8").splitlines())

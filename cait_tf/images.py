@@ -1,4 +1,4 @@
-"""Image files to what a variant's weights were trained on."""
+"""Load image files as input for the published weights: resize, crop and normalise."""
 
 from __future__ import annotations
 
@@ -15,24 +15,30 @@ from cait_tf.variants import IMAGENET_MEAN, IMAGENET_STD
 if TYPE_CHECKING:
     import PIL.Image
 
-_FAR = 8  # times the part's height or width: of a larger image only the part is made
+_FAR = 8  # a resized image this many times larger than its crop is never made as a whole
 
 
 def load_image(path: str | Path, size: tuple[int, int], crop_pct: float = 1.0) -> np.ndarray:
-    """The part of an image file that a model sees: ``(h, w, 3)`` uint8.
+    """Load the resized centre crop of an image file: ``(h, w, 3)`` uint8.
 
-    Resized (bicubic, antialiased) until it covers ``size / crop_pct``, then cut at the centre: for a
-    square size torchvision's Resize and CenterCrop. Turned upright as its EXIF data says.
+    The function rotates the image by its EXIF orientation. It resizes the image (bicubic,
+    antialiased) to the smallest size that covers ``size / crop_pct``, and crops the centre. For a
+    square `size` the result is that of torchvision's Resize and CenterCrop.
+
+    Args:
+        path: the image file.
+        size: height and width of the crop, in pixels.
+        crop_pct: crop ratio: the crop's size divided by the covered size.
 
     Raises:
-        CaiTError: there is no such file, or it is no image that PIL reads.
+        CaiTError: the file does not exist, or PIL cannot read it as an image.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         with Image.open(expanded("image", path)) as file:
             image = ImageOps.exif_transpose(file)
-            if image.mode.startswith("I"):  # 16 bits, which PIL's own conversion cuts off at 255
+            if image.mode.startswith("I"):  # 16 bits: PIL's own conversion clips levels at 255
                 levels = np.asarray(image, "float64") * (255 / 65535)
                 image = Image.fromarray(levels.round().clip(0, 255).astype("uint8"))
             image = image.convert("RGB")
@@ -46,7 +52,7 @@ def load_image(path: str | Path, size: tuple[int, int], crop_pct: float = 1.0) -
     height, width = size
     covered = math.floor(height / crop_pct), math.floor(width / crop_pct)
     scale = max(covered[0] / image.height, covered[1] / image.width)
-    # The side that decides is exact, the other one is cut to whole pixels as torchvision does.
+    # The side that sets the scale is exact. The other side is rounded down, as in torchvision.
     resized = (
         max(covered[1], int(image.width * scale)),
         max(covered[0], int(image.height * scale)),
@@ -61,20 +67,26 @@ def load_image(path: str | Path, size: tuple[int, int], crop_pct: float = 1.0) -
 def _part(
     image: PIL.Image.Image, resized: tuple[int, int], corner: tuple[int, int], size: tuple[int, int]
 ) -> np.ndarray:
-    """The same part without the rest of the resized image, which is gigabytes of a strip of pixels.
+    """Return the crop of a resized image without making the whole image.
 
-    Pixels may differ by a grey level from those of the whole: PIL rounds the edges of a box.
+    The whole resized image of a narrow strip would need gigabytes. Pixels may differ by one grey
+    level from a crop of the whole image, because PIL rounds the edges of a box.
+
+    Args:
+        resized: width and height of the resized image.
+        corner: left and top of the crop, in pixels of the resized image.
+        size: height and width of the crop.
     """
     from PIL import Image
 
     begins, boxes = [], []
     for length, new, first, count in zip(image.size, resized, corner, size[::-1], strict=True):
         step = length / new
-        margin = math.ceil(3 * max(1.0, step))  # what a kernel of radius 2 looks at, and more
+        margin = math.ceil(3 * max(1.0, step))  # more than the kernel's radius of 2
         begin = max(0, math.floor(first * step) - margin)
         end = min(length, math.ceil((first + count) * step) + margin)
         begins.append((begin, end))
-        # Counted from the part's own edge, as PIL has 24 bits for it.
+        # Count from the edge of `begin`: PIL stores the box with 24 bits of precision.
         boxes.append((first * step - begin, min((first + count) * step - begin, end - begin)))
     (x0, x1), (y0, y1) = begins
     (left, right), (top, bottom) = boxes
@@ -84,6 +96,6 @@ def _part(
 
 
 def normalise(images: np.ndarray) -> np.ndarray:
-    """uint8 ``(…, 3)`` to float32 on the scale of the published weights."""
+    """Normalise uint8 ``(…, 3)`` to float32 with the mean and std of the published weights."""
     mean, std = np.array(IMAGENET_MEAN, "float32"), np.array(IMAGENET_STD, "float32")
     return (np.asarray(images, "float32") / 255 - mean) / std

@@ -1,14 +1,14 @@
-"""The small layers of CaiT, in `keras.ops`: they run on every Keras backend.
+"""The small layers of CaiT, in `keras.ops`. They run on every Keras backend.
 
-The mathematics is that of "Going deeper with Image Transformers" (Touvron et al. 2021,
-https://arxiv.org/abs/2103.17239) as in the authors' code and timm's ``models/cait.py``; layer and
-variable names follow timm so that a weight's name can be derived from its path.
+The layers compute as in "Going deeper with Image Transformers" (Touvron et al. 2021,
+https://arxiv.org/abs/2103.17239), the authors' code and timm's ``models/cait.py``. Layer and
+variable names follow timm, so that a weight's timm name follows from its path.
 
 Shapes: B images, N patches, D ``embed_dim``.
 
-Mixed precision: matrix products run in the compute dtype; the residual stream, LayerNorm, LayerScale
-and softmax stay in float32. A gamma of 1e-6 is subnormal in float16, and an update that small is
-lost when added to a bfloat16 residual; PyTorch's autocast promotes the same operations.
+Mixed precision: matrix products run in the compute dtype. The residual stream, LayerNorm,
+LayerScale and softmax stay in float32. A gamma of 1e-6 is subnormal in float16, and a bfloat16
+residual loses an update of that size. PyTorch's autocast promotes the same operations.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ _HALF = ("float16", "bfloat16")
 
 
 def stable_dtype(policy: keras.DTypePolicy) -> str:
-    """The dtype of the operations that must not run in half precision under `policy`."""
+    """Return the dtype of operations that must not run in half precision under `policy`."""
     return "float32" if policy.compute_dtype in _HALF else policy.compute_dtype
 
 
 def trunc_normal(stddev: float = KERNEL_INIT) -> keras.initializers.Initializer:
-    """The authors' initial values of every linear layer."""
+    """Return the authors' initializer of linear layers: a truncated normal."""
     return keras.initializers.TruncatedNormal(stddev=stddev)
 
 
 def dense(
     units: int, name: str, policy: keras.DTypePolicy, kernel_init: float
 ) -> keras.layers.Dense:
-    """A linear layer whose new kernel has a standard deviation of `kernel_init`."""
+    """Return a linear layer whose new kernel has standard deviation `kernel_init`."""
     return keras.layers.Dense(
         units, kernel_initializer=trunc_normal(kernel_init), dtype=policy, name=name
     )
@@ -47,9 +47,12 @@ def dense(
 def layer_norm(
     name: str, policy: keras.DTypePolicy, output_dtype: str | None = None
 ) -> LayerNormalization:
-    """LayerNorm with CaiT's epsilon of 1e-6 (Keras' default is 1e-3), never in half precision.
+    """Return a LayerNorm with CaiT's epsilon of 1e-6 (Keras' default is 1e-3).
 
-    `output_dtype` is what its result is rounded to; None leaves it.
+    The layer never computes in half precision.
+
+    Args:
+        output_dtype: dtype of the output. `None`: the dtype in which the layer computes.
     """
     layer = LayerNormalization(epsilon=LAYER_NORM_EPSILON, dtype=stable_dtype(policy), name=name)
     layer.output_dtype = output_dtype
@@ -57,9 +60,9 @@ def layer_norm(
 
 
 class LayerNormalization(keras.layers.LayerNormalization):
-    """Keras' layer over the last axis, ``(..., D)``, which also casts its result.
+    """Keras' layer over the last axis, ``(..., D)``, with an optional cast of the output.
 
-    The name is Keras' too: its files name layers by their class.
+    The class keeps Keras' name, because Keras' weight files name layers by their class.
     """
 
     output_dtype: str | None = None
@@ -73,9 +76,9 @@ class LayerNormalization(keras.layers.LayerNormalization):
 
 
 def gelu(x: Any) -> Any:
-    """Exact GELU, ``x Φ(x)``, same shape and dtype as `x`, computed in float32 at least.
+    """Return exact GELU, ``x Φ(x)``, in the shape and dtype of `x`, computed in float32 or float64.
 
-    Written with erf: `erfc`, to which TensorFlow's own exact GELU lowers, has no ONNX counterpart.
+    The formula uses erf. TensorFlow's own exact GELU lowers to `erfc`, which ONNX does not have.
     """
     wide = keras.backend.standardize_dtype(x.dtype) == "float64"
     y = x if wide else ops.cast(x, "float32")
@@ -83,14 +86,14 @@ def gelu(x: Any) -> Any:
 
 
 def softmax(x: Any) -> Any:
-    """Over the last axis, same dtype as `x`, computed in float32 where that is half precision."""
+    """Return the softmax over the last axis in the dtype of `x`, never computed in half precision."""
     dtype = keras.backend.standardize_dtype(x.dtype)
     wide = "float32" if dtype in _HALF else dtype
     return ops.cast(ops.softmax(ops.cast(x, wide), axis=-1), dtype)
 
 
 def without_autocast(config: dict) -> dict:
-    """Drop the key that a layer fixes itself, whether or not Keras lists it."""
+    """Return `config` without ``autocast``, which the layer sets itself. The key may be absent."""
     return {key: value for key, value in config.items() if key != "autocast"}
 
 
@@ -106,7 +109,7 @@ class PatchEmbed(keras.layers.Layer):
             patch_size,
             strides=patch_size,
             data_format="channels_last",
-            # torch's default for a convolution, which the authors left in place: U(±1/sqrt(fan_in)).
+            # The authors keep torch's default of a convolution: U(±1/sqrt(fan_in)).
             kernel_initializer=keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform"),
             dtype=self.dtype_policy,
             name="proj",
@@ -128,7 +131,7 @@ class LayerScale(keras.layers.Layer):
     """Multiply each channel by a learned gamma, in float32: ``(..., D) -> (..., D)``."""
 
     def __init__(self, init_value: float, **kwargs: Any) -> None:
-        # Without autocast a `y` in half precision is widened in the same pass.
+        # Without autocast, `call` casts a half-precision `y` in the same pass as the product.
         super().__init__(autocast=False, **kwargs)
         self.init_value = init_value
 
@@ -164,7 +167,11 @@ class DropPath(keras.layers.Layer):
         return x if factor is None else x * factor
 
     def draw(self, x: Any, training: bool) -> Any | None:
-        """What the branch of each example is multiplied by, ``(B, 1, ..)``: 0 or 1 / (1 - rate)."""
+        """Return a random factor for each example's branch, ``(B, 1, ..)``: 0 or 1 / (1 - rate).
+
+        Returns:
+            `None`: outside training, or with rate 0.
+        """
         if not training or not self.rate:
             return None
         keep = 1.0 - self.rate

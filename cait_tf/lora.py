@@ -1,7 +1,7 @@
 """Low-rank adaptation of a backbone (LoRA, Hu et al. 2021, https://arxiv.org/abs/2106.09685).
 
-The kernels of attention and MLP stay as they are, and ``alpha / rank * A @ B`` is added to each, with
-A (in, rank) random and B (rank, out) zero at first: the model starts as it was.
+Attention and MLP layers add ``alpha / rank * A @ B`` to their frozen kernels. A (in, rank) starts
+random and B (rank, out) starts at zero, so the model's outputs are unchanged at first.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ _NAMES = ("lora_kernel_a", "lora_kernel_b")
 def enable_lora(
     backbone: Any, rank: int, alpha: float | None = None, targets: str | None = None
 ) -> None:
-    """Freeze every variable of `backbone` and give its attention and MLP layers trained updates.
+    """Freeze all variables of `backbone` and add trainable updates to its attention and MLP layers.
 
     Args:
-        rank: of the updates, from 1.
-        alpha: their scale is ``alpha / rank``; None is `rank`, a scale of 1.
-        targets: a regular expression, searched in the layers' paths, such as
-            ``blocks_0/attn/qkv``: which of them get updates; None all.
+        rank: rank of the updates, at least 1.
+        alpha: the scale of the updates is ``alpha / rank``. `None`: `rank`, a scale of 1.
+        targets: a regular expression, searched in the layers' paths, such as ``blocks_0/attn/qkv``.
+            The layers that match get updates. `None`: all layers.
 
     Raises:
-        CaiTError: the rank is no positive whole number, `targets` is no regular expression or
-            matches no layer, or the updates are there already.
+        CaiTError: `rank` is not a positive whole number, `targets` is not a regular expression or
+            matches no layer, or the backbone already has updates.
     """
     if not isinstance(rank, numbers.Integral) or rank < 1:
         raise CaiTError(f"rank: got {rank!r}, expected a whole number from 1")
@@ -47,17 +47,17 @@ def enable_lora(
 
 
 def has_lora(model: Any) -> bool:
-    """Whether some layer of the model has a low-rank update."""
+    """Whether any layer of the model has a low-rank update."""
     return any(layer.lora_enabled for layer in _dense_layers(model))
 
 
 def is_lora(path: str) -> bool:
-    """Whether a variable's path is that of a low-rank update."""
+    """Whether `path` is the path of a low-rank update's variable."""
     return path.rpartition("/")[2] in _NAMES
 
 
 def merged_kernels(model: Any) -> dict[str, np.ndarray]:
-    """The kernels with their updates added, by the path of the kernel."""
+    """Return the kernels with their updates added, by the path of the kernel."""
     return {
         layer._kernel.path: keras.ops.convert_to_numpy(layer.kernel)
         for layer in _dense_layers(model)
@@ -66,7 +66,7 @@ def merged_kernels(model: Any) -> dict[str, np.ndarray]:
 
 
 def reset_lora(model: Any) -> None:
-    """Make every update zero again, as after new weights were loaded under them."""
+    """Set every update to zero. `assign_weights` calls it after it has loaded new kernels."""
     for layer in _dense_layers(model):
         if layer.lora_enabled:
             layer.lora_kernel_b.assign(keras.ops.zeros_like(layer.lora_kernel_b))

@@ -1,4 +1,4 @@
-"""The most memory that this process has held."""
+"""Peak memory of this process."""
 
 from __future__ import annotations
 
@@ -24,6 +24,6 @@ def peak_memory() -> int:
 
 
 def reset_peak_memory() -> None:
-    """Set the peak to the memory held now. Does nothing where the system cannot: outside Linux."""
+    """Set the peak to the memory in use now. Do nothing if the system cannot, as outside Linux."""
     with contextlib.suppress(OSError):
         _CLEAR.write_text("5", encoding="utf-8")

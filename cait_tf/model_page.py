@@ -58,10 +58,14 @@ _ACCURACIES = """\
 def model_page(
     variant: Variant, feature_extractor: bool, report: LoadingReport | None = None
 ) -> str:
-    """What the model is, what goes in and out, how it is used, where its weights come from.
+    """Return the page of a model: architecture, inputs, outputs, usage, and source of the weights.
 
-    ``report`` None: the weights are random, and no accuracy is claimed; nor is one where the
-    positions of another image size were resampled, which nobody has measured.
+    The page states accuracies only for published weights. It states none if the position embedding
+    was resampled to another image size, because that accuracy has not been measured.
+
+    Args:
+        feature_extractor: whether the model has no head.
+        report: the loading report of the weights. `None`: the weights are random.
     """
     published = report is not None and variant.published and not report.resampled
     patches = variant.patches()

@@ -1,4 +1,4 @@
-"""Models by name."""
+"""Create models by name."""
 
 from __future__ import annotations
 
@@ -29,22 +29,24 @@ def create_model(
 
     Args:
         name: a key of `cait_tf.VARIANTS`.
-        num_classes: 0 gives the `CaiTBackbone`, a feature extractor.
-        image_size: None for the variant's own; otherwise a multiple of its patch size, for which the
-            position embedding of the weights is resampled.
-        drop_path_rate: stochastic depth, constant over the blocks.
-        weights: None or ``"none"`` for random ones; ``"pretrained"`` for the ones that come with the
-            package, which `cait_nano_32` has, or else those of the hub; ``"hub"`` for timm's on the
-            Hugging Face Hub, ``"official"`` for the authors' ``.pth``, or anything `load_weights`
-            takes. The loading report is then in ``model.loading_report``.
-        class_names: of the head, in column order: its columns are then loaded by name, as
-            `load_weights` does with these and `source_names`.
-        weights_key: of a PyTorch checkpoint, as in `load_weights`.
+        num_classes: number of classes. 0: return a `CaiTBackbone`, a feature extractor.
+        image_size: one side or [height, width], in pixels; multiples of the variant's patch size.
+            The position embedding of the weights is resampled to this size. `None`: the variant's
+            size.
+        drop_path_rate: stochastic-depth rate, the same for every trunk block.
+        weights: `None` or ``"none"``: random weights. ``"pretrained"``: the weights in this
+            package, which only `cait_nano_32` has, or else those of the hub. ``"hub"``: timm's
+            weights on the Hugging Face Hub. ``"official"``: the authors' ``.pth``. Or any source
+            that `load_weights` takes. ``model.loading_report`` has the loading report.
+        class_names: names of the head's columns, in order. If given, the head's columns are loaded
+            by name, as in `load_weights`.
+        source_names: names of the source's columns, as in `load_weights`.
+        weights_key: key of a state dict in a PyTorch checkpoint, as in `load_weights`.
         **kwargs: further arguments of `CaiTBackbone`, such as ``dtype="mixed_bfloat16"``.
 
     Raises:
-        CaiTError: an unknown name, or a value the model refuses.
-        WeightsError: weights that cannot be found, downloaded, read or matched.
+        CaiTError: the name is unknown, or the model refuses a value.
+        WeightsError: the weights cannot be found, downloaded, read or matched.
     """
     variant = get_variant(name)
     config = {
@@ -74,10 +76,12 @@ def create_model(
 
 
 def locate_weights(variant: Variant, weights: str | Path) -> str | Path:
-    """Resolve ``"pretrained"``, ``"hub"`` and ``"official"``; anything else is returned as it is.
+    """Resolve ``"pretrained"``, ``"hub"`` and ``"official"``; return any other value unchanged.
+
+    ``"official"`` downloads the checkpoint. For the hub the result is the name of the repository.
 
     Raises:
-        WeightsError: the variant has no published weights, or they cannot be downloaded.
+        WeightsError: the variant has no published weights, or the checkpoint cannot be downloaded.
     """
     if weights == "pretrained" and variant.shipped:
         return shipped.weights_of(variant)

@@ -1,4 +1,4 @@
-"""An `OSError` as a message to the user: what is wrong with which path."""
+"""Turn an `OSError` into a message to the user that names the path and the reason."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _KINDS = (
 
 
 def explain_os_error(error: OSError) -> str:
-    """``PATH: got REASON, expected …`` and what to do; the error's own words where it has no number."""
+    """Return ``PATH: got REASON, expected …`` and a hint; without an errno the error's text."""
     names = [str(name) for name in (error.filename, error.filename2) if name is not None]
     subject = " → ".join(names) or "system"
     if error.errno is None:

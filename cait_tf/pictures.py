@@ -1,4 +1,4 @@
-"""Pictures of attention maps."""
+"""Draw attention maps as PNG files."""
 
 from __future__ import annotations
 
@@ -10,11 +10,16 @@ import numpy as np
 from cait_tf.atomic import atomic_path
 
 _COLORS = "cividis"
-_ALPHA = 0.9  # of the strongest attention; the weakest leaves the image as it is
+_ALPHA = 0.9  # opacity of the strongest attention; the weakest has opacity 0
 
 
 def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """Colours over an image, the stronger the higher: ``(h, w, 3)`` uint8, ``(h, w)`` in 0..1."""
+    """Blend the colours of a map over an image. Higher values are more opaque.
+
+    Args:
+        image: ``(h, w, 3)`` uint8.
+        heat: ``(h, w)``, from 0 to 1.
+    """
     from matplotlib import colormaps
 
     heat = np.clip(heat, 0.0, 1.0)
@@ -24,15 +29,15 @@ def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
 
 
 def _aspect(image: np.ndarray) -> float:
-    """Height over width, within what a page can show."""
+    """Return height divided by width, clipped to a range that a page can show."""
     return min(max(image.shape[0] / image.shape[1], 0.3), 3.0)
 
 
 def draw_overlay(image: np.ndarray, heat: np.ndarray, title: str, kind: str, path: Path) -> None:
-    """The image, the map, and the map over the image."""
+    """Draw three panels to `path`: the image, the map, and the map over the image."""
     from matplotlib.figure import Figure
 
-    # As high as the images need: bare stripes above and below them push the title away.
+    # Fit the figure's height to the images. A taller figure moves the title away from them.
     figure = Figure(figsize=(10.5, 0.9 + 3.05 * _aspect(image)), layout="constrained")
     axes = figure.subplots(1, 3)
     axes[0].imshow(image)
@@ -50,7 +55,7 @@ def draw_overlay(image: np.ndarray, heat: np.ndarray, title: str, kind: str, pat
 
 
 def draw_heads(image: np.ndarray, blocks: Sequence[np.ndarray], title: str, path: Path) -> None:
-    """Every head of every class-attention block: ``blocks[j]`` is ``(H, h, w)``."""
+    """Draw the map of every head of every class-attention block: ``blocks[j]`` is ``(H, h, w)``."""
     from matplotlib.figure import Figure
 
     columns = 1 + min(8, max(len(heads) for heads in blocks))
@@ -68,7 +73,7 @@ def draw_heads(image: np.ndarray, blocks: Sequence[np.ndarray], title: str, path
         axes[first][0].set_title(f"block {j}", fontsize=9)
         for k, head in enumerate(heads):
             ax = axes[first + k // (columns - 1)][1 + k % (columns - 1)]
-            # Heads differ in strength by orders of magnitude: each has its own scale.
+            # Scale each head separately: strengths differ by orders of magnitude.
             ax.imshow(head, cmap=_COLORS)
             ax.set_title(f"head {k}", fontsize=9)
     figure.suptitle(f"class attention: {title}")

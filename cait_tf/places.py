@@ -1,4 +1,4 @@
-"""The user's home directory and caches, where the process has them."""
+"""Find the user's home directory and caches, and replace a missing home directory."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ _CACHES = "~/.cache/"
 
 
 class NoHome(CaiTError):
-    """A path begins with ``~``, and the process has no home directory."""
+    """A path begins with ``~``, but the process has no home directory."""
 
 
 def home() -> Path | None:
-    """The user's home directory: ``$HOME``, else the system's record of the user.
+    """Return the user's home directory: ``$HOME`` if set, else the system's record of the user.
 
     Returns:
-        `None` where neither names an absolute path. The directory need not exist.
+        The directory, which need not exist. `None`: the path is not absolute, or ``$HOME`` is the
+        temporary home directory of `prepare_home`.
     """
     given = os.environ.get("HOME") or _home_on_record()
     return Path(given) if os.path.isabs(given) and given != _StandIn.place else None
@@ -36,22 +37,22 @@ def _home_on_record() -> str:
         import pwd
 
         return pwd.getpwuid(os.getuid()).pw_dir
-    except ImportError:  # Windows, which has other variables
+    except ImportError:  # Windows, where expanduser reads other variables
         return os.path.expanduser("~")
-    except KeyError:  # a user without a record, as in a container
+    except KeyError:  # the user has no record, as in a container
         return ""
 
 
 def expanded(key: str, path: str | os.PathLike[str]) -> str:
-    """The path with ``~`` and ``~name`` as home directories.
+    """Return the path with ``~`` and ``~name`` replaced by home directories.
 
-    A name that is no user's stays: ``~draft.png`` is a file.
+    If `name` is not a user, the path stays unchanged: ``~draft.png`` is a file.
 
     Args:
-        key: what the user set to `path`, for the message.
+        key: the setting that holds `path`, for the message.
 
     Raises:
-        NoHome: the path begins with ``~`` alone, and there is no home directory.
+        NoHome: the path is ``~`` or begins with ``~/``, and the process has no home directory.
     """
     text = os.fspath(path)
     first, slash, rest = text.partition("/")
@@ -67,10 +68,10 @@ def expanded(key: str, path: str | os.PathLike[str]) -> str:
 
 
 def caches() -> Path | None:
-    """Where a user's caches are: ``$XDG_CACHE_HOME`` if absolute, else ``~/.cache``.
+    """Return the user's cache directory: ``$XDG_CACHE_HOME`` if absolute, else ``~/.cache``.
 
     Returns:
-        `None` where the home directory is unknown or missing.
+        `None`: ``$XDG_CACHE_HOME`` is not absolute, and the home directory is unknown or missing.
     """
     given = os.environ.get("XDG_CACHE_HOME", "")
     if os.path.isabs(given):
@@ -80,9 +81,9 @@ def caches() -> Path | None:
 
 
 def cache_path(path: str | os.PathLike[str]) -> Path | None:
-    """The directory that a configured cache is in; `None` where there is no place for it.
+    """Return the directory of a configured cache. `None`: its home directory is missing.
 
-    ``~/.cache`` is below ``$XDG_CACHE_HOME`` where there is no home directory.
+    Without a home directory, ``$XDG_CACHE_HOME`` replaces ``~/.cache``.
     """
     path = os.fspath(path)
     if not path.startswith("~/") and path != "~":
@@ -94,10 +95,10 @@ def cache_path(path: str | os.PathLike[str]) -> Path | None:
 
 
 def warn_not_kept(reason: object = None) -> None:
-    """Log, once a process, that nothing is kept for the next run.
+    """Log, once per process, that the caches keep nothing for the next run.
 
     Args:
-        reason: what a write failed with; `None`: there is no home directory.
+        reason: the error of a failed write. `None`: the home directory is unknown or missing.
     """
     if _warned:
         return
@@ -112,11 +113,13 @@ def warn_not_kept(reason: object = None) -> None:
 
 
 def prepare_home() -> None:
-    """Give libraries a place to write to where the home directory has none.
+    """Give libraries a writable directory if the home directory is missing or read-only.
 
-    Many expand ``~`` on import, and make a directory of that name where it is unknown. A temporary
-    home directory takes its place, which `home` does not count. Where it exists and is read-only, it
-    stays, as it may hold logins and downloads; Matplotlib alone would complain.
+    Many libraries expand ``~`` on import, and make a directory called ``~`` if the home directory
+    is unknown. If the home directory is missing, a temporary directory becomes ``$HOME``; `home`
+    ignores it. A read-only home directory stays, because it may hold logins and downloads. Only
+    Matplotlib warns about a read-only home directory, so ``$MPLCONFIGDIR`` becomes a temporary
+    directory.
     """
     place = usable_home()
     if place is None:
@@ -127,7 +130,7 @@ def prepare_home() -> None:
 
 
 def writable(directory: str | os.PathLike[str]) -> bool:
-    """Whether a file can be made in a directory. One is: permissions alone do not tell."""
+    """Whether a file can be made in a directory. Make one, because permissions do not tell."""
     try:
         tempfile.TemporaryFile(dir=directory).close()
     except OSError:
@@ -137,20 +140,20 @@ def writable(directory: str | os.PathLike[str]) -> bool:
 
 @functools.cache
 def temporary_directory() -> str:
-    """A directory for this process, which is removed when the process ends."""
+    """Return a temporary directory of this process. The end of the process removes it."""
     place = tempfile.mkdtemp(prefix="cait-")
     atexit.register(shutil.rmtree, place, ignore_errors=True)
     return place
 
 
 def usable_home() -> Path | None:
-    """The home directory where it exists."""
+    """Return the home directory if it exists, else `None`."""
     place = home()
     return place if place and place.is_dir() else None
 
 
 class _StandIn:
-    """The temporary home directory of this process, and the one that is missing."""
+    """The temporary home directory of this process, and the missing one that it replaces."""
 
     place: str | None = None
     missing: Path | None = None

@@ -1,4 +1,4 @@
-"""Position embeddings on another grid."""
+"""Resample position embeddings to another grid."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ def resample(
 ) -> np.ndarray:
     """Interpolate ``(1, h*w, D)`` from one ``(h, w)`` grid to another.
 
-    Float32, bicubic, antialiased: timm's ``resample_abs_pos_embed``. CaiT's embedding has no slot for
-    the class token, so all of it is resampled.
+    The interpolation is bicubic and antialiased, in float32, as in timm's
+    ``resample_abs_pos_embed``. CaiT has no position for the class token, so the function resamples
+    the whole embedding.
     """
     dim = pos_embed.shape[-1]
     image = np.asarray(pos_embed, "float32").reshape(1, *source_grid, dim)  # (1, h, w, D)

@@ -1,4 +1,4 @@
-"""Keep the start-up chatter of TensorFlow's C++ parts off the user's screen."""
+"""Hide the start-up messages of TensorFlow's C++ code from the user."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from typing import IO
 
 @contextlib.contextmanager
 def quiet_imports() -> Iterator[None]:
-    """Inside, what is written to the process's standard error is kept, and shown only on failure.
+    """Hide the process's standard error inside the block, and print it only if the block fails.
 
-    TensorFlow logs before its log level can be set, from C++, so the file descriptor is redirected.
+    TensorFlow's C++ code logs before its log level can be set, so the function redirects the file
+    descriptor.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
@@ -24,11 +25,11 @@ def quiet_imports() -> Iterator[None]:
         os.dup2(chatter.fileno(), 2)
         try:
             yield
-        except KeyboardInterrupt:  # which has its own line
+        except KeyboardInterrupt:  # the command prints its own line
             raise
         except BaseException:
             chatter.seek(0)
-            with contextlib.suppress(OSError):  # a console that is gone
+            with contextlib.suppress(OSError):  # the console may be gone
                 os.write(saved, chatter.read())
             raise
         finally:
@@ -40,7 +41,7 @@ def quiet_imports() -> Iterator[None]:
 
 
 def _scratch() -> IO[bytes]:
-    """A file without a name: in memory where the system can, as a container may have no writable disk."""
+    """Open a file without a name. Prefer memory, because a container may have no writable disk."""
     if hasattr(os, "memfd_create"):
         return open(os.memfd_create("chatter"), "w+b")
     return tempfile.TemporaryFile()

@@ -1,4 +1,4 @@
-"""The three standard streams of a command: usable whatever they are connected to."""
+"""Make the three standard streams of a command usable, whatever they are connected to."""
 
 from __future__ import annotations
 
@@ -11,31 +11,32 @@ import select
 import sys
 from typing import TextIO
 
-#: Error handlers of a text stream with which no character fails.
+#: Error handlers with which a text stream can write every character.
 _NEVER_FAIL = ("replace", "backslashreplace", "ignore", "xmlcharrefreplace", "namereplace")
 
 
 def restart_in_utf8() -> None:
-    """Start the process again in Python's UTF-8 mode where file names have another encoding.
+    """Start the process again in Python's UTF-8 mode if file names have another encoding.
 
-    Call first: the program runs from its start, and once. With ``LC_ALL=C PYTHONUTF8=0`` Python cannot
-    pass a name such as ``blé`` to the libraries that read files.
+    Call it first, because the program runs again from its start. With ``LC_ALL=C PYTHONUTF8=0``
+    Python cannot pass a name such as ``blé`` to the libraries that read files.
     """
     if codecs.lookup(sys.getfilesystemencoding()).name == "utf-8" or not sys.executable:
         return
-    if os.environ.get("PYTHONUTF8") == "1":  # overruled by an option such as -I
+    if os.environ.get("PYTHONUTF8") == "1":  # an option such as -I ignores the variable
         return
     os.environ["PYTHONUTF8"] = "1"
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def prepare_streams() -> None:
-    """Make the standard streams outlive their console.
+    """Make the standard streams usable after their console is gone.
 
-    A closed descriptor is opened on the null device, so that no other file gets its number. A
-    character that the encoding lacks is replaced. When a write fails (the reader of a pipe has ended,
-    the disk is full, the terminal is gone), the descriptor becomes the null device. A stream that
-    somebody else put in place, such as a notebook's, stays.
+    The function opens the null device on a closed descriptor, so that no other file gets its
+    number. The streams replace a character that the encoding lacks. When a write fails (the reader
+    of a pipe has ended, the disk is full, the terminal is gone), the stream writes to the null
+    device from then on. The function leaves a stream that other code has installed, such as a
+    notebook's.
     """
     for descriptor in range(3):
         try:
@@ -60,7 +61,7 @@ def _tolerant(descriptor: int, name: str, stream: TextIO | None) -> TextIO:
     else:
         raw = getattr(stream.buffer, "raw", stream.buffer)
         errors = stream.errors if stream.errors in _NEVER_FAIL else "replace"
-        if type(raw) is not io.FileIO:  # prepared already, or Windows' console
+        if type(raw) is not io.FileIO:  # already prepared, or Windows' console
             stream.reconfigure(errors=errors)
             return stream
         encoding, line_buffering = stream.encoding, stream.line_buffering
@@ -80,20 +81,22 @@ def _tolerant(descriptor: int, name: str, stream: TextIO | None) -> TextIO:
 
 
 class _Outlet(io.FileIO):
-    """A descriptor that becomes the null device when it cannot be written."""
+    """A descriptor that becomes the null device when a write fails."""
 
     def write(self, data: bytes | memoryview) -> int:
-        """Write all of it, however little the descriptor takes at a time."""
+        """Write all of `data`, even if the descriptor takes only a part at a time."""
         left = memoryview(data)
         try:
             while left:
                 count = super().write(left)
-                if count is None:  # a pipe that does not block, and is full
+                if count is None:  # a non-blocking pipe is full
                     select.select([], [self], [])
                 left = left[count or 0 :]
         except OSError as error:
             _connect_to_nothing(self.fileno())
-            if self.fileno() == 1 and error.errno != errno.EPIPE:  # which `| head` means to cause
+            if (
+                self.fileno() == 1 and error.errno != errno.EPIPE
+            ):  # `| head` causes EPIPE on purpose
                 print(
                     f"standard output: got {error.strerror}; the command continues without it",
                     file=sys.stderr,

@@ -1,7 +1,7 @@
-"""The CaiT variants: one frozen row each, with everything that is known about it.
+"""The CaiT variants, one row each: geometry, training values, accuracies and preprocessing.
 
 Sizes, drop path and LayerScale values are those of the authors' ``cait_models.py``
-(facebookresearch/deit); the accuracies are the two published evaluations of the same weights.
+(facebookresearch/deit). The accuracies are the two published evaluations of the same weights.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 class Variant:
     """One row of the table.
 
-    ``parameters`` counts the classifier with 1000 classes. ``pretrain_drop_path_rate`` is the value
-    the authors trained with, constant over depth; fine-tuning usually starts from less.
+    ``parameters`` counts the classifier with 1000 classes. ``pretrain_drop_path_rate`` is the
+    authors' training value, constant over depth. Fine-tuning usually starts from a lower value.
     ``collection_top1`` and ``timm_top1`` are ImageNet-1k accuracies in percent, measured with crop
     ratio .875 (the SavedModel collection) and 1.0 (timm).
     """
@@ -50,20 +50,24 @@ class Variant:
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     published: bool = True
-    shipped: bool = False  # weights come with the package
+    shipped: bool = False  # the package contains the weights
 
     def patches(self, image_size: int | None = None) -> int:
-        """How many patches an image of so many pixels a side has; None is the variant's own size."""
+        """Return the number of patches of a square image.
+
+        Args:
+            image_size: side of the image, in pixels. `None`: the variant's size.
+        """
         return ((image_size or self.image_size) // self.patch_size) ** 2
 
     @property
     def hub_id(self) -> str | None:
-        """Hugging Face repository of the weights, or None for a variant of our own."""
+        """Hugging Face repository of the weights. `None`: the variant is our own."""
         return f"timm/{self.name}.fb_dist_in1k" if self.published else None
 
     @property
     def official_url(self) -> str | None:
-        """The authors' checkpoint, or None for a variant of our own."""
+        """URL of the authors' checkpoint. `None`: the variant is our own."""
         if not self.published:
             return None
         stem = self.name.removeprefix("cait_").upper()
@@ -83,11 +87,11 @@ _ROWS = (
     Variant("cait_s36_384",   384, 384, 36,  8, 1e-6, 0.2,   68_366_632,  47.99, 85.192, 97.372, 85.458, 97.480),
     Variant("cait_m36_384",   384, 768, 36, 16, 1e-6, 0.3,  271_221_352, 173.11, 85.924, 97.598, 86.060, 97.732),
     Variant("cait_m48_448",   448, 768, 48, 16, 1e-6, 0.4,  356_460_520, 329.41, 86.066, 97.590, 86.480, 97.748),
-    # Ours: for machines and data that are small, with weights in pretrained/, and trained from random
-    # ones in a minute or so: hence the large LayerScale, the narrow MLP, positions that differ from the
-    # first step on (patches of a few pixels say little without them), and kernels four times as large as
-    # the authors': with theirs the branches of so narrow a model are almost constant, and it hardly
-    # begins to learn.
+    # Our own variant, for small machines and small data. pretrained/ has its weights. It must train
+    # fast from random weights, so LayerScale is large and the MLP is narrow. The initial positions
+    # differ strongly, because patches of a few pixels carry little information without them. The
+    # kernels are four times as large as the authors'. With the authors' value the branches of a
+    # narrow model are almost constant, and the model hardly learns.
     Variant("cait_nano_32",    32,  96,  2,  2, 0.1,  0.0,     408_064, patch_size=4, mlp_ratio=2.0, pos_embed_init=0.5, kernel_init=0.08, published=False, shipped=True),
 )
 # fmt: on
@@ -96,10 +100,10 @@ VARIANTS: MappingProxyType[str, Variant] = MappingProxyType({row.name: row for r
 
 
 def get_variant(name: str) -> Variant:
-    """The table row of a variant.
+    """Return the table row of a variant.
 
     Raises:
-        CaiTError: no such variant; near names are suggested.
+        CaiTError: the variant does not exist. The message suggests similar names.
     """
     if name not in VARIANTS:
         raise CaiTError(

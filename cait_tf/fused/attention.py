@@ -1,4 +1,4 @@
-"""Talking-heads attention between its two matrix products with weights.
+"""Talking-heads attention without its two projections, `qkv` and `proj`.
 
 Shapes: B images, N patches, D ``embed_dim``, H heads, d = D / H.
 """
@@ -24,20 +24,22 @@ def talking_heads(
     after: tuple[tf.Tensor, tf.Tensor],
     patches: int,
 ) -> tf.Tensor:
-    """Attention with heads mixed before and after the softmax: ``(B*N, 3D) -> (B*N, D)``.
+    """Compute attention with heads mixed before and after the softmax: ``(B*N, 3D) -> (B*N, D)``.
 
-    None of the four maps ``(B, H, N, N)`` is kept: they are computed again for the gradient. That saves a
-    quarter of the memory of an image of cait_xxs24_224, and half of cait_xxs24_384. Three small maps are
-    kept (`keeps_maps`).
+    The gradient computes the maps ``(B, H, N, N)`` again, which saves much of a block's memory. If
+    the maps are small (`keeps_maps`), the gradient keeps three of them instead.
 
-    The mixings' biases need no pass over the maps. The first bias is the same for all keys, and the softmax
-    cancels it. The second bias adds a multiple of the sum of all values to every output. The softmax cancels
-    the keys' bias too. The gradients of both cancelled biases are exactly zero.
+    The biases of the mixings need no pass over the maps. The first bias is the same for all keys,
+    and the softmax cancels it. The second bias adds a multiple of the sum of all values to every
+    output. The softmax also cancels the keys' bias. The gradients of both cancelled biases are
+    exactly zero.
 
     Args:
         product: queries, keys and values of each patch, without their bias.
-        bias: of queries, keys and values, (3D,), in any dtype.
-        before, after: kernel (H, H), from head to head, and bias (H,) of each mixing, in any dtype.
+        bias: bias of queries, keys and values, (3D,), in any dtype.
+        before: kernel (H, H), from head to head, and bias (H,) of the mixing before the softmax, in
+            any dtype.
+        after: kernel and bias of the mixing after the softmax.
         patches: N.
     """
 
@@ -62,7 +64,7 @@ def talking_heads(
         weight = to_float32(bias_w)[:, None, None]  # (H, 1, 1)
 
         def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            # Computed as soon as it can be, what is computed again would be kept after all.
+            # Without `wait_for`, TensorFlow would compute the maps early and keep them until here.
             scores, probs, mixed = kept or all_maps(wait_for(upstream, q), k, first, second)
             upstream = _by_head(upstream, *q.shape[1:])  # (B, H, N, d)
             d_maps = tf.matmul(upstream, v, transpose_b=True)  # (B, H, N, N)
@@ -92,7 +94,7 @@ def talking_heads(
 def _split(
     product: tf.Tensor, bias: tf.Tensor, patches: int, heads: int
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Queries, scaled, keys and values: ``(B*N, 3D)`` to (B, H, N, d) each."""
+    """Split ``(B*N, 3D)`` into scaled queries, keys and values, (B, H, N, d) each."""
     width = product.shape[1] // (3 * heads)
     parts = tf.reshape(to_float32(product) + to_float32(bias), [-1, patches, 3, heads, width])
     q, k, v = (_apart(parts[:, :, one]) for one in range(3))
@@ -105,10 +107,10 @@ def _split(
 
 @compiled
 def _join(d_q: tf.Tensor, d_k: tf.Tensor, d_v: tf.Tensor, d_values: tf.Tensor) -> tf.Tensor:
-    """The gradient of `_split`; `d_values`, ``(B, H, 1, d)``, is that of every value besides."""
+    """Return the gradient of `_split`, with `d_values` ``(B, H, 1, d)`` added for every value."""
     heads, width = d_q.shape[1], d_q.shape[3]
     parts = to_float32(d_q) * width**-0.5, to_float32(d_k), to_float32(d_v) + d_values
-    # Along the heads: stacked on an axis of their own it takes four times as long.
+    # Concatenate along the head axis: stacking on a new axis is slower.
     joined = tf.concat(
         [tf.transpose(to_compute_dtype(one, d_q.dtype), [0, 2, 1, 3]) for one in parts], 2
     )
@@ -116,7 +118,7 @@ def _join(d_q: tf.Tensor, d_k: tf.Tensor, d_v: tf.Tensor, d_values: tf.Tensor) -
 
 
 def _without_keys(bias: tf.Tensor) -> tf.Tensor:
-    """0 for the keys' part of ``(3D,)``, else 1."""
+    """Return ``(3D,)`` with 0 for the keys and 1 for queries and values."""
     return tf.constant(np.repeat([1.0, 0.0, 1.0], bias.shape[0] // 3), bias.dtype)
 
 
@@ -128,7 +130,7 @@ def _by_head(rows: tf.Tensor, heads: int, patches: int, width: int) -> tf.Tensor
 
 @compiled
 def _side_by_side(y: tf.Tensor, total: tf.Tensor) -> tf.Tensor:
-    """``y + total``, ``(B, H, N, d)`` and ``(B, H, 1, d)``, as ``(B*N, D)``."""
+    """Return ``y + total`` of ``(B, H, N, d)`` and ``(B, H, 1, d)`` as ``(B*N, D)``."""
     heads, width = y.shape[1], y.shape[3]
     return tf.reshape(
         _together(to_compute_dtype(to_float32(y) + total, y.dtype)), [-1, heads * width]
@@ -138,8 +140,7 @@ def _side_by_side(y: tf.Tensor, total: tf.Tensor) -> tf.Tensor:
 def _apart(x: tf.Tensor) -> tf.Tensor:
     """``(B, N, H, d) -> (B, H, N, d)``.
 
-    On a CPU as a stack of slices, here and in `_together`: XLA takes half as long for it as for a
-    transposition, of 8 images of cait_xxs24_224 .16 and .36 ms in bfloat16.
+    On a CPU, `_apart` and `_together` stack slices: XLA is slower with a transposition.
     """
     if not compiles():
         return tf.transpose(x, [0, 2, 1, 3])

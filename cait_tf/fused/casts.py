@@ -1,4 +1,4 @@
-"""Casts between half precision and float32, in which the compiled operations compute."""
+"""Casts between half precision and float32. The compiled operations compute in float32."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from cait_tf.fused.compiled import compiles
 
 
 def to_float32(x: tf.Tensor) -> tf.Tensor:
-    """Cast half precision to float32; float64 stays."""
+    """Cast to float32, but leave float64 as it is."""
     return x if x.dtype == tf.float64 else tf.cast(x, tf.float32)
 
 
 def to_compute_dtype(x: tf.Tensor, dtype: tf.DType | str) -> tf.Tensor:
-    """Round to `dtype`. For bfloat16 on a CPU, ties round away from zero.
+    """Round to `dtype`. Ties round away from zero in a cast from float32 to bfloat16 on a CPU.
 
-    XLA's own cast to bfloat16 takes ten instructions, for NaN and for ties to even. A NaN stays a NaN if
-    arithmetic made it: quiet, with bits below 0x7FFF8000.
+    XLA's own cast to bfloat16 takes more instructions, because it handles NaN and rounds ties to
+    even. In this cast, a NaN that arithmetic produced stays a NaN: it is quiet, and its bits are
+    below 0x7FFF8000.
     """
     dtype = tf.as_dtype(dtype)
     if dtype != tf.bfloat16 or x.dtype != tf.float32 or not compiles():

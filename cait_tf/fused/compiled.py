@@ -1,4 +1,4 @@
-"""When the compiled operations are used, and how XLA compiles them."""
+"""Decide where the compiled operations are used, and compile them with XLA."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _inference = ContextVar("compiled_inference", default=False)
 
 @contextmanager
 def compiled_inference() -> Iterator[None]:
-    """Trace inference with the compiled operations.
+    """Trace inference with the compiled operations inside the block.
 
-    Not the default: a SavedModel, and a graph that is converted, must do without XLA.
+    By default inference uses no compiled operations, because exported graphs cannot use XLA.
     """
     token = _inference.set(True)
     try:
@@ -27,7 +27,7 @@ def compiled_inference() -> Iterator[None]:
 
 
 def used(training: bool) -> bool:
-    """Whether the compiled operations are traced: in training, and in `compiled_inference`."""
+    """Whether a trace uses compiled operations: in training, and inside `compiled_inference`."""
     return training or inferring()
 
 
@@ -37,7 +37,7 @@ def inferring() -> bool:
 
 
 def compiled(function: Callable) -> Callable:
-    """Compile `function` with XLA if TensorFlow has no device but CPUs."""
+    """Compile `function` with XLA if TensorFlow sees only CPUs. Otherwise run it as it is."""
     fused = tf.function(function, jit_compile=True, autograph=False)
 
     @functools.wraps(function)
@@ -48,7 +48,7 @@ def compiled(function: Callable) -> Callable:
 
 
 def compiles() -> bool:
-    """Whether `compiled` uses XLA."""
+    """Whether `compiled` uses XLA: only if TensorFlow sees no accelerator."""
     return cpu_alone()
 
 
@@ -59,26 +59,28 @@ def cpu_alone() -> bool:
 
 
 def fuses() -> bool:
-    """Whether what follows a product is made one operation with it, in oneDNN's float32.
+    """Whether TensorFlow fuses a matrix product with the operations after it, in oneDNN's float32.
 
-    Not in a graph that is kept from being rewritten, as a run's training step is: that has kernels.
+    The function does not see whether Grappler's rewriting is off, as in a run's training step. The
+    training step uses the compiled operations instead.
     """
     return cpu_alone() and not tf.executing_eagerly()
 
 
 def exact_products() -> bool:
-    """Whether products of float32 are of float32: elsewhere they may be rounded to TF32 or bfloat16."""
+    """Whether float32 products stay float32. Accelerators may round to TF32 or bfloat16."""
     return cpu_alone()
 
 
 def wait_for(upstream: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
-    """`x`, but what is computed from it waits for `upstream`, instead of being kept until then.
+    """Return `x`, but let every computation from the result wait for `upstream`.
 
-    XLA heeds no control dependencies, and sees that the same has been computed before. Where it may
-    have the whole step, on accelerators, a zero is added of which it does not see that it is one.
+    Without the wait, TensorFlow recomputes tensors early and keeps them. XLA ignores control
+    dependencies and merges a recomputation with the first computation. On accelerators XLA may
+    compile the whole step, so the function adds a zero there that XLA cannot constant-fold.
     """
     with tf.control_dependencies([upstream]):
         if cpu_alone():
             return tf.identity(x)
         one = tf.reduce_max(tf.reshape(upstream, [-1])[:1])
-        return x + tf.cast(one > float("inf"), x.dtype)  # no number is, nor is a NaN
+        return x + tf.cast(one > float("inf"), x.dtype)  # always 0, also for a NaN

@@ -1,4 +1,4 @@
-"""Compute what a loop over micro-batches needs of the weights once, before the loop."""
+"""Compute tensors that depend only on the weights once, before a loop over micro-batches."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from cait_tf.fused.compiled import cpu_alone
 
-# The graph around the loop, and the tensors that were hoisted into it.
+# The graph that contains the loop, and the tensors already hoisted into that graph.
 _around: ContextVar[tuple[tf.Graph, dict[tuple, tf.Tensor]] | None] = ContextVar(
     "around", default=None
 )
@@ -22,7 +22,7 @@ _around: ContextVar[tuple[tf.Graph, dict[tuple, tf.Tensor]] | None] = ContextVar
 def hoisted_weights() -> Iterator[None]:
     """Let `hoist` compute in the current graph while the body of a loop is traced.
 
-    On a CPU only: the hoisted tensors stay in memory while the loop runs, 1 GB for the largest model.
+    Hoisting works on a CPU only, because the hoisted tensors stay in memory while the loop runs.
     """
     inside = cpu_alone() and not tf.executing_eagerly()
     token = _around.set((tf.compat.v1.get_default_graph(), {}) if inside else None)
@@ -33,11 +33,14 @@ def hoisted_weights() -> Iterator[None]:
 
 
 def hoist(make: Callable[..., tf.Tensor], dtype: str, *weights: Any) -> Callable[..., tf.Tensor]:
-    """Return ``make(dtype, *tensors)`` as a function of the weights' tensors.
+    """Return a function of the weights' tensors that returns ``make(dtype, *tensors)``.
 
     Args:
-        weights: if all are Keras variables, the result is computed once, before the loop. Tensors, such
-            as the sum of a kernel and its low-rank update, are computed in every iteration.
+        make: computes a tensor from a dtype and the weights' tensors.
+        dtype: dtype of the result.
+        weights: Keras variables or tensors. If all are variables, `make` runs once, before the
+            loop. With a tensor, such as the sum of a kernel and its low-rank update, it runs in
+            every iteration.
     """
     around = _around.get()
     if around is None or not all(isinstance(one, keras.Variable) for one in weights):

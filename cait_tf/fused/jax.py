@@ -1,4 +1,4 @@
-"""The blocks for JAX, where a step is one XLA program."""
+"""CaiT's two blocks for JAX, where a step is one XLA program."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from cait_tf.layers import stable_dtype
 
 
 def self_attention_block(block: Any, x: Any, factors: tuple, training: bool) -> Any:
-    """`SelfAttentionBlock`: ``(B, N, D) -> (B, N, D)``."""
+    """Compute a `SelfAttentionBlock`: ``(B, N, D) -> (B, N, D)``."""
     return portable.self_attention_block(block, x, factors, training, _FORMULAS)
 
 
 def class_attention_block(block: Any, cls: Any, patches: Any, training: bool) -> Any:
-    """`ClassAttentionBlock`: ``(B, 1, D), (B, N, D) -> (B, 1, D)``."""
+    """Compute a `ClassAttentionBlock`: ``(B, 1, D), (B, N, D) -> (B, 1, D)``."""
     return portable.class_attention_block(block, cls, patches, _FORMULAS)
 
 
 def _mix(mixing: Any, maps: Any) -> Any:
-    """Mix few heads as a sum, which XLA fuses with the softmax beside it."""
+    """Mix heads without the bias. Mix few heads as a sum, which XLA fuses with the softmax."""
     if mixing.num_heads > thresholds.FEW_HEADS_JAX:
         return portable.matmul_mix(mixing, maps)
     wide, kernel = (

@@ -1,6 +1,6 @@
-"""From attention's scores to the maps that weigh the values, and back: heads mixed, softmax, heads mixed.
+"""Attention maps from scores, and their gradients: mix heads, softmax, mix heads again.
 
-Shapes: B images, N patches, H heads, d channels of each.
+Shapes: B images, N patches, H heads, d channels per head.
 """
 
 from __future__ import annotations
@@ -16,19 +16,22 @@ from cait_tf.fused.casts import to_compute_dtype, to_float32
 from cait_tf.fused.compiled import compiled, compiles
 from cait_tf.fused.elementwise import row_sums
 
-# Of a row's sum of exponentials: between these none that matters is infinite or lost, nor is a kernel's
-# weight of 1e-13 that is divided by it.
+# Bounds of a row's sum of exponentials. Between the bounds no exponential is infinite, and none
+# that matters underflows. A kernel's weight of 1e-13 divided by the sum does not underflow either.
 _LEAST_SUM, _GREATEST_SUM = 1e-16, 1e25
 
 
 def all_maps(
     q: tf.Tensor, k: tf.Tensor, first: tf.Tensor, second: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Scores, the probs that the first mixing of them makes, and the second of those: (B, H, N, N) each.
+    """Return scores, probs after the first mixing and softmax, and probs after the second mixing.
 
     Args:
-        q, k: (B, H, N, d).
-        first, second: the mixings' kernels, (H, H), from head to head.
+        q, k: scaled queries and keys, (B, H, N, d).
+        first, second: kernels of the two mixings, (H, H), from head to head.
+
+    Returns:
+        Three tensors (B, H, N, N).
     """
     scores = tf.matmul(q, k, transpose_b=True)
     probs = softmax(mix(scores, first))
@@ -36,10 +39,11 @@ def all_maps(
 
 
 def last_map(q: tf.Tensor, k: tf.Tensor, first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
-    """The last of `all_maps`: where few heads are mixed on a CPU in two passes, each compiled by XLA.
+    """Return the last map of `all_maps`, (B, H, N, N), with fewer passes for few heads on a CPU.
 
-    They take no maximum off before the exponentials, which would be a pass more. Where the sums of these
-    show that it should have been, the three steps are taken instead, for all images of the part.
+    For few heads on a CPU, XLA compiles two passes. They do not subtract the maximum before the
+    exponentials, because that takes a third pass. If a sum of exponentials is out of bounds, the
+    function computes the maps of all images of the micro-batch again, with the maximum subtracted.
     """
     if not _summed(first):
         return all_maps(q, k, first, second)[-1]
@@ -57,17 +61,19 @@ def _exponentials(scores: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 def _mixed_shares(
     exponentials: tf.Tensor, kernel: tf.Tensor, dtype: str
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The second mixing of every row's probs, and whether their sums are such that it is right."""
+    """Return the second mixing of the probs, and whether every row's sum is within bounds."""
     sums = row_sums(exponentials)  # (B, H, N, 1)
-    sound = tf.reduce_all((sums > _LEAST_SUM) & (sums < _GREATEST_SUM))  # not, if one is NaN
+    sound = tf.reduce_all((sums > _LEAST_SUM) & (sums < _GREATEST_SUM))  # False if a sum is NaN
     return to_compute_dtype(_sum_of_heads(exponentials, kernel, 1 / sums), dtype), sound
 
 
 def map_gradient(probs: tf.Tensor, upstream: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    """The gradient of what the softmax made `probs` of, (B, H, N, N).
+    """Return the gradient of the softmax's input, (B, H, N, N).
 
     Args:
-        upstream: the gradient of ``mix(probs, kernel)``.
+        probs: output of the softmax, (B, H, N, N).
+        upstream: gradient of ``mix(probs, kernel)``.
+        kernel: kernel of the second mixing, (H, H).
     """
     back = tf.transpose(kernel)
     if _summed(kernel):
@@ -76,7 +82,12 @@ def map_gradient(probs: tf.Tensor, upstream: tf.Tensor, kernel: tf.Tensor) -> tf
 
 
 def kernel_gradient(inputs: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
-    """Of the kernel of ``mix(inputs, kernel)``: (B, H, N, N) twice to (H, H), at least in float32."""
+    """Return the gradient of the kernel of ``mix(inputs, kernel)``, (H, H), in float32 or float64.
+
+    Args:
+        inputs: (B, H, N, N).
+        upstream: gradient of the mixed maps, (B, H, N, N).
+    """
     inputs, upstream = flat(inputs), flat(upstream)
     images = inputs.shape[0]
     if (
@@ -105,7 +116,11 @@ def _softmax_gradient(probs: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
 def _sum_of_heads(
     maps: tf.Tensor, kernel: tf.Tensor, factors: tf.Tensor | None = None
 ) -> tf.Tensor:
-    """`mix` as a sum, which XLA makes one pass with what stands around it; of ``factors * maps``, if given."""
+    """Mix heads as a sum, which XLA fuses with the operations around it.
+
+    Args:
+        factors: (B, H, N, 1). If given, mix ``factors * maps`` instead of `maps`.
+    """
     kernel = to_float32(kernel)
     parts = []
     for head in range(kernel.shape[0]):
@@ -121,7 +136,7 @@ def flat(maps: tf.Tensor) -> tf.Tensor:
 
 
 def mix(maps: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    """Every head's map as a sum of all of them: ``(B, H, N, N)`` by ``(H, H)``, from head to head."""
+    """Mix the maps across heads: ``(B, H, N, N)`` with a kernel ``(H, H)``, from head to head."""
     if _summed(kernel):
         return _summed_heads(maps, kernel)
     mixed = tf.matmul(kernel, flat(maps), transpose_a=True)  # (B, H, N*N)
@@ -134,12 +149,12 @@ def _summed_heads(maps: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 
 
 def _summed(kernel: tf.Tensor) -> bool:
-    """Whether heads are mixed by XLA, and not by a product."""
+    """Whether XLA mixes the heads as a sum, instead of a matrix product."""
     return kernel.shape[0] <= thresholds.FEW_HEADS_CPU and compiles()
 
 
 def softmax(x: tf.Tensor) -> tf.Tensor:
-    """Over the last axis, computed in float32, same dtype as `x`."""
+    """Return the softmax over the last axis in the dtype of `x`, computed in float32 or float64."""
     if x.dtype == tf.bfloat16:
-        return tf.nn.softmax(x)  # which is; two casts would be two more passes
+        return tf.nn.softmax(x)  # computes in float32 by itself; casts would add two passes
     return tf.cast(tf.nn.softmax(to_float32(x)), x.dtype)

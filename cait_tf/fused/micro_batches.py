@@ -1,13 +1,13 @@
-"""Micro-batches in parallel: on a CPU each core works on images of its own.
+"""Parallel micro-batches: on a CPU each core computes its own images.
 
-The operations of a block are short: several cores lose much of their time in sharing each operation and
-waiting for the last core. `single_threaded_ops` gives each operation one thread besides.
+The operations of a block are short. Cores that share each operation lose much time waiting for the
+last core. `single_threaded_ops` also gives each operation one thread.
 
-A graph for one image splits its patches into two halves (`split_patches`), which share keys and values only:
-TensorFlow gives a product of few rows to a single thread.
+A graph for one image splits its patches into two halves (`split_patches`), which share only keys
+and values. Without the split, TensorFlow gives a product with few rows to a single thread.
 
-The number of micro-batches depends on the images and the precision, and not on the number of cores. Every
-machine adds up the same sums.
+The number of micro-batches depends on the images and the precision, but not on the number of cores.
+Every machine therefore adds up the same sums.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _parts_traced = ContextVar("tracing_micro_batches", default=False)
 def split_patches() -> Iterator[None]:
     """Trace inference with two halves of the patches in parallel, in every block.
 
-    For a graph that answers for one image, in float32. Four parts are slower than two.
+    The split is for a graph that classifies one image in float32. Four parts are slower than two.
     """
     token = _halves.set(True)
     try:
@@ -50,7 +50,7 @@ def splits_patches() -> bool:
 
 @contextlib.contextmanager
 def tracing_micro_batches() -> Iterator[None]:
-    """Let `keeps_maps` be true on a CPU while a loop over micro-batches is traced."""
+    """Let `keeps_maps` return true on a CPU while a loop over micro-batches is traced."""
     token = _parts_traced.set(cpu_alone())
     try:
         yield
@@ -61,8 +61,9 @@ def tracing_micro_batches() -> Iterator[None]:
 def keeps_maps(maps: tf.Tensor) -> bool:
     """Whether a block keeps its three attention maps, ``(B, H, N, N)`` each, for the gradient.
 
-    Otherwise they are computed again. They are kept in float32, inside a loop over micro-batches, up to
-    `thresholds.MOST_BYTES_OF_MAPS`. In half precision they would be a larger share of a step's memory.
+    Otherwise the gradient computes the maps again. A block keeps maps in float32 or float64, inside
+    a loop over micro-batches, up to `thresholds.MOST_BYTES_OF_MAPS`. In half precision, kept maps
+    would take a larger share of a step's memory.
     """
     elements = maps.shape.num_elements()
     if not _parts_traced.get() or elements is None or maps.dtype not in (tf.float32, tf.float64):
@@ -71,10 +72,10 @@ def keeps_maps(maps: tf.Tensor) -> bool:
 
 
 def infer(model: Callable, images: Any) -> Any:
-    """Return ``model(images, training=False)``, compiled; on a CPU in parallel micro-batches.
+    """Return ``model(images, training=False)``, compiled. On a CPU, use parallel micro-batches.
 
     Args:
-        model: returns tensors whose first axis is the images, in any structure.
+        model: returns tensors in any structure; the first axis of each tensor is the images.
         images: (B, h, w, 3).
     """
     parts = _parts(model, images, training=False)
@@ -97,16 +98,17 @@ def infer(model: Callable, images: Any) -> Any:
 
 
 def training_micro_batches(model: Callable, images: tf.Tensor) -> int:
-    """The number of micro-batches of a training step on ``(B, h, w, 3)``: 1 except on a CPU."""
+    """Return the number of micro-batches for training on ``(B, h, w, 3)``: 1 except on a CPU."""
     return _parts(model, images, training=True)
 
 
 def micro_batch_count(images: int, patches: int, *, training: bool, half: bool) -> int:
-    """The number of equal micro-batches on a CPU.
+    """Return the number of equal micro-batches on a CPU.
 
     Args:
-        images: in the batch.
-        patches: of an image.
+        images: number of images in the batch.
+        patches: number of patches per image.
+        training: whether the batch is for training; else it is for inference.
         half: whether the model computes in half precision.
     """
     pairs = images * patches**2 // thresholds.LEAST_PAIRS[half]
@@ -115,21 +117,22 @@ def micro_batch_count(images: int, patches: int, *, training: bool, half: bool) 
 
 
 def concurrent_micro_batches(parts: int) -> int:
-    """The number of micro-batches that run at a time: the number of cores on a CPU, else 1."""
+    """Return how many micro-batches run at a time: at most one per core on a CPU, else 1."""
     return min(parts, _cores()) if cpu_alone() else 1
 
 
 def single_threaded_ops(parts: int) -> bool:
     """Give each operation of this process one thread, if the micro-batches keep every core busy.
 
-    TensorFlow accepts that only before it starts, and for the life of the process. Nothing changes later,
-    with a GPU, or where the number of threads was chosen already.
+    TensorFlow accepts the number of threads only before it starts, and keeps it for the whole
+    process. The function changes nothing after the start, with a GPU, or if the number of threads
+    was set already.
 
     Returns:
         Whether each operation has one thread.
     """
     cores, threads = _cores(), tf.config.threading
-    # A round of fewer parts than cores, after several full ones, costs little.
+    # After full rounds, a last round with fewer micro-batches than cores costs little.
     busy = parts >= cores > 1 and (parts % cores == 0 or parts >= 2 * cores)
     if not busy or tf.config.list_physical_devices("GPU"):
         return False
@@ -152,7 +155,7 @@ def _parts(model: Callable, images: Any, training: bool) -> int:
 
 
 def _cores() -> int:
-    """Those that this process may use, or the threads that TensorFlow was given for them."""
+    """Return TensorFlow's number of inter-op threads if set, else this process's cores."""
     given = os.environ.get("TF_NUM_INTEROP_THREADS", "")
     return (
         tf.config.threading.get_inter_op_parallelism_threads()

@@ -1,6 +1,7 @@
-"""The blocks in `keras.ops`, with fewer passes over memory than the plain formulas.
+"""CaiT's two blocks in `keras.ops`, with fewer passes over memory than the plain formulas.
 
-For inference in graphs that have to do without XLA, as exports, and for JAX.
+JAX uses both blocks. TensorFlow uses them for inference in graphs without XLA, such as exports, for
+training with dropout, and for class attention.
 
 Shapes: B images, N patches, D ``embed_dim``, H ``num_heads``, d = D / H.
 """
@@ -18,7 +19,12 @@ from cait_tf.layers import gelu, softmax, stable_dtype
 
 
 def matmul_mix(mixing: Any, maps: Any) -> Any:
-    """Mix heads without the bias: one product of the flattened maps, which moves no byte."""
+    """Mix heads without the bias, by one product of the flattened maps. It copies no data.
+
+    Args:
+        mixing: a `HeadMixing` layer.
+        maps: (B, H, N, M).
+    """
     n, m = maps.shape[2], maps.shape[3]
     flat = ops.reshape(maps, (-1, mixing.num_heads, n * m))  # (B, H, N*M)
     mixed = ops.matmul(ops.transpose(ops.cast(mixing.kernel, maps.dtype)), flat)
@@ -26,17 +32,17 @@ def matmul_mix(mixing: Any, maps: Any) -> Any:
 
 
 def plain_activate(fc1: keras.layers.Dense, rows: Any) -> Any:
-    """``GELU(fc1(rows))``, (B*N, hidden)."""
+    """Return ``GELU(fc1(rows))``, (B*N, hidden)."""
     return gelu(fc1(rows))
 
 
 def plain_norm(norm: keras.layers.Layer, x: Any) -> Any:
-    """LayerNorm, as the layer itself."""
+    """Return ``norm(x)``: LayerNorm as the layer computes it."""
     return norm(x)
 
 
 class Formulas(NamedTuple):
-    """The parts that backends do differently."""
+    """The operations that differ between backends."""
 
     softmax: Callable[[Any], Any] = softmax
     activate: Callable[[keras.layers.Dense, Any], Any] = plain_activate
@@ -47,7 +53,12 @@ class Formulas(NamedTuple):
 def self_attention_block(
     block: Any, x: Any, factors: tuple, training: bool, formulas: Formulas
 ) -> Any:
-    """``(B, N, D) -> (B, N, D)``; `factors` are stochastic depth's of the two branches, or none."""
+    """Compute a trunk block: ``(B, N, D) -> (B, N, D)``.
+
+    Args:
+        block: a `SelfAttentionBlock`.
+        factors: factors (B, 1, 1) of stochastic depth, one for each of the two branches; or empty.
+    """
     first, second = factors or (None, None)
     u = formulas.norm(block.norm1, x)
     y = _attend(block.attn, [u], training, formulas)[0]
@@ -57,14 +68,17 @@ def self_attention_block(
 
 
 def block_of_parts(block: Any, parts: list[Any], formulas: Formulas) -> list[Any]:
-    """Inference of an image's patches in parts, ``(B, n, D)`` each: they share keys and values alone."""
+    """Compute a trunk block in inference on parts of the patches, ``(B, n, D)`` each.
+
+    The parts share only keys and values.
+    """
     attended = _attend(block.attn, [block.norm1(x) for x in parts], False, formulas)
     parts = [_add(x, y, block.gamma_1) for x, y in zip(parts, attended, strict=True)]
     return [_add(x, _mlp(block.mlp, block.norm2(x), formulas), block.gamma_2) for x in parts]
 
 
 def class_attention_block(block: Any, cls: Any, patches: Any, formulas: Formulas) -> Any:
-    """``(B, 1, D), (B, N, D) -> (B, 1, D)``."""
+    """Compute a class-attention block: ``(B, 1, D), (B, N, D) -> (B, 1, D)``."""
     u = formulas.norm(block.norm1, ops.concatenate([cls, patches], axis=1))  # (B, 1+N, D)
     cls = _add(cls, _class_attention(block.attn, u, formulas), block.gamma_1)
     y = _mlp(block.mlp, formulas.norm(block.norm2, cls), formulas)
@@ -72,23 +86,23 @@ def class_attention_block(block: Any, cls: Any, patches: Any, formulas: Formulas
 
 
 def erf_gelu(x: Any) -> Any:
-    """Exact GELU in the dtype of `x`."""
+    """Return exact GELU, computed in the dtype of `x`."""
     return 0.5 * x * (1.0 + ops.erf(x * (1.0 / math.sqrt(2.0))))
 
 
 def _add(x: Any, y: Any, scale: Any, factor: Any = None) -> Any:
-    """``x + factor * gamma * y`` in the dtype of `x`."""
+    """Return ``x + factor * gamma * y``, where `scale` is the LayerScale with this gamma."""
     y = scale(y)
     return x + (y if factor is None else y * factor)
 
 
 def _rows(x: Any) -> Any:
-    """``(B, N, D)`` to ``(B*N, D)``: TensorFlow fuses more of a plain product than of a stack."""
+    """Reshape ``(B, N, D)`` to ``(B*N, D)``: TensorFlow fuses more into an unbatched product."""
     return ops.reshape(x, (-1, x.shape[-1]))
 
 
 def _attend(attn: Any, parts: list[Any], training: bool, formulas: Formulas) -> list[Any]:
-    """Talking-heads attention of patches in parts, (B, n, D) each, every part attending to all."""
+    """Compute talking-heads attention of parts of the patches, (B, n, D) each, to all patches."""
     heads = [_heads(attn, x) for x in parts]
     k, v = (_joined([one[i] for one in heads]) for i in (1, 2))  # (B, H, N, d) each
     results = []
@@ -106,7 +120,7 @@ def _joined(parts: list[Any]) -> Any:
 
 
 def _heads(attn: Any, x: Any) -> tuple:
-    """``(B, n, D)`` to queries, scaled, keys and values, (B, H, n, d) each."""
+    """Project ``(B, n, D)`` to scaled queries, keys and values, (B, H, n, d) each."""
     d = attn.embed_dim // attn.num_heads
     qkv = ops.reshape(attn.qkv(_rows(x)), (-1, x.shape[1], 3, attn.num_heads, d))
     q, k, v = ops.unstack(ops.transpose(qkv, (2, 0, 3, 1, 4)), 3)
@@ -121,10 +135,10 @@ def _maps_times_values(attn: Any, scores: Any, v: Any, formulas: Formulas) -> An
 
 
 def _without_bias_passes(attn: Any, scores: Any, v: Any, formulas: Formulas) -> Any:
-    """The same without a pass over the maps for the mixings' biases.
+    """Compute `_maps_times_values` without dropout and without a pass over the maps for the biases.
 
-    The first bias is the same for all keys, so that the softmax cancels it. The second adds as much of
-    the sum of all values everywhere.
+    The first bias is the same for all keys, so the softmax cancels it. The second bias adds the
+    same multiple of the sum of all values to every output.
     """
     probs = formulas.softmax(formulas.mix(attn.proj_l, scores))
     y = ops.matmul(formulas.mix(attn.proj_w, probs), v)  # (B, H, N, d)
@@ -138,10 +152,10 @@ def _bias(mixing: Any, maps: Any) -> Any:
 
 
 def _class_attention(attn: Any, u: Any, formulas: Formulas) -> Any:
-    """Attention of the class token: ``(B, 1+N, D) -> (B, 1, D)``.
+    """Compute attention of the class token: ``(B, 1+N, D) -> (B, 1, D)``.
 
-    Neither keys nor values are formed, which saves a hundredth of a model's products: with their kernels
-    K and V, q (u K)' = (q K') u', and probs (u V) = (probs u) V.
+    The function computes neither keys nor values, which saves products. K and V are their kernels:
+    q (u K)' = (q K') u', and probs (u V) = (probs u) V.
     """
     u = ops.cast(u, attn.compute_dtype)
     q = _by_head(attn, attn.q(u[:, 0]) * (attn.embed_dim // attn.num_heads) ** -0.5)  # (H, B, d)
@@ -149,7 +163,7 @@ def _class_attention(attn: Any, u: Any, formulas: Formulas) -> Any:
     k, v = ops.cast(k, u.dtype), ops.cast(v, u.dtype)
     query = _swapped(ops.matmul(q, ops.transpose(k, (0, 2, 1))))  # (B, H, D)
     scores = ops.matmul(query, ops.transpose(u, (0, 2, 1)))  # (B, H, 1+N)
-    # The keys' bias adds the same to all scores, which changes no map; but it must have a gradient.
+    # The keys' bias adds the same to all scores of a head. It changes no map, but needs a gradient.
     bias = ops.cast(_by_head(attn, attn.k.bias[None]), q.dtype)
     probs = formulas.softmax(scores + _swapped(ops.sum(q * bias, axis=2, keepdims=True)))
     context = _swapped(ops.matmul(probs, u))  # (H, B, D)
@@ -158,7 +172,7 @@ def _class_attention(attn: Any, u: Any, formulas: Formulas) -> Any:
 
 
 def _by_head(attn: Any, rows: Any) -> Any:
-    """``(R, D) -> (H, R, d)``."""
+    """Split rows by head: ``(R, D) -> (H, R, d)``."""
     return _swapped(ops.reshape(rows, (-1, attn.num_heads, attn.embed_dim // attn.num_heads)))
 
 

@@ -1,10 +1,10 @@
-"""The two ends of a residual branch: LayerNorm with the first product, the last product with the addition.
+"""Fuse both ends of a residual branch: LayerNorm and first product, last product and addition.
 
-A fused product does not keep its input for the gradient of its kernel: the outputs of LayerNorm and GELU are
-computed again, in the pass that computes their own gradients. The branch's output is not kept for the gradient
-of LayerScale's gamma either. For ``y = gamma * (a @ W + b)`` and G, the gradient of W without gamma, that
-gradient is the sum of ``W * G`` over the inputs, plus the same of b. In float32 a block of cait_xxs24_224 keeps
-1.5 MB for each image instead of 2.7.
+A fused product does not keep its input for the gradient of its kernel. The backward pass computes
+the outputs of LayerNorm and GELU again, together with their gradients. It does not need the
+branch's output for the gradient of LayerScale's gamma either. Let ``y = gamma * (a @ W + b)``, and
+let G and g be the gradients of W and b for gamma = 1. The gradient of gamma is the sum of ``W * G``
+over the inputs, plus ``b * g``.
 
 Shapes: B images, N patches, D ``embed_dim``, R = B*N rows; C and K channels.
 """
@@ -34,12 +34,15 @@ def layernorm_matmul(
     kernel: tf.Tensor,
     dtype: str,
 ) -> tf.Tensor:
-    """``LayerNorm(x) @ kernel``, ``(B, N, D) -> (R, C)``; keeps `x` and two numbers a row.
+    """Return ``LayerNorm(x) @ kernel``: ``(B, N, D) -> (R, C)``.
+
+    The gradient keeps `x`, the kernel in `dtype`, and two numbers per row.
 
     Args:
-        norm: LayerNorm's gamma and beta, (D,) each.
-        kernel: (D, C), in whatever dtype.
-        dtype: of the product, and what LayerNorm's result is rounded to.
+        norm: gamma and beta of LayerNorm, (D,) each.
+        epsilon: epsilon of LayerNorm.
+        kernel: (D, C), in any dtype.
+        dtype: dtype of the product. The output of LayerNorm is rounded to this dtype.
     """
     rounded = hoist(_rounded, dtype, kernel)
 
@@ -71,20 +74,24 @@ def residual_matmul(
     factor: tf.Tensor | None = None,
     gelu_bias: tf.Tensor | None = None,
 ) -> tf.Tensor:
-    """``x + factor * gamma * (branch @ kernel + bias)``, (B, N, D), in the dtype of `x`; keeps `branch`.
+    """Return ``x + factor * gamma * (branch @ kernel + bias)``, (B, N, D), in the dtype of `x`.
+
+    Of the activations, the gradient keeps only `branch`.
 
     Args:
-        branch: (R, K).
-        kernel, bias: of the branch's last product, (K, D) and (D,), in whatever dtype; the product is
-            in that of `branch`.
-        gamma: LayerScale's, (D,).
-        factor: stochastic depth's, (B, 1, 1); it gets no gradient.
-        gelu_bias: if given, the product is that of ``GELU(branch + gelu_bias)``, (K,).
+        x: the residual stream, (B, N, D).
+        branch: (R, K). The product is computed in its dtype.
+        kernel: kernel of the branch's last product, (K, D), in any dtype.
+        bias: bias of that product, (D,), in any dtype.
+        gamma: gamma of LayerScale, (D,).
+        factor: factor of stochastic depth, (B, 1, 1). It gets no gradient. `None`: no stochastic
+            depth.
+        gelu_bias: (K,). If given, ``GELU(branch + gelu_bias)`` replaces `branch` in the product.
     """
     dtype = branch.dtype.name
     activate = gelu_bias is not None
     rounded, scaled = hoist(_rounded, dtype, kernel), hoist(_scaled, dtype, kernel, gamma)
-    # Without GELU nothing is added: the bias is there for the number of arguments alone.
+    # Without GELU nothing uses the bias. It only keeps the number of arguments the same.
     gelu_bias = tf.zeros([1], dtype) if gelu_bias is None else gelu_bias
 
     @tf.custom_gradient
@@ -136,7 +143,7 @@ def _rows(x: tf.Tensor) -> tf.Tensor:
 
 
 def _kept(upstream: tf.Tensor, factor: tf.Tensor | None, dtype: str) -> tf.Tensor:
-    """What of the gradient reaches the branch, (B, N, D): without a pass where it is all."""
+    """Return the gradient that reaches the branch, (B, N, D). Without a factor, only cast it."""
     if factor is None:
         return tf.cast(upstream, dtype)
     return _times(upstream, tf.cast(factor, upstream.dtype), dtype)

@@ -1,18 +1,19 @@
-"""CaiT's two blocks for TensorFlow: everything that costs much besides matrix products is fused.
+"""CaiT's two blocks for TensorFlow, with fused operations between the matrix products.
 
-TensorFlow executes a formula operation by operation. Each operation is a pass over memory, and most results
-are kept for the gradient. Here XLA compiles the forward and the backward formula into one pass each, and only
-the inputs are kept for the gradient (`residual` keeps less, `attention` keeps small maps). Matrix products
-stay with oneDNN, which is faster than XLA on a CPU; a step that XLA compiles as a whole is slower. XLA is used
-on a CPU only. Other devices compute the same formulas operation by operation.
+TensorFlow executes a formula operation by operation. Each operation is a pass over memory, and the
+gradient keeps most results. Here XLA compiles the forward and the backward formula into one pass
+each, and the gradient keeps only the inputs (`residual` keeps less, `attention` keeps small maps).
+oneDNN computes the matrix products, because it is faster than XLA on a CPU. A step that XLA
+compiles as a whole is slower. These operations use XLA on a CPU only. Other devices compute the
+same formulas operation by operation.
 
-On a CPU a batch is cut into micro-batches that run in parallel, one on each core (`micro_batches`). Weights are
-cast once, before the loop over micro-batches (`hoisting`).
+On a CPU the model splits a batch into micro-batches that run in parallel, one on each core
+(`micro_batches`). Weights are cast once, before the loop over micro-batches (`hoisting`).
 
-The bias of a product is added by the operation that follows it: for oneDNN a bias costs as much as the product
-in bfloat16. ``.github/docs/PERFORMANCE.md`` has the measurements.
+The operation after a product adds the product's bias, because a bias in oneDNN is slow in bfloat16.
+``.github/docs/PERFORMANCE.md`` has the measurements.
 
-The operations are differentiable once: TensorFlow does not know the gradients of their gradients.
+The operations are differentiable once. TensorFlow has no gradients of their gradients.
 """
 
 from __future__ import annotations
@@ -66,10 +67,10 @@ __all__ = [
 
 
 def self_attention_block(block: Any, x: tf.Tensor, factors: tuple, training: bool) -> tf.Tensor:
-    """`SelfAttentionBlock`: ``(B, N, D) -> (B, N, D)``.
+    """Compute a `SelfAttentionBlock`: ``(B, N, D) -> (B, N, D)``.
 
     Args:
-        factors: stochastic depth's, (B, 1, 1) for each of the two branches; or none.
+        factors: factors (B, 1, 1) of stochastic depth, one for each of the two branches; or empty.
     """
     if training and block.has_dropout:
         return portable.self_attention_block(block, x, factors, training, _COMPILED)
@@ -85,13 +86,17 @@ def self_attention_block(block: Any, x: tf.Tensor, factors: tuple, training: boo
 def class_attention_block(
     block: Any, cls: tf.Tensor, patches: tf.Tensor, training: bool
 ) -> tf.Tensor:
-    """`ClassAttentionBlock`: ``(B, 1, D), (B, N, D) -> (B, 1, D)``."""
+    """Compute a `ClassAttentionBlock`: ``(B, 1, D), (B, N, D) -> (B, 1, D)``."""
     formulas = _COMPILED if used(training) else _FORMULAS
     return portable.class_attention_block(block, cls, patches, formulas)
 
 
 def _compiled_block(block: Any, x: tf.Tensor, first: Any, second: Any) -> tf.Tensor:
-    """Each residual branch between its two ends, which are one operation with what stands beside them."""
+    """Compute both residual branches of a trunk block with the compiled operations.
+
+    Args:
+        first, second: factors (B, 1, 1) of stochastic depth. `None`: no stochastic depth.
+    """
     attn, mlp, dtype = block.attn, block.mlp, block.dtype_policy.compute_dtype
 
     def enter(x: tf.Tensor, norm: keras.layers.Layer, kernel: Any) -> tf.Tensor:
@@ -120,7 +125,10 @@ def _compiled_gelu(fc1: keras.layers.Dense, rows: tf.Tensor) -> tf.Tensor:
 
 
 def _gelu(fc1: keras.layers.Dense, rows: tf.Tensor) -> tf.Tensor:
-    """In bfloat16 without casts: oneDNN makes product, bias and GELU one operation, in float32."""
+    """Return ``GELU(fc1(rows))``. Without casts, oneDNN fuses product, bias and GELU in bfloat16.
+
+    The fused operation computes GELU in float32.
+    """
     y = fc1(rows)
     return portable.erf_gelu(y) if y.dtype == tf.bfloat16 and fuses() else portable.gelu(y)
 

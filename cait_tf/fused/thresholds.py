@@ -1,27 +1,30 @@
-"""Every threshold that a measurement chose: where one way becomes faster than another.
+"""Thresholds chosen by measurement: which of two implementations is used.
 
-``.github/docs/PERFORMANCE.md`` has the measurements, with date and machine. No threshold changes a result
-but for rounding.
+``.github/docs/PERFORMANCE.md`` has the measurements, with date and machine. A threshold changes
+results only by rounding.
 """
 
 from __future__ import annotations
 
-#: The least number of patches of a micro-batch, by whether it is for training: 4 images of 224 pixels
-#: in training, 8 in inference.
+#: Smallest number of patches in a micro-batch. True: training, 4 images of 224 pixels. False:
+#: inference, 8 images.
 LEAST_PATCHES = {True: 784, False: 1568}
 
-#: Or the least number of pairs of patches, by whether it is in half precision: 2 images of 224 pixels in
-#: float32, 1 image of 384 pixels in either precision.
+#: Alternatively, smallest number of pairs of patches. True: half precision. False: float32. A
+#: micro-batch of 2 images of 224 pixels reaches it in float32. One image of 384 pixels reaches it
+#: in both precisions.
 LEAST_PAIRS = {False: 70_000, True: 320_000}
 
-#: Bytes of a micro-batch's attention maps in one block that are kept for the gradient.
+#: Largest size of a micro-batch's three attention maps in one block, in bytes, that the gradient
+#: keeps.
 MOST_BYTES_OF_MAPS = 2**24
 
-#: Up to this number of heads XLA mixes maps as a sum on a CPU; more heads are mixed by a product.
+#: Up to this number of heads, XLA mixes maps as a sum on a CPU. A matrix product mixes more heads.
 FEW_HEADS_CPU = 6
 
-#: The same where a step is one XLA program, as under JAX.
+#: `FEW_HEADS_CPU` for JAX, where a step is one XLA program.
 FEW_HEADS_JAX = 8
 
-#: Up to this number of images each has a product of its own for the gradient of a mixing's kernel.
+#: Up to this number of images, the gradient of a mixing's kernel uses a separate product for each
+#: image.
 FEW_IMAGES = 4

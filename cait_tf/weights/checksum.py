@@ -1,4 +1,4 @@
-"""A checksum of arrays by name: whether a file still holds the numbers that were written."""
+"""Compute a checksum of named arrays, to detect a damaged weights file."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import numpy as np
 
 
 def checksum(arrays: Mapping[str, np.ndarray], text: str = "") -> str:
-    """SHA-256, in hexadecimal, over a text and every array's name, type, shape and bytes."""
+    """Return the SHA-256, in hexadecimal, of `text` and each array's name, dtype, shape, bytes."""
     digest = hashlib.sha256(text.encode())
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
-        digest.update(array.reshape(-1).view(np.uint8).data)  # bfloat16 has no buffer of its own
+        digest.update(array.reshape(-1).view(np.uint8).data)  # a bfloat16 array exports no buffer
     return digest.hexdigest()
 
 
-#: Metadata key of the checksum in safetensors files of ours.
+#: Metadata key of the checksum in our safetensors files.
 STATED = "cait_tf.sha256"
 
 
 def stated_checksum(path: str | Path) -> str | None:
-    """The checksum that a safetensors file states of itself.
+    """Return the checksum that a safetensors file states in its metadata.
 
     Returns:
-        `None`: the file states none, is damaged or missing.
+        `None`: the file states no checksum, is damaged, or is missing.
     """
     from safetensors import SafetensorError, safe_open
 

@@ -1,4 +1,4 @@
-"""Class names of a head's columns: compared, and columns found by name."""
+"""Compare the class names of two heads, and find columns by name."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _SHOWN = 5
 
 @dataclasses.dataclass(frozen=True)
 class ClassMatch:
-    """Two class lists, each in column order: ``theirs`` of the weights, ``ours`` of the model.
+    """The class lists of the weights (``theirs``) and the model (``ours``), each in column order.
 
-    ImageNet-1k's synsets and WordNet's words for them are the same classes.
+    ImageNet-1k's synsets and WordNet's words for them count as the same classes.
     """
 
     theirs: tuple[str, ...]
@@ -27,10 +27,10 @@ class ClassMatch:
 
     @cached_property
     def columns(self) -> np.ndarray:
-        """The column of ``theirs`` for each of ``ours``, ``(C,)`` int; -1 for a class that lacks one.
+        """The column in ``theirs`` of each class in ``ours``, ``(C,)`` int. -1: no column.
 
-        A name that stands several times in either list does not tell its columns apart, and gets -1.
-        Two equal lists match column by column.
+        A name that occurs several times in one of the lists gets -1, because its columns are
+        ambiguous. Two equal lists match column by column.
         """
         theirs, ours = _canonical(self.theirs), _canonical(self.ours)
         if theirs == ours:
@@ -41,35 +41,35 @@ class ClassMatch:
 
     @property
     def complete(self) -> bool:
-        """Whether both lists hold the same classes, in any order."""
+        """Whether both lists have the same classes, in any order."""
         return len(self.theirs) == len(self.ours) and bool((self.columns >= 0).all())
 
     @property
     def in_order(self) -> bool:
-        """Whether both lists hold the same classes in the same order."""
+        """Whether both lists have the same classes in the same order."""
         return self.complete and bool((self.columns == np.arange(len(self.ours))).all())
 
     @property
     def kept(self) -> list[str]:
-        """The classes that both lists hold."""
+        """The classes that are in both lists."""
         return [name for name, column in zip(self.ours, self.columns, strict=True) if column >= 0]
 
     @property
     def new(self) -> list[str]:
-        """The classes that only ``ours`` holds."""
+        """The classes that are only in ``ours``."""
         lacking = zip(self.ours, self.columns, strict=True)
         return [name for name, column in lacking if column < 0 and name not in self.repeated]
 
     @cached_property
     def repeated(self) -> list[str]:
-        """The names in both lists, several times in one of them: no column is matched by such a name."""
+        """The names that are in both lists, and several times in one list. They match no column."""
         theirs = set(_canonical(self.theirs))
         named = zip(self.ours, _canonical(self.ours), self.columns, strict=True)
         return list(dict.fromkeys(one for one, name, at in named if at < 0 and name in theirs))
 
     @property
     def gone(self) -> list[str]:
-        """The classes that only ``theirs`` holds."""
+        """The classes that are only in ``theirs``."""
         used = set(self.columns.tolist())
         return [
             name
@@ -78,11 +78,11 @@ class ClassMatch:
         ]
 
     def differences(self) -> str:
-        """``gone: ant; new: zebra``; an empty string where both hold the same classes."""
+        """Return ``gone: ant; new: zebra``, or ``""`` if both lists have the same classes."""
         gone, new = ({_looks(name) for name in names} for names in (self.gone, self.new))
 
         def shown(name: str) -> str:
-            """The name; by its code points if another one looks the same."""
+            """Return the name, escaped if it is not printable or if names look the same."""
             return ascii(name) if gone & new or not name.isprintable() else name
 
         parts = (
@@ -98,15 +98,17 @@ class ClassMatch:
 def match_classes(
     theirs: Sequence[str] | None, ours: Sequence[str], columns: int | None = None
 ) -> ClassMatch | None:
-    """Compare the class list of some weights with the model's. All commands compare with this.
+    """Compare the class list of some weights with the model's. All commands use this function.
 
     Args:
-        theirs: `None`: the weights name no classes, as published ones. They are ImageNet-1k's where
-            `ours` are and the head has 1000 columns.
-        columns: how many columns the weights' head has.
+        theirs: class names of the weights, in column order. `None`: the weights name no classes, as
+            published weights. If `ours` are ImageNet-1k's classes and the weights' head has 1000
+            columns, the weights' classes are ImageNet-1k's in published order.
+        ours: class names of the model, in column order.
+        columns: number of columns in the weights' head. `None`: not known.
 
     Returns:
-        `None`: the classes of the weights are not known, or their head has another number of them.
+        `None`: the classes of the weights are not known, or their number differs from `columns`.
     """
     if theirs is None:
         known = imagenet.synsets()
@@ -119,18 +121,18 @@ def match_classes(
 
 
 def repeated_names(names: Sequence[str]) -> list[str]:
-    """The names that stand several times in a list, except in ImageNet-1k's own list of words."""
+    """Return the names that occur several times. ImageNet-1k's own list of words has none."""
     return _repeated(_canonical(names))
 
 
 def some(names: Sequence[str]) -> str:
-    """The first few names, and how many there are."""
+    """Return the first few names as text, with the number of all names if there are more."""
     shown = ", ".join(names[:_SHOWN])
     return f"{shown}, … ({len(names):,} in all)" if len(names) > _SHOWN else shown
 
 
 def _looks(name: str) -> str:
-    """The name as it looks: its Unicode form, spaces around it and invisible characters left out."""
+    """Normalise a name to its looks: NFKC, single spaces, no invisible characters."""
     plain = unicodedata.normalize("NFKC", name)
     return " ".join("".join(one for one in plain if unicodedata.category(one) != "Cf").split())
 
@@ -140,6 +142,6 @@ def _repeated(names: Sequence[str]) -> list[str]:
 
 
 def _canonical(names: Sequence[str]) -> tuple[str, ...]:
-    """ImageNet-1k's words as its synsets, since two of its classes are called crane."""
+    """Replace ImageNet-1k's words by its synsets, because two of its classes are called crane."""
     names = tuple(names)
     return imagenet.synsets() if names == imagenet.class_names() else names

@@ -1,8 +1,9 @@
-"""The variables of the original collection's SavedModels (sayakpaul/cait/1): their names, both ways.
+"""Map variables of the original collection (sayakpaul/cait/1) to timm's names, both ways.
 
-The checkpoint stores variables under numbers; their names are paths through its object graph, such
-as ``blocks/0/layer_with_weights-1/qkv/kernel``. Those paths are followed here, so neither Keras 2
-nor the original code is needed, and nothing depends on the order of the variables.
+The checkpoint stores variables under numbers. The name of a variable is a path through the
+checkpoint's object graph, such as ``blocks/0/layer_with_weights-1/qkv/kernel``. The reader follows
+these paths. It needs neither Keras 2 nor the original code, and it does not depend on the order of
+the variables.
 """
 
 from __future__ import annotations
@@ -19,13 +20,17 @@ from cait_tf.errors import WeightsError
 
 _NORM = (("gamma", "weight"), ("beta", "bias"))
 _DENSE = (("kernel", "weight"), ("bias", "bias"))
-#: In a directory that SavedModels have for files of others.
+#: SavedModels reserve the directory assets.extra for files of other programs.
 _CLASSES = "assets.extra/class_names.json"
 _VARIABLE_KEY = "/.ATTRIBUTES/VARIABLE_VALUE"
 
 
 def checkpoint_prefix(path: str | Path) -> Path | None:
-    """The checkpoint of a SavedModel directory (or of its ``variables/``), None if there is none."""
+    """Return the path prefix of a SavedModel's checkpoint. `None`: there is no checkpoint.
+
+    Args:
+        path: the SavedModel directory, or its subdirectory ``variables``.
+    """
     path = Path(path)
     for prefix in (path / "variables" / "variables", path / "variables"):
         if prefix.with_name(f"{prefix.name}.index").is_file():
@@ -34,10 +39,11 @@ def checkpoint_prefix(path: str | Path) -> Path | None:
 
 
 def read(path: str | Path) -> dict[str, np.ndarray]:
-    """Every variable of the SavedModel's checkpoint: timm name to array in Keras layout.
+    """Read every variable of the SavedModel's checkpoint: timm name to array in Keras layout.
 
     Raises:
-        WeightsError: a checkpoint of something else; the variables it cannot place are listed.
+        WeightsError: the checkpoint is damaged, or has variables that are not those of a CaiT. The
+            message lists the unknown variables.
     """
     import tensorflow as tf
 
@@ -53,7 +59,7 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
                     f"weights: got {path}, whose checkpoint is damaged at {name} ({error})"
                 ) from error
             used.add(key)
-    # The published files also hold bookkeeping of their own, such as a save counter: a scalar.
+    # The published files also hold scalars such as a save counter, which are not parameters.
     parameters = {
         key
         for key, shape in reader.get_variable_to_shape_map().items()
@@ -68,7 +74,7 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def grid(path: str | Path) -> tuple[int, int] | None:
-    """The patch grid, from the serving signature's input; None where there is no such signature."""
+    """Return the patch grid from the input of ``serving_default``. `None`: it is not known."""
     from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf import saved_model_pb2
 
@@ -79,7 +85,7 @@ def grid(path: str | Path) -> tuple[int, int] | None:
         return None
     try:
         graphs = saved_model_pb2.SavedModel.FromString(file.read_bytes()).meta_graphs
-    except DecodeError:  # what matters is in the checkpoint, which was read
+    except DecodeError:  # the weights are in the checkpoint, which is readable
         return None
     patch = reader.get_variable_to_shape_map()[patch_key][0]
     for graph in graphs:
@@ -91,13 +97,13 @@ def grid(path: str | Path) -> tuple[int, int] | None:
 
 
 def class_names(path: str | Path) -> tuple[str, ...] | None:
-    """The classes of a SavedModel with `add_class_names`; the collection's own models name none."""
+    """Return the classes of `add_class_names`. `None`: none, as in the original collection."""
     file = checkpoint_prefix(path).parent.parent / _CLASSES
     return tuple(json.loads(file.read_bytes())) if file.is_file() else None
 
 
 def add_class_names(directory: Path, class_names: Sequence[str]) -> None:
-    """Name the classes of the head in a SavedModel's extra assets, which TensorFlow does not look at."""
+    """Write the head's class names into a SavedModel's extra assets. TensorFlow ignores them."""
     file = directory / _CLASSES
     file.parent.mkdir(exist_ok=True)
     write_text(file, json.dumps(list(class_names)))
@@ -115,13 +121,13 @@ def _open(path: str | Path) -> tuple[Any, _Walk]:
         graph = trackable_object_graph_pb2.TrackableObjectGraph.FromString(
             reader.get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH")
         )
-    except (tf.errors.OpError, IndexError, ValueError) as error:  # a short read is an IndexError
+    except (tf.errors.OpError, IndexError, ValueError) as error:  # IndexError: a short read
         raise WeightsError(f"weights: got {path}, whose checkpoint is damaged ({error})") from error
     return reader, _Walk(graph)
 
 
 class _Walk:
-    """Follows names through a checkpoint's object graph."""
+    """Find variables by their paths through a checkpoint's object graph."""
 
     def __init__(self, graph: Any) -> None:
         self._nodes = graph.nodes
@@ -136,20 +142,24 @@ class _Walk:
         return node
 
     def count(self, path: str) -> int:
-        """How many numbered children a list has."""
+        """Return the number of elements of the list at `path`. 0: the path does not exist."""
         node = self._node(path)
         return sum(child.local_name.isdigit() for child in node.children) if node else 0
 
     def variable_key(self, path: str) -> str | None:
-        """The checkpoint key of the variable at `path`, or None."""
+        """Return the checkpoint key of the variable at `path`. `None`: the path has no variable."""
         node = self._node(path)
         return node.attributes[0].checkpoint_key if node and node.attributes else None
 
 
 def hang(root: Any, variables: Mapping[str, Any]) -> None:
-    """Make `variables` (by timm name) part of `root`, a ``tf.Module``, at the collection's paths.
+    """Attach `variables` to `root` at the collection's paths.
 
-    A SavedModel of `root` then has the checkpoint that the original models have.
+    A SavedModel of `root` then has the same checkpoint names as the original models.
+
+    Args:
+        root: a ``tf.Module``.
+        variables: TensorFlow variables by timm name.
     """
     import tensorflow as tf
 
@@ -170,7 +180,7 @@ def hang(root: Any, variables: Mapping[str, Any]) -> None:
 
 
 def _name_map(depth: int, depth_token_only: int) -> dict[str, str]:
-    """Object-graph path to timm name."""
+    """Return a map from object-graph path to timm name."""
     table = {"cls_token": "cls_token", "pos_embed": "pos_embed"}
 
     def add(path: str, name: str, leaves: tuple[tuple[str, str], ...]) -> None:

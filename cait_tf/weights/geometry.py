@@ -1,4 +1,4 @@
-"""The geometry of a model, read from the shapes of its weights."""
+"""Read the geometry of a model from the shapes of its weights."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ def geometry(
     grid: tuple[int, int] | None = None,
     source: str | Path = "tensors",
 ) -> dict[str, Any]:
-    """Arguments of `CaiTClassifier` (of `CaiTBackbone`: without ``num_classes``) that fit `tensors`.
+    """Return the arguments of `CaiTClassifier` that fit `tensors`.
+
+    If `tensors` have no head, the arguments are those of `CaiTBackbone`, without ``num_classes``.
 
     Args:
         tensors: arrays in Keras layout by timm name.
-        grid: the patch grid where it is known; a square otherwise.
-        source: what messages call them.
+        grid: the patch grid. `None`: a square grid.
+        source: name of the tensors' source, for messages.
 
     Raises:
-        WeightsError: the tensors are not those of a CaiT.
+        WeightsError: the tensors are not those of a CaiT, or do not fit the grid.
     """
     try:
         patch_size, _, _, embed_dim = tensors["patch_embed.proj.weight"].shape

@@ -1,6 +1,6 @@
-"""Weights that Keras saved: ``.weights.h5`` and ``.keras`` of a backbone or a model around one.
+"""Read weights that Keras saved: ``.weights.h5`` and ``.keras`` of a backbone or a model around it.
 
-Keras files a variable under its attribute path and its number in the layer, for instance
+Keras stores a variable under its attribute path and its number in the layer, for instance
 ``backbone/blocks/self_attention_block_3/attn/qkv/vars/0``.
 """
 
@@ -18,7 +18,7 @@ import numpy as np
 from cait_tf.errors import WeightsError
 
 _H5_IN_ARCHIVE = "model.weights.h5"
-#: The models around a backbone: `CaiTClassifier`, and `ImageClassifier` around that.
+#: Path prefixes of the models around a backbone: `ImageClassifier` around `CaiTClassifier`.
 _WRAPPERS = ("classifier/", "backbone/")
 _GRIDS = ("vars/grid", "backbone/vars/grid", "classifier/backbone/vars/grid")
 _CLASSES = "class_names"
@@ -30,10 +30,10 @@ _STAGES = {
 
 
 def read(path: str | Path) -> dict[str, np.ndarray]:
-    """Every weight of the file: timm name to array in Keras layout.
+    """Read every weight of the file: timm name to array in Keras layout.
 
     Raises:
-        WeightsError: the file is damaged, or not one of CaiT.
+        WeightsError: the file is damaged, or holds variables that are not a CaiT's.
     """
     import h5py
 
@@ -67,7 +67,10 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def grid(path: str | Path) -> tuple[int, int] | None:
-    """The patch grid that the file states; `CaiTBackbone.save_own_variables` writes it."""
+    """Return the patch grid that the file states. `None`: the file states no grid.
+
+    `CaiTBackbone.save_own_variables` writes the grid.
+    """
     import h5py
 
     with h5py.File(_h5(Path(path)), "r") as file:
@@ -78,7 +81,10 @@ def grid(path: str | Path) -> tuple[int, int] | None:
 
 
 def class_names(path: str | Path) -> tuple[str, ...] | None:
-    """The classes in column order, of an `ImageClassifier` or a file with `add_class_names`."""
+    """Return the classes that the file names, in column order. `None`: it names none.
+
+    `add_class_names` writes them, and so does the ``.keras`` file of an `ImageClassifier`.
+    """
     import h5py
 
     if Path(path).suffix != ".keras":
@@ -95,12 +101,12 @@ def class_names(path: str | Path) -> tuple[str, ...] | None:
 
 
 def add_class_names(path: Path, class_names: Sequence[str]) -> None:
-    """Name the classes of the head in a file that Keras saved; Keras itself does not look at them."""
+    """Write the class names of the head into a file that Keras saved. Keras ignores them."""
     _add(path, _CLASSES, list(class_names))
 
 
 def add_stated(path: Path, stated: Mapping[str, str]) -> None:
-    """Add what the weights state about themselves, such as their run; Keras does not look at it."""
+    """Write what the weights state about themselves, such as their run. Keras ignores it."""
     _add(path, _STATED, dict(stated))
 
 
@@ -131,7 +137,7 @@ def _add(path: Path, name: str, value: list[str] | dict[str, str]) -> None:
 
 
 def _configured_grid(path: Path) -> tuple[int, int] | None:
-    """The grid from the configuration in a ``.keras`` file: older ones state no other."""
+    """Return the grid from a ``.keras`` file's configuration. Older files state no other grid."""
     with zipfile.ZipFile(path) as archive:
         config = json.loads(archive.read("config.json"))["config"]
     size, patch = config.get("image_size"), config.get("patch_size")
@@ -146,7 +152,10 @@ def _h5(path: Path) -> Path | io.BytesIO:
 
 
 def _timm_name(key: str) -> str | None:
-    """``backbone/blocks/self_attention_block_3/gamma_1/vars/0 -> blocks.3.gamma_1``."""
+    """Map ``backbone/blocks/self_attention_block_3/gamma_1/vars/0`` to ``blocks.3.gamma_1``.
+
+    `None`: the variable is not a CaiT's.
+    """
     for wrapper in _WRAPPERS:
         key = key.removeprefix(wrapper)
     path, _, number = key.rpartition("/")

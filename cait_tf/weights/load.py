@@ -1,4 +1,4 @@
-"""Find a source of weights, read it, and put every tensor in its place by name."""
+"""Find a source of weights, read it, and load every tensor into a model by name."""
 
 from __future__ import annotations
 
@@ -28,11 +28,12 @@ Tensors = dict[str, np.ndarray]
 
 
 class Weights(NamedTuple):
-    """What a source holds.
+    """The content of a source of weights.
 
-    ``tensors``: by timm name, in Keras' layout. ``kind``: the name of the source's format. ``grid``:
-    the patch grid; `None`: the source states none, a square. ``class_names``: of the head's columns;
-    `None`: the source names none. ``notes``: for the loading report.
+    ``tensors``: arrays in Keras layout by timm name. ``kind``: name of the source's format.
+    ``grid``: the patch grid; `None`: the source states no grid, so the grid is square.
+    ``class_names``: names of the head's columns; `None`: the source names no classes. ``notes``:
+    notes for the loading report.
     """
 
     tensors: Tensors
@@ -43,7 +44,7 @@ class Weights(NamedTuple):
 
 
 def parameters(model: keras.Model) -> dict[str, Any]:
-    """The model's variables by timm name, in the order they were created; LoRA's are not listed."""
+    """Return the model's variables by timm name, in order of creation, without LoRA's variables."""
     return {
         names.timm_name(variable.path): variable
         for variable in model.weights
@@ -58,31 +59,32 @@ def load_weights(
     source_names: Sequence[str] | None = None,
     weights_key: str | None = None,
 ) -> LoadingReport:
-    """Load `source` into a `CaiTClassifier` or `CaiTBackbone`, matching every tensor by name.
+    """Load `source` into a `CaiTClassifier` or `CaiTBackbone`, and match every tensor by name.
 
-    With `class_names` the head is matched by name, too: the columns of classes that the source names
-    are loaded, in whatever order it has them, and the others stay as initialised.
+    With `class_names` the function also matches the head's columns by class name. It loads the
+    columns of classes that the source names, in any order. The other columns stay as initialised.
 
     Args:
-        model: the model; it is built if it was not.
+        model: the model. The function builds it if necessary.
         source: a ``.safetensors`` file (timm's, or written by `save_weights`), a PyTorch checkpoint
             (``.pth``, ``.pth.tar``, ``.pt``, ``.bin``, ``.ckpt``), a SavedModel directory of the
             original collection, a ``.weights.h5`` or ``.keras`` file, or a Hugging Face repository
             such as ``timm/cait_s24_224.fb_dist_in1k``.
-        class_names: of the model's head, ``C`` of them in column order. `None`: a head with as many
-            columns as the model's is loaded as it is.
-        source_names: of the source's head, in column order. `None`: those that the source names.
-        weights_key: of a PyTorch checkpoint with several state dicts, the key of the one to load.
-            `None`: the moving average (``state_dict_ema``, ``model_ema``) if there is one, as in timm.
+        class_names: names of the model's ``C`` head columns, in order. `None`: load the source's
+            head unchanged if it has C columns.
+        source_names: names of the source's head columns, in order. `None`: the names in the source.
+        weights_key: key of the state dict to load, for a PyTorch checkpoint with several state
+            dicts. `None`: the moving average (``state_dict_ema``, ``model_ema``) if there is one,
+            as in timm.
 
     Returns:
-        The loading report. A head for other classes stays as initialised; a position embedding for
-        another grid is resampled; both are in the report.
+        The loading report. It states whether the model's head stays as initialised, and whether the
+        position embedding was resampled to the model's grid.
 
     Raises:
-        WeightsError: the source cannot be found, downloaded or read, or any name is missing,
-            unexpected or of another shape, or a number is not finite; all are listed and the model
-            is left untouched.
+        WeightsError: the source cannot be found, downloaded or read, `source_names` do not fit its
+            head, a tensor is missing, unexpected or of another shape, or a number is not finite.
+            The message lists the tensors, and the model stays unchanged.
         ImportError: the source needs an extra that is not installed.
     """
     read = read_weights(source, weights_key)
@@ -102,7 +104,12 @@ def load_weights(
 
 
 def _check_source_names(names: Sequence[str] | None, read: Weights, source: str | Path) -> None:
-    """Raises WeightsError where a name stands twice, or the file itself says otherwise."""
+    """Check the source names that the user gave.
+
+    Raises:
+        WeightsError: a name occurs twice, the number of names is not that of the head's columns, or
+            the source itself states other names.
+    """
     if names is None:
         return
     columns = len(read.tensors[_HEAD[1]]) if _has_whole_head(read.tensors) else 0
@@ -127,10 +134,13 @@ def read_weights(source: str | Path, weights_key: str | None = None) -> Weights:
     """Read every tensor of a source.
 
     Args:
-        weights_key: as in `load_weights`.
+        source: as for `load_weights`.
+        weights_key: as for `load_weights`.
 
     Raises:
-        WeightsError, ImportError: as `load_weights`.
+        WeightsError: the source cannot be found, downloaded or read, or has no state dict under
+            `weights_key`.
+        ImportError: the source needs an extra that is not installed.
     """
     reader, path, kind = _resolve(str(source))
     notes: tuple[str, ...] = ()
@@ -147,10 +157,10 @@ def read_weights(source: str | Path, weights_key: str | None = None) -> Weights:
 
 
 def stated_class_names(source: str | Path) -> tuple[str, ...] | None:
-    """The classes that a source names for the columns of its head; `None`: it names none.
+    """Return the names of the head's columns in a source. `None`: the source names no classes.
 
     Raises:
-        WeightsError: the source cannot be found.
+        WeightsError: the source cannot be found or downloaded.
     """
     reader, path, _ = _resolve(str(source))
     return reader.class_names(path)
@@ -159,7 +169,11 @@ def stated_class_names(source: str | Path) -> tuple[str, ...] | None:
 def save_weights(
     model: keras.Model, path: str | Path, metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write the model's weights under timm's names, as a safetensors file that timm loads too."""
+    """Write the model's weights to a safetensors file with timm's names, which timm loads too.
+
+    Args:
+        metadata: further metadata of the file.
+    """
     if not model.built:
         model.build()
     grid = getattr(model, "backbone", model).grid_size
@@ -168,7 +182,7 @@ def save_weights(
 
 
 def values(model: keras.Model) -> Tensors:
-    """The numbers of every parameter by timm name, in Keras' layout, with LoRA's updates added."""
+    """Return all parameters by timm name, in Keras layout, with LoRA's updates added."""
     merged = lora.merged_kernels(model)
     return {
         name: merged.get(variable.path, np.asarray(variable))
@@ -177,15 +191,19 @@ def values(model: keras.Model) -> Tensors:
 
 
 def weights_checksum(model: keras.Model) -> str:
-    """SHA-256 of a model's parameters, in hexadecimal: what a file of `save_weights` states of itself.
+    """Return the SHA-256 of a model's parameters, in hexadecimal. Files of `save_weights` state it.
 
-    The numbers count as they stand in the model: resampled, and with the head in its class order.
+    The checksum is that of the model's own arrays: after resampling, and in the model's class
+    order.
     """
     return checksum({name: names.to_torch_layout(one) for name, one in values(model).items()})
 
 
 def _resolve(source: str) -> tuple[ModuleType, Path, str]:
-    """The module that reads a source, its local path and the name of its format."""
+    """Return the module that reads a source, its local path, and the name of its format.
+
+    A Hugging Face repository is downloaded.
+    """
     path = Path(expanded("weights", source))
     if path.is_dir() and collection.checkpoint_prefix(path):
         return collection, path, "SavedModel of the collection"
@@ -228,11 +246,18 @@ def assign_weights(
     class_names: Sequence[str] | None = None,
     source_names: Sequence[str] | None = None,
 ) -> LoadingReport:
-    """Put what `read_weights` read into a model: the second half of `load_weights`.
+    """Load tensors that `read_weights` has read into a model: the second half of `load_weights`.
 
     Args:
-        class_names: as in `load_weights`.
-        source_names: of the source's head, in column order; `None`: not known.
+        tensors: arrays in Keras layout by timm name.
+        source: name of the source, for messages and the report.
+        kind: name of the source's format.
+        source_grid: patch grid of the source. `None`: a square grid.
+        class_names: as for `load_weights`.
+        source_names: names of the source's head columns, in order. `None`: not known.
+
+    Raises:
+        WeightsError: the tensors do not fit the model, as for `load_weights`.
     """
     if not model.built:
         model.build()
@@ -284,7 +309,10 @@ def assign_weights(
 def _match_head(
     tensors: Tensors, variables: dict, match: ClassMatch | None, notes: list[str]
 ) -> None:
-    """Put the head's columns in the model's order; a head without a common class is taken out."""
+    """Reorder the head's columns in `tensors` to the model's classes, and add a note.
+
+    If the source and the model share no class, remove the head from `tensors`.
+    """
     if match is not None and match.repeated:
         notes.append(
             f"several columns have one name ({some(match.repeated)}): none of these columns is loaded"
@@ -316,9 +344,9 @@ def _has_whole_head(tensors: Tensors) -> bool:
 
 
 def _has_other_head(tensors: Tensors, variables: dict) -> bool:
-    """Whether the source has no head, or a whole one for another class count than the model's.
+    """Whether the source has no head, or a whole head with another number of classes.
 
-    Half a head is neither: it is left to the check of names.
+    The result is `False` for a head that lacks its kernel or its bias. `_check` reports that error.
     """
     if not any(name in tensors for name in _HEAD):
         return True

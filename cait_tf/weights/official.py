@@ -1,6 +1,6 @@
-"""PyTorch checkpoints: the authors' ``.pth`` files, and those of timm's and DeiT's training scripts.
+"""Read and write PyTorch checkpoints of the authors, and of timm's and DeiT's training scripts.
 
-The authors' files have ``module.``-prefixed names under ``"model"``.
+The authors' files have a state dict under ``"model"``, and its names begin with ``module.``.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from cait_tf.errors import WeightsError
 from cait_tf.weights import names
 from cait_tf.weights.state_dicts import choose, plain_names
 
-#: ``.tar`` is a name only: timm calls its training checkpoints ``.pth.tar``.
+#: timm calls its training checkpoints ``.pth.tar``, but the files are not tar archives.
 ENDINGS = (".pth", ".pt", ".pth.tar", ".pt.tar", ".bin", ".ckpt")
 
-#: In older ones ``weights_only`` could be made to run code (CVE-2025-32434).
+#: Oldest supported torch. In older versions a file can run code despite ``weights_only``
+#: (CVE-2025-32434).
 _TORCH = (2, 6)
 _PREFIX = "module."
 _GRID = "cait_tf.grid"
@@ -32,10 +33,13 @@ _CLASSES = "cait_tf.class_names"
 
 
 def read(path: str | Path) -> dict[str, np.ndarray]:
-    """Every tensor of the checkpoint: timm name to array in Keras layout.
+    """Read the state dict of the checkpoint that `read_chosen` prefers.
+
+    Returns:
+        timm name to array in Keras layout.
 
     Raises:
-        ImportError, WeightsError: as `read_chosen`.
+        ImportError, WeightsError: as for `read_chosen`.
     """
     return read_chosen(path)[0]
 
@@ -43,24 +47,25 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
 def read_chosen(
     path: str | Path, key: str | None = None
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """Every tensor of one state dict in the checkpoint.
+    """Read every tensor of one state dict in the checkpoint.
 
-    Only tensors and plain values are unpickled: a file that holds other objects is refused.
+    The function unpickles only tensors and plain values. It refuses a file with other objects.
 
     Args:
-        key: the key of the state dict. `None`: as `state_dicts.choose` prefers.
+        key: key of the state dict. `None`: the state dict that `state_dicts.choose` prefers.
 
     Returns:
-        timm name to array in Keras layout, and notes for the loading report.
+        timm name to float32 array in Keras layout, and notes for the loading report.
 
     Raises:
-        ImportError: torch, an extra of this project, is not installed.
-        WeightsError: the file is not such a checkpoint, or has no state dict under `key`.
+        ImportError: torch, an extra of this project, is not installed or too old.
+        WeightsError: the file is damaged, holds other objects or no state dict, or has none under
+            `key`.
     """
     torch = _torch(f"got {path}; reading")
     state, notes = choose(_load(torch, path), torch.is_tensor, str(path), key)
     tensors = {
-        # A copy: the checkpoint is a map of the file.
+        # Copy the array, because the checkpoint is memory-mapped from the file.
         name: names.from_torch_layout(tensor.detach().float().numpy().copy())
         for name, tensor in plain_names(state).items()
     }
@@ -68,17 +73,17 @@ def read_chosen(
 
 
 def grid(path: str | Path) -> tuple[int, int] | None:
-    """The patch grid that a file written by `write` states, None for the authors' own files."""
+    """Return the patch grid that a file of `write` states. `None`: an authors' file."""
     return _stated(path, _GRID)
 
 
 def class_names(path: str | Path) -> tuple[str, ...] | None:
-    """The classes that a file written by `write` names, None for the authors' own files."""
+    """Return the classes that a file of `write` names. `None`: none, as in authors' files."""
     return _stated(path, _CLASSES)
 
 
 def _stated(path: str | Path, key: str) -> tuple | None:
-    if not zipfile.is_zipfile(path):  # torch's old form, which is none of ours
+    if not zipfile.is_zipfile(path):  # torch's old file format, which `write` does not use
         return None
     stated = _load(_torch(f"got {path}; reading"), path)
     stated = stated.get(key) if isinstance(stated, dict) else None
@@ -91,13 +96,15 @@ def write(
     grid: tuple[int, int],
     class_names: Sequence[str] | None = None,
 ) -> None:
-    """Write tensors in Keras layout as a checkpoint of the authors' form; it states the patch grid.
+    """Write tensors as a checkpoint in the authors' format, with the patch grid added.
 
     Args:
-        class_names: of the head's columns. `None`: the file names none.
+        tensors: arrays in Keras layout by timm name.
+        grid: the patch grid.
+        class_names: names of the head's columns, in order. `None`: the file names no classes.
 
     Raises:
-        ImportError: torch, an extra of this project, is not installed.
+        ImportError: torch, an extra of this project, is not installed or too old.
     """
     torch = _torch(f"got {path}; writing")
     state = {
@@ -125,14 +132,15 @@ def _torch(doing: str) -> ModuleType:
 
 
 def _load(torch: ModuleType, path: str | Path) -> Any:
-    # Mapped, not read: an optimizer's state is twice the model, of which the largest takes 1.4 GB.
+    # Map the file instead of reading it: it may hold an optimizer state twice as large as the
+    # model.
     mapped = {"mmap": True} if zipfile.is_zipfile(path) else {}
     try:
-        with warnings.catch_warnings():  # about the pickles that are refused
+        with warnings.catch_warnings():  # torch warns about the pickles that it refuses
             warnings.simplefilter("ignore")
             with torch.serialization.safe_globals(_plain_values()):
                 return torch.load(path, map_location="cpu", weights_only=True, **mapped)
-    except Exception as error:  # pickle, zip and torch errors alike
+    except Exception as error:  # pickle, zipfile and torch raise different types
         raise WeightsError(
             f"weights: got {path}, expected a checkpoint that holds tensors only "
             f"({_reason(torch, path, error)}); it may be damaged, or carry pickled code, which is "
@@ -141,17 +149,17 @@ def _load(torch: ModuleType, path: str | Path) -> Any:
 
 
 def _reason(torch: ModuleType, path: str | Path, error: Exception) -> str:
-    """The classes and functions in the file that are not allowed, else the kind of the error."""
+    """Return the refused classes and functions in the file, or else the type of the error."""
     try:
         with torch.serialization.safe_globals(_plain_values()):
             refused = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except Exception:  # a damaged file, or one of the old form
+    except Exception:  # the file is damaged, or in torch's old format
         refused = []
     return f"it holds {', '.join(sorted(refused)[:4])}" if refused else type(error).__name__
 
 
 def _plain_values() -> list[Any]:
-    """What training scripts keep beside tensors and builtins: classes that run no code."""
+    """Return classes that run no code and that training scripts store besides tensors."""
     numbers = [type(np.dtype(code)) for code in "?bBhHiIlLqQefd"]
     scalar = np.float64(0).__reduce__()[0]
     return [
@@ -171,10 +179,10 @@ def _plain_values() -> list[Any]:
 
 
 def download(url: str) -> Path:
-    """Fetch a checkpoint of the authors into Keras' cache directory.
+    """Download a checkpoint of the authors into Keras' cache directory, and return its path.
 
     Raises:
-        WeightsError: it cannot be downloaded.
+        WeightsError: the download failed.
     """
     import keras
 

@@ -1,4 +1,4 @@
-"""Weights that come with the package: of our own models, each with a card beside it."""
+"""Find the weights in this package: those of our own models, each with a model card."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _FOLDER = Path(__file__).resolve().parents[1] / "pretrained"
 
 
 def weights_of(variant: Variant) -> Path | None:
-    """The safetensors file, or None for a variant whose weights are published elsewhere."""
+    """Return the safetensors file of a variant. `None`: this package has no weights of it."""
     return _FOLDER / f"{variant.name}.safetensors" if variant.shipped else None
 
 
 def card_of(variant: Variant) -> Path | None:
-    """What the weights are and how they were made, in Markdown; None as `weights_of`."""
+    """Return the Markdown file of a variant's model card. `None`: as for `weights_of`."""
     return _FOLDER / f"{variant.name}.md" if variant.shipped else None

@@ -1,6 +1,6 @@
-"""Choose a state dict among those of a PyTorch checkpoint, and remove wrappers' prefixes from names.
+"""Choose a state dict of a PyTorch checkpoint, and remove wrappers' prefixes from names.
 
-Plain functions on mappings: they need no torch.
+The functions work on mappings and do not need torch.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from typing import Any, NamedTuple
 
 from cait_tf.errors import WeightsError
 
-#: The keys of timm's and DeiT's training scripts, in the order in which timm prefers them.
+#: The keys of timm's and DeiT's training scripts, in timm's order of preference.
 _KNOWN = ("state_dict_ema", "model_ema", "state_dict", "model")
 _EMA = re.compile(r"(^|_)ema(_|$)")
 #: DistributedDataParallel and EMA wrappers, ``torch.compile``, Lightning modules.
 _WRAPPERS = ("module.", "_orig_mod.", "model.")
-#: The counter of ``torch.optim.swa_utils.AveragedModel``, which stands outside its ``module.``.
+#: The counter of ``torch.optim.swa_utils.AveragedModel``. Its name has no prefix ``module.``.
 _COUNTERS = ("n_averaged",)
 
 
 class Choice(NamedTuple):
-    """A state dict, and what the loading report says about the choice."""
+    """A state dict, and notes about the choice for the loading report."""
 
     state: Mapping[str, Any]
     notes: tuple[str, ...] = ()
@@ -30,20 +30,22 @@ class Choice(NamedTuple):
 def choose(
     checkpoint: Any, is_tensor: Callable[[Any], bool], source: str, key: str | None = None
 ) -> Choice:
-    """Find the state dict of a checkpoint; of several, the moving average of the weights (EMA).
+    """Choose the state dict of a checkpoint. Prefer a moving average of the weights (EMA).
 
     Args:
-        checkpoint: a state dict, or a mapping that holds state dicts beside anything else.
-        is_tensor: whether a value is a tensor.
-        source: the checkpoint's path, for messages.
-        key: the key of the state dict to take. `None`: an EMA, else ``state_dict``, else ``model``,
-            else the only state dict.
+        checkpoint: a state dict, or a mapping that holds state dicts and other values.
+        is_tensor: returns whether a value is a tensor.
+        source: path of the checkpoint, for messages.
+        key: key of the state dict. `None`: an EMA, else ``state_dict``, else ``model``, else the
+            only state dict.
 
     Returns:
-        The state dict, with a note if the checkpoint has another one.
+        The state dict. Notes name `key`, the other state dicts, and an EMA that is not a state
+        dict.
 
     Raises:
-        WeightsError: the checkpoint holds no state dict, none under `key`, or several unknown ones.
+        WeightsError: the checkpoint has no state dict, no state dict under `key`, or several state
+            dicts without a preferred key.
     """
     held = checkpoint if isinstance(checkpoint, Mapping) else {}
     found = {name: value for name, value in held.items() if _is_state(value, is_tensor)}
@@ -71,7 +73,7 @@ def choose(
 
 
 def plain_names(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Remove the prefixes that all names have, in whatever order the wrappers were nested."""
+    """Remove the wrappers' prefixes that all names share, in any order, and their counters."""
     state = {name: value for name, value in state.items() if name not in _COUNTERS}
     while prefix := next((one for one in _WRAPPERS if state and _have(state, one)), None):
         state = {name.removeprefix(prefix): value for name, value in state.items()}

@@ -1,4 +1,4 @@
-"""timm's safetensors files, local or on the Hugging Face Hub; also our own saved weights."""
+"""Read and write safetensors files: timm's, local or on the Hugging Face Hub, and our own."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from cait_tf.weights import names
 from cait_tf.weights.checksum import STATED, checksum
 from cait_tf.weights.state_dicts import plain_names
 
-#: Metadata key of the patch grid ("14x14") in files of ours.
+#: Metadata key of the patch grid ("14x14") in our files.
 GRID = "cait_tf.grid"
-#: Metadata key of the class names, a line each, in files of ours.
+#: Metadata key of the class names, one per line, in our files.
 CLASSES = "classes"
 _FILENAME = "model.safetensors"
-_CONFIG = "config.json"  # beside it
+_CONFIG = "config.json"  # beside the weights
 _TIMEOUT_SECONDS = 10.0
 
 
 def read(path: str | Path) -> dict[str, np.ndarray]:
-    """Every tensor of a safetensors file: timm name to array in Keras layout.
+    """Read every tensor of a safetensors file: timm name to array in Keras layout.
 
     Raises:
-        WeightsError: the file is damaged or not safetensors. A file of ours states a checksum, so
-            that a single changed bit is noticed.
+        WeightsError: the file is damaged or not a safetensors file. The checksum in our files
+            detects a single changed bit.
     """
     import safetensors
     from safetensors.numpy import load_file
@@ -45,13 +45,16 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def grid(path: str | Path) -> tuple[int, int] | None:
-    """The patch grid that a file written by `write` states, None for timm's own files."""
+    """Return the patch grid that the file's metadata states. `None`: none, as in timm's files."""
     stated = metadata(path).get(GRID)
     return tuple(map(int, stated.split("x"))) if stated else None
 
 
 def class_names(path: str | Path) -> tuple[str, ...] | None:
-    """The classes that a file of ours, or timm's ``config.json`` beside one, names in column order."""
+    """Return the classes that a file names, in column order. `None`: it names none.
+
+    Our files name them in the metadata, and timm in the ``config.json`` beside the file.
+    """
     if stated := metadata(path).get(CLASSES):
         return tuple(stated.split("\n"))
     try:
@@ -62,7 +65,7 @@ def class_names(path: str | Path) -> tuple[str, ...] | None:
 
 
 def metadata(path: str | Path) -> dict[str, str]:
-    """What a safetensors file states about itself."""
+    """Return the metadata of a safetensors file."""
     from safetensors import safe_open
 
     with safe_open(path, framework="numpy") as file:
@@ -79,9 +82,11 @@ def _damaged(path: str | Path, why: str) -> WeightsError:
 def write(
     path: str | Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write tensors in Keras layout as a file that timm loads with ``strict=True``.
+    """Write tensors as a file that timm loads with ``strict=True``. The write is atomic.
 
-    The file is complete or not there: it is written beside `path`, then renamed.
+    Args:
+        tensors: arrays in Keras layout by timm name.
+        metadata: further metadata. The function adds the checksum.
     """
     from safetensors.numpy import save_file
 
@@ -91,16 +96,16 @@ def write(
     metadata = {"format": "pt", STATED: checksum(torch_layout), **(metadata or {})}
     with atomic_path(path) as partial:
         partial.touch()
-        mode = partial.stat().st_mode  # as any new file's; safetensors makes its own private
+        mode = partial.stat().st_mode  # of a new file; safetensors writes a private file
         save_file(torch_layout, partial, metadata=metadata)
         partial.chmod(mode)
 
 
 def download(hub_id: str) -> Path:
-    """Fetch ``model.safetensors`` of a Hugging Face repository (or find it in the local cache).
+    """Return ``model.safetensors`` of a Hugging Face repository, from the cache or downloaded.
 
     Raises:
-        WeightsError: no network, no such repository, or no such file in it.
+        WeightsError: the network, the repository or the file is missing.
     """
     from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
 
@@ -108,13 +113,13 @@ def download(hub_id: str) -> Path:
         cached = try_to_load_from_cache(hub_id, _FILENAME)
         if isinstance(cached, str):
             return Path(cached)
-        # One plain request first: the download itself retries for half a minute without a network.
+        # Make one plain request first: without a network, the download would retry for long.
         HfApi().model_info(hub_id, timeout=_TIMEOUT_SECONDS)
         path = Path(hf_hub_download(hub_id, _FILENAME))
-        with contextlib.suppress(Exception):  # a repository without one: its head names no classes
+        with contextlib.suppress(Exception):  # without config.json the head has no class names
             hf_hub_download(hub_id, _CONFIG)
         return path
-    except Exception as error:  # the library raises a dozen unrelated types for "not to be had"
+    except Exception as error:  # the library raises many unrelated types
         raise WeightsError(
             f"weights: got {hub_id!r}, which could not be downloaded from the Hugging Face Hub "
             f"({type(error).__name__}: {_first_line(error)}); expected a network, or one of the "
