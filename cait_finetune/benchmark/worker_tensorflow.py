@@ -28,7 +28,7 @@ from cait_finetune.runtime.tuning import configure_process
 from cait_finetune.scores.evaluation import build_evaluator
 from cait_finetune.train.distribution import build_strategy
 from cait_finetune.train.loss import build_loss
-from cait_finetune.workflow.phases import Stages
+from cait_finetune.workflow.stages import Stages
 from cait_tf.fused.tensorflow import single_threaded_ops
 
 _CROP = AugmentConfig(crop_scale=[0.08, 1.0], crop_ratio=[3 / 4, 4 / 3], flip=0.5)

@@ -47,8 +47,8 @@ def find(config: Config, directory: Path) -> Suggestion:
     from cait_finetune.runtime.progress import progress_bar
     from cait_finetune.runtime.tuning import configure_process
     from cait_finetune.train.distribution import build_agreement
-    from cait_finetune.workflow.phases import Stages
     from cait_finetune.workflow.setup import prepare
+    from cait_finetune.workflow.stages import Stages
     from cait_finetune.workflow.training import trained_part
 
     _refuse(config)

@@ -6,7 +6,7 @@ import abc
 import math
 from dataclasses import dataclass
 
-from cait_finetune.config import OptimizerConfig, ScheduleConfig
+from cait_finetune.config import ScheduleConfig
 
 
 @dataclass(frozen=True)
@@ -127,11 +127,3 @@ def build_schedule(
         case "ramp_decay":
             return RampDecay(*shape, steps_per_epoch, config.factor)
     raise AssertionError(config.name)
-
-
-def peak_learning_rate(config: OptimizerConfig, batch_size: int) -> float:
-    """Return the highest learning rate, scaled to the batch size.
-
-    `warmup_lr` and `min_lr` are not scaled.
-    """
-    return config.peak(batch_size)

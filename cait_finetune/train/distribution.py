@@ -222,6 +222,12 @@ def build_agreement(
     return lambda wishes: (votes(tf.cast(wishes, tf.float32)).numpy() > 0).tolist()
 
 
+def wait_for_workers(strategy: tf.distribute.Strategy) -> None:
+    """Wait until every worker makes this call: a worker that exits before the first ends the cluster."""
+    if agree := build_agreement(strategy):
+        agree([False])
+
+
 @contextlib.contextmanager
 def lost_worker(strategy: tf.distribute.Strategy, directory: object) -> Iterator[None]:
     """End the run of this worker if another worker has ended or cannot be reached inside the block.

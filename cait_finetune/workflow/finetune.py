@@ -23,7 +23,7 @@ from cait_finetune.report.page import write_page
 from cait_finetune.runs.directory import RunDirectory
 from cait_finetune.runs.identity import check_best
 from cait_finetune.train.cluster import is_first_worker
-from cait_finetune.train.distribution import build_agreement, lost_worker
+from cait_finetune.train.distribution import lost_worker, wait_for_workers
 from cait_finetune.train.interruption import Interruption
 from cait_finetune.workflow.exporting import outcome, publish, read_exports
 from cait_finetune.workflow.finalize import (
@@ -70,17 +70,16 @@ def finetune(config: Config, directory: Path) -> dict:
                         config.model, prepared.source.class_names, run.best_checkpoint
                     )
                     finish(config, prepared, model, started, loggers)
-                elif agree := build_agreement(strategy):
-                    agree([False])  # wait: a worker that exits before the first ends the cluster
+                else:
+                    wait_for_workers(strategy)
             interruption.check()
         if not chief:
             return {}
         with interruption.deferred():
             result = run.mark_finished()
             interruption.finished = True
-        if agree := build_agreement(strategy):
-            with contextlib.suppress(Interrupted), lost_worker(strategy, directory):
-                agree([False])
+        with contextlib.suppress(Interrupted), lost_worker(strategy, directory):
+            wait_for_workers(strategy)
         return result
 
 
@@ -89,17 +88,15 @@ def finish(
 ) -> None:
     """Score, export and report `model`, which holds the best weights.
 
-    A resumed run keeps the files that an earlier process finished. A refused export or upload does
-    not stop the other steps. The function raises its error at the end, and `resume` tries the step
-    again.
+    A resumed run keeps finished files. A refused export or upload does not stop the other steps: its
+    error is raised at the end, and `resume` tries the step again.
 
     Args:
         started: when this process began the run, on `time.perf_counter`'s clock.
-        loggers: they receive the result, the figures and the model.
+        loggers: they receive the result, the pictures and the model.
 
     Raises:
-        UserError: an exported model's outputs differ from the trained model's, a format was
-            refused, or the upload to the hub failed.
+        UserError: a format was refused, or the upload to the hub failed.
     """
     run = prepared.run
     scores = score_splits(config, prepared, model)
@@ -124,11 +121,7 @@ def finish(
 
 @contextlib.contextmanager
 def _life(config: Config, run: RunDirectory) -> Iterator[Interruption]:
-    """Lock the run's directory, record signals, and convert an `OSError` about a file.
-
-    Raises:
-        UserError: in place of an `OSError` that names a file.
-    """
+    """Lock the run's directory, record signals, and make a `UserError` of an `OSError` about a file."""
     chief = is_first_worker(config.distribution)
     key = "resume" if config.resume else "hydra.run.dir"
     try:

@@ -13,7 +13,6 @@ from cait_finetune.data.source import Source
 from cait_finetune.optim.length import Length, run_length
 from cait_finetune.optim.parameters import summary
 from cait_finetune.optim.phases import Phase, phase_lengths, phases
-from cait_finetune.optim.schedule import peak_learning_rate
 from cait_finetune.runs.directory import RunDirectory
 from cait_finetune.runs.identity import (
     check_weights,
@@ -82,7 +81,7 @@ def build_plan(
         source.class_counts("train") if needs_counts(config.loss) else None,
         source.sizes["train"],
     )
-    peak = peak_learning_rate(config.optimizer, config.train.batch_size)
+    peak = config.optimizer.peak(config.train.batch_size)
     return Plan(model, planned, loss, length, peak)
 
 

@@ -153,37 +153,46 @@ def open_logbook(
     Raises:
         UserError: the state is damaged or belongs to another run.
     """
-    chief = worker.chief
-    metrics = MetricsLog(run.metrics, chief)
-    mark = run_id(run) if config.resume else new_run_id()
-    facts = {
+    metrics = MetricsLog(run.metrics, worker.chief)
+    if config.resume:
+        state, start = _resume_state(config, run, source)
+        if worker.chief:
+            record_environment(run.environment, device_summary(worker.strategy), begin=False)
+            if not state.stopped and state.step < length.total_steps:
+                run.unmark_finished()
+        metrics.cut(state.log_bytes, state.step)
+    else:
+        seen = _seen(source, _seen_by(config.model.weights))
+        state, start = RunState(run=new_run_id(), seen=seen), Start()
+    stated = {
         "model": config.model.name,
         CLASSES: "\n".join(source.class_names),
-        KEY: mark,
+        KEY: state.run,
         PREPROCESSING: json.dumps(vars(preprocessing_of(config))),
+        SEEN: state.seen,
     }
-    checkpoints = Checkpoints(run.checkpoints, facts, config.checkpoint.keep, chief)
-    if not config.resume:
-        facts[SEEN] = _seen(source, _seen_by(config.model.weights))
-        state = RunState(run=mark, seen=facts[SEEN])
-        return Logbook(state, metrics, checkpoints, worker.console), Start()
-    if chief:
-        record_environment(run.environment, device_summary(worker.strategy), begin=False)
-    arrays, values = checkpoints.load_state()
+    checkpoints = Checkpoints(run.checkpoints, stated, config.checkpoint.keep, worker.chief)
+    return Logbook(state, metrics, checkpoints, worker.console), start
+
+
+def _resume_state(config: Config, run: RunDirectory, source: Source) -> tuple[RunState, Start]:
+    """Read the run's newest state, and bring it up to the configuration and the images of today.
+
+    Raises:
+        UserError: the state is damaged or belongs to another run.
+    """
+    arrays, values = Checkpoints(run.checkpoints, {}).load_state()
     state = RunState.from_dict(values)
     digest = check_state(run, state.data, state.run)
-    state.run = mark  # states of earlier versions lack the id
+    other_images = state.data not in ("", digest)
     before = SeenImages.from_text(state.seen) or _seen_by(
         str(run.last_checkpoint) if arrays else config.model.weights
     )
-    state.seen = facts[SEEN] = _seen(source, before)
-    state.data, other_images = digest, state.data not in ("", digest)
+    state.run = run_id(run)  # states of earlier versions lack the id
+    state.seen = _seen(source, before)
+    state.data = digest
     state.reconsider(config.train.max_hours, config.train.patience)
-    if chief and not state.stopped and state.step < length.total_steps:
-        run.unmark_finished()
-    metrics.cut(state.log_bytes, state.step)
-    start = Start(resumed=True, arrays=arrays, other_images=other_images)
-    return Logbook(state, metrics, checkpoints, worker.console), start
+    return state, Start(resumed=True, arrays=arrays, other_images=other_images)
 
 
 def _seen(source: Source, before: SeenImages) -> str:

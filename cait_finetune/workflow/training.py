@@ -17,8 +17,8 @@ from cait_finetune.train.loop import Trainer
 from cait_finetune.train.profile import Profile
 from cait_finetune.train.solver import solve_head
 from cait_finetune.train.validation import Validation
-from cait_finetune.workflow.phases import Stages
 from cait_finetune.workflow.prepared import Prepared
+from cait_finetune.workflow.stages import Stages
 
 
 def train(config: Config, prepared: Prepared, interruption: Interruption | None = None) -> None:

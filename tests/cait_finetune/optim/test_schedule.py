@@ -6,7 +6,7 @@ import pytest
 from cait_finetune.config import ScheduleConfig
 from cait_finetune.errors import UserError
 from cait_finetune.optim.length import Length, run_length, warmup_length
-from cait_finetune.optim.schedule import Schedule, build_schedule, peak_learning_rate
+from cait_finetune.optim.schedule import Schedule, build_schedule
 from tests.cait_finetune.stand_ins import checked
 from tests.cait_finetune.tiny import optimizer_config
 
@@ -199,10 +199,10 @@ def test_two_lengths_at_once_or_none(words, message):
 
 
 def test_the_rate_scales_with_the_batch_where_one_is_given():
-    assert peak_learning_rate(optimizer_config(), 64) == 1e-3
-    assert peak_learning_rate(optimizer_config(lr_batch_size=512), 64) == pytest.approx(1.25e-4)
+    assert optimizer_config().peak(64) == 1e-3
+    assert optimizer_config(lr_batch_size=512).peak(64) == pytest.approx(1.25e-4)
     sgd = checked("optimizer=sgd", "model=cait_s24_224", "train.batch_size=96").optimizer
-    assert peak_learning_rate(sgd, 96) == pytest.approx(0.01 * 96 / 768)
+    assert sgd.peak(96) == pytest.approx(0.01 * 96 / 768)
 
 
 def test_schedule_free_brings_a_constant_rate():
