@@ -43,7 +43,7 @@ class _ModelKeys:
     timm: bool = True
 
     def check_works(self, *works: str) -> None:
-        """Check the shared keys, with `works` as the values of `work`; raise UserError."""
+        """Check the shared keys; `works` lists the allowed values of `work`. Raise UserError."""
         check_values(self)
         check_choices("work", self.work, works)
         check_choices("precisions", self.precisions, PRECISIONS)
@@ -67,7 +67,7 @@ class ModelBenchmark(_ModelKeys):
     """The keys of the command. It measures each of `models` × `work` × `precisions` on the CPU.
 
     `work` lists inference, training and latency. Latency classifies one image in float32 with an
-    exported SavedModel: once as the file loads, and once with one thread per operation.
+    exported SavedModel: once with TensorFlow's default threads, and once with one thread per operation.
     The libraries take turns: each makes `rounds` measurements of `repetitions` calls after `warmup`
     calls. `latency_repetitions` replaces `repetitions` for latency. `threads` 0 uses all cores.
     `image_size` null uses each model's own size. Training is measured for each value of `remat`: true
@@ -95,7 +95,7 @@ class ModelBenchmark(_ModelKeys):
         return self.measure(OURS_TENSORFLOW, note, machine(self.timm), console)
 
     def tasks(self) -> Iterator[Task]:
-        """Yield a task for each row. Latency has one image and float32, as an export computes."""
+        """Yield a task for each row. Latency uses one image and float32, the precision of exports."""
         threads = core_count(self.threads)
         for model, work in product(self.models, self.work):
             if work == "latency":
@@ -111,11 +111,11 @@ class ModelBenchmark(_ModelKeys):
 class GpuBenchmark(_ModelKeys):
     """The keys of the command. It measures each of `models` × `work` × `precisions` on one NVIDIA GPU.
 
-    Our model is `cait_tf` on Keras' JAX backend, where a step is one XLA program. The command does not
-    measure TensorFlow, in which a run trains. `batch_sizes` has one batch size for each model. The
-    libraries take turns: each makes `rounds` measurements of `repetitions` calls after `warmup` calls.
-    All worker processes share the GPU. `image_size` null uses each model's own size. Training is
-    measured for each value of `remat`: true sets ``model.remat`` for our model, and gradient
+    Our model is `cait_tf` on Keras' JAX backend, where a step is one XLA program. Runs train on the
+    TensorFlow backend, which the command does not measure. `batch_sizes` has one batch size for each
+    model. The libraries take turns: each makes `rounds` measurements of `repetitions` calls after
+    `warmup` calls. All worker processes share the GPU. `image_size` null uses each model's own size.
+    Training is measured for each value of `remat`: true sets ``model.remat`` for our model, and gradient
     checkpointing for timm's.
     """
 

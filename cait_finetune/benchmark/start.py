@@ -96,7 +96,7 @@ def first_step(words: list[str]) -> float:
     """Return the seconds from a run's start until its first line of metrics is on disk.
 
     Raises:
-        UserError: the run ended before.
+        UserError: the run ended before it wrote the line.
     """
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as output:
         metrics = RunDirectory(Path(folder) / "run").metrics

@@ -8,9 +8,9 @@ validation metric. It prints:
 - the command of the best run.
 
 It writes ``leaderboard.csv``, ``leaderboard.md`` and ``leaderboard.png`` to ``output=DIR``. The PNG
-has one axis for each key in the table. It needs two scored runs and a key that differs. Without
-``output``, the files go to the given directory, or for several directories or a pattern to the
-current directory. The command needs no TensorFlow.
+has one axis for each key in the table and one for the metric. It needs two scored runs and a key
+that differs. Without ``output``, the files go to the given directory. If the command gets several
+directories or a pattern, the files go to the current directory. The command needs no TensorFlow.
 """
 
 from __future__ import annotations
@@ -95,8 +95,8 @@ def reproduce(entry: Entry) -> str:
     """Return the command that repeats a run.
 
     For a run without a recorded command, return a command that sets every key that differs from its
-    default. It is longer because it names no config groups. Runs from Python and runs of older
-    versions record no command.
+    default. The returned command is longer than a recorded command, because it names no config
+    groups. Runs from Python and runs of older versions record no command.
     """
     if entry.command:
         return entry.command
@@ -138,7 +138,7 @@ def write_csv(comparison: Comparison, path: Path) -> None:
 
 
 def write_markdown(comparison: Comparison, path: Path, command: str | None) -> None:
-    """Write the printed table, the command of the best run, a warning and the unfinished runs.
+    """Write the printed table, the best run's command, any warning and the unfinished runs.
 
     Args:
         command: command of the best run. `None`: no run has finished.

@@ -154,8 +154,9 @@ def _as_published(
 ) -> bool:
     """Return whether the published accuracies were measured on these images with this preprocessing.
 
-    Files count as ImageNet's validation images by their names, which corrupted copies as ImageNet-C have
-    too. The crop ratio is not compared: `published_accuracy` finds the accuracy of each ratio.
+    File names alone identify ImageNet's validation images. Corrupted copies with the same names, such as
+    ImageNet-C, therefore count too. The crop ratio is not compared: `published_accuracy` finds the
+    accuracy of each ratio.
     """
     from cait_finetune.data.preprocess import Preprocessing
 

@@ -98,15 +98,15 @@ def _scores(
 ) -> tuple[Scores, Viewer | None]:
     """Return the scores, and the function that draws mistakes.
 
-    A finished run keeps its predictions. The best weights predict the images again if predictions are
-    missing, or if other weights or other images made the predictions. Without images or weights the kept
-    predictions are scored, and the second result is `None`: nothing draws pictures of mistakes.
+    A finished run keeps its predictions. The function predicts the images again with the best weights if
+    predictions are missing, or come from other weights, unknown weights or other images. Without images
+    or weights, the function scores the kept predictions and returns `None` as the second result.
 
     Args:
         reasons: gets a line for each thing that the report lacks.
 
     Raises:
-        UserError: the run has neither predictions, nor weights with images to predict.
+        UserError: the run has no predictions, and its weights or images are missing.
         ChangedData: the images differ from the run's images.
     """
     from cait_finetune.data.corrupt import CorruptImages
@@ -156,9 +156,9 @@ def _scores(
 def _of_these_images(
     predictions: dict[str, Predictions], source: Source, run: RunDirectory
 ) -> bool:
-    """Return whether the kept predictions are of the images of `source`, without the corrupt images.
+    """Return whether the kept predictions belong to the images of `source`.
 
-    If the run kept no record of its images, image ids are compared.
+    Corrupt images have no prediction. If the run kept no record of its images, image ids are compared.
     """
     from cait_finetune.runs.identity import has_the_runs_images
 

@@ -90,7 +90,7 @@ ROWS: dict[str, tuple[str, ...]] = {
     "bfloat16": ("train.precision=mixed_bfloat16",),
     "drop path, dropout": ("model.drop_path_rate=0.2", "model.drop_rate=0.1"),
 }
-#: Rows whose computation depends on the devices, by its rounding or its random numbers.
+#: Rows whose rounding or random numbers depend on the devices.
 _RESUMED_ONLY = ("bfloat16", "drop path, dropout")
 COLUMNS = ("2 replicas", "2 workers", "resumed", "accumulated")
 _PROCESSES = ("alone", "replicas", "workers")
@@ -130,7 +130,7 @@ def verify(out: Path, rows: list[str]) -> dict[str, dict[str, float]]:
                         f"verify: {process.args[-1]} failed\n"
                         + "\n".join((process.log.read_text(encoding="utf-8")).splitlines()[-15:])
                     )
-            if len(groups) == 2 and groups[1][0].poll() == 0:  # at most two processes at a time
+            if len(groups) == 2 and groups[1][0].poll() == 0:  # replicas and workers never overlap
                 groups.append([_start(out, rows, "workers", index, address) for index in range(2)])
             if len(groups) == 3 and all(one.poll() == 0 for group in groups for one in group):
                 break

@@ -37,8 +37,8 @@ class AugmentConfig:
     RandAugment applies `rand_operations` operations to each image, each with probability
     `rand_probability`. Their strength is `rand_magnitude` (0 to 10) with normal noise of standard
     deviation `rand_magnitude_std`. `three_augment` converts to grey, solarizes or blurs the image.
-    `color_jitter` is the largest change of brightness, contrast and saturation from 1. `erasing` is
-    the probability of a box of noise.
+    `color_jitter` is how far the factors of brightness, contrast and saturation may differ from 1.
+    `erasing` is the probability of a box of noise.
 
     `mixup` and `cutmix` are the alphas of the two methods; 0 disables a method. A pair of images is
     mixed with probability `mix_probability`. If both methods are enabled, CutMix is used with

@@ -36,7 +36,7 @@ def one_of(key: str, value: str, options: tuple[str, ...]) -> None:
 
 
 def one_length(what: str, values: dict[str, Any], prefix: str = "") -> list[str]:
-    """Return the one key of epochs, steps and examples that is set, in a list.
+    """Return a list of one key: the key of epochs, steps and examples that is set.
 
     Args:
         what: the configuration group, or a key in it; for messages.

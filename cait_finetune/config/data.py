@@ -63,8 +63,9 @@ class SplitsConfig:
 class ColumnsConfig:
     """Columns of a table, or features of a TFDS data set. `null`: the usual name.
 
-    Several labels of an image are either in `label`, with `separator` between them, or zeros and
-    ones in the columns `classes`. `weight` is the weight of an image in the training loss.
+    A multi-label table either lists an image's labels in `label`, with `separator` between them, or
+    holds a zero or one for each class in the columns `classes`. `weight` is the weight of an image in
+    the training loss.
     """
 
     image: str | None = None
@@ -101,10 +102,10 @@ class DatasetConfig:
     `upright` rotates photographs by their EXIF orientation. `cache` keeps decoded images in
     ``memory`` or on ``disk``, in `cache_dir`. `check` reads each file before the first training on
     it, to find files that are no images, and to record content hashes. A resumed run recognises its
-    images by the hashes. `parallel_files` is the number of TFDS files that are read in turn
-    (`null`: 16, TFDS' default). `parallel_calls` is the number of images that are prepared in
-    parallel (`null`: chosen by TensorFlow). `prefetch` is the number of batches prepared in advance
-    (`null`: chosen by TensorFlow).
+    images by the hashes. `parallel_files` is the number of TFDS files whose examples are
+    interleaved (`null`: 16, TFDS' default). `parallel_calls` is the number of images that are
+    prepared in parallel (`null`: chosen by TensorFlow). `prefetch` is the number of batches prepared
+    in advance (`null`: chosen by TensorFlow).
     """
 
     source: str = "tfds"

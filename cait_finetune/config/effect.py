@@ -261,7 +261,7 @@ def check_effect(config: Config) -> None:
 
 
 def without_effect(config: DictConfig) -> DictConfig:
-    """Reset the keys of a run's configuration that had no effect on the run to null or their default.
+    """Replace values that had no effect on a run by null or the key's default.
 
     Older versions recorded keys without effect, such as ``optimizer.momentum: 0.9`` with AdamW.
 

@@ -16,8 +16,8 @@ def to_compute_dtype(x: tf.Tensor, dtype: tf.DType | str) -> tf.Tensor:
     """Round to `dtype`. Ties round away from zero in a cast from float32 to bfloat16 on a CPU.
 
     XLA's own cast to bfloat16 takes more instructions, because it handles NaN and rounds ties to
-    even. In this cast, a NaN that arithmetic produced stays a NaN: it is quiet, and its bits are
-    below 0x7FFF8000.
+    even. This function keeps every NaN that arithmetic produces. Such a NaN is quiet, and its bits
+    without the sign are below 0x7FFF8000.
     """
     dtype = tf.as_dtype(dtype)
     if dtype != tf.bfloat16 or x.dtype != tf.float32 or not compiles():

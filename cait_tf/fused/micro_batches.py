@@ -7,7 +7,7 @@ A graph for one image splits its patches into two halves (`split_patches`), whic
 and values. Without the split, TensorFlow gives a product with few rows to a single thread.
 
 The number of micro-batches depends on the images and the precision, but not on the number of cores.
-Every machine therefore adds up the same sums.
+Every machine therefore computes the same micro-batches.
 """
 
 from __future__ import annotations
@@ -129,7 +129,9 @@ def single_threaded_ops(parts: int) -> bool:
     was set already.
 
     Returns:
-        Whether each operation has one thread.
+        Whether the micro-batches keep every core busy without a GPU, and TensorFlow's own setting is
+        one thread.
+        The environment variable ``TF_NUM_INTRAOP_THREADS`` does not count.
     """
     cores, threads = _cores(), tf.config.threading
     # After full rounds, a last round with fewer micro-batches than cores costs little.

@@ -73,7 +73,7 @@ def choose(
 
 
 def plain_names(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Remove the wrappers' prefixes that all names share, in any order, and their counters."""
+    """Remove the counters of wrappers, and every wrapper prefix that all names share."""
     state = {name: value for name, value in state.items() if name not in _COUNTERS}
     while prefix := next((one for one in _WRAPPERS if state and _have(state, one)), None):
         state = {name.removeprefix(prefix): value for name, value in state.items()}
