@@ -15,8 +15,8 @@ COMPILED = replace(TASK, compiled=True)
 def prepare(task):
     """Return a function that keeps 20 MB per call, up to four calls.
 
-    A compiled task and a GPU task raise an error; a latency task kills its process. `Worker` calls
-    the function in its worker process.
+    `Worker` calls `prepare` in its worker process. A compiled task and a GPU task raise an error. A
+    latency task kills the process.
     """
     if task.compiled:
         raise CannotCompile("torch.compile: no compiler")

@@ -142,7 +142,7 @@ def test_the_cards_metadata_is_what_the_hub_reads(run):
 
     metadata, _ = card(run)
     assert metadata["datasets"] == ["digits"]
-    assert "license" not in metadata  # no licence applies to weights trained from scratch
+    assert "license" not in metadata  # weights from scratch have no upstream licence
     data = ModelCard((run / "export" / "README.md").read_text()).data
     (figure,) = data.eval_results
     assert (figure.metric_type, figure.metric_value) == ("accuracy", 0.5)
