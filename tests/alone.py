@@ -1,6 +1,7 @@
-"""Code in a process of its own.
+"""Run Python code in its own process.
 
-torch's triton crashes a process that loaded TensorFlow before, so tests use timm in one without TensorFlow.
+torch's triton crashes a process that has loaded TensorFlow. Tests therefore use timm in a process
+without TensorFlow.
 """
 
 import os
@@ -12,10 +13,10 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def run_alone(code: str, *arguments: object, cwd: Path = ROOT) -> str:
-    """Run Python code with ``sys.argv[1:]`` of `arguments`; returns what it printed.
+    """Run Python code with `arguments` as ``sys.argv[1:]``; return its stdout.
 
     Raises:
-        AssertionError: the process failed.
+        AssertionError: the exit status of the process is not 0.
     """
     done = subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],

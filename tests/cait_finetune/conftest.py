@@ -1,4 +1,4 @@
-"""A run of a tiny real model that has never been trained, with a SavedModel, and some photographs."""
+"""Runs of a tiny untrained model, with and without a SavedModel, and some photographs."""
 
 import json
 
@@ -19,7 +19,7 @@ TEMPERATURE = 0.5
 
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory):
-    """Three, of different shapes."""
+    """Write three photographs of different shapes; return their folder."""
     folder = tmp_path_factory.mktemp("photos")
     for number in range(3):
         (folder / f"{number}.png").write_bytes(encode(picture(20 + number, 30, seed=number)))
@@ -28,14 +28,15 @@ def photos(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def bare_run(tmp_path_factory):
-    """A run that exported nothing; its probabilities are calibrated."""
+    """Return the directory of a run without exports. The run has a calibration temperature."""
     directory = tmp_path_factory.mktemp("bare") / "run"
     config = composed("dataset=flowers", "model=cait_nano_32", "model.image_size=16")
     (directory / "checkpoints").mkdir(parents=True)
     OmegaConf.save(config, directory / "config.yaml")
     keras.utils.set_random_seed(0)
     model = cait_tf.create_model("cait_nano_32", num_classes=3, image_size=16)
-    for variable in model.weights:  # with LayerScale as it begins, images would hardly matter
+    # At LayerScale's small initial values, images hardly change the output.
+    for variable in model.weights:
         if variable.path.endswith("gamma"):
             variable.assign(2 * keras.ops.ones_like(variable))
     metadata = {"classes": "\n".join(NAMES)}
@@ -51,7 +52,7 @@ def saved_run(bare_run) -> SavedRun:
 
 @pytest.fixture(scope="session")
 def run(bare_run, saved_run, photos, tmp_path_factory):
-    """The same with a SavedModel, whose probabilities are not calibrated."""
+    """Return a run with the same weights and a SavedModel, without a calibration temperature."""
     directory = tmp_path_factory.mktemp("exported") / "run"
     directory.mkdir()
     for name in ("config.yaml", "checkpoints"):
@@ -73,7 +74,7 @@ def run(bare_run, saved_run, photos, tmp_path_factory):
 
 
 class Mean:
-    """A backend that looks at the mean red, green and blue of each file."""
+    """Backend whose probabilities are the softmax of each image's mean red, green and blue."""
 
     class_names = ("red", "green", "blue")
 

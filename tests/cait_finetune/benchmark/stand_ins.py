@@ -1,4 +1,4 @@
-"""Workers that do nothing: a module for a process of its own, and a class without a process."""
+"""Stand-ins for benchmark workers: a module for a worker process, and a class without a process."""
 
 import os
 import signal
@@ -13,7 +13,11 @@ COMPILED = replace(TASK, compiled=True)
 
 
 def prepare(task):
-    """What `Worker` calls in the process of its own."""
+    """Return a function that keeps 20 MB per call, up to four calls.
+
+    `Worker` calls `prepare` in its worker process. A compiled task and a GPU task raise an error. A
+    latency task kills the process.
+    """
     if task.compiled:
         raise CannotCompile("torch.compile: no compiler")
     if task.work == "latency":
@@ -21,17 +25,20 @@ def prepare(task):
     if task.device == "gpu":
         raise RuntimeError("CUDA out of memory. Tried to allocate")
     kept = []
-    # Several times what Python and its heap have at hand.
+    # Each call keeps far more memory than Python's heap has free.
     return lambda: kept.append(bytearray(b"1" * 20_000_000)) if len(kept) < 4 else None
 
 
 def matmul_flops(precision):
-    """The cores that the process may use."""
+    """Return the number of cores that the process may use, plus 100 for float32."""
     return len(os.sched_getaffinity(0)) + (precision == "float32") * 100
 
 
 class StandIn:
-    """Speeds by who it is; in training 0.1 GB an image beside almost 1 GB, a tenth of it with remat."""
+    """Worker with constant speed and memory, without a process.
+
+    The first calls take almost 1 GB, plus 0.1 GB per image, or 0.01 GB per image with remat.
+    """
 
     speeds = {OURS_TENSORFLOW: 30.0, TIMM: 10.0}
     compiler = True

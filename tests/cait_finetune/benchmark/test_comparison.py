@@ -20,7 +20,7 @@ def measure(tasks, timm=True):
 
 @pytest.fixture
 def made(monkeypatch):
-    """The workers that are made."""
+    """Replace `Worker` with `StandIn`; return the list of workers that the comparison makes."""
     workers = []
     monkeypatch.setattr(
         comparison, "Worker", lambda *words: workers.append(StandIn(*words)) or workers[-1]
@@ -36,7 +36,7 @@ def test_without_a_compiler_the_others_are_measured(made, monkeypatch):
     assert list(measured.rows[0].speeds) == ["ours", "timm eager"]
     assert measured.peaks == {"float32": 1e12, "mixed_bfloat16": 1e12}
     assert measured.timm_peaks == {"float32": 4e11, "mixed_bfloat16": 4e11}
-    # Of our side's peak, whatever PyTorch's is.
+    # The share is relative to our peak, not to PyTorch's.
     assert measured.rows[0].share == pytest.approx(30 * task_flops(TASKS[0]) / 1e12)
     assert all(one.stopped for one in made)
 

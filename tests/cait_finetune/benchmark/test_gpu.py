@@ -16,7 +16,7 @@ from tests.cait_finetune.benchmark.stand_ins import StandIn
 
 
 class Card(StandIn):
-    """Of a card the libraries take nothing."""
+    """GPU worker whose libraries take no GPU memory."""
 
     speeds = {OURS_JAX: 30.0, TIMM: 10.0}
 
@@ -27,7 +27,7 @@ class Card(StandIn):
 @pytest.fixture
 def benchmark(tmp_path, monkeypatch):
     monkeypatch.setattr(comparison, "Worker", Card)
-    monkeypatch.setattr(model, "check_models", lambda *_, **__: None)  # timm need not be there
+    monkeypatch.setattr(model, "check_models", lambda *_, **__: None)  # timm may be missing
     monkeypatch.setattr(
         model.subprocess, "run", lambda *_, **__: SimpleNamespace(stdout="Card A\nB\n")
     )
@@ -50,7 +50,7 @@ def test_tables_with_a_batch_for_each_model(benchmark):
     ) in text
     assert "| training cait_s24_224, bfloat16 | 4 | 2.00 | 2.00 | 2.00 | 1.00× |" in text
     assert "Ours under Keras' JAX backend. One Card A; jax " in text
-    assert "PyTorch's own fastest" not in text  # a card has one library for them
+    assert "PyTorch's own fastest" not in text  # on a GPU, both use one matrix library
     assert figures["machine"]["gpu"] == "Card A"
     assert [(row["task"]["model"], row["task"]["batch_size"]) for row in figures["rows"]] == [
         ("cait_xxs24_224", 8), ("cait_xxs24_224", 8), ("cait_s24_224", 4), ("cait_s24_224", 4),

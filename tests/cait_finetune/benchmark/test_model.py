@@ -30,7 +30,7 @@ def run(tmp_path, monkeypatch, *words):
 
 
 def test_tables_and_the_figures_behind_them(tmp_path, monkeypatch, capsys, stand_in):
-    monkeypatch.setattr(model, "check_models", lambda *_, **__: None)  # timm need not be there
+    monkeypatch.setattr(model, "check_models", lambda *_, **__: None)  # timm may be missing
     text, figures = run(tmp_path, monkeypatch, "models=cait_xxs24_224", "precisions=float32",
                         "rounds=3", "threads=1", "batch_size=8")  # fmt: skip
     assert text in capsys.readouterr().out
@@ -68,7 +68,7 @@ def test_tables_and_the_figures_behind_them(tmp_path, monkeypatch, capsys, stand
 
 @pytest.mark.slow
 def test_a_model_of_ours_alone(tmp_path, monkeypatch):
-    """The real thing, in a process of its own."""
+    """The command measures a real model in a worker process."""
     text, figures = run(
         tmp_path, monkeypatch, "models=cait_nano_32", "work=inference", "precisions=float32",
         "timm=false", "batch_size=2", "warmup=0", "repetitions=1", "rounds=2", "threads=1",

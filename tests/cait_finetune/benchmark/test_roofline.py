@@ -33,6 +33,6 @@ def test_the_quickest_call_but_the_first(monkeypatch):
     def work():
         clock[0] += next(lasting)
 
-    # The fourth ends after the five seconds; the fifth is not made.
+    # The first call is not timed. The fourth call passes the limit, so no fifth call follows.
     assert roofline.flops_per_second(work, operations=10, seconds=5) == pytest.approx(20)
     assert next(lasting) == 0.1

@@ -7,7 +7,7 @@ from cait_finetune.benchmark import start
 from cait_finetune.commands import benchmark as command
 from cait_finetune.errors import UserError
 
-#: A command that writes half a line, waits, and ends it; then it would go on.
+#: A command that writes half a line, waits, completes the line, and then keeps running.
 RUN = """
 import pathlib, sys, time
 directory = pathlib.Path(sys.argv[-1].partition("=")[2])
@@ -24,7 +24,10 @@ with open(directory / "metrics.jsonl", "w") as file:
 
 @pytest.fixture
 def stand_in(monkeypatch):
-    """Put a script in the place of ``-m cait_finetune``; returns the commands."""
+    """Return a function that replaces ``-m cait_finetune`` with a script.
+
+    The function returns the list of the commands that were started.
+    """
     commands, popen = [], start.subprocess.Popen
 
     def replace(script):
@@ -60,7 +63,7 @@ def test_a_short_run_goes_to_its_end_or_says_why(stand_in):
 
 
 def test_a_table_and_the_figures_behind_it(tmp_path, monkeypatch, capsys):
-    times, short = iter([4.0, 20.0, 30.0, 5.0]), []  # in turn
+    times, short = iter([4.0, 20.0, 30.0, 5.0]), []  # the models take turns
     monkeypatch.setattr(start, "first_step", lambda words: next(times))
     monkeypatch.setattr(start, "short_run", lambda words: short.append(words[1]))
     monkeypatch.setattr(sys, "argv", ["benchmark", "start", "runs=2", f"out={tmp_path}"])
@@ -71,7 +74,7 @@ def test_a_table_and_the_figures_behind_it(tmp_path, monkeypatch, capsys):
     figures = json.loads((tmp_path / "start.json").read_text())
     assert figures["seconds"] == {"cait_nano_32": [4.0, 5.0], "cait_xxs24_224": [20.0, 30.0]}
     assert "model.weights=none" in figures["commands"]["cait_nano_32"]
-    assert short == ["model=cait_nano_32", "model=cait_xxs24_224"]  # one of each does not count
+    assert short == ["model=cait_nano_32", "model=cait_xxs24_224"]  # one untimed run per model
 
 
 def test_the_command_is_one_that_a_run_takes():

@@ -15,12 +15,12 @@ QUICK = ("seeds=2", "shares=[1,0.05]", "methods=[from scratch,full]", "epochs=2"
 
 @pytest.fixture
 def benchmark(tmp_path, monkeypatch):
-    """Runs the command with stand-ins; returns the runs that it made."""
+    """Return a function that runs the command with stand-ins and returns the command's runs."""
     made = []
 
     def execute(runs, processes):
         made[:] = runs
-        for run in reversed(runs):  # they finish in any order
+        for run in reversed(runs):  # runs finish in any order
             yield run, trained(run)
 
     monkeypatch.setattr(transfer, "execute", execute)
@@ -134,7 +134,8 @@ def test_a_panel_for_each_data_set(tmp_path):
     assert two.size[0] > 1.5 * one.size[0]
     assert two.size[1] == one.size[1]
     colours = {pixel for _, pixel in one.getcolors(1_000_000)}
-    assert {(31, 119, 180), (255, 127, 14), (128, 128, 128)} <= colours  # two methods, and scratch
+    # The colours of two methods and of training from scratch.
+    assert {(31, 119, 180), (255, 127, 14), (128, 128, 128)} <= colours
 
 
 def test_a_gain_is_of_the_same_images_and_seed():

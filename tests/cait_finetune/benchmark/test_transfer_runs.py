@@ -25,7 +25,7 @@ def test_a_run_is_what_its_command_line_makes(method, tmp_path, capsys):
     expected = finetune(configure(*one.overrides), tmp_path / "run")
     assert (ours.test, ours.validation) == (expected["test_top1"], expected["validation_top1"])
     assert (ours.best_epoch, ours.images) == (expected["best_epoch"], 126)
-    assert ours.test > 0.3  # its features mean something
+    assert ours.test > 0.3  # the features are better than chance
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_the_methods_are_what_they_are_called():
 
 
 def test_full_with_layer_decay_is_the_default_command():
-    """But for the images, the length, and what does not change the result."""
+    """Only the images, the length, and keys that do not change the result differ."""
     ours, default = (
         dataclasses.asdict(one) for one in (composed("full + layer decay"), configure())
     )
@@ -108,7 +108,7 @@ def test_full_with_layer_decay_is_the_default_command():
         "dataset", "distribution", "export", "train",
     ]  # fmt: skip
     for group, keys in (
-        ("dataset", ["train_share", "seed"]),  # the default draws nothing
+        ("dataset", ["train_share", "seed"]),  # the default uses all images
         ("train", ["epochs", "steps_per_epoch"]),
     ):
         differ = [key for key, value in ours[group].items() if value != default[group][key]]
@@ -133,7 +133,7 @@ def test_a_probe_takes_no_steps():
 
 @pytest.fixture
 def root(tmp_path, monkeypatch):
-    """A folder of images in the place of the digits."""
+    """Replace the digits with a folder of images; return the folder."""
     for number in range(20):
         path = tmp_path / ("cat", "dog")[number % 2] / f"{number:02}.bmp"
         path.parent.mkdir(exist_ok=True)

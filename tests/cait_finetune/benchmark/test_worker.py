@@ -12,12 +12,12 @@ def test_a_process_of_its_own_with_cores_and_memory_of_its_own(worker):
     one = worker(stand_ins.__name__, TASK)
     one.start()
     before = one.memory()
-    assert before.work > 35_000_000  # two calls, of 20 MB each
+    assert before.work > 35_000_000  # start() makes two calls of 20 MB each
     assert one.measure(warmup=1) > 0
     after = one.memory()
     assert 35_000_000 < after.calls - before.calls < 60_000_000
     assert after.life >= after.calls > after.libraries == before.libraries
-    assert one.matmul_flops() == 101  # of the cores it has but one
+    assert one.matmul_flops() == 101  # one core, plus 100 for float32
 
 
 def test_a_compiler_that_does_not_work(worker):

@@ -1,4 +1,4 @@
-"""In processes of their own: there Keras runs on JAX."""
+"""The JAX worker. Each test runs the worker in its own process, where Keras uses JAX."""
 
 import dataclasses
 import subprocess

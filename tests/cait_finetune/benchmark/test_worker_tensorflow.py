@@ -11,7 +11,7 @@ NANO = Task("training", "cait_nano_32", "float32", batch_size=2, threads=1, imag
 
 @pytest.fixture
 def built(monkeypatch):
-    """The models that are built."""
+    """Return the list of models that the worker builds."""
     models, build = [], ours.models.build
     monkeypatch.setattr(
         ours.models, "build", lambda *words: models.append(build(*words)) or models[-1]

@@ -1,4 +1,4 @@
-"""timm's side of a comparison, in a process of its own; only where the extra is installed."""
+"""The timm worker, in its own process. The tests need timm."""
 
 import json
 

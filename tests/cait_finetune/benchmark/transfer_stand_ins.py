@@ -1,4 +1,4 @@
-"""Runs that take no time, in processes of their own or without any."""
+"""Stand-ins for `train_and_test`, which train nothing."""
 
 import os
 import signal
@@ -19,13 +19,16 @@ def result(test=0.5):
 
 
 def trained(one):
-    """What `train_and_test` would return: more images are better, and so is a later seed."""
+    """Return a result that grows with the share of images and with the seed."""
     test = LEVEL[one.method] + 0.1 * one.share + 0.01 * one.seed
     return Result(test=test, validation=0.9, best_epoch=1, images=round(1000 * one.share))
 
 
 def run_or_fail(one):
-    """A stand-in that shows its process, fails for seed 1, and is ended for seed 2."""
+    """Fail for seed 1 and kill the process for seed 2.
+
+    Other seeds return ``TF_NUM_INTEROP_THREADS`` of the process as the test accuracy.
+    """
     if one.seed == 1:
         raise UserError("dataset.data_dir: got nowhere")
     if one.seed == 2:
@@ -34,5 +37,5 @@ def run_or_fail(one):
 
 
 def own_process(one):
-    """The number of the process that a run is made in, in the place of its images."""
+    """Return a result whose number of images is the ID of the run's process."""
     return Result(test=0.5, validation=0.5, best_epoch=1, images=os.getpid())

@@ -1,4 +1,4 @@
-"""How every command begins and ends."""
+"""The start and the end of every command."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def run(*words, **options):
     "name", ["compare", "export", "report", "attention", "predict", "sweep", "benchmark", "verify"]
 )
 def test_a_mistake_without_a_console(name, tmp_path):
-    """Each command, in a process of its own, with an ASCII console and another Keras asked for."""
+    """Each command runs in its own process, with an ASCII console and ``KERAS_BACKEND=jax``."""
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "KERAS_BACKEND": "jax"}
     environment["PYTHONPATH"] = str(PACKAGE.parent)
     wrong = "no/épi" if name == "compare" else "épi=1"
@@ -138,7 +138,7 @@ def test_a_mistake_without_a_console(name, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("console", ["| head -1", "> /dev/full", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_a_command_without_a_console(console, tmp_path):
-    """It ends as usual, with its files and status 0."""
+    """The command still writes its files and exits with status 0."""
     words = (
         f"set -o pipefail; {sys.executable} -m cait_finetune sweep dataset=digits "
         f"'train.epochs=choice(1,2)' {console}"
@@ -153,7 +153,8 @@ def test_a_command_without_a_console(console, tmp_path):
     assert [path.suffix for path in tmp_path.iterdir()] == [".yaml"]
 
 
-# The handler of `begin_loading`, for a process that it does not end.
+# A process that sends SIGINT to itself: with the handler of `begin_loading`, with stderr redirected
+# (`quiet`), or after `end_loading` (`ended`).
 _LOADING = """
 import os, signal, sys, time
 from cait_finetune.cli.loading import begin_loading, end_loading
@@ -189,7 +190,7 @@ def test_ctrl_c_while_loading(word, out, err, status):
 
 @pytest.mark.parametrize("after", [0, 0.05, 0.2, 0.6, 1.5])
 def test_ctrl_c_from_the_first_line_on(after, tmp_path):
-    """A copy of ``__main__`` that says when its first line runs."""
+    """The test starts a copy of ``__main__`` that makes a file when its first line runs."""
     begun = tmp_path / "begun"
     source = (PACKAGE / "__main__.py").read_text(encoding="utf-8")
     code = source.replace("    try:\n", f"    try:\n        open({str(begun)!r}, 'w').close()\n", 1)

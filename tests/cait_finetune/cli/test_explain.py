@@ -1,4 +1,4 @@
-"""Each of Hydra's and OmegaConf's messages that we answer, from the words that cause it."""
+"""Our answers to errors of Hydra and OmegaConf, tested with the words that cause the errors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cait_finetune.cli.hydra_app import configure
 from cait_finetune.errors import UserError
 from tests.cait_finetune.stand_ins import composed
 
-#: Words, the function that answers, and what it says of them.
+#: Command-line words, the function that answers them, and a part of its message.
 ROWS = [
     (["optimizer.base_lr=[1"], "_cannot_parse", "needs quotes of its own"),
     (["train.epoch=3"], "_unknown_key", "did you mean epochs"),
@@ -43,7 +43,7 @@ def raised(words: list[str]) -> BaseException:
 
 def test_each_answer_has_its_row():
     assert {answer for _, answer, _ in ROWS} == {answer.__name__ for _, answer in RULES} - {
-        "_no_recipe"  # below
+        "_no_recipe"  # tested below
     }
 
 

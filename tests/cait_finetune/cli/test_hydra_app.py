@@ -1,4 +1,4 @@
-"""The command as a user meets it. In this process, apart from what only another can show."""
+"""The command as a user sees it. Tests start another process only if they need one."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ ROOT = Path(__file__).resolve().parents[3]
 
 @pytest.fixture
 def command(monkeypatch, capsys, tmp_path):
-    """Run the command from an empty directory: exit status, stdout, stderr."""
+    """Return a function that runs the command in an empty directory: status, stdout, stderr."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # main sets it; put back afterwards
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # main sets it; the fixture restores it
     monkeypatch.setattr(cli, "_SHOW_TRACEBACKS", False)
 
     def run(*arguments: str) -> tuple[int, str, str]:
@@ -33,7 +33,7 @@ def command(monkeypatch, capsys, tmp_path):
         try:
             train.main()
         except SystemExit as exit_:
-            # What the interpreter does with it: text goes to stderr, and the status is 1.
+            # As the interpreter does: print a text to stderr and set status 1.
             status = exit_.code or 0
             if isinstance(exit_.code, str):
                 status, message = 1, exit_.code + "\n"
@@ -45,7 +45,7 @@ def command(monkeypatch, capsys, tmp_path):
 
 @pytest.fixture
 def runs(monkeypatch):
-    """A finetune that only remembers what it was called with."""
+    """Replace `finetune` with a stub; return the list of its calls' arguments."""
     import cait_finetune.workflow.finetune as workflow
 
     calls = []
@@ -264,7 +264,8 @@ def test_options_may_follow_keys(command, runs):
 def test_a_mistake_in_one_of_several_runs(command, runs):
     status, _, err = command("-m", "train.epochs=1,0", "hydra.sweep.dir=sweep")
     assert status == 1
-    assert err.count("run 1, train.epochs=0: train.epochs: got 0, expected") == 2  # then, and last
+    # The message appears at once, and again at the end.
+    assert err.count("run 1, train.epochs=0: train.epochs: got 0, expected") == 2
     assert len(runs) == 1
 
 
@@ -276,7 +277,7 @@ def test_the_runs_after_one_that_fails_are_made(command, runs):
 
 
 def test_runs_that_fail_keep_nothing_from_the_others(command, monkeypatch, capsys, tmp_path):
-    """Each says its message when it fails, and those that came to their end have their summary."""
+    """A failed run prints its message at once. The summary holds the finished runs."""
     import cait_finetune.workflow.finetune as workflow
 
     said_before = []
@@ -338,7 +339,7 @@ def subprocess_run(cwd: Path, *arguments: str) -> subprocess.CompletedProcess:
 
 @pytest.mark.slow
 def test_a_mistake_is_answered_before_tensorflow_has_loaded(tmp_path):
-    """All of them in one interpreter, which must not have loaded TensorFlow at the end."""
+    """One interpreter runs all these commands, and has not loaded TensorFlow at the end."""
     script = f"""
 import sys
 from cait_finetune.cli import hydra_app as cli
@@ -373,7 +374,7 @@ cli.run_with_hydra(work)
 
 @pytest.mark.slow
 def test_a_process_prints_one_message_and_exits_1(tmp_path):
-    """Nothing but it: TensorFlow, which had to be loaded for this one, has its say elsewhere."""
+    """The command loads TensorFlow, but TensorFlow's own messages do not reach stderr."""
     done = subprocess_run(tmp_path, "-m", "cait_finetune", "model.weights=hub", "hydra.run.dir=run")
     assert done.returncode == 1
     assert done.stdout == ""

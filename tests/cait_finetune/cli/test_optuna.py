@@ -1,4 +1,4 @@
-"""Trials of Hydra's Optuna sweeper: what it is told, and what it makes of it."""
+"""Trials of Hydra's Optuna sweeper: our defaults, scores, failures and results."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RATES = "optimizer.base_lr=tag(log, interval(1e-4, 1e-1))"
 
 @pytest.fixture
 def study(monkeypatch, capsys, caplog, tmp_path):
-    """Exit status, what was said on stderr or logged, and the study's result."""
+    """Return a function that runs a study: exit status, stderr with log, and result."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
     monkeypatch.setattr(cli, "_SHOW_TRACEBACKS", False)
@@ -45,7 +45,10 @@ def study(monkeypatch, capsys, caplog, tmp_path):
 
 @pytest.fixture
 def scores(monkeypatch):
-    """A finetune that gives these scores in turn, or raises them."""
+    """Replace `finetune` with a stub; return the lists of its scores and configurations.
+
+    Each call takes the next score from the list, and raises it if it is an exception.
+    """
     import cait_finetune.workflow.finetune as workflow
 
     left, seen = [], []
@@ -63,7 +66,7 @@ def scores(monkeypatch):
 
 @pytest.mark.slow
 def test_trials_of_real_training(study, tmp_path):
-    """Linear probes on a chance backbone; their features are computed once."""
+    """Each trial trains a linear probe on a random backbone. The trials share one feature cache."""
     status, _, result = study(
         RATES, "hydra.sweeper.n_trials=2", "tuning=linear_probe", f"tuning.cache_dir={tmp_path}/cache",
         "model.image_size=8", "train.epochs=1", "export=none", "hydra.sweeper.sampler.seed=2",
@@ -118,7 +121,7 @@ def test_a_study_whose_trials_all_fail(study, scores):
     [("sweeper", "optuna", "sweep"), ("launcher", "submitit_slurm", "cluster")],
 )
 def test_without_the_extra_it_is_named(study, monkeypatch, group, option, extra):
-    """As a store looks where the package is not installed."""
+    """The test removes the option from Hydra's store, as if its package were not installed."""
     monkeypatch.setattr(cli, "register_study", lambda: None)
     stored = ConfigStore.instance().repo["hydra"][group]
     for name in list(stored):

@@ -1,4 +1,4 @@
-"""A folder named by the time belongs to one command."""
+"""Each command claims its own output folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The contact sheet of a run: which images are on it, and where its mistakes are said."""
+"""The contact sheet of a run: its images, and the messages for a user's mistakes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DIGITS = {"classes": "\n".join(map(str, range(10)))}
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """The directory of a run on digits, whose model has random weights of some size."""
+    """Return the directory of a run on digits. Large random weights make the model confident."""
     root = tmp_path_factory.mktemp("attention")
     config = composed(f"dataset.data_dir={root / 'data'}")
     directory = root / "run"
@@ -53,7 +53,7 @@ def test_right_and_wrong_images_are_told_apart(run, command, monkeypatch, capsys
     assert all(tile.truth != tile.prediction for tile in wrong)
     sure = [tile.probability for tile in wrong]
     assert sure == sorted(sure, reverse=True)
-    assert min(sure) > 0.5  # of some 320 wrong ones the surest
+    assert min(sure) > 0.5  # the most confident mistakes
     for tile in [*right, *wrong]:
         assert tile.image.shape == (32, 32, 3)
         assert 0 <= tile.image.min() <= tile.image.max() <= 1

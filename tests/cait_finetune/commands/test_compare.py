@@ -1,4 +1,4 @@
-"""The leaderboard as a command."""
+"""The command `compare`, which prints the leaderboard."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.cait_finetune.runs.test_leaderboard import write_run
 
 @pytest.fixture
 def command(monkeypatch, capsys, tmp_path):
-    """Exit status, and what was said."""
+    """Return a function that runs the command: exit status, and output or message."""
     monkeypatch.chdir(tmp_path)
 
     def run(*words):

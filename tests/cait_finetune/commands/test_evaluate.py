@@ -1,4 +1,4 @@
-"""Scoring weights as they are, on images in synset folders."""
+"""The command `evaluate`, on images in synset folders."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ LABELS = (3, 3, 500, 500, 500, 7, 999)
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A model, its file, and seven images in synset folders."""
+    """Write a model's weights and seven images in synset folders; return their directory."""
     root = tmp_path_factory.mktemp("imagenet")
     model = cait_tf.create_model("cait_nano_32")
-    for variable in model.weights:  # predictions that differ from image to image
+    for variable in model.weights:  # makes predictions differ between images
         variable.assign(np.random.default_rng(0).normal(size=variable.shape))
     cait_tf.save_weights(model, root / "nano.safetensors")
     for number, label in enumerate(LABELS):
@@ -95,7 +95,7 @@ def test_what_is_in_the_table_is_not_measured_again(command, monkeypatch, tmp_pa
 
 @pytest.fixture
 def unmeasured(monkeypatch):
-    """How often a split would have been scored."""
+    """Replace the evaluator with a stub; return a list with one item per evaluated split."""
     calls = []
     metrics = Evaluation(loss=1.0, top1=0.5, top5=0.75, mean_per_class=0.5, examples=len(LABELS))
     monkeypatch.setattr(Evaluator, "__call__", lambda self, _: calls.append(1) or metrics)
@@ -104,7 +104,7 @@ def unmeasured(monkeypatch):
 
 @pytest.fixture
 def own(made, tmp_path):
-    """The file and the images in a place where they may be changed, and the words for them."""
+    """Copy weights and images, so that a test may change them; return the directory and words."""
     shutil.copytree(made, tmp_path / "own")
     root = tmp_path / "own"
     words = (f"model.weights={root / 'nano.safetensors'}", f"dataset.data_dir={root / 'images'}")
@@ -125,7 +125,7 @@ def test_another_file_under_the_same_path_is_measured(command, own, unmeasured, 
 
 
 def replace_an_image(images):
-    """Another picture with the same name: of other data sets made of ImageNet's images all are so."""
+    """Replace an image and keep its name, as data sets derived from ImageNet do."""
     path = next(images.glob("*/0.png"))
     path.write_bytes(encode(picture(40, 50, seed=99)))
 
@@ -217,11 +217,11 @@ def test_published_figures_stand_beside_their_own_protocol(
         return given[0]["published_top1"] == "80.0"
 
     before = []
-    assert not beside("evaluation.split=test")  # of seven images alone
+    assert not beside("evaluation.split=test")  # only seven images
     (tmp_path / "outputs" / "i1k_eval" / "accuracies.csv").unlink()
     monkeypatch.setattr(evaluate, "_VALIDATION_IMAGES", len(LABELS))
     before = []
-    assert not beside()  # as many, and not ImageNet's by their names
+    assert not beside()  # the number fits, but the names are not ImageNet's
     (tmp_path / "outputs" / "i1k_eval" / "accuracies.csv").unlink()
     monkeypatch.setattr(evaluate, "_VALIDATION_FILE", "")
     before = []
@@ -281,7 +281,7 @@ def test_a_corrupt_image(command, made, tmp_path):
     folder.mkdir(parents=True)
     (folder / "good.png").write_bytes(encode(picture(40, 50)))
     where = f"dataset.data_dir={folder.parent}"
-    # Half a file is found when it is decoded, other files before.
+    # A truncated image fails when it is decoded. A file that is no image fails before.
     for data, message in (
         (encode(picture(40, 50))[:60], r"the corrupt image n01440764/bad\.png"),
         (b"no image", r"1 file that cannot be read: n01440764/bad\.png \(text\)"),

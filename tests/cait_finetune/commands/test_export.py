@@ -1,4 +1,4 @@
-"""`python -m cait_finetune export`: from a run's directory to checked files and a card that is true."""
+"""`python -m cait_finetune export`: the exported files, their checks and the model card."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ RESULT = {"test_top1": 0.5, "test_examples": 360, "steps": 10, "best_epoch": 1, 
 
 
 def save_weights(directory, seed):
-    """The best weights: for each seed others."""
+    """Save the best weights. The kernel of the head depends on `seed`."""
     keras.utils.set_random_seed(0)
     model = cait_tf.create_model("cait_nano_32", num_classes=10, image_size=16)
     model.head.kernel.assign(np.random.default_rng(seed).normal(size=model.head.kernel.shape))
@@ -39,7 +39,7 @@ def save_weights(directory, seed):
 
 
 def make_run(directory):
-    """The directory of a finished run on digits, whose model has random weights."""
+    """Make the directory of a finished run on digits, whose model has random weights; return it."""
     directory.mkdir()
     words = (f"dataset.data_dir={directory.parent / 'data'}", "model.image_size=16")
     OmegaConf.save(composed(*words, "model.weights=none"), directory / "config.yaml")
@@ -95,7 +95,7 @@ def run(tmp_path_factory):
 def test_no_file_names_a_place_of_the_machine(run):
     assert naming(run, PLACE) == []
     assert "dataset.data_dir=…/data" in card(run)[1]
-    assert naming(run, "temperature")  # it does look inside
+    assert naming(run, "temperature")  # `naming` reads the files
 
 
 def test_records_say_where_the_files_are(run):
@@ -142,7 +142,7 @@ def test_the_cards_metadata_is_what_the_hub_reads(run):
 
     metadata, _ = card(run)
     assert metadata["datasets"] == ["digits"]
-    assert "license" not in metadata  # from random weights: nobody's but the user's
+    assert "license" not in metadata  # weights from scratch have no upstream licence
     data = ModelCard((run / "export" / "README.md").read_text()).data
     (figure,) = data.eval_results
     assert (figure.metric_type, figure.metric_value) == ("accuracy", 0.5)

@@ -1,4 +1,4 @@
-"""The learning-rate range test: its rules, and one real run."""
+"""The learning-rate range test: its rules and real runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_smoothing_has_no_bias_at_its_start():
 
 def test_the_suggestion_of_a_known_curve():
     rates = np.geomspace(1e-6, 1, 121)
-    # Falls about 1e-3, is lowest at 1e-2, then flies off.
+    # The loss falls fastest at 1e-3, is lowest at 1e-2, and then diverges.
     losses = 2 - np.tanh((np.log10(rates) + 3) * 2) + np.where(rates > 1e-2, rates * 300, 0)
     suggestion = suggest_rate(rates.tolist(), losses.tolist(), losses.tolist())
     assert suggestion.steepest == pytest.approx(1e-3, rel=0.1)
@@ -49,7 +49,7 @@ def test_it_ends_where_the_smoothed_loss_is_four_times_its_lowest():
 def test_it_ends_at_a_loss_that_is_not_finite(broken):
     given = iter([2.0, 1.0, broken, 1.0])
     assert losses_at([1.0] * 4, lambda _: next(given), 0.9) == [2.0, 1.0]
-    assert next(given) == 1.0  # no step more
+    assert next(given) == 1.0  # no further step
     with pytest.raises(UserError, match=r"lr_find\.low: got 0\.5, where the loss is not finite"):
         losses_at([0.5, 1.0], lambda _: broken, 0.9)
 
@@ -79,7 +79,7 @@ def test_a_real_run_leaves_a_table_and_a_picture(tmp_path, capsys):
     out = capsys.readouterr().out
     assert f"optimizer.base_lr={suggestion.steepest:.1e} optimizer.lr_batch_size=null" in out
     assert "lr     0.002 × 64/128 = 0.001\n" in out
-    assert "alone" not in out  # a single phase
+    assert "alone" not in out  # the run has a single phase
     assert not list((tmp_path / "run/checkpoints").iterdir())
 
 

@@ -1,4 +1,4 @@
-"""The prediction command: what it reads, what it says, what it survives."""
+"""The command `predict`: its inputs, its output and its messages."""
 
 import csv
 import json
@@ -60,7 +60,7 @@ def test_several_images_and_json(run, photos, tmp_path, command):
 def test_the_table_shows_whole_paths_and_classes(
     run, photos, monkeypatch, command, capsys, columns
 ):
-    monkeypatch.setenv("COLUMNS", columns)  # what a narrow terminal, or a pipe, is taken for
+    monkeypatch.setenv("COLUMNS", columns)  # a narrow and a wide terminal
     assert command(f"model={run}", f"images={photos}/*.png", "top_k=3") == 0
     cells = [line.split("│")[1:3] for line in capsys.readouterr().out.splitlines() if "│" in line]
     paths = "".join(path.strip() for path, _ in cells)
@@ -92,7 +92,7 @@ def test_maps_are_beside_their_images(run, photos, tmp_path, command):
     drawn = sorted((tmp_path / "maps").rglob("*.png"))
     assert [path.name for path in drawn] == ["0.png.png", "1.png.png", "2.png.png", "0.png.png"]
     image, mapped = np.split(np.array(Image.open(drawn[0])).astype(int), 2, axis=1)
-    assert image.shape == (192, 192, 3)  # of 16 pixels, enlarged
+    assert image.shape == (192, 192, 3)  # enlarged from 16 pixels
     assert np.abs(image - mapped).max() > 50
     fewer = predict(PredictConfig(str(run), [f"{photos}/1.png"], maps=f"{tmp_path}/fewer"))
     assert len(fewer) == 1

@@ -1,4 +1,4 @@
-"""The report of a run: finished, cut off, and with its images gone."""
+"""The report of a finished run, of an interrupted run, and of a run whose images are gone."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NASTY = "<b>&\"'$x^2$"
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
-    """Three classes of noise in a folder, one with a name that is no harmless word."""
+    """Write noise images of three classes. One class name contains HTML and TeX characters."""
     root = tmp_path_factory.mktemp("images")
     rng = np.random.default_rng(0)
     for split, count in (("train", 4), ("val", 6), ("test", 8)):
@@ -51,7 +51,7 @@ def config(images):
 
 @pytest.fixture(scope="module")
 def cut_off(config, tmp_path_factory):
-    """A run that was ended in its second epoch, with random weights of some size."""
+    """Return a run that was interrupted after its first epoch. Its weights are random."""
     root = tmp_path_factory.mktemp("runs") / "cut_off"
     prepared = prepare(config, root)
     for variable in prepared.plan.model.weights:
@@ -67,7 +67,7 @@ def cut_off(config, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def finished(config, cut_off, tmp_path_factory):
-    """The same with its conclusion, and the model that was concluded on."""
+    """Finish a copy of the interrupted run; return the run, its model and its result."""
     prepared = prepare(config, tmp_path_factory.mktemp("finished") / "run")
     for name in ("checkpoints", "identity.json", "metrics.jsonl"):
         old, new = cut_off.run.root / name, prepared.run.root / name
@@ -159,7 +159,7 @@ def test_a_run_that_was_cut_off_is_scored_and_says_so(cut_off, command):
     assert "the run has not come to its end" in text
     assert "Calibration" in titles(run.report)
     assert "unfinished" in text
-    assert not run.predictions.exists()  # other weights may be the best ones by its end
+    assert not run.predictions.exists()  # later epochs may give better weights
     assert not run.result.exists()
 
 
@@ -178,7 +178,7 @@ def test_before_the_first_epoch_has_ended_there_is_the_rest(config, command, tmp
 
 @pytest.fixture
 def copy(finished, tmp_path):
-    """The finished run again, to be damaged."""
+    """Copy the finished run, so that a test may damage it."""
     shutil.copytree(finished[0].run.root, tmp_path / "run")
     return RunDirectory(tmp_path / "run")
 
@@ -210,7 +210,7 @@ def scored(run):
 
 
 def spoil(run, weights):
-    """Kept predictions that are all wrong, and say that they were made by those weights."""
+    """Make all stored predictions wrong, and record `weights` as the weights that made them."""
     for split in ("validation", "test"):
         one = load_predictions(run.predictions_of(split))
         wrong = -np.eye(one.logits.shape[1], dtype="float32")[one.labels]
@@ -242,7 +242,7 @@ def test_predictions_of_an_earlier_version_are_made_anew_where_that_can_be(copy,
     away = images.with_name("away")
     images.rename(away)
     try:
-        command(f"run={copy.root}")  # there is nothing better than what was kept
+        command(f"run={copy.root}")  # without images, only stored predictions remain
     finally:
         away.rename(images)
     assert scored(copy)["test"]["top1"] == 0.0

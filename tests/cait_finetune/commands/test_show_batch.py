@@ -1,4 +1,4 @@
-"""The picture of a batch is of what would be trained on."""
+"""The picture of a batch shows the images that a run would train on."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_the_images_are_those_that_training_gets(command, drawn, tmp_path):
     )
     assert len(images) == len(captions) == show_batch.MOST
     assert captions == [source.class_names[int(label)] for label in labels[: show_batch.MOST]]
-    # Grey levels are those of the data set, whatever the model's mean and deviation.
+    # The picture shows the data set's grey levels, without the model's normalisation.
     shown = expected.numpy()[: show_batch.MOST]
     assert np.corrcoef(shown.ravel(), images.ravel())[0, 1] == pytest.approx(1)
     assert 0 <= images.min() < images.max() <= 1
@@ -86,8 +86,8 @@ def test_the_images_are_those_that_training_gets(command, drawn, tmp_path):
         (1, False, "tulip"),
         ([0.7, 0.3, 0], False, "rose 70%\ntulip 30%"),
         ([0, 1, 0], False, "tulip"),
-        ([0, 0.002, 0.998], False, "daisy"),  # a box of two pixels
-        ([0, 1.5, 0.5], False, "tulip 75%\ndaisy 25%"),  # an example that counts twice
+        ([0, 0.002, 0.998], False, "daisy"),  # the mixed-in box has two pixels
+        ([0, 1.5, 0.5], False, "tulip 75%\ndaisy 25%"),  # an example of weight 2
         ([1, 0, 1], True, "daisy\nrose"),
         ([1, 0, 0.4], True, "rose 100%\ndaisy 40%"),
         ([0, 0, 0], True, "no class"),

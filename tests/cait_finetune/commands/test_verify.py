@@ -1,4 +1,4 @@
-"""The equality table: what it compares, and what it refuses. The runs themselves are the command's."""
+"""The table of the command `verify`: its comparisons and its messages. No test trains a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of what commands do when something changed: its rows, and that a stale document is seen."""
+"""The table of what commands do after a change: its rows, and the error for a stale document."""
 
 import shutil
 import sys

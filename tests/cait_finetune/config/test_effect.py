@@ -1,4 +1,4 @@
-"""A key that nothing reads is refused, and one that something reads has a value."""
+"""The configuration refuses a key that nothing reads. A key that is read has a value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Paths with ``~`` and caches, where the process has no home directory."""
+"""Paths with ``~``, and caches, in a process with and without a home directory."""
 
 from __future__ import annotations
 

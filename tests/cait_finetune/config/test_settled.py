@@ -1,4 +1,4 @@
-"""Paths are absolute, and what is drawn follows the run's seed, or its own."""
+"""Paths become absolute. The seed of the drawn images is ``dataset.seed``, or follows ``seed``."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_the_composed_configuration_is_not_changed():
 
 
 def begun(config: configuration.Config, folder: Path) -> Path:
-    """The directory of a run that was cut off."""
+    """Make the directory of an interrupted run; return it."""
     folder.mkdir()
     OmegaConf.save(OmegaConf.structured(config), folder / "config.yaml")
     return folder
@@ -120,7 +120,7 @@ def test_a_group_that_is_named_again_says_nothing_of_the_seed(tmp_path, monkeypa
 
 
 def test_an_older_run_is_resumed_by_its_whole_command(tmp_path):
-    """It recorded keys without effect, and drew by the seed of its division."""
+    """The old run recorded keys without effect and drew images with ``dataset.splits.seed``."""
     words = [FEW, "seed=7"]
     config = configure(*words, recipe="flowers_notebook")
     old = OmegaConf.merge(

@@ -1,4 +1,4 @@
-"""Which keys hold text, and what YAML writes under them."""
+"""The keys that hold text, and their characters in a YAML file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was typed under a text key is what Hydra reads."""
+"""Hydra reads the value of a text key exactly as the user typed it."""
 
 from __future__ import annotations
 

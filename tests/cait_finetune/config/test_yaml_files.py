@@ -1,4 +1,4 @@
-"""The user's YAML files: theirs before ours, their text as text, and a run's own configuration."""
+"""The user's YAML files: they precede ours, and text stays text. A run's own YAML file."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_a_folder_that_ours_would_hide_is_refused(tmp_path):
 
 @pytest.fixture
 def run(tmp_path):
-    """A run's directory with its ``config.yaml``, and the configuration it holds."""
+    """Write a run's ``config.yaml``; return its directory and configuration (no `resume`)."""
     config = configure("dataset=folder", "optimizer=sgd", "dataset.name=1e3", "seed=3", "tuning=lora",
                        "dataset.class_names=[no,012,b,c,d]", f"dataset.data_dir={tmp_path}")  # fmt: skip
     saved = OmegaConf.structured(dataclasses.replace(config, resume="another/run"))

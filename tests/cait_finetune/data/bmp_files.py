@@ -1,4 +1,4 @@
-"""BMP files byte by byte: PIL writes three of their forms."""
+"""Build BMP files byte by byte, because PIL writes only three of the BMP forms."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def bitmap(
     top_down: bool = False,
     gap: int = 0,
 ) -> bytes:
-    """A BMP of H x W pixels, whose rows are given from the top on and padded."""
+    """Return a BMP of H × W pixels. `rows` start at the top of the image and are padded."""
     pixels = b"".join(rows if top_down else rows[::-1])
     if header == 12:
         head = struct.pack("<IHHHH", 12, W, H, 1, bits)
@@ -41,19 +41,19 @@ def bitmap(
 
 
 def palette(count: int, size: int = 4) -> bytes:
-    """So many colours, of three bytes and perhaps one more."""
+    """Return `count` random colours of `size` bytes each: 3 or 4."""
     return np.random.default_rng(count).integers(0, 256, (count, size)).astype("uint8").tobytes()
 
 
 def numbers(bits: int) -> list[bytes]:
-    """Rows of a palette's numbers, several in a byte."""
+    """Return padded rows of random palette indices. An index takes `bits` bits."""
     values = np.random.default_rng(bits).integers(0, 2**bits, (H, W)).astype("uint8")
     as_bits = np.unpackbits(values[..., None], axis=2)[..., -bits:].reshape(H, -1)
     return [_padded(np.packbits(row).tobytes()) for row in as_bits]
 
 
 def picture_rows(bits: int) -> list[bytes]:
-    """Rows of chance pixels."""
+    """Return padded rows of `picture` pixels. A pixel takes `bits` bits."""
     pixels = np.concatenate([picture(H, W), picture(H, W, 1)], -1)[..., : bits // 8]
     return [_padded(row.tobytes()) for row in pixels]
 

@@ -1,4 +1,4 @@
-"""What the tests of the data share."""
+"""Fixtures of the data tests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ import pytest
 
 @pytest.fixture
 def warnings_shown() -> Iterator[Callable[[], list[str]]]:
-    """What was warned of since it was last asked for; also after a run has set up the logger."""
+    """Yield a function that returns the warnings since its last call.
+
+    The fixture also records warnings after a run has set up the logger.
+    """
     messages: list[str] = []
 
     class Kept(logging.Handler):

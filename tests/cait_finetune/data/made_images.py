@@ -22,7 +22,7 @@ def image(path: Path) -> Path:
 
 
 def folders(root: Path, counts: Mapping[str, int] = THREE) -> Path:
-    """``root/CLASS/00.png`` and so on."""
+    """Write ``root/CLASS/00.png`` and so on, with `counts` images per class; return `root`."""
     for name, count in counts.items():
         (root / name).mkdir(parents=True, exist_ok=True)
         for number in range(count):

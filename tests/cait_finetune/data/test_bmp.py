@@ -1,4 +1,4 @@
-"""Every uncompressed form of a BMP, against PIL; the others are refused."""
+"""Every uncompressed BMP form decodes as in PIL. Other forms are refused."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_masks_that_pil_refuses_are_taken_by_what_they_say():
 
 
 def run_length(bits: int) -> bytes:
-    """One colour, with as many bytes as if it were not compressed."""
+    """Return a run-length encoded BMP of one colour, padded to its uncompressed size."""
     data = (bytes([W, 3]) + b"\0\0") * H + b"\0\1"
     size = H * -(-W * bits // 32) * 4
     return bitmap(bits, [data.ljust(size, b"\0")], kind=1 if bits == 8 else 2, palette=palette(16))

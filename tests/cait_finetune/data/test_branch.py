@@ -1,4 +1,4 @@
-"""One of several computations, in a graph and without one."""
+"""`branch` runs one of several computations, in a graph or eagerly."""
 
 import pytest
 import tensorflow as tf

@@ -1,4 +1,4 @@
-"""What changed between two lists of images, in words."""
+"""The words for the changes between two lists of images."""
 
 import pytest
 

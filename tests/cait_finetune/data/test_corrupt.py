@@ -1,4 +1,4 @@
-"""Corrupt images are named and counted, and skipped or stopped at."""
+"""Corrupt images are named and counted. The run skips them, or stops."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cait_finetune.errors import UserError
 from tests.cait_finetune.stand_ins import encode, examples, picture, source_of, write_set
 
 BAD = {
-    2: encode(picture(64, 64), "JPEG")[:200],  # ends too early
+    2: encode(picture(64, 64), "JPEG")[:200],  # truncated
     5: b"",
     6: b"<html>404</html>",
 }
@@ -69,7 +69,7 @@ def test_skipping_goes_on_with_all_others_in_order(source, caplog):
 
 def test_stopping_names_the_image(source):
     corrupt = CorruptImages("stop")
-    corrupt.check()  # nothing met yet
+    corrupt.check()  # no corrupt image so far
     list(decoded(corrupt, source))
     with pytest.raises(UserError) as caught:
         corrupt.check()
@@ -102,7 +102,7 @@ MIXED = dataclasses.replace(CROPPED, mixup=0.8, repeats=2)
 
 
 def set_with(directory, *bad: int):
-    """Eleven images, of which those are half a file."""
+    """Return a source of `COUNT` images. The images with numbers in `bad` are truncated."""
     files = examples(COUNT)
     for index in bad:
         files[index] = (files[index][0][:40], index % 2)
@@ -111,13 +111,13 @@ def set_with(directory, *bad: int):
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory):
-    """By what is corrupt."""
+    """Return a dictionary: the numbers of the corrupt images, and the source with them."""
     kinds = ((), (0,), (3, 4, 9))
     return {bad: set_with(tmp_path_factory.mktemp("data"), *bad) for bad in kinds}
 
 
 class Training:
-    """The training batches as a run builds them, and how often it did."""
+    """Build training batches as a run does, and record each build in `built`."""
 
     def __init__(self, source, on_corrupt="skip", augmentation=CROPPED, stack=1):
         self.corrupt = CorruptImages(on_corrupt)
@@ -160,7 +160,7 @@ def test_without_corrupt_images_the_careless_way_is_the_careful_one(sources, aug
     careful = first(training(True, 0), 9)
     training.built.clear()
     assert_same(training.guarded(9), careful)
-    assert training.built == [(False, 0)]  # and it was the careless way
+    assert training.built == [(False, 0)]  # one build, the careless one
 
 
 @pytest.mark.slow
@@ -174,7 +174,7 @@ def test_training_goes_on_carefully_as_if_it_always_had(sources, bad, augmentati
     training = Training(sources[bad], "skip", augmentation, stack)
     assert_same(training.guarded(6), careful)
     assert len(training.corrupt) == len(bad)
-    (_, (again, done)) = training.built  # once careless, then careful from the batch that broke
+    (_, (again, done)) = training.built  # careless first, then careful from the failed batch
     assert again
     assert done <= 3
 
@@ -190,7 +190,7 @@ def test_training_stops_at_a_corrupt_image_after_sound_batches(sources):
 
 
 def labels_of(batches) -> list[tuple[bytes, int]]:
-    """Each real image with its label, as something to be compared."""
+    """Return the bytes and the label of each real image."""
     got = []
     for images, labels, real in batches:
         arrays = (np.array(one) for one in (images, labels, real))
@@ -213,7 +213,7 @@ def test_evaluation_counts_every_sound_image_once_each_time(sources, bad):
 
 
 class Made:
-    """Batches 0, 1, … of a plain generator, with an error at some of them when careless."""
+    """Builder of the batches 0 to 4. A careless pass fails at batch `at`, which is corrupt."""
 
     def __init__(self, corrupt, at, names=("one",)):
         self.corrupt, self.at, self.names, self.asked = corrupt, at, names, []
@@ -242,7 +242,7 @@ def test_after_one_error_it_is_careful_from_the_start(names):
     made = Made(corrupt, 3, names)
     stream = Guarded(corrupt, made)
     assert [list(stream) for _ in range(3)] == [[0, 1, 2, 3, 4]] * 3
-    # What is made from the start is made once: it may keep what it has.
+    # The stream that starts at batch 0 is built once, because it may keep its batches.
     assert made.asked == [(False, 0), (True, 3), (True, 0)]
 
 
@@ -250,7 +250,7 @@ def test_kept_batches_are_made_once():
     corrupt = CorruptImages("skip")
     made = Made(corrupt, 3)
     stream = Guarded(corrupt, made, keep=True)
-    assert next(iter(stream)) == 0  # a pass that is broken off is not kept
+    assert next(iter(stream)) == 0  # an incomplete pass is not kept
     assert [list(stream) for _ in range(3)] == [[0, 1, 2, 3, 4]] * 3
     assert made.asked == [(False, 0), (True, 3)]
 
@@ -277,7 +277,7 @@ def test_an_image_met_in_the_last_batch_stops_too():
 
 @pytest.mark.parametrize("known", [[], ["one"]])
 def test_another_error_than_a_corrupt_image_keeps_its_words(known):
-    """As of a file that went away; not that every image is corrupt."""
+    """A missing file raises its own error, not a message that all images are corrupt."""
     corrupt = CorruptImages("skip")
     corrupt.include(known)
 

@@ -1,4 +1,4 @@
-"""Every kind of file that people have, as PIL reads it."""
+"""Every common kind of image file decodes as in PIL."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ PICTURE = picture(40, 56, seed=3)
 
 def oriented(orientation: int, image=PICTURE, **options) -> bytes:
     exif = Image.Exif()
-    exif[0x010F] = "A maker with a rather long name"  # entries before it, and values elsewhere
+    exif[0x010F] = "A maker with a rather long name"  # an entry before, with its value elsewhere
     exif[0x0112] = orientation
     exif[0x0131] = "software"
     return encode(image, "JPEG", exif=exif, quality=95, **options)
 
 
 def other_byte_order(data: bytes) -> bytes:
-    """The EXIF block of `oriented(6)` as a camera of Nikon's writes it."""
+    """Replace the EXIF block by a big-endian one of orientation 6, as Nikon cameras write it."""
     start = data.index(b"Exif\0\0") + 6
     tiff = b"MM\0*" + (8).to_bytes(4, "big") + (1).to_bytes(2, "big")
     tiff += b"".join(n.to_bytes(size, "big") for n, size in ((0x0112, 2), (3, 2), (1, 4), (6, 2)))
@@ -82,7 +82,7 @@ def test_it_is_what_pil_reads(mode, file_format, options, tolerance):
     ours = decode(tf.constant(data)).numpy()
     assert ours.dtype == np.uint8
     assert np.abs(ours.astype(int) - as_pil(data)).max() <= tolerance
-    np.testing.assert_array_equal(decode(data), ours)  # bytes, as an export's check has them
+    np.testing.assert_array_equal(decode(data), ours)  # the export's check passes bytes
 
 
 @pytest.mark.parametrize("text", [b"", b"Adobe Photoshop"])
@@ -129,7 +129,7 @@ def test_photographs_are_turned_upright(orientation):
 
 def test_both_byte_orders():
     data = other_byte_order(oriented(1))
-    assert as_pil(data).shape == (56, 40, 3)  # PIL takes it for a quarter turn, too
+    assert as_pil(data).shape == (56, 40, 3)  # PIL reads a quarter turn, too
     assert exif_orientation(tf.constant(data)) == 6
 
 

@@ -1,4 +1,4 @@
-"""Corrupt validation and test images are met before training, where that is cheap beside it."""
+"""Corrupt validation and test images are found before training, if the check is cheap."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from tests.cait_finetune.stand_ins import (
 
 BROKEN = encode(picture(64, 64), "JPEG")[:200]
 PLAIN = Preprocessing(8, 1.0, "bilinear", (0.0,) * 3, (1.0,) * 3)
-MUCH = 10**9  # training images, beside which any check is cheap
+MUCH = 10**9  # training images; any check is cheap in comparison
 
 
 def check(source, corrupt, **options):
-    """Check in batches of two; how many batches were made."""
+    """Check in batches of two; return the number of batches."""
     batches = 0
 
     def counted(split):
@@ -45,7 +45,11 @@ def check(source, corrupt, **options):
 
 
 def files_of(directory, count=8, bad=()):
-    """`count` images of validation and as many of test; `bad` are their numbers, test's later."""
+    """Return a source of `count` validation images and `count` test images.
+
+    The validation images have the numbers from 0, the test images the numbers from `count`. The
+    images with numbers in `bad` are corrupt. Training uses the validation images.
+    """
     directory.mkdir(exist_ok=True)
     paths = []
     for number, (data, _) in enumerate(examples(2 * count)):
@@ -79,7 +83,7 @@ def test_a_corrupt_image_stops_the_run_or_is_left_out(bad, tmp_path):
     corrupt = CorruptImages("skip")
     check(source, corrupt)
     assert corrupt.ids == [f"{number}.png" for number in bad]
-    check(source, corrupt, trained=MUCH)  # they are known by now
+    check(source, corrupt, trained=MUCH)  # the corrupt images are known
     assert len(corrupt) == len(bad)
 
 
@@ -107,7 +111,7 @@ def test_a_split_of_corrupt_images_alone(tmp_path):
 
 @pytest.mark.slow
 def test_the_check_ends_after_a_twentieth_of_the_training(tmp_path, monkeypatch):
-    """Each batch takes ten seconds, by a clock of our own."""
+    """A fake clock advances by ten seconds per batch."""
     now = [0.0]
 
     def clock():
@@ -121,12 +125,12 @@ def test_the_check_ends_after_a_twentieth_of_the_training(tmp_path, monkeypatch)
     def done(**options) -> int:
         return 2 * check(source, CorruptImages("stop"), **options)
 
-    assert done(trained=1) == 4  # a second has gone since the first two
+    assert done(trained=1) == 4  # one second is over after the second batch
     assert done(trained=1, least_seconds=20 * 25) == 8
     assert done(trained=1, least_seconds=20 * 1000) == 16
-    assert done(trained=16 * 20) == 16  # a twentieth of the decoding, however long it takes
+    assert done(trained=16 * 20) == 16  # a twentieth of the images, at any speed
     assert done(trained=16 * 20 - 1) == 4
-    # An image that was met is looked for, however long that takes.
+    # After an error the check searches for the corrupt image without a time limit.
     source = files_of(tmp_path, bad=[3])
     with pytest.raises(UserError, match=r"the corrupt image 3\.png"):
         done(trained=1)
@@ -135,7 +139,7 @@ def test_the_check_ends_after_a_twentieth_of_the_training(tmp_path, monkeypatch)
 def test_the_least_that_training_takes(monkeypatch):
     monkeypatch.setattr(decode_check.os, "cpu_count", lambda: 2)
     monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: [])
-    # cait_xxs24_224: 12 million parameters, 196 tokens; measured 21 images a second on two cores.
+    # cait_xxs24_224: its parameters, its tokens, and the images that two cores train per second.
     seconds = least_training_seconds(12_000_000, 196, 21)
     assert 0.05 < seconds < 1
     assert least_training_seconds(12_000_000, 196, 42) == pytest.approx(2 * seconds)

@@ -1,4 +1,4 @@
-"""The digits: real images, split once and for all."""
+"""The digits data set: real images with fixed splits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def builder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def splits(builder):
-    """Images and labels of each split."""
+    """Return the images and labels of each split."""
     return {name: tfds.as_numpy(builder.as_dataset(split=name, batch_size=-1)) for name in SIZES}
 
 
@@ -40,7 +40,7 @@ def test_images(splits):
 
 
 def test_together_the_splits_are_the_digits(splits):
-    """Disjoint and complete: the same images with the same labels, each once."""
+    """The splits are disjoint and complete: they hold each image and its label once."""
     images, labels = load_digits(return_X_y=True)
     wanted = sorted((tuple(image), label) for image, label in zip(images, labels, strict=True))
     got = sorted(

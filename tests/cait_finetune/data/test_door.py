@@ -1,4 +1,4 @@
-"""What is checked of every data set: of TFDS as of files."""
+"""The checks of every data set, from TFDS or from files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LABELS = tfds.features.Sequence(LABEL)
 
 
 def opened(directory, label=LABEL, splits=SPLITS, shards=None, specs=(), **labels):
-    """The set whose splits have these labels, in this order."""
+    """Write and open a data set. `labels` has the labels of each split, in order."""
     examples = {split: [(PIXELS, one) for one in of_split] for split, of_split in labels.items()}
     write_set(directory, examples, "creatures", label, shards)
     return again(directory, label, splits, specs)
@@ -86,7 +86,7 @@ def test_single_labels_outside_the_class_list(tmp_path):
         f"({first}, "
     )
     assert "expected labels 0 to 2, the 3 classes class_0, class_1, class_2\n" in said
-    # The labels of a split that is not used do not matter.
+    # The labels of an unused split are not checked.
     assert again(tmp_path, plain, ["test"], splits, num_classes=3).sizes["test"] == 3
 
 
@@ -159,7 +159,7 @@ def test_one_image_of_two_classes(tmp_path, warnings_shown):
     rows = [row.replace(",s,", ",test,") for row in rows]
     header = "path,split,label"
     whole = table(tmp_path / "whole.csv", [*rows, "a.png,train,cat"], header)
-    assert from_table(whole).sizes["train"] == 5  # an image that counts double
+    assert from_table(whole).sizes["train"] == 5  # one image counts twice
     assert not any("different" in one for one in warnings_shown())
     with pytest.raises(UserError, match=r"two labels of an image: a\.png is cat \(row 2\), dog"):
         from_table(table(tmp_path / "two.csv", [*rows, "a.png,train,dog"], header), check=False)
@@ -173,7 +173,7 @@ def test_names_that_hardly_differ(tmp_path, warnings_shown):
     opened(tmp_path / "b", label, train=in_turn(9), validation=in_turn(9), test=in_turn(9))
     (said,) = warnings_shown()
     assert "'sea lion' and 'sea_lion'; give them one name" in said
-    label = tfds.features.ClassLabel(names=["A", "a", "b"])  # of letters
+    label = tfds.features.ClassLabel(names=["A", "a", "b"])  # classes of letters
     opened(tmp_path / "c", label, train=in_turn(9), validation=in_turn(9), test=in_turn(9))
     assert warnings_shown() == []
 
@@ -198,7 +198,7 @@ def test_a_default_slice_of_a_sorted_set_is_divided_class_by_class(
         found = list(source.examples(split).as_numpy_iterator())
         assert [one["label"] for one in found] == source.labels(split).tolist()
         assert [one["id"].decode() for one in found] == source.ids(split).tolist()
-    # The same images on each machine, however the files are read.
+    # The number of files read in parallel does not change the splits.
     other = again(tmp_path, parallel_files=1)
     assert [set(other.ids(split)) for split in SPLITS] == [
         set(source.ids(split)) for split in SPLITS
@@ -211,7 +211,7 @@ def test_a_sorted_set_with_a_test_split_keeps_it(tmp_path):
     source = opened(tmp_path, train=in_order([30, 20, 10]), test=in_order([4, 4, 4]))
     assert source.class_counts("validation").tolist() == [3, 2, 1]
     assert source.labels("test").tolist() == in_order([4, 4, 4])
-    # To test alone, train is not looked at.
+    # A test of the test split alone does not read train.
     only = again(tmp_path, splits=["test"])
     assert only.splits == source.splits
     assert only.selection is None
@@ -254,7 +254,7 @@ def test_typed_slices_of_a_sorted_set_are_warned_about(tmp_path, warnings_shown)
 
 def test_a_shuffle_buffer_smaller_than_the_runs_of_a_class(tmp_path, warnings_shown):
     source = opened(tmp_path, train=in_order([40, 40, 40]), validation=in_turn(9), test=in_turn(9))
-    assert warnings_shown() == []  # 120 images fit into the usual 4096
+    assert warnings_shown() == []  # the default buffer holds all 120 images
     again(tmp_path, shuffle_buffer=32)
     assert warnings_shown() == [
         "train is sorted by class, and dataset.shuffle_buffer=32 mixes few of its classes at a time; "

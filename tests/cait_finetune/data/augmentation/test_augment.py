@@ -63,7 +63,7 @@ def test_mirrored_half_of_the_time():
 
 @pytest.mark.parametrize("scale", [(1.0, 1.0), (0.5, 1.0)])
 def test_a_set_that_forbids_mirroring(scale):
-    """Whatever the augmentation says: the crop is that of flip 0."""
+    """``flip=False`` gives the picture of an augmentation with flip 0."""
     for seed in range(8):
         forbidden = augmented(seed, configured(scale, flip=1.0), flip=False)
         np.testing.assert_array_equal(forbidden, augmented(seed, configured(scale, flip=0.0)))
@@ -112,7 +112,7 @@ def test_area_and_ratio_of_the_box():
 
 
 def test_small_images_are_cut_between_their_pixels():
-    """Whole pixels leave an image of 8x8 a handful of boxes: digits learn 2 points less."""
+    """With boxes of whole pixels, an 8×8 image would have few different crops."""
     image = tf.constant(picture(8, 8))
     pictures = {
         augmented(seed, configured((0.75, 1.0), (1.0, 1.0), 0.0), image).tobytes()
@@ -122,12 +122,12 @@ def test_small_images_are_cut_between_their_pixels():
 
 
 def test_zooming_out_puts_the_image_on_black():
-    """A box of four times the area: half of each side is outside, and black."""
+    """The box has four times the image's area. Half of each side is outside, and black."""
     white = tf.fill((40, 40, 3), tf.constant(255, tf.uint8))
     config = configured((4.0, 4.0), (1.0, 1.0), 0.0)
     corners = set()
     for seed in range(12):
-        got = augmented(seed, config, white)  # -1 is black, 1 white
+        got = augmented(seed, config, white)  # -1 is black, 1 is white
         assert (np.abs(got) > 0.999).mean() > 0.9
         assert (got > 0).mean() == pytest.approx(0.25, abs=0.03)
         rows, columns, _ = np.nonzero(got > 0)
@@ -154,7 +154,7 @@ def with_extras(**extras) -> AugmentConfig:
 
 
 def by_hand(seed: int, config: AugmentConfig) -> np.ndarray:
-    """Crop and mirroring of nothing but their primitives."""
+    """Crop and mirror `IMAGE` with the primitives alone; return the normalised picture."""
     draws = tf.random.stateless_uniform((5,), tf.constant([7, seed], tf.int64))
     box = box_of(draws, tf.constant(40), tf.constant(48), config)
     image = crop_and_resize(IMAGE, box, (16, 16), "bicubic").numpy()
@@ -164,7 +164,7 @@ def by_hand(seed: int, config: AugmentConfig) -> np.ndarray:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_crop_and_mirroring_are_what_they_were(seed):
-    """Bit for bit: results that were published depend on the draws."""
+    """The pictures stay identical bit for bit, because published results depend on the draws."""
     np.testing.assert_array_equal(augmented(seed, configured()), by_hand(seed, configured()))
 
 
@@ -181,7 +181,7 @@ def test_each_kind_changes_pictures(name):
 
 
 def test_one_kind_leaves_the_draws_of_the_others():
-    """Outside of the box of noise the picture is that without erasing."""
+    """Outside the erased box, the picture equals the picture without erasing."""
     for seed in range(6):
         plain = augmented(seed, with_extras(color_jitter=0.4))
         erased = augmented(seed, with_extras(color_jitter=0.4, erasing=1.0))
@@ -223,7 +223,7 @@ def test_three_augment_gives_grey_solarized_or_blurred():
 
 def test_jitter_keeps_within_its_strength():
     config = dataclasses.replace(configured((1.0, 1.0), (1.0, 1.0), 0.0), color_jitter=0.3)
-    grey = tf.fill((40, 48, 3), tf.constant(100, tf.uint8))  # has brightness alone
+    grey = tf.fill((40, 48, 3), tf.constant(100, tf.uint8))  # only brightness changes it
     means = [(augmented(seed, config, grey).mean() + 1) * 127.5 for seed in range(80)]
     assert 69 <= min(means) < 76
     assert 124 < max(means) <= 130

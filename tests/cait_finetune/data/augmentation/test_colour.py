@@ -13,7 +13,7 @@ from tests.cait_finetune.stand_ins import picture
 
 
 def noisy(height: int, width: int) -> np.ndarray:
-    """Not from 0 to 255, in colours that no channel alone can tell."""
+    """Return a picture that does not reach 0 or 255, with different noise in each channel."""
     noise = np.random.default_rng(1).integers(-9, 10, (height, width, 3))
     return np.clip(30 + 0.7 * picture(height, width) + noise, 0, 255).astype("uint8")
 
@@ -87,7 +87,7 @@ def test_solarize_add(added, pixels):
 @pytest.mark.parametrize("radius", [0.1, 0.5, 1.0, 1.5, LARGEST])
 @pytest.mark.parametrize("name", ["square", "oblong", "full", "one colour"])
 def test_blur(radius, name):
-    """PIL's is three boxes and not quite a Gaussian: up to 3 levels off, in the mean less than 1."""
+    """PIL approximates the Gaussian with three box blurs, so the pictures differ slightly."""
     pixels = PICTURES[name]
     got = blur(tf.constant(pixels), tf.constant(radius))
     off = difference(got, Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(radius)))

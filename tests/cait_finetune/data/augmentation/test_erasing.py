@@ -1,4 +1,4 @@
-"""A box of noise, in so many of the images, of the sizes that timm's has."""
+"""Random erasing: the frequency of the boxes, and the box sizes of timm."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_area_ratio_and_noise():
         image = erased(seed)
         rows, columns = np.nonzero((image != 9.0).any(axis=-1))
         height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
-        assert len(rows) == height * width  # a box, and nothing else
+        assert len(rows) == height * width  # all changed pixels form one box
         areas.append(height * width / SIZE**2)
         ratios.append(height / width)
         values.append(image[rows, columns].ravel())
@@ -67,7 +67,7 @@ def test_the_box_is_inside(place):
 
 
 def test_a_box_that_does_not_fit_is_drawn_again():
-    """The first is too tall for the image; with no other there is none."""
+    """The first box is too tall for the image. Without a second draw, no box is erased."""
     first, second = (1.0, 1.0), (0.2, 0.5)
     *_, height, width = box(
         tf.constant([0.5, 0.5, first[0], second[0], first[1], second[1]]), 20, 20
@@ -78,7 +78,7 @@ def test_a_box_that_does_not_fit_is_drawn_again():
 
 
 def test_an_image_in_which_no_box_fits_stays_as_it_is():
-    """Of one line: any box is as high as the image."""
+    """The image has one row, so every box is as high as the image."""
     image = tf.fill((1, 40, 3), 9.0)
     for seed in range(10):
         np.testing.assert_array_equal(erase(image, tf.constant([5, seed], tf.int64), 1.0), image)

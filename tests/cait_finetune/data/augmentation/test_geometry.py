@@ -1,4 +1,4 @@
-"""Images are sheared, turned and moved as PIL does it."""
+"""Shearing, rotation and translation give the images of PIL."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ def transformed(matrix: tuple) -> np.ndarray:
 
 
 def assert_alike(got: tf.Tensor, wanted: np.ndarray, share: float) -> None:
-    """Within a grey level; a `share` of the pixels lies where image and fill meet, which PIL blurs not."""
+    """Assert that at most a `share` of the pixels differs by more than one grey level.
+
+    These pixels lie where the image meets the fill. PIL does not blend image and fill.
+    """
     assert got.shape == wanted.shape
     assert got.dtype == tf.uint8
     off = np.abs(got.numpy().astype(int) - wanted.astype(int)).max(axis=-1)

@@ -46,7 +46,7 @@ def test_cutmix_swaps_a_box_and_counts_what_is_left():
     np.testing.assert_allclose(shares, own.mean((1, 2)), atol=1e-6)
     for one in own:
         rows, columns = np.where((one == 0).any(1))[0], np.where((one == 0).any(0))[0]
-        assert (one == 0).sum() == len(rows) * len(columns)  # one box
+        assert (one == 0).sum() == len(rows) * len(columns)  # the pixels form one box
         if len(rows):
             assert np.ptp(rows) == len(rows) - 1
             assert np.ptp(columns) == len(columns) - 1

@@ -48,7 +48,7 @@ def test_nothing_is_done_with_probability_zero():
 
 def test_each_operation_is_made_with_the_probability():
     kept = [np.array_equal(augmented(seed), IMAGE) for seed in range(200)]
-    assert 30 <= sum(kept) <= 75  # a quarter, and what changes nothing
+    assert 30 <= sum(kept) <= 75  # a quarter has no operation; some operations change nothing
 
 
 def test_two_operations_are_more_than_one():
@@ -66,19 +66,22 @@ def test_two_operations_are_more_than_one():
 
 
 def test_each_operation_is_reached():
-    """Of a fixed level there are 15 operations with 2 signs: all pictures that occur are theirs."""
+    """At a fixed level, 15 operations with 2 signs give every picture that can occur."""
     possible = {one(name, 0.9, sign).tobytes(): name for name in NAMES for sign in (-1.0, 1.0)}
     drawn = [
         augmented(seed, std=0.0, probability=1.0, operations=1).tobytes() for seed in range(250)
     ]
     assert set(drawn) <= set(possible)
     assert {possible[picture] for picture in drawn} == set(NAMES)
-    assert len(set(drawn)) == len(possible)  # both signs
+    assert len(set(drawn)) == len(possible)  # both signs occur
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_magnitude(name):
-    """Nothing at 0 and much at 10, but for what has no strength and for bits, of which 4 go at 0."""
+    """An operation changes nothing at magnitude 0 and much at magnitude 10.
+
+    Three operations ignore the magnitude. At magnitude 0, posterize removes 4 bits.
+    """
     weak, strong = (np.abs(one(name, level) - IMAGE.numpy() * 1.0).mean() for level in (0.0, 1.0))
     if name in ("autocontrast", "equalize", "invert"):
         assert weak == strong > 3
@@ -111,7 +114,7 @@ def test_the_magnitude_is_spread():
 
 
 def test_a_spread_goes_beyond_no_end():
-    """Of all levels above the highest the picture is that of the highest."""
+    """A level outside 0 to 1 gives the picture of the nearest end."""
     possible = {
         one(name, level, s).tobytes() for name in NAMES for level in (0.0, 1.0) for s in (-1.0, 1.0)
     }

@@ -1,4 +1,4 @@
-"""The classes, and whether each has its images."""
+"""The class list, and the check that each class has images."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_each_class_needs_images_to_train_on(warnings_shown):
 def test_integers_are_sorted_as_numbers():
     assert in_order({"10", "9", "-1", "09"}) == ["-1", "09", "9", "10"]
     assert in_order(["10", "9", "b"]) == ["10", "9", "b"]
-    assert in_order(["10", "1_0", "9"]) == ["10", "1_0", "9"]  # to Python 1_0 is a number
+    assert in_order(["10", "1_0", "9"]) == ["10", "1_0", "9"]  # int() accepts 1_0
 
 
 def test_names_that_are_nearly_the_same(warnings_shown):

@@ -1,4 +1,4 @@
-"""The same file in two splits."""
+"""Warnings about the same image in two splits or under two labels."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_one_image_of_two_classes_is_named(root, warnings_shown):
 
 def test_images_of_several_labels(root, warnings_shown):
     copy(root, "train/cat/00.png", "train/copy.png")
-    copy(root, "train/dog/00.png", "train/other.png")  # the same label
+    copy(root, "train/dog/00.png", "train/other.png")  # a copy with the same label
     rows = [
         f"{path.relative_to(root)},{path.parent.name}" for path in sorted(root.glob("train/*/*"))
     ]
@@ -55,7 +55,7 @@ def test_images_of_several_labels(root, warnings_shown):
 
 
 def _others(root):
-    """Rows of validation and test."""
+    """Return the table rows of validation and test, without ``val/cat/00.png``."""
     parts = {"val": "validation", "test": "test"}
     return [
         f"{path.relative_to(root)},{path.parent.name},{parts[path.parts[-3]]}"

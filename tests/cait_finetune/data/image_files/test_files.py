@@ -1,4 +1,4 @@
-"""Image files as a source."""
+"""Image files as a data source."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_other_weights_are_other_examples(source):
 
 
 def test_weights_of_one_are_not_no_weights(source):
-    """Decoded images are kept with their weights, or without."""
+    """A cache of decoded images holds weights only if the data set has weights."""
     files = dataclasses.replace(source.files["train"], weights=None)
     other = dataclasses.replace(source, files={**source.files, "train": files})
     ones = dataclasses.replace(files, weights=np.ones(len(files), "float32"))
@@ -57,7 +57,7 @@ def test_other_class_names_are_other_examples(source):
 
 
 def test_a_file_that_is_gone_is_named_and_left_out(source):
-    """Someone tidies up while a run goes on."""
+    """A user deletes a file while a run trains."""
     files = source.files["train"]
     os.remove(files.paths[1])
     corrupt = CorruptImages("skip")
@@ -142,11 +142,11 @@ def test_the_stamp_tells_files_of_one_size_and_second_apart(source):
             file.write(b"four")
         os.utime(path, (1, 1))
     before = source.stamp("train")
-    os.utime(one, ns=(10**9, 10**9 + 1))  # another in the same second
+    os.utime(one, ns=(10**9, 10**9 + 1))  # another time in the same second
     assert source.stamp("train") != before
     os.utime(one, (1, 1))
     before = source.stamp("train")
-    os.rename(one, f"{one}.away")  # of an archive both have its second
+    os.rename(one, f"{one}.away")  # files of one archive can have equal times
     os.rename(other, one)
     os.rename(f"{one}.away", other)
     assert source.stamp("train") != before

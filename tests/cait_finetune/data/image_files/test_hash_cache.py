@@ -1,4 +1,4 @@
-"""A file that did not change is read once; any other is read again."""
+"""An unchanged file is read once. A changed file is read again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.cait_finetune.stand_ins import encode, picture
 
 @pytest.fixture
 def files(tmp_path, monkeypatch):
-    """Four images which settled long ago."""
+    """Write four images whose hashes the cache keeps at once; return their paths."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(hash_cache, "_SETTLED", 0)
     paths = [str(tmp_path / "images" / f"{number}.png") for number in range(4)]
@@ -28,7 +28,7 @@ def files(tmp_path, monkeypatch):
 
 @pytest.fixture
 def read(monkeypatch):
-    """The names of the files that were read since the last look."""
+    """Return a function that returns the names of the files read since its last call."""
     names, original = [], storage.read
 
     def noted(path):
@@ -52,7 +52,7 @@ def test_what_did_not_change_is_read_once(files, read):
     assert inspected(files, files, "stop").tolist() == hashes
     assert inspected(files[::-1], files[::-1], "stop").tolist() == hashes[::-1]
     assert read() == []
-    # Fewer files are no reason to forget the others.
+    # A call with fewer files keeps the hashes of the other files.
     assert inspected(files[:2], files[:2], "stop").tolist() == hashes[:2]
     assert inspected(files, files, "stop").tolist() == hashes
     assert read() == []
@@ -106,7 +106,10 @@ def test_a_cache_that_cannot_be_written_costs_nothing_else(files, monkeypatch, t
 
 
 def test_folders_that_were_swapped_are_told_by_their_inodes(files, read, monkeypatch):
-    """An archive is unpacked within a tick of the clock, and a renamed folder leaves its files' times."""
+    """The times cannot show the swap.
+
+    Files of one archive can have equal times, and renaming a folder keeps the times of its files.
+    """
     real = os.stat
 
     def within_a_tick(path):

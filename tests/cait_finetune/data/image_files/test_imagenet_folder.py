@@ -32,7 +32,7 @@ def write(root, label, count):
 def test_labels_are_those_of_all_thousand_classes(tmp_path):
     write(tmp_path, 999, 2)
     write(tmp_path, 207, 1)
-    (tmp_path / "LOC_val_solution.csv").write_text("")  # beside the folders: no matter
+    (tmp_path / "LOC_val_solution.csv").write_text("")  # a file beside the folders is ignored
     source = load_source(configured(tmp_path))
     assert source.sizes["test"] == 3
     assert source.class_names[207] == "golden retriever"

@@ -1,4 +1,4 @@
-"""What a file's first bytes tell before training."""
+"""The check of files before training: file kinds and content hashes."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_one_pixel_in_the_middle_changes_the_content_hash(kind, tmp_path):
     pixels = picture(300, 300)
     other = pixels.copy()
     other[150, 150] ^= 128
-    other[:16, :16] += 6  # a GIF or a JPEG can be the same again behind that
+    other[:16, :16] += 6  # behind this corner, the bytes of a GIF or a JPEG may be equal again
     paths = [str(tmp_path / name) for name in ("one", "same", "other")]
     for path, content in zip(paths, (pixels, pixels, other), strict=True):
         (tmp_path / path).write_bytes(encode(content, kind))
@@ -58,7 +58,7 @@ def test_one_pixel_in_the_middle_changes_the_content_hash(kind, tmp_path):
 
 
 def jpeg(frame: int, bits: int = 8, colours: int = 3, size: int = 40, before: bytes = b"") -> bytes:
-    """As far as its frame header."""
+    """Return a JPEG up to the end of its frame header."""
     header = bytes([bits]) + size.to_bytes(2, "big") * 2 + bytes([colours]) + bytes(3 * colours)
     return b"\xff\xd8" + before + bytes([0xFF, frame, 0, len(header) + 2]) + header
 
@@ -118,7 +118,7 @@ def test_bmps_that_are_decoded_are_taken(form, tmp_path):
 
 
 def test_what_follows_the_image_is_no_matter(tmp_path):
-    """Telephones append a video to a JPEG."""
+    """Some phones append a video to a JPEG."""
     path = tmp_path / "motion.jpg"
     path.write_bytes(encode(picture(5, 6), "JPEG") + STRANGERS["a video"] * 100)
     assert inspected([str(path)], ["motion.jpg"], "stop")[0] > 0

@@ -1,4 +1,4 @@
-"""Endings, litter and links."""
+"""Listing of image files: file endings, litter such as ``.DS_Store``, links and globs."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_links_are_followed_and_loops_end(tmp_path):
         ("[ab]*", ["a", "b.jpg"]),
         ("?/[!2].jpg", ["a/1.jpg", "c/1.jpg"]),
         (".hid*/*", [".hidden/1.jpg"]),
-        ("a/.hidden/*", ["a/.hidden/1.jpg"]),  # named without a wildcard
+        ("a/.hidden/*", ["a/.hidden/1.jpg"]),  # the hidden folder is named
         ("@eaDir/*", ["@eaDir/1.jpg"]),
         ("b.jpg/*", []),
         ("nothing/*", []),

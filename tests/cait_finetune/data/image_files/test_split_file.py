@@ -1,4 +1,4 @@
-"""A division that is written down."""
+"""The split file, which records the split of each image."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_the_file_decides(place):
     splits, _ = divide(place)
     name = next(name for name, split in splits.items() if split == "train")
     text = place.read_text().replace(f'"{name}",train', f'"{name}",test')
-    place.write_text("\ufeff" + text.replace("\n", "\r\n"))  # as a spreadsheet saves it
+    place.write_text("\ufeff" + text.replace("\n", "\r\n"))  # a spreadsheet saves CSV like this
     assert divide(place)[0] == {**splits, name: "test"}
 
 
@@ -130,7 +130,7 @@ def test_images_that_come_back_are_where_they_were(place):
     splits, _ = divide(place)
     kept = [name for name in names() if splits[name] == "train"]
     assert divide(place, kept)[1] == f"kept in {place}, 8 gone"
-    assert divide(place, kept)[1] == f"kept in {place}"  # said once
+    assert divide(place, kept)[1] == f"kept in {place}"  # the second call is silent
     assert divide(place)[0] == splits
 
 
@@ -148,7 +148,7 @@ def test_a_renamed_folder_keeps_its_split(place, warnings_shown):
 def test_what_cannot_be_told_is_warned_of_and_stays_in_the_file(place, warnings_shown):
     splits, _ = divide(place)
     text = place.read_text()
-    renamed = [f"new {name}" for name in names()]  # two folders with equal names in them
+    renamed = [f"new {name}" for name in names()]  # both folders have the same file names
     held_out = {name[2:] for name, split in splits.items() if split != "train"}
     assert len(held_out) > 4
     for _ in range(2):
@@ -168,7 +168,7 @@ def test_what_cannot_be_told_is_warned_of_and_stays_in_the_file(place, warnings_
     assert {after[f"new {name}"] for name in sure} == {"train"}
     place.write_text(
         text.replace('"a/', '"new a/').replace('"b/', '"new b/')
-    )  # as the user mends it
+    )  # as the user corrects it
     after, words = divide(place, renamed)
     assert list(after.values()) == list(splits.values())
     assert words == f"kept in {place}"
@@ -254,7 +254,7 @@ def test_where_nothing_may_be_written_it_is_kept_in_the_cache(place, cache, monk
     splits, words = divide(place)
     (kept,) = (cache / "cait_finetune" / "splits").iterdir()
     assert words == f"kept in {kept}"
-    assert divide(place) == (splits, words)  # it decides, as beside the images
+    assert divide(place) == (splits, words)  # the file in the cache decides
     monkeypatch.setattr(os, "makedirs", lambda *_, **__: (_ for _ in ()).throw(OSError("full")))
     kept.unlink()
     assert divide(place) == (splits, "kept nowhere, drawn anew each time by the same seed")
@@ -290,7 +290,7 @@ print(found.splits)
 
 @pytest.mark.slow
 def test_of_first_runs_at_once_one_divides(tmp_path):
-    """With another seed each: the others are refused, or would find the division of the first."""
+    """Two runs start at once with different seeds: one divides, and the other is refused."""
     runs = [first_run(tmp_path, number) for number in (0, 1)]
     said = [run.communicate(timeout=120) for run in runs]
     assert sorted(run.returncode for run in runs) == [0, 1], said

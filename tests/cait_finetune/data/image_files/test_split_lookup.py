@@ -1,4 +1,4 @@
-"""Which images a split file knows under another path, by their contents and names."""
+"""The search for images that a split file has under another path, by content and name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cait_finetune.data.image_files.split_file import saved_split
 from cait_finetune.errors import UserError
 
 SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
-#: An image's path and content hash. In each folder the same names; all of another content.
+#: Content hash of each path. All folders have the same file names; all contents differ.
 IMAGES = {
     f"{name}/{number:02}.jpg": 1000 * first + number
     for first, name in enumerate(("ant", "bee", "cow"), 1)
@@ -30,7 +30,7 @@ def place(tmp_path, monkeypatch):
 
 
 def divide(place, images, hashes=True, **config):
-    """The split of each content, and the words."""
+    """Return the split of each content hash, and the message."""
     paths = sorted(images)
     labels = np.unique([path.split("/")[0] for path in paths], return_inverse=True)[1]
     numbers = [images[path] for path in paths]
@@ -76,7 +76,8 @@ def test_nobody_moves_whatever_is_renamed(case, place, warnings_shown):
     after, words = divide(place, CHANGES[case])
     assert after == {size: splits[size] for size in after}
     assert "under another path keep their split (" in words
-    assert divide(place, CHANGES[case]) == (after, words.partition(",")[0])  # and it is written
+    # The file has the new paths.
+    assert divide(place, CHANGES[case]) == (after, words.partition(",")[0])
     assert warnings_shown() == []
 
 
@@ -110,7 +111,7 @@ def test_a_copy_is_in_the_split_of_its_original(place):
 
 
 def test_an_image_that_was_replaced_by_another_one_keeps_its_split(place):
-    """And its own image, under a new path, keeps it too."""
+    """The original image, under a new path, keeps its split too."""
     splits = splits_of(place, IMAGES)
     tested = next(path for path in splits if splits[path] == "test")
     trained = next(path for path in splits if splits[path] == "train")
@@ -124,7 +125,7 @@ def test_an_image_that_was_replaced_by_another_one_keeps_its_split(place):
 
 @pytest.fixture
 def tested(place):
-    """The path of a test image, and the split of each path."""
+    """Return the path of a test image, and the split of each path."""
     splits = splits_of(place, IMAGES)
     return next(path for path in splits if splits[path] == "test"), splits
 
@@ -143,7 +144,7 @@ def test_a_replaced_image_comes_back_under_another_path(place, tested):
 
 
 def test_a_replaced_image_comes_back_under_its_path(place, tested):
-    """A train image was moved over it."""
+    """A train image was moved over the test image."""
     path, splits = tested
     trained = next(name for name in splits if splits[name] == "train")
     over = {name: content for name, content in IMAGES.items() if name != trained}
@@ -180,7 +181,7 @@ def test_a_file_that_cannot_be_read_does_not_hide_where_its_image_went(place, te
 
 
 def test_new_images_beside_unclear_ones_are_written_down(place, warnings_shown):
-    """Two folders that look alike, with test images of other names."""
+    """Two folders have the same file names, but their test images have different names."""
     images = {f"{name}/{number}.jpg": -1 for name in ("ant", "bee") for number in range(20)}
     splits_of(place, images)
     renamed = {path.replace("ant", "yak").replace("bee", "fly"): -1 for path in images}
@@ -190,7 +191,7 @@ def test_new_images_beside_unclear_ones_are_written_down(place, warnings_shown):
     assert "cannot be told" in warning
     again = splits_of(place, renamed | more | {"fly/further.jpg": 200})
     assert {path: again[path] for path in more} == {path: after[path] for path in more}
-    assert len(warnings_shown()) == 1  # as long as nobody said which is which
+    assert len(warnings_shown()) == 1  # until the user says which folder is which
     restored = splits_of(place, images | more)
     assert {path: restored[path] for path in more} == {path: after[path] for path in more}
 
@@ -258,7 +259,7 @@ def test_content_hashes_are_added_to_a_file_without_them_where_it_can_be_written
     assert divide(place, IMAGES) == (splits, words)
     assert place.read_text().count("\n") == place.read_text().count(",") // 2 + 2
     text = place.read_text()
-    assert divide(place, IMAGES, hashes=False) == (splits, words)  # without a look at the files
+    assert divide(place, IMAGES, hashes=False) == (splits, words)  # without reading the images
     assert place.read_text() == text
 
 
@@ -284,7 +285,7 @@ def test_the_later_one_of_file_and_cache_decides(place, monkeypatch):
 
 @pytest.fixture
 def read_only(place, monkeypatch):
-    """Nothing can be written beside the images."""
+    """Refuse to write the split file beside the images."""
     write = storage.write
 
     def refuse(path, text):
@@ -301,7 +302,7 @@ def test_a_file_that_is_delivered_later_decides_whatever_its_time(place, read_on
     others = {"train": "test", "test": "train", "validation": "validation"}
     rows = [f"{path},{others[splits[content]]}" for path, content in IMAGES.items()]
     place.write_text("\n".join(["path,split", *rows]))
-    os.utime(place, (1e9, 1e9))  # as rsync -a leaves it
+    os.utime(place, (1e9, 1e9))  # rsync -a keeps old times
     after, _ = divide(place, IMAGES)
     assert after == {content: others[split] for content, split in splits.items()}
 

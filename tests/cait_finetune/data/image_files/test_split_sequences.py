@@ -1,4 +1,4 @@
-"""Whatever happens to the files between two runs, no image changes its split."""
+"""No image changes its split, whatever happens to the files between two runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}
 
 
 class Images:
-    """Content by path, and the changes that people make to files."""
+    """The content of each path, and the changes that people make to files."""
 
     CHANGES = ("add", "delete", "rename", "swap", "replace", "copy", "restore", "move_over",
                "swap_folders", "break_or_mend")  # fmt: skip
@@ -29,7 +29,7 @@ class Images:
         self.unreadable: set[str] = set()
 
     def change(self) -> str:
-        """Make one change at random; returns which."""
+        """Make one random change; return its name."""
         change = self.random.choice(self.CHANGES) if len(self.content) > 9 else "add"
         one, other = self.random.sample(sorted(self.content), 2)
         fresh = f"{self.random.choice('abc')}/new {next(self.numbers)}.jpg"
@@ -73,7 +73,7 @@ def test_no_image_changes_its_split(seed, tmp_path, warnings_shown):
         splits_of = collections.defaultdict(set)
         for content, split in zip(hashes, kept.splits, strict=True):
             splits_of[content].add(split)
-        if warnings_shown():  # of what nobody can tell
+        if warnings_shown():  # some images cannot be told apart
             return
         for content, splits in splits_of.items():
             if content >= 0:

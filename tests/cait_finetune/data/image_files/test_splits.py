@@ -1,4 +1,4 @@
-"""Which part is train, validation and test."""
+"""The parts of a data set that become train, validation and test."""
 
 from __future__ import annotations
 

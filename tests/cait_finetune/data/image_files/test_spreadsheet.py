@@ -1,4 +1,4 @@
-"""Tables as spreadsheets save them."""
+"""Tables that spreadsheets save."""
 
 from __future__ import annotations
 

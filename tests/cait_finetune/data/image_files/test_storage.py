@@ -1,4 +1,4 @@
-"""Files of a disk, and of one that only TensorFlow knows."""
+"""Files on a disk, and in a file system that only TensorFlow can open."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_what_is_written_is_read(root):
         with storage.opened(path) as file:
             assert file.read() == text.encode()
         assert storage.size_and_times(path)[0] == len(text.encode())
-    assert storage.names(root) == {"file.csv"}  # and no draft
+    assert storage.names(root) == {"file.csv"}  # no temporary file remains
     assert storage.parent(path) == root
 
 

@@ -190,7 +190,7 @@ def labelled(root, change=lambda n, row: row, header="path,label"):
 
 
 def _column(values, header="path,label,split"):
-    """Makes the table with a further column of that."""
+    """Return a function that writes the table with one more column, ``values(row number)``."""
     return lambda root: labelled(root, lambda n, row: f"{row},{values(n)}", header)
 
 

@@ -1,4 +1,4 @@
-"""The set: everywhere the same, and an honest one."""
+"""The procedural data set: the same at each build, with no image in two splits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Letters of all scripts, no digit among them, twins together."""
+"""Letters of all scripts, without digits. Letters that look the same are one class."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_there_are_many_classes_each_in_several_fonts_and_with_a_name_of_its_own
 def test_what_looks_the_same_is_one_class():
     letters = {one.letter for one in characters()}
     assert "A" in letters
-    assert not letters & {"Α", "А"}  # Alpha, and the Cyrillic
+    assert not letters & {"Α", "А"}  # Greek Alpha and Cyrillic A
     assert {"E", "F", "Ж", "ω"} <= letters
 
 

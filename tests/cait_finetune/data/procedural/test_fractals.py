@@ -1,4 +1,4 @@
-"""Systems of contracting maps, and what they draw."""
+"""Systems of contracting maps, and their images."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_the_sierpinski_triangle():
     corners = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     maps = np.stack([np.hstack([np.eye(2) / 2, corner[:, None] / 2]) for corner in corners])
     image = fractals.draw(maps, np.random.default_rng(0), 16)
-    lower_left = image[2:7, 2:7] > 0  # of the whole, which the maps repeat in three corners
+    lower_left = image[2:7, 2:7] > 0  # one of three copies of the whole
     assert lower_left.mean() > 0.5
     assert not image[10:, 10:].any()  # beyond the hypotenuse
 
@@ -42,4 +42,4 @@ def test_classes_differ_and_images_of_one_are_alike():
     for number in range(10):
         for image in images(number, 6):
             hits += np.argmin([np.linalg.norm(image - mean) for mean in means]) == number
-    assert hits > 40  # of 60; six by chance
+    assert hits > 40  # of 60; chance gives six

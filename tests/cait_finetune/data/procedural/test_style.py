@@ -1,4 +1,4 @@
-"""From a shape to an image."""
+"""The rendering of a shape as an image."""
 
 from __future__ import annotations
 
