@@ -37,14 +37,14 @@ def place_of_picture(data: bytes) -> int:
 
 
 def moved(data: bytes, canvas: tuple[int, int], corner: tuple[int, int]) -> bytes:
-    """Set the canvas size (w, h) and the first picture's corner (left, top)."""
+    """Return the GIF with another canvas size (w, h) and another picture corner (left, top)."""
     at = place_of_picture(data)
     data = data[: at + 1] + struct.pack("<HH", *corner) + data[at + 5 :]
     return data[:6] + struct.pack("<HH", *canvas) + data[10:]
 
 
 def with_own_palette(data: bytes) -> bytes:
-    """Move the palette from the header of the GIF to its first picture."""
+    """Return the GIF with the palette moved from the header to the first picture."""
     at = place_of_picture(data)
     end = 13 + 3 * 2 ** (data[10] % 8 + 1)
     own = data[at : at + 9] + bytes([data[at + 9] | 0x80 | data[10] % 8]) + data[13:end]

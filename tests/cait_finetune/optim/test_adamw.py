@@ -90,7 +90,12 @@ def test_three_updates_equal_the_textbook(epsilon):
 
 @pytest.fixture(scope="module")
 def first_step():
-    """Weights before and after one real step at rate 1e-2, and its gradients, by path."""
+    """Take one real step at rate 1e-2.
+
+    Returns:
+        The model, the optimizer, the weights before, the gradients and the weights after, each by path;
+        the loss that the step returned, and the loss with the weights before.
+    """
     strategy = one_device()
     with strategy.scope():
         model = golden_model()

@@ -11,7 +11,7 @@ NASTY = "<script>alert(1)</script> & \"double\" 'single' <b>"
 
 
 class Reader(HTMLParser):
-    """Collect the tags, attributes and text of a page. Unbalanced tags raise an AssertionError."""
+    """Collect the tags, attributes and text of a page. Unbalanced tags raise an error."""
 
     VOID = {"meta", "img", "br"}
 

@@ -6,7 +6,7 @@ import pytest
 
 from cait_finetune.runtime import malloc as heap
 
-# The freed pieces lie between pieces that stay, as a graph's pieces lie between its compiled code's.
+# Pieces that stay lie between the freed pieces, as compiled code lies between a freed graph's pieces.
 _FRAGMENTED = """
 import psutil
 from cait_finetune.runtime.malloc import malloc_trim
