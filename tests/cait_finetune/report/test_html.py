@@ -59,7 +59,7 @@ def test_every_piece_escapes_its_text(picture):
         assert NASTY in "".join(read.text)
     whole = Reader(html.document(NASTY, NASTY, [(NASTY, "".join(pieces))], ""))
     assert "script" not in whole.tags
-    assert "b" in whole.tags  # from the tiles only; <b> in a text is escaped
+    assert "b" in whole.tags  # from `tiles` and `listed`; <b> in a text is escaped
     assert whole.tags.count("b") == 2
 
 
