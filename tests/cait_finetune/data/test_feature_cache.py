@@ -1,4 +1,4 @@
-"""Features on disk: whole or not there, found again only where every fact is the same."""
+"""The feature cache writes whole files, and reads a file only if every fact in its key is equal."""
 
 import logging
 import multiprocessing

@@ -1,4 +1,4 @@
-"""The features of a frozen backbone: computed once, the same as the images', and fed in batches."""
+"""The features of a frozen backbone are computed once, match its outputs, and come in batches."""
 
 import dataclasses
 import io
@@ -47,7 +47,7 @@ def model():
 
 
 class Counted:
-    """A backbone that counts its images."""
+    """A backbone that counts the images it receives."""
 
     def __init__(self, model):
         self.model = model
@@ -63,7 +63,7 @@ class Counted:
 
 
 class Probe:
-    """The features of a source under a model, with a cache, and what was said."""
+    """The features that a model computes for a source, with an optional cache and the console output."""
 
     def __init__(
         self,
@@ -114,7 +114,7 @@ def test_they_are_the_backbones_in_file_order(source, model):
 def test_they_are_computed_once(source, model):
     probe = Probe(source, model)
     assert probe() is probe()
-    assert probe.backbone.images == 12  # three batches of four, the last one filled up
+    assert probe.backbone.images == 12  # three batches of four; the last one is padded
 
 
 def test_the_next_run_finds_them(source, model, tmp_path):
@@ -163,7 +163,7 @@ def test_other_weights_are_other_features(source, filled):
     changed = tiny_model(2)
     assert not _recomputed(source, changed, filled)
     changed.head.kernel.assign_add(tf.ones_like(changed.head.kernel))
-    assert not _recomputed(source, changed, filled)  # the head has no part in them
+    assert not _recomputed(source, changed, filled)  # features do not depend on the head
     changed.backbone.norm.beta.assign_add(tf.one_hot(3, 48) * 1e-6)
     assert _recomputed(source, changed, filled)
 
@@ -310,7 +310,7 @@ def test_the_stream_of_features_can_be_entered_anywhere_and_divided(source, mode
 @pytest.mark.slow
 @pytest.mark.parametrize("rates", [{}, {"drop_path_rate": 0.5, "drop_rate": 0.3}])
 def test_training_on_features_is_training_on_images_without_augmentation(source, rates):
-    """Also where the backbone has dropout: it is off where only the head is trained."""
+    """Dropout in the backbone makes no difference: it is off when only the head is trained."""
     dataset = DatasetConfig(name="some_files", shuffle_buffer=64)
     corrupt = CorruptImages("stop")
     heads, losses = [], []

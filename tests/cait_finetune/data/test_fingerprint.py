@@ -1,4 +1,4 @@
-"""What makes a data set the same one, and what changed where it is not."""
+"""Fingerprints: which changes make a data set a different one, and how they are described."""
 
 import dataclasses
 import json
@@ -16,7 +16,11 @@ CLASSES = ("ant", "bee")
 
 
 def source(root="/here", classes=CLASSES, ids=None, weights=None, contents=()):
-    """Images whose content is as their id, or what `contents` maps that to; `None`: nobody opened them."""
+    """Return a source of images that do not exist as files.
+
+    The content of an image is its id, or the text to which `contents` maps the id. `contents` `None`:
+    the contents are unknown, because no file was opened.
+    """
     files = {}
     for split, names in (ids or IDS).items():
         labels = [classes.index(name.partition("/")[0]) for name in names]
@@ -90,7 +94,7 @@ def test_through_json():
 
 
 def test_what_is_not_known_does_not_differ():
-    """Files that nobody opened, and records of an older version."""
+    """Unknown contents match any contents: of unopened files, and in records of an older version."""
     known, unknown = fingerprint(source())[0], fingerprint(source(contents=None))[0]
     assert (known.has_contents, unknown.has_contents) == (True, False)
     assert known.matches(unknown)

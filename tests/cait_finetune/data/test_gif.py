@@ -1,4 +1,4 @@
-"""The first picture of a GIF on its canvas, as PIL shows it."""
+"""The decoder shows the first picture of a GIF on its canvas, as PIL does."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ H, W = 13, 21
 
 
 def saved(count: int = 1, **options) -> bytes:
-    """Of eight colours, none of which is black."""
+    """Return a GIF of `count` random pictures in eight colours. No colour is black."""
     rng = np.random.default_rng(0)
     frames = [Image.fromarray(one) for one in rng.integers(0, 8, (count, H, W)).astype("uint8")]
     for frame in frames:
@@ -37,14 +37,14 @@ def place_of_picture(data: bytes) -> int:
 
 
 def moved(data: bytes, canvas: tuple[int, int], corner: tuple[int, int]) -> bytes:
-    """On a canvas (w, h), with the picture's corner (left, top) there."""
+    """Return the GIF with another canvas size (w, h) and another picture corner (left, top)."""
     at = place_of_picture(data)
     data = data[: at + 1] + struct.pack("<HH", *corner) + data[at + 5 :]
     return data[:6] + struct.pack("<HH", *canvas) + data[10:]
 
 
 def with_own_palette(data: bytes) -> bytes:
-    """The palette of all pictures becomes that of the first."""
+    """Return the GIF with the palette moved from the header to the first picture."""
     at = place_of_picture(data)
     end = 13 + 3 * 2 ** (data[10] % 8 + 1)
     own = data[at : at + 9] + bytes([data[at + 9] | 0x80 | data[10] % 8]) + data[13:end]
@@ -77,7 +77,7 @@ def test_it_is_what_pil_shows(form):
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (moved(PLAIN, (65535, 65535), (0, 0)), "too large a canvas"),  # 13 GB
+        (moved(PLAIN, (65535, 65535), (0, 0)), "too large a canvas"),  # does not fit in memory
         (PLAIN[:40], "without a picture"),
         (PLAIN[:-60], "Invalid GIF data"),
     ],

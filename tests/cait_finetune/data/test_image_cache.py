@@ -1,4 +1,4 @@
-"""Decoded images in memory and on disk: the same batches, and when they are used again."""
+"""Caches of decoded images give equal batches, and a later run reuses a cache on disk."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from tests.cait_finetune.stand_ins import encode, examples, picture, source_of, 
 
 COUNT = 9
 PREPROCESSING = Preprocessing(8, 1.0, "bilinear", (0.0,) * 3, (1.0,) * 3)
-#: No crop, of which without a cache only a part would be decoded, to other last bits.
+#: No crop. Without a cache only the crop would be decoded, and the last bits would differ.
 PLAIN = AugmentConfig(crop_scale=[1.0, 1.0], crop_ratio=[1.0, 1.0], flip=0.5)
 
 
 class Cached:
-    """A cache of one source, with all that it says."""
+    """A cache of one source, with its console output."""
 
     def __init__(self, source, directory: Path, cache="disk", on_corrupt="skip", **preprocessing):
         self.config = DatasetConfig(name="some/set", cache=cache, cache_dir=str(directory))
@@ -80,7 +80,7 @@ def tfds_source(directory: Path, bad: tuple[int, ...] = ()):
 
 
 def photographs(root: Path, count: int = COUNT) -> Path:
-    """Files of all sizes and formats in two folders, some of them lying."""
+    """Write images of several sizes and formats into two class folders. EXIF rotates the JPEGs."""
     kinds = ("PNG", "JPEG", "BMP")
     for number in range(count):
         path = root / ("cat", "dog")[number % 2] / f"{number:02}.img"
@@ -118,8 +118,8 @@ def source(folder, of_tfds, request):
 @pytest.mark.slow
 @pytest.mark.parametrize("source", ["tfds", "folder"], indirect=True)
 def test_the_batches_are_the_same_wherever_the_images_are_kept(source, tmp_path):
-    # A folder's records are light, so that all of them are shuffled; decoded ones are shuffled by
-    # a buffer, which here holds them all too.
+    # Undecoded records of a folder are small, so the shuffle buffer holds all of them. For decoded
+    # images it has a fixed size, which is also enough for all images here.
     plain, memory, disk = (
         Cached(source, tmp_path, cache).batches() for cache in ("none", "memory", "disk")
     )
@@ -140,7 +140,7 @@ def test_what_is_kept_are_the_examples_decoded(source, tmp_path):
             assert got == wanted
     assert len(list(tmp_path.glob("*.tfrecord"))) == len(
         both
-    )  # upright or not are different images
+    )  # EXIF rotation makes different images
 
 
 @pytest.mark.slow
@@ -173,7 +173,7 @@ def test_the_estimate_goes_round_corrupt_images(tmp_path):
 def test_what_does_not_fit_is_refused(of_tfds, tmp_path, monkeypatch):
     needed = COUNT * 16 * 16 * 3
     Free = namedtuple("Free", "available free")
-    for share, refused in ((1.2, True), (1.3, False)):  # at most four fifths are taken
+    for share, refused in ((1.2, True), (1.3, False)):  # a cache may fill 80 % of the free space
         free = Free(int(needed * share), int(needed * share))
         monkeypatch.setattr(psutil, "virtual_memory", lambda free=free: free)
         monkeypatch.setattr(shutil, "disk_usage", lambda path, free=free: free)
@@ -200,7 +200,7 @@ def test_nothing_is_kept_unless_asked_for(of_tfds, tmp_path):
 
 @pytest.fixture
 def filled(folder, tmp_path):
-    """A cache on disk that was filled, and its two files."""
+    """Return a filled cache on disk, and its two files."""
     cached = Cached(from_folder(folder), tmp_path / "cache")
     cached.examples()
     (record,) = (tmp_path / "cache").glob("*.tfrecord")
@@ -298,7 +298,7 @@ def test_corrupt_images_are_left_out_and_counted_each_time(tmp_path):
         got = [one["id"].decode() for one in cached.examples()]
         assert got == [name for index, name in enumerate(every) if index not in (1, 4)]
         assert cached.corrupt.ids == [every[1], every[4]]
-    # A run that stops at them does so too.
+    # A run with on_corrupt="stop" still stops when the cache lists them.
     with pytest.raises(UserError, match="corrupt image"):
         Cached(source, tmp_path / "cache", on_corrupt="stop").cache("train")
 

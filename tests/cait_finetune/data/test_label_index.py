@@ -1,4 +1,4 @@
-"""Labels are read once, and kept for the next start as long as the set is the same."""
+"""Labels are read once and cached. The next start uses the cache if the data set is unchanged."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def reads(monkeypatch):
-    """The splits whose records were read since the last look."""
+    """Return a function that lists the splits whose records were read since its last call."""
     done = []
 
     def counted(examples, size, words):
@@ -107,16 +107,16 @@ def test_a_set_that_was_prepared_anew_is_read_anew(cache, reads, tmp_path):
     reads()
     for path in sorted((tmp_path / "pets").rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
-    written(tmp_path, test=(0, 1) * 3)  # files of the same names and sizes
+    written(tmp_path, test=(0, 1) * 3)  # the files have the same names and sizes
     assert opened(tmp_path).labels("test").tolist() == [0, 1] * 3
     assert reads() == ["train[:90%]", "train[90%:]", "test"]
-    # Of another place as well.
+    # A set in another directory is read too.
     written(tmp_path / "other", test=(1, 1, 0) * 2)
     assert opened(tmp_path / "other").labels("test").tolist() == [1, 1, 0] * 2
 
 
 def test_other_pictures_with_the_same_labels_are_other_data(tmp_path, cache):
-    """TFDS' ids are positions, so that only the contents tell."""
+    """TFDS' ids are positions, so only the contents differ."""
     written(tmp_path / "one")
     written(tmp_path / "same")
     written(tmp_path / "other", side=5)
@@ -255,7 +255,7 @@ def test_more_examples_than_are_read_at_a_time(monkeypatch):
 
 def test_the_cache_is_where_the_user_keeps_caches(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
-    for value in ("", "relative"):  # as the specification has it
+    for value in ("", "relative"):  # the XDG specification ignores both
         monkeypatch.setenv("XDG_CACHE_HOME", value)
         assert cache_directory() == tmp_path / ".cache" / "cait_finetune" / "labels"
 

@@ -1,4 +1,4 @@
-"""Which images a run gets, by its seed."""
+"""The seed decides which images a run gets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.cait_finetune.stand_ins import checked
 
 
 def drawn(*words: str) -> list[bytes]:
-    """The files of the training split."""
+    """Return the bytes of the image files in the training split."""
     source = load_source(checked(*words).dataset)
     return [example["image"] for example in source.records("train").as_numpy_iterator()]
 

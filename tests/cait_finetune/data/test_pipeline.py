@@ -1,4 +1,4 @@
-"""The two streams: endless and shuffled, or every image once."""
+"""The training stream is endless and shuffled. The evaluation stream has every image once."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def with_corrupt(tmp_path, *bad: int):
 
 
 def cached(source, config, corrupt):
-    """The decoded images, if the configuration keeps them."""
+    """Return the cached images, or `None` if the configuration has no cache."""
     return ImageCache(source, config, PREPROCESSING, corrupt, Console())("train")
 
 
 def stream(source, batches, batch_size=4, seed=0, augmentation=PLAIN, corrupt=None, **dataset):
-    """The first images and labels of the training stream."""
+    """Return the images and labels of the training stream's first `batches` batches."""
     config = DatasetConfig(name="stand_in", **dataset)
     corrupt = CorruptImages("stop") if corrupt is None else corrupt
     taken = train_batches(
@@ -61,7 +61,7 @@ def stream(source, batches, batch_size=4, seed=0, augmentation=PLAIN, corrupt=No
 
 
 def which(images: np.ndarray) -> list[int]:
-    """The index in `examples` of each undistorted image."""
+    """Return the index of each undistorted image in the data set."""
     known = [picture(16, 16, seed) / 255 for seed in range(COUNT)]
     found = [[np.allclose(image, one, atol=1e-3) for one in known] for image in images]
     assert all(sum(row) == 1 for row in found)
@@ -78,7 +78,7 @@ def test_full_batches_of_one_static_shape(source):
         tf.TensorSpec((4,), tf.int32),
         tf.TensorSpec((), tf.int64),
     )
-    for images, labels, _ in dataset.take(6):  # more than two passes of ten
+    for images, labels, _ in dataset.take(6):  # more than two passes over ten images
         assert images.shape == (4, 16, 16, 3)
         assert labels.shape == (4,)
 
@@ -107,7 +107,7 @@ def test_another_seed_gives_another_order(source):
 
 
 def test_another_seed_and_another_pass_give_other_crops(source):
-    """Without shuffling, so that only the draws differ."""
+    """The order is fixed, so only the random crops differ."""
     options = {"augmentation": LIGHT, "batch_size": 1, "shuffle_buffer": 1}
     images, labels = stream(source, 2 * COUNT, seed=0, **options)
     other, _ = stream(source, 2 * COUNT, seed=1, **options)
@@ -157,7 +157,7 @@ def test_a_set_of_nothing_but_corrupt_images_ends(on_corrupt, cache, tmp_path):
 def elements(
     source, count, corrupt=None, augmentation=LIGHT, batch_size=4, cache="none", **options
 ):
-    """The first elements of the training stream, as arrays."""
+    """Return the first `count` elements of the training stream as arrays."""
     config, corrupt = DatasetConfig(name="stand_in", cache=cache), corrupt or CorruptImages("skip")
     made = train_batches(
         source,
@@ -187,7 +187,7 @@ def test_the_stream_can_be_entered_anywhere(tmp_path, cache, bad, mixing):
     source = with_corrupt(tmp_path, *bad)
     augmentation = MIXED if mixing else LIGHT
     whole = elements(source, 9, cache=cache, augmentation=augmentation)
-    for done in (1, 2, 5, 6):  # the third batch goes over the end of the first pass
+    for done in (1, 2, 5, 6):  # the third batch spans two passes
         start = int(whole[done - 1][2])
         rest = elements(source, 9 - done, cache=cache, start=start, augmentation=augmentation)
         assert_same(rest, whole[done:])
@@ -211,7 +211,7 @@ def test_slices_make_up_the_batches_of_one(source, cache, augmentation):
             np.testing.assert_array_equal(np.concatenate([part[0] for part in parts]), images)
             np.testing.assert_array_equal(np.concatenate([part[1] for part in parts]), labels)
             assert max(part[2] for part in parts) == position
-            if count > 1:  # all pipelines go on at the end of the whole batch
+            if count > 1:  # all pipelines resume at the end of the global batch
                 assert {int(part[2]) for part in parts} == {int(position)}
 
 
@@ -250,7 +250,7 @@ def test_evaluation_in_slices_counts_every_image_once(tmp_path, count, replicas,
         images, _, real = (np.concatenate(part) for part in zip(*batches, strict=True))
         seen += which(images[real])
     assert sorted(seen) == sorted(set(range(COUNT)) - set(bad))
-    assert len(lengths) == 1  # devices that add up after each batch do not wait for each other
+    assert len(lengths) == 1  # else a device would wait forever for another's batch
     assert lengths.pop() % replicas == 0
 
 

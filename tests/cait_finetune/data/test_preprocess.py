@@ -1,4 +1,4 @@
-"""Preprocessing against PIL, which torchvision's Resize and CenterCrop stand on."""
+"""Compare preprocessing with PIL, which torchvision's Resize and CenterCrop use."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def levels(size: int, crop_pct: float = 1.0) -> Preprocessing:
-    """Preprocessing whose output times 255 is grey levels."""
+    """Return a preprocessing without normalisation: its output times 255 is in grey levels."""
     return Preprocessing(size, crop_pct, "bicubic", (0.0,) * 3, (1.0,) * 3)
 
 
 def with_pil(image: np.ndarray, size: int, crop_pct: float) -> np.ndarray:
-    """torchvision: Resize(floor(size / crop_pct), BICUBIC), CenterCrop(size)."""
+    """Preprocess as torchvision: Resize(floor(size / crop_pct), BICUBIC), CenterCrop(size)."""
     height, width = image.shape[:2]
     short = math.floor(size / crop_pct)
     if height < width:
@@ -43,14 +43,14 @@ def with_pil(image: np.ndarray, size: int, crop_pct: float) -> np.ndarray:
 @pytest.mark.parametrize(
     ("height", "width", "size"),
     [
-        (64, 64, 32),  # down
+        (64, 64, 32),  # shrink
         (100, 75, 32),
         (75, 101, 32),
         (333, 500, 64),
-        (97, 31, 48),  # up
+        (97, 31, 48),  # enlarge
         (8, 8, 32),
         (33, 40, 32),
-        (32, 32, 32),  # as it is
+        (32, 32, 32),  # keep the size
         (200, 41, 64),
         (20, 300, 32),
     ],
@@ -73,7 +73,7 @@ def test_square_of_the_right_size_is_left_alone():
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
 @pytest.mark.parametrize("box", [(0, 0, 40, 48), (3, 5, 20, 30), (2.5, 7.25, 21.5, 30.75)])
 def test_a_part_of_the_image_as_pil_cuts_it(box, interpolation):
-    """PIL's resize takes a box of fractional pixels too; it leaves out what is beyond its edges."""
+    """PIL's resize takes a fractional box too. It ignores pixels outside the box; ours uses them."""
     image = picture(40, 48)
     top, left, height, width = box
     mode = Image.Resampling[interpolation.upper()]
@@ -91,7 +91,7 @@ def test_a_part_of_the_image_as_pil_cuts_it(box, interpolation):
 
 def test_crop_pct_cuts_the_border():
     image = np.zeros((64, 64, 3), "uint8")
-    image[8:-8, 8:-8] = 255  # 48 of 64; .75 keeps just that
+    image[8:-8, 8:-8] = 255  # the white square is what crop_pct=0.75 keeps
     assert levels(48, 0.75)(tf.constant(image)).numpy().min() > 0.99
     assert levels(48, 1.0)(tf.constant(image)).numpy().min() == 0.0
 
@@ -108,10 +108,10 @@ def test_a_batch_of_levels_is_normalised_as_each_image_is():
     preprocessing = Preprocessing(16, 1.0, "bicubic", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     levels = (
         np.arange(2 * 16 * 16 * 3).reshape(2, 16, 16, 3).astype(np.uint8)
-    )  # every level is there
+    )  # contains every level
     each = [preprocessing.normalise(tf.cast(one, tf.float32)).numpy() for one in levels]
     got = preprocessing.normalise_levels(tf.constant(levels))
-    np.testing.assert_allclose(got, each, rtol=0, atol=5e-7)  # two units in the last place
+    np.testing.assert_allclose(got, each, rtol=0, atol=5e-7)  # about two units in the last place
 
 
 def test_static_shape_in_a_graph():
@@ -192,7 +192,7 @@ def test_squash_is_pils_resize_to_a_square(height, width, crop_pct, interpolatio
     ("height", "width"), [(64, 64), (96, 48), (48, 96), (16, 8), (120, 160), (32, 4), (20, 320)]
 )
 def test_pad_is_pils_pad_with_black(height, width, interpolation):
-    """Of sizes that become whole ones."""
+    """All image sizes scale to whole pixels, so that rounding a size makes no difference."""
     image, size = picture(height, width), 32
     wanted = ImageOps.pad(Image.fromarray(image), (size, size), FILTERS[interpolation])
     pad = dataclasses.replace(levels(size), resize_mode="pad", interpolation=interpolation)
@@ -204,7 +204,7 @@ def test_pad_is_pils_pad_with_black(height, width, interpolation):
 
 @pytest.mark.parametrize(("height", "width"), SIZES)
 def test_pad_keeps_the_ratio_and_the_middle(height, width):
-    """Of a white image, how much is white, and that it lies in the middle."""
+    """A white image keeps its share of white pixels and lies in the middle."""
     pad = dataclasses.replace(levels(48), resize_mode="pad")
     got = pad.fit(tf.fill((height, width, 3), tf.constant(255, tf.uint8))).numpy() / 255
     side = max(height, width)
@@ -239,11 +239,11 @@ def test_without_antialias_points_are_taken_as_tensorflow_does(mode, interpolati
     wanted = tf.image.resize(tf.cast(image, tf.float32), (32, 32), interpolation)
     wanted = np.clip(np.round(wanted), 0, 255)
     got = plain.fit(image).numpy()
-    # Columns are rounded before the rows are taken.
+    # `fit` also rounds to whole levels between the two axes.
     assert np.abs(got - wanted).max() <= 1
     smooth = dataclasses.replace(plain, antialias=True).fit(image).numpy()
     assert np.abs(got - smooth).max() > 8
-    larger = tf.constant(picture(12, 12))  # where nothing shrinks there is nothing to widen
+    larger = tf.constant(picture(12, 12))  # antialiasing only affects shrinking
     widened = dataclasses.replace(plain, antialias=True)
     np.testing.assert_array_equal(plain.fit(larger), widened.fit(larger))
 
@@ -278,4 +278,4 @@ def test_the_variants_own_unless_it_is_said_otherwise():
 def test_what_is_said_otherwise_and_nothing_else(key, value, field):
     got = configured(PreprocessingConfig(**{key: value}), VARIANT, None, upright=True)
     assert got == dataclasses.replace(Preprocessing(*OWN), **{key: field})
-    hash(got)  # a key of what is kept
+    hash(got)  # must stay hashable

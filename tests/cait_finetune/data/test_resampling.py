@@ -1,4 +1,4 @@
-"""A square of a resized image: the pixels of the whole, in the memory of the square."""
+"""A square of a resized image equals the crop of the whole, with memory for the square only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cait_finetune.data.preprocess import Preprocessing
 from cait_finetune.data.resize import crop_and_resize
 from tests.cait_finetune.stand_ins import picture
 
-#: Height and width; the last ones are resized to many times the square.
+#: Heights and widths. The images of `FAR` would be resized to many times the square.
 SHAPES = [(48, 48), (75, 101), (101, 75), (333, 500), (9, 61), (64, 300), (300, 64)]
 FAR = [(3, 700), (700, 3), (1, 1500), (1500, 1), (2, 999), (120, 2000), (2000, 90)]
 
@@ -23,7 +23,7 @@ def way(size, crop_pct=0.875, mode="shorter_side", interpolation="bicubic", anti
 
 
 def whole_then_cut(image, one: Preprocessing):
-    """Python's arithmetic, and the whole image resized."""
+    """Resize the whole image and crop the square, with the sizes computed in Python."""
     height, width = image.shape[:2]
     short = int(one.image_size / one.crop_pct)
     shape = (short, short)
@@ -60,7 +60,7 @@ def test_so_it_is_outside_of_a_graph(shape):
 
 
 def test_a_strip_of_pixels_becomes_the_middle_of_it():
-    """Of 60,000 pixels the square shows one; its neighbours are of other grey levels."""
+    """The square shows one of 60,000 pixels. Pixels further away have another grey level."""
     image = np.zeros((1, 60_000, 3), "uint8")
     image[0, 29_995:30_005] = 200
     got = way(224).fit(tf.constant(image))
@@ -93,7 +93,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 
 @pytest.mark.slow
 def test_memory_is_of_the_order_of_the_square():
-    """Resizing the whole takes 1,000 MB and more for the first one."""
+    """Resizing the whole of such a narrow image would take many times the limit."""
     done = subprocess.run(
         [sys.executable, "-c", _GROWTH], capture_output=True, text=True, check=True
     )

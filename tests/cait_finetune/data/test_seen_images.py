@@ -1,4 +1,4 @@
-"""Which images weights were trained on, from a sample of hashes."""
+"""Find the images on which weights were trained, from a sample of content hashes."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def test_of_a_large_set_a_share_is_estimated(monkeypatch):
     trained, others = hashes(20_000, 0), hashes(8_000, 1)
     asked = np.concatenate([trained[:2_000], others])
     known, looked_at = SeenImages.of(trained).count(asked)
-    assert 150 < looked_at < 350  # a fortieth of 10,000
+    assert 150 < looked_at < 350  # the sample has a fortieth of all hashes; 10,000 are asked
     assert known / looked_at == pytest.approx(0.2, abs=0.08)
     assert SeenImages.of(trained).count(others)[0] == 0
 

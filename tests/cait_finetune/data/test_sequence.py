@@ -1,4 +1,4 @@
-"""The endless sequence: how often each item comes, in which order, and where it can be entered."""
+"""The endless sequence: how often each item occurs, in which order, and from which position."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SIZE = len(LABELS)
 
 
 def items(size: int = SIZE) -> tf.data.Dataset:
-    """``(number, label)``."""
+    """Return a data set of ``(number, label)``."""
     return tf.data.Dataset.from_tensor_slices((np.arange(size), LABELS[:size]))
 
 
@@ -42,7 +42,7 @@ def sequence(start: int = 0, seed: int = 0, evened: bool = True, size: int = SIZ
 
 @pytest.fixture(scope="module")
 def passes() -> np.ndarray:
-    """Of 60 passes each item's number, ``(60, n)``."""
+    """Return the item numbers of 60 passes, ``(60, n)``."""
     got = taken(sequence(), 60 * SIZE)
     assert [position for position, _ in got] == list(range(60 * SIZE))
     return np.array([item[0] for _, item in got]).reshape(60, SIZE)
@@ -55,14 +55,14 @@ def test_equal_shares_are_equal_in_sum_and_nothing_for_a_class_without_images():
 
 
 def test_each_pass_has_the_classes_equally_often(passes):
-    """As evenly as whole examples can be: off by less than one."""
+    """Each class has its share of a pass, up to less than one example."""
     by_class = np.array([np.bincount(LABELS[one], minlength=5) for one in passes])
     assert (by_class[:, 3] == 0).all()
     assert np.abs(by_class[:, [0, 1, 2, 4]] - SIZE / 4).max() < 1
 
 
 def test_classes_all_over_the_files_come_about_equally_often_too():
-    """Laid out in any order, of which the points of the grid know nothing."""
+    """Items in random class order: one pass is less even, the mean over passes is equal."""
     labels = np.random.default_rng(0).permutation(LABELS)
     dataset = tf.data.Dataset.from_tensor_slices(labels)
     got = taken(shuffled(dataset, SIZE, SIZE, 0, 0, equal_shares(COUNTS)), 40 * SIZE)
@@ -77,7 +77,7 @@ def test_in_the_long_run_each_item_comes_as_often_as_it_should(passes):
     wanted = shares_of(LABELS)
     assert (of_each >= np.floor(wanted)).all()
     assert (of_each <= np.ceil(wanted)).all()
-    # Rounded up or down by chance: four standard deviations of 60 draws.
+    # Chance rounds each number of copies up or down. The limit is four standard deviations.
     assert np.abs(of_each.mean(axis=0) - wanted).max() < 4 * 0.5 / np.sqrt(60)
 
 
@@ -87,9 +87,9 @@ def test_passes_differ_in_order_and_in_what_is_rounded_up(passes):
 
 
 def test_a_pass_is_shuffled(passes):
-    """Copies of one item do not come one after another, as they are laid out."""
+    """Copies of an item are laid out next to each other, but are shuffled apart."""
     neighbours = [(one[1:] == one[:-1]).mean() for one in passes]
-    assert np.mean(neighbours) < 0.3  # of the 5.75 of class 2, 2.9 are copies: 0.4 unshuffled
+    assert np.mean(neighbours) < 0.3  # unshuffled: a third, as few items have many copies
 
 
 def test_the_seed_and_the_pass_alone_decide():
@@ -100,7 +100,7 @@ def test_the_seed_and_the_pass_alone_decide():
 
 
 def test_resampling_takes_only_what_it_is_told():
-    """Whole numbers of copies are not left to chance."""
+    """An item with a whole number of copies gets exactly this number in every pass."""
     number = tf.constant(7, tf.int64)
     for seed in (0, 5):
         got = resampled(
@@ -111,7 +111,7 @@ def test_resampling_takes_only_what_it_is_told():
 
 
 def test_shares_that_do_not_add_up_exactly_make_full_passes():
-    """In floating point 49 times 1/49 and the like; a pass must not be an item short."""
+    """Shares such as 49 times 1/49 do not sum to 1 in floating point. No pass may lack an item."""
     labels = np.repeat(np.arange(7), [1, 3, 7, 11, 13, 29, 31])
     share = equal_shares(np.bincount(labels))
     dataset = tf.data.Dataset.from_tensor_slices(labels)
@@ -172,7 +172,7 @@ def test_items_of_any_structure_take_turns():
 
 @pytest.mark.parametrize("times", [1, 2])
 def test_where_items_are_left_out_others_take_their_positions(times):
-    """As of decoded images, of which the corrupt ones are missing."""
+    """Items are missing where a cache of decoded images leaves out the corrupt images."""
 
     def made(start: int) -> tf.data.Dataset:
         return repeated(lambda at: shuffled(items(5), 7, 7, 0, at), times, start)

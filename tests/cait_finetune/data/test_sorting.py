@@ -1,4 +1,4 @@
-"""Sorted orders are told from random ones."""
+"""Sorted labels are distinguished from labels in random order."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_sorted_labels_are_sorted_and_random_ones_are_not(counts):
 
 
 def test_the_order_in_which_sixteen_files_are_read_is_sorted_still():
-    """Sixteen examples of each file in turn, as TFDS reads them."""
+    """Read sixteen examples of each file in turn, as TFDS does."""
     labels = in_order([200] * 50).reshape(16, -1)  # (files, examples)
     read = np.concatenate([labels[:, at : at + 16].ravel() for at in range(0, labels.shape[1], 16)])
     assert is_sorted(read)
@@ -52,7 +52,7 @@ def test_several_labels_are_sorted_where_one_class_is():
 def test_a_buffer_has_to_hold_more_than_a_class_or_two():
     labels = in_order([100] * 20)
     assert not is_mixed(labels, 50)
-    assert not is_mixed(labels, 400)  # four classes of twenty
+    assert not is_mixed(labels, 400)  # holds only four of twenty classes
     assert is_mixed(labels, 2000)
     assert is_mixed(labels, 1999)
     shuffled = np.random.default_rng(0).permutation(labels)

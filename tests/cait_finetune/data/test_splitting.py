@@ -1,4 +1,4 @@
-"""Shares, folds, and a few of each class: disjoint, complete, even, and the same for the same seed."""
+"""Splits by shares, folds and few-shot are disjoint, complete, even and fixed by the seed."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_those_who_are_somewhere_stay_and_the_others_even_it_out():
 
 
 def file_source(of_each=(12, 9, 6), multi_label=False):
-    """Nothing is read of these files: of each split there are as many of each class."""
+    """Return a source with `of_each` images per class in every split. Its files do not exist."""
     files = {}
     for split in SPLITS:
         labels = np.repeat(np.arange(len(of_each)), of_each).astype(np.int32)

@@ -1,4 +1,4 @@
-"""What an example looks like depends on the seed and its place in the stream alone."""
+"""The augmentation of an example depends only on the seed and its position in the stream."""
 
 from __future__ import annotations
 
@@ -41,4 +41,4 @@ def images(source, preset: str, start: int, batches: int) -> np.ndarray:
 def test_a_resumed_stream_shows_the_pictures_that_would_have_come(source, preset):
     whole = images(source, preset, 0, 6)
     np.testing.assert_array_equal(images(source, preset, 12, 3), whole[12:])
-    assert len({image.tobytes() for image in whole}) == len(whole)  # none is repeated
+    assert len({image.tobytes() for image in whole}) == len(whole)  # no two are equal

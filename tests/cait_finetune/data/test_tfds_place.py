@@ -1,4 +1,4 @@
-"""Where a TFDS set is made: its own place, a temporary one, or a message."""
+"""TFDS prepares a set in its own directory, or in a temporary one, or an error says why not."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DIGITS = DatasetConfig(name="digits", source="digits")
 
 @pytest.fixture
 def blocked(tmp_path, monkeypatch):
-    """A place below a file, which nobody can write to; and a temporary directory of our own."""
+    """Return a path below a file, which cannot be written. Redirect the temporary directory."""
     (tmp_path / "file").touch()
     monkeypatch.setattr(tfds_load, "temporary_directory", lambda: str(tmp_path / "temporary"))
     monkeypatch.setattr(tfds_load, "usable_home", lambda: tmp_path)

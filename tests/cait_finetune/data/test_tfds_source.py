@@ -1,4 +1,4 @@
-"""Finding a data set, its classes and its splits."""
+"""Find a TFDS data set, its classes and its splits."""
 
 import dataclasses
 import io
@@ -145,7 +145,7 @@ def test_more_classes_than_labels(tmp_path):
     "label", [tfds.features.Text(), tfds.features.Scalar(np.float32), tfds.features.BBoxFeature()]
 )
 def test_a_set_without_class_labels(label, tmp_path, monkeypatch):
-    """Only its description is looked at, before anything is downloaded."""
+    """The description of the set is enough for the error. Nothing is downloaded."""
 
     def describe(self):
         features = {"image": tfds.features.Image(), "label": label}
@@ -181,7 +181,7 @@ def test_a_builder_that_fails_to_open(monkeypatch):
 
 
 def several(number: int) -> list[int]:
-    """The classes of image `number`: none, one, or several, one of them twice."""
+    """Return the classes of image `number`: none, one, two different, or the same class twice."""
     return [[], [0], [2, 0], [1, 1]][number % 4]
 
 
@@ -194,7 +194,7 @@ def weather(number: int) -> dict[str, bool]:
 
 @pytest.fixture(scope="module")
 def labelled(tmp_path_factory) -> str:
-    """A set whose images have labels of every kind."""
+    """Prepare a set whose images have labels of every kind; return its directory."""
     directory = tmp_path_factory.mktemp("labelled")
     features = {
         "image": tfds.features.Image(encoding_format="jpeg"),
@@ -240,7 +240,7 @@ def of_labelled(data_dir: str, image=None, label=None, **options):
 
 
 def numbers(source, split: str) -> list[int]:
-    """Which of the images of `labelled` are where, by their bytes."""
+    """Return the numbers of a split's images in order. File bytes identify images of `labelled`."""
     known = {image_file((0, 0, 0), seed=number): number for number in range(20)}
     return [known[example["image"]] for example in source.examples(split).as_numpy_iterator()]
 
@@ -282,7 +282,7 @@ def test_one_of_several_class_labels_and_images_is_named(labelled):
     small = of_labelled(labelled, image="thumbnail", label="colour")
     images = {example["image"] for example in small.examples("test").as_numpy_iterator()}
     assert images == {image_file((200, 0, 0), (8, 8), seed=number) for number in range(8)}
-    # The other one is the usual one, of which there are two.
+    # Without a label column the usual name `labels` is chosen, although `attributes` fits too.
     assert of_labelled(labelled, image="thumbnail", multi_label=True).label_key == "labels"
 
 
@@ -315,7 +315,7 @@ def test_where_labels_of_the_other_kind_would_do_that_is_said(labelled):
 
 
 def test_what_is_kept_of_other_labels_is_not_taken_for_these(labelled):
-    """What is written of a source, decoded images say, has its labels in it."""
+    """A cache of a source holds its labels, so other labels need another stamp."""
     sources = [
         of_labelled(labelled, label="colour"),
         of_labelled(labelled, label="shade"),
@@ -402,13 +402,13 @@ def test_files_read_at_a_time(tmp_path, monkeypatch):
 VARIANTS = ["707-320", "F/A-18", "Boeing 717", *(f"type {number}" for number in range(97))]
 
 
-#: Of each list of the archive, the label of each image.
+#: The label of each image in each list of the archive.
 IMAGES = {"train": {0: 0, 1: 1, 2: 2, 3: 99}, "val": {4: 1, 5: 99}, "test": {6: 2}}
 
 
 @pytest.fixture
 def aircraft(tmp_path, monkeypatch):
-    """The set from an archive of our own with seven images."""
+    """Return the set, made from an archive with seven images, and the URLs that were requested."""
     data = tmp_path / "archive" / "fgvc-aircraft-2013b" / "data"
     (data / "images").mkdir(parents=True)
     (data / "variants.txt").write_text("\n".join(VARIANTS) + "\n")
@@ -473,7 +473,7 @@ def test_aircraft_is_found_by_its_name():
     ],
 )
 def test_pictures_that_are_not_of_eight_bits_are_refused(feature, refused, tmp_path):
-    """Those of twelve bits in sixteen would be black, floats noise."""
+    """Decoded as 8 bits, 12-bit images in uint16 would be black and float images noise."""
     kind = feature.get("dtype", np.uint8)
     shape = tuple(size or 3 for size in feature["shape"])
     image = np.random.default_rng(0).integers(0, 256, shape).astype(kind)
@@ -592,7 +592,7 @@ def test_class_names_for_labels_that_are_numbers(tmp_path):
 
 
 def test_class_names_that_are_learnt_by_preparing(tmp_path, monkeypatch):
-    """As of a builder that reads them from its archive."""
+    """The builder knows its class names only after it has read its archive."""
 
     def learn(self, dl_manager):
         self.info.features["label"].names = ["ant", "bee", "cow"]
@@ -617,10 +617,10 @@ FOLDER_NAMES = ("green", "red", "blue")
 
 @pytest.fixture(params=[False, True], ids=["one label", "several labels"])
 def renamed(request, tmp_path, monkeypatch):
-    """A registered set whose prepared folder names its classes in another order than its code.
+    """Prepare a set, then write its class names into the folder in another order than its code's.
 
     Returns:
-        Its configuration, and the file with the names.
+        The configuration of the set, and the file with the class names.
     """
     with tfds.core.registered.skip_registration():
         label = tfds.features.ClassLabel(names=["red", "green", "blue"])

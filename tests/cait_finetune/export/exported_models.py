@@ -1,4 +1,4 @@
-"""A small model with what belongs to it, and real image files of several sizes to check it on."""
+"""A small exported model, and image files of several sizes to check it on."""
 
 import numpy as np
 
@@ -27,7 +27,7 @@ def samples() -> list[tuple[str, bytes]]:
 
 
 def lively_model(**changes) -> ExportedModel:
-    """One whose classes differ from image to image."""
+    """Return an exported model that predicts different classes for different images."""
     model = tiny_model(num_classes=len(NAMES))
     kernel = np.random.default_rng(1).normal(size=model.head.kernel.shape)
     model.head.kernel.assign(kernel.astype("float32"))
@@ -38,10 +38,10 @@ def lively_model(**changes) -> ExportedModel:
 
 
 def validation_of(exported: ExportedModel) -> ValidationSamples:
-    """The samples, which are labelled with what the model says."""
+    """Return validation samples that are labelled with the model's own predictions."""
     validation = ValidationSamples(exported, samples())
     labels = validation.logits.argmax(-1)
-    assert len(set(labels)) > 1  # else a constant class would pass
+    assert len(set(labels)) > 1  # else an export with a constant class would pass
     return ValidationSamples(
         exported,
         samples(),

@@ -1,4 +1,4 @@
-"""What the model card says of runs of different kinds."""
+"""The model card of runs of different kinds."""
 
 import pytest
 import yaml
@@ -91,7 +91,7 @@ def test_the_command_is_shown_where_it_is_known():
 
 def test_no_path_of_the_machine_is_shown(monkeypatch):
     monkeypatch.chdir("/")
-    weights = "/etc/hostname"  # a file that is there: else it would be no path
+    weights = "/etc/hostname"  # an existing file, so that the value counts as a path
     changed = (
         "resume: 3 images new (/home/me/a (1).jpg, /home/me/b.jpg, …); 1 image gone (/home/me/c)"
     )

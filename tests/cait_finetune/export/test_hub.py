@@ -1,4 +1,4 @@
-"""Pushing to the hub: what goes where, and what is said when nothing can."""
+"""Push to the hub: which files go where, and which error appears when the push fails."""
 
 from types import SimpleNamespace
 
@@ -19,7 +19,7 @@ def folder(tmp_path):
 
 
 class Hub:
-    """A hub with the repositories in `private`, by name whether each is private; keeps the uploads."""
+    """A hub that keeps the uploads. `private` maps each repository to whether it is private."""
 
     def __init__(self, monkeypatch, **private):
         self.private, self.uploads = private, []
@@ -33,7 +33,7 @@ class Hub:
 
     def create(self, repository, private, exist_ok):
         assert exist_ok or repository not in self.private
-        self.private.setdefault(repository, private)  # an existing one stays as it is
+        self.private.setdefault(repository, private)  # an existing repository does not change
         return f"https://huggingface.co/{repository}"
 
 
@@ -80,7 +80,7 @@ def test_timms_files_go_to_the_top_and_the_links_nowhere(folder, the_hub):
 
 
 def test_without_a_network_the_export_stays(folder, monkeypatch):
-    """The library's own error, of a server that is not there."""
+    """The error comes from the real library, because no server listens."""
     api = HfApi(endpoint="http://127.0.0.1:9", token="hf_none")
     monkeypatch.setattr("huggingface_hub.HfApi", lambda: api)
     with pytest.raises(UserError) as caught:

@@ -1,4 +1,4 @@
-"""Files of Keras' own format."""
+"""Files in Keras' own format."""
 
 import keras
 import numpy as np
@@ -10,7 +10,7 @@ from tests.cait_finetune.export.exported_models import NAMES, lively_model, vali
 
 
 def test_it_is_the_librarys_model_with_everything_in_it(tmp_path):
-    """`tests/test_imports.py` holds that the library needs nothing of the training code."""
+    """`tests/test_imports.py` checks that the library does not import the training code."""
     validation = validation_of(lively_model())
     done = exporter.export(validation.exported, validation, tmp_path / "keras")
     assert done["difference"] <= 1e-3

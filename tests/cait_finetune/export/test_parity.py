@@ -19,7 +19,7 @@ def preprocess(image):
 
 
 class Model:
-    """A backbone that doubles and a head that takes the first three."""
+    """A backbone that doubles its input and a head that returns the first three features."""
 
     def __init__(self, head=0.0, feature=0.0):
         self.shift, self.feature = head, feature
@@ -33,7 +33,7 @@ class Model:
 
 
 class Served(tf.Module):
-    """The same functions as an export would have them, off by what a test wants."""
+    """The functions of `Model` as an export serves them. Each argument makes one output wrong."""
 
     def __init__(
         self, probability=0.0, logit=0.0, feature=0.0, classes=0, largest=0.0, names=0, stranger=0

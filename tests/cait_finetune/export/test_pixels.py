@@ -1,4 +1,4 @@
-"""What the exported files do with pixels is what evaluation does, within one grey level."""
+"""Exported files preprocess pixels as evaluation does, within one grey level."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""What a card shows of a machine's paths."""
+"""Model cards show only the last name of a path on the machine."""
 
 import pytest
 
@@ -48,7 +48,7 @@ def test_what_is_no_path_stays():
 
 
 def test_the_keys_of_paths_are_all_there():
-    """A key is one of a path by its name, or is known to be."""
+    """The name of a key shows that its value is a path. `resume` is the only exception."""
     by_name = {
         key
         for key in _kinds()

@@ -18,7 +18,7 @@ PREPROCESSING = Preprocessing(32, 1.0, "bicubic", (0.485, 0.456, 0.406), (0.229,
 
 
 def encoded() -> list[tuple[str, bytes]]:
-    """A PNG, a JPEG, a grey PNG and a grey JPEG of different sizes."""
+    """Return a PNG, a JPEG, a grey PNG and a grey JPEG of different sizes."""
     rng = np.random.default_rng(0)
 
     def noise(*shape):
@@ -33,7 +33,7 @@ def encoded() -> list[tuple[str, bytes]]:
 
 
 def lively_model(seed: int = 0):
-    """A model whose classes differ from image to image."""
+    """Return a model that predicts different classes for different images."""
     model = tiny_model(num_classes=len(NAMES), seed=seed)
     kernel = np.random.default_rng(seed).normal(size=model.head.kernel.shape)
     model.head.kernel.assign(kernel.astype("float32"))
@@ -120,7 +120,7 @@ def test_files_of_every_kind_get_evaluations_probabilities(exported):
     np.testing.assert_allclose(got["probabilities"], probabilities, atol=1e-5)
     np.testing.assert_allclose(np.sum(got["probabilities"], -1), 1, atol=1e-6)
     classes = probabilities.argmax(-1)
-    assert len(set(classes)) > 1  # else a constant class would pass
+    assert len(set(classes)) > 1  # else an export with a constant class would pass
     texts = {name: np.char.decode(got[name].numpy().astype(bytes)) for name in _TEXTS}
     assert texts["class_names"].tolist() == NAMES
     assert texts["predicted_class"].tolist() == [NAMES[i] for i in classes]

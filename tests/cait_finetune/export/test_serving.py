@@ -1,4 +1,4 @@
-"""TF-Serving's contract: where it looks for a model, and what its REST interface makes of it."""
+"""TF-Serving finds the exported model, and its REST API can serve the signatures."""
 
 import base64
 import json
@@ -22,17 +22,20 @@ def exported(tmp_path_factory):
 
 
 def rest(directory, body: str) -> str:
-    """`POST :predict` as TF-Serving answers it (tensorflow.org/tfx/serving/api_rest, json_tensor.cc)."""
+    """Answer `POST :predict` as TF-Serving does.
+
+    Source: tensorflow.org/tfx/serving/api_rest and TF-Serving's json_tensor.cc.
+    """
     (version,) = [path for path in directory.iterdir() if path.name.isdigit()]
     asked = json.loads(body)
     signature = asked.get("signature_name", "serving_default")
     serve = tf.saved_model.load(str(version)).signatures[signature]
-    (name,) = serve.structured_input_signature[1]  # else an instance has to name its inputs
+    (name,) = serve.structured_input_signature[1]  # with two inputs an instance must name them
     given = asked["instances"] if "instances" in asked else asked["inputs"]
     files = [one.get(name, one) for one in given]
     outputs = serve(**{name: tf.constant([base64.b64decode(file["b64"]) for file in files])})
     columns = {key: plain(tensor.numpy().tolist()) for key, tensor in outputs.items()}
-    assert not any(key.endswith("_bytes") for key in columns)  # they would come back as base64
+    assert not any(key.endswith("_bytes") for key in columns)  # TF-Serving returns those as base64
     if "inputs" in asked:
         return json.dumps({"outputs": columns})
     sizes = {len(values) for values in columns.values()}
@@ -45,7 +48,7 @@ def rest(directory, body: str) -> str:
 
 
 def plain(value):
-    """Texts of bytes in nested lists."""
+    """Decode every bytes value in nested lists."""
     if isinstance(value, list):
         return [plain(one) for one in value]
     return value.decode() if isinstance(value, bytes) else value
@@ -77,7 +80,7 @@ def test_files_in_json_get_calibrated_probabilities(exported, named):
     rows = [{"image_bytes": file} for file in files] if named else files
     body = json.dumps({"signature_name": "rows", "instances": rows})
     answers = json.loads(rest(directory.parent / "serving", body))["predictions"]
-    expected = validation.exported.probabilities(validation.logits)  # with its temperature
+    expected = validation.exported.probabilities(validation.logits)  # calibrated
     for answer, wanted in zip(answers, expected, strict=True):
         assert answer["class_names"] == NAMES
         np.testing.assert_allclose(answer["probabilities"], wanted, atol=1e-4)

@@ -1,4 +1,4 @@
-"""Weights for timm, given to timm."""
+"""timm loads the exported weights."""
 
 import json
 
@@ -45,7 +45,7 @@ def test_the_configuration_is_timms(exported):
     assert config["pretrained_cfg"]["crop_mode"] == "center"
 
 
-# As timm does for "hf-hub:USER/NAME", whose files are these two.
+# timm loads "hf-hub:USER/NAME" in the same way, from the same two files.
 FROM_THE_FOLDER = """
 import json
 import sys
@@ -80,7 +80,7 @@ SEGFAULT = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
 
 @pytest.fixture
 def another_timm(tmp_path, monkeypatch):
-    """Puts modules called timm and torch before the installed ones."""
+    """Return a function that puts modules called timm and torch before the installed ones."""
 
     def put(timm, torch=""):
         for name, code in (("timm", timm), ("torch", torch)):
@@ -138,4 +138,4 @@ def test_a_published_variant_is_called_by_its_name_whatever_the_size():
     config = exporter.hub_config(ExportedModel(model, way, NAMES, "cait_xxs24_224"))
     assert config["architecture"] == "cait_xxs24_224"
     assert config["model_args"] == {"img_size": 32}
-    assert "crop_mode" not in config["pretrained_cfg"]  # timm cannot pad with black
+    assert "crop_mode" not in config["pretrained_cfg"]  # no crop mode of timm equals "pad"

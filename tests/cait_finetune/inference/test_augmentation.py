@@ -1,4 +1,4 @@
-"""Test-time augmentation: its views are exact, and what is averaged is probabilities."""
+"""Test-time augmentation has exact views, and averages probabilities."""
 
 import io
 
@@ -27,7 +27,7 @@ def test_flip_is_the_file_and_its_mirror_image():
 def test_five_crop_is_the_corners_and_the_middle():
     image = picture(32, 48)
     views = [pixels(view) for view in build_views("five_crop", True)(encode(image))]
-    boxes = [(0, 0), (0, 20), (4, 0), (4, 20), (2, 10)]  # of 28 pixels, 7/8 of 32
+    boxes = [(0, 0), (0, 20), (4, 0), (4, 20), (2, 10)]  # 28 pixels, 7/8 of 32
     for view, (top, left) in zip(views, boxes, strict=True):
         np.testing.assert_array_equal(view, image[top : top + 28, left : left + 28])
 
@@ -49,7 +49,7 @@ def test_an_image_of_one_pixel():
 @pytest.mark.parametrize("upright", [True, False])
 def test_photographs_are_turned_as_the_model_was_trained(upright):
     exif = Image.Exif()
-    exif[0x0112] = 6  # lying on its side
+    exif[0x0112] = 6  # rotated by 90°
     data = encode(picture(16, 24), "JPEG", exif=exif)
     _, mirrored = build_views("flip", upright)(data)
     assert pixels(mirrored).shape == ((24, 16, 3) if upright else (16, 24, 3))
@@ -61,7 +61,7 @@ def test_probabilities_are_averaged():
     averaged = Averaged(backend, views)
     by_hand = [np.mean([Mean()([view])[0] for view in views(data)], axis=0) for data in files]
     np.testing.assert_allclose(averaged(files), by_hand, rtol=1e-6)
-    assert backend.calls == [3] * 5  # a view of every file at a time: memory as without
+    assert backend.calls == [3] * 5  # one view per call, so the memory does not grow
     assert averaged.class_names == Mean.class_names
 
 

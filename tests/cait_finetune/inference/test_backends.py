@@ -1,4 +1,4 @@
-"""A run's export and its checkpoint say the same."""
+"""A run's export and its checkpoint predict the same."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ def test_checkpoint_and_export_agree_but_for_the_calibration(run, saved_run, pho
     exported, checkpoint = SavedModel(run / "export" / "saved_model"), Checkpoint(saved_run)
     assert exported.class_names == checkpoint.class_names == NAMES
     uncalibrated = exported(contents(photos))
-    assert np.ptp(uncalibrated, axis=1).min() > 1e-3  # else everything would agree
+    assert np.ptp(uncalibrated, axis=1).min() > 1e-3  # else any calibration would agree
     calibrated = tf.nn.softmax(np.log(uncalibrated) / TEMPERATURE)
     np.testing.assert_allclose(checkpoint(contents(photos)), calibrated, atol=1e-5)
 

@@ -1,4 +1,4 @@
-"""Files batch by batch."""
+"""Classify files batch by batch."""
 
 import re
 

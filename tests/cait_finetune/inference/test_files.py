@@ -1,4 +1,4 @@
-"""Files, folders and globs."""
+"""Find images from files, folders and globs."""
 
 import os
 from pathlib import Path
@@ -25,14 +25,14 @@ def folder(tmp_path, monkeypatch):
         (["a.png"], ["a.png"]),
         (["b"], ["b/2.JPG", "b/deep/3.webp"]),
         (["b/"], ["b/2.JPG", "b/deep/3.webp"]),
-        (["*.png"], ["[1].png", "a.png"]),  # and link.png is a.png
+        (["*.png"], ["[1].png", "a.png"]),  # link.png is the same file as a.png
         (["**/*.webp"], ["b/deep/3.webp"]),
-        (["c.dat"], ["c.dat"]),  # of what is named, the ending does not matter
-        (["[1].png"], ["[1].png"]),  # as a glob it would be 1.png
+        (["c.dat"], ["c.dat"]),  # a named file may have any suffix
+        (["[1].png"], ["[1].png"]),  # as a glob it would match 1.png
         (["a.png", "b", "*.png"], ["a.png", "b/2.JPG", "b/deep/3.webp", "[1].png"]),
-        (["[bc]*"], ["b/2.JPG", "b/deep/3.webp"]),  # a folder is searched; c.dat is left out
+        (["[bc]*"], ["b/2.JPG", "b/deep/3.webp"]),  # the folder is searched, c.dat skipped
         (["b/**"], ["b/2.JPG", "b/deep/3.webp"]),
-        (["./b/../a.png", "a.png", "link.png"], ["b/../a.png"]),  # one file by several names
+        (["./b/../a.png", "a.png", "link.png"], ["b/../a.png"]),  # one file, three names
     ],
 )
 def test_what_is_found(folder, images, found):
@@ -53,7 +53,7 @@ def test_a_folder_and_globs_of_it_agree(tmp_path, monkeypatch):
         assert [
             file.relative_to(tmp_path) for file in map(Path.absolute, find_images([images]))
         ] == found
-    for name in litter:  # what is named is taken
+    for name in litter:  # a name without a glob is always used
         assert find_images([name]) == [Path(name)]
     assert find_images(["p/@eaDir"]) == [Path("p/@eaDir/1.jpg")]
 

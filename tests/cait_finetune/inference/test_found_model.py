@@ -1,4 +1,4 @@
-"""What ``model=`` may name."""
+"""The values that ``model=`` accepts."""
 
 import shutil
 
@@ -58,7 +58,7 @@ def test_an_export_of_other_weights_than_the_checkpoints_is_passed_by(empty_run,
         touch(empty_run / "export" / name)
     (empty_run / "export" / "exports.json").write_text(exports)
     assert find_model(empty_run).kind == kind
-    assert find_model(empty_run / "export" / "onnx").kind == "onnx"  # named, it is meant
+    assert find_model(empty_run / "export" / "onnx").kind == "onnx"  # named by the user
 
 
 @pytest.mark.parametrize(

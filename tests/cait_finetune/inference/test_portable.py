@@ -1,4 +1,4 @@
-"""ONNX and LiteRT files: pixels as they are, or at the size that the model asks for."""
+"""ONNX and LiteRT files get images in their own size, or in the size that the model requires."""
 
 import json
 import sys
@@ -12,7 +12,7 @@ from cait_finetune.errors import UserError
 from cait_finetune.inference.portable import PixelModel, open_litert, open_onnx
 from tests.cait_finetune.stand_ins import encode, picture
 
-#: Of different sizes.
+#: The images have different sizes.
 IMAGES = [picture(20 + number, 30, seed=number) for number in range(3)]
 FILES = [encode(image) for image in IMAGES]
 
@@ -22,7 +22,7 @@ def preprocessing(size, stated):
 
 
 def expected(images) -> np.ndarray:
-    """What the models below compute: the softmax of the mean colour."""
+    """Return the outputs of the models below: the softmax of the mean colour divided by 64."""
     return tf.nn.softmax([np.mean(image, (0, 1)) / 64 for image in images]).numpy()
 
 
@@ -131,7 +131,7 @@ def test_a_model_of_something_else(directory, write, open_model, name, shape, wr
 
 @pytest.mark.parametrize(("write", "open_model", "name"), KINDS)
 def test_a_file_that_is_none(directory, write, open_model, name):
-    write(directory / name, [1, 16, 16, 3])  # or it skips
+    write(directory / name, [1, 16, 16, 3])  # skips the test if a package is missing
     (directory / name).write_bytes(b"no model")
     with pytest.raises(UserError, match=rf"model: got .*{name} \(.+\), expected a"):
         open_model(directory / name, preprocessing)

@@ -1,4 +1,4 @@
-"""Predictions as text, as files, as a table in a notebook."""
+"""Predictions as text, as files, and as a table in a notebook."""
 
 import base64
 import csv

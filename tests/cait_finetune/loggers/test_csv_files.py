@@ -40,6 +40,6 @@ def test_a_run_that_goes_on_has_each_row_once(tmp_path):
         first.record("step", {"step": step})
     second = CsvFiles(tmp_path)
     second.begin({}, resumed=True)
-    for step in (1, 2, 3, 4):  # 3 was done after the state was saved, and is done again
+    for step in (1, 2, 3, 4):  # the saved state is older than step 3, which repeats
         second.record("step", {"step": step})
     assert [one["step"] for one in rows(tmp_path / "steps.csv")] == ["1", "2", "3", "4"]

@@ -9,7 +9,7 @@ TABLE = {"parameters": (["path"], [["head/bias"]])}
 
 
 class Notes(Logger):
-    """Notes what it is asked, and fails at one of it."""
+    """A logger that records its calls, and raises an error in the method `fails_at`."""
 
     def __init__(self, name="notes", fails_at=""):
         self.name = name
@@ -110,4 +110,4 @@ def test_what_a_logger_has_no_place_for_is_left_out(monkeypatch):
     warnings = []
     monkeypatch.setattr(fan_out.logger, "warning", lambda text, *of: warnings.append(text % of))
     whole_run(Logger())
-    assert warnings == []  # one that raised would have been switched off with one
+    assert warnings == []  # a logger that raises is switched off with a warning

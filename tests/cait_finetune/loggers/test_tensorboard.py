@@ -8,7 +8,7 @@ from cait_finetune.loggers.tensorboard import TensorBoard
 
 
 def read(directory) -> EventAccumulator:
-    """What TensorBoard shows."""
+    """Return the events that TensorBoard shows."""
     events = EventAccumulator(str(directory), size_guidance={"tensors": 0})
     events.Reload()
     return events

@@ -1,4 +1,4 @@
-"""The real library: offline against its own files, online against a stand-in for the service."""
+"""Test with the real wandb library: offline with its files, online with a stand-in service."""
 
 import io
 import json
@@ -39,14 +39,14 @@ def service(monkeypatch):
 
 
 def _forget_the_session():
-    """The library reads the environment once in a process."""
+    """Make wandb read the environment again. It reads the environment only once per process."""
     import wandb
 
     wandb.teardown()
 
 
 class Run:
-    """A logger in `root`, and what it said."""
+    """A logger in `root`, with its console output."""
 
     def __init__(self, root, **config):
         values = {"enabled": True, "project": "tests", **config}
@@ -150,8 +150,8 @@ def test_a_run_is_named_for_its_directory(tmp_path, monkeypatch):
     logger.finish(7)
     (description,) = wandb_files.runs(root)
     assert description.display_name == "digits/cait_nano_32/now"
-    assert description.entity == "them"  # where the configuration names none
-    assert wandb_files.artifacts(root) == []  # log_model=false
+    assert description.entity == "them"  # the configuration names no entity
+    assert wandb_files.artifacts(root) == []  # because log_model=False
     assert wandb_files.exit_codes(root) == [7]
 
 
@@ -165,9 +165,9 @@ def test_a_run_that_goes_on_is_the_same_run_and_has_each_row_once(tmp_path):
     second = Run(tmp_path, mode="offline")
     logger = second.begin(resumed=True)
     logger.table("parameters", ["path"], [["head/bias"]])
-    for record in records[:2]:  # what metrics.jsonl has still
+    for record in records[:2]:  # replayed from metrics.jsonl
         logger.record(*record)
-    for record in records[2:]:  # what is done again
+    for record in records[2:]:  # repeated after the resume
         logger.record(*record)
     logger.finish(0)
 
@@ -182,7 +182,7 @@ def test_a_run_that_goes_on_is_the_same_run_and_has_each_row_once(tmp_path):
 
 
 def test_an_epoch_that_was_cut_off_is_there_whole(tmp_path):
-    """A run that stops within an epoch writes its row, and after it goes on the row of the whole epoch."""
+    """A run that stops within an epoch logs a row. The resumed run logs the whole epoch later."""
     first = Run(tmp_path, mode="offline").begin()
     rows = [step(1), epoch(1, at=1)]
     for record in rows:

@@ -1,4 +1,4 @@
-"""What W&B wrote to a run directory, read again with its own messages."""
+"""Read W&B's files in a run directory with W&B's own protobuf messages."""
 
 import json
 import struct
@@ -13,13 +13,16 @@ _FULL, _FIRST, _LAST = 1, 2, 4
 
 
 def records(directory: Path) -> list[Record]:
-    """Every record of all parts of a run, in order: LevelDB's log format."""
-    wandb.teardown()  # its process writes on after a run is finished
+    """Return every record of a run's ``.wandb`` files, in order.
+
+    The files have LevelDB's log format. Each start and each resume of a run writes a file.
+    """
+    wandb.teardown()  # wandb's process still writes after a run has finished
     found = []
     for path in sorted(directory.glob("wandb/*run-*/*.wandb")):
         data, at, text = path.read_bytes(), _FILE_HEADER, b""
         while at + _CHUNK_HEADER.size <= len(data):
-            if _BLOCK - at % _BLOCK < _CHUNK_HEADER.size:  # a block's end is filled up
+            if _BLOCK - at % _BLOCK < _CHUNK_HEADER.size:  # the end of a block is padded
                 at += _BLOCK - at % _BLOCK
                 continue
             _, length, kind = _CHUNK_HEADER.unpack_from(data, at)
@@ -38,7 +41,7 @@ def _values(items: object) -> dict:
 
 
 def history(directory: Path) -> list[dict]:
-    """The rows, without W&B's clock."""
+    """Return the logged rows without W&B's own timestamps and step numbers."""
     rows = [_values(one.history.item) for one in records(directory) if one.HasField("history")]
     return [
         {key: value for key, value in row.items() if key not in ("_timestamp", "_runtime", "_step")}
@@ -47,12 +50,12 @@ def history(directory: Path) -> list[dict]:
 
 
 def steps(directory: Path) -> list[int]:
-    """At which steps the rows are."""
+    """Return the step of each logged row."""
     return [one.history.step.num for one in records(directory) if one.HasField("history")]
 
 
 def summary(directory: Path) -> dict:
-    """The last value of each figure that was set."""
+    """Return the last value of each summary metric."""
     merged = {}
     for one in records(directory):
         if one.HasField("summary"):
@@ -61,12 +64,12 @@ def summary(directory: Path) -> dict:
 
 
 def runs(directory: Path) -> list:
-    """The run's description in each part."""
+    """Return the run description of each ``.wandb`` file."""
     return [one.run for one in records(directory) if one.HasField("run")]
 
 
 def artifacts(directory: Path) -> list:
-    """What was logged as artifacts."""
+    """Return the logged artifacts."""
     return [
         one.request.log_artifact.artifact if one.HasField("request") else one.artifact
         for one in records(directory)
@@ -75,5 +78,5 @@ def artifacts(directory: Path) -> list:
 
 
 def exit_codes(directory: Path) -> list[int]:
-    """How each part ended."""
+    """Return the exit code in each ``.wandb`` file."""
     return [one.exit.exit_code for one in records(directory) if one.HasField("exit")]

@@ -1,4 +1,4 @@
-"""A stand-in for W&B's service on this machine: as much of it as the real library asks for."""
+"""A local stand-in for W&B's service. It answers only the requests that the tests make."""
 
 import base64
 import contextlib
@@ -12,7 +12,7 @@ KEY = "a" * 40
 
 
 class Service(ThreadingHTTPServer):
-    """Knows one key and keeps the rows of each run by its id. With `refusal` it takes no runs."""
+    """Accept one API key, and keep the rows of each run by its id. With `refusal`, accept no run."""
 
     daemon_threads = True
 
@@ -26,12 +26,12 @@ class Service(ThreadingHTTPServer):
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
     def go_away(self) -> None:
-        """From now on nobody answers."""
+        """Stop the service."""
         self.shutdown()
         self.server_close()
 
     def answer(self, query: str, variables: dict) -> dict:
-        """The data for one of the library's queries."""
+        """Return the data that answers one of the library's queries."""
         run_id, project = variables.get("name"), {"id": "p", "name": variables.get("project")}
         project["entity"] = {"id": "e", "name": "me"}
         if query.startswith("query Viewer"):
@@ -59,7 +59,7 @@ class Service(ThreadingHTTPServer):
         return {}
 
     def stream(self, run_id: str, data: dict) -> None:
-        """Take in what the library sends of a run: rows from an offset on, and how it ended."""
+        """Store the data that the library streams for a run: rows from an offset on, and the exit code."""
         if part := data.get("files", {}).get("wandb-history.jsonl"):
             rows = [json.loads(line) for line in part["content"]]
             self.rows[run_id][part["offset"] :] = rows
@@ -113,12 +113,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *args: object) -> None:
-        """Nothing on the screen."""
+        """Print nothing."""
 
 
 @contextlib.contextmanager
 def running() -> Iterator[Service]:
-    """A service that is gone afterwards."""
+    """Yield a service, and stop it when the block ends."""
     service = Service()
     try:
         yield service

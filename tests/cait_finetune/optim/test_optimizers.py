@@ -1,4 +1,4 @@
-"""Every optimizer against Keras' of the same name, and what all of them have to keep to."""
+"""Compare each optimizer with Keras' or its paper, and check the rules for all optimizers."""
 
 from __future__ import annotations
 
@@ -55,7 +55,8 @@ KERAS = {
 
 @pytest.mark.parametrize("name", sorted(KERAS))
 def test_four_updates_are_those_of_keras(name):
-    # Keras' LAMB scales every row by its trust ratio; ours those that decay, however little.
+    # Keras' LAMB scales every row by its trust ratio. Ours scales only rows that decay, so every
+    # row decays a little here.
     rows = table(decays=(1e-12,) * 3 if name == "lamb" else (0.0,) * 3)
     reference = [keras.Variable(row.variable.numpy()) for row in rows]
     theirs = KERAS[name]()
@@ -91,12 +92,12 @@ def test_sgds_weight_decay_is_torchs():
 
 def test_lambs_trust_ratio_is_the_papers():
     rows = table(decays=(0.1, 0.0, 0.1))
-    rows[2].variable.assign(np.zeros(SHAPES["other"]))  # nothing to compare the step with
+    rows[2].variable.assign(np.zeros(SHAPES["other"]))  # zero weights have no trust ratio
     start = [row.variable.numpy().astype("float64") for row in rows]
     got = run(make("lamb", rows), [0])
     for number, (w, g) in enumerate(zip(start, gradients(0), strict=True)):
         g = g.numpy().astype("float64")
-        step = g / (np.abs(g) + 1e-8)  # Adam's first
+        step = g / (np.abs(g) + 1e-8)  # Adam's first step
         if number == 0:
             step = step + 0.1 * w
             step = step * np.linalg.norm(w) / np.linalg.norm(step)
@@ -184,7 +185,7 @@ def test_compiled_by_xla_it_is_the_same(name):
         ("sgd", "momentum", 0.5),
         ("sgd", "nesterov", True),
         *((name, "beta_1", 0.5) for name in NAMES if name not in ("sgd", "lion")),
-        ("lion", "beta_1", 0.9999),  # nearer to 1 than beta_2: m is that small at first
+        ("lion", "beta_1", 0.9999),  # m is small at first; only a beta_1 near 1 lets it decide
         *((name, "beta_2", 0.5) for name in NAMES if name != "sgd"),
         *((name, "epsilon", 0.1) for name in ("adamw", "lamb", "schedule_free")),
     ],

@@ -22,13 +22,13 @@ SCALES = json.loads((GOLDEN / "layer_decay_scales.json").read_text())
 
 @pytest.fixture(scope="session")
 def published_tables() -> dict[str, list[Parameter]]:
-    """The table of each published variant, without memory for its weights."""
+    """Return the parameter table of each published variant. The weights take no memory."""
     tables = {}
     for name in SCALES:
         with keras.StatelessScope(initialize_variables=False):
             model = cait_tf.create_model(name)
         tables[name] = parameter_table(model, "full", 0.75, 0.05)
-    keras.utils.clear_session()  # or the next scope would initialise gigabytes of weights after all
+    keras.utils.clear_session()  # else the next scope initialises all these weights
     return tables
 
 

@@ -1,4 +1,4 @@
-"""Each method trains the rows it says, in the phases it says, and nothing else."""
+"""Each tuning method trains exactly its own rows in each of its phases."""
 
 import dataclasses
 import itertools
@@ -32,7 +32,7 @@ TOTAL, EPOCH = 60, 6
 
 
 def tuning(method: str, **keys) -> TuningConfig:
-    """What ``conf/tuning/METHOD.yaml`` composes to, with `keys` set."""
+    """Return the configuration of ``conf/tuning/METHOD.yaml``, with `keys` set."""
     own = {
         "full": {},
         "linear_probe": {"solver": "sgd", "cache_features": True},
@@ -50,7 +50,7 @@ def planned(model, config: TuningConfig, total: int = TOTAL):
 
 
 def trained(phase) -> set[str]:
-    """Paths of the trained rows, without the model's name."""
+    """Return the paths of the trained rows without the model's name."""
     return {row.path.partition("/")[2] for row in phase.table if row.trainable}
 
 
@@ -69,7 +69,7 @@ def test_full_is_the_golden_table_of_layer_decay():
 
 
 def expected_rows(method: str, paths: list[str]) -> list[set[str]]:
-    """The trained paths of each phase of a model of two trunk and two class-attention blocks."""
+    """Return the trained paths of each phase, for two trunk and two class-attention blocks."""
     last, first = "backbone/blocks_token_only_1/", "backbone/blocks_token_only_0/"
     norm = "backbone/norm/"
 
@@ -80,7 +80,7 @@ def expected_rows(method: str, paths: list[str]) -> list[set[str]]:
         "full": [set(paths)],
         "linear_probe": [HEAD],
         "head_then_full": [HEAD, set(paths)],
-        # four blocks in three shares: 1, 3 and all of them with the embeddings
+        # after the head: 1, 3 and all 4 blocks, the embeddings in the last stage
         "gradual": [
             HEAD,
             under(last, norm),

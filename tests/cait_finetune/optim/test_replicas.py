@@ -1,6 +1,7 @@
-"""Every optimizer on two replicas of the CPU against one device.
+"""Compare every optimizer on two replicas of the CPU with one device.
 
-TensorFlow divides its CPU before it first uses it, once a process: hence a process of its own.
+TensorFlow can split its CPU into two devices only before first use. The replicas therefore run in a
+separate process.
 """
 
 from __future__ import annotations
@@ -19,10 +20,13 @@ ROWS = {"multipliers": (1.0, 0.5, 0.25), "decays": (0.1, 0.0, 0.1)}
 
 
 def on_two_replicas(name: str, merged: bool) -> tuple[list[np.ndarray], ...]:
-    """Weights on each of the replicas, and what is evaluated, after some steps.
+    """Return the weights on each replica and the evaluation values after `STEPS` steps.
 
-    The replicas have a quarter and three quarters of each gradient. They call `apply` themselves,
-    or with `merged` it is called once for both.
+    The replicas get a quarter and three quarters of each gradient.
+
+    Args:
+        name: name of the optimizer.
+        merged: call `apply` once for both replicas; otherwise each replica calls `apply`.
     """
     (cpu,) = tf.config.list_physical_devices("CPU")
     if len(tf.config.get_logical_device_configuration(cpu) or ()) != 2:

@@ -72,7 +72,7 @@ def test_a_run_of_a_few_steps_has_a_rate_for_each(steps):
     schedule = build(epochs=1, steps=steps)
     values = [schedule(step) for step in range(steps)]
     assert all(1e-6 <= value <= 1e-3 for value in values)
-    assert max(values) == 1e-3  # not only warm-up
+    assert max(values) == 1e-3  # the warm-up ends within the run
 
 
 def test_a_straight_line():
@@ -94,7 +94,7 @@ def test_steps_down():
     assert set(values[10:20]) == {1e-3}
     assert values[20:40] == pytest.approx([2e-4] * 20)
     assert values[40:60] == pytest.approx([4e-5] * 20)
-    assert values[60:] == pytest.approx([1e-5] * 10)  # not below min_lr
+    assert values[60:] == pytest.approx([1e-5] * 10)  # min_lr is the lower limit
 
 
 def test_ramp_and_decay_is_the_notebooks():

@@ -42,7 +42,7 @@ OWN = Accuracy(
     14.286,
     42.857,
 )
-#: Of the version whose rows had no other key.
+#: The file of an older version, whose rows have fewer conditions.
 OLD = (
     "model,weights,dataset,image_size,crop_pct,images,top1,top5,published_top1,published_top5\r\n"
     "cait_s24_224,hub,imagenet2012,224,1.0,50000,70.0,90.0,83.484,96.586\r\n"
@@ -89,7 +89,7 @@ def test_a_row_without_its_whole_key_is_measured_anew_and_replaced(tmp_path):
     table.add(ROW)
     assert [(line["crop_pct"], line["top1"]) for line in lines(table)] == [
         ("1.0", "83.49"),
-        ("0.875", "71.0"),  # until that is measured, too
+        ("0.875", "71.0"),  # stays until its conditions are measured
     ]
     assert "71.0" not in table.markdown.read_text()
     assert AccuracyTable(tmp_path).rows == [ROW]

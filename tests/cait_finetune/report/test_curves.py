@@ -40,7 +40,7 @@ def test_a_picture_of_sensible_size_with_something_on_it(tmp_path, epochs):
     assert 300 <= height <= 1200
     assert 900 <= width <= 3000
     thirds = np.split(picture[:, : width // 3 * 3], 3, axis=1)
-    for third in thirds:  # each panel has ink, and coloured ink, the curve
+    for third in thirds:  # each panel has dark pixels and a coloured curve
         assert (third < 128).any()
         spread = third.max(-1).astype(int) - third.min(-1)
         assert (spread > 60).sum() > 20

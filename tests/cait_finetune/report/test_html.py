@@ -1,4 +1,4 @@
-"""Whatever goes into a page is shown, and runs nothing."""
+"""A page shows every text that is put into it, and runs none of it as code."""
 
 from html.parser import HTMLParser
 
@@ -11,7 +11,7 @@ NASTY = "<script>alert(1)</script> & \"double\" 'single' <b>"
 
 
 class Reader(HTMLParser):
-    """Every tag and all text of a page; unbalanced tags fail."""
+    """Collect the tags, attributes and text of a page. Unbalanced tags raise an error."""
 
     VOID = {"meta", "img", "br"}
 
@@ -59,7 +59,7 @@ def test_every_piece_escapes_its_text(picture):
         assert NASTY in "".join(read.text)
     whole = Reader(html.document(NASTY, NASTY, [(NASTY, "".join(pieces))], ""))
     assert "script" not in whole.tags
-    assert "b" in whole.tags  # of the tiles; the one in the text is text
+    assert "b" in whole.tags  # from `tiles` and `listed`; <b> in a text is escaped
     assert whole.tags.count("b") == 2
 
 

@@ -1,4 +1,4 @@
-"""Axes of a picture of many runs."""
+"""The parallel-coordinates plot of many runs, and its axes."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_the_best_run_is_drawn_on_top(tmp_path):
     path = tmp_path / "p.png"
     settings = {"optimizer.base_lr": [1e-4, 1e-3, 1e-2], "model.name": ["a", "b", "a"]}
     draw_parallel_coordinates(settings, "validation_top1", [0.5, 0.9, 0.7], path)
-    dark = np.array([0x44, 0x01, 0x54])  # the best end of viridis
+    dark = np.array([0x44, 0x01, 0x54])  # viridis' colour for the best run
     pixels = np.asarray(Image.open(path).convert("RGB")).astype(int)
     left = pixels[:, : pixels.shape[1] // 2]
     assert (np.abs(left - dark).sum(-1) < 12).sum() > 300

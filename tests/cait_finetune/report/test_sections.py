@@ -1,4 +1,4 @@
-"""Sections from files alone: what they show, and what they leave to the files."""
+"""Report sections made from a run's files: the rows they show, and the rows they omit."""
 
 import csv
 import json
@@ -23,7 +23,7 @@ def write(path, head, rows):
 
 
 def rows_of(content):
-    """The texts of a table's cells, row by row."""
+    """Return the texts of a table's cells, row by row."""
     lines = content.partition("<tbody>")[2].partition("</tbody>")[0].strip().splitlines()
     return [[text for text in Reader(line).text if text.strip()] for line in lines]
 

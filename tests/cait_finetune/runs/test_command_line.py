@@ -1,4 +1,4 @@
-"""The command that made a run, written down and read again."""
+"""The command that started a run is saved and read again."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ from tests.cait_finetune.stand_ins import composed
 
 @pytest.fixture
 def commands(monkeypatch, tmp_path):
-    """What `command_line` says inside of runs with these words."""
+    """Return a function that starts a command with the given words.
+
+    The function returns what `command_line` gave in every run so far: for the run's directory, and for
+    a directory below it.
+    """
     import cait_finetune.workflow.finetune as workflow
 
     said = []

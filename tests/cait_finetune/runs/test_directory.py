@@ -1,4 +1,4 @@
-"""A run's directory is made once, and never overwritten."""
+"""A run creates its directory once and never overwrites another run's files."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_one_process_at_a_time_is_at_work_in_it(tmp_path):
     left.parent.mkdir(parents=True)
     left.touch()
     with RunDirectory(tmp_path / "run").owned("resume"):
-        assert not left.exists()  # of a process that was killed
+        assert not left.exists()  # a killed process left it
         with pytest.raises(
             UserError, match=rf"^run: got .*run, in use by process {os.getpid()} on"
         ):
@@ -150,13 +150,13 @@ def replaced(run: RunDirectory) -> None:
         write_text(run.config, "mine")
         shutil.rmtree(run.root)
         run.root.mkdir()
-        (run.root / ".lock").touch()  # another process's
+        (run.root / ".lock").touch()  # another process's lock
         run.config.write_text("theirs")
         run.write_result({"finished": 1})
 
 
 def test_a_directory_that_was_replaced_is_left_alone(tmp_path):
-    """By `rm -rf` and another run, while this process was suspended, say."""
+    """Example: while this process is suspended, `rm -rf` and another run replace the directory."""
     run = RunDirectory(tmp_path / "run")
     with pytest.raises(UserError, match=r"run, moved, removed or replaced while the run was"):
         replaced(run)

@@ -1,4 +1,4 @@
-"""What a run was made with."""
+"""The record of a run's packages, devices and source code."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""Whether an export's files are still as they were written."""
+"""Changes to an export's files are found."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cait_finetune.runs.exports import FILES, damaged_file, describe_files
 
 @pytest.fixture
 def export(tmp_path):
-    """A SavedModel, and hard links to its files."""
+    """Return the directory of a SavedModel with hard links to its files, and the files' record."""
     for name in ("saved_model.pb", "variables/variables.data"):
         path, link = tmp_path / "saved_model" / name, tmp_path / "serving/1" / name
         for one in (path, link):
@@ -30,7 +30,7 @@ def test_whole_files_are_whole(export):
         "serving/1/variables/variables.data",
     ]
     assert damaged_file(folder, record) is None
-    assert damaged_file(folder, {"path": "export/saved_model"}) is None  # of an earlier version
+    assert damaged_file(folder, {"path": "export/saved_model"}) is None  # an older record
 
 
 def test_a_missing_a_shortened_and_a_changed_file_are_named(export):

@@ -1,4 +1,4 @@
-"""What a run remembers of its data and its start weights, and what it refuses."""
+"""A run records its data and start weights, and refuses changed ones."""
 
 import gzip
 import json
@@ -33,7 +33,7 @@ def run(tmp_path):
 
 
 def check(run, now, command="export", accept=False):
-    """The source that a command gets, and the lines it prints."""
+    """Return the source that a command gets, and the lines that it prints."""
     said = []
     return confirmed(run, ("ant", "bee"), now, command, accept, said.append), said
 
@@ -91,7 +91,7 @@ def test_contents_that_nobody_recorded_are_not_compared_and_that_is_printed(run)
 
 
 def test_a_record_of_an_older_version(run):
-    """It had neither content hashes nor a column for them."""
+    """An older version wrote neither content hashes nor a column for them."""
     begin_identity(run, source(contents=None), "pretrained", "abc", "id")
     kept = json.loads(run.identity.read_text())
     for one in kept["data"]["splits"].values():
@@ -173,7 +173,7 @@ def test_a_damaged_list_of_equal_images_is_written_again_on_resume(run):
     for damaged in (whole[: len(whole) // 2], b""):
         run.images.write_bytes(damaged)
         check(run, source())
-        assert run.images.read_bytes() == damaged  # a command that only reads
+        assert run.images.read_bytes() == damaged  # `export` does not write the list
         check(run, source(), "resume")
         assert run.images.read_bytes() == whole
 

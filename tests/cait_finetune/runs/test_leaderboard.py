@@ -1,4 +1,4 @@
-"""Runs found, read and told apart."""
+"""Find runs, read them, and find the keys in which they differ."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cait_finetune.runs.leaderboard import (
 
 
 def write_run(directory, score=None, command=None, metric="top1", **settings):
-    """A run's directory as training leaves it; without a score, one that is cut off."""
+    """Write a run's directory as training leaves it. Without a score the run is interrupted."""
     (directory / "checkpoints").mkdir(parents=True)
     config = {"seed": 0, "traceback": False}
     for key, value in settings.items():
@@ -41,7 +41,7 @@ def write_run(directory, score=None, command=None, metric="top1", **settings):
 def test_runs_are_found_below_and_through_patterns(tmp_path):
     for name in ("sweep/2", "sweep/10", "outputs/a/b/c"):
         write_run(tmp_path / name, 0.5)
-    # What W&B leaves inside of a run is no run, nor is a configuration alone.
+    # W&B's files inside a run are not a run. Neither is a configuration alone.
     (tmp_path / "sweep/2/wandb/files/checkpoints").mkdir(parents=True)
     (tmp_path / "other").mkdir()
     (tmp_path / "other/config.yaml").touch()
@@ -128,7 +128,7 @@ def test_what_differs(tmp_path):
     entries = [
         read_entry(write_run(tmp_path / "a", 0.5, optimizer__base_lr=0.1, train__epochs=5)),
         read_entry(write_run(tmp_path / "b", 0.6, optimizer__base_lr=0.2, train__epochs=5)),
-        # Of another version: it has a key less and one more, and shows tracebacks.
+        # A run of another version: one key is missing and one is new. `traceback` never counts.
         read_entry(write_run(tmp_path / "c", 0.7, optimizer__base_lr=0.2, new=1, traceback=True)),
     ]
     assert differing(entries) == ["optimizer.base_lr"]
@@ -161,10 +161,10 @@ EVERY = ["model.name", "model.weights", "optimizer.base_lr", "augment.flip"]
 @pytest.mark.parametrize(
     ("commands", "keys"),
     [
-        # A model brings its own weights and rate; who chose the model chose its name.
+        # The chosen model sets its weights and learning rate, so only its name was chosen.
         (("model=a", "model=b"), ["model.name"]),
         (("model=a optimizer.base_lr=0.1", "model=b"), ["model.name", "optimizer.base_lr"]),
-        # A group without a name is all of its keys.
+        # A group without a key such as `name` counts as all its keys.
         (("augment=light", "augment=flip"), ["augment.flip"]),
         (("-cn some model=a", "model=b"), EVERY),
         ((None, "model=b"), EVERY),

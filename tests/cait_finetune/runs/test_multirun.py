@@ -1,4 +1,4 @@
-"""Several runs in one table."""
+"""The summary table of several runs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_mean_and_range_of_what_differs(tmp_path, console):
         write(root, str(number), number, test - 0.1, test)
     path = summarise(root, console)
     summary = json.loads(path.read_text())
-    assert [row["dataset.fold"] for row in summary["runs"]] == list(range(11))  # 10 after 9
+    assert [row["dataset.fold"] for row in summary["runs"]] == list(range(11))  # sorted as numbers
     assert set(summary["runs"][0]) == {
         "directory",
         "dataset.fold",

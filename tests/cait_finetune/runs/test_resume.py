@@ -1,4 +1,4 @@
-"""Which configuration a run goes on with, and what is refused."""
+"""The configuration of a resumed run: which keys may change and which are refused."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FIRST = ("dataset=flowers", "model=cait_xxs24_224", "optimizer.base_lr=0.003", "
 
 @pytest.fixture
 def run(tmp_path):
-    """The directory of a run that was started with `FIRST`."""
+    """Return the directory of a run that was started with `FIRST`."""
     directory = tmp_path / "run"
     directory.mkdir()
     OmegaConf.save(OmegaConf.structured(checked(*FIRST)), directory / "config.yaml")
@@ -97,7 +97,7 @@ def test_what_resume_was_given_is_there_at_the_next_resume(run):
     assert config.export == given.export
     assert config.logger == given.logger
     assert (config.train.max_hours, config.dataset.cache) == (2, "memory")
-    assert not config.dataset.accept_changes  # consent to one change of the images
+    assert not config.dataset.accept_changes  # holds for one resume only
     assert OmegaConf.load(run / "config.yaml").resume is None
     keep_free_keys(RunDirectory(run), resume(run, "train.max_hours=null")[0])
     assert resume(run)[0].train.max_hours is None
@@ -105,7 +105,7 @@ def test_what_resume_was_given_is_there_at_the_next_resume(run):
 
 def test_what_did_not_change_is_not_written(run):
     before = (run / "config.yaml").read_bytes().replace(b"  accept_changes: false\n", b"")
-    (run / "config.yaml").write_bytes(before)  # as of a version without the key
+    (run / "config.yaml").write_bytes(before)  # as an older version wrote it
     keep_free_keys(RunDirectory(run), resume(run, *FIRST)[0])
     assert (run / "config.yaml").read_bytes() == before
 
@@ -129,7 +129,7 @@ def test_what_changes_the_meaning_is_refused_key_by_key(run, words, named):
         resume(run, *words)
     for one in named:
         assert one in str(error.value)
-    assert "train.max_hours" in str(error.value)  # what is free
+    assert "train.max_hours" in str(error.value)  # the message lists the keys that may change
     assert "seed: 0 → 0" not in str(error.value)
 
 
@@ -176,7 +176,7 @@ def test_a_finished_run_whose_exports_were_removed_makes_them_again(run):
     finish(run, exports={"saved_model": {"path": "export/saved_model"}})
     assert resume(run)[0].resume == str(run)
     config = OmegaConf.load(run / "config.yaml")
-    config.export.saved_model = False  # not promised any more
+    config.export.saved_model = False  # the run no longer needs the export
     OmegaConf.save(config, run / "config.yaml")
     with pytest.raises(UserError, match="whose run is finished"):
         resume(run)

@@ -1,4 +1,4 @@
-"""Files of two runs of the same data are told apart."""
+"""The run id distinguishes the files of two runs on the same data."""
 
 import json
 
@@ -29,9 +29,9 @@ def test_every_run_has_an_id_of_its_own_whatever_the_seed(run):
         ({"run": "id"}, {"run": "id"}, True),
         ({"run": "id"}, {"run": "other"}, False),
         ({"run": "id"}, {}, True),  # weights of an earlier version
-        ({}, {"run": "other"}, False),  # a run of an earlier version, and weights that are not
+        ({}, {"run": "other"}, False),  # only the run is of an earlier version
         ({}, {}, True),
-        (None, {"run": "other"}, True),  # a copy of config.yaml and the weights alone
+        (None, {"run": "other"}, True),  # only config.yaml and the weights were copied
     ],
 )
 def test_weights_of_another_run_are_refused(run, identity, metadata, passes):

@@ -1,4 +1,4 @@
-"""A run's directory read again, and what stands in the way."""
+"""Read a finished run's directory, and refuse files that are damaged or changed."""
 
 import dataclasses
 import json
@@ -49,7 +49,7 @@ def test_keys_of_another_version_do_not_matter(directory):
 
 def test_best_weights_of_another_run(directory):
     (directory / "identity.json").write_text(json.dumps({"run": "id"}))
-    read_run(directory)  # weights of an earlier version
+    read_run(directory)  # passes: weights of an earlier version have no run id
     best = directory / "checkpoints" / "best.safetensors"
     cait_tf.save_weights(cait_tf.create_model("cait_nano_32"), best, {"run": "other"})
     with pytest.raises(
@@ -87,7 +87,7 @@ def test_the_temperature_is_of_the_weights_that_were_scored(directory):
     assert (run.is_scored, run.temperature) == (True, 1.5)
     cait_tf.save_weights(cait_tf.create_model("cait_nano_32", num_classes=10), best)
     assert (run.is_scored, run.temperature) == (False, 1.0)
-    (directory / "result.json").write_text('{"temperature": 1.5}')  # of an earlier version
+    (directory / "result.json").write_text('{"temperature": 1.5}')  # an earlier version's
     assert (run.is_scored, run.temperature) == (True, 1.5)
 
 
@@ -107,7 +107,7 @@ def test_relative_images_are_as_seen_from_where_the_run_was_started(directory, m
 
 
 def test_a_temperature_that_was_edited_is_refused(directory, monkeypatch):
-    """The kept predictions say which one fits, as far as they are of these weights and images."""
+    """The temperature must fit the saved predictions, if they match the weights and images."""
     monkeypatch.setattr("cait_finetune.runs.identity.images_mark", lambda *_: "images")
     run, best = read_run(directory), directory / "checkpoints" / "best.safetensors"
     labels = np.arange(60, dtype="int32") % 10

@@ -1,4 +1,4 @@
-"""A ``config.yaml`` that was edited after the run began."""
+"""Edits of ``config.yaml`` after the start of a run are found."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Names are printed as they are."""
+"""The console prints names unchanged."""
 
 from __future__ import annotations
 

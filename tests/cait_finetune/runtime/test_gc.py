@@ -6,7 +6,7 @@ import pytest
 
 from cait_finetune.runtime.gc import gc_disabled
 
-# What freezes lasts as long as the process.
+# `gc.freeze` lasts as long as the process, so the test needs a separate process.
 _LOADING = """
 import gc
 from cait_finetune.runtime.gc import loading
@@ -27,7 +27,7 @@ for count in (1, 2):
 
 @pytest.fixture
 def looks():
-    """Every search for garbage, at each new object."""
+    """Record every garbage collection, and trigger one at almost every new object."""
     seen = []
     thresholds = gc.get_threshold()
 

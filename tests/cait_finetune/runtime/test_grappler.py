@@ -19,7 +19,7 @@ def options():
 
 @pytest.fixture
 def restored(monkeypatch):
-    """As on a CPU; and the options as they were, whatever a test does."""
+    """Pretend that the machine has only a CPU, and restore the Grappler options after the test."""
     monkeypatch.setattr(graph_optimizers, "cpu_alone", lambda: True)
     before = options()
     yield
@@ -57,7 +57,11 @@ def test_accelerators_have_them(restored, monkeypatch):
 
 
 def stepped(rewritten, monkeypatch):
-    """A model after two steps over parts of a batch, and whether layouts were optimized in each."""
+    """Take two steps of two micro-batches each.
+
+    Returns:
+        The model, and for each step whether Grappler's layout optimizer was on.
+    """
     optimized = []
 
     @contextlib.contextmanager
@@ -71,7 +75,7 @@ def stepped(rewritten, monkeypatch):
     strategy = one_device()
     with strategy.scope():
         model = tiny_model(depth=2, depth_token_only=1)
-        # The bias of the keys has no gradient but rounding noise, which a small epsilon blows up.
+        # The gradient of the key bias is only rounding noise, which a small epsilon would amplify.
         config = optimizer_config(epsilon=1e-4)
         optimizer = AdamW(parameter_table(model, "full", 0.75, 0.05), config)
         step = TrainStep(model, optimizer, strategy, clip_norm=1.0, accumulation=2)
@@ -84,7 +88,7 @@ def stepped(rewritten, monkeypatch):
 def test_a_pruned_step_is_the_one_that_is_rewritten(restored, monkeypatch):
     before = snapshot(tiny_model(depth=2, depth_token_only=1))
     pruned, optimized = stepped(False, monkeypatch)
-    # In every call, not when it is traced alone: TensorFlow keeps a function for each set of options.
+    # Every call needs the options, not only the tracing: TensorFlow caches a function per options.
     assert optimized == [False, False]
     rewritten, optimized = stepped(True, monkeypatch)
     assert optimized == [True, True]

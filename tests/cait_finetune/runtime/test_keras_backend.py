@@ -1,4 +1,4 @@
-"""Keras runs on TensorFlow, whatever the environment says."""
+"""Keras runs on TensorFlow, whatever backend the environment names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ from cait_finetune.runtime.keras_backend import use_tensorflow
 
 @pytest.fixture
 def asked(monkeypatch, tmp_path, capsys):
-    """What is set, and what is said, before Keras is loaded; with the environment's and a file's backend."""
+    """Return a function that calls `use_tensorflow` as if Keras were not loaded yet.
+
+    Its arguments are KERAS_BACKEND and the text of ``keras.json``. `None`: not set, or no file. It
+    returns the new KERAS_BACKEND and the text on standard error.
+    """
 
     def ask(named=None, written=None):
         monkeypatch.delitem(sys.modules, "keras", raising=False)
@@ -97,7 +101,7 @@ def test_a_loaded_tensorflow_is_left_alone(monkeypatch):
     import keras
 
     assert keras.config.backend() == "tensorflow"
-    monkeypatch.setenv("KERAS_BACKEND", "jax")  # which comes too late
+    monkeypatch.setenv("KERAS_BACKEND", "jax")  # too late: Keras is already loaded
     use_tensorflow()
     monkeypatch.setattr(keras.config, "backend", lambda: "torch")
     with pytest.raises(UserError, match="got torch, on which"):

@@ -1,4 +1,4 @@
-"""One holder at a time, known by name, and none after its process."""
+"""A lock has one holder, names the holder, and is released when the holder's process ends."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ with lock(Path(sys.argv[1])):
 
 @pytest.fixture
 def holder(tmp_path):
-    """Another process that holds the lock until it is ended."""
+    """Start another process that holds the lock until the process is killed."""
     process = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(tmp_path / "lock")],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,

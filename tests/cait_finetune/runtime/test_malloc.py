@@ -6,7 +6,7 @@ import pytest
 
 from cait_finetune.runtime import malloc as heap
 
-# Freed between pieces that stay, as a graph's are between those of its compiled code.
+# Pieces that stay lie between the freed pieces, as compiled code lies between a freed graph's pieces.
 _FRAGMENTED = """
 import psutil
 from cait_finetune.runtime.malloc import malloc_trim
@@ -36,7 +36,7 @@ def test_where_the_library_cannot(monkeypatch, fault):
         asked.append(name)
         if fault:
             raise fault
-        return object()  # has no such function
+        return object()  # a C library without malloc_trim
 
     monkeypatch.setattr(heap.ctypes, "CDLL", load)
     assert heap.malloc_trim() is None

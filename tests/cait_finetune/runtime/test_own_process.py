@@ -1,4 +1,4 @@
-"""A function in a copy of the process: its value, its errors, its signals and its death."""
+"""Call a function in a forked process: its return value, errors, signals and sudden end."""
 
 from __future__ import annotations
 
@@ -24,7 +24,12 @@ except (UserError, Interrupted) as error:
 
 
 def told(work: str, status: int = 0) -> tuple[str, str]:
-    """What the program says when `work` is the body of the function, on both of its streams."""
+    """Run the program with `work` as the function's body; return its stdout and stderr.
+
+    Args:
+        work: source code.
+        status: 0 if the program must exit with 0; otherwise it must fail.
+    """
     body = "def work():\n" + textwrap.indent(textwrap.dedent(work), "    ")
     lines = PROGRAM.replace("assert can_fork()", body + "\nassert can_fork()")
     done = subprocess.run(
@@ -102,7 +107,7 @@ def test_it_does_not_outlive_a_parent_that_is_killed():
         """,
         status=1,
     )
-    assert time.monotonic() - began < 40  # its streams are closed as well: it has ended
+    assert time.monotonic() - began < 40  # its streams are closed, so the child has ended
     assert "Traceback" not in err
 
 

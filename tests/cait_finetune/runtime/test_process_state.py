@@ -1,4 +1,4 @@
-"""A program that calls a run has its process back as it was."""
+"""A run restores the process state of the program that calls it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_numbers_log_environment_and_determinism_are_as_before(monkeypatch):
 
 
 def test_the_programs_own_log_is_as_before():
-    """TFDS calls `logging.basicConfig`, which does nothing where the root has a handler already."""
+    """TFDS calls `logging.basicConfig`. It does nothing if the root logger already has a handler."""
     loggers = [logging.getLogger(name) for name in (None, "absl", "tensorflow")]
 
     def state():

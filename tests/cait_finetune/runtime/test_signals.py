@@ -1,4 +1,4 @@
-"""How a process ends that is asked to end again and again, until its last moment."""
+"""A process ends cleanly although it gets signals again and again until its last moment."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cait_finetune.runtime.signals import preemptible
 ROOT = Path(__file__).resolve().parents[3]
 ADVICE = "give the same command again"
 
-# A child sends signals until this process is gone, which takes a while after the last line.
+# A child sends signals until the program has ended. The program lives a little past its last line.
 _COMMAND = """
 import atexit, signal, subprocess, sys, time
 from cait_finetune.cli.loading import begin_loading, end_loading
@@ -53,7 +53,7 @@ _TRAINING = """
 
 
 def end(body: str, name: str) -> tuple[int, str]:
-    """The exit status and what is on standard error."""
+    """Run the command with this body; return its exit status and the text on standard error."""
     code = _COMMAND.replace("    BODY", body.strip("\n")).replace("NAME", repr(name))
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60,
@@ -112,11 +112,11 @@ def test_the_outer_block_says_what_to_do(number, capsys):
         asked_to_end(number)
     assert stopped.value.code == 75
     assert capsys.readouterr().err == f"life: {number.name}: {ADVICE}\n"
-    assert signal.getsignal(number) is before  # this process is not the command's own
+    assert signal.getsignal(number) is before  # restored: the command does not own this process
 
 
 def in_a_destructor(number: int) -> None:
-    """Python drops what a destructor raises."""
+    """Send a signal to this process in a destructor. Python drops the exception that it raises."""
 
     class Deleted:
         def __del__(self):
@@ -149,7 +149,7 @@ def test_a_later_signal_raises_an_exit_that_was_dropped(monkeypatch, capsys):
     def life():
         with preemptible("life", ADVICE):
             in_a_destructor(signal.SIGTERM)
-            os.kill(os.getpid(), signal.SIGTERM)  # at once: the first may be on its way out
+            os.kill(os.getpid(), signal.SIGTERM)  # the first exit may still be on its way
             time.sleep(0.1)
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(60)
@@ -165,7 +165,7 @@ def test_what_a_library_makes_of_the_exit_is_undone():
         with preemptible("life", ADVICE):
             try:
                 asked_to_end(signal.SIGTERM)
-            except SystemExit:  # as TensorFlow does, where C++ calls Python
+            except SystemExit:  # as TensorFlow does when C++ calls Python
                 raise RuntimeError("MISMATCH of active exception types") from None
 
     with pytest.raises(SystemExit) as stopped:

@@ -1,4 +1,4 @@
-"""When each operation has a single thread."""
+"""The configurations for which each operation gets a single thread."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_how_training_is_done_says_nothing_of_an_evaluation(word, monkeypatch):
     [("cait_finetune.commands.lr_find", "find"), ("cait_finetune.commands.evaluate", "evaluate")],
 )
 def test_it_is_settled_before_tensorflow_starts(module, command, tmp_path):
-    """In a process of its own, in which what comes next is a mistake."""
+    """The process sets its threads, then fails because the folder does not exist."""
     code = f"""
 import tensorflow as tf
 from pathlib import Path
