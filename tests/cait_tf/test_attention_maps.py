@@ -52,7 +52,7 @@ def test_a_flat_map_is_not_divided_by_zero():
 
 
 def test_rollout_follows_a_path_through_the_blocks():
-    """In the trunk block patch 2 attends to patch 5, and the class token attends to patch 2 only."""
+    """Patch 2 attends to patch 5 in the trunk, and the class token attends to patch 2 only."""
     trunk = np.tile(np.eye(16), (1, 2, 1, 1))
     trunk[0, :, 2] = np.eye(16)[5]
     cls = np.zeros((1, 2, 1, 17))

@@ -32,7 +32,7 @@ def test_attention_and_mlp_kernels_are_updated_and_nothing_else_of_the_backbone(
     model = with_lora(rank=3)
     trained = [variable.path for variable in model.backbone.trainable_variables]
     assert all("/lora_kernel_" in path for path in trained)
-    # A and B of qkv, proj, fc1, fc2 in 3 trunk blocks; of q, k, v, proj, fc1, fc2 in 2 class blocks.
+    # A and B of 4 kernels (qkv, proj, fc1, fc2) in 3 blocks and 6 (q, k, v, proj, fc1, fc2) in 2.
     assert len(trained) == 2 * (3 * 4 + 2 * 6)
     assert {variable.path for variable in model.head.trainable_variables} == {
         model.head.kernel.path,

@@ -9,8 +9,8 @@ from tests.cait_tf import golden
 
 PUBLISHED = [name for name, row in VARIANTS.items() if row.published]
 
-#: The authors' LayerScale initialisation and drop-path rate, and the deviation of their new kernels,
-#: from their cait_models.py.
+#: The authors' LayerScale initialisation and drop-path rate, and the deviation of their initial
+#: kernels, from their cait_models.py.
 AUTHORS = {
     "cait_xxs24_224": (1e-5, 0.05),
     "cait_xxs24_384": (1e-5, 0.05),

@@ -1,4 +1,4 @@
-"""Compare fused functions and their own gradients with plain formulas and TensorFlow's gradients."""
+"""Compare fused functions and their gradients with plain formulas and TensorFlow's gradients."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def backbone(request) -> CaiTBackbone:
 
 @pytest.fixture
 def small(monkeypatch) -> None:
-    """At four patches per image, allow micro-batches of two images in training, four in inference."""
+    """Allow micro-batches of two 4-patch images in training and four in inference."""
     monkeypatch.setattr(thresholds, "LEAST_PATCHES", {True: 8, False: 16})
     monkeypatch.setattr(thresholds, "LEAST_PAIRS", {False: 64, True: 64})
 
