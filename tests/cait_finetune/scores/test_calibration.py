@@ -16,7 +16,7 @@ from cait_finetune.scores.calibration import (
 
 
 def drawn(count=4000, classes=6, temperature=1.0, seed=0):
-    """Return logits times a temperature, and labels drawn from the softmax of the unscaled logits."""
+    """Return logits times a temperature, and labels drawn from the softmax before scaling."""
     rng = np.random.default_rng(seed)
     logits = 2 * rng.normal(size=(count, classes))
     p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
