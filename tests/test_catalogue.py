@@ -13,7 +13,7 @@ from etils import epath
 
 from cait_finetune.config import DatasetConfig
 from cait_finetune.data import aircraft, tfds_features  # noqa: F401  registers in TFDS
-from cait_finetune.data.procedural.builder import Procedural  # noqa: F401  registers too
+from cait_finetune.data.procedural.builder import Procedural  # noqa: F401  registers in TFDS
 from tests.cait_finetune.stand_ins import CONF, checked
 
 pytestmark = pytest.mark.slow

@@ -15,7 +15,7 @@ from tests.cait_finetune.stand_ins import checked, composed
 
 
 def keys() -> set[str]:
-    """Every key of the schema that holds a value."""
+    """Return every schema key that holds a value."""
 
     def below(node, prefix):
         for name, value in vars(node).items():

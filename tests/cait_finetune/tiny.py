@@ -59,7 +59,7 @@ def batch(size: int = 8, seed: int = 0) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def optimizer_config(**changes: Any) -> OptimizerConfig:
-    """Return an AdamW configuration with a base learning rate of 1e-3, and `changes` to it."""
+    """Return an AdamW configuration with a base learning rate of 1e-3, and the given `changes`."""
     values = {
         "name": "adamw",
         "base_lr": 1e-3,

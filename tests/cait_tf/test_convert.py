@@ -1,4 +1,4 @@
-"""From any source to any format and back, bit for bit."""
+"""Conversion from any source to any format and back, bit for bit."""
 
 from __future__ import annotations
 

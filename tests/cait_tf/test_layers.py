@@ -92,7 +92,7 @@ def test_gelu_in_half_precision_is_the_float32_one_rounded(dtype):
 
 
 def test_gelu_after_a_product_in_bfloat16_is_rounded_at_its_end():
-    """Only processors with bfloat16 products fuse. Others round after each operation."""
+    """Without bfloat16 products in the processor, TensorFlow rounds after each operation."""
     parts = [ops.cast(one, "bfloat16") for one in (normal(8, 64), normal(64, 64), normal(64))]
 
     def gelu_of_product(x, kernel, bias):

@@ -276,7 +276,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(bad, log_every):
     run = Run([(0.5, 1.0)] * 3, [1.0, 1.0, 1.0, 1.0, bad, 1.0], log_every=log_every)
     with pytest.raises(UserError, match=r"optimizer\.base_lr: got .* at step \d") as error:
         run()
-    assert run.checkpoints.saved == [("best", 1), ("last", 1)]  # of the finished epoch
+    assert run.checkpoints.saved == [("best", 1), ("last", 1)]  # from the finished epoch
     assert "checkpoints are kept" in str(error.value)
     assert len(run.of_kind("epoch")) == 1
 

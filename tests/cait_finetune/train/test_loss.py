@@ -94,7 +94,7 @@ def test_an_examples_weight_multiplies_its_loss_and_gradient(smoothing):
 
 
 def test_mixed_images_of_different_weight():
-    """Each image multiplies its share by its weight."""
+    """The weight of each image multiplies its share."""
     shares = np.array([[0.6 * 2, 0, 0, 0.4 * 0.5]], "float32")
     log_p = LOGITS[:1].astype("float64") - np.log(np.exp(LOGITS[:1].astype("float64")).sum())
     got = CrossEntropy(weighted=True)(tf.constant(shares), tf.constant(LOGITS[:1]))

@@ -300,7 +300,7 @@ def test_accumulation_equals_the_large_batch(parts, jit_compile):
 @pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="this machine has a GPU")
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_a_cpu_takes_parts_side_by_side(jit_compile, monkeypatch):
-    """A null accumulation uses parallel micro-batches, but not with XLA, which is sequential."""
+    """A null accumulation uses parallel micro-batches, except with XLA, which would run in turn."""
     loops, loop = [], tf.while_loop
 
     def count(*inputs, **options):

@@ -123,7 +123,7 @@ def test_kept_maps_have_the_same_gradients():
 
 
 def test_nor_where_xla_compiles_the_whole_step(monkeypatch):
-    """XLA must not merge the recomputed maps with the first ones, and so keep them."""
+    """XLA must recompute the maps. If XLA merged both computations, it would keep the maps."""
     monkeypatch.setattr(compiled, "cpu_alone", lambda: False)
     inputs = [tf.constant(normal(*shape), tf.float32) for shape in [(B * N, D), *SHAPES]]
     compiled_step = tf.function(step, jit_compile=True, autograph=False)
