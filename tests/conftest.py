@@ -1,4 +1,4 @@
-"""Quiet libraries, no network even where there is one, a cache apart; the longest tests first."""
+"""Silence libraries, keep W&B offline, use a temporary cache, start the longest tests first."""
 
 import os
 import tempfile
@@ -10,7 +10,7 @@ import pytest
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["WANDB_MODE"] = "offline"
 
-# Labels that are kept for the next start are not the user's; fonts that matplotlib found are.
+# Tests must not use the user's caches, except matplotlib's font list.
 os.environ.setdefault("MPLCONFIGDIR", str(Path("~/.cache/matplotlib").expanduser()))
 _CACHE = tempfile.TemporaryDirectory(prefix="cait-tests-", ignore_cleanup_errors=True)
 os.environ["XDG_CACHE_HOME"] = _CACHE.name
@@ -19,10 +19,10 @@ _HERE = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items):
-    """Skip what needs a missing extra; put files of few tests that run whole commands first.
+    """Skip tests that need a missing extra, and start test files with whole commands first.
 
-    Those would come last, when other cores have no work. `importorskip` would import the package, which
-    torch does not survive after TensorFlow.
+    These slow files would otherwise run last, while other cores have no work. `importorskip` would
+    import the package, and torch crashes if it is imported after TensorFlow.
     """
     for item in items:
         for package in (mark.args[0] for mark in item.iter_markers("needs")):
@@ -34,7 +34,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture
 def no_home(monkeypatch):
-    """A user without ``$HOME``, without a record, and not yet warned of it."""
+    """A user without ``$HOME`` and without a system record, whom no warning has reached yet."""
     import pwd
 
     from cait_tf import places

@@ -20,17 +20,17 @@ TINY = {
 
 
 def arrays(name: str) -> dict[str, np.ndarray]:
-    """Every array of a golden ``.npz`` file."""
+    """Return every array of a golden ``.npz`` file."""
     with np.load(GOLDEN / f"{name}.npz") as file:
         return dict(file)
 
 
 def tiny_classifier(**kwargs) -> cait_tf.CaiTClassifier:
-    """A model of the golden files' geometry, with random weights."""
+    """Return a model of the golden files' geometry, with random weights."""
     return cait_tf.CaiTClassifier(**{**TINY, "num_classes": 7, **kwargs})
 
 
 @cache
 def layer_decay_scales() -> dict:
-    """Parameter counts, learning-rate scales and weight decays of the ten variants, from timm."""
+    """Return timm's parameter counts, learning-rate scales and weight decays of ten variants."""
     return json.loads((GOLDEN / "layer_decay_scales.json").read_text())

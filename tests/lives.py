@@ -1,7 +1,7 @@
-"""``python -m tests.lives KIND PLACE COUNT``: runs in processes that are killed, or whose disk is full.
+"""``python -m tests.lives KIND PLACE COUNT``: kill the processes of a run, or fill their disk.
 
-The process imports everything and starts nothing: each life of a run is a fork of it, so that what is
-waited for is the run and not the imports.
+The parent process only imports the libraries. Each process of a run is a fork of the parent and
+imports nothing again.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from cait_finetune.errors import Interrupted, UserError
 from cait_finetune.workflow.setup import prepare
 from cait_tf.atomic import PREFIX
 
-#: Exit status of a life that was refused, as another process is at work in the directory.
+#: Exit status of a process that is refused, because another process uses the directory.
 IN_USE = 3
 
-#: One step of float16, averages, mixing and dropout each: all of it has to come back. On a CPU float16 is
-#: slow, and so refused; but only it has a loss scale.
+#: A resumed run must restore the state of the loss scale, weight average, mixup and stochastic
+#: depth. Only float16 has a loss scale, but a command refuses float16 on a CPU.
 TRAINING = [
     "model.image_size=16", "train.epochs=null", "train.steps=75", "train.batch_size=64",
     "train.log_every=2", "checkpoint.every_steps=3", "average=ema", "model.drop_path_rate=0.1",
@@ -44,13 +44,13 @@ WHOLE = [
 
 
 def train(words: list[str], directory: Path) -> None:
-    """Train, and no more."""
+    """Train, without the stages after training."""
     config = _configured(words, directory)
     cait_finetune.workflow.training.train(config, prepare(config, directory))
 
 
 def finetune(words: list[str], directory: Path) -> None:
-    """The whole life of a run."""
+    """Execute a whole run."""
     cait_finetune.workflow.finetune.finetune(_configured(words, directory), directory)
 
 
@@ -62,7 +62,7 @@ def _configured(words: list[str], directory: Path) -> object:
 
 
 def live(work: Callable[[], None], log: Path) -> int:
-    """Do something in a fork; returns its process number."""
+    """Call `work` in a fork, with output to `log`, and return the process id."""
     pid = os.fork()
     if pid:
         return pid
@@ -94,7 +94,7 @@ def ended(pid: int) -> bool:
 
 
 def kill_in_training(place: Path, kills: int) -> None:
-    """Kill a run at random moments of its training, many of them while a checkpoint is written."""
+    """Kill a run at random times during training, often while it writes a checkpoint."""
     cait_finetune.workflow.setup.check_precision = lambda *_: None
     log, whole, killed = place / "log", place / "whole", place / "killed"
     assert exit_status(live(lambda: train(TRAINING, whole), log)) == 0
@@ -106,11 +106,11 @@ def kill_in_training(place: Path, kills: int) -> None:
     while done < kills:
         pid = live(lambda: train(TRAINING, killed), log)
         states = set(checkpoints.glob("state_*"))
-        # First before any step, then after the first; later anywhere, or when a file is half written.
+        # Kill first before any step, then after the first step, later at random or during a write.
         begun = done >= 2
         kinds = (None, None, "state", "state", "weights")
         writing = chance.choice(kinds) if begun else None
-        wait_for = chance.randint(0, 1) if begun else 0  # new states
+        wait_for = chance.randint(0, 1) if begun else 0  # number of new states
         until = None
         while not ended(pid):
             if writing:
@@ -131,16 +131,16 @@ def kill_in_training(place: Path, kills: int) -> None:
                 break
             time.sleep(0.0002 if writing else 0.01)
         else:
-            break  # it came to its end before its time
+            break  # the run finished too early
     if done == kills:
         assert exit_status(live(lambda: train(TRAINING, killed), log)) == 0
     print("KILLS", done, stateless, *half_written.values())
 
 
 def kill_after_training(place: Path, kills: int) -> None:
-    """Kill or end a run at random moments after its training, beside a process that wants it too.
+    """Kill or end a run at random times after training, while a second process competes for it.
 
-    A run that comes to its end is kept, and another begins where training had ended.
+    A finished run is kept, and the next run starts from a copy of the trained run.
     """
     log, trained, whole = place / "log", place / "trained", place / "whole"
     assert exit_status(live(lambda: train(WHOLE, trained), log)) == 0
@@ -169,7 +169,7 @@ def kill_after_training(place: Path, kills: int) -> None:
 
 
 def _ended(rivals: list[int], after: float, sign: signal.Signals) -> list[int]:
-    """The exit statuses of processes of which the last one gets a signal when it has been alone a while."""
+    """Signal the last running process after `after` seconds alone; return all exit statuses."""
     statuses: dict[int, int] = {}
     until = None
     while len(statuses) < len(rivals):
@@ -187,17 +187,17 @@ def _ended(rivals: list[int], after: float, sign: signal.Signals) -> list[int]:
 
 
 def fill_the_disk(place: Path, most: int) -> None:
-    """Fill the disk before each write of a run in turn; the run is resumed where there is room again.
+    """Fill the disk before each write of a run in turn, and resume the run after each failure.
 
     Args:
-        most: of how many writes of one file in a process.
+        most: number of writes per file and process that are tested.
     """
     run, whole = place / "killed", place / "whole"
     assert exit_status(live(lambda: finetune(WHOLE, whole), place / "log")) == 0
     met: list[str] = []
     while True:
         reading, writing = os.pipe()
-        out = Path(f"/dev/fd/{writing}")  # files have no room
+        out = Path(f"/dev/fd/{writing}")  # a pipe, because files have no room
 
         known = set(met)
 
@@ -224,9 +224,9 @@ def fill_the_disk(place: Path, most: int) -> None:
 
 
 def full_at_a_new_write(root: Path, met: set[str], most: int) -> None:
-    """Let nothing of this process be written any more from the first write below `root` that is not in `met`.
+    """Fill the disk for this process at its first write below `root` that is not in `met`.
 
-    A limit on the size of files does that, for what is written in C++ and in Rust as well.
+    A limit on file sizes imitates a full disk. The limit also holds for writes in C++ and Rust.
     """
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     counts: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""What a message advises is taken: every ``key=value`` in a message is tried on the command it is for."""
+"""Every ``key=value`` that a message advises is valid for its command."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from cait_finetune.runs.resume import FREE
 from cait_finetune.runs.settings import flat
 
 ROOT = Path(__file__).resolve().parents[1] / "cait_finetune"
-#: Their messages come when a run has begun, so that `resume` has to take what they advise.
+#: These modules raise errors during a run, so `resume` must accept the keys of their messages.
 OF_A_RUN = ("data/corrupt.py", "train/loop.py", "train/checkpoint.py", "train/interruption.py")
 OF_A_RUN += ("workflow/", "loggers/", "export/hub.py", "export/parity.py", "data/image_cache.py")
 GROUPS = {path.name for path in data_folder("conf").iterdir() if path.is_dir()}
@@ -31,7 +31,7 @@ WORD = re.compile(r"(?<![\w.=])([a-z_]+(?:\.[a-z_0-9]+)*)=(\[[^\]]*\]|[\w.+/-]*\
 
 
 class Advice(NamedTuple):
-    """A word in a message, and the message."""
+    """A ``key=value`` in a message, and the message."""
 
     place: str
     word: str
@@ -43,7 +43,7 @@ class Advice(NamedTuple):
 
 
 def messages(path: Path) -> Iterator[str]:
-    """The texts of a module but its docstrings; a value that is filled in is ``{}``."""
+    """Yield the strings of a module except docstrings. ``{}`` replaces formatted values."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     inside, docstrings = set(), set()
     for node in ast.walk(tree):
@@ -82,7 +82,7 @@ def test_there_is_advice():
 
 @pytest.mark.parametrize("word", sorted({advice.word for advice in ADVICE}))
 def test_the_command_knows_what_is_advised(word):
-    """Whether the key is one, and takes such a value; what else it needs is not asked."""
+    """The key exists and accepts the type of the value. Other conditions are not tested."""
     key, _, value = word.partition("=")
     if key in GROUPS:
         options = value.strip("[]").split(",")

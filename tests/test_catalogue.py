@@ -1,4 +1,4 @@
-"""conf/dataset/: each set against what TFDS' own builder says of it, without a download."""
+"""conf/dataset/: each data set against its TFDS builder, without a download."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import tree
 from etils import epath
 
 from cait_finetune.config import DatasetConfig
-from cait_finetune.data import aircraft, tfds_features  # noqa: F401  the former adds to TFDS
-from cait_finetune.data.procedural.builder import Procedural  # noqa: F401  this, too
+from cait_finetune.data import aircraft, tfds_features  # noqa: F401  registers in TFDS
+from cait_finetune.data.procedural.builder import Procedural  # noqa: F401  registers in TFDS
 from tests.cait_finetune.stand_ins import CONF, checked
 
 pytestmark = pytest.mark.slow
@@ -23,7 +23,7 @@ SETS = [
     name for name in NAMES if name not in ("tfds", "digits", "imagenet_folder", "folder", "csv")
 ]
 SPLITS = ("train", "validation", "test")
-# What these builders call their splits they say only when their files are there.
+# These builders name their splits only if their files exist.
 SPLITS_WITH_FILES = {
     "aircraft": {"train", "validation", "test"},
     "cifar10": {"train", "test"},
@@ -36,7 +36,7 @@ SPLITS_WITH_FILES = {
 
 
 class NoDownloads:
-    """A download manager that says everything lies in an empty folder."""
+    """A download manager that returns an empty folder for every file."""
 
     def __init__(self, folder: Path) -> None:
         self.manual_dir = epath.Path(folder)
@@ -98,12 +98,12 @@ def test_its_splits_are_the_builders(name, tmp_path):
 def test_those_that_want_their_files_first_are_known_by_name(name, tmp_path):
     used = {getattr(options(name).splits, split).partition("[")[0] for split in SPLITS}
     assert used <= SPLITS_WITH_FILES[name]
-    with pytest.raises(Exception):  # noqa: B017  else the test above could ask it
+    with pytest.raises(Exception):  # noqa: B017  else the test above could check it
         split_names(name, tmp_path)
 
 
 def interval(split: str) -> tuple[str, float, float]:
-    """Of ``train[80%:90%]``: train, 80 and 90."""
+    """Split ``train[80%:90%]`` into train, 80 and 90."""
     name, low, high = re.fullmatch(r"(\w+)(?:\[(\d*)%?:(\d*)%?\])?", split).groups()
     return name, float(low or 0), float(high or 100)
 

@@ -1,4 +1,4 @@
-"""A run whose images changed before it is resumed, exported or reported."""
+"""Runs whose images change before `resume`, `export` or `report`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def add(root, count, prefix=""):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Images, and a run of four epochs on them that ended before its result."""
+    """A directory with images, and a run of four epochs on them without its result.json."""
     root = tmp_path_factory.mktemp("changed")
     add(root / "images", 20)
     where = f"dataset.data_dir={root / 'images'}"
@@ -44,7 +44,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def images(made, tmp_path):
-    """A copy of the images, and of the run: what a test changes."""
+    """A copy of the images beside a copy of the run, which a test may change."""
     shutil.copytree(made / "images", tmp_path / "images")
     shutil.copytree(made / "run", tmp_path / "run")
     return tmp_path / "images"
@@ -55,7 +55,7 @@ def resume(images, *words):
 
 
 def contents(images):
-    """What a refused command must leave as it is."""
+    """Return the files that a refused command must not change."""
     run = images.parent / "run"
     return {
         path: path.read_bytes()
@@ -92,7 +92,7 @@ def test_images_that_came_are_refused_or_accepted_and_recorded(images):
 
 
 def test_a_run_that_is_longer_than_its_remaining_images_allow(images):
-    """Half of the images make half of the steps: the state is beyond the end of the run."""
+    """With half of the images a run has half of the steps: the saved state is beyond its end."""
     for path in sorted(images.rglob("*.jpg"))[::2]:
         path.unlink()
     with pytest.raises(ChangedData, match="30 images gone"):
@@ -105,7 +105,7 @@ def test_a_run_that_is_longer_than_its_remaining_images_allow(images):
 
 
 def test_pictures_that_were_replaced_under_their_names(images):
-    """Nothing but their pixels tells: so with links to another class, or a set that was cropped anew."""
+    """Only the pixels show the change, as after a new crop of the whole data set."""
     for number in range(3):
         shutil.copy(images / "red" / f"r{number:02}.jpg", images / "blue" / f"b{number:02}.jpg")
     refused = r"3 images with other content \(blue/b0\d\.jpg, .*, …\)"
@@ -120,7 +120,7 @@ def test_pictures_that_were_replaced_under_their_names(images):
 
 
 def exchange(images, split):
-    """Every red image of a split gets the pixels of a blue one, and the other way round."""
+    """Replace every red image of a split by a blue one, and every blue image by a red one."""
     rows = list(csv.reader((images / "cait_splits.csv").read_text().splitlines()))
     names = [row[0] for row in rows if row[1:2] == [split]]
     others = {"red": "blue", "blue": "red"}

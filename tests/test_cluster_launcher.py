@@ -1,4 +1,4 @@
-"""A job handed over to submitit, as to SLURM but by its executor for this machine."""
+"""Jobs through submitit's local executor, which replaces SLURM."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_submitit_runs_a_job(tmp_path, monkeypatch, capsys):
     train.main()
     assert json.loads((tmp_path / "sweep/0/result.json").read_text())["steps"] == 2
     assert "seed=3" in (tmp_path / "sweep/0/command.txt").read_text()
-    assert "mean" in capsys.readouterr().out  # the summary of all jobs, made here
+    assert "mean" in capsys.readouterr().out  # the launching process prints the summary of all jobs
     assert list((tmp_path / "sweep/.submitit").glob("*/*_result.pkl"))
 
 

@@ -1,4 +1,4 @@
-"""What comes after training: refused, interrupted in a logger, and resumed."""
+"""The stages after training: refused, interrupted in a logger, and resumed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def words(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, words):
-    """A run one of whose two exports was refused, and the message."""
+    """A run with one refused export out of two, and the error message."""
     run = tmp_path_factory.mktemp("refused") / "run"
     exporter = exporting.exporter
 
@@ -57,7 +57,7 @@ def made(tmp_path_factory, words):
 
 @pytest.fixture
 def refused(made, tmp_path):
-    """A copy of that for each test."""
+    """A copy of the run of `made` for each test, and the error message."""
     run, message = made
     shutil.copytree(run, tmp_path / "run")
     return tmp_path / "run", message

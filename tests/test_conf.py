@@ -1,4 +1,4 @@
-"""The YAML files in conf/ and recipes/: each composes, and stands for something that exists."""
+"""The YAML files in conf/ and recipes/: each composes and names something that exists."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_every_group_is_a_part_of_the_configuration():
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_composes(option):
-    # The values that nobody can know for the user.
+    # Values that only the user can know, and required values of other keys.
     extra = {"dataset=tfds": ["dataset.name=mnist"], "tuning=pattern": ["tuning.pattern=norm"],
              "loss=asymmetric": ["dataset.multi_label=true"]}  # fmt: skip
     config = checked(option, *extra.get(option, []))
@@ -98,7 +98,7 @@ def test_bitfit_is_every_bias():
 
 
 def plain(option):
-    """Of an option that is another one with values for some models, that one's name."""
+    """Strip the suffix of an option that only adapts another option to some models."""
     return re.sub("_(from_scratch|small)$", "", option)
 
 
@@ -127,7 +127,7 @@ def test_the_small_model_takes_another_optimizers_own_rate(optimizer):
 
 
 def test_nothing_is_left_without_a_value():
-    """`dataset=tfds` asks for a name; the defaults ask for nothing."""
+    """Only `dataset=tfds` has a required key. The defaults have none."""
     assert "???" not in str(composed())
     asking = [
         path.relative_to(CONF).as_posix()

@@ -99,7 +99,7 @@ def test_the_report_and_what_it_is_made_from(run):
 
 
 def words_of(run: Path) -> list[str]:
-    """What the run's command was given."""
+    """Return the arguments of the run's recorded command."""
     python, flag, module, *words = shlex.split((run / "command.txt").read_text())
     assert [python, flag, module] == ["python", "-m", "cait_finetune"]
     return words
@@ -128,7 +128,7 @@ def test_the_export_has_three_signatures(run):
 
 
 def contents(run):
-    """All files but the lock, which names who held it last."""
+    """Return all files except the lock, which names its last holder."""
     files = (path for path in run.rglob("*") if path.is_file() and path.name != ".lock")
     return {path: path.read_bytes() for path in files}
 

@@ -1,4 +1,4 @@
-"""Real runs, killed at random moments of their whole life, beside a rival, and on a full disk."""
+"""Real runs: killed at random times, beside a competing process, and on a full disk."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 REPOSITORY = Path(__file__).parents[1]
 
-#: What no two processes have alike: times, and the run's id.
+#: Values that differ between processes: times, and the run's id.
 TIMED = ("seconds", "timed_seconds", "waited_seconds", "timed_images", "log_bytes", "run")
 OF_RESULT = ("wall_seconds", "train_seconds", "images_per_second", "data_wait_share")
 OF_RESULT += ("peak_memory_gb", "finished")
@@ -28,7 +28,7 @@ SPEED = ("images_per_second", "data_wait_share")
 
 
 def lives(kind: str, place: Path, count: int) -> list[str]:
-    """Run `tests.lives`; returns the words of its last line."""
+    """Run `tests.lives` and return the words of its last line after the first word."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.lives", kind, str(place), str(count)],
         cwd=REPOSITORY, capture_output=True, text=True, timeout=1800, check=False,
@@ -40,7 +40,7 @@ def lives(kind: str, place: Path, count: int) -> list[str]:
 
 
 def progress(path: Path) -> dict:
-    """What of a state is no tensor."""
+    """Return the part of a state that is not a tensor, without `TIMED`."""
     with safe_open(path, framework="np") as file:
         values = json.loads(file.metadata()["progress"])
     return {key: value for key, value in values.items() if key not in TIMED}
@@ -57,20 +57,20 @@ def rows(path: Path) -> list[dict]:
 
 
 def unlike(one: Path, other: Path) -> list[str]:
-    """The names of the tensors of two files that are not equal to the bit."""
+    """Return the names of tensors that are not bit-equal in two files."""
     first, second = load_file(one), load_file(other)
     assert first.keys() == second.keys()
     return [key for key in first if first[key].tobytes() != second[key].tobytes()]
 
 
 def files(directory: Path) -> set[str]:
-    """The files of a run, whatever number TensorFlow gives its events."""
+    """Return the files of a run, without TensorBoard event files, whose names differ."""
     found = {str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()}
     return {name for name in found if "events.out.tfevents" not in name}
 
 
 def check_whole(run: Path, whole: Path) -> None:
-    """A run has all that an undisturbed one has, with equal bits."""
+    """Assert that a run has all results of an undisturbed run, bit for bit."""
     assert files(run) == files(whole)
     assert not [name for name in files(run) if PREFIX in name]
     for path in sorted(whole.glob("checkpoints/*.safetensors")):
@@ -97,13 +97,13 @@ def test_twenty_kills_in_training_lose_nothing(tmp_path):
     assert states >= 3
     assert weights >= 1
     log = (tmp_path / "log").read_text(encoding="utf-8", errors="replace")
-    assert "is damaged" not in log  # half a file never has a state's name
+    assert "is damaged" not in log  # no half-written file may have the name of a state
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     for name in ("state_00000075", "best", "last"):
         one, other = (at / "checkpoints" / f"{name}.safetensors" for at in (whole, killed))
         assert unlike(one, other) == []
         if name.startswith("state"):
-            # What has to come back is all there, and is not what it was at the start.
+            # All kinds of state are saved and differ from their initial zeros.
             kinds, state = (
                 ("/m", "/v", "train/average/0", "train/loss_scale/good_steps"),
                 load_file(one),
@@ -117,7 +117,7 @@ def test_twenty_kills_in_training_lose_nothing(tmp_path):
 
 
 def test_twenty_kills_after_training_lose_nothing(tmp_path):
-    """By SIGKILL, SIGTERM or SIGHUP, each time beside a second process that wants the directory."""
+    """Kill by SIGKILL, SIGTERM or SIGHUP, while a second process competes for the directory."""
     kills, refused = map(int, lives("after", tmp_path, 20))
     assert kills == 20
     assert refused >= 20

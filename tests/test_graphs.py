@@ -1,7 +1,7 @@
-"""Runs trace their graphs as they are written: AutoGraph would rewrite the source of each function.
+"""AutoGraph converts no function of this project.
 
-That took four of the thirty seconds of a run of two epochs, and nothing here needs it: what depends on
-a tensor is a `tf.cond`, a `tf.while_loop` or a `branch`.
+AutoGraph would rewrite the source of each traced function, which takes time. The project does not
+need AutoGraph: code that depends on a tensor uses `tf.cond`, `tf.while_loop` or `branch`.
 """
 
 import pytest

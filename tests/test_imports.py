@@ -1,4 +1,4 @@
-"""Imports run one way (the contracts stand in pyproject.toml), and what starts quickly imports little."""
+"""Imports follow the contracts in pyproject.toml, and light modules import no heavy library."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HEAVY = ("tensorflow", "keras", "tensorflow_datasets", "sklearn", "matplotlib", 
 
 
 def test_the_contracts_are_kept():
-    """In a process of its own: import-linter disables the loggers that exist."""
+    """The test needs a new process, because import-linter disables existing loggers."""
     code = (
         "from importlinter.cli import lint_imports; raise SystemExit(lint_imports(no_cache=True))"
     )
@@ -25,7 +25,7 @@ def test_the_contracts_are_kept():
 
 
 def imported(module: str) -> list[str]:
-    """Of `HEAVY`, what importing the module imports."""
+    """Return the libraries of `HEAVY` that the import of a module loads."""
     code = f"import json, sys, {module}; print(json.dumps([one for one in {HEAVY!r} if one in sys.modules]))"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120
@@ -48,12 +48,12 @@ def imported(module: str) -> list[str]:
     ],
 )
 def test_a_command_starts_without_tensorflow(module, allowed):
-    """A mistake in its keys is answered at once."""
+    """Errors in keys must appear at once."""
     assert set(imported(module)) <= set(allowed)
 
 
 def test_cait_tf_imports_without_tensorflow():
-    """Keras runs on three backends; what is for one of them is imported where it is used."""
+    """Keras has several backends, so code for one backend is imported where it is used."""
     assert imported("cait_tf") == []
     code = "import sys, keras, cait_tf.models; print('tensorflow' in sys.modules)"
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""A real run with all loggers at once, cut off by a signal and gone on with."""
+"""A real run with all loggers, interrupted by a signal and resumed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_every_logger_has_each_step_once(tmp_path, monkeypatch):
     train = workflow.train
 
     def asked_to_end(config, prepared, interruption):
-        """As by a scheduler, after the third step."""
+        """Send SIGTERM after the third step, as a scheduler would."""
 
         def ask_to_end(kind, values):
             if values["step"] == 3:
@@ -43,7 +43,7 @@ def test_every_logger_has_each_step_once(tmp_path, monkeypatch):
             workflow.finetune(checked(*words), run)
     assert caught.value.code == 75
     assert wandb_files.exit_codes(run) == [75]
-    # As if the process had been killed: what is newer than the state of step 2 is done again.
+    # As after a kill: the resumed run repeats the steps after the state of step 2.
     (run / "checkpoints" / "state_00000003.safetensors").unlink()
     result = workflow.finetune(checked(*words, f"resume={run}"), run)
 

@@ -1,4 +1,4 @@
-"""Images of one's own, in folders and tables, from the command to the exported model."""
+"""The user's own images, in folders and tables, from the command to the exported model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.cait_finetune.stand_ins import COLOURS, image_file
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[1]
-#: A model of some thousand parameters: what takes time is to start.
+#: A short training: most of the time is start-up.
 SHORT = [
     "train.epochs=1",
     "train.batch_size=8",
@@ -43,7 +43,7 @@ def finetune(run: Path, *overrides: str) -> subprocess.CompletedProcess:
 
 
 def coloured(root: Path, count: int = 10) -> list[str]:
-    """Red, green and blue pictures in a folder each; their paths as seen from `root`."""
+    """Write one folder of images per colour; return their paths relative to `root`."""
     paths = []
     for name, colour in COLOURS.items():
         (root / name).mkdir(parents=True)
@@ -63,7 +63,7 @@ def test_a_folder_and_a_second_run_with_more_images(tmp_path):
     assert result["test_examples"] == 3
     assert 0 <= result["test_top1"] <= 1
     split = (tmp_path / "images" / "cait_splits.csv").read_text().splitlines()
-    assert len(split) == 3 + 30  # the rule, the header, the end
+    assert len(split) == 3 + 30  # split rule, header and end mark
 
     new = tmp_path / "images" / "red" / "new.jpg"
     new.write_bytes(image_file(COLOURS["red"], seed=99))
@@ -74,7 +74,7 @@ def test_a_folder_and_a_second_run_with_more_images(tmp_path):
 
 
 def test_a_table_with_several_labels(tmp_path):
-    """Of each picture its colour, and of every other one that it is dark."""
+    """Each image has its colour as label, and every second image also has `dark`."""
     rows = [
         f"{path},{path.split('/')[0]}{'|dark' if number % 2 else ''}"
         for number, path in enumerate(coloured(tmp_path))
@@ -100,7 +100,7 @@ def test_a_table_with_several_labels(tmp_path):
     file = tf.constant([(tmp_path / "red" / "00.jpg").read_bytes()])
     one = served["serving_default"](image_bytes=file)["probabilities"].numpy()
     assert one.shape == (1, 4)
-    assert abs(one.sum() - 1) > 0.01  # each class for itself
+    assert abs(one.sum() - 1) > 0.01  # independent probabilities per class
     assert np.isfinite(logits).all()
 
 
@@ -110,7 +110,7 @@ def losses(run: Path) -> list[float]:
 
 
 def test_images_without_weight_do_not_move_training(tmp_path):
-    """Blue pictures weigh nothing: whatever is in them, the weights after training are the same."""
+    """Blue images have weight 0: their content does not change the trained weights."""
     paths = coloured(tmp_path)
     rows = [f"{path},{path.split('/')[0]},{0 if 'blue' in path else 1}" for path in paths]
     data = table(tmp_path / "images.csv", rows, "path,label,weight")

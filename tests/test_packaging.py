@@ -1,6 +1,6 @@
-"""What is in the wheel, and that each way of installing finds conf/ and recipes/.
+"""The contents of the wheel. Every kind of install finds conf/ and recipes/.
 
-Builds without isolation, from a copy: setuptools has to be installed, a network has not.
+The tests build a copy without isolation, so they need setuptools but no network.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def cait_finetune(path: Path | str, cwd: Path, *arguments: str) -> str:
 
 
 def where(path: Path | str, cwd: Path) -> Path:
-    """The file that ``import cait_finetune`` takes."""
+    """Return the file that ``import cait_finetune`` loads."""
     return Path(
         subprocess.run(
             [sys.executable, "-c", "import cait_finetune; print(cait_finetune.__file__)"],
@@ -75,7 +75,7 @@ def where(path: Path | str, cwd: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory):
-    """A copy of what is built, so that building leaves nothing behind in the original."""
+    """A copy of the built files, so that a build leaves no files in the original."""
     copy = tmp_path_factory.mktemp("checkout")
     for name in ("cait_tf", "cait_finetune", "conf", "recipes"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -102,7 +102,7 @@ def installed(wheel, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def editable(checkout, tmp_path_factory):
-    """Where an editable install puts its pointer to the checkout."""
+    """The folder in which an editable install writes its reference to the checkout."""
     folder = tmp_path_factory.mktemp("editable")
     pip(
         *("install", "--no-deps", "--no-build-isolation", "--prefix", folder, "--ignore-installed"),
@@ -163,9 +163,9 @@ def test_the_wheel_finds_its_configuration(installed, tmp_path):
 
 
 def test_an_editable_install_finds_its_configuration(editable, checkout, tmp_path):
-    """Its packages are found by an import hook, which a .pth file starts: hence site.addsitedir."""
+    """A .pth file starts the import hook of the install, so the script needs site.addsitedir."""
     script = (
-        # The environment may be an editable install itself, whose hook, of the same name, would answer.
+        # The environment may itself have an editable install, whose hook has the same name.
         "import site, sys; sys.meta_path = [finder for finder in sys.meta_path"
         " if not getattr(finder, '__module__', '').startswith('__editable__')];"
         "[sys.modules.pop(name) for name in list(sys.modules) if name.startswith('__editable__')];"

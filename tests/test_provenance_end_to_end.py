@@ -1,4 +1,4 @@
-"""Weights and exports that were moved away from their run: they state how they were made."""
+"""Weights and exports outside their run directory still state how they were made."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PLACES = ("saved_model", "onnx/model.onnx", "litert/model.tflite")
 
 
 def draw(root, names, seed):
-    """Pictures with one bright corner: which, is the class."""
+    """Write images with one bright corner, which determines the class."""
     rng = np.random.default_rng(seed)
     for corner, name in enumerate(names):
         (root / name).mkdir(parents=True)
@@ -51,7 +51,7 @@ def train(root, images, *words):
 
 @pytest.fixture(scope="module")
 def runs(data, tmp_path_factory):
-    """Of two data sets; photographs of the second are taken as they lie."""
+    """Two runs on different data sets. The second run ignores EXIF orientation."""
     pytest.importorskip("onnxruntime")
     pytest.importorskip("ai_edge_litert")
     root = tmp_path_factory.mktemp("runs")
@@ -62,7 +62,7 @@ def runs(data, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def turned(tmp_path_factory, data):
-    """A photograph whose EXIF data say that it is to be turned."""
+    """A photograph whose EXIF orientation requires a rotation."""
     path = tmp_path_factory.mktemp("photo") / "turned.jpg"
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -160,7 +160,7 @@ def test_scores_on_images_that_the_weights_were_trained_on(runs, data, tmp_path,
 
 
 def test_what_start_weights_saw_stays_known(runs, data, tmp_path, capsys):
-    """Over a run that looked at no contents, and an overwritten start file."""
+    """Weights keep the record of earlier training images after their start file is deleted."""
     start = shutil.copy(
         runs[0] / "checkpoints" / "best.safetensors", tmp_path / "start.safetensors"
     )
@@ -171,7 +171,7 @@ def test_what_start_weights_saw_stays_known(runs, data, tmp_path, capsys):
     weights = second / "checkpoints" / "last.safetensors"
     score = ["dataset=folder", f"dataset.data_dir={data[0]}", f"model.weights={weights}",
              "model.image_size=16", "evaluation.crop_pcts=[1.0]"]  # fmt: skip
-    # As other classes were learnt since, only the message is looked at.
+    # The second run learned other classes, so the test checks only the messages.
     from cait_finetune.data.load import load_source
     from cait_finetune.runs.provenance import notes_on_weights
     from cait_finetune.workflow.streams import preprocessing_of

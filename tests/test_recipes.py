@@ -1,6 +1,6 @@
-"""recipes/: each says what to expect, and runs: two steps of a small model on stand-in images.
+"""Each recipe states its expected results, and runs two steps of a small model on test images.
 
-What is made small are values, so that groups and options are the recipe's own.
+The tests change only values, so a recipe keeps its own groups and options.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ SMALL = [
     "export=none",
     "debug=fast_dev_run",
 ]
-#: What cannot be had here, or would ask for more than there is.
+#: Overrides for hardware or data that the test machine lacks.
 INSTEAD = {
     "flowers_tpu": ["distribution=cpu"],
-    # The peak is scaled to the small batch, these two are not.
+    # The peak learning rate scales with the small batch, but these two rates do not.
     "transfer_inat18": ["schedule.min_lr=0", "schedule.warmup_lr=0"],
     "transfer_inat19": ["dataset.num_classes=null", "schedule.min_lr=0", "schedule.warmup_lr=0"],
 }
@@ -56,13 +56,13 @@ SIZES = {"train": 40, "validation": 12, "test": 12}
 
 
 def header(recipe: str) -> str:
-    """The comment on top."""
+    """Return the comment at the top of the recipe."""
     lines = (FOLDER / f"{recipe}.yaml").read_text().partition("defaults:")[0].splitlines()
     return "\n".join(line.removeprefix("#").removeprefix(" ") for line in lines)
 
 
 def write_stand_in(config: Config, folder: Path) -> None:
-    """A TFDS set with the name, version and classes of the recipe's."""
+    """Write a TFDS data set with the name, version and number of classes of the recipe's set."""
     dataset = config.dataset
     prepare(
         folder,
@@ -74,7 +74,7 @@ def write_stand_in(config: Config, folder: Path) -> None:
 
 
 def write_competition(folder: Path, monkeypatch) -> Path:
-    """iNaturalist 2019 as its competition hands it out, made a table of by the recipe's own lines."""
+    """Write iNaturalist 2019 in its published layout; the recipe's own code writes the table."""
     monkeypatch.chdir(folder)
     for split, count in (("train", 40), ("val", 12)):
         images, annotations = [], []
@@ -102,10 +102,10 @@ def test_it_says_what_to_expect(recipe):
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_it_runs(recipe, tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path))  # caches
+    monkeypatch.setenv("HOME", str(tmp_path))  # for caches
     monkeypatch.setattr("cait_tf.variants.VARIANTS", {**cait_tf.VARIANTS, MODEL.name: MODEL})
     words = [*SMALL, *INSTEAD.get(recipe, [])]
-    for split in ("train", "held_out"):  # drawing them all takes minutes
+    for split in ("train", "held_out"):  # drawing all images is slow
         monkeypatch.setattr(Procedural.BUILDER_CONFIGS[0], split, 1)
     config, *_ = configure_run(*words, "dataset.data_dir=later", recipe=recipe)
     data_dir = tmp_path
@@ -126,7 +126,7 @@ def test_it_runs(recipe, tmp_path, monkeypatch):
 
 
 def test_the_transfer_table_has_the_papers_settings():
-    """DeiT's, as facts of the source: SGD on CIFAR and Cars, AdamW on iNaturalist."""
+    """The settings are those of DeiT: SGD on CIFAR and Cars, AdamW on iNaturalist."""
     for name in ("cifar10", "cifar100", "flowers102", "cars", "inat18", "inat19"):
         config, *_ = configure_run("dataset.data_dir=x", recipe=f"transfer_{name}")
         inat = name.startswith("inat")

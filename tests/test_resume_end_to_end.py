@@ -1,4 +1,4 @@
-"""The command, asked to end by SIGTERM and gone on with; and two workers on this machine."""
+"""The command, ended by SIGTERM and resumed, and two workers on one machine."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_run_that_is_asked_to_end_goes_on_as_if_nothing_had_happened(tmp_path)
     assert "Traceback" not in err
     assert not (cut / "result.json").exists()
 
-    # a mistake leaves everything as it is
+    # a refused resume changes no file
     before = {path: path.read_bytes() for path in cut.rglob("*") if path.is_file()}
     wrong = command(cut, f"resume={cut}", "seed=7")
     _, err = wrong.communicate(timeout=120)
@@ -82,18 +82,18 @@ def test_a_run_that_is_asked_to_end_goes_on_as_if_nothing_had_happened(tmp_path)
     assert second.returncode == 0, err
     assert "as after step" in out
     assert "resume train.max_hours: null → 5.0" in err
-    assert "max_hours: 5.0" in (cut / "config.yaml").read_text()  # the next resume has it too
+    assert "max_hours: 5.0" in (cut / "config.yaml").read_text()  # the next resume keeps the value
     assert records(cut) == records(whole)
     results = [json.loads((run / "result.json").read_text()) for run in (whole, cut)]
     for key in ("test_top1", "test_top5", "test_loss", "best_epoch", "validation_top1", "steps"):
         assert results[0][key] == results[1][key], key
-    assert len(json.loads((cut / "environment.json").read_text())) == 2  # a record a process
+    assert len(json.loads((cut / "environment.json").read_text())) == 2  # one record per process
     assert "resume" not in (cut / "command.txt").read_text()
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "cut",
         "data",
         "whole",
-    ]  # no stray outputs/
+    ]  # no outputs/ directory
 
     third = command(cut, f"resume={cut}")
     _, err = third.communicate(timeout=120)
@@ -107,7 +107,7 @@ def test_a_run_that_is_asked_to_end_before_its_first_step_can_be_started_again(t
     first = command(run, *words)
     until = time.monotonic() + 60
     while not run.exists() and time.monotonic() < until:
-        time.sleep(0.01)  # TensorFlow is imported next, which takes seconds
+        time.sleep(0.01)  # next the command imports TensorFlow, which is slow
     first.send_signal(signal.SIGTERM)
     _, err = first.communicate(timeout=60)
     assert first.returncode == 75, err
@@ -131,7 +131,7 @@ def test_two_workers_make_one_run(tmp_path):
     assert other_out.strip() == ""
     epochs = [record for record in records(run) if record["kind"] == "epoch"]
     assert len(epochs) == 1  # only the chief writes
-    # 180 images in batches of 25 for each worker: an uneven end, and every image once
+    # 180 images in batches of 25 per worker: an incomplete last batch, each image once.
     assert epochs[0]["validation_top1"] * 180 == pytest.approx(
         round(epochs[0]["validation_top1"] * 180)
     )

@@ -1,4 +1,4 @@
-"""Fine-tuning from features that mean something: each method does what it is said to do."""
+"""Fine-tuning from pretrained features: each method has its documented effect."""
 
 import json
 import re
@@ -35,12 +35,12 @@ def run(place, name, *overrides):
 
 @pytest.fixture(scope="module")
 def full(place):
-    """Full fine-tuning with layer-wise decay and averaged weights beside the trained ones."""
+    """Full fine-tuning with layer-wise decay, and averaged weights beside the trained weights."""
     return run(place, "full", "average=ema", "average.export=false")
 
 
 def moved(place, name, layer):
-    """How far a layer's kernels went from the pretrained ones, in parts of their own size."""
+    """Return the relative distance of a layer's kernels from the pretrained kernels."""
     weights = load_file(place / name / "checkpoints/last.safetensors")
     names = [key for key in START if key.startswith(layer) and START[key].ndim > 1]
     difference = np.concatenate([(weights[key] - START[key]).ravel() for key in names])
@@ -73,7 +73,7 @@ def test_averaged_weights_are_ahead_while_the_rate_is_high(place, full):
 
 
 def test_a_linear_probe_says_what_the_features_are_worth(place):
-    # With all of the digits to learn from, a random backbone's features tell 94 % of the others, too.
+    # With all digits for training, even the features of a random backbone suffice.
     keys = ["tuning=linear_probe", "tuning.solver=lbfgs", "tuning.cache_dir=null", "export=none"]
     keys.append("dataset.train_share=0.1")
     pretrained = run(place, "probe", *keys)
@@ -103,7 +103,7 @@ def test_lora_learns_the_digits_in_eight_directions_of_each_kernel(place):
 def test_the_head_first_then_everything(place):
     run(place, "head", "tuning=head_then_full", "tuning.head_epochs=1", "export=none")
     first, *_, last = (one for one in records(place / "head") if one["kind"] == "epoch")
-    # What the head alone makes of the features is good already, and is not lost afterwards.
+    # The head alone reaches a good accuracy, and full training must not lose it.
     assert first["validation_top1"] > 0.6
     assert last["validation_top1"] > max(0.85, first["validation_top1"])
 

@@ -1,4 +1,4 @@
-"""Every tuning method as a user runs it: what it says it trains is what the checkpoint differs in."""
+"""Every tuning method as a user runs it: the checkpoint differs only in the trained weights."""
 
 import csv
 import json
@@ -20,11 +20,11 @@ QUICK = ["model.image_size=16", "train.batch_size=128",
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A directory with weights to start from; runs and their caches are written beside them."""
+    """A directory with start weights, in which tests write runs and their caches."""
     directory = tmp_path_factory.mktemp("tuning")
     model = cait_tf.create_model("cait_nano_32", num_classes=10, image_size=16)
     for variable in model.weights:
-        if "/gamma_" in variable.path:  # blocks that act: features that tell images apart
+        if "/gamma_" in variable.path:  # small LayerScale weights would hide the blocks
             variable.assign(np.full(variable.shape, 0.5))
     cait_tf.save_weights(model, directory / "start.safetensors")
     return directory
@@ -39,7 +39,7 @@ def run(place, name, *overrides):
 
 
 def changed(place, name, checkpoint="last"):
-    """The tensors in which a checkpoint differs from the weights that the run started from."""
+    """Return the names of tensors that differ between a checkpoint and the start weights."""
     old = load_file(place / "start.safetensors")
     new = load_file(place / name / f"checkpoints/{checkpoint}.safetensors")
     assert set(old) == set(new)
@@ -47,7 +47,7 @@ def changed(place, name, checkpoint="last"):
 
 
 def rows(place, name):
-    """The trained paths of each phase of ``parameters.csv``."""
+    """Return the trained paths of each phase in ``parameters.csv``."""
     phases = {}
     for row in csv.DictReader((place / name / "parameters.csv").read_text().splitlines()):
         phases.setdefault(row["phase"], set())

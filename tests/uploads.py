@@ -1,17 +1,17 @@
-"""What others get to see of a run: every file that goes to the hub or to W&B."""
+"""Search the files of a run that are uploaded to the hub or to W&B."""
 
 import zipfile
 from pathlib import Path
 
 
 def naming(run: Path, text: str) -> list[str]:
-    """The uploaded files, and members of archives, with the text in their name or their bytes."""
+    """Return the uploaded files and archive members that contain `text` in name or bytes."""
     found = []
     for path in [run / "checkpoints" / "best.safetensors", *(run / "export").rglob("*")]:
         name = path.relative_to(run).as_posix()
         if path.is_file():
             contents = {name: path.read_bytes()}
-            if zipfile.is_zipfile(path):  # whose members are compressed
+            if zipfile.is_zipfile(path):  # archive members are compressed
                 with zipfile.ZipFile(path) as archive:
                     contents |= {f"{name}/{one}": archive.read(one) for one in archive.namelist()}
             found += [

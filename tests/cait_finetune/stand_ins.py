@@ -1,4 +1,4 @@
-"""A genuine TFDS data set made on the spot, with real image files in it, some of them broken."""
+"""Small TFDS data sets of real image files, some of them broken, and configurations of runs."""
 
 import io
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ COLOURS = {"red": (200, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 200)}
 
 
 def image_file(colour, size=(40, 32), kind="JPEG", seed=0) -> bytes:
-    """An encoded picture of one colour with some noise on it."""
+    """Return an encoded image of one colour with noise."""
     noise = np.random.default_rng(seed).integers(0, 40, (size[1], size[0], 3))
     buffer = io.BytesIO()
     Image.fromarray((np.array(colour) + noise).astype("uint8")).save(buffer, kind)
@@ -27,7 +27,7 @@ def image_file(colour, size=(40, 32), kind="JPEG", seed=0) -> bytes:
 
 
 class Patches(tfds.core.GeneratorBasedBuilder):
-    """Red, green and blue pictures; `BROKEN` examples of the first split hold half a file."""
+    """Red, green and blue images. `BROKEN` examples of the first split hold 60 bytes of a file."""
 
     VERSION = tfds.core.Version("1.0.0")
     SIZES = {"train": 30}
@@ -56,7 +56,7 @@ class Patches(tfds.core.GeneratorBasedBuilder):
 
 
 def prepare(directory, name="colour_patches", **attributes) -> str:
-    """Write a variation of the set under `directory`; returns the name that TFDS finds it by."""
+    """Write a variant of `Patches` under `directory` and return its TFDS name."""
     with tfds.core.registered.skip_registration():  # other tests use the same names
         kind = type("Variation", (Patches,), {**attributes, "name": name, "__module__": __name__})
     kind(data_dir=directory).download_and_prepare()
@@ -64,19 +64,19 @@ def prepare(directory, name="colour_patches", **attributes) -> str:
 
 
 def composed(*overrides: str) -> DictConfig:
-    """What Hydra makes of `overrides`."""
+    """Return the configuration that Hydra composes from `overrides`."""
     configuration.register()
     with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
         return compose(config_name="config", overrides=list(overrides))
 
 
 def checked(*overrides: str) -> configuration.Config:
-    """The configuration that a run with `overrides` would get."""
+    """Return the validated configuration of a run with `overrides`."""
     return configuration.from_hydra(composed(*overrides))
 
 
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """Blocks of chance colours on a slope: edges and gradients, ``(h, w, 3)`` uint8."""
+    """Return random colour blocks on a gradient, ``(h, w, 3)`` uint8."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (-(-height // 8), -(-width // 8), 3))
     blocks = coarse.repeat(8, axis=0).repeat(8, axis=1)[:height, :width]
@@ -85,14 +85,14 @@ def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
 
 
 def encode(image: np.ndarray, file_format: str = "PNG", **options: object) -> bytes:
-    """The bytes of an image file."""
+    """Return the bytes of an image file."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, file_format, **options)
     return buffer.getvalue()
 
 
 def examples(count: int) -> list[tuple[bytes, int]]:
-    """`count` PNG files of 16 pixels, all different, with labels 0 and 1 in turn."""
+    """Return `count` different 16x16 PNG files, with labels 0 and 1 in turn."""
     return [(encode(picture(16, 16, seed)), seed % 2) for seed in range(count)]
 
 
@@ -103,11 +103,11 @@ def write_set(
     label: object = None,
     shards: int | None = None,
 ) -> tfds.core.DatasetBuilder:
-    """A set of these very files in this order, whatever is in them.
+    """Write a data set of the given files in the given order, even if a file is broken.
 
     Args:
-        label: the feature of the labels. `None`: classes cat and dog.
-        shards: how many files the set has. `None`: one.
+        label: TFDS feature of the labels. `None`: classes cat and dog.
+        shards: number of shard files per split. `None`: chosen by TFDS.
     """
     label = label or tfds.features.ClassLabel(names=["cat", "dog"])
 
@@ -144,7 +144,7 @@ def write_set(
 
 
 def source_of(builder: tfds.core.DatasetBuilder) -> TfdsSource:
-    """A `Source` that trains, validates and tests on the train split of a set of `write_set`."""
+    """Return a `Source` that uses the train split of a `write_set` data set for every split."""
     splits = ("train", "validation", "test")
     return TfdsSource(
         builder=builder,

@@ -1,4 +1,4 @@
-"""The functions for notebooks, and that importing them costs nothing."""
+"""The functions for notebooks. Their import loads no heavy library."""
 
 import os
 import re
@@ -117,7 +117,7 @@ def test_going_on_with_a_run(run, tmp_path, monkeypatch):
 
 
 def test_two_threads_run_one_after_the_other(tmp_path, monkeypatch):
-    """What a run sets of the whole process is not the other one's."""
+    """Runs set process-wide state, such as random seeds, and must not overlap."""
     inside, seen = [], []
 
     def slow(config, path):
@@ -208,7 +208,7 @@ print("light")
 
 
 def test_no_module_has_the_name_of_a_function():
-    """Importing a module would put it in the place of the function."""
+    """Importing a module of the same name would replace the function."""
     modules = {path.stem for path in (ROOT / "cait_finetune").iterdir()}
     assert not modules & set(cait_finetune.__all__)
 

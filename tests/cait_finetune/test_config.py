@@ -1,4 +1,4 @@
-"""Every key has a type and a range, and says so by name."""
+"""Every key has a type and a range, and an error names its key."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.cait_finetune.stand_ins import checked, composed
 
 
 def keys() -> set[str]:
-    """Every key of the schema that holds a value."""
+    """Return every schema key that holds a value."""
 
     def below(node, prefix):
         for name, value in vars(node).items():
@@ -214,7 +214,7 @@ WRONG_TYPE = [
     ("tuning.rank", "1.5", "Integer"),
     ("tuning.alpha", "x", "Float"),
 ]
-# Any text is a value: it is checked where it is used.
+# These keys accept any text here. The code that uses a key checks its value.
 FREE = {
     "dataset.name",
     "dataset.data_dir",
@@ -240,7 +240,7 @@ FREE |= {f"dataset.splits.{split}" for split in ("train", "validation", "test")}
 
 
 def refusal(*overrides: str) -> str:
-    """The message a user gets."""
+    """Return the message that a user gets for `overrides`."""
     with pytest.raises((UserError, HydraException, OmegaConfBaseException)) as caught:
         checked(*overrides)
     error = caught.value
@@ -414,7 +414,7 @@ def test_the_division_has_its_defaults_in_one_place():
 
 
 def test_an_error_says_what_it_is_before_it_is_composed():
-    """Types are Hydra's to check, ranges ours: composing alone accepts what from_hydra refuses."""
+    """Hydra checks types and from_hydra checks ranges: compose accepts a value out of range."""
     assert composed("train.epochs=0").train.epochs == 0
 
 

@@ -1,4 +1,4 @@
-"""Messages."""
+"""Error messages."""
 
 from __future__ import annotations
 
@@ -26,6 +26,6 @@ def test_far_names_are_not():
 
 
 def test_it_survives_being_raised_again_from_its_message():
-    """OmegaConf does that with an exception of a ``__post_init__``."""
+    """OmegaConf raises an exception of ``__post_init__`` again from its message."""
     first = bad_value("a", 1, "2", "do b")
     assert str(type(first)(str(first))) == str(first)

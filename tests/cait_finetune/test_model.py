@@ -1,4 +1,4 @@
-"""From the configuration to a model."""
+"""Models built from the configuration."""
 
 from __future__ import annotations
 
@@ -231,7 +231,7 @@ def test_the_classes_of_a_file_have_different_names():
     config.weights_class_names = ["ant", "ant", "cow"]
     with pytest.raises(UserError, match=r"^model\.weights_class_names: got ant twice, expected a"):
         models.check(config)
-    config.weights_class_names = list(imagenet.class_names())  # two of them are called crane
+    config.weights_class_names = list(imagenet.class_names())  # two classes are named crane
     models.check(config)
 
 
@@ -273,7 +273,7 @@ def test_a_frozen_backbone_has_no_noise():
     images, _ = batch()
     expected = np.asarray(model(images, training=False))
     frozen = models.FrozenBackbone(model)
-    # Compiled, its rounding is another: noise would be five orders larger.
+    # The compiled backbone rounds differently. Noise would far exceed the tolerance.
     np.testing.assert_allclose(frozen(images, training=True), expected, rtol=0, atol=1e-6)
     assert np.abs(np.asarray(model(images, training=True)) - expected).max() > 1e-2
     assert [variable.path for variable in frozen.weights] == [v.path for v in model.weights]

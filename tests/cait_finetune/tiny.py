@@ -1,4 +1,4 @@
-"""Small shared things: a tiny real model, a batch, and an optimizer configuration."""
+"""Shared test inputs: a tiny real model, a batch, and an optimizer configuration."""
 
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,13 @@ from cait_finetune.config import OptimizerConfig
 GOLDEN = Path(__file__).parents[1] / "golden"
 CLASSES = 7
 
-#: Parameters whose true gradient is zero, as the softmax cancels them: Adam turns rounding noise
-#: there into full steps, so no two implementations agree on them.
+#: Parameters with a true gradient of zero, because the softmax cancels them. Adam turns their
+#: rounding noise into full steps, so no two implementations agree on them.
 NO_GRADIENT = ("proj_l/bias", "k/bias", "qkv/bias")
 
 
 def golden_model() -> cait_tf.CaiTClassifier:
-    """The model the golden files were made with, with their weights."""
+    """Return the model of the golden files, with their weights."""
     model = cait_tf.CaiTClassifier(
         CLASSES,
         image_size=64,
@@ -35,7 +35,7 @@ def golden_model() -> cait_tf.CaiTClassifier:
 
 
 def tiny_model(num_classes: int = CLASSES, seed: int = 0, **kwargs) -> cait_tf.CaiTClassifier:
-    """32 pixels, two trunk and two class-attention blocks, random weights, the same for a seed."""
+    """Return a 32-pixel model of two trunk and two class-attention blocks, with seeded weights."""
     keras.utils.set_random_seed(seed)
     config = {
         "image_size": 32,
@@ -52,14 +52,14 @@ def tiny_model(num_classes: int = CLASSES, seed: int = 0, **kwargs) -> cait_tf.C
 
 
 def batch(size: int = 8, seed: int = 0) -> tuple[tf.Tensor, tf.Tensor]:
-    """Noise images (B, 32, 32, 3) float32 and int64 labels, the same for a seed."""
+    """Return seeded noise images (B, 32, 32, 3) float32 and labels (B,) int64."""
     rng = np.random.default_rng(seed)
     images = rng.normal(size=(size, 32, 32, 3)).astype("float32")
     return tf.constant(images), tf.constant(rng.integers(0, CLASSES, size), tf.int64)
 
 
 def optimizer_config(**changes: Any) -> OptimizerConfig:
-    """AdamW's and SGD's defaults in ``conf/optimizer``, with a base rate of 1e-3."""
+    """Return an AdamW configuration with a base learning rate of 1e-3, and the given `changes`."""
     values = {
         "name": "adamw",
         "base_lr": 1e-3,
@@ -75,10 +75,10 @@ def optimizer_config(**changes: Any) -> OptimizerConfig:
 
 
 def one_device() -> tf.distribute.Strategy:
-    """The strategy of ``distribution=cpu``."""
+    """Return the strategy of ``distribution=cpu``."""
     return tf.distribute.OneDeviceStrategy("/cpu:0")
 
 
 def snapshot(model: keras.Model) -> dict[str, np.ndarray]:
-    """A copy of every variable, by path."""
+    """Return a copy of every variable, by path."""
     return {variable.path: np.array(variable) for variable in model.weights}

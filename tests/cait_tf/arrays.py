@@ -1,4 +1,4 @@
-"""What several test modules of the layers need."""
+"""Shapes and arrays that several test modules of layers use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def normal(*shape):
 
 
 def randomise(layer):
-    """Weights large enough for every one of them to matter."""
+    """Assign weights large enough that each weight affects the output."""
     rng = np.random.default_rng(1)
     for variable in layer.weights:
         if "seed" not in variable.path:

@@ -13,7 +13,7 @@ from tests.cait_tf import golden
 
 @pytest.fixture(scope="session")
 def golden_classifier() -> CaiTClassifier:
-    """The golden weights in a classifier. Shared: read it, do not change it."""
+    """A classifier with the golden weights. All tests share it, so do not change it."""
     model = golden.classifier()
     load_weights(model, golden.SAFETENSORS)
     return model
@@ -27,9 +27,9 @@ def images() -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def hollow_models() -> dict[str, CaiTClassifier]:
-    """Every variant with its variables' paths and shapes, but no memory behind them."""
+    """Every variant, with paths and shapes of its variables but no memory for their values."""
     with keras.StatelessScope(initialize_variables=False):
         models = {name: create_model(name) for name in VARIANTS}
-    # Keras keeps a list of variables to initialise the next time a scope ends: 3 GB of them.
+    # Otherwise Keras would allocate and initialise every variable at the end of the next scope.
     keras.utils.clear_session()
     return models

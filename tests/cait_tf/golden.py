@@ -28,26 +28,26 @@ CLASS_MAPS = [f"ca_ffn_block_{j}_att" for j in range(2)]
 
 
 def backbone(**changes: Any) -> CaiTBackbone:
-    """The golden geometry without a head, built, with random weights."""
+    """Return a built backbone of the golden geometry, with random weights."""
     model = CaiTBackbone(**{**GEOMETRY, **changes})
     model.build()
     return model
 
 
 def values(model: Any) -> dict[str, np.ndarray]:
-    """A copy of every parameter, by timm name, in Keras' layout."""
+    """Return a copy of every parameter, by timm name, in Keras' layout."""
     return {name: np.array(variable) for name, variable in parameters(model).items()}
 
 
 def assert_near(got: Any, expected: np.ndarray, tolerance: float = 1e-4) -> None:
-    """Same shape, and no element further than `tolerance` from the expected one."""
+    """Assert equal shapes and elements within `tolerance` of the expected ones."""
     got = np.asarray(got)
     assert got.shape == expected.shape
     np.testing.assert_allclose(got, expected, rtol=0, atol=tolerance)
 
 
 def assert_same(got: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
-    """The same names, and bit-equal arrays under them."""
+    """Assert equal names and bit-equal arrays."""
     assert set(got) == set(expected)
     for name, array in expected.items():
         np.testing.assert_array_equal(got[name], array, err_msg=name)

@@ -1,4 +1,4 @@
-"""Arguments: both ways to give a size. What is refused is in test_backbone.py, by the model itself."""
+"""Both ways to give a size. test_backbone.py tests refused arguments on the model itself."""
 
 import numpy as np
 import pytest

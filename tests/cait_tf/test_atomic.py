@@ -1,4 +1,4 @@
-"""A whole file, or the one before; an error that names the file; nothing left behind."""
+"""Atomic writes: the new or the old file, errors that name the file, no temporary files left."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_errors_of_libraries_become_the_systems(text):
 def test_other_errors_stay():
     with pytest.raises(RuntimeError, match=r"^shapes"), naming("a.bin"):
         raise RuntimeError("shapes")
-    with pytest.raises(RuntimeError, match="read"), naming("a.bin"):  # of a file that is read
+    with pytest.raises(RuntimeError, match="read"), naming("a.bin"):  # about a file that is read
         raise RuntimeError("read images/1.jpg; Input/output error")
     with pytest.raises(OSError, match="reading") as raised, naming("a.bin"):
         raise OSError(errno.EIO, "reading", "images/1.jpg")

@@ -31,7 +31,7 @@ def test_attention_dropout_leaves_the_returned_maps_whole():
 
 
 def test_class_attention_is_that_of_keys_and_values():
-    """Which it does not form."""
+    """Class attention computes no keys and values, but equals attention with both."""
     attention, u = ClassAttention(12, 3), normal(*PATCHES)
     attention.build(u.shape)
     randomise(attention)

@@ -1,4 +1,4 @@
-"""Maps against their definitions, and the pictures that are drawn of them."""
+"""Attention maps against their definitions, and the images drawn from them."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def test_a_flat_map_is_not_divided_by_zero():
 
 
 def test_rollout_follows_a_path_through_the_blocks():
-    """One trunk block that sends patch 5 to patch 2, and a class token that looks at patch 2 only."""
+    """Patch 2 attends to patch 5 in the trunk, and the class token attends to patch 2 only."""
     trunk = np.tile(np.eye(16), (1, 2, 1, 1))
     trunk[0, :, 2] = np.eye(16)[5]
     cls = np.zeros((1, 2, 1, 17))
     cls[..., 1 + 2] = 1
     maps = {"sa_ffn_block_0_att": trunk, "ca_ffn_block_0_att": cls}
     rolled = attention_maps.attention_rollout(maps, GRID).reshape(16)
-    np.testing.assert_allclose(rolled[[2, 5]], [0.5, 0.5])  # half stayed, half came
+    np.testing.assert_allclose(rolled[[2, 5]], [0.5, 0.5])  # half each: residual, attention
     assert rolled.sum() == pytest.approx(1)
 
 
@@ -67,7 +67,7 @@ def test_rollout_of_a_second_class_block_starts_from_the_first():
     trunk = np.tile(np.eye(16), (1, 1, 1, 1))
     first, second = np.zeros((1, 1, 1, 17)), np.zeros((1, 1, 1, 17))
     first[..., 1 + 3] = 1
-    second[..., 0] = 1  # looks at itself: nothing new comes in
+    second[..., 0] = 1  # attends to itself only and adds nothing
     maps = {"sa_ffn_block_0_att": trunk, "ca_ffn_block_0_att": first, "ca_ffn_block_1_att": second}
     rolled = attention_maps.attention_rollout(maps, GRID).reshape(16)
     np.testing.assert_allclose(rolled, np.eye(16)[3])
@@ -100,7 +100,7 @@ def photo(tmp_path):
 
 @pytest.mark.parametrize("size", [(64, 64), (64, 128), (128, 64)])
 def test_pictures_have_no_bare_stripes(size, tmp_path):
-    """The images fill the figure's height, whatever their shape, but for titles."""
+    """Images of any shape fill the figure's height, except for the titles."""
     image = np.zeros((*size, 3), "uint8")
     pictures.draw_overlay(image, np.zeros(size), "title", "kind", tmp_path / "a.png")
     pixels = np.asarray(Image.open(tmp_path / "a.png").convert("RGB"))
@@ -117,7 +117,7 @@ def test_the_pictures(photo, tmp_path, image_size):
     for file in files:
         with Image.open(file) as picture:
             assert picture.width > 500
-            assert np.asarray(picture.convert("L")).std() > 10  # there is something on it
+            assert np.asarray(picture.convert("L")).std() > 10  # the image is not blank
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ def test_attention_maps_have_the_collections_names_and_shapes(golden_classifier,
     shapes = dict.fromkeys(golden.TRUNK_MAPS, (4, 2, n, n))
     shapes |= dict.fromkeys(golden.CLASS_MAPS, (4, 2, 1, 1 + n))
     assert {name: tuple(value.shape) for name, value in maps.items()} == shapes
-    # Without maps the biases of the mixings need no pass over them: a rounding apart.
+    # Without maps, the mixing biases are added elsewhere, so rounding differs.
     np.testing.assert_allclose(features, golden_classifier.backbone(images), atol=1e-5)
 
 
@@ -74,7 +74,7 @@ def test_weight_decay_leaves_out_what_timm_leaves_out(name, hollow_models):
 
 
 def test_every_block_has_its_own_place_in_the_forward_pass():
-    model = golden.classifier()  # three trunk blocks, two of class attention
+    model = golden.classifier()  # three trunk blocks, two class-attention blocks
     places = {
         "cls_token": 0, "pos_embed": 0, "patch_embed": 0, "blocks_0": 1, "blocks_1": 2,
         "blocks_2": 3, "blocks_token_only_0": 4, "blocks_token_only_1": 5, "norm": 5,
@@ -88,7 +88,7 @@ def test_every_block_has_its_own_place_in_the_forward_pass():
 
 
 class Student(keras.Model):
-    """A user's model, with layers that are called like the backbone's."""
+    """A user's model whose layers have the names of backbone layers."""
 
     def __init__(self, trunk):
         super().__init__(name="student")
@@ -155,7 +155,7 @@ def test_training_without_any_rate_is_inference(golden_classifier, images):
 
 
 def test_every_parameter_has_a_gradient_but_those_the_softmax_cancels(golden_classifier, images):
-    """A bias that adds the same to every key changes no softmax: proj_l's, and the keys' own."""
+    """The softmax cancels the biases of proj_l and of the keys: their true gradients are zero."""
     names, variables = zip(*parameters(golden_classifier).items(), strict=True)
     with tf.GradientTape() as tape:
         logits = golden_classifier(images, training=True)
@@ -257,7 +257,7 @@ def test_kernel_init_is_the_deviation_of_the_blocks_kernels_alone():
         scaled = small.name == "kernel" and "blocks" in small.path
         np.testing.assert_allclose(large, 4 * np.asarray(small) if scaled else small, rtol=1e-6)
     fc1 = models[0.08].blocks[0].mlp.fc1.kernel
-    assert np.std(fc1) == pytest.approx(0.08 * 0.88, rel=0.05)  # .88: it is cut off at twice that
+    assert np.std(fc1) == pytest.approx(0.08 * 0.88, rel=0.05)  # truncated at two deviations
 
 
 def test_config_round_trip(images):
@@ -298,7 +298,7 @@ def test_keras_weights_round_trip(golden_classifier, images, tmp_path):
 
 @pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_features_do_not_depend_on_who_calls_the_backbone(dtype, images):
-    """Keras casts a model's own variables when the model is called from outside, unless told not to."""
+    """Autocast must be off, or Keras casts the backbone's own variables in an outermost call."""
     model = golden.classifier(dtype=dtype)
     load_weights(model, golden.SAFETENSORS)
     inside = keras.Sequential([model.backbone])(images)

@@ -43,7 +43,7 @@ def test_blocks_keep_the_residual_stream_in_float32(dtype):
 
 
 def test_a_tiny_update_survives_mixed_precision():
-    """In float16 a gamma of 1e-7 would be 1.2e-7, and the sum would lose it: hence float32 there."""
+    """LayerScale and the residual sum need float32: float16 would round or lose the update."""
     block = SelfAttentionBlock(12, 3, layer_scale_init=1e-7, dtype="mixed_float16")
     x = 1e-3 * normal(*PATCHES)
     block(x)
@@ -55,7 +55,7 @@ def test_a_tiny_update_survives_mixed_precision():
 
 @pytest.mark.parametrize("drop_path_rate", [0.0, 0.5])
 def test_remat_gives_the_same_output_and_gradients(drop_path_rate):
-    """Also with drop path, whose masks must not be drawn anew when the block is computed again."""
+    """The recomputed block must reuse the drop-path masks of the forward pass."""
     results = []
     for remat in (False, True):
         keras.utils.set_random_seed(3)
@@ -78,7 +78,7 @@ def test_remat_gives_the_same_output_and_gradients(drop_path_rate):
         results.append(gradients(x))
     (y, plain), (again, recomputed) = results
     np.testing.assert_allclose(again, y, rtol=1e-5)
-    largest = max(np.abs(gradient).max() for gradient in plain)  # proj_l.bias has none but noise
+    largest = max(np.abs(gradient).max() for gradient in plain)  # proj_l.bias has only noise
     for a, b in zip(plain, recomputed, strict=True):
         np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-5 * largest)
 

@@ -106,7 +106,7 @@ def test_its_checkpoint_is_read_as_one_of_theirs(written):
 
 
 def test_the_golden_checkpoint_survives_the_way_there_and_back(tmp_path):
-    """Their SavedModel to ours: the same variables under the same paths."""
+    """Our SavedModel has the variables and paths of the original SavedModel."""
     theirs = golden.COLLECTION / "cait_tiny_64"
     model = golden.classifier(**collection_geometry(theirs))
     load_weights(model, theirs)
@@ -159,7 +159,7 @@ def test_a_build_is_a_model_a_page_and_an_archive(name, nano_weights, tmp_path, 
 
 @pytest.mark.slow
 def test_all_of_them_and_what_is_done_is_skipped(nano_weights, tmp_path, monkeypatch, capsys):
-    """The command itself, with a collection of two: the twenty are 13 GB."""
+    """Run the command with two models, because the full collection is too large."""
     names = ["cait_nano_32", "cait_nano_32_fe"]
     monkeypatch.setattr(collection, "ENTRIES", tuple(map(collection.entry, names)))
     words = ["build", "--all", "--weights", nano_weights, "--out", str(tmp_path / "out")]

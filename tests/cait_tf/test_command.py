@@ -1,4 +1,4 @@
-"""How the commands of the library show a mistake."""
+"""How the commands of the library report errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From any source to any format and back, bit for bit."""
+"""Conversion from any source to any format and back, bit for bit."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_between_the_others(first, second, tmp_path):
 
 @pytest.fixture(scope="module")
 def named(tmp_path_factory):
-    """Weights of a head for three classes, which the file names."""
+    """A weights file with a head for three classes and their names."""
     model = create_model("cait_nano_32", num_classes=3)
     path = tmp_path_factory.mktemp("named") / "named.safetensors"
     save_weights(model, path, {"classes": "Zebra\nmünchen, 1\nant"})
@@ -130,7 +130,7 @@ def test_without_the_head(name, tmp_path):
 @pytest.mark.parametrize("name", [*FORMATS, PTH])
 @pytest.mark.parametrize("size", [(32, 96), (32, 128)])
 def test_a_grid_that_is_no_square(size, name, tmp_path):
-    """2x6 patches are no square number; 2x8 are one, and must not be taken for 4x4."""
+    """12 patches are not a square number. 2x8 patches must not be read as 4x4."""
     save_weights(golden.classifier(image_size=list(size)), tmp_path / "source.safetensors")
     done = convert.convert(tmp_path / "source.safetensors", tmp_path / name)
     back = convert.convert(tmp_path / name, tmp_path / "back.safetensors")
@@ -207,7 +207,7 @@ def test_what_exists_is_not_overwritten(tmp_path):
     ],
 )  # fmt: skip
 def test_an_ending_that_is_no_format(name, hint, tmp_path):
-    """A slip of the pen must not become the name of a SavedModel's directory."""
+    """A typo in the ending must not create a SavedModel directory."""
     with pytest.raises(CaiTError, match=f"expected an ending.*{hint}"):
         convert.convert(golden.SAFETENSORS, tmp_path / name)
     assert list(tmp_path.iterdir()) == []
@@ -240,7 +240,7 @@ def test_as_a_command(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.needs("torch")
 def test_under_pytorch(tmp_path):
-    """A chain of formats, and the maps of tensors that keep a gradient."""
+    """Convert through a chain of formats, and draw maps from tensors that require gradients."""
     code = """
 import sys, numpy as np
 from cait_tf import convert, create_model

@@ -1,4 +1,4 @@
-"""The forward pass equals the original's, from every weight format and on another backend."""
+"""The forward pass equals the original's, for every weight format and on another backend."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""A classifier of pixels: what it keeps, and what it makes of logits."""
+"""A classifier of pixels: its saved configuration, preprocessing and outputs."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""Files to model input, against torchvision's geometry by way of PIL."""
+"""Image files to model input, against torchvision's geometry computed with PIL."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_of_a_strip_only_the_part_is_made(shape, crop_pct, tmp_path, monkeypatch
 
 
 def test_a_strip_of_60_000_pixels(tmp_path):
-    """The whole is 3,000,000,000 pixels."""
+    """A resize of the whole image before the crop would make billions of pixels."""
     strip = np.zeros((1, 60_000, 3), "uint8")
     strip[0, 29_990:30_010] = 200
     Image.fromarray(strip).save(tmp_path / "a.png")
@@ -55,8 +55,8 @@ def test_a_size_that_is_no_square_is_covered(tmp_path):
     gradient(60, 60).save(tmp_path / "a.png")
     got = images.load_image(tmp_path / "a.png", (16, 32))
     assert got.shape == (16, 32, 3)
-    assert got[:, :, 0].min() > 50  # rows are cut at the top and bottom
-    assert got[0, 0, 1] < 10  # columns are all there
+    assert got[:, :, 0].min() > 50  # the crop removes top and bottom rows
+    assert got[0, 0, 1] < 10  # the crop keeps all columns
     assert got[0, -1, 1] > 240
 
 
@@ -65,7 +65,7 @@ def test_turned_upright(tmp_path):
     exif[0x0112] = 6  # the camera was held sideways
     gradient(40, 40).save(tmp_path / "a.png", exif=exif)
     plain = images.load_image(tmp_path / "a.png", (32, 32))
-    assert plain[0, :, 0].std() > 50  # what were rows are columns
+    assert plain[0, :, 0].std() > 50  # the rotation turns rows into columns
 
 
 def test_sixteen_bits_are_scaled(tmp_path):

@@ -10,7 +10,7 @@ from keras import ops
 from cait_tf import attention, blocks, layers
 from tests.cait_tf.arrays import CLS, PATCHES, normal, randomise
 
-#: Each layer with no argument at its default, and the shapes of its inputs.
+#: Each layer with arguments that are not the defaults, and the shapes of its inputs.
 LAYERS = {
     "PatchEmbed": (lambda: layers.PatchEmbed(4, 12), [(2, 8, 12, 3)]),
     "LayerScale": (lambda: layers.LayerScale(0.5), [PATCHES]),
@@ -92,7 +92,7 @@ def test_gelu_in_half_precision_is_the_float32_one_rounded(dtype):
 
 
 def test_gelu_after_a_product_in_bfloat16_is_rounded_at_its_end():
-    """Where the processor multiplies bfloat16; elsewhere TensorFlow rounds after each operation."""
+    """Without bfloat16 products in the processor, TensorFlow rounds after each operation."""
     parts = [ops.cast(one, "bfloat16") for one in (normal(8, 64), normal(64, 64), normal(64))]
 
     def gelu_of_product(x, kernel, bias):
@@ -103,7 +103,7 @@ def test_gelu_after_a_product_in_bfloat16_is_rounded_at_its_end():
     x, kernel, bias = (np.asarray(ops.cast(one, "float64")) for one in parts)
     exact = np.asarray(layers.gelu(ops.convert_to_tensor(x @ kernel + bias)))
     error = np.abs(fused - exact) / (1 + np.abs(exact))
-    # By bfloat16's own erf the error is 1.4 times the limit.
+    # With erf in bfloat16 the error would exceed the limit.
     assert error.max() < 2**-8 or np.array_equal(fused, one_by_one)
 
 

@@ -1,4 +1,4 @@
-"""Low-rank updates: nothing changes at first, they alone are trained, and they can be merged."""
+"""Low-rank updates: no output changes at first, only they are trained, and they can be merged."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_attention_and_mlp_kernels_are_updated_and_nothing_else_of_the_backbone(
     model = with_lora(rank=3)
     trained = [variable.path for variable in model.backbone.trainable_variables]
     assert all("/lora_kernel_" in path for path in trained)
-    # qkv, proj, fc1, fc2 in each of 3; q, k, v, proj, fc1, fc2 in each of 2; A and B of each
+    # A and B of 4 kernels (qkv, proj, fc1, fc2) in 3 blocks and 6 (q, k, v, proj, fc1, fc2) in 2.
     assert len(trained) == 2 * (3 * 4 + 2 * 6)
     assert {variable.path for variable in model.head.trainable_variables} == {
         model.head.kernel.path,

@@ -1,4 +1,4 @@
-"""Home directory and caches, with and without."""
+"""Home directory and caches, and their absence."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_what_only_looks_like_a_user_is_a_file(no_home):
 
 def test_where_caches_are(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
-    for value in ("", "relative"):  # as the specification has it
+    for value in ("", "relative"):  # XDG specification: only absolute paths count
         monkeypatch.setenv("XDG_CACHE_HOME", value)
         assert caches() == tmp_path / ".cache"
     monkeypatch.setenv("XDG_CACHE_HOME", "/elsewhere")
@@ -109,7 +109,7 @@ def test_libraries_have_a_place(value, known, tmp_path):
     assert first == f"{'None' if value != '/proc' else known} True True"
     assert list(tmp_path.iterdir()) == []
     for place in second.split():
-        assert place == "/proc" or not os.path.exists(place)  # it goes with the process
+        assert place == "/proc" or not os.path.exists(place)  # deleted with the process
 
 
 def test_a_missing_home_is_named(caplog, monkeypatch):

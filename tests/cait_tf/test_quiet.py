@@ -1,4 +1,4 @@
-"""The chatter of imports is kept off the screen, wherever it can be kept."""
+"""Import messages appear only if the import fails. No writable disk is needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The matrices that resize, against PIL's own resizing of numbers that are not rounded."""
+"""Resampling matrices against PIL's resizing of float images."""
 
 import numpy as np
 import pytest

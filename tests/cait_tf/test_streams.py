@@ -1,4 +1,4 @@
-"""Standard streams that are closed, full, gone or without the characters. Each in a process of its own."""
+"""Standard streams that are closed, full, gone or lack characters, each in a new process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PREPARE = "from cait_tf.streams import prepare_streams; prepare_streams()\n"
 
 
 def run(code, shell="", **environment):
-    """Run code in a shell: what it wrote to standard output and error, and its exit status."""
+    """Run code in a shell and return its standard output, standard error and exit status."""
     words = ["bash", "-c", f'set -o pipefail; "$0" -c "$1" {shell}', sys.executable, code]
     done = subprocess.run(words, capture_output=True, env={**os.environ, **environment}, timeout=60)
     return done.stdout.decode(), done.stderr.decode(), done.returncode
@@ -100,7 +100,7 @@ _RESTART = (
 
 @pytest.mark.parametrize("options", [[], ["-X", "utf8=0"], ["-E"]])
 def test_file_names_in_utf_8(options):
-    """Once: where an option overrules the variable, the command goes on as it is."""
+    """The command restarts in UTF-8 at most once, even if an option overrides the variable."""
     environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     words = [sys.executable, *options, "-c", _RESTART, "blé", "a b"]
     if "-E" in options:

@@ -1,4 +1,4 @@
-"""Every variant's structure, with its width taken away; and one variant at its full size."""
+"""The structure of every variant at a small width, and one variant at full size."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NARROW = {"embed_dim": 8, "num_heads": 2, "image_size": 32, "num_classes": 3}
 
 
 def narrow(name):
-    """A variant of one patch size and 8 channels: all its blocks, next to no weights."""
+    """Return a variant with all its blocks but only 8 channels, for 32-pixel images."""
     return create_model(name, **NARROW)
 
 
@@ -62,11 +62,11 @@ def test_the_deepest_of_the_collection(tmp_path):
 
 @pytest.fixture(scope="module")
 def full_size(tmp_path_factory):
-    """A weights file of cait_xxs24_224, made on the spot."""
+    """A random weights file of cait_xxs24_224."""
     model = create_model("cait_xxs24_224")
     rng = np.random.default_rng(0)
     for variable in model.weights:
-        if variable.path.endswith("gamma"):  # LayerScale of 1e-5 would hide the blocks
+        if variable.path.endswith("gamma"):  # small LayerScale weights would hide the blocks
             variable.assign(rng.uniform(0.5, 1.5, variable.shape))
     path = tmp_path_factory.mktemp("full") / "cait_xxs24_224.safetensors"
     save_weights(model, path)

@@ -9,7 +9,7 @@ from tests.cait_tf import golden
 
 PUBLISHED = [name for name, row in VARIANTS.items() if row.published]
 
-#: LayerScale initialisation and drop path of the authors' training, and the deviation of their new
+#: The authors' LayerScale initialisation and drop-path rate, and the deviation of their initial
 #: kernels, from their cait_models.py.
 AUTHORS = {
     "cait_xxs24_224": (1e-5, 0.05),

@@ -20,7 +20,7 @@ def test_a_call_leaves_the_process_as_it_was():
         assert traced(tf.constant(1)) == 2
     [(collected, options)] = seen
     assert not collected
-    assert options["layout_optimizer"] is False  # a CPU alone
+    assert options["layout_optimizer"] is False  # because the machine has no GPU
     assert gc.isenabled()
     assert tf.config.optimizer.get_experimental_options() == before
 
@@ -29,7 +29,7 @@ def test_memory_is_trimmed_only_after_a_trace(monkeypatch):
     trims = []
     monkeypatch.setattr(tuning, "malloc_trim", lambda: trims.append(1))
     traced = tf.function(lambda value: value + 1, autograph=False)
-    for value in (1, 2, 1.0):  # the last is of another type, and traced again
+    for value in (1, 2, 1.0):  # the float causes a second trace
         with tuning.tuned_call(traced):
             traced(tf.constant(value))
     assert len(trims) == 2

@@ -1,4 +1,4 @@
-"""What is compiled is kept, and only what is whole is used again."""
+"""The cache keeps compiled programs and reuses only undamaged files."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_the_oldest_go_first_until_the_rest_fits(tmp_path):
 
 @pytest.mark.slow
 def test_tensorflow_keeps_and_uses_it_and_damage_is_healed(tmp_path):
-    # Other tests tell stories in this process, which leave the variable set.
+    # Runs of other tests in this process leave the variable set.
     environment = {key: value for key, value in os.environ.items() if key != "TF_XLA_FLAGS"}
 
     def run() -> Path:
@@ -138,7 +138,7 @@ def test_tensorflow_keeps_and_uses_it_and_damage_is_healed(tmp_path):
 
     path = run()
     whole, written_at = path.read_bytes(), path.stat().st_mtime_ns
-    assert run().stat().st_mtime_ns == written_at  # it was found, not written again
+    assert run().stat().st_mtime_ns == written_at  # the second process reuses the file
     path.write_bytes(whole[:100])
     assert run().stat().st_mtime_ns != written_at
     assert len(path.read_bytes()) > 100

@@ -1,4 +1,4 @@
-"""Calibration against numpy and scikit-learn, computed another way."""
+"""Calibration metrics against independent numpy and scikit-learn computations."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from cait_finetune.scores.calibration import (
 
 
 def drawn(count=4000, classes=6, temperature=1.0, seed=0):
-    """Labels drawn from the softmax of normal logits, which are then multiplied by a temperature."""
+    """Return logits times a temperature, and labels drawn from the softmax before scaling."""
     rng = np.random.default_rng(seed)
     logits = 2 * rng.normal(size=(count, classes))
     p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
@@ -32,7 +32,7 @@ def several(count=3000, classes=4, temperature=1.0, seed=0):
 
 
 def by_hand(confidence, right, bins):
-    """The expected calibration error, one image after the other."""
+    """Compute the expected calibration error image by image."""
     members = [[] for _ in range(bins)]
     for sure, good in zip(confidence, right, strict=True):
         edges = [m for m in range(bins) if m / bins < sure <= (m + 1) / bins]
@@ -99,10 +99,10 @@ def test_the_temperature_is_where_the_likelihood_is_best(draw, true):
     logits, labels = draw(temperature=true)
     multi_label = draw is several
     got = fit_temperature(logits, labels, multi_label)
-    assert got == pytest.approx(true, rel=0.06)  # of a finite number of draws
+    assert got == pytest.approx(true, rel=0.06)  # the labels are a finite sample
     grid = np.exp(np.linspace(np.log(got) - 0.05, np.log(got) + 0.05, 41))
     losses = [negative_log_likelihood(logits, labels, one, multi_label) for one in grid]
-    assert np.argmin(losses) == 20  # the middle, which is what was found
+    assert np.argmin(losses) == 20  # the middle of the grid: the fitted temperature
 
 
 def test_a_temperature_mends_confidence_and_no_accuracy():

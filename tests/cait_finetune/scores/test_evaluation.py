@@ -15,13 +15,13 @@ from tests.cait_finetune.tiny import tiny_model
 
 
 def given_logits(images, training):
-    """A model whose images are its logits."""
+    """Stand in for a model: return the images as logits."""
     assert training is False
     return images
 
 
 def batches(logits, labels, size):
-    """Batches of `size`; the last is filled up with images that are not real."""
+    """Return batches of `size`. Padding, marked as not real, fills the last batch."""
     fill = -len(labels) % size
     logits = np.concatenate([logits, np.full((fill, logits.shape[1]), 7.0)]).astype("float32")
     labels = np.concatenate([labels, np.zeros(fill)]).astype("int64")
@@ -58,7 +58,7 @@ def test_the_mean_per_class_is_scikit_learns_balanced_accuracy(size):
     rng = np.random.default_rng(1)
     labels = rng.choice(11, 40, p=[0.3, 0.2, *[0.1] * 4, *[0.02] * 5])
     logits = rng.normal(size=(40, 11)) + 2 * np.eye(11)[labels]
-    assert len(set(labels)) < 11  # a class without an image counts for nothing
+    assert len(set(labels)) < 11  # the metric ignores classes without images
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         wanted = balanced_accuracy_score(labels, logits.argmax(-1))
@@ -138,14 +138,14 @@ def test_an_evaluator_follows_the_weights():
 
 
 def several(count: int = 23, classes: int = 6, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Logits and labels, of which the logits know something."""
+    """Return random labels, and logits that correlate with the labels."""
     rng = np.random.default_rng(seed)
     labels = (rng.random((count, classes)) < 0.3).astype("float32")
     return (rng.normal(size=labels.shape) + 1.5 * labels - 1).astype("float32"), labels
 
 
 def filled_up(logits: np.ndarray, labels: np.ndarray, size: int, blank: float = 9.0) -> list:
-    """Batches of `size`, the last filled up with images that are not real."""
+    """Return batches of `size`. Padding, marked as not real, fills the last batch."""
     fill = -len(labels) % size
     logits = np.concatenate([logits, np.full((fill, logits.shape[1]), blank, "float32")])
     labels = np.concatenate([labels, np.ones((fill, labels.shape[1]), "float32")])
@@ -158,21 +158,21 @@ def filled_up(logits: np.ndarray, labels: np.ndarray, size: int, blank: float = 
 
 
 def with_scikit_learn(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float, float]:
-    """Mean average precision over the classes that have an image, micro F1, and the loss."""
+    """Return mean average precision over classes with images, micro F1, and the loss."""
     own = [
         average_precision_score(labels[:, one], logits[:, one])
         for one in range(labels.shape[1])
         if labels[:, one].any()
     ]
     p = 1 / (1 + np.exp(-logits.astype("float64")))
-    f1 = f1_score(labels.ravel(), p.ravel() > 0.5)  # all yeses together
+    f1 = f1_score(labels.ravel(), p.ravel() > 0.5)  # micro average: one list of all labels
     return np.mean(own), f1, log_loss(labels.ravel(), p.ravel())
 
 
 @pytest.mark.parametrize("size", [1, 4, 23, 64])
 def test_several_labels_as_scikit_learn_has_them(size):
     logits, labels = several()
-    labels[:, 2] = 0  # no image of that class: there is nothing to be precise about
+    labels[:, 2] = 0  # without a positive image the class has no average precision
     labels[:, 4] = 1
     got = MultiLabelEvaluator(given_logits)(filled_up(logits, labels, size))
     precision, f1, loss = with_scikit_learn(logits, labels)
@@ -239,7 +239,7 @@ def test_labels_say_who_evaluates():
 
 
 def on_replicas(devices: int) -> tuple:
-    """Of one label and of several, evaluated on so many parts of the CPU."""
+    """Return multi-label and single-label metrics, evaluated on `devices` virtual CPU devices."""
     strategy = build_strategy(
         DistributionConfig("mirrored", devices) if devices > 1 else DistributionConfig("cpu")
     )
@@ -274,7 +274,7 @@ def _divided(strategy: tf.distribute.Strategy, parts: tuple) -> object:
 
 @pytest.mark.slow
 def test_two_replicas_are_one_device():
-    """TensorFlow divides its CPU before it first uses it: hence a process of its own."""
+    """TensorFlow must split its CPU before first use, so two replicas need a new process."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         two = pool.submit(on_replicas, 2).result(timeout=240)
     one = on_replicas(1)

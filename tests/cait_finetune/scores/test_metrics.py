@@ -41,7 +41,7 @@ def test_cutting_leaves_whole_lines(tmp_path):
     log.path.write_bytes(log.path.read_bytes()[:-4])  # the disk lost the end of the last line
     log.cut(whole)
     assert [one["step"] for one in log.read("step")] == [1]
-    log.cut(10**6)  # nothing is made up
+    log.cut(10**6)  # a size beyond the end changes nothing
     assert log.size == size
 
 

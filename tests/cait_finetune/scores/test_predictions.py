@@ -1,4 +1,4 @@
-"""The logits of a split: one pass, every image once, and the same again from a file."""
+"""The logits of a split: one pass reads every image once, and a file restores the same logits."""
 
 import dataclasses
 
@@ -38,7 +38,7 @@ def test_real_images_alone_are_predicted_in_order():
 @pytest.mark.parametrize("size", [1, 4, 11, 64])
 @pytest.mark.parametrize("several", [False, True])
 def test_evaluation_of_the_logits_is_evaluation_of_the_model(size, several):
-    """To the bit: both see the same numbers in the same batches."""
+    """The metrics are bit-equal: both evaluators see the same numbers in the same batches."""
     found = some(several=several)
     kind = MultiLabelEvaluator if several else Evaluator
     identity = lambda images, training: images  # noqa: E731

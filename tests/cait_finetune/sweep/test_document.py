@@ -1,4 +1,4 @@
-"""The sweep file, and the command that W&B's own agent makes of it."""
+"""The sweep file, and the command that the W&B agent builds from it."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def test_without_a_login_the_file_stays(monkeypatch, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_wandbs_own_agent_runs_it(tmp_path, monkeypatch):
-    """Two steps, started by the agent's code with values as the service sends them."""
+    """The agent's code starts a run of two steps with values in the service's format."""
     from wandb.wandb_agent import Agent
 
     document = written(
@@ -166,7 +166,7 @@ def test_wandbs_own_agent_runs_it(tmp_path, monkeypatch):
                         "PYTHONPATH": str(ROOT)}.items():  # fmt: skip
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-    for name in ("WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH"):  # the agent sets them in this process
+    for name in ("WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH"):  # the agent sets both in this process
         monkeypatch.setenv(name, "")
     agent = Agent(api=None, queue=None)
     agent._sweep_command = command

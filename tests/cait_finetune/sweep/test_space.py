@@ -1,4 +1,4 @@
-"""Hydra's sweep syntax in W&B's words."""
+"""Hydra's sweep syntax, translated to W&B parameters."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ def read(*words):
         ("optimizer.layer_decay=0.65,0.75", {"values": [0.65, 0.75]}),
         ("train.label_smoothing=interval(0, 0.3)",
          {"distribution": "uniform", "min": 0.0, "max": 0.3}),
-        # Whole ends of a key that takes any number are an interval still.
+        # A float key keeps a continuous interval, even between whole numbers.
         ("train.clip_norm=interval(0, 0.9)", {"distribution": "uniform", "min": 0.0, "max": 0.9}),
         ("optimizer.weight_decay=interval(0, 1)",
          {"distribution": "uniform", "min": 0.0, "max": 1.0}),
         ("train.batch_size=interval(8, 64)", {"distribution": "int_uniform", "min": 8, "max": 64}),
         ("train.batch_size=tag(log, interval(8, 64))",
          {"distribution": "q_log_uniform_values", "min": 8, "max": 64, "q": 1}),
-        # The stop is not in a range.
+        # A range excludes its stop.
         ("train.epochs=range(5, 20, 5)", {"values": [5, 10, 15]}),
         ("seed=range(3)", {"distribution": "int_uniform", "min": 0, "max": 2}),
         ("deterministic=true,false", {"values": [True, False]}),
-        # An agent writes None for null, which Hydra takes for a word.
+        # The agent would write null as None, which Hydra reads as a string.
         ("model.image_size=null,64", {"values": ["null", 64]}),
         ("augment=light,three", {"values": ["light", "three"]}),
         ("augment.crop_scale=[0.5,1],[0.08,1]", {"values": ["[0.5,1]", "[0.08,1]"]}),

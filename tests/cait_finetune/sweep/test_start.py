@@ -1,4 +1,4 @@
-"""What is said when a sweep is made, and when it cannot be; the service itself stands in."""
+"""Messages of a started sweep and of a failed start. A function replaces the W&B service."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_a_sweep_that_is_made(monkeypatch, entity, command):
     document = {"project": "mine", "parameters": {}, **entity}
     before = sys.stdin
     assert start(document, "s.yaml") == command
-    # There is no one to ask: W&B sees no terminal while it works, and it is there again afterwards.
+    # W&B must not ask the user a question, so `start` hides stdin from W&B and restores it.
     assert given == [
         (document, {"project": "mine", "entity": entity.get("entity")}, False, "")
     ]  # fmt: skip

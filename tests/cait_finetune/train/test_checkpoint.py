@@ -26,7 +26,7 @@ def models():
 
 @contextmanager
 def files_of_at_most(size: int):
-    """The system refuses to let a file grow beyond `size` bytes, as a full disk would."""
+    """Limit every file to `size` bytes, to imitate a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -87,7 +87,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_part_of_the_new(checkpoints, mod
     assert checkpoints.last.read_bytes() == old
     assert names_in(checkpoints.directory) == ["last.safetensors"]
     assert error.value.filename == str(checkpoints.last)
-    checkpoints.save(models[1], checkpoints.last, 2)  # and goes on when there is room again
+    checkpoints.save(models[1], checkpoints.last, 2)  # saving works when there is room again
     assert checkpoints.last.read_bytes() != old
 
 

@@ -1,4 +1,4 @@
-"""Who the workers are, and whether they answer."""
+"""The workers of a cluster, and the wait for them."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_slurm(monkeypatch):
     wanted = Cluster(("node07:4000", "node07:4001", "node08:4000"), 2)
     assert find_cluster(DistributionConfig("multi_worker", port=4000)) == wanted
     monkeypatch.setenv("TF_CONFIG", json.dumps(GOOD))
-    assert find_cluster(CONFIG).addresses == ("a:1", "b:2")  # the nearer word counts
+    assert find_cluster(CONFIG).addresses == ("a:1", "b:2")  # TF_CONFIG overrides SLURM
     assert find_cluster(DistributionConfig("multi_worker", cluster="slurm", port=4000)) == wanted
 
 
@@ -118,7 +118,7 @@ def test_peers_that_come_late_are_waited_for():
     ]
     for thread in threads:
         thread.start()
-    # TensorFlow's own server takes the port when the waiting is over: late workers reach that.
+    # Listen on the last worker's port after its wait, as TensorFlow's server does.
     threads[2].join(25)
     with socket.create_server(("127.0.0.1", int(addresses[2].split(":")[1]))):
         for thread in threads:

@@ -75,7 +75,7 @@ def test_a_tpu_address_that_does_not_answer():
 
 
 class Replicas:
-    """A strategy of so many replicas, on GPUs or not."""
+    """A strategy stub with `count` replicas on devices of `kind`."""
 
     def __init__(self, count, kind="CPU"):
         self.num_replicas_in_sync = count

@@ -59,7 +59,7 @@ def test_deferred_it_is_noted_and_the_state_saved_first():
 
 
 def swallowed_by_a_collection(interruption: Interruption) -> None:
-    """Python drops what a callback of its garbage collector raises."""
+    """Send a signal inside a garbage collector callback: Python drops the raised exception."""
     gc.callbacks.append(lambda phase, info: phase == "start" and send(signal.SIGTERM))
     try:
         gc.collect()
@@ -80,7 +80,7 @@ def test_a_second_ctrl_c_is_obeyed_at_once_but_not_the_same_one_twice(monkeypatc
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     with Interruption() as interruption, interruption.deferred():
         send(signal.SIGINT)
-        send(signal.SIGINT)  # from the terminal and from a parent process
+        send(signal.SIGINT)  # the terminal and a parent process both send it
         now[0] = 1.0
         with pytest.raises(KeyboardInterrupt):
             send(signal.SIGINT)
@@ -105,7 +105,7 @@ def test_a_finished_run_has_nothing_to_resume():
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_repeated_signals_leave_the_first_ones_error(number):
-    """While the error is on its way out, and beside another signal."""
+    """Another signal arrives while the error of the first signal unwinds the stack."""
 
     def unwind():
         with Interruption() as interruption:
@@ -125,7 +125,7 @@ def test_repeated_signals_leave_the_first_ones_error(number):
 
 
 def interrupted_in_c(monkeypatch, seen: list) -> None:
-    """Where C++ calls Python, TensorFlow raises a RuntimeError about active exception types."""
+    """Interrupt Python code that C++ calls: TensorFlow then raises a RuntimeError instead."""
     construct = tf.errors.InvalidArgumentError.__init__
 
     def interrupted(*values):
@@ -148,7 +148,7 @@ def test_what_tensorflow_makes_of_it_is_undone(monkeypatch):
     seen = []
     with pytest.raises(Interrupted, match=r"SIGTERM: .* resume=some/run"):
         interrupted_in_c(monkeypatch, seen)
-    assert isinstance(seen[0], Interrupted)  # as the loggers' conclusion has to see it
+    assert isinstance(seen[0], Interrupted)  # the loggers must see this type
     assert isinstance(seen[0].__cause__, RuntimeError)
 
 

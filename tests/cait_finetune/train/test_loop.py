@@ -24,7 +24,7 @@ from tests.cait_finetune.tiny import one_device
 
 
 class FakeCheckpoints:
-    """Notes what is saved where."""
+    """Record what the trainer saves, and where."""
 
     best, last = Path("best"), Path("last")
 
@@ -40,7 +40,7 @@ class FakeCheckpoints:
 
 
 class FakeStep:
-    """Steps whose losses come from a list, NaN for one that is skipped, half of the images correct."""
+    """Steps with losses from a list and half of the images correct. `SKIPPED` skips a step."""
 
     state: dict = {}
 
@@ -63,7 +63,7 @@ class FakeStep:
 
 
 class Slow:
-    """A step that takes its time."""
+    """A step that sleeps for `seconds` first."""
 
     state: dict = {}
 
@@ -97,7 +97,7 @@ TIMES = {"images_per_second": 0, "data_wait_share": 0}
 
 
 class Run:
-    """Everything a `Trainer` needs, and what it did with it."""
+    """Stubs of everything a `Trainer` needs, which record its calls."""
 
     def __init__(
         self, validations, losses=(1.0,), steps_per_epoch=3, batch_size=4, log_every=100,
@@ -127,7 +127,7 @@ class Run:
         self.opened = []
 
     def stream(self, position):
-        """Elements that say where they end; position 40 is the end of the fortieth step."""
+        """Return elements with their end position; position 40 is the end of step 40."""
         self.opened.append(position)
         positions = tf.data.Dataset.range(position + 1, 10**6)
         if self.stack > 1:
@@ -169,9 +169,9 @@ class Run:
     ("validations", "best_epoch"),
     [
         ([(0.5, 1.0), (0.7, 2.0), (0.6, 0.1)], 2),  # accuracy decides
-        ([(0.5, 1.0), (0.5, 0.8), (0.5, 0.9)], 2),  # among equals the lower loss
-        ([(0.5, 1.0), (0.5, 1.0)], 1),  # full ties: the first
-        ([(0.0, 3.0), (0.0, 4.0)], 1),  # an accuracy of 0 is a best too
+        ([(0.5, 1.0), (0.5, 0.8), (0.5, 0.9)], 2),  # equal accuracy: the lower loss decides
+        ([(0.5, 1.0), (0.5, 1.0)], 1),  # full tie: the first epoch
+        ([(0.0, 3.0), (0.0, 4.0)], 1),  # an accuracy of 0 can be the best
         ([(0.9, 1.0)], 1),
     ],
 )
@@ -210,7 +210,7 @@ def test_the_log():
     run = Run([(0.25, 1.5), (0.5, 1.25)], losses, log_every=2)
     run()
     steps = run.of_kind("step")
-    # the first, every second, and the last of each epoch
+    # the first step, every second step, and the last step of each epoch
     assert [one["step"] for one in steps] == [1, 2, 3, 4, 6]
     assert [one["epoch"] for one in steps] == [1, 1, 1, 2, 2]
     assert [one["loss"] for one in steps] == [1.0, 2.0, 3.0, 4.0, 5.5]
@@ -248,7 +248,7 @@ def test_the_first_steps_which_trace_do_not_count_as_speed():
             return quick(*args)
 
     run.step = SlowFirst()
-    assert run().images_per_second() > 8  # with the first step: at most 8 images in a second
+    assert run().images_per_second() > 8  # with the slow first step: at most 8 images per second
 
 
 @pytest.mark.parametrize(("seconds", "waits"), [(0.0, False), (0.1, True)])
@@ -276,7 +276,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(bad, log_every):
     run = Run([(0.5, 1.0)] * 3, [1.0, 1.0, 1.0, 1.0, bad, 1.0], log_every=log_every)
     with pytest.raises(UserError, match=r"optimizer\.base_lr: got .* at step \d") as error:
         run()
-    assert run.checkpoints.saved == [("best", 1), ("last", 1)]  # the finished epoch's are kept
+    assert run.checkpoints.saved == [("best", 1), ("last", 1)]  # from the finished epoch
     assert "checkpoints are kept" in str(error.value)
     assert len(run.of_kind("epoch")) == 1
 
@@ -329,13 +329,13 @@ def test_from_any_state_the_rest_is_the_same(step):
 
     state = RunState.from_dict(json.loads(json.dumps(states[step])))
     rest = Run(validations, losses, state=state, **options)
-    rest.step.rates = [None] * step  # so many losses are used up
+    rest.step.rates = [None] * step  # the first `step` losses are used
     rest.validated = step // 5
     rest()
     assert rest.opened == [step]
     assert without_time(rest.checkpoints.states[-1][1]) == {
         **without_time(whole.checkpoints.states[-1][1]),
-        "log_bytes": len(rest.records.lines),  # of this stand-in, which starts empty
+        "log_bytes": len(rest.records.lines),  # the log of this stub starts empty
     }
     assert [{**one, **TIMES} for _, one in rest.records.lines] == [
         {**one, **TIMES} for _, one in whole.records.lines[states[step]["log_bytes"] :]
@@ -355,7 +355,7 @@ def test_several_steps_in_a_call_are_the_same_steps():
     assert [without_time(a) for _, a in many.checkpoints.states] == [
         without_time(b) for _, b in one.checkpoints.states
     ]
-    # Never beyond what a stack of three holds, nor beyond a log line, an epoch or a state.
+    # A call never crosses the end of a stack, a log line, an epoch or a state.
     assert many.step.calls == [(0, 1), (1, 2), (0, 1), (1, 1), (2, 1), (0, 2), (2, 1), (0, 1)]
 
 
@@ -387,7 +387,7 @@ def test_patience_ends_training_after_epochs_without_a_better_one():
 
 
 def test_patience_judges_each_phase_by_itself():
-    """The first epochs after unfreezing are worse than the head's last: that does not end the run."""
+    """Unfreezing lowers the accuracy at first, which must not end the run."""
     run = Run([(0.8, 1.0), (0.5, 1.0), (0.6, 1.0), (0.9, 1.0), (0.7, 1.0), (0.7, 1.0)], patience=1)
     state = run([lambda: run.stage(0, 3, "head"), lambda: run.stage(3, 15, "full")])
     assert (state.stopped, state.step) == ("train.patience", 5 * 3)
@@ -438,7 +438,7 @@ def test_a_signal_saves_and_ends(number, code):
         run()
     assert stopped.value.code == code
     assert [step for step, _ in run.checkpoints.states] == [3, 5]
-    assert len(run.checkpoints.states[-1][1]["window"]) == 2  # what the log has not seen yet
+    assert len(run.checkpoints.states[-1][1]["window"]) == 2  # steps that are not logged yet
     assert signal.getsignal(number) is before
 
 

@@ -61,7 +61,7 @@ EXTREME = np.array([[100.0, -100.0, 100.0, -100.0], [-100.0, 100.0, 0.0, 30.0]],
 
 
 def with_gradient(loss, labels, logits) -> tuple[np.ndarray, np.ndarray]:
-    """The losses ``(B,)``, and what their sum says of each logit ``(B, C)``."""
+    """Return the losses ``(B,)`` and the gradient of their sum ``(B, C)``."""
     logits = tf.constant(logits)
     with tf.GradientTape() as tape:
         tape.watch(logits)
@@ -74,7 +74,7 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
 
 
 def binary(targets: np.ndarray, logits: np.ndarray = LOGITS, yes: object = 1.0) -> np.ndarray:
-    """Of each class, ``(B, C)``; `yes` is PyTorch's ``pos_weight``."""
+    """Return each class's binary cross-entropy ``(B, C)``; `yes` is PyTorch's ``pos_weight``."""
     x = logits.astype("float64")
     return yes * targets * np.logaddexp(0, -x) + (1 - targets) * np.logaddexp(0, x)
 
@@ -94,7 +94,7 @@ def test_an_examples_weight_multiplies_its_loss_and_gradient(smoothing):
 
 
 def test_mixed_images_of_different_weight():
-    """Each brings its weight with its share."""
+    """The weight of each image multiplies its share."""
     shares = np.array([[0.6 * 2, 0, 0, 0.4 * 0.5]], "float32")
     log_p = LOGITS[:1].astype("float64") - np.log(np.exp(LOGITS[:1].astype("float64")).sum())
     got = CrossEntropy(weighted=True)(tf.constant(shares), tf.constant(LOGITS[:1]))
@@ -125,7 +125,7 @@ def test_balanced_is_scikit_learns():
     got = class_weights(LossConfig("auto", "balanced"), COUNTS, 10, multi_label=False)
     wanted = compute_class_weight("balanced", classes=present, y=labels)
     np.testing.assert_allclose(got[present], wanted)
-    assert got[2] == 1.0  # without an image, so that it plays no part
+    assert got[2] == 1.0  # a class without images: its weight has no effect
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.9, 0.999, 0.999999])
@@ -159,7 +159,7 @@ def test_balanced_for_several_labels_evens_yeses_and_noes():
 
 def test_logit_adjustment_adds_tau_times_the_log_prior():
     config = LossConfig("auto", logit_adjustment=1.5)
-    prior = np.array([0.6, 0.1, 0.1, 0.3])  # as of one image where a class has none
+    prior = np.array([0.6, 0.1, 0.1, 0.3])  # a class without images counts as one image
     shift = 1.5 * np.log(prior)
     got, _ = with_gradient(build_loss(config, 0.1, counts=COUNTS, examples=10), LABELS, LOGITS)
     plain, _ = with_gradient(CrossEntropy(0.1), LABELS, (LOGITS + shift).astype("float32"))
@@ -224,7 +224,7 @@ def test_the_asymmetric_loss_is_the_papers(negative, positive, clip, weights):
 
 
 def test_without_its_constants_the_asymmetric_loss_is_the_binary_one():
-    """Of the surest mistakes, too: a gradient of 0 would leave them for ever."""
+    """The most confident mistakes need a gradient too, or training never corrects them."""
     loss = AsymmetricLoss(0.0, 0.0, 0.0)
     for labels, logits in ((SEVERAL, LOGITS), (1 - (EXTREME > 0), EXTREME)):
         labels = labels.astype("float32")

@@ -1,6 +1,6 @@
 """Loss scale, skipped step and averages on two replicas of the CPU against one device.
 
-TensorFlow divides its CPU before it first uses it, once a process: hence a process of its own.
+TensorFlow must split its CPU before first use, so two replicas need a new process.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ STEPS, BROKEN, SIZE = 4, 1, 8
 
 
 def trained(devices: int) -> dict:
-    """Everything there is after some steps, one of them without a finite gradient."""
+    """Return metrics, weights and state after `STEPS` steps, one with a gradient of NaN."""
     strategy = build_strategy(
         DistributionConfig("mirrored", devices) if devices > 1 else DistributionConfig("cpu")
     )
     with strategy.scope():
         model = tiny_model(depth=1, depth_token_only=1)
-        # Epsilon above the rounding noise of gradients that are zero.
+        # Epsilon exceeds the rounding noise of zero gradients.
         table = parameter_table(model, "full", 0.75, 0.05)
         optimizer = AdamW(table, optimizer_config(epsilon=1e-4))
         average, mean = (MovingAverage(optimizer.variables, 0.9, True) for _ in range(2))
@@ -53,7 +53,7 @@ def trained(devices: int) -> dict:
         if number == BROKEN:
             images = tf.where(tf.range(SIZE)[:, None, None, None] == SIZE - 1, np.nan, images)
         metrics.append(step(*(_divided(strategy, part) for part in (images, labels)), [1e-2]))
-        mean.add()  # as SWA does: outside of the step and of any scope
+        mean.add()  # outside the step and any strategy scope, as SWA does
     with holding(optimizer.variables, mean.present()):
         held = snapshot(model)
     state = {name: np.array(tf.identity(value)) for name, value in step.state.items()}

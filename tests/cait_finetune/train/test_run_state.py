@@ -1,4 +1,4 @@
-"""What of a run is no tensor."""
+"""The part of a run's state that is not a tensor."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ WIDTH = 48
 
 
 class FakeCheckpoints:
-    """Keeps the head that is saved where."""
+    """Keep the saved epoch and head weights, by path."""
 
     best, last = Path("best"), Path("last")
 
@@ -33,7 +33,7 @@ class FakeCheckpoints:
 
 
 def clusters(classes, count, noise, seed):
-    """Points around a centre for each class, with features of very different scales."""
+    """Return points around one centre per class, with features of different scales, and labels."""
     centres = np.random.default_rng(0).normal(size=(max(classes) + 1, WIDTH))
     rng = np.random.default_rng(seed)
     labels = rng.choice(classes, count).astype("int32")
@@ -107,7 +107,7 @@ def test_two_classes():
     assert training.best_score[0] > 0.8
     assert records[-1]["train_accuracy"] > 0.9
     weights = [np.array(weight) for weight in model.head.weights]
-    for factor in (0.8, 1.25):  # the last solution, all but free of a penalty, is an optimum
+    for factor in (0.8, 1.25):  # the last solution, almost without a penalty, is an optimum
         for variable, array in zip(model.head.weights, weights, strict=True):
             variable.assign(factor * array)
         metrics = Evaluator(Head(model))([(features, labels, np.ones(len(labels), bool))])

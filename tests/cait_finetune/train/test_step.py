@@ -28,7 +28,7 @@ from tests.cait_finetune.tiny import (
 
 
 class Recorder(AdamW):
-    """An optimizer that keeps the gradients it is given and moves nothing."""
+    """An optimizer that records its gradients and changes no weight."""
 
     def __init__(self, model):
         config = optimizer_config()
@@ -44,7 +44,7 @@ class Recorder(AdamW):
 
 
 def named(metrics):
-    """The metrics of one step, by name."""
+    """Return the metrics of one step, by name."""
     assert metrics.shape == (1, len(STEP_METRICS))
     return dict(zip(STEP_METRICS, metrics.numpy()[0].tolist(), strict=True))
 
@@ -73,7 +73,7 @@ def clipped():
 def test_the_global_norm_after_clipping_is_the_limit(clipped):
     *_, result = clipped
     plain, metrics = result[0.0]
-    assert global_norm(plain) > 0.2  # else nothing is tested
+    assert global_norm(plain) > 0.2  # else clipping has no effect
     cut, cut_metrics = result[0.1]
     assert global_norm(cut) == pytest.approx(0.1, rel=1e-5)
     assert cut_metrics["grad_norm"] == pytest.approx(global_norm(plain), rel=1e-4)
@@ -110,7 +110,7 @@ def test_the_gradient_is_that_of_the_mean_loss(clipped):
 
 @pytest.mark.slow
 def test_the_clipped_update_is_that_of_the_scaled_gradient():
-    # A large epsilon: with a small one Adam's first step does not depend on the gradient's size.
+    # With a small epsilon, Adam's first step would not depend on the gradient's size.
     config = optimizer_config(epsilon=1e-2)
     images = tf.constant(np.load(GOLDEN / "forward.npz")["images_nhwc"])
     labels = tf.constant([3, 0, 6, 3], tf.int64)
@@ -196,7 +196,7 @@ def test_float16_skips_what_overflows_then_learns():
 
 
 def test_the_loss_scale_is_taken_out_of_the_gradient():
-    # In float32 a scale changes nothing but rounding, powers of two not even that.
+    # In float32 a loss scale changes only rounding, and a power of two changes nothing.
     strategy = one_device()
     images, labels = batch()
     norms = []
@@ -212,7 +212,7 @@ def test_the_loss_scale_is_taken_out_of_the_gradient():
 
 @pytest.mark.slow
 def test_loss_scaling_beside_accumulation_clipping_and_average():
-    """Steps that overflow leave no trace: the rest is as if the scale had been right at once."""
+    """Overflowing steps change no result: the run equals a run that starts at the final scale."""
 
     def run(scale, steps):
         strategy = one_device()
@@ -252,11 +252,11 @@ def test_loss_scaling_beside_accumulation_clipping_and_average():
 
 
 def trained(steps=3, seed=(0,), model_options=None, size=8, targets=False, **options):
-    """Weights, metrics and average after some steps of a tiny model."""
+    """Train a tiny model; return its weights, the metrics of each step, and the `TrainStep`."""
     strategy = one_device()
     with strategy.scope():
         model = tiny_model(depth=1, depth_token_only=1, **(model_options or {}))
-        # Epsilon above the rounding noise of gradients that are zero.
+        # Epsilon exceeds the rounding noise of zero gradients.
         optimizer = AdamW(
             parameter_table(model, "full", 0.75, 0.05), optimizer_config(epsilon=1e-4)
         )
@@ -300,7 +300,7 @@ def test_accumulation_equals_the_large_batch(parts, jit_compile):
 @pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="this machine has a GPU")
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_a_cpu_takes_parts_side_by_side(jit_compile, monkeypatch):
-    """Unless it is told how many; XLA's program would take them one after the other."""
+    """A null accumulation uses parallel micro-batches, except with XLA, which would run in turn."""
     loops, loop = [], tf.while_loop
 
     def count(*inputs, **options):
@@ -332,7 +332,7 @@ def test_what_is_made_of_weights_before_the_parts_changes_nothing(options, monke
 
 @pytest.mark.slow
 def test_several_steps_of_parts_in_one_call():
-    """The second step's weights are what the first made of them, rounded before its own parts."""
+    """The second step hoists the weights that the first step has updated."""
     options = {"model_options": {"dtype": "mixed_bfloat16"}, "accumulation": 2}
     single, metrics, _ = trained(steps=2, **options)
     _, _, step = trained(steps=0, steps_per_call=2, **options)
@@ -366,7 +366,7 @@ def test_several_steps_in_one_call():
         )
         step = TrainStep(model, optimizer, strategy, CrossEntropy(0.1), 0.5, steps_per_call=3)
     stacks = [tf.stack(part) for part in zip(*[batch(8, n) for n in range(3)], strict=True)]
-    first = step(*stacks, [1e-2, 1e-2])  # a part of a stack
+    first = step(*stacks, [1e-2, 1e-2])  # two steps of a stack of three
     second = step(*stacks, [1e-2], 2)
     third = step(*[part[None] for part in batch(8, 3)], [1e-2])
     np.testing.assert_allclose(np.concatenate([first, second, third]), metrics, rtol=1e-6)
@@ -415,7 +415,7 @@ def test_draws_depend_on_seed_and_step_alone():
 
 @pytest.mark.slow
 def test_draws_go_on_where_they_stopped():
-    """Two steps, everything into a fresh model, one more: the same as three, dropout and all."""
+    """Two steps, a restore into a new model and one step equal three steps, dropout included."""
     options = {"model_options": DROPS, "average": (0.9, True), "accumulation": 2}
     whole, _, _ = trained(steps=3, **options)
     half, _, step = trained(steps=2, **options)
@@ -494,7 +494,7 @@ def test_a_step_without_a_finite_gradient_moves_nothing(precision):
         assert value.tobytes() == before[1][path].tobytes(), path
     for name, value in step.state.items():
         if name == "steps_tried":
-            assert int(value) == 2  # so that the next one draws anew
+            assert int(value) == 2  # the next step draws new random numbers
         elif name == "loss_scale/scale":
             assert float(value) == before[0][name] / 2
         elif name == "loss_scale/good_steps":

@@ -1,4 +1,4 @@
-"""What is known of a run's exports."""
+"""The recorded exports of a run."""
 
 import json
 

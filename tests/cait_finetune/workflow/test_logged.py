@@ -1,4 +1,4 @@
-"""What a run's loggers are given, without a run."""
+"""The values that loggers receive, tested without a run."""
 
 import csv
 import io
@@ -31,7 +31,7 @@ def phases():
 
 
 def prepared(root, phases, chief=True):
-    """As much of a prepared run as its loggers look at."""
+    """Return the attributes of a prepared run that its loggers read."""
     run = RunDirectory(root)
     if chief:
         root.mkdir(exist_ok=True)
@@ -76,7 +76,7 @@ def test_the_records_and_the_rate_of_each_group_go_to_all(tmp_path, phases):
     config = {one.key: json.loads(one.value_json) for one in description.config.update}
     assert config["model"]["name"] == "cait_nano_32"
     assert list(run.run.tensorboard.glob("events*"))
-    # metrics.jsonl is as it is without loggers
+    # loggers do not change metrics.jsonl
     assert run.logbook.metrics.read("step")[0] == {
         "kind": "step", "step": 2, "epoch": 1, "learning_rate": 0.1, "loss": 0.5
     }  # fmt: skip
@@ -108,7 +108,7 @@ def test_only_the_chief_has_loggers(tmp_path, phases):
 
 @pytest.fixture
 def given(monkeypatch):
-    """What loggers are given at the end, call by call."""
+    """The arguments of each call of `Loggers.conclude`."""
     calls = []
     monkeypatch.setattr(Loggers, "conclude", lambda self, *values: calls.append(values))
     return calls

@@ -1,4 +1,4 @@
-"""Which mistakes are shown, and what they are called."""
+"""The mistakes that a report shows, and their class names."""
 
 import numpy as np
 import pytest

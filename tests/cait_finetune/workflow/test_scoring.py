@@ -1,4 +1,4 @@
-"""Scores derive from predictions, and are those of the model itself."""
+"""Scores computed from predictions equal the model's own scores."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ PREPROCESSING = Preprocessing(32, 1.0, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.
 
 @pytest.fixture(scope="module")
 def files():
-    """Eleven images, the fourth of them broken."""
+    """Eleven image files; the fourth is broken."""
     good = examples(11)
     return [
         (data[:40] if number == 3 else data, label) for number, (data, label) in enumerate(good)

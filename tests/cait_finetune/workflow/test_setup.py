@@ -43,7 +43,7 @@ def test_a_class_name_of_two_lines_is_refused_before_anything_is_trained(tmp_pat
 @pytest.mark.slow
 @pytest.mark.parametrize(("cache", "reads"), [("memory", 3), ("none", 6)])
 def test_the_check_and_each_epoch_share_a_pipeline(cache, reads, tmp_path, monkeypatch):
-    """One graph is traced for each split; kept validation images are decoded once."""
+    """Each split traces one graph. Cached validation images are decoded once."""
     built, passes = [], []
     original = streams.evaluation_batches
 
@@ -74,7 +74,7 @@ def test_the_check_and_each_epoch_share_a_pipeline(cache, reads, tmp_path, monke
 
 @pytest.mark.slow
 def test_a_resumed_run_has_files_of_its_own(tmp_path):
-    """Two runs with the same data and classes, begun from other weights."""
+    """A resumed run refuses the files of a run with equal data but other initial weights."""
 
     def begun(name, seed):
         prepared = prepare(checked("dataset=digits", f"seed={seed}"), tmp_path / name)

@@ -1,4 +1,4 @@
-"""Plain formulas and TensorFlow's own gradients, which those by hand are compared with."""
+"""Compare fused functions and their gradients with plain formulas and TensorFlow's gradients."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.cait_tf.arrays import normal
 
 
 def value_and_gradients(function: Callable, inputs: list[tf.Tensor]) -> list[tf.Tensor]:
-    """The value, and the gradients of a sum of it with fixed weights."""
+    """Return the value, and the gradients of its sum with fixed weights."""
     with tf.GradientTape() as tape:
         tape.watch(inputs)
         y = function(*inputs)
@@ -20,7 +20,7 @@ def value_and_gradients(function: Callable, inputs: list[tf.Tensor]) -> list[tf.
 
 
 def distance(ours: Callable, plain: Callable, shapes: list, dtype: str) -> float:
-    """How far value and gradients of ours, eager and in a graph, are from the plain formula's."""
+    """Return the largest error of value and gradients, eager and in a graph."""
     inputs = [tf.constant(normal(*shape), dtype) for shape in shapes]
     wanted = value_and_gradients(plain, inputs)
     got = [value_and_gradients(run, inputs) for run in (ours, tf.function(ours))]
@@ -33,8 +33,11 @@ def distance(ours: Callable, plain: Callable, shapes: list, dtype: str) -> float
 
 
 def units_of_rounding(ours: Callable, plain: Callable, shapes: list, dtype: str) -> float:
-    """How far ours in half precision is from the plain formula in float64, in units of the largest
-    value's last place, or of 1's."""
+    """Return the largest half-precision error of value and gradients against float64.
+
+    The unit is the relative rounding error of `dtype`, times each tensor's largest value, or times
+    1 if all values are smaller.
+    """
     inputs = [tf.cast(tf.constant(normal(*shape)), dtype) for shape in shapes]
     wanted = value_and_gradients(plain, [tf.cast(one, "float64") for one in inputs])
     got = value_and_gradients(ours, inputs)

@@ -1,4 +1,4 @@
-"""Φ and the exponential against those of float64."""
+"""Approximations of Φ and the exponential against float64."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_normal_cdf_for_half_precision_is_near_everywhere(dtype):
     y = np.linspace(-12, 12, 100_001, dtype="float32")
     got = by_xla(normal_cdf, y, dtype)
     assert np.abs(got - exact_cdf(y)).max() < 4.3e-6
-    # Else a large negative number's GELU would not be nothing.
+    # Otherwise the GELU of a large negative number would not be near zero.
     np.testing.assert_allclose(got[[0, -1]], [0, 1], rtol=0, atol=1e-6)
 
 
@@ -58,7 +58,7 @@ def test_float32_has_tensorflows_own(function):
 
 @pytest.mark.parametrize("function", [exponential, normal_cdf])
 def test_and_half_precision_where_nothing_is_compiled(function, monkeypatch):
-    """Operation by operation a polynomial would be many."""
+    """Without XLA, TensorFlow's function is used: a polynomial would be many operations."""
     monkeypatch.setattr(compiled, "cpu_alone", lambda: False)
     x = tf.constant(np.linspace(-6, 6, 1001), tf.float32)
     np.testing.assert_array_equal(function(x, tf.bfloat16), function(x, tf.float32))

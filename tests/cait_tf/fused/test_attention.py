@@ -47,7 +47,7 @@ def test_value_and_gradients_are_those_of_the_plain_formula(dtype, near, by_xla,
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_precision_rounds_the_exact_one(dtype, by_xla, monkeypatch):
     monkeypatch.setattr(compiled, "cpu_alone", lambda: by_xla)
-    # XLA's bfloat16 takes ties away from zero, and sums of two of its numbers, as here, are often one.
+    # XLA's bfloat16 rounds ties away from zero, and a sum of two bfloat16 numbers is often a tie.
     assert units_of_rounding(ours, plain, SHAPES, dtype) < (32 if by_xla else 24)
 
 
@@ -69,14 +69,14 @@ def step(weights: tf.Tensor, *inputs: tf.Tensor) -> tuple[tf.Tensor, list[tf.Ten
 
 
 def map_products(dtype: str) -> tuple[int, int, int]:
-    """Products, mixings and softmaxes of maps that are made before and after there is an upstream gradient, and maps
-    that are kept for it.
+    """Count map operations before and after the upstream gradient, and maps kept for the gradient.
 
-    What is computed again must wait for it: computed as soon as it can be, it would be kept after all.
+    Map operations are matrix products, mixings and softmaxes. Recomputed maps must depend on the
+    upstream gradient. Otherwise TensorFlow would compute them early and keep them.
     """
     specs = [tf.TensorSpec(shape, dtype) for shape in [(B * N, D), *SHAPES]]
     graph = tf.function(lambda *inputs: step(*inputs)).get_concrete_function(*specs).graph
-    late = {graph.inputs[0].op}  # the gradient needs the weights, the value of ours does not
+    late = {graph.inputs[0].op}  # only the gradient needs `weights`
     for one in graph.get_operations():
         if late & {*one.control_inputs, *(source.op for source in one.inputs)}:
             late.add(one)
@@ -95,7 +95,7 @@ def map_products(dtype: str) -> tuple[int, int, int]:
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_no_map_is_kept_for_the_gradient(dtype):
-    # scores, mixed, softmax, mixed; the same again, and three gradients
+    # Forward: scores, mixing, softmax, mixing. Backward: the same four and three gradients.
     assert map_products(dtype) == (4, 7, 0)
 
 
@@ -106,7 +106,7 @@ def test_but_small_ones_of_parts_in_float32(monkeypatch):
         monkeypatch.setattr(thresholds, "MOST_BYTES_OF_MAPS", 3 * 4 * B * H * N * N - 1)
         assert map_products("float32") == (4, 7, 0)
         monkeypatch.setattr(thresholds, "MOST_BYTES_OF_MAPS", 3 * 4 * B * H * N * N)
-        # Kept: probs, probs mixed, and single images' scores and probs for the kernels' gradients
+        # Kept: probs, mixed probs, and per-image scores and probs for the kernel gradients.
         assert map_products("float32") == (4, 3, 2)
     assert map_products("float32") == (4, 7, 0)
 
@@ -123,9 +123,9 @@ def test_kept_maps_have_the_same_gradients():
 
 
 def test_nor_where_xla_compiles_the_whole_step(monkeypatch):
-    """It would see that the same is computed twice, and keep it from the first time."""
+    """XLA must recompute the maps. If XLA merged both computations, it would keep the maps."""
     monkeypatch.setattr(compiled, "cpu_alone", lambda: False)
     inputs = [tf.constant(normal(*shape), tf.float32) for shape in [(B * N, D), *SHAPES]]
     compiled_step = tf.function(step, jit_compile=True, autograph=False)
     text = compiled_step.experimental_get_compiler_ir(*inputs)(stage="optimized_hlo")
-    assert text.count(" exponential(") == 2  # the softmax's, forward and again
+    assert text.count(" exponential(") == 2  # the forward and the recomputed softmax

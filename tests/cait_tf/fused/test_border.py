@@ -1,4 +1,4 @@
-"""Each fused path against the plain formulas of the model's own files."""
+"""Each fused path against the plain formulas of the model files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cait_tf.fused.tensorflow import compiled_inference, infer, split_patches
 from tests.cait_tf.arrays import normal
 
 SOURCES = Path(cait_tf.__file__).parent
-#: How far a logit may be, in units of the largest one.
+#: Tolerance of a logit, relative to the largest logit.
 NEAR = {"float32": 2e-5, "mixed_bfloat16": 4e-2}
 
 
@@ -45,7 +45,7 @@ def in_micro_batches(model, images):
 @pytest.fixture(scope="module", params=NEAR)
 def model(request):
     one = cait_tf.create_model("cait_nano_32", num_classes=5, dtype=request.param)
-    for variable in one.weights:  # else the blocks would hardly add to their input
+    for variable in one.weights:  # small LayerScale weights would hide the blocks
         if "gamma_" in variable.path:
             variable.assign(keras.ops.ones_like(variable))
     return one
@@ -78,7 +78,7 @@ def test_gradients(model, images):
     near = NEAR[model.backbone.dtype_policy.name]
     for variable, got, wanted in zip(model.trainable_variables, gradients(), plain, strict=True):
         if variable.path.endswith(("proj_l/bias", "attn/k/bias")):
-            continue  # exactly zero, but for rounding
+            continue  # zero except for rounding
         wanted = np.asarray(wanted, "float64")
         size = np.abs(wanted).max() + 1e-6
         np.testing.assert_allclose(got, wanted, rtol=0, atol=8 * near * size, err_msg=variable.path)
@@ -94,7 +94,7 @@ def test_it_is_turned_off_for_a_while():
 
 
 def test_one_file_asks():
-    """And it asks once for each kind of block."""
+    """Only blocks.py asks for the fused functions, once per kind of block."""
     plain = ("layers", "attention", "backbone", "classifier", "position")
     for name in plain:
         text = (SOURCES / f"{name}.py").read_text(encoding="utf-8")

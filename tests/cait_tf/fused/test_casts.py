@@ -17,7 +17,7 @@ def as_float32(x: tf.Tensor) -> np.ndarray:
 
 
 def numbers() -> tf.Tensor:
-    """Of all magnitudes, but for those exactly between two of bfloat16, and for NaN but one."""
+    """Return float32 numbers of all magnitudes, with one NaN and without bfloat16 ties."""
     bits = np.random.default_rng(0).integers(0, 2**32, 100_000, dtype="uint32")
     some = bits[bits & 0xFFFF != 0x8000].view("float32")
     return tf.constant(np.concatenate([some[~np.isnan(some)], np.float32(SPECIAL)]))

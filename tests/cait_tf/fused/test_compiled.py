@@ -1,4 +1,4 @@
-"""Where the kernels are used."""
+"""Where the fused operations run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def block(request) -> SelfAttentionBlock:
     block = SelfAttentionBlock(16, 2, layer_scale_init=0.5, dtype=request.param)
     block.build((2, 9, 16))
     rng = np.random.default_rng(0)
-    for variable in block.weights:  # biases too must not be zero
+    for variable in block.weights:  # biases must not be zero either
         variable.assign(rng.normal(size=variable.shape) * 0.5)
     return block
 
@@ -30,7 +30,7 @@ def test_inference_is_free_of_xla_unless_it_is_asked_for(block):
     plain = tf.function(lambda x: block(x, training=False))
     fused = tf.function(lambda x: kernels.infer(block, x))
     assert compiled_parts(plain, x) == 0
-    # 2 LayerNorms, 2 residuals, GELU, heads apart and together, exponentials and their probs
+    # 2 LayerNorms, 2 residuals, GELU, splitting and joining of heads, exponentials, probs.
     assert compiled_parts(fused, x) == 9
 
 
@@ -48,7 +48,7 @@ def test_with_dropout_norms_and_gelu_are_compiled():
     block = SelfAttentionBlock(16, 2, drop_rate=0.1)
     block.build((2, 9, 16))
     x = tf.constant(normal(2, 9, 16), tf.float32)
-    # 2 LayerNorms and GELU; dropout stands between the other parts
+    # 2 LayerNorms and GELU. Dropout separates the other operations.
     assert compiled_parts(tf.function(lambda x: block(x, training=True)), x) == 3
 
 

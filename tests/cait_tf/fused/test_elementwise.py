@@ -19,7 +19,7 @@ from tests.cait_tf.fused.plain import (
 
 def plain_gelu(x: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
     y = x + bias
-    return 0.5 * y * (1 + tf.math.erf(y / 2**0.5))  # TensorFlow's own has a constant of nine digits
+    return 0.5 * y * (1 + tf.math.erf(y / 2**0.5))  # tf.nn.gelu rounds its constant to float32
 
 
 def plain_norm(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> tf.Tensor:
@@ -31,7 +31,7 @@ def norm(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> tf.Tensor:
     return kernels.layer_norm(x, gamma, beta, 1e-3, x.dtype.name)
 
 
-#: Ours, the plain one, and the shapes of the inputs.
+#: The fused function, the plain formula, and the shapes of the inputs.
 FORMULAS = {
     "gelu": (kernels.gelu, plain_gelu, [(4, 7), (7,)]),
     "layer_norm": (norm, plain_norm, [(2, 5, 7), (7,), (7,)]),
@@ -65,7 +65,7 @@ def test_layer_norm_rounds_once_at_the_end():
 def test_large_and_small_values_stay_finite():
     x = tf.constant([[-1e4, -30.0, -1e-30, 0.0, 1e-30, 30.0, 1e4]])
     y, gradient, _ = value_and_gradients(kernels.gelu, [x, tf.zeros(7)])
-    # XLA's erf ends a unit in the last place before 1.
+    # XLA's erf saturates one unit in the last place below 1.
     np.testing.assert_array_less(np.abs(y - tf.maximum(x, 0)), 1e-29 + 1.5e-7 * np.abs(x))
     assert np.isfinite(gradient).all()
 
@@ -85,5 +85,5 @@ def test_column_sums_of_a_known_number_of_rows_ask_for_no_shape():
 
 
 def test_column_sums_of_half_precision_are_added_up_in_float32():
-    ones = tf.ones([1000, 3], "bfloat16")  # added up in bfloat16 they would stay at 256
+    ones = tf.ones([1000, 3], "bfloat16")  # a bfloat16 sum would stop at 256
     np.testing.assert_array_equal(tf.cast(column_sums(ones), "float32"), [1000] * 3)

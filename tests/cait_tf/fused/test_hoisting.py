@@ -1,4 +1,4 @@
-"""What is made of weights before a loop, and that it is made only once."""
+"""Hoisted weights: they are computed once, before the loop."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def to_compute_dtype(dtype: str, *weights: tf.Tensor) -> tf.Tensor:
 
 
 def summed(make, before: bool) -> tf.types.experimental.GenericFunction:
-    """The sum over three rounds of what `make` returns twice in each."""
+    """Return a function that sums two results of `make` in each of three loop rounds."""
 
     def add(number: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return number + 1, total + tf.cast(make() + make(), tf.float32)
@@ -41,7 +41,7 @@ def summed(make, before: bool) -> tf.types.experimental.GenericFunction:
 
 
 def casts(graph: tf.Graph, shape: tuple[int, ...]) -> tuple[int, int]:
-    """Casts to bfloat16 of such a shape, in the graph itself and in the functions that it calls."""
+    """Count bfloat16 casts of `shape` in the graph itself and in the functions that it calls."""
 
     def count(nodes) -> int:
         return sum(
@@ -71,7 +71,7 @@ def test_it_is_made_once_and_is_the_same():
     assert casts(each.get_concrete_function().graph, KERNEL.shape) == (0, 2)
     np.testing.assert_array_equal(before(), each())
     np.testing.assert_allclose(before(), 6 * KERNEL * GAMMA, rtol=0.02)
-    kernel.assign(2 * KERNEL)  # what it is when the loop begins, not when it was traced
+    kernel.assign(2 * KERNEL)  # the loop reads the value at its start, not at tracing
     np.testing.assert_allclose(before(), 12 * KERNEL * GAMMA, rtol=0.02)
 
 
@@ -126,4 +126,4 @@ def test_inference_in_parts_rounds_a_kernel_before_them(monkeypatch):
     )
     infer = tf.function(lambda x: kernels.infer(backbone, x))
     graph = infer.get_concrete_function(tf.TensorSpec([12, 8, 8, 3])).graph
-    assert casts(graph, (16, 48)) == (2, 0)  # queries, keys and values of two blocks
+    assert casts(graph, (16, 48)) == (2, 0)  # the qkv kernels of two blocks

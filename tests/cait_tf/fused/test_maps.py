@@ -1,4 +1,4 @@
-"""The maps of inference, in two passes, against the three of training; mixing, and its gradients."""
+"""Two-pass maps of inference against three-pass maps of training; mixing and its gradients."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NEAR = {"float64": 1e-12, "float32": 1e-6, "bfloat16": 0.02, "float16": 0.003}
 
 def tensors(heads: int, dtype: str, larger: float = 1.0) -> list[tf.Tensor]:
     shapes = [(B, heads, N, D)] * 2 + [(heads, heads)] * 2
-    random = np.random.default_rng(0)  # one, so that no two are the same
+    random = np.random.default_rng(0)  # one generator, so that no two tensors are equal
     q, k, *kernels = (random.normal(size=shape) for shape in shapes)
     return [tf.constant(one, dtype) for one in (larger * q, k, *kernels)]
 
@@ -36,7 +36,7 @@ def test_they_are_the_same(heads, dtype):
 @pytest.mark.parametrize("larger", [40.0, 1e4])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_of_scores_whose_exponentials_no_float_holds_too(dtype, larger):
-    """There the softmax must have its maximum taken off, and does."""
+    """The softmax of large scores must subtract the maximum."""
     inputs = tensors(4, dtype, larger)
     mixed = tf.einsum("bhnm,hk->bknm", all_maps(*inputs)[0], inputs[2])
     assert float(tf.reduce_max(mixed)) > 100
@@ -47,11 +47,11 @@ def test_of_scores_whose_exponentials_no_float_holds_too(dtype, larger):
 
 @pytest.mark.parametrize("shift", [-60.0, -100.0, 60.0])
 def test_of_scores_that_are_all_small_or_all_large(shift):
-    """The softmax takes out what is added to all scores of a row."""
+    """The softmax cancels a constant that is added to all scores of a row."""
     q, k, first, second = tensors(4, "float32")
     first = tf.eye(4)
     wanted = last_map(q, k, first, second)
-    # A channel more, in which every query and every key is the same
+    # Add a channel in which all queries are equal and all keys are equal.
     q, k = (
         tf.concat([one, tf.fill([B, 4, N, 1], value)], 3) for one, value in ((q, shift), (k, 1.0))
     )
@@ -99,7 +99,7 @@ def plain_mix(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 
 
 def assert_near(got: tf.Tensor, wanted: tf.Tensor, dtype: str) -> None:
-    """`wanted` is in float64."""
+    """Compare with `wanted`, which is float64."""
     got, wanted = tf.cast(got, tf.float64).numpy(), wanted.numpy()
     np.testing.assert_allclose(got, wanted, rtol=0, atol=NEAR[dtype] * np.abs(wanted).max())
 

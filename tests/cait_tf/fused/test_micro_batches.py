@@ -1,4 +1,4 @@
-"""Parts of a batch side by side: how many, and that they change nothing."""
+"""Parallel micro-batches: their number, and results equal to the whole batch."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def backbone(request) -> CaiTBackbone:
 
 @pytest.fixture
 def small(monkeypatch) -> None:
-    """Parts of two images of four patches for training, of four for inference."""
+    """Allow micro-batches of two 4-patch images in training and four in inference."""
     monkeypatch.setattr(thresholds, "LEAST_PATCHES", {True: 8, False: 16})
     monkeypatch.setattr(thresholds, "LEAST_PAIRS", {False: 64, True: 64})
 
 
 def loops(function: tf.types.experimental.GenericFunction, *inputs: object) -> list[int]:
-    """How many rounds at a time the loops of a graph may have."""
+    """Return the number of parallel iterations of each loop of the graph."""
     graph = function.get_concrete_function(*inputs).graph.as_graph_def()
     nodes = [*graph.node, *(node for one in graph.library.function for node in one.node_def)]
     return [node.attr["parallel_iterations"].i for node in nodes if node.op.endswith("While")]
@@ -46,12 +46,12 @@ def loops(function: tf.types.experimental.GenericFunction, *inputs: object) -> l
         (16, 196, (8, 8), 4, 2),
         (64, 196, (32, 32), 16, 8),
         (56, 196, (28, 28), 14, 7),
-        (6, 196, (3, 3), 1, 1),  # in half precision 1.5 times what a part has at least, and .75
-        (10, 196, (5, 5), 2, 1),  # 2.5 and 1.25 times
+        (6, 196, (3, 3), 1, 1),  # half precision: 1.5 and 0.75 times the least size
+        (10, 196, (5, 5), 2, 1),  # 2.5 and 1.25 times the least size
         (16, 256, (8, 8), 4, 2),
         (97, 196, (1, 1), 1, 1),  # a prime number
         (64, 64, (4, 2), 4, 2),
-        (128, 16, (2, 1), 2, 1),  # so small that patches count, not pairs
+        (128, 16, (2, 1), 2, 1),  # small images: patches set the limit, not pairs
         (1, 784, (1, 1), 1, 1),
         (4, 576, (4, 4), 4, 4),
         (3, 2000, (3, 3), 3, 3),
@@ -141,12 +141,12 @@ def test_halves_of_the_patches_are_all_of_them(patches):
     backbone = CaiTBackbone(
         image_size=4 * side, patch_size=4, embed_dim=16, depth=2, num_heads=2, layer_scale_init=0.5
     )
-    for variable in backbone.weights:  # biases too must not be zero
+    for variable in backbone.weights:  # biases must not be zero either
         variable.assign(normal(*variable.shape) * 0.5)
     images = tf.constant(normal(3, 4 * side, 4 * side, 3), tf.float32)
 
     def softmaxes() -> int:
-        """Of a function that is traced now, and its result, which is that of the model."""
+        """Trace the backbone, check its output, and return the number of softmaxes."""
         function = tf.function(lambda x: backbone(x, training=False))
         np.testing.assert_allclose(function(images), backbone(images), rtol=0, atol=1e-5)
         nodes = function.get_concrete_function(images).graph.as_graph_def().node
@@ -154,7 +154,7 @@ def test_halves_of_the_patches_are_all_of_them(patches):
 
     whole = softmaxes()
     with kernels.split_patches():
-        assert softmaxes() == whole + 2  # one more a trunk block
+        assert softmaxes() == whole + 2  # one more per trunk block
     assert softmaxes() == whole
 
 
@@ -186,7 +186,7 @@ def test_the_threads_that_tensorflow_was_given_count_as_cores(monkeypatch):
     [(2, False, 2, True), (2, False, 1, False), (2, True, 2, False), (1, False, 2, False)],
 )
 def test_operations_have_one_thread_where_parts_keep_all_cores_busy(cores, started, parts, alone):
-    """In a process of its own, as it is settled once for each."""
+    """Each case needs a new process, because a process sets its threads once."""
     code = f"""
 import tensorflow as tf
 from cait_tf.fused.tensorflow import single_threaded_ops

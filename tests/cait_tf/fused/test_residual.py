@@ -48,7 +48,7 @@ def with_gelu(*inputs) -> tf.Tensor:
 
 
 EXIT = [(B, N, D), (B * N, K), (K, D), (D,), (D,)]
-#: Ours, the plain one, and the shapes of the inputs.
+#: The fused function, the plain formula, and the shapes of the inputs.
 FORMULAS = {
     "entrance": (entrance, plain_entrance, [(B, N, D), (D,), (D,), (D, K)]),
     "exit": (kernels.residual_matmul, plain_exit, EXIT),
@@ -67,7 +67,7 @@ def test_value_and_gradients_are_those_of_the_plain_formula(name, dtype, near, b
 
 @pytest.mark.parametrize("half", ["bfloat16", "float16"])
 def test_a_branch_in_half_precision_of_a_stream_in_float32(half):
-    """The weights are in float32, as is what they gain."""
+    """The weights and their gradients are float32."""
 
     def whole(x, gamma, beta, first, gelu_bias, second, bias, scale) -> tf.Tensor:
         rows = kernels.layernorm_matmul(x, (gamma, beta), EPSILON, first, half)
@@ -89,7 +89,7 @@ def test_a_branch_in_half_precision_of_a_stream_in_float32(half):
 
 
 def test_what_is_kept_for_the_gradient():
-    """Of a branch the stream and one product: not what LayerNorm, GELU and LayerScale make of them."""
+    """A branch keeps the stream and one product, but no output of LayerNorm, GELU or LayerScale."""
 
     def branch(x, gamma, beta, first, gelu_bias, second, bias, scale) -> tf.Tensor:
         rows = kernels.layernorm_matmul(x, (gamma, beta), EPSILON, first, "float32")
@@ -115,11 +115,11 @@ def test_what_is_kept_for_the_gradient():
         if source.op in operations[:middle] and source.shape.num_elements() >= B * N * K
     }
     kinds = sorted(graph.get_tensor_by_name(name).op.type for name in kept)
-    assert kinds == ["MatMul", "Placeholder"]  # the product, and the stream
+    assert kinds == ["MatMul", "Placeholder"]  # the product and the stream
 
 
 def root(tensor: tf.Tensor) -> tf.Tensor:
-    """Where a tensor has its memory."""
+    """Return the tensor that owns the memory of `tensor`."""
     while tensor.op.type in ("Identity", "IdentityN", "Reshape"):
         tensor = tensor.op.inputs[tensor.value_index if tensor.op.type == "IdentityN" else 0]
     return tensor

@@ -1,4 +1,4 @@
-"""Where XLA compiles the kernels, and how many of a graph's operations."""
+"""A skip mark for machines with a GPU, and the number of a graph's XLA-compiled operations."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ CPU_ALONE = pytest.mark.skipif(
 
 
 def compiled_parts(function: tf.types.experimental.GenericFunction, x: tf.Tensor) -> int:
-    """How many operations of a graph are compiled by XLA."""
+    """Return how many operations of a graph XLA compiles."""
     graph = function.get_concrete_function(x).graph.as_graph_def()
     theirs = {one.signature.name for one in graph.library.function if one.attr["_XlaMustCompile"].b}
     return sum(any(a.func.name in theirs for a in node.attr.values()) for node in graph.node)

@@ -1,4 +1,4 @@
-"""Class lists compared, and columns of a head found by name."""
+"""Comparison of class lists, and head columns matched by class name."""
 
 import json
 
@@ -23,7 +23,7 @@ def file(tmp_path):
 
 
 def head(model):
-    """Each class' column, ``(C, D + 1)``."""
+    """Return each class's weights and bias, ``(C, D + 1)``."""
     return np.concatenate([model.head.kernel.numpy(), model.head.bias.numpy()[None]]).T
 
 

@@ -8,7 +8,7 @@ from tests.cait_tf import golden
 
 
 def hollow(model):
-    """Arrays of the model's shapes that take no memory."""
+    """Return arrays of the model's shapes that take no memory."""
     return {
         name: np.broadcast_to(np.float32(0), tuple(variable.shape))
         for name, variable in parameters(model).items()

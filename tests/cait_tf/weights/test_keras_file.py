@@ -20,9 +20,9 @@ def save(model, path):
     [
         golden.classifier,
         golden.backbone,
-        # Twelve blocks: the file sorts them 0, 1, 10, 11, 2.
+        # With twelve blocks the file order is 0, 1, 10, 11, 2.
         lambda: golden.backbone(depth=12),
-        # Rates bring random states into the file, which are no weights.
+        # Dropout rates add random states to the file, which are not weights.
         lambda: golden.classifier(drop_rate=0.1, attn_drop_rate=0.1, drop_path_rate=0.1),
         lambda: golden.classifier(dtype="mixed_bfloat16"),
     ],
@@ -83,7 +83,7 @@ def test_a_truncated_file_is_refused(kept, file, golden_classifier, tmp_path):
 
 @pytest.mark.parametrize("create", [golden.classifier, golden.backbone])
 def test_keras_own_loading_does_not_take_one_grid_for_another(create, tmp_path):
-    """2x8 and 4x4 patches are both 16: the shapes would fit, the positions would be scrambled."""
+    """2x8 and 4x4 grids both have 16 patches: the shapes match, but the positions do not."""
     create(image_size=[32, 128]).save_weights(tmp_path / "wide.weights.h5")
     assert keras_file.grid(tmp_path / "wide.weights.h5") == (2, 8)
     with pytest.raises(ValueError, match="objects could not be loaded"):

@@ -24,7 +24,7 @@ def altered(tmp_path):
 
 
 def assert_refused(model, source):
-    """Loading fails, leaves every parameter as it was, and says why."""
+    """Assert that loading fails and changes no parameter; return the error message."""
     before = golden.values(model)
     with pytest.raises(WeightsError) as error:
         load_weights(model, source)
@@ -125,7 +125,7 @@ def test_a_non_square_model_finds_its_own_file_again(file, tmp_path):
 
 @pytest.mark.parametrize("image_size", [64, [128, 32]], ids=str)
 def test_a_non_square_file_is_not_taken_for_another_grid_of_as_many_patches(image_size, tmp_path):
-    """2x8, 4x4 and 8x2 patches are all 16: copying would scramble the positions silently."""
+    """2x8, 4x4 and 8x2 grids all have 16 patches: a copy would scramble the positions silently."""
     save_weights(golden.backbone(image_size=[32, 128]), tmp_path / "wide.safetensors")
     model = golden.backbone(image_size=image_size)
     try:

@@ -36,7 +36,7 @@ print([name for name in ("triton", "torch._dynamo", "torchvision") if name in sy
 
 @pytest.mark.needs("torch")
 def test_files_are_read_and_written_without_triton(tmp_path):
-    """triton crashes in a process that loaded TensorFlow before."""
+    """triton crashes in a process that has loaded TensorFlow."""
     assert run_alone(AFTER_TENSORFLOW, golden.PTH, tmp_path / "again.pth") == "[]\n"
 
 
@@ -58,7 +58,7 @@ def test_half_precision_becomes_float32(torch, tmp_path):
 
 
 class Payload:
-    """Pickles to a call: what an attacker would send."""
+    """An object whose pickle calls a function, as an attack would."""
 
     def __init__(self, victim):
         self.victim = victim
@@ -96,13 +96,13 @@ def test_what_a_strange_checkpoint_holds_is_said(torch, tmp_path):
 
 @pytest.fixture
 def training(torch):
-    """What training scripts write, by the name of the file; the average is the golden file's."""
+    """Checkpoints as training scripts write them, by file name. The average is the golden model."""
     average = {
         name.removeprefix("module."): tensor
         for name, tensor in torch.load(golden.PTH, weights_only=True)["model"].items()
     }
     raw = {name: tensor + 1 for name, tensor in average.items()}
-    # As AdamW states it; the class itself imports triton, which crashes after TensorFlow.
+    # The state of AdamW. Its class would import triton, which crashes after TensorFlow.
     moments = {"step": torch.tensor(1.0), "exp_avg": torch.ones(3), "exp_avg_sq": torch.ones(3)}
     group = {"lr": 1e-3, "betas": (0.9, 0.999), "foreach": None, "params": [0]}
     beside = {

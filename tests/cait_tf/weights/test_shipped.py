@@ -1,4 +1,4 @@
-"""The weights in the package: small, whole, described, and features that mean something."""
+"""The weights in the package: small, complete, described, and with useful features."""
 
 import re
 
@@ -54,7 +54,7 @@ def test_every_tensor_has_its_place(name):
 
 
 def digits_solved_with(weights):
-    """Test accuracy of a linear classifier on a backbone's features of 20 digits of each kind."""
+    """Return the test accuracy of a linear classifier on features of 20 images per digit."""
     keras.utils.set_random_seed(0)
     images, labels = load_digits(return_X_y=True)
     levels = np.round(images * (255 / 16)).astype("uint8").reshape(-1, 8, 8)

@@ -13,7 +13,7 @@ HUB_ID = "timm/cait_s24_224.fb_dist_in1k"
 
 
 def layout(path):
-    """Shape and type of every tensor of a file."""
+    """Return shape and dtype of every tensor of a file."""
     return {name: (array.shape, array.dtype) for name, array in load_file(path).items()}
 
 
