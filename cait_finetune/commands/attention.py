@@ -75,9 +75,7 @@ def draw_attention(config: AttentionConfig) -> Path:
         tf.config.list_physical_devices()
 
     if dataset.multi_label:
-        raise bad_value(
-            "run", root, "a run on images of one class each, to be right or wrong about"
-        )
+        raise bad_value("run", root, "a run with one label per image (dataset.multi_label=false)")
     console = plain_console()
     source = run.load_source(config.dataset, "attention", console.print)
     model = run.build_model(source.class_names)

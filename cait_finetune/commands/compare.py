@@ -150,7 +150,7 @@ def write_markdown(comparison: Comparison, path: Path, command: str | None) -> N
 
     lines = [line(titles), "|" + "---|" * len(titles), *(line(row) for row in _rows(comparison))]
     if command:
-        lines += ["", f"The best, {comparison.name(comparison.finished[0])}:", ""]
+        lines += ["", f"Best run, {comparison.name(comparison.finished[0])}:", ""]
         lines += ["```bash", command, "```"]
     if warning := other_images(comparison.finished):
         lines += ["", warning]

@@ -138,7 +138,7 @@ def _scores(
         return score(predictions, batch_size, temperature), None
     preprocessing = saved.build_preprocessing()
     if predictions and not _of_these_images(predictions, source, run):
-        reasons.append("predictions: made of other images than the accepted ones")
+        reasons.append("predictions: made from other images than the accepted images")
         predictions = None
     if not predictions or None in made_by:  # None: an older version, which recorded no weights
         corrupt = CorruptImages(saved.dataset.on_corrupt)

@@ -54,7 +54,7 @@ class SplitsConfig:
             raise bad_value(
                 "dataset.splits.shares",
                 list(shares),
-                "three shares above 0 that add up to 1: of train, validation and test",
+                "three fractions (train, validation, test), each above 0, that add up to 1",
             )
         within("dataset.splits.seed", self.split_seed, 0, 2**31 - 1)
 
@@ -166,7 +166,7 @@ class DatasetConfig:
             raise bad_value(
                 "dataset.sampling",
                 "balanced with dataset.multi_label=true",
-                "all there: an image may be of a rare and of a frequent class",
+                "all, because an image can have a rare and a frequent class",
                 "weigh the classes in the loss instead: loss.class_weights=balanced",
             )
 
@@ -177,7 +177,7 @@ class DatasetConfig:
             raise bad_value(
                 "dataset.train_share",
                 f"{share} beside dataset.examples_per_class={self.examples_per_class}",
-                "one of the two, the other null",
+                "only one of the two keys, the other null",
             )
 
     def _check_folds(self) -> None:

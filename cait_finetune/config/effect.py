@@ -255,7 +255,7 @@ def check_effect(config: Config) -> None:
             raise bad_value(
                 key,
                 repr(value),
-                f"{shown}: only {condition.where} gives it an effect",
+                f"the default, {shown}: {key} has an effect only with {condition.where}",
                 condition.hint,
             )
 
@@ -313,13 +313,13 @@ def _check_option(key: str, value: Any, choice: str, chosen: str, options: tuple
         raise bad_value(
             key,
             repr(value),
-            f"null with {choice}={chosen}: it is a key of {', '.join(options)}",
-            f"choose {group}={options[0]}",
+            f"null with {choice}={chosen}: only {', '.join(options)} read the key",
+            f"Set {group}={options[0]}",
         )
     if chosen in options and value is None and key not in _NULL_IS_A_VALUE:
         add = (
-            f"add {key}=…"
+            f"Add {key}=…"
             if key in _WITHOUT_DEFAULT
-            else f"choose {group}={chosen}, which brings one"
+            else f"Set {group}={chosen}: the file of the option sets {key}"
         )
         raise bad_value(key, "nothing", f"a value with {choice}={chosen}", add)

@@ -424,7 +424,7 @@ def test_an_error_says_what_it_is_before_it_is_composed():
         (["dataset.multi_label=true", "loss=cross_entropy"], "loss.name", "bce or asymmetric"),
         (["loss=asymmetric"], "loss.name", "cross_entropy or bce"),
         (["dataset.multi_label=true", "loss.logit_adjustment=1"], "loss.logit_adjustment", "0 there"),
-        (["dataset.multi_label=true", "dataset.sampling=balanced"], "dataset.sampling", "all there"),
+        (["dataset.multi_label=true", "dataset.sampling=balanced"], "dataset.sampling", "all, because an image"),
         (["dataset.sampling=balanced", "loss.class_weights=balanced"], "dataset.sampling", "one of them"),
         (["dataset.sampling=balanced", "loss.logit_adjustment=1"], "dataset.sampling", "one of them"),
         (["loss.logit_adjustment=1", "loss.class_weights=effective"], "loss.logit_adjustment", "one of"),

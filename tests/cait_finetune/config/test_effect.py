@@ -30,11 +30,8 @@ def test_a_key_of_another_option(choice, word, reader):
     key, group = word.partition("=")[0], choice.partition("=")[0]
     assert message.startswith(f"{key}: got ")
     option = choice.partition("=")[2]
-    assert (
-        f"expected null with {group}.{_discriminator(group)}={option}: it is a key of {reader}"
-        in message
-    )
-    assert message.endswith(f"choose {group}={reader}")
+    assert f"expected null with {group}.{_discriminator(group)}={option}: only {reader}" in message
+    assert message.endswith(f"Set {group}={reader}")
 
 
 def _discriminator(group):
@@ -66,7 +63,7 @@ def test_each_option_brings_what_it_reads(choice, key, several):
         assert message.startswith(
             f"{key}: got nothing, expected a value with {group}.{discriminator}="
         )
-        assert message.endswith(f"choose {group}={option}, which brings one")
+        assert message.endswith(f"Set {group}={option}: the file of the option sets {key}")
 
 
 def test_an_option_without_its_file():
@@ -116,7 +113,7 @@ UNREAD = [
 def test_a_key_that_nothing_reads(choices, word, reading):
     message = refusal(*choices, word)
     assert message.startswith(f"{word.partition('=')[0]}: got ")
-    assert " gives it an effect\n  " in message
+    assert f" {word.partition('=')[0]} has an effect only with " in message
     if reading:
         assert checked(*reading, word)
 
@@ -207,8 +204,8 @@ def test_a_tuning_key_belongs_to_its_method(method, key):
     for other in others:
         message = refusal(f"tuning={other}", f"tuning.{key}={value}")
         assert message.startswith(f"tuning.{key}: got ")
-        assert f"null with tuning.method={other}: it is a key of {method}" in message
-        assert f"choose tuning={method}" in message
+        assert f"null with tuning.method={other}: only {method}" in message
+        assert f"Set tuning={method}" in message
     pattern = [] if key == "pattern" or method != "pattern" else ["tuning.pattern=bias"]
     config = checked(f"tuning={method}", f"tuning.{key}={value}", *pattern).tuning
     assert str(getattr(config, key)).lower() in (value, f"{value}.0")
@@ -223,7 +220,7 @@ def test_a_tuning_key_that_has_to_have_a_value(method, key):
     pattern = ["tuning.pattern=bias"] if method == "pattern" else []
     message = refusal(f"tuning={method}", *pattern, f"tuning.{key}=null")
     assert message.startswith(f"tuning.{key}: got nothing, expected a value with")
-    assert f"choose tuning={method}" in message
+    assert f"Set tuning={method}" in message
 
 
 def test_null_is_a_value_of_some_tuning_keys():
@@ -234,11 +231,11 @@ def test_null_is_a_value_of_some_tuning_keys():
 def test_a_method_without_its_option():
     message = refusal("tuning.method=gradual")
     assert message.startswith("tuning.stages: got nothing")
-    assert "choose tuning=gradual" in message
+    assert "Set tuning=gradual" in message
 
 
 def test_a_pattern_has_no_default():
     message = refusal("tuning=pattern")
     assert message.startswith("tuning.pattern: got nothing")
-    assert "add tuning.pattern=" in message
+    assert "Add tuning.pattern=" in message
     assert refusal("tuning=pattern", "tuning.pattern=''").startswith("tuning.pattern: got nothing")
