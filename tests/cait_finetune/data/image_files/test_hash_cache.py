@@ -115,7 +115,7 @@ def test_folders_that_were_swapped_are_told_by_their_inodes(files, read, monkeyp
     def within_a_tick(path):
         return SimpleNamespace(st_size=9, st_mtime_ns=1, st_ctime_ns=1, st_ino=real(path).st_ino)
 
-    monkeypatch.setattr(storage.os, "stat", within_a_tick)
+    monkeypatch.setattr(storage, "os", SimpleNamespace(**{**vars(os), "stat": within_a_tick}))
     hashes = inspected(files, files, "stop").tolist()
     assert inspected(files, files, "stop").tolist() == hashes
     assert len(read()) == 4
