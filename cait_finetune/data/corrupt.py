@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -20,7 +21,8 @@ _ALL = "every image is corrupt"
 
 def damaged_records(error: tf.errors.DataLossError) -> UserError:
     """Return the error for a TFRecord file that TensorFlow cannot read to its end."""
-    reason = error.message.splitlines()[0]
+    # TensorFlow puts the name of the operation before and behind the reason.
+    reason = re.sub(r"^\{\{.*?\}\} |\s*\[Op:.*", "", error.message.splitlines()[0])
     return bad_value(
         "dataset",
         f"a damaged file of records ({reason})",
