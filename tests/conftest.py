@@ -1,6 +1,7 @@
 """Silence libraries, keep W&B offline, use a temporary cache, start the longest tests first."""
 
 import os
+import signal
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +17,17 @@ _CACHE = tempfile.TemporaryDirectory(prefix="cait-tests-", ignore_cleanup_errors
 os.environ["XDG_CACHE_HOME"] = _CACHE.name
 
 _HERE = Path(__file__).parent
+
+# Under nohup SIGHUP is ignored, here and in every process that a test starts.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--thorough",
+        action="store_true",
+        help="kill 20 times instead of 5; fill the disk at each write",
+    )
 
 
 def pytest_collection_modifyitems(items):

@@ -6,6 +6,8 @@ imports nothing again.
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import os
 import random
 import resource
@@ -21,6 +23,7 @@ import cait_finetune.export.timm  # noqa: F401
 import cait_finetune.workflow.finetune
 import cait_finetune.workflow.setup
 import cait_finetune.workflow.training
+import cait_tf.variants
 from cait_finetune.cli.hydra_app import configure
 from cait_finetune.errors import Interrupted, UserError
 from cait_finetune.workflow.setup import prepare
@@ -29,16 +32,24 @@ from cait_tf.atomic import PREFIX
 #: Exit status of a process that is refused, because another process uses the directory.
 IN_USE = 3
 
+#: A model of few operations, because every process builds its graphs anew.
+MODEL = dataclasses.replace(
+    cait_tf.variants.VARIANTS["cait_nano_32"],
+    name="cait_test_16", image_size=16, embed_dim=32, depth=1, depth_token_only=1, num_heads=2,
+    shipped=False,
+)  # fmt: skip
+_SMALL = [f"model.name={MODEL.name}", "model.weights=none"]
+
 #: A resumed run must restore the state of the loss scale, weight average, mixup and stochastic
 #: depth. Only float16 has a loss scale, but a command refuses float16 on a CPU.
 TRAINING = [
-    "model.image_size=16", "train.epochs=null", "train.steps=75", "train.batch_size=64",
+    *_SMALL, "model.image_size=16", "train.epochs=null", "train.batch_size=64",
     "train.log_every=2", "checkpoint.every_steps=3", "average=ema", "model.drop_path_rate=0.1",
     "augment.mixup=0.8", "schedule.warmup_epochs=null", "schedule.warmup_steps=5",
     "train.precision=mixed_float16",
 ]  # fmt: skip
 WHOLE = [
-    "model.image_size=8", "train.epochs=2", "train.batch_size=256", "train.log_every=2",
+    *_SMALL, "model.image_size=8", "train.epochs=2", "train.batch_size=256", "train.log_every=2",
     "export=[saved_model,timm]", "export.check_images=4", "logger=[csv,tensorboard]",
 ]  # fmt: skip
 
@@ -97,24 +108,28 @@ def kill_in_training(place: Path, kills: int) -> None:
     """Kill a run at random times during training, often while it writes a checkpoint."""
     cait_finetune.workflow.setup.check_precision = lambda *_: None
     log, whole, killed = place / "log", place / "whole", place / "killed"
-    assert exit_status(live(lambda: train(TRAINING, whole), log)) == 0
+    words = [*TRAINING, f"train.steps={60 + 3 * kills}"]
+    assert exit_status(live(lambda: train(words, whole), log)) == 0
     checkpoints = killed / "checkpoints"
     writing_kinds = {"state": f"{PREFIX}*state*", "weights": f"{PREFIX}*-[bl]*"}
     chance = random.Random(0)
     half_written = dict.fromkeys(writing_kinds, 0)
-    done = stateless = 0
-    while done < kills:
-        pid = live(lambda: train(TRAINING, killed), log)
-        states = set(checkpoints.glob("state_*"))
-        # Kill first before any step, then after the first step, later at random or during a write.
+    done = stateless = tried = 0
+    # Before any step, after the first step, then at random and during each kind of write in turn.
+    moments = itertools.chain(
+        [None, None], itertools.cycle(["state", "weights", None, "state", None])
+    )
+    writing = next(moments)
+    while done < kills and tried < 2 * kills:
+        tried += 1
+        pid = live(lambda: train(words, killed), log)
+        states, left = set(checkpoints.glob("state_*")), set(checkpoints.glob(f"{PREFIX}*"))
         begun = done >= 2
-        kinds = (None, None, "state", "state", "weights")
-        writing = chance.choice(kinds) if begun else None
         wait_for = chance.randint(0, 1) if begun else 0  # number of new states
         until = None
         while not ended(pid):
             if writing:
-                now = any(checkpoints.glob(writing_kinds[writing]))
+                now = bool(set(checkpoints.glob(writing_kinds[writing])) - left)
             elif begun:
                 if until is None and (not wait_for or set(checkpoints.glob("state_*")) - states):
                     until = time.monotonic() + chance.uniform(0, 0.5 if wait_for else 4)
@@ -124,16 +139,21 @@ def kill_in_training(place: Path, kills: int) -> None:
             if now:
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
-                for kind, pattern in writing_kinds.items():
-                    half_written[kind] += any(checkpoints.glob(pattern))
+                met = {
+                    kind: bool(set(checkpoints.glob(p)) - left) for kind, p in writing_kinds.items()
+                }
+                for kind in met:
+                    half_written[kind] += met[kind]
                 stateless += not any(checkpoints.glob("state_*.safetensors"))
-                done += 1
+                if writing is None or met[writing]:  # else the write was over: try again
+                    done += 1
+                    writing = next(moments)
                 break
             time.sleep(0.0002 if writing else 0.01)
         else:
             break  # the run finished too early
     if done == kills:
-        assert exit_status(live(lambda: train(TRAINING, killed), log)) == 0
+        assert exit_status(live(lambda: train(words, killed), log)) == 0
     print("KILLS", done, stateless, *half_written.values())
 
 
@@ -186,23 +206,22 @@ def _ended(rivals: list[int], after: float, sign: signal.Signals) -> list[int]:
     return list(statuses.values())
 
 
-def fill_the_disk(place: Path, most: int) -> None:
-    """Fill the disk before each write of a run in turn, and resume the run after each failure.
+def fill_the_disk(place: Path, stride: int) -> None:
+    """Fill the disk before every `stride`-th write of a run in turn; resume it after each failure.
 
-    Args:
-        most: number of writes per file and process that are tested.
+    A write is one of the first two to a file in one process.
     """
     run, whole = place / "killed", place / "whole"
     assert exit_status(live(lambda: finetune(WHOLE, whole), place / "log")) == 0
     met: list[str] = []
+    filled = 0
     while True:
         reading, writing = os.pipe()
         out = Path(f"/dev/fd/{writing}")  # a pipe, because files have no room
-
         known = set(met)
 
         def life(known: set[str] = known) -> None:
-            full_at_a_new_write(run, known, most)
+            full_at_a_new_write(run, known, stride)
             finetune(WHOLE, run)
 
         pid = live(life, out)
@@ -210,30 +229,30 @@ def fill_the_disk(place: Path, most: int) -> None:
         with open(reading, encoding="utf-8", errors="replace") as pipe:
             said = pipe.read()
         status = exit_status(pid)
-        full = [
-            line.removeprefix("FULL ") for line in said.splitlines() if line.startswith("FULL ")
-        ]
+        lines = said.splitlines()
+        met += [line.removeprefix("NEW ") for line in lines if line.startswith("NEW ")]
+        full = [line for line in lines if line.startswith("FULL ")]
         if not full:
             assert status == 0, said
             break
+        filled += 1
         assert status == 1, (full, said)
         assert said.count("MESSAGE ") == 1, (full, said)
         assert "Traceback" not in said, (full, said)
-        met += full
-    print("FULL", *met)
+    print("FULL", filled, *met)
 
 
-def full_at_a_new_write(root: Path, met: set[str], most: int) -> None:
-    """Fill the disk for this process at its first write below `root` that is not in `met`.
+def full_at_a_new_write(root: Path, met: set[str], stride: int) -> None:
+    """Fill the disk for this process at its `stride`-th write below `root` that is not in `met`.
 
     A limit on file sizes imitates a full disk. The limit also holds for writes in C++ and Rust.
     """
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     counts: dict[str, int] = {}
-    state = {"full": False}
+    new: list[str] = []
 
     def hook(event: str, arguments: tuple) -> None:
-        if state["full"] or event not in ("open", "cait_tf.atomic_path"):
+        if len(new) == stride or event not in ("open", "cait_tf.atomic_path"):
             return
         path = (
             os.fsdecode(arguments[0]) if isinstance(arguments[0], str | bytes | os.PathLike) else ""
@@ -243,17 +262,21 @@ def full_at_a_new_write(root: Path, met: set[str], most: int) -> None:
             return
         counts[path] = counts.get(path, 0) + 1
         name = f"{Path(path).relative_to(root)}#{counts[path]}"
-        if counts[path] > most or name in met:
+        if counts[path] > 2 or name in met:
             return
-        state["full"] = True
-        os.write(1, f"\nFULL {name}\n".encode())
-        resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+        new.append(name)
+        os.write(1, f"\nNEW {name}\n".encode())
+        if len(new) == stride:
+            os.write(1, f"\nFULL {name}\n".encode())
+            most = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+            resource.setrlimit(resource.RLIMIT_FSIZE, (0, most))
 
     sys.addaudithook(hook)
 
 
 def main() -> None:
     kind, place, count = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+    cait_tf.variants.VARIANTS = {**cait_tf.variants.VARIANTS, MODEL.name: MODEL}
     {"training": kill_in_training, "after": kill_after_training, "disk": fill_the_disk}[kind](
         place, count
     )
