@@ -119,5 +119,5 @@ def first_step(words: list[str]) -> float:
 def _failure(words: list[str], status: int, output: bytes) -> UserError:
     tail = output.decode(errors="replace").strip()[-_TAIL:]
     return UserError(
-        f"{' '.join(words)}: got exit status {status} before its first step, expected it to train\n{tail}"
+        f"{' '.join(words)}: got exit status {status} before the first training step, expected a run. Its output:\n{tail}"
     )

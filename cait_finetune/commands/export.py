@@ -80,7 +80,7 @@ def _export(run: SavedRun, config: ExportConfig, data: RunDataConfig) -> None:
     if not run.is_scored:  # the model card would state scores of other weights
         raise bad_value(
             "run",
-            f"{run.directory.best_checkpoint} with other weights than {run.directory.result.name} is of",
+            f"{run.directory.best_checkpoint}, whose weights {run.directory.result.name} does not describe",
             "the weights that the run was scored with",
             f"Restore those weights, or remove {run.directory.result} to export without scores",
         )

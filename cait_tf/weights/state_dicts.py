@@ -65,10 +65,10 @@ def choose(
     taken = _preferred(found, source)
     notes = []
     if others := [name for name in found if name != taken]:
-        notes.append(f"{taken} of the checkpoint (weights_key chooses {_listed(others)})")
+        notes.append(f"{taken} of the checkpoint; weights_key selects {_listed(others)}")
     for name, value in held.items():
         if _is_average(name) and isinstance(value, Mapping) and value and name not in found:
-            notes.append(f"{taken} of the checkpoint, as {name} is no state dict")
+            notes.append(f"{taken} of the checkpoint, because {name} is not a state dict")
     return Choice(found[taken], tuple(notes))
 
 

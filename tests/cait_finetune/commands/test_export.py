@@ -61,7 +61,7 @@ def test_scores_of_other_weights_are_not_stated_beside_these(tmp_path, monkeypat
     save_weights(directory, seed=1)
     with pytest.raises(SystemExit) as stopped:
         call(monkeypatch, f"run={directory}", "export=timm", "export.check_images=5")
-    assert f"run: got {best} with other weights than result.json is of" in stopped.value.code
+    assert f"run: got {best}, whose weights result.json does not describe" in stopped.value.code
     (directory / "result.json").unlink()
     call(monkeypatch, f"run={directory}", "export=timm", "export.check_images=5")
     assert "50.00%" not in (directory / "export" / "README.md").read_text()

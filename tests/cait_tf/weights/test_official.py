@@ -143,9 +143,9 @@ def test_the_report_says_which_state_dict_was_loaded(name, training, torch, tmp_
     torch.save(training[name], tmp_path / name)
     report = load_weights(golden.classifier(), tmp_path / name)
     notes = {
-        "timm.pth.tar": ("state_dict_ema of the checkpoint (weights_key chooses state_dict)",),
-        "deit.pth": ("model_ema of the checkpoint (weights_key chooses model)",),
-        "swa.pt": ("model_ema of the checkpoint (weights_key chooses model)",),
+        "timm.pth.tar": ("state_dict_ema of the checkpoint; weights_key selects state_dict",),
+        "deit.pth": ("model_ema of the checkpoint; weights_key selects model",),
+        "swa.pt": ("model_ema of the checkpoint; weights_key selects model",),
     }
     assert (len(report.loaded), report.format) == (98, "PyTorch checkpoint")
     assert report.notes == notes.get(name, ())

@@ -35,8 +35,8 @@ def chosen(checkpoint, key=None):
 def test_the_state_dict_is_the_one_that_timm_prefers(checkpoint, state, others):
     choice = chosen(checkpoint if checkpoint is RAW else {**TRAINING, **checkpoint})
     assert choice.state is state
-    assert [note.partition(" of the checkpoint ")[2] for note in choice.notes] == (
-        [f"(weights_key chooses {others})"] if others else []
+    assert [note.partition(" of the checkpoint; ")[2] for note in choice.notes] == (
+        [f"weights_key selects {others}"] if others else []
     )
 
 
@@ -65,7 +65,7 @@ def test_a_choice_that_cannot_be_made_lists_the_keys(checkpoint, key, message):
 def test_an_average_of_another_form_is_noted():
     choice = chosen({"model": RAW, "model_ema": {"decay": 0.99, "module": EMA}})
     assert choice.state is RAW
-    assert choice.notes == ("model of the checkpoint, as model_ema is no state dict",)
+    assert choice.notes == ("model of the checkpoint, because model_ema is not a state dict",)
 
 
 @pytest.mark.parametrize(
