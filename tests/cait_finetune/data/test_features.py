@@ -5,6 +5,7 @@ import io
 import itertools
 import logging
 import os
+import shutil
 
 import keras
 import numpy as np
@@ -41,9 +42,13 @@ def source(tmp_path_factory):
     return source_of(write_set(tmp_path_factory.mktemp("data"), {"train": examples(COUNT)}))
 
 
+def small_model(**options):
+    return tiny_model(2, depth=1, depth_token_only=1, **options)
+
+
 @pytest.fixture(scope="module")
 def model():
-    return tiny_model(2)
+    return small_model()
 
 
 class Counted:
@@ -143,12 +148,19 @@ def test_some_batches_alone_are_not_kept_for_those_who_want_all(source, model, t
     assert not (tmp_path / "cache").exists()
 
 
-@pytest.fixture
-def filled(source, model, tmp_path):
-    cache = FeatureCache(tmp_path / "cache")
+@pytest.fixture(scope="module")
+def kept(source, model, tmp_path_factory):
+    """Return the directory of a cache that holds the features of `model`."""
+    cache = FeatureCache(tmp_path_factory.mktemp("kept") / "cache")
     Probe(source, model, cache)()
     assert not _recomputed(source, model, cache)
-    return cache
+    return cache.directory
+
+
+@pytest.fixture
+def filled(kept, tmp_path):
+    """Return a cache of one test that holds the features of `model`."""
+    return FeatureCache(shutil.copytree(kept, tmp_path / "cache"))
 
 
 def _recomputed(*arguments, split="train", **keywords) -> bool:
@@ -159,8 +171,8 @@ def _recomputed(*arguments, split="train", **keywords) -> bool:
 
 @pytest.mark.slow
 def test_other_weights_are_other_features(source, filled):
-    assert _recomputed(source, tiny_model(2, seed=1), filled)
-    changed = tiny_model(2)
+    assert _recomputed(source, small_model(seed=1), filled)
+    changed = small_model()
     assert not _recomputed(source, changed, filled)
     changed.head.kernel.assign_add(tf.ones_like(changed.head.kernel))
     assert not _recomputed(source, changed, filled)  # features do not depend on the head
@@ -308,8 +320,7 @@ def test_the_stream_of_features_can_be_entered_anywhere_and_divided(source, mode
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rates", [{}, {"drop_path_rate": 0.5, "drop_rate": 0.3}])
-def test_training_on_features_is_training_on_images_without_augmentation(source, rates):
+def test_training_on_features_is_training_on_images_without_augmentation(source):
     """Dropout in the backbone makes no difference: it is off when only the head is trained."""
     dataset = DatasetConfig(name="some_files", shuffle_buffer=64)
     corrupt = CorruptImages("stop")
@@ -317,7 +328,7 @@ def test_training_on_features_is_training_on_images_without_augmentation(source,
     for on_features in (False, True):
         strategy = one_device()
         with strategy.scope():
-            model = tiny_model(2, **rates)
+            model = small_model(drop_path_rate=0.5, drop_rate=0.3)
             table = parameter_table(model, "linear_probe", 0.75, 0.05)
             optimizer = AdamW(table, optimizer_config())
         probe = Probe(source, model)
@@ -336,7 +347,7 @@ def test_training_on_features_is_training_on_images_without_augmentation(source,
         losses.append(Evaluator(trained)(validation).loss)
         whole = evaluation_batches(source, "validation", PREPROCESSING, 4, corrupt)
         assert Evaluator(model)(whole).loss == pytest.approx(losses[-1], abs=1e-5)
-    start = np.concatenate([np.ravel(variable) for variable in tiny_model(2).head.weights])
+    start = np.concatenate([np.ravel(variable) for variable in small_model().head.weights])
     np.testing.assert_allclose(heads[0], heads[1], atol=1e-5)
     assert np.abs(heads[0] - start).max() > 1e-2
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)

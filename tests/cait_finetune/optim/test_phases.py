@@ -96,7 +96,7 @@ METHODS = ("full", "linear_probe", "head_then_full", "gradual", "lora", "pattern
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ["gradual", "lora", "pattern"])
 def test_two_steps_of_each_phase_change_its_rows_and_no_other_bit(method):
     strategy = one_device()
     with strategy.scope():
@@ -104,7 +104,6 @@ def test_two_steps_of_each_phase_change_its_rows_and_no_other_bit(method):
         run = planned(model, tuning(method))
     paths = [variable.path.partition("/")[2] for variable in model.weights]
     expected = expected_rows(method, paths)
-    assert [trained(phase) for phase in run] == expected
     images, labels = batch()
     for phase, chosen in zip(run, expected, strict=True):
         with strategy.scope():
@@ -124,9 +123,11 @@ def test_two_steps_of_each_phase_change_its_rows_and_no_other_bit(method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_phase_has_the_whole_table(method):
+def test_every_phase_has_the_whole_table_and_trains_its_rows(method):
     model = tiny_model()
     run = planned(model, tuning(method))
+    paths = [variable.path.partition("/")[2] for variable in model.weights]
+    assert [trained(phase) for phase in run] == expected_rows(method, paths)
     full = phases(model, tuning("full"), optimizer_config(), TOTAL, EPOCH)[0].table
     for phase in run:
         assert [dataclasses.replace(row, trainable=True) for row in phase.table] == full

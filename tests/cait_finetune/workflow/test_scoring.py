@@ -33,7 +33,7 @@ def source(files, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def scored(source):
-    model = tiny_model(num_classes=2)
+    model = tiny_model(num_classes=2, depth=1, depth_token_only=1)
     corrupt = CorruptImages("skip")
 
     def stream(split):

@@ -19,13 +19,6 @@ from tests.cait_tf.fused.xla import CPU_ALONE
 NEAR = {"float32": 1e-5, "mixed_bfloat16": 0.05}
 
 
-@pytest.fixture(params=NEAR)
-def backbone(request) -> CaiTBackbone:
-    return CaiTBackbone(
-        image_size=8, patch_size=4, embed_dim=16, depth=1, num_heads=2, dtype=request.param
-    )
-
-
 @pytest.fixture
 def small(monkeypatch) -> None:
     """Allow micro-batches of two 4-patch images in training and four in inference."""
@@ -85,9 +78,13 @@ def test_what_half_precision_is_depends_on_the_backbone(dtype, monkeypatch):
 @pytest.mark.slow
 @CPU_ALONE
 @pytest.mark.parametrize(
-    ("patches", "pairs", "number"), [(16, 1000, 3), (1000, 64, 3), (1000, 16, 12)]
+    ("dtype", "patches", "pairs", "number"),
+    [("float32", 16, 1000, 3), ("float32", 1000, 16, 12), ("mixed_bfloat16", 1000, 64, 3)],
 )
-def test_inference_in_parts_is_inference(backbone, patches, pairs, number, monkeypatch):
+def test_inference_in_parts_is_inference(dtype, patches, pairs, number, monkeypatch):
+    backbone = CaiTBackbone(
+        image_size=8, patch_size=4, embed_dim=16, depth=1, num_heads=2, dtype=dtype
+    )
     monkeypatch.setattr(thresholds, "LEAST_PATCHES", {False: patches})
     monkeypatch.setattr(thresholds, "LEAST_PAIRS", dict.fromkeys((False, True), pairs))
     images = tf.constant(normal(12, 8, 8, 3), tf.float32)
@@ -95,7 +92,7 @@ def test_inference_in_parts_is_inference(backbone, patches, pairs, number, monke
     plain = tf.function(lambda x: backbone(x, training=False))(images)
     assert loops(parts, images) == [kernels.concurrent_micro_batches(number)]
     assert parts(images).dtype == plain.dtype
-    near = NEAR[backbone.dtype_policy.name] * np.abs(plain).max()
+    near = NEAR[dtype] * np.abs(plain).max()
     np.testing.assert_allclose(parts(images), plain, rtol=0, atol=near)
 
 
@@ -135,15 +132,14 @@ def test_neither_is_one_without_a_graph_nor_one_on_an_accelerator(small, monkeyp
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("patches", [4, 9])
-def test_halves_of_the_patches_are_all_of_them(patches):
-    side = int(patches**0.5)
+def test_halves_of_the_patches_are_all_of_them():
+    """Of nine patches, one half is larger."""
     backbone = CaiTBackbone(
-        image_size=4 * side, patch_size=4, embed_dim=16, depth=2, num_heads=2, layer_scale_init=0.5
+        image_size=12, patch_size=4, embed_dim=16, depth=2, num_heads=2, layer_scale_init=0.5
     )
     for variable in backbone.weights:  # biases must not be zero either
         variable.assign(normal(*variable.shape) * 0.5)
-    images = tf.constant(normal(3, 4 * side, 4 * side, 3), tf.float32)
+    images = tf.constant(normal(3, 12, 12, 3), tf.float32)
 
     def softmaxes() -> int:
         """Trace the backbone, check its output, and return the number of softmaxes."""
@@ -181,24 +177,31 @@ def test_the_threads_that_tensorflow_was_given_count_as_cores(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("cores", "started", "parts", "alone"),
-    [(2, False, 2, True), (2, False, 1, False), (2, True, 2, False), (1, False, 2, False)],
-)
-def test_operations_have_one_thread_where_parts_keep_all_cores_busy(cores, started, parts, alone):
-    """Each case needs a new process, because a process sets its threads once."""
-    code = f"""
+def test_operations_have_one_thread_where_parts_keep_all_cores_busy():
+    """Each case needs a process of its own, because a process sets its threads once.
+
+    One process imports TensorFlow, which takes seconds, and forks before TensorFlow starts.
+    """
+    code = """
+import os
 import tensorflow as tf
 from cait_tf.fused.tensorflow import single_threaded_ops
-if {started}:
-    tf.zeros(1)
-print(single_threaded_ops({parts}), tf.config.threading.get_intra_op_parallelism_threads())
+for cores, started, parts in ((2, False, 2), (2, False, 1), (2, True, 2), (1, False, 2)):
+    if child := os.fork():
+        assert os.waitpid(child, 0)[1] == 0
+        continue
+    os.environ["TF_NUM_INTEROP_THREADS"] = str(cores)
+    if started:
+        tf.zeros(1)
+    alone = single_threaded_ops(parts)
+    print(alone, tf.config.threading.get_intra_op_parallelism_threads(), flush=True)
+    os._exit(0)
 """
     done = subprocess.run(
         [sys.executable, "-c", code],
-        env={"TF_NUM_INTEROP_THREADS": str(cores), "CUDA_VISIBLE_DEVICES": "-1", "PATH": ""},
+        env={"CUDA_VISIBLE_DEVICES": "-1", "PATH": ""},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert done.stdout.split() == [str(alone), str(int(alone))]
+    assert done.stdout.splitlines() == ["True 1", "False 0", "False 0", "False 0"]
