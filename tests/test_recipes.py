@@ -1,10 +1,12 @@
 """Each recipe states its expected results, and runs two steps of a small model on test images.
 
-The tests change only values, so a recipe keeps its own groups and options.
+The tests change only values, so a recipe keeps its own groups and options. Recipes that differ only in
+their data and in some numbers share one run; the test opens the data of each.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import re
@@ -14,20 +16,21 @@ from pathlib import Path
 import pytest
 import tensorflow_datasets as tfds
 
-import cait_tf
 from cait_finetune.cli.hydra_app import configure_run
 from cait_finetune.commands.evaluate import evaluate
 from cait_finetune.config import Config
+from cait_finetune.data.load import load_source
 from cait_finetune.data.procedural.builder import Procedural
 from cait_finetune.workflow.finetune import finetune
 from tests.cait_finetune.stand_ins import COLOURS, CONF, image_file, prepare
+from tests.quick_runs import SMALL, no_figures, small_variant
 
 pytestmark = pytest.mark.slow
 
 FOLDER = CONF.parent / "recipes"
 RECIPES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
-SMALL = [
-    "model.name=cait_nano_16",
+QUICK = [
+    f"model.name={SMALL.name}",
     "model.weights=none",
     "model.image_size=null",
     "train.batch_size=8",
@@ -40,18 +43,21 @@ INSTEAD = {
     "flowers_tpu": ["distribution=cpu"],
     # The peak learning rate scales with the small batch, but these two rates do not.
     "transfer_inat18": ["schedule.min_lr=0", "schedule.warmup_lr=0"],
+    "pretrain_nano": ["dataset.num_classes=30"],
     "transfer_inat19": ["dataset.num_classes=null", "schedule.min_lr=0", "schedule.warmup_lr=0"],
 }
-MODEL = dataclasses.replace(
-    cait_tf.VARIANTS["cait_nano_32"],
-    name="cait_nano_16",
-    image_size=16,
-    patch_size=8,
-    embed_dim=8,
-    depth=1,
-    depth_token_only=1,
-    num_heads=1,
-)
+#: Recipes and the recipe whose run holds for them.
+SAME_RUN = {
+    "digits_from_scratch": "flowers_sweep",
+    "flowers_offline": "flowers_sweep",
+    "transfer_cifar10": "transfer_cars",
+    "transfer_cifar100": "transfer_cars",
+    "transfer_flowers102": "transfer_cars",
+}
+#: Numbers in which recipes of one run may differ.
+NUMBERS = {"optimizer.base_lr", "optimizer.beta_2", "optimizer.layer_decay", "augment.crop_scale",
+           "train.epochs"}  # fmt: skip
+DRAWN = "transfer_inat18"  # has the most classes
 SIZES = {"train": 40, "validation": 12, "test": 12}
 
 
@@ -73,7 +79,7 @@ def write_stand_in(config: Config, folder: Path) -> None:
     )
 
 
-def write_competition(folder: Path, monkeypatch) -> Path:
+def write_competition(folder: Path, monkeypatch) -> None:
     """Write iNaturalist 2019 in its published layout; the recipe's own code writes the table."""
     monkeypatch.chdir(folder)
     for split, count in (("train", 40), ("val", 12)):
@@ -89,7 +95,7 @@ def write_competition(folder: Path, monkeypatch) -> Path:
         (folder / f"{split}2019.json").write_text(json.dumps(told))
     lines = header("transfer_inat19")
     exec(textwrap.dedent(lines[lines.index("  import csv") :]))
-    return folder / "inat19.csv"
+    assert (folder / "inat19.csv").is_file()
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -100,29 +106,64 @@ def test_it_says_what_to_expect(recipe):
     assert said
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_it_runs(recipe, tmp_path, monkeypatch):
+@pytest.fixture
+def compose(tmp_path, monkeypatch):
+    """Return a function that writes a recipe's data and returns the recipe's configuration."""
     monkeypatch.setenv("HOME", str(tmp_path))  # for caches
-    monkeypatch.setattr("cait_tf.variants.VARIANTS", {**cait_tf.VARIANTS, MODEL.name: MODEL})
-    words = [*SMALL, *INSTEAD.get(recipe, [])]
-    for split in ("train", "held_out"):  # drawing all images is slow
-        monkeypatch.setattr(Procedural.BUILDER_CONFIGS[0], split, 1)
-    config, *_ = configure_run(*words, "dataset.data_dir=later", recipe=recipe)
-    data_dir = tmp_path
-    if config.dataset.source == "csv":
-        data_dir = write_competition(tmp_path, monkeypatch)
-    elif config.dataset.source == "tfds":
-        write_stand_in(config, tmp_path)
-    config, *_ = configure_run(*words, f"dataset.data_dir={data_dir}", recipe=recipe)
+    # Drawing all images is slow.
+    few = {"train": 1, "held_out": 1, "letters": 20, "fractals": 6, "textures": 4}
+    for name, count in few.items():
+        monkeypatch.setattr(Procedural.BUILDER_CONFIGS[0], name, count)
+
+    def compose(recipe):
+        words = [*QUICK, *INSTEAD.get(recipe, [])]
+        data = tmp_path / "inat19.csv" if recipe == "transfer_inat19" else tmp_path
+        config, *_ = configure_run(*words, f"dataset.data_dir={data}", recipe=recipe)
+        if config.dataset.source == "csv":
+            write_competition(tmp_path, monkeypatch)
+        elif config.dataset.source == "tfds":
+            write_stand_in(config, tmp_path)
+        return config
+
+    with small_variant():
+        yield compose
+
+
+def flat(values: dict, prefix: str = "") -> dict[str, object]:
+    """Return the leaves of nested dictionaries by dotted key."""
+    leaves = {}
+    for key, value in values.items():
+        one = flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        leaves |= one
+    return leaves
+
+
+@pytest.mark.parametrize("recipe", sorted(set(RECIPES) - set(SAME_RUN)))
+def test_it_runs(recipe, tmp_path, compose):
+    config = compose(recipe)
     if "cait_finetune evaluate" in header(recipe):
         table = evaluate(config, tmp_path / "run")
         assert table.read_text().count(config.model.name) == 2  # a row for each crop ratio
         return
-    result = finetune(config, tmp_path / "run")
+    with contextlib.nullcontext() if recipe == DRAWN else no_figures():
+        result = finetune(config, tmp_path / "run")
     assert 0 <= result["test_top1"] <= 1
     assert (tmp_path / "run" / "checkpoints" / "best.safetensors").is_file()
     if config.tuning.solver != "lbfgs":
         assert result["steps"] == 2
+
+
+@pytest.mark.parametrize(("recipe", "other"), SAME_RUN.items())
+def test_its_run_is_that_of_another_recipe_on_its_own_data(recipe, other, tmp_path, compose):
+    config = compose(recipe)
+    source = load_source(config.dataset)
+    assert len(source.class_names) == config.dataset.num_classes
+    assert min(source.sizes.values()) > 0
+    assert next(iter(source.examples("train").as_numpy_iterator()))["image"]
+    ours, theirs = (flat(dataclasses.asdict(one)) for one in (config, compose(other)))
+    assert ours.keys() == theirs.keys()
+    differ = {key for key in ours if ours[key] != theirs[key]}
+    assert {key for key in differ if not key.startswith("dataset.")} <= NUMBERS
 
 
 def test_the_transfer_table_has_the_papers_settings():

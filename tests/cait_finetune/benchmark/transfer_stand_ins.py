@@ -1,5 +1,6 @@
 """Stand-ins for `train_and_test`, which train nothing."""
 
+import dataclasses
 import os
 import signal
 
@@ -27,15 +28,13 @@ def trained(one):
 def run_or_fail(one):
     """Fail for seed 1 and kill the process for seed 2.
 
-    Other seeds return ``TF_NUM_INTEROP_THREADS`` of the process as the test accuracy.
+    Other seeds return ``TF_NUM_INTEROP_THREADS`` of the process as the test accuracy, and the ID of
+    the process as the number of images.
     """
     if one.seed == 1:
         raise UserError("dataset.data_dir: got nowhere")
     if one.seed == 2:
         os.kill(os.getpid(), signal.SIGKILL)
-    return result(float(os.environ["TF_NUM_INTEROP_THREADS"]))
-
-
-def own_process(one):
-    """Return a result whose number of images is the ID of the run's process."""
-    return Result(test=0.5, validation=0.5, best_epoch=1, images=os.getpid())
+    return dataclasses.replace(
+        result(float(os.environ["TF_NUM_INTEROP_THREADS"])), images=os.getpid()
+    )

@@ -15,6 +15,7 @@ from cait_finetune.cli import hydra_app as cli
 from cait_finetune.commands import train
 from cait_finetune.errors import UserError
 from tests.cait_finetune.stand_ins import CONF
+from tests.quick_runs import no_figures
 
 pytest.importorskip("optuna", reason="pip install 'cait-finetune[sweep]'")
 
@@ -67,10 +68,11 @@ def scores(monkeypatch):
 @pytest.mark.slow
 def test_trials_of_real_training(study, tmp_path):
     """Each trial trains a linear probe on a random backbone. The trials share one feature cache."""
-    status, _, result = study(
-        RATES, "hydra.sweeper.n_trials=2", "tuning=linear_probe", f"tuning.cache_dir={tmp_path}/cache",
-        "model.image_size=8", "train.epochs=1", "export=none", "hydra.sweeper.sampler.seed=2",
-    )  # fmt: skip
+    with no_figures():
+        status, _, result = study(
+            RATES, "hydra.sweeper.n_trials=2", "tuning=linear_probe", f"tuning.cache_dir={tmp_path}/cache",
+            "model.image_size=8", "train.epochs=1", "export=none", "hydra.sweeper.sampler.seed=2",
+        )  # fmt: skip
     assert status == 0
     runs = sorted(tmp_path.glob("sweep/*/result.json"))
     found = [json.loads(path.read_text())["validation_top1"] for path in runs]
