@@ -6,7 +6,6 @@ imports nothing again.
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import os
 import random
@@ -28,28 +27,23 @@ from cait_finetune.cli.hydra_app import configure
 from cait_finetune.errors import Interrupted, UserError
 from cait_finetune.workflow.setup import prepare
 from cait_tf.atomic import PREFIX
+from tests.quick_runs import SMALL
 
 #: Exit status of a process that is refused, because another process uses the directory.
 IN_USE = 3
 
-#: A model of few operations, because every process builds its graphs anew.
-MODEL = dataclasses.replace(
-    cait_tf.variants.VARIANTS["cait_nano_32"],
-    name="cait_test_16", image_size=16, embed_dim=32, depth=1, depth_token_only=1, num_heads=2,
-    shipped=False,
-)  # fmt: skip
-_SMALL = [f"model.name={MODEL.name}", "model.weights=none"]
+_SMALL = [f"model.name={SMALL.name}", "model.weights=none"]
 
 #: A resumed run must restore the state of the loss scale, weight average, mixup and stochastic
 #: depth. Only float16 has a loss scale, but a command refuses float16 on a CPU.
 TRAINING = [
-    *_SMALL, "model.image_size=16", "train.epochs=null", "train.batch_size=64",
+    *_SMALL, "train.epochs=null", "train.batch_size=64",
     "train.log_every=2", "checkpoint.every_steps=3", "average=ema", "model.drop_path_rate=0.1",
     "augment.mixup=0.8", "schedule.warmup_epochs=null", "schedule.warmup_steps=5",
     "train.precision=mixed_float16",
 ]  # fmt: skip
 WHOLE = [
-    *_SMALL, "model.image_size=8", "train.epochs=2", "train.batch_size=256", "train.log_every=2",
+    *_SMALL, "train.epochs=2", "train.batch_size=256", "train.log_every=2",
     "export=[saved_model,timm]", "export.check_images=4", "logger=[csv,tensorboard]",
 ]  # fmt: skip
 
@@ -276,7 +270,7 @@ def full_at_a_new_write(root: Path, met: set[str], stride: int) -> None:
 
 def main() -> None:
     kind, place, count = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
-    cait_tf.variants.VARIANTS = {**cait_tf.variants.VARIANTS, MODEL.name: MODEL}
+    cait_tf.variants.VARIANTS = {**cait_tf.variants.VARIANTS, SMALL.name: SMALL}
     {"training": kill_in_training, "after": kill_after_training, "disk": fill_the_disk}[kind](
         place, count
     )
