@@ -20,7 +20,7 @@ from tests.cait_finetune.stand_ins import COLOURS, image_file
 pytestmark = pytest.mark.slow
 
 SHORT = ("train.batch_size=8", "train.eval_batch_size=8", "model.image_size=16", "export=none",
-         "export.check_images=2", "dataset.allow_flip=false", "distribution=cpu")  # fmt: skip
+         "export.check_images=2", "dataset.allow_flip=false", "distribution=cpu", "augment=none")  # fmt: skip
 
 
 def add(root, count, prefix=""):

@@ -15,7 +15,9 @@ from cait_finetune.commands.evaluate import evaluate
 from cait_finetune.errors import UserError
 from cait_finetune.inference import found_model
 from cait_finetune.runs.directory import RunDirectory
+from cait_finetune.workflow import training
 from cait_finetune.workflow.finetune import finetune
+from cait_finetune.workflow.setup import prepare
 from tests.cait_finetune.stand_ins import checked
 
 pytestmark = pytest.mark.slow
@@ -43,9 +45,12 @@ def data(tmp_path_factory):
     return [draw(root / "a", ("ant", "bee", "cow"), 0), draw(root / "b", ("fox", "gnu", "hen"), 1)]
 
 
+def configured(images, *words):
+    return checked("dataset=folder", f"dataset.data_dir={images}", *SHORT, *words)
+
+
 def train(root, images, *words):
-    config = checked("dataset=folder", f"dataset.data_dir={images}", *SHORT, *words)
-    finetune(config, root)
+    finetune(configured(images, *words), root)
     return root
 
 
@@ -56,7 +61,7 @@ def runs(data, tmp_path_factory):
     pytest.importorskip("ai_edge_litert")
     root = tmp_path_factory.mktemp("runs")
     formats = "export=[saved_model,onnx,litert]"
-    one = train(root / "one", data[0], "export=[saved_model,litert]")
+    one = train(root / "one", data[0])
     return one, train(root / "other", data[1], "dataset.upright=false", formats)
 
 
@@ -97,9 +102,8 @@ def test_a_run_does_not_answer_with_another_runs_export(runs, turned, tmp_path):
 
 
 def test_a_litert_file_knows_its_classes(runs, turned, tmp_path):
-    one, other = runs
-    litert = shutil.copytree(other / "export" / "litert", tmp_path / "litert")
-    shutil.copy(one / "export" / "litert" / "labels.txt", litert)
+    litert = shutil.copytree(runs[1] / "export" / "litert", tmp_path / "litert")
+    (litert / "labels.txt").write_text("ant\nbee\ncow\n")
     with pytest.raises(UserError, match=r"other class names inside than in labels\.txt"):
         predict(litert / "model.tflite", turned)
     (litert / "labels.txt").unlink()
@@ -164,8 +168,9 @@ def test_what_start_weights_saw_stays_known(runs, data, tmp_path, capsys):
     start = shutil.copy(
         runs[0] / "checkpoints" / "best.safetensors", tmp_path / "start.safetensors"
     )
-    words = [f"model.weights={start}", "dataset.check=false", "export=none"]
-    second = train(tmp_path / "second", data[1], *words)
+    words = [f"model.weights={start}", "dataset.check=false", "export=none", "train.steps=2"]
+    config, second = configured(data[1], *words), tmp_path / "second"
+    training.train(config, prepare(config, second))
     assert "is not compared with the training images of the weights" in capsys.readouterr().out
     start.unlink()
     weights = second / "checkpoints" / "last.safetensors"
