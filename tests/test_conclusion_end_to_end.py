@@ -18,12 +18,13 @@ from cait_finetune.report import page
 from cait_finetune.workflow import exporting
 from cait_finetune.workflow import finetune as workflow
 from tests.cait_finetune.stand_ins import checked
+from tests.small_model import WORDS, small_model  # noqa: F401  the fixture is for all tests
 
 pytestmark = pytest.mark.slow
 
 SHORT = ["logger=[tensorboard,csv]", "model.image_size=8", "train.epochs=null", "train.steps=4",
          "train.batch_size=32", "export=[saved_model,timm]", "export.check_images=4",
-         "augment=none"]  # fmt: skip
+         "augment=none", *WORDS]  # fmt: skip
 
 
 def tags(run) -> set[str]:

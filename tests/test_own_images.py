@@ -14,6 +14,7 @@ from cait_finetune.workflow.setup import prepare
 from cait_finetune.workflow.training import train
 from tests.cait_finetune.data.made_images import table
 from tests.cait_finetune.stand_ins import COLOURS, checked, image_file
+from tests.small_model import WORDS, small_model  # noqa: F401  the fixture is for all tests
 
 pytestmark = pytest.mark.slow
 
@@ -25,6 +26,7 @@ SHORT = [
     "train.eval_batch_size=8",
     "export.check_images=4",
     "dataset.allow_flip=false",
+    *WORDS,
 ]
 
 
