@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from pathlib import Path
 from unittest import mock
@@ -53,12 +54,20 @@ class NoDownloads:
         return mock.MagicMock()
 
 
+@functools.cache
 def options(name: str) -> DatasetConfig:
     return checked(f"dataset={name}").dataset
 
 
+@functools.cache
 def builder(name: str, folder: Path) -> tfds.core.DatasetBuilder:
     return tfds.builder(options(name).name, data_dir=folder, try_gcs=False)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """An empty folder, shared so that each builder is made once."""
+    return tmp_path_factory.mktemp("tfds")
 
 
 def test_there_are_the_sets_that_the_field_transfers_to():
@@ -70,14 +79,14 @@ def test_there_are_the_sets_that_the_field_transfers_to():
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_it_is_a_set_of_one_image_and_one_label(name, tmp_path):
-    image, label = tfds_features.find_keys(builder(name, tmp_path), options(name))
+def test_it_is_a_set_of_one_image_and_one_label(name, folder):
+    image, label = tfds_features.find_keys(builder(name, folder), options(name))
     assert (image, label) == ("image", "label")
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_it_has_so_many_classes(name, tmp_path):
-    assert builder(name, tmp_path).info.features["label"].num_classes == options(name).num_classes
+def test_it_has_so_many_classes(name, folder):
+    assert builder(name, folder).info.features["label"].num_classes == options(name).num_classes
 
 
 def split_names(name: str, folder: Path) -> set[str]:
@@ -89,17 +98,17 @@ def split_names(name: str, folder: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("name", [name for name in SETS if name not in SPLITS_WITH_FILES])
-def test_its_splits_are_the_builders(name, tmp_path):
+def test_its_splits_are_the_builders(name, folder):
     used = {getattr(options(name).splits, split).partition("[")[0] for split in SPLITS}
-    assert used <= split_names(name, tmp_path)
+    assert used <= split_names(name, folder)
 
 
 @pytest.mark.parametrize("name", sorted(SPLITS_WITH_FILES))
-def test_those_that_want_their_files_first_are_known_by_name(name, tmp_path):
+def test_those_that_want_their_files_first_are_known_by_name(name, folder):
     used = {getattr(options(name).splits, split).partition("[")[0] for split in SPLITS}
     assert used <= SPLITS_WITH_FILES[name]
     with pytest.raises(Exception):  # noqa: B017  else the test above could check it
-        split_names(name, tmp_path)
+        split_names(name, folder)
 
 
 def interval(split: str) -> tuple[str, float, float]:

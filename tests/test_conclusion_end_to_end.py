@@ -18,11 +18,13 @@ from cait_finetune.report import page
 from cait_finetune.workflow import exporting
 from cait_finetune.workflow import finetune as workflow
 from tests.cait_finetune.stand_ins import checked
+from tests.small_model import WORDS, small_model  # noqa: F401  the fixture is for all tests
 
 pytestmark = pytest.mark.slow
 
 SHORT = ["logger=[tensorboard,csv]", "model.image_size=8", "train.epochs=null", "train.steps=4",
-         "train.batch_size=32", "export=[saved_model,timm]", "export.check_images=4"]  # fmt: skip
+         "train.batch_size=32", "export=[saved_model,timm]", "export.check_images=4",
+         "augment=none", *WORDS]  # fmt: skip
 
 
 def tags(run) -> set[str]:
@@ -117,22 +119,22 @@ def test_a_later_export_reaches_the_report_and_the_loggers(refused, monkeypatch)
 @pytest.mark.parametrize(
     ("method", "number"), [("picture", signal.SIGTERM), ("finish", signal.SIGHUP)]
 )
-def test_a_signal_inside_a_loggers_method_ends_the_run(
-    method, number, tmp_path, words, monkeypatch
-):
+def test_a_signal_inside_a_loggers_method_ends_the_run(method, number, refused, words, monkeypatch):
+    run, _ = refused
+    shutil.rmtree(run / "tensorboard")
     inside = getattr(TensorBoard, method)
 
     def signalled(self, *values):
         signal.raise_signal(number)
         inside(self, *values)
 
-    run = tmp_path / "run"
+    again = [*words, "export=none", f"resume={run}"]
     with monkeypatch.context() as patched:
         patched.setattr(TensorBoard, method, signalled)
         with pytest.raises(
             Interrupted, match=f"{number.name}: the state is saved; go on with resume"
         ):
-            workflow.finetune(checked(*words, "export=none"), run)
+            workflow.finetune(checked(*again), run)
     assert "finished" not in json.loads((run / "result.json").read_text())
-    assert workflow.finetune(checked(*words, "export=none", f"resume={run}"), run)["finished"]
+    assert workflow.finetune(checked(*again), run)["finished"]
     assert {"result/test_top1", "pictures/curves"} <= tags(run)

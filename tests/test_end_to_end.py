@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 from cait_finetune.data.load import load_source
 from cait_finetune.data.pipeline import find_images
 from cait_finetune.scores.predictions import load_predictions
+from cait_finetune.workflow import finetune as workflow
 from tests.cait_finetune.stand_ins import checked
 from tests.uploads import naming
 
@@ -142,15 +143,16 @@ def test_a_run_is_not_written_over_another(run, data_dir):
     assert before == contents(run)
 
 
-def test_a_linear_probe_in_bfloat16_from_the_runs_own_weights(run, data_dir):
+def test_a_linear_probe_in_bfloat16_from_the_runs_own_weights(run, data_dir, capsys):
     second = run.parent / "two"
     weights = run / "checkpoints/best.safetensors"
-    done = finetune(second, *SHORT, f"model.weights={weights}", "tuning=linear_probe",
-                    "train.precision=mixed_bfloat16", "model.image_size=16",
-                    f"tuning.cache_dir={run.parent / 'cache'}", data_dir=data_dir)  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "80 of 80 tensors" in done.stdout
-    assert "pos_embed resampled from 8x8 to 4x4" in done.stdout
+    words = [*SHORT, f"model.weights={weights}", "tuning=linear_probe", "export=none",
+             "train.precision=mixed_bfloat16", "model.image_size=16",
+             f"tuning.cache_dir={run.parent / 'cache'}", f"dataset.data_dir={data_dir}"]  # fmt: skip
+    workflow.finetune(checked(*words), second)
+    printed = capsys.readouterr().out
+    assert "80 of 80 tensors" in printed
+    assert "pos_embed resampled from 8x8 to 4x4" in printed
     rows = list(csv.DictReader((second / "parameters.csv").read_text().splitlines()))
     trained = [row["path"] for row in rows if row["trainable"] == "True"]
     assert trained == ["cait_nano_32/head/kernel", "cait_nano_32/head/bias"]

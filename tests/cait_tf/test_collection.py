@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
+from concurrent.futures import Future
 
 import keras
 import numpy as np
@@ -26,12 +30,12 @@ OUTPUTS = (
 
 @pytest.fixture(scope="module", params=["classifier", "feature extractor"])
 def written(request, tmp_path_factory):
-    """A golden model and its SavedModel."""
+    """A golden model, the directory of its SavedModel, and the SavedModel as TensorFlow loads it."""
     model = golden.classifier() if request.param == "classifier" else golden.backbone()
     load_weights(model, golden.SAFETENSORS)
     directory = tmp_path_factory.mktemp("collection") / "model"
     collection.write_saved_model(model, directory)
-    return model, directory
+    return model, directory, tf.saved_model.load(str(directory))
 
 
 def wanted(model, images):
@@ -52,8 +56,8 @@ def test_the_twenty():
 
 @pytest.mark.slow
 def test_the_signature_is_the_originals(written, images):
-    model, directory = written
-    served = tf.saved_model.load(str(directory)).signatures["serving_default"]
+    model, _, loaded = written
+    served = loaded.signatures["serving_default"]
     (_, inputs) = served.structured_input_signature
     assert {name: spec.shape.as_list() for name, spec in inputs.items()} == {
         "input_1": [None, 64, 64, 3]
@@ -65,8 +69,8 @@ def test_the_signature_is_the_originals(written, images):
 
 
 def test_its_outputs_are_the_golden_ones(written, images):
-    model, directory = written
-    served = tf.saved_model.load(str(directory)).signatures["serving_default"]
+    model, _, loaded = written
+    served = loaded.signatures["serving_default"]
     outputs = served(input_1=tf.constant(images))
     forward = golden.arrays("forward")
     first = "logits" if hasattr(model, "backbone") else "features"
@@ -77,8 +81,7 @@ def test_its_outputs_are_the_golden_ones(written, images):
 
 @pytest.mark.parametrize("training", [False, True])
 def test_a_call_returns_the_three(written, images, training):
-    model, directory = written
-    loaded = tf.saved_model.load(str(directory))
+    model, _, loaded = written
     output, trunk, class_attention = loaded(tf.constant(images), training=training)
     assert sorted(trunk) == golden.TRUNK_MAPS
     assert sorted(class_attention) == golden.CLASS_MAPS
@@ -86,14 +89,13 @@ def test_a_call_returns_the_three(written, images, training):
 
 
 def test_what_hub_layers_look_for(written):
-    model, directory = written
-    loaded = tf.saved_model.load(str(directory))
+    model, _, loaded = written
     assert len(loaded.variables) == len(loaded.trainable_variables) == len(model.weights)
     assert list(loaded.regularization_losses) == []
 
 
 def test_in_keras_3(written, images):
-    model, directory = written
+    model, directory, _ = written
     layer = keras.layers.TFSMLayer(str(directory), call_endpoint="serving_default")
     golden.assert_near(
         layer(images)["output_1"], np.asarray(wanted(model, images)["output_1"]), 1e-5
@@ -101,7 +103,7 @@ def test_in_keras_3(written, images):
 
 
 def test_its_checkpoint_is_read_as_one_of_theirs(written):
-    model, directory = written
+    model, directory, _ = written
     golden.assert_same(variables.read(directory), golden.values(model))
 
 
@@ -128,27 +130,66 @@ def test_only_float32_is_written(tmp_path):
 
 @pytest.mark.slow
 def test_a_difference_is_found(written):
-    model, directory = written
+    model, directory, _ = written
     assert collection.largest_difference(model, directory) < 1e-5
     other = golden.classifier() if hasattr(model, "backbone") else golden.backbone()
     assert collection.largest_difference(other, directory) > 1e-2
 
 
-@pytest.fixture
-def nano_weights(tmp_path):
+NAMES = ["cait_nano_32", "cait_nano_32_fe"]
+
+
+@pytest.fixture(scope="module")
+def nano_weights(tmp_path_factory):
     from cait_tf import create_model
 
-    save_weights(create_model("cait_nano_32"), tmp_path / "cait_nano_32.safetensors")
-    return str(tmp_path / "{name}.safetensors")
+    folder = tmp_path_factory.mktemp("weights")
+    save_weights(create_model("cait_nano_32"), folder / "cait_nano_32.safetensors")
+    return str(folder / "{name}.safetensors")
+
+
+class InThisProcess:
+    """An executor that calls its work at once, because a new process imports for seconds."""
+
+    def __init__(self, *_, **__):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def submit(self, function, *arguments):
+        future = Future()
+        try:
+            future.set_result(function(*arguments))
+        except CaiTError as error:
+            future.set_exception(error)
+        return future
+
+
+@pytest.fixture(scope="module")
+def built(nano_weights, tmp_path_factory):
+    """A collection of two models, built by the command, because the full one is too large."""
+    out = tmp_path_factory.mktemp("built") / "out"
+    words = ["build", "--all", "--weights", nano_weights, "--out", str(out)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(collection, "ProcessPoolExecutor", InThisProcess)
+        patch.setattr(collection, "ENTRIES", tuple(map(collection.entry, NAMES)))
+        patch.setattr(sys, "argv", ["collection", *words])
+        printed = []
+        for _ in range(2):
+            with contextlib.redirect_stdout(io.StringIO()) as file:
+                collection._main()
+            printed.append(file.getvalue())
+    return out, printed
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["cait_nano_32", "cait_nano_32_fe"])
-def test_a_build_is_a_model_a_page_and_an_archive(name, nano_weights, tmp_path, capsys):
-    out = tmp_path / "out"
-    collection.build_many([collection.entry(name)], nano_weights, out)
-    assert "written, largest difference" in capsys.readouterr().out
-    assert sorted(path.name for path in out.iterdir()) == [name, f"{name}.tar.gz"]
+@pytest.mark.parametrize("name", NAMES)
+def test_a_build_is_a_model_a_page_and_an_archive(name, built, nano_weights, tmp_path):
+    out, _ = built
     page = (out / name / "README.md").read_text()
     assert page.startswith(f"# {name}\n")
     with tarfile.open(out / f"{name}.tar.gz") as archive:
@@ -158,31 +199,27 @@ def test_a_build_is_a_model_a_page_and_an_archive(name, nano_weights, tmp_path, 
 
 
 @pytest.mark.slow
-def test_all_of_them_and_what_is_done_is_skipped(nano_weights, tmp_path, monkeypatch, capsys):
-    """Run the command with two models, because the full collection is too large."""
-    names = ["cait_nano_32", "cait_nano_32_fe"]
-    monkeypatch.setattr(collection, "ENTRIES", tuple(map(collection.entry, names)))
-    words = ["build", "--all", "--weights", nano_weights, "--out", str(tmp_path / "out")]
-    monkeypatch.setattr(sys, "argv", ["collection", *words])
-    for said in ("written, largest difference", "is there, skipped"):
-        collection._main()
-        out = capsys.readouterr().out
-        assert all(f"{name}: {said}" in out for name in names)
-        assert "2/2" in out  # the progress bar
-    files = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert files == sorted([*names, *(f"{name}.tar.gz" for name in names)])
+def test_all_of_them_and_what_is_done_is_skipped(built):
+    out, printed = built
+    for said, text in zip(
+        ("written, largest difference", "is there, skipped"), printed, strict=True
+    ):
+        assert all(f"{name}: {said}" in text for name in NAMES)
+        assert "2/2" in text  # the progress bar
+    files = sorted(path.name for path in out.iterdir())
+    assert files == sorted([*NAMES, *(f"{name}.tar.gz" for name in NAMES)])
 
 
 @pytest.mark.slow
-def test_what_was_built_of_other_weights_is_built_again(nano_weights, tmp_path):
+def test_what_was_built_of_other_weights_is_built_again(built, nano_weights, tmp_path):
     entry, out = collection.entry("cait_nano_32"), tmp_path / "out"
     assert not collection.is_built(entry, nano_weights, out)
-    collection.build(entry, nano_weights, out)
+    shutil.copytree(built[0], out)
     assert collection.is_built(entry, nano_weights, out)
     model = collection.create(entry, nano_weights)
     model.head.bias.assign_add(model.head.bias * 0 + 1e-3)
-    save_weights(model, nano_weights.replace("{name}", "cait_nano_32"))
-    assert not collection.is_built(entry, nano_weights, out)
+    save_weights(model, tmp_path / "cait_nano_32.safetensors")
+    assert not collection.is_built(entry, str(tmp_path / "{name}.safetensors"), out)
     (out / "cait_nano_32.tar.gz").unlink()
     assert not collection.is_built(entry, nano_weights, out)
 
@@ -195,10 +232,10 @@ def test_a_failed_build_leaves_nothing(nano_weights, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_use_on_the_page_runs(nano_weights, tmp_path, monkeypatch, images):
+def test_the_use_on_the_page_runs(built, tmp_path, monkeypatch):
     from PIL import Image
 
-    collection.build_many([collection.entry("cait_nano_32")], nano_weights, tmp_path)
+    (tmp_path / "cait_nano_32").symlink_to(built[0] / "cait_nano_32")
     page = (tmp_path / "cait_nano_32" / "README.md").read_text()
     code = re.search(r"```python\n(.*?)```", page, re.S)[1]
     monkeypatch.chdir(tmp_path)
@@ -244,6 +281,8 @@ def test_a_classifier_is_not_built_with_a_random_head(classes, tmp_path):
     ],
 )
 def test_a_mistake_is_one_message(arguments, message, tmp_path, monkeypatch):
+    if "--weights" in arguments:  # the last mistake is one of a real process
+        monkeypatch.setattr(collection, "ProcessPoolExecutor", InThisProcess)
     monkeypatch.setattr(sys, "argv", ["collection", *arguments])
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as stopped:

@@ -58,45 +58,30 @@ def test_forward_equals_the_collection(name):
         assert largest(attention, golden[key]) < TOLERANCE, key
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("backend", ["jax", TORCH])
-def test_forward_is_the_same_on_another_backend(backend):
-    code = """
-import sys
-import keras, numpy as np
-import cait_tf
-from tests.golden_files import GOLDEN, arrays, tiny_classifier
-golden, model = arrays("forward"), tiny_classifier()
-cait_tf.load_weights(model, GOLDEN / "weights_timm.safetensors")
+FORWARD = """
+golden = arrays("forward")
 logits, maps = model(golden["images_nhwc"], return_attention=True)
 got = {"logits": logits, **maps}
 worst = max(np.abs(keras.ops.convert_to_numpy(got[k]) - golden[k]).max() for k in got)
 assert worst < 1e-4, worst
-pixels = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3)).astype("uint8")
+pixels = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3)).astype("uint8")
 whole = cait_tf.ImageClassifier(model, list("abcdefg"), 1.0, "bicubic", [0.5] * 3, [0.5] * 3)
 wanted = keras.ops.softmax(model((pixels / 127.5 - 1).astype("float32")))
 worst = keras.ops.max(keras.ops.abs(whole(pixels) - wanted))
 assert worst < 1e-4, worst
-assert "tensorflow" not in sys.modules, "cait_tf must not need TensorFlow here"
 print(keras.backend.backend(), "agrees")
 """
-    environment = {**os.environ, "KERAS_BACKEND": backend}
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=GOLDEN.parents[1], env=environment, capture_output=True,
-        text=True, check=False,
-    )  # fmt: skip
-    assert f"{backend} agrees" in done.stdout, done.stderr[-2000:]
-
-
-GRADIENTS = """
+MODEL = """
 import sys
 import keras, numpy as np
 from keras import ops
 import cait_tf
 from tests.golden_files import GOLDEN, arrays, tiny_classifier
-images, labels = arrays("forward")["images_nhwc"], arrays("adamw_layer_decay")["labels"]
 model = tiny_classifier()
 cait_tf.load_weights(model, GOLDEN / "weights_timm.safetensors")
+"""
+GRADIENTS = """
+images, labels = arrays("forward")["images_nhwc"], arrays("adamw_layer_decay")["labels"]
 variables = model.trainable_variables
 
 def loss_of(logits):
@@ -110,30 +95,46 @@ if keras.backend.backend() == "tensorflow":
 elif keras.backend.backend() == "jax":
     import jax
     others = [variable.value for variable in model.non_trainable_variables]
-    gradients = jax.grad(
+    gradients = jax.jit(jax.grad(
         lambda values: loss_of(model.stateless_call(values, others, images, training=True)[0])
-    )([variable.value for variable in variables])
+    ))([variable.value for variable in variables])
 else:
     loss_of(model(images, training=True)).backward()
     gradients = [variable.value.grad for variable in variables]
-np.savez(sys.argv[1], *[ops.convert_to_numpy(gradient) for gradient in gradients])
+gradients = [ops.convert_to_numpy(gradient) for gradient in gradients]
+"""
+SAVE = """
+assert "tensorflow" not in sys.modules, "cait_tf must not need TensorFlow here"
+np.savez(sys.argv[1], *gradients)
 """
 
 
+@pytest.fixture(scope="module", params=["jax", TORCH])
+def on_another_backend(request, tmp_path_factory):
+    """The backend, the finished process that ran on it, and the file of its gradients."""
+    path = tmp_path_factory.mktemp("gradients") / "all.npz"
+    environment = {**os.environ, "KERAS_BACKEND": request.param}
+    done = subprocess.run(
+        [sys.executable, "-c", MODEL + FORWARD + GRADIENTS + SAVE, str(path)],
+        cwd=GOLDEN.parents[1], env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return request.param, done, path
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["jax", TORCH])
-def test_gradients_are_the_same_on_another_backend(backend, tmp_path):
-    found = []
-    for name in ("tensorflow", backend):
-        done = subprocess.run(
-            [sys.executable, "-c", GRADIENTS, str(tmp_path / f"{name}.npz")],
-            cwd=GOLDEN.parents[1], env={**os.environ, "KERAS_BACKEND": name}, capture_output=True,
-            text=True, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr[-2000:]
-        with np.load(tmp_path / f"{name}.npz") as file:
-            found.append([file[key] for key in file.files])
-    ours, theirs = found
+def test_forward_is_the_same_on_another_backend(on_another_backend):
+    backend, done, _ = on_another_backend
+    assert f"{backend} agrees" in done.stdout, done.stderr[-2000:]
+
+
+@pytest.mark.slow
+def test_gradients_are_the_same_on_another_backend(on_another_backend):
+    _, done, path = on_another_backend
+    assert done.returncode == 0, done.stderr[-2000:]
+    exec(MODEL + GRADIENTS, names := {})
+    ours = names["gradients"]
+    with np.load(path) as file:
+        theirs = [file[key] for key in file.files]
     assert len(ours) == len(theirs) == 98
     assert max(np.abs(gradient).max() for gradient in ours) > 0.01
     for one, other in zip(ours, theirs, strict=True):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cait_finetune.benchmark import comparison
+from cait_finetune.benchmark import comparison, worker
 from cait_finetune.benchmark.input import write_pictures
 from cait_finetune.benchmark.task import AUGMENTATIONS
 from cait_finetune.commands import benchmark as command
@@ -25,8 +25,22 @@ def test_pictures_are_as_large_as_photographs(tmp_path):
         assert 8_000 < path.stat().st_size < 80_000
 
 
+class InThisProcess(worker.Worker):
+    """Worker without a process, whose imports take longer than its work."""
+
+    def __init__(self, module, task):
+        self._module, self._task = module, task
+
+    def ask(self, function, *arguments):
+        return function(*arguments)
+
+    def stop(self):
+        pass
+
+
 @pytest.mark.slow
 def test_a_table_and_the_figures_behind_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(comparison, "Worker", InThisProcess)
     out = tmp_path / "out"
     words = ["benchmark", "input", *SMALL, "timm=false", f"out={out}"]
     monkeypatch.setattr(sys, "argv", words)

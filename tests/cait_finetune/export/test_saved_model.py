@@ -13,6 +13,7 @@ from cait_finetune.errors import UserError
 from cait_finetune.export.saved_model import ServingModule, export_saved_model
 from tests.cait_finetune.tiny import tiny_model
 
+SHALLOW = {"depth": 1, "depth_token_only": 1}  # faster to trace
 NAMES = ["zero", "one", "zwölf", "three"]
 PREPROCESSING = Preprocessing(32, 1.0, "bicubic", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -32,9 +33,9 @@ def encoded() -> list[tuple[str, bytes]]:
     ]
 
 
-def lively_model(seed: int = 0):
+def lively_model(seed: int = 0, **geometry):
     """Return a model that predicts different classes for different images."""
-    model = tiny_model(num_classes=len(NAMES), seed=seed)
+    model = tiny_model(num_classes=len(NAMES), seed=seed, **geometry)
     kernel = np.random.default_rng(seed).normal(size=model.head.kernel.shape)
     model.head.kernel.assign(kernel.astype("float32"))
     images = tf.stack([PREPROCESSING(decode(data)) for _, data in encoded()])
@@ -235,7 +236,7 @@ def test_the_most_probable_of_several_sure_labels_is_told():
 
 @pytest.mark.slow
 def test_the_export_has_the_temperature_inside(tmp_path):
-    model = lively_model()
+    model = lively_model(**SHALLOW)
     *_, logits, _ = expected_outputs(model)
     where = tmp_path / "saved_model"
     export_saved_model(model, PREPROCESSING, decode, NAMES, encoded(), where, True, temperature=4.0)
@@ -246,7 +247,7 @@ def test_the_export_has_the_temperature_inside(tmp_path):
 
 @pytest.mark.slow
 def test_an_export_that_differs_is_removed(tmp_path, monkeypatch):
-    model = lively_model()
+    model = lively_model(**SHALLOW)
     save = tf.saved_model.save
 
     def save_then_change(*args, **kwargs):
@@ -261,7 +262,7 @@ def test_an_export_that_differs_is_removed(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_a_model_that_is_not_a_number_is_not_exported(tmp_path):
-    model = lively_model()
+    model = lively_model(**SHALLOW)
     model.head.bias.assign(np.full(4, np.nan))
     with pytest.raises(UserError, match="nan"):
         export_saved_model(model, PREPROCESSING, decode, NAMES, encoded(), tmp_path / "saved_model")
