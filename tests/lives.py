@@ -22,28 +22,26 @@ import cait_finetune.export.timm  # noqa: F401
 import cait_finetune.workflow.finetune
 import cait_finetune.workflow.setup
 import cait_finetune.workflow.training
-import cait_tf.variants
 from cait_finetune.cli.hydra_app import configure
 from cait_finetune.errors import Interrupted, UserError
 from cait_finetune.workflow.setup import prepare
 from cait_tf.atomic import PREFIX
-from tests.quick_runs import SMALL
+from tests.small_model import WORDS, small_variant
 
 #: Exit status of a process that is refused, because another process uses the directory.
 IN_USE = 3
 
-_SMALL = [f"model.name={SMALL.name}", "model.weights=none"]
 
 #: A resumed run must restore the state of the loss scale, weight average, mixup and stochastic
 #: depth. Only float16 has a loss scale, but a command refuses float16 on a CPU.
 TRAINING = [
-    *_SMALL, "train.epochs=null", "train.batch_size=64",
+    *WORDS, "train.epochs=null", "train.batch_size=64",
     "train.log_every=2", "checkpoint.every_steps=3", "average=ema", "model.drop_path_rate=0.1",
     "augment.mixup=0.8", "schedule.warmup_epochs=null", "schedule.warmup_steps=5",
     "train.precision=mixed_float16",
 ]  # fmt: skip
 WHOLE = [
-    *_SMALL, "train.epochs=2", "train.batch_size=256", "train.log_every=2",
+    *WORDS, "train.epochs=2", "train.batch_size=256", "train.log_every=2",
     "export=[saved_model,timm]", "export.check_images=4", "logger=[csv,tensorboard]",
 ]  # fmt: skip
 
@@ -270,10 +268,9 @@ def full_at_a_new_write(root: Path, met: set[str], stride: int) -> None:
 
 def main() -> None:
     kind, place, count = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
-    cait_tf.variants.VARIANTS = {**cait_tf.variants.VARIANTS, SMALL.name: SMALL}
-    {"training": kill_in_training, "after": kill_after_training, "disk": fill_the_disk}[kind](
-        place, count
-    )
+    kinds = {"training": kill_in_training, "after": kill_after_training, "disk": fill_the_disk}
+    with small_variant():
+        kinds[kind](place, count)
 
 
 if __name__ == "__main__":

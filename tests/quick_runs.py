@@ -1,12 +1,8 @@
-"""Runs inside the test's process: a small model to trace, and reports without figures.
-
-Each run traces its own training step, so the number of blocks decides how long a short run takes.
-"""
+"""Runs inside the test's process, with reports without figures."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import io
 import warnings
 from collections.abc import Iterator
@@ -14,28 +10,7 @@ from pathlib import Path
 
 import pytest
 
-import cait_tf
 from cait_finetune import finetune
-
-#: A CaiT of one block of each kind, with two heads and four patches.
-SMALL = dataclasses.replace(
-    cait_tf.VARIANTS["cait_nano_32"],
-    name="cait_nano_16",
-    image_size=16,
-    patch_size=8,
-    embed_dim=16,
-    depth=1,
-    depth_token_only=1,
-    shipped=False,
-)
-
-
-@contextlib.contextmanager
-def small_variant() -> Iterator[str]:
-    """Register `SMALL` inside the block, and yield its name."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("cait_tf.variants.VARIANTS", {**cait_tf.VARIANTS, SMALL.name: SMALL})
-        yield SMALL.name
 
 
 @contextlib.contextmanager

@@ -8,10 +8,11 @@ import pytest
 from tensorflow.python.autograph.impl import api
 
 from tests import quick_runs
+from tests.small_model import SMALL, small_variant
 
 pytestmark = pytest.mark.slow
 
-SHORT = [f"model.name={quick_runs.SMALL.name}", "model.weights=none", "model.image_size=16",
+SHORT = [f"model.name={SMALL.name}", "model.weights=none", "model.image_size=16",
          "debug=fast_dev_run", "export.check_images=4"]  # fmt: skip
 
 
@@ -34,7 +35,7 @@ def test_no_function_is_converted(words, tmp_path, monkeypatch):
         return convert(entity, context)
 
     monkeypatch.setattr(api, "_convert_actual", recording)
-    with quick_runs.small_variant():
+    with small_variant():
         _, result = quick_runs.run(tmp_path / "run", *SHORT, *words, figures=not words)
     assert result["steps"] == 2
     assert [name for name in converted if name.startswith("cait_")] == []

@@ -23,7 +23,8 @@ from cait_finetune.data.load import load_source
 from cait_finetune.data.procedural.builder import Procedural
 from cait_finetune.workflow.finetune import finetune
 from tests.cait_finetune.stand_ins import COLOURS, CONF, image_file, prepare
-from tests.quick_runs import SMALL, no_figures, small_variant
+from tests.quick_runs import no_figures
+from tests.small_model import SMALL, small_variant
 
 pytestmark = pytest.mark.slow
 

@@ -15,10 +15,11 @@ from cait_finetune import finetune
 from cait_finetune.errors import UserError
 from cait_tf.weights.names import timm_name
 from tests import quick_runs
+from tests.small_model import SMALL, small_variant
 
 pytestmark = pytest.mark.slow
 
-QUICK = [f"model.name={quick_runs.SMALL.name}", "model.image_size=16", "train.batch_size=128",
+QUICK = [f"model.name={SMALL.name}", "model.image_size=16", "train.batch_size=128",
          "train.epochs=2", "export.check_images=8", "augment=none"]  # fmt: skip
 
 
@@ -26,7 +27,7 @@ QUICK = [f"model.name={quick_runs.SMALL.name}", "model.image_size=16", "train.ba
 def place(tmp_path_factory):
     """A directory with start weights, in which tests write runs and their caches."""
     directory = tmp_path_factory.mktemp("tuning")
-    with quick_runs.small_variant() as name:
+    with small_variant() as name:
         model = cait_tf.create_model(name, num_classes=10)
         for variable in model.weights:
             if "/gamma_" in variable.path:  # small LayerScale weights would hide the blocks
@@ -135,7 +136,7 @@ def test_features_or_images_without_augmentation_are_the_same_run(place, probe):
         (["tuning=gradual", "tuning.stages=4"], r"tuning\.stages: got 4, expected at most 3"),
         (
             ["tuning=pattern", "tuning.pattern=blokcs"],
-            "near paths: cait_nano_16/backbone/blocks_0/",
+            "near paths: cait_small_16/backbone/blocks_0/",
         ),
     ],
 )
