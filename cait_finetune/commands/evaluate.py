@@ -8,6 +8,7 @@ preprocessing. An interrupted command therefore continues its table.
 from __future__ import annotations
 
 import dataclasses
+import io
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -28,6 +29,7 @@ if TYPE_CHECKING:  # TensorFlow loads after the configuration is checked
 _IMAGENET = ("imagenet2012", "imagenet_folder")
 _VALIDATION_IMAGES, _CLASSES = 50_000, 1000
 _VALIDATION_FILE = "ILSVRC2012_val_"
+_LOOKED_AT = 64  # images whose sizes are compared
 
 
 def evaluate(config: Config, directory: Path) -> Path:
@@ -154,9 +156,9 @@ def _as_published(
 ) -> bool:
     """Return whether the published accuracies were measured on these images with this preprocessing.
 
-    File names alone identify ImageNet's validation images. Corrupted copies with the same names, such as
-    ImageNet-C, therefore count too. The crop ratio is not compared: `published_accuracy` finds the
-    accuracy of each ratio.
+    ImageNet's validation images are known by their file names and by their many sizes: copies that
+    keep the names, such as ImageNet-C, have one size. The crop ratio is not compared:
+    `published_accuracy` finds the accuracy of each ratio.
     """
     from cait_finetune.data.preprocess import Preprocessing
 
@@ -180,7 +182,15 @@ def _as_published(
         and source.sizes[split] == _VALIDATION_IMAGES
         and len(source.class_names) == _CLASSES
         and preprocessing == own
+        and _has_several_sizes(source, split)
     )
+
+
+def _has_several_sizes(source: Source, split: str) -> bool:
+    from PIL import Image
+
+    examples = source.examples(split).take(_LOOKED_AT).as_numpy_iterator()
+    return len({Image.open(io.BytesIO(example["image"])).size for example in examples}) > 1
 
 
 def _shown(advance: Advance, batches: Iterable[Any]) -> Iterator[Any]:
