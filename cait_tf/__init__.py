@@ -23,7 +23,7 @@ _HOMES = {
     "save_weights": "weights.load",
     "use_fused": "fused",
 }
-__all__ = list(_HOMES)
+__all__ = list(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:

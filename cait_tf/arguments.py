@@ -4,10 +4,24 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import keras
 
 from cait_tf.errors import CaiTError
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
+
+
+def is_whole(value: object) -> TypeIs[int]:
+    """Whether `value` is an integer of Python, NumPy or another library."""
+    return isinstance(value, numbers.Integral)
+
+
+def is_number(value: object) -> TypeIs[float]:
+    """Whether `value` is a real number of Python, NumPy or another library."""
+    return isinstance(value, numbers.Real)
 
 
 def check_whole(**values: object) -> None:
@@ -17,7 +31,7 @@ def check_whole(**values: object) -> None:
         CaiTError: a value is not; the message names the first such argument.
     """
     for key, number in values.items():
-        if not isinstance(number, numbers.Integral) or number < 1:
+        if not is_whole(number) or number < 1:
             raise CaiTError(f"{key}: got {number!r}, expected a whole number from 1")
 
 
@@ -28,7 +42,7 @@ def check_positive(**values: object) -> None:
         CaiTError: a value is not; the message names the first such argument.
     """
     for key, number in values.items():
-        if not isinstance(number, numbers.Real) or not number > 0:
+        if not is_number(number) or not number > 0:
             raise CaiTError(f"{key}: got {number!r}, expected a number above 0")
 
 
@@ -39,7 +53,7 @@ def check_rates(**values: object) -> None:
         CaiTError: a value is not; the message names the first such argument.
     """
     for key, rate in values.items():
-        if not isinstance(rate, numbers.Real) or not 0 <= rate < 1:
+        if not is_number(rate) or not 0 <= rate < 1:
             raise CaiTError(f"{key}: got {rate!r}, expected a number in [0, 1)")
 
 
@@ -62,11 +76,11 @@ def image_shape(image_size: int | Sequence[int]) -> tuple[int, int]:
     Raises:
         CaiTError: the image size has neither form.
     """
-    sides = (image_size, image_size) if isinstance(image_size, numbers.Integral) else image_size
+    sides = (image_size, image_size) if is_whole(image_size) else image_size
     if (
         hasattr(sides, "__len__")
         and len(sides) == 2
-        and all(isinstance(side, numbers.Integral) and side > 0 for side in sides)
+        and all(is_whole(side) and side > 0 for side in sides)
     ):
         return int(sides[0]), int(sides[1])
     raise CaiTError(f"image_size: got {image_size!r}, expected one side or [height, width]")

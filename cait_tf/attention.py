@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-from keras import ops
 
+from cait_tf.keras_ops import ops
 from cait_tf.layers import dense, softmax, trunc_normal
 from cait_tf.variants import KERNEL_INIT
 

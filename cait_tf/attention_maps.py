@@ -72,7 +72,7 @@ def attention_rollout(attention: Attention, grid: tuple[int, int]) -> np.ndarray
         maps = maps.mean(axis=1)  # (B, N, N)
         maps /= maps.sum(axis=-1, keepdims=True)
         mixture = (0.5 * maps + 0.5 * np.eye(patches)) @ mixture  # (B, N, N)
-    gathered = 0.0
+    gathered: Any = 0.0
     for j in range(_count(attention, "ca")):
         maps = (
             _array(attention[f"ca_ffn_block_{j}_att"]).astype("float64").mean(axis=1)
@@ -85,7 +85,7 @@ def attention_rollout(attention: Attention, grid: tuple[int, int]) -> np.ndarray
 
 def upsample(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Resize maps ``(…, h, w)`` to ``(…, *size)`` with bicubic interpolation."""
-    from keras import ops
+    from cait_tf.keras_ops import ops
 
     flat = np.asarray(maps, "float32").reshape(-1, *maps.shape[-2:], 1)  # (…, h, w, 1)
     flat = ops.image.resize(
@@ -96,7 +96,7 @@ def upsample(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def _array(tensor: Any) -> np.ndarray:
     """Convert a tensor of any backend to NumPy, also from a GPU or with a PyTorch gradient."""
-    from keras import ops
+    from cait_tf.keras_ops import ops
 
     return ops.convert_to_numpy(tensor)
 
@@ -133,9 +133,8 @@ def write_maps(
     Raises:
         CaiTError: the file does not exist or is not an image.
     """
-    from keras import ops
-
     from cait_tf import images, pictures
+    from cait_tf.keras_ops import ops
 
     backbone = model.backbone
     image = images.load_image(path, backbone.image_size, crop_pct)  # (h, w, 3)

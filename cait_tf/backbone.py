@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import numbers
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
 from cait_tf.arguments import (
     check_positive,
@@ -18,9 +16,11 @@ from cait_tf.arguments import (
     check_whole,
     grid_shape,
     image_shape,
+    is_whole,
 )
 from cait_tf.blocks import ClassAttentionBlock, SelfAttentionBlock
 from cait_tf.errors import CaiTError
+from cait_tf.keras_ops import ops
 from cait_tf.layers import PatchEmbed, layer_norm, trunc_normal
 from cait_tf.lora import enable_lora
 from cait_tf.variants import KERNEL_INIT
@@ -219,7 +219,7 @@ class CaiTBackbone(keras.Model):
     def _block_indices(self, indices: int | Sequence[int] | None) -> list[int]:
         if indices is None:
             indices = self.depth
-        if isinstance(indices, numbers.Integral):
+        if is_whole(indices):
             if not 1 <= indices <= self.depth:
                 raise CaiTError(f"indices: got {indices}, expected 1 to {self.depth} blocks")
             return list(range(self.depth - indices, self.depth))
@@ -288,7 +288,7 @@ class CaiTBackbone(keras.Model):
             CaiTError: the file states another patch grid than the model's.
         """
         grid = tuple(int(side) for side in store["grid"]) if "grid" in store.keys() else None  # noqa: SIM118  no dict
-        if grid not in (None, self.grid_size):
+        if grid is not None and grid != self.grid_size:
             raise CaiTError(
                 f"weights: got a file of {grid[0]}x{grid[1]} patches, expected "
                 f"{self.grid_size[0]}x{self.grid_size[1]}; cait_tf.load_weights resamples it"

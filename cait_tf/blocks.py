@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-from keras import ops
 
 from cait_tf.attention import ClassAttention, TalkingHeadAttention
 from cait_tf.errors import CaiTError
 from cait_tf.fused import implementation
+from cait_tf.keras_ops import ops
 from cait_tf.layers import (
     DropPath,
     LayerScale,
@@ -148,7 +148,8 @@ class ClassAttentionBlock(keras.layers.Layer):
         self.mlp = Mlp(hidden_dim, embed_dim, kernel_init=kernel_init, dtype=policy, name="mlp")
         self.gamma_2 = LayerScale(layer_scale_init, dtype=stable, name="gamma_2")
 
-    def build(self, cls_shape: tuple, patches_shape: tuple) -> None:
+    # Keras passes the shape of each argument of `call` under the argument's name.
+    def build(self, cls_shape: tuple, patches_shape: tuple) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         for layer in (self.norm1, self.attn, self.gamma_1, self.norm2, self.mlp, self.gamma_2):
             layer.build(patches_shape)
 

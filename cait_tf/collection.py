@@ -123,7 +123,9 @@ def write_saved_model(model: Any, directory: str | Path) -> None:
             **{f"output_3_{name}": tensor for name, tensor in class_attention.items()},
         }
 
-    class Published(tf.Module):
+    module: Any = tf.Module
+
+    class Published(module):
         # TensorFlow Hub's KerasLayer reads these lists. They replace tf.Module's read-only
         # properties.
         variables = trainable_variables = regularization_losses = ()
@@ -132,7 +134,7 @@ def write_saved_model(model: Any, directory: str | Path) -> None:
         def __call__(self, inputs: tf.Tensor, training: bool = False) -> tuple:
             return forward(inputs)
 
-    published = Published()
+    published: Any = Published()
     variables = {name: variable.value for name, variable in parameters(model).items()}
     hang(published, variables)
     published.variables = list(variables.values())
@@ -161,7 +163,7 @@ def outputs_on_noise(
     Args:
         attention: return the attention tensors as well.
     """
-    from keras import ops
+    from cait_tf.keras_ops import ops
 
     size = getattr(model, "backbone", model).image_size
     images = np.random.default_rng(0).normal(size=(1, *size, 3)).astype("float32")

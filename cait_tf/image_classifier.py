@@ -11,10 +11,10 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
 from cait_tf.classifier import CaiTClassifier
 from cait_tf.errors import CaiTError
+from cait_tf.keras_ops import ops
 from cait_tf.resampling import KERNELS, resampling_matrix, whole_levels
 
 
@@ -122,7 +122,8 @@ class ImageClassifier(keras.Model):
     def preprocess(self, images: Any) -> Any:
         """Resize and normalise ``(B, h, w, 3)`` uint8 to ``(B, S, S, 3)`` float32."""
         size, _ = self.classifier.backbone.image_size
-        rows, columns = self._matrices(*ops.shape(images)[1:3], size)  # (S, h), (S, w)
+        height, width = ops.shape(images)[1:3]
+        rows, columns = self._matrices(height, width, size)  # (S, h), (S, w)
         x = ops.cast(ops.transpose(images, (0, 3, 1, 2)), "float32")  # (B, 3, h, w)
         x = whole_levels(ops.matmul(x, ops.transpose(columns)))  # (B, 3, h, S)
         x = whole_levels(ops.matmul(rows, x))  # (B, 3, S, S)
@@ -173,6 +174,6 @@ class ImageClassifier(keras.Model):
         }
 
     @classmethod
-    def from_config(cls, config: dict) -> ImageClassifier:
-        classifier = keras.saving.deserialize_keras_object(config["classifier"])
+    def from_config(cls, config: dict, custom_objects: dict | None = None) -> ImageClassifier:
+        classifier = keras.saving.deserialize_keras_object(config["classifier"], custom_objects)
         return cls(**{**config, "classifier": classifier})

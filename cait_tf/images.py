@@ -91,8 +91,9 @@ def _part(
     (x0, x1), (y0, y1) = begins
     (left, right), (top, bottom) = boxes
     part = image.crop((x0, y0, x1, y1))
+    height, width = size
     box = (left, top, right, bottom)
-    return np.asarray(part.resize(size[::-1], Image.Resampling.BICUBIC, box=box))
+    return np.asarray(part.resize((width, height), Image.Resampling.BICUBIC, box=box))
 
 
 def normalise(images: np.ndarray) -> np.ndarray:

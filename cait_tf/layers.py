@@ -17,8 +17,8 @@ import math
 from typing import Any
 
 import keras
-from keras import ops
 
+from cait_tf.keras_ops import ops
 from cait_tf.variants import KERNEL_INIT
 
 LAYER_NORM_EPSILON = 1e-6
@@ -30,8 +30,11 @@ def stable_dtype(policy: keras.DTypePolicy) -> str:
     return "float32" if policy.compute_dtype in _HALF else policy.compute_dtype
 
 
-def trunc_normal(stddev: float = KERNEL_INIT) -> keras.initializers.Initializer:
-    """Return the authors' initializer of linear layers: a truncated normal."""
+def trunc_normal(stddev: float = KERNEL_INIT) -> Any:
+    """Return the authors' initializer of linear layers: a truncated normal.
+
+    `Any`, because type checkers infer from the default that a layer's initializer is text.
+    """
     return keras.initializers.TruncatedNormal(stddev=stddev)
 
 
@@ -67,9 +70,9 @@ class LayerNormalization(keras.layers.LayerNormalization):
 
     output_dtype: str | None = None
 
-    def call(self, x: Any, training: bool = False) -> Any:
-        dtype = self.output_dtype or keras.backend.standardize_dtype(x.dtype)
-        centred = x - ops.mean(x, axis=-1, keepdims=True)
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        dtype = self.output_dtype or keras.backend.standardize_dtype(inputs.dtype)
+        centred = inputs - ops.mean(inputs, axis=-1, keepdims=True)
         variance = ops.mean(ops.square(centred), axis=-1, keepdims=True)  # (..., 1)
         y = centred * ops.rsqrt(variance + self.epsilon) * self.gamma + self.beta
         return ops.cast(y, dtype)
@@ -104,13 +107,14 @@ class PatchEmbed(keras.layers.Layer):
         super().__init__(**kwargs)
         self.patch_size = patch_size
         self.embed_dim = embed_dim
+        # The authors keep torch's default of a convolution: U(±1/sqrt(fan_in)).
+        initializer: Any = keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
         self.proj = keras.layers.Conv2D(
             embed_dim,
             patch_size,
             strides=patch_size,
             data_format="channels_last",
-            # The authors keep torch's default of a convolution: U(±1/sqrt(fan_in)).
-            kernel_initializer=keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform"),
+            kernel_initializer=initializer,
             dtype=self.dtype_policy,
             name="proj",
         )

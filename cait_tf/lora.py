@@ -14,6 +14,7 @@ import keras
 import numpy as np
 
 from cait_tf.errors import CaiTError
+from cait_tf.keras_ops import ops
 
 _NAMES = ("lora_kernel_a", "lora_kernel_b")
 
@@ -59,7 +60,7 @@ def is_lora(path: str) -> bool:
 def merged_kernels(model: Any) -> dict[str, np.ndarray]:
     """Return the kernels with their updates added, by the path of the kernel."""
     return {
-        layer._kernel.path: keras.ops.convert_to_numpy(layer.kernel)
+        layer._kernel.path: ops.convert_to_numpy(layer.kernel)
         for layer in _dense_layers(model)
         if layer.lora_enabled
     }
@@ -69,7 +70,7 @@ def reset_lora(model: Any) -> None:
     """Set every update to zero. `assign_weights` calls it after it has loaded new kernels."""
     for layer in _dense_layers(model):
         if layer.lora_enabled:
-            layer.lora_kernel_b.assign(keras.ops.zeros_like(layer.lora_kernel_b))
+            layer.lora_kernel_b.assign(ops.zeros_like(layer.lora_kernel_b))
 
 
 def _chosen_layers(backbone: Any, targets: str | None) -> list[keras.layers.Dense]:

@@ -83,13 +83,14 @@ def locate_weights(variant: Variant, weights: str | Path) -> str | Path:
     Raises:
         WeightsError: the variant has no published weights, or the checkpoint cannot be downloaded.
     """
-    if weights == "pretrained" and variant.shipped:
-        return shipped.weights_of(variant)
+    if weights == "pretrained" and (file := shipped.weights_of(variant)):
+        return file
     if weights not in ("pretrained", "hub", "official"):
         return weights
-    if not variant.published:
+    hub_id, official_url = variant.hub_id, variant.official_url
+    if hub_id is None or official_url is None:
         raise WeightsError(
             f"weights: got {weights!r}, but {variant.name} has none that are published; expected "
             "pretrained, none, or a file"
         )
-    return official.download(variant.official_url) if weights == "official" else variant.hub_id
+    return official.download(official_url) if weights == "official" else hub_id

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from keras import ops
+
+from cait_tf.keras_ops import ops
 
 
 def resample(

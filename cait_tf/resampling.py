@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from keras import ops
+from cait_tf.keras_ops import ops
 
 
 def resampling_matrix(

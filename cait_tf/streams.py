@@ -9,7 +9,10 @@ import io
 import os
 import select
 import sys
-from typing import TextIO
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 #: Error handlers with which a text stream can write every character.
 _NEVER_FAIL = ("replace", "backslashreplace", "ignore", "xmlcharrefreplace", "namereplace")
@@ -55,7 +58,7 @@ def prepare_streams() -> None:
             setattr(sys, f"__{name}__", prepared)
 
 
-def _tolerant(descriptor: int, name: str, stream: TextIO | None) -> TextIO:
+def _tolerant(descriptor: int, name: str, stream: io.TextIOWrapper | None) -> io.TextIOWrapper:
     if stream is None:
         encoding, errors, line_buffering, unbuffered = "utf-8", "replace", True, False
     else:
@@ -83,9 +86,9 @@ def _tolerant(descriptor: int, name: str, stream: TextIO | None) -> TextIO:
 class _Outlet(io.FileIO):
     """A descriptor that becomes the null device when a write fails."""
 
-    def write(self, data: bytes | memoryview) -> int:
+    def write(self, data: ReadableBuffer) -> int:
         """Write all of `data`, even if the descriptor takes only a part at a time."""
-        left = memoryview(data)
+        left = whole = memoryview(data)
         try:
             while left:
                 count = super().write(left)
@@ -101,7 +104,7 @@ class _Outlet(io.FileIO):
                     f"standard output: got {error.strerror}; the command continues without it",
                     file=sys.stderr,
                 )
-        return len(data)
+        return len(whole)
 
 
 def _connect_to_nothing(descriptor: int) -> None:

@@ -5,10 +5,17 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from cait_finetune.config.places import expanded_path
 from cait_finetune.errors import bad_value, suggest
+
+_T = TypeVar("_T")
+
+
+def given(value: _T | None) -> _T:
+    """Return the value of a key that is set: `check_effect` and `one_length` refuse a null there."""
+    return cast("_T", value)
 
 
 def within(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from cait_finetune.config.mappings import merge
 from cait_finetune.errors import bad_value
 
 if TYPE_CHECKING:
@@ -272,7 +273,8 @@ def without_effect(config: DictConfig) -> DictConfig:
 
     cleaned = config.copy()
     try:
-        whole = OmegaConf.merge(OmegaConf.structured(Config), config)
+        # Any: the functions for a `Config` also read a DictConfig with its schema.
+        whole: Any = merge(OmegaConf.structured(Config), config)
         for choice, keys in READ_BY.items():
             chosen = OmegaConf.select(whole, choice)
             for key, options in keys.items():
@@ -285,7 +287,7 @@ def without_effect(config: DictConfig) -> DictConfig:
     return cleaned
 
 
-def _unread(config: Config | DictConfig) -> Iterator[tuple[Condition, str]]:
+def _unread(config: Config) -> Iterator[tuple[Condition, str]]:
     for condition in CONDITIONS:
         if not condition.read(config):
             yield from ((condition, key) for key in condition.keys)
@@ -296,12 +298,12 @@ def _reset(config: DictConfig, key: str, value: Any) -> None:
         OmegaConf.update(config, key, value)
 
 
-def _default(config: Config | DictConfig, key: str) -> Any:
+def _default(config: Config, key: str) -> Any:
     """Return the default of a key in its dataclass."""
     group, _, name = key.rpartition(".")
     owner = attrgetter(group)(config)
-    owner = OmegaConf.get_type(owner) if isinstance(owner, DictConfig) else type(owner)
-    (field,) = [field for field in dataclasses.fields(owner) if field.name == name]
+    schema: Any = OmegaConf.get_type(owner) if isinstance(owner, DictConfig) else type(owner)
+    (field,) = [field for field in dataclasses.fields(schema) if field.name == name]
     return (
         field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
     )

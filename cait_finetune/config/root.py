@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
@@ -175,7 +175,7 @@ def from_hydra(composed: DictConfig) -> Config:
     if composed.resume is not None:  # an older version may have made the run
         composed = without_effect(composed)
     composed = settled(composed)
-    config = OmegaConf.to_object(composed)
+    config = cast("Config", OmegaConf.to_object(composed))
     _refuse_other_keys(config, "")
     return config
 

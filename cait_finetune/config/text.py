@@ -44,7 +44,7 @@ def _kinds() -> dict[str, Kind]:
     return dict([*_below(Config, ""), *_below(HydraConf, "hydra.")])
 
 
-def _below(schema: type, prefix: str) -> Iterator[tuple[str, Kind]]:
+def _below(schema: Any, prefix: str) -> Iterator[tuple[str, Kind]]:
     for name, hint in get_type_hints(schema).items():
         if dataclasses.is_dataclass(hint):
             yield from _below(hint, f"{prefix}{name}.")

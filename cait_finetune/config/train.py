@@ -62,7 +62,8 @@ class TrainConfig:
             within("train.accumulation", self.accumulation, 1)
         if self.accumulation and self.batch_size % self.accumulation:
             parts = [n for n in range(1, self.batch_size + 1) if self.batch_size % n == 0]
-            nearest = min(parts, key=lambda n: abs(n - self.accumulation))
+            wanted = self.accumulation
+            nearest = min(parts, key=lambda n: abs(n - wanted))
             raise bad_value(
                 "train.accumulation",
                 self.accumulation,

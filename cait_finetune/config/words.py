@@ -67,7 +67,8 @@ def read_text(typed: str) -> str:
     typed_alone = typed.strip()
     if not _QUOTED.fullmatch(typed_alone):
         return typed
-    return OverridesParser.create().parse_override(f"key={typed_alone}").value()
+    value: Any = OverridesParser.create().parse_override(f"key={typed_alone}").value()
+    return value
 
 
 def split(values: str, brackets: bool = False) -> Iterator[str]:

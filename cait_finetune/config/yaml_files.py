@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra._internal.sources_registry import SourcesRegistry
@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
 from cait_finetune.config.effect import without_effect
+from cait_finetune.config.mappings import merge
 from cait_finetune.config.text import SWEEPER_PARAMS, texts
 from cait_finetune.config.words import keep_text
 from cait_finetune.errors import bad_value
@@ -57,13 +58,14 @@ class TextSource(FileConfigSource):
             result = super().load_config(config_path)
             document = path.read_text(encoding="utf-8")
         except (UnicodeDecodeError, YAMLError) as error:
-            wrong = bad_value(path, " ".join(str(error).split()), "a YAML file in UTF-8")
+            wrong = bad_value(str(path), " ".join(str(error).split()), "a YAML file in UTF-8")
             raise ConfigLoadError(str(wrong)) from wrong
         group = Path(config_path).parent.as_posix().removeprefix(".")
         package = result.header.get("package")
-        _set_texts(result.config, document, _prefix(group if package is None else package))
-        if not group and set(result.config) >= _OF_A_RUN and "defaults" not in result.config:
-            result.config = _to_run_again(result.config)
+        config: Any = result.config
+        _set_texts(config, document, _prefix(group if package is None else package))
+        if not group and set(config) >= _OF_A_RUN and "defaults" not in config:
+            result.config = _to_run_again(config)
         return result
 
 
@@ -141,4 +143,4 @@ def _to_run_again(config: DictConfig) -> DictConfig:
     again.resume = None
     if OmegaConf.select(again, "dataset.seed") == again.seed:  # `seed` had set it, and does again
         again.dataset.seed = None
-    return OmegaConf.merge({"defaults": _AROUND_A_RUN}, again)
+    return merge({"defaults": _AROUND_A_RUN}, again)

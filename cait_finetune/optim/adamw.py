@@ -20,15 +20,15 @@ class AdamW(Optimizer):
     slots = ("m", "v")
 
     def _constants(self, t: tf.Tensor) -> dict[str, tf.Tensor]:
-        config = self._config
-        beta_2_power = config.beta_2**t
+        beta_1, beta_2 = self._betas
+        beta_2_power = tf.pow(beta_2, t)
         return {
-            "beta1": tf.constant(config.beta_1, tf.float32),
-            "beta2": tf.constant(config.beta_2, tf.float32),
-            "beta1_power": config.beta_1**t,
+            "beta1": tf.constant(beta_1, tf.float32),
+            "beta2": tf.constant(beta_2, tf.float32),
+            "beta1_power": tf.pow(beta_1, t),
             "beta2_power": beta_2_power,
             # The kernel adds epsilon to sqrt(v); torch adds epsilon to the bias-corrected sqrt(v̂).
-            "epsilon": config.epsilon * tf.sqrt(1.0 - beta_2_power),
+            "epsilon": self._epsilon * tf.sqrt(1.0 - beta_2_power),
         }
 
     def _update(
@@ -38,9 +38,9 @@ class AdamW(Optimizer):
         rate: tf.Tensor,
         decay: float,
         constants: dict[str, tf.Tensor],
-        m: tf.Variable,
-        v: tf.Variable,
+        *slots: tf.Variable,
     ) -> None:
+        m, v = slots
         if decay:
             variable.assign(variable * (1.0 - rate * decay))
         tf.raw_ops.ResourceApplyAdam(

@@ -22,10 +22,8 @@ class Lamb(Optimizer):
     slots = ("m", "v")
 
     def _constants(self, t: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {
-            "correction_1": 1.0 - self._config.beta_1**t,
-            "correction_2": 1.0 - self._config.beta_2**t,
-        }
+        beta_1, beta_2 = self._betas
+        return {"correction_1": 1.0 - tf.pow(beta_1, t), "correction_2": 1.0 - tf.pow(beta_2, t)}
 
     def _update(
         self,
@@ -34,13 +32,13 @@ class Lamb(Optimizer):
         rate: tf.Tensor,
         decay: float,
         constants: dict[str, tf.Tensor],
-        m: tf.Variable,
-        v: tf.Variable,
+        *slots: tf.Variable,
     ) -> None:
-        config = self._config
-        m_new = m.assign(config.beta_1 * m + (1.0 - config.beta_1) * gradient)
-        v_new = v.assign(config.beta_2 * v + (1.0 - config.beta_2) * tf.square(gradient))
-        denominator = tf.sqrt(v_new / constants["correction_2"]) + config.epsilon
+        m, v = slots
+        beta_1, beta_2 = self._betas
+        m_new = m.assign(beta_1 * m + (1.0 - beta_1) * gradient)
+        v_new = v.assign(beta_2 * v + (1.0 - beta_2) * tf.square(gradient))
+        denominator = tf.sqrt(v_new / constants["correction_2"]) + self._epsilon
         step = m_new / constants["correction_1"] / denominator
         if decay:
             step += decay * variable

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from cait_finetune.config import ScheduleConfig, TrainConfig
+from cait_finetune.config.checks import given
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ def run_length(config: TrainConfig, train_images: int) -> Length:
         return Length(config.steps, steps_per_epoch)
     if config.examples is not None:
         return Length(math.ceil(config.examples / config.batch_size), steps_per_epoch)
-    return Length(config.epochs * steps_per_epoch, steps_per_epoch)
+    return Length(given(config.epochs) * steps_per_epoch, steps_per_epoch)
 
 
 def warmup_length(config: ScheduleConfig, batch_size: int, steps_per_epoch: int) -> int:
@@ -39,4 +40,4 @@ def warmup_length(config: ScheduleConfig, batch_size: int, steps_per_epoch: int)
         return config.warmup_steps
     if config.warmup_examples is not None:
         return math.ceil(config.warmup_examples / batch_size)
-    return round(config.warmup_epochs * steps_per_epoch)
+    return round(given(config.warmup_epochs) * steps_per_epoch)

@@ -26,9 +26,10 @@ class Lion(Optimizer):
         rate: tf.Tensor,
         decay: float,
         constants: dict[str, tf.Tensor],
-        m: tf.Variable,
+        *slots: tf.Variable,
     ) -> None:
-        beta_1, beta_2 = self._config.beta_1, self._config.beta_2
+        (m,) = slots
+        beta_1, beta_2 = self._betas
         step = tf.sign(beta_1 * m + (1.0 - beta_1) * gradient)
         if decay:
             step += decay * variable

@@ -7,10 +7,12 @@ each row of the parameter table has its own learning rate, with few nodes.
 from __future__ import annotations
 
 import abc
+from typing import Any
 
 import tensorflow as tf
 
 from cait_finetune.config import OptimizerConfig
+from cait_finetune.config.checks import given
 from cait_finetune.optim.parameters import Parameter
 
 
@@ -28,7 +30,8 @@ class Optimizer(abc.ABC):
     def __init__(self, table: list[Parameter], config: OptimizerConfig) -> None:
         self.rows = [row for row in table if row.trainable]
         self._config = config
-        self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
+        start: Any = 0  # TensorFlow's stubs expect a tensor
+        self.step = tf.Variable(start, dtype=tf.int64, trainable=False, name="step")
         self._slots = {
             slot: [
                 tf.Variable(self._initial(slot, row), trainable=False, name=f"{row.path}/{slot}")
@@ -97,6 +100,14 @@ class Optimizer(abc.ABC):
 
     def _initial(self, slot: str, row: Parameter) -> tf.Tensor:
         return tf.zeros(row.shape, row.variable.dtype)
+
+    @property
+    def _betas(self) -> tuple[float, float]:
+        return given(self._config.beta_1), given(self._config.beta_2)
+
+    @property
+    def _epsilon(self) -> float:
+        return given(self._config.epsilon)
 
     def _constants(self, t: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return the values of update number t, counted from 1, that all rows share."""

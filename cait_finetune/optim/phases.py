@@ -10,6 +10,7 @@ from collections.abc import Iterable
 import keras
 
 from cait_finetune.config import OptimizerConfig, TuningConfig
+from cait_finetune.config.checks import given
 from cait_finetune.errors import UserError, bad_value
 from cait_finetune.optim.parameters import Parameter, only, parameter_table
 
@@ -140,7 +141,7 @@ def _unfrozen_by_depth(model: keras.Model, tuning: TuningConfig, table: list[Par
     """Return the tables of the stages between the head alone and everything."""
     head = model.num_forward_places - 1
     blocks = head - 1  # without the embeddings, because only the last stage trains them
-    shares = tuning.stages - 1
+    shares = given(tuning.stages) - 1
     tables = {}
     for share in range(1, shares):
         lowest = head - round(share * blocks / shares)
@@ -151,17 +152,19 @@ def _unfrozen_by_depth(model: keras.Model, tuning: TuningConfig, table: list[Par
 
 
 def _matching(tuning: TuningConfig, table: list[Parameter], head: int) -> list[Parameter]:
-    matches = re.compile(tuning.pattern).search
+    pattern = given(tuning.pattern)
+    matches = re.compile(pattern).search
     if not any(matches(row.path) for row in table):
         paths = [row.path for row in table]
         raise bad_value(
             "tuning.pattern",
-            repr(tuning.pattern),
+            repr(pattern),
             "a regular expression that is found in the path of a variable",
-            f"near paths: {', '.join(_near(tuning.pattern, paths))}",
+            f"near paths: {', '.join(_near(pattern, paths))}",
         )
     return only(
-        table, lambda row: bool(matches(row.path)) or (tuning.train_head and row.group == head)
+        table,
+        lambda row: bool(matches(row.path)) or (given(tuning.train_head) and row.group == head),
     )
 
 

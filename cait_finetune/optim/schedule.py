@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 
 from cait_finetune.config import ScheduleConfig
+from cait_finetune.config.checks import given
 
 
 @dataclass(frozen=True)
@@ -122,8 +123,8 @@ def build_schedule(
         case "constant":
             return WarmupConstant(*shape)
         case "step":
-            every = max(1, round(config.step_epochs * steps_per_epoch))
-            return WarmupStep(*shape, every, config.factor)
+            every = max(1, round(given(config.step_epochs) * steps_per_epoch))
+            return WarmupStep(*shape, every, given(config.factor))
         case "ramp_decay":
-            return RampDecay(*shape, steps_per_epoch, config.factor)
+            return RampDecay(*shape, steps_per_epoch, given(config.factor))
     raise AssertionError(config.name)

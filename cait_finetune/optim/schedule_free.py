@@ -31,7 +31,8 @@ class ScheduleFreeAdamW(Optimizer):
         return super()._initial(slot, row)
 
     def _constants(self, t: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"weight": 1.0 / t, "correction": 1.0 - self._config.beta_2**t}
+        _, beta_2 = self._betas
+        return {"weight": 1.0 / t, "correction": 1.0 - tf.pow(beta_2, t)}
 
     def _update(
         self,
@@ -40,22 +41,23 @@ class ScheduleFreeAdamW(Optimizer):
         rate: tf.Tensor,
         decay: float,
         constants: dict[str, tf.Tensor],
-        z: tf.Variable,
-        v: tf.Variable,
+        *slots: tf.Variable,
     ) -> None:
-        config = self._config
+        z, v = slots
+        beta_1, beta_2 = self._betas
         x = self._mean(variable, z)
-        v_new = v.assign(config.beta_2 * v + (1.0 - config.beta_2) * tf.square(gradient))
-        step = gradient / (tf.sqrt(v_new / constants["correction"]) + config.epsilon)
+        v_new = v.assign(beta_2 * v + (1.0 - beta_2) * tf.square(gradient))
+        step = gradient / (tf.sqrt(v_new / constants["correction"]) + self._epsilon)
         if decay:
             step += decay * variable
         z_new = z.assign_sub(rate * step)
         x += constants["weight"] * (z_new - x)
-        variable.assign(z_new + config.beta_1 * (x - z_new))
+        variable.assign(z_new + beta_1 * (x - z_new))
 
     def _mean(self, y: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
         """Return x, computed from y and z."""
-        return z + (y - z) / self._config.beta_1
+        beta_1, _ = self._betas
+        return z + (y - z) / beta_1
 
     def evaluation_values(self) -> list[tf.Tensor] | None:
         """Return the averages x."""

@@ -27,8 +27,9 @@ class SGD(Optimizer):
         rate: tf.Tensor,
         decay: float,
         constants: dict[str, tf.Tensor],
-        m: tf.Variable,
+        *slots: tf.Variable,
     ) -> None:
+        (m,) = slots
         tf.raw_ops.ResourceApplyMomentum(
             var=variable.handle,
             accum=m.handle,

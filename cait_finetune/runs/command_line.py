@@ -21,7 +21,7 @@ def command_line(directory: Path) -> str | None:
     """
     if not HydraConfig.initialized():
         return None
-    hydra = HydraConfig.get()
+    hydra: Any = HydraConfig.get()  # a DictConfig, not Hydra's dataclass
     place = OmegaConf.select(hydra, "runtime.output_dir", throw_on_missing=False)
     if place is None or Path(place) != directory:  # Hydra's state is of another run in this process
         return None

@@ -358,7 +358,7 @@ def _write_images(path: Path, listed: Sequence[Image]) -> None:
     ):
         writer = csv.writer(file)
         writer.writerow(field.name for field in dataclasses.fields(Image))
-        writer.writerows(map(dataclasses.astuple, listed))
+        writer.writerows(dataclasses.astuple(image) for image in listed)
 
 
 def _is_whole(path: Path) -> bool:

@@ -8,11 +8,11 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from cait_finetune.config.mappings import to_dict
 from cait_finetune.config.places import expanded
 from cait_finetune.errors import UserError, bad_value
 from cait_finetune.runs.command_line import named_keys
@@ -44,6 +44,11 @@ class Entry:
     command: str | None
     result: dict[str, Any] | None
     missing: str = ""
+
+    @property
+    def finished_result(self) -> dict[str, Any]:
+        """The `result` of a finished run."""
+        return cast("dict[str, Any]", self.result)
 
     @property
     def score(self) -> float:
@@ -89,7 +94,7 @@ def read_entry(directory: Path) -> Entry:
     run = RunDirectory(directory)
     settings, missing = {}, []
     try:
-        settings = flat(OmegaConf.to_container(run.read_config()))
+        settings = flat(to_dict(run.read_config()))
     except FileNotFoundError:
         missing.append("no config.yaml")
     except (UserError, OmegaConfBaseException):
@@ -218,8 +223,10 @@ def header(columns: list[str], metric: str) -> list[str]:
 
 def cells(name: str, entry: Entry, columns: list[str], metric: str) -> list[str]:
     """Return the table row of a finished run: its settings in `columns`, its metrics and its time."""
-    accuracies = [entry.result.get(f"{split}_{metric}") for split in ("validation", "test")]
-    seconds = entry.result.get("wall_seconds")
+    accuracies = [
+        entry.finished_result.get(f"{split}_{metric}") for split in ("validation", "test")
+    ]
+    seconds = entry.finished_result.get("wall_seconds")
     return [
         name,
         *(shown(entry.settings[key]) if key in entry.settings else "" for key in columns),

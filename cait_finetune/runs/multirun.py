@@ -77,10 +77,12 @@ def summarise(root: Path, console: Console) -> Path | None:
         "runs": [
             {"directory": str(entry.directory)}
             | {key: entry.settings.get(key) for key in differ}
-            | {name: entry.result[name] for name in metrics}
+            | {name: entry.finished_result[name] for name in metrics}
             for entry in finished
         ],
-        "metrics": {name: _of([entry.result[name] for entry in finished]) for name in metrics},
+        "metrics": {
+            name: _of([entry.finished_result[name] for entry in finished]) for name in metrics
+        },
     }
     path = root / "summary.json"
     write_text(path, json.dumps(summary, indent=2) + "\n")

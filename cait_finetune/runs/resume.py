@@ -15,8 +15,9 @@ from yaml import YAMLError
 from cait_finetune.config import Config, from_hydra
 from cait_finetune.config.advice import advise, advise_formats
 from cait_finetune.config.effect import without_effect
+from cait_finetune.config.mappings import load, merge, to_dict
 from cait_finetune.config.places import expanded_path
-from cait_finetune.errors import bad_value
+from cait_finetune.errors import UserError, bad_value
 from cait_finetune.runs.directory import RunDirectory, forget_default_splits, read_json
 from cait_finetune.runs.exports import damaged_file
 
@@ -144,7 +145,7 @@ def resumed(
         override.key_or_group for override in OverridesParser.create().parse_overrides(overrides)
     ]
     changes, refused = [], []
-    wanted = OmegaConf.to_container(composed, resolve=True)
+    wanted = to_dict(composed, resolve=True)
     forget_default_splits(wanted)
     for key, new in _leaves(wanted):
         old = _value(saved, key)
@@ -178,9 +179,9 @@ def keep_free_keys(run: RunDirectory, config: Config) -> None:
     Args:
         config: the configuration that `resumed` returned.
     """
-    known, saved = _read(run.config), OmegaConf.load(run.config)
+    known, saved = _read(run.config), load(run.config)
     changed = False
-    for key, value in _leaves(OmegaConf.to_container(OmegaConf.structured(config))):
+    for key, value in _leaves(to_dict(OmegaConf.structured(config))):
         if _is_free(key) and key not in _ONCE and _value(known, key) != value:
             OmegaConf.update(saved, key, value, force_add=True)
             changed = True
@@ -199,16 +200,19 @@ def _value(config: DictConfig, key: str) -> object:
 
 def _read(path: Path) -> DictConfig:
     try:
-        saved = OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(path))
+        saved = merge(OmegaConf.structured(Config), load(path))
         forget_default_splits(saved)
         saved = without_effect(saved)
         missing = sorted(OmegaConf.missing_keys(saved))
-        why = f"it has no {missing[0]}" if missing else ""
     except (OmegaConfBaseException, YAMLError, OSError, ValueError) as error:
-        why = str(error).splitlines()[0]
-    if why:
-        raise bad_value("resume", f"{path} ({why})", "the config.yaml of a run of this version")
+        raise _unreadable(path, str(error).splitlines()[0]) from error
+    if missing:
+        raise _unreadable(path, f"it has no {missing[0]}")
     return saved
+
+
+def _unreadable(path: Path, why: str) -> UserError:
+    return bad_value("resume", f"{path} ({why})", "the config.yaml of a run of this version")
 
 
 def _leaves(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

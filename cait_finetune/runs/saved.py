@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -219,7 +219,7 @@ def read_run(root: Path, weights: bool = True) -> SavedRun:
     }
     saved = run.read_config()
     try:
-        parts = {
+        parts: dict[str, Any] = {
             name: OmegaConf.to_object(
                 OmegaConf.merge(OmegaConf.structured(schema), saved.get(name, {}))
             )

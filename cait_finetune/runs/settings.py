@@ -5,8 +5,9 @@ from __future__ import annotations
 from fnmatch import fnmatch
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
+from cait_finetune.config.mappings import load, to_dict
 from cait_finetune.errors import bad_value
 from cait_finetune.runs.directory import RunDirectory
 from cait_finetune.runs.resume import FREE
@@ -20,10 +21,9 @@ _PLACES = ("*_dir", "dataset.splits.file", "model.weights*")
 
 def settings(config: DictConfig) -> dict[str, Any]:
     """Return the values that the run's results depend on: all keys except `FREE` and paths."""
-    values = OmegaConf.to_container(config)
     return {
         key: value
-        for key, value in flat(values).items()
+        for key, value in flat(to_dict(config)).items()
         if not any(fnmatch(key, pattern) for pattern in (*FREE, *_PLACES))
     }
 
@@ -42,7 +42,7 @@ def check_settings(run: RunDirectory, key: str) -> None:
     began = read_identity(run).get(KEY)
     if not began or not run.config.is_file():
         return
-    now = settings(OmegaConf.load(run.config))
+    now = settings(load(run.config))
     edited = [
         f"{name}: {now.get(name, 'left out')} (begun with {began.get(name, 'no such key')})"
         for name in [*now, *sorted(began.keys() - now.keys())]

@@ -15,6 +15,7 @@ from cait_tf.fused.compiled import compiled, compiles, inferring, wait_for
 from cait_tf.fused.elementwise import column_sums
 from cait_tf.fused.maps import all_maps, kernel_gradient, last_map, map_gradient, mix
 from cait_tf.fused.micro_batches import keeps_maps
+from cait_tf.fused.types import custom_gradient, sizes
 
 
 def talking_heads(
@@ -43,7 +44,7 @@ def talking_heads(
         patches: N.
     """
 
-    @tf.custom_gradient
+    @custom_gradient
     def attend(
         product: tf.Tensor,
         bias: tf.Tensor,
@@ -95,7 +96,7 @@ def _split(
     product: tf.Tensor, bias: tf.Tensor, patches: int, heads: int
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Split ``(B*N, 3D)`` into scaled queries, keys and values, (B, H, N, d) each."""
-    width = product.shape[1] // (3 * heads)
+    width = sizes(product)[1] // (3 * heads)
     parts = tf.reshape(to_float32(product) + to_float32(bias), [-1, patches, 3, heads, width])
     q, k, v = (_apart(parts[:, :, one]) for one in range(3))
     return (
@@ -108,7 +109,7 @@ def _split(
 @compiled
 def _join(d_q: tf.Tensor, d_k: tf.Tensor, d_v: tf.Tensor, d_values: tf.Tensor) -> tf.Tensor:
     """Return the gradient of `_split`, with `d_values` ``(B, H, 1, d)`` added for every value."""
-    heads, width = d_q.shape[1], d_q.shape[3]
+    _, heads, _, width = sizes(d_q)
     parts = to_float32(d_q) * width**-0.5, to_float32(d_k), to_float32(d_v) + d_values
     # Concatenate along the head axis: stacking on a new axis is slower.
     joined = tf.concat(
@@ -119,7 +120,7 @@ def _join(d_q: tf.Tensor, d_k: tf.Tensor, d_v: tf.Tensor, d_values: tf.Tensor) -
 
 def _without_keys(bias: tf.Tensor) -> tf.Tensor:
     """Return ``(3D,)`` with 0 for the keys and 1 for queries and values."""
-    return tf.constant(np.repeat([1.0, 0.0, 1.0], bias.shape[0] // 3), bias.dtype)
+    return tf.constant(np.repeat([1.0, 0.0, 1.0], sizes(bias)[0] // 3), bias.dtype)
 
 
 @compiled
@@ -131,7 +132,7 @@ def _by_head(rows: tf.Tensor, heads: int, patches: int, width: int) -> tf.Tensor
 @compiled
 def _side_by_side(y: tf.Tensor, total: tf.Tensor) -> tf.Tensor:
     """Return ``y + total`` of ``(B, H, N, d)`` and ``(B, H, 1, d)`` as ``(B*N, D)``."""
-    heads, width = y.shape[1], y.shape[3]
+    _, heads, _, width = sizes(y)
     return tf.reshape(
         _together(to_compute_dtype(to_float32(y) + total, y.dtype)), [-1, heads * width]
     )
@@ -144,14 +145,14 @@ def _apart(x: tf.Tensor) -> tf.Tensor:
     """
     if not compiles():
         return tf.transpose(x, [0, 2, 1, 3])
-    return tf.stack([x[:, :, head] for head in range(x.shape[2])], 1)
+    return tf.stack([x[:, :, head] for head in range(sizes(x)[2])], 1)
 
 
 def _together(x: tf.Tensor) -> tf.Tensor:
     """``(B, H, N, d) -> (B, N, H, d)``."""
     if not compiles():
         return tf.transpose(x, [0, 2, 1, 3])
-    return tf.stack([x[:, head] for head in range(x.shape[1])], 2)
+    return tf.stack([x[:, head] for head in range(sizes(x)[1])], 2)
 
 
 def _total(x: tf.Tensor) -> tf.Tensor:

@@ -10,6 +10,7 @@ import tensorflow as tf
 from cait_tf.fused.approximations import normal_cdf
 from cait_tf.fused.casts import to_compute_dtype, to_float32
 from cait_tf.fused.compiled import compiled, exact_products
+from cait_tf.fused.types import custom_gradient, sizes
 
 
 def gelu(x: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
@@ -22,7 +23,7 @@ def gelu(x: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
         bias: (D,).
     """
 
-    @tf.custom_gradient
+    @custom_gradient
     def activate(x: tf.Tensor, bias: tf.Tensor) -> tuple[tf.Tensor, Callable]:
         def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             dx, _ = activation_gradient(x, bias, upstream)
@@ -65,7 +66,7 @@ def row_sums(x: tf.Tensor) -> tf.Tensor:
 
 
 def _row_means(x: tf.Tensor) -> tf.Tensor:
-    return row_sums(x) / x.shape[-1]  # (..., 1)
+    return row_sums(x) / sizes(x)[-1]  # (..., 1)
 
 
 def column_sums(x: tf.Tensor) -> tf.Tensor:
@@ -85,7 +86,7 @@ def layer_norm(
     The gradient keeps `x` and two numbers per row: the mean and the inverse deviation.
     """
 
-    @tf.custom_gradient
+    @custom_gradient
     def norm(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> tuple[tf.Tensor, Callable]:
         y, mean, scale = normalised(x, gamma, beta, tf.constant(epsilon, x.dtype), dtype)
 

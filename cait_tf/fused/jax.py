@@ -6,9 +6,8 @@ import functools
 import operator
 from typing import Any
 
-from keras import ops
-
 from cait_tf.fused import portable, thresholds
+from cait_tf.keras_ops import ops
 from cait_tf.layers import stable_dtype
 
 

@@ -15,6 +15,7 @@ from cait_tf.fused.approximations import exponential
 from cait_tf.fused.casts import to_compute_dtype, to_float32
 from cait_tf.fused.compiled import compiled, compiles
 from cait_tf.fused.elementwise import row_sums
+from cait_tf.fused.types import sizes
 
 # Bounds of a row's sum of exponentials. Between the bounds no exponential is infinite, and none
 # that matters underflows. A kernel's weight of 1e-13 divided by the sum does not underflow either.
@@ -123,7 +124,7 @@ def _sum_of_heads(
     """
     kernel = to_float32(kernel)
     parts = []
-    for head in range(kernel.shape[0]):
+    for head in range(sizes(kernel)[0]):
         weights = kernel[head, :, None, None]  # (H, 1, 1)
         weights = weights if factors is None else weights * factors[:, head, None]  # (B, H, N, 1)
         parts.append(weights * maps[:, head, None])
@@ -132,7 +133,8 @@ def _sum_of_heads(
 
 def flat(maps: tf.Tensor) -> tf.Tensor:
     """``(B, H, N, N) -> (B, H, N*N)``."""
-    return tf.reshape(maps, [-1, maps.shape[1], maps.shape[2] * maps.shape[3]])
+    _, heads, n, m = sizes(maps)
+    return tf.reshape(maps, [-1, heads, n * m])
 
 
 def mix(maps: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
@@ -150,7 +152,7 @@ def _summed_heads(maps: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 
 def _summed(kernel: tf.Tensor) -> bool:
     """Whether XLA mixes the heads as a sum, instead of a matrix product."""
-    return kernel.shape[0] <= thresholds.FEW_HEADS_CPU and compiles()
+    return sizes(kernel)[0] <= thresholds.FEW_HEADS_CPU and compiles()
 
 
 def softmax(x: tf.Tensor) -> tf.Tensor:

@@ -147,7 +147,7 @@ def single_threaded_ops(parts: int) -> bool:
 def _parts(model: Callable, images: Any, training: bool) -> int:
     backbone = getattr(model, "backbone", model)
     patch = getattr(backbone, "patch_size", None)
-    shape = getattr(images, "shape", ())
+    shape: Any = getattr(images, "shape", ())
     known = len(shape) == 4 and None not in shape[:3]
     if patch is None or not known or tf.executing_eagerly() or not cpu_alone():
         return 1

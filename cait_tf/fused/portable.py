@@ -13,8 +13,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
-from keras import ops
 
+from cait_tf.keras_ops import ops
 from cait_tf.layers import gelu, softmax, stable_dtype
 
 

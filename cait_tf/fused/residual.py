@@ -25,6 +25,7 @@ from cait_tf.fused.elementwise import (
     normalised_gradient,
 )
 from cait_tf.fused.hoisting import hoist
+from cait_tf.fused.types import custom_gradient
 
 
 def layernorm_matmul(
@@ -46,7 +47,7 @@ def layernorm_matmul(
     """
     rounded = hoist(_rounded, dtype, kernel)
 
-    @tf.custom_gradient
+    @custom_gradient
     def enter(
         x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, kernel: tf.Tensor
     ) -> tuple[tf.Tensor, Callable]:
@@ -94,7 +95,7 @@ def residual_matmul(
     # Without GELU nothing uses the bias. It only keeps the number of arguments the same.
     gelu_bias = tf.zeros([1], dtype) if gelu_bias is None else gelu_bias
 
-    @tf.custom_gradient
+    @custom_gradient
     def leave(
         x: tf.Tensor,
         branch: tf.Tensor,

@@ -40,6 +40,7 @@ from cait_tf.fused.micro_batches import (
     training_micro_batches,
 )
 from cait_tf.fused.residual import layernorm_matmul, residual_matmul
+from cait_tf.fused.types import sizes
 
 __all__ = [
     "class_attention_block",
@@ -76,7 +77,7 @@ def self_attention_block(block: Any, x: tf.Tensor, factors: tuple, training: boo
         return portable.self_attention_block(block, x, factors, training, _COMPILED)
     if used(training):
         return _compiled_block(block, x, *(factors or (None, None)))
-    half = x.shape[1] // 2
+    half = sizes(x)[1] // 2
     if splits_patches() and half and block.compute_dtype == "float32" and not factors:
         parts = portable.block_of_parts(block, [x[:, :half], x[:, half:]], _FORMULAS)
         return tf.concat(parts, 1)
@@ -103,8 +104,8 @@ def _compiled_block(block: Any, x: tf.Tensor, first: Any, second: Any) -> tf.Ten
         return layernorm_matmul(x, (norm.gamma, norm.beta), norm.epsilon, kernel, dtype)
 
     rows = enter(x, block.norm1, attn.qkv.kernel)  # (B*N, 3D)
-    mixings = ((mixing.kernel, mixing.bias) for mixing in (attn.proj_l, attn.proj_w))
-    rows = talking_heads(rows, attn.qkv.bias, *mixings, x.shape[1])  # (B*N, D)
+    before, after = ((mixing.kernel, mixing.bias) for mixing in (attn.proj_l, attn.proj_w))
+    rows = talking_heads(rows, attn.qkv.bias, before, after, sizes(x)[1])  # (B*N, D)
     x = residual_matmul(
         x, rows, attn.proj.kernel, attn.proj.bias, block.gamma_1.gamma, first
     )  # (B, N, D)

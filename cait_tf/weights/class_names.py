@@ -7,6 +7,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
+from typing import overload
 
 import numpy as np
 
@@ -93,6 +94,16 @@ class ClassMatch:
         return "; ".join(
             f"{word}: {some([shown(name) for name in names])}" for word, names in parts if names
         )
+
+
+@overload
+def match_classes(theirs: Sequence[str], ours: Sequence[str]) -> ClassMatch: ...
+
+
+@overload
+def match_classes(
+    theirs: Sequence[str] | None, ours: Sequence[str], columns: int | None = None
+) -> ClassMatch | None: ...
 
 
 def match_classes(

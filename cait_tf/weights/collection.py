@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -80,7 +80,7 @@ def grid(path: str | Path) -> tuple[int, int] | None:
 
     reader, walk = _open(path)
     patch_key = walk.variable_key("projection/layer_with_weights-0/kernel")
-    file = checkpoint_prefix(path).parent.parent / "saved_model.pb"
+    file = _directory(path) / "saved_model.pb"
     if patch_key is None or not file.is_file():
         return None
     try:
@@ -98,7 +98,7 @@ def grid(path: str | Path) -> tuple[int, int] | None:
 
 def class_names(path: str | Path) -> tuple[str, ...] | None:
     """Return the classes of `add_class_names`. `None`: none, as in the original collection."""
-    file = checkpoint_prefix(path).parent.parent / _CLASSES
+    file = _directory(path) / _CLASSES
     return tuple(json.loads(file.read_bytes())) if file.is_file() else None
 
 
@@ -107,6 +107,12 @@ def add_class_names(directory: Path, class_names: Sequence[str]) -> None:
     file = directory / _CLASSES
     file.parent.mkdir(exist_ok=True)
     write_text(file, json.dumps(list(class_names)))
+
+
+def _directory(path: str | Path) -> Path:
+    """Return the directory of a SavedModel that has a checkpoint."""
+    prefix = cast("Path", checkpoint_prefix(path))
+    return prefix.parent.parent
 
 
 def _open(path: str | Path) -> tuple[Any, _Walk]:

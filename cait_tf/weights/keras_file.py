@@ -12,6 +12,7 @@ import re
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -56,14 +57,13 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
             f"weights: got {path}, expected a file that Keras saved ({error}); it may be damaged or "
             "cut short, so fetch or write it again"
         ) from error
-    named = {_timm_name(key): array for key, array in arrays.items()}
-    if None in named:
-        strangers = [key for key in arrays if _timm_name(key) is None]
+    names = {key: name for key in arrays if (name := _timm_name(key)) is not None}
+    if strangers := [key for key in arrays if key not in names]:
         raise WeightsError(
             f"weights: got {path}, expected a model of cait_tf; these variables have no place in "
             f"one: {', '.join(strangers[:8])}"
         )
-    return named
+    return {name: arrays[key] for key, name in names.items()}
 
 
 def grid(path: str | Path) -> tuple[int, int] | None:
@@ -71,9 +71,7 @@ def grid(path: str | Path) -> tuple[int, int] | None:
 
     `CaiTBackbone.save_own_variables` writes the grid.
     """
-    import h5py
-
-    with h5py.File(_h5(Path(path)), "r") as file:
+    with _opened(_h5(Path(path))) as file:
         stated = next((file[key][()] for key in _GRIDS if key in file), None)
     if stated is not None:
         return int(stated[0]), int(stated[1])
@@ -85,10 +83,8 @@ def class_names(path: str | Path) -> tuple[str, ...] | None:
 
     `add_class_names` writes them, and so does the ``.keras`` file of an `ImageClassifier`.
     """
-    import h5py
-
     if Path(path).suffix != ".keras":
-        with h5py.File(path, "r") as file:
+        with _opened(path) as file:
             stated = json.loads(file[_CLASSES].asstr()[()]) if _CLASSES in file else None
     else:
         with zipfile.ZipFile(path) as archive:
@@ -112,13 +108,11 @@ def add_stated(path: Path, stated: Mapping[str, str]) -> None:
 
 def stated(path: str | Path) -> dict[str, str]:
     """Return what `add_stated` added; an empty dictionary for any other file."""
-    import h5py
-
     try:
         if Path(path).suffix == ".keras":
             with zipfile.ZipFile(path) as archive:
                 return json.loads(archive.read(f"{_STATED}.json"))
-        with h5py.File(path, "r") as file:
+        with _opened(path) as file:
             return json.loads(file[_STATED].asstr()[()])
     except (OSError, KeyError, ValueError, zipfile.BadZipFile):
         return {}
@@ -142,6 +136,13 @@ def _configured_grid(path: Path) -> tuple[int, int] | None:
         config = json.loads(archive.read("config.json"))["config"]
     size, patch = config.get("image_size"), config.get("patch_size")
     return (size[0] // patch, size[1] // patch) if size and patch else None
+
+
+def _opened(path: str | Path | io.BytesIO) -> Any:
+    """Open an HDF5 file to read it. `Any`: h5py's types do not tell data sets from groups."""
+    import h5py
+
+    return h5py.File(path, "r")
 
 
 def _h5(path: Path) -> Path | io.BytesIO:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import keras
 import numpy as np
@@ -20,6 +20,10 @@ from cait_tf.weights import collection, keras_file, names, official, timm
 from cait_tf.weights.checksum import checksum
 from cait_tf.weights.class_names import ClassMatch, match_classes, repeated_names, some
 from cait_tf.weights.report import LoadingReport
+
+if TYPE_CHECKING:
+    from cait_tf.backbone import CaiTBackbone
+    from cait_tf.classifier import CaiTClassifier
 
 _HEAD = ("head.weight", "head.bias")
 _LISTED = 12
@@ -53,7 +57,7 @@ def parameters(model: keras.Model) -> dict[str, Any]:
 
 
 def load_weights(
-    model: keras.Model,
+    model: CaiTClassifier | CaiTBackbone,
     source: str | Path,
     class_names: Sequence[str] | None = None,
     source_names: Sequence[str] | None = None,
@@ -167,7 +171,9 @@ def stated_class_names(source: str | Path) -> tuple[str, ...] | None:
 
 
 def save_weights(
-    model: keras.Model, path: str | Path, metadata: Mapping[str, str] | None = None
+    model: CaiTClassifier | CaiTBackbone,
+    path: str | Path,
+    metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Write the model's weights to a safetensors file with timm's names, which timm loads too.
 
@@ -176,9 +182,13 @@ def save_weights(
     """
     if not model.built:
         model.build()
-    grid = getattr(model, "backbone", model).grid_size
+    grid = _grid(model)
     metadata = {timm.GRID: f"{grid[0]}x{grid[1]}", **(metadata or {})}
     timm.write(path, values(model), metadata)
+
+
+def _grid(model: Any) -> tuple[int, int]:
+    return getattr(model, "backbone", model).grid_size
 
 
 def values(model: keras.Model) -> Tensors:
@@ -238,7 +248,7 @@ def _resolve(source: str) -> tuple[ModuleType, Path, str]:
 
 
 def assign_weights(
-    model: keras.Model,
+    model: CaiTClassifier | CaiTBackbone,
     tensors: Tensors,
     source: str,
     kind: str,
@@ -277,7 +287,7 @@ def assign_weights(
         elif unused:
             notes.append("the model has no head, the source's is left out")
 
-    grid = getattr(model, "backbone", model).grid_size
+    grid = _grid(model)
     embedding = tensors.get("pos_embed")
     if embedding is not None and embedding.ndim == 3 and embedding.shape[0] == 1 and embedding.size:
         side = math.isqrt(embedding.shape[1])

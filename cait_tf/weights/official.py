@@ -118,7 +118,7 @@ def write(
 
 def _torch(doing: str) -> ModuleType:
     try:
-        import torch
+        import torch  # pyright: ignore[reportMissingImports]  # an extra
     except ImportError as error:
         raise ImportError(
             f"weights: {doing} a .pth file needs torch: pip install 'cait-finetune[torch]'"

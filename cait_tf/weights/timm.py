@@ -6,6 +6,7 @@ import contextlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -47,7 +48,7 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
 def grid(path: str | Path) -> tuple[int, int] | None:
     """Return the patch grid that the file's metadata states. `None`: none, as in timm's files."""
     stated = metadata(path).get(GRID)
-    return tuple(map(int, stated.split("x"))) if stated else None
+    return cast("tuple[int, int]", tuple(map(int, stated.split("x")))) if stated else None
 
 
 def class_names(path: str | Path) -> tuple[str, ...] | None:
