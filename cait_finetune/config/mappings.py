@@ -6,11 +6,34 @@ from pathlib import Path
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+#: What OmegaConf raises for a file or a value that it cannot read.
+UNREADABLE = (OmegaConfBaseException, YAMLError, OSError, ValueError)
+
+
+def reason(error: Exception) -> str:
+    """Return the first line of an error's text, or its type's name where the text is empty."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def load(path: Path) -> DictConfig:
-    """Return the configuration in a YAML file."""
-    return cast("DictConfig", OmegaConf.load(path))
+    """Return the configuration in a YAML file.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: the file cannot be read, or is no mapping. The text is one line.
+    """
+    try:
+        loaded = OmegaConf.load(path)
+    except FileNotFoundError:
+        raise
+    except UNREADABLE as error:
+        raise ValueError(reason(error)) from error
+    if not isinstance(loaded, DictConfig):
+        raise ValueError("it has no keys")
+    return loaded
 
 
 def merge(*configs: Any) -> DictConfig:

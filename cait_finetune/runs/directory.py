@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from cait_finetune.config import Config, SplitsConfig
 from cait_finetune.config.advice import advise
 from cait_finetune.config.checks import on_disk
 from cait_finetune.config.effect import without_effect
+from cait_finetune.config.mappings import UNREADABLE, load, reason
 from cait_finetune.errors import UserError, bad_value
 from cait_finetune.runtime.locks import InUse, lock
 from cait_tf.atomic import guarded, remove_partial, write_text
@@ -196,18 +195,19 @@ class RunDirectory:
             UserError: the file cannot be read, or has no key of a run's configuration.
         """
         try:
-            saved = OmegaConf.load(self.config)
-            if isinstance(saved, DictConfig) and saved.keys() & Config.__dataclass_fields__.keys():
-                forget_default_splits(saved)
-                return without_effect(saved)
-            reason = "it has no key of a run"
+            saved = load(self.config)
+            if not saved.keys() & Config.__dataclass_fields__.keys():
+                raise ValueError("it has no key of a run")
+            forget_default_splits(saved)
+            return without_effect(saved)
         except FileNotFoundError:
             raise
-        except (OmegaConfBaseException, YAMLError, OSError, ValueError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise bad_value(
-            "run", self.root, f"a config.yaml with a configuration that can be read ({reason})"
-        )
+        except UNREADABLE as error:
+            raise bad_value(
+                "run",
+                self.root,
+                f"a config.yaml with a configuration that can be read ({reason(error)})",
+            ) from error
 
     def create(self) -> None:
         """Make the directories of a new run.

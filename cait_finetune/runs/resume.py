@@ -9,13 +9,11 @@ from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from cait_finetune.config import Config, from_hydra
 from cait_finetune.config.advice import advise, advise_formats
 from cait_finetune.config.effect import without_effect
-from cait_finetune.config.mappings import load, merge, to_dict
+from cait_finetune.config.mappings import UNREADABLE, load, merge, reason, to_dict
 from cait_finetune.config.places import expanded_path
 from cait_finetune.errors import UserError, bad_value
 from cait_finetune.runs.directory import RunDirectory, forget_default_splits, read_json
@@ -204,8 +202,8 @@ def _read(path: Path) -> DictConfig:
         forget_default_splits(saved)
         saved = without_effect(saved)
         missing = sorted(OmegaConf.missing_keys(saved))
-    except (OmegaConfBaseException, YAMLError, OSError, ValueError) as error:
-        raise _unreadable(path, str(error).splitlines()[0]) from error
+    except UNREADABLE as error:
+        raise _unreadable(path, reason(error)) from error
     if missing:
         raise _unreadable(path, f"it has no {missing[0]}")
     return saved

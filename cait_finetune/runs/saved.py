@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from cait_finetune.config import (
     DatasetConfig,
@@ -19,6 +18,7 @@ from cait_finetune.config import (
     PreprocessingConfig,
     TrainConfig,
 )
+from cait_finetune.config.mappings import UNREADABLE, reason
 from cait_finetune.config.places import expanded
 from cait_finetune.errors import bad_value
 from cait_finetune.runs.directory import RunDirectory, read_json
@@ -225,9 +225,9 @@ def read_run(root: Path, weights: bool = True) -> SavedRun:
             )
             for name, schema in schemas.items()
         }
-    except (OmegaConfBaseException, KeyError, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise bad_value("run", root, f"a configuration that can be read ({reason})") from error
+    except (*UNREADABLE, KeyError) as error:
+        expected = f"a configuration that can be read ({reason(error)})"
+        raise bad_value("run", root, expected) from error
     parts["model"].weights = str(run.best_checkpoint)
     parts["model"].weights_key = None  # it is a key in the file of the initial weights
     return SavedRun(run, **parts)

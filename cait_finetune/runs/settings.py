@@ -37,12 +37,17 @@ def check_settings(run: RunDirectory, key: str) -> None:
         key: the key at the start of the message.
 
     Raises:
-        UserError: a value was edited, or ``identity.json`` cannot be read.
+        UserError: a value was edited, or ``config.yaml`` or ``identity.json`` cannot be read.
     """
     began = read_identity(run).get(KEY)
     if not began or not run.config.is_file():
         return
-    now = settings(load(run.config))
+    try:
+        now = settings(load(run.config))
+    except ValueError as error:
+        raise bad_value(
+            key, f"{run.config} ({error})", "a configuration that can be read"
+        ) from error
     edited = [
         f"{name}: {now.get(name, 'left out')} (begun with {began.get(name, 'no such key')})"
         for name in [*now, *sorted(began.keys() - now.keys())]

@@ -57,6 +57,16 @@ def test_what_resume_may_change_passes(run, key, value):
     check_settings(run, "resume")
 
 
+@pytest.mark.parametrize("text", ["train: {epochs: 3\n", "- train\n", "", "\0"])
+def test_a_file_that_is_no_configuration_is_one_message(run, text):
+    run.config.write_text(text)
+    with pytest.raises(UserError) as caught:
+        check_settings(run, "run")
+    message = str(caught.value)
+    assert message.startswith(f"run: got {run.config}")
+    assert len(message.splitlines()) <= 2
+
+
 def test_a_run_without_a_record_passes(run):
     edit(run, "train.epochs", 11)
     run.identity.write_text("{}")
