@@ -41,6 +41,11 @@ def bad_value(key: str, got: object, expected: str, hint: str = "") -> UserError
     return UserError(f"{message}\n  {hint}" if hint else message)
 
 
+def reason(error: BaseException) -> str:
+    """Return the first line of an error's text, or its type's name where the text is empty."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def suggest(name: str, known: Iterable[str]) -> str:
     """Return ``"did you mean …?"`` with the known names closest to `name`, or an empty string."""
     near = difflib.get_close_matches(str(name), list(known), n=3, cutoff=0.6)

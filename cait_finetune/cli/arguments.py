@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from cait_finetune.config.advice import advise
 from cait_finetune.config.text import kind_of_type
 from cait_finetune.config.words import read_text, refuse_bytes, split
-from cait_finetune.errors import UserError, bad_value, suggest
+from cait_finetune.errors import UserError, bad_value, reason, suggest
 
 #: How ``--help`` shows Python values: as the command line writes them.
 _SHOWN = {"None": "null", "True": "true", "False": "false"}
@@ -44,7 +44,7 @@ def read_keys(arguments: list[str], schema: type, prefix: str = "") -> Any:
     except OmegaConfBaseException as error:
         key = (error.full_key or "").partition("[")[0]  # without the index of a list element
         if key not in kinds:
-            raise UserError(str(error).splitlines()[0]) from error
+            raise UserError(reason(error)) from error
         words = dict(argument.partition("=")[::2] for argument in arguments)
         raise bad_value(
             prefix + key,

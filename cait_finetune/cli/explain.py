@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from cait_finetune import config as configuration
 from cait_finetune.config import Config
 from cait_finetune.config.yaml_files import data_folder
-from cait_finetune.errors import UserError, bad_value, suggest
+from cait_finetune.errors import UserError, bad_value, reason, suggest
 
 #: The extra that installs each Hydra plugin.
 _EXTRAS = {"hydra/sweeper=optuna": "sweep", "hydra/launcher=submitit": "cluster"}
@@ -42,7 +42,7 @@ class Problem:
         """Read the error and its cause."""
         inner = error.__cause__ or error.__context__
         cause = inner if isinstance(inner, OmegaConfBaseException) else error
-        first = str(cause).strip().splitlines()[0].removeprefix("Merge error: ")
+        first = reason(cause).removeprefix("Merge error: ")
         key = getattr(cause, "full_key", None) or getattr(error, "full_key", None)
         kind = getattr(cause, "object_type", None)
         known = list(getattr(kind, "__dataclass_fields__", _fields("Config")))

@@ -9,13 +9,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from cait_finetune.errors import reason
+
 #: What OmegaConf raises for a file or a value that it cannot read.
 UNREADABLE = (OmegaConfBaseException, YAMLError, OSError, ValueError)
-
-
-def reason(error: Exception) -> str:
-    """Return the first line of an error's text, or its type's name where the text is empty."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def load(path: Path) -> DictConfig:

@@ -19,7 +19,7 @@ from cait_finetune.data.image_files import storage
 from cait_finetune.data.source import SPLITS
 from cait_finetune.data.tfds_features import find_class_names, find_keys, names_notes
 from cait_finetune.data.tfds_source import TfdsSource
-from cait_finetune.errors import UserError, bad_value, suggest
+from cait_finetune.errors import UserError, bad_value, reason, suggest
 from cait_finetune.runtime.locks import beside
 from cait_tf.places import temporary_directory, usable_home, writable
 
@@ -183,12 +183,11 @@ def _prepare(builder: tfds.core.DatasetBuilder, config: DatasetConfig) -> None:
     except Exception as error:  # network, disk, licence steps: TFDS raises many unrelated types
         own = type(builder).__module__
         ours = f"{own}, " if own.startswith("cait_finetune") else ""
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise bad_value(
             "dataset",
             config.name,
             f"a set that is prepared in {builder.data_dir} or can be downloaded; the download "
-            f"failed: {reason}",
+            f"failed: {reason(error)}",
             "Where there is a network, run\n"
             f"    python -c \"import {ours}tensorflow_datasets as tfds; tfds.builder('{config.name}', "
             "data_dir='DIR').download_and_prepare()\"\n"

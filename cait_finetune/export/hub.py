@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cait_finetune.config.advice import advise
-from cait_finetune.errors import UserError, bad_value
+from cait_finetune.errors import UserError, bad_value, reason
 
 #: Hard links to the SavedModel; hidden files, which may be partial; timm's files, which `push` uploads
 #: separately.
@@ -73,10 +73,9 @@ def push(repository: str, folder: Path, private: bool) -> str:
     except UserError:
         raise
     except Exception as error:  # the library raises many unrelated types
-        reason = (str(error).strip() or "no details").splitlines()[0][:200]
         raise bad_value(
             "export.push_to_hub",
-            f"{repository}, which could not be written ({type(error).__name__}: {reason})",
+            f"{repository}, which could not be written ({type(error).__name__}: {reason(error)[:200]})",
             "a network, and a token that may write there",
             f"the export stays in {folder}; log in with hf auth login or set HF_TOKEN, then push it "
             f"with python -m cait_finetune export {advise('run', folder.parent)} export=none "

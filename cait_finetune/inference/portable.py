@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from cait_finetune.data.preprocess import Preprocessing
-from cait_finetune.errors import UserError, bad_value
+from cait_finetune.errors import UserError, bad_value, reason
 from cait_finetune.runs.provenance import NAME, Provenance, read_provenance
 from cait_tf.quiet import quiet_imports
 
@@ -187,8 +187,7 @@ def damaged(path: Path, what: str, error: Exception) -> UserError:
         what: the expected format, for the message.
         error: the library's error. The message quotes its first line.
     """
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
-    return bad_value("model", f"{path} ({reason})", what)
+    return bad_value("model", f"{path} ({reason(error)})", what)
 
 
 def _unlike(path: Path, got: str) -> UserError:

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from cait_finetune.errors import Interrupted
+from cait_finetune.errors import Interrupted, reason
 from cait_finetune.loggers.logger import Logger
 
 logger = logging.getLogger(__name__)
@@ -103,10 +103,9 @@ class Loggers:
                 getattr(one, method)(*values)
             except Exception as error:
                 self._loggers.remove(one)
-                reason = (str(error).strip().splitlines() or ["no reason given"])[0]
                 logger.warning(
                     "logger=%s is switched off, the run goes on: %s: %s",
-                    one.name, type(error).__name__, reason,
+                    one.name, type(error).__name__, reason(error),
                 )  # fmt: skip
                 if method != "finish":
                     with contextlib.suppress(Exception):

@@ -18,9 +18,9 @@ from cait_finetune.config import (
     PreprocessingConfig,
     TrainConfig,
 )
-from cait_finetune.config.mappings import UNREADABLE, reason
+from cait_finetune.config.mappings import UNREADABLE
 from cait_finetune.config.places import expanded
-from cait_finetune.errors import bad_value
+from cait_finetune.errors import bad_value, reason
 from cait_finetune.runs.directory import RunDirectory, read_json
 from cait_finetune.runs.exports import weights_mark
 from cait_finetune.runs.run_id import check_weights_id

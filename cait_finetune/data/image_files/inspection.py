@@ -20,7 +20,7 @@ import tensorflow as tf
 from cait_finetune.data.image_files import storage
 from cait_finetune.data.image_files.hash_cache import HashCache, Stat
 from cait_finetune.data.image_files.signatures import HEAD, fault
-from cait_finetune.errors import bad_value
+from cait_finetune.errors import bad_value, reason
 from cait_finetune.runtime.progress import progress_bar
 
 logger = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ def _look(cache: HashCache, path: str) -> tuple[Stat, int | str]:
     except OSError as error:
         return stat, error.strerror or str(error)
     except tf.errors.OpError as error:
-        return stat, str(error).splitlines()[0]
+        return stat, reason(error)
     wrong = fault(content[:HEAD]) if content else "empty"
     digest = hashlib.sha1(content, usedforsecurity=False).digest()
     return stat, wrong or int.from_bytes(digest[:8], "big") >> 1

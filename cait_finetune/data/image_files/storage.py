@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from cait_finetune.config.places import expanded
 from cait_finetune.data.image_files import listing
-from cait_finetune.errors import UserError, bad_value, suggest
+from cait_finetune.errors import UserError, bad_value, reason, suggest
 from cait_finetune.runtime.locks import beside, wait_for_lock
 from cait_tf.atomic import atomic_open
 
@@ -46,8 +46,7 @@ def located(key: str, value: str, kind: str) -> str:
     except tf.errors.NotFoundError:
         raise _not_there(key, value, kind, False) from None
     except tf.errors.OpError as error:
-        reason = error.message.splitlines()[0]
-        raise bad_value(key, value, f"a {kind} that can be read ({reason})") from error
+        raise bad_value(key, value, f"a {kind} that can be read ({reason(error)})") from error
     if is_folder != (kind == "folder"):
         raise _not_there(key, value, kind, True)
     return path.rstrip("/")
@@ -109,10 +108,8 @@ def entries(folder: str) -> list[tuple[str, bool]]:
     try:
         found = _remote_entries(folder) if is_remote(folder) else listing.local_entries(folder)
     except (OSError, tf.errors.OpError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise bad_value(
-            "dataset.data_dir", folder, f"a folder that can be read ({reason})"
-        ) from error
+        why = getattr(error, "strerror", None) or reason(error)
+        raise bad_value("dataset.data_dir", folder, f"a folder that can be read ({why})") from error
     for name, _ in found:
         if not name.isascii():
             _check_utf8(folder, name)
@@ -214,7 +211,7 @@ def write(path: str, text: str) -> None:
                 file.write(text)
             tf.io.gfile.rename(draft, path, overwrite=True)
         except tf.errors.OpError as error:
-            raise OSError(str(error).splitlines()[0]) from error
+            raise OSError(reason(error)) from error
         return
     with atomic_open(path, newline="") as file:
         file.write(text)
