@@ -207,6 +207,7 @@ def _arguments_as_typed() -> Iterator[None]:
     folder, words = _without_folder(typed[1:])
     several = any(word == "-m" or re.fullmatch("--m[ultirn]*", word) for word in words)
     _refuse_empty_resume(words)
+    _say_replaced(words)
     words = keep_text(_from_home(words), sweep=several or "hydra.mode=MULTIRUN" in words)
     Folders.own = own_folder(folder) if folder else None
     if folder and _named(words) == "config" and not (folder / "config.yaml").is_file():
@@ -244,6 +245,18 @@ def _refuse_empty_resume(words: Iterable[str]) -> None:
             raise bad_value(
                 "resume", "nothing", "the directory of a run, or null", "Write resume=DIR"
             )
+
+
+def _say_replaced(words: Iterable[str]) -> None:
+    """Print a line for each value that a later word replaces. Hydra takes the last one."""
+    typed: dict[str, str] = {}
+    for word in words:
+        key, sign, _ = word.partition("=")
+        key = key.lstrip("+")
+        if sign and typed.get(key, word) != word:
+            print(f"cait_finetune: {word} replaces {typed[key]}", file=sys.stderr, flush=True)
+        if sign and not word.startswith("-"):
+            typed[key] = word
 
 
 def _named(words: list[str]) -> str | None:

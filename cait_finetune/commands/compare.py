@@ -29,8 +29,9 @@ from rich.table import Table
 from cait_finetune.cli.arguments import helped
 from cait_finetune.cli.entry import command
 from cait_finetune.config.checks import make_folder
-from cait_finetune.errors import bad_value
+from cait_finetune.errors import UserError, bad_value
 from cait_finetune.runs.command_line import format_command, override
+from cait_finetune.runs.directory import RunDirectory
 from cait_finetune.runs.leaderboard import (
     Entry,
     cells,
@@ -40,8 +41,8 @@ from cait_finetune.runs.leaderboard import (
     flat,
     header,
     judged_by,
-    other_images,
     read_entry,
+    unlike,
 )
 from cait_finetune.runtime.console import plain_console
 from cait_tf.atomic import atomic_open, write_text
@@ -111,6 +112,13 @@ def reproduce(entry: Entry) -> str:
     return format_command(words)
 
 
+def _place(entry: Entry) -> str:
+    try:
+        return RunDirectory(entry.directory).read_working_directory()
+    except UserError:
+        return ""
+
+
 def _rows(comparison: Comparison) -> list[list[str]]:
     return [
         cells(comparison.name(entry), entry, comparison.columns, comparison.metric)
@@ -148,11 +156,13 @@ def write_markdown(comparison: Comparison, path: Path, command: str | None) -> N
     def line(words: Iterable[str]) -> str:
         return "| " + " | ".join(word.replace("|", r"\|") for word in words) + " |"
 
+    place = _place(comparison.finished[0]) if command else ""
     lines = [line(titles), "|" + "---|" * len(titles), *(line(row) for row in _rows(comparison))]
     if command:
-        lines += ["", f"Best run, {comparison.name(comparison.finished[0])}:", ""]
+        begun = f", begun in {place}, where relative paths begin" if place else ""
+        lines += ["", f"Best run, {comparison.name(comparison.finished[0])}{begun}:", ""]
         lines += ["```bash", command, "```"]
-    if warning := other_images(comparison.finished):
+    for warning in unlike(comparison.finished):
         lines += ["", warning]
     if comparison.unfinished:
         lines += ["", "Not finished:", ""]
@@ -175,7 +185,7 @@ def show(paths: list[str], output: Path, console: Console) -> None:
         table.add_row(*row)
     if comparison.finished:
         console.print(table)
-    if warning := other_images(comparison.finished):
+    for warning in unlike(comparison.finished):
         console.print(warning)
     for entry in comparison.unfinished:
         console.print(f"not finished  {comparison.name(entry)}: {entry.missing}")
@@ -195,6 +205,8 @@ def show(paths: list[str], output: Path, console: Console) -> None:
         )
     if best:
         console.print(f"best   {best.directory}")
+        if place := _place(best):
+            console.print(f"begun  in {place}, where relative paths begin")
         console.print(command)
     console.print(f"files  {', '.join(map(str, files))}")
 

@@ -65,6 +65,13 @@ def evaluate(config: Config, directory: Path) -> Path:
         raise bad_value(
             "dataset.multi_label", "true", "false: the command measures images of one class each"
         )
+    if config.preprocessing.crop_pct is not None:
+        raise bad_value(
+            "preprocessing.crop_pct",
+            config.preprocessing.crop_pct,
+            "null: evaluation.crop_pcts lists the crop ratios to measure",
+            f"Set evaluation.crop_pcts=[{config.preprocessing.crop_pct}].",
+        )
     variant = models.check(config.model)
     configure_process(config, variant, training=False)
     directory.mkdir(parents=True, exist_ok=True)

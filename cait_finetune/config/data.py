@@ -157,11 +157,15 @@ class DatasetConfig:
             within("dataset.seed", self.seed, 0, 2**31 - 1)
         self._check_folds()
         self._check_metric()
-        if self.class_names is not None:
-            twice = [name for name in self.class_names if self.class_names.count(name) > 1]
-            if twice or not self.class_names:
-                got = f"{twice[0]} twice" if twice else "[]"
-                raise bad_value("dataset.class_names", got, "a list of different names")
+        for key, names in (
+            ("dataset.class_names", self.class_names),
+            ("dataset.columns.classes", self.columns.classes),
+        ):
+            if names is not None:
+                twice = [name for name in names if names.count(name) > 1]
+                if twice or not names:
+                    got = f"{twice[0]} twice" if twice else "[]"
+                    raise bad_value(key, got, "a list of different names")
         if self.multi_label and self.sampling == "balanced":
             raise bad_value(
                 "dataset.sampling",

@@ -181,9 +181,21 @@ def _prepared_names(builder: tfds.core.DatasetBuilder, label_key: str) -> list[s
 def _reconciled(
     builder: tfds.core.DatasetBuilder, names: list[str], typed: list[str] | None
 ) -> tuple[str, ...]:
-    """Return the set's names, with the names in `dataset.class_names` for labels without a name."""
+    """Return the set's names, with the names in `dataset.class_names` for labels without a name.
+
+    Raises:
+        UserError: `typed` names other classes; or it mixes new names with numbers of other labels.
+    """
     if not typed or sorted(typed) == sorted(names):
         return tuple(names)
+    number = {form: label for label in range(len(names)) for form in (str(label), f"class_{label}")}
+    displaced = [name for label, name in enumerate(typed) if number.get(name, label) != label]
+    if displaced and len(typed) == len(names) and set(names) <= number.keys():
+        raise bad_value(
+            "dataset.class_names",
+            f"{some(displaced)} at the place of another number, beside names that are no number",
+            f"the numbers of {builder.name}'s classes in any order, or a name for each in their order",
+        )
     nameless = [{str(label), f"class_{label}"} for label in range(len(names))]
     if len(typed) == len(names) and all(
         new == own or own in numbers

@@ -187,6 +187,15 @@ class RunDirectory:
         """Return the command that started the run, or `None` if ``command.txt`` is missing."""
         return self.command.read_text(encoding="utf-8").strip() if self.command.is_file() else None
 
+    def read_working_directory(self) -> str:
+        """Return where the run was started and its relative paths begin. Empty: unknown.
+
+        Raises:
+            UserError: ``environment.json`` cannot be read.
+        """
+        began = read_json(self.environment, list, dict)
+        return began[0].get("working_directory", "") if began else ""
+
     def read_config(self) -> DictConfig:
         """Return the configuration in ``config.yaml``. Keys without effect have null or their default.
 

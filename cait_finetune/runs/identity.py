@@ -348,6 +348,8 @@ def _record(
         kept["data"] = found.as_dict()
         _write_images(run.images, listed)
     write_json(run.identity, kept)
+    if result := run.read_result():
+        run.write_result({**result, "data": identity_facts(run)})
 
 
 def _write_images(path: Path, listed: Sequence[Image]) -> None:

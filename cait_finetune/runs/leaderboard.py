@@ -17,6 +17,7 @@ from cait_finetune.config.places import expanded
 from cait_finetune.errors import UserError, bad_value
 from cait_finetune.runs.command_line import named_keys
 from cait_finetune.runs.directory import RunDirectory
+from cait_finetune.runs.run_id import read_identity
 from cait_finetune.runs.settings import flat
 from cait_finetune.scores.metrics import MetricsLog
 
@@ -37,6 +38,7 @@ class Entry:
         result: content of ``result.json``. `None`: ``config.yaml`` or ``result.json`` is missing or
             unusable.
         missing: the progress of a run without ``result``, and the missing parts.
+        start: checksum of the weights that the run started from. Empty: unknown.
     """
 
     directory: Path
@@ -44,6 +46,7 @@ class Entry:
     command: str | None
     result: dict[str, Any] | None
     missing: str = ""
+    start: str = ""
 
     @property
     def finished_result(self) -> dict[str, Any]:
@@ -111,10 +114,17 @@ def read_entry(directory: Path) -> Entry:
         missing.append("a result.json that cannot be read")
     command = run.read_command()
     if not missing:
-        return Entry(directory, settings, command, result)
+        return Entry(directory, settings, command, result, start=_start(run))
     return Entry(
         directory, settings, command, None, ", ".join([_progress(run, settings), *missing])
     )
+
+
+def _start(run: RunDirectory) -> str:
+    try:
+        return read_identity(run).get("weights", {}).get("sha256") or ""
+    except (UserError, AttributeError):  # AttributeError: a file that was edited
+        return ""
 
 
 def _progress(run: RunDirectory, settings: dict[str, Any]) -> str:
@@ -181,30 +191,46 @@ def judged_by(entries: list[Entry]) -> str:
     return metrics[0] if metrics else "top1"
 
 
-def other_images(entries: list[Entry]) -> str:
-    """Return a warning if finished runs were scored on images that differ or that were not compared.
+def unlike(entries: list[Entry]) -> list[str]:
+    """Return what finished runs do not share although their settings do, a line for each.
 
-    The result is an empty string if there is nothing to warn of. Runs of versions that recorded no
-    images are not compared.
+    These are the images that a run was scored on and trained on, and the weights that it started
+    from. Runs of versions that recorded none of them are not compared.
     """
     splits = [(entry.result or {}).get("data", {}).get("splits", {}) for entry in entries]
-    differ = [
-        split
-        for split in ("validation", "test")
-        if any(
+
+    def differ(split: str) -> bool:
+        return any(
             len({one[split].get(key) for one in splits if split in one} - {None, ""}) > 1
             for key in ("sha256", "content_sha256")
         )
-    ]
-    if differ:
-        return f"images  the runs were scored on different {' and '.join(differ)} images"
+
+    lines = []
     scored = [one for one in splits if one]
-    if len(scored) > 1 and not all(one["test"].get("content_sha256") for one in scored):
-        return (
+    if other := [split for split in ("validation", "test") if differ(split)]:
+        lines.append(f"images  the runs were scored on different {' and '.join(other)} images")
+    elif (
+        len(counts := {(entry.result or {}).get("test_examples") for entry in entries} - {None}) > 1
+    ):
+        numbers = " and ".join(f"{count:,}" for count in sorted(counts))
+        lines.append(f"images  the runs were scored on {numbers} of the test images")
+    elif len(scored) > 1 and not all(one["test"].get("content_sha256") for one in scored):
+        lines.append(
             "images  names and labels are the same; contents were not compared: a run had "
             "dataset.check=false"
         )
-    return ""
+    keys = differing(entries)
+    if differ("train") and not any(key == "seed" or key.startswith("dataset.") for key in keys):
+        lines.append("images  the runs were trained on different images under the same settings")
+    started: dict[Any, set[str]] = {}
+    for entry in entries:
+        started.setdefault(entry.settings.get("model.weights"), set()).add(entry.start)
+    lines += [
+        f"weights  the runs started from different weights under model.weights={shown(value)}"
+        for value, starts in started.items()
+        if len(starts - {""}) > 1 and "model.name" not in keys
+    ]
+    return lines
 
 
 def shown(value: Any) -> str:

@@ -11,6 +11,7 @@ import json
 import shlex
 import statistics
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,9 @@ from cait_finetune.runs.leaderboard import (
     differing,
     header,
     judged_by,
-    other_images,
     read_entry,
     runs_below,
+    unlike,
 )
 from cait_finetune.runtime.console import plain_console
 from cait_tf.atomic import write_text
@@ -39,6 +40,13 @@ from cait_tf.atomic import write_text
 class MultirunSummary(Callback):
     """Print the table of a sweep's runs and write ``summary.json`` into the sweep's directory."""
 
+    _before: tuple[Path, ...] = ()
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Note the runs that an earlier command left in the sweep's directory."""
+        root = Path(config.hydra.sweep.dir)
+        self._before = tuple(one for one in runs_below(root) if RunDirectory(one).result.is_file())
+
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Summarise the sweep, then exit with an error if a run of the basic sweeper failed.
 
@@ -46,7 +54,7 @@ class MultirunSummary(Callback):
         """
         console, root = plain_console(), Path(config.hydra.sweep.dir)
         try:
-            summarise(root, console)
+            summarise(root, console, self._before)
         except UserError as error:  # the runs are complete, so a missing table is no failure
             console.print(f"no summary of {root}: {error}")
         failed = [
@@ -58,8 +66,11 @@ class MultirunSummary(Callback):
             sys.exit("cait_finetune: " + "\n".join(["failed:", *failed]))
 
 
-def summarise(root: Path, console: Console) -> Path | None:
+def summarise(root: Path, console: Console, before: Collection[Path] = ()) -> Path | None:
     """Print the table of the runs below `root` and write ``summary.json`` into `root`.
+
+    Args:
+        before: the runs that were below `root` when the sweep began.
 
     Returns:
         The path of ``summary.json``. `None`: no run has a result.
@@ -87,8 +98,10 @@ def summarise(root: Path, console: Console) -> Path | None:
     path = root / "summary.json"
     write_text(path, json.dumps(summary, indent=2) + "\n")
     console.print(_table(finished, chosen(finished, differ), metric, summary["metrics"]))
-    if warning := other_images(finished):
-        console.print(warning)
+    for line in unlike(finished):
+        console.print(line)
+    if earlier := sum(entry.directory in before for entry in finished):
+        console.print(f"runs    {earlier} of these {len(finished)} are of an earlier command")
     for entry in entries:
         if not entry.result:
             console.print(f"{entry.directory.name}  {entry.missing}")

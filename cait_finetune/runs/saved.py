@@ -21,7 +21,7 @@ from cait_finetune.config import (
 from cait_finetune.config.mappings import UNREADABLE
 from cait_finetune.config.places import expanded
 from cait_finetune.errors import bad_value, reason
-from cait_finetune.runs.directory import RunDirectory, read_json
+from cait_finetune.runs.directory import RunDirectory
 from cait_finetune.runs.exports import weights_mark
 from cait_finetune.runs.run_id import check_weights_id
 from cait_finetune.runs.settings import check_settings
@@ -161,8 +161,7 @@ class SavedRun:
         path = expanded("dataset.data_dir", self.dataset.data_dir)
         if "://" in path or os.path.isabs(path):
             return path
-        began = read_json(self.directory.environment, list, dict)
-        return os.path.join(began[0].get("working_directory", ""), path) if began else path
+        return os.path.join(self.directory.read_working_directory(), path)
 
     def build_model(self, class_names: Sequence[str]) -> keras.Model:
         """Build the float32 classifier with the best weights and its columns in the order of `class_names`.

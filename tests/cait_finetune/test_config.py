@@ -41,6 +41,7 @@ OUT_OF_RANGE = [
     ("dataset.parallel_files", "0", "[1, inf)"),
     ("dataset.parallel_calls", "0", "[1, inf)"),
     ("dataset.prefetch", "0", "[1, inf)"),
+    ("dataset.columns.classes", "[red,bee,red]", "a list of different names"),
     ("dataset.splits.shares", "[0.5,0.5]", "add up to 1"),
     ("dataset.splits.shares", "[0.5,0.5,0.5]", "add up to 1"),
     ("loss.name", "hinge", "one of auto, cross_entropy, bce, asymmetric"),

@@ -51,19 +51,19 @@ def in_order(names: Iterable[str]) -> list[str]:
 
 
 def warn_of_near_names(names: Sequence[str]) -> None:
-    """Warn once if names differ only in case, spaces, dashes, leading zeros or Unicode form."""
+    """Warn once if names differ only in case, spaces, dashes, leading or decimal zeros, or Unicode form."""
     by_key = collections.defaultdict(list)
     for name in dict.fromkeys(names):  # two classes of ImageNet are called crane
         visible = (one for one in name if unicodedata.category(one) != "Cf")
         plain = unicodedata.normalize("NFKC", "".join(visible)).casefold()
-        plain = re.sub(r"[\s_-]+|(?<!\d)0+(?=\d)", "", plain)
+        plain = re.sub(r"[\s_-]+|(?<!\d)0+(?=\d)|(?<=\d)\.0+$", "", plain)
         if len(plain) > 1 or plain.isdigit():  # classes a and A are two letters
             by_key[plain].append(name)
     near = [group for group in by_key.values() if len(group) > 1]
     if near:
         shown = ", ".join(" and ".join(map(_shown(group), group)) for group in near[:_SHOWN])
         logger.warning(
-            "classes whose names differ only in case, spaces, dashes, leading zeros or Unicode form: %s%s; "
+            "classes whose names differ only in case, spaces, dashes, zeros or Unicode form: %s%s; "
             "give them one name if they are one class",
             shown,
             ", …" if len(near) > _SHOWN else "",

@@ -57,7 +57,8 @@ def planned(config: DatasetConfig, names: Iterable[str], what: str) -> Plan:
 
     Raises:
         UserError: a configured part does not exist, or is configured for two splits; two parts have
-            usual names of the same split; or no part is train.
+            usual names of the same split; no part is train; or ``dataset.splits`` says how to divide
+            images, and each split has its part.
     """
     names = sorted(names)
     chosen = _chosen(config, names, what)
@@ -66,6 +67,8 @@ def planned(config: DatasetConfig, names: Iterable[str], what: str) -> Plan:
         return Plan({}, {} if config.evaluation_only else shares)
     parts = chosen | _usual(names, chosen, what)
     parts = {split: parts[split] for split in SPLITS if split in parts}
+    if config.evaluation_only or len(parts) == 3:
+        _refuse_division(config, what)
     if config.evaluation_only:
         any_of_them = next((parts[split] for split in reversed(SPLITS) if split in parts), names[0])
         return Plan({split: parts.get(split, any_of_them) for split in SPLITS})
@@ -86,6 +89,18 @@ def planned(config: DatasetConfig, names: Iterable[str], what: str) -> Plan:
         words = f"{parts['test']} is tested on"
     aside = "validation" if "test" in parts else "test"
     return Plan(parts, {"train": 1 - shares[aside], aside: shares[aside]}, words)
+
+
+def _refuse_division(config: DatasetConfig, what: str) -> None:
+    for name in ("shares", "seed", "file"):
+        value = getattr(config.splits, name)
+        if value is not None:
+            raise bad_value(
+                f"dataset.splits.{name}",
+                value,
+                f"null: {what} has the splits already, so no image is divided",
+                "Leave the key out.",
+            )
 
 
 def _chosen(config: DatasetConfig, names: list[str], what: str) -> dict[str, str]:

@@ -6,10 +6,13 @@ import collections
 import csv
 import dataclasses
 import io
+import logging
 from collections.abc import Iterable, Sequence
 
 from cait_finetune.data.image_files import storage
 from cait_finetune.errors import UserError, bad_value, suggest
+
+logger = logging.getLogger(__name__)
 
 _KEY = "dataset.data_dir"
 _DELIMITERS = (",", ";", "\t", "|")  # by precedence: the last may also separate labels in a cell
@@ -46,8 +49,17 @@ class Table:
             UserError: the table has no column `wanted`, or two columns of the returned name.
         """
         if wanted is None:
-            by_usual = {name.lower(): name for name in reversed(self.header)}
-            wanted = next((by_usual[name] for name in usual if name in by_usual), None)
+            # The usual spelling comes before others: `label` before `Label`.
+            found = sorted(
+                (name for name in self.header if name.lower() in usual),
+                key=lambda name: (usual.index(name.lower()), name not in usual),
+            )
+            wanted = found[0] if found else None
+            if unused := [name for name in dict.fromkeys(found) if name != wanted]:
+                logger.warning(
+                    "table  the column %s is read, and %s not: set %s to read another",
+                    wanted, " and ".join(unused), key,
+                )  # fmt: skip
         elif wanted not in self.header:
             raise self.missing(key, repr(wanted), suggest(wanted, self.header))
         if wanted is not None and self.header.count(wanted) > 1:

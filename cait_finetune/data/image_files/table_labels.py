@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 
 import numpy as np
@@ -10,6 +11,8 @@ from cait_finetune.config import DatasetConfig
 from cait_finetune.data.image_files.class_list import class_list, in_order, outside, some
 from cait_finetune.data.image_files.spreadsheet import Table
 from cait_finetune.errors import bad_value
+
+logger = logging.getLogger(__name__)
 
 _KEY = "dataset.data_dir"
 _LABEL = ("label", "class", "category", "labels", "target")
@@ -38,6 +41,12 @@ def one_label(config: DatasetConfig, table: Table) -> tuple[tuple[str, ...], np.
             _KEY, f"{table.path}, column {column}: no label in {table.at(empty)}", "one in each row"
         )
     names = class_list(config, in_order(set(cells)), f"column {column} of {table.path}")
+    separator = config.columns.separator
+    if joined := [name for name in names if separator in name]:
+        logger.warning(
+            "classes whose names hold %r: %s; set dataset.multi_label=true if they are several labels",
+            separator, some(joined),
+        )  # fmt: skip
     number = {name: label for label, name in enumerate(names)}
     _check_known(table, ((row, cell) for row, cell in enumerate(cells)), number)
     return names, np.array([number[cell] for cell in cells], np.int32)

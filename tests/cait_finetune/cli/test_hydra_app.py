@@ -421,3 +421,9 @@ def test_the_configuration_of_a_folder_that_holds_none(command, tmp_path):
     assert (status, out) == (1, "")
     assert "-cn: got config, which run does not hold, expected a config.yaml" in err
     assert command("-cd", "run", "-cn", "flowers_lora", "--cfg", "job")[0] == 0
+
+
+def test_a_value_that_a_later_one_replaces_is_named(command, runs):
+    status, _, err = command("seed=1", "train.epochs=2", "seed=3", "train.epochs=2")
+    assert (status, err) == (0, "cait_finetune: seed=3 replaces seed=1\n")
+    assert runs[0][0].seed == 3

@@ -305,3 +305,10 @@ def test_published_figures_stand_beside_for_the_ratios_they_are_for():
     assert published_accuracy(variant, 224, 0.875) == (83.368, 96.576)
     assert published_accuracy(variant, 224, 0.9) == (None, None)
     assert published_accuracy(variant, 384, 1.0) == (None, None)
+
+
+def test_a_crop_ratio_under_the_training_key_is_refused(command):
+    with pytest.raises(SystemExit) as stopped:
+        command("preprocessing.crop_pct=0.3")
+    assert "preprocessing.crop_pct: got 0.3, expected null" in stopped.value.code
+    assert "Set evaluation.crop_pcts=[0.3]." in stopped.value.code

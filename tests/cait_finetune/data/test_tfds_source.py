@@ -586,6 +586,11 @@ def test_class_names_for_labels_that_are_numbers(tmp_path):
     assert turned.labels("train").tolist() == [
         2 - label for label in load_source(config).labels("train")
     ]
+    for mixed in (["2", "bee", "0"], ["1", "0", "cow"], ["class_1", "ant", "cow"]):
+        with pytest.raises(UserError, match="at the place of another number, beside names"):
+            load_source(dataclasses.replace(config, class_names=mixed))
+    kept = dataclasses.replace(config, class_names=["0", "bee", "2"])
+    assert load_source(kept).class_names == ("0", "bee", "2")
     more = DatasetConfig(name=prepare(tmp_path), data_dir=str(tmp_path), num_classes=4)
     more.class_names = ["red", "green", "blue", "grey"]
     assert load_source(more).class_names == ("red", "green", "blue", "grey")

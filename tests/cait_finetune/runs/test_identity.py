@@ -115,6 +115,15 @@ def test_accepted_changes_are_recorded(run):
     kept = json.loads(run.identity.read_text())
     assert kept["data"] == before, "the run was trained on these"
     assert identity_facts(run)["accepted_changes"] == ["export: 1 image gone (bee/2.jpg)"]
+    assert not run.result.exists()
+
+
+def test_a_finished_runs_result_has_the_accepted_changes(run):
+    run.write_result({"test_top1": 1.0, "data": identity_facts(run)})
+    check(run, source(ids=FEWER), "report", accept=True)
+    result = run.read_result()
+    assert result["test_top1"] == 1.0
+    assert result["data"]["accepted_changes"] == ["report: 1 image gone (bee/2.jpg)"]
 
 
 def test_a_resumed_run_is_of_the_accepted_images_from_then_on(run):

@@ -15,9 +15,9 @@ from cait_finetune.runs.leaderboard import (
     differing,
     find_runs,
     judged_by,
-    other_images,
     read_entry,
     runs_below,
+    unlike,
 )
 
 
@@ -195,8 +195,8 @@ def test_runs_on_different_images_say_so(tmp_path):
             (run / "result.json").write_text(json.dumps({**result, "data": {"splits": prints}}))
         entries.append(read_entry(run))
     words = "images  the runs were scored on different test images"
-    assert other_images(entries) == words
-    assert other_images([entries[0], entries[2]]) == ""
+    assert unlike(entries) == [words]
+    assert unlike([entries[0], entries[2]]) == []
 
 
 def test_contents_that_nobody_looked_at(tmp_path):
@@ -209,5 +209,45 @@ def test_contents_that_nobody_looked_at(tmp_path):
         }
         (run / "result.json").write_text(json.dumps({**result, "data": {"splits": prints}}))
         entries.append(read_entry(run))
-    assert "contents were not compared" in other_images(entries)
-    assert other_images([entries[0], entries[2]]) == ""
+    assert "contents were not compared" in unlike(entries)[0]
+    assert unlike([entries[0], entries[2]]) == []
+
+
+def entry_on(directory, train="0", test_examples=21, start="5", **settings):
+    """Return a run with the hash of its training images, and the checksum of its start weights."""
+    run = write_run(directory, 0.5, **settings)
+    result = json.loads((run / "result.json").read_text())
+    splits = {
+        split: {"sha256": "0", "content_sha256": "0"} for split in ("train", "validation", "test")
+    }
+    splits["train"]["content_sha256"] = train
+    result |= {"data": {"splits": splits}, "test_examples": test_examples}
+    (run / "result.json").write_text(json.dumps(result))
+    (run / "identity.json").write_text(json.dumps({"weights": {"sha256": start}}))
+    return read_entry(run)
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({}, []),
+        ({"test_examples": 16}, ["images  the runs were scored on 16 and 21 of the test images"]),
+        ({"train": "1"},
+         ["images  the runs were trained on different images under the same settings"]),
+        ({"start": "6"},
+         ["weights  the runs started from different weights under model.weights=start.pth"]),
+        ({"start": "6", "model__weights": "other.pth"}, []),
+        ({"train": "1", "dataset__train_share": 0.5}, []),
+        ({"train": "1", "seed": 1}, []),
+    ],
+)  # fmt: skip
+def test_what_differs_under_equal_settings_is_said(tmp_path, other, said):
+    known = {"model__weights": "start.pth", "dataset__train_share": 1.0, "seed": 0}
+    one = entry_on(tmp_path / "one", **known)
+    assert unlike([one, entry_on(tmp_path / "two", **{**known, **other})]) == said
+
+
+def test_files_that_were_edited_say_nothing(tmp_path):
+    one, two = (entry_on(tmp_path / name) for name in ("one", "two"))
+    (tmp_path / "two" / "identity.json").write_text("[1]")
+    assert unlike([one, read_entry(two.directory)]) == []

@@ -73,3 +73,16 @@ def test_without_results_there_is_nothing_to_say(tmp_path, console):
     write(tmp_path / "sweep", "0", 0, None, None)
     assert summarise(tmp_path / "sweep", console) is None
     assert not list(tmp_path.glob("sweep/*.json"))
+
+
+def test_runs_of_an_earlier_command_are_counted(tmp_path, console):
+    root = tmp_path / "sweep"
+    write(root, "0", 0, 0.5, 0.6)
+    config = OmegaConf.create({"hydra": {"sweep": {"dir": str(root)}}})
+    callback = MultirunSummary()
+    callback.on_multirun_start(config)
+    for number in (1, 2):
+        write(root, str(number), number, 0.5, 0.6)
+    summarise(root, console, callback._before)
+    console.file.flush()
+    assert "1 of these 3 are of an earlier command" in (tmp_path / "said").read_text()

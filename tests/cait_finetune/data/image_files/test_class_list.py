@@ -71,16 +71,16 @@ def test_names_that_are_nearly_the_same(warnings_shown):
     assert warnings_shown() == []
     warn_of_near_names(["Cat", "polar bear", "caf\u00e9", "cat", "polarbear", "cafe\u0301", " cat"])
     assert warnings_shown() == [
-        "classes whose names differ only in case, spaces, dashes, leading zeros or Unicode form: 'Cat' and 'cat' and ' cat', "
+        "classes whose names differ only in case, spaces, dashes, zeros or Unicode form: 'Cat' and 'cat' and ' cat', "
         "'polar bear' and 'polarbear', 'caf\\xe9' and 'cafe\\u0301'; give them one name if they are one "
         "class"
     ]
 
 
 def test_numbers_with_leading_zeros(warnings_shown):
-    warn_of_near_names(["10", "1", "100", "a 5", "a 50"])
+    warn_of_near_names(["10", "1", "100", "a 5", "a 50", "2.0", "2.5", "20"])
     assert warnings_shown() == []
-    warn_of_near_names(["1", "01", "2", "img_007", "img_7", "ant\u200b", "ant"])
+    warn_of_near_names(["1", "01", "1.0", "2", "img_007", "img_7", "ant\u200b", "ant"])
     (said,) = warnings_shown()
     assert "'01'" in said
-    assert "'1' and '01', 'img_007' and 'img_7', 'ant\\u200b' and 'ant'" in said
+    assert "'1' and '01' and '1.0', 'img_007' and 'img_7', 'ant\\u200b' and 'ant'" in said

@@ -105,7 +105,7 @@ def test_names_that_are_nearly_the_same_are_warned_of(tmp_path, warnings_shown):
     folders(tmp_path, {"Cat": 10, "cat": 10, "dog": 10})
     from_folder(tmp_path)
     assert warnings_shown() == [
-        "classes whose names differ only in case, spaces, dashes, leading zeros or Unicode form: 'Cat' and 'cat'; give them one "
+        "classes whose names differ only in case, spaces, dashes, zeros or Unicode form: 'Cat' and 'cat'; give them one "
         "name if they are one class"
     ]
 

@@ -100,3 +100,14 @@ def test_to_evaluate_nothing_is_put_aside():
         assert not found.shares
     assert plan(["val"], evaluation_only=True).parts["test"] == "val"
     assert plan(["x"], evaluation_only=True, train="x", test="x").parts["train"] == "x"
+
+
+@pytest.mark.parametrize("word", [{"shares": [0.5, 0.25, 0.25]}, {"seed": 5}, {"file": "zz.csv"}])
+@pytest.mark.parametrize(
+    ("names", "evaluation_only"), [(["train", "val", "test"], False), (["train"], True)]
+)
+def test_keys_that_divide_nothing_are_refused(word, names, evaluation_only):
+    (key,) = word
+    with pytest.raises(UserError, match=rf"dataset\.splits\.{key}: got .*, expected null"):
+        plan(names, evaluation_only, **word)
+    assert plan(["train", "test"], **word).shares

@@ -105,6 +105,32 @@ def test_a_column_of_weights_that_is_not_used_is_named(root):
     assert note not in from_table(path, columns=ColumnsConfig(weight="weight")).notes
 
 
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        ("path,Label,label", "column label is read, and Label not: set dataset.columns.label"),
+        ("path,label,class", "column label is read, and class not: set dataset.columns.label"),
+        ("path,target,category", "column category is read, and target not"),
+    ],
+)
+def test_other_columns_of_usual_names_are_named(root, warnings_shown, header, said):
+    path = table(root / "list.csv", [f"{row},{'z' + row[-3]}" for row in ROWS], header)
+    source = from_table(path)
+    assert any(said in one for one in warnings_shown())
+    read = header.split(",").index(said.split()[1])
+    assert source.class_names == (("cat", "dog", "owl") if read == 1 else ("zc", "zd", "zo"))
+    chosen = from_table(path, columns=ColumnsConfig(label=header.split(",")[1]))
+    assert not [one for one in warnings_shown() if "is read" in one]
+    assert chosen.class_names == ("cat", "dog", "owl")
+
+
+def test_labels_that_look_like_several_are_named(root, warnings_shown):
+    path = table(root / "list.csv", [f"{row}|big" for row in ROWS])
+    assert from_table(path).class_names == ("cat|big", "dog|big", "owl|big")
+    (said,) = [one for one in warnings_shown() if "multi_label" in one]
+    assert said.startswith("classes whose names hold '|': cat|big, dog|big, owl|big")
+
+
 def test_several_labels_in_a_cell(root):
     labels = ["cat|dog", "dog", "", "owl | cat"]
     rows = [f"{path},{labels[number % 4]}" for number, path in enumerate(FILES)]
