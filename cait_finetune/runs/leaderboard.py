@@ -207,11 +207,14 @@ def unlike(entries: list[Entry]) -> list[str]:
 
     lines = []
     scored = [one for one in splits if one]
+    counts: set[int] = {
+        entry.result["test_examples"]
+        for entry in entries
+        if entry.result and entry.result.get("test_examples") is not None
+    }
     if other := [split for split in ("validation", "test") if differ(split)]:
         lines.append(f"images  the runs were scored on different {' and '.join(other)} images")
-    elif (
-        len(counts := {(entry.result or {}).get("test_examples") for entry in entries} - {None}) > 1
-    ):
+    elif len(counts) > 1:
         numbers = " and ".join(f"{count:,}" for count in sorted(counts))
         lines.append(f"images  the runs were scored on {numbers} of the test images")
     elif len(scored) > 1 and not all(one["test"].get("content_sha256") for one in scored):
