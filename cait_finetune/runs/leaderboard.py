@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from cait_finetune.config.mappings import to_dict
 from cait_finetune.config.places import expanded
 from cait_finetune.errors import UserError, bad_value
-from cait_finetune.runs.command_line import named_keys
+from cait_finetune.runs.command_line import named_keys, override
 from cait_finetune.runs.directory import RunDirectory
 from cait_finetune.runs.run_id import read_identity
 from cait_finetune.runs.settings import flat
@@ -229,7 +229,7 @@ def unlike(entries: list[Entry]) -> list[str]:
     for entry in entries:
         started.setdefault(entry.settings.get("model.weights"), set()).add(entry.start)
     lines += [
-        f"weights  the runs started from different weights under model.weights={shown(value)}"
+        f"weights  the runs started from different weights under {override('model.weights', value)}"
         for value, starts in started.items()
         if len(starts - {""}) > 1 and "model.name" not in keys
     ]
