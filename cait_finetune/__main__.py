@@ -1,10 +1,14 @@
 """``python -m cait_finetune [COMMAND] key=value …``."""
 
+import os
+import signal
 import sys
 
 
 def main() -> None:
     """Entry point. The imports take seconds, in which a command can be interrupted."""
+    # Python drops a KeyboardInterrupt that is raised in a callback of its import system.
+    signal.signal(signal.SIGINT, _stop)
     try:
         from cait_finetune.cli.loading import begin_loading
 
@@ -12,9 +16,16 @@ def main() -> None:
         from cait_finetune.commands import run_command
 
         run_command()
-    except KeyboardInterrupt:  # on the first lines, or after the command
+    except KeyboardInterrupt:  # after the command
         print("cait_finetune: interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _stop(*_: object) -> None:
+    try:
+        os.write(2, b"cait_finetune: interrupted; nothing had begun\n")
+    finally:  # also where the console is closed
+        os._exit(130)
 
 
 if __name__ == "__main__":
