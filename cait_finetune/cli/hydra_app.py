@@ -31,6 +31,7 @@ from cait_finetune.cli.output_place import named_by_time
 from cait_finetune.config import Config
 from cait_finetune.config.checks import on_disk
 from cait_finetune.config.places import expanded, expanded_path
+from cait_finetune.config.typed import check_typed
 from cait_finetune.config.words import keep_text, read_text, unquoted
 from cait_finetune.config.yaml_files import (
     Folders,
@@ -69,7 +70,7 @@ class _RunFailed(Exception):
     """
 
 
-def run_with_hydra(load: Callable[[], Callable[[Config, Path], object]]) -> None:
+def run_with_hydra(name: str, load: Callable[[], Callable[[Config, Path], object]]) -> None:
     """Compose the configuration from ``sys.argv`` and run ``load()(config, directory)``.
 
     Hydra's sweeper gets the return value of the stage. When one of several runs (``-m``) fails, the
@@ -79,19 +80,22 @@ def run_with_hydra(load: Callable[[], Callable[[Config, Path], object]]) -> None
     traceback. With ``traceback=true`` or ``HYDRA_FULL_ERROR=1``, a user's mistake does so too.
 
     Args:
+        name: name of the command.
         load: imports and returns the stage. The command calls it after it has checked the
             configuration, so that it reports a mistake before TensorFlow loads.
     """
     given = os.environ.get(_FULL_ERROR)
     with command("cait_finetune", importing=True) as errors:
         try:
-            _run_composed(load, errors)
+            _run_composed(name, load, errors)
         finally:
             os.environ.pop(_FULL_ERROR, None)
             os.environ |= {} if given is None else {_FULL_ERROR: given}
 
 
-def _run_composed(load: Callable[[], Callable[[Config, Path], object]], errors: Errors) -> None:
+def _run_composed(
+    name: str, load: Callable[[], Callable[[Config, Path], object]], errors: Errors
+) -> None:
     errors.tracebacks |= _SHOW_TRACEBACKS
     begun: list[int] = []
     compiled: Path | None = None
@@ -114,6 +118,7 @@ def _run_composed(load: Callable[[], Callable[[Config, Path], object]], errors: 
             refuse_hidden(settings)
             if composed.get("resume") is None:
                 config = configuration.from_hydra(composed)
+                check_typed(settings.overrides.task, config, name)
             else:
                 config = _resumed(composed, settings)
                 directory = Path(config.resume)
@@ -354,7 +359,9 @@ def configure_run(
                 hydra_config = composed.pop("hydra")
             if composed.get("resume") is not None:
                 return _resumed(composed, hydra_config), directory, by_time
-            return configuration.from_hydra(composed), directory, by_time
+            config = configuration.from_hydra(composed)
+            check_typed(words, config, "train")
+            return config, directory, by_time
     except ValueError as error:
         if not str(error).startswith(_NUMBER_FOR_GROUP):
             raise

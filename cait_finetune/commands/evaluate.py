@@ -42,6 +42,8 @@ def evaluate(config: Config, directory: Path) -> Path:
         UserError: the head of the weights is for other classes, or another error that the user can
             correct.
     """
+    import keras
+
     from cait_finetune import model as models
     from cait_finetune.data.corrupt import CorruptImages
     from cait_finetune.data.fingerprint import images as images_of
@@ -81,6 +83,7 @@ def evaluate(config: Config, directory: Path) -> Path:
     source = load_source(config.dataset, [config.evaluation.split])
 
     split = config.evaluation.split
+    keras.utils.set_random_seed(config.seed)  # draws weights that no file has
     model = models.build(config.model, source.class_names, "float32")
     if report := model.loading_report:
         models.check_classes("model.weights", config.model.weights, report, source.class_names)
@@ -216,4 +219,4 @@ def main() -> None:
 
         return evaluate
 
-    run_with_hydra(load)
+    run_with_hydra("evaluate", load)

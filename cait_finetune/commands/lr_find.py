@@ -218,4 +218,4 @@ def main() -> None:
 
         return find_alone
 
-    run_with_hydra(load)
+    run_with_hydra("lr_find", load)

@@ -99,4 +99,4 @@ def main() -> None:
 
         return show_batch
 
-    run_with_hydra(load)
+    run_with_hydra("show_batch", load)

@@ -18,7 +18,7 @@ def main() -> None:
     with preemptible("cait_finetune", advice):
         from cait_finetune.cli.hydra_app import run_with_hydra
 
-        run_with_hydra(_load)
+        run_with_hydra("train", _load)
 
 
 def _load() -> Callable[[Config, Path], float | None]:

@@ -84,8 +84,14 @@ def _reads_image_files(config: Config) -> bool:
     return config.dataset.source in ("folder", "csv")
 
 
-def _steps(config: Config) -> bool:
+def takes_steps(config: Config) -> bool:
+    """Return whether the run trains in steps."""
     return config.tuning.solver != "lbfgs"
+
+
+def no_cached_features(config: Config) -> bool:
+    """Return whether training reads images. If not, it reads features without augmentation."""
+    return not config.tuning.cache_features
 
 
 CONDITIONS = (
@@ -111,7 +117,7 @@ CONDITIONS = (
         tuple(f"augment.{key}" for key in (
             "rand_operations", "three_augment", "color_jitter", "erasing", "mixup", "cutmix", "repeats"
         )),
-        lambda config: not config.tuning.cache_features,
+        no_cached_features,
         "tuning.cache_features=false",
         "Add tuning.cache_features=false, or augment=none.",
     ),
@@ -232,7 +238,7 @@ CONDITIONS = (
     Condition(
         ("train.patience", "train.max_hours", "checkpoint.every_steps",
          "train.accumulation"),
-        _steps,
+        takes_steps,
         "tuning.solver=sgd",
         "Add tuning.solver=sgd.",
     ),

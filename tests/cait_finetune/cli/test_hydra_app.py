@@ -367,7 +367,7 @@ def work():
     assert not gc.isenabled()
     return lambda config, directory: sys.exit(0 if gc.isenabled() and gc.get_freeze_count() else 3)
 sys.argv = ["cait_finetune", "hydra.run.dir=run"]
-cli.run_with_hydra(work)
+cli.run_with_hydra("train", work)
 """
     assert subprocess_run(tmp_path, "-c", script).returncode == 0
 

@@ -1,0 +1,93 @@
+"""Check the words of a command line: does the command read each of them?
+
+The checks of `cait_finetune.config.effect` compare a value with its default. They cannot see a typed
+value of a key whose default comes from a file in ``conf/``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+
+from cait_finetune.config.effect import Condition, no_cached_features, takes_steps
+from cait_finetune.config.root import Config
+from cait_finetune.errors import bad_value
+
+_log = logging.getLogger(__name__)
+
+#: Groups and keys that have no effect with some choices of a run.
+CONDITIONS = (
+    Condition(
+        ("optimizer", "schedule", "train.epochs", "train.steps", "train.examples",
+         "train.steps_per_epoch", "train.label_smoothing", "train.clip_norm", "train.log_every",
+         "train.steps_per_execution", "train.max_skipped_steps"),
+        takes_steps,
+        "tuning.solver=sgd",
+        "Add tuning.solver=sgd.",
+    ),
+    Condition(
+        ("augment.crop_scale", "augment.crop_ratio", "augment.flip", "dataset.cache"),
+        no_cached_features,
+        "tuning.cache_features=false",
+        "Add tuning.cache_features=false.",
+    ),
+)  # fmt: skip
+_NO_TRAINING = (
+    "tuning", "augment", "loss", "optimizer", "schedule", "distribution", "logger", "export", "average",
+    "checkpoint", "debug", "lr_find", "train", "dataset.metric", "dataset.sampling",
+    "dataset.allow_flip", "dataset.cache", "dataset.cache_dir", "dataset.shuffle_buffer",
+    "dataset.check",
+)  # fmt: skip
+#: Groups and keys that a command does not read, by the command's name.
+NOT_READ = {
+    "train": ("evaluation", "lr_find"),
+    "lr_find": ("evaluation",),
+    "show_batch": ("evaluation", "lr_find"),
+    "evaluate": _NO_TRAINING,
+}
+#: Keys of the groups above that the command does read.
+READ = {"evaluate": ("train.eval_batch_size", "train.compile_cache_dir")}
+
+
+def check_typed(words: Iterable[str], config: Config, command: str) -> None:
+    """Refuse words without effect with the other choices; name words that the command does not read.
+
+    The same words often go to several commands, so a word that one command does not read is a
+    warning.
+
+    Args:
+        words: overrides as ``key=value`` or ``group=option``.
+        config: the composed configuration.
+        command: a key of `NOT_READ`.
+
+    Raises:
+        UserError: a word has no effect with the other choices.
+    """
+    typed = {_key(word): word for word in words}
+    unread = [
+        key
+        for key in typed
+        if _is_in(key, NOT_READ[command]) and not _is_in(key, READ.get(command, ()))
+    ]
+    if unread:
+        reader = "training" if command == "train" else command
+        _log.warning("%s does not read %s", reader, ", ".join(unread))
+    for condition in CONDITIONS:
+        if condition.read(config):
+            continue
+        for key, word in typed.items():
+            if _is_in(key, condition.keys) and key not in unread:
+                raise bad_value(
+                    key,
+                    word.partition("=")[2],
+                    f"no value: {key} has an effect only with {condition.where}",
+                    condition.hint,
+                )
+
+
+def _key(word: str) -> str:
+    return word.partition("=")[0].lstrip("+~").partition("@")[0]
+
+
+def _is_in(key: str, names: Sequence[str]) -> bool:
+    return any(key == name or key.startswith(f"{name}.") for name in names)

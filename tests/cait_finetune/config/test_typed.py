@@ -1,0 +1,59 @@
+"""A word of the command line that nothing reads is refused or named."""
+
+from __future__ import annotations
+
+import pytest
+
+from cait_finetune.cli.hydra_app import configure
+from cait_finetune.config.typed import CONDITIONS, NOT_READ, check_typed
+from cait_finetune.errors import UserError
+from tests.cait_finetune.stand_ins import checked
+
+PROBE = ("tuning=linear_probe",)
+LBFGS = (*PROBE, "tuning.solver=lbfgs")
+REFUSED = [
+    (LBFGS, "optimizer=sgd"), (LBFGS, "optimizer.base_lr=1"), (LBFGS, "schedule=constant"),
+    (LBFGS, "schedule.warmup_epochs=1"), (LBFGS, "train.epochs=3"), (LBFGS, "train.steps=3"),
+    (LBFGS, "train.examples=3"), (LBFGS, "train.steps_per_epoch=3"), (LBFGS, "train.label_smoothing=0"),
+    (LBFGS, "train.clip_norm=0"), (LBFGS, "train.log_every=3"), (LBFGS, "train.steps_per_execution=2"),
+    (LBFGS, "train.max_skipped_steps=2"), (PROBE, "augment.crop_scale=[0.5,1]"),
+    (PROBE, "augment.crop_ratio=[1,1]"), (PROBE, "augment.flip=0"), (PROBE, "dataset.cache=disk"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("choices", "word"), REFUSED)
+def test_a_word_without_effect_is_refused(choices, word):
+    length = ["train.epochs=null"] * (word.startswith(("train.steps=", "train.examples")))
+    with pytest.raises(UserError) as caught:
+        configure(*choices, word, *length)
+    key, _, value = word.partition("=")
+    first = f"{key}: got {value}, expected no value: {key} has an effect only with tuning."
+    assert str(caught.value).startswith(first) or length
+
+
+def test_every_condition_is_tried():
+    tried = {word.partition("=")[0] for _, word in REFUSED}
+    assert {key for condition in CONDITIONS for key in condition.keys} <= tried
+
+
+def test_words_with_an_effect():
+    assert configure(*PROBE, "train.epochs=3", "optimizer=sgd", "augment=none").train.epochs == 3
+    assert configure(*PROBE, "tuning.cache_features=false", "augment.flip=0").augment.flip == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "named"),
+    [
+        ("evaluate", ["optimizer=sgd", "+train.batch_size=3", "seed=1"], "optimizer, train.batch_size"),
+        ("evaluate", ["train.eval_batch_size=9", "dataset.splits.test=train"], None),
+        ("evaluate", ["dataset.cache=none", "augment@_global_.augment=none"], "dataset.cache, augment"),
+        ("train", ["evaluation.split=test", "lr_find.low=1", "export=onnx"], "evaluation.split, lr_find.low"),
+        ("lr_find", ["evaluation.split=test", "lr_find.low=1", "logger=csv"], "evaluation.split"),
+        ("show_batch", ["lr_find.low=1", "augment=none"], "lr_find.low"),
+    ],
+)  # fmt: skip
+def test_a_word_that_the_command_does_not_read_is_named(command, words, named, caplog):
+    check_typed(words, checked(), command)
+    reader = "training" if command == "train" else command
+    assert caplog.messages == ([f"{reader} does not read {named}"] if named else [])
+    assert command in NOT_READ
