@@ -19,6 +19,8 @@ from cait_finetune.data.splitting import (
 )
 from cait_finetune.errors import bad_value
 
+_SHOWN = 5  # classes in a note
+
 
 def load_source(config: DatasetConfig, splits: Sequence[str] = SPLITS) -> Source:
     """Find, check and divide the images, without decoding any.
@@ -43,6 +45,7 @@ def load_source(config: DatasetConfig, splits: Sequence[str] = SPLITS) -> Source
         source = dataclasses.replace(source, notes=(*others, note))
     if config.examples_per_class:
         chosen = few_of_each_class(source, config.examples_per_class, config.draw_seed)
+        source = _with_small_classes(source, config.examples_per_class)
         source = _trained_on(source, chosen)
     if config.train_share:
         chosen = share_of_each_class(source, config.train_share, config.draw_seed)
@@ -71,6 +74,18 @@ def _mixed_slices(source: Source, seed: int, splits: Sequence[str]) -> Source:
     how = "by chance" if source.multi_label else "class by class"
     note = f"split  the set is sorted by class, so {' and '.join(slices)} are divided {how}"
     return dataclasses.replace(divided, notes=(*divided.notes, note))
+
+
+def _with_small_classes(source: Source, count: int) -> Source:
+    """Return the source with a note if classes have fewer than `count` training images."""
+    counts = np.bincount(source.labels("train"), minlength=len(source.class_names))
+    small = np.flatnonzero(counts < count)
+    if not len(small):
+        return source
+    shown = ", ".join(f"{source.class_names[label]} {counts[label]:,}" for label in small[:_SHOWN])
+    more = ", …" if len(small) > _SHOWN else ""
+    note = f"split  {len(small):,} of {len(counts):,} classes have fewer than {count:,} training images: {shown}{more}"  # fmt: skip
+    return dataclasses.replace(source, notes=(*source.notes, note))
 
 
 def _trained_on(source: Source, rows: np.ndarray) -> Source:

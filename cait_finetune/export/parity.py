@@ -201,11 +201,16 @@ def require_parity(
     # `not <=`: a NaN must not pass.
     beyond = [f"{name} by {d:.2g}" for name, d in differences.items() if not d <= tolerance]
     if len(other) or beyond:
-        first = f", the first on {samples[other[0]][0]}" if len(other) else ""
+        wrong = []
+        if len(other):
+            first = samples[other[0]][0]
+            many = f"{len(other)} of {len(samples)} images"
+            wrong.append(f"another top-1 on {many}, the first on {first}")
+        if beyond:
+            wrong.append(f"outputs that differ by more than {tolerance:g} ({', '.join(beyond)})")
         raise UserError(
-            f"export: got {what} with another top-1 on {len(other)} of {len(samples)} "
-            f"images{first}; beyond {tolerance:g}: {', '.join(beyond) or 'nothing'}; expected the "
-            "outputs of evaluation. The export is removed, the checkpoints are kept"
+            f"export: got {what} with {', and '.join(wrong)}; expected the outputs of evaluation\n"
+            "  The export is removed, the checkpoints are kept."
         )
 
 

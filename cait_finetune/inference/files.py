@@ -14,8 +14,9 @@ from cait_finetune.errors import bad_value
 def find_images(images: Sequence[str]) -> list[Path]:
     """Return the image files that paths, folders and globs name, each file once.
 
-    The search includes subfolders, and folders that match a glob. If several names lead to the same
-    file, the first name counts. A file that you name directly may have any ending. In folders and
+    The search includes subfolders, and folders that match a glob. If several paths lead to the same
+    file name in the same folder, the first path counts. A link to an image is an image of its own, as
+    in training. A file that you name directly may have any ending. In folders and
     globs, `cait_finetune.data.image_files.listing` decides which files are images.
 
     Returns:
@@ -24,7 +25,7 @@ def find_images(images: Sequence[str]) -> list[Path]:
     Raises:
         UserError: an element of `images` names no file, or a folder cannot be read.
     """
-    found: dict[str, Path] = {}  # by real path
+    found: dict[tuple[str, str], Path] = {}  # by real folder and file name
     for one in images:
         try:
             files = sorted(_named(one))
@@ -36,7 +37,7 @@ def find_images(images: Sequence[str]) -> list[Path]:
                 "images", one or "nothing", f"a file, a glob, or a folder with {', '.join(ENDINGS)}"
             )
         for file in files:
-            found.setdefault(os.path.realpath(file), file)
+            found.setdefault((os.path.realpath(file.parent), file.name), file)
     if not found:
         raise bad_value("images", "[]", "at least one file, folder or glob")
     return list(found.values())

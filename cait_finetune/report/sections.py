@@ -114,8 +114,8 @@ def calibration(run: RunDirectory) -> str | None:
         f"Temperature {temperature:.4f}, fitted on the validation images alone. The export divides "
         "its logits by it: probabilities change, the most probable class does not."
         if temperature != 1
-        else "Temperature 1: the validation images have nothing to fit one to, as where every one of "
-        "them is right. Probabilities are left as they are."
+        else "Temperature 1: the run's validation images gave no temperature, for example because the "
+        "model was right on all of them. Probabilities stay as they are."
     )
     rows = [
         (f"{split}, {state}", f"{found[split]['ece' + suffix]:.2%}",

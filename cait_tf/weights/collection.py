@@ -68,7 +68,8 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
     if strangers := sorted(parameters - used):
         raise WeightsError(
             f"weights: got {path}, expected a model of the CaiT collection; "
-            f"{len(strangers)} variables have no place in one: {', '.join(strangers[:8])}"
+            f"{len(strangers)} variables have no place in one: {', '.join(strangers[:8])}\n"
+            "  For a model that a run exported, give RUN/checkpoints/best.safetensors instead."
         )
     return tensors
 

@@ -229,9 +229,10 @@ def _resolve(source: str) -> tuple[ModuleType, Path, str]:
                 raise WeightsError(f"weights: got {source}, expected an existing file")
             return reader, path, kind
     if path.exists():
+        hint = "\n  For a run, give RUN/checkpoints/best.safetensors." * path.is_dir()
         raise WeightsError(
             f"weights: got {source}, expected a .safetensors, .pth, .weights.h5 or .keras file or "
-            "a SavedModel directory"
+            f"a SavedModel directory of the CaiT collection{hint}"
         )
     if source.count("/") == 1 and not source.startswith((".", "/", "~")):
         return timm, timm.download(source), "Hugging Face Hub, safetensors"

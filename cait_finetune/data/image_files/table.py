@@ -78,10 +78,21 @@ def load_table(config: DatasetConfig) -> FileSource:
         parts=np.array(parts),
         plan=plan,
         class_names=names,
-        split_file=f"{os.path.splitext(table.path)[0]}.splits.csv",
+        split_file=_split_file(table.path),
         notes=notes,
     )
     return assembled(config, listing)
+
+
+def _split_file(path: str) -> str:
+    """Return the path of the table's split file. ``b.csv`` and ``b.tsv`` must not share one."""
+    stem, ending = os.path.splitext(path)
+    short = f"{stem}.splits.csv"
+    if ending.lower() == ".csv":
+        return short
+    # Earlier versions used the short name for every ending.
+    earlier = storage.exists(short) and not storage.exists(f"{stem}.csv")
+    return short if earlier else f"{path}.splits.csv"
 
 
 def _weights(config: DatasetConfig, table: Table) -> np.ndarray | None:

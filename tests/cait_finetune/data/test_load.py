@@ -43,3 +43,15 @@ def test_the_seed_draws_the_folds():
     parts = [held_out(fold, 0) for fold in range(3)]
     assert sum(map(len, parts)) == 1257 + 180
     assert not np.array_equal(held_out(0, 1), parts[0])
+
+
+def test_classes_with_fewer_training_images_are_named():
+    source = load_source(checked("dataset.examples_per_class=126").dataset)
+    (note,) = (one for one in source.notes if "fewer than" in one)
+    counts = load_source(checked().dataset).class_counts("train")
+    small = [label for label, count in enumerate(counts) if count < 126]
+    shown = ", ".join(f"{label} {counts[label]}" for label in small)
+    assert note == (
+        f"split  {len(small)} of 10 classes have fewer than 126 training images: {shown}"
+    )
+    assert not load_source(checked("dataset.examples_per_class=5").dataset).notes

@@ -25,14 +25,14 @@ def folder(tmp_path, monkeypatch):
         (["a.png"], ["a.png"]),
         (["b"], ["b/2.JPG", "b/deep/3.webp"]),
         (["b/"], ["b/2.JPG", "b/deep/3.webp"]),
-        (["*.png"], ["[1].png", "a.png"]),  # link.png is the same file as a.png
+        (["*.png"], ["[1].png", "a.png", "link.png"]),  # a link is an image of its own
         (["**/*.webp"], ["b/deep/3.webp"]),
         (["c.dat"], ["c.dat"]),  # a named file may have any suffix
         (["[1].png"], ["[1].png"]),  # as a glob it would match 1.png
-        (["a.png", "b", "*.png"], ["a.png", "b/2.JPG", "b/deep/3.webp", "[1].png"]),
+        (["a.png", "b", "*.png"], ["a.png", "b/2.JPG", "b/deep/3.webp", "[1].png", "link.png"]),
         (["[bc]*"], ["b/2.JPG", "b/deep/3.webp"]),  # the folder is searched, c.dat skipped
         (["b/**"], ["b/2.JPG", "b/deep/3.webp"]),
-        (["./b/../a.png", "a.png", "link.png"], ["b/../a.png"]),  # one file, three names
+        (["./b/../a.png", "a.png", "link.png"], ["b/../a.png", "link.png"]),  # one file, two paths
     ],
 )
 def test_what_is_found(folder, images, found):

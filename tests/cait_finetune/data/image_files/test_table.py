@@ -38,6 +38,28 @@ def test_without_splits_it_is_divided_and_stays_so(root):
     assert one["image"] == (root / one["id"].decode()).read_bytes()
 
 
+def test_tables_with_one_stem_have_their_own_split_files(root):
+    ends = [".csv", ".tsv"]
+    for ending, rows in zip(ends, (ROWS[:15], ROWS[15:]), strict=True):
+        rows = [row.replace(",", "\t" if ending == ".tsv" else ",") for row in rows]
+        header = "path,label" if ending == ".csv" else "path\tlabel"
+        source = from_table(table(root / f"list{ending}", rows, header))
+        assert all("renamed" not in note and "another path" not in note for note in source.notes)
+    assert (root / "list.splits.csv").is_file()
+    assert (root / "list.tsv.splits.csv").is_file()
+
+
+def test_the_split_file_of_an_earlier_version_stays(root):
+    rows = [row.replace(",", "\t") for row in ROWS]
+    path = table(root / "list.tsv", rows, "path\tlabel")
+    (root / "list.splits.csv").write_text(
+        "path,split\n" + "".join(f"{row.split(',')[0]},test\n" for row in ROWS[:9])
+    )
+    source = from_table(path)
+    assert f"kept in {root}/list.splits.csv, 21 new" in source.notes[0]
+    assert not (root / "list.tsv.splits.csv").exists()
+
+
 def test_splits_of_the_table(root):
     rows = [f"{path};{path[:3]};{splits(number)}" for number, path in enumerate(FILES)]
     source = from_table(table(root / "list.csv", rows, "file;class;subset"))
