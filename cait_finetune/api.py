@@ -35,7 +35,7 @@ def finetune(*overrides: str, recipe: str = "config", directory: str | Path | No
         UserError: any error that you can correct, or Keras already runs on another backend than
             TensorFlow. Files that the run has finished are kept.
     """
-    from cait_finetune.cli.hydra_app import configure_run
+    from cait_finetune.cli.compose import configure_run
     from cait_finetune.cli.output_place import claim
     from cait_finetune.config.places import expanded_path
     from cait_finetune.errors import bad_value

@@ -22,7 +22,7 @@ import cait_finetune.export.timm  # noqa: F401
 import cait_finetune.workflow.finetune
 import cait_finetune.workflow.setup
 import cait_finetune.workflow.training
-from cait_finetune.cli.hydra_app import configure
+from cait_finetune.cli.compose import configure
 from cait_finetune.errors import Interrupted, UserError
 from cait_finetune.workflow.setup import prepare
 from cait_tf.atomic import PREFIX

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 from omegaconf import OmegaConf
 
-from cait_finetune.cli.hydra_app import configure
+from cait_finetune.cli.compose import configure
 from cait_finetune.commands.export import read_arguments
 from cait_finetune.config.advice import advise, advise_formats
 from cait_finetune.config.yaml_files import data_folder

@@ -10,7 +10,7 @@ import sys
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from cait_finetune.cli.hydra_app import configure
+from cait_finetune.cli.compose import configure
 from cait_finetune.commands import export as export_command
 from cait_finetune.errors import Interrupted, UserError
 from cait_finetune.loggers.tensorboard import TensorBoard

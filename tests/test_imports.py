@@ -39,7 +39,7 @@ def imported(module: str) -> list[str]:
     [
         ("cait_finetune.__main__", []),
         ("cait_finetune.api", []),
-        ("cait_finetune.cli.hydra_app", ["hydra"]),
+        ("cait_finetune.cli.compose", ["hydra"]),
         ("cait_finetune.config", ["hydra"]),
         *[
             (f"cait_finetune.commands.{command}", ["hydra"])

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import tensorflow_datasets as tfds
 
-from cait_finetune.cli.hydra_app import configure_run
+from cait_finetune.cli.compose import configure_run
 from cait_finetune.commands.evaluate import evaluate
 from cait_finetune.config import Config
 from cait_finetune.data.load import load_source

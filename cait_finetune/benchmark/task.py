@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 
-from cait_finetune.cli.hydra_app import configure
+from cait_finetune.cli.compose import configure
 from cait_finetune.config.checks import within
 from cait_finetune.errors import bad_value, suggest
 from cait_tf.variants import VARIANTS, Variant

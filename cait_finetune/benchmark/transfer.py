@@ -16,7 +16,7 @@ from cait_finetune import model as models
 from cait_finetune.benchmark.tables import Report, footnote, machine, markdown
 from cait_finetune.benchmark.task import check_choices, check_values
 from cait_finetune.benchmark.transfer_runs import METHODS, Results, TransferRun, execute
-from cait_finetune.cli.hydra_app import configure
+from cait_finetune.cli.compose import configure
 from cait_finetune.config.places import expanded_path
 from cait_finetune.data.load import load_source
 from cait_finetune.errors import bad_value

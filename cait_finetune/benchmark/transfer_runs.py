@@ -19,7 +19,7 @@ from pathlib import Path
 
 from cait_finetune import model as models
 from cait_finetune.benchmark.worker import WorkerKilled
-from cait_finetune.cli.hydra_app import configure
+from cait_finetune.cli.compose import configure
 from cait_finetune.data.fingerprint import fingerprint
 from cait_finetune.data.load import load_source
 from cait_finetune.errors import UserError

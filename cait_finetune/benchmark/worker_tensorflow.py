@@ -15,7 +15,7 @@ import tensorflow as tf
 from cait_finetune import model as models
 from cait_finetune.benchmark.roofline import SIZES, flops_per_second
 from cait_finetune.benchmark.task import CLASSES, InputTask, Task
-from cait_finetune.cli.hydra_app import configure
+from cait_finetune.cli.compose import configure
 from cait_finetune.config import AugmentConfig, Config, DatasetConfig
 from cait_finetune.data.corrupt import CorruptImages
 from cait_finetune.data.image_files.files import Files, FileSource

@@ -101,7 +101,7 @@ def reproduce(entry: Entry) -> str:
     """
     if entry.command:
         return entry.command
-    from cait_finetune.cli.hydra_app import configure
+    from cait_finetune.cli.compose import configure
 
     defaults = flat(OmegaConf.to_container(OmegaConf.structured(configure())))
     words = [

@@ -12,8 +12,8 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from cait_finetune.cli.arguments import helped, read_keys, unknown_key
+from cait_finetune.cli.compose import configure
 from cait_finetune.cli.entry import command
-from cait_finetune.cli.hydra_app import configure
 from cait_finetune.config import ExportConfig
 from cait_finetune.config.places import expanded_path
 from cait_finetune.config.words import read_text

@@ -19,8 +19,8 @@ import sys
 from pathlib import Path
 
 from cait_finetune.cli.arguments import helped, read_keys
+from cait_finetune.cli.compose import configure, sweeper_params
 from cait_finetune.cli.entry import command
-from cait_finetune.cli.hydra_app import configure, sweeper_params
 from cait_finetune.config import Config
 from cait_finetune.config.places import expanded_path
 from cait_finetune.config.words import keep_text

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cait_finetune.cli.arguments import read_keys
+from cait_finetune.cli.compose import configure
 from cait_finetune.cli.entry import command
-from cait_finetune.cli.hydra_app import configure
 from cait_finetune.config import Config
 from cait_finetune.config.places import expanded_path
 from cait_finetune.errors import UserError, bad_value, suggest

@@ -320,7 +320,7 @@ def _edit_split_file(world: World, edit: Callable[[list[list[str]]], list[list[s
 
 
 def _configured(world: World, words: list[str], *more: str) -> tuple[Any, Path]:
-    from cait_finetune.cli.hydra_app import configure_run
+    from cait_finetune.cli.compose import configure_run
 
     return configure_run(
         "dataset=folder", f"dataset.data_dir={world.images}", *_SHORT, *more,
@@ -340,7 +340,7 @@ def _train_from(world: World, words: list[str]) -> str:
 
 
 def _resume(world: World, words: list[str]) -> str:
-    from cait_finetune.cli.hydra_app import configure_run
+    from cait_finetune.cli.compose import configure_run
     from cait_finetune.workflow.setup import prepare
 
     config, *_ = configure_run(*words, f"resume={world.cut.root}")

@@ -158,7 +158,7 @@ def test_under_the_decorator_of_hydra(tmp_path):
     (tmp_path / "program.py").write_text("""
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from cait_finetune.cli.hydra_app import configure_run
+from cait_finetune.cli.compose import configure_run
 
 @hydra.main(version_base="1.3", config_path=".", config_name="theirs")
 def main(config):

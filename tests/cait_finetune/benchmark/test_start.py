@@ -78,7 +78,7 @@ def test_a_table_and_the_figures_behind_it(tmp_path, monkeypatch, capsys):
 
 
 def test_the_command_is_one_that_a_run_takes():
-    from cait_finetune.cli.hydra_app import configure
+    from cait_finetune.cli.compose import configure
 
     config = configure(*start.StartBenchmark(batch_size=4).command("cait_xxs24_224"))
     assert config.dataset.name == "digits"

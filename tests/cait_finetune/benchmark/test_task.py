@@ -6,7 +6,7 @@ import pytest
 from cait_finetune.benchmark import task
 from cait_finetune.benchmark.model import GpuBenchmark, ModelBenchmark
 from cait_finetune.benchmark.task import Task
-from cait_finetune.cli.hydra_app import configure
+from cait_finetune.cli.compose import configure
 from cait_finetune.errors import UserError
 
 

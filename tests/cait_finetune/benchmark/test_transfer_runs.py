@@ -8,7 +8,7 @@ import pytest
 
 from cait_finetune.benchmark import transfer_runs as runs
 from cait_finetune.benchmark.transfer_runs import METHODS, Results
-from cait_finetune.cli.hydra_app import configure
+from cait_finetune.cli.compose import configure
 from cait_finetune.data.load import load_source
 from cait_finetune.errors import UserError
 from tests.cait_finetune.benchmark import transfer_stand_ins as stand_ins

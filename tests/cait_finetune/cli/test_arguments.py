@@ -35,7 +35,7 @@ def test_text_is_not_yaml(text):
     "text", ["2024_01", "it's", "a,b", "'x'", '"a b"', "~", "[a]", "1e3", "'null'"]
 )
 def test_text_is_what_the_main_command_reads(text):
-    from cait_finetune.cli.hydra_app import configure
+    from cait_finetune.cli.compose import configure
 
     assert read_keys([f"text={text}"], Some).text == configure(f"dataset.name={text}").dataset.name
     listed = f"[{text},z]"

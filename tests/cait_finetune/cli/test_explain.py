@@ -9,8 +9,8 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from cait_finetune.cli.compose import configure
 from cait_finetune.cli.explain import RULES, Problem, explain
-from cait_finetune.cli.hydra_app import configure
 from cait_finetune.errors import UserError
 from tests.cait_finetune.stand_ins import composed
 

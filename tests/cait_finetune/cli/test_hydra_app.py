@@ -397,24 +397,6 @@ def test_traceback_shows_the_traceback_of_a_later_mistake(command):
         command("model.weights=hub", "traceback=true", "hydra.run.dir=run")
 
 
-def test_configured_from_python():
-    config = cli.configure("train.epochs=3", recipe="flowers_notebook")
-    assert (config.train.epochs, config.dataset.name) == (3, "tf_flowers")
-    assert cli.configure().dataset.name == "digits"
-
-
-def test_a_bucket_from_python():
-    with pytest.raises(UserError, match=r"^hydra\.run\.dir: got s3://b, expected a path on a disk"):
-        cli.configure_run("hydra.run.dir=s3://b")
-
-
-def test_a_mistake_from_python():
-    with pytest.raises(UserError, match=r"train\.epoch: got an unknown key"):
-        cli.configure("train.epoch=3")
-    with pytest.raises(UserError, match=r"-cd: got nowhere, expected an existing folder"):
-        cli.configure(folder=Path("nowhere"))
-
-
 def test_the_configuration_of_a_folder_that_holds_none(command, tmp_path):
     (tmp_path / "run").mkdir()
     status, out, err = command("-cd", "run", "-cn", "config", "--cfg", "job")

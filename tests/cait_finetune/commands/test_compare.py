@@ -11,7 +11,7 @@ import yaml
 from omegaconf import OmegaConf
 from PIL import Image
 
-from cait_finetune.cli.hydra_app import configure
+from cait_finetune.cli.compose import configure
 from cait_finetune.commands import compare
 from cait_finetune.runs.leaderboard import read_entry
 from tests.cait_finetune.runs.test_leaderboard import write_run

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from cait_finetune.cli.hydra_app import configure
+from cait_finetune.cli.compose import configure
 from cait_finetune.commands import verify
 from cait_finetune.errors import UserError
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cait_finetune.cli.arguments import read_keys
-from cait_finetune.cli.hydra_app import configure, configure_run
+from cait_finetune.cli.compose import configure, configure_run
 from cait_finetune.config.places import expanded, expanded_path
 from cait_finetune.data.image_files import split_file
 from cait_finetune.data.image_files.hash_cache import HashCache

@@ -10,7 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from cait_finetune import config as configuration
-from cait_finetune.cli.hydra_app import configure
+from cait_finetune.cli.compose import configure
 from cait_finetune.errors import UserError
 from tests.cait_finetune.stand_ins import checked, composed
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cait_finetune.cli.hydra_app import configure
+from cait_finetune.cli.compose import configure
 from cait_finetune.config.typed import CONDITIONS, NOT_READ, check_typed
 from cait_finetune.errors import UserError
 from tests.cait_finetune.stand_ins import checked

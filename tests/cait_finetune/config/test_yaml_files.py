@@ -8,7 +8,7 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from cait_finetune.cli.hydra_app import configure, configure_run
+from cait_finetune.cli.compose import configure, configure_run
 from cait_finetune.commands.sweep import write_sweep
 from cait_finetune.errors import UserError
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 from omegaconf import OmegaConf
 
-from cait_finetune.cli import hydra_app as cli
+from cait_finetune.cli.compose import configure
 from cait_finetune.commands import train
 from cait_finetune.runs.command_line import command_line, format_command, named_keys, override
 from tests.cait_finetune.stand_ins import composed
@@ -67,7 +67,7 @@ def test_what_was_typed_is_written_and_runs_again(commands, text):
     ((command, _),) = commands(*words, "hydra.run.dir=1_0")
     typed = shlex.split(command)[3:]
     assert typed == words
-    config = cli.configure(*typed)
+    config = configure(*typed)
     assert config.dataset.license == (None if text == "null" else text)
     assert config.dataset.class_names == ["01", "a,b", "no"]
 
@@ -76,7 +76,7 @@ def test_one_of_several_texts_runs_again(commands):
     said = commands("-m", "dataset.license=1e3,'a,b',choice", "hydra.sweep.dir=1_0")
     typed = [shlex.split(command)[3:] for command, _ in said]
     assert typed == [["dataset.license=1e3"], ["dataset.license=a,b"], ["dataset.license=choice"]]
-    assert [cli.configure(*words).dataset.license for words in typed] == ["1e3", "a,b", "choice"]
+    assert [configure(*words).dataset.license for words in typed] == ["1e3", "a,b", "choice"]
 
 
 def test_keys_are_read_again():

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from cait_finetune.cli.hydra_app import configure
+from cait_finetune.cli.compose import configure
 from cait_finetune.runtime import threads as cores
 from cait_tf import get_variant
 
@@ -54,7 +54,7 @@ def test_it_is_settled_before_tensorflow_starts(tmp_path):
 import os
 import tensorflow as tf
 from pathlib import Path
-from cait_finetune.cli.hydra_app import configure
+from cait_finetune.cli.compose import configure
 from cait_finetune.commands.evaluate import evaluate
 from cait_finetune.commands.lr_find import find
 config = configure("dataset=folder", "dataset.data_dir={tmp_path}/none", "model.weights=none")

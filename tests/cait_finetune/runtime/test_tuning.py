@@ -2,7 +2,7 @@ import gc
 
 import tensorflow as tf
 
-from cait_finetune.cli.hydra_app import configure
+from cait_finetune.cli.compose import configure
 from cait_finetune.runtime import tuning
 from cait_tf import get_variant
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cait_finetune.cli.hydra_app import configure
+from cait_finetune.cli.compose import configure
 from cait_finetune.errors import UserError
 from cait_finetune.sweep.space import read_space
 

@@ -1,0 +1,122 @@
+"""Rewrite the words of a command line, so that Hydra reads each value as the user typed it."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from pathlib import Path
+
+from cait_finetune.config.places import expanded, expanded_path
+from cait_finetune.config.words import keep_text, read_text
+from cait_finetune.config.yaml_files import Folders, own_folder
+from cait_finetune.errors import bad_value
+
+#: Hydra's options that take a value: first the options that name a folder of recipes.
+_FOLDER_OPTIONS = ("-cd", "--config-dir", "-cp", "--config-path")
+_OPTIONS = (*_FOLDER_OPTIONS, "-cn", "--config-name", "-p", "--package", "-c", "--cfg")
+#: Hydra's keys that hold a directory. Hydra does not expand ``~`` in them.
+_DIRECTORIES = ("hydra.run.dir", "hydra.sweep.dir")
+
+
+@contextlib.contextmanager
+def arguments_as_typed() -> Iterator[None]:
+    """Rewrite `sys.argv` inside the block, so that Hydra reads each value as the user typed it.
+
+    The folder of ``-cd DIR`` leaves `sys.argv` and becomes `Folders.own`.
+
+    Raises:
+        UserError: an option or ``resume=`` lacks its value, the folder cannot be used, or it lacks
+            the ``config.yaml`` that ``-cn config`` names.
+    """
+    typed = sys.argv
+    folder, words = _without_folder(typed[1:])
+    several = any(word == "-m" or re.fullmatch("--m[ultirn]*", word) for word in words)
+    refuse_empty_resume(words)
+    _say_replaced(words)
+    words = keep_text(from_home(words), sweep=several or "hydra.mode=MULTIRUN" in words)
+    Folders.own = own_folder(folder) if folder else None
+    if folder and _named(words) == "config" and not (folder / "config.yaml").is_file():
+        raise bad_value(
+            "-cn", f"config, which {folder} does not hold", "a config.yaml in the folder of -cd",
+            "Leave out -cn config to start from the defaults.",
+        )  # fmt: skip
+    sys.argv = [typed[0], *words]
+    try:
+        yield
+    finally:
+        sys.argv, Folders.own = typed, None
+
+
+def from_home(words: Iterable[str]) -> list[str]:
+    """Return the words with ``~`` expanded in Hydra's directories."""
+    pairs = ((word, *word.partition("=")[::2]) for word in words)
+    return [
+        f"{key}={expanded(key, value)}" if key in _DIRECTORIES and value.startswith("~") else word
+        for word, key, value in pairs
+    ]
+
+
+def refuse_empty_resume(words: Iterable[str]) -> None:
+    """Refuse ``resume=`` without a value.
+
+    An unset shell variable leaves the value empty, and Hydra would start a new run.
+
+    Raises:
+        UserError: a word sets ``resume`` to nothing.
+    """
+    for word in words:
+        key, sign, value = word.partition("=")
+        if sign and key.lstrip("+") == "resume" and read_text(value).strip() == "":
+            raise bad_value(
+                "resume", "nothing", "the directory of a run, or null", "Write resume=DIR"
+            )
+
+
+def _say_replaced(words: Iterable[str]) -> None:
+    """Print a line for each value that a later word replaces. Hydra takes the last one."""
+    typed: dict[str, str] = {}
+    for word in words:
+        key, sign, _ = word.partition("=")
+        key = key.lstrip("+")
+        if sign and typed.get(key, word) != word:
+            print(f"cait_finetune: {word} replaces {typed[key]}", file=sys.stderr, flush=True)
+        if sign and not word.startswith("-"):
+            typed[key] = word
+
+
+def _named(words: list[str]) -> str | None:
+    """Return the value of ``-cn``. `None`: the words do not contain it."""
+    for word, following in pairwise([*words, ""]):
+        option, sign, value = word.partition("=")
+        if option in ("-cn", "--config-name"):
+            return value if sign else following
+    return None
+
+
+def _without_folder(words: list[str]) -> tuple[Path | None, list[str]]:
+    """Split off the folder of ``-cd DIR`` or ``-cp DIR``, which mean the same here.
+
+    Returns:
+        The folder, or `None`, and the other words. Options come first, as Hydra requires.
+
+    Raises:
+        UserError: the option lacks its value, or the words name two folders.
+    """
+    folder, options, keys = None, [], []
+    left = iter(words)
+    for word in left:
+        option, sign, value = word.partition("=")
+        if option in _FOLDER_OPTIONS:
+            value = value if sign else next(left, "")
+            if folder or not value:
+                got = f"{folder} and {value}" if folder else "nothing"
+                raise bad_value(option, got, "one folder, of recipes of your own")
+            folder = expanded_path(option, value)
+        elif word in _OPTIONS:
+            options += [word, *([value] if (value := next(left, None)) is not None else [])]
+        else:
+            (options if word.startswith("-") else keys).append(word)
+    return folder, [*options, *keys]
