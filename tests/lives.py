@@ -100,7 +100,8 @@ def kill_in_training(place: Path, kills: int) -> None:
     """Kill a run at random times during training, often while it writes a checkpoint."""
     cait_finetune.workflow.setup.check_precision = lambda *_: None
     log, whole, killed = place / "log", place / "whole", place / "killed"
-    words = [*TRAINING, f"train.steps={60 + 3 * kills}"]
+    # A kill during a write of weights waits for the end of an epoch, up to 20 steps.
+    words = [*TRAINING, f"train.steps={80 + 8 * kills}"]
     assert exit_status(live(lambda: train(words, whole), log)) == 0
     checkpoints = killed / "checkpoints"
     writing_kinds = {"state": f"{PREFIX}*state*", "weights": f"{PREFIX}*-[bl]*"}
