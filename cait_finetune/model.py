@@ -223,6 +223,16 @@ def weights_checksum(model: keras.Model) -> str:
     return weights_files.weights_checksum(model)
 
 
+def source_checksum(config: ModelConfig) -> str | None:
+    """Return the SHA-256 of the values in `model.weights`. `None`: random weights.
+
+    Raises:
+        UserError: the weights cannot be downloaded, read or matched.
+    """
+    report = build(config, ("class",), "float32").loading_report
+    return report and report.sha256
+
+
 def start_checksum(name: str, weights: str) -> str:
     """Return the SHA-256 of a run's start: the variant, and the values of its pretrained weights.
 

@@ -138,15 +138,17 @@ def _model_for(tensors: Tensors, grid: tuple[int, int] | None, source: str | Pat
 
 def _stated(source: str | Path) -> dict[str, str]:
     """Return what a file states besides its classes, such as its run, for the converted file to state."""
-    from cait_tf.weights import keras_file, timm
+    from cait_tf.weights import collection, keras_file, official, timm
 
     path = Path(expanded("source", source))
+    if path.is_dir():
+        return collection.stated(path)
     if not path.is_file():
         return {}
     if path.name.endswith((".weights.h5", ".keras")):
         return keras_file.stated(path)
     if path.suffix != ".safetensors":
-        return {}
+        return official.stated(path) if path.name.endswith(official.ENDINGS) else {}
     own = {timm.CLASSES, timm.GRID, STATED, "format"}
     return {key: text for key, text in timm.metadata(path).items() if key not in own}
 
@@ -164,7 +166,7 @@ def _write(
         save_weights(model, destination, metadata)
     elif name.endswith((".pth", ".pt")):
         grid = getattr(model, "backbone", model).grid_size
-        official.write(destination, values(model), grid, class_names)
+        official.write(destination, values(model), grid, class_names, stated)
     elif name.endswith((".weights.h5", ".keras")):
         model.save_weights(destination) if name.endswith(".h5") else model.save(destination)
         if class_names:
@@ -175,6 +177,8 @@ def _write(
         write_saved_model(model, destination)
         if class_names:
             collection.add_class_names(destination, class_names)
+        if stated:
+            collection.add_stated(destination, stated)
 
 
 def _check_same(tensors: Tensors, read: Weights, grid_size: tuple[int, int]) -> None:

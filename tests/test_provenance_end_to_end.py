@@ -105,6 +105,17 @@ def test_a_run_does_not_answer_with_another_runs_export(runs, turned, tmp_path):
         predict(copy, turned)
 
 
+def test_a_run_does_not_answer_with_an_export_whose_files_were_replaced(runs, turned, tmp_path):
+    one, other = runs
+    copy = shutil.copytree(one, tmp_path / "run")
+    for file in (other / "export" / "saved_model" / "variables").iterdir():
+        shutil.copy(file, copy / "export" / "saved_model" / "variables")
+    with pytest.raises(
+        UserError, match=r"model: got .*variables.*, which is not the file that the run"
+    ):
+        predict(copy, turned)
+
+
 def test_a_litert_file_knows_its_classes(runs, turned, tmp_path):
     litert = shutil.copytree(runs[1] / "export" / "litert", tmp_path / "litert")
     (litert / "labels.txt").write_text("ant\nbee\ncow\n")

@@ -80,9 +80,17 @@ def evaluate(config: Config, directory: Path) -> Path:
     table = AccuracyTable(directory)
     console = plain_console()
     image_size = config.model.image_size or variant.image_size
-    source = load_source(config.dataset, [config.evaluation.split])
-
     split = config.evaluation.split
+    source = load_source(config.dataset, [split])
+    for line in source.describe(config.dataset.name):
+        console.print(line, highlight=False)
+    if split in (*source.divided, *source.default_slices):
+        console.print(
+            f"score  {split} is a part that training would hold back: add "
+            "dataset.evaluation_only=true to score a whole test set"
+            if config.dataset.source in ("folder", "csv", "imagenet_folder")
+            else f"score  {split} is a slice: set dataset.splits.{split} to choose another"
+        )
     keras.utils.set_random_seed(config.seed)  # draws weights that no file has
     model = models.build(config.model, source.class_names, "float32")
     if report := model.loading_report:

@@ -39,7 +39,9 @@ def show_batch(config: Config, directory: Path) -> Path:
     from cait_finetune.report.batch_sheet import draw_batch_sheet
 
     variant = models.check(config.model)
-    source = load_source(config.dataset)
+    source, console = load_source(config.dataset), plain_console()
+    for line in source.describe(config.dataset.name):
+        console.print(line, highlight=False)
     preprocessing = configured(
         config.preprocessing, variant, config.model.image_size, config.dataset.upright
     )
@@ -67,7 +69,7 @@ def show_batch(config: Config, directory: Path) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / "batch.png"
     draw_batch_sheet(shown, captions, title, path)
-    plain_console().print(path)
+    console.print(path)
     return path
 
 

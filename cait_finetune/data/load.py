@@ -41,8 +41,7 @@ def load_source(config: DatasetConfig, splits: Sequence[str] = SPLITS) -> Source
         source = source.select(folded(source, config.folds, config.fold, config.draw_seed))
         counts = " / ".join(f"{source.sizes[split]:,}" for split in SPLITS)
         note = f"split  {counts}, fold {config.fold} of {config.folds} of train and validation"
-        others = (one for one in source.notes if not one.startswith("split  "))
-        source = dataclasses.replace(source, notes=(*others, note))
+        source = dataclasses.replace(source, notes=(*_without_splits(source.notes), note))
     if config.examples_per_class:
         chosen = few_of_each_class(source, config.examples_per_class, config.draw_seed)
         source = _with_small_classes(source, config.examples_per_class)
@@ -73,7 +72,12 @@ def _mixed_slices(source: Source, seed: int, splits: Sequence[str]) -> Source:
     divided = source.select(by_class(source, slices, seed))
     how = "by chance" if source.multi_label else "class by class"
     note = f"split  the set is sorted by class, so {' and '.join(slices)} are divided {how}"
-    return dataclasses.replace(divided, notes=(*divided.notes, note))
+    return dataclasses.replace(divided, notes=(*_without_splits(divided.notes), note))
+
+
+def _without_splits(notes: Sequence[str]) -> list[str]:
+    """Return the notes without those on splits, which another division replaces."""
+    return [note for note in notes if not note.startswith("split  ")]
 
 
 def _with_small_classes(source: Source, count: int) -> Source:

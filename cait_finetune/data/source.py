@@ -38,6 +38,9 @@ class Source(abc.ABC):
     unreadable: tuple[str, ...] = ()
     left_out: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
+    #: The splits that are shares of one part of the set, because the set has no part for them.
+    divided: tuple[str, ...] = ()
+
     #: The kind of `content_hashes`. Hashes of two kinds cannot be compared.
     hash_kind: ClassVar[str] = ""
     #: Whether a record has only a few bytes, so that a shuffle buffer can hold all records.
@@ -46,6 +49,11 @@ class Source(abc.ABC):
     default_slices: ClassVar[tuple[str, ...]] = ()
     #: The expression that makes each split from the set's splits, if the set has splits to slice.
     splits: ClassVar[Mapping[str, str]] = {}
+
+    def describe(self, name: str) -> list[str]:
+        """Return lines for the user: classes and sizes of the set called `name`, then the notes."""
+        sizes = ", ".join(f"{size:,} {split}" for split, size in self.sizes.items())
+        return [f"data   {name}: {len(self.class_names):,} classes, {sizes}", *self.notes]
 
     @abc.abstractmethod
     def records(self, split: str) -> tf.data.Dataset:

@@ -58,7 +58,7 @@ def load_tfds(config: DatasetConfig) -> TfdsSource:
     source = TfdsSource(
         class_names=class_names,
         sizes=sizes,
-        notes=names_notes(builder, label_key),
+        notes=(*names_notes(builder, label_key), *_splits_notes(specs, config)),
         multi_label=config.multi_label,
         builder=builder,
         image_key=image_key,
@@ -205,6 +205,16 @@ def _resolve_host(url: str) -> None:
             socket.getaddrinfo(host, 443)
         except OSError as error:
             raise OSError(f"{host} cannot be found ({error.strerror or error})") from error
+
+
+def _splits_notes(specs: dict[str, str], config: DatasetConfig) -> list[str]:
+    """Return a note on the splits that no key names and whose images are not those of their name."""
+    others = [
+        f"{split} is {spec}"
+        for split, spec in specs.items()
+        if spec != split and not getattr(config.splits, split)
+    ]
+    return [f"split  {', '.join(others)}"] * bool(others)
 
 
 def _splits(

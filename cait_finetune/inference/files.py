@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,13 +51,24 @@ def _named(one: str) -> list[Path]:
     if path.exists():  # even if a [ in the name makes it look like a glob
         return _images_in(path) if path.is_dir() else [path]
     files = []
-    for name in matching(expanded("images", one)):
+    for name in matching(_with_literal_folder(expanded("images", one))):
         match = Path(name)
         if match.is_dir():
             files += _images_in(match)
         elif is_image(name):
             files.append(match)
     return files
+
+
+def _with_literal_folder(pattern: str) -> str:
+    """Escape the part of a pattern that is an existing folder, such as ``photos [2024]``."""
+    folder, name = os.path.split(pattern)
+    while folder and folder != os.path.dirname(folder):
+        if os.path.isdir(folder):
+            return os.path.join(glob.escape(folder), name)
+        folder, inner = os.path.split(folder)
+        name = os.path.join(inner, name)
+    return pattern
 
 
 def _images_in(folder: Path) -> list[Path]:

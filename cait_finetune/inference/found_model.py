@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cait_finetune.config.advice import advise
 from cait_finetune.config.places import expanded_path
 from cait_finetune.errors import bad_value
-from cait_finetune.runs.directory import RunDirectory
-from cait_finetune.runs.exports import is_current, weights_mark
+from cait_finetune.runs.directory import RunDirectory, read_json
+from cait_finetune.runs.exports import damaged_file, is_current, weights_mark
 from cait_finetune.runs.provenance import Provenance
 from cait_finetune.runs.run_id import check_run_id
 from cait_finetune.runs.saved import SavedRun, read_run
@@ -87,7 +88,23 @@ class FoundModel:
                 run.best_checkpoint,
             )
             return self.open_checkpoint("model")
+        self._check_files(run)
         return backend
+
+    def _check_files(self, run: RunDirectory) -> None:
+        """Check that the files of the run's export are those that the run wrote.
+
+        Raises:
+            UserError: a file is missing or was replaced.
+        """
+        record = read_json(run.export / "exports.json", dict, dict).get(self.kind, {})
+        if damaged := damaged_file(run.export, record):
+            raise bad_value(
+                "model",
+                f"{run.export / damaged}, which is not the file that the run exported",
+                "the export as the run wrote it",
+                f"Run python -m cait_finetune export {advise('run', self.run)}",
+            )
 
     def is_of_other_weights(self, stated: Provenance | None) -> bool:
         """Return whether an export states other weights than the best weights of its run."""

@@ -81,19 +81,23 @@ def begin_identity(
     return found
 
 
-def check_weights(run: RunDirectory, sha256: str | None) -> None:
-    """Check the initial weights of a run that was interrupted before it saved a state and starts again.
+def check_weights(run: RunDirectory, weights: str, sha256: str | None) -> None:
+    """Check that `model.weights` of a resumed run are the weights that the run began with.
+
+    Args:
+        weights: `model.weights` now.
+        sha256: checksum of these weights. `None`: random weights.
 
     Raises:
-        UserError: the file holds other weights than at the start of the run.
+        UserError: they are other weights.
     """
     start = _read(run).get("weights")
     if start and start["sha256"] != sha256:
         raise bad_value(
             "model.weights",
-            f"{start['source']} with other weights than the run began with",
-            "the file as it was: the run has saved no state yet, and would begin again from it",
-            "start a new run",
+            f"{weights} with other weights than the run began with",
+            f"the weights of {start['source']} as they were, which may be at another place now",
+            "Put the file back or leave the key out, or start a new run",
         )
 
 

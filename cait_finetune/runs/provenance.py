@@ -22,7 +22,7 @@ from cait_finetune.config.places import expanded_path
 from cait_finetune.data.seen_images import SeenImages
 from cait_finetune.runs.run_id import KEY as RUN
 from cait_tf.atomic import write_text
-from cait_tf.weights import keras_file
+from cait_tf.weights import collection, keras_file, official
 from cait_tf.weights.timm import CLASSES
 
 if TYPE_CHECKING:
@@ -121,7 +121,12 @@ def stated(path: str | Path) -> dict[str, str]:
     path = expanded_path("model.weights", path)
     if path.suffix != ".safetensors":
         found = read_provenance(path)
-        return keras_file.stated(path) if found is None else found.metadata()
+        if found is not None:
+            return found.metadata()
+        if path.is_dir():
+            return collection.stated(path)
+        reader = official if path.name.endswith(official.ENDINGS) else keras_file
+        return reader.stated(path)
     try:
         with safe_open(path, "np") as file:
             return file.metadata() or {}
@@ -168,7 +173,9 @@ def notes_on_weights(
         notes += _seen_of(seen, source, splits)
     elif expanded_path("model.weights", weights).exists():
         # No line would mean that the weights saw none of the images.
-        notes.append(f"data   {weights} does not state which images its weights were trained on")
+        what = "which images its weights were trained on"
+        also = "" if trained else ", nor how the images were prepared"
+        notes.append(f"data   {weights} does not state {what}{also}")
     return notes
 
 

@@ -72,7 +72,11 @@ def build_plan(
         restore(model, None, start.arrays)
     planned = phases(model, tuning, config.optimizer, length.total_steps, length.steps_per_epoch)
     if start.resumed and start.arrays is None:
-        check_weights(run, model.loading_report and model.loading_report.sha256)
+        report = model.loading_report
+        check_weights(run, config.model.weights, report and report.sha256)
+    elif start.resumed and config.model.weights != run.read_config().model.weights:
+        # The state holds the weights. The model card names the weights that the run began with.
+        check_weights(run, config.model.weights, models.source_checksum(config.model))
     loss = build_loss(
         config.loss,
         config.train.label_smoothing,

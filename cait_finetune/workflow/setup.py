@@ -138,10 +138,8 @@ def open_data(config: Config, run: RunDirectory, console: Console) -> Source:
         names = run_classes(run) or source.class_names
         source = confirmed(run, names, source, "resume", config.dataset.accept_changes, say)
     _check_names(source.class_names)
-    sizes = ", ".join(f"{size:,} {split}" for split, size in source.sizes.items())
-    say(f"data   {config.dataset.name}: {len(source.class_names)} classes, {sizes}")
-    for note in source.notes:
-        say(note)
+    for line in source.describe(config.dataset.name):
+        say(line)
     return source
 
 

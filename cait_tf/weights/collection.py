@@ -22,6 +22,7 @@ _NORM = (("gamma", "weight"), ("beta", "bias"))
 _DENSE = (("kernel", "weight"), ("bias", "bias"))
 #: SavedModels reserve the directory assets.extra for files of other programs.
 _CLASSES = "assets.extra/class_names.json"
+_STATED = "assets.extra/stated.json"
 _VARIABLE_KEY = "/.ATTRIBUTES/VARIABLE_VALUE"
 
 
@@ -101,6 +102,21 @@ def class_names(path: str | Path) -> tuple[str, ...] | None:
     """Return the classes of `add_class_names`. `None`: none, as in the original collection."""
     file = _directory(path) / _CLASSES
     return tuple(json.loads(file.read_bytes())) if file.is_file() else None
+
+
+def stated(path: str | Path) -> dict[str, str]:
+    """Return what `add_stated` added; an empty dictionary for any other directory."""
+    try:
+        return json.loads((_directory(path) / _STATED).read_bytes())
+    except (OSError, ValueError, AttributeError):  # AttributeError: no SavedModel
+        return {}
+
+
+def add_stated(directory: Path, stated: Mapping[str, str]) -> None:
+    """Write what the weights state about themselves, such as their run, into the extra assets."""
+    file = directory / _STATED
+    file.parent.mkdir(exist_ok=True)
+    write_text(file, json.dumps(dict(stated)))
 
 
 def add_class_names(directory: Path, class_names: Sequence[str]) -> None:

@@ -9,10 +9,10 @@ import argparse
 import pathlib
 import warnings
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -30,6 +30,9 @@ _TORCH = (2, 6)
 _PREFIX = "module."
 _GRID = "cait_tf.grid"
 _CLASSES = "cait_tf.class_names"
+_STATED = "cait_tf.stated"
+
+T = TypeVar("T")
 
 
 def read(path: str | Path) -> dict[str, np.ndarray]:
@@ -74,20 +77,25 @@ def read_chosen(
 
 def grid(path: str | Path) -> tuple[int, int] | None:
     """Return the patch grid that a file of `write` states. `None`: an authors' file."""
-    return _stated(path, _GRID)
+    return _written(path, _GRID, tuple)
 
 
 def class_names(path: str | Path) -> tuple[str, ...] | None:
     """Return the classes that a file of `write` names. `None`: none, as in authors' files."""
-    return _stated(path, _CLASSES)
+    return _written(path, _CLASSES, tuple)
 
 
-def _stated(path: str | Path, key: str) -> tuple | None:
+def stated(path: str | Path) -> dict[str, str]:
+    """Return what a file of `write` states about itself; an empty dictionary for any other file."""
+    return _written(path, _STATED, dict) or {}
+
+
+def _written(path: str | Path, key: str, kind: Callable[[Any], T]) -> T | None:
     if not zipfile.is_zipfile(path):  # torch's old file format, which `write` does not use
         return None
-    stated = _load(_torch(f"got {path}; reading"), path)
-    stated = stated.get(key) if isinstance(stated, dict) else None
-    return tuple(stated) if stated else None
+    content = _load(_torch(f"got {path}; reading"), path)
+    found = content.get(key) if isinstance(content, dict) else None
+    return kind(found) if found else None
 
 
 def write(
@@ -95,6 +103,7 @@ def write(
     tensors: Mapping[str, np.ndarray],
     grid: tuple[int, int],
     class_names: Sequence[str] | None = None,
+    stated: Mapping[str, str] | None = None,
 ) -> None:
     """Write tensors as a checkpoint in the authors' format, with the patch grid added.
 
@@ -102,6 +111,7 @@ def write(
         tensors: arrays in Keras layout by timm name.
         grid: the patch grid.
         class_names: names of the head's columns, in order. `None`: the file names no classes.
+        stated: what the weights state about themselves, such as their run.
 
     Raises:
         ImportError: torch, an extra of this project, is not installed or too old.
@@ -111,9 +121,10 @@ def write(
         f"{_PREFIX}{name}": torch.from_numpy(names.to_torch_layout(array).copy())
         for name, array in tensors.items()
     }
-    stated = {_CLASSES: list(class_names)} if class_names else {}
+    beside = {_CLASSES: list(class_names)} if class_names else {}
+    beside |= {_STATED: dict(stated)} if stated else {}
     with atomic_path(path) as partial:
-        torch.save({"model": state, _GRID: list(grid), **stated}, partial)
+        torch.save({"model": state, _GRID: list(grid), **beside}, partial)
 
 
 def _torch(doing: str) -> ModuleType:

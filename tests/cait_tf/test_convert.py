@@ -114,7 +114,9 @@ def test_what_a_file_states_of_its_run_stays(tmp_path):
     convert.convert(tmp_path / "a.safetensors", tmp_path / "a.keras")
     convert.convert(tmp_path / "a.keras", tmp_path / "a.weights.h5")
     assert keras_file.stated(tmp_path / "a.keras")["run"] == "some run"
-    convert.convert(tmp_path / "a.weights.h5", tmp_path / "b.safetensors")
+    convert.convert(tmp_path / "a.weights.h5", tmp_path / "model")
+    assert collection.stated(tmp_path / "model") == {"run": "some run"}
+    convert.convert(tmp_path / "model", tmp_path / "b.safetensors")
     for name in ("a", "b"):
         with safe_open(tmp_path / f"{name}.safetensors", "np") as file:
             assert file.metadata()["run"] == "some run"
@@ -139,6 +141,12 @@ def test_the_authors_file_both_ways(tmp_path):
     from cait_tf.weights import official
 
     golden.assert_same(official.read(tmp_path / "b.pth"), official.read(golden.PTH))
+    assert official.stated(tmp_path / "b.pth") == official.stated(golden.PTH) == {}
+    model = create_model("cait_nano_32", num_classes=2)
+    save_weights(model, tmp_path / "c.safetensors", {"classes": "ant\nbee", "run": "some run"})
+    convert.convert(tmp_path / "c.safetensors", tmp_path / "c.pth")
+    assert official.stated(tmp_path / "c.pth") == {"run": "some run"}
+    assert official.class_names(tmp_path / "c.pth") == ("ant", "bee")
 
 
 def test_the_collections_model_to_timm(tmp_path):

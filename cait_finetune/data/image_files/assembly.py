@@ -9,7 +9,7 @@ import numpy as np
 from cait_finetune.config import DatasetConfig
 from cait_finetune.data.image_files.duplicates import warn_of_duplicates
 from cait_finetune.data.image_files.files import Files, FileSource
-from cait_finetune.data.image_files.inspection import inspected
+from cait_finetune.data.image_files.inspection import deep_pngs, inspected
 from cait_finetune.data.image_files.split_file import saved_split
 from cait_finetune.data.image_files.splits import Plan
 from cait_finetune.data.source import SPLITS
@@ -55,6 +55,8 @@ def assembled(config: DatasetConfig, listing: Listing) -> FileSource:
     if config.check:
         hashes = inspected(files.paths, files.ids, config.on_corrupt)  # (N,)
         files = dataclasses.replace(files, content_hashes=hashes)
+        if deep_pngs(files.paths):
+            notes = (*notes, "files  PNGs of 16 bits are read by their upper eight bits")
     if plan.shares:
         divided, words = _divide(config, files, listing, rows["train"])
         rows |= divided
@@ -87,6 +89,7 @@ def assembled(config: DatasetConfig, listing: Listing) -> FileSource:
         files={split: files.rows(rows[split]) for split in SPLITS},
         unreadable=unreadable,
         left_out=left_out,
+        divided=tuple(plan.shares),
     )
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import logging
 import os
+import re
 
 import numpy as np
 
 from cait_finetune.config import DatasetConfig
+from cait_finetune.config.advice import advise
 from cait_finetune.data.image_files import storage
 from cait_finetune.data.image_files.assembly import Listing, assembled
 from cait_finetune.data.image_files.class_list import class_list, in_order, outside, some
@@ -18,7 +21,10 @@ from cait_finetune.data.image_files.splits import planned, usual_split
 from cait_finetune.data.source import SPLITS
 from cait_finetune.errors import bad_value
 
+logger = logging.getLogger(__name__)
+
 _KEY = "dataset.data_dir"
+_MOST_SPLITS = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +73,8 @@ def load_folder(config: DatasetConfig) -> FileSource:
         what = what if inside else "an empty folder"
         raise bad_value(_KEY, f"{root}, {what}", "a folder for each class: DIR/CLASS/image.jpg")
     parts = _parts(config, root, folders)
+    if not parts and not config.class_names:
+        _check_classes(root, folders)
     plan = planned(config, parts, root)
     read = sorted(set(plan.parts.values())) or [""]
     found = _found(root, read)
@@ -120,6 +128,42 @@ def _parts(config: DatasetConfig, root: str, folders: list[str]) -> list[str]:
     if "train" in splits and (len(splits) > 1 or divided):
         return folders
     return folders if divided and len(usual) == len(folders) else []
+
+
+def _check_classes(root: str, folders: list[str]) -> None:
+    """Check that class folders are no splits under unusual names, such as ``seg_train``.
+
+    Raises:
+        UserError: folders with the names of several splits in their names have folders in them.
+    """
+
+    def folders_in(name: str) -> list[str]:
+        return [one for one, is_folder in storage.entries(f"{root}/{name}") if is_folder]
+
+    meant = {split: name for name in reversed(folders) if (split := _split_in(name))}
+    if len(meant) > 1 and all(map(folders_in, meant.values())):
+        keys = " ".join(
+            advise(f"dataset.splits.{split}", meant[split]) for split in SPLITS if split in meant
+        )
+        raise bad_value(
+            _KEY,
+            f"{root} with {some(sorted(meant.values()))}, which have folders in them",
+            "a folder for each class, or splits under their usual names",
+            f"Set {keys}, or list the classes in dataset.class_names.",
+        )
+    if 1 < len(folders) <= _MOST_SPLITS:
+        first, *others = map(folders_in, folders)
+        if len(first) > 1 and all(one == first for one in others):
+            logger.warning(
+                "the classes are %s, and each has the folders %s: set dataset.splits.train if they "
+                "are splits", some(folders), some(first),
+            )  # fmt: skip
+
+
+def _split_in(name: str) -> str | None:
+    """Return the split that a part of the name says, as in ``seg_train`` and ``TestSet``."""
+    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)
+    return next(filter(None, map(usual_split, words)), None)
 
 
 def _is_hidden_folder(root: str, name: str) -> bool:

@@ -19,13 +19,15 @@ import tensorflow as tf
 
 from cait_finetune.data.image_files import storage
 from cait_finetune.data.image_files.hash_cache import HashCache, Stat
-from cait_finetune.data.image_files.signatures import HEAD, fault
+from cait_finetune.data.image_files.signatures import HEAD, fault, is_deep_png
 from cait_finetune.errors import bad_value, reason
 from cait_finetune.runtime.progress import progress_bar
 
 logger = logging.getLogger(__name__)
 
 _SHOWN = 5
+_SAMPLE = 64  # PNGs whose depth is read
+_PNG_HEADER = 26  # bytes up to the depth and the colour type
 # The threads mostly wait for a disk or a network. Further threads would wait for Python's GIL.
 _THREADS = min(32, 4 * (os.cpu_count() or 8))
 _AT_A_TIME = 256  # files per future: one future per file is slower than reading the file
@@ -68,6 +70,20 @@ def inspected(paths: Sequence[str], ids: Sequence[str], on_corrupt: str) -> np.n
             )
         logger.warning("left out as they cannot be read: %s", shown)
     return np.array(hashes, np.int64)
+
+
+def deep_pngs(paths: Sequence[str]) -> int:
+    """Return how many of a sample of the files are PNGs with 16 bits a channel."""
+    pngs = [path for path in paths if path.lower().endswith(".png")]
+    return sum(map(_is_deep, pngs[:: -(-len(pngs) // _SAMPLE) or 1]))
+
+
+def _is_deep(path: str) -> bool:
+    try:
+        with storage.opened(path) as file:
+            return is_deep_png(file.read(_PNG_HEADER))
+    except (OSError, tf.errors.OpError):
+        return False
 
 
 def in_threads(words: str, work: Callable[[T], U], items: Sequence[T]) -> list[U]:

@@ -8,6 +8,7 @@ from cait_finetune.data import bmp
 #: header further back, the JPEG passes the check.
 HEAD = 4096
 
+_PNG = b"\x89PNG\r\n\x1a\n"
 _MARK = 132  # bytes up to the end of DICOM's mark
 _MOST_PIXELS = 2**29  # TensorFlow refuses images with this number of pixels or more
 _SHORT_OS2 = 16  # bytes of a short OS/2 header of a BMP, which neither PIL nor `data.bmp` reads
@@ -24,7 +25,7 @@ def fault(head: bytes) -> str:
         return _of_bmp(head) if header in (*bmp.HEADERS, _SHORT_OS2) else _stranger(head)
     if head.startswith(b"\xff\xd8\xff"):
         return _of_jpeg(head)
-    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+    if head.startswith(_PNG):
         if head[12:16] == b"CgBI":
             return "a PNG made for iPhones: convert it with pngcrush -revert-iphone-optimizations"
         return _too_large(_big(head, 16, 4), _big(head, 20, 4))
@@ -32,6 +33,11 @@ def fault(head: bytes) -> str:
         animated = head[12:16] == b"VP8X" and head[20:21] and head[20] & 0x02
         return "an animated WebP" if animated else ""
     return "" if head.startswith((b"GIF87a", b"GIF89a")) else _stranger(head)
+
+
+def is_deep_png(head: bytes) -> bool:
+    """Return whether a file with these first bytes is a PNG with 16 bits a channel."""
+    return head.startswith(_PNG) and head[24:25] == b"\x10"
 
 
 def _of_bmp(head: bytes) -> str:

@@ -11,7 +11,7 @@ from cait_finetune.config import DatasetConfig
 from cait_finetune.data.image_files import storage
 from cait_finetune.data.image_files.assembly import Listing, assembled
 from cait_finetune.data.image_files.files import Files, FileSource
-from cait_finetune.data.image_files.splits import planned
+from cait_finetune.data.image_files.splits import planned, usual_split
 from cait_finetune.data.image_files.spreadsheet import Table, read_table
 from cait_finetune.data.image_files.table_files import (
     check_one_label,
@@ -66,6 +66,12 @@ def load_table(config: DatasetConfig) -> FileSource:
         notes = (
             "table  the column weight is not used: set dataset.columns.weight=weight to use it",
         )
+    if split is None and (unused := _split_column(table)):
+        notes = (
+            *notes,
+            f"table  the column {unused} holds names of splits and is not used: set "
+            f"dataset.columns.split={unused} to use it",
+        )
     if twice and config.multi_label:
         kept = merge_labels(config, table, files, twice)
         count = len(files) - len(kept) + len(twice)
@@ -73,6 +79,8 @@ def load_table(config: DatasetConfig) -> FileSource:
         files, parts = files.rows(kept), [parts[row] for row in kept]
     elif twice:
         check_one_label(table, files, names, twice)
+    if config.multi_label and not columns.classes and files.labels.sum(axis=1).max() < 2:
+        notes = (*notes, f"labels  no image has two: {columns.separator!r} would separate them")
     listing = Listing(
         files=files,
         parts=np.array(parts),
@@ -82,6 +90,15 @@ def load_table(config: DatasetConfig) -> FileSource:
         notes=notes,
     )
     return assembled(config, listing)
+
+
+def _split_column(table: Table) -> str | None:
+    """Return a column whose values are names of two splits or more. `None`: there is none."""
+    for name in dict.fromkeys(table.header):
+        splits = {usual_split(cell) for cell in {*table.column(name)} if cell}
+        if len(splits) > 1 and None not in splits:
+            return name
+    return None
 
 
 def _split_file(path: str) -> str:

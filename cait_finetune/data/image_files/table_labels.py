@@ -16,6 +16,8 @@ logger = logging.getLogger(__name__)
 
 _KEY = "dataset.data_dir"
 _LABEL = ("label", "class", "category", "labels", "target")
+#: Signs that separate labels in other tables. A bracket begins a list.
+_SEPARATORS = (",", ";", "|", "[")
 _ZERO_ONE = {"0": 0.0, "1": 1.0, "0.0": 0.0, "1.0": 1.0}
 
 
@@ -78,12 +80,24 @@ def several_labels(config: DatasetConfig, table: Table) -> tuple[tuple[str, ...]
     names = class_list(config, in_order(found), f"column {column} of {table.path}")
     if not names:
         raise bad_value(_KEY, f"{table.path}, column {column}: no label at all", "labels")
+    _warn_of_separators(names)
     number = {name: label for label, name in enumerate(names)}
     _check_known(table, ((row, label) for row, cell in enumerate(cells) for label in cell), number)
     labels = np.zeros((len(cells), len(names)), np.float32)
     for row, cell in enumerate(cells):
         labels[row, [number[label] for label in cell]] = 1.0
     return names, labels
+
+
+def _warn_of_separators(names: Iterable[str]) -> None:
+    """Warn if labels hold other signs that separate labels in other tables."""
+    signs = [sign for sign in _SEPARATORS if any(sign in name for name in names)]
+    if signs:
+        shown = some([name for name in names if any(sign in name for sign in signs)])
+        logger.warning(
+            "classes whose names hold %s: %s; set dataset.columns.separator if they are several labels",
+            " and ".join(map(repr, signs)), shown,
+        )  # fmt: skip
 
 
 def _zeros_and_ones(config: DatasetConfig, table: Table) -> tuple[tuple[str, ...], np.ndarray]:

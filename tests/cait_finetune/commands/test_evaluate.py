@@ -76,6 +76,27 @@ def test_both_protocols_over_every_image(command, made, tmp_path):
             assert float(row[name]) == pytest.approx(100 * np.mean(hits), abs=1e-3)
 
 
+def test_a_part_that_training_would_hold_back_is_named(command, made, unmeasured, tmp_path):
+    out = command()
+    assert "data   imagenet_folder: 1,000 classes, 7 train, 7 validation, 7 test" in out
+    assert "score " not in out
+    images = shutil.copytree(made / "images", tmp_path / "images")
+    for name in ("more", "others"):
+        for path in list(images.glob("*/?.png")):
+            shutil.copy(path, path.with_name(f"{path.stem}{name}.png"))
+    words = (
+        "dataset.evaluation_only=false",
+        f"dataset.data_dir={images}",
+        "dataset.on_corrupt=skip",
+    )
+    out = command(*words, "evaluation.split=validation")
+    assert f"kept in {images}/cait_splits.csv" in out
+    assert (
+        "score  validation is a part that training would hold back: add dataset.evaluation_only="
+        in out
+    )
+
+
 @pytest.mark.slow
 def test_what_is_in_the_table_is_not_measured_again(command, monkeypatch, tmp_path):
     command("evaluation.crop_pcts=[1.0]")

@@ -58,6 +58,17 @@ def test_a_folder_and_globs_of_it_agree(tmp_path, monkeypatch):
     assert find_images(["p/@eaDir"]) == [Path("p/@eaDir/1.jpg")]
 
 
+def test_a_folder_whose_name_looks_like_a_glob(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("photos [2024]/a.jpg", "photos 2/b.jpg", "photos [2024]/[x]/c.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    for images in ("photos [2024]/*.jpg", f"{tmp_path}/photos [2024]/*.jpg"):
+        assert [file.name for file in find_images([images])] == ["a.jpg"]
+    assert [file.name for file in find_images(["photos [2024]/[x]/*"])] == ["c.jpg"]
+    assert [file.name for file in find_images(["photos [0-9]/*.jpg"])] == ["b.jpg"]
+
+
 def test_a_folder_that_may_not_be_read(folder, monkeypatch):
     def refuse(path):
         raise PermissionError(13, "Permission denied", path)

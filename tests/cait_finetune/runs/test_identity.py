@@ -216,9 +216,12 @@ def test_best_weights_that_were_replaced(run):
 
 
 def test_start_weights_that_were_replaced(run):
-    check_weights(run, "abc")
-    with pytest.raises(UserError, match=r"model\.weights: got pretrained with other weights"):
-        check_weights(run, "abd")
+    check_weights(run, "elsewhere.safetensors", "abc")
+    message = (
+        r"model\.weights: got x with other weights than .*, expected the weights of pretrained"
+    )
+    with pytest.raises(UserError, match=message):
+        check_weights(run, "x", "abd")
 
 
 def test_a_state_of_another_run_with_the_same_data(run):

@@ -86,12 +86,16 @@ def test_a_resumed_run_has_files_of_its_own(tmp_path, monkeypatch):
         prepared.logbook.checkpoints.save(prepared.plan.model, prepared.logbook.checkpoints.best, 1)
         return prepared
 
-    def resumed(directory):
-        config = checked("dataset=digits", "seed=0")
+    def resumed(directory, *words):
+        config = checked("dataset=digits", "seed=0", *words)
         config.resume = str(directory)
         return prepare(config, directory)
 
     one, other = begun("one", 0), begun("other", 1)
+    with pytest.raises(
+        UserError, match=r"model\.weights: got none with other weights than the run be"
+    ):
+        resumed(tmp_path / "one", "model.weights=none")
     shutil.copytree(one.run.root, tmp_path / "copy")
     assert (
         resumed(tmp_path / "copy").logbook.state.run

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from cait_finetune.config import DatasetConfig, SplitsConfig
 from cait_finetune.data.load import load_source
@@ -30,6 +32,59 @@ def test_without_splits_it_is_divided_and_stays_so(tmp_path):
     kept.unlink()
     other = from_folder(tmp_path, splits=SplitsConfig(seed=5))
     assert ids(other, "test") != ids(source, "test")
+
+
+@pytest.mark.parametrize(
+    ("names", "keys"),
+    [
+        (("seg_test", "seg_train"), "dataset.splits.train=seg_train dataset.splits.test=seg_test"),
+        (
+            ("Testing_set", "Training_set"),
+            "dataset.splits.train=Training_set",
+        ),
+        (
+            ("TestSet", "TrainSet", "ValSet"),
+            "dataset.splits.validation=ValSet dataset.splits.train=TrainSet",
+        ),
+        (
+            ("seg_pred", "seg_test", "seg_train"),
+            "dataset.splits.test=seg_test",
+        ),
+    ],
+)
+def test_splits_under_unusual_names_are_no_classes(tmp_path, names, keys):
+    for name in names:
+        folders(tmp_path / name, {} if name == "seg_pred" else {"cat": 4, "dog": 4})
+    if "seg_pred" in names:
+        image(tmp_path / "seg_pred" / "1.png")
+    with pytest.raises(UserError, match="which have folders in them, expected") as caught:
+        from_folder(tmp_path)
+    advised = str(caught.value).partition("\n  Set ")[2].partition(", or list")[0]
+    assert set(keys.split()) <= set(advised.split())
+    chosen = dict(word.removeprefix("dataset.splits.").split("=") for word in advised.split())
+    assert len(chosen) == len(names) - ("seg_pred" in names)
+    assert from_folder(tmp_path, splits=SplitsConfig(**chosen)).class_names == ("cat", "dog")
+
+
+def test_classes_with_the_same_folders_are_named(tmp_path, warnings_shown):
+    for name in ("ant", "bee"):
+        folders(tmp_path / name, {"2023": 5, "2024": 5})
+    assert from_folder(tmp_path).class_names == ("ant", "bee")
+    assert any("each has the folders 2023, 2024" in one for one in warnings_shown())
+
+
+def test_trains_are_classes(tmp_path):
+    folders(tmp_path, {"express_train": 10, "freight_train": 10, "test_tube": 10})
+    assert len(from_folder(tmp_path).class_names) == 3
+
+
+def test_pngs_of_16_bits_are_named(tmp_path):
+    folders(tmp_path)
+    assert not any("16 bits" in note for note in from_folder(tmp_path).notes)
+    deep = Image.fromarray(np.full((4, 5), 3900, "uint16"))
+    deep.save(tmp_path / "cat" / "00.png")
+    note = "files  PNGs of 16 bits are read by their upper eight bits"
+    assert note in from_folder(tmp_path).notes
 
 
 def test_images_are_what_the_files_are(tmp_path):

@@ -153,6 +153,35 @@ def test_labels_that_look_like_several_are_named(root, warnings_shown):
     assert said.startswith("classes whose names hold '|': cat|big, dog|big, owl|big")
 
 
+@pytest.mark.parametrize(
+    ("joined", "said"),
+    [
+        ("cat;dog", "classes whose names hold ';': cat;dog; set dataset.columns.separator"),
+        ('"cat, dog"', "classes whose names hold ',': cat, dog; set dataset.columns.separator"),
+        ("\"['cat', 'dog']\"", "classes whose names hold ',' and '['"),
+    ],
+)
+def test_labels_with_another_separator_are_named(root, warnings_shown, joined, said):
+    rows = [f"{path},{joined}" for path in FILES]
+    source = from_table(table(root / "list.csv", rows), multi_label=True)
+    (warning,) = warnings_shown()
+    assert warning.startswith(said)
+    assert "labels  no image has two: '|' would separate them" in source.notes
+    again = from_table(
+        table(root / "other.csv", [*rows[1:], f"{FILES[0]},cat|owl"]), multi_label=True
+    )
+    assert not any("no image has two" in note for note in again.notes)
+
+
+def test_a_column_of_splits_under_another_name_is_named(root):
+    rows = [f"{path},{path[:3]},{splits(number)},{number % 2}" for number, path in enumerate(FILES)]
+    path = table(root / "list.csv", rows, "path,label,set,fold")
+    note = "table  the column set holds names of splits and is not used: set dataset.columns.split=set "
+    assert any(one.startswith(note) for one in from_table(path).notes)
+    (root / "list.splits.csv").unlink()
+    assert from_table(path, columns=ColumnsConfig(split="set")).sizes["train"] == 18
+
+
 def test_several_labels_in_a_cell(root):
     labels = ["cat|dog", "dog", "", "owl | cat"]
     rows = [f"{path},{labels[number % 4]}" for number, path in enumerate(FILES)]
