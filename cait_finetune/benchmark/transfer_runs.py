@@ -69,11 +69,20 @@ class TransferRun:
             *METHODS[self.method],
             f"dataset.train_share={self.share:g}",
             f"seed={self.seed}",
+            *self._length,
+            "distribution=cpu",
+            "export=none",
+        )
+
+    @property
+    def _length(self) -> tuple[str, ...]:
+        """The overrides of training in steps. A probe has no steps, and reads each image once."""
+        if METHODS[self.method] is _PROBE:
+            return ()
+        return (
             f"train.epochs={self.epochs}",
             f"train.steps_per_epoch={self.steps_per_epoch}",
             "dataset.cache=memory",
-            "distribution=cpu",
-            "export=none",
         )
 
     @property

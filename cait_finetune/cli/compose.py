@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from cait_finetune import config as configuration
+from cait_finetune.cli.entry import deleted_directory
 from cait_finetune.cli.explain import explain, group_without_name, includes_itself
 from cait_finetune.cli.output_place import named_by_time
 from cait_finetune.cli.typed_words import from_home, refuse_empty_resume
@@ -117,6 +118,8 @@ def _composing(folder: Path | None) -> Iterator[None]:
         raise UserError(explain(error)) from error
     except RecursionError as error:
         raise includes_itself() from error
+    except OSError as error:
+        raise deleted_directory(error) or error from None
     finally:
         Folders.own = None
 

@@ -68,13 +68,13 @@ def _messages(name: str, shown: Errors) -> Iterator[None]:
     except OSError as error:
         if shown.tracebacks:
             raise
-        sys.exit(f"{name}: {_deleted_directory(error) or explain_os_error(error)}")
+        sys.exit(f"{name}: {deleted_directory(error) or explain_os_error(error)}")
     except KeyboardInterrupt:
         print(f"{name}: interrupted; what was finished is kept", file=sys.stderr)
         sys.exit(INTERRUPTED)
 
 
-def _deleted_directory(error: OSError) -> UserError | None:
+def deleted_directory(error: OSError) -> UserError | None:
     """Return the message for a deleted working directory, or `None` for any other error.
 
     The system's own error names no path.

@@ -25,6 +25,7 @@ from cait_finetune.cli.loading import end_loading
 from cait_finetune.cli.optuna import register_study
 from cait_finetune.cli.typed_words import arguments_as_typed
 from cait_finetune.config import Config
+from cait_finetune.config.advice import advise
 from cait_finetune.config.typed import check_typed
 from cait_finetune.config.words import unquoted
 from cait_finetune.config.yaml_files import data_folder, refuse_hidden
@@ -117,7 +118,7 @@ def _run_composed(
                     seal(compiled)
 
             if several and forks and settings.runtime.choices["hydra/launcher"] == "basic":
-                return in_own_process(made)
+                return in_own_process(made, lambda: _go_on(directory))
             return made()
         except (UserError, OmegaConfBaseException) as error:
             errors.tracebacks |= bool(composed.get("traceback"))
@@ -126,7 +127,7 @@ def _run_composed(
             if not several:
                 sys.exit(f"cait_finetune: {explain(error)}")
             # The command that started the runs reads the file, maybe in another process.
-            text = f"{_which_run(settings)}: {explain(error)}"
+            text = f"{_which_run(settings)}: {_of_sweep(explain(error))}"
             with contextlib.suppress(OSError):
                 write_text(failure, f"{text}\n")
             print(f"cait_finetune: {text}", file=sys.stderr, flush=True)
@@ -172,6 +173,19 @@ def _run_composed(
         if _SHOW_TRACEBACKS or not str(error).startswith(NUMBER_FOR_GROUP):
             raise
         sys.exit(f"cait_finetune: {group_without_name(sys.argv)}")
+
+
+def _go_on(directory: Path) -> str:
+    """Return how the run of a process that died continues. Empty: it had saved nothing."""
+    run = RunDirectory(directory)
+    resumable = run.config.is_file() and not run.finished
+    return f"Continue with {advise('resume', directory)}" if resumable else ""
+
+
+def _of_sweep(message: str) -> str:
+    """Name the key that a user sets for the directories of several runs."""
+    run, sweep = "hydra.run.dir:", "hydra.sweep.dir:"
+    return message.replace(run, sweep, 1) if message.startswith(run) else message
 
 
 def _which_run(hydra_config: HydraConf) -> str:

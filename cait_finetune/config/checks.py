@@ -95,6 +95,20 @@ def make_folder(key: str, path: Path) -> Path:
     return folder
 
 
+def utf8_path(key: str, path: Path) -> None:
+    """Refuse a path that is not UTF-8, which no report, model or table can name.
+
+    Raises:
+        UserError: the path, or the working directory below which it begins, is not UTF-8.
+    """
+    try:
+        str(path.absolute()).encode()
+    except UnicodeEncodeError:
+        raise bad_value(
+            key, ascii(str(path.absolute())), "a path in UTF-8", "Rename the folder"
+        ) from None
+
+
 def on_disk(key: str, path: object) -> None:
     """Refuse a URL such as ``s3://bucket/run``, which would become a local folder ``s3:``.
 

@@ -182,6 +182,13 @@ def _prepare(builder: tfds.core.DatasetBuilder, config: DatasetConfig) -> None:
         builder.download_and_prepare()
     except Exception as error:  # network, disk, licence steps: TFDS raises many unrelated types
         own = type(builder).__module__
+        if own in _MADE_HERE:
+            raise bad_value(
+                "dataset",
+                config.name,
+                f"a set that can be made in {builder.data_dir} ({reason(error)})",
+                "Free some space there, or add dataset.data_dir=DIR",
+            ) from error
         ours = f"{own}, " if own.startswith("cait_finetune") else ""
         raise bad_value(
             "dataset",

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cait_finetune.config import Config, SplitsConfig
 from cait_finetune.config.advice import advise
-from cait_finetune.config.checks import on_disk
+from cait_finetune.config.checks import on_disk, utf8_path
 from cait_finetune.config.effect import without_effect
 from cait_finetune.config.mappings import UNREADABLE, load
 from cait_finetune.errors import UserError, bad_value, reason
@@ -133,6 +133,7 @@ class RunDirectory:
                 written; or it was moved, removed or replaced, and writing into it has stopped.
         """
         on_disk(key, self.root)
+        utf8_path(key, self.root)
         with contextlib.ExitStack() as held:
             try:
                 self.root.mkdir(parents=True, exist_ok=True)
@@ -185,7 +186,9 @@ class RunDirectory:
 
     def read_command(self) -> str | None:
         """Return the command that started the run, or `None` if ``command.txt`` is missing."""
-        return self.command.read_text(encoding="utf-8").strip() if self.command.is_file() else None
+        if not self.command.is_file():
+            return None
+        return self.command.read_text(encoding="utf-8", errors="replace").strip()
 
     def read_working_directory(self) -> str:
         """Return where the run was started and its relative paths begin. Empty: unknown.

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from omegaconf.errors import OmegaConfBaseException
 
+from cait_finetune.config.checks import utf8_path
 from cait_finetune.config.mappings import to_dict
 from cait_finetune.config.places import expanded
 from cait_finetune.errors import UserError, bad_value
@@ -72,6 +73,7 @@ def find_runs(paths: list[str]) -> list[Path]:
         if not roots:
             raise bad_value("runs", path, "a directory that exists, or a pattern of some")
         for root in roots:
+            utf8_path("runs", root)
             found |= dict.fromkeys(runs_below(root))
     if not found:
         raise bad_value(

@@ -11,7 +11,7 @@ import json
 import shlex
 import statistics
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +41,13 @@ class MultirunSummary(Callback):
     """Print the table of a sweep's runs and write ``summary.json`` into the sweep's directory."""
 
     _before: tuple[Path, ...] = ()
+    _failed_before: Mapping[Path, int] = {}
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Note the runs that an earlier command left in the sweep's directory."""
+        """Note the runs and failures that an earlier command left in the sweep's directory."""
         root = Path(config.hydra.sweep.dir)
         self._before = tuple(one for one in runs_below(root) if RunDirectory(one).result.is_file())
+        self._failed_before = _failures(root)
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Summarise the sweep, then exit with an error if a run of the basic sweeper failed.
@@ -57,13 +59,21 @@ class MultirunSummary(Callback):
             summarise(root, console, self._before)
         except UserError as error:  # the runs are complete, so a missing table is no failure
             console.print(f"no summary of {root}: {error}")
-        failed = [
-            path.read_text(encoding="utf-8").strip()
-            for path in sorted(root.rglob(RunDirectory(root).failure.name))
-        ]
+        failed = []
+        for path, written in _failures(root).items():
+            if self._failed_before.get(path) != written:
+                failed.append(path.read_text(encoding="utf-8", errors="replace").strip())
+                if RunDirectory(path.parent).finished:  # of an earlier command, and left as it is
+                    path.unlink()
         # Optuna counts failed trials itself. Hydra turns an exception here into a warning: use sys.exit.
         if failed and config.hydra.runtime.choices["hydra/sweeper"] == "basic":
             sys.exit("cait_finetune: " + "\n".join(["failed:", *failed]))
+
+
+def _failures(root: Path) -> dict[Path, int]:
+    """Return the time of each run's error message below `root`, by the path of its file."""
+    found = sorted(root.rglob(RunDirectory(root).failure.name))
+    return {path: path.stat().st_mtime_ns for path in found}
 
 
 def summarise(root: Path, console: Console, before: Collection[Path] = ()) -> Path | None:

@@ -94,12 +94,9 @@ def _check_unfinished(run: RunDirectory, config: Config) -> None:
         )
     if ended_by:
         hint = f"add {ended_by}=null to train on, or "
-    raise bad_value(
-        "resume",
-        got,
-        "one that was cut off",
-        f"{hint}start a new run with {advise('model.weights', run.last_checkpoint)}",
-    )
+    there = [one for one in (run.last_checkpoint, run.best_checkpoint) if one.is_file()]
+    weights = f" with {advise('model.weights', there[0])}" if there else ""
+    raise bad_value("resume", got, "one that was cut off", f"{hint}start a new run{weights}")
 
 
 def _damaged(run: RunDirectory, formats: Iterable[str]) -> bool:

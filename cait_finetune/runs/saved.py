@@ -100,8 +100,10 @@ class SavedRun:
         """
         if not self.is_scored:
             return 1.0
-        stated = self.directory.read_result().get("temperature", 1.0)
-        fitted = self._fitted_temperature()
+        result, fitted = self.directory.read_result(), self._fitted_temperature()
+        if not result:  # the run ended between its predictions and its result
+            return 1.0 if fitted is None else fitted
+        stated = result.get("temperature", 1.0)
         if not isinstance(stated, int | float) or stated <= 0:
             expected = "a number above 0" if fitted is None else f"{fitted:.4g}"
         elif fitted is not None and abs(stated - fitted) > _SAME * fitted:

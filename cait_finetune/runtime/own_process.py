@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from cait_finetune.errors import Interrupted, InterruptedByUser, UserError
+from cait_finetune.errors import Interrupted, InterruptedByUser, UserError, bad_value
 from cait_finetune.runtime.signals import Ending
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -28,8 +28,11 @@ def can_fork() -> bool:
     return sys.platform == "linux" and "tensorflow" not in sys.modules
 
 
-def in_own_process(function: Callable[[], Any]) -> Any:
+def in_own_process(function: Callable[[], Any], advice: Callable[[], str] = str) -> Any:
     """Call a function in a forked child process, and forward SIGTERM, SIGINT and SIGHUP to the child.
+
+    Args:
+        advice: returns what the user can do if the child dies without an answer.
 
     Returns:
         The return value of the function, pickled by the child and loaded here.
@@ -58,6 +61,11 @@ def in_own_process(function: Callable[[], Any]) -> Any:
             if before is not signal.SIG_IGN:
                 signal.signal(number, hand_over)
                 handlers.callback(signal.signal, number, before)
+        if (
+            signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN
+        ):  # the kernel would drop exit statuses
+            handlers.callback(signal.signal, signal.SIGCHLD, signal.SIG_IGN)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         child = os.fork()
         if not child:
             handlers.close()
@@ -77,7 +85,7 @@ def in_own_process(function: Callable[[], Any]) -> Any:
     if received and not answer:  # the signal came before the run set its handlers
         raise Interrupted(f"{received[0].name}: the runs from this one on were not made")
     if not answer:
-        raise UserError(f"the run's process: got {_ended_by(status)}, expected its end")
+        raise bad_value("the run's process", _ended_by(status), "the end of the run", advice())
     value, error = pickle.loads(answer)
     if error is not None:
         raise error

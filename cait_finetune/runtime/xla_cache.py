@@ -9,12 +9,14 @@ directory per machine and flags.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import importlib.metadata
 import logging
 import os
 import platform
 import shlex
+import shutil
 import zlib
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
@@ -28,6 +30,7 @@ _VARIABLE, _FLAG = "TF_XLA_FLAGS", "--tf_xla_persistent_cache_directory"
 _CPUS_ONLY = "--tf_xla_persistent_cache_device_types=CPU"
 _CHANGE_CODE = (_VARIABLE, "XLA_FLAGS", "TF_ENABLE_ONEDNN_OPTS")
 _SEAL = ".sum"  # suffix of the file with the checksum, which a run writes when it ends normally
+_ROOM = 100_000_000  # bytes that must be free
 _LARGEST = 500_000_000  # bytes of all files in total
 
 
@@ -58,6 +61,10 @@ def keep_compiled(directory: Path | None, environment: MutableMapping[str, str])
             raise PermissionError(f"{place} is read only")
         remove_damaged(place)
         remove_oldest(place, _LARGEST)
+        if (
+            shutil.disk_usage(place).free < _ROOM
+        ):  # TensorFlow stops a step whose code it cannot keep
+            raise OSError(errno.ENOSPC, f"{place} has less than {_ROOM // 10**6} MB of room")
     except OSError as error:
         if str(directory).startswith("~"):
             warn_not_kept(error)

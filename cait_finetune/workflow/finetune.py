@@ -16,15 +16,12 @@ import keras
 
 from cait_finetune import model as models
 from cait_finetune.config import Config
-from cait_finetune.config.advice import advise
 from cait_finetune.errors import Interrupted, UserError
 from cait_finetune.loggers.fan_out import Loggers
 from cait_finetune.report.page import write_page
 from cait_finetune.runs.directory import RunDirectory
 from cait_finetune.runs.identity import check_best
-from cait_finetune.train.cluster import is_first_worker
 from cait_finetune.train.distribution import lost_worker, wait_for_workers
-from cait_finetune.train.interruption import Interruption
 from cait_finetune.workflow.exporting import outcome, publish, read_exports
 from cait_finetune.workflow.finalize import (
     collect_result,
@@ -33,11 +30,11 @@ from cait_finetune.workflow.finalize import (
     print_summary,
     score_splits,
 )
+from cait_finetune.workflow.life import life
 from cait_finetune.workflow.logged import conclude_loggers, logged
 from cait_finetune.workflow.prepared import Prepared
 from cait_finetune.workflow.setup import prepare
 from cait_finetune.workflow.training import train
-from cait_tf.os_errors import explain_os_error
 
 
 def finetune(config: Config, directory: Path) -> dict:
@@ -55,7 +52,7 @@ def finetune(config: Config, directory: Path) -> dict:
     """
     started = time.perf_counter()
     run = RunDirectory(directory)
-    with _life(config, run) as interruption:
+    with life(config, run) as interruption:
         prepared = prepare(config, directory)
         interruption.directory = directory  # from now on, resume=DIR can continue the run
         strategy, chief = prepared.worker.strategy, prepared.worker.chief
@@ -117,26 +114,6 @@ def finish(
     conclude_loggers(loggers, run, result)
     if problems:
         raise UserError("\n".join(problems))
-
-
-@contextlib.contextmanager
-def _life(config: Config, run: RunDirectory) -> Iterator[Interruption]:
-    """Lock the run's directory, record signals, and make a `UserError` of an `OSError` about a file."""
-    chief = is_first_worker(config.distribution)
-    key = "resume" if config.resume else "hydra.run.dir"
-    try:
-        with (
-            Interruption(run.root if config.resume else None) as interruption,
-            run.owned(key) if chief else contextlib.nullcontext(),
-        ):
-            yield interruption
-    except OSError as error:
-        if error.filename is None:
-            raise
-        then = (
-            f"\n  Then continue with {advise('resume', run.root)}" if run.config.is_file() else ""
-        )
-        raise UserError(f"{explain_os_error(error)}{then}") from error
 
 
 @contextlib.contextmanager

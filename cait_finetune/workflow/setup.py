@@ -16,6 +16,7 @@ from rich.logging import RichHandler
 
 from cait_finetune import model as models
 from cait_finetune.config import Config
+from cait_finetune.config.advice import advise
 from cait_finetune.data.load import load_source
 from cait_finetune.data.seen_images import SeenImages
 from cait_finetune.data.source import Source
@@ -179,7 +180,10 @@ def _resume_state(config: Config, run: RunDirectory, source: Source) -> tuple[Ru
     Raises:
         UserError: the state is damaged or belongs to another run.
     """
-    arrays, values = Checkpoints(run.checkpoints, {}).load_state()
+    checkpoints = Checkpoints(run.checkpoints, {})
+    if not checkpoints.states:
+        _check_no_state(run)
+    arrays, values = checkpoints.load_state()
     state = RunState.from_dict(values)
     digest = check_state(run, state.data, state.run)
     other_images = state.data not in ("", digest)
@@ -191,6 +195,25 @@ def _resume_state(config: Config, run: RunDirectory, source: Source) -> tuple[Ru
     state.data = digest
     state.reconsider(config.train.max_hours, config.train.patience)
     return state, Start(resumed=True, arrays=arrays, other_images=other_images)
+
+
+def _check_no_state(run: RunDirectory) -> None:
+    """Check that a run without a state has lost none, because it begins again and overwrites its best.
+
+    A run saves its first state at the end of its first epoch, after the record of that epoch.
+
+    Raises:
+        UserError: the run recorded more than one epoch.
+    """
+    epochs = len(MetricsLog(run.metrics).read("epoch"))
+    if epochs > 1:
+        raise bad_value(
+            "resume",
+            f"{run.checkpoints} without a state, although {run.metrics.name} has {epochs} epochs",
+            "the files state_*.safetensors of the run",
+            "Copy these files, too, or start a new run with "
+            f"{advise('model.weights', run.best_checkpoint)}",
+        )
 
 
 def _seen(source: Source, before: SeenImages) -> str:

@@ -26,3 +26,12 @@ def test_a_mistake_from_python():
         configure("train.epoch=3")
     with pytest.raises(UserError, match=r"-cd: got nowhere, expected an existing folder"):
         configure(folder=Path("nowhere"))
+
+
+def test_a_working_directory_that_was_deleted(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(UserError, match=r"^working directory: got .*, which was deleted"):
+        configure_run("seed=1")

@@ -14,6 +14,7 @@ import yaml
 from cait_finetune.cli import hydra_app as cli
 from cait_finetune.commands import train
 from cait_finetune.errors import UserError
+from cait_finetune.runs.directory import RunDirectory
 from tests.cait_finetune.runs.test_leaderboard import write_run
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -298,6 +299,19 @@ def test_runs_that_fail_keep_nothing_from_the_others(command, monkeypatch, capsy
     summary = json.loads((tmp_path / "sweep" / "summary.json").read_text())
     assert [run["seed"] for run in summary["runs"]] == [0, 1]
     assert (tmp_path / "sweep" / "2" / "failure.txt").read_text() == messages[1]
+
+
+def test_the_same_runs_again_are_refused_under_the_key_of_several(command, monkeypatch, tmp_path):
+    import cait_finetune.workflow.finetune as workflow
+
+    monkeypatch.setattr(workflow, "finetune", lambda _, path: RunDirectory(path).create())
+    write_run(tmp_path / "sweep" / "0", 0.5)
+    (tmp_path / "sweep" / "0" / "checkpoints" / "best.safetensors").touch()
+    status, _, err = command("-m", "seed=0,1", "hydra.sweep.dir=sweep")
+    assert status == 1
+    place = tmp_path / "sweep" / "0"
+    assert f"run 0, seed=0: hydra.sweep.dir: got {place}, expected a directory without a run" in err
+    assert f"Go on with resume={place}, or choose another" in err
 
 
 def test_an_interrupted_run(command, monkeypatch):

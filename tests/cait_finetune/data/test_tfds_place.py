@@ -61,3 +61,15 @@ def test_a_place_that_is_configured_stays(blocked):
     there = Digits(data_dir=blocked)
     given = DatasetConfig(name="digits", source="digits", data_dir=blocked)
     assert tfds_load._place(there, given) is there
+
+
+def test_a_set_that_is_made_here_blames_no_network(tmp_path, monkeypatch):
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Digits, "download_and_prepare", full)
+    with pytest.raises(
+        UserError, match=r"a set that can be made in .* \(.*No space left"
+    ) as caught:
+        tfds_load._prepare(Digits(data_dir=str(tmp_path)), DIGITS)
+    assert "network" not in str(caught.value)

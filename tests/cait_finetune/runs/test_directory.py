@@ -39,6 +39,21 @@ def test_one_process_at_a_time_is_at_work_in_it(tmp_path):
     own(tmp_path / "run")
 
 
+def test_a_path_that_is_not_utf_8_is_refused(tmp_path):
+    place = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")
+    with pytest.raises(
+        UserError, match=r"^hydra\.run\.dir: got '.*caf\\udce9/run', expected a path in"
+    ):
+        own(Path(place) / "run")
+    assert not Path(place).exists()
+
+
+def test_a_command_in_another_encoding(tmp_path):
+    run = RunDirectory(tmp_path)
+    run.command.write_bytes(b"python -m cait_finetune dataset.name=caf\xe9\n")
+    assert run.read_command() == "python -m cait_finetune dataset.name=caf\ufffd"
+
+
 def test_creates_the_directories(tmp_path):
     run = RunDirectory(tmp_path / "some" / "run")
     run.create()

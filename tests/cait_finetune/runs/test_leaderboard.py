@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+from pathlib import Path
 
 import pytest
 import yaml
@@ -36,6 +38,13 @@ def write_run(directory, score=None, command=None, metric="top1", **settings):
                   "wall_seconds": 12.3}  # fmt: skip
         (directory / "result.json").write_text(json.dumps(result))
     return directory
+
+
+def test_a_path_that_is_not_utf_8_is_refused(tmp_path):
+    place = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")
+    write_run(Path(place), 0.5)
+    with pytest.raises(UserError, match=r"^runs: got '.*caf\\udce9', expected a path in UTF-8"):
+        find_runs([place])
 
 
 def test_runs_are_found_below_and_through_patterns(tmp_path):

@@ -9,6 +9,7 @@ import yaml
 from omegaconf import OmegaConf
 from rich.console import Console
 
+from cait_finetune.runs.directory import RunDirectory
 from cait_finetune.runs.multirun import MultirunSummary, summarise
 
 
@@ -73,6 +74,28 @@ def test_without_results_there_is_nothing_to_say(tmp_path, console):
     write(tmp_path / "sweep", "0", 0, None, None)
     assert summarise(tmp_path / "sweep", console) is None
     assert not list(tmp_path.glob("sweep/*.json"))
+
+
+def test_failures_of_an_earlier_command_do_not_count(tmp_path, capsys):
+    root = tmp_path / "sweep"
+    write(root, "0", 0, 0.5, 0.6)
+    earlier, finished = root / "1" / "failure.txt", root / "0" / "failure.txt"
+    earlier.parent.mkdir()
+    earlier.write_text("run 1: an earlier failure")
+    choices = {"hydra/sweeper": "basic"}
+    config = OmegaConf.create(
+        {"hydra": {"sweep": {"dir": str(root)}, "runtime": {"choices": choices}}}
+    )
+    callback = MultirunSummary()
+    callback.on_multirun_start(config)
+    callback.on_multirun_end(config)
+    finished.write_text("run 0: hydra.sweep.dir: got a finished run")
+    RunDirectory(root / "0").mark_finished()
+    finished.write_text("run 0: hydra.sweep.dir: got a finished run")
+    with pytest.raises(SystemExit, match=r"failed:\nrun 0: hydra\.sweep\.dir: got a finished run$"):
+        callback.on_multirun_end(config)
+    assert earlier.exists()
+    assert not finished.exists()
 
 
 def test_runs_of_an_earlier_command_are_counted(tmp_path, console):

@@ -166,7 +166,12 @@ def test_a_run_that_is_finished(run):
     finish(run)
     with pytest.raises(UserError, match="whose run is finished") as error:
         resume(run)
-    assert "last.safetensors" in str(error.value)
+    assert str(error.value).endswith("start a new run")
+    (run / "checkpoints").mkdir(exist_ok=True)
+    for name in ("best", "last"):
+        (run / "checkpoints" / f"{name}.safetensors").touch()
+        with pytest.raises(UserError, match=rf"a new run with model.weights=.*{name}\.safetensors"):
+            resume(run)
     with pytest.raises(UserError, match="whose run is finished") as error:
         resume(run, "export=onnx")
     assert f"python -m cait_finetune export run={run} export=onnx" in str(error.value)

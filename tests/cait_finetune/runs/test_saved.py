@@ -118,6 +118,8 @@ def test_a_temperature_that_was_edited_is_refused(directory, monkeypatch):
     kept.save(run.directory.predictions_of("validation"))
     fitted = fit_temperature(logits, labels)
 
+    assert run.temperature == pytest.approx(fitted)  # the run ended before its result was there
+
     def stated(temperature):
         run.directory.write_result(
             {"temperature": temperature, "weights_sha256": weights_mark(best)}

@@ -86,9 +86,20 @@ def test_one_that_comes_when_it_has_ended_is_not_lost():
 
 def test_a_process_that_dies_is_a_message():
     assert told("os.kill(os.getpid(), signal.SIGSEGV)")[0] == (
-        "UserError : the run's process: got SIGSEGV, expected its end"
+        "UserError : the run's process: got SIGSEGV, expected the end of the run"
     )
     assert "SIGKILL, as when memory runs out" in told("os.kill(os.getpid(), signal.SIGKILL)")[0]
+
+
+def test_exit_statuses_are_known_although_the_starter_ignores_them():
+    ignored = "signal.signal(signal.SIGCHLD, signal.SIG_IGN)\nassert can_fork()"
+    program = PROGRAM.replace("assert can_fork()", ignored).replace("work)", "lambda: 7, str)")
+    program += "\nassert signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("7 ")
 
 
 def test_a_second_ctrl_c_ends_the_parent_too():

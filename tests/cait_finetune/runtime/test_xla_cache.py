@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -66,6 +67,15 @@ def test_a_directory_that_cannot_be_made_is_a_warning(tmp_path, caplog):
     keep_compiled(tmp_path / "file", environment)
     assert environment == {}
     assert "is not kept" in caplog.text
+
+
+def test_a_disk_that_is_almost_full_keeps_nothing(tmp_path, caplog, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=99_000_000))
+    environment: dict[str, str] = {}
+    assert keep_compiled(tmp_path, environment) is None
+    assert environment == {}
+    assert "has less than 100 MB of room: what is compiled is not kept" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,13 @@ def test_a_resumed_run_has_files_of_its_own(tmp_path, monkeypatch):
 
     for path in one.logbook.checkpoints.states:
         path.unlink()
+    for epoch in (1, 2):
+        one.logbook.metrics.write("epoch", epoch=epoch, step=epoch)
+    with pytest.raises(
+        UserError, match=r"checkpoints without a state, although metrics\.jsonl has 2"
+    ):
+        resumed(one.run.root)
+    one.run.metrics.unlink()
     assert resumed(one.run.root).logbook.state.run == one.logbook.state.run, (
         "cut off before its first state"
     )
