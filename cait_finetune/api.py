@@ -112,7 +112,8 @@ def predict(
     from cait_finetune.runtime.process_state import restored_logging
 
     use_tensorflow()
-
+    if isinstance(model, Run):
+        model.saved.check_in_place()
     one = isinstance(images, str | Path)
     config = running.PredictConfig(
         model=str(model.directory if isinstance(model, Run) else model),

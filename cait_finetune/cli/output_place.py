@@ -12,6 +12,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from cait_finetune.config.checks import on_disk
+from cait_finetune.data.image_files.listing import OUTPUT_MARK
 from cait_finetune.errors import UserError, bad_value
 from cait_finetune.runs.command_line import override
 
@@ -71,6 +72,8 @@ def claim(key: str, directory: Path) -> Path:
             made = directory if number == 1 else directory.with_name(f"{directory.name}-{number}")
             with contextlib.suppress(FileExistsError):
                 made.mkdir()
+                # Later commands leave the directory out if it lies among images.
+                (made / OUTPUT_MARK).touch()
                 return made
     except OSError as error:
         raise bad_value(

@@ -40,7 +40,7 @@ def load_source(config: DatasetConfig, splits: Sequence[str] = SPLITS) -> Source
     if config.folds:
         source = source.select(folded(source, config.folds, config.fold, config.draw_seed))
         counts = " / ".join(f"{source.sizes[split]:,}" for split in SPLITS)
-        note = f"split  {counts}, fold {config.fold} of {config.folds} of train and validation"
+        note = f"split  {counts}, fold {config.fold} of {config.folds} of train and validation, drawn by seed {config.draw_seed}"
         source = dataclasses.replace(source, notes=(*_without_splits(source.notes), note))
     if config.examples_per_class:
         chosen = few_of_each_class(source, config.examples_per_class, config.draw_seed)

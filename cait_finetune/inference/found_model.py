@@ -16,6 +16,7 @@ from cait_finetune.runs.exports import damaged_file, is_current, weights_mark
 from cait_finetune.runs.provenance import Provenance
 from cait_finetune.runs.run_id import check_run_id
 from cait_finetune.runs.saved import SavedRun, read_run
+from cait_finetune.scores.metrics import MetricsLog
 from cait_tf.quiet import quiet_imports
 
 if TYPE_CHECKING:  # a mistake is reported before TensorFlow loads
@@ -122,7 +123,14 @@ class FoundModel:
         if self.kind == "saved_model":
             return backends.SavedModel(self.path)
         if self.kind == "checkpoint":
-            return backends.Checkpoint(read_run(self.run))
+            run = read_run(self.run)
+            if not run.directory.scored:
+                epochs = len(MetricsLog(run.directory.metrics).read("epoch"))
+                logger.warning(
+                    "model %s has no result yet: the best weights of its first %d epoch%s answer",
+                    self.run, epochs, "s" * (epochs != 1),
+                )  # fmt: skip
+            return backends.Checkpoint(run)
         opened = portable.open_onnx if self.kind == "onnx" else portable.open_litert
         return opened(self.path, self._preprocessing)
 

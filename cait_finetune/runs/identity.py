@@ -220,6 +220,32 @@ def confirmed(
     return source
 
 
+def unlike(run: RunDirectory, source: Source, weights_sha256: str | None) -> list[str]:
+    """Return lines on how a new run with the configuration of `run` differs from it.
+
+    Args:
+        source: the images of the new run.
+        weights_sha256: checksum of the initial weights of the new run. `None`: random weights.
+
+    Raises:
+        UserError: ``identity.json`` of `run` cannot be read.
+    """
+    kept = _read(run)
+    if not kept:
+        return [f"again  {run.root} kept no record of its images: they are not compared"]
+    recorded, lines = Fingerprint.from_dict(kept["data"]), []
+    found, listed = fingerprint(source)
+    if recorded.classes != found.classes:
+        match = match_classes(recorded.classes, found.classes)
+        lines.append(f"other classes than {run.root}: {match.differences() or 'another order'}")
+    if changed := _changes(run, recorded, found, listed):
+        lines.append(f"other images than {run.root}: {'; '.join(changed)}")
+    if kept["weights"]["sha256"] != weights_sha256:
+        lines.append(f"other initial weights than {run.root}")
+    same = [f"the images, classes and initial weights of {run.root}"]
+    return [f"again  {line}" for line in lines or same]
+
+
 def has_the_runs_images(run: RunDirectory, source: Source) -> bool | None:
     """Return whether a source has the run's images, in any order. `None`: the run has no record."""
     recorded = _recorded(run)

@@ -225,6 +225,13 @@ def unlike(entries: list[Entry]) -> list[str]:
             "dataset.check=false"
         )
     keys = differing(entries)
+    folded = [one.settings for one in entries if one.settings.get("dataset.folds")]
+    seeds = sorted({str(one.get("dataset.seed")) for one in folded})
+    if len(seeds) > 1 and len({one.get("dataset.fold") for one in folded}) > 1:
+        lines.append(
+            f"images  the folds were drawn by different seeds ({', '.join(seeds)}), so they overlap: "
+            "set dataset.seed"
+        )
     if differ("train") and not any(key == "seed" or key.startswith("dataset.") for key in keys):
         lines.append("images  the runs were trained on different images under the same settings")
     started: dict[Any, set[str]] = {}

@@ -32,12 +32,18 @@ class Run:
 
     @property
     def result(self) -> dict[str, Any]:
-        """The content of ``result.json``. Empty: the run has no scores yet."""
+        """The content of ``result.json``. Empty: the run has no scores yet.
+
+        Raises:
+            UserError: the directory holds another run now, or the file cannot be read.
+        """
+        self.saved.check_in_place()
         return self.saved.directory.read_result()
 
     @property
     def epochs(self) -> list[dict[str, Any]]:
-        """The metrics of each completed epoch."""
+        """The metrics of each completed epoch. Raises `UserError` as `result`."""
+        self.saved.check_in_place()
         return MetricsLog(self.saved.directory.metrics).read("epoch")
 
     @property
@@ -59,7 +65,8 @@ class Run:
         return shown
 
     def predict(self, images: str | Path | Iterable[str | Path], top_k: int = 3) -> Sequence[Any]:
-        """Classify images as `cait_finetune.predict` does."""
+        """Classify images as `cait_finetune.predict` does. Raises `UserError` as `result`."""
+        self.saved.check_in_place()
         return self.predictor(self, images, top_k)
 
     def __repr__(self) -> str:

@@ -23,7 +23,7 @@ from cait_finetune.config.places import expanded
 from cait_finetune.errors import bad_value, reason
 from cait_finetune.runs.directory import RunDirectory
 from cait_finetune.runs.exports import weights_mark
-from cait_finetune.runs.run_id import check_weights_id
+from cait_finetune.runs.run_id import check_weights_id, run_id
 from cait_finetune.runs.settings import check_settings
 
 #: Relative tolerance between two fits of a temperature: processors round differently.
@@ -59,6 +59,21 @@ class SavedRun:
     train: TrainConfig
     preprocessing: PreprocessingConfig
     logger: LoggerConfig
+    id: str = ""
+
+    def check_in_place(self) -> None:
+        """Check that the directory still holds this run.
+
+        Raises:
+            UserError: the directory holds another run, or none.
+        """
+        if not self.directory.config.is_file() or run_id(self.directory) != self.id:
+            raise bad_value(
+                "run",
+                f"{self.directory.root}, which does not hold the run that was loaded",
+                "the run's own directory",
+                "Load the run again",
+            )
 
     @property
     def class_names(self) -> list[str]:
@@ -231,4 +246,4 @@ def read_run(root: Path, weights: bool = True) -> SavedRun:
         raise bad_value("run", root, expected) from error
     parts["model"].weights = str(run.best_checkpoint)
     parts["model"].weights_key = None  # it is a key in the file of the initial weights
-    return SavedRun(run, **parts)
+    return SavedRun(run, **parts, id=run_id(run))

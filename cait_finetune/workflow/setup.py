@@ -17,6 +17,7 @@ from rich.logging import RichHandler
 from cait_finetune import model as models
 from cait_finetune.config import Config
 from cait_finetune.config.advice import advise
+from cait_finetune.config.yaml_files import Folders
 from cait_finetune.data.load import load_source
 from cait_finetune.data.seen_images import SeenImages
 from cait_finetune.data.source import Source
@@ -32,6 +33,7 @@ from cait_finetune.runs.identity import (
     check_state,
     confirmed,
     run_classes,
+    unlike,
 )
 from cait_finetune.runs.provenance import PREPROCESSING, SEEN, notes_on_weights, stated
 from cait_finetune.runs.resume import keep_free_keys
@@ -245,6 +247,9 @@ def _begin_directory(
     sha256 = report and report.sha256
     composed = OmegaConf.structured(config)
     weights = config.model.weights
+    if Folders.own and RunDirectory(Folders.own).identity.exists():  # -cd RUN -cn config
+        for line in unlike(RunDirectory(Folders.own), source, sha256):
+            worker.console.print(line, highlight=False)
     identity = begin_identity(run, source, weights, sha256, state.run, settings(composed))
     state.data = identity.digest
     _write_parameters(run, plan)

@@ -1,5 +1,6 @@
 """The functions for notebooks. Their import loads no heavy library."""
 
+import json
 import os
 import re
 import shutil
@@ -55,6 +56,16 @@ def test_a_run_that_is_not_finished(run, tmp_path):
     for name in ("config.yaml", "checkpoints"):
         (tmp_path / name).symlink_to(run.directory / name)
     unfinished = load_run(tmp_path)
+    other = json.dumps({"run": "another"})
+    (tmp_path / "identity.json").write_text(other)
+    for use in (
+        lambda: unfinished.result,
+        lambda: unfinished.epochs,
+        lambda: unfinished.predict("x"),
+    ):
+        with pytest.raises(UserError, match="which does not hold the run that was loaded"):
+            use()
+    (tmp_path / "identity.json").unlink()
     assert (unfinished.result, unfinished.epochs, unfinished.metrics) == ({}, [], {})
     assert repr(unfinished).endswith("not finished, 0 epochs so far)")
     assert "not finished" in unfinished._repr_html_()

@@ -35,11 +35,13 @@ class _Found:
         images: paths of the images by (part, class). The part is empty without split folders.
         others: number of other files by file extension.
         astray: paths of images that are in no class folder.
+        outputs: paths of output directories of commands, which are left out.
     """
 
     images: dict[tuple[str, str], list[str]]
     others: collections.Counter[str]
     astray: list[str]
+    outputs: list[str]
 
 
 def load_folder(config: DatasetConfig) -> FileSource:
@@ -66,7 +68,9 @@ def load_folder(config: DatasetConfig) -> FileSource:
         )
     root = storage.located(_KEY, config.data_dir, "folder")
     inside = storage.entries(root)
-    folders = [name for name, is_folder in inside if is_folder]
+    folders = [
+        name for name, is_folder in inside if is_folder and not _holds_outputs(f"{root}/{name}")
+    ]
     if not folders:
         with_images = any(is_image(name) for name, _ in inside)
         what = "which has images and no folder" if with_images else "which has no folder"
@@ -173,22 +177,37 @@ def _is_hidden_folder(root: str, name: str) -> bool:
 def _found(root: str, parts: list[str]) -> _Found:
     images: dict[tuple[str, str], list[str]] = {}
     others: collections.Counter[str] = collections.Counter()
-    astray = []
+    astray, outputs = [], []
     for part in parts:
         folder = f"{root}/{part}" if part else root
         prefix = f"{part}/" if part else ""
-        for name, is_folder in storage.entries(folder):
+        for name, is_folder in storage.entries(folder, outputs):
             if not is_folder:
                 if is_image(name):
                     astray.append(prefix + name)
                 continue
+            if _holds_outputs(f"{folder}/{name}"):
+                outputs.append(f"{folder}/{name}")
+                continue
             images[part, name] = []
-            for path in storage.files_below(f"{folder}/{name}", root):
+            for path in storage.files_below(f"{folder}/{name}", root, outputs):
                 if is_image(path):
                     images[part, name].append(f"{prefix}{name}/{path}")
                 else:
                     others[os.path.splitext(path)[1].lower() or "no ending"] += 1
-    return _Found(images, others, astray)
+    return _Found(images, others, astray, outputs)
+
+
+def _holds_outputs(folder: str) -> bool:
+    """Return whether a folder has output directories of commands, and no file that is not theirs."""
+    if storage.is_remote(folder):
+        return False
+    with os.scandir(folder) as found:  # a class folder has a file, which ends the search at once
+        if any(entry.is_file() for entry in found):
+            return False
+    outputs: list[str] = []
+    files = storage.files_below(folder, outputs=outputs)
+    return next(files, None) is None and bool(outputs)
 
 
 def _notes(found: _Found) -> list[str]:
@@ -196,6 +215,8 @@ def _notes(found: _Found) -> list[str]:
     if found.others:
         endings = ", ".join(ending for ending, _ in found.others.most_common(5))
         notes.append(f"files  {found.others.total():,} that are no images were left out: {endings}")
+    if found.outputs:
+        notes.append(f"files  output directories of commands were left out: {some(found.outputs)}")
     if found.astray:
         notes.append(f"files  {len(found.astray):,} in no class folder were left out")
     return notes

@@ -1,6 +1,7 @@
 """List the images of a folder: file extensions, litter and links, for all commands that list files.
 
-Litter is hidden files and folders, and those that operating systems and programs leave beside images.
+Litter is hidden files and folders, and those that operating systems and programs leave beside images. The
+output directories of this project's own commands, which may lie among the images, are left out too.
 The module does not import TensorFlow: `cait_finetune.inference` lists files before TensorFlow loads.
 """
 
@@ -37,6 +38,8 @@ _LITTER = frozenset(
         "__pycache__",
     )
 )
+#: A file in each output directory that the time names.
+OUTPUT_MARK = ".cait_output"
 _MAGIC = re.compile(r"[*?[]")
 
 #: Function that returns the sorted names in a folder without litter, and whether each is a folder.
@@ -53,22 +56,39 @@ def is_litter(name: str) -> bool:
     return name[:1] in (".", "") or name.lower() in _LITTER
 
 
-def local_entries(folder: str) -> list[tuple[str, bool]]:
+def is_output(folder: str) -> bool:
+    """Whether a folder is the output directory of a command, whose charts are no images of a class."""
+    if os.path.exists(f"{folder}/{OUTPUT_MARK}"):
+        return True
+    # A run in a directory that the user named. A new run has a lock before it has its configuration.
+    begun = os.path.exists(f"{folder}/config.yaml") or os.path.exists(f"{folder}/.lock")
+    return begun and os.path.isdir(f"{folder}/checkpoints")
+
+
+def local_entries(folder: str, outputs: list[str] | None = None) -> list[tuple[str, bool]]:
     """Return the sorted names in a folder on a disk, and whether each is a folder or a link to one.
 
-    The list omits litter, links to a folder that contains the link, and anything that is neither a
-    file nor a folder. A broken link counts as a file, so that reading it gives an error.
+    The list omits litter, output directories, links to a folder that contains the link, and anything
+    that is neither a file nor a folder. A broken link counts as a file, so that reading it gives an
+    error.
+
+    Args:
+        outputs: gets the paths of the omitted output directories.
 
     Raises:
         OSError: the folder cannot be read.
     """
+    listed = []
     with os.scandir(folder) as found:
-        kinds = [(entry, _is_folder(entry)) for entry in found if not is_litter(entry.name)]
-        return sorted(
-            (entry.name, is_folder)
-            for entry, is_folder in kinds
-            if is_folder is not None and not (is_folder and _is_loop(entry, folder))
-        )
+        for entry in found:
+            if is_litter(entry.name) or (is_folder := _is_folder(entry)) is None:
+                continue
+            if is_folder and is_output(entry.path):
+                if outputs is not None:
+                    outputs.append(entry.path)
+            elif not (is_folder and _is_loop(entry, folder)):
+                listed.append((entry.name, is_folder))
+    return sorted(listed)
 
 
 def files_below(

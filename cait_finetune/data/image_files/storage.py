@@ -7,6 +7,7 @@ files.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import posixpath
 import uuid
@@ -99,14 +100,20 @@ def parent(path: str) -> str:
     return path.rpartition("/")[0] if is_remote(path) else os.path.dirname(path)
 
 
-def entries(folder: str) -> list[tuple[str, bool]]:
+def entries(folder: str, outputs: list[str] | None = None) -> list[tuple[str, bool]]:
     """Return the sorted names in a folder without litter, and whether each is a folder.
+
+    Args:
+        outputs: gets the omitted output directories, as in `listing.local_entries`.
 
     Raises:
         UserError: the folder cannot be read, or a name in it is not UTF-8.
     """
     try:
-        found = _remote_entries(folder) if is_remote(folder) else listing.local_entries(folder)
+        if is_remote(folder):
+            found = _remote_entries(folder)
+        else:
+            found = listing.local_entries(folder, outputs)
     except (OSError, tf.errors.OpError) as error:
         why = getattr(error, "strerror", None) or reason(error)
         raise bad_value("dataset.data_dir", folder, f"a folder that can be read ({why})") from error
@@ -116,13 +123,18 @@ def entries(folder: str) -> list[tuple[str, bool]]:
     return found
 
 
-def files_below(folder: str, within: str | None = None) -> Iterator[str]:
+def files_below(
+    folder: str, within: str | None = None, outputs: list[str] | None = None
+) -> Iterator[str]:
     """As `listing.files_below`, but for buckets too.
+
+    Args:
+        outputs: gets the omitted output directories, as in `listing.local_entries`.
 
     Raises:
         UserError: as `entries`.
     """
-    return listing.files_below(folder, entries, within)
+    return listing.files_below(folder, functools.partial(entries, outputs=outputs), within)
 
 
 def size_and_times(path: str) -> tuple[int, ...]:

@@ -99,6 +99,20 @@ def test_a_model_of_one_size_is_given_images_as_its_run_was(bare_run, tmp_path, 
     assert "does not state how its images were prepared" in caplog.text
 
 
+def test_a_run_without_a_result_is_named(bare_run, tmp_path, caplog):
+    shutil.copytree(bare_run, tmp_path / "run")
+    with caplog.at_level("WARNING", "cait_finetune"):
+        find_model(tmp_path / "run").open()
+        assert caplog.messages == []
+        (tmp_path / "run" / "result.json").unlink()
+        (tmp_path / "run" / "metrics.jsonl").write_text(
+            '{"kind": "epoch", "epoch": 1, "step": 9}\n'
+        )
+        find_model(tmp_path / "run").open()
+    (said,) = caplog.messages
+    assert said.endswith("run has no result yet: the best weights of its first 1 epoch answer")
+
+
 @pytest.mark.parametrize("name", ["nowhere", "folder", "nowhere.onnx"])
 def test_nothing_to_be_found(tmp_path, name):
     (tmp_path / "folder").mkdir()

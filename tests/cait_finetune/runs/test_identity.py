@@ -17,6 +17,7 @@ from cait_finetune.runs.identity import (
     confirmed,
     identity_facts,
     run_classes,
+    unlike,
 )
 from cait_tf.weights.checksum import stated_checksum
 from tests.cait_finetune.data.test_fingerprint import IDS, source
@@ -222,6 +223,23 @@ def test_start_weights_that_were_replaced(run):
     )
     with pytest.raises(UserError, match=message):
         check_weights(run, "x", "abd")
+
+
+def test_a_run_that_is_made_again_says_what_is_other(run, tmp_path):
+    now = source()
+    assert unlike(run, now, "abc") == [
+        f"again  the images, classes and initial weights of {run.root}"
+    ]
+    assert unlike(run, now, "abd") == [f"again  other initial weights than {run.root}"]
+    assert unlike(run, source(ids=FEWER), "abc") == [
+        f"again  other images than {run.root}: 1 image gone (bee/2.jpg)"
+    ]
+    (line, *_) = unlike(run, source(classes=("bee", "ant")), "abc")
+    assert line == f"again  other classes than {run.root}: another order"
+    run.identity.unlink()
+    assert unlike(run, now, "abc") == [
+        f"again  {run.root} kept no record of its images: they are not compared"
+    ]
 
 
 def test_a_state_of_another_run_with_the_same_data(run):

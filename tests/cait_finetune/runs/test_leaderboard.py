@@ -256,6 +256,18 @@ def test_what_differs_under_equal_settings_is_said(tmp_path, other, said):
     assert unlike([one, entry_on(tmp_path / "two", **{**known, **other})]) == said
 
 
+def test_folds_of_different_seeds_overlap(tmp_path):
+    for number in range(2):
+        folds = {"dataset__folds": 2, "dataset__fold": number, "dataset__seed": number}
+        write_run(tmp_path / str(number), 0.5, **folds)
+        write_run(tmp_path / "same" / str(number), 0.5, **{**folds, "dataset__seed": 0})
+    said = (
+        "images  the folds were drawn by different seeds (0, 1), so they overlap: set dataset.seed"
+    )
+    assert unlike([read_entry(tmp_path / str(number)) for number in range(2)]) == [said]
+    assert unlike([read_entry(tmp_path / "same" / str(number)) for number in range(2)]) == []
+
+
 def test_files_that_were_edited_say_nothing(tmp_path):
     one, two = (entry_on(tmp_path / name) for name in ("one", "two"))
     (tmp_path / "two" / "identity.json").write_text("[1]")

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cait_finetune.cli.output_place import claim
 from cait_finetune.config import DatasetConfig, SplitsConfig
 from cait_finetune.data.load import load_source
 from cait_finetune.errors import UserError
+from cait_finetune.runs.directory import RunDirectory
 from tests.cait_finetune.data.made_images import folders, from_folder, ids, image
 from tests.cait_finetune.stand_ins import checked
 
@@ -76,6 +78,40 @@ def test_classes_with_the_same_folders_are_named(tmp_path, warnings_shown):
 def test_trains_are_classes(tmp_path):
     folders(tmp_path, {"express_train": 10, "freight_train": 10, "test_tube": 10})
     assert len(from_folder(tmp_path).class_names) == 3
+
+
+def output(folder, *files):
+    """Make the output directory of a command, with charts, which are images."""
+    for file in ("curves.png", *files):
+        image(folder / file)
+
+
+@pytest.mark.parametrize("named_by_time", [False, True])
+def test_outputs_of_commands_are_no_class(tmp_path, named_by_time):
+    folders(tmp_path)
+    runs = tmp_path / "outputs" / "digits" / "cait_nano_32"
+    if named_by_time:
+        claim("hydra.run.dir", runs / "2026-01-01_10-00-00")
+    else:
+        with RunDirectory(runs / "one").owned("hydra.run.dir"):
+            RunDirectory(runs / "one").create()
+    output(next(runs.iterdir()), "report/confusion.png")
+    inside = tmp_path / "cat" / "run1"
+    (inside / "checkpoints").mkdir(parents=True)
+    (inside / "config.yaml").touch()
+    output(inside, "report/confusion.png")
+    source = from_folder(tmp_path)
+    assert source.class_names == ("cat", "dog", "owl")
+    assert sum(source.sizes.values()) == 30
+    outputs = sorted([str(tmp_path / "outputs"), str(inside)])
+    (note,) = (one for one in source.notes if "output directories" in one)
+    assert sorted(note.partition("left out: ")[2].split(", ")) == outputs
+
+
+def test_a_class_called_outputs(tmp_path):
+    folders(tmp_path, {"inputs": 10, "outputs": 10})
+    output(tmp_path / "outputs" / "checkpoints")
+    assert from_folder(tmp_path).class_names == ("inputs", "outputs")
 
 
 def test_pngs_of_16_bits_are_named(tmp_path):
