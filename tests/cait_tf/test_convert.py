@@ -108,6 +108,7 @@ def test_the_classes_are_named_in_every_format(name, named, tmp_path):
     assert read_weights(tmp_path / "no_head.safetensors").class_names is None
 
 
+@pytest.mark.slow
 def test_what_a_file_states_of_its_run_stays(tmp_path):
     model = create_model("cait_nano_32", num_classes=2)
     save_weights(model, tmp_path / "a.safetensors", {"classes": "ant\nbee", "run": "some run"})

@@ -46,6 +46,7 @@ def test_inference(worker):
     assert one.measure(0) > 0
 
 
+@pytest.mark.slow
 def test_a_jax_that_sees_no_gpu(worker, monkeypatch):
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     with pytest.raises(UserError, match=r"jax: got version .*, which sees no GPU"):

@@ -53,6 +53,7 @@ def call(monkeypatch, *arguments):
     command.main()
 
 
+@pytest.mark.slow
 def test_scores_of_other_weights_are_not_stated_beside_these(tmp_path, monkeypatch):
     directory = make_run(tmp_path / "run")
     best = directory / "checkpoints" / "best.safetensors"

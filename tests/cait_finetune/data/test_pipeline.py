@@ -93,6 +93,7 @@ def test_each_pass_has_every_image_once_in_an_order_of_its_own(source, cache):
     assert len({*passes, tuple(range(COUNT))}) == 4
 
 
+@pytest.mark.slow
 def test_another_seed_gives_another_order(source):
     orders = {tuple(which(stream(source, 2, seed=seed)[0])) for seed in (0, 1)}
     assert len(orders) == 2

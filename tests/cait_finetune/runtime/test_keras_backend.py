@@ -86,6 +86,7 @@ for call in (lambda: cait_finetune.finetune("dataset=digits"), lambda: cait_fine
 """
 
 
+@pytest.mark.slow
 def test_a_program_that_has_loaded_another_backend():
     done = subprocess.run(
         [sys.executable, "-c", _PROGRAM], capture_output=True, text=True, timeout=120,

@@ -86,6 +86,7 @@ def test_a_step_that_one_replica_cannot_do_is_skipped_on_both(both):
         assert one["steps_tried"] == STEPS
 
 
+@pytest.mark.slow
 def test_two_replicas_are_one_device(both):
     alone, two = both
     for name, value in alone.items():
