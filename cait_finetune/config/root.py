@@ -86,18 +86,17 @@ class Config:
         peak = self.optimizer.peak(self.train.batch_size)
         schedule = self.schedule
         warms_up = schedule.warmup_epochs or schedule.warmup_steps or schedule.warmup_examples
-        for key, value in (
-            ("min_lr", schedule.min_lr),
-            ("warmup_lr", schedule.warmup_lr if warms_up else None),
-        ):
-            if value is not None and value > peak:
-                scaled = " scaled to the batch" if self.optimizer.lr_batch_size else ""
-                raise bad_value(
-                    f"schedule.{key}",
-                    value,
-                    f"at most {peak:g}, which is optimizer.base_lr{scaled}",
-                    f"Set schedule.{key}={peak:g}, or a higher optimizer.base_lr.",
-                )
+        rates = {"min_lr": schedule.min_lr, "warmup_lr": schedule.warmup_lr if warms_up else None}
+        above = {key: value for key, value in rates.items() if value is not None and value > peak}
+        for key, value in above.items():
+            scaled = " scaled to the batch" if self.optimizer.lr_batch_size else ""
+            lower = " ".join(f"schedule.{one}={peak:g}" for one in above)
+            raise bad_value(
+                f"schedule.{key}",
+                value,
+                f"at most {peak:g}, which is optimizer.base_lr{scaled}",
+                f"Set {lower}, or a higher optimizer.base_lr.",
+            )
 
     def _check_labels(self) -> None:
         """Check that loss, tuning method and sampling fit the images' labels and each other."""
