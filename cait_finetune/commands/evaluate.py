@@ -91,6 +91,8 @@ def evaluate(config: Config, directory: Path) -> Path:
             if config.dataset.source in ("folder", "csv", "imagenet_folder")
             else f"score  {split} is a slice: set dataset.splits.{split} to choose another"
         )
+    else:
+        console.print(f"score  {split}, {source.sizes[split]:,} images", highlight=False)
     keras.utils.set_random_seed(config.seed)  # draws weights that no file has
     model = models.build(config.model, source.class_names, "float32")
     if report := model.loading_report:

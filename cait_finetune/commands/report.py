@@ -122,7 +122,10 @@ def _scores(
     mark = weights_mark(run.best_checkpoint)
     made_by = {one.weights for one in (predictions or {}).values()}
     if mark and made_by - {mark, None}:
-        reasons.append(f"predictions: made by other weights than {run.best_checkpoint}")
+        reasons.append(
+            f"predictions: those of the run were made by other weights than {run.best_checkpoint}, "
+            "and were made again"
+        )
         predictions = temperature = None
     try:
         if not run.best_checkpoint.is_file():

@@ -12,7 +12,7 @@ from cait_finetune.config.advice import advise
 from cait_finetune.config.places import expanded_path
 from cait_finetune.errors import bad_value
 from cait_finetune.runs.directory import RunDirectory, read_json
-from cait_finetune.runs.exports import damaged_file, is_current, weights_mark
+from cait_finetune.runs.exports import current_result, damaged_file, is_current, weights_mark
 from cait_finetune.runs.provenance import Provenance
 from cait_finetune.runs.run_id import check_run_id
 from cait_finetune.runs.saved import SavedRun, read_run
@@ -124,10 +124,10 @@ class FoundModel:
             return backends.SavedModel(self.path)
         if self.kind == "checkpoint":
             run = read_run(self.run)
-            if not run.directory.scored:
+            if not current_result(run.directory):
                 epochs = len(MetricsLog(run.directory.metrics).read("epoch"))
                 logger.warning(
-                    "model %s has no result yet: the best weights of its first %d epoch%s answer",
+                    "model %s has no result of its best weights yet: those of its first %d epoch%s answer",
                     self.run, epochs, "s" * (epochs != 1),
                 )  # fmt: skip
             return backends.Checkpoint(run)

@@ -12,6 +12,7 @@ from cait_finetune.config.metrics import METRIC_NAMES
 from cait_finetune.errors import UserError, bad_value
 from cait_finetune.report import html, sections
 from cait_finetune.runs.directory import RunDirectory, read_json
+from cait_finetune.runs.exports import current_result
 from cait_tf.atomic import write_text
 
 Made = TypeVar("Made")
@@ -70,7 +71,7 @@ def write_page(run: RunDirectory, reasons: Iterable[str] = ()) -> tuple[list[str
     config = OmegaConf.load(run.config)
     expected = {title for title, content in made if content is None} - _not_for(config)
     missing = [title for title, _ in made if title in expected]
-    unfinished = not run.scored
+    unfinished = not from_files(current_result, {})
     top = _headline(from_files(_metrics, {}))
     when = from_files(_when, "begun at an unknown time")
     reasons = [*reasons, *damaged]
@@ -105,8 +106,8 @@ def _chosen(config: Any, key: str) -> Any:
 
 
 def _metrics(run: RunDirectory) -> dict:
-    """Return ``result.json``. Test metrics come from ``scores.json``, as in the other sections."""
-    result = run.read_result()
+    """Return the result of the best weights. Test metrics come from ``scores.json``, as in the other sections."""
+    result = current_result(run)
     if not result:
         return result
     scores = read_json(run.parts / "scores.json", dict)

@@ -12,6 +12,7 @@ from pathlib import Path
 from cait_finetune.config.metrics import METRIC_NAMES
 from cait_finetune.report import html
 from cait_finetune.runs.directory import RunDirectory, read_json
+from cait_finetune.runs.exports import current_result
 
 _MOST = 200  # rows of a table at most; the CSV file has all rows
 _PAIRS = 20
@@ -173,7 +174,7 @@ _SPEED = {
 def speed(run: RunDirectory) -> str | None:
     """Return throughput, times and peak memory."""
     picture = run.parts / "speed.png"
-    found = run.read_result()
+    found = current_result(run)
     measured = found.keys() >= _SPEED  # results of early versions lack some keys
     if not (picture.exists() or measured):
         return None
@@ -197,7 +198,7 @@ def speed(run: RunDirectory) -> str | None:
 
 def export(run: RunDirectory) -> str | None:
     """Return the exported files with their largest difference to the trained model."""
-    found = run.read_result()
+    found = current_result(run)
     exports = found.get("exports")
     if not exports:
         return None

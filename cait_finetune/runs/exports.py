@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from cait_finetune.runs.directory import RunDirectory
 from cait_tf.weights.checksum import stated_checksum
 
 #: Key of a format's record in ``exports.json``: the checksum of the weights.
@@ -21,6 +22,22 @@ FILES = "files"
 def weights_mark(checkpoint: Path) -> str | None:
     """Return the checksum in a weights file, or `None` if it has none, is damaged or is missing."""
     return stated_checksum(checkpoint)
+
+
+def current_result(run: RunDirectory) -> dict[str, Any]:
+    """Return the content of ``result.json`` if it describes the best weights.
+
+    A run that trains on after its result may have newer best weights.
+
+    Returns:
+        The content. Empty: the run has no result, or one of other weights.
+
+    Raises:
+        UserError: ``result.json`` cannot be read.
+    """
+    result = run.read_result()
+    mark, scored = weights_mark(run.best_checkpoint), result.get("weights_sha256")
+    return {} if mark and scored and scored != mark else result
 
 
 def is_current(name: str, exports: Path, checkpoint: Path) -> bool:

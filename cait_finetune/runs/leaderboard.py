@@ -18,6 +18,7 @@ from cait_finetune.config.places import expanded
 from cait_finetune.errors import UserError, bad_value
 from cait_finetune.runs.command_line import named_keys, override
 from cait_finetune.runs.directory import RunDirectory
+from cait_finetune.runs.exports import current_result
 from cait_finetune.runs.run_id import read_identity
 from cait_finetune.runs.settings import flat
 from cait_finetune.scores.metrics import MetricsLog
@@ -112,6 +113,8 @@ def read_entry(directory: Path) -> Entry:
             missing.append("no result.json")
         elif not {f"validation_{metric}", f"test_{metric}"} <= result.keys():
             missing.append("a result.json without scores")
+        elif not current_result(run):
+            missing.append("a result.json of other weights than the best")
     except UserError:
         missing.append("a result.json that cannot be read")
     command = run.read_command()

@@ -9,6 +9,7 @@ from typing import Any
 
 from cait_finetune.config.metrics import METRIC_NAMES
 from cait_finetune.runs import markup
+from cait_finetune.runs.exports import current_result
 from cait_finetune.runs.saved import SavedRun
 from cait_finetune.scores.metrics import MetricsLog
 
@@ -32,13 +33,13 @@ class Run:
 
     @property
     def result(self) -> dict[str, Any]:
-        """The content of ``result.json``. Empty: the run has no scores yet.
+        """The content of ``result.json``. Empty: the best weights have no scores yet.
 
         Raises:
             UserError: the directory holds another run now, or the file cannot be read.
         """
         self.saved.check_in_place()
-        return self.saved.directory.read_result()
+        return current_result(self.saved.directory)
 
     @property
     def epochs(self) -> list[dict[str, Any]]:

@@ -79,7 +79,7 @@ def test_both_protocols_over_every_image(command, made, tmp_path):
 def test_a_part_that_training_would_hold_back_is_named(command, made, unmeasured, tmp_path):
     out = command()
     assert "data   imagenet_folder: 1,000 classes, 7 train, 7 validation, 7 test" in out
-    assert "score " not in out
+    assert "score  test, 7 images" in out
     images = shutil.copytree(made / "images", tmp_path / "images")
     for name in ("more", "others"):
         for path in list(images.glob("*/?.png")):

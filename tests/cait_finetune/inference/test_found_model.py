@@ -110,7 +110,9 @@ def test_a_run_without_a_result_is_named(bare_run, tmp_path, caplog):
         )
         find_model(tmp_path / "run").open()
     (said,) = caplog.messages
-    assert said.endswith("run has no result yet: the best weights of its first 1 epoch answer")
+    assert said.endswith(
+        "run has no result of its best weights yet: those of its first 1 epoch answer"
+    )
 
 
 @pytest.mark.parametrize("name", ["nowhere", "folder", "nowhere.onnx"])

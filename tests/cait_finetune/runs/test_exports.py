@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
-from cait_finetune.runs.exports import FILES, damaged_file, describe_files
+from cait_finetune.runs.directory import RunDirectory
+from cait_finetune.runs.exports import FILES, current_result, damaged_file, describe_files
 
 
 @pytest.fixture
@@ -42,3 +45,15 @@ def test_a_missing_a_shortened_and_a_changed_file_are_named(export):
     assert damaged_file(folder, record) == name
     (folder / name).unlink()
     assert damaged_file(folder, record) == name
+
+
+def test_a_result_of_other_weights_is_not_current(tmp_path):
+    run = RunDirectory(tmp_path)
+    assert current_result(run) == {}
+    run.write_result({"test_top1": 0.5})  # an earlier version, or no weights to compare with
+    assert current_result(run) == {"test_top1": 0.5}
+    run.checkpoints.mkdir()
+    save_file({"a": np.zeros(1)}, run.best_checkpoint, {"cait_tf.sha256": "now"})
+    for scored, current in (("now", True), ("before", False), (None, True)):
+        run.write_result({"test_top1": 0.5, "weights_sha256": scored})
+        assert bool(current_result(run)) is current
