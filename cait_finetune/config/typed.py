@@ -32,6 +32,8 @@ CONDITIONS = (
         "Add tuning.cache_features=false.",
     ),
 )  # fmt: skip
+#: Values that switch something off, and so promise no effect.
+_NOTHING = ("none", "null")
 _NO_TRAINING = (
     "tuning", "augment", "loss", "optimizer", "schedule", "distribution", "logger", "export", "average",
     "checkpoint", "debug", "lr_find", "train", "dataset.metric", "dataset.sampling",
@@ -76,10 +78,13 @@ def check_typed(words: Iterable[str], config: Config, command: str) -> None:
         if condition.read(config):
             continue
         for key, word in typed.items():
-            if _is_in(key, condition.keys) and key not in unread:
+            value = word.partition("=")[2]
+            if value in _NOTHING or key in unread:
+                continue
+            if _is_in(key, condition.keys):
                 raise bad_value(
                     key,
-                    word.partition("=")[2],
+                    value,
                     f"no value: {key} has an effect only with {condition.where}",
                     condition.hint,
                 )

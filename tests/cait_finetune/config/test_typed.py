@@ -39,6 +39,7 @@ def test_every_condition_is_tried():
 def test_words_with_an_effect():
     assert configure(*PROBE, "train.epochs=3", "optimizer=sgd", "augment=none").train.epochs == 3
     assert configure(*PROBE, "tuning.cache_features=false", "augment.flip=0").augment.flip == 0
+    assert configure(*PROBE, "dataset.cache=none").dataset.cache == "none"
 
 
 @pytest.mark.parametrize(
