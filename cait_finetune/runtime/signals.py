@@ -22,6 +22,7 @@ ASKING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 #: Seconds after which a further signal raises its error again, as the first error was dropped.
 LOST = 5.0
 _PATIENCE = 5.0  # seconds after the decision until Ctrl-C ends the process immediately
+_SOON = 0.01  # seconds until a signal whose error was dropped is sent again
 
 
 class Ending:
@@ -32,6 +33,8 @@ class Ending:
     own_process: ClassVar[bool] = False
     _since: ClassVar[float] = 0.0
     _installed: ClassVar[bool] = False
+    _number: ClassVar[int | None] = None  # the last signal that a handler did not ignore
+    _dropped: ClassVar[bool] = False
 
     @classmethod
     def decide(cls) -> None:
@@ -52,7 +55,45 @@ class Ending:
         """
         if cls.decided and number == signal.SIGINT and time.monotonic() - cls._since > _PATIENCE:
             os._exit(InterruptedByUser.code)
+        if not cls.decided:
+            cls._number = number
         return cls.decided
+
+    @classmethod
+    def take_dropped(cls) -> bool:
+        """Return whether this signal was sent again because Python dropped the handler's error."""
+        dropped, cls._dropped = cls._dropped, False
+        return dropped
+
+    @classmethod
+    @contextlib.contextmanager
+    def undropped(cls) -> Iterator[None]:
+        """Send a signal again if Python drops the error that its handler raised.
+
+        Python drops an error raised in a destructor, in a weak reference's callback and in a
+        garbage collector callback, and calls `sys.unraisablehook`.
+        """
+        before = sys.unraisablehook
+        sent: list[threading.Timer] = []
+
+        def send_again(dropped: sys.UnraisableHookArgs) -> None:
+            if issubclass(dropped.exc_type, Exception) or cls._number is None:
+                before(dropped)
+                return
+            cls._dropped = True
+            # A signal sent here would raise its error inside the hook, where Python drops it too.
+            sent.append(threading.Timer(_SOON, os.kill, (os.getpid(), cls._number)))
+            with contextlib.suppress(RuntimeError):  # the interpreter ends, so it starts no thread
+                sent[-1].start()
+
+        sys.unraisablehook = send_again
+        try:
+            yield
+        finally:
+            if sys.unraisablehook is send_again:
+                sys.unraisablehook = before
+            for timer in sent:  # the handlers that follow may end a process that is not a command's
+                timer.cancel()
 
 
 def raise_interrupt(number: int, frame: FrameType | None) -> None:
@@ -61,7 +102,7 @@ def raise_interrupt(number: int, frame: FrameType | None) -> None:
     Raises:
         KeyboardInterrupt: the first Ctrl-C.
     """
-    if not Ending.is_late(number):
+    if Ending.take_dropped() or not Ending.is_late(number):
         Ending.decide()
         raise KeyboardInterrupt
 
@@ -71,10 +112,9 @@ def preemptible(name: str, advice: str) -> Iterator[None]:
     """Make SIGTERM and SIGHUP inside the block print `advice` and end the process with status 75.
 
     `Interruption` replaces the handlers while a run has a state to save. The handler raises
-    SystemExit. Python drops an exception raised in a destructor or a garbage collector callback.
-    C++ code that calls Python replaces the exception by its own error. Therefore a later signal
-    raises SystemExit again, and the end of the block raises SystemExit in place of a normal end or
-    another error.
+    SystemExit. A library may catch SystemExit, and C++ code that calls Python replaces the
+    exception by its own error. Therefore a later signal raises SystemExit again, and the end of the
+    block raises SystemExit in place of a normal end or another error.
 
     After the block, a command's own process ignores the signals, because the interpreter and
     TensorFlow take a while to end. Any other process gets its handlers back. A block inside another
@@ -86,7 +126,7 @@ def preemptible(name: str, advice: str) -> Iterator[None]:
     """
 
     def end(number: int, frame: FrameType | None) -> None:
-        again = told and time.monotonic() - told[-1] > LOST
+        again = Ending.take_dropped() or (told and time.monotonic() - told[-1] > LOST)
         if not again and Ending.is_late(number):
             return
         if not told:
@@ -131,13 +171,16 @@ def handlers(
     nothing, because Python sets handlers only in the main thread. A signal that is ignored when the
     block ends stays ignored.
     """
-    before = {}
-    if threading.current_thread() is threading.main_thread():  # Python sets handlers only there
-        for number in numbers:
-            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
-                before[number] = signal.signal(number, handler)
-    try:
+    if threading.current_thread() is not threading.main_thread():
         yield
+        return
+    before = {}
+    for number in numbers:
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            before[number] = signal.signal(number, handler)
+    try:
+        with Ending.undropped():
+            yield
     finally:
         for number, one in before.items():
             if signal.getsignal(number) is not signal.SIG_IGN:  # ignored at the end of a command

@@ -86,8 +86,7 @@ class Interruption:
     def check(self) -> None:
         """Raise `Interrupted` if a signal has come.
 
-        The handler may have raised it before, but Python drops exceptions that are raised during
-        garbage collection.
+        The handler may have raised it before, in code that caught it.
 
         Raises:
             Interrupted: a signal has come.
@@ -109,10 +108,11 @@ class Interruption:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         # A finished run must not exit with a status that asks for a restart.
-        if self.finished or Ending.is_late(number):
+        dropped = Ending.take_dropped()
+        if self.finished or (not dropped and Ending.is_late(number)):
             return
         now = time.monotonic()
-        if number == signal.SIGINT:
+        if number == signal.SIGINT and not dropped:
             again = self._pressed is not None and now - self._pressed > _ONE_PRESS
             self._pressed = self._pressed if self._pressed is not None and not again else now
             if again and not self._obeyed:
@@ -120,7 +120,7 @@ class Interruption:
                 raise KeyboardInterrupt
         if self.signal is None:
             self.signal = signal.Signals(number)
-        elif now - self._raised < LOST:  # the previous exception still propagates
+        elif not dropped and now - self._raised < LOST:  # the previous exception still propagates
             return
         if not self._deferring:
             self._broke_in = True

@@ -1,3 +1,4 @@
+import contextlib
 import gc
 import os
 import signal
@@ -58,7 +59,7 @@ def test_deferred_it_is_noted_and_the_state_saved_first():
             interruption.check()
 
 
-def swallowed_by_a_collection(interruption: Interruption) -> None:
+def dropped_in_a_collection() -> None:
     """Send a signal inside a garbage collector callback: Python drops the raised exception."""
     gc.callbacks.append(lambda phase, info: phase == "start" and send(signal.SIGTERM))
     try:
@@ -67,10 +68,20 @@ def swallowed_by_a_collection(interruption: Interruption) -> None:
         gc.callbacks.pop()
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_one_that_was_swallowed_is_not_lost():
+def test_an_error_that_python_dropped_is_raised_again():
+    def life():
+        with Interruption():
+            dropped_in_a_collection()
+            time.sleep(60)
+
+    with pytest.raises(Interrupted):
+        life()
+
+
+def test_check_raises_an_error_that_a_library_caught():
     with Interruption() as interruption:
-        swallowed_by_a_collection(interruption)
+        with contextlib.suppress(Interrupted):
+            send(signal.SIGTERM)
         with pytest.raises(Interrupted):
             interruption.check()
 
@@ -164,12 +175,12 @@ def test_an_error_that_no_signal_made_stays_itself():
         an_error_beside_a_signal_that_waits()
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_repeated_signal_raises_again_what_was_swallowed(monkeypatch):
+def test_a_repeated_signal_raises_an_error_that_a_library_caught(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    with Interruption() as interruption:
-        swallowed_by_a_collection(interruption)
+    with Interruption():
+        with contextlib.suppress(Interrupted):
+            send(signal.SIGTERM)
         now[0] = 60.0
         with pytest.raises(Interrupted):
             send(signal.SIGTERM)
