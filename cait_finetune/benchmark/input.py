@@ -13,9 +13,10 @@ from PIL import Image
 from rich.console import Console
 
 from cait_finetune.benchmark.comparison import OURS, OURS_TENSORFLOW, TIMM_LOADER, Row, compare
-from cait_finetune.benchmark.tables import Report, markdown
+from cait_finetune.benchmark.tables import Report
 from cait_finetune.benchmark.task import AUGMENTATIONS, InputTask, check_timm, check_values
 from cait_finetune.errors import bad_value
+from cait_finetune.runs.markdown import markdown_table
 from cait_finetune.runtime.cores import cores
 
 _OCTAVES = ((4, 60.0), (16, 30.0), (64, 12.0), (256, 5.0))  # cells per side, and contrast
@@ -69,7 +70,7 @@ def table(rows: Sequence[Row]) -> str:
         times = f"{row.ratio():.2f}×" if row.best else "—"
         theirs = str(row.speeds.get(TIMM_LOADER, "—"))
         cells.append([row.task.augmentation, str(row.speeds[OURS]), theirs, times])
-    return markdown(["images", "ours, img/s", "timm, img/s", "ratio"], cells)
+    return markdown_table(["images", "ours, img/s", "timm, img/s", "ratio"], cells)
 
 
 def write_pictures(directory: Path, count: int, side: int, folders: int = 4) -> list[Path]:

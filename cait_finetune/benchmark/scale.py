@@ -20,7 +20,7 @@ from cait_finetune.benchmark.comparison import (
     Speeds,
     three_digits,
 )
-from cait_finetune.benchmark.tables import Report, footnote, machine, markdown
+from cait_finetune.benchmark.tables import Report, footnote, machine
 from cait_finetune.benchmark.task import (
     PRECISIONS,
     Task,
@@ -31,6 +31,7 @@ from cait_finetune.benchmark.task import (
 )
 from cait_finetune.benchmark.worker import Memory, Worker, WorkerKilled
 from cait_finetune.report.style import drawing
+from cait_finetune.runs.markdown import markdown_table
 from cait_finetune.runtime.cores import core_count
 from cait_finetune.runtime.progress import progress_bar
 
@@ -196,7 +197,7 @@ def table(measured: Sequence[Series], footnote: str) -> str:
         for size, peak in series.peaks.items()
     ]
     parts = ["Images a second, and peak memory while working.\n",
-             markdown(["work", "batch", "img/s", "GB"], rows)]  # fmt: skip
+             markdown_table(["work", "batch", "img/s", "GB"], rows)]  # fmt: skip
     largest = [
         [str(series.task), three_digits(line.per_image / 1e6),
          *(str(line.largest(size * 1e9) or "none") for size in _MACHINES)]
@@ -207,7 +208,7 @@ def table(measured: Sequence[Series], footnote: str) -> str:
         header = ["work", "MB an image", *(f"{size} GB" for size in _MACHINES)]
         parts += ["Largest batch that training fits into so much memory: a line through the peaks\n"
                   "above (a CPU's memory, libraries included):\n",
-                  markdown(header, largest)]  # fmt: skip
+                  markdown_table(header, largest)]  # fmt: skip
     for series in measured:
         parts += [f"left out: {series.task}, batch {size}: {why}\n"
                   for size, why in series.skipped.items()]  # fmt: skip

@@ -13,10 +13,11 @@ from pathlib import Path
 from rich.console import Console
 
 from cait_finetune.benchmark.comparison import in_turn
-from cait_finetune.benchmark.tables import Report, footnote, machine, markdown
+from cait_finetune.benchmark.tables import Report, footnote, machine
 from cait_finetune.benchmark.task import PRECISIONS, check_choices, check_models, check_values
 from cait_finetune.errors import UserError
 from cait_finetune.runs.directory import RunDirectory
+from cait_finetune.runs.markdown import markdown_table
 from cait_finetune.runtime.cores import cores
 from cait_finetune.runtime.progress import progress_bar
 
@@ -59,7 +60,7 @@ class StartBenchmark:
         rows = [[model, str(one)] for model, one in seconds.items()]
         text = (
             f"Seconds from the command to the first finished step, batch {self.batch_size}: median and "
-            f"range of {self.runs} runs.\n\n{markdown(['model', 'first step, s'], rows)}\n"
+            f"range of {self.runs} runs.\n\n{markdown_table(['model', 'first step, s'], rows)}\n"
             f"{footnote(len(cores()), timm=False)}"
         )
         values = {"machine": machine(timm=False), "commands": commands,

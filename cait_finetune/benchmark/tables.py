@@ -18,6 +18,7 @@ from cait_finetune.benchmark.comparison import (
     Speeds,
 )
 from cait_finetune.runs.environment import processor
+from cait_finetune.runs.markdown import markdown_table
 
 _NAMES = (OURS, TIMM_EAGER, TIMM_COMPILED)
 _SPEED = "Images a second: median and range of the rounds. Ratio: to timm's best.\n"
@@ -45,13 +46,6 @@ class Report:
     text: str
     values: dict[str, Any]
     draw: Callable[[Path], None] | None = None
-
-
-def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table."""
-    lines = [f"| {' | '.join(cells)} |" for cells in [header, *rows]]
-    lines.insert(1, "|---" * len(header) + "|")
-    return "\n".join(lines) + "\n"
 
 
 def machine(timm: bool = True, ours: Sequence[str] = ("tensorflow", "keras")) -> dict[str, Any]:
@@ -83,18 +77,18 @@ def comparison_text(comparison: Comparison, footnote: str) -> str:
     parts = []
     if batches:
         header = ["work", "batch", *_NAMES, "ratio"]
-        parts += [_SPEED, markdown([*header, "of the peak"], [
+        parts += [_SPEED, markdown_table([*header, "of the peak"], [
             [str(row.task), str(row.task.batch_size),
              *(_speed(row.speeds.get(name)) for name in _NAMES), _times(row.ratio()), f"{row.share:.0%}"]
             for row in batches
-        ]), _MEMORY[batches[0].task.device], markdown(header, [
+        ]), _MEMORY[batches[0].task.device], markdown_table(header, [
             [str(row.task), str(row.task.batch_size),
              *(_gigabytes(row, name) for name in _NAMES), _times(row.memory_ratio)]
             for row in batches
         ])]  # fmt: skip
     if single:
         header = ["work", OURS, "ratio", OURS_SINGLE, "ratio", TIMM_EAGER]
-        parts += [_LATENCY, markdown(header, [
+        parts += [_LATENCY, markdown_table(header, [
             [str(row.task), *_latency(row, OURS), *_latency(row, OURS_SINGLE),
              *_latency(row, TIMM_EAGER)[:1]]
             for row in single

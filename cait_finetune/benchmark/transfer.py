@@ -13,7 +13,7 @@ import numpy as np
 from rich.console import Console
 
 from cait_finetune import model as models
-from cait_finetune.benchmark.tables import Report, footnote, machine, markdown
+from cait_finetune.benchmark.tables import Report, footnote, machine
 from cait_finetune.benchmark.task import check_choices, check_values
 from cait_finetune.benchmark.transfer_runs import METHODS, Results, TransferRun, execute
 from cait_finetune.cli.compose import configure
@@ -21,6 +21,7 @@ from cait_finetune.config.places import expanded_path
 from cait_finetune.data.load import load_source
 from cait_finetune.errors import bad_value
 from cait_finetune.report.style import drawing
+from cait_finetune.runs.markdown import markdown_table
 from cait_finetune.runtime.cores import core_count, cores
 from cait_finetune.runtime.progress import progress_bar
 
@@ -166,7 +167,7 @@ class Panel:
                     f"{one.mean():+.1f} ({one.min():+.1f} to {one.max():+.1f})" for one in gains
                 )
                 rows.append([f"*{method} − {base}*", *cells])
-        return f"**{self.dataset}**\n\n{markdown(header, rows)}"
+        return f"**{self.dataset}**\n\n{markdown_table(header, rows)}"
 
 
 def draw(panels: Sequence[Panel], path: Path) -> None:

@@ -3,14 +3,18 @@
 The command takes directories of runs or sweeps, or glob patterns, and sorts the runs by their
 validation metric. It prints:
 
-- a table with the configuration keys that differ, the validation and test metrics, and the seconds;
+- a table with the configuration keys that differ, the validation and test metrics with their 95 %
+  intervals, and the seconds. Runs that differ only in their seed or fold form a row with their mean;
+  its last column has the difference from the best row, paired by seed;
+- with ``x=KEY``, the test metric by KEY and by the other settings;
 - each unfinished run, with its progress and the files that it lacks;
 - the command of the best run.
 
 It writes ``leaderboard.csv``, ``leaderboard.md`` and ``leaderboard.png`` to ``output=DIR``. The PNG
-has one axis for each key in the table and one for the metric. It needs two scored runs and a key
-that differs. Without ``output``, the files go to the given directory. If the command gets several
-directories or a pattern, the files go to the current directory. The command needs no TensorFlow.
+has one axis for each key in the table and one for the metric. With ``x=KEY`` it has one line for
+each of the other settings. Without ``output``, the files go to the given directory. If the command
+gets several directories or a pattern, the files go to the current directory. The command needs no
+TensorFlow.
 """
 
 from __future__ import annotations
@@ -18,59 +22,24 @@ from __future__ import annotations
 import csv
 import os
 import sys
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from omegaconf import OmegaConf
 from rich.console import Console
-from rich.table import Table
 
 from cait_finetune.cli.arguments import helped
 from cait_finetune.cli.entry import command
 from cait_finetune.config.checks import make_folder
 from cait_finetune.errors import UserError, bad_value
 from cait_finetune.runs.command_line import format_command, override
+from cait_finetune.runs.comparison import Comparison, show_table
 from cait_finetune.runs.directory import RunDirectory
-from cait_finetune.runs.leaderboard import (
-    Entry,
-    cells,
-    chosen,
-    differing,
-    find_runs,
-    flat,
-    header,
-    judged_by,
-    read_entry,
-    unlike,
-)
+from cait_finetune.runs.leaderboard import Entry, find_runs, read_entry, unlike
+from cait_finetune.runs.markdown import markdown_table
+from cait_finetune.runs.settings import flat
 from cait_finetune.runtime.console import plain_console
 from cait_tf.atomic import atomic_open, write_text
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The compared runs.
-
-    Attributes:
-        root: the deepest directory that contains all runs.
-        metric: the metric of all finished runs, without ``validation_``.
-        finished: runs with a result, best first.
-        unfinished: runs without a result.
-        differ: keys whose value differs between runs.
-        columns: the keys of `differ` that the table shows.
-    """
-
-    root: Path
-    metric: str
-    finished: list[Entry]
-    unfinished: list[Entry]
-    differ: list[str]
-    columns: list[str]
-
-    def name(self, entry: Entry) -> str:
-        """Return the run's path relative to `root`."""
-        return os.path.relpath(entry.directory, self.root)
 
 
 def compare(paths: list[str]) -> Comparison:
@@ -79,17 +48,14 @@ def compare(paths: list[str]) -> Comparison:
     Raises:
         UserError: `paths` hold no run, or the runs have different metrics.
     """
-    entries = [read_entry(directory) for directory in find_runs(paths)]
-    finished = sorted((one for one in entries if one.result), key=lambda one: -one.score)
-    differ = differing(entries)
-    return Comparison(
-        Path(os.path.commonpath([entry.directory.absolute().parent for entry in entries])),
-        judged_by(finished),
-        finished,
-        [entry for entry in entries if not entry.result],
-        differ,
-        chosen(entries, differ),
-    )
+    return Comparison.of([read_entry(one) for one in find_runs(paths)], best_first=True)
+
+
+def short_name(comparison: Comparison) -> Callable[[Entry], str]:
+    """Return a function that gives a run's path relative to the directory that holds all runs."""
+    entries = (*comparison.finished, *comparison.unfinished)
+    root = os.path.commonpath([entry.directory.absolute().parent for entry in entries])
+    return lambda entry: os.path.relpath(entry.directory, root)
 
 
 def reproduce(entry: Entry) -> str:
@@ -119,13 +85,6 @@ def _place(entry: Entry) -> str:
         return ""
 
 
-def _rows(comparison: Comparison) -> list[list[str]]:
-    return [
-        cells(comparison.name(entry), entry, comparison.columns, comparison.metric)
-        for entry in comparison.finished
-    ]
-
-
 def write_csv(comparison: Comparison, path: Path) -> None:
     """Write one row per run, unfinished runs last, with every key that differs.
 
@@ -145,70 +104,97 @@ def write_csv(comparison: Comparison, path: Path) -> None:
             ])  # fmt: skip
 
 
-def write_markdown(comparison: Comparison, path: Path, command: str | None) -> None:
-    """Write the printed table, the best run's command, any warning and the unfinished runs.
+def write_markdown(
+    comparison: Comparison,
+    tables: Sequence[tuple[Sequence[str], Sequence[Sequence[str]]]],
+    command: str | None,
+    path: Path,
+) -> None:
+    """Write the printed tables, their notes, the best run's command and the unfinished runs.
 
     Args:
+        tables: column titles and rows of each table.
         command: command of the best run. `None`: no run has finished.
     """
-    titles = header(comparison.columns, comparison.metric)
-
-    def line(words: Iterable[str]) -> str:
-        return "| " + " | ".join(word.replace("|", r"\|") for word in words) + " |"
-
-    place = _place(comparison.finished[0]) if command else ""
-    lines = [line(titles), "|" + "---|" * len(titles), *(line(row) for row in _rows(comparison))]
+    lines: list[str] = []
+    for header, rows in tables:
+        lines += [markdown_table(header, rows)]
+    lines += [f"- {' '.join(line.split())}" for line in _remarks(comparison)]
+    name = short_name(comparison)
     if command:
+        place = _place(comparison.best)
         begun = f", begun in {place}, where relative paths begin" if place else ""
-        lines += ["", f"Best run, {comparison.name(comparison.finished[0])}{begun}:", ""]
-        lines += ["```bash", command, "```"]
-    for warning in unlike(comparison.finished):
-        lines += ["", warning]
+        lines += ["", f"Best run, {name(comparison.best)}{begun}:", "", "```bash", command, "```"]
     if comparison.unfinished:
         lines += ["", "Not finished:", ""]
-        lines += [f"- {comparison.name(one)}: {one.missing}" for one in comparison.unfinished]
+        lines += [f"- {name(one)}: {one.missing}" for one in comparison.unfinished]
     write_text(path, "\n".join(lines) + "\n")
 
 
-def show(paths: list[str], output: Path, console: Console) -> None:
+def _remarks(comparison: Comparison) -> list[str]:
+    return [*comparison.notes(), *unlike(list(comparison.finished))]
+
+
+def show(paths: list[str], output: Path, x: str | None, console: Console) -> None:
     """Print the comparison, and write its files into `output`.
 
-    Raises:
-        UserError: as `compare`, or `output` cannot be written.
-    """
-    from cait_finetune.report.parallel_coordinates import draw_parallel_coordinates
+    Args:
+        x: a numeric key. A second table and the figure show the test metric by this key.
 
+    Raises:
+        UserError: as `compare`, no finished runs differ in `x`, or `output` cannot be written.
+    """
     comparison = compare(paths)
+    name = short_name(comparison)
+    tables = [comparison.table(name)] if comparison.finished else []
+    if x is not None:
+        tables.append(comparison.pivot(x))
     output = make_folder("output", output)
-    table = Table(*header(comparison.columns, comparison.metric))
-    for row in _rows(comparison):
-        table.add_row(*row)
-    if comparison.finished:
-        console.print(table)
-    for warning in unlike(comparison.finished):
-        console.print(warning)
+    for header, rows in tables:
+        show_table(header, rows, console)
+    for line in _remarks(comparison):
+        console.print(line)
     for entry in comparison.unfinished:
-        console.print(f"not finished  {comparison.name(entry)}: {entry.missing}")
-    files = [output / "leaderboard.csv", output / "leaderboard.md"]
-    best = comparison.finished[0] if comparison.finished else None
+        console.print(f"not finished  {name(entry)}: {entry.missing}")
+    best = comparison.best if comparison.finished else None
     command = reproduce(best) if best else None
+    files = [output / "leaderboard.csv", output / "leaderboard.md", output / "leaderboard.png"]
     write_csv(comparison, files[0])
-    write_markdown(comparison, files[1], command)
-    scored = [entry for entry in comparison.finished if entry.score >= 0]
-    if len(scored) > 1 and comparison.columns:
-        files.append(output / "leaderboard.png")
-        draw_parallel_coordinates(
-            {key: [one.settings.get(key) for one in scored] for key in comparison.columns},
-            f"validation_{comparison.metric}",
-            [entry.score for entry in scored],
-            files[-1],
-        )
+    write_markdown(comparison, tables, command, files[1])
+    if not _draw(comparison, x, files[2]):
+        files.pop()
     if best:
         console.print(f"best   {best.directory}")
         if place := _place(best):
             console.print(f"begun  in {place}, where relative paths begin")
         console.print(command)
     console.print(f"files  {', '.join(map(str, files))}")
+
+
+def _draw(comparison: Comparison, x: str | None, path: Path) -> bool:
+    """Draw the figure, unless the runs differ in nothing. Return whether there is a figure."""
+    from cait_finetune.report.curves_by_setting import Curve, draw_curves
+    from cait_finetune.report.parallel_coordinates import draw_parallel_coordinates
+
+    if x is not None:
+        values, series = comparison.series(x)
+        curves = [
+            Curve(label, [value for value in values if value in groups],
+                  [groups[value].values("test") for value in values if value in groups])
+            for label, groups in series.items()
+        ]  # fmt: skip
+        draw_curves(curves, x, f"test_{comparison.metric}", path)
+        return True
+    scored = [entry for entry in comparison.finished if entry.score >= 0]
+    if len(scored) < 2 or not comparison.columns:
+        return False
+    draw_parallel_coordinates(
+        {key: [one.settings.get(key) for one in scored] for key in comparison.columns},
+        f"validation_{comparison.metric}",
+        [entry.score for entry in scored],
+        path,
+    )
+    return True
 
 
 def main() -> None:
@@ -219,13 +205,19 @@ def main() -> None:
 
 
 def _compare_in_words(words: list[str]) -> None:
-    """Run the command on its words: directories or patterns, and ``output=DIR``."""
-    paths = [word for word in words if not word.startswith("output=")]
-    outputs = [word.removeprefix("output=") for word in words if word not in paths]
+    """Run the command on its words: directories or patterns, ``output=DIR`` and ``x=KEY``."""
+    keys = {"output": "", "x": ""}
+    paths = []
+    for word in words:
+        key, equals, value = word.partition("=")
+        if equals and key in keys:
+            keys[key] = value
+        else:
+            paths.append(word)
     alone = len(paths) == 1 and Path(paths[0]).is_dir()
-    output = outputs[-1] if outputs else paths[0] if alone else "."
+    output = keys["output"] or (paths[0] if alone else ".")
     if not paths:
         raise bad_value(
             "runs", "nothing", "directories of runs", "python -m cait_finetune compare outputs"
         )
-    show(paths, Path(output), plain_console())
+    show(paths, Path(output), keys["x"] or None, plain_console())

@@ -25,6 +25,7 @@ from cait_finetune.cli.entry import command
 from cait_finetune.config import Config
 from cait_finetune.config.places import expanded_path
 from cait_finetune.errors import UserError, bad_value, suggest
+from cait_finetune.runs.markdown import markdown_table
 from cait_finetune.runtime.console import plain_console
 from cait_tf.atomic import write_text
 from cait_tf.quiet import quiet_imports
@@ -155,14 +156,15 @@ def _begin(out: Path) -> None:
 
 def table(differences: dict[str, dict[str, float]]) -> str:
     """Return the differences as a Markdown table. ``0`` means bit-identical, ``—`` not run."""
-    lines = ["| | " + " | ".join(COLUMNS) + " |", "|---|" + "---|" * len(COLUMNS)]
-    for row, cells in differences.items():
-        shown = [
-            "—" if column not in cells else f"{cells[column]:.0e}" if cells[column] else "0"
-            for column in COLUMNS
-        ]
-        lines.append(f"| {row} | " + " | ".join(shown) + " |")
-    return "\n".join(lines) + "\n"
+
+    def shown(cells: dict[str, float], column: str) -> str:
+        if column not in cells:
+            return "—"
+        return f"{cells[column]:.0e}" if cells[column] else "0"
+
+    rows = [[row, *(shown(cells, column) for column in COLUMNS)]
+            for row, cells in differences.items()]  # fmt: skip
+    return markdown_table(["", *COLUMNS], rows)
 
 
 def failures(differences: dict[str, dict[str, float]]) -> list[str]:

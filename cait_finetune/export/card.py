@@ -10,6 +10,7 @@ from cait_finetune.config.metrics import METRIC_NAMES
 from cait_finetune.export.places import without_places
 from cait_finetune.export.start import start_of
 from cait_finetune.export.usage import usage
+from cait_finetune.runs.markdown import markdown_table
 
 #: The hub's identifiers of our metrics.
 _HUB_METRICS = {
@@ -126,39 +127,43 @@ def _results(result: Mapping[str, Any]) -> str:
     if not result:
         return "## Results\n\nThe run was not finished, and the model not measured on test images."
     rows = [
-        f"| {words} | {result[f'test_{name}']:.2%} |"
+        [words, f"{result[f'test_{name}']:.2%}"]
         for name, words in METRIC_NAMES.items()
         if result.get(f"test_{name}") is not None
     ]
     return (
         f"## Results\n\nOn the {result['test_examples']:,} images of the test split, used once, after "
-        "training:\n\n| metric | value |\n|---|---|\n" + "\n".join(rows)
+        f"training:\n\n{markdown_table(['metric', 'value'], rows)}"
     )
 
 
 def _files(exports: Mapping[str, Mapping[str, Any]]) -> str:
     rows = [
-        f"| `{name}` | {one['images']} images, same top-1 | {one['difference']:.1e} |"
+        [f"`{name}`", f"{one['images']} images, same top-1", f"{one['difference']:.1e}"]
         for name, one in exports.items()
     ]
     text = (
         "## Files\n\nEach was compared with the trained model on images of the validation split; the "
-        "difference is the largest of a probability.\n\n| format | compared on | difference |\n"
-        "|---|---|---|\n" + "\n".join(rows)
+        "difference is the largest of a probability.\n\n"
+        + markdown_table(["format", "compared on", "difference"], rows)
     )
     variants = exports.get("litert", {}).get("variants", {})
     if variants:
         rows = [
-            f"| `model_{name}.tflite` | {one['megabytes']:g} MB | {one['accuracy']:.2%} | "
-            f"{one['plain_accuracy']:.2%} | {one['agreement']:.1%} |"
+            [
+                f"`model_{name}.tflite`",
+                f"{one['megabytes']:g} MB",
+                f"{one['accuracy']:.2%}",
+                f"{one['plain_accuracy']:.2%}",
+                f"{one['agreement']:.1%}",
+            ]
             for name, one in variants.items()
         ]
         some = next(iter(variants.values()))
         text += (
             f"\n\nQuantised variants, on {some['images']:,} validation images "
             f"({METRIC_NAMES[some['metric']]}):\n\n"
-            "| file | size | accuracy | of the float file | same class |\n|---|---|---|---|---|\n"
-            + "\n".join(rows)
+            + markdown_table(["file", "size", "accuracy", "of the float file", "same class"], rows)
         )
     return text
 
@@ -183,12 +188,12 @@ def _data(data: Mapping[str, Any]) -> str:
     if not data:
         return ""
     rows = [
-        f"| {split} | {one['size']:,} | `{one['sha256'][:16]}` |"
+        [split, f"{one['size']:,}", f"`{one['sha256'][:16]}`"]
         for split, one in data["splits"].items()
     ]
     text = (
         "## Data\n\nThe hash is the beginning of a SHA-256 over each image's id and label, in order.\n\n"
-        "| split | images | hash |\n|---|---|---|\n" + "\n".join(rows)
+        + markdown_table(["split", "images", "hash"], rows)
     )
     if accepted := data["accepted_changes"]:
         # Drop the names of images: a CSV dataset may name images by absolute paths.

@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
+from cait_finetune.runs.markdown import markdown_table
 from cait_finetune.runtime.locks import beside, wait_for_lock
 from cait_tf.atomic import atomic_open, write_text
 from cait_tf.variants import IMAGENET_MEAN, IMAGENET_STD
@@ -122,21 +123,18 @@ class AccuracyTable:
                     self._incomplete.append(line)
 
     def _as_markdown(self) -> str:
-        lines = [
-            "| model | weights | data set | preprocessing | images | top-1 | published | difference "
-            "| top-5 | published | difference |",
-            "|---|---|---|---|---|---|---|---|---|---|---|",
-        ]
+        rows = []
         for row in self.rows:
             given = row.conditions
             images = f"{row.images:,}" + (f", {row.left_out:,} left out" if row.left_out else "")
-            lines.append(
-                f"| `{given.model}` | {_cell(given.weights)} ({given.weights_sha256}) "
-                f"| {_cell(given.dataset)}, {given.split} ({given.data_sha256}) "
-                f"| {_describe(given)} | {images} | {_beside(row.top1, row.published_top1)} "
-                f"| {_beside(row.top5, row.published_top5)} |"
-            )
-        return "\n".join(lines) + "\n"
+            rows.append([
+                f"`{given.model}`", f"{given.weights} ({given.weights_sha256})",
+                f"{given.dataset}, {given.split} ({given.data_sha256})", _describe(given), images,
+                *_beside(row.top1, row.published_top1), *_beside(row.top5, row.published_top5),
+            ])  # fmt: skip
+        beside = ["published", "difference"]
+        header = ["model", "weights", "data set", "preprocessing", "images"]
+        return markdown_table([*header, "top-1", *beside, "top-5", *beside], rows)
 
 
 def short(sha256: str) -> str:
@@ -199,12 +197,8 @@ def _replaces(new: Mapping[str, object], old: Mapping[str, str]) -> bool:
     return all(str(new[name]) == old.get(name) for name in names)
 
 
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
-
-
-def _beside(measured: float, published: float | None) -> str:
+def _beside(measured: float, published: float | None) -> list[str]:
     """Return three cells: the measured accuracy, the published accuracy, and their difference."""
     if published is None:
-        return f"{measured:.3f} | – | –"
-    return f"{measured:.3f} | {published:.3f} | {measured - published:+.3f}"
+        return [f"{measured:.3f}", "–", "–"]
+    return [f"{measured:.3f}", f"{published:.3f}", f"{measured - published:+.3f}"]

@@ -1,4 +1,4 @@
-"""Compare runs: their settings, their results, and the keys that differ."""
+"""Find and read runs: their settings, their results, and the keys that differ."""
 
 from __future__ import annotations
 
@@ -246,31 +246,3 @@ def unlike(entries: list[Entry]) -> list[str]:
         if len(starts - {""}) > 1 and "model.name" not in keys
     ]
     return lines
-
-
-def shown(value: Any) -> str:
-    """Format a setting for a table."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def header(columns: list[str], metric: str) -> list[str]:
-    """Return the column titles of `cells`."""
-    return ["run", *columns, f"validation_{metric}", f"test_{metric}", "seconds"]
-
-
-def cells(name: str, entry: Entry, columns: list[str], metric: str) -> list[str]:
-    """Return the table row of a finished run: its settings in `columns`, its metrics and its time."""
-    accuracies = [
-        entry.finished_result.get(f"{split}_{metric}") for split in ("validation", "test")
-    ]
-    seconds = entry.finished_result.get("wall_seconds")
-    return [
-        name,
-        *(shown(entry.settings[key]) if key in entry.settings else "" for key in columns),
-        *("" if one is None else f"{one:.2%}" for one in accuracies),
-        "" if seconds is None else f"{seconds:.0f}",
-    ]

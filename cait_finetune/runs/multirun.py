@@ -1,4 +1,4 @@
-"""Summarise the runs of a sweep: a row per run, the mean and the range.
+"""Summarise the runs of a sweep: a row per run, or the mean of each setting over its draws.
 
 Hydra calls `MultirunSummary` after all runs of ``-m``, such as ``-m seed=0,1,2`` or
 ``-m dataset.folds=5 'dataset.fold=range(5)'``. The runs may execute in other processes or on other
@@ -8,6 +8,7 @@ machines.
 from __future__ import annotations
 
 import json
+import math
 import shlex
 import statistics
 import sys
@@ -18,22 +19,13 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 from rich.console import Console
-from rich.table import Table
 
 from cait_finetune.errors import UserError
+from cait_finetune.runs.comparison import DRAWS, Comparison, show_table
 from cait_finetune.runs.directory import RunDirectory
-from cait_finetune.runs.leaderboard import (
-    Entry,
-    cells,
-    chosen,
-    differing,
-    header,
-    judged_by,
-    read_entry,
-    runs_below,
-    unlike,
-)
+from cait_finetune.runs.leaderboard import read_entry, runs_below, unlike
 from cait_finetune.runtime.console import plain_console
+from cait_finetune.scores.intervals import half_width
 from cait_tf.atomic import write_text
 
 
@@ -89,56 +81,52 @@ def summarise(root: Path, console: Console, before: Collection[Path] = ()) -> Pa
         UserError: the runs have different metrics.
     """
     entries = [read_entry(directory) for directory in runs_below(root)]
-    finished = [entry for entry in entries if entry.result]
-    if not finished:
+    if not any(entry.result for entry in entries):
         return None
-    metric, differ = judged_by(finished), differing(finished)
-    metrics = [f"validation_{metric}", f"test_{metric}"]
+    comparison = Comparison.of(entries, best_first=False)
+    metrics = [f"{split}_{comparison.metric}" for split in ("validation", "test")]
     summary = {
         "runs": [
             {"directory": str(entry.directory)}
-            | {key: entry.settings.get(key) for key in differ}
+            | {key: entry.settings.get(key) for key in comparison.differ}
             | {name: entry.finished_result[name] for name in metrics}
-            for entry in finished
+            for entry in comparison.finished
         ],
-        "metrics": {
-            name: _of([entry.finished_result[name] for entry in finished]) for name in metrics
-        },
-    }
+        "groups": [
+            {key: group.settings.get(key) for key in comparison.differ if key not in DRAWS}
+            | {f"{split}_{comparison.metric}": _of(group.values(split))
+               for split in ("validation", "test")}
+            for group in comparison.groups
+        ],
+    }  # fmt: skip
     path = root / "summary.json"
     write_text(path, json.dumps(summary, indent=2) + "\n")
-    console.print(_table(finished, chosen(finished, differ), metric, summary["metrics"]))
-    for line in unlike(finished):
+    show_table(*comparison.table(lambda entry: entry.directory.name), console)
+    for line in (*comparison.notes(), *unlike(list(comparison.finished))):
         console.print(line)
-    if earlier := sum(entry.directory in before for entry in finished):
-        console.print(f"runs    {earlier} of these {len(finished)} are of an earlier command")
-    for entry in entries:
-        if not entry.result:
-            console.print(f"{entry.directory.name}  {entry.missing}")
-    console.print(f"summary  {path}")
-    console.print(f"best     python -m cait_finetune compare {shlex.quote(str(root))}")
+    if earlier := sum(entry.directory in before for entry in comparison.finished):
+        console.print(
+            f"runs    {earlier} of these {len(comparison.finished)} are of an earlier command"
+        )
+    for entry in comparison.unfinished:
+        console.print(f"{entry.directory.name}  {entry.missing}")
+    best = comparison.best
+    console.print(f"best    {best.directory}")
+    if best.command:
+        console.print(f"        {best.command}")
+    console.print(f"summary {path}")
+    console.print(f"more    python -m cait_finetune compare {shlex.quote(str(root))}")
     return path
 
 
-def _of(values: list[float]) -> dict[str, float]:
+def _of(values: list[float]) -> dict[str, float | None]:
+    """Return the statistics of a metric. The interval is `None` for one value, as JSON has no NaN."""
+    half = half_width(values)
     return {
         "mean": statistics.fmean(values),
+        "half_width_95": half if math.isfinite(half) else None,
         "low": min(values),
         "high": max(values),
         "deviation": statistics.stdev(values) if len(values) > 1 else 0.0,
         "runs": len(values),
     }
-
-
-def _table(
-    entries: list[Entry], columns: list[str], metric: str, metrics: dict[str, dict[str, float]]
-) -> Table:
-    table = Table(*header(columns, metric))
-    for entry in entries:
-        table.add_row(*cells(entry.directory.name, entry, columns, metric))
-    blank = [""] * len(columns)
-    table.add_section()
-    of_all = metrics.values()
-    table.add_row("mean", *blank, *(f"{one['mean']:.2%}" for one in of_all))
-    table.add_row("range", *blank, *(f"{one['low']:.2%} – {one['high']:.2%}" for one in of_all))
-    return table

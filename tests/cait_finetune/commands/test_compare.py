@@ -75,13 +75,29 @@ def test_what_is_written(command, sweep):
 
 
 def test_several_directories_are_compared_where_one_stands(command, sweep, tmp_path):
-    write_run(tmp_path / "outputs/a", 0.95, "seed=1", optimizer__base_lr=1e-3, seed=1)
+    write_run(tmp_path / "outputs/a", 0.95, "optimizer.base_lr=0.01", optimizer__base_lr=0.01)
     status, said = command(f"{sweep}/*", "outputs")
     assert status == 0
     assert said.index("outputs/a") < said.index("sweep/1")
     assert (tmp_path / "leaderboard.csv").exists()
     command(sweep, "output=there")
     assert (tmp_path / "there/leaderboard.md").exists()
+
+
+def test_by_a_key(command, tmp_path):
+    for number, (rate, seed) in enumerate((rate, seed) for rate in (1e-4, 1e-3) for seed in (0, 1)):
+        write_run(tmp_path / "sweep" / str(number), 0.5 + 20 * rate, f"optimizer.base_lr={rate} seed={seed}",
+                  optimizer__base_lr=rate, seed=seed)  # fmt: skip
+    status, said = command("sweep", "x=optimizer.base_lr")
+    assert status == 0
+    assert "test_top1 by optimizer.base_lr" in " ".join(said.split())
+    assert "| all runs | 25.10% ± 0.00 | 26.00% ± 0.00 |" in (
+        tmp_path / "sweep/leaderboard.md"
+    ).read_text(encoding="utf-8")
+    assert Image.open(tmp_path / "sweep/leaderboard.png").size[0] > 300
+    status, said = command("sweep", "x=seed")
+    assert status == 1
+    assert said.startswith("cait_finetune compare: x: got seed, expected a key that differs")
 
 
 def test_only_unfinished_runs(command, tmp_path):

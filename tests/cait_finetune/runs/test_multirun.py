@@ -28,7 +28,7 @@ def console(tmp_path):
     return Console(width=100, file=open(tmp_path / "said", "w", encoding="utf-8"))
 
 
-def test_mean_and_range_of_what_differs(tmp_path, console):
+def test_the_mean_over_folds_has_an_interval(tmp_path, console):
     root = tmp_path / "sweep"
     for number, test in enumerate((0.8, 0.9, 1.0, 0.7, 0.6, 0.8, 0.8, 0.8, 0.8, 0.8, 0.8)):
         write(root, str(number), number, test - 0.1, test)
@@ -41,13 +41,15 @@ def test_mean_and_range_of_what_differs(tmp_path, console):
         "validation_top1",
         "test_top1",
     }
-    metrics = summary["metrics"]["test_top1"]
+    (group,) = summary["groups"]  # the fold is a draw, no setting
+    metrics = group["test_top1"]
     assert metrics["mean"] == pytest.approx(8.8 / 11)
     assert (metrics["low"], metrics["high"], metrics["runs"]) == (0.6, 1.0, 11)
     assert metrics["deviation"] == pytest.approx(0.1)
+    assert metrics["half_width_95"] == pytest.approx(2.228 * 0.1 / 11**0.5, rel=1e-3)
     console.file.flush()
     said = (tmp_path / "said").read_text()
-    assert "60.00% – 100.00%" in said
+    assert "80.00% ± 6.72" in said
     assert "dataset.fold" in said
 
 
@@ -55,8 +57,9 @@ def test_a_run_without_a_result_is_left_out(tmp_path, console):
     write(tmp_path / "sweep", "0", 0, 0.5, 0.6)
     write(tmp_path / "sweep", "1", 1, None, None)
     summary = json.loads(summarise(tmp_path / "sweep", console).read_text())
-    assert len(summary["runs"]) == summary["metrics"]["test_top1"]["runs"] == 1
-    assert summary["metrics"]["test_top1"]["deviation"] == 0
+    (group,) = summary["groups"]
+    assert len(summary["runs"]) == group["test_top1"]["runs"] == 1
+    assert (group["test_top1"]["deviation"], group["test_top1"]["half_width_95"]) == (0, None)
     console.file.flush()
     assert "1  no epoch finished, no result.json" in (tmp_path / "said").read_text()
 

@@ -1,0 +1,251 @@
+"""Compare runs: group the runs whose settings are equal, and tabulate means with intervals."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from cait_finetune.errors import bad_value, suggest
+from cait_finetune.runs.leaderboard import Entry, chosen, differing, judged_by
+from cait_finetune.scores.intervals import half_width, wilson
+
+#: Keys that draw images, folds and weights. Runs that differ in these keys only form a group.
+DRAWS = ("seed", "dataset.seed", "dataset.fold")
+_MOST = 8  # settings in a table; the CSV file has all of them
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs whose settings are equal, except the keys in `DRAWS`.
+
+    Attributes:
+        runs: finished runs.
+        metric: the metric that judges them, without ``validation_``.
+    """
+
+    runs: Sequence[Entry]
+    metric: str
+
+    @property
+    def score(self) -> float:
+        """The mean of the validation metric. −∞: a run has none."""
+        return statistics.fmean(run.score for run in self.runs)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings of the first run."""
+        return self.runs[0].settings
+
+    def values(self, split: str) -> list[float]:
+        """Return the metric of each run on a split. Runs without the metric are left out."""
+        values = (run.finished_result.get(f"{split}_{self.metric}") for run in self.runs)
+        return [one for one in values if one is not None]
+
+    def cell(self, split: str) -> str:
+        """Format the metric: the mean with its interval, or one run with its interval."""
+        values = self.values(split)
+        if not values:
+            return ""
+        if len(values) > 1:
+            return f"{statistics.fmean(values):.2%} ± {100 * half_width(values):.2f}"
+        examples = self.runs[0].finished_result.get("test_examples")
+        if split == "test" and self.metric == "top1" and examples:
+            low, high = wilson(values[0], examples)
+            return f"{values[0]:.2%} ({100 * low:.1f}–{100 * high:.1f})"
+        return f"{values[0]:.2%}"
+
+    def minus(self, other: Group) -> list[float]:
+        """Return the differences of the test metric between runs of equal draws."""
+        mine, theirs = self._by_draw(), other._by_draw()
+        return [mine[draw] - theirs[draw] for draw in mine if draw in theirs]
+
+    def _by_draw(self) -> dict[tuple[Any, ...], float]:
+        scores = {
+            tuple(run.settings.get(key) for key in DRAWS): run.finished_result.get(
+                f"test_{self.metric}"
+            )
+            for run in self.runs
+        }
+        return {draw: score for draw, score in scores.items() if score is not None}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The compared runs.
+
+    Attributes:
+        metric: the metric of all finished runs, without ``validation_``.
+        finished: runs with a result.
+        unfinished: runs without a result.
+        differ: keys whose value differs between runs.
+        columns: the keys of `differ` that the finished runs' commands set.
+    """
+
+    metric: str
+    finished: Sequence[Entry]
+    unfinished: Sequence[Entry]
+    differ: Sequence[str]
+    columns: Sequence[str]
+
+    @classmethod
+    def of(cls, entries: Sequence[Entry], *, best_first: bool) -> Comparison:
+        """Compare runs.
+
+        Args:
+            best_first: sort the finished runs by their validation metric.
+
+        Raises:
+            UserError: the finished runs have different metrics.
+        """
+        finished = [entry for entry in entries if entry.result]
+        if best_first:
+            finished.sort(key=lambda entry: -entry.score)
+        tabulated = finished or list(entries)
+        return cls(
+            judged_by(finished),
+            finished,
+            [entry for entry in entries if not entry.result],
+            differing(list(entries)),
+            chosen(tabulated, differing(tabulated)),
+        )
+
+    @property
+    def groups(self) -> list[Group]:
+        """The groups of the finished runs, in the order of their first runs."""
+        keys = [key for key in self.differ if key not in DRAWS]
+        found: dict[str, list[Entry]] = {}
+        for entry in self.finished:
+            settings = json.dumps([entry.settings.get(key) for key in keys])
+            found.setdefault(settings, []).append(entry)
+        return [Group(runs, self.metric) for runs in found.values()]
+
+    @property
+    def best(self) -> Entry:
+        """The best run of the group with the best mean of the validation metric."""
+        group = max(self.groups, key=lambda group: group.score)
+        return max(group.runs, key=lambda run: run.score)
+
+    def table(self, name: Callable[[Entry], str]) -> tuple[list[str], list[list[str]]]:
+        """Return the column titles and the rows.
+
+        Each run has a row. If several runs are one group, a last row has their mean. If several
+        groups have runs of several draws, each group has a row instead.
+
+        Args:
+            name: returns the name of a run.
+        """
+        groups = self.groups
+        header = [f"validation_{self.metric}", f"test_{self.metric}", "seconds"]
+        if len(groups) == 1 or len(groups) == len(self.finished):
+            columns = self.columns[:_MOST]
+            rows = [_row(name(run), Group([run], self.metric), columns) for run in self.finished]
+            if len(rows) > len(groups):
+                rows.append(["mean", *[""] * len(columns), *_row("", groups[0], [])[1:]])
+            return ["run", *columns, *header], rows
+        columns = [key for key in self.columns if key not in DRAWS][:_MOST]
+        best = max(groups, key=lambda group: group.score)
+        groups.sort(key=lambda group: -group.score)
+        rows = [
+            [*_row(f"{len(one.runs)} runs" if len(one.runs) > 1 else name(one.runs[0]), one, columns),
+             _difference(one, best)]
+            for one in groups
+        ]  # fmt: skip
+        return ["run", *columns, *header, f"test_{self.metric} − best row's"], rows
+
+    def pivot(self, key: str) -> tuple[list[str], list[list[str]]]:
+        """Return column titles and rows: the test metric by `key` and by the other settings.
+
+        Raises:
+            UserError: as `series`.
+        """
+        values, series = self.series(key)
+        rows = [[label, *(by_value[value].cell("test") if value in by_value else ""
+                          for value in values)]
+                for label, by_value in series.items()]  # fmt: skip
+        return [f"test_{self.metric} by {key}", *map(shown, values)], rows
+
+    def series(self, key: str) -> tuple[list[Any], dict[str, dict[Any, Group]]]:
+        """Return the sorted values of `key`, and the groups by the other settings and by `key`.
+
+        Raises:
+            UserError: the finished runs do not differ in `key`.
+        """
+        choices = [one for one in self.differ if one not in DRAWS]
+        if key not in choices:
+            raise bad_value("x", key, f"a key that differs between the runs: {', '.join(choices)}",
+                            suggest(key, choices))  # fmt: skip
+        series: dict[str, dict[Any, Group]] = {}
+        others = [one for one in self.columns if one != key and one not in DRAWS]
+        for group in self.groups:
+            label = " ".join(f"{one}={shown(group.settings.get(one))}" for one in others)
+            value = group.settings.get(key)
+            series.setdefault(label or "all runs", {})[
+                shown(value) if isinstance(value, list) else value
+            ] = group
+        values = {value for by_value in series.values() for value in by_value}
+        numeric = all(isinstance(value, int | float) for value in values)
+        return sorted(values, key=None if numeric else str), series
+
+    def notes(self) -> list[str]:
+        """Explain the intervals in the table, and name the keys that it does not show."""
+        lines = []
+        repeated = [group for group in self.groups if len(group.runs) > 1]
+        if repeated:
+            lines.append("±       95 % interval of the mean over runs that differ only in their draw "
+                         "(Student's t)")  # fmt: skip
+        if any("(" in Group([run], self.metric).cell("test") for run in self.finished):
+            lines.append(
+                "(…)     95 % interval of one run, by the number of its test images (Wilson)"
+            )
+        if hidden := self.columns[_MOST:]:
+            lines.append(f"keys    {', '.join(hidden)} differ too")
+        return lines
+
+
+def _row(title: str, group: Group, columns: Sequence[str]) -> list[str]:
+    """Return the title, the settings in `columns`, both metrics and the mean time."""
+    settings = group.settings
+    seconds = [run.finished_result.get("wall_seconds") for run in group.runs]
+    known = [one for one in seconds if one is not None]
+    return [
+        title,
+        *(shown(settings[key]) if key in settings else "" for key in columns),
+        group.cell("validation"),
+        group.cell("test"),
+        f"{statistics.fmean(known):.0f}" if known else "",
+    ]
+
+
+def _difference(group: Group, best: Group) -> str:
+    """Format the mean paired difference of the test metric, in points, with its interval."""
+    differences = group.minus(best)
+    if group is best or len(differences) < 2:
+        return ""
+    mean, half = 100 * statistics.fmean(differences), 100 * half_width(differences)
+    return f"{mean:+.2f} ({mean - half:+.2f} to {mean + half:+.2f})" if math.isfinite(mean) else ""
+
+
+def shown(value: Any) -> str:
+    """Format a setting for a table."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def show_table(header: Sequence[str], rows: Sequence[Sequence[str]], console: Console) -> None:
+    """Print a table. On a narrow console the columns wrap, and no character is cut."""
+    table = Table()
+    for title in header:
+        table.add_column(title, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
