@@ -14,7 +14,7 @@ from rich.console import Console
 
 from cait_finetune.benchmark.roofline import task_flops
 from cait_finetune.benchmark.task import InputTask, Task
-from cait_finetune.benchmark.worker import CannotCompile, Memory, Worker
+from cait_finetune.benchmark.worker import CannotCompile, Memory, Worker, WorkerKilled
 from cait_finetune.runtime.progress import progress_bar
 
 OURS, OURS_SINGLE = "ours", "ours, one thread an operation"
@@ -157,30 +157,59 @@ def compare(
         config: ``timm``: measure timm, too. ``rounds``: measurements of each library. ``warmup``: calls
             before a measurement.
 
+    A task whose worker the system ends has no row. Its larger batches are not measured.
+
     Raises:
-        UserError: the system ended a worker process, a library sees no GPU, or the GPU has too
-            little free memory.
+        UserError: a library sees no GPU, or the GPU has too little free memory.
     """
     comparison = Comparison()
+    too_large: set[Task | InputTask] = set()  # with batch size 0
     planned = [(task, _by_library(task, config.timm)) for task in tasks]
     total = (config.rounds + 1) * sum(len(tasks) for _, tasks in planned)
     with progress_bar("", total, console, unit="") as advance, ExitStack() as stack:
         for task, tasks in planned:
-            advance(0, str(task))
-            workers: dict[str, Worker] = {}
-            for name, own in tasks.items():
-                worker = Worker(TIMM if name in TIMM_NAMES else ours, own)
-                stack.callback(worker.stop)
-                try:
-                    worker.start()
-                    workers[name] = worker
-                    advance()
-                except CannotCompile as error:  # measure the other workers
-                    comparison.notes.append(str(error))
-                    advance(config.rounds + 1)
-            comparison.add(task, workers, config, advance)
+            advance(0, f"{task}, batch {task.batch_size}")
+            if series(task) in too_large:
+                comparison.notes.append(
+                    f"{task}, batch {task.batch_size}: a smaller batch did not fit"
+                )
+                advance((config.rounds + 1) * len(tasks))
+                continue
+            try:
+                comparison.add(
+                    task, _started(tasks, ours, stack, comparison.notes, advance), config, advance
+                )
+            except WorkerKilled as error:
+                too_large.add(series(task))
+                comparison.notes.append(f"batch {task.batch_size}: {error}")
             stack.close()
     return comparison
+
+
+def series(task: Task | InputTask) -> Task | InputTask:
+    """Return the task with batch size 0, which is equal for tasks that differ only in the batch."""
+    return dataclasses.replace(task, batch_size=0)
+
+
+def _started(
+    tasks: Mapping[str, Task | InputTask],
+    ours: str,
+    stack: ExitStack,
+    notes: list[str],
+    advance: Callable[..., object],
+) -> dict[str, Worker]:
+    """Start the workers of a task. A library that cannot compile gets a note and no worker."""
+    workers: dict[str, Worker] = {}
+    for name, own in tasks.items():
+        worker = Worker(TIMM if name in TIMM_NAMES else ours, own)
+        stack.callback(worker.stop)
+        try:
+            worker.start()
+            workers[name] = worker
+        except CannotCompile as error:
+            notes.append(str(error))
+        advance()
+    return workers
 
 
 def _by_library(task: Task | InputTask, timm: bool) -> dict[str, Task | InputTask]:

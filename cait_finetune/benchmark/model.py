@@ -71,7 +71,9 @@ class ModelBenchmark(_ModelKeys):
     The libraries take turns: each makes `rounds` measurements of `repetitions` calls after `warmup`
     calls. `latency_repetitions` replaces `repetitions` for latency. `threads` 0 uses all cores.
     `image_size` null uses each model's own size. Training is measured for each value of `remat`: true
-    sets ``model.remat`` for our model, and gradient checkpointing for timm's.
+    sets ``model.remat`` for our model, and gradient checkpointing for timm's. `whole` trains each batch
+    in one micro-batch, as an accelerator does. Several `batch_sizes` give a table of the largest batch
+    that fits into a given memory.
     """
 
     models: list[str] = field(default_factory=lambda: ["cait_xxs24_224", "cait_s24_224"])
@@ -80,7 +82,8 @@ class ModelBenchmark(_ModelKeys):
     warmup: int = 1
     repetitions: int = 4
     latency_repetitions: int = 40
-    batch_size: int = 16
+    batch_sizes: list[int] = field(default_factory=lambda: [16])
+    whole: bool = False
     threads: int = 2
     out: str = "benchmark_model"
 
@@ -102,9 +105,12 @@ class ModelBenchmark(_ModelKeys):
                 yield Task(work, model, PRECISIONS[0], 1, threads, self.latency_repetitions,
                            self.image_size)  # fmt: skip
                 continue
-            for precision, remat in product(self.precisions, remat_choices(work, self.remat)):
-                yield Task(work, model, precision, self.batch_size, threads, self.repetitions,
-                           self.image_size, remat)  # fmt: skip
+            sizes = sorted(set(self.batch_sizes))
+            for precision, remat, size in product(
+                self.precisions, remat_choices(work, self.remat), sizes
+            ):
+                yield Task(work, model, precision, size, threads, self.repetitions,
+                           self.image_size, remat, self.whole)  # fmt: skip
 
 
 @dataclass

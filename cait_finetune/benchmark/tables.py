@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from cait_finetune.benchmark.comparison import (
     OURS,
@@ -16,6 +18,8 @@ from cait_finetune.benchmark.comparison import (
     Comparison,
     Row,
     Speeds,
+    series,
+    three_digits,
 )
 from cait_finetune.runs.environment import processor
 from cait_finetune.runs.markdown import markdown_table
@@ -27,6 +31,11 @@ _MEMORY = {
     "peak, libraries included; below 1 is less.\n",
     "gpu": "Peak GPU memory while working, GB. Ratio: to timm's smaller peak; below 1 is less.\n",
 }
+_LARGEST = (
+    "Largest training batch of ours in so much memory: a line through the peaks above, extrapolated, "
+    "libraries included.\n"
+)
+_MACHINES = (8, 16, 24, 40, 80)  # GB
 _LATENCY = (
     "One image, ms, float32. Ours is an exported SavedModel, as it loads and with one thread for each "
     "operation. Ratio: below 1 is faster.\n"
@@ -40,12 +49,10 @@ class Report:
     Attributes:
         text: Markdown.
         values: contents of the JSON file.
-        draw: writes a figure to a path. `None`: the benchmark has no figure.
     """
 
     text: str
     values: dict[str, Any]
-    draw: Callable[[Path], None] | None = None
 
 
 def machine(timm: bool = True, ours: Sequence[str] = ("tensorflow", "keras")) -> dict[str, Any]:
@@ -86,6 +93,9 @@ def comparison_text(comparison: Comparison, footnote: str) -> str:
              *(_gigabytes(row, name) for name in _NAMES), _times(row.memory_ratio)]
             for row in batches
         ])]  # fmt: skip
+    if largest := _largest_batches(batches):
+        header = ["work", "MB an image", *(f"{size} GB" for size in _MACHINES)]
+        parts += [_LARGEST, markdown_table(header, largest)]
     if single:
         header = ["work", OURS, "ratio", OURS_SINGLE, "ratio", TIMM_EAGER]
         parts += [_LATENCY, markdown_table(header, [
@@ -98,6 +108,25 @@ def comparison_text(comparison: Comparison, footnote: str) -> str:
         peak += f"; PyTorch's own fastest, {_peaks(comparison.timm_peaks)}"
     parts.append(f"{peak}. {footnote}")
     return "\n".join([*parts, *(f"{note}\n" for note in dict.fromkeys(comparison.notes))])
+
+
+def _largest_batches(rows: Sequence[Row]) -> list[list[str]]:
+    """Fit a line through the peaks of each series of training batches, and extrapolate it."""
+    peaks: dict[object, dict[int, int]] = {}
+    for row in rows:
+        if row.task.work == "training":
+            of_series = peaks.setdefault(series(row.task), {})
+            of_series[row.task.batch_size] = row.memory[OURS].calls
+    table = []
+    for task, by_size in peaks.items():
+        if len(by_size) < 2:
+            continue
+        slope, fixed = np.polyfit(list(by_size), list(by_size.values()), 1)
+        if slope > 0:  # peaks that do not grow have no largest batch
+            sizes = [math.floor((1e9 * size - fixed) / slope) for size in _MACHINES]
+            table.append([str(task), three_digits(slope / 1e6),
+                          *(str(size) if size > 0 else "none" for size in sizes)])  # fmt: skip
+    return table
 
 
 def _peaks(peaks: Mapping[str, float]) -> str:

@@ -14,7 +14,7 @@ from cait_tf.variants import VARIANTS, Variant
 
 PRECISIONS = ("float32", "mixed_bfloat16")
 CLASSES = 1000
-_MAY_BE_ZERO = ("warmup", "threads", "processes")
+_MAY_BE_ZERO = ("warmup", "threads")
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class InputTask:
 def check_values(config: object) -> None:
     """Check that no list is empty and that no integer is below 1.
 
-    ``warmup``, ``threads`` and ``processes`` may be 0.
+    ``warmup`` and ``threads`` may be 0.
 
     Raises:
         UserError: a list is empty or an integer is too small.

@@ -1,13 +1,11 @@
 """``python -m cait_finetune benchmark KIND key=value …``: print and write tables.
 
-KIND is one of ``input|model|gpu|start|scale|transfer``:
+KIND is one of ``input|model|gpu|start``:
 
 - ``input``: images per second of the input pipeline.
 - ``model``: speed and memory of the model on a CPU.
 - ``gpu``: speed and memory of the model on a GPU.
 - ``start``: seconds to the first step.
-- ``scale``: speed and memory by model and batch size.
-- ``transfer``: test accuracy by tuning method and number of training images.
 
 ``benchmark KIND --help`` shows the keys of that benchmark.
 """
@@ -34,8 +32,6 @@ _KINDS = {
     "model": ("model", "ModelBenchmark"),
     "gpu": ("model", "GpuBenchmark"),
     "start": ("start", "StartBenchmark"),
-    "scale": ("scale", "ScaleBenchmark"),
-    "transfer": ("transfer", "TransferBenchmark"),
 }
 
 
@@ -66,7 +62,4 @@ def _measure(kind: str, words: list[str]) -> None:
     write_text(written[0], report.text)
     values = {"config": dataclasses.asdict(benchmark), **report.values}
     write_text(written[1], json.dumps(values, indent=2) + "\n")
-    if report.draw:
-        written.append(out / f"{kind}.png")
-        report.draw(written[-1])
     print(f"{report.text}\nwritten to {', '.join(map(str, written))}")

@@ -196,11 +196,14 @@ class Comparison:
     def notes(self) -> list[str]:
         """Explain the intervals in the table, and name the keys that it does not show."""
         lines = []
-        repeated = [group for group in self.groups if len(group.runs) > 1]
-        if repeated:
+        groups = self.groups
+        if len(groups) < len(self.finished):
             lines.append("±       95 % interval of the mean over runs that differ only in their draw "
                          "(Student's t)")  # fmt: skip
-        if any("(" in Group([run], self.metric).cell("test") for run in self.finished):
+        singles = self.finished if len(groups) == 1 else [
+            group.runs[0] for group in groups if len(group.runs) == 1
+        ]  # fmt: skip
+        if any("(" in Group([run], self.metric).cell("test") for run in singles):
             lines.append(
                 "(…)     95 % interval of one run, by the number of its test images (Wilson)"
             )
@@ -242,10 +245,19 @@ def shown(value: Any) -> str:
 
 
 def show_table(header: Sequence[str], rows: Sequence[Sequence[str]], console: Console) -> None:
-    """Print a table. On a narrow console the columns wrap, and no character is cut."""
-    table = Table()
-    for title in header:
-        table.add_column(title, overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
+    """Print a table. On a narrow console titles and cells wrap, and no character is cut."""
+
+    def table(titles: Sequence[str], padding: int) -> Table:
+        table = Table(padding=(0, padding))
+        for title in titles:
+            table.add_column(title, overflow="fold")
+        for row in rows:
+            table.add_row(*row)
+        return table
+
+    wide = table(header, 1)
+    if console.measure(wide, options=console.options.update(width=10_000)).maximum > console.width:
+        breakable = [title.replace(".", ".\n").replace("_", "_\n") for title in header]
+        console.print(table(breakable, 0))
+    else:
+        console.print(wide)

@@ -92,7 +92,7 @@ def test_timm_that_is_not_there(monkeypatch):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "benchmark: got nothing, expected one of input, model, gpu, start, scale"),
+        ([], "benchmark: got nothing, expected one of input, model, gpu, start"),
         (["imput"], "did you mean input"),
         (["input", "size=large"], "size: got 'large', expected a value of type int"),
         (["input", "sizes=3"], "did you mean size"),

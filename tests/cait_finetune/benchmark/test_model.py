@@ -32,7 +32,7 @@ def run(tmp_path, monkeypatch, *words):
 def test_tables_and_the_figures_behind_them(tmp_path, monkeypatch, capsys, stand_in):
     monkeypatch.setattr(model, "check_models", lambda *_, **__: None)  # timm may be missing
     text, figures = run(tmp_path, monkeypatch, "models=cait_xxs24_224", "precisions=float32",
-                        "rounds=3", "threads=1", "batch_size=8")  # fmt: skip
+                        "rounds=3", "threads=1", "batch_sizes=8")  # fmt: skip
     assert text in capsys.readouterr().out
     share = 30 * model_flops(XXS) / 1e12
     assert (
@@ -53,7 +53,7 @@ def test_tables_and_the_figures_behind_them(tmp_path, monkeypatch, capsys, stand
     ) in text
     assert figures["timm_peaks"] == {"float32": 4e11}
     assert ", 1 thread; " in text
-    assert figures["config"]["batch_size"] == 8
+    assert figures["config"]["batch_sizes"] == [8]
     works = [row["task"]["work"] for row in figures["rows"]]
     assert works == ["inference", "training", "latency"]
     assert [row["task"]["batch_size"] for row in figures["rows"]] == [8, 8, 1]
@@ -66,12 +66,38 @@ def test_tables_and_the_figures_behind_them(tmp_path, monkeypatch, capsys, stand
     assert "tensorflow" in figures["machine"]["packages"]
 
 
+WHICH_FITS = ("models=cait_xxs24_224", "work=training", "precisions=float32", "timm=false",
+              "remat=[false,true]", "threads=1")  # fmt: skip
+
+
+def test_the_batch_that_fits(tmp_path, monkeypatch, stand_in):
+    text, figures = run(tmp_path, monkeypatch, *WHICH_FITS, "batch_sizes=[16,1,4]", "whole=true")
+    sizes = [row["task"]["batch_size"] for row in figures["rows"]]
+    assert sizes == [1, 4, 16] * 2
+    assert all(row["task"]["whole"] for row in figures["rows"])
+    assert "| training cait_xxs24_224, float32 | 100 | 70 | 150 | 230 | 390 | 790 |" in text
+    assert "| training cait_xxs24_224 with remat, float32 | 10 | 700 | 1500 |" in text
+
+
+def test_one_batch_size_extrapolates_nothing(tmp_path, monkeypatch, stand_in):
+    text, _ = run(tmp_path, monkeypatch, *WHICH_FITS)
+    assert "Largest training batch" not in text
+
+
+def test_a_batch_that_does_not_fit_ends_its_series(tmp_path, monkeypatch, stand_in):
+    monkeypatch.setattr(StandIn, "most", 4)
+    text, figures = run(tmp_path, monkeypatch, *WHICH_FITS, "batch_sizes=[1,4,8,9]")
+    assert [row["task"]["batch_size"] for row in figures["rows"]] == [1, 4] * 2
+    assert "batch 8: gone: got a process that the system ended" in text
+    assert "training cait_xxs24_224, float32, batch 9: a smaller batch did not fit\n" in text
+
+
 @pytest.mark.slow
 def test_a_model_of_ours_alone(tmp_path, monkeypatch):
     """The command measures a real model in a worker process."""
     text, figures = run(
         tmp_path, monkeypatch, "models=cait_nano_32", "work=inference", "precisions=float32",
-        "timm=false", "batch_size=2", "warmup=0", "repetitions=1", "rounds=2", "threads=1",
+        "timm=false", "batch_sizes=2", "warmup=0", "repetitions=1", "rounds=2", "threads=1",
     )  # fmt: skip
     [row] = figures["rows"]
     assert len(row["speeds"]["ours"]["rounds"]) == 2
@@ -99,7 +125,7 @@ def test_the_real_timm():
         (["work=train"], "work: got train, .*\n  did you mean training"),
         (["work=[]"], "work: got nothing, expected one or more values"),
         (["precisions=bfloat16"], "did you mean mixed_bfloat16"),
-        (["batch_size=0"], "batch_size: got 0, expected a number in"),
+        (["batch_sizes=[4,0]"], "batch_sizes: got 0, expected a number in"),
         (["rounds=0"], "rounds: got 0"),
         (["remat=[]"], "remat: got nothing"),
         (["threads=1000"], "threads: got 1000"),
@@ -118,7 +144,7 @@ def test_a_mistake_is_said_before_anything_is_started(monkeypatch, words, messag
 def test_help_shows_the_keys(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["benchmark", "model", "--help"])
     command.main()
-    assert "\n  batch_size=16\n" in capsys.readouterr().out
+    assert "\n  batch_sizes=[16]\n" in capsys.readouterr().out
     monkeypatch.setattr(sys, "argv", ["benchmark", "--help"])
     command.main()
-    assert "input|model|gpu|start|scale" in capsys.readouterr().out
+    assert "input|model|gpu|start" in capsys.readouterr().out

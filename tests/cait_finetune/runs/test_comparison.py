@@ -116,9 +116,7 @@ def test_by_a_key(tmp_path):
         ["optimizer.base_lr=0.0001", "", "25.00% ± 0.00"],
         ["optimizer.base_lr=0.001", "2.50% ± 0.00", "25.00% ± 0.00"],
     ]
-    with pytest.raises(
-        UserError, match=r"^x: got dataset.share, expected a key that differs "
-    ):
+    with pytest.raises(UserError, match=r"^x: got dataset.share, expected a key that differs "):
         comparison.pivot("dataset.share")
 
 
