@@ -6,9 +6,8 @@ import math
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from omegaconf import MISSING
-
 from cait_finetune.config.checks import on_disk, one_of, within
+from cait_finetune.config.keys import check_keys, key
 from cait_finetune.errors import bad_value
 
 SOURCES = ("tfds", "digits", "folder", "csv", "imagenet_folder")
@@ -17,23 +16,27 @@ METRICS = ("top1", "mean_per_class", "mean_average_precision")
 
 @dataclass
 class SplitsConfig:
-    """The train, validation and test split. `null`: the split that the data set has.
+    """The train, validation and test split.
 
-    `train`, `validation` and `test` are split expressions of TFDS, names of a folder's subfolders,
-    or values in the split column of a table. Images without a split are divided by `shares` within
-    each class, in an order drawn by `seed`. The division is written to `file`, and images in the
-    file keep their split. `file` null: a file beside the images, or in the user's cache.
-
-    `shares` and `seed` null: the values in the file, or `SHARES` and 0 without a file. Values that
-    differ from those in the file are refused.
+    Images without a split are divided within each class, and the division is written to `file`. Images
+    in the file keep their split. `shares` and `seed` that differ from those in the file are refused.
     """
 
-    train: str | None = None
-    validation: str | None = None
-    test: str | None = None
-    shares: list[float] | None = None
-    seed: int | None = None
-    file: str | None = None
+    train: str | None = key(
+        "Split expression of TFDS, name of a subfolder, or value in the split column of a table. null: "
+        "the data set's own.", None,
+    )  # fmt: skip
+    validation: str | None = key("As `train`.", None)
+    test: str | None = key("As `train`.", None)
+    shares: list[float] | None = key(
+        "Fractions of train, validation and test of images without a split. null: those in the file, else "
+        "[0.8,0.1,0.1].", None,
+    )  # fmt: skip
+    seed: int | None = key("Seed of the division. null: that in the file, else 0.", None,
+                           low=0, high=2**31 - 1)  # fmt: skip
+    file: str | None = key(
+        "File of the division. null: a file beside the images, or in the user's cache.", None
+    )
 
     SHARES: ClassVar[tuple[float, ...]] = (0.8, 0.1, 0.1)  # train, validation, test
 
@@ -56,24 +59,19 @@ class SplitsConfig:
                 list(shares),
                 "three fractions (train, validation, test), each above 0, that add up to 1",
             )
-        within("dataset.splits.seed", self.split_seed, 0, 2**31 - 1)
+        check_keys(self, "dataset.splits")
 
 
 @dataclass
 class ColumnsConfig:
-    """Columns of a table, or features of a TFDS data set. `null`: the usual name.
+    """Columns of a table, or features of a TFDS data set. null: the usual name."""
 
-    A multi-label table either lists an image's labels in `label`, with `separator` between them, or
-    holds a zero or one for each class in the columns `classes`. `weight` is the weight of an image in
-    the training loss.
-    """
-
-    image: str | None = None
-    label: str | None = None
-    split: str | None = None
-    weight: str | None = None
-    classes: list[str] | None = None
-    separator: str = "|"
+    image: str | None = key("Path of the image.", None)
+    label: str | None = key("The class, or several classes with `separator` between them.", None)
+    split: str | None = key("The split: a value of `dataset.splits`.", None)
+    weight: str | None = key("Weight of the image in the training loss.", None)
+    classes: list[str] | None = key("Columns of 0 and 1, one for each class.", None)
+    separator: str = key("Text between the classes in `label`.", "|")
 
     def __post_init__(self) -> None:
         if not self.separator:
@@ -82,82 +80,75 @@ class ColumnsConfig:
 
 @dataclass
 class DatasetConfig:
-    """The images, and how the pipeline reads them.
+    """The images, and how the pipeline reads them."""
 
-    `homepage` is the source of the images, and `license` is their licence in words. The model card
-    of a trained model shows both.
-
-    `accept_changes` resumes a run although its images have changed since it began. The run records
-    the change.
-
-    `metric` decides which epoch is best. `null`: top-1, or the mean average precision with several
-    labels. Training refuses a data set that is `evaluation_only`.
-
-    `class_names` null: the names that the data set has. `examples_per_class` keeps this number of
-    training images of each class, and `train_share` keeps this fraction. `folds` divides the images
-    of train and validation into equal folds; fold number `fold` is the validation split. `seed`
-    draws all three choices. `seed` null: `splits.seed`, or without it the run's `seed`. `sampling`
-    ``balanced`` shows each class equally often.
-
-    `upright` rotates photographs by their EXIF orientation. `cache` keeps decoded images in
-    ``memory`` or on ``disk``, in `cache_dir`. `check` reads each file before the first training on
-    it, to find files that are no images, and to record content hashes. A resumed run recognises its
-    images by the hashes. `parallel_files` is the number of TFDS files whose examples are
-    interleaved (`null`: 16, TFDS' default). `parallel_calls` is the number of images that are
-    prepared in parallel (`null`: chosen by TensorFlow). `prefetch` is the number of batches prepared
-    in advance (`null`: chosen by TensorFlow).
-    """
-
-    source: str = "tfds"
-    name: str = MISSING
-    homepage: str | None = None
-    license: str | None = None
-    data_dir: str | None = None
-    accept_changes: bool = False
+    source: str = key("Where the images are. `dataset=NAME` sets it.", "tfds", choices=SOURCES)
+    name: str = key("Name of the data set: in TFDS, on the model card and in the run's directory.")
+    homepage: str | None = key("Address of the data set, for the model card.", None)
+    license: str | None = key("Licence of the images in words, for the model card.", None)
+    data_dir: str | None = key("Folder or table of the images. null: TFDS' default.", None)
+    accept_changes: bool = key(
+        "Use the run's images although they changed since it began. The run records the change.",
+        False,
+    )
     columns: ColumnsConfig = field(default_factory=ColumnsConfig)
     splits: SplitsConfig = field(default_factory=SplitsConfig)
-    num_classes: int | None = None
-    class_names: list[str] | None = None
-    multi_label: bool = False
-    metric: str | None = None
-    evaluation_only: bool = False
-    examples_per_class: int | None = None
-    train_share: float | None = None
-    folds: int | None = None
-    fold: int = 0
-    seed: int | None = None
-    sampling: str = "all"
-    allow_flip: bool = True
-    upright: bool = True
-    on_corrupt: str = "stop"
-    check: bool = True
-    shuffle_buffer: int = 4096
-    cache: str = "none"
-    cache_dir: str = "~/.cache/cait_finetune/images"
-    parallel_files: int | None = None
-    parallel_calls: int | None = None
-    prefetch: int | None = None
+    num_classes: int | None = key("Number of classes that the images must have. null: any.", None)
+    class_names: list[str] | None = key("Names of the classes. null: the data set's own.", None)
+    multi_label: bool = key("An image has any number of classes.", False)
+    metric: str | None = key(
+        "Metric that decides which epoch is best. null: top1, or mean_average_precision with several "
+        "labels.", None, choices=METRICS,
+    )  # fmt: skip
+    evaluation_only: bool = key("Refuse to train on these images.", False)
+    examples_per_class: int | None = key(
+        "Training images of each class to keep. null: all.", None, low=1
+    )
+    train_share: float | None = key("Fraction of the training images to keep. null: all.", None)
+    folds: int | None = key(
+        "Divide the images of train and validation into this number of folds. null: no folds.",
+        None,
+        low=2,
+    )
+    fold: int = key("Number of the fold that is the validation split.", 0)
+    seed: int | None = key(
+        "Seed of `examples_per_class`, `train_share` and `folds`. null: `splits.seed`, else the run's "
+        "`seed`.", None, low=0, high=2**31 - 1,
+    )  # fmt: skip
+    sampling: str = key(
+        "balanced: show each class equally often.", "all", choices=("all", "balanced")
+    )
+    allow_flip: bool = key("Mirroring keeps the class. false: refuse to mirror.", True)
+    upright: bool = key("Rotate photographs by their EXIF orientation.", True)
+    on_corrupt: str = key("What to do with a file that cannot be decoded.", "stop",
+                          choices=("stop", "skip"))  # fmt: skip
+    check: bool = key(
+        "Read each file before the first training on it, to find files that are no images and to record "
+        "content hashes.", True,
+    )  # fmt: skip
+    shuffle_buffer: int = key("Images among which the next one is drawn.", 4096, low=1)
+    cache: str = key("Where decoded images are kept.", "none", choices=("none", "memory", "disk"))
+    cache_dir: str = key("Folder of `cache=disk`.", "~/.cache/cait_finetune/images")
+    parallel_files: int | None = key(
+        "TFDS files whose examples are interleaved. null: 16, TFDS' default.", None, low=1
+    )
+    parallel_calls: int | None = key(
+        "Images that are prepared in parallel. null: TensorFlow's choice.", None, low=1
+    )
+    prefetch: int | None = key(
+        "Batches that are prepared in advance. null: TensorFlow's choice.", None, low=1
+    )
 
     def __post_init__(self) -> None:
-        one_of("dataset.source", self.source, SOURCES)
-        one_of("dataset.on_corrupt", self.on_corrupt, ("stop", "skip"))
-        one_of("dataset.cache", self.cache, ("none", "memory", "disk"))
+        check_keys(self, "dataset")
         on_disk("dataset.cache_dir", self.cache_dir)
-        one_of("dataset.sampling", self.sampling, ("all", "balanced"))
-        for key in ("shuffle_buffer", "parallel_files", "parallel_calls", "prefetch"):
-            if getattr(self, key) is not None:
-                within(f"dataset.{key}", getattr(self, key), 1)
         if self.num_classes is not None:
             within("dataset.num_classes", self.num_classes, 1 if self.multi_label else 2)
-        if self.examples_per_class is not None:
-            within("dataset.examples_per_class", self.examples_per_class, 1)
         if self.train_share is not None:
             self._check_share(self.train_share)
-        if self.seed is not None:
-            within("dataset.seed", self.seed, 0, 2**31 - 1)
         self._check_folds()
         self._check_metric()
-        for key, names in (
+        for path, names in (
             ("dataset.class_names", self.class_names),
             ("dataset.columns.classes", self.columns.classes),
         ):
@@ -165,7 +156,7 @@ class DatasetConfig:
                 twice = [name for name in names if names.count(name) > 1]
                 if twice or not names:
                     got = f"{twice[0]} twice" if twice else "[]"
-                    raise bad_value(key, got, "a list of different names")
+                    raise bad_value(path, got, "a list of different names")
         if self.multi_label and self.sampling == "balanced":
             raise bad_value(
                 "dataset.sampling",
@@ -189,7 +180,6 @@ class DatasetConfig:
             if self.fold:
                 raise bad_value("dataset.fold", self.fold, "0 without dataset.folds")
             return
-        within("dataset.folds", self.folds, 2)
         within("dataset.fold", self.fold, 0, self.folds - 1)
 
     @property

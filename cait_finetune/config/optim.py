@@ -4,44 +4,38 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from omegaconf import MISSING
-
-from cait_finetune.config.checks import one_length, one_of, within
+from cait_finetune.config.checks import one_length, within
+from cait_finetune.config.keys import check_keys, key
 
 
 @dataclass
 class OptimizerConfig:
-    """The optimizer, with layer-wise learning-rate decay.
+    """The optimizer, with layer-wise learning-rate decay."""
 
-    `base_lr` is the head's peak learning rate. With `lr_batch_size`, `base_lr` holds for batches of
-    that size, and is scaled linearly to `train.batch_size`. Keys that `name` does not read are null
-    (`config.effect`).
-    """
-
-    name: str = MISSING
-    base_lr: float = MISSING
-    weight_decay: float = MISSING
-    layer_decay: float = MISSING
-    lr_batch_size: int | None = None
-    beta_1: float | None = None
-    beta_2: float | None = None
-    epsilon: float | None = None
-    momentum: float | None = None
-    nesterov: bool | None = None
+    name: str = key("The update rule. `optimizer=NAME` sets it with its defaults.",
+                    choices=("adamw", "sgd", "lamb", "lion", "schedule_free"))  # fmt: skip
+    base_lr: float = key("Peak learning rate of the head.", low=0, high=10)
+    weight_decay: float = key("Decoupled weight decay. Biases and norms have none.", low=0, high=1)
+    layer_decay: float = key(
+        "Factor of the learning rate from each layer to the layer before it. 1: equal rates.",
+        low=0.01, high=1,
+    )  # fmt: skip
+    lr_batch_size: int | None = key(
+        "Batch size for which `base_lr` holds; the rate is scaled linearly to `train.batch_size`. "
+        "null: not scaled.", None, low=1,
+    )  # fmt: skip
+    beta_1: float | None = key("Decay of the mean of the gradients.", None,
+                               low=0, high=1, open_high=True)  # fmt: skip
+    beta_2: float | None = key("Decay of the mean of the squared gradients; with lion, of the momentum.",
+                               None, low=0, high=1, open_high=True)  # fmt: skip
+    epsilon: float | None = key("Added to the root of the mean square.", None, low=1e-16, high=1)
+    momentum: float | None = key("Decay of the momentum.", None, low=0, high=1, open_high=True)
+    nesterov: bool | None = key("Use Nesterov's momentum.", None)
 
     def __post_init__(self) -> None:
-        one_of("optimizer.name", self.name, ("adamw", "sgd", "lamb", "lion", "schedule_free"))
-        within("optimizer.base_lr", self.base_lr, 0, 10)
-        within("optimizer.weight_decay", self.weight_decay, 0, 1)
-        within("optimizer.layer_decay", self.layer_decay, 0.01, 1)
-        if self.lr_batch_size is not None:
-            within("optimizer.lr_batch_size", self.lr_batch_size, 1)
-        # Schedule-free divides by beta_1.
-        least = 0.01 if self.name == "schedule_free" else 0
-        within("optimizer.beta_1", self.beta_1, least, 1, open_high=True)
-        within("optimizer.beta_2", self.beta_2, 0, 1, open_high=True)
-        within("optimizer.epsilon", self.epsilon, 1e-16, 1)
-        within("optimizer.momentum", self.momentum, 0, 1, open_high=True)
+        check_keys(self, "optimizer")
+        if self.name == "schedule_free":  # it divides by beta_1
+            within("optimizer.beta_1", self.beta_1, 0.01, 1, open_high=True)
 
     def peak(self, batch_size: int) -> float:
         """Return `base_lr`, scaled linearly to `batch_size` if `lr_batch_size` is set.
@@ -57,26 +51,19 @@ class OptimizerConfig:
 class ScheduleConfig:
     """Linear warm-up from `warmup_lr`, then the schedule `name` down to `min_lr`.
 
-    One of three keys sets the length of the warm-up, and the other two are null. ``step`` reads
-    `step_epochs`. ``step`` and ``ramp_decay`` read `factor`. All but ``constant`` read `min_lr`.
-    With other schedules these keys are null.
+    One of three keys sets the length of the warm-up, and the other two are null.
     """
 
-    name: str = MISSING
-    warmup_epochs: float | None = None
-    warmup_steps: int | None = None
-    warmup_examples: int | None = None
-    warmup_lr: float = MISSING
-    min_lr: float | None = None
-    step_epochs: float | None = None
-    factor: float | None = None
+    name: str = key("The course of the learning rate after the warm-up.",
+                    choices=("cosine", "linear", "step", "constant", "ramp_decay"))  # fmt: skip
+    warmup_epochs: float | None = key("Length of the warm-up in epochs. 0: none.", None, low=0)
+    warmup_steps: int | None = key("Length of the warm-up in steps.", None, low=0)
+    warmup_examples: int | None = key("Length of the warm-up in images.", None, low=0)
+    warmup_lr: float = key("Learning rate of the head at the first step.", low=0, high=10)
+    min_lr: float | None = key("Learning rate of the head at the last step.", None, low=0, high=10)
+    step_epochs: float | None = key("Epochs between two reductions.", None, low=0.001)
+    factor: float | None = key("Factor of a reduction.", None, low=0, high=1)
 
     def __post_init__(self) -> None:
-        names = ("cosine", "linear", "step", "constant", "ramp_decay")
-        one_of("schedule.name", self.name, names)
-        for key in one_length("schedule.warmup", vars(self), "warmup_"):
-            within(f"schedule.{key}", getattr(self, key), 0)
-        within("schedule.warmup_lr", self.warmup_lr, 0, 10)
-        within("schedule.min_lr", self.min_lr, 0, 10)
-        within("schedule.step_epochs", self.step_epochs, 0.001)
-        within("schedule.factor", self.factor, 0, 1)
+        check_keys(self, "schedule")
+        one_length("schedule.warmup", vars(self), "warmup_")

@@ -5,46 +5,47 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from cait_finetune.config.checks import one_of, within
+from cait_finetune.config.keys import check_keys, key
 from cait_finetune.errors import bad_value
 
 
 @dataclass
 class PreprocessingConfig:
-    """Preprocessing of training, evaluation and export. Null keeps the variant's own value.
+    """Preprocessing of training, evaluation and export. null: the variant's own value.
 
-    `resize_mode`: ``shorter_side`` resizes the shorter side to ``image_size / crop_pct`` and crops the
-    centre square. ``squash`` resizes both sides to ``image_size / crop_pct`` and crops the centre.
-    ``pad`` resizes the longer side to ``image_size`` and pads with black; `crop_pct` must be null.
     Training with random crops ignores `resize_mode` and `crop_pct`.
     """
 
-    resize_mode: str = "shorter_side"
-    crop_pct: float | None = None
-    interpolation: str | None = None
-    antialias: bool = True
-    mean: list[float] | None = None
-    std: list[float] | None = None
+    resize_mode: str = key(
+        "shorter_side: resize the shorter side to image_size / crop_pct and crop the centre. squash: "
+        "resize both sides to it and crop the centre. pad: resize the longer side to image_size and pad "
+        "with black.", "shorter_side", choices=("shorter_side", "squash", "pad"),
+    )  # fmt: skip
+    crop_pct: float | None = key(
+        "Side of the crop divided by the resized side.", None, low=0.1, high=1
+    )
+    interpolation: str | None = key(
+        "Interpolation of resizing.", None, choices=("bicubic", "bilinear")
+    )
+    antialias: bool = key("Widen the kernel when shrinking, as PIL does.", True)
+    mean: list[float] | None = key("Mean of red, green and blue.", None)
+    std: list[float] | None = key("Standard deviation of red, green and blue.", None)
 
     def __post_init__(self) -> None:
-        one_of("preprocessing.resize_mode", self.resize_mode, ("shorter_side", "squash", "pad"))
-        if self.crop_pct is not None:
-            within("preprocessing.crop_pct", self.crop_pct, 0.1, 1)
-            if self.resize_mode == "pad":
-                raise bad_value(
-                    "preprocessing.crop_pct",
-                    f"{self.crop_pct} with preprocessing.resize_mode=pad",
-                    "null: pad keeps the whole image",
-                )
-        if self.interpolation is not None:
-            one_of("preprocessing.interpolation", self.interpolation, ("bicubic", "bilinear"))
-        for key, least in (("mean", 0.0), ("std", 1e-3)):
-            values = getattr(self, key)
+        check_keys(self, "preprocessing")
+        if self.crop_pct is not None and self.resize_mode == "pad":
+            raise bad_value(
+                "preprocessing.crop_pct",
+                f"{self.crop_pct} with preprocessing.resize_mode=pad",
+                "null: pad keeps the whole image",
+            )
+        for name, least in (("mean", 0.0), ("std", 1e-3)):
+            values = getattr(self, name)
             if values is None:
                 continue
             if len(values) != 3 or not all(math.isfinite(v) and least <= v <= 1 for v in values):
                 raise bad_value(
-                    f"preprocessing.{key}",
+                    f"preprocessing.{name}",
                     list(values),
                     f"three numbers from {least:g} to 1, for red, green and blue",
                 )

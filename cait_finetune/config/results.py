@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from omegaconf import MISSING
-
-from cait_finetune.config.checks import one_of, within
+from cait_finetune.config.keys import check_keys, key
 from cait_finetune.errors import bad_value
 
 EXPORT_FORMATS = ("saved_model", "onnx", "litert", "keras", "timm")
@@ -19,31 +17,29 @@ _HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 class ExportConfig:
     """Which formats the model is exported to, and how the exported files are checked.
 
-    Each format has a switch. ``export=NAME`` turns on one format, ``export=[NAME,NAME]`` several.
-    `check_images`: number of validation images on which each exported file must match evaluation.
-    `quantise`: smaller variants of the LiteRT file. `accuracy_images`: number of validation images on
-    which the accuracy of these variants is measured; null uses all. `push_to_hub`: repository of the
-    Hugging Face Hub, ``USER/NAME``, that receives the files and the model card. `hub_private`: create a
-    private repository, and refuse a public repository.
+    ``export=NAME`` turns on one format, ``'export=[NAME,NAME]'`` several.
     """
 
-    saved_model: bool = False
-    onnx: bool = False
-    litert: bool = False
-    keras: bool = False
-    timm: bool = False
-    check_images: int = MISSING
-    quantise: list[str] = MISSING
-    accuracy_images: int | None = None
-    push_to_hub: str | None = None
-    hub_private: bool = True
+    saved_model: bool = key("Write a SavedModel that takes the bytes of image files.", False)
+    onnx: bool = key("Write an ONNX file that takes pixels.", False)
+    litert: bool = key("Write a LiteRT (TFLite) file that takes pixels.", False)
+    keras: bool = key("Write a `.keras` file.", False)
+    timm: bool = key("Write weights and a configuration that timm loads.", False)
+    check_images: int = key(
+        "Validation images on which each file must answer as the model does.", low=1
+    )
+    quantise: list[str] = key("Smaller variants of the LiteRT file.", choices=QUANTISED)
+    accuracy_images: int | None = key(
+        "Validation images on which the accuracy of the smaller variants is measured. null: all.", None,
+        low=1,
+    )  # fmt: skip
+    push_to_hub: str | None = key(
+        "Repository USER/NAME of the Hugging Face Hub that receives the files. null: none.", None
+    )
+    hub_private: bool = key("Create a private repository, and refuse a public one.", True)
 
     def __post_init__(self) -> None:
-        within("export.check_images", self.check_images, 1)
-        if self.accuracy_images is not None:
-            within("export.accuracy_images", self.accuracy_images, 1)
-        for variant in self.quantise:
-            one_of("export.quantise", variant, QUANTISED)
+        check_keys(self, "export")
         if self.quantise and not self.litert:
             raise bad_value(
                 "export.quantise",
@@ -63,35 +59,27 @@ class ExportConfig:
 
 @dataclass
 class EvaluationConfig:
-    """The split and crop ratios of ``python -m cait_finetune evaluate``: one row for each ratio."""
+    """The rows of ``python -m cait_finetune evaluate``: one for each crop ratio."""
 
-    split: str = MISSING
-    crop_pcts: list[float] = MISSING
+    split: str = key("The split to score.", choices=("train", "validation", "test"))
+    crop_pcts: list[float] = key("Crop ratios.", low=0.1, high=1)
 
     def __post_init__(self) -> None:
-        one_of("evaluation.split", self.split, ("train", "validation", "test"))
+        check_keys(self, "evaluation")
         if not self.crop_pcts:
             raise bad_value("evaluation.crop_pcts", "[]", "at least one crop ratio")
-        for crop_pct in self.crop_pcts:
-            within("evaluation.crop_pcts", crop_pct, 0.1, 1)
 
 
 @dataclass
 class LrFindConfig:
-    """The learning rates of ``python -m cait_finetune lr_find``: `steps` rates from `low` to `high`.
+    """The learning rates of ``python -m cait_finetune lr_find``."""
 
-    `smoothing` is the factor of the losses' moving average, from 0 to below 1.
-    """
-
-    low: float = MISSING
-    high: float = MISSING
-    steps: int = MISSING
-    smoothing: float = MISSING
+    low: float = key("The first learning rate.", low=1e-12, high=10)
+    high: float = key("The last learning rate.", low=1e-12, high=1000)
+    steps: int = key("Number of learning rates.", low=10)
+    smoothing: float = key("Factor of the losses' moving average.", low=0, high=1, open_high=True)
 
     def __post_init__(self) -> None:
-        within("lr_find.low", self.low, 1e-12, 10)
-        within("lr_find.high", self.high, 1e-12, 1000)
+        check_keys(self, "lr_find")
         if self.low >= self.high:
             raise bad_value("lr_find.low", self.low, f"a number below lr_find.high={self.high:g}")
-        within("lr_find.steps", self.steps, 10)
-        within("lr_find.smoothing", self.smoothing, 0, 1, open_high=True)

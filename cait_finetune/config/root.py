@@ -10,9 +10,9 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from cait_finetune.config.augment import AugmentConfig
-from cait_finetune.config.checks import within
 from cait_finetune.config.data import DatasetConfig
 from cait_finetune.config.effect import check_effect, without_effect
+from cait_finetune.config.keys import check_keys, key
 from cait_finetune.config.logger import LoggerConfig
 from cait_finetune.config.loss import LossConfig
 from cait_finetune.config.model import ModelConfig, TuningConfig
@@ -51,13 +51,13 @@ class Config:
     debug: DebugConfig = MISSING
     evaluation: EvaluationConfig = MISSING
     lr_find: LrFindConfig = MISSING
-    seed: int = MISSING
-    deterministic: bool = MISSING
-    resume: str | None = None
-    traceback: bool = MISSING
+    seed: int = key("Seed of everything that is drawn.", low=0, high=2**31 - 1)
+    deterministic: bool = key("Repeat the same bits on a GPU, too; slower. A CPU always does.")
+    resume: str | None = key("Directory of a run to resume. null: a new run.", None)
+    traceback: bool = key("Show where an error was raised.")
 
     def __post_init__(self) -> None:
-        within("seed", self.seed, 0, 2**31 - 1)
+        check_keys(self, "")
         check_effect(self)
         self._check_labels()
         if self.dataset.accept_changes and self.resume is None:
@@ -87,13 +87,13 @@ class Config:
         schedule = self.schedule
         warms_up = schedule.warmup_epochs or schedule.warmup_steps or schedule.warmup_examples
         rates = {"min_lr": schedule.min_lr, "warmup_lr": schedule.warmup_lr if warms_up else None}
-        above = {key: value for key, value in rates.items() if value is not None and value > peak}
-        for key, value in above.items():
+        above = {name: rate for name, rate in rates.items() if rate is not None and rate > peak}
+        for name, rate in above.items():
             scaled = " scaled to the batch" if self.optimizer.lr_batch_size else ""
             lower = " ".join(f"schedule.{one}={peak:g}" for one in above)
             raise bad_value(
-                f"schedule.{key}",
-                value,
+                f"schedule.{name}",
+                rate,
                 f"at most {peak:g}, which is optimizer.base_lr{scaled}",
                 f"Set {lower}, or a higher optimizer.base_lr.",
             )
@@ -166,8 +166,8 @@ def from_hydra(composed: DictConfig) -> Config:
             "one that says what it changes in ours",
             "Begin the file with the line  defaults: [config, _self_]",
         )
-    for key in sorted(OmegaConf.missing_keys(composed)):
-        raise bad_value(key, "nothing", "a value", f"add {key}=… to the command")
+    for path in sorted(OmegaConf.missing_keys(composed)):
+        raise bad_value(path, "nothing", "a value", f"add {path}=… to the command")
     for name in Config.__dataclass_fields__:
         if name not in composed:
             raise bad_value(name, "nothing", "a value", f"leave out ~{name}")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from omegaconf import MISSING
-
-from cait_finetune.config.checks import on_disk, one_length, one_of, within
+from cait_finetune.config.checks import on_disk, one_length
+from cait_finetune.config.keys import check_keys, key
 from cait_finetune.errors import bad_value
 
 
@@ -14,52 +13,46 @@ from cait_finetune.errors import bad_value
 class TrainConfig:
     """The training loop. Its length is one of `epochs`, `steps` and `examples`.
 
-    After each epoch the run validates and saves. `steps_per_epoch` is the number of steps of an
-    epoch. `null`: as many as cover all training images.
-
-    `accumulation` is the number of equal micro-batches of a step's batch. An accelerator computes
-    micro-batches one after the other, and a CPU as many in parallel as it has cores. `null`: 1 on
-    an accelerator or with `jit_compile`; on a CPU, as many as leave each micro-batch at least two
-    224-pixel images (four in half precision). A micro-batch of larger images may hold one image.
-
-    After `max_skipped_steps` steps in a row without a finite gradient, the run stops. `patience` is
-    the number of epochs without a better validation after which the run stops, and `max_hours` is
-    the longest training time; `null`: no limit. `compile_cache_dir` keeps the code compiled for a
-    CPU for the next run; `null`: nothing is kept.
+    After each epoch the run validates and saves.
     """
 
-    epochs: int | None = None
-    steps: int | None = None
-    examples: int | None = None
-    steps_per_epoch: int | None = None
-    batch_size: int = MISSING
-    eval_batch_size: int = MISSING
-    precision: str = MISSING
-    label_smoothing: float = MISSING
-    clip_norm: float = MISSING
-    log_every: int = MISSING
-    jit_compile: bool = MISSING
-    accumulation: int | None = None
-    steps_per_execution: int = MISSING
-    max_skipped_steps: int = MISSING
-    patience: int | None = None
-    max_hours: float | None = None
-    compile_cache_dir: str | None = "~/.cache/cait_finetune/compiled"
+    epochs: int | None = key("Length of training in epochs.", None, low=1)
+    steps: int | None = key("Length of training in steps.", None, low=1)
+    examples: int | None = key("Length of training in images.", None, low=1)
+    steps_per_epoch: int | None = key(
+        "Steps of an epoch. null: as many as cover all training images.", None, low=1
+    )
+    batch_size: int = key("Images of a step, on all devices together.", low=1)
+    eval_batch_size: int = key("Images of a batch of validation and test.", low=1)
+    precision: str = key("Precision of the activations. Weights are float32.",
+                         choices=("float32", "mixed_bfloat16", "mixed_float16"))  # fmt: skip
+    label_smoothing: float = key("Probability that the target spreads over all classes.",
+                                 low=0, high=1, open_high=True)  # fmt: skip
+    clip_norm: float = key("Largest norm of the global gradient. 0: no clipping.", low=0)
+    log_every: int = key("Steps between two lines of `metrics.jsonl`.", low=1)
+    jit_compile: bool = key("Compile the training step with XLA.")
+    accumulation: int | None = key(
+        "Equal micro-batches of a step's batch: one after the other on an accelerator, in parallel on "
+        "a CPU. null: 1 on an accelerator or with `jit_compile`; on a CPU, micro-batches of two "
+        "224-pixel images or more (four in half precision).", None, low=1,
+    )  # fmt: skip
+    steps_per_execution: int = key("Steps of one call of the compiled function.", low=1)
+    max_skipped_steps: int = key(
+        "Steps in a row without a finite gradient after which the run stops.", low=1
+    )
+    patience: int | None = key(
+        "Epochs without a better validation after which the run stops. null: no limit.", None, low=1
+    )
+    max_hours: float | None = key("Longest training time in hours. null: no limit.", None, low=1e-6)
+    compile_cache_dir: str | None = key(
+        "Folder of compiled code of a CPU, for the next run. null: no folder.",
+        "~/.cache/cait_finetune/compiled",
+    )
 
     def __post_init__(self) -> None:
-        for key in one_length("train", vars(self)):
-            within(f"train.{key}", getattr(self, key), 1)
-        if self.steps_per_epoch is not None:
-            within("train.steps_per_epoch", self.steps_per_epoch, 1)
+        check_keys(self, "train")
+        one_length("train", vars(self))
         on_disk("train.compile_cache_dir", self.compile_cache_dir)
-        within("train.batch_size", self.batch_size, 1)
-        within("train.eval_batch_size", self.eval_batch_size, 1)
-        one_of("train.precision", self.precision, ("float32", "mixed_bfloat16", "mixed_float16"))
-        within("train.label_smoothing", self.label_smoothing, 0, 1, open_high=True)
-        within("train.clip_norm", self.clip_norm, 0)
-        within("train.log_every", self.log_every, 1)
-        if self.accumulation is not None:
-            within("train.accumulation", self.accumulation, 1)
         if self.accumulation and self.batch_size % self.accumulation:
             parts = [n for n in range(1, self.batch_size + 1) if self.batch_size % n == 0]
             wanted = self.accumulation
@@ -69,91 +62,70 @@ class TrainConfig:
                 self.accumulation,
                 f"a divisor of train.batch_size={self.batch_size}, for instance {nearest}",
             )
-        within("train.steps_per_execution", self.steps_per_execution, 1)
-        within("train.max_skipped_steps", self.max_skipped_steps, 1)
-        if self.patience is not None:
-            within("train.patience", self.patience, 1)
-        if self.max_hours is not None:
-            within("train.max_hours", self.max_hours, 1e-6)
 
 
 @dataclass
 class AverageConfig:
-    """Averaged weights: an exponential moving average (`ema`), or the mean over epochs (`swa`).
+    """Averaged weights beside the trained weights. Both are validated."""
 
-    With `warmup` the EMA's decay is at most ``(1 + t) / (10 + t)`` after t steps. SWA averages the
-    weights at the ends of the last `swa_epochs` epochs. Both the trained and the averaged weights
-    are evaluated. With `export`, the averaged weights decide the best epoch, and are tested and
-    exported; otherwise the trained weights are. Keys of a method other than `method` are null.
-    """
-
-    method: str = MISSING
-    decay: float | None = None
-    warmup: bool | None = None
-    swa_epochs: int | None = None
-    export: bool = True
+    method: str = key("ema: exponential moving average. swa: mean over the ends of the last epochs.",
+                      choices=("none", "ema", "swa"))  # fmt: skip
+    decay: float | None = key("Decay of the moving average for each step.", None,
+                              low=0, high=1, open_high=True)  # fmt: skip
+    warmup: bool | None = key("Limit the decay to (1 + t) / (10 + t) after t steps.", None)
+    swa_epochs: int | None = key("Number of last epochs to average.", None, low=1)
+    export: bool = key(
+        "The averaged weights decide the best epoch, and are tested and exported. false: the trained "
+        "weights.", True,
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
-        one_of("average.method", self.method, ("none", "ema", "swa"))
-        within("average.decay", self.decay, 0, 1, open_high=True)
-        within("average.swa_epochs", self.swa_epochs, 1)
+        check_keys(self, "average")
 
 
 @dataclass
 class CheckpointConfig:
-    """When a run writes its state, besides at each epoch's end, and how many states it keeps.
+    """When a run writes the state from which it resumes."""
 
-    `every_steps` null: only at each epoch's end. `keep` is the number of latest states to keep.
-    """
-
-    every_steps: int | None = None
-    keep: int = MISSING
+    every_steps: int | None = key(
+        "Steps between two states, besides those at each epoch's end. null: none.", None, low=1
+    )
+    keep: int = key("Number of latest states to keep. The best weights are kept besides.", low=1)
 
     def __post_init__(self) -> None:
-        if self.every_steps is not None:
-            within("checkpoint.every_steps", self.every_steps, 1)
-        within("checkpoint.keep", self.keep, 1)
+        check_keys(self, "checkpoint")
 
 
 @dataclass
 class DistributionConfig:
-    """The devices of the step: one device, all devices of this machine, several machines, or a TPU.
+    """The devices of the step: one device, all devices of this machine, several machines, or a TPU."""
 
-    `devices` null: all GPUs. Without GPUs, `devices` is the number of logical CPU devices.
-    `cluster` is the source of the workers' addresses with `multi_worker`. `null`: SLURM inside a
-    SLURM step without TF_CONFIG, else TF_CONFIG. The workers wait at most `timeout` seconds for
-    each other.
-    """
-
-    strategy: str = MISSING
-    devices: int | None = None
-    cluster: str | None = None
-    port: int = 12355
-    timeout: float = 300.0
-    tpu: str | None = None
+    strategy: str = key("Strategy of `tf.distribute`. auto: all GPUs, else the CPU.",
+                        choices=("auto", "cpu", "gpu", "mirrored", "multi_worker", "tpu"))  # fmt: skip
+    devices: int | None = key(
+        "Number of GPUs, or of logical CPU devices. null: all GPUs.", None, low=1
+    )
+    cluster: str | None = key(
+        "Source of the workers' addresses. null: SLURM inside a SLURM step without TF_CONFIG, else "
+        "TF_CONFIG.", None, choices=("tf_config", "slurm"),
+    )  # fmt: skip
+    port: int = key("Port of the workers on a SLURM cluster.", 12355, low=1, high=65535)
+    timeout: float = key("Seconds that the workers wait for each other.", 300.0, low=1)
+    tpu: str | None = key("Name or address of the TPU. null: the local TPU.", None)
 
     def __post_init__(self) -> None:
-        one_of(
-            "distribution.strategy",
-            self.strategy,
-            ("auto", "cpu", "gpu", "mirrored", "multi_worker", "tpu"),
-        )
-        if self.devices is not None:
-            within("distribution.devices", self.devices, 1)
-        if self.cluster is not None:
-            one_of("distribution.cluster", self.cluster, ("tf_config", "slurm"))
-        within("distribution.port", self.port, 1, 65535)
-        within("distribution.timeout", self.timeout, 1)
+        check_keys(self, "distribution")
 
 
 @dataclass
 class DebugConfig:
-    """A debug run: overfit one batch, make a very short run, or profile some steps.
+    """A debug run."""
 
-    ``fast_dev_run`` makes two steps, or one per stage of ``gradual``, and two validation batches.
-    """
-
-    mode: str = MISSING
+    mode: str = key(
+        "overfit_batch: train on one batch. fast_dev_run: two steps (one for each stage of gradual) "
+        "and two validation batches. profile: record a trace of some steps.",
+        choices=("none", "overfit_batch", "fast_dev_run", "profile"),
+    )
 
     def __post_init__(self) -> None:
-        one_of("debug.mode", self.mode, ("none", "overfit_batch", "fast_dev_run", "profile"))
+        check_keys(self, "debug")
