@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from cait_finetune import config as configuration
 from cait_finetune.cli.entry import deleted_directory
 from cait_finetune.cli.explain import explain, group_without_name, includes_itself
+from cait_finetune.cli.known_words import refuse_unknown_keys
 from cait_finetune.cli.output_place import named_by_time
 from cait_finetune.cli.typed_words import from_home, refuse_empty_resume
 from cait_finetune.config import Config
@@ -68,9 +69,10 @@ def configure_run(
         UserError: an override, the recipe or the folder has a mistake.
     """
     refuse_empty_resume(overrides)
+    refuse_unknown_keys(overrides)
     words = keep_text(from_home(overrides))
     try:
-        with _composing(folder):
+        with composing(folder):
             composed = hydra.compose(recipe, words, return_hydra_config=True)
             refuse_hidden(composed.hydra)
             on_disk("hydra.run.dir", composed.hydra.run.dir)
@@ -95,13 +97,13 @@ def sweeper_params(recipe: str, folder: Path | None = None) -> dict[str, Any]:
     Raises:
         UserError: the recipe does not exist or has a mistake.
     """
-    with _composing(folder):
+    with composing(folder):
         composed = hydra.compose(recipe, return_hydra_config=True)
         return dict(composed.hydra.sweeper.get("params") or {})
 
 
 @contextlib.contextmanager
-def _composing(folder: Path | None) -> Iterator[None]:
+def composing(folder: Path | None) -> Iterator[None]:
     """Let `hydra.compose` find the files in `folder`, then ours, inside the block.
 
     Raises:

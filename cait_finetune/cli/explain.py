@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cait_finetune import config as configuration
 from cait_finetune.config import Config
+from cait_finetune.config.suggestions import unknown_key, unknown_option
 from cait_finetune.config.yaml_files import data_folder
 from cait_finetune.errors import UserError, bad_value, reason, suggest
 
@@ -80,9 +81,13 @@ def _cannot_parse(match: re.Match[str], problem: Problem) -> UserError:
 
 
 def _unknown_key(match: re.Match[str], problem: Problem) -> UserError:
+    key = problem.key or match[1]
+    if key.partition(".")[0] != "hydra":
+        return unknown_key(key)
     optuna = match[2] == "BasicSweeperConf" and "with Optuna: add hydra/sweeper=optuna"
-    hint = optuna or suggest(match[1], problem.known)
-    return bad_value(problem.key or match[1], "an unknown key", _listed(problem.known), hint)
+    return bad_value(
+        key, "an unknown key", _listed(problem.known), optuna or suggest(match[1], problem.known)
+    )
 
 
 def _no_plugin(match: re.Match[str], problem: Problem) -> UserError:
@@ -91,7 +96,7 @@ def _no_plugin(match: re.Match[str], problem: Problem) -> UserError:
 
 def _no_option(match: re.Match[str], problem: Problem) -> UserError:
     options = sorted(path.stem for path in (data_folder("conf") / match[1]).glob("*.yaml"))
-    return bad_value(match[1], match[2] or "nothing", _listed(options), suggest(match[2], options))
+    return unknown_option(match[1], match[2], options)
 
 
 def _no_group(match: re.Match[str], problem: Problem) -> UserError:
@@ -99,8 +104,7 @@ def _no_group(match: re.Match[str], problem: Problem) -> UserError:
     if match[1] in groups:
         expected = "its keys: a run's config.yaml has values and no choices"
         return bad_value(match[1], "a choice", expected, f"Write {match[1]}.KEY=…")
-    known = groups + _fields("Config")
-    return bad_value(match[1], "an unknown key", _listed(known), suggest(match[1], known))
+    return unknown_key(match[1])
 
 
 def _wrong_type(match: re.Match[str], problem: Problem) -> UserError:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
+from cait_finetune.cli.known_words import refuse_unknown_keys, refuse_unknown_options
 from cait_finetune.config.places import expanded, expanded_path
 from cait_finetune.config.words import keep_text, read_text
 from cait_finetune.config.yaml_files import Folders, own_folder
@@ -28,13 +29,15 @@ def arguments_as_typed() -> Iterator[None]:
     The folder of ``-cd DIR`` leaves `sys.argv` and becomes `Folders.own`.
 
     Raises:
-        UserError: an option or ``resume=`` lacks its value, the folder cannot be used, or it lacks
-            the ``config.yaml`` that ``-cn config`` names.
+        UserError: an option or ``resume=`` lacks its value, an option or a key is unknown, the
+            folder cannot be used, or it lacks the ``config.yaml`` that ``-cn config`` names.
     """
     typed = sys.argv
     folder, words = _without_folder(typed[1:])
     several = any(word == "-m" or re.fullmatch("--m[ultirn]*", word) for word in words)
     refuse_empty_resume(words)
+    refuse_unknown_options(words)
+    refuse_unknown_keys(words)
     _say_replaced(words)
     words = keep_text(from_home(words), sweep=several or "hydra.mode=MULTIRUN" in words)
     Folders.own = own_folder(folder) if folder else None

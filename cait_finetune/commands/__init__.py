@@ -6,6 +6,7 @@ A module's ``main`` reads ``sys.argv`` after the command's name.
 from __future__ import annotations
 
 import importlib
+import inspect
 import re
 import sys
 from collections.abc import Sequence
@@ -29,6 +30,16 @@ COMMANDS = {
 }
 
 
+#: The groups that the help of a Hydra command shows, besides its text. Empty: every group.
+_GROUPS: dict[str, tuple[str, ...]] = {
+    "train": (),
+    "evaluate": ("evaluation", "preprocessing", "model", "dataset"),
+    "lr_find": ("lr_find", "optimizer"),
+    "show_batch": ("augment", "preprocessing", "dataset"),
+}
+_HELP = ("-h", "--help")
+
+
 def run_command() -> None:
     """Run the command that the first word names, else ``train``."""
     word = sys.argv[1] if len(sys.argv) > 1 else ""
@@ -41,7 +52,34 @@ def run_command() -> None:
         expected = f"key=value or one of {', '.join(COMMANDS)}"
         error = bad_value(word, "an unknown command", expected, suggest(word, list(COMMANDS)))
         sys.exit(f"cait_finetune: {error}")
-    importlib.import_module(f"cait_finetune.commands.{name}").main()
+    module = importlib.import_module(f"cait_finetune.commands.{name}")
+    if name in _GROUPS and set(_HELP) & set(sys.argv[1:]):
+        _help(word == name, name, module.__doc__ or "")
+    else:
+        module.main()
+
+
+def _help(named: bool, name: str, text: str) -> None:
+    """Print the help of a Hydra command, of the groups and keys in its words, or of all commands.
+
+    Args:
+        named: whether the words began with the command's name.
+    """
+    from cait_finetune.cli import help as pages
+    from cait_finetune.cli.entry import command
+    from cait_finetune.runtime.console import plain_console
+
+    with command("cait_finetune"):
+        console = plain_console(soft_wrap=False)
+        asked = [word for word in sys.argv[1:] if word not in _HELP]
+        if asked:
+            pages.topics(asked, console)
+        elif not named:
+            pages.overview(COMMANDS, console)
+        else:
+            console.print(inspect.cleandoc(text), soft_wrap=True)
+            console.print()
+            pages.topics(_GROUPS[name] or ["keys"], console)
 
 
 def refuse_module_form(words: Sequence[str]) -> None:

@@ -126,7 +126,7 @@ def write_markdown(
         begun = f", begun in {place}, where relative paths begin" if place else ""
         lines += ["", f"Best run, {name(comparison.best)}{begun}:", "", "```bash", command, "```"]
     if comparison.unfinished:
-        lines += ["", "Not finished:", ""]
+        lines += ["", "Left out:", ""]
         lines += [f"- {name(one)}: {one.missing}" for one in comparison.unfinished]
     write_text(path, "\n".join(lines) + "\n")
 
@@ -155,7 +155,7 @@ def show(paths: list[str], output: Path, x: str | None, console: Console) -> Non
     for line in _remarks(comparison):
         console.print(line)
     for entry in comparison.unfinished:
-        console.print(f"not finished  {name(entry)}: {entry.missing}")
+        console.print(f"left out  {name(entry)}: {entry.missing}")
     best = comparison.best if comparison.finished else None
     command = reproduce(best) if best else None
     files = [output / "leaderboard.csv", output / "leaderboard.md", output / "leaderboard.png"]

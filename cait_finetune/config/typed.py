@@ -26,10 +26,32 @@ CONDITIONS = (
         "Add tuning.solver=sgd.",
     ),
     Condition(
-        ("augment.crop_scale", "augment.crop_ratio", "augment.flip", "dataset.cache"),
+        ("augment", "dataset.cache", "model.drop_path_rate", "model.drop_rate", "model.attn_drop_rate"),
         no_cached_features,
         "tuning.cache_features=false",
         "Add tuning.cache_features=false.",
+    ),
+    Condition(
+        ("augment.flip",),
+        lambda config: config.dataset.allow_flip or not config.augment.flip,
+        "dataset.allow_flip=true",
+        "Leave the key out: mirroring changes the class of these images.",
+    ),
+    Condition(
+        ("schedule.warmup_lr",),
+        lambda config: bool(
+            config.schedule.warmup_epochs
+            or config.schedule.warmup_steps
+            or config.schedule.warmup_examples
+        ),
+        "a warm-up",
+        "Set schedule.warmup_epochs=1.",
+    ),
+    Condition(
+        ("optimizer.layer_decay",),
+        lambda config: config.tuning.method != "linear_probe",
+        "a tuning method that trains blocks",
+        "Leave the key out: a linear probe trains the head alone.",
     ),
 )  # fmt: skip
 #: Values that switch something off, and so promise no effect.
@@ -48,7 +70,7 @@ NOT_READ = {
     "evaluate": _NO_TRAINING,
 }
 #: Keys of the groups above that the command does read.
-READ = {"evaluate": ("train.eval_batch_size", "train.compile_cache_dir")}
+READ = {"evaluate": ("dataset.check", "train.eval_batch_size", "train.compile_cache_dir")}
 
 
 def check_typed(words: Iterable[str], config: Config, command: str) -> None:

@@ -13,12 +13,13 @@ from cait_finetune.errors import bad_value
 
 
 def find_images(images: Sequence[str]) -> list[Path]:
-    """Return the image files that paths, folders and globs name, each file once.
+    """Return the image files that paths, folders and globs name.
 
-    The search includes subfolders, and folders that match a glob. If several paths lead to the same
-    file name in the same folder, the first path counts. A link to an image is an image of its own, as
-    in training. A file that you name directly may have any ending. In folders and
-    globs, `cait_finetune.data.image_files.listing` decides which files are images.
+    The search includes subfolders, and folders that match a glob. A folder or glob adds no file that is
+    listed already: the same name in the same folder. A link to an image is an image of its own, as in
+    training. A file that you name directly is listed each time, so that a list of files and the result
+    have the same length. Such a file may have any ending. In folders and globs,
+    `cait_finetune.data.image_files.listing` decides which files are images.
 
     Returns:
         The files in the order of `images`, sorted within each element of `images`.
@@ -26,7 +27,8 @@ def find_images(images: Sequence[str]) -> list[Path]:
     Raises:
         UserError: an element of `images` names no file, or a folder cannot be read.
     """
-    found: dict[tuple[str, str], Path] = {}  # by real folder and file name
+    found: list[Path] = []
+    listed: set[tuple[str, str]] = set()  # real folder and file name
     for one in images:
         try:
             files = sorted(_named(one))
@@ -37,11 +39,15 @@ def find_images(images: Sequence[str]) -> list[Path]:
             raise bad_value(
                 "images", one or "nothing", f"a file, a glob, or a folder with {', '.join(ENDINGS)}"
             )
+        direct = expanded_path("images", one).is_file()
         for file in files:
-            found.setdefault((os.path.realpath(file.parent), file.name), file)
+            place = os.path.realpath(file.parent), file.name
+            if direct or place not in listed:
+                found.append(file)
+            listed.add(place)
     if not found:
         raise bad_value("images", "[]", "at least one file, folder or glob")
-    return list(found.values())
+    return found
 
 
 def _named(one: str) -> list[Path]:

@@ -6,6 +6,7 @@ import glob
 import json
 import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -19,8 +20,8 @@ from cait_finetune.errors import UserError, bad_value
 from cait_finetune.runs.command_line import named_keys, override
 from cait_finetune.runs.directory import RunDirectory
 from cait_finetune.runs.exports import current_result
-from cait_finetune.runs.run_id import read_identity
-from cait_finetune.runs.settings import flat
+from cait_finetune.runs.run_id import check_weights_id, read_identity
+from cait_finetune.runs.settings import check_settings, flat
 from cait_finetune.scores.metrics import MetricsLog
 
 #: Keys that do not affect how a run trains.
@@ -117,12 +118,29 @@ def read_entry(directory: Path) -> Entry:
             missing.append("a result.json of other weights than the best")
     except UserError:
         missing.append("a result.json that cannot be read")
+    if not missing:
+        missing += _foreign(run)
     command = run.read_command()
     if not missing:
         return Entry(directory, settings, command, result, start=_start(run))
     return Entry(
         directory, settings, command, None, ", ".join([_progress(run, settings), *missing])
     )
+
+
+def _foreign(run: RunDirectory) -> list[str]:
+    """Return what in the directory does not belong to the run that began there."""
+    checks: dict[str, Callable[[], None]] = {
+        "a config.yaml that was edited since the run began": lambda: check_settings(run, "runs"),
+        "best weights of another run": lambda: check_weights_id(run, "runs", run.best_checkpoint),
+    }
+    found = []
+    for fault, check in checks.items():
+        try:
+            check()
+        except UserError:
+            found.append(fault)
+    return found
 
 
 def _start(run: RunDirectory) -> str:

@@ -309,7 +309,7 @@ def test_the_ends_of_the_ranges_are_allowed(key, value):
 )
 def test_unknown_key(override, key, near):
     message = refusal(override)
-    assert message.startswith(f"{key}: got an unknown key, expected one of ")
+    assert message.startswith(f"{key}: got an unknown key, expected ")
     assert "did you mean" in message
     assert near in message.partition("did you mean")[2]
 
@@ -331,7 +331,7 @@ def test_unknown_option(override, near):
     group, _, got = override.partition("=")
     message = refusal(override)
     assert message.startswith(f"{group}: got {got}, expected one of ")
-    hint = message.partition("did you mean ")[2]
+    hint = message.partition("\n")[2]
     assert near in hint if near else True
 
 

@@ -17,7 +17,7 @@ from tests.cait_finetune.stand_ins import composed
 #: Command-line words, the function that answers them, and a part of its message.
 ROWS = [
     (["optimizer.base_lr=[1"], "_cannot_parse", "needs quotes of its own"),
-    (["train.epoch=3"], "_unknown_key", "did you mean epochs"),
+    (["train.epoch=3"], "_unknown_key", "did you mean train.epochs"),
     (["hydra/launcher=slurm"], "_no_plugin", "hydra/launcher: got slurm"),
     (["optimizer=adam"], "_no_option", "optimizer: got adam, expected one of"),
     (["optimiser=adamw"], "_unknown_key", "did you mean optimizer"),

@@ -51,7 +51,7 @@ def test_the_best_comes_first(command, sweep):
         ["2", "0.0001", "80.00%", "40.00%", "12"],
         ["0", "1e-05", "20.00%", "10.00%", "12"],
     ]
-    assert "not finished  3: no epoch finished, no result.json" in said
+    assert "left out  3: no epoch finished, no result.json" in said
     assert f"best   {sweep / '1'}\npython -m cait_finetune optimizer.base_lr=0.001\n" in said
 
 
@@ -104,7 +104,7 @@ def test_only_unfinished_runs(command, tmp_path):
     write_run(tmp_path / "sweep/0", None)
     status, said = command("sweep")
     assert status == 0
-    assert "not finished  0: no epoch finished" in said
+    assert "left out  0: no epoch finished" in said
     assert "best" not in said
     assert not (tmp_path / "sweep/leaderboard.png").exists()
 
@@ -147,7 +147,7 @@ def test_a_damaged_run_does_not_take_down_the_others(command, sweep, damage):
     (sweep / "1/config.yaml").write_bytes(damage)
     status, said = command(sweep)
     assert status == 0
-    assert "not finished  1: no epoch finished, a config.yaml that cannot be read" in said
+    assert "left out  1: no epoch finished, a config.yaml that cannot be read" in said
     assert f"best   {sweep / '2'}" in said
 
 
@@ -157,4 +157,4 @@ def test_brackets_are_said_as_they_are(command, tmp_path):
     status, said = command(tmp_path)
     assert status == 0
     assert "python -m cait_finetune 'logger=[csv,wandb]'\n" in said
-    assert "not finished  [red]: " in said
+    assert "left out  [red]: " in said

@@ -74,7 +74,7 @@ def test_what_must_not_differ():
 
 def test_the_table():
     lines = verify.table({"a": {"2 replicas": 2.4e-7, "resumed": 0.0}}).splitlines()
-    assert lines[0] == "| | 2 replicas | 2 workers | resumed | accumulated |"
+    assert lines[0] == "|  | 2 replicas | 2 workers | resumed | accumulated |"
     assert lines[2] == "| a | 2e-07 | — | 0 | — |"
 
 

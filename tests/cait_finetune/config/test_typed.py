@@ -18,6 +18,10 @@ REFUSED = [
     (LBFGS, "train.clip_norm=0"), (LBFGS, "train.log_every=3"), (LBFGS, "train.steps_per_execution=2"),
     (LBFGS, "train.max_skipped_steps=2"), (PROBE, "augment.crop_scale=[0.5,1]"),
     (PROBE, "augment.crop_ratio=[1,1]"), (PROBE, "augment.flip=0"), (PROBE, "dataset.cache=disk"),
+    (PROBE, "augment=zoom"), (PROBE, "model.drop_path_rate=0.1"), (PROBE, "model.drop_rate=0.1"),
+    (PROBE, "model.attn_drop_rate=0.1"), (PROBE, "optimizer.layer_decay=0.5"),
+    ((), "augment.flip=0.5"),  # of digits, which are never mirrored
+    (("schedule.warmup_epochs=0",), "schedule.warmup_lr=1e-4"),
 ]  # fmt: skip
 
 
@@ -27,7 +31,7 @@ def test_a_word_without_effect_is_refused(choices, word):
     with pytest.raises(UserError) as caught:
         configure(*choices, word, *length)
     key, _, value = word.partition("=")
-    first = f"{key}: got {value}, expected no value: {key} has an effect only with tuning."
+    first = f"{key}: got {value}, expected no value: {key} has an effect only with "
     assert str(caught.value).startswith(first) or length
 
 
@@ -40,13 +44,15 @@ def test_words_with_an_effect():
     assert configure(*PROBE, "train.epochs=3", "optimizer=sgd", "augment=none").train.epochs == 3
     assert configure(*PROBE, "tuning.cache_features=false", "augment.flip=0").augment.flip == 0
     assert configure(*PROBE, "dataset.cache=none").dataset.cache == "none"
+    assert configure("augment.flip=0").augment.flip == 0
+    assert configure("schedule.warmup_lr=1e-4").schedule.warmup_lr == 1e-4
 
 
 @pytest.mark.parametrize(
     ("command", "words", "named"),
     [
         ("evaluate", ["optimizer=sgd", "+train.batch_size=3", "seed=1"], "optimizer, train.batch_size"),
-        ("evaluate", ["train.eval_batch_size=9", "dataset.splits.test=train"], None),
+        ("evaluate", ["train.eval_batch_size=9", "dataset.splits.test=train", "dataset.check=false"], None),
         ("evaluate", ["dataset.cache=none", "augment@_global_.augment=none"], "dataset.cache, augment"),
         ("train", ["evaluation.split=test", "lr_find.low=1", "export=onnx"], "evaluation.split, lr_find.low"),
         ("lr_find", ["evaluation.split=test", "lr_find.low=1", "logger=csv"], "evaluation.split"),

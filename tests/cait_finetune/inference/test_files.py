@@ -32,7 +32,8 @@ def folder(tmp_path, monkeypatch):
         (["a.png", "b", "*.png"], ["a.png", "b/2.JPG", "b/deep/3.webp", "[1].png", "link.png"]),
         (["[bc]*"], ["b/2.JPG", "b/deep/3.webp"]),  # the folder is searched, c.dat skipped
         (["b/**"], ["b/2.JPG", "b/deep/3.webp"]),
-        (["./b/../a.png", "a.png", "link.png"], ["b/../a.png", "link.png"]),  # one file, two paths
+        (["./b/../a.png", "*.png"], ["b/../a.png", "[1].png", "link.png"]),  # one file, two paths
+        (["a.png", "b", "a.png"], ["a.png", "b/2.JPG", "b/deep/3.webp", "a.png"]),  # named twice
     ],
 )
 def test_what_is_found(folder, images, found):

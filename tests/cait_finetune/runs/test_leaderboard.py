@@ -7,8 +7,10 @@ import math
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from safetensors.numpy import save_file
 
 from cait_finetune.errors import UserError
 from cait_finetune.runs.leaderboard import (
@@ -121,6 +123,22 @@ def test_a_result_that_is_none(tmp_path, text, words):
     assert (entry.result, entry.missing) == (
         None, f"no epoch finished, a result.json {words}",
     )  # fmt: skip
+
+
+def test_files_of_another_run_are_not_compared(tmp_path):
+    run = write_run(tmp_path / "run", 0.5, train__epochs=5)
+    (run / "identity.json").write_text(json.dumps({"run": "1", "settings": {"seed": 0, "train.epochs": 5}}))
+    weights = run / "checkpoints/best.safetensors"
+    save_file({"a": np.zeros(1)}, weights, {"run": "1"})
+    assert read_entry(run).missing == ""
+    (run / "config.yaml").write_text("seed: 0\ntrain: {epochs: 77}\n")
+    entry = read_entry(run)
+    assert (entry.result, entry.missing) == (
+        None, "no epoch finished, a config.yaml that was edited since the run began",
+    )  # fmt: skip
+    (run / "config.yaml").write_text("seed: 0\ntrain: {epochs: 5}\n")
+    save_file({"a": np.zeros(1)}, weights, {"run": "2"})
+    assert read_entry(run).missing == "no epoch finished, best weights of another run"
 
 
 def test_metrics_that_cannot_be_read(tmp_path):

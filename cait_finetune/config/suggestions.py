@@ -1,0 +1,226 @@
+"""Suggest keys and options for words that the configuration does not have."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from cait_finetune.config.advice import advise
+from cait_finetune.config.root import Config
+from cait_finetune.config.yaml_files import data_folder
+from cait_finetune.errors import UserError, bad_value, suggest
+
+#: Names that other frameworks give to our keys and groups.
+ALIASES: dict[str, tuple[str, ...]] = {
+    "amp": ("train.precision",),
+    "arch": ("model",),
+    "backbone": ("model",),
+    "bs": ("train.batch_size",),
+    "batch": ("train.batch_size",),
+    "checkpoint_path": ("model.weights",),
+    "ckpt": ("model.weights",),
+    "classes": ("dataset.class_names", "dataset.num_classes"),
+    "data": ("dataset.data_dir", "dataset"),
+    "data_path": ("dataset.data_dir",),
+    "device": ("distribution",),
+    "devices": ("distribution.devices",),
+    "dropout": ("model.drop_rate",),
+    "drop": ("model.drop_rate",),
+    "drop_path": ("model.drop_path_rate",),
+    "early_stopping": ("train.patience",),
+    "ema": ("average",),
+    "epoch": ("train.epochs",),
+    "freeze": ("tuning",),
+    "fp16": ("train.precision",),
+    "gpus": ("distribution.devices",),
+    "grad_accum_steps": ("train.accumulation",),
+    "gradient_accumulation_steps": ("train.accumulation",),
+    "grad_clip": ("train.clip_norm",),
+    "clip_grad": ("train.clip_norm",),
+    "img_size": ("model.image_size",),
+    "imgsz": ("model.image_size",),
+    "input_size": ("model.image_size",),
+    "resolution": ("model.image_size",),
+    "lr": ("optimizer.base_lr",),
+    "lr0": ("optimizer.base_lr",),
+    "learning_rate": ("optimizer.base_lr",),
+    "llrd": ("optimizer.layer_decay",),
+    "loss_fn": ("loss",),
+    "lr_scheduler": ("schedule",),
+    "sched": ("schedule",),
+    "scheduler": ("schedule",),
+    "max_epochs": ("train.epochs",),
+    "max_steps": ("train.steps",),
+    "method": ("tuning",),
+    "mixed_precision": ("train.precision",),
+    "name": ("hydra.run.dir", "logger.wandb.name"),
+    "net": ("model",),
+    "num_epochs": ("train.epochs",),
+    "num_train_epochs": ("train.epochs",),
+    "num_workers": ("dataset.parallel_calls",),
+    "workers": ("dataset.parallel_calls",),
+    "opt": ("optimizer",),
+    "optim": ("optimizer",),
+    "output": ("hydra.run.dir",),
+    "output_dir": ("hydra.run.dir",),
+    "save_dir": ("hydra.run.dir",),
+    "per_device_train_batch_size": ("train.batch_size",),
+    "pretrained": ("model.weights",),
+    "project": ("logger.wandb.project", "hydra.run.dir"),
+    "random_seed": ("seed",),
+    "root": ("dataset.data_dir",),
+    "shots": ("dataset.examples_per_class",),
+    "smoothing": ("train.label_smoothing",),
+    "swa": ("average",),
+    "warmup": ("schedule.warmup_epochs",),
+    "wandb": ("logger",),
+    "wd": ("optimizer.weight_decay",),
+    "weights": ("model.weights",),
+}
+#: Options of other frameworks: the nearest option here, and how it differs.
+OPTIONS = {
+    (
+        "augment",
+        "autoaugment",
+    ): "augment=rand: RandAugment, whose operations are drawn, not learned",
+    ("augment", "mixup"): "augment.mixup=0.8",
+    ("augment", "cutmix"): "augment.cutmix=1",
+    ("augment", "randaugment"): "augment=rand",
+    ("augment", "trivialaugment"): "augment=rand augment.rand_operations=1: one operation an image",
+    ("distribution", "ddp"): "distribution=mirrored: all GPUs of this machine in one process",
+    ("distribution", "cuda"): "distribution=gpu",
+    ("distribution", "slurm"): "distribution=multi_worker distribution.cluster=slurm",
+    ("export", "tflite"): "export=litert",
+    ("export", "h5"): "export=keras",
+    ("export", "torch"): "export=timm: weights that timm loads",
+    ("logger", "tb"): "logger=tensorboard",
+    ("logger", "mlflow"): "logger=csv: steps.csv and epochs.csv",
+    ("loss", "ce"): "loss=cross_entropy",
+    ("loss", "focal"): "loss=asymmetric: focal loss with different gammas, for several labels",
+    (
+        "optimizer",
+        "adam",
+    ): "optimizer=adamw: decoupled weight decay; optimizer.weight_decay=0 is Adam",
+    ("optimizer", "rmsprop"): "optimizer=adamw optimizer.beta_1=0: with bias correction",
+    ("optimizer", "momentum"): "optimizer=sgd optimizer.momentum=0.9",
+    ("optimizer", "lars"): "optimizer=lamb: Adam's moments instead of momentum",
+    (
+        "schedule",
+        "onecycle",
+    ): "schedule=cosine schedule.warmup_epochs=3: the momentum stays constant",
+    ("schedule", "multistep"): "schedule=step: equal distances between the reductions",
+    ("schedule", "poly"): "schedule=linear: a polynomial of degree 1",
+    ("schedule", "none"): "schedule=constant",
+    ("schedule", "plateau"): "schedule=step train.patience=3: no reduction depends on validation",
+    ("tuning", "adapter"): "tuning=lora",
+    (
+        "tuning",
+        "freeze",
+    ): "tuning=linear_probe: the head alone; head_then_full: first the head alone",
+    ("tuning", "frozen"): "tuning=linear_probe",
+    ("tuning", "finetune"): "tuning=full",
+    ("tuning", "head"): "tuning=linear_probe",
+}
+_TABLES = (".csv", ".tsv")
+
+
+@cache
+def all_keys() -> tuple[str, ...]:
+    """Return every key of the configuration, such as ``train.epochs``, without groups."""
+    return tuple(_leaves(Config, ""))
+
+
+@cache
+def all_groups() -> tuple[str, ...]:
+    """Return every group and subgroup, such as ``dataset`` and ``dataset.columns``."""
+    parents = [key.split(".")[:-1] for key in all_keys()]
+    return tuple(dict.fromkeys(".".join(one[: n + 1]) for one in parents for n in range(len(one))))
+
+
+def _leaves(schema: Any, prefix: str) -> Iterator[str]:
+    hints = get_type_hints(schema)
+    for field in dataclasses.fields(schema):  # without class variables
+        if dataclasses.is_dataclass(hints[field.name]):
+            yield from _leaves(hints[field.name], f"{prefix}{field.name}.")
+        else:
+            yield prefix + field.name
+
+
+def nearest(key: str) -> list[str]:
+    """Return at most three keys or groups that the user may have meant, the nearest first.
+
+    The order is: names of other frameworks, keys with the same last part, similar keys.
+    """
+    group, _, leaf = key.lower().replace("-", "_").rpartition(".")
+    aliases = ALIASES.get(leaf, ())
+    same = [one for one in all_keys() if one.rpartition(".")[2] == leaf]
+    found = [*aliases, *same]
+    inside = [one for one in found if group and one.startswith(f"{group}.")]
+    if inside or found:
+        return list(dict.fromkeys(inside or found))[:3]
+    if group in all_groups():
+        names = [one.removeprefix(f"{group}.") for one in all_keys() if one.startswith(f"{group}.")]
+        close = difflib.get_close_matches(leaf, names, 3, 0.6)
+        if close:
+            return [f"{group}.{name}" for name in close]
+    known = [*all_keys(), *all_groups()]
+    roots = [one for one in known if "." not in one]
+    if not group and (close := difflib.get_close_matches(leaf, roots, 1, 0.75)):
+        return close
+    if close := difflib.get_close_matches(key.lower(), known, 3, 0.75):
+        return close
+    leaves = difflib.get_close_matches(leaf, {one.rpartition(".")[2] for one in known}, 3, 0.7)
+    return [one for name in leaves for one in known if one.rpartition(".")[2] == name][:3]
+
+
+def unknown_key(key: str, value: str | None = None) -> UserError:
+    """Return the error for a key that the configuration does not have.
+
+    Args:
+        value: the typed value, which the suggestion repeats. `None`: unknown.
+    """
+    near = nearest(key)
+    group = key.rpartition(".")[0]
+    if group in all_groups():
+        names = [one.removeprefix(f"{group}.") for one in all_keys() if one.startswith(f"{group}.")]
+        expected = f"one of {', '.join(names)}"
+    elif near:
+        expected = "a key of the configuration"
+    else:
+        roots = dict.fromkeys(one.partition(".")[0] for one in all_keys())
+        expected = f"one of {', '.join(roots)}"
+    hint = "cait-finetune --help keys shows every key"
+    if near:
+        meant = " or ".join(_written(one, key, value) for one in near)
+        hint = f"did you mean {meant}?"
+    return bad_value(key, "an unknown key", expected, hint)
+
+
+def _written(near: str, key: str, value: str | None) -> str:
+    """Return the suggested key or group with its value: the typed one, or the typed key as an option."""
+    if value is None:
+        return near
+    if near not in all_groups():
+        return f"{near}={value}"
+    options = [path.stem for path in (data_folder("conf") / near).glob("*.yaml")]
+    option = next((one for one in (value, key) if one in options), "…")
+    return f"{near}={option}"
+
+
+def unknown_option(group: str, option: str, options: list[str]) -> UserError:
+    """Return the error for an option that a group does not have."""
+    inside = [one for one in options if one in option.lower()]  # cosine in CosineAnnealingLR
+    hint = suggest(option, options) or (f"did you mean {inside[0]}?" if inside else "")
+    plain = option.lower().replace("-", "").replace("_", "").replace("lr", "")
+    for (of_group, name), meant in OPTIONS.items():
+        if of_group == group and name.replace("_", "") == plain:
+            hint = f"did you mean {meant}?" if ":" not in meant else f"the nearest is {meant}"
+    if group == "dataset" and Path(option).is_dir():
+        hint = f"did you mean dataset=folder {advise('dataset.data_dir', option)}?"
+    elif group == "dataset" and Path(option).suffix.lower() in _TABLES:
+        hint = f"did you mean dataset=csv {advise('dataset.data_dir', option)}?"
+    return bad_value(group, option or "nothing", f"one of {', '.join(options)}", hint)

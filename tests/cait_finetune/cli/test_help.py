@@ -1,0 +1,72 @@
+"""The help: commands, groups and keys."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from cait_finetune import commands
+
+
+@pytest.fixture
+def helped(monkeypatch, capsys):
+    """Return a function that runs the command: exit message, and output."""
+
+    def run(*words):
+        monkeypatch.setenv("COLUMNS", "80")
+        monkeypatch.setattr(sys, "argv", ["cait_finetune", *words])
+        try:
+            commands.run_command()
+        except SystemExit as ended:
+            return str(ended.code), capsys.readouterr().out
+        return "", capsys.readouterr().out
+
+    return run
+
+
+def test_the_overview_lists_every_command_and_group(helped):
+    _, out = helped("--help")
+    for name, summary in commands.COMMANDS.items():
+        assert f"\n{name} " in out
+        assert summary in out
+    assert "\noptimizer " in out
+    assert "schedule_free" in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_a_group(helped):
+    _, out = helped("--help", "optimizer")
+    assert "optimizer=sgd " in out
+    assert (
+        "  optimizer.base_lr=0.0002   (number, 0 to 10)\n      Peak learning rate of the head."
+        in out
+    )
+    assert "schedule." not in out
+
+
+def test_keys(helped):
+    _, out = helped("-h", "optimizer.momentum", "dataset.columns")
+    assert "Read with optimizer.name=sgd." in out
+    assert "dataset.columns.separator=|" in out
+    assert "base_lr" not in out
+
+
+def test_every_key(helped):
+    _, out = helped("--help", "keys")
+    assert "  seed=0 " in out
+    assert "  logger.wandb.finish_timeout=600 " in out
+    assert helped("train", "--help")[1].endswith(out)
+
+
+def test_an_unknown_topic(helped):
+    message, _ = helped("--help", "lr")
+    assert message.startswith("cait_finetune: lr: got an unknown key")
+    assert "did you mean optimizer.base_lr?" in message
+
+
+def test_a_command(helped):
+    _, out = helped("lr_find", "--help")
+    assert "a learning-rate range test" in out
+    assert "  lr_find.steps=200 " in out
+    assert "train.epochs" not in out

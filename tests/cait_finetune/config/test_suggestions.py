@@ -1,0 +1,107 @@
+"""What a user may have meant by a word that the configuration does not have."""
+
+from __future__ import annotations
+
+import pytest
+
+from cait_finetune.cli.known_words import refuse_unknown_keys, refuse_unknown_options
+from cait_finetune.config.suggestions import ALIASES, OPTIONS, all_groups, all_keys, unknown_option
+from cait_finetune.config.yaml_files import data_folder
+from cait_finetune.errors import UserError
+
+
+def test_every_alias_is_a_key_or_a_group():
+    known = {*all_keys(), *all_groups(), "hydra.run.dir"}
+    assert {key for keys in ALIASES.values() for key in keys} <= known
+    assert not set(ALIASES) & known
+
+
+def test_every_alias_of_an_option_has_a_group_and_is_no_option():
+    for group, option in OPTIONS:
+        options = {path.stem for path in (data_folder("conf") / group).glob("*.yaml")}
+        assert options
+        assert option not in options
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("epochs=5", "train.epochs=5"),
+        ("batch_size=16", "train.batch_size=16"),
+        ("lr=1e-4", "optimizer.base_lr=1e-4"),
+        ("mixup=.8", "augment.mixup=.8"),
+        ("optimizer.lr=1", "optimizer.base_lr=1"),
+        ("imgsz=64", "model.image_size=64"),
+        ("model.img-size=64", "model.image_size=64"),
+        ("train.epoch=3", "train.epochs=3"),
+        ("train.lr=3", "optimizer.base_lr=3"),
+        ("sed=3", "seed=3"),
+        ("modle=cait_s24_224", "model=cait_s24_224"),
+        ("ema=true", "average=ema"),
+        ("optimiser=sgd", "optimizer=sgd"),
+        ("output_dir=x", "hydra.run.dir=x"),
+        ("dataset.colums.label=x", "dataset.columns.label=x"),
+        ("data.data_dir=x", "dataset.data_dir=x"),
+    ],
+)
+def test_a_key(word, meant):
+    with pytest.raises(UserError, match=rf"got an unknown key, .*\n  did you mean {meant}\?$"):
+        refuse_unknown_keys([word])
+
+
+def test_a_key_like_no_other():
+    with pytest.raises(
+        UserError, match=r"^zzz: got an unknown key, expected one of dataset, model"
+    ):
+        refuse_unknown_keys(["zzz=1"])
+
+
+@pytest.mark.parametrize(
+    "word", ["seed=1", "dataset.columns.label=x", "optimizer=sgd", "hydra.run.dir=x", "+lr=1", "~train",
+             "hydra/launcher=submitit_local", "debug@other=none", "-cn", "dataset.columns={a: b}"],
+)  # fmt: skip
+def test_words_for_hydra(word):
+    refuse_unknown_keys([word])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["--epochs", "5"],
+            r"^--epochs: got an unknown option, .*\n  did you mean train\.epochs=5\?",
+        ),
+        (["--batch-size=8"], r"did you mean train\.batch_size=8\?"),
+        (["-e", "5"], r"^-e: got an unknown option, .*\n  Write KEY=VALUE"),
+        (["--lr"], r"^--lr: "),
+    ],
+)
+def test_an_option_with_dashes(words, message):
+    with pytest.raises(UserError, match=message):
+        refuse_unknown_options(words)
+
+
+@pytest.mark.parametrize("words", [["-m"], ["--multi"], ["-cn", "x"], ["--cfg", "job"], ["-1"]])
+def test_options_of_hydra(words):
+    refuse_unknown_options(words)
+
+
+@pytest.mark.parametrize(
+    ("group", "option", "hint"),
+    [
+        ("optimizer", "Adam", "the nearest is optimizer=adamw: decoupled weight decay"),
+        ("optimizer", "adamv", "did you mean adamw"),
+        ("schedule", "CosineAnnealingLR", "did you mean cosine"),
+        ("schedule", "OneCycleLR", "the nearest is schedule=cosine"),
+        ("augment", "mixup", "did you mean augment.mixup=0.8?"),
+        ("dataset", "photos", "did you mean dataset=folder dataset.data_dir=photos?"),
+        ("dataset", "a.csv", "did you mean dataset=csv dataset.data_dir=a.csv?"),
+    ],
+)
+def test_an_option_of_a_group(group, option, hint, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    options = sorted(path.stem for path in (data_folder("conf") / group).glob("*.yaml"))
+    error = str(unknown_option(group, option, options))
+    assert error.startswith(f"{group}: got {option}, expected one of {options[0]}, ")
+    assert hint in error
