@@ -5,23 +5,17 @@ Every function computes its maps from the attention of ``model(images, return_at
     logits, attention = model(images, return_attention=True)
     class_attention_maps(attention, model.backbone.grid_size)  # (B, H, h, w)
 
-As a command: ``python -m cait_tf.attention_maps cat.jpg --model cait_s24_224 --out maps``.
-
 Shapes: B images, H heads, N = h * w patches.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
-from cait_tf.command import run_command
-from cait_tf.places import expanded
 
 if TYPE_CHECKING:
     from cait_tf.variants import Variant
@@ -167,90 +161,16 @@ def write_maps(
     return files
 
 
-def _main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m cait_tf.attention_maps",
-        description="Draw class attention maps, the class saliency map and attention rollout.",
-    )
-    parser.add_argument("images", nargs="+", metavar="IMAGE")
-    parser.add_argument(
-        "--model", default="cait_xxs24_224", help="a variant (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--weights",
-        default="hub",
-        help="pretrained, hub, official, none, or a file (default: %(default)s)",
-    )
-    parser.add_argument("--image-size", type=int, nargs="+", help="one number, or height and width")
-    parser.add_argument(
-        "--classes",
-        help="a text file with a class name a line (default: those that the weights state, else "
-        "ImageNet's)",
-    )
-    parser.add_argument("--out", default="attention_maps", help="folder (default: %(default)s)")
-    run_command(parser, _draw)
-
-
-def _draw(arguments: argparse.Namespace) -> None:
-    from cait_tf import imagenet
-    from cait_tf.errors import CaiTError
-    from cait_tf.images import load_image
-    from cait_tf.models import create_model, locate_weights
-    from cait_tf.variants import get_variant
-    from cait_tf.weights.class_names import some
-    from cait_tf.weights.load import stated_class_names
-
-    variant = get_variant(arguments.model)
-    names = None
-    if arguments.classes:
-        try:
-            path = Path(expanded("--classes", arguments.classes))
-            names = tuple(path.read_text(encoding="utf-8").splitlines())
-        except (OSError, UnicodeDecodeError) as error:
-            raise CaiTError(
-                f"--classes: got {arguments.classes}, expected a text file with a class name a line"
-            ) from error
-    size = arguments.image_size
-    if size and len(size) > 2:
-        raise CaiTError(f"--image-size: got {size}, expected one number, or height and width")
-    for path in arguments.images:  # report a bad image before a download starts
-        load_image(path, (variant.patch_size, variant.patch_size))
-    weights = locate_weights(variant, arguments.weights)
-    stated = None if weights == "none" else stated_class_names(weights)
-    if stated and names not in (None, stated):
-        raise CaiTError(
-            f"--classes: got {arguments.classes} with other names, or in another order, than "
-            f"{arguments.weights} states, expected its own: {some(stated)}\n"
-            "  Leave --classes out."
-        )
-    names = names or stated or imagenet.class_names()
-    crop_pct = _crop_pct(variant, weights)
-    model = create_model(
-        variant.name,
-        num_classes=len(names),
-        image_size=size[0] if size and len(size) == 1 else size,
-        weights=weights,
-    )
-    if model.loading_report and "head.weight" in model.loading_report.initialised:
-        raise CaiTError(
-            f"--classes: got {len(names)} class names, expected as many as {arguments.weights} has"
-        )
-    out = expanded("--out", arguments.out)
-    for path in arguments.images:
-        for file in write_maps(model, path, out, names, crop_pct):
-            print(file)
-
-
-def _crop_pct(variant: Variant, weights: str | Path) -> float:
+def stated_crop_pct(variant: Variant, weights: str | Path) -> float:
     """Return the crop ratio that the weights state, or else the variant's.
 
     Raises:
-        CaiTError: the weights state a preprocessing that this command cannot apply.
+        CaiTError: the weights state a preprocessing that `write_maps` cannot apply.
     """
     from cait_tf.errors import CaiTError
     from cait_tf.weights.timm import metadata
 
-    path = Path(expanded("--weights", str(weights)))
+    path = Path(weights)
     if path.suffix != ".safetensors" or not path.is_file():
         return variant.crop_pct
     stated = json.loads(metadata(path).get("preprocessing", "{}"))
@@ -265,12 +185,14 @@ def _crop_pct(variant: Variant, weights: str | Path) -> float:
     other = [f"{key} {stated[key]}" for key in here if stated.get(key, here[key]) != here[key]]
     if other:
         raise CaiTError(
-            f"--weights: got {weights}, trained on images prepared with {'; '.join(other)}, expected "
+            f"weights: got {weights}, trained on images prepared with {'; '.join(other)}, expected "
             f"the preparation of {variant.name}\n"
-            "  Use python -m cait_finetune predict model=RUN_DIRECTORY maps=FOLDER."
+            "  Draw the maps with cait-finetune predict model=RUN maps=FOLDER."
         )
     return float(stated.get("crop_pct", variant.crop_pct))
 
 
-if __name__ == "__main__":
-    _main()
+if __name__ == "__main__":  # earlier versions had a command here
+    raise SystemExit(
+        "cait_tf: -m: got cait_tf.attention_maps, expected a command\n  Write cait-finetune maps images=FILE model=NAME"
+    )

@@ -10,13 +10,10 @@ feature extractor. ``serving_default`` takes normalised images ``(None, S, S, 3)
 A call ``model(images, training=False)`` returns a tuple of the output and two dictionaries of
 attention tensors. The checkpoint in the SavedModel has the variable names of the original
 collection.
-
-As a command: ``python -m cait_tf.collection build cait_s24_224 --weights hub --out collection``.
 """
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import shutil
 import tarfile
@@ -30,10 +27,8 @@ from typing import Any
 import numpy as np
 
 from cait_tf.atomic import atomic_path, write_text
-from cait_tf.command import run_command
 from cait_tf.errors import CaiTError
 from cait_tf.memory import peak_memory
-from cait_tf.places import expanded
 from cait_tf.quiet import quiet_imports
 from cait_tf.variants import VARIANTS, Variant, get_variant
 
@@ -213,7 +208,7 @@ def create(entry: Entry, weights: str) -> Any:
     if model.loading_report and model.loading_report.initialised:
         raise CaiTError(
             f"weights: got {weights}, which has no head for {classes} classes, expected one that has, "
-            "or --feature-extractor; for a model with another head: python -m cait_tf.convert"
+            "or a feature extractor; cait_tf.convert converts a model with another head"
         )
     return model
 
@@ -345,34 +340,7 @@ def build_many(entries: Iterable[Entry], weights: str, out: str | Path) -> None:
             progress.advance(task)
 
 
-def _main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m cait_tf.collection", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    command = parser.add_subparsers(required=True, metavar="build").add_parser(
-        "build", help="write SavedModels, their pages and archives"
+if __name__ == "__main__":  # earlier versions had a command here
+    raise SystemExit(
+        "cait_tf: -m: got cait_tf.collection, expected a command\n  Write cait-finetune collection names=[NAME,NAME]"
     )
-    command.add_argument("names", nargs="*", metavar="NAME", help="variants, or with _fe")
-    command.add_argument("--all", action="store_true", help="the twenty")
-    command.add_argument("--feature-extractor", action="store_true", help="without the head")
-    command.add_argument(
-        "--weights",
-        default="hub",
-        help="hub, official, none, or a file; {name} in it becomes the variant's (default: hub)",
-    )
-    command.add_argument("--out", default="collection", help="folder (default: %(default)s)")
-    run_command(parser, _chosen)
-
-
-def _chosen(arguments: argparse.Namespace) -> None:
-    if arguments.all == bool(arguments.names):
-        raise CaiTError("build: got no name or names with --all, expected NAME … or --all")
-    chosen = ENTRIES
-    if arguments.names:
-        chosen = [entry(name, arguments.feature_extractor) for name in arguments.names]
-    elif arguments.feature_extractor:
-        chosen = [one for one in ENTRIES if one.feature_extractor]
-    build_many(chosen, arguments.weights, expanded("--out", arguments.out))
-
-
-if __name__ == "__main__":
-    _main()

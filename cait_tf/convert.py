@@ -1,4 +1,4 @@
-"""Convert weights from any source to any format: ``python -m cait_tf.convert SOURCE DESTINATION``.
+"""Convert weights from any source to any format.
 
 The destination's ending decides its format: ``.safetensors`` (timm's), ``.pth`` or ``.pt`` (the
 authors'), ``.weights.h5`` or ``.keras`` (Keras'). A name without an ending is the directory of a
@@ -9,19 +9,15 @@ bit-equal to the source's, and the outputs of one forward pass must agree within
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import re
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cait_tf.atomic import atomic_path
-from cait_tf.command import run_command
 from cait_tf.errors import CaiTError, WeightsError, near_names
-from cait_tf.memory import peak_memory
 from cait_tf.places import expanded
 from cait_tf.variants import VARIANTS
 from cait_tf.weights.checksum import STATED
@@ -222,30 +218,7 @@ def _name(model: Any) -> str:
     return f"a CaiT of depth {backbone.depth}, width {backbone.embed_dim}, image {size}"
 
 
-def _main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m cait_tf.convert", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("source", help="a file, a SavedModel directory, or a hub repository")
-    parser.add_argument("destination", help="what to write; its ending is the format")
-    parser.add_argument("--feature-extractor", action="store_true", help="leave the head out")
-    parser.add_argument("--weights-key", help="the state dict to take of a PyTorch checkpoint")
-    run_command(parser, _convert)
-
-
-def _convert(arguments: argparse.Namespace) -> None:
-    started = time.perf_counter()
-    done = convert(
-        arguments.source, arguments.destination, arguments.feature_extractor, arguments.weights_key
+if __name__ == "__main__":  # earlier versions had a command here
+    raise SystemExit(
+        "cait_tf: -m: got cait_tf.convert, expected a command\n  Write cait-finetune convert source=SOURCE destination=DESTINATION"
     )
-    seconds = time.perf_counter() - started
-    format_and_notes = "; ".join([done.format, *done.notes])
-    print(f"{done.model}: {done.tensors} tensors from {arguments.source} ({format_and_notes})")
-    print(
-        f"written to {arguments.destination}; every tensor bit-equal, largest difference of the "
-        f"outputs {done.difference:.1e}; {seconds:.0f} s, "
-        f"at most {peak_memory() / 1e9:.1f} GB of memory"
-    )
-
-
-if __name__ == "__main__":
-    _main()

@@ -1,4 +1,4 @@
-"""``python -m cait_finetune benchmark input``: images per second of our pipeline and timm's loader."""
+"""``cait-finetune benchmark input``: images per second of our pipeline and timm's loader."""
 
 from __future__ import annotations
 

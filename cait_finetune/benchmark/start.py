@@ -1,4 +1,4 @@
-"""``python -m cait_finetune benchmark start``: seconds from a run's start to its first step."""
+"""``cait-finetune benchmark start``: seconds from a run's start to its first step."""
 
 from __future__ import annotations
 

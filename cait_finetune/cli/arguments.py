@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import inspect
 from pathlib import Path
-from typing import Any, get_origin, get_type_hints
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cait_finetune.config.advice import advise
+from cait_finetune.config.keys import check_keys
 from cait_finetune.config.text import kind_of_type
 from cait_finetune.config.words import read_text, refuse_bytes, split
 from cait_finetune.errors import UserError, bad_value, reason, suggest
-
-#: How ``--help`` shows Python values: as the command line writes them.
-_SHOWN = {"None": "null", "True": "true", "False": "false"}
 
 
 def read_keys(arguments: list[str], schema: type, prefix: str = "") -> Any:
@@ -28,7 +28,7 @@ def read_keys(arguments: list[str], schema: type, prefix: str = "") -> Any:
         prefix: prefix of the keys on the command line, such as ``sweep.``. Only messages use it.
 
     Raises:
-        UserError: a key is unknown, has a value of the wrong type, or lacks a value.
+        UserError: a key is unknown, has a wrong value, or lacks a value.
     """
     kinds = _kinds(schema)
     known = list(kinds)
@@ -56,7 +56,9 @@ def read_keys(arguments: list[str], schema: type, prefix: str = "") -> Any:
             raise bad_value(
                 f"{prefix}{key}", "nothing", "a value", f"add {prefix}{key}=… to the command"
             )
-    return OmegaConf.to_object(config)
+    values = OmegaConf.to_object(config)
+    check_keys(values, prefix.removesuffix("."))
+    return values
 
 
 def unknown_key(argument: str, known: list[str], prefix: str = "") -> UserError:
@@ -69,9 +71,12 @@ def unknown_key(argument: str, known: list[str], prefix: str = "") -> UserError:
         return bad_value(
             argument, "no key", "key=value", f"write {advise(prefix + known[0], argument)}"
         )
-    return bad_value(
-        prefix + key, "an unknown key", f"one of {', '.join(known)}", suggest(key, known)
-    )
+    expected = f"one of {', '.join(known)}"
+    bare = key.lstrip("-").replace("-", "_")
+    if bare != key:
+        near = next(iter(difflib.get_close_matches(bare, known, 1)), known[0])
+        return bad_value(key, "an option", "key=value without dashes", f"Write {prefix}{near}=…")
+    return bad_value(prefix + key, "an unknown key", expected, suggest(key, known))
 
 
 def helped(
@@ -91,11 +96,12 @@ def helped(
         return False
     print(inspect.cleandoc(text or ""))
     if schema:
+        from cait_finetune.cli.help import show_keys
+        from cait_finetune.cli.reference import schema_keys
+        from cait_finetune.runtime.console import plain_console
+
         print(f"\n{inspect.cleandoc(schema.__doc__ or '')}\n")
-        defaults = OmegaConf.structured(schema)
-        for key in _kinds(schema):
-            value = OmegaConf.select(defaults, key, default="…")
-            print(f"  {prefix}{key}={_SHOWN.get(str(value), value)}")
+        show_keys(schema_keys(schema, prefix), plain_console())
     return True
 
 
@@ -108,6 +114,12 @@ def _kinds(schema: type, prefix: str = "") -> dict[str, Any]:
         else:
             found[prefix + name] = kind
     return found
+
+
+def _required(kind: Any) -> Any:
+    """Return a type without ``| None``."""
+    others = [one for one in get_args(kind) if one is not type(None)]
+    return others[0] if isinstance(kind, UnionType) and len(others) == 1 else kind
 
 
 def _named(kind: Any) -> str:
@@ -130,7 +142,7 @@ def _value(argument: str, kinds: dict[str, Any]) -> DictConfig:
         if not kind.several or (kind.optional and word in ("", "null")):
             return _nested(key, None if word in ("", "null") else read_text(word))
         return _nested(key, _texts(word[1:-1]) if several else [read_text(word)])
-    if get_origin(kinds[key]) is list and not several:
+    if get_origin(_required(kinds[key])) is list and not several and word != "null":
         return OmegaConf.from_cli([f"{key}=[{word}]"])
     return OmegaConf.from_cli([argument])
 

@@ -14,6 +14,7 @@ from cait_finetune.errors import UserError, bad_value
 from cait_finetune.runtime.keras_backend import use_tensorflow
 from cait_finetune.runtime.signals import preemptible
 from cait_tf.command import prepare_process
+from cait_tf.errors import CaiTError
 from cait_tf.os_errors import explain_os_error
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -28,20 +29,21 @@ class Errors:
 
 
 @contextlib.contextmanager
-def command(name: str, *, importing: bool = False) -> Iterator[Errors]:
+def command(name: str, *, importing: bool = False, any_backend: bool = False) -> Iterator[Errors]:
     """Run a command in the block. Every ``main`` does its work inside.
 
     In the block, file names and consoles can hold any character, the standard streams and the home
     directory are usable, and Keras runs on TensorFlow.
 
-    A `UserError` or an `OSError` becomes one message and exit status 1. Ctrl-C becomes one line and
-    status 130. SIGTERM and SIGHUP become one line and status 75. Other errors keep the traceback.
+    A `UserError`, a `CaiTError` or an `OSError` becomes one message and exit status 1. Ctrl-C becomes
+    one line and status 130. SIGTERM and SIGHUP become one line and status 75. Other errors keep the traceback.
     With ``HYDRA_FULL_ERROR=1``, or after the command sets `Errors.tracebacks`, `UserError` and
     `OSError` keep their tracebacks too.
 
     Args:
         name: the start of every message, such as ``cait_finetune export``.
         importing: whether the command itself calls `end_loading` after its long imports.
+        any_backend: whether Keras may run on another backend than TensorFlow.
 
     Yields:
         The setting for tracebacks, which the command may change.
@@ -52,7 +54,8 @@ def command(name: str, *, importing: bool = False) -> Iterator[Errors]:
         end_loading()
     prepare_process()
     with preemptible(name, _AGAIN), _messages(name, shown):
-        use_tensorflow()
+        if not any_backend:
+            use_tensorflow()
         yield shown
 
 
@@ -61,7 +64,7 @@ def _messages(name: str, shown: Errors) -> Iterator[None]:
     """Turn a `UserError`, an `OSError` and Ctrl-C into one message and an exit status."""
     try:
         yield
-    except UserError as error:
+    except (UserError, CaiTError) as error:
         if shown.tracebacks:
             raise
         sys.exit(f"{name}: {error}")

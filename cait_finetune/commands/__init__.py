@@ -25,6 +25,9 @@ COMMANDS = {
     "show_batch": "draw the images as the model sees them",
     "lr_find": "find a learning rate",
     "benchmark": "measure the input, the model, the start",
+    "convert": "convert weights from any source to any format",
+    "collection": "build SavedModels with the original collection's contract",
+    "maps": "draw where a published model looks",
     "verify": "measure that devices and resumed runs are equal",
     "verify_changes": "measure what each command does when something changed",
 }

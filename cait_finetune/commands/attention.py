@@ -1,4 +1,4 @@
-"""``python -m cait_finetune attention run=RUN_DIRECTORY``: where a fine-tuned model looks.
+"""``cait-finetune attention run=RUN_DIRECTORY``: where a fine-tuned model looks.
 
 The command draws a contact sheet of correctly classified test images and of the most confident
 mistakes. It draws each image with its class saliency map (`cait_tf.attention_maps`). The sheet is
@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omegaconf import MISSING
 from rich.progress import track
 
 from cait_finetune.cli.arguments import helped, read_keys
 from cait_finetune.cli.entry import command
 from cait_finetune.config.checks import make_folder
+from cait_finetune.config.keys import check_keys, key
 from cait_finetune.config.places import expanded_path
 from cait_finetune.errors import bad_value
 from cait_finetune.runs.saved import RunDataConfig, read_run
@@ -28,18 +28,12 @@ from cait_tf.quiet import quiet_imports
 
 @dataclass
 class AttentionConfig:
-    """The keys of the command.
+    """The keys of the command."""
 
-    ``run``: directory of a run. ``split``: train, validation or test. ``count``: maximum number of
-    correct images, and of mistakes. ``output``: the PNG file; null: ``attention.png`` in the run's
-    directory. ``dataset.data_dir``: folder that holds the run's images now.
-    ``dataset.accept_changes``: use the images although they differ from the run's.
-    """
-
-    run: str = MISSING
-    split: str = "test"
-    count: int = 12
-    output: str | None = None
+    run: str = key("Directory of a run.")
+    split: str = key("The split of the images.", "test", choices=("train", "validation", "test"))
+    count: int = key("Largest number of correct images, and of mistakes.", 12, low=1)
+    output: str | None = key("PNG file. null: attention.png in the run's directory.", None)
     dataset: RunDataConfig = field(default_factory=RunDataConfig)
 
 
@@ -54,10 +48,7 @@ def draw_attention(config: AttentionConfig) -> Path:
             cannot be found.
         ChangedData: the images differ from the run's.
     """
-    if config.split not in ("train", "validation", "test"):
-        raise bad_value("split", config.split, "one of train, validation, test")
-    if config.count < 1:
-        raise bad_value("count", config.count, "at least 1")
+    check_keys(config, "")
     root = expanded_path("run", config.run)
     run = read_run(root)
     path = Path(config.output) if config.output else root / "attention.png"

@@ -1,4 +1,4 @@
-"""``python -m cait_finetune benchmark KIND key=value …``: print and write tables.
+"""``cait-finetune benchmark KIND key=value …``: print and write tables.
 
 KIND is one of ``input|model|gpu|start``:
 

@@ -1,4 +1,4 @@
-"""``python -m cait_finetune compare outputs/…``: a leaderboard of runs.
+"""``cait-finetune compare outputs/…``: a leaderboard of runs.
 
 The command takes directories of runs or sweeps, or glob patterns, and sorts the runs by their
 validation metric. It prints:

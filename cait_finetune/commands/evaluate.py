@@ -1,4 +1,4 @@
-"""``python -m cait_finetune evaluate -cn i1k_eval model=…``: measure the accuracy of given weights.
+"""``cait-finetune evaluate -cn i1k_eval model=…``: measure the accuracy of given weights.
 
 The command writes one row per crop ratio to ``accuracies.csv`` and ``accuracies.md``, with the published
 accuracies. The command skips a row that the table has for the same weight values, images and

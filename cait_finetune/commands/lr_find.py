@@ -1,4 +1,4 @@
-"""``python -m cait_finetune lr_find dataset=… model=…``: a learning-rate range test.
+"""``cait-finetune lr_find dataset=… model=…``: a learning-rate range test.
 
 The test takes one step at each of a series of growing rates, until the loss diverges (Smith 2017,
 https://arxiv.org/abs/1506.01186). Data, augmentation, precision and parameter table are as in training.

@@ -1,10 +1,12 @@
-"""``python -m cait_finetune predict model=DIR images=PATH_OR_GLOB``: classify image files."""
+"""``cait-finetune predict run=RUN images=PATH_OR_GLOB``: classify image files.
+
+``model=FILE`` takes an exported SavedModel, ONNX or LiteRT file by itself.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from itertools import pairwise
 
 from rich.table import Table
 
@@ -15,23 +17,6 @@ from cait_finetune.inference.running import PredictConfig, predict
 from cait_finetune.runtime.console import plain_console
 
 _SHOWN = 20  # rows that the console shows when all rows go to a file
-
-
-def read_config(arguments: list[str]) -> PredictConfig:
-    """Read and check the command line.
-
-    For every key, ``--maps DIR`` and ``--maps=DIR`` mean ``maps=DIR``.
-
-    Raises:
-        UserError: a key is unknown, has a value of the wrong type, or lacks a value.
-    """
-    words, pairs = [], pairwise([*arguments, ""])
-    for word, following in pairs:
-        if word.startswith("--") and following and "=" not in word + following:
-            word = f"{word}={following}"
-            next(pairs)
-        words.append(word.removeprefix("--"))
-    return read_keys(words, PredictConfig)
 
 
 def _table(predictions: Sequence[Prediction]) -> Table:
@@ -45,7 +30,7 @@ def _table(predictions: Sequence[Prediction]) -> Table:
 
 def _run(arguments: list[str]) -> bool:
     """Run the command and return whether every file was classified."""
-    config = read_config(arguments)
+    config = read_keys(arguments, PredictConfig)
     console = plain_console()
     predictions = predict(config, console)
     if config.output:

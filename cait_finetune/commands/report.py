@@ -1,4 +1,4 @@
-"""``python -m cait_finetune report run=RUN_DIRECTORY``: write a run's report from the files of the run.
+"""``cait-finetune report run=RUN_DIRECTORY``: write a run's report from the files of the run.
 
 The command scores the best weights so far of a run that is not finished. It lists missing parts on the
 console and on the page.
@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from omegaconf import MISSING
-
 from cait_finetune.cli.arguments import helped, read_keys
 from cait_finetune.cli.entry import command
+from cait_finetune.config.keys import key
 from cait_finetune.config.places import expanded_path
 from cait_finetune.errors import UserError
 from cait_finetune.runs.directory import RunDirectory
@@ -31,13 +30,9 @@ if TYPE_CHECKING:
 
 @dataclass
 class ReportConfig:
-    """The keys of the command.
+    """The keys of the command."""
 
-    ``run`` is the directory of a run. ``dataset.data_dir`` is the folder that holds the run's images
-    now. ``dataset.accept_changes`` reports on images that differ from the run's images.
-    """
-
-    run: str = MISSING
+    run: str = key("Directory of a run.")
     dataset: RunDataConfig = field(default_factory=RunDataConfig)
 
 

@@ -1,4 +1,4 @@
-"""``python -m cait_finetune show_batch dataset=… model=… augment=…``: draw a training batch.
+"""``cait-finetune show_batch dataset=… model=… augment=…``: draw a training batch.
 
 The command draws the first images of the first training batch, with their labels, to ``batch.png`` in
 the run's directory. Augmentation and mixing are those of training with the same seed.

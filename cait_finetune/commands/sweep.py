@@ -1,4 +1,4 @@
-"""``python -m cait_finetune sweep WORDS…``: write a W&B sweep file from the words of a multirun.
+"""``cait-finetune sweep WORDS…``: write a W&B sweep file from the words of a multirun.
 
 The words are those of ``python -m cait_finetune -m``. Hydra's syntax marks the keys that vary::
 

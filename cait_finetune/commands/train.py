@@ -1,4 +1,4 @@
-"""``python -m cait_finetune key=value …``: fine-tune a model."""
+"""``cait-finetune key=value …``: fine-tune a model."""
 
 from __future__ import annotations
 

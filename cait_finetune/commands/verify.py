@@ -1,4 +1,4 @@
-"""``python -m cait_finetune verify``: compare training runs that must agree.
+"""``cait-finetune verify``: compare training runs that must agree.
 
 For each feature the command trains eight steps on the digits dataset: on one device, on two
 replicas, in two worker processes, interrupted and resumed, and with more micro-batches per step.

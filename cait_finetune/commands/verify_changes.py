@@ -1,4 +1,4 @@
-"""``python -m cait_finetune verify_changes``: what each command does after a change.
+"""``cait-finetune verify_changes``: what each command does after a change.
 
 Each row of the table changes one thing between two commands, on small generated images. Each cell
 runs one command after the change and states its outcome. The command writes the table to

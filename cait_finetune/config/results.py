@@ -59,7 +59,7 @@ class ExportConfig:
 
 @dataclass
 class EvaluationConfig:
-    """The rows of ``python -m cait_finetune evaluate``: one for each crop ratio."""
+    """The rows of ``cait-finetune evaluate``: one for each crop ratio."""
 
     split: str = key("The split to score.", choices=("train", "validation", "test"))
     crop_pcts: list[float] = key("Crop ratios.", low=0.1, high=1)
@@ -72,7 +72,7 @@ class EvaluationConfig:
 
 @dataclass
 class LrFindConfig:
-    """The learning rates of ``python -m cait_finetune lr_find``."""
+    """The learning rates of ``cait-finetune lr_find``."""
 
     low: float = key("The first learning rate.", low=1e-12, high=10)
     high: float = key("The last learning rate.", low=1e-12, high=1000)

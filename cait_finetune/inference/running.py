@@ -6,11 +6,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from omegaconf import MISSING
 from rich.console import Console
 
 from cait_finetune.config.checks import make_folder
-from cait_finetune.errors import bad_value, suggest
+from cait_finetune.config.keys import check_keys, key
+from cait_finetune.errors import bad_value
 from cait_finetune.inference.files import find_images
 from cait_finetune.inference.found_model import FoundModel, find_model
 from cait_finetune.inference.output import check_output
@@ -26,22 +26,17 @@ _MIRRORS = ("flip", "ten_crop")
 
 @dataclass
 class PredictConfig:
-    """The keys of the command.
+    """The keys of the command."""
 
-    ``model``: a run's directory, an exported SavedModel, or an ONNX or LiteRT file. ``images``:
-    files, folders (with their subfolders) and globs. ``top_k``: classes per image. ``batch_size``:
-    images per batch. ``output``: a CSV or JSON file; null: the console shows all rows. ``tta``:
-    test-time augmentation (none, flip, five_crop or ten_crop), which averages probabilities over
-    several views. ``maps``: a folder for one class saliency map per image; null: no maps.
-    """
-
-    model: str = MISSING
-    images: list[str] = MISSING
-    top_k: int = 3
-    batch_size: int = 32
-    output: str | None = None
-    tta: str = "none"
-    maps: str | None = None
+    model: str | None = key("An exported SavedModel, or an ONNX or LiteRT file; or as `run`.", None)
+    images: list[str] = key("Image files, folders (with their subfolders) and globs.")
+    run: str | None = key("Directory of a run: its export or its best weights.", None)
+    top_k: int = key("Classes of each image.", 3, low=1)
+    batch_size: int = key("Images of a batch.", 32, low=1)
+    output: str | None = key("CSV or JSON file of all rows. null: the console shows them.", None)
+    tta: str = key("Test-time augmentation: average the probabilities of several views.", "none",
+                   choices=_TTA)  # fmt: skip
+    maps: str | None = key("Folder of a class saliency map for each image. null: no maps.", None)
 
 
 def predict(config: PredictConfig, console: Console | None = None) -> Predictions:
@@ -54,12 +49,13 @@ def predict(config: PredictConfig, console: Console | None = None) -> Prediction
         UserError: a key has a wrong value, the model or a file does not exist, ``output`` or
             ``maps`` cannot be written, or ``maps`` is set and no run contains the model.
     """
-    for key in ("top_k", "batch_size"):
-        if getattr(config, key) < 1:
-            raise bad_value(key, getattr(config, key), "at least 1")
-    if config.tta not in _TTA:
-        raise bad_value("tta", config.tta, f"one of {', '.join(_TTA)}", suggest(config.tta, _TTA))
-    found = find_model(config.model)
+    check_keys(config, "")
+    if (config.run is None) == (config.model is None):
+        got = "nothing" if config.run is None else "run= and model="
+        raise bad_value(
+            "run", got, "run=DIR, the directory of a run, or model=FILE, an export of one"
+        )
+    found = find_model(config.model if config.run is None else config.run)
     if config.maps:
         found.read_run("maps")
     files = find_images(config.images)

@@ -18,6 +18,7 @@ from cait_finetune.config import (
     PreprocessingConfig,
     TrainConfig,
 )
+from cait_finetune.config.keys import key
 from cait_finetune.config.mappings import UNREADABLE
 from cait_finetune.config.places import expanded
 from cait_finetune.errors import bad_value, reason
@@ -32,14 +33,14 @@ _SAME = 1e-3
 
 @dataclass
 class RunDataConfig:
-    """The current place of a run's images, and whether changed images are accepted.
+    """The current place of a run's images, and whether changed images are accepted."""
 
-    ``data_dir`` replaces the run's own directory. `None`: the run's directory. ``accept_changes`` uses
-    the images although they differ from the run's images, and records the change in ``identity.json``.
-    """
-
-    data_dir: str | None = None
-    accept_changes: bool = False
+    data_dir: str | None = key(
+        "Folder or table of the run's images now. null: the run's own.", None
+    )
+    accept_changes: bool = key(
+        "Use images that differ from the run's. `identity.json` records the change.", False
+    )
 
 
 if TYPE_CHECKING:  # importing TensorFlow here would delay error messages

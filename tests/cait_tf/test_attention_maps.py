@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import sys
-
 import numpy as np
 import pytest
 from PIL import Image
 
-from cait_tf import attention_maps, pictures, save_weights
+from cait_tf import attention_maps, pictures
 from tests.cait_tf import golden
 
 GRID = (4, 4)
@@ -118,79 +115,3 @@ def test_the_pictures(photo, tmp_path, image_size):
         with Image.open(file) as picture:
             assert picture.width > 500
             assert np.asarray(picture.convert("L")).std() > 10  # the image is not blank
-
-
-@pytest.fixture
-def command(monkeypatch, tmp_path):
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["attention_maps", *map(str, arguments)])
-        monkeypatch.chdir(tmp_path)
-        attention_maps._main()
-
-    return run
-
-
-def test_as_a_command(command, photo, tmp_path, capsys):
-    model = ("--model", "cait_nano_32", "--weights", "none", "--image-size", 32, 64)
-    command(photo, *model, "--out", "maps")
-    assert len(capsys.readouterr().out.splitlines()) == 3
-    assert (tmp_path / "maps" / "photo_rollout.png").is_file()
-
-
-def test_a_head_of_ones_own(command, photo, tmp_path):
-    from cait_tf import create_model
-
-    save_weights(create_model("cait_nano_32", num_classes=3), tmp_path / "mine.safetensors")
-    (tmp_path / "classes.txt").write_text("one\ntwo\nthree\n")
-    own = ("--model", "cait_nano_32", "--weights", "mine.safetensors")
-    command(photo, *own, "--classes", "classes.txt")
-    assert (tmp_path / "attention_maps" / "photo_saliency.png").is_file()
-    with pytest.raises(SystemExit, match="--classes: got 1000 class names, expected as many as"):
-        command(photo, *own)
-
-
-def test_the_names_that_weights_state(command, photo, tmp_path, monkeypatch):
-    from cait_tf import create_model
-
-    model = create_model("cait_nano_32", num_classes=3)
-    save_weights(model, tmp_path / "mine.safetensors", {"classes": "one\ntwo\nthree"})
-    named = []
-    monkeypatch.setattr(
-        attention_maps,
-        "write_maps",
-        lambda model, path, out, names, crop: named.append(names) or [],
-    )
-    own = ("--model", "cait_nano_32", "--weights", "mine.safetensors")
-    command(photo, *own)
-    (tmp_path / "same.txt").write_text("one\ntwo\nthree\n")
-    squashed = {"preprocessing": json.dumps({"resize_mode": "squash", "crop_pct": 1.0})}
-    save_weights(model, tmp_path / "squash.safetensors", squashed)
-    with pytest.raises(SystemExit, match="prepared with resize_mode squash, expected"):
-        command(photo, "--model", "cait_nano_32", "--weights", "squash.safetensors",
-                "--classes", "same.txt")  # fmt: skip
-    (tmp_path / "same.txt").write_text("one\ntwo\nthree\n")
-    command(photo, *own, "--classes", "same.txt")
-    assert named == [("one", "two", "three")] * 2
-    (tmp_path / "classes.txt").write_text("three\ntwo\none\n")
-    with pytest.raises(SystemExit, match=r"with other names, or in another order, than mine"):
-        command(photo, *own, "--classes", "classes.txt")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["no.jpg"], "image: got no.jpg, expected an existing image file"),
-        (["."], "image: got ., expected an existing image file"),
-        (["photo.png", "--model", "cait_s24_244"], "did you mean 'cait_s24_224'"),
-        (
-            ["photo.png", "--image-size", "33", "--model", "cait_nano_32", "--weights", "none"],
-            "33x33",
-        ),
-        (["photo.png", "--image-size", "1", "2", "3"], "--image-size: got"),
-        (["photo.png", "--classes", "no.txt"], "--classes: got no.txt"),
-    ],
-)
-def test_a_mistake_is_one_message(command, photo, arguments, message):
-    with pytest.raises(SystemExit) as stopped:
-        command(*arguments)
-    assert message in stopped.value.code

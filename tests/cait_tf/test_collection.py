@@ -7,8 +7,6 @@ import dataclasses
 import io
 import re
 import shutil
-import subprocess
-import sys
 import tarfile
 from concurrent.futures import Future
 
@@ -171,17 +169,14 @@ class InThisProcess:
 
 @pytest.fixture(scope="module")
 def built(nano_weights, tmp_path_factory):
-    """A collection of two models, built by the command, because the full one is too large."""
+    """A collection of two models, because the full one is too large."""
     out = tmp_path_factory.mktemp("built") / "out"
-    words = ["build", "--all", "--weights", nano_weights, "--out", str(out)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(collection, "ProcessPoolExecutor", InThisProcess)
-        patch.setattr(collection, "ENTRIES", tuple(map(collection.entry, NAMES)))
-        patch.setattr(sys, "argv", ["collection", *words])
         printed = []
         for _ in range(2):
             with contextlib.redirect_stdout(io.StringIO()) as file:
-                collection._main()
+                collection.build_many(map(collection.entry, NAMES), nano_weights, out)
             printed.append(file.getvalue())
     return out, printed
 
@@ -267,38 +262,3 @@ def test_a_classifier_is_not_built_with_a_random_head(classes, tmp_path):
     with pytest.raises(CaiTError, match=r"a\.safetensors, which has no head for 1000 classes"):
         collection.create(collection.entry("cait_nano_32"), str(tmp_path / "a.safetensors"))
     collection.create(collection.entry("cait_nano_32_fe"), str(tmp_path / "a.safetensors"))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["build"], "build: got no name or names with --all"),
-        (["build", "--all", "cait_s24_224"], "build: got no name or names with --all"),
-        (["build", "cait_s24_244"], "did you mean 'cait_s24_224'"),
-        (["build", "cait_s24_224", "--weights", "no.safetensors"], "expected an existing file"),
-        (["build", "cait_nano_32"], "cait_nano_32 has none that are published"),
-    ],
-)
-def test_a_mistake_is_one_message(arguments, message, tmp_path, monkeypatch):
-    if "--weights" in arguments:  # the last mistake is one of a real process
-        monkeypatch.setattr(collection, "ProcessPoolExecutor", InThisProcess)
-    monkeypatch.setattr(sys, "argv", ["collection", *arguments])
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit) as stopped:
-        collection._main()
-    assert str(stopped.value).startswith("cait_tf: ")
-    assert message in stopped.value.code
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
-
-
-@pytest.mark.slow
-def test_as_a_command(nano_weights, tmp_path):
-    command = [sys.executable, "-m", "cait_tf.collection", "build", "cait_nano_32"]
-    done = subprocess.run(
-        [*command, "--feature-extractor", "--weights", nano_weights, "--out", tmp_path / "out"],
-        capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "cait_nano_32_fe: written" in done.stdout
-    assert (tmp_path / "out" / "cait_nano_32_fe.tar.gz").is_file()

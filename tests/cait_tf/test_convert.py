@@ -264,18 +264,6 @@ def test_a_file_that_is_no_cait(tmp_path):
         convert.convert(tmp_path / "other.safetensors", tmp_path / "a.keras")
 
 
-def test_as_a_command(tmp_path, monkeypatch, capsys):
-    arguments = ["convert", str(golden.SAFETENSORS), str(tmp_path / "a.keras")]
-    monkeypatch.setattr(sys, "argv", arguments)
-    convert._main()
-    out = capsys.readouterr().out
-    assert "98 tensors from" in out
-    assert "every tensor bit-equal, largest difference of the outputs 0.0e+00" in out
-    with pytest.raises(SystemExit) as stopped:
-        convert._main()
-    assert stopped.value.code.startswith("cait_tf: destination: got ")
-
-
 @pytest.mark.needs("torch")
 def test_under_pytorch(tmp_path):
     """Convert through a chain of formats, and draw maps from tensors that require gradients."""

@@ -104,7 +104,9 @@ def test_help_names_the_keys(word, capsys):
     assert helped(["text=x", word], "A command.", Some)
     assert capsys.readouterr().out == (
         "A command.\n\nWhat some are.\n\n"
-        "  text=…\n  several=[]\n  optional=default\n  number=1\n  few=null\n  sizes=[]\n  ways=[]\n"
+        "  text=…   (text)\n  several=[]   (list of text)\n  optional=default   (text, or null)\n"
+        "  number=1   (integer)\n  few=null   (integer, or null)\n  sizes=[]   (list of integer)\n"
+        "  ways=[]   (list of true or false)\n"
     )
     assert not helped(["text=x"], "A command.", Some)
 
@@ -113,4 +115,4 @@ def test_help_names_the_keys(word, capsys):
 def test_the_commands_have_help(command, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [command, "--help"])
     importlib.import_module(f"cait_finetune.commands.{command}").main()
-    assert f"python -m cait_finetune {command}" in capsys.readouterr().out
+    assert f"cait-finetune {command}" in capsys.readouterr().out

@@ -98,8 +98,8 @@ def test_a_model_that_is_never_wrong_has_a_sheet_too(wrong, tmp_path):
     [
         (["run=nowhere"], "run: got nowhere, expected the directory of a run"),
         ([], "run: got nothing, expected a value"),
-        (["run=RUN", "split=tset"], "split: got tset, expected one of train, validation, test"),
-        (["run=RUN", "count=0"], "count: got 0, expected at least 1"),
+        (["run=RUN", "split=tset"], "split: got 'tset', expected one of train, validation, test"),
+        (["run=RUN", "count=0"], "count: got 0, expected a number in"),
         (["run=RUN", "cuont=3"], "cuont: got an unknown key"),
         (["run=RUN", "count=some"], "some"),
     ],

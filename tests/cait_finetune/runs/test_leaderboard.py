@@ -127,7 +127,9 @@ def test_a_result_that_is_none(tmp_path, text, words):
 
 def test_files_of_another_run_are_not_compared(tmp_path):
     run = write_run(tmp_path / "run", 0.5, train__epochs=5)
-    (run / "identity.json").write_text(json.dumps({"run": "1", "settings": {"seed": 0, "train.epochs": 5}}))
+    (run / "identity.json").write_text(
+        json.dumps({"run": "1", "settings": {"seed": 0, "train.epochs": 5}})
+    )
     weights = run / "checkpoints/best.safetensors"
     save_file({"a": np.zeros(1)}, weights, {"run": "1"})
     assert read_entry(run).missing == ""

@@ -1,0 +1,59 @@
+"""``cait-finetune collection names=[cait_s24_224,cait_s24_224_fe]``: build SavedModels of the collection.
+
+The models have the signature, outputs and variable names of the original collection
+(`cait_tf.collection`). Each gets a page and a ``.tar.gz``. The command skips a model that is there with the
+same weights.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+from cait_finetune.cli.arguments import helped, read_keys
+from cait_finetune.cli.entry import command
+from cait_finetune.config.keys import key
+from cait_finetune.config.places import expanded_path
+from cait_finetune.errors import bad_value
+from cait_tf.quiet import quiet_imports
+
+
+@dataclass
+class CollectionConfig:
+    """The keys of the command."""
+
+    names: list[str] = key("Variants; with _fe at the end, their feature extractors.", [])
+    all: bool = key("Build all twenty.", False)
+    feature_extractor: bool = key("Build feature extractors alone.", False)
+    weights: str = key(
+        "hub, official, none, or a weights file; {name} in it becomes the variant's name.", "hub"
+    )
+    out: str = key("Folder of the models.", "collection")
+
+
+def build(config: CollectionConfig) -> None:
+    """Build the models, with a line for each.
+
+    Raises:
+        UserError: the keys name no models, or some beside ``all``.
+        CaiTError: a model cannot be built.
+    """
+    if config.all == bool(config.names):
+        got = "names beside all=true" if config.names else "nothing"
+        raise bad_value("names", got, "names=[NAME,NAME], or all=true")
+    with quiet_imports():
+        from cait_tf import collection
+
+    chosen = list(collection.ENTRIES)
+    if config.names:
+        chosen = [collection.entry(name, config.feature_extractor) for name in config.names]
+    elif config.feature_extractor:
+        chosen = [one for one in chosen if one.feature_extractor]
+    collection.build_many(chosen, config.weights, expanded_path("out", config.out))
+
+
+def main() -> None:
+    """Entry point. On a user's mistake, print one message and exit with status 1."""
+    with command("cait_finetune collection"):
+        if not helped(sys.argv[1:], __doc__, CollectionConfig):
+            build(read_keys(sys.argv[1:], CollectionConfig))

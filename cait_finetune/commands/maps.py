@@ -1,0 +1,102 @@
+"""``cait-finetune maps images=cat.jpg model=cait_s24_224``: draw where a model looks.
+
+The command writes three PNG files for each image: the class saliency map, the class attention of each
+head and block, and attention rollout (`cait_tf.attention_maps`). ``predict model=RUN maps=DIR`` draws the
+saliency maps of a fine-tuned model.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+from cait_finetune.cli.arguments import helped, read_keys
+from cait_finetune.cli.entry import command
+from cait_finetune.config.keys import key
+from cait_finetune.config.places import expanded_path
+from cait_finetune.errors import bad_value
+from cait_tf.quiet import quiet_imports
+
+
+@dataclass
+class MapsConfig:
+    """The keys of the command."""
+
+    images: list[str] = key("Image files, folders and globs.")
+    model: str = key("The variant.", "cait_xxs24_224")
+    weights: str = key("pretrained, hub, official, none, or a weights file.", "hub")
+    image_size: list[int] | None = key(
+        "Side of the images, or height and width. null: the variant's.", None, low=1
+    )
+    classes: str | None = key(
+        "Text file with a class name in each line. null: those that the weights state, else ImageNet's.",
+        None,
+    )
+    out: str = key("Folder of the pictures.", "attention_maps")
+
+
+def draw(config: MapsConfig) -> None:
+    """Draw the maps, and print the path of each picture.
+
+    Raises:
+        UserError: the class names do not fit the weights, or a file does not exist.
+        CaiTError: the model or an image cannot be read.
+    """
+    with quiet_imports():
+        import keras  # noqa: F401  loads the backend, which logs to stderr
+
+        from cait_finetune.inference.files import find_images
+        from cait_tf import attention_maps, imagenet
+        from cait_tf.images import load_image
+        from cait_tf.models import create_model, locate_weights
+        from cait_tf.variants import get_variant
+        from cait_tf.weights.class_names import some
+        from cait_tf.weights.load import stated_class_names
+
+    variant = get_variant(config.model)
+    names = _read_names(config.classes)
+    size = config.image_size
+    if size and len(size) > 2:
+        raise bad_value("image_size", size, "one number, or [height,width]")
+    images = find_images(config.images)
+    for path in images:  # report a bad image before a download starts
+        load_image(path, (variant.patch_size, variant.patch_size))
+    weights = locate_weights(variant, config.weights)
+    stated = None if weights == "none" else stated_class_names(weights)
+    if stated and names not in (None, stated):
+        raise bad_value(
+            "classes",
+            f"{config.classes} with other names, or in another order, than {config.weights} states",
+            f"its own: {some(stated)}",
+            "Leave classes out.",
+        )
+    names = names or stated or imagenet.class_names()
+    crop_pct = attention_maps.stated_crop_pct(variant, weights)
+    model = create_model(
+        variant.name,
+        num_classes=len(names),
+        image_size=size[0] if size and len(size) == 1 else size,
+        weights=weights,
+    )
+    if model.loading_report and "head.weight" in model.loading_report.initialised:
+        raise bad_value("classes", f"{len(names)} class names", f"as many as {config.weights} has")
+    out = expanded_path("out", config.out)
+    for path in images:
+        for file in attention_maps.write_maps(model, path, out, names, crop_pct):
+            print(file)
+
+
+def _read_names(path: str | None) -> tuple[str, ...] | None:
+    if path is None:
+        return None
+    try:
+        return tuple(expanded_path("classes", path).read_text(encoding="utf-8").splitlines())
+    except (OSError, UnicodeDecodeError) as error:
+        raise bad_value("classes", path, "a text file with a class name in each line") from error
+
+
+def main() -> None:
+    """Entry point. On a user's mistake, print one message and exit with status 1."""
+    with command("cait_finetune maps", any_backend=True):
+        if not helped(sys.argv[1:], __doc__, MapsConfig):
+            draw(read_keys(sys.argv[1:], MapsConfig))
