@@ -190,22 +190,21 @@ def _where(name: str) -> str:
 def document() -> str:
     """Return ``.github/docs/KEYS.md``."""
     parts = [
-        "# Keys\n",
+        "# Keys\n\n",
         "Every key of `cait-finetune`, written `KEY=VALUE`; `GROUP=OPTION` sets several at once. The defaults "
-        f"are those of `cait-finetune {' '.join(_USUAL)}`. `cait-finetune --help GROUP` prints a group.\n",
+        f"are those of `cait-finetune {' '.join(_USUAL)}`. `cait-finetune --help GROUP` prints a group.\n\n",
     ]
     for section in sections().values():
-        parts.append(f"## {section.name or 'without a group'}\n\n{section.about}\n")
-        if section.options:
-            rows = [[f"`{section.name}={name}`", text] for name, text in section.options.items()]
-            parts.append(markdown_table(["option", "meaning"], rows))
+        options = "; ".join(f"`{name}`: {text}" for name, text in section.options.items())
+        about = f"{section.about} Options: {options}." if options else section.about
         rows = [
             [f"`{one.name}`", f"`{one.default}`" if one.default else "", one.values,
              one.meaning + (f" Read with {one.where}." if one.where else "")]
             for one in section.keys
         ]  # fmt: skip
-        parts.append(markdown_table(["key", "default", "values", "meaning"], rows))
-    return "\n".join(parts)
+        table = markdown_table(["key", "default", "values", "meaning"], rows)
+        parts.append(f"## {section.name or 'Without a group'}\n{about}\n{table}")
+    return "".join(parts)
 
 
 def main() -> None:

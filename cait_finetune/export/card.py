@@ -11,6 +11,7 @@ from cait_finetune.export.places import without_places
 from cait_finetune.export.start import start_of
 from cait_finetune.export.usage import usage
 from cait_finetune.runs.markdown import markdown_table
+from cait_finetune.scores.intervals import brackets
 
 #: The hub's identifiers of our metrics.
 _HUB_METRICS = {
@@ -127,7 +128,7 @@ def _results(result: Mapping[str, Any]) -> str:
     if not result:
         return "## Results\n\nThe run was not finished, and the model not measured on test images."
     rows = [
-        [words, f"{result[f'test_{name}']:.2%}"]
+        [words, _metric(result, name)]
         for name, words in METRIC_NAMES.items()
         if result.get(f"test_{name}") is not None
     ]
@@ -135,6 +136,13 @@ def _results(result: Mapping[str, Any]) -> str:
         f"## Results\n\nOn the {result['test_examples']:,} images of the test split, used once, after "
         f"training:\n\n{markdown_table(['metric', 'value'], rows)}"
     )
+
+
+def _metric(result: Mapping[str, Any], name: str) -> str:
+    value = result[f"test_{name}"]
+    if name != "top1":
+        return f"{value:.2%}"
+    return f"{value:.2%}, 95 % interval {brackets(value, result['test_examples'])}"
 
 
 def _files(exports: Mapping[str, Mapping[str, Any]]) -> str:

@@ -45,7 +45,7 @@ def draw_curves(curves: Sequence[Curve], key: str, metric: str, path: Path) -> N
     # Error bars at equal places would cover each other.
     gap = (values[-1] - values[0]) / 200 if numeric else 0.02
     with drawing():
-        figure = Figure(figsize=(8.4, 4.6), layout="constrained")
+        figure = Figure(figsize=(8.4, 5), layout="constrained")
         axes = figure.subplots()
         for number, curve in enumerate(curves):
             shift = number - (len(curves) - 1) / 2
@@ -54,14 +54,17 @@ def draw_curves(curves: Sequence[Curve], key: str, metric: str, path: Path) -> N
                  for one in curve.x],
                 [100 * statistics.fmean(one) for one in curve.scores],
                 yerr=[100 * half_width(one) for one in curve.scores],
-                label=short(curve.label, 60), marker="o", markersize=3, elinewidth=0.8, capsize=2,
+                label=short(curve.label, 56), marker="o", markersize=3, elinewidth=0.8, capsize=2,
             )  # fmt: skip
         axes.set(xlabel=key, ylabel=f"{metric}, %", xscale="log" if logarithmic else "linear")
         few = len(values) <= 10
         if few or not numeric:
-            axes.set_xticks([places[one] for one in values], [f"{one}" for one in values])
+            axes.set_xticks(
+                [places[one] for one in values],
+                [f"{one:g}" if numeric else f"{one}" for one in values],
+            )
             axes.set_xticks([], minor=True)
         axes.grid(alpha=0.3)
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=2)
         with atomic_path(path) as temporary:
             figure.savefig(temporary, dpi=110, format="png")

@@ -13,6 +13,7 @@ from cait_finetune.config.metrics import METRIC_NAMES
 from cait_finetune.report import html
 from cait_finetune.runs.directory import RunDirectory, read_json
 from cait_finetune.runs.exports import current_result
+from cait_finetune.scores.intervals import brackets
 
 _MOST = 200  # rows of a table at most; the CSV file has all rows
 _PAIRS = 20
@@ -30,16 +31,21 @@ def scores(run: RunDirectory) -> str | None:
     splits = [name for name in ("test", "validation") if name in found]
     keys = [key for key in METRIC_NAMES if key in found[splits[0]]]
     rows = [
-        (name, f"{found[name]['images']:,}", *(f"{found[name][key]:.2%}" for key in keys),
+        (name, f"{found[name]['images']:,}", *(_metric(found[name], key) for key in keys),
          f"{found[name]['loss']:.4f}", f"{found[name]['ece']:.2%}")
         for name in splits
     ]  # fmt: skip
     head = ("split", "images", *(METRIC_NAMES[key] for key in keys), "loss", "ECE")
     note = (
         "The best epoch was chosen on the validation images. Scored in float32, each image once; "
-        "ECE and loss before the temperature."
+        "ECE and loss before the temperature. In brackets: the 95 % interval (Wilson)."
     )
     return html.table(head, rows) + html.paragraph(note, "note")
+
+
+def _metric(scores: dict[str, float], key: str) -> str:
+    shown = f"{scores[key]:.2%}"
+    return f"{shown} {brackets(scores[key], int(scores['images']))}" if key == "top1" else shown
 
 
 def curves(run: RunDirectory) -> str | None:
@@ -115,8 +121,8 @@ def calibration(run: RunDirectory) -> str | None:
         f"Temperature {temperature:.4f}, fitted on the validation images alone. The export divides "
         "its logits by it: probabilities change, the most probable class does not."
         if temperature != 1
-        else "Temperature 1: the run's validation images gave no temperature, for example because the "
-        "model was right on all of them. Probabilities stay as they are."
+        else "Temperature 1: the run's validation images gave no temperature. There are fewer than "
+        "50 of them, or the model was right on all. Probabilities stay as they are."
     )
     rows = [
         (f"{split}, {state}", f"{found[split]['ece' + suffix]:.2%}",

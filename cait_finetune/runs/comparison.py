@@ -14,7 +14,7 @@ from rich.table import Table
 
 from cait_finetune.errors import bad_value, suggest
 from cait_finetune.runs.leaderboard import Entry, chosen, differing, judged_by
-from cait_finetune.scores.intervals import half_width, wilson
+from cait_finetune.scores.intervals import brackets, half_width
 
 #: Keys that draw images, folds and weights. Runs that differ in these keys only form a group.
 DRAWS = ("seed", "dataset.seed", "dataset.fold")
@@ -57,8 +57,7 @@ class Group:
             return f"{statistics.fmean(values):.2%} ± {100 * half_width(values):.2f}"
         examples = self.runs[0].finished_result.get("test_examples")
         if split == "test" and self.metric == "top1" and examples:
-            low, high = wilson(values[0], examples)
-            return f"{values[0]:.2%} ({100 * low:.1f}–{100 * high:.1f})"
+            return f"{values[0]:.2%} {brackets(values[0], examples)}"
         return f"{values[0]:.2%}"
 
     def minus(self, other: Group) -> list[float]:
@@ -182,9 +181,9 @@ class Comparison:
             raise bad_value("x", key, f"a key that differs between the runs: {', '.join(choices)}",
                             suggest(key, choices))  # fmt: skip
         series: dict[str, dict[Any, Group]] = {}
-        others = [one for one in self.columns if one != key and one not in DRAWS]
+        others = self._telling([one for one in self.columns if one != key and one not in DRAWS])
         for group in self.groups:
-            label = " ".join(f"{one}={shown(group.settings.get(one))}" for one in others)
+            label = " ".join(f"{_short(one)}={shown(group.settings.get(one))}" for one in others)
             value = group.settings.get(key)
             series.setdefault(label or "all runs", {})[
                 shown(value) if isinstance(value, list) else value
@@ -192,6 +191,18 @@ class Comparison:
         values = {value for by_value in series.values() for value in by_value}
         numeric = all(isinstance(value, int | float) for value in values)
         return sorted(values, key=None if numeric else str), series
+
+    def _telling(self, keys: list[str]) -> list[str]:
+        """Leave out the last keys without which the groups still differ as much."""
+
+        def kinds(of: list[str]) -> int:
+            return len({json.dumps([one.settings.get(key) for key in of]) for one in self.groups})
+
+        for key in reversed(keys):
+            fewer = [one for one in keys if one != key]
+            if kinds(fewer) == kinds(keys):
+                keys = fewer
+        return keys
 
     def notes(self) -> list[str]:
         """Explain the intervals in the table, and name the keys that it does not show."""
@@ -224,6 +235,12 @@ def _row(title: str, group: Group, columns: Sequence[str]) -> list[str]:
         group.cell("test"),
         f"{statistics.fmean(known):.0f}" if known else "",
     ]
+
+
+def _short(key: str) -> str:
+    """Return the last part of a key, unless it tells nothing by itself."""
+    leaf = key.rpartition(".")[2]
+    return key if leaf in ("name", "seed", "enabled") else leaf
 
 
 def _difference(group: Group, best: Group) -> str:

@@ -13,6 +13,8 @@ import numpy as np
 
 #: Number of bins in the figures and tables of the paper.
 BINS = 15
+#: Fewest images to fit a temperature on. With fewer, the fit follows single images.
+LEAST = 50
 #: Lower temperatures would magnify rounding of the logits. Higher ones give almost equal probabilities.
 LIMITS = (0.05, 20.0)
 _ROWS = 4096  # rows per partial sum

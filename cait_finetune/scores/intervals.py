@@ -21,6 +21,14 @@ def wilson(accuracy: float, examples: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
+def brackets(accuracy: float, examples: int) -> str:
+    """Return Wilson's interval in percent, such as ``(98.4–100.0)``. Empty: there are no images."""
+    if not examples:
+        return ""
+    low, high = wilson(accuracy, examples)
+    return f"({100 * low:.1f}–{100 * high:.1f})"
+
+
 def half_width(values: Sequence[float]) -> float:
     """Return half the width of Student's t interval of the mean. NaN for fewer than two values.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -16,12 +17,17 @@ from cait_finetune.errors import UserError
 from cait_finetune.export.exported_model import ExportedModel
 from cait_finetune.runs.exports import weights_mark
 from cait_finetune.runs.identity import identity_facts, images_mark
+from cait_finetune.scores.evaluation import Evaluation, MultiLabelEvaluation
+from cait_finetune.scores.intervals import brackets, wilson
 from cait_finetune.scores.predictions import Predictions, Predictor, load_predictions
 from cait_finetune.workflow.exporting import export_run
 from cait_finetune.workflow.prepared import Prepared
 from cait_finetune.workflow.report_parts import build_viewer, draw_scores, draw_training
 from cait_finetune.workflow.scoring import SPLITS, Scores, predict, score
 from cait_tf.memory import peak_memory
+
+_TOP5 = 10  # classes from which top-5 tells anything
+_UNSURE = 5.0  # points of the interval's half width from which the console says so
 
 
 def score_splits(config: Config, prepared: Prepared, model: keras.Model) -> Scores:
@@ -148,20 +154,40 @@ def print_summary(config: Config, prepared: Prepared, scores: Scores, result: di
     """Print test metrics, calibration error, and the paths of the report and the run."""
     console, state, test = prepared.worker.console, prepared.logbook.state, scores.test
     corrupt, speed = prepared.streams.corrupt, result["images_per_second"]
-    also = f"F1 {test.f1:.2%}" if prepared.source.multi_label else f"top-5 {test.top5:.2%}"
+    also = _further_metrics(test, prepared.source.class_names)
     notes = [f"best epoch {state.best_epoch}"]
     notes += [f"ended by {state.stopped}"] if state.stopped else []
     notes += [f"{state.skipped} steps skipped"] if state.skipped else []
     notes += [f"{len(corrupt)} corrupt images left out"] if len(corrupt) else []
     console.print(
-        f"test   {format_metrics(test.as_metrics(), config.dataset.judged_by)}, {also} on "
+        f"test   {format_metrics(test.as_metrics(), config.dataset.judged_by)}{also} on "
         f"{test.examples:,} images ({', '.join(notes)}); {result['wall_seconds']:.0f} s"
         + (f", {speed:.0f} img/s" if speed else ""),
         highlight=False,
     )
+    if isinstance(test, Evaluation) and (points := 100 * _uncertainty(test)) > _UNSURE:
+        console.print(
+            f"sure   to ±{points:.0f} points with {test.examples:,} test images: smaller differences "
+            "between models may be chance",
+            highlight=False,
+        )
     console.print(
         f"report {prepared.run.report}: calibration error {result['test_ece']:.2%}, with temperature "
         f"{scores.temperature:.2f} {result['test_ece_calibrated']:.2%}",
         highlight=False,
     )
     console.print(f"run    {prepared.run.root}", highlight=False)
+
+
+def _further_metrics(test: Evaluation | MultiLabelEvaluation, class_names: Sequence[str]) -> str:
+    """Return what follows the metric that judges: the interval of top-1, and another metric."""
+    if isinstance(test, MultiLabelEvaluation):
+        return f", F1 {test.f1:.2%}"
+    interval = f" {brackets(test.top1, test.examples)}"
+    return interval + (f", top-5 {test.top5:.2%}" if len(class_names) >= _TOP5 else "")
+
+
+def _uncertainty(test: Evaluation) -> float:
+    """Return half the width of the interval of top-1."""
+    low, high = wilson(test.top1, test.examples)
+    return (high - low) / 2

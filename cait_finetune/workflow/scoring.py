@@ -97,12 +97,15 @@ def score(
 
     Args:
         batch_size: images per batch, as in training's validation.
-        temperature: the temperature of an existing export. `None`: fit it on the validation split.
+        temperature: the temperature of an existing export. `None`: fit it on the validation split,
+            or use 1 if the split is too small.
     """
     validation = predictions["validation"]
     several = validation.multi_label
     evaluator = build_evaluator(_identity, several)
-    if temperature is None:
+    if temperature is None and len(validation.labels) < calibration.LEAST:
+        temperature = 1.0
+    elif temperature is None:
         temperature = calibration.fit_temperature(validation.logits, validation.labels, several)
     bins = {
         (split, calibrated): calibration.reliability(

@@ -144,7 +144,7 @@ def test_a_mistake_is_said_before_anything_is_started(monkeypatch, words, messag
 def test_help_shows_the_keys(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["benchmark", "model", "--help"])
     command.main()
-    assert "\n  batch_sizes=[16]\n" in capsys.readouterr().out
+    assert "\n  batch_sizes=[16]   (list of integer)\n" in capsys.readouterr().out
     monkeypatch.setattr(sys, "argv", ["benchmark", "--help"])
     command.main()
     assert "input|model|gpu|start" in capsys.readouterr().out

@@ -63,7 +63,7 @@ def test_the_figures_are_those_of_the_run():
         ("accuracy", 0.91),
         ("top_5_accuracy", 1.0),
     ]
-    assert "| top-1 | 91.00% |" in text
+    assert "| top-1 | 91.00%, 95 % interval (" in text
     assert "367 images" in text
 
 

@@ -113,8 +113,8 @@ def test_by_a_key(tmp_path):
     header, rows = comparison.pivot("dataset.train_share")
     assert header == ["test_top1 by dataset.train_share", "0.1", "1"]
     assert sorted(rows) == [
-        ["optimizer.base_lr=0.0001", "", "25.00% ± 0.00"],
-        ["optimizer.base_lr=0.001", "2.50% ± 0.00", "25.00% ± 0.00"],
+        ["base_lr=0.0001", "", "25.00% ± 0.00"],
+        ["base_lr=0.001", "2.50% ± 0.00", "25.00% ± 0.00"],
     ]
     with pytest.raises(UserError, match=r"^x: got dataset.share, expected a key that differs "):
         comparison.pivot("dataset.share")
