@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from cait_finetune.cli.compose import configure
 from cait_finetune.commands.export import read_arguments
 from cait_finetune.config.advice import advise, advise_formats
-from cait_finetune.config.yaml_files import data_folder
+from cait_finetune.config.places import data_folder
 from cait_finetune.runs.resume import FREE
 from cait_finetune.runs.settings import flat
 

@@ -24,12 +24,11 @@ from cait_finetune.cli.output_place import named_by_time
 from cait_finetune.cli.typed_words import from_home, refuse_empty_resume
 from cait_finetune.config import Config
 from cait_finetune.config.checks import on_disk
-from cait_finetune.config.places import expanded_path
+from cait_finetune.config.places import data_folder, expanded_path
 from cait_finetune.config.typed import check_typed
 from cait_finetune.config.words import keep_text
 from cait_finetune.config.yaml_files import (
     Folders,
-    data_folder,
     own_folder,
     refuse_hidden,
     use_own_sources,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import get_type_hints
 
 from hydra.errors import OverrideParseException
@@ -12,8 +13,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cait_finetune import config as configuration
 from cait_finetune.config import Config
+from cait_finetune.config.places import data_folder
 from cait_finetune.config.suggestions import unknown_key, unknown_option
-from cait_finetune.config.yaml_files import data_folder
 from cait_finetune.errors import UserError, bad_value, reason, suggest
 
 #: The extra that installs each Hydra plugin.
@@ -157,7 +158,13 @@ def _several_values(match: re.Match[str], problem: Problem) -> UserError:
 
 def _no_recipe(match: re.Match[str], problem: Problem) -> UserError:
     recipes = sorted(path.stem for path in data_folder("recipes").glob("*.yaml"))
-    return bad_value("-cn", match[1], _listed(["config", *recipes]), suggest(match[1], recipes))
+    searched = re.findall(r"path=file://(.*)", problem.text)
+    ours = {str(data_folder(name)) for name in ("conf", "recipes")}
+    own = sorted(
+        path.stem for one in searched if one not in ours for path in Path(one).glob("*.yaml")
+    )
+    known = [*own, "config", *recipes]
+    return bad_value("-cn", match[1], _listed(list(dict.fromkeys(known))), suggest(match[1], known))
 
 
 #: Messages of Hydra 1.3 and OmegaConf 2.3, each with our answer. The first match applies.

@@ -26,9 +26,10 @@ from cait_finetune.cli.optuna import register_study
 from cait_finetune.cli.typed_words import arguments_as_typed
 from cait_finetune.config import Config
 from cait_finetune.config.advice import advise
+from cait_finetune.config.places import data_folder
 from cait_finetune.config.typed import check_typed
 from cait_finetune.config.words import unquoted
-from cait_finetune.config.yaml_files import data_folder, refuse_hidden
+from cait_finetune.config.yaml_files import refuse_hidden
 from cait_finetune.errors import Interrupted, UserError, bad_value
 from cait_finetune.runs.directory import RunDirectory
 from cait_finetune.runtime.gc import loading

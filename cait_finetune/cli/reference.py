@@ -23,7 +23,7 @@ from cait_finetune.cli.entry import command
 from cait_finetune.config import Config
 from cait_finetune.config.effect import CONDITIONS, READ_BY
 from cait_finetune.config.keys import Declared, declared
-from cait_finetune.config.yaml_files import data_folder
+from cait_finetune.config.places import data_folder
 from cait_finetune.runs.markdown import markdown_table
 from cait_tf.variants import VARIANTS
 

@@ -22,6 +22,7 @@ COMMANDS = {
     "compare": "compare runs",
     "sweep": "write a W&B sweep file",
     "attention": "draw where a fine-tuned model looks",
+    "new_recipe": "write the words of a command as a recipe of your own",
     "show_batch": "draw the images as the model sees them",
     "lr_find": "find a learning rate",
     "benchmark": "measure the input, the model, the start",

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from cait_finetune.config.advice import advise
+from cait_finetune.config.places import data_folder
 from cait_finetune.config.root import Config
-from cait_finetune.config.yaml_files import data_folder
 from cait_finetune.errors import UserError, bad_value, suggest
 
 #: Names that other frameworks give to our keys and groups.

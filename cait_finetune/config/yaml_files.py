@@ -17,21 +17,16 @@ from yaml import YAMLError
 
 from cait_finetune.config.effect import without_effect
 from cait_finetune.config.mappings import merge
+from cait_finetune.config.own_files import check_own_file
+from cait_finetune.config.places import data_folder
 from cait_finetune.config.text import SWEEPER_PARAMS, texts
 from cait_finetune.config.words import keep_text
 from cait_finetune.errors import bad_value
 
-_PACKAGE = Path(__file__).resolve().parents[1]
 #: A file with these keys and no defaults list is a run's ``config.yaml``.
 _OF_A_RUN = {"dataset", "model", "train", "seed", "resume"}
 #: Missing in a run's ``config.yaml``: the types, and the settings of Hydra.
 _AROUND_A_RUN = ["schema", "hydra_settings", "_self_"]
-
-
-def data_folder(name: str) -> Path:
-    """Return the folder ``conf`` or ``recipes``: in the package, or beside it in a checkout."""
-    inside = _PACKAGE / name
-    return inside if inside.is_dir() else _PACKAGE.parent / name
 
 
 class Folders(SearchPathPlugin):
@@ -63,7 +58,10 @@ class TextSource(FileConfigSource):
         group = Path(config_path).parent.as_posix().removeprefix(".")
         package = result.header.get("package")
         config: Any = result.config
-        _set_texts(config, document, _prefix(group if package is None else package))
+        prefix = _prefix(group if package is None else package)
+        if self.path == str(Folders.own) and not set(config) >= _OF_A_RUN:
+            check_own_file(path, document, prefix)
+        _set_texts(config, document, prefix)
         if not group and set(config) >= _OF_A_RUN and "defaults" not in config:
             result.config = _to_run_again(config)
         return result

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from cait_finetune.cli.known_words import refuse_unknown_keys, refuse_unknown_options
+from cait_finetune.config.places import data_folder
 from cait_finetune.config.suggestions import ALIASES, OPTIONS, all_groups, all_keys, unknown_option
-from cait_finetune.config.yaml_files import data_folder
 from cait_finetune.errors import UserError
 
 

@@ -68,7 +68,11 @@ def test_a_recipe_of_ours_does_not_take_the_place_of_the_user_s(tmp_path):
         ),
         ("own", OWN + "a: [b", r"own\.yaml: got while parsing a flow sequence"),
         ("own", OWN + "train: 3", "^train: got 3, expected no value of its own"),
-        ("own", OWN + "dataset: {name: [3]}", r"^dataset\.name: got \[3\], expected one text"),
+        (
+            "own",
+            OWN + "dataset: {name: [3]}",
+            r"own\.yaml, line 2: dataset\.name: got \[3\], expected a value that",
+        ),
         ("schema", "seed: 1", r"^-cd: got .*schema\.yaml, expected another name"),
     ],
 )
