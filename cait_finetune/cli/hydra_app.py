@@ -23,6 +23,7 @@ from cait_finetune.cli.entry import Errors, command
 from cait_finetune.cli.explain import explain, group_without_name, includes_itself
 from cait_finetune.cli.loading import end_loading
 from cait_finetune.cli.optuna import register_study
+from cait_finetune.cli.planned import announce
 from cait_finetune.cli.typed_words import arguments_as_typed
 from cait_finetune.config import Config
 from cait_finetune.config.advice import advise
@@ -96,6 +97,11 @@ def _run_composed(
             # An earlier command may have left the file in this directory.
             with contextlib.suppress(OSError):
                 failure.unlink()
+            params = settings.sweeper.get("params") or {}
+            print(
+                announce(settings.job.num, settings.overrides.task, sys.argv[1:], params),
+                flush=True,
+            )
         try:
             refuse_hidden(settings)
             if composed.get("resume") is None:
