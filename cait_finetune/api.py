@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 _ONE_RUN = threading.RLock()
 
 
-def finetune(*overrides: str, recipe: str = "config", directory: str | Path | None = None) -> Run:
+def finetune(
+    *overrides: str,
+    recipe: str = "config",
+    folder: str | Path | None = None,
+    directory: str | Path | None = None,
+) -> Run:
     """Fine-tune as ``python -m cait_finetune -cn RECIPE OVERRIDES…`` does.
 
     A call from a second thread waits until the first call has returned, because a run seeds the random
@@ -25,6 +30,7 @@ def finetune(*overrides: str, recipe: str = "config", directory: str | Path | No
         overrides: as on the command line, such as ``"dataset=flowers", "train.epochs=5"``.
             ``"resume=DIR"`` continues an interrupted run.
         recipe: name of a recipe.
+        folder: folder of your own recipes, as for ``-cd``. `None`: our recipes only.
         directory: directory of the run. `None`: ``outputs/DATASET/MODEL/TIME``, or the directory of
             the resumed run.
 
@@ -50,7 +56,8 @@ def finetune(*overrides: str, recipe: str = "config", directory: str | Path | No
             )
     use_tensorflow()
     with _ONE_RUN:
-        config, usual, by_time = configure_run(*overrides, recipe=recipe)
+        own = None if folder is None else Path(folder)
+        config, usual, by_time = configure_run(*overrides, recipe=recipe, folder=own)
         if config.resume is not None and directory is not None:
             got = f"{directory} beside resume"
             raise bad_value("directory", got, "None: a resumed run keeps its directory")

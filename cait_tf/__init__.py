@@ -18,6 +18,7 @@ _HOMES = {
     "ImageClassifier": "image_classifier",
     "create_model": "models",
     "get_variant": "variants",
+    "preprocess": "preprocessing",
     "LoadingReport": "weights.report",
     "load_weights": "weights.load",
     "save_weights": "weights.load",

@@ -5,7 +5,6 @@ It uses only `keras.ops` operations that ONNX and LiteRT have too.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +14,8 @@ import numpy as np
 from cait_tf.classifier import CaiTClassifier
 from cait_tf.errors import CaiTError
 from cait_tf.keras_ops import ops
-from cait_tf.resampling import KERNELS, resampling_matrix, whole_levels
+from cait_tf.preprocessing import resize_and_normalise
+from cait_tf.resampling import KERNELS
 
 
 @keras.saving.register_keras_serializable("cait_tf")
@@ -122,41 +122,16 @@ class ImageClassifier(keras.Model):
     def preprocess(self, images: Any) -> Any:
         """Resize and normalise ``(B, h, w, 3)`` uint8 to ``(B, S, S, 3)`` float32."""
         size, _ = self.classifier.backbone.image_size
-        height, width = ops.shape(images)[1:3]
-        rows, columns = self._matrices(height, width, size)  # (S, h), (S, w)
-        x = ops.cast(ops.transpose(images, (0, 3, 1, 2)), "float32")  # (B, 3, h, w)
-        x = whole_levels(ops.matmul(x, ops.transpose(columns)))  # (B, 3, h, S)
-        x = whole_levels(ops.matmul(rows, x))  # (B, 3, S, S)
-        mean, std = (
-            ops.convert_to_tensor([255.0 * value for value in values], "float32")
-            for values in (self.mean, self.std)
+        return resize_and_normalise(
+            images,
+            size,
+            crop_pct=self.crop_pct,
+            interpolation=self.interpolation,
+            mean=self.mean,
+            std=self.std,
+            resize_mode=self.resize_mode,
+            antialias=self.antialias,
         )
-        return (ops.transpose(x, (0, 2, 3, 1)) - mean) / std
-
-    def _matrices(self, height: Any, width: Any, size: int) -> tuple[Any, Any]:
-        """Return the resampling matrices of the rows, (S, h), and of the columns, (S, w)."""
-
-        def matrix(length: Any, start: Any, step: Any) -> Any:
-            return resampling_matrix(length, size, start, step, self.interpolation, self.antialias)
-
-        h, w = (ops.cast(side, "float32") for side in (height, width))
-        if self.resize_mode == "pad":
-            side = ops.maximum(h, w)
-            return tuple(
-                matrix(n, (x - side) / 2, side / size) for n, x in ((height, h), (width, w))
-            )
-        short = math.floor(size / self.crop_pct)
-        scaled = (short, short)
-        if self.resize_mode == "shorter_side":
-            least = ops.minimum(height, width)
-            scaled = tuple(short * side // least for side in (height, width))
-
-        def centre(length: Any, real: Any, scaled: Any) -> Any:
-            step = real / ops.cast(scaled, "float32")
-            margin = ops.round((ops.cast(scaled, "float32") - size) / 2)
-            return matrix(length, margin * step, step)
-
-        return centre(height, h, scaled[0]), centre(width, w, scaled[1])
 
     def get_config(self) -> dict:
         return {

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cait_finetune.config.metrics import METRIC_NAMES
 from cait_finetune.runs import markup
 from cait_finetune.runs.exports import current_result
 from cait_finetune.runs.saved import SavedRun
 from cait_finetune.scores.metrics import MetricsLog
+
+if TYPE_CHECKING:
+    import keras
 
 
 @dataclass(frozen=True, repr=False)
@@ -64,6 +68,23 @@ class Run:
             if self.result.get(key) is not None:
                 shown[words] = form.format(self.result[key])
         return shown
+
+    @functools.cached_property
+    def model(self) -> keras.Model:
+        """The best weights as a Keras model: normalised images ``(B, S, S, 3)`` to logits ``(B, C)``.
+
+        The classes are those of `class_names`, in order.
+
+        Raises:
+            UserError: the directory holds another run now, or the weights are damaged.
+        """
+        self.saved.check_in_place()
+        return self.saved.build_model(self.class_names)
+
+    @property
+    def class_names(self) -> list[str]:
+        """The names of the classes, in the order of the model's columns."""
+        return self.saved.class_names
 
     def predict(self, images: str | Path | Iterable[str | Path], top_k: int = 3) -> Sequence[Any]:
         """Classify images as `cait_finetune.predict` does. Raises `UserError` as `result`."""

@@ -134,9 +134,12 @@ class SavedRun:
         )
 
     def _fitted_temperature(self) -> float | None:
-        """Fit the saved validation predictions. `None`: none match the best weights and the images."""
+        """Fit the saved validation predictions.
+
+        `None`: too few of them, or none match the best weights and the images.
+        """
         from cait_finetune.runs.identity import images_mark
-        from cait_finetune.scores.calibration import fit_temperature
+        from cait_finetune.scores.calibration import LEAST, fit_temperature
         from cait_finetune.scores.predictions import load_predictions
 
         path = self.directory.predictions_of("validation")
@@ -147,7 +150,7 @@ class SavedRun:
             weights_mark(self.directory.best_checkpoint),
             images_mark(self.directory, "validation"),
         )
-        if None in marks or (kept.weights, kept.images) != marks:
+        if None in marks or (kept.weights, kept.images) != marks or len(kept.labels) < LEAST:
             return None
         return fit_temperature(kept.logits, kept.labels, kept.multi_label)
 

@@ -87,6 +87,24 @@ def test_predictions_from_a_run(run, tmp_path):
     assert run.predict(tmp_path / "0.png", top_k=1)[0].classes[0][0] == first.classes[0][0]
 
 
+def test_the_model_of_a_run(run):
+    images = np.zeros((2, 16, 16, 3), "float32")
+    logits = run.model(images)
+    assert logits.shape == (2, len(run.class_names))
+    assert run.model is run.model  # built once
+
+
+def test_a_recipe_in_a_folder_of_ones_own(tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(
+        "cait_finetune.workflow.finetune.finetune", lambda config, path: told.append(config)
+    )
+    monkeypatch.setattr("cait_finetune.api.load_run", lambda path: path)
+    (tmp_path / "mine.yaml").write_text("defaults: [config, _self_]\nseed: 7\n")
+    finetune(recipe="mine", folder=tmp_path, directory=tmp_path / "run")
+    assert told[0].seed == 7
+
+
 def test_mistakes(run, tmp_path):
     with pytest.raises(UserError, match=r"train.epoch: got an unknown key"):
         finetune("train.epoch=2")

@@ -1,0 +1,105 @@
+"""Turn decoded pixels into model input with `keras.ops`: on every backend, and in exported models."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from cait_tf.keras_ops import ops
+from cait_tf.resampling import resampling_matrix, whole_levels
+from cait_tf.variants import Variant, get_variant
+
+
+def preprocess(
+    images: Any,
+    variant: str | Variant,
+    image_size: int | None = None,
+    crop_pct: float | None = None,
+) -> Any:
+    """Return the input of a published variant, as evaluation prepares it within one grey level.
+
+    Args:
+        images: ``(B, h, w, 3)`` uint8 of any size, or one image ``(h, w, 3)``. EXIF orientation is in
+            files, not in pixels: rotate photographs before.
+        variant: the variant or its name.
+        image_size: side S of the input, in pixels. `None`: the variant's.
+        crop_pct: crop ratio. `None`: the variant's.
+
+    Returns:
+        ``(B, S, S, 3)`` float32; of one image B is 1.
+
+    Raises:
+        CaiTError: the variant does not exist.
+    """
+    of = get_variant(variant) if isinstance(variant, str) else variant
+    images = ops.convert_to_tensor(images)
+    return resize_and_normalise(
+        images if len(images.shape) == 4 else images[None],
+        image_size or of.image_size,
+        crop_pct=crop_pct or of.crop_pct,
+        interpolation=of.interpolation,
+        mean=of.mean,
+        std=of.std,
+    )
+
+
+def resize_and_normalise(
+    images: Any,
+    size: int,
+    *,
+    crop_pct: float,
+    interpolation: str,
+    mean: Sequence[float],
+    std: Sequence[float],
+    resize_mode: str = "shorter_side",
+    antialias: bool = True,
+) -> Any:
+    """Resize and normalise ``(B, h, w, 3)`` uint8 to ``(B, size, size, 3)`` float32.
+
+    Args:
+        resize_mode: as in `ImageClassifier`, like the other arguments.
+    """
+
+    def matrix(length: Any, start: Any, step: Any) -> Any:
+        return resampling_matrix(length, size, start, step, interpolation, antialias)
+
+    height, width = ops.shape(images)[1:3]
+    rows, columns = _matrices(height, width, size, crop_pct, resize_mode, matrix)  # (S, h), (S, w)
+    x = ops.cast(ops.transpose(images, (0, 3, 1, 2)), "float32")  # (B, 3, h, w)
+    x = whole_levels(ops.matmul(x, ops.transpose(columns)))  # (B, 3, h, S)
+    x = whole_levels(ops.matmul(rows, x))  # (B, 3, S, S)
+    shift, scale = (
+        ops.convert_to_tensor([255.0 * value for value in values], "float32")
+        for values in (mean, std)
+    )
+    return (ops.transpose(x, (0, 2, 3, 1)) - shift) / scale
+
+
+def _matrices(
+    height: Any, width: Any, size: int, crop_pct: float, resize_mode: str, matrix: Any
+) -> tuple[Any, Any]:
+    """Return the resampling matrices of the rows, (S, h), and of the columns, (S, w).
+
+    Args:
+        matrix: returns the matrix for a length, the start of the crop and the step between pixels.
+    """
+    h, w = (ops.cast(side, "float32") for side in (height, width))
+    if resize_mode == "pad":
+        side = ops.maximum(h, w)
+        rows, columns = (
+            matrix(n, (x - side) / 2, side / size) for n, x in ((height, h), (width, w))
+        )
+        return rows, columns
+    short = math.floor(size / crop_pct)
+    scaled = (short, short)
+    if resize_mode == "shorter_side":
+        least = ops.minimum(height, width)
+        scaled = (short * height // least, short * width // least)
+
+    def centre(length: Any, real: Any, scaled: Any) -> Any:
+        step = real / ops.cast(scaled, "float32")
+        margin = ops.round((ops.cast(scaled, "float32") - size) / 2)
+        return matrix(length, margin * step, step)
+
+    return centre(height, h, scaled[0]), centre(width, w, scaled[1])

@@ -1,0 +1,34 @@
+"""Preprocessing of decoded pixels equals that of image files."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import cait_tf
+from cait_tf.images import load_image, normalise
+
+
+@pytest.mark.parametrize(("height", "width"), [(50, 70), (300, 224), (31, 33)])
+@pytest.mark.parametrize("crop_pct", [1.0, 0.875])
+def test_it_equals_that_of_files(height, width, crop_pct, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (9, 9, 3), "uint8")
+    image = Image.fromarray(noise).resize((width, height))  # smooth, as photographs are
+    image.save(tmp_path / "a.png")
+    pixels = np.asarray(image)
+    wanted = normalise(load_image(tmp_path / "a.png", (224, 224), crop_pct))
+    got = np.asarray(cait_tf.preprocess(pixels, "cait_xxs24_224", crop_pct=crop_pct))
+    assert got.shape == (1, 224, 224, 3)
+    level = 1 / 255 / min(cait_tf.get_variant("cait_xxs24_224").std)
+    assert np.abs(got[0] - wanted).max() < 1.01 * level
+
+
+def test_a_batch_and_another_size():
+    pixels = np.zeros((2, 40, 30, 3), "uint8")
+    assert cait_tf.preprocess(pixels, "cait_nano_32", image_size=64).shape == (2, 64, 64, 3)
+
+
+def test_an_unknown_variant():
+    with pytest.raises(cait_tf.CaiTError, match="did you mean 'cait_s24_224'"):
+        cait_tf.preprocess(np.zeros((8, 8, 3), "uint8"), "cait_s24_244")
