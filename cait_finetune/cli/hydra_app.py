@@ -23,6 +23,7 @@ from cait_finetune.cli.entry import Errors, command
 from cait_finetune.cli.explain import explain, group_without_name, includes_itself
 from cait_finetune.cli.loading import end_loading
 from cait_finetune.cli.optuna import register_study
+from cait_finetune.cli.output_place import release
 from cait_finetune.cli.planned import announce
 from cait_finetune.cli.typed_words import arguments_as_typed
 from cait_finetune.config import Config
@@ -42,6 +43,8 @@ from cait_tf.quiet import quiet_imports
 
 #: Optuna's error at the end of a study in which every trial failed.
 _NO_TRIAL = "No trials are completed yet."
+#: The launcher's error on a machine that is not part of a SLURM cluster.
+_NO_SRUN = 'Could not detect "srun"'
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 _SHOW_TRACEBACKS = os.environ.get(_FULL_ERROR) == "1"
 
@@ -129,6 +132,8 @@ def _run_composed(
             return made()
         except (UserError, OmegaConfBaseException) as error:
             errors.tracebacks |= bool(composed.get("traceback"))
+            if not several:
+                release(directory)
             if errors.tracebacks:
                 raise
             if not several:
@@ -173,6 +178,13 @@ def _run_composed(
         key = "hydra.sweep.dir" if {"-m", "--multirun"} & set(sys.argv) else "hydra.run.dir"
         expected = f"a directory that can be made ({error.strerror})"
         raise bad_value(key, error.filename, expected, "Choose another") from error
+    except RuntimeError as error:
+        if _NO_SRUN not in str(error):
+            raise
+        raise bad_value(
+            "hydra/launcher", "submitit_slurm without srun", "a machine of a SLURM cluster",
+            "Set hydra/launcher=submitit_local to try the jobs on this machine.",
+        ) from error  # fmt: skip
     except ValueError as error:
         if str(error) == _NO_TRIAL:
             problem = bad_value("hydra/sweeper", "no trial that came to its end", "at least one")

@@ -16,6 +16,8 @@ from cait_finetune.data.image_files.listing import OUTPUT_MARK
 from cait_finetune.errors import UserError, bad_value
 from cait_finetune.runs.command_line import override
 
+_ABOVE = 3  # outputs/DATASET/MODEL
+
 
 class OutputPlace(Callback):
     """Check and claim `hydra.run.dir` or `hydra.sweep.dir`.
@@ -79,3 +81,24 @@ def claim(key: str, directory: Path) -> Path:
         raise bad_value(
             key, directory, f"a directory that can be made ({error.strerror})"
         ) from error
+
+
+def release(directory: Path) -> None:
+    """Remove a claimed directory in which a command has written nothing, and empty folders above it.
+
+    A directory that the user named is left as it is.
+    """
+    if not (directory / OUTPUT_MARK).is_file():
+        return
+    ours = {directory / OUTPUT_MARK, directory / ".lock"}
+    inside = sorted(
+        directory.rglob("*"), reverse=True
+    )  # what is in a folder comes before the folder
+    if any(path.is_file() and path not in ours for path in inside):
+        return
+    with contextlib.suppress(OSError):
+        for path in inside:
+            path.rmdir() if path.is_dir() else path.unlink()
+        directory.rmdir()
+        for parent in itertools.islice(directory.parents, _ABOVE):
+            parent.rmdir()  # an error for a folder that holds other runs

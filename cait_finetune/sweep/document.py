@@ -40,7 +40,7 @@ class SweepConfig:
       compares the runs after ``min_epochs`` epochs, after ``eta`` times as many, and so on. Each
       time, one run in ``eta`` continues.
     - ``name``, ``project`` and ``entity``: name, project and entity of the sweep at W&B.
-    - ``out``: the sweep file, which the command overwrites.
+    - ``out``: the sweep file. The command replaces no other file.
     - ``start``: whether the command also creates the sweep at W&B.
     """
 
@@ -140,15 +140,19 @@ def check_directories(words: list[str]) -> None:
 
 
 def write(document: dict[str, Any], path: Path) -> None:
-    """Write the sweep file as YAML.
+    """Write the sweep file as YAML. The same content again is no error.
 
     Raises:
-        UserError: the file cannot be written.
+        UserError: the file cannot be written, or has other content, which may be the user's.
     """
+    body = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=100)
+    text = _HEADER.format(path=path) + body
     try:
+        if path.exists() and path.read_bytes() != text.encode():
+            raise bad_value("sweep.out", f"{path}, which exists with other content", "a new file",
+                            "Set sweep.out=FILE, or remove the file.")  # fmt: skip
         path.parent.mkdir(parents=True, exist_ok=True)
-        text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=100)
-        write_text(path, _HEADER.format(path=path) + text)
+        write_text(path, text)
     except OSError as error:
         raise bad_value(
             "sweep.out", path, f"a file that can be written ({error.strerror})"

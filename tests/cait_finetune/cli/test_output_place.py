@@ -6,7 +6,7 @@ import concurrent.futures
 
 import pytest
 
-from cait_finetune.cli.output_place import claim
+from cait_finetune.cli.output_place import claim, release
 from cait_finetune.errors import UserError
 
 
@@ -23,3 +23,22 @@ def test_a_folder_that_cannot_be_made_is_a_message(tmp_path):
         UserError, match=r"hydra\.run\.dir: got .*, expected a directory that can be"
     ):
         claim("hydra.run.dir", tmp_path / "file" / "run")
+
+
+def test_a_folder_in_which_nothing_was_written_is_removed_with_empty_ones_above(tmp_path):
+    claimed = claim("hydra.run.dir", tmp_path / "outputs/digits/nano/10-00-00")
+    (claimed / "checkpoints").mkdir()
+    (claimed / ".lock").touch()
+    release(claimed)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_written_or_named_stays(tmp_path):
+    written = claim("hydra.run.dir", tmp_path / "outputs/digits/nano/1")
+    other = claim("hydra.run.dir", tmp_path / "outputs/digits/nano/2")
+    (written / "config.yaml").touch()
+    named = tmp_path / "named"
+    named.mkdir()
+    for directory in (written, other, named):
+        release(directory)
+    assert [one.is_dir() for one in (written, other, named)] == [True, False, True]

@@ -88,7 +88,7 @@ def test_maps_are_beside_their_images(run, photos, tmp_path, command):
     (tmp_path / "more").mkdir()
     (tmp_path / "more" / "0.png").write_bytes((photos / "0.png").read_bytes())
     images = f"images=[{photos},{tmp_path}]"
-    assert command(f"model={run}", images, "--maps", tmp_path / "maps") == 0
+    assert command(f"model={run}", images, f"maps={tmp_path}/maps") == 0
     drawn = sorted((tmp_path / "maps").rglob("*.png"))
     assert [path.name for path in drawn] == ["0.png.png", "1.png.png", "2.png.png", "0.png.png"]
     image, mapped = np.split(np.array(Image.open(drawn[0])).astype(int), 2, axis=1)

@@ -59,7 +59,8 @@ def test_the_own_keys_change_the_file():
 def test_a_grid_is_made_whole():
     document = written("seed=range(3)", "train.epochs=1,2", "sweep.method=grid")
     assert not {"run_cap", "early_terminate"} & set(document)
-    assert "early_terminate" not in written("seed=1,2", "sweep.early_terminate=none")
+    other = written("seed=1,2", "sweep.early_terminate=none", "sweep.out=other.yaml")
+    assert "early_terminate" not in other
 
 
 @pytest.mark.parametrize(
@@ -187,3 +188,14 @@ def test_wandbs_own_agent_runs_it(tmp_path, monkeypatch):
     assert config["train"]["patience"] is None
     assert json.loads((run / "result.json").read_text())["steps"] == 2
     assert "optimizer.base_lr=3.2e-05" in (run / "command.txt").read_text()
+
+
+def test_a_file_with_other_content_stays(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_sweep(["seed=1,2"])
+    write_sweep(["seed=1,2"])  # the same again
+    with pytest.raises(
+        UserError, match=r"^sweep\.out: got sweep\.yaml, which exists with other content"
+    ):
+        write_sweep(["seed=1,2,3"])
+    assert "- 3" not in Path("sweep.yaml").read_text(encoding="utf-8")
