@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from functools import cache
+
+import yaml
 
 from cait_finetune.config.effect import Condition, no_cached_features, takes_steps
+from cait_finetune.config.places import data_folder
 from cait_finetune.config.root import Config
 from cait_finetune.errors import bad_value
 
@@ -101,7 +105,7 @@ def check_typed(words: Iterable[str], config: Config, command: str) -> None:
             continue
         for key, word in typed.items():
             value = word.partition("=")[2]
-            if value in _NOTHING or key in unread:
+            if value in _NOTHING or key in unread or value == _usual_options().get(key):
                 continue
             if _is_in(key, condition.keys):
                 raise bad_value(
@@ -110,6 +114,14 @@ def check_typed(words: Iterable[str], config: Config, command: str) -> None:
                     f"no value: {key} has an effect only with {condition.where}",
                     condition.hint,
                 )
+
+
+@cache
+def _usual_options() -> dict[str, str]:
+    """Return the option of each group in ``conf/config.yaml``: to type it again changes nothing."""
+    text = (data_folder("conf") / "config.yaml").read_text(encoding="utf-8")
+    listed = [one for one in yaml.safe_load(text)["defaults"] if isinstance(one, dict)]
+    return {group: option for one in listed for group, option in one.items()}
 
 
 def _key(word: str) -> str:

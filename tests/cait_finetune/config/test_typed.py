@@ -45,6 +45,7 @@ def test_words_with_an_effect():
     assert configure(*PROBE, "tuning.cache_features=false", "augment.flip=0").augment.flip == 0
     assert configure(*PROBE, "dataset.cache=none").dataset.cache == "none"
     assert configure("augment.flip=0").augment.flip == 0
+    assert configure(*PROBE, "augment=light").tuning.method == "linear_probe"  # the default
     assert configure("schedule.warmup_lr=1e-4").schedule.warmup_lr == 1e-4
 
 

@@ -157,7 +157,7 @@ def test_wandbs_own_agent_runs_it(tmp_path, monkeypatch):
 
     document = written(
         "debug=fast_dev_run", "export=none", "model.image_size=8", "tuning=linear_probe",
-        "optimizer.base_lr=tag(log, interval(1e-5, 1e-3))", "augment=light,flip",
+        "optimizer.base_lr=tag(log, interval(1e-5, 1e-3))", "schedule=cosine,linear",
         "train.patience=null,3", "deterministic=true,false",
     )  # fmt: skip
     command = document["command"]
@@ -171,7 +171,7 @@ def test_wandbs_own_agent_runs_it(tmp_path, monkeypatch):
         monkeypatch.setenv(name, "")
     agent = Agent(api=None, queue=None)
     agent._sweep_command = command
-    values = {"optimizer.base_lr": 3.2e-5, "augment": "flip", "train.patience": "null",
+    values = {"optimizer.base_lr": 3.2e-5, "schedule": "linear", "train.patience": "null",
               "deterministic": False}  # fmt: skip
     answer = agent._process_command({
         "type": "run", "run_id": "r1", "program": document["program"],
@@ -182,9 +182,7 @@ def test_wandbs_own_agent_runs_it(tmp_path, monkeypatch):
     run = tmp_path / "multirun" / "swp" / "r1"
     config = yaml.safe_load((run / "config.yaml").read_text())
     assert config["optimizer"]["base_lr"] == 3.2e-5
-    assert config["augment"]["crop_scale"] == yaml.safe_load(
-        (CONF / "augment" / "flip.yaml").read_text()
-    )["crop_scale"]  # fmt: skip
+    assert config["schedule"]["name"] == "linear"
     assert config["train"]["patience"] is None
     assert json.loads((run / "result.json").read_text())["steps"] == 2
     assert "optimizer.base_lr=3.2e-05" in (run / "command.txt").read_text()
