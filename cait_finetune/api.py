@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cait_finetune.inference.results import Predictions
@@ -20,6 +20,10 @@ def finetune(
     recipe: str = "config",
     folder: str | Path | None = None,
     directory: str | Path | None = None,
+    train: Any = None,
+    validation: Any = None,
+    test: Any = None,
+    class_names: Sequence[str] | None = None,
 ) -> Run:
     """Fine-tune as ``python -m cait_finetune -cn RECIPE OVERRIDES…`` does.
 
@@ -33,6 +37,12 @@ def finetune(
         folder: folder of your own recipes, as for ``-cd``. `None`: our recipes only.
         directory: directory of the run. `None`: ``outputs/DATASET/MODEL/TIME``, or the directory of
             the resumed run.
+        train: images and labels of a program: a pair of arrays, a ``tf.data.Dataset`` or another
+            iterable of examples, as `cait_finetune.data.arrays.write_splits` takes them. They are
+            written to ``outputs/arrays``, once for equal images. `None`: ``dataset=`` names the images.
+        validation: as `train`. `None`: the run divides `train` 80/10/10.
+        test: as `validation`.
+        class_names: names of integer labels.
 
     Returns:
         The finished run. A notebook shows its metrics and curves.
@@ -55,6 +65,12 @@ def finetune(
                 "overrides", repr(word), 'a text for each key, such as "train.epochs=5"'
             )
     use_tensorflow()
+    if train is not None:
+        overrides = (*_written(train, validation, test, class_names), *overrides)
+    elif (validation, test, class_names) != (None, None, None):
+        raise bad_value(
+            "train", "nothing beside validation, test or class_names", "images and labels"
+        )
     with _ONE_RUN:
         own = None if folder is None else Path(folder)
         config, usual, by_time = configure_run(*overrides, recipe=recipe, folder=own)
@@ -71,6 +87,18 @@ def finetune(
 
             workflow.finetune(config, directory)
         return load_run(directory)
+
+
+def _written(
+    train: Any, validation: Any, test: Any, class_names: Sequence[str] | None
+) -> tuple[str, str]:
+    """Write the images of a program, and return the words that name them."""
+    from cait_finetune.config.words import quoted
+    from cait_finetune.data.arrays import write_splits
+
+    splits = {"train": train, "validation": validation, "test": test}
+    table = write_splits(splits, class_names, Path("outputs/arrays"))
+    return "dataset=csv", f"dataset.data_dir={quoted(str(table.absolute()))}"
 
 
 def load_run(directory: str | Path) -> Run:
