@@ -93,12 +93,12 @@ def _written(
     train: Any, validation: Any, test: Any, class_names: Sequence[str] | None
 ) -> tuple[str, str]:
     """Write the images of a program, and return the words that name them."""
-    from cait_finetune.config.words import quoted
     from cait_finetune.data.arrays import write_splits
+    from cait_finetune.runs.command_line import override
 
     splits = {"train": train, "validation": validation, "test": test}
     table = write_splits(splits, class_names, Path("outputs/arrays"))
-    return "dataset=csv", f"dataset.data_dir={quoted(str(table.absolute()))}"
+    return "dataset=csv", override("dataset.data_dir", str(table.absolute()))
 
 
 def load_run(directory: str | Path) -> Run:

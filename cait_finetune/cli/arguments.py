@@ -68,13 +68,14 @@ def unknown_key(argument: str, known: list[str], prefix: str = "") -> UserError:
     """
     key, sign, _ = argument.partition("=")
     if not sign and ("/" in argument or Path(argument).exists()):
+        first = "images" if "images" in known else known[0]
         return bad_value(
-            argument, "no key", "key=value", f"write {advise(prefix + known[0], argument)}"
+            argument, "no key", "key=value", f"write {advise(prefix + first, argument)}"
         )
     expected = f"one of {', '.join(known)}"
     bare = key.lstrip("-").replace("-", "_")
     if bare != key:
-        near = next(iter(difflib.get_close_matches(bare, known, 1)), known[0])
+        near = next(iter(difflib.get_close_matches(bare, known, 1)), "KEY")
         return bad_value(key, "an option", "key=value without dashes", f"Write {prefix}{near}=…")
     return bad_value(prefix + key, "an unknown key", expected, suggest(key, known))
 

@@ -15,8 +15,12 @@ from cait_finetune import config as configuration
 from cait_finetune.config import Config
 from cait_finetune.config.places import data_folder
 from cait_finetune.config.suggestions import unknown_key, unknown_option
+from cait_finetune.config.text import kind_of
 from cait_finetune.errors import UserError, bad_value, reason, suggest
 
+#: Groups that take several options at once, and keys that hold several numbers.
+_SEVERAL = ("logger", "export", "augment.crop_scale", "augment.crop_ratio", "dataset.splits.shares",
+            "evaluation.crop_pcts", "preprocessing.mean", "preprocessing.std")  # fmt: skip
 #: The extra that installs each Hydra plugin.
 _EXTRAS = {"hydra/sweeper=optuna": "sweep", "hydra/launcher=submitit": "cluster"}
 
@@ -152,7 +156,9 @@ def _no_variable(match: re.Match[str], problem: Problem) -> UserError:
 
 
 def _several_values(match: re.Match[str], problem: Problem) -> UserError:
-    hint = f"a run for each: add -m; all in one: '{match[1]}=[{match[2]}]'"
+    hint = "a run for each: add -m"
+    if match[1] in _SEVERAL or ((known := kind_of(match[1])) is not None and known.several):
+        hint += f"; all in one: '{match[1]}=[{match[2]}]'"
     return bad_value(match[1], match[2], "one value", hint)
 
 
@@ -164,7 +170,11 @@ def _no_recipe(match: re.Match[str], problem: Problem) -> UserError:
         path.stem for one in searched if one not in ours for path in Path(one).glob("*.yaml")
     )
     known = [*own, "config", *recipes]
-    return bad_value("-cn", match[1], _listed(list(dict.fromkeys(known))), suggest(match[1], known))
+    file = Path(match[1] if match[1].endswith((".yaml", ".yml")) else f"{match[1]}.yaml")
+    hint = suggest(match[1], known)
+    if file.is_file():
+        hint = f"Write -cd {file.parent} -cn {file.stem}"
+    return bad_value("-cn", match[1], _listed(list(dict.fromkeys(known))), hint)
 
 
 #: Messages of Hydra 1.3 and OmegaConf 2.3, each with our answer. The first match applies.

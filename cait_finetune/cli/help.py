@@ -10,6 +10,7 @@ from rich.table import Table
 
 from cait_finetune.cli.reference import Key, Section, sections
 from cait_finetune.config.suggestions import unknown_key
+from cait_finetune.errors import bad_value
 
 _EXAMPLES = """\
   cait-finetune                                        digits, offline, under a minute
@@ -45,8 +46,11 @@ def _table(title: str, rows: Iterable[tuple[str, str]]) -> Table:
     return table
 
 
-def topics(names: Sequence[str], console: Console) -> None:
+def topics(names: Sequence[str], console: Console, commands: Iterable[str] = ()) -> None:
     """Print the help of groups and keys. ``keys`` is every group.
+
+    Args:
+        commands: the names of commands, which have a help of their own.
 
     Raises:
         UserError: a name is neither a group nor a key.
@@ -62,6 +66,10 @@ def topics(names: Sequence[str], console: Console) -> None:
         else:
             keys = [one for section in found.values() for one in section.keys]
             inside = [one for one in keys if one.name == asked or one.name.startswith(f"{asked}.")]
+            if not inside and asked in commands:
+                raise bad_value(
+                    "--help", asked, "a group or a key", f"Write cait-finetune {asked} --help"
+                )
             if not inside:
                 raise unknown_key(asked)
             show_keys(inside, console)

@@ -186,6 +186,9 @@ def _run_composed(
             "Set hydra/launcher=submitit_local to try the jobs on this machine.",
         ) from error  # fmt: skip
     except ValueError as error:
+        if str(error).startswith("Only one of --run"):
+            raise bad_value("--cfg", "--cfg beside -m", "one of the two",
+                            "Leave -m out: --cfg shows the configuration of one run.") from error  # fmt: skip
         if str(error) == _NO_TRIAL:
             problem = bad_value("hydra/sweeper", "no trial that came to its end", "at least one")
             sys.exit(f"cait_finetune: {problem}\n  why each ended stands above")

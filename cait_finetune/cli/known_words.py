@@ -27,7 +27,9 @@ def refuse_unknown_options(words: Sequence[str]) -> None:
         beginning = option.startswith("--") and any(one.startswith(option) for one in _OPTIONS)
         if not option.startswith("-") or option in _OPTIONS or beginning or _is_number(word):
             continue
-        given = value if sign else ("" if following.startswith("-") else following)
+        given = (
+            value if sign else ("" if following.startswith("-") or "=" in following else following)
+        )
         key = option.lstrip("-")
         near = nearest(key)
         written = near[0] if near else key

@@ -15,6 +15,7 @@ from cait_finetune.config.checks import on_disk
 from cait_finetune.data.image_files.listing import OUTPUT_MARK
 from cait_finetune.errors import UserError, bad_value
 from cait_finetune.runs.command_line import override
+from cait_finetune.runs.directory import RunDirectory
 
 _ABOVE = 3  # outputs/DATASET/MODEL
 
@@ -33,6 +34,11 @@ class OutputPlace(Callback):
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Check and claim `hydra.sweep.dir`. Hydra calls this method before the runs of ``-m``."""
         _settle("hydra.sweep.dir", config, config.hydra.sweep)
+        root = RunDirectory(Path(config.hydra.sweep.dir))
+        if root.config.is_file() and root.identity.is_file():
+            sys.exit("cait_finetune: " + str(bad_value(
+                "hydra.sweep.dir", root.root, "a directory that is not itself a run", "Choose another."
+            )))  # fmt: skip
 
 
 def _settle(key: str, config: DictConfig, node: DictConfig) -> None:

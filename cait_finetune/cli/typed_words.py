@@ -36,7 +36,7 @@ def arguments_as_typed() -> Iterator[None]:
     folder, words = _without_folder(typed[1:])
     several = any(word == "-m" or re.fullmatch("--m[ultirn]*", word) for word in words)
     refuse_empty_resume(words)
-    refuse_unknown_options(words)
+    refuse_unknown_options(typed[1:])
     refuse_unknown_keys(words)
     _say_replaced(words)
     words = keep_text(from_home(words), sweep=several or "hydra.mode=MULTIRUN" in words)
@@ -63,18 +63,23 @@ def from_home(words: Iterable[str]) -> list[str]:
 
 
 def refuse_empty_resume(words: Iterable[str]) -> None:
-    """Refuse ``resume=`` without a value.
+    """Refuse ``resume=`` and the keys of Hydra's directories without a value.
 
-    An unset shell variable leaves the value empty, and Hydra would start a new run.
+    An unset shell variable leaves the value empty. Hydra would start a new run, or write into the
+    working directory.
 
     Raises:
-        UserError: a word sets ``resume`` to nothing.
+        UserError: a word sets such a key to nothing.
     """
     for word in words:
         key, sign, value = word.partition("=")
         if sign and key.lstrip("+") == "resume" and read_text(value).strip() == "":
             raise bad_value(
                 "resume", "nothing", "the directory of a run, or null", "Write resume=DIR"
+            )
+        if sign and key in _DIRECTORIES and read_text(value).strip() == "":
+            raise bad_value(
+                key, "nothing", "a directory", f"Write {key}=DIR, or leave the key out."
             )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -42,6 +43,18 @@ _GROUPS: dict[str, tuple[str, ...]] = {
     "show_batch": ("augment", "preprocessing", "dataset"),
 }
 _HELP = ("-h", "--help")
+#: Commands of other frameworks.
+_HINTS = {
+    "help": "Write cait-finetune --help",
+    "fit": "did you mean train?",
+    "finetune": "did you mean train?",
+    "val": "did you mean evaluate?",
+    "test": "did you mean evaluate?",
+    "infer": "did you mean predict?",
+    "detect": "did you mean predict?",
+    "tune": "did you mean sweep?",
+    "resume": "Write cait-finetune resume=RUN",
+}
 
 
 def run_command() -> None:
@@ -50,12 +63,20 @@ def run_command() -> None:
     name = word if word in COMMANDS else "train"
     if word == name:
         del sys.argv[1]
+    elif word == "--version":
+        from cait_finetune import __version__
+
+        print(f"cait-finetune {__version__}")
+        return
     elif re.fullmatch(r"[a-z_]+", word):  # Hydra's own words have a sign
+        from cait_finetune.config.advice import advise
         from cait_finetune.errors import bad_value, suggest
 
         expected = f"key=value or one of {', '.join(COMMANDS)}"
-        error = bad_value(word, "an unknown command", expected, suggest(word, list(COMMANDS)))
-        sys.exit(f"cait_finetune: {error}")
+        hint = _HINTS.get(word) or suggest(word, list(COMMANDS))
+        if os.path.isdir(word):
+            hint = f"did you mean dataset=folder {advise('dataset.data_dir', word)}?"
+        sys.exit(f"cait_finetune: {bad_value(word, 'an unknown command', expected, hint)}")
     module = importlib.import_module(f"cait_finetune.commands.{name}")
     if name in _GROUPS and set(_HELP) & set(sys.argv[1:]):
         _help(word == name, name, module.__doc__ or "")
@@ -77,7 +98,7 @@ def _help(named: bool, name: str, text: str) -> None:
         console = plain_console(soft_wrap=False)
         asked = [word for word in sys.argv[1:] if word not in _HELP]
         if asked:
-            pages.topics(asked, console)
+            pages.topics(asked, console, COMMANDS)
         elif not named:
             pages.overview(COMMANDS, console)
         else:

@@ -19,6 +19,7 @@ from cait_finetune.cli.arguments import helped
 from cait_finetune.cli.compose import configure
 from cait_finetune.cli.entry import command
 from cait_finetune.cli.reference import sections
+from cait_finetune.config.places import data_folder
 from cait_finetune.config.suggestions import all_groups
 from cait_finetune.config.words import keep_text, read_text
 from cait_finetune.errors import bad_value
@@ -32,6 +33,10 @@ def new_recipe(name: str, words: Sequence[str]) -> Path:
     Raises:
         UserError: the name is no file name, the file exists, or the words are not those of a run.
     """
+    name = name.removesuffix(".yaml")
+    ours = [path.stem for kind in ("conf", "recipes") for path in data_folder(kind).glob("*.yaml")]
+    if name in ours:
+        raise bad_value("new_recipe", name, "a name that none of ours has", "Choose another name.")
     if not _NAME.fullmatch(name):
         raise bad_value("new_recipe", name or "nothing", "a name of letters, digits, _ and -",
                         "cait-finetune new_recipe birds dataset=folder …")  # fmt: skip
@@ -107,4 +112,4 @@ def main() -> None:
         if not helped(sys.argv[1:], __doc__):
             name, *words = sys.argv[1:] or [""]
             path = new_recipe(name, words)
-            print(f"written to {path}; run it with cait-finetune -cd . -cn {name}")
+            print(f"written to {path}; run it with cait-finetune -cd . -cn {path.stem}")

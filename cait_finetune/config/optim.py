@@ -56,7 +56,9 @@ class ScheduleConfig:
 
     name: str = key("The course of the learning rate after the warm-up.",
                     choices=("cosine", "linear", "step", "constant", "ramp_decay"))  # fmt: skip
-    warmup_epochs: float | None = key("Length of the warm-up in epochs. 0: none.", None, low=0)
+    warmup_epochs: float | None = key(
+        "Length of the warm-up in epochs, at most half of training. 0: none.", None, low=0
+    )
     warmup_steps: int | None = key("Length of the warm-up in steps.", None, low=0)
     warmup_examples: int | None = key("Length of the warm-up in images.", None, low=0)
     warmup_lr: float = key("Learning rate of the head at the first step.", low=0, high=10)

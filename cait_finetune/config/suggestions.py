@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from cait_finetune.config.advice import advise
+from cait_finetune.config.keys import declared
 from cait_finetune.config.places import data_folder
 from cait_finetune.config.root import Config
 from cait_finetune.errors import UserError, bad_value, suggest
@@ -72,6 +73,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "pretrained": ("model.weights",),
     "project": ("logger.wandb.project", "hydra.run.dir"),
     "random_seed": ("seed",),
+    "run": ("resume", "model.weights"),
     "root": ("dataset.data_dir",),
     "shots": ("dataset.examples_per_class",),
     "smoothing": ("train.label_smoothing",),
@@ -205,10 +207,26 @@ def _written(near: str, key: str, value: str | None) -> str:
     if value is None:
         return near
     if near not in all_groups():
-        return f"{near}={value}"
+        choices = _choices().get(near, ())
+        return f"{near}={value if value in choices or not choices else '…'}"
     options = [path.stem for path in (data_folder("conf") / near).glob("*.yaml")]
     option = next((one for one in (value, key) if one in options), "…")
     return f"{near}={option}"
+
+
+@cache
+def _choices() -> dict[str, tuple[str, ...]]:
+    """Return the allowed texts of each key that has some."""
+    found = {}
+    for key in all_keys():
+        *groups, leaf = key.split(".")
+        schema: Any = Config
+        for group in groups:
+            schema = get_type_hints(schema)[group]
+        (field,) = [one for one in dataclasses.fields(schema) if one.name == leaf]
+        rule = declared(field)
+        found[key] = rule.choices if rule else ()
+    return found
 
 
 def unknown_option(group: str, option: str, options: list[str]) -> UserError:

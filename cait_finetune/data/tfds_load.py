@@ -16,6 +16,7 @@ import tensorflow_datasets as tfds
 
 from cait_finetune.config import DatasetConfig
 from cait_finetune.data.image_files import storage
+from cait_finetune.data.image_files.listing import is_image
 from cait_finetune.data.source import SPLITS
 from cait_finetune.data.tfds_features import find_class_names, find_keys, names_notes
 from cait_finetune.data.tfds_source import TfdsSource
@@ -27,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 #: Modules of sets that need no download.
 _MADE_HERE = ("cait_finetune.data.digits", "cait_finetune.data.procedural.builder")
+_LOOKED_AT = 64  # entries of a folder
 _VALIDATION_NAMES = ("validation", "val", "valid", "dev")
 
 
@@ -71,8 +73,27 @@ def load_tfds(config: DatasetConfig) -> TfdsSource:
     return source if typed == class_names else source.in_order(typed)
 
 
+def _refuse_class_folders(config: DatasetConfig) -> None:
+    """Refuse a folder of the user's images as the place of a TFDS set, which would write into it.
+
+    Raises:
+        UserError: a folder in `dataset.data_dir` has image files directly inside.
+    """
+    root = config.data_dir
+    if root is None or storage.is_remote(root) or not os.path.isdir(root):
+        return
+    for name in sorted(os.listdir(root))[:_LOOKED_AT]:
+        folder = os.path.join(root, name)
+        if os.path.isdir(folder) and any(map(is_image, os.listdir(folder)[:_LOOKED_AT])):
+            raise bad_value(
+                "dataset.data_dir", f"{root}, which has images in {name}", "a folder of TFDS",
+                f"Set dataset=folder, or leave dataset.data_dir out for {config.name}.",
+            )  # fmt: skip
+
+
 def _builder(config: DatasetConfig) -> tfds.core.DatasetBuilder:
     storage.check_readable("dataset.data_dir", config.data_dir or "")
+    _refuse_class_folders(config)
     # These imports register our own sets with TFDS.
     from cait_finetune.data import aircraft  # noqa: F401
     from cait_finetune.data.procedural.builder import Procedural  # noqa: F401

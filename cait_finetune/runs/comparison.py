@@ -178,8 +178,11 @@ class Comparison:
         """
         choices = [one for one in self.differ if one not in DRAWS]
         if key not in choices:
-            raise bad_value("x", key, f"a key that differs between the runs: {', '.join(choices)}",
-                            suggest(key, choices))  # fmt: skip
+            same = [one for one in choices if one.endswith(f".{key}")]
+            hint = f"did you mean {same[0]}?" if same else suggest(key, choices)
+            raise bad_value(
+                "x", key, f"a key that differs between the runs: {', '.join(choices)}", hint
+            )
         series: dict[str, dict[Any, Group]] = {}
         others = self._telling([one for one in self.columns if one != key and one not in DRAWS])
         for group in self.groups:

@@ -247,6 +247,14 @@ class RunDirectory:
                 "a directory without a run; this one holds one, which is left as it is",
                 instead,
             )
+        theirs = [path.name for path in (self.config, self.result, self.report) if path.exists()]
+        if theirs and not self._was_begun():
+            raise bad_value(
+                "hydra.run.dir",
+                f"{self.root}, which holds {', '.join(theirs)}",
+                "a directory without files of these names",
+                "Choose another, or leave the key out for one named by the time",
+            )
         try:
             self.metrics.unlink(missing_ok=True)  # of a run that ended before it saved anything
             for directory in (self.checkpoints, self.saved_model.parent):
@@ -255,6 +263,14 @@ class RunDirectory:
             raise bad_value(
                 "hydra.run.dir", self.root, f"a directory that can be written ({error.strerror})"
             ) from error
+
+    def _was_begun(self) -> bool:
+        """Return whether ``config.yaml`` is a run's, which was cut off before it saved anything."""
+        try:
+            self.read_config()
+        except (FileNotFoundError, UserError):
+            return False
+        return True
 
     def write_config(self, config: DictConfig) -> None:
         """Write ``config.yaml`` atomically. The file makes the directory a run that can be resumed."""

@@ -50,6 +50,11 @@ def train(config: Config, prepared: Prepared, interruption: Interruption | None 
 
     def schedule(steps: int) -> Schedule:
         warmup = warmup_length(config.schedule, config.train.batch_size, length.steps_per_epoch)
+        if warmup > steps // 2:
+            prepared.worker.console.print(
+                f"warm-up {steps // 2} of the configured {warmup} steps: at most half of {steps} steps",
+                highlight=False,
+            )
         return build_schedule(config.schedule, plan.peak, warmup, steps, length.steps_per_epoch)
 
     stages = Stages(

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+import cait_finetune
 from cait_finetune import commands
 
 
@@ -70,3 +71,25 @@ def test_a_command(helped):
     assert "a learning-rate range test" in out
     assert "  lr_find.steps=200 " in out
     assert "train.epochs" not in out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["--help", "predict"],
+            "--help: got predict, expected a group or a key\n  Write cait-finetune predict --help",
+        ),
+        (["fit"], "did you mean train?"),
+        (["help"], "Write cait-finetune --help"),
+        (["photos"], "did you mean dataset=folder dataset.data_dir=photos?"),
+    ],
+)
+def test_a_word_that_is_no_command(helped, words, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    assert message in helped(*words)[0]
+
+
+def test_the_version_is_ours(helped):
+    assert helped("--version")[1] == f"cait-finetune {cait_finetune.__version__}\n"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import concurrent.futures
 
 import pytest
+from omegaconf import OmegaConf
 
-from cait_finetune.cli.output_place import claim, release
+from cait_finetune.cli.output_place import OutputPlace, claim, release
 from cait_finetune.errors import UserError
 
 
@@ -42,3 +43,13 @@ def test_what_was_written_or_named_stays(tmp_path):
     for directory in (written, other, named):
         release(directory)
     assert [one.is_dir() for one in (written, other, named)] == [True, False, True]
+
+
+def test_the_runs_of_a_sweep_do_not_go_into_a_run(tmp_path):
+    (tmp_path / "config.yaml").touch()
+    (tmp_path / "identity.json").touch()
+    config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}})
+    with pytest.raises(
+        SystemExit, match=r"hydra\.sweep\.dir: got .*, expected a directory that is not"
+    ):
+        OutputPlace().on_multirun_start(config)

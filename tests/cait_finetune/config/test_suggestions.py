@@ -42,6 +42,8 @@ def test_every_alias_of_an_option_has_a_group_and_is_no_option():
         ("output_dir=x", "hydra.run.dir=x"),
         ("dataset.colums.label=x", "dataset.columns.label=x"),
         ("data.data_dir=x", "dataset.data_dir=x"),
+        ("fp16=true", "train.precision=…"),
+        ("amp=mixed_bfloat16", "train.precision=mixed_bfloat16"),
     ],
 )
 def test_a_key(word, meant):
@@ -74,6 +76,7 @@ def test_words_for_hydra(word):
         (["--batch-size=8"], r"did you mean train\.batch_size=8\?"),
         (["-e", "5"], r"^-e: got an unknown option, .*\n  Write KEY=VALUE"),
         (["--lr"], r"^--lr: "),
+        (["--fp16", "dataset=folder"], r"^--fp16: .*\n  Write KEY=VALUE"),
     ],
 )
 def test_an_option_with_dashes(words, message):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+from cait_finetune.cli.compose import configure
 from cait_finetune.config import ColumnsConfig, DatasetConfig, SplitsConfig
 from cait_finetune.data.aircraft import FgvcAircraft
 from cait_finetune.data.decode import decode
@@ -682,3 +683,13 @@ def test_names_in_the_prepared_folder_that_cannot_be_right(renamed, content, sai
     file.write_bytes(content)
     with pytest.raises(UserError, match=rf"dataset\.name: got renamed with .*{said}"):
         load_source(config)
+
+
+def test_a_folder_of_ones_own_images_is_no_place_for_a_tfds_set(tmp_path):
+    (tmp_path / "ant").mkdir()
+    (tmp_path / "ant" / "1.JPG").touch()
+    with pytest.raises(
+        UserError, match=r"dataset\.data_dir: got .*images in ant, .*\n  Set dataset=folder"
+    ):
+        load_source(configure(f"dataset.data_dir={tmp_path}").dataset)
+    assert [path.name for path in tmp_path.iterdir()] == ["ant"]

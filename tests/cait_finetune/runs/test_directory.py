@@ -220,3 +220,15 @@ def test_an_unfinished_run_is_refused_with_the_way_to_go_on(tmp_path):
     write_text(run.best_checkpoint, "")
     with pytest.raises(UserError, match=r"Go on with resume=.*run, or choose another"):
         run.create()
+
+
+def test_a_users_files_are_not_replaced(tmp_path):
+    for name in ("config.yaml", "report.html"):
+        root = tmp_path / name
+        root.mkdir()
+        (root / name).write_text("mine: 1")
+        with pytest.raises(
+            UserError, match=rf"^hydra\.run\.dir: got .*, which holds {name}, expected"
+        ):
+            RunDirectory(root).create()
+        assert [path.name for path in root.iterdir()] == [name]
