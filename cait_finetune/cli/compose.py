@@ -71,7 +71,7 @@ def configure_run(
     refuse_unknown_keys(overrides)
     words = keep_text(from_home(overrides))
     try:
-        with composing(folder):
+        with composing(folder, recipe):
             composed = hydra.compose(recipe, words, return_hydra_config=True)
             refuse_hidden(composed.hydra)
             on_disk("hydra.run.dir", composed.hydra.run.dir)
@@ -96,14 +96,14 @@ def sweeper_params(recipe: str, folder: Path | None = None) -> dict[str, Any]:
     Raises:
         UserError: the recipe does not exist or has a mistake.
     """
-    with composing(folder):
+    with composing(folder, recipe):
         composed = hydra.compose(recipe, return_hydra_config=True)
         return dict(composed.hydra.sweeper.get("params") or {})
 
 
 @contextlib.contextmanager
-def composing(folder: Path | None) -> Iterator[None]:
-    """Let `hydra.compose` find the files in `folder`, then ours, inside the block.
+def composing(folder: Path | None, recipe: str = "config") -> Iterator[None]:
+    """Let `hydra.compose` find `recipe` and other files in `folder`, then ours, inside the block.
 
     Raises:
         UserError: Hydra cannot compose the configuration, or `folder` cannot be used.
@@ -113,6 +113,7 @@ def composing(folder: Path | None) -> Iterator[None]:
         with _hydra_alone():
             prepare_hydra()
             Folders.own = own_folder(expanded_path("-cd", folder)) if folder else None
+            Folders.recipe = recipe
             with hydra.initialize_config_dir(version_base="1.3", config_dir=conf):
                 yield
     except (HydraException, OmegaConfBaseException) as error:

@@ -23,7 +23,7 @@ from cait_finetune.cli.entry import Errors, command
 from cait_finetune.cli.explain import explain, group_without_name, includes_itself
 from cait_finetune.cli.loading import end_loading
 from cait_finetune.cli.optuna import register_study
-from cait_finetune.cli.output_place import release
+from cait_finetune.cli.output_place import OutputPlace, release
 from cait_finetune.cli.planned import announce
 from cait_finetune.cli.typed_words import arguments_as_typed
 from cait_finetune.config import Config
@@ -166,6 +166,8 @@ def _run_composed(
             raise
         sys.exit(f"cait_finetune: {includes_itself()}")
     except (HydraException, OmegaConfBaseException) as error:
+        if OutputPlace.claimed and not begun:
+            release(OutputPlace.claimed)
         if _SHOW_TRACEBACKS:
             raise
         sys.exit(f"cait_finetune: {explain(error)}")

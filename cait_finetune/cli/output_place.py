@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
@@ -21,11 +21,13 @@ _ABOVE = 3  # outputs/DATASET/MODEL
 
 
 class OutputPlace(Callback):
-    """Check and claim `hydra.run.dir` or `hydra.sweep.dir`.
+    """Check and claim `hydra.run.dir` or `hydra.sweep.dir`. `claimed` is the last claimed directory.
 
     The program exits if the directory is not a path on a disk. A directory named by the time belongs to
     one command. A second command that starts in the same second gets the next free name.
     """
+
+    claimed: ClassVar[Path | None] = None
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         """Check and claim `hydra.run.dir`. Hydra calls this method before a run."""
@@ -47,7 +49,8 @@ def _settle(key: str, config: DictConfig, node: DictConfig) -> None:
         on_disk(key, OmegaConf.to_container(node, resolve=False)["dir"])
         if not named_by_time(node) or config.get("resume") is not None:
             return
-        claimed = str(claim(key, Path(node.dir)))
+        OutputPlace.claimed = claim(key, Path(node.dir))
+        claimed = str(OutputPlace.claimed)
     except UserError as error:
         # Hydra turns an exception in a callback into a warning, but lets SystemExit pass.
         sys.exit(f"cait_finetune: {error}")
@@ -96,7 +99,7 @@ def release(directory: Path) -> None:
     """
     if not (directory / OUTPUT_MARK).is_file():
         return
-    ours = {directory / OUTPUT_MARK, directory / ".lock"}
+    ours = {directory / OUTPUT_MARK, directory / ".lock", directory / "multirun.yaml"}
     inside = sorted(
         directory.rglob("*"), reverse=True
     )  # what is in a folder comes before the folder

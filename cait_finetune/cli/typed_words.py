@@ -39,8 +39,12 @@ def arguments_as_typed() -> Iterator[None]:
     refuse_unknown_options(typed[1:])
     refuse_unknown_keys(words)
     _say_replaced(words)
+    sweeper = next((word for word in words if word.startswith("hydra/sweeper=")), None)
+    if sweeper and not several and "hydra.mode=MULTIRUN" not in words:
+        raise bad_value("hydra/sweeper", sweeper.partition("=")[2], "-m beside it", "Add -m.")
     words = keep_text(from_home(words), sweep=several or "hydra.mode=MULTIRUN" in words)
     Folders.own = own_folder(folder) if folder else None
+    Folders.recipe = _named(words) or "config"
     if folder and _named(words) == "config" and not (folder / "config.yaml").is_file():
         raise bad_value(
             "-cn", f"config, which {folder} does not hold", "a config.yaml in the folder of -cd",

@@ -33,6 +33,8 @@ class Folders(SearchPathPlugin):
     """Lets ``-cn NAME`` find the recipes. `own`, the folder of ``-cd DIR``, precedes ours."""
 
     own: ClassVar[Path | None] = None
+    #: The recipe that ``-cn`` names. Other files may be fragments.
+    recipe: ClassVar[str] = "config"
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         search_path.append("cait_finetune", f"file://{data_folder('recipes')}")
@@ -61,6 +63,12 @@ class TextSource(FileConfigSource):
         prefix = _prefix(group if package is None else package)
         if self.path == str(Folders.own) and not set(config) >= _OF_A_RUN:
             check_own_file(path, document, prefix)
+            if path.stem == Path(Folders.recipe).stem and not group and "defaults" not in config:
+                wrong = bad_value(
+                    str(path), "a recipe without a defaults list", "one that says what it changes in ours",
+                    "Begin the file with the line  defaults: [config, _self_]",
+                )  # fmt: skip
+                raise ConfigLoadError(str(wrong)) from wrong
         _set_texts(config, document, prefix)
         if not group and set(config) >= _OF_A_RUN and "defaults" not in config:
             result.config = _to_run_again(config)

@@ -58,6 +58,7 @@ BEFORE_TENSORFLOW = [
     (["--lr", "1e-4"], "--lr: got an unknown option", "did you mean optimizer.base_lr=1e-4?"),
     (["-m", "seed=0,1", "--cfg", "job"], "--cfg: got --cfg beside -m", "Leave -m out"),
     (["seed=0,1"], "seed: got 0,1, expected one value", "a run for each: add -m"),
+    (["hydra/sweeper=optuna"], "hydra/sweeper: got optuna, expected -m beside it", "Add -m."),
     (["hydra.sweep.dir="], "hydra.sweep.dir: got nothing, expected a directory", "DIR"),
     (["train.epoch=3"], "train.epoch: got an unknown key", "did you mean train.epochs=3"),
     (["sed=3"], "sed: got an unknown key", "did you mean seed=3"),

@@ -59,7 +59,7 @@ def test_a_recipe_of_ours_does_not_take_the_place_of_the_user_s(tmp_path):
         (
             "own",
             "train: {epochs: 3}\n",
-            r"^-cn: got a configuration without ours .*\n  Begin the file",
+            r"own\.yaml: got a recipe without a defaults list, .*\n  Begin the file",
         ),
         (
             "own",
