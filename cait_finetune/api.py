@@ -66,6 +66,9 @@ def finetune(
             )
     use_tensorflow()
     if train is not None:
+        for word in overrides:
+            if word.startswith(("dataset=", "dataset.data_dir=", "dataset.source=", "resume=")):
+                raise bad_value(word.partition("=")[0], f"{word} beside train=", "one of the two")
         overrides = (*_written(train, validation, test, class_names), *overrides)
     elif (validation, test, class_names) != (None, None, None):
         raise bad_value(

@@ -6,6 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import keras
+
+from cait_tf.errors import CaiTError
 from cait_tf.keras_ops import ops
 from cait_tf.resampling import resampling_matrix, whole_levels
 from cait_tf.variants import Variant, get_variant
@@ -30,18 +33,35 @@ def preprocess(
         ``(B, S, S, 3)`` float32; of one image B is 1.
 
     Raises:
-        CaiTError: the variant does not exist.
+        CaiTError: the variant does not exist, or the images are not uint8.
     """
     of = get_variant(variant) if isinstance(variant, str) else variant
-    images = ops.convert_to_tensor(images)
+    images = uint8_images(images)
     return resize_and_normalise(
-        images if len(images.shape) == 4 else images[None],
+        images,
         image_size or of.image_size,
         crop_pct=crop_pct or of.crop_pct,
         interpolation=of.interpolation,
         mean=of.mean,
         std=of.std,
     )
+
+
+def uint8_images(images: Any) -> Any:
+    """Return a batch ``(B, h, w, 3)`` uint8; one image ``(h, w, 3)`` becomes a batch of one.
+
+    Raises:
+        CaiTError: the images have another type or shape.
+    """
+    images = ops.convert_to_tensor(images)
+    kind = keras.backend.standardize_dtype(images.dtype)
+    shape = tuple(images.shape)
+    if kind != "uint8" or len(shape) not in (3, 4) or shape[-1] != 3:
+        raise CaiTError(
+            f"images: got {kind} of shape {shape}, expected uint8 levels from 0 to 255 of shape "
+            "(B, h, w, 3) or (h, w, 3)"
+        )
+    return images if len(shape) == 4 else images[None]
 
 
 def resize_and_normalise(

@@ -61,10 +61,11 @@ def _split_base(words: Sequence[str]) -> tuple[list[str], str]:
 def _document(name: str, words: Sequence[str], base: str) -> str:
     """Return the YAML: options of groups in the defaults list, keys below, with their meaning."""
     meanings = {key.name: key.meaning for section in sections().values() for key in section.keys}
-    options, keys = [], []
-    for word in words:
-        key, _, value = word.partition("=")
-        (options if key in all_groups() else keys).append((key, value))
+    typed = {
+        key: value for key, _, value in (word.partition("=") for word in words)
+    }  # the last counts
+    options = [(key, value) for key, value in typed.items() if key in all_groups()]
+    keys = [(key, value) for key, value in typed.items() if key not in all_groups()]
     lines = [
         f"# cait-finetune -cd . -cn {name}",
         "# Not measured.",

@@ -42,6 +42,7 @@ def write_splits(
         UserError: a split has no images, an image is not uint8, or a label has no name.
     """
     given = {split: data for split, data in splits.items() if data is not None}
+    named = None if class_names is None else _checked_names(class_names)
     if len(given) == 2:
         raise bad_value("test", "nothing beside train and validation", "images and labels of all three",
                         "Give test= too, or train= alone: a tenth of it is then kept for each.")  # fmt: skip
@@ -49,17 +50,18 @@ def write_splits(
     with tempfile.TemporaryDirectory(dir=folder) as made:
         root = Path(made)
         (root / OUTPUT_MARK).touch()
-        digest = hashlib.sha256()
+        digest, used = hashlib.sha256(), set()
         with open(root / TABLE, "w", encoding="utf-8", newline="") as file:
             table = csv.writer(file)
             table.writerow(["path", "label", *(["split"] if len(given) > 1 else [])])
             for split, data in given.items():
-                names = class_names or _own_names(data)
+                names = named or _own_names(data)
                 count = 0
                 for number, (image, label) in enumerate(_examples(split, data)):
                     name = f"{split}/{number:07d}.png"
                     content = _png(split, image)
                     row = [name, _name(split, label, names), *([split] if len(given) > 1 else [])]
+                    used.add(row[1])
                     digest.update(repr(row).encode() + content)
                     path = root / name
                     path.parent.mkdir(exist_ok=True)
@@ -68,11 +70,28 @@ def write_splits(
                     count += 1
                 if not count:
                     raise bad_value(split, "no images", "one image or more")
+        if named and (without := [name for name in named if name not in used]):
+            raise bad_value("class_names", f"{', '.join(without)}, without an image", "classes with images",
+                            "Leave them out, or give their images.")  # fmt: skip
         place = folder / digest.hexdigest()[:24]
-        if not (place / TABLE).is_file():
-            shutil.rmtree(place, ignore_errors=True)
-            shutil.copytree(root, place)
+        for path in root.rglob("*"):
+            kept = place / path.relative_to(root)
+            # A file that was edited since an earlier call is written again.
+            if path.is_file() and not (kept.is_file() and kept.read_bytes() == path.read_bytes()):
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, kept)
     return place / TABLE
+
+
+def _checked_names(class_names: Sequence[str]) -> list[str]:
+    names = [] if isinstance(class_names, str | Mapping | set) else list(class_names)
+    if not names or len(set(names)) < len(names) or not all(isinstance(one, str) for one in names):
+        raise bad_value(
+            "class_names",
+            repr(class_names),
+            "a list of different texts, in the order of the labels",
+        )
+    return [str(name) for name in names]
 
 
 def _own_names(data: Any) -> Sequence[str] | None:
@@ -99,12 +118,17 @@ def _examples(split: str, data: Any) -> Iterator[tuple[np.ndarray, Any]]:
             )
         yield from zip(map(_pixels, images), map(_plain, labels), strict=True)
         return
-    if not isinstance(data, Iterable):
+    if not isinstance(data, Iterable) or isinstance(data, Mapping | str):
         raise bad_value(
             split, type(data).__name__, "(images, labels), or an iterable of such pairs"
         )
     for element in data:
-        image, label = _of_dictionary(split, element) if isinstance(element, Mapping) else element
+        if isinstance(element, Mapping):
+            element = _of_dictionary(split, element)
+        if not isinstance(element, tuple) or len(element) != 2:
+            raise bad_value(split, f"an example of type {type(element).__name__}", "(images, labels), or an "
+                            "iterable of (image, label)")  # fmt: skip
+        image, label = element
         pixels, label = _pixels(image), _plain(label)
         if pixels.ndim == 4:  # a batch
             yield from zip(pixels, map(_plain, label), strict=True)
@@ -134,7 +158,9 @@ def _plain(value: Any) -> Any:
 
 def _pixels(image: Any) -> np.ndarray:
     """Return the pixels of an array, a tensor or a PIL image."""
-    if hasattr(image, "convert"):  # PIL
+    if (
+        hasattr(image, "convert") and image.mode[0] not in "IF"
+    ):  # PIL; I and F have more than 8 bits
         image = image.convert("RGB")
     return np.asarray(_plain(image))
 
@@ -159,13 +185,21 @@ def _png(split: str, pixels: np.ndarray) -> bytes:
 
 def _name(split: str, label: Any, names: Sequence[str] | None) -> str:
     if isinstance(label, str | np.str_):
+        if names is not None and str(label) not in names:
+            raise bad_value(
+                split, f"the label {str(label)!r}", f"one of class_names: {', '.join(names)}"
+            )
         return str(label)
     number = np.asarray(label)
     if number.ndim or not np.issubdtype(number.dtype, np.integer):
         raise bad_value(split, f"a label {label!r}", "a whole number or a text for each image",
                         "Give class numbers, not one-hot vectors: labels.argmax(-1).")  # fmt: skip
-    if names is None:
+    if names is None and number >= 0:
         return str(int(number))
+    if names is None:
+        raise bad_value(
+            split, f"label {int(number)}", "labels from 0", "Leave unlabelled images out."
+        )
     if not 0 <= int(number) < len(names):
         raise bad_value(
             split, f"label {int(number)}", f"a label from 0 to {len(names) - 1}, by class_names"

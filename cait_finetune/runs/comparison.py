@@ -84,7 +84,9 @@ class Comparison:
         finished: runs with a result.
         unfinished: runs without a result.
         differ: keys whose value differs between runs.
-        columns: the keys of `differ` that the finished runs' commands set.
+        columns: the keys of `differ` that the finished runs' commands set, and those without which two
+            groups would look alike, as after an edit of a recipe.
+        copies: runs that are copies of another one's directory, and are left out.
     """
 
     metric: str
@@ -92,6 +94,7 @@ class Comparison:
     unfinished: Sequence[Entry]
     differ: Sequence[str]
     columns: Sequence[str]
+    copies: Sequence[Entry] = ()
 
     @classmethod
     def of(cls, entries: Sequence[Entry], *, best_first: bool) -> Comparison:
@@ -103,16 +106,21 @@ class Comparison:
         Raises:
             UserError: the finished runs have different metrics.
         """
+        first: dict[str, Entry] = {}
+        copies = [one for one in entries if one.id and first.setdefault(one.id, one) is not one]
+        entries = [entry for entry in entries if entry not in copies]
         finished = [entry for entry in entries if entry.result]
         if best_first:
             finished.sort(key=lambda entry: -entry.score)
         tabulated = finished or list(entries)
+        differ = differing(tabulated)
         return cls(
             judged_by(finished),
             finished,
             [entry for entry in entries if not entry.result],
             differing(list(entries)),
-            chosen(tabulated, differing(tabulated)),
+            _separating(tabulated, chosen(tabulated, differ), differ),
+            copies,
         )
 
     @property
@@ -221,9 +229,31 @@ class Comparison:
             lines.append(
                 "(…)     95 % interval of one run, by the number of its test images (Wilson)"
             )
+        lines += [
+            f"copy    {one.directory} is a copy of another run, and left out" for one in self.copies
+        ]
         if hidden := self.columns[_MOST:]:
             lines.append(f"keys    {', '.join(hidden)} differ too")
         return lines
+
+
+def _separating(
+    entries: Sequence[Entry], columns: Sequence[str], differ: Sequence[str]
+) -> list[str]:
+    """Add the keys of `differ` that tell runs apart which have equal values in `columns`."""
+
+    def kinds(keys: Sequence[str]) -> int:
+        return len({json.dumps([one.settings.get(key) for key in keys]) for one in entries})
+
+    found = list(columns)
+    for key in differ:
+        if (
+            key not in found
+            and key not in DRAWS
+            and kinds([*found, *DRAWS, key]) > kinds([*found, *DRAWS])
+        ):
+            found.append(key)
+    return found
 
 
 def _row(title: str, group: Group, columns: Sequence[str]) -> list[str]:

@@ -20,12 +20,14 @@ from cait_finetune.errors import UserError, bad_value
 from cait_finetune.runs.command_line import named_keys, override
 from cait_finetune.runs.directory import RunDirectory
 from cait_finetune.runs.exports import current_result
-from cait_finetune.runs.run_id import check_weights_id, read_identity
+from cait_finetune.runs.run_id import check_weights_id, read_identity, run_id
 from cait_finetune.runs.settings import check_settings, flat
 from cait_finetune.scores.metrics import MetricsLog
 
 #: Keys that do not affect how a run trains.
 _ASIDE = ("resume", "traceback")
+#: Keys that let the seed draw the training images.
+_DRAWN = ("dataset.examples_per_class", "dataset.train_share", "dataset.folds")
 #: The key of a group that determines the group's other keys.
 _CHOICES = ("name", "method", "strategy", "mode")
 
@@ -42,6 +44,7 @@ class Entry:
             unusable.
         missing: the progress of a run without ``result``, and the missing parts.
         start: checksum of the weights that the run started from. Empty: unknown.
+        id: the run's id, which a copy of its directory keeps. Empty: unknown.
     """
 
     directory: Path
@@ -50,6 +53,7 @@ class Entry:
     result: dict[str, Any] | None
     missing: str = ""
     start: str = ""
+    id: str = ""
 
     @property
     def finished_result(self) -> dict[str, Any]:
@@ -122,7 +126,7 @@ def read_entry(directory: Path) -> Entry:
         missing += _foreign(run)
     command = run.read_command()
     if not missing:
-        return Entry(directory, settings, command, result, start=_start(run))
+        return Entry(directory, settings, command, result, start=_start(run), id=run_id(run))
     return Entry(
         directory, settings, command, None, ", ".join([_progress(run, settings), *missing])
     )
@@ -253,14 +257,17 @@ def unlike(entries: list[Entry]) -> list[str]:
             f"images  the folds were drawn by different seeds ({', '.join(seeds)}), so they overlap: "
             "set dataset.seed"
         )
-    if differ("train") and not any(key == "seed" or key.startswith("dataset.") for key in keys):
+    drawn = any(entry.settings.get(key) is not None for key in _DRAWN for entry in entries)
+    explained = any(key.startswith("dataset.") or (key == "seed" and drawn) for key in keys)
+    if differ("train") and not explained:
         lines.append("images  the runs were trained on different images under the same settings")
     started: dict[Any, set[str]] = {}
     for entry in entries:
-        started.setdefault(entry.settings.get("model.weights"), set()).add(entry.start)
+        of = entry.settings.get("model.name"), entry.settings.get("model.weights")
+        started.setdefault(of, set()).add(entry.start)
     lines += [
         f"weights  the runs started from different weights under {override('model.weights', value)}"
-        for value, starts in started.items()
-        if len(starts - {""}) > 1 and "model.name" not in keys
+        for (_, value), starts in started.items()
+        if len(starts - {""}) > 1
     ]
     return lines

@@ -81,6 +81,26 @@ class Run:
         self.saved.check_in_place()
         return self.saved.build_model(self.class_names)
 
+    def preprocess(self, images: Any) -> Any:
+        """Return the input of `model` for decoded images, as the run's evaluation prepares them.
+
+        Args:
+            images: ``(B, h, w, 3)`` uint8, or one image ``(h, w, 3)``.
+
+        Returns:
+            ``(B, S, S, 3)`` float32.
+
+        Raises:
+            CaiTError: the images are not uint8.
+        """
+        from cait_tf.preprocessing import resize_and_normalise, uint8_images
+
+        of = self.saved.build_preprocessing()
+        return resize_and_normalise(
+            uint8_images(images), of.image_size, crop_pct=of.crop_pct, interpolation=of.interpolation,
+            mean=of.mean, std=of.std, resize_mode=of.resize_mode, antialias=of.antialias,
+        )  # fmt: skip
+
     @property
     def class_names(self) -> list[str]:
         """The names of the classes, in the order of the model's columns."""

@@ -92,6 +92,13 @@ def test_the_model_of_a_run(run):
     logits = run.model(images)
     assert logits.shape == (2, len(run.class_names))
     assert run.model is run.model  # built once
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 40, 50, 3), "uint8")
+    preprocessing = run.saved.build_preprocessing()
+    wanted = np.stack([preprocessing(image) for image in pixels])
+    assert run.preprocess(pixels).shape == wanted.shape
+    assert np.abs(np.asarray(run.preprocess(pixels)) - wanted).max() < 2 / 255 / min(
+        preprocessing.std
+    )
 
 
 def test_a_recipe_in_a_folder_of_ones_own(tmp_path, monkeypatch):

@@ -29,6 +29,13 @@ def test_a_batch_and_another_size():
     assert cait_tf.preprocess(pixels, "cait_nano_32", image_size=64).shape == (2, 64, 64, 3)
 
 
+@pytest.mark.parametrize("pixels", [np.zeros((8, 8, 3)), np.zeros((8, 8, 3), "uint16"),
+                                    np.zeros((8, 8), "uint8"), np.zeros((8, 8, 4), "uint8")])  # fmt: skip
+def test_other_pixels_are_refused(pixels):
+    with pytest.raises(cait_tf.CaiTError, match=r"^images: got .*, expected uint8 levels"):
+        cait_tf.preprocess(pixels, "cait_nano_32")
+
+
 def test_an_unknown_variant():
     with pytest.raises(cait_tf.CaiTError, match="did you mean 'cait_s24_224'"):
         cait_tf.preprocess(np.zeros((8, 8, 3), "uint8"), "cait_s24_244")

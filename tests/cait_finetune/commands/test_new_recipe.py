@@ -52,3 +52,9 @@ def test_a_mistake_writes_nothing(name, words, message, folder):
         new_recipe(name, words)
     assert (folder / "there.yaml").read_text() == "mine"
     assert [path.name for path in folder.iterdir()] == ["there.yaml"]
+
+
+def test_a_group_that_is_typed_twice_has_the_last_option(folder):
+    new_recipe("twice", ["augment=deit", "augment=none", "seed=1", "seed=2"])
+    config = configure(recipe="twice", folder=folder)
+    assert config == configure("augment=none", "seed=2")

@@ -88,6 +88,18 @@ def test_splits_and_grey_images(tmp_path):
             NAMES[:2],
             "train: got label 2, expected a label from 0 to 1",
         ),
+        ({"train": (IMAGES, LABELS)}, [*NAMES, "dog"], "class_names: got dog, without an image"),
+        ({"train": (IMAGES, LABELS)}, ["ant", "bee", "ant"], "class_names: got .*different texts"),
+        ({"train": (IMAGES, LABELS)}, "abc", "class_names: got 'abc', expected a list"),
+        ({"train": (IMAGES, np.array(["x", "y", "z"])[LABELS])}, NAMES, "train: got the label 'x'"),
+        ({"train": (IMAGES, LABELS - 1)}, None, "train: got label -1, expected labels from 0"),
+        (
+            {"train": [{"image": Image.fromarray(IMAGES[0, ..., 0].astype("uint16")), "label": 0}]},
+            None,
+            "train: got images of uint16",
+        ),
+        ({"train": {"image": IMAGES, "label": LABELS}}, None, "train: got dict, expected"),
+        ({"train": [IMAGES, LABELS]}, None, "train: got an example of type ndarray"),
         ({"train": []}, None, "train: got no images"),
         ({"train": 3}, None, "train: got int, expected"),
         ({"train": [{"x": 1}]}, None, "train: got examples with x, expected image and label"),
@@ -102,6 +114,19 @@ def test_a_mistake_leaves_no_files(splits, names, message, tmp_path):
     with pytest.raises(UserError, match=message):
         write_splits(splits, names, tmp_path)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_file_that_was_edited_is_written_again(tmp_path):
+    table = write_splits({"train": (IMAGES, LABELS)}, NAMES, tmp_path)
+    Image.fromarray(IMAGES[1]).save(table.parent / "train/0000000.png")
+    assert write_splits({"train": (IMAGES, LABELS)}, NAMES, tmp_path) == table
+    written = np.asarray(Image.open(table.parent / "train/0000000.png"))
+    np.testing.assert_array_equal(written, IMAGES[0])
+
+
+def test_two_data_sets_at_once_are_refused():
+    with pytest.raises(UserError, match=r"^dataset: got dataset=folder beside train="):
+        finetune("dataset=folder", train=(IMAGES, LABELS))
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 
 import pytest
 from rich.console import Console
@@ -128,3 +129,27 @@ def test_a_narrow_console_cuts_nothing(tmp_path):
     assert "…" not in text
     for character in "optimizer.base_lr":
         assert character in text
+
+
+def test_runs_of_an_edited_recipe_are_apart(tmp_path):
+    runs = []
+    for number, (rate, decay) in enumerate(((1e-3, 0.05), (4e-3, 0.05), (1e-3, 0.3))):
+        settings = {"optimizer__base_lr": rate, "optimizer__weight_decay": decay}
+        words = f"-cn mine optimizer.base_lr={rate}"  # the decay is in the recipe
+        runs.append(read_entry(write_run(tmp_path / str(number), 0.5, words, **settings)))
+    comparison = Comparison.of(runs, best_first=True)
+    assert comparison.columns == ["optimizer.base_lr", "optimizer.weight_decay"]
+    assert len(comparison.pivot("optimizer.base_lr")[1]) == 2
+
+
+def test_a_copy_of_a_run_does_not_count(tmp_path):
+    for number in range(2):
+        run = write_run(tmp_path / str(number), 0.5 + number / 10, f"seed={number}", seed=number)
+        settings = {"seed": number}
+        (run / "identity.json").write_text(json.dumps({"run": str(number), "settings": settings}))
+    shutil.copytree(tmp_path / "0", tmp_path / "copy")
+    comparison = Comparison.of(
+        [read_entry(tmp_path / one) for one in ("0", "1", "copy")], best_first=True
+    )
+    assert len(comparison.finished) == 2
+    assert comparison.notes()[1].startswith(f"copy    {tmp_path}/copy is a copy")

@@ -272,6 +272,12 @@ def test_what_differs_under_equal_settings_is_said(tmp_path, other, said):
     assert unlike([one, entry_on(tmp_path / "two", **{**known, **other})]) == said
 
 
+def test_a_seed_that_draws_no_images_explains_no_other_images(tmp_path):
+    one, two = (entry_on(tmp_path / train, train=train, seed=int(train)) for train in "01")
+    words = "images  the runs were trained on different images under the same settings"
+    assert unlike([one, two]) == [words]
+
+
 def test_folds_of_different_seeds_overlap(tmp_path):
     for number in range(2):
         folds = {"dataset__folds": 2, "dataset__fold": number, "dataset__seed": number}

@@ -2,6 +2,7 @@ import contextlib
 import gc
 import os
 import signal
+import sys
 import time
 
 import pytest
@@ -160,7 +161,8 @@ def test_what_tensorflow_makes_of_it_is_undone(monkeypatch):
     with pytest.raises(Interrupted, match=r"SIGTERM: .* resume=some/run"):
         interrupted_in_c(monkeypatch, seen)
     assert isinstance(seen[0], Interrupted)  # the loggers must see this type
-    assert isinstance(seen[0].__cause__, RuntimeError)
+    if sys.version_info < (3, 13):  # from 3.13 on the error passes C++ as it is
+        assert isinstance(seen[0].__cause__, RuntimeError)
 
 
 def an_error_beside_a_signal_that_waits() -> None:
