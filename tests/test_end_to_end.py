@@ -73,7 +73,11 @@ def test_the_run_directory_holds_everything(run):
     assert [r["validation_top1"] for r in records if r["kind"] == "epoch"] == [
         result["validation_top1"]
     ]
-    assert {"loss", "accuracy", "learning_rate", "images_per_second"} <= set(records[0])
+    assert {"loss", "accuracy", "learning_rate", "images_per_second"} <= set(records[1])
+    assert records[0] == {
+        "kind": "run",
+        "run": json.loads((run / "identity.json").read_text())["run"],
+    }
 
 
 def test_nothing_that_is_uploaded_names_a_place_of_the_machine(run, data_dir):

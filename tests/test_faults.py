@@ -56,7 +56,8 @@ def progress(path: Path) -> dict:
 
 
 def records(directory: Path) -> list[dict]:
-    lines = (directory / "metrics.jsonl").read_text().splitlines()
+    first, *lines = (directory / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(first)["kind"] == "run"
     return [{**json.loads(line), **dict.fromkeys(SPEED, 0)} for line in lines]
 
 

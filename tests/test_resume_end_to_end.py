@@ -51,7 +51,8 @@ def wait_for_a_state(run: Path) -> None:
 
 
 def records(run: Path) -> list[dict]:
-    lines = (run / "metrics.jsonl").read_text().splitlines()
+    first, *lines = (run / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(first)["kind"] == "run"
     return [{**json.loads(line), "images_per_second": 0, "data_wait_share": 0} for line in lines]
 
 

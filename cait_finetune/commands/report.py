@@ -17,6 +17,7 @@ from cait_finetune.config.keys import key
 from cait_finetune.config.places import expanded_path
 from cait_finetune.errors import UserError
 from cait_finetune.runs.directory import RunDirectory
+from cait_finetune.runs.records import check_records_id, read_records
 from cait_finetune.runs.saved import RunDataConfig, SavedRun, read_run
 from cait_finetune.runtime.console import plain_console
 from cait_tf.quiet import quiet_imports
@@ -43,10 +44,11 @@ def report(config: ReportConfig) -> Path:
         The path of the page.
 
     Raises:
-        UserError: the directory holds no run, or the report cannot be written into the directory.
+        UserError: the directory holds no run, its ``metrics.jsonl`` belongs to another run, or the report cannot be written into the directory.
         ChangedData: the images differ from the run's images.
     """
     saved = read_run(expanded_path("run", config.run), weights=False)
+    check_records_id(saved.directory, "run")
     with saved.directory.owned("run"):
         return _report(config, saved)
 
@@ -59,7 +61,6 @@ def _report(config: ReportConfig, saved: SavedRun) -> Path:
         from cait_finetune.config.metrics import format_metrics
         from cait_finetune.report.page import write_page
         from cait_finetune.runs.identity import ChangedData
-        from cait_finetune.scores.metrics import MetricsLog
         from cait_finetune.workflow.report_parts import draw_scores, draw_training
 
         tf.config.list_physical_devices()
@@ -77,7 +78,7 @@ def _report(config: ReportConfig, saved: SavedRun) -> Path:
         metric, title = saved.dataset.judged_by, f"{saved.dataset.name}, {saved.model.name}"
         if scores:
             title += f": test {format_metrics(scores.test.as_metrics(), metric)}"
-        draw_training(run, MetricsLog(run.metrics), title, metric)
+        draw_training(run, title, metric)
     missing, reasons = write_page(run, reasons)
     console = plain_console()
     for reason in reasons:
@@ -186,9 +187,7 @@ def _kept_predictions(run: RunDirectory, reasons: list[str]) -> dict[str, Predic
 
 
 def _why_no_weights(run: RunDirectory) -> str:
-    from cait_finetune.scores.metrics import MetricsLog
-
-    if run.scored or MetricsLog(run.metrics).read("epoch"):
+    if run.scored or read_records(run, "epoch"):
         return f"{run.best_checkpoint} is not there: images cannot be classified without weights"
     return "no epoch has ended yet: there are no weights to score"
 

@@ -14,9 +14,9 @@ from cait_finetune.errors import bad_value
 from cait_finetune.runs.directory import RunDirectory, read_json
 from cait_finetune.runs.exports import current_result, damaged_file, is_current, weights_mark
 from cait_finetune.runs.provenance import Provenance
+from cait_finetune.runs.records import read_records
 from cait_finetune.runs.run_id import check_run_id
 from cait_finetune.runs.saved import SavedRun, read_run
-from cait_finetune.scores.metrics import MetricsLog
 from cait_tf.quiet import quiet_imports
 
 if TYPE_CHECKING:  # a mistake is reported before TensorFlow loads
@@ -125,7 +125,7 @@ class FoundModel:
         if self.kind == "checkpoint":
             run = read_run(self.run)
             if not current_result(run.directory):
-                epochs = len(MetricsLog(run.directory.metrics).read("epoch"))
+                epochs = len(read_records(run.directory, "epoch", "model"))
                 logger.warning(
                     "model %s has no result of its best weights yet: those of its first %d epoch%s answer",
                     self.run, epochs, "s" * (epochs != 1),

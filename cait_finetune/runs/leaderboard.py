@@ -20,9 +20,9 @@ from cait_finetune.errors import UserError, bad_value
 from cait_finetune.runs.command_line import named_keys, override
 from cait_finetune.runs.directory import RunDirectory
 from cait_finetune.runs.exports import current_result
+from cait_finetune.runs.records import read_records
 from cait_finetune.runs.run_id import check_weights_id, read_identity, run_id
 from cait_finetune.runs.settings import check_settings, flat
-from cait_finetune.scores.metrics import MetricsLog
 
 #: Keys that do not affect how a run trains.
 _ASIDE = ("resume", "traceback")
@@ -137,6 +137,7 @@ def _foreign(run: RunDirectory) -> list[str]:
     checks: dict[str, Callable[[], None]] = {
         "a config.yaml that was edited since the run began": lambda: check_settings(run, "runs"),
         "best weights of another run": lambda: check_weights_id(run, "runs", run.best_checkpoint),
+        "a metrics.jsonl that is damaged or of another run": lambda: _check_records(run),
     }
     found = []
     for fault, check in checks.items():
@@ -145,6 +146,10 @@ def _foreign(run: RunDirectory) -> list[str]:
         except UserError:
             found.append(fault)
     return found
+
+
+def _check_records(run: RunDirectory) -> None:
+    read_records(run, "epoch", "runs")
 
 
 def _start(run: RunDirectory) -> str:
@@ -157,9 +162,9 @@ def _start(run: RunDirectory) -> str:
 def _progress(run: RunDirectory, settings: dict[str, Any]) -> str:
     """Describe the progress of a run without a result."""
     try:
-        epochs = MetricsLog(run.metrics).read("epoch")
+        epochs = read_records(run, "epoch", "runs")
     except UserError:
-        return "a metrics.jsonl that cannot be read"
+        return "a metrics.jsonl that is damaged or of another run"
     if not epochs:
         return "no epoch finished"
     of = f" of {settings['train.epochs']}" if settings.get("train.epochs") else ""

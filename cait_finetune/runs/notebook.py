@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from cait_finetune.config.metrics import METRIC_NAMES
 from cait_finetune.runs import markup
 from cait_finetune.runs.exports import current_result
+from cait_finetune.runs.records import read_records
 from cait_finetune.runs.saved import SavedRun
-from cait_finetune.scores.metrics import MetricsLog
 
 if TYPE_CHECKING:
     import keras
@@ -49,7 +49,7 @@ class Run:
     def epochs(self) -> list[dict[str, Any]]:
         """The metrics of each completed epoch. Raises `UserError` as `result`."""
         self.saved.check_in_place()
-        return MetricsLog(self.saved.directory.metrics).read("epoch")
+        return read_records(self.saved.directory, "epoch")
 
     @property
     def metrics(self) -> dict[str, str]:

@@ -1,4 +1,7 @@
-"""Read and write ``metrics.jsonl``: one JSON object per logged step and per epoch."""
+"""Read and write ``metrics.jsonl``: one JSON object per logged step and per epoch.
+
+The first line has the id of the run, so that a file copied from another run is noticed.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,16 @@ logger = logging.getLogger(__name__)
 
 
 class MetricsLog:
-    """Append records to a file. If `writes` is false, as on all workers but the first, write nothing."""
+    """Append records to a file.
 
-    def __init__(self, path: Path, writes: bool = True) -> None:
+    Args:
+        writes: if false, as on all workers but the first, write nothing.
+        run: the id of the run, for the first line. Empty: no such line.
+    """
+
+    def __init__(self, path: Path, writes: bool = True, run: str = "") -> None:
         self.path = path
+        self._first = [{"kind": "run", "run": run}] if run else []
         self._writes = writes
         self._followers: list[Callable[[str, dict[str, float]], None]] = []
 
@@ -31,9 +40,19 @@ class MetricsLog:
         if not self._writes:
             return
         with naming(self.path), open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps({"kind": kind, **values}) + "\n")
+            records = [*(self._first if not self.size else []), {"kind": kind, **values}]
+            file.write("".join(json.dumps(record) + "\n" for record in records))
         for follower in self._followers:
             follower(kind, values)
+
+    @property
+    def run(self) -> str:
+        """The id in the first line. Empty: the line is missing or damaged."""
+        try:
+            with open(self.path, "rb") as file:
+                return _record(file.readline()).get("run", "")
+        except (OSError, ValueError):
+            return ""
 
     @property
     def size(self) -> int:
@@ -73,7 +92,7 @@ class MetricsLog:
         """Return the records in order, without an incomplete last line.
 
         Args:
-            kind: ``step`` or ``epoch``. `None`: all records.
+            kind: ``step`` or ``epoch``. `None`: both.
 
         Raises:
             UserError: a complete line is damaged.
@@ -88,7 +107,7 @@ class MetricsLog:
                 self.path.name, f"{self.path} ({error})", "a JSON object in each line",
                 "remove the lines that are none",
             ) from error  # fmt: skip
-        return [record for record in records if kind in (None, record["kind"])]
+        return [one for one in records if one["kind"] in ((kind,) if kind else ("step", "epoch"))]
 
 
 def _record(line: bytes) -> dict:

@@ -83,7 +83,7 @@ def draw_report(config: Config, prepared: Prepared, model: keras.Model, scores: 
     metric = config.dataset.judged_by
     said = format_metrics(scores.test.as_metrics(), metric)
     title = f"{config.dataset.name}, {config.model.name}: test {said}"
-    draw_training(prepared.run, prepared.logbook.metrics, title, metric)
+    draw_training(prepared.run, title, metric)
     view = build_viewer(model, prepared.source, prepared.streams.preprocessing)
     draw_scores(prepared.run, scores, view)
 

@@ -21,8 +21,8 @@ from cait_finetune.report.curves import draw_curves
 from cait_finetune.report.reliability import draw_reliability, write_reliability
 from cait_finetune.report.speed import draw_speed
 from cait_finetune.runs.directory import RunDirectory
+from cait_finetune.runs.records import read_records
 from cait_finetune.scores.calibration import answers
-from cait_finetune.scores.metrics import MetricsLog
 from cait_finetune.scores.predictions import Predictions
 from cait_finetune.workflow.scoring import Scores
 from cait_tf.atomic import atomic_open, write_text
@@ -49,16 +49,16 @@ class Mistake:
 Viewer = Callable[[Sequence[Mistake]], list[Tile]]
 
 
-def draw_training(run: RunDirectory, metrics: MetricsLog, title: str, metric: str) -> None:
+def draw_training(run: RunDirectory, title: str, metric: str) -> None:
     """Draw the training curves and the training speed.
 
     Args:
         metric: the validation metric of the epoch records to draw as accuracy.
 
     Raises:
-        UserError: ``metrics.jsonl`` cannot be read, or the folder of the parts cannot be made.
+        UserError: ``metrics.jsonl`` is damaged or belongs to another run, or the folder of the parts cannot be made.
     """
-    steps, epochs = metrics.read("step"), metrics.read("epoch")
+    steps, epochs = read_records(run, "step"), read_records(run, "epoch")
     run.make_parts()
     draw_curves(steps, epochs, title, run.curves, metric)
     if steps:

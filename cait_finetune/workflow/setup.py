@@ -36,6 +36,7 @@ from cait_finetune.runs.identity import (
     unlike,
 )
 from cait_finetune.runs.provenance import PREPROCESSING, SEEN, notes_on_weights, stated
+from cait_finetune.runs.records import check_records_id, read_records
 from cait_finetune.runs.resume import keep_free_keys
 from cait_finetune.runs.run_id import KEY, check_weights_id, new_run_id, run_id
 from cait_finetune.runs.settings import check_settings, settings
@@ -129,12 +130,13 @@ def open_data(config: Config, run: RunDirectory, console: Console) -> Source:
     A resumed run compares its images with the images with which it began.
 
     Raises:
-        UserError: the images cannot be found or read, or the weights belong to another run.
+        UserError: the images cannot be found or read, or a file belongs to another run.
         ChangedData: the images have changed since the run began.
     """
     if config.resume:
         check_settings(run, "resume")
         check_weights_id(run, "resume", run.last_checkpoint, run.best_checkpoint)
+        check_records_id(run, "resume")
     source = load_source(config.dataset)
     say = functools.partial(console.print, highlight=False)
     if config.resume:
@@ -154,9 +156,9 @@ def open_logbook(
     Raises:
         UserError: the state is damaged or belongs to another run.
     """
-    metrics = MetricsLog(run.metrics, worker.chief)
     if config.resume:
         state, start = _resume_state(config, run, source)
+        metrics = MetricsLog(run.metrics, worker.chief, state.run)
         if worker.chief:
             record_environment(run.environment, device_summary(worker.strategy), begin=False)
             if not state.stopped and state.step < length.total_steps:
@@ -165,6 +167,7 @@ def open_logbook(
     else:
         seen = _seen(source, _seen_by(config.model.weights))
         state, start = RunState(run=new_run_id(), seen=seen), Start()
+        metrics = MetricsLog(run.metrics, worker.chief, state.run)
     stated = {
         "model": config.model.name,
         CLASSES: "\n".join(source.class_names),
@@ -207,7 +210,7 @@ def _check_no_state(run: RunDirectory) -> None:
     Raises:
         UserError: the run recorded more than one epoch.
     """
-    epochs = len(MetricsLog(run.metrics).read("epoch"))
+    epochs = len(read_records(run, "epoch", "resume"))
     if epochs > 1:
         raise bad_value(
             "resume",

@@ -141,12 +141,19 @@ def test_files_of_another_run_are_not_compared(tmp_path):
     (run / "config.yaml").write_text("seed: 0\ntrain: {epochs: 5}\n")
     save_file({"a": np.zeros(1)}, weights, {"run": "2"})
     assert read_entry(run).missing == "no epoch finished, best weights of another run"
+    save_file({"a": np.zeros(1)}, weights, {"run": "1"})
+    (run / "metrics.jsonl").write_text('{"kind": "run", "run": "2"}\n')
+    foreign = "a metrics.jsonl that is damaged or of another run"
+    assert read_entry(run).missing == f"{foreign}, {foreign}"
 
 
 def test_metrics_that_cannot_be_read(tmp_path):
     run = write_run(tmp_path / "run")
     (run / "metrics.jsonl").write_text("{\n")
-    assert read_entry(run).missing == "a metrics.jsonl that cannot be read, no result.json"
+    assert (
+        read_entry(run).missing
+        == "a metrics.jsonl that is damaged or of another run, no result.json"
+    )
 
 
 def test_what_differs(tmp_path):

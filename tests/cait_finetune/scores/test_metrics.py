@@ -20,6 +20,18 @@ def test_records_come_back_in_order_by_kind(tmp_path):
     assert log.read("epoch") == [{"kind": "epoch", "epoch": 1, "train_loss": 1.0}]
 
 
+def test_the_first_line_has_the_run_also_after_the_file_was_lost(tmp_path):
+    log = MetricsLog(tmp_path / "metrics.jsonl", run="id")
+    assert log.run == ""
+    log.write("step", step=1)
+    log.write("step", step=2)
+    assert log.run == MetricsLog(log.path).run == "id"
+    assert [one["kind"] for one in log.read()] == ["step", "step"]
+    log.cut(0)
+    log.write("step", step=1)
+    assert [json.loads(line)["kind"] for line in log.path.open()] == ["run", "step"]
+
+
 def test_each_record_is_a_complete_line_as_soon_as_it_is_written(tmp_path):
     log = MetricsLog(tmp_path / "metrics.jsonl")
     for number in range(3):
