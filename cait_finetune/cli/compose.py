@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from cait_finetune import config as configuration
+from cait_finetune.cli.continuing import continued
 from cait_finetune.cli.entry import deleted_directory
 from cait_finetune.cli.explain import explain, group_without_name, includes_itself
 from cait_finetune.cli.known_words import refuse_unknown_keys
@@ -69,7 +70,8 @@ def configure_run(
     """
     refuse_empty_resume(overrides)
     refuse_unknown_keys(overrides)
-    words = keep_text(from_home(overrides))
+    words, folder = continued(overrides, folder, recipe if recipe != "config" else None)
+    words = keep_text(from_home(words))
     try:
         with composing(folder, recipe):
             composed = hydra.compose(recipe, words, return_hydra_config=True)

@@ -11,6 +11,7 @@ from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
 
 from cait_finetune.config.words import unquoted
+from cait_finetune.runs.command_line import ADDED
 
 
 def announce(
@@ -39,8 +40,9 @@ def announce(
     known = [one for one in counts if one is not None]
     of = f" of {math.prod(known)}" if swept and len(known) == len(counts) else ""
     names = {one.key_or_group for one in swept}
-    varied = [unquoted(word) for word in task if word.partition("=")[0].lstrip("+") in names]
-    return f"run {number + 1}{of}: {' '.join(varied or map(unquoted, task))}"
+    varied = [word for word in task if word.partition("=")[0].lstrip("+") in names]
+    shown = [unquoted(word).removeprefix(ADDED) for word in varied or task]
+    return f"run {number + 1}{of}: {' '.join(shown)}"
 
 
 def _count(override: Override) -> int | None:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
+from cait_finetune.cli.continuing import continued
 from cait_finetune.cli.known_words import refuse_unknown_keys, refuse_unknown_options
 from cait_finetune.config.places import expanded, expanded_path
 from cait_finetune.config.words import keep_text, read_text
@@ -26,11 +27,12 @@ _DIRECTORIES = ("hydra.run.dir", "hydra.sweep.dir")
 def arguments_as_typed() -> Iterator[None]:
     """Rewrite `sys.argv` inside the block, so that Hydra reads each value as the user typed it.
 
-    The folder of ``-cd DIR`` leaves `sys.argv` and becomes `Folders.own`.
+    The folder of ``-cd DIR`` or ``continue_from=DIR`` leaves `sys.argv` and becomes `Folders.own`.
 
     Raises:
         UserError: an option or ``resume=`` lacks its value, an option or a key is unknown, the
-            folder cannot be used, or it lacks the ``config.yaml`` that ``-cn config`` names.
+            folder cannot be used, or it lacks the ``config.yaml`` that ``-cn config`` names; or
+            ``continue_from=DIR`` does not fit.
     """
     typed = sys.argv
     folder, words = _without_folder(typed[1:])
@@ -39,6 +41,7 @@ def arguments_as_typed() -> Iterator[None]:
     refuse_unknown_options(typed[1:])
     refuse_unknown_keys(words)
     _say_replaced(words)
+    words, folder = continued(words, folder, _named(words))
     sweeper = next((word for word in words if word.startswith("hydra/sweeper=")), None)
     if sweeper and not several and "hydra.mode=MULTIRUN" not in words:
         raise bad_value("hydra/sweeper", sweeper.partition("=")[2], "-m beside it", "Add -m.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast
 
 from hydra.core.config_store import ConfigStore
@@ -54,16 +55,28 @@ class Config:
     seed: int = key("Seed of everything that is drawn.", low=0, high=2**31 - 1)
     deterministic: bool = key("Repeat the same bits on a GPU, too; slower. A CPU always does.")
     resume: str | None = key("Directory of a run to resume. null: a new run.", None)
+    continue_from: str | None = key(
+        "Directory of a finished run to train for longer: a new run begins with its settings and best "
+        "weights. null: no such run.", None,
+    )  # fmt: skip
     traceback: bool = key("Show where an error was raised.")
 
     def __post_init__(self) -> None:
         check_keys(self, "")
         check_effect(self)
         self._check_labels()
-        if self.dataset.accept_changes and self.resume is None:
+        parent = self.continue_from
+        if parent and not self.resume and Path(parent) not in Path(self.model.weights).parents:
+            raise bad_value(
+                "continue_from",
+                f"{parent} beside other weights, {self.model.weights}",
+                "the key on the command line, which sets the weights and the length, too",
+                "Leave it out of the recipe",
+            )
+        if self.dataset.accept_changes and self.resume is None and self.continue_from is None:
             raise bad_value(
                 "dataset.accept_changes",
-                "true without resume",
+                "true without resume or continue_from",
                 "false: a new run has no images that could have changed",
             )
         self._check_rates()

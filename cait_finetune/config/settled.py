@@ -10,7 +10,7 @@ _DATA = ("dataset.data_dir", "dataset.splits.file")
 _CACHES = ("dataset.cache_dir", "tuning.cache_dir", "train.compile_cache_dir")
 _WEIGHTS = "model.weights"
 #: Every key that holds a path.
-PATH_KEYS = (*_DATA, *_CACHES, _WEIGHTS, "resume")
+PATH_KEYS = (*_DATA, *_CACHES, _WEIGHTS, "resume", "continue_from")
 _WORDS = ("hub", "official", "pretrained", "none")
 
 

@@ -11,6 +11,12 @@ from omegaconf import OmegaConf
 
 from cait_finetune.config.words import quoted, unquoted
 
+#: The key of a finished run to train for longer, and the keys that set the length of training.
+CONTINUE = "continue_from"
+LENGTHS = ("train.epochs", "train.steps", "train.examples")
+#: Marks the words that ``continue_from=RUN`` adds to the typed words. For Hydra: set the key in any case.
+ADDED = "++"
+
 _PROGRAM = ("python", "-m", "cait_finetune")
 
 
@@ -31,7 +37,22 @@ def command_line(directory: Path) -> str | None:
     words = [word for folder in folders for word in ("-cd", folder)]
     if hydra.job.config_name != "config":
         words += ["-cn", hydra.job.config_name]
-    return format_command([*words, *map(unquoted, hydra.overrides.task)])
+    typed = list(map(unquoted, hydra.overrides.task))
+    if any(word.startswith(f"{ADDED}{CONTINUE}=") for word in typed):
+        words, typed = [], _as_typed(typed)
+    return format_command([*words, *typed])
+
+
+def _as_typed(words: list[str]) -> list[str]:
+    """Return the words of a command with `CONTINUE` as the user typed them."""
+    typed = []
+    for word in words:
+        key, _, value = word.removeprefix(ADDED).partition("=")
+        if not word.startswith(ADDED) or key == CONTINUE:
+            typed.append(f"{key}={value}")
+        elif key in LENGTHS and value != "null":
+            typed.append(f"{key}=+{value}")
+    return typed
 
 
 def format_command(words: list[str]) -> str:

@@ -26,10 +26,14 @@ from cait_finetune.data.source import Source
 from cait_finetune.errors import UserError, bad_value
 from cait_finetune.runs.directory import RunDirectory, write_json
 from cait_finetune.runs.run_id import KEY, check_run_id, read_identity, unreadable
+from cait_finetune.runs.run_id import run_id as run_id_of
 from cait_finetune.runs.settings import KEY as SETTINGS
 from cait_tf.atomic import atomic_open
 from cait_tf.weights.checksum import stated_checksum
 from cait_tf.weights.class_names import ClassMatch, match_classes
+
+#: Key of the run that a run continues, in ``identity.json`` and ``result.json``. Also the key of a command.
+PARENT = "continue_from"
 
 _NO_CONTENTS = (
     "data   names and labels are compared, contents are not: dataset.check=false, or an older run"
@@ -52,6 +56,7 @@ def begin_identity(
     weights_sha256: str | None,
     run_id: str,
     settings: Mapping[str, Any] | None = None,
+    parent: RunDirectory | None = None,
 ) -> Fingerprint:
     """Write the identity of a new run.
 
@@ -61,6 +66,7 @@ def begin_identity(
         run_id: the id from `new_run_id`.
         settings: the values from `settings.settings`, which reveal an edited ``config.yaml``. `None`:
             no values.
+        parent: the finished run that this run continues. `None`: no run.
 
     Returns:
         The fingerprint of the data.
@@ -76,6 +82,7 @@ def begin_identity(
             "weights": start,
             "accepted": [],
             SETTINGS: dict(settings or {}),
+            **({PARENT: {KEY: run_id_of(parent), "directory": str(parent.root)}} if parent else {}),
         },
     )
     return found
@@ -168,9 +175,10 @@ def confirmed(
     Args:
         classes: the run's classes, in column order.
         source: the data.
-        command: the command that uses the data: ``resume``, ``export``, ``report`` or ``attention``.
-            After an accepted change, ``resume`` makes the new images the run's data.
-        accept: continue although images changed, and record the change.
+        command: what uses the data: ``resume``, ``continue_from``, ``export``, ``report`` or
+            ``attention``. After an accepted change, ``resume`` makes the new images the run's data.
+        accept: continue although images changed, and record the change. ``continue_from`` records
+            nothing: the new run has a record of its own.
         say: prints one line.
 
     Returns:
@@ -215,7 +223,8 @@ def confirmed(
                 )
             )
         )
-    _record(run, found, listed, command, changed)
+    if command != PARENT:
+        _record(run, found, listed, command, changed)
     say(f"data   changed, and accepted: {'; '.join(changed)}")
     return source
 
@@ -276,6 +285,15 @@ def identity_facts(run: RunDirectory) -> dict[str, Any]:
     facts = {"sha256": kept["data"]["sha256"], "splits": kept["data"]["splits"]}
     accepted = [f"{one['command']}: {'; '.join(one['changes'])}" for one in kept["accepted"]]
     return {**facts, "accepted_changes": accepted}
+
+
+def parent_of(run: RunDirectory) -> dict[str, str] | None:
+    """Return the id and directory of the run that `run` continues. `None`: it continues no run.
+
+    Raises:
+        UserError: ``identity.json`` cannot be read.
+    """
+    return read_identity(run).get(PARENT)
 
 
 def images_mark(run: RunDirectory, split: str) -> str | None:

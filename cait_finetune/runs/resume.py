@@ -96,7 +96,11 @@ def _check_unfinished(run: RunDirectory, config: Config) -> None:
         hint = f"add {ended_by}=null to train on, or "
     there = [one for one in (run.last_checkpoint, run.best_checkpoint) if one.is_file()]
     weights = f" with {advise('model.weights', there[0])}" if there else ""
-    raise bad_value("resume", got, "one that was cut off", f"{hint}start a new run{weights}")
+    longer = f"{advise('continue_from', run.root)} train.epochs=+5"
+    raise bad_value(
+        "resume", got, "one that was cut off",
+        f"{hint}train it for longer with {longer}, or start a new run{weights}",
+    )  # fmt: skip
 
 
 def _damaged(run: RunDirectory, formats: Iterable[str]) -> bool:

@@ -16,7 +16,7 @@ from cait_finetune.data.pipeline import example_ids
 from cait_finetune.errors import UserError
 from cait_finetune.export.exported_model import ExportedModel
 from cait_finetune.runs.exports import weights_mark
-from cait_finetune.runs.identity import identity_facts, images_mark
+from cait_finetune.runs.identity import PARENT, identity_facts, images_mark, parent_of
 from cait_finetune.scores.evaluation import Evaluation, MultiLabelEvaluation
 from cait_finetune.scores.intervals import brackets, wilson
 from cait_finetune.scores.predictions import Predictions, Predictor, load_predictions
@@ -142,6 +142,7 @@ def collect_result(config: Config, prepared: Prepared, scores: Scores, started: 
         "data_wait_share": state.data_wait_share(),
         "peak_memory_gb": peak_memory() / 1e9,
         "data": identity_facts(run),
+        PARENT: parent_of(run),
         "corrupt_images": prepared.streams.corrupt.ids,
         "best_checkpoint": run.relative(run.best_checkpoint),
         "last_checkpoint": run.relative(run.last_checkpoint),

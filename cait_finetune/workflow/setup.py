@@ -29,6 +29,8 @@ from cait_finetune.runs.command_line import command_line
 from cait_finetune.runs.directory import RunDirectory
 from cait_finetune.runs.environment import record_environment
 from cait_finetune.runs.identity import (
+    PARENT,
+    Say,
     begin_identity,
     check_state,
     confirmed,
@@ -39,6 +41,7 @@ from cait_finetune.runs.provenance import PREPROCESSING, SEEN, notes_on_weights,
 from cait_finetune.runs.records import check_records_id, read_records
 from cait_finetune.runs.resume import keep_free_keys
 from cait_finetune.runs.run_id import KEY, check_weights_id, new_run_id, run_id
+from cait_finetune.runs.saved import read_run
 from cait_finetune.runs.settings import check_settings, settings
 from cait_finetune.runtime.console import plain_console
 from cait_finetune.scores.metrics import MetricsLog
@@ -142,9 +145,29 @@ def open_data(config: Config, run: RunDirectory, console: Console) -> Source:
     if config.resume:
         names = run_classes(run) or source.class_names
         source = confirmed(run, names, source, "resume", config.dataset.accept_changes, say)
+    elif config.continue_from:
+        source = _continued(config, source, say)
     _check_names(source.class_names)
     for line in source.describe(config.dataset.name):
         say(line)
+    return source
+
+
+def _continued(config: Config, source: Source, say: Say) -> Source:
+    """Return the source with the labels of the run that this run continues.
+
+    Raises:
+        UserError: the run cannot be read.
+        ChangedData: the images have changed since that run.
+    """
+    parent = read_run(Path(str(config.continue_from)))
+    accept = config.dataset.accept_changes
+    source = confirmed(parent.directory, parent.class_names, source, PARENT, accept, say)
+    epoch = parent.directory.read_result().get("best_epoch")
+    say(
+        f"continue from the best weights of {parent.directory.root} (epoch {epoch}); the optimizer, "
+        "the warm-up and the schedule begin again"
+    )
     return source
 
 
@@ -249,11 +272,16 @@ def _begin_directory(
     report = plan.model.loading_report
     sha256 = report and report.sha256
     composed = OmegaConf.structured(config)
-    weights = config.model.weights
-    if Folders.own and RunDirectory(Folders.own).identity.exists():  # -cd RUN -cn config
+    composed.dataset.accept_changes = False  # it holds for this command only
+    weights, parent = config.model.weights, config.continue_from
+    again = Folders.own and str(Folders.own) != parent
+    if Folders.own and again and RunDirectory(Folders.own).identity.exists():  # -cd RUN -cn config
         for line in unlike(RunDirectory(Folders.own), source, sha256):
             worker.console.print(line, highlight=False)
-    identity = begin_identity(run, source, weights, sha256, state.run, settings(composed))
+    identity = begin_identity(
+        run, source, weights, sha256, state.run, settings(composed),
+        RunDirectory(Path(parent)) if parent else None,
+    )  # fmt: skip
     state.data = identity.digest
     _write_parameters(run, plan)
     record_environment(run.environment, device_summary(worker.strategy), begin=True)

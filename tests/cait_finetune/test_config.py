@@ -225,7 +225,7 @@ FREE = {
     "train.compile_cache_dir",
     "tuning.cache_dir",
 }
-FREE |= {"distribution.tpu", "resume"}
+FREE |= {"distribution.tpu", "resume", "continue_from"}
 FREE |= {f"logger.wandb.{name}" for name in ("project", "entity", "name", "group", "tags")}
 FREE |= {f"dataset.columns.{name}" for name in vars(configuration.ColumnsConfig())}
 FREE |= {
