@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,8 @@ from omegaconf import OmegaConf
 from safetensors.numpy import load_file
 
 from cait_finetune.cli.compose import configure
+from cait_finetune.cli.typed_words import arguments_as_typed
+from cait_finetune.config.yaml_files import Folders
 from cait_finetune.errors import UserError
 from cait_finetune.runs.identity import ChangedData
 from tests.cait_finetune.stand_ins import COLOURS, image_file
@@ -167,3 +171,20 @@ def test_a_recipe_does_not_hold_the_key(tmp_path):
         UserError, match=r"^continue_from: got .*, expected the key on the command line, "
     ):
         configure(recipe="mine", folder=tmp_path)
+
+
+@pytest.mark.slow
+def test_evaluate_takes_the_settings_weights_and_crop_of_a_run(place, monkeypatch):
+    typed = ["evaluate", f"run={place / 'run'}", "dataset.evaluation_only=true"]
+    monkeypatch.setattr(sys, "argv", typed)
+    with arguments_as_typed("evaluate"):
+        words, folder = sys.argv[1:], Folders.own
+    config = configure(*words, folder=folder)
+    assert folder == place / "run"
+    assert Path(config.model.weights) == place / "run/checkpoints/best.safetensors"
+    assert (config.model.image_size, config.evaluation.crop_pcts) == (16, [1.0])
+    for wrong in ("model.weights=none", "-cn=flowers"):
+        monkeypatch.setattr(sys, "argv", [*typed, wrong])
+        refused = pytest.raises(UserError, match=r"^run: got .* beside (model\.weights|-cn)")
+        with refused, arguments_as_typed("evaluate"):
+            pass

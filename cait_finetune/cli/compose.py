@@ -17,9 +17,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from cait_finetune import config as configuration
-from cait_finetune.cli.continuing import continued
 from cait_finetune.cli.entry import deleted_directory
 from cait_finetune.cli.explain import explain, group_without_name, includes_itself
+from cait_finetune.cli.from_run import continued
 from cait_finetune.cli.known_words import refuse_unknown_keys
 from cait_finetune.cli.output_place import named_by_time
 from cait_finetune.cli.typed_words import from_home, refuse_empty_resume

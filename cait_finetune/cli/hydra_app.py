@@ -159,7 +159,7 @@ def _run_composed(
     # With the variable set, Hydra raises errors instead of printing them.
     os.environ[_FULL_ERROR] = "1"
     try:
-        with arguments_as_typed():
+        with arguments_as_typed(name):
             run()
     except RecursionError:
         if _SHOW_TRACEBACKS or begun:

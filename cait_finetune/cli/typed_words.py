@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
-from cait_finetune.cli.continuing import continued
+from cait_finetune.cli.from_run import continued, evaluated
 from cait_finetune.cli.known_words import refuse_unknown_keys, refuse_unknown_options
 from cait_finetune.config.places import expanded, expanded_path
 from cait_finetune.config.words import keep_text, read_text
@@ -24,21 +24,23 @@ _DIRECTORIES = ("hydra.run.dir", "hydra.sweep.dir")
 
 
 @contextlib.contextmanager
-def arguments_as_typed() -> Iterator[None]:
+def arguments_as_typed(command: str = "train") -> Iterator[None]:
     """Rewrite `sys.argv` inside the block, so that Hydra reads each value as the user typed it.
 
-    The folder of ``-cd DIR`` or ``continue_from=DIR`` leaves `sys.argv` and becomes `Folders.own`.
+    The folder of ``-cd DIR`` or ``continue_from=DIR``, and for ``evaluate`` of ``run=DIR``, leaves `sys.argv` and becomes `Folders.own`.
 
     Raises:
         UserError: an option or ``resume=`` lacks its value, an option or a key is unknown, the
             folder cannot be used, or it lacks the ``config.yaml`` that ``-cn config`` names; or
-            ``continue_from=DIR`` does not fit.
+            ``continue_from=DIR`` or ``run=DIR`` does not fit.
     """
     typed = sys.argv
     folder, words = _without_folder(typed[1:])
     several = any(word == "-m" or re.fullmatch("--m[ultirn]*", word) for word in words)
     refuse_empty_resume(words)
     refuse_unknown_options(typed[1:])
+    if command == "evaluate":
+        words, folder = evaluated(words, folder, _named(words))
     refuse_unknown_keys(words)
     _say_replaced(words)
     words, folder = continued(words, folder, _named(words))

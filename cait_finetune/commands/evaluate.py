@@ -1,5 +1,8 @@
 """``cait-finetune evaluate -cn i1k_eval model=…``: measure the accuracy of given weights.
 
+``evaluate run=RUN dataset.data_dir=DIR dataset.evaluation_only=true`` scores the best weights of a run on
+other images, with the run's own preprocessing.
+
 The command writes one row per crop ratio to ``accuracies.csv`` and ``accuracies.md``, with the published
 accuracies. The command skips a row that the table has for the same weight values, images and
 preprocessing. An interrupted command therefore continues its table.

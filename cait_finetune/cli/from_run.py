@@ -1,4 +1,4 @@
-"""``continue_from=RUN train.epochs=+5``: a new run that trains a finished run's weights for longer."""
+"""Words that name a finished run: ``continue_from=RUN``, and ``evaluate run=RUN``."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from cait_finetune.errors import bad_value
 from cait_finetune.runs.command_line import ADDED, CONTINUE, LENGTHS, override
 from cait_finetune.runs.directory import RunDirectory
 from cait_finetune.runs.saved import read_run
+from cait_tf.variants import get_variant
 
 #: One value that begins with +, or several for ``-m``.
 _MORE = re.compile(r"\+\d+(,\+\d+)*")
@@ -46,7 +47,7 @@ def continued(
         UserError: the run is not finished or its files were changed, a word does not fit, or the number
             of further epochs, steps or images is missing.
     """
-    typed = {word.partition("=")[0].lstrip("+"): word.partition("=")[2] for word in words}
+    typed = _by_key(words)
     more = {key: typed[key] for key in LENGTHS if typed.get(key, "").startswith("+")}
     place = read_text(typed.get(CONTINUE, "null"))
     if place == "null":
@@ -56,15 +57,7 @@ def continued(
         return list(words), folder
     root = _finished(place)
     length = _length(root, typed, more)
-    for key, wrong in (
-        ("-cd", folder),
-        ("-cn", recipe),
-        ("model.weights", typed.get("model.weights")),
-    ):
-        if wrong is not None:
-            raise bad_value(
-                CONTINUE, f"{place} beside {key}", "one of the two: the run has its own"
-            )
+    _refuse_beside(CONTINUE, place, typed, folder, recipe)
     method = OmegaConf.select(RunDirectory(root).read_config(), "tuning.method")
     staged = method in _STAGED and not any(key.startswith("tuning") for key in typed)
     cleared = (
@@ -85,6 +78,63 @@ def continued(
         *(f"{key}=null" for key in cleared),
     ]
     return [*kept, *(f"{ADDED}{word}" for word in ours)], root
+
+
+def evaluated(
+    words: Sequence[str], folder: Path | None, recipe: str | None
+) -> tuple[list[str], Path | None]:
+    """Rewrite ``run=RUN`` of ``evaluate``: the settings and best weights of a run, and its crop ratio.
+
+    Args:
+        words: the keys of the command line, as typed.
+        folder: the folder of ``-cd``.
+        recipe: the recipe of ``-cn``.
+
+    Returns:
+        The words for Hydra, and the folder whose ``config.yaml`` is the recipe. Without `run` both are as
+        given.
+
+    Raises:
+        UserError: `run` is not the directory of a run with weights, or another word replaces them.
+    """
+    typed = _by_key(words)
+    if "run" not in typed:
+        return list(words), folder
+    place = read_text(typed["run"])
+    root = expanded_path("run", place).absolute()
+    saved = read_run(root)
+    _refuse_beside("run", place, typed, folder, recipe)
+    cleared, own = [*_OF_START], []
+    if saved.preprocessing.resize_mode != "pad":
+        crop = saved.preprocessing.crop_pct or get_variant(saved.model.name).crop_pct
+        cleared.append("preprocessing.crop_pct")
+        own.append(f"evaluation.crop_pcts=[{crop}]")
+    ours = [
+        override("model.weights", str(saved.directory.best_checkpoint)),
+        *own,
+        *(f"{key}=null" for key in (*cleared, CONTINUE)),
+    ]
+    kept = [word for word in words if not word.startswith("run=")]
+    added = [word for word in ours if word.partition("=")[0] not in typed]
+    return [*kept, *(f"{ADDED}{word}" for word in added)], root
+
+
+def _by_key(words: Sequence[str]) -> dict[str, str]:
+    return {word.partition("=")[0].lstrip("+"): word.partition("=")[2] for word in words}
+
+
+def _refuse_beside(
+    key: str, place: str, typed: dict[str, str], folder: Path | None, recipe: str | None
+) -> None:
+    """Refuse a recipe or other weights beside a run, which has its own.
+
+    Raises:
+        UserError: there is one.
+    """
+    weights = typed.get("model.weights")
+    for other, value in {"-cd": folder, "-cn": recipe, "model.weights": weights}.items():
+        if value is not None:
+            raise bad_value(key, f"{place} beside {other}", "one of the two: the run has its own")
 
 
 def _finished(place: str) -> Path:
