@@ -84,6 +84,19 @@ def _reads_image_files(config: Config) -> bool:
     return config.dataset.source in ("folder", "csv")
 
 
+def _draws(config: Config) -> bool:
+    """Return whether the training images are drawn from the split."""
+    keys = ("folds", "examples_per_class", "train_share")
+    return any(getattr(config.dataset, key) is not None for key in keys)
+
+
+def _has_default_slices(config: Config) -> bool:
+    """Return whether a split may be a slice that is divided class by class."""
+    splits = config.dataset.splits
+    own = None in (splits.train, splits.validation, splits.test)
+    return own and config.dataset.source in ("tfds", "digits")
+
+
 def takes_steps(config: Config) -> bool:
     """Return whether the run trains in steps."""
     return config.tuning.solver != "lbfgs"
@@ -195,11 +208,14 @@ CONDITIONS = (
         "Set dataset.splits.train, validation and test instead.",
     ),
     Condition(
+        ("dataset.splits.seed",),
+        lambda config: _reads_image_files(config) or _draws(config) or _has_default_slices(config),
+        "dataset=folder or csv, or where a split of a TFDS set is null",
+        "Leave the key out: these splits are not drawn.",
+    ),
+    Condition(
         ("dataset.seed",),
-        lambda config: any(
-            getattr(config.dataset, key) is not None
-            for key in ("folds", "examples_per_class", "train_share")
-        ),
+        lambda config: _draws(config),
         "dataset.examples_per_class, train_share or folds",
         "Set seed for the run's other random draws.",
     ),

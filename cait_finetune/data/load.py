@@ -36,7 +36,10 @@ def load_source(config: DatasetConfig, splits: Sequence[str] = SPLITS) -> Source
     source = _reader(config.source)(config)
     by_label = config.folds or config.examples_per_class or config.train_share
     check_labels(source, SPLITS if by_label else _all_with(source.default_slices, splits))
-    source = _mixed_slices(source, config.splits.split_seed, splits)
+    source, mixed = _mixed_slices(source, config.splits.split_seed, splits)
+    if config.splits.seed is not None and config.source in ("tfds", "digits"):
+        drawn = by_label and config.draw_seed == config.splits.seed
+        source = source if mixed or drawn else _with_unused_seed(source)
     if config.folds:
         source = source.select(folded(source, config.folds, config.fold, config.draw_seed))
         counts = " / ".join(f"{source.sizes[split]:,}" for split in SPLITS)
@@ -62,17 +65,27 @@ def _all_with(slices: Sequence[str], splits: Sequence[str]) -> list[str]:
     return [split for split in SPLITS if split in {*splits, *together}]
 
 
-def _mixed_slices(source: Source, seed: int, splits: Sequence[str]) -> Source:
-    """Divide a sorted set class by class, because its default slices would lack most classes."""
+def _mixed_slices(source: Source, seed: int, splits: Sequence[str]) -> tuple[Source, bool]:
+    """Divide a sorted set class by class, because its default slices would lack most classes.
+
+    Returns:
+        The source, and whether the function divided it.
+    """
     slices = source.default_slices
     if not set(slices) & set(splits):
-        return source
+        return source, False
     if not is_sorted(np.concatenate([source.labels(split) for split in slices])):
-        return source
+        return source, False
     divided = source.select(by_class(source, slices, seed))
     how = "by chance" if source.multi_label else "class by class"
     note = f"split  the set is sorted by class, so {' and '.join(slices)} are divided {how}"
-    return dataclasses.replace(divided, notes=(*_without_splits(divided.notes), note))
+    return dataclasses.replace(divided, notes=(*_without_splits(divided.notes), note)), True
+
+
+def _with_unused_seed(source: Source) -> Source:
+    """Return the source with the note that `dataset.splits.seed` drew nothing."""
+    note = "split  dataset.splits.seed has no effect: the set is not sorted, so its slices are not drawn"
+    return dataclasses.replace(source, notes=(*source.notes, note))
 
 
 def _without_splits(notes: Sequence[str]) -> list[str]:

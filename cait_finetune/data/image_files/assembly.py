@@ -58,7 +58,10 @@ def assembled(config: DatasetConfig, listing: Listing) -> FileSource:
         if deep_pngs(files.paths):
             notes = (*notes, "files  PNGs of 16 bits are read by their upper eight bits")
     if plan.shares:
-        divided, words = _divide(config, files, listing, rows["train"])
+        pool = rows["train"]
+        if files.content_hashes is not None:  # a file that cannot be read takes no place in a split
+            pool = pool[files.content_hashes[pool] >= 0]
+        divided, words = _divide(config, files, listing, pool)
         rows |= divided
         counts = " / ".join(f"{len(rows[split]):,}" for split in SPLITS)
         notes = (*notes, f"split  {', '.join([counts, *words])}")
@@ -68,8 +71,10 @@ def assembled(config: DatasetConfig, listing: Listing) -> FileSource:
         unreadable = tuple(files.ids[hashes < 0])
         left_out = {split: int((hashes[of_split] < 0).sum()) for split, of_split in rows.items()}
         rows = {split: of_split[hashes[of_split] >= 0] for split, of_split in rows.items()}
-        if not config.evaluation_only:
-            warn_of_duplicates(files, rows, listing.class_names)
+        # For evaluation only, the splits may share images on purpose.
+        used = dict.fromkeys(SPLITS, rows["train"][:0])
+        used["test"] = np.unique(np.concatenate(list(rows.values())))
+        warn_of_duplicates(files, used if config.evaluation_only else rows, listing.class_names)
     for split in SPLITS:
         if not len(rows[split]):
             what = f"{plan.parts[split]!r}" if split in plan.parts else "a division"

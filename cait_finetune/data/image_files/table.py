@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Container
 
 import numpy as np
 
@@ -19,12 +20,13 @@ from cait_finetune.data.image_files.table_files import (
     listed_twice,
     merge_labels,
 )
-from cait_finetune.data.image_files.table_labels import one_label, several_labels
+from cait_finetune.data.image_files.table_labels import label_column, one_label, several_labels
 from cait_finetune.errors import bad_value
 
 _KEY = "dataset.data_dir"
 _IMAGE = ("path", "image", "file", "filename", "image_path", "filepath")
 _SPLIT = ("split", "subset", "partition")
+_MOST_SPLITS = 8  # a column with more different values holds no splits
 
 
 def load_table(config: DatasetConfig) -> FileSource:
@@ -66,7 +68,8 @@ def load_table(config: DatasetConfig) -> FileSource:
         notes = (
             "table  the column weight is not used: set dataset.columns.weight=weight to use it",
         )
-    if split is None and (unused := _split_column(table)):
+    used = (image, *(columns.classes or [label_column(config, table)]))
+    if split is None and (unused := _split_column(table, used)):
         notes = (
             *notes,
             f"table  the column {unused} holds names of splits and is not used: set "
@@ -92,11 +95,16 @@ def load_table(config: DatasetConfig) -> FileSource:
     return assembled(config, listing)
 
 
-def _split_column(table: Table) -> str | None:
-    """Return a column whose values are names of two splits or more. `None`: there is none."""
+def _split_column(table: Table, used: Container[str | None]) -> str | None:
+    """Return an unused column that seems to hold splits. `None`: there is none.
+
+    Its values are the usual names of two splits or more, or ``train`` and a few other names.
+    """
     for name in dict.fromkeys(table.header):
-        splits = {usual_split(cell) for cell in {*table.column(name)} if cell}
-        if len(splits) > 1 and None not in splits:
+        cells = {cell for cell in table.column(name) if cell}
+        splits = {usual_split(cell) for cell in cells} - {None}
+        several = len(splits) > 1 or ("train" in splits and len(cells) > 1)
+        if name not in used and several and len(cells) <= _MOST_SPLITS:
             return name
     return None
 

@@ -35,7 +35,7 @@ def one_label(config: DatasetConfig, table: Table) -> tuple[tuple[str, ...], np.
             "null: a single label stands in one column",
             "add dataset.multi_label=true if an image may have several",
         )
-    column = _label_column(config, table)
+    column = label_column(config, table)
     cells = table.column(column)
     empty = [row for row, cell in enumerate(cells) if not cell]
     if empty:
@@ -71,7 +71,7 @@ def several_labels(config: DatasetConfig, table: Table) -> tuple[tuple[str, ...]
             f"{separator!r}, which also divides the columns of {table.path}",
             "another sign between the labels of an image",
         )
-    column = _label_column(config, table)
+    column = label_column(config, table)
     cells = [
         [label for label in (part.strip() for part in cell.split(separator)) if label]
         for cell in table.column(column)
@@ -127,7 +127,7 @@ def _zeros_and_ones(config: DatasetConfig, table: Table) -> tuple[tuple[str, ...
     return names, labels
 
 
-def _label_column(config: DatasetConfig, table: Table) -> str:
+def label_column(config: DatasetConfig, table: Table) -> str:
     key = "dataset.columns.label"
     column = table.find(key, config.columns.label, _LABEL)
     if column is None:

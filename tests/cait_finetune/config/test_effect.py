@@ -95,6 +95,7 @@ UNREAD = [
     (["dataset=csv"], "dataset.parallel_files=9", ["dataset=flowers"]),
     (["model.weights=none"], "model.weights_class_names=[a,b]", ["model.weights=pretrained"]),
     (["dataset=flowers"], "dataset.splits.shares=[0.5,0.25,0.25]", ["dataset=csv"]),
+    (["dataset=imagenet_folder"], "dataset.splits.seed=5", ["dataset=folder"]),
     ([], "dataset.splits.file=/x", ["dataset=folder"]), (["dataset=folder"], "dataset.columns.label=x", ["dataset=csv"]),
     (["dataset=folder"], "dataset.columns.image=x", ["dataset=flowers"]),
     (["dataset=flowers"], "dataset.columns.split=x", ["dataset=csv"]),

@@ -207,6 +207,13 @@ def test_a_default_slice_of_a_sorted_set_is_divided_class_by_class(
     assert set(other.ids("test")) != set(source.ids("test"))
 
 
+def test_a_seed_of_splits_that_are_not_drawn_is_named(tmp_path):
+    note = "split  dataset.splits.seed has no effect: the set is not sorted, so its slices are not drawn"
+    opened(tmp_path, train=in_turn(60))
+    assert note in again(tmp_path, specs={"seed": 1}).notes
+    assert note not in again(tmp_path).notes
+
+
 def test_a_sorted_set_with_a_test_split_keeps_it(tmp_path):
     source = opened(tmp_path, train=in_order([30, 20, 10]), test=in_order([4, 4, 4]))
     assert source.class_counts("validation").tolist() == [3, 2, 1]

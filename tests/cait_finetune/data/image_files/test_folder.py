@@ -245,6 +245,14 @@ def test_to_evaluate_all_is_scored(tmp_path):
     assert not (tmp_path / "cait_splits.csv").exists()
 
 
+def test_to_evaluate_an_image_under_two_labels_is_named(tmp_path, warnings_shown):
+    folders(tmp_path, {"cat": 2, "dog": 1})
+    (tmp_path / "dog" / "again.png").write_bytes(next((tmp_path / "cat").iterdir()).read_bytes())
+    from_folder(tmp_path, evaluation_only=True)
+    (warning,) = warnings_shown()
+    assert warning.startswith("1 image is there twice under two labels: ")
+
+
 def test_a_class_that_validation_lacks_is_warned_of(tmp_path, warnings_shown):
     folders(tmp_path / "train", {"cat": 2, "dog": 2})
     folders(tmp_path / "val", {"cat": 2, "dog": 2})

@@ -178,12 +178,24 @@ def test_with_skip_they_are_left_out_and_told(tmp_path):
         from_folder(tmp_path)
     source = from_folder(tmp_path, on_corrupt="skip")
     assert source.unreadable == tuple(bad)
-    assert source.left_out == {"train": 2, "validation": 0, "test": 0}
+    assert source.left_out == {"train": 0, "validation": 0, "test": 0}  # they are in no split
     assert ids(source, "train") == [name for name in ids(before, "train") if name not in bad]
     assert ids(source, "test") == ids(before, "test")
     whole = from_folder(tmp_path, check=False)
-    assert whole.sizes == before.sizes
+    assert whole.sizes == before.sizes  # once mended, they are in their split again
     assert whole.unreadable == ()
+
+
+def test_a_broken_file_takes_no_place_in_a_new_division(tmp_path):
+    folders(tmp_path, {"cat": 14, "dog": 10})
+    for number in (3, 5, 7, 9):
+        (tmp_path / "cat" / f"{number:02}.png").write_text("")
+    source = from_folder(tmp_path, on_corrupt="skip")
+    assert len(source.unreadable) == 4
+    assert source.sizes == {"train": 16, "validation": 2, "test": 2}
+    assert {split: source.class_counts(split).tolist() for split in ("validation", "test")} == {
+        "validation": [1, 1], "test": [1, 1],
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

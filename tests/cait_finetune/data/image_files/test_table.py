@@ -182,6 +182,21 @@ def test_a_column_of_splits_under_another_name_is_named(root):
     assert from_table(path, columns=ColumnsConfig(split="set")).sizes["train"] == 18
 
 
+@pytest.mark.parametrize("other", ["extra", "holdout"])
+def test_a_column_of_splits_with_unusual_names_is_named(root, other):
+    rows = [
+        f"{path},{path[:3]},{'train' if number % 3 else other}" for number, path in enumerate(FILES)
+    ]
+    notes = from_table(table(root / "list.csv", rows, "path,label,set")).notes
+    assert any("the column set holds names of splits and is not used" in note for note in notes)
+
+
+def test_a_class_may_have_the_name_of_a_split(root):
+    rows = [f"{path},{('train', 'bus')[number % 2]}" for number, path in enumerate(FILES)]
+    notes = from_table(table(root / "list.csv", rows, "path,label")).notes
+    assert not any("holds names of splits" in note for note in notes)
+
+
 def test_several_labels_in_a_cell(root):
     labels = ["cat|dog", "dog", "", "owl | cat"]
     rows = [f"{path},{labels[number % 4]}" for number, path in enumerate(FILES)]
