@@ -383,7 +383,7 @@ def test_a_key_of_wandb_without_it(word):
     key = word.partition("=")[0]
     message = refusal("logger=csv", f"logger.wandb.{word}")
     assert message.startswith(f"logger.wandb.{key}: got ")
-    assert "without Weights & Biases, expected logger=wandb beside it" in message
+    assert "without Weights & Biases, expected logger=wandb as well" in message
 
 
 def test_missing_name_of_the_data_set():
