@@ -86,7 +86,7 @@ class MetricsLog:
         except ValueError as error:
             raise bad_value(
                 self.path.name, f"{self.path} ({error})", "a JSON object in each line",
-                "remove the lines that are none",
+                "remove the other lines",
             ) from error  # fmt: skip
         return [record for record in records if kind in (None, record["kind"])]
 

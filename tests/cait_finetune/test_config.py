@@ -367,7 +367,8 @@ def test_several_loggers_at_once():
     )
     message = refusal("logger=wandb,csv")
     assert message.startswith("logger: got wandb,csv, expected one value")
-    assert "a run for each: add -m; all in one: 'logger=[wandb,csv]'" in message
+    assert "Add -m for one run per value; for one run with all values write " in message
+    assert message.endswith("'logger=[wandb,csv]'")
 
 
 def test_the_project_is_what_the_environment_says(monkeypatch):

@@ -175,8 +175,8 @@ except BaseException as error:
 @pytest.mark.parametrize(
     ("word", "out", "err", "status"),
     [
-        ("", "", "cait_finetune: interrupted; nothing had begun\n", 130),
-        ("quiet", "", "cait_finetune: interrupted; nothing had begun\n", 130),
+        ("", "", "cait_finetune: interrupted before the command began\n", 130),
+        ("quiet", "", "cait_finetune: interrupted before the command began\n", 130),
         ("ended", "KeyboardInterrupt\n", "", 0),
     ],
 )

@@ -57,7 +57,7 @@ def runs(monkeypatch):
 BEFORE_TENSORFLOW = [
     (["--lr", "1e-4"], "--lr: got an unknown option", "did you mean optimizer.base_lr=1e-4?"),
     (["-m", "seed=0,1", "--cfg", "job"], "--cfg: got --cfg beside -m", "Leave -m out"),
-    (["seed=0,1"], "seed: got 0,1, expected one value", "a run for each: add -m"),
+    (["seed=0,1"], "seed: got 0,1, expected one value", "Add -m for one run per value"),
     (["hydra/sweeper=optuna"], "hydra/sweeper: got optuna, expected -m beside it", "Add -m."),
     (["hydra.sweep.dir="], "hydra.sweep.dir: got nothing, expected a directory", "DIR"),
     (["train.epoch=3"], "train.epoch: got an unknown key", "did you mean train.epochs=3"),
@@ -84,8 +84,12 @@ BEFORE_TENSORFLOW = [
     (["augment.crop_scale=3"], "augment.crop_scale: got one value, expected a list", "=[…]"),
     (["optimizer=3"], "optimizer: got 3, expected one of adamw", ""),
     (["~train"], "train: got nothing, expected a value", "leave out ~train"),
-    (["bad"], "command line: got 'bad', expected key=value", "give it a value: bad=…"),
-    (["train.epochs"], "command line: got 'train.epochs', expected", "give it a value: train.ep"),
+    (["bad"], "command line: got 'bad', expected key=value", "Give the key a value: bad=…"),
+    (
+        ["train.epochs"],
+        "command line: got 'train.epochs', expected",
+        "Give the key a value: train.ep",
+    ),
     (["train.epochs=a]"], "command line: got 'train.epochs=a]', expected", "quotes of its own"),
     (["dataset.data_dir=a\udcff"], "command line: got 'dataset.data_dir=a\\udcff'", "UTF-8"),
     (["dataset.data_dir=${b}"], "dataset.data_dir: got ${b}, expected a key", r"Write \${…}"),
@@ -309,7 +313,7 @@ def test_the_same_runs_again_are_refused_under_the_key_of_several(command, monke
     assert status == 1
     place = tmp_path / "sweep" / "0"
     assert f"run 0, seed=0: hydra.sweep.dir: got {place}, expected a directory without a run" in err
-    assert f"Go on with resume={place}, or choose another" in err
+    assert f"Continue it with resume={place}, or choose another" in err
 
 
 def test_an_interrupted_run(command, monkeypatch):

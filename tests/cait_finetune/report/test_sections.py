@@ -35,7 +35,7 @@ def test_without_files_there_is_no_section(run):
         assert make(run) is None
 
 
-def test_of_many_classes_the_hardest_are_shown(run):
+def test_of_many_classes_the_worst_are_shown(run):
     head = ("name", "support", "precision", "recall", "f1", "average_precision")
     rows = [(f"class {n}", 4, "", n / 300, n / 300, "") for n in range(300)]
     write(run.parts / "classes.csv", head, [*rows, ("empty", 0, "", "", "", "")])

@@ -218,7 +218,7 @@ def test_an_unfinished_run_is_refused_with_the_way_to_go_on(tmp_path):
     run.create()
     write_text(run.config, "seed: 0\n")
     write_text(run.best_checkpoint, "")
-    with pytest.raises(UserError, match=r"Go on with resume=.*run, or choose another"):
+    with pytest.raises(UserError, match=r"Continue it with resume=.*run, or choose another"):
         run.create()
 
 
