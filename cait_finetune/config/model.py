@@ -24,7 +24,8 @@ class ModelConfig:
         "file's class names.", None,
     )  # fmt: skip
     weights_key: str | None = key(
-        "Name of the state dict to read, such as model_ema, if a PyTorch checkpoint has several.",
+        "State dict to read from a PyTorch checkpoint with several, such as model_ema. null: the moving "
+        "average, or the only one.",
         None,
     )
     image_size: int | None = key(

@@ -308,9 +308,7 @@ def test_columns_that_are_not_there_or_of_another_kind(labelled, columns, multi_
 
 
 def test_where_labels_of_the_other_kind_would_do_that_is_said(labelled):
-    with pytest.raises(
-        UserError, match=r"colour would do with dataset\.multi_label=false"
-    ) as error:
+    with pytest.raises(UserError, match=r"colour fits with dataset\.multi_label=false") as error:
         of_labelled(labelled, image="picture", multi_label=True)
     assert "dataset.columns.label=" in str(error.value)
 

@@ -87,7 +87,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_part_of_the_new(checkpoints, mod
     assert checkpoints.last.read_bytes() == old
     assert names_in(checkpoints.directory) == ["last.safetensors"]
     assert error.value.filename == str(checkpoints.last)
-    checkpoints.save(models[1], checkpoints.last, 2)  # saving works when there is room again
+    checkpoints.save(models[1], checkpoints.last, 2)  # saving works when there is space again
     assert checkpoints.last.read_bytes() != old
 
 
