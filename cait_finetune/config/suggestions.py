@@ -116,7 +116,7 @@ OPTIONS = {
     (
         "schedule",
         "onecycle",
-    ): "schedule=cosine schedule.warmup_epochs=3, with constant momentum",
+    ): "schedule=cosine schedule.warmup_epochs=3: the momentum is constant",
     ("schedule", "multistep"): "schedule=step: a reduction after every N epochs",
     ("schedule", "poly"): "schedule=linear: a polynomial of degree 1",
     ("schedule", "none"): "schedule=constant",

@@ -390,7 +390,7 @@ def test_a_key_of_wandb_without_it(word):
 def test_missing_name_of_the_data_set():
     message = refusal("dataset=tfds")
     assert message.startswith("dataset.name: got nothing, expected a value")
-    assert "add dataset.name=" in message
+    assert "Add dataset.name=" in message
 
 
 def test_a_group_is_no_value():

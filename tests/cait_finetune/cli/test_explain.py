@@ -30,7 +30,7 @@ ROWS = [
     (["train=[1]"], "_other_structure", "train: got a list, expected keys and values"),
     (["augment.crop_scale={a:1}"], "_other_structure", "got keys and values, expected a list"),
     (["model.weights=${oc.env:NOWHERE}"], "_no_variable", "Set NOWHERE, or write"),
-    (["train=5"], "_value_for_keys", "set one inside, as train.epochs=…"),
+    (["train=5"], "_value_for_keys", "train is a group; set its keys, as in train.epochs=…"),
     (["seed=1,2"], "_several_values", "Add -m for one run per value"),
 ]
 

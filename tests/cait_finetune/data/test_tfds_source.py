@@ -34,7 +34,7 @@ def test_digits_are_three_disjoint_stratified_splits(tmp_path):
 
 @pytest.mark.parametrize("source", ["digits", "tfds"])
 def test_a_bucket_without_its_plugin(source):
-    with pytest.raises(UserError, match=r"^dataset\.data_dir: got s3://b/x, expected a place that"):
+    with pytest.raises(UserError, match=r"^dataset\.data_dir: got s3://b/x, expected a path that"):
         load_source(DatasetConfig(source=source, name="digits", data_dir="s3://b/x"))
 
 

@@ -237,7 +237,7 @@ def test_a_configured_place(place, tmp_path):
     ):
         divide(place, file=str(tmp_path / "nowhere" / "mine.csv"))
     with pytest.raises(
-        UserError, match=r"^dataset\.splits\.file: got s3://b/x.csv, expected a place"
+        UserError, match=r"^dataset\.splits\.file: got s3://b/x.csv, expected a path"
     ):
         divide(place, file="s3://b/x.csv")
 
