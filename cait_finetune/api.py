@@ -39,7 +39,8 @@ def finetune(
             the resumed run.
         train: images and labels: a pair of arrays, a ``tf.data.Dataset`` or another iterable of
             examples, as for `cait_finetune.data.arrays.write_splits`. The function writes them to
-            ``outputs/arrays``, equal images only once. `None`: ``dataset=`` names the images.
+            ``outputs/arrays``; a later run with the same images reuses the files. `None`: ``dataset=``
+            names the images.
         validation: as `train`. `None`: the run divides `train` 80/10/10.
         test: as `validation`.
         class_names: names of integer labels.

@@ -66,14 +66,20 @@ class SplitsConfig:
 
 @dataclass
 class ColumnsConfig:
-    """Columns of a table, or features of a TFDS data set. null: the usual name."""
+    """Names of a table's columns, or of a TFDS data set's features. null: the usual name."""
 
-    image: str | None = key("Path of the image.", None)
-    label: str | None = key("The class, or several classes with `separator` between them.", None)
-    split: str | None = key("The split: a value of `dataset.splits`.", None)
-    weight: str | None = key("Weight of the image in the training loss.", None)
-    classes: list[str] | None = key("Columns of 0 and 1, one for each class.", None)
-    separator: str = key("Text between the classes in `label`.", "|")
+    image: str | None = key("Column with the path of the image.", None)
+    label: str | None = key(
+        "Column with the class, or with several classes and `separator` between them.", None
+    )
+    split: str | None = key("Column with the split: a value of `dataset.splits`.", None)
+    weight: str | None = key(
+        "Column with the weight of the image in the training loss. null: no weights.", None
+    )
+    classes: list[str] | None = key(
+        "Columns of 0 and 1, one for each class. null: the classes are in `label`.", None
+    )
+    separator: str = key("Text between the classes in a cell of `label`.", "|")
 
     def __post_init__(self) -> None:
         if not self.separator:
