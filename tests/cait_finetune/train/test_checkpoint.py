@@ -173,7 +173,7 @@ def test_a_damaged_state_gives_way_to_the_one_before(checkpoints, how, caplog):
 def test_a_run_without_a_state_begins_again(checkpoints, caplog):
     checkpoints.directory.mkdir()
     assert checkpoints.load_state() == (None, {})
-    assert "it begins again" in caplog.text
+    assert "it starts from the beginning" in caplog.text
 
 
 def test_no_state_that_is_whole(checkpoints):
