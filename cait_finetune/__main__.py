@@ -6,7 +6,7 @@ import sys
 
 
 def main() -> None:
-    """Entry point. The imports take seconds, in which a command can be interrupted."""
+    """Entry point. Ctrl-C ends the command at once during the imports, which take seconds."""
     # Python drops a KeyboardInterrupt that is raised in a callback of its import system.
     signal.signal(signal.SIGINT, _stop)
     try:
@@ -23,7 +23,7 @@ def main() -> None:
 
 def _stop(*_: object) -> None:
     try:
-        os.write(2, b"cait_finetune: interrupted; nothing had begun\n")
+        os.write(2, b"cait_finetune: interrupted before the command began\n")
     finally:  # also where the console is closed
         os._exit(130)
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from cait_finetune.inference.results import Predictions
     from cait_finetune.runs.notebook import Run
 
-#: A thread holds the lock while it runs a fine-tuning in this process.
+#: The lock of the thread that fine-tunes in this process.
 _ONE_RUN = threading.RLock()
 
 
@@ -37,9 +37,10 @@ def finetune(
         folder: folder of your own recipes, as for ``-cd``. `None`: our recipes only.
         directory: directory of the run. `None`: ``outputs/DATASET/MODEL/TIME``, or the directory of
             the resumed run.
-        train: images and labels of a program: a pair of arrays, a ``tf.data.Dataset`` or another
-            iterable of examples, as `cait_finetune.data.arrays.write_splits` takes them. They are
-            written to ``outputs/arrays``, once for equal images. `None`: ``dataset=`` names the images.
+        train: images and labels: a pair of arrays, a ``tf.data.Dataset`` or another iterable of
+            examples, as for `cait_finetune.data.arrays.write_splits`. The function writes them to
+            ``outputs/arrays``; a later run with the same images reuses the files. `None`: ``dataset=``
+            names the images.
         validation: as `train`. `None`: the run divides `train` 80/10/10.
         test: as `validation`.
         class_names: names of integer labels.
@@ -95,7 +96,7 @@ def finetune(
 def _written(
     train: Any, validation: Any, test: Any, class_names: Sequence[str] | None
 ) -> tuple[str, str]:
-    """Write the images of a program, and return the words that name them."""
+    """Write the images to files, and return the overrides that name these files."""
     from cait_finetune.data.arrays import write_splits
     from cait_finetune.runs.command_line import override
 

@@ -28,7 +28,7 @@ def check_whole(**values: object) -> None:
     """Check that every value is a whole number of at least 1.
 
     Raises:
-        CaiTError: a value is not; the message names the first such argument.
+        CaiTError: a value is not such a number. The message names the first wrong argument.
     """
     for key, number in values.items():
         if not is_whole(number) or number < 1:
@@ -39,7 +39,7 @@ def check_positive(**values: object) -> None:
     """Check that every value is a number above 0.
 
     Raises:
-        CaiTError: a value is not; the message names the first such argument.
+        CaiTError: a value is not such a number. The message names the first wrong argument.
     """
     for key, number in values.items():
         if not is_number(number) or not number > 0:
@@ -50,7 +50,7 @@ def check_rates(**values: object) -> None:
     """Check that every value is a dropout rate: a number in [0, 1).
 
     Raises:
-        CaiTError: a value is not; the message names the first such argument.
+        CaiTError: a value is not such a number. The message names the first wrong argument.
     """
     for key, rate in values.items():
         if not is_number(rate) or not 0 <= rate < 1:

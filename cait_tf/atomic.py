@@ -40,8 +40,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path for a file or directory; rename it to `path` if the block succeeds.
 
     The temporary name keeps the ending of `path`, because many libraries take the format from it.
-    If `path` is a symbolic link, its target is replaced. Temporary files for `path` that killed
-    processes left are removed after a day.
+    If `path` is a symbolic link, its target is replaced. The function also removes temporary files for
+    `path` that are older than a day: a killed process has left them.
 
     Raises:
         OSError: the write failed. `filename` is `path`, unless the error is about another file.
@@ -90,7 +90,7 @@ def write_text(path: str | Path, text: str) -> None:
 
 @contextlib.contextmanager
 def guarded(guard: Callable[[Path], None]) -> Iterator[None]:
-    """Call `guard` with the path of each write in the block. It raises to prevent the write."""
+    """Call `guard` with the path of each write in the block. An error of `guard` prevents the write."""
     _guards.append(guard)
     try:
         yield

@@ -94,7 +94,10 @@ def write_saved_model(model: Any, directory: str | Path) -> None:
         raise CaiTError(f"dtype: got {backbone.dtype_policy.name}, expected float32")
 
     if has_lora(model):
-        raise CaiTError("model: got one with LoRA, expected its saved weights in a model without")
+        raise CaiTError(
+            "model: got a model with LoRA, expected one without\n"
+            "  Save its weights, and load them into a model without LoRA."
+        )
 
     import tensorflow as tf
 
@@ -295,7 +298,7 @@ def _archive(directory: Path, path: Path) -> None:
 
 
 def build_many(entries: Iterable[Entry], weights: str, out: str | Path) -> None:
-    """Build the entries that `out` lacks or has with other weights, and show a progress bar.
+    """Build the entries that are missing in `out` or have other weights there. Show a progress bar.
 
     Args:
         weights: as for `create`.
@@ -330,7 +333,7 @@ def build_many(entries: Iterable[Entry], weights: str, out: str | Path) -> None:
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
                 built = process.submit(_build, entry, weights, out).result()
             if built is None:
-                console.print(f"{entry.name}: is there, skipped")
+                console.print(f"{entry.name}: exists, skipped")
             else:
                 difference, memory = built
                 console.print(

@@ -12,7 +12,7 @@ _KINDS = (
     ),
     (
         (errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
-        "room for what is written",
+        "enough space for the file",
         "Free some space, raise the limit, or choose another place.",
     ),
     (
@@ -22,7 +22,7 @@ _KINDS = (
     ),
     (
         (errno.EBUSY, errno.ETXTBSY, errno.EADDRINUSE, errno.EWOULDBLOCK, errno.EDEADLK),
-        "one that nothing else uses",
+        "a path that no other process uses",
         "Wait for the other process, or end it.",
     ),
     (
@@ -32,7 +32,7 @@ _KINDS = (
     ),
     (
         (errno.EMFILE, errno.ENFILE),
-        "more open files to be allowed",
+        "a higher limit of open files",
         "Raise the limit: ulimit -n.",
     ),
     ((errno.ENAMETOOLONG,), "a shorter path", "Shorten the name."),

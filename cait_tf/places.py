@@ -130,7 +130,7 @@ def prepare_home() -> None:
 
 
 def writable(directory: str | os.PathLike[str]) -> bool:
-    """Whether a file can be made in a directory. Make one, because permissions do not tell."""
+    """Whether a file can be made in a directory. Try it, because permissions are not conclusive."""
     try:
         tempfile.TemporaryFile(dir=directory).close()
     except OSError:

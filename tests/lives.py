@@ -210,7 +210,7 @@ def fill_the_disk(place: Path, stride: int) -> None:
     filled = 0
     while True:
         reading, writing = os.pipe()
-        out = Path(f"/dev/fd/{writing}")  # a pipe, because files have no room
+        out = Path(f"/dev/fd/{writing}")  # a pipe, because the limit does not allow a file
         known = set(met)
 
         def life(known: set[str] = known) -> None:

@@ -132,7 +132,7 @@ def test_a_signal_inside_a_loggers_method_ends_the_run(method, number, refused, 
     with monkeypatch.context() as patched:
         patched.setattr(TensorBoard, method, signalled)
         with pytest.raises(
-            Interrupted, match=f"{number.name}: the state is saved; go on with resume"
+            Interrupted, match=f"{number.name}: the state is saved; continue with resume"
         ):
             workflow.finetune(checked(*again), run)
     assert "finished" not in json.loads((run / "result.json").read_text())

@@ -1,4 +1,4 @@
-"""Every command and every program in the documents is one that works."""
+"""Every command and every program in the documents works."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_a_command_has_known_words(words):
     if "-cn" in words:
         recipe = words.pop(words.index("-cn") + 1)
         words.remove("-cn")
-    if "-cd" in words or "--help" in words:  # a folder of the reader's, or the help
+    if "-cd" in words or "--help" in words:  # the recipe is the reader's, or there is none
         return
     words = [word for word in words if word != "-m"]
     overrides = OverridesParser.create().parse_overrides([one for one in words if "=" in one])

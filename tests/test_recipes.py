@@ -47,7 +47,7 @@ INSTEAD = {
     "pretrain_nano": ["dataset.num_classes=30"],
     "transfer_inat19": ["dataset.num_classes=null", "schedule.min_lr=0", "schedule.warmup_lr=0"],
 }
-#: Recipes and the recipe whose run holds for them.
+#: Recipes that the run of another recipe covers, with that recipe.
 SAME_RUN = {
     "digits_from_scratch": "flowers_sweep",
     "flowers_offline": "flowers_sweep",

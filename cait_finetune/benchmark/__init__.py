@@ -1,1 +1,1 @@
-"""Speed and memory of the input, the model and the start; accuracy of the tuning methods."""
+"""Benchmarks: speed of the input pipeline, speed and memory of the model, time to the first step."""

@@ -1,1 +1,1 @@
-"""What every command line shares: composing, keys, errors in words, consoles."""
+"""The command line: composed configurations, keys, help and error messages."""

@@ -62,8 +62,8 @@ def configure_run(
     With ``resume=DIR``, both are those of the resumed run.
 
     Returns:
-        The configuration, the directory, and whether the time names the directory. The caller must
-        claim a directory that the time names.
+        The configuration, the directory, and whether the directory is named by the time. If it is, the
+        caller must claim it (`output_place.claim`).
 
     Raises:
         UserError: an override, the recipe or the folder has a mistake.
@@ -157,7 +157,9 @@ def resumed_run(composed: DictConfig, hydra_config: HydraConf) -> Config:
     groups = {path.name for path in data_folder("conf").iterdir() if path.is_dir()}
     recipe = hydra_config.job.config_name != "config"
     if any(word.startswith("hydra.run.dir") for word in hydra_config.overrides.hydra):
-        raise bad_value("hydra.run.dir", "a value beside resume", "none: a run stays where it is")
+        raise bad_value(
+            "hydra.run.dir", "a value beside resume", "no value: a resumed run keeps its directory"
+        )
     composed = configuration.with_absolute_paths(composed)  # a run stores absolute paths
     config, changes = resumed(composed, list(hydra_config.overrides.task), groups, recipe)
     for change in changes:

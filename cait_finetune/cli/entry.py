@@ -61,7 +61,7 @@ def command(name: str, *, importing: bool = False, any_backend: bool = False) ->
 
 @contextlib.contextmanager
 def _messages(name: str, shown: Errors) -> Iterator[None]:
-    """Turn a `UserError`, an `OSError` and Ctrl-C into one message and an exit status."""
+    """Exit with one message and a status after a `UserError`, an `OSError` or Ctrl-C."""
     try:
         yield
     except (UserError, CaiTError) as error:

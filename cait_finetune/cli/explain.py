@@ -78,9 +78,9 @@ Answer = Callable[[re.Match[str], Problem], UserError]
 def _cannot_parse(match: re.Match[str], problem: Problem) -> UserError:
     name, _, value = problem.override.partition("=")
     hint = (
-        f"a value with brackets or commas in it needs quotes of its own: '{name}=\"{value}\"'"
+        f"A value with brackets or commas needs its own quotes: '{name}=\"{value}\"'"
         if value
-        else f"give it a value: {name}=…"
+        else f"Give the key a value: {name}=…"
     )
     return bad_value("command line", repr(problem.override), f"key=value ({match[1]})", hint)
 
@@ -107,8 +107,8 @@ def _no_option(match: re.Match[str], problem: Problem) -> UserError:
 def _no_group(match: re.Match[str], problem: Problem) -> UserError:
     groups = [path.name for path in data_folder("conf").iterdir() if path.is_dir()]
     if match[1] in groups:
-        expected = "its keys: a run's config.yaml has values and no choices"
-        return bad_value(match[1], "a choice", expected, f"Write {match[1]}.KEY=…")
+        expected = "keys of the group: a run's config.yaml has no options of groups"
+        return bad_value(match[1], "an option", expected, f"Write {match[1]}.KEY=…")
     return unknown_key(match[1])
 
 
@@ -123,7 +123,7 @@ def _not_optional(match: re.Match[str], problem: Problem) -> UserError:
 def _value_for_keys(match: re.Match[str], problem: Problem) -> UserError:
     key = problem.key or next(iter(_keys_of(match[1])), "value")
     inside = f"{key}.{_fields(match[1])[0]}"
-    return bad_value(key, match[2], f"no value of its own: set one inside, as {inside}=…")
+    return bad_value(key, match[2], f"no value: {key} is a group; set its keys, as in {inside}=…")
 
 
 def _no_interpolation(match: re.Match[str], problem: Problem) -> UserError:
@@ -141,7 +141,7 @@ def _not_list(match: re.Match[str], problem: Problem) -> UserError:
 
 def _other_structure(match: re.Match[str], problem: Problem) -> UserError:
     if problem.key in _keys_of(None):
-        return bad_value(problem.key, "a list", f"keys and values: write {problem.key}.KEY=…")
+        return bad_value(problem.key, "a list", f"keys and values, as in {problem.key}.KEY=…")
     return bad_value(problem.key or "value", "keys and values", "a list")
 
 
@@ -156,9 +156,9 @@ def _no_variable(match: re.Match[str], problem: Problem) -> UserError:
 
 
 def _several_values(match: re.Match[str], problem: Problem) -> UserError:
-    hint = "a run for each: add -m"
+    hint = "Add -m for one run per value"
     if match[1] in _SEVERAL or ((known := kind_of(match[1])) is not None and known.several):
-        hint += f"; all in one: '{match[1]}=[{match[2]}]'"
+        hint += f"; for one run with all values write '{match[1]}=[{match[2]}]'"
     return bad_value(match[1], match[2], "one value", hint)
 
 
@@ -177,7 +177,7 @@ def _no_recipe(match: re.Match[str], problem: Problem) -> UserError:
     return bad_value("-cn", match[1], _listed(list(dict.fromkeys(known))), hint)
 
 
-#: Messages of Hydra 1.3 and OmegaConf 2.3, each with our answer. The first match applies.
+#: Messages of Hydra 1.3 and OmegaConf 2.3, and the function that explains each. The first match applies.
 RULES: list[tuple[str, Answer]] = [
     (r"^Cannot parse: (.*)", _cannot_parse),
     (r"^Key '(.+)' (?:is )?not in (?:struct|'(\w+)')", _unknown_key),
@@ -218,7 +218,7 @@ def _plugin_not_found(group: str, name: str, error: str) -> UserError:
 
 
 def includes_itself() -> UserError:
-    """Return the error for a user's file that includes our file of the same name, and so itself."""
+    """Return the error for a user's file that includes our file of the same name, and therefore itself."""
     return bad_value(
         "defaults",
         "a file that includes itself",

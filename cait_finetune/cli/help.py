@@ -18,7 +18,7 @@ _EXAMPLES = """\
   cait-finetune dataset=folder dataset.data_dir=photos model=cait_xxs24_224
   cait-finetune -m seed=0,1,2                          one run for each seed
   cait-finetune -cn flowers_linear_probe               a recipe (recipes/*.yaml)
-  cait-finetune resume=RUN                             go on with a run that was cut off
+  cait-finetune resume=RUN                             resume an interrupted run
 """
 
 
@@ -47,10 +47,10 @@ def _table(title: str, rows: Iterable[tuple[str, str]]) -> Table:
 
 
 def topics(names: Sequence[str], console: Console, commands: Iterable[str] = ()) -> None:
-    """Print the help of groups and keys. ``keys`` is every group.
+    """Print the help of groups and keys. The name ``keys`` stands for every group.
 
     Args:
-        commands: the names of commands, which have a help of their own.
+        commands: names of the commands that have their own help.
 
     Raises:
         UserError: a name is neither a group nor a key.
@@ -76,7 +76,7 @@ def topics(names: Sequence[str], console: Console, commands: Iterable[str] = ())
 
 
 def show_section(section: Section, console: Console) -> None:
-    """Print a group: what it is, its options and its keys."""
+    """Print what a group is for, its options and its keys."""
     console.print(f"{section.name or 'keys without a group'}: {section.about}\n")
     if section.options:
         console.print(
@@ -91,7 +91,7 @@ def show_section(section: Section, console: Console) -> None:
 
 
 def show_keys(keys: Iterable[Key], console: Console) -> None:
-    """Print two lines or more for each key: default and values, then the meaning."""
+    """Print each key: a line with default and values, then its meaning."""
     for key in keys:
         console.print(f"  {key.name}={key.default or '…'}   ({key.values})")
         where = f" Read with {key.where}." if key.where else ""

@@ -50,9 +50,9 @@ _SHOW_TRACEBACKS = os.environ.get(_FULL_ERROR) == "1"
 
 
 class _RunFailed(Exception):
-    """One of several runs failed with a `UserError`, whose message this error holds.
+    """The error of a run of a sweep that failed with a `UserError`. It has the same message.
 
-    The error lets Hydra's sweeper count the failure.
+    Hydra's sweeper counts the failure by this error.
     """
 
 
@@ -62,8 +62,8 @@ def run_with_hydra(name: str, load: Callable[[], Callable[[Config, Path], object
     Hydra's sweeper gets the return value of the stage. When one of several runs (``-m``) fails, the
     command prints its error at once and continues with the next run.
 
-    On a user's mistake, the command prints one message and exits with status 1. A defect shows its
-    traceback. With ``traceback=true`` or ``HYDRA_FULL_ERROR=1``, a user's mistake does so too.
+    On a user's mistake, the command prints one message and exits with status 1. An error in the program
+    shows its traceback. With ``traceback=true`` or ``HYDRA_FULL_ERROR=1`` a user's mistake shows it, too.
 
     Args:
         name: name of the command.
@@ -192,15 +192,15 @@ def _run_composed(
             raise bad_value("--cfg", "--cfg beside -m", "one of the two",
                             "Leave -m out: --cfg shows the configuration of one run.") from error  # fmt: skip
         if str(error) == _NO_TRIAL:
-            problem = bad_value("hydra/sweeper", "no trial that came to its end", "at least one")
-            sys.exit(f"cait_finetune: {problem}\n  why each ended stands above")
+            problem = bad_value("hydra/sweeper", "no finished trial", "at least one")
+            sys.exit(f"cait_finetune: {problem}\n  See the error of each trial above.")
         if _SHOW_TRACEBACKS or not str(error).startswith(NUMBER_FOR_GROUP):
             raise
         sys.exit(f"cait_finetune: {group_without_name(sys.argv)}")
 
 
 def _go_on(directory: Path) -> str:
-    """Return how the run of a process that died continues. Empty: it had saved nothing."""
+    """Return a hint on how to resume a run whose process died. Empty: the run had saved nothing."""
     run = RunDirectory(directory)
     resumable = run.config.is_file() and not run.finished
     return f"Continue with {advise('resume', directory)}" if resumable else ""

@@ -17,7 +17,7 @@ _OPTIONS = (
 
 
 def refuse_unknown_options(words: Sequence[str]) -> None:
-    """Refuse an option that is none of Hydra's, such as ``--epochs 5``.
+    """Refuse an option that Hydra does not have, such as ``--epochs 5``.
 
     Raises:
         UserError: the words contain such an option.
@@ -44,7 +44,7 @@ def refuse_unknown_options(words: Sequence[str]) -> None:
 def refuse_unknown_keys(words: Iterable[str]) -> None:
     """Refuse ``key=value`` whose key the configuration does not have.
 
-    Hydra's own keys, and words that add or remove a key (``+``, ``~``), are left to Hydra.
+    Hydra checks its own keys, and words that add or remove a key (``+``, ``~``).
 
     Raises:
         UserError: a key is unknown.

@@ -12,7 +12,7 @@ import signal
 from cait_finetune.runtime.signals import Ending, raise_interrupt
 
 INTERRUPTED = 130
-_MESSAGE = b"cait_finetune: interrupted; nothing had begun\n"
+_MESSAGE = b"cait_finetune: interrupted before the command began\n"
 #: A duplicate of standard error, which other code replaces at times. Empty if it is closed.
 _console: list[int] = []
 

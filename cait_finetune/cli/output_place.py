@@ -23,8 +23,8 @@ _ABOVE = 3  # outputs/DATASET/MODEL
 class OutputPlace(Callback):
     """Check and claim `hydra.run.dir` or `hydra.sweep.dir`. `claimed` is the last claimed directory.
 
-    The program exits if the directory is not a path on a disk. A directory named by the time belongs to
-    one command. A second command that starts in the same second gets the next free name.
+    The program exits if the directory is not a path on a disk. If the time names the directory, one
+    command claims it: a second command that starts in the same second gets the next free name.
     """
 
     claimed: ClassVar[Path | None] = None
@@ -95,7 +95,7 @@ def claim(key: str, directory: Path) -> Path:
 def release(directory: Path) -> None:
     """Remove a claimed directory in which a command has written nothing, and empty folders above it.
 
-    A directory that the user named is left as it is.
+    The function does not remove a directory that the user named.
     """
     if not (directory / OUTPUT_MARK).is_file():
         return

@@ -1,4 +1,4 @@
-"""Announce each run of a sweep: its number, their number, and what varies."""
+"""Announce each run of a sweep: its number, the number of all runs, and the values that vary."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from cait_finetune.config.places import data_folder
 from cait_finetune.runs.markdown import markdown_table
 from cait_tf.variants import VARIANTS
 
-#: The shown defaults are those of a run on a folder of images with a published model.
+#: The command whose defaults the reference shows: a folder of images and a published model.
 _USUAL = ("dataset=folder", "model=cait_xxs24_224")
 _TYPES = {str: "text", float: "number", int: "integer", bool: "true or false"}
 
@@ -40,7 +40,8 @@ class Key:
         name: full name, such as ``train.epochs``.
         default: as the command line writes it. Empty: the user must set the key.
         values: type, allowed values and range in words.
-        where: the choices with which the key has an effect. Empty: all.
+        where: the choices with which the key has an effect. Empty: every choice.
+        meaning: what the key means, in one sentence.
     """
 
     name: str
@@ -94,7 +95,7 @@ def _usual() -> tuple[DictConfig, dict[str, str]]:
 
 
 def _options(group: str, default: str | None) -> dict[str, str]:
-    """Return the first sentence of the comment on top of each option's file."""
+    """Return name and meaning of each option: the first sentence of the comment at the top of its file."""
     options = {path.stem: _comment(path) for path in (data_folder("conf") / group).glob("*.yaml")}
     if group == "model":
         options = {name: _variant(name, text) for name, text in options.items()}
@@ -103,7 +104,10 @@ def _options(group: str, default: str | None) -> dict[str, str]:
 
 
 def _comment(path: Path) -> str:
-    """Return the first sentence of the comment on top of a file, without its command."""
+    """Return the first sentence of the comment at the top of a file, without its command.
+
+    A full stop and a space end the sentence, so the comment must not contain ``et al. 2021``.
+    """
     lines = []
     for line in path.read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):
@@ -191,8 +195,9 @@ def document() -> str:
     """Return ``.github/docs/KEYS.md``."""
     parts = [
         "# Keys\n\n",
-        "Every key of `cait-finetune`, written `KEY=VALUE`; `GROUP=OPTION` sets several at once. The defaults "
-        f"are those of `cait-finetune {' '.join(_USUAL)}`. `cait-finetune --help GROUP` prints a group.\n\n",
+        "Every key of `cait-finetune`. Write `KEY=VALUE`; `GROUP=OPTION` sets several keys at once. The defaults "
+        f"are those of `cait-finetune {' '.join(_USUAL)}`. *Read with …* states with which choices a key has an "
+        "effect. `cait-finetune --help GROUP` prints a group.\n\n",
     ]
     for section in sections().values():
         options = "; ".join(f"`{name}`: {text}" for name, text in section.options.items())

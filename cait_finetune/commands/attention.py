@@ -1,7 +1,7 @@
-"""``cait-finetune attention run=RUN_DIRECTORY``: where a fine-tuned model looks.
+"""``cait-finetune attention run=RUN_DIRECTORY``: draw a fine-tuned model's saliency maps.
 
 The command draws a contact sheet of correctly classified test images and of the most confident
-mistakes. It draws each image with its class saliency map (`cait_tf.attention_maps`). The sheet is
+mistakes, each with its class saliency map (`cait_tf.attention_maps`). The sheet is
 ``attention.png`` in the run's directory; ``split`` and ``output`` choose another split and file.
 """
 

@@ -1,8 +1,8 @@
 """``cait-finetune collection names=[cait_s24_224,cait_s24_224_fe]``: build SavedModels of the collection.
 
 The models have the signature, outputs and variable names of the original collection
-(`cait_tf.collection`). Each gets a page and a ``.tar.gz``. The command skips a model that is there with the
-same weights.
+(`cait_tf.collection`). Each model gets a page and a ``.tar.gz``. The command skips a model that exists with
+the same weights.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from cait_tf.quiet import quiet_imports
 class CollectionConfig:
     """The keys of the command."""
 
-    names: list[str] = key("Variants; with _fe at the end, their feature extractors.", [])
-    all: bool = key("Build all twenty.", False)
-    feature_extractor: bool = key("Build feature extractors alone.", False)
+    names: list[str] = key("Variants. NAME_fe is the feature extractor of NAME.", [])
+    all: bool = key("Build all twenty models.", False)
+    feature_extractor: bool = key("Build only feature extractors.", False)
     weights: str = key(
-        "hub, official, none, or a weights file; {name} in it becomes the variant's name.", "hub"
+        "hub, official, none, or a weights file. {name} in it stands for the variant's name.", "hub"
     )
     out: str = key("Folder of the models.", "collection")
 
 
 def build(config: CollectionConfig) -> None:
-    """Build the models, with a line for each.
+    """Build the models, and print a line for each.
 
     Raises:
-        UserError: the keys name no models, or some beside ``all``.
+        UserError: the keys name no models, or name models in addition to ``all``.
         CaiTError: a model cannot be built.
     """
     if config.all == bool(config.names):

@@ -4,8 +4,8 @@ The command takes directories of runs or sweeps, or glob patterns, and sorts the
 validation metric. It prints:
 
 - a table with the configuration keys that differ, the validation and test metrics with their 95 %
-  intervals, and the seconds. Runs that differ only in their seed or fold form a row with their mean;
-  its last column has the difference from the best row, paired by seed;
+  intervals, and the seconds. Runs that differ only in their seed or fold share a row, which has their
+  mean. The last column has the difference from the best row, paired by seed;
 - with ``x=KEY``, the test metric by KEY and by the other settings;
 - each unfinished run, with its progress and the files that it lacks;
 - the command of the best run.
@@ -123,7 +123,7 @@ def write_markdown(
     name = short_name(comparison)
     if command:
         place = _place(comparison.best)
-        begun = f", begun in {place}, where relative paths begin" if place else ""
+        begun = f", started in {place}; relative paths start there" if place else ""
         lines += ["", f"Best run, {name(comparison.best)}{begun}:", "", "```bash", command, "```"]
     if comparison.unfinished:
         lines += ["", "Left out:", ""]
@@ -139,7 +139,8 @@ def show(paths: list[str], output: Path, x: str | None, console: Console) -> Non
     """Print the comparison, and write its files into `output`.
 
     Args:
-        x: a numeric key. A second table and the figure show the test metric by this key.
+        x: a numeric key. `None`: no second table. Otherwise a second table and the figure show the test
+            metric by this key.
 
     Raises:
         UserError: as `compare`, no finished runs differ in `x`, or `output` cannot be written.
@@ -166,7 +167,7 @@ def show(paths: list[str], output: Path, x: str | None, console: Console) -> Non
     if best:
         console.print(f"best   {best.directory}")
         if place := _place(best):
-            console.print(f"begun  in {place}, where relative paths begin")
+            console.print(f"paths  relative paths start at {place}")
         console.print(command)
     console.print(f"files  {', '.join(map(str, files))}")
 

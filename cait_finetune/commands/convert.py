@@ -24,10 +24,10 @@ class ConvertConfig:
     """The keys of the command."""
 
     source: str = key("A weights file, a SavedModel directory, or a repository of the hub.")
-    destination: str = key("What to write; its ending is the format.")
-    feature_extractor: bool = key("Leave the head out.", False)
+    destination: str = key("File or directory to write. Its ending decides the format.")
+    feature_extractor: bool = key("Convert the backbone without the head.", False)
     weights_key: str | None = key(
-        "State dict of a PyTorch checkpoint that has several. null: its average, else its only one.",
+        "State dict to read from a PyTorch checkpoint with several. null: the average, or the only one.",
         None,
     )
 

@@ -89,8 +89,8 @@ def evaluate(config: Config, directory: Path) -> Path:
         console.print(line, highlight=False)
     if split in (*source.divided, *source.default_slices):
         console.print(
-            f"score  {split} is a part that training would hold back: add "
-            "dataset.evaluation_only=true to score a whole test set"
+            f"score  {split} is only a part of the images, as in training: add "
+            "dataset.evaluation_only=true to score all images"
             if config.dataset.source in ("folder", "csv", "imagenet_folder")
             else f"score  {split} is a slice: set dataset.splits.{split} to choose another"
         )

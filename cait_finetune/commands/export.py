@@ -31,8 +31,8 @@ def read_arguments(arguments: list[str]) -> tuple[Path, ExportConfig, RunDataCon
     """Parse the words of the command.
 
     Returns:
-        The run's directory, the group ``export`` as the main command composes it, and where the run's
-        images are now.
+        The run's directory, the group ``export`` as the main command composes it, and the current place
+        of the run's images.
 
     Raises:
         UserError: a key is unknown, a value is wrong, or ``run`` is missing.
@@ -63,7 +63,7 @@ def export(directory: Path, config: ExportConfig, data: RunDataConfig | None = N
     Args:
         directory: directory of the run.
         config: the formats and their options.
-        data: where the run's images are now. `None`: the images are where the run read them.
+        data: the current place of the run's images. `None`: the place from which the run read them.
 
     Raises:
         UserError: the run does not exist, its scores are of other weights, or its images are missing.

@@ -112,7 +112,7 @@ def losses_at(
     `_FLOWN_OFF` times the lowest.
 
     Args:
-        rates: learning rates, growing.
+        rates: learning rates in increasing order.
         loss_at: takes one step at a rate and returns the loss.
         smoothing: as `factor` in `smooth`.
 

@@ -1,7 +1,7 @@
-"""``cait-finetune maps images=cat.jpg model=cait_s24_224``: draw where a model looks.
+"""``cait-finetune maps images=cat.jpg model=cait_s24_224``: draw a published model's attention maps.
 
 The command writes three PNG files for each image: the class saliency map, the class attention of each
-head and block, and attention rollout (`cait_tf.attention_maps`). ``predict model=RUN maps=DIR`` draws the
+head and block, and attention rollout (`cait_tf.attention_maps`). ``predict run=RUN maps=DIR`` draws the
 saliency maps of a fine-tuned model.
 """
 
@@ -26,10 +26,10 @@ class MapsConfig:
     model: str = key("The variant.", "cait_xxs24_224")
     weights: str = key("pretrained, hub, official, none, or a weights file.", "hub")
     image_size: list[int] | None = key(
-        "Side of the images, or height and width. null: the variant's.", None, low=1
+        "Side of the input in pixels, or [height,width]. null: the variant's.", None, low=1
     )
     classes: str | None = key(
-        "Text file with a class name in each line. null: those that the weights state, else ImageNet's.",
+        "Text file with one class name per line. null: the names in the weights file, or ImageNet's.",
         None,
     )
     out: str = key("Folder of the pictures.", "attention_maps")

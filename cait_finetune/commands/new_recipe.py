@@ -1,8 +1,8 @@
-"""``cait-finetune new_recipe NAME KEY=VALUE …``: write the words of a command as a recipe of your own.
+"""``cait-finetune new_recipe NAME KEY=VALUE …``: write the words of a command to a recipe file.
 
-The command checks the words as a run does, and writes ``NAME.yaml`` into the working directory. Each key
-has its meaning beside it. ``cait-finetune -cd . -cn NAME`` runs the recipe. ``-cn OTHER`` among the words
-begins with another recipe.
+The command checks the words as a run does, and writes ``NAME.yaml`` into the working directory, with a
+comment that explains each key. ``cait-finetune -cd . -cn NAME`` runs the recipe. With ``-cn OTHER`` among
+the words, the new recipe begins with the recipe OTHER.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ def new_recipe(name: str, words: Sequence[str]) -> Path:
     name = name.removesuffix(".yaml")
     ours = [path.stem for kind in ("conf", "recipes") for path in data_folder(kind).glob("*.yaml")]
     if name in ours:
-        raise bad_value("new_recipe", name, "a name that none of ours has", "Choose another name.")
+        raise bad_value(
+            "new_recipe", name, "a name that no recipe of ours has", "Choose another name."
+        )
     if not _NAME.fullmatch(name):
         raise bad_value("new_recipe", name or "nothing", "a name of letters, digits, _ and -",
                         "cait-finetune new_recipe birds dataset=folder …")  # fmt: skip

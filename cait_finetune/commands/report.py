@@ -94,12 +94,12 @@ def _scores(
 ) -> tuple[Scores, Viewer | None]:
     """Return the scores, and the function that draws mistakes.
 
-    A finished run keeps its predictions. The function predicts the images again with the best weights if
-    predictions are missing, or come from other weights, unknown weights or other images. Without images
-    or weights, the function scores the kept predictions and returns `None` as the second result.
+    A finished run keeps its predictions. If predictions are missing, or come from other weights, unknown
+    weights or other images, this function predicts the images again with the best weights. Without
+    images or weights it scores the kept predictions and returns `None` as the second result.
 
     Args:
-        reasons: gets a line for each thing that the report lacks.
+        reasons: list to which this function adds a line for each missing part of the report.
 
     Raises:
         UserError: the run has no predictions, and its weights or images are missing.
@@ -119,8 +119,8 @@ def _scores(
     made_by = {one.weights for one in (predictions or {}).values()}
     if mark and made_by - {mark, None}:
         reasons.append(
-            f"predictions: those of the run were made by other weights than {run.best_checkpoint}, "
-            "and were made again"
+            f"predictions: the run's were made by other weights than {run.best_checkpoint}; "
+            "the command predicted again"
         )
         predictions = temperature = None
     try:

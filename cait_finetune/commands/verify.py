@@ -1,7 +1,7 @@
-"""``cait-finetune verify``: compare training runs that must agree.
+"""``cait-finetune verify``: compare training runs whose results must agree.
 
-For each feature the command trains eight steps on the digits dataset: on one device, on two
-replicas, in two worker processes, interrupted and resumed, and with more micro-batches per step.
+For each feature the command trains eight steps on the digits: on one device, on two replicas, in two
+worker processes, interrupted and resumed, and with more micro-batches per step.
 Each cell of the table ``equality.md`` is the largest absolute difference from the run on one
 device, over all losses, weights and moving averages. For the resumed run the cell also covers the
 optimizer slots and every other array of the last state.

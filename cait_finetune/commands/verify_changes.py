@@ -1,4 +1,4 @@
-"""``cait-finetune verify_changes``: what each command does after a change.
+"""``cait-finetune verify_changes``: measure what each command does after a change.
 
 Each row of the table changes one thing between two commands, on small generated images. Each cell
 runs one command after the change and states its outcome. The command writes the table to
@@ -57,7 +57,7 @@ class ChangesConfig:
 
 @dataclass
 class World:
-    """The files that a row changes: images, a finished run, an interrupted run and a weights file.
+    """The files that a row of the table changes: images, two runs and a weights file.
 
     ``words`` maps the name of a command to words that are added to its command line.
     """
@@ -231,7 +231,7 @@ ROWS: dict[str, Callable[[World], None]] = {
 
 
 def cell(command: str, world: World) -> str:
-    """Run a command in a world and return its outcome, as a cell of the table."""
+    """Run a command after a change and return its outcome, as a cell of the table."""
     said = io.StringIO()
     try:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
@@ -421,21 +421,22 @@ def _reason(message: str, world: World) -> str:
 def _document(rows: str) -> str:
     return f"""# What may change between two commands
 
-`python -m cait_finetune verify_changes` measures this table: each row changes one thing, each cell
-runs a command afterwards. *train from* is a new run with `model.weights=FILE`; *evaluate* scores the
-same file; the others are given the run. *same* gives what the command gave before the change.
+`python -m cait_finetune verify_changes` measures this table. Each row changes one thing; each cell
+runs a command after the change. *train from* is a new run with `model.weights=FILE`; *evaluate* scores the
+same file; the other commands get the run's directory. *same*: the command gives the same result as
+before the change.
 
 {rows}
 
 - `dataset.accept_changes=true` makes resume, export, report and attention use changed images. The run
   records the change. Changed classes are refused in any case.
 - *folder moved* names the new place with `dataset.data_dir=DIR`.
-- An image is its name, its label and its content. With `dataset.check=false` nobody opens the files of a
-  folder or a table before training, and contents are not compared; a line says so.
-- *evaluate* scores the validation split, which some of these changes leave alone.
-- Weights and exports state which run they are of, their classes, and how their images are prepared.
-  Weights also state a sample of the contents that they were trained on. Commands read these facts from
-  the file itself and not from the folder that the file lies in.
+- Commands compare the name, label and content of each image. With `dataset.check=false` a command does not
+  read the files of a folder or table before training, and does not compare contents; it prints that it did
+  not.
+- *evaluate* scores the validation split. Some of these changes do not affect that split.
+- Weights and exports record their run, classes and preprocessing, and the hashes of a sample of their
+  training images. Commands read these facts from the file itself, not from the folder that contains it.
 """
 
 
@@ -457,4 +458,6 @@ def _write_or_check(config: ChangesConfig) -> None:
         path.write_text(text, encoding="utf-8")
         print(f"written to {path}")
     elif not path.is_file() or path.read_text(encoding="utf-8") != text:
-        sys.exit(f"cait_finetune verify_changes: {path} is not as measured above: write it anew")
+        sys.exit(
+            f"cait_finetune verify_changes: {path} differs from the new table: run the command without check=true"
+        )

@@ -1,7 +1,7 @@
-"""The configuration: every key, its type and its range. Defaults stand in ``conf/``.
+"""The configuration: the type, range and meaning of every key. ``conf/`` has most defaults.
 
-Hydra validates names and types against these classes (`register`); ranges are checked in their
-``__post_init__``, which runs when `from_hydra` turns the composed configuration into objects.
+Hydra validates names and types against these classes (`register`). Their ``__post_init__`` checks
+ranges when `from_hydra` turns the composed configuration into objects.
 """
 
 from cait_finetune.config.augment import AugmentConfig

@@ -11,37 +11,44 @@ from cait_finetune.errors import bad_value
 
 @dataclass
 class AugmentConfig:
-    """The augmentations of an image, in the order of their application; two images are mixed last."""
+    """The augmentations, in the order in which they are applied; mixing pairs of images comes last."""
 
     crop_scale: list[float] = key(
-        "Range of a random resized crop's fraction of the image area. Above 1 the image gets a black border."
+        "Range of the random crop's share of the image area. Above 1 the image gets a black border."
     )
-    crop_ratio: list[float] = key("Range of a random resized crop's width / height.")
+    crop_ratio: list[float] = key("Range of the random crop's width / height.")
     flip: float = key("Probability of mirroring the image.", low=0, high=1)
     rand_operations: int = key(
         "Operations of RandAugment for each image. 0: none.", 0, low=0, high=16
     )
     rand_magnitude: float = key("Strength of RandAugment.", 9.0, low=0, high=10)
-    rand_magnitude_std: float = key("Standard deviation of the strength.", 0.5, low=0, high=10)
+    rand_magnitude_std: float = key("Standard deviation of `rand_magnitude`.", 0.5, low=0, high=10)
     rand_probability: float = key(
         "Probability of each operation of RandAugment.", 0.5, low=0, high=1
     )
-    three_augment: bool = key("DeiT III's 3-Augment: grey, solarize or blur the image.", False)
+    three_augment: bool = key(
+        "DeiT III's 3-Augment: turn the image grey, solarize it, or blur it.", False
+    )
     color_jitter: float = key(
-        "How far the factors of brightness, contrast and saturation differ from 1.",
+        "Largest difference from 1 of the factors of brightness, contrast and saturation.",
         0.0,
         low=0,
         high=1,
     )
-    erasing: float = key("Probability of a box of noise.", 0.0, low=0, high=1)
+    erasing: float = key(
+        "Probability of random erasing: noise fills a box of the image.", 0.0, low=0, high=1
+    )
     mixup: float = key("Alpha of mixup. 0: none.", 0.0, low=0, high=100)
     cutmix: float = key("Alpha of CutMix. 0: none.", 0.0, low=0, high=100)
     mix_probability: float = key("Probability that a pair of images is mixed.", 1.0, low=0, high=1)
     mix_switch_probability: float = key(
-        "Probability of CutMix, if mixup and CutMix are on.", 0.5, low=0, high=1
+        "Probability of CutMix instead of mixup, if both are on.", 0.5, low=0, high=1
     )
     repeats: int = key(
-        "Times that a pass uses each image, with other augmentations each time.", 1, low=1, high=64
+        "Number of times that each pass over the images uses an image, each time augmented anew.",
+        1,
+        low=1,
+        high=64,
     )
 
     def __post_init__(self) -> None:

@@ -18,24 +18,26 @@ METRICS = ("top1", "mean_per_class", "mean_average_precision")
 class SplitsConfig:
     """The train, validation and test split.
 
-    Images without a split are divided within each class, and the division is written to `file`. Images
-    in the file keep their split. `shares` and `seed` that differ from those in the file are refused.
+    The loader divides images without a split within each class, and writes the division to `file`.
+    Images in the file keep their split. The loader refuses `shares` or a `seed` that differ from the
+    file's.
     """
 
     train: str | None = key(
-        "Split expression of TFDS, name of a subfolder, or value in the split column of a table. null: "
-        "the data set's own.", None,
+        "Split expression of TFDS, name of a subfolder, or value in a table's column `split`. null: the "
+        "data set's own split.", None,
     )  # fmt: skip
     validation: str | None = key("As `train`.", None)
     test: str | None = key("As `train`.", None)
     shares: list[float] | None = key(
-        "Fractions of train, validation and test of images without a split. null: those in the file, else "
+        "Shares of train, validation and test among images without a split. null: those in the file, or "
         "[0.8,0.1,0.1].", None,
     )  # fmt: skip
-    seed: int | None = key("Seed of the division. null: that in the file, else 0.", None,
+    seed: int | None = key("Seed of the division. null: the seed in the file, or 0.", None,
                            low=0, high=2**31 - 1)  # fmt: skip
     file: str | None = key(
-        "File of the division. null: a file beside the images, or in the user's cache.", None
+        "File that records the division. null: a file beside the images, or in the user's cache.",
+        None,
     )
 
     SHARES: ClassVar[tuple[float, ...]] = (0.8, 0.1, 0.1)  # train, validation, test
@@ -64,14 +66,20 @@ class SplitsConfig:
 
 @dataclass
 class ColumnsConfig:
-    """Columns of a table, or features of a TFDS data set. null: the usual name."""
+    """Names of a table's columns, or of a TFDS data set's features. null: the usual name."""
 
-    image: str | None = key("Path of the image.", None)
-    label: str | None = key("The class, or several classes with `separator` between them.", None)
-    split: str | None = key("The split: a value of `dataset.splits`.", None)
-    weight: str | None = key("Weight of the image in the training loss.", None)
-    classes: list[str] | None = key("Columns of 0 and 1, one for each class.", None)
-    separator: str = key("Text between the classes in `label`.", "|")
+    image: str | None = key("Column with the path of the image.", None)
+    label: str | None = key(
+        "Column with the class, or with several classes and `separator` between them.", None
+    )
+    split: str | None = key("Column with the split: a value of `dataset.splits`.", None)
+    weight: str | None = key(
+        "Column with the weight of the image in the training loss. null: no weights.", None
+    )
+    classes: list[str] | None = key(
+        "Columns of 0 and 1, one for each class. null: the classes are in `label`.", None
+    )
+    separator: str = key("Text between the classes in a cell of `label`.", "|")
 
     def __post_init__(self) -> None:
         if not self.separator:
@@ -84,18 +92,18 @@ class DatasetConfig:
 
     source: str = key("Where the images are. `dataset=NAME` sets it.", "tfds", choices=SOURCES)
     name: str = key("Name of the data set: in TFDS, on the model card and in the run's directory.")
-    homepage: str | None = key("Address of the data set, for the model card.", None)
-    license: str | None = key("Licence of the images in words, for the model card.", None)
-    data_dir: str | None = key("Folder or table of the images. null: TFDS' default.", None)
+    homepage: str | None = key("Web address of the data set, for the model card.", None)
+    license: str | None = key("Name of the images' licence, for the model card.", None)
+    data_dir: str | None = key("Folder or table of the images. null: TFDS' default folder.", None)
     accept_changes: bool = key(
-        "Use the run's images although they changed since it began. The run records the change.",
+        "Use images that changed since the run began. The run records the change.",
         False,
     )
     columns: ColumnsConfig = field(default_factory=ColumnsConfig)
     splits: SplitsConfig = field(default_factory=SplitsConfig)
     num_classes: int | None = key("Number of classes that the images must have. null: any.", None)
     class_names: list[str] | None = key("Names of the classes. null: the data set's own.", None)
-    multi_label: bool = key("An image has any number of classes.", False)
+    multi_label: bool = key("true: an image can have any number of classes.", False)
     metric: str | None = key(
         "Metric that decides which epoch is best. null: top1, or mean_average_precision with several "
         "labels.", None, choices=METRICS,
@@ -110,23 +118,27 @@ class DatasetConfig:
         None,
         low=2,
     )
-    fold: int = key("Number of the fold that is the validation split.", 0)
+    fold: int = key("Number of the fold that is the validation split, from 0.", 0)
     seed: int | None = key(
-        "Seed of `examples_per_class`, `train_share` and `folds`. null: `splits.seed`, else the run's "
-        "`seed`.", None, low=0, high=2**31 - 1,
+        "Seed of `examples_per_class`, `train_share` and `folds`. null: `dataset.splits.seed`, or `seed` "
+        "if that is null.", None, low=0, high=2**31 - 1,
     )  # fmt: skip
     sampling: str = key(
-        "balanced: show each class equally often.", "all", choices=("all", "balanced")
+        "all: train on each image equally often. balanced: on each class equally often.",
+        "all",
+        choices=("all", "balanced"),
     )
-    allow_flip: bool = key("Mirroring keeps the class. false: refuse to mirror.", True)
+    allow_flip: bool = key(
+        "A mirrored image keeps its class. false: images are not mirrored.", True
+    )
     upright: bool = key("Rotate photographs by their EXIF orientation.", True)
-    on_corrupt: str = key("What to do with a file that cannot be decoded.", "stop",
+    on_corrupt: str = key("stop: refuse a file that cannot be decoded. skip: leave the file out.", "stop",
                           choices=("stop", "skip"))  # fmt: skip
     check: bool = key(
-        "Read each file before the first training on it, to find files that are no images and to record "
-        "content hashes.", True,
+        "Read each file before the first training on it, to find files that are not images and to "
+        "record content hashes.", True,
     )  # fmt: skip
-    shuffle_buffer: int = key("Images among which the next one is drawn.", 4096, low=1)
+    shuffle_buffer: int = key("Size of the shuffle buffer in images.", 4096, low=1)
     cache: str = key("Where decoded images are kept.", "none", choices=("none", "memory", "disk"))
     cache_dir: str = key("Folder of `cache=disk`.", "~/.cache/cait_finetune/images")
     parallel_files: int | None = key(
@@ -186,8 +198,7 @@ class DatasetConfig:
     def draw_seed(self) -> int:
         """The seed of `examples_per_class`, `train_share` and `folds`.
 
-        A run records `seed`. A run without `seed` is from an older version, which drew by
-        `splits.seed`.
+        A run records `seed`. If a run has none, an older version made it, which used `splits.seed`.
         """
         return self.splits.split_seed if self.seed is None else self.seed
 
@@ -202,5 +213,5 @@ class DatasetConfig:
             raise bad_value(
                 "dataset.metric",
                 f"{self.metric} with dataset.multi_label={str(self.multi_label).lower()}",
-                "mean_average_precision where an image has several labels, else top1 or mean_per_class",
+                "mean_average_precision if an image has several labels, otherwise top1 or mean_per_class",
             )

@@ -65,12 +65,12 @@ _WITHOUT_DEFAULT = ("tuning.pattern",)
 
 @dataclass(frozen=True)
 class Condition:
-    """Keys with a default that have an effect only with some configurations.
+    """Keys with a default that have an effect only in some configurations.
 
     Attributes:
         keys: full names of the keys.
-        read: whether a configuration reads the keys.
-        where: the condition in words, for the message.
+        read: function that returns whether the keys have an effect in a configuration.
+        where: the condition in words, for messages and the reference of keys.
         hint: what the user can do, for the message.
     """
 
@@ -103,7 +103,7 @@ def takes_steps(config: Config) -> bool:
 
 
 def no_cached_features(config: Config) -> bool:
-    """Return whether training reads images. If not, it reads features without augmentation."""
+    """Return whether training reads images. Otherwise it reads cached features, without augmentation."""
     return not config.tuning.cache_features
 
 
@@ -131,7 +131,7 @@ CONDITIONS = (
             "rand_operations", "three_augment", "color_jitter", "erasing", "mixup", "cutmix", "repeats"
         )),
         no_cached_features,
-        "tuning.cache_features=false",
+        "tuning.cache_features other than true",
         "Add tuning.cache_features=false, or augment=none.",
     ),
     Condition(
@@ -143,13 +143,13 @@ CONDITIONS = (
     Condition(
         ("average.export",),
         lambda config: config.average.method != "none",
-        "an average",
+        "average=ema or swa",
         "Add average=ema.",
     ),
     Condition(
         ("distribution.devices",),
         lambda config: config.distribution.strategy in ("auto", "mirrored"),
-        "distribution=mirrored",
+        "distribution=auto or mirrored",
         "Choose distribution=mirrored.",
     ),
     Condition(
@@ -236,26 +236,26 @@ CONDITIONS = (
         lambda config: config.dataset.source == "csv"
         and config.dataset.multi_label
         and not config.dataset.columns.classes,
-        "dataset=csv with dataset.multi_label=true, and no dataset.columns.classes",
+        "dataset=csv, dataset.multi_label=true and dataset.columns.classes=null",
         "Add dataset.multi_label=true.",
     ),
     Condition(
         ("export.accuracy_images",),
         lambda config: bool(config.export.quantise),
-        "export.quantise",
+        "export.quantise other than []",
         "Add export=litert 'export.quantise=[int8]'.",
     ),
     Condition(
         ("export.hub_private",),
         lambda config: config.export.push_to_hub is not None,
-        "export.push_to_hub",
+        "export.push_to_hub other than null",
         "Add export.push_to_hub=USER/NAME.",
     ),
     Condition(
         ("train.patience", "train.max_hours", "checkpoint.every_steps",
          "train.accumulation"),
         takes_steps,
-        "tuning.solver=sgd",
+        "tuning.solver other than lbfgs",
         "Add tuning.solver=sgd.",
     ),
 )  # fmt: skip

@@ -45,8 +45,9 @@ def key(
     """Return the dataclass field of a key.
 
     Args:
-        default: the default, or a list of defaults. `MISSING`: a file in ``conf/`` sets the key.
-        meaning: as the other arguments, an attribute of `Declared`.
+        default: the default value. `MISSING`: a file in ``conf/`` sets the key.
+
+    `Declared` documents the other arguments.
     """
     metadata = {"declared": Declared(meaning, low, high, open_high, choices)}
     if isinstance(default, list):
@@ -67,7 +68,7 @@ def check_keys(group: Any, name: str) -> None:
         name: name of the group, such as ``optimizer``. Empty: the keys have no prefix.
 
     Raises:
-        UserError: a value is outside its range, or is none of its choices.
+        UserError: a value is outside its range, or is not one of its choices.
     """
     for field in dataclasses.fields(group):
         rule, value = declared(field), getattr(group, field.name)

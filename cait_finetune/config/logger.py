@@ -14,8 +14,8 @@ class WandbConfig:
 
     enabled: bool = key("Log to Weights & Biases. `logger=wandb` sets it.", False)
     mode: str = key(
-        "auto: online if a key is found and the service answers, else offline. offline: the run "
-        "directory keeps all data for a later upload. online: auto with a warning if no key is found.",
+        "auto: online if a key is found and the service answers, otherwise offline. offline: the run "
+        "directory keeps all data for a later upload. online: as auto, with a warning if no key is found.",
         "auto", choices=("auto", "online", "offline", "disabled"),
     )  # fmt: skip
     project: str | None = key("Project. null: W&B's default.", None)
@@ -34,8 +34,8 @@ class WandbConfig:
             raise bad_value(
                 f"logger.wandb.{name}",
                 f"{value} without Weights & Biases",
-                "logger=wandb beside it",
-                "with others: 'logger=[wandb,csv]'",
+                "logger=wandb as well",
+                "Add logger=wandb, or several: 'logger=[wandb,csv]'",
             )
 
 

@@ -13,22 +13,23 @@ class LossConfig:
 
     name: str = key(
         "auto: cross_entropy, or bce (binary cross-entropy) if images have several labels. asymmetric: "
-        "Ridnik et al. 2021.", choices=("auto", "cross_entropy", "bce", "asymmetric"),
+        "asymmetric loss (Ridnik et al. 2021).", choices=("auto", "cross_entropy", "bce", "asymmetric"),
     )  # fmt: skip
     class_weights: str = key(
-        "Weigh classes by the inverse of their number of training images (balanced; with several labels, "
-        "the positives and negatives of each class), or of their effective number (Cui et al. 2019).",
+        "balanced: weigh each class by the inverse of its number of training images; with several labels, "
+        "its positives and negatives. effective: by the inverse of its effective number (Cui et al. 2019).",
         "none", choices=("none", "balanced", "effective"),
     )  # fmt: skip
     effective_beta: float = key("Beta of the effective number.", 0.999,
                                 low=0, high=1, open_high=True)  # fmt: skip
     logit_adjustment: float = key(
-        "Tau of Menon et al. 2021: learn logits for equally frequent classes. 0: off. 1: the paper's.", 0.0,
+        "Tau of logit adjustment (Menon et al. 2021), which learns logits for equally frequent classes. "
+        "0: off. 1: the paper's.", 0.0,
         low=0, high=10,
     )  # fmt: skip
-    gamma_negative: float | None = key("Focusing of negatives.", None, low=0, high=20)
-    gamma_positive: float | None = key("Focusing of positives.", None, low=0, high=20)
-    clip: float | None = key("Probability below which a negative is ignored.", None,
+    gamma_negative: float | None = key("Focusing exponent of negatives.", None, low=0, high=20)
+    gamma_positive: float | None = key("Focusing exponent of positives.", None, low=0, high=20)
+    clip: float | None = key("Negatives with a lower probability than this have no loss.", None,
                              low=0, high=1, open_high=True)  # fmt: skip
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""OmegaConf's functions for a configuration that is a mapping. OmegaConf's types allow lists too."""
+"""OmegaConf's functions, typed for a configuration that is a mapping. OmegaConf's types allow lists."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from yaml import YAMLError
 
 from cait_finetune.errors import reason
 
-#: What OmegaConf raises for a file or a value that it cannot read.
+#: Errors that OmegaConf raises for a file or a value that it cannot read.
 UNREADABLE = (OmegaConfBaseException, YAMLError, OSError, ValueError)
 
 

@@ -14,35 +14,36 @@ from cait_finetune.errors import bad_value
 class ModelConfig:
     """The backbone and its weights."""
 
-    name: str = key("The variant. `model=NAME` sets it with its defaults.")
+    name: str = key("Name of the variant. `model=NAME` sets it and the variant's defaults.")
     weights: str = key(
         "hub: the published weights. official: the authors' file. pretrained: the weights in the "
-        "package (cait_nano_32). none: random. Otherwise a weights file, or a repository of the hub.", "hub",
+        "package (cait_nano_32). none: random weights. Or a weights file, or a repository of the hub.", "hub",
     )  # fmt: skip
     weights_class_names: list[str] | None = key(
-        "Classes of the head in `weights`, in column order, for a file that names none. null: the names "
-        "in the file.", None,
+        "Class names of the head in `weights`, in column order, for a file without class names. null: the "
+        "file's class names.", None,
     )  # fmt: skip
     weights_key: str | None = key(
-        "State dict of a PyTorch checkpoint that has several, such as model_ema. null: its only one.",
+        "State dict to read from a PyTorch checkpoint with several, such as model_ema. null: the moving "
+        "average, or the only one.",
         None,
     )
     image_size: int | None = key(
-        "Side of the square images in pixels, a multiple of the patch size. null: the variant's.", None,
+        "Side of the square input in pixels, a multiple of the patch size. null: the variant's.", None,
         low=1,
     )  # fmt: skip
-    drop_path_rate: float = key("Stochastic depth of the last block.", 0.0,
+    drop_path_rate: float = key("Drop-path rate (stochastic depth) of every trunk block.", 0.0,
                                 low=0, high=1, open_high=True)  # fmt: skip
-    drop_rate: float = key("Dropout of the patch embedding, projections and MLPs.", 0.0,
+    drop_rate: float = key("Dropout rate of the patch embedding, projections and MLPs.", 0.0,
                            low=0, high=1, open_high=True)  # fmt: skip
-    attn_drop_rate: float = key("Dropout of the attention probabilities.", 0.0,
+    attn_drop_rate: float = key("Dropout rate of the attention probabilities.", 0.0,
                                 low=0, high=1, open_high=True)  # fmt: skip
     remat: bool = key(
         "Recompute each block in the backward pass instead of keeping its activations.", False
     )
     fused: bool = key("Use fused operations. false: the plain formulas of `cait_tf`.", True)
     kernel_init: float | None = key(
-        "Standard deviation of random kernels of the blocks. null: the variant's.", None,
+        "Standard deviation of the blocks' random initial kernels. null: the variant's.", None,
         low=0.001, high=1,
     )  # fmt: skip
 
@@ -52,30 +53,35 @@ class ModelConfig:
 
 @dataclass
 class TuningConfig:
-    """Which parameters are trained, and when. Keys of a method other than `method` must be null."""
+    """Which parameters are trained, and when. Keys that the chosen `method` does not read are null."""
 
-    method: str = key("How the backbone is trained. `tuning=NAME` sets it with its defaults.",
+    method: str = key("The tuning method. `tuning=NAME` sets it and its defaults.",
                       choices=("full", "linear_probe", "head_then_full", "gradual", "lora", "pattern"))  # fmt: skip
     solver: str | None = key(
-        "sgd: the optimizer and schedule of every run. lbfgs: scikit-learn's, to the optimum.", None,
+        "sgd: train with `optimizer` and `schedule`. lbfgs: scikit-learn's L-BFGS, to the optimum.", None,
         choices=("sgd", "lbfgs"),
     )  # fmt: skip
     cache_features: bool | None = key(
-        "Compute the features once, without augmentation. false: every epoch anew, with it.", None
+        "true: compute the features once, without augmentation. false: in every epoch, with it.",
+        None,
     )
-    cache_dir: str | None = key("Folder of features for the next run. null: kept in memory.", None)
+    cache_dir: str | None = key(
+        "Folder that keeps the features for later runs. null: they are kept in memory.", None
+    )
     head_epochs: int | None = key("Epochs of the head alone, before full training.", None, low=1)
     stages: int | None = key(
-        "Number of stages, in which ever more blocks are trained.", None, low=2
+        "Number of stages. Each stage trains more blocks than the stage before it.", None, low=2
     )
     stage_epochs: int | None = key("Epochs of each stage but the last.", None, low=1)
     rank: int | None = key("Rank of the low-rank updates.", None, low=1)
-    alpha: float | None = key("The updates are scaled by alpha / rank. null: the rank.", None)
+    alpha: float | None = key(
+        "The low-rank updates are multiplied by alpha / rank. null: alpha equals rank.", None
+    )
     targets: str | None = key(
-        "Regular expression, searched in the paths of layers: the layers that get updates.", None
+        "Regular expression. Layers get low-rank updates if it matches a part of their path.", None
     )
     pattern: str | None = key(
-        "Regular expression, searched in the paths of variables: the variables to train.", None
+        "Regular expression. Variables are trained if it matches a part of their path.", None
     )
     train_head: bool | None = key("Train the head, too.", None)
 
@@ -90,5 +96,5 @@ class TuningConfig:
             raise bad_value(
                 "tuning.solver",
                 "lbfgs with tuning.cache_features=false",
-                "sgd there: L-BFGS needs all features at once",
+                "sgd with tuning.cache_features=false: L-BFGS needs all features at once",
             )

@@ -12,25 +12,27 @@ from cait_finetune.config.keys import check_keys, key
 class OptimizerConfig:
     """The optimizer, with layer-wise learning-rate decay."""
 
-    name: str = key("The update rule. `optimizer=NAME` sets it with its defaults.",
+    name: str = key("The update rule. `optimizer=NAME` sets it and its defaults.",
                     choices=("adamw", "sgd", "lamb", "lion", "schedule_free"))  # fmt: skip
     base_lr: float = key("Peak learning rate of the head.", low=0, high=10)
     weight_decay: float = key("Decoupled weight decay. Biases and norms have none.", low=0, high=1)
     layer_decay: float = key(
-        "Factor of the learning rate from each layer to the layer before it. 1: equal rates.",
+        "Learning rate of each layer divided by the rate of the layer after it. 1: equal rates.",
         low=0.01, high=1,
     )  # fmt: skip
     lr_batch_size: int | None = key(
-        "Batch size for which `base_lr` holds; the rate is scaled linearly to `train.batch_size`. "
-        "null: not scaled.", None, low=1,
+        "Batch size to which `base_lr` applies; the rate scales linearly with `train.batch_size`. "
+        "null: no scaling.", None, low=1,
     )  # fmt: skip
     beta_1: float | None = key("Decay of the mean of the gradients.", None,
                                low=0, high=1, open_high=True)  # fmt: skip
     beta_2: float | None = key("Decay of the mean of the squared gradients; with lion, of the momentum.",
                                None, low=0, high=1, open_high=True)  # fmt: skip
-    epsilon: float | None = key("Added to the root of the mean square.", None, low=1e-16, high=1)
+    epsilon: float | None = key(
+        "Number added to the root of the mean squared gradient.", None, low=1e-16, high=1
+    )
     momentum: float | None = key("Decay of the momentum.", None, low=0, high=1, open_high=True)
-    nesterov: bool | None = key("Use Nesterov's momentum.", None)
+    nesterov: bool | None = key("Use Nesterov momentum.", None)
 
     def __post_init__(self) -> None:
         check_keys(self, "optimizer")
@@ -51,10 +53,10 @@ class OptimizerConfig:
 class ScheduleConfig:
     """Linear warm-up from `warmup_lr`, then the schedule `name` down to `min_lr`.
 
-    One of three keys sets the length of the warm-up, and the other two are null.
+    One of three keys sets the length of the warm-up. The other two are null.
     """
 
-    name: str = key("The course of the learning rate after the warm-up.",
+    name: str = key("Shape of the learning-rate schedule after the warm-up.",
                     choices=("cosine", "linear", "step", "constant", "ramp_decay"))  # fmt: skip
     warmup_epochs: float | None = key(
         "Length of the warm-up in epochs, at most half of training. 0: none.", None, low=0
@@ -63,8 +65,12 @@ class ScheduleConfig:
     warmup_examples: int | None = key("Length of the warm-up in images.", None, low=0)
     warmup_lr: float = key("Learning rate of the head at the first step.", low=0, high=10)
     min_lr: float | None = key("Learning rate of the head at the last step.", None, low=0, high=10)
-    step_epochs: float | None = key("Epochs between two reductions.", None, low=0.001)
-    factor: float | None = key("Factor of a reduction.", None, low=0, high=1)
+    step_epochs: float | None = key(
+        "Epochs between two reductions of the learning rate.", None, low=0.001
+    )
+    factor: float | None = key(
+        "Factor by which a reduction multiplies the learning rate.", None, low=0, high=1
+    )
 
     def __post_init__(self) -> None:
         check_keys(self, "schedule")

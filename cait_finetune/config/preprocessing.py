@@ -18,18 +18,18 @@ class PreprocessingConfig:
 
     resize_mode: str = key(
         "shorter_side: resize the shorter side to image_size / crop_pct and crop the centre. squash: "
-        "resize both sides to it and crop the centre. pad: resize the longer side to image_size and pad "
-        "with black.", "shorter_side", choices=("shorter_side", "squash", "pad"),
+        "resize both sides to image_size / crop_pct and crop the centre. pad: resize the longer side to "
+        "image_size and pad with black.", "shorter_side", choices=("shorter_side", "squash", "pad"),
     )  # fmt: skip
     crop_pct: float | None = key(
         "Side of the crop divided by the resized side.", None, low=0.1, high=1
     )
     interpolation: str | None = key(
-        "Interpolation of resizing.", None, choices=("bicubic", "bilinear")
+        "Interpolation for resizing.", None, choices=("bicubic", "bilinear")
     )
-    antialias: bool = key("Widen the kernel when shrinking, as PIL does.", True)
-    mean: list[float] | None = key("Mean of red, green and blue.", None)
-    std: list[float] | None = key("Standard deviation of red, green and blue.", None)
+    antialias: bool = key("Widen the resizing kernel when shrinking, as PIL does.", True)
+    mean: list[float] | None = key("Means of red, green and blue, for normalisation.", None)
+    std: list[float] | None = key("Standard deviations of red, green and blue.", None)
 
     def __post_init__(self) -> None:
         check_keys(self, "preprocessing")

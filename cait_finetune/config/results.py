@@ -21,22 +21,24 @@ class ExportConfig:
     """
 
     saved_model: bool = key("Write a SavedModel that takes the bytes of image files.", False)
-    onnx: bool = key("Write an ONNX file that takes pixels.", False)
-    litert: bool = key("Write a LiteRT (TFLite) file that takes pixels.", False)
-    keras: bool = key("Write a `.keras` file.", False)
+    onnx: bool = key("Write an ONNX file that takes uint8 images.", False)
+    litert: bool = key("Write a LiteRT (TFLite) file that takes uint8 images.", False)
+    keras: bool = key("Write a `.keras` file that takes uint8 images.", False)
     timm: bool = key("Write weights and a configuration that timm loads.", False)
     check_images: int = key(
-        "Validation images on which each file must answer as the model does.", low=1
+        "Number of validation images on which each file is compared with the model.", low=1
     )
-    quantise: list[str] = key("Smaller variants of the LiteRT file.", choices=QUANTISED)
+    quantise: list[str] = key("Quantised variants of the LiteRT file.", choices=QUANTISED)
     accuracy_images: int | None = key(
-        "Validation images on which the accuracy of the smaller variants is measured. null: all.", None,
+        "Number of validation images that measure the quantised variants' accuracy. null: all.", None,
         low=1,
     )  # fmt: skip
     push_to_hub: str | None = key(
         "Repository USER/NAME of the Hugging Face Hub that receives the files. null: none.", None
     )
-    hub_private: bool = key("Create a private repository, and refuse a public one.", True)
+    hub_private: bool = key(
+        "true: create a private repository, and refuse an existing public one.", True
+    )
 
     def __post_init__(self) -> None:
         check_keys(self, "export")
@@ -44,7 +46,7 @@ class ExportConfig:
             raise bad_value(
                 "export.quantise",
                 list(self.quantise),
-                "[] without export=litert: only the LiteRT file has variants",
+                "[] without export=litert: only the LiteRT file has quantised variants",
             )
         if self.push_to_hub is not None and not _HUB_NAME.fullmatch(self.push_to_hub):
             raise bad_value(
@@ -62,7 +64,9 @@ class EvaluationConfig:
     """The rows of ``cait-finetune evaluate``: one for each crop ratio."""
 
     split: str = key("The split to score.", choices=("train", "validation", "test"))
-    crop_pcts: list[float] = key("Crop ratios.", low=0.1, high=1)
+    crop_pcts: list[float] = key(
+        "Crop ratios: values of `preprocessing.crop_pct`.", low=0.1, high=1
+    )
 
     def __post_init__(self) -> None:
         check_keys(self, "evaluation")
@@ -77,7 +81,7 @@ class LrFindConfig:
     low: float = key("The first learning rate.", low=1e-12, high=10)
     high: float = key("The last learning rate.", low=1e-12, high=1000)
     steps: int = key("Number of learning rates.", low=10)
-    smoothing: float = key("Factor of the losses' moving average.", low=0, high=1, open_high=True)
+    smoothing: float = key("Decay of the losses' moving average.", low=0, high=1, open_high=True)
 
     def __post_init__(self) -> None:
         check_keys(self, "lr_find")

@@ -52,14 +52,16 @@ class Config:
     debug: DebugConfig = MISSING
     evaluation: EvaluationConfig = MISSING
     lr_find: LrFindConfig = MISSING
-    seed: int = key("Seed of everything that is drawn.", low=0, high=2**31 - 1)
-    deterministic: bool = key("Repeat the same bits on a GPU, too; slower. A CPU always does.")
+    seed: int = key("Seed of the run's random numbers.", low=0, high=2**31 - 1)
+    deterministic: bool = key(
+        "true: a repeated run on a GPU gives the same bits, but is slower. On a CPU it always does."
+    )
     resume: str | None = key("Directory of a run to resume. null: a new run.", None)
     continue_from: str | None = key(
         "Directory of a finished run to train for longer: a new run begins with its settings and best "
         "weights. null: no such run.", None,
     )  # fmt: skip
-    traceback: bool = key("Show where an error was raised.")
+    traceback: bool = key("Show the traceback of an error.")
 
     def __post_init__(self) -> None:
         check_keys(self, "")
@@ -84,14 +86,14 @@ class Config:
             raise bad_value(
                 "average.method",
                 self.average.method,
-                "none with tuning.solver=lbfgs, which makes no steps to average over",
+                "none with tuning.solver=lbfgs, which has no steps to average over",
             )
         averaged = self.average.method != "none" and self.optimizer.name == "schedule_free"
         if averaged:
             raise bad_value(
                 "average.method",
                 self.average.method,
-                "none with optimizer=schedule_free, which evaluates an average of its own",
+                "none with optimizer=schedule_free, which averages the weights itself",
             )
 
     def _check_rates(self) -> None:
@@ -120,43 +122,43 @@ class Config:
             raise bad_value(
                 "loss.name",
                 f"{wrong} with dataset.multi_label={str(several).lower()}",
-                "bce or asymmetric where an image has several labels, else cross_entropy or bce",
-                "loss=auto chooses",
+                "bce or asymmetric if an image has several labels, otherwise cross_entropy or bce",
+                "Set loss=auto, which chooses one.",
             )
         if several and loss.logit_adjustment:
             raise bad_value(
                 "loss.logit_adjustment",
                 f"{loss.logit_adjustment:g} with dataset.multi_label=true",
-                "0 there: it is for classes of which an image has one",
-                "use loss.class_weights=balanced",
+                "0 with dataset.multi_label=true: logit adjustment is for images with one class",
+                "Set loss.class_weights=balanced instead.",
             )
         evened = loss.class_weights != "none" or loss.logit_adjustment > 0
         if dataset.sampling == "balanced" and evened:
             raise bad_value(
                 "dataset.sampling",
                 "balanced beside loss.class_weights or loss.logit_adjustment",
-                "one of them: together they count rare classes twice",
+                "only one of them: together they favour rare classes twice",
             )
         if loss.class_weights != "none" and loss.logit_adjustment:
             raise bad_value(
                 "loss.logit_adjustment",
                 f"{loss.logit_adjustment:g} beside loss.class_weights={loss.class_weights}",
-                "one of them: together they count rare classes twice",
+                "only one of them: together they favour rare classes twice",
             )
         plain = not several and not evened and loss.name != "bce" and dataset.sampling == "all"
         if tuning.solver == "lbfgs" and not plain:
             raise bad_value(
                 "tuning.solver",
                 "lbfgs beside several labels, another loss, class weights or balanced sampling",
-                "sgd there: L-BFGS solves plain logistic regression",
-                "add tuning.solver=sgd",
+                "sgd with these choices: L-BFGS solves plain logistic regression",
+                "Set tuning.solver=sgd.",
             )
         if tuning.cache_features and dataset.columns.weight:
             raise bad_value(
                 "dataset.columns.weight",
                 f"{dataset.columns.weight} with tuning.cache_features=true",
-                "null there: features are kept without weights",
-                "add tuning.cache_features=false",
+                "null: cached features have no weights",
+                "Set tuning.cache_features=false.",
             )
 
 
@@ -175,12 +177,12 @@ def from_hydra(composed: DictConfig) -> Config:
     if OmegaConf.get_type(composed) is not Config:
         raise bad_value(
             "-cn",
-            "a configuration without ours below it",
-            "one that says what it changes in ours",
+            "a recipe that does not begin with our configuration",
+            "a recipe that changes our configuration",
             "Begin the file with the line  defaults: [config, _self_]",
         )
     for path in sorted(OmegaConf.missing_keys(composed)):
-        raise bad_value(path, "nothing", "a value", f"add {path}=… to the command")
+        raise bad_value(path, "nothing", "a value", f"Add {path}=… to the command.")
     for name in Config.__dataclass_fields__:
         if name not in composed:
             raise bad_value(name, "nothing", "a value", f"leave out ~{name}")

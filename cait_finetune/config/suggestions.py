@@ -88,11 +88,14 @@ OPTIONS = {
     (
         "augment",
         "autoaugment",
-    ): "augment=rand: RandAugment, whose operations are drawn, not learned",
+    ): "augment=rand: RandAugment, which draws its operations at random",
     ("augment", "mixup"): "augment.mixup=0.8",
     ("augment", "cutmix"): "augment.cutmix=1",
     ("augment", "randaugment"): "augment=rand",
-    ("augment", "trivialaugment"): "augment=rand augment.rand_operations=1: one operation an image",
+    (
+        "augment",
+        "trivialaugment",
+    ): "augment=rand augment.rand_operations=1: one operation per image",
     ("distribution", "ddp"): "distribution=mirrored: all GPUs of this machine in one process",
     ("distribution", "cuda"): "distribution=gpu",
     ("distribution", "slurm"): "distribution=multi_worker distribution.cluster=slurm",
@@ -113,11 +116,11 @@ OPTIONS = {
     (
         "schedule",
         "onecycle",
-    ): "schedule=cosine schedule.warmup_epochs=3: the momentum stays constant",
-    ("schedule", "multistep"): "schedule=step: equal distances between the reductions",
+    ): "schedule=cosine schedule.warmup_epochs=3: the momentum is constant",
+    ("schedule", "multistep"): "schedule=step: a reduction after every N epochs",
     ("schedule", "poly"): "schedule=linear: a polynomial of degree 1",
     ("schedule", "none"): "schedule=constant",
-    ("schedule", "plateau"): "schedule=step train.patience=3: no reduction depends on validation",
+    ("schedule", "plateau"): "schedule=step train.patience=3: reductions ignore validation",
     ("tuning", "adapter"): "tuning=lora",
     (
         "tuning",

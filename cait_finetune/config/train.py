@@ -11,7 +11,7 @@ from cait_finetune.errors import bad_value
 
 @dataclass
 class TrainConfig:
-    """The training loop. Its length is one of `epochs`, `steps` and `examples`.
+    """The training loop. One of `epochs`, `steps` and `examples` sets its length.
 
     After each epoch the run validates and saves.
     """
@@ -20,32 +20,34 @@ class TrainConfig:
     steps: int | None = key("Length of training in steps.", None, low=1)
     examples: int | None = key("Length of training in images.", None, low=1)
     steps_per_epoch: int | None = key(
-        "Steps of an epoch. null: as many as cover all training images.", None, low=1
+        "Steps in an epoch. null: as many as cover all training images.", None, low=1
     )
-    batch_size: int = key("Images of a step, on all devices together.", low=1)
-    eval_batch_size: int = key("Images of a batch of validation and test.", low=1)
+    batch_size: int = key("Images in a training step, on all devices together.", low=1)
+    eval_batch_size: int = key("Images in a batch of validation and test.", low=1)
     precision: str = key("Precision of the activations. Weights are float32.",
                          choices=("float32", "mixed_bfloat16", "mixed_float16"))  # fmt: skip
-    label_smoothing: float = key("Probability that the target spreads over all classes.",
+    label_smoothing: float = key("Share of each target that is spread evenly over all classes.",
                                  low=0, high=1, open_high=True)  # fmt: skip
     clip_norm: float = key("Largest norm of the global gradient. 0: no clipping.", low=0)
     log_every: int = key("Steps between two lines of `metrics.jsonl`.", low=1)
     jit_compile: bool = key("Compile the training step with XLA.")
     accumulation: int | None = key(
-        "Equal micro-batches of a step's batch: one after the other on an accelerator, in parallel on "
-        "a CPU. null: 1 on an accelerator or with `jit_compile`; on a CPU, micro-batches of two "
-        "224-pixel images or more (four in half precision).", None, low=1,
+        "Number of equal micro-batches in a step: an accelerator computes them one after the other, a CPU "
+        "in parallel. null: 1 on an accelerator or with `jit_compile`; on a CPU, micro-batches of at least "
+        "two 224-pixel images (four in half precision).", None, low=1,
     )  # fmt: skip
-    steps_per_execution: int = key("Steps of one call of the compiled function.", low=1)
+    steps_per_execution: int = key("Training steps in one call of the compiled function.", low=1)
     max_skipped_steps: int = key(
-        "Steps in a row without a finite gradient after which the run stops.", low=1
+        "The run stops after this many steps in a row whose gradient is not finite.", low=1
     )
     patience: int | None = key(
-        "Epochs without a better validation after which the run stops. null: no limit.", None, low=1
+        "The run stops after this many epochs without a better validation metric. null: no limit.",
+        None,
+        low=1,
     )
     max_hours: float | None = key("Longest training time in hours. null: no limit.", None, low=1e-6)
     compile_cache_dir: str | None = key(
-        "Folder of compiled code of a CPU, for the next run. null: no folder.",
+        "Folder that keeps compiled CPU code for later runs. null: it is not kept.",
         "~/.cache/cait_finetune/compiled",
     )
 
@@ -68,15 +70,15 @@ class TrainConfig:
 class AverageConfig:
     """Averaged weights beside the trained weights. Both are validated."""
 
-    method: str = key("ema: exponential moving average. swa: mean over the ends of the last epochs.",
+    method: str = key("ema: exponential moving average. swa: mean of the weights after the last epochs.",
                       choices=("none", "ema", "swa"))  # fmt: skip
-    decay: float | None = key("Decay of the moving average for each step.", None,
+    decay: float | None = key("Decay of the moving average per step.", None,
                               low=0, high=1, open_high=True)  # fmt: skip
     warmup: bool | None = key("Limit the decay to (1 + t) / (10 + t) after t steps.", None)
     swa_epochs: int | None = key("Number of last epochs to average.", None, low=1)
     export: bool = key(
-        "The averaged weights decide the best epoch, and are tested and exported. false: the trained "
-        "weights.", True,
+        "true: the averaged weights choose the best epoch, and are tested and exported. false: the "
+        "trained weights.", True,
     )  # fmt: skip
 
     def __post_init__(self) -> None:
@@ -88,9 +90,9 @@ class CheckpointConfig:
     """When a run writes the state from which it resumes."""
 
     every_steps: int | None = key(
-        "Steps between two states, besides those at each epoch's end. null: none.", None, low=1
+        "Save a state after this many steps, too. null: only after each epoch.", None, low=1
     )
-    keep: int = key("Number of latest states to keep. The best weights are kept besides.", low=1)
+    keep: int = key("Number of latest states to keep. The best weights are always kept.", low=1)
 
     def __post_init__(self) -> None:
         check_keys(self, "checkpoint")
@@ -100,14 +102,14 @@ class CheckpointConfig:
 class DistributionConfig:
     """The devices of the step: one device, all devices of this machine, several machines, or a TPU."""
 
-    strategy: str = key("Strategy of `tf.distribute`. auto: all GPUs, else the CPU.",
+    strategy: str = key("Strategy of `tf.distribute`. auto: all GPUs, or the CPU without GPUs.",
                         choices=("auto", "cpu", "gpu", "mirrored", "multi_worker", "tpu"))  # fmt: skip
     devices: int | None = key(
         "Number of GPUs, or of logical CPU devices. null: all GPUs.", None, low=1
     )
     cluster: str | None = key(
-        "Source of the workers' addresses. null: SLURM inside a SLURM step without TF_CONFIG, else "
-        "TF_CONFIG.", None, choices=("tf_config", "slurm"),
+        "Source of the workers' addresses. null: TF_CONFIG if it is set, otherwise SLURM inside a SLURM "
+        "step.", None, choices=("tf_config", "slurm"),
     )  # fmt: skip
     port: int = key("Port of the workers on a SLURM cluster.", 12355, low=1, high=65535)
     timeout: float = key("Seconds that the workers wait for each other.", 300.0, low=1)

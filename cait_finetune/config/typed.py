@@ -1,7 +1,7 @@
-"""Check the words of a command line: does the command read each of them?
+"""Check that the command reads each word of its command line.
 
-The checks of `cait_finetune.config.effect` compare a value with its default. They cannot see a typed
-value of a key whose default comes from a file in ``conf/``.
+The checks of `cait_finetune.config.effect` compare a value with its default. They cannot see that a
+user typed a value if the key's default comes from a file in ``conf/``.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ CONDITIONS = (
          "train.steps_per_epoch", "train.label_smoothing", "train.clip_norm", "train.log_every",
          "train.steps_per_execution", "train.max_skipped_steps"),
         takes_steps,
-        "tuning.solver=sgd",
+        "tuning.solver other than lbfgs",
         "Add tuning.solver=sgd.",
     ),
     Condition(
         ("augment", "dataset.cache", "model.drop_path_rate", "model.drop_rate", "model.attn_drop_rate"),
         no_cached_features,
-        "tuning.cache_features=false",
+        "tuning.cache_features other than true",
         "Add tuning.cache_features=false.",
     ),
     Condition(
@@ -58,7 +58,7 @@ CONDITIONS = (
         "Leave the key out: a linear probe trains the head alone.",
     ),
 )  # fmt: skip
-#: Values that switch something off, and so promise no effect.
+#: Values that switch something off. They are accepted where the key has no effect.
 _NOTHING = ("none", "null")
 _NO_TRAINING = (
     "tuning", "augment", "loss", "optimizer", "schedule", "distribution", "logger", "export", "average",
@@ -78,10 +78,10 @@ READ = {"evaluate": ("dataset.check", "train.eval_batch_size", "train.compile_ca
 
 
 def check_typed(words: Iterable[str], config: Config, command: str) -> None:
-    """Refuse words without effect with the other choices; name words that the command does not read.
+    """Refuse words that have no effect with the other choices; warn of words that are not read.
 
-    The same words often go to several commands, so a word that one command does not read is a
-    warning.
+    Users often give the same words to several commands, so a word that this command does not read is
+    no error.
 
     Args:
         words: overrides as ``key=value`` or ``group=option``.

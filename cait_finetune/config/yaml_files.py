@@ -65,7 +65,7 @@ class TextSource(FileConfigSource):
             check_own_file(path, document, prefix)
             if path.stem == Path(Folders.recipe).stem and not group and "defaults" not in config:
                 wrong = bad_value(
-                    str(path), "a recipe without a defaults list", "one that says what it changes in ours",
+                    str(path), "a recipe without a defaults list", "a recipe that changes our configuration",
                     "Begin the file with the line  defaults: [config, _self_]",
                 )  # fmt: skip
                 raise ConfigLoadError(str(wrong)) from wrong

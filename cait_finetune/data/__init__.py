@@ -1,1 +1,1 @@
-"""Images in: sources, decoding, preprocessing, augmentation, batches."""
+"""The input pipeline: sources, decoding, preprocessing, augmentation, batches."""

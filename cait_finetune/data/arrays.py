@@ -1,4 +1,4 @@
-"""Write images of a program to files, so that a run of them has splits, an identity and a resume."""
+"""Write arrays and datasets of a program to image files, which a run can split, identify and resume."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def write_splits(
 ) -> Path:
     """Write the images of each split as PNG files and a table of their labels.
 
-    The files go to a folder below `folder` that is named by their content. The same images are the same
-    data set in every run, and are written once.
+    The files go to a folder below `folder` whose name depends on their content. The same images are
+    therefore written only once, and are the same data set in every run.
 
     Args:
-        splits: images and labels of ``train``, ``validation`` and ``test``, in one of three forms. A pair
-            of arrays: ``(N, h, w, 3)`` or ``(N, h, w)`` uint8, and ``(N,)`` integers or texts. An iterable
-            of pairs or of dictionaries with ``image`` and ``label``, such as a ``tf.data.Dataset`` or
-            a data set of Hugging Face's ``datasets``. `None` beside ``train``: the run divides ``train``.
-        class_names: names of integer labels. `None`: the data set's own, or the numbers.
+        splits: images and labels of ``train``, ``validation`` and ``test``. Each is a pair of arrays,
+            ``(N, h, w, 3)`` or ``(N, h, w)`` uint8 and ``(N,)`` integers or texts; or an iterable of
+            pairs or of dictionaries with ``image`` and ``label``, such as a ``tf.data.Dataset`` or a
+            data set of Hugging Face's ``datasets``. If the others are `None`, the run divides ``train``.
+        class_names: names of integer labels. `None`: the data set's own names, or the numbers.
 
     Returns:
         The path of the table.
@@ -45,7 +45,7 @@ def write_splits(
     named = None if class_names is None else _checked_names(class_names)
     if len(given) == 2:
         raise bad_value("test", "nothing beside train and validation", "images and labels of all three",
-                        "Give test= too, or train= alone: a tenth of it is then kept for each.")  # fmt: skip
+                        "Give test=, too, or only train=: a tenth of train is then kept for each of the others.")  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as made:
         root = Path(made)
@@ -137,7 +137,7 @@ def _examples(split: str, data: Any) -> Iterator[tuple[np.ndarray, Any]]:
 
 
 def _is_pair(data: tuple) -> bool:
-    """Whether the tuple is one example, not two arrays."""
+    """Return whether the tuple is one example. Otherwise it is a pair of arrays."""
     return not hasattr(data[0], "__len__")
 
 
@@ -151,7 +151,7 @@ def _of_dictionary(split: str, element: Mapping[str, Any]) -> tuple[Any, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a tensor or array as NumPy's or Python's value, bytes as text."""
+    """Return a tensor or array as a NumPy or Python value, and bytes as text."""
     value = value.numpy() if hasattr(value, "numpy") else value
     return value.decode() if isinstance(value, bytes) else value
 

@@ -58,7 +58,7 @@ class CorruptImages:
                 "dataset",
                 f"the corrupt image {self.ids[0]}",
                 f"images that can be decoded ({FORMATS})",
-                "mend or remove it, or add dataset.on_corrupt=skip",
+                "Repair or remove it, or add dataset.on_corrupt=skip",
             )
 
     def explain(self, error: tf.errors.OpError) -> None:

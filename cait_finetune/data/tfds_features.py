@@ -41,7 +41,7 @@ def find_keys(builder: tfds.core.DatasetBuilder, config: DatasetConfig) -> tuple
     other = [name for name in names if _is_label(features[name], not config.multi_label)]
     if other and not columns.label:
         value = str(not config.multi_label).lower()
-        hint = f"{other[0]} would do with dataset.multi_label={value}, or {hint}"
+        hint = f"{other[0]} fits with dataset.multi_label={value}, or {hint}"
     raise bad_value(
         "dataset.name",
         builder.name,

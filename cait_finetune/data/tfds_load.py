@@ -144,7 +144,7 @@ def _place(builder: tfds.core.DatasetBuilder, config: DatasetConfig) -> tfds.cor
             reason = "it is read-only"
         except OSError as error:
             reason = error.strerror or str(error)
-        where = f"{root}, TFDS' own place, which cannot be written ({reason})"
+        where = f"{root}, TFDS' default folder, which cannot be written ({reason})"
     else:
         where = "nothing, and no home directory"
     if type(builder).__module__ in _MADE_HERE:
@@ -216,7 +216,7 @@ def _prepare(builder: tfds.core.DatasetBuilder, config: DatasetConfig) -> None:
             config.name,
             f"a set that is prepared in {builder.data_dir} or can be downloaded; the download "
             f"failed: {reason(error)}",
-            "Where there is a network, run\n"
+            "On a machine with a network, run\n"
             f"    python -c \"import {ours}tensorflow_datasets as tfds; tfds.builder('{config.name}', "
             "data_dir='DIR').download_and_prepare()\"\n"
             "  copy DIR here and add dataset.data_dir=DIR",

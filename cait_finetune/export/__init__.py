@@ -1,8 +1,8 @@
-"""A fine-tuned model as files that others can use, each checked before it is called written.
+"""Export a fine-tuned model to files, and check each file before it is kept.
 
-Every file has the preprocessing and the class names in it, or beside it where a format has no place
-for them, and calibrated probabilities. `parity` holds it against evaluation on real validation images:
-the same top-1, and no probability further off than
+Every file contains the preprocessing and the class names, or has them beside it if the format cannot
+contain them, and gives calibrated probabilities. `parity` compares each file with evaluation on real
+validation images: the top-1 classes must be equal, and no probability may differ by more than
 
 | format        | file                       | takes                       | tolerance | run by         |
 |---------------|----------------------------|-----------------------------|-----------|----------------|
@@ -12,6 +12,6 @@ the same top-1, and no probability further off than
 | `keras`       | ``keras/model.keras``      | uint8 (B, h, w, 3)          | 1e-3      | Keras          |
 | `timm`        | ``timm/model.safetensors`` | normalised (B, 3, S, S)     | 1e-3      | timm           |
 
-A quantised variant of the LiteRT file is no equal, and is told so: its accuracy on validation is
-measured, and it is refused where it gives another class than the float file on more than a tenth.
+A quantised variant of the LiteRT file need not be equal. `accuracy` measures its accuracy on validation
+images. The export removes the variant if its class differs from the float file's on more than a tenth.
 """

@@ -115,7 +115,7 @@ def _summary(config: Mapping[str, Any], class_names: Sequence[str]) -> str:
     where = f" ({dataset['homepage']})" if dataset.get("homepage") else ""
     listed = ", ".join(class_names[:_LISTED])
     more = f", … ({len(class_names):,} in all)" if len(class_names) > _LISTED else ""
-    kind = "each present or not" if dataset.get("multi_label") else "one an image"
+    kind = "any number of them per image" if dataset.get("multi_label") else "one per image"
     return (
         f"An image classifier, {config['model']['name']} (CaiT, Class-Attention in Image "
         f"Transformers, https://arxiv.org/abs/2103.17239), {start_of(config).began} on "
@@ -126,14 +126,16 @@ def _summary(config: Mapping[str, Any], class_names: Sequence[str]) -> str:
 
 def _results(result: Mapping[str, Any]) -> str:
     if not result:
-        return "## Results\n\nThe run was not finished, and the model not measured on test images."
+        return (
+            "## Results\n\nThe run is not finished, so the model was not measured on test images."
+        )
     rows = [
         [words, _metric(result, name)]
         for name, words in METRIC_NAMES.items()
         if result.get(f"test_{name}") is not None
     ]
     return (
-        f"## Results\n\nOn the {result['test_examples']:,} images of the test split, used once, after "
+        f"## Results\n\nOn the {result['test_examples']:,} images of the test split, scored once, after "
         f"training:\n\n{markdown_table(['metric', 'value'], rows)}"
     )
 
@@ -151,8 +153,8 @@ def _files(exports: Mapping[str, Mapping[str, Any]]) -> str:
         for name, one in exports.items()
     ]
     text = (
-        "## Files\n\nEach was compared with the trained model on images of the validation split; the "
-        "difference is the largest of a probability.\n\n"
+        "## Files\n\nEach file was compared with the trained model on images of the validation split. The "
+        "difference is the largest difference of a probability.\n\n"
         + markdown_table(["format", "compared on", "difference"], rows)
     )
     variants = exports.get("litert", {}).get("variants", {})
@@ -206,7 +208,9 @@ def _data(data: Mapping[str, Any]) -> str:
     if accepted := data["accepted_changes"]:
         # Drop the names of images: a CSV dataset may name images by absolute paths.
         changes = "\n".join(f"- {_NAMES.sub('', change)}" for change in accepted)
-        text += f"\n\nImages changed after the run began, and were accepted:\n\n{changes}"
+        text += (
+            f"\n\nThe user accepted these changes of the images after the run began:\n\n{changes}"
+        )
     return text
 
 
@@ -216,29 +220,29 @@ def _limits(
     temperature = next(iter(exports.values()))["temperature"]
     calibrated = (
         f"Probabilities are calibrated by a temperature of {temperature:.3f}, fitted on the validation "
-        "split, and are as good elsewhere as the images are alike."
+        "split. They are less reliable for images that differ from the validation images."
         if temperature != 1.0
-        else "Probabilities are the model's own: no temperature was fitted, or the fitted one is 1."
+        else "Probabilities are not calibrated: no temperature was fitted, or the fitted one is 1."
     )
     several = config["dataset"].get("multi_label")
     always = (
-        "Each probability is of one class alone; an image may be given none."
+        "Each class has its own probability; an image may have no class with a high one."
         if several
-        else f"Every image is given one of the {len(class_names):,} classes, also one that shows "
-        "nothing of the kind."
+        else f"The model assigns one of the {len(class_names):,} classes to every image, even if the "
+        "image shows none of them."
     )
     turned = (
-        "Files that take pixels cannot see how a camera was held: turn a photograph as its EXIF "
-        "orientation says first."
+        "Pixels do not contain the EXIF orientation: before you pass a photograph to a file that takes "
+        "pixels, rotate it by that orientation."
         if config["dataset"].get("upright", True)
-        else "Photographs are taken as they lie, whatever their EXIF orientation says."
+        else "The model ignores the EXIF orientation of photographs."
     )
     return (
         "## Intended use and limits\n\n"
-        "For images like those it was trained on. "
-        f"{always} It was measured on the test split named above and on nothing else: not on other "
-        "cameras, places or times, and not for its errors on groups of people. Measure it on images of "
-        f"your own before you rely on it.\n\n{calibrated} {turned}"
+        "Use the model for images like its training images. "
+        f"{always} It was measured only on the test split above: not on images from other cameras, "
+        "places or times, and not for different errors on groups of people. Measure it on your own "
+        f"images before you rely on it.\n\n{calibrated} {turned}"
     )
 
 
@@ -251,6 +255,6 @@ def _licences(config: Mapping[str, Any]) -> str:
         else "The licence of the images was not stated (`dataset.license`)."
     )
     return (
-        f"## Licence\n\n{start_of(config).terms} {data} Whether that of the images binds a model "
-        "trained on them is for those to judge who pass it on."
+        f"## Licence\n\n{start_of(config).terms} {data} If you distribute the model, check whether the "
+        "licence of the images also applies to a model trained on them."
     )

@@ -24,7 +24,7 @@ def check_token() -> None:
         raise bad_value(
             "export.push_to_hub",
             "no token of the Hugging Face Hub",
-            "one that may write",
+            "a token with write access",
             "log in with hf auth login, or set HF_TOKEN",
         )
 

@@ -33,17 +33,17 @@ def start_of(config: Mapping[str, Any]) -> Start:
     """Return the initial weights of the run with the ``config.yaml`` `config`."""
     weights, name = str(config["model"]["weights"]), config["model"]["name"]
     if weights == "none":
-        return Start("trained from random weights", "The weights began as random numbers.")
+        return Start("trained from random weights", "Training started from random weights.")
     if weights == "pretrained" and get_variant(name).shipped:
         ours = "the pretrained weights that come with cait-finetune"
-        terms = f"The weights began as {ours}, under the Apache License 2.0."
+        terms = f"Training started from {ours}, under the Apache License 2.0."
         return Start(f"fine-tuned from {ours}", terms, _APACHE)
     published = weights in ("pretrained", "hub", "official")
     if published or weights.startswith("timm/"):
         base = f"timm/{name}.fb_dist_in1k" if published else weights
-        terms = f"The weights began as {base}, which is under the Apache License 2.0."
+        terms = f"Training started from {base}, which is under the Apache License 2.0."
         began = f"fine-tuned from [{base}](https://huggingface.co/{base})"
         return Start(began, terms, _APACHE, base)
     shown = short_place(weights)
-    terms = f"The weights began as `{shown}`, whose licence holds."
-    return Start(f"trained on from `{shown}`", terms)
+    terms = f"Training started from `{shown}`, whose licence applies."
+    return Start(f"fine-tuned from `{shown}`", terms)

@@ -16,9 +16,9 @@ for name, probability in zip(answer["class_names"].numpy(), answer["probabilitie
     print(name.decode(), probability)
 ```
 
-TF-Serving takes `serving/`, which has the same files in `1/` (a download from the hub has no such
-folder: put `saved_model` into one as `1`). Ask for the signature `rows`, which answers with one object
-for each image:
+TF-Serving takes `serving/`, which has the same files in `1/`. (A download from the hub has no such
+folder: make one, and copy `saved_model` into it as `1`.) Use the signature `rows`, which returns one
+object for each image:
 
 ```sh
 docker run -p 8501:8501 -v "$PWD/serving:/models/cait" -e MODEL_NAME=cait tensorflow/serving
@@ -27,12 +27,13 @@ curl -d "{\\"signature_name\\": \\"rows\\",
     http://localhost:8501/v1/models/cait:predict
 ```
 
-The signature `serving_default` is for `inputs` instead of `instances`, and for gRPC: `class_names` is
-there once, not once an image."""
+The signature `serving_default` is for `inputs` instead of `instances`, and for gRPC: it returns
+`class_names` once, not once per image."""
 
 _ONNX = """### ONNX
 
-Input `images`, uint8 (B, height, width, 3), of any one size; resizing and normalisation are inside.
+Input `images`, uint8 (B, height, width, 3) of any size, the same for the whole batch. The file resizes and
+normalises them.
 
 ```python
 import numpy as np
@@ -50,9 +51,9 @@ for name, probability in zip(answer["class_names"], answer["probabilities"][0]):
 
 _LITERT = """### LiteRT (TensorFlow Lite)
 
-Input as of the ONNX file. Of LiteRT's own operations; an interpreter without signatures is told the
-size first (`resize_tensor_input`). Class names are in `labels.txt`: LiteRT's `CompiledModel` refuses
-files with texts. Quantised variants are used alike.
+The input is that of the ONNX file. The file uses only LiteRT's own operations. If your interpreter has no
+signatures, call `resize_tensor_input` first. Class names are in `labels.txt`, because LiteRT's
+`CompiledModel` refuses files with strings. Use quantised variants in the same way.
 
 ```python
 import numpy as np
@@ -70,8 +71,8 @@ for name, probability in zip(names, answer["probabilities"][0]):
 
 _KERAS = """### Keras
 
-Needs `cait_tf`, on any backend of Keras. `model.classifier` is the network in it, normalised images to
-logits.
+The file needs `cait_tf`, on any Keras backend. `model.classifier` is the network inside, which maps
+normalised images to logits.
 
 ```python
 import keras

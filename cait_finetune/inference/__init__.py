@@ -1,1 +1,1 @@
-"""Image files to the names and probabilities of their classes, with whatever a run has left."""
+"""Classify image files with a run's export or checkpoint."""

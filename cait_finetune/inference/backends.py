@@ -50,7 +50,7 @@ class SavedModel:
         try:
             self._loaded = tf.saved_model.load(str(directory))  # keeps the variables alive
         except Exception as error:  # a truncated file may raise any error
-            raise damaged(directory, "a SavedModel that is whole", error) from error
+            raise damaged(directory, "a complete SavedModel", error) from error
         signatures = self._loaded.signatures
         self._serve = signatures.get("serving_default")
         inputs = self._serve.structured_input_signature[1] if self._serve else {}

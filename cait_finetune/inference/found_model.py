@@ -62,8 +62,8 @@ class FoundModel:
             raise bad_value(
                 key,
                 f"a value with model={self.path}, an export without its run",
-                "null there: it takes the run's checkpoint",
-                "give the run's directory as model",
+                "null: it needs the run's checkpoint",
+                "Give the run's directory: run=DIR",
             )
         return read_run(self.run)
 
@@ -84,7 +84,7 @@ class FoundModel:
         check_run_id(run, "model", str(self.path), stated.run)
         if self.is_of_other_weights(stated):
             logger.warning(
-                "model %s was made from other weights than %s, which answer instead",
+                "model %s was made from other weights than %s: the latter are used instead",
                 self.path,
                 run.best_checkpoint,
             )
@@ -127,7 +127,7 @@ class FoundModel:
             if not current_result(run.directory):
                 epochs = len(read_records(run.directory, "epoch", "model"))
                 logger.warning(
-                    "model %s has no result of its best weights yet: those of its first %d epoch%s answer",
+                    "model %s is not finished: the best weights of its first %d epoch%s are used",
                     self.run, epochs, "s" * (epochs != 1),
                 )  # fmt: skip
             return backends.Checkpoint(run)
@@ -178,8 +178,8 @@ class FoundModel:
             own = read_run(self.run).build_preprocessing()
         else:
             logger.warning(
-                "model %s does not state how its images were prepared: photographs are turned as their "
-                "EXIF orientation says. A LiteRT file takes its class names from labels.txt then",
+                "model %s does not state how its images were prepared: photographs are rotated by their "
+                "EXIF orientation, and a LiteRT file takes its class names from labels.txt",
                 self.path,
             )
             own = Preprocessing(size or 1, 1.0, "bicubic", (0.0,) * 3, (1.0,) * 3)

@@ -1,1 +1,1 @@
-"""Where a run is written besides its own files: W&B, TensorBoard, CSV; any number at once."""
+"""Loggers of a run besides its own files: W&B, TensorBoard and CSV, one or several at once."""

@@ -104,7 +104,7 @@ class Loggers:
             except Exception as error:
                 self._loggers.remove(one)
                 logger.warning(
-                    "logger=%s is switched off, the run goes on: %s: %s",
+                    "logger=%s is switched off, the run continues: %s: %s",
                     one.name, type(error).__name__, reason(error),
                 )  # fmt: skip
                 if method != "finish":

@@ -1,1 +1,1 @@
-"""Which parameters move, how far, and when."""
+"""Optimizers, learning-rate schedules, the parameter table, and the phases of tuning methods."""

@@ -1,1 +1,1 @@
-"""What a run has to show: pictures, tables, and the page that holds them all."""
+"""The report of a run: figures, tables, and one page with all of them."""

@@ -44,7 +44,9 @@ def draw_attention_sheet(
     group determines the number of columns.
     """
     blocks = [
-        (name, tiles) for name, tiles in (("right", right), ("most sure and wrong", wrong)) if tiles
+        (name, tiles)
+        for name, tiles in (("right", right), ("most confident mistakes", wrong))
+        if tiles
     ]
     columns = min(_COLUMNS, max(len(tiles) for _, tiles in blocks))
     lines = [-(-len(tiles) // columns) for _, tiles in blocks]

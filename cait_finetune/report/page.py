@@ -73,10 +73,10 @@ def write_page(run: RunDirectory, reasons: Iterable[str] = ()) -> tuple[list[str
     missing = [title for title, _ in made if title in expected]
     unfinished = not from_files(current_result, {})
     top = _headline(from_files(_metrics, {}))
-    when = from_files(_when, "begun at an unknown time")
+    when = from_files(_when, "started at an unknown time")
     reasons = [*reasons, *damaged]
     if unfinished or missing or reasons:
-        lines = ["the run has not come to its end"] if unfinished else []
+        lines = ["the run is not finished"] if unfinished else []
         lines += [f"not here: {', '.join(missing)}"] if missing else []
         top = html.listed("Not everything is here", [*lines, *reasons]) + top
     text = html.document(
@@ -126,4 +126,4 @@ def _headline(result: dict) -> str:
 
 def _when(run: RunDirectory) -> str:
     records = read_json(run.environment, list, dict)
-    return f"begun {records[0]['started']}" if records else "begun at an unknown time"
+    return f"started {records[0]['started']}" if records else "started at an unknown time"

@@ -81,7 +81,7 @@ def _draw_bars(ax: Any, title: str, bins: Bins) -> None:
     ax.bar(middle, accuracy, 0.92 / size, color=BLUE, label="observed")
     ax.bar(middle, abs(confidence - accuracy), 0.92 / size, np.minimum(confidence, accuracy),
            facecolor="none", edgecolor=ORANGE, hatch="////", linewidth=1,
-           label="gap to what was said")  # fmt: skip
+           label="gap to the confidence")  # fmt: skip
     ax.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1, label="calibrated")
     ax.set(title=f"{title}: ECE {bins.error:.2%}", xlim=(0, 1), ylim=(0, 1))
     ax.grid(alpha=0.25)

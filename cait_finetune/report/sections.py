@@ -75,15 +75,15 @@ def classes(run: RunDirectory) -> str | None:
         ],
     )
     words = [
-        f"{len(rows):,} classes, of which {len(present):,} have test images; the hardest first. "
+        f"{len(rows):,} classes, of which {len(present):,} have test images; the worst first. "
         f"Means over the classes: "
         + ", ".join(f"{names.get(k, k)} {value:.2%}" for k, value in zip(keys, mean, strict=True))
         + "."
     ]
     if several:
-        words.append("A class is predicted where its probability is above one half.")
+        words.append("A class is predicted if its probability is above one half.")
     if len(ordered) > _MOST:
-        words.append(f"The {_MOST} hardest are shown; report/classes.csv has all.")
+        words.append(f"The table shows the worst {_MOST}; report/classes.csv has all.")
     return html.paragraph(" ".join(words)) + table
 
 
@@ -95,19 +95,19 @@ def confusion(run: RunDirectory) -> str | None:
     wrong = [row for row in rows if row["truth"] != row["prediction"]][:_PAIRS]
     content = html.picture(run.parts / "confusion.png", "Test images by their class and prediction")
     if not wrong:
-        return content + html.paragraph("No class is taken for another.")
+        return content + html.paragraph("No class is confused with another.")
     return (
         content
         + html.heading("Most confused")
         + html.table(
-            ("true class", "predicted", "images", "of the class's"),
+            ("true class", "predicted", "images", "share of the class"),
             [
                 (row["truth"], row["prediction"], row["images"], _percent(row["share_of_truth"]))
                 for row in wrong
             ],
             texts=2,
         )
-        + html.paragraph("All of them: report/confusion.csv.", "note")
+        + html.paragraph("All pairs: report/confusion.csv.", "note")
     )
 
 
@@ -118,11 +118,11 @@ def calibration(run: RunDirectory) -> str | None:
         return None
     temperature = found["temperature"]
     said = (
-        f"Temperature {temperature:.4f}, fitted on the validation images alone. The export divides "
-        "its logits by it: probabilities change, the most probable class does not."
+        f"Temperature {temperature:.4f}, fitted on the validation images. The export divides its "
+        "logits by the temperature: probabilities change, the most probable class does not."
         if temperature != 1
-        else "Temperature 1: the run's validation images gave no temperature. There are fewer than "
-        "50 of them, or the model was right on all. Probabilities stay as they are."
+        else "Temperature 1: no temperature could be fitted, because there are fewer than 50 "
+        "validation images or all their predictions are correct. Probabilities do not change."
     )
     rows = [
         (f"{split}, {state}", f"{found[split]['ece' + suffix]:.2%}",
@@ -135,8 +135,8 @@ def calibration(run: RunDirectory) -> str | None:
         + html.picture(run.parts / "reliability.png", "Reliability on the test images")
         + html.table(("", "ECE", "negative log-likelihood"), rows)
         + html.paragraph(
-            "ECE is the mean distance between what is said and what is observed, in 15 bins of "
-            "equal width (Guo et al. 2017). The bins: report/reliability.csv.",
+            "ECE is the mean difference between confidence and accuracy, in 15 bins of equal width "
+            "(Guo et al. 2017). The bins: report/reliability.csv.",
             "note",
         )
     )
@@ -148,12 +148,12 @@ def mistakes(run: RunDirectory) -> str | None:
     if rows is None:
         return None
     if not rows:
-        return html.paragraph("There is no mistake on the test images.")
+        return html.paragraph("The model classifies every test image correctly.")
     path = run.parts / "mistakes.png"
     drawn = (
-        html.picture(path, "Each with its class, what was predicted, and the class saliency map")
+        html.picture(path, "Each image with its class, its prediction and its class saliency map")
         if path.exists()
-        else html.paragraph("The images are not to be had here: no picture of them.")
+        else html.paragraph("The images were not found here, so they are not shown.")
     )
     shown = html.table(
         ("image", "true class", "predicted", "probability"),
@@ -189,16 +189,16 @@ def speed(run: RunDirectory) -> str | None:
         rate, waited = found["images_per_second"], found["data_wait_share"]
         content = html.facts(
             [
-                ("training", f"{rate:,.0f} images a second" if rate else "not timed"),
+                ("training", f"{rate:,.0f} images per second" if rate else "not timed"),
                 ("waiting for images", f"{waited:.1%}" if waited is not None else "not timed"),
-                ("time to train", _duration(found["train_seconds"])),
-                ("time in all", _duration(found["wall_seconds"])),
-                ("most memory", f"{found['peak_memory_gb']:.2f} GB"),
+                ("training time", _duration(found["train_seconds"])),
+                ("total time", _duration(found["wall_seconds"])),
+                ("peak memory", f"{found['peak_memory_gb']:.2f} GB"),
                 ("steps", f"{found['steps']:,}, of which {found['skipped_steps']:,} skipped"),
             ]
         )
     return content + (
-        html.picture(picture, "Between the lines of metrics.jsonl") if picture.exists() else ""
+        html.picture(picture, "For each line of metrics.jsonl") if picture.exists() else ""
     )
 
 
@@ -240,9 +240,9 @@ def parameters(run: RunDirectory) -> str | None:
                       f"{float(members[0]['multiplier']):.4g}", f"{decay:g}"))  # fmt: skip
     head = ("phase", "group", "variables", "trained", "of", "multiplier", "weight decay")
     note = (
-        "Groups are the layers from the embedding to the head; a group learns at its multiplier "
-        "times the learning rate of the curves. Biases, norms and LayerScale do not decay. Each "
-        "variable: parameters.csv."
+        "Groups are the layers from the embedding to the head. The learning rate of a group is its "
+        "multiplier times the rate in the curves. Biases, norms and LayerScale have no weight "
+        "decay. Each variable: parameters.csv."
     )
     return html.table(head, shown) + html.paragraph(note, "note")
 
@@ -261,9 +261,7 @@ def environment(run: RunDirectory) -> str | None:
         return None
     last = records[-1]
     git = last["git"]
-    changed = (
-        f", {git['changed_files']} files changed since" if git and git["changed_files"] else ""
-    )
+    changed = f", with {git['changed_files']} changed files" if git and git["changed_files"] else ""
     packages = last["packages"]
     return html.facts(
         [
@@ -274,7 +272,7 @@ def environment(run: RunDirectory) -> str | None:
             ("Python", last["python"]),
             ("git commit", git["commit"] + changed if git else "none"),
             *((name, packages[name]) for name in _MAIN_PACKAGES if name in packages),
-            ("processes", f"{len(records)}, the last begun {last['started']}"),
+            ("processes", f"{len(records)}, the last started {last['started']}"),
         ]
     ) + html.folded(
         f"all {len(packages)} packages",
@@ -290,16 +288,18 @@ def command(run: RunDirectory) -> str | None:
     typed = run.read_command()
     if not typed:
         return html.paragraph(
-            "The run was begun from Python, not by a command. config.yaml is its whole configuration."
+            "The run was started from Python, not by a command. config.yaml is its whole configuration."
         )
     return (
         html.code(typed)
         + html.paragraph(
-            f"In {records[0]['working_directory']}, where relative paths begin. config.yaml is the whole "
-            "configuration that it was resolved to, should a recipe or a default be another by then. "
-            "On a CPU the same packages give the same bits; on a GPU with deterministic=true."
+            f"Relative paths start at {records[0]['working_directory']}. config.yaml has the whole resolved "
+            "configuration; use it if a recipe or a default has changed. The same packages give the same "
+            "bits on a CPU, and on a GPU with deterministic=true."
         )
-        + html.paragraph("This page again: python -m cait_finetune report run=DIRECTORY", "note")
+        + html.paragraph(
+            "To write this page again: python -m cait_finetune report run=DIRECTORY", "note"
+        )
     )
 
 

@@ -1,1 +1,1 @@
-"""What a run is on disk."""
+"""Runs on disk: directory, identity, provenance, resume, and the comparison of runs."""

@@ -16,7 +16,7 @@ from cait_finetune.errors import bad_value, suggest
 from cait_finetune.runs.leaderboard import Entry, chosen, differing, judged_by
 from cait_finetune.scores.intervals import brackets, half_width
 
-#: Keys that draw images, folds and weights. Runs that differ in these keys only form a group.
+#: Keys that choose random images, folds and weights. Runs that differ only in these keys form a group.
 DRAWS = ("seed", "dataset.seed", "dataset.fold")
 _MOST = 8  # settings in a table; the CSV file has all of them
 
@@ -84,9 +84,9 @@ class Comparison:
         finished: runs with a result.
         unfinished: runs without a result.
         differ: keys whose value differs between runs.
-        columns: the keys of `differ` that the finished runs' commands set, and those without which two
-            groups would look alike, as after an edit of a recipe.
-        copies: runs that are copies of another one's directory, and are left out.
+        columns: the keys of `differ` that the finished runs' commands set. Others are added if two groups
+            would otherwise look alike, as after an edit of a recipe.
+        copies: runs whose directory is a copy of another run's. They are not compared.
     """
 
     metric: str
@@ -142,8 +142,8 @@ class Comparison:
     def table(self, name: Callable[[Entry], str]) -> tuple[list[str], list[list[str]]]:
         """Return the column titles and the rows.
 
-        Each run has a row. If several runs are one group, a last row has their mean. If several
-        groups have runs of several draws, each group has a row instead.
+        Each run has a row. If all runs form one group, a last row has their mean. If there are several
+        groups of several runs, each group has a row instead.
 
         Args:
             name: returns the name of a run.
@@ -204,7 +204,7 @@ class Comparison:
         return sorted(values, key=None if numeric else str), series
 
     def _telling(self, keys: list[str]) -> list[str]:
-        """Leave out the last keys without which the groups still differ as much."""
+        """Return `keys` without the last ones, as long as the groups still differ as much."""
 
         def kinds(of: list[str]) -> int:
             return len({json.dumps([one.settings.get(key) for key in of]) for one in self.groups})
@@ -240,7 +240,7 @@ class Comparison:
 def _separating(
     entries: Sequence[Entry], columns: Sequence[str], differ: Sequence[str]
 ) -> list[str]:
-    """Add the keys of `differ` that tell runs apart which have equal values in `columns`."""
+    """Add keys of `differ` that distinguish runs with equal values in `columns`."""
 
     def kinds(keys: Sequence[str]) -> int:
         return len({json.dumps([one.settings.get(key) for key in keys]) for one in entries})
@@ -271,7 +271,7 @@ def _row(title: str, group: Group, columns: Sequence[str]) -> list[str]:
 
 
 def _short(key: str) -> str:
-    """Return the last part of a key, unless it tells nothing by itself."""
+    """Return the last part of a key, or the whole key if that part is ambiguous."""
     leaf = key.rpartition(".")[2]
     return key if leaf in ("name", "seed", "enabled") else leaf
 
@@ -295,7 +295,7 @@ def shown(value: Any) -> str:
 
 
 def show_table(header: Sequence[str], rows: Sequence[Sequence[str]], console: Console) -> None:
-    """Print a table. On a narrow console titles and cells wrap, and no character is cut."""
+    """Print a table. On a narrow console titles and cells wrap; none is cut off."""
 
     def table(titles: Sequence[str], padding: int) -> Table:
         table = Table(padding=(0, padding))

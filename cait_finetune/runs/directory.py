@@ -66,8 +66,8 @@ def write_json(path: Path, value: dict | list) -> None:
 def forget_default_splits(config: DictConfig | dict) -> None:
     """Set `dataset.splits.shares` and `dataset.splits.seed` to null if they have the default value.
 
-    Earlier versions wrote the defaults for values that the user had not set. An explicit value would be
-    compared with the file of the split.
+    Earlier versions wrote the defaults as if the user had set them. The loader would compare such values
+    with the file that records the division.
     """
     splits = config
     for name in ("dataset", "splits"):
@@ -168,9 +168,9 @@ class RunDirectory:
     def _displaced(self, key: str) -> UserError:
         return bad_value(
             key,
-            f"{self.root}, moved, removed or replaced while the run was at work in it",
+            f"{self.root}, moved, removed or replaced while the run wrote into it",
             "the run's own directory until the run ends",
-            "Nothing more was written there. If it was moved, resume the run at its new place",
+            "The run stopped writing there. If you moved the directory, resume the run at its new place",
         )
 
     def relative(self, path: Path) -> str:
@@ -191,7 +191,7 @@ class RunDirectory:
         return self.command.read_text(encoding="utf-8", errors="replace").strip()
 
     def read_working_directory(self) -> str:
-        """Return where the run was started and its relative paths begin. Empty: unknown.
+        """Return the directory in which the run was started, where its relative paths start. Empty: unknown.
 
         Raises:
             UserError: ``environment.json`` cannot be read.
@@ -226,25 +226,25 @@ class RunDirectory:
 
         Raises:
             UserError: the directory holds a run that has saved a checkpoint or a result; the directory
-                cannot be written; or the path has one of ``[]*?``, and TensorFlow, which treats paths
-                as patterns, cannot save a model there.
+                cannot be written; or the path has one of ``[]*?``. TensorFlow treats paths as patterns,
+                so it cannot save a model there.
         """
         if signs := [sign for sign in _OF_PATTERNS if sign in str(self.root.absolute())]:
             raise bad_value(
                 "hydra.run.dir",
                 self.root,
                 f"a path without {' '.join(signs)}",
-                "TensorFlow takes it for a pattern, and cannot save a model there",
+                "TensorFlow reads such a path as a pattern, and cannot save a model there",
             )
         begun = self.result.exists() or any(self.checkpoints.glob("*"))
         if self.config.exists() and begun:
             instead = "choose another, or leave the key out for one named by the time"
             if not self.finished:
-                instead = f"Go on with {advise('resume', self.root)}, or {instead}"
+                instead = f"Continue it with {advise('resume', self.root)}, or {instead}"
             raise bad_value(
                 "hydra.run.dir",
                 self.root,
-                "a directory without a run; this one holds one, which is left as it is",
+                "a directory without a run; the run in it was not changed",
                 instead,
             )
         theirs = [path.name for path in (self.config, self.result, self.report) if path.exists()]
@@ -265,7 +265,7 @@ class RunDirectory:
             ) from error
 
     def _was_begun(self) -> bool:
-        """Return whether ``config.yaml`` is a run's, which was cut off before it saved anything."""
+        """Return whether ``config.yaml`` is of a run that was interrupted before it saved anything."""
         try:
             self.read_config()
         except (FileNotFoundError, UserError):
@@ -287,7 +287,7 @@ class RunDirectory:
         except OSError as error:
             raise bad_value(
                 "report", self.parts, f"a folder for the report's parts ({error.strerror})",
-                "remove what stands there",
+                "remove the file of that name",
             ) from error  # fmt: skip
 
     def read_result(self) -> dict:

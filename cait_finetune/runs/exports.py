@@ -43,8 +43,7 @@ def current_result(run: RunDirectory) -> dict[str, Any]:
 def is_current(name: str, exports: Path, checkpoint: Path) -> bool:
     """Return whether the format `name` was made from the weights in `checkpoint`.
 
-    Return `True` too if the checksum of `checkpoint` is unknown, because then nothing is better than
-    the export.
+    Also return `True` if the checksum of `checkpoint` is unknown: then no better file is known.
 
     Args:
         exports: the file ``exports.json``.

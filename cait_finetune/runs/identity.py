@@ -39,7 +39,7 @@ _NO_CONTENTS = (
     "data   names and labels are compared, contents are not: dataset.check=false, or an older run"
 )
 
-_ANOTHER_RECORD = "images that are there several times have other labels, weights or splits"
+_ANOTHER_RECORD = "images that occur several times have other labels, weights or splits"
 
 #: Prints one line.
 Say = Callable[[str], None]
@@ -64,8 +64,8 @@ def begin_identity(
         weights: `model.weights`, as configured.
         weights_sha256: checksum of the initial weights. `None`: the run begins with random weights.
         run_id: the id from `new_run_id`.
-        settings: the values from `settings.settings`, which reveal an edited ``config.yaml``. `None`:
-            no values.
+        settings: the values from `settings.settings`, by which later commands detect an edited
+            ``config.yaml``. `None`: no values.
         parent: the finished run that this run continues. `None`: no run.
 
     Returns:
@@ -135,7 +135,7 @@ def check_best(run: RunDirectory, sha256: str) -> None:
 def check_state(run: RunDirectory, digest: str, run_id: str) -> str:
     """Check that a state belongs to the run and to the run's data.
 
-    A state of data from before an accepted change passes too.
+    A state from before an accepted change of the data also passes.
 
     Args:
         digest: the digest of the data in the state. Empty: an earlier version, which stored none.
@@ -218,7 +218,7 @@ def confirmed(
                     "dataset",
                     f"other images than the run's: {'; '.join(changed)}",
                     "the images that the run was trained on",
-                    "Put them back, name where they are with dataset.data_dir=DIR, or add "
+                    "Put them back, give their folder with dataset.data_dir=DIR, or add "
                     "dataset.accept_changes=true",
                 )
             )

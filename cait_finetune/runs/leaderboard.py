@@ -133,7 +133,7 @@ def read_entry(directory: Path) -> Entry:
 
 
 def _foreign(run: RunDirectory) -> list[str]:
-    """Return what in the directory does not belong to the run that began there."""
+    """Return a description of files in the directory that do not belong to its run. Empty: all belong."""
     checks: dict[str, Callable[[], None]] = {
         "a config.yaml that was edited since the run began": lambda: check_settings(run, "runs"),
         "best weights of another run": lambda: check_weights_id(run, "runs", run.best_checkpoint),
@@ -187,7 +187,7 @@ def differing(entries: list[Entry]) -> list[str]:
 
 
 def chosen(entries: list[Entry], keys: list[str]) -> list[str]:
-    """Return those of `keys` that the runs' commands set. The other keys follow from the set keys.
+    """Return the keys among `keys` that the runs' commands set. The other keys follow from these.
 
     Return all `keys` if the commands set none of them, a command is unknown, or the recipes differ.
 
@@ -217,17 +217,17 @@ def judged_by(entries: list[Entry]) -> str:
     metrics = sorted({entry.result["metric"] for entry in entries if entry.result})
     if len(metrics) > 1:
         raise bad_value(
-            "runs", f"runs judged by {' and by '.join(metrics)}", "runs that are judged alike",
+            "runs", f"runs judged by {' and by '.join(metrics)}", "runs with the same metric",
             "compare them apart",
         )  # fmt: skip
     return metrics[0] if metrics else "top1"
 
 
 def unlike(entries: list[Entry]) -> list[str]:
-    """Return what finished runs do not share although their settings do, a line for each.
+    """Return a line for each difference between finished runs that their settings do not show.
 
-    These are the images that a run was scored on and trained on, and the weights that it started
-    from. Runs of versions that recorded none of them are not compared.
+    The function compares the images on which the runs were scored and trained, and their initial
+    weights. It does not compare runs of versions that did not record these facts.
     """
     splits = [(entry.result or {}).get("data", {}).get("splits", {}) for entry in entries]
 

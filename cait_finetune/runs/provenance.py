@@ -1,8 +1,8 @@
-"""Provenance: facts about a run that its weights and exports contain, so that they survive a move.
+"""Provenance: facts about a run, stored inside its weights and exports so that moved files keep them.
 
 Safetensors files hold the facts in their metadata. An export holds one JSON object:
 
-- a SavedModel in ``assets.extra/``, which TensorFlow leaves to its users;
+- a SavedModel in ``assets.extra/``, which TensorFlow does not use itself;
 - an ONNX file in its metadata;
 - a LiteRT file in a zip archive after the model, as TensorFlow Lite's metadata library packs labels;
 - a ``.keras`` file, which is a zip archive, as an additional member.
@@ -172,7 +172,7 @@ def notes_on_weights(
     if seen := SeenImages.from_text(found.get(SEEN, "")):
         notes += _seen_of(seen, source, splits)
     elif expanded_path("model.weights", weights).exists():
-        # No line would mean that the weights saw none of the images.
+        # Without a line the user would conclude that no scored image was trained on.
         what = "which images its weights were trained on"
         also = "" if trained else ", nor how the images were prepared"
         notes.append(f"data   {weights} does not state {what}{also}")
@@ -187,13 +187,13 @@ def _seen_of(seen: SeenImages, source: Source, splits: Sequence[str]) -> Iterato
             yield f"data   {split} is not compared with {training}: dataset.check=false"
             continue
         if seen.kinds and source.hash_kind not in seen.kinds:
-            yield f"data   {split} is not compared with {training}: those were of another kind of set"
+            yield f"data   {split} is not compared with {training}: they are from another kind of set"
             continue
         known, asked = seen.count(hashes)
         many = f"{known:,} of {asked:,} {split} images"
         if asked < len(hashes):
             share = known / max(asked, 1)
-            many = f"about {share:.0%} of the {split} images ({known} of {asked} looked at)"
+            many = f"about {share:.0%} of the {split} images ({known} in a sample of {asked})"
         if known:
             yield f"data   {'' if seen.complete else 'at least '}{many} are among {training}"
     if not seen.complete:

@@ -51,7 +51,7 @@ FREE = (
     "train.jit_compile",
     "train.steps_per_execution",
 )
-#: Those of the free keys that hold for one command. `keep_free_keys` does not record them.
+#: Free keys that apply only to the command that sets them. `keep_free_keys` does not record them.
 _ONCE = ("dataset.accept_changes", "resume", "traceback")
 
 
@@ -164,7 +164,7 @@ def resumed(
             "resume",
             f"other values than the run's: {'; '.join(refused)}",
             "the run's own where they change what is computed",
-            f"leave them out, or start a new run; free are {', '.join(FREE)}",
+            f"leave them out, or start a new run; you may change {', '.join(FREE)}",
         )
     saved.resume = str(directory)
     config = from_hydra(saved)
@@ -173,7 +173,7 @@ def resumed(
 
 
 def keep_free_keys(run: RunDirectory, config: Config) -> None:
-    """Record the changed free keys in ``config.yaml``, so that the next ``resume=DIR`` has them too.
+    """Record the changed free keys in ``config.yaml``, so that the next ``resume=DIR`` uses them, too.
 
     Args:
         config: the configuration that `resumed` returned.

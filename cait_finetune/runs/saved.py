@@ -36,7 +36,7 @@ class RunDataConfig:
     """The current place of a run's images, and whether changed images are accepted."""
 
     data_dir: str | None = key(
-        "Folder or table of the run's images now. null: the run's own.", None
+        "Folder or table of the run's images, if you moved them. null: the run's own.", None
     )
     accept_changes: bool = key(
         "Use images that differ from the run's. `identity.json` records the change.", False

@@ -49,7 +49,7 @@ def check_settings(run: RunDirectory, key: str) -> None:
             key, f"{run.config} ({error})", "a configuration that can be read"
         ) from error
     edited = [
-        f"{name}: {now.get(name, 'left out')} (begun with {began.get(name, 'no such key')})"
+        f"{name}: {now.get(name, 'left out')} (at the start: {began.get(name, 'no such key')})"
         for name in [*now, *sorted(began.keys() - now.keys())]
         if name not in now or name not in began or now[name] != began[name]
     ]

@@ -1,1 +1,1 @@
-"""What is the whole process': threads, memory, compilers, the console, locks."""
+"""Process-wide settings and services: threads, memory, compilers, the console, locks."""

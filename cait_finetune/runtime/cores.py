@@ -26,7 +26,7 @@ def core_count(asked: int, key: str = "threads") -> int:
     """
     count = len(cores())
     if not 0 <= asked <= count:
-        raise bad_value(key, asked, f"1 to {count}, the cores there are, or 0 for all")
+        raise bad_value(key, asked, f"1 to {count}, the number of cores, or 0 for all")
     return asked or count
 
 

@@ -1,4 +1,4 @@
-"""Set Keras' backend to TensorFlow, whatever the environment asks for. Training needs it."""
+"""Set Keras' backend to TensorFlow, which training needs, even if the environment names another."""
 
 from __future__ import annotations
 

@@ -83,14 +83,16 @@ def in_own_process(function: Callable[[], Any], advice: Callable[[], str] = str)
     if status == InterruptedByUser.code:
         raise KeyboardInterrupt
     if received and not answer:  # the signal came before the run set its handlers
-        raise Interrupted(f"{received[0].name}: the runs from this one on were not made")
+        raise Interrupted(f"{received[0].name}: this run and the following runs were not executed")
     if not answer:
         raise bad_value("the run's process", _ended_by(status), "the end of the run", advice())
     value, error = pickle.loads(answer)
     if error is not None:
         raise error
     if received:  # the signal came after the run had ended
-        raise Interrupted(f"{received[0].name}: this run is finished, those after it were not made")
+        raise Interrupted(
+            f"{received[0].name}: this run is finished; the following runs were not executed"
+        )
     return value
 
 

@@ -64,12 +64,12 @@ def keep_compiled(directory: Path | None, environment: MutableMapping[str, str])
         if (
             shutil.disk_usage(place).free < _ROOM
         ):  # TensorFlow stops a step whose code it cannot keep
-            raise OSError(errno.ENOSPC, f"{place} has less than {_ROOM // 10**6} MB of room")
+            raise OSError(errno.ENOSPC, f"{place} has less than {_ROOM // 10**6} MB of free space")
     except OSError as error:
         if str(directory).startswith("~"):
             warn_not_kept(error)
         else:
-            logger.warning("train.compile_cache_dir: %s: what is compiled is not kept", error)
+            logger.warning("train.compile_cache_dir: %s: compiled code is not kept", error)
         return None
     environment[_VARIABLE] = f"{flags} {_FLAG}={shlex.quote(str(place))} {_CPUS_ONLY}".strip()
     return place

@@ -1,1 +1,1 @@
-"""How good a model is: metrics, predictions kept, and how far its probabilities can be believed."""
+"""Scores of a model: metrics, confidence intervals, calibration, and its saved predictions."""

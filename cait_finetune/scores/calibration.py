@@ -13,7 +13,7 @@ import numpy as np
 
 #: Number of bins in the figures and tables of the paper.
 BINS = 15
-#: Fewest images to fit a temperature on. With fewer, the fit follows single images.
+#: Least number of images for the fit of a temperature. A fit on fewer follows single images.
 LEAST = 50
 #: Lower temperatures would magnify rounding of the logits. Higher ones give almost equal probabilities.
 LIMITS = (0.05, 20.0)
@@ -109,8 +109,8 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray, multi_label: bool = 
         labels: ``(N,)`` classes, or ``(N, C)`` zeros and ones with `multi_label`.
 
     Returns:
-        The temperature. 1.0: every answer is right, so the likelihood would only grow as the
-        temperature falls; or a logit is not finite.
+        The temperature. It is 1.0 if every answer is right, because the likelihood then grows without
+        limit as the temperature falls, or if a logit is not finite.
     """
     from scipy.optimize import minimize
 

@@ -105,7 +105,7 @@ class MetricsLog:
         except ValueError as error:
             raise bad_value(
                 self.path.name, f"{self.path} ({error})", "a JSON object in each line",
-                "remove the lines that are none",
+                "remove the other lines",
             ) from error  # fmt: skip
         return [one for one in records if one["kind"] in ((kind,) if kind else ("step", "epoch"))]
 

@@ -1,4 +1,4 @@
-"""The predictions of a model for a split, from which all metrics and plots after training are made."""
+"""A model's predictions for a split. All metrics and plots after training are computed from them."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def load_predictions(path: Path) -> Predictions:
     Raises:
         UserError: the file is damaged or missing, or the shapes of its arrays do not match.
     """
-    why = "they do not fit one another"
+    why = "their shapes do not match"
     try:
         with np.load(path) as arrays:
             found = [arrays[name] for name in ("logits", "labels", "ids", "class_names")]

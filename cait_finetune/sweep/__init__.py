@@ -1,1 +1,1 @@
-"""A sweep by Weights & Biases, written from the words that Hydra's own sweepers take."""
+"""Write a Weights & Biases sweep from words in the syntax of Hydra's sweepers."""

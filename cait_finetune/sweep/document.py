@@ -19,12 +19,12 @@ LOGGER = "logger=wandb"
 #: Each sweep has its own directory, and each run a directory in it. The time cannot name the runs,
 #: because several agents may start runs in the same second. The agent sets both variables.
 _RUN_DIRECTORY = "hydra.run.dir=multirun/${oc.env:WANDB_SWEEP_ID,sweep}/${oc.env:WANDB_RUN_ID}"
-_WHY_WANDB = "the sweep goes by what W&B is told"
+_WHY_WANDB = "The sweep needs the metric that the run logs to W&B."
 _COUNT = 20
 _HEADER = """\
-# Written by python -m cait_finetune sweep. To start it:
+# Written by python -m cait_finetune sweep. To start the sweep:
 #   wandb sweep {path}
-# and on as many machines as you like what that prints: wandb agent …
+# This prints a command, wandb agent …. Run that command on as many machines as you like.
 """
 
 

@@ -30,7 +30,7 @@ def start(document: dict[str, Any], path: str) -> str:
             )
     except wandb.errors.UsageError as error:
         raise bad_value(
-            "sweep.start", f"true, and no login to W&B ({_first_line(error)})", "one that is logged in",
+            "sweep.start", f"true, and no login to W&B ({_first_line(error)})", "a login to W&B",
             f"wandb login, then wandb sweep {path}",
         ) from error  # fmt: skip
     except (wandb.errors.Error, OSError, ValueError) as error:

@@ -41,7 +41,7 @@ class Batches:
                 self._element = next(self._stream)
             except StopIteration:
                 raise bad_value(
-                    "dataset", "no training image any more", "an endless stream"
+                    "dataset", "no further training image", "an endless stream"
                 ) from None
         first = self._used
         steps = min(steps, self._steps - first)

@@ -115,12 +115,14 @@ class Checkpoints:
                 logger.warning("%s is damaged (%s); trying the one before", path.name, error)
                 damaged.append(path.name)
         if not damaged:
-            logger.warning("no state was saved before the run was cut off; it begins again")
+            logger.warning(
+                "no state was saved before the run was cut off; it starts from the beginning"
+            )
             return None, {}
         raise bad_value(
             "resume",
             f"{self.directory} with {', '.join(damaged)}, damaged",
-            "a state that is whole",
+            "an undamaged state",
             "start a new run; the weights that were saved load with model.weights=FILE",
         )
 

@@ -154,8 +154,8 @@ def wait_for(addresses: list[str], timeout: float, what: str) -> None:
                 "distribution.timeout",
                 f"no answer from {', '.join(addresses)} in {timeout:g} s",
                 what,
-                "start all of them, with the same command; look whether a firewall stands between "
-                "them; or set a longer distribution.timeout",
+                "Start all of them with the same command; check that no firewall is between them; "
+                "or set a longer distribution.timeout.",
             )
         time.sleep(0.2)
 

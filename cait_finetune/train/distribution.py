@@ -124,7 +124,7 @@ def _local_devices(count: int | None) -> list[str]:
             "distribution",
             "mirrored, and TensorFlow sees no GPU",
             "several devices",
-            "distribution.devices=2 makes two of the CPU, which is good for trying it out",
+            "distribution.devices=2 tests the strategy with two logical CPU devices",
         )
     _split_cpu(count)
     return [f"/cpu:{index}" for index in range(count)]
@@ -140,7 +140,7 @@ def _split_cpu(count: int) -> None:
             raise bad_value(
                 "distribution.devices",
                 f"{count}, when TensorFlow has already started with fewer",
-                "to be the first to use it, in a process of its own",
+                "a process in which nothing has used TensorFlow before",
             ) from error
 
 
@@ -250,9 +250,9 @@ def lost_worker(strategy: tf.distribute.Strategy, directory: object) -> Iterator
             raise
         why = error.message.partition(_ABORTED)[2].strip(": ").splitlines() or [error.message]
         raise Interrupted(
-            f"distribution: got no answer from another worker any more ({why[0]}), expected all to "
-            f"run to the end\n  see what the others say; finished checkpoints are kept: start all "
-            f"workers again with {advise('resume', directory)}"
+            f"distribution: got no answer from another worker ({why[0]}), expected all to "
+            f"run to the end\n  See the errors of the other workers. Finished checkpoints are kept: start "
+            f"all workers again with {advise('resume', directory)}"
         ) from error
 
 

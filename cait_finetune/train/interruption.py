@@ -101,7 +101,7 @@ class Interruption:
         advice = (
             "training had not begun; give the same command again"
             if self.directory is None
-            else f"the state is saved; go on with {advise('resume', self.directory)}"
+            else f"the state is saved; continue with {advise('resume', self.directory)}"
         )
         kind = InterruptedByUser if self.signal is signal.SIGINT else Interrupted
         return kind(f"{who}: {advice}")

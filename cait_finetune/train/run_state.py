@@ -92,7 +92,7 @@ class RunState:
         self.phase_score, self.epochs_without_better = NO_SCORE, 0
 
     def reconsider(self, max_hours: float | None, patience: int | None) -> None:
-        """Let a run that a limit has stopped continue, if the limit is not reached any more."""
+        """Let a run that a limit has stopped continue, if the new limit is not reached."""
         if self.stopped == "train.max_hours":
             over = max_hours is not None and self.seconds >= max_hours * 3600
         else:

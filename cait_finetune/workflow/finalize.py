@@ -168,7 +168,7 @@ def print_summary(config: Config, prepared: Prepared, scores: Scores, result: di
     )
     if isinstance(test, Evaluation) and (points := 100 * _uncertainty(test)) > _UNSURE:
         console.print(
-            f"sure   to ±{points:.0f} points with {test.examples:,} test images: smaller differences "
+            f"margin ±{points:.0f} points with {test.examples:,} test images: smaller differences "
             "between models may be chance",
             highlight=False,
         )

@@ -1,8 +1,8 @@
-"""All that is faster than the plain formulas in the model's files, behind one border.
+"""Faster forms of the plain formulas in the model's files.
 
-A block asks `implementation` once. Everything else is in here: XLA and oneDNN under TensorFlow
-(`tensorflow`), sums that XLA fuses under JAX (`jax`), and fewer passes over memory on both (`portable`).
-Tests hold every path to the plain one. This module imports no backend.
+The model's files use only `implementation`. The forms use XLA and oneDNN under TensorFlow (`tensorflow`),
+sums that XLA fuses under JAX (`jax`), and fewer passes over memory on both (`portable`). Tests compare
+every form with the plain formulas. This module imports no backend.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ _enabled = [True]
 
 
 class use_fused:
-    """Turn the fused operations on or off for what is traced from now on.
+    """Turn the fused operations on or off for everything that is traced later.
 
-    As a context it restores the setting at its end::
+    As a context manager it restores the setting at the end of the block::
 
         with cait_tf.use_fused(False):
             logits = model(images)  # the plain formulas

@@ -129,9 +129,8 @@ def single_threaded_ops(parts: int) -> bool:
     was set already.
 
     Returns:
-        Whether the micro-batches keep every core busy without a GPU, and TensorFlow's own setting is
-        one thread.
-        The environment variable ``TF_NUM_INTRAOP_THREADS`` does not count.
+        Whether there is no GPU, the micro-batches keep every core busy, and TensorFlow's own setting is
+        one thread. The environment variable ``TF_NUM_INTRAOP_THREADS`` is not part of this setting.
     """
     cores, threads = _cores(), tf.config.threading
     # After full rounds, a last round with fewer micro-batches than cores costs little.

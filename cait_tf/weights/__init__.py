@@ -1,1 +1,1 @@
-"""Weights by name map: one small module a source, one place that puts tensors into models."""
+"""Read and write weights by timm's names: one module for each format; `load` assigns them to models."""

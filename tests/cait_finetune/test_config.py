@@ -367,7 +367,8 @@ def test_several_loggers_at_once():
     )
     message = refusal("logger=wandb,csv")
     assert message.startswith("logger: got wandb,csv, expected one value")
-    assert "a run for each: add -m; all in one: 'logger=[wandb,csv]'" in message
+    assert "Add -m for one run per value; for one run with all values write " in message
+    assert message.endswith("'logger=[wandb,csv]'")
 
 
 def test_the_project_is_what_the_environment_says(monkeypatch):
@@ -383,13 +384,13 @@ def test_a_key_of_wandb_without_it(word):
     key = word.partition("=")[0]
     message = refusal("logger=csv", f"logger.wandb.{word}")
     assert message.startswith(f"logger.wandb.{key}: got ")
-    assert "without Weights & Biases, expected logger=wandb beside it" in message
+    assert "without Weights & Biases, expected logger=wandb as well" in message
 
 
 def test_missing_name_of_the_data_set():
     message = refusal("dataset=tfds")
     assert message.startswith("dataset.name: got nothing, expected a value")
-    assert "add dataset.name=" in message
+    assert "Add dataset.name=" in message
 
 
 def test_a_group_is_no_value():
@@ -424,16 +425,16 @@ def test_an_error_says_what_it_is_before_it_is_composed():
     [
         (["dataset.multi_label=true", "loss=cross_entropy"], "loss.name", "bce or asymmetric"),
         (["loss=asymmetric"], "loss.name", "cross_entropy or bce"),
-        (["dataset.multi_label=true", "loss.logit_adjustment=1"], "loss.logit_adjustment", "0 there"),
+        (["dataset.multi_label=true", "loss.logit_adjustment=1"], "loss.logit_adjustment", "0 with"),
         (["dataset.multi_label=true", "dataset.sampling=balanced"], "dataset.sampling", "all, because an image"),
         (["dataset.sampling=balanced", "loss.class_weights=balanced"], "dataset.sampling", "one of them"),
         (["dataset.sampling=balanced", "loss.logit_adjustment=1"], "dataset.sampling", "one of them"),
         (["loss.logit_adjustment=1", "loss.class_weights=effective"], "loss.logit_adjustment", "one of"),
-        (["tuning=linear_probe", "tuning.solver=lbfgs", "loss=bce"], "tuning.solver", "sgd there"),
+        (["tuning=linear_probe", "tuning.solver=lbfgs", "loss=bce"], "tuning.solver", "sgd with"),
         (["tuning=linear_probe", "tuning.solver=lbfgs", "dataset.multi_label=true"], "tuning.solver", "sgd"),
-        (["tuning=linear_probe", "dataset=csv", "dataset.columns.weight=w"], "dataset.columns.weight", "null there"),
+        (["tuning=linear_probe", "dataset=csv", "dataset.columns.weight=w"], "dataset.columns.weight", "null: cached"),
         (["dataset.multi_label=true", "dataset.metric=top1"], "dataset.metric", "mean_average_precision"),
-        (["dataset.metric=mean_average_precision"], "dataset.metric", "else top1"),
+        (["dataset.metric=mean_average_precision"], "dataset.metric", "otherwise top1"),
         (["dataset.folds=3", "dataset.fold=3"], "dataset.fold", "[0, 2]"),
         (["dataset.class_names=[a,b,a]"], "dataset.class_names", "different names"),
         (["preprocessing.resize_mode=pad", "preprocessing.crop_pct=0.9"], "preprocessing.crop_pct", "null"),

@@ -196,9 +196,7 @@ def test_a_build_is_a_model_a_page_and_an_archive(name, built, nano_weights, tmp
 @pytest.mark.slow
 def test_all_of_them_and_what_is_done_is_skipped(built):
     out, printed = built
-    for said, text in zip(
-        ("written, largest difference", "is there, skipped"), printed, strict=True
-    ):
+    for said, text in zip(("written, largest difference", "exists, skipped"), printed, strict=True):
         assert all(f"{name}: {said}" in text for name in NAMES)
         assert "2/2" in text  # the progress bar
     files = sorted(path.name for path in out.iterdir())

@@ -127,7 +127,7 @@ def test_layer_ids_and_names_leave_them_in_place():
 
 
 def test_a_collection_model_wants_them_merged(tmp_path):
-    with pytest.raises(CaiTError, match="got one with LoRA"):
+    with pytest.raises(CaiTError, match="got a model with LoRA"):
         collection.write_saved_model(with_lora(), tmp_path / "model")
 
 

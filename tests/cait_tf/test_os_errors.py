@@ -15,14 +15,14 @@ from cait_tf.os_errors import explain_os_error
     [
         (errno.ENOENT, "a path that exists", "Correct the path"),
         (errno.ENOTDIR, "a path that exists", "Correct the path"),
-        (errno.ENOSPC, "room", "Free some space"),
-        (errno.EDQUOT, "room", "Free some space"),
-        (errno.EFBIG, "room", "raise the limit"),
+        (errno.ENOSPC, "enough space", "Free some space"),
+        (errno.EDQUOT, "enough space", "Free some space"),
+        (errno.EFBIG, "enough space", "raise the limit"),
         (errno.EACCES, "may read or write", "permissions"),
         (errno.EPERM, "may read or write", "permissions"),
         (errno.EROFS, "may read or write", "another place"),
-        (errno.EBUSY, "nothing else uses", "Wait"),
-        (errno.EADDRINUSE, "nothing else uses", "Wait"),
+        (errno.EBUSY, "no other process uses", "Wait"),
+        (errno.EADDRINUSE, "no other process uses", "Wait"),
         (errno.EISDIR, "another path", "free"),
         (errno.EMFILE, "open files", "ulimit"),
         (errno.ENOEXEC, "operating system", ""),
@@ -44,7 +44,7 @@ def test_two_paths():
 
 def test_no_path():
     assert explain_os_error(OSError(errno.ENOSPC, "No space left on device")).startswith(
-        "system: got No space left on device, expected room"
+        "system: got No space left on device, expected enough space"
     )
 
 

@@ -1,1 +1,1 @@
-"""What is done to training images at random: pure functions of the image and a seed."""
+"""Random augmentation of training images, as pure functions of the image and a seed."""

@@ -1,1 +1,1 @@
-"""Image files in folders or tables: found, checked, divided."""
+"""Find, check and divide image files in folders or tables."""

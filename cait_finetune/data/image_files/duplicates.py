@@ -56,7 +56,7 @@ def warn_of_duplicates(
         )
     if contradictions:
         logger.warning(
-            "%s there twice under two labels: %s; remove the wrong one of each",
+            "%s listed twice with two labels: %s; remove the wrong one of each",
             "1 image is" if len(contradictions) == 1 else f"{len(contradictions):,} images are",
             shown(contradictions),
         )

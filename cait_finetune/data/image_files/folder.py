@@ -88,7 +88,7 @@ def load_folder(config: DatasetConfig) -> FileSource:
         notes.append(f"files  hidden folders left out: {some(hidden)}")
     unread = [name for name in folders if parts and name not in read]
     if unread:
-        notes.append(f"files  not read, being no split: {some(unread)}")
+        notes.append(f"files  folders that are no split are not read: {some(unread)}")
     for split, part in plan.parts.items():
         if not any(paths for (one, _), paths in found.images.items() if one == part):
             _explain_empty(split, part, found)
@@ -165,7 +165,7 @@ def _check_classes(root: str, folders: list[str]) -> None:
 
 
 def _split_in(name: str) -> str | None:
-    """Return the split that a part of the name says, as in ``seg_train`` and ``TestSet``."""
+    """Return the split that a part of the name stands for, as in ``seg_train`` and ``TestSet``."""
     words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)
     return next(filter(None, map(usual_split, words)), None)
 
@@ -214,7 +214,9 @@ def _notes(found: _Found) -> list[str]:
     notes = []
     if found.others:
         endings = ", ".join(ending for ending, _ in found.others.most_common(5))
-        notes.append(f"files  {found.others.total():,} that are no images were left out: {endings}")
+        notes.append(
+            f"files  {found.others.total():,} that are not images were left out: {endings}"
+        )
     if found.outputs:
         notes.append(f"files  output directories of commands were left out: {some(found.outputs)}")
     if found.astray:
@@ -286,8 +288,8 @@ def _explain_empty(split: str, part: str, found: _Found) -> None:
             f"a folder for each class in it: {part}/CLASS/image.jpg",
             ""
             if split == "train"
-            else f"images of no known class: move {part} elsewhere, and others "
-            "are put aside for that",
+            else f"These images have no class: move {part} elsewhere, and the loader takes a share "
+            "of the other images instead.",
         )
     raise bad_value(
         f"dataset.splits.{split}", f"{part!r} without an image", "a split with images in it"

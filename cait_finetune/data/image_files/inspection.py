@@ -66,7 +66,7 @@ def inspected(paths: Sequence[str], ids: Sequence[str], on_corrupt: str) -> np.n
                 "dataset.data_dir",
                 f"{len(bad):,} file{'s' * (len(bad) > 1)} that cannot be read: {shown}",
                 "images that TensorFlow decodes (JPEG, PNG, GIF, WebP, BMP)",
-                "mend or remove what is wrong, or add dataset.on_corrupt=skip",
+                "Repair or remove these files, or add dataset.on_corrupt=skip",
             )
         logger.warning("left out as they cannot be read: %s", shown)
     return np.array(hashes, np.int64)

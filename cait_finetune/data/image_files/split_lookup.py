@@ -128,8 +128,8 @@ def warn_of_doubts(place: str, found: Found, train: str) -> None:
         _warn_of_unclear(place, found.unclear, found.gone)
     elif found.new and held_out:
         logger.warning(
-            "%s: %s gone (%s) while %s new; if one is the other under another name, it may be in train "
-            "now: write its new path into that file",
+            "%s: %s gone (%s) while %s new. A new image that is a gone image under another name may be in "
+            "train now: write its new path into that file",
             place,
             _are(len(held_out)),
             _by_split(held_out),
@@ -141,9 +141,9 @@ def _warn_of_unclear(place: str, unclear: Sequence[str], gone: Mapping[str, str]
     names = {os.path.basename(path) for path in unclear}
     maybe = {path: split for path, split in gone.items() if os.path.basename(path) in names}
     logger.warning(
-        "%s: %s have the names of %s (%s), and which is which cannot be told. They are divided anew, so "
-        "that images of test may be in train now. Write their new paths into that file, or remove its "
-        "rows of images that are gone",
+        "%s: %s have the names of %s (%s), but cannot be matched one to one. They are divided anew, so "
+        "images of test may be in train now. Write their new paths into that file, or remove its rows of "
+        "images that are gone",
         place,
         _count(len(unclear), "new image"),
         _count(len(maybe), "image") + " that are gone",

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from cait_finetune.errors import UserError, bad_value, suggest
 
 KEY = "dataset.splits.file"
-ANEW = "mend it, or remove the file to divide the images anew"
+ANEW = "correct it, or remove the file to divide the images anew"
 _HEADER = ["path", "split"]
 _HASHED = [*_HEADER, "content"]
 _SIZED = [*_HEADER, "bytes"]  # an older version wrote the file size of each image

@@ -112,7 +112,7 @@ def _chosen(config: DatasetConfig, names: list[str], what: str) -> dict[str, str
             has = f"one of {', '.join(names)}" if names else "null, as there are no splits"
             raise bad_value(key, repr(name), f"{has}, in {what}", suggest(name, names))
         if list(chosen.values()).count(name) > 1 and not config.evaluation_only:
-            raise bad_value(key, f"{name!r}, which another split is too", "a part of its own")
+            raise bad_value(key, f"{name!r}, which is also another split's", "a different part")
     return chosen
 
 

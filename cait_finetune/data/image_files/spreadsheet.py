@@ -75,7 +75,7 @@ class Table:
     def without(self, key: str, usual: Sequence[str]) -> UserError:
         """Return the error for a table in which no column has a usual name."""
         near = (suggest(name, self.header) for name in usual)
-        near = next(filter(None, near), f"name yours with {key}=…")
+        near = next(filter(None, near), f"set {key}=… to name yours")
         return self.missing(key, "nothing", f"usual are {', '.join(usual)}; {near}")
 
     def column(self, name: str) -> list[str]:
@@ -168,8 +168,8 @@ def _text(path: str) -> str:
             _KEY,
             f"{path}, row {row} of which is not UTF-8",
             "a table of text in UTF-8",
-            "in a spreadsheet save it as CSV UTF-8",
+            "Save it as CSV UTF-8 in your spreadsheet program.",
         ) from error
     if "\0" in text:
-        raise bad_value(_KEY, f"{path}, which is no text", "a table of text in UTF-8")
+        raise bad_value(_KEY, f"{path}, which is not text", "a table of text in UTF-8")
     return text

@@ -69,7 +69,7 @@ def check_readable(key: str, path: str, got: str = "") -> None:
     raise bad_value(
         key,
         got or path,
-        f"a place that TensorFlow can read, which {scheme}:// is not without a plugin",
+        f"a path that TensorFlow can read; {scheme}:// needs a plugin",
         "Copy the images to a disk or to gs://, or mount the bucket as a folder",
     )
 

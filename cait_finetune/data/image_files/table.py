@@ -150,7 +150,7 @@ def _weights(config: DatasetConfig, table: Table) -> np.ndarray | None:
             "numbers of 0 or more",
         )
     if not any(weights):
-        raise bad_value(key, f"{column}, which is 0 in each row", "a number above 0 in some")
+        raise bad_value(key, f"{column}, which is 0 in each row", "a number above 0 in some rows")
     return np.array(weights, np.float32)
 
 
@@ -177,5 +177,5 @@ def _check_parts(table: Table, parts: list[str], used: dict[str, str]) -> None:
             _KEY,
             f"{table.path} with the split {shown}",
             "train, validation or test",
-            f"say what is what, for instance dataset.splits.train={next(part for part in unknown)}",
+            f"Assign it to a split, such as dataset.splits.train={next(part for part in unknown)}",
         )

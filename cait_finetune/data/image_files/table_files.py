@@ -106,7 +106,7 @@ def check_one_label(
             _KEY,
             f"{table.path} with two labels of an image: {shown}{more}",
             "one label for each image",
-            "Mend these rows, or set dataset.multi_label=true if an image may have several labels",
+            "Correct these rows, or set dataset.multi_label=true if an image may have several labels",
         )
     shown = ", ".join(f"{files.ids[rows[0]]} ({table.at(rows)})" for rows in twice[:_SHOWN])
     logger.warning(
@@ -130,13 +130,13 @@ def _check_there(table: Table, ids: list[str], paths: list[str], folder: str) ->
             missing.append(row)
     if missing:
         first = ids[missing[0]]
-        hint = f"paths are as seen from {folder}"
+        hint = f"Paths are relative to {folder}"
         if "\\" in first:
             hint += ", with / between folders"
         count = f"1 file ({first})" if len(missing) == 1 else f"{len(missing):,} files ({first}, …)"
         raise bad_value(
             _KEY,
             f"{table.path}: {count} not found, {table.at(missing)}",
-            "files that are there",
+            "existing files",
             hint,
         )

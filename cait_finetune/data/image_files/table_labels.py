@@ -32,7 +32,7 @@ def one_label(config: DatasetConfig, table: Table) -> tuple[tuple[str, ...], np.
         raise bad_value(
             "dataset.columns.classes",
             "a list with dataset.multi_label=false",
-            "null: a single label stands in one column",
+            "null: a single label is in one column",
             "add dataset.multi_label=true if an image may have several",
         )
     column = label_column(config, table)
@@ -69,7 +69,7 @@ def several_labels(config: DatasetConfig, table: Table) -> tuple[tuple[str, ...]
         raise bad_value(
             "dataset.columns.separator",
             f"{separator!r}, which also divides the columns of {table.path}",
-            "another sign between the labels of an image",
+            "another separator between the labels of an image",
         )
     column = label_column(config, table)
     cells = [

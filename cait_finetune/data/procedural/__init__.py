@@ -1,7 +1,6 @@
-"""Images that are made, not collected: letters, fractals and textures, thousands of classes of them.
+"""Generate images of letters, fractals and textures with thousands of classes, for pretraining.
 
-For pretraining without a download and without anybody's photographs. Everything follows from a seed,
-a class and a number, so that the same set comes out again, as far as the fonts that matplotlib ships
-and the library that draws them are the same. There is no digit among the letters: what is trained on
-these may be tried on digits.
+No download and no photographs are needed. The seed, the class and the image's number determine each
+image, given the same fonts in matplotlib and the same drawing library. The letters contain no digits,
+so a model that is trained on them can be tested on digits.
 """

@@ -1,4 +1,4 @@
-"""``key=value`` words: text stays as it is."""
+"""``key=value`` words: parsing, errors and help. The value of a text key is not changed."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ PACKAGE = Path(__file__).resolve().parents[3] / "cait_finetune"
         (bad_value("key", 1, "2"), "cait_finetune.some: key: got 1, expected 2"),
         (
             OSError(28, "No space left on device", "/x"),
-            "cait_finetune.some: /x: got No space left on device, expected room for what is written\n"
+            "cait_finetune.some: /x: got No space left on device, expected enough space for the file\n"
             "  Free some space, raise the limit, or choose another place.",
         ),
         (
@@ -175,8 +175,8 @@ except BaseException as error:
 @pytest.mark.parametrize(
     ("word", "out", "err", "status"),
     [
-        ("", "", "cait_finetune: interrupted; nothing had begun\n", 130),
-        ("quiet", "", "cait_finetune: interrupted; nothing had begun\n", 130),
+        ("", "", "cait_finetune: interrupted before the command began\n", 130),
+        ("quiet", "", "cait_finetune: interrupted before the command began\n", 130),
         ("ended", "KeyboardInterrupt\n", "", 0),
     ],
 )

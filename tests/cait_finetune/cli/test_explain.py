@@ -16,7 +16,7 @@ from tests.cait_finetune.stand_ins import composed
 
 #: Command-line words, the function that answers them, and a part of its message.
 ROWS = [
-    (["optimizer.base_lr=[1"], "_cannot_parse", "needs quotes of its own"),
+    (["optimizer.base_lr=[1"], "_cannot_parse", "needs its own quotes"),
     (["train.epoch=3"], "_unknown_key", "did you mean train.epochs"),
     (["hydra/launcher=slurm"], "_no_plugin", "hydra/launcher: got slurm"),
     (["optimizer=adam"], "_no_option", "optimizer: got adam, expected one of"),
@@ -30,8 +30,8 @@ ROWS = [
     (["train=[1]"], "_other_structure", "train: got a list, expected keys and values"),
     (["augment.crop_scale={a:1}"], "_other_structure", "got keys and values, expected a list"),
     (["model.weights=${oc.env:NOWHERE}"], "_no_variable", "Set NOWHERE, or write"),
-    (["train=5"], "_value_for_keys", "set one inside, as train.epochs=…"),
-    (["seed=1,2"], "_several_values", "a run for each: add -m"),
+    (["train=5"], "_value_for_keys", "train is a group; set its keys, as in train.epochs=…"),
+    (["seed=1,2"], "_several_values", "Add -m for one run per value"),
 ]
 
 

@@ -57,7 +57,7 @@ def runs(monkeypatch):
 BEFORE_TENSORFLOW = [
     (["--lr", "1e-4"], "--lr: got an unknown option", "did you mean optimizer.base_lr=1e-4?"),
     (["-m", "seed=0,1", "--cfg", "job"], "--cfg: got --cfg beside -m", "Leave -m out"),
-    (["seed=0,1"], "seed: got 0,1, expected one value", "a run for each: add -m"),
+    (["seed=0,1"], "seed: got 0,1, expected one value", "Add -m for one run per value"),
     (["hydra/sweeper=optuna"], "hydra/sweeper: got optuna, expected -m beside it", "Add -m."),
     (["hydra.sweep.dir="], "hydra.sweep.dir: got nothing, expected a directory", "DIR"),
     (["train.epoch=3"], "train.epoch: got an unknown key", "did you mean train.epochs=3"),
@@ -72,21 +72,25 @@ BEFORE_TENSORFLOW = [
     (["train.epochs=0"], "train.epochs: got 0, expected a number in", "[1, inf)"),
     (["train.epochs=many"], "train.epochs: got 'many', expected", "Integer"),
     (["+lr=3"], "lr: got 3, expected a known key", ""),
-    (["dataset=tfds"], "dataset.name: got nothing", "add dataset.name="),
+    (["dataset=tfds"], "dataset.name: got nothing", "Add dataset.name="),
     (["train.precision=half"], "train.precision: got 'half', expected one of", "mixed_bfloat16"),
     (
         ["train.epochs=null"],
         "train.epochs: got nothing, expected one of epochs, steps, examples",
         "",
     ),
-    (["train=3"], "train: got 3, expected no value of its own", "train.epochs=…"),
+    (["train=3"], "train: got 3, expected no value", "train.epochs=…"),
     (["dataset.splits=3"], "dataset.splits: got 3, expected no value", "dataset.splits.train=…"),
     (["augment.crop_scale=3"], "augment.crop_scale: got one value, expected a list", "=[…]"),
     (["optimizer=3"], "optimizer: got 3, expected one of adamw", ""),
     (["~train"], "train: got nothing, expected a value", "leave out ~train"),
-    (["bad"], "command line: got 'bad', expected key=value", "give it a value: bad=…"),
-    (["train.epochs"], "command line: got 'train.epochs', expected", "give it a value: train.ep"),
-    (["train.epochs=a]"], "command line: got 'train.epochs=a]', expected", "quotes of its own"),
+    (["bad"], "command line: got 'bad', expected key=value", "Give the key a value: bad=…"),
+    (
+        ["train.epochs"],
+        "command line: got 'train.epochs', expected",
+        "Give the key a value: train.ep",
+    ),
+    (["train.epochs=a]"], "command line: got 'train.epochs=a]', expected", "its own quotes"),
     (["dataset.data_dir=a\udcff"], "command line: got 'dataset.data_dir=a\\udcff'", "UTF-8"),
     (["dataset.data_dir=${b}"], "dataset.data_dir: got ${b}, expected a key", r"Write \${…}"),
     (["-cd", ".", "-cp", "."], "-cp: got . and ., expected one folder", ""),
@@ -309,7 +313,7 @@ def test_the_same_runs_again_are_refused_under_the_key_of_several(command, monke
     assert status == 1
     place = tmp_path / "sweep" / "0"
     assert f"run 0, seed=0: hydra.sweep.dir: got {place}, expected a directory without a run" in err
-    assert f"Go on with resume={place}, or choose another" in err
+    assert f"Continue it with resume={place}, or choose another" in err
 
 
 def test_an_interrupted_run(command, monkeypatch):

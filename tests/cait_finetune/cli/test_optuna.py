@@ -114,7 +114,7 @@ def test_a_study_whose_trials_all_fail(study, scores):
     status, err, result = study(RATES, "hydra.sweeper.n_trials=2")
     assert (status, result) == (1, None)
     assert "first: got" in err
-    assert "cait_finetune: hydra/sweeper: got no trial that came to its end" in err
+    assert "cait_finetune: hydra/sweeper: got no finished trial" in err
     assert "Traceback" not in err
 
 

@@ -92,7 +92,7 @@ def test_a_part_that_training_would_hold_back_is_named(command, made, unmeasured
     out = command(*words, "evaluation.split=validation")
     assert f"kept in {images}/cait_splits.csv" in out
     assert (
-        "score  validation is a part that training would hold back: add dataset.evaluation_only="
+        "score  validation is only a part of the images, as in training: add dataset.evaluation_only="
         in out
     )
 

@@ -194,7 +194,7 @@ def test_an_unfinished_run_is_exported_and_stays_unfinished(tmp_path, monkeypatc
     printed = capsys.readouterr().out
     assert "export checked on 3 validation images: same top-1, largest difference" in printed
     assert not (directory / "result.json").exists()
-    assert "The run was not finished" in card(directory)[1]
+    assert "The run is not finished" in card(directory)[1]
 
 
 def test_it_prints_why_timm_was_not_asked(tmp_path, monkeypatch, capsys):

@@ -1,4 +1,4 @@
-"""The command that draws where a published model looks."""
+"""The command `maps`, which draws a published model's attention maps."""
 
 from __future__ import annotations
 

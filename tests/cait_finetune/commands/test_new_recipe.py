@@ -1,4 +1,4 @@
-"""A recipe of the words of a command is the same run."""
+"""A recipe written from the words of a command configures the same run."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_on_another_recipe(folder):
     [
         ("", [], "new_recipe: got nothing, expected a name"),
         ("a/b", [], "new_recipe: got a/b, expected a name"),
-        ("config", [], "new_recipe: got config, expected a name that none of ours has"),
+        ("config", [], "new_recipe: got config, expected a name that no recipe of ours has"),
         ("there.yaml", [], "new_recipe: got there.yaml, expected the name of a new file"),
         ("birds", ["epochs=3"], "epochs: got an unknown key"),
         ("there", [], "new_recipe: got there.yaml, expected the name of a new file"),

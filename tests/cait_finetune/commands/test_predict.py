@@ -153,7 +153,7 @@ def test_what_is_asked_for_is_checked_before_the_model_loads(run, photos, tmp_pa
             predict(PredictConfig(**{"model": str(run), "images": images, **change}))
     (tmp_path / "m.onnx").touch()
     with pytest.raises(
-        UserError, match=r"maps: got a value with .*m.onnx.*its run.*\n  give the run's"
+        UserError, match=r"maps: got a value with .*m.onnx.*its run.*\n  Give the run's"
     ):
         predict(PredictConfig(f"{tmp_path}/m.onnx", images, maps=f"{tmp_path}/maps"))
 

@@ -145,7 +145,7 @@ def test_without_its_images_a_finished_run_keeps_its_scores(finished, images, co
         away.rename(images)
     assert "dataset.data_dir: got" in said
     assert "Confusion" in titles(run.report)
-    assert "The images are not to be had here" in run.report.read_text()
+    assert "The images were not found here" in run.report.read_text()
     assert not (run.parts / "mistakes.png").exists()
     command(f"run={run.root}")
     assert (run.parts / "mistakes.png").exists()
@@ -156,7 +156,7 @@ def test_a_run_that_was_cut_off_is_scored_and_says_so(cut_off, command):
     run = cut_off.run
     command(f"run={run.root}")
     text = run.report.read_text()
-    assert "the run has not come to its end" in text
+    assert "the run is not finished" in text
     assert "Calibration" in titles(run.report)
     assert "unfinished" in text
     assert not run.predictions.exists()  # later epochs may give better weights
@@ -229,7 +229,7 @@ def test_predictions_of_other_weights_are_not_taken_for_these(copy, command):
     before = scored(copy)
     spoil(copy, "of others")
     said = command(f"run={copy.root}")
-    assert f"made by other weights than {copy.best_checkpoint}, and were made again" in said
+    assert f"made by other weights than {copy.best_checkpoint}; the command predicted again" in said
     assert scored(copy) == before
 
 
@@ -257,7 +257,7 @@ def test_files_that_cannot_be_read_are_named_once(copy, command):
     assert "not in the report: Speed and memory, Environment, Make it again" in said
     text = copy.report.read_text()
     assert "result.json: got" in text
-    assert "begun at an unknown time · unfinished" in text
+    assert "started at an unknown time · unfinished" in text
 
 
 def test_a_file_where_the_folder_belongs(copy, command):

@@ -52,5 +52,5 @@ def test_a_document_that_is_not_as_measured_is_an_error(tmp_path, monkeypatch, c
     if status is None:
         verify_changes.main()
         return
-    with pytest.raises(SystemExit, match="is not as measured above"):
+    with pytest.raises(SystemExit, match="differs from the new table"):
         verify_changes.main()

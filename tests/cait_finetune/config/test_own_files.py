@@ -1,4 +1,4 @@
-"""A mistake in a recipe of one's own names file, line and key."""
+"""The error for a mistake in a user's recipe names file, line and key."""
 
 from __future__ import annotations
 

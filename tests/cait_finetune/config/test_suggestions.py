@@ -1,4 +1,4 @@
-"""What a user may have meant by a word that the configuration does not have."""
+"""Suggestions for a word that the configuration does not have."""
 
 from __future__ import annotations
 

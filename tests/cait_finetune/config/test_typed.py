@@ -1,4 +1,4 @@
-"""A word of the command line that nothing reads is refused or named."""
+"""A word of the command line that nothing reads is refused, or a warning names it."""
 
 from __future__ import annotations
 

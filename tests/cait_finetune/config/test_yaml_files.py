@@ -67,7 +67,7 @@ def test_a_recipe_of_ours_does_not_take_the_place_of_the_user_s(tmp_path):
             "^defaults: got a file that includes itself, .*\n  Rename",
         ),
         ("own", OWN + "a: [b", r"own\.yaml: got while parsing a flow sequence"),
-        ("own", OWN + "train: 3", "^train: got 3, expected no value of its own"),
+        ("own", OWN + "train: 3", "^train: got 3, expected no value"),
         (
             "own",
             OWN + "dataset: {name: [3]}",
@@ -125,7 +125,7 @@ def test_a_run_is_made_again(run):
 def test_a_run_that_is_made_again_has_values_alone(run):
     folder, _ = run
     with pytest.raises(
-        UserError, match=r"^debug: got a choice, expected its keys.*\n  Write debug\.KEY"
+        UserError, match=r"^debug: got an option, expected keys of the group.*\n  Write debug\.KEY"
     ):
         configure("debug=profile", folder=folder)
     with pytest.raises(UserError, match=r"^train\.epochs: got 0"):

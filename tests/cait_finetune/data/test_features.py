@@ -321,7 +321,7 @@ def test_the_stream_of_features_can_be_entered_anywhere_and_divided(source, mode
 
 @pytest.mark.slow
 def test_training_on_features_is_training_on_images_without_augmentation(source):
-    """Dropout in the backbone makes no difference: it is off when only the head is trained."""
+    """Dropout in the backbone has no effect, because it is off when only the head is trained."""
     dataset = DatasetConfig(name="some_files", shuffle_buffer=64)
     corrupt = CorruptImages("stop")
     heads, losses = [], []

@@ -1,4 +1,4 @@
-"""Fingerprints: which changes make a data set a different one, and how they are described."""
+"""Fingerprints: which changes they detect, and how the changes are described."""
 
 import dataclasses
 import json

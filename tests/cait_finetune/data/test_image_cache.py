@@ -30,7 +30,7 @@ from tests.cait_finetune.stand_ins import encode, examples, picture, source_of, 
 
 COUNT = 9
 PREPROCESSING = Preprocessing(8, 1.0, "bilinear", (0.0,) * 3, (1.0,) * 3)
-#: No crop. Without a cache only the crop would be decoded, and the last bits would differ.
+#: No crop: without a cache the pipeline would decode only the crop, and the last bits would differ.
 PLAIN = AugmentConfig(crop_scale=[1.0, 1.0], crop_ratio=[1.0, 1.0], flip=0.5)
 
 

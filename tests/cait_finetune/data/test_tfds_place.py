@@ -39,7 +39,7 @@ def test_what_needs_a_download_has_a_message(blocked, monkeypatch):
     given = DatasetConfig(name="beans")
     with pytest.raises(
         UserError,
-        match=r"^dataset\.data_dir: got .*/file/tensorflow_datasets, TFDS' own place, which cannot be "
+        match=r"^dataset\.data_dir: got .*/file/tensorflow_datasets, TFDS' default folder, which cannot be "
         r"written \(.+\), expected a directory that can be written\n  Set dataset\.data_dir",
     ):
         tfds_load._place(beans, given)

@@ -34,7 +34,7 @@ def test_digits_are_three_disjoint_stratified_splits(tmp_path):
 
 @pytest.mark.parametrize("source", ["digits", "tfds"])
 def test_a_bucket_without_its_plugin(source):
-    with pytest.raises(UserError, match=r"^dataset\.data_dir: got s3://b/x, expected a place that"):
+    with pytest.raises(UserError, match=r"^dataset\.data_dir: got s3://b/x, expected a path that"):
         load_source(DatasetConfig(source=source, name="digits", data_dir="s3://b/x"))
 
 
@@ -308,9 +308,7 @@ def test_columns_that_are_not_there_or_of_another_kind(labelled, columns, multi_
 
 
 def test_where_labels_of_the_other_kind_would_do_that_is_said(labelled):
-    with pytest.raises(
-        UserError, match=r"colour would do with dataset\.multi_label=false"
-    ) as error:
+    with pytest.raises(UserError, match=r"colour fits with dataset\.multi_label=false") as error:
         of_labelled(labelled, image="picture", multi_label=True)
     assert "dataset.columns.label=" in str(error.value)
 

@@ -43,7 +43,7 @@ def test_the_licence_is_the_one_of_the_weights_it_began_with(weights, base):
     assert metadata.get("license") == ("apache-2.0" if base else None)
     assert "CC BY, by photograph" in text
     assert "https://tensorflow.org/tutorials/load_data/images" in text
-    said = base or ("random" if weights == "none" else f"`{weights}`, whose licence holds")
+    said = base or ("random" if weights == "none" else f"`{weights}`, whose licence applies")
     assert said in text
 
 
@@ -122,7 +122,7 @@ def test_images_with_several_labels():
         exports=("timm",),
     )  # fmt: skip
     assert metadata["metrics"] == ["mean_average_precision", "f1"]
-    assert "each present or not" in text
+    assert "any number of them per image" in text
     assert ".sigmoid()" in text
 
 

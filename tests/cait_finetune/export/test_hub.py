@@ -95,7 +95,7 @@ def test_without_a_network_the_export_stays(folder, monkeypatch):
 
 def test_without_a_token_it_is_said_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
-    with pytest.raises(UserError, match="no token of the Hugging Face Hub, expected one that may"):
+    with pytest.raises(UserError, match="no token of the Hugging Face Hub, expected a token with"):
         hub.check_token()
     monkeypatch.setattr("huggingface_hub.get_token", lambda: "hf_some")
     hub.check_token()

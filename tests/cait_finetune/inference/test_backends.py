@@ -67,7 +67,7 @@ def test_a_damaged_saved_model_is_one_message(tmp_path, harm):
     tf.saved_model.save(module, str(tmp_path / "model"))
     harm(tmp_path / "model")
     with pytest.raises(
-        UserError, match=r"model: got .*model \(.+\), expected a SavedModel that is"
+        UserError, match=r"model: got .*model \(.+\), expected a complete SavedModel"
     ):
         SavedModel(tmp_path / "model")
 

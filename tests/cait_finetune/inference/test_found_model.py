@@ -110,9 +110,7 @@ def test_a_run_without_a_result_is_named(bare_run, tmp_path, caplog):
         )
         find_model(tmp_path / "run").open()
     (said,) = caplog.messages
-    assert said.endswith(
-        "run has no result of its best weights yet: those of its first 1 epoch answer"
-    )
+    assert said.endswith("run is not finished: the best weights of its first 1 epoch are used")
 
 
 @pytest.mark.parametrize("name", ["nowhere", "folder", "nowhere.onnx"])

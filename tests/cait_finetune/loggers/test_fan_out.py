@@ -86,7 +86,7 @@ def test_one_that_fails_is_switched_off_with_one_warning(method, monkeypatch):
     until = [call[0] for call in WHOLE].index(method) + 1
     assert bad.calls[:until] == WHOLE[:until]
     assert bad.calls[until:] == ([] if method == "finish" else [("finish", 1)])
-    assert warnings == ["logger=bad is switched off, the run goes on: OSError: no space"]
+    assert warnings == ["logger=bad is switched off, the run continues: OSError: no space"]
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def test_without_files_there_is_no_section(run):
         assert make(run) is None
 
 
-def test_of_many_classes_the_hardest_are_shown(run):
+def test_of_many_classes_the_worst_are_shown(run):
     head = ("name", "support", "precision", "recall", "f1", "average_precision")
     rows = [(f"class {n}", 4, "", n / 300, n / 300, "") for n in range(300)]
     write(run.parts / "classes.csv", head, [*rows, ("empty", 0, "", "", "", "")])
@@ -79,13 +79,13 @@ def test_the_command_is_shown_as_it_was_typed(run, command):
     if command:
         run.command.write_text(f"{command}\n")
     said = "".join(Reader(sections.command(run)).text)
-    assert (command or "begun from Python, not by a command") in said
+    assert (command or "started from Python, not by a command") in said
     assert "config.yaml" in said
 
 
 def test_a_run_without_mistakes(run):
     write(run.parts / "mistakes.csv", ("id", "truth", "prediction", "probability"), [])
-    assert "no mistake" in sections.mistakes(run)
+    assert "classifies every test image correctly" in sections.mistakes(run)
 
 
 def test_time_is_said_in_words(run):

@@ -173,7 +173,7 @@ def replaced(run: RunDirectory) -> None:
 def test_a_directory_that_was_replaced_is_left_alone(tmp_path):
     """Example: while this process is suspended, `rm -rf` and another run replace the directory."""
     run = RunDirectory(tmp_path / "run")
-    with pytest.raises(UserError, match=r"run, moved, removed or replaced while the run was"):
+    with pytest.raises(UserError, match=r"run, moved, removed or replaced while the run wrote"):
         replaced(run)
     assert contents(run.root) == {".lock": b"", "config.yaml": b"theirs"}
 
@@ -185,7 +185,9 @@ def moved(run: RunDirectory) -> None:
 
 
 def test_a_directory_that_was_moved_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"If it was moved, resume the run at its new place"):
+    with pytest.raises(
+        UserError, match=r"If you moved the directory, resume the run at its new place"
+    ):
         moved(RunDirectory(tmp_path / "run"))
 
 
@@ -218,7 +220,7 @@ def test_an_unfinished_run_is_refused_with_the_way_to_go_on(tmp_path):
     run.create()
     write_text(run.config, "seed: 0\n")
     write_text(run.best_checkpoint, "")
-    with pytest.raises(UserError, match=r"Go on with resume=.*run, or choose another"):
+    with pytest.raises(UserError, match=r"Continue it with resume=.*run, or choose another"):
         run.create()
 
 

@@ -70,7 +70,7 @@ def test_other_images_are_refused_in_words(run):
         check(run, source(ids=FEWER))
     assert str(caught.value) == (
         "dataset: got other images than the run's: 1 image gone (bee/2.jpg), expected the images that "
-        "the run was trained on\n  Put them back, name where they are with dataset.data_dir=DIR, or "
+        "the run was trained on\n  Put them back, give their folder with dataset.data_dir=DIR, or "
         "add dataset.accept_changes=true"
     )
 

@@ -45,7 +45,7 @@ def test_an_edited_value_is_named(run, key, value, begun):
         check_settings(run, "resume")
     message = str(caught.value)
     assert message.startswith(f"resume: got {run.config}, edited since the run began: {key}: ")
-    assert f"(begun with {begun})" in message
+    assert f"(at the start: {begun})" in message
 
 
 @pytest.mark.parametrize(
@@ -80,11 +80,11 @@ def test_a_value_that_was_left_out_is_named(run, key):
     node = OmegaConf.select(config, groups[0]) if groups else config
     del node[name]
     OmegaConf.save(config, run.config)
-    with pytest.raises(UserError, match=rf"{key}[.a-z_]*: left out \(begun with"):
+    with pytest.raises(UserError, match=rf"{key}[.a-z_]*: left out \(at the start:"):
         check_settings(run, "export")
 
 
 def test_a_value_that_was_added_is_named(run):
     edit(run, "preprocessing.contrast", 2)
-    with pytest.raises(UserError, match=r"preprocessing.contrast: 2 \(begun with no such key\)"):
+    with pytest.raises(UserError, match=r"preprocessing.contrast: 2 \(at the start: no such key\)"):
         check_settings(run, "resume")

@@ -11,7 +11,7 @@ def test_threads(monkeypatch):
     assert cores.core_count(0) == 2
     assert cores.core_count(1) == 1
     for wrong in (3, -1):
-        with pytest.raises(UserError, match="1 to 2, the cores there are"):
+        with pytest.raises(UserError, match="1 to 2, the number of cores"):
             cores.core_count(wrong)
 
 

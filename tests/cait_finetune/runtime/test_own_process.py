@@ -62,7 +62,7 @@ def test_a_signal_to_the_parent_reaches_it():
             os.kill(os.getppid(), signal.SIGTERM)
             time.sleep(50)
     """)
-    assert out == "Interrupted 75: SIGTERM: the state is saved; go on with resume=DIR"
+    assert out == "Interrupted 75: SIGTERM: the state is saved; continue with resume=DIR"
 
 
 def test_one_that_comes_before_the_runs_own_handlers_ends_all():
@@ -71,7 +71,7 @@ def test_one_that_comes_before_the_runs_own_handlers_ends_all():
         time.sleep(.5)
         sys.exit(75)
     """)
-    assert out == "Interrupted 75: SIGTERM: the runs from this one on were not made"
+    assert out == "Interrupted 75: SIGTERM: this run and the following runs were not executed"
     assert "Traceback" not in err
 
 

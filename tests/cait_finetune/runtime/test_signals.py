@@ -66,7 +66,7 @@ def end(body: str, name: str) -> tuple[int, str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["TERM", "HUP"])
 def test_repeated_in_training_the_state_is_saved_and_the_status_stays(name):
-    said = f"SIG{name}: the state is saved; go on with resume=DIR\n"
+    said = f"SIG{name}: the state is saved; continue with resume=DIR\n"
     assert end(_TRAINING, name) == (75, said)
 
 

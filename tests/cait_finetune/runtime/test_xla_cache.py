@@ -75,7 +75,7 @@ def test_a_disk_that_is_almost_full_keeps_nothing(tmp_path, caplog, monkeypatch)
     environment: dict[str, str] = {}
     assert keep_compiled(tmp_path, environment) is None
     assert environment == {}
-    assert "has less than 100 MB of room: what is compiled is not kept" in caplog.text
+    assert "has less than 100 MB of free space: compiled code is not kept" in caplog.text
 
 
 @pytest.mark.parametrize(

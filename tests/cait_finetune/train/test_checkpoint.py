@@ -87,7 +87,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_part_of_the_new(checkpoints, mod
     assert checkpoints.last.read_bytes() == old
     assert names_in(checkpoints.directory) == ["last.safetensors"]
     assert error.value.filename == str(checkpoints.last)
-    checkpoints.save(models[1], checkpoints.last, 2)  # saving works when there is room again
+    checkpoints.save(models[1], checkpoints.last, 2)  # saving works when there is space again
     assert checkpoints.last.read_bytes() != old
 
 
@@ -173,7 +173,7 @@ def test_a_damaged_state_gives_way_to_the_one_before(checkpoints, how, caplog):
 def test_a_run_without_a_state_begins_again(checkpoints, caplog):
     checkpoints.directory.mkdir()
     assert checkpoints.load_state() == (None, {})
-    assert "it begins again" in caplog.text
+    assert "it starts from the beginning" in caplog.text
 
 
 def test_no_state_that_is_whole(checkpoints):

@@ -301,7 +301,7 @@ def test_a_stream_that_ends_is_an_error_not_a_short_epoch():
     run = Run([(0.5, 1.0)])
     whole = run.stream
     run.stream = lambda position: whole(position).take(2)
-    with pytest.raises(UserError, match="dataset: got no training image"):
+    with pytest.raises(UserError, match="dataset: got no further training image"):
         run()
     assert run.checkpoints.saved == []
 

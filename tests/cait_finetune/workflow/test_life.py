@@ -1,4 +1,4 @@
-"""Errors of the system in a run become one message with the way on."""
+"""An error of the system in a run becomes one message that says how to continue."""
 
 from __future__ import annotations
 
@@ -29,9 +29,7 @@ def ended(run, error):
 )
 def test_a_full_disk_names_the_file(tmp_path, error):
     run = RunDirectory(tmp_path / "run")
-    first = (
-        "/cache/xla_compile_cache__1.pb.tmp: got No space left on device, expected room for what"
-    )
+    first = "/cache/xla_compile_cache__1.pb.tmp: got No space left on device, expected enough space"
     with pytest.raises(UserError) as caught:
         ended(run, error)
     assert str(caught.value).startswith(first)

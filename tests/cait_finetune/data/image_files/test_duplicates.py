@@ -30,7 +30,7 @@ def test_one_image_of_two_classes_is_named(root, warnings_shown):
     copy(root, "train/cat/00.png", "train/dog/copy.png")
     from_folder(root)
     assert warnings_shown() == [
-        "1 image is there twice under two labels: train/cat/00.png (cat) = train/dog/copy.png (dog); "
+        "1 image is listed twice with two labels: train/cat/00.png (cat) = train/dog/copy.png (dog); "
         "remove the wrong one of each"
     ]
 
@@ -49,7 +49,7 @@ def test_images_of_several_labels(root, warnings_shown):
         multi_label=True,
     )
     assert warnings_shown() == [
-        "1 image is there twice under two labels: train/cat/00.png (cat) = train/copy.png (cat, dog); "
+        "1 image is listed twice with two labels: train/cat/00.png (cat) = train/copy.png (cat, dog); "
         "remove the wrong one of each"
     ]
 

@@ -139,7 +139,7 @@ def test_with_splits_they_are_as_they_are(tmp_path):
     source = from_folder(tmp_path)
     assert source.sizes == {"train": 9, "validation": 4, "test": 6}
     assert ids(source, "train")[-1] == "train/dog/deep/er/1.JPG"
-    assert source.notes == ("files  not read, being no split: extra",)
+    assert source.notes == ("files  folders that are no split are not read: extra",)
     assert not (tmp_path / "cait_splits.csv").exists()
 
 
@@ -182,7 +182,7 @@ def test_what_is_no_image_is_noted(tmp_path):
     source = from_folder(tmp_path)
     assert source.sizes["train"] == 24
     assert source.notes[:2] == (
-        "files  4 that are no images were left out: .txt, .tif, no ending",
+        "files  4 that are not images were left out: .txt, .tif, no ending",
         "files  1 in no class folder were left out",
     )
 

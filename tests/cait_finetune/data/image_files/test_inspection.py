@@ -133,7 +133,7 @@ def test_what_is_no_image_is_called_by_its_name(kind, tmp_path):
     assert str(error.value) == (
         f"dataset.data_dir: got 1 file that cannot be read: a/image.jpg ({kind}), expected images that "
         "TensorFlow decodes (JPEG, PNG, GIF, WebP, BMP)\n"
-        "  mend or remove what is wrong, or add dataset.on_corrupt=skip"
+        "  Repair or remove these files, or add dataset.on_corrupt=skip"
     )
 
 

@@ -180,8 +180,8 @@ def test_other_file_names_are_warned_of(place, warnings_shown):
     tested = next(name for name, split in splits.items() if split == "test")
     divide(place, [*(name for name in names() if name != tested), "a/other.jpg"])
     assert warnings_shown() == [
-        f"{place}: 1 image is gone (1 of test) while 1 image is new; if one is the other under another "
-        "name, it may be in train now: write its new path into that file"
+        f"{place}: 1 image is gone (1 of test) while 1 image is new. A new image that is a gone image "
+        "under another name may be in train now: write its new path into that file"
     ]
 
 
@@ -237,7 +237,7 @@ def test_a_configured_place(place, tmp_path):
     ):
         divide(place, file=str(tmp_path / "nowhere" / "mine.csv"))
     with pytest.raises(
-        UserError, match=r"^dataset\.splits\.file: got s3://b/x.csv, expected a place"
+        UserError, match=r"^dataset\.splits\.file: got s3://b/x.csv, expected a path"
     ):
         divide(place, file="s3://b/x.csv")
 

@@ -188,7 +188,7 @@ def test_new_images_beside_unclear_ones_are_written_down(place, warnings_shown):
     more = {f"yak/new {number}.jpg": 100 + number for number in range(10)}
     after = splits_of(place, renamed | more)
     (warning,) = warnings_shown()
-    assert "cannot be told" in warning
+    assert "cannot be matched" in warning
     again = splits_of(place, renamed | more | {"fly/further.jpg": 200})
     assert {path: again[path] for path in more} == {path: after[path] for path in more}
     assert len(warnings_shown()) == 1  # until the user says which folder is which

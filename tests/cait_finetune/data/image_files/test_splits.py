@@ -80,7 +80,7 @@ def test_what_is_not_plain_is_said():
     ("names", "splits", "message"),
     [
         (["a", "tests"], {"test": "test"}, "test: got 'test', expected one of a, tests, in the folder\n  did you mean tests?"),
-        (["a", "b"], {"train": "a", "test": "a"}, "train: got 'a', which another split is too, expected a part of its own"),
+        (["a", "b"], {"train": "a", "test": "a"}, "train: got 'a', which is also another split's, expected a different part"),
         (["val", "valid", "train"], {}, "validation: got nothing, and both val and valid in the folder, expected one of them\n  choose with dataset.splits.validation=valid"),
         (["val", "test"], {}, "train: got nothing, expected the part to train on: the folder has test, val and no train"),
         ([], {"test": "x"}, "test: got 'x', expected null, as there are no splits, in the folder"),

@@ -59,8 +59,8 @@ def test_columns_are_found_by_any_usual_name(tmp_path):
         ("path,label\n\n", ", no row, expected a header and rows"),
         ("path,label\na,b\nc\nd,e,f\ng,h,i\n", " with another number of cells: 1 in row 3; 3 in rows 4, 5, expected 2 in each row, as in the header"),
         ('path,label\na,b\n"c,d\n', ", row 3: unexpected end of data, expected a table of text"),
-        (b"path,label\na,caf\xe9\n", ", row 2 of which is not UTF-8, expected a table of text in UTF-8\n  in a spreadsheet save it as CSV UTF-8"),
-        ("path\0,label\n", ", which is no text, expected a table of text in UTF-8"),
+        (b"path,label\na,caf\xe9\n", ", row 2 of which is not UTF-8, expected a table of text in UTF-8\n  Save it as CSV UTF-8 in your spreadsheet program."),
+        ("path\0,label\n", ", which is not text, expected a table of text in UTF-8"),
     ],
 )  # fmt: skip
 def test_what_is_no_table(text, message, tmp_path):

@@ -74,7 +74,7 @@ def test_the_place_has_to_be_there(root):
 
 def test_a_bucket_without_its_plugin():
     with pytest.raises(
-        UserError, match=r"^dataset\.data_dir: got s3://bucket/set, expected a place"
+        UserError, match=r"^dataset\.data_dir: got s3://bucket/set, expected a path"
     ):
         from_folder("s3://bucket/set")
 
@@ -83,7 +83,7 @@ def test_schemes_that_tensorflow_knows():
     for path in ("", "/a", "a:b", "gs://bucket/a", "ram://a", "file:///a"):
         storage.check_readable("a.key", path)
     for path in ("https://a.org/b", "S3://a", "hdfs://a", "GS://a"):
-        with pytest.raises(UserError, match=rf"^a\.key: got {path}, expected a place that"):
+        with pytest.raises(UserError, match=rf"^a\.key: got {path}, expected a path that"):
             storage.check_readable("a.key", path)
 
 

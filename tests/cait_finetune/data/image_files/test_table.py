@@ -272,7 +272,7 @@ def test_places_that_cannot_be_read(root):
         from_table(table(root / "list.csv", rows))
     assert str(error.value) == (
         f"dataset.data_dir: got {root}/list.csv, column path: https://example.org/cat.jpg in rows 32, 33, "
-        "expected a place that TensorFlow can read, which https:// is not without a plugin\n"
+        "expected a path that TensorFlow can read; https:// needs a plugin\n"
         "  Copy the images to a disk or to gs://, or mount the bucket as a folder"
     )
 
@@ -291,13 +291,13 @@ SPLIT = "path,label,split"
 WRONG = {
     "not there": (lambda r: None, {}, "data_dir: got {p}, expected an existing file"),
     "no label column": (lambda r: labelled(r, header="path,lable"), {}, "columns.label: got nothing, expected one of the columns of {p}: path, lable\n  usual are label, class, category, labels, target; did you mean lable?"),
-    "no path column": (lambda r: labelled(r, header="where,label"), {}, "columns.image: got nothing, expected one of the columns of {p}: where, label\n  usual are path, image, file, filename, image_path, filepath; name yours with dataset.columns.image=…"),
+    "no path column": (lambda r: labelled(r, header="where,label"), {}, "columns.image: got nothing, expected one of the columns of {p}: where, label\n  usual are path, image, file, filename, image_path, filepath; set dataset.columns.image=… to name yours"),
     "another label column": (labelled, {"columns": C(label="labels")}, "columns.label: got 'labels', expected one of the columns of {p}: path, label\n  did you mean label?"),
     "no split column": (labelled, {"columns": C(split="part")}, "columns.split: got 'part', expected one of the columns of {p}"),
     "no weight column": (labelled, {"columns": C(weight="w")}, "columns.weight: got 'w', expected one of the columns of {p}"),
-    "a missing file": (lambda r: labelled(r, lambda n, row: f"x{row}" if n == 3 else row), {}, "data_dir: got {p}: 1 file (xcat/01.png) not found, row 5, expected files that are there\n  paths are as seen from {r}"),
+    "a missing file": (lambda r: labelled(r, lambda n, row: f"x{row}" if n == 3 else row), {}, "data_dir: got {p}: 1 file (xcat/01.png) not found, row 5, expected existing files\n  Paths are relative to {r}"),
     "missing files": (lambda r: labelled(r, lambda n, row: f"x{row}" if n < 7 else row), {}, "data_dir: got {p}: 7 files (xcat/00.png, …) not found, rows 2, 3, 4, 5, 6 and 2 more, expected"),
-    "backslashes": (lambda r: labelled(r, lambda n, row: row.replace("/", "\\")), {}, "data_dir: got {p}: 30 files (cat\\00.png, …) not found, rows 2, 3, 4, 5, 6 and 25 more, expected files that are there\n  paths are as seen from {r}, with / between folders"),
+    "backslashes": (lambda r: labelled(r, lambda n, row: row.replace("/", "\\")), {}, "data_dir: got {p}: 30 files (cat\\00.png, …) not found, rows 2, 3, 4, 5, 6 and 25 more, expected existing files\n  Paths are relative to {r}, with / between folders"),
     "no path": (lambda r: labelled(r, lambda n, row: ",cat" if n == 2 else row), {}, "data_dir: got {p}, column path: no path in row 4, expected a path"),
     "no label": (lambda r: labelled(r, lambda n, row: f"{FILES[n]}," if n in (1, 2) else row), {}, "data_dir: got {p}, column label: no label in rows 3, 4, expected one in each row"),
     "one class": (lambda r: labelled(r, lambda n, row: f"{FILES[n]},cat"), {}, "data_dir: got column label of {p} with the one class cat, expected two classes or more"),
@@ -305,14 +305,14 @@ WRONG = {
     "several outside the list": (labelled, {"class_names": ["cat", "dog"], "multi_label": True}, "data_dir: got labels outside the class list: 'owl' (rows 4,"),
     "listed and not there": (labelled, {"class_names": ["cat", "dog", "owl", "fox"]}, "data_dir: got no image of class 'fox', expected at least one of each class"),
     "another number": (labelled, {"num_classes": 4}, "num_classes: got 4, expected 3, as column label of {p} has cat, dog, owl"),
-    "an unknown split": (_column(lambda n: "train" if n < 28 else "tset"), {}, "data_dir: got {p} with the split 'tset' (rows 30, 31), expected train, validation or test\n  say what is what, for instance dataset.splits.train=tset"),
+    "an unknown split": (_column(lambda n: "train" if n < 28 else "tset"), {}, "data_dir: got {p} with the split 'tset' (rows 30, 31), expected train, validation or test\n  Assign it to a split, such as dataset.splits.train=tset"),
     "rows without a split": (_column(lambda n: "" if n in (4, 9) else "train"), {}, "data_dir: got {p}, column split: nothing in rows 6, 11, expected a split in each row, or in none"),
     "a split that is not there": (_column(lambda n: "train"), {"splits": SplitsConfig(test="last")}, "splits.test: got 'last', expected one of train, in column split of {p}"),
     "splits without a column": (labelled, {"splits": SplitsConfig(train="a")}, "splits.train: got 'a', expected null, as there are no splits, in {p} without a split column"),
     "no train": (_column(lambda n: "test" if n % 2 else "val"), {}, "splits.train: got nothing, expected the part to train on: column split of {p} has test, val and no train"),
     "only in test": (_column(lambda n: "test" if n % 3 == 2 else "train"), {}, "data_dir: got class 'owl' in test but not in train, expected images of each class to train on"),
     "in two splits": (lambda r: table(r / "list.csv", [*(f"{row},train" for row in ROWS), f"{ROWS[0]},test"], SPLIT), {}, "data_dir: got {p}: cat/00.png in test and train (rows 2, 32), expected each image in one split"),
-    "two labels": (lambda r: table(r / "list.csv", [*ROWS, f"./{ROWS[0][:-3]}owl", f"{ROWS[4][:-3]}cat"]), {}, "data_dir: got {p} with two labels of an image: cat/00.png is cat (row 2), owl (row 32); dog/01.png is dog (row 6), cat (row 33), expected one label for each image\n  Mend these rows, or set dataset.multi_label=true"),
+    "two labels": (lambda r: table(r / "list.csv", [*ROWS, f"./{ROWS[0][:-3]}owl", f"{ROWS[4][:-3]}cat"]), {}, "data_dir: got {p} with two labels of an image: cat/00.png is cat (row 2), owl (row 32); dog/01.png is dog (row 6), cat (row 33), expected one label for each image\n  Correct these rows, or set dataset.multi_label=true"),
     "several labels in two splits": (lambda r: table(r / "list.csv", [*(f"{row},train" for row in ROWS), f"{ROWS[0]},test"], SPLIT), {"multi_label": True}, "data_dir: got {p}: cat/00.png in test and train (rows 2, 32), expected each image in one split"),
     "other zeros and ones": (lambda r: table(r / "list.csv", [*(f"{path},1" for path in FILES), f"{FILES[0]},0"], "path,cat"), {"columns": C(classes=["cat"]), "multi_label": True}, "data_dir: got {p}: cat/00.png with different zeros and ones (rows 2, 32), expected one row for each image"),
     "a weight below 0": (_column(lambda n: -1 if n == 3 else 1, "path,label,w"), {"columns": C(weight="w")}, "data_dir: got {p}, column w: '-1' in row 5, expected numbers of 0 or more"),
@@ -325,7 +325,7 @@ WRONG = {
     "neither 0 nor 1": (_column(lambda n: [0, 1, 2][n % 3], "path,label,cat"), {"columns": C(classes=["cat"]), "multi_label": True}, "data_dir: got {p}, column cat: '2' in rows 4, 7, 10, 13, 16 and 5 more, expected 0 or 1"),
     "other class names": (_column(lambda n: 1, "path,label,cat"), {"columns": C(classes=["cat"]), "class_names": ["dog"], "multi_label": True}, "class_names: got dog, expected those of dataset.columns.classes: cat"),
     "no label at all": (lambda r: labelled(r, lambda n, row: f"{FILES[n]},"), {"multi_label": True}, "data_dir: got {p}, column label: no label at all, expected labels"),
-    "a separator of columns": (lambda r: labelled(r, lambda n, row: row.replace(",", "|"), "path|label"), {"multi_label": True}, "columns.separator: got '|', which also divides the columns of {p}, expected another sign"),
+    "a separator of columns": (lambda r: labelled(r, lambda n, row: row.replace(",", "|"), "path|label"), {"multi_label": True}, "columns.separator: got '|', which also divides the columns of {p}, expected another separator"),
 }  # fmt: skip
 
 
