@@ -61,6 +61,8 @@ def check(config: ModelConfig) -> cait_tf.Variant:
             "timm/cait_s24_224.fb_dist_in1k",
             suggest(weights, _ALWAYS_THERE + _NEED_A_NETWORK),
         )
+    if weights not in _ALWAYS_THERE + _NEED_A_NETWORK:
+        _refuse_run(weights)
     if config.weights_key and not weights.endswith(official.ENDINGS) and weights != "official":
         raise bad_value("model.weights_key", config.weights_key,
                         f"null with {advise('model.weights', weights)}: a PyTorch checkpoint has keys")  # fmt: skip
@@ -71,6 +73,20 @@ def check(config: ModelConfig) -> cait_tf.Variant:
         raise bad_value("model.kernel_init", config.kernel_init,
                         f"null with {advise('model.weights', weights)}, which bring all kernels of the blocks")  # fmt: skip
     return variant
+
+
+def _refuse_run(weights: str) -> None:
+    """Refuse the directory of a run or of its SavedModel, which is not read as weights.
+
+    Raises:
+        UserError: `weights` is such a directory.
+    """
+    path = expanded_path("model.weights", weights)
+    run = next((one for one in (path, *path.parents[1:2]) if (one / "checkpoints").is_dir()), None)
+    if run and path.is_dir():
+        best = run / "checkpoints" / "best.safetensors"
+        raise bad_value("model.weights", weights, "a file of weights, or a SavedModel of the original "
+                        "collection", f"Write {advise('model.weights', best)}")  # fmt: skip
 
 
 def _may_exist(weights: str) -> bool:

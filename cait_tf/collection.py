@@ -26,11 +26,13 @@ from typing import Any
 
 import numpy as np
 
+from cait_tf import imagenet
 from cait_tf.atomic import atomic_path, write_text
 from cait_tf.errors import CaiTError
 from cait_tf.memory import peak_memory
 from cait_tf.quiet import quiet_imports
 from cait_tf.variants import VARIANTS, Variant, get_variant
+from cait_tf.weights.class_names import match_classes, some
 
 _TOLERANCE = 1e-4
 _SUFFIX = "_fe"
@@ -200,14 +202,27 @@ def create(entry: Entry, weights: str) -> Any:
     """Create the model of an entry. ``{name}`` in `weights` stands for the variant's name.
 
     Raises:
-        CaiTError: the weights cannot be found or read, or have no head for the classifier.
+        CaiTError: the weights cannot be found or read, are for other classes than ImageNet-1k's, or
+            have no head for the classifier.
     """
-    from cait_tf.models import create_model
+    from cait_tf.models import create_model, locate_weights
+    from cait_tf.weights.load import stated_class_names
 
     name = entry.variant.name
     classes = 0 if entry.feature_extractor else 1000
     weights = weights.replace("{name}", name)
-    model = create_model(name, classes, weights=weights)
+    stated = None
+    if weights != "none":
+        stated = stated_class_names(locate_weights(entry.variant, weights))
+        match = match_classes(stated, imagenet.class_names())
+        if match is not None and not match.complete:
+            raise CaiTError(
+                f"weights: got {weights}, which names {len(match.theirs):,} classes ({some(match.theirs)}), "
+                "expected ImageNet-1k's, as the page of the collection says; cait-finetune convert "
+                "converts a model of other classes"
+            )
+    names = imagenet.class_names() if stated and classes else None
+    model = create_model(name, classes, weights=weights, class_names=names)
     if model.loading_report and model.loading_report.initialised:
         raise CaiTError(
             f"weights: got {weights}, which has no head for {classes} classes, expected one that has, "

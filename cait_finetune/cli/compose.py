@@ -32,6 +32,7 @@ from cait_finetune.config.yaml_files import (
     Folders,
     own_folder,
     refuse_hidden,
+    refuse_other_recipe,
     use_own_sources,
 )
 from cait_finetune.errors import UserError, bad_value
@@ -116,6 +117,8 @@ def composing(folder: Path | None, recipe: str = "config") -> Iterator[None]:
             prepare_hydra()
             Folders.own = own_folder(expanded_path("-cd", folder)) if folder else None
             Folders.recipe = recipe
+            if folder is None and recipe != "config":
+                refuse_other_recipe(recipe)
             with hydra.initialize_config_dir(version_base="1.3", config_dir=conf):
                 yield
     except (HydraException, OmegaConfBaseException) as error:

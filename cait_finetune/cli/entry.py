@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from cait_finetune.cli.loading import INTERRUPTED, end_loading
 from cait_finetune.errors import UserError, bad_value
+from cait_finetune.runtime.console import log_to, plain_console
 from cait_finetune.runtime.keras_backend import use_tensorflow
 from cait_finetune.runtime.signals import preemptible
 from cait_tf.command import prepare_process
@@ -53,6 +54,7 @@ def command(name: str, *, importing: bool = False, any_backend: bool = False) ->
     if not importing:
         end_loading()
     prepare_process()
+    log_to(plain_console(stderr=True))
     with preemptible(name, _AGAIN), _messages(name, shown):
         if not any_backend:
             use_tensorflow()

@@ -170,11 +170,7 @@ def _no_recipe(match: re.Match[str], problem: Problem) -> UserError:
         path.stem for one in searched if one not in ours for path in Path(one).glob("*.yaml")
     )
     known = [*own, "config", *recipes]
-    file = Path(match[1] if match[1].endswith((".yaml", ".yml")) else f"{match[1]}.yaml")
-    hint = suggest(match[1], known)
-    if file.is_file():
-        hint = f"Write -cd {file.parent} -cn {file.stem}"
-    return bad_value("-cn", match[1], _listed(list(dict.fromkeys(known))), hint)
+    return bad_value("-cn", match[1], _listed(list(dict.fromkeys(known))), suggest(match[1], known))
 
 
 #: Messages of Hydra 1.3 and OmegaConf 2.3, and the function that explains each. The first match applies.

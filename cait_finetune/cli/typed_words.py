@@ -13,7 +13,7 @@ from cait_finetune.cli.from_run import continued, evaluated
 from cait_finetune.cli.known_words import refuse_unknown_keys, refuse_unknown_options
 from cait_finetune.config.places import expanded, expanded_path
 from cait_finetune.config.words import keep_text, read_text
-from cait_finetune.config.yaml_files import Folders, own_folder
+from cait_finetune.config.yaml_files import Folders, own_folder, refuse_other_recipe
 from cait_finetune.errors import bad_value
 
 #: Hydra's options that take a value: first the options that name a folder of recipes.
@@ -55,6 +55,8 @@ def arguments_as_typed(command: str = "train") -> Iterator[None]:
             "-cn", f"config, which {folder} does not hold", "a config.yaml in the folder of -cd",
             "Leave out -cn config to start from the defaults.",
         )  # fmt: skip
+    if folder is None and (recipe := _named(words)):
+        refuse_other_recipe(recipe)
     sys.argv = [typed[0], *words]
     try:
         yield

@@ -17,6 +17,7 @@ from rich.progress import track
 
 from cait_finetune.cli.arguments import helped, read_keys
 from cait_finetune.cli.entry import command
+from cait_finetune.config.advice import advise
 from cait_finetune.config.checks import make_folder
 from cait_finetune.config.keys import check_keys, key
 from cait_finetune.config.places import expanded_path
@@ -52,6 +53,13 @@ def draw_attention(config: AttentionConfig) -> Path:
     root = expanded_path("run", config.run)
     run = read_run(root)
     path = Path(config.output) if config.output else root / "attention.png"
+    if path.suffix.lower() != ".png":
+        raise bad_value(
+            "output",
+            config.output,
+            "a file that ends in .png",
+            f"Write {advise('output', f'{path}.png')}",
+        )
     path = make_folder("output", path.parent) / path.name
     dataset = run.dataset
     with quiet_imports():

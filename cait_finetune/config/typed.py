@@ -66,6 +66,8 @@ _NO_TRAINING = (
     "dataset.allow_flip", "dataset.cache", "dataset.cache_dir", "dataset.shuffle_buffer",
     "dataset.check",
 )  # fmt: skip
+#: Keys that choose images of the train split alone.
+_OF_TRAIN = ("dataset.examples_per_class", "dataset.train_share")
 #: Groups and keys that a command does not read, by the command's name.
 NOT_READ = {
     "train": ("evaluation", "lr_find"),
@@ -92,10 +94,11 @@ def check_typed(words: Iterable[str], config: Config, command: str) -> None:
         UserError: a word has no effect with the other choices.
     """
     typed = {_key(word): word for word in words}
+    not_read = NOT_READ[command]
+    if command == "evaluate" and config.evaluation.split != "train":
+        not_read = (*not_read, *_OF_TRAIN)
     unread = [
-        key
-        for key in typed
-        if _is_in(key, NOT_READ[command]) and not _is_in(key, READ.get(command, ()))
+        key for key in typed if _is_in(key, not_read) and not _is_in(key, READ.get(command, ()))
     ]
     if unread:
         reader = "training" if command == "train" else command

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -102,6 +103,26 @@ def own_folder(folder: Path) -> Path:
             )
             raise bad_value("-cd", folder / name, expected, "Rename the file.")
     return folder.absolute()
+
+
+def refuse_other_recipe(name: str) -> None:
+    """Refuse a recipe that ``-cn`` names without ``-cd`` while the working directory has one of that name.
+
+    Raises:
+        UserError: there is such a file, and it is not ours.
+    """
+    file = Path(name if name.endswith((".yaml", ".yml")) else f"{name}.yaml")
+    if not file.is_file():
+        return
+    places = [data_folder(one) / f"{file.stem}.yaml" for one in ("conf", "recipes")]
+    ours = next((one for one in places if one.is_file() and file.parent == Path()), None)
+    if ours and ours.samefile(file):
+        return
+    beside = f", and {ours}" if ours else ", without its folder"
+    raise bad_value(
+        "-cn", f"{name}, which is {file.absolute()}{beside}", "one of our recipes, or -cd with its folder",
+        f"Write -cd {shlex.quote(str(file.parent))} -cn {file.stem}",
+    )  # fmt: skip
 
 
 def refuse_hidden(hydra_config: DictConfig | HydraConf) -> None:

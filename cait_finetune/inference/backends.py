@@ -12,7 +12,7 @@ import tensorflow as tf
 from cait_finetune import model as models
 from cait_finetune.errors import bad_value
 from cait_finetune.inference.portable import damaged
-from cait_finetune.runs.provenance import Provenance, read_provenance
+from cait_finetune.runs.provenance import Provenance, read_provenance, replaced_file
 from cait_finetune.runs.saved import SavedRun
 
 
@@ -43,7 +43,8 @@ class SavedModel:
     """A SavedModel of this project, which contains decoding, preprocessing and class names.
 
     Raises:
-        UserError: the SavedModel is damaged, or this project did not export it.
+        UserError: the SavedModel is damaged, has a file of another one, or this project did not export
+            it.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -62,6 +63,9 @@ class SavedModel:
             )
         self.class_names = [name.decode() for name in self._loaded.labels().numpy()]
         self.provenance = read_provenance(directory)
+        if name := replaced_file(self.provenance, directory):
+            raise bad_value("model", f"{directory / name}, which is not the file that was exported",
+                            "a SavedModel as it was exported", "Copy the whole directory again")  # fmt: skip
 
     def __call__(self, files: Sequence[bytes]) -> np.ndarray:
         """Classify files, as `Backend` does."""

@@ -15,7 +15,7 @@ from cait_finetune.runs.directory import RunDirectory, read_json
 from cait_finetune.runs.exports import current_result, damaged_file, is_current, weights_mark
 from cait_finetune.runs.provenance import Provenance
 from cait_finetune.runs.records import read_records
-from cait_finetune.runs.run_id import check_run_id
+from cait_finetune.runs.run_id import check_run_id, check_weights_id
 from cait_finetune.runs.saved import SavedRun, read_run
 from cait_tf.quiet import quiet_imports
 
@@ -82,6 +82,7 @@ class FoundModel:
             return backend
         run, stated = RunDirectory(self.run), backend.provenance
         check_run_id(run, "model", str(self.path), stated.run)
+        check_weights_id(run, "model", run.best_checkpoint)
         if self.is_of_other_weights(stated):
             logger.warning(
                 "model %s was made from other weights than %s: the latter are used instead",

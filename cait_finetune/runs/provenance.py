@@ -11,6 +11,7 @@ Safetensors files hold the facts in their metadata. An export holds one JSON obj
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import io
 import json
 import zipfile
@@ -49,6 +50,7 @@ class Provenance:
         weights: checksum of the checkpoint. Empty: unknown.
         allow_flip: whether mirrored images keep their class.
         seen_images: sketch of the training images, as text.
+        files: SHA-256 of each file of a SavedModel, by its path. Empty: a single file.
     """
 
     preprocessing: Mapping[str, Any]
@@ -57,6 +59,7 @@ class Provenance:
     weights: str = ""
     allow_flip: bool = True
     seen_images: str = ""
+    files: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> str:
         """Return the provenance as JSON."""
@@ -85,10 +88,31 @@ class Provenance:
 
 
 def add_to_directory(provenance: Provenance, saved_model: Path) -> None:
-    """Write the provenance into a SavedModel."""
+    """Write the provenance into a SavedModel, with the hashes of its other files.
+
+    Without them, a SavedModel with the variables of another one would answer with wrong class names.
+    """
     path = saved_model / EXTRA
+    found = sorted(one for one in saved_model.rglob("*") if one.is_file() and one != path)
+    files = {one.relative_to(saved_model).as_posix(): _sha256(one) for one in found}
     path.parent.mkdir(exist_ok=True)
-    write_text(path, provenance.to_json() + "\n")
+    write_text(path, dataclasses.replace(provenance, files=files).to_json() + "\n")
+
+
+def replaced_file(provenance: Provenance | None, saved_model: Path) -> str | None:
+    """Return the first file of a SavedModel that is missing or differs from its hash.
+
+    `None`: no such file, or the SavedModel states no hashes.
+    """
+    for name, stated in (provenance.files if provenance else {}).items():
+        if not (saved_model / name).is_file() or _sha256(saved_model / name) != stated:
+            return name
+    return None
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def add_to_archive(provenance: Provenance, path: Path, labels: bool = False) -> None:

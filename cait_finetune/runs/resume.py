@@ -35,6 +35,7 @@ FREE = (
     "dataset.on_corrupt",
     "dataset.parallel_calls",
     "dataset.prefetch",
+    "dataset.splits.file",
     "export.*",
     "logger.*",
     "model.weights",

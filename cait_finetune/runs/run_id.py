@@ -57,15 +57,26 @@ def check_run_id(run: RunDirectory, key: str, what: str, found: str) -> None:
 def check_weights_id(run: RunDirectory, key: str, *paths: Path) -> None:
     """Check that weights in a run's directory belong to the run. Missing and damaged files pass.
 
+    Weights without an id pass only if the run has none either, as runs of earlier versions.
+
     Args:
         key: the key at the start of the message.
         paths: safetensors files.
 
     Raises:
-        UserError: a file belongs to another run, or ``identity.json`` cannot be read.
+        UserError: a file belongs to another run or does not state its run, or ``identity.json`` cannot
+            be read.
     """
     for path in paths:
-        check_run_id(run, key, str(path), _stated_id(path))
+        found = _stated_id(path)
+        if found == "" and run_id(run):
+            raise bad_value(
+                key,
+                f"{path}, which does not state its run",
+                "the weights that the run saved",
+                "Restore the run's own file, or give this one as model.weights",
+            )
+        check_run_id(run, key, str(path), found or "")
 
 
 def read_identity(run: RunDirectory) -> dict[str, Any]:
@@ -98,11 +109,12 @@ def unreadable(run: RunDirectory, error: Exception) -> UserError:
     )
 
 
-def _stated_id(path: Path) -> str:
+def _stated_id(path: Path) -> str | None:
+    """Return the id in a weights file. Empty: it has none. `None`: it is missing or damaged."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, "np") as file:
             return (file.metadata() or {}).get(KEY, "")
     except (SafetensorError, OSError):
-        return ""
+        return None

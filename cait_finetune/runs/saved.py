@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,12 +32,22 @@ _SAME = 1e-3
 
 
 @dataclass
+class RunSplitsConfig:
+    """The current place of a run's split file."""
+
+    file: str | None = key(
+        "The run's `dataset.splits.file`, if you moved it. null: the run's own.", None
+    )
+
+
+@dataclass
 class RunDataConfig:
     """The current place of a run's images, and whether changed images are accepted."""
 
     data_dir: str | None = key(
         "Folder or table of the run's images, if you moved them. null: the run's own.", None
     )
+    splits: RunSplitsConfig = field(default_factory=RunSplitsConfig)
     accept_changes: bool = key(
         "Use images that differ from the run's. `identity.json` records the change.", False
     )
@@ -163,14 +173,20 @@ class SavedRun:
             say: prints one line.
 
         Raises:
-            UserError: the images cannot be found or read.
+            UserError: the images or the split file cannot be found or read.
             ChangedData: the images differ from the run's images and changes are not accepted, or the
                 classes differ.
         """
+        from cait_finetune.data.image_files.split_file import check_split_file
         from cait_finetune.data.load import load_source
         from cait_finetune.runs.identity import confirmed
 
-        source = load_source(dataclasses.replace(self.dataset, data_dir=self._data_dir(data)))
+        splits = self.dataset.splits
+        splits = dataclasses.replace(splits, file=data.splits.file or splits.file)
+        check_split_file(splits)
+        source = load_source(
+            dataclasses.replace(self.dataset, data_dir=self._data_dir(data), splits=splits)
+        )
         return confirmed(
             self.directory, self.class_names, source, command, data.accept_changes, say
         )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from rich.console import Console
+from rich.logging import RichHandler
 
 
 def plain_console(**options: Any) -> Console:
@@ -19,3 +21,10 @@ def plain_console(**options: Any) -> Console:
     return Console(
         **{"soft_wrap": True, "highlight": False, "markup": False, "emoji": False} | options
     )
+
+
+def log_to(console: Console) -> None:
+    """Print our warnings on `console`, whatever handlers TFDS gives the root logger."""
+    ours = logging.getLogger("cait_finetune")
+    ours.handlers = [RichHandler(console=console, show_time=False, show_path=False)]
+    ours.propagate = False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,12 +11,12 @@ import numpy as np
 import tensorflow as tf
 from omegaconf import OmegaConf
 from rich.console import Console
-from rich.logging import RichHandler
 
 from cait_finetune import model as models
 from cait_finetune.config import Config
 from cait_finetune.config.advice import advise
 from cait_finetune.config.yaml_files import Folders
+from cait_finetune.data.image_files.split_file import check_split_file
 from cait_finetune.data.load import load_source
 from cait_finetune.data.seen_images import SeenImages
 from cait_finetune.data.source import Source
@@ -43,7 +42,7 @@ from cait_finetune.runs.resume import keep_free_keys
 from cait_finetune.runs.run_id import KEY, check_weights_id, new_run_id, run_id
 from cait_finetune.runs.saved import read_run
 from cait_finetune.runs.settings import check_settings, settings
-from cait_finetune.runtime.console import plain_console
+from cait_finetune.runtime.console import log_to, plain_console
 from cait_finetune.scores.metrics import MetricsLog
 from cait_finetune.train.checkpoint import Checkpoints
 from cait_finetune.train.distribution import (
@@ -140,6 +139,8 @@ def open_data(config: Config, run: RunDirectory, console: Console) -> Source:
         check_settings(run, "resume")
         check_weights_id(run, "resume", run.last_checkpoint, run.best_checkpoint)
         check_records_id(run, "resume")
+    if config.resume or config.continue_from:
+        check_split_file(config.dataset.splits)
     source = load_source(config.dataset)
     say = functools.partial(console.print, highlight=False)
     if config.resume:
@@ -313,7 +314,5 @@ def _check_names(class_names: Sequence[str]) -> None:
 def _console(chief: bool) -> Console:
     """Return the console, and send our log to it. Only the chief's console prints."""
     console = plain_console(quiet=not chief)
-    handler = RichHandler(console=console, show_time=False, show_path=False)
-    ours = logging.getLogger("cait_finetune")
-    ours.handlers, ours.propagate = [handler], False
+    log_to(console)
     return console

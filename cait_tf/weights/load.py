@@ -87,8 +87,8 @@ def load_weights(
 
     Raises:
         WeightsError: the source cannot be found, downloaded or read, `source_names` do not fit its
-            head, a tensor is missing, unexpected or of another shape, or a number is not finite.
-            The message lists the tensors, and the model stays unchanged.
+            head, a tensor is missing, unexpected, of another shape or of integers, a number is not
+            finite, or `class_names` has another number of names than the head has columns. The message lists the tensors, and the model stays unchanged.
         ImportError: the source needs an extra that is not installed.
     """
     read = read_weights(source, weights_key)
@@ -128,7 +128,7 @@ def _check_source_names(names: Sequence[str] | None, read: Weights, source: str 
     if not columns:
         expected = "null: the file has no head"
     elif stated is not None:
-        expected = f"null: the file names its classes itself: {some(stated)}"
+        expected = f"null: the file, or config.json beside it, names its classes: {some(stated)}"
     raise WeightsError(
         f"weights_class_names: got {some(list(names))} with {source}, expected {expected}"
     )
@@ -268,12 +268,20 @@ def assign_weights(
         source_names: names of the source's head columns, in order. `None`: not known.
 
     Raises:
-        WeightsError: the tensors do not fit the model, as for `load_weights`.
+        WeightsError: the tensors or the number of class names do not fit the model, as for
+            `load_weights`.
     """
     if not model.built:
         model.build()
     variables = parameters(model)
     tensors = dict(tensors)
+    if class_names is not None and _HEAD[1] in variables:
+        columns = variables[_HEAD[1]].shape[0]
+        if len(class_names) != columns:
+            raise WeightsError(
+                f"class_names: got {len(class_names)} names, expected {columns}, one for each column of "
+                "the model's head"
+            )
     resampled, initialised, unused, notes = [], [], [], []
 
     match = None
@@ -374,6 +382,13 @@ def _check(expected: list[str], variables: dict, tensors: Tensors, source: str) 
         if name in tensors and tensors[name].shape != tuple(variables[name].shape)
     ]
     if not (missing or unexpected or misshaped):
+        integers = [name for name in expected if tensors[name].dtype.kind in "iub"]
+        if integers:
+            kind = tensors[integers[0]].dtype
+            raise WeightsError(
+                f"weights: got {source}, with {kind} numbers in {_listed(integers)}; expected "
+                "floating-point numbers: quantised weights lack the scale of each tensor"
+            )
         damaged = [name for name in expected if not np.isfinite(tensors[name]).all()]
         if damaged:
             raise WeightsError(

@@ -54,10 +54,13 @@ def grid(path: str | Path) -> tuple[int, int] | None:
 def class_names(path: str | Path) -> tuple[str, ...] | None:
     """Return the classes that a file names, in column order. `None`: it names none.
 
-    Our files name them in the metadata, and timm in the ``config.json`` beside the file.
+    Our files name them in the metadata, and timm in the ``config.json`` beside the file. That file
+    describes ``model.safetensors`` alone: beside a file of another name it may be of another model.
     """
     if stated := metadata(path).get(CLASSES):
         return tuple(stated.split("\n"))
+    if Path(path).name != _FILENAME:
+        return None
     try:
         stated = json.loads(Path(path).with_name(_CONFIG).read_bytes())["label_names"]
     except (OSError, ValueError, KeyError, TypeError):

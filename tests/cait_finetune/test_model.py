@@ -133,6 +133,15 @@ def test_missing_weights(weights, tmp_path, monkeypatch):
         models.check(ModelConfig(name="cait_s24_224", weights=weights))
 
 
+@pytest.mark.parametrize("place", ["run", "run/export/saved_model"])
+def test_the_directory_of_a_run_is_no_file_of_weights(place, tmp_path):
+    for folder in ("checkpoints", "export/saved_model"):
+        (tmp_path / "run" / folder).mkdir(parents=True)
+    best = tmp_path / "run/checkpoints/best.safetensors"
+    with pytest.raises(UserError, match=f"\n  Write model.weights={best}$"):
+        models.check(ModelConfig(name="cait_nano_32", weights=str(tmp_path / place)))
+
+
 @pytest.mark.parametrize(("weights", "near"), [("pretrianed", "pretrained"), ("hubb", "hub")])
 def test_weights_of_nearly_that_name(weights, near):
     with pytest.raises(UserError, match=f"\n  did you mean {near}"):

@@ -252,6 +252,23 @@ def test_accuracies_stand_on_pages_with_their_weights_only():
     assert "features, `(batch, 384)`" in model_page(variant, True, report)
 
 
+def test_weights_of_other_classes_than_imagenets_are_refused(tmp_path):
+    """The page says ImageNet-1k. ImageNet's classes in another order are put in order."""
+    from cait_tf import create_model, imagenet
+
+    model, path = create_model("cait_nano_32", 1000), tmp_path / "a.safetensors"
+    save_weights(model, path, {"classes": "\n".join(f"plant {label}" for label in range(1000))})
+    for name in ("cait_nano_32", "cait_nano_32_fe"):
+        with pytest.raises(
+            CaiTError, match=r"which names 1,000 classes \(plant 0, .*expected ImageNet-1k's"
+        ):
+            collection.create(collection.entry(name), str(path))
+    save_weights(model, path, {"classes": "\n".join(imagenet.synsets()[::-1])})
+    built = collection.create(collection.entry("cait_nano_32"), str(path))
+    kernels = [np.asarray(one.head.kernel) for one in (built, model)]
+    np.testing.assert_array_equal(kernels[0], kernels[1][:, ::-1])
+
+
 @pytest.mark.parametrize("classes", [0, 5])
 def test_a_classifier_is_not_built_with_a_random_head(classes, tmp_path):
     from cait_tf import create_model

@@ -189,6 +189,18 @@ def _cached(beside: str) -> str | None:
     return os.path.join(cache, "cait_finetune", "splits", f"{name}.csv")
 
 
+def check_split_file(config: SplitsConfig) -> None:
+    """Check that the configured split file of an earlier run is there: a new one would divide anew.
+
+    Raises:
+        UserError: it is not there.
+    """
+    if config.file is not None and not storage.exists(place := expanded(KEY, config.file)):
+        raise bad_value(
+            KEY, place, "the split file of the run, which exists", f"Add {KEY}=FILE if you moved it"
+        )
+
+
 def _text(place: str) -> str:
     try:
         with storage.opened(place) as file:

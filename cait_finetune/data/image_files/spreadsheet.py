@@ -7,6 +7,7 @@ import csv
 import dataclasses
 import io
 import logging
+import re
 from collections.abc import Iterable, Sequence
 
 from cait_finetune.data.image_files import storage
@@ -16,6 +17,8 @@ logger = logging.getLogger(__name__)
 
 _KEY = "dataset.data_dir"
 _DELIMITERS = (",", ";", "\t", "|")  # by precedence: the last may also separate labels in a cell
+#: The first line of a table of Excel may state the delimiter.
+_STATED = re.compile(r"sep=([,;\t|])(?=\r?\n)")
 _SHOWN = 5
 
 
@@ -111,13 +114,9 @@ def read_table(path: str) -> Table:
             missing; or a row has another number of cells than the header.
     """
     text = _text(path)
-    first = text.lstrip("\r\n").partition("\n")[0]
-    widths = {
-        delimiter: len(next(csv.reader([first], delimiter=delimiter), ()))
-        for delimiter in _DELIMITERS
-    }
-    delimiter = next((one for one in _DELIMITERS[:3] if widths[one] > 1), None)
-    delimiter = delimiter or ("|" if widths["|"] > 1 else ",")
+    if stated := _STATED.match(text):  # keep the line's end, so that the numbers of rows are true
+        text = text[stated.end() :]
+    delimiter = stated[1] if stated else _delimiter(text)
     header, rows, numbers, uneven = None, [], [], collections.defaultdict(list)
     number = 0
     try:
@@ -152,6 +151,17 @@ def read_table(path: str) -> Table:
             f"{len(header)} in each row, as in the header",
         )
     return Table(path, header, rows, numbers, delimiter)
+
+
+def _delimiter(text: str) -> str:
+    """Return the character that divides the first line into cells."""
+    first = text.lstrip("\r\n").partition("\n")[0]
+    widths = {
+        delimiter: len(next(csv.reader([first], delimiter=delimiter), ()))
+        for delimiter in _DELIMITERS
+    }
+    delimiter = next((one for one in _DELIMITERS[:3] if widths[one] > 1), None)
+    return delimiter or ("|" if widths["|"] > 1 else ",")
 
 
 def _text(path: str) -> str:

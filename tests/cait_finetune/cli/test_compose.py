@@ -28,6 +28,22 @@ def test_a_mistake_from_python():
         configure(folder=Path("nowhere"))
 
 
+@pytest.mark.parametrize("name", ["flowers_lora", "flowers_lora.yaml", "./flowers_lora", "mine"])
+def test_a_recipe_of_the_working_directory_is_not_passed_over(name, tmp_path, monkeypatch):
+    """``-cn`` without ``-cd`` names our recipes. A file of that name may be meant instead."""
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / f"{Path(name).stem}.yaml"
+    file.write_text("defaults: [config, _self_]\n")
+    with pytest.raises(UserError) as caught:
+        configure(recipe=name)
+    assert f"-cn: got {name}, which is {file}" in str(caught.value)
+    assert str(caught.value).endswith(f"\n  Write -cd . -cn {file.stem}")
+    assert configure(recipe=file.stem, folder=tmp_path).dataset.name == "digits"
+    file.unlink()
+    if name == "flowers_lora":
+        assert configure(recipe=name).tuning.method == "lora"
+
+
 def test_a_working_directory_that_was_deleted(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "gone").mkdir()

@@ -1,5 +1,6 @@
 """A run's export and its checkpoint predict the same."""
 
+import dataclasses
 import os
 import shutil
 
@@ -9,6 +10,7 @@ import tensorflow as tf
 
 from cait_finetune.errors import UserError
 from cait_finetune.inference.backends import Checkpoint, SavedModel
+from cait_finetune.runs.provenance import EXTRA, Provenance, add_to_directory, read_provenance
 from tests.cait_finetune.conftest import NAMES, TEMPERATURE
 
 
@@ -70,6 +72,22 @@ def test_a_damaged_saved_model_is_one_message(tmp_path, harm):
         UserError, match=r"model: got .*model \(.+\), expected a complete SavedModel"
     ):
         SavedModel(tmp_path / "model")
+
+
+def test_a_saved_model_with_the_variables_of_another_is_refused(run, tmp_path):
+    """It would answer with the other model's numbers under its own class names."""
+    place = tmp_path / "model"
+    shutil.copytree(run / "export" / "saved_model", place)
+    add_to_directory(Provenance({}, tuple(NAMES)), place)
+    assert SavedModel(place).class_names == list(NAMES)
+    name = "variables/variables.data-00000-of-00001"
+    stated = read_provenance(place)
+    other = dataclasses.replace(stated, files=dict(stated.files) | {name: "of other weights"})
+    (place / EXTRA).write_text(other.to_json())
+    with pytest.raises(
+        UserError, match=r"variables\.data-00000-of-00001, which is not the file that"
+    ):
+        SavedModel(place)
 
 
 def test_a_checkpoint_that_names_no_classes(saved_run, tmp_path, monkeypatch):

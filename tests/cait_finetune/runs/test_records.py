@@ -44,5 +44,5 @@ def test_records_of_another_run_are_refused(run):
 def test_a_first_line_that_is_damaged_states_no_run(run):
     run.metrics.write_bytes(b"\0" * 20 + b"\n")
     check_records_id(run, "resume")
-    with pytest.raises(UserError, match="remove the lines that are none"):
+    with pytest.raises(UserError, match="remove the other lines"):
         read_records(run, "epoch")

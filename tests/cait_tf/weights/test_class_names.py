@@ -7,6 +7,7 @@ import pytest
 
 from cait_tf import WeightsError, imagenet, load_weights, save_weights
 from cait_tf.weights.class_names import match_classes
+from cait_tf.weights.load import stated_class_names
 from tests.cait_tf import golden
 
 NAMES = ("ant", "bee", "cow", "dog", "eel", "fox", "gnu")
@@ -87,6 +88,23 @@ def test_the_classes_of_timms_configuration(file, tmp_path):
     assert report.notes == ("head columns reordered by class name",)
 
 
+def test_a_configuration_beside_a_file_of_another_name_is_of_another_model(file, tmp_path):
+    model = golden.classifier()
+    load_weights(model, file)
+    save_weights(model, tmp_path / "mine.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps({"label_names": NAMES[::-1]}))
+    assert stated_class_names(tmp_path / "mine.safetensors") is None
+
+
+@pytest.mark.parametrize("count", [-1, 1])
+def test_another_number_of_class_names_is_refused(count, file):
+    names = [*NAMES, "more"] if count > 0 else NAMES[:-1]
+    with pytest.raises(
+        WeightsError, match=rf"class_names: got {len(names)} names, expected {len(NAMES)}"
+    ):
+        load_weights(golden.classifier(), file, names)
+
+
 def test_a_head_of_1000_columns_is_imagenets_where_the_data_are():
     synsets, words = imagenet.synsets(), imagenet.class_names()
     assert match_classes(None, synsets, 1000).in_order
@@ -105,7 +123,9 @@ def test_a_list_of_another_length_than_the_head_says_nothing():
 
 def test_names_that_contradict_the_file_are_refused(file):
     model = golden.classifier()
-    with pytest.raises(WeightsError, match=r"null: the file names its classes itself: ant, bee"):
+    with pytest.raises(
+        WeightsError, match=r"null: the file, or config.json beside it, names its classes: ant, bee"
+    ):
         load_weights(model, file, NAMES, source_names=NAMES[::-1])
     with pytest.raises(WeightsError, match="a name for each of the 7 columns"):
         load_weights(model, golden.SAFETENSORS, NAMES, source_names=NAMES[:2])

@@ -100,6 +100,15 @@ def test_numbers_that_are_not_finite_are_refused(value, altered):
     assert "NaN or infinity in blocks.1.mlp.fc1.weight; expected finite" in message
 
 
+@pytest.mark.parametrize("kind", ["int8", "uint8", "bool"])
+def test_integers_are_refused(kind, altered):
+    def quantise(tensors):
+        tensors["head.weight"] = tensors["head.weight"].astype(kind)
+
+    message = assert_refused(golden.classifier(), altered(quantise))
+    assert f"with {kind} numbers in head.weight; expected floating-point numbers" in message
+
+
 @pytest.mark.parametrize(
     ("image_size", "grid"), [(128, (8, 8)), (32, (2, 2)), ([64, 96], (4, 6)), ([32, 128], (2, 8))]
 )

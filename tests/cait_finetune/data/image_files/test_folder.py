@@ -250,7 +250,7 @@ def test_to_evaluate_an_image_under_two_labels_is_named(tmp_path, warnings_shown
     (tmp_path / "dog" / "again.png").write_bytes(next((tmp_path / "cat").iterdir()).read_bytes())
     from_folder(tmp_path, evaluation_only=True)
     (warning,) = warnings_shown()
-    assert warning.startswith("1 image is there twice under two labels: ")
+    assert warning.startswith("1 image is listed twice with two labels: ")
 
 
 def test_a_class_that_validation_lacks_is_warned_of(tmp_path, warnings_shown):

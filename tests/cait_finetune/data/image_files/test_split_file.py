@@ -11,7 +11,7 @@ import pytest
 
 from cait_finetune.config import SplitsConfig
 from cait_finetune.data.image_files import storage
-from cait_finetune.data.image_files.split_file import saved_split
+from cait_finetune.data.image_files.split_file import check_split_file, saved_split
 from cait_finetune.errors import UserError
 
 SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
@@ -277,7 +277,7 @@ def first_run(folder, number):
     ids = [f"{one}.png" for one in range(40)]
     code = f"""
 from cait_finetune.config import SplitsConfig
-from cait_finetune.data.image_files.split_file import saved_split
+from cait_finetune.data.image_files.split_file import check_split_file, saved_split
 import numpy as np
 found = saved_split({ids}, np.arange(40) % 2, {{"train": .8, "validation": .1, "test": .1}},
                       SplitsConfig(seed={number}), "{folder}/cait_splits.csv")
@@ -295,3 +295,16 @@ def test_of_first_runs_at_once_one_divides(tmp_path):
     said = [run.communicate(timeout=120) for run in runs]
     assert sorted(run.returncode for run in runs) == [0, 1], said
     assert sum("with which" in err and "was divided" in err for _, err in said) == 1
+
+
+def test_the_split_file_of_a_run_that_is_gone_is_not_made_anew(place):
+    """A run whose project moved names the old place."""
+    check_split_file(SplitsConfig())
+    with pytest.raises(UserError) as caught:
+        check_split_file(SplitsConfig(file=str(place)))
+    assert str(caught.value) == (
+        f"dataset.splits.file: got {place}, expected the split file of the run, which exists\n"
+        "  Add dataset.splits.file=FILE if you moved it"
+    )
+    divide(place)
+    check_split_file(SplitsConfig(file=str(place)))

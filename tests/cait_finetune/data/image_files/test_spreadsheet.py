@@ -26,6 +26,11 @@ def test_every_usual_kind(delimiter, mark, end, tmp_path):
     assert found.column("label") == ["cat", "dög"]
 
 
+def test_the_delimiter_that_excel_states_in_the_first_line(tmp_path):
+    found = read(tmp_path, "\ufeffsep=;\r\npath;label, all\r\na.png;cat\r\n")
+    assert (found.header, found.numbers) == (("path", "label, all"), [3])
+
+
 def test_bars_between_labels_are_no_delimiter(tmp_path):
     found = read(tmp_path, "path;a|b labels\na.png;cat|dog\n")
     assert found.header == ("path", "a|b labels")
