@@ -49,7 +49,8 @@ def test_keys_of_another_version_do_not_matter(directory):
 
 def test_best_weights_of_another_run(directory):
     (directory / "identity.json").write_text(json.dumps({"run": "id"}))
-    read_run(directory)  # passes: weights of an earlier version have no run id
+    with pytest.raises(UserError, match=r"run: got .*, which does not state its run, expected"):
+        read_run(directory)
     best = directory / "checkpoints" / "best.safetensors"
     cait_tf.save_weights(cait_tf.create_model("cait_nano_32"), best, {"run": "other"})
     with pytest.raises(
