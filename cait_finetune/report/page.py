@@ -35,7 +35,7 @@ _SECTIONS: tuple[tuple[str, Callable[[RunDirectory], str | None]], ...] = (
 
 _NAMES = {
     **{f"test_{key}": name for key, name in METRIC_NAMES.items()},
-    "test_ece_calibrated": "calibration error",
+    "test_ece_calibrated": "ECE with temperature",
 }
 
 

@@ -5,11 +5,14 @@ Each function raises UserError if it cannot read one of these files.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import itertools
+from collections import Counter
 from pathlib import Path
 
 from cait_finetune.config.metrics import METRIC_NAMES
+from cait_finetune.errors import UserError
 from cait_finetune.report import html
 from cait_finetune.runs.directory import RunDirectory, read_json
 from cait_finetune.runs.exports import current_result
@@ -17,6 +20,8 @@ from cait_finetune.scores.intervals import brackets
 
 _MOST = 200  # rows of a table at most; the CSV file has all rows
 _PAIRS = 20
+#: Scores beside the metrics. Other scores are metrics of a program.
+_OWN_SCORES = ("images", "loss", "ece", "ece_calibrated", "loss_calibrated")
 _MAIN_PACKAGES = (
     "cait-finetune", "tensorflow", "keras", "numpy", "tensorflow-datasets", "hydra-core",
     "scikit-learn", "scipy",
@@ -30,14 +35,20 @@ def scores(run: RunDirectory) -> str | None:
         return None
     splits = [name for name in ("test", "validation") if name in found]
     keys = [key for key in METRIC_NAMES if key in found[splits[0]]]
+    further = [key for key in found[splits[0]] if key not in (*METRIC_NAMES, *_OWN_SCORES)]
     rows = [
         (name, f"{found[name]['images']:,}", *(_metric(found[name], key) for key in keys),
-         f"{found[name]['loss']:.4f}", f"{found[name]['ece']:.2%}")
+         f"{found[name]['loss']:.4f}", f"{found[name]['ece']:.2%}",
+         *(f"{found[name][key]:.4g}" for key in further))
         for name in splits
     ]  # fmt: skip
-    head = ("split", "images", *(METRIC_NAMES[key] for key in keys), "loss", "ECE")
+    head = ("split", "images", *(METRIC_NAMES[key] for key in keys), "loss", "ECE", *further)
+    weights = "trained"
+    with contextlib.suppress(UserError):  # another section names a result.json that cannot be read
+        weights = current_result(run).get("best_weights", weights)
     note = (
-        "The best epoch was chosen on the validation images. Scored in float32, each image once; "
+        f"The best epoch was chosen on the validation images. The {weights} weights are scored in "
+        "float32, each image once; "
         "ECE and loss before the temperature. In brackets: the 95 % interval (Wilson)."
     )
     return html.table(head, rows) + html.paragraph(note, "note")
@@ -143,7 +154,7 @@ def calibration(run: RunDirectory) -> str | None:
 
 
 def mistakes(run: RunDirectory) -> str | None:
-    """Return the most confident mistakes."""
+    """Return the most confident mistakes, and the number of mistakes of each class."""
     rows = _rows(run.parts / "mistakes.csv")
     if rows is None:
         return None
@@ -163,7 +174,29 @@ def mistakes(run: RunDirectory) -> str | None:
         ],
         texts=3,
     )
-    return drawn + html.folded("the images by name", shown)
+    note = html.paragraph("All of them: report/mistakes.csv.", "note") if len(rows) > _MOST else ""
+    return drawn + _mistakes_by_class(rows) + html.folded("the images by name", shown + note)
+
+
+def _mistakes_by_class(rows: list[dict[str, str]]) -> str:
+    """Return a table with the mistakes of each class, and what it is most often taken for."""
+    taken: dict[str, Counter[str]] = {}
+    for row in rows:
+        taken.setdefault(row["truth"], Counter())[row["prediction"]] += 1
+    ordered = sorted(taken.items(), key=lambda one: -one[1].total())[:_MOST]
+    return html.heading("By class") + html.table(
+        ("true class", "most often predicted", "of mistakes", "mistakes"),
+        [
+            (
+                truth,
+                found.most_common(1)[0][0],
+                f"{found.most_common(1)[0][1]:,}",
+                f"{found.total():,}",
+            )
+            for truth, found in ordered
+        ],
+        texts=2,
+    )
 
 
 _SPEED = {

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 from rich.console import Console
 
@@ -20,11 +21,29 @@ class Records(Protocol):
     def size(self) -> int: ...
 
 
+#: Gets the figures of an epoch, as ``metrics.jsonl`` has them. A true result ends the training.
+OnEpochEnd = Callable[[Mapping[str, Any]], object]
+#: Value of `RunState.stopped` after a function has ended the training.
+CALLBACK = "callback"
+
+
 @dataclasses.dataclass(frozen=True)
 class Logbook:
-    """The run's state, metrics file, checkpoints and console."""
+    """The run's state, metrics file, checkpoints and console.
+
+    Attributes:
+        on_epoch_end: functions of a program.
+    """
 
     state: RunState
     metrics: Records
     checkpoints: Checkpoints
     console: Console
+    on_epoch_end: tuple[OnEpochEnd, ...] = ()
+
+    def end_epoch(self, **figures: float) -> None:
+        """Write the record of an epoch, then call `on_epoch_end`, which may end the training."""
+        self.metrics.write("epoch", **figures)
+        answers = [bool(function(dict(figures))) for function in self.on_epoch_end]
+        if any(answers) and not self.state.stopped:
+            self.state.stopped = CALLBACK

@@ -114,6 +114,7 @@ class Trainer:
         agree: Callable[[list[bool]], list[bool]] | None = None,
     ) -> None:
         self.state = logbook.state
+        self._logbook = logbook
         self._model = model
         self._batches = batches
         self._steps_per_epoch = length.steps_per_epoch
@@ -286,9 +287,9 @@ class Trainer:
                     best = self._checkpoints.best
                     state.best_sha256 = self._checkpoints.save(self._model, best, epoch)
                 self._checkpoints.save(self._model, self._checkpoints.last, epoch)
-        self._metrics.write("epoch", epoch=epoch, step=state.step, **record)
         width = len(str(epochs))
         self._console.print(f"epoch {epoch:>{width}}/{epochs}  {text}", highlight=False)
+        self._logbook.end_epoch(epoch=epoch, step=state.step, **record)
         self._say_what_is_waited_for()
         patience = self._train.patience
         if patience and state.epochs_without_better >= patience and not state.stopped:

@@ -69,8 +69,6 @@ def solve_head(
         passes += solution.iterations
         loss, accuracy = _fit(solution, features, labels)
         metrics = validation.measure()
-        logbook.metrics.write("epoch", epoch=epoch, inverse_penalty=strength, train_loss=loss, train_accuracy=accuracy,
-            **{f"validation_{key}": value for key, value in metrics.items()})  # fmt: skip
         logbook.console.print(
             f"C {strength:<8g} train loss {loss:.4f}  accuracy {accuracy:.2%}  "
             f"validation loss {metrics['loss']:.4f}  {validation.describe(metrics)}  "
@@ -82,6 +80,10 @@ def solve_head(
         if score > state.best_score:
             state.best_score, state.best_epoch = score, epoch
             state.best_sha256 = checkpoints.save(model, checkpoints.best, epoch)
+        logbook.end_epoch(epoch=epoch, inverse_penalty=strength, train_loss=loss, train_accuracy=accuracy,
+            **{f"validation_{key}": value for key, value in metrics.items()})  # fmt: skip
+        if state.stopped:
+            break
     state.seconds = state.timed_seconds = time.perf_counter() - started
     state.timed_images = passes * len(labels)
 

@@ -20,6 +20,7 @@ from cait_finetune.runs.identity import PARENT, identity_facts, images_mark, par
 from cait_finetune.scores.evaluation import Evaluation, MultiLabelEvaluation
 from cait_finetune.scores.intervals import brackets, wilson
 from cait_finetune.scores.predictions import Predictions, Predictor, load_predictions
+from cait_finetune.train.loop import TRAINED
 from cait_finetune.workflow.exporting import export_run
 from cait_finetune.workflow.prepared import Prepared
 from cait_finetune.workflow.report_parts import build_viewer, draw_scores, draw_training
@@ -125,6 +126,11 @@ def collect_result(config: Config, prepared: Prepared, scores: Scores, started: 
     metric = config.dataset.judged_by
     return {
         **{f"test_{name}": value for name, value in test.as_metrics().items()},
+        **{
+            f"{split}_{name}": value
+            for split, further in scores.further.items()
+            for name, value in further.items()
+        },
         "test_examples": test.examples,
         "test_ece": scores.reliability["test", False].error,
         "test_ece_calibrated": scores.reliability["test", True].error,
@@ -133,6 +139,7 @@ def collect_result(config: Config, prepared: Prepared, scores: Scores, started: 
         "metric": metric,
         f"validation_{metric}": state.best_score[0],
         "best_epoch": state.best_epoch,
+        "best_weights": state.best_of or TRAINED,
         "steps": state.step,
         "skipped_steps": state.skipped,
         "stopped_by": state.stopped or None,
@@ -156,7 +163,8 @@ def print_summary(config: Config, prepared: Prepared, scores: Scores, result: di
     console, state, test = prepared.worker.console, prepared.logbook.state, scores.test
     corrupt, speed = prepared.streams.corrupt, result["images_per_second"]
     also = _further_metrics(test, prepared.source.class_names)
-    notes = [f"best epoch {state.best_epoch}"]
+    averaged = f", {state.best_of} weights" if state.best_of not in ("", TRAINED) else ""
+    notes = [f"best epoch {state.best_epoch}{averaged}"]
     notes += [f"ended by {state.stopped}"] if state.stopped else []
     notes += [f"{state.skipped} steps skipped"] if state.skipped else []
     notes += [f"{len(corrupt)} corrupt images left out"] if len(corrupt) else []
@@ -166,6 +174,9 @@ def print_summary(config: Config, prepared: Prepared, scores: Scores, result: di
         + (f", {speed:.0f} img/s" if speed else ""),
         highlight=False,
     )
+    if further := scores.further.get("test"):
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in further.items())
+        console.print(f"also   {shown} on the test images", highlight=False)
     if isinstance(test, Evaluation) and (points := 100 * _uncertainty(test)) > _UNSURE:
         console.print(
             f"margin ±{points:.0f} points with {test.examples:,} test images: smaller differences "
@@ -173,7 +184,7 @@ def print_summary(config: Config, prepared: Prepared, scores: Scores, result: di
             highlight=False,
         )
     console.print(
-        f"report {prepared.run.report}: calibration error {result['test_ece']:.2%}, with temperature "
+        f"report {prepared.run.report}: ECE {result['test_ece']:.2%}, with temperature "
         f"{scores.temperature:.2f} {result['test_ece_calibrated']:.2%}",
         highlight=False,
     )

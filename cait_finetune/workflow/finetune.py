@@ -7,9 +7,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import keras
@@ -22,6 +23,7 @@ from cait_finetune.report.page import write_page
 from cait_finetune.runs.directory import RunDirectory
 from cait_finetune.runs.identity import check_best
 from cait_finetune.train.distribution import lost_worker, wait_for_workers
+from cait_finetune.train.logbook import OnEpochEnd
 from cait_finetune.workflow.exporting import outcome, publish, read_exports
 from cait_finetune.workflow.finalize import (
     collect_result,
@@ -33,11 +35,25 @@ from cait_finetune.workflow.finalize import (
 from cait_finetune.workflow.life import life
 from cait_finetune.workflow.logged import conclude_loggers, logged
 from cait_finetune.workflow.prepared import Prepared
+from cait_finetune.workflow.scoring import Metric, measured
 from cait_finetune.workflow.setup import prepare
 from cait_finetune.workflow.training import train
 
 
-def finetune(config: Config, directory: Path) -> dict:
+@dataclasses.dataclass(frozen=True)
+class Hooks:
+    """Functions of a program that a run calls.
+
+    Attributes:
+        on_epoch_end: each gets the figures of an epoch; a true result ends the training.
+        metrics: further metrics of validation and test, by name.
+    """
+
+    on_epoch_end: Sequence[OnEpochEnd] = ()
+    metrics: Mapping[str, Metric] = dataclasses.field(default_factory=dict)
+
+
+def finetune(config: Config, directory: Path, hooks: Hooks | None = None) -> dict:
     """Fine-tune as configured, and write all files of the run to `directory`.
 
     With `config.resume`, the run in `directory` continues where it stopped: in training, or in a
@@ -50,10 +66,10 @@ def finetune(config: Config, directory: Path) -> dict:
         UserError: a mistake that the user can correct. Finished files are kept.
         Interrupted: a signal ended the run after its state was saved, or another worker is gone.
     """
-    started = time.perf_counter()
+    started, hooks = time.perf_counter(), hooks or Hooks()
     run = RunDirectory(directory)
     with life(config, run) as interruption:
-        prepared = prepare(config, directory)
+        prepared = prepare(config, directory, on_epoch_end=hooks.on_epoch_end)
         interruption.directory = directory  # from now on, resume=DIR can continue the run
         strategy, chief = prepared.worker.strategy, prepared.worker.chief
         with lost_worker(strategy, directory):
@@ -66,7 +82,7 @@ def finetune(config: Config, directory: Path) -> dict:
                     model = models.from_checkpoint(
                         config.model, prepared.source.class_names, run.best_checkpoint
                     )
-                    finish(config, prepared, model, started, loggers)
+                    finish(config, prepared, model, started, loggers, hooks.metrics)
                 else:
                     wait_for_workers(strategy)
             interruption.check()
@@ -81,7 +97,12 @@ def finetune(config: Config, directory: Path) -> dict:
 
 
 def finish(
-    config: Config, prepared: Prepared, model: keras.Model, started: float, loggers: Loggers
+    config: Config,
+    prepared: Prepared,
+    model: keras.Model,
+    started: float,
+    loggers: Loggers,
+    metrics: Mapping[str, Metric] | None = None,
 ) -> None:
     """Score, export and report `model`, which holds the best weights.
 
@@ -91,12 +112,13 @@ def finish(
     Args:
         started: when this process began the run, on `time.perf_counter`'s clock.
         loggers: they receive the result, the pictures and the model.
+        metrics: further metrics, by name.
 
     Raises:
         UserError: a format was refused, or the upload to the hub failed.
     """
     run = prepared.run
-    scores = score_splits(config, prepared, model)
+    scores = measured(score_splits(config, prepared, model), metrics or {})
     draw_report(config, prepared, model, scores)
     result = collect_result(config, prepared, scores, started)
     run.write_result(result)

@@ -28,7 +28,6 @@ from cait_finetune.workflow.scoring import Scores
 from cait_tf.atomic import atomic_open, write_text
 
 _SHOWN = 12  # mistakes shown with their images
-_NAMED = 1000  # mistakes in mistakes.csv at most
 _AT_A_TIME = 4  # images per call: saliency keeps the attention of every block in memory
 
 
@@ -98,9 +97,8 @@ def draw_scores(run: RunDirectory, scores: Scores, view: Viewer | None) -> None:
 
 
 def format_count(mistakes: int) -> str:
-    """Return the number of mistakes as text. At the limit `_NAMED`, append "or more"."""
-    more = " or more" * (mistakes == _NAMED)
-    return f"{mistakes:,}{more} mistake{'s' * (mistakes > 1)}"
+    """Return the number of mistakes as text."""
+    return f"{mistakes:,} mistake{'s' * (mistakes > 1)}"
 
 
 def _draw_calibration(run: RunDirectory, scores: Scores) -> None:
@@ -120,7 +118,7 @@ def _draw_calibration(run: RunDirectory, scores: Scores) -> None:
 
 
 def find_mistakes(predictions: Predictions, temperature: float) -> list[Mistake]:
-    """Return up to `_NAMED` mistakes, most confident first.
+    """Return the mistakes, most confident first.
 
     In a multi-label data set, an image counts once, with its most confident mistake.
     """
@@ -140,7 +138,7 @@ def find_mistakes(predictions: Predictions, temperature: float) -> list[Mistake]
         there = labels[row, chosen[row]] > 0.5
         return (predicted, f"no {predicted}") if there else (f"no {predicted}", predicted)
 
-    order = wrong[np.argsort(-surest[wrong], kind="stable")][:_NAMED]
+    order = wrong[np.argsort(-surest[wrong], kind="stable")]
     return [
         Mistake(predictions.ids[row], *described(row), round(float(surest[row]), 6))
         for row in order

@@ -7,15 +7,21 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import keras
+import numpy as np
+from scipy.special import expit, softmax
 
 from cait_finetune.data.corrupt import CorruptImages
 from cait_finetune.data.pipeline import example_ids
 from cait_finetune.data.source import Source
+from cait_finetune.errors import bad_value
 from cait_finetune.scores import calibration
 from cait_finetune.scores.calibration import Reliability
 from cait_finetune.scores.evaluation import Evaluation, MultiLabelEvaluation, build_evaluator
 from cait_finetune.scores.predictions import Predictions, Predictor
 
+#: A metric of a program: labels ``(N,)``, or ``(N, C)`` with several labels, and calibrated
+#: probabilities ``(N, C)`` to a number.
+Metric = Callable[[np.ndarray, np.ndarray], float]
 #: The scored splits. The temperature is fitted on validation; test measures the result.
 SPLITS = ("validation", "test")
 
@@ -27,12 +33,14 @@ class Scores:
     Attributes:
         temperature: the divisor of the logits.
         reliability: the bins by split and by whether the temperature is applied.
+        further: metrics of a program, by split and name.
     """
 
     predictions: Mapping[str, Predictions]
     evaluations: Mapping[str, Evaluation | MultiLabelEvaluation]
     temperature: float
     reliability: Mapping[tuple[str, bool], Reliability]
+    further: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
 
     @property
     def test(self) -> Evaluation | MultiLabelEvaluation:
@@ -48,6 +56,7 @@ class Scores:
         return {
             "images": evaluation.examples,
             **evaluation.as_metrics(),
+            **self.further.get(split, {}),
             "ece": self.reliability[split, False].error,
             "ece_calibrated": self.reliability[split, True].error,
             "loss_calibrated": calibration.negative_log_likelihood(
@@ -121,6 +130,30 @@ def score(
     }
     evaluations = {split: evaluator(predictions[split].batches(batch_size)) for split in SPLITS}
     return Scores(predictions, evaluations, temperature, bins)
+
+
+def measured(scores: Scores, metrics: Mapping[str, Metric]) -> Scores:
+    """Return the scores with further metrics of validation and test.
+
+    Raises:
+        UserError: a metric has the name of one of ours, or its value is not a number.
+    """
+    known = scores.as_dict()["test"]
+    further: dict[str, dict[str, float]] = {split: {} for split in SPLITS}
+    for name, function in metrics.items():
+        if name in known or not name.isidentifier():
+            raise bad_value(
+                "metrics", repr(name), f"a name without spaces, and none of {', '.join(known)}"
+            )
+        for split in SPLITS:
+            one = scores.predictions[split]
+            logits = one.logits / scores.temperature
+            probabilities = expit(logits) if one.multi_label else softmax(logits, axis=-1)
+            value = function(one.labels, probabilities)
+            if not np.isscalar(value) or isinstance(value, str | bytes):
+                raise bad_value("metrics", f"{value!r} from {name}", "a number")
+            further[split][name] = float(value)
+    return dataclasses.replace(scores, further=further)
 
 
 def _identity(logits: Any, training: bool) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 from collections.abc import Sequence
@@ -52,7 +53,7 @@ from cait_finetune.train.distribution import (
     device_summary,
     is_chief,
 )
-from cait_finetune.train.logbook import Logbook
+from cait_finetune.train.logbook import Logbook, OnEpochEnd
 from cait_finetune.train.run_state import RunState
 from cait_finetune.workflow.plan import build_plan, plan_length, print_plan
 from cait_finetune.workflow.prepared import Plan, Prepared, Start, Worker
@@ -65,12 +66,16 @@ _PUBLISHED = ("none", "pretrained", "hub", "official")
 
 
 def prepare(
-    config: Config, directory: Path, strategy: tf.distribute.Strategy | None = None
+    config: Config,
+    directory: Path,
+    strategy: tf.distribute.Strategy | None = None,
+    on_epoch_end: Sequence[OnEpochEnd] = (),
 ) -> Prepared:
     """Open the data, build the model, print the plan, and write the run's first files.
 
     Args:
         strategy: replaces the configured strategy when several runs share a process.
+        on_epoch_end: functions of a program, as `Logbook` has them.
 
     Raises:
         UserError: a mistake that the user can correct. All checks come before the slow steps.
@@ -82,6 +87,7 @@ def prepare(
     source = open_data(config, run, worker.console)
     tuning, length = plan_length(config, source)
     logbook, start = open_logbook(config, run, source, length, worker)
+    logbook = dataclasses.replace(logbook, on_epoch_end=tuple(on_epoch_end))
     plan = build_plan(config, run, source, tuning, length, start, worker)
     if worker.chief and config.resume:
         _write_parameters(run, plan)  # the file may be damaged or gone

@@ -95,3 +95,15 @@ def test_time_is_said_in_words(run):
     said = " ".join(Reader(sections.speed(run)).text)
     for words in ("1 h 02 min", "1 min 00 s", "1.23 GB", "not timed", "9, of which 1 skipped"):
         assert words in said
+
+
+def test_mistakes_are_counted_by_class(run):
+    rows = [
+        ("1.jpg", "ant", "bee", 0.9),
+        ("2.jpg", "ant", "cow", 0.8),
+        ("3.jpg", "ant", "bee", 0.7),
+    ]
+    rows.append(("4.jpg", "cow", "bee", 0.6))
+    write(run.parts / "mistakes.csv", ("id", "truth", "prediction", "probability"), rows)
+    counted = sections.mistakes(run).partition("By class")[2]
+    assert rows_of(counted) == [["ant", "bee", "2", "3"], ["cow", "bee", "1", "1"]]

@@ -139,6 +139,8 @@ class Run:
         self.validated += 1
         return {"loss": loss, "top1": top1, "top5": 1.0, "mean_per_class": 1.0 - top1}
 
+    on_epoch_end = ()
+
     def of_kind(self, wanted):
         return [values for kind, values in self.records.lines if kind == wanted]
 
@@ -154,7 +156,7 @@ class Run:
 
     def __call__(self, stages=None):
         console = Console(file=self.output, width=200)
-        logbook = Logbook(self.state, self.records, self.checkpoints, console)
+        logbook = Logbook(self.state, self.records, self.checkpoints, console, self.on_epoch_end)
         batches = Batches(self.stream(self.state.position), one_device(), self.stack)
         trainer = Trainer(
             FakeModel, batches, Length(self.total, self.steps_per_epoch), self.config,
@@ -183,6 +185,20 @@ def test_the_best_epoch(validations, best_epoch):
     assert [epoch for name, epoch in run.checkpoints.saved if name == "best"][-1] == best_epoch
     last = [epoch for name, epoch in run.checkpoints.saved if name == "last"]
     assert last == list(range(1, len(validations) + 1))
+
+
+def test_a_function_sees_each_epoch_and_may_end_the_training():
+    seen = []
+
+    def on_epoch_end(figures):
+        seen.append((figures["epoch"], figures["validation_top1"]))
+        return figures["validation_top1"] > 0.6
+
+    run = Run([(0.5, 1.0), (0.7, 2.0), (0.6, 0.1)])
+    run.on_epoch_end = (on_epoch_end, lambda figures: None)
+    state = run()
+    assert seen == [(1, 0.5), (2, 0.7)]
+    assert (state.stopped, state.step) == ("callback", 2 * run.steps_per_epoch)
 
 
 def test_the_sets_own_metric_decides():

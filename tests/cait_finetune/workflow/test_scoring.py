@@ -10,7 +10,7 @@ from cait_finetune.errors import UserError
 from cait_finetune.scores.calibration import fit_temperature
 from cait_finetune.scores.evaluation import Evaluator
 from cait_finetune.scores.predictions import Predictions
-from cait_finetune.workflow.scoring import predict_splits, score
+from cait_finetune.workflow.scoring import measured, predict_splits, score
 from tests.cait_finetune.stand_ins import encode, examples, picture, source_of, write_set
 from tests.cait_finetune.tiny import tiny_model
 
@@ -100,3 +100,29 @@ def test_pictures_that_are_looked_for_come_in_the_order_asked(source, files):
     ]
     assert find_images(source, "test", [ids[7], ids[2]]) == [files[7][0], files[2][0]]
     assert encode(picture(16, 16, 7)) == files[7][0]
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_metrics_of_a_program(several):
+    """They get the labels and the calibrated probabilities of each split."""
+    found = score(
+        {"validation": synthetic(3.0, several, 1), "test": synthetic(3.0, several, 2)}, 64
+    )
+    seen = []
+
+    def gap(labels, probabilities):
+        seen.append((labels.shape, probabilities.shape, float(probabilities.max())))
+        return np.float32(0.25) if len(seen) == 1 else 0.5
+
+    added = measured(found, {"gap": gap})
+    assert added.further == {"validation": {"gap": 0.25}, "test": {"gap": 0.5}}
+    assert added.as_dict()["test"]["gap"] == 0.5
+    assert all(one[2] <= 1 for one in seen)
+    for name, function, message in (
+        ("loss", gap, "metrics: got 'loss', expected a name"),
+        ("my gap", gap, "metrics: got 'my gap', expected a name"),
+        ("gap", lambda *_: "0.5", "metrics: got '0.5' from gap, expected a number"),
+        ("gap", lambda *_: None, "metrics: got None from gap, expected a number"),
+    ):
+        with pytest.raises(UserError, match=message):
+            measured(found, {name: function})
