@@ -57,6 +57,15 @@ def test_a_long_name_keeps_both_ends():
     assert name.endswith("safetensors")
 
 
+def test_different_values_have_different_names_and_places():
+    rates = axis([0.00100001, 0.00100002])
+    assert [name for _, name in rates.ticks] == ["0.00100001", "0.00100002"]
+    paths = [f"/the/weights/of/run/{number}/of/a/sweep/best.safetensors" for number in range(2)]
+    files = axis(paths)
+    assert [name for _, name in files.ticks] == paths
+    assert files.places == [0, 1]
+
+
 def test_the_best_run_is_drawn_on_top(tmp_path):
     path = tmp_path / "p.png"
     settings = {"optimizer.base_lr": [1e-4, 1e-3, 1e-2], "model.name": ["a", "b", "a"]}
