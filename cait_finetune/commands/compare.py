@@ -8,7 +8,8 @@ validation metric. It prints:
   its last column has the difference from the best row, paired by seed;
 - with ``x=KEY``, the test metric by KEY and by the other settings;
 - each unfinished run, with its progress and the files that it lacks;
-- the command of the best run.
+- the command of the best run. If the recipe or the defaults changed since, so that this command now
+  makes another run, the printed command takes the run's own ``config.yaml``.
 
 It writes ``leaderboard.csv``, ``leaderboard.md`` and ``leaderboard.png`` to ``output=DIR``. The PNG
 has one axis for each key in the table and one for the metric. With ``x=KEY`` it has one line for
@@ -45,7 +46,7 @@ from cait_finetune.runs.command_line import (
 )
 from cait_finetune.runs.comparison import Comparison
 from cait_finetune.runs.console_table import show_table
-from cait_finetune.runs.directory import RunDirectory
+from cait_finetune.runs.directory import RunDirectory, forget_default_splits
 from cait_finetune.runs.leaderboard import Entry, find_runs, read_entry
 from cait_finetune.runs.markdown import markdown_table
 from cait_finetune.runs.settings import flat
@@ -153,7 +154,9 @@ def _changed(entry: Entry, command: str, place: str) -> str:
             config = configure(*words, recipe=recipe, folder=folder)
     except (UserError, OSError) as error:
         return f"cannot be composed now ({' '.join(str(error).split())})"
-    now = flat(to_dict(OmegaConf.structured(config)))
+    composed = OmegaConf.structured(config)
+    forget_default_splits(composed)  # as `read_config` reads the run's own
+    now = flat(to_dict(composed))
     changes = [
         f"{key}={shown(now[key])} (the run has {shown(value)})"
         for key, value in entry.settings.items()

@@ -16,6 +16,7 @@ from cait_finetune.config.checks import utf8_path
 from cait_finetune.config.mappings import to_dict
 from cait_finetune.config.places import expanded
 from cait_finetune.errors import UserError, bad_value
+from cait_finetune.runs.command_line import split_command
 from cait_finetune.runs.directory import RunDirectory
 from cait_finetune.runs.exports import current_result
 from cait_finetune.runs.records import read_records
@@ -122,12 +123,22 @@ def read_entry(directory: Path) -> Entry:
         missing.append("a result.json that cannot be read")
     if not missing:
         missing += _foreign(run)
-    command = run.read_command()
+    command = _command(run)
     if not missing:
         return Entry(directory, settings, command, result, start=_start(run), id=run_id(run))
     return Entry(
         directory, settings, command, None, ", ".join([_progress(run, settings), *missing])
     )
+
+
+def _command(run: RunDirectory) -> str | None:
+    """Return the command that started the run. `None`: unknown, or no words of a shell."""
+    command = run.read_command()
+    try:
+        split_command(command or "")
+    except ValueError:
+        return None
+    return command
 
 
 def _foreign(run: RunDirectory) -> list[str]:

@@ -24,11 +24,26 @@ _CHOICES = ("name", "method", "strategy", "mode")
 _STARTS = ("-cn", "-cd", CONTINUE)
 
 
-def _commands(entries: Sequence[Entry]) -> list[dict[str, str]]:
-    """Return the keys of each command. Empty: one is unknown, or they begin with several recipes."""
-    named = [named_keys(entry.command) for entry in entries if entry.command]
-    starts = {tuple(one.get(option) for option in _STARTS) for one in named}
-    return named if len(named) == len(entries) and len(starts) == 1 else []
+#: The keys and values that a command sets.
+Words = dict[str, str]
+
+
+def _commands(entries: Sequence[Entry]) -> list[Words]:
+    """Return the words of each command. Empty: one is unknown, or they begin with several recipes."""
+    by_start = _by_start(entries)
+    known = [words for pairs in by_start for _, words in pairs]
+    return known if len(known) == len(entries) and len(by_start) == 1 else []
+
+
+def _by_start(entries: Sequence[Entry]) -> list[list[tuple[Entry, Words]]]:
+    """Return the runs with a known command and its words, together where they begin alike."""
+    found: dict[tuple[str | None, ...], list[tuple[Entry, Words]]] = {}
+    for entry in entries:
+        if entry.command:
+            words = named_keys(entry.command)
+            start = tuple(words.get(option) for option in _STARTS)
+            found.setdefault(start, []).append((entry, words))
+    return list(found.values())
 
 
 def chosen(entries: Sequence[Entry], keys: Sequence[str]) -> list[str]:
@@ -52,31 +67,33 @@ def chosen(entries: Sequence[Entry], keys: Sequence[str]) -> list[str]:
 def unset(entries: Sequence[Entry], keys: Sequence[str]) -> list[str]:
     """Return those of `keys` that differ between runs whose commands set the same about them.
 
-    The recipe or the defaults changed between such runs, or a resumed command set the key. Empty: a
-    command is unknown, or the recipes differ.
+    The recipe or the defaults changed between such runs, or a resumed command set the key. Runs with
+    an unknown command are left out, and runs of different recipes are not compared.
 
     Args:
         keys: the differing keys.
     """
-    named = _commands(entries)
-    if not named:
-        return []
-    typed_groups = groups_in(entries)
-    reach = {group: _reach(group, _folders(named)) for group in typed_groups}
+    found = {key for pairs in _by_start(entries) for key in _unset(pairs, keys)}
+    return [key for key in keys if key in found and not _from_seed(entries, key)]
+
+
+def _unset(pairs: Sequence[tuple[Entry, Words]], keys: Sequence[str]) -> list[str]:
+    typed_groups = _groups(pairs)
+    folders = _folders([words for _, words in pairs])
+    reach = {group: _reach(group, folders) for group in typed_groups}
 
     def changed(key: str) -> bool:
+        own, _, leaf = key.partition(".")
         groups = [group for group in typed_groups if _reaches(reach[group], key)]
         found: dict[tuple[str | None, ...], set[str]] = {}
-        for entry, words in zip(entries, named, strict=True):
-            group, _, leaf = key.partition(".")
-            if key in entry.settings and key not in words and not (
-                group in words and leaf in _CHOICES
-            ):  # fmt: skip
+        for entry, words in pairs:
+            is_set = key in words or (own in words and leaf in _CHOICES)
+            if key in entry.settings and not is_set:
                 option = tuple(words.get(group) for group in groups)
                 found.setdefault(option, set()).add(mark_of(entry.settings, key))
         return any(len(values) > 1 for values in found.values())
 
-    return [key for key in keys if changed(key) and not _from_seed(entries, key)]
+    return [key for key in keys if changed(key)]
 
 
 def why_unset(keys: Sequence[str]) -> str:
@@ -91,12 +108,13 @@ def why_unset(keys: Sequence[str]) -> str:
 
 def groups_in(entries: Sequence[Entry]) -> list[str]:
     """Return the groups of which the runs' commands choose an option, such as ``model``."""
-    keys = {key for entry in entries for key in entry.settings}
-    words = dict.fromkeys(word for one in _commands(entries) for word in one)
-    return [
-        word for word in words
-        if "." not in word and word not in keys and word not in _STARTS
-    ]  # fmt: skip
+    return list(dict.fromkeys(group for pairs in _by_start(entries) for group in _groups(pairs)))
+
+
+def _groups(pairs: Sequence[tuple[Entry, Words]]) -> list[str]:
+    keys = {key for entry, _ in pairs for key in entry.settings}
+    typed = dict.fromkeys(word for _, words in pairs for word in words)
+    return [word for word in typed if "." not in word and word not in keys and word not in _STARTS]
 
 
 def _from_seed(entries: Sequence[Entry], key: str) -> bool:

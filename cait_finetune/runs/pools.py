@@ -39,8 +39,9 @@ def draw_of(entry: Entry) -> tuple[Any, ...]:
     share = _share(entry)
     if not (folds or few or share):
         return ()
-    own = settings.get("dataset.seed")
-    seed = settings.get("seed") if own is None else own
+    seed = settings.get("dataset.seed")
+    if seed is None:  # as `DatasetConfig.draw_seed`
+        seed = settings.get("dataset.splits.seed") or 0
     return folds, folds and settings.get("dataset.fold"), few, share, seed
 
 
@@ -92,7 +93,9 @@ def _notes(runs: Sequence[Entry]) -> list[str]:
     pairs = [pair for same in draws.values() if (pair := unlike_pair(same, "train"))]
     if pairs:
         return [_trained_on_others(*pair) for pair in pairs]
-    return _between_draws([same[0] for same in draws.values()]) if len(draws) > 1 else []
+    if len(draws) < 2:
+        return []
+    return _between_draws([max(same, key=_knows_contents) for same in draws.values()])
 
 
 def _trained_on_others(one: Entry, other: Entry) -> str:
@@ -193,6 +196,10 @@ def _listed(run: Entry, pool: bool = False) -> list[Image]:
 def _same(one: Image, other: Image) -> bool:
     known = one.content and other.content
     return one.label == other.label and (not known or one.content == other.content)
+
+
+def _knows_contents(entry: Entry) -> bool:
+    return all(one.get("content_sha256") for one in prints_of(entry).values())
 
 
 def _hashes(entry: Entry, split: str) -> tuple[str, str]:

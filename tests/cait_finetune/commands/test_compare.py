@@ -167,15 +167,16 @@ def of_a_recipe(tmp_path):
     recipe = tmp_path / "mine/r.yaml"
     recipe.parent.mkdir()
     recipe.write_text("defaults: [config, _self_]\ntrain: {epochs: 1}\n")
-    config = configure("seed=3", recipe="r", folder=recipe.parent)
-    run = write_run(tmp_path / "run", 0.5, f"-cd {recipe.parent} -cn r seed=3")
+    words = "seed=3 dataset=folder dataset.splits.seed=0"  # the default, written out
+    config = configure(*words.split(), recipe="r", folder=recipe.parent)
+    run = write_run(tmp_path / "run", 0.5, f"-cd {recipe.parent} -cn r {words}")
     (run / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.structured(config)))
     return run, recipe
 
 
 def test_the_best_run_of_an_edited_recipe_is_repeated_from_its_own_file(command, of_a_recipe):
     run, recipe = of_a_recipe
-    own = f"python -m cait_finetune -cd {recipe.parent} -cn r seed=3"
+    own = f"python -m cait_finetune -cd {recipe.parent} -cn r seed=3 "
     assert own in command(run)[1]
     recipe.write_text("defaults: [config, _self_]\ntrain: {epochs: 3}\n")
     status, said = command(run)

@@ -88,6 +88,10 @@ def test_a_finished_run_is_read(tmp_path):
     assert entry.score == 0.5
 
 
+def test_a_command_that_was_damaged_is_unknown(tmp_path):
+    assert read_entry(write_run(tmp_path / "run", 0.5, "'seed=3")).command is None
+
+
 def test_a_score_that_is_no_number_is_the_worst(tmp_path):
     assert read_entry(write_run(tmp_path / "run", math.nan)).score == -math.inf
 

@@ -116,6 +116,16 @@ def test_different_recipes_and_the_seed_explain_differences(tmp_path):
     assert unset_of(entries) == []
 
 
+def test_other_runs_do_not_hide_an_edited_recipe(tmp_path):
+    entries = runs_of(
+        tmp_path,
+        ("-cn mine", {"train__epochs": 1}), ("-cn mine", {"train__epochs": 3}),
+        ("seed=1", {"train__epochs": 1}), (None, {"train__epochs": 1}),
+    )  # fmt: skip
+    assert unset_of(entries) == ["train.epochs"]
+    assert unset_of([entries[0], *entries[2:]]) == []
+
+
 def test_a_resumed_command_may_have_set_a_free_key():
     assert why_unset(["train.epochs"]) == "the recipe or the defaults"
     assert why_unset(["train.patience"]) == "the recipe, the defaults or a resumed command"

@@ -42,9 +42,9 @@ def fold(directory, number, pool, test=TEST, **settings):
     return run_on(directory, pool[1 - number :: 2], pool[number::2], test, **folds)
 
 
-def share(directory, seed, train, **settings):
+def share(directory, draw, train, **settings):
     """Return a run on a part of the training images."""
-    drawn = {"dataset__train_share": 0.5, "dataset__seed": seed, **settings}
+    drawn = {"dataset__train_share": 0.5, "dataset__seed": draw, **settings}
     return run_on(directory, train, POOL[6:], **drawn)
 
 
@@ -105,6 +105,26 @@ def test_an_image_of_two_draws_that_changed_is_said(tmp_path):
     assert said(runs, tmp_path) == [
         "images  train and validation together changed between 0 and 1: 1 image relabelled (3.jpg)"
     ]
+
+
+def test_contents_are_compared_where_one_run_of_a_draw_knows_them(tmp_path):
+    unknown = [dataclasses.replace(image, content="") for image in POOL]
+    runs = [
+        fold(tmp_path / "unknown", 0, unknown),
+        fold(tmp_path / "0", 0, POOL),
+        fold(tmp_path / "1", 1, with_one(content="f")),
+    ]
+    assert said(runs[::2], tmp_path) == []
+    assert "changed between 0 and 1: 1 image with other content" in said(runs, tmp_path)[-1]
+
+
+def test_an_older_run_drew_by_the_seed_of_the_splits(tmp_path):
+    runs = [
+        share(tmp_path / str(seed), None, POOL[seed : seed + 3], seed=seed) for seed in range(2)
+    ]
+    assert said(runs, tmp_path)[0].startswith(
+        "images  0 and 1 were trained on different images under the same settings"
+    )
 
 
 def test_a_draw_that_is_not_of_the_whole_pool_is_said(tmp_path):
