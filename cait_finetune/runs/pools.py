@@ -58,6 +58,8 @@ def unlike_pair(
 ) -> tuple[Entry, Entry] | None:
     """Return the first two runs with different images in a split. `None`: there are none.
 
+    The hashes depend on the order of the images, but another order is no difference.
+
     Args:
         comparable: returns whether two runs should have the same images. `None`: they should.
     """
@@ -66,7 +68,9 @@ def unlike_pair(
         if split in prints_of(entry):
             first.setdefault((*_hashes(entry, split), draw_of(entry)), entry)
     for one, other in combinations(first.values(), 2):
-        if (comparable is None or comparable(one, other)) and not _alike(one, other, split):
+        if comparable is not None and not comparable(one, other):
+            continue
+        if not (_alike(one, other, split) or _reordered(one, other, split)):
             return one, other
     return None
 
@@ -211,6 +215,14 @@ def _alike(one: Entry, other: Entry, split: str) -> bool:
     """Return whether a split has the same images. What a run did not record counts as equal."""
     pairs = zip(_hashes(one, split), _hashes(other, split), strict=True)
     return all(not mine or not theirs or mine == theirs for mine, theirs in pairs)
+
+
+def _reordered(one: Entry, other: Entry, split: str) -> bool:
+    """Return whether a split has the same images in another order."""
+    mine, theirs = (
+        [image for image in _listed(run) if image.split == split] for run in (one, other)
+    )
+    return bool(mine and theirs) and differences(mine, theirs) == [ANOTHER_ORDER]
 
 
 def _share(entry: Entry) -> float | None:

@@ -145,6 +145,15 @@ def test_draws_of_other_sizes_are_said(tmp_path):
     ]
 
 
+def test_another_order_is_no_difference(tmp_path):
+    two = [TEST[0], Image("test", "a.jpg", "b", "a")]
+    runs = [
+        run_on(tmp_path / "0", POOL[:6], POOL[6:], two),
+        run_on(tmp_path / "1", POOL[5::-1], POOL[:5:-1], two[::-1]),
+    ]
+    assert said(runs, tmp_path) == []
+
+
 def test_a_division_that_changed_is_said(tmp_path):
     runs = [run_on(tmp_path / "0", POOL[:6], POOL[6:]), run_on(tmp_path / "1", POOL[:5], POOL[5:])]
     assert said(runs, tmp_path) == [
