@@ -120,7 +120,8 @@ def draw_parallel_coordinates(
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     colour = ScalarMappable(Normalize(min(scores), max(scores)), colormaps["viridis_r"])
-    order = sorted(range(len(scores)), key=scores.__getitem__)  # draw the best run last, on top
+    # Draw the best run last, on top. Of equal scores the first run is the best, as in the table.
+    order = sorted(range(len(scores)), key=lambda run: (scores[run], -run))
     for run in order:
         best = run == order[-1]
         axes.plot(
