@@ -18,7 +18,9 @@ from cait_finetune.errors import bad_value
 
 #: Hydra's options that take a value: first the options that name a folder of recipes.
 _FOLDER_OPTIONS = ("-cd", "--config-dir", "-cp", "--config-path")
-_OPTIONS = (*_FOLDER_OPTIONS, "-cn", "--config-name", "-p", "--package", "-c", "--cfg")
+_OPTIONS = (
+    *_FOLDER_OPTIONS, "-cn", "--config-name", "-p", "--package", "-c", "--cfg", "-sc", "--shell-completion",
+)  # fmt: skip
 #: Hydra's keys that hold a directory. Hydra does not expand ``~`` in them.
 _DIRECTORIES = ("hydra.run.dir", "hydra.sweep.dir")
 
@@ -41,7 +43,8 @@ def arguments_as_typed(command: str = "train") -> Iterator[None]:
     refuse_unknown_options(typed[1:])
     if command == "evaluate":
         words, folder = evaluated(words, folder, _named(words))
-    refuse_unknown_keys(words)
+    if not {"-sc", "--shell-completion"} & set(words):
+        refuse_unknown_keys(words)
     _say_replaced(words)
     words, folder = continued(words, folder, _named(words))
     sweeper = next((word for word in words if word.startswith("hydra/sweeper=")), None)

@@ -8,7 +8,8 @@ validation metric. It prints:
   mean. The last column has the difference from the best row, paired by seed;
 - with ``x=KEY``, the test metric by KEY and by the other settings;
 - each unfinished run, with its progress and the files that it lacks;
-- the command of the best run.
+- the command of the best run. If the recipe or the defaults changed since, so that this command now
+  makes another run, the printed command takes the run's own ``config.yaml``.
 
 It writes ``leaderboard.csv``, ``leaderboard.md`` and ``leaderboard.png`` to ``output=DIR``. The PNG
 has one axis for each key in the table and one for the metric. With ``x=KEY`` it has one line for
@@ -19,11 +20,14 @@ TensorFlow.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from omegaconf import OmegaConf
 from rich.console import Console
@@ -31,15 +35,28 @@ from rich.console import Console
 from cait_finetune.cli.arguments import helped
 from cait_finetune.cli.entry import command
 from cait_finetune.config.checks import make_folder
+from cait_finetune.config.mappings import to_dict
+from cait_finetune.config.settled import PATH_KEYS
 from cait_finetune.errors import UserError, bad_value
-from cait_finetune.runs.command_line import format_command, override
-from cait_finetune.runs.comparison import Comparison, show_table
-from cait_finetune.runs.directory import RunDirectory
-from cait_finetune.runs.leaderboard import Entry, find_runs, read_entry, unlike
+from cait_finetune.runs.command_line import (
+    format_command,
+    override,
+    run_again,
+    split_command,
+)
+from cait_finetune.runs.comparison import Comparison
+from cait_finetune.runs.console_table import show_table
+from cait_finetune.runs.directory import RunDirectory, forget_default_splits
+from cait_finetune.runs.leaderboard import Entry, find_runs, read_entry
 from cait_finetune.runs.markdown import markdown_table
 from cait_finetune.runs.settings import flat
+from cait_finetune.runs.unlike import unlike
+from cait_finetune.runs.values import labels, mark
 from cait_finetune.runtime.console import plain_console
 from cait_tf.atomic import atomic_open, write_text
+
+#: Keys that hold for one command and not for the run.
+_ASIDE = ("resume", "traceback", "dataset.accept_changes")
 
 
 def compare(paths: list[str]) -> Comparison:
@@ -58,24 +75,95 @@ def short_name(comparison: Comparison) -> Callable[[Entry], str]:
     return lambda entry: os.path.relpath(entry.directory, root)
 
 
-def reproduce(entry: Entry) -> str:
+@dataclass(frozen=True)
+class Reproduction:
+    """The command that repeats a run.
+
+    Attributes:
+        command: the command.
+        place: where it begins: its relative paths start there. Empty: anywhere, or unknown.
+        why: why the command is not the run's own. Empty: it is, or the run recorded none.
+    """
+
+    command: str
+    place: str = ""
+    why: str = ""
+
+    @property
+    def lines(self) -> list[str]:
+        """The command, after the lines that explain it."""
+        found = []
+        if self.why:
+            found.append(f"again  {self.why}")
+        if self.place:
+            found.append(f"begun  in {self.place}, where relative paths begin")
+        return [*found, self.command]
+
+
+def reproduce(entry: Entry) -> Reproduction:
     """Return the command that repeats a run.
 
-    For a run without a recorded command, return a command that sets every key that differs from its
-    default. The returned command is longer than a recorded command, because it names no config
-    groups. Runs from Python and runs of older versions record no command.
+    The result is the recorded command if it still composes the run's settings. For a run without a
+    recorded command, the result is a command that sets every key that differs from its default: it
+    is longer, because it names no config groups. Runs from Python and runs of older versions record no
+    command. If neither composes the run's settings, the command names the run's ``config.yaml``.
     """
-    if entry.command:
-        return entry.command
+    place = _place(entry) if entry.command else ""
+    command = entry.command or _from_defaults(entry)
+    if not (changed := _changed(entry, command, place)):
+        return Reproduction(command, place)
+    own, again = (
+        "the run's own command" if entry.command else "a command",
+        run_again(entry.directory),
+    )
+    why = f"from config.yaml, because {own} {changed}"
+    if changed := _changed(entry, again, ""):
+        why += f". With config.yaml this version {changed}"
+    return Reproduction(again, why=why)
+
+
+def _from_defaults(entry: Entry) -> str:
+    """Return a command that sets every key whose value is not the default."""
     from cait_finetune.cli.compose import configure
 
-    defaults = flat(OmegaConf.to_container(OmegaConf.structured(configure())))
+    defaults = flat(to_dict(OmegaConf.structured(configure())))
     words = [
         override(key, value)
         for key, value in entry.settings.items()
-        if key in defaults and key != "resume" and value != defaults[key]
+        if key in defaults and key not in _ASIDE and value != defaults[key]
     ]
     return format_command(words)
+
+
+def _changed(entry: Entry, command: str, place: str) -> str:
+    """Describe how the settings that a command composes now differ from the run's settings.
+
+    Keys of another version, which are on one side only, are not compared. Neither are paths if the
+    directory where the command began is gone.
+
+    Args:
+        place: where the command began. Empty: anywhere.
+    """
+    from cait_finetune.cli.compose import configure
+
+    recipe, folder, words = split_command(command)
+    gone = place and not Path(place).is_dir()
+    aside = (*_ASIDE, *PATH_KEYS) if gone else _ASIDE
+    try:
+        with contextlib.chdir("." if gone else place or "."):
+            config = configure(*words, recipe=recipe, folder=folder)
+    except (UserError, OSError) as error:
+        return f"cannot be composed now ({' '.join(str(error).split())})"
+    composed = OmegaConf.structured(config)
+    forget_default_splits(composed)  # as `read_config` reads the run's own
+    now = flat(to_dict(composed))
+    changes = [
+        f"{key}={shown(now[key])} (the run has {shown(value)})"
+        for key, value in entry.settings.items()
+        if key in now and key not in aside and mark(now[key]) != mark(value)
+        for shown in [labels([now[key], value])]
+    ]
+    return f"now sets {', '.join(changes)}" if changes else ""
 
 
 def _place(entry: Entry) -> str:
@@ -99,32 +187,38 @@ def write_csv(comparison: Comparison, path: Path) -> None:
                 entry.directory,
                 entry.missing,
                 *((entry.result or {}).get(name, "") for name in metrics),
-                *(entry.settings.get(key, "") for key in comparison.differ),
+                *(_cell(entry, key) for key in comparison.differ),
                 entry.command or "",
             ])  # fmt: skip
+
+
+def _cell(entry: Entry, key: str) -> Any:
+    """Return a setting for the CSV file, which would write null like a key that is missing."""
+    value = entry.settings.get(key, "")
+    return "null" if value is None else value
 
 
 def write_markdown(
     comparison: Comparison,
     tables: Sequence[tuple[Sequence[str], Sequence[Sequence[str]]]],
-    command: str | None,
+    best: Reproduction | None,
     path: Path,
 ) -> None:
     """Write the printed tables, their notes, the best run's command and the unfinished runs.
 
     Args:
         tables: column titles and rows of each table.
-        command: command of the best run. `None`: no run has finished.
+        best: the command of the best run. `None`: no run has finished.
     """
     lines: list[str] = []
     for header, rows in tables:
         lines += [markdown_table(header, rows)]
     lines += [f"- {' '.join(line.split())}" for line in _remarks(comparison)]
     name = short_name(comparison)
-    if command:
-        place = _place(comparison.best)
-        begun = f", started in {place}; relative paths start there" if place else ""
-        lines += ["", f"Best run, {name(comparison.best)}{begun}:", "", "```bash", command, "```"]
+    if best:
+        *why, command = best.lines
+        why = ["", *(f"- {' '.join(line.split())}" for line in why)] if why else []
+        lines += ["", f"Best run, {name(comparison.best)}:", *why, "", "```bash", command, "```"]
     if comparison.unfinished:
         lines += ["", "Left out:", ""]
         lines += [f"- {name(one)}: {one.missing}" for one in comparison.unfinished]
@@ -158,39 +252,39 @@ def show(paths: list[str], output: Path, x: str | None, console: Console) -> Non
     for entry in comparison.unfinished:
         console.print(f"left out  {name(entry)}: {entry.missing}")
     best = comparison.best if comparison.finished else None
-    command = reproduce(best) if best else None
+    again = reproduce(best) if best else None
     files = [output / "leaderboard.csv", output / "leaderboard.md", output / "leaderboard.png"]
     write_csv(comparison, files[0])
-    write_markdown(comparison, tables, command, files[1])
+    write_markdown(comparison, tables, again, files[1])
     if not _draw(comparison, x, files[2]):
         files.pop()
-    if best:
+    if best and again:
         console.print(f"best   {best.directory}")
-        if place := _place(best):
-            console.print(f"paths  relative paths start at {place}")
-        console.print(command)
+        for line in again.lines:
+            console.print(line)
     console.print(f"files  {', '.join(map(str, files))}")
 
 
 def _draw(comparison: Comparison, x: str | None, path: Path) -> bool:
     """Draw the figure, unless the runs differ in nothing. Return whether there is a figure."""
-    from cait_finetune.report.curves_by_setting import Curve, draw_curves
+    from cait_finetune.report.curves_by_setting import Axis, Curve, draw_curves
     from cait_finetune.report.parallel_coordinates import draw_parallel_coordinates
 
     if x is not None:
-        values, series = comparison.series(x)
-        curves = [
-            Curve(label, [value for value in values if value in groups],
-                  [groups[value].values("test") for value in values if value in groups])
-            for label, groups in series.items()
-        ]  # fmt: skip
-        draw_curves(curves, x, f"test_{comparison.metric}", path)
+        series = comparison.series(x)
+        curves = []
+        for label, groups in series.lines.items():
+            scores = {place: groups[place].values("test") for place in sorted(groups)}
+            known = {place: values for place, values in scores.items() if values}
+            curves.append(Curve(label, list(known), list(known.values())))
+        axis = Axis(x, series.values, series.labels)
+        draw_curves(curves, axis, f"test_{comparison.metric}", path)
         return True
     scored = [entry for entry in comparison.finished if entry.score >= 0]
     if len(scored) < 2 or not comparison.columns:
         return False
     draw_parallel_coordinates(
-        {key: [one.settings.get(key) for one in scored] for key in comparison.columns},
+        {key: [one.settings.get(key, "") for one in scored] for key in comparison.columns},
         f"validation_{comparison.metric}",
         [entry.score for entry in scored],
         path,

@@ -9,11 +9,12 @@ import dataclasses
 import hashlib
 import posixpath
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cait_finetune.data.source import SPLITS, Source
+if TYPE_CHECKING:  # importing TensorFlow here would delay commands that read fingerprints only
+    from cait_finetune.data.source import Source
 
 _BETWEEN = "\x1f"  # the unit separator, which occurs in no name
 #: Separates the weight of an image from the class names in its label.
@@ -140,6 +141,8 @@ def _sha256(text: str) -> str:
 
 def fingerprint(source: Source) -> tuple[Fingerprint, list[Image]]:
     """Return the fingerprint of an open source, and the images of all splits."""
+    from cait_finetune.data.source import SPLITS
+
     found = {split: list(images(source, split)) for split in SPLITS}
     root = _common_folder(one.id for of_split in found.values() for one in of_split)
     if root:  # the images of a table with absolute paths may move

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cait_finetune.runs.values import labels
 from cait_tf.atomic import atomic_path
 
 #: An axis is logarithmic if the highest value is at least this many times the lowest value.
@@ -39,9 +40,9 @@ def axis(values: list[Any], show: Callable[[Any], str] | None = None) -> Axis:
     span a decade. Equal numbers and other values get a categorical axis.
 
     Args:
-        show: returns the label of a value.
+        show: returns the label of a value. `None`: as short as different values stay different.
     """
-    show = show or _short
+    show = show or labels(values, digits=3, width=22)
     if not all(isinstance(one, int | float) and not isinstance(one, bool) for one in values):
         return _categories(values, show)
     low, high = min(values), max(values)
@@ -97,13 +98,6 @@ def _apart(ticks: list[tuple[float, str]]) -> list[tuple[float, str]]:
     return [*kept, last]
 
 
-def _short(value: Any) -> str:
-    if isinstance(value, bool) or value is None:
-        return {None: "null", True: "true", False: "false"}[value]
-    text = f"{value:.3g}" if isinstance(value, float) else str(value)
-    return text if len(text) <= 22 else f"{text[:10]}…{text[-11:]}"
-
-
 def draw_parallel_coordinates(
     settings: dict[str, list[Any]], metric: str, scores: list[float], path: Path
 ) -> None:
@@ -126,7 +120,8 @@ def draw_parallel_coordinates(
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     colour = ScalarMappable(Normalize(min(scores), max(scores)), colormaps["viridis_r"])
-    order = sorted(range(len(scores)), key=scores.__getitem__)  # draw the best run last, on top
+    # Draw the best run last, on top. Of equal scores the first run is the best, as in the table.
+    order = sorted(range(len(scores)), key=lambda run: (scores[run], -run))
     for run in order:
         best = run == order[-1]
         axes.plot(

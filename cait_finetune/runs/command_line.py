@@ -60,21 +60,39 @@ def format_command(words: list[str]) -> str:
     return shlex.join([*_PROGRAM, *words])
 
 
+def run_again(directory: Path) -> str:
+    """Return the command that repeats a run from its own ``config.yaml``, with any recipe."""
+    return format_command(["-cd", str(directory.absolute()), "-cn", "config"])
+
+
 def named_keys(command: str) -> dict[str, str]:
     """Return the keys and values in a command: ``{"optimizer.base_lr": "0.001", …}``.
 
     The options ``-cn`` and ``-cd`` are keys too.
     """
+    recipe, folder, words = split_command(command)
+    named = {"-cn": recipe} if recipe != "config" or folder else {}
+    if folder:
+        named["-cd"] = str(folder)
+    for word in words:
+        key, _, value = word.lstrip("+~").partition("=")
+        named[key] = value
+    return named
+
+
+def split_command(command: str) -> tuple[str, Path | None, list[str]]:
+    """Return the recipe, its folder or `None`, and the other words of a command."""
     words = shlex.split(command)[len(_PROGRAM) :]
-    named = {}
+    options = {"-cn": "config", "-cd": ""}
+    typed = []
     while words:
         word = words.pop(0)
-        if word in ("-cn", "-cd"):
-            named[word] = words.pop(0)
+        if word in options and words:
+            options[word] = words.pop(0)
         else:
-            key, _, value = word.lstrip("+~").partition("=")
-            named[key] = value
-    return named
+            typed.append(word)
+    folder = Path(options["-cd"]) if options["-cd"] else None
+    return options["-cn"], folder, typed
 
 
 def override(key: str, value: Any) -> str:

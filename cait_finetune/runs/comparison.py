@@ -2,77 +2,34 @@
 
 from __future__ import annotations
 
-import json
-import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from cait_finetune.errors import bad_value, suggest
-from cait_finetune.runs.leaderboard import Entry, chosen, differing, judged_by
-from cait_finetune.scores.intervals import brackets, half_width
+from cait_finetune.runs.copies import distinct
+from cait_finetune.runs.group import DRAWS, Group
+from cait_finetune.runs.leaderboard import Entry, differing, judged_by
+from cait_finetune.runs.origins import chosen, groups_in, unset, why_unset
+from cait_finetune.runs.values import labels, mark_of
 
-#: Keys that choose random images, folds and weights. Runs that differ only in these keys form a group.
-DRAWS = ("seed", "dataset.seed", "dataset.fold")
 _MOST = 8  # settings in a table; the CSV file has all of them
 
 
 @dataclass(frozen=True)
-class Group:
-    """Runs whose settings are equal, except the keys in `DRAWS`.
+class Series:
+    """The groups of the finished runs by one setting, for a table and a figure.
 
     Attributes:
-        runs: finished runs.
-        metric: the metric that judges them, without ``validation_``.
+        values: the different values of the setting, sorted.
+        labels: the text of each value.
+        lines: by the other settings, written out: the group of each value, by its place in `values`.
     """
 
-    runs: Sequence[Entry]
-    metric: str
-
-    @property
-    def score(self) -> float:
-        """The mean of the validation metric. −∞: a run has none."""
-        return statistics.fmean(run.score for run in self.runs)
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The settings of the first run."""
-        return self.runs[0].settings
-
-    def values(self, split: str) -> list[float]:
-        """Return the metric of each run on a split. Runs without the metric are left out."""
-        values = (run.finished_result.get(f"{split}_{self.metric}") for run in self.runs)
-        return [one for one in values if one is not None]
-
-    def cell(self, split: str) -> str:
-        """Format the metric: the mean with its interval, or one run with its interval."""
-        values = self.values(split)
-        if not values:
-            return ""
-        if len(values) > 1:
-            return f"{statistics.fmean(values):.2%} ± {100 * half_width(values):.2f}"
-        examples = self.runs[0].finished_result.get("test_examples")
-        if split == "test" and self.metric == "top1" and examples:
-            return f"{values[0]:.2%} {brackets(values[0], examples)}"
-        return f"{values[0]:.2%}"
-
-    def minus(self, other: Group) -> list[float]:
-        """Return the differences of the test metric between runs of equal draws."""
-        mine, theirs = self._by_draw(), other._by_draw()
-        return [mine[draw] - theirs[draw] for draw in mine if draw in theirs]
-
-    def _by_draw(self) -> dict[tuple[Any, ...], float]:
-        scores = {
-            tuple(run.settings.get(key) for key in DRAWS): run.finished_result.get(
-                f"test_{self.metric}"
-            )
-            for run in self.runs
-        }
-        return {draw: score for draw, score in scores.items() if score is not None}
+    values: list[Any]
+    labels: list[str]
+    lines: dict[str, dict[int, Group]]
 
 
 @dataclass(frozen=True)
@@ -84,9 +41,11 @@ class Comparison:
         finished: runs with a result.
         unfinished: runs without a result.
         differ: keys whose value differs between runs.
-        columns: the keys of `differ` that the finished runs' commands set. Others are added if two groups
-            would otherwise look alike, as after an edit of a recipe.
-        copies: runs whose directory is a copy of another run's. They are not compared.
+        columns: the keys of `differ` that the finished runs' commands set or that no command explains,
+            and those without which two groups would look alike.
+        unset: the keys of `columns` that no command explains.
+        follow: the keys that differ between the finished runs and are not in `columns`.
+        copies: a line for each run that is in the comparison twice.
     """
 
     metric: str
@@ -94,7 +53,9 @@ class Comparison:
     unfinished: Sequence[Entry]
     differ: Sequence[str]
     columns: Sequence[str]
-    copies: Sequence[Entry] = ()
+    unset: Sequence[str] = ()
+    follow: Sequence[str] = ()
+    copies: Sequence[str] = ()
 
     @classmethod
     def of(cls, entries: Sequence[Entry], *, best_first: bool) -> Comparison:
@@ -106,20 +67,23 @@ class Comparison:
         Raises:
             UserError: the finished runs have different metrics.
         """
-        first: dict[str, Entry] = {}
-        copies = [one for one in entries if one.id and first.setdefault(one.id, one) is not one]
-        entries = [entry for entry in entries if entry not in copies]
+        entries, copies = distinct(entries)
         finished = [entry for entry in entries if entry.result]
         if best_first:
             finished.sort(key=lambda entry: -entry.score)
-        tabulated = finished or list(entries)
+        tabulated = finished or entries
         differ = differing(tabulated)
+        unexplained = unset(tabulated, differ)
+        first = {*chosen(tabulated, differ), *unexplained}
+        columns = _separating(tabulated, [key for key in differ if key in first], differ)
         return cls(
             judged_by(finished),
             finished,
             [entry for entry in entries if not entry.result],
-            differing(list(entries)),
-            _separating(tabulated, chosen(tabulated, differ), differ),
+            differing(entries),
+            columns,
+            unexplained,
+            [key for key in differ if key not in columns and key not in DRAWS],
             copies,
         )
 
@@ -127,10 +91,9 @@ class Comparison:
     def groups(self) -> list[Group]:
         """The groups of the finished runs, in the order of their first runs."""
         keys = [key for key in self.differ if key not in DRAWS]
-        found: dict[str, list[Entry]] = {}
+        found: dict[tuple[str, ...], list[Entry]] = {}
         for entry in self.finished:
-            settings = json.dumps([entry.settings.get(key) for key in keys])
-            found.setdefault(settings, []).append(entry)
+            found.setdefault(_marks(entry, keys), []).append(entry)
         return [Group(runs, self.metric) for runs in found.values()]
 
     @property
@@ -138,6 +101,20 @@ class Comparison:
         """The best run of the group with the best mean of the validation metric."""
         group = max(self.groups, key=lambda group: group.score)
         return max(group.runs, key=lambda run: run.score)
+
+    @property
+    def by_group(self) -> bool:
+        """Whether the table has a row for each group. Otherwise each run has a row."""
+        return 1 < len(self.groups) < len(self.finished)
+
+    @property
+    def candidates(self) -> list[str]:
+        """The settings that a table of any width would show. Rows of groups show no draws."""
+        return [key for key in self.columns if not (self.by_group and key in DRAWS)]
+
+    def label(self, key: str) -> Callable[[Any], str]:
+        """Return a function that writes values of `key`, different values differently."""
+        return labels(one.settings[key] for one in self.finished if key in one.settings)
 
     def table(self, name: Callable[[Entry], str]) -> tuple[list[str], list[list[str]]]:
         """Return the column titles and the rows.
@@ -150,18 +127,17 @@ class Comparison:
         """
         groups = self.groups
         header = [f"validation_{self.metric}", f"test_{self.metric}", "seconds"]
-        if len(groups) == 1 or len(groups) == len(self.finished):
-            columns = self.columns[:_MOST]
+        columns = {key: self.label(key) for key in self.candidates[:_MOST]}
+        if not self.by_group:
             rows = [_row(name(run), Group([run], self.metric), columns) for run in self.finished]
             if len(rows) > len(groups):
-                rows.append(["mean", *[""] * len(columns), *_row("", groups[0], [])[1:]])
+                rows.append(["mean", *[""] * len(columns), *_row("", groups[0], {})[1:]])
             return ["run", *columns, *header], rows
-        columns = [key for key in self.columns if key not in DRAWS][:_MOST]
         best = max(groups, key=lambda group: group.score)
         groups.sort(key=lambda group: -group.score)
         rows = [
-            [*_row(f"{len(one.runs)} runs" if len(one.runs) > 1 else name(one.runs[0]), one, columns),
-             _difference(one, best)]
+            [*_row(one.title if len(one.runs) > 1 else name(one.runs[0]), one, columns),
+             one.difference(best)]
             for one in groups
         ]  # fmt: skip
         return ["run", *columns, *header, f"test_{self.metric} − best row's"], rows
@@ -172,142 +148,150 @@ class Comparison:
         Raises:
             UserError: as `series`.
         """
-        values, series = self.series(key)
-        rows = [[label, *(by_value[value].cell("test") if value in by_value else ""
-                          for value in values)]
-                for label, by_value in series.items()]  # fmt: skip
-        return [f"test_{self.metric} by {key}", *map(shown, values)], rows
+        series = self.series(key)
+        rows = [
+            [label, *(groups[place].cell("test") if place in groups else ""
+                      for place in range(len(series.values)))]
+            for label, groups in series.lines.items()
+        ]  # fmt: skip
+        return [f"test_{self.metric} by {key}", *series.labels], rows
 
-    def series(self, key: str) -> tuple[list[Any], dict[str, dict[Any, Group]]]:
-        """Return the sorted values of `key`, and the groups by the other settings and by `key`.
+    def series(self, key: str) -> Series:
+        """Return the groups by the other settings and by `key`. Each group has its own place.
 
         Raises:
             UserError: the finished runs do not differ in `key`.
         """
-        choices = [one for one in self.differ if one not in DRAWS]
+        choices = [one for one in differing(self.finished) if one not in DRAWS]
         if key not in choices:
             same = [one for one in choices if one.endswith(f".{key}")]
             hint = f"did you mean {same[0]}?" if same else suggest(key, choices)
             raise bad_value(
                 "x", key, f"a key that differs between the runs: {', '.join(choices)}", hint
             )
-        series: dict[str, dict[Any, Group]] = {}
-        others = self._telling([one for one in self.columns if one != key and one not in DRAWS])
+        runs = [group.runs[0] for group in self.groups]
+        wanted = [one for one in self.columns if one != key and one not in DRAWS]
+        # Without the keys after `wanted`, two groups could have one place.
+        apart = _separating(runs, [*wanted, key], choices, draws=())
+        others = _telling(runs, [one for one in apart if one != key])
+        written = {one: self.label(one) for one in others}
+        names = {one: _short(one, others) for one in others}
+        different = {mark_of(run.settings, key): run.settings.get(key, "") for run in runs}
+        order = sorted(different, key=lambda one: _rank(different[one]))
+        values = [different[one] for one in order]
+        lines: dict[str, dict[int, Group]] = {}
         for group in self.groups:
-            label = " ".join(f"{_short(one)}={shown(group.settings.get(one))}" for one in others)
-            value = group.settings.get(key)
-            series.setdefault(label or "all runs", {})[
-                shown(value) if isinstance(value, list) else value
-            ] = group
-        values = {value for by_value in series.values() for value in by_value}
-        numeric = all(isinstance(value, int | float) for value in values)
-        return sorted(values, key=None if numeric else str), series
-
-    def _telling(self, keys: list[str]) -> list[str]:
-        """Return `keys` without the last ones, as long as the groups still differ as much."""
-
-        def kinds(of: list[str]) -> int:
-            return len({json.dumps([one.settings.get(key) for key in of]) for one in self.groups})
-
-        for key in reversed(keys):
-            fewer = [one for one in keys if one != key]
-            if kinds(fewer) == kinds(keys):
-                keys = fewer
-        return keys
+            settings = group.settings
+            label = " ".join(
+                f"{names[one]}={written[one](settings[one]) if one in settings else ''}"
+                for one in others
+            )
+            place = order.index(mark_of(settings, key))
+            lines.setdefault(label or "all runs", {})[place] = group
+        return Series(values, [self.label(key)(value) for value in values], lines)
 
     def notes(self) -> list[str]:
         """Explain the intervals in the table, and name the keys that it does not show."""
         lines = []
         groups = self.groups
-        if len(groups) < len(self.finished):
+        draws = [key for key in self.differ if key in DRAWS]
+        if any(len(group.draws) > 1 for group in groups):
             lines.append("±       95 % interval of the mean over runs that differ only in their draw "
-                         "(Student's t)")  # fmt: skip
-        singles = self.finished if len(groups) == 1 else [
-            group.runs[0] for group in groups if len(group.runs) == 1
-        ]  # fmt: skip
-        if any("(" in Group([run], self.metric).cell("test") for run in singles):
+                         f"(Student's t): {', '.join(draws)}")  # fmt: skip
+        rows = groups if self.by_group else [Group([run], self.metric) for run in self.finished]
+        if any("(" in row.cell("test") for row in rows):
             lines.append(
                 "(…)     95 % interval of one run, by the number of its test images (Wilson)"
             )
-        lines += [
-            f"copy    {one.directory} is a copy of another run, and left out" for one in self.copies
-        ]
-        if hidden := self.columns[_MOST:]:
-            lines.append(f"keys    {', '.join(hidden)} differ too")
+        for runs in (runs for group in groups for runs in group.repeated):
+            names = " and ".join(str(run.directory) for run in runs)
+            lines.append(f"draw    {names} have equal settings and an equal draw: they count once")
+        lines += self.copies
+        if hidden := self.candidates[_MOST:]:
+            lines.append(f"keys    {', '.join(hidden)} differ too: the table has {_MOST} settings")
+        if self.follow:
+            choices = ", ".join(f"{group}=…" for group in groups_in(self.finished))
+            why = f": {choices} may set them" if choices else ""
+            lines.append(f"keys    {', '.join(self.follow)} differ too{why}")
+        if self.unset:
+            why = why_unset(self.unset)
+            lines.append(
+                f"recipe  no command sets {', '.join(self.unset)}, and values differ: {why} changed "
+                "between the runs"
+            )
+        if partial := _partly_recorded(self.finished):
+            lines.append(
+                f"keys    {', '.join(partial)} are recorded by some runs only, and not compared: "
+                "the runs are of different versions"
+            )
         return lines
 
 
+def _rank(value: Any) -> tuple[int, float, str]:
+    """Sort numbers by size, then texts, then null."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return 0, float(value), ""
+    return 2 if value is None else 1, 0.0, str(value)
+
+
+def _marks(entry: Entry, keys: Sequence[str]) -> tuple[str, ...]:
+    return tuple(mark_of(entry.settings, key) for key in keys)
+
+
+def _kinds(entries: Sequence[Entry], keys: Sequence[str]) -> int:
+    return len({_marks(entry, keys) for entry in entries})
+
+
 def _separating(
-    entries: Sequence[Entry], columns: Sequence[str], differ: Sequence[str]
+    entries: Sequence[Entry],
+    columns: Sequence[str],
+    differ: Sequence[str],
+    draws: Sequence[str] = DRAWS,
 ) -> list[str]:
-    """Add keys of `differ` that distinguish runs with equal values in `columns`."""
-
-    def kinds(keys: Sequence[str]) -> int:
-        return len({json.dumps([one.settings.get(key) for key in keys]) for one in entries})
-
+    """Add the keys of `differ` that tell runs apart which have equal values in `columns` and `draws`."""
     found = list(columns)
     for key in differ:
         if (
             key not in found
             and key not in DRAWS
-            and kinds([*found, *DRAWS, key]) > kinds([*found, *DRAWS])
+            and _kinds(entries, [*found, *draws, key]) > _kinds(entries, [*found, *draws])
         ):
             found.append(key)
     return found
 
 
-def _row(title: str, group: Group, columns: Sequence[str]) -> list[str]:
+def _telling(entries: Sequence[Entry], keys: Sequence[str]) -> list[str]:
+    """Leave out the last of `keys` without which the runs still differ as much."""
+    kept = list(keys)
+    for one in reversed(keys):
+        fewer = [other for other in kept if other != one]
+        if _kinds(entries, fewer) == _kinds(entries, kept):
+            kept = fewer
+    return kept
+
+
+def _partly_recorded(entries: Sequence[Entry]) -> list[str]:
+    """Return the keys that only some of the runs have."""
+    keys = dict.fromkeys(key for entry in entries for key in entry.settings)
+    return [key for key in keys if not all(key in entry.settings for entry in entries)]
+
+
+def _row(title: str, group: Group, columns: dict[str, Callable[[Any], str]]) -> list[str]:
     """Return the title, the settings in `columns`, both metrics and the mean time."""
     settings = group.settings
     seconds = [run.finished_result.get("wall_seconds") for run in group.runs]
     known = [one for one in seconds if one is not None]
     return [
         title,
-        *(shown(settings[key]) if key in settings else "" for key in columns),
+        *(label(settings[key]) if key in settings else "" for key, label in columns.items()),
         group.cell("validation"),
         group.cell("test"),
         f"{statistics.fmean(known):.0f}" if known else "",
     ]
 
 
-def _short(key: str) -> str:
-    """Return the last part of a key, or the whole key if that part is ambiguous."""
+def _short(key: str, keys: Sequence[str]) -> str:
+    """Return the last part of a key, unless it tells nothing by itself or another of `keys` has it."""
     leaf = key.rpartition(".")[2]
-    return key if leaf in ("name", "seed", "enabled") else leaf
-
-
-def _difference(group: Group, best: Group) -> str:
-    """Format the mean paired difference of the test metric, in points, with its interval."""
-    differences = group.minus(best)
-    if group is best or len(differences) < 2:
-        return ""
-    mean, half = 100 * statistics.fmean(differences), 100 * half_width(differences)
-    return f"{mean:+.2f} ({mean - half:+.2f} to {mean + half:+.2f})" if math.isfinite(mean) else ""
-
-
-def shown(value: Any) -> str:
-    """Format a setting for a table."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def show_table(header: Sequence[str], rows: Sequence[Sequence[str]], console: Console) -> None:
-    """Print a table. On a narrow console titles and cells wrap; none is cut off."""
-
-    def table(titles: Sequence[str], padding: int) -> Table:
-        table = Table(padding=(0, padding))
-        for title in titles:
-            table.add_column(title, overflow="fold")
-        for row in rows:
-            table.add_row(*row)
-        return table
-
-    wide = table(header, 1)
-    if console.measure(wide, options=console.options.update(width=10_000)).maximum > console.width:
-        breakable = [title.replace(".", ".\n").replace("_", "_\n") for title in header]
-        console.print(table(breakable, 0))
-    else:
-        console.print(wide)
+    alone = [one.rpartition(".")[2] for one in keys].count(leaf) == 1
+    return leaf if alone and leaf not in ("name", "seed", "enabled") else key

@@ -7,14 +7,10 @@ so that an error message can name the changed images.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import gzip
 import hashlib
-import io
 import json
 import time
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,10 +21,10 @@ from cait_finetune.data.fingerprint import Fingerprint, Image, fingerprint
 from cait_finetune.data.source import Source
 from cait_finetune.errors import UserError, bad_value
 from cait_finetune.runs.directory import RunDirectory, write_json
+from cait_finetune.runs.image_list import is_whole, read_images, write_images
 from cait_finetune.runs.run_id import KEY, check_run_id, read_identity, unreadable
 from cait_finetune.runs.run_id import run_id as run_id_of
 from cait_finetune.runs.settings import KEY as SETTINGS
-from cait_tf.atomic import atomic_open
 from cait_tf.weights.checksum import stated_checksum
 from cait_tf.weights.class_names import ClassMatch, match_classes
 
@@ -72,7 +68,7 @@ def begin_identity(
         The fingerprint of the data.
     """
     found, listed = fingerprint(source)
-    _write_images(run.images, listed)
+    write_images(run.images, listed)
     start = {"source": weights, "sha256": weights_sha256}
     write_json(
         run.identity,
@@ -206,8 +202,8 @@ def confirmed(
         say(_NO_CONTENTS)
     changed = _changes(run, recorded, found, listed)
     if not changed:
-        if command == "resume" and not _is_whole(run.images):
-            _write_images(run.images, listed)
+        if command == "resume" and not is_whole(run.images):
+            write_images(run.images, listed)
         return source
     if command != "resume" and changed == [ANOTHER_ORDER]:
         return source
@@ -269,7 +265,7 @@ def _changes(
     """Describe the changed images of the run. Empty: the same images in the same order."""
     if found.matches(recorded):
         return []
-    return differences(_read_images(run.images), listed) or [_ANOTHER_RECORD]
+    return differences(read_images(run.images), listed) or [_ANOTHER_RECORD]
 
 
 def identity_facts(run: RunDirectory) -> dict[str, Any]:
@@ -394,39 +390,7 @@ def _record(
     ]
     if command == "resume":
         kept["data"] = found.as_dict()
-        _write_images(run.images, listed)
+        write_images(run.images, listed)
     write_json(run.identity, kept)
     if result := run.read_result():
         run.write_result({**result, "data": identity_facts(run)})
-
-
-def _write_images(path: Path, listed: Sequence[Image]) -> None:
-    with (
-        atomic_open(path, "wb") as raw,
-        gzip.GzipFile("", "wb", fileobj=raw, compresslevel=1, mtime=0) as packed,
-        io.TextIOWrapper(packed, "utf-8", "surrogateescape", newline="") as file,
-    ):
-        writer = csv.writer(file)
-        writer.writerow(field.name for field in dataclasses.fields(Image))
-        writer.writerows(dataclasses.astuple(image) for image in listed)
-
-
-def _is_whole(path: Path) -> bool:
-    """Return whether the list of images exists and is complete."""
-    try:
-        with gzip.open(path) as file:
-            found = last = file.read(1 << 20)
-            while last:
-                last = file.read(1 << 20)
-        return bool(found)
-    except (OSError, EOFError, zlib.error):
-        return False
-
-
-def _read_images(path: Path) -> list[Image]:
-    """Return the run's images, or none if the list cannot be read. Then every image counts as new."""
-    try:
-        with gzip.open(path, "rt", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            return [Image(**row) for row in csv.DictReader(file)]
-    except (OSError, EOFError, zlib.error, TypeError, csv.Error):
-        return []

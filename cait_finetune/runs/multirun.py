@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shlex
 import statistics
 import sys
@@ -21,9 +22,13 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from cait_finetune.errors import UserError
-from cait_finetune.runs.comparison import DRAWS, Comparison, show_table
+from cait_finetune.runs.command_line import run_again
+from cait_finetune.runs.comparison import Comparison
+from cait_finetune.runs.console_table import show_table
 from cait_finetune.runs.directory import RunDirectory
-from cait_finetune.runs.leaderboard import read_entry, runs_below, unlike
+from cait_finetune.runs.group import DRAWS, Group
+from cait_finetune.runs.leaderboard import Entry, read_entry, runs_below
+from cait_finetune.runs.unlike import unlike
 from cait_finetune.runtime.console import plain_console
 from cait_finetune.scores.intervals import half_width
 from cait_tf.atomic import write_text
@@ -94,14 +99,18 @@ def summarise(root: Path, console: Console, before: Collection[Path] = ()) -> Pa
         ],
         "groups": [
             {key: group.settings.get(key) for key in comparison.differ if key not in DRAWS}
-            | {f"{split}_{comparison.metric}": _of(group.values(split))
+            | {f"{split}_{comparison.metric}": _of(group, split)
                for split in ("validation", "test")}
             for group in comparison.groups
         ],
     }  # fmt: skip
     path = root / "summary.json"
     write_text(path, json.dumps(summary, indent=2) + "\n")
-    show_table(*comparison.table(lambda entry: entry.directory.name), console)
+
+    def name(entry: Entry) -> str:
+        return os.path.relpath(entry.directory, root)
+
+    show_table(*comparison.table(name), console)
     for line in (*comparison.notes(), *unlike(list(comparison.finished))):
         console.print(line)
     if earlier := sum(entry.directory in before for entry in comparison.finished):
@@ -109,24 +118,31 @@ def summarise(root: Path, console: Console, before: Collection[Path] = ()) -> Pa
             f"runs    {earlier} of these {len(comparison.finished)} are of an earlier command"
         )
     for entry in comparison.unfinished:
-        console.print(f"{entry.directory.name}  {entry.missing}")
+        console.print(f"{name(entry)}  {entry.missing}")
     best = comparison.best
     console.print(f"best    {best.directory}")
     if best.command:
-        console.print(f"        {best.command}")
+        # A changed recipe would make another run of the command.
+        again = run_again(best.directory) if comparison.unset else best.command
+        console.print(f"        {again}")
     console.print(f"summary {path}")
     console.print(f"more    python -m cait_finetune compare {shlex.quote(str(root))}")
     return path
 
 
-def _of(values: list[float]) -> dict[str, float | None]:
-    """Return the statistics of a metric. The interval is `None` for one value, as JSON has no NaN."""
+def _of(group: Group, split: str) -> dict[str, float | None]:
+    """Return the statistics of a metric over the draws of a group.
+
+    The interval is `None` for one draw, as JSON has no NaN. Runs with an equal draw count once.
+    """
+    values = group.values(split)
     half = half_width(values)
     return {
-        "mean": statistics.fmean(values),
+        "mean": statistics.fmean(values) if values else None,
         "half_width_95": half if math.isfinite(half) else None,
-        "low": min(values),
-        "high": max(values),
+        "low": min(values, default=None),
+        "high": max(values, default=None),
         "deviation": statistics.stdev(values) if len(values) > 1 else 0.0,
-        "runs": len(values),
+        "runs": len(group.runs),
+        "draws": len(values),
     }

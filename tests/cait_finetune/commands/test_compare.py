@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import shlex
 import sys
 
@@ -136,7 +137,7 @@ def test_a_run_without_a_command_is_reproduced_from_its_configuration(tmp_path):
     config = OmegaConf.structured(configure(*words))
     run = write_run(tmp_path / "run", 0.5)
     (run / "config.yaml").write_text(yaml.safe_dump(OmegaConf.to_container(config)))
-    again = shlex.split(compare.reproduce(read_entry(run)))[3:]
+    again = shlex.split(compare.reproduce(read_entry(run)).command)[3:]
     assert "seed=3" in again
     assert "train.steps=7" in again
     assert OmegaConf.structured(configure(*again)) == config
@@ -158,3 +159,63 @@ def test_brackets_are_said_as_they_are(command, tmp_path):
     assert status == 0
     assert "python -m cait_finetune 'logger=[csv,wandb]'\n" in said
     assert "left out  [red]: " in said
+
+
+@pytest.fixture
+def of_a_recipe(tmp_path):
+    """Return a run of a recipe with one epoch, and the recipe."""
+    recipe = tmp_path / "mine/r.yaml"
+    recipe.parent.mkdir()
+    recipe.write_text("defaults: [config, _self_]\ntrain: {epochs: 1}\n")
+    words = "seed=3 dataset=folder dataset.splits.seed=0"  # the default, written out
+    config = configure(*words.split(), recipe="r", folder=recipe.parent)
+    run = write_run(tmp_path / "run", 0.5, f"-cd {recipe.parent} -cn r {words}")
+    (run / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.structured(config)))
+    return run, recipe
+
+
+def test_the_best_run_of_an_edited_recipe_is_repeated_from_its_own_file(command, of_a_recipe):
+    run, recipe = of_a_recipe
+    own = f"python -m cait_finetune -cd {recipe.parent} -cn r seed=3 "
+    assert own in command(run)[1]
+    recipe.write_text("defaults: [config, _self_]\ntrain: {epochs: 3}\n")
+    status, said = command(run)
+    assert status == 0
+    again = f"python -m cait_finetune -cd {run} -cn config"
+    why = "from config.yaml, because the run's own command now sets train.epochs=3 (the run has 1)"
+    assert f"again  {why}\n{again}\n" in said
+    assert own not in said
+    text = (run / "leaderboard.md").read_text(encoding="utf-8")
+    assert f"- again {why}" in text
+    assert again in text
+    assert configure(recipe="config", folder=run).train.epochs == 1
+
+
+def test_a_recipe_that_is_gone_is_said(command, of_a_recipe):
+    run, recipe = of_a_recipe
+    recipe.unlink()
+    said = command(run)[1]
+    assert "because the run's own command cannot be composed now (" in said
+    assert f"python -m cait_finetune -cd {run} -cn config" in said
+
+
+def test_relative_paths_of_the_best_command_begin_where_it_began(command, tmp_path):
+    place, run = tmp_path / "place", tmp_path / "run"
+    place.mkdir()
+    config = configure("dataset=folder", f"dataset.data_dir={place}/images")
+    write_run(run, 0.5, "dataset=folder dataset.data_dir=images")
+    (run / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.structured(config)))
+    (run / "environment.json").write_text(json.dumps([{"working_directory": str(place)}]))
+    said = command(run)[1]
+    own = "python -m cait_finetune dataset=folder dataset.data_dir=images"
+    assert f"begun  in {place}, where relative paths begin\n{own}\n" in said
+    place.rmdir()
+    assert own in command(run)[1]
+
+
+def test_null_is_not_a_missing_key_in_the_table_of_all_keys(command, tmp_path):
+    for number, settings in enumerate(({"train__new": None}, {"train__new": 1}, {})):
+        write_run(tmp_path / "sweep" / str(number), 0.5 - number / 10, **settings)
+    command("sweep")
+    rows = list(csv.DictReader((tmp_path / "sweep/leaderboard.csv").read_text().splitlines()))
+    assert [row["train.new"] for row in rows] == ["null", "1", ""]

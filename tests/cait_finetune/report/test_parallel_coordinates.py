@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from PIL import Image
 
 from cait_finetune.report.parallel_coordinates import axis, draw_parallel_coordinates
@@ -57,6 +58,15 @@ def test_a_long_name_keeps_both_ends():
     assert name.endswith("safetensors")
 
 
+def test_different_values_have_different_names_and_places():
+    rates = axis([0.00100001, 0.00100002])
+    assert [name for _, name in rates.ticks] == ["0.00100001", "0.00100002"]
+    paths = [f"/the/weights/of/run/{number}/of/a/sweep/best.safetensors" for number in range(2)]
+    files = axis(paths)
+    assert [name for _, name in files.ticks] == paths
+    assert files.places == [0, 1]
+
+
 def test_the_best_run_is_drawn_on_top(tmp_path):
     path = tmp_path / "p.png"
     settings = {"optimizer.base_lr": [1e-4, 1e-3, 1e-2], "model.name": ["a", "b", "a"]}
@@ -68,3 +78,17 @@ def test_the_best_run_is_drawn_on_top(tmp_path):
     more = tmp_path / "more.png"
     draw_parallel_coordinates({**settings, "seed": [0, 1, 2]}, "validation_top1", [0.5] * 3, more)
     assert Image.open(more).size[0] > Image.open(path).size[0]
+
+
+def test_of_equal_scores_the_first_run_is_the_best(monkeypatch, tmp_path):
+    thick, plot = [], Axes.plot
+
+    def remember(self, x, y, **options):
+        if options.get("linewidth") == 3:
+            thick.append(y[0])
+        return plot(self, x, y, **options)
+
+    monkeypatch.setattr(Axes, "plot", remember)
+    settings = {"train.epochs": [1, 2, 3]}
+    draw_parallel_coordinates(settings, "validation_top1", [0.9, 0.9, 0.5], tmp_path / "a.png")
+    assert thick == [0]

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
 
 import pytest
-from rich.console import Console
 
 from cait_finetune.errors import UserError
-from cait_finetune.runs.comparison import Comparison, show_table
+from cait_finetune.runs.comparison import Comparison
 from cait_finetune.runs.leaderboard import read_entry
 from tests.cait_finetune.runs.test_leaderboard import write_run
 
@@ -102,7 +100,9 @@ def test_a_table_shows_eight_keys(tmp_path):
     comparison = compare(tmp_path, (0.5, settings[0]), (0.6, settings[1]))
     header, _ = comparison.table(name)
     assert header[1:-3] == [f"train.key{key}" for key in range(1, 9)]
-    assert comparison.notes() == ["keys    train.key9, train.key10 differ too"]
+    assert comparison.notes() == [
+        "keys    train.key9, train.key10 differ too: the table has 8 settings"
+    ]
 
 
 def test_by_a_key(tmp_path):
@@ -121,16 +121,6 @@ def test_by_a_key(tmp_path):
         comparison.pivot("dataset.share")
 
 
-def test_a_narrow_console_cuts_nothing(tmp_path):
-    header, rows = rates_and_seeds(tmp_path).table(name)
-    console = Console(width=40, record=True, file=io.StringIO())
-    show_table(header, rows, console)
-    text = "".join(console.export_text().split("│")).replace(" ", "").replace("\n", "")
-    assert "…" not in text
-    for character in "optimizer.base_lr":
-        assert character in text
-
-
 def test_runs_of_an_edited_recipe_are_apart(tmp_path):
     runs = []
     for number, (rate, decay) in enumerate(((1e-3, 0.05), (4e-3, 0.05), (1e-3, 0.3))):
@@ -142,14 +132,115 @@ def test_runs_of_an_edited_recipe_are_apart(tmp_path):
     assert len(comparison.pivot("optimizer.base_lr")[1]) == 2
 
 
-def test_a_copy_of_a_run_does_not_count(tmp_path):
-    for number in range(2):
-        run = write_run(tmp_path / str(number), 0.5 + number / 10, f"seed={number}", seed=number)
-        settings = {"seed": number}
-        (run / "identity.json").write_text(json.dumps({"run": str(number), "settings": settings}))
-    shutil.copytree(tmp_path / "0", tmp_path / "copy")
+def test_a_recipe_that_was_edited_between_runs_is_said(tmp_path):
+    runs = []
+    for number, (rate, epochs) in enumerate(((1e-3, 1), (4e-3, 3))):
+        settings = {"optimizer__base_lr": rate, "train__epochs": epochs}
+        words = f"-cn mine optimizer.base_lr={rate}"  # the epochs are in the recipe
+        runs.append(read_entry(write_run(tmp_path / str(number), 0.5, words, **settings)))
+    comparison = Comparison.of(runs, best_first=True)
+    assert comparison.columns == ["optimizer.base_lr", "train.epochs"]
+    assert comparison.notes() == [
+        "recipe  no command sets train.epochs, and values differ: the recipe or the defaults changed "
+        "between the runs"
+    ]
+
+
+def test_what_a_chosen_option_sets_is_named(tmp_path):
+    runs = [
+        (0.5, "model=cait_nano_32", {"model__name": "a", "model__weights": "pretrained"}),
+        (0.6, "model=cait_xxs24_224", {"model__name": "b", "model__weights": "hub"}),
+    ]
+    entries = [
+        read_entry(write_run(tmp_path / str(score), score, words, **settings))
+        for score, words, settings in runs
+    ]
+    comparison = Comparison.of(entries, best_first=True)
+    assert comparison.columns == ["model.name"]
+    assert comparison.notes() == ["keys    model.weights differ too: model=… may set them"]
+
+
+def test_every_group_has_its_place_by_a_key(tmp_path):
+    rates = (0.00100001, 0.00100002)
+    comparison = compare(tmp_path, *(
+        (0.5, {"optimizer__base_lr": rate, "train__epochs": epochs})
+        for rate in rates for epochs in (1, 2)
+    ))  # fmt: skip
+    header, rows = comparison.pivot("train.epochs")
+    assert header[1:] == ["1", "2"]
+    assert sorted(row[0] for row in rows) == ["base_lr=0.00100001", "base_lr=0.00100002"]
+    assert all(row[1:] == ["25.00%"] * 2 for row in rows)
+    assert comparison.pivot("optimizer.base_lr")[0][1:] == ["0.00100001", "0.00100002"]
+    assert {row[1] for row in comparison.table(name)[1]} == {"0.00100001", "0.00100002"}
+
+
+def test_settings_with_one_last_part_have_their_whole_names(tmp_path):
+    comparison = compare(tmp_path, *(
+        (0.5, {"a__rate": a, "b__rate": b, "train__epochs": epochs})
+        for a in (1, 2) for b in (1, 2) for epochs in (1, 2)
+    ))  # fmt: skip
+    assert "a.rate=1 b.rate=2" in [row[0] for row in comparison.pivot("train.epochs")[1]]
+
+
+def test_a_setting_may_have_lists(tmp_path):
+    comparison = compare(tmp_path, *(
+        (0.5, {"augment__scale": scale}) for scale in ([0.5, 1], [0.08, 1], None)
+    ))  # fmt: skip
+    series = comparison.series("augment.scale")
+    assert series.labels == ["[0.08, 1]", "[0.5, 1]", "null"]  # null is the last
+    assert [len(groups) for groups in series.lines.values()] == [3]
+
+
+def test_values_by_a_key_are_sorted_by_size(tmp_path):
+    runs = ((0.5, {"train__new": value}) for value in (10, None, 5))
+    assert compare(tmp_path, *runs).series("train.new").labels == ["5", "10", "null"]
+
+
+def test_a_key_that_a_run_did_not_record_is_named_and_is_not_null(tmp_path):
+    runs = [(0.5, {"train__new": None}), (0.6, {"train__new": 1}), (0.7, {})]
+    comparison = compare(tmp_path, *runs)
+    assert len(comparison.groups) == 2 + 1
+    assert [row[1] for row in comparison.table(name)[1]] == ["", "1", "null"]
+    assert comparison.notes()[-1].startswith("keys    train.new are recorded by some runs only")
+
+
+def repeated(tmp_path):
+    """Compare a group of two draws of two runs each, and a group of one draw of two runs."""
+    return compare(tmp_path, *(
+        (score, {"optimizer__base_lr": rate, "seed": seed})
+        for rate, seed, score in (
+            (1e-3, 0, 0.4), (1e-3, 0, 0.6), (1e-3, 1, 0.7), (1e-3, 1, 0.7),
+            (1e-4, 0, 0.2), (1e-4, 0, 0.2),
+        )
+    ))  # fmt: skip
+
+
+def test_runs_of_one_draw_count_once(tmp_path):
+    comparison = repeated(tmp_path)
+    # The draws have 50 and 70 %. t(0.975, 1) = 12.706.
+    assert [row[:3] for row in comparison.table(name)[1]] == [
+        ["4 runs of 2 draws", "0.001", "60.00% ± 127.06"],
+        ["2 runs of 1 draw", "0.0001", "20.00%"],
+    ]
+    notes = [line.replace(f"{tmp_path}/", "") for line in comparison.notes()]
+    assert notes[1:] == [
+        f"draw    {pair} have equal settings and an equal draw: they count once"
+        for pair in ("2 and 3", "1 and 0", "4 and 5")
+    ]
+
+
+def test_one_draw_has_no_interval(tmp_path):
+    comparison = compare(tmp_path, (0.5, {"seed": 3}), (0.6, {"seed": 3}))
+    assert comparison.table(name)[1][-1][:3] == ["mean", "55.00%", "27.50%"]
+    assert not any("Student" in line for line in comparison.notes())
+
+
+def test_a_copy_of_a_run_is_left_out(tmp_path):
+    run = write_run(tmp_path / "run", 0.5, "seed=0")
+    (run / "identity.json").write_text(json.dumps({"run": "1", "settings": {"seed": 0}}))
+    shutil.copytree(run, tmp_path / "there")
     comparison = Comparison.of(
-        [read_entry(tmp_path / one) for one in ("0", "1", "copy")], best_first=True
+        [read_entry(tmp_path / one) for one in ("there", "run")], best_first=True
     )
-    assert len(comparison.finished) == 2
-    assert comparison.notes()[1].startswith(f"copy    {tmp_path}/copy is a copy")
+    assert [name(one) for one in comparison.finished] == ["run"]
+    assert comparison.notes()[0].startswith(f"copy    {tmp_path}/there is a copy of {tmp_path}/run")

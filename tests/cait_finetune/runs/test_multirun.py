@@ -112,3 +112,37 @@ def test_runs_of_an_earlier_command_are_counted(tmp_path, console):
     summarise(root, console, callback._before)
     console.file.flush()
     assert "1 of these 3 are of an earlier command" in (tmp_path / "said").read_text()
+
+
+def test_a_trial_that_was_drawn_twice_counts_once(tmp_path, console):
+    for number, test in enumerate((0.8, 0.8, 0.6)):
+        write(tmp_path / "sweep", str(number), number // 2, test, test)
+    summary = json.loads(summarise(tmp_path / "sweep", console).read_text())
+    (group,) = summary["groups"]
+    metrics = group["test_top1"]
+    assert (metrics["runs"], metrics["draws"], metrics["mean"]) == (3, 2, pytest.approx(0.7))
+    assert metrics["half_width_95"] == pytest.approx(12.706 * 0.1, rel=1e-3)
+    console.file.flush()
+    said = " ".join((tmp_path / "said").read_text().split())
+    assert "have equal settings and an equal draw" in said
+
+
+def test_the_best_run_of_a_changed_recipe_is_repeated_from_its_own_file(tmp_path, console):
+    root = tmp_path / "sweep"
+    for number in range(2):
+        write(root, str(number), number, 0.5, 0.6)
+        (root / str(number) / "command.txt").write_text("python -m cait_finetune -cn mine seed=0")
+    summarise(root, console)
+    console.file.flush()
+    said = "".join((tmp_path / "said").read_text().split("\n"))
+    assert f"python -m cait_finetune -cd {root}/0 -cn config" in said.replace("        ", "")
+
+
+def test_runs_in_folders_of_a_sweep_have_their_own_names(tmp_path, console):
+    for number, name in enumerate(("a/0", "b/0")):
+        write(tmp_path / "sweep", name, number, 0.5, 0.6)
+    summarise(tmp_path / "sweep", console)
+    console.file.flush()
+    said = (tmp_path / "said").read_text()
+    assert "│ a/0 " in said
+    assert "│ b/0 " in said
