@@ -48,10 +48,10 @@ def test_what_is_no_path_stays():
 
 
 def test_the_keys_of_paths_are_all_there():
-    """The name of a key shows that its value is a path. `resume` is the only exception."""
+    """The name of a key shows that its value is a path, except for the keys of other runs."""
     by_name = {
         key
         for key in _kinds()
         if not key.startswith("hydra.") and key.endswith(("_dir", ".file", ".weights"))
     }
-    assert by_name | {"resume"} == set(PATH_KEYS)
+    assert by_name | {"resume", "continue_from"} == set(PATH_KEYS)
