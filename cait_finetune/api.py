@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,13 +38,16 @@ def finetune(
         folder: folder of your own recipes, as for ``-cd``. `None`: our recipes only.
         directory: directory of the run. `None`: ``outputs/DATASET/MODEL/TIME``, or the directory of
             the resumed run.
-        train: images and labels: a pair of arrays, a ``tf.data.Dataset`` or another iterable of
-            examples, as for `cait_finetune.data.arrays.write_splits`. The function writes them to
-            ``outputs/arrays``; a later run with the same images reuses the files. `None`: ``dataset=``
-            names the images.
+        train: images and labels of a program: a pair of arrays, a ``tf.data.Dataset`` or another
+            iterable of examples, as `cait_finetune.data.arrays.write_splits` takes them. Images are
+            decoded and upright; PIL images are turned as their EXIF orientation states, unless
+            ``dataset.upright=false``. They are written to ``outputs/arrays``, once for equal images.
+            `None`: ``dataset=`` names the images.
         validation: as `train`. `None`: the run divides `train` 80/10/10.
         test: as `validation`.
-        class_names: names of integer labels.
+        class_names: a list of the names of labels 0, 1, …, which are also the model's columns. `None`:
+            the names that the data set states, of classes with images; else integer labels in
+            numeric order, and texts in the order of the alphabet.
 
     Returns:
         The finished run. A notebook shows its metrics and curves.
@@ -66,17 +70,20 @@ def finetune(
                 "overrides", repr(word), 'a text for each key, such as "train.epochs=5"'
             )
     use_tensorflow()
+    own = None if folder is None else Path(folder)
     if train is not None:
-        for word in overrides:
-            if word.startswith(("dataset=", "dataset.data_dir=", "dataset.source=", "resume=")):
-                raise bad_value(word.partition("=")[0], f"{word} beside train=", "one of the two")
-        overrides = (*_written(train, validation, test, class_names), *overrides)
+        _refuse_other_images(overrides)
+        # Mistakes in the words are found before images are written.
+        planned, *_ = configure_run(
+            *_table_words("images.csv"), *overrides, recipe=recipe, folder=own
+        )
+        splits = {"train": train, "validation": validation, "test": test}
+        overrides = (*_written(splits, class_names, planned.dataset.upright), *overrides)
     elif (validation, test, class_names) != (None, None, None):
         raise bad_value(
             "train", "nothing beside validation, test or class_names", "images and labels"
         )
     with _ONE_RUN:
-        own = None if folder is None else Path(folder)
         config, usual, by_time = configure_run(*overrides, recipe=recipe, folder=own)
         if config.resume is not None and directory is not None:
             got = f"{directory} beside resume"
@@ -93,16 +100,44 @@ def finetune(
         return load_run(directory)
 
 
+def _refuse_other_images(overrides: Sequence[str]) -> None:
+    """Refuse words that name other images than ``train=``, or another order of the classes."""
+    from cait_finetune.errors import bad_value
+
+    for word in overrides:
+        key = re.split("[=@]", word.strip().lstrip("+~"))[0].strip()
+        if key in ("dataset", "dataset.data_dir", "dataset.source", "resume"):
+            raise bad_value(key, f"{word} beside train=", "one of the two")
+        if key == "continue_from":
+            raise bad_value(
+                key,
+                f"{word} beside train=",
+                "one of the two",
+                "A continued run has its own images.",
+            )
+        if key == "dataset.class_names":
+            raise bad_value(
+                key, f"{word} beside train=", "class_names= instead",
+                "Give the names of labels 0, 1, … in class_names=.",
+            )  # fmt: skip
+
+
 def _written(
-    train: Any, validation: Any, test: Any, class_names: Sequence[str] | None
-) -> tuple[str, str]:
-    """Write the images to files, and return the overrides that name these files."""
+    splits: Mapping[str, Any], class_names: Sequence[str] | None, upright: bool
+) -> tuple[str, ...]:
+    """Write the images of a program, and return the words that name them."""
     from cait_finetune.data.arrays import write_splits
+
+    written = write_splits(splits, class_names, Path("outputs/arrays"), upright)
+    return _table_words(str(written.table.absolute()), written.class_names)
+
+
+def _table_words(table: str, class_names: list[str] | None = None) -> tuple[str, ...]:
+    """Return the words for the images of a table. Without names the classes are those of the table."""
     from cait_finetune.runs.command_line import override
 
-    splits = {"train": train, "validation": validation, "test": test}
-    table = write_splits(splits, class_names, Path("outputs/arrays"))
-    return "dataset=csv", override("dataset.data_dir", str(table.absolute()))
+    place = override("dataset.data_dir", table)
+    return "dataset=csv", place, override("dataset.class_names", class_names)
 
 
 def load_run(directory: str | Path) -> Run:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -62,6 +62,37 @@ def load_image(path: str | Path, size: tuple[int, int], crop_pct: float = 1.0) -
         return _part(image, resized, (left, top), size)
     image = image.resize(resized, Image.Resampling.BICUBIC)
     return np.asarray(image.crop((left, top, left + width, top + height)))
+
+
+def is_pil_image(image: Any) -> bool:
+    """Whether the object is an image of PIL."""
+    from PIL import Image
+
+    return isinstance(image, Image.Image)
+
+
+def pil_pixels(image: PIL.Image.Image, upright: bool = True) -> np.ndarray:
+    """Return the pixels of a PIL image: ``(h, w, 3)`` uint8, without transparency.
+
+    An image with more than 8 bits keeps its type and has the shape ``(h, w)``.
+
+    Args:
+        image: a decoded image, or one that PIL has opened.
+        upright: turn the image as its EXIF orientation states.
+
+    Raises:
+        CaiTError: PIL cannot decode the image.
+    """
+    from PIL import ImageOps
+
+    try:
+        if upright:
+            image = ImageOps.exif_transpose(image)
+        return np.asarray(image if image.mode[0] in "IF" else image.convert("RGB"))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise CaiTError(
+            f"image: got {image!r}, expected an image that PIL can decode ({error})"
+        ) from error
 
 
 def _part(

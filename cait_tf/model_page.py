@@ -25,9 +25,10 @@ Weights: {weights}.
 ```python
 import numpy as np
 import tensorflow as tf
-from PIL import Image
+from PIL import Image, ImageOps
 
-image = Image.open("photo.jpg").convert("RGB").resize(({size}, {size}), Image.Resampling.BICUBIC)
+image = ImageOps.exif_transpose(Image.open("photo.jpg")).convert("RGB")
+image = image.resize(({size}, {size}), Image.Resampling.BICUBIC)
 mean, std = np.array({mean}), np.array({std})
 batch = ((np.asarray(image) / 255 - mean) / std)[None].astype("float32")
 

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from cait_tf.errors import CaiTError
+from cait_tf.images import is_pil_image, pil_pixels
 from cait_tf.keras_ops import ops
 from cait_tf.resampling import resampling_matrix, whole_levels
 from cait_tf.variants import Variant, get_variant
@@ -24,7 +25,8 @@ def preprocess(
 
     Args:
         images: ``(B, h, w, 3)`` uint8 of any size, or one image ``(h, w, 3)``. EXIF orientation is in
-            files, not in pixels: rotate photographs before.
+            files, not in pixels: rotate photographs before. Or PIL images, as `uint8_images` takes
+            them.
         variant: the variant or its name.
         image_size: side S of the input, in pixels. `None`: the variant's.
         crop_pct: crop ratio. `None`: the variant's.
@@ -33,7 +35,7 @@ def preprocess(
         ``(B, S, S, 3)`` float32; of one image B is 1.
 
     Raises:
-        CaiTError: the variant does not exist, or the images are not uint8.
+        CaiTError: the variant does not exist, the images are not uint8, or they differ in size.
     """
     of = get_variant(variant) if isinstance(variant, str) else variant
     images = uint8_images(images)
@@ -47,14 +49,34 @@ def preprocess(
     )
 
 
-def uint8_images(images: Any) -> Any:
+def uint8_images(images: Any, upright: bool = True) -> Any:
     """Return a batch ``(B, h, w, 3)`` uint8; one image ``(h, w, 3)`` becomes a batch of one.
 
+    Args:
+        images: an array, a PIL image, or a list of arrays or PIL images of one size.
+        upright: turn PIL images as their EXIF orientation states.
+
     Raises:
-        CaiTError: the images have another type or shape.
+        CaiTError: the images have another type or shape, or differ in size.
     """
-    images = ops.convert_to_tensor(images)
-    kind = keras.backend.standardize_dtype(images.dtype)
+    if isinstance(images, list | tuple) and any(_is_image(one) for one in images):
+        batches = [uint8_images(one, upright) for one in images]
+        sizes = list(dict.fromkeys("x".join(map(str, one.shape[1:3])) for one in batches))
+        if len(sizes) > 1:
+            raise CaiTError(
+                f"images: got sizes {sizes[0]} and {sizes[1]} (height x width), expected one size in a "
+                "list; give images of different sizes one by one"
+            )
+        return ops.concatenate(batches)
+    if is_pil_image(images):
+        images = pil_pixels(images, upright)
+    try:
+        images = ops.convert_to_tensor(images)
+        kind = keras.backend.standardize_dtype(images.dtype)
+    except (TypeError, ValueError) as error:
+        raise CaiTError(
+            f"images: got {type(images).__name__}, expected an array of uint8 levels, or PIL images"
+        ) from error
     shape = tuple(images.shape)
     if kind != "uint8" or len(shape) not in (3, 4) or shape[-1] != 3:
         raise CaiTError(
@@ -62,6 +84,11 @@ def uint8_images(images: Any) -> Any:
             "(B, h, w, 3) or (h, w, 3)"
         )
     return images if len(shape) == 4 else images[None]
+
+
+def _is_image(image: Any) -> bool:
+    """Whether an element of a list is an image, not a row of one image."""
+    return is_pil_image(image) or len(getattr(image, "shape", ())) > 1
 
 
 def resize_and_normalise(

@@ -12,7 +12,7 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from PIL import Image
 
-from cait_finetune import commands
+from cait_finetune import commands, predict
 from cait_finetune.cli.arguments import unknown_key
 from cait_finetune.cli.compose import configure_run
 from cait_finetune.cli.known_words import refuse_unknown_keys, refuse_unknown_options
@@ -148,7 +148,10 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("documents")
     (folder / "new").mkdir()
     rng = np.random.default_rng(0)
-    Image.fromarray(rng.integers(0, 255, (40, 50, 3), "uint8")).save(folder / "new/1.jpg")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held sideways
+    pixels = rng.integers(0, 255, (4, 5, 3), "uint8").repeat(10, 0).repeat(10, 1)
+    Image.fromarray(pixels).save(folder / "new/1.jpg", exif=exif)
     quick_runs.run(
         folder / "RUN", "train.epochs=1", "export=[saved_model,onnx]", "export.check_images=8"
     )
@@ -161,7 +164,9 @@ def test_the_readmes_programs_run(name, place, monkeypatch, capsys):
     (program,) = [text for mark, text in blocks(ROOT / "README.md", "python") if mark == name]
     monkeypatch.chdir(place)
     exec(compile(program, name, "exec"), {})
-    assert re.search(r"0\.\d+", capsys.readouterr().out)
+    printed = re.search(r"(\d)\D+(0\.\d+|1\.0)", capsys.readouterr().out.replace("new/1.jpg", ""))
+    ((name, probability),) = predict("RUN", "new/1.jpg", top_k=1)[0].classes
+    assert (printed[1], float(printed[2])) == (name, pytest.approx(probability, abs=0.01))
 
 
 def test_the_readmes_recipe_composes(tmp_path):

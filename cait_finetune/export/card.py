@@ -58,6 +58,7 @@ def model_card(
             repository,
             bool(config["dataset"].get("multi_label")),
             config.get("preprocessing", {}).get("resize_mode") == "pad",
+            config["dataset"].get("upright", True),
         ),
         _training(config, result, command),
         _data(data or {}),

@@ -38,11 +38,11 @@ normalises them.
 ```python
 import numpy as np
 import onnxruntime
-from PIL import Image
+IMPORT
 
 session = onnxruntime.InferenceSession("onnx/model.onnx")
 outputs = [output.name for output in session.get_outputs()]
-image = np.asarray(Image.open("image.jpg").convert("RGB"))
+image = np.asarray(OPENED.convert("RGB"))
 answer = dict(zip(outputs, session.run(outputs, {"images": image[None]})))
 print(answer["predicted_class"][0], answer["probability"][0])
 for name, probability in zip(answer["class_names"], answer["probabilities"][0]):
@@ -58,11 +58,11 @@ signatures, call `resize_tensor_input` first. Class names are in `labels.txt`, b
 ```python
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
-from PIL import Image
+IMPORT
 
 classify = Interpreter("litert/model.tflite").get_signature_runner()
 names = open("litert/labels.txt", encoding="utf-8").read().splitlines()
-image = np.asarray(Image.open("image.jpg").convert("RGB"))
+image = np.asarray(OPENED.convert("RGB"))
 answer = classify(images=image[None])
 print(names[answer["predicted_index"][0]], answer["probability"][0])
 for name, probability in zip(names, answer["probabilities"][0]):
@@ -78,10 +78,10 @@ normalised images to logits.
 import keras
 import numpy as np
 from cait_tf import ImageClassifier  # registers the classes
-from PIL import Image
+IMPORT
 
 model = keras.saving.load_model("keras/model.keras")
-image = np.asarray(Image.open("image.jpg").convert("RGB"))
+image = np.asarray(OPENED.convert("RGB"))
 answer = model.classify(image[None])
 print(answer["predicted_class"][0], answer["probability"][0])
 for name, probability in zip(answer["class_names"], answer["probabilities"][0]):
@@ -94,7 +94,7 @@ _TIMM = """### timm (PyTorch)
 import json
 import timm
 import torch
-from PIL import Image
+IMPORT
 
 config = json.load(open("timm/config.json"))
 model = timm.create_model(
@@ -106,7 +106,7 @@ model = timm.create_model(
 ).eval()
 transform = timm.data.create_transform(**timm.data.resolve_data_config({}, model=model))
 with torch.inference_mode():
-    logits = model(transform(Image.open("image.jpg").convert("RGB"))[None])
+    logits = model(transform(OPENED.convert("RGB"))[None])
 probabilities = logits[0].ACTIVATION
 print(config["label_names"][probabilities.argmax()], probabilities.max().item())
 for name, probability in zip(config["label_names"], probabilities.tolist()):
@@ -114,6 +114,10 @@ for name, probability in zip(config["label_names"], probabilities.tolist()):
 ```
 
 The temperature is divided into the head already."""
+
+#: The import from PIL and the opened image, for photographs that are turned and for others.
+_UPRIGHT = ("from PIL import Image, ImageOps", 'ImageOps.exif_transpose(Image.open("image.jpg"))')
+_AS_STORED = ("from PIL import Image", 'Image.open("image.jpg")')
 
 _SEVERAL = """An image may have several labels, or none: take those whose probability is above one half.
 `predicted_class` is the most probable one."""
@@ -133,6 +137,7 @@ def usage(
     repository: str | None = None,
     multi_label: bool = False,
     padded: bool = False,
+    upright: bool = True,
 ) -> str:
     """Return the section. Its paths are relative to the folder of the card.
 
@@ -142,19 +147,25 @@ def usage(
         multi_label: whether an image may have several labels.
         padded: whether the preprocessing pads images to squares with black, which timm has no transform
             for.
+        upright: whether the model was trained on photographs that were turned as their EXIF orientation
+            states.
     """
-    timm = _TIMM.replace("ACTIVATION", "sigmoid()" if multi_label else "softmax(-1)")
-    if repository:
-        timm += _FROM_HUB.format(repository=repository)
-    if padded:
-        timm += _PADDED
     of = {
         "saved_model": _SAVED_MODEL,
         "onnx": _ONNX,
         "litert": _LITERT,
         "keras": _KERAS,
-        "timm": timm,
+        "timm": _TIMM.replace("ACTIVATION", "sigmoid()" if multi_label else "softmax(-1)"),
     }
+    imported, opened = _UPRIGHT if upright else _AS_STORED
+    of = {
+        name: text.replace("IMPORT", imported).replace("OPENED", opened)
+        for name, text in of.items()
+    }
+    if repository:
+        of["timm"] += _FROM_HUB.format(repository=repository)
+    if padded:
+        of["timm"] += _PADDED
     parts = ["## Use"]
     if multi_label:
         parts.append(_SEVERAL)

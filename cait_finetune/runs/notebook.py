@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cait_finetune.config.metrics import METRIC_NAMES
 from cait_finetune.runs import markup
-from cait_finetune.runs.exports import current_result
+from cait_finetune.runs.exports import current_result, weights_mark
 from cait_finetune.runs.records import read_records
 from cait_finetune.runs.saved import SavedRun
 
@@ -29,6 +28,8 @@ class Run:
 
     saved: SavedRun
     predictor: Callable[..., Sequence[Any]]
+    #: The model of the best weights, by their checksum.
+    _models: dict[str, keras.Model] = field(default_factory=dict, init=False, compare=False)
 
     @property
     def directory(self) -> Path:
@@ -69,41 +70,53 @@ class Run:
                 shown[words] = form.format(self.result[key])
         return shown
 
-    @functools.cached_property
+    @property
     def model(self) -> keras.Model:
         """The best weights as a Keras model: normalised images ``(B, S, S, 3)`` to logits ``(B, C)``.
 
-        The classes are those of `class_names`, in order.
+        The classes are those of `class_names`, in order. The model is built once for the same weights.
+        A resumed run has newer weights, and then another model.
 
         Raises:
             UserError: the directory holds another run now, or the weights are damaged.
         """
-        self.saved.check_in_place()
-        return self.saved.build_model(self.class_names)
+        names = self.class_names
+        mark = weights_mark(self.saved.directory.best_checkpoint)
+        if mark is None:  # weights of an earlier version
+            return self.saved.build_model(names)
+        if mark not in self._models:
+            model = self.saved.build_model(names)
+            self._models.clear()
+            self._models[mark] = model
+        return self._models[mark]
 
     def preprocess(self, images: Any) -> Any:
         """Return the input of `model` for decoded images, as the run's evaluation prepares them.
 
         Args:
-            images: ``(B, h, w, 3)`` uint8, or one image ``(h, w, 3)``.
+            images: ``(B, h, w, 3)`` uint8, one image ``(h, w, 3)``, a PIL image, or a list of arrays
+                or PIL images of one size. PIL images are turned as their EXIF orientation states, if
+                the run turns files (``dataset.upright``).
 
         Returns:
             ``(B, S, S, 3)`` float32.
 
         Raises:
-            CaiTError: the images are not uint8.
+            CaiTError: the images are not uint8, or differ in size.
         """
         from cait_tf.preprocessing import resize_and_normalise, uint8_images
 
         of = self.saved.build_preprocessing()
         return resize_and_normalise(
-            uint8_images(images), of.image_size, crop_pct=of.crop_pct, interpolation=of.interpolation,
-            mean=of.mean, std=of.std, resize_mode=of.resize_mode, antialias=of.antialias,
+            uint8_images(images, of.upright), of.image_size, crop_pct=of.crop_pct,
+            interpolation=of.interpolation, mean=of.mean, std=of.std, resize_mode=of.resize_mode,
+            antialias=of.antialias,
         )  # fmt: skip
 
     @property
     def class_names(self) -> list[str]:
-        """The names of the classes, in the order of the model's columns."""
+        """The names of the classes, in the order of the model's columns. Raises `UserError` as `result`."""
+        self.saved.check_in_place()
         return self.saved.class_names
 
     def predict(self, images: str | Path | Iterable[str | Path], top_k: int = 3) -> Sequence[Any]:

@@ -1,5 +1,6 @@
 """The functions for notebooks. Their import loads no heavy library."""
 
+import io
 import json
 import os
 import re
@@ -14,6 +15,7 @@ import hydra
 import numpy as np
 import pytest
 from hydra.core.global_hydra import GlobalHydra
+from PIL import Image
 
 import cait_finetune
 from cait_finetune import finetune, load_run, predict
@@ -275,6 +277,60 @@ def test_a_run_gets_the_directory_that_was_named_or_one_of_its_own(monkeypatch, 
     finetune("hydra.run.dir=outputs/${now:%Y}")
     assert made[0].name == "named"
     assert made[2].name == f"{made[1].name}-2"
+
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (6, 8, 9, 3), "uint8")
+ARRAYS = (IMAGES, np.arange(6) % 3)
+
+
+@pytest.fixture
+def configured(tmp_path, monkeypatch):
+    """The configurations of runs that are only started."""
+    told = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        "cait_finetune.workflow.finetune.finetune", lambda config, path: told.append(config)
+    )
+    monkeypatch.setattr("cait_finetune.api.load_run", lambda path: path)
+    return told
+
+
+def test_the_columns_of_arrays_are_in_the_order_of_their_names(configured):
+    names = ["zebra", "null", "it's, 1"]
+    finetune(train=ARRAYS, class_names=names)
+    finetune(train=ARRAYS)
+    assert [config.dataset.class_names for config in configured] == [names, None]
+    assert [config.dataset.source for config in configured] == ["csv"] * 2
+
+
+@pytest.mark.parametrize(
+    ("word", "key"),
+    [(f"{sign}{word}", word.partition("=")[0])
+     for sign in ("", "+", "++", "~")
+     for word in ("dataset=folder", "dataset.data_dir=x", "dataset.source=folder", "resume=x", "continue_from=x",
+                  "dataset={data_dir: x}", "dataset.class_names=[a,b]")]
+    + [("~dataset.data_dir", "dataset.data_dir"), ("dataset@dataset=folder", "dataset")],
+)  # fmt: skip
+def test_other_images_beside_arrays_are_refused(word, key, configured):
+    with pytest.raises(UserError, match=rf"^{key}: got {re.escape(word)} beside train=, expected"):
+        finetune(word, train=ARRAYS)
+    assert not configured
+
+
+def test_a_wrong_word_is_found_before_arrays_are_written(configured):
+    with pytest.raises(UserError, match=r"train.epoch: got an unknown key"):
+        finetune("train.epoch=2", train=ARRAYS)
+    assert not Path("outputs").exists()
+
+
+def test_pil_images_are_turned_as_files_of_the_run(configured):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    images = [Image.open(io.BytesIO(encode(image, exif=exif))) for image in IMAGES]
+    for word, shape in (("seed=1", (9, 8)), ("dataset.upright=false", (8, 9))):
+        finetune(word, train=(images, ARRAYS[1]))
+        first = Path(configured[-1].dataset.data_dir).parent / "train/0000000.png"
+        assert np.asarray(Image.open(first)).shape[:2] == shape
 
 
 def test_keys_are_texts():

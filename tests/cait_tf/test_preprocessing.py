@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 from PIL import Image
 
 import cait_tf
 from cait_tf.images import load_image, normalise
+from cait_tf.preprocessing import uint8_images
 
 
 @pytest.mark.parametrize(("height", "width"), [(50, 70), (300, 224), (31, 33)])
@@ -27,6 +30,35 @@ def test_it_equals_that_of_files(height, width, crop_pct, tmp_path):
 def test_a_batch_and_another_size():
     pixels = np.zeros((2, 40, 30, 3), "uint8")
     assert cait_tf.preprocess(pixels, "cait_nano_32", image_size=64).shape == (2, 64, 64, 3)
+
+
+def test_lists_and_pil_images():
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 40, 30, 3), "uint8")
+    wanted = np.asarray(cait_tf.preprocess(pixels, "cait_nano_32"))
+    pictures = [Image.fromarray(one) for one in pixels]
+    for images in (list(pixels), tuple(pixels), pictures, [pixels[0], *pictures[1:]]):
+        np.testing.assert_array_equal(cait_tf.preprocess(images, "cait_nano_32"), wanted)
+    np.testing.assert_array_equal(cait_tf.preprocess(pictures[0], "cait_nano_32"), wanted[:1])
+    grey = pictures[0].convert("L")
+    assert uint8_images([grey, grey]).shape == (2, 40, 30, 3)
+    with pytest.raises(cait_tf.CaiTError, match="images: got sizes 40x30 and 30x40"):
+        uint8_images([pixels[0], pixels[0].transpose(1, 0, 2)])
+
+
+def test_pil_images_are_turned_upright():
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held sideways
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 9, 3), "uint8")
+    Image.fromarray(pixels).save(file := io.BytesIO(), "PNG", exif=exif)
+    np.testing.assert_array_equal(uint8_images(Image.open(file))[0], np.rot90(pixels, -1))
+    np.testing.assert_array_equal(uint8_images(Image.open(file), upright=False)[0], pixels)
+
+
+@pytest.mark.parametrize("images", ["a.jpg", None, [[1, 2], [3]], [np.zeros((8, 8, 3))],
+                                    Image.fromarray(np.zeros((8, 8), "uint16"))])  # fmt: skip
+def test_what_is_no_image(images):
+    with pytest.raises(cait_tf.CaiTError, match=r"^images: got .*, expected .*uint8 levels"):
+        uint8_images(images)
 
 
 @pytest.mark.parametrize("pixels", [np.zeros((8, 8, 3)), np.zeros((8, 8, 3), "uint16"),

@@ -163,7 +163,9 @@ NAMES = [
 @pytest.mark.parametrize("name", NAMES)
 def test_the_cards_code_runs(run, name, monkeypatch, capsys):
     monkeypatch.chdir(run / "export")
-    Image.fromarray(picture(40, 40)).save("image.jpg")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held sideways
+    Image.fromarray(picture(40, 40)).save("image.jpg", exif=exif)
     (code,) = [
         block
         for block in re.findall(r"```python\n(.*?)```", card(run)[1], re.DOTALL)

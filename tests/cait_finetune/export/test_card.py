@@ -137,3 +137,13 @@ def test_black_beside_the_image_is_nothing_that_timm_has():
     pad = "preprocessing.resize_mode=pad"
     assert "timm has no transform that pads" in card(pad, exports=("timm",))[1]
     assert "timm has no transform" not in card(exports=("timm",))[1]
+
+
+def test_code_that_opens_a_photograph_turns_it_as_training_did():
+    formats = ("onnx", "litert", "keras", "timm")
+    text = card(exports=formats)[1]
+    assert text.count("ImageOps.exif_transpose(Image.open(") == len(formats)
+    assert text.count("from PIL import Image, ImageOps\n") == len(formats)
+    text = card("dataset.upright=false", exports=formats)[1]
+    assert "ImageOps" not in text
+    assert text.count('Image.open("image.jpg").convert("RGB")') == len(formats)
