@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cait_finetune.inference.results import Predictions
     from cait_finetune.runs.notebook import Run
+    from cait_finetune.train.logbook import OnEpochEnd
+    from cait_finetune.workflow.scoring import Metric
 
 #: The lock of the thread that fine-tunes in this process.
 _ONE_RUN = threading.RLock()
@@ -25,6 +27,8 @@ def finetune(
     validation: Any = None,
     test: Any = None,
     class_names: Sequence[str] | None = None,
+    on_epoch_end: OnEpochEnd | Sequence[OnEpochEnd] = (),
+    metrics: Mapping[str, Metric] | None = None,
 ) -> Run:
     """Fine-tune as ``python -m cait_finetune -cn RECIPE OVERRIDES…`` does.
 
@@ -40,7 +44,7 @@ def finetune(
             the resumed run.
         train: images and labels of a program: a pair of arrays, a ``tf.data.Dataset`` or another
             iterable of examples, as `cait_finetune.data.arrays.write_splits` takes them. Images are
-            decoded and upright; PIL images are turned as their EXIF orientation states, unless
+            decoded and upright; JPEGs that PIL opened are turned as their EXIF orientation states, unless
             ``dataset.upright=false``. They are written to ``outputs/arrays``, once for equal images.
             `None`: ``dataset=`` names the images.
         validation: as `train`. `None`: the run divides `train` 80/10/10.
@@ -48,6 +52,11 @@ def finetune(
         class_names: a list of the names of labels 0, 1, …, which are also the model's columns. `None`:
             the names that the data set states, of classes with images; else integer labels in
             numeric order, and texts in the order of the alphabet.
+        on_epoch_end: a function, or several. Each gets the figures of an epoch, as ``run.epochs`` has
+            them. A true result ends the training; the run then scores its best weights as usual.
+        metrics: further metrics by name. A function of labels ``(N,)``, or ``(N, C)`` with several
+            labels, and calibrated probabilities ``(N, C)`` returns a number. ``run.result`` has it as
+            ``validation_NAME`` and ``test_NAME``.
 
     Returns:
         The finished run. A notebook shows its metrics and curves.
@@ -69,6 +78,11 @@ def finetune(
             raise bad_value(
                 "overrides", repr(word), 'a text for each key, such as "train.epochs=5"'
             )
+    hooks = [on_epoch_end] if callable(on_epoch_end) else list(on_epoch_end)
+    named = {"on_epoch_end": hooks, "metrics": list((metrics or {}).values())}
+    for key, functions in named.items():
+        if wrong := [one for one in functions if not callable(one)]:
+            raise bad_value(key, repr(wrong[0]), "functions")
     use_tensorflow()
     own = None if folder is None else Path(folder)
     if train is not None:
@@ -96,7 +110,7 @@ def finetune(
             with quiet_imports():
                 import cait_finetune.workflow.finetune as workflow
 
-            workflow.finetune(config, directory)
+            workflow.finetune(config, directory, workflow.Hooks(hooks, metrics or {}))
         return load_run(directory)
 
 

@@ -106,7 +106,7 @@ def test_the_model_of_a_run(run):
 def test_a_recipe_in_a_folder_of_ones_own(tmp_path, monkeypatch):
     told = []
     monkeypatch.setattr(
-        "cait_finetune.workflow.finetune.finetune", lambda config, path: told.append(config)
+        "cait_finetune.workflow.finetune.finetune", lambda config, path, _: told.append(config)
     )
     monkeypatch.setattr("cait_finetune.api.load_run", lambda path: path)
     (tmp_path / "mine.yaml").write_text("defaults: [config, _self_]\nseed: 7\n")
@@ -131,7 +131,7 @@ def test_the_run_directory_is_named_as_on_the_command_line(tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     told = []
     monkeypatch.setattr(
-        "cait_finetune.workflow.finetune.finetune", lambda config, path: told.append(path)
+        "cait_finetune.workflow.finetune.finetune", lambda config, path, _: told.append(path)
     )
     monkeypatch.setattr("cait_finetune.api.load_run", lambda path: path)
     finetune("dataset=flowers", "model=cait_s24_224", "model.weights=none")
@@ -149,7 +149,7 @@ def test_going_on_with_a_run(run, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"directory: got .* beside resume, expected None"):
         finetune(f"resume={cut_off}", directory=tmp_path)
     finetune(f"resume={cut_off}", "train.max_hours=1")
-    ((config, directory),) = told
+    ((config, directory, _),) = told
     assert (config.resume, directory) == (str(cut_off), cut_off)
     assert (config.model.image_size, config.train.max_hours) == (16, 1)
 
@@ -158,7 +158,7 @@ def test_two_threads_run_one_after_the_other(tmp_path, monkeypatch):
     """Runs set process-wide state, such as random seeds, and must not overlap."""
     inside, seen = [], []
 
-    def slow(config, path):
+    def slow(config, path, _):
         inside.append(path)
         np.random.seed(config.seed)
         time.sleep(0.1)
@@ -177,7 +177,7 @@ def test_two_threads_run_one_after_the_other(tmp_path, monkeypatch):
 def test_in_a_program_that_uses_hydra(tmp_path, monkeypatch):
     told = []
     monkeypatch.setattr(
-        "cait_finetune.workflow.finetune.finetune", lambda config, path: told.append(config)
+        "cait_finetune.workflow.finetune.finetune", lambda config, path, _: told.append(config)
     )
     monkeypatch.setattr("cait_finetune.api.load_run", lambda path: path)
     (tmp_path / "theirs.yaml").write_text("colour: red\n")
@@ -269,7 +269,7 @@ def test_a_run_gets_the_directory_that_was_named_or_one_of_its_own(monkeypatch, 
 
     monkeypatch.chdir(tmp_path)
     made = []
-    monkeypatch.setattr(workflow, "finetune", lambda config, directory: made.append(directory))
+    monkeypatch.setattr(workflow, "finetune", lambda config, directory, _: made.append(directory))
     monkeypatch.setattr(api, "load_run", lambda directory: None)
     (tmp_path / "named").mkdir()
     finetune("hydra.run.dir=named")
@@ -289,7 +289,7 @@ def configured(tmp_path, monkeypatch):
     told = []
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
-        "cait_finetune.workflow.finetune.finetune", lambda config, path: told.append(config)
+        "cait_finetune.workflow.finetune.finetune", lambda config, path, _: told.append(config)
     )
     monkeypatch.setattr("cait_finetune.api.load_run", lambda path: path)
     return told
@@ -326,7 +326,7 @@ def test_a_wrong_word_is_found_before_arrays_are_written(configured):
 def test_pil_images_are_turned_as_files_of_the_run(configured):
     exif = Image.Exif()
     exif[0x0112] = 6
-    images = [Image.open(io.BytesIO(encode(image, exif=exif))) for image in IMAGES]
+    images = [Image.open(io.BytesIO(encode(image, "JPEG", exif=exif))) for image in IMAGES]
     for word, shape in (("seed=1", (9, 8)), ("dataset.upright=false", (8, 9))):
         finetune(word, train=(images, ARRAYS[1]))
         first = Path(configured[-1].dataset.data_dir).parent / "train/0000000.png"
@@ -338,3 +338,32 @@ def test_keys_are_texts():
         UserError, match=r"^overrides: got \{'seed': 1\}, expected a text for each key"
     ):
         finetune({"seed": 1})
+
+
+@pytest.mark.slow
+def test_functions_of_a_program(tmp_path):
+    """A function sees each epoch and ends the training; another one is a further metric."""
+    seen = []
+
+    def share_right(labels, probabilities):
+        return (probabilities.argmax(-1) == labels).mean()
+
+    run = finetune(
+        *SHORT, "train.epochs=5", directory=tmp_path / "run", metrics={"share_right": share_right},
+        on_epoch_end=lambda figures: seen.append(figures["validation_top1"]) or len(seen) == 2,
+    )  # fmt: skip
+    assert [one["validation_top1"] for one in run.epochs] == seen
+    assert (len(seen), run.result["stopped_by"]) == (2, "callback")
+    for split in ("validation", "test"):
+        assert run.result[f"{split}_share_right"] == pytest.approx(run.result[f"{split}_top1"])
+    assert run.result["best_weights"] == "trained"
+    with pytest.raises(
+        UserError, match=r"^resume: got .* finished, expected one that was cut off\n  train it"
+    ):
+        finetune(f"resume={tmp_path / 'run'}")
+
+
+@pytest.mark.parametrize(("key", "value"), [("on_epoch_end", [3]), ("metrics", {"a": "b"})])
+def test_what_is_no_function_is_refused(key, value):
+    with pytest.raises(UserError, match=rf"^{key}: got .*, expected functions$"):
+        finetune(**{key: value})

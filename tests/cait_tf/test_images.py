@@ -99,3 +99,12 @@ def test_normalised():
     got = images.normalise(np.full((2, 2, 3), 255, "uint8"))
     np.testing.assert_allclose(got[0, 0], [2.2489, 2.4286, 2.64], atol=1e-3)
     assert got.dtype == "float32"
+
+
+@pytest.mark.parametrize(("kind", "turned"), [("JPEG", True), ("PNG", False), ("WEBP", False)])
+def test_only_jpegs_are_turned_as_the_decoder_of_files_does(kind, turned, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    Image.new("RGB", (8, 4)).save(tmp_path / "image", kind, exif=exif)
+    shape = images.pil_pixels(Image.open(tmp_path / "image")).shape
+    assert shape == ((8, 4, 3) if turned else (4, 8, 3))
