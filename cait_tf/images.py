@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
@@ -64,7 +64,7 @@ def load_image(path: str | Path, size: tuple[int, int], crop_pct: float = 1.0) -
     return np.asarray(image.crop((left, top, left + width, top + height)))
 
 
-def is_pil_image(image: Any) -> bool:
+def is_pil_image(image: Any) -> TypeGuard[PIL.Image.Image]:
     """Whether the object is an image of PIL."""
     from PIL import Image
 

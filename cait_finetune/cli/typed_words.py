@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -43,7 +44,9 @@ def arguments_as_typed(command: str = "train") -> Iterator[None]:
     refuse_unknown_options(typed[1:])
     if command == "evaluate":
         words, folder = evaluated(words, folder, _named(words))
-    if not {"-sc", "--shell-completion"} & set(words):
+    if {"-sc", "--shell-completion"} & set(words):
+        _complete_keys_of_a_command()
+    else:
         refuse_unknown_keys(words)
     _say_replaced(words)
     words, folder = continued(words, folder, _named(words))
@@ -95,6 +98,15 @@ def refuse_empty_resume(words: Iterable[str]) -> None:
             raise bad_value(
                 key, "nothing", "a directory", f"Write {key}=DIR, or leave the key out."
             )
+
+
+def _complete_keys_of_a_command() -> None:
+    """Remove the command's name from the line that Hydra completes, which reads keys alone."""
+    line = os.environ.get("COMP_LINE", "")
+    if match := re.match(r"\S+ +([a-z_]+ +)", line):
+        os.environ["COMP_LINE"] = line[: match.start(1)] + line[match.end(1) :]
+        point = int(os.environ.get("COMP_POINT", len(line)))
+        os.environ["COMP_POINT"] = str(max(0, point - len(match[1])))
 
 
 def _say_replaced(words: Iterable[str]) -> None:
