@@ -70,12 +70,15 @@ def convert(
     import keras
 
     from cait_tf.collection import compare, outputs_on_noise
+    from cait_tf.weights import official
     from cait_tf.weights.load import assign_weights, read_weights
 
     destination = Path(expanded("destination", destination))
     if destination.exists():
         raise CaiTError(f"destination: got {destination}, which exists; expected a new name")
     _check_ending(destination)
+    if destination.name.endswith(official.ENDINGS):
+        official.check_torch()  # before the weights are read
     tensors, kind, grid, class_names, notes = read_weights(source, weights_key)
     if feature_extractor:
         class_names = None

@@ -10,12 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from omegaconf import OmegaConf
-from safetensors.numpy import load_file
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 
 from cait_finetune.cli.compose import configure
 from cait_finetune.cli.typed_words import arguments_as_typed
+from cait_finetune.commands import evaluate
 from cait_finetune.config.yaml_files import Folders
 from cait_finetune.errors import UserError
+from cait_finetune.runs.directory import RunDirectory
 from cait_finetune.runs.identity import ChangedData
 from tests.cait_finetune.stand_ins import COLOURS, image_file
 from tests.quick_runs import run
@@ -109,7 +112,7 @@ def test_changed_images_are_refused(place, change):
         ([], r"train\.epochs: got nothing beside continue_from.*\n  Write continue_from=.* train\.epochs=\+5"),
         (["train.epochs=+5", "train.steps=+9"], r"got train\.epochs=\+5, train\.steps=\+9 beside"),
         (["train.epochs=+1", "model.weights=none"], r"continue_from: got .* beside model\.weights"),
-        (["train.epochs=+1", "logger=csv"], r"logger: got a choice, expected its keys"),
+        (["train.epochs=+1", "logger=csv"], r"logger: got an option, expected keys of the group"),
     ],
 )  # fmt: skip
 def test_words_that_do_not_fit(place, words, message):
@@ -127,7 +130,9 @@ def test_the_length_in_steps_or_images(place):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("damage", ["unfinished", "edited", "other weights", "no run"])
+@pytest.mark.parametrize(
+    "damage", ["unfinished", "edited", "other weights", "its own last weights", "no run"]
+)
 def test_runs_that_cannot_be_continued(place, damage):
     directory, expected = place / "run", ""
     if damage == "unfinished":
@@ -143,6 +148,14 @@ def test_runs_that_cannot_be_continued(place, damage):
         other = json.loads((directory / "identity.json").read_text()) | {"run": "other"}
         (directory / "identity.json").write_text(json.dumps(other))
         expected = "of another run than"
+    elif damage == "its own last weights":
+        best = directory / "checkpoints" / "best.safetensors"
+        with safe_open(best, "np") as file:
+            stated = file.metadata() | {"cait_tf.sha256": "0" * 64}
+        save_file({**load_file(best), "head.bias": np.ones(3, "float32")}, best, stated)
+        expected = (
+            "best.safetensors, whose weights result.json does not describe, expected the best"
+        )
     else:
         directory, expected = place / "images", "which holds a config.yaml"
     with pytest.raises(UserError) as caught:
@@ -188,3 +201,23 @@ def test_evaluate_takes_the_settings_weights_and_crop_of_a_run(place, monkeypatc
         refused = pytest.raises(UserError, match=r"^run: got .* beside (model\.weights|-cn)")
         with refused, arguments_as_typed("evaluate"):
             pass
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("changed", [False, True])
+def test_evaluate_names_images_of_the_run_that_changed(place, changed, capsys, monkeypatch):
+    monkeypatch.chdir(place)
+    words = [f"run={place / 'run'}", "evaluation.split=test"]
+    if changed:
+        for path in sorted((place / "images" / "red").iterdir())[:5]:
+            path.write_bytes(image_file(COLOURS["blue"], seed=99))
+    monkeypatch.setattr(sys, "argv", ["evaluate", *words, f"dataset.data_dir={place / 'images'}"])
+    evaluate.main()  # images that the user names
+    assert "other images than" not in capsys.readouterr().out
+    run_directory = RunDirectory(place / "run")
+    saved = run_directory.read_config()
+    saved.dataset.data_dir = str(place / "images")
+    run_directory.write_config(saved)
+    monkeypatch.setattr(sys, "argv", ["evaluate", *words])
+    evaluate.main()
+    assert ("data   other images than" in capsys.readouterr().out) == changed

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from cait_finetune.cli.arguments import helped, read_keys
 from cait_finetune.cli.entry import command
 from cait_finetune.config.keys import key
+from cait_finetune.errors import UserError
 from cait_tf.quiet import quiet_imports
 
 
@@ -37,6 +38,7 @@ def convert(config: ConvertConfig) -> None:
 
     Raises:
         CaiTError: the source cannot be read, or the destination cannot be written.
+        UserError: an extra is not installed.
     """
     with quiet_imports():
         import keras  # noqa: F401  loads the backend, which logs to stderr
@@ -45,9 +47,12 @@ def convert(config: ConvertConfig) -> None:
         from cait_tf.memory import peak_memory
 
     started = time.perf_counter()
-    done = conversions.convert(
-        config.source, config.destination, config.feature_extractor, config.weights_key
-    )
+    try:
+        done = conversions.convert(
+            config.source, config.destination, config.feature_extractor, config.weights_key
+        )
+    except ImportError as error:  # an extra is not installed
+        raise UserError(str(error)) from error
     seconds = time.perf_counter() - started
     format_and_notes = "; ".join([done.format, *done.notes])
     print(f"{done.model}: {done.tensors} tensors from {config.source} ({format_and_notes})")

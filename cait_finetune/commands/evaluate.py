@@ -85,7 +85,7 @@ def evaluate(config: Config, directory: Path) -> Path:
     image_size = config.model.image_size or variant.image_size
     split = config.evaluation.split
     source = load_source(config.dataset, [split])
-    for line in source.describe(config.dataset.name):
+    for line in (*source.describe(config.dataset.name), *_unlike_the_run(config, source)):
         console.print(line, highlight=False)
     if split in (*source.divided, *source.default_slices):
         console.print(
@@ -172,6 +172,22 @@ def evaluate(config: Config, directory: Path) -> Path:
         say(row)
     console.print(f"table  {table.markdown}")
     return table.markdown
+
+
+def _unlike_the_run(config: Config, source: Source) -> list[str]:
+    """Return lines on how the run's own images changed, for ``run=RUN`` without other images."""
+    from cait_finetune.config.yaml_files import Folders
+    from cait_finetune.runs.directory import RunDirectory
+    from cait_finetune.runs.identity import other_data
+
+    if Folders.own is None or not (run := RunDirectory(Folders.own)).identity.is_file():
+        return []
+    if (
+        config.dataset.evaluation_only
+        or run.read_config().dataset.data_dir != config.dataset.data_dir
+    ):
+        return []
+    return [f"data   {line}" for line in other_data(run, source)]
 
 
 def _as_published(

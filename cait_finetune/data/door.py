@@ -105,6 +105,10 @@ def _warn_of_twice(source: Source, told: bool) -> None:
     ids = {split: source.ids(split) for split in SPLITS}
     if len(set().union(*ids.values())) == sum(map(len, ids.values())):
         return
+    if not source.light_records:  # other readers warn of rows that are there twice
+        for split, of_split in ids.items():
+            if twice := len(of_split) - len(set(of_split)):
+                logger.warning("%s images are in %s several times", f"{twice:,}", split)
     if not told:
         _warn_of_shared({split: set(of_split) for split, of_split in ids.items()})
     first: dict[str, object] = {}

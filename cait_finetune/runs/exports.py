@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from cait_finetune.errors import bad_value
 from cait_finetune.runs.directory import RunDirectory
 from cait_tf.weights.checksum import stated_checksum
 
@@ -38,6 +39,25 @@ def current_result(run: RunDirectory) -> dict[str, Any]:
     result = run.read_result()
     mark, scored = weights_mark(run.best_checkpoint), result.get("weights_sha256")
     return {} if mark and scored and scored != mark else result
+
+
+def check_result(run: RunDirectory, key: str) -> None:
+    """Check that the best weights of a finished run are those that its result describes.
+
+    Args:
+        key: the key at the start of the message.
+
+    Raises:
+        UserError: they are others, as after a copy of ``last.safetensors``; or ``result.json`` cannot be
+            read.
+    """
+    if run.finished and run.read_result() and not current_result(run):
+        raise bad_value(
+            key,
+            f"{run.best_checkpoint}, whose weights {run.result.name} does not describe",
+            "the best weights of the finished run",
+            "Restore the file, or give it as model.weights",
+        )
 
 
 def is_current(name: str, exports: Path, checkpoint: Path) -> bool:

@@ -238,17 +238,29 @@ def unlike(run: RunDirectory, source: Source, weights_sha256: str | None) -> lis
     kept = _read(run)
     if not kept:
         return [f"again  {run.root} kept no record of its images: they are not compared"]
-    recorded, lines = Fingerprint.from_dict(kept["data"]), []
+    lines = other_data(run, source)
+    if kept["weights"]["sha256"] != weights_sha256:
+        lines.append(f"other initial weights than {run.root}")
+    same = [f"the images, classes and initial weights of {run.root}"]
+    return [f"again  {line}" for line in lines or same]
+
+
+def other_data(run: RunDirectory, source: Source) -> list[str]:
+    """Return lines on how classes and images differ from those of a run. Empty: they are the same.
+
+    Raises:
+        UserError: ``identity.json`` of `run` cannot be read.
+    """
+    recorded, lines = _recorded(run), []
+    if recorded is None:
+        return lines
     found, listed = fingerprint(source)
     if recorded.classes != found.classes:
         match = match_classes(recorded.classes, found.classes)
         lines.append(f"other classes than {run.root}: {match.differences() or 'another order'}")
     if changed := _changes(run, recorded, found, listed):
         lines.append(f"other images than {run.root}: {'; '.join(changed)}")
-    if kept["weights"]["sha256"] != weights_sha256:
-        lines.append(f"other initial weights than {run.root}")
-    same = [f"the images, classes and initial weights of {run.root}"]
-    return [f"again  {line}" for line in lines or same]
+    return lines
 
 
 def has_the_runs_images(run: RunDirectory, source: Source) -> bool | None:

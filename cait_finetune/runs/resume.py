@@ -158,7 +158,9 @@ def resumed(
         unsaid = key == "dataset.seed" and new is None  # null means the run's own seed
         if not ours or old == new or key == "resume" or unsaid:
             continue
-        (changes if _is_free(key) else refused).append(f"{key}: {_shown(old)} → {_shown(new)}")
+        forgotten = key == "dataset.splits.file" and new is None  # a new file would divide anew
+        free = _is_free(key) and not forgotten
+        (changes if free else refused).append(f"{key}: {_shown(old)} → {_shown(new)}")
         OmegaConf.update(saved, key, new)
     if refused:
         raise bad_value(

@@ -23,7 +23,7 @@ from cait_finetune.config.mappings import UNREADABLE
 from cait_finetune.config.places import expanded
 from cait_finetune.errors import bad_value, reason
 from cait_finetune.runs.directory import RunDirectory
-from cait_finetune.runs.exports import weights_mark
+from cait_finetune.runs.exports import check_result, weights_mark
 from cait_finetune.runs.run_id import check_weights_id, run_id
 from cait_finetune.runs.settings import check_settings
 
@@ -235,7 +235,8 @@ def read_run(root: Path, weights: bool = True) -> SavedRun:
     Raises:
         UserError: the directory holds no such run; ``config.yaml`` or ``identity.json`` cannot be read;
             a group that this function reads has an unknown key;
-            ``config.yaml`` was edited since the run began; or the best weights belong to another run.
+            ``config.yaml`` was edited since the run began; or the best weights belong to another run
+            or, with `weights`, are not those that the result of the finished run describes.
     """
     run = RunDirectory(root)
     if not run.config.is_file() or (weights and not run.best_checkpoint.is_file()):
@@ -246,6 +247,8 @@ def read_run(root: Path, weights: bool = True) -> SavedRun:
         )
     check_weights_id(run, "run", run.best_checkpoint)
     check_settings(run, "run")
+    if weights:
+        check_result(run, "run")
     schemas = {
         "dataset": DatasetConfig,
         "model": ModelConfig,

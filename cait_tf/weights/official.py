@@ -127,6 +127,15 @@ def write(
         torch.save({"model": state, _GRID: list(grid), **beside}, partial)
 
 
+def check_torch() -> None:
+    """Check that a ``.pth`` file can be written.
+
+    Raises:
+        ImportError: torch, an extra of this project, is not installed or too old.
+    """
+    _torch("writing")
+
+
 def _torch(doing: str) -> ModuleType:
     try:
         import torch  # pyright: ignore[reportMissingImports]  # an extra

@@ -26,6 +26,7 @@ from cait_finetune.errors import bad_value
 _KEY = "dataset.data_dir"
 _IMAGE = ("path", "image", "file", "filename", "image_path", "filepath")
 _SPLIT = ("split", "subset", "partition")
+_OTHER_SPLITS = ("is_valid", "is_val", "is_train", "is_test", "valid", "fold", "kfold")
 _MOST_SPLITS = 8  # a column with more different values holds no splits
 
 
@@ -72,8 +73,8 @@ def load_table(config: DatasetConfig) -> FileSource:
     if split is None and (unused := _split_column(table, used)):
         notes = (
             *notes,
-            f"table  the column {unused} holds names of splits and is not used: set "
-            f"dataset.columns.split={unused} to use it",
+            f"table  the column {unused} holds splits and is not used: write train, val and test there "
+            f"and set dataset.columns.split={unused} to use it",
         )
     if twice and config.multi_label:
         kept = merge_labels(config, table, files, twice)
@@ -98,9 +99,12 @@ def load_table(config: DatasetConfig) -> FileSource:
 def _split_column(table: Table, used: Container[str | None]) -> str | None:
     """Return an unused column that seems to hold splits. `None`: there is none.
 
-    Its values are the usual names of two splits or more, or ``train`` and a few other names.
+    Its values are the usual names of two splits or more, or ``train`` and a few other names. Or its own
+    name is that of a column of splits in other libraries, such as ``is_valid``.
     """
     for name in dict.fromkeys(table.header):
+        if name not in used and name.lower() in _OTHER_SPLITS:
+            return name
         cells = {cell for cell in table.column(name) if cell}
         splits = {usual_split(cell) for cell in cells} - {None}
         several = len(splits) > 1 or ("train" in splits and len(cells) > 1)

@@ -165,6 +165,13 @@ def test_one_image_of_two_classes(tmp_path, warnings_shown):
         from_table(table(tmp_path / "two.csv", [*rows, "a.png,train,dog"], header), check=False)
 
 
+def test_an_image_that_a_tfds_split_has_twice(tmp_path, warnings_shown):
+    opened(tmp_path, train=in_turn(30), validation=in_turn(9), test=in_turn(9))
+    assert warnings_shown() == []
+    again(tmp_path, specs={"train": "train[:50%]+train[:50%]"})
+    assert "15 images are in train several times" in warnings_shown()
+
+
 def test_names_that_hardly_differ(tmp_path, warnings_shown):
     from_folder(folders(tmp_path / "a", {"Cat": 9, "cat": 9, "dog": 9}))
     (said,) = warnings_shown()

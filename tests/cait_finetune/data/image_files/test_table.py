@@ -176,7 +176,7 @@ def test_labels_with_another_separator_are_named(root, warnings_shown, joined, s
 def test_a_column_of_splits_under_another_name_is_named(root):
     rows = [f"{path},{path[:3]},{splits(number)},{number % 2}" for number, path in enumerate(FILES)]
     path = table(root / "list.csv", rows, "path,label,set,fold")
-    note = "table  the column set holds names of splits and is not used: set dataset.columns.split=set "
+    note = "table  the column set holds splits and is not used: write train, val and test there "
     assert any(one.startswith(note) for one in from_table(path).notes)
     (root / "list.splits.csv").unlink()
     assert from_table(path, columns=ColumnsConfig(split="set")).sizes["train"] == 18
@@ -188,13 +188,20 @@ def test_a_column_of_splits_with_unusual_names_is_named(root, other):
         f"{path},{path[:3]},{'train' if number % 3 else other}" for number, path in enumerate(FILES)
     ]
     notes = from_table(table(root / "list.csv", rows, "path,label,set")).notes
-    assert any("the column set holds names of splits and is not used" in note for note in notes)
+    assert any("the column set holds splits and is not used" in note for note in notes)
+
+
+@pytest.mark.parametrize("column", ["is_valid", "Fold"])
+def test_a_column_of_splits_of_other_libraries_is_named(root, column):
+    rows = [f"{path},{path[:3]},{number % 2}" for number, path in enumerate(FILES)]
+    notes = from_table(table(root / "list.csv", rows, f"path,label,{column}")).notes
+    assert any(f"the column {column} holds splits and is not used" in note for note in notes)
 
 
 def test_a_class_may_have_the_name_of_a_split(root):
     rows = [f"{path},{('train', 'bus')[number % 2]}" for number, path in enumerate(FILES)]
     notes = from_table(table(root / "list.csv", rows, "path,label")).notes
-    assert not any("holds names of splits" in note for note in notes)
+    assert not any("holds splits" in note for note in notes)
 
 
 def test_several_labels_in_a_cell(root):
