@@ -53,7 +53,7 @@ def finetune(
             the names that the data set states, of classes with images; else integer labels in
             numeric order, and texts in the order of the alphabet.
         on_epoch_end: a function, or several. Each gets the figures of an epoch, as ``run.epochs`` has
-            them. A true result ends the training; the run then scores its best weights as usual.
+            them. `True` ends the training; the run then scores its best weights as usual.
         metrics: further metrics by name. A function of labels ``(N,)``, or ``(N, C)`` with several
             labels, and calibrated probabilities ``(N, C)`` returns a number. ``run.result`` has it as
             ``validation_NAME`` and ``test_NAME``.
@@ -67,6 +67,7 @@ def finetune(
     """
     from cait_finetune.cli.compose import configure_run
     from cait_finetune.cli.output_place import claim
+    from cait_finetune.config.metrics import check_metric_names
     from cait_finetune.config.places import expanded_path
     from cait_finetune.errors import bad_value
     from cait_finetune.runtime.keras_backend import use_tensorflow
@@ -83,14 +84,19 @@ def finetune(
     for key, functions in named.items():
         if wrong := [one for one in functions if not callable(one)]:
             raise bad_value(key, repr(wrong[0]), "functions")
+    check_metric_names(metrics or {})
     use_tensorflow()
     own = None if folder is None else Path(folder)
     if train is not None:
         _refuse_other_images(overrides)
         # Mistakes in the words are found before images are written.
-        planned, *_ = configure_run(
-            *_table_words("images.csv"), *overrides, recipe=recipe, folder=own
-        )
+        words = [word for word in _table_words("images.csv") if "class_names" not in word]
+        planned, *_ = configure_run(*words, *overrides, recipe=recipe, folder=own)
+        if planned.dataset.class_names is not None:
+            raise bad_value(
+                "dataset.class_names", f"{planned.dataset.class_names} in the recipe beside train=",
+                "class_names= instead", "Give the names of labels 0, 1, … in class_names=.",
+            )  # fmt: skip
         splits = {"train": train, "validation": validation, "test": test}
         overrides = (*_written(splits, class_names, planned.dataset.upright), *overrides)
     elif (validation, test, class_names) != (None, None, None):

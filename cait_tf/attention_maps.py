@@ -111,6 +111,7 @@ def write_maps(
     directory: str | Path,
     class_names: tuple[str, ...] | None = None,
     crop_pct: float = 1.0,
+    name: str | None = None,
 ) -> list[Path]:
     """Draw the saliency map, the class attention maps and the rollout of one image file.
 
@@ -120,9 +121,10 @@ def write_maps(
         directory: where to write the PNG files.
         class_names: in label order. `None`: the title shows the number of the class.
         crop_pct: crop ratio, as for `cait_tf.images.load_image`.
+        name: start of the names of the PNG files. `None`: the name of the image file without its ending.
 
     Returns:
-        The files: ``STEM_saliency.png``, ``STEM_class_attention.png``, ``STEM_rollout.png``.
+        The files: ``NAME_saliency.png``, ``NAME_class_attention.png``, ``NAME_rollout.png``.
 
     Raises:
         CaiTError: the file does not exist or is not an image.
@@ -136,13 +138,13 @@ def write_maps(
     attention = {name: ops.convert_to_numpy(tensor) for name, tensor in attention.items()}
     probabilities = ops.convert_to_numpy(ops.softmax(logits))[0]  # (C,)
     best = int(probabilities.argmax())
-    name = class_names[best] if class_names else f"class {best}"
-    title = f"{name}, {probabilities[best]:.1%}"
+    predicted = class_names[best] if class_names else f"class {best}"
+    title = f"{predicted}, {probabilities[best]:.1%}"
 
     grid, size = backbone.grid_size, backbone.image_size
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    stem = Path(path).stem
+    stem = name or Path(path).stem
     files = [
         directory / f"{stem}_{kind}.png" for kind in ("saliency", "class_attention", "rollout")
     ]
@@ -167,13 +169,10 @@ def stated_crop_pct(variant: Variant, weights: str | Path) -> float:
     Raises:
         CaiTError: the weights state a preprocessing that `write_maps` cannot apply.
     """
+    from cait_tf.convert import stated_facts
     from cait_tf.errors import CaiTError
-    from cait_tf.weights.timm import metadata
 
-    path = Path(weights)
-    if path.suffix != ".safetensors" or not path.is_file():
-        return variant.crop_pct
-    stated = json.loads(metadata(path).get("preprocessing", "{}"))
+    stated = json.loads(stated_facts(weights).get("preprocessing", "{}"))
     here = {
         "mean": list(variant.mean),
         "std": list(variant.std),

@@ -88,7 +88,7 @@ def convert(
     destination.parent.mkdir(parents=True, exist_ok=True)
     name, count = _name(model), len(tensors)
     with atomic_path(destination) as partial:
-        _write(model, partial, class_names, _stated(source))
+        _write(model, partial, class_names, stated_facts(source))
         written = read_weights(partial)
         if written.class_names != class_names:
             raise WeightsError("destination: the class list as written is not the source's")
@@ -135,7 +135,7 @@ def _model_for(tensors: Tensors, grid: tuple[int, int] | None, source: str | Pat
     return model
 
 
-def _stated(source: str | Path) -> dict[str, str]:
+def stated_facts(source: str | Path) -> dict[str, str]:
     """Return what a file states besides its classes, such as its run, for the converted file to state."""
     from cait_tf.weights import collection, keras_file, official, timm
 

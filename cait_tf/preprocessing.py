@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from cait_tf.errors import CaiTError
 from cait_tf.images import is_pil_image, pil_pixels
@@ -35,14 +36,25 @@ def preprocess(
         ``(B, S, S, 3)`` float32; of one image B is 1.
 
     Raises:
-        CaiTError: the variant does not exist, the images are not uint8, or they differ in size.
+        CaiTError: the variant does not exist, the images are not uint8 or differ in size, or
+            `image_size` or `crop_pct` is out of range.
     """
     of = get_variant(variant) if isinstance(variant, str) else variant
+    size = of.image_size if image_size is None else image_size
+    crop = of.crop_pct if crop_pct is None else crop_pct
+    if not isinstance(size, int | np.integer) or size < 1:
+        raise CaiTError(
+            f"image_size: got {size!r}, expected the side in pixels, such as {of.image_size}"
+        )
+    if not 0.1 <= crop <= 1:
+        raise CaiTError(
+            f"crop_pct: got {crop!r}, expected a share from 0.1 to 1, such as {of.crop_pct}"
+        )
     images = uint8_images(images)
     return resize_and_normalise(
         images,
-        image_size or of.image_size,
-        crop_pct=crop_pct or of.crop_pct,
+        size,
+        crop_pct=crop,
         interpolation=of.interpolation,
         mean=of.mean,
         std=of.std,

@@ -7,8 +7,12 @@ saliency maps of a fine-tuned model.
 
 from __future__ import annotations
 
+import os
 import sys
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from cait_finetune.cli.arguments import helped, read_keys
 from cait_finetune.cli.entry import command
@@ -80,10 +84,24 @@ def draw(config: MapsConfig) -> None:
     )
     if model.loading_report and "head.weight" in model.loading_report.initialised:
         raise bad_value("classes", f"{len(names)} class names", f"as many as {config.weights} has")
+    for note in model.loading_report.notes if model.loading_report else ():
+        print(f"model  {note}")
     out = expanded_path("out", config.out)
-    for path in images:
-        for file in attention_maps.write_maps(model, path, out, names, crop_pct):
+    for path, stem in zip(images, _stems(images), strict=True):
+        for file in attention_maps.write_maps(model, path, out, names, crop_pct, stem):
             print(file)
+
+
+def _stems(images: Sequence[str | Path]) -> list[str]:
+    """Return a name for the maps of each image: its own, or with its folders if several have it."""
+    paths = [Path(path).absolute() for path in images]
+    plain = Counter(path.stem for path in set(paths))
+    above = os.path.commonpath([path.parent for path in paths])
+    whole = ["_".join(path.relative_to(above).parts) for path in paths]
+    return [
+        path.stem if plain[path.stem] == 1 else name
+        for path, name in zip(paths, whole, strict=True)
+    ]
 
 
 def _read_names(path: str | None) -> tuple[str, ...] | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+
+from cait_finetune.errors import bad_value
 
 METRIC_NAMES = {
     "top1": "top-1",
@@ -11,6 +13,24 @@ METRIC_NAMES = {
     "mean_average_precision": "mAP",
     "f1": "F1",
 }
+
+
+#: Scores beside the metrics in ``scores.json``.
+OTHER_SCORES = ("images", "loss", "ece", "ece_calibrated", "loss_calibrated")
+
+
+def check_metric_names(names: Iterable[object]) -> None:
+    """Check the names of a program's metrics.
+
+    Raises:
+        UserError: a name is no text without spaces, or the name of one of our scores.
+    """
+    known = (*METRIC_NAMES, *OTHER_SCORES, "examples")
+    for name in names:
+        if not isinstance(name, str) or name in known or not name.isidentifier():
+            raise bad_value(
+                "metrics", repr(name), f"a name without spaces, and none of {', '.join(known)}"
+            )
 
 
 def format_metrics(metrics: Mapping[str, float], metric: str) -> str:

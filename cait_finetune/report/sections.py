@@ -11,7 +11,7 @@ import itertools
 from collections import Counter
 from pathlib import Path
 
-from cait_finetune.config.metrics import METRIC_NAMES
+from cait_finetune.config.metrics import METRIC_NAMES, OTHER_SCORES
 from cait_finetune.errors import UserError
 from cait_finetune.report import html
 from cait_finetune.runs.directory import RunDirectory, read_json
@@ -20,8 +20,6 @@ from cait_finetune.scores.intervals import brackets
 
 _MOST = 200  # rows of a table at most; the CSV file has all rows
 _PAIRS = 20
-#: Scores beside the metrics. Other scores are metrics of a program.
-_OWN_SCORES = ("images", "loss", "ece", "ece_calibrated", "loss_calibrated")
 _MAIN_PACKAGES = (
     "cait-finetune", "tensorflow", "keras", "numpy", "tensorflow-datasets", "hydra-core",
     "scikit-learn", "scipy",
@@ -35,7 +33,7 @@ def scores(run: RunDirectory) -> str | None:
         return None
     splits = [name for name in ("test", "validation") if name in found]
     keys = [key for key in METRIC_NAMES if key in found[splits[0]]]
-    further = [key for key in found[splits[0]] if key not in (*METRIC_NAMES, *_OWN_SCORES)]
+    further = [key for key in found[splits[0]] if key not in (*METRIC_NAMES, *OTHER_SCORES)]
     rows = [
         (name, f"{found[name]['images']:,}", *(_metric(found[name], key) for key in keys),
          f"{found[name]['loss']:.4f}", f"{found[name]['ece']:.2%}",

@@ -23,6 +23,16 @@ def unlike(entries: Sequence[Entry]) -> list[str]:
         *pool_notes(entries),
         *_resumed_on_others(entries),
         *_started(entries),
+        *_ended_early(entries),
+    ]
+
+
+def _ended_early(entries: Sequence[Entry]) -> list[str]:
+    """Name runs that a function of a program or a time limit ended, which no setting shows."""
+    return [
+        f"length  {entry.directory} was ended by {ended} after {entry.finished_result['steps']:,} steps"
+        for entry in entries
+        if (ended := entry.finished_result.get("stopped_by")) in ("callback", "train.max_hours")
     ]
 
 

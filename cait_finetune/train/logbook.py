@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+import numpy as np
 from rich.console import Console
 
 from cait_finetune.train.checkpoint import Checkpoints
@@ -21,7 +22,8 @@ class Records(Protocol):
     def size(self) -> int: ...
 
 
-#: Gets the figures of an epoch, as ``metrics.jsonl`` has them. A true result ends the training.
+#: Gets the figures of an epoch, as ``metrics.jsonl`` has them. `True` ends the training; any other
+#: result, such as a number of characters that were written, does not.
 OnEpochEnd = Callable[[Mapping[str, Any]], object]
 #: Value of `RunState.stopped` after a function has ended the training.
 CALLBACK = "callback"
@@ -44,6 +46,7 @@ class Logbook:
     def end_epoch(self, **figures: float) -> None:
         """Write the record of an epoch, then call `on_epoch_end`, which may end the training."""
         self.metrics.write("epoch", **figures)
-        answers = [bool(function(dict(figures))) for function in self.on_epoch_end]
-        if any(answers) and not self.state.stopped:
+        answers = [function(dict(figures)) for function in self.on_epoch_end]
+        ended = any(isinstance(one, bool | np.bool_) and bool(one) for one in answers)
+        if ended and not self.state.stopped:
             self.state.stopped = CALLBACK

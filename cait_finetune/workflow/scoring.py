@@ -136,22 +136,18 @@ def measured(scores: Scores, metrics: Mapping[str, Metric]) -> Scores:
     """Return the scores with further metrics of validation and test.
 
     Raises:
-        UserError: a metric has the name of one of ours, or its value is not a number.
+        UserError: the value of a metric is not a finite number.
     """
-    known = scores.as_dict()["test"]
     further: dict[str, dict[str, float]] = {split: {} for split in SPLITS}
     for name, function in metrics.items():
-        if name in known or not name.isidentifier():
-            raise bad_value(
-                "metrics", repr(name), f"a name without spaces, and none of {', '.join(known)}"
-            )
         for split in SPLITS:
             one = scores.predictions[split]
             logits = one.logits / scores.temperature
             probabilities = expit(logits) if one.multi_label else softmax(logits, axis=-1)
             value = function(one.labels, probabilities)
-            if not np.isscalar(value) or isinstance(value, str | bytes):
-                raise bad_value("metrics", f"{value!r} from {name}", "a number")
+            number = np.isscalar(value) and not isinstance(value, str | bytes)
+            if not number or not np.isfinite(value):
+                raise bad_value("metrics", f"{value!r} from {name}", "a finite number")
             further[split][name] = float(value)
     return dataclasses.replace(scores, further=further)
 

@@ -363,6 +363,22 @@ def test_functions_of_a_program(tmp_path):
         finetune(f"resume={tmp_path / 'run'}")
 
 
+@pytest.mark.parametrize("name", ["top1", "loss", "my gap", 3])
+def test_names_of_metrics_are_checked_first(name):
+    with pytest.raises(UserError, match=rf"^metrics: got {name!r}, expected a name without spaces"):
+        finetune(metrics={name: lambda labels, probabilities: 1.0})
+
+
+def test_class_names_of_a_recipe_beside_arrays(tmp_path):
+    (tmp_path / "mine.yaml").write_text(
+        "defaults: [config, _self_]\ndataset: {class_names: [cow, bee]}\n"
+    )
+    with pytest.raises(
+        UserError, match=r"^dataset\.class_names: got .* in the recipe beside train="
+    ):
+        finetune(recipe="mine", folder=tmp_path, train=ARRAYS)
+
+
 @pytest.mark.parametrize(("key", "value"), [("on_epoch_end", [3]), ("metrics", {"a": "b"})])
 def test_what_is_no_function_is_refused(key, value):
     with pytest.raises(UserError, match=rf"^{key}: got .*, expected functions$"):

@@ -72,3 +72,18 @@ def test_other_pixels_are_refused(pixels):
 def test_an_unknown_variant():
     with pytest.raises(cait_tf.CaiTError, match="did you mean 'cait_s24_224'"):
         cait_tf.preprocess(np.zeros((8, 8, 3), "uint8"), "cait_s24_244")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("crop_pct", 87.5),
+        ("crop_pct", 0),
+        ("crop_pct", -1),
+        ("image_size", 0),
+        ("image_size", (48, 48)),
+    ],
+)
+def test_sizes_out_of_range(key, value):
+    with pytest.raises(cait_tf.CaiTError, match=rf"^{key}: got "):
+        cait_tf.preprocess(np.zeros((8, 8, 3), "uint8"), "cait_nano_32", **{key: value})

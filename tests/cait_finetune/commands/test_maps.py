@@ -11,6 +11,7 @@ from PIL import Image
 
 from cait_finetune.commands import maps
 from cait_tf import attention_maps, create_model, save_weights
+from cait_tf.convert import convert
 
 OWN = ("images=photo.png", "model=cait_nano_32", "weights=mine.safetensors")
 
@@ -53,7 +54,7 @@ def test_the_names_that_weights_state(command, tmp_path, monkeypatch):
     monkeypatch.setattr(
         attention_maps,
         "write_maps",
-        lambda model, path, out, names, crop: named.append(names) or [],
+        lambda model, path, out, names, crop, *_: named.append(names) or [],
     )
     command(*OWN)
     (tmp_path / "same.txt").write_text("one\ntwo\nthree\n")
@@ -87,3 +88,19 @@ def test_a_mistake_is_one_message(command, tmp_path, words, message):
         command(*words)
     assert stopped.value.code.startswith("cait_finetune maps: ")
     assert message in stopped.value.code
+
+
+def test_images_of_one_name_have_maps_of_their_own(tmp_path):
+    paths = [tmp_path / "a/1.png", tmp_path / "b/1.png", tmp_path / "b/1.jpg", tmp_path / "b/2.png"]
+    assert maps._stems(paths) == ["a_1.png", "b_1.png", "b_1.jpg", "2"]
+    assert maps._stems(paths[:1]) == ["1"]
+
+
+@pytest.mark.parametrize("ending", [".safetensors", ".keras"])
+def test_a_preparation_that_maps_cannot_apply_is_refused(command, ending, capsys):
+    stated = {"preprocessing": json.dumps({"resize_mode": "pad"})}
+    save_weights(create_model("cait_nano_32", 2), "mine.safetensors", stated)
+    if ending == ".keras":
+        convert("mine.safetensors", "mine.keras")
+    with pytest.raises(SystemExit, match="prepared with resize_mode pad, expected the preparation"):
+        command("images=photo.png", "model=cait_nano_32", f"weights=mine{ending}")

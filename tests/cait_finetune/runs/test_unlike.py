@@ -119,3 +119,16 @@ def test_files_that_were_edited_say_nothing(tmp_path):
     one, two = (entry_on(tmp_path / name) for name in ("one", "two"))
     (tmp_path / "two" / "identity.json").write_text("[1]")
     assert unlike([one, read_entry(two.directory)]) == []
+
+
+@pytest.mark.parametrize("ended", ["callback", "train.max_hours"])
+def test_a_run_that_ended_early_is_named(ended, tmp_path):
+    entries = []
+    for name in ("a", "b"):
+        run = write_run(tmp_path / name, 0.5)
+        result = json.loads((run / "result.json").read_text()) | {"steps": 7}
+        if name == "b":
+            result["stopped_by"] = ended
+        (run / "result.json").write_text(json.dumps(result))
+        entries.append(read_entry(run))
+    assert said(entries, tmp_path) == [f"length  b was ended by {ended} after 7 steps"]

@@ -195,7 +195,7 @@ def test_a_function_sees_each_epoch_and_may_end_the_training():
         return figures["validation_top1"] > 0.6
 
     run = Run([(0.5, 1.0), (0.7, 2.0), (0.6, 0.1)])
-    run.on_epoch_end = (on_epoch_end, lambda figures: None)
+    run.on_epoch_end = (on_epoch_end, lambda figures: 17)  # a number ends nothing
     state = run()
     assert seen == [(1, 0.5), (2, 0.7)]
     assert (state.stopped, state.step) == ("callback", 2 * run.steps_per_epoch)

@@ -1,5 +1,7 @@
 """Scores computed from predictions equal the model's own scores."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -118,11 +120,7 @@ def test_metrics_of_a_program(several):
     assert added.further == {"validation": {"gap": 0.25}, "test": {"gap": 0.5}}
     assert added.as_dict()["test"]["gap"] == 0.5
     assert all(one[2] <= 1 for one in seen)
-    for name, function, message in (
-        ("loss", gap, "metrics: got 'loss', expected a name"),
-        ("my gap", gap, "metrics: got 'my gap', expected a name"),
-        ("gap", lambda *_: "0.5", "metrics: got '0.5' from gap, expected a number"),
-        ("gap", lambda *_: None, "metrics: got None from gap, expected a number"),
-    ):
-        with pytest.raises(UserError, match=message):
-            measured(found, {name: function})
+    for wrong in ("0.5", None, np.nan):
+        message = f"metrics: got {wrong!r} from gap, expected a finite number"
+        with pytest.raises(UserError, match=re.escape(message)):
+            measured(found, {"gap": lambda *_, value=wrong: value})
