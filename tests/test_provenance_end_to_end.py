@@ -111,7 +111,7 @@ def test_a_run_does_not_answer_with_an_export_whose_files_were_replaced(runs, tu
     for file in (other / "export" / "saved_model" / "variables").iterdir():
         shutil.copy(file, copy / "export" / "saved_model" / "variables")
     with pytest.raises(
-        UserError, match=r"model: got .*variables.*, which is not the file that the run"
+        UserError, match=r"model: got .*variables.*, which is not the file that was exported"
     ):
         predict(copy, turned)
 
@@ -136,6 +136,11 @@ def test_maps_are_of_the_weights_that_answer(runs, turned, tmp_path):
     with safe_open(best, "np") as file:
         stated = {name: file.metadata()[name] for name in ("classes", "run")}
     save_weights(model, best, stated)
+    with pytest.raises(
+        UserError, match=r"run: got .*, whose weights result\.json does not describe"
+    ):
+        run_predict(PredictConfig(str(copy), [str(turned)]))
+    (copy / "result.json").unlink()  # a run that trains on has newer weights than its export
     config = PredictConfig(
         str(copy / "export" / "saved_model"), [str(turned)], maps=str(tmp_path / "maps")
     )

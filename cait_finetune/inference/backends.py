@@ -65,7 +65,7 @@ class SavedModel:
         self.provenance = read_provenance(directory)
         if name := replaced_file(self.provenance, directory):
             raise bad_value("model", f"{directory / name}, which is not the file that was exported",
-                            "a SavedModel as it was exported", "Copy the whole directory again")  # fmt: skip
+                            "a SavedModel as it was exported", "Copy the whole directory again, or export it again")  # fmt: skip
 
     def __call__(self, files: Sequence[bytes]) -> np.ndarray:
         """Classify files, as `Backend` does."""
