@@ -178,16 +178,14 @@ def _unlike_the_run(config: Config, source: Source) -> list[str]:
     """Return lines on how the run's own images changed, for ``run=RUN`` without other images."""
     from cait_finetune.config.yaml_files import Folders
     from cait_finetune.runs.directory import RunDirectory
-    from cait_finetune.runs.identity import other_data
+    from cait_finetune.runs.identity import other_data, place_notes
 
     if Folders.own is None or not (run := RunDirectory(Folders.own)).identity.is_file():
         return []
-    if (
-        config.dataset.evaluation_only
-        or run.read_config().dataset.data_dir != config.dataset.data_dir
-    ):
+    place = config.dataset.data_dir
+    if config.dataset.evaluation_only or run.read_config().dataset.data_dir != place:
         return []
-    return [f"data   {line}" for line in other_data(run, source)]
+    return [*place_notes(run, place), *(f"data   {line}" for line in other_data(run, source))]
 
 
 def _as_published(

@@ -31,6 +31,9 @@ from cait_tf.weights.class_names import ClassMatch, match_classes
 #: Key of the run that a run continues, in ``identity.json`` and ``result.json``. Also the key of a command.
 PARENT = "continue_from"
 
+#: Key of the directory in which the run began.
+_PLACE = "directory"
+
 _NO_CONTENTS = (
     "data   names and labels are compared, contents are not: dataset.check=false, or an older run"
 )
@@ -74,6 +77,7 @@ def begin_identity(
         run.identity,
         {
             KEY: run_id,
+            _PLACE: str(run.root.absolute()),
             "data": found.as_dict(),
             "weights": start,
             "accepted": [],
@@ -293,6 +297,28 @@ def identity_facts(run: RunDirectory) -> dict[str, Any]:
     facts = {"sha256": kept["data"]["sha256"], "splits": kept["data"]["splits"]}
     accepted = [f"{one['command']}: {'; '.join(one['changes'])}" for one in kept["accepted"]]
     return {**facts, "accepted_changes": accepted}
+
+
+def place_notes(run: RunDirectory, data_dir: str | None) -> list[str]:
+    """Return a line if a run was moved or copied and its images are still read from their old place.
+
+    A copied project may have other images of the same names beside the copied run.
+
+    Args:
+        data_dir: the place of the images that the run recorded. `None`: none.
+
+    Raises:
+        UserError: ``identity.json`` cannot be read.
+    """
+    began = read_identity(run).get(_PLACE)
+    if not began or data_dir is None or Path(began) == run.root.absolute():
+        return []
+    if Path(began).exists() and Path(began).samefile(run.root):
+        return []
+    return [
+        f"data   the run was moved or copied from {began}; its images are those of {data_dir}: "
+        "dataset.data_dir names another place"
+    ]
 
 
 def parent_of(run: RunDirectory) -> dict[str, str] | None:

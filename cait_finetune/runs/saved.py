@@ -179,14 +179,15 @@ class SavedRun:
         """
         from cait_finetune.data.image_files.split_file import check_split_file
         from cait_finetune.data.load import load_source
-        from cait_finetune.runs.identity import confirmed
+        from cait_finetune.runs.identity import confirmed, place_notes
 
         splits = self.dataset.splits
         splits = dataclasses.replace(splits, file=data.splits.file or splits.file)
         check_split_file(splits)
-        source = load_source(
-            dataclasses.replace(self.dataset, data_dir=self._data_dir(data), splits=splits)
-        )
+        place = self._data_dir(data)
+        for line in place_notes(self.directory, None if data.data_dir else place):
+            say(line)
+        source = load_source(dataclasses.replace(self.dataset, data_dir=place, splits=splits))
         return confirmed(
             self.directory, self.class_names, source, command, data.accept_changes, say
         )

@@ -34,6 +34,7 @@ from cait_finetune.runs.identity import (
     begin_identity,
     check_state,
     confirmed,
+    place_notes,
     run_classes,
     unlike,
 )
@@ -147,8 +148,10 @@ def open_data(config: Config, run: RunDirectory, console: Console) -> Source:
         check_records_id(run, "resume")
     if config.resume or config.continue_from:
         check_split_file(config.dataset.splits)
-    source = load_source(config.dataset)
     say = functools.partial(console.print, highlight=False)
+    for line in _place_of_images(config, run):
+        say(line)
+    source = load_source(config.dataset)
     if config.resume:
         names = run_classes(run) or source.class_names
         source = confirmed(run, names, source, "resume", config.dataset.accept_changes, say)
@@ -158,6 +161,16 @@ def open_data(config: Config, run: RunDirectory, console: Console) -> Source:
     for line in source.describe(config.dataset.name):
         say(line)
     return source
+
+
+def _place_of_images(config: Config, run: RunDirectory) -> list[str]:
+    """Return a line if the images are those that a moved or copied run recorded."""
+    own = run if config.resume else None
+    if own is None and Folders.own and RunDirectory(Folders.own).identity.is_file():
+        own = RunDirectory(Folders.own)  # continue_from=RUN, and -cd RUN -cn config
+    if own is None or own.read_config().dataset.data_dir != config.dataset.data_dir:
+        return []
+    return place_notes(own, config.dataset.data_dir)
 
 
 def _continued(config: Config, source: Source, say: Say) -> Source:

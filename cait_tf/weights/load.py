@@ -157,7 +157,10 @@ def read_weights(source: str | Path, weights_key: str | None = None) -> Weights:
             f"weights_key: got {weights_key!r} with {source}, expected null: only PyTorch checkpoints "
             "hold several state dicts"
         )
-    return Weights(tensors, kind, reader.grid(path), reader.class_names(path), notes)
+    stated = reader.class_names(path)
+    if reader is timm and stated and not timm.metadata(path).get(timm.CLASSES):
+        notes = (*notes, "class names from config.json beside the file")
+    return Weights(tensors, kind, reader.grid(path), stated, notes)
 
 
 def stated_class_names(source: str | Path) -> tuple[str, ...] | None:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import shutil
 
 import pytest
 
@@ -16,6 +17,7 @@ from cait_finetune.runs.identity import (
     check_weights,
     confirmed,
     identity_facts,
+    place_notes,
     run_classes,
     unlike,
 )
@@ -256,3 +258,19 @@ def test_a_state_of_another_run_with_the_same_data(run):
 def test_accepted_changes_leave_the_id(run):
     check(run, source(ids=FEWER), "resume", accept=True)
     assert json.loads(run.identity.read_text())["run"] == "id"
+
+
+def test_a_run_that_was_copied_says_where_its_images_are(tmp_path):
+    """The copied project may have other images of the same names."""
+    run = RunDirectory(tmp_path / "old" / "run")
+    run.root.mkdir(parents=True)
+    run.identity.write_text(json.dumps({"directory": str(run.root)}))
+    assert place_notes(run, "/photos") == []
+    copy = RunDirectory(shutil.copytree(tmp_path / "old", tmp_path / "new") / "run")
+    assert place_notes(copy, "/photos") == [
+        f"data   the run was moved or copied from {run.root}; its images are those of /photos: "
+        "dataset.data_dir names another place"
+    ]
+    assert place_notes(copy, None) == []  # digits, or images that the user names
+    (tmp_path / "link").symlink_to(tmp_path / "old")
+    assert place_notes(RunDirectory(tmp_path / "link" / "run"), "/photos") == []

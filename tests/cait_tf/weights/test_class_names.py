@@ -85,7 +85,10 @@ def test_the_classes_of_timms_configuration(file, tmp_path):
     save_weights(model, tmp_path / "timm" / "model.safetensors")
     (tmp_path / "timm" / "config.json").write_text(json.dumps({"label_names": NAMES[::-1]}))
     report = load_weights(model, tmp_path / "timm" / "model.safetensors", NAMES)
-    assert report.notes == ("head columns reordered by class name",)
+    assert report.notes == (
+        "class names from config.json beside the file",
+        "head columns reordered by class name",
+    )
 
 
 def test_a_configuration_beside_a_file_of_another_name_is_of_another_model(file, tmp_path):
