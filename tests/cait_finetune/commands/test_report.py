@@ -75,6 +75,9 @@ def finished(config, cut_off, tmp_path_factory):
             shutil.copytree(old, new, dirs_exist_ok=True)
         else:
             shutil.copy(old, new)
+    identity = json.loads(prepared.run.identity.read_text())
+    identity["directory"] = str(prepared.run.root)  # the copy stands for the run itself
+    prepared.run.identity.write_text(json.dumps(identity))
     model = models.from_checkpoint(
         config.model, prepared.source.class_names, prepared.run.best_checkpoint
     )
