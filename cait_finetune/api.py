@@ -97,6 +97,13 @@ def finetune(
                 "dataset.class_names", f"{planned.dataset.class_names} in the recipe beside train=",
                 "class_names= instead", "Give the names of labels 0, 1, … in class_names=.",
             )  # fmt: skip
+        split_file = planned.dataset.splits.file
+        if split_file is not None and not any("dataset.splits.file" in word for word in overrides):
+            raise bad_value(
+                "dataset.splits.file", f"{split_file} in the recipe beside train=",
+                "null: the file divides the recipe's own images",
+                'Add "dataset.splits.file=null".',
+            )  # fmt: skip
         splits = {"train": train, "validation": validation, "test": test}
         overrides = (*_written(splits, class_names, planned.dataset.upright), *overrides)
     elif (validation, test, class_names) != (None, None, None):

@@ -175,7 +175,7 @@ def evaluate(config: Config, directory: Path) -> Path:
 
 
 def _unlike_the_run(config: Config, source: Source) -> list[str]:
-    """Return lines on how the run's own images changed, for ``run=RUN`` without other images."""
+    """Return lines on how the images of ``run=RUN`` differ from those that the run was trained on."""
     from cait_finetune.config.yaml_files import Folders
     from cait_finetune.runs.directory import RunDirectory
     from cait_finetune.runs.identity import other_data, place_notes
@@ -183,9 +183,10 @@ def _unlike_the_run(config: Config, source: Source) -> list[str]:
     if Folders.own is None or not (run := RunDirectory(Folders.own)).identity.is_file():
         return []
     place = config.dataset.data_dir
-    if config.dataset.evaluation_only or run.read_config().dataset.data_dir != place:
-        return []
-    return [*place_notes(run, place), *(f"data   {line}" for line in other_data(run, source))]
+    notes = place_notes(run, place) if run.read_config().dataset.data_dir == place else []
+    if not config.dataset.evaluation_only:  # which scores images of the user's choice
+        notes += [f"data   {line}" for line in other_data(run, source)]
+    return notes
 
 
 def _as_published(

@@ -49,6 +49,7 @@ def draw(config: MapsConfig) -> None:
     with quiet_imports():
         import keras  # noqa: F401  loads the backend, which logs to stderr
 
+        from cait_finetune.data.image_files.listing import LeftOut
         from cait_finetune.inference.files import find_images
         from cait_tf import attention_maps, imagenet
         from cait_tf.images import load_image
@@ -62,7 +63,10 @@ def draw(config: MapsConfig) -> None:
     size = config.image_size
     if size and len(size) > 2:
         raise bad_value("image_size", size, "one number, or [height,width]")
-    images = find_images(config.images)
+    left_out = LeftOut()
+    images = find_images(config.images, left_out)
+    for line in left_out.notes():
+        print(line)
     for path in images:  # report a bad image before a download starts
         load_image(path, (variant.patch_size, variant.patch_size))
     weights = locate_weights(variant, config.weights)

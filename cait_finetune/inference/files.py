@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import glob
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from cait_finetune.config.places import expanded, expanded_path
-from cait_finetune.data.image_files.listing import ENDINGS, files_below, is_image, matching
+from cait_finetune.data.image_files.listing import (
+    ENDINGS,
+    LeftOut,
+    files_below,
+    is_image,
+    local_entries,
+    matching,
+)
 from cait_finetune.errors import bad_value
 
 
-def find_images(images: Sequence[str]) -> list[Path]:
+def find_images(images: Sequence[str], left_out: LeftOut | None = None) -> list[Path]:
     """Return the image files that paths, folders and globs name.
 
     The search includes subfolders, and folders that match a glob. A folder or glob adds no file that is
@@ -21,6 +29,10 @@ def find_images(images: Sequence[str]) -> list[Path]:
     have the same length. Such a file may have any ending. In folders and globs,
     `cait_finetune.data.image_files.listing` decides which files are images.
 
+    Args:
+        images: the paths, folders and globs.
+        left_out: gets what folders and globs name besides images. `None`: nothing gets it.
+
     Returns:
         The files in the order of `images`, sorted within each element of `images`.
 
@@ -28,10 +40,11 @@ def find_images(images: Sequence[str]) -> list[Path]:
         UserError: an element of `images` names no file, or a folder cannot be read.
     """
     found: list[Path] = []
+    left_out = LeftOut() if left_out is None else left_out
     listed: set[tuple[str, str]] = set()  # real folder and file name
     for one in images:
         try:
-            files = sorted(_named(one))
+            files = sorted(_named(one, left_out))
         except OSError as error:
             reason = f"{error.filename}: {error.strerror}"
             raise bad_value("images", one, f"folders that can be read ({reason})") from error
@@ -50,19 +63,21 @@ def find_images(images: Sequence[str]) -> list[Path]:
     return found
 
 
-def _named(one: str) -> list[Path]:
+def _named(one: str, left_out: LeftOut) -> list[Path]:
     if not one:
         return []
     path = expanded_path("images", one)
     if path.exists():  # even if a [ in the name makes it look like a glob
-        return _images_in(path) if path.is_dir() else [path]
+        return _images_in(path, left_out) if path.is_dir() else [path]
     files = []
     for name in matching(_with_literal_folder(expanded("images", one))):
         match = Path(name)
         if match.is_dir():
-            files += _images_in(match)
+            files += _images_in(match, left_out)
         elif is_image(name):
             files.append(match)
+        else:
+            left_out.add(name)
     return files
 
 
@@ -77,5 +92,12 @@ def _with_literal_folder(pattern: str) -> str:
     return pattern
 
 
-def _images_in(folder: Path) -> list[Path]:
-    return [folder / path for path in files_below(str(folder)) if is_image(path)]
+def _images_in(folder: Path, left_out: LeftOut) -> list[Path]:
+    files = files_below(str(folder), functools.partial(local_entries, outputs=left_out.outputs))
+    images = []
+    for path in files:
+        if is_image(path):
+            images.append(folder / path)
+        else:
+            left_out.add(str(folder / path))
+    return images

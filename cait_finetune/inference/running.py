@@ -10,6 +10,7 @@ from rich.console import Console
 
 from cait_finetune.config.checks import make_folder
 from cait_finetune.config.keys import check_keys, key
+from cait_finetune.data.image_files.listing import LeftOut
 from cait_finetune.errors import bad_value
 from cait_finetune.inference.files import find_images
 from cait_finetune.inference.found_model import FoundModel, find_model
@@ -58,7 +59,11 @@ def predict(config: PredictConfig, console: Console | None = None) -> Prediction
     found = find_model(config.model if config.run is None else config.run)
     if config.maps:
         found.read_run("maps")
-    files = find_images(config.images)
+    left_out = LeftOut()
+    files = find_images(config.images, left_out)
+    shown = console or plain_console(quiet=True)
+    for line in left_out.notes():
+        shown.print(line, highlight=False)
     if config.output:
         check_output(Path(config.output))
     maps = make_folder("maps", Path(config.maps)) if config.maps else None
@@ -79,7 +84,6 @@ def predict(config: PredictConfig, console: Console | None = None) -> Prediction
     places = dict(zip(files, places_of(files, maps), strict=True)) if maps else {}
     predictions: list[Prediction] = []
     laps: list[tuple[int, float]] = []
-    shown = console or plain_console(quiet=True)
     with progress_bar("images", len(files), shown) as advance:
         begin = time.perf_counter()
         for batch in classify(backend, files, config.top_k, config.batch_size):

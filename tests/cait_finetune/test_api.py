@@ -379,6 +379,14 @@ def test_class_names_of_a_recipe_beside_arrays(tmp_path):
         finetune(recipe="mine", folder=tmp_path, train=ARRAYS)
 
 
+def test_a_split_file_of_a_recipe_beside_arrays(tmp_path):
+    (tmp_path / "mine.yaml").write_text(
+        "defaults: [config, _self_]\ndataset: {splits: {file: mine.csv}}\n"
+    )
+    with pytest.raises(UserError, match=r"^dataset\.splits\.file: got .*mine\.csv in the recipe"):
+        finetune(recipe="mine", folder=tmp_path, train=ARRAYS)
+
+
 @pytest.mark.parametrize(("key", "value"), [("on_epoch_end", [3]), ("metrics", {"a": "b"})])
 def test_what_is_no_function_is_refused(key, value):
     with pytest.raises(UserError, match=rf"^{key}: got .*, expected functions$"):

@@ -65,6 +65,8 @@ def assembled(config: DatasetConfig, listing: Listing) -> FileSource:
         rows |= divided
         counts = " / ".join(f"{len(rows[split]):,}" for split in SPLITS)
         notes = (*notes, f"split  {', '.join([counts, *words])}")
+    elif plan.words:
+        notes = (*notes, f"split  {plan.words}")
     unreadable: tuple[str, ...] = ()
     left_out: dict[str, int] = {}
     if config.check:

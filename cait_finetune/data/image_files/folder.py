@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import logging
 import os
@@ -16,7 +15,7 @@ from cait_finetune.data.image_files import storage
 from cait_finetune.data.image_files.assembly import Listing, assembled
 from cait_finetune.data.image_files.class_list import class_list, in_order, outside, some
 from cait_finetune.data.image_files.files import Files, FileSource
-from cait_finetune.data.image_files.listing import ENDINGS, is_image
+from cait_finetune.data.image_files.listing import ENDINGS, LeftOut, is_image
 from cait_finetune.data.image_files.splits import planned, usual_split
 from cait_finetune.data.source import SPLITS
 from cait_finetune.errors import bad_value
@@ -33,15 +32,13 @@ class _Found:
 
     Attributes:
         images: paths of the images by (part, class). The part is empty without split folders.
-        others: number of other files by file extension.
         astray: paths of images that are in no class folder.
-        outputs: paths of output directories of commands, which are left out.
+        left_out: files that are not images, and output directories of commands.
     """
 
     images: dict[tuple[str, str], list[str]]
-    others: collections.Counter[str]
     astray: list[str]
-    outputs: list[str]
+    left_out: LeftOut
 
 
 def load_folder(config: DatasetConfig) -> FileSource:
@@ -176,26 +173,25 @@ def _is_hidden_folder(root: str, name: str) -> bool:
 
 def _found(root: str, parts: list[str]) -> _Found:
     images: dict[tuple[str, str], list[str]] = {}
-    others: collections.Counter[str] = collections.Counter()
-    astray, outputs = [], []
+    astray, left_out = [], LeftOut()
     for part in parts:
         folder = f"{root}/{part}" if part else root
         prefix = f"{part}/" if part else ""
-        for name, is_folder in storage.entries(folder, outputs):
+        for name, is_folder in storage.entries(folder, left_out.outputs):
             if not is_folder:
                 if is_image(name):
                     astray.append(prefix + name)
                 continue
             if _holds_outputs(f"{folder}/{name}"):
-                outputs.append(f"{folder}/{name}")
+                left_out.outputs.append(f"{folder}/{name}")
                 continue
             images[part, name] = []
-            for path in storage.files_below(f"{folder}/{name}", root, outputs):
+            for path in storage.files_below(f"{folder}/{name}", root, left_out.outputs):
                 if is_image(path):
                     images[part, name].append(f"{prefix}{name}/{path}")
                 else:
-                    others[os.path.splitext(path)[1].lower() or "no ending"] += 1
-    return _Found(images, others, astray, outputs)
+                    left_out.add(f"{folder}/{name}/{path}")
+    return _Found(images, astray, left_out)
 
 
 def _holds_outputs(folder: str) -> bool:
@@ -211,14 +207,7 @@ def _holds_outputs(folder: str) -> bool:
 
 
 def _notes(found: _Found) -> list[str]:
-    notes = []
-    if found.others:
-        endings = ", ".join(ending for ending, _ in found.others.most_common(5))
-        notes.append(
-            f"files  {found.others.total():,} that are not images were left out: {endings}"
-        )
-    if found.outputs:
-        notes.append(f"files  output directories of commands were left out: {some(found.outputs)}")
+    notes = found.left_out.notes()
     if found.astray:
         notes.append(f"files  {len(found.astray):,} in no class folder were left out")
     return notes
@@ -270,7 +259,8 @@ def _class_names(config: DatasetConfig, root: str, found: _Found, train: str) ->
 
 
 def _explain_no_image(folder: str, found: _Found) -> None:
-    endings = f"; there are files {some(sorted(found.others))}" if found.others else ""
+    others = sorted(found.left_out.endings())
+    endings = f"; there are files {some(others)}" if others else ""
     raise bad_value(
         _KEY,
         f"{folder}, a class without an image{endings}",

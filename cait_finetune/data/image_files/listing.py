@@ -7,10 +7,14 @@ The module does not import TensorFlow: `cait_finetune.inference` lists files bef
 
 from __future__ import annotations
 
+import collections
+import dataclasses
 import fnmatch
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
+
+from cait_finetune.data.image_files.class_list import some
 
 #: File extensions that `cait_finetune.data.decode` reads, in lower case.
 ENDINGS = (".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".webp")
@@ -40,10 +44,44 @@ _LITTER = frozenset(
 )
 #: A file in each output directory that the time names.
 OUTPUT_MARK = ".cait_output"
+_SHOWN = 5  # file extensions in a note
 _MAGIC = re.compile(r"[*?[]")
 
 #: Function that returns the sorted names in a folder without litter, and whether each is a folder.
 Entries = Callable[[str], list[tuple[str, bool]]]
+
+
+@dataclasses.dataclass
+class LeftOut:
+    """What a search of folders found besides images.
+
+    Attributes:
+        files: paths of files without an image's extension.
+        outputs: paths of output directories of commands.
+    """
+
+    files: set[str] = dataclasses.field(default_factory=set)
+    outputs: list[str] = dataclasses.field(default_factory=list)
+
+    def add(self, path: str) -> None:
+        """Add a file. A file that several globs match counts once."""
+        self.files.add(os.path.abspath(path))
+
+    def endings(self) -> list[str]:
+        """Return the extensions of the files, the most common first."""
+        found = [os.path.splitext(path)[1].lower() or "no ending" for path in sorted(self.files)]
+        return [name for name, _ in collections.Counter(found).most_common()]
+
+    def notes(self) -> list[str]:
+        """Return a line for the files, with their most common extensions, and one for `outputs`."""
+        notes = []
+        if self.files:
+            shown = ", ".join(self.endings()[:_SHOWN])
+            notes.append(f"files  {len(self.files):,} that are not images were left out: {shown}")
+        if self.outputs:
+            shown = some(sorted(set(self.outputs)))
+            notes.append(f"files  output directories of commands were left out: {shown}")
+        return notes
 
 
 def is_image(name: str) -> bool:

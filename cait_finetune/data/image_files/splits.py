@@ -25,7 +25,7 @@ class Plan:
         parts: the name of the part of each split that has one. Empty: the data set has no parts.
         shares: the share of each split in train's part, or in all images if there are no parts.
             Empty: nothing is divided.
-        words: a phrase for the user if a validation part becomes the test split.
+        words: a phrase for the user if a split has the part of another split. Else empty.
     """
 
     parts: Mapping[str, str]
@@ -71,7 +71,9 @@ def planned(config: DatasetConfig, names: Iterable[str], what: str) -> Plan:
         _refuse_division(config, what)
     if config.evaluation_only:
         any_of_them = next((parts[split] for split in reversed(SPLITS) if split in parts), names[0])
-        return Plan({split: parts.get(split, any_of_them) for split in SPLITS})
+        without = [split for split in SPLITS if split not in parts]
+        words = f"no part is {' or '.join(without)}: {any_of_them} is read there" if without else ""
+        return Plan({split: parts.get(split, any_of_them) for split in SPLITS}, words=words)
     if "train" not in parts:
         raise bad_value(
             "dataset.splits.train",

@@ -16,6 +16,7 @@ from cait_finetune.data.image_files.splits import planned, usual_split
 from cait_finetune.data.image_files.spreadsheet import Table, read_table
 from cait_finetune.data.image_files.table_files import (
     check_one_label,
+    elsewhere,
     found_files,
     listed_twice,
     merge_labels,
@@ -59,14 +60,15 @@ def load_table(config: DatasetConfig) -> FileSource:
     _check_parts(table, parts, plan.parts)
 
     ids, paths = found_files(table, image)
+    notes = elsewhere(table, paths)
     twice = listed_twice(table, ids, paths, parts)
     for rows in twice:  # the paths may differ: use those of the first row
         for row in rows:
             ids[row], paths[row] = ids[rows[0]], paths[rows[0]]
     files = Files(np.array(paths, object), np.array(ids, object), labels, weights)
-    notes = ()
     if config.columns.weight is None and "weight" in table.header and not config.multi_label:
         notes = (
+            *notes,
             "table  the column weight is not used: set dataset.columns.weight=weight to use it",
         )
     used = (image, *(columns.classes or [label_column(config, table)]))

@@ -10,6 +10,7 @@ import numpy as np
 
 from cait_finetune.config import DatasetConfig
 from cait_finetune.data.image_files import storage
+from cait_finetune.data.image_files.class_list import some
 from cait_finetune.data.image_files.files import Files
 from cait_finetune.data.image_files.spreadsheet import Table
 from cait_finetune.errors import bad_value
@@ -36,6 +37,20 @@ def found_files(table: Table, column: str) -> tuple[list[str], list[str]]:
         storage.check_readable(_KEY, paths[remote[0]], got)
     _check_there(table, ids, paths, folder)
     return ids, paths
+
+
+def elsewhere(table: Table, paths: Sequence[str]) -> tuple[str, ...]:
+    """Return a note if images are not below the table's folder, as with absolute paths of a copied table.
+
+    Args:
+        paths: the paths of the images.
+    """
+    inside = storage.parent(table.path) + "/"
+    folders = sorted({storage.parent(path) for path in paths if not path.startswith(inside)})
+    if not folders:
+        return ()
+    count = sum(not path.startswith(inside) for path in paths)
+    return (f"table  {count:,} images are outside the folder of the table, in {some(folders)}",)
 
 
 def listed_twice(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from cait_finetune.data.image_files.listing import LeftOut
 from cait_finetune.errors import UserError
 from cait_finetune.inference.files import find_images
 
@@ -38,6 +39,20 @@ def folder(tmp_path, monkeypatch):
 )
 def test_what_is_found(folder, images, found):
     assert find_images(images) == [Path(name) for name in found]
+
+
+@pytest.mark.parametrize(
+    ("images", "notes"),
+    [
+        (["b"], ["files  1 that are not images were left out: .txt"]),
+        (["b", "b/*", "*"], ["files  2 that are not images were left out: .txt, .dat"]),
+        (["b/*.JPG", "c.dat"], []),
+    ],
+)
+def test_files_that_are_left_out_are_counted(folder, images, notes):
+    left_out = LeftOut()
+    find_images(images, left_out)
+    assert left_out.notes() == notes
 
 
 def test_a_folder_and_globs_of_it_agree(tmp_path, monkeypatch):

@@ -102,6 +102,14 @@ def test_to_evaluate_nothing_is_put_aside():
     assert plan(["x"], evaluation_only=True, train="x", test="x").parts["train"] == "x"
 
 
+def test_a_part_that_stands_for_another_split_is_named():
+    words = plan(["train", "val"], evaluation_only=True).words
+    assert words == "no part is test: val is read there"
+    words = plan(["x"], evaluation_only=True).words
+    assert words == "no part is train or validation or test: x is read there"
+    assert plan(["train", "val", "test"], evaluation_only=True).words == ""
+
+
 @pytest.mark.parametrize("word", [{"shares": [0.5, 0.25, 0.25]}, {"seed": 5}, {"file": "zz.csv"}])
 @pytest.mark.parametrize(
     ("names", "evaluation_only"), [(["train", "val", "test"], False), (["train"], True)]

@@ -92,7 +92,12 @@ def test_a_split_column_without_anything_is_none(root):
 
 def test_paths_may_be_absolute_or_elsewhere(root, tmp_path):
     rows = [f"{root}/{r}" if n % 2 else f"../images/{r}" for n, r in enumerate(ROWS)]
-    assert from_table(table(tmp_path / "lists" / "list.csv", rows)).sizes["train"] == 24
+    source = from_table(table(tmp_path / "lists" / "list.csv", rows))
+    assert source.sizes["train"] == 24
+    folders = f"{root}/cat, {root}/dog, {root}/owl"
+    assert source.notes[0] == f"table  30 images are outside the folder of the table, in {folders}"
+    beside = from_table(table(root / "list.csv", rows[1::2]))  # absolute, below the table's folder
+    assert not any("outside" in note for note in beside.notes)
 
 
 def test_numbers_are_sorted_as_such(root):
