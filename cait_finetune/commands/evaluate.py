@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cait_finetune.config import Config
+from cait_finetune.config.metrics import format_value
 from cait_finetune.errors import bad_value
 from cait_finetune.runtime.console import plain_console
 from cait_finetune.runtime.progress import Advance, progress_bar
@@ -65,6 +66,7 @@ def evaluate(config: Config, directory: Path) -> Path:
     from cait_finetune.runs.provenance import notes_on_weights
     from cait_finetune.runtime.tuning import configure_process
     from cait_finetune.scores.evaluation import Evaluator
+    from cait_finetune.scores.intervals import wilson
 
     if config.dataset.multi_label:
         raise bad_value(
@@ -129,8 +131,10 @@ def evaluate(config: Config, directory: Path) -> Path:
 
     def say(row: Accuracy, remark: str = "") -> None:
         beside = "" if row.difference is None else f" ({row.difference:+.2f} against the published)"
+        top1 = row.top1 / 100
+        shown = format_value(top1, wilson(top1, row.images) if row.images else None)
         console.print(
-            f"{row.conditions.model}, {cropped(row.conditions)}: top-1 {row.top1:.2f}%{beside}, "
+            f"{row.conditions.model}, {cropped(row.conditions)}: top-1 {shown}{beside}, "
             f"top-5 {row.top5:.2f}% on {row.images:,} images{remark}"
         )
 

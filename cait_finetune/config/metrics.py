@@ -1,8 +1,8 @@
-"""Display names of the metrics."""
+"""Display names of the metrics, and the format of their values."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from cait_finetune.errors import bad_value
 
@@ -16,7 +16,7 @@ METRIC_NAMES = {
 
 
 #: Scores beside the metrics in ``scores.json``.
-OTHER_SCORES = ("images", "loss", "ece", "ece_calibrated", "loss_calibrated")
+OTHER_SCORES = ("images", "loss", "ece", "ece_calibrated", "loss_calibrated", "intervals")
 
 
 def check_metric_names(names: Iterable[object]) -> None:
@@ -33,12 +33,28 @@ def check_metric_names(names: Iterable[object]) -> None:
             )
 
 
-def format_metrics(metrics: Mapping[str, float], metric: str) -> str:
+def format_metrics(
+    metrics: Mapping[str, float],
+    metric: str,
+    intervals: Mapping[str, Sequence[float]] | None = None,
+) -> str:
     """Return ``mean per class 91.20%, top-1 92.00%``; any other `metric` alone, as ``top-1 92.00%``.
 
     Args:
         metrics: values from 0 to 1 by key of `METRIC_NAMES`.
         metric: the data set's metric.
+        intervals: the 95 % intervals to show after the values, by key. `None`: none.
     """
     shown = [metric, "top1"] if metric == "mean_per_class" else [metric]
-    return ", ".join(f"{METRIC_NAMES[name]} {metrics[name]:.2%}" for name in shown)
+    return ", ".join(
+        f"{METRIC_NAMES[name]} {format_value(metrics[name], (intervals or {}).get(name))}"
+        for name in shown
+    )
+
+
+def format_value(value: float, interval: Sequence[float] | None) -> str:
+    """Return a value with its 95 % interval in percent, such as ``99.20% (98.4–100.0)``."""
+    if interval is None:
+        return f"{value:.2%}"
+    low, high = interval
+    return f"{value:.2%} ({100 * low:.1f}–{100 * high:.1f})"

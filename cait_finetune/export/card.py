@@ -6,12 +6,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cait_finetune.config.metrics import METRIC_NAMES
+from cait_finetune.config.metrics import METRIC_NAMES, format_value
 from cait_finetune.export.places import without_places
 from cait_finetune.export.start import start_of
 from cait_finetune.export.usage import usage
 from cait_finetune.runs.markdown import markdown_table
-from cait_finetune.scores.intervals import brackets
 
 #: The hub's identifiers of our metrics.
 _HUB_METRICS = {
@@ -137,15 +136,13 @@ def _results(result: Mapping[str, Any]) -> str:
     ]
     return (
         f"## Results\n\nOn the {result['test_examples']:,} images of the test split, scored once, after "
-        f"training:\n\n{markdown_table(['metric', 'value'], rows)}"
+        f"training, with the 95 % interval in brackets:\n\n{markdown_table(['metric', 'value'], rows)}"
     )
 
 
 def _metric(result: Mapping[str, Any], name: str) -> str:
-    value = result[f"test_{name}"]
-    if name != "top1":
-        return f"{value:.2%}"
-    return f"{value:.2%}, 95 % interval {brackets(value, result['test_examples'])}"
+    interval = result.get("intervals", {}).get(f"test_{name}")
+    return format_value(result[f"test_{name}"], interval)
 
 
 def _files(exports: Mapping[str, Mapping[str, Any]]) -> str:

@@ -10,13 +10,13 @@ import csv
 import itertools
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
-from cait_finetune.config.metrics import METRIC_NAMES, OTHER_SCORES
+from cait_finetune.config.metrics import METRIC_NAMES, OTHER_SCORES, format_value
 from cait_finetune.errors import UserError
 from cait_finetune.report import html
 from cait_finetune.runs.directory import RunDirectory, read_json
 from cait_finetune.runs.exports import current_result
-from cait_finetune.scores.intervals import brackets
 
 _MOST = 200  # rows of a table at most; the CSV file has all rows
 _PAIRS = 20
@@ -47,14 +47,14 @@ def scores(run: RunDirectory) -> str | None:
     note = (
         f"The best epoch was chosen on the validation images. The {weights} weights are scored in "
         "float32, each image once; "
-        "ECE and loss before the temperature. In brackets: the 95 % interval (Wilson)."
+        "ECE and loss before the temperature. In brackets: the 95 % interval, Wilson's for top-1, else "
+        "of a bootstrap over the images."
     )
     return html.table(head, rows) + html.paragraph(note, "note")
 
 
-def _metric(scores: dict[str, float], key: str) -> str:
-    shown = f"{scores[key]:.2%}"
-    return f"{shown} {brackets(scores[key], int(scores['images']))}" if key == "top1" else shown
+def _metric(scores: dict[str, Any], key: str) -> str:
+    return format_value(scores[key], scores.get("intervals", {}).get(key))
 
 
 def curves(run: RunDirectory) -> str | None:

@@ -200,9 +200,7 @@ class Comparison:
                          f"(Student's t): {', '.join(draws)}")  # fmt: skip
         rows = groups if self.by_group else [Group([run], self.metric) for run in self.finished]
         if any("(" in row.cell("test") for row in rows):
-            lines.append(
-                "(…)     95 % interval of one run, by the number of its test images (Wilson)"
-            )
+            lines.append("(…)     95 % interval of one run, by the number of its test images")
         for runs in (runs for group in groups for runs in group.repeated):
             names = " and ".join(str(run.directory) for run in runs)
             lines.append(f"draw    {names} have equal settings and an equal draw: they count once")

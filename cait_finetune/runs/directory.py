@@ -306,6 +306,11 @@ class RunDirectory:
                     "a number, as it was written",
                     "put a whole file in its place, or remove it",
                 )
+        if not _are_intervals(found.get("intervals", {})):
+            raise bad_value(
+                self.result.name, f"{self.result} with intervals: {found['intervals']!r}",
+                "two numbers for each metric", "put a whole file in its place, or remove it",
+            )  # fmt: skip
         return found
 
     @property
@@ -343,3 +348,12 @@ class RunDirectory:
     def write_result(self, result: dict) -> None:
         """Write ``result.json``."""
         write_json(self.result, result)
+
+
+def _are_intervals(found: object) -> bool:
+    return isinstance(found, dict) and all(
+        isinstance(ends, list)
+        and len(ends) == 2
+        and all(isinstance(end, int | float) for end in ends)
+        for ends in found.values()
+    )

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cait_finetune.config.metrics import format_value
 from cait_finetune.runs.leaderboard import Entry
 from cait_finetune.runs.values import mark_of
-from cait_finetune.scores.intervals import brackets, half_width
+from cait_finetune.scores.intervals import half_width
 
 #: Keys that draw images, folds and weights. Runs that differ in these keys only form a group.
 DRAWS = ("seed", "dataset.seed", "dataset.fold")
@@ -73,10 +74,9 @@ class Group:
             return ""
         if len(values) > 1:
             return f"{statistics.fmean(values):.2%} ± {100 * half_width(values):.2f}"
-        examples = self.runs[0].finished_result.get("test_examples")
-        if split == "test" and self.metric == "top1" and examples and len(self.runs) == 1:
-            return f"{values[0]:.2%} {brackets(values[0], examples)}"
-        return f"{values[0]:.2%}"
+        intervals = self.runs[0].finished_result.get("intervals", {})
+        own = intervals.get(f"{split}_{self.metric}") if len(self.runs) == 1 else None
+        return format_value(values[0], own)
 
     def difference(self, best: Group) -> str:
         """Format the mean paired difference of the test metric, in points, with its interval."""

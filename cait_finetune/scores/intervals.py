@@ -7,9 +7,11 @@ import statistics
 from collections.abc import Sequence
 
 CONFIDENCE = 0.95
+#: The lower and the upper end.
+Interval = tuple[float, float]
 
 
-def wilson(accuracy: float, examples: int) -> tuple[float, float]:
+def wilson(accuracy: float, examples: int) -> Interval:
     """Return Wilson's score interval of an accuracy on `examples` independent images.
 
     Source: Brown, Cai and DasGupta, "Interval Estimation for a Binomial Proportion" (2001).
@@ -19,14 +21,6 @@ def wilson(accuracy: float, examples: int) -> tuple[float, float]:
     correct = round(accuracy * examples)
     interval = binomtest(correct, examples).proportion_ci(CONFIDENCE, method="wilson")
     return float(interval.low), float(interval.high)
-
-
-def brackets(accuracy: float, examples: int) -> str:
-    """Return Wilson's interval in percent, such as ``(98.4–100.0)``. Empty: there are no images."""
-    if not examples:
-        return ""
-    low, high = wilson(accuracy, examples)
-    return f"({100 * low:.1f}–{100 * high:.1f})"
 
 
 def half_width(values: Sequence[float]) -> float:

@@ -18,7 +18,6 @@ from cait_finetune.export.exported_model import ExportedModel
 from cait_finetune.runs.exports import weights_mark
 from cait_finetune.runs.identity import PARENT, identity_facts, images_mark, parent_of
 from cait_finetune.scores.evaluation import Evaluation, MultiLabelEvaluation
-from cait_finetune.scores.intervals import brackets, wilson
 from cait_finetune.scores.predictions import Predictions, Predictor, load_predictions
 from cait_finetune.train.loop import TRAINED
 from cait_finetune.workflow.exporting import export_run
@@ -131,6 +130,7 @@ def collect_result(config: Config, prepared: Prepared, scores: Scores, started: 
             for split, further in scores.further.items()
             for name, value in further.items()
         },
+        "intervals": {f"test_{name}": ends for name, ends in scores.intervals["test"].items()},
         "test_examples": test.examples,
         "test_ece": scores.reliability["test", False].error,
         "test_ece_calibrated": scores.reliability["test", True].error,
@@ -162,6 +162,7 @@ def print_summary(config: Config, prepared: Prepared, scores: Scores, result: di
     """Print test metrics, calibration error, and the paths of the report and the run."""
     console, state, test = prepared.worker.console, prepared.logbook.state, scores.test
     corrupt, speed = prepared.streams.corrupt, result["images_per_second"]
+    intervals, metric = scores.intervals["test"], config.dataset.judged_by
     also = _further_metrics(test, prepared.source.class_names)
     averaged = f", {state.best_of} weights" if state.best_of not in ("", TRAINED) else ""
     notes = [f"best epoch {state.best_epoch}{averaged}"]
@@ -169,7 +170,7 @@ def print_summary(config: Config, prepared: Prepared, scores: Scores, result: di
     notes += [f"{state.skipped} steps skipped"] if state.skipped else []
     notes += [f"{len(corrupt)} corrupt images left out"] if len(corrupt) else []
     console.print(
-        f"test   {format_metrics(test.as_metrics(), config.dataset.judged_by)}{also} on "
+        f"test   {format_metrics(test.as_metrics(), metric, intervals)}{also} on "
         f"{test.examples:,} images ({', '.join(notes)}); {result['wall_seconds']:.0f} s"
         + (f", {speed:.0f} img/s" if speed else ""),
         highlight=False,
@@ -177,7 +178,8 @@ def print_summary(config: Config, prepared: Prepared, scores: Scores, result: di
     if further := scores.further.get("test"):
         shown = ", ".join(f"{name} {value:.4g}" for name, value in further.items())
         console.print(f"also   {shown} on the test images", highlight=False)
-    if isinstance(test, Evaluation) and (points := 100 * _uncertainty(test)) > _UNSURE:
+    low, high = intervals.get(metric) or intervals.get("top1") or (0.0, 0.0)
+    if (points := 50 * (high - low)) > _UNSURE:
         console.print(
             f"margin ±{points:.0f} points with {test.examples:,} test images: smaller differences "
             "between models may be chance",
@@ -192,14 +194,7 @@ def print_summary(config: Config, prepared: Prepared, scores: Scores, result: di
 
 
 def _further_metrics(test: Evaluation | MultiLabelEvaluation, class_names: Sequence[str]) -> str:
-    """Return what follows the metric that judges: the interval of top-1, and another metric."""
+    """Return another metric, after the metric that judges. Empty: none tells anything."""
     if isinstance(test, MultiLabelEvaluation):
         return f", F1 {test.f1:.2%}"
-    interval = f" {brackets(test.top1, test.examples)}"
-    return interval + (f", top-5 {test.top5:.2%}" if len(class_names) >= _TOP5 else "")
-
-
-def _uncertainty(test: Evaluation) -> float:
-    """Return half the width of the interval of top-1."""
-    low, high = wilson(test.top1, test.examples)
-    return (high - low) / 2
+    return f", top-5 {test.top5:.2%}" if len(class_names) >= _TOP5 else ""

@@ -15,8 +15,10 @@ from cait_finetune.data.pipeline import example_ids
 from cait_finetune.data.source import Source
 from cait_finetune.errors import bad_value
 from cait_finetune.scores import calibration
+from cait_finetune.scores.bootstrap import metric_intervals
 from cait_finetune.scores.calibration import Reliability
 from cait_finetune.scores.evaluation import Evaluation, MultiLabelEvaluation, build_evaluator
+from cait_finetune.scores.intervals import Interval
 from cait_finetune.scores.predictions import Predictions, Predictor
 
 #: A metric of a program: labels ``(N,)``, or ``(N, C)`` with several labels, and calibrated
@@ -33,6 +35,7 @@ class Scores:
     Attributes:
         temperature: the divisor of the logits.
         reliability: the bins by split and by whether the temperature is applied.
+        intervals: 95 % intervals of metrics, by split and key.
         further: metrics of a program, by split and name.
     """
 
@@ -40,6 +43,7 @@ class Scores:
     evaluations: Mapping[str, Evaluation | MultiLabelEvaluation]
     temperature: float
     reliability: Mapping[tuple[str, bool], Reliability]
+    intervals: Mapping[str, Mapping[str, Interval]]
     further: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
 
     @property
@@ -51,11 +55,12 @@ class Scores:
         """Return JSON values: the temperature, and the metrics of each split."""
         return {"temperature": self.temperature} | {split: self._metrics(split) for split in SPLITS}
 
-    def _metrics(self, split: str) -> dict[str, float]:
+    def _metrics(self, split: str) -> dict[str, Any]:
         one, evaluation = self.predictions[split], self.evaluations[split]
         return {
             "images": evaluation.examples,
             **evaluation.as_metrics(),
+            "intervals": self.intervals[split],
             **self.further.get(split, {}),
             "ece": self.reliability[split, False].error,
             "ece_calibrated": self.reliability[split, True].error,
@@ -129,7 +134,10 @@ def score(
         for calibrated in (False, True)
     }
     evaluations = {split: evaluator(predictions[split].batches(batch_size)) for split in SPLITS}
-    return Scores(predictions, evaluations, temperature, bins)
+    intervals = {
+        split: metric_intervals(predictions[split], evaluations[split]) for split in SPLITS
+    }
+    return Scores(predictions, evaluations, temperature, bins, intervals)
 
 
 def measured(scores: Scores, metrics: Mapping[str, Metric]) -> Scores:

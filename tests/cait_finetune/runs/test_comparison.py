@@ -81,10 +81,12 @@ def test_runs_that_differ_in_the_seed_alone_have_a_row_each_and_a_mean(tmp_path)
 def test_one_run_has_the_interval_of_its_test_images(tmp_path):
     run = write_run(tmp_path / "run", 0.9)
     result = json.loads((run / "result.json").read_text())
-    (run / "result.json").write_text(json.dumps({**result, "test_examples": 40}))
+    (run / "result.json").write_text(
+        json.dumps({**result, "intervals": {"test_top1": [0.307, 0.602]}})
+    )
     comparison = Comparison.of([read_entry(run)], best_first=True)
     assert comparison.table(name)[1] == [["run", "90.00%", "45.00% (30.7–60.2)", "12"]]
-    assert "Wilson" in comparison.notes()[0]
+    assert "95 % interval of one run" in comparison.notes()[0]
 
 
 def test_the_best_run_is_of_the_best_mean(tmp_path):

@@ -209,6 +209,14 @@ def test_a_result_with_something_else_for_a_number(result, tmp_path):
         run.read_result()
 
 
+@pytest.mark.parametrize("intervals", [[], {"test_top1": 0.5}, {"test_top1": [0.5]}])
+def test_a_result_with_something_else_for_intervals(intervals, tmp_path):
+    run = RunDirectory(tmp_path)
+    run.write_result({"intervals": intervals})
+    with pytest.raises(UserError, match=r"^result\.json: got .* with intervals: "):
+        run.read_result()
+
+
 def test_json_of_another_shape_is_named(tmp_path):
     (tmp_path / "exports.json").write_text('{"saved_model": 5}')
     with pytest.raises(UserError, match="one of its values is no dict"):

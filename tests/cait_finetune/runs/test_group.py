@@ -11,7 +11,12 @@ from cait_finetune.runs.leaderboard import Entry
 
 
 def run(score, test=None, **settings):
-    result = {"metric": "top1", "validation_top1": score, "test_top1": test, "test_examples": 40}
+    result = {
+        "metric": "top1",
+        "validation_top1": score,
+        "test_top1": test,
+        "intervals": {"test_top1": [0.307, 0.602]},
+    }
     return Entry(Path("run"), {"seed": 0, **settings}, None, result)
 
 

@@ -1,0 +1,114 @@
+"""95 % confidence intervals of a split's metrics: Wilson's for top-1, else the percentile bootstrap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from cait_finetune.scores.evaluation import Evaluation, MultiLabelEvaluation
+from cait_finetune.scores.intervals import CONFIDENCE, Interval, wilson
+from cait_finetune.scores.predictions import Predictions
+
+#: A metric of ``counts`` (N,), the number of times that each image was drawn.
+Resampled = Callable[[np.ndarray], float]
+
+_DRAWS = (200, 1000)
+_LOGITS = 100_000_000  # of all draws, where the draws stay within _DRAWS
+_MOST = 10_000_000  # logits: each draw takes a quarter of a second and half a gigabyte
+
+
+def metric_intervals(
+    predictions: Predictions, evaluation: Evaluation | MultiLabelEvaluation
+) -> dict[str, Interval]:
+    """Return the interval of each metric that averages over images or classes, by the metric's key.
+
+    A metric without an interval is left out: the split has more than 10 million logits, a logit is not
+    finite, or each draw gives the same value, as for a model without mistakes.
+    """
+    if not evaluation.examples:
+        return {}
+    found = {}
+    if isinstance(evaluation, Evaluation):
+        found["top1"] = wilson(evaluation.top1, evaluation.examples)
+        build, key = _mean_per_class, "mean_per_class"
+    else:
+        build, key = mean_average_precision, "mean_average_precision"
+    size = predictions.logits.size
+    if size > _MOST or not np.isfinite(predictions.logits).all():
+        return found
+    draws = int(np.clip(_LOGITS // size, *_DRAWS))
+    metric = build(predictions.logits, predictions.labels)
+    interval = bootstrap(metric, len(predictions.labels), draws)
+    return found if interval is None else {**found, key: interval}
+
+
+def bootstrap(metric: Resampled, examples: int, draws: int) -> Interval | None:
+    """Return the percentile interval of a metric over `draws` samples of the images with replacement.
+
+    The draws depend on nothing but their number, so that equal predictions have equal intervals.
+
+    Returns:
+        The interval. `None`: all samples give the same value.
+
+    Source: Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 13.
+    """
+    random = np.random.default_rng(0)
+    values = [
+        metric(np.bincount(random.integers(examples, size=examples), minlength=examples))
+        for _ in range(draws)
+    ]
+    low, high = np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return (float(low), float(high)) if max(values) > min(values) else None
+
+
+def mean_average_precision(logits: np.ndarray, labels: np.ndarray) -> Resampled:
+    """Return scikit-learn's macro average precision over the classes with images, as a function of counts.
+
+    The logits are sorted once, for all draws.
+
+    Args:
+        logits: ``(N, C)``.
+        labels: ``(N, C)`` of zeros and ones.
+    """
+    order = np.argsort(-logits, axis=0, kind="stable")  # (N, C)
+    ordered = np.take_along_axis(logits, order, axis=0)
+    hits = np.take_along_axis(labels, order, axis=0) > 0.5
+    # Equal logits share the precision below the last of them.
+    rows = np.arange(len(logits))[:, None]
+    ends = np.where(
+        np.vstack([ordered[1:] != ordered[:-1], np.ones_like(ordered[:1], bool)]), rows, len(logits)
+    )
+    last = np.minimum.accumulate(ends[::-1], axis=0)[::-1]  # (N, C)
+
+    def metric(counts: np.ndarray) -> float:
+        drawn = counts[order]  # (N, C)
+        found = np.cumsum(drawn * hits, axis=0)
+        precision = found / np.maximum(np.cumsum(drawn, axis=0), 1)
+        present = found[-1] > 0
+        if not present.any():
+            return 0.0
+        weighted = (drawn * hits * np.take_along_axis(precision, last, axis=0)).sum(axis=0)
+        return float((weighted[present] / found[-1, present]).mean())
+
+    return metric
+
+
+def _mean_per_class(logits: np.ndarray, labels: np.ndarray) -> Resampled:
+    """Return the mean top-1 accuracy over the classes with images, as a function of counts.
+
+    Args:
+        logits: ``(N, C)``.
+        labels: ``(N,)``.
+    """
+    own = np.take_along_axis(logits, labels[:, None], axis=1)  # (N, 1)
+    correct = (logits >= own).sum(axis=1) == 1  # as in `Evaluator`, ties count against the model
+    classes = logits.shape[1]
+
+    def metric(counts: np.ndarray) -> float:
+        images = np.bincount(labels, counts, classes)
+        hits = np.bincount(labels, counts * correct, classes)
+        present = images > 0
+        return float((hits[present] / images[present]).mean())
+
+    return metric

@@ -1,0 +1,94 @@
+"""Confidence intervals of averages over classes against scikit-learn, scipy and known coverage."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score, balanced_accuracy_score
+
+from cait_finetune.scores import bootstrap as module
+from cait_finetune.scores.bootstrap import bootstrap, mean_average_precision, metric_intervals
+from cait_finetune.scores.evaluation import build_evaluator
+from cait_finetune.scores.intervals import wilson
+from cait_finetune.scores.predictions import Predictions
+
+RANDOM = np.random.default_rng(3)
+
+
+def predictions(multi_label: bool, examples: int = 60, steps: float = 0.0) -> Predictions:
+    """Return random logits that favour the labels. `steps`: round them, so that logits are equal."""
+    shape = (examples, 4)
+    if multi_label:
+        labels = (RANDOM.random(shape) < 0.3).astype(np.float32)
+        truth = labels
+    else:
+        labels = RANDOM.integers(4, size=examples).astype(np.int32)
+        truth = np.eye(4)[labels]
+    logits = RANDOM.normal(size=shape) + truth
+    logits = np.round(logits / steps) * steps if steps else logits
+    return Predictions(logits.astype(np.float32), labels, list(map(str, range(examples))), "abcd")
+
+
+def evaluated(one: Predictions):
+    return build_evaluator(lambda logits, training: logits, one.multi_label)(one.batches(16))
+
+
+@pytest.mark.parametrize("steps", [0.0, 0.5])
+def test_average_precision_of_drawn_images_is_scikit_learns(steps):
+    one = predictions(multi_label=True, steps=steps)
+    metric = mean_average_precision(one.logits, one.labels)
+    for _ in range(5):
+        rows = RANDOM.integers(60, size=60)
+        counts = np.bincount(rows, minlength=60)
+        truth, present = one.labels[rows], one.labels[rows].any(axis=0)
+        expected = average_precision_score(truth[:, present], one.logits[rows][:, present])
+        assert metric(counts) == pytest.approx(expected, abs=1e-12)
+
+
+def test_drawn_images_of_one_class_each_are_scikit_learns():
+    one = predictions(multi_label=False)
+    metric = module._mean_per_class(one.logits, one.labels)
+    rows = RANDOM.integers(60, size=60)
+    expected = balanced_accuracy_score(one.labels[rows], one.logits[rows].argmax(axis=1))
+    assert metric(np.bincount(rows, minlength=60)) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_all_images_once_give_the_metric_of_the_evaluation(multi_label):
+    one = predictions(multi_label)
+    metrics = evaluated(one).as_metrics()
+    build = mean_average_precision if multi_label else module._mean_per_class
+    key = "mean_average_precision" if multi_label else "mean_per_class"
+    assert build(one.logits, one.labels)(np.ones(60, int)) == pytest.approx(metrics[key])
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_intervals_hold_the_metric_and_repeat(multi_label):
+    one = predictions(multi_label)
+    evaluation = evaluated(one)
+    found = metric_intervals(one, evaluation)
+    assert found == metric_intervals(one, evaluation)
+    metrics = evaluation.as_metrics()
+    assert set(found) == ({"mean_average_precision"} if multi_label else {"top1", "mean_per_class"})
+    assert all(low < metrics[key] < high for key, (low, high) in found.items())
+    if not multi_label:
+        assert found["top1"] == wilson(evaluation.top1, 60)
+
+
+def test_the_bootstrap_of_a_mean_is_its_normal_interval():
+    values = RANDOM.normal(size=400)
+    low, high = bootstrap(lambda counts: float(counts @ values / 400), 400, 1000)
+    half = 1.96 * values.std() / 20
+    assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.02)
+
+
+def test_what_has_no_interval_is_left_out(monkeypatch):
+    perfect = predictions(multi_label=True)
+    perfect = Predictions(perfect.labels, perfect.labels, perfect.ids, perfect.class_names)
+    assert metric_intervals(perfect, evaluated(perfect)) == {}  # all samples give 1
+    one = predictions(multi_label=False)
+    monkeypatch.setattr(module, "_MOST", 100)
+    assert set(metric_intervals(one, evaluated(one))) == {"top1"}
+    broken = Predictions(np.full((60, 4), np.nan, np.float32), one.labels, one.ids, "abcd")
+    monkeypatch.undo()
+    assert set(metric_intervals(broken, evaluated(broken))) == {"top1"}
