@@ -47,8 +47,8 @@ def scores(run: RunDirectory) -> str | None:
     note = (
         f"The best epoch was chosen on the validation images. The {weights} weights are scored in "
         "float32, each image once; "
-        "ECE and loss before the temperature. In brackets: the 95 % interval, Wilson's for top-1, else "
-        "of a bootstrap over the images."
+        "ECE and loss before the temperature. In brackets: the 95 % interval, Wilson's for top-1, of a "
+        "bootstrap over the images for mAP."
     )
     return html.table(head, rows) + html.paragraph(note, "note")
 

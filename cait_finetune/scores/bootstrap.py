@@ -1,4 +1,4 @@
-"""95 % confidence intervals of a split's metrics: Wilson's for top-1, else the percentile bootstrap."""
+"""95 % confidence intervals of a split's metrics: Wilson's for top-1, a bootstrap for mAP."""
 
 from __future__ import annotations
 
@@ -21,32 +21,30 @@ _MOST = 10_000_000  # logits: each draw takes a quarter of a second and half a g
 def metric_intervals(
     predictions: Predictions, evaluation: Evaluation | MultiLabelEvaluation
 ) -> dict[str, Interval]:
-    """Return the interval of each metric that averages over images or classes, by the metric's key.
+    """Return the interval of top-1 or mean average precision, by the metric's key.
 
-    A metric without an interval is left out: the split has more than 10 million logits, a logit is not
-    finite, or each draw gives the same value, as for a model without mistakes.
+    The result is empty if the split has no images. Mean average precision has no interval if the split
+    has more than 10 million logits, a logit is not finite, or all samples give the same value, as for a
+    model without mistakes.
     """
     if not evaluation.examples:
         return {}
-    found = {}
     if isinstance(evaluation, Evaluation):
-        found["top1"] = wilson(evaluation.top1, evaluation.examples)
-        build, key = _mean_per_class, "mean_per_class"
-    else:
-        build, key = mean_average_precision, "mean_average_precision"
-    size = predictions.logits.size
-    if size > _MOST or not np.isfinite(predictions.logits).all():
-        return found
-    draws = int(np.clip(_LOGITS // size, *_DRAWS))
-    metric = build(predictions.logits, predictions.labels)
-    interval = bootstrap(metric, len(predictions.labels), draws)
-    return found if interval is None else {**found, key: interval}
+        return {"top1": wilson(evaluation.top1, evaluation.examples)}
+    logits = predictions.logits
+    if logits.size > _MOST or not np.isfinite(logits).all():
+        return {}
+    draws = int(np.clip(_LOGITS // logits.size, *_DRAWS))
+    metric = mean_average_precision(logits, predictions.labels)
+    interval = bootstrap(metric, len(logits), draws)
+    return {} if interval is None else {"mean_average_precision": interval}
 
 
 def bootstrap(metric: Resampled, examples: int, draws: int) -> Interval | None:
     """Return the percentile interval of a metric over `draws` samples of the images with replacement.
 
-    The draws depend on nothing but their number, so that equal predictions have equal intervals.
+    Equal predictions have equal intervals: the draws depend on the numbers of images and draws only.
+    Close to 0 and 1 the interval is too narrow, as the samples repeat the few mistakes.
 
     Returns:
         The interval. `None`: all samples give the same value.
@@ -90,25 +88,5 @@ def mean_average_precision(logits: np.ndarray, labels: np.ndarray) -> Resampled:
             return 0.0
         weighted = (drawn * hits * np.take_along_axis(precision, last, axis=0)).sum(axis=0)
         return float((weighted[present] / found[-1, present]).mean())
-
-    return metric
-
-
-def _mean_per_class(logits: np.ndarray, labels: np.ndarray) -> Resampled:
-    """Return the mean top-1 accuracy over the classes with images, as a function of counts.
-
-    Args:
-        logits: ``(N, C)``.
-        labels: ``(N,)``.
-    """
-    own = np.take_along_axis(logits, labels[:, None], axis=1)  # (N, 1)
-    correct = (logits >= own).sum(axis=1) == 1  # as in `Evaluator`, ties count against the model
-    classes = logits.shape[1]
-
-    def metric(counts: np.ndarray) -> float:
-        images = np.bincount(labels, counts, classes)
-        hits = np.bincount(labels, counts * correct, classes)
-        present = images > 0
-        return float((hits[present] / images[present]).mean())
 
     return metric
