@@ -162,6 +162,15 @@ def _several_values(match: re.Match[str], problem: Problem) -> UserError:
     return bad_value(match[1], match[2], "one value", hint)
 
 
+def _range_without_sweep(match: re.Match[str], problem: Problem) -> UserError:
+    return bad_value(match[1], match[2], "one value", "Add -m for one run per value")
+
+
+def _deletion(match: re.Match[str], problem: Problem) -> UserError:
+    key = problem.key or "value"
+    return bad_value(key, f"~{key}", "a value", "Leave the key out for its default")
+
+
 def _no_recipe(match: re.Match[str], problem: Problem) -> UserError:
     recipes = sorted(path.stem for path in data_folder("recipes").glob("*.yaml"))
     searched = re.findall(r"path=file://(.*)", problem.text)
@@ -189,6 +198,8 @@ RULES: list[tuple[str, Answer]] = [
     (r"^Cannot merge \w+ with \w+", _other_structure),
     (r"Environment variable '(.+)' not found", _no_variable),
     (r"^Ambiguous value for argument '([^=]+)=(.*)'", _several_values),
+    (r"^Sweep parameters '([^=]+)=(.*)' requires", _range_without_sweep),
+    (r"does not support deletion", _deletion),
     (r"^Cannot find primary config '([^']+)'", _no_recipe),
 ]
 

@@ -3,8 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
+from typing import Any
 
 from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+from cait_finetune.errors import bad_value
+
+
+class SearchSpace(Callback):
+    """Refuse a study that searches nothing: it would repeat one run for each trial."""
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Check that a key has several values. Hydra calls this method before the runs of ``-m``."""
+        sweeper = config.hydra.sweeper
+        if config.hydra.runtime.choices["hydra/sweeper"] != "optuna":
+            return
+        given = ("params", "search_space", "custom_search_space")
+        words = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
+        if any(word.is_sweep_override() for word in words) or any(map(sweeper.get, given)):
+            return
+        # Hydra turns an exception in a callback into a warning, but lets SystemExit pass.
+        sys.exit("cait_finetune: " + str(bad_value(
+            "hydra/sweeper", "optuna with nothing to search", "a key with several values",
+            "Add one, such as 'optimizer.base_lr=tag(log, interval(1e-5, 1e-3))'",
+        )))  # fmt: skip
 
 
 def register_study() -> None:

@@ -300,13 +300,18 @@ def main() -> None:
 
 
 def _compare_in_words(words: list[str]) -> None:
-    """Run the command on its words: directories or patterns, ``output=DIR`` and ``x=KEY``."""
+    """Run the command on its words: directories or patterns, ``output=DIR`` and ``x=KEY``.
+
+    ``runs=[DIR,DIR]`` and ``run=DIR`` name directories too, as in the other commands.
+    """
     keys = {"output": "", "x": ""}
     paths = []
     for word in words:
         key, equals, value = word.partition("=")
         if equals and key in keys:
             keys[key] = value
+        elif equals and key in ("run", "runs") and not Path(word).exists():
+            paths += value.strip("[]").split(",")
         else:
             paths.append(word)
     alone = len(paths) == 1 and Path(paths[0]).is_dir()

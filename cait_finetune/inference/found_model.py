@@ -187,7 +187,7 @@ class FoundModel:
         return dataclasses.replace(own, image_size=size or own.image_size)
 
 
-def find_model(model: str | Path) -> FoundModel:
+def find_model(model: str | Path, key: str = "model") -> FoundModel:
     """Find a model: an exported file or folder, or the export or checkpoint of a run.
 
     An export of a run counts only if it was made from the run's current best weights. Without such
@@ -195,11 +195,12 @@ def find_model(model: str | Path) -> FoundModel:
 
     Args:
         model: a run's directory, an export, or the folder of an ONNX or LiteRT export.
+        key: the key that messages name.
 
     Raises:
         UserError: `model` names no model.
     """
-    given = expanded_path("model", model)
+    given = expanded_path(key, model)
     candidates = [(given, _kind(given))]
     run = RunDirectory(given)
     record, checkpoint = run.export / "exports.json", run.best_checkpoint
@@ -214,7 +215,7 @@ def find_model(model: str | Path) -> FoundModel:
     if _is_run(given):
         return FoundModel("checkpoint", given, given, of_run=True)
     raise bad_value(
-        "model",
+        key,
         model,
         "the directory of a run, an exported SavedModel, or a file that ends in .onnx or .tflite",
     )

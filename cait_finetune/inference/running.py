@@ -56,7 +56,8 @@ def predict(config: PredictConfig, console: Console | None = None) -> Prediction
         raise bad_value(
             "run", got, "run=DIR, the directory of a run, or model=FILE, an export of one"
         )
-    found = find_model(config.model if config.run is None else config.run)
+    key, place = ("model", config.model) if config.run is None else ("run", config.run)
+    found = find_model(place, key)
     if config.maps:
         found.read_run("maps")
     left_out = LeftOut()

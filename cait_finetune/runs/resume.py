@@ -64,7 +64,14 @@ def find_run(resume: str | Path) -> Path:
     """
     directory = expanded_path("resume", resume)
     if not (directory / "config.yaml").is_file():
-        raise bad_value("resume", resume, "the directory of a run, which holds a config.yaml")
+        begun = sorted(
+            Path("outputs").glob("*/*/*/config.yaml"), key=lambda one: one.stat().st_mtime
+        )
+        newest = advise("resume", begun[-1].parent) if begun else ""
+        raise bad_value(
+            "resume", resume, "the directory of a run, which holds a config.yaml",
+            f"The newest run is {newest}" if newest else "",
+        )  # fmt: skip
     return directory
 
 

@@ -48,6 +48,13 @@ def train(config: Config, prepared: Prepared, interruption: Interruption | None 
         solve_head(model, streams.features("train"), validation, logbook)
         return
 
+    images = prepared.source.sizes["train"]
+    if config.train.batch_size > images:
+        prepared.worker.console.print(
+            f"batch  {config.train.batch_size:,} images of {images:,}: a step repeats images",
+            highlight=False,
+        )
+
     def schedule(steps: int) -> Schedule:
         warmup = warmup_length(config.schedule, config.train.batch_size, length.steps_per_epoch)
         if warmup > steps // 2:

@@ -32,6 +32,8 @@ ROWS = [
     (["model.weights=${oc.env:NOWHERE}"], "_no_variable", "Set NOWHERE, or write"),
     (["train=5"], "_value_for_keys", "train is a group; set its keys, as in train.epochs=…"),
     (["seed=1,2"], "_several_values", "Add -m for one run per value"),
+    (["seed=range(3)"], "_range_without_sweep", "seed: got range(3), expected one value"),
+    (["~train.epochs"], "_deletion", "Leave the key out for its default"),
 ]
 
 

@@ -94,6 +94,14 @@ def test_the_validation_metric_is_to_be_high(study, scores):
     assert result["best_params"] == {"optimizer.base_lr": seen[1].optimizer.base_lr}
 
 
+def test_a_study_that_searches_nothing_is_refused(study, scores, tmp_path):
+    status, err, _ = study("train.epochs=1")
+    assert status == 1
+    assert "hydra/sweeper: got optuna with nothing to search" in err
+    assert scores[1] == []
+    assert not list(tmp_path.iterdir())
+
+
 def test_twenty_trials_one_after_the_other():
     configuration.register()
     cli.register_study()

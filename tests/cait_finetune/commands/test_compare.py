@@ -81,6 +81,8 @@ def test_several_directories_are_compared_where_one_stands(command, sweep, tmp_p
     assert status == 0
     assert said.index("outputs/a") < said.index("sweep/1")
     assert (tmp_path / "leaderboard.csv").exists()
+    assert command(f"runs=[{sweep}/0,outputs/a]") == command(f"{sweep}/0", "outputs/a")
+    assert command("run=nowhere")[0] == 1
     command(sweep, "output=there")
     assert (tmp_path / "there/leaderboard.md").exists()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 from omegaconf import OmegaConf
@@ -155,6 +156,18 @@ def leaves(node, prefix=""):
 def test_a_directory_without_a_run(tmp_path):
     with pytest.raises(UserError, match=r"resume: got .* which holds a config\.yaml"):
         find_run(tmp_path)
+
+
+def test_the_newest_run_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for number, name in enumerate(("2026-01-02", "2026-01-01")):
+        config = tmp_path / f"outputs/digits/cait_nano_32/{name}/config.yaml"
+        config.parent.mkdir(parents=True)
+        config.touch()
+        os.utime(config, (number, number))
+    newest = "resume=outputs/digits/cait_nano_32/2026-01-01"
+    with pytest.raises(UserError, match=rf"got last, .*\n  The newest run is {newest}$"):
+        find_run("last")
 
 
 def finish(run, **more):
