@@ -56,8 +56,10 @@ def coloured(root: Path, count: int = 10) -> list[str]:
 def test_a_folder_and_a_second_run_with_more_images(tmp_path, capsys):
     coloured(tmp_path / "images")
     options = ("dataset=folder", f"dataset.data_dir={tmp_path / 'images'}")
-    start(tmp_path / "one", *options, "export=none")
-    assert "folder: 3 classes, 24 train, 3 validation, 3 test" in capsys.readouterr().out
+    start(tmp_path / "one", *options, "export=none", "train.batch_size=32")
+    printed = capsys.readouterr().out
+    assert "folder: 3 classes, 24 train, 3 validation, 3 test" in printed
+    assert "batch  32 images of 24: a step repeats images" in printed
     result = json.loads((tmp_path / "one" / "result.json").read_text())
     assert result["test_examples"] == 3
     assert 0 <= result["test_top1"] <= 1
