@@ -55,14 +55,11 @@ def ratio(ours: Speeds, theirs: Speeds) -> float:
 def in_turn(
     measurements: Mapping[str, Callable[[], float]], rounds: int, done: Callable[[], object]
 ) -> dict[str, Speeds]:
-    """Make every measurement once per round, so that a busy machine slows all of them alike.
+    """Return measurements by name, each made once per round: a busy machine slows all of them alike.
 
     Args:
         measurements: functions that measure, by name.
         done: called after each measurement.
-
-    Returns:
-        The measurements of all rounds, by name.
     """
     measured: dict[str, list[float]] = {name: [] for name in measurements}
     for number in range(rounds):
@@ -132,9 +129,7 @@ class Comparison:
         done: Callable[[], object],
     ) -> None:
         """Measure the workers of a task in turn, and the peak of a new precision."""
-        measurements = {
-            name: partial(worker.measure, config.warmup) for name, worker in workers.items()
-        }
+        measurements = {name: partial(one.measure, config.warmup) for name, one in workers.items()}
         speeds = in_turn(measurements, config.rounds, done)
         memory = {name: worker.memory() for name, worker in workers.items()}
         share = None
@@ -176,9 +171,8 @@ def compare(
                 advance((config.rounds + 1) * len(tasks))
                 continue
             try:
-                comparison.add(
-                    task, _started(tasks, ours, stack, comparison.notes, advance), config, advance
-                )
+                workers = _started(tasks, ours, stack, comparison.notes, advance)
+                comparison.add(task, workers, config, advance)
             except WorkerKilled as error:
                 too_large.add(series(task))
                 comparison.notes.append(f"batch {task.batch_size}: {error}")

@@ -50,12 +50,8 @@ def model_flops(variant: Variant, image_size: int | None = None, num_classes: in
     Args:
         image_size: in pixels. `None`: the variant's own size.
     """
-    d, p, n, heads = (
-        variant.embed_dim,
-        variant.patch_size,
-        variant.patches(image_size),
-        variant.num_heads,
-    )
+    d, p, heads = variant.embed_dim, variant.patch_size, variant.num_heads
+    n = variant.patches(image_size)
     mlp = 2 * d * int(d * variant.mlp_ratio)  # per token
     embedding = n * 3 * p * p * d
     attention = 2 * n * n * d + 2 * n * n * heads * heads  # QKᵀ and PV, two mixings of heads

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib import metadata
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -42,14 +41,8 @@ _LATENCY = (
 )
 
 
-@dataclass(frozen=True)
-class Report:
-    """The result of a benchmark.
-
-    Attributes:
-        text: Markdown.
-        values: contents of the JSON file.
-    """
+class Report(NamedTuple):
+    """The result of a benchmark: Markdown, and the contents of the JSON file."""
 
     text: str
     values: dict[str, Any]
