@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Sequence
+from html import escape
 from pathlib import Path
 
 from PIL import Image, ImageOps
 
 from cait_finetune.inference.output import write_predictions
 from cait_finetune.inference.prediction import Prediction
-from cait_finetune.runs import markup
+from cait_finetune.runs import html
 
 _SHOWN = 100  # rows: a notebook stores every thumbnail in its file
 _THUMBNAIL = 96  # pixels
@@ -50,14 +51,14 @@ class Predictions(Sequence[Prediction]):
         return "\n".join([*lines, *_more(self)])
 
     def _repr_html_(self) -> str:
-        rows = [(_thumbnail(one.path), markup.text(one.name), _lines(one)) for one in self[:_SHOWN]]
+        rows = [(_thumbnail(one.path), escape(one.name), _lines(one)) for one in self[:_SHOWN]]
         below = "".join(f"<p>{line}</p>" for line in _more(self))
-        return markup.table(("", "image", "classes"), rows) + below
+        return html.notebook_table(("", "image", "classes"), rows) + below
 
 
 def _lines(prediction: Prediction) -> str:
-    classes = [markup.text(f"{name} {share:.1%}") for name, share in prediction.classes]
-    return "<br>".join(classes) or markup.text(prediction.error)
+    classes = [escape(f"{name} {share:.1%}") for name, share in prediction.classes]
+    return "<br>".join(classes) or escape(prediction.error)
 
 
 def _more(predictions: Predictions) -> list[str]:
@@ -76,4 +77,4 @@ def _thumbnail(path: Path) -> str:
             small.save(file, "JPEG")
     except (OSError, ValueError, SyntaxError):  # PIL raises SyntaxError for a broken PNG
         return ""
-    return markup.picture(file.getvalue(), "jpeg")
+    return html.image(file.getvalue(), "jpeg")

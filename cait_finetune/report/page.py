@@ -10,7 +10,8 @@ from omegaconf import OmegaConf
 from cait_finetune.config import EXPORT_FORMATS
 from cait_finetune.config.metrics import METRIC_NAMES
 from cait_finetune.errors import UserError, bad_value
-from cait_finetune.report import html, sections
+from cait_finetune.report import sections
+from cait_finetune.runs import html
 from cait_finetune.runs.directory import RunDirectory, read_json
 from cait_finetune.runs.exports import current_result
 from cait_tf.atomic import write_text

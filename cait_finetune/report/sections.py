@@ -14,7 +14,7 @@ from typing import Any
 
 from cait_finetune.config.metrics import METRIC_NAMES, OTHER_SCORES, format_value
 from cait_finetune.errors import UserError
-from cait_finetune.report import html
+from cait_finetune.runs import html
 from cait_finetune.runs.directory import RunDirectory, read_json
 from cait_finetune.runs.exports import current_result
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cait_finetune.config.metrics import METRIC_NAMES
-from cait_finetune.runs import markup
+from cait_finetune.runs import html
 from cait_finetune.runs.exports import current_result, weights_mark
 from cait_finetune.runs.records import read_records
 from cait_finetune.runs.saved import SavedRun
@@ -128,13 +129,13 @@ class Run:
         return f"Run({str(self.directory)!r}: {self._title})"
 
     def _repr_html_(self) -> str:
-        rows = [(markup.text(name), markup.text(value)) for name, value in self.metrics.items()]
-        title, place = markup.text(self._title), markup.text(self.directory)
+        rows = [(escape(name), escape(str(value))) for name, value in self.metrics.items()]
+        title, place = escape(self._title), escape(str(self.directory))
         curves = self.saved.directory.curves
         drawn = ""
         if curves.is_file():
-            drawn = markup.picture(curves.read_bytes(), "png", "max-width: 100%")
-        return f"<p>{title}<br><code>{place}</code></p>{markup.table((), rows)}{drawn}"
+            drawn = html.image(curves.read_bytes(), style="max-width: 100%")
+        return f"<p>{title}<br><code>{place}</code></p>{html.notebook_table((), rows)}{drawn}"
 
     @property
     def _title(self) -> str:

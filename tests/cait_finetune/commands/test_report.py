@@ -22,7 +22,7 @@ from cait_finetune.scores.evaluation import Evaluator
 from cait_finetune.scores.predictions import load_predictions
 from cait_finetune.workflow.finetune import finish
 from cait_finetune.workflow.setup import prepare
-from tests.cait_finetune.report.test_html import Reader
+from tests.cait_finetune.runs.test_html import Reader
 from tests.cait_finetune.stand_ins import checked
 
 NASTY = "<b>&\"'$x^2$"

@@ -7,7 +7,7 @@ import pytest
 
 from cait_finetune.report import sections
 from cait_finetune.runs.directory import RunDirectory
-from tests.cait_finetune.report.test_html import Reader
+from tests.cait_finetune.runs.test_html import Reader
 
 
 @pytest.fixture

@@ -1,4 +1,7 @@
-"""HTML elements as strings. The functions escape text, but not arguments that hold HTML."""
+"""HTML elements as strings, for the report's page and for notebooks. They need no other files.
+
+The functions escape text, but not arguments that hold HTML.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +21,24 @@ def paragraph(text: str, kind: str = "") -> str:
     return f'<p class="{escape(kind)}">{escape(text)}</p>' if kind else f"<p>{escape(text)}</p>"
 
 
+def image(data: bytes, kind: str = "png", description: str = "", style: str = "") -> str:
+    """Return an image with its file embedded.
+
+    Args:
+        data: the content of the file.
+        kind: ``png`` or ``jpeg``.
+        description: the alt text.
+        style: CSS, for a notebook.
+    """
+    encoded = base64.b64encode(data).decode()
+    more = f' style="{escape(style)}"' if style else ""
+    return f'<img src="data:image/{kind};base64,{encoded}" alt="{escape(description)}"{more}>'
+
+
 def picture(path: Path, description: str) -> str:
     """Return a figure with an embedded PNG file. `description` is its caption and alt text."""
-    data = base64.b64encode(path.read_bytes()).decode()
-    return (
-        f'<figure><img alt="{escape(description)}" src="data:image/png;base64,{data}">'
-        f"<figcaption>{escape(description)}</figcaption></figure>"
-    )
+    caption = f"<figcaption>{escape(description)}</figcaption>"
+    return f"<figure>{image(path.read_bytes(), 'png', description)}{caption}</figure>"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]], texts: int = 1) -> str:
@@ -41,6 +55,17 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]], texts: int = 1)
         f'<div class="scroll"><table><thead><tr>{cells("th", head)}</tr></thead>\n'
         f"<tbody>\n{body}\n</tbody></table></div>"
     )
+
+
+def notebook_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table for a notebook, which has no style sheet of ours. The cells are HTML."""
+
+    def line(tag: str, cells: Sequence[str]) -> str:
+        inside = "".join(f'<{tag} style="text-align: left">{cell}</{tag}>' for cell in cells)
+        return f"<tr>{inside}</tr>"
+
+    lines = [line("th", head)] if head else []
+    return f"<table>{''.join([*lines, *(line('td', row) for row in rows)])}</table>"
 
 
 def listed(title: str, lines: Iterable[str]) -> str:

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 import pytest
 from PIL import Image
 
-from cait_finetune.report import html
+from cait_finetune.runs import html
 
 NASTY = "<script>alert(1)</script> & \"double\" 'single' <b>"
 
