@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 import numpy as np
 
 from cait_tf.errors import CaiTError
+from cait_tf.geometry import centre_crop
 from cait_tf.places import expanded
 from cait_tf.variants import IMAGENET_MEAN, IMAGENET_STD
 
@@ -50,14 +51,8 @@ def load_image(path: str | Path, size: tuple[int, int], crop_pct: float = 1.0) -
             f"image: got {path}, expected a JPEG, PNG or other image file ({reason})"
         ) from error
     height, width = size
-    covered = math.floor(height / crop_pct), math.floor(width / crop_pct)
-    scale = max(covered[0] / image.height, covered[1] / image.width)
-    # The side that sets the scale is exact. The other side is rounded down, as in torchvision.
-    resized = (
-        max(covered[1], int(image.width * scale)),
-        max(covered[0], int(image.height * scale)),
-    )
-    left, top = round((resized[0] - width) / 2), round((resized[1] - height) / 2)
+    resized, (top, left) = centre_crop((image.height, image.width), size, crop_pct)
+    resized = resized[::-1]  # PIL's order
     if max(resized[0] / width, resized[1] / height) > _FAR:
         return _part(image, resized, (left, top), size)
     image = image.resize(resized, Image.Resampling.BICUBIC)

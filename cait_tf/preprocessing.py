@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import keras
 import numpy as np
 
 from cait_tf.errors import CaiTError
+from cait_tf.geometry import centre_crop, padded_square
 from cait_tf.images import is_pil_image, pil_pixels
 from cait_tf.keras_ops import ops
 from cait_tf.resampling import resampling_matrix, whole_levels
@@ -145,20 +145,12 @@ def _matrices(
     """
     h, w = (ops.cast(side, "float32") for side in (height, width))
     if resize_mode == "pad":
-        side = ops.maximum(h, w)
-        rows, columns = (
-            matrix(n, (x - side) / 2, side / size) for n, x in ((height, h), (width, w))
-        )
-        return rows, columns
-    short = math.floor(size / crop_pct)
-    scaled = (short, short)
-    if resize_mode == "shorter_side":
-        least = ops.minimum(height, width)
-        scaled = (short * height // least, short * width // least)
+        starts, side = padded_square((h, w), ops.maximum)
+        return matrix(height, starts[0], side / size), matrix(width, starts[1], side / size)
+    scaled, corner = centre_crop((height, width), (size, size), crop_pct, resize_mode, ops.maximum)
 
-    def centre(length: Any, real: Any, scaled: Any) -> Any:
+    def centre(length: Any, real: Any, scaled: Any, first: Any) -> Any:
         step = real / ops.cast(scaled, "float32")
-        margin = ops.round((ops.cast(scaled, "float32") - size) / 2)
-        return matrix(length, margin * step, step)
+        return matrix(length, ops.cast(first, "float32") * step, step)
 
-    return centre(height, h, scaled[0]), centre(width, w, scaled[1])
+    return centre(height, h, scaled[0], corner[0]), centre(width, w, scaled[1], corner[1])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,6 +11,7 @@ import tensorflow as tf
 from cait_finetune.config import PreprocessingConfig
 from cait_finetune.data.decode import decode
 from cait_finetune.data.resize import crop_and_resize, resize_and_crop
+from cait_tf.geometry import centre_crop, padded_square
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,20 +52,17 @@ class Preprocessing:
     def fit(self, image: tf.Tensor) -> tf.Tensor:
         """Resize and crop ``(h, w, 3)`` to ``(S, S, 3)`` float32 in whole grey levels."""
         size = self.image_size
-        height, width = tf.shape(image)[0], tf.shape(image)[1]
         if self.resize_mode == "pad":
-            side = tf.maximum(height, width)
-            box = ((height - side) / 2, (width - side) / 2, side, side)
-            return self.crop_and_resize(image, box, (size, size))
-        short = math.floor(size / self.crop_pct)
-        scaled = tf.constant([short, short], tf.int64)
-        if self.resize_mode == "shorter_side":
-            # int64, because the longer side of a resized narrow strip can exceed int32.
-            sides = tf.shape(image, tf.int64)[:2]
-            scaled = short * sides // tf.reduce_min(sides)
-        margins = scaled - size
-        corner = margins // 2  # rounded half to even, as Python rounds
-        corner += tf.bitwise.bitwise_and(tf.bitwise.bitwise_and(margins, corner), 1)
+            corner, side = padded_square(tf.unstack(tf.shape(image)[:2]), tf.maximum)
+            return self.crop_and_resize(image, (*corner, side, side), (size, size))
+        # int64, because the longer side of a resized narrow strip can exceed int32.
+        sides = tf.unstack(tf.shape(image, tf.int64)[:2])
+        scaled, corner = (
+            tf.cast(tf.stack(pair), tf.int64)
+            for pair in centre_crop(
+                sides, (size, size), self.crop_pct, self.resize_mode, tf.maximum
+            )
+        )
         return resize_and_crop(image, scaled, corner, size, self.interpolation, self.antialias)
 
     def resize(self, image: tf.Tensor, shape: tuple) -> tf.Tensor:

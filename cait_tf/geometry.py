@@ -1,0 +1,60 @@
+"""The geometry of evaluation: how large an image is resized, and which part of it is kept.
+
+Every resizer of this project asks here: PIL's, TensorFlow's and the one in exported models.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+
+def centre_crop(
+    sides: Sequence[Any],
+    size: Sequence[int],
+    crop_pct: float,
+    resize_mode: str = "shorter_side",
+    maximum: Callable[[Any, Any], Any] = max,
+) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
+    """Return the height and width of the resized image, and the top and left of its centre crop.
+
+    Source: torchvision's Resize and CenterCrop, whose ``int(size * long / short)`` and ``round`` are
+    integer arithmetic here.
+
+    Args:
+        sides: height and width of the image: integers, or integer tensors of any backend.
+        size: height and width of the crop, in pixels.
+        crop_pct: the crop's sides divided by those that the resized image covers.
+        resize_mode: ``shorter_side``: keep the ratio of the sides and round the longer side down.
+            ``squash``: resize to the covered sides.
+        maximum: the larger of two values of the type of `sides`.
+    """
+    covered = (math.floor(size[0] / crop_pct), math.floor(size[1] / crop_pct))
+    scaled: tuple[Any, Any] = covered
+    if resize_mode == "shorter_side":
+        height, width = sides
+        scaled = (  # the tensor first: TensorFlow takes the type of the first value
+            maximum(covered[1] * height // width, covered[0]),
+            maximum(covered[0] * width // height, covered[1]),
+        )
+    return scaled, (_half(scaled[0] - size[0]), _half(scaled[1] - size[1]))
+
+
+def padded_square(
+    sides: Sequence[Any], maximum: Callable[[Any, Any], Any] = max
+) -> tuple[tuple[Any, Any], Any]:
+    """Return top and left of the square box around an image, and its side, for ``pad``.
+
+    Args:
+        sides: height and width of the image, as for `centre_crop`, or floating-point tensors.
+        maximum: as for `centre_crop`.
+    """
+    height, width = sides
+    side = maximum(height, width)
+    return ((height - side) / 2, (width - side) / 2), side
+
+
+def _half(margin: Any) -> Any:
+    """Return half of an integer, rounded half to even as Python's ``round`` does."""
+    return (margin + margin // 2 % 2) // 2
