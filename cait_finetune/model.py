@@ -14,7 +14,7 @@ from cait_finetune.config import ModelConfig, TuningConfig
 from cait_finetune.config.advice import advise
 from cait_finetune.config.places import expanded_path
 from cait_finetune.errors import UserError, bad_value, suggest
-from cait_tf import attention_maps
+from cait_tf import attention_maps, models
 from cait_tf.fused.tensorflow import compiled_inference
 from cait_tf.weights import load as weights_files
 from cait_tf.weights import official
@@ -113,7 +113,7 @@ def build(
     cait_tf.use_fused(config.fused)
     chosen = {} if config.kernel_init is None else {"kernel_init": config.kernel_init}
     try:
-        return cait_tf.create_model(
+        return models.build_model(
             config.name,
             num_classes=len(class_names),
             image_size=config.image_size,
@@ -262,7 +262,7 @@ def start_checksum(name: str, weights: str) -> str:
     digest = hashlib.sha256(repr(variant).encode())
     if weights != "none":
         try:
-            backbone = cait_tf.create_model(name, num_classes=0, weights=weights)
+            backbone = models.build_model(name, num_classes=0, weights=weights)
         except (cait_tf.CaiTError, ImportError) as error:
             raise UserError(f"model.{error}") from error
         digest.update(backbone.loading_report.sha256.encode())

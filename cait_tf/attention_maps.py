@@ -10,7 +10,6 @@ Shapes: B images, H heads, N = h * w patches.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -169,26 +168,18 @@ def stated_crop_pct(variant: Variant, weights: str | Path) -> float:
     Raises:
         CaiTError: the weights state a preprocessing that `write_maps` cannot apply.
     """
-    from cait_tf.convert import stated_facts
     from cait_tf.errors import CaiTError
+    from cait_tf.weights.stated import other_preparation
 
-    stated = json.loads(stated_facts(weights).get("preprocessing", "{}"))
-    here = {
-        "mean": list(variant.mean),
-        "std": list(variant.std),
-        "resize_mode": "shorter_side",
-        "interpolation": "bicubic",
-        "antialias": True,
-        "upright": True,
-    }
-    other = [f"{key} {stated[key]}" for key in here if stated.get(key, here[key]) != here[key]]
+    other = other_preparation(variant, weights)
+    crop_pct = float(other.pop("crop_pct", variant.crop_pct))
     if other:
         raise CaiTError(
-            f"weights: got {weights}, trained on images prepared with {'; '.join(other)}, expected "
+            f"weights: got {weights}, trained on images prepared with {'; '.join(f'{key} {value}' for key, value in other.items())}, expected "
             f"the preparation of {variant.name}\n"
             "  Draw the maps with cait-finetune predict model=RUN maps=FOLDER."
         )
-    return float(stated.get("crop_pct", variant.crop_pct))
+    return crop_pct
 
 
 if __name__ == "__main__":  # earlier versions had a command here

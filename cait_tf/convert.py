@@ -20,7 +20,6 @@ from cait_tf.atomic import atomic_path
 from cait_tf.errors import CaiTError, WeightsError, near_names
 from cait_tf.places import expanded
 from cait_tf.variants import VARIANTS
-from cait_tf.weights.checksum import STATED
 
 if TYPE_CHECKING:  # this import would load Keras
     from cait_tf.weights.load import Weights
@@ -72,6 +71,7 @@ def convert(
     from cait_tf.collection import compare, outputs_on_noise
     from cait_tf.weights import official
     from cait_tf.weights.load import assign_weights, read_weights
+    from cait_tf.weights.stated import stated_facts
 
     destination = Path(expanded("destination", destination))
     if destination.exists():
@@ -135,23 +135,6 @@ def _model_for(tensors: Tensors, grid: tuple[int, int] | None, source: str | Pat
     return model
 
 
-def stated_facts(source: str | Path) -> dict[str, str]:
-    """Return what a file states besides its classes, such as its run, for the converted file to state."""
-    from cait_tf.weights import collection, keras_file, official, timm
-
-    path = Path(expanded("source", source))
-    if path.is_dir():
-        return collection.stated(path)
-    if not path.is_file():
-        return {}
-    if path.name.endswith((".weights.h5", ".keras")):
-        return keras_file.stated(path)
-    if path.suffix != ".safetensors":
-        return official.stated(path) if path.name.endswith(official.ENDINGS) else {}
-    own = {timm.CLASSES, timm.GRID, STATED, "format"}
-    return {key: text for key, text in timm.metadata(path).items() if key not in own}
-
-
 def _write(
     model: Any, destination: Path, class_names: tuple[str, ...] | None, stated: dict[str, str]
 ) -> None:
@@ -176,7 +159,7 @@ def _write(
         write_saved_model(model, destination)
         if class_names:
             collection.add_class_names(destination, class_names)
-        if stated:
+        if class_names or stated:
             collection.add_stated(destination, stated)
 
 

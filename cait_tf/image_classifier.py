@@ -88,7 +88,17 @@ class ImageClassifier(keras.Model):
         self.built = True
 
     def call(self, images: Any, return_logits: bool = False) -> Any:
-        """Return probabilities ``(B, C)``, or logits ``(B, C)`` divided by the temperature."""
+        """Return probabilities ``(B, C)``, or logits ``(B, C)`` divided by the temperature.
+
+        Raises:
+            CaiTError: the images are floating-point numbers, whose range is not known.
+        """
+        kind = keras.backend.standardize_dtype(images.dtype)
+        if "int" not in kind:
+            raise CaiTError(
+                f"images: got {kind}, expected uint8 levels from 0 to 255\n"
+                "  Convert levels from 0 to 255 with keras.ops.cast(images, 'uint8')."
+            )
         logits = self.classifier(self.preprocess(images), training=False) / self.temperature
         return logits if return_logits else self.probabilities(logits)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from cait_tf.errors import WeightsError
 from cait_tf.variants import Variant, get_variant
 from cait_tf.weights import official, shipped
 from cait_tf.weights.load import load_weights
+from cait_tf.weights.stated import other_preparation
+
+logger = logging.getLogger(__name__)
 
 
 def create_model(
@@ -39,7 +43,7 @@ def create_model(
             weights on the Hugging Face Hub. ``"official"``: the authors' ``.pth``. Or any source
             that `load_weights` takes. ``model.loading_report`` has the loading report.
         class_names: names of the head's columns, in order. If given, the head's columns are loaded
-            by name, as in `load_weights`.
+            by name, as in `load_weights`, now and later. ``model.class_names`` has them.
         source_names: names of the source's columns, as in `load_weights`.
         weights_key: key of a state dict in a PyTorch checkpoint, as in `load_weights`.
         **kwargs: further arguments of `CaiTBackbone`, such as ``dtype="mixed_bfloat16"``.
@@ -48,6 +52,33 @@ def create_model(
         CaiTError: the name is unknown, or the model refuses a value.
         WeightsError: the weights cannot be found, downloaded, read or matched.
     """
+    model = build_model(
+        name, num_classes, image_size, drop_path_rate, weights, class_names, source_names, weights_key,
+        **kwargs,
+    )  # fmt: skip
+    if model.loading_report:
+        other = other_preparation(get_variant(name), model.loading_report.source)
+        if other:
+            shown = "; ".join(f"{key} {value}" for key, value in other.items())
+            logger.warning(
+                "%s was trained on images prepared with %s, which cait_tf.preprocess does not do: take "
+                "load_run(RUN).preprocess of cait_finetune", model.loading_report.source, shown,
+            )  # fmt: skip
+    return model
+
+
+def build_model(
+    name: str,
+    num_classes: int = 1000,
+    image_size: int | Sequence[int] | None = None,
+    drop_path_rate: float = 0.0,
+    weights: str | Path | None = None,
+    class_names: Sequence[str] | None = None,
+    source_names: Sequence[str] | None = None,
+    weights_key: str | None = None,
+    **kwargs: Any,
+) -> CaiTClassifier | CaiTBackbone:
+    """Create a model as `create_model`, for a caller that compares the preparation of images itself."""
     variant = get_variant(name)
     config = {
         "image_size": variant.image_size if image_size is None else image_size,
@@ -68,6 +99,7 @@ def create_model(
     if not model.built:
         model.build()
     model.loading_report = None
+    model.class_names = None if class_names is None else tuple(class_names)
     if weights is not None and weights != "none":
         model.loading_report = load_weights(
             model, locate_weights(variant, weights), class_names, source_names, weights_key

@@ -35,16 +35,17 @@ class Averaged:
         return np.mean([self._backend(view) for view in by_view], axis=0)  # (B, C)
 
 
-def build_views(name: str, upright: bool) -> Views:
+def build_views(name: str, upright: bool, square: bool = True) -> Views:
     """Return a function from the bytes of an image file to the bytes of its views.
 
     The function raises `tf.errors.InvalidArgumentError` for a file that is not an image.
 
     Args:
-        name: ``flip``: the file and its mirror image. ``five_crop``: squares in the corners and the
-            centre, whose side is 7/8 of the image's shorter side. ``ten_crop``: the five crops and
-            their mirror images (Krizhevsky et al. 2012).
+        name: ``flip``: the file and its mirror image. ``five_crop``: the corners and the centre, as
+            `five_crops`. ``ten_crop``: the five crops and their mirror images (Krizhevsky et al. 2012).
         upright: whether to rotate photographs by their EXIF orientation, as in training.
+        square: as for `five_crops`. False: the model sees whole images, with ``resize_mode`` squash or
+            pad. A square of such an image would show it a shape that it was not trained on.
     """
     decoded = tf.function(
         lambda data: decode(data, upright),
@@ -56,7 +57,7 @@ def build_views(name: str, upright: bool) -> Views:
         image = decoded(data)  # (h, w, 3)
         if name == "flip":
             return [data, _file(_mirrored(image))]
-        crops = five_crops(image)
+        crops = five_crops(image, square)
         if name == "ten_crop":
             crops += [_mirrored(crop) for crop in crops]
         return [_file(crop) for crop in crops]
@@ -64,16 +65,21 @@ def build_views(name: str, upright: bool) -> Views:
     return views
 
 
-def five_crops(image: tf.Tensor) -> list[tf.Tensor]:
-    """Return five crops ``(s, s, 3)`` of an image ``(h, w, 3)``.
+def five_crops(image: tf.Tensor, square: bool = True) -> list[tf.Tensor]:
+    """Return five crops ``(s, t, 3)`` of an image ``(h, w, 3)``.
 
     The order is top left, top right, bottom left, bottom right, centre.
+
+    Args:
+        square: squares, whose side is 7/8 of the image's shorter side. False: 7/8 of each side.
     """
-    height, width = image.shape[:2]
-    side = max(1, round(_CROP * min(height, width)))
-    bottom, right = height - side, width - side
+    height, width = sides = image.shape[:2]
+    if square:
+        sides = (min(sides), min(sides))
+    tall, wide = (max(1, round(_CROP * side)) for side in sides)
+    bottom, right = height - tall, width - wide
     corners = [(0, 0), (0, right), (bottom, 0), (bottom, right), (bottom // 2, right // 2)]
-    return [image[top : top + side, left : left + side] for top, left in corners]
+    return [image[top : top + tall, left : left + wide] for top, left in corners]
 
 
 def _mirrored(image: tf.Tensor) -> tf.Tensor:

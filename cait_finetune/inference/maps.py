@@ -57,3 +57,18 @@ def places_of(files: Sequence[Path], directory: Path) -> list[Path]:
     absolute = [Path(os.path.abspath(path)) for path in files]
     common = Path(os.path.commonpath([path.parent for path in absolute]))
     return [directory / f"{path.relative_to(common)}.png" for path in absolute]
+
+
+def note_on_earlier_maps(directory: Path, places: Sequence[Path]) -> str:
+    """Return a line on the pictures of an earlier command in `directory`. Empty: there are none.
+
+    The name of a picture depends on the other images of its command, so it may be another image's.
+    """
+    there = {path for path in directory.rglob("*.png") if path.is_file()}
+    if not there:
+        return ""
+    replaced = len(there.intersection(places))
+    return (
+        f"maps   {directory} has {len(there):,} pictures of an earlier command: {replaced:,} are replaced, "
+        f"{len(there) - replaced:,} stay"
+    )

@@ -70,7 +70,7 @@ def predict(config: PredictConfig, console: Console | None = None) -> Prediction
     maps = make_folder("maps", Path(config.maps)) if config.maps else None
 
     backend = found.open()
-    upright = _check_augmentation(found, backend.provenance, config.tta)
+    upright, square = _check_augmentation(found, backend.provenance, config.tta)
     checkpoint = None
     if config.maps:
         own = hasattr(backend, "saliency")
@@ -78,11 +78,13 @@ def predict(config: PredictConfig, console: Console | None = None) -> Prediction
     # `open` has loaded TensorFlow with its messages hidden.
     from cait_finetune.inference.augmentation import Averaged, build_views
     from cait_finetune.inference.classification import classify
-    from cait_finetune.inference.maps import draw_maps, places_of
+    from cait_finetune.inference.maps import draw_maps, note_on_earlier_maps, places_of
 
     if config.tta != "none":
-        backend = Averaged(backend, build_views(config.tta, upright))
+        backend = Averaged(backend, build_views(config.tta, upright, square))
     places = dict(zip(files, places_of(files, maps), strict=True)) if maps else {}
+    if maps and (line := note_on_earlier_maps(maps, list(places.values()))):
+        shown.print(line, highlight=False)
     predictions: list[Prediction] = []
     laps: list[tuple[int, float]] = []
     with progress_bar("images", len(files), shown) as advance:
@@ -100,29 +102,31 @@ def predict(config: PredictConfig, console: Console | None = None) -> Prediction
     return Predictions(predictions, _speed(laps))
 
 
-def _check_augmentation(found: FoundModel, stated: Provenance | None, tta: str) -> bool:
-    """Return whether to rotate photographs by their EXIF orientation.
+def _check_augmentation(
+    found: FoundModel, stated: Provenance | None, tta: str
+) -> tuple[bool, bool]:
+    """Return `upright` and `square` of `augmentation.build_views`.
 
-    The model's provenance or the run's configuration states it. Without both, or with `tta` none,
-    return True.
+    The model's provenance or the run's configuration states them. Without both, or with `tta` none,
+    they are true.
 
     Raises:
         UserError: `tta` mirrors images, and the run has ``dataset.allow_flip=false``.
     """
     if tta == "none" or not (stated or found.run):
-        return True
+        return True, True
     if stated:
-        allow_flip, upright = stated.allow_flip, bool(stated.preprocessing["upright"])
+        allow_flip, way = stated.allow_flip, stated.preprocessing
     else:
-        dataset = found.read_run("tta").dataset
-        allow_flip, upright = dataset.allow_flip, dataset.upright
+        run = found.read_run("tta")
+        allow_flip, way = run.dataset.allow_flip, vars(run.build_preprocessing())
     if tta in _MIRRORS and not allow_flip:
         raise bad_value(
             "tta",
             tta,
             "none or five_crop: the run's images are never mirrored (dataset.allow_flip=false)",
         )
-    return upright
+    return bool(way["upright"]), way["resize_mode"] == "shorter_side"
 
 
 def _speed(laps: list[tuple[int, float]]) -> float:

@@ -17,6 +17,7 @@ import numpy as np
 
 from cait_tf.atomic import write_text
 from cait_tf.errors import WeightsError
+from cait_tf.weights.checksum import STATED, checksum
 
 _NORM = (("gamma", "weight"), ("beta", "bias"))
 _DENSE = (("kernel", "weight"), ("bias", "bias"))
@@ -106,6 +107,10 @@ def class_names(path: str | Path) -> tuple[str, ...] | None:
 
 def stated(path: str | Path) -> dict[str, str]:
     """Return what `add_stated` added; an empty dictionary for any other directory."""
+    return {key: text for key, text in _extra_assets(path).items() if key != STATED}
+
+
+def _extra_assets(path: str | Path) -> dict[str, str]:
     try:
         return json.loads((_directory(path) / _STATED).read_bytes())
     except (OSError, ValueError, AttributeError):  # AttributeError: no SavedModel
@@ -113,10 +118,30 @@ def stated(path: str | Path) -> dict[str, str]:
 
 
 def add_stated(directory: Path, stated: Mapping[str, str]) -> None:
-    """Write what the weights state about themselves, such as their run, into the extra assets."""
+    """Write what the weights state about themselves, such as their run, into the extra assets.
+
+    The checksum of the variables is added, so that `check` finds variables of another model.
+    """
     file = directory / _STATED
     file.parent.mkdir(exist_ok=True)
-    write_text(file, json.dumps(dict(stated)))
+    write_text(file, json.dumps({**stated, STATED: checksum(read(directory))}))
+
+
+def check(path: str | Path, tensors: Mapping[str, np.ndarray]) -> None:
+    """Check that a SavedModel has the variables that its extra assets describe.
+
+    Args:
+        tensors: the variables, as `read` returns them.
+
+    Raises:
+        WeightsError: the variables are those of another model.
+    """
+    wanted = _extra_assets(path).get(STATED)
+    if wanted is not None and wanted != checksum(tensors):
+        raise WeightsError(
+            f"weights: got {path} with variables of another model than its {_STATED} describes, "
+            "expected a directory as it was written\n  Convert the model again."
+        )
 
 
 def add_class_names(directory: Path, class_names: Sequence[str]) -> None:

@@ -74,8 +74,8 @@ def load_weights(
             (``.pth``, ``.pth.tar``, ``.pt``, ``.bin``, ``.ckpt``), a SavedModel directory of the
             original collection, a ``.weights.h5`` or ``.keras`` file, or a Hugging Face repository
             such as ``timm/cait_s24_224.fb_dist_in1k``.
-        class_names: names of the model's ``C`` head columns, in order. `None`: load the source's
-            head unchanged if it has C columns.
+        class_names: names of the model's ``C`` head columns, in order. `None`: ``model.class_names``,
+            which `create_model` sets; without it, load the source's head unchanged if it has C columns.
         source_names: names of the source's head columns, in order. `None`: the names in the source.
         weights_key: key of the state dict to load, for a PyTorch checkpoint with several state
             dicts. `None`: the moving average (``state_dict_ema``, ``model_ema``) if there is one,
@@ -93,6 +93,8 @@ def load_weights(
     """
     read = read_weights(source, weights_key)
     _check_source_names(source_names, read, source)
+    if class_names is None:
+        class_names = getattr(model, "class_names", None)
     report = assign_weights(
         model,
         read.tensors,
@@ -102,9 +104,10 @@ def load_weights(
         class_names,
         source_names or read.class_names,
     )
-    return dataclasses.replace(
-        report, notes=(*read.notes, *report.notes), sha256=checksum(read.tensors)
-    )
+    notes = [*read.notes, *report.notes]
+    if class_names is None and read.class_names and _HEAD[1] in report.loaded:
+        notes.append(f"the head's columns are {some(read.class_names)}")
+    return dataclasses.replace(report, notes=tuple(notes), sha256=checksum(read.tensors))
 
 
 def _check_source_names(names: Sequence[str] | None, read: Weights, source: str | Path) -> None:
@@ -152,6 +155,8 @@ def read_weights(source: str | Path, weights_key: str | None = None) -> Weights:
         tensors, notes = official.read_chosen(path, weights_key)
     elif weights_key is None:
         tensors = reader.read(path)
+        if reader is collection:
+            collection.check(path, tensors)
     else:
         raise WeightsError(
             f"weights_key: got {weights_key!r} with {source}, expected null: only PyTorch checkpoints "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 import subprocess
 import sys
 
@@ -122,6 +123,19 @@ def test_what_a_file_states_of_its_run_stays(tmp_path):
         with safe_open(tmp_path / f"{name}.safetensors", "np") as file:
             assert file.metadata()["run"] == "some run"
             assert file.metadata()["classes"] == "ant\nbee"
+
+
+@pytest.mark.slow
+def test_variables_of_another_model_are_refused(tmp_path):
+    for name in ("a", "b"):
+        keras.utils.set_random_seed(ord(name))
+        save_weights(small(), tmp_path / f"{name}.safetensors", {"classes": "ant\nbee\ncow"})
+        convert.convert(tmp_path / f"{name}.safetensors", tmp_path / name)
+    shutil.copytree(tmp_path / "b" / "variables", tmp_path / "a" / "variables", dirs_exist_ok=True)
+    with pytest.raises(WeightsError, match="with variables of another model than its"):
+        load_weights(small(), tmp_path / "a")
+    with pytest.raises(WeightsError, match="with variables of another model than its"):
+        convert.convert(tmp_path / "a", tmp_path / "c.safetensors")
 
 
 @pytest.mark.slow

@@ -43,6 +43,12 @@ def test_of_several_labels_each_has_its_own():
     np.testing.assert_allclose(model(IMAGE), 1 / (1 + np.exp(-logits)), atol=1e-6)
 
 
+@pytest.mark.parametrize("call", ["__call__", "predict"])
+def test_floats_are_refused(call):
+    with pytest.raises(cait_tf.CaiTError, match="images: got float32, expected uint8 levels"):
+        getattr(classifier(), call)(IMAGE.astype("float32") / 255)
+
+
 @pytest.mark.parametrize("mode", ["shorter_side", "squash", "pad"])
 @pytest.mark.parametrize("shape", [(41, 30), (30, 41), (16, 16), (3, 5)])
 def test_any_size_becomes_the_models(mode, shape):

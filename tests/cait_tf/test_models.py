@@ -1,4 +1,7 @@
+import json
+
 import keras
+import numpy as np
 import pytest
 
 from cait_tf import (
@@ -7,6 +10,7 @@ from cait_tf import (
     CaiTError,
     WeightsError,
     create_model,
+    load_weights,
     save_weights,
 )
 from cait_tf.models import locate_weights
@@ -28,6 +32,33 @@ def test_a_classifier_has_the_variants_geometry():
     for key in ("patch_size", "embed_dim", "depth", "depth_token_only", "num_heads", "mlp_ratio"):
         assert config[key] == getattr(row, key)
     assert config["image_size"] == [32, 32]
+
+
+def saved(path, names, **facts):
+    save_weights(nano(num_classes=len(names)), path, {"classes": "\n".join(names), **facts})
+    return path
+
+
+def test_columns_stay_those_of_the_given_names(tmp_path):
+    model = nano(num_classes=3, class_names=["ant", "bee", "cow"])
+    other = saved(tmp_path / "a.safetensors", ["cow", "bee", "ant"])
+    assert load_weights(model, other).notes == ("head columns reordered by class name",)
+    head = keras.ops.convert_to_numpy(model.head.kernel)
+    unnamed = nano(num_classes=3, weights=other)
+    assert unnamed.class_names is None
+    assert unnamed.loading_report.notes == ("the head's columns are cow, bee, ant",)
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(unnamed.head.kernel)[:, ::-1], head)
+
+
+def test_another_preparation_of_the_images_is_warned_of(tmp_path, caplog):
+    own = {"resize_mode": "shorter_side", "crop_pct": 1.0, "antialias": True}
+    file = saved(tmp_path / "a.safetensors", ["a", "b"], preprocessing=json.dumps(own))
+    nano(num_classes=2, weights=file)
+    assert not caplog.messages
+    file = saved(tmp_path / "b.safetensors", ["a", "b"], preprocessing='{"resize_mode": "squash"}')
+    nano(num_classes=2, weights=file)
+    (message,) = caplog.messages
+    assert "b.safetensors was trained on images prepared with resize_mode squash" in message
 
 
 def test_no_classes_give_a_feature_extractor():

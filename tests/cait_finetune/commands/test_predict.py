@@ -84,7 +84,7 @@ def test_a_broken_file_among_good_ones(run, photos, tmp_path):
 
 
 @pytest.mark.slow
-def test_maps_are_beside_their_images(run, photos, tmp_path, command):
+def test_maps_are_beside_their_images(run, photos, tmp_path, command, capsys):
     (tmp_path / "more").mkdir()
     (tmp_path / "more" / "0.png").write_bytes((photos / "0.png").read_bytes())
     images = f"images=[{photos},{tmp_path}]"
@@ -97,6 +97,10 @@ def test_maps_are_beside_their_images(run, photos, tmp_path, command):
     fewer = predict(PredictConfig(str(run), [f"{photos}/1.png"], maps=f"{tmp_path}/fewer"))
     assert len(fewer) == 1
     assert (tmp_path / "fewer" / "1.png.png").read_bytes() == drawn[1].read_bytes()
+    capsys.readouterr()
+    assert command(f"model={run}", f"images={photos}/1.png", f"maps={tmp_path}/maps") == 0
+    said = "maps has 4 pictures of an earlier command: 0 are replaced, 4 stay"
+    assert said in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -17,6 +17,14 @@ def pixels(data: bytes) -> np.ndarray:
     return np.array(Image.open(io.BytesIO(data)))
 
 
+def test_crops_of_whole_images_keep_their_shape():
+    image = tf.constant(np.arange(16 * 64 * 3).reshape(16, 64, 3) % 256, tf.uint8)
+    crops = five_crops(image, square=False)
+    assert {tuple(crop.shape) for crop in crops} == {(14, 56, 3)}
+    assert {tuple(crop.shape) for crop in five_crops(image)} == {(14, 14, 3)}
+    np.testing.assert_array_equal(crops[4], image[1:15, 4:60])
+
+
 def test_flip_is_the_file_and_its_mirror_image():
     image = picture(20, 30)
     same, mirrored = build_views("flip", True)(data := encode(image))

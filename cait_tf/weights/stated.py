@@ -1,0 +1,47 @@
+"""What a file of weights states besides its classes: its run, and how its images were prepared."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from cait_tf.places import expanded
+from cait_tf.variants import Variant
+from cait_tf.weights.checksum import STATED
+
+
+def stated_facts(source: str | Path) -> dict[str, str]:
+    """Return the facts that a local file states. Empty: none, or a hub repository.
+
+    The result lacks what describes the file and not its model: class names, patch grid, checksum.
+    """
+    from cait_tf.weights import collection, keras_file, official, timm
+
+    path = Path(expanded("source", source))
+    found: dict[str, str] = {}
+    if path.is_dir():
+        found = collection.stated(path)
+    elif path.is_file() and path.name.endswith((".weights.h5", ".keras")):
+        found = keras_file.stated(path)
+    elif path.is_file() and path.name.endswith(official.ENDINGS):
+        found = official.stated(path)
+    elif path.is_file() and path.suffix == ".safetensors":
+        found = timm.metadata(path)
+    own = {timm.CLASSES, timm.GRID, STATED, "format"}
+    return {key: text for key, text in found.items() if key not in own}
+
+
+def other_preparation(variant: Variant, source: str | Path) -> dict[str, Any]:
+    """Return the stated values of an image's preparation that differ from the variant's, by key."""
+    stated = json.loads(stated_facts(source).get("preprocessing", "{}"))
+    own = {
+        "mean": list(variant.mean),
+        "std": list(variant.std),
+        "resize_mode": "shorter_side",
+        "interpolation": variant.interpolation,
+        "antialias": True,
+        "upright": True,
+        "crop_pct": variant.crop_pct,
+    }
+    return {key: stated[key] for key in own if stated.get(key, own[key]) != own[key]}
