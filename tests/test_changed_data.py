@@ -162,6 +162,25 @@ def test_images_that_moved_are_the_same_and_found_by_later_commands(images, tmp_
     export(*read_arguments([f"run={images.parent / 'run'}", "export=timm"]))
 
 
+def test_absolute_paths_of_a_table_may_change(tmp_path, capsys):
+    add(tmp_path / "images", 5)
+    table = tmp_path / "table.csv"
+
+    def write(folder):
+        files = sorted(folder.rglob("*.jpg"))
+        table.write_text("\n".join(["path,label", *(f"{one},{one.parent.name}" for one in files)]))
+
+    write(tmp_path / "images")
+    words = ("dataset=csv", f"dataset.data_dir={table}", *SHORT, "train.epochs=1")
+    finetune(*words, directory=tmp_path / "run")
+    write((tmp_path / "images").rename(tmp_path / "moved"))
+    capsys.readouterr()
+    report(ReportConfig(str(tmp_path / "run")))
+    assert "made under other paths of the images" in capsys.readouterr().out
+    kept = (tmp_path / "run" / "report" / "mistakes.csv").read_text()
+    assert "/images/" not in kept
+
+
 def test_a_new_run_has_nothing_to_accept(images):
     with pytest.raises(UserError, match=r"dataset\.accept_changes: got true without resume"):
         finetune("dataset=folder", f"dataset.data_dir={images}", "dataset.accept_changes=true")

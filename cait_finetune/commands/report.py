@@ -139,6 +139,11 @@ def _scores(
     if predictions and not _of_these_images(predictions, source, run):
         reasons.append("predictions: made from other images than the accepted images")
         predictions = None
+    elif predictions and not _of_these_paths(predictions, source):  # absolute paths in a table
+        reasons.append(
+            "predictions: made under other paths of the images; the command predicted again"
+        )
+        predictions = None
     if not predictions or None in made_by:  # None: an older version, which recorded no weights
         corrupt = CorruptImages(saved.dataset.on_corrupt)
         predictions = predict_splits(
@@ -168,6 +173,13 @@ def _of_these_images(
     return all(
         set(one.ids) == set(map(str, source.ids(split))) - corrupt
         for split, one in predictions.items()
+    )
+
+
+def _of_these_paths(predictions: dict[str, Predictions], source: Source) -> bool:
+    """Return whether `source` has all ids of the kept predictions."""
+    return all(
+        set(one.ids) <= set(map(str, source.ids(split))) for split, one in predictions.items()
     )
 
 
