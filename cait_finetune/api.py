@@ -207,6 +207,7 @@ def predict(
         UserError: the model or an image does not exist, any other error that you can correct, or Keras
             already runs on another backend than TensorFlow.
     """
+    from cait_finetune.errors import bad_value
     from cait_finetune.inference import running
     from cait_finetune.runs.notebook import Run
     from cait_finetune.runtime.keras_backend import use_tensorflow
@@ -216,6 +217,14 @@ def predict(
     if isinstance(model, Run):
         model.saved.check_in_place()
     one = isinstance(images, str | Path)
+    if not one:
+        images = list(images)
+        other = [type(image).__name__ for image in images if not isinstance(image, str | Path)]
+        if other:
+            raise bad_value(
+                "images", f"{other[0]} for a path", "paths of image files",
+                "For decoded images write run.model(run.preprocess(images)).",
+            )  # fmt: skip
     config = running.PredictConfig(
         model=str(model.directory if isinstance(model, Run) else model),
         images=[str(images)] if one else [str(image) for image in images],

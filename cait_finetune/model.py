@@ -169,7 +169,10 @@ def check_classes(
         raise bad_value(
             key, f"{weights}: {'; '.join(report.notes)}", wanted, hint * (key[:5] == "model")
         )
-    raise bad_value(key, f"{weights} with other classes, {match.differences()}", wanted)
+    hint = ""
+    if key == "model.weights" and match.gone and not match.new and not match.repeated:
+        hint = "If the data have only some of the classes, list all in dataset.class_names"
+    raise bad_value(key, f"{weights} with other classes, {match.differences()}", wanted, hint)
 
 
 def adapt(model: cait_tf.CaiTClassifier, tuning: TuningConfig) -> None:

@@ -51,12 +51,12 @@ def fold_of(entry: Entry) -> tuple[Any, ...]:
     return (folds, fold, seed) if folds else ()
 
 
-def unlike_pair(
+def unlike_runs(
     entries: Iterable[Entry],
     split: str,
     comparable: Callable[[Entry, Entry], bool] | None = None,
-) -> tuple[Entry, Entry] | None:
-    """Return the first two runs with different images in a split. `None`: there are none.
+) -> list[Entry]:
+    """Return a run for each of the different sets of images that a split has. Empty: all have the same.
 
     The hashes depend on the order of the images, but another order is no difference.
 
@@ -67,12 +67,20 @@ def unlike_pair(
     for entry in entries:
         if split in prints_of(entry):
             first.setdefault((*_hashes(entry, split), draw_of(entry)), entry)
-    for one, other in combinations(first.values(), 2):
+
+    def differ(one: Entry, other: Entry) -> bool:
         if comparable is not None and not comparable(one, other):
-            continue
-        if not (_alike(one, other, split) or _reordered(one, other, split)):
-            return one, other
-    return None
+            return False
+        return not (_alike(one, other, split) or _reordered(one, other, split))
+
+    found: list[Entry] = []
+    for pair in combinations(first.values(), 2):
+        if not found and differ(*pair):
+            found = list(pair)
+    for entry in first.values():
+        if found and all(entry is not one and differ(entry, one) for one in found):
+            found.append(entry)
+    return found
 
 
 def pool_notes(entries: Sequence[Entry]) -> list[str]:
@@ -94,9 +102,9 @@ def _notes(runs: Sequence[Entry]) -> list[str]:
     draws: dict[tuple[Any, ...], list[Entry]] = {}
     for run in runs:
         draws.setdefault(draw_of(run), []).append(run)
-    pairs = [pair for same in draws.values() if (pair := unlike_pair(same, "train"))]
-    if pairs:
-        return [_trained_on_others(*pair) for pair in pairs]
+    unlike = [runs for same in draws.values() if (runs := unlike_runs(same, "train"))]
+    if unlike:
+        return [_trained_on_others(runs[0], other) for runs in unlike for other in runs[1:]]
     if len(draws) < 2:
         return []
     return _between_draws([max(same, key=_knows_contents) for same in draws.values()])

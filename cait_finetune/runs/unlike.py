@@ -7,7 +7,7 @@ from typing import Any
 
 from cait_finetune.runs.command_line import override
 from cait_finetune.runs.leaderboard import Entry
-from cait_finetune.runs.pools import fold_of, pool_notes, prints_of, unlike_pair
+from cait_finetune.runs.pools import fold_of, pool_notes, prints_of, unlike_runs
 
 
 def unlike(entries: Sequence[Entry]) -> list[str]:
@@ -38,15 +38,14 @@ def _ended_early(entries: Sequence[Entry]) -> list[str]:
 
 def _scored(entries: Sequence[Entry]) -> list[str]:
     """Compare the images of the scores. Folds of one cross-validation have different ones by design."""
-    pairs: dict[tuple[str, str], list[str]] = {}
+    unlike: dict[str, list[str]] = {}
     for split in ("validation", "test"):
-        if pair := unlike_pair(entries, split, _comparable if split == "validation" else None):
-            first, second = pair
-            names = str(first.directory), str(second.directory)
-            pairs.setdefault(names, []).append(split)
+        if runs := unlike_runs(entries, split, _comparable if split == "validation" else None):
+            *others, last = (str(run.directory) for run in runs)
+            unlike.setdefault(f"{', '.join(others)} and {last}", []).append(split)
     lines = [
-        f"images  {first} and {second} were scored on different {' and '.join(splits)} images"
-        for (first, second), splits in pairs.items()
+        f"images  {runs} were scored on different {' and '.join(splits)} images"
+        for runs, splits in unlike.items()
     ]
     results = [entry.finished_result for entry in entries]
     counts: set[int] = {

@@ -144,7 +144,7 @@ def measured(scores: Scores, metrics: Mapping[str, Metric]) -> Scores:
     """Return the scores with further metrics of validation and test.
 
     Raises:
-        UserError: the value of a metric is not a finite number.
+        UserError: a function raises an error, or its value is not a finite number.
     """
     further: dict[str, dict[str, float]] = {split: {} for split in SPLITS}
     for name, function in metrics.items():
@@ -152,7 +152,12 @@ def measured(scores: Scores, metrics: Mapping[str, Metric]) -> Scores:
             one = scores.predictions[split]
             logits = one.logits / scores.temperature
             probabilities = expit(logits) if one.multi_label else softmax(logits, axis=-1)
-            value = function(one.labels, probabilities)
+            try:
+                value = function(one.labels, probabilities)
+            except Exception as error:
+                got = f"{name}, which raised {type(error).__name__}: {error}, with labels "
+                got += f"{one.labels.shape} and probabilities {probabilities.shape}"
+                raise bad_value("metrics", got, "a function that returns a number") from error
             number = np.isscalar(value) and not isinstance(value, str | bytes)
             if not number or not np.isfinite(value):
                 raise bad_value("metrics", f"{value!r} from {name}", "a finite number")

@@ -80,6 +80,8 @@ def test_a_run_that_is_not_finished(run, tmp_path):
 def test_predictions_from_a_run(run, tmp_path):
     for number in range(2):
         (tmp_path / f"{number}.png").write_bytes(encode(picture(20, 30, seed=number)))
+    with pytest.raises(UserError, match=r"(?s)images: got ndarray for a path, .*run\.preprocess"):
+        predict(run, [np.zeros((8, 8, 3), "uint8")])
     first, second = predict(run, tmp_path, top_k=2)
     assert (len(first.classes), len(second.classes)) == (2, 2)
     several = predict(str(run.directory), [tmp_path / "1.png", str(tmp_path / "0.png")], top_k=2)

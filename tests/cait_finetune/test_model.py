@@ -216,6 +216,9 @@ def test_only_training_takes_weights_of_other_classes(tmp_path):
         UserError, match=r"with other classes, gone: ant; new: zebra, expected a head"
     ):
         models.check_classes("model.weights", "w", other.loading_report, ("zebra", "bee", "cow"))
+    some = models.build(config, ("bee", "cow"), "float32")
+    with pytest.raises(UserError, match=r"gone: ant, .*\n  .*list all in dataset\.class_names"):
+        models.check_classes("model.weights", "w", some.loading_report, ("bee", "cow"))
     with pytest.raises(UserError, match=r"checkpoints: got .*gone: ant; new: zebra"):
         models.from_checkpoint(config, ("zebra", "bee", "cow"), path)
 

@@ -79,6 +79,8 @@ def load_folder(config: DatasetConfig) -> FileSource:
     plan = planned(config, parts, root)
     read = sorted(set(plan.parts.values())) or [""]
     found = _found(root, read)
+    if parts:
+        found.astray.extend(name for name, is_folder in inside if not is_folder and is_image(name))
     notes = _notes(found)
     hidden = [name for name in sorted(storage.names(root)) if _is_hidden_folder(root, name)]
     if hidden:

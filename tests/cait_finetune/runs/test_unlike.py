@@ -18,14 +18,15 @@ def said(entries, root):
 
 def test_runs_on_different_images_say_so(tmp_path):
     entries = []
-    for name, of_test in (("a", "1"), ("b", "2"), ("c", None)):
+    for name, of_test in (("a", "1"), ("b", "2"), ("c", None), ("d", "2"), ("e", "3")):
         run = write_run(tmp_path / name, 0.5)
         result = json.loads((run / "result.json").read_text())
         if of_test:
             prints = {"validation": {"sha256": "0"}, "test": {"sha256": of_test}}
             (run / "result.json").write_text(json.dumps({**result, "data": {"splits": prints}}))
         entries.append(read_entry(run))
-    assert said(entries, tmp_path) == ["images  a and b were scored on different test images"]
+    assert said(entries, tmp_path) == ["images  a, b and e were scored on different test images"]
+    assert said(entries[:2], tmp_path) == ["images  a and b were scored on different test images"]
     assert unlike([entries[0], entries[2]]) == []
 
 

@@ -124,3 +124,7 @@ def test_metrics_of_a_program(several):
         message = f"metrics: got {wrong!r} from gap, expected a finite number"
         with pytest.raises(UserError, match=re.escape(message)):
             measured(found, {"gap": lambda *_, value=wrong: value})
+    with pytest.raises(
+        UserError, match=r"metrics: got gap, which raised KeyError: 'x', with labels"
+    ):
+        measured(found, {"gap": lambda *_: {}["x"]})

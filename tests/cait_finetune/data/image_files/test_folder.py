@@ -187,6 +187,12 @@ def test_what_is_no_image_is_noted(tmp_path):
     )
 
 
+def test_an_image_beside_the_splits_is_noted(tmp_path):
+    _of_splits(tmp_path, train=TWO, test=TWO)
+    image(tmp_path / "astray.png")
+    assert "files  1 in no class folder were left out" in from_folder(tmp_path).notes
+
+
 def test_integers_are_in_the_order_of_numbers(tmp_path):
     folders(tmp_path, {"10": 5, "9": 5, "-1": 5})
     assert from_folder(tmp_path).class_names == ("-1", "9", "10")
