@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -14,8 +14,8 @@ from omegaconf.errors import OmegaConfBaseException
 from cait_finetune.config.mappings import merge
 from cait_finetune.errors import bad_value
 
-if TYPE_CHECKING:
-    from cait_finetune.config.root import Config
+#: A `Config`, or a DictConfig with its schema. `config.root` has the class, and imports this module.
+Config: TypeAlias = Any
 
 _ADAM = ("adamw", "lamb", "schedule_free")
 
@@ -283,20 +283,20 @@ def check_effect(config: Config) -> None:
             )
 
 
-def without_effect(config: DictConfig) -> DictConfig:
+def reset_without_effect(config: DictConfig, schema: DictConfig) -> DictConfig:
     """Replace values that had no effect on a run by null or the key's default.
 
     Older versions recorded keys without effect, such as ``optimizer.momentum: 0.9`` with AdamW.
 
+    Args:
+        schema: every key with its type.
+
     Returns:
         A copy, or `config` itself if a group is missing or a value is invalid.
     """
-    from cait_finetune.config.root import Config
-
     cleaned = config.copy()
     try:
-        # Any: the functions for a `Config` also read a DictConfig with its schema.
-        whole: Any = merge(OmegaConf.structured(Config), config)
+        whole: Config = merge(schema, config)
         for choice, keys in READ_BY.items():
             chosen = OmegaConf.select(whole, choice)
             for key, options in keys.items():

@@ -12,7 +12,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 from cait_finetune.config.augment import AugmentConfig
 from cait_finetune.config.data import DatasetConfig
-from cait_finetune.config.effect import check_effect, without_effect
+from cait_finetune.config.effect import check_effect, reset_without_effect
 from cait_finetune.config.keys import check_keys, key
 from cait_finetune.config.logger import LoggerConfig
 from cait_finetune.config.loss import LossConfig
@@ -192,6 +192,11 @@ def from_hydra(composed: DictConfig) -> Config:
     config = cast("Config", OmegaConf.to_object(composed))
     _refuse_other_keys(config, "")
     return config
+
+
+def without_effect(config: DictConfig) -> DictConfig:
+    """Return a saved configuration as `reset_without_effect` does."""
+    return reset_without_effect(config, OmegaConf.structured(Config))
 
 
 def _refuse_other_keys(node: Any, prefix: str) -> None:

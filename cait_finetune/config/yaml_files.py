@@ -16,10 +16,10 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
-from cait_finetune.config.effect import without_effect
 from cait_finetune.config.mappings import merge
 from cait_finetune.config.own_files import check_own_file
 from cait_finetune.config.places import data_folder
+from cait_finetune.config.root import without_effect
 from cait_finetune.config.text import SWEEPER_PARAMS, texts
 from cait_finetune.config.words import keep_text
 from cait_finetune.errors import bad_value

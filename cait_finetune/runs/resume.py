@@ -12,9 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from cait_finetune.config import Config, from_hydra
 from cait_finetune.config.advice import advise, advise_formats
-from cait_finetune.config.effect import without_effect
 from cait_finetune.config.mappings import UNREADABLE, load, merge, to_dict
 from cait_finetune.config.places import expanded_path
+from cait_finetune.config.root import without_effect
 from cait_finetune.errors import UserError, bad_value, reason
 from cait_finetune.runs.directory import RunDirectory, forget_default_splits, read_json
 from cait_finetune.runs.exports import damaged_file

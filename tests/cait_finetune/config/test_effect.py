@@ -8,7 +8,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from cait_finetune import config as configuration
-from cait_finetune.config.effect import CONDITIONS, READ_BY, without_effect
+from cait_finetune.config.effect import CONDITIONS, READ_BY
+from cait_finetune.config.root import without_effect
 from tests.cait_finetune.stand_ins import checked, composed
 from tests.cait_finetune.test_config import refusal
 
