@@ -174,9 +174,10 @@ def stated_crop_pct(variant: Variant, weights: str | Path) -> float:
     other = other_preparation(variant, weights)
     crop_pct = float(other.pop("crop_pct", variant.crop_pct))
     if other:
+        shown = "; ".join(f"{key} {value}" for key, value in other.items())
         raise CaiTError(
-            f"weights: got {weights}, trained on images prepared with {'; '.join(f'{key} {value}' for key, value in other.items())}, expected "
-            f"the preparation of {variant.name}\n"
+            f"weights: got {weights}, trained on images prepared with {shown}, expected the "
+            f"preparation of {variant.name}\n"
             "  Draw the maps with cait-finetune predict model=RUN maps=FOLDER."
         )
     return crop_pct

@@ -34,7 +34,10 @@ def stated_facts(source: str | Path) -> dict[str, str]:
 
 def other_preparation(variant: Variant, source: str | Path) -> dict[str, Any]:
     """Return the stated values of an image's preparation that differ from the variant's, by key."""
-    stated = json.loads(stated_facts(source).get("preprocessing", "{}"))
+    try:
+        stated = dict(json.loads(stated_facts(source).get("preprocessing", "{}")))
+    except (ValueError, TypeError):  # metadata of another program
+        return {}
     own = {
         "mean": list(variant.mean),
         "std": list(variant.std),

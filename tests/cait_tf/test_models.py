@@ -55,6 +55,10 @@ def test_another_preparation_of_the_images_is_warned_of(tmp_path, caplog):
     file = saved(tmp_path / "a.safetensors", ["a", "b"], preprocessing=json.dumps(own))
     nano(num_classes=2, weights=file)
     assert not caplog.messages
+    for other in ("none", "[1]"):
+        file = saved(tmp_path / "c.safetensors", ["a", "b"], preprocessing=other)
+        nano(num_classes=2, weights=file)
+    assert not caplog.messages
     file = saved(tmp_path / "b.safetensors", ["a", "b"], preprocessing='{"resize_mode": "squash"}')
     nano(num_classes=2, weights=file)
     (message,) = caplog.messages

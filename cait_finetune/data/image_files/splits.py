@@ -72,7 +72,7 @@ def planned(config: DatasetConfig, names: Iterable[str], what: str) -> Plan:
     if config.evaluation_only:
         any_of_them = next((parts[split] for split in reversed(SPLITS) if split in parts), names[0])
         without = [split for split in SPLITS if split not in parts]
-        words = f"no part is {' or '.join(without)}: {any_of_them} is read there" if without else ""
+        words = f"{any_of_them} is read as {' and '.join(without)}" if without else ""
         return Plan({split: parts.get(split, any_of_them) for split in SPLITS}, words=words)
     if "train" not in parts:
         raise bad_value(

@@ -104,9 +104,9 @@ def test_to_evaluate_nothing_is_put_aside():
 
 def test_a_part_that_stands_for_another_split_is_named():
     words = plan(["train", "val"], evaluation_only=True).words
-    assert words == "no part is test: val is read there"
+    assert words == "val is read as test"
     words = plan(["x"], evaluation_only=True).words
-    assert words == "no part is train or validation or test: x is read there"
+    assert words == "x is read as train and validation and test"
     assert plan(["train", "val", "test"], evaluation_only=True).words == ""
 
 
