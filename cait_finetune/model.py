@@ -170,7 +170,9 @@ def check_classes(
             key, f"{weights}: {'; '.join(report.notes)}", wanted, hint * (key[:5] == "model")
         )
     hint = ""
-    if key == "model.weights" and match.gone and not match.new and not match.repeated:
+    if weights == "pretrained":
+        hint = "To score a run, write evaluate run=RUN"
+    elif key == "model.weights" and match.gone and not match.new and not match.repeated:
         hint = "If the data have only some of the classes, list all in dataset.class_names"
     raise bad_value(key, f"{weights} with other classes, {match.differences()}", wanted, hint)
 

@@ -18,6 +18,23 @@ from cait_finetune.config.text import kind_of_type
 from cait_finetune.config.words import read_text, refuse_bytes, split
 from cait_finetune.errors import UserError, bad_value, reason, suggest
 
+#: Names that other programs give to the keys of our commands.
+_ALIASES = {
+    "source": ("images",),
+    "input": ("images",),
+    "path": ("images", "run"),
+    "file": ("images", "source"),
+    "format": ("export",),
+    "weights": ("model", "source"),
+    "checkpoint": ("model", "run", "source"),
+    "ckpt": ("model", "run", "source"),
+    "resume": ("run",),
+    "dir": ("run", "output"),
+    "save": ("output", "out"),
+    "topk": ("top_k",),
+    "batch": ("batch_size",),
+}
+
 
 def read_keys(arguments: list[str], schema: type, prefix: str = "") -> Any:
     """Return an object of `schema` with the values of the words.
@@ -32,10 +49,15 @@ def read_keys(arguments: list[str], schema: type, prefix: str = "") -> Any:
     """
     kinds = _kinds(schema)
     known = list(kinds)
+    typed: set[str] = set()
     for argument in arguments:
         key = argument.partition("=")[0]
         if key not in known:
             raise unknown_key(argument, known, prefix)
+        if key in typed:
+            several = f"Write '{prefix}{key}=[A,B]' for several" if _is_list(kinds[key]) else ""
+            raise bad_value(prefix + key, "two values", "the key once", several)
+        typed.add(key)
         if "=" not in argument:
             raise bad_value(key, "nothing", "a value", f"write {key}=…")
     values = [_value(argument, kinds) for argument in arguments]
@@ -66,7 +88,7 @@ def unknown_key(argument: str, known: list[str], prefix: str = "") -> UserError:
 
     If the word is a path without a key, the error suggests it as the value of the first key.
     """
-    key, sign, _ = argument.partition("=")
+    key, sign, value = argument.partition("=")
     if not sign and ("/" in argument or Path(argument).exists()):
         first = "images" if "images" in known else known[0]
         return bad_value(
@@ -77,7 +99,10 @@ def unknown_key(argument: str, known: list[str], prefix: str = "") -> UserError:
     if bare != key:
         near = next(iter(difflib.get_close_matches(bare, known, 1)), "KEY")
         return bad_value(key, "an option", "key=value without dashes", f"Write {prefix}{near}=…")
-    return bad_value(prefix + key, "an unknown key", expected, suggest(key, known))
+    hint = suggest(key, known)
+    if meant := next((one for one in _ALIASES.get(key, ()) if one in known), None):
+        hint = f"did you mean {advise(prefix + meant, value) if value else meant}?"
+    return bad_value(prefix + key, "an unknown key", expected, hint)
 
 
 def helped(
@@ -123,6 +148,10 @@ def _required(kind: Any) -> Any:
     return others[0] if isinstance(kind, UnionType) and len(others) == 1 else kind
 
 
+def _is_list(kind: Any) -> bool:
+    return get_origin(_required(kind)) is list
+
+
 def _named(kind: Any) -> str:
     """Return the name of a type without ``| None``."""
     shown = kind.__name__ if isinstance(kind, type) and not get_origin(kind) else str(kind)
@@ -143,7 +172,7 @@ def _value(argument: str, kinds: dict[str, Any]) -> DictConfig:
         if not kind.several or (kind.optional and word in ("", "null")):
             return _nested(key, None if word in ("", "null") else read_text(word))
         return _nested(key, _texts(word[1:-1]) if several else [read_text(word)])
-    if get_origin(_required(kinds[key])) is list and not several and word != "null":
+    if _is_list(kinds[key]) and not several and word != "null":
         return OmegaConf.from_cli([f"{key}=[{word}]"])
     return OmegaConf.from_cli([argument])
 

@@ -113,7 +113,10 @@ def _no_group(match: re.Match[str], problem: Problem) -> UserError:
 
 
 def _wrong_type(match: re.Match[str], problem: Problem) -> UserError:
-    return bad_value(problem.key or "value", repr(match[1]), f"a value of type {match[2]}")
+    key = problem.key or "value"
+    several = match[1].startswith("[") or " " in match[1].strip()
+    hint = f"For one run per value write -m {key}=A,B" if several else ""
+    return bad_value(key, repr(match[1]), f"a value of type {match[2]}", hint)
 
 
 def _not_optional(match: re.Match[str], problem: Problem) -> UserError:
@@ -179,7 +182,10 @@ def _no_recipe(match: re.Match[str], problem: Problem) -> UserError:
         path.stem for one in searched if one not in ours for path in Path(one).glob("*.yaml")
     )
     known = [*own, "config", *recipes]
-    return bad_value("-cn", match[1], _listed(list(dict.fromkeys(known))), suggest(match[1], known))
+    hint = suggest(match[1], known) or "For a recipe of your own add -cd FOLDER"
+    if Path(f"{match[1]}.yaml").is_file() and match[1] not in known:
+        hint = f"did you mean -cd . -cn {match[1]}?"
+    return bad_value("-cn", match[1], _listed(list(dict.fromkeys(known))), hint)
 
 
 #: Messages of Hydra 1.3 and OmegaConf 2.3, and the function that explains each. The first match applies.

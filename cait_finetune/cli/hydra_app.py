@@ -183,6 +183,8 @@ def _run_composed(
     except RuntimeError as error:
         if _NO_SRUN not in str(error):
             raise
+        if OutputPlace.claimed and not begun:
+            release(OutputPlace.claimed)
         raise bad_value(
             "hydra/launcher", "submitit_slurm without srun", "a machine of a SLURM cluster",
             "Set hydra/launcher=submitit_local to try the jobs on this machine.",

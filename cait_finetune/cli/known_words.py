@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from pathlib import Path
 
+from cait_finetune.config.advice import advise
 from cait_finetune.config.suggestions import all_groups, all_keys, nearest, unknown_key
-from cait_finetune.errors import bad_value
+from cait_finetune.errors import UserError, bad_value
 
 #: Hydra's options.
 _OPTIONS = (
@@ -14,6 +17,14 @@ _OPTIONS = (
     "--cfg", "-p", "--package", "-sc", "--shell-completion", "-cp", "--config-path", "-cn",
     "--config-name", "-cd", "--config-dir", "--experimental-rerun", "-i", "--info",
 )  # fmt: skip
+
+#: What to write instead of the options of other programs.
+_OPTION_HINTS = {
+    "config": "For a recipe write -cd FOLDER -cn NAME",
+    "cfg-file": "For a recipe write -cd FOLDER -cn NAME",
+    "resume": "Write resume=RUN",
+    "multi-run": "Write -m",
+}
 
 
 def refuse_unknown_options(words: Sequence[str]) -> None:
@@ -24,13 +35,16 @@ def refuse_unknown_options(words: Sequence[str]) -> None:
     """
     for word, following in pairwise([*words, ""]):
         option, sign, value = word.partition("=")
-        beginning = option.startswith("--") and any(one.startswith(option) for one in _OPTIONS)
+        same = [one for one in _OPTIONS if one.startswith(option)]
+        beginning = option.startswith("--") and len(same) == 1
         if not option.startswith("-") or option in _OPTIONS or beginning or _is_number(word):
             continue
         given = (
             value if sign else ("" if following.startswith("-") or "=" in following else following)
         )
         key = option.lstrip("-")
+        if hint := _OPTION_HINTS.get(key):
+            raise bad_value(option, "an unknown option", "key=value without dashes", hint)
         near = nearest(key)
         written = near[0] if near else key
         hint = (
@@ -39,6 +53,57 @@ def refuse_unknown_options(words: Sequence[str]) -> None:
             else "Write KEY=VALUE, as train.epochs=5."
         )
         raise bad_value(option, "an unknown option", "key=value without dashes", hint)
+
+
+def refuse_misplaced_words(words: Sequence[str]) -> None:
+    """Refuse a word that the shell divided otherwise than the user meant, before Hydra parses it.
+
+    Args:
+        words: words of a command line. The word after an option, such as ``-cn``, is its value.
+
+    Raises:
+        UserError: a word is no ``key=value``, ends with a comma, or holds two words.
+    """
+    known = (*all_keys(), *all_groups())
+    for before, word in pairwise(["", *words]):
+        key, sign, value = word.partition("=")
+        if before in _OPTIONS or word.startswith(("-", "+", "~")):
+            continue
+        second = re.search(r" ([a-z][a-z_.]*)=", value)
+        if sign and second and second[1] in known:
+            raise bad_value(
+                key, repr(word), "one key=value in each word", "Leave out the quotes around both."
+            )
+        if sign and value.endswith(",") and key in known:
+            raise bad_value(
+                key, value, "values without a space after the comma", f"Write {key}=A,B"
+            )
+        if not sign or not key:
+            raise _no_key(word)
+
+
+def _no_key(word: str) -> UserError:
+    """Return the error for a word without ``=``."""
+    expected = "key=value"
+    if word.endswith((".yaml", ".yml")):
+        path = Path(word)
+        recipe = f"-cd {path.parent} -cn {path.stem}"
+        return bad_value(word, "a file without a key", expected, f"For a recipe write {recipe}")
+    if _is_number(word):
+        hint = "Write several values with a comma and no space, with -m: seed=0,1,2"
+        return bad_value(word, "a value without a key", expected, hint)
+    if word.startswith("="):
+        return bad_value(word, "a space beside =", expected, "Leave out the spaces")
+    if (Path(word) / "config.yaml").is_file():
+        hint = (
+            f"For a run write {advise('run', word)} after the command, or {advise('resume', word)}"
+        )
+        return bad_value(word, "a directory without a key", expected, hint)
+    if Path(word).is_dir():
+        hint = f"did you mean dataset=folder {advise('dataset.data_dir', word)}?"
+        return bad_value(word, "a directory without a key", expected, hint)
+    near = word if word in (*all_keys(), *all_groups()) else next(iter(nearest(word)), "KEY")
+    return bad_value(word, "a word without =", expected, f"Write {near}=VALUE")
 
 
 def refuse_unknown_keys(words: Iterable[str]) -> None:

@@ -11,7 +11,11 @@ from itertools import pairwise
 from pathlib import Path
 
 from cait_finetune.cli.from_run import continued, evaluated
-from cait_finetune.cli.known_words import refuse_unknown_keys, refuse_unknown_options
+from cait_finetune.cli.known_words import (
+    refuse_misplaced_words,
+    refuse_unknown_keys,
+    refuse_unknown_options,
+)
 from cait_finetune.config.places import expanded, expanded_path
 from cait_finetune.config.words import keep_text, read_text
 from cait_finetune.config.yaml_files import Folders, own_folder, refuse_other_recipe
@@ -42,6 +46,7 @@ def arguments_as_typed(command: str = "train") -> Iterator[None]:
     several = any(word == "-m" or re.fullmatch("--m[ultirn]*", word) for word in words)
     refuse_empty_resume(words)
     refuse_unknown_options(typed[1:])
+    refuse_misplaced_words(typed[1:])
     if command == "evaluate":
         words, folder = evaluated(words, folder, _named(words))
     if {"-sc", "--shell-completion"} & set(words):

@@ -68,12 +68,19 @@ def run_command() -> None:
 
         print(f"cait-finetune {__version__}")
         return
-    elif re.fullmatch(r"[a-z_]+", word):  # Hydra's own words have a sign
+    elif later := next((one for one in sys.argv[2:] if one in COMMANDS), None):
+        if not sys.argv[sys.argv.index(later) - 1].startswith("-"):  # else the value of an option
+            sys.exit(f"cait_finetune: {later}: got a command after other words, expected it first\n"
+                     f"  Write cait-finetune {later} …")  # fmt: skip
+    elif re.fullmatch(r"[a-z_-]+", word) and not word.startswith("-"):  # Hydra's words have a sign
         from cait_finetune.config.advice import advise
         from cait_finetune.errors import bad_value, suggest
 
         expected = f"key=value or one of {', '.join(COMMANDS)}"
-        hint = _HINTS.get(word) or suggest(word, list(COMMANDS))
+        hint = _HINTS.get(word) or suggest(word.replace("-", "_"), list(COMMANDS))
+        following = sys.argv[2] if len(sys.argv) > 2 else ""
+        if following.startswith("="):
+            hint = f"Leave out the spaces beside =: {word}={following[1:] or 'VALUE'}"
         if os.path.isdir(word):
             hint = f"did you mean dataset=folder {advise('dataset.data_dir', word)}?"
         sys.exit(f"cait_finetune: {bad_value(word, 'an unknown command', expected, hint)}")

@@ -27,6 +27,16 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "classes": ("dataset.class_names", "dataset.num_classes"),
     "data": ("dataset.data_dir", "dataset"),
     "data_path": ("dataset.data_dir",),
+    "path": ("dataset.data_dir",),
+    "dir": ("dataset.data_dir",),
+    "train_dir": ("dataset.data_dir",),
+    "train_path": ("dataset.data_dir",),
+    "images": ("dataset.data_dir",),
+    "image_folder": ("dataset.data_dir",),
+    "format": ("export",),
+    "onnx": ("export",),
+    "lora": ("tuning",),
+    "linear_probe": ("tuning",),
     "device": ("distribution",),
     "devices": ("distribution.devices",),
     "dropout": ("model.drop_rate",),
@@ -130,6 +140,16 @@ OPTIONS = {
     ("tuning", "finetune"): "tuning=full",
     ("tuning", "head"): "tuning=linear_probe",
 }
+#: Values of other frameworks that a key or group does not have, and ours.
+_VALUES = {
+    ("distribution", "0"): "gpu",
+    ("distribution", "cuda"): "gpu",
+    ("model.weights", "true"): "pretrained",
+    ("model.weights", "false"): "none",
+    ("train.precision", "true"): "mixed_bfloat16",
+    ("train.precision", "1"): "mixed_bfloat16",
+    ("train.precision", "false"): "float32",
+}
 _TABLES = (".csv", ".tsv")
 
 
@@ -209,6 +229,10 @@ def _written(near: str, key: str, value: str | None) -> str:
     """Return the suggested key or group with its value: the typed one, or the typed key as an option."""
     if value is None:
         return near
+    if ours := _VALUES.get((near, value.lower())):
+        return f"{near}={ours}"
+    if near == "tuning" and value.isdigit():  # freeze=10
+        return "tuning=linear_probe"
     if near not in all_groups():
         choices = _choices().get(near, ())
         return f"{near}={value if value in choices or not choices else '…'}"

@@ -64,15 +64,22 @@ def find_run(resume: str | Path) -> Path:
     """
     directory = expanded_path("resume", resume)
     if not (directory / "config.yaml").is_file():
-        begun = sorted(
-            Path("outputs").glob("*/*/*/config.yaml"), key=lambda one: one.stat().st_mtime
-        )
-        newest = advise("resume", begun[-1].parent) if begun else ""
         raise bad_value(
-            "resume", resume, "the directory of a run, which holds a config.yaml",
-            f"The newest run is {newest}" if newest else "",
-        )  # fmt: skip
+            "resume",
+            resume,
+            "the directory of a run, which holds a config.yaml",
+            _other_run(directory),
+        )
     return directory
+
+
+def _other_run(directory: Path) -> str:
+    """Return a hint on the run that contains `directory`, or on the newest run. Empty: no run."""
+    for above in directory.absolute().parents:
+        if (above / "config.yaml").is_file():
+            return f"Write {advise('resume', above)}"
+    begun = sorted(Path("outputs").glob("*/*/*/config.yaml"), key=lambda one: one.stat().st_mtime)
+    return f"The newest run is {advise('resume', begun[-1].parent)}" if begun else ""
 
 
 def _check_unfinished(run: RunDirectory, config: Config) -> None:
@@ -170,11 +177,18 @@ def resumed(
         (changes if free else refused).append(f"{key}: {_shown(old)} → {_shown(new)}")
         OmegaConf.update(saved, key, new)
     if refused:
+        longer = ""
+        if RunDirectory(directory).finished and any(
+            one.startswith("train.epochs:") for one in refused
+        ):
+            longer = (
+                f"train it for longer with {advise('continue_from', directory)} train.epochs=+N; "
+            )
         raise bad_value(
             "resume",
             f"other values than the run's: {'; '.join(refused)}",
             "the run's own where they change what is computed",
-            f"leave them out, or start a new run; you may change {', '.join(FREE)}",
+            f"leave them out, or start a new run; {longer}you may change {', '.join(FREE)}",
         )
     saved.resume = str(directory)
     config = from_hydra(saved)

@@ -128,7 +128,8 @@ def download(hub_id: str) -> Path:
             f"weights: got {hub_id!r}, which could not be downloaded from the Hugging Face Hub "
             f"({type(error).__name__}: {_first_line(error)}); expected a network, or one of the "
             "three other ways: a local .safetensors file of the same repository, the authors' .pth "
-            "(dl.fbaipublicfiles.com/deit), or the directory of the published SavedModel"
+            "(dl.fbaipublicfiles.com/deit), or the directory of the published SavedModel\n"
+            "  Set model.weights=FILE, or model=cait_nano_32, whose weights are in the package."
         ) from error
 
 

@@ -92,6 +92,8 @@ def test_other_kinds():
         (["runs/1"], "runs/1: got no key, expected key=value\n  write text=runs/1"),
         (["text=x", "few=many"], "few: got 'many', expected a value of type int$"),
         ([], "text: got nothing, expected a value\n  add text="),
+        (["text=x", "text=y"], "text: got two values, expected the key once$"),
+        (["text=x", "sizes=1", "sizes=2"], r"sizes: got two values, .*\n  Write 'sizes=\[A,B\]'"),
     ],
 )
 def test_mistakes(words, message):

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from cait_finetune.cli.known_words import refuse_unknown_keys, refuse_unknown_options
+from cait_finetune.cli.known_words import (
+    refuse_misplaced_words,
+    refuse_unknown_keys,
+    refuse_unknown_options,
+)
 from cait_finetune.config.places import data_folder
 from cait_finetune.config.suggestions import ALIASES, OPTIONS, all_groups, all_keys, unknown_option
 from cait_finetune.errors import UserError
@@ -42,7 +46,14 @@ def test_every_alias_of_an_option_has_a_group_and_is_no_option():
         ("output_dir=x", "hydra.run.dir=x"),
         ("dataset.colums.label=x", "dataset.columns.label=x"),
         ("data.data_dir=x", "dataset.data_dir=x"),
-        ("fp16=true", "train.precision=…"),
+        ("fp16=true", "train.precision=mixed_bfloat16"),
+        ("precision=16", "train.precision=…"),
+        ("pretrained=true", "model.weights=pretrained"),
+        ("model.pretrained=False", "model.weights=none"),
+        ("lora=true", "tuning=lora"),
+        ("freeze=10", "tuning=linear_probe"),
+        ("device=0", "distribution=gpu"),
+        ("dataset.path=x", "dataset.data_dir=x"),
         ("amp=mixed_bfloat16", "train.precision=mixed_bfloat16"),
     ],
 )
@@ -76,12 +87,48 @@ def test_words_for_hydra(word):
         (["--batch-size=8"], r"did you mean train\.batch_size=8\?"),
         (["-e", "5"], r"^-e: got an unknown option, .*\n  Write KEY=VALUE"),
         (["--lr"], r"^--lr: "),
+        (["--config", "a.yaml"], r"^--config: .*\n  For a recipe write -cd FOLDER -cn NAME$"),
+        (["--resume"], r"\n  Write resume=RUN$"),
+        (["--multi-run"], r"\n  Write -m$"),
         (["--fp16", "dataset=folder"], r"^--fp16: .*\n  Write KEY=VALUE"),
     ],
 )
 def test_an_option_with_dashes(words, message):
     with pytest.raises(UserError, match=message):
         refuse_unknown_options(words)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["dataset=folder seed=1"],
+            r"^dataset: .*one key=value in each word\n  Leave out the quotes",
+        ),
+        (["seed=0,", "1"], r"^seed: got 0,, .*\n  Write seed=A,B$"),
+        (["-m", "seed=0,", "1"], r"^1: got a value without a key, .*\n.*seed=0,1,2$"),
+        (["birds.yaml"], r"^birds\.yaml: .*\n  For a recipe write -cd \. -cn birds$"),
+        (["seed", "=1"], r"^seed: got a word without =, .*\n  Write seed=VALUE$"),
+        (["=1"], r"^=1: got a space beside =, "),
+        (["run"], r"^run: .*\n  For a run write run=run after the command, or resume=run$"),
+        (["photos"], r"^photos: .*\n  did you mean dataset=folder dataset\.data_dir=photos\?$"),
+    ],
+)
+def test_a_word_that_the_shell_divided_otherwise(words, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("run", "photos"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "run" / "config.yaml").touch()
+    with pytest.raises(UserError, match=message):
+        refuse_misplaced_words(words)
+
+
+@pytest.mark.parametrize(
+    "words", [["-cn", "x", "seed=1"], ["-sc", "install=bash"], ["~train", "+a=1"],
+              ["dataset.data_dir=a b", "dataset.license='x y=z'", "dataset.class_names=[a,b]"]],
+)  # fmt: skip
+def test_words_that_stay(words):
+    refuse_misplaced_words(words)
 
 
 @pytest.mark.parametrize("words", [["-m"], ["--multi"], ["-cn", "x"], ["--cfg", "job"], ["-1"]])
