@@ -17,7 +17,9 @@ from cait_finetune.runs.provenance import Provenance
 from cait_finetune.runs.records import read_records
 from cait_finetune.runs.run_id import check_run_id, check_weights_id
 from cait_finetune.runs.saved import SavedRun, read_run
+from cait_tf.errors import WeightsError
 from cait_tf.quiet import quiet_imports
+from cait_tf.weights import timm
 
 if TYPE_CHECKING:  # a mistake is reported before TensorFlow loads
     from cait_finetune.data.preprocess import Preprocessing
@@ -180,7 +182,7 @@ class FoundModel:
         else:
             logger.warning(
                 "model %s does not state how its images were prepared: photographs are rotated by their "
-                "EXIF orientation, and a LiteRT file takes its class names from labels.txt",
+                "EXIF orientation, and labels.txt names the classes unless the file does",
                 self.path,
             )
             own = Preprocessing(size or 1, 1.0, "bicubic", (0.0,) * 3, (1.0,) * 3)
@@ -204,13 +206,17 @@ def find_model(model: str | Path, key: str = "model") -> FoundModel:
     candidates = [(given, _kind(given))]
     run = RunDirectory(given)
     record, checkpoint = run.export / "exports.json", run.best_checkpoint
+    exports: list[Path] = []
     for kind, place in _EXPORTS.items():
         candidates += [(given / place.name, kind)] if len(place.parts) > 1 else []
         if is_current(kind, record, checkpoint):
             candidates.append((run.export / place, kind))
+            exports.append(run.export / place)
     for path, kind in candidates:
         if _is(path, kind):
             run_of = next(filter(_is_run, path.absolute().parents), None)
+            if path in exports and weights_mark(checkpoint) is not None:
+                _check_tensors(key, checkpoint)
             return FoundModel(kind, path, run_of, of_run=path != given and _is_run(given))
     if _is_run(given):
         return FoundModel("checkpoint", given, given, of_run=True)
@@ -232,3 +238,18 @@ def _is(path: Path, kind: str) -> bool:
 def _is_run(directory: Path) -> bool:
     run = RunDirectory(directory)
     return run.config.is_file() and run.best_checkpoint.is_file()
+
+
+def _check_tensors(key: str, checkpoint: Path) -> None:
+    """Check that the best weights are those that their file states: the export was compared with these.
+
+    Raises:
+        UserError: the file is damaged, or its tensors were replaced and its metadata kept.
+    """
+    try:
+        timm.read(checkpoint)
+    except WeightsError as error:
+        raise bad_value(
+            key, f"{checkpoint}, whose tensors are not those that it states", "the run's own weights",
+            "Restore the file, or give model=EXPORT for the export alone",
+        ) from error  # fmt: skip

@@ -14,6 +14,7 @@ from cait_finetune.errors import UserError, bad_value, reason
 from cait_finetune.runs.provenance import NAME, Provenance, read_provenance
 from cait_tf.quiet import quiet_imports
 
+_ANY = 32  # pixels: side of an image for an input of any size
 #: From images (B, h, w, 3) uint8 to probabilities (B, C).
 Call = Callable[[np.ndarray], np.ndarray]
 #: From the model's image size (`None`: any size) and its provenance to its preprocessing.
@@ -120,16 +121,23 @@ def open_onnx(path: Path, preprocessing: HowPrepared) -> PixelModel:
     image, *others = session.get_inputs()
     if others or image.type != "tensor(uint8)":
         raise _unlike(path, f"is {', '.join(one.type for one in (image, *others))}")
-    output = _chosen([one.name for one in session.get_outputs()])
+    outputs = [one.name for one in session.get_outputs()]
+    output = _chosen(outputs)
     shape = [size if isinstance(size, int) else None for size in image.shape]
     stated = session.get_modelmeta().custom_metadata_map
-    names = stated.get("class_names")
+    names = json.loads(stated["class_names"]) if "class_names" in stated else None
+    if (
+        names is None and "class_names" in outputs and len(shape) == 4
+    ):  # a tool dropped the metadata
+        sides = [size or _ANY for size in shape[1:3]]
+        black = np.zeros((shape[0] or 1, *sides, 3), np.uint8)
+        names = session.run(["class_names"], {image.name: black})[0].tolist()
     return PixelModel(
         path,
         lambda images: session.run([output], {image.name: images})[0],
         shape,
         preprocessing,
-        None if names is None else json.loads(names),
+        names,
         Provenance.from_json(stated.get(NAME)),
     )
 

@@ -68,3 +68,16 @@ def test_one_that_differs_is_not_kept(exported, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="export: got an ONNX file with another top-1 on"):
         exporter.export(validation.exported, validation, tmp_path / "onnx")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_without_its_metadata_still_names_its_classes(exported, tmp_path):
+    from cait_finetune.inference.portable import open_onnx
+
+    model = onnx.load(exported[1] / "model.onnx")
+    del model.metadata_props[:]
+    onnx.save(model, tmp_path / "model.onnx")
+    way = exported[0].exported.preprocessing
+    assert open_onnx(tmp_path / "model.onnx", lambda *_: way).class_names == NAMES
+    (tmp_path / "labels.txt").write_text("\n".join(reversed(NAMES)) + "\n")
+    with pytest.raises(UserError, match="other class names inside than in labels"):
+        open_onnx(tmp_path / "model.onnx", lambda *_: way)

@@ -8,6 +8,7 @@ from safetensors.numpy import save_file
 
 from cait_finetune.errors import UserError
 from cait_finetune.inference.found_model import find_model
+from cait_tf.weights.checksum import checksum
 
 
 def touch(path):
@@ -44,20 +45,25 @@ def test_a_runs_export_or_its_checkpoint(empty_run, exports, chosen):
 @pytest.mark.parametrize(
     ("exports", "kind"),
     [
-        ('{"onnx": {"weights": "now"}}', "onnx"),
+        ('{"onnx": {"weights": "NOW"}}', "onnx"),
         ('{"onnx": {"weights": "before"}}', "checkpoint"),
-        ('{"onnx": {"weights": "before"}, "litert": {"weights": "now"}}', "litert"),
+        ('{"onnx": {"weights": "before"}, "litert": {"weights": "NOW"}}', "litert"),
         ("{}", "checkpoint"),
         ("half", "checkpoint"),
     ],
 )
 def test_an_export_of_other_weights_than_the_checkpoints_is_passed_by(empty_run, exports, kind):
-    metadata = {"cait_tf.sha256": "now"}
-    save_file({"a": np.zeros(1)}, empty_run / "checkpoints" / "best.safetensors", metadata)
+    now = checksum({"a": np.zeros(1)})
+    best = empty_run / "checkpoints" / "best.safetensors"
+    save_file({"a": np.zeros(1)}, best, {"cait_tf.sha256": now})
     for name in ("onnx/model.onnx", "litert/model.tflite"):
         touch(empty_run / "export" / name)
-    (empty_run / "export" / "exports.json").write_text(exports)
+    (empty_run / "export" / "exports.json").write_text(exports.replace("NOW", now))
     assert find_model(empty_run).kind == kind
+    save_file({"a": np.ones(1)}, best, {"cait_tf.sha256": now})  # a program that kept the metadata
+    if kind != "checkpoint":
+        with pytest.raises(UserError, match=r"^run: got .*, whose tensors are not those that it"):
+            find_model(empty_run, "run")
     assert find_model(empty_run / "export" / "onnx").kind == "onnx"  # named by the user
 
 
