@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from cait_tf.weights.stated import other_preparation
 logger = logging.getLogger(__name__)
 
 
-def create_model(
+def build_model(
     name: str,
     num_classes: int = 1000,
     image_size: int | Sequence[int] | None = None,
@@ -30,6 +31,8 @@ def create_model(
     **kwargs: Any,
 ) -> CaiTClassifier | CaiTBackbone:
     """Create a published variant, or ``cait_nano_32``.
+
+    `create_model` also warns of weights whose images were not prepared as `cait_tf.preprocess` does.
 
     Args:
         name: a key of `cait_tf.VARIANTS`.
@@ -52,33 +55,6 @@ def create_model(
         CaiTError: the name is unknown, or the model refuses a value.
         WeightsError: the weights cannot be found, downloaded, read or matched.
     """
-    model = build_model(
-        name, num_classes, image_size, drop_path_rate, weights, class_names, source_names, weights_key,
-        **kwargs,
-    )  # fmt: skip
-    if model.loading_report:
-        other = other_preparation(get_variant(name), model.loading_report.source)
-        if other:
-            shown = "; ".join(f"{key} {value}" for key, value in other.items())
-            logger.warning(
-                "%s was trained on images prepared with %s, which cait_tf.preprocess does not do: take "
-                "load_run(RUN).preprocess of cait_finetune", model.loading_report.source, shown,
-            )  # fmt: skip
-    return model
-
-
-def build_model(
-    name: str,
-    num_classes: int = 1000,
-    image_size: int | Sequence[int] | None = None,
-    drop_path_rate: float = 0.0,
-    weights: str | Path | None = None,
-    class_names: Sequence[str] | None = None,
-    source_names: Sequence[str] | None = None,
-    weights_key: str | None = None,
-    **kwargs: Any,
-) -> CaiTClassifier | CaiTBackbone:
-    """Create a model as `create_model`, for a caller that compares the preparation of images itself."""
     variant = get_variant(name)
     config = {
         "image_size": variant.image_size if image_size is None else image_size,
@@ -104,6 +80,21 @@ def build_model(
         model.loading_report = load_weights(
             model, locate_weights(variant, weights), class_names, source_names, weights_key
         )
+    return model
+
+
+@functools.wraps(build_model)
+def create_model(name: str, *arguments: Any, **keywords: Any) -> CaiTClassifier | CaiTBackbone:
+    model = build_model(name, *arguments, **keywords)
+    if model.loading_report:
+        source = model.loading_report.source
+        other = other_preparation(get_variant(name), source)
+        if other:
+            shown = "; ".join(f"{key} {value}" for key, value in other.items())
+            logger.warning(
+                "%s was trained on images prepared with %s, which cait_tf.preprocess does not do: take "
+                "load_run(RUN).preprocess of cait_finetune", source, shown,
+            )  # fmt: skip
     return model
 
 
