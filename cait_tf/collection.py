@@ -103,8 +103,8 @@ def write_saved_model(model: Any, directory: str | Path) -> None:
 
     import tensorflow as tf
 
+    from cait_tf.weights.assign import parameters
     from cait_tf.weights.collection import hang
-    from cait_tf.weights.load import parameters
 
     spec = tf.TensorSpec((None, *backbone.image_size, 3), tf.float32, name="input_1")
 

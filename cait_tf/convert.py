@@ -70,7 +70,8 @@ def convert(
 
     from cait_tf.collection import compare, outputs_on_noise
     from cait_tf.weights import official
-    from cait_tf.weights.load import assign_weights, read_weights
+    from cait_tf.weights.assign import assign_weights
+    from cait_tf.weights.load import read_weights
     from cait_tf.weights.stated import stated_facts
 
     destination = Path(expanded("destination", destination))
@@ -185,7 +186,7 @@ def _difference(images: np.ndarray, wanted: np.ndarray, read: Weights, path: Pat
     """Return the largest difference between `wanted` and the outputs of the read weights."""
     import keras
 
-    from cait_tf.weights.load import assign_weights
+    from cait_tf.weights.assign import assign_weights
 
     other = _model_for(read.tensors, read.grid, path)
     assign_weights(other, read.tensors, str(path), read.kind, read.grid)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from cait_tf import CaiTBackbone
-from cait_tf.weights.load import parameters
+from cait_tf.weights.assign import parameters
 from tests.golden_files import GOLDEN, arrays, layer_decay_scales
 from tests.golden_files import TINY as GEOMETRY
 from tests.golden_files import tiny_classifier as classifier

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from cait_tf import CaiTBackbone, CaiTError, load_weights
-from cait_tf.weights.load import parameters
+from cait_tf.weights.assign import parameters
 from tests.cait_tf import golden
 
 

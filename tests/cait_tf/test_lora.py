@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from cait_tf import CaiTError, collection, load_weights, save_weights
 from cait_tf.weights import timm
-from cait_tf.weights.load import parameters, values
+from cait_tf.weights.assign import parameters
+from cait_tf.weights.load import values
 from tests.cait_tf import golden
 
 

@@ -9,8 +9,8 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from cait_tf import VARIANTS, collection, create_model, load_weights, save_weights
 from cait_tf.weights import timm
+from cait_tf.weights.assign import parameters
 from cait_tf.weights.collection import read
-from cait_tf.weights.load import parameters
 from tests.cait_tf import golden
 
 #: 8 channels for all blocks, and 32-pixel images.

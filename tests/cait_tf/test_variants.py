@@ -4,7 +4,7 @@ import math
 import pytest
 
 from cait_tf import VARIANTS, CaiTError, create_model, get_variant
-from cait_tf.weights.load import parameters
+from cait_tf.weights.assign import parameters
 from tests.cait_tf import golden
 
 PUBLISHED = [name for name, row in VARIANTS.items() if row.published]

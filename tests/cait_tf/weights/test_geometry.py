@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from cait_tf import VARIANTS, CaiTClassifier, WeightsError
+from cait_tf.weights.assign import parameters
 from cait_tf.weights.geometry import geometry
-from cait_tf.weights.load import parameters
 from tests.cait_tf import golden
 
 

@@ -4,7 +4,7 @@ from safetensors.numpy import load_file, save_file
 
 from cait_tf import CaiTBackbone, WeightsError, load_weights, position, save_weights
 from cait_tf.weights import timm
-from cait_tf.weights.load import parameters
+from cait_tf.weights.assign import parameters
 from tests.cait_tf import golden
 
 HEAD = ("head.weight", "head.bias")

@@ -1,0 +1,207 @@
+"""Assign tensors to the parameters of a model, by timm name, and report every name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+from cait_tf import lora, position
+from cait_tf.errors import WeightsError
+from cait_tf.weights import names
+from cait_tf.weights.class_names import ClassMatch, match_classes, some
+from cait_tf.weights.report import LoadingReport
+
+if TYPE_CHECKING:
+    from cait_tf.backbone import CaiTBackbone
+    from cait_tf.classifier import CaiTClassifier
+
+HEAD = ("head.weight", "head.bias")
+_LISTED = 12
+
+#: Arrays in Keras layout by timm name.
+Tensors = dict[str, np.ndarray]
+
+
+def parameters(model: keras.Model) -> dict[str, Any]:
+    """Return the model's variables by timm name, in order of creation, without LoRA's variables."""
+    return {
+        names.timm_name(variable.path): variable
+        for variable in model.weights
+        if not lora.is_lora(variable.path)
+    }
+
+
+def grid_of(model: Any) -> tuple[int, int]:
+    return getattr(model, "backbone", model).grid_size
+
+
+def assign_weights(
+    model: CaiTClassifier | CaiTBackbone,
+    tensors: Tensors,
+    source: str,
+    kind: str,
+    source_grid: tuple[int, int] | None = None,
+    class_names: Sequence[str] | None = None,
+    source_names: Sequence[str] | None = None,
+) -> LoadingReport:
+    """Load tensors that `load.read_weights` has read into a model: the second half of `load_weights`.
+
+    Args:
+        tensors: arrays in Keras layout by timm name.
+        source: name of the source, for messages and the report.
+        kind: name of the source's format.
+        source_grid: patch grid of the source. `None`: a square grid.
+        class_names: as for `load_weights`.
+        source_names: names of the source's head columns, in order. `None`: not known.
+
+    Raises:
+        WeightsError: the tensors or the number of class names do not fit the model, as for
+            `load_weights`.
+    """
+    if not model.built:
+        model.build()
+    variables = parameters(model)
+    tensors = dict(tensors)
+    if class_names is not None and HEAD[1] in variables:
+        columns = variables[HEAD[1]].shape[0]
+        if len(class_names) != columns:
+            raise WeightsError(
+                f"class_names: got {len(class_names)} names, expected {columns}, one for each column of "
+                "the model's head"
+            )
+    resampled, initialised, unused, notes = [], [], [], []
+
+    match = None
+    if class_names is not None and has_whole_head(tensors) and HEAD[0] in variables:
+        match = match_classes(source_names, class_names, len(tensors["head.bias"]))
+        _match_head(tensors, variables, match, notes)
+    if _has_other_head(tensors, variables):
+        unused = [name for name in HEAD if tensors.pop(name, None) is not None]
+        initialised = [name for name in HEAD if name in variables]
+        if initialised:
+            notes.append(f"new head for {variables['head.bias'].shape[0]} classes")
+        elif unused:
+            notes.append("the model has no head, the source's is left out")
+
+    grid = grid_of(model)
+    embedding = tensors.get("pos_embed")
+    if embedding is not None and embedding.ndim == 3 and embedding.shape[0] == 1 and embedding.size:
+        side = math.isqrt(embedding.shape[1])
+        theirs = source_grid or (side, side)
+        fits = theirs[0] * theirs[1] == embedding.shape[1]
+        if theirs != grid and fits and embedding.shape[2] == variables["pos_embed"].shape[2]:
+            tensors["pos_embed"] = position.resample(embedding, theirs, grid)
+            resampled.append("pos_embed")
+            notes.append(f"pos_embed resampled from {theirs[0]}x{theirs[1]} to {grid[0]}x{grid[1]}")
+
+    expected = [name for name in variables if name not in initialised]
+    _check(expected, variables, tensors, source)
+    for name in expected:
+        variables[name].assign(tensors[name])
+    lora.reset_lora(model)
+    loaded = [name for name in expected if name not in resampled]
+    return LoadingReport(
+        source,
+        kind,
+        tuple(loaded),
+        tuple(resampled),
+        tuple(initialised),
+        tuple(unused),
+        tuple(notes),
+        match,
+    )
+
+
+def _match_head(
+    tensors: Tensors, variables: dict, match: ClassMatch | None, notes: list[str]
+) -> None:
+    """Reorder the head's columns in `tensors` to the model's classes, and add a note.
+
+    If the source and the model share no class, remove the head from `tensors`.
+    """
+    if match is not None and match.repeated:
+        notes.append(
+            f"several columns have one name ({some(match.repeated)}): none of these columns is loaded"
+        )
+    if match is None or not match.kept:
+        for name in HEAD:
+            tensors.pop(name)
+        if match is None:
+            notes.append("the source names no classes of the model's head")
+        return
+    if match.in_order:
+        return
+    found = match.columns >= 0
+    for name in HEAD:
+        mixed = np.array(variables[name])  # (D, C) or (C,), as initialised
+        mixed[..., found] = tensors[name][..., match.columns[found]]
+        tensors[name] = mixed
+    if match.complete:
+        notes.append("head columns reordered by class name")
+    else:
+        kept, new = match.kept, match.new
+        words = f"head columns of {len(kept)} classes kept by name ({some(kept)})"
+        notes.append(f"{words}, {len(new)} new ({some(new)})" if new else words)
+
+
+def has_whole_head(tensors: Tensors) -> bool:
+    heads = [tensors[name] for name in HEAD if name in tensors]
+    return len(heads) == 2 and heads[0].ndim == 2 and heads[0].shape[1:] == heads[1].shape
+
+
+def _has_other_head(tensors: Tensors, variables: dict) -> bool:
+    """Whether the source has no head, or a whole head with another number of classes.
+
+    The result is `False` for a head that lacks its kernel or its bias. `_check` reports that error.
+    """
+    if not any(name in tensors for name in HEAD):
+        return True
+    shapes = [tuple(variables[name].shape) for name in HEAD if name in variables]
+    return has_whole_head(tensors) and shapes != [tensors[name].shape for name in HEAD]
+
+
+def _check(expected: list[str], variables: dict, tensors: Tensors, source: str) -> None:
+    missing = [name for name in expected if name not in tensors]
+    unexpected = [name for name in tensors if name not in variables]
+    misshaped = [
+        f"{name} {tuple(tensors[name].shape)}, the model has {tuple(variables[name].shape)}"
+        for name in expected
+        if name in tensors and tensors[name].shape != tuple(variables[name].shape)
+    ]
+    if not (missing or unexpected or misshaped):
+        integers = [name for name in expected if tensors[name].dtype.kind in "iub"]
+        if integers:
+            kind = tensors[integers[0]].dtype
+            raise WeightsError(
+                f"weights: got {source}, with {kind} numbers in {_listed(integers)}; expected "
+                "floating-point numbers: quantised weights lack the scale of each tensor"
+            )
+        damaged = [name for name in expected if not np.isfinite(tensors[name]).all()]
+        if damaged:
+            raise WeightsError(
+                f"weights: got {source}, with NaN or infinity in {_listed(damaged)}; expected finite "
+                "numbers, which a run that diverged does not leave"
+            )
+        return
+    lines = [
+        f"weights: got {source}, whose tensors are not the model's: {len(missing)} missing, "
+        f"{len(unexpected)} unexpected, {len(misshaped)} of another shape; expected weights of the "
+        "same variant (kernels are listed in Keras' layout)"
+    ]
+    for title, listed in (
+        ("missing in the source", missing),
+        ("unexpected in the source", unexpected),
+        ("of another shape", misshaped),
+    ):
+        if listed:
+            lines.append(f"  {title}: {_listed(listed)}")
+    raise WeightsError("\n".join(lines))
+
+
+def _listed(names: list[str]) -> str:
+    more = f", and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(names[:_LISTED]) + more
