@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -17,12 +18,19 @@ class CaiTClassifier(keras.Model):
     """CaiT with a linear head: normalised images (B, h, w, 3) to logits (B, num_classes).
 
     ``model(images, return_attention=True)`` returns ``(logits, maps)`` with the attention maps of
-    `CaiTBackbone`. The constructor passes all arguments except `num_classes` to `CaiTBackbone`::
+    `CaiTBackbone`. The constructor passes all other arguments to `CaiTBackbone`::
 
         model = CaiTClassifier(image_size=64, embed_dim=96, depth=3, num_heads=2, num_classes=7)
+
+    Args:
+        num_classes: number of columns C of the head.
+        class_names: names of the columns, in order. Files of the model state them, and loading another
+            file matches its columns by name. `None`: the columns have no names.
     """
 
-    def __init__(self, num_classes: int = 1000, **kwargs: Any) -> None:
+    def __init__(
+        self, num_classes: int = 1000, class_names: Sequence[str] | None = None, **kwargs: Any
+    ) -> None:
         name = kwargs.pop("name", "cait_classifier")
         super().__init__(name=name, dtype=kwargs.get("dtype"), autocast=False)
         if not isinstance(num_classes, numbers.Integral) or num_classes < 1:
@@ -30,7 +38,13 @@ class CaiTClassifier(keras.Model):
                 f"num_classes: got {num_classes!r}, expected a whole number of at least 1 "
                 "(CaiTBackbone has no head)"
             )
+        if class_names is not None and len(class_names) != num_classes:
+            raise CaiTError(
+                f"class_names: got {len(class_names)} names, expected {num_classes}, one for each column "
+                "of the model's head"
+            )
         self.num_classes = num_classes
+        self.class_names = None if class_names is None else tuple(class_names)
         # The head reads float32 features and writes float32 logits under every precision.
         self.backbone = CaiTBackbone(name="backbone", **kwargs)
         self.head = keras.layers.Dense(
@@ -82,4 +96,5 @@ class CaiTClassifier(keras.Model):
             **self.backbone.get_config(),
             "name": self.name,
             "num_classes": self.num_classes,
+            "class_names": None if self.class_names is None else list(self.class_names),
         }

@@ -13,6 +13,7 @@ from cait_tf.classifier import CaiTClassifier
 from cait_tf.errors import WeightsError
 from cait_tf.variants import Variant, get_variant
 from cait_tf.weights import official, shipped
+from cait_tf.weights.assign import UNNAMED
 from cait_tf.weights.load import load_weights
 from cait_tf.weights.stated import other_preparation
 
@@ -71,11 +72,13 @@ def build_model(
         "name": name,
         **kwargs,
     }
-    model = CaiTClassifier(num_classes, **config) if num_classes else CaiTBackbone(**config)
+    if num_classes:
+        model = CaiTClassifier(num_classes, class_names, **config)
+    else:
+        model = CaiTBackbone(**config)
     if not model.built:
         model.build()
     model.loading_report = None
-    model.class_names = None if class_names is None else tuple(class_names)
     if weights is not None and weights != "none":
         model.loading_report = load_weights(
             model, locate_weights(variant, weights), class_names, source_names, weights_key
@@ -86,15 +89,18 @@ def build_model(
 @functools.wraps(build_model)
 def create_model(name: str, *arguments: Any, **keywords: Any) -> CaiTClassifier | CaiTBackbone:
     model = build_model(name, *arguments, **keywords)
-    if model.loading_report:
-        source = model.loading_report.source
-        other = other_preparation(get_variant(name), source)
-        if other:
+    if report := model.loading_report:
+        if other := other_preparation(get_variant(name), report.source):
             shown = "; ".join(f"{key} {value}" for key, value in other.items())
             logger.warning(
                 "%s was trained on images prepared with %s, which cait_tf.preprocess does not do: take "
-                "load_run(RUN).preprocess of cait_finetune", source, shown,
+                "load_run(RUN).preprocess of cait_finetune", report.source, shown,
             )  # fmt: skip
+        if UNNAMED in report.notes:
+            logger.warning(
+                "%s names no classes, so the head is new: name its columns with source_names=[…]",
+                report.source,
+            )
     return model
 
 

@@ -212,8 +212,8 @@ def test_evaluate_names_images_of_the_run_that_changed(place, changed, capsys, m
         for path in sorted((place / "images" / "red").iterdir())[:5]:
             path.write_bytes(image_file(COLOURS["blue"], seed=99))
     monkeypatch.setattr(sys, "argv", ["evaluate", *words, f"dataset.data_dir={place / 'images'}"])
-    evaluate.main()  # images that the user names
-    assert "other images than" not in capsys.readouterr().out
+    evaluate.main()  # another place of the images
+    assert ("data   other images than" in capsys.readouterr().out) == changed
     run_directory = RunDirectory(place / "run")
     saved = run_directory.read_config()
     saved.dataset.data_dir = str(place / "images")

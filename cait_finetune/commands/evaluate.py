@@ -97,7 +97,8 @@ def evaluate(config: Config, directory: Path) -> Path:
             else f"score  {split} is a slice: set dataset.splits.{split} to choose another"
         )
     else:
-        console.print(f"score  {split}, {source.sizes[split]:,} images", highlight=False)
+        place = f" of {config.dataset.data_dir}" if config.dataset.data_dir else ""
+        console.print(f"score  {split}, {source.sizes[split]:,} images{place}", highlight=False)
     keras.utils.set_random_seed(config.seed)  # draws weights that no file has
     model = models.build(config.model, source.class_names, "float32")
     if report := model.loading_report:

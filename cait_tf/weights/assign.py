@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from cait_tf.classifier import CaiTClassifier
 
 HEAD = ("head.weight", "head.bias")
+#: Note on a head that is not loaded because its columns have no names.
+UNNAMED = "the source names no classes of the model's head"
 _LISTED = 12
 
 #: Arrays in Keras layout by timm name.
@@ -131,7 +133,7 @@ def _match_head(
         for name in HEAD:
             tensors.pop(name)
         if match is None:
-            notes.append("the source names no classes of the model's head")
+            notes.append(UNNAMED)
         return
     if match.in_order:
         return

@@ -68,7 +68,8 @@ def load_weights(
             original collection, a ``.weights.h5`` or ``.keras`` file, or a Hugging Face repository
             such as ``timm/cait_s24_224.fb_dist_in1k``.
         class_names: names of the model's ``C`` head columns, in order. `None`: ``model.class_names``,
-            which `create_model` sets; without it, load the source's head unchanged if it has C columns.
+            which `create_model` sets. Without these or the source's names, the function loads the
+            source's head unchanged if it has C columns.
         source_names: names of the source's head columns, in order. `None`: the names in the source.
         weights_key: key of the state dict to load, for a PyTorch checkpoint with several state
             dicts. `None`: the moving average (``state_dict_ema``, ``model_ema``) if there is one,
@@ -86,8 +87,9 @@ def load_weights(
     """
     read = read_weights(source, weights_key)
     _check_source_names(source_names, read, source)
-    if class_names is None:
-        class_names = getattr(model, "class_names", None)
+    own = getattr(model, "class_names", None)
+    if class_names is None and (read.class_names or source_names):
+        class_names = own
     report = assign_weights(
         model,
         read.tensors,
@@ -100,6 +102,8 @@ def load_weights(
     notes = [*read.notes, *report.notes]
     if class_names is None and read.class_names and HEAD[1] in report.loaded:
         notes.append(f"the head's columns are {some(read.class_names)}")
+    if class_names is None and own and not read.class_names and HEAD[1] in report.loaded:
+        notes.append(f"the source names no classes: its columns are taken for {some(own)}")
     return dataclasses.replace(report, notes=tuple(notes), sha256=checksum(read.tensors))
 
 
@@ -178,13 +182,17 @@ def save_weights(
 ) -> None:
     """Write the model's weights to a safetensors file with timm's names, which timm loads too.
 
+    The file states the model's class names, if it has some.
+
     Args:
-        metadata: further metadata of the file.
+        metadata: further metadata of the file. Class names in it replace the model's.
     """
     if not model.built:
         model.build()
     grid = grid_of(model)
-    metadata = {timm.GRID: f"{grid[0]}x{grid[1]}", **(metadata or {})}
+    classes = getattr(model, "class_names", None)
+    stated = {timm.CLASSES: "\n".join(classes)} if classes else {}
+    metadata = {timm.GRID: f"{grid[0]}x{grid[1]}", **stated, **(metadata or {})}
     timm.write(path, values(model), metadata)
 
 

@@ -50,6 +50,37 @@ def test_columns_stay_those_of_the_given_names(tmp_path):
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(unnamed.head.kernel)[:, ::-1], head)
 
 
+@pytest.mark.parametrize("name", ["a.safetensors", "a.keras", "a.weights.h5"])
+def test_a_file_of_a_named_model_is_the_same_model(name, tmp_path, caplog):
+    names = ["cow", "ant", "bee"]
+    model = nano(num_classes=3, class_names=names)
+    path = tmp_path / name
+    if name.endswith(".safetensors"):
+        save_weights(model, path)
+    else:
+        model.save(path) if name.endswith(".keras") else model.save_weights(path)
+    head = keras.ops.convert_to_numpy(model.head.kernel)
+    other = nano(num_classes=3, class_names=names)
+    report = load_weights(other, path)
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(other.head.kernel), head)
+    named = not name.endswith(".h5")  # Keras' weights alone have no names
+    said = ("the source names no classes: its columns are taken for cow, ant, bee",)
+    assert report.notes == (() if named else said)
+    again = nano(num_classes=3, class_names=names, weights=path)
+    assert np.array_equal(keras.ops.convert_to_numpy(again.head.kernel), head) is named
+    assert [one for one in caplog.messages if "names no classes, so the head is new" in one] == (
+        [] if named else caplog.messages
+    )
+    assert len(caplog.messages) == (not named)
+
+
+def test_the_names_of_the_columns_are_counted():
+    with pytest.raises(
+        CaiTError, match="class_names: got 2 names, expected 3, one for each column"
+    ):
+        nano(num_classes=3, class_names=["a", "b"])
+
+
 def test_another_preparation_of_the_images_is_warned_of(tmp_path, caplog):
     own = {"resize_mode": "shorter_side", "crop_pct": 1.0, "antialias": True}
     file = saved(tmp_path / "a.safetensors", ["a", "b"], preprocessing=json.dumps(own))
