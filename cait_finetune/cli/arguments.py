@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import inspect
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -49,15 +51,11 @@ def read_keys(arguments: list[str], schema: type, prefix: str = "") -> Any:
     """
     kinds = _kinds(schema)
     known = list(kinds)
-    typed: set[str] = set()
+    say_replaced(arguments)
     for argument in arguments:
         key = argument.partition("=")[0]
         if key not in known:
             raise unknown_key(argument, known, prefix)
-        if key in typed:
-            several = f"Write '{prefix}{key}=[A,B]' for several" if _is_list(kinds[key]) else ""
-            raise bad_value(prefix + key, "two values", "the key once", several)
-        typed.add(key)
         if "=" not in argument:
             raise bad_value(key, "nothing", "a value", f"write {key}=…")
     values = [_value(argument, kinds) for argument in arguments]
@@ -83,6 +81,18 @@ def read_keys(arguments: list[str], schema: type, prefix: str = "") -> Any:
     return values
 
 
+def say_replaced(words: Iterable[str]) -> None:
+    """Print a line for each value that a later word replaces: the last one counts, as in Hydra."""
+    typed: dict[str, str] = {}
+    for word in words:
+        key, sign, _ = word.partition("=")
+        key = key.lstrip("+")
+        if sign and typed.get(key, word) != word:
+            print(f"cait_finetune: {word} replaces {typed[key]}", file=sys.stderr, flush=True)
+        if sign and not word.startswith("-"):
+            typed[key] = word
+
+
 def unknown_key(argument: str, known: list[str], prefix: str = "") -> UserError:
     """Return the error for a word whose key is unknown.
 
@@ -94,6 +104,9 @@ def unknown_key(argument: str, known: list[str], prefix: str = "") -> UserError:
         return bad_value(
             argument, "no key", "key=value", f"write {advise(prefix + first, argument)}"
         )
+    if not sign and argument.endswith("]"):
+        hint = "Leave out the spaces in a list, or put the word in quotes"
+        return bad_value(argument, "the end of a list", "key=value", hint)
     expected = f"one of {', '.join(known)}"
     bare = key.lstrip("-").replace("-", "_")
     if bare != key:

@@ -69,11 +69,10 @@ def refuse_misplaced_words(words: Sequence[str]) -> None:
         key, sign, value = word.partition("=")
         if before in _OPTIONS or word.startswith(("-", "+", "~")):
             continue
-        second = re.search(r" ([a-z][a-z_.]*)=", value)
+        second = re.search(r"[ ,]([a-z][a-z_.]*)=", value)
         if sign and second and second[1] in known:
-            raise bad_value(
-                key, repr(word), "one key=value in each word", "Leave out the quotes around both."
-            )
+            hint = f"Write {key}={value[: second.start()]} {second[1]}=… with a space between"
+            raise bad_value(key, repr(word), "one key=value in each word", hint)
         if sign and value.endswith(",") and key in known:
             raise bad_value(
                 key, value, "values without a space after the comma", f"Write {key}=A,B"

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
+from cait_finetune.cli.arguments import say_replaced
 from cait_finetune.cli.from_run import continued, evaluated
 from cait_finetune.cli.known_words import (
     refuse_misplaced_words,
@@ -53,7 +54,7 @@ def arguments_as_typed(command: str = "train") -> Iterator[None]:
         _complete_keys_of_a_command()
     else:
         refuse_unknown_keys(words)
-    _say_replaced(words)
+    say_replaced(words)
     words, folder = continued(words, folder, _named(words))
     sweeper = next((word for word in words if word.startswith("hydra/sweeper=")), None)
     if sweeper and not several and "hydra.mode=MULTIRUN" not in words:
@@ -112,18 +113,6 @@ def _complete_keys_of_a_command() -> None:
         os.environ["COMP_LINE"] = line[: match.start(1)] + line[match.end(1) :]
         point = int(os.environ.get("COMP_POINT", len(line)))
         os.environ["COMP_POINT"] = str(max(0, point - len(match[1])))
-
-
-def _say_replaced(words: Iterable[str]) -> None:
-    """Print a line for each value that a later word replaces. Hydra takes the last one."""
-    typed: dict[str, str] = {}
-    for word in words:
-        key, sign, _ = word.partition("=")
-        key = key.lstrip("+")
-        if sign and typed.get(key, word) != word:
-            print(f"cait_finetune: {word} replaces {typed[key]}", file=sys.stderr, flush=True)
-        if sign and not word.startswith("-"):
-            typed[key] = word
 
 
 def _named(words: list[str]) -> str | None:

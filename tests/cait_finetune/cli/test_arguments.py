@@ -89,16 +89,20 @@ def test_other_kinds():
         (["text=x", "sizes=many"], r"sizes: got 'many', expected a value of type list\[int\]"),
         (["text="], "text: got '', expected a value of type str"),
         (["text"], "text: got nothing, expected a value\n  write text="),
+        (["text=[a,", "b]"], r"b\]: got the end of a list, .*\n  Leave out the spaces in a list"),
         (["runs/1"], "runs/1: got no key, expected key=value\n  write text=runs/1"),
         (["text=x", "few=many"], "few: got 'many', expected a value of type int$"),
         ([], "text: got nothing, expected a value\n  add text="),
-        (["text=x", "text=y"], "text: got two values, expected the key once$"),
-        (["text=x", "sizes=1", "sizes=2"], r"sizes: got two values, .*\n  Write 'sizes=\[A,B\]'"),
     ],
 )
 def test_mistakes(words, message):
     with pytest.raises(UserError, match=message):
         read_keys(words, Some)
+
+
+def test_a_value_that_a_later_word_replaces_is_named(capsys):
+    assert read_keys(["text=x", "sizes=1", "sizes=2", "text=x"], Some).sizes == [2]
+    assert capsys.readouterr().err == "cait_finetune: sizes=2 replaces sizes=1\n"
 
 
 @pytest.mark.parametrize("word", ["-h", "--help"])

@@ -51,6 +51,7 @@ def test_every_alias_of_an_option_has_a_group_and_is_no_option():
         ("pretrained=true", "model.weights=pretrained"),
         ("model.pretrained=False", "model.weights=none"),
         ("lora=true", "tuning=lora"),
+        ("gradient_checkpointing=true", "model.remat=true"),
         ("freeze=10", "tuning=linear_probe"),
         ("device=0", "distribution=gpu"),
         ("dataset.path=x", "dataset.data_dir=x"),
@@ -103,8 +104,9 @@ def test_an_option_with_dashes(words, message):
     [
         (
             ["dataset=folder seed=1"],
-            r"^dataset: .*one key=value in each word\n  Leave out the quotes",
+            r"^dataset: .*one key=value in each word\n  Write dataset=folder seed=… with a space",
         ),
+        (["dataset=folder,seed=1"], r"\n  Write dataset=folder seed=… with a space between$"),
         (["seed=0,", "1"], r"^seed: got 0,, .*\n  Write seed=A,B$"),
         (["-m", "seed=0,", "1"], r"^1: got a value without a key, .*\n.*seed=0,1,2$"),
         (["birds.yaml"], r"^birds\.yaml: .*\n  For a recipe write -cd \. -cn birds$"),
