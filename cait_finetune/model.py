@@ -142,7 +142,7 @@ def from_checkpoint(
     """
     model = build(config, class_names, "float32", load=False)
     try:
-        report = cait_tf.load_weights(model, path, class_names)
+        report = weights_files.read_into(model, path, class_names)
     except cait_tf.CaiTError as error:
         raise UserError(f"checkpoints: {error}") from error
     check_classes("checkpoints", str(path), report, class_names)

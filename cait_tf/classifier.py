@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import numbers
 from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from cait_tf.backbone import CaiTBackbone
 from cait_tf.errors import CaiTError
 from cait_tf.layers import trunc_normal
+from cait_tf.weights.class_names import check_same_columns
 
 
 @keras.saving.register_keras_serializable("cait_tf")
@@ -68,6 +71,26 @@ class CaiTClassifier(keras.Model):
             return self.head(self.backbone(images, training=training))  # (B, C)
         features, maps = self.backbone(images, return_attention=True, training=training)
         return self.head(features), maps
+
+    def save_own_variables(self, store: Any) -> None:
+        """Store the class names, so that every file Keras writes states them."""
+        super().save_own_variables(store)
+        if self.class_names is not None:
+            text = json.dumps(self.class_names).encode()
+            store["class_names"] = np.frombuffer(text, np.uint8)  # Keras' stores have numbers only
+
+    def load_own_variables(self, store: Any) -> None:
+        """Check the class names that `save_own_variables` stored. Keras loads the head after this.
+
+        Raises:
+            CaiTError: the model's columns have names, and the file's have others, or none.
+        """
+        found = {key: store[key] for key in store.keys()}  # noqa: SIM118  no dict
+        stated = found.pop("class_names", None)
+        if self.class_names is not None:
+            names = None if stated is None else json.loads(bytes(np.asarray(stated)))
+            check_same_columns(names, self.class_names)
+        super().load_own_variables(found)
 
     def layer_id(self, path: str) -> int:
         """Return the layer id of a variable, as `CaiTBackbone.layer_id`."""

@@ -76,7 +76,7 @@ def entry(name: str, feature_extractor: bool = False) -> Entry:
 def write_saved_model(model: Any, directory: str | Path) -> None:
     """Write a `CaiTClassifier` or `CaiTBackbone` as a SavedModel of the collection.
 
-    The write is atomic. ``serving_default`` and the call of the model share one traced function.
+    The write is atomic, and states the model's class names. ``serving_default`` and the call of the model share one traced function.
 
     Raises:
         CaiTError: Keras runs on another backend than TensorFlow, the model does not compute in
@@ -104,7 +104,7 @@ def write_saved_model(model: Any, directory: str | Path) -> None:
     import tensorflow as tf
 
     from cait_tf.weights.assign import parameters
-    from cait_tf.weights.collection import hang
+    from cait_tf.weights.collection import add_class_names, hang
 
     spec = tf.TensorSpec((None, *backbone.image_size, 3), tf.float32, name="input_1")
 
@@ -147,6 +147,8 @@ def write_saved_model(model: Any, directory: str | Path) -> None:
     directory.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(directory) as partial:
         tf.saved_model.save(published, str(partial), signatures=serving_default)
+        if names := getattr(model, "class_names", None):
+            add_class_names(partial, names)
 
 
 def largest_difference(model: Any, directory: str | Path) -> float:

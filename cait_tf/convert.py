@@ -82,16 +82,15 @@ def convert(
         official.check_torch()  # before the weights are read
     tensors, kind, grid, class_names, notes = read_weights(source, weights_key)
     if feature_extractor:
-        class_names = None
         tensors = {name: array for name, array in tensors.items() if not name.startswith("head.")}
-    model = _model_for(tensors, grid, source)
+    model = _model_for(tensors, grid, source, class_names)
     assign_weights(model, dict(tensors), str(source), kind, grid)
     destination.parent.mkdir(parents=True, exist_ok=True)
     name, count = _name(model), len(tensors)
     with atomic_path(destination) as partial:
-        _write(model, partial, class_names, stated_facts(source))
+        _write(model, partial, stated_facts(source))
         written = read_weights(partial)
-        if written.class_names != class_names:
+        if written.class_names != getattr(model, "class_names", None):
             raise WeightsError("destination: the class list as written is not the source's")
         _check_same(tensors, written, getattr(model, "backbone", model).grid_size)
         # From here on keep only one copy of the weights: those of the largest model need much
@@ -124,42 +123,44 @@ def _check_ending(destination: Path) -> None:
         )
 
 
-def _model_for(tensors: Tensors, grid: tuple[int, int] | None, source: str | Path) -> Any:
+def _model_for(
+    tensors: Tensors,
+    grid: tuple[int, int] | None,
+    source: str | Path,
+    class_names: tuple[str, ...] | None = None,
+) -> Any:
     from cait_tf.backbone import CaiTBackbone
     from cait_tf.classifier import CaiTClassifier
     from cait_tf.weights.geometry import geometry
 
     shape = geometry(tensors, grid, source)
-    model = CaiTClassifier(**shape) if "num_classes" in shape else CaiTBackbone(**shape)
+    if "num_classes" in shape:
+        model = CaiTClassifier(class_names=class_names, **shape)
+    else:
+        model = CaiTBackbone(**shape)
     if not model.built:
         model.build()
     return model
 
 
-def _write(
-    model: Any, destination: Path, class_names: tuple[str, ...] | None, stated: dict[str, str]
-) -> None:
+def _write(model: Any, destination: Path, stated: dict[str, str]) -> None:
     from cait_tf.collection import write_saved_model
-    from cait_tf.weights import collection, keras_file, official, timm
+    from cait_tf.weights import collection, keras_file, official
     from cait_tf.weights.load import save_weights, values
 
     name = destination.name
+    class_names = getattr(model, "class_names", None)
     if name.endswith(".safetensors"):
-        metadata = stated | ({timm.CLASSES: "\n".join(class_names)} if class_names else {})
-        save_weights(model, destination, metadata)
+        save_weights(model, destination, stated)
     elif name.endswith((".pth", ".pt")):
         grid = getattr(model, "backbone", model).grid_size
         official.write(destination, values(model), grid, class_names, stated)
     elif name.endswith((".weights.h5", ".keras")):
         model.save_weights(destination) if name.endswith(".h5") else model.save(destination)
-        if class_names:
-            keras_file.add_class_names(destination, class_names)
         if stated:
             keras_file.add_stated(destination, stated)
     else:
         write_saved_model(model, destination)
-        if class_names:
-            collection.add_class_names(destination, class_names)
         if class_names or stated:
             collection.add_stated(destination, stated)
 

@@ -16,6 +16,7 @@ from cait_tf.errors import CaiTError
 from cait_tf.keras_ops import ops
 from cait_tf.preprocessing import resize_and_normalise
 from cait_tf.resampling import KERNELS
+from cait_tf.weights.class_names import match_classes, some
 
 
 @keras.saving.register_keras_serializable("cait_tf")
@@ -74,6 +75,13 @@ class ImageClassifier(keras.Model):
             raise CaiTError(
                 f"class_names: got {len(class_names)}, expected {classifier.num_classes}, one for each "
                 "class"
+            )
+        if classifier.class_names is None:
+            classifier.class_names = tuple(class_names)
+        elif not match_classes(classifier.class_names, class_names).in_order:
+            raise CaiTError(
+                f"class_names: got {some(class_names)}, expected the classifier's: "
+                f"{some(classifier.class_names)}"
             )
         self.classifier = classifier
         self.class_names = tuple(class_names)

@@ -13,8 +13,7 @@ from cait_tf.classifier import CaiTClassifier
 from cait_tf.errors import WeightsError
 from cait_tf.variants import Variant, get_variant
 from cait_tf.weights import official, shipped
-from cait_tf.weights.assign import UNNAMED
-from cait_tf.weights.load import load_weights
+from cait_tf.weights.load import read_into
 from cait_tf.weights.stated import other_preparation
 
 logger = logging.getLogger(__name__)
@@ -33,7 +32,8 @@ def build_model(
 ) -> CaiTClassifier | CaiTBackbone:
     """Create a published variant, or ``cait_nano_32``.
 
-    `create_model` also warns of weights whose images were not prepared as `cait_tf.preprocess` does.
+    `create_model` also warns of weights whose images were not prepared as `cait_tf.preprocess` does,
+    and of columns of the head that keep their initial values.
 
     Args:
         name: a key of `cait_tf.VARIANTS`.
@@ -80,13 +80,13 @@ def build_model(
         model.build()
     model.loading_report = None
     if weights is not None and weights != "none":
-        model.loading_report = load_weights(
+        model.loading_report = read_into(
             model, locate_weights(variant, weights), class_names, source_names, weights_key
         )
     return model
 
 
-@functools.wraps(build_model)
+@functools.wraps(build_model, assigned=("__doc__",))
 def create_model(name: str, *arguments: Any, **keywords: Any) -> CaiTClassifier | CaiTBackbone:
     model = build_model(name, *arguments, **keywords)
     if report := model.loading_report:
@@ -96,11 +96,8 @@ def create_model(name: str, *arguments: Any, **keywords: Any) -> CaiTClassifier 
                 "%s was trained on images prepared with %s, which cait_tf.preprocess does not do: take "
                 "load_run(RUN).preprocess of cait_finetune", report.source, shown,
             )  # fmt: skip
-        if UNNAMED in report.notes:
-            logger.warning(
-                "%s names no classes, so the head is new: name its columns with source_names=[…]",
-                report.source,
-            )
+        if report.warning:
+            logger.warning(report.warning)
     return model
 
 

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from cait_tf.classifier import CaiTClassifier
 
 HEAD = ("head.weight", "head.bias")
-#: Note on a head that is not loaded because its columns have no names.
-UNNAMED = "the source names no classes of the model's head"
 _LISTED = 12
 
 #: Arrays in Keras layout by timm name.
@@ -77,9 +75,10 @@ def assign_weights(
             )
     resampled, initialised, unused, notes = [], [], [], []
 
-    match = None
+    match, warning = None, ""
     if class_names is not None and has_whole_head(tensors) and HEAD[0] in variables:
         match = match_classes(source_names, class_names, len(tensors["head.bias"]))
+        warning = _kept_columns(match, class_names, len(tensors["head.bias"]))
         _match_head(tensors, variables, match, notes)
     if _has_other_head(tensors, variables):
         unused = [name for name in HEAD if tensors.pop(name, None) is not None]
@@ -115,7 +114,22 @@ def assign_weights(
         tuple(unused),
         tuple(notes),
         match,
+        warning=warning and f"{source} {warning}",
     )
+
+
+def _kept_columns(match: ClassMatch | None, ours: Sequence[str], columns: int) -> str:
+    """Return a report's ``warning``, for a source whose head has that many columns."""
+    equal = columns == len(ours)
+    if match is None:
+        why = (
+            "names no classes, so the head keeps its values: name the columns with source_names=[…]"
+        )
+        return why if equal else ""
+    missed = [name for name, column in zip(ours, match.columns, strict=True) if column < 0]
+    if not missed or not (match.kept or equal):
+        return ""
+    return f"has no column of its own for {some(missed)}: the model keeps its values there"
 
 
 def _match_head(
@@ -133,7 +147,7 @@ def _match_head(
         for name in HEAD:
             tensors.pop(name)
         if match is None:
-            notes.append(UNNAMED)
+            notes.append("the source names no classes of the model's head")
         return
     if match.in_order:
         return

@@ -12,6 +12,7 @@ from typing import overload
 import numpy as np
 
 from cait_tf import imagenet
+from cait_tf.errors import WeightsError
 
 _SHOWN = 5
 
@@ -129,6 +130,25 @@ def match_classes(
     if columns is not None and columns != len(theirs):
         return None
     return ClassMatch(tuple(theirs), tuple(ours))
+
+
+def check_same_columns(theirs: Sequence[str] | None, ours: Sequence[str]) -> None:
+    """Check that a head's columns can be copied as they are.
+
+    Raises:
+        WeightsError: the weights name no classes, other classes, or the same in another order.
+    """
+    if theirs is None:
+        raise WeightsError(
+            f"weights: got a file that names no classes, expected those of the model: {some(ours)}\n"
+            "  If its columns are these, write cait_tf.load_weights(model, FILE, source_names=[…])."
+        )
+    match = match_classes(theirs, ours)
+    if not match.in_order:
+        raise WeightsError(
+            f"weights: got a file of other columns: {match.differences() or some(theirs)}; expected "
+            f"{some(ours)}\n  cait_tf.load_weights(model, FILE) matches columns by class name."
+        )
 
 
 def repeated_names(names: Sequence[str]) -> list[str]:

@@ -10,7 +10,7 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ _H5_IN_ARCHIVE = "model.weights.h5"
 #: Path prefixes of the models around a backbone: `ImageClassifier` around `CaiTClassifier`.
 _WRAPPERS = ("classifier/", "backbone/")
 _GRIDS = ("vars/grid", "backbone/vars/grid", "classifier/backbone/vars/grid")
-_CLASSES = "class_names"
+_CLASSES = ("vars/class_names", "classifier/vars/class_names")
 _STATED = "stated"
 _STAGES = {
     "blocks/self_attention_block": "blocks",
@@ -48,7 +48,7 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
                     if isinstance(item, h5py.Dataset)
                     and "seed_generator" not in key
                     and not key.startswith("optimizer/")
-                    and key not in (*_GRIDS, _CLASSES, _STATED)
+                    and key not in (*_GRIDS, *_CLASSES, _STATED)
                     else None
                 )
             )
@@ -81,29 +81,24 @@ def grid(path: str | Path) -> tuple[int, int] | None:
 def class_names(path: str | Path) -> tuple[str, ...] | None:
     """Return the classes that the file names, in column order. `None`: it names none.
 
-    `add_class_names` writes them, and so does the ``.keras`` file of an `ImageClassifier`.
+    `CaiTClassifier.save_own_variables` writes them.
     """
-    if Path(path).suffix != ".keras":
-        with _opened(path) as file:
-            stated = json.loads(file[_CLASSES].asstr()[()]) if _CLASSES in file else None
-    else:
-        with zipfile.ZipFile(path) as archive:
-            beside = f"{_CLASSES}.json"
-            if beside in archive.namelist():
-                stated = json.loads(archive.read(beside))
-            else:
-                stated = json.loads(archive.read("config.json"))["config"].get("class_names")
-    return tuple(stated) if stated else None
-
-
-def add_class_names(path: Path, class_names: Sequence[str]) -> None:
-    """Write the class names of the head into a file that Keras saved. Keras ignores them."""
-    _add(path, _CLASSES, list(class_names))
+    with _opened(_h5(Path(path))) as file:
+        stated = next((file[key][()] for key in _CLASSES if key in file), None)
+    return None if stated is None else tuple(json.loads(bytes(stated)))
 
 
 def add_stated(path: Path, stated: Mapping[str, str]) -> None:
     """Write what the weights state about themselves, such as their run. Keras ignores it."""
-    _add(path, _STATED, dict(stated))
+    import h5py
+
+    text = json.dumps(dict(stated))
+    if path.suffix == ".keras":
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr(f"{_STATED}.json", text)
+    else:
+        with h5py.File(path, "a") as file:
+            file[_STATED] = text
 
 
 def stated(path: str | Path) -> dict[str, str]:
@@ -116,18 +111,6 @@ def stated(path: str | Path) -> dict[str, str]:
             return json.loads(file[_STATED].asstr()[()])
     except (OSError, KeyError, ValueError, zipfile.BadZipFile):
         return {}
-
-
-def _add(path: Path, name: str, value: list[str] | dict[str, str]) -> None:
-    import h5py
-
-    text = json.dumps(value)
-    if path.suffix == ".keras":
-        with zipfile.ZipFile(path, "a") as archive:
-            archive.writestr(f"{name}.json", text)
-    else:
-        with h5py.File(path, "a") as file:
-            file[name] = text
 
 
 def _configured_grid(path: Path) -> tuple[int, int] | None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import keras
 import numpy as np
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
     from cait_tf.classifier import CaiTClassifier
 
 
+logger = logging.getLogger(__name__)
+
+
 class Weights(NamedTuple):
     """The content of a source of weights.
 
@@ -49,7 +54,7 @@ class Weights(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def load_weights(
+def read_into(
     model: CaiTClassifier | CaiTBackbone,
     source: str | Path,
     class_names: Sequence[str] | None = None,
@@ -58,8 +63,10 @@ def load_weights(
 ) -> LoadingReport:
     """Load `source` into a `CaiTClassifier` or `CaiTBackbone`, and match every tensor by name.
 
-    With `class_names` the function also matches the head's columns by class name. It loads the
-    columns of classes that the source names, in any order. The other columns stay as initialised.
+    If the model's columns have names, the function also matches the head's columns by class name. It
+    loads the columns of classes that the source names, in any order. The other columns keep their
+    values; `load_weights` also warns of these. A model without names takes the source's head
+    unchanged if it has as many columns, and the names with it.
 
     Args:
         model: the model. The function builds it if necessary.
@@ -67,9 +74,8 @@ def load_weights(
             (``.pth``, ``.pth.tar``, ``.pt``, ``.bin``, ``.ckpt``), a SavedModel directory of the
             original collection, a ``.weights.h5`` or ``.keras`` file, or a Hugging Face repository
             such as ``timm/cait_s24_224.fb_dist_in1k``.
-        class_names: names of the model's ``C`` head columns, in order. `None`: ``model.class_names``,
-            which `create_model` sets. Without these or the source's names, the function loads the
-            source's head unchanged if it has C columns.
+        class_names: names of the model's ``C`` head columns, in order; ``model.class_names`` from now
+            on. `None`: ``model.class_names``, which `create_model` sets.
         source_names: names of the source's head columns, in order. `None`: the names in the source.
         weights_key: key of the state dict to load, for a PyTorch checkpoint with several state
             dicts. `None`: the moving average (``state_dict_ema``, ``model_ema``) if there is one,
@@ -87,24 +93,29 @@ def load_weights(
     """
     read = read_weights(source, weights_key)
     _check_source_names(source_names, read, source)
-    own = getattr(model, "class_names", None)
-    if class_names is None and (read.class_names or source_names):
-        class_names = own
+    theirs = source_names or read.class_names
+    if class_names is None:
+        class_names = getattr(model, "class_names", None)
     report = assign_weights(
-        model,
-        read.tensors,
-        str(source),
-        read.kind,
-        read.grid,
-        class_names,
-        source_names or read.class_names,
+        model, read.tensors, str(source), read.kind, read.grid, class_names, theirs
     )
     notes = [*read.notes, *report.notes]
-    if class_names is None and read.class_names and HEAD[1] in report.loaded:
-        notes.append(f"the head's columns are {some(read.class_names)}")
-    if class_names is None and own and not read.class_names and HEAD[1] in report.loaded:
-        notes.append(f"the source names no classes: its columns are taken for {some(own)}")
+    if class_names is None and theirs and HEAD[1] in report.loaded:
+        class_names = theirs
+        notes.append(f"the head's columns are {some(theirs)}")
+    if class_names is not None and hasattr(model, "class_names"):
+        model.class_names = tuple(class_names)
     return dataclasses.replace(report, notes=tuple(notes), sha256=checksum(read.tensors))
+
+
+@functools.wraps(read_into, assigned=("__doc__",))
+def load_weights(
+    model: CaiTClassifier | CaiTBackbone, source: str | Path, *arguments: Any, **keywords: Any
+) -> LoadingReport:
+    report = read_into(model, source, *arguments, **keywords)
+    if report.warning:
+        logger.warning(report.warning)
+    return report
 
 
 def _check_source_names(names: Sequence[str] | None, read: Weights, source: str | Path) -> None:
@@ -185,8 +196,17 @@ def save_weights(
     The file states the model's class names, if it has some.
 
     Args:
+        path: a name that ends in ``.safetensors``.
         metadata: further metadata of the file. Class names in it replace the model's.
+
+    Raises:
+        WeightsError: `path` has another ending.
     """
+    if Path(path).suffix != ".safetensors":
+        raise WeightsError(
+            f"path: got {path}, expected a name that ends in .safetensors\n  For .weights.h5 write "
+            "model.save_weights(path), for .keras model.save(path); cait_tf.convert.convert writes the others."
+        )
     if not model.built:
         model.build()
     grid = grid_of(model)

@@ -207,7 +207,7 @@ def test_a_square_number_of_patches_without_a_stated_grid_is_a_square():
 
 
 def test_an_interrupted_conversion_leaves_nothing(tmp_path, monkeypatch):
-    def interrupted(model, destination, class_names, stated):
+    def interrupted(model, destination, stated):
         destination.write_bytes(b"half")
         raise KeyboardInterrupt
 
@@ -238,9 +238,9 @@ def test_half_precision_is_widened(tmp_path):
 def test_a_tensor_that_changed_on_the_way_is_noticed(tmp_path, monkeypatch):
     real = convert._write
 
-    def careless(model, destination, class_names, stated):
+    def careless(model, destination, stated):
         model.backbone.norm.gamma.assign(model.backbone.norm.gamma * 2)
-        real(model, destination, class_names, stated)
+        real(model, destination, stated)
 
     monkeypatch.setattr(convert, "_write", careless)
     with pytest.raises(

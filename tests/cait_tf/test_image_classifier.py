@@ -68,6 +68,10 @@ def test_any_size_becomes_the_models(mode, shape):
         ({"interpolation": "nearest"}, "interpolation: got 'nearest', expected one of bicubic"),
         ({"class_names": ["a"]}, "class_names: got 1, expected 3"),
         (
+            {"classifier": cait_tf.CaiTClassifier(3, ["b", "a", "ü"], embed_dim=48, depth=1)},
+            "class_names: got a, b, ü, expected the classifier's: b, a, ü",
+        ),
+        (
             {"classifier": cait_tf.CaiTClassifier(3, image_size=(16, 32), embed_dim=48, depth=1)},
             "classifier: got one of 16x32 images, expected square ones",
         ),

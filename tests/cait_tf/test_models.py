@@ -45,7 +45,7 @@ def test_columns_stay_those_of_the_given_names(tmp_path):
     assert load_weights(model, other).notes == ("head columns reordered by class name",)
     head = keras.ops.convert_to_numpy(model.head.kernel)
     unnamed = nano(num_classes=3, weights=other)
-    assert unnamed.class_names is None
+    assert unnamed.class_names == ("cow", "bee", "ant")
     assert unnamed.loading_report.notes == ("the head's columns are cow, bee, ant",)
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(unnamed.head.kernel)[:, ::-1], head)
 
@@ -63,15 +63,57 @@ def test_a_file_of_a_named_model_is_the_same_model(name, tmp_path, caplog):
     other = nano(num_classes=3, class_names=names)
     report = load_weights(other, path)
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(other.head.kernel), head)
-    named = not name.endswith(".h5")  # Keras' weights alone have no names
-    said = ("the source names no classes: its columns are taken for cow, ant, bee",)
-    assert report.notes == (() if named else said)
-    again = nano(num_classes=3, class_names=names, weights=path)
-    assert np.array_equal(keras.ops.convert_to_numpy(again.head.kernel), head) is named
-    assert [one for one in caplog.messages if "names no classes, so the head is new" in one] == (
-        [] if named else caplog.messages
-    )
-    assert len(caplog.messages) == (not named)
+    assert report.notes == ()
+    again = nano(num_classes=3, class_names=names[::-1], weights=path)
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(again.head.kernel)[:, ::-1], head)
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize("load", [load_weights, None], ids=["load_weights", "create_model"])
+def test_columns_that_keep_their_values_are_warned_of(load, tmp_path, caplog):
+    def into(names, file):
+        if load is None:
+            return nano(num_classes=len(names), class_names=names, weights=file)
+        model = nano(num_classes=len(names), class_names=names)
+        load(model, file)
+        return model
+
+    save_weights(nano(num_classes=3), tmp_path / "unnamed.safetensors")
+    into(["ant", "bee", "cow"], tmp_path / "unnamed.safetensors")
+    into(["a", "b"], tmp_path / "unnamed.safetensors")  # 3 columns are not 2: plainly a new head
+    file = saved(tmp_path / "named.safetensors", ["cow", "bee", "ant"])
+    into(["ant", "bee", "zebra", "yak"], file)
+    into(["xerus", "yak", "zebra"], file)
+    into(["cow", "ant"], file)
+    said = [str(one).partition(".safetensors ")[2] for one in caplog.messages]
+    assert said == [
+        "names no classes, so the head keeps its values: name the columns with source_names=[…]",
+        "has no column of its own for zebra, yak: the model keeps its values there",
+        "has no column of its own for xerus, yak, zebra: the model keeps its values there",
+    ]
+
+
+def test_kerass_own_loading_checks_the_columns(tmp_path):
+    path, unnamed = tmp_path / "a.weights.h5", tmp_path / "b.weights.h5"
+    model = nano(num_classes=3, class_names=["cow", "ant", "bee"])
+    model.save_weights(path)
+    nano(num_classes=3).save_weights(unnamed)
+    nano(num_classes=3, class_names=["cow", "ant", "bee"]).load_weights(path)
+    nano(num_classes=3).load_weights(path)
+    other = nano(num_classes=3, class_names=["ant", "bee", "cow"])
+    # Keras collects the errors of all layers in a ValueError.
+    with pytest.raises(ValueError, match="a file of other columns: cow, ant, bee; expected ant"):
+        other.load_weights(path)
+    with pytest.raises(ValueError, match="a file that names no classes, expected those of the"):
+        other.load_weights(unnamed)
+    with pytest.raises(ValueError, match="other columns: gone: cow; new: yak"):
+        nano(num_classes=3, class_names=["yak", "ant", "bee"]).load_weights(path)
+
+
+def test_a_safetensors_file_is_called_one(tmp_path):
+    with pytest.raises(WeightsError, match=r"expected a name that ends in \.safetensors\n  For"):
+        save_weights(nano(), tmp_path / "a.weights.h5")
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_names_of_the_columns_are_counted():

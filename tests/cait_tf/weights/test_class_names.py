@@ -79,9 +79,9 @@ def test_a_file_that_names_no_classes_is_just_features():
     assert report.notes == ("head columns reordered by class name",)
 
 
-def test_the_classes_of_timms_configuration(file, tmp_path):
+def test_the_classes_of_timms_configuration(tmp_path):
     model = golden.classifier()
-    load_weights(model, file)
+    load_weights(model, golden.SAFETENSORS)
     save_weights(model, tmp_path / "timm" / "model.safetensors")
     (tmp_path / "timm" / "config.json").write_text(json.dumps({"label_names": NAMES[::-1]}))
     report = load_weights(model, tmp_path / "timm" / "model.safetensors", NAMES)
@@ -91,9 +91,9 @@ def test_the_classes_of_timms_configuration(file, tmp_path):
     )
 
 
-def test_a_configuration_beside_a_file_of_another_name_is_of_another_model(file, tmp_path):
+def test_a_configuration_beside_a_file_of_another_name_is_of_another_model(tmp_path):
     model = golden.classifier()
-    load_weights(model, file)
+    load_weights(model, golden.SAFETENSORS)
     save_weights(model, tmp_path / "mine.safetensors")
     (tmp_path / "config.json").write_text(json.dumps({"label_names": NAMES[::-1]}))
     assert stated_class_names(tmp_path / "mine.safetensors") is None

@@ -97,12 +97,9 @@ def test_an_exported_image_classifier_is_a_source(file, tmp_path):
     exported = ImageClassifier(inside, list("abcdefg"), 1.0, "bicubic", (0.5,) * 3, (0.5,) * 3)
     save(exported, tmp_path / file)
     loaded = golden.classifier()
-    notes = (
-        ()
-        if file == "model.weights.h5"
-        else ("the head's columns are a, b, c, d, e, … (7 in all)",)
-    )
+    notes = ("the head's columns are a, b, c, d, e, … (7 in all)",)
     assert load_weights(loaded, tmp_path / file).notes == notes
+    assert loaded.class_names == tuple("abcdefg")
     golden.assert_same(golden.values(loaded), golden.values(inside))
     assert keras_file.grid(tmp_path / file) == (4, 4)
 
