@@ -73,8 +73,7 @@ def pil_pixels(image: PIL.Image.Image, upright: bool = True) -> np.ndarray:
 
     Args:
         image: a decoded image, or one that PIL has opened.
-        upright: turn the image as its EXIF orientation states. An image of a PNG, WebP or other file
-            than a JPEG stays as it is, as the decoder of files leaves it.
+        upright: turn the image as its EXIF orientation states.
 
     Raises:
         CaiTError: PIL cannot decode the image.
@@ -82,7 +81,7 @@ def pil_pixels(image: PIL.Image.Image, upright: bool = True) -> np.ndarray:
     from PIL import ImageOps
 
     try:
-        if upright and image.format in (None, "JPEG", "MPO"):
+        if upright:
             image = ImageOps.exif_transpose(image)
         return np.asarray(image if image.mode[0] in "IF" else image.convert("RGB"))
     except (OSError, SyntaxError, ValueError) as error:

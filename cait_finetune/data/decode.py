@@ -23,6 +23,8 @@ _ADOBE = b"\xff\xee\0\x0eAdobe\0d\0\0\0\0\0"  # Adobe's segment of a CMYK file
 _HEAD = 4096  # bytes to search for the EXIF block and its first directory
 _ORIENTATION = 0x0112  # the tag's number
 _ENTRIES, _ENTRY = 64, 12  # directory entries to read, and bytes per entry
+_PADDING = bytes(16)  # substr refuses positions behind the end
+_CHUNK_SIZE = 4  # bytes of a chunk's size, which WebP has behind the chunk's name
 # A window that is decoded alone differs from the whole JPEG in its two outermost pixels, because
 # the decoder interpolates the chroma.
 _SEAM = 2
@@ -35,7 +37,7 @@ def decode(data: tf.Tensor, upright: bool = True) -> tf.Tensor:
 
     Args:
         data: bytes of the file, () string.
-        upright: turn a JPEG as its EXIF orientation states, like PIL's ``exif_transpose``.
+        upright: turn the image as its EXIF orientation states, like PIL's ``exif_transpose``.
             torchvision and timm ignore the orientation.
 
     Raises:
@@ -127,16 +129,42 @@ def turned(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
 
 
 def exif_orientation(data: tf.Tensor) -> tf.Tensor:
-    """Return the EXIF orientation of a JPEG, () int32 from 1 to 8; 1 for a file without one."""
-    head = tf.strings.substr(data, 0, _HEAD)
-    # StringSplitV2 finds the mark in one operation; comparing bytes takes many, and is slower.
-    parts = tf.raw_ops.StringSplitV2(input=head[None], sep=b"Exif\0\0", maxsplit=1).values
-    jpeg = tf.equal(tf.strings.substr(data, 0, 2), b"\xff\xd8")
-    return branch(
-        tf.cast(jpeg & (tf.size(parts) == 2), tf.int32),
-        [lambda parts: tf.constant(1), lambda parts: _orientation_of_tiff(parts[1])],
-        parts,
+    """Return the EXIF orientation of a JPEG, PNG or WebP, () int32 from 1 to 8; 1 without one."""
+    head = tf.strings.join([tf.strings.substr(data, 0, 12), _PADDING])
+    kinds = [
+        tf.equal(tf.strings.substr(head, 0, 2), b"\xff\xd8"),
+        tf.equal(tf.strings.substr(head, 0, 4), b"\x89PNG"),
+        tf.equal(tf.strings.substr(head, 8, 4), b"WEBP"),
+        True,
+    ]
+    block = branch(
+        tf.argmax(tf.stack(kinds), output_type=tf.int32),
+        [
+            lambda data: _after(b"Exif\0\0", tf.strings.substr(data, 0, _HEAD)),
+            lambda data: _after(b"eXIf", data),  # a chunk before or behind the pixels
+            lambda data: _after(b"EXIF", data, _CHUNK_SIZE),  # a chunk behind the pixels
+            lambda data: tf.constant(b""),
+        ],
+        data,
     )
+    return branch(
+        tf.cast(tf.strings.length(block) > 0, tf.int32),
+        [lambda block: tf.constant(1), _orientation_of_tiff],
+        block,
+    )
+
+
+def _after(mark: bytes, data: tf.Tensor, skipped: int = 0) -> tf.Tensor:
+    """Return the TIFF header and first directory behind a mark, () string; empty without a mark."""
+    # StringSplitV2 finds the mark in one operation; comparing bytes takes many, and is slower.
+    parts = tf.raw_ops.StringSplitV2(input=data[None], sep=mark, maxsplit=1).values
+    behind = tf.strings.substr(tf.concat([parts, [b""]], 0)[1], 0, _HEAD - len(_PADDING))
+    block = tf.strings.substr(tf.strings.join([behind, _PADDING]), skipped, _HEAD)
+    jpegs = tf.equal(tf.strings.substr(block, 0, 6), b"Exif\0\0")  # some WebP files have it twice
+    block = tf.where(jpegs, tf.strings.substr(block, 6, _HEAD), block)
+    # In compressed pixels the mark can stand by chance.
+    known = tf.reduce_any(tf.equal(tf.strings.substr(block, 0, 4), [b"II*\0", b"MM\0*"]))
+    return tf.where(known, block, b"")
 
 
 def _orientation_of_tiff(data: tf.Tensor) -> tf.Tensor:

@@ -212,6 +212,15 @@ def _notes(found: _Found) -> list[str]:
     notes = found.left_out.notes()
     if found.astray:
         notes.append(f"files  {len(found.astray):,} in no class folder were left out")
+    inside: dict[str, set[str]] = {}
+    for (part, name), paths in found.images.items():
+        below = len(f"{part}/{name}/" if part else f"{name}/")
+        folders = {path[below:].rpartition("/")[0].partition("/")[0] for path in paths}
+        inside.setdefault(name, set()).update(folders)
+    several = {name: sorted(folders - {""}) for name, folders in inside.items() if len(folders) > 1}
+    if several:
+        shown = some([f"{name} ({some(folders)})" for name, folders in sorted(several.items())])
+        notes.append(f"files  folders inside a class folder are of that class: {shown}")
     return notes
 
 

@@ -204,14 +204,14 @@ def test_bytes_as_labels_are_utf8(tmp_path):
             write_splits({"train": data}, None, tmp_path)
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_pil_images_are_turned_as_their_files_are(kind, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was held sideways
     file = io.BytesIO()
     Image.fromarray(IMAGES[0]).save(file, kind, exif=exif)
     raw = np.asarray(Image.open(file))
-    turned = np.rot90(raw, -1) if kind == "JPEG" else raw
+    turned = np.rot90(raw, -1)
     for upright, wanted in ((True, turned), (False, raw)):
         for images in ([Image.open(file)], [[Image.open(file)]]):
             data = list(zip(images, [["a"]] if isinstance(images[0], list) else ["a"], strict=True))

@@ -16,12 +16,13 @@ from tests.cait_finetune.stand_ins import encode, picture
 PICTURE = picture(40, 56, seed=3)
 
 
-def oriented(orientation: int, image=PICTURE, **options) -> bytes:
+def oriented(orientation: int, image=PICTURE, kind="JPEG", **options) -> bytes:
     exif = Image.Exif()
     exif[0x010F] = "A maker with a rather long name"  # an entry before, with its value elsewhere
     exif[0x0112] = orientation
     exif[0x0131] = "software"
-    return encode(image, "JPEG", exif=exif, quality=95, **options)
+    options |= {"JPEG": {"quality": 95}, "WEBP": {"lossless": True}}.get(kind, {})
+    return encode(image, kind, exif=exif, **options)
 
 
 def other_byte_order(data: bytes) -> bytes:
@@ -118,13 +119,28 @@ def test_a_webp_that_moves_is_refused_and_not_tried():
         decode(tf.constant(buffer.getvalue()))
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_photographs_are_turned_upright(orientation):
-    data = oriented(orientation)
+def test_photographs_are_turned_upright(orientation, kind):
+    data = oriented(orientation, kind=kind)
     assert exif_orientation(tf.constant(data)) == orientation
     np.testing.assert_array_equal(decode(tf.constant(data)), as_pil(data))
     lying = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
     np.testing.assert_array_equal(decode(tf.constant(data), upright=False), lying)
+
+
+def test_a_chunk_behind_the_pixels_and_a_second_mark():
+    noise = picture(300, 400)
+    data = oriented(6, noise, "PNG")
+    start = data.index(b"eXIf") - 4
+    chunk = data[start : start + 12 + int.from_bytes(data[start : start + 4], "big")]
+    behind = data.replace(chunk, b"").replace(b"\0\0\0\0IEND", chunk + b"\0\0\0\0IEND")
+    assert behind.index(b"eXIf") > behind.index(b"IDAT")
+    np.testing.assert_array_equal(decode(tf.constant(behind)), as_pil(behind))
+    data = oriented(6, noise, "WEBP")
+    start = data.index(b"EXIF") + 8
+    twice = data[:start] + b"Exif\0\0" + data[start:]
+    assert exif_orientation(tf.constant(data)) == exif_orientation(tf.constant(twice)) == 6
 
 
 def test_both_byte_orders():
@@ -146,8 +162,10 @@ def test_both_byte_orders():
         oriented(0),
         encode(PICTURE, "JPEG"),
         encode(PICTURE, "PNG"),
+        b"\x89PNGeXIfnoise" + other_byte_order(oriented(1)),
+        b"RIFF0000WEBPEXIF",
     ],
-    ids=range(10),
+    ids=range(12),
 )
 def test_no_orientation_is_upright(data):
     assert exif_orientation(tf.constant(data)) == 1

@@ -139,8 +139,20 @@ def test_with_splits_they_are_as_they_are(tmp_path):
     source = from_folder(tmp_path)
     assert source.sizes == {"train": 9, "validation": 4, "test": 6}
     assert ids(source, "train")[-1] == "train/dog/deep/er/1.JPG"
-    assert source.notes == ("files  folders that are no split are not read: extra",)
+    assert source.notes == (
+        "files  folders inside a class folder are of that class: dog (deep)",
+        "files  folders that are no split are not read: extra",
+    )
     assert not (tmp_path / "cait_splits.csv").exists()
+
+
+def test_folders_inside_a_class_folder_are_named_if_images_are_in_several(tmp_path):
+    folders(tmp_path, {"cow": 5, "hive/ant": 5, "hive/bee": 5, "fox/images": 5})
+    source = from_folder(tmp_path)
+    assert source.class_names == ("cow", "fox", "hive")
+    assert source.notes[0] == (
+        "files  folders inside a class folder are of that class: hive (ant, bee)"
+    )
 
 
 @pytest.mark.parametrize(("other", "tested"), [("test", "test"), ("val", "val")])
