@@ -1,7 +1,7 @@
 """Real runs: killed at random times, beside a competing process, and on a full disk.
 
-`pytest --thorough` kills 20 times instead of 3, and fills the disk at every write instead of every
-eighth.
+`pytest --thorough` kills 20 times instead of twice, and fills the disk at every write instead of every
+twelfth.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def lives(kind: str, place: Path, count: int) -> list[str]:
 
 @pytest.fixture
 def kills(pytestconfig) -> int:
-    return 20 if pytestconfig.getoption("thorough") else 3
+    return 20 if pytestconfig.getoption("thorough") else 2
 
 
 def progress(path: Path) -> dict:
@@ -140,7 +140,7 @@ def test_kills_after_training_lose_nothing(tmp_path, kills):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit on files is tried on Linux")
 def test_a_disk_that_is_full_at_any_write_loses_nothing(tmp_path, pytestconfig):
-    stride = 1 if pytestconfig.getoption("thorough") else 8
+    stride = 1 if pytestconfig.getoption("thorough") else 12
     filled, *met = lives("disk", tmp_path, stride)
     assert int(filled) == len(met) // stride
     names = {name.partition("#")[0] for name in met}
