@@ -14,6 +14,7 @@ from cait_finetune.config.words import read_text
 from cait_finetune.errors import bad_value
 from cait_finetune.runs.command_line import ADDED, CONTINUE, LENGTHS, override
 from cait_finetune.runs.directory import RunDirectory
+from cait_finetune.runs.nearby import no_run
 from cait_finetune.runs.saved import read_run
 from cait_tf.variants import get_variant
 
@@ -145,9 +146,7 @@ def _finished(place: str) -> Path:
     root = expanded_path(CONTINUE, place).absolute()
     run = RunDirectory(root)
     if not run.config.is_file():
-        raise bad_value(
-            CONTINUE, place, "the directory of a finished run, which holds a config.yaml"
-        )
+        raise no_run(CONTINUE, place, "the directory of a finished run, which holds a config.yaml")
     if not run.finished:
         raise bad_value(CONTINUE, f"{place}, whose run is not finished", "a finished run",
                         f"Finish it with {advise('resume', place)}")  # fmt: skip

@@ -13,6 +13,7 @@ from cait_finetune.config.places import expanded_path
 from cait_finetune.errors import bad_value
 from cait_finetune.runs.directory import RunDirectory, read_json
 from cait_finetune.runs.exports import current_result, damaged_file, is_current, weights_mark
+from cait_finetune.runs.nearby import no_run
 from cait_finetune.runs.provenance import Provenance
 from cait_finetune.runs.records import read_records
 from cait_finetune.runs.run_id import check_run_id, check_weights_id
@@ -220,7 +221,7 @@ def find_model(model: str | Path, key: str = "model") -> FoundModel:
             return FoundModel(kind, path, run_of, of_run=path != given and _is_run(given))
     if _is_run(given):
         return FoundModel("checkpoint", given, given, of_run=True)
-    raise bad_value(
+    raise no_run(
         key,
         model,
         "the directory of a run, an exported SavedModel, or a file that ends in .onnx or .tflite",

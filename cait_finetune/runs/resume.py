@@ -18,6 +18,7 @@ from cait_finetune.config.root import without_effect
 from cait_finetune.errors import UserError, bad_value, reason
 from cait_finetune.runs.directory import RunDirectory, forget_default_splits, read_json
 from cait_finetune.runs.exports import damaged_file
+from cait_finetune.runs.nearby import no_run
 
 #: Keys that may change when a run resumes. They control when the run ends, what it writes, where it
 #: computes, where images are read and cached, and how it handles corrupt images. The keys from
@@ -64,22 +65,8 @@ def find_run(resume: str | Path) -> Path:
     """
     directory = expanded_path("resume", resume)
     if not (directory / "config.yaml").is_file():
-        raise bad_value(
-            "resume",
-            resume,
-            "the directory of a run, which holds a config.yaml",
-            _other_run(directory),
-        )
+        raise no_run("resume", resume, "the directory of a run, which holds a config.yaml")
     return directory
-
-
-def _other_run(directory: Path) -> str:
-    """Return a hint on the run that contains `directory`, or on the newest run. Empty: no run."""
-    for above in directory.absolute().parents:
-        if (above / "config.yaml").is_file():
-            return f"Write {advise('resume', above)}"
-    begun = sorted(Path("outputs").glob("*/*/*/config.yaml"), key=lambda one: one.stat().st_mtime)
-    return f"The newest run is {advise('resume', begun[-1].parent)}" if begun else ""
 
 
 def _check_unfinished(run: RunDirectory, config: Config) -> None:

@@ -24,6 +24,7 @@ from cait_finetune.config.places import expanded
 from cait_finetune.errors import bad_value, reason
 from cait_finetune.runs.directory import RunDirectory
 from cait_finetune.runs.exports import check_result, weights_mark
+from cait_finetune.runs.nearby import no_run
 from cait_finetune.runs.run_id import check_weights_id, run_id
 from cait_finetune.runs.settings import check_settings
 
@@ -241,7 +242,7 @@ def read_run(root: Path, weights: bool = True) -> SavedRun:
     """
     run = RunDirectory(root)
     if not run.config.is_file() or (weights and not run.best_checkpoint.is_file()):
-        raise bad_value(
+        raise no_run(
             "run",
             root,
             f"the directory of a run, with config.yaml{' and checkpoints/' * weights} in it",

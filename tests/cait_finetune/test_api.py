@@ -223,7 +223,9 @@ def test_a_mistake_in_a_notebook_is_one_message():
     shell._showtraceback = lambda kind, error, lines: shown.append("\n".join(lines))
     shell.run_cell("from cait_finetune import load_run; load_run('nowhere')")
     assert len(shown) == 1
-    assert shown[0].startswith("run: got nowhere, expected the directory of a run")
+    assert shown[0].startswith(
+        "run: got nowhere, which does not exist, expected the directory of a run"
+    )
     assert "Traceback" not in shown[0]
 
 

@@ -96,7 +96,10 @@ def test_a_model_that_is_never_wrong_has_a_sheet_too(wrong, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run=nowhere"], "run: got nowhere, expected the directory of a run"),
+        (
+            ["run=nowhere"],
+            "run: got nowhere, which does not exist, expected the directory of a run",
+        ),
         ([], "run: got nothing, expected a value"),
         (["run=RUN", "split=tset"], "split: got 'tset', expected one of train, validation, test"),
         (["run=RUN", "count=0"], "count: got 0, expected a number in"),

@@ -264,7 +264,10 @@ def test_what_is_pushed_is_what_is_there(run, monkeypatch, capsys):
     ("arguments", "message"),
     [
         ((), "run: got nothing, expected the directory of a run"),
-        (("run=nowhere",), "run: got nowhere, expected the directory of a run"),
+        (
+            ("run=nowhere",),
+            "run: got nowhere, which does not exist, expected the directory of a run",
+        ),
         (("run=x", "exprot=onnx"), "exprot: got an unknown key, expected one of run, export"),
         (("run=x", "export=onx"), "export: got onx, expected one of"),
         (("run=x", "export=[onnx,onx]"), "export: got onx, expected one of"),

@@ -292,7 +292,7 @@ def test_nothing_but_a_configuration(cut_off, command, tmp_path):
         ([], "run: got nothing, expected a value"),
         (
             ["run=nowhere"],
-            "run: got nowhere, expected the directory of a run, with config.yaml in it",
+            "run: got nowhere, which does not exist, expected the directory of a run, with config.yaml in it",
         ),
         (["runn=x"], "runn: got an unknown key"),
     ],
