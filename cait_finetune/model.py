@@ -12,6 +12,7 @@ import numpy as np
 import cait_tf
 from cait_finetune.config import ModelConfig, TuningConfig
 from cait_finetune.config.advice import advise
+from cait_finetune.config.meanings import WEIGHTS, choice_for
 from cait_finetune.config.places import expanded_path
 from cait_finetune.errors import UserError, bad_value, suggest
 from cait_tf import attention_maps, models
@@ -20,9 +21,7 @@ from cait_tf.weights import load as weights_files
 from cait_tf.weights import official
 from cait_tf.weights.class_names import repeated_names, some
 
-# Values of `model.weights` that are not files or repositories.
-_ALWAYS_THERE = ("none", "pretrained")
-_NEED_A_NETWORK = ("hub", "official")
+_NEED_A_NETWORK = ("hub", "official")  # values of `model.weights`
 
 
 def check(config: ModelConfig) -> cait_tf.Variant:
@@ -52,16 +51,19 @@ def check(config: ModelConfig) -> cait_tf.Variant:
                 weights,
                 f"pretrained, none or a file: no weights of {config.name} are published",
             )
-    elif weights not in _ALWAYS_THERE and not _may_exist(weights):
+    elif weights not in WEIGHTS and not _may_exist(weights):
+        meant = choice_for(weights, WEIGHTS)
         raise bad_value(
             "model.weights",
             weights or "nothing",
             "none, pretrained, hub, official, an existing .safetensors, .pth, .weights.h5 or .keras "
             "file or SavedModel directory, or a Hugging Face repository such as "
             "timm/cait_s24_224.fb_dist_in1k",
-            suggest(weights, _ALWAYS_THERE + _NEED_A_NETWORK),
+            f"did you mean {advise('model.weights', meant)}?"
+            if meant
+            else suggest(weights, WEIGHTS),
         )
-    if weights not in _ALWAYS_THERE + _NEED_A_NETWORK:
+    if weights not in WEIGHTS:
         _refuse_run(weights)
     if config.weights_key and not weights.endswith(official.ENDINGS) and weights != "official":
         raise bad_value("model.weights_key", config.weights_key,

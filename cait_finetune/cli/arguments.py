@@ -16,9 +16,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cait_finetune.config.advice import advise
 from cait_finetune.config.keys import check_keys
+from cait_finetune.config.kinds import type_words
+from cait_finetune.config.suggestions import all_keys
 from cait_finetune.config.text import kind_of_type
 from cait_finetune.config.words import read_text, refuse_bytes, split
-from cait_finetune.errors import UserError, bad_value, reason, suggest
+from cait_finetune.errors import UserError, bad_value, reason
 
 #: Names that other programs give to the keys of our commands.
 _ALIASES = {
@@ -69,7 +71,7 @@ def read_keys(arguments: list[str], schema: type, prefix: str = "") -> Any:
         raise bad_value(
             prefix + key,
             repr(words[key]),
-            f"a value of type {_named(kinds[key])}",
+            type_words(kinds[key]),
         ) from error
     for key in known:
         if OmegaConf.is_missing(config, key):
@@ -101,6 +103,8 @@ def unknown_key(argument: str, known: list[str], prefix: str = "") -> UserError:
     key, sign, value = argument.partition("=")
     if not sign and ("/" in argument or Path(argument).exists()):
         first = "images" if "images" in known else known[0]
+        if "run" in known and (Path(argument) / "config.yaml").is_file():
+            first = "run"
         return bad_value(
             argument, "no key", "key=value", f"write {advise(prefix + first, argument)}"
         )
@@ -112,9 +116,16 @@ def unknown_key(argument: str, known: list[str], prefix: str = "") -> UserError:
     if bare != key:
         near = next(iter(difflib.get_close_matches(bare, known, 1)), "KEY")
         return bad_value(key, "an option", "key=value without dashes", f"Write {prefix}{near}=…")
-    hint = suggest(key, known)
+    group, _, leaf = key.rpartition(".")
+    beside = {one.rpartition(".")[2]: one for one in known if one.rpartition(".")[0] == group}
+    near = [beside[name] for name in difflib.get_close_matches(leaf, beside, 3)]
+    hint = f"did you mean {' or '.join(near)}?" if near else ""
     if meant := next((one for one in _ALIASES.get(key, ()) if one in known), None):
         hint = f"did you mean {advise(prefix + meant, value) if value else meant}?"
+    elif key in all_keys():
+        hint = f"Leave {key} out: it is a key of training, which this command does not read"
+    elif key == "run" and {"model", "classes"} <= set(known):  # maps
+        hint = "For a run write cait-finetune predict run=RUN images=… maps=DIR"
     return bad_value(prefix + key, "an unknown key", expected, hint)
 
 
@@ -163,12 +174,6 @@ def _required(kind: Any) -> Any:
 
 def _is_list(kind: Any) -> bool:
     return get_origin(_required(kind)) is list
-
-
-def _named(kind: Any) -> str:
-    """Return the name of a type without ``| None``."""
-    shown = kind.__name__ if isinstance(kind, type) and not get_origin(kind) else str(kind)
-    return shown.removesuffix(" | None")
 
 
 def _value(argument: str, kinds: dict[str, Any]) -> DictConfig:

@@ -13,8 +13,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cait_finetune import config as configuration
 from cait_finetune.config import Config
+from cait_finetune.config.advice import advise
 from cait_finetune.config.places import data_folder
-from cait_finetune.config.suggestions import unknown_key, unknown_option
+from cait_finetune.config.suggestions import all_keys, kind_words, unknown_key, unknown_option
 from cait_finetune.config.text import kind_of
 from cait_finetune.errors import UserError, bad_value, reason, suggest
 
@@ -107,16 +108,17 @@ def _no_option(match: re.Match[str], problem: Problem) -> UserError:
 def _no_group(match: re.Match[str], problem: Problem) -> UserError:
     groups = [path.name for path in data_folder("conf").iterdir() if path.is_dir()]
     if match[1] in groups:
-        expected = "keys of the group: a run's config.yaml has no options of groups"
-        return bad_value(match[1], "an option", expected, f"Write {match[1]}.KEY=…")
+        inside = next(one for one in all_keys() if one.startswith(f"{match[1]}."))
+        hint = f"Leave {match[1]}= out, or set single keys, as in {inside}=…"
+        return bad_value(match[1], "an option beside a run", "none: the run has its own", hint)
     return unknown_key(match[1])
 
 
 def _wrong_type(match: re.Match[str], problem: Problem) -> UserError:
     key = problem.key or "value"
-    several = match[1].startswith("[") or " " in match[1].strip()
+    several = match[1].startswith("[") or re.search(r"\d[ -]\d", match[1])
     hint = f"For one run per value write -m {key}=A,B" if several else ""
-    return bad_value(key, repr(match[1]), f"a value of type {match[2]}", hint)
+    return bad_value(key, repr(match[1]), kind_words(key, match[2]), hint)
 
 
 def _not_optional(match: re.Match[str], problem: Problem) -> UserError:
@@ -126,7 +128,10 @@ def _not_optional(match: re.Match[str], problem: Problem) -> UserError:
 def _value_for_keys(match: re.Match[str], problem: Problem) -> UserError:
     key = problem.key or next(iter(_keys_of(match[1])), "value")
     inside = f"{key}.{_fields(match[1])[0]}"
-    return bad_value(key, match[2], f"no value: {key} is a group; set its keys, as in {inside}=…")
+    weights = key == "checkpoint" and Path(match[2]).suffix and advise("model.weights", match[2])
+    hint = f"To start from weights write {weights}" if weights else ""
+    expected = f"no value: {key} is a group; set its keys, as in {inside}=…"
+    return bad_value(key, match[2], expected, hint)
 
 
 def _no_interpolation(match: re.Match[str], problem: Problem) -> UserError:
@@ -159,6 +164,10 @@ def _no_variable(match: re.Match[str], problem: Problem) -> UserError:
 
 
 def _several_values(match: re.Match[str], problem: Problem) -> UserError:
+    if match[1] == "distribution.devices":
+        count = match[2].count(",") + 1
+        hint = f"Write distribution=mirrored distribution.devices={count}: a number, not names"
+        return bad_value(match[1], match[2], "one number of devices", hint)
     hint = "Add -m for one run per value"
     if match[1] in _SEVERAL or ((known := kind_of(match[1])) is not None and known.several):
         hint += f"; for one run with all values write '{match[1]}=[{match[2]}]'"
@@ -245,7 +254,7 @@ def group_without_name(arguments: Iterable[str]) -> UserError:
     for group, _, option in (argument.partition("=") for argument in arguments):
         options = sorted(path.stem for path in (data_folder("conf") / group).glob("*.yaml"))
         if group and options and option not in options:
-            return bad_value(group, option, _listed(options))
+            return unknown_option(group, option, options)
     return bad_value("command line", "a number", "the name of an option, as in group=option")
 
 

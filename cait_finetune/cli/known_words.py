@@ -18,6 +18,9 @@ _OPTIONS = (
     "--config-name", "-cd", "--config-dir", "--experimental-rerun", "-i", "--info",
 )  # fmt: skip
 
+#: Groups that take several options at once.
+_SEVERAL = ("logger", "export")
+
 #: What to write instead of the options of other programs.
 _OPTION_HINTS = {
     "config": "For a recipe write -cd FOLDER -cn NAME",
@@ -65,7 +68,7 @@ def refuse_misplaced_words(words: Sequence[str]) -> None:
         UserError: a word is no ``key=value``, ends with a comma, or holds two words.
     """
     known = (*all_keys(), *all_groups())
-    for before, word in pairwise(["", *words]):
+    for number, (before, word) in enumerate(pairwise(["", *words])):
         key, sign, value = word.partition("=")
         if before in _OPTIONS or word.startswith(("-", "+", "~")):
             continue
@@ -78,11 +81,11 @@ def refuse_misplaced_words(words: Sequence[str]) -> None:
                 key, value, "values without a space after the comma", f"Write {key}=A,B"
             )
         if not sign or not key:
-            raise _no_key(word)
+            raise _no_key(word, words[number + 1 :])
 
 
-def _no_key(word: str) -> UserError:
-    """Return the error for a word without ``=``."""
+def _no_key(word: str, after: Sequence[str]) -> UserError:
+    """Return the error for a word without ``=``, with the words that follow it."""
     expected = "key=value"
     if word.endswith((".yaml", ".yml")):
         path = Path(word)
@@ -102,22 +105,28 @@ def _no_key(word: str) -> UserError:
         hint = f"did you mean dataset=folder {advise('dataset.data_dir', word)}?"
         return bad_value(word, "a directory without a key", expected, hint)
     near = word if word in (*all_keys(), *all_groups()) else next(iter(nearest(word)), "KEY")
-    return bad_value(word, "a word without =", expected, f"Write {near}=VALUE")
+    value = next((one for one in after[:2] if one != "="), "")
+    value = "VALUE" if not value or "=" in value or value.startswith("-") else value
+    return bad_value(word, "a word without =", expected, f"Write {near}={value}")
 
 
 def refuse_unknown_keys(words: Iterable[str]) -> None:
     """Refuse ``key=value`` whose key the configuration does not have.
 
-    Hydra checks its own keys, and words that add or remove a key (``+``, ``~``).
+    Hydra checks its own keys, and words that remove a key (``~``).
 
     Raises:
-        UserError: a key is unknown.
+        UserError: a key is unknown, or a group that takes one option gets a list.
     """
     for word in words:
         key, sign, value = word.partition("=")
-        if not sign or not key or key[0] in "+~-" or key.startswith("hydra"):
+        key = key.lstrip("+")
+        if not sign or not key or key[0] in "~-" or key.startswith("hydra"):
             continue
         bare = key.partition("@")[0]
+        if key in all_groups() and key not in _SEVERAL and re.match(r"\[.*,.*\]$", value):
+            hint = f"Write {key}={value[1:].partition(',')[0]}, and set single keys as {key}.KEY=…"
+            raise bad_value(key, value, "one option: the last would replace the others", hint)
         if "@" not in key and "/" not in key and bare not in (*all_keys(), *all_groups()):
             raise unknown_key(key, value)
 

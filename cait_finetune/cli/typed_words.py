@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
@@ -48,6 +49,10 @@ def arguments_as_typed(command: str = "train") -> Iterator[None]:
     refuse_empty_resume(words)
     refuse_unknown_options(typed[1:])
     refuse_misplaced_words(typed[1:])
+    run = next((word.partition("=")[2] for word in words if word.startswith("run=")), None)
+    if run and command in ("lr_find", "show_batch"):
+        hint = f"For a run's configuration write cait-finetune {command} -cd {shlex.quote(run)} -cn config"
+        raise bad_value("run", run, "the keys of a training command", hint)
     if command == "evaluate":
         words, folder = evaluated(words, folder, _named(words))
     if {"-sc", "--shell-completion"} & set(words):

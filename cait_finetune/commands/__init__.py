@@ -45,7 +45,6 @@ _GROUPS: dict[str, tuple[str, ...]] = {
 _HELP = ("-h", "--help")
 #: Commands of other frameworks.
 _HINTS = {
-    "help": "Write cait-finetune --help",
     "fit": "did you mean train?",
     "finetune": "did you mean train?",
     "val": "did you mean evaluate?",
@@ -54,11 +53,16 @@ _HINTS = {
     "detect": "did you mean predict?",
     "tune": "did you mean sweep?",
     "resume": "Write cait-finetune resume=RUN",
+    "login": "Write wandb login",
+    "download": "Weights are downloaded when a command first uses them",
+    "list": "Write cait-finetune --help",
 }
 
 
 def run_command() -> None:
     """Run the command that the first word names, else ``train``."""
+    if sys.argv[1:2] == ["help"]:
+        sys.argv[1:] = [*sys.argv[2:], "--help"]
     word = sys.argv[1] if len(sys.argv) > 1 else ""
     name = word if word in COMMANDS else "train"
     if word == name:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cait_finetune.config import Config
-from cait_finetune.config.metrics import format_value
+from cait_finetune.config.metrics import TOP5_FROM, format_value
 from cait_finetune.errors import bad_value
 from cait_finetune.runtime.console import plain_console
 from cait_finetune.runtime.progress import Advance, progress_bar
@@ -133,10 +133,12 @@ def evaluate(config: Config, directory: Path) -> Path:
     def say(row: Accuracy, remark: str = "") -> None:
         beside = "" if row.difference is None else f" ({row.difference:+.2f} against the published)"
         top1 = row.top1 / 100
+        several = len(source.class_names) >= TOP5_FROM
+        top5 = f", top-5 {row.top5:.2f}%" if several else ""
         shown = format_value(top1, wilson(top1, row.images) if row.images else None)
         console.print(
-            f"{row.conditions.model}, {cropped(row.conditions)}: top-1 {shown}{beside}, "
-            f"top-5 {row.top5:.2f}% on {row.images:,} images{remark}"
+            f"{row.conditions.model}, {cropped(row.conditions)}: top-1 {shown}{beside}{top5} "
+            f"on {row.images:,} images{remark}"
         )
 
     evaluator = Evaluator(model)

@@ -207,6 +207,7 @@ def main() -> None:
     from cait_finetune.cli.hydra_app import run_with_hydra
 
     def load() -> Callable[[Config, Path], object]:
+        import cait_finetune.model  # noqa: F401  loads TensorFlow, which logs
         from cait_finetune.runs.directory import RunDirectory
         from cait_finetune.train.cluster import is_first_worker
 

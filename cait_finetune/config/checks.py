@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from cait_finetune.config.meanings import choice_for
 from cait_finetune.config.places import expanded_path
 from cait_finetune.errors import bad_value, suggest
 
@@ -38,8 +39,11 @@ def within(
 
 
 def one_of(key: str, value: str, options: tuple[str, ...]) -> None:
-    if value not in options:
-        raise bad_value(key, repr(value), f"one of {', '.join(options)}", suggest(value, options))
+    if value in options:
+        return
+    meant = choice_for(str(value), options)
+    hint = f"did you mean {key}={meant}?" if meant else suggest(value, options)
+    raise bad_value(key, repr(value), f"one of {', '.join(options)}", hint)
 
 
 def one_length(what: str, values: dict[str, Any], prefix: str = "") -> list[str]:

@@ -15,6 +15,8 @@ METRIC_NAMES = {
 }
 
 
+#: Classes from which top-5 tells anything.
+TOP5_FROM = 10
 #: Scores beside the metrics in ``scores.json``.
 OTHER_SCORES = ("images", "loss", "ece", "ece_calibrated", "loss_calibrated", "intervals")
 

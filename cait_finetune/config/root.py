@@ -18,6 +18,7 @@ from cait_finetune.config.logger import LoggerConfig
 from cait_finetune.config.loss import LossConfig
 from cait_finetune.config.model import ModelConfig, TuningConfig
 from cait_finetune.config.optim import OptimizerConfig, ScheduleConfig
+from cait_finetune.config.places import data_folder
 from cait_finetune.config.preprocessing import PreprocessingConfig
 from cait_finetune.config.results import EvaluationConfig, ExportConfig, LrFindConfig
 from cait_finetune.config.settled import settled
@@ -182,7 +183,10 @@ def from_hydra(composed: DictConfig) -> Config:
             "Begin the file with the line  defaults: [config, _self_]",
         )
     for path in sorted(OmegaConf.missing_keys(composed)):
-        raise bad_value(path, "nothing", "a value", f"Add {path}=… to the command.")
+        options = sorted(one.stem for one in (data_folder("conf") / path).glob("*.yaml"))
+        option = "none" if "none" in options else "…"
+        raise bad_value(path, "nothing", f"one of {', '.join(options)}" if options else "a value",
+                        f"Add {path}={option} to the command.")  # fmt: skip
     for name in Config.__dataclass_fields__:
         if name not in composed:
             raise bad_value(name, "nothing", "a value", f"leave out ~{name}")

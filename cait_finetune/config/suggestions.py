@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from cait_finetune.config.advice import advise
-from cait_finetune.config.keys import declared
+from cait_finetune.config.keys import Declared, declared
+from cait_finetune.config.kinds import takes, type_words
+from cait_finetune.config.meanings import WEIGHTS, choice_for
 from cait_finetune.config.places import data_folder
 from cait_finetune.config.root import Config
 from cait_finetune.errors import UserError, bad_value, suggest
@@ -22,6 +24,8 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "backbone": ("model",),
     "bs": ("train.batch_size",),
     "batch": ("train.batch_size",),
+    "betas": ("optimizer.beta_1", "optimizer.beta_2"),
+    "beta": ("optimizer.beta_1", "optimizer.beta_2"),
     "checkpoint_path": ("model.weights",),
     "ckpt": ("model.weights",),
     "classes": ("dataset.class_names", "dataset.num_classes"),
@@ -51,12 +55,16 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "ema": ("average",),
     "epoch": ("train.epochs",),
     "freeze": ("tuning",),
+    "freeze_backbone": ("tuning",),
+    "feature_extract": ("tuning",),
     "fp16": ("train.precision",),
     "gpus": ("distribution.devices",),
     "grad_accum_steps": ("train.accumulation",),
     "gradient_accumulation_steps": ("train.accumulation",),
     "grad_clip": ("train.clip_norm",),
     "clip_grad": ("train.clip_norm",),
+    "gradient_clip_val": ("train.clip_norm",),
+    "max_grad_norm": ("train.clip_norm",),
     "img_size": ("model.image_size",),
     "imgsz": ("model.image_size",),
     "input_size": ("model.image_size",),
@@ -72,6 +80,9 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "max_epochs": ("train.epochs",),
     "max_steps": ("train.steps",),
     "method": ("tuning",),
+    "metric_for_best_model": ("dataset.metric",),
+    "monitor": ("dataset.metric",),
+    "num_training": ("lr_find.steps",),
     "mixed_precision": ("train.precision",),
     "name": ("hydra.run.dir", "logger.wandb.name"),
     "net": ("model",),
@@ -86,12 +97,15 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "save_dir": ("hydra.run.dir",),
     "per_device_train_batch_size": ("train.batch_size",),
     "pretrained": ("model.weights",),
+    "report_to": ("logger",),
     "project": ("logger.wandb.project", "hydra.run.dir"),
     "random_seed": ("seed",),
-    "run": ("resume", "model.weights"),
+    "run": ("resume",),
     "root": ("dataset.data_dir",),
     "shots": ("dataset.examples_per_class",),
     "smoothing": ("train.label_smoothing",),
+    "split": ("evaluation.split", "dataset.splits.shares"),
+    "splits": ("dataset.splits.shares",),
     "swa": ("average",),
     "warmup": ("schedule.warmup_epochs",),
     "wandb": ("logger",),
@@ -117,10 +131,18 @@ OPTIONS = {
     ("export", "tflite"): "export=litert",
     ("export", "h5"): "export=keras",
     ("export", "torch"): "export=timm: weights that timm loads",
+    ("average", "true"): "average=ema",
+    ("dataset", "imagefolder"): "dataset=folder",
+    ("export", "pt"): "export=timm: weights that timm loads",
+    ("export", "pytorch"): "export=timm: weights that timm loads",
+    ("export", "torchscript"): "export=timm: weights that timm loads",
     ("logger", "tb"): "logger=tensorboard",
     ("logger", "mlflow"): "logger=csv: steps.csv and epochs.csv",
     ("loss", "ce"): "loss=cross_entropy",
-    ("loss", "focal"): "loss=asymmetric: focal loss with different gammas, for several labels",
+    (
+        "loss",
+        "focal",
+    ): "loss=cross_entropy loss.class_weights=balanced: for several labels, loss=asymmetric is focal",
     (
         "optimizer",
         "adam",
@@ -142,19 +164,15 @@ OPTIONS = {
         "freeze",
     ): "tuning=linear_probe: the head alone; head_then_full: first the head alone",
     ("tuning", "frozen"): "tuning=linear_probe",
+    ("tuning", "freeze_backbone"): "tuning=linear_probe",
+    ("tuning", "feature_extract"): "tuning=linear_probe",
     ("tuning", "finetune"): "tuning=full",
     ("tuning", "head"): "tuning=linear_probe",
 }
-#: Values of other frameworks that a key or group does not have, and ours.
-_VALUES = {
-    ("distribution", "0"): "gpu",
-    ("distribution", "cuda"): "gpu",
-    ("model.weights", "true"): "pretrained",
-    ("model.weights", "false"): "none",
-    ("train.precision", "true"): "mixed_bfloat16",
-    ("train.precision", "1"): "mixed_bfloat16",
-    ("train.precision", "false"): "float32",
-}
+#: Values of other frameworks for a group, and the option.
+_VALUES = {("distribution", "0"): "gpu", ("distribution", "cuda"): "gpu"}
+#: Words that some keys need as well.
+_BESIDE = {"logger.wandb.": "logger=wandb"}
 _TABLES = (".csv", ".tsv")
 
 
@@ -188,20 +206,17 @@ def nearest(key: str) -> list[str]:
     group, _, leaf = key.lower().replace("-", "_").rpartition(".")
     aliases = ALIASES.get(leaf, ())
     same = [one for one in all_keys() if one.rpartition(".")[2] == leaf]
-    found = [*aliases, *same]
-    inside = [one for one in found if group and one.startswith(f"{group}.")]
-    if inside or found:
-        return list(dict.fromkeys(inside or found))[:3]
-    if group in all_groups():
-        names = [one.removeprefix(f"{group}.") for one in all_keys() if one.startswith(f"{group}.")]
-        close = difflib.get_close_matches(leaf, names, 3, 0.6)
-        if close:
-            return [f"{group}.{name}" for name in close]
+    found = [*aliases, *same] if group or not aliases else [*aliases]
+    inside = [one for one in found if group and f".{group}." in f".{one}"]
+    names = [one.removeprefix(f"{group}.") for one in all_keys() if one.startswith(f"{group}.")]
+    close = [] if inside or aliases else difflib.get_close_matches(leaf, names, 3, 0.6)
+    if inside or close or found:
+        return list(dict.fromkeys(inside or [f"{group}.{name}" for name in close] or found))[:3]
     known = [*all_keys(), *all_groups()]
     roots = [one for one in known if "." not in one]
     if not group and (close := difflib.get_close_matches(leaf, roots, 1, 0.75)):
         return close
-    if close := difflib.get_close_matches(key.lower(), known, 3, 0.75):
+    if not names and (close := difflib.get_close_matches(key.lower(), known, 3, 0.75)):
         return close
     leaves = difflib.get_close_matches(leaf, {one.rpartition(".")[2] for one in known}, 3, 0.7)
     return [one for name in leaves for one in known if one.rpartition(".")[2] == name][:3]
@@ -214,6 +229,10 @@ def unknown_key(key: str, value: str | None = None) -> UserError:
         value: the typed value, which the suggestion repeats. `None`: unknown.
     """
     near = nearest(key)
+    if value is not None:
+        near = [one for one in near if one in all_groups() or fits(one, value)] or near
+        if "dataset.data_dir" in near and Path(value).is_dir():
+            near = ["dataset.data_dir"]
     group = key.rpartition(".")[0]
     if group in all_groups():
         names = [one.removeprefix(f"{group}.") for one in all_keys() if one.startswith(f"{group}.")]
@@ -234,31 +253,59 @@ def _written(near: str, key: str, value: str | None) -> str:
     """Return the suggested key or group with its value: the typed one, or the typed key as an option."""
     if value is None:
         return near
-    if ours := _VALUES.get((near, value.lower())):
-        return f"{near}={ours}"
-    if near == "tuning" and value.isdigit():  # freeze=10
-        return "tuning=linear_probe"
     if near not in all_groups():
-        choices = _choices().get(near, ())
-        return f"{near}={value if value in choices or not choices else '…'}"
+        beside = [word for start, word in _BESIDE.items() if near.startswith(start)]
+        if near == "dataset.data_dir" and Path(value).is_dir():
+            beside = ["dataset=folder"]
+        typed = meant_value(near, value)
+        if near == "hydra.run.dir" and Path(value).suffix:
+            typed = None  # x.csv is no directory
+        word = f"{near}=… ({kind_words(near)})" if typed is None else f"{near}={typed}"
+        return " ".join([*beside, word])
+    leaf = key.rpartition(".")[2]
     options = [path.stem for path in (data_folder("conf") / near).glob("*.yaml")]
-    option = next((one for one in (value, key) if one in options), "…")
-    return f"{near}={option}"
+    if option := next((one for one in (value, leaf) if one in options), _VALUES.get((near, value))):
+        return f"{near}={option}"
+    for name in (value, leaf):
+        if meant := OPTIONS.get((near, name)):
+            return meant.partition(":")[0]
+    return f"{near}=…"
 
 
 @cache
-def _choices() -> dict[str, tuple[str, ...]]:
-    """Return the allowed texts of each key that has some."""
-    found = {}
-    for key in all_keys():
-        *groups, leaf = key.split(".")
-        schema: Any = Config
-        for group in groups:
-            schema = get_type_hints(schema)[group]
-        (field,) = [one for one in dataclasses.fields(schema) if one.name == leaf]
-        rule = declared(field)
-        found[key] = rule.choices if rule else ()
-    return found
+def _leaf(key: str) -> tuple[Any, Declared | None]:
+    """Return the type and the declaration of a key. A key of Hydra: text, and no declaration."""
+    *groups, leaf = key.split(".")
+    schema: Any = Config
+    if groups and groups[0] == "hydra":
+        return str, None
+    for group in groups:
+        schema = get_type_hints(schema)[group]
+    (field,) = [one for one in dataclasses.fields(schema) if one.name == leaf]
+    return get_type_hints(schema)[leaf], declared(field)
+
+
+def fits(key: str, value: str) -> bool:
+    """Return whether a key takes the typed value, or one of ours that means the same."""
+    return meant_value(key, value) is not None
+
+
+def meant_value(key: str, value: str) -> str | None:
+    """Return the value that a key takes: the typed one, or one of ours. `None`: it takes neither."""
+    hint, rule = _leaf(key)
+    if rule and rule.choices:
+        return value if value in rule.choices else choice_for(value, rule.choices)
+    if key == "model.weights":
+        return choice_for(value, WEIGHTS) or value
+    return value if takes(hint, value, rule) else None
+
+
+def kind_words(key: str, other: str = "") -> str:
+    """Return what a key takes, such as ``a whole number``; `other` for a key that is not ours."""
+    if key not in all_keys():
+        return f"a value of type {other}" if other else "a directory"
+    hint, rule = _leaf(key)
+    return f"one of {', '.join(rule.choices)}" if rule and rule.choices else type_words(hint)
 
 
 def unknown_option(group: str, option: str, options: list[str]) -> UserError:
@@ -269,6 +316,8 @@ def unknown_option(group: str, option: str, options: list[str]) -> UserError:
     for (of_group, name), meant in OPTIONS.items():
         if of_group == group and name.replace("_", "") == plain:
             hint = f"did you mean {meant}?" if ":" not in meant else f"the nearest is {meant}"
+    if group == "model" and ("/" in option or Path(option).exists()):
+        hint = f"For a file of weights write {advise('model.weights', option)}, for a run run=RUN"
     if group == "dataset" and Path(option).is_dir():
         hint = f"did you mean dataset=folder {advise('dataset.data_dir', option)}?"
     elif group == "dataset" and Path(option).suffix.lower() in _TABLES:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cait_finetune.config.suggestions import nearest
 from cait_finetune.errors import bad_value, suggest
 from cait_finetune.runs.copies import distinct
 from cait_finetune.runs.group import DRAWS, Group
@@ -164,11 +165,14 @@ class Comparison:
         """
         choices = [one for one in differing(self.finished) if one not in DRAWS]
         if key not in choices:
-            same = [one for one in choices if one.endswith(f".{key}")]
-            hint = f"did you mean {same[0]}?" if same else suggest(key, choices)
-            raise bad_value(
-                "x", key, f"a key that differs between the runs: {', '.join(choices)}", hint
+            near = [one for one in nearest(key) if one in choices]
+            hint = f"did you mean x={near[0]}?" if near else suggest(key, choices)
+            if not choices:
+                hint = "No key differs: name a second run, or the directory of a sweep"
+            expected = (
+                f"a key that differs between the runs{': ' * bool(choices)}{', '.join(choices)}"
             )
+            raise bad_value("x", key, expected, hint)
         runs = [group.runs[0] for group in self.groups]
         wanted = [one for one in self.columns if one != key and one not in DRAWS]
         # Without the keys after `wanted`, two groups could have one place.

@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from cait_finetune.config.checks import utf8_path
 from cait_finetune.config.mappings import to_dict
 from cait_finetune.config.places import expanded
-from cait_finetune.errors import UserError, bad_value
+from cait_finetune.errors import UserError, bad_value, suggest
 from cait_finetune.runs.command_line import split_command
 from cait_finetune.runs.directory import RunDirectory
 from cait_finetune.runs.exports import current_result
@@ -75,7 +75,10 @@ def find_runs(paths: list[str]) -> list[Path]:
     for path in paths:
         roots = [Path(root) for root in sorted(glob.glob(expanded("runs", path), recursive=True))]
         if not roots:
-            raise bad_value("runs", path, "a directory that exists, or a pattern of some")
+            beside = Path(expanded("runs", path)).absolute().parent
+            names = [one.name for one in beside.glob("*/")] if beside.is_dir() else []
+            hint = suggest(Path(path).name, names)
+            raise bad_value("runs", path, "a directory that exists, or a pattern of some", hint)
         for root in roots:
             utf8_path("runs", root)
             for run in runs_below(root):

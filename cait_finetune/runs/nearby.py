@@ -6,6 +6,7 @@ import difflib
 from pathlib import Path
 
 from cait_finetune.config.advice import advise
+from cait_finetune.config.places import expanded_path
 from cait_finetune.errors import UserError, bad_value
 
 
@@ -20,7 +21,7 @@ def no_run(key: str, got: str | Path, expected: str) -> UserError:
         got: the directory, as the user wrote it.
         expected: what it should be, such as ``the directory of a run``.
     """
-    directory = Path(got).expanduser().absolute()
+    directory = expanded_path(key, got).absolute()
     shown = got if directory.exists() else f"{got}, which does not exist"
     return bad_value(key, shown, expected, _other_run(key, directory))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import keras
 
 from cait_finetune.config import Config
-from cait_finetune.config.metrics import format_metrics
+from cait_finetune.config.metrics import TOP5_FROM, format_metrics
 from cait_finetune.data.pipeline import example_ids
 from cait_finetune.errors import UserError
 from cait_finetune.export.exported_model import ExportedModel
@@ -26,7 +26,6 @@ from cait_finetune.workflow.report_parts import build_viewer, draw_scores, draw_
 from cait_finetune.workflow.scoring import SPLITS, Scores, predict, score
 from cait_tf.memory import peak_memory
 
-_TOP5 = 10  # classes from which top-5 tells anything
 _UNSURE = 5.0  # points of the interval's half width from which the console says so
 
 
@@ -197,4 +196,4 @@ def _further_metrics(test: Evaluation | MultiLabelEvaluation, class_names: Seque
     """Return another metric, after the metric that judges. Empty: none tells anything."""
     if isinstance(test, MultiLabelEvaluation):
         return f", F1 {test.f1:.2%}"
-    return f", top-5 {test.top5:.2%}" if len(class_names) >= _TOP5 else ""
+    return f", top-5 {test.top5:.2%}" if len(class_names) >= TOP5_FROM else ""

@@ -72,7 +72,13 @@ def load_folder(config: DatasetConfig) -> FileSource:
         with_images = any(is_image(name) for name, _ in inside)
         what = "which has images and no folder" if with_images else "which has no folder"
         what = what if inside else "an empty folder"
-        raise bad_value(_KEY, f"{root}, {what}", "a folder for each class: DIR/CLASS/image.jpg")
+        above, name = os.path.split(os.path.abspath(root))
+        hint = ""
+        if with_images and not storage.is_remote(root) and len(storage.entries(above)) > 1:
+            hint = f"If {name} is one of the classes: {advise(_KEY, os.path.dirname(config.data_dir) or '.')}"
+        raise bad_value(
+            _KEY, f"{root}, {what}", "a folder for each class: DIR/CLASS/image.jpg", hint
+        )
     parts = _parts(config, root, folders)
     if not parts and not config.class_names:
         _check_classes(root, folders)

@@ -94,7 +94,7 @@ def test_timm_that_is_not_there(monkeypatch):
     [
         ([], "benchmark: got nothing, expected one of input, model, gpu, start"),
         (["imput"], "did you mean input"),
-        (["input", "size=large"], "size: got 'large', expected a value of type int"),
+        (["input", "size=large"], "size: got 'large', expected a whole number"),
         (["input", "sizes=3"], "did you mean size"),
     ],
 )

@@ -22,7 +22,11 @@ ROWS = [
     (["optimizer=adam"], "_no_option", "optimizer: got adam, expected one of"),
     (["optimiser=adamw"], "_unknown_key", "did you mean optimizer"),
     (["debug@other=none"], "_no_group", "debug@other: got an unknown key"),
-    (["train.epochs=many"], "_wrong_type", "train.epochs: got 'many', expected a value of type"),
+    (
+        ["train.epochs=many"],
+        "_wrong_type",
+        "train.epochs: got 'many', expected a whole number, or null",
+    ),
     (["train.batch_size=null"], "_not_optional", "train.batch_size: got null, expected a value"),
     (["dataset.name=${nowhere}"], "_no_interpolation", "got ${nowhere}, expected a key"),
     (["model.weights=[a,b]"], "_not_text", "expected one text"),

@@ -81,7 +81,7 @@ def test_a_command(helped):
             "--help: got predict, expected a group or a key\n  Write cait-finetune predict --help",
         ),
         (["fit"], "did you mean train?"),
-        (["help"], "Write cait-finetune --help"),
+        (["login"], "Write wandb login"),
         (["photos"], "did you mean dataset=folder dataset.data_dir=photos?"),
     ],
 )

@@ -70,8 +70,8 @@ BEFORE_TENSORFLOW = [
         "did you mean flowers_offline",
     ),
     (["train.epochs=0"], "train.epochs: got 0, expected a number in", "[1, inf)"),
-    (["train.epochs=many"], "train.epochs: got 'many', expected", "Integer"),
-    (["+lr=3"], "lr: got 3, expected a known key", ""),
+    (["train.epochs=many"], "train.epochs: got 'many', expected", "whole number"),
+    (["+lr=3"], "lr: got an unknown key, expected", "optimizer.base_lr=3"),
     (["dataset=tfds"], "dataset.name: got nothing", "Add dataset.name="),
     (["train.precision=half"], "train.precision: got 'half', expected one of", "mixed_bfloat16"),
     (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from cait_finetune.cli.known_words import (
@@ -47,7 +49,7 @@ def test_every_alias_of_an_option_has_a_group_and_is_no_option():
         ("dataset.colums.label=x", "dataset.columns.label=x"),
         ("data.data_dir=x", "dataset.data_dir=x"),
         ("fp16=true", "train.precision=mixed_bfloat16"),
-        ("precision=16", "train.precision=…"),
+        ("precision=16", "train.precision=mixed_float16"),
         ("pretrained=true", "model.weights=pretrained"),
         ("model.pretrained=False", "model.weights=none"),
         ("lora=true", "tuning=lora"),
@@ -56,10 +58,30 @@ def test_every_alias_of_an_option_has_a_group_and_is_no_option():
         ("device=0", "distribution=gpu"),
         ("dataset.path=x", "dataset.data_dir=x"),
         ("amp=mixed_bfloat16", "train.precision=mixed_bfloat16"),
+        ("+epochs=5", "train.epochs=5"),
+        ("++train.lr=0.001", "optimizer.base_lr=0.001"),
+        ("early_stopping=true", "train.patience=… (a whole number, or null)"),
+        (
+            "optimizer.betas=[0.9,0.99]",
+            "optimizer.beta_1=… (a number, or null) or optimizer.beta_2=… (a number, or null)",
+        ),
+        ("dataset.split=[0.7,0.2,0.1]", "dataset.splits.shares=[0.7,0.2,0.1]"),
+        ("split=val", "evaluation.split=validation"),
+        ("output=x.csv", "hydra.run.dir=… (a directory)"),
+        ("loss.weight=[1,2,3]", "loss.class_weights=… (one of none, balanced, effective)"),
+        ("wandb.project=birds", "logger=wandb logger.wandb.project=birds"),
+        ("average.ema=true", "average=ema"),
+        ("tuning.freeze=true", "tuning=linear_probe"),
+        ("freeze_backbone=true", "tuning=linear_probe"),
+        ("gradient_clip_val=1", "train.clip_norm=1"),
+        ("report_to=wandb", "logger=wandb"),
+        ("lr_find.num_training=50", "lr_find.steps=50"),
     ],
 )
 def test_a_key(word, meant):
-    with pytest.raises(UserError, match=rf"got an unknown key, .*\n  did you mean {meant}\?$"):
+    with pytest.raises(
+        UserError, match=rf"got an unknown key, .*\n  did you mean {re.escape(meant)}\?$"
+    ):
         refuse_unknown_keys([word])
 
 
@@ -71,7 +93,7 @@ def test_a_key_like_no_other():
 
 
 @pytest.mark.parametrize(
-    "word", ["seed=1", "dataset.columns.label=x", "optimizer=sgd", "hydra.run.dir=x", "+lr=1", "~train",
+    "word", ["seed=1", "dataset.columns.label=x", "optimizer=sgd", "hydra.run.dir=x", "+seed=1", "~train",
              "hydra/launcher=submitit_local", "debug@other=none", "-cn", "dataset.columns={a: b}"],
 )  # fmt: skip
 def test_words_for_hydra(word):

@@ -125,7 +125,7 @@ def test_a_run_is_made_again(run):
 def test_a_run_that_is_made_again_has_values_alone(run):
     folder, _ = run
     with pytest.raises(
-        UserError, match=r"^debug: got an option, expected keys of the group.*\n  Write debug\.KEY"
+        UserError, match=r"^debug: got an option beside a run, expected none.*\n  Leave debug= out"
     ):
         configure("debug=profile", folder=folder)
     with pytest.raises(UserError, match=r"^train\.epochs: got 0"):

@@ -101,7 +101,7 @@ def test_a_recipe_of_ones_own(tmp_path):
         ("sweep.method=gird", "sweep.method: got 'gird', expected one of bayes, random, grid"),
         ("sweep.early_terminate=soon", "sweep.early_terminate: got 'soon'"),
         ("sweep.count=0", "sweep.count: got 0"),
-        ("sweep.count=many", "sweep.count: got 'many', expected a value of type int"),
+        ("sweep.count=many", "sweep.count: got 'many', expected a whole number"),
         ("sweep.min_epochs=0", "sweep.min_epochs: got 0"),
         ("sweep.eta=1", "sweep.eta: got 1"),
         ("sweep.metric=validation_top2", "sweep.metric: got 'validation_top2', expected one of"),
