@@ -2,18 +2,50 @@
 
 from __future__ import annotations
 
-import json
 import numbers
 from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 
 from cait_tf.backbone import CaiTBackbone
 from cait_tf.errors import CaiTError
 from cait_tf.layers import trunc_normal
 from cait_tf.weights.class_names import check_same_columns
+from cait_tf.weights.keras_file import as_numbers, of_numbers
+from cait_tf.weights.stated import preparation_of
+
+
+class NamedDense(keras.layers.Dense):
+    """A dense layer whose columns may have names. Every file that Keras writes states them."""
+
+    class_names: tuple[str, ...] | None = None
+    _refusal: CaiTError | None = None
+
+    def save_own_variables(self, store: Any) -> None:
+        super().save_own_variables(store)
+        if self.class_names is not None:
+            store["class_names"] = as_numbers(self.class_names)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Load the columns as they are. A layer without names takes those of the file.
+
+        Raises:
+            WeightsError: the columns have names, and the file's have others, or none.
+        """
+        found = {key: store[key] for key in store.keys()}  # noqa: SIM118  no dict
+        stated = found.pop("class_names", None)
+        names = None if stated is None else tuple(of_numbers(stated))
+        if not found and self._refusal:
+            raise self._refusal  # Keras looks in a second place, and shows the last error alone
+        if self.class_names is not None:
+            try:
+                check_same_columns(names, self.class_names)
+            except CaiTError as error:
+                self._refusal = error
+                raise
+        super().load_own_variables(found)
+        self.class_names = self.class_names or names
 
 
 @keras.saving.register_keras_serializable("cait_tf")
@@ -47,15 +79,15 @@ class CaiTClassifier(keras.Model):
                 "of the model's head"
             )
         self.num_classes = num_classes
-        self.class_names = None if class_names is None else tuple(class_names)
         # The head reads float32 features and writes float32 logits under every precision.
         self.backbone = CaiTBackbone(name="backbone", **kwargs)
-        self.head = keras.layers.Dense(
+        self.head = NamedDense(
             num_classes,
             kernel_initializer=trunc_normal(),
             dtype=self.backbone.norm.dtype_policy,
             name="head",
         )
+        self.class_names = class_names
         self.build()
 
     def build(self, input_shape: tuple | None = None) -> None:
@@ -72,25 +104,23 @@ class CaiTClassifier(keras.Model):
         features, maps = self.backbone(images, return_attention=True, training=training)
         return self.head(features), maps
 
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """Names of the head's columns, in order. `None`: the columns have no names."""
+        return self.head.class_names
+
+    @class_names.setter
+    def class_names(self, names: Sequence[str] | None) -> None:
+        self.head.class_names = None if names is None else tuple(names)
+
     def save_own_variables(self, store: Any) -> None:
-        """Store the class names, so that every file Keras writes states them."""
+        """Store how the images of the weights were prepared, if that is known."""
         super().save_own_variables(store)
-        if self.class_names is not None:
-            text = json.dumps(self.class_names).encode()
-            store["class_names"] = np.frombuffer(text, np.uint8)  # Keras' stores have numbers only
+        if stated := preparation_of(self):
+            store["stated"] = as_numbers(stated)
 
     def load_own_variables(self, store: Any) -> None:
-        """Check the class names that `save_own_variables` stored. Keras loads the head after this.
-
-        Raises:
-            CaiTError: the model's columns have names, and the file's have others, or none.
-        """
-        found = {key: store[key] for key in store.keys()}  # noqa: SIM118  no dict
-        stated = found.pop("class_names", None)
-        if self.class_names is not None:
-            names = None if stated is None else json.loads(bytes(np.asarray(stated)))
-            check_same_columns(names, self.class_names)
-        super().load_own_variables(found)
+        super().load_own_variables({key: store[key] for key in store.keys() if key != "stated"})  # noqa: SIM118
 
     def layer_id(self, path: str) -> int:
         """Return the layer id of a variable, as `CaiTBackbone.layer_id`."""

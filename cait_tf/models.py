@@ -13,8 +13,9 @@ from cait_tf.classifier import CaiTClassifier
 from cait_tf.errors import WeightsError
 from cait_tf.variants import Variant, get_variant
 from cait_tf.weights import official, shipped
+from cait_tf.weights.cautions import cautions
 from cait_tf.weights.load import read_into
-from cait_tf.weights.stated import other_preparation
+from cait_tf.weights.stated import remember_preparation
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +33,8 @@ def build_model(
 ) -> CaiTClassifier | CaiTBackbone:
     """Create a published variant, or ``cait_nano_32``.
 
-    `create_model` also warns of weights whose images were not prepared as `cait_tf.preprocess` does,
-    and of columns of the head that keep their initial values.
+    `create_model` also warns of columns of the head that keep their initial values, and of weights
+    that were trained on images of another size or another preparation than `cait_tf.preprocess`'s.
 
     Args:
         name: a key of `cait_tf.VARIANTS`.
@@ -90,14 +91,9 @@ def build_model(
 def create_model(name: str, *arguments: Any, **keywords: Any) -> CaiTClassifier | CaiTBackbone:
     model = build_model(name, *arguments, **keywords)
     if report := model.loading_report:
-        if other := other_preparation(get_variant(name), report.source):
-            shown = "; ".join(f"{key} {value}" for key, value in other.items())
-            logger.warning(
-                "%s was trained on images prepared with %s, which cait_tf.preprocess does not do: take "
-                "load_run(RUN).preprocess of cait_finetune", report.source, shown,
-            )  # fmt: skip
-        if report.warning:
-            logger.warning(report.warning)
+        remember_preparation(model, report.source)
+        for caution in cautions(model, report):
+            logger.warning("%s", caution)
     return model
 
 

@@ -105,6 +105,17 @@ def test_a_run_does_not_answer_with_another_runs_export(runs, turned, tmp_path):
         predict(copy, turned)
 
 
+def test_a_run_without_weights_does_not_answer_with_another_runs_export(runs, turned, tmp_path):
+    one, other = runs
+    copy = shutil.copytree(one, tmp_path / "run")
+    shutil.rmtree(copy / "checkpoints")
+    assert probabilities(copy, turned) == probabilities(one / "export" / "saved_model", turned)
+    shutil.rmtree(copy / "export")
+    shutil.copytree(other / "export", copy / "export")
+    with pytest.raises(UserError, match=r"model: got .*saved_model of another run than .*identity"):
+        predict(copy, turned)
+
+
 def test_a_run_does_not_answer_with_an_export_whose_files_were_replaced(runs, turned, tmp_path):
     one, other = runs
     copy = shutil.copytree(one, tmp_path / "run")

@@ -70,7 +70,10 @@ def evaluate(config: Config, directory: Path) -> Path:
 
     if config.dataset.multi_label:
         raise bad_value(
-            "dataset.multi_label", "true", "false: the command measures images of one class each"
+            "dataset.multi_label",
+            "true",
+            "false: the command measures images of one class each",
+            "A run's report.html and result.json have its mAP and F1; predict writes probabilities.",
         )
     if config.preprocessing.crop_pct is not None:
         raise bad_value(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import logging
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -15,8 +16,11 @@ import numpy as np
 
 from cait_finetune.data.array_examples import examples, image_advice
 from cait_finetune.data.array_labels import class_order, label_name
+from cait_finetune.data.image_files.class_list import some
 from cait_finetune.data.image_files.listing import OUTPUT_MARK
 from cait_finetune.errors import bad_value
+
+logger = logging.getLogger(__name__)
 
 TABLE = "images.csv"
 
@@ -107,6 +111,15 @@ def write_splits(
                 kept.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, kept)
     order = None if names is None else [name for name in names if name in used]
+    if order and without:
+        logger.warning(
+            "no image of %s: the model has no column for it, and run.class_names has the order of the "
+            "columns", some(without),
+        )  # fmt: skip
+    elif order is None and used and all(map(str.isdecimal, used)):
+        labels = sorted(used, key=int)
+        if labels != [str(number) for number in range(len(labels))]:
+            logger.warning("the labels are %s: column 0 is label %s", some(labels), labels[0])
     return Written(place / TABLE, order)
 
 

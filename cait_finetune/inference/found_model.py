@@ -215,10 +215,12 @@ def find_model(model: str | Path, key: str = "model") -> FoundModel:
             exports.append(run.export / place)
     for path, kind in candidates:
         if _is(path, kind):
-            run_of = next(filter(_is_run, path.absolute().parents), None)
+            # A run whose weights are gone still says of an export in it whether it is the run's.
+            of_run = path != given and run.config.is_file()
+            run_of = given if of_run else next(filter(_is_run, path.absolute().parents), None)
             if path in exports and weights_mark(checkpoint) is not None:
                 _check_tensors(key, checkpoint)
-            return FoundModel(kind, path, run_of, of_run=path != given and _is_run(given))
+            return FoundModel(kind, path, run_of, of_run)
     if _is_run(given):
         return FoundModel("checkpoint", given, given, of_run=True)
     raise no_run(

@@ -22,8 +22,11 @@ _H5_IN_ARCHIVE = "model.weights.h5"
 #: Path prefixes of the models around a backbone: `ImageClassifier` around `CaiTClassifier`.
 _WRAPPERS = ("classifier/", "backbone/")
 _GRIDS = ("vars/grid", "backbone/vars/grid", "classifier/backbone/vars/grid")
-_CLASSES = ("vars/class_names", "classifier/vars/class_names")
+_CLASSES = ("head/vars/class_names", "classifier/head/vars/class_names")
 _STATED = "stated"
+_OWN_STATED = ("vars/stated", "classifier/vars/stated")
+#: Keys of an `ImageClassifier`'s configuration that say how it prepares images.
+_PREPARATION = ("crop_pct", "interpolation", "mean", "std", "resize_mode", "antialias")
 _STAGES = {
     "blocks/self_attention_block": "blocks",
     "blocks_token_only/class_attention_block": "blocks_token_only",
@@ -48,7 +51,7 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
                     if isinstance(item, h5py.Dataset)
                     and "seed_generator" not in key
                     and not key.startswith("optimizer/")
-                    and key not in (*_GRIDS, *_CLASSES, _STATED)
+                    and key not in (*_GRIDS, *_CLASSES, *_OWN_STATED, _STATED)
                     else None
                 )
             )
@@ -81,11 +84,21 @@ def grid(path: str | Path) -> tuple[int, int] | None:
 def class_names(path: str | Path) -> tuple[str, ...] | None:
     """Return the classes that the file names, in column order. `None`: it names none.
 
-    `CaiTClassifier.save_own_variables` writes them.
+    The head's `save_own_variables` writes them.
     """
     with _opened(_h5(Path(path))) as file:
         stated = next((file[key][()] for key in _CLASSES if key in file), None)
-    return None if stated is None else tuple(json.loads(bytes(stated)))
+    return None if stated is None else tuple(of_numbers(stated))
+
+
+def as_numbers(value: Any) -> np.ndarray:
+    """Return a value of JSON as ``(n,)`` uint8, as Keras' stores hold numbers alone."""
+    return np.frombuffer(json.dumps(value).encode(), np.uint8)
+
+
+def of_numbers(numbers: Any) -> Any:
+    """Return the value of `as_numbers`."""
+    return json.loads(bytes(np.asarray(numbers)))
 
 
 def add_stated(path: Path, stated: Mapping[str, str]) -> None:
@@ -102,13 +115,23 @@ def add_stated(path: Path, stated: Mapping[str, str]) -> None:
 
 
 def stated(path: str | Path) -> dict[str, str]:
-    """Return what `add_stated` added; an empty dictionary for any other file."""
+    """Return what a file states about its weights; an empty dictionary if it states nothing.
+
+    `add_stated` added it, `CaiTClassifier` stored it, or an `ImageClassifier` prepares images itself.
+    """
     try:
         if Path(path).suffix == ".keras":
             with zipfile.ZipFile(path) as archive:
-                return json.loads(archive.read(f"{_STATED}.json"))
-        with _opened(path) as file:
-            return json.loads(file[_STATED].asstr()[()])
+                if f"{_STATED}.json" in archive.namelist():
+                    return json.loads(archive.read(f"{_STATED}.json"))
+                config = json.loads(archive.read("config.json"))["config"]
+                if "resize_mode" in config:
+                    own = {key: config[key] for key in _PREPARATION}
+                    return {"preprocessing": json.dumps(own)}
+        with _opened(_h5(Path(path))) as file:
+            if _STATED in file:
+                return json.loads(file[_STATED].asstr()[()])
+            return next((of_numbers(file[key][()]) for key in _OWN_STATED if key in file), {})
     except (OSError, KeyError, ValueError, zipfile.BadZipFile):
         return {}
 

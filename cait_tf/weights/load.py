@@ -26,9 +26,11 @@ from cait_tf.weights.assign import (
     has_whole_head,
     parameters,
 )
+from cait_tf.weights.cautions import cautions
 from cait_tf.weights.checksum import checksum
 from cait_tf.weights.class_names import repeated_names, some
 from cait_tf.weights.report import LoadingReport
+from cait_tf.weights.stated import preparation_of, remember_preparation
 
 if TYPE_CHECKING:
     from cait_tf.backbone import CaiTBackbone
@@ -65,8 +67,8 @@ def read_into(
 
     If the model's columns have names, the function also matches the head's columns by class name. It
     loads the columns of classes that the source names, in any order. The other columns keep their
-    values; `load_weights` also warns of these. A model without names takes the source's head
-    unchanged if it has as many columns, and the names with it.
+    values. A model without names takes the source's head unchanged if it has as many columns, and the
+    names with it. `load_weights` also warns as `create_model` does.
 
     Args:
         model: the model. The function builds it if necessary.
@@ -113,8 +115,13 @@ def load_weights(
     model: CaiTClassifier | CaiTBackbone, source: str | Path, *arguments: Any, **keywords: Any
 ) -> LoadingReport:
     report = read_into(model, source, *arguments, **keywords)
-    if report.warning:
-        logger.warning(report.warning)
+    remember_preparation(model, source)
+    for caution in cautions(model, report):
+        logger.warning("%s", caution)
+    if HEAD[1] in report.initialised and HEAD[1] in report.unused and not report.warning:
+        logger.warning(
+            "%s has another number of classes: the model's head keeps its values", source
+        )
     return report
 
 
@@ -193,7 +200,8 @@ def save_weights(
 ) -> None:
     """Write the model's weights to a safetensors file with timm's names, which timm loads too.
 
-    The file states the model's class names, if it has some.
+    The file states the model's class names, if it has some. Weights as loaded also keep the statement
+    of their file on how images are prepared.
 
     Args:
         path: a name that ends in ``.safetensors``.
@@ -212,6 +220,7 @@ def save_weights(
     grid = grid_of(model)
     classes = getattr(model, "class_names", None)
     stated = {timm.CLASSES: "\n".join(classes)} if classes else {}
+    stated |= preparation_of(model)
     metadata = {timm.GRID: f"{grid[0]}x{grid[1]}", **stated, **(metadata or {})}
     timm.write(path, values(model), metadata)
 

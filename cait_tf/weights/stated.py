@@ -10,6 +10,8 @@ from cait_tf.places import expanded
 from cait_tf.variants import Variant
 from cait_tf.weights.checksum import STATED
 
+PREPARATION = "preprocessing"
+
 
 def stated_facts(source: str | Path) -> dict[str, str]:
     """Return the facts that a local file states. Empty: none, or a hub repository.
@@ -32,10 +34,31 @@ def stated_facts(source: str | Path) -> dict[str, str]:
     return {key: text for key, text in found.items() if key not in own}
 
 
+def remember_preparation(model: Any, source: str | Path) -> None:
+    """Keep how the images of a model's weights were prepared, for `preparation_of`."""
+    from cait_tf.weights.load import weights_checksum
+
+    preparation = stated_facts(source).get(PREPARATION)
+    model.prepared = (weights_checksum(model), preparation) if preparation else None
+
+
+def preparation_of(model: Any) -> dict[str, str]:
+    """Return the fact for the files of a model: how the images of its weights were prepared.
+
+    Returns:
+        One key; or nothing, if it is unknown or if the weights changed since `remember_preparation`,
+        because the user may have trained them on other images.
+    """
+    from cait_tf.weights.load import weights_checksum
+
+    sha256, preparation = getattr(model, "prepared", None) or ("", "")
+    return {PREPARATION: preparation} if sha256 and sha256 == weights_checksum(model) else {}
+
+
 def other_preparation(variant: Variant, source: str | Path) -> dict[str, Any]:
     """Return the stated values of an image's preparation that differ from the variant's, by key."""
     try:
-        stated = dict(json.loads(stated_facts(source).get("preprocessing", "{}")))
+        stated = dict(json.loads(stated_facts(source).get(PREPARATION, "{}")))
     except (ValueError, TypeError):  # metadata of another program
         return {}
     own = {

@@ -99,15 +99,58 @@ def test_kerass_own_loading_checks_the_columns(tmp_path):
     model.save_weights(path)
     nano(num_classes=3).save_weights(unnamed)
     nano(num_classes=3, class_names=["cow", "ant", "bee"]).load_weights(path)
-    nano(num_classes=3).load_weights(path)
+    unnamed_model = nano(num_classes=3)
+    unnamed_model.load_weights(path)
+    assert unnamed_model.class_names == ("cow", "ant", "bee")
     other = nano(num_classes=3, class_names=["ant", "bee", "cow"])
     # Keras collects the errors of all layers in a ValueError.
+    before = golden.values(other)["head.weight"]
     with pytest.raises(ValueError, match="a file of other columns: cow, ant, bee; expected ant"):
         other.load_weights(path)
+    with pytest.warns(UserWarning, match="a file of other columns: cow, ant, bee; expected ant"):
+        other.load_weights(path, skip_mismatch=True)
+    np.testing.assert_array_equal(golden.values(other)["head.weight"], before)
     with pytest.raises(ValueError, match="a file that names no classes, expected those of the"):
         other.load_weights(unnamed)
     with pytest.raises(ValueError, match="other columns: gone: cow; new: yak"):
         nano(num_classes=3, class_names=["yak", "ant", "bee"]).load_weights(path)
+
+
+def test_a_head_of_images_of_another_size_is_warned_of(tmp_path, caplog):
+    file = tmp_path / "a.safetensors"
+    save_weights(nano(num_classes=3, image_size=64), file)
+    nano(num_classes=3, image_size=64, weights=file)
+    nano(num_classes=0, weights=file)  # features: the size of the images is the user's choice
+    assert not caplog.messages
+    nano(num_classes=3, weights=file)
+    assert "of another size: pos_embed resampled from 16x16 to 8x8 patches" in caplog.messages[0]
+
+
+def test_a_head_of_other_columns_that_is_not_loaded_is_warned_of(tmp_path, caplog):
+    file = saved(tmp_path / "a.safetensors", ["a", "b", "c"])
+    nano(num_classes=5, weights=file)  # a new head was asked for
+    assert not caplog.messages
+    load_weights(nano(num_classes=5), file)
+    assert "another number of classes: the model's head keeps its values" in caplog.messages[0]
+
+
+@pytest.mark.parametrize("name", ["b.safetensors", "b.keras", "b.weights.h5"])
+def test_a_file_of_loaded_weights_keeps_their_preparation(name, tmp_path, caplog):
+    file = saved(tmp_path / "a.safetensors", ["a", "b"], preprocessing='{"resize_mode": "squash"}')
+    model = nano(num_classes=2, weights=file)
+
+    def write(path):
+        if path.name.endswith(".safetensors"):
+            save_weights(model, path)
+        else:
+            model.save(path) if path.name.endswith(".keras") else model.save_weights(path)
+        return path
+
+    load_weights(nano(num_classes=2), write(tmp_path / name))
+    assert [one.count("resize_mode squash") for one in caplog.messages] == [1, 1]
+    model.head.bias.assign(model.head.bias + 1)  # trained further, maybe on other images
+    load_weights(nano(num_classes=2), write(tmp_path / f"trained_{name}"))
+    assert len(caplog.messages) == 2
 
 
 def test_a_safetensors_file_is_called_one(tmp_path):

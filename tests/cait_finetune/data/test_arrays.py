@@ -220,6 +220,14 @@ def test_pil_images_are_turned_as_their_files_are(kind, tmp_path):
             np.testing.assert_array_equal(written, wanted)
 
 
+def test_labels_that_are_no_columns_are_named(tmp_path, caplog):
+    write_splits({"train": (IMAGES[:4], [0, 1, 2, 0])}, None, tmp_path)
+    write_splits({"train": (IMAGES[:4], ["b", "a", "2", "b"])}, None, tmp_path)
+    assert not caplog.messages
+    write_splits({"train": (IMAGES[:4], [1, 2, 3, 1])}, None, tmp_path)
+    assert caplog.messages == ["the labels are 1, 2, 3: column 0 is label 1"]
+
+
 def test_a_truncated_pil_image(tmp_path):
     image = Image.open(io.BytesIO(png("JPEG")[:-40]))
     with pytest.raises(
