@@ -185,8 +185,8 @@ def print_summary(config: Config, prepared: Prepared, scores: Scores, result: di
             highlight=False,
         )
     console.print(
-        f"report {prepared.run.report}: ECE {result['test_ece']:.2%}, with temperature "
-        f"{scores.temperature:.2f} {result['test_ece_calibrated']:.2%}",
+        f"report {prepared.run.report}: ECE {result['test_ece']:.2%}; "
+        f"{result['test_ece_calibrated']:.2%} with the temperature {scores.temperature:.2f}",
         highlight=False,
     )
     console.print(f"run    {prepared.run.root}", highlight=False)
