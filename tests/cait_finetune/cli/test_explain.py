@@ -35,6 +35,13 @@ ROWS = [
     (["augment.crop_scale={a:1}"], "_other_structure", "got keys and values, expected a list"),
     (["model.weights=${oc.env:NOWHERE}"], "_no_variable", "Set NOWHERE, or write"),
     (["train=5"], "_value_for_keys", "train is a group; set its keys, as in train.epochs=…"),
+    (["checkpoint=a.pth"], "_value_for_keys", "To start from weights write model.weights=a.pth"),
+    (["seed=0-2"], "_wrong_type", "For one run per value write -m seed=A,B"),
+    (
+        ["distribution.devices=0,1"],
+        "_several_values",
+        "distribution=mirrored distribution.devices=2",
+    ),
     (["seed=1,2"], "_several_values", "Add -m for one run per value"),
     (["seed=range(3)"], "_range_without_sweep", "seed: got range(3), expected one value"),
     (["~train.epochs"], "_deletion", "Leave the key out for its default"),

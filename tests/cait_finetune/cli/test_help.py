@@ -73,6 +73,11 @@ def test_a_command(helped):
     assert "train.epochs" not in out
 
 
+def test_help_before_a_command(helped):
+    assert helped("help", "predict") == helped("predict", "--help")
+    assert helped("help")[1] == helped("--help")[1]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -61,6 +61,7 @@ BEFORE_TENSORFLOW = [
     (["hydra/sweeper=optuna"], "hydra/sweeper: got optuna, expected -m beside it", "Add -m."),
     (["hydra.sweep.dir="], "hydra.sweep.dir: got nothing, expected a directory", "DIR"),
     (["train.epoch=3"], "train.epoch: got an unknown key", "did you mean train.epochs=3"),
+    (["~augment"], "augment: got nothing, expected one of deit", "Add augment=none"),
     (["sed=3"], "sed: got an unknown key", "did you mean seed=3"),
     (["dataset=flower"], "dataset: got flower, expected one of", "did you mean flowers"),
     (["model=cait_s24_244"], "model: got cait_s24_244, expected one of", "cait_s24_224"),

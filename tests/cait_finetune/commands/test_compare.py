@@ -101,6 +101,9 @@ def test_by_a_key(command, tmp_path):
     status, said = command("sweep", "x=seed")
     assert status == 1
     assert said.startswith("cait_finetune compare: x: got seed, expected a key that differs")
+    assert "did you mean x=optimizer.base_lr?" in command("sweep", "x=lr")[1]
+    assert "No key differs: name a second run" in command("sweep/0", "x=lr")[1]
+    assert "did you mean sweep?" in command("sweeps")[1]
 
 
 def test_only_unfinished_runs(command, tmp_path):

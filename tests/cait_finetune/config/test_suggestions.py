@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from cait_finetune.cli.compose import configure
 from cait_finetune.cli.known_words import (
     refuse_misplaced_words,
     refuse_unknown_keys,
@@ -134,6 +135,9 @@ def test_an_option_with_dashes(words, message):
         (["birds.yaml"], r"^birds\.yaml: .*\n  For a recipe write -cd \. -cn birds$"),
         (["seed", "=1"], r"^seed: got a word without =, .*\n  Write seed=VALUE$"),
         (["=1"], r"^=1: got a space beside =, "),
+        (["dataset.data_dir", "photos"], r"\n  Write dataset\.data_dir=photos$"),
+        (["dataset.data_dir", "=", "photos"], r"\n  Write dataset\.data_dir=photos$"),
+        (["seed", "train.epochs=3"], r"\n  Write seed=VALUE$"),
         (["run"], r"^run: .*\n  For a run write run=run after the command, or resume=run$"),
         (["photos"], r"^photos: .*\n  did you mean dataset=folder dataset\.data_dir=photos\?$"),
     ],
@@ -155,6 +159,27 @@ def test_words_that_stay(words):
     refuse_misplaced_words(words)
 
 
+def test_several_options_of_a_group_of_one():
+    refuse_unknown_keys(["export=[onnx,timm]", "logger=[csv,wandb]"])
+    with pytest.raises(
+        UserError, match=r"^augment: got \[rand,flip\], expected one option.*\n  Write"
+    ):
+        refuse_unknown_keys(["augment=[rand,flip]"])
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "meant"),
+    [
+        ("train.precision", "bf16-mixed", "mixed_bfloat16"),
+        ("export.quantise", "true", "int8"),
+        ("evaluation.split", "val", "validation"),
+    ],
+)
+def test_values_of_other_frameworks(key, value, meant):
+    with pytest.raises(UserError, match=rf"\n  did you mean {key}={meant}\?$"):
+        configure(f"{key}={value}")
+
+
 @pytest.mark.parametrize("words", [["-m"], ["--multi"], ["-cn", "x"], ["--cfg", "job"], ["-1"]])
 def test_options_of_hydra(words):
     refuse_unknown_options(words)
@@ -168,6 +193,9 @@ def test_options_of_hydra(words):
         ("schedule", "CosineAnnealingLR", "did you mean cosine"),
         ("schedule", "OneCycleLR", "the nearest is schedule=cosine"),
         ("augment", "mixup", "did you mean augment.mixup=0.8?"),
+        ("average", "true", "did you mean average=ema?"),
+        ("export", "torchscript", "the nearest is export=timm: weights that timm loads"),
+        ("model", "r/best.pth", "For a file of weights write model.weights=r/best.pth, for a run"),
         ("dataset", "photos", "did you mean dataset=folder dataset.data_dir=photos?"),
         ("dataset", "a.csv", "did you mean dataset=csv dataset.data_dir=a.csv?"),
     ],

@@ -320,6 +320,12 @@ def test_what_is_wrong_is_said(case, tmp_path):
     assert str(error.value).startswith("dataset." + message.format(r=root))
 
 
+def test_the_folder_of_one_class_is_answered_with_the_folder_above(tmp_path):
+    folders(tmp_path, TWO)
+    with pytest.raises(UserError, match=rf"\n  If cat is one of the classes: .*={tmp_path}$"):
+        from_folder(tmp_path / "cat")
+
+
 def test_the_key_is_needed():
     with pytest.raises(
         UserError, match=r"^dataset\.data_dir: got nothing.*\n  add dataset\.data_dir"
