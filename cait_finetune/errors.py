@@ -48,5 +48,7 @@ def reason(error: BaseException) -> str:
 
 def suggest(name: str, known: Iterable[str]) -> str:
     """Return ``"did you mean …?"`` with the known names closest to `name`, or an empty string."""
-    near = difflib.get_close_matches(str(name), list(known), n=3, cutoff=0.6)
+    listed = list(known)
+    near = [one for one in listed if name and one.startswith(str(name))][:3]
+    near = near or difflib.get_close_matches(str(name), listed, n=3, cutoff=0.6)
     return f"did you mean {' or '.join(near)}?" if near else ""

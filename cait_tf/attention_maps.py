@@ -178,7 +178,7 @@ def stated_crop_pct(variant: Variant, weights: str | Path) -> float:
         raise CaiTError(
             f"weights: got {weights}, trained on images prepared with {shown}, expected the "
             f"preparation of {variant.name}\n"
-            "  Draw the maps with cait-finetune predict model=RUN maps=FOLDER."
+            "  Draw the maps with cait-finetune predict run=RUN images=… maps=FOLDER."
         )
     return crop_pct
 

@@ -24,6 +24,8 @@ from cait_tf.keras_ops import ops
 from cait_tf.layers import PatchEmbed, layer_norm, trunc_normal
 from cait_tf.lora import enable_lora
 from cait_tf.variants import KERNEL_INIT
+from cait_tf.weights.keras_file import as_numbers, of_numbers
+from cait_tf.weights.stated import preparation_of
 
 #: Weights and layers of the input embedding, with layer id 0.
 _EMBEDDINGS = ("cls_token", "pos_embed", "patch_embed")
@@ -76,6 +78,8 @@ class CaiTBackbone(keras.Model):
         **kwargs: Any,
     ) -> None:
         super().__init__(**{"name": "cait_backbone", "autocast": False, **kwargs})
+        #: Checksum of the weights, and how their images are prepared: `weights.stated` writes it.
+        self.prepared: tuple[str, str] | None = None
         check_whole(
             patch_size=patch_size,
             embed_dim=embed_dim,
@@ -277,9 +281,14 @@ class CaiTBackbone(keras.Model):
         return cls, x, maps
 
     def save_own_variables(self, store: Any) -> None:
-        """Store the weights and the patch grid. Two grids can have the same number of patches."""
+        """Store the weights, the patch grid, and how images are prepared, if that is known.
+
+        Two grids can have the same number of patches.
+        """
         super().save_own_variables(store)
         store["grid"] = np.array(self.grid_size)
+        if self.prepared and preparation_of(self):
+            store["prepared"] = as_numbers(list(self.prepared))
 
     def load_own_variables(self, store: Any) -> None:
         """Load the weights that `save_own_variables` stored.
@@ -293,7 +302,10 @@ class CaiTBackbone(keras.Model):
                 f"weights: got a file of {grid[0]}x{grid[1]} patches, expected "
                 f"{self.grid_size[0]}x{self.grid_size[1]}; cait_tf.load_weights resamples it"
             )
-        super().load_own_variables({key: store[key] for key in store.keys() if key != "grid"})  # noqa: SIM118
+        found = {key: store[key] for key in store.keys() if key != "grid"}  # noqa: SIM118
+        prepared = found.pop("prepared", None)
+        super().load_own_variables(found)
+        self.prepared = None if prepared is None else tuple(of_numbers(prepared))
 
     @property
     def num_layer_ids(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -12,8 +13,7 @@ from cait_tf.backbone import CaiTBackbone
 from cait_tf.errors import CaiTError
 from cait_tf.layers import trunc_normal
 from cait_tf.weights.class_names import check_same_columns
-from cait_tf.weights.keras_file import as_numbers, of_numbers
-from cait_tf.weights.stated import preparation_of
+from cait_tf.weights.keras_file import as_numbers, class_names, of_numbers
 
 
 class NamedDense(keras.layers.Dense):
@@ -104,6 +104,18 @@ class CaiTClassifier(keras.Model):
         features, maps = self.backbone(images, return_attention=True, training=training)
         return self.head(features), maps
 
+    def load_weights(self, filepath: Any, skip_mismatch: bool = False, **kwargs: Any) -> None:
+        """Load a file that Keras saved, as `keras.Model.load_weights`.
+
+        Raises:
+            WeightsError: the model's columns have names, and the file's have others, or none. The
+                model stays unchanged. `cait_tf.load_weights` matches columns by name.
+        """
+        whole = str(filepath).endswith((".weights.h5", ".keras")) and not skip_mismatch
+        if self.class_names is not None and whole and Path(filepath).is_file():
+            check_same_columns(class_names(filepath), self.class_names)
+        super().load_weights(filepath, skip_mismatch=skip_mismatch, **kwargs)
+
     @property
     def class_names(self) -> tuple[str, ...] | None:
         """Names of the head's columns, in order. `None`: the columns have no names."""
@@ -112,15 +124,6 @@ class CaiTClassifier(keras.Model):
     @class_names.setter
     def class_names(self, names: Sequence[str] | None) -> None:
         self.head.class_names = None if names is None else tuple(names)
-
-    def save_own_variables(self, store: Any) -> None:
-        """Store how the images of the weights were prepared, if that is known."""
-        super().save_own_variables(store)
-        if stated := preparation_of(self):
-            store["stated"] = as_numbers(stated)
-
-    def load_own_variables(self, store: Any) -> None:
-        super().load_own_variables({key: store[key] for key in store.keys() if key != "stated"})  # noqa: SIM118
 
     def layer_id(self, path: str) -> int:
         """Return the layer id of a variable, as `CaiTBackbone.layer_id`."""

@@ -5,6 +5,7 @@ It uses only `keras.ops` operations that ONNX and LiteRT have too.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,11 +13,15 @@ import keras
 import numpy as np
 
 from cait_tf.classifier import CaiTClassifier
-from cait_tf.errors import CaiTError
+from cait_tf.errors import CaiTError, WeightsError
 from cait_tf.keras_ops import ops
 from cait_tf.preprocessing import resize_and_normalise
 from cait_tf.resampling import KERNELS
 from cait_tf.weights.class_names import match_classes, some
+from cait_tf.weights.keras_file import as_numbers, of_numbers
+
+_OWN = ("crop_pct", "interpolation", "mean", "std", "resize_mode", "antialias", "temperature",
+        "multi_label")  # fmt: skip
 
 
 @keras.saving.register_keras_serializable("cait_tf")
@@ -150,6 +155,31 @@ class ImageClassifier(keras.Model):
             resize_mode=self.resize_mode,
             antialias=self.antialias,
         )
+
+    def save_own_variables(self, store: Any) -> None:
+        """Store what the model does with images and logits, for `load_own_variables`."""
+        super().save_own_variables(store)
+        store["own"] = as_numbers(self._own())
+
+    def load_own_variables(self, store: Any) -> None:
+        """Check that a file is of a model that prepares images and scales logits as this one.
+
+        Raises:
+            WeightsError: a value differs.
+        """
+        found = {key: store[key] for key in store.keys()}  # noqa: SIM118  no dict
+        theirs = of_numbers(found.pop("own")) if "own" in found else self._own()
+        if unlike := {key: theirs[key] for key, own in self._own().items() if theirs[key] != own}:
+            shown = "; ".join(f"{key} {value}" for key, value in unlike.items())
+            raise WeightsError(
+                f"weights: got a file of a model with {shown}, expected those of this model\n"
+                "  keras.saving.load_model reads a .keras file with its own values."
+            )
+        super().load_own_variables(found)
+
+    def _own(self) -> dict:
+        config = {key: value for key, value in self.get_config().items() if key in _OWN}
+        return json.loads(json.dumps(config))
 
     def get_config(self) -> dict:
         return {

@@ -33,7 +33,7 @@ def stable_dtype(policy: keras.DTypePolicy) -> str:
 def trunc_normal(stddev: float = KERNEL_INIT) -> Any:
     """Return the authors' initializer of linear layers: a truncated normal.
 
-    `Any`, because type checkers infer from the default that a layer's initializer is text.
+    The type is `Any`: Keras' initializer arguments default to text, so type checkers expect text.
     """
     return keras.initializers.TruncatedNormal(stddev=stddev)
 

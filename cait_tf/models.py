@@ -15,7 +15,7 @@ from cait_tf.variants import Variant, get_variant
 from cait_tf.weights import official, shipped
 from cait_tf.weights.cautions import cautions
 from cait_tf.weights.load import read_into
-from cait_tf.weights.stated import remember_preparation
+from cait_tf.weights.stated import PREPARATION, state_preparation, stated_facts
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ def build_model(
 def create_model(name: str, *arguments: Any, **keywords: Any) -> CaiTClassifier | CaiTBackbone:
     model = build_model(name, *arguments, **keywords)
     if report := model.loading_report:
-        remember_preparation(model, report.source)
+        state_preparation(model, stated_facts(report.source).get(PREPARATION))
         for caution in cautions(model, report):
             logger.warning("%s", caution)
     return model

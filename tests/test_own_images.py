@@ -59,7 +59,7 @@ def test_a_folder_and_a_second_run_with_more_images(tmp_path, capsys):
     start(tmp_path / "one", *options, "export=none", "train.batch_size=32")
     printed = capsys.readouterr().out
     assert "folder: 3 classes, 24 train, 3 validation, 3 test" in printed
-    assert "batch  32 images of 24: a step repeats images" in printed
+    assert "batch  32 images, more than the 24 of train: a step repeats some" in printed
     result = json.loads((tmp_path / "one" / "result.json").read_text())
     assert result["test_examples"] == 3
     assert 0 <= result["test_top1"] <= 1

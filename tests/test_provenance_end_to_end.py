@@ -105,6 +105,19 @@ def test_a_run_does_not_answer_with_another_runs_export(runs, turned, tmp_path):
         predict(copy, turned)
 
 
+def test_a_run_that_is_held_does_not_answer_with_other_weights(runs, tmp_path):
+    one, other = runs
+    copy = shutil.copytree(one, tmp_path / "run")
+    held = load_run(copy)
+    held.model  # noqa: B018  built of its own weights
+    shutil.copy(other / "checkpoints/best.safetensors", copy / "checkpoints/best.safetensors")
+    for use in (lambda: held.model, lambda: held.class_names):
+        with pytest.raises(UserError, match=r"run: got .*best\.safetensors of another run than"):
+            use()
+    shutil.copy(one / "checkpoints/best.safetensors", copy / "checkpoints/best.safetensors")
+    assert held.model is held.model
+
+
 def test_a_run_without_weights_does_not_answer_with_another_runs_export(runs, turned, tmp_path):
     one, other = runs
     copy = shutil.copytree(one, tmp_path / "run")

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cait_finetune.config.advice import advise
-from cait_finetune.config.keys import check_keys
+from cait_finetune.config.keys import check_keys, declared
 from cait_finetune.config.kinds import type_words
 from cait_finetune.config.suggestions import all_keys
 from cait_finetune.config.text import kind_of_type
@@ -75,8 +75,14 @@ def read_keys(arguments: list[str], schema: type, prefix: str = "") -> Any:
         ) from error
     for key in known:
         if OmegaConf.is_missing(config, key):
+            rule = declared(schema.__dataclass_fields__[key]) if "." not in key else None
+            meaning = (
+                f"a value: {rule.meaning[0].lower()}{rule.meaning[1:].rstrip('.')}"
+                if rule
+                else "a value"
+            )
             raise bad_value(
-                f"{prefix}{key}", "nothing", "a value", f"add {prefix}{key}=… to the command"
+                f"{prefix}{key}", "nothing", meaning, f"add {prefix}{key}=… to the command"
             )
     values = OmegaConf.to_object(config)
     check_keys(values, prefix.removesuffix("."))

@@ -63,7 +63,7 @@ def configure_run(
     With ``resume=DIR``, both are those of the resumed run.
 
     Returns:
-        The configuration, the directory, and whether the directory is named by the time. If it is, the
+        The configuration, the directory, and whether its name is the current time. If it is, the
         caller must claim it (`output_place.claim`).
 
     Raises:
@@ -106,7 +106,7 @@ def sweeper_params(recipe: str, folder: Path | None = None) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def composing(folder: Path | None, recipe: str = "config") -> Iterator[None]:
-    """Let `hydra.compose` find `recipe` and other files in `folder`, then ours, inside the block.
+    """Inside the block, let `hydra.compose` search `folder` first and our recipes second.
 
     Raises:
         UserError: Hydra cannot compose the configuration, or `folder` cannot be used.

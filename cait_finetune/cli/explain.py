@@ -78,6 +78,8 @@ Answer = Callable[[re.Match[str], Problem], UserError]
 
 def _cannot_parse(match: re.Match[str], problem: Problem) -> UserError:
     name, _, value = problem.override.partition("=")
+    if side := re.match(r"\((\d+), ?\1\)$", value):  # a square image
+        return bad_value(name, value, "one number", f"Write {name}={side[1]}")
     hint = (
         f"A value with brackets or commas needs its own quotes: '{name}=\"{value}\"'"
         if value
@@ -91,9 +93,9 @@ def _unknown_key(match: re.Match[str], problem: Problem) -> UserError:
     if key.partition(".")[0] != "hydra":
         return unknown_key(key)
     optuna = match[2] == "BasicSweeperConf" and "with Optuna: add hydra/sweeper=optuna"
-    return bad_value(
-        key, "an unknown key", _listed(problem.known), optuna or suggest(match[1], problem.known)
-    )
+    group = key.rpartition(".")[0]
+    near = suggest(f"{group}.{match[1]}", [f"{group}.{one}" for one in problem.known])
+    return bad_value(key, "an unknown key", _listed(problem.known), optuna or near)
 
 
 def _no_plugin(match: re.Match[str], problem: Problem) -> UserError:
@@ -118,6 +120,10 @@ def _wrong_type(match: re.Match[str], problem: Problem) -> UserError:
     key = problem.key or "value"
     several = match[1].startswith("[") or re.search(r"\d[ -]\d", match[1])
     hint = f"For one run per value write -m {key}=A,B" if several else ""
+    if side := re.match(r"[\[(](\d+), ?\1[\])]$", match[1]):
+        hint = f"Write {key}={side[1]}"  # a square image
+    elif match[1] == "auto":
+        hint = "Write a number: the program chooses none itself"
     return bad_value(key, repr(match[1]), kind_words(key, match[2]), hint)
 
 
@@ -169,6 +175,9 @@ def _several_values(match: re.Match[str], problem: Problem) -> UserError:
         hint = f"Write distribution=mirrored distribution.devices={count}: a number, not names"
         return bad_value(match[1], match[2], "one number of devices", hint)
     hint = "Add -m for one run per value"
+    first, *others = match[2].split(",")
+    if all(one == first for one in others):
+        hint = f"Write {match[1]}={first}"
     if match[1] in _SEVERAL or ((known := kind_of(match[1])) is not None and known.several):
         hint += f"; for one run with all values write '{match[1]}=[{match[2]}]'"
     return bad_value(match[1], match[2], "one value", hint)

@@ -45,8 +45,8 @@ def continued(
         both are as given.
 
     Raises:
-        UserError: the run is not finished or its files were changed, a word does not fit, or the number
-            of further epochs, steps or images is missing.
+        UserError: the run is not finished, or its files were changed; ``-cd``, ``-cn`` or
+            `model.weights` is also given; or the number of further epochs, steps or images is missing.
     """
     typed = _by_key(words)
     more = {key: typed[key] for key in LENGTHS if typed.get(key, "").startswith("+")}
@@ -84,7 +84,7 @@ def continued(
 def evaluated(
     words: Sequence[str], folder: Path | None, recipe: str | None
 ) -> tuple[list[str], Path | None]:
-    """Rewrite ``run=RUN`` of ``evaluate``: the settings and best weights of a run, and its crop ratio.
+    """Replace ``run=RUN`` of ``evaluate`` by keys: the run's settings, best weights and crop ratio.
 
     Args:
         words: the keys of the command line, as typed.
@@ -96,7 +96,8 @@ def evaluated(
         given.
 
     Raises:
-        UserError: `run` is not the directory of a run with weights, or another word replaces them.
+        UserError: `run` is not the directory of a run with weights; or ``-cd``, ``-cn`` or
+            `model.weights` is also given.
     """
     typed = _by_key(words)
     if "run" not in typed:
@@ -130,12 +131,13 @@ def _refuse_beside(
     """Refuse a recipe or other weights beside a run, which has its own.
 
     Raises:
-        UserError: there is one.
+        UserError: ``-cd``, ``-cn`` or `model.weights` is given.
     """
     weights = typed.get("model.weights")
     for other, value in {"-cd": folder, "-cn": recipe, "model.weights": weights}.items():
         if value is not None:
-            raise bad_value(key, f"{place} beside {other}", "one of the two: the run has its own")
+            raise bad_value(key, f"{place} beside {other}", "one of the two",
+                            f"Leave {other} out: the run has a recipe and weights.")  # fmt: skip
 
 
 def _finished(place: str) -> Path:

@@ -13,12 +13,12 @@ from cait_finetune.runtime.signals import Ending, raise_interrupt
 
 INTERRUPTED = 130
 _MESSAGE = b"cait_finetune: interrupted before the command began\n"
-#: A duplicate of standard error, which other code replaces at times. Empty if it is closed.
+#: A duplicate of the descriptor of standard error, as other code may replace the stream. Empty: closed.
 _console: list[int] = []
 
 
 def begin_loading() -> None:
-    """Make Ctrl-C end the process at once, and mark the process as a command's own."""
+    """Make Ctrl-C end the process at once, and record that a command owns the process."""
     Ending.own_process = True
     try:
         _console[:] = [os.dup(2)]

@@ -23,8 +23,8 @@ _ABOVE = 3  # outputs/DATASET/MODEL
 class OutputPlace(Callback):
     """Check and claim `hydra.run.dir` or `hydra.sweep.dir`. `claimed` is the last claimed directory.
 
-    The program exits if the directory is not a path on a disk. If the time names the directory, one
-    command claims it: a second command that starts in the same second gets the next free name.
+    The program exits if the directory is not a path on a disk. A directory that is
+    named after the current time has one owner: a command of the same second gets the next free name.
     """
 
     claimed: ClassVar[Path | None] = None
@@ -83,7 +83,7 @@ def claim(key: str, directory: Path) -> Path:
             made = directory if number == 1 else directory.with_name(f"{directory.name}-{number}")
             with contextlib.suppress(FileExistsError):
                 made.mkdir()
-                # Later commands leave the directory out if it lies among images.
+                # With the mark, later commands skip the directory when they list images.
                 (made / OUTPUT_MARK).touch()
                 return made
     except OSError as error:
@@ -93,7 +93,7 @@ def claim(key: str, directory: Path) -> Path:
 
 
 def release(directory: Path) -> None:
-    """Remove a claimed directory in which a command has written nothing, and empty folders above it.
+    """Remove a claimed directory without output, and the folders above it if they become empty.
 
     The function does not remove a directory that the user named.
     """

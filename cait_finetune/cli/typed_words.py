@@ -36,12 +36,13 @@ _DIRECTORIES = ("hydra.run.dir", "hydra.sweep.dir")
 def arguments_as_typed(command: str = "train") -> Iterator[None]:
     """Rewrite `sys.argv` inside the block, so that Hydra reads each value as the user typed it.
 
-    The folder of ``-cd DIR`` or ``continue_from=DIR``, and for ``evaluate`` of ``run=DIR``, leaves `sys.argv` and becomes `Folders.own`.
+    The function removes the folder of recipes from `sys.argv` and stores it in `Folders.own`. It is
+    the folder of ``-cd``, of ``continue_from=`` or, for ``evaluate``, of ``run=``.
 
     Raises:
-        UserError: an option or ``resume=`` lacks its value, an option or a key is unknown, the
-            folder cannot be used, or it lacks the ``config.yaml`` that ``-cn config`` names; or
-            ``continue_from=DIR`` or ``run=DIR`` does not fit.
+        UserError: an option or ``resume=`` has no value; an option or a key is unknown; the folder
+            cannot be used, or has no ``config.yaml`` for ``-cn config``; or ``continue_from=`` or
+            ``run=`` names no run that can be used.
     """
     typed = sys.argv
     folder, words = _without_folder(typed[1:])
@@ -112,7 +113,7 @@ def refuse_empty_resume(words: Iterable[str]) -> None:
 
 
 def _complete_keys_of_a_command() -> None:
-    """Remove the command's name from the line that Hydra completes, which reads keys alone."""
+    """Remove the command's name from the line to complete. Hydra completes only keys."""
     line = os.environ.get("COMP_LINE", "")
     if match := re.match(r"\S+ +([a-z_]+ +)", line):
         os.environ["COMP_LINE"] = line[: match.start(1)] + line[match.end(1) :]
@@ -146,7 +147,7 @@ def _without_folder(words: list[str]) -> tuple[Path | None, list[str]]:
             value = value if sign else next(left, "")
             if folder or not value:
                 got = f"{folder} and {value}" if folder else "nothing"
-                raise bad_value(option, got, "one folder, of recipes of your own")
+                raise bad_value(option, got, "one folder with your own recipes")
             folder = expanded_path(option, value)
         elif word in _OPTIONS:
             options += [word, *([value] if (value := next(left, None)) is not None else [])]

@@ -1,4 +1,4 @@
-"""The commands: one thin module each, which reads keys, calls and prints.
+"""The commands: one thin module each, which reads keys, calls a function and prints its result.
 
 A module's ``main`` reads ``sys.argv`` after the command's name.
 """
@@ -15,7 +15,7 @@ from itertools import pairwise
 
 #: What each command does. The name is the module's.
 COMMANDS = {
-    "train": "fine-tune a model; the command when none is named",
+    "train": "fine-tune a model; the default command",
     "predict": "classify image files",
     "evaluate": "score a model on a data set",
     "export": "export a finished run to other formats",
@@ -26,12 +26,12 @@ COMMANDS = {
     "new_recipe": "write a command's words to a recipe file",
     "show_batch": "draw a training batch, augmented",
     "lr_find": "find a learning rate",
-    "benchmark": "measure the speed of the input, the model or the start",
+    "benchmark": "measure the speed of input, model or start-up",
     "convert": "convert weights from any source to any format",
     "collection": "build the original collection's SavedModels",
     "maps": "draw a published model's attention maps",
     "verify": "measure whether devices and resumed runs give equal results",
-    "verify_changes": "measure what each command does after a change",
+    "verify_changes": "test what each command does after a change",
 }
 
 
@@ -76,13 +76,15 @@ def run_command() -> None:
         if not sys.argv[sys.argv.index(later) - 1].startswith("-"):  # else the value of an option
             sys.exit(f"cait_finetune: {later}: got a command after other words, expected it first\n"
                      f"  Write cait-finetune {later} …")  # fmt: skip
-    elif re.fullmatch(r"[a-z_-]+", word) and not word.startswith("-"):  # Hydra's words have a sign
+    elif re.fullmatch(r"[a-z_-]+", word) and not word.startswith("-"):  # a key has a sign: = + ~
         from cait_finetune.config.advice import advise
         from cait_finetune.errors import bad_value, suggest
 
         expected = f"key=value or one of {', '.join(COMMANDS)}"
         hint = _HINTS.get(word) or suggest(word.replace("-", "_"), list(COMMANDS))
         following = sys.argv[2] if len(sys.argv) > 2 else ""
+        if word == "resume" and following:
+            hint = f"Write cait-finetune {advise('resume', following)}"
         if following.startswith("="):
             hint = f"Leave out the spaces beside =: {word}={following[1:] or 'VALUE'}"
         if os.path.isdir(word):
@@ -96,7 +98,7 @@ def run_command() -> None:
 
 
 def _help(named: bool, name: str, text: str) -> None:
-    """Print the help of a Hydra command, of the groups and keys in its words, or of all commands.
+    """Print the help of a Hydra command, of the groups and keys that the user named, or of all commands.
 
     Args:
         named: whether the words began with the command's name.

@@ -28,7 +28,7 @@ class ConvertConfig:
     destination: str = key("File or directory to write. Its ending decides the format.")
     feature_extractor: bool = key("Convert the backbone without the head.", False)
     weights_key: str | None = key(
-        "State dict to read from a PyTorch checkpoint with several. null: the average, or the only one.",
+        "Key of a state dict, for a PyTorch checkpoint with several. null: the moving average, or the only one.",
         None,
     )
 

@@ -15,7 +15,7 @@ _T = TypeVar("_T")
 
 
 def given(value: _T | None) -> _T:
-    """Return the value of a key that is set: `check_effect` and `one_length` refuse a null there."""
+    """Return a value that a check has refused to be null, typed without `None`."""
     return cast("_T", value)
 
 
@@ -47,7 +47,7 @@ def one_of(key: str, value: str, options: tuple[str, ...]) -> None:
 
 
 def one_length(what: str, values: dict[str, Any], prefix: str = "") -> list[str]:
-    """Return a list of one key: the key of epochs, steps and examples that is set.
+    """Return which of the keys epochs, steps and examples is set, as a list of one key.
 
     Args:
         what: the configuration group, or a key in it; for messages.
@@ -103,7 +103,7 @@ def utf8_path(key: str, path: Path) -> None:
     """Refuse a path that is not UTF-8, which no report, model or table can name.
 
     Raises:
-        UserError: the path, or the working directory below which it begins, is not UTF-8.
+        UserError: the path, or the working directory of a relative path, is not UTF-8.
     """
     try:
         str(path.absolute()).encode()
@@ -127,5 +127,5 @@ def on_disk(key: str, path: object) -> None:
             key,
             path,
             "a path on a disk",
-            "Choose a folder on a disk, or mount the bucket as one",
+            "Choose a folder on a disk, or mount the bucket as a folder",
         )

@@ -174,12 +174,14 @@ class DatasetConfig:
                 "dataset.sampling",
                 "balanced with dataset.multi_label=true",
                 "all, because an image can have a rare and a frequent class",
-                "weigh the classes in the loss instead: loss.class_weights=balanced",
+                "Weigh the classes in the loss instead: loss.class_weights=balanced",
             )
 
     def _check_share(self, share: float) -> None:
         if not 0 < share <= 1:
-            raise bad_value("dataset.train_share", share, "a share above 0, at most 1: 0.05 is 5 %")
+            raise bad_value(
+                "dataset.train_share", share, "a fraction above 0, at most 1: 0.05 is 5 %"
+            )
         if self.examples_per_class is not None:
             raise bad_value(
                 "dataset.train_share",
@@ -198,7 +200,7 @@ class DatasetConfig:
     def draw_seed(self) -> int:
         """The seed of `examples_per_class`, `train_share` and `folds`.
 
-        A run records `seed`. If a run has none, an older version made it, which used `splits.seed`.
+        A run records `seed`. Runs of older versions have no `seed`: these versions drew with `splits.seed`.
         """
         return self.splits.split_seed if self.seed is None else self.seed
 

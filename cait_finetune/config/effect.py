@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from cait_finetune.config.mappings import merge
 from cait_finetune.errors import bad_value
 
-#: A `Config`, or a DictConfig with its schema. `config.root` has the class, and imports this module.
+#: A `Config`, or a DictConfig with its schema. To import the class from `config.root` would be a circle.
 Config: TypeAlias = Any
 
 _ADAM = ("adamw", "lamb", "schedule_free")
@@ -58,7 +58,7 @@ READ_BY = {
         "loss.clip": ("asymmetric",),
     },
 }
-#: For these keys null is a value, even with an option that reads them.
+#: Keys for which null is valid even if the chosen option reads them.
 _NULL_IS_A_VALUE = ("tuning.cache_dir", "tuning.alpha")
 _WITHOUT_DEFAULT = ("tuning.pattern",)
 
@@ -85,13 +85,13 @@ def _reads_image_files(config: Config) -> bool:
 
 
 def _draws(config: Config) -> bool:
-    """Return whether the training images are drawn from the split."""
+    """Return whether training takes folds or a random subset of its split."""
     keys = ("folds", "examples_per_class", "train_share")
     return any(getattr(config.dataset, key) is not None for key in keys)
 
 
 def _has_default_slices(config: Config) -> bool:
-    """Return whether a split may be a slice that is divided class by class."""
+    """Return whether a split of TFDS is null, so that another one may be divided class by class."""
     splits = config.dataset.splits
     own = None in (splits.train, splits.validation, splits.test)
     return own and config.dataset.source in ("tfds", "digits")
@@ -210,8 +210,8 @@ CONDITIONS = (
     Condition(
         ("dataset.splits.seed",),
         lambda config: _reads_image_files(config) or _draws(config) or _has_default_slices(config),
-        "dataset=folder or csv, or where a split of a TFDS set is null",
-        "Leave the key out: these splits are not drawn.",
+        "dataset=folder or csv, or a split of a TFDS set that is null",
+        "Leave the key out: these splits are fixed.",
     ),
     Condition(
         ("dataset.seed",),
@@ -337,7 +337,7 @@ def _check_option(key: str, value: Any, choice: str, chosen: str, options: tuple
         raise bad_value(
             key,
             repr(value),
-            f"null with {choice}={chosen}: only {', '.join(options)} read the key",
+            f"null with {choice}={chosen}: the key is for {', '.join(options)}",
             f"Set {group}={options[0]}",
         )
     if chosen in options and value is None and key not in _NULL_IS_A_VALUE:

@@ -19,6 +19,7 @@ from cait_finetune.errors import UserError, bad_value, suggest
 
 #: Names that other frameworks give to our keys and groups.
 ALIASES: dict[str, tuple[str, ...]] = {
+    "aa": ("augment",),
     "amp": ("train.precision",),
     "arch": ("model",),
     "backbone": ("model",),
@@ -51,7 +52,13 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "dropout": ("model.drop_rate",),
     "drop": ("model.drop_rate",),
     "drop_path": ("model.drop_path_rate",),
+    "reprob": ("augment.erasing",),
+    "random_erase": ("augment.erasing",),
+    "random_erasing": ("augment.erasing",),
+    "mixup_alpha": ("augment.mixup",),
+    "cutmix_alpha": ("augment.cutmix",),
     "early_stopping": ("train.patience",),
+    "early_stopping_patience": ("train.patience",),
     "ema": ("average",),
     "epoch": ("train.epochs",),
     "freeze": ("tuning",),
@@ -75,6 +82,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "llrd": ("optimizer.layer_decay",),
     "loss_fn": ("loss",),
     "lr_scheduler": ("schedule",),
+    "lr_scheduler_type": ("schedule",),
     "sched": ("schedule",),
     "scheduler": ("schedule",),
     "max_epochs": ("train.epochs",),
@@ -107,7 +115,10 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "split": ("evaluation.split", "dataset.splits.shares"),
     "splits": ("dataset.splits.shares",),
     "swa": ("average",),
+    "save_total_limit": ("checkpoint.keep",),
+    "shuffle": ("dataset.shuffle_buffer",),
     "warmup": ("schedule.warmup_epochs",),
+    "warmup_ratio": ("schedule.warmup_epochs",),
     "wandb": ("logger",),
     "wd": ("optimizer.weight_decay",),
     "weights": ("model.weights",),
@@ -233,6 +244,9 @@ def unknown_key(key: str, value: str | None = None) -> UserError:
         near = [one for one in near if one in all_groups() or fits(one, value)] or near
         if "dataset.data_dir" in near and Path(value).is_dir():
             near = ["dataset.data_dir"]
+        for alias in ALIASES.get(key.rpartition(".")[2], ()):
+            if alias in all_keys() and (rule := _leaf(alias)[1]) and value in rule.choices:
+                near = [alias]  # split=test
     group = key.rpartition(".")[0]
     if group in all_groups():
         names = [one.removeprefix(f"{group}.") for one in all_keys() if one.startswith(f"{group}.")]
@@ -269,6 +283,8 @@ def _written(near: str, key: str, value: str | None) -> str:
     for name in (value, leaf):
         if meant := OPTIONS.get((near, name)):
             return meant.partition(":")[0]
+    if beginning := [one for one in options if len(one) > 2 and value.lower().startswith(one)]:
+        return f"{near}={beginning[0]}"  # rand-m9-mstd0.5
     return f"{near}=…"
 
 

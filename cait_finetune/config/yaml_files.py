@@ -95,7 +95,7 @@ def own_folder(folder: Path) -> Path:
             Hydra settings.
     """
     if not folder.is_dir():
-        raise bad_value("-cd", folder, "an existing folder, of recipes of your own")
+        raise bad_value("-cd", folder, "an existing folder with your own recipes")
     for name in ("schema.yaml", "hydra_settings.yaml"):
         if (folder / name).exists():
             expected = (

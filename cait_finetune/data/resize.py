@@ -12,7 +12,8 @@ from cait_finetune.data.resampling import resample_square, whole_levels
 
 _KERNELS = {"bilinear": "triangle", "bicubic": "keyscubic"}
 _MARGIN = 3  # pixels beyond the box that a kernel of radius 2 may read, when not shrinking
-_FAR = 4  # crop lengths: if the crop ends beyond, the pixels before it are not computed
+# A crop that ends further from the top left corner, in crop lengths, is resampled alone.
+_FAR = 4
 
 
 def resize_and_crop(
@@ -55,7 +56,7 @@ def _ways(size: int, interpolation: str, antialias: bool) -> tuple[Callable, Cal
         top, left = tf.unstack(tf.cast(corner, tf.int32))
         ends = tf.unstack(tf.cast(corner + size, tf.int32))
         scales = _scales(image, shape)
-        # Drop the pixels that only lines after the square would read.
+        # Drop the pixels that no row or column of the square reads.
         lengths = tf.cast(tf.stack(ends), tf.float32) / scales
         _, count = needed(tf.zeros(2), lengths, tf.shape(image)[:2], tuple(ends))
         image = tf.slice(image, [0, 0, 0], tf.concat([count, [image.shape[2]]], 0))
@@ -84,9 +85,8 @@ def crop_and_resize(
     After each step it clips the overshoot of bicubic interpolation and rounds, halves up. The part
     of the box outside the image is black.
 
-    TensorFlow resamples fast along the first axis, and several times slower on pixels of three
-    channels. The function therefore transposes plain matrices, which is faster than transposing
-    pixels.
+    TensorFlow resamples a matrix along its first axis faster than an image of three channels. The
+    function therefore transposes the matrix of each channel.
 
     Args:
         box: top, left, height and width in pixels, possibly fractional.
@@ -168,7 +168,7 @@ def _resample(
     """Resample ``(n, m)`` to ``(N, m)``: line x moves to ``scale * x + shift``. Round and clip.
 
     Args:
-        part: first of the N new lines, and the line after the last.
+        part: the new lines, as (start, stop) without stop.
     """
     first, end = part
     resampled = tf.raw_ops.ScaleAndTranslate(

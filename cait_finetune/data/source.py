@@ -42,7 +42,7 @@ class Source(abc.ABC):
     divided: tuple[str, ...] = ()
 
     #: The kind of `content_hashes`. Hashes of two kinds cannot be compared.
-    hash_kind: ClassVar[str] = ""
+    hash_kind: str = ""
     #: Whether a record has only a few bytes, so that a shuffle buffer can hold all records.
     light_records = False
     #: The splits that by default, not by configuration, are slices of one split of the set.

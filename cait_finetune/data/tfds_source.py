@@ -37,7 +37,7 @@ class TfdsSource(Source):
     _indices: dict[str, LabelIndex] = dataclasses.field(default_factory=dict, compare=False)
     _labels: dict[str, np.ndarray] = dataclasses.field(default_factory=dict, compare=False)
 
-    hash_kind = "farmhash"
+    hash_kind: str = "farmhash"
 
     def records(self, split: str) -> tf.data.Dataset:
         """As `Source.records`. The records already have ``image``, stored with the label."""

@@ -12,6 +12,7 @@ from cait_finetune.export.parity import Classify, check_answer, check_pixels, wh
 from cait_finetune.export.pixels import image_classifier
 from cait_finetune.runs.provenance import add_to_archive
 from cait_tf.weights import keras_file
+from cait_tf.weights.stated import PREPARATION, state_preparation
 
 FILE = "model.keras"
 
@@ -25,9 +26,11 @@ def export(exported: ExportedModel, validation: ValidationSamples, directory: Pa
         UserError: the outputs of the file differ from evaluation.
     """
     with whole_or_absent(directory) as partial:
+        stated = exported.provenance.metadata()
+        state_preparation(exported.model, stated[PREPARATION])
         image_classifier(exported).save(partial / FILE)
         add_to_archive(exported.provenance, partial / FILE)
-        keras_file.add_stated(partial / FILE, exported.provenance.metadata())  # for cait_tf.convert
+        keras_file.add_stated(partial / FILE, stated)  # for cait_tf.convert
         difference = check_pixels("a .keras file", load(partial / FILE), validation)
         check_answer("a .keras file", load_model(partial / FILE).classify, validation)
     return {"path": str(directory / FILE), "difference": difference}

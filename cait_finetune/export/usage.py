@@ -122,6 +122,9 @@ _AS_STORED = ("from PIL import Image", 'Image.open("image.jpg")')
 _SEVERAL = """An image may have several labels, or none: take those whose probability is above one half.
 `predicted_class` is the most probable one."""
 
+_BITS = """The code that opens an image with PIL is for images of 8 bits. PIL clips levels of 16 bits; training
+drops their lower 8 bits."""
+
 _FROM_HUB = """
 
 From the hub it is `timm.create_model("hf-hub:{repository}", pretrained=True)`."""
@@ -169,4 +172,6 @@ def usage(
     parts = ["## Use"]
     if multi_label:
         parts.append(_SEVERAL)
+    if any("Image.open" in text for name, text in of.items() if name in exports):
+        parts.append(_BITS)
     return "\n\n".join([*parts, *(text for name, text in of.items() if name in exports)])

@@ -17,7 +17,7 @@ from cait_finetune.data.image_files.listing import (
     local_entries,
     matching,
 )
-from cait_finetune.errors import bad_value
+from cait_finetune.errors import bad_value, suggest
 
 
 def find_images(images: Sequence[str], left_out: LeftOut | None = None) -> list[Path]:
@@ -50,7 +50,9 @@ def find_images(images: Sequence[str], left_out: LeftOut | None = None) -> list[
             raise bad_value("images", one, f"folders that can be read ({reason})") from error
         if not files:
             raise bad_value(
-                "images", one or "nothing", f"a file, a glob, or a folder with {', '.join(ENDINGS)}"
+                "images",
+                f"{one}, {_why_nothing(one)}" if one else "nothing",
+                f"a file, a glob, or a folder with {', '.join(ENDINGS)}",
             )
         direct = expanded_path("images", one).is_file()
         for file in files:
@@ -61,6 +63,19 @@ def find_images(images: Sequence[str], left_out: LeftOut | None = None) -> list[
     if not found:
         raise bad_value("images", "[]", "at least one file, folder or glob")
     return found
+
+
+def _why_nothing(one: str) -> str:
+    """Return why a name gives no file, with the first folder of it that does not exist."""
+    path = expanded_path("images", one)
+    for folder in reversed(path.parents):
+        if not folder.exists() and not glob.has_magic(str(folder)):
+            beside = [entry.name for entry in folder.parent.iterdir() if entry.is_dir()]
+            near = suggest(folder.name, beside)
+            return f"but {folder} does not exist{near and f' ({near[:-1]})'}"
+    if glob.has_magic(one):
+        return "which matches no image"
+    return "which has no image" if path.is_dir() else "which does not exist"
 
 
 def _named(one: str, left_out: LeftOut) -> list[Path]:

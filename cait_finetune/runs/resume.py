@@ -164,18 +164,17 @@ def resumed(
         (changes if free else refused).append(f"{key}: {_shown(old)} → {_shown(new)}")
         OmegaConf.update(saved, key, new)
     if refused:
-        longer = ""
-        if RunDirectory(directory).finished and any(
-            one.startswith("train.epochs:") for one in refused
-        ):
-            longer = (
-                f"train it for longer with {advise('continue_from', directory)} train.epochs=+N; "
+        hint = f"Leave them out, or start a new run. You may change {', '.join(FREE)}"
+        if RunDirectory(directory).finished:
+            hint = (
+                "The run is finished: train its best weights for longer, also with other values, with "
+                f"{advise('continue_from', directory)} train.epochs=+5"
             )
         raise bad_value(
             "resume",
             f"other values than the run's: {'; '.join(refused)}",
-            "the run's own where they change what is computed",
-            f"leave them out, or start a new run; {longer}you may change {', '.join(FREE)}",
+            "the run's own values of the keys that change its result",
+            hint,
         )
     saved.resume = str(directory)
     config = from_hydra(saved)

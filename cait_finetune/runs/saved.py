@@ -74,10 +74,11 @@ class SavedRun:
     id: str = ""
 
     def check_in_place(self) -> None:
-        """Check that the directory still holds this run.
+        """Check that the directory still holds this run and its own best weights.
 
         Raises:
-            UserError: the directory holds another run, or none.
+            UserError: the directory holds another run, or none; or the best weights are of another run,
+                or not those that the result of the finished run describes.
         """
         if not self.directory.config.is_file() or run_id(self.directory) != self.id:
             raise bad_value(
@@ -86,6 +87,8 @@ class SavedRun:
                 "the run's own directory",
                 "Load the run again",
             )
+        check_weights_id(self.directory, "run", self.directory.best_checkpoint)
+        check_result(self.directory, "run")
 
     @property
     def class_names(self) -> list[str]:

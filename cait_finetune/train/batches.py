@@ -11,7 +11,7 @@ from cait_finetune.errors import bad_value
 
 
 class Batches:
-    """Splits each element of the stream, which holds `steps` batches, over calls of the step.
+    """The batches of a stream, in portions. An element of the stream holds `steps` batches.
 
     Args:
         stream: yields (images, labels, positions).

@@ -51,7 +51,7 @@ def train(config: Config, prepared: Prepared, interruption: Interruption | None 
     images = prepared.source.sizes["train"]
     if config.train.batch_size > images:
         prepared.worker.console.print(
-            f"batch  {config.train.batch_size:,} images of {images:,}: a step repeats images",
+            f"batch  {config.train.batch_size:,} images, more than the {images:,} of train: a step repeats some",
             highlight=False,
         )
 
@@ -59,7 +59,7 @@ def train(config: Config, prepared: Prepared, interruption: Interruption | None 
         warmup = warmup_length(config.schedule, config.train.batch_size, length.steps_per_epoch)
         if warmup > steps // 2:
             prepared.worker.console.print(
-                f"warm-up {steps // 2} of the configured {warmup} steps: at most half of {steps} steps",
+                f"warm-up {steps // 2} steps instead of {warmup}: at most half of all {steps}",
                 highlight=False,
             )
         return build_schedule(config.schedule, plan.peak, warmup, steps, length.steps_per_epoch)

@@ -133,7 +133,7 @@ def single_threaded_ops(parts: int) -> bool:
         one thread. The environment variable ``TF_NUM_INTRAOP_THREADS`` is not part of this setting.
     """
     cores, threads = _cores(), tf.config.threading
-    # After full rounds, a last round with fewer micro-batches than cores costs little.
+    # With two micro-batches per core or more, idle cores in the last round cost little.
     busy = parts >= cores > 1 and (parts % cores == 0 or parts >= 2 * cores)
     if not busy or tf.config.list_physical_devices("GPU"):
         return False

@@ -24,9 +24,10 @@ _WRAPPERS = ("classifier/", "backbone/")
 _GRIDS = ("vars/grid", "backbone/vars/grid", "classifier/backbone/vars/grid")
 _CLASSES = ("head/vars/class_names", "classifier/head/vars/class_names")
 _STATED = "stated"
-_OWN_STATED = ("vars/stated", "classifier/vars/stated")
-#: Keys of an `ImageClassifier`'s configuration that say how it prepares images.
-_PREPARATION = ("crop_pct", "interpolation", "mean", "std", "resize_mode", "antialias")
+_PREPARED = ("vars/prepared", "backbone/vars/prepared", "classifier/backbone/vars/prepared")
+#: What an `ImageClassifier` does with images and logits, and the part about images.
+_OWN = "vars/own"
+_OF_IMAGES = ("crop_pct", "interpolation", "mean", "std", "resize_mode", "antialias")
 _STAGES = {
     "blocks/self_attention_block": "blocks",
     "blocks_token_only/class_attention_block": "blocks_token_only",
@@ -51,7 +52,7 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
                     if isinstance(item, h5py.Dataset)
                     and "seed_generator" not in key
                     and not key.startswith("optimizer/")
-                    and key not in (*_GRIDS, *_CLASSES, *_OWN_STATED, _STATED)
+                    and key not in (*_GRIDS, *_CLASSES, *_PREPARED, _OWN, _STATED)
                     else None
                 )
             )
@@ -117,21 +118,21 @@ def add_stated(path: Path, stated: Mapping[str, str]) -> None:
 def stated(path: str | Path) -> dict[str, str]:
     """Return what a file states about its weights; an empty dictionary if it states nothing.
 
-    `add_stated` added it, `CaiTClassifier` stored it, or an `ImageClassifier` prepares images itself.
+    `add_stated` added it, `CaiTBackbone` stored it, or an `ImageClassifier` prepares images itself.
     """
     try:
         if Path(path).suffix == ".keras":
             with zipfile.ZipFile(path) as archive:
                 if f"{_STATED}.json" in archive.namelist():
                     return json.loads(archive.read(f"{_STATED}.json"))
-                config = json.loads(archive.read("config.json"))["config"]
-                if "resize_mode" in config:
-                    own = {key: config[key] for key in _PREPARATION}
-                    return {"preprocessing": json.dumps(own)}
         with _opened(_h5(Path(path))) as file:
             if _STATED in file:
                 return json.loads(file[_STATED].asstr()[()])
-            return next((of_numbers(file[key][()]) for key in _OWN_STATED if key in file), {})
+            if _OWN in file:
+                own = of_numbers(file[_OWN][()])
+                return {"preprocessing": json.dumps({key: own[key] for key in _OF_IMAGES})}
+            found = next((of_numbers(file[key][()]) for key in _PREPARED if key in file), None)
+            return {} if found is None else {"preprocessing": found[1]}
     except (OSError, KeyError, ValueError, zipfile.BadZipFile):
         return {}
 

@@ -30,7 +30,13 @@ from cait_tf.weights.cautions import cautions
 from cait_tf.weights.checksum import checksum
 from cait_tf.weights.class_names import repeated_names, some
 from cait_tf.weights.report import LoadingReport
-from cait_tf.weights.stated import preparation_of, remember_preparation
+from cait_tf.weights.stated import (
+    PREPARATION,
+    differences,
+    preparation_of,
+    state_preparation,
+    stated_facts,
+)
 
 if TYPE_CHECKING:
     from cait_tf.backbone import CaiTBackbone
@@ -114,8 +120,18 @@ def read_into(
 def load_weights(
     model: CaiTClassifier | CaiTBackbone, source: str | Path, *arguments: Any, **keywords: Any
 ) -> LoadingReport:
+    if hasattr(model, "classifier"):
+        raise WeightsError(
+            "model: got an ImageClassifier, expected a CaiTClassifier or CaiTBackbone\n"
+            "  Give model.classifier, if its weights are to take images of the same preparation."
+        )
+    before = preparation_of(model, of_these_weights=False)
     report = read_into(model, source, *arguments, **keywords)
-    remember_preparation(model, source)
+    after = stated_facts(source).get(PREPARATION)
+    state_preparation(model, after)
+    if before and after and (shown := differences(before, after)):
+        logger.warning("%s was trained on images prepared with %s, unlike the model's weights before",
+                       source, shown)  # fmt: skip
     for caution in cautions(model, report):
         logger.warning("%s", caution)
     if HEAD[1] in report.initialised and HEAD[1] in report.unused and not report.warning:
@@ -220,7 +236,8 @@ def save_weights(
     grid = grid_of(model)
     classes = getattr(model, "class_names", None)
     stated = {timm.CLASSES: "\n".join(classes)} if classes else {}
-    stated |= preparation_of(model)
+    if preparation := preparation_of(model):
+        stated[PREPARATION] = preparation
     metadata = {timm.GRID: f"{grid[0]}x{grid[1]}", **stated, **(metadata or {})}
     timm.write(path, values(model), metadata)
 

@@ -34,25 +34,38 @@ def stated_facts(source: str | Path) -> dict[str, str]:
     return {key: text for key, text in found.items() if key not in own}
 
 
-def remember_preparation(model: Any, source: str | Path) -> None:
-    """Keep how the images of a model's weights were prepared, for `preparation_of`."""
+def state_preparation(model: Any, preparation: str | None) -> None:
+    """State how the images of a model's weights were prepared, as JSON. It belongs to the backbone."""
     from cait_tf.weights.load import weights_checksum
 
-    preparation = stated_facts(source).get(PREPARATION)
-    model.prepared = (weights_checksum(model), preparation) if preparation else None
+    backbone = getattr(model, "backbone", model)
+    backbone.prepared = (weights_checksum(backbone), preparation) if preparation else None
 
 
-def preparation_of(model: Any) -> dict[str, str]:
-    """Return the fact for the files of a model: how the images of its weights were prepared.
+def preparation_of(model: Any, *, of_these_weights: bool = True) -> str | None:
+    """Return what `state_preparation` stated. `None`: nothing.
 
-    Returns:
-        One key; or nothing, if it is unknown or if the weights changed since `remember_preparation`,
-        because the user may have trained them on other images.
+    Args:
+        of_these_weights: True: also return `None` if the backbone's weights changed since, as the user
+            may have trained them on other images.
     """
     from cait_tf.weights.load import weights_checksum
 
-    sha256, preparation = getattr(model, "prepared", None) or ("", "")
-    return {PREPARATION: preparation} if sha256 and sha256 == weights_checksum(model) else {}
+    backbone = getattr(model, "backbone", model)
+    if backbone.prepared is None:
+        return None
+    sha256, preparation = backbone.prepared
+    return None if of_these_weights and sha256 != weights_checksum(backbone) else preparation
+
+
+def differences(one: str, other: str) -> str:
+    """Return the values of the second preparation, as JSON, that differ from the first, in words."""
+    try:
+        first, second = dict(json.loads(one)), dict(json.loads(other))
+    except (ValueError, TypeError):  # metadata of another program
+        return ""
+    unlike = {key: value for key, value in second.items() if first.get(key, value) != value}
+    return "; ".join(f"{key} {value}" for key, value in unlike.items())
 
 
 def other_preparation(variant: Variant, source: str | Path) -> dict[str, Any]:

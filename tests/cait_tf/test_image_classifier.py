@@ -30,6 +30,22 @@ def test_a_file_of_it_is_the_same_model(tmp_path):
     np.testing.assert_allclose(loaded(IMAGE), model(IMAGE), atol=1e-7)
 
 
+def test_weights_of_another_preparation_are_refused(tmp_path):
+    path = tmp_path / "a.weights.h5"
+    model = classifier(crop_pct=0.9)
+    model.save_weights(path)
+    classifier(crop_pct=0.9).load_weights(path)
+    other = classifier(temperature=2.0)
+    with pytest.raises(
+        ValueError, match=r"of a model with crop_pct 0.9; temperature 1.0, expected"
+    ):
+        other.load_weights(path)
+    with pytest.raises(
+        cait_tf.WeightsError, match=r"got an ImageClassifier.*\n  Give model\.class"
+    ):
+        cait_tf.load_weights(other, path)
+
+
 def test_probabilities_are_of_the_logits_divided_by_the_temperature():
     model = classifier(temperature=2.0)
     logits = np.array(model.classifier(model.preprocess(IMAGE))) / 2

@@ -103,16 +103,21 @@ def test_kerass_own_loading_checks_the_columns(tmp_path):
     unnamed_model.load_weights(path)
     assert unnamed_model.class_names == ("cow", "ant", "bee")
     other = nano(num_classes=3, class_names=["ant", "bee", "cow"])
-    # Keras collects the errors of all layers in a ValueError.
-    before = golden.values(other)["head.weight"]
-    with pytest.raises(ValueError, match="a file of other columns: cow, ant, bee; expected ant"):
+    before = golden.values(other)
+    with pytest.raises(WeightsError, match="a file of other columns: cow, ant, bee; expected ant"):
         other.load_weights(path)
+    with pytest.raises(WeightsError, match="a file that names no classes, expected those of the"):
+        other.load_weights(unnamed)
+    golden.assert_same(golden.values(other), before)
+    # Inside another model, Keras collects the errors of all layers in a ValueError.
+    whole = keras.Sequential([keras.Input((32, 32, 3)), model])
+    whole.save_weights(tmp_path / "c.weights.h5")
+    with pytest.raises(ValueError, match="a file of other columns: cow, ant, bee; expected ant"):
+        keras.Sequential([keras.Input((32, 32, 3)), other]).load_weights(tmp_path / "c.weights.h5")
     with pytest.warns(UserWarning, match="a file of other columns: cow, ant, bee; expected ant"):
         other.load_weights(path, skip_mismatch=True)
-    np.testing.assert_array_equal(golden.values(other)["head.weight"], before)
-    with pytest.raises(ValueError, match="a file that names no classes, expected those of the"):
-        other.load_weights(unnamed)
-    with pytest.raises(ValueError, match="other columns: gone: cow; new: yak"):
+    np.testing.assert_array_equal(golden.values(other)["head.weight"], before["head.weight"])
+    with pytest.raises(WeightsError, match="other columns: gone: cow; new: yak"):
         nano(num_classes=3, class_names=["yak", "ant", "bee"]).load_weights(path)
 
 
@@ -148,9 +153,29 @@ def test_a_file_of_loaded_weights_keeps_their_preparation(name, tmp_path, caplog
 
     load_weights(nano(num_classes=2), write(tmp_path / name))
     assert [one.count("resize_mode squash") for one in caplog.messages] == [1, 1]
-    model.head.bias.assign(model.head.bias + 1)  # trained further, maybe on other images
+    model.head.bias.assign(model.head.bias + 1)  # a head on the same features
+    load_weights(nano(num_classes=2), write(tmp_path / f"head_{name}"))
+    assert len(caplog.messages) == 3
+    if not name.endswith(".safetensors"):  # the statement passes through Keras' own loading
+        again = nano(num_classes=2)
+        again.load_weights(tmp_path / f"head_{name}")
+        save_weights(again, tmp_path / "again.safetensors")
+        load_weights(nano(num_classes=2), tmp_path / "again.safetensors")
+        del caplog.records[-1]
+    norm = model.backbone.norm.gamma
+    norm.assign(norm * 2)  # trained further, maybe on other images
     load_weights(nano(num_classes=2), write(tmp_path / f"trained_{name}"))
-    assert len(caplog.messages) == 2
+    assert len(caplog.messages) == 3
+
+
+def test_weights_of_another_preparation_than_those_before_are_warned_of(tmp_path, caplog):
+    one = saved(tmp_path / "a.safetensors", ["a", "b"], preprocessing='{"resize_mode": "squash"}')
+    other = saved(tmp_path / "b.safetensors", ["a", "b"], preprocessing='{"resize_mode": "pad"}')
+    model = nano(num_classes=2, weights=one)
+    load_weights(model, one)
+    assert not [said for said in caplog.messages if "unlike" in said]
+    load_weights(model, other)
+    assert "prepared with resize_mode pad, unlike the model's weights before" in caplog.text
 
 
 def test_a_safetensors_file_is_called_one(tmp_path):

@@ -53,7 +53,7 @@ class FileSource(Source):
     name: str = "files"
     files: Mapping[str, Files] = dataclasses.field(default_factory=dict)
 
-    hash_kind = "sha1"
+    hash_kind: str = "sha1"
     light_records = True
 
     def records(self, split: str) -> tf.data.Dataset:

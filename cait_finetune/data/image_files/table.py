@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 from collections.abc import Container
@@ -12,6 +13,7 @@ from cait_finetune.config import DatasetConfig
 from cait_finetune.data.image_files import storage
 from cait_finetune.data.image_files.assembly import Listing, assembled
 from cait_finetune.data.image_files.files import Files, FileSource
+from cait_finetune.data.image_files.listing import OUTPUT_MARK
 from cait_finetune.data.image_files.splits import planned, usual_split
 from cait_finetune.data.image_files.spreadsheet import Table, read_table
 from cait_finetune.data.image_files.table_files import (
@@ -95,7 +97,10 @@ def load_table(config: DatasetConfig) -> FileSource:
         split_file=_split_file(table.path),
         notes=notes,
     )
-    return assembled(config, listing)
+    source = assembled(config, listing)
+    # The images of a program: the same picture has another content as a file of its own.
+    of_program = os.path.exists(f"{os.path.dirname(table.path)}/{OUTPUT_MARK}")
+    return dataclasses.replace(source, hash_kind="sha1 of arrays") if of_program else source
 
 
 def _split_column(table: Table, used: Container[str | None]) -> str | None:

@@ -30,7 +30,7 @@ def test_a_mistake_from_python():
 
 @pytest.mark.parametrize("name", ["flowers_lora", "flowers_lora.yaml", "./flowers_lora", "mine"])
 def test_a_recipe_of_the_working_directory_is_not_passed_over(name, tmp_path, monkeypatch):
-    """``-cn`` without ``-cd`` names our recipes. A file of that name may be meant instead."""
+    """``-cn NAME`` without ``-cd`` selects our recipe. The user may mean ``NAME.yaml`` beside it."""
     monkeypatch.chdir(tmp_path)
     file = tmp_path / f"{Path(name).stem}.yaml"
     file.write_text("defaults: [config, _self_]\n")

@@ -36,6 +36,11 @@ ROWS = [
     (["model.weights=${oc.env:NOWHERE}"], "_no_variable", "Set NOWHERE, or write"),
     (["train=5"], "_value_for_keys", "train is a group; set its keys, as in train.epochs=…"),
     (["checkpoint=a.pth"], "_value_for_keys", "To start from weights write model.weights=a.pth"),
+    (["model.image_size=(64,64)"], "_cannot_parse", "Write model.image_size=64"),
+    (["model.image_size=[64,64]"], "_wrong_type", "Write model.image_size=64"),
+    (["model.image_size=64,64"], "_several_values", "Write model.image_size=64"),
+    (["train.batch_size=auto"], "_wrong_type", "Write a number"),
+    (["hydra.run.dr=x"], "_unknown_key", "did you mean hydra.run.dir?"),
     (["seed=0-2"], "_wrong_type", "For one run per value write -m seed=A,B"),
     (
         ["distribution.devices=0,1"],

@@ -104,7 +104,11 @@ BEFORE_TENSORFLOW = [
         "hydra.sweeper.n_trials: got an unknown key, expected one of",
         "add hydra/sweeper=optuna",
     ),
-    (["hydra.run.dirr=x"], "hydra.run.dirr: got an unknown key, expected one of dir", "mean dir?"),
+    (
+        ["hydra.run.dirr=x"],
+        "hydra.run.dirr: got an unknown key, expected one of dir",
+        "mean hydra.run.dir?",
+    ),
 ]
 AFTER = [
     (["model=cait_s24_224", "model.image_size=225"], "model.image_size: got 225, expected", "224"),

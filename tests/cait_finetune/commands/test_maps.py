@@ -72,7 +72,10 @@ def test_the_names_that_weights_state(command, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["images=no.jpg"], "images: got no.jpg, expected a file, a glob, or a folder"),
+        (
+            ["images=no.jpg"],
+            "images: got no.jpg, which does not exist, expected a file, a glob, or a folder",
+        ),
         (["images=classes"], "image: got classes, expected a JPEG, PNG or other image file"),
         (["images=photo.png", "model=cait_s24_244"], "did you mean 'cait_s24_224'"),
         (["images=photo.png", "image_size=33", "model=cait_nano_32", "weights=none"], "33x33"),

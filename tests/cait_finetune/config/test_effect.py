@@ -31,7 +31,10 @@ def test_a_key_of_another_option(choice, word, reader):
     key, group = word.partition("=")[0], choice.partition("=")[0]
     assert message.startswith(f"{key}: got ")
     option = choice.partition("=")[2]
-    assert f"expected null with {group}.{_discriminator(group)}={option}: only {reader}" in message
+    assert (
+        f"expected null with {group}.{_discriminator(group)}={option}: the key is for {reader}"
+        in message
+    )
     assert message.endswith(f"Set {group}={reader}")
 
 
@@ -206,7 +209,7 @@ def test_a_tuning_key_belongs_to_its_method(method, key):
     for other in others:
         message = refusal(f"tuning={other}", f"tuning.{key}={value}")
         assert message.startswith(f"tuning.{key}: got ")
-        assert f"null with tuning.method={other}: only {method}" in message
+        assert f"null with tuning.method={other}: the key is for {method}" in message
         assert f"Set tuning={method}" in message
     pattern = [] if key == "pattern" or method != "pattern" else ["tuning.pattern=bias"]
     config = checked(f"tuning={method}", f"tuning.{key}={value}", *pattern).tuning

@@ -76,6 +76,9 @@ def test_every_alias_of_an_option_has_a_group_and_is_no_option():
         ("freeze_backbone=true", "tuning=linear_probe"),
         ("gradient_clip_val=1", "train.clip_norm=1"),
         ("report_to=wandb", "logger=wandb"),
+        ("augment.random_erase=0.25", "augment.erasing=0.25"),
+        ("aa=rand-m9-mstd0.5", "augment=rand"),
+        ("lr_scheduler_type=linear", "schedule=linear"),
         ("lr_find.num_training=50", "lr_find.steps=50"),
     ],
 )

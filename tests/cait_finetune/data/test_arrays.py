@@ -14,6 +14,8 @@ from PIL import Image
 
 from cait_finetune import finetune
 from cait_finetune.data.arrays import write_splits
+from cait_finetune.data.image_files.files import FileSource
+from cait_finetune.data.load import load_source
 from cait_finetune.errors import UserError
 from tests.cait_finetune.data.made_images import from_table
 
@@ -334,5 +336,9 @@ def test_a_run_on_arrays(tmp_path, monkeypatch):
     answers = np.asarray(run.model(run.preprocess(images[:12]))).argmax(-1)
     assert (answers == labels[:12]).all()
     assert run.result["test_examples"] == 3
+    of_arrays = load_source(run.saved.dataset)
+    assert (
+        of_arrays.hash_kind != FileSource.hash_kind
+    )  # a JPEG of the same picture is no other image
     with pytest.raises(UserError, match="train: got nothing beside"):
         finetune(*words, class_names=NAMES)

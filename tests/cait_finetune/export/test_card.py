@@ -114,6 +114,11 @@ def test_no_path_of_the_machine_is_shown(monkeypatch):
     assert "/etc/" not in text + str(metadata)
 
 
+def test_code_for_images_of_8_bits_says_so():
+    assert "for images of 8 bits" in card(exports=("onnx",))[1]
+    assert "for images of 8 bits" not in card(exports=("saved_model",))[1]
+
+
 def test_only_what_is_there_is_explained():
     _, text = card(exports=("onnx",))
     assert "### ONNX" in text

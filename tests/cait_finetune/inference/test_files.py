@@ -100,14 +100,24 @@ def test_a_broken_link_is_reported_with_the_others(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("images", "got"), [(["a.png", "*.gif"], r"\*.gif"), ([""], "nothing"), ([], r"\[\]")]
+    ("images", "got"),
+    [(["a.png", "*.gif"], r"\*.gif, which matches no image"), ([""], "nothing"), ([], r"\[\]")],
 )
 def test_what_is_not_there_is_named(folder, images, got):
     with pytest.raises(UserError, match=rf"images: got {got}, expected"):
         find_images(images)
 
 
+def test_a_misspelt_folder_is_named(folder, tmp_path):
+    (tmp_path / "photos").mkdir()
+    for images in ("photo/*.jpg", "photo/a/1.jpg"):
+        with pytest.raises(
+            UserError, match=r"but photo does not exist \(did you mean photos\), exp"
+        ):
+            find_images([images])
+
+
 def test_a_folder_without_images(folder, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="images: got empty, expected a file, a glob, or a folder"):
+    with pytest.raises(UserError, match="images: got empty, which has no image, expected a file"):
         find_images(["empty"])
