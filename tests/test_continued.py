@@ -112,7 +112,7 @@ def test_changed_images_are_refused(place, change):
         ([], r"train\.epochs: got nothing beside continue_from.*\n  Write continue_from=.* train\.epochs=\+5"),
         (["train.epochs=+5", "train.steps=+9"], r"got train\.epochs=\+5, train\.steps=\+9 beside"),
         (["train.epochs=+1", "model.weights=none"], r"continue_from: got .* beside model\.weights"),
-        (["train.epochs=+1", "logger=csv"], r"logger: got an option, expected keys of the group"),
+        (["train.epochs=+1", "logger=csv"], r"logger: got an option beside a run, expected none"),
     ],
 )  # fmt: skip
 def test_words_that_do_not_fit(place, words, message):
