@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -25,7 +26,9 @@ from cait_tf.layers import PatchEmbed, layer_norm, trunc_normal
 from cait_tf.lora import enable_lora
 from cait_tf.variants import KERNEL_INIT
 from cait_tf.weights.keras_file import as_numbers, of_numbers
-from cait_tf.weights.stated import preparation_of
+from cait_tf.weights.stated import in_words, other_preparation, preparation_of
+
+logger = logging.getLogger(__name__)
 
 #: Weights and layers of the input embedding, with layer id 0.
 _EMBEDDINGS = ("cls_token", "pos_embed", "patch_embed")
@@ -305,7 +308,13 @@ class CaiTBackbone(keras.Model):
         found = {key: store[key] for key in store.keys() if key != "grid"}  # noqa: SIM118
         prepared = found.pop("prepared", None)
         super().load_own_variables(found)
+        before = self.prepared[1] if self.prepared else None
         self.prepared = None if prepared is None else tuple(of_numbers(prepared))
+        if self.prepared and (other := other_preparation(self.prepared[1], before)):
+            logger.warning(
+                "the weights were trained on images prepared with %s, unlike %s", in_words(other),
+                "the model's before" if before else "cait_tf.preprocess does it",
+            )  # fmt: skip
 
     @property
     def num_layer_ids(self) -> int:

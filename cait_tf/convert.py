@@ -147,6 +147,7 @@ def _write(model: Any, destination: Path, stated: dict[str, str]) -> None:
     from cait_tf.collection import write_saved_model
     from cait_tf.weights import collection, keras_file, official
     from cait_tf.weights.load import save_weights, values
+    from cait_tf.weights.stated import PREPARATION, state_preparation
 
     name = destination.name
     class_names = getattr(model, "class_names", None)
@@ -156,6 +157,7 @@ def _write(model: Any, destination: Path, stated: dict[str, str]) -> None:
         grid = getattr(model, "backbone", model).grid_size
         official.write(destination, values(model), grid, class_names, stated)
     elif name.endswith((".weights.h5", ".keras")):
+        state_preparation(model, stated.get(PREPARATION))
         model.save_weights(destination) if name.endswith(".h5") else model.save(destination)
         if stated:
             keras_file.add_stated(destination, stated)

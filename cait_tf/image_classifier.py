@@ -18,7 +18,7 @@ from cait_tf.keras_ops import ops
 from cait_tf.preprocessing import resize_and_normalise
 from cait_tf.resampling import KERNELS
 from cait_tf.weights.class_names import match_classes, some
-from cait_tf.weights.keras_file import as_numbers, of_numbers
+from cait_tf.weights.keras_file import OF_IMAGES, as_numbers, of_numbers
 
 _OWN = ("crop_pct", "interpolation", "mean", "std", "resize_mode", "antialias", "temperature",
         "multi_label")  # fmt: skip
@@ -98,6 +98,10 @@ class ImageClassifier(keras.Model):
         self.antialias = antialias
         self.temperature = temperature
         self.multi_label = multi_label
+        backbone = classifier.backbone
+        if backbone.prepared is None:  # without a checksum it is no statement about the weights
+            own = {key: value for key, value in self._own().items() if key in OF_IMAGES}
+            backbone.prepared = ("", json.dumps(own))
         self.built = True
 
     def call(self, images: Any, return_logits: bool = False) -> Any:

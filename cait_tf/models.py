@@ -92,7 +92,7 @@ def create_model(name: str, *arguments: Any, **keywords: Any) -> CaiTClassifier 
     model = build_model(name, *arguments, **keywords)
     if report := model.loading_report:
         state_preparation(model, stated_facts(report.source).get(PREPARATION))
-        for caution in cautions(model, report):
+        for caution in cautions(report):
             logger.warning("%s", caution)
     return model
 

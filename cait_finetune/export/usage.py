@@ -53,7 +53,7 @@ _LITERT = """### LiteRT (TensorFlow Lite)
 
 The input is that of the ONNX file. The file uses only LiteRT's own operations. If your interpreter has no
 signatures, call `resize_tensor_input` first. Class names are in `labels.txt`, because LiteRT's
-`CompiledModel` refuses files with strings. Use quantised variants in the same way.
+`CompiledModel` refuses files with strings: keep the two files together, as written. Use quantised variants in the same way.
 
 ```python
 import numpy as np

@@ -27,7 +27,7 @@ _STATED = "stated"
 _PREPARED = ("vars/prepared", "backbone/vars/prepared", "classifier/backbone/vars/prepared")
 #: What an `ImageClassifier` does with images and logits, and the part about images.
 _OWN = "vars/own"
-_OF_IMAGES = ("crop_pct", "interpolation", "mean", "std", "resize_mode", "antialias")
+OF_IMAGES = ("crop_pct", "interpolation", "mean", "std", "resize_mode", "antialias")
 _STAGES = {
     "blocks/self_attention_block": "blocks",
     "blocks_token_only/class_attention_block": "blocks_token_only",
@@ -130,7 +130,7 @@ def stated(path: str | Path) -> dict[str, str]:
                 return json.loads(file[_STATED].asstr()[()])
             if _OWN in file:
                 own = of_numbers(file[_OWN][()])
-                return {"preprocessing": json.dumps({key: own[key] for key in _OF_IMAGES})}
+                return {"preprocessing": json.dumps({key: own[key] for key in OF_IMAGES})}
             found = next((of_numbers(file[key][()]) for key in _PREPARED if key in file), None)
             return {} if found is None else {"preprocessing": found[1]}
     except (OSError, KeyError, ValueError, zipfile.BadZipFile):

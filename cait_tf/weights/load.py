@@ -32,7 +32,8 @@ from cait_tf.weights.class_names import repeated_names, some
 from cait_tf.weights.report import LoadingReport
 from cait_tf.weights.stated import (
     PREPARATION,
-    differences,
+    in_words,
+    other_preparation,
     preparation_of,
     state_preparation,
     stated_facts,
@@ -129,10 +130,10 @@ def load_weights(
     report = read_into(model, source, *arguments, **keywords)
     after = stated_facts(source).get(PREPARATION)
     state_preparation(model, after)
-    if before and after and (shown := differences(before, after)):
+    if before and (other := other_preparation(after, before)):
         logger.warning("%s was trained on images prepared with %s, unlike the model's weights before",
-                       source, shown)  # fmt: skip
-    for caution in cautions(model, report):
+                       source, in_words(other))  # fmt: skip
+    for caution in cautions(report):
         logger.warning("%s", caution)
     if HEAD[1] in report.initialised and HEAD[1] in report.unused and not report.warning:
         logger.warning(

@@ -7,10 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from cait_tf.places import expanded
-from cait_tf.variants import Variant
+from cait_tf.variants import VARIANTS
 from cait_tf.weights.checksum import STATED
 
 PREPARATION = "preprocessing"
+_ANY = next(iter(VARIANTS.values()))
+_PUBLISHED = json.dumps({
+    "mean": list(_ANY.mean), "std": list(_ANY.std), "interpolation": _ANY.interpolation,
+    "crop_pct": _ANY.crop_pct, "resize_mode": "shorter_side", "antialias": True, "upright": True,
+})  # fmt: skip
 
 
 def stated_facts(source: str | Path) -> dict[str, str]:
@@ -58,29 +63,20 @@ def preparation_of(model: Any, *, of_these_weights: bool = True) -> str | None:
     return None if of_these_weights and sha256 != weights_checksum(backbone) else preparation
 
 
-def differences(one: str, other: str) -> str:
-    """Return the values of the second preparation, as JSON, that differ from the first, in words."""
-    try:
-        first, second = dict(json.loads(one)), dict(json.loads(other))
-    except (ValueError, TypeError):  # metadata of another program
-        return ""
-    unlike = {key: value for key, value in second.items() if first.get(key, value) != value}
-    return "; ".join(f"{key} {value}" for key, value in unlike.items())
+def other_preparation(preparation: str | None, than: str | None = None) -> dict[str, Any]:
+    """Return the values of a preparation that differ from another one, by key.
 
-
-def other_preparation(variant: Variant, source: str | Path) -> dict[str, Any]:
-    """Return the stated values of an image's preparation that differ from the variant's, by key."""
+    Args:
+        preparation: JSON. `None`: not stated.
+        than: JSON. `None`: the preparation of the published variants, which all have the same.
+    """
     try:
-        stated = dict(json.loads(stated_facts(source).get(PREPARATION, "{}")))
+        stated, other = dict(json.loads(preparation or "{}")), dict(json.loads(than or _PUBLISHED))
     except (ValueError, TypeError):  # metadata of another program
         return {}
-    own = {
-        "mean": list(variant.mean),
-        "std": list(variant.std),
-        "resize_mode": "shorter_side",
-        "interpolation": variant.interpolation,
-        "antialias": True,
-        "upright": True,
-        "crop_pct": variant.crop_pct,
-    }
-    return {key: stated[key] for key in own if stated.get(key, own[key]) != own[key]}
+    return {key: value for key, value in stated.items() if other.get(key, value) != value}
+
+
+def in_words(preparation: dict[str, Any]) -> str:
+    """Return ``mean [0.2, 0.2, 0.2]; resize_mode squash``."""
+    return "; ".join(f"{key} {value}" for key, value in preparation.items())
