@@ -182,8 +182,7 @@ class ImageClassifier(keras.Model):
         super().load_own_variables(found)
 
     def _own(self) -> dict:
-        config = {key: value for key, value in self.get_config().items() if key in _OWN}
-        return json.loads(json.dumps(config))
+        return json.loads(json.dumps({key: getattr(self, key) for key in _OWN}))  # lists, no tuples
 
     def get_config(self) -> dict:
         return {
