@@ -45,7 +45,7 @@ class NamedDense(keras.layers.Dense):
                 self._refusal = error
                 raise
         super().load_own_variables(found)
-        self.class_names = self.class_names or names
+        self.class_names, self._refusal = self.class_names or names, None
 
 
 @keras.saving.register_keras_serializable("cait_tf")

@@ -76,7 +76,8 @@ def entry(name: str, feature_extractor: bool = False) -> Entry:
 def write_saved_model(model: Any, directory: str | Path) -> None:
     """Write a `CaiTClassifier` or `CaiTBackbone` as a SavedModel of the collection.
 
-    The write is atomic, and states the model's class names. ``serving_default`` and the call of the model share one traced function.
+    The write is atomic, and states the model's class names. ``serving_default`` and the call of the
+    model share one traced function.
 
     Raises:
         CaiTError: Keras runs on another backend than TensorFlow, the model does not compute in
