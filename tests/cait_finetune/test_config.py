@@ -268,7 +268,8 @@ def test_out_of_range(key, value, expected):
 def test_wrong_type(key, value, expected):
     message = refusal(f"{key}={value}")
     assert message.startswith(key)
-    assert f"expected a value of type {expected}" in message
+    words = {"bool": "true or false", "Integer": "a whole number", "Float": "a number"}
+    assert f"expected {words[expected]}" in message
     assert f"got '{value.strip('[]').split(',')[0]}'" in message
 
 
