@@ -31,6 +31,11 @@ def takes(hint: Any, value: str, rule: Declared | None) -> bool:
     return all(_is(one, part, rule) for part in parts)
 
 
+def element_type(hint: Any) -> Any:
+    """Return the type of a list's elements, or of a value that is no list."""
+    return _element(hint)[0]
+
+
 def _is(kind: Any, text: str, rule: Declared | None) -> bool:
     if kind is bool:
         return text.lower() in ("true", "false", "yes", "no", "on", "off")

@@ -11,7 +11,7 @@ from typing import Any, get_type_hints
 
 from cait_finetune.config.advice import advise
 from cait_finetune.config.keys import Declared, declared
-from cait_finetune.config.kinds import takes, type_words
+from cait_finetune.config.kinds import element_type, takes, type_words
 from cait_finetune.config.meanings import WEIGHTS, choice_for
 from cait_finetune.config.places import data_folder
 from cait_finetune.config.root import Config
@@ -318,9 +318,12 @@ def meant_value(key: str, value: str) -> str | None:
 
 def kind_words(key: str, other: str = "") -> str:
     """Return what a key takes, such as ``a whole number``; `other` for a key that is not ours."""
+    key, element, _ = key.partition("[")  # augment.crop_scale[0]
     if key not in all_keys():
         return f"a value of type {other}" if other else "a directory"
     hint, rule = _leaf(key)
+    if element:
+        return type_words(element_type(hint))
     return f"one of {', '.join(rule.choices)}" if rule and rule.choices else type_words(hint)
 
 
