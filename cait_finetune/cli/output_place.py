@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import shutil
 import sys
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,7 +24,7 @@ _ABOVE = 3  # outputs/DATASET/MODEL
 class OutputPlace(Callback):
     """Check and claim `hydra.run.dir` or `hydra.sweep.dir`. `claimed` is the last claimed directory.
 
-    The program exits if the directory is not a path on a disk. A directory that is
+    The program exits if the directory is a URL such as ``gs://bucket/run``. A directory that is
     named after the current time has one owner: a command of the same second gets the next free name.
     """
 
@@ -41,6 +42,7 @@ class OutputPlace(Callback):
             sys.exit("cait_finetune: " + str(bad_value(
                 "hydra.sweep.dir", root.root, "a directory that is not itself a run", "Choose another."
             )))  # fmt: skip
+        _keep_configuration(root.root)
 
 
 def _settle(key: str, config: DictConfig, node: DictConfig) -> None:
@@ -58,6 +60,21 @@ def _settle(key: str, config: DictConfig, node: DictConfig) -> None:
         node.dir = claimed
         # Hydra composes each run of a multirun again, from these overrides.
         config.hydra.overrides.hydra.append(override(key, claimed))
+
+
+def _keep_configuration(directory: Path) -> None:
+    """Copy an earlier sweep's ``multirun.yaml`` to ``multirun-1.yaml``, …, before Hydra replaces it."""
+    earlier = directory / "multirun.yaml"
+    if not earlier.is_file():
+        return
+    names = (directory / f"multirun-{number}.yaml" for number in itertools.count(1))
+    kept = next(path for path in names if not path.exists())
+    try:
+        shutil.copyfile(earlier, kept)
+    except OSError as error:
+        sys.exit("cait_finetune: " + str(bad_value(
+            "hydra.sweep.dir", directory, f"a directory that can be written ({error.strerror})"
+        )))  # fmt: skip
 
 
 def named_by_time(node: DictConfig) -> bool:
@@ -93,7 +110,7 @@ def claim(key: str, directory: Path) -> Path:
 
 
 def release(directory: Path) -> None:
-    """Remove a claimed directory without output, and the folders above it if they become empty.
+    """Remove a claimed directory that holds no output, and the folders above it that become empty.
 
     The function does not remove a directory that the user named.
     """
@@ -110,4 +127,4 @@ def release(directory: Path) -> None:
             path.rmdir() if path.is_dir() else path.unlink()
         directory.rmdir()
         for parent in itertools.islice(directory.parents, _ABOVE):
-            parent.rmdir()  # an error for a folder that holds other runs
+            parent.rmdir()  # raises at a folder that holds other runs

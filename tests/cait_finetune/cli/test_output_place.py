@@ -53,3 +53,12 @@ def test_the_runs_of_a_sweep_do_not_go_into_a_run(tmp_path):
         SystemExit, match=r"hydra\.sweep\.dir: got .*, expected a directory that is not"
     ):
         OutputPlace().on_multirun_start(config)
+
+
+def test_a_second_sweep_keeps_the_configuration_of_the_first(tmp_path):
+    config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}})
+    for text in ("first", "second"):
+        (tmp_path / "multirun.yaml").write_text(text)
+        OutputPlace().on_multirun_start(config)
+    kept = {path.name: path.read_text() for path in tmp_path.glob("multirun-*.yaml")}
+    assert kept == {"multirun-1.yaml": "first", "multirun-2.yaml": "second"}
