@@ -23,21 +23,22 @@ from cait_finetune.runtime.progress import progress_bar
 
 _TTA = ("none", "flip", "five_crop", "ten_crop")
 _MIRRORS = ("flip", "ten_crop")
+_TOP_K = 3
 
 
 @dataclass
 class PredictConfig:
     """The keys of the command."""
 
-    model: str | None = key("An exported SavedModel, or an ONNX or LiteRT file; or as `run`.", None)
+    model: str | None = key("A SavedModel, ONNX or LiteRT export, or a run's directory.", None)
     images: list[str] = key("Image files, folders (with their subfolders) and globs.")
-    run: str | None = key("Directory of a run: its export or its best weights.", None)
-    top_k: int = key("Classes of each image.", 3, low=1)
-    batch_size: int = key("Images of a batch.", 32, low=1)
+    run: str | None = key("Directory of a run, whose export or best weights classify.", None)
+    top_k: int = key("Number of classes per image.", _TOP_K, low=1)
+    batch_size: int = key("Images per batch.", 32, low=1)
     output: str | None = key("CSV or JSON file of all rows. null: the console shows them.", None)
     tta: str = key("Test-time augmentation: average the probabilities of several views.", "none",
                    choices=_TTA)  # fmt: skip
-    maps: str | None = key("Folder of a class saliency map for each image. null: no maps.", None)
+    maps: str | None = key("Folder for one class saliency map per image. null: no maps.", None)
 
 
 def predict(config: PredictConfig, console: Console | None = None) -> Predictions:
@@ -70,6 +71,9 @@ def predict(config: PredictConfig, console: Console | None = None) -> Prediction
     maps = make_folder("maps", Path(config.maps)) if config.maps else None
 
     backend = found.open()
+    if config.top_k > max(len(backend.class_names), _TOP_K):
+        line = f"top_k  {len(backend.class_names)}: the model has no more classes"
+        shown.print(line, highlight=False)
     upright, square = _check_augmentation(found, backend.provenance, config.tta)
     checkpoint = None
     if config.maps:
@@ -107,8 +111,8 @@ def _check_augmentation(
 ) -> tuple[bool, bool]:
     """Return `upright` and `square` of `augmentation.build_views`.
 
-    The model's provenance or the run's configuration states them. Without both, or with `tta` none,
-    they are true.
+    The model's provenance or the run's configuration states them. If neither exists, or `tta` is
+    none, both are True.
 
     Raises:
         UserError: `tta` mirrors images, and the run has ``dataset.allow_flip=false``.

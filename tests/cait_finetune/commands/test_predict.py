@@ -41,11 +41,13 @@ def test_classifies_a_glob_and_writes_csv(run, photos, tmp_path, command, capsys
     assert re.fullmatch(r"images 3; [\d.]+ img/s", said[-1])
 
 
-def test_several_images_and_json(run, photos, tmp_path, command):
+def test_several_images_and_json(run, photos, tmp_path, command, capsys):
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff not a picture")
     output = tmp_path / "out.json"
     images = f"images=[{tmp_path}/, {photos}/1.png]"
-    assert command(f"model={run}", images, f"output={output}", "batch_size=1") == 2
+    keys = ("batch_size=1", "top_k=9")
+    assert command(f"model={run}", images, f"output={output}", *keys) == 2
+    assert f"top_k  {len(NAMES)}: the model has no more classes" in capsys.readouterr().out
     broken, good = json.loads(output.read_text())
     assert broken["path"] == str(tmp_path / "broken.jpg")
     assert broken["classes"] == []
