@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 
 from cait_finetune.data.fingerprint import WEIGHT, Image
 
@@ -84,15 +84,22 @@ def _renamed(old: Mapping[str, _Entry], new: Mapping[str, _Entry]) -> dict[str, 
 
 def _changes(old: _Entry, new: _Entry) -> list[str]:
     """Return the kinds of change of one image, except a change of its id."""
+    listed, was = len(new.splits), len(old.splits)
+    # An image that is listed once more has the same contents, labels and splits.
+    distinct: Callable[[Iterable[str]], list[str]] = (
+        sorted if listed == was else lambda values: sorted(set(values))
+    )
     found = []
-    if all(old.contents) and all(new.contents) and old.contents != new.contents:
-        found.append("with other content")
-    if _classes(old) != _classes(new):
+    if all(old.contents) and all(new.contents):
+        found += ["with other content"] * (distinct(old.contents) != distinct(new.contents))
+    if distinct(_classes(old)) != distinct(_classes(new)):
         found.append("relabelled")
-    elif old.labels != new.labels:
+    elif distinct(old.labels) != distinct(new.labels):
         found.append("with another weight")
-    if old.splits != new.splits:
-        found.append(f"moved from {' and '.join(old.splits)} to {' and '.join(new.splits)}")
+    if (before := distinct(old.splits)) != (after := distinct(new.splits)):
+        found.append(f"moved from {' and '.join(before)} to {' and '.join(after)}")
+    if not found and listed != was:
+        found.append(f"listed {listed} times instead of {was}")
     return found
 
 

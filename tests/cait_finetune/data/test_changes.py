@@ -75,3 +75,13 @@ def test_of_images_with_one_content_those_with_the_same_label_and_split_are_the_
     before = [Image("train", "a", "ant", "c"), Image("test", "b", "bee", "c")]
     after = [Image("test", "x", "bee", "c"), Image("train", "y", "ant", "c")]
     assert differences(before, after) == ["2 images renamed (x, y)"]
+
+
+def test_an_image_that_is_listed_once_more():
+    once = Image("train", "a", "ant", "c")
+    other = Image("test", "b", "bee", "d")
+    words = ["1 image listed 2 times instead of 1 (a)"]
+    assert differences([once, other], [once, other, once]) == words
+    twice = [once, Image("train", "a", "bee", "c"), Image("train", "a", "bee", "c")]
+    relabelled = [once, once, Image("train", "a", "bee", "c")]
+    assert differences(twice, relabelled) == ["1 image relabelled (a)"]
