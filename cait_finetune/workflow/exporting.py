@@ -16,7 +16,7 @@ from cait_finetune.config.metrics import METRIC_NAMES
 from cait_finetune.data.corrupt import CorruptImages
 from cait_finetune.data.pipeline import encoded_images, labelled_images
 from cait_finetune.data.source import Source
-from cait_finetune.errors import UserError
+from cait_finetune.errors import UserError, bad_value
 from cait_finetune.export.card import model_card
 from cait_finetune.export.exported_model import ExportedModel, ValidationSamples
 from cait_finetune.export.formats import exporter
@@ -66,10 +66,12 @@ def export_run(
         digest of the ``data``, and further facts of the format.
 
     Raises:
-        UserError: a format was refused. The other formats have been written before.
+        UserError: files of an earlier export, which the model card would list, are no longer as
+            they were exported; or a format was refused. The other formats have been written before.
     """
     folder, mark = run.export, weights_mark(run.best_checkpoint)
     exports = read_exports(run)
+    _check_others(exports, config.formats, folder)
     facts = {
         "temperature": exported.temperature,
         WEIGHTS: mark,
@@ -116,6 +118,19 @@ def export_run(
     if refused:
         raise UserError("\n".join(refused))
     return exports
+
+
+def _check_others(exports: dict[str, dict], formats: list[str], folder: Path) -> None:
+    """Check the files of the formats that this export does not write but lists in the model card."""
+    for name in exports:
+        if name not in formats and (damaged := damaged_file(folder, exports[name])):
+            raise bad_value(
+                "export",
+                f"{folder / damaged}, which is missing or differs from the file that was exported",
+                "every file of an earlier export as it was exported, because the model card lists it",
+                f"Restore the file, remove {folder / name}, or export it again with "
+                f"{advise_formats([name, *formats])}",
+            )
 
 
 def outcome(exports: dict[str, dict]) -> dict[str, Any]:
@@ -182,7 +197,7 @@ def publish(config: ExportConfig, run: RunDirectory, class_names: list[str], say
 
 
 def _below_run(record: dict[str, Any]) -> dict[str, Any]:
-    """Return a format's record with paths below ``export/``: the hub gets the record too."""
+    """Return a format's record with paths from ``export/`` on. The hub gets the record too."""
     below = {}
     for key, value in record.items():
         if isinstance(value, dict):
@@ -209,7 +224,7 @@ def _remove_stale(exports: dict[str, dict], folder: Path, mark: str | None, say:
     if stale:
         (folder / "README.md").unlink(missing_ok=True)
         say(
-            f"export {', '.join(stale)} removed: made from other weights than the best ones now; make "
+            f"export {', '.join(stale)} removed: made from other weights than the current best; make "
             f"it again with python -m cait_finetune export {advise('run', folder.parent)} "
             f"{advise_formats(stale)}"
         )

@@ -231,6 +231,17 @@ def test_a_format_that_is_refused_stops_no_other(tmp_path, monkeypatch, capsys):
     assert list(exports) == ["timm"]
 
 
+def test_a_format_whose_files_are_others_now_is_not_listed(tmp_path, monkeypatch, capsys):
+    directory = make_run(tmp_path / "run")
+    call(monkeypatch, f"run={directory}", "export=timm", "export.check_images=3")
+    weights = directory / "export" / "timm" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[::-1])
+    with pytest.raises(SystemExit, match=r"model\.safetensors, which is missing or differs"):
+        call(monkeypatch, f"run={directory}", "export=none")
+    call(monkeypatch, f"run={directory}", "export=timm", "export.check_images=3")
+    call(monkeypatch, f"run={directory}", "export=none")
+
+
 @pytest.mark.slow
 def test_what_was_made_from_earlier_weights_is_removed(tmp_path, monkeypatch, capsys):
     directory = make_run(tmp_path / "run")
