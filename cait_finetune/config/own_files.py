@@ -12,11 +12,11 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cait_finetune.config.root import Config
-from cait_finetune.config.suggestions import all_groups, all_keys, unknown_key
+from cait_finetune.config.suggestions import all_groups, all_keys, kind_words, unknown_key
 from cait_finetune.errors import UserError, bad_value, reason
 
 _HYDRAS = ("defaults", "hydra")
-_TYPE = re.compile(r"Value '(.*?)' .*(?:converted to|not a valid) (\w+)", re.DOTALL)
+_VALUE = re.compile(r"Value '(.*?)' ", re.DOTALL)
 
 
 def check_own_file(path: Path, document: str, prefix: str) -> None:
@@ -64,13 +64,13 @@ def _check_type(key: str, value: yaml.Node, place: str) -> None:
         schema, leaf = _owner(key)
         OmegaConf.update(OmegaConf.structured(schema), leaf, _plain(value))
     except OmegaConfBaseException as error:
-        found = _TYPE.search(reason(error))
-        if found:
-            wrong = bad_value(key, repr(found[1]), f"a value of type {found[2].lower()}")
-        else:
-            wrong = bad_value(
-                key, str(written), "a value that the key takes", f"cait-finetune --help {key}"
-            )
+        found = _VALUE.search(reason(error))
+        wrong = bad_value(
+            key,
+            repr(found[1]) if found else str(written),
+            kind_words(key),
+            f"cait-finetune --help {key}",
+        )
         raise UserError(f"{place}: {wrong}") from error
 
 

@@ -71,7 +71,7 @@ def test_a_recipe_of_ours_does_not_take_the_place_of_the_user_s(tmp_path):
         (
             "own",
             OWN + "dataset: {name: [3]}",
-            r"own\.yaml, line 2: dataset\.name: got \[3\], expected a value that",
+            r"own\.yaml, line 2: dataset\.name: got \[3\], expected text",
         ),
         ("schema", "seed: 1", r"^-cd: got .*schema\.yaml, expected another name"),
     ],
