@@ -1,4 +1,4 @@
-"""The whole configuration, and its conversion from Hydra's."""
+"""The whole configuration, and its conversion from the configuration that Hydra composes."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Config:
     lr_find: LrFindConfig = MISSING
     seed: int = key("Seed of the run's random numbers.", low=0, high=2**31 - 1)
     deterministic: bool = key(
-        "true: a repeated run on a GPU gives the same bits, but is slower. On a CPU it always does."
+        "true: a repeated run gives the same bits on a GPU, too, but is slower."
     )
     resume: str | None = key("Directory of a run to resume. null: a new run.", None)
     continue_from: str | None = key(
@@ -73,14 +73,14 @@ class Config:
             raise bad_value(
                 "continue_from",
                 f"{parent} beside other weights, {self.model.weights}",
-                "the key on the command line, which sets the weights and the length, too",
+                "the key on the command line, where it also sets the weights and the length",
                 "Leave it out of the recipe",
             )
         if self.dataset.accept_changes and self.resume is None and self.continue_from is None:
             raise bad_value(
                 "dataset.accept_changes",
                 "true without resume or continue_from",
-                "false: a new run has no images that could have changed",
+                "false: without them no image is refused as changed",
             )
         self._check_rates()
         if self.average.method != "none" and self.tuning.solver == "lbfgs":
@@ -199,7 +199,7 @@ def from_hydra(composed: DictConfig) -> Config:
 
 
 def without_effect(config: DictConfig) -> DictConfig:
-    """Return a saved configuration as `reset_without_effect` does."""
+    """Return a saved configuration after `reset_without_effect`."""
     return reset_without_effect(config, OmegaConf.structured(Config))
 
 

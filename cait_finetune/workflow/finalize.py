@@ -26,7 +26,7 @@ from cait_finetune.workflow.report_parts import build_viewer, draw_scores, draw_
 from cait_finetune.workflow.scoring import SPLITS, Scores, predict, score
 from cait_tf.memory import peak_memory
 
-_UNSURE = 5.0  # points of the interval's half width from which the console says so
+_UNSURE = 5.0  # half width of the interval, in points, above which the console warns
 
 
 def score_splits(config: Config, prepared: Prepared, model: keras.Model) -> Scores:
@@ -170,8 +170,8 @@ def print_summary(config: Config, prepared: Prepared, scores: Scores, result: di
     notes += [f"{len(corrupt)} corrupt images left out"] if len(corrupt) else []
     console.print(
         f"test   {format_metrics(test.as_metrics(), metric, intervals)}{also} on "
-        f"{test.examples:,} images ({', '.join(notes)}); {result['wall_seconds']:.0f} s"
-        + (f", {speed:.0f} img/s" if speed else ""),
+        f"{test.examples:,} images ({', '.join(notes)}); run {result['wall_seconds']:.0f} s"
+        + (f", training {speed:.0f} img/s" if speed else ""),
         highlight=False,
     )
     if further := scores.further.get("test"):
@@ -193,7 +193,7 @@ def print_summary(config: Config, prepared: Prepared, scores: Scores, result: di
 
 
 def _further_metrics(test: Evaluation | MultiLabelEvaluation, class_names: Sequence[str]) -> str:
-    """Return another metric, after the metric that judges. Empty: none tells anything."""
+    """Return a second metric: multi-label F1, or top-5. Empty: too few classes for top-5."""
     if isinstance(test, MultiLabelEvaluation):
         return f", F1 {test.f1:.2%}"
     return f", top-5 {test.top5:.2%}" if len(class_names) >= TOP5_FROM else ""
