@@ -58,7 +58,7 @@ def check_rates(**values: object) -> None:
 
 
 def check_precision(policy: keras.DTypePolicy) -> None:
-    """Check that LayerScale and softmax stay in float32 under `policy`.
+    """Check that `policy` is not pure half precision.
 
     Raises:
         CaiTError: `policy` is pure ``float16`` or ``bfloat16``.

@@ -68,7 +68,7 @@ def atomic_open(path: str | Path, mode: str = "w", newline: str | None = None) -
     """Yield an open temporary file; rename it to `path` when the block succeeds. Text is UTF-8.
 
     Raises:
-        OSError: as `atomic_path`.
+        OSError: as for `atomic_path`.
     """
     encoding = None if "b" in mode else "utf-8"
     with (
@@ -82,7 +82,7 @@ def write_text(path: str | Path, text: str) -> None:
     """Write `text` to a file in UTF-8, in place of its old content.
 
     Raises:
-        OSError: as `atomic_path`.
+        OSError: as for `atomic_path`.
     """
     with atomic_open(path) as file:
         file.write(text)
@@ -107,9 +107,9 @@ def _ask_guards(path: str | Path) -> None:
 def naming(path: str | Path) -> Iterator[None]:
     """Turn a failed write inside the block into an OSError that names `path`.
 
-    TensorFlow, safetensors and h5py raise their own exceptions, and their text holds the system's
-    error. An OSError that names another file stays as it is, and so does an exception without a
-    system error.
+    TensorFlow, safetensors and h5py raise exceptions whose text holds the system's error. The
+    function changes neither an OSError that names another file nor an exception without a system
+    error.
 
     Raises:
         OSError: a file could not be written.

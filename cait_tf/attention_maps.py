@@ -41,7 +41,7 @@ def class_attention_maps(attention: Attention, grid: tuple[int, int], block: int
 
 
 def class_saliency_map(attention: Attention, grid: tuple[int, int]) -> np.ndarray:
-    """Return the first class-attention block's mean over heads, scaled to 0..1: ``(B, h, w)``.
+    """Return the first block's class attention, averaged over heads, scaled to 0..1: ``(B, h, w)``.
 
     The original collection's notebook calls it "class saliency map". It is attention, not a
     gradient.
@@ -118,9 +118,11 @@ def write_maps(
         model: a `CaiTClassifier`.
         path: the image file.
         directory: where to write the PNG files.
-        class_names: in label order. `None`: the title shows the number of the class.
+        class_names: names of the classes, in label order. `None`: the title shows the number of the
+            class.
         crop_pct: crop ratio, as for `cait_tf.images.load_image`.
-        name: start of the names of the PNG files. `None`: the name of the image file without its ending.
+        name: start of the names of the PNG files. `None`: the name of the image file without its
+            ending.
 
     Returns:
         The files: ``NAME_saliency.png``, ``NAME_class_attention.png``, ``NAME_rollout.png``.

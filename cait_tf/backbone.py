@@ -81,7 +81,7 @@ class CaiTBackbone(keras.Model):
         **kwargs: Any,
     ) -> None:
         super().__init__(**{"name": "cait_backbone", "autocast": False, **kwargs})
-        #: Checksum of the weights, and how their images are prepared: `weights.stated` writes it.
+        #: Checksum of the weights, and their images' preparation as JSON (see `weights.stated`).
         self.prepared: tuple[str, str] | None = None
         check_whole(
             patch_size=patch_size,
@@ -286,7 +286,7 @@ class CaiTBackbone(keras.Model):
     def save_own_variables(self, store: Any) -> None:
         """Store the weights, the patch grid, and how images are prepared, if that is known.
 
-        Two grids can have the same number of patches.
+        The file needs the grid, because two grids can have the same number of patches.
         """
         super().save_own_variables(store)
         store["grid"] = np.array(self.grid_size)
@@ -313,7 +313,7 @@ class CaiTBackbone(keras.Model):
         if self.prepared and (other := other_preparation(self.prepared[1], before)):
             logger.warning(
                 "the weights were trained on images prepared with %s, unlike %s", in_words(other),
-                "the model's before" if before else "cait_tf.preprocess does it",
+                "those of the model's earlier weights" if before else "those of cait_tf.preprocess",
             )  # fmt: skip
 
     @property
@@ -338,7 +338,7 @@ class CaiTBackbone(keras.Model):
         return self.depth + self.depth_token_only + 2
 
     def forward_place(self, path: str) -> int:
-        """Return the position of a variable in the forward pass. Each block has its own.
+        """Return the position of a variable in the forward pass. Each block has its own position.
 
         The embeddings have position 0, ``blocks_i`` i+1, and ``blocks_token_only_j`` depth+1+j. The
         final norm has the position of the last class-attention block. A variable outside the
@@ -362,7 +362,7 @@ class CaiTBackbone(keras.Model):
         return head
 
     def no_weight_decay(self) -> set[str]:
-        """Return the names of parameters without weight decay that have more than one dimension."""
+        """Return the names of the multi-dimensional parameters that get no weight decay."""
         return {"pos_embed", "cls_token"}
 
     def get_config(self) -> dict:

@@ -17,7 +17,7 @@ from cait_tf.weights.keras_file import as_numbers, class_names, of_numbers
 
 
 class NamedDense(keras.layers.Dense):
-    """A dense layer whose columns may have names. Every file that Keras writes states them."""
+    """A dense layer whose columns may have names. Every file that Keras writes states the names."""
 
     class_names: tuple[str, ...] | None = None
     _refusal: CaiTError | None = None
@@ -28,16 +28,16 @@ class NamedDense(keras.layers.Dense):
             store["class_names"] = as_numbers(self.class_names)
 
     def load_own_variables(self, store: Any) -> None:
-        """Load the columns as they are. A layer without names takes those of the file.
+        """Load the columns as they are. A layer without names takes the names in the file.
 
         Raises:
-            WeightsError: the columns have names, and the file's have others, or none.
+            WeightsError: the layer's columns have names, and the file's have other names or none.
         """
         found = {key: store[key] for key in store.keys()}  # noqa: SIM118  no dict
         stated = found.pop("class_names", None)
         names = None if stated is None else tuple(of_numbers(stated))
         if not found and self._refusal:
-            raise self._refusal  # Keras looks in a second place, and shows the last error alone
+            raise self._refusal  # Keras tries an empty second path, and shows only the last error
         if self.class_names is not None:
             try:
                 check_same_columns(names, self.class_names)
@@ -59,8 +59,9 @@ class CaiTClassifier(keras.Model):
 
     Args:
         num_classes: number of columns C of the head.
-        class_names: names of the columns, in order. Files of the model state them, and loading another
-            file matches its columns by name. `None`: the columns have no names.
+        class_names: names of the columns, in order. Files of the model state the names.
+            `cait_tf.load_weights` matches a file's columns by name. `None`: the columns have no
+            names.
     """
 
     def __init__(
@@ -108,8 +109,8 @@ class CaiTClassifier(keras.Model):
         """Load a file that Keras saved, as `keras.Model.load_weights`.
 
         Raises:
-            WeightsError: the model's columns have names, and the file's have others, or none. The
-                model stays unchanged. `cait_tf.load_weights` matches columns by name.
+            WeightsError: the model's columns have names, and the file's have other names or none.
+                The model stays unchanged. `cait_tf.load_weights` matches columns by name.
         """
         whole = str(filepath).endswith((".weights.h5", ".keras")) and not skip_mismatch
         if self.class_names is not None and whole and Path(filepath).is_file():

@@ -1,7 +1,8 @@
 """The collection: twenty SavedModels with the original collection's signature (sayakpaul/cait/1).
 
-The collection has each of the ten published variants as a classifier and, named ``…_fe``, as a
-feature extractor. ``serving_default`` takes normalised images ``(None, S, S, 3)`` and returns
+The collection has each of the ten published variants twice: as a classifier, and as a feature
+extractor named ``…_fe``. ``serving_default`` takes normalised images ``(None, S, S, 3)``. The
+signature returns
 
 - ``output_1``: logits (None, 1000), or features (None, D),
 - ``output_2_sa_ffn_block_{i}_att`` (None, H, N, N): the trunk's attention,
@@ -76,8 +77,8 @@ def entry(name: str, feature_extractor: bool = False) -> Entry:
 def write_saved_model(model: Any, directory: str | Path) -> None:
     """Write a `CaiTClassifier` or `CaiTBackbone` as a SavedModel of the collection.
 
-    The write is atomic, and states the model's class names. ``serving_default`` and the call of the
-    model share one traced function.
+    The write is atomic. The SavedModel states the model's class names. ``serving_default`` and the
+    SavedModel's call share one traced function.
 
     Raises:
         CaiTError: Keras runs on another backend than TensorFlow, the model does not compute in
@@ -161,7 +162,7 @@ def largest_difference(model: Any, directory: str | Path) -> float:
 def outputs_on_noise(
     model: Any, attention: bool = True
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Return a noise image ``(1, h, w, 3)`` and the model's outputs by name in the collection.
+    """Return a noise image ``(1, h, w, 3)`` and the model's outputs by the collection's names.
 
     Args:
         attention: return the attention tensors as well.
@@ -228,8 +229,8 @@ def create(entry: Entry, weights: str) -> Any:
     model = create_model(name, classes, weights=weights, class_names=names)
     if model.loading_report and model.loading_report.initialised:
         raise CaiTError(
-            f"weights: got {weights}, which has no head for {classes} classes, expected one that has, "
-            "or a feature extractor; cait_tf.convert converts a model with another head"
+            f"weights: got {weights}, which has no head for {classes} classes, expected such a "
+            "head, or a feature extractor; cait_tf.convert converts a model with another head"
         )
     return model
 
@@ -271,7 +272,7 @@ def build(entry: Entry, weights: str, out: Path) -> float:
 
 
 def _build(entry: Entry, weights: str, out: Path) -> tuple[float, int] | None:
-    """Build an entry in a new process; return the difference and the peak memory in bytes.
+    """Build an entry; return the difference and the process's peak memory in bytes.
 
     Returns:
         `None`: the entry is up to date.

@@ -3,8 +3,8 @@
 The destination's ending decides its format: ``.safetensors`` (timm's), ``.pth`` or ``.pt`` (the
 authors'), ``.weights.h5`` or ``.keras`` (Keras'). A name without an ending is the directory of a
 SavedModel with the signature of the original collection. The conversion keeps the names, the
-numbers and the class list. To verify them, it reads the destination again: every tensor must be
-bit-equal to the source's, and the outputs of one forward pass must agree within 1e-4.
+numbers and the class list. To verify them, it reads the destination again: every tensor must equal
+the source's, and the outputs of one forward pass must agree within 1e-4.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def convert(
         _write(model, partial, stated_facts(source))
         written = read_weights(partial)
         if written.class_names != getattr(model, "class_names", None):
-            raise WeightsError("destination: the class list as written is not the source's")
+            raise WeightsError("destination: the written class list is not the source's")
         _check_same(tensors, written, getattr(model, "backbone", model).grid_size)
         # From here on keep only one copy of the weights: those of the largest model need much
         # memory.
@@ -106,7 +106,7 @@ def convert(
             difference = _difference(images, wanted["output_1"], written, partial)
         if not difference <= _TOLERANCE:
             raise WeightsError(
-                f"destination: the outputs of what was written differ by {difference:.1e}, expected "
+                f"destination: the written weights' outputs differ by {difference:.1e}, expected "
                 f"at most {_TOLERANCE:.0e}"
             )
     return Conversion(kind, name, count, difference, notes)
@@ -178,11 +178,11 @@ def _check_same(tensors: Tensors, read: Weights, grid_size: tuple[int, int]) -> 
     ]
     if changed:
         raise WeightsError(
-            f"destination: {len(changed)} tensors as written are not the source's: "
+            f"destination: {len(changed)} written tensors differ from the source's: "
             f"{', '.join(changed[:8])}"
         )
     if grid != grid_size:
-        raise WeightsError(f"destination: the patch grid as written is {grid}, not the source's")
+        raise WeightsError(f"destination: the written patch grid is {grid}, not the source's")
 
 
 def _difference(images: np.ndarray, wanted: np.ndarray, read: Weights, path: Path) -> float:

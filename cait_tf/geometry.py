@@ -1,6 +1,6 @@
-"""The geometry of evaluation: how large an image is resized, and which part of it is kept.
+"""The geometry of evaluation: the size of a resized image, and the part of the image that is kept.
 
-Every resizer of this project asks here: PIL's, TensorFlow's and the one in exported models.
+Every resizer of this project calls this module: PIL's, TensorFlow's and that of exported models.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ def centre_crop(
     Args:
         sides: height and width of the image: integers, or integer tensors of any backend.
         size: height and width of the crop, in pixels.
-        crop_pct: the crop's sides divided by those that the resized image covers.
+        crop_pct: the crop's sides divided by the sides of the box that the resized image covers.
         resize_mode: ``shorter_side``: keep the ratio of the sides and round the longer side down.
-            ``squash``: resize to the covered sides.
-        maximum: the larger of two values of the type of `sides`.
+            ``squash``: resize to that box.
+        maximum: returns the larger of two values of the type of `sides`.
     """
     covered = (math.floor(size[0] / crop_pct), math.floor(size[1] / crop_pct))
     scaled: tuple[Any, Any] = covered
@@ -44,7 +44,7 @@ def centre_crop(
 def padded_square(
     sides: Sequence[Any], maximum: Callable[[Any, Any], Any] = max
 ) -> tuple[tuple[Any, Any], Any]:
-    """Return top and left of the square box around an image, and its side, for ``pad``.
+    """Return the square box around an image, for ``pad``: its top and left, and its side.
 
     Args:
         sides: height and width of the image, as for `centre_crop`, or floating-point tensors.

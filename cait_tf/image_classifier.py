@@ -48,8 +48,8 @@ class ImageClassifier(keras.Model):
         multi_label: give each class its own probability, with a sigmoid instead of a softmax.
 
     Raises:
-        CaiTError: `resize_mode` or `interpolation` is unknown, `class_names` has another number of
-            names than the classifier has classes, or the classifier's images are not square.
+        CaiTError: `resize_mode` or `interpolation` is unknown, `class_names` do not fit the
+            classifier's columns, or the classifier's images are not square.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class ImageClassifier(keras.Model):
                 raise CaiTError(f"{key}: got {got!r}, expected one of {', '.join(known)}")
         height, width = classifier.backbone.image_size
         if height != width:
-            raise CaiTError(f"classifier: got one of {height}x{width} images, expected square ones")
+            raise CaiTError(f"classifier: got image size {height}x{width}, expected square images")
         if len(class_names) != classifier.num_classes:
             raise CaiTError(
                 f"class_names: got {len(class_names)}, expected {classifier.num_classes}, one for each "
@@ -99,7 +99,7 @@ class ImageClassifier(keras.Model):
         self.temperature = temperature
         self.multi_label = multi_label
         backbone = classifier.backbone
-        if backbone.prepared is None:  # without a checksum it is no statement about the weights
+        if backbone.prepared is None:  # an empty checksum states nothing about the weights
             own = {key: value for key, value in self._own().items() if key in OF_IMAGES}
             backbone.prepared = ("", json.dumps(own))
         self.built = True
@@ -166,7 +166,7 @@ class ImageClassifier(keras.Model):
         store["own"] = as_numbers(self._own())
 
     def load_own_variables(self, store: Any) -> None:
-        """Check that a file is of a model that prepares images and scales logits as this one.
+        """Load a file of a model that prepares images and scales logits as this model does.
 
         Raises:
             WeightsError: a value differs.
@@ -176,7 +176,7 @@ class ImageClassifier(keras.Model):
         if unlike := {key: theirs[key] for key, own in self._own().items() if theirs[key] != own}:
             shown = "; ".join(f"{key} {value}" for key, value in unlike.items())
             raise WeightsError(
-                f"weights: got a file of a model with {shown}, expected those of this model\n"
+                f"weights: got a file of a model with {shown}, expected this model's values\n"
                 "  keras.saving.load_model reads a .keras file with its own values."
             )
         super().load_own_variables(found)

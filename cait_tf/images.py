@@ -16,7 +16,7 @@ from cait_tf.variants import IMAGENET_MEAN, IMAGENET_STD
 if TYPE_CHECKING:
     import PIL.Image
 
-_FAR = 8  # a resized image this many times larger than its crop is never made as a whole
+_FAR = 8  # above this ratio of resized side to crop side, `load_image` makes only the crop
 
 
 def load_image(path: str | Path, size: tuple[int, int], crop_pct: float = 1.0) -> np.ndarray:
@@ -112,7 +112,7 @@ def _part(
         begin = max(0, math.floor(first * step) - margin)
         end = min(length, math.ceil((first + count) * step) + margin)
         begins.append((begin, end))
-        # Count from the edge of `begin`: PIL stores the box with 24 bits of precision.
+        # Measure from `begin`: PIL stores the box with 24 bits of precision.
         boxes.append((first * step - begin, min((first + count) * step - begin, end - begin)))
     (x0, x1), (y0, y1) = begins
     (left, right), (top, bottom) = boxes

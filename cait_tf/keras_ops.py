@@ -1,4 +1,4 @@
-"""`keras.ops` as `Any`: of several operations, type checkers infer that the result may be `None`."""
+"""`keras.ops` as `Any`: type checkers infer that several operations may return `None`."""
 
 from __future__ import annotations
 

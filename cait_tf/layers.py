@@ -63,7 +63,7 @@ def layer_norm(
 
 
 class LayerNormalization(keras.layers.LayerNormalization):
-    """Keras' layer over the last axis, ``(..., D)``, with an optional cast of the output.
+    """Keras' LayerNorm over the last axis, ``(..., D)``, with an optional cast of the output.
 
     The class keeps Keras' name, because Keras' weight files name layers by their class.
     """
@@ -107,7 +107,7 @@ class PatchEmbed(keras.layers.Layer):
         super().__init__(**kwargs)
         self.patch_size = patch_size
         self.embed_dim = embed_dim
-        # The authors keep torch's default of a convolution: U(±1/sqrt(fan_in)).
+        # The authors keep torch's default initializer of a convolution: U(±1/sqrt(fan_in)).
         initializer: Any = keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
         self.proj = keras.layers.Conv2D(
             embed_dim,
@@ -154,7 +154,7 @@ class LayerScale(keras.layers.Layer):
 
 
 class DropPath(keras.layers.Layer):
-    """Stochastic depth: drop a residual branch for whole examples, and rescale those that stay.
+    """Stochastic depth: drop a residual branch for whole examples, and rescale the kept branches.
 
     Huang et al. 2016, https://arxiv.org/abs/1603.09382. Identity outside training.
     """

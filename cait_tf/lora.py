@@ -67,7 +67,7 @@ def merged_kernels(model: Any) -> dict[str, np.ndarray]:
 
 
 def reset_lora(model: Any) -> None:
-    """Set every update to zero. `assign_weights` calls it after it has loaded new kernels."""
+    """Set every update to zero. `assign_weights` calls this function after it loads new kernels."""
     for layer in _dense_layers(model):
         if layer.lora_enabled:
             layer.lora_kernel_b.assign(ops.zeros_like(layer.lora_kernel_b))
@@ -88,7 +88,7 @@ def _chosen_layers(backbone: Any, targets: str | None) -> list[keras.layers.Dens
     if not chosen:
         kinds = dict.fromkeys(path.partition("/")[2] for path in by_path)
         raise CaiTError(
-            f"targets: got {targets!r}, which no layer's path has, expected a part of "
+            f"targets: got {targets!r}, which matches no layer's path, expected a part of "
             f"blocks_0 … blocks_{backbone.depth - 1}, blocks_token_only_0 … "
             f"blocks_token_only_{backbone.depth_token_only - 1}, or of {', '.join(kinds)}"
         )

@@ -34,7 +34,7 @@ def build_model(
     """Create a published variant, or ``cait_nano_32``.
 
     `create_model` also warns of columns of the head that keep their initial values, and of weights
-    that were trained on images of another size or another preparation than `cait_tf.preprocess`'s.
+    whose training images had another size or another preparation than `cait_tf.preprocess`'s.
 
     Args:
         name: a key of `cait_tf.VARIANTS`.
@@ -47,8 +47,8 @@ def build_model(
             package, which only `cait_nano_32` has, or else those of the hub. ``"hub"``: timm's
             weights on the Hugging Face Hub. ``"official"``: the authors' ``.pth``. Or any source
             that `load_weights` takes. ``model.loading_report`` has the loading report.
-        class_names: names of the head's columns, in order. If given, the head's columns are loaded
-            by name, as in `load_weights`, now and later. ``model.class_names`` has them.
+        class_names: names of the head's columns, in order. If given, this call and later calls of
+            `load_weights` match the head's columns by name. ``model.class_names`` has the names.
         source_names: names of the source's columns, as in `load_weights`.
         weights_key: key of a state dict in a PyTorch checkpoint, as in `load_weights`.
         **kwargs: further arguments of `CaiTBackbone`, such as ``dtype="mixed_bfloat16"``.
@@ -112,7 +112,7 @@ def locate_weights(variant: Variant, weights: str | Path) -> str | Path:
     hub_id, official_url = variant.hub_id, variant.official_url
     if hub_id is None or official_url is None:
         raise WeightsError(
-            f"weights: got {weights!r}, but {variant.name} has none that are published; expected "
+            f"weights: got {weights!r}, but {variant.name} has no published weights; expected "
             "pretrained, none, or a file"
         )
     return official.download(official_url) if weights == "official" else hub_id

@@ -81,7 +81,7 @@ def caches() -> Path | None:
 
 
 def cache_path(path: str | os.PathLike[str]) -> Path | None:
-    """Return the directory of a configured cache. `None`: its home directory is missing.
+    """Return the directory of a configured cache. `None`: the home directory in `path` is missing.
 
     Without a home directory, ``$XDG_CACHE_HOME`` replaces ``~/.cache``.
     """

@@ -22,18 +22,18 @@ def preprocess(
     image_size: int | None = None,
     crop_pct: float | None = None,
 ) -> Any:
-    """Return the input of a published variant, as evaluation prepares it within one grey level.
+    """Return a variant's input, equal to the input in evaluation within one grey level.
 
     Args:
-        images: ``(B, h, w, 3)`` uint8 of any size, or one image ``(h, w, 3)``. EXIF orientation is in
-            files, not in pixels: rotate photographs before. Or PIL images, as `uint8_images` takes
-            them.
+        images: ``(B, h, w, 3)`` uint8 of any size, one image ``(h, w, 3)``, or PIL images as for
+            `uint8_images`. Arrays have no EXIF orientation: rotate photographs first. The function
+            rotates PIL images.
         variant: the variant or its name.
         image_size: side S of the input, in pixels. `None`: the variant's.
         crop_pct: crop ratio. `None`: the variant's.
 
     Returns:
-        ``(B, S, S, 3)`` float32; of one image B is 1.
+        ``(B, S, S, 3)`` float32. B is 1 for one image.
 
     Raises:
         CaiTError: the variant does not exist, the images are not uint8 or differ in size, or

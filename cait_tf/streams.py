@@ -33,13 +33,13 @@ def restart_in_utf8() -> None:
 
 
 def prepare_streams() -> None:
-    """Make the standard streams usable after their console is gone.
+    """Make the standard streams usable when closed, broken, or unable to encode a character.
 
-    The function opens the null device on a closed descriptor, so that no other file gets its
+    The function opens the null device on a closed descriptor, so that no other file gets that
     number. The streams replace a character that the encoding lacks. When a write fails (the reader
     of a pipe has ended, the disk is full, the terminal is gone), the stream writes to the null
-    device from then on. The function leaves a stream that other code has installed, such as a
-    notebook's.
+    device from then on. The function does not change a stream that other code has installed, such
+    as a notebook's.
     """
     for descriptor in range(3):
         try:

@@ -87,11 +87,11 @@ _ROWS = (
     Variant("cait_s36_384",   384, 384, 36,  8, 1e-6, 0.2,   68_366_632,  47.99, 85.192, 97.372, 85.458, 97.480),
     Variant("cait_m36_384",   384, 768, 36, 16, 1e-6, 0.3,  271_221_352, 173.11, 85.924, 97.598, 86.060, 97.732),
     Variant("cait_m48_448",   448, 768, 48, 16, 1e-6, 0.4,  356_460_520, 329.41, 86.066, 97.590, 86.480, 97.748),
-    # Our own variant, for small machines and small data. pretrained/ has its weights. It must train
-    # fast from random weights, so LayerScale is large and the MLP is narrow. The initial positions
-    # differ strongly, because patches of a few pixels carry little information without them. The
-    # kernels are four times as large as the authors'. With the authors' value the branches of a
-    # narrow model are almost constant, and the model hardly learns.
+    # Our own variant, for small machines and small data. pretrained/ has its weights. The variant
+    # must train fast from random weights, so LayerScale is large and the MLP is narrow. The initial
+    # position embedding is large, because patches of a few pixels carry little information without
+    # their position. The initial kernels are four times as large as the authors'. With the authors'
+    # value the branches of a narrow model are almost constant, and the model hardly learns.
     Variant("cait_nano_32",    32,  96,  2,  2, 0.1,  0.0,     408_064, patch_size=4, mlp_ratio=2.0, pos_embed_init=0.5, kernel_init=0.08, published=False, shipped=True),
 )
 # fmt: on

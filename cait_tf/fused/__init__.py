@@ -1,8 +1,8 @@
 """Faster forms of the plain formulas in the model's files.
 
-The model's files use only `implementation`. The forms use XLA and oneDNN under TensorFlow (`tensorflow`),
-sums that XLA fuses under JAX (`jax`), and fewer passes over memory on both (`portable`). Tests compare
-every form with the plain formulas. This module imports no backend.
+The model's files use only `implementation`. `tensorflow` uses XLA and oneDNN. `jax` uses sums that
+XLA fuses. `portable` makes fewer passes over memory, on both backends. Tests compare every form
+with the plain formulas. This module imports no backend.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def implementation() -> ModuleType | None:
 
 
 def infer(model: Any, images: Any) -> Any:
-    """`cait_tf.fused.micro_batches.infer`: TensorFlow's fastest ``model(images, training=False)``."""
+    """Return ``model(images, training=False)`` by TensorFlow's fastest path: `micro_batches`."""
     from cait_tf.fused.micro_batches import infer as run
 
     return run(model, images)

@@ -54,9 +54,9 @@ def exponential(x: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     """Return e^x in the dtype of `x`.
 
     For half precision on a CPU the relative error is at most 8.5e-5, and the result is clipped to
-    the range 2^-125 to 2^127. The function then computes 2^whole * 2^rest. To multiply by 2^whole,
-    it adds `whole` to the exponent bits of float32. It reads `whole` from the last bits of the sum
-    with 1.5 * 2^23.
+    the range 2^-125 to 2^127. In this case the function computes 2^whole * 2^rest, where the sum of
+    `whole` and rest is ``power = x * log2(e)``. To multiply by 2^whole, it adds `whole` to the
+    exponent bits of float32. `whole` is in the last bits of ``power + 1.5 * 2^23``.
 
     Args:
         x: in float32, or float64.

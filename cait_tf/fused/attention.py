@@ -28,7 +28,7 @@ def talking_heads(
     """Compute attention with heads mixed before and after the softmax: ``(B*N, 3D) -> (B*N, D)``.
 
     The gradient computes the maps ``(B, H, N, N)`` again, which saves much of a block's memory. If
-    the maps are small (`keeps_maps`), the gradient keeps three of them instead.
+    the maps are small (`keeps_maps`), the gradient keeps all three tensors of maps instead.
 
     The biases of the mixings need no pass over the maps. The first bias is the same for all keys,
     and the softmax cancels it. The second bias adds a multiple of the sum of all values to every
@@ -38,8 +38,7 @@ def talking_heads(
     Args:
         product: queries, keys and values of each patch, without their bias.
         bias: bias of queries, keys and values, (3D,), in any dtype.
-        before: kernel (H, H), from head to head, and bias (H,) of the mixing before the softmax, in
-            any dtype.
+        before: kernel (H in, H out) and bias (H,) of the mixing before the softmax, in any dtype.
         after: kernel and bias of the mixing after the softmax.
         patches: N.
     """
@@ -108,7 +107,7 @@ def _split(
 
 @compiled
 def _join(d_q: tf.Tensor, d_k: tf.Tensor, d_v: tf.Tensor, d_values: tf.Tensor) -> tf.Tensor:
-    """Return the gradient of `_split`, with `d_values` ``(B, H, 1, d)`` added for every value."""
+    """Return the gradient of `_split`. Add `d_values`, ``(B, H, 1, d)``, to `d_v`."""
     _, heads, _, width = sizes(d_q)
     parts = to_float32(d_q) * width**-0.5, to_float32(d_k), to_float32(d_v) + d_values
     # Concatenate along the head axis: stacking on a new axis is slower.

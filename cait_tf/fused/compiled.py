@@ -59,10 +59,10 @@ def cpu_alone() -> bool:
 
 
 def fuses() -> bool:
-    """Whether TensorFlow fuses a matrix product with the operations after it, in oneDNN's float32.
+    """Whether oneDNN fuses a matrix product with the next operations, which it computes in float32.
 
-    The function does not see whether Grappler's rewriting is off, as in a run's training step. The
-    training step uses the compiled operations instead.
+    The function does not detect whether Grappler's rewriting is off, as in a run's training step.
+    The training step uses the compiled operations instead.
     """
     return cpu_alone() and not tf.executing_eagerly()
 
@@ -73,7 +73,7 @@ def exact_products() -> bool:
 
 
 def wait_for(upstream: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
-    """Return `x`, but let every computation from the result wait for `upstream`.
+    """Return `x`, but make every computation that uses the result wait for `upstream`.
 
     Without the wait, TensorFlow recomputes tensors early and keeps them. XLA ignores control
     dependencies and merges a recomputation with the first computation. On accelerators XLA may

@@ -45,7 +45,7 @@ def activated(x: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
 def activation_gradient(
     x: tf.Tensor, bias: tf.Tensor, upstream: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the gradient of `activated` with respect to `x`, and the value again."""
+    """Return the gradient of `activated` with respect to `x`, and its output, computed again."""
     y = to_float32(x) + to_float32(bias)
     below = normal_cdf(y, x.dtype)
     density = tf.exp(-0.5 * y * y) / math.sqrt(2 * math.pi)
@@ -70,7 +70,7 @@ def _row_means(x: tf.Tensor) -> tf.Tensor:
 
 
 def column_sums(x: tf.Tensor) -> tf.Tensor:
-    """Sum over all axes but the last, in float32: ``(..., D) -> (D,)``, as in `row_sums`."""
+    """Sum over all axes but the last: ``(..., D) -> (D,)``; on a CPU, as a product with ones."""
     rows = x if len(x.shape) == 2 else tf.reshape(x, [-1, x.shape[-1]])
     if exact_products():
         count = rows.shape[0] or tf.shape(rows)[0]  # a static shape adds no nodes to the graph
@@ -120,7 +120,7 @@ def normalised_gradient(
     scale: tf.Tensor,
     upstream: tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Return the gradient of `normalised` with respect to `x`, gamma's, and the value again.
+    """Return the gradients of `normalised` for `x` and for gamma, and its output, computed again.
 
     Returns:
         Three tensors ``(..., D)``. The second is not summed: its `column_sums` are gamma's

@@ -1,4 +1,4 @@
-"""Compute tensors that depend only on the weights once, before a loop over micro-batches."""
+"""Compute weight-only tensors once, before a loop over micro-batches."""
 
 from __future__ import annotations
 

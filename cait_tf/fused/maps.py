@@ -29,7 +29,7 @@ def all_maps(
 
     Args:
         q, k: scaled queries and keys, (B, H, N, d).
-        first, second: kernels of the two mixings, (H, H), from head to head.
+        first, second: kernels of the two mixings, (H in, H out).
 
     Returns:
         Three tensors (B, H, N, N).
@@ -138,7 +138,7 @@ def flat(maps: tf.Tensor) -> tf.Tensor:
 
 
 def mix(maps: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    """Mix the maps across heads: ``(B, H, N, N)`` with a kernel ``(H, H)``, from head to head."""
+    """Mix the maps across heads: ``(B, H, N, N)`` with a kernel ``(H in, H out)``."""
     if _summed(kernel):
         return _summed_heads(maps, kernel)
     mixed = tf.matmul(kernel, flat(maps), transpose_a=True)  # (B, H, N*N)

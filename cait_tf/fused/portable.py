@@ -1,7 +1,7 @@
 """CaiT's two blocks in `keras.ops`, with fewer passes over memory than the plain formulas.
 
-JAX uses both blocks. TensorFlow uses them for inference in graphs without XLA, such as exports, for
-training with dropout, and for class attention.
+JAX uses both blocks. TensorFlow uses them for class attention, for training with dropout, and for
+inference in graphs without XLA, such as exports.
 
 Shapes: B images, N patches, D ``embed_dim``, H ``num_heads``, d = D / H.
 """
@@ -154,8 +154,8 @@ def _bias(mixing: Any, maps: Any) -> Any:
 def _class_attention(attn: Any, u: Any, formulas: Formulas) -> Any:
     """Compute attention of the class token: ``(B, 1+N, D) -> (B, 1, D)``.
 
-    The function computes neither keys nor values, which saves products. K and V are their kernels:
-    q (u K)' = (q K') u', and probs (u V) = (probs u) V.
+    The function computes neither keys nor values, which saves products. K and V are the kernels of
+    keys and values, and ' transposes: q (u K)' = (q K') u', and probs (u V) = (probs u) V.
     """
     u = ops.cast(u, attn.compute_dtype)
     q = _by_head(attn, attn.q(u[:, 0]) * (attn.embed_dim // attn.num_heads) ** -0.5)  # (H, B, d)

@@ -77,7 +77,7 @@ def residual_matmul(
 ) -> tf.Tensor:
     """Return ``x + factor * gamma * (branch @ kernel + bias)``, (B, N, D), in the dtype of `x`.
 
-    Of the activations, the gradient keeps only `branch`.
+    The gradient keeps only one activation, `branch`.
 
     Args:
         x: the residual stream, (B, N, D).
@@ -92,7 +92,7 @@ def residual_matmul(
     dtype = branch.dtype.name
     activate = gelu_bias is not None
     rounded, scaled = hoist(_rounded, dtype, kernel), hoist(_scaled, dtype, kernel, gamma)
-    # Without GELU nothing uses the bias. It only keeps the number of arguments the same.
+    # Without GELU nothing uses `gelu_bias`. The zero only keeps the number of arguments the same.
     gelu_bias = tf.zeros([1], dtype) if gelu_bias is None else gelu_bias
 
     @custom_gradient

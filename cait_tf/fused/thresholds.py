@@ -11,12 +11,12 @@ from __future__ import annotations
 LEAST_PATCHES = {True: 784, False: 1568}
 
 #: Alternatively, smallest number of pairs of patches. True: half precision. False: float32. A
-#: micro-batch of 2 images of 224 pixels reaches it in float32. One image of 384 pixels reaches it
-#: in both precisions.
+#: micro-batch of 2 images of 224 pixels reaches the float32 value. One image of 384 pixels reaches
+#: both values.
 LEAST_PAIRS = {False: 70_000, True: 320_000}
 
-#: Largest size of a micro-batch's three attention maps in one block, in bytes, that the gradient
-#: keeps.
+#: The gradient keeps the three attention maps of one block and micro-batch up to this size, in
+#: bytes.
 MOST_BYTES_OF_MAPS = 2**24
 
 #: Up to this number of heads, XLA mixes maps as a sum on a CPU. A matrix product mixes more heads.

@@ -48,7 +48,7 @@ def assign_weights(
     class_names: Sequence[str] | None = None,
     source_names: Sequence[str] | None = None,
 ) -> LoadingReport:
-    """Load tensors that `load.read_weights` has read into a model: the second half of `load_weights`.
+    """Load the tensors of `load.read_weights` into a model: the second half of `load_weights`.
 
     Args:
         tensors: arrays in Keras layout by timm name.
@@ -86,7 +86,7 @@ def assign_weights(
         if initialised:
             notes.append(f"new head for {variables['head.bias'].shape[0]} classes")
         elif unused:
-            notes.append("the model has no head, the source's is left out")
+            notes.append("the source's head is left out, because the model has no head")
 
     grid = grid_of(model)
     embedding = tensors.get("pos_embed")
@@ -119,7 +119,7 @@ def assign_weights(
 
 
 def _kept_columns(match: ClassMatch | None, ours: Sequence[str], columns: int) -> str:
-    """Return a report's ``warning``, for a source whose head has that many columns."""
+    """Return a report's ``warning``. `columns` counts the columns of the source's head."""
     equal = columns == len(ours)
     if match is None:
         why = (
@@ -129,7 +129,7 @@ def _kept_columns(match: ClassMatch | None, ours: Sequence[str], columns: int) -
     missed = [name for name, column in zip(ours, match.columns, strict=True) if column < 0]
     if not missed or not (match.kept or equal):
         return ""
-    return f"has no column of its own for {some(missed)}: the model keeps its values there"
+    return f"has no unique column for {some(missed)}: these columns of the model keep their values"
 
 
 def _match_head(
@@ -200,7 +200,7 @@ def _check(expected: list[str], variables: dict, tensors: Tensors, source: str) 
         if damaged:
             raise WeightsError(
                 f"weights: got {source}, with NaN or infinity in {_listed(damaged)}; expected finite "
-                "numbers, which a run that diverged does not leave"
+                "numbers; the training run may have diverged"
             )
         return
     lines = [

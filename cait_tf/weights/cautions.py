@@ -22,7 +22,7 @@ def cautions(report: LoadingReport) -> list[str]:
         (resampled,) = [note for note in report.notes if note.startswith("pos_embed resampled")]
         found.append(
             f"{report.source} was trained on images of another size: {resampled} patches; create the "
-            "model with image_size= for its own"
+            "model with the image_size= of the weights"
         )
     if other := other_preparation(stated_facts(report.source).get(PREPARATION)):
         found.append(

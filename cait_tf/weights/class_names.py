@@ -53,7 +53,7 @@ class ClassMatch:
 
     @property
     def kept(self) -> list[str]:
-        """The classes that are in both lists."""
+        """The classes of ``ours`` that have a column in ``theirs``."""
         return [name for name, column in zip(self.ours, self.columns, strict=True) if column >= 0]
 
     @property
@@ -113,9 +113,9 @@ def match_classes(
     """Compare the class list of some weights with the model's. All commands use this function.
 
     Args:
-        theirs: class names of the weights, in column order. `None`: the weights name no classes, as
-            published weights. If `ours` are ImageNet-1k's classes and the weights' head has 1000
-            columns, the weights' classes are ImageNet-1k's in published order.
+        theirs: class names of the weights, in column order. `None`: the weights name no classes,
+            like published weights. The function then assumes ImageNet-1k's classes in published
+            order, if `ours` are ImageNet-1k's classes and `columns` is 1000.
         ours: class names of the model, in column order.
         columns: number of columns in the weights' head. `None`: not known.
 
@@ -136,7 +136,7 @@ def check_same_columns(theirs: Sequence[str] | None, ours: Sequence[str]) -> Non
     """Check that a head's columns can be copied as they are.
 
     Raises:
-        WeightsError: the weights name no classes, other classes, or the same in another order.
+        WeightsError: the weights name no classes, other classes, or the classes in another order.
     """
     if theirs is None:
         raise WeightsError(
@@ -152,7 +152,7 @@ def check_same_columns(theirs: Sequence[str] | None, ours: Sequence[str]) -> Non
 
 
 def repeated_names(names: Sequence[str]) -> list[str]:
-    """Return the names that occur several times. ImageNet-1k's own list of words has none."""
+    """Return the names that occur several times. ImageNet-1k's two cranes count as different."""
     return _repeated(_canonical(names))
 
 
@@ -163,7 +163,7 @@ def some(names: Sequence[str]) -> str:
 
 
 def _looks(name: str) -> str:
-    """Normalise a name to its looks: NFKC, single spaces, no invisible characters."""
+    """Normalise a name to its appearance: NFKC, single spaces, no invisible characters."""
     plain = unicodedata.normalize("NFKC", name)
     return " ".join("".join(one for one in plain if unicodedata.category(one) != "Cf").split())
 

@@ -70,14 +70,14 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
     if strangers := sorted(parameters - used):
         raise WeightsError(
             f"weights: got {path}, expected a model of the CaiT collection; "
-            f"{len(strangers)} variables have no place in one: {', '.join(strangers[:8])}\n"
+            f"{len(strangers)} variables are unknown: {', '.join(strangers[:8])}\n"
             "  For a model that a run exported, give RUN/checkpoints/best.safetensors instead."
         )
     return tensors
 
 
 def grid(path: str | Path) -> tuple[int, int] | None:
-    """Return the patch grid from the input of ``serving_default``. `None`: it is not known."""
+    """Return the patch grid, from ``serving_default``'s input. `None`: the grid is not known."""
     from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf import saved_model_pb2
 
@@ -100,7 +100,7 @@ def grid(path: str | Path) -> tuple[int, int] | None:
 
 
 def class_names(path: str | Path) -> tuple[str, ...] | None:
-    """Return the classes of `add_class_names`. `None`: none, as in the original collection."""
+    """Return the names of `add_class_names`. `None`: no names, as in the original collection."""
     file = _directory(path) / _CLASSES
     return tuple(json.loads(file.read_bytes())) if file.is_file() else None
 

@@ -37,7 +37,7 @@ def geometry(
         if height * width != patches:
             raise WeightsError(
                 f"weights: got {source}, with a position embedding of {patches} patches, expected a "
-                "square number of them, or a file that states its grid, as those of cait_tf do"
+                "square number of them, or a file that states its grid, as cait_tf's files do"
             )
         shape = {
             "image_size": (height * patch_size, width * patch_size),

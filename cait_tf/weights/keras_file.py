@@ -25,7 +25,7 @@ _GRIDS = ("vars/grid", "backbone/vars/grid", "classifier/backbone/vars/grid")
 _CLASSES = ("head/vars/class_names", "classifier/head/vars/class_names")
 _STATED = "stated"
 _PREPARED = ("vars/prepared", "backbone/vars/prepared", "classifier/backbone/vars/prepared")
-#: What an `ImageClassifier` does with images and logits, and the part about images.
+#: Key of an `ImageClassifier`'s own settings, and the names of the settings for images.
 _OWN = "vars/own"
 OF_IMAGES = ("crop_pct", "interpolation", "mean", "std", "resize_mode", "antialias")
 _STAGES = {
@@ -64,8 +64,8 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
     names = {key: name for key in arrays if (name := _timm_name(key)) is not None}
     if strangers := [key for key in arrays if key not in names]:
         raise WeightsError(
-            f"weights: got {path}, expected a model of cait_tf; these variables have no place in "
-            f"one: {', '.join(strangers[:8])}"
+            f"weights: got {path}, expected a model of cait_tf; these variables are "
+            f"unknown: {', '.join(strangers[:8])}"
         )
     return {name: arrays[key] for key, name in names.items()}
 
@@ -93,12 +93,12 @@ def class_names(path: str | Path) -> tuple[str, ...] | None:
 
 
 def as_numbers(value: Any) -> np.ndarray:
-    """Return a value of JSON as ``(n,)`` uint8, as Keras' stores hold numbers alone."""
+    """Return a JSON value as ``(n,)`` uint8, because Keras' stores hold only numbers."""
     return np.frombuffer(json.dumps(value).encode(), np.uint8)
 
 
 def of_numbers(numbers: Any) -> Any:
-    """Return the value of `as_numbers`."""
+    """Return the JSON value that `as_numbers` converted."""
     return json.loads(bytes(np.asarray(numbers)))
 
 
@@ -118,7 +118,7 @@ def add_stated(path: Path, stated: Mapping[str, str]) -> None:
 def stated(path: str | Path) -> dict[str, str]:
     """Return what a file states about its weights; an empty dictionary if it states nothing.
 
-    `add_stated` added it, `CaiTBackbone` stored it, or an `ImageClassifier` prepares images itself.
+    The facts come from `add_stated`, `CaiTBackbone.prepared` or an `ImageClassifier`'s settings.
     """
     try:
         if Path(path).suffix == ".keras":
@@ -138,7 +138,7 @@ def stated(path: str | Path) -> dict[str, str]:
 
 
 def _configured_grid(path: Path) -> tuple[int, int] | None:
-    """Return the grid from a ``.keras`` file's configuration. Older files state no other grid."""
+    """Return the grid from a ``.keras`` file's configuration, the only place in older files."""
     with zipfile.ZipFile(path) as archive:
         config = json.loads(archive.read("config.json"))["config"]
     size, patch = config.get("image_size"), config.get("patch_size")
@@ -146,7 +146,7 @@ def _configured_grid(path: Path) -> tuple[int, int] | None:
 
 
 def _opened(path: str | Path | io.BytesIO) -> Any:
-    """Open an HDF5 file to read it. `Any`: h5py's types do not tell data sets from groups."""
+    """Open an HDF5 file to read it. `Any`: h5py's types do not distinguish data sets and groups."""
     import h5py
 
     return h5py.File(path, "r")

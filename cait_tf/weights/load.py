@@ -74,8 +74,8 @@ def read_into(
 
     If the model's columns have names, the function also matches the head's columns by class name. It
     loads the columns of classes that the source names, in any order. The other columns keep their
-    values. A model without names takes the source's head unchanged if it has as many columns, and the
-    names with it. `load_weights` also warns as `create_model` does.
+    values. A model without names takes the source's head and its names unchanged, if both heads
+    have the same number of columns. `load_weights` also logs the warnings of `create_model`.
 
     Args:
         model: the model. The function builds it if necessary.
@@ -83,8 +83,8 @@ def read_into(
             (``.pth``, ``.pth.tar``, ``.pt``, ``.bin``, ``.ckpt``), a SavedModel directory of the
             original collection, a ``.weights.h5`` or ``.keras`` file, or a Hugging Face repository
             such as ``timm/cait_s24_224.fb_dist_in1k``.
-        class_names: names of the model's ``C`` head columns, in order; ``model.class_names`` from now
-            on. `None`: ``model.class_names``, which `create_model` sets.
+        class_names: names of the model's ``C`` head columns, in order. They become
+            ``model.class_names``. `None`: ``model.class_names``, which `create_model` sets.
         source_names: names of the source's head columns, in order. `None`: the names in the source.
         weights_key: key of the state dict to load, for a PyTorch checkpoint with several state
             dicts. `None`: the moving average (``state_dict_ema``, ``model_ema``) if there is one,
@@ -97,7 +97,8 @@ def read_into(
     Raises:
         WeightsError: the source cannot be found, downloaded or read, `source_names` do not fit its
             head, a tensor is missing, unexpected, of another shape or of integers, a number is not
-            finite, or `class_names` has another number of names than the head has columns. The message lists the tensors, and the model stays unchanged.
+            finite, or `class_names` has another number of names than the head has columns. The
+            message lists the tensors, and the model stays unchanged.
         ImportError: the source needs an extra that is not installed.
     """
     read = read_weights(source, weights_key)
@@ -124,15 +125,15 @@ def load_weights(
     if hasattr(model, "classifier"):
         raise WeightsError(
             "model: got an ImageClassifier, expected a CaiTClassifier or CaiTBackbone\n"
-            "  Give model.classifier, if its weights are to take images of the same preparation."
+            "  Give model.classifier, if the new weights expect the same preparation of images."
         )
     before = preparation_of(model, of_these_weights=False)
     report = read_into(model, source, *arguments, **keywords)
     after = stated_facts(source).get(PREPARATION)
     state_preparation(model, after)
     if before and (other := other_preparation(after, before)):
-        logger.warning("%s was trained on images prepared with %s, unlike the model's weights before",
-                       source, in_words(other))  # fmt: skip
+        logger.warning("%s was trained on images prepared with %s, unlike the images "
+                       "of the model's earlier weights", source, in_words(other))  # fmt: skip
     for caution in cautions(report):
         logger.warning("%s", caution)
     if HEAD[1] in report.initialised and HEAD[1] in report.unused and not report.warning:
@@ -217,8 +218,8 @@ def save_weights(
 ) -> None:
     """Write the model's weights to a safetensors file with timm's names, which timm loads too.
 
-    The file states the model's class names, if it has some. Weights as loaded also keep the statement
-    of their file on how images are prepared.
+    The file states the model's class names, if the model has them. If the weights have not changed
+    since they were loaded, the file also states their preparation of images, if it is known.
 
     Args:
         path: a name that ends in ``.safetensors``.
@@ -230,7 +231,8 @@ def save_weights(
     if Path(path).suffix != ".safetensors":
         raise WeightsError(
             f"path: got {path}, expected a name that ends in .safetensors\n  For .weights.h5 write "
-            "model.save_weights(path), for .keras model.save(path); cait_tf.convert.convert writes the others."
+            "model.save_weights(path), for .keras model.save(path); cait_tf.convert.convert writes "
+            "other formats."
         )
     if not model.built:
         model.build()

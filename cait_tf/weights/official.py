@@ -1,6 +1,7 @@
-"""Read and write PyTorch checkpoints of the authors, and of timm's and DeiT's training scripts.
+"""Read PyTorch checkpoints, and write them in the authors' format.
 
-The authors' files have a state dict under ``"model"``, and its names begin with ``module.``.
+The module reads files of the authors, and of timm's and DeiT's training scripts. The authors' files
+have a state dict under ``"model"``, and its names begin with ``module.``.
 """
 
 from __future__ import annotations
@@ -76,17 +77,17 @@ def read_chosen(
 
 
 def grid(path: str | Path) -> tuple[int, int] | None:
-    """Return the patch grid that a file of `write` states. `None`: an authors' file."""
+    """Return the patch grid that `write` stored. `None`: none, as in authors' files."""
     return _written(path, _GRID, tuple)
 
 
 def class_names(path: str | Path) -> tuple[str, ...] | None:
-    """Return the classes that a file of `write` names. `None`: none, as in authors' files."""
+    """Return the class names that `write` stored. `None`: none, as in authors' files."""
     return _written(path, _CLASSES, tuple)
 
 
 def stated(path: str | Path) -> dict[str, str]:
-    """Return what a file of `write` states about itself; an empty dictionary for any other file."""
+    """Return what `write` stored as `stated`; an empty dictionary for any other file."""
     return _written(path, _STATED, dict) or {}
 
 

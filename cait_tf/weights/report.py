@@ -22,8 +22,8 @@ class LoadingReport:
         initialised: parameters that kept their initial values, such as a new head.
         unused: tensors of the source that the model did not load, such as the old head.
         notes: remarks for the user.
-        warning: which columns of the head keep their values although the source has a head of as many
-            columns, or names some of their classes. Empty: no such column.
+        warning: which columns of the head keep their values, although the source's head has as many
+            columns or some of the model's classes. Empty: no warning.
         classes: the source's and the model's class lists. `None`: the lists were not compared, for
             example because one of them is unknown.
         sha256: checksum of all tensors of the source. Empty: not computed.

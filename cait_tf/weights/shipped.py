@@ -10,7 +10,7 @@ _FOLDER = Path(__file__).resolve().parents[1] / "pretrained"
 
 
 def weights_of(variant: Variant) -> Path | None:
-    """Return the safetensors file of a variant. `None`: this package has no weights of it."""
+    """Return the safetensors file of a variant. `None`: this package has no weights for it."""
     return _FOLDER / f"{variant.name}.safetensors" if variant.shipped else None
 
 

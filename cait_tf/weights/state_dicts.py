@@ -14,7 +14,7 @@ from cait_tf.errors import WeightsError
 #: The keys of timm's and DeiT's training scripts, in timm's order of preference.
 _KNOWN = ("state_dict_ema", "model_ema", "state_dict", "model")
 _EMA = re.compile(r"(^|_)ema(_|$)")
-#: DistributedDataParallel and EMA wrappers, ``torch.compile``, Lightning modules.
+#: Prefixes of DistributedDataParallel and EMA wrappers, ``torch.compile``, Lightning modules.
 _WRAPPERS = ("module.", "_orig_mod.", "model.")
 #: The counter of ``torch.optim.swa_utils.AveragedModel``. Its name has no prefix ``module.``.
 _COUNTERS = ("n_averaged",)

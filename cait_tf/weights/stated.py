@@ -19,9 +19,9 @@ _PUBLISHED = json.dumps({
 
 
 def stated_facts(source: str | Path) -> dict[str, str]:
-    """Return the facts that a local file states. Empty: none, or a hub repository.
+    """Return the facts that a local file or directory states. Empty: none, or a hub repository.
 
-    The result lacks what describes the file and not its model: class names, patch grid, checksum.
+    The result omits class names, patch grid and checksum, which other functions return.
     """
     from cait_tf.weights import collection, keras_file, official, timm
 
@@ -40,7 +40,7 @@ def stated_facts(source: str | Path) -> dict[str, str]:
 
 
 def state_preparation(model: Any, preparation: str | None) -> None:
-    """State how the images of a model's weights were prepared, as JSON. It belongs to the backbone."""
+    """Store in the backbone how the images of a model's weights were prepared, as JSON."""
     from cait_tf.weights.load import weights_checksum
 
     backbone = getattr(model, "backbone", model)
@@ -48,11 +48,11 @@ def state_preparation(model: Any, preparation: str | None) -> None:
 
 
 def preparation_of(model: Any, *, of_these_weights: bool = True) -> str | None:
-    """Return what `state_preparation` stated. `None`: nothing.
+    """Return the preparation that `state_preparation` stored. `None`: it stored none.
 
     Args:
-        of_these_weights: True: also return `None` if the backbone's weights changed since, as the user
-            may have trained them on other images.
+        of_these_weights: True: also return `None` if the backbone's weights changed since then,
+            because the user may have trained them on other images.
     """
     from cait_tf.weights.load import weights_checksum
 
@@ -64,7 +64,7 @@ def preparation_of(model: Any, *, of_these_weights: bool = True) -> str | None:
 
 
 def other_preparation(preparation: str | None, than: str | None = None) -> dict[str, Any]:
-    """Return the values of a preparation that differ from another one, by key.
+    """Return the values of `preparation` that differ from those of `than`, by key.
 
     Args:
         preparation: JSON. `None`: not stated.
@@ -78,5 +78,5 @@ def other_preparation(preparation: str | None, than: str | None = None) -> dict[
 
 
 def in_words(preparation: dict[str, Any]) -> str:
-    """Return ``mean [0.2, 0.2, 0.2]; resize_mode squash``."""
+    """Return text such as ``mean [0.2, 0.2, 0.2]; resize_mode squash``."""
     return "; ".join(f"{key} {value}" for key, value in preparation.items())

@@ -30,7 +30,7 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
 
     Raises:
         WeightsError: the file is damaged or not a safetensors file. The checksum in our files
-            detects a single changed bit.
+            detects even a single changed bit.
     """
     import safetensors
     from safetensors.numpy import load_file
@@ -41,12 +41,12 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
     except (safetensors.SafetensorError, OSError) as error:
         raise _damaged(path, str(error)) from error
     if stated and stated != checksum(tensors):
-        raise _damaged(path, "its checksum is another")
+        raise _damaged(path, "its checksum does not match")
     return {name: names.from_torch_layout(array) for name, array in plain_names(tensors).items()}
 
 
 def grid(path: str | Path) -> tuple[int, int] | None:
-    """Return the patch grid that the file's metadata states. `None`: none, as in timm's files."""
+    """Return the patch grid in the file's metadata. `None`: it states none, as in timm's files."""
     stated = metadata(path).get(GRID)
     return cast("tuple[int, int]", tuple(map(int, stated.split("x")))) if stated else None
 
@@ -54,8 +54,9 @@ def grid(path: str | Path) -> tuple[int, int] | None:
 def class_names(path: str | Path) -> tuple[str, ...] | None:
     """Return the classes that a file names, in column order. `None`: it names none.
 
-    Our files name them in the metadata, and timm in the ``config.json`` beside the file. That file
-    describes ``model.safetensors`` alone: beside a file of another name it may be of another model.
+    Our files name the classes in the metadata. timm names them in the ``config.json`` beside the
+    file. ``config.json`` describes only ``model.safetensors``. The function ignores it beside a
+    file of another name, which may be another model.
     """
     if stated := metadata(path).get(CLASSES):
         return tuple(stated.split("\n"))
@@ -100,7 +101,7 @@ def write(
     metadata = {"format": "pt", STATED: checksum(torch_layout), **(metadata or {})}
     with atomic_path(path) as partial:
         partial.touch()
-        mode = partial.stat().st_mode  # of a new file; safetensors writes a private file
+        mode = partial.stat().st_mode  # the umask's mode; safetensors would make the file private
         save_file(torch_layout, partial, metadata=metadata)
         partial.chmod(mode)
 

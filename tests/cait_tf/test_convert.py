@@ -244,7 +244,7 @@ def test_a_tensor_that_changed_on_the_way_is_noticed(tmp_path, monkeypatch):
 
     monkeypatch.setattr(convert, "_write", careless)
     with pytest.raises(
-        WeightsError, match=r"1 tensors as written are not the source's: norm\.weight"
+        WeightsError, match=r"1 written tensors differ from the source's: norm\.weight"
     ):
         convert.convert(golden.SAFETENSORS, tmp_path / "a.safetensors")
     assert list(tmp_path.iterdir()) == []

@@ -89,7 +89,7 @@ def test_any_size_becomes_the_models(mode, shape):
         ),
         (
             {"classifier": cait_tf.CaiTClassifier(3, image_size=(16, 32), embed_dim=48, depth=1)},
-            "classifier: got one of 16x32 images, expected square ones",
+            "classifier: got image size 16x32, expected square images",
         ),
     ],
 )

@@ -88,8 +88,8 @@ def test_columns_that_keep_their_values_are_warned_of(load, tmp_path, caplog):
     said = [str(one).partition(".safetensors ")[2] for one in caplog.messages]
     assert said == [
         "names no classes, so the head keeps its values: name the columns with source_names=[…]",
-        "has no column of its own for zebra, yak: the model keeps its values there",
-        "has no column of its own for xerus, yak, zebra: the model keeps its values there",
+        "has no unique column for zebra, yak: these columns of the model keep their values",
+        "has no unique column for xerus, yak, zebra: these columns of the model keep their values",
     ]
 
 
@@ -182,7 +182,10 @@ def test_weights_of_another_preparation_than_those_before_are_warned_of(tmp_path
     load_weights(model, one)
     assert not [said for said in caplog.messages if "unlike" in said]
     load_weights(model, other)
-    assert "prepared with resize_mode pad, unlike the model's weights before" in caplog.text
+    assert (
+        "prepared with resize_mode pad, unlike the images of the model's earlier weights"
+        in caplog.text
+    )
 
 
 def test_a_safetensors_file_is_called_one(tmp_path):
@@ -282,7 +285,9 @@ def test_official_is_the_authors_file(monkeypatch):
 
 @pytest.mark.parametrize("weights", ["hub", "official"])
 def test_nano_has_no_published_weights(weights):
-    with pytest.raises(WeightsError, match=f"got '{weights}', but cait_nano_32 has none"):
+    with pytest.raises(
+        WeightsError, match=f"got '{weights}', but cait_nano_32 has no published weights"
+    ):
         nano(weights=weights)
 
 
