@@ -1,4 +1,4 @@
-"""Read images and labels of a program: arrays, batches, or single examples."""
+"""Read a caller's images and labels: arrays, batches, or single examples."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def examples(split: str, data: Any, upright: bool) -> Iterator[tuple[np.ndarray,
 
 
 def image_advice(pixels: np.ndarray) -> str:
-    """Return a line that says how to make ``(h, w, 3)`` uint8 of an image. Empty: nothing is known."""
+    """Return a line that says how to convert an image to ``(h, w, 3)`` uint8. Empty: no advice."""
     if not pixels.size:
         return "Leave empty images out."
     kind, shape = pixels.dtype, pixels.shape
@@ -94,13 +94,15 @@ def _pairs(split: str, images: Any, labels: Any, upright: bool) -> Iterator[tupl
             "Put a single example into a list: [(image, label)].",
         )  # fmt: skip
     if len(images) != len(labels):
-        raise bad_value(split, f"{len(images)} images and {len(labels)} labels", "as many of both")
+        raise bad_value(
+            split, f"{len(images)} images and {len(labels)} labels", "one label per image"
+        )
     for image, label in zip(images, labels, strict=True):
         yield _pixels(split, image, upright), label_value(split, label)
 
 
 def _sequence(values: Any) -> Any:
-    """Return values that have a number and an order. `None`: they do not, such as a single label."""
+    """Return values that have a length and an order. `None`: a set, or a single label."""
     if isinstance(values, Mapping | Set | str | bytes):
         return None
     for read in ("numpy", "to_numpy"):  # a tensor; a column or table of pandas
@@ -123,7 +125,7 @@ def _of_dictionary(split: str, element: Mapping[str, Any], key: str | None) -> t
     """Return image and label.
 
     Args:
-        key: the label column that gave the class names. `None`: the first column of a usual name.
+        key: the label column that gave the class names. `None`: the first column with a usual name.
     """
     image = next((element[key] for key in _IMAGE if key in element), None)
     key = key or label_key(element)
@@ -160,7 +162,7 @@ def _pixels(split: str, image: Any, upright: bool) -> np.ndarray:
 
 
 def _not_decoded(split: str, image: Any) -> UserError:
-    """Return the error for a path, or for the content of an image file."""
+    """Return the error for an image that is a path, or the undecoded content of a file."""
     try:
         path = image.decode() if isinstance(image, bytes) else image
     except UnicodeDecodeError:

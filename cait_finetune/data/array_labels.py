@@ -1,4 +1,4 @@
-"""Name the labels of a program's images: the order of the classes, and the name of each label."""
+"""Name the labels of a caller's images: the order of the classes, and the name of each label."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def label_name(split: str, label: Any, names: Sequence[str] | None) -> str:
 
     Args:
         label: a text or an integer.
-        names: names of labels 0, 1, …. `None`: a text is its own name, an integer its digits.
+        names: names of labels 0, 1, …. `None`: the name is the text, or the digits of the integer.
 
     Raises:
         UserError: the label is something else, has no name, or has spaces around it.
@@ -94,7 +94,7 @@ def label_value(split: str, label: Any) -> Any:
     """Return a tensor or array as NumPy's or Python's value, bytes as text.
 
     Raises:
-        UserError: the label is bytes that are no UTF-8.
+        UserError: the label is bytes that are not UTF-8.
     """
     label = label.numpy() if hasattr(label, "numpy") else label
     if not isinstance(label, bytes):
@@ -108,14 +108,14 @@ def label_value(split: str, label: Any) -> Any:
 
 
 def _stated(data: Any) -> list[Any] | None:
-    """Return the class names that the data set states for the column that is read."""
+    """Return the class names that the data set states for its label column."""
     features = features_of(data)
     names = getattr(features.get(label_key(features)), "names", None)
     return list(names) if names else None
 
 
 def _listed(class_names: Any) -> list[Any]:
-    """Return the elements of a sequence. A set has no order, and a mapping has two lists."""
+    """Return the elements of a sequence. Refuse others, such as a set, which has no order."""
     if hasattr(class_names, "tolist"):
         class_names = class_names.tolist()
     if isinstance(class_names, Sequence) and not isinstance(class_names, str | bytes):
@@ -127,7 +127,7 @@ def _listed(class_names: Any) -> list[Any]:
 
 
 def _checked(key: str, names: Sequence[Any], hint: str = "") -> tuple[str, ...]:
-    """Return the names as Python's texts, if each is a name of one class that all files keep."""
+    """Return the names as `str`. Refuse duplicates and names that a run's files would change."""
     expected = "different texts, in the order of the labels"
     seen: set[str] = set()
     for name in names:
@@ -148,7 +148,7 @@ def _checked(key: str, names: Sequence[Any], hint: str = "") -> tuple[str, ...]:
 
 
 def _checked_text(key: str, got: str, name: str, hint: str = "") -> str:
-    """Return the name if a table and a weights file keep it as it is."""
+    """Return the name. Refuse a name that a table or a weights file would change."""
     if name == name.strip() and len(name.splitlines()) == 1 and "\0" not in name:
         return name
     plain = " ".join(name.replace("\0", " ").split())
@@ -159,7 +159,7 @@ def _checked_text(key: str, got: str, name: str, hint: str = "") -> str:
 
 
 def _check_renamed(names: Sequence[str], split: str, stated: Sequence[Any]) -> None:
-    """Refuse a stated name at another label. Other names in its place are a renaming."""
+    """Refuse a stated name at another label. A name that is not stated may rename any label."""
     places: dict[str, list[int]] = {}
     for place, name in enumerate(stated):
         places.setdefault(_plain(name), []).append(place)
@@ -193,7 +193,7 @@ def _shown(label: Any) -> str:
 
 
 def _advice(split: str, label: np.ndarray) -> str:
-    """Return a line that says how to make labels from this one."""
+    """Return a line that says how to convert labels such as `label`."""
     if label.size == 1 and label.ndim:
         return "Give one dimension: labels.ravel()."
     if label.ndim:

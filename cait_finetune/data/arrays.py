@@ -1,4 +1,4 @@
-"""Write arrays and datasets of a program to image files, which a run can split, identify and resume."""
+"""Write a caller's arrays and datasets to image files, which a resumed run can read again."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TABLE = "images.csv"
 
 
 class Written(NamedTuple):
-    """The images of a program, as files.
+    """The caller's images, as files.
 
     Attributes:
         table: path of the table of the images and their labels.
@@ -44,17 +44,17 @@ def write_splits(
     folder: Path,
     upright: bool = True,
 ) -> Written:
-    """Write the images of each split as PNG files and a table of their labels.
+    """Write the images of each split to PNG files, and write a table of their labels.
 
-    The files go to a folder below `folder` whose name depends on their content. The same images are
-    therefore written only once, and are the same data set in every run.
+    The files go to a subfolder of `folder` that is named by a hash of the files. The same images
+    are therefore written only once, and are the same data set in every run.
 
     Args:
         splits: images and labels of ``train``, ``validation`` and ``test``, in one of three forms. A pair
             of arrays: ``(N, h, w, 3)`` or ``(N, h, w)`` uint8, and ``(N,)`` integers or texts. An iterable
             of pairs or of dictionaries with ``image`` and ``label``, such as a ``tf.data.Dataset`` or
-            a data set of Hugging Face's ``datasets``. PIL images are images too. `None` beside
-            ``train``: the run divides ``train``.
+            a data set of Hugging Face's ``datasets``. PIL images are images too. `None` for
+            both ``validation`` and ``test``: the run divides ``train``.
         class_names: a list of the names of labels 0, 1, …. Texts as labels must be among the names.
             `None`: the names that the data set states, or the labels themselves.
         folder: folder of all such data sets.
@@ -70,8 +70,8 @@ def write_splits(
     given = {split: data for split, data in splits.items() if data is not None}
     names = class_order(given, class_names)
     if len(given) == 2:
-        raise bad_value("test", "nothing beside train and validation", "images and labels of all three",
-                        "Give test=, too, or only train=: a tenth of train is then kept for each of the others.")  # fmt: skip
+        raise bad_value("validation, test", "only one of them", "both or neither",
+                        "Give both, or only train=: a tenth of train is then kept for each of them.")  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as made:
         root = Path(made)

@@ -1,7 +1,7 @@
 """Decode a BMP file in TensorFlow's graph, to the pixels that PIL reads.
 
-TensorFlow's own decoder supports neither 1, 4 and 16 bits nor masks. It reads palette indices as
-grey levels, and compressed bytes as pixels.
+TensorFlow's own decoder does not support 1, 4 or 16 bits per pixel, or colour masks. It reads
+palette indices as grey levels, and compressed bytes as pixels.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ def branch(index: tf.Tensor, functions: Sequence[Callable], *inputs: tf.Tensor) 
         if one.captured_inputs:
             raise ValueError(f"{one} uses tensors that are not among its inputs")
     shapes = [tf.nest.flatten(one.output_shapes) for one in traced]
-    with tf.device("/cpu:0"):  # TensorFlow would place it on a GPU, which has no strings
+    with tf.device("/cpu:0"):  # TensorFlow would choose a GPU, which has no strings
         outputs = tf.raw_ops.StatelessCase(
             branch_index=index,
             input=tensors,

@@ -62,11 +62,11 @@ class CorruptImages:
             )
 
     def explain(self, error: tf.errors.OpError) -> None:
-        """Raise a UserError that explains an error of `attempt`; return if the error is another.
+        """Raise a UserError that explains an error of `attempt`; return for other errors.
 
         Raises:
-            UserError: as in `check`, every image of a split is corrupt, or a TFRecord file is
-                damaged.
+            UserError: every image of a split is corrupt, or a TFRecord file is damaged; or in the
+                case of `check`.
         """
         self.check()
         if isinstance(error, tf.errors.DataLossError):
@@ -147,7 +147,7 @@ class Guarded:
         corrupt: the corrupt images of the run.
         build: ``build(careful, done)`` returns the batches from number `done` on. Careful batches
             leave corrupt images out. Other batches end with an error at a corrupt image.
-        careful: start with careful batches, as all workers must if they have to agree.
+        careful: start with careful batches. Needed with several workers: none may restart alone.
         keep: keep the batches of the first complete pass in memory for later passes.
     """
 

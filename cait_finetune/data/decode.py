@@ -43,7 +43,7 @@ def decode(data: tf.Tensor, upright: bool = True) -> tf.Tensor:
     Raises:
         tf.errors.InvalidArgumentError: the format is not supported, or the file is incomplete.
     """
-    data = tf.convert_to_tensor(data)  # bytes of a caller that works eagerly
+    data = tf.convert_to_tensor(data)  # an eager caller may pass bytes
     kinds = [
         tf.io.is_jpeg(data),
         tf.equal(tf.strings.substr(data, 0, 2), b"BM"),
@@ -162,7 +162,7 @@ def _after(mark: bytes, data: tf.Tensor, skipped: int = 0) -> tf.Tensor:
     block = tf.strings.substr(tf.strings.join([behind, _PADDING]), skipped, _HEAD)
     jpegs = tf.equal(tf.strings.substr(block, 0, 6), b"Exif\0\0")  # some WebP files have it twice
     block = tf.where(jpegs, tf.strings.substr(block, 6, _HEAD), block)
-    # In compressed pixels the mark can stand by chance.
+    # Compressed pixels can contain the mark by chance.
     known = tf.reduce_any(tf.equal(tf.strings.substr(block, 0, 4), [b"II*\0", b"MM\0*"]))
     return tf.where(known, block, b"")
 

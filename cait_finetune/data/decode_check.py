@@ -68,7 +68,7 @@ def check_decoding(
 
 
 def least_training_seconds(parameters: int, tokens: int, images: int) -> float:
-    """Return a lower bound of the training time in seconds, from the products of the forward pass.
+    """Return a lower bound of the training time in seconds, from the forward pass's multiplications.
 
     Args:
         parameters: number of the model's parameters. Each is multiplied once per token.

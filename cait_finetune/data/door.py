@@ -74,12 +74,12 @@ def _mend_labels(source: Source, largest: int) -> str:
 
 
 def check_splits(source: Source, config: DatasetConfig, splits: Sequence[str] = SPLITS) -> None:
-    """Check the classes and images of splits for training and testing.
+    """Check the classes and images of train, validation and test.
 
     The function warns of classes that validation or test lack, of images in two splits or with two
-    labels, and of names that hardly differ. If a set is sorted by class, the function warns of
-    slices and of a small shuffle buffer. It skips sets for evaluation only, and calls without all
-    three splits.
+    labels, and of names that hardly differ. If a TFDS set is sorted by class, the function warns of
+    slices and of a small shuffle buffer. The function checks nothing if the set is for evaluation
+    only, or if `splits` lacks one of the three.
 
     Raises:
         UserError: a class has no image to train on.

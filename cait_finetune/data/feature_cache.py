@@ -80,6 +80,6 @@ class FeatureCache:
                     corrupt=np.array(features.corrupt, dtype=np.str_),
                 )
         except OSError as error:
-            logger.warning("%s cannot be written (%s): the next run computes it again", path, error)
+            logger.warning("%s cannot be written (%s): its features are not cached", path, error)
             return False
         return True

@@ -156,7 +156,7 @@ class FrozenFeatures:
 
     def _computed(self, split: str) -> tuple[Features, float]:
         """Compute the features of a split; return them and the seconds of the computation."""
-        corrupt = CorruptImages(self._corrupt.on_corrupt)  # the file lists only this split's
+        corrupt = CorruptImages(self._corrupt.on_corrupt)  # of this split only
         stream = evaluation_stream(
             self._source, split, self._preprocessing, self._batch_size, corrupt
         )

@@ -28,7 +28,7 @@ class SplitPrint:
     Attributes:
         size: number of images.
         sha256: hash of the ids and labels.
-        content_sha256: hash of the content hashes. Empty: an image's content is unknown.
+        content_sha256: hash of the content hashes. Empty: the content of an image is unknown.
     """
 
     size: int
@@ -44,7 +44,7 @@ class SplitPrint:
 
 @dataclasses.dataclass(frozen=True)
 class Fingerprint:
-    """Fingerprint of a data set as a run read it. ``splits`` maps train, validation and test."""
+    """Fingerprint of a data set as a run read it. ``splits`` has train, validation and test."""
 
     classes: tuple[str, ...]
     splits: Mapping[str, SplitPrint]
@@ -70,7 +70,7 @@ class Fingerprint:
             f"{split} {one.size} {one.sha256} {one.content_sha256}"
             for split, one in self.splits.items()
         )
-        text = "\n".join(row.rstrip() for row in rows)  # unknown contents: as in older versions
+        text = "\n".join(row.rstrip() for row in rows)  # older versions wrote no contents
         text += "\n" + _BETWEEN.join(sorted(self.classes))
         return hashlib.sha256(text.encode()).hexdigest()
 

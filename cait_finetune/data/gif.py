@@ -35,7 +35,7 @@ def decode_gif(data: tf.Tensor) -> tf.Tensor:
     image = tf.ensure_shape(image, (None, None, 3))
     left, top, width, height = tf.unstack(_numbers(raw[start + 1 : start + 9], 4))
     canvas = tf.maximum(_numbers(raw[6:10], 2), tf.stack([left + width, top + height]))  # (w, h)
-    # Where the picture's own palette begins, or the palette of all pictures.
+    # The start of the picture's own palette, or of the palette of all pictures.
     palette = tf.where(raw[start + 9] >= 0x80, start + 10, 13)
     number = tf.where(transparent, tf.cast(raw[control + 3], tf.int32), 0)
     colour = raw[palette + 3 * number : palette + 3 * number + 3]

@@ -24,7 +24,7 @@ from cait_tf.atomic import atomic_path, write_text
 
 _FORMAT = 1
 _SAMPLE = 64  # images to decode for an estimate
-_SHARE = 0.8  # of the free memory or disk space that a split may take
+_SHARE = 0.8  # share of the free memory or disk space that a split may take
 
 
 class ImageCache:

@@ -83,7 +83,7 @@ def _mixed_slices(source: Source, seed: int, splits: Sequence[str]) -> tuple[Sou
 
 
 def _with_unused_seed(source: Source) -> Source:
-    """Return the source with the note that `dataset.splits.seed` drew nothing."""
+    """Return the source with the note that `dataset.splits.seed` had no effect."""
     note = "split  dataset.splits.seed has no effect: the set is not sorted, so its slices are not drawn"
     return dataclasses.replace(source, notes=(*source.notes, note))
 

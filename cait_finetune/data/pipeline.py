@@ -208,7 +208,7 @@ def evaluation_stream(
 def encoded_images(
     source: Source, split: str, count: int, corrupt: CorruptImages
 ) -> list[tuple[str, bytes]]:
-    """Return id and file bytes of the first `count` examples of a split not known to be corrupt.
+    """Return id and bytes of a split's first `count` examples that are not known to be corrupt.
 
     Raises:
         UserError: all examples are known to be corrupt.
@@ -223,7 +223,7 @@ def encoded_images(
 
 @tf.autograph.experimental.do_not_convert
 def example_ids(source: Source, split: str, count: int | None, corrupt: CorruptImages) -> list[str]:
-    """Return the ids of the first `count` examples of a split not known to be corrupt.
+    """Return the ids of a split's first `count` examples that are not known to be corrupt.
 
     Args:
         count: `None`: all.

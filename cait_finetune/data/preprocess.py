@@ -46,7 +46,7 @@ class Preprocessing:
         return self.normalise(self.fit(image))
 
     def decode(self, data: tf.Tensor) -> tf.Tensor:
-        """Decode the bytes of a file to ``(h, w, 3)`` uint8, as `data.decode.decode`."""
+        """Decode the bytes of a file to ``(h, w, 3)`` uint8 with `data.decode.decode`."""
         return decode(data, self.upright)
 
     def fit(self, image: tf.Tensor) -> tf.Tensor:

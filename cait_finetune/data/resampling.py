@@ -20,7 +20,7 @@ def resample_square(
     The pixels equal those of the whole image resized by ``tf.raw_ops.ScaleAndTranslate``, bit for
     bit. ScaleAndTranslate cannot start at a later pixel: it rounds a translation, which shifts
     every pixel slightly. `resample_square` therefore repeats the arithmetic of ScaleAndTranslate in
-    the same order. It is several times slower per pixel.
+    the same order. `resample_square` is several times slower per pixel.
 
     Args:
         image: ``(h, w, C)``.
@@ -39,7 +39,7 @@ def resample_square(
 
 
 class _Axis:
-    """Resample one axis: `count` new lines from `first` on, from the old lines `begin` to `end`."""
+    """Resample one axis: old lines `begin` to `end` give `count` new lines, starting at `first`."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class _Axis:
         return tf.reshape(whole_levels(new), [count, shape[1], shape[2]])
 
     def _share(self, tap: tf.Tensor) -> tf.Tensor:
-        """Return each new line's kernel weight ``(n,)`` of the old line `tap` after the first."""
+        """Return the kernel weight of old line ``_starts + tap`` in each new line, ``(n,)``."""
         place = self._starts + tap
         distance = tf.abs((tf.cast(place, tf.float32) + 0.5 - self._middles) * (1.0 / self._width))
         return tf.where(place < self._ends, self._kernel(distance), 0.0)
@@ -101,7 +101,7 @@ def _keys_cubic(x: tf.Tensor) -> tf.Tensor:
     return tf.where(x >= 2.0, 0.0, tf.where(x >= 1.0, far, near))
 
 
-#: Radius of each kernel, and its weight at a distance.
+#: Radius of each kernel, and the function from a distance to a weight.
 _KERNELS: dict[str, tuple[float, Callable[[tf.Tensor], tf.Tensor]]] = {
     "bilinear": (1.0, _triangle),
     "bicubic": (2.0, _keys_cubic),

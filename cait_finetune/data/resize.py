@@ -12,7 +12,7 @@ from cait_finetune.data.resampling import resample_square, whole_levels
 
 _KERNELS = {"bilinear": "triangle", "bicubic": "keyscubic"}
 _MARGIN = 3  # pixels beyond the box that a kernel of radius 2 may read, when not shrinking
-# A crop that ends further from the top left corner, in crop lengths, is resampled alone.
+# `resample_square` computes a square that ends more than this many sides from the top left corner.
 _FAR = 4
 
 
@@ -86,7 +86,7 @@ def crop_and_resize(
     of the box outside the image is black.
 
     TensorFlow resamples a matrix along its first axis faster than an image of three channels. The
-    function therefore transposes the matrix of each channel.
+    function therefore reshapes the image to a matrix, and transposes it before each step.
 
     Args:
         box: top, left, height and width in pixels, possibly fractional.
@@ -168,7 +168,7 @@ def _resample(
     """Resample ``(n, m)`` to ``(N, m)``: line x moves to ``scale * x + shift``. Round and clip.
 
     Args:
-        part: the new lines, as (start, stop) without stop.
+        part: (start, stop) of the new lines. The line `stop` is excluded.
     """
     first, end = part
     resampled = tf.raw_ops.ScaleAndTranslate(

@@ -1,9 +1,9 @@
-"""Order the training examples as one endless sequence that starts anywhere and divides in any way.
+"""Order the training examples as an endless sequence that can start anywhere and be divided.
 
 Example ``p`` is number ``p % n`` of pass ``p // n`` over the `n` examples. The order of a pass
-depends only on the seed and the number of the pass. Batch ``k`` has the examples from ``k * B`` to
-``(k + 1) * B``, whichever processes make the batch. A run therefore resumes where it stopped, and
-has the same batches on any number of devices.
+depends only on the seed and the number of the pass. Batch ``k`` of size ``B`` has the examples
+``k * B`` to ``(k + 1) * B - 1``, whichever processes make the batch. A run therefore resumes where
+it stopped, and has the same batches on any number of devices.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def shuffled(
 
 
 def equal_shares(counts: np.ndarray) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Return the `copies` by label that make all present classes equally frequent.
+    """Return the `copies` of `shuffled` that make all present classes equally frequent.
 
     Args:
         counts: number of examples of each class, ``(C,)``.
@@ -91,9 +91,10 @@ def resampled(
 ) -> tf.data.Dataset:
     """Return each item as often as `copies` says, rounded up in some passes and down in others.
 
-    Systematic resampling lays the numbers of copies end to end, and takes an item for each point of
-    a grid of step 1 in the item's interval. All passes therefore have the same length. If the items
-    are sorted by class and `copies` come from `equal_shares`, no pass lacks a class.
+    Systematic resampling lays intervals end to end, one per item and as long as its number of
+    copies. It takes an item once for each point of a grid of step 1 in the item's interval. All
+    passes therefore have the same length. If the items are sorted by class and `copies` come from
+    `equal_shares`, no pass lacks a class.
     """
     draw = tf.stack([tf.constant(-1 - seed, tf.int64), number])
     offset = 0.01 + 0.98 * tf.random.stateless_uniform((), draw, dtype=tf.float64)
@@ -113,11 +114,12 @@ def repeated(
 ) -> tf.data.Dataset:
     """Return each item `times` times, from position `start` on. Each copy has its own position.
 
-    Five items take turns: a b c d e a b c d e. Mixing pairs neighbours in a batch, so a pair is
-    always two images. Because five is odd, an image has another partner the next time.
+    Five items take turns: a b c d e a b c d e. Mixup and CutMix combine neighbours in a batch, so
+    they never combine two copies of an item. Because five is odd, the next copy of an item has
+    another partner.
 
     Args:
-        sequence: function from a position to the ``(position, item)`` from there on.
+        sequence: function from a position to all ``(position, item)`` from this position on.
         times: number of copies of each item.
         start: position of the first copy.
     """

@@ -1,4 +1,4 @@
-"""Detect examples that are sorted by class, because slices and small shuffle buffers break them."""
+"""Detect examples that are sorted by class: slices and small shuffle buffers then lack classes."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ def is_sorted(labels: np.ndarray) -> bool:
     than five standard deviations below that expected number.
 
     Args:
-        labels: ``(N,)``, or ``(N, C)`` zeros and ones. Of several columns, one sorted column is
-            enough.
+        labels: ``(N,)``, or ``(N, C)`` zeros and ones. `True` needs only one sorted column.
     """
     if labels.ndim == 2:
         return any(is_sorted(column) for column in labels.T)

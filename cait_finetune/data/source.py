@@ -12,7 +12,7 @@ import tensorflow as tf
 
 SPLITS = ("train", "validation", "test")
 
-#: For each new split, the old splits and the rows of each that it consists of.
+#: Maps each new split to the pairs (old split, rows of the old split) that it consists of.
 Selection = Mapping[str, Sequence[tuple[str, np.ndarray]]]
 
 
@@ -23,7 +23,7 @@ class Source(abc.ABC):
     Attributes:
         class_names: names of the classes, in label order.
         sizes: number of examples in train, validation and test.
-        multi_label: whether an example has any number of classes.
+        multi_label: whether an example can have several classes, or none.
         weighted: whether an example has a weight in the training loss.
         notes: lines that tell the user how the set was read.
         unreadable: ids of files that were left out because they cannot contain an image.
@@ -38,16 +38,16 @@ class Source(abc.ABC):
     unreadable: tuple[str, ...] = ()
     left_out: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
-    #: The splits that are shares of one part of the set, because the set has no part for them.
+    #: The splits that were made by dividing images by `dataset.splits.shares`.
     divided: tuple[str, ...] = ()
 
     #: The kind of `content_hashes`. Hashes of two kinds cannot be compared.
     hash_kind: str = ""
     #: Whether a record has only a few bytes, so that a shuffle buffer can hold all records.
     light_records = False
-    #: The splits that by default, not by configuration, are slices of one split of the set.
+    #: The splits that are slices of one split of the set by default. Empty: none, or configured.
     default_slices: ClassVar[tuple[str, ...]] = ()
-    #: The expression that makes each split from the set's splits, if the set has splits to slice.
+    #: TFDS expression of each split, such as ``train[:90%]``. Empty: the set has no such splits.
     splits: ClassVar[Mapping[str, str]] = {}
 
     def describe(self, name: str) -> list[str]:
@@ -84,7 +84,7 @@ class Source(abc.ABC):
         """
 
     def weights(self, split: str) -> np.ndarray | None:
-        """Return each example's weight in the training loss, ``(N,)`` float32; or `None`."""
+        """Return each example's training loss weight, ``(N,)`` float32. `None`: no weights."""
         return None
 
     @abc.abstractmethod
@@ -93,7 +93,7 @@ class Source(abc.ABC):
 
     @abc.abstractmethod
     def select(self, selection: Selection) -> Source:
-        """Return the same images in other splits, made of rows of the present splits."""
+        """Return a source whose splits consist of rows of this source's splits."""
 
     @abc.abstractmethod
     def in_order(self, class_names: Sequence[str]) -> Source:
@@ -115,7 +115,7 @@ class Source(abc.ABC):
         return ()
 
     def strangers(self, split: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return labels of a split outside the class list: their rows ``(K,)`` and values ``(K,)``.
+        """Return the rows ``(K,)`` and values ``(K,)`` of a split's labels outside the class list.
 
         An example with several labels outside the class list occurs several times.
         """

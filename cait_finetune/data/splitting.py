@@ -80,8 +80,8 @@ def by_class(source: Source, splits: Sequence[str], seed: int) -> Selection:
 def few_of_each_class(source: Source, count: int, seed: int) -> np.ndarray:
     """Return rows of the train split: `count` of each class, or all rows of a smaller class.
 
-    `seed` draws the rows. With the same seed, a larger `count` contains the rows of a smaller
-    `count`.
+    `seed` draws the rows. With the same seed, the rows for a larger `count` contain the rows for a
+    smaller `count`.
 
     Raises:
         UserError: images have several labels.
@@ -92,7 +92,7 @@ def few_of_each_class(source: Source, count: int, seed: int) -> np.ndarray:
 def share_of_each_class(source: Source, share: float, seed: int) -> np.ndarray:
     """Return rows of the train split: `share` of each class, rounded, but at least one image.
 
-    With the same seed, a larger `share` contains the rows of a smaller `share`.
+    With the same seed, the rows for a larger `share` contain the rows for a smaller `share`.
 
     Raises:
         UserError: images have several labels.

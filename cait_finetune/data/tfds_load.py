@@ -74,7 +74,7 @@ def load_tfds(config: DatasetConfig) -> TfdsSource:
 
 
 def _refuse_class_folders(config: DatasetConfig) -> None:
-    """Refuse a folder of the user's images as the place of a TFDS set, which would write into it.
+    """Refuse a folder of the user's images as TFDS' folder, because TFDS would write into it.
 
     Raises:
         UserError: a folder in `dataset.data_dir` has image files directly inside.
@@ -125,7 +125,7 @@ def _root(builder: tfds.core.DatasetBuilder) -> Path:
 
 
 def _place(builder: tfds.core.DatasetBuilder, config: DatasetConfig) -> tfds.core.DatasetBuilder:
-    """Return a builder that can write to its directory, if the set is not yet prepared.
+    """Return a builder whose set is prepared, or whose directory can be written.
 
     A set without a download uses a temporary directory if TFDS' own directory cannot be written. A
     configured `dataset.data_dir` is not checked here.
@@ -236,7 +236,7 @@ def _resolve_host(url: str) -> None:
 
 
 def _splits_notes(specs: dict[str, str], config: DatasetConfig) -> list[str]:
-    """Return a note on the splits that no key names and whose images are not those of their name."""
+    """Return a note on splits that are not configured and not the set's split of the same name."""
     others = [
         f"{split} is {spec}"
         for split, spec in specs.items()

@@ -7,8 +7,8 @@ The stream is shuffled, so a neighbour is a random partner. Both images of a pai
 device, so the mixed images do not depend on the number of devices.
 
 keras-cv's MixUp and CutMix (0.9.0) draw from their own random generator: with the same seed, two
-passes of a parallel map give other mixtures, and so does a resumed run. Nor can they switch between
-Mixup and CutMix.
+passes of a parallel map give other mixtures, and so does a resumed run. They also cannot switch
+between Mixup and CutMix.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ class Listing:
     Attributes:
         files: N files.
         parts: ``(N,)``, the folder or the value of the split column, such as ``val``, of each file.
-            All are empty if the folder or table is not divided.
+            All are empty without split folders or a split column.
         plan: the part or the share of each split.
         class_names: names in label order.
         split_file: default path of the CSV file that keeps the split of each image.
@@ -44,7 +44,7 @@ def assembled(config: DatasetConfig, listing: Listing) -> FileSource:
     ``dataset.check=false`` omits the check of the file contents and the search for duplicates.
 
     Raises:
-        UserError: as `inspected` and `saved_split`, or a split is empty.
+        UserError: a split is empty; or in the cases of `inspected` and `saved_split`.
     """
     files, plan, notes = listing.files, listing.plan, listing.notes
     rows = {
@@ -83,7 +83,7 @@ def assembled(config: DatasetConfig, listing: Listing) -> FileSource:
             without = "readable image" if unreadable else "image"
             raise bad_value(
                 f"dataset.splits.{split}",
-                f"{what} without a {without}",
+                f"{what} with no {without}",
                 "a split with images in it",
             )
     return FileSource(

@@ -24,7 +24,7 @@ def class_list(config: DatasetConfig, found: Sequence[str], what: str) -> tuple[
     """Return ``dataset.class_names``, or the names `found`, in label order.
 
     Args:
-        found: names in label order, which count if ``dataset.class_names`` is null.
+        found: names in label order, which are used if ``dataset.class_names`` is null.
         what: the folder or column that has the names, for messages.
 
     Raises:

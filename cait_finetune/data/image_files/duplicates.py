@@ -85,7 +85,7 @@ def _pair(files: Files, class_names: Sequence[str], one: int, other: int) -> str
 
 
 def _of_several_kinds(rows: np.ndarray, keys: np.ndarray, kind_of: np.ndarray) -> np.ndarray:
-    """Return the rows whose key also occurs in a row of another kind."""
+    """Return the rows whose key also occurs in a row with another kind (split and label)."""
     number = np.unique(keys[rows], return_inverse=True)[1]
     count = number.max(initial=-1) + 1
     low, high = np.full(count, kind_of.max(initial=0) + 1), np.full(count, -1)

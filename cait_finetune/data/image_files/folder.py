@@ -50,7 +50,7 @@ def load_folder(config: DatasetConfig) -> FileSource:
 
     Raises:
         UserError: the folder does not exist or has no class folders; a class has no image, or is not in
-            the class list or in train; or as `planned` and `assembled`.
+            the class list or in train; or in the cases of `planned` and `assembled`.
     """
     if config.data_dir is None:
         raise bad_value(
@@ -122,7 +122,7 @@ def load_folder(config: DatasetConfig) -> FileSource:
 def _parts(config: DatasetConfig, root: str, folders: list[str]) -> list[str]:
     """Return the folders if they are splits, or an empty list if they are classes.
 
-    The folders are splits in three cases. Otherwise a folder train is a class.
+    The folders are splits in three cases. Otherwise even a folder named train is a class.
 
     - ``dataset.splits`` names a folder.
     - One folder has a name of train. Another has a name of validation or test, or a folder with the
@@ -143,7 +143,8 @@ def _check_classes(root: str, folders: list[str]) -> None:
     """Check that class folders are no splits under unusual names, such as ``seg_train``.
 
     Raises:
-        UserError: folders with the names of several splits in their names have folders in them.
+        UserError: the names of several folders contain those of different splits, and these folders
+            have folders in them.
     """
 
     def folders_in(name: str) -> list[str]:
@@ -170,7 +171,7 @@ def _check_classes(root: str, folders: list[str]) -> None:
 
 
 def _split_in(name: str) -> str | None:
-    """Return the split that a part of the name stands for, as in ``seg_train`` and ``TestSet``."""
+    """Return the split that a word of the name stands for, as in ``seg_train`` and ``TestSet``."""
     words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)
     return next(filter(None, map(usual_split, words)), None)
 
@@ -203,7 +204,7 @@ def _found(root: str, parts: list[str]) -> _Found:
 
 
 def _holds_outputs(folder: str) -> bool:
-    """Return whether a folder has output directories of commands, and no file that is not theirs."""
+    """Return whether a folder has output directories of commands, and no other files."""
     if storage.is_remote(folder):
         return False
     with os.scandir(folder) as found:  # a class folder has a file, which ends the search at once
@@ -234,8 +235,8 @@ def _class_names(config: DatasetConfig, root: str, found: _Found, train: str) ->
     """Return the class names in label order. Remove empty folders of unknown classes from `found`.
 
     Raises:
-        UserError: as `class_list`, a class folder has images but is not in the class list, or a class
-            folder of train has no image.
+        UserError: a class folder has images but is not in the class list, or a class folder of
+            train has no image; or in the cases of `class_list`.
     """
     what = f"{root}/{train}" if train else root
     here = in_order(name for part, name in found.images if part == train)

@@ -32,7 +32,7 @@ class HashCache:
     If the cache cannot be read or written, the files are hashed again. There is no error.
 
     Args:
-        paths: of all files; at least one.
+        paths: the paths of all files; at least one.
     """
 
     def __init__(self, paths: Sequence[str]) -> None:
@@ -52,10 +52,10 @@ class HashCache:
         return row[1] if row and row[0] == stat else None
 
     def keep(self, stats: Sequence[Stat], hashes: Sequence[int]) -> None:
-        """Write the hashes of all files to the cache. A hash of -1 is not written.
+        """Write the hashes of all files to the cache, except hashes of -1.
 
-        Nor is the hash of a file that changed less than two seconds before this cache was opened: the
-        file may change again within the same tick of the clock.
+        The cache also omits files that changed less than two seconds before the cache was opened:
+        such a file may change again within the same tick of the clock.
         """
         kept = {
             path: (stat, content)

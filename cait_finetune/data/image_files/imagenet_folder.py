@@ -28,8 +28,8 @@ def load_imagenet_folder(config: DatasetConfig) -> FileSource:
 
     Raises:
         UserError: the directory does not exist, has no folder, has a folder that is not a synset of
-            ImageNet-1k, or has no image; `dataset.class_names` or `multi_label` is set; or as
-            `assembled`.
+            ImageNet-1k, or has no image; `dataset.class_names` or `multi_label` is set; or in the
+            cases of `assembled`.
     """
     if config.data_dir is None:
         raise bad_value(_KEY, "nothing", "the folder with the synset folders", f"add {_KEY}=DIR")

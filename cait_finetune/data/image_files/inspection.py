@@ -53,7 +53,7 @@ def inspected(paths: Sequence[str], ids: Sequence[str], on_corrupt: str) -> np.n
     if not len(paths):
         return np.zeros(0, np.int64)
     cache = HashCache(paths)
-    words = "checking files (dataset.check=false leaves that out)"
+    words = "checking files (dataset.check=false skips the check)"
     stats, found = zip(*in_threads(words, functools.partial(_look, cache), paths), strict=True)
     hashes = [-1 if isinstance(what, str) else what for what in found]
     cache.keep(stats, hashes)
@@ -68,7 +68,7 @@ def inspected(paths: Sequence[str], ids: Sequence[str], on_corrupt: str) -> np.n
                 "images that TensorFlow decodes (JPEG, PNG, GIF, WebP, BMP)",
                 "Repair or remove these files, or add dataset.on_corrupt=skip",
             )
-        logger.warning("left out as they cannot be read: %s", shown)
+        logger.warning("files that cannot be read are left out: %s", shown)
     return np.array(hashes, np.int64)
 
 

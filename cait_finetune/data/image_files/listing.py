@@ -19,7 +19,7 @@ from cait_finetune.data.image_files.class_list import some
 #: File extensions that `cait_finetune.data.decode` reads, in lower case.
 ENDINGS = (".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".webp")
 
-#: Names of litter in lower case. A name must be equal, so that ``#1 fan`` can be a class folder. Names
+#: Names of litter in lower case. The whole name must match: ``#1 fan`` can be a class folder. Names
 #: that begin with a dot are litter too: ``._photo.jpg``, ``.ipynb_checkpoints``, ``.Trash-1000``.
 _LITTER = frozenset(
     (
@@ -42,7 +42,7 @@ _LITTER = frozenset(
         "__pycache__",
     )
 )
-#: A file in each output directory that the time names.
+#: Name of the file that marks output directories that a command named, and a caller's arrays.
 OUTPUT_MARK = ".cait_output"
 _SHOWN = 5  # file extensions in a note
 _MAGIC = re.compile(r"[*?[]")
@@ -95,7 +95,7 @@ def is_litter(name: str) -> bool:
 
 
 def is_output(folder: str) -> bool:
-    """Whether a folder is the output directory of a command, whose charts are no images of a class."""
+    """Whether a folder is a command's output directory, whose charts must not become a class."""
     if os.path.exists(f"{folder}/{OUTPUT_MARK}"):
         return True
     # A run in a directory that the user named. A new run has a lock before it has its configuration.
@@ -111,7 +111,7 @@ def local_entries(folder: str, outputs: list[str] | None = None) -> list[tuple[s
     error.
 
     Args:
-        outputs: gets the paths of the omitted output directories.
+        outputs: list to which the function appends the paths of the omitted output directories.
 
     Raises:
         OSError: the folder cannot be read.
@@ -151,8 +151,8 @@ def files_below(
 def matching(pattern: str) -> list[str]:
     """Return the sorted paths that match a glob. ``**`` stands for zero or more folders.
 
-    A part with a wildcard does not match litter. A part that begins with a dot matches hidden names.
-    The search follows links as `files_below` does.
+    A component with a wildcard does not match litter. A component that begins with a dot matches
+    hidden names. The search follows links as `files_below` does.
 
     Raises:
         OSError: a folder cannot be read.

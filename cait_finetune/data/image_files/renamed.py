@@ -1,4 +1,4 @@
-"""Find images under another path: after a folder was renamed, or files or a table's root moved."""
+"""Find images under another path, after a folder was renamed, or files or a whole table moved."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def find_by_content(
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Find by content which new images are known images under another path.
 
-    If several known images have the same content and the same split, any of them can be the former
-    one. If their splits differ, the new image is not matched.
+    If several known images have the same content and the same split, a new image may match any of
+    them. If their splits differ, the new image is not matched.
 
     Args:
         known: the split of each known image, by path.
-        free: known images that are no longer at their path.
+        free: paths of known images that may now be under another path.
         new: paths that now have an image of unknown origin.
         was: content hashes of the known images, by path.
         now: content hashes of the new images, by path.
@@ -59,10 +59,11 @@ def find_by_content(
 def find_renamed(gone: Mapping[str, str], new: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     """Find by path which new images are gone images under another path.
 
-    The function compares the last parts of the paths, the longest equal ending first. A gone and a
-    new path match if no other path has the same ending. Two folders match if such a pair lies in
-    them, or if no other folders have the same set of endings; then all their equal endings match. If
-    several gone images have the same ending and the same split, any of them matches.
+    The function compares the last components of the paths, the longest equal ending first. A gone
+    and a new path match if no other path has the same ending. Two folders match if they contain
+    such a pair, or if no other folders have the same set of endings. In matching folders all paths
+    with equal endings match. If several gone images have the same ending and the same split, any of
+    them matches.
 
     Args:
         gone: the split of each image that no longer exists, by path.
@@ -154,7 +155,7 @@ def _whole_folders(
 def _groups(
     lost: Iterable[str], left: Iterable[str], parts: Mapping[str, tuple[str, ...]], length: int
 ) -> _Groups:
-    """Return the endings of `length` parts that occur in both `lost` and `left`, with their paths."""
+    """Return the endings of `length` components that are in both `lost` and `left`, with paths."""
     groups: _Groups = {}
     for side, paths in enumerate((lost, left)):
         for path in paths:
@@ -169,7 +170,7 @@ def _parts(path: str) -> tuple[str, ...]:
 
 
 def _difference(old: str, new: str) -> tuple[str, str]:
-    """Return both paths without their common first and last parts."""
+    """Return both paths without their common first and last components."""
     was, now = list(_parts(old)), list(_parts(new))
     while was and now and was[-1] == now[-1]:
         was.pop(), now.pop()

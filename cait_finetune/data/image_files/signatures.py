@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from cait_finetune.data import bmp
 
-#: Bytes that the check reads: one page of a disk. If previews and a colour profile push a JPEG's frame
-#: header further back, the JPEG passes the check.
+#: Bytes that `fault` examines: one page of a disk. If previews and a colour profile push a JPEG's
+#: frame header further back, the JPEG passes the check.
 HEAD = 4096
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -15,7 +15,7 @@ _SHORT_OS2 = 16  # bytes of a short OS/2 header of a BMP, which neither PIL nor 
 
 
 def fault(head: bytes) -> str:
-    """Return why TensorFlow cannot decode a file with these first bytes. Empty: it should decode it.
+    """Return why TensorFlow cannot decode a file with these first bytes. Empty: no fault found.
 
     Args:
         head: the first `HEAD` bytes of the file.

@@ -1,4 +1,4 @@
-"""Keep the split of each image in a CSV file, so that it stays when images are added or removed."""
+"""Keep the split of each image in a CSV file: the split stays when images are added or removed."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def saved_split(
 ) -> SavedSplit:
     """Return the split of each image from the split file. Divide new images and add them to the file.
 
-    An image in the file keeps its split. So does an image under another path, if its content or name
-    identifies it. All other images are divided by the seed and shares in the file. Rows of images that
+    An image in the file keeps its split, also under another path if its content or name identifies
+    the image. All other images are divided by the seed and shares in the file. Rows of images that
     no longer exist stay in the file.
 
     Without a file all images are divided. The function writes `config.file`, by default `beside`. If
@@ -62,7 +62,7 @@ def saved_split(
 
     Args:
         ids: N different names, the first column of the file.
-        labels: ``(N,)``. Each label is divided by the shares.
+        labels: ``(N,)``. The images of each label are divided by the shares.
         shares: the share of each split; the first split is the one to train on.
         config: the configured file, seed and shares.
         beside: default path of the file, beside the images.
@@ -157,8 +157,8 @@ def _filled(known: list[str | None], labels: np.ndarray, rule: Rule) -> list[str
 def _read(file: str | None, beside: str, splits: tuple[str, ...]) -> tuple[str, str, Kept]:
     """Return the path of the latest split file, its text, and the rows of all split files.
 
-    If a file could not be written beside the images, it is in the user's cache. Somebody may since have
-    put a file beside the images. Both count, and the file beside the images takes precedence.
+    A file that could not be written beside the images is in the user's cache. If a file beside the
+    images exists too, both are read, and the rows of the file beside the images take precedence.
     """
     if file is not None:
         storage.check_readable(KEY, file)
@@ -190,10 +190,10 @@ def _cached(beside: str) -> str | None:
 
 
 def check_split_file(config: SplitsConfig) -> None:
-    """Check that the configured split file of an earlier run is there: a new one would divide anew.
+    """Check that the configured split file of an earlier run exists: a new file would divide anew.
 
     Raises:
-        UserError: it is not there.
+        UserError: the file does not exist.
     """
     if config.file is not None and not storage.exists(place := expanded(KEY, config.file)):
         raise bad_value(

@@ -24,7 +24,7 @@ class Found:
         unclear: images that may be any of several gone images with different splits.
         old: the former path of each renamed image.
         gone: the split of each image that existed when the file was written, and is gone.
-        away: the split of each image in the file that does not exist now, with those in `gone`.
+        away: the split of each image that the file knows and that does not exist now, with `gone`.
         contents: the content hashes in the file, by present path.
     """
 
@@ -68,7 +68,7 @@ def look_up(ids: Sequence[str], kept: Kept, now: Mapping[str, int], train: str) 
     new = [name for name in ids if name not in known]
     changed = [path for path in ids if path in was and was[path] != now.get(path, was[path])]
     unhashed = [path for path in ids if path in known and path not in was]
-    # The known image of a path without a content hash may be under another path now.
+    # If the present content of a path is unknown, its former image may be under another path now.
     unread = [path for path in ids if path in was and path not in now]
     old, copied = find_by_content(
         known, [*gone, *changed, *away, *unread], [*new, *changed, *unhashed], was, now
@@ -98,7 +98,7 @@ def look_up(ids: Sequence[str], kept: Kept, now: Mapping[str, int], train: str) 
     present = {name: was.get(origin.get(name, name)) for name in [*ids, *away]}
     everywhere = set(now.values())
     replaced = [path for path in changed if was[path] not in everywhere]
-    # After the user re-encodes all images, rows of former training images would fill the file.
+    # If the user re-encodes most images, rows of former training images would fill the file.
     encoded_anew = 2 * len(replaced) > len(ids)
     for path in replaced:
         if not (encoded_anew and known[path] == train):

@@ -34,7 +34,7 @@ class Plan:
 
 
 def usual_split(name: str) -> str | None:
-    """Return the split that a part of this name usually is. `None`: not a usual name."""
+    """Return the split that a part with this name usually stands for. `None`: not a usual name."""
     return next((split for split, names in USUAL_NAMES.items() if name.lower() in names), None)
 
 
@@ -57,8 +57,8 @@ def planned(config: DatasetConfig, names: Iterable[str], what: str) -> Plan:
 
     Raises:
         UserError: a configured part does not exist, or is configured for two splits; two parts have
-            usual names of the same split; no part is train; or ``dataset.splits`` says how to divide
-            images, and each split has its part.
+            usual names of the same split; no part is train; or ``dataset.splits`` sets shares, a
+            seed or a file, but no part is divided.
     """
     names = sorted(names)
     chosen = _chosen(config, names, what)

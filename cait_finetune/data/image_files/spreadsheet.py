@@ -1,4 +1,4 @@
-"""Read CSV files as spreadsheets save them: a header, and rows with the numbers of the spreadsheet."""
+"""Read CSV files that spreadsheets save: a header, and rows with the spreadsheet's row numbers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 _KEY = "dataset.data_dir"
 _DELIMITERS = (",", ";", "\t", "|")  # by precedence: the last may also separate labels in a cell
-#: The first line of a table of Excel may state the delimiter.
+#: The first line of an Excel table may state the delimiter.
 _STATED = re.compile(r"sep=([,;\t|])(?=\r?\n)")
 _SHOWN = 5
 
@@ -114,7 +114,7 @@ def read_table(path: str) -> Table:
             missing; or a row has another number of cells than the header.
     """
     text = _text(path)
-    if stated := _STATED.match(text):  # keep the line's end, so that the numbers of rows are true
+    if stated := _STATED.match(text):  # keep the line's end, so that the row numbers stay right
         text = text[stated.end() :]
     delimiter = stated[1] if stated else _delimiter(text)
     header, rows, numbers, uneven = None, [], [], collections.defaultdict(list)

@@ -140,9 +140,10 @@ def files_below(
 def size_and_times(path: str) -> tuple[int, ...]:
     """Return the size in bytes and the time of the last change in nanoseconds.
 
-    For a file on a disk, also return the inode's time of change in nanoseconds, and its number. Only
-    the number shows that two folders were swapped. Renaming a folder does not change the times of its
-    files. Unpacking an archive may write files of several folders within one tick of the clock.
+    For a file on a disk, also return the inode's time of change in nanoseconds, and the inode's
+    number. Sizes and times may not show that two folders were swapped: renaming a folder does not
+    change the times of its files, and unpacking an archive may give files in several folders the
+    same times. The inode's number shows it.
     """
     if is_remote(path):
         stat = tf.io.gfile.stat(path)
@@ -231,7 +232,7 @@ def write(path: str, text: str) -> None:
 
 @contextlib.contextmanager
 def locked(*paths: str, says: Callable[[str], None] = lambda _: None) -> Iterator[None]:
-    """Hold a lock file beside the first of `paths` on a disk where one can be made.
+    """Hold a lock file beside the first of `paths` on a disk where a lock file can be made.
 
     Wait while another process holds the lock. If no lock file can be made, do not lock.
 
@@ -273,7 +274,7 @@ def _remote_entries(folder: str) -> list[tuple[str, bool]]:
         is_folder, name = name.endswith("/"), name.rstrip("/")
         if listing.is_litter(name):
             continue
-        # Object stores mark folders with a slash. Other storage is asked, except about names with a dot.
+        # Object stores mark folders with a slash. In other storage, query only names without a dot.
         is_folder = is_folder or ("." not in name and tf.io.gfile.isdir(f"{folder}/{name}"))
         found.append((name, is_folder))
     return sorted(found)

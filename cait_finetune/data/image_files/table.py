@@ -43,8 +43,8 @@ def load_table(config: DatasetConfig) -> FileSource:
     Otherwise each row is an example, and the loader warns of images with several rows.
 
     Raises:
-        UserError: a file or column does not exist; a cell has an invalid value, with its row numbers;
-            or as `planned` and `assembled`.
+        UserError: a file or column does not exist; a cell has an invalid value (the message has the
+            row numbers); or in the cases of `planned` and `assembled`.
     """
     if config.data_dir is None:
         raise bad_value(_KEY, "nothing", "the CSV file", f"add {_KEY}=FILE.csv")
@@ -98,7 +98,7 @@ def load_table(config: DatasetConfig) -> FileSource:
         notes=notes,
     )
     source = assembled(config, listing)
-    # The images of a program: the same picture has another content as a file of its own.
+    # `write_splits` made these files: their hashes differ from those of the original image files.
     of_program = os.path.exists(f"{os.path.dirname(table.path)}/{OUTPUT_MARK}")
     return dataclasses.replace(source, hash_kind="sha1 of arrays") if of_program else source
 
@@ -106,8 +106,8 @@ def load_table(config: DatasetConfig) -> FileSource:
 def _split_column(table: Table, used: Container[str | None]) -> str | None:
     """Return an unused column that seems to hold splits. `None`: there is none.
 
-    Its values are the usual names of two splits or more, or ``train`` and a few other names. Or its own
-    name is that of a column of splits in other libraries, such as ``is_valid``.
+    The values of the column are usual names of at least two splits, or ``train`` and a few others.
+    Or the column has a name that other libraries use for splits, such as ``is_valid``.
     """
     for name in dict.fromkeys(table.header):
         if name not in used and name.lower() in _OTHER_SPLITS:
@@ -121,7 +121,7 @@ def _split_column(table: Table, used: Container[str | None]) -> str | None:
 
 
 def _split_file(path: str) -> str:
-    """Return the path of the table's split file. ``b.csv`` and ``b.tsv`` must not share one."""
+    """Return the path of the table's split file. ``b.csv`` and ``b.tsv`` must not share a file."""
     stem, ending = os.path.splitext(path)
     short = f"{stem}.splits.csv"
     if ending.lower() == ".csv":
@@ -177,7 +177,7 @@ def _parts(table: Table, split: str | None) -> list[str]:
 
 
 def _check_parts(table: Table, parts: list[str], used: dict[str, str]) -> None:
-    """Raise UserError if a part is no split. Unlike an unused folder, it cannot be there by accident."""
+    """Raise UserError if a part is no split. Unlike an extra folder, it must be a mistake."""
     unknown: dict[str, list[int]] = {}
     for row, part in enumerate(parts):
         if part and part not in used.values():

@@ -79,10 +79,10 @@ def listed_twice(
 def merge_labels(
     config: DatasetConfig, table: Table, files: Files, twice: Sequence[Sequence[int]]
 ) -> np.ndarray:
-    """Give the first row of each file the labels of all its rows, in place. Return the M first rows.
+    """Give the first row of a file the labels of all its rows, in place. Return the first rows.
 
     Returns:
-        ``(M,)`` int, the rows to keep.
+        ``(M,)`` int: the first row of each of the M different files.
 
     Raises:
         UserError: ``dataset.columns.classes`` is set, and rows of a file have different labels.

@@ -1,7 +1,7 @@
 """Fractals as classes: attractors of random iterated function systems.
 
 After Kataoka et al. 2020, "Pre-training without Natural Images", https://arxiv.org/abs/2101.08515. A
-class is a system. The images of the class come from systems with slightly different numbers.
+class is a system. The images of the class come from systems with slightly different coefficients.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import functools
 import numpy as np
 
 _CHAINS, _STEPS, _DROPPED = 256, 40, 10
-_LEAST, _MOST = 0.08, 0.6  # share of the pixels that the points of a class must reach
-_CHANGE = 0.15  # largest relative difference between the numbers of an image and of its class
+_LEAST, _MOST = 0.08, 0.6  # bounds of the share of pixels that a class covers
+_CHANGE = 0.15  # largest relative change of a coefficient from a class to its images
 
 
 @functools.lru_cache(maxsize=4096)
@@ -37,7 +37,7 @@ def system(seed: int, number: int) -> np.ndarray:
 
 
 def changed(maps: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return the maps of an image of the class: each number is a little larger or smaller."""
+    """Return the maps of one image of the class: each coefficient is a little larger or smaller."""
     return maps * rng.uniform(1 - _CHANGE, 1 + _CHANGE, maps.shape)
 
 

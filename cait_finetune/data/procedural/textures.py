@@ -1,7 +1,7 @@
-"""Textures as classes: noise with a direction and a scale, quantised to a few levels.
+"""Textures as classes: noise with a direction and a scale, some quantised to a few levels.
 
-A class is a spectrum and a number of levels. Its images differ in the noise, and slightly in scale and
-direction.
+A class is a spectrum, an exponent of the grey values and a number of levels. Its images differ in
+the noise, and slightly in scale and direction.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ class Texture:
 
 @functools.lru_cache(maxsize=4096)
 def texture(seed: int, number: int) -> Texture:
-    """Draw the class `number` of the data set with this seed."""
+    """Sample the class `number` of the data set with this seed."""
     rng = np.random.default_rng([seed, 2, number])
     frequency = np.exp(rng.uniform(np.log(1 / _LONGEST), np.log(1 / _SHORTEST)))
     return Texture(
         frequency,
         frequency * rng.uniform(0.05, 0.5),
         rng.uniform(0, np.pi),
-        rng.choice([0.08, 0.2, 0.5, 10.0]),  # with the last width there is no direction
+        rng.choice([0.08, 0.2, 0.5, 10.0]),  # the last width gives no direction
         rng.choice([0.5, 1.0, 2.0]),
         rng.choice([0, 2, 3]),
     )

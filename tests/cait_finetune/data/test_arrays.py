@@ -127,7 +127,7 @@ def test_splits_and_grey_images(tmp_path):
         (
             {"train": (IMAGES, LABELS), "validation": (IMAGES, LABELS)},
             None,
-            "test: got nothing beside",
+            "validation, test: got only one of them",
         ),
         ({"train": (IMAGES[0], LABELS[0])}, None, r"train: got a pair .*\n  .*\[\(image, label\)\]"),
         ({"train": (IMAGES[0], "ant")}, None, r"train: got a pair .*\n  .*\[\(image, label\)\]"),

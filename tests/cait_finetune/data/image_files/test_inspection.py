@@ -151,7 +151,7 @@ def test_the_first_five_are_named(tmp_path, warnings_shown):
     hashes = inspected(paths, "01234567", "skip")
     assert hashes[:-1].tolist() == [-1] * 7
     assert hashes[-1] > 0
-    assert warnings_shown() == [f"left out as they cannot be read: {shown}"]
+    assert warnings_shown() == [f"files that cannot be read are left out: {shown}"]
 
 
 def test_files_that_may_not_be_opened(tmp_path, monkeypatch):
@@ -204,7 +204,7 @@ def test_a_broken_file_takes_no_place_in_a_new_division(tmp_path):
         (("train/cat",), "data_dir: got class 'cat' in validation and test but not in train"),
         (
             ("val/cat", "val/dog"),
-            "splits.validation: got 'val' without a readable image, expected a",
+            "splits.validation: got 'val' with no readable image, expected a",
         ),
         (
             ("train/cat", "val/cat", "test/cat"),
