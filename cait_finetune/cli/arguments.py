@@ -104,7 +104,8 @@ def say_replaced(words: Iterable[str]) -> None:
 def unknown_key(argument: str, known: list[str], prefix: str = "") -> UserError:
     """Return the error for a word whose key is unknown.
 
-    If the word is a path without a key, the error suggests it as the value of the first key.
+    For a path without a key, the error suggests a key: ``run`` for a run's directory, otherwise
+    ``images``, or the first key of a command without ``images``.
     """
     key, sign, value = argument.partition("=")
     if not sign and ("/" in argument or Path(argument).exists()):
@@ -129,7 +130,7 @@ def unknown_key(argument: str, known: list[str], prefix: str = "") -> UserError:
     if meant := next((one for one in _ALIASES.get(key, ()) if one in known), None):
         hint = f"did you mean {advise(prefix + meant, value) if value else meant}?"
     elif key in all_keys():
-        hint = f"Leave {key} out: it is a key of training, which this command does not read"
+        hint = f"Leave {key} out: this command does not read the keys of training"
     elif key == "run" and {"model", "classes"} <= set(known):  # maps
         hint = "For a run write cait-finetune predict run=RUN images=… maps=DIR"
     return bad_value(prefix + key, "an unknown key", expected, hint)

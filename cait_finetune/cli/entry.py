@@ -63,7 +63,7 @@ def command(name: str, *, importing: bool = False, any_backend: bool = False) ->
 
 @contextlib.contextmanager
 def _messages(name: str, shown: Errors) -> Iterator[None]:
-    """Exit with one message and a status after a `UserError`, an `OSError` or Ctrl-C."""
+    """Exit with one message and a status after a user's mistake, an `OSError` or Ctrl-C."""
     try:
         yield
     except (UserError, CaiTError) as error:

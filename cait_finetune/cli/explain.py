@@ -34,7 +34,7 @@ class Problem:
         text: the whole message.
         first: first line of the root error, which OmegaConf may have raised.
         key: the key that the error names. `None`: the error names no key.
-        known: the keys that are valid beside `key`.
+        known: the valid keys in the group of `key`.
         override: the word that Hydra cannot parse, or an empty string.
     """
 
@@ -123,7 +123,7 @@ def _wrong_type(match: re.Match[str], problem: Problem) -> UserError:
     if side := re.match(r"[\[(](\d+), ?\1[\])]$", match[1]):
         hint = f"Write {key}={side[1]}"  # a square image
     elif match[1] == "auto":
-        hint = "Write a number: the program chooses none itself"
+        hint = "Write a number: the program does not choose it"
     return bad_value(key, repr(match[1]), kind_words(key, match[2]), hint)
 
 

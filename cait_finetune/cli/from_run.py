@@ -128,7 +128,7 @@ def _by_key(words: Sequence[str]) -> dict[str, str]:
 def _refuse_beside(
     key: str, place: str, typed: dict[str, str], folder: Path | None, recipe: str | None
 ) -> None:
-    """Refuse a recipe or other weights beside a run, which has its own.
+    """Refuse a recipe or other weights beside a run, which has a recipe and weights.
 
     Raises:
         UserError: ``-cd``, ``-cn`` or `model.weights` is given.

@@ -1,4 +1,4 @@
-"""Run a stage under Hydra's command line, and print an error as one message."""
+"""Run a command's function under Hydra's command line, and print an error as one message."""
 
 from __future__ import annotations
 
@@ -50,16 +50,16 @@ _SHOW_TRACEBACKS = os.environ.get(_FULL_ERROR) == "1"
 
 
 class _RunFailed(Exception):
-    """The error of a run of a sweep that failed with a `UserError`. It has the same message.
+    """Tells Hydra's sweeper that a run failed with a `UserError`. Both have the same message.
 
-    Hydra's sweeper counts the failure by this error.
+    The sweeper counts the failed runs.
     """
 
 
 def run_with_hydra(name: str, load: Callable[[], Callable[[Config, Path], object]]) -> None:
     """Compose the configuration from ``sys.argv`` and run ``load()(config, directory)``.
 
-    Hydra's sweeper gets the return value of the stage. When one of several runs (``-m``) fails, the
+    Hydra's sweeper gets the function's return value. When one of several runs (``-m``) fails, the
     command prints its error at once and continues with the next run.
 
     On a user's mistake, the command prints one message and exits with status 1. An error in the program
@@ -67,8 +67,8 @@ def run_with_hydra(name: str, load: Callable[[], Callable[[Config, Path], object
 
     Args:
         name: name of the command.
-        load: imports and returns the stage. The command calls it after it has checked the
-            configuration, so that it reports a mistake before TensorFlow loads.
+        load: imports and returns the command's function. It is called after the configuration's
+            check, so a mistake is reported before TensorFlow loads.
     """
     given = os.environ.get(_FULL_ERROR)
     with command("cait_finetune", importing=True) as errors:
@@ -202,14 +202,14 @@ def _run_composed(
 
 
 def _go_on(directory: Path) -> str:
-    """Return a hint on how to resume a run whose process died. Empty: the run had saved nothing."""
+    """Return a hint on how to resume a run whose process died. Empty: the run cannot be resumed."""
     run = RunDirectory(directory)
     resumable = run.config.is_file() and not run.finished
     return f"Continue with {advise('resume', directory)}" if resumable else ""
 
 
 def _of_sweep(message: str) -> str:
-    """Name the key that a user sets for the directories of several runs."""
+    """Replace ``hydra.run.dir`` at the start of a message by the key for several runs."""
     run, sweep = "hydra.run.dir:", "hydra.sweep.dir:"
     return message.replace(run, sweep, 1) if message.startswith(run) else message
 

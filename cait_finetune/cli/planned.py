@@ -26,7 +26,7 @@ def announce(
         task: the words of the run, as Hydra gives them.
         words: the words of the command.
         params: ``hydra.sweeper.params`` of a recipe. A word of the command with the same key replaces
-            them.
+            that key's values.
     """
     parse = OverridesParser.create().parse_overrides
     try:

@@ -83,7 +83,7 @@ def sections() -> dict[str, Section]:
 
 
 def schema_keys(schema: type, prefix: str = "") -> list[Key]:
-    """Return the keys of a command of its own, which has no files in ``conf/``."""
+    """Return the keys of a command that has its own dataclass and no files in ``conf/``."""
     return list(_keys(schema, prefix, OmegaConf.structured(schema)))
 
 
@@ -104,9 +104,9 @@ def _options(group: str, default: str | None) -> dict[str, str]:
 
 
 def _comment(path: Path) -> str:
-    """Return the first sentence of the comment at the top of a file, without its command.
+    """Return the first sentence of the comment at the top of a file, without a command line in it.
 
-    A full stop and a space end the sentence, so the comment must not contain ``et al. 2021``.
+    A full stop and a space end the sentence, so the sentence must not contain ``et al. 2021``.
     """
     lines = []
     for line in path.read_text(encoding="utf-8").splitlines():

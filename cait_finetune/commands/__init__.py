@@ -35,7 +35,7 @@ COMMANDS = {
 }
 
 
-#: The groups that the help of a Hydra command shows, besides its text. Empty: every group.
+#: The groups that the help of a Hydra command shows after the docstring. Empty: every group.
 _GROUPS: dict[str, tuple[str, ...]] = {
     "train": (),
     "evaluate": ("evaluation", "preprocessing", "model", "dataset"),
@@ -60,7 +60,7 @@ _HINTS = {
 
 
 def run_command() -> None:
-    """Run the command that the first word names, else ``train``."""
+    """Run the command that the first word names, or ``train`` if it names none."""
     if sys.argv[1:2] == ["help"]:
         sys.argv[1:] = [*sys.argv[2:], "--help"]
     word = sys.argv[1] if len(sys.argv) > 1 else ""
@@ -73,10 +73,10 @@ def run_command() -> None:
         print(f"cait-finetune {__version__}")
         return
     elif later := next((one for one in sys.argv[2:] if one in COMMANDS), None):
-        if not sys.argv[sys.argv.index(later) - 1].startswith("-"):  # else the value of an option
+        if not sys.argv[sys.argv.index(later) - 1].startswith("-"):  # else an option's value
             sys.exit(f"cait_finetune: {later}: got a command after other words, expected it first\n"
                      f"  Write cait-finetune {later} …")  # fmt: skip
-    elif re.fullmatch(r"[a-z_-]+", word) and not word.startswith("-"):  # a key has a sign: = + ~
+    elif re.fullmatch(r"[a-z_-]+", word) and not word.startswith("-"):  # a key has =, + or ~
         from cait_finetune.config.advice import advise
         from cait_finetune.errors import bad_value, suggest
 

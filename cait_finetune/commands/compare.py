@@ -81,8 +81,9 @@ class Reproduction:
 
     Attributes:
         command: the command.
-        place: where it begins: its relative paths start there. Empty: anywhere, or unknown.
-        why: why the command is not the run's own. Empty: it is, or the run recorded none.
+        place: the directory to call it from; its relative paths start there. Empty: any or unknown.
+        why: why the recorded command, or a command built from the settings of a run without one, no
+            longer gives the run's settings. Empty otherwise.
     """
 
     command: str
@@ -113,12 +114,12 @@ def reproduce(entry: Entry) -> Reproduction:
     if not (changed := _changed(entry, command, place)):
         return Reproduction(command, place)
     own, again = (
-        "the run's own command" if entry.command else "a command",
+        "the run's own command" if entry.command else "a command built from its settings",
         run_again(entry.directory),
     )
     why = f"from config.yaml, because {own} {changed}"
     if changed := _changed(entry, again, ""):
-        why += f". With config.yaml this version {changed}"
+        why += f". config.yaml, too, {changed}"
     return Reproduction(again, why=why)
 
 
@@ -138,8 +139,8 @@ def _from_defaults(entry: Entry) -> str:
 def _changed(entry: Entry, command: str, place: str) -> str:
     """Describe how the settings that a command composes now differ from the run's settings.
 
-    Keys of another version, which are on one side only, are not compared. Neither are paths if the
-    directory where the command began is gone.
+    The function ignores keys of another version, which are on one side only. It also ignores paths
+    if the directory where the command began is gone.
 
     Args:
         place: where the command began. Empty: anywhere.
@@ -155,7 +156,7 @@ def _changed(entry: Entry, command: str, place: str) -> str:
     except (UserError, OSError) as error:
         return f"cannot be composed now ({' '.join(str(error).split())})"
     composed = OmegaConf.structured(config)
-    forget_default_splits(composed)  # as `read_config` reads the run's own
+    forget_default_splits(composed)  # `read_config` forgets them in the run's settings, too
     now = flat(to_dict(composed))
     changes = [
         f"{key}={shown(now[key])} (the run has {shown(value)})"
@@ -193,7 +194,7 @@ def write_csv(comparison: Comparison, path: Path) -> None:
 
 
 def _cell(entry: Entry, key: str) -> Any:
-    """Return a setting for the CSV file, which would write null like a key that is missing."""
+    """Return a setting for the CSV file. null becomes text: `None` looks like a missing key."""
     value = entry.settings.get(key, "")
     return "null" if value is None else value
 
@@ -237,7 +238,8 @@ def show(paths: list[str], output: Path, x: str | None, console: Console) -> Non
             metric by this key.
 
     Raises:
-        UserError: as `compare`, no finished runs differ in `x`, or `output` cannot be written.
+        UserError: the runs cannot be compared (`compare`), no finished runs differ in `x`, or
+            `output` cannot be written.
     """
     comparison = compare(paths)
     name = short_name(comparison)
@@ -266,7 +268,10 @@ def show(paths: list[str], output: Path, x: str | None, console: Console) -> Non
 
 
 def _draw(comparison: Comparison, x: str | None, path: Path) -> bool:
-    """Draw the figure, unless the runs differ in nothing. Return whether there is a figure."""
+    """Draw the figure, and return whether it was drawn.
+
+    Without `x`, the figure needs two runs with a score and a key that differs.
+    """
     from cait_finetune.report.curves_by_setting import Axis, Curve, draw_curves
     from cait_finetune.report.parallel_coordinates import draw_parallel_coordinates
 

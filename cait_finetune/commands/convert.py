@@ -1,10 +1,10 @@
 """``cait-finetune convert source=FILE destination=FILE``: convert weights from any source to any format.
 
-The destination's ending decides its format: ``.safetensors`` (timm's), ``.pth`` or ``.pt`` (the
-authors'), ``.weights.h5`` or ``.keras`` (Keras'). A name without an ending is the directory of a
-SavedModel with the signature of the original collection. The conversion keeps the names, the numbers
-and the class list. To verify them, it reads the destination again: every tensor must be bit-equal to the
-source's, and the outputs of one forward pass must agree within 1e-4.
+The destination's file extension decides its format: ``.safetensors`` (timm's), ``.pth`` or ``.pt``
+(the authors'), ``.weights.h5`` or ``.keras`` (Keras'). A name without an extension is the directory
+of a SavedModel with the signature of the original collection. The conversion keeps the names, the
+numbers and the class list. To verify them, the command reads the destination again: every tensor
+must be bit-equal to the source's, and the outputs of one forward pass must agree within 1e-4.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ class ConvertConfig:
     """The keys of the command."""
 
     source: str = key("A weights file, a SavedModel directory, or a repository of the hub.")
-    destination: str = key("File or directory to write. Its ending decides the format.")
+    destination: str = key("File or directory to write. Its extension decides the format.")
     feature_extractor: bool = key("Convert the backbone without the head.", False)
     weights_key: str | None = key(
-        "Key of a state dict, for a PyTorch checkpoint with several. null: the moving average, or the only one.",
+        "Key of the state dict to read from a PyTorch checkpoint with several state dicts. null: "
+        "the moving average, or the only state dict.",
         None,
     )
 

@@ -102,7 +102,7 @@ def evaluate(config: Config, directory: Path) -> Path:
     else:
         place = f" of {config.dataset.data_dir}" if config.dataset.data_dir else ""
         console.print(f"score  {split}, {source.sizes[split]:,} images{place}", highlight=False)
-    keras.utils.set_random_seed(config.seed)  # draws weights that no file has
+    keras.utils.set_random_seed(config.seed)  # for weights that no file sets
     model = models.build(config.model, source.class_names, "float32")
     if report := model.loading_report:
         models.check_classes("model.weights", config.model.weights, report, source.class_names)
@@ -185,7 +185,7 @@ def evaluate(config: Config, directory: Path) -> Path:
 
 
 def _unlike_the_run(config: Config, source: Source) -> list[str]:
-    """Return lines on how the images of ``run=RUN`` differ from those that the run was trained on."""
+    """Return lines on how the images differ from the images of the run that ``run=RUN`` names."""
     from cait_finetune.config.yaml_files import Folders
     from cait_finetune.runs.directory import RunDirectory
     from cait_finetune.runs.identity import other_data, place_notes
@@ -194,7 +194,7 @@ def _unlike_the_run(config: Config, source: Source) -> list[str]:
         return []
     place = config.dataset.data_dir
     notes = place_notes(run, place) if run.read_config().dataset.data_dir == place else []
-    if not config.dataset.evaluation_only:  # which scores images of the user's choice
+    if not config.dataset.evaluation_only:  # true: the user chose other images
         notes += [f"data   {line}" for line in other_data(run, source)]
     return notes
 

@@ -74,8 +74,8 @@ def draw(config: MapsConfig) -> None:
     if stated and names not in (None, stated):
         raise bad_value(
             "classes",
-            f"{config.classes} with other names, or in another order, than {config.weights} states",
-            f"its own: {some(stated)}",
+            f"{config.classes}, whose names or order differ from those in {config.weights}",
+            f"the names that the weights file states: {some(stated)}",
             "Leave classes out.",
         )
     names = names or stated or imagenet.class_names()
@@ -97,7 +97,7 @@ def draw(config: MapsConfig) -> None:
 
 
 def _stems(images: Sequence[str | Path]) -> list[str]:
-    """Return a name for the maps of each image: its own, or with its folders if several have it."""
+    """Return a name for the maps of each image: its own, with folders if images share it."""
     paths = [Path(path).absolute() for path in images]
     plain = Counter(path.stem for path in set(paths))
     above = os.path.commonpath([path.parent for path in paths])

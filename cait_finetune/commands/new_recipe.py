@@ -1,8 +1,8 @@
 """``cait-finetune new_recipe NAME KEY=VALUE …``: write the words of a command to a recipe file.
 
-The command checks the words as a run does, and writes ``NAME.yaml`` into the working directory, with a
-comment that explains each key. ``cait-finetune -cd . -cn NAME`` runs the recipe. With ``-cn OTHER`` among
-the words, the new recipe begins with the recipe OTHER.
+The command checks the words as a run does, and writes ``NAME.yaml`` into the working directory. A
+comment after each key explains the key. ``cait-finetune -cd . -cn NAME`` runs the recipe. With
+``-cn OTHER`` among the words, the new recipe begins with the recipe OTHER.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def new_recipe(name: str, words: Sequence[str]) -> Path:
             "new_recipe", name, "a name that no recipe of ours has", "Choose another name."
         )
     if not _NAME.fullmatch(name):
-        raise bad_value("new_recipe", name or "nothing", "a name of letters, digits, _ and -",
+        raise bad_value("new_recipe", name or "nothing", "a name of letters, digits, _, - and .",
                         "cait-finetune new_recipe birds dataset=folder …")  # fmt: skip
     path = Path(f"{name}.yaml")
     if path.exists():
@@ -65,12 +65,12 @@ def _document(name: str, words: Sequence[str], base: str) -> str:
     meanings = {key.name: key.meaning for section in sections().values() for key in section.keys}
     typed = {
         key: value for key, _, value in (word.partition("=") for word in words)
-    }  # the last counts
+    }  # the last value of a key counts
     options = [(key, value) for key, value in typed.items() if key in all_groups()]
     keys = [(key, value) for key, value in typed.items() if key not in all_groups()]
     lines = [
         f"# cait-finetune -cd . -cn {name}",
-        "# Not measured.",
+        "# No result of this recipe is recorded.",
         "defaults:",
         f"  - {base}",
         *(f"  - override {group}: {read_text(option)}" for group, option in options),

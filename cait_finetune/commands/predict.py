@@ -1,6 +1,6 @@
 """``cait-finetune predict run=RUN images=PATH_OR_GLOB``: classify image files.
 
-``model=FILE`` takes an exported SavedModel, ONNX or LiteRT file by itself.
+``model=FILE`` takes an exported SavedModel, ONNX or LiteRT file instead of a run.
 """
 
 from __future__ import annotations

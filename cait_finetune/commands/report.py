@@ -44,7 +44,8 @@ def report(config: ReportConfig) -> Path:
         The path of the page.
 
     Raises:
-        UserError: the directory holds no run, its ``metrics.jsonl`` belongs to another run, or the report cannot be written into the directory.
+        UserError: the directory holds no run, its ``metrics.jsonl`` belongs to another run, or the
+            report cannot be written into the directory.
         ChangedData: the images differ from the run's images.
     """
     saved = read_run(expanded_path("run", config.run), weights=False)
@@ -119,7 +120,7 @@ def _scores(
     made_by = {one.weights for one in (predictions or {}).values()}
     if mark and made_by - {mark, None}:
         reasons.append(
-            f"predictions: the run's were made by other weights than {run.best_checkpoint}; "
+            f"predictions: made by other weights than {run.best_checkpoint}; "
             "the command predicted again"
         )
         predictions = temperature = None

@@ -7,10 +7,10 @@ The words are those of ``python -m cait_finetune -m``. Hydra's syntax marks the 
         'optimizer.layer_decay=choice(0.65, 0.75, 0.85)' 'train.epochs=range(5, 20, 5)' \\
         sweep.method=bayes sweep.count=30
 
-``sweep.KEY=VALUE`` sets a key of `SweepConfig`. ``-cn RECIPE`` also varies the keys of the recipe's
-``hydra.sweeper.params``, as Hydra's sweepers do. The command composes and checks both ends of
-every interval and range, and every choice, before it writes the file. The command needs no TensorFlow,
-and uses the network only with ``sweep.start=true``.
+``sweep.KEY=VALUE`` sets a key of `SweepConfig`. With ``-cn RECIPE`` the file also varies the keys
+of the recipe's ``hydra.sweeper.params``, like a multirun. The command composes and checks both ends
+of every interval and range, and every choice, before it writes the file. The command needs no
+TensorFlow, and uses the network only with ``sweep.start=true``.
 """
 
 from __future__ import annotations

@@ -113,7 +113,8 @@ def verify(out: Path, rows: list[str]) -> dict[str, dict[str, float]]:
         The largest absolute difference for each row and column.
 
     Raises:
-        UserError: as `_begin`, or a process failed. The message holds the last lines of its log.
+        UserError: `out` holds files that the command did not make, or a process failed. The message
+            holds the last lines of the failed process's log.
     """
     from rich.progress import Progress
 

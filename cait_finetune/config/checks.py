@@ -15,7 +15,7 @@ _T = TypeVar("_T")
 
 
 def given(value: _T | None) -> _T:
-    """Return a value that a check has refused to be null, typed without `None`."""
+    """Return the value, typed without `None`. An earlier check has refused null."""
     return cast("_T", value)
 
 

@@ -18,9 +18,9 @@ METRICS = ("top1", "mean_per_class", "mean_average_precision")
 class SplitsConfig:
     """The train, validation and test split.
 
-    The loader divides images without a split within each class, and writes the division to `file`.
-    Images in the file keep their split. The loader refuses `shares` or a `seed` that differ from the
-    file's.
+    The loader divides the images of each class that have no split, and writes the division to
+    `file`. Images in the file keep their split. The loader refuses `shares` or a `seed` that differ
+    from the file's.
     """
 
     train: str | None = key(

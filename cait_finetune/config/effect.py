@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from cait_finetune.config.mappings import merge
 from cait_finetune.errors import bad_value
 
-#: A `Config`, or a DictConfig with its schema. To import the class from `config.root` would be a circle.
+#: A `Config`, or a DictConfig with its schema. Importing the class would be circular.
 Config: TypeAlias = Any
 
 _ADAM = ("adamw", "lamb", "schedule_free")
@@ -65,7 +65,7 @@ _WITHOUT_DEFAULT = ("tuning.pattern",)
 
 @dataclass(frozen=True)
 class Condition:
-    """Keys with a default that have an effect only in some configurations.
+    """Keys that have a default, and have an effect only in some configurations.
 
     Attributes:
         keys: full names of the keys.
@@ -91,7 +91,7 @@ def _draws(config: Config) -> bool:
 
 
 def _has_default_slices(config: Config) -> bool:
-    """Return whether a split of TFDS is null, so that another one may be divided class by class."""
+    """Return whether a TFDS split is null. Default slices replace it, and a seed may draw them."""
     splits = config.dataset.splits
     own = None in (splits.train, splits.validation, splits.test)
     return own and config.dataset.source in ("tfds", "digits")
@@ -210,7 +210,8 @@ CONDITIONS = (
     Condition(
         ("dataset.splits.seed",),
         lambda config: _reads_image_files(config) or _draws(config) or _has_default_slices(config),
-        "dataset=folder or csv, or a split of a TFDS set that is null",
+        "dataset=folder or csv; a TFDS split that is null; or dataset.examples_per_class, "
+        "train_share or folds",
         "Leave the key out: these splits are fixed.",
     ),
     Condition(
@@ -262,7 +263,7 @@ CONDITIONS = (
 
 
 def check_effect(config: Config) -> None:
-    """Refuse a value of a key that nothing reads, and a missing value of a key that something reads.
+    """Refuse a value for an unread key, and a missing value for a key that is read.
 
     Raises:
         UserError: a key has a value without effect, or lacks a value.
@@ -284,7 +285,7 @@ def check_effect(config: Config) -> None:
 
 
 def reset_without_effect(config: DictConfig, schema: DictConfig) -> DictConfig:
-    """Replace values that had no effect on a run by null or the key's default.
+    """Set values that had no effect on a run to null or to the key's default.
 
     Older versions recorded keys without effect, such as ``optimizer.momentum: 0.9`` with AdamW.
 

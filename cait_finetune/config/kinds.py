@@ -20,7 +20,7 @@ def type_words(hint: Any) -> str:
 
 
 def takes(hint: Any, value: str, rule: Declared | None) -> bool:
-    """Return whether a key of this type takes the typed text, without regard to a text's content."""
+    """Return whether a key of this type takes the typed value. Texts are not checked further."""
     one, several = _element(hint)
     listed = value.startswith("[") and value.endswith("]")
     if value in ("", "null"):
@@ -49,7 +49,7 @@ def _is(kind: Any, text: str, rule: Declared | None) -> bool:
 
 
 def _element(hint: Any) -> tuple[Any, bool]:
-    """Return the type without ``| None``, of an element if it is a list, and whether it is a list."""
+    """Return a type without ``| None``, or the type of its elements, and whether it is a list."""
     if get_origin(hint) in (Union, UnionType):
         hint = next(one for one in get_args(hint) if one is not type(None))
     return (get_args(hint)[0], True) if get_origin(hint) is list else (hint, False)

@@ -1,4 +1,4 @@
-"""Keys of the loggers that write metrics besides ``metrics.jsonl``."""
+"""Keys of the loggers that write metrics in addition to ``metrics.jsonl``."""
 
 from __future__ import annotations
 

@@ -17,7 +17,8 @@ class LossConfig:
     )  # fmt: skip
     class_weights: str = key(
         "balanced: weigh each class by the inverse of its number of training images; with several labels, "
-        "its positives and negatives. effective: by the inverse of its effective number (Cui et al. 2019).",
+        "give its positives and negatives the same total weight. effective: weigh each class by "
+        "the inverse of its effective number (Cui et al. 2019).",
         "none", choices=("none", "balanced", "effective"),
     )  # fmt: skip
     effective_beta: float = key("Beta of the effective number.", 0.999,

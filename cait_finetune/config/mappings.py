@@ -20,7 +20,7 @@ def load(path: Path) -> DictConfig:
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: the file cannot be read, or is no mapping. The text is one line.
+        ValueError: the file cannot be read, or is no mapping. The message is one line.
     """
     try:
         loaded = OmegaConf.load(path)
@@ -34,7 +34,7 @@ def load(path: Path) -> DictConfig:
 
 
 def merge(*configs: Any) -> DictConfig:
-    """Return one configuration of several. Later values replace earlier ones."""
+    """Merge several configurations into one. Later values replace earlier values."""
     return cast("DictConfig", OmegaConf.merge(*configs))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 #: Values of `model.weights` that name no file.
 WEIGHTS = ("none", "pretrained", "hub", "official")
-#: Values of other frameworks, and ours. The first that a key has is meant.
+#: Our values for each value of another framework. The first that the key accepts is meant.
 _MEANT = {
     "true": ("mixed_bfloat16", "pretrained", "flip", "int8"),
     "1": ("mixed_bfloat16", "flip"),

@@ -15,17 +15,17 @@ METRIC_NAMES = {
 }
 
 
-#: Classes from which top-5 tells anything.
+#: Smallest number of classes for which top-5 accuracy is shown.
 TOP5_FROM = 10
-#: Scores beside the metrics in ``scores.json``.
+#: Keys of ``scores.json`` that are not metrics.
 OTHER_SCORES = ("images", "loss", "ece", "ece_calibrated", "loss_calibrated", "intervals")
 
 
 def check_metric_names(names: Iterable[object]) -> None:
-    """Check the names of a program's metrics.
+    """Check the names of a caller's metrics.
 
     Raises:
-        UserError: a name is no text without spaces, or the name of one of our scores.
+        UserError: a name is not an identifier, or is the name of one of our scores.
     """
     known = (*METRIC_NAMES, *OTHER_SCORES, "examples")
     for name in names:
@@ -40,7 +40,7 @@ def format_metrics(
     metric: str,
     intervals: Mapping[str, Sequence[float]] | None = None,
 ) -> str:
-    """Return ``mean per class 91.20%, top-1 92.00%``; any other `metric` alone, as ``top-1 92.00%``.
+    """Return ``top-1 92.00%``, or ``mean per class 91.20%, top-1 92.00%`` for `mean_per_class`.
 
     Args:
         metrics: values from 0 to 1 by key of `METRIC_NAMES`.

@@ -24,8 +24,8 @@ class ModelConfig:
         "file's class names.", None,
     )  # fmt: skip
     weights_key: str | None = key(
-        "State dict to read from a PyTorch checkpoint with several, such as model_ema. null: the moving "
-        "average, or the only one.",
+        "Key of the state dict to read from a PyTorch checkpoint with several state dicts, such as "
+        "model_ema. null: the moving average, or the only state dict.",
         None,
     )
     image_size: int | None = key(

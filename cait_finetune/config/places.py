@@ -13,7 +13,7 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def expanded(key: str, path: str | os.PathLike[str]) -> str:
-    """Return the path with ``~`` expanded, as `cait_tf.places.expanded` does.
+    """Return the path with ``~`` expanded by `cait_tf.places.expanded`.
 
     Raises:
         UserError: the path begins with ``~``, and there is no home directory.

@@ -264,7 +264,7 @@ def unknown_key(key: str, value: str | None = None) -> UserError:
 
 
 def _written(near: str, key: str, value: str | None) -> str:
-    """Return the suggested key or group with its value: the typed one, or the typed key as an option."""
+    """Return the suggestion: a key with the typed value, or a group with the option meant."""
     if value is None:
         return near
     if near not in all_groups():
@@ -307,7 +307,7 @@ def fits(key: str, value: str) -> bool:
 
 
 def meant_value(key: str, value: str) -> str | None:
-    """Return the value that a key takes: the typed one, or one of ours. `None`: it takes neither."""
+    """Return the typed value, or our value that means the same. `None`: the key takes neither."""
     hint, rule = _leaf(key)
     if rule and rule.choices:
         return value if value in rule.choices else choice_for(value, rule.choices)
@@ -317,7 +317,7 @@ def meant_value(key: str, value: str) -> str | None:
 
 
 def kind_words(key: str, other: str = "") -> str:
-    """Return what a key takes, such as ``a whole number``; `other` for a key that is not ours."""
+    """Return what a key takes, such as ``a whole number``. `other` is the type of a Hydra key."""
     key, element, _ = key.partition("[")  # augment.crop_scale[0]
     if key not in all_keys():
         return f"a value of type {other}" if other else "a directory"

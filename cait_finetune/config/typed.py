@@ -121,7 +121,7 @@ def check_typed(words: Iterable[str], config: Config, command: str) -> None:
 
 @cache
 def _usual_options() -> dict[str, str]:
-    """Return the option of each group in ``conf/config.yaml``: to type it again changes nothing."""
+    """Return the option of each group in ``conf/config.yaml``. Typing it again changes nothing."""
     text = (data_folder("conf") / "config.yaml").read_text(encoding="utf-8")
     listed = [one for one in yaml.safe_load(text)["defaults"] if isinstance(one, dict)]
     return {group: option for one in listed for group, option in one.items()}

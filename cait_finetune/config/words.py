@@ -75,7 +75,7 @@ def split(values: str, brackets: bool = False) -> Iterator[str]:
     """Yield the values between commas. A comma in quotes or in ``${…}`` separates nothing.
 
     Args:
-        brackets: whether a comma in ``[…]`` separates nothing either.
+        brackets: whether commas in ``[…]`` are ignored too.
     """
     start = at = depth = 0
     while at < len(values):
@@ -106,7 +106,7 @@ def _kept(word: str, sweep: bool) -> str:
     kind = kind_of(key)
     if kind:
         found = _FUNCTION.fullmatch(value.strip()) if sweep else None
-        if found and found[1] == "glob":  # Hydra makes no runs of a glob here
+        if found and found[1] == "glob":  # Hydra expands a glob only over a group's options
             raise bad_value(
                 key, value, "the values: glob is for the options of a group", f"Write {key}=A,B."
             )
@@ -140,11 +140,11 @@ def _value(typed: str, kind: Kind, sweep: bool) -> str:
 
 
 def _swept(typed: str, kind: Kind, inside: bool = False) -> str:
-    """Return several values, one for each run of ``-m``, as Hydra has to read them.
+    """Quote the values of a sweep (``-m``, one value per run), so that Hydra reads them as typed.
 
     Args:
-        inside: whether the values are an argument of a Hydra function, which requires a function
-            there.
+        inside: whether the values are an argument of a Hydra function. If true, ``choice(…)`` is
+            kept. If false, its values are listed without it.
     """
     found = _FUNCTION.fullmatch(typed)
     if found and found[1] in _OTHER_FUNCTIONS:
@@ -179,8 +179,8 @@ def _arguments(typed: str) -> Iterator[str]:
 def _argument(typed: str, kind: Kind) -> str:
     """Return one argument of a function.
 
-    The function removes the quotes before Hydra reads the value again, so a text may need two
-    pairs.
+    Hydra's function removes one pair of quotes before Hydra reads the value again, so a text may
+    need two pairs.
     """
     nested = _FUNCTION.fullmatch(typed)
     if _NAMED_ARGUMENT.fullmatch(typed):

@@ -26,7 +26,7 @@ from cait_finetune.errors import bad_value
 
 #: A file with these keys and no defaults list is a run's ``config.yaml``.
 _OF_A_RUN = {"dataset", "model", "train", "seed", "resume"}
-#: Missing in a run's ``config.yaml``: the types, and the settings of Hydra.
+#: Defaults list for a run's ``config.yaml``, which lacks the types and Hydra's settings.
 _AROUND_A_RUN = ["schema", "hydra_settings", "_self_"]
 
 
@@ -76,7 +76,7 @@ class TextSource(FileConfigSource):
         return result
 
 
-# A launcher's process registers Hydra's source again, and refuses a class of another name here.
+# A launcher's process registers Hydra's source again. Hydra refuses a class of another name.
 TextSource.__name__ = FileConfigSource.__name__
 
 
@@ -106,10 +106,10 @@ def own_folder(folder: Path) -> Path:
 
 
 def refuse_other_recipe(name: str) -> None:
-    """Refuse a recipe that ``-cn`` names without ``-cd`` while the working directory has one of that name.
+    """Refuse ``-cn NAME`` without ``-cd`` if the working directory has a recipe of that name.
 
     Raises:
-        UserError: there is such a file, and it is not ours.
+        UserError: the recipe exists, and is not ours.
     """
     file = Path(name if name.endswith((".yaml", ".yml")) else f"{name}.yaml")
     if not file.is_file():
@@ -129,7 +129,7 @@ def refuse_hidden(hydra_config: DictConfig | HydraConf) -> None:
     """Refuse a folder of `hydra.searchpath` in which one of our files hides a file of the user.
 
     Raises:
-        UserError: there is such a file.
+        UserError: one of our files hides a file of the user.
     """
     theirs = [
         Path(source.path)
@@ -168,6 +168,6 @@ def _set_texts(config: DictConfig, document: str, prefix: str) -> None:
 def _to_run_again(config: DictConfig) -> DictConfig:
     again = without_effect(config)
     again.resume = None
-    if OmegaConf.select(again, "dataset.seed") == again.seed:  # `seed` had set it, and does again
+    if OmegaConf.select(again, "dataset.seed") == again.seed:  # `seed` sets it again
         again.dataset.seed = None
     return merge({"defaults": _AROUND_A_RUN}, again)

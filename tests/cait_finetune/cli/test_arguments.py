@@ -92,7 +92,7 @@ def test_other_kinds():
         (["text=[a,", "b]"], r"b\]: got the end of a list, .*\n  Leave out the spaces in a list"),
         (["runs/1"], "runs/1: got no key, expected key=value\n  write text=runs/1"),
         (["text=x", "few=many"], "few: got 'many', expected a whole number, or null"),
-        (["text=x", "train.epochs=3"], r"\n  Leave train.epochs out: it is a key of training"),
+        (["text=x", "train.epochs=3"], r"\n  Leave train.epochs out: this command does not read"),
         ([], "text: got nothing, expected a value\n  add text="),
     ],
 )

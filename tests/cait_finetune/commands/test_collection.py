@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[3]
         (["all=true", "names=cait_s24_224"], "names: got names beside all=true"),
         (["names=cait_s24_244"], "did you mean 'cait_s24_224'"),
         (["names=cait_s24_224", "weights=no.safetensors"], "expected an existing file"),
-        (["names=cait_nano_32"], "cait_nano_32 has none that are published"),
+        (["names=cait_nano_32"], "cait_nano_32 has no published weights"),
     ],
 )
 def test_a_mistake_is_one_message(words, message, tmp_path, monkeypatch):

@@ -65,7 +65,7 @@ def test_the_names_that_weights_state(command, tmp_path, monkeypatch):
     command(*OWN, "classes=same.txt")
     assert named == [("one", "two", "three")] * 2
     (tmp_path / "classes.txt").write_text("three\ntwo\none\n")
-    with pytest.raises(SystemExit, match=r"with other names, or in another order, than mine"):
+    with pytest.raises(SystemExit, match=r"whose names or order differ from those in mine"):
         command(*OWN, "classes=classes.txt")
 
 
