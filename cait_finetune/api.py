@@ -1,4 +1,4 @@
-"""The three functions for notebooks and programs. TensorFlow loads at the first call."""
+"""The three functions for notebooks and programs. Importing them does not load TensorFlow."""
 
 from __future__ import annotations
 
@@ -42,21 +42,21 @@ def finetune(
         folder: folder of your own recipes, as for ``-cd``. `None`: our recipes only.
         directory: directory of the run. `None`: ``outputs/DATASET/MODEL/TIME``, or the directory of
             the resumed run.
-        train: images and labels of a program: a pair of arrays, a ``tf.data.Dataset`` or another
-            iterable of examples, as `cait_finetune.data.arrays.write_splits` takes them. Images are
-            decoded and upright; JPEGs that PIL opened are turned as their EXIF orientation states, unless
-            ``dataset.upright=false``. They are written to ``outputs/arrays``, once for equal images.
-            `None`: ``dataset=`` names the images.
+        train: images and labels in memory: a pair of arrays, a ``tf.data.Dataset`` or another
+            iterable of examples. `cait_finetune.data.arrays.write_splits` lists the forms. Images
+            must be decoded and upright. PIL images are turned by their EXIF orientation, unless
+            ``dataset.upright=false``. The images are written to ``outputs/arrays``, equal images
+            only once. `None`: ``dataset=`` names the images.
         validation: as `train`. `None`: the run divides `train` 80/10/10.
         test: as `validation`.
-        class_names: a list of the names of labels 0, 1, …, which are also the model's columns. `None`:
-            the names that the data set states, of classes with images; else integer labels in
-            numeric order, and texts in the order of the alphabet.
-        on_epoch_end: a function, or several. Each gets the figures of an epoch, as ``run.epochs`` has
-            them. `True` ends the training; the run then scores its best weights as usual.
-        metrics: further metrics by name. A function of labels ``(N,)``, or ``(N, C)`` with several
-            labels, and calibrated probabilities ``(N, C)`` returns a number. ``run.result`` has it as
-            ``validation_NAME`` and ``test_NAME``.
+        class_names: a list of the names of labels 0, 1, …, in the order of the model's columns.
+            `None`: the names that the data set states, for classes with images. Without stated
+            names: integer labels in numeric order, texts in alphabetical order.
+        on_epoch_end: one or several functions. Each gets the metrics of an epoch, as in
+            ``run.epochs``. If one returns `True`, training ends, and the best weights are scored.
+        metrics: further metrics by name: functions that return a number from labels ``(N,)``, or
+            ``(N, C)`` for multi-label data, and calibrated probabilities ``(N, C)``. ``run.result``
+            has the numbers as ``validation_NAME`` and ``test_NAME``.
 
     Returns:
         The finished run. A notebook shows its metrics and curves.
@@ -89,7 +89,7 @@ def finetune(
     own = None if folder is None else Path(folder)
     if train is not None:
         _refuse_other_images(overrides)
-        # Mistakes in the words are found before images are written.
+        # Find mistakes in the overrides before images are written.
         words = [word for word in _table_words("images.csv") if "class_names" not in word]
         planned, *_ = configure_run(*words, *overrides, recipe=recipe, folder=own)
         if planned.dataset.class_names is not None:
@@ -128,7 +128,7 @@ def finetune(
 
 
 def _refuse_other_images(overrides: Sequence[str]) -> None:
-    """Refuse words that name other images than ``train=``, or another order of the classes."""
+    """Refuse overrides that name other images than ``train=``, or set the class names."""
     from cait_finetune.errors import bad_value
 
     for word in overrides:
@@ -152,7 +152,7 @@ def _refuse_other_images(overrides: Sequence[str]) -> None:
 def _written(
     splits: Mapping[str, Any], class_names: Sequence[str] | None, upright: bool
 ) -> tuple[str, ...]:
-    """Write the images of a program, and return the words that name them."""
+    """Write the images to files, and return the overrides that name the files."""
     from cait_finetune.data.arrays import write_splits
 
     written = write_splits(splits, class_names, Path("outputs/arrays"), upright)
@@ -160,7 +160,7 @@ def _written(
 
 
 def _table_words(table: str, class_names: list[str] | None = None) -> tuple[str, ...]:
-    """Return the words for the images of a table. Without names the classes are those of the table."""
+    """Return the overrides for a table's images. `None`: the table's labels are the classes."""
     from cait_finetune.runs.command_line import override
 
     place = override("dataset.data_dir", table)
@@ -168,7 +168,7 @@ def _table_words(table: str, class_names: list[str] | None = None) -> tuple[str,
 
 
 def load_run(directory: str | Path) -> Run:
-    """Load a run that is finished, or that has saved weights.
+    """Load a run that has saved its best weights.
 
     Raises:
         UserError: `directory` holds no such run, or the run cannot be read.

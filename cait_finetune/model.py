@@ -67,7 +67,7 @@ def check(config: ModelConfig) -> cait_tf.Variant:
         _refuse_run(weights)
     if config.weights_key and not weights.endswith(official.ENDINGS) and weights != "official":
         raise bad_value("model.weights_key", config.weights_key,
-                        f"null with {advise('model.weights', weights)}: a PyTorch checkpoint has keys")  # fmt: skip
+                        f"null with {advise('model.weights', weights)}: only PyTorch files have keys")  # fmt: skip
     if repeated := repeated_names(config.weights_class_names or ()):
         raise bad_value("model.weights_class_names", f"{repeated[0]} twice", "a list of different names",
                         "Leave the key out for a file that names its classes")  # fmt: skip
@@ -180,7 +180,7 @@ def check_classes(
 
 
 def adapt(model: cait_tf.CaiTClassifier, tuning: TuningConfig) -> None:
-    """Add the variables of the tuning method to the model: LoRA's matrices, else nothing.
+    """Add the variables of the tuning method to the model: LoRA's matrices. Other methods add none.
 
     Checkpoints hold kernels with merged LoRA matrices, so every checkpoint loads into a plain
     model.
@@ -292,7 +292,7 @@ def published_accuracy(
 
 
 def saliency(model: cait_tf.CaiTClassifier, images: np.ndarray) -> np.ndarray:
-    """Return the class saliency map of each image, from 0 to 1, at its size: ``(B, S, S)``."""
+    """Return the class saliency map of each image: ``(B, S, S)``, from 0 to 1, S in pixels."""
     _, attention = model(images, return_attention=True)
     backbone = model.backbone
     maps = attention_maps.class_saliency_map(attention, backbone.grid_size)

@@ -14,7 +14,7 @@ from cait_finetune.config.words import quoted, unquoted
 #: The key of a finished run to train for longer, and the keys that set the length of training.
 CONTINUE = "continue_from"
 LENGTHS = ("train.epochs", "train.steps", "train.examples")
-#: Marks the words that ``continue_from=RUN`` adds to the typed words. For Hydra: set the key in any case.
+#: Prefix of the overrides that ``continue_from=RUN`` adds: Hydra then adds or replaces the key.
 ADDED = "++"
 
 _PROGRAM = ("python", "-m", "cait_finetune")
@@ -61,7 +61,7 @@ def format_command(words: list[str]) -> str:
 
 
 def run_again(directory: Path) -> str:
-    """Return the command that repeats a run from its own ``config.yaml``, with any recipe."""
+    """Return the command that repeats a run from its ``config.yaml``, whatever its recipe was."""
     return format_command(["-cd", str(directory.absolute()), "-cn", "config"])
 
 

@@ -25,7 +25,7 @@ class Series:
     Attributes:
         values: the different values of the setting, sorted.
         labels: the text of each value.
-        lines: by the other settings, written out: the group of each value, by its place in `values`.
+        lines: the groups, by the text of their other settings, then by index in `values`.
     """
 
     values: list[Any]
@@ -42,8 +42,8 @@ class Comparison:
         finished: runs with a result.
         unfinished: runs without a result.
         differ: keys whose value differs between runs.
-        columns: the keys of `differ` that the finished runs' commands set or that no command explains,
-            and those without which two groups would look alike.
+        columns: the keys of `differ` for the table: keys that the runs' commands set, keys that no
+            command explains, and further keys that distinguish groups.
         unset: the keys of `columns` that no command explains.
         follow: the keys that differ between the finished runs and are not in `columns`.
         copies: a line for each run that is in the comparison twice.
@@ -114,14 +114,14 @@ class Comparison:
         return [key for key in self.columns if not (self.by_group and key in DRAWS)]
 
     def label(self, key: str) -> Callable[[Any], str]:
-        """Return a function that writes values of `key`, different values differently."""
+        """Return a function that formats values of `key`. Different values get different texts."""
         return labels(one.settings[key] for one in self.finished if key in one.settings)
 
     def table(self, name: Callable[[Entry], str]) -> tuple[list[str], list[list[str]]]:
         """Return the column titles and the rows.
 
         Each run has a row. If all runs form one group, a last row has their mean. If there are several
-        groups of several runs, each group has a row instead.
+        groups, and one has several runs, each group has a row instead.
 
         Args:
             name: returns the name of a run.
@@ -147,7 +147,7 @@ class Comparison:
         """Return column titles and rows: the test metric by `key` and by the other settings.
 
         Raises:
-            UserError: as `series`.
+            UserError: the finished runs do not differ in `key`.
         """
         series = self.series(key)
         rows = [
@@ -158,7 +158,7 @@ class Comparison:
         return [f"test_{self.metric} by {key}", *series.labels], rows
 
     def series(self, key: str) -> Series:
-        """Return the groups by the other settings and by `key`. Each group has its own place.
+        """Return the groups by their other settings and by their value of `key`, one per pair.
 
         Raises:
             UserError: the finished runs do not differ in `key`.
@@ -175,7 +175,7 @@ class Comparison:
             raise bad_value("x", key, expected, hint)
         runs = [group.runs[0] for group in self.groups]
         wanted = [one for one in self.columns if one != key and one not in DRAWS]
-        # Without the keys after `wanted`, two groups could have one place.
+        # Add keys to `wanted` until any two groups differ.
         apart = _separating(runs, [*wanted, key], choices, draws=())
         others = _telling(runs, [one for one in apart if one != key])
         written = {one: self.label(one) for one in others}
@@ -230,7 +230,7 @@ class Comparison:
 
 
 def _rank(value: Any) -> tuple[int, float, str]:
-    """Sort numbers by size, then texts, then null."""
+    """Return a sort key: numbers by size, then texts, then null."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return 0, float(value), ""
     return 2 if value is None else 1, 0.0, str(value)
@@ -250,7 +250,7 @@ def _separating(
     differ: Sequence[str],
     draws: Sequence[str] = DRAWS,
 ) -> list[str]:
-    """Add the keys of `differ` that tell runs apart which have equal values in `columns` and `draws`."""
+    """Add keys of `differ` that separate runs with equal values of `columns` and `draws`."""
     found = list(columns)
     for key in differ:
         if (
@@ -263,7 +263,7 @@ def _separating(
 
 
 def _telling(entries: Sequence[Entry], keys: Sequence[str]) -> list[str]:
-    """Leave out the last of `keys` without which the runs still differ as much."""
+    """Leave out keys that are not needed to tell the runs apart, from the last key on."""
     kept = list(keys)
     for one in reversed(keys):
         fewer = [other for other in kept if other != one]
@@ -293,7 +293,7 @@ def _row(title: str, group: Group, columns: dict[str, Callable[[Any], str]]) -> 
 
 
 def _short(key: str, keys: Sequence[str]) -> str:
-    """Return the last part of a key, unless it tells nothing by itself or another of `keys` has it."""
+    """Return the last part of a key, or the whole key if that part is too general or not unique."""
     leaf = key.rpartition(".")[2]
     alone = [one.rpartition(".")[2] for one in keys].count(leaf) == 1
     return leaf if alone and leaf not in ("name", "seed", "enabled") else key

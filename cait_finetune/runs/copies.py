@@ -13,10 +13,10 @@ from cait_finetune.runs.records import read_records
 
 
 def distinct(entries: Sequence[Entry]) -> tuple[list[Entry], list[str]]:
-    """Leave out copies of a run, and copies from before the run trained on.
+    """Leave out copies of a run, and copies that were made before the run trained further.
 
-    A copy of a directory keeps the run's id. Copies that trained on differently all stay. The order of
-    `entries` does not matter for which run stays.
+    A copy of a directory keeps the run's id. Copies that then trained differently all stay. The
+    choice of the run that stays does not depend on the order of `entries`.
 
     Returns:
         The runs that stay, and a line for each run that was copied.
@@ -33,12 +33,12 @@ def distinct(entries: Sequence[Entry]) -> tuple[list[Entry], list[str]]:
             why = next(filter(None, (_double(entry, other) for other in kept)), "")
             if why:
                 left_out.append(entry)
-                notes.append(f"copy    {entry.directory} is {why}, and left out")
+                notes.append(f"copy    {entry.directory} is left out: {why}")
             else:
                 kept.append(entry)
         if len(kept) > 1:
             names = " and ".join(str(one.directory) for one in kept)
-            notes.append(f"copy    {names} have one run id and other weights or scores: all stay")
+            notes.append(f"copy    {names} have one run id but other weights or scores: all stay")
     stay = [one for one in entries if not any(one is other for other in left_out)]
     return stay, notes
 
@@ -53,7 +53,7 @@ def _double(entry: Entry, other: Entry) -> str:
         return f"a copy of {other.directory}, with its weights and scores"
     mine, theirs = _epochs(entry), _epochs(other)
     if mine and len(mine) < len(theirs) and theirs[: len(mine)] == mine:
-        return f"an earlier state of {other.directory}, which trained on"
+        return f"an earlier state of {other.directory}, which trained further"
     return ""
 
 

@@ -28,10 +28,10 @@ def weights_mark(checkpoint: Path) -> str | None:
 def current_result(run: RunDirectory) -> dict[str, Any]:
     """Return the content of ``result.json`` if it describes the best weights.
 
-    A run that trains on after its result may have newer best weights.
+    A run that continues to train after its result may have newer best weights.
 
     Returns:
-        The content. Empty: the run has no result, or one of other weights.
+        The content. Empty: the run has no result, or its result describes other weights.
 
     Raises:
         UserError: ``result.json`` cannot be read.
@@ -48,8 +48,8 @@ def check_result(run: RunDirectory, key: str) -> None:
         key: the key at the start of the message.
 
     Raises:
-        UserError: they are others, as after a copy of ``last.safetensors``; or ``result.json`` cannot be
-            read.
+        UserError: the weights are others, for example a copy of ``last.safetensors``; or
+            ``result.json`` cannot be read.
     """
     if run.finished and run.read_result() and not current_result(run):
         raise bad_value(
@@ -63,7 +63,8 @@ def check_result(run: RunDirectory, key: str) -> None:
 def is_current(name: str, exports: Path, checkpoint: Path) -> bool:
     """Return whether the format `name` was made from the weights in `checkpoint`.
 
-    Also return `True` if the checksum of `checkpoint` is unknown: then no better file is known.
+    Also return `True` if the checksum of `checkpoint` is unknown: then nothing shows that the
+    format is outdated.
 
     Args:
         exports: the file ``exports.json``.

@@ -13,7 +13,7 @@ from cait_finetune.runs.leaderboard import Entry
 from cait_finetune.runs.values import mark_of
 from cait_finetune.scores.intervals import half_width
 
-#: Keys that draw images, folds and weights. Runs that differ in these keys only form a group.
+#: Keys that draw images, folds and weights. Runs that differ only in these keys form a group.
 DRAWS = ("seed", "dataset.seed", "dataset.fold")
 
 
@@ -53,7 +53,7 @@ class Group:
 
     @property
     def repeated(self) -> list[list[Entry]]:
-        """The runs of each draw that several runs have."""
+        """The runs of each draw that several runs share."""
         return [runs for runs in self.draws.values() if len(runs) > 1]
 
     @property
@@ -79,7 +79,7 @@ class Group:
         return format_value(values[0], own)
 
     def difference(self, best: Group) -> str:
-        """Format the mean paired difference of the test metric, in points, with its interval."""
+        """Format the mean paired test-metric difference to `best`, in points, with its interval."""
         differences = self.minus(best)
         if self is best or len(differences) < 2:
             return ""

@@ -28,7 +28,7 @@ from cait_finetune.runs.settings import KEY as SETTINGS
 from cait_tf.weights.checksum import stated_checksum
 from cait_tf.weights.class_names import ClassMatch, match_classes
 
-#: Key of the run that a run continues, in ``identity.json`` and ``result.json``. Also the key of a command.
+#: Key of the continued run in ``identity.json`` and ``result.json``, and in the configuration.
 PARENT = "continue_from"
 
 #: Key of the directory in which the run began.
@@ -114,8 +114,8 @@ def check_best(run: RunDirectory, sha256: str) -> None:
     The check precedes scoring and export.
 
     Args:
-        sha256: the checksum in the run's state. Empty: an earlier version, which stored none; the
-            weights are not checked.
+        sha256: the checksum in the run's state. Empty: a state of an earlier version, which stored
+            none; the weights are then not checked.
 
     Raises:
         UserError: the file was replaced, is damaged or is missing.
@@ -138,8 +138,8 @@ def check_state(run: RunDirectory, digest: str, run_id: str) -> str:
     A state from before an accepted change of the data also passes.
 
     Args:
-        digest: the digest of the data in the state. Empty: an earlier version, which stored none.
-        run_id: the run's id in the state. Empty: an earlier version, which stored none.
+        digest: the digest of the data in the state. Empty: an earlier version stored none.
+        run_id: the run's id in the state. Empty: an earlier version stored none.
 
     Returns:
         The current digest of the run's data. Empty: the run has no record of its data.
@@ -230,7 +230,7 @@ def confirmed(
 
 
 def unlike(run: RunDirectory, source: Source, weights_sha256: str | None) -> list[str]:
-    """Return lines on how a new run with the configuration of `run` differs from it.
+    """Return lines on how a new run with the configuration of `run` differs from `run`.
 
     Args:
         source: the images of the new run.
@@ -305,7 +305,8 @@ def place_notes(run: RunDirectory, data_dir: str | None) -> list[str]:
     A copied project may have other images of the same names beside the copied run.
 
     Args:
-        data_dir: the place of the images that the run recorded. `None`: none.
+        data_dir: the recorded place of the run's images. `None`: no place was recorded, or the user
+            names another place.
 
     Raises:
         UserError: ``identity.json`` cannot be read.
@@ -317,7 +318,7 @@ def place_notes(run: RunDirectory, data_dir: str | None) -> list[str]:
         return []
     return [
         f"data   the run was moved or copied from {began}; its images are those of {data_dir}: "
-        "dataset.data_dir names another place"
+        "set dataset.data_dir to read them from another place"
     ]
 
 

@@ -39,7 +39,7 @@ def is_whole(path: Path) -> bool:
 
 
 def read_images(path: Path) -> list[Image]:
-    """Return the run's images, or none if the list cannot be read. Then every image counts as new."""
+    """Return the run's images, or [] if the list cannot be read: every image then counts as new."""
     try:
         with gzip.open(path, "rt", encoding="utf-8", errors="surrogateescape", newline="") as file:
             return [Image(**row) for row in csv.DictReader(file)]

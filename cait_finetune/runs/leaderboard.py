@@ -78,7 +78,7 @@ def find_runs(paths: list[str]) -> list[Path]:
             beside = Path(expanded("runs", path)).absolute().parent
             names = [one.name for one in beside.glob("*/")] if beside.is_dir() else []
             hint = suggest(Path(path).name, names)
-            raise bad_value("runs", path, "a directory that exists, or a pattern of some", hint)
+            raise bad_value("runs", path, "a directory that exists, or a matching pattern", hint)
         for root in roots:
             utf8_path("runs", root)
             for run in runs_below(root):
@@ -135,7 +135,7 @@ def read_entry(directory: Path) -> Entry:
 
 
 def _command(run: RunDirectory) -> str | None:
-    """Return the command that started the run. `None`: unknown, or no words of a shell."""
+    """Return the command that started the run. `None`: unknown, or not in shell syntax."""
     command = run.read_command()
     try:
         split_command(command or "")
@@ -208,6 +208,6 @@ def judged_by(entries: list[Entry]) -> str:
     if len(metrics) > 1:
         raise bad_value(
             "runs", f"runs judged by {' and by '.join(metrics)}", "runs with the same metric",
-            "compare them apart",
+            "compare them separately",
         )  # fmt: skip
     return metrics[0] if metrics else "top1"

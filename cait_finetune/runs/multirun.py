@@ -60,7 +60,7 @@ class MultirunSummary(Callback):
         for path, written in _failures(root).items():
             if self._failed_before.get(path) != written:
                 failed.append(path.read_text(encoding="utf-8", errors="replace").strip())
-                if RunDirectory(path.parent).finished:  # of an earlier command, and left as it is
+                if RunDirectory(path.parent).finished:  # an earlier command's run, unchanged
                     path.unlink()
         # Optuna counts failed trials itself. Hydra turns an exception here into a warning: use sys.exit.
         if failed and config.hydra.runtime.choices["hydra/sweeper"] == "basic":
@@ -68,7 +68,7 @@ class MultirunSummary(Callback):
 
 
 def _failures(root: Path) -> dict[Path, int]:
-    """Return the time of each run's error message below `root`, by the path of its file."""
+    """Return the modification time, in ns, of each run's error file below `root`, by its path."""
     found = sorted(root.rglob(RunDirectory(root).failure.name))
     return {path: path.stat().st_mtime_ns for path in found}
 
@@ -77,7 +77,7 @@ def summarise(root: Path, console: Console, before: Collection[Path] = ()) -> Pa
     """Print the table of the runs below `root` and write ``summary.json`` into `root`.
 
     Args:
-        before: the runs that were below `root` when the sweep began.
+        before: the runs below `root` that had a result when the sweep began.
 
     Returns:
         The path of ``summary.json``. `None`: no run has a result.
@@ -122,7 +122,7 @@ def summarise(root: Path, console: Console, before: Collection[Path] = ()) -> Pa
     best = comparison.best
     console.print(f"best    {best.directory}")
     if best.command:
-        # A changed recipe would make another run of the command.
+        # With a changed recipe, the command would start a different run.
         again = run_again(best.directory) if comparison.unset else best.command
         console.print(f"        {again}")
     console.print(f"summary {path}")

@@ -1,4 +1,4 @@
-"""The run that a user may have meant, for messages about a directory that holds none."""
+"""Suggest a run in messages about a directory that holds no run."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from cait_finetune.errors import UserError, bad_value
 
 
 def no_run(key: str, got: str | Path, expected: str) -> UserError:
-    """Return the error for a directory that holds no run. It names the run that may be meant.
+    """Return the error for a directory that holds no run. The message suggests a run.
 
-    That is the run that contains the directory, a run beside it with a similar name, or else the
-    newest run in it, beside it and in ``outputs/``.
+    The suggestion is the first of these that exists: the run that contains the directory; a run
+    with a similar name beside a missing directory; the newest run in the directory; the newest run
+    beside the directory or in ``outputs/``.
 
     Args:
         key: the key that named the directory.
         got: the directory, as the user wrote it.
-        expected: what it should be, such as ``the directory of a run``.
+        expected: what the directory should be, such as ``the directory of a run``.
     """
     directory = expanded_path(key, got).absolute()
     shown = got if directory.exists() else f"{got}, which does not exist"
@@ -44,5 +45,5 @@ def _other_run(key: str, directory: Path) -> str:
 
 
 def _short(path: Path) -> Path:
-    """Return the path relative to the working directory, if it is in it."""
+    """Return the path, relative to the working directory if the path is inside."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -49,7 +49,7 @@ class Run:
 
     @property
     def epochs(self) -> list[dict[str, Any]]:
-        """The metrics of each completed epoch. Raises `UserError` as `result`."""
+        """The metrics of each completed epoch. Raises `UserError` as `result` does."""
         self.saved.check_in_place()
         return read_records(self.saved.directory, "epoch")
 
@@ -75,8 +75,8 @@ class Run:
     def model(self) -> keras.Model:
         """The best weights as a Keras model: normalised images ``(B, S, S, 3)`` to logits ``(B, C)``.
 
-        The classes are those of `class_names`, in order. The model is built once for the same weights.
-        A resumed run has newer weights, and then another model.
+        The classes are those of `class_names`, in order. The model is built once, and again if
+        a resumed run saves newer best weights.
 
         Raises:
             UserError: the directory holds another run now, or the weights are damaged.
@@ -116,12 +116,15 @@ class Run:
 
     @property
     def class_names(self) -> list[str]:
-        """The names of the classes, in the order of the model's columns. Raises `UserError` as `result`."""
+        """The class names, in the order of the model's columns.
+
+        Raises `UserError` as `result` does.
+        """
         self.saved.check_in_place()
         return self.saved.class_names
 
     def predict(self, images: str | Path | Iterable[str | Path], top_k: int = 3) -> Sequence[Any]:
-        """Classify images as `cait_finetune.predict` does. Raises `UserError` as `result`."""
+        """Classify images as `cait_finetune.predict` does. Raises `UserError` as `result` does."""
         self.saved.check_in_place()
         return self.predictor(self, images, top_k)
 

@@ -1,4 +1,4 @@
-"""Find out why settings differ between runs: a command set them, a group's option, or the recipe."""
+"""Find out why settings differ between runs: a command, a group's option or the recipe set them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cait_finetune.runs.resume import FREE
 from cait_finetune.runs.settings import flat
 from cait_finetune.runs.values import mark_of
 
-#: The key of a group that determines the group's other keys.
+#: Names of keys that determine the other keys of their group.
 _CHOICES = ("name", "method", "strategy", "mode")
 #: What a command begins with: a recipe, its folder, or a finished run.
 _STARTS = ("-cn", "-cd", CONTINUE)
@@ -29,14 +29,14 @@ Words = dict[str, str]
 
 
 def _commands(entries: Sequence[Entry]) -> list[Words]:
-    """Return the words of each command. Empty: one is unknown, or they begin with several recipes."""
+    """Return what each command sets. Empty: a command is unknown, or their starts differ."""
     by_start = _by_start(entries)
     known = [words for pairs in by_start for _, words in pairs]
     return known if len(known) == len(entries) and len(by_start) == 1 else []
 
 
 def _by_start(entries: Sequence[Entry]) -> list[list[tuple[Entry, Words]]]:
-    """Return the runs with a known command and its words, together where they begin alike."""
+    """Return the runs with a known command and what it sets, grouped by the command's start."""
     found: dict[tuple[str | None, ...], list[tuple[Entry, Words]]] = {}
     for entry in entries:
         if entry.command:
@@ -65,10 +65,12 @@ def chosen(entries: Sequence[Entry], keys: Sequence[str]) -> list[str]:
 
 
 def unset(entries: Sequence[Entry], keys: Sequence[str]) -> list[str]:
-    """Return those of `keys` that differ between runs whose commands set the same about them.
+    """Return those of `keys` whose differences the commands do not explain.
 
-    The recipe or the defaults changed between such runs, or a resumed command set the key. Runs with
-    an unknown command are left out, and runs of different recipes are not compared.
+    Commands explain a difference if they set the key, or choose different options of a group that
+    may set the key. Otherwise the recipe or the defaults changed between the runs, or a resumed
+    command set the key. Runs with an unknown command are left out, and runs of different recipes
+    are not compared.
 
     Args:
         keys: the differing keys.
@@ -118,7 +120,7 @@ def _groups(pairs: Sequence[tuple[Entry, Words]]) -> list[str]:
 
 
 def _from_seed(entries: Sequence[Entry], key: str) -> bool:
-    """Return whether `key` is `dataset.seed` as `seed` or `splits.seed` sets it."""
+    """Return whether `key` is `dataset.seed` and each run took it from `seed` or `splits.seed`."""
     return key == "dataset.seed" and all(
         one.settings.get(key) in (one.settings.get("seed"), one.settings.get("dataset.splits.seed"))
         for one in entries

@@ -1,7 +1,8 @@
-"""Compare the images from which runs drew their training images: train and validation together.
+"""Compare the pools from which runs drew their training images: train and validation together.
 
-Folds, `examples_per_class` and `train_share` draw other training images from the same pool. The hashes
-in ``result.json`` cannot tell another draw from a changed pool, so the lists of images are compared.
+Folds, `examples_per_class` and `train_share` draw different training images from one pool. The
+hashes in ``result.json`` cannot tell another draw from a changed pool, so this module compares the
+lists of images.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from cait_finetune.runs.image_list import read_images
 from cait_finetune.runs.leaderboard import Entry
 from cait_finetune.runs.values import mark
 
-#: Keys that choose the pool. Runs with other values of these keys are not compared.
+#: Keys that choose the pool. Runs with different values of these keys are not compared.
 _POOL = (
     "dataset.name", "dataset.source", "dataset.splits.*", "dataset.columns.*", "dataset.num_classes",
     "dataset.class_names", "dataset.multi_label",
@@ -32,7 +33,7 @@ def prints_of(entry: Entry) -> dict[str, dict[str, Any]]:
 
 
 def draw_of(entry: Entry) -> tuple[Any, ...]:
-    """Return the values that draw the training images from the pool. Equal draws are equal images."""
+    """Return the values that draw the training images. From one pool, they draw the same images."""
     settings = entry.settings
     folds = settings.get("dataset.folds")
     few = settings.get("dataset.examples_per_class")
@@ -46,7 +47,7 @@ def draw_of(entry: Entry) -> tuple[Any, ...]:
 
 
 def fold_of(entry: Entry) -> tuple[Any, ...]:
-    """Return the values that draw the validation images. Empty: without folds, no draw does."""
+    """Return the values that draw the validation images. Empty: the run has no folds."""
     folds, fold, _, _, seed = draw_of(entry) or (None,) * 5
     return (folds, fold, seed) if folds else ()
 
@@ -56,12 +57,12 @@ def unlike_runs(
     split: str,
     comparable: Callable[[Entry, Entry], bool] | None = None,
 ) -> list[Entry]:
-    """Return a run for each of the different sets of images that a split has. Empty: all have the same.
+    """Return one run per different set of images of a split. Empty: all have the same images.
 
     The hashes depend on the order of the images, but another order is no difference.
 
     Args:
-        comparable: returns whether two runs should have the same images. `None`: they should.
+        comparable: returns whether two runs should have the same images. `None`: all should.
     """
     first: dict[tuple[Any, ...], Entry] = {}
     for entry in entries:
@@ -84,7 +85,7 @@ def unlike_runs(
 
 
 def pool_notes(entries: Sequence[Entry]) -> list[str]:
-    """Return a line for each group of runs with the same settings of the pool and another pool."""
+    """Return lines on pools that differ between runs with equal settings of the pool."""
     groups: dict[tuple[str, ...], list[Entry]] = {}
     keys = sorted({
         key for entry in entries for key in entry.settings
@@ -220,7 +221,7 @@ def _hashes(entry: Entry, split: str) -> tuple[str, str]:
 
 
 def _alike(one: Entry, other: Entry, split: str) -> bool:
-    """Return whether a split has the same images. What a run did not record counts as equal."""
+    """Return whether a split has the same images. Hashes that a run lacks count as equal."""
     pairs = zip(_hashes(one, split), _hashes(other, split), strict=True)
     return all(not mine or not theirs or mine == theirs for mine, theirs in pairs)
 

@@ -90,7 +90,7 @@ class Provenance:
 def add_to_directory(provenance: Provenance, saved_model: Path) -> None:
     """Write the provenance into a SavedModel, with the hashes of its other files.
 
-    Without them, a SavedModel with the variables of another one would answer with wrong class names.
+    Without the hashes, variables copied from another model would answer with wrong class names.
     """
     path = saved_model / EXTRA
     found = sorted(one for one in saved_model.rglob("*") if one.is_file() and one != path)
@@ -136,9 +136,10 @@ def read_provenance(path: Path) -> Provenance | None:
 
 
 def stated(path: str | Path) -> dict[str, str]:
-    """Return the metadata of a safetensors file, or the provenance of an export as such metadata.
+    """Return what a weights file or an export states about itself, as keys and texts.
 
-    The result is empty if `path` has neither or cannot be read. ONNX files are not read.
+    An export's provenance gets the keys of safetensors metadata. The result is empty if `path`
+    states nothing or cannot be read. ONNX files are not read.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -196,7 +197,7 @@ def notes_on_weights(
     if seen := SeenImages.from_text(found.get(SEEN, "")):
         notes += _seen_of(seen, source, splits)
     elif expanded_path("model.weights", weights).exists():
-        # Without a line the user would conclude that no scored image was trained on.
+        # Without this line, the user would conclude that training used no scored image.
         what = "which images its weights were trained on"
         also = "" if trained else ", nor how the images were prepared"
         notes.append(f"data   {weights} does not state {what}{also}")
@@ -211,7 +212,7 @@ def _seen_of(seen: SeenImages, source: Source, splits: Sequence[str]) -> Iterato
             yield f"data   {split} is not compared with {training}: dataset.check=false"
             continue
         if seen.kinds and source.hash_kind not in seen.kinds:
-            yield f"data   {split} is not compared with {training}: they are from another kind of set"
+            yield f"data   {split} is not compared with {training}: another kind of data set"
             continue
         known, asked = seen.count(hashes)
         many = f"{known:,} of {asked:,} {split} images"

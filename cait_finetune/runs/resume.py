@@ -94,7 +94,7 @@ def _check_unfinished(run: RunDirectory, config: Config) -> None:
         raise bad_value(
             "resume", got, "one that was cut off", f"Run python -m cait_finetune export {words}"
         )
-    if ended_by and "." in ended_by:  # a key; a function of a program is none
+    if ended_by and "." in ended_by:  # a key, not the caller's function
         hint = f"add {ended_by}=null to train on, or "
     there = [one for one in (run.last_checkpoint, run.best_checkpoint) if one.is_file()]
     weights = f" with {advise('model.weights', there[0])}" if there else ""

@@ -40,7 +40,7 @@ def check_run_id(run: RunDirectory, key: str, what: str, found: str) -> None:
     Args:
         key: the key at the start of the message.
         what: the name of the file in the message.
-        found: the id in the file. Empty: an earlier version, which stored none.
+        found: the id in the file. Empty: an earlier version stored none.
 
     Raises:
         UserError: the file belongs to another run, or ``identity.json`` cannot be read.
@@ -57,7 +57,7 @@ def check_run_id(run: RunDirectory, key: str, what: str, found: str) -> None:
 def check_weights_id(run: RunDirectory, key: str, *paths: Path) -> None:
     """Check that weights in a run's directory belong to the run. Missing and damaged files pass.
 
-    Weights without an id pass only if the run has none either, as runs of earlier versions.
+    Weights without an id pass only if the run has none either, as in runs of earlier versions.
 
     Args:
         key: the key at the start of the message.

@@ -148,9 +148,9 @@ class SavedRun:
         )
 
     def _fitted_temperature(self) -> float | None:
-        """Fit the saved validation predictions.
+        """Fit the temperature to the saved validation predictions.
 
-        `None`: too few of them, or none match the best weights and the images.
+        `None`: they are missing, too few, or of other weights or images.
         """
         from cait_finetune.runs.identity import images_mark
         from cait_finetune.scores.calibration import LEAST, fit_temperature

@@ -1,4 +1,4 @@
-"""Find what finished runs do not share although their settings do: images and initial weights."""
+"""Find differences between finished runs that no setting shows, such as other images."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from cait_finetune.runs.pools import fold_of, pool_notes, prints_of, unlike_runs
 
 
 def unlike(entries: Sequence[Entry]) -> list[str]:
-    """Return what finished runs do not share although their settings do, a line for each.
+    """Return a line for each difference between finished runs that no setting shows.
 
-    These are the images that a run was scored on and trained on, and the weights that it started
-    from. Runs of versions that recorded none of them are not compared.
+    The function compares the scored images, the training images and the initial weights. It also
+    reports overlapping folds, resumes with changed images, and runs that ended early. Runs of
+    versions that recorded none of these are not compared.
     """
     entries = [entry for entry in entries if entry.result]
     return [
@@ -28,7 +29,7 @@ def unlike(entries: Sequence[Entry]) -> list[str]:
 
 
 def _ended_early(entries: Sequence[Entry]) -> list[str]:
-    """Name runs that a function of a program or a time limit ended, which no setting shows."""
+    """Name the runs that the caller's function or the time limit ended."""
     return [
         f"length  {entry.directory} was ended by {ended} after {entry.finished_result['steps']:,} steps"
         for entry in entries
@@ -37,7 +38,7 @@ def _ended_early(entries: Sequence[Entry]) -> list[str]:
 
 
 def _scored(entries: Sequence[Entry]) -> list[str]:
-    """Compare the images of the scores. Folds of one cross-validation have different ones by design."""
+    """Compare the scored images. Folds have different validation images by design."""
     unlike: dict[str, list[str]] = {}
     for split in ("validation", "test"):
         if runs := unlike_runs(entries, split, _comparable if split == "validation" else None):

@@ -1,4 +1,4 @@
-"""Compare the values of settings, and write different values of a column differently."""
+"""Compare the values of settings, and format different values of a column as different texts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-_MOST_DIGITS = 16  # `repr` writes what needs more
+_MOST_DIGITS = 16  # `repr` formats numbers that need more
 _NOT_RECORDED = ""  # the mark of a key that a run did not record
 
 
@@ -24,10 +24,10 @@ def mark_of(settings: Mapping[str, Any], key: str) -> str:
 def labels(
     values: Iterable[Any], digits: int = 4, width: int | None = None
 ) -> Callable[[Any], str]:
-    """Return a function that writes a value of a column.
+    """Return a function that formats a value of a column.
 
-    All numbers get `digits` digits. If different values would look alike, they get as many more as
-    tell them apart, and texts are written in full.
+    Numbers get `digits` significant digits. If different values would look alike, all numbers get
+    more digits, and if that does not suffice, all values are written in full.
 
     Args:
         values: the values of the column.
@@ -50,7 +50,7 @@ def _styles(digits: int, width: int | None) -> Iterator[Callable[[Any], str]]:
 
 
 def _text(value: Any, digits: int | None, width: int | None) -> str:
-    """Format a value. `None` digits: all of them."""
+    """Format a value. `digits` `None`: all digits."""
     if value is None:
         return "null"
     if isinstance(value, bool):

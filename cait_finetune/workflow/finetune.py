@@ -42,10 +42,10 @@ from cait_finetune.workflow.training import train
 
 @dataclasses.dataclass(frozen=True)
 class Hooks:
-    """Functions of a program that a run calls.
+    """The caller's functions, which a run calls.
 
     Attributes:
-        on_epoch_end: each gets the figures of an epoch; a true result ends the training.
+        on_epoch_end: each gets the metrics of an epoch. If one returns `True`, training ends.
         metrics: further metrics of validation and test, by name.
     """
 

@@ -109,8 +109,8 @@ def print_plan(config: Config, plan: Plan, start: Start, worker: Worker, step: i
 
 
 def _summary_table(phase: Phase, peak: float) -> Table:
-    """Return the parameter table by group. Of many groups, show the first and last ones."""
-    shown = Table(title=f"what is trained ({phase.name}); all of it: parameters.csv")
+    """Return the parameter table by group. With many groups, show the first and last ones."""
+    shown = Table(title=f"what is trained ({phase.name}); every variable: parameters.csv")
     for column in ("group", "variables", "trained", "of", "multiplier", "peak learning rate"):
         shown.add_column(column, justify="right")
     rows = summary(phase.table, peak)

@@ -52,10 +52,11 @@ def draw_training(run: RunDirectory, title: str, metric: str) -> None:
     """Draw the training curves and the training speed.
 
     Args:
-        metric: the validation metric of the epoch records to draw as accuracy.
+        metric: the validation metric that the accuracy curve shows.
 
     Raises:
-        UserError: ``metrics.jsonl`` is damaged or belongs to another run, or the folder of the parts cannot be made.
+        UserError: ``metrics.jsonl`` is damaged or belongs to another run, or the folder of the
+            parts cannot be made.
     """
     steps, epochs = read_records(run, "step"), read_records(run, "epoch")
     run.make_parts()
@@ -109,7 +110,7 @@ def _draw_calibration(run: RunDirectory, scores: Scores) -> None:
     write_reliability(bins, run.parts / "reliability.csv")
     words = ("probability of the predicted class", "share that is right")
     if scores.predictions["test"].multi_label:
-        words = ("probability that the class is there", "share where it is")
+        words = ("probability of the class", "share of images with the class")
     panels = [
         ("as trained", bins["test", "as trained"]),
         (f"temperature {scores.temperature:.2f}", bins["test", "calibrated"]),

@@ -21,8 +21,8 @@ from cait_finetune.scores.evaluation import Evaluation, MultiLabelEvaluation, bu
 from cait_finetune.scores.intervals import Interval
 from cait_finetune.scores.predictions import Predictions, Predictor
 
-#: A metric of a program: labels ``(N,)``, or ``(N, C)`` with several labels, and calibrated
-#: probabilities ``(N, C)`` to a number.
+#: The caller's metric: a function that returns a number from labels ``(N,)``, or ``(N, C)`` for
+#: multi-label data, and calibrated probabilities ``(N, C)``.
 Metric = Callable[[np.ndarray, np.ndarray], float]
 #: The scored splits. The temperature is fitted on validation; test measures the result.
 SPLITS = ("validation", "test")
@@ -36,7 +36,7 @@ class Scores:
         temperature: the divisor of the logits.
         reliability: the bins by split and by whether the temperature is applied.
         intervals: 95 % intervals of metrics, by split and key.
-        further: metrics of a program, by split and name.
+        further: values of the caller's metrics, by split and name.
     """
 
     predictions: Mapping[str, Predictions]
@@ -79,7 +79,7 @@ def predict_splits(
     """Predict each of `SPLITS` in one pass.
 
     Args:
-        batches: returns the batches of a split, ``(images, labels, real)`` in file order.
+        batches: returns the batches of a split, as for `predict`.
 
     Raises:
         UserError: an image is corrupt, and `dataset.on_corrupt` is ``stop``.
@@ -94,7 +94,7 @@ def predict(
     """Predict a split in one pass.
 
     Args:
-        batches: ``(images, labels, real)`` in file order.
+        batches: ``(images, labels, real)`` in file order. `real` ``(B,)`` is false for padding.
 
     Raises:
         UserError: an image is corrupt, and `dataset.on_corrupt` is ``stop``.

@@ -76,7 +76,7 @@ def prepare(
 
     Args:
         strategy: replaces the configured strategy when several runs share a process.
-        on_epoch_end: functions of a program, as `Logbook` has them.
+        on_epoch_end: the caller's functions, which the `Logbook` calls after each epoch.
 
     Raises:
         UserError: a mistake that the user can correct. All checks come before the slow steps.
@@ -164,7 +164,7 @@ def open_data(config: Config, run: RunDirectory, console: Console) -> Source:
 
 
 def _place_of_images(config: Config, run: RunDirectory) -> list[str]:
-    """Return a line if the images are those that a moved or copied run recorded."""
+    """Return a line if a moved or copied run still reads its images from the recorded place."""
     own = run if config.resume else None
     if own is None and Folders.own and RunDirectory(Folders.own).identity.is_file():
         own = RunDirectory(Folders.own)  # continue_from=RUN, and -cd RUN -cn config
@@ -174,7 +174,7 @@ def _place_of_images(config: Config, run: RunDirectory) -> list[str]:
 
 
 def _continued(config: Config, source: Source, say: Say) -> Source:
-    """Return the source with the labels of the run that this run continues.
+    """Return the source with labels numbered as in the run that this run continues.
 
     Raises:
         UserError: the run cannot be read.
@@ -223,7 +223,7 @@ def open_logbook(
 
 
 def _resume_state(config: Config, run: RunDirectory, source: Source) -> tuple[RunState, Start]:
-    """Read the run's newest state, and bring it up to the configuration and the images of today.
+    """Read the run's newest state, and adapt it to the current configuration and images.
 
     Raises:
         UserError: the state is damaged or belongs to another run.
@@ -246,9 +246,9 @@ def _resume_state(config: Config, run: RunDirectory, source: Source) -> tuple[Ru
 
 
 def _check_no_state(run: RunDirectory) -> None:
-    """Check that a run without a state has lost none, because it begins again and overwrites its best.
+    """Refuse to resume a run that lost its states: it would overwrite its best weights.
 
-    A run saves its first state at the end of its first epoch, after the record of that epoch.
+    A run that has recorded a second epoch has also saved a state.
 
     Raises:
         UserError: the run recorded more than one epoch.
@@ -265,7 +265,7 @@ def _check_no_state(run: RunDirectory) -> None:
 
 
 def _seen(source: Source, before: SeenImages) -> str:
-    """Return as text the union of the images seen `before` and the training images of this run."""
+    """Return the union of the images seen `before` and this run's training images, as text."""
     own = SeenImages.of(source.content_hashes("train"), source.hash_kind)
     return own.union(before).to_text()
 

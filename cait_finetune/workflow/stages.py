@@ -53,11 +53,11 @@ class Stages:
         """Return builders of the stages that are left after `step` steps.
 
         Args:
-            arrays: the saved state after `step` steps, by variable name. Only a stage that `step`
-                has interrupted restores the state.
+            arrays: the saved state after `step` steps, by variable name. Only a stage that had
+                begun but not ended at `step` restores the state.
 
         Raises:
-            UserError: by a builder, when the arrays belong to another run.
+            UserError: a builder raises it if the arrays belong to another run.
         """
 
         def half_done(phase: Phase) -> Stage:

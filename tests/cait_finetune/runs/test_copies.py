@@ -43,14 +43,14 @@ def found(tmp_path):
 
 def test_a_copy_is_left_out(tmp_path, found):
     runs = [state(tmp_path / name, [0.3, 0.5]) for name in "ba"]
-    line = "copy    b is a copy of a, with its weights and scores, and left out"
+    line = "copy    b is left out: a copy of a, with its weights and scores"
     assert found(*runs) == (["a"], [line])
 
 
 def test_a_copy_that_trained_on_stays_and_replaces_its_earlier_state(tmp_path, found):
     early = state(tmp_path / "a", [0.3, 0.5])
     late = state(tmp_path / "cp", [0.3, 0.5, 0.7], 0.7, "other")
-    line = "copy    a is an earlier state of cp, which trained on, and left out"
+    line = "copy    a is left out: an earlier state of cp, which trained further"
     assert found(early, late) == (["cp"], [line])
 
 
@@ -59,7 +59,7 @@ def test_copies_that_trained_on_apart_all_stay(tmp_path, found):
         state(tmp_path / "a", [0.3, 0.5]),
         state(tmp_path / "b", [0.3, 0.4, 0.6], 0.6, "other"),
     ]
-    line = "copy    b and a have one run id and other weights or scores: all stay"
+    line = "copy    b and a have one run id but other weights or scores: all stay"
     assert found(*runs) == (["a", "b"], [line])
 
 

@@ -269,7 +269,7 @@ def test_a_run_that_was_copied_says_where_its_images_are(tmp_path):
     copy = RunDirectory(shutil.copytree(tmp_path / "old", tmp_path / "new") / "run")
     assert place_notes(copy, "/photos") == [
         f"data   the run was moved or copied from {run.root}; its images are those of /photos: "
-        "dataset.data_dir names another place"
+        "set dataset.data_dir to read them from another place"
     ]
     assert place_notes(copy, None) == []  # digits, or images that the user names
     (tmp_path / "link").symlink_to(tmp_path / "old")
