@@ -26,7 +26,7 @@ OURS_JAX = "cait_finetune.benchmark.worker_jax"
 
 @dataclass(frozen=True)
 class Speeds:
-    """Measurements of one library, one per round, in images per second or seconds."""
+    """Measurements of one library, one per round, in images per second, or in seconds."""
 
     rounds: tuple[float, ...]
 
@@ -55,15 +55,18 @@ def ratio(ours: Speeds, theirs: Speeds) -> float:
 def in_turn(
     measurements: Mapping[str, Callable[[], float]], rounds: int, done: Callable[[], object]
 ) -> dict[str, Speeds]:
-    """Return measurements by name, each made once per round: a busy machine slows all of them alike.
+    """Measure in turn, once per round, because a busy machine then slows all measurements alike.
 
     Args:
         measurements: functions that measure, by name.
         done: called after each measurement.
+
+    Returns:
+        The measurements by name.
     """
     measured: dict[str, list[float]] = {name: [] for name in measurements}
     for number in range(rounds):
-        # Alternate the order, because a warm machine may favour the second measurement.
+        # Alternate the order, because a warm machine may favour the later measurements.
         for name in list(measurements)[:: -1 if number % 2 else 1]:
             measured[name].append(measurements[name]())
             done()
@@ -98,7 +101,10 @@ class Row:
 
     @property
     def memory_ratio(self) -> float | None:
-        """Our peak memory divided by timm's smallest, with libraries. `None`: no timm worker."""
+        """Our peak memory divided by timm's smallest. `None`: no timm worker.
+
+        On a CPU, both include the memory of the libraries.
+        """
         theirs = [one.calls for name, one in self.memory.items() if name in TIMM_NAMES]
         return self.memory[OURS].calls / min(theirs) if theirs else None
 
@@ -128,7 +134,7 @@ class Comparison:
         config: Any,
         done: Callable[[], object],
     ) -> None:
-        """Measure the workers of a task in turn, and the peak of a new precision."""
+        """Measure the workers of a task in turn, and the peak of its precision if not yet known."""
         measurements = {name: partial(one.measure, config.warmup) for name, one in workers.items()}
         speeds = in_turn(measurements, config.rounds, done)
         memory = {name: worker.memory() for name, worker in workers.items()}
@@ -147,18 +153,19 @@ def compare(
 ) -> Comparison:
     """Measure a row for each task.
 
+    If the system ends a worker, its task has no row, and the same task with a larger batch is not
+    measured.
+
     Args:
         ours: module of our worker.
         config: ``timm``: measure timm, too. ``rounds``: measurements of each library. ``warmup``: calls
             before a measurement.
 
-    A task whose worker the system ends has no row. Its larger batches are not measured.
-
     Raises:
         UserError: a library sees no GPU, or the GPU has too little free memory.
     """
     comparison = Comparison()
-    too_large: set[Task | InputTask] = set()  # with batch size 0
+    too_large: set[Task | InputTask] = set()  # each with batch size 0
     planned = [(task, _by_library(task, config.timm)) for task in tasks]
     total = (config.rounds + 1) * sum(len(tasks) for _, tasks in planned)
     with progress_bar("", total, console, unit="") as advance, ExitStack() as stack:
@@ -207,7 +214,7 @@ def _started(
 
 
 def _by_library(task: Task | InputTask, timm: bool) -> dict[str, Task | InputTask]:
-    """Return the task of each worker by its name in the tables."""
+    """Return the task of each worker, by the worker's name in the tables."""
     if isinstance(task, InputTask):
         return {OURS: task, **({TIMM_LOADER: task} if timm else {})}
     eager = {TIMM_EAGER: task} if timm else {}

@@ -43,7 +43,7 @@ class InputBenchmark:
     out: str = "benchmark_input"
 
     def check(self) -> None:
-        """Check every key before any worker process starts; raise UserError."""
+        """Check every key before any worker process starts; raise UserError if one is wrong."""
         check_values(self)
         if self.count % self.batch_size:  # the speed counts every batch as full
             raise bad_value("count", self.count, f"a multiple of batch_size={self.batch_size}")
@@ -51,7 +51,7 @@ class InputBenchmark:
             check_timm("timm", "torch", "torchvision")
 
     def report(self, console: Console) -> Report:
-        """Measure all rows; raise UserError if the system ended a process."""
+        """Measure all rows. A task whose process the system ended has no row, but a note."""
         with tempfile.TemporaryDirectory() as folder:
             write_pictures(Path(folder), self.count, self.side)
             tasks = [

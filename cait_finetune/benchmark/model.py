@@ -43,7 +43,11 @@ class _ModelKeys:
     timm: bool = True
 
     def check_works(self, *works: str) -> None:
-        """Check the shared keys; `works` lists the allowed values of `work`. Raise UserError."""
+        """Check the shared keys; raise UserError if one is wrong.
+
+        Args:
+            works: the allowed values of `work`.
+        """
         check_values(self)
         check_choices("work", self.work, works)
         check_choices("precisions", self.precisions, PRECISIONS)
@@ -88,12 +92,12 @@ class ModelBenchmark(_ModelKeys):
     out: str = "benchmark_model"
 
     def check(self) -> None:
-        """Check every key before a process starts; raise UserError."""
+        """Check every key before a process starts; raise UserError if one is wrong."""
         self.check_works("inference", "training", "latency")
         core_count(self.threads)
 
     def report(self, console: Console) -> Report:
-        """Measure all rows; raise UserError if the system ended a process."""
+        """Measure all rows. A task whose process the system ended has no row, but a note."""
         note = footnote(core_count(self.threads), self.timm)
         return self.measure(OURS_TENSORFLOW, note, machine(self.timm), console)
 
@@ -118,18 +122,18 @@ class GpuBenchmark(_ModelKeys):
     """The keys of the command. It measures each of `models` × `work` × `precisions` on one NVIDIA GPU.
 
     Our model is `cait_tf` on Keras' JAX backend, where a step is one XLA program. Runs train on the
-    TensorFlow backend, which the command does not measure. `batch_sizes` has one batch size for each
-    model. The libraries take turns: each makes `rounds` measurements of `repetitions` calls after
-    `warmup` calls. All worker processes share the GPU. `image_size` null uses each model's own size.
-    Training is measured for each value of `remat`: true sets ``model.remat`` for our model, and gradient
-    checkpointing for timm's.
+    TensorFlow backend, which this command does not measure. `batch_sizes` has one batch size for
+    each model. The libraries take turns: each makes `rounds` measurements of `repetitions` calls
+    after `warmup` calls. All worker processes share the GPU. `image_size` null uses each model's
+    own size. Training is measured for each value of `remat`: true sets ``model.remat`` for our
+    model, and gradient checkpointing for timm's.
     """
 
     batch_sizes: list[int] = field(default_factory=lambda: [256, 128, 64])
     out: str = "benchmark_gpu"
 
     def check(self) -> None:
-        """Check every key, JAX and the GPU before any worker process starts; raise UserError."""
+        """Check the keys, JAX and the GPU before any worker process starts; raise UserError."""
         self.check_works("inference", "training")
         if len(self.batch_sizes) != len(self.models):
             raise bad_value("batch_sizes", self.batch_sizes,
@@ -139,7 +143,11 @@ class GpuBenchmark(_ModelKeys):
         gpu_name()
 
     def report(self, console: Console) -> Report:
-        """Measure all rows; raise UserError if a library sees no GPU or the system ended a process."""
+        """Measure all rows. A task whose process the system ended has no row, but a note.
+
+        Raises:
+            UserError: a library sees no GPU, or the GPU has too little free memory.
+        """
         facts = {"gpu": gpu_name(), **machine(self.timm, ours=("jax", "keras"))}
         note = f"Ours under Keras' JAX backend. One {facts['gpu']}; {packages(facts)}.\n"
         return self.measure(OURS_JAX, note, facts, console)

@@ -42,7 +42,7 @@ class StartBenchmark:
     out: str = "benchmark_start"
 
     def check(self) -> None:
-        """Check every key before any run starts; raise UserError."""
+        """Check every key before any run starts; raise UserError if one is wrong."""
         check_values(self)
         check_choices("precision", [self.precision], PRECISIONS)
         check_models(self.models, timm=False)

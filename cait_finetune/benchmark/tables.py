@@ -31,13 +31,13 @@ _MEMORY = {
     "gpu": "Peak GPU memory while working, GB. Ratio: to timm's smaller peak; below 1 is less.\n",
 }
 _LARGEST = (
-    "Largest training batch of ours in so much memory: a line through the peaks above, extrapolated, "
+    "Our largest training batch in the given memory: extrapolated linearly from the peaks above, "
     "libraries included.\n"
 )
 _MACHINES = (8, 16, 24, 40, 80)  # GB
 _LATENCY = (
-    "One image, ms, float32. Ours is an exported SavedModel, as it loads and with one thread for each "
-    "operation. Ratio: below 1 is faster.\n"
+    "One image, ms, float32. Ours is an exported SavedModel, with TensorFlow's default threads and "
+    "with one thread for each operation. Ratio: below 1 is faster.\n"
 )
 
 

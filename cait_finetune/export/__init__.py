@@ -1,8 +1,9 @@
 """Export a fine-tuned model to files, and check each file before it is kept.
 
-Every file contains the preprocessing and the class names, or has them beside it if the format cannot
-contain them, and gives calibrated probabilities. `parity` compares each file with evaluation on real
-validation images: the top-1 classes must be equal, and no probability may differ by more than
+Each file contains the preprocessing and the class names. What a format cannot contain is in a file
+beside it. Probabilities are calibrated. `parity` compares each file with evaluation on real
+validation images: the top-1 classes must be equal, and no probability may differ by more than the
+tolerance:
 
 | format        | file                       | takes                       | tolerance | run by         |
 |---------------|----------------------------|-----------------------------|-----------|----------------|
@@ -12,6 +13,7 @@ validation images: the top-1 classes must be equal, and no probability may diffe
 | `keras`       | ``keras/model.keras``      | uint8 (B, h, w, 3)          | 1e-3      | Keras          |
 | `timm`        | ``timm/model.safetensors`` | normalised (B, 3, S, S)     | 1e-3      | timm           |
 
-A quantised variant of the LiteRT file need not be equal. `accuracy` measures its accuracy on validation
-images. The export removes the variant if its class differs from the float file's on more than a tenth.
+Quantised variants of the LiteRT file need not pass this check. `accuracy` measures their accuracy
+on validation images. The export removes a variant if its top-1 class differs from the float file's
+on more than a tenth of the images.
 """

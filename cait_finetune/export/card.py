@@ -171,7 +171,7 @@ def _files(exports: Mapping[str, Mapping[str, Any]]) -> str:
         text += (
             f"\n\nQuantised variants, on {some['images']:,} validation images "
             f"({METRIC_NAMES[some['metric']]}):\n\n"
-            + markdown_table(["file", "size", "accuracy", "of the float file", "same class"], rows)
+            + markdown_table(["file", "size", "accuracy", "float32 accuracy", "same class"], rows)
         )
     return text
 
@@ -200,7 +200,7 @@ def _data(data: Mapping[str, Any]) -> str:
         for split, one in data["splits"].items()
     ]
     text = (
-        "## Data\n\nThe hash is the beginning of a SHA-256 over each image's id and label, in order.\n\n"
+        "## Data\n\nThe hash is the beginning of a SHA-256 over a split's image ids and labels.\n\n"
         + markdown_table(["split", "images", "hash"], rows)
     )
     if accepted := data["accepted_changes"]:
@@ -224,7 +224,7 @@ def _limits(
     )
     several = config["dataset"].get("multi_label")
     always = (
-        "Each class has its own probability; an image may have no class with a high one."
+        "Each class has its own probability; an image may have no class with a high probability."
         if several
         else f"The model assigns one of the {len(class_names):,} classes to every image, even if the "
         "image shows none of them."
@@ -238,9 +238,9 @@ def _limits(
     return (
         "## Intended use and limits\n\n"
         "Use the model for images like its training images. "
-        f"{always} It was measured only on the test split above: not on images from other cameras, "
-        "places or times, and not for different errors on groups of people. Measure it on your own "
-        f"images before you rely on it.\n\n{calibrated} {turned}"
+        f"{always} It was measured only on the test split above, not on images from other cameras, "
+        "places or times. Its errors were not compared between groups of people. Measure it on "
+        f"your own images before you rely on it.\n\n{calibrated} {turned}"
     )
 
 
@@ -248,7 +248,7 @@ def _licences(config: Mapping[str, Any]) -> str:
     dataset = config["dataset"]
     images = dataset.get("license")
     data = (
-        f"The images' licence: {images} ({dataset.get('homepage') or 'see there'})."
+        f"The images' licence: {images} ({dataset.get('homepage') or 'homepage not stated'})."
         if images
         else "The licence of the images was not stated (`dataset.license`)."
     )

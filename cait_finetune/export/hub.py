@@ -43,8 +43,8 @@ def push(repository: str, folder: Path, private: bool) -> str:
         The address, followed by ``(private)`` or ``(public)``.
 
     Raises:
-        UserError: the hub cannot be reached, the token is missing or may not write there, or `private`
-            is set and the repository is public.
+        UserError: the hub cannot be reached, the token is missing or cannot write to the
+            repository, or `private` is set and the repository is public.
     """
     from huggingface_hub import HfApi
 

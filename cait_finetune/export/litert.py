@@ -38,10 +38,10 @@ def export(
 ) -> dict:
     """Write and check ``model.tflite``, and ``model_NAME.tflite`` for each name in `quantise`.
 
-    The signature ``serving_default`` takes ``images`` (B, h, w, 3) uint8; all images of a batch have
-    one size, which is free. It returns ``predicted_index`` (B,) int32, ``probability`` (B,) and
-    ``probabilities`` (B, C). The files use LiteRT's built-in operations only. Without signatures, call
-    ``resize_tensor_input`` before the interpreter allocates. ``labels.txt`` holds the class names,
+    The signature ``serving_default`` takes ``images`` (B, h, w, 3) uint8 of any size; all images of
+    a batch have the same size. It returns ``predicted_index`` (B,) int32, ``probability`` (B,) and
+    ``probabilities`` (B, C). The files use only LiteRT's built-in operations. If the interpreter
+    has no signatures, call ``resize_tensor_input`` first. ``labels.txt`` holds the class names,
     because LiteRT's ``CompiledModel``, which runs on GPUs and NPUs, refuses files with strings.
 
     ``float16`` stores the weights in 16 bits. ``int8`` stores the kernels in 8 bits and multiplies in
@@ -49,9 +49,10 @@ def export(
     the labelled images.
 
     Returns:
-        As `formats.Export`, with the size ``megabytes``. ``variants`` holds for each kept variant the
-        result of `compare_accuracy`, ``path`` and ``megabytes``. `export` removes a variant whose
-        agreement is below `AGREEMENT`, and states the reason in ``refused``.
+        The record of `formats.Export`, with the file's size in ``megabytes``. ``variants`` holds
+        for each kept variant the result of `compare_accuracy`, ``path`` and ``megabytes``.
+        ``refused`` holds the reason for each variant that `export` removed: its agreement is below
+        `AGREEMENT`.
 
     Raises:
         UserError: the outputs of the float file differ from evaluation. No new file is kept.

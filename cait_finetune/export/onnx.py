@@ -29,10 +29,10 @@ _OPSET = 18
 def export(exported: ExportedModel, validation: ValidationSamples, directory: Path) -> dict:
     """Write and check ``model.onnx``, as `formats.Export` specifies.
 
-    The file takes ``images`` (B, h, w, 3) uint8; all images of a batch have one size, which is free. It
-    returns ``predicted_class`` (B,), a class name, ``probability`` (B,), ``probabilities`` (B, C) and
-    ``class_names`` (C,). The file's metadata (JSON under ``class_names``) and ``labels.txt`` hold the
-    class names too.
+    The file takes ``images`` (B, h, w, 3) uint8 of any size; all images of a batch have the same
+    size. It returns ``predicted_class`` (B,), a class name, ``probability`` (B,), ``probabilities``
+    (B, C) and ``class_names`` (C,). The file's metadata (JSON under ``class_names``) and
+    ``labels.txt`` hold the class names too.
 
     Raises:
         UserError: the outputs of the file differ from evaluation.

@@ -15,12 +15,12 @@ from cait_finetune.export.exported_model import ValidationSamples
 from cait_tf.atomic import atomic_path
 from cait_tf.fused.tensorflow import infer
 
-#: Largest allowed difference of each output of a SavedModel, which computes as evaluation does. If the
-#: largest absolute logit is above 1, it divides the difference of the logits: a head with large
+#: Largest allowed difference of each output of a SavedModel, which computes as evaluation does. The
+#: difference of the logits is divided by max(1, largest absolute logit), because a head with large
 #: weights magnifies the rounding of the features.
 TOLERANCE = 1e-4
-#: Largest allowed difference of a probability of a file that takes pixels. Such a file may round a few
-#: resized grey levels differently, and LiteRT has its own matrix products.
+#: Largest allowed difference of a probability for files that take pixels. Such files may round a
+#: few resized grey levels differently, and LiteRT has its own matrix products.
 PIXEL_TOLERANCE = 1e-3
 
 #: Maps images (B, h, w, 3) uint8 of one size to probabilities (B, C).
@@ -41,11 +41,11 @@ def check_parity(
     multi_label: bool = False,
     temperature: float = 1.0,
 ) -> float:
-    """Compare a SavedModel's ``serving_default`` and ``images`` with evaluation on real image files.
+    """Compare the signatures ``serving_default`` and ``images`` of a SavedModel with evaluation.
 
     Args:
         directory: the SavedModel.
-        samples: id and file bytes of each image.
+        samples: id and bytes of each real image file.
 
     Returns:
         The largest difference of a probability.
@@ -135,7 +135,7 @@ def find_columns(
 
     Raises:
         UserError: ``class_names`` of the outputs differ from `class_names`, or a ``predicted_class`` is
-            not among them.
+            not one of `class_names`.
     """
     names, stated = list(class_names), _texts(outputs["class_names"])
     columns = []
@@ -144,7 +144,7 @@ def find_columns(
         places = [column for column, one in enumerate(names) if one == name]
         if stated != names or not places:
             raise UserError(
-                f"export: got {what} that says {name} and names its columns "
+                f"export: got {what} that predicts {name} and names its columns "
                 f"{', '.join(stated[:5])}, expected the classes {', '.join(names[:5])}. The export is "
                 "removed, the checkpoints are kept"
             )
@@ -180,9 +180,9 @@ def require_parity(
 ) -> None:
     """Refuse an export that differs from evaluation.
 
-    The top-1 class of an image differs if evaluation gives the export's class a probability that is
-    lower than its own top-1 by more than the tolerance. Rounding alone can swap two classes whose
-    probabilities are almost equal.
+    The export's top-1 class counts as different if evaluation's probability of that class is lower
+    than evaluation's largest probability by more than `tolerance`. Rounding alone can swap two
+    classes whose probabilities are almost equal.
 
     Args:
         what: the export, for messages.

@@ -12,9 +12,10 @@ _FOLDER_FOLLOWS = "-cd"
 
 
 def short_place(path: str) -> str:
-    """Shorten ``/home/me/photos`` and ``~/photos`` to ``…/photos``, a home directory or ``/`` to ``…``.
+    """Shorten ``/home/me/photos`` and ``~/photos`` to ``…/photos``.
 
-    Relative paths and ``gs://…`` stay unchanged, because they name no parent folder of the machine.
+    A home directory and ``/`` become ``…``. Relative paths and ``gs://…`` stay unchanged, because
+    they name no parent folder of the machine.
     """
     local = path.removeprefix("file://")
     if not local.startswith(("/", "~")):

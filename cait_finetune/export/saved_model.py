@@ -119,7 +119,7 @@ def export_saved_model(
     module = ServingModule(model, preprocess, decode, class_names, multi_label, temperature)
     files = tf.TensorSpec((None,), tf.string, name="image_bytes")
     batch = tf.TensorSpec((None, *size, 3), tf.float32, name="images")
-    # Not attributes of the module: TensorFlow would trace them a second time when it saves the module.
+    # As attributes of the module, these functions would be traced again when TensorFlow saves it.
     logits = tf.function(module.logits, autograph=False)  # one trace for two signatures
     with split_patches():  # most requests hold one image
         signatures = {
@@ -143,7 +143,7 @@ def export(exported: ExportedModel, validation: ValidationSamples, directory: Pa
     """Write and check the SavedModel, as `formats.Export` specifies, and link it for TF-Serving.
 
     Returns:
-        As `formats.Export`, with ``serving``: the model base path for TF-Serving.
+        The record of `formats.Export`, with ``serving``: the model base path for TF-Serving.
 
     Raises:
         UserError: the outputs differ from evaluation.

@@ -37,17 +37,17 @@ class TimmUnavailable(Exception):
 
 
 def export(exported: ExportedModel, validation: ValidationSamples, directory: Path) -> dict:
-    """Write and check ``model.safetensors`` and ``config.json``, as `formats.Export` does.
+    """Write and check ``model.safetensors`` and ``config.json``, as `formats.Export` specifies.
 
     The head's kernel and bias are divided by the temperature, so that timm's logits give calibrated
     probabilities. If timm is installed and runs, timm's logits are compared with evaluation. Otherwise
     the logits of a new `cait_tf` model that loads the file are compared.
 
     Returns:
-        As `formats.Export`, with ``checked_by``: ``timm`` or ``cait_tf``.
+        The record of `formats.Export`, with ``checked_by``: ``timm`` or ``cait_tf``.
 
     Raises:
-        UserError: timm does not load the file, or the outputs differ from evaluation's.
+        UserError: timm does not load the file, or the outputs differ from evaluation.
     """
     with whole_or_absent(directory) as partial:
         head = exported.model.head
@@ -85,7 +85,7 @@ def export(exported: ExportedModel, validation: ValidationSamples, directory: Pa
 
 
 def hub_config(exported: ExportedModel) -> dict[str, Any]:
-    """Return the content of ``config.json``: timm's keys, our ``temperature`` and ``multi_label``."""
+    """Return the content of ``config.json``: timm's keys, ``temperature`` and ``multi_label``."""
     way, backbone = exported.preprocessing, exported.model.backbone
     published = cait_tf.get_variant(exported.variant).published
     model_args: dict[str, Any] = {"img_size": backbone.image_size[0]}

@@ -51,9 +51,10 @@ for name, probability in zip(answer["class_names"], answer["probabilities"][0]):
 
 _LITERT = """### LiteRT (TensorFlow Lite)
 
-The input is that of the ONNX file. The file uses only LiteRT's own operations. If your interpreter has no
-signatures, call `resize_tensor_input` first. Class names are in `labels.txt`, because LiteRT's
-`CompiledModel` refuses files with strings: keep the two files together, as written. Use quantised variants in the same way.
+Input `images`, uint8 (B, height, width, 3) of any size, the same for the whole batch. The file uses
+only LiteRT's own operations. If your interpreter has no signatures, call `resize_tensor_input`
+first. Class names are in `labels.txt`, because LiteRT's `CompiledModel` refuses files with strings:
+keep the two files together and unchanged. Use quantised variants in the same way.
 
 ```python
 import numpy as np
@@ -113,26 +114,26 @@ for name, probability in zip(config["label_names"], probabilities.tolist()):
     print(name, probability)
 ```
 
-The temperature is divided into the head already."""
+The head's weights are already divided by the temperature."""
 
-#: The import from PIL and the opened image, for photographs that are turned and for others.
+#: Code that imports PIL and opens an image: rotated by its EXIF orientation, or as stored.
 _UPRIGHT = ("from PIL import Image, ImageOps", 'ImageOps.exif_transpose(Image.open("image.jpg"))')
 _AS_STORED = ("from PIL import Image", 'Image.open("image.jpg")')
 
-_SEVERAL = """An image may have several labels, or none: take those whose probability is above one half.
-`predicted_class` is the most probable one."""
+_SEVERAL = """An image may have several labels, or none: take the classes whose probability is
+above one half. `predicted_class` is the most probable class."""
 
-_BITS = """The code that opens an image with PIL is for images of 8 bits. PIL clips levels of 16 bits; training
-drops their lower 8 bits."""
+_BITS = """The code that opens an image with PIL is for images of 8 bits per channel. PIL clips
+16-bit values; training drops their lower 8 bits."""
 
 _FROM_HUB = """
 
-From the hub it is `timm.create_model("hf-hub:{repository}", pretrained=True)`."""
+To load the model from the hub, call `timm.create_model("hf-hub:{repository}", pretrained=True)`."""
 
 _PADDED = """
 
-timm has no transform that pads with black as this model was trained with: bring images to a square so
-first."""
+This model was trained on images padded with black to a square. timm has no transform that pads with
+black: pad images first."""
 
 
 def usage(

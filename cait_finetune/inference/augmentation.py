@@ -1,6 +1,6 @@
 """Test-time augmentation: average the probabilities over several views of an image.
 
-Each view is a lossless image file again, because every kind of model takes files. The unchanged
+Each view is encoded as a lossless image file, because every `Backend` takes files. The unchanged
 view is the original file.
 """
 
@@ -44,8 +44,8 @@ def build_views(name: str, upright: bool, square: bool = True) -> Views:
         name: ``flip``: the file and its mirror image. ``five_crop``: the corners and the centre, as
             `five_crops`. ``ten_crop``: the five crops and their mirror images (Krizhevsky et al. 2012).
         upright: whether to rotate photographs by their EXIF orientation, as in training.
-        square: as for `five_crops`. False: the model sees whole images, with ``resize_mode`` squash or
-            pad. A square of such an image would show it a shape that it was not trained on.
+        square: as for `five_crops`. Pass False with ``resize_mode`` squash or pad: the model was
+            trained on whole images, so a crop must keep the image's aspect ratio.
     """
     decoded = tf.function(
         lambda data: decode(data, upright),
@@ -71,7 +71,8 @@ def five_crops(image: tf.Tensor, square: bool = True) -> list[tf.Tensor]:
     The order is top left, top right, bottom left, bottom right, centre.
 
     Args:
-        square: squares, whose side is 7/8 of the image's shorter side. False: 7/8 of each side.
+        square: crop squares, whose side is 7/8 of the image's shorter side. False: crop 7/8 of the
+            height and 7/8 of the width.
     """
     height, width = sides = image.shape[:2]
     if square:

@@ -43,8 +43,8 @@ class SavedModel:
     """A SavedModel of this project, which contains decoding, preprocessing and class names.
 
     Raises:
-        UserError: the SavedModel is damaged, has a file of another one, or this project did not export
-            it.
+        UserError: the SavedModel is damaged, contains a file of another SavedModel, or was not
+            exported by this project.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -73,7 +73,7 @@ class SavedModel:
 
 
 class Checkpoint:
-    """The best weights of a run. Maps and runs without a current export need them.
+    """The best weights of a run, for saliency maps and for runs without a current export.
 
     The logits are divided by the ``temperature`` in the run's result, if the result has one.
     """

@@ -20,7 +20,7 @@ _AROUND = re.compile(
     r"Graph execution error|Detected at node|<stack traces|\d+ root error|\s*$|\s+\D"
 )
 _BEFORE = re.compile(r"\{\{function_node .*?\}\} |\s+\(\d+\) [A-Z_]+:\s*")
-_REFUSED = re.compile(r"assertion failed: \[(.*?)\]")  # `data.refusal`
+_REFUSED = re.compile(r"assertion failed: \[(.*?)\]")  # as `data.refusal` writes it
 
 
 def classify(

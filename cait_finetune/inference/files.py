@@ -23,15 +23,16 @@ from cait_finetune.errors import bad_value, suggest
 def find_images(images: Sequence[str], left_out: LeftOut | None = None) -> list[Path]:
     """Return the image files that paths, folders and globs name.
 
-    The search includes subfolders, and folders that match a glob. A folder or glob adds no file that is
-    listed already: the same name in the same folder. A link to an image is an image of its own, as in
-    training. A file that you name directly is listed each time, so that a list of files and the result
-    have the same length. Such a file may have any ending. In folders and globs,
-    `cait_finetune.data.image_files.listing` decides which files are images.
+    The search includes subfolders, and folders that match a glob. A folder or glob does not add a
+    file that is already listed: the same name in the same folder. A link to an image counts as a
+    separate image, as in training. A file that you name directly may have any extension. It is
+    listed each time you name it, so that a list of files and the result have the same length. In
+    folders and globs, `cait_finetune.data.image_files.listing` decides which files are images.
 
     Args:
         images: the paths, folders and globs.
-        left_out: gets what folders and globs name besides images. `None`: nothing gets it.
+        left_out: collects what the search omits: files that are not images, and output directories.
+            `None`: collect nothing.
 
     Returns:
         The files in the order of `images`, sorted within each element of `images`.
@@ -66,7 +67,7 @@ def find_images(images: Sequence[str], left_out: LeftOut | None = None) -> list[
 
 
 def _why_nothing(one: str) -> str:
-    """Return why a name gives no file, with the first folder of it that does not exist."""
+    """Return why a name gives no file. If a parent folder does not exist, name the topmost one."""
     path = expanded_path("images", one)
     for folder in reversed(path.parents):
         if not folder.exists() and not glob.has_magic(str(folder)):

@@ -44,7 +44,7 @@ class FoundModel:
         kind: ``saved_model``, ``onnx``, ``litert`` or ``checkpoint``.
         path: path of the export, or the run's directory for a checkpoint.
         run: directory of the run that contains the model. `None`: no run contains the model.
-        of_run: whether the user named the run, and not the export in it.
+        of_run: whether the user named the run, rather than an export in it.
     """
 
     kind: str
@@ -65,7 +65,7 @@ class FoundModel:
             raise bad_value(
                 key,
                 f"a value with model={self.path}, an export without its run",
-                "null: it needs the run's checkpoint",
+                "null: this key needs the run's checkpoint",
                 "Give the run's directory: run=DIR",
             )
         return read_run(self.run)
@@ -147,7 +147,8 @@ class FoundModel:
                 weights are right.
 
         Raises:
-            UserError: as `read_run`, or the weights are damaged or differ from the export's.
+            UserError: in the cases of `read_run`, or the weights are damaged, or differ from the
+                export's.
         """
         run = self.read_run(key)
         if self.is_of_other_weights(stated):
@@ -215,7 +216,7 @@ def find_model(model: str | Path, key: str = "model") -> FoundModel:
             exports.append(run.export / place)
     for path, kind in candidates:
         if _is(path, kind):
-            # A run whose weights are gone still says of an export in it whether it is the run's.
+            # Even a run without weights has an id, which `open` compares with the export's.
             of_run = path != given and run.config.is_file()
             run_of = given if of_run else next(filter(_is_run, path.absolute().parents), None)
             if path in exports and weights_mark(checkpoint) is not None:
@@ -244,7 +245,7 @@ def _is_run(directory: Path) -> bool:
 
 
 def _check_tensors(key: str, checkpoint: Path) -> None:
-    """Check that the best weights are those that their file states: the export was compared with these.
+    """Check the best weights against the checksum in their file, which `is_current` trusts.
 
     Raises:
         UserError: the file is damaged, or its tensors were replaced and its metadata kept.
@@ -253,6 +254,6 @@ def _check_tensors(key: str, checkpoint: Path) -> None:
         timm.read(checkpoint)
     except WeightsError as error:
         raise bad_value(
-            key, f"{checkpoint}, whose tensors are not those that it states", "the run's own weights",
+            key, f"{checkpoint}, whose tensors do not match its checksum", "the run's own weights",
             "Restore the file, or give model=EXPORT for the export alone",
         ) from error  # fmt: skip

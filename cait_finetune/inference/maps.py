@@ -52,7 +52,7 @@ def places_of(files: Sequence[Path], directory: Path) -> list[Path]:
     """Return the path of the PNG for each image file.
 
     The path below `directory` is the file's path below the deepest common folder of all files, with
-    ``.png`` added. The file's own ending stays: ``rose.jpg`` may lie beside ``rose.png``.
+    ``.png`` added. The file's extension stays, because ``rose.jpg`` may lie beside ``rose.png``.
     """
     absolute = [Path(os.path.abspath(path)) for path in files]
     common = Path(os.path.commonpath([path.parent for path in absolute]))
@@ -60,9 +60,10 @@ def places_of(files: Sequence[Path], directory: Path) -> list[Path]:
 
 
 def note_on_earlier_maps(directory: Path, places: Sequence[Path]) -> str:
-    """Return a line on the pictures of an earlier command in `directory`. Empty: there are none.
+    """Return a line about the pictures of an earlier command in `directory`. Empty: there are none.
 
-    The name of a picture depends on the other images of its command, so it may be another image's.
+    A picture's path depends on all images of its command, so an earlier picture at the same path
+    may show another image.
     """
     there = {path for path in directory.rglob("*.png") if path.is_file()}
     if not there:

@@ -42,10 +42,11 @@ def write_predictions(predictions: Sequence[Prediction], path: Path) -> None:
 
     CSV has one row per file: path, error, then the class and probability of each of the k classes.
     JSON is a list of ``{"path": …, "classes": [{"name": …, "probability": …}, …], "error": …}``, in
-    which ``error`` is null or a reason. Bytes of a file name that are not UTF-8 become ``\\xff``.
+    which ``error`` is null or a reason. Bytes of a file name that are not UTF-8 become escapes such
+    as ``\\xff``.
 
     Raises:
-        UserError: as `check_output`, or the file cannot be written.
+        UserError: in the cases of `check_output`, or the file cannot be written.
     """
     path = check_output(path)
     try:

@@ -14,10 +14,10 @@ from cait_finetune.errors import UserError, bad_value, reason
 from cait_finetune.runs.provenance import NAME, Provenance, read_provenance
 from cait_tf.quiet import quiet_imports
 
-_ANY = 32  # pixels: side of an image for an input of any size
-#: From images (B, h, w, 3) uint8 to probabilities (B, C).
+_ANY = 32  # pixels: side of the test image for an input of any size
+#: Maps images (B, h, w, 3) uint8 to probabilities (B, C).
 Call = Callable[[np.ndarray], np.ndarray]
-#: From the model's image size (`None`: any size) and its provenance to its preprocessing.
+#: Returns the preprocessing for the model's image size (`None`: any size) and its provenance.
 HowPrepared = Callable[[int | None, Provenance | None], Preprocessing]
 
 
@@ -38,8 +38,8 @@ class PixelModel:
 
     Raises:
         UserError: the input does not have the shape of images, neither the model nor ``labels.txt``
-            holds class names, or their class names differ. A call raises it if the model has more
-            or fewer classes than names.
+            holds class names, or their class names differ. A call raises UserError if the model has
+            more or fewer classes than names.
     """
 
     def __init__(
@@ -74,8 +74,8 @@ class PixelModel:
         if probabilities.shape[1] != len(self.class_names):
             raise bad_value(
                 "model",
-                f"{self._path} of {probabilities.shape[1]} classes, with {len(self.class_names)} in "
-                "labels.txt",
+                f"{self._path} of {probabilities.shape[1]} classes, with {len(self.class_names)} "
+                "class names",
                 "as many names as classes",
             )
         return probabilities
@@ -106,7 +106,8 @@ def open_onnx(path: Path, preprocessing: HowPrepared) -> PixelModel:
     """Open an ONNX file with onnxruntime.
 
     Raises:
-        UserError: onnxruntime is not installed, the file is damaged, or as `PixelModel`.
+        UserError: onnxruntime is not installed, the file is damaged, or in the cases of
+            `PixelModel`.
     """
     try:
         import onnxruntime
@@ -146,7 +147,8 @@ def open_litert(path: Path, preprocessing: HowPrepared) -> PixelModel:
     """Open a LiteRT (TensorFlow Lite) file with its interpreter.
 
     Raises:
-        UserError: ai-edge-litert is not installed, the file is damaged, or as `PixelModel`.
+        UserError: ai-edge-litert is not installed, the file is damaged, or in the cases of
+            `PixelModel`.
     """
     try:
         from ai_edge_litert.interpreter import Interpreter

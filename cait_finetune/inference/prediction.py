@@ -17,7 +17,7 @@ class Prediction:
 
     @property
     def name(self) -> str:
-        r"""Return the path as valid UTF-8 text. Bytes that are not UTF-8 become ``\xff``."""
+        r"""Return the path as valid UTF-8 text. Invalid bytes become escapes such as ``\xff``."""
         return os.fsencode(self.path).decode("utf-8", "backslashreplace")
 
     @property

@@ -1,1 +1,1 @@
-"""Loggers of a run besides its own files: W&B, TensorBoard and CSV, one or several at once."""
+"""Loggers that a run can use in addition to its own files: W&B, TensorBoard and CSV."""

@@ -14,7 +14,7 @@ from cait_finetune.loggers.logger import Logger
 
 logger = logging.getLogger(__name__)
 
-#: Aliases of both artifacts: the best checkpoint and the export are their run's best and latest.
+#: Aliases of the two artifacts, best checkpoint and export. Each is the best and latest of its run.
 ALIASES = ("best", "latest")
 
 

@@ -18,8 +18,8 @@ class Logger:
     def begin(self, config: Mapping[str, Any], resumed: bool) -> None:
         """Start the log. The run calls this method first.
 
-        A resumed run passes all its earlier records again. The logger must write none of them
-        twice, and must remove every record that is later than the last of them.
+        A resumed run passes all its earlier records again. The logger must write none of these
+        records twice, and must remove every later record from the log.
 
         Args:
             config: the resolved configuration.
@@ -55,7 +55,7 @@ class Logger:
         """Log the true and the predicted class index of each image of the test split."""
 
     def artifact(self, name: str, path: Path, aliases: Sequence[str]) -> None:
-        """Keep a file or directory with the metrics."""
+        """Store a file or directory along with the metrics."""
 
     def finish(self, exit_code: int) -> None:
         """Close the log. An exit code of 0 means that the run succeeded."""

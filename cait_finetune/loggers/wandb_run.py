@@ -79,7 +79,7 @@ class WandbRun(Logger):
         A step and an epoch that end together share a row.
         """
         step = int(values["step"])
-        # After a stop within an epoch, the epoch stands twice in the log: the last one is whole.
+        # A run that stops within an epoch and resumes logs the epoch twice, at two steps.
         place = [values[kind], step]
         if place > [self._written[kind], self._written.get(f"{kind}_at", math.inf)]:
             self._log(dict(values), step)
@@ -210,7 +210,7 @@ class WandbRun(Logger):
         )
 
     def _log(self, values: dict[str, Any], step: int = 0) -> None:
-        # W&B drops rows at an earlier step than its last row, or than the step where it resumed.
+        # W&B drops a row whose step is before its last row or before the step where it resumed.
         self._run.log(values, step=max(step, self._run.step, self._run.starting_step))
 
     def _note(self) -> None:

@@ -1,4 +1,4 @@
-"""AdamW with one fused kernel per update."""
+"""AdamW with one fused op per update."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class AdamW(Optimizer):
             "beta2": tf.constant(beta_2, tf.float32),
             "beta1_power": tf.pow(beta_1, t),
             "beta2_power": beta_2_power,
-            # The kernel adds epsilon to sqrt(v); torch adds epsilon to the bias-corrected sqrt(v̂).
+            # The op adds epsilon to sqrt(v); torch adds epsilon to the bias-corrected sqrt(v̂).
             "epsilon": self._epsilon * tf.sqrt(1.0 - beta_2_power),
         }
 

@@ -20,8 +20,9 @@ class Length:
 def run_length(config: TrainConfig, train_images: int) -> Length:
     """Return the length from `train.epochs`, `train.steps` or `train.examples`.
 
-    A step has `batch_size` images. Without `train.steps_per_epoch`, an epoch has as many steps as
-    cover all images; the next pass fills the last batch. Examples are rounded up to whole steps.
+    A step has `batch_size` images. Without `train.steps_per_epoch`, an epoch has just enough steps
+    for all images, and images of the next pass fill its last batch. The function rounds
+    `train.examples` up to whole steps.
 
     Args:
         train_images: number of training images.
@@ -35,7 +36,7 @@ def run_length(config: TrainConfig, train_images: int) -> Length:
 
 
 def warmup_length(config: ScheduleConfig, batch_size: int, steps_per_epoch: int) -> int:
-    """Return the number of warm-up steps from the one of the three warm-up keys that is set."""
+    """Return the number of warm-up steps from whichever warm-up key is set."""
     if config.warmup_steps is not None:
         return config.warmup_steps
     if config.warmup_examples is not None:

@@ -47,7 +47,7 @@ class Optimizer(abc.ABC):
 
     @property
     def state(self) -> dict[str, tf.Variable]:
-        """The variables that must be restored for the next update to be the same, by name."""
+        """The variables, by name, that a resumed run must restore before its next update."""
         slots = {
             f"{row.path}/{slot}": variable
             for slot, variables in self._slots.items()
@@ -80,7 +80,7 @@ class Optimizer(abc.ABC):
         learning_rate = strategy.experimental_local_results(learning_rate)[0]
         self.step.assign_add(1)
         constants = self._constants(tf.cast(self.step, tf.float32))
-        # Rows with the same multiplier share a rate, as every graph node delays a run's first step.
+        # Rows with the same multiplier share a rate, because each graph node delays the first step.
         multipliers = {row.multiplier for row in self.rows}
         rates = {multiplier: learning_rate * multiplier for multiplier in sorted(multipliers)}
         slots = zip(*self._slots.values(), strict=True)

@@ -41,13 +41,13 @@ class Parameter:
 def parameter_table(
     model: keras.Model, method: str, layer_decay: float, weight_decay: float
 ) -> list[Parameter]:
-    """Return the table of a model. ``full`` trains every row, any other method the head's rows.
+    """Return the table of a model. ``full`` trains every row; other methods train the head.
 
     The multiplier of layer-wise decay is ``layer_decay ** (last_id - id)``, which is 1 for the head
     (timm's ``param_groups_layer_decay``). One-dimensional parameters (biases, norms, LayerScale)
     and the parameters in the model's `no_weight_decay` have no weight decay. LoRA's matrices have
-    the layer id of their kernel. They have weight decay: towards zero, where the backbone is
-    unchanged.
+    the layer id of their kernel. They have weight decay, which pulls them to zero, where they do
+    not change the backbone.
     """
     last = model.num_layer_ids - 1
     exempt = model.no_weight_decay()

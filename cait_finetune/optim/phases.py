@@ -77,7 +77,7 @@ def phases(
     Raises:
         UserError: an error of `phase_lengths`, or the pattern matches no variable.
     """
-    # Subtract 2, because the embeddings and the head also have places.
+    # Subtract 2, because the embeddings and the head also have forward places.
     lengths = phase_lengths(tuning, model.num_forward_places - 2, total_steps, steps_per_epoch)
     table = parameter_table(model, "full", optimizer.layer_decay, optimizer.weight_decay)
     tables = _tables(model, tuning, table)
@@ -138,7 +138,7 @@ def _tables(model: keras.Model, tuning: TuningConfig, table: list[Parameter]) ->
 
 
 def _unfrozen_by_depth(model: keras.Model, tuning: TuningConfig, table: list[Parameter]) -> Tables:
-    """Return the tables of the stages between the head alone and everything."""
+    """Return the tables of the stages between the first (head only) and the last (everything)."""
     head = model.num_forward_places - 1
     blocks = head - 1  # without the embeddings, because only the last stage trains them
     shares = given(tuning.stages) - 1
@@ -169,7 +169,7 @@ def _matching(tuning: TuningConfig, table: list[Parameter], head: int) -> list[P
 
 
 def _near(pattern: str, paths: Iterable[str], count: int = 3) -> list[str]:
-    """Return the paths with the part most similar to the pattern, most similar first."""
+    """Return the `count` paths that contain the text most similar to the pattern, best first."""
     wanted = re.sub(r"[^\w/]+", "", pattern).strip("/")
     length = wanted.count("/") + 1
 

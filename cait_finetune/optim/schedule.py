@@ -36,7 +36,7 @@ class Schedule(abc.ABC):
         """Return the learning rate of a step after the warm-up."""
 
     def progress(self, step: int) -> float:
-        """Return 0 at the first step after the warm-up, 1 at the last step, ``total_steps - 1``."""
+        """Return the progress: 0 at the first step after the warm-up, 1 at ``total_steps - 1``."""
         decay_steps = max(1, self.total_steps - 1 - self.warmup_steps)
         return min(1.0, (step - self.warmup_steps) / decay_steps)
 

@@ -46,7 +46,7 @@ class Confusion:
         return self.images / self.totals[self.truths]
 
     def most_confused(self, limit: int | None = None) -> list[tuple[int, int, int, float]]:
-        """Return wrong pairs, most images first: truth, prediction, images, share of the truth."""
+        """Return wrong pairs, most images first: truth, prediction, images, share of the class."""
         order = np.lexsort((self.predictions, self.truths, -self.images))
         order = order[self.truths[order] != self.predictions[order]][:limit]
         return [
@@ -162,5 +162,5 @@ def _draw_pairs(ax: object, matrix: Confusion) -> None:
     ax.set_yticks(range(len(pairs)), labels, fontsize=8)
     ax.set_ylim(_PAIRS - 0.4, -0.6)
     ax.margins(x=0.2)
-    ax.set_xlabel("images (share of the class's)")
+    ax.set_xlabel("images (share of the true class)")
     ax.xaxis.get_major_locator().set_params(integer=True)

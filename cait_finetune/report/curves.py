@@ -16,7 +16,7 @@ def draw_curves(
     Without epoch records, the figure shows loss and accuracy by step.
 
     Args:
-        metric: the validation metric to draw as accuracy.
+        metric: the validation metric that the accuracy plot shows.
     """
     from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""The figure of a metric by one setting: a line for each of the other settings."""
+"""The figure of a metric by one setting: one line per combination of the other settings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Axis:
     """The setting on the x axis.
 
     Attributes:
-        values: its different values, sorted.
+        values: the different values of the setting, sorted.
         labels: the text of each value.
     """
 
@@ -42,8 +42,8 @@ class Curve:
     """One line.
 
     Attributes:
-        x: the values of the setting, by their places on the axis: 0 is the first value.
-        scores: the metric of the runs at each value, from 0 to 1.
+        x: indices in `Axis.values`.
+        scores: for each index, the metric of the runs with that value, from 0 to 1.
     """
 
     label: str
@@ -52,9 +52,9 @@ class Curve:
 
 
 def draw_curves(curves: Sequence[Curve], axis: Axis, metric: str, path: Path) -> None:
-    """Write a PNG: the mean over the runs, with its 95 % interval where several runs are a point.
+    """Write a PNG: the mean over the runs at each value, with its 95 % interval for several runs.
 
-    Numbers of one sign that span a decade get a logarithmic axis. Other values than numbers get
+    Positive numbers that span a decade get a logarithmic axis. Values that are not numbers get
     equal distances.
     """
     from matplotlib.figure import Figure

@@ -62,7 +62,7 @@ def write_page(run: RunDirectory, reasons: Iterable[str] = ()) -> tuple[list[str
             damaged[str(error)] = None
         except (LookupError, TypeError, ValueError, AttributeError) as error:  # edited by hand
             name = make.__name__.strip("_").replace("_", " ")
-            damaged[f"{name}: a file of the run lacks a value or holds another kind: {error}"] = (
+            damaged[f"{name}: a value in the run's files is missing or of wrong type: {error}"] = (
                 None
             )
         return otherwise

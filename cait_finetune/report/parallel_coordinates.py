@@ -40,7 +40,7 @@ def axis(values: list[Any], show: Callable[[Any], str] | None = None) -> Axis:
     span a decade. Equal numbers and other values get a categorical axis.
 
     Args:
-        show: returns the label of a value. `None`: as short as different values stay different.
+        show: returns the label of a value. `None`: short labels that differ for different values.
     """
     show = show or labels(values, digits=3, width=22)
     if not all(isinstance(one, int | float) and not isinstance(one, bool) for one in values):
@@ -101,7 +101,7 @@ def _apart(ticks: list[tuple[float, str]]) -> list[tuple[float, str]]:
 def draw_parallel_coordinates(
     settings: dict[str, list[Any]], metric: str, scores: list[float], path: Path
 ) -> None:
-    """Draw a line for each run over the axes of its settings to its score, and write a PNG.
+    """Draw one line per run across the axes of its settings and its score, and write a PNG.
 
     Args:
         settings: the values of all runs by key, in the order of `scores`.

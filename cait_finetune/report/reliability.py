@@ -30,7 +30,7 @@ class Bins(Protocol):
 
 
 def write_reliability(bins: Mapping[tuple[str, str], Bins], path: Path) -> None:
-    """Write one CSV row per bin. A key is a split, and ``as trained`` or ``calibrated``."""
+    """Write one CSV row per bin. A key is a pair: a split, and ``as trained`` or ``calibrated``."""
     with atomic_open(path, newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("split", "state", "from", "to", "count", "confidence", "accuracy"))

@@ -42,13 +42,13 @@ def scores(run: RunDirectory) -> str | None:
     ]  # fmt: skip
     head = ("split", "images", *(METRIC_NAMES[key] for key in keys), "loss", "ECE", *further)
     weights = "trained"
-    with contextlib.suppress(UserError):  # another section names a result.json that cannot be read
+    with contextlib.suppress(UserError):  # another section reports an unreadable result.json
         weights = current_result(run).get("best_weights", weights)
     note = (
         f"The best epoch was chosen on the validation images. The {weights} weights are scored in "
-        "float32, each image once; "
-        "ECE and loss before the temperature. In brackets: the 95 % interval, Wilson's for top-1, of a "
-        "bootstrap over the images for mAP."
+        "float32, each image once. "
+        "ECE and loss are before the temperature. In brackets: the 95 % interval, Wilson's for "
+        "top-1, and a bootstrap over the images for mAP."
     )
     return html.table(head, rows) + html.paragraph(note, "note")
 
@@ -130,8 +130,8 @@ def calibration(run: RunDirectory) -> str | None:
         f"Temperature {temperature:.4f}, fitted on the validation images. The export divides its "
         "logits by the temperature: probabilities change, the most probable class does not."
         if temperature != 1
-        else "Temperature 1: no temperature could be fitted, because there are fewer than 50 "
-        "validation images or all their predictions are correct. Probabilities do not change."
+        else "Temperature 1: no temperature was fitted. A fit needs at least 50 validation images, "
+        "finite logits and a wrong prediction. Probabilities do not change."
     )
     rows = [
         (f"{split}, {state}", f"{found[split]['ece' + suffix]:.2%}",
@@ -177,13 +177,13 @@ def mistakes(run: RunDirectory) -> str | None:
 
 
 def _mistakes_by_class(rows: list[dict[str, str]]) -> str:
-    """Return a table with the mistakes of each class, and what it is most often taken for."""
+    """Return a table of the mistakes in each true class, and its most frequent wrong prediction."""
     taken: dict[str, Counter[str]] = {}
     for row in rows:
         taken.setdefault(row["truth"], Counter())[row["prediction"]] += 1
     ordered = sorted(taken.items(), key=lambda one: -one[1].total())[:_MOST]
     return html.heading("By class") + html.table(
-        ("true class", "most often predicted", "of mistakes", "mistakes"),
+        ("true class", "most often predicted", "how often", "all mistakes"),
         [
             (
                 truth,
@@ -247,7 +247,7 @@ def export(run: RunDirectory) -> str | None:
         for variant, metrics in one.get("variants", {}).items():
             worse = 100 * (metrics["accuracy"] - metrics["plain_accuracy"])
             facts.append((variant, f"{metrics['path']}: {worse:+.2f} points on validation"))
-    return html.facts([*facts, ("temperature inside", f"{found.get('temperature', 1.0):.4f}")])
+    return html.facts([*facts, ("temperature in files", f"{found.get('temperature', 1.0):.4f}")])
 
 
 def parameters(run: RunDirectory) -> str | None:

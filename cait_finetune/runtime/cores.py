@@ -1,4 +1,7 @@
-"""Count the cores of this process, and limit the threads of libraries. Imports no TensorFlow."""
+"""Count the cores of this process, and limit the threads of libraries.
+
+This module does not import TensorFlow.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ def core_count(asked: int, key: str = "threads") -> int:
 def limit_threads(count: int) -> None:
     """Limit the threads of libraries that are imported later, and hide every CUDA GPU."""
     names = ["OMP_NUM_THREADS", "TF_NUM_INTEROP_THREADS"]
-    # With all cores, TensorFlow's default is right. A run can then still set one thread.
+    # With all cores, TensorFlow's default is right, and a run can still set one thread.
     if count < len(cores()):
         names.append("TF_NUM_INTRAOP_THREADS")
     os.environ.update(dict.fromkeys(names, str(count)), CUDA_VISIBLE_DEVICES="-1")

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from cait_tf.fused.tensorflow import cpu_alone
 
-#: The disabled passes. Pruning and the removal of duplicate nodes stay, as they reduce memory.
+#: The disabled passes. Pruning and the removal of duplicate nodes stay on, to reduce memory.
 REWRITING = (
     "arithmetic_optimization",
     "constant_folding",
@@ -25,11 +25,12 @@ REWRITING = (
 
 @contextlib.contextmanager
 def grappler_prune_only() -> Iterator[None]:
-    """Limit Grappler to pruning inside the block, on a CPU. Always call a function inside such a block.
+    """Disable the passes in `REWRITING` inside the block, on a CPU.
 
-    The step consists of fused operations. Other passes do not make the step faster, and they delay
-    its first call. Options that the user set stay. On an accelerator the block changes nothing,
-    because the effect of the passes there was not measured.
+    Put all calls of a `tf.function` inside the block, or none. The training step consists of fused
+    operations. The passes do not make the step faster, and they delay its first call. Options that
+    the user set stay. On an accelerator the block changes nothing, because the effect of the passes
+    there was not measured.
 
     The options belong to the process: two threads must not use the block at the same time.
     """

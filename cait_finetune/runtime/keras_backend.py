@@ -40,7 +40,7 @@ def use_tensorflow() -> None:
 def _asked() -> str:
     """Return the setting that asks for another backend, or an empty string.
 
-    The environment variable precedes ``keras.json``, as in Keras.
+    The environment variable takes precedence over ``keras.json``, as in Keras.
     """
     if named := os.environ.get(_VARIABLE):
         return f"{_VARIABLE}={named}" if named != _OURS else ""

@@ -39,8 +39,8 @@ def in_own_process(function: Callable[[], Any], advice: Callable[[], str] = str)
 
     Raises:
         UserError: the function raised it, or the child died without an answer.
-        Interrupted: the function raised it, or a signal came before or after the run's own
-            handlers.
+        Interrupted: the function raised it, or a signal came before the run set its handlers or
+            after the run ended.
         KeyboardInterrupt: the function raised it, for example at a second Ctrl-C.
     """
     for stream in (sys.stdout, sys.stderr):

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from cait_tf.quiet import quiet_imports
 
-#: Loggers that a run changes: ours, TensorFlow's, and the root, as TFDS calls `logging.basicConfig`.
+#: Loggers that a run changes: ours, TensorFlow's, and the root, because TFDS calls `basicConfig`.
 _LOGGERS = (None, "cait_finetune", "absl", "tensorflow")
 _KERAS_SEEDS = ("global_random_seed", "global_seed_generator")
 
@@ -36,9 +36,10 @@ def restored_logging() -> Iterator[None]:
 def restored_process_state() -> Iterator[None]:
     """Restore logging, random states and TensorFlow options when the block ends.
 
-    Besides the state of `restored_logging`, the block restores whether operations are fused, the
-    random states of Python, NumPy, Keras and TensorFlow, and deterministic operations. TensorFlow
-    cannot restore its number of threads. Therefore only commands set the number of threads.
+    In addition to the state of `restored_logging`, the block restores the setting of fused
+    operations, the random states of Python, NumPy, Keras and TensorFlow, and deterministic
+    operations. TensorFlow cannot restore its number of threads. Therefore only commands set the
+    number of threads.
     """
     with restored_logging():
         with quiet_imports():

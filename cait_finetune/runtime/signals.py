@@ -1,7 +1,7 @@
 """Handle the signals that ask the process to end. The first signal decides how the process ends.
 
-Schedulers repeat SIGTERM, and users repeat Ctrl-C, while TensorFlow's threads still end. Repeated
-signals change nothing.
+Schedulers repeat SIGTERM, and users repeat Ctrl-C, while TensorFlow's threads still end. A repeated
+signal changes nothing for five seconds (`LOST`, `_PATIENCE`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import ClassVar
 from cait_finetune.errors import Interrupted, InterruptedByUser
 
 ASKING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-#: Seconds after which a further signal raises its error again, as the first error was dropped.
+#: Seconds after which another signal raises its error again: the first error was probably dropped.
 LOST = 5.0
 _PATIENCE = 5.0  # seconds after the decision until Ctrl-C ends the process immediately
 _SOON = 0.01  # seconds until a signal whose error was dropped is sent again
@@ -92,12 +92,14 @@ class Ending:
         finally:
             if sys.unraisablehook is send_again:
                 sys.unraisablehook = before
-            for timer in sent:  # the handlers that follow may end a process that is not a command's
+            for timer in sent:  # the restored handlers might end a notebook or program
                 timer.cancel()
 
 
 def raise_interrupt(number: int, frame: FrameType | None) -> None:
-    """Handle the first Ctrl-C as Python does; ignore every later Ctrl-C.
+    """Handle the first Ctrl-C as Python does. Ignore every Ctrl-C in the next five seconds.
+
+    A Ctrl-C after these five seconds exits the process immediately with status 130.
 
     Raises:
         KeyboardInterrupt: the first Ctrl-C.

@@ -14,7 +14,7 @@ def configure_threads(config: Config, variant: Variant, training: bool = True) -
     of the process: the first run of a process decides for later runs.
 
     Args:
-        training: whether the process trains. A process that only evaluates computes in float32.
+        training: whether the process trains. If false, it only evaluates, in float32.
 
     Returns:
         Whether each operation has one thread.

@@ -26,7 +26,7 @@ def configure_process(config: Config, variant: Variant, training: bool = True) -
     threads later. A program that calls `cait_finetune.finetune` keeps TensorFlow's threads.
 
     Args:
-        training: whether the process trains. A process that only evaluates computes in float32.
+        training: whether the process trains. If false, it only evaluates, in float32.
 
     Returns:
         Whether each TensorFlow operation has one thread.
@@ -38,7 +38,7 @@ def configure_process(config: Config, variant: Variant, training: bool = True) -
 def tuned_call(function: tf.types.experimental.PolymorphicFunction) -> Iterator[None]:
     """Tune the process inside the block, for one call of the training function `function`.
 
-    Inside, Grappler only prunes, on a CPU, and Python's garbage collector is disabled. If the call
+    Python's garbage collector and, on a CPU, most passes of Grappler are disabled. If the call
     has traced a graph, the end of the block returns the freed memory to the operating system.
     """
     graphs = function.experimental_get_tracing_count()

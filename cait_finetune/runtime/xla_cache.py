@@ -37,8 +37,8 @@ _LARGEST = 500_000_000  # bytes of all files in total
 def keep_compiled(directory: Path | None, environment: MutableMapping[str, str]) -> Path | None:
     """Make TensorFlow keep compiled code in `directory`. Call the function before TensorFlow is loaded.
 
-    A directory that cannot be written is a warning. A variable in which the user has set the flag
-    stays.
+    If the directory cannot be used, the function logs a warning and keeps nothing. If
+    ``TF_XLA_FLAGS`` already names a cache directory, the function changes nothing.
 
     Args:
         directory: ``~`` is the home directory. `None`: nothing is kept.
@@ -120,7 +120,7 @@ def remove_damaged(directory: Path) -> None:
 
 
 def remove_oldest(directory: Path, largest: int) -> None:
-    """Remove the oldest cache files until the other files have at most `largest` bytes in total."""
+    """Remove the oldest cache files until the rest have at most `largest` bytes in total."""
     files = sorted(_files(directory), key=lambda path: path.stat().st_mtime)
     total = sum(path.stat().st_size for path in files)
     for path in files:

@@ -10,12 +10,12 @@ from cait_finetune.scores.evaluation import Evaluation, MultiLabelEvaluation
 from cait_finetune.scores.intervals import CONFIDENCE, Interval, wilson
 from cait_finetune.scores.predictions import Predictions
 
-#: A metric of ``counts`` (N,), the number of times that each image was drawn.
+#: A function from ``counts`` (N,), the number of times that each image was drawn, to a metric.
 Resampled = Callable[[np.ndarray], float]
 
-_DRAWS = (200, 1000)
-_LOGITS = 100_000_000  # of all draws, where the draws stay within _DRAWS
-_MOST = 10_000_000  # logits: each draw takes a quarter of a second and half a gigabyte
+_DRAWS = (200, 1000)  # fewest and most draws
+_LOGITS = 100_000_000  # draws times logits per draw, unless _DRAWS limits the draws
+_MOST = 10_000_000  # logits of a split: each draw takes up to 0.25 s and half a gigabyte
 
 
 def metric_intervals(
@@ -44,7 +44,7 @@ def bootstrap(metric: Resampled, examples: int, draws: int) -> Interval | None:
     """Return the percentile interval of a metric over `draws` samples of the images with replacement.
 
     Equal predictions have equal intervals: the draws depend on the numbers of images and draws only.
-    Close to 0 and 1 the interval is too narrow, as the samples repeat the few mistakes.
+    Close to 0 and 1 the interval is too narrow, because the samples repeat the few mistakes.
 
     Returns:
         The interval. `None`: all samples give the same value.
@@ -72,7 +72,7 @@ def mean_average_precision(logits: np.ndarray, labels: np.ndarray) -> Resampled:
     order = np.argsort(-logits, axis=0, kind="stable")  # (N, C)
     ordered = np.take_along_axis(logits, order, axis=0)
     hits = np.take_along_axis(labels, order, axis=0) > 0.5
-    # Equal logits share the precision below the last of them.
+    # Equal logits share the precision at the last row that has them.
     rows = np.arange(len(logits))[:, None]
     ends = np.where(
         np.vstack([ordered[1:] != ordered[:-1], np.ones_like(ordered[:1], bool)]), rows, len(logits)

@@ -13,9 +13,10 @@ import numpy as np
 
 #: Number of bins in the figures and tables of the paper.
 BINS = 15
-#: Least number of images for the fit of a temperature. A fit on fewer follows single images.
+#: Least number of images for the fit of a temperature. A fit on fewer depends on single images.
 LEAST = 50
-#: Lower temperatures would magnify rounding of the logits. Higher ones give almost equal probabilities.
+#: Lower temperatures would magnify rounding of the logits. Higher temperatures give almost equal
+#: probabilities.
 LIMITS = (0.05, 20.0)
 _ROWS = 4096  # rows per partial sum
 _ELEMENTS = 2**21  # limit on float64 values in a chunk, which bounds the memory
@@ -109,8 +110,8 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray, multi_label: bool = 
         labels: ``(N,)`` classes, or ``(N, C)`` zeros and ones with `multi_label`.
 
     Returns:
-        The temperature. It is 1.0 if every answer is right, because the likelihood then grows without
-        limit as the temperature falls, or if a logit is not finite.
+        The temperature. It is 1.0 if a logit is not finite, or if every answer is right: each lower
+        temperature then has a higher likelihood.
     """
     from scipy.optimize import minimize
 

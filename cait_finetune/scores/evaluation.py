@@ -66,7 +66,7 @@ class Evaluator:
         # Ties count against the model: a constant output must not score 100 %.
         rank = tf.reduce_sum(tf.cast(logits >= own, tf.int32), axis=-1)  # (B,), 1 = top
         top5 = min(5, logits.shape[-1])
-        ranked = rank >= 1  # false for NaN, which compares as false
+        ranked = rank >= 1  # false for a NaN logit, whose comparisons are all false
         # float32 counts a batch exactly. TPUs have no wider float.
         top5_hits = tf.reduce_sum(tf.cast(ranked & (rank <= top5) & real, tf.float32))
         loss = tf.reduce_sum(tf.where(real, losses, 0.0))

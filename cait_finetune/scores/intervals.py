@@ -26,7 +26,7 @@ def wilson(accuracy: float, examples: int) -> Interval:
 def half_width(values: Sequence[float]) -> float:
     """Return half the width of Student's t interval of the mean. NaN for fewer than two values.
 
-    The interval covers the draws of the seed. It does not cover the choice of the test images.
+    The interval reflects the variation between the runs, not the choice of the test images.
     """
     if len(values) < 2:
         return math.nan

@@ -16,7 +16,8 @@ from cait_finetune.errors import bad_value
 from cait_tf.atomic import atomic_open
 from cait_tf.fused.tensorflow import infer
 
-#: Maximum size of the logits in a file. Larger sets, such as ImageNet validation, are not written.
+#: Maximum size of the logits before compression. `Predictions.save` does not write larger logits,
+#: such as those of ImageNet validation.
 MAX_BYTES = 100_000_000
 
 
@@ -46,7 +47,7 @@ class Predictions:
         return self.labels.ndim == 2
 
     def batches(self, size: int) -> Iterator[tuple[tf.Tensor, ...]]:
-        """Yield ``(logits, labels, real)``, as evaluation does. `real` is false in the padded last batch."""
+        """Yield batches ``(logits, labels, real)`` of `size` rows. `real` is false for padding."""
         for start in range(0, len(self.logits), size):
             parts = (self.logits[start : start + size], self.labels[start : start + size])
             missing = size - len(parts[0])
@@ -77,7 +78,7 @@ def load_predictions(path: Path) -> Predictions:
     Raises:
         UserError: the file is damaged or missing, or the shapes of its arrays do not match.
     """
-    why = "their shapes do not match"
+    why = "the shapes of its arrays do not match"
     try:
         with np.load(path) as arrays:
             found = [arrays[name] for name in ("logits", "labels", "ids", "class_names")]

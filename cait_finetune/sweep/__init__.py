@@ -1,1 +1,1 @@
-"""Write a Weights & Biases sweep from words in the syntax of Hydra's sweepers."""
+"""Write a Weights & Biases sweep from command-line words in the syntax of Hydra's sweepers."""

@@ -14,7 +14,7 @@ from cait_finetune.errors import bad_value
 from cait_finetune.sweep.space import Varied, parse
 from cait_tf.atomic import write_text
 
-#: The logger that sends W&B the metric, which the sweep optimises.
+#: The logger that sends W&B the metric that the sweep optimises.
 LOGGER = "logger=wandb"
 #: Each sweep has its own directory, and each run a directory in it. The time cannot name the runs,
 #: because several agents may start runs in the same second. The agent sets both variables.
@@ -40,7 +40,7 @@ class SweepConfig:
       compares the runs after ``min_epochs`` epochs, after ``eta`` times as many, and so on. Each
       time, one run in ``eta`` continues.
     - ``name``, ``project`` and ``entity``: name, project and entity of the sweep at W&B.
-    - ``out``: the sweep file. The command replaces no other file.
+    - ``out``: the sweep file. The command does not replace a file with other content.
     - ``start``: whether the command also creates the sweep at W&B.
     """
 
@@ -89,8 +89,8 @@ def sweep_document(
         config: the configuration of one run of the sweep.
 
     Raises:
-        UserError: a grid contains a continuous interval, the metric is unknown, W&B is offline or
-            disabled, or the fixed words choose loggers without W&B.
+        UserError: a grid contains a continuous or logarithmic interval, the metric is unknown, W&B
+            is offline or disabled, or the fixed words choose loggers without W&B.
     """
     if sweep.method == "grid":
         for one in space:
@@ -140,10 +140,10 @@ def check_directories(words: list[str]) -> None:
 
 
 def write(document: dict[str, Any], path: Path) -> None:
-    """Write the sweep file as YAML. The same content again is no error.
+    """Write the sweep file as YAML. An existing file with the same content is no error.
 
     Raises:
-        UserError: the file cannot be written, or has other content, which may be the user's.
+        UserError: the file cannot be written, or exists with other content.
     """
     body = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=100)
     text = _HEADER.format(path=path) + body

@@ -1,4 +1,4 @@
-"""Read the keys that a sweep varies from Hydra's syntax, and translate them to W&B parameters."""
+"""Read the varied keys of a sweep in Hydra's syntax, and translate them to W&B parameters."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def read_space(
     matter. As in Hydra, a range does not contain its stop.
 
     Args:
-        words: words in Hydra's sweep syntax.
+        words: command-line words in Hydra's sweep syntax.
         check: composes and checks a configuration from words that do not vary.
 
     Returns:
@@ -95,7 +95,7 @@ def _tried(override: Override) -> list[str]:
     if not _NAME.fullmatch(override.get_key_element()):
         raise bad_value(
             override.get_key_element(), "a sweep over it", "a key or group of the configuration",
-            "W&B takes no other names: without +, @ and /",
+            "W&B takes only names without +, @ and /",
         )  # fmt: skip
     if override.value_type is ValueType.GLOB_CHOICE_SWEEP:
         raise bad_value(key, written, "the options themselves, as in choice(a, b)")

@@ -32,7 +32,7 @@ class Checkpoints:
     """The files in a run's ``checkpoints/``.
 
     Args:
-        metadata: stated by every weights file.
+        metadata: texts by key, which every weights file contains.
         keep: number of states to keep.
         writes: whether this process writes files. Only the first worker does.
     """
@@ -47,7 +47,7 @@ class Checkpoints:
 
     @property
     def best(self) -> Path:
-        """The weights with the highest validation accuracy."""
+        """The weights with the best validation score."""
         return self.directory / "best.safetensors"
 
     @property
@@ -121,7 +121,7 @@ class Checkpoints:
             return None, {}
         raise bad_value(
             "resume",
-            f"{self.directory} with {', '.join(damaged)}, damaged",
+            f"{self.directory}, where every state is damaged: {', '.join(damaged)}",
             "an undamaged state",
             "start a new run; the weights that were saved load with model.weights=FILE",
         )
@@ -132,5 +132,5 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], dict]:
         metadata = file.metadata()
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
     if checksum(arrays, metadata[_PROGRESS]) != metadata[_CHECKSUM]:
-        raise ValueError("its checksum is another")
+        raise ValueError("its checksum does not match")
     return arrays, json.loads(metadata[_PROGRESS])

@@ -39,8 +39,8 @@ class Clock:
     def waiting(self) -> Iterator[None]:
         """Count the time of the block as waiting for data.
 
-        A device may still compute during the wait, and then loses nothing. The next wait is then
-        shorter, so the sum over many steps is right.
+        An accelerator may still compute during the wait. The counted time is then longer than the
+        time that the accelerator was idle.
         """
         begin = time.perf_counter()
         yield

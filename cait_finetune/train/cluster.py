@@ -41,7 +41,7 @@ def find_cluster(config: DistributionConfig) -> Cluster:
     """Return the cluster from TF_CONFIG, or from SLURM's variables inside a step of ``srun``.
 
     Raises:
-        UserError: the source is missing, or describes no valid cluster.
+        UserError: the variables are missing, or describe no valid cluster.
     """
     kind = config.cluster
     if kind is None:
@@ -50,7 +50,7 @@ def find_cluster(config: DistributionConfig) -> Cluster:
 
 
 def is_first_worker(config: DistributionConfig) -> bool:
-    """Return whether this process writes the files: the first of several workers, or the only process.
+    """Return whether this process writes the files: it is the first worker, or the only process.
 
     Raises:
         UserError: the run has several workers, and no valid cluster is described.
@@ -108,7 +108,7 @@ def _from_tf_config() -> Cluster:
         if isinstance(error, KeyError):
             what = f"no {error}"
         elif not isinstance(error, ValueError):  # a value in the JSON has another type
-            what = "its parts are of other kinds"
+            what = "its values have wrong types"
         raise bad_value(_KEY, f"{text} ({what})", f"something like {_EXAMPLE}") from error
     if kind == "worker":
         index += len(value["cluster"].get("chief", ()))
@@ -133,7 +133,7 @@ def wait_for_peers(cluster: Cluster, timeout: float) -> None:
     """
     others = [address for i, address in enumerate(cluster.addresses) if i != cluster.index]
     with _listening(cluster.addresses[cluster.index]):
-        wait_for(others, timeout, f"all {len(cluster.addresses)} workers to start within it")
+        wait_for(others, timeout, f"all {len(cluster.addresses)} workers to start within this time")
 
 
 def wait_for(addresses: list[str], timeout: float, what: str) -> None:

@@ -49,14 +49,14 @@ def check_batch(batch_size: int, accumulation: int, strategy: tf.distribute.Stra
     """Check that every replica gets the same whole number of equal micro-batches.
 
     Raises:
-        UserError: `batch_size` cannot be divided so. The message names the nearest valid batch
-            size.
+        UserError: `batch_size` is no multiple of the replicas times `accumulation`. The message
+            names the nearest valid batch size.
     """
     replicas = strategy.num_replicas_in_sync
     unit = replicas * accumulation
     if batch_size % unit:
         nearest = max(1, round(batch_size / unit)) * unit
-        parts = f" of {accumulation} parts" if accumulation > 1 else ""
+        parts = f" of {accumulation} micro-batches" if accumulation > 1 else ""
         raise bad_value(
             "train.batch_size",
             batch_size,
@@ -209,8 +209,8 @@ def build_agreement(
 ) -> Callable[[list[bool]], list[bool]] | None:
     """Return a function that combines the answers of all workers, or `None` if there is one worker.
 
-    The function takes a list of questions' answers, and each result is true if any worker answered
-    true.
+    The function takes this worker's answers to a list of questions. It returns one result per
+    question, which is true if any worker answered true.
     """
     if not _several_workers(strategy):
         return None
@@ -223,7 +223,10 @@ def build_agreement(
 
 
 def wait_for_workers(strategy: tf.distribute.Strategy) -> None:
-    """Wait until every worker makes this call: a worker that exits before the first ends the cluster."""
+    """Wait until every worker makes this call.
+
+    A worker that exits before the first worker would end the whole cluster.
+    """
     if agree := build_agreement(strategy):
         agree([False])
 

@@ -19,10 +19,11 @@ _ONE_PRESS = 0.3  # seconds: the terminal and a parent process both deliver the 
 class Interruption:
     """Handles signals that ask the process to end: records the signal, and raises `Interrupted`.
 
-    `signal` holds the first signal that came inside the block. Repeated signals change nothing, but
-    a second Ctrl-C raises KeyboardInterrupt. The caller sets `directory` to the run's directory
-    once the run can be resumed. The caller sets `finished` once the run is finished; later signals
-    are then ignored. After the block, `Ending` ignores signals.
+    `signal` holds the first signal that came inside the block. A second Ctrl-C raises
+    KeyboardInterrupt. Any other repeated signal changes nothing, or raises `Interrupted` again if
+    `LOST` seconds have passed since the last exception. The caller sets `directory` to the run's
+    directory once the run can be resumed. The caller sets `finished` once the run is finished;
+    later signals are then ignored. After the block, `Ending` ignores signals.
     """
 
     def __init__(self, directory: object = None) -> None:
@@ -56,7 +57,7 @@ class Interruption:
         """Raise `Interrupted` again if a library has replaced it by another error inside the block.
 
         A C++ function that calls Python, as in TensorFlow's attributes and SavedModels, raises its
-        own RuntimeError instead of a Python exception.
+        own RuntimeError instead of the Python exception.
 
         Raises:
             Interrupted: a signal had raised `Interrupted`, and the block ends with another error.

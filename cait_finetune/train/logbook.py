@@ -22,10 +22,10 @@ class Records(Protocol):
     def size(self) -> int: ...
 
 
-#: Gets the figures of an epoch, as ``metrics.jsonl`` has them. `True` ends the training; any other
-#: result, such as a number of characters that were written, does not.
+#: Gets the metrics of an epoch, as in ``metrics.jsonl``. `True` ends the training. Any other
+#: result, such as the character count that `write` returns, does not.
 OnEpochEnd = Callable[[Mapping[str, Any]], object]
-#: Value of `RunState.stopped` after a function has ended the training.
+#: Value of `RunState.stopped` after an `OnEpochEnd` function has ended the training.
 CALLBACK = "callback"
 
 
@@ -34,7 +34,7 @@ class Logbook:
     """The run's state, metrics file, checkpoints and console.
 
     Attributes:
-        on_epoch_end: functions of a program.
+        on_epoch_end: the caller's functions, called after each epoch.
     """
 
     state: RunState

@@ -40,10 +40,10 @@ class Stage:
     Attributes:
         schedule: learning rate of a step, counted from 0 at the first step of the stage.
         variables: the trained variables.
-        weights: the versions of the trained variables that are validated. Each function returns the
-            values of a version. `None` under ``trained``: the values that the model holds. `None`
-            under another name: the version does not exist yet. The last existing version decides
-            which epoch is best.
+        weights: the versions of the trained variables to validate, by name. Each function returns
+            the values of its version. `None` under ``trained``: the values that the model holds.
+            `None` under another name: the version does not exist yet. The last existing version
+            decides which epoch is best.
         swa: averages the weights at the end of each epoch. `None`: no such average.
         swa_from: step of the run from which `swa` averages.
     """
@@ -97,8 +97,8 @@ class Trainer:
     Args:
         batches: the endless training stream, from ``logbook.state.position`` on.
         length: steps per epoch, and steps of the whole run.
-        agree: combines the answers of all workers to some questions. Every worker asks at the same
-            steps. `None`: there is one worker.
+        agree: combines the answers of all workers: a result is true if any worker answered true.
+            All workers call it at the same steps. `None`: there is one worker.
     """
 
     def __init__(
@@ -221,7 +221,7 @@ class Trainer:
         """
         if not self._pending:
             return
-        # Check the longest series of skipped steps, so that the time of fetching changes nothing.
+        # Check the longest series, so that the check does not depend on when the loop fetches.
         skipped = self.state.add(np.concatenate([metrics.numpy() for metrics in self._pending]))
         self._pending = []
         if skipped >= self._train.max_skipped_steps:
@@ -297,7 +297,7 @@ class Trainer:
         self._clock.start()
 
     def _say_what_is_waited_for(self) -> None:
-        """Print one line per process if training waits for data for much of its time."""
+        """Print a line, once per process, if training spends much of its time waiting for data."""
         share = self.state.data_wait_share() or 0.0
         if share > _LONG_WAIT and not self._said_wait:
             self._said_wait = True
@@ -349,6 +349,6 @@ class Trainer:
             raise bad_value(
                 "optimizer.base_lr",
                 f"{self._rate:g} at step {self.state.step}, where the {name} is {loss}",
-                "a finite one",
+                "a finite loss",
                 f"{_CALMER}; or a new run with train.precision=float32; finished checkpoints are kept",
             )

@@ -16,7 +16,7 @@ class Loss(Protocol):
 
     Labels are class indices ``(B,)``, or float32 ``(B, C)``. With one label per image, the columns
     hold class probabilities times the example's weight. With several labels per image, the columns
-    hold zeros and ones, or a mixture of them.
+    hold zeros and ones, or values between 0 and 1 after mixup or CutMix.
     """
 
     def __call__(self, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor: ...
@@ -95,7 +95,7 @@ class BinaryCrossEntropy:
         return weight * tf.reduce_mean(losses, axis=-1)
 
     def correct(self, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-        """As `CrossEntropy.correct`.
+        """Return whether the class with the highest logit is the class with the highest label.
 
         With several labels, return the fraction of classes that are predicted right.
         """
@@ -158,7 +158,7 @@ def build_loss(
     weights = class_weights(config, counts, examples, multi_label)
     shift = None
     if config.logit_adjustment:
-        # Count a class without an image as one image, as the logarithm of 0 is infinite.
+        # Count a class without an image as one image, because the logarithm of 0 is infinite.
         prior = np.maximum(counts, 1) / examples
         odds = np.log(prior)
         shift = config.logit_adjustment * odds
@@ -181,8 +181,8 @@ def class_weights(
 ) -> np.ndarray | None:
     """Return the weight of each class, ``(C,)``, or `None` if the configuration weights no class.
 
-    ``balanced`` with several labels per image: the weight of a class's positives, for which its
-    positives and negatives have the same total weight. Otherwise the weights have the mean 1 over
+    ``balanced`` with several labels per image: the weight that gives a class's positives the same
+    total weight as its negatives. Otherwise the weights have the mean 1 over
     all training labels. A class without an image has weight 1.
     """
     if config.class_weights == "none":

@@ -15,7 +15,7 @@ class Profile:
     """Traces five calls of the step function.
 
     Args:
-        directory: the trace is written there. `None`: no trace.
+        directory: gets the trace. `None`: no trace.
     """
 
     def __init__(self, directory: Path | None) -> None:
@@ -28,7 +28,7 @@ class Profile:
         """Trace the call inside the block, if it is one of the five calls.
 
         Args:
-            number: of the step.
+            number: the step's number in the run.
         """
         self._calls += 1
         if self._directory and self._calls == _AFTER + 1:

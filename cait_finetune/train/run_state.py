@@ -78,7 +78,7 @@ class RunState:
 
     @classmethod
     def from_dict(cls, values: dict) -> RunState:
-        """Return the state from the values of `as_dict`; from no values, the start of a run."""
+        """Return the state from the values of `as_dict`. An empty `values` gives a run's start."""
         best = tuple(values.get("best_score", NO_SCORE))
         # States of older versions have no `phase_score`.
         phase = tuple(values.get("phase_score", best))
@@ -87,12 +87,12 @@ class RunState:
     def begin_phase(self) -> None:
         """Restart `train.patience` for a new phase.
 
-        The first epochs after unfreezing are often worse than the last epoch before.
+        The first epochs after unfreezing are often worse than the last epoch before it.
         """
         self.phase_score, self.epochs_without_better = NO_SCORE, 0
 
     def reconsider(self, max_hours: float | None, patience: int | None) -> None:
-        """Let a run that a limit has stopped continue, if the new limit is not reached."""
+        """Clear `stopped` if the new limit is not reached, so that the run continues."""
         if self.stopped == "train.max_hours":
             over = max_hours is not None and self.seconds >= max_hours * 3600
         else:
@@ -103,11 +103,12 @@ class RunState:
     def add(self, metrics: np.ndarray) -> int:
         """Add the metrics ``(steps, 4)`` of some steps, one step after the other.
 
-        The sums have the order of the steps, so that they do not depend on when the metrics were
-        fetched.
+        The method adds in the order of the steps, so that the sums do not depend on when the loop
+        fetched the metrics.
 
         Returns:
-            The longest series of skipped steps that ends in these steps.
+            The length of the longest series of skipped steps that ends within these steps. The
+            series may begin before them.
         """
         longest = 0
         for row in metrics.tolist():

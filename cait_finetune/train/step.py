@@ -81,7 +81,7 @@ class TrainStep:
         self._average_steps = average_steps
         self._random = _RandomStates(model, seed)
         with strategy.scope():
-            #: Number of steps, with the skipped ones. The random numbers of a step depend on it.
+            #: Number of steps, including skipped steps. The random numbers of a step depend on it.
             self.count = tf.Variable(0, dtype=tf.int64, trainable=False, name="steps_tried")
         several = strategy.num_replicas_in_sync > 1
         steps = self._one if steps_per_call == 1 else self._many
@@ -111,7 +111,7 @@ class TrainStep:
 
     @property
     def state(self) -> dict[str, tf.Variable]:
-        """The variables that a checkpoint saves besides the weights, by name."""
+        """The variables that a checkpoint saves in addition to the weights, by name."""
         state = {f"optimizer/{name}": value for name, value in self._optimizer.state.items()}
         state["steps_tried"] = self.count
         if self._loss_scale:
@@ -170,7 +170,7 @@ class TrainStep:
     def _gradients(
         self, images: tf.Tensor, labels: tf.Tensor, scale: tf.Tensor | None, replica: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
-        """Return a replica's loss, correct images and gradients, summed over its micro-batches."""
+        """Return loss, number of correct images and gradients, summed over micro-batches."""
         parts = self._accumulation or (
             1 if self._jit_compile else training_micro_batches(self._model, images)
         )
@@ -208,7 +208,7 @@ class TrainStep:
         draw: tf.Tensor,
         parts: int,
     ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
-        """Return loss, correct images and gradients of one micro-batch."""
+        """Return the loss, the number of correct images and the gradients of one micro-batch."""
         with tf.GradientTape() as tape, self._random.at(draw):
             logits = self._model(images, training=True)  # (B, C) float32
             losses = self._loss(labels, logits)  # (B,)

@@ -125,7 +125,7 @@ def test_names_in_another_order_are_an_error(tmp_path):
 
 
 def test_a_class_that_there_is_not_is_an_error(tmp_path):
-    with pytest.raises(UserError, match="got a SavedModel that says d and names its columns a, b"):
+    with pytest.raises(UserError, match="got a SavedModel that predicts d and names its columns a"):
         check(tmp_path, Model(), stranger=1)
 
 

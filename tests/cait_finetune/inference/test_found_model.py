@@ -62,7 +62,7 @@ def test_an_export_of_other_weights_than_the_checkpoints_is_passed_by(empty_run,
     assert find_model(empty_run).kind == kind
     save_file({"a": np.ones(1)}, best, {"cait_tf.sha256": now})  # a program that kept the metadata
     if kind != "checkpoint":
-        with pytest.raises(UserError, match=r"^run: got .*, whose tensors are not those that it"):
+        with pytest.raises(UserError, match=r"^run: got .*, whose tensors do not match its"):
             find_model(empty_run, "run")
     assert find_model(empty_run / "export" / "onnx").kind == "onnx"  # named by the user
 

@@ -167,7 +167,7 @@ def test_labels(directory):
         )
 
     (directory / "labels.txt").write_text("one\ntwo\n")
-    with pytest.raises(UserError, match=r"of 3 classes, with 2 in labels.txt, expected as many"):
+    with pytest.raises(UserError, match=r"of 3 classes, with 2 class names, expected as many"):
         model()(FILES[:1])
     (directory / "labels.txt").write_text("one\ntwo\u2028and\x0ca half\nthree\n", encoding="utf-8")
     assert model().class_names == ["one", "two\u2028and\x0ca half", "three"]

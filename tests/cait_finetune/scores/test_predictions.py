@@ -105,7 +105,7 @@ def test_a_damaged_file_is_named(tmp_path, damage):
 )
 def test_arrays_that_do_not_fit_one_another(tmp_path, several, change):
     dataclasses.replace(some(several=several), **change).save(tmp_path / "test.npz")
-    with pytest.raises(UserError, match=r"test\.npz \(their shapes do not match"):
+    with pytest.raises(UserError, match=r"test\.npz \(the shapes of its arrays do not match"):
         load_predictions(tmp_path / "test.npz")
 
 

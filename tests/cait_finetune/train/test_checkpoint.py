@@ -179,7 +179,7 @@ def test_a_run_without_a_state_begins_again(checkpoints, caplog):
 def test_no_state_that_is_whole(checkpoints):
     write_states(checkpoints, 5)
     damage(checkpoints.states[0], "a bit")
-    with pytest.raises(UserError, match=r"state_00000005.safetensors, damaged"):
+    with pytest.raises(UserError, match=r"every state is damaged: state_00000005.safetensors"):
         checkpoints.load_state()
 
 

@@ -60,8 +60,8 @@ def test_a_chief_is_worker_0(monkeypatch):
         ({"task": {"type": "ps", "index": 0}}, "type is 'ps'"),
         ({"task": {"type": "worker"}}, "no 'index'"),
         ({"task": {"type": "worker", "index": "x"}}, "TF_CONFIG"),
-        ({"task": []}, "its parts are of other kinds"),
-        ({"cluster": 3}, "its parts are of other kinds"),
+        ({"task": []}, "its values have wrong types"),
+        ({"cluster": 3}, "its values have wrong types"),
     ],
 )
 def test_a_tf_config_that_makes_no_sense(monkeypatch, change, message):
