@@ -55,14 +55,11 @@ def ratio(ours: Speeds, theirs: Speeds) -> float:
 def in_turn(
     measurements: Mapping[str, Callable[[], float]], rounds: int, done: Callable[[], object]
 ) -> dict[str, Speeds]:
-    """Measure in turn, once per round, because a busy machine then slows all measurements alike.
+    """Return measurements by name, one per round each: a busy machine then slows all alike.
 
     Args:
         measurements: functions that measure, by name.
         done: called after each measurement.
-
-    Returns:
-        The measurements by name.
     """
     measured: dict[str, list[float]] = {name: [] for name in measurements}
     for number in range(rounds):
@@ -101,10 +98,7 @@ class Row:
 
     @property
     def memory_ratio(self) -> float | None:
-        """Our peak memory divided by timm's smallest. `None`: no timm worker.
-
-        On a CPU, both include the memory of the libraries.
-        """
+        """Our peak memory divided by timm's smallest; on a CPU with libraries. `None`: no timm."""
         theirs = [one.calls for name, one in self.memory.items() if name in TIMM_NAMES]
         return self.memory[OURS].calls / min(theirs) if theirs else None
 

@@ -43,11 +43,7 @@ class _ModelKeys:
     timm: bool = True
 
     def check_works(self, *works: str) -> None:
-        """Check the shared keys; raise UserError if one is wrong.
-
-        Args:
-            works: the allowed values of `work`.
-        """
+        """Check the shared keys, with `works` allowed as `work`; raise UserError if one is wrong."""
         check_values(self)
         check_choices("work", self.work, works)
         check_choices("precisions", self.precisions, PRECISIONS)
@@ -143,11 +139,7 @@ class GpuBenchmark(_ModelKeys):
         gpu_name()
 
     def report(self, console: Console) -> Report:
-        """Measure all rows. A task whose process the system ended has no row, but a note.
-
-        Raises:
-            UserError: a library sees no GPU, or the GPU has too little free memory.
-        """
+        """Measure all rows, as `ModelBenchmark.report`; raise UserError without a usable GPU."""
         facts = {"gpu": gpu_name(), **machine(self.timm, ours=("jax", "keras"))}
         note = f"Ours under Keras' JAX backend. One {facts['gpu']}; {packages(facts)}.\n"
         return self.measure(OURS_JAX, note, facts, console)
