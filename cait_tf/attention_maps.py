@@ -171,13 +171,18 @@ def stated_crop_pct(variant: Variant, weights: str | Path) -> float:
         CaiTError: the weights state a preprocessing that `write_maps` cannot apply.
     """
     from cait_tf.errors import CaiTError
-    from cait_tf.weights.stated import PREPARATION, in_words, other_preparation, stated_facts
+    from cait_tf.weights.stated import (
+        PREPARATION,
+        format_preparation,
+        other_preparation,
+        stated_facts,
+    )
 
     other = other_preparation(stated_facts(weights).get(PREPARATION))
     crop_pct = float(other.pop("crop_pct", variant.crop_pct))
     if other:
         raise CaiTError(
-            f"weights: got {weights}, trained on images prepared with {in_words(other)}, expected the "
+            f"weights: got {weights}, trained on images prepared with {format_preparation(other)}, expected the "
             f"preparation of {variant.name}\n"
             "  Draw the maps with cait-finetune predict run=RUN images=… maps=FOLDER."
         )

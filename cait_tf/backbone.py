@@ -26,7 +26,7 @@ from cait_tf.layers import PatchEmbed, layer_norm, trunc_normal
 from cait_tf.lora import enable_lora
 from cait_tf.variants import KERNEL_INIT
 from cait_tf.weights.keras_file import as_numbers, of_numbers
-from cait_tf.weights.stated import in_words, other_preparation, preparation_of
+from cait_tf.weights.stated import format_preparation, other_preparation, preparation_of
 
 logger = logging.getLogger(__name__)
 
@@ -312,7 +312,7 @@ class CaiTBackbone(keras.Model):
         self.prepared = None if prepared is None else tuple(of_numbers(prepared))
         if self.prepared and (other := other_preparation(self.prepared[1], before)):
             logger.warning(
-                "the weights were trained on images prepared with %s, unlike %s", in_words(other),
+                "the weights were trained on images prepared with %s, unlike %s", format_preparation(other),
                 "those of the model's earlier weights" if before else "those of cait_tf.preprocess",
             )  # fmt: skip
 

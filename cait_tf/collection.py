@@ -106,7 +106,7 @@ def write_saved_model(model: Any, directory: str | Path) -> None:
     import tensorflow as tf
 
     from cait_tf.weights.assign import parameters
-    from cait_tf.weights.collection import add_class_names, hang
+    from cait_tf.weights.collection import add_class_names, attach
 
     spec = tf.TensorSpec((None, *backbone.image_size, 3), tf.float32, name="input_1")
 
@@ -138,7 +138,7 @@ def write_saved_model(model: Any, directory: str | Path) -> None:
 
     published: Any = Published()
     variables = {name: variable.value for name, variable in parameters(model).items()}
-    hang(published, variables)
+    attach(published, variables)
     published.variables = list(variables.values())
     published.trainable_variables = list(variables.values())
     published.regularization_losses = []

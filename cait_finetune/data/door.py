@@ -90,17 +90,17 @@ def check_splits(source: Source, config: DatasetConfig, splits: Sequence[str] = 
     counts = {split: source.class_counts(split) for split in SPLITS}
     listed = config.source in ("folder", "csv")
     check_classes(source.class_names, counts, multi_label=source.multi_label, listed=listed)
-    _warn_of_twice(source, told=source.light_records and config.check)
+    _warn_of_twice(source, contents_compared=source.light_records and config.check)
     if not source.light_records:
         _warn_of_slices(source)
         _warn_of_buffer(source, config.shuffle_buffer)
 
 
-def _warn_of_twice(source: Source, told: bool) -> None:
+def _warn_of_twice(source: Source, contents_compared: bool) -> None:
     """Warn of ids that are in two splits, or have two labels.
 
     Args:
-        told: whether another check compares contents, and warns of images in two splits.
+        contents_compared: whether another check compares contents, and warns of images in two splits.
     """
     ids = {split: source.ids(split) for split in SPLITS}
     if len(set().union(*ids.values())) == sum(map(len, ids.values())):
@@ -109,7 +109,7 @@ def _warn_of_twice(source: Source, told: bool) -> None:
         for split, of_split in ids.items():
             if twice := len(of_split) - len(set(of_split)):
                 logger.warning("%s images are in %s several times", f"{twice:,}", split)
-    if not told:
+    if not contents_compared:
         _warn_of_shared({split: set(of_split) for split, of_split in ids.items()})
     first: dict[str, object] = {}
     several: dict[str, str] = {}

@@ -128,19 +128,19 @@ def preemptible(name: str, advice: str) -> Iterator[None]:
     """
 
     def end(number: int, frame: FrameType | None) -> None:
-        again = Ending.take_dropped() or (told and time.monotonic() - told[-1] > LOST)
+        again = Ending.take_dropped() or (ended and time.monotonic() - ended[-1] > LOST)
         if not again and Ending.is_late(number):
             return
-        if not told:
+        if not ended:
             Ending.decide()
             print(f"{name}: {signal.Signals(number).name}: {advice}", file=sys.stderr, flush=True)
-        told.append(time.monotonic())
+        ended.append(time.monotonic())
         sys.exit(Interrupted.code)
 
     if Ending._installed:
         yield
         return
-    told: list[float] = []  # the times at which `end` raised SystemExit
+    ended: list[float] = []  # the times at which `end` raised SystemExit
     Ending.reopen()
     Ending._installed = True
     try:
@@ -148,11 +148,11 @@ def preemptible(name: str, advice: str) -> Iterator[None]:
             try:
                 yield
             except Exception as error:
-                if told:
+                if ended:
                     raise SystemExit(Interrupted.code) from error
                 raise
             else:
-                if told:
+                if ended:
                     raise SystemExit(Interrupted.code)
             finally:
                 Ending.decide()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cait_tf.weights.assign import HEAD
-from cait_tf.weights.stated import PREPARATION, in_words, other_preparation, stated_facts
+from cait_tf.weights.stated import PREPARATION, format_preparation, other_preparation, stated_facts
 
 if TYPE_CHECKING:
     from cait_tf.weights.report import LoadingReport
@@ -26,7 +26,7 @@ def cautions(report: LoadingReport) -> list[str]:
         )
     if other := other_preparation(stated_facts(report.source).get(PREPARATION)):
         found.append(
-            f"{report.source} was trained on images prepared with {in_words(other)}, which "
+            f"{report.source} was trained on images prepared with {format_preparation(other)}, which "
             "cait_tf.preprocess does not do: take load_run(RUN).preprocess of cait_finetune"
         )
     return found

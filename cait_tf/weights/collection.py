@@ -200,7 +200,7 @@ class _Walk:
         return node.attributes[0].checkpoint_key if node and node.attributes else None
 
 
-def hang(root: Any, variables: Mapping[str, Any]) -> None:
+def attach(root: Any, variables: Mapping[str, Any]) -> None:
     """Attach `variables` to `root` at the collection's paths.
 
     A SavedModel of `root` then has the same checkpoint names as the original models.

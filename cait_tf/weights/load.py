@@ -32,7 +32,7 @@ from cait_tf.weights.class_names import repeated_names, some
 from cait_tf.weights.report import LoadingReport
 from cait_tf.weights.stated import (
     PREPARATION,
-    in_words,
+    format_preparation,
     other_preparation,
     preparation_of,
     state_preparation,
@@ -133,7 +133,7 @@ def load_weights(
     state_preparation(model, after)
     if before and (other := other_preparation(after, before)):
         logger.warning("%s was trained on images prepared with %s, unlike the images "
-                       "of the model's earlier weights", source, in_words(other))  # fmt: skip
+                       "of the model's earlier weights", source, format_preparation(other))  # fmt: skip
     for caution in cautions(report):
         logger.warning("%s", caution)
     if HEAD[1] in report.initialised and HEAD[1] in report.unused and not report.warning:

@@ -77,6 +77,6 @@ def other_preparation(preparation: str | None, than: str | None = None) -> dict[
     return {key: value for key, value in stated.items() if other.get(key, value) != value}
 
 
-def in_words(preparation: dict[str, Any]) -> str:
+def format_preparation(preparation: dict[str, Any]) -> str:
     """Return text such as ``mean [0.2, 0.2, 0.2]; resize_mode squash``."""
     return "; ".join(f"{key} {value}" for key, value in preparation.items())
