@@ -75,7 +75,7 @@ ADVICE = sorted(
 )
 
 
-def test_there_is_advice():
+def test_the_messages_contain_advice():
     assert len(ADVICE) > 40
     assert sum(advice.place.startswith(OF_A_RUN) for advice in ADVICE) > 5
 

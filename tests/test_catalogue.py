@@ -70,7 +70,7 @@ def folder(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("tfds")
 
 
-def test_there_are_the_sets_that_the_field_transfers_to():
+def test_the_catalogue_has_the_common_transfer_sets():
     assert set(SETS) >= {
         "aircraft", "flowers", "flowers102", "cifar10", "cifar100", "pets", "cars", "food101", "dtd",
         "caltech101", "sun397", "inat2017", "inat2018", "imagenette", "imagenet", "imagenet_v2",
@@ -85,7 +85,7 @@ def test_it_is_a_set_of_one_image_and_one_label(name, folder):
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_it_has_so_many_classes(name, folder):
+def test_num_classes_equals_that_of_the_builder(name, folder):
     assert builder(name, folder).info.features["label"].num_classes == options(name).num_classes
 
 
@@ -133,7 +133,7 @@ def test_no_image_is_in_two_splits(name):
 @pytest.mark.parametrize(
     "name", [name for name in NAMES if name in [*SETS, "digits", "imagenet_folder"]]
 )
-def test_it_says_where_it_is_from_and_under_which_licence(name):
+def test_every_set_states_its_homepage_and_licence(name):
     assert options(name).homepage.startswith("https://")
     assert options(name).license
     assert options(name).num_classes

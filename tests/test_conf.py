@@ -48,7 +48,7 @@ def test_every_recipe_composes(recipe):
 
 
 @pytest.mark.parametrize("recipe", names(RECIPES))
-def test_every_recipe_says_how_it_is_called(recipe):
+def test_every_recipe_begins_with_its_command(recipe):
     first = (RECIPES / f"{recipe}.yaml").read_text().splitlines()[0]
     assert re.match(rf"# python -m cait_finetune( evaluate)? -cn {recipe}\b", first)
 

@@ -65,7 +65,7 @@ def command_lines():
 LINES = list(command_lines())
 
 
-def test_there_are_commands():
+def test_the_documents_contain_commands():
     assert len(LINES) > 40
 
 

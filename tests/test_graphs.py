@@ -26,7 +26,7 @@ SHORT = [f"model.name={SMALL.name}", "model.weights=none", "model.image_size=16"
     ],
     ids=["default", "mixed", "features"],
 )  # fmt: skip
-def test_no_function_is_converted(words, tmp_path, monkeypatch):
+def test_autograph_converts_no_function(words, tmp_path, monkeypatch):
     converted = []
     convert = api._convert_actual
 

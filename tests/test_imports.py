@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 HEAVY = ("tensorflow", "keras", "tensorflow_datasets", "sklearn", "matplotlib", "hydra")
 
 
-def test_the_contracts_are_kept():
+def test_imports_follow_the_contracts():
     """The test needs a new process, because import-linter disables existing loggers."""
     code = (
         "from importlinter.cli import lint_imports; raise SystemExit(lint_imports(no_cache=True))"

@@ -11,12 +11,12 @@ pytestmark = pytest.mark.slow
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "recipes" / "notebooks").glob("*.ipynb"))
 
 
-def test_there_are_two():
+def test_the_project_has_two_notebooks():
     assert [path.stem for path in NOTEBOOKS] == ["classification", "finetune"]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_it_runs_offline_and_by_default_does_not(path, tmp_path):
+def test_a_notebook_runs_offline_and_is_online_by_default(path, tmp_path):
     nbformat = pytest.importorskip("nbformat")
     client = pytest.importorskip("nbclient")
     notebook = nbformat.read(path, as_version=4)

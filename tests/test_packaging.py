@@ -123,7 +123,7 @@ def test_every_code_folder_is_a_package():
         assert (ROOT / name.replace(".", "/") / "__init__.py").is_file(), name
 
 
-def test_the_version_stands_in_the_package_alone(wheel):
+def test_only_the_package_states_the_version(wheel):
     import cait_finetune as package
 
     assert "version" not in PROJECT["project"]

@@ -206,7 +206,7 @@ def test_scores_on_images_that_the_weights_were_trained_on(runs, data, tmp_path,
     )
 
 
-def test_what_start_weights_saw_stays_known(runs, data, tmp_path, capsys):
+def test_weights_keep_the_record_of_earlier_training_images(runs, data, tmp_path, capsys):
     """Weights keep the record of earlier training images after their start file is deleted."""
     start = shutil.copy(
         runs[0] / "checkpoints" / "best.safetensors", tmp_path / "start.safetensors"

@@ -100,7 +100,7 @@ def write_competition(folder: Path, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_it_says_what_to_expect(recipe):
+def test_a_recipe_states_its_expected_result(recipe):
     first, *others = header(recipe).splitlines()
     assert first.startswith("python -m cait_finetune")
     said = re.findall(r"\b([Mm]easured|[Pp]ublished|[Nn]ot measured)\b", " ".join(others))
@@ -140,7 +140,7 @@ def flat(values: dict, prefix: str = "") -> dict[str, object]:
 
 
 @pytest.mark.parametrize("recipe", sorted(set(RECIPES) - set(SAME_RUN)))
-def test_it_runs(recipe, tmp_path, compose):
+def test_a_recipe_runs_two_steps(recipe, tmp_path, compose):
     config = compose(recipe)
     if "cait_finetune evaluate" in header(recipe):
         table = evaluate(config, tmp_path / "run")
@@ -155,7 +155,7 @@ def test_it_runs(recipe, tmp_path, compose):
 
 
 @pytest.mark.parametrize(("recipe", "other"), SAME_RUN.items())
-def test_its_run_is_that_of_another_recipe_on_its_own_data(recipe, other, tmp_path, compose):
+def test_a_recipe_differs_from_its_base_in_data_and_numbers_only(recipe, other, tmp_path, compose):
     config = compose(recipe)
     source = load_source(config.dataset)
     assert len(source.class_names) == config.dataset.num_classes
@@ -187,7 +187,7 @@ def test_the_transfer_table_has_the_papers_settings():
 
 
 @pytest.mark.parametrize("model", ["cait_s24_384", "cait_s36_384", "cait_m36_384"])
-def test_another_model_is_one_word(model):
+def test_the_model_word_changes_the_model_only(model):
     config, *_ = configure_run(f"model={model}", "model.image_size=224", recipe="transfer_inat18")
     assert (config.model.name, config.model.image_size) == (model, 224)
     assert (config.model.drop_path_rate, config.train.epochs) == (0.1, 360)

@@ -120,7 +120,7 @@ def test_a_run_that_is_asked_to_end_before_its_first_step_can_be_started_again(t
     assert again.returncode == 0, err
 
 
-def test_a_worker_whose_peer_does_not_come_says_so(tmp_path):
+def test_a_worker_names_a_peer_that_does_not_answer(tmp_path):
     value = {
         "cluster": {"worker": ["127.0.0.1:0", "127.0.0.1:9"]},
         "task": {"type": "worker", "index": 0},

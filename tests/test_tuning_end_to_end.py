@@ -71,7 +71,7 @@ HEAD = {"head.weight", "head.bias"}
                   "train.precision=mixed_bfloat16"], ["lora"], r"qkv\.weight$"),
     ],
 )  # fmt: skip
-def test_what_a_method_trains(place, name, overrides, phases, chosen):
+def test_a_method_changes_its_own_weights_only(place, name, overrides, phases, chosen):
     export = [] if name == "lora" else ["export=none"]
     _, result = run(place, name, *overrides, *export)
     table = rows(place / name)
@@ -140,7 +140,9 @@ def test_features_or_images_without_augmentation_are_the_same_run(place, probe):
         ),
     ],
 )
-def test_a_mistake_is_found_before_the_first_step(place, tmp_path, capsys, overrides, message):
+def test_a_wrong_tuning_key_raises_before_the_first_step(
+    place, tmp_path, capsys, overrides, message
+):
     with pytest.raises(UserError, match=message):
         finetune(*QUICK, "model.weights=none", *overrides, directory=tmp_path / "wrong")
     assert "what is trained" not in capsys.readouterr().out

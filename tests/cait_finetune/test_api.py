@@ -41,7 +41,7 @@ def test_a_run_of_two_steps(run):
     assert load_run(run.directory).result == run.result
 
 
-def test_it_shows_itself(run):
+def test_repr_and_html_show_the_run(run):
     title = f"cait_nano_32 on digits, test top-1 {run.result['test_top1']:.2%}"
     assert repr(run) == f"Run('{run.directory}': {title})"
     page = run._repr_html_()
@@ -116,7 +116,7 @@ def test_a_recipe_in_a_folder_of_ones_own(tmp_path, monkeypatch):
     assert told[0].seed == 7
 
 
-def test_mistakes(run, tmp_path):
+def test_wrong_arguments_raise_an_error_that_names_the_key(run, tmp_path):
     with pytest.raises(UserError, match=r"train.epoch: got an unknown key"):
         finetune("train.epoch=2")
     with pytest.raises(UserError, match=r"-cn: got flower, expected one of config, .*"):
@@ -140,7 +140,7 @@ def test_the_run_directory_is_named_as_on_the_command_line(tmp_path, monkeypatch
     assert re.fullmatch(r"outputs/flowers/cait_s24_224/[\d-]{10}_[\d-]{8}", str(told[0]))
 
 
-def test_going_on_with_a_run(run, tmp_path, monkeypatch):
+def test_finetune_resumes_a_run(run, tmp_path, monkeypatch):
     cut_off = tmp_path / "cut_off"
     shutil.copytree(run.directory, cut_off)
     (cut_off / "result.json").unlink()
@@ -392,6 +392,6 @@ def test_a_split_file_of_a_recipe_beside_arrays(tmp_path):
 
 
 @pytest.mark.parametrize(("key", "value"), [("on_epoch_end", [3]), ("metrics", {"a": "b"})])
-def test_what_is_no_function_is_refused(key, value):
+def test_callbacks_and_metrics_that_are_not_functions_are_refused(key, value):
     with pytest.raises(UserError, match=rf"^{key}: got .*, expected functions$"):
         finetune(**{key: value})

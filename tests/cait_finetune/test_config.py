@@ -372,7 +372,7 @@ def test_several_loggers_at_once():
     assert message.endswith("'logger=[wandb,csv]'")
 
 
-def test_the_project_is_what_the_environment_says(monkeypatch):
+def test_the_wandb_project_defaults_to_the_environment_variable(monkeypatch):
     monkeypatch.delenv("WANDB_PROJECT", raising=False)
     assert checked("logger=wandb").logger.wandb.project == "cait-finetune"
     monkeypatch.setenv("WANDB_PROJECT", "flowers")
@@ -416,7 +416,7 @@ def test_the_division_has_its_defaults_in_one_place():
     assert (splits.split_shares, splits.split_seed) == ((0.6, 0.2, 0.2), 4)
 
 
-def test_an_error_says_what_it_is_before_it_is_composed():
+def test_compose_accepts_a_value_out_of_range():
     """Hydra checks types and from_hydra checks ranges: compose accepts a value out of range."""
     assert composed("train.epochs=0").train.epochs == 0
 
@@ -441,7 +441,7 @@ def test_an_error_says_what_it_is_before_it_is_composed():
         (["preprocessing.resize_mode=pad", "preprocessing.crop_pct=0.9"], "preprocessing.crop_pct", "null"),
     ],
 )  # fmt: skip
-def test_what_does_not_go_together(overrides, key, expected):
+def test_contradicting_keys_are_refused(overrides, key, expected):
     message = refusal(*overrides)
     assert message.startswith(f"{key}: got ")
     assert expected in message.partition("expected ")[2]

@@ -301,7 +301,7 @@ def test_the_head_alone_is_the_classifiers_own():
     assert [id(variable) for variable in head.weights] == [id(v) for v in model.head.weights]
 
 
-def test_backbone_facts_tell_backbones_apart_and_not_heads():
+def test_backbone_facts_depend_on_the_backbone_and_not_on_the_head():
     config = ModelConfig(**NANO)
     facts = models.backbone_facts(tiny_model(), config)
     assert facts["model"] == "cait_nano_32"

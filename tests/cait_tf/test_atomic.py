@@ -120,7 +120,7 @@ def test_a_full_disk_leaves_the_file_before_and_is_named(tmp_path):
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 0
 
 
-def test_what_a_killed_process_left_is_removed_in_time(tmp_path):
+def test_temporary_files_of_a_killed_process_are_removed_after_a_day(tmp_path):
     code = (
         "import os, signal, sys\nfrom cait_tf.atomic import atomic_open\n"
         "with atomic_open(sys.argv[1]) as file:\n    os.kill(os.getpid(), signal.SIGKILL)"

@@ -106,7 +106,7 @@ def test_pictures_have_no_bare_stripes(size, tmp_path):
 
 
 @pytest.mark.parametrize("image_size", [64, [32, 64]])
-def test_the_pictures(photo, tmp_path, image_size):
+def test_write_maps_writes_three_images(photo, tmp_path, image_size):
     model = golden.classifier(image_size=image_size)
     files = attention_maps.write_maps(model, photo, tmp_path / "maps")
     names = ["photo_saliency.png", "photo_class_attention.png", "photo_rollout.png"]

@@ -44,7 +44,7 @@ def wanted(model, images):
     return values
 
 
-def test_the_twenty():
+def test_the_collection_has_twenty_entries():
     names = [entry.name for entry in collection.ENTRIES]
     assert len(names) == len(set(names)) == 20
     assert {name.removesuffix("_fe") for name in names} == {
@@ -66,7 +66,7 @@ def test_the_signature_is_the_originals(written, images):
         golden.assert_near(outputs[name], np.asarray(value), 1e-5)
 
 
-def test_its_outputs_are_the_golden_ones(written, images):
+def test_the_outputs_equal_the_golden_outputs(written, images):
     model, _, loaded = written
     served = loaded.signatures["serving_default"]
     outputs = served(input_1=tf.constant(images))
@@ -78,7 +78,7 @@ def test_its_outputs_are_the_golden_ones(written, images):
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_a_call_returns_the_three(written, images, training):
+def test_a_call_returns_output_trunk_maps_and_class_maps(written, images, training):
     model, _, loaded = written
     output, trunk, class_attention = loaded(tf.constant(images), training=training)
     assert sorted(trunk) == golden.TRUNK_MAPS
@@ -86,13 +86,13 @@ def test_a_call_returns_the_three(written, images, training):
     golden.assert_near(output, np.asarray(wanted(model, images)["output_1"]), 1e-5)
 
 
-def test_what_hub_layers_look_for(written):
+def test_the_saved_model_has_the_attributes_that_hub_layers_read(written):
     model, _, loaded = written
     assert len(loaded.variables) == len(loaded.trainable_variables) == len(model.weights)
     assert list(loaded.regularization_losses) == []
 
 
-def test_in_keras_3(written, images):
+def test_tfsmlayer_of_keras_3_loads_the_saved_model(written, images):
     model, directory, _ = written
     layer = keras.layers.TFSMLayer(str(directory), call_endpoint="serving_default")
     golden.assert_near(
@@ -100,7 +100,7 @@ def test_in_keras_3(written, images):
     )
 
 
-def test_its_checkpoint_is_read_as_one_of_theirs(written):
+def test_the_checkpoint_is_read_like_an_original_checkpoint(written):
     model, directory, _ = written
     golden.assert_same(variables.read(directory), golden.values(model))
 
@@ -194,7 +194,7 @@ def test_a_build_is_a_model_a_page_and_an_archive(name, built, nano_weights, tmp
 
 
 @pytest.mark.slow
-def test_all_of_them_and_what_is_done_is_skipped(built):
+def test_build_many_builds_every_model_and_skips_existing_ones(built):
     out, printed = built
     for said, text in zip(("written, largest difference", "exists, skipped"), printed, strict=True):
         assert all(f"{name}: {said}" in text for name in NAMES)
@@ -204,7 +204,7 @@ def test_all_of_them_and_what_is_done_is_skipped(built):
 
 
 @pytest.mark.slow
-def test_what_was_built_of_other_weights_is_built_again(built, nano_weights, tmp_path):
+def test_a_model_built_from_other_weights_is_built_again(built, nano_weights, tmp_path):
     entry, out = collection.entry("cait_nano_32"), tmp_path / "out"
     assert not collection.is_built(entry, nano_weights, out)
     shutil.copytree(built[0], out)

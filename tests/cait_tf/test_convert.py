@@ -72,14 +72,14 @@ def test_timms_file_to_every_format_and_back(name, converted, tmp_path):
     ("first", "second"),
     [("a.weights.h5", "a.keras"), ("a.keras", SAVED_MODEL), (SAVED_MODEL, "a.weights.h5")],
 )
-def test_between_the_others(first, second, converted, tmp_path):
+def test_every_other_format_converts_to_every_other_format(first, second, converted, tmp_path):
     """Each format is a source and a destination. Reading and writing share only the tensors."""
     convert.convert(converted(first), tmp_path / second)
     golden.assert_same(READERS[second](tmp_path / second), timm.read(golden.SAFETENSORS))
 
 
 @pytest.mark.slow
-def test_a_version_is_no_ending(converted):
+def test_a_folder_name_with_a_version_is_a_saved_model(converted):
     assert (converted(SAVED_MODEL) / "saved_model.pb").is_file()
 
 
@@ -110,7 +110,7 @@ def test_the_classes_are_named_in_every_format(name, named, tmp_path):
 
 
 @pytest.mark.slow
-def test_what_a_file_states_of_its_run_stays(tmp_path):
+def test_conversion_keeps_the_run_and_classes_of_a_file(tmp_path):
     model = create_model("cait_nano_32", num_classes=2)
     save_weights(model, tmp_path / "a.safetensors", {"classes": "ant\nbee", "run": "some run"})
     convert.convert(tmp_path / "a.safetensors", tmp_path / "a.keras")
@@ -148,7 +148,7 @@ def test_keras_itself_reads_a_file_that_names_classes(named):
 
 
 @pytest.mark.needs("torch")
-def test_the_authors_file_both_ways(tmp_path):
+def test_official_checkpoints_convert_in_both_directions(tmp_path):
     convert.convert(golden.PTH, tmp_path / "a.safetensors")
     golden.assert_same(load_file(tmp_path / "a.safetensors"), load_file(golden.SAFETENSORS))
     done = convert.convert(tmp_path / "a.safetensors", tmp_path / "b.pth")
@@ -172,7 +172,7 @@ def test_the_collections_model_to_timm(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS)
-def test_without_the_head(name, tmp_path):
+def test_feature_extractor_omits_the_head(name, tmp_path):
     save_weights(small(), tmp_path / "source.safetensors")
     done = convert.convert(tmp_path / "source.safetensors", tmp_path / name, feature_extractor=True)
     wanted = timm.read(tmp_path / "source.safetensors")
@@ -250,7 +250,7 @@ def test_a_tensor_that_changed_on_the_way_is_noticed(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_exists_is_not_overwritten(tmp_path):
+def test_an_existing_destination_is_not_overwritten(tmp_path):
     (tmp_path / "a.safetensors").write_bytes(b"mine")
     with pytest.raises(CaiTError, match="which exists; expected a new name"):
         convert.convert(golden.SAFETENSORS, tmp_path / "a.safetensors")
@@ -279,7 +279,7 @@ def test_a_file_that_is_no_cait(tmp_path):
 
 
 @pytest.mark.needs("torch")
-def test_under_pytorch(tmp_path):
+def test_conversion_and_maps_work_on_the_torch_backend(tmp_path):
     """Convert through a chain of formats, and draw maps from tensors that require gradients."""
     code = """
 import sys, numpy as np

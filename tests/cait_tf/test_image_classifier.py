@@ -20,7 +20,7 @@ def classifier(**changes) -> cait_tf.ImageClassifier:
     return cait_tf.ImageClassifier(**{**config, **changes})
 
 
-def test_a_file_of_it_is_the_same_model(tmp_path):
+def test_a_saved_file_restores_the_same_model(tmp_path):
     model = classifier(resize_mode="pad", antialias=False, temperature=1.7, multi_label=True)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
@@ -53,7 +53,7 @@ def test_probabilities_are_of_the_logits_divided_by_the_temperature():
     np.testing.assert_allclose(model(IMAGE), odds / odds.sum(-1, keepdims=True), atol=1e-6)
 
 
-def test_of_several_labels_each_has_its_own():
+def test_multi_label_probabilities_are_sigmoids_of_the_scaled_logits():
     model = classifier(multi_label=True, temperature=0.5)
     logits = np.array(model.classifier(model.preprocess(IMAGE))) / 0.5
     np.testing.assert_allclose(model(IMAGE), 1 / (1 + np.exp(-logits)), atol=1e-6)
@@ -67,7 +67,7 @@ def test_floats_are_refused(call):
 
 @pytest.mark.parametrize("mode", ["shorter_side", "squash", "pad"])
 @pytest.mark.parametrize("shape", [(41, 30), (30, 41), (16, 16), (3, 5)])
-def test_any_size_becomes_the_models(mode, shape):
+def test_preprocess_resizes_any_image_to_the_model_size(mode, shape):
     image = np.full((1, *shape, 3), 255, "uint8")
     seen = np.array(classifier(resize_mode=mode).preprocess(image))
     assert seen.shape == (1, 16, 16, 3)
@@ -93,6 +93,6 @@ def test_any_size_becomes_the_models(mode, shape):
         ),
     ],
 )
-def test_what_cannot_be_is_said(changes, message):
+def test_invalid_arguments_raise_an_error_that_names_them(changes, message):
     with pytest.raises(cait_tf.CaiTError, match=message):
         classifier(**changes)

@@ -9,7 +9,7 @@ def test_a_thousand_classes_in_the_order_of_their_synsets():
     assert all(len(name) == 9 and name[0] == "n" for name in synsets)
 
 
-def test_known_places():
+def test_known_classes_have_their_index():
     names = imagenet.class_names()
     assert names[0] == "tench, Tinca tinca"
     assert names[207] == "golden retriever"

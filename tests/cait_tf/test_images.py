@@ -60,7 +60,7 @@ def test_a_size_that_is_no_square_is_covered(tmp_path):
     assert got[0, -1, 1] > 240
 
 
-def test_turned_upright(tmp_path):
+def test_load_image_applies_exif_rotation(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was held sideways
     gradient(40, 40).save(tmp_path / "a.png", exif=exif)
@@ -81,7 +81,7 @@ def test_other_modes_become_rgb(mode, tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n" + bytes(30)])
-def test_what_is_no_image(content, tmp_path):
+def test_a_file_that_is_not_an_image_raises_an_error(content, tmp_path):
     (tmp_path / "a.jpg").write_bytes(content)
     with pytest.raises(CaiTError, match=r"image: got .*a\.jpg, expected a JPEG"):
         images.load_image(tmp_path / "a.jpg", (8, 8))
@@ -95,7 +95,7 @@ def test_a_truncated_file(tmp_path):
         images.load_image(tmp_path / "a.jpg", (8, 8))
 
 
-def test_normalised():
+def test_normalise_subtracts_the_mean_and_divides_by_std():
     got = images.normalise(np.full((2, 2, 3), 255, "uint8"))
     np.testing.assert_allclose(got[0, 0], [2.2489, 2.4286, 2.64], atol=1e-3)
     assert got.dtype == "float32"

@@ -104,7 +104,7 @@ def test_saved_weights_have_them_merged(images, tmp_path):
     assert len(changed) == 3 * 4 + 2 * 6
 
 
-def test_keras_own_file_too(images, tmp_path):
+def test_a_keras_file_has_the_updates_merged(images, tmp_path):
     model = with_lora(trained=True)
     model.save(tmp_path / "merged.keras")
     plain = golden.classifier()
@@ -127,7 +127,7 @@ def test_layer_ids_and_names_leave_them_in_place():
     assert model.layer_id(path) == 2
 
 
-def test_a_collection_model_wants_them_merged(tmp_path):
+def test_write_saved_model_refuses_unmerged_updates(tmp_path):
     with pytest.raises(CaiTError, match="got a model with LoRA"):
         collection.write_saved_model(with_lora(), tmp_path / "model")
 
@@ -138,6 +138,6 @@ def test_an_impossible_rank(rank):
         golden.backbone().enable_lora(rank)
 
 
-def test_only_once():
+def test_enable_lora_twice_raises_an_error():
     with pytest.raises(CaiTError, match="has LoRA already"):
         with_lora().backbone.enable_lora(2)

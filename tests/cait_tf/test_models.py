@@ -305,6 +305,6 @@ def test_a_models_name_is_not_weights():
         ({"mlp_ratio": 0}, "mlp_ratio: got 0, expected a number above 0"),
     ],
 )
-def test_a_value_of_another_type_is_said_so(arguments, message):
+def test_a_value_of_the_wrong_type_raises_an_error(arguments, message):
     with pytest.raises(CaiTError, match=message):
         create_model("cait_nano_32", **arguments)

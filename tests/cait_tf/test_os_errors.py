@@ -28,7 +28,7 @@ from cait_tf.os_errors import explain_os_error
         (errno.ENOEXEC, "operating system", ""),
     ],
 )
-def test_a_kind(number, expected, hint):
+def test_each_error_number_has_an_expectation_and_a_hint(number, expected, hint):
     error = OSError(number, os.strerror(number), "/some/where")
     first, *rest = explain_os_error(error).splitlines()
     assert first.startswith(f"/some/where: got {os.strerror(number)}, expected ")
@@ -37,17 +37,17 @@ def test_a_kind(number, expected, hint):
     assert number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "space" not in "".join(rest)
 
 
-def test_two_paths():
+def test_the_message_names_both_paths():
     error = OSError(errno.EACCES, "Permission denied", "/a", None, "/b")
     assert explain_os_error(error).startswith("/a → /b: got Permission denied")
 
 
-def test_no_path():
+def test_an_error_without_a_path_names_the_system():
     assert explain_os_error(OSError(errno.ENOSPC, "No space left on device")).startswith(
         "system: got No space left on device, expected enough space"
     )
 
 
-def test_no_number():
+def test_an_error_without_a_number_keeps_its_text():
     assert explain_os_error(OSError("the file is truncated")) == "the file is truncated"
     assert explain_os_error(ConnectionError()) == "ConnectionError"

@@ -14,7 +14,7 @@ from cait_tf import places
 from cait_tf.places import NoHome, cache_path, caches, expanded, home
 
 
-def test_a_home(monkeypatch, tmp_path):
+def test_expanded_replaces_a_leading_tilde_by_home(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert home() == tmp_path
     assert expanded("images", "~") == str(tmp_path)
@@ -31,7 +31,7 @@ def test_the_record_counts_where_there_is_no_variable(monkeypatch):
         assert home() == (Path(recorded) if not value else None)
 
 
-def test_no_home(no_home):
+def test_without_a_home_a_tilde_path_raises_an_error(no_home):
     assert home() is None
     with pytest.raises(
         NoHome, match=r"^images: got ~/x, expected a path without ~.*\n  Set HOME, or"
@@ -40,7 +40,7 @@ def test_no_home(no_home):
     assert expanded("images", "/x") == "/x"
 
 
-def test_what_only_looks_like_a_user_is_a_file(no_home):
+def test_a_tilde_name_that_is_no_user_is_a_file(no_home):
     assert expanded("images", "~$draft.png") == "~$draft.png"
     assert expanded("images", "~nobody-of-that-name/x") == "~nobody-of-that-name/x"
 
@@ -66,7 +66,7 @@ def test_no_place_for_caches(no_home, monkeypatch):
     assert cache_path("~/other/x") is None
 
 
-def test_one_warning(no_home, caplog):
+def test_missing_caches_give_one_warning(no_home, caplog):
     places.warn_not_kept()
     places.warn_not_kept(OSError(28, "No space left on device", "/x"))
     (record,) = caplog.records

@@ -15,7 +15,7 @@ from cait_tf.preprocessing import uint8_images
 
 @pytest.mark.parametrize(("height", "width"), [(50, 70), (300, 224), (31, 33)])
 @pytest.mark.parametrize("crop_pct", [1.0, 0.875])
-def test_it_equals_that_of_files(height, width, crop_pct, tmp_path):
+def test_preprocessing_of_pixels_equals_that_of_files(height, width, crop_pct, tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (9, 9, 3), "uint8")
     image = Image.fromarray(noise).resize((width, height))  # smooth, as photographs are
     image.save(tmp_path / "a.png")
@@ -57,7 +57,7 @@ def test_pil_images_are_turned_upright():
 
 @pytest.mark.parametrize("images", ["a.jpg", None, [[1, 2], [3]], [np.zeros((8, 8, 3))],
                                     Image.fromarray(np.zeros((8, 8), "uint16"))])  # fmt: skip
-def test_what_is_no_image(images):
+def test_input_that_is_not_an_image_raises_an_error(images):
     with pytest.raises(cait_tf.CaiTError, match=r"^images: got .*, expected .*uint8 levels"):
         uint8_images(images)
 

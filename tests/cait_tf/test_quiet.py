@@ -16,7 +16,7 @@ def failing() -> None:
         raise ZeroDivisionError
 
 
-def test_what_libraries_say_is_shown_only_when_they_fail(capfd):
+def test_import_messages_appear_only_if_the_import_fails(capfd):
     with quiet_imports():
         os.write(2, b"chatter")
     assert capfd.readouterr().err == ""

@@ -24,11 +24,11 @@ _TALK = _PREPARE + (
 )
 
 
-def test_a_reader_that_ends_early():
+def test_a_closed_pipe_does_not_stop_the_command():
     assert run(_TALK, "| head -1") == ("0\n", "end\n", 0)
 
 
-def test_a_full_disk_is_said_once():
+def test_a_full_disk_is_reported_once():
     out, err, status = run(_TALK, "> /dev/full")
     assert (out, status) == ("", 0)
     assert err.splitlines() == [
@@ -37,12 +37,12 @@ def test_a_full_disk_is_said_once():
     ]
 
 
-def test_both_streams_full():
+def test_two_full_streams_do_not_stop_the_command():
     assert run(_TALK, "> /dev/full 2>&1") == ("", "", 0)
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
-def test_closed_streams(closed, tmp_path):
+def test_closed_streams_do_not_stop_the_command(closed, tmp_path):
     written = tmp_path / "written"
     code = _PREPARE + (
         "import os, subprocess, sys\n"
@@ -66,7 +66,7 @@ def test_a_stream_without_the_characters():
 
 
 @pytest.mark.parametrize("option", ["", "-u"])
-def test_what_a_library_asks_a_stream(option):
+def test_prepared_streams_keep_their_attributes(option):
     code = (
         "import sys\nbefore = [(s.encoding, s.isatty(), s.fileno(), s.name, s.line_buffering)"
         " for s in (sys.stdout, sys.stderr)]\n" + _PREPARE + "after = [(s.encoding, s.isatty(), "

@@ -33,7 +33,7 @@ def test_every_configuration_gives_the_same_model_again(name, hollow_models):
 
 
 @pytest.mark.slow
-def test_keras_own_format(tmp_path):
+def test_a_keras_file_restores_36_blocks_in_order(tmp_path):
     """36 blocks: Keras numbers the layers, and sorted as text 10 comes before 2."""
     model = create_model("cait_xxs36_224", **NARROW)
     model.save(tmp_path / "model.keras")
@@ -58,7 +58,7 @@ def full_size(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_one_at_its_full_size(full_size, tmp_path):
+def test_a_full_size_model_exports_every_tensor_and_output(full_size, tmp_path):
     entry = collection.entry("cait_xxs24_224")
     assert collection.build(entry, str(full_size), tmp_path) < 1e-4
     golden.assert_same(read(tmp_path / entry.name), timm.read(full_size))
@@ -73,7 +73,7 @@ def test_one_at_its_full_size(full_size, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("size", "grid"), [(320, (20, 20)), ([224, 320], (14, 20))])
-def test_its_weights_at_another_resolution(full_size, size, grid):
+def test_full_size_weights_load_at_another_resolution(full_size, size, grid):
     model = create_model("cait_xxs24_224", image_size=size)
     report = load_weights(model, full_size)
     assert report.resampled == ("pos_embed",)

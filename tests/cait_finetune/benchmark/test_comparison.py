@@ -91,12 +91,12 @@ def test_libraries_take_turns_in_changing_order():
     assert str(measured["b"]) == "7 (5–10)"
 
 
-def test_the_ratio_is_of_each_round():
+def test_the_ratio_pairs_the_speeds_of_each_round():
     ours, theirs = Speeds((10.0, 100.0, 12.0)), Speeds((5.0, 50.0, 4.0))
     assert ratio(ours, theirs) == 2.0
     with pytest.raises(ValueError, match="zip"):
         ratio(ours, Speeds((1.0,)))
 
 
-def test_three_digits_or_all_before_the_point():
+def test_speeds_print_three_digits_or_the_whole_number():
     assert str(Speeds((1444.4, 3.456, 27.04))) == "27 (3.46–1444)"

@@ -80,7 +80,7 @@ def test_training_with_and_without_remat(benchmark):
         (["remat=[]"], "remat: got nothing"),
     ],
 )
-def test_a_mistake_is_said_before_anything_is_started(benchmark, words, message):
+def test_a_wrong_key_raises_before_any_worker_starts(benchmark, words, message):
     with pytest.raises(SystemExit, match=message):
         benchmark(*words)
 

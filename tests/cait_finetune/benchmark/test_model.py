@@ -133,7 +133,7 @@ def test_the_real_timm():
         (["out=/dev/null/out"], "out: got /dev/null/out"),
     ],
 )
-def test_a_mistake_is_said_before_anything_is_started(monkeypatch, words, message):
+def test_a_wrong_key_raises_before_any_worker_starts(monkeypatch, words, message):
     monkeypatch.setattr(comparison, "Worker", None)
     words = ["models=cait_nano_32", "timm=false", *words]
     monkeypatch.setattr(sys, "argv", ["benchmark", "model", *words])

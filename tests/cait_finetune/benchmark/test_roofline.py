@@ -9,7 +9,7 @@ PUBLISHED = [variant for variant in VARIANTS.values() if variant.published]
 
 
 @pytest.mark.parametrize("variant", PUBLISHED, ids=lambda variant: variant.name)
-def test_twice_the_published_multiplications(variant):
+def test_model_flops_are_twice_the_published_macs(variant):
     assert model_flops(variant) == pytest.approx(2e9 * variant.gmacs, rel=0.01)
 
 
@@ -25,7 +25,7 @@ def test_training_is_three_forward_passes():
     assert training == 3 * inference == 3 * model_flops(VARIANTS["cait_xxs24_224"], 96)
 
 
-def test_the_quickest_call_but_the_first(monkeypatch):
+def test_flops_per_second_takes_the_fastest_call_after_the_first(monkeypatch):
     clock = [0.0]
     lasting = iter([9.0, 2.0, 0.5, 4.0, 0.1])
     monkeypatch.setattr(roofline.time, "perf_counter", lambda: clock[0])

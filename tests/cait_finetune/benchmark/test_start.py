@@ -41,19 +41,19 @@ def stand_in(monkeypatch):
     return replace
 
 
-def test_until_the_first_step_is_written(stand_in):
+def test_first_step_measures_the_seconds_until_the_first_step(stand_in):
     commands = stand_in(RUN)
     assert 0.5 < start.first_step(["model=cait_nano_32"]) < 20
     assert commands[0][1:4] == ["-m", "cait_finetune", "model=cait_nano_32"]
 
 
-def test_a_run_that_fails_says_why(stand_in):
+def test_first_step_reports_the_output_of_a_failed_run(stand_in):
     stand_in("import sys; sys.exit('no disk')")
     with pytest.raises(UserError, match=r"dataset=x: got exit status 1 .*\nno disk"):
         start.first_step(["dataset=x"])
 
 
-def test_a_short_run_goes_to_its_end_or_says_why(stand_in):
+def test_short_run_runs_to_the_end_or_reports_the_failure(stand_in):
     commands = stand_in("pass")
     start.short_run(["model=cait_nano_32"])
     assert commands[0][3:5] == ["model=cait_nano_32", "debug=fast_dev_run"]
@@ -95,7 +95,7 @@ def test_the_command_is_one_that_a_run_takes():
         (["models=cait_nano"], "did you mean cait_nano_32"),
     ],
 )
-def test_a_mistake_is_said_before_a_run(monkeypatch, words, message):
+def test_a_wrong_key_raises_before_a_run_starts(monkeypatch, words, message):
     monkeypatch.setattr(start, "first_step", None)
     monkeypatch.setattr(sys, "argv", ["benchmark", "start", *words])
     with pytest.raises(SystemExit, match=message):

@@ -25,7 +25,7 @@ def test_a_task_is_the_configuration_of_a_run():
     assert str(one) == "training cait_xxs24_224 at 96 with remat, bfloat16"
 
 
-def test_its_own_size_when_none_is_asked_for():
+def test_a_task_defaults_to_the_image_size_of_its_model():
     one = Task("inference", "cait_s24_384", "float32", 8, 2)
     assert one.size == 384
     assert configure(*one.overrides).model.image_size is None
@@ -72,7 +72,7 @@ def test_values_that_may_be_zero_or_nothing():
     task.check_values(ModelBenchmark(warmup=0, threads=0, image_size=None, remat=[False]))
 
 
-def test_a_whole_batch_is_of_one_part():
+def test_a_whole_batch_sets_accumulation_to_1():
     one = Task("training", "cait_nano_32", "float32", 64, 1)
     assert configure(*one.overrides).train.accumulation is None
     assert configure(*replace(one, whole=True).overrides).train.accumulation == 1

@@ -8,7 +8,7 @@ from tests.cait_finetune.benchmark import stand_ins
 from tests.cait_finetune.benchmark.stand_ins import COMPILED, TASK
 
 
-def test_a_process_of_its_own_with_cores_and_memory_of_its_own(worker):
+def test_a_worker_process_has_its_own_cores_and_memory(worker):
     one = worker(stand_ins.__name__, TASK)
     one.start()
     before = one.memory()

@@ -40,7 +40,7 @@ def test_training_learns_with_and_without_remat():
 
 
 @pytest.mark.slow
-def test_inference(worker):
+def test_the_worker_measures_inference(worker):
     one = worker(OURS_JAX, dataclasses.replace(NANO, work="inference"))
     one.start()
     assert one.measure(0) > 0

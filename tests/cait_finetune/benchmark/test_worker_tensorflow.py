@@ -48,7 +48,7 @@ def test_latency_is_that_of_the_exported_model(built):
 
 
 @pytest.mark.parametrize("single", [False, True])
-def test_operations_have_one_thread_where_a_latency_task_says_so(single, monkeypatch):
+def test_a_single_threaded_latency_task_limits_operations_to_one_thread(single, monkeypatch):
     asked = []
     monkeypatch.setattr(ours, "single_threaded_ops", asked.append)
     monkeypatch.setattr(ours, "_latency", lambda *_: None)

@@ -62,7 +62,7 @@ def test_a_word_that_is_not_utf_8():
         ("[01,1_0,true]", ["01", "1_0", "true"]),
     ],
 )
-def test_several(word, read):
+def test_a_list_key_reads_several_values(word, read):
     assert read_keys(["text=x", f"several={word}"], Some).several == read
 
 
@@ -70,12 +70,12 @@ def test_several(word, read):
     ("words", "read"),
     [(["sizes=8"], ([8], [])), (["sizes=[8,4]", "ways=true"], ([8, 4], [True]))],
 )
-def test_one_where_several_are_allowed(words, read):
+def test_a_list_key_accepts_a_single_value(words, read):
     got = read_keys(["text=x", *words], Some)
     assert (got.sizes, got.ways) == read
 
 
-def test_other_kinds():
+def test_optional_and_number_keys_are_read():
     read = read_keys(["text=x", "optional=null", "number=3"], Some)
     assert (read.optional, read.number) == (None, 3)
     assert read_keys(["text=x"], Some).optional == "default"
@@ -96,7 +96,7 @@ def test_other_kinds():
         ([], "text: got nothing, expected a value\n  add text="),
     ],
 )
-def test_mistakes(words, message):
+def test_a_wrong_word_raises_an_error_that_names_its_key(words, message):
     with pytest.raises(UserError, match=message):
         read_keys(words, Some)
 

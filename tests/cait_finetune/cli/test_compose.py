@@ -10,18 +10,18 @@ from cait_finetune.cli.compose import configure, configure_run
 from cait_finetune.errors import UserError
 
 
-def test_configured_from_python():
+def test_configure_applies_a_recipe_and_words():
     config = configure("train.epochs=3", recipe="flowers_notebook")
     assert (config.train.epochs, config.dataset.name) == (3, "tf_flowers")
     assert configure().dataset.name == "digits"
 
 
-def test_a_bucket_from_python():
+def test_configure_run_refuses_a_bucket():
     with pytest.raises(UserError, match=r"^hydra\.run\.dir: got s3://b, expected a path on a disk"):
         configure_run("hydra.run.dir=s3://b")
 
 
-def test_a_mistake_from_python():
+def test_configure_raises_an_error_that_names_the_key():
     with pytest.raises(UserError, match=r"train\.epoch: got an unknown key"):
         configure("train.epoch=3")
     with pytest.raises(UserError, match=r"-cd: got nowhere, expected an existing folder"):

@@ -36,7 +36,7 @@ PACKAGE = Path(__file__).resolve().parents[3] / "cait_finetune"
         ),
     ],
 )
-def test_what_a_user_can_mend_is_one_message(error, message, monkeypatch):
+def test_an_error_that_the_user_can_fix_prints_one_message(error, message, monkeypatch):
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
     with pytest.raises(SystemExit) as caught, command("cait_finetune.some"):
         raise error
@@ -81,20 +81,20 @@ def test_a_defect_is_not_hidden():
         raise ZeroDivisionError
 
 
-def test_an_interruption(capsys):
+def test_ctrl_c_exits_with_130_and_one_line(capsys):
     with pytest.raises(SystemExit) as caught, command("x"):
         raise KeyboardInterrupt
     assert caught.value.code == 130
     assert capsys.readouterr().err == "x: interrupted; what was finished is kept\n"
 
 
-def test_an_exit_status_stays():
+def test_command_keeps_an_exit_status():
     with pytest.raises(SystemExit) as caught, command("x"):
         sys.exit(7)
     assert caught.value.code == 7
 
 
-def test_every_command_begins_so():
+def test_every_main_function_uses_the_command_context():
     mains = [
         path.relative_to(PACKAGE).as_posix()
         for path in PACKAGE.rglob("*.py")
@@ -212,7 +212,7 @@ def test_ctrl_c_from_the_first_line_on(after, tmp_path):
     assert out == ""
 
 
-def test_loading_ends_where_it_did_not_begin():
+def test_end_loading_without_a_start_keeps_the_signal_handler():
     before = signal.getsignal(signal.SIGINT)
     end_loading()
     assert signal.getsignal(signal.SIGINT) is before

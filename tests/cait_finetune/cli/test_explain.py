@@ -59,7 +59,7 @@ def raised(words: list[str]) -> BaseException:
     return caught.value
 
 
-def test_each_answer_has_its_row():
+def test_every_answer_to_an_error_is_tested():
     assert {answer for _, answer, _ in ROWS} == {answer.__name__ for _, answer in RULES} - {
         "_no_recipe"  # tested below
     }

@@ -36,7 +36,7 @@ def test_the_overview_lists_every_command_and_group(helped):
     assert max(map(len, out.splitlines())) <= 80
 
 
-def test_a_group(helped):
+def test_help_for_a_group_lists_its_options_and_keys(helped):
     _, out = helped("--help", "optimizer")
     assert "optimizer=sgd " in out
     assert (
@@ -46,14 +46,14 @@ def test_a_group(helped):
     assert "schedule." not in out
 
 
-def test_keys(helped):
+def test_help_for_keys_shows_those_keys_only(helped):
     _, out = helped("-h", "optimizer.momentum", "dataset.columns")
     assert "Read with optimizer.name=sgd." in out
     assert "dataset.columns.separator=|" in out
     assert "base_lr" not in out
 
 
-def test_every_key(helped):
+def test_help_keys_lists_every_key(helped):
     _, out = helped("--help", "keys")
     assert "  seed=0 " in out
     assert "  logger.wandb.finish_timeout=600 " in out
@@ -66,7 +66,7 @@ def test_an_unknown_topic(helped):
     assert "did you mean optimizer.base_lr?" in message
 
 
-def test_a_command(helped):
+def test_help_for_a_command_lists_its_keys(helped):
     _, out = helped("lr_find", "--help")
     assert "a learning-rate range test" in out
     assert "  lr_find.steps=200 " in out

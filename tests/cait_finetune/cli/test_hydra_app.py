@@ -193,7 +193,7 @@ def test_the_directory_is_named_by_data_model_and_time(command, runs, tmp_path):
     assert directory.parent == tmp_path / "outputs" / "flowers" / "cait_s24_224"
 
 
-def test_text_is_what_was_typed(command, runs, tmp_path):
+def test_text_keys_keep_the_typed_characters(command, runs, tmp_path):
     words = [
         "dataset.data_dir=2024_01",
         "dataset.splits.train=a,b",
@@ -246,7 +246,7 @@ def test_a_file_that_includes_itself(command, tmp_path):
     )
 
 
-def test_several_runs(command, runs):
+def test_multirun_starts_a_run_per_value(command, runs):
     assert command("-m", "seed=0,1", "hydra.sweep.dir=sweep")[0] == 0
     assert [config.seed for config, _ in runs] == [0, 1]
     assert [directory.name for _, directory in runs] == ["0", "1"]
@@ -256,7 +256,7 @@ def test_several_runs(command, runs):
 @pytest.mark.parametrize(
     ("words", "key"), [([], "hydra.run.dir"), (["-m", "seed=0,1"], "hydra.sweep.dir")]
 )
-def test_a_place_that_is_a_file(command, runs, tmp_path, words, key):
+def test_a_run_directory_that_is_a_file_is_refused(command, runs, tmp_path, words, key):
     (tmp_path / "file").touch()
     status, _, err = command(*words, f"{key}={tmp_path / 'file'}")
     assert status == 1
@@ -380,7 +380,7 @@ sys.exit(f"loaded: {{slow & set(sys.modules)}}" if slow & set(sys.modules) else 
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_run_s_imports_are_not_looked_at_for_garbage_again(tmp_path):
+def test_the_collector_skips_objects_from_the_imports_of_a_run(tmp_path):
     script = """
 import gc, sys
 from cait_finetune.cli import hydra_app as cli

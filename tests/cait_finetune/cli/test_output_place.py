@@ -34,7 +34,7 @@ def test_a_folder_in_which_nothing_was_written_is_removed_with_empty_ones_above(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_was_written_or_named_stays(tmp_path):
+def test_release_keeps_folders_that_are_written_or_named_by_the_user(tmp_path):
     written = claim("hydra.run.dir", tmp_path / "outputs/digits/nano/1")
     other = claim("hydra.run.dir", tmp_path / "outputs/digits/nano/2")
     (written / "config.yaml").touch()

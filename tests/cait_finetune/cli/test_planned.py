@@ -25,5 +25,5 @@ TASK = ["optimizer.base_lr=0.1", "seed=1", "dataset=digits"]
         ([], {}, "run 2: optimizer.base_lr=0.1 seed=1 dataset=digits"),
     ],
 )  # fmt: skip
-def test_a_line(words, params, line):
+def test_announce_prints_the_run_number_and_the_varied_keys(words, params, line):
     assert announce(1, TASK, words, params) == line

@@ -53,6 +53,6 @@ def test_the_defaults_are_those_of_a_run():
         ("seed", "integer, 0 to 2,147,483,647", ""),
     ],
 )
-def test_a_key(name, values, where):
+def test_the_reference_lists_the_values_and_the_condition_of_a_key(name, values, where):
     (key,) = [one for section in sections().values() for one in section.keys if one.name == name]
     assert (key.values, key.where) == (values, where)

@@ -41,7 +41,7 @@ def command(monkeypatch):
     return call
 
 
-def test_right_and_wrong_images_are_told_apart(run, command, monkeypatch, capsys):
+def test_the_sheet_separates_correct_from_wrong_predictions(run, command, monkeypatch, capsys):
     drawn = []
     monkeypatch.setattr(
         attention_sheet, "draw_attention_sheet", lambda *arguments: drawn.append(arguments)
@@ -64,14 +64,14 @@ def test_right_and_wrong_images_are_told_apart(run, command, monkeypatch, capsys
     assert str(path) in capsys.readouterr().out
 
 
-def test_the_picture(run, command, tmp_path):
+def test_the_command_writes_the_contact_sheet(run, command, tmp_path):
     command(f"run={run}", "count=6", "split=validation", f"output={tmp_path / 'new' / 'sheet.png'}")
     with Image.open(tmp_path / "new" / "sheet.png") as sheet:
         assert sheet.width > 1000
         assert np.asarray(sheet.convert("L")).std() > 20
 
 
-def test_it_is_as_wide_as_what_there_is(tmp_path):
+def test_the_sheet_width_follows_the_number_of_tiles(tmp_path):
     tile = attention_sheet.Tile(np.ones((8, 8, 3)), np.zeros((8, 8)), "a", "a", 1.0)
     widths = []
     for count in (1, 2, 4, 9):

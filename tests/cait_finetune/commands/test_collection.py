@@ -37,7 +37,7 @@ def test_a_mistake_is_one_message(words, message, tmp_path, monkeypatch):
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
-def test_all_are_the_twenty(monkeypatch, tmp_path):
+def test_all_builds_twenty_models_or_ten_feature_extractors(monkeypatch, tmp_path):
     built = []
     monkeypatch.setattr(collection, "build_many", lambda *values: built.append(values))
     command.build(command.CollectionConfig(all=True, out=str(tmp_path)))
@@ -47,7 +47,7 @@ def test_all_are_the_twenty(monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
-def test_in_processes(tmp_path):
+def test_the_command_builds_a_feature_extractor_in_a_new_process(tmp_path):
     save_weights(create_model("cait_nano_32", num_classes=1000), tmp_path / "w.safetensors")
     words = ["names=cait_nano_32", "feature_extractor=true", f"weights={tmp_path}/w.safetensors"]
     done = subprocess.run(

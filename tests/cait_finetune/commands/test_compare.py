@@ -56,7 +56,7 @@ def test_the_best_comes_first(command, sweep):
     assert f"best   {sweep / '1'}\npython -m cait_finetune optimizer.base_lr=0.001\n" in said
 
 
-def test_what_is_written(command, sweep):
+def test_the_command_writes_csv_markdown_and_a_figure(command, sweep):
     command(sweep)
     rows = list(csv.DictReader((sweep / "leaderboard.csv").read_text().splitlines()))
     assert [row["run"] for row in rows] == [str(sweep / name) for name in "1203"]
@@ -87,7 +87,7 @@ def test_several_directories_are_compared_where_one_stands(command, sweep, tmp_p
     assert (tmp_path / "there/leaderboard.md").exists()
 
 
-def test_by_a_key(command, tmp_path):
+def test_x_plots_the_metric_by_one_key(command, tmp_path):
     for number, (rate, seed) in enumerate((rate, seed) for rate in (1e-4, 1e-3) for seed in (0, 1)):
         write_run(tmp_path / "sweep" / str(number), 0.5 + 20 * rate, f"optimizer.base_lr={rate} seed={seed}",
                   optimizer__base_lr=rate, seed=seed)  # fmt: skip
@@ -157,7 +157,7 @@ def test_a_damaged_run_does_not_take_down_the_others(command, sweep, damage):
     assert f"best   {sweep / '2'}" in said
 
 
-def test_brackets_are_said_as_they_are(command, tmp_path):
+def test_the_console_prints_brackets_unchanged(command, tmp_path):
     write_run(tmp_path / "[b]", 0.5, "'logger=[csv,wandb]'")
     write_run(tmp_path / "[red]", None, "seed=1")
     status, said = command(tmp_path)
@@ -196,7 +196,7 @@ def test_the_best_run_of_an_edited_recipe_is_repeated_from_its_own_file(command,
     assert configure(recipe="config", folder=run).train.epochs == 1
 
 
-def test_a_recipe_that_is_gone_is_said(command, of_a_recipe):
+def test_a_missing_recipe_makes_the_command_use_the_config_of_the_run(command, of_a_recipe):
     run, recipe = of_a_recipe
     recipe.unlink()
     said = command(run)[1]

@@ -10,7 +10,7 @@ from cait_finetune.commands import convert
 from tests.cait_tf import golden
 
 
-def test_what_is_said(tmp_path, monkeypatch, capsys):
+def test_the_command_prints_the_tensor_count_and_the_difference(tmp_path, monkeypatch, capsys):
     words = [f"source={golden.SAFETENSORS}", f"destination={tmp_path}/a.keras"]
     monkeypatch.setattr(sys, "argv", ["convert", *words])
     convert.main()
@@ -22,7 +22,7 @@ def test_what_is_said(tmp_path, monkeypatch, capsys):
     assert stopped.value.code.startswith("cait_finetune convert: destination: got ")
 
 
-def test_help(monkeypatch, capsys):
+def test_help_lists_the_keys(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["convert", "--help"])
     convert.main()
     out = capsys.readouterr().out

@@ -76,7 +76,7 @@ def test_both_protocols_over_every_image(command, made, tmp_path):
             assert float(row[name]) == pytest.approx(100 * np.mean(hits), abs=1e-3)
 
 
-def test_a_part_that_training_would_hold_back_is_named(command, made, unmeasured, tmp_path):
+def test_a_note_reports_a_split_with_only_a_part_of_the_images(command, made, unmeasured, tmp_path):
     out = command()
     assert "data   imagenet_folder: 1,000 classes, 7 train, 7 validation, 7 test" in out
     assert "score  test, 7 images" in out
@@ -98,7 +98,7 @@ def test_a_part_that_training_would_hold_back_is_named(command, made, unmeasured
 
 
 @pytest.mark.slow
-def test_what_is_in_the_table_is_not_measured_again(command, monkeypatch, tmp_path):
+def test_rows_in_the_table_are_not_measured_again(command, monkeypatch, tmp_path):
     command("evaluation.crop_pcts=[1.0]")
     measured = []
     real = Evaluator.__call__
@@ -171,7 +171,7 @@ def test_other_images_in_the_same_folder_are_measured(command, own, unmeasured, 
     assert len({(row["data_sha256"], row["images_sha256"]) for row in rows(tmp_path)}) == 2
 
 
-def test_images_that_nobody_looked_at_are_measured(command, own, unmeasured):
+def test_unchecked_images_are_always_measured(command, own, unmeasured):
     _, words = own
     for count in (1, 2):
         assert "in the table already" not in command(*words, "dataset.check=false")
@@ -206,7 +206,7 @@ def test_another_protocol_is_measured(command, own, unmeasured, tmp_path):
     assert "in the table already" in command(*own[1], word)
 
 
-def test_a_figure_without_corrupt_images_is_none_for_who_stops_at_them(command, own, tmp_path):
+def test_on_corrupt_stop_does_not_reuse_a_row_that_skipped_images(command, own, tmp_path):
     root, words = own
     next((root / "images").glob("*/0.png")).write_bytes(b"no image")
     skip = "dataset.on_corrupt=skip"

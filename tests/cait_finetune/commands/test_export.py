@@ -99,7 +99,7 @@ def test_no_file_names_a_place_of_the_machine(run):
     assert naming(run, "temperature")  # `naming` reads the files
 
 
-def test_records_say_where_the_files_are(run):
+def test_records_hold_the_relative_path_of_every_file(run):
     exports = json.loads((run / "export" / "exports.json").read_text())
     files = {name: one["path"] for name, one in exports.items()}
     assert files == {
@@ -231,7 +231,7 @@ def test_a_format_that_is_refused_stops_no_other(tmp_path, monkeypatch, capsys):
     assert list(exports) == ["timm"]
 
 
-def test_a_format_whose_files_are_others_now_is_not_listed(tmp_path, monkeypatch, capsys):
+def test_a_format_with_changed_files_is_refused(tmp_path, monkeypatch, capsys):
     directory = make_run(tmp_path / "run")
     call(monkeypatch, f"run={directory}", "export=timm", "export.check_images=3")
     weights = directory / "export" / "timm" / "model.safetensors"
@@ -243,7 +243,7 @@ def test_a_format_whose_files_are_others_now_is_not_listed(tmp_path, monkeypatch
 
 
 @pytest.mark.slow
-def test_what_was_made_from_earlier_weights_is_removed(tmp_path, monkeypatch, capsys):
+def test_exports_of_earlier_weights_are_removed(tmp_path, monkeypatch, capsys):
     directory = make_run(tmp_path / "run")
     call(monkeypatch, f"run={directory}", "export=[keras,timm]", "export.check_images=3")
     save_weights(directory, seed=1)
@@ -259,7 +259,7 @@ def test_what_was_made_from_earlier_weights_is_removed(tmp_path, monkeypatch, ca
     assert json.loads((directory / "result.json").read_text())["exports"] == {}
 
 
-def test_what_is_pushed_is_what_is_there(run, monkeypatch, capsys):
+def test_push_uploads_the_existing_exports(run, monkeypatch, capsys):
     pushed = []
     monkeypatch.setattr(formats, "check_token", lambda: None)
     monkeypatch.setattr(exporting, "push", lambda *to: pushed.append(to) or "https://hub/me/digits")

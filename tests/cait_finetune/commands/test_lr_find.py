@@ -29,7 +29,7 @@ def test_the_suggestion_of_a_known_curve():
 
 
 @pytest.mark.parametrize("curve", ["grows", "is flat", "ends at once"])
-def test_a_curve_that_says_nothing(curve):
+def test_a_curve_without_a_descent_gives_no_suggestion(curve):
     rng = np.random.default_rng(0)
     losses = 2 + 0.1 * rng.normal(size=60)
     losses += np.linspace(0, 3, 60) if curve == "grows" else 0
@@ -84,7 +84,7 @@ def test_a_real_run_leaves_a_table_and_a_picture(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_a_curve_that_says_nothing_is_drawn_too(tmp_path, capsys):
+def test_a_flat_curve_is_drawn_before_the_error(tmp_path, capsys):
     config = checked("model.image_size=16", "lr_find.steps=12",
                      "lr_find.low=1e-9", "lr_find.high=1e-8", "augment=none",
                      "tuning=head_then_full")  # fmt: skip
@@ -102,6 +102,6 @@ def test_a_curve_that_says_nothing_is_drawn_too(tmp_path, capsys):
     ("word", "key"),
     [("resume=some/run", "resume"), ("train.steps_per_execution=2", "train.steps_per_execution")],
 )
-def test_what_makes_no_sense_here(tmp_path, word, key):
+def test_the_command_refuses_resume_and_steps_per_execution(tmp_path, word, key):
     with pytest.raises(UserError, match=rf"{key}: got"):
         find(checked(word), tmp_path)

@@ -30,7 +30,7 @@ def command(monkeypatch, tmp_path):
     return run
 
 
-def test_three_pictures(command, tmp_path, capsys):
+def test_the_command_writes_three_images(command, tmp_path, capsys):
     command(
         "images=photo.png", "model=cait_nano_32", "weights=none", "image_size=[32,64]", "out=maps"
     )
@@ -38,7 +38,7 @@ def test_three_pictures(command, tmp_path, capsys):
     assert (tmp_path / "maps" / "photo_rollout.png").is_file()
 
 
-def test_a_head_of_ones_own(command, tmp_path):
+def test_a_custom_head_needs_its_own_class_list(command, tmp_path):
     save_weights(create_model("cait_nano_32", num_classes=3), tmp_path / "mine.safetensors")
     (tmp_path / "classes.txt").write_text("one\ntwo\nthree\n")
     command(*OWN, "classes=classes.txt")

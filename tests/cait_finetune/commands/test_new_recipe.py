@@ -19,7 +19,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_it_is_the_same_run(folder):
+def test_a_new_recipe_configures_the_same_run(folder):
     path = new_recipe("birds", WORDS)
     assert configure(recipe="birds", folder=folder) == configure(*WORDS)
     text = path.read_text(encoding="utf-8")
@@ -29,7 +29,7 @@ def test_it_is_the_same_run(folder):
     assert "  data_dir: '2024_01'  # Folder or table" in text
 
 
-def test_on_another_recipe(folder):
+def test_a_new_recipe_can_extend_another_recipe(folder):
     new_recipe("mine", ["-cn", "digits_from_scratch", "train.epochs=3"])
     config = configure(recipe="mine", folder=folder)
     assert config == configure("train.epochs=3", recipe="digits_from_scratch")

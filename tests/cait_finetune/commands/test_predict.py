@@ -141,7 +141,7 @@ def test_mistakes_are_one_message(arguments, message, command):
     assert message in answer
 
 
-def test_what_is_asked_for_is_checked_before_the_model_loads(run, photos, tmp_path, monkeypatch):
+def test_arguments_are_checked_before_the_model_loads(run, photos, tmp_path, monkeypatch):
     monkeypatch.setattr("cait_finetune.inference.found_model.FoundModel.open", None)
     (tmp_path / "folder.csv").mkdir()
     (tmp_path / "file").touch()

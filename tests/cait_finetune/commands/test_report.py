@@ -101,7 +101,7 @@ def titles(page):
 
 
 @pytest.mark.slow
-def test_a_finished_run_has_it_all(finished):
+def test_the_report_of_a_finished_run_has_every_section(finished):
     prepared, model, result = finished
     run = prepared.run
     assert titles(run.report) == [
@@ -126,7 +126,7 @@ def test_a_finished_run_has_it_all(finished):
     }  # fmt: skip
 
 
-def test_made_again_it_is_the_same(finished, command):
+def test_a_second_report_is_identical(finished, command):
     run = finished[0].run
     before = {path.name: path.read_bytes() for path in run.parts.iterdir()}
     page = run.report.read_text()
@@ -155,7 +155,7 @@ def test_without_its_images_a_finished_run_keeps_its_scores(finished, images, co
 
 
 @pytest.mark.slow
-def test_a_run_that_was_cut_off_is_scored_and_says_so(cut_off, command):
+def test_the_report_scores_an_unfinished_run_and_marks_it_unfinished(cut_off, command):
     run = cut_off.run
     command(f"run={run.root}")
     text = run.report.read_text()
@@ -166,7 +166,7 @@ def test_a_run_that_was_cut_off_is_scored_and_says_so(cut_off, command):
     assert not run.result.exists()
 
 
-def test_before_the_first_epoch_has_ended_there_is_the_rest(config, command, tmp_path):
+def test_before_the_first_epoch_the_report_omits_the_score_sections(config, command, tmp_path):
     prepared = prepare(config, tmp_path / "run")
     for step in (1, 2):
         prepared.logbook.metrics.write("step", step=step, loss=1.0, accuracy=0.5, learning_rate=1e-3,
@@ -220,7 +220,7 @@ def spoil(run, weights):
         dataclasses.replace(one, logits=wrong, weights=weights).save(run.predictions_of(split))
 
 
-def test_predictions_say_which_weights_they_are_of(finished):
+def test_predictions_record_the_mark_of_their_weights(finished):
     run = finished[0].run
     for split in ("validation", "test"):
         mark = weights_mark(run.best_checkpoint)
@@ -280,7 +280,7 @@ def test_a_folder_where_the_page_belongs(copy):
     assert sorted(copy.root.iterdir()) == before
 
 
-def test_nothing_but_a_configuration(cut_off, command, tmp_path):
+def test_a_run_with_only_a_config_gets_one_report_section(cut_off, command, tmp_path):
     shutil.copy(cut_off.run.config, tmp_path / "config.yaml")
     command(f"run={tmp_path}")
     assert titles(tmp_path / "report.html") == ["Configuration"]

@@ -93,5 +93,5 @@ def test_the_images_are_those_that_training_gets(command, drawn, tmp_path):
         ([0, 0, 0], True, "no class"),
     ],
 )
-def test_captions(label, several, text):
+def test_a_caption_lists_the_classes_and_their_shares(label, several, text):
     assert show_batch.caption(np.array(label), NAMES, several) == text

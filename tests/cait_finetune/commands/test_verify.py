@@ -43,7 +43,7 @@ def test_the_largest_difference_of_weights_and_losses(tmp_path):
     assert cells == {"2 replicas": 0.25, "2 workers": 0.5, "resumed": 0.0, "accumulated": np.inf}
 
 
-def test_averages_count_everywhere_and_slots_where_a_run_was_resumed(tmp_path):
+def test_slot_variables_count_for_resumed_runs_only(tmp_path):
     row = tmp_path / "AdamW"
     write_run(row / "one device")
     write_run(row / "2 replicas", average=1.0)
@@ -53,7 +53,7 @@ def test_averages_count_everywhere_and_slots_where_a_run_was_resumed(tmp_path):
     assert cells == {"2 replicas": 0.5, "2 workers": 0.0, "resumed": 0.25}
 
 
-def test_no_nan_is_overlooked(tmp_path):
+def test_nan_counts_as_an_infinite_difference(tmp_path):
     row = tmp_path / "AdamW"
     write_run(row / "one device")
     write_run(row / "2 workers", losses=(2.0, float("nan")))
@@ -61,7 +61,7 @@ def test_no_nan_is_overlooked(tmp_path):
     assert verify._differences(tmp_path, "AdamW") == {"2 workers": np.inf, "accumulated": np.inf}
 
 
-def test_what_must_not_differ():
+def test_failures_lists_differences_above_the_tolerance():
     good = {"a": {"2 replicas": 1e-6, "resumed": 0.0}}
     assert verify.failures(good) == []
     bad = {
@@ -72,7 +72,7 @@ def test_what_must_not_differ():
     ]  # fmt: skip
 
 
-def test_the_table():
+def test_the_table_has_a_row_per_configuration_and_a_column_per_comparison():
     lines = verify.table({"a": {"2 replicas": 2.4e-7, "resumed": 0.0}}).splitlines()
     assert lines[0] == "|  | 2 replicas | 2 workers | resumed | accumulated |"
     assert lines[2] == "| a | 2e-07 | — | 0 | — |"
@@ -85,7 +85,7 @@ def default_seed():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("row", verify.ROWS)
-def test_every_row_composes_and_is_what_it_says(row, default_seed):
+def test_every_row_composes_and_differs_from_the_default(row, default_seed):
     for kind in ("alone", "replicas", "workers"):
         for _, name, more in verify._runs([row], kind):
             config = composed(row, tuple(more))

@@ -20,7 +20,7 @@ def test_the_document_has_every_row_and_column():
     assert all(row.count(" | ") == len(COMMANDS) for row in rows[2:])
 
 
-def test_a_world_is_as_it_was_after_a_cell(tmp_path):
+def test_a_copied_world_leaves_the_original_unchanged(tmp_path):
     world = World(tmp_path / "world", {"resume": ["a=1"]})
     world.images.mkdir(parents=True)
     (world.images / "one").write_text("1")

@@ -172,7 +172,7 @@ OLD = {
 }
 
 
-def test_what_an_older_run_recorded_without_effect_is_dropped():
+def test_keys_without_effect_in_an_older_config_are_dropped():
     new = composed()
     old = OmegaConf.merge(new, OLD)
     plain = OmegaConf.create(OmegaConf.to_container(old))

@@ -20,7 +20,7 @@ class Group:
     free: str = key("Any text.", "x")
 
 
-def test_defaults_are_fine():
+def test_defaults_pass_the_check():
     check_keys(Group(), "group")
     assert Group().shares is not Group().shares
 

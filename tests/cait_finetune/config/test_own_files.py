@@ -22,7 +22,7 @@ OWN = "defaults:\n  - config\n  - _self_\n"
         ("columns:\n  lable: x\n", "dataset.", r"line 2: dataset\.columns\.lable: got an unknown key"),
     ],
 )  # fmt: skip
-def test_a_mistake(text, prefix, message, tmp_path):
+def test_an_error_in_a_recipe_names_line_and_key(text, prefix, message, tmp_path):
     with pytest.raises(UserError, match=message):
         check_own_file(tmp_path / "own.yaml", text, prefix)
 
@@ -36,11 +36,11 @@ def test_a_mistake(text, prefix, message, tmp_path):
         ("dataset: {class_names: [no, 012], data_dir: 2024_01}\n", ""), ("export: {quantise: []}\n", ""),
     ],
 )  # fmt: skip
-def test_what_is_right(text, prefix, tmp_path):
+def test_a_correct_file_passes(text, prefix, tmp_path):
     check_own_file(tmp_path / "own.yaml", text, prefix)
 
 
-def test_in_a_command(tmp_path):
+def test_a_command_reports_the_file_line_and_key_of_a_wrong_recipe(tmp_path):
     (tmp_path / "birds.yaml").write_text(OWN + "model:\n  img_size: 64\n")
     message = rf"^{tmp_path}/birds\.yaml, line 5: model\.img_size: got an unknown key"
     with pytest.raises(UserError, match=message):

@@ -20,7 +20,7 @@ from cait_finetune.runtime.xla_cache import keep_compiled
 SOURCES = Path(__file__).resolve().parents[3]
 
 
-def test_one_function_knows_the_home():
+def test_only_places_py_reads_the_home_directory():
     names = (".expanduser(", "Path.home(")
     users = [
         path.relative_to(SOURCES).as_posix()
@@ -74,7 +74,7 @@ def test_a_cache_that_cannot_be_written_is_the_same_warning(no_home, monkeypatch
     assert f"{tmp_path}/.cache" in record.getMessage()
 
 
-def test_the_word_of_a_small_command_stays_as_it_is(no_home):
+def test_a_command_without_a_home_refuses_a_tilde_path(no_home):
     from cait_finetune.commands.report import ReportConfig, report
 
     with pytest.raises(UserError, match=r"^run: got ~/x, expected a path without ~"):

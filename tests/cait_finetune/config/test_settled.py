@@ -67,7 +67,7 @@ FEW = "dataset.examples_per_class=5"
         ([FEW, "seed=7", "dataset.splits.seed=0"], 0), (["seed=7"], None),
     ],
 )  # fmt: skip
-def test_what_draws_the_images(words, seed):
+def test_draw_seed_is_dataset_seed_or_seed(words, seed):
     dataset = checked(*words).dataset
     assert dataset.seed == seed
     assert dataset.draw_seed == (seed or 0)
@@ -111,7 +111,7 @@ def test_a_run_that_is_resumed_has_the_same_images(words, tmp_path, monkeypatch,
     assert not capsys.readouterr().err
 
 
-def test_a_group_that_is_named_again_says_nothing_of_the_seed(tmp_path, monkeypatch):
+def test_a_repeated_group_word_does_not_change_the_dataset_seed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run = begun(configure(*WORDS), tmp_path / "run")
     with pytest.raises(UserError, match=r"dataset\.splits\.file: .*/a,b → null") as error:

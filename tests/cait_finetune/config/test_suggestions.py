@@ -82,7 +82,7 @@ def test_every_alias_of_an_option_has_a_group_and_is_no_option():
         ("lr_find.num_training=50", "lr_find.steps=50"),
     ],
 )
-def test_a_key(word, meant):
+def test_an_unknown_key_suggests_the_intended_key(word, meant):
     with pytest.raises(
         UserError, match=rf"got an unknown key, .*\n  did you mean {re.escape(meant)}\?$"
     ):
@@ -158,7 +158,7 @@ def test_a_word_that_the_shell_divided_otherwise(words, message, tmp_path, monke
     "words", [["-cn", "x", "seed=1"], ["-sc", "install=bash"], ["~train", "+a=1"],
               ["dataset.data_dir=a b", "dataset.license='x y=z'", "dataset.class_names=[a,b]"]],
 )  # fmt: skip
-def test_words_that_stay(words):
+def test_valid_words_pass(words):
     refuse_misplaced_words(words)
 
 

@@ -18,7 +18,7 @@ TEXT, OPTIONAL = Kind(several=False, optional=False), Kind(several=False, option
      ("dataset.class_names.0", TEXT), ("hydra.searchpath", Kind(True, False)), ("seed", None), ("dataset", None),
      ("train.epochs", None), ("augment.crop_scale", None), ("dataset.splits.shares.0", None), ("no.such", None)],
 )  # fmt: skip
-def test_kinds(key, kind):
+def test_kind_of_names_the_kind_of_each_text_key(key, kind):
     assert kind_of(key) == kind
 
 
@@ -47,7 +47,7 @@ def test_text_keys_have_the_characters_of_the_file():
     }  # fmt: skip
 
 
-def test_in_a_package():
+def test_a_package_prefix_is_part_of_the_key():
     assert found("name: 1e3\nseed: 1e3", "dataset.") == {"name": "1e3"}
     assert found("") == {}
 

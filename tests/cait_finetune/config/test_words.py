@@ -66,7 +66,7 @@ def test_a_list_of_text(typed, value):
      "model=glob(*)", "optimizer.base_lr=1e-3", "model.weights=hub", "dataset.data_dir=/a/b-c.d", "bad",
      "dataset@x.y=01", "dataset.class_names=[a,,b]"],
 )  # fmt: skip
-def test_other_words_stay(word):
+def test_keep_text_leaves_other_words_unchanged(word):
     assert keep_text([word]) == [word]
     assert keep_text([word.replace(",,", ",")], sweep=True) == [word.replace(",,", ",")]
 

@@ -76,7 +76,7 @@ def test_a_recipe_of_ours_does_not_take_the_place_of_the_user_s(tmp_path):
         ("schema", "seed: 1", r"^-cd: got .*schema\.yaml, expected another name"),
     ],
 )
-def test_mistakes(name, text, message, tmp_path):
+def test_a_wrong_recipe_raises_an_error_that_names_the_file(name, text, message, tmp_path):
     write(tmp_path, name, text)
     with pytest.raises(UserError, match=message):
         configure(recipe=name, folder=tmp_path)
@@ -132,7 +132,7 @@ def test_a_run_that_is_made_again_has_values_alone(run):
         configure("train.epochs=0", folder=folder)
 
 
-def test_what_a_recipe_varies_is_text(tmp_path, monkeypatch):
+def test_sweep_values_of_a_text_key_in_a_recipe_stay_text(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write(
         tmp_path,

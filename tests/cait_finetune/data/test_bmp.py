@@ -54,7 +54,7 @@ FORMS["offset of the palette"] = EIGHT[:10] + struct.pack("<I", 54) + EIGHT[14:]
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_it_is_what_pil_reads(form):
+def test_decode_equals_pil_for_every_form(form):
     wanted = np.asarray(Image.open(io.BytesIO(FORMS[form])).convert("RGB"))
     assert wanted.shape == (H, W, 3)
     assert wanted.std() > 20
@@ -69,11 +69,11 @@ def in_a_graph(data):
 @pytest.mark.parametrize(
     "form", ["4 bits, header 12", "16 of 5, 6, 5, True", "24, False", "32 RGBA"]
 )
-def test_in_a_graph_the_same(form):
+def test_decode_gives_equal_pixels_in_a_graph_and_eagerly(form):
     np.testing.assert_array_equal(in_a_graph(FORMS[form]), decode(tf.constant(FORMS[form])))
 
 
-def test_masks_that_pil_refuses_are_taken_by_what_they_say():
+def test_decode_applies_colour_masks_that_pil_refuses():
     nibbles = bitmap(16, [np.full(W, 0x0FA5, "<u2").tobytes() + bytes(2 * W % 4)] * H,
                      masks=(0xF00, 0xF0, 0xF))  # fmt: skip
     got = decode(tf.constant(nibbles)).numpy()
@@ -102,7 +102,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("form", REFUSED)
-def test_what_is_not_read_is_an_error(form):
+def test_unsupported_forms_raise_an_error(form):
     for function in (decode, in_a_graph):
         with pytest.raises(tf.errors.InvalidArgumentError, match="a BMP "):
             function(tf.constant(REFUSED[form]))

@@ -23,7 +23,7 @@ def test_lengths_that_differ_are_open():
     assert graph.output_shapes.as_list() == [None, 4]
 
 
-def test_what_is_not_chosen_does_not_run():
+def test_an_unselected_branch_does_not_run():
     def fails(x: tf.Tensor) -> tf.Tensor:
         return tf.io.decode_jpeg(tf.strings.as_string(x))[0, 0, 0]
 

@@ -26,7 +26,7 @@ def test_each_kind_of_change_in_words():
     assert words == ["the same images in another order"]
 
 
-def test_an_image_is_its_content_too():
+def test_differences_include_changed_contents():
     _, before = fingerprint(source())
     replaced = {"ant/1.jpg": "other", "bee/2.jpg": "too"}
     assert differences(before, fingerprint(source(contents=replaced))[1]) == [
@@ -66,12 +66,12 @@ def test_contents_that_are_unknown_count_as_equal():
         (Image("train", "a", "ant", "d"), "1 image with other content (a)"),
     ],
 )
-def test_one_image(now, words):
+def test_differences_describes_the_change_of_one_image(now, words):
     other = Image("test", "other", "bee", "e")
     assert differences([Image("train", "a", "ant", "c"), other], [now, other]) == [words]
 
 
-def test_of_images_with_one_content_those_with_the_same_label_and_split_are_the_same():
+def test_label_and_split_match_renamed_images_of_equal_content():
     before = [Image("train", "a", "ant", "c"), Image("test", "b", "bee", "c")]
     after = [Image("test", "x", "bee", "c"), Image("train", "y", "ant", "c")]
     assert differences(before, after) == ["2 images renamed (x, y)"]

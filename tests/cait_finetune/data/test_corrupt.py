@@ -47,7 +47,7 @@ def ids(source) -> list[str]:
     return [example["id"].decode() for example in source.examples("train").as_numpy_iterator()]
 
 
-def test_skipping_goes_on_with_all_others_in_order(source, caplog):
+def test_skip_yields_all_sound_images_in_order(source, caplog):
     corrupt = CorruptImages("skip")
     every = ids(source)
     with caplog.at_level(logging.WARNING, logger="cait_finetune"):
@@ -87,7 +87,7 @@ def test_an_image_is_counted_once_however_often_it_is_met(source, caplog):
     assert sum("corrupt image" in record.getMessage() for record in caplog.records) == 3
 
 
-def test_a_sound_set_has_none(tmp_path):
+def test_a_sound_set_has_no_corrupt_images(tmp_path):
     source = source_of(write_set(tmp_path, {"train": examples(4)}))
     corrupt = CorruptImages("stop")
     assert len(list(decoded(corrupt, source))) == 4
@@ -155,7 +155,7 @@ def assert_same(some, others):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("augmentation", [CROPPED, MIXED], ids=["cropped", "mixed"])
-def test_without_corrupt_images_the_careless_way_is_the_careful_one(sources, augmentation):
+def test_without_corrupt_images_fast_and_careful_streams_are_equal(sources, augmentation):
     training = Training(sources[()], "stop", augmentation)
     careful = first(training(True, 0), 9)
     training.built.clear()
@@ -169,7 +169,9 @@ def test_without_corrupt_images_the_careless_way_is_the_careful_one(sources, aug
     [((0,), CROPPED, 1), ((3, 4, 9), MIXED, 1), ((3, 4, 9), CROPPED, 2)],
     ids=["one", "mixed", "stacked"],
 )
-def test_training_goes_on_carefully_as_if_it_always_had(sources, bad, augmentation, stack):
+def test_training_switches_to_the_careful_stream_without_a_difference(
+    sources, bad, augmentation, stack
+):
     careful = first(Training(sources[bad], "skip", augmentation, stack)(True, 0), 6)
     training = Training(sources[bad], "skip", augmentation, stack)
     assert_same(training.guarded(6), careful)
@@ -241,7 +243,7 @@ class Built:
 
 
 @pytest.mark.parametrize("names", [["one"], []])
-def test_after_one_error_it_is_careful_from_the_start(names):
+def test_after_one_error_later_passes_use_the_careful_stream(names):
     corrupt = CorruptImages("skip")
     made = Made(corrupt, 3, names)
     stream = Guarded(corrupt, made)
@@ -259,7 +261,7 @@ def test_kept_batches_are_made_once():
     assert made.asked == [(False, 0), (True, 3)]
 
 
-def test_where_one_is_known_or_it_is_asked_for_it_is_careful_at_once():
+def test_a_known_corrupt_image_or_the_option_starts_the_careful_stream():
     known = CorruptImages("skip")
     known.include(["one"])
     for corrupt, careful in ((known, False), (CorruptImages("skip"), True)):
@@ -280,7 +282,7 @@ def test_an_image_met_in_the_last_batch_stops_too():
 
 
 @pytest.mark.parametrize("known", [[], ["one"]])
-def test_another_error_than_a_corrupt_image_keeps_its_words(known):
+def test_an_error_other_than_a_corrupt_image_keeps_its_message(known):
     """A missing file raises its own error, not a message that all images are corrupt."""
     corrupt = CorruptImages("skip")
     corrupt.include(known)
@@ -293,7 +295,7 @@ def test_another_error_than_a_corrupt_image_keeps_its_words(known):
         list(Guarded(corrupt, build))
 
 
-def test_where_every_image_is_corrupt_that_is_said(tmp_path):
+def test_an_error_reports_that_every_image_is_corrupt(tmp_path):
     corrupt = CorruptImages("skip")
     stream = evaluation_stream(set_with(tmp_path, *range(COUNT)), "test", PREPROCESSING, 4, corrupt)
     with pytest.raises(UserError, match=rf"^dataset: got {COUNT} corrupt images \(.*and no other"):

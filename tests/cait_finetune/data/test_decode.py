@@ -78,7 +78,7 @@ def in_mode(mode: str, file_format: str, **options) -> bytes:
         ("RGBA", "WEBP", {"lossless": True, "exact": True}, 0),
     ],
 )
-def test_it_is_what_pil_reads(mode, file_format, options, tolerance):
+def test_decode_equals_pil_for_every_format_and_mode(mode, file_format, options, tolerance):
     data = in_mode(mode, file_format, **options)
     ours = decode(tf.constant(data)).numpy()
     assert ours.dtype == np.uint8
@@ -87,7 +87,7 @@ def test_it_is_what_pil_reads(mode, file_format, options, tolerance):
 
 
 @pytest.mark.parametrize("text", [b"", b"Adobe Photoshop"])
-def test_inks_without_adobes_mark_are_inverted_as_pil_has_it(text):
+def test_cmyk_without_the_adobe_marker_equals_pil(text):
     data = in_mode("CMYK", "JPEG")
     at = data.index(b"\xff\xee\0\x0eAdobe")
     comment = b"\xff\xfe" + (2 + len(text)).to_bytes(2, "big") + text
@@ -98,12 +98,12 @@ def test_inks_without_adobes_mark_are_inverted_as_pil_has_it(text):
     np.testing.assert_array_equal(part, whole[: part.shape[0], : part.shape[1]])
 
 
-def test_of_sixteen_bits_the_upper_eight():
+def test_decode_keeps_the_upper_8_of_16_bits():
     ours = decode(tf.constant(sixteen_bits(PICTURE))).numpy()
     np.testing.assert_array_equal(ours, np.repeat(PICTURE[..., :1], 3, axis=-1))
 
 
-def test_of_a_gif_that_moves_the_first_picture():
+def test_decode_takes_the_first_frame_of_an_animated_gif():
     frames = [Image.fromarray(picture(20, 30, seed)) for seed in range(3)]
     buffer = io.BytesIO()
     frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:])
@@ -178,7 +178,7 @@ def test_no_orientation_is_upright(data):
      encode(PICTURE, "WEBP")[:100]],
     ids=range(11),
 )  # fmt: skip
-def test_what_is_no_image_is_an_error_and_no_crash(data):
+def test_bytes_that_are_not_an_image_raise_an_error(data):
     for function in (decode, lambda one: decode_part(one, lambda h, w: (0, 0, h, w), (8, 8))):
         with pytest.raises(tf.errors.InvalidArgumentError):
             function(tf.constant(data))
@@ -195,7 +195,7 @@ def test_what_is_no_image_is_an_error_and_no_crash(data):
     ids=["subsampled", "progressive", "turned", "png"],
 )
 @pytest.mark.parametrize("shape", [(16, 16), (64, 48)])
-def test_a_box_of_a_part_is_the_box_of_the_whole(data, shape):
+def test_a_crop_of_a_decoded_part_equals_the_crop_of_the_whole_image(data, shape):
     whole = decode(tf.constant(data))
     height, width = whole.shape[:2]
     for top, left, box in (
@@ -215,7 +215,7 @@ def test_a_box_of_a_part_is_the_box_of_the_whole(data, shape):
         np.testing.assert_array_equal(got, wanted)
 
 
-def test_of_a_jpeg_only_the_part_is_decoded():
+def test_decode_part_of_a_jpeg_decodes_the_part_only():
     data = tf.constant(encode(picture(400, 400), "JPEG"))
     part, _ = decode_part(data, lambda h, w: (100.0, 100.0, 32.0, 32.0), (32, 32))
     assert max(part.shape[:2]) <= 32 + 2 * (3 + 2)

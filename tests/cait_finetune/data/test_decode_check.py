@@ -67,7 +67,7 @@ def files_of(directory, count=8, bad=()):
     return FileSource(("cat", "dog"), dict.fromkeys(SPLITS, count), files=files)
 
 
-def test_whole_images_are_all_decoded_and_nothing_is_said(tmp_path):
+def test_sound_images_are_all_decoded_without_a_note(tmp_path):
     corrupt = CorruptImages("stop")
     assert check(files_of(tmp_path), corrupt) == 8
     assert corrupt.ids == []
@@ -136,7 +136,7 @@ def test_the_check_ends_after_a_twentieth_of_the_training(tmp_path, monkeypatch)
         done(trained=1)
 
 
-def test_the_least_that_training_takes(monkeypatch):
+def test_least_training_seconds_scale_with_images_and_device(monkeypatch):
     monkeypatch.setattr(decode_check.os, "cpu_count", lambda: 2)
     monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: [])
     # cait_xxs24_224: its parameters, its tokens, and the images that two cores train per second.

@@ -26,12 +26,12 @@ def splits(builder):
     return {name: tfds.as_numpy(builder.as_dataset(split=name, batch_size=-1)) for name in SIZES}
 
 
-def test_sizes(builder, splits):
+def test_splits_have_the_documented_sizes(builder, splits):
     assert {name: split.num_examples for name, split in builder.info.splits.items()} == SIZES
     assert {name: len(split["label"]) for name, split in splits.items()} == SIZES
 
 
-def test_images(splits):
+def test_images_are_8_by_8_grey_levels_from_0_to_255(splits):
     for split in splits.values():
         assert split["image"].shape[1:] == (8, 8, 1)
         assert split["image"].dtype == np.uint8
@@ -51,14 +51,14 @@ def test_together_the_splits_are_the_digits(splits):
     assert got == wanted
 
 
-def test_stratified(splits):
+def test_splits_are_stratified_by_class(splits):
     total = sum(np.bincount(split["label"], minlength=10) for split in splits.values())
     for name, split in splits.items():
         share = SIZES[name] / sum(SIZES.values())
         assert np.abs(np.bincount(split["label"], minlength=10) - total * share).max() < 1.5
 
 
-def test_the_same_wherever_it_is_made(splits, tmp_path):
+def test_a_build_in_another_folder_is_identical(splits, tmp_path):
     again = Digits(data_dir=tmp_path)
     again.download_and_prepare()
     for name, split in splits.items():

@@ -231,7 +231,7 @@ def test_a_sorted_set_with_a_test_split_keeps_it(tmp_path):
     assert only.selection is None
 
 
-def test_what_is_not_sorted_keeps_the_images_of_its_slices(tmp_path, warnings_shown):
+def test_an_unsorted_set_keeps_the_images_of_its_slices(tmp_path, warnings_shown):
     source = opened(tmp_path, train=np.random.default_rng(0).permutation(in_turn(60)).tolist())
     assert source.selection is None
     numbers = [[int(one.rpartition("__")[2]) for one in source.ids(split)] for split in SPLITS]

@@ -27,7 +27,7 @@ def same(one: Features, other: Features) -> bool:
     )
 
 
-def test_what_is_saved_is_loaded(tmp_path):
+def test_saved_features_are_loaded(tmp_path):
     cache = FeatureCache(tmp_path / "new" / "directory")
     path = cache.path("digits-train", FACTS)
     assert cache.load(path) is None

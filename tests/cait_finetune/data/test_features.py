@@ -103,7 +103,7 @@ class Probe:
 
 
 @pytest.mark.slow
-def test_they_are_the_backbones_in_file_order(source, model):
+def test_features_equal_the_backbone_outputs_in_file_order(source, model):
     probe = Probe(source, model)
     features = probe()
     batches = evaluation_batches(source, "train", PREPROCESSING, COUNT, CorruptImages("stop"))
@@ -116,13 +116,13 @@ def test_they_are_the_backbones_in_file_order(source, model):
     assert "features of train 10 x 48, computed in" in probe.output.getvalue()
 
 
-def test_they_are_computed_once(source, model):
+def test_features_are_computed_once(source, model):
     probe = Probe(source, model)
     assert probe() is probe()
     assert probe.backbone.images == 12  # three batches of four; the last one is padded
 
 
-def test_the_next_run_finds_them(source, model, tmp_path):
+def test_the_next_run_reads_features_from_the_cache(source, model, tmp_path):
     first, second = (Probe(source, model, FeatureCache(tmp_path / "cache")) for _ in range(2))
     np.testing.assert_array_equal(first().values, second().values)
     np.testing.assert_array_equal(first().labels, second().labels)
@@ -234,7 +234,7 @@ def test_other_files_of_the_same_name_are_other_features(model, tmp_path):
     assert not _recomputed(first, model, cache)
 
 
-def test_a_folder_is_told_by_its_files(tmp_path):
+def test_the_stamp_of_a_folder_changes_with_its_files_and_labels(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"one")
     path = np.array([str(tmp_path / "a.jpg")])
     files = Files(path, path, np.array([0]))
@@ -302,7 +302,7 @@ def test_train_batches_shuffle_every_pass_anew_and_are_full(source, model):
     assert order(0) == rows != order(1)
 
 
-def test_the_stream_of_features_can_be_entered_anywhere_and_divided(source, model):
+def test_the_feature_stream_can_start_at_any_position_and_be_sharded(source, model):
     features = Probe(source, model).features
     whole = list(features.train_batches(4, 0).take(6).as_numpy_iterator())
     rest = list(features.train_batches(4, 0, int(whole[1][2])).take(4).as_numpy_iterator())

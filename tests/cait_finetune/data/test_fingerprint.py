@@ -60,7 +60,7 @@ def test_the_order_of_the_classes_does_not_count():
         source(contents={"bee/2.jpg": "another picture"}),
     ],
 )
-def test_what_makes_other_data(changed):
+def test_every_change_of_the_data_changes_the_digest(changed):
     assert fingerprint(changed)[0].digest != fingerprint(source())[0].digest
 
 
@@ -85,7 +85,7 @@ def test_several_labels_of_an_image():
     assert fingerprint(several)[0] != fingerprint(source())[0]
 
 
-def test_through_json():
+def test_a_fingerprint_survives_json():
     found, _ = fingerprint(source())
     values = json.loads(json.dumps(found.as_dict()))
     assert Fingerprint.from_dict(values) == found
@@ -93,7 +93,7 @@ def test_through_json():
     assert values["splits"]["train"]["size"] == 3
 
 
-def test_what_is_not_known_does_not_differ():
+def test_unknown_contents_match_any_contents():
     """Unknown contents match any contents: of unopened files, and in records of an older version."""
     known, unknown = fingerprint(source())[0], fingerprint(source(contents=None))[0]
     assert (known.has_contents, unknown.has_contents) == (True, False)

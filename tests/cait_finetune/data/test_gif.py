@@ -68,7 +68,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_it_is_what_pil_shows(form):
+def test_decode_equals_pil_for_every_form(form):
     wanted = np.asarray(Image.open(io.BytesIO(FORMS[form])).convert("RGB"))
     assert wanted.std() > 20
     np.testing.assert_array_equal(decode(tf.constant(FORMS[form])), wanted)
@@ -82,7 +82,7 @@ def test_it_is_what_pil_shows(form):
         (PLAIN[:-60], "Invalid GIF data"),
     ],
 )
-def test_what_is_damaged_is_an_error(data, reason):
+def test_a_damaged_gif_raises_an_error(data, reason):
     decode_in_graph = tf.function(decode, [tf.TensorSpec((), tf.string)], autograph=False)
     for function in (decode, decode_in_graph):
         with pytest.raises(tf.errors.InvalidArgumentError, match=reason):

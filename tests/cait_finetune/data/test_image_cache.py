@@ -129,7 +129,7 @@ def test_the_batches_are_the_same_wherever_the_images_are_kept(source, tmp_path)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("source", ["tfds", "folder"], indirect=True)
-def test_what_is_kept_are_the_examples_decoded(source, tmp_path):
+def test_the_cache_holds_the_decoded_examples(source, tmp_path):
     both = (True, False) if isinstance(source, FileSource) else (True,)
     for upright in both:
         cached = Cached(source, tmp_path, upright=upright)
@@ -145,13 +145,13 @@ def test_what_is_kept_are_the_examples_decoded(source, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("source", ["tfds", "folder"], indirect=True)
-def test_the_estimate_is_what_they_take(source, tmp_path):
+def test_the_estimate_equals_the_decoded_size(source, tmp_path):
     cached = Cached(source, tmp_path)
     taken = sum(example["image"].nbytes for example in cached.examples())
     assert cached.cache.estimate("train") == pytest.approx(taken, rel=1e-6)
 
 
-def test_the_sample_is_from_all_over_the_files(tmp_path, monkeypatch):
+def test_the_estimate_samples_images_from_the_whole_split(tmp_path, monkeypatch):
     for name, side in (("cat", 4), ("dog", 16)):
         for number in range(20):
             path = tmp_path / name / f"{number:02}.png"
@@ -162,7 +162,7 @@ def test_the_sample_is_from_all_over_the_files(tmp_path, monkeypatch):
     assert cached.cache.estimate("train") == pytest.approx(16 * 3 * (4**2 + 16**2), rel=0.05)
 
 
-def test_the_estimate_goes_round_corrupt_images(tmp_path):
+def test_the_estimate_skips_corrupt_images(tmp_path):
     cached = Cached(tfds_source(tmp_path, (0, 3)), tmp_path)
     assert cached.cache.estimate("train") == COUNT * 16 * 16 * 3
     assert len(cached.corrupt) == 0
@@ -170,7 +170,7 @@ def test_the_estimate_goes_round_corrupt_images(tmp_path):
     assert every.cache.estimate("train") == 0
 
 
-def test_what_does_not_fit_is_refused(of_tfds, tmp_path, monkeypatch):
+def test_a_cache_larger_than_the_free_space_is_refused(of_tfds, tmp_path, monkeypatch):
     needed = COUNT * 16 * 16 * 3
     Free = namedtuple("Free", "available free")
     for share, refused in ((1.2, True), (1.3, False)):  # a cache may fill 80 % of the free space
@@ -232,7 +232,7 @@ def damages(record: Path, facts: Path) -> dict[str, Callable[[], object]]:
 
 
 @pytest.mark.parametrize("damage", damages(Path(), Path()))
-def test_what_is_not_whole_is_told(tmp_path, damage):
+def test_an_incomplete_cache_file_is_detected(tmp_path, damage):
     record, facts = tmp_path / "some.tfrecord", tmp_path / "some.json"
     record.write_bytes(b"0123456789")
     facts.write_text(json.dumps({"corrupt": ["a"], "bytes": 10}))
@@ -241,7 +241,7 @@ def test_what_is_not_whole_is_told(tmp_path, damage):
     assert image_cache._whole(record, facts) is None
 
 
-def test_what_is_not_whole_is_filled_again(filled, folder):
+def test_an_incomplete_cache_is_filled_again(filled, folder):
     cached, record, facts = filled
     wanted = repr(cached.examples())
     damages(record, facts)["record"]()
@@ -349,7 +349,9 @@ def test_a_directory_that_is_a_file(of_tfds, tmp_path):
         (tf.errors.ResourceExhaustedError, "No space left on device"),
     ],
 )
-def test_tensorflows_own_words_of_a_disk(of_tfds, tmp_path, monkeypatch, kind, reason):
+def test_a_write_error_of_tensorflow_names_cache_dir_and_reason(
+    of_tfds, tmp_path, monkeypatch, kind, reason
+):
     class Writer:
         def __init__(self, path):
             self.path = path

@@ -87,7 +87,7 @@ def test_a_second_start_reads_nothing_and_knows_the_same(cache, reads, tmp_path)
     assert [one["label"] for one in records] == second.labels("train").tolist()
 
 
-def test_what_is_derived_reads_nothing_again(cache, reads, tmp_path):
+def test_derived_sources_read_no_labels_again(cache, reads, tmp_path):
     written(tmp_path)
     source = opened(tmp_path)
     reads()

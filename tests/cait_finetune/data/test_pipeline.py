@@ -121,7 +121,7 @@ def test_a_set_that_forbids_mirroring(source):
 
 
 @pytest.mark.parametrize("cache", ["none", "memory"])
-def test_training_goes_round_corrupt_images(tmp_path, cache):
+def test_training_skips_corrupt_images(tmp_path, cache):
     corrupt = CorruptImages("skip")
     source = with_corrupt(tmp_path, 1, 4)
     images, _ = stream(source, 4, corrupt=corrupt, cache=cache)
@@ -179,7 +179,7 @@ def assert_same(one, other):
     [("none", (), LIGHT), ("none", (1, 4), MIXED), ("memory", (1, 4), LIGHT)],
     ids=["sound", "mixed", "memory"],
 )
-def test_the_stream_can_be_entered_anywhere(tmp_path, cache, bad, augmentation):
+def test_the_stream_can_start_at_any_position(tmp_path, cache, bad, augmentation):
     """Corrupt images leave gaps in the positions without a cache, and shorten passes with a cache."""
     source = with_corrupt(tmp_path, *bad)
     whole = elements(source, 9, cache=cache, augmentation=augmentation)
@@ -291,7 +291,7 @@ def test_encoded_images_are_the_files(source):
     assert len({name for name, _ in got}) == 3
 
 
-def test_encoded_images_go_round_corrupt_ones_and_end(source):
+def test_encoded_images_skip_corrupt_images_and_end(source):
     corrupt = CorruptImages("skip")
     corrupt.ids.append(encoded_images(source, "validation", 1, corrupt)[0][0])
     assert len(encoded_images(source, "validation", 99, corrupt)) == COUNT - 1

@@ -96,7 +96,7 @@ def test_crop_pct_cuts_the_border():
     assert levels(48, 1.0)(tf.constant(image)).numpy().min() == 0.0
 
 
-def test_normalisation():
+def test_normalisation_subtracts_the_mean_and_divides_by_std():
     preprocessing = Preprocessing(16, 1.0, "bicubic", MEAN, STD)
     for level in (0, 128, 255):
         got = preprocessing(tf.fill((20, 30, 3), tf.constant(level, tf.uint8)))
@@ -125,7 +125,7 @@ def test_lossless_formats(file_format):
     np.testing.assert_array_equal(decode(encode(image, file_format)), image)
 
 
-def test_jpeg():
+def test_decode_of_a_jpeg_is_close_to_pil():
     image = picture(24, 40)
     data = encode(image, "JPEG", quality=95)
     wanted = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"), "float32")
@@ -161,7 +161,7 @@ def test_first_frame_of_a_gif():
 
 
 @pytest.mark.parametrize("data", [b"", b"no image", encode(picture(32, 32))[:60]])
-def test_what_is_no_image_raises(data):
+def test_bytes_that_are_not_an_image_raise_an_error(data):
     with pytest.raises(tf.errors.InvalidArgumentError):
         decode(data)
 
@@ -256,7 +256,7 @@ VARIANT = types.SimpleNamespace(
 )
 
 
-def test_the_variants_own_unless_it_is_said_otherwise():
+def test_preprocessing_defaults_to_the_values_of_the_variant():
     got = configured(PreprocessingConfig(), VARIANT, None, upright=True)
     assert got == Preprocessing(*OWN)
     assert (got.resize_mode, got.antialias, got.upright) == ("shorter_side", True, True)
@@ -275,7 +275,7 @@ def test_the_variants_own_unless_it_is_said_otherwise():
         ("std", [0.5, 0.25, 1.0], (0.5, 0.25, 1.0)),
     ],
 )
-def test_what_is_said_otherwise_and_nothing_else(key, value, field):
+def test_a_configured_key_changes_its_own_field_only(key, value, field):
     got = configured(PreprocessingConfig(**{key: value}), VARIANT, None, upright=True)
     assert got == dataclasses.replace(Preprocessing(*OWN), **{key: field})
     hash(got)  # must stay hashable

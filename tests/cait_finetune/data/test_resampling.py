@@ -44,7 +44,7 @@ WAYS = [
 
 
 @pytest.mark.parametrize("one", WAYS, ids=range(len(WAYS)))
-def test_it_is_the_square_of_the_whole_bit_for_bit(one):
+def test_fit_equals_the_crop_of_the_resized_image_bit_for_bit(one):
     shapes = [tf.TensorSpec((None, None, 3), tf.uint8)]
     fit = tf.function(one.fit, shapes, autograph=False)
     for shape in SHAPES + FAR:
@@ -53,13 +53,13 @@ def test_it_is_the_square_of_the_whole_bit_for_bit(one):
 
 
 @pytest.mark.parametrize("shape", [SHAPES[1], FAR[0]])
-def test_so_it_is_outside_of_a_graph(shape):
+def test_eager_fit_equals_the_crop_of_the_resized_image(shape):
     image = picture(*shape)
     got = WAYS[0].fit(tf.constant(image))
     np.testing.assert_array_equal(got, whole_then_cut(image, WAYS[0]))
 
 
-def test_a_strip_of_pixels_becomes_the_middle_of_it():
+def test_fit_shows_the_middle_of_a_long_strip():
     """The square shows one of 60,000 pixels. Pixels further away have another grey level."""
     image = np.zeros((1, 60_000, 3), "uint8")
     image[0, 29_995:30_005] = 200
@@ -68,7 +68,7 @@ def test_a_strip_of_pixels_becomes_the_middle_of_it():
     np.testing.assert_array_equal(got, 200.0)
 
 
-def test_longer_than_32_bits_can_count():
+def test_fit_handles_a_side_of_12_million_pixels():
     image = np.zeros((12_000_000, 1, 3), "uint8")
     image[5_999_000:6_001_000] = 7
     np.testing.assert_array_equal(way(224).fit(tf.constant(image)), 7.0)
@@ -92,7 +92,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 
 
 @pytest.mark.slow
-def test_memory_is_of_the_order_of_the_square():
+def test_fit_needs_memory_for_the_square_only():
     """Resizing the whole of such a narrow image would take many times the limit."""
     done = subprocess.run(
         [sys.executable, "-c", _GROWTH], capture_output=True, text=True, check=True

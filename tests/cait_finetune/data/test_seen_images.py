@@ -56,7 +56,7 @@ def test_unknown_contents_make_it_incomplete():
 @pytest.mark.parametrize(
     "text", ["", "no", "7f:***::all", "zz:AAAA::all", "7f:AAA::all", "7f:AAAA"]
 )
-def test_another_text_is_none(text):
+def test_from_text_returns_none_for_malformed_text(text):
     assert SeenImages.from_text(text) is None
 
 

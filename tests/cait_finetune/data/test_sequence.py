@@ -72,7 +72,7 @@ def test_classes_all_over_the_files_come_about_equally_often_too():
     np.testing.assert_allclose(by_class.mean(axis=0), SIZE / 4, atol=0.5)
 
 
-def test_in_the_long_run_each_item_comes_as_often_as_it_should(passes):
+def test_the_mean_count_of_each_item_equals_its_share(passes):
     of_each = np.array([np.bincount(one, minlength=SIZE) for one in passes])  # (passes, n)
     wanted = shares_of(LABELS)
     assert (of_each >= np.floor(wanted)).all()
@@ -81,7 +81,7 @@ def test_in_the_long_run_each_item_comes_as_often_as_it_should(passes):
     assert np.abs(of_each.mean(axis=0) - wanted).max() < 4 * 0.5 / np.sqrt(60)
 
 
-def test_passes_differ_in_order_and_in_what_is_rounded_up(passes):
+def test_passes_differ_in_order_and_in_rounded_counts(passes):
     assert len({tuple(one) for one in passes}) == 60
     assert len({tuple(sorted(one)) for one in passes}) > 5
 
@@ -99,7 +99,7 @@ def test_the_seed_and_the_pass_alone_decide():
     assert repr(first) != repr(other)
 
 
-def test_resampling_takes_only_what_it_is_told():
+def test_resampled_repeats_each_item_its_whole_number_of_times():
     """An item with a whole number of copies gets exactly this number in every pass."""
     number = tf.constant(7, tf.int64)
     for seed in (0, 5):
@@ -136,7 +136,7 @@ def times_of(times: int, evened: bool, size: int):
     ("times", "size", "evened"),
     [(1, SIZE, True), (2, SIZE, True), (2, 5, False), (3, 6, False)],
 )
-def test_it_can_be_entered_anywhere(times, size, evened):
+def test_the_sequence_can_start_at_any_position(times, size, evened):
     made = times_of(times, evened, size)
     whole = taken(made(0), 4 * size * times)
     assert [position for position, _ in whole] == list(range(len(whole)))
@@ -147,7 +147,7 @@ def test_it_can_be_entered_anywhere(times, size, evened):
 
 @pytest.mark.parametrize("times", [2, 3])
 @pytest.mark.parametrize("size", [5, 6])
-def test_each_item_comes_so_many_times_between_two(times, size):
+def test_repeats_occur_within_one_block(times, size):
     whole = [item[0] for _, item in taken(times_of(times, False, size)(0), TURNS * size * times)]
     once = [item[0] for _, item in taken(sequence(0, 0, False, size), TURNS * size)]
     for block in range(size):
@@ -156,7 +156,7 @@ def test_each_item_comes_so_many_times_between_two(times, size):
     assert set(collections.Counter(whole).values()) == {TURNS * times}
 
 
-def test_who_is_mixed_with_whom_changes_with_the_turn():
+def test_mixed_pairs_change_with_the_repeat():
     whole = [item[0] for _, item in taken(times_of(2, False, 10)(0), 2 * TURNS)]
     pairs = [frozenset(whole[at : at + 2]) for at in range(0, len(whole), 2)]
     assert all(len(pair) == 2 for pair in pairs)

@@ -29,7 +29,7 @@ def test_sorted_labels_are_sorted_and_random_ones_are_not(counts):
     assert not any(is_sorted(rng.permutation(labels)) for _ in range(1000))
 
 
-def test_the_order_in_which_sixteen_files_are_read_is_sorted_still():
+def test_sorted_labels_read_from_sixteen_files_in_turn_count_as_sorted():
     """Read sixteen examples of each file in turn, as TFDS does."""
     labels = in_order([200] * 50).reshape(16, -1)  # (files, examples)
     read = np.concatenate([labels[:, at : at + 16].ravel() for at in range(0, labels.shape[1], 16)])
@@ -37,7 +37,7 @@ def test_the_order_in_which_sixteen_files_are_read_is_sorted_still():
 
 
 @pytest.mark.parametrize("labels", [[], [0], [0, 1], [0] * 50, [0, 1, 2], [0, 0, 1], [0, 1] * 20])
-def test_what_is_too_small_or_of_one_class_or_alternates_is_not(labels):
+def test_small_single_class_or_alternating_labels_are_not_sorted(labels):
     assert not is_sorted(np.array(labels, int))
 
 
@@ -67,7 +67,7 @@ def test_a_run_longer_than_the_buffer_is_not_mixed_though_all_else_is():
     assert is_mixed(labels, 128)
 
 
-def test_a_class_of_nearly_all_images_has_long_runs_by_nature():
+def test_long_runs_of_a_dominant_class_count_as_mixed():
     labels = np.zeros(2000, int)
     labels[[400, 1200, 1900]] = 1
     assert is_mixed(labels, 64)

@@ -53,7 +53,7 @@ def test_another_seed_divides_otherwise():
     assert not np.array_equal(divided(labels, SHARES, 0), divided(labels, SHARES, 1))
 
 
-def test_two_parts_do_as_well():
+def test_two_shares_divide_every_class():
     labels = np.repeat(np.arange(3), 10)
     assert np.bincount(divided(labels, [0.9, 0.1], 0)).tolist() == [27, 3]
 
@@ -64,7 +64,7 @@ def test_too_few_to_divide(labels):
         divided(np.array(labels), SHARES, 0)
 
 
-def test_those_who_are_somewhere_stay_and_the_others_even_it_out():
+def test_assigned_images_keep_their_split_and_new_images_balance_shares():
     labels = np.repeat([0, 1], 20)
     known = np.full(40, -1)
     known[:5], known[20:22] = 2, 1
@@ -135,7 +135,7 @@ def test_folds_are_drawn_by_the_seed(source):
     assert first(0) != first(1)
 
 
-def test_few_of_each_class_and_fewer_of_them_within(source):
+def test_a_smaller_few_shot_draw_is_a_subset_of_a_larger_one(source):
     chosen = {count: few_of_each_class(source, count, seed=0) for count in (2, 5)}
     labels = source.labels("train")
     assert np.bincount(labels[chosen[2]]).tolist() == [2, 2, 2]
@@ -145,7 +145,7 @@ def test_few_of_each_class_and_fewer_of_them_within(source):
     assert every.tolist() == list(range(len(labels)))
 
 
-def test_a_share_of_each_class_and_smaller_ones_within():
+def test_a_smaller_share_is_a_subset_of_a_larger_one():
     source = file_source((120, 60, 6))
     chosen = {share: share_of_each_class(source, share, seed=0) for share in (0.01, 0.05, 0.2, 1)}
     labels = source.labels("train")
@@ -169,7 +169,7 @@ def test_a_share_is_what_is_trained_on():
         assert part.sizes[split] == whole.sizes[split]
 
 
-def test_few_of_a_fold(source):
+def test_a_few_shot_draw_from_a_fold_changes_train_only(source):
     fold = source.select(folded(source, 3, 1, seed=0))
     rows = few_of_each_class(fold, 2, seed=0)
     whole = {split: [(split, np.arange(fold.sizes[split]))] for split in SPLITS}

@@ -27,14 +27,16 @@ def blocked(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("config", ["", "full"])
-def test_what_is_made_here_goes_to_a_temporary_directory(blocked, tmp_path, config):
+def test_built_in_sets_use_a_temporary_directory_if_data_dir_is_unwritable(
+    blocked, tmp_path, config
+):
     made = Procedural(config=config, data_dir=blocked) if config else Digits(data_dir=blocked)
     given = DatasetConfig(name="procedural") if config else DIGITS
     place = tfds_load._place(made, given).data_dir
     assert Path(place).is_relative_to(tmp_path / "temporary")
 
 
-def test_what_needs_a_download_has_a_message(blocked, monkeypatch):
+def test_a_download_into_an_unwritable_data_dir_raises_an_error(blocked, monkeypatch):
     beans = tfds.builder("beans", data_dir=blocked, try_gcs=False)
     given = DatasetConfig(name="beans")
     with pytest.raises(
@@ -48,7 +50,7 @@ def test_what_needs_a_download_has_a_message(blocked, monkeypatch):
         tfds_load._place(beans, given)
 
 
-def test_its_own_place(blocked, tmp_path, monkeypatch):
+def test_a_writable_data_dir_is_used(blocked, tmp_path, monkeypatch):
     own = Digits(data_dir=str(tmp_path / "own"))
     assert tfds_load._place(own, DIGITS) is own
     monkeypatch.setattr(tfds_load, "usable_home", lambda: None)

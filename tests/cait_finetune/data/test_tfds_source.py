@@ -87,7 +87,7 @@ def test_plain_integer_labels_are_counted(tmp_path):
     assert load_source(config).class_names == ("class_0", "class_1", "class_2")
 
 
-def test_without_a_network_the_way_out_is_said_at_once(tmp_path, monkeypatch):
+def test_without_a_network_the_error_names_the_download_command(tmp_path, monkeypatch):
     def fail(*_):
         raise socket.gaierror(-2, "Name or service not known")
 
@@ -307,13 +307,13 @@ def test_columns_that_are_not_there_or_of_another_kind(labelled, columns, multi_
     assert "it has attributes, colour, image, labels, shade, thumbnail\n" in message
 
 
-def test_where_labels_of_the_other_kind_would_do_that_is_said(labelled):
+def test_the_error_suggests_multi_label_false_if_a_single_label_column_fits(labelled):
     with pytest.raises(UserError, match=r"colour fits with dataset\.multi_label=false") as error:
         of_labelled(labelled, image="picture", multi_label=True)
     assert "dataset.columns.label=" in str(error.value)
 
 
-def test_what_is_kept_of_other_labels_is_not_taken_for_these(labelled):
+def test_other_label_columns_have_another_stamp(labelled):
     """A cache of a source holds its labels, so other labels need another stamp."""
     sources = [
         of_labelled(labelled, label="colour"),

@@ -82,7 +82,7 @@ def test_own_images_are_no_data_set_of_the_hub():
     assert "The licence of the images was not stated (`dataset.license`)" in text
 
 
-def test_the_temperature_is_said():
+def test_the_card_states_the_temperature():
     text = model_card(config_of(), RESULT, {"onnx": {**EXPORT, "temperature": 1.234}}, ["a", "b"])
     assert "calibrated by a temperature of 1.234" in text
     assert "no temperature was fitted" in card()[1]
@@ -114,7 +114,7 @@ def test_no_path_of_the_machine_is_shown(monkeypatch):
     assert "/etc/" not in text + str(metadata)
 
 
-def test_code_for_images_of_8_bits_says_so():
+def test_the_card_mentions_8_bit_images_for_onnx_only():
     assert "for images of 8 bits" in card(exports=("onnx",))[1]
     assert "for images of 8 bits" not in card(exports=("saved_model",))[1]
 
@@ -145,7 +145,7 @@ def test_a_card_for_the_hub_names_the_repository():
     assert 'timm.create_model("hf-hub:me/flowers", pretrained=True)' in text
 
 
-def test_black_beside_the_image_is_nothing_that_timm_has():
+def test_the_card_notes_that_timm_cannot_pad():
     pad = "preprocessing.resize_mode=pad"
     assert "timm has no transform that pads" in card(pad, exports=("timm",))[1]
     assert "timm has no transform" not in card(exports=("timm",))[1]

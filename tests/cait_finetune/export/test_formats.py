@@ -28,7 +28,7 @@ def test_quantised_variants_are_asked_for():
 
 
 @pytest.mark.parametrize(("name", "package"), [("onnx", "tf2onnx"), ("litert", "ai_edge_litert")])
-def test_a_missing_library_is_said_with_its_extra(name, package, monkeypatch):
+def test_the_error_for_a_missing_library_names_its_extra(name, package, monkeypatch):
     found = util.find_spec
     monkeypatch.setattr(formats, "find_spec", lambda one: None if one == package else found("json"))
     formats.check(checked("export=[saved_model,keras,timm]").export)

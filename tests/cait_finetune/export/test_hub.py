@@ -43,7 +43,7 @@ def the_hub(monkeypatch):
 
 
 @pytest.mark.parametrize(("private", "shown"), [(True, "private"), (False, "public")])
-def test_a_new_repository_is_private_unless_you_say_otherwise(folder, the_hub, private, shown):
+def test_a_new_repository_is_private_by_default(folder, the_hub, private, shown):
     address = hub.push("me/digits", folder, private)
     assert address == f"https://huggingface.co/me/digits ({shown})"
     assert the_hub.private == {"me/digits": private}
@@ -66,7 +66,7 @@ def test_a_private_repository_stays_private(folder, the_hub):
     assert hub.push("me/digits", folder, private=False).endswith("/me/digits (private)")
 
 
-def test_timms_files_go_to_the_top_and_the_links_nowhere(folder, the_hub):
+def test_push_puts_timm_files_at_the_top_and_omits_links(folder, the_hub):
     hub.push("me/digits", folder, private=True)
     timm, rest = the_hub.uploads
     assert timm["folder_path"] == folder / "timm"
@@ -93,7 +93,7 @@ def test_without_a_network_the_export_stays(folder, monkeypatch):
     assert (folder / "README.md").is_file()
 
 
-def test_without_a_token_it_is_said_at_once(tmp_path, monkeypatch):
+def test_check_token_raises_without_a_token(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
     with pytest.raises(UserError, match="no token of the Hugging Face Hub, expected a token with"):
         hub.check_token()

@@ -9,7 +9,7 @@ from cait_finetune.export import keras as exporter
 from tests.cait_finetune.export.exported_models import NAMES, lively_model, validation_of
 
 
-def test_it_is_the_librarys_model_with_everything_in_it(tmp_path):
+def test_the_keras_file_holds_class_names_and_temperature(tmp_path):
     """`tests/test_imports.py` checks that the library does not import the training code."""
     validation = validation_of(lively_model())
     done = exporter.export(validation.exported, validation, tmp_path / "keras")
@@ -31,7 +31,7 @@ def test_it_is_the_librarys_model_with_everything_in_it(tmp_path):
     np.testing.assert_array_equal(loaded.classifier.head.kernel, kernel)
 
 
-def test_one_that_differs_is_not_kept_and_what_was_there_is(tmp_path, monkeypatch):
+def test_a_differing_export_is_removed_and_the_earlier_file_stays(tmp_path, monkeypatch):
     validation = validation_of(lively_model())
     exporter.export(validation.exported, validation, tmp_path / "keras")
     before = (tmp_path / "keras" / "model.keras").read_bytes()

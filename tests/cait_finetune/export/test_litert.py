@@ -19,7 +19,7 @@ def exported(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_it_gives_evaluations_probabilities_for_every_size(exported):
+def test_the_export_equals_the_evaluation_for_every_image_size(exported):
     validation, directory, done = exported
     got = classify_all(litert.load(directory / "model.tflite"), validation.pixels)
     np.testing.assert_allclose(got, validation.exported.probabilities(validation.logits), atol=1e-3)
@@ -67,7 +67,7 @@ def test_variants_are_smaller_and_measured(exported):
     assert sizes == sorted(sizes, reverse=True)
 
 
-def test_a_variant_that_says_something_else_is_not_kept(exported, tmp_path, monkeypatch):
+def test_a_variant_with_other_predictions_is_not_kept(exported, tmp_path, monkeypatch):
     validation, directory, _ = exported
     load = litert.load
     written = {kind: directory / litert.variant_file(kind) for kind in ("float16", "int8")}

@@ -23,7 +23,7 @@ def exported(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_it_gives_evaluations_probabilities_for_every_size(exported):
+def test_the_export_equals_the_evaluation_for_every_image_size(exported):
     validation, directory, done = exported
     assert done["path"] == str(directory / "model.onnx")
     got = classify_all(exporter.load(directory / "model.onnx"), validation.pixels)
@@ -59,7 +59,7 @@ def test_each_probability_is_of_the_class_in_its_place(exported):
         assert answer["probability"][0] == max(named.values())
 
 
-def test_one_that_differs_is_not_kept(exported, tmp_path, monkeypatch):
+def test_a_differing_export_is_not_kept(exported, tmp_path, monkeypatch):
     validation, directory, _ = exported
     written = onnx.load(directory / "model.onnx")
     monkeypatch.setattr(tf2onnx.convert, "from_function", lambda *_, **__: (written, None))

@@ -129,7 +129,7 @@ def test_a_class_that_there_is_not_is_an_error(tmp_path):
         check(tmp_path, Model(), stranger=1)
 
 
-def test_of_two_classes_of_one_name_the_more_probable_is_meant():
+def test_a_repeated_class_name_means_the_more_probable_column():
     outputs = {
         "class_names": np.array([b"crane", b"owl", b"crane"]),
         "predicted_class": np.array([b"crane", b"owl", b"crane"]),
@@ -155,7 +155,7 @@ EXPECTED = np.array([[0.6, 0.4, 0.0], [0.0, 0.5, 0.4999]])
 @pytest.mark.parametrize(
     ("classes", "passes"), [([0, 1], True), ([0, 2], True), ([1, 1], False), ([0, 0], False)]
 )
-def test_between_two_that_are_as_good_as_equal_either_is_right(classes, passes):
+def test_either_of_two_nearly_equal_classes_passes(classes, passes):
     def require_parity():
         parity.require_parity("a file", SAMPLES[:2], EXPECTED, np.array(classes), {}, 1e-3)
 
@@ -180,7 +180,7 @@ def test_images_of_one_size_go_together_and_come_back_in_order():
     assert batches == [(16, 2, 3, 3), (5, 2, 3, 3), (1, 4, 4, 3)]
 
 
-def test_what_fails_half_way_leaves_what_was_there(tmp_path):
+def test_a_failed_export_keeps_the_earlier_folder(tmp_path):
     def make(text, fail=False):
         with parity.whole_or_absent(tmp_path / "made") as partial:
             (partial / "file").write_text(text)

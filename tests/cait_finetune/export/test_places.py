@@ -42,7 +42,7 @@ def test_every_path_of_a_command_is_short(key):
     )
 
 
-def test_what_is_no_path_stays():
+def test_text_that_is_not_a_path_stays_unchanged():
     command = "python -m cait_finetune 'tuning.pattern=/(norm|head)/' dataset.data_dir=photos"
     assert without_places(command) == command
 

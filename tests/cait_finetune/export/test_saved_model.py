@@ -52,7 +52,7 @@ def exported(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_it_works_on_two_halves_of_the_patches(exported):
+def test_the_exported_graph_splits_the_patches_into_two_halves(exported):
     model, _, _, loaded = exported
     nodes = loaded.signatures["images"].graph.as_graph_def()
     operations = [one.op for one in nodes.node]
@@ -225,7 +225,7 @@ def test_a_temperature_changes_probabilities_and_no_class(multi_label):
     np.testing.assert_array_equal(got["probability"], got["probabilities"].max(-1))
 
 
-def test_the_most_probable_of_several_sure_labels_is_told():
+def test_the_largest_logit_wins_among_saturated_labels():
     model = lively_model()
     model.head.bias.assign([100.0, 200.0, 300.0, 100.0])
     got = served(ServingModule(model, PREPROCESSING, decode, NAMES, multi_label=True))

@@ -102,7 +102,7 @@ def test_the_default_signature_is_for_the_columnar_format(exported):
     assert "inconsistent batch size" in in_rows["error"]
 
 
-def test_the_files_are_there_once(exported):
+def test_the_serving_folder_links_to_the_exported_files(exported):
     directory = exported[1]
     for path in directory.rglob("*"):
         if path.is_file():

@@ -26,7 +26,7 @@ def exported(tmp_path_factory):
     return validation, directory, exporter.export(validation.exported, validation, directory)
 
 
-def test_the_temperature_is_in_the_head_and_the_model_as_it_was(exported):
+def test_the_head_is_divided_by_the_temperature_in_the_file_only(exported):
     validation, directory, done = exported
     assert done["difference"] <= 1e-4
     model = validation.exported.model
@@ -124,7 +124,7 @@ def test_weights_that_timm_refuses_are_no_export(tmp_path, another_timm):
     assert not (tmp_path / "timm").exists()
 
 
-def test_without_timm_it_is_read_back(tmp_path, monkeypatch):
+def test_without_timm_the_file_is_checked_with_cait_tf(tmp_path, monkeypatch):
     monkeypatch.setattr(exporter, "find_spec", lambda name: None)
     validation = validation_of(lively_model())
     done = exporter.export(validation.exported, validation, tmp_path / "timm")

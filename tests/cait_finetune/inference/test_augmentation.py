@@ -73,7 +73,7 @@ def test_probabilities_are_averaged():
     assert averaged.class_names == Mean.class_names
 
 
-def test_a_model_cannot_tell_an_image_from_its_mirror_image_any_more(saved_run):
+def test_flip_gives_an_image_and_its_mirror_image_equal_probabilities(saved_run):
     image = picture(20, 30)
     there, back = encode(image), encode(image[:, ::-1])
     plain = Checkpoint(saved_run)

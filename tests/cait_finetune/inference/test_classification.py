@@ -78,7 +78,7 @@ def test_the_reason_of_a_refusal_is_in_its_own_words(tmp_path):
         f"2 root error(s) found.\n  (0) INVALID_ARGUMENT:  {UNKNOWN}\n\t [[{{{{node x}}}}]]",
     ],
 )
-def test_the_reason_is_the_line_that_says_something(tmp_path, message):
+def test_the_reason_is_the_informative_line_of_the_error(tmp_path, message):
     class Refusing(Mean):
         def __call__(self, files):
             raise tf.errors.InvalidArgumentError(None, None, message)

@@ -37,7 +37,7 @@ def folder(tmp_path, monkeypatch):
         (["a.png", "b", "a.png"], ["a.png", "b/2.JPG", "b/deep/3.webp", "a.png"]),  # named twice
     ],
 )
-def test_what_is_found(folder, images, found):
+def test_find_images_accepts_files_folders_and_globs(folder, images, found):
     assert find_images(images) == [Path(name) for name in found]
 
 
@@ -103,7 +103,7 @@ def test_a_broken_link_is_reported_with_the_others(tmp_path):
     ("images", "got"),
     [(["a.png", "*.gif"], r"\*.gif, which matches no image"), ([""], "nothing"), ([], r"\[\]")],
 )
-def test_what_is_not_there_is_named(folder, images, got):
+def test_the_error_names_a_pattern_without_images(folder, images, got):
     with pytest.raises(UserError, match=rf"images: got {got}, expected"):
         find_images(images)
 

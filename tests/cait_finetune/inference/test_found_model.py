@@ -77,7 +77,7 @@ def test_an_export_of_other_weights_than_the_checkpoints_is_passed_by(empty_run,
         ("export/litert/model.tflite", "export/litert", "litert"),
     ],
 )
-def test_an_export_by_itself(tmp_path, file, named, kind):
+def test_an_export_outside_a_run_is_found_without_a_run(tmp_path, file, named, kind):
     touch(tmp_path / file)
     found = find_model(tmp_path / named)
     assert (found.kind, found.run) == (kind, None)
@@ -120,7 +120,7 @@ def test_a_run_without_a_result_is_named(bare_run, tmp_path, caplog):
 
 
 @pytest.mark.parametrize("name", ["nowhere", "folder", "nowhere.onnx"])
-def test_nothing_to_be_found(tmp_path, name):
+def test_a_path_without_a_model_raises_an_error(tmp_path, name):
     (tmp_path / "folder").mkdir()
     with pytest.raises(UserError, match=f"model: got .*{name}.*, expected the directory of a run"):
         find_model(tmp_path / name)

@@ -91,7 +91,7 @@ def test_images_of_any_size_are_given_as_they_are(directory, write, open_model, 
 
 @pytest.mark.parametrize(("write", "open_model", "name"), KINDS)
 @pytest.mark.parametrize("count", [1, "count"])
-def test_a_model_of_one_size_gets_that(directory, write, open_model, name, count):
+def test_a_model_of_fixed_size_gets_images_of_this_size(directory, write, open_model, name, count):
     write(directory / name, [count, 16, 16, 3])
     model = open_model(directory / name, preprocessing)
     fitted = [preprocessing(16, None).fit(tf.constant(image)).numpy() for image in IMAGES]
@@ -130,7 +130,7 @@ def test_a_model_of_something_else(directory, write, open_model, name, shape, wr
 
 
 @pytest.mark.parametrize(("write", "open_model", "name"), KINDS)
-def test_a_file_that_is_none(directory, write, open_model, name):
+def test_a_file_that_is_not_a_model_raises_an_error(directory, write, open_model, name):
     write(directory / name, [1, 16, 16, 3])  # skips the test if a package is missing
     (directory / name).write_bytes(b"no model")
     with pytest.raises(UserError, match=rf"model: got .*{name} \(.+\), expected a"):
@@ -160,7 +160,7 @@ def test_class_names_inside_an_onnx_file(tmp_path):
         open_onnx(tmp_path / "model.onnx", preprocessing)
 
 
-def test_labels(directory):
+def test_labels_txt_needs_one_line_per_class(directory):
     def model() -> PixelModel:
         return PixelModel(
             directory / "model", lambda images: np.zeros((1, 3)), (1, 8, 8, 3), preprocessing

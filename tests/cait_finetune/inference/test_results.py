@@ -30,14 +30,14 @@ def predictions(tmp_path):
     )
 
 
-def test_they_are_a_sequence(predictions):
+def test_predictions_are_a_sequence(predictions):
     assert len(predictions) == 2
     assert predictions[0].classes[0] == ("cat & dog", 0.75)
     assert [one.path.name for one in predictions] == ["a<b>.png", "broken.jpg"]
     assert predictions.errors == [predictions[1]]
 
 
-def test_they_read_as_lines(predictions, tmp_path):
+def test_repr_prints_one_line_per_image(predictions, tmp_path):
     assert repr(predictions).splitlines() == [
         f"{tmp_path}/a<b>.png: cat & dog 75.0%, tench, Tinca tinca 25.0%",
         f"{tmp_path}/broken.jpg: not an image (no <format>)",
@@ -71,7 +71,7 @@ def test_a_name_that_is_no_utf8_loses_nothing(tmp_path, output):
     assert [row["path"] for row in rows] == [r"\xff.png", "dé.png"]
 
 
-def test_csv_and_json(predictions, tmp_path):
+def test_predictions_are_written_as_csv_or_json(predictions, tmp_path):
     predictions.write(tmp_path / "out.csv")
     rows = list(csv.DictReader((tmp_path / "out.csv").read_text().splitlines()))
     assert rows[0]["class_2"] == "tench, Tinca tinca"

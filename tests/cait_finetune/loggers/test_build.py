@@ -21,7 +21,7 @@ from tests.cait_finetune.stand_ins import checked
         ("[]", []),
     ],
 )
-def test_what_is_chosen_is_built(choice, names, tmp_path, monkeypatch):
+def test_build_loggers_builds_the_chosen_loggers(choice, names, tmp_path, monkeypatch):
     built = []
     monkeypatch.setattr(build, "Loggers", built.extend)
     config = checked(f"logger={choice}").logger

@@ -93,7 +93,7 @@ def test_one_that_fails_is_switched_off_with_one_warning(method, monkeypatch):
     ("error", "code"),
     [(Interrupted("SIGTERM"), 75), (UserError("x"), 1), (KeyboardInterrupt(), 1)],
 )
-def test_a_run_that_ends_badly_says_so(error, code):
+def test_a_failed_run_finishes_loggers_with_its_exit_code(error, code):
     notes = Notes()
     with pytest.raises(type(error)), Loggers([notes]):
         raise error
@@ -106,7 +106,7 @@ def test_a_solver_that_makes_no_steps_counts_epochs():
     assert notes.calls == [("record", "epoch", {"step": 3, "epoch": 3, "validation_top1": 0.5})]
 
 
-def test_what_a_logger_has_no_place_for_is_left_out(monkeypatch):
+def test_a_logger_ignores_record_kinds_that_it_does_not_implement(monkeypatch):
     warnings = []
     monkeypatch.setattr(fan_out.logger, "warning", lambda text, *of: warnings.append(text % of))
     whole_run(Logger())

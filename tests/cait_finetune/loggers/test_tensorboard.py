@@ -23,7 +23,7 @@ def text(events, tag) -> str:
     return tf.make_ndarray(one.tensor_proto).item().decode()
 
 
-def test_what_is_logged_is_in_the_event_file(tmp_path):
+def test_the_event_file_holds_every_logged_value(tmp_path):
     picture = tmp_path / "curves.png"
     pixels = np.random.default_rng(0).integers(0, 256, (8, 12, 3), "uint8")
     Image.fromarray(pixels).save(picture)

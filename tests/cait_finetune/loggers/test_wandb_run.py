@@ -72,7 +72,7 @@ def epoch(number, at):
     return "epoch", {"step": at, "epoch": number, "validation_top1": number / 10}
 
 
-def test_without_a_key_it_is_offline_and_one_line_says_how_to_upload(tmp_path):
+def test_without_an_api_key_the_run_is_offline_and_prints_the_sync_command(tmp_path):
     run = Run(tmp_path)
     logger = run.begin()
     logger.record(*step(1))
@@ -83,7 +83,7 @@ def test_without_a_key_it_is_offline_and_one_line_says_how_to_upload(tmp_path):
     assert line.endswith(f"wandb sync {directory}")
 
 
-def test_what_is_logged_is_in_the_file(tmp_path):
+def test_the_offline_file_holds_every_logged_value(tmp_path):
     picture = tmp_path / "curves.png"
     Image.new("RGB", (12, 8)).save(picture)
     model = tmp_path / "export"
@@ -339,7 +339,7 @@ def test_a_service_that_goes_away_keeps_everything_for_later(tmp_path, service):
     assert [row["step"] for row in wandb_files.history(tmp_path)] == [1, 2, 3]
 
 
-def test_what_was_kept_is_uploaded_by_the_command_that_was_said(tmp_path, service):
+def test_the_printed_sync_command_uploads_offline_runs(tmp_path, service):
     first = Run(tmp_path, mode="offline")
     logger = first.begin()
     logger.record(*step(1))

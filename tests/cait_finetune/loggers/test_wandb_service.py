@@ -13,7 +13,7 @@ def settings(monkeypatch, tmp_path):
     return SimpleNamespace(base_url="https://api.wandb.ai", api_key=None)
 
 
-def test_nobody_is_logged_in(settings):
+def test_find_key_returns_none_without_a_login(settings):
     assert find_key(settings) is None
 
 

@@ -115,7 +115,7 @@ def first_step():
 
 
 @pytest.mark.slow
-def test_the_first_step_moves_every_variable_as_its_row_says(first_step):
+def test_the_first_step_follows_the_multiplier_and_decay_of_each_row(first_step):
     _, optimizer, before, gradients, after, _, _ = first_step
     for row in optimizer.rows:
         w, g = before[row.path].astype("float64"), gradients[row.path].astype("float64")
@@ -175,7 +175,7 @@ def test_a_rate_of_zero_moves_nothing():
         assert value.tobytes() == before[path].tobytes()
 
 
-def test_weight_decay_acts_without_a_gradient_and_only_where_the_table_says():
+def test_weight_decay_without_a_gradient_acts_on_kernels_only():
     model = tiny_model()
     optimizer = make_optimizer(model, weight_decay=0.5)
     before = snapshot(model)

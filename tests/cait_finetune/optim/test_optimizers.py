@@ -242,7 +242,7 @@ def test_an_unknown_name_is_answered_with_a_near_one():
 @pytest.mark.parametrize(
     "changes", [{"momentum": 1.0}, {"lr_batch_size": 0}, {"name": "schedule_free", "beta_1": 0.0}]
 )
-def test_ranges(changes):
+def test_values_out_of_range_are_refused(changes):
     key = list(changes)[-1]
     with pytest.raises(UserError, match=rf"optimizer\.{key}: got"):
         optimizer_config(**changes)

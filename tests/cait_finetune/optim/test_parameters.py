@@ -78,7 +78,7 @@ def test_class_attention_shares_the_groups_of_the_last_blocks_not_the_first(publ
             assert row.group == 0
 
 
-def test_what_decays(model):
+def test_only_kernels_decay(model):
     for row in parameter_table(model, "full", 0.75, 0.05):
         kernel = row.path.endswith("/kernel")
         assert row.weight_decay == (0.05 if kernel else 0.0), row.path
@@ -133,7 +133,7 @@ def test_summary_counts_every_number_once(model):
     assert [row[5] for row in rows] == ["1.69e-03", "2.25e-03", "3.00e-03", "4.00e-03"]
 
 
-def test_summary_says_what_is_frozen(model):
+def test_summary_marks_frozen_groups(model):
     rows = summary(parameter_table(model, "linear_probe", 0.75, 0.05), base_lr=1e-3)
     assert [row[5] for row in rows] == ["frozen", "frozen", "frozen", "1.00e-03"]
     assert [row[2] for row in rows[:3]] == ["0", "0", "0"]

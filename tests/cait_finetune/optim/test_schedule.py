@@ -22,7 +22,7 @@ def build(epochs: int, steps: int = 10, warmup_epochs: float = 1.0, **changes) -
     return build_schedule(chosen, 1e-3, warmup, steps * epochs, steps)
 
 
-def test_the_named_points():
+def test_the_schedule_passes_warmup_peak_and_min_lr():
     schedule = build(epochs=5)
     assert (schedule.warmup_steps, schedule.total_steps) == (10, 50)
     assert schedule(0) == 1e-6
@@ -38,7 +38,7 @@ def test_every_value_of_the_cosine():
         assert schedule(step) == pytest.approx(expected)
 
 
-def test_up_then_down():
+def test_the_rate_rises_in_warmup_then_falls():
     values = [build(epochs=5)(step) for step in range(50)]
     assert all(a < b for a, b in itertools.pairwise(values[:11]))
     assert all(a > b for a, b in itertools.pairwise(values[10:]))
@@ -75,7 +75,7 @@ def test_a_run_of_a_few_steps_has_a_rate_for_each(steps):
     assert max(values) == 1e-3  # the warm-up ends within the run
 
 
-def test_a_straight_line():
+def test_the_linear_schedule_falls_linearly_to_min_lr():
     schedule = build(epochs=5, name="linear")
     assert schedule(5) == pytest.approx((1e-6 + 1e-3) / 2)
     for step in range(10, 50):
@@ -88,7 +88,7 @@ def test_constant_after_the_warm_up():
     assert {schedule(step) for step in range(10, 50)} == {1e-3}
 
 
-def test_steps_down():
+def test_the_step_schedule_multiplies_by_factor_down_to_min_lr():
     schedule = build(epochs=7, name="step", step_epochs=2.0, factor=0.2)
     values = [schedule(step) for step in range(70)]
     assert set(values[10:20]) == {1e-3}
@@ -189,7 +189,7 @@ def test_the_warm_up_in_any_unit(keys, steps):
         (["train.epochs=null", "train.steps=0"], "train.steps: got 0"),
     ],
 )
-def test_two_lengths_at_once_or_none(words, message):
+def test_two_lengths_or_no_length_are_refused(words, message):
     with pytest.raises(UserError) as error:
         checked(*words)
     assert str(error.value).startswith(message)

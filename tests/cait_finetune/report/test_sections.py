@@ -88,7 +88,7 @@ def test_a_run_without_mistakes(run):
     assert "classifies every test image correctly" in sections.mistakes(run)
 
 
-def test_time_is_said_in_words(run):
+def test_the_speed_section_formats_times_and_counts(run):
     result = {"images_per_second": None, "data_wait_share": None, "train_seconds": 3725.0,
               "wall_seconds": 59.6, "peak_memory_gb": 1.234, "steps": 9, "skipped_steps": 1}  # fmt: skip
     run.result.write_text(json.dumps(result))

@@ -62,7 +62,7 @@ TYPED = ["2024_01", "a,b", "d/été (1)", "it's", "x=y", "[a]", "a\\", "1:30", "
 
 
 @pytest.mark.parametrize("text", TYPED)
-def test_what_was_typed_is_written_and_runs_again(commands, text):
+def test_the_recorded_command_repeats_the_typed_words(commands, text):
     words = [f"dataset.license={text}", "dataset=folder", "dataset.class_names=[01,'a,b',no]"]
     ((command, _),) = commands(*words, "hydra.run.dir=1_0")
     typed = shlex.split(command)[3:]

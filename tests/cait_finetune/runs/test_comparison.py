@@ -107,7 +107,7 @@ def test_a_table_shows_eight_keys(tmp_path):
     ]
 
 
-def test_by_a_key(tmp_path):
+def test_pivot_tabulates_the_metric_by_one_key(tmp_path):
     runs = [(rate, share, seed) for rate in (1e-3, 1e-4) for share in (1.0, 0.1) for seed in (0, 1)]
     comparison = compare(tmp_path, *(
         (share / 2, {"optimizer__base_lr": rate, "dataset__train_share": share, "seed": seed})
@@ -134,7 +134,7 @@ def test_runs_of_an_edited_recipe_are_apart(tmp_path):
     assert len(comparison.pivot("optimizer.base_lr")[1]) == 2
 
 
-def test_a_recipe_that_was_edited_between_runs_is_said(tmp_path):
+def test_a_note_reports_a_recipe_edited_between_runs(tmp_path):
     runs = []
     for number, (rate, epochs) in enumerate(((1e-3, 1), (4e-3, 3))):
         settings = {"optimizer__base_lr": rate, "train__epochs": epochs}
@@ -148,7 +148,7 @@ def test_a_recipe_that_was_edited_between_runs_is_said(tmp_path):
     ]
 
 
-def test_what_a_chosen_option_sets_is_named(tmp_path):
+def test_a_note_names_keys_that_a_chosen_option_sets(tmp_path):
     runs = [
         (0.5, "model=cait_nano_32", {"model__name": "a", "model__weights": "pretrained"}),
         (0.6, "model=cait_xxs24_224", {"model__name": "b", "model__weights": "hub"}),
@@ -245,4 +245,6 @@ def test_a_copy_of_a_run_is_left_out(tmp_path):
         [read_entry(tmp_path / one) for one in ("there", "run")], best_first=True
     )
     assert [name(one) for one in comparison.finished] == ["run"]
-    assert comparison.notes()[0].startswith(f"copy    {tmp_path}/there is a copy of {tmp_path}/run")
+    assert comparison.notes()[0].startswith(
+        f"copy    {tmp_path}/there is left out: a copy of {tmp_path}/run"
+    )

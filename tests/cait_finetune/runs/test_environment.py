@@ -8,7 +8,7 @@ import pytest
 from cait_finetune.runs import environment
 
 
-def test_the_record(tmp_path):
+def test_the_record_holds_devices_packages_and_hardware(tmp_path):
     path = tmp_path / "environment.json"
     environment.record_environment(path, "2 replicas, CPU", begin=True)
     (record,) = json.loads(path.read_text())

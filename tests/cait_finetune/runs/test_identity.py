@@ -227,7 +227,7 @@ def test_start_weights_that_were_replaced(run):
         check_weights(run, "x", "abd")
 
 
-def test_a_run_that_is_made_again_says_what_is_other(run, tmp_path):
+def test_a_repeated_run_lists_its_differences_from_the_original(run, tmp_path):
     now = source()
     assert unlike(run, now, "abc") == [
         f"again  the images, classes and initial weights of {run.root}"
@@ -260,7 +260,7 @@ def test_accepted_changes_leave_the_id(run):
     assert json.loads(run.identity.read_text())["run"] == "id"
 
 
-def test_a_run_that_was_copied_says_where_its_images_are(tmp_path):
+def test_a_copied_run_reports_the_folder_of_its_images(tmp_path):
     """The copied project may have other images of the same names."""
     run = RunDirectory(tmp_path / "old" / "run")
     run.root.mkdir(parents=True)

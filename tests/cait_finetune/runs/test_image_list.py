@@ -8,7 +8,7 @@ from cait_finetune.runs.image_list import is_whole, read_images, write_images
 IMAGES = [Image("train", 'a "b",\n\udce9.jpg', "ant\x1fbee", "0f"), Image("test", "c", "ant")]
 
 
-def test_what_is_written_is_read(tmp_path):
+def test_a_written_list_is_read_back(tmp_path):
     path = tmp_path / "images.csv.gz"
     write_images(path, IMAGES)
     assert read_images(path) == IMAGES

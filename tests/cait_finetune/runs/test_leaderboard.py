@@ -76,7 +76,7 @@ def test_a_run_whose_checkpoints_were_deleted_is_a_run(tmp_path):
     ("path", "message"),
     [("nowhere", "nowhere, expected a directory that exists"), ("", "where there is no run")],
 )
-def test_where_there_is_nothing(tmp_path, path, message):
+def test_a_path_without_runs_raises_an_error(tmp_path, path, message):
     with pytest.raises(UserError, match=f"runs: got .*{message}"):
         find_runs([str(tmp_path / path)])
 
@@ -96,7 +96,7 @@ def test_a_score_that_is_no_number_is_the_worst(tmp_path):
     assert read_entry(write_run(tmp_path / "run", math.nan)).score == -math.inf
 
 
-def test_an_unfinished_run_says_how_far_it_came(tmp_path):
+def test_an_unfinished_run_reports_its_epochs_and_best_score(tmp_path):
     run = write_run(tmp_path / "run", train__epochs=5)
     assert read_entry(run).missing == "no epoch finished, no result.json"
     epochs = [{"kind": "epoch", "epoch": n, "validation_top1": n / 10} for n in (2, 1, 2)]
@@ -125,7 +125,7 @@ def test_damaged_files_are_named(tmp_path, text):
         ('{"metric": "top1", "validation_top1": 0.5}', "without scores"),
     ],
 )  # fmt: skip
-def test_a_result_that_is_none(tmp_path, text, words):
+def test_an_unreadable_or_incomplete_result_is_reported(tmp_path, text, words):
     run = write_run(tmp_path / "run", 0.5)
     (run / "result.json").write_text(text)
     entry = read_entry(run)
@@ -165,7 +165,7 @@ def test_metrics_that_cannot_be_read(tmp_path):
     )
 
 
-def test_what_differs(tmp_path):
+def test_differing_lists_keys_with_several_values(tmp_path):
     entries = [
         read_entry(write_run(tmp_path / "a", 0.5, optimizer__base_lr=0.1, train__epochs=5)),
         read_entry(write_run(tmp_path / "b", 0.6, optimizer__base_lr=0.2, train__epochs=5)),

@@ -73,7 +73,7 @@ def test_runs_that_cannot_be_compared_have_no_summary(tmp_path, capsys):
     assert not list(tmp_path.glob("sweep/*.json"))
 
 
-def test_without_results_there_is_nothing_to_say(tmp_path, console):
+def test_without_results_summarise_returns_none(tmp_path, console):
     write(tmp_path / "sweep", "0", 0, None, None)
     assert summarise(tmp_path / "sweep", console) is None
     assert not list(tmp_path.glob("sweep/*.json"))

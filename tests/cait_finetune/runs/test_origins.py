@@ -46,7 +46,7 @@ EVERY = ["model.name", "model.weights", "optimizer.base_lr", "augment.flip"]
         (("seed=1", "seed=1"), EVERY),
     ],
 )
-def test_what_was_chosen(tmp_path, commands, keys):
+def test_chosen_lists_the_keys_that_commands_set(tmp_path, commands, keys):
     entries = entries_of(tmp_path, *commands)
     assert differing(entries) == EVERY
     assert chosen(entries, EVERY) == keys
@@ -64,7 +64,7 @@ def unset_of(entries):
     return unset(entries, differing(entries))
 
 
-def test_what_an_edited_recipe_changed_is_found_behind_another_key(tmp_path):
+def test_a_key_changed_in_a_recipe_is_found_beside_a_typed_key(tmp_path):
     entries = runs_of(
         tmp_path,
         ("-cn mine optimizer.base_lr=0.1", {"optimizer__base_lr": 0.1, "train__epochs": 1}),
@@ -74,7 +74,7 @@ def test_what_an_edited_recipe_changed_is_found_behind_another_key(tmp_path):
     assert unset_of(entries[:1]) == []
 
 
-def test_what_a_chosen_option_sets_is_explained(tmp_path):
+def test_keys_set_by_a_chosen_option_are_explained(tmp_path):
     small = {"model__name": "a", "model__weights": "pretrained", "optimizer__base_lr": 1e-3}
     large = {"model__name": "b", "model__weights": "hub", "optimizer__base_lr": 1e-4}
     # conf/model sets the optimizer and the batch size too, but not the epochs.

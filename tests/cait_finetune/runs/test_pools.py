@@ -70,7 +70,7 @@ def test_folds_of_one_pool_are_silent(tmp_path):
         ([*POOL, Image("", "new.jpg", "a", "e")], "1 image new (new.jpg)"),
     ],
 )
-def test_a_pool_that_changed_between_folds_is_said_once(tmp_path, pool, change):
+def test_a_changed_pool_of_folds_is_reported_once(tmp_path, pool, change):
     runs = [fold(tmp_path / "0", 0, POOL), fold(tmp_path / "1", 1, pool)]
     lines = [f"images  train and validation together changed between 0 and 1: {change}"]
     assert said(runs, tmp_path) == lines
@@ -78,7 +78,7 @@ def test_a_pool_that_changed_between_folds_is_said_once(tmp_path, pool, change):
     assert said([*runs, third], tmp_path) == lines
 
 
-def test_other_test_images_of_a_fold_are_said(tmp_path):
+def test_folds_with_different_test_images_are_reported(tmp_path):
     other = [dataclasses.replace(TEST[0], content="f")]
     runs = [fold(tmp_path / "0", 0, POOL), fold(tmp_path / "1", 1, POOL, other)]
     assert said(runs, tmp_path) == ["images  0 and 1 were scored on different test images"]
@@ -100,7 +100,7 @@ def test_draws_from_one_pool_are_silent(tmp_path):
     assert said([*runs, run_on(tmp_path / "all", POOL[:6], POOL[6:])], tmp_path) == []
 
 
-def test_an_image_of_two_draws_that_changed_is_said(tmp_path):
+def test_a_changed_image_in_two_draws_is_reported(tmp_path):
     runs = [share(tmp_path / "0", 0, POOL[1:4]), share(tmp_path / "1", 1, with_one(label="a")[3:6])]
     assert said(runs, tmp_path) == [
         "images  train and validation together changed between 0 and 1: 1 image relabelled (3.jpg)"
@@ -127,7 +127,7 @@ def test_an_older_run_drew_by_the_seed_of_the_splits(tmp_path):
     )
 
 
-def test_a_draw_that_is_not_of_the_whole_pool_is_said(tmp_path):
+def test_a_draw_with_an_image_outside_the_pool_is_reported(tmp_path):
     new = Image("", "new.jpg", "a", "e")
     runs = [
         share(tmp_path / "0", 0, [new, *POOL[:2]]),
@@ -138,7 +138,7 @@ def test_a_draw_that_is_not_of_the_whole_pool_is_said(tmp_path):
     ]
 
 
-def test_draws_of_other_sizes_are_said(tmp_path):
+def test_draws_of_different_sizes_are_reported(tmp_path):
     runs = [share(tmp_path / "0", 0, POOL[0:3]), share(tmp_path / "1", 1, POOL[2:6])]
     assert said(runs, tmp_path) == [
         "images  0 drew 3 training images and 1 4 under the same settings: images are new or gone"
@@ -154,7 +154,7 @@ def test_another_order_is_no_difference(tmp_path):
     assert said(runs, tmp_path) == []
 
 
-def test_a_division_that_changed_is_said(tmp_path):
+def test_an_image_that_changed_its_split_is_reported(tmp_path):
     runs = [run_on(tmp_path / "0", POOL[:6], POOL[6:]), run_on(tmp_path / "1", POOL[:5], POOL[5:])]
     assert said(runs, tmp_path) == [
         "images  0 and 1 were scored on different validation images",
@@ -163,7 +163,7 @@ def test_a_division_that_changed_is_said(tmp_path):
     ]
 
 
-def test_a_missing_list_is_said_only_where_it_is_needed(tmp_path):
+def test_an_unreadable_image_list_is_reported_only_if_it_is_needed(tmp_path):
     runs = [fold(tmp_path / str(number), number, POOL) for number in range(2)]
     (tmp_path / "1" / "images.csv.gz").write_bytes(b"damaged")
     (line,) = said(runs, tmp_path)

@@ -62,7 +62,7 @@ def test_a_run_of_a_version_that_wrote_the_default_shares_is_resumed(run):
         resume(run, "dataset.splits.seed=1")
 
 
-def test_what_is_free_may_change_and_is_said(run):
+def test_free_keys_may_change_and_are_listed(run):
     words = ("train.max_hours=2.5", "checkpoint.keep=5", "export=none", "dataset.data_dir=/moved")
     config, changes = resume(run, *words)
     assert config.train.max_hours == 2.5
@@ -88,7 +88,7 @@ def test_a_run_may_go_on_with_other_loggers(run):
     assert (silent.csv, silent.wandb.enabled) == (False, False)
 
 
-def test_what_resume_was_given_is_there_at_the_next_resume(run):
+def test_changes_of_one_resume_hold_for_the_next(run):
     words = ("export=[saved_model,onnx]", "logger=csv", "train.max_hours=2", "dataset.cache=memory")
     given, changes = resume(run, *words, "export.push_to_hub=me/it", "dataset.accept_changes=true")
     assert changes
@@ -104,7 +104,7 @@ def test_what_resume_was_given_is_there_at_the_next_resume(run):
     assert resume(run)[0].train.max_hours is None
 
 
-def test_what_did_not_change_is_not_written(run):
+def test_an_unchanged_config_is_not_rewritten(run):
     before = (run / "config.yaml").read_bytes().replace(b"  accept_changes: false\n", b"")
     (run / "config.yaml").write_bytes(before)  # as an older version wrote it
     keep_free_keys(RunDirectory(run), resume(run, *FIRST)[0])
@@ -125,7 +125,7 @@ def test_what_did_not_change_is_not_written(run):
         (["train.precision=mixed_bfloat16"], ["train.precision: float32 → mixed_bfloat16"]),
     ],
 )  # fmt: skip
-def test_what_changes_the_meaning_is_refused_key_by_key(run, words, named):
+def test_changes_of_training_keys_are_refused_by_name(run, words, named):
     with pytest.raises(UserError, match="resume: got other values than the run's") as error:
         resume(run, *words)
     for one in named:
@@ -220,13 +220,13 @@ def test_a_run_that_a_limit_ended_trains_on_with_another(run, ended_by, word):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"metric": "top1"}'])
-def test_a_run_without_the_mark_is_not_finished(run, text):
+def test_a_malformed_result_does_not_mark_a_run_as_finished(run, text):
     (run / "result.json").write_text(text)
     assert resume(run)[0].resume == str(run)
 
 
 @pytest.mark.parametrize("text", ["model: [", "nonsense: 3", "seed: many", ""])
-def test_a_configuration_that_is_none(run, text):
+def test_a_malformed_config_raises_an_error(run, text):
     (run / "config.yaml").write_text(text)
     with pytest.raises(UserError, match=r"config\.yaml|nothing"):
         resume(run)

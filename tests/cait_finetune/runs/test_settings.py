@@ -26,7 +26,7 @@ def edit(run, key, value):
     run.write_config(config)
 
 
-def test_as_written_it_passes(run):
+def test_an_unedited_config_passes(run):
     check_settings(run, "run")
 
 
@@ -52,7 +52,7 @@ def test_an_edited_value_is_named(run, key, value, begun):
     ("key", "value"),
     [("dataset.data_dir", "there"), ("train.max_hours", 2.0), ("export.onnx", True)],
 )
-def test_what_resume_may_change_passes(run, key, value):
+def test_an_edit_of_a_free_key_passes(run, key, value):
     edit(run, key, value)
     check_settings(run, "resume")
 

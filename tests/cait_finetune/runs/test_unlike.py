@@ -16,7 +16,7 @@ def said(entries, root):
     return [line.replace(f"{root}/", "") for line in unlike(entries)]
 
 
-def test_runs_on_different_images_say_so(tmp_path):
+def test_runs_on_different_test_images_are_reported(tmp_path):
     entries = []
     for name, of_test in (("a", "1"), ("b", "2"), ("c", None), ("d", "2"), ("e", "3")):
         run = write_run(tmp_path / name, 0.5)
@@ -76,7 +76,7 @@ def entry_on(directory, train="0", test_examples=21, start="5", **settings):
         ({"train": "1", "dataset__columns.label": "kind"}, []),
     ],
 )  # fmt: skip
-def test_what_differs_under_equal_settings_is_said(tmp_path, other, lines):
+def test_differences_under_equal_settings_are_reported(tmp_path, other, lines):
     known = {"model__weights": "start.pth", "dataset__train_share": 1.0, "seed": 0}
     one = entry_on(tmp_path / "one", **known)
     two = entry_on(tmp_path / "two", **{**known, **other})
@@ -94,7 +94,7 @@ def test_keys_that_choose_no_images_explain_no_other_images(tmp_path, key):
     assert said([one, two], tmp_path) == [words]
 
 
-def test_a_run_that_accepted_other_images_says_so(tmp_path):
+def test_a_run_that_accepted_changed_images_is_reported(tmp_path):
     run = entry_on(tmp_path / "run").directory
     result = json.loads((run / "result.json").read_text())
     result["data"]["accepted_changes"] = ["export: 1 image gone (b)", "resume: 1 image new (a)"]
@@ -116,7 +116,7 @@ def test_folds_of_different_seeds_overlap(tmp_path):
     assert unlike([read_entry(tmp_path / "same" / str(number)) for number in range(2)]) == []
 
 
-def test_files_that_were_edited_say_nothing(tmp_path):
+def test_malformed_identity_files_are_ignored(tmp_path):
     one, two = (entry_on(tmp_path / name) for name in ("one", "two"))
     (tmp_path / "two" / "identity.json").write_text("[1]")
     assert unlike([one, read_entry(two.directory)]) == []

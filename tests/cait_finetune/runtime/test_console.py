@@ -17,7 +17,7 @@ SOURCES = Path(__file__).resolve().parents[3] / "cait_finetune"
 @pytest.mark.parametrize(
     "name", ["[red]x[/b]", "[/b]", "logger=[csv,wandb]", "[img] 20.png", ":car:"]
 )
-def test_a_name_is_no_markup(name):
+def test_the_console_prints_markup_in_names_unchanged(name):
     console = plain_console(file=io.StringIO(), width=60)
     console.print(f"best {name}")
     table = Table("file", name)
@@ -32,7 +32,7 @@ def test_a_long_line_is_left_to_the_terminal():
     assert console.file.getvalue() == "a path of many letters\n"
 
 
-def test_there_is_no_other_console():
+def test_only_console_py_creates_a_console():
     made = [path.name for path in SOURCES.rglob("*.py")
             if re.search(r"\bConsole\(", path.read_text())]  # fmt: skip
     assert made == ["console.py"]

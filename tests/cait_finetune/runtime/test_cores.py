@@ -6,7 +6,7 @@ from cait_finetune.errors import UserError
 from cait_finetune.runtime import cores
 
 
-def test_threads(monkeypatch):
+def test_core_count_is_limited_to_the_available_cores(monkeypatch):
     monkeypatch.setattr(cores, "cores", lambda: [3, 5])
     assert cores.core_count(0) == 2
     assert cores.core_count(1) == 1

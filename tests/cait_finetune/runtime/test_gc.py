@@ -41,7 +41,7 @@ def looks():
     gc.callbacks.remove(note)
 
 
-def test_nobody_looks_inside(looks):
+def test_gc_disabled_runs_no_collection(looks):
     kept = [[] for _ in range(100)]
     assert looks  # the fixture works
     with gc_disabled():
@@ -58,7 +58,7 @@ def _fail(enabled):
 
 
 @pytest.mark.parametrize("enabled", [True, False])
-def test_it_is_afterwards_as_it_was(enabled):
+def test_gc_disabled_restores_the_collector_after_an_error(enabled):
     before = gc.isenabled()
     try:
         (gc.enable if enabled else gc.disable)()
@@ -69,7 +69,7 @@ def test_it_is_afterwards_as_it_was(enabled):
         (gc.enable if before else gc.disable)()
 
 
-def test_what_is_loaded_first_is_not_looked_at_again():
+def test_objects_from_loading_are_frozen():
     done = subprocess.run([sys.executable, "-c", _LOADING], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["False", "True 0", "False", "True 1"]

@@ -26,7 +26,7 @@ def restored(monkeypatch):
     tf.config.optimizer.set_experimental_options(dict.fromkeys(options()) | before)
 
 
-def test_off_in_there_alone(restored):
+def test_rewriting_passes_are_off_inside_the_block_only(restored):
     before = options()
     with grappler_prune_only():
         assert not any(options()[name] for name in REWRITING)
@@ -40,7 +40,7 @@ def test_on_again_after_an_error(restored):
     assert options() == before
 
 
-def test_what_the_user_has_chosen_stays(restored):
+def test_options_that_the_user_set_stay(restored):
     chosen = {"remapping": True, "constant_folding": False}
     tf.config.optimizer.set_experimental_options(chosen)
     before = options()
@@ -49,7 +49,7 @@ def test_what_the_user_has_chosen_stays(restored):
     assert options() == before
 
 
-def test_accelerators_have_them(restored, monkeypatch):
+def test_accelerators_keep_the_rewriting_passes(restored, monkeypatch):
     monkeypatch.setattr(graph_optimizers, "cpu_alone", lambda: False)
     before = options()
     with grappler_prune_only():

@@ -48,25 +48,25 @@ def asked(monkeypatch, tmp_path, capsys):
         (None, "[]"),
     ],
 )
-def test_nothing_is_said_where_nothing_changes(asked, named, written):
+def test_no_message_appears_if_the_backend_does_not_change(asked, named, written):
     assert asked(named, written) == ("tensorflow", "")
 
 
-def test_the_variable(asked):
+def test_the_message_names_the_environment_variable(asked):
     assert asked("torch", '{"backend": "jax"}') == (
         "tensorflow",
         "Keras  runs on tensorflow: KERAS_BACKEND=torch has no effect here\n",
     )
 
 
-def test_the_file(asked, tmp_path):
+def test_the_message_names_keras_json(asked, tmp_path):
     assert asked(None, json.dumps({"backend": "jax"})) == (
         "tensorflow",
         f'Keras  runs on tensorflow: "backend": "jax" in {tmp_path}/keras.json has no effect here\n',
     )
 
 
-def test_the_file_in_the_home(asked, monkeypatch, tmp_path):
+def test_keras_json_in_the_home_directory_is_found(asked, monkeypatch, tmp_path):
     (tmp_path / ".keras").mkdir()
     (tmp_path / ".keras" / "keras.json").write_text('{"backend": "torch"}', encoding="utf-8")
     monkeypatch.setenv("HOME", str(tmp_path))

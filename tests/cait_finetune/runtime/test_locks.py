@@ -45,7 +45,7 @@ def hold(path) -> None:
         pass
 
 
-def test_a_second_holder_is_refused_and_told_who_holds_it(tmp_path, holder):
+def test_the_error_for_a_second_holder_names_the_first(tmp_path, holder):
     with pytest.raises(InUse, match=rf"process {holder.pid} on \S+ since \d{{4}}-"):
         hold(tmp_path / "lock")
 

@@ -22,14 +22,14 @@ print(before - held())
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="not glibc")
-def test_what_was_freed_goes_back_to_the_system():
+def test_malloc_trim_returns_freed_memory_to_the_system():
     done = subprocess.run([sys.executable, "-c", _FRAGMENTED], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 100e6
 
 
 @pytest.mark.parametrize("fault", [OSError, TypeError, None])
-def test_where_the_library_cannot(monkeypatch, fault):
+def test_malloc_trim_does_nothing_without_glibc(monkeypatch, fault):
     asked = []
 
     def load(name):

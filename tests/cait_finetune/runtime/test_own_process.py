@@ -39,7 +39,7 @@ def told(work: str, status: int = 0) -> tuple[str, str]:
     return done.stdout.strip(), done.stderr
 
 
-def test_its_value_and_the_process_it_came_from():
+def test_the_return_value_comes_from_another_process():
     own, other = told("print('hello')\nreturn os.getpid()")[0].split("\n")[-1].split()
     assert own != other
 
@@ -65,7 +65,7 @@ def test_a_signal_to_the_parent_reaches_it():
     assert out == "Interrupted 75: SIGTERM: the state is saved; continue with resume=DIR"
 
 
-def test_one_that_comes_before_the_runs_own_handlers_ends_all():
+def test_a_signal_before_the_handlers_of_the_run_ends_every_run():
     out, err = told("""
         os.kill(os.getppid(), signal.SIGTERM)
         time.sleep(.5)
@@ -75,7 +75,7 @@ def test_one_that_comes_before_the_runs_own_handlers_ends_all():
     assert "Traceback" not in err
 
 
-def test_one_that_comes_when_it_has_ended_is_not_lost():
+def test_a_signal_at_the_end_of_the_run_is_not_lost():
     out, _ = told("""
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         os.kill(os.getppid(), signal.SIGTERM)

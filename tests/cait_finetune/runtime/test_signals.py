@@ -107,7 +107,7 @@ def asked_to_end(number: int) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_the_outer_block_says_what_to_do(number, capsys):
+def test_the_outer_block_prints_the_advice(number, capsys):
     before = signal.getsignal(number)
     with pytest.raises(SystemExit) as stopped:
         asked_to_end(number)
@@ -208,7 +208,7 @@ def test_a_later_signal_raises_an_exit_that_a_library_caught(monkeypatch, capsys
     assert capsys.readouterr().err.count("life: ") == 1
 
 
-def test_what_a_library_makes_of_the_exit_is_undone():
+def test_an_exit_that_a_library_converts_is_restored():
     def life():
         with preemptible("life", ADVICE):
             try:

@@ -28,7 +28,7 @@ from cait_tf import get_variant
         (["distribution=auto", "distribution.devices=2"], None),
     ],
 )
-def test_it_depends_on_the_parts_of_a_batch(words, parts, monkeypatch):
+def test_single_threaded_ops_depend_on_the_micro_batches(words, parts, monkeypatch):
     asked = []
     monkeypatch.setattr(cores, "single_threaded_ops", lambda parts: bool(asked.append(parts)))
     config = configure("model.weights=none", *words)
@@ -39,7 +39,7 @@ def test_it_depends_on_the_parts_of_a_batch(words, parts, monkeypatch):
 @pytest.mark.parametrize(
     "word", ["train.accumulation=1", "train.jit_compile=true", "train.precision=mixed_bfloat16"]
 )
-def test_how_training_is_done_says_nothing_of_an_evaluation(word, monkeypatch):
+def test_training_keys_do_not_change_the_threads_of_an_evaluation(word, monkeypatch):
     asked = []
     monkeypatch.setattr(cores, "single_threaded_ops", lambda parts: bool(asked.append(parts)))
     config = configure("model=cait_xxs24_224", "train.eval_batch_size=64", word)

@@ -44,7 +44,7 @@ def names(directory: Path) -> set[str]:
     return {path.name for path in directory.iterdir()}
 
 
-def test_tensorflow_is_told_where_beside_what_the_user_tells_it(tmp_path):
+def test_the_cache_flag_is_added_to_the_xla_flags_of_the_user(tmp_path):
     environment = {"TF_XLA_FLAGS": "--tf_xla_clustering_debug"}
     folder = tmp_path / "two words" / conditions(environment)
     keep_compiled(tmp_path / "two words", environment)
@@ -54,7 +54,7 @@ def test_tensorflow_is_told_where_beside_what_the_user_tells_it(tmp_path):
 
 
 @pytest.mark.parametrize("flags", ["", f"{FLAG}=/elsewhere"])
-def test_who_wants_none_or_another_is_left_alone(tmp_path, flags):
+def test_a_disabled_or_user_set_cache_stays_unchanged(tmp_path, flags):
     environment = {"TF_XLA_FLAGS": flags}
     keep_compiled(tmp_path / "cache" if flags else None, environment)
     assert environment == {"TF_XLA_FLAGS": flags}

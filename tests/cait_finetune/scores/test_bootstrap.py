@@ -74,7 +74,7 @@ def test_the_bootstrap_of_a_mean_is_its_normal_interval():
     assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.02)
 
 
-def test_what_has_no_interval_is_left_out(monkeypatch):
+def test_metrics_without_an_interval_are_omitted(monkeypatch):
     one = predictions(multi_label=True)
     perfect = dataclasses.replace(one, logits=one.labels)
     assert metric_intervals(perfect, evaluated(perfect)) == {}  # all samples give 1

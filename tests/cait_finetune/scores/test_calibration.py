@@ -63,13 +63,13 @@ def test_a_bin_has_its_upper_edge_and_not_its_lower():
     np.testing.assert_allclose(got.accuracy, [0.5, 0, np.nan, np.nan, 1])
 
 
-def test_the_worst_and_the_best():
+def test_the_calibration_error_ranges_from_0_to_1():
     assert reliability(np.ones(8), np.zeros(8)).error == 1.0
     assert reliability(np.ones(8), np.ones(8)).error == 0.0
     assert reliability(np.array([]), np.array([])).error == 0.0
 
 
-def test_what_is_no_number_is_no_confidence():
+def test_nan_counts_as_confidence_zero():
     got = reliability(np.array([np.nan, 1.0]), np.array([False, True]))
     assert (got.count[0], got.error) == (1, 0.0)
 

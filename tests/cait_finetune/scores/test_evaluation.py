@@ -194,7 +194,7 @@ def test_one_class_alone():
     assert got.loss == pytest.approx(loss)
 
 
-def test_a_perfect_model_and_one_that_says_nothing():
+def test_perfect_logits_score_1_and_constant_logits_score_the_base_rate():
     labels = several()[1]
     sure = MultiLabelEvaluator(given_logits)(filled_up(60 * labels - 30, labels, 8))
     assert (sure.mean_average_precision, sure.f1) == (1.0, 1.0)
@@ -233,7 +233,7 @@ def test_several_labels_of_no_image_at_all():
     assert (got.mean_average_precision, got.f1, got.loss, got.examples) == (0.0, 0.0, 0.0, 0)
 
 
-def test_labels_say_who_evaluates():
+def test_multi_label_selects_the_evaluator():
     assert isinstance(build_evaluator(given_logits, multi_label=True), MultiLabelEvaluator)
     assert isinstance(build_evaluator(given_logits, multi_label=False), Evaluator)
 

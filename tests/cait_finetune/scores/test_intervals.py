@@ -19,7 +19,7 @@ from cait_finetune.scores.intervals import half_width, wilson
         (1 / 29, 29, (0.0061, 0.1718)),
     ],
 )
-def test_wilson(accuracy, examples, interval):
+def test_wilson_intervals_equal_published_values(accuracy, examples, interval):
     assert wilson(accuracy, examples) == pytest.approx(interval, abs=5e-5)
 
 

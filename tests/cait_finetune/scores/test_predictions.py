@@ -65,7 +65,7 @@ def test_a_file_gives_everything_back(tmp_path, several):
     assert [one.name for one in path.parent.iterdir()] == ["test.npz"]
 
 
-def test_a_file_of_an_earlier_version_says_no_weights(tmp_path):
+def test_a_file_of_an_earlier_version_has_no_weights_mark(tmp_path):
     found, path = some(), tmp_path / "test.npz"
     names = ("logits", "labels", "ids", "class_names")
     np.savez(path, **{name: np.array(getattr(found, name)) for name in names})

@@ -76,7 +76,7 @@ def test_the_metric_is_what_decides_the_best_epoch(words, metric):
     assert written(*words, "seed=1,2")["metric"]["name"] == metric
 
 
-def test_a_recipe_says_what_varies():
+def test_a_recipe_defines_the_varied_keys():
     document = written("-cn", "flowers_sweep", "train.label_smoothing=0.05")
     assert set(document["parameters"]) == {
         "optimizer.base_lr",
@@ -122,7 +122,7 @@ def test_a_mistake_is_one_message_and_no_file(word, message, monkeypatch, tmp_pa
 
 
 @pytest.mark.parametrize("mode", ["offline", "disabled"])
-def test_wandb_must_be_told(mode):
+def test_an_offline_or_disabled_wandb_logger_is_refused(mode):
     with pytest.raises(UserError, match=f"wandb.mode: got {mode}, expected auto or online"):
         written("seed=1,2", "logger=wandb", f"logger.wandb.mode={mode}")
 

@@ -48,7 +48,7 @@ def test_a_typed_distribution(word, parameter):
     }
 
 
-def test_each_end_and_choice_is_tried_beside_the_first_of_the_others():
+def test_read_space_checks_every_value_with_the_first_value_of_other_keys():
     tried = []
 
     def check(words):

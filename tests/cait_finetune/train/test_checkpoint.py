@@ -35,12 +35,12 @@ def files_of_at_most(size: int):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_names(checkpoints, tmp_path):
+def test_checkpoints_are_named_best_and_last(checkpoints, tmp_path):
     assert checkpoints.best == tmp_path / "checkpoints" / "best.safetensors"
     assert checkpoints.last == tmp_path / "checkpoints" / "last.safetensors"
 
 
-def test_what_is_loaded_is_what_was_saved_to_the_bit(checkpoints, models):
+def test_loaded_weights_equal_saved_weights_bit_for_bit(checkpoints, models):
     first, second = models
     saved, own = snapshot(first), snapshot(second)
     checkpoints.save(first, checkpoints.best, 3)

@@ -31,7 +31,7 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def test_tf_config(monkeypatch):
+def test_find_cluster_reads_tf_config(monkeypatch):
     monkeypatch.setenv("TF_CONFIG", json.dumps(GOOD))
     cluster = find_cluster(CONFIG)
     assert cluster == Cluster(("a:1", "b:2"), 1)
@@ -79,14 +79,14 @@ def test_a_tf_config_that_is_no_json_object(monkeypatch, text):
         find_cluster(CONFIG)
 
 
-def test_none_at_all_says_how_one_looks():
+def test_without_a_cluster_the_error_shows_an_example_tf_config():
     with pytest.raises(UserError, match="no TF_CONFIG") as error:
         find_cluster(CONFIG)
     assert '"worker": ["host0:12355"' in str(error.value)
     assert "srun" in str(error.value)
 
 
-def test_slurm(monkeypatch):
+def test_find_cluster_reads_slurm_unless_tf_config_is_set(monkeypatch):
     for name, value in {
         "PROCID": "2", "STEP_NUM_TASKS": "3", "STEP_NODELIST": "node[07-08]",
         "STEP_TASKS_PER_NODE": "2,1",

@@ -87,7 +87,7 @@ class Replicas:
     ("size", "parts", "replicas", "nearest"),
     [(32, 1, 3, 33), (32, 2, 3, 30), (1, 1, 8, 8), (100, 1, 8, 96), (12, 4, 4, 16)],
 )
-def test_a_batch_that_cannot_be_divided_says_the_nearest(size, parts, replicas, nearest):
+def test_the_message_names_the_nearest_divisible_batch_size(size, parts, replicas, nearest):
     with pytest.raises(
         UserError, match=rf"train\.batch_size: got {size}, .* nearest is {nearest}\b"
     ):
@@ -108,6 +108,6 @@ def test_the_devices_in_words():
     assert device_summary(Replicas(4, "GPU")) == "4 replicas, GPU"
 
 
-def test_one_process_asks_nobody():
+def test_a_single_process_needs_no_agreement_and_is_chief():
     assert build_agreement(one_device()) is None
     assert is_chief(one_device())

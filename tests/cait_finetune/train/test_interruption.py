@@ -31,7 +31,7 @@ def signalled(number: int, directory=None) -> None:
         (signal.SIGINT, InterruptedByUser, 130),
     ],
 )
-def test_a_signal_ends_what_is_going_on(number, kind, code):
+def test_a_signal_raises_its_interruption_with_its_exit_code(number, kind, code):
     before = signal.getsignal(number)
     with pytest.raises(kind, match=f"{number.name}: .* resume=some/run") as stopped:
         signalled(number, "some/run")
@@ -44,14 +44,14 @@ def test_before_the_run_has_begun_there_is_nothing_to_resume():
         signalled(signal.SIGTERM)
 
 
-def test_no_library_takes_it_for_an_error_or_loses_it_when_rebuilding():
+def test_an_interruption_is_not_an_exception_and_can_be_rebuilt():
     error = InterruptedByUser("SIGINT: …")
     assert not isinstance(error, Exception)
     again = type(error)(str(error))
     assert (str(again), again.code) == (str(error), error.code)
 
 
-def test_deferred_it_is_noted_and_the_state_saved_first():
+def test_a_deferred_signal_raises_at_the_next_check():
     with Interruption() as interruption:
         with interruption.deferred():
             send(signal.SIGTERM)
@@ -98,7 +98,7 @@ def test_a_second_ctrl_c_is_obeyed_at_once_but_not_the_same_one_twice(monkeypatc
             send(signal.SIGINT)
 
 
-def test_what_is_ignored_under_nohup_stays_ignored():
+def test_a_signal_that_nohup_ignores_stays_ignored():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with Interruption() as interruption:
@@ -156,7 +156,7 @@ def interrupted_in_c(monkeypatch, seen: list) -> None:
         op.get_attr("none")
 
 
-def test_what_tensorflow_makes_of_it_is_undone(monkeypatch):
+def test_an_interruption_that_tensorflow_converts_is_restored(monkeypatch):
     seen = []
     with pytest.raises(Interrupted, match=r"SIGTERM: .* resume=some/run"):
         interrupted_in_c(monkeypatch, seen)

@@ -177,7 +177,7 @@ class Run:
         ([(0.9, 1.0)], 1),
     ],
 )
-def test_the_best_epoch(validations, best_epoch):
+def test_the_best_epoch_has_the_highest_score_then_the_lowest_loss(validations, best_epoch):
     run = Run(validations)
     state = run()
     assert state.best_epoch == best_epoch
@@ -221,7 +221,7 @@ def test_every_step_gets_its_rate():
     assert run.step.rates == [0.5 ** (number + 1) for number in range(6)]
 
 
-def test_the_log():
+def test_the_log_holds_step_and_epoch_records():
     losses = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
     run = Run([(0.25, 1.5), (0.5, 1.25)], losses, log_every=2)
     run()
@@ -268,7 +268,7 @@ def test_the_first_steps_which_trace_do_not_count_as_speed():
 
 
 @pytest.mark.parametrize(("seconds", "waits"), [(0.0, False), (0.1, True)])
-def test_a_run_that_waits_for_its_data_says_so_once(seconds, waits):
+def test_a_slow_input_pipeline_is_reported_once(seconds, waits):
     run = Run([(0.5, 1.0)] * 3, log_every=1)
     quick = run.stream
 
@@ -335,7 +335,7 @@ def without_time(progress):
 
 
 @pytest.mark.parametrize("step", [2, 4, 5, 6, 8])
-def test_from_any_state_the_rest_is_the_same(step):
+def test_resuming_from_any_state_repeats_the_rest_of_the_run(step):
     losses = [1.0, 1.3, SKIPPED, 0.7, 0.9, 1.1, 0.2, SKIPPED, 0.4, 0.6]
     validations = [(0.5, 1.0), (0.4, 0.9)]
     options = {"steps_per_epoch": 5, "every_steps": 2, "log_every": 3}
@@ -410,7 +410,7 @@ def test_patience_judges_each_phase_by_itself():
     assert (state.best_epoch, state.best_score[0]) == (4, 0.9)
 
 
-def test_what_is_left_after_a_limit_is_not_built():
+def test_stages_after_a_limit_are_not_built():
     run = Run([(0.5, 1.0)] * 3, patience=1)
     built = []
 

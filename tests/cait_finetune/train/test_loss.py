@@ -254,7 +254,7 @@ def test_easy_noes_below_the_clip_cost_nothing():
     assert gradient[0, 3] > 0
 
 
-def test_what_is_right_of_one_label():
+def test_correct_counts_the_largest_logit_of_one_label():
     logits = tf.constant([[3.0, 0, 0], [0, 3.0, 0], [0, 3.0, 0]])
     shares = tf.constant([[0.1, 0, 0], [0.6, 0.4, 0], [0.4, 0.6, 0]])
     for loss in (CrossEntropy(), CrossEntropy(weighted=True), BinaryCrossEntropy()):
@@ -263,14 +263,14 @@ def test_what_is_right_of_one_label():
         assert loss.correct(shares, logits).numpy().tolist() == [1, 0, 1]
 
 
-def test_what_is_right_of_several_labels():
+def test_correct_is_the_share_of_right_labels_for_multi_label():
     logits = tf.constant([[3.0, -1, 2, -4], [3.0, 1, 2, 4]])
     labels = tf.constant([[1.0, 0, 0, 0], [0.4, 0.6, 1, 1]])
     for loss in (BinaryCrossEntropy(multi_label=True), AsymmetricLoss()):
         assert loss.correct(labels, logits).numpy().tolist() == [0.75, 0.75]
 
 
-def test_what_is_built():
+def test_build_loss_follows_the_configuration():
     auto = LossConfig("auto")
     assert build_loss(auto, 0.1) == CrossEntropy(0.1)
     assert build_loss(auto, 0.1, weighted=True) == CrossEntropy(0.1, weighted=True)

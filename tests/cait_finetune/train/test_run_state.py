@@ -11,7 +11,7 @@ import pytest
 from cait_finetune.train.run_state import RunState
 
 
-def test_through_json_and_back():
+def test_the_state_survives_json():
     state = RunState(step=7, best_score=(0.1 + 0.2, -math.inf), epoch_loss=1 / 3)
     state.add(np.array([[1.5, 3, 0.25, 1], [math.nan, 0, math.inf, 0]]))
     assert RunState.from_dict(json.loads(json.dumps(state.as_dict()))).as_dict().__repr__() == (
@@ -33,7 +33,7 @@ def test_sums_do_not_depend_on_when_figures_are_fetched():
     assert whole == parts
 
 
-def test_the_longest_row_of_skipped_steps_is_told():
+def test_add_returns_the_longest_row_of_skipped_steps():
     state = RunState()
     good, bad = [1.0, 1, 1, 1], [math.nan, 0, math.nan, 0]
     assert state.add(np.array([good, bad])) == 1

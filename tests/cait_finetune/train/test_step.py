@@ -315,7 +315,7 @@ def test_accumulation_equals_the_large_batch(plain, parts, jit_compile):
 @pytest.mark.slow
 @pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="this machine has a GPU")
 @pytest.mark.parametrize("jit_compile", [False, True])
-def test_a_cpu_takes_parts_side_by_side(plain, jit_compile, monkeypatch):
+def test_null_accumulation_runs_parallel_micro_batches_on_a_cpu(plain, jit_compile, monkeypatch):
     """A null accumulation uses parallel micro-batches, except with XLA, which would run in turn."""
     loops, loop = [], tf.while_loop
 
@@ -344,7 +344,7 @@ def test_a_cpu_takes_parts_side_by_side(plain, jit_compile, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"jit_compile": True}, {"model_options": {"remat": True}}])
-def test_what_is_made_of_weights_before_the_parts_changes_nothing(options, monkeypatch):
+def test_hoisted_weights_change_no_result(options, monkeypatch):
     model_options = {"dtype": "mixed_bfloat16", **options.get("model_options", {})}
     options = {"accumulation": 2, **options, "model_options": model_options}
     before, metrics, _ = trained(**options)
@@ -399,7 +399,7 @@ def test_several_steps_in_one_call(plain):
     assert largest_difference(single, snapshot(model)) <= 1e-6
 
 
-def test_what_the_graph_took_is_given_back_once_it_is_made(monkeypatch):
+def test_malloc_trim_runs_once_after_tracing(monkeypatch):
     given = []
     monkeypatch.setattr(tuning, "malloc_trim", lambda: given.append(step.count.numpy()))
     strategy = one_device()
@@ -411,7 +411,7 @@ def test_what_the_graph_took_is_given_back_once_it_is_made(monkeypatch):
     assert given == [1]  # after the first step
 
 
-def test_no_garbage_is_looked_for_while_the_graph_is_made():
+def test_the_garbage_collector_is_off_while_tracing():
     enabled = []
 
     class Watching(CrossEntropy):
@@ -440,7 +440,7 @@ def test_draws_depend_on_seed_and_step_alone(plain):
 
 
 @pytest.mark.slow
-def test_draws_go_on_where_they_stopped():
+def test_a_restored_step_continues_the_random_draws():
     """Two steps, a restore into a new model and one step equal three steps, dropout included."""
     options = {"model_options": DROPS, "average": (0.9, True), "accumulation": 2}
     half, _, step = trained(steps=2, **options)
@@ -479,7 +479,7 @@ def test_the_moving_average_is_its_formula(warmup):
         np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-7)
 
 
-def test_a_plain_mean_and_weights_that_come_back():
+def test_a_plain_average_is_the_mean_and_holding_restores_the_weights():
     variable = tf.Variable([0.0, 8.0])
     average = MovingAverage([variable], 0.5, False)
     for value in ([1.0, 2.0], [4.0, 5.0], [10.0, -1.0]):

@@ -48,7 +48,7 @@ def test_exponential_ends_at_normal_numbers_and_keeps_nan():
 
 
 @pytest.mark.parametrize("function", [exponential, normal_cdf])
-def test_float32_has_tensorflows_own(function):
+def test_float32_uses_the_functions_of_tensorflow(function):
     x = tf.constant(np.linspace(-6, 6, 1001), tf.float32)
     wide = tf.cast(x, tf.float64)
     np.testing.assert_allclose(
@@ -57,7 +57,7 @@ def test_float32_has_tensorflows_own(function):
 
 
 @pytest.mark.parametrize("function", [exponential, normal_cdf])
-def test_and_half_precision_where_nothing_is_compiled(function, monkeypatch):
+def test_half_precision_without_xla_uses_the_functions_of_tensorflow(function, monkeypatch):
     """Without XLA, TensorFlow's function is used: a polynomial would be many operations."""
     monkeypatch.setattr(compiled, "cpu_alone", lambda: False)
     x = tf.constant(np.linspace(-6, 6, 1001), tf.float32)

@@ -94,13 +94,13 @@ def map_products(dtype: str) -> tuple[int, int, int]:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_no_map_is_kept_for_the_gradient(dtype):
+def test_the_gradient_recomputes_the_attention_maps(dtype):
     # Forward: scores, mixing, softmax, mixing. Backward: the same four and three gradients.
     assert map_products(dtype) == (4, 7, 0)
 
 
 @CPU_ALONE
-def test_but_small_ones_of_parts_in_float32(monkeypatch):
+def test_the_gradient_keeps_small_float32_maps_of_micro_batches(monkeypatch):
     with kernels.tracing_micro_batches():
         assert map_products("bfloat16") == (4, 7, 0)
         monkeypatch.setattr(thresholds, "MOST_BYTES_OF_MAPS", 3 * 4 * B * H * N * N - 1)
@@ -122,7 +122,7 @@ def test_kept_maps_have_the_same_gradients():
         np.testing.assert_array_equal(one, other)
 
 
-def test_nor_where_xla_compiles_the_whole_step(monkeypatch):
+def test_the_gradient_recomputes_the_maps_if_xla_compiles_the_step(monkeypatch):
     """XLA must recompute the maps. If XLA merged both computations, it would keep the maps."""
     monkeypatch.setattr(compiled, "cpu_alone", lambda: False)
     inputs = [tf.constant(normal(*shape), tf.float32) for shape in [(B * N, D), *SHAPES]]

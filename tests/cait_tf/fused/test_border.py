@@ -69,14 +69,14 @@ def plain(model, images):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("run", [in_eager, in_graph, in_halves, compiled, in_micro_batches])
-def test_inference(model, images, plain, run):
+def test_fused_inference_equals_the_plain_formulas(model, images, plain, run):
     got = np.asarray(run(model, images))
     near = NEAR[model.backbone.dtype_policy.name] * np.abs(plain).max()
     np.testing.assert_allclose(got, plain[: len(got)], rtol=0, atol=near)
 
 
 @pytest.mark.slow
-def test_gradients(model, images):
+def test_fused_gradients_equal_the_plain_formulas(model, images):
     def gradients():
         with tf.GradientTape() as tape:
             loss = tf.reduce_sum(model(images, training=True) ** 2)
@@ -93,7 +93,7 @@ def test_gradients(model, images):
         np.testing.assert_allclose(got, wanted, rtol=0, atol=8 * near * size, err_msg=variable.path)
 
 
-def test_it_is_turned_off_for_a_while():
+def test_use_fused_false_holds_inside_its_block():
     assert implementation()
     with cait_tf.use_fused(False):
         assert implementation() is None
@@ -102,7 +102,7 @@ def test_it_is_turned_off_for_a_while():
     assert implementation()
 
 
-def test_one_file_asks():
+def test_only_blocks_py_selects_the_fused_functions():
     """Only blocks.py asks for the fused functions, once per kind of block."""
     plain = ("layers", "attention", "backbone", "classifier", "position")
     for name in plain:

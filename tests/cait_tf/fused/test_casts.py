@@ -25,7 +25,7 @@ def numbers() -> tf.Tensor:
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
 @pytest.mark.parametrize("by_xla", [True, False], ids=["xla", "plain"])
-def test_it_is_a_cast(by_xla, dtype, monkeypatch):
+def test_to_compute_dtype_equals_a_cast(by_xla, dtype, monkeypatch):
     monkeypatch.setattr(compiled, "cpu_alone", lambda: by_xla)
     x = numbers()
     got = tf.function(lambda x: to_compute_dtype(x, dtype), jit_compile=by_xla, autograph=False)(x)
@@ -33,7 +33,7 @@ def test_it_is_a_cast(by_xla, dtype, monkeypatch):
     np.testing.assert_array_equal(as_float32(got), as_float32(tf.cast(x, dtype)))
 
 
-def test_of_two_as_near_it_takes_the_one_further_from_zero(monkeypatch):
+def test_to_compute_dtype_rounds_ties_away_from_zero(monkeypatch):
     monkeypatch.setattr(compiled, "cpu_alone", lambda: True)
     even, odd = 1.0, 1.0 + 2**-7
     x = tf.constant([even + 2**-8, odd + 2**-8, -even - 2**-8])

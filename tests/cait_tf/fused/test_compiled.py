@@ -52,7 +52,7 @@ def test_with_dropout_norms_and_gelu_are_compiled():
     assert compiled_parts(tf.function(lambda x: block(x, training=True)), x) == 3
 
 
-def test_what_was_asked_for_ends_with_the_block():
+def test_compiled_inference_ends_with_its_block():
     with kernels.compiled_inference():
         assert kernels.used(training=False)
     assert not kernels.used(training=False)

@@ -60,7 +60,7 @@ def casts(graph: tf.Graph, shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 @CPU_ALONE
-def test_it_is_made_once_and_is_the_same():
+def test_a_hoisted_weight_is_cast_once_with_equal_results():
     kernel, gamma = keras.Variable(KERNEL), keras.Variable(GAMMA)
 
     def make() -> tf.Tensor:
@@ -76,7 +76,7 @@ def test_it_is_made_once_and_is_the_same():
 
 
 @CPU_ALONE
-def test_other_weights_and_dtypes_are_others():
+def test_each_weight_and_dtype_is_hoisted_separately():
     one, other = keras.Variable(KERNEL), keras.Variable(2 * KERNEL)
 
     def make() -> tf.Tensor:
@@ -90,7 +90,7 @@ def test_other_weights_and_dtypes_are_others():
     np.testing.assert_allclose(before(), 6 * 6 * KERNEL**2, rtol=0.02)
 
 
-def test_what_is_no_variable_is_made_where_it_is():
+def test_a_tensor_that_is_not_a_variable_is_not_hoisted():
     kernel = keras.Variable(KERNEL)
 
     def make() -> tf.Tensor:
@@ -103,7 +103,7 @@ def test_what_is_no_variable_is_made_where_it_is():
 
 
 @pytest.mark.parametrize("eager", [True, False])
-def test_nor_is_there_a_before_without_a_graph_or_on_an_accelerator(eager, monkeypatch):
+def test_nothing_is_hoisted_eagerly_or_on_an_accelerator(eager, monkeypatch):
     kernel = keras.Variable(KERNEL)
     monkeypatch.setattr(hoisting, "cpu_alone", lambda: eager)
 

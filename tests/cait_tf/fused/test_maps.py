@@ -28,14 +28,14 @@ def both(inputs: list[tf.Tensor]) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("dtype", NEAR)
 @pytest.mark.parametrize("heads", [2, 4, 6, 8])
-def test_they_are_the_same(heads, dtype):
+def test_two_pass_maps_equal_three_pass_maps(heads, dtype):
     got, wanted = both(tensors(heads, dtype))
     np.testing.assert_allclose(got, wanted, rtol=0, atol=NEAR[dtype] * np.abs(wanted).max())
 
 
 @pytest.mark.parametrize("larger", [40.0, 1e4])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_of_scores_whose_exponentials_no_float_holds_too(dtype, larger):
+def test_maps_stay_finite_for_scores_whose_exponentials_overflow(dtype, larger):
     """The softmax of large scores must subtract the maximum."""
     inputs = tensors(4, dtype, larger)
     mixed = tf.einsum("bhnm,hk->bknm", all_maps(*inputs)[0], inputs[2])
@@ -46,7 +46,7 @@ def test_of_scores_whose_exponentials_no_float_holds_too(dtype, larger):
 
 
 @pytest.mark.parametrize("shift", [-60.0, -100.0, 60.0])
-def test_of_scores_that_are_all_small_or_all_large(shift):
+def test_a_constant_shift_of_all_scores_changes_no_map(shift):
     """The softmax cancels a constant that is added to all scores of a row."""
     q, k, first, second = tensors(4, "float32")
     first = tf.eye(4)
@@ -62,14 +62,14 @@ def test_of_scores_that_are_all_small_or_all_large(shift):
 @pytest.mark.parametrize(
     ("add", "right"), [(0.0, True), (30.0, True), (-100.0, False), (100.0, False), (np.nan, False)]
 )
-def test_it_is_seen_where_the_maximum_should_have_been_taken_off(add, right):
+def test_overflow_and_nan_in_the_exponentials_are_detected(add, right):
     q, k, _, second = tensors(4, "float32")
     scores = tf.matmul(q, k, transpose_b=True) / 4 + add
     _, sound = _mixed_shares(_exponentials(scores, tf.eye(4)), second, "float32")
     assert bool(sound) == right
 
 
-def test_a_number_that_is_none_spoils_its_image_alone():
+def test_a_nan_changes_the_maps_of_its_image_only():
     q, k, *kernels = tensors(4, "bfloat16")
     bad = tf.tensor_scatter_nd_update(q, [[0, 1, 2, 3]], tf.constant([np.nan], q.dtype))
     got = tf.cast(tf.function(last_map)(bad, k, *kernels), tf.float32).numpy()

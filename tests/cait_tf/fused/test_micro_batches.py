@@ -60,7 +60,7 @@ def test_parts_are_equal_and_not_too_small(images, patches, float32, half_traini
 
 @CPU_ALONE
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16", "mixed_float16"])
-def test_what_half_precision_is_depends_on_the_backbone(dtype, monkeypatch):
+def test_the_dtype_of_the_backbone_sets_the_number_of_micro_batches(dtype, monkeypatch):
     monkeypatch.setattr(thresholds, "LEAST_PAIRS", {False: 32, True: 128})
     model = CaiTClassifier(
         num_classes=2, image_size=8, patch_size=4, embed_dim=16, depth=1, num_heads=2, dtype=dtype
@@ -81,7 +81,9 @@ def test_what_half_precision_is_depends_on_the_backbone(dtype, monkeypatch):
     ("dtype", "patches", "pairs", "number"),
     [("float32", 16, 1000, 3), ("float32", 1000, 16, 12), ("mixed_bfloat16", 1000, 64, 3)],
 )
-def test_inference_in_parts_is_inference(dtype, patches, pairs, number, monkeypatch):
+def test_inference_in_micro_batches_equals_whole_inference(
+    dtype, patches, pairs, number, monkeypatch
+):
     backbone = CaiTBackbone(
         image_size=8, patch_size=4, embed_dim=16, depth=1, num_heads=2, dtype=dtype
     )
@@ -121,7 +123,7 @@ def test_a_batch_of_unknown_size_is_not_divided(small):
     assert infer(tf.zeros([12, 8, 8, 3])).shape == (12, 16)
 
 
-def test_neither_is_one_without_a_graph_nor_one_on_an_accelerator(small, monkeypatch):
+def test_a_batch_is_not_divided_eagerly_or_on_an_accelerator(small, monkeypatch):
     backbone = CaiTBackbone(image_size=8, patch_size=4, embed_dim=16, depth=1, num_heads=2)
     images = tf.zeros([12, 8, 8, 3])
     monkeypatch.setattr(micro_batches.tf, "map_fn", None)
@@ -132,7 +134,7 @@ def test_neither_is_one_without_a_graph_nor_one_on_an_accelerator(small, monkeyp
 
 
 @pytest.mark.slow
-def test_halves_of_the_patches_are_all_of_them():
+def test_split_patches_computes_every_patch_in_two_halves():
     """Of nine patches, one half is larger."""
     backbone = CaiTBackbone(
         image_size=12, patch_size=4, embed_dim=16, depth=2, num_heads=2, layer_scale_init=0.5
@@ -166,7 +168,7 @@ def test_attention_maps_and_single_blocks_are_of_all_patches_in_halves_too():
 
 
 @CPU_ALONE
-def test_as_many_at_a_time_as_there_are_cores(monkeypatch):
+def test_concurrent_micro_batches_are_limited_to_the_cores(monkeypatch):
     monkeypatch.setattr(micro_batches, "_cores", lambda: 4)
     assert [kernels.concurrent_micro_batches(parts) for parts in (1, 4, 16)] == [1, 4, 4]
 

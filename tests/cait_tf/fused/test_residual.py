@@ -88,7 +88,7 @@ def test_a_branch_in_half_precision_of_a_stream_in_float32(half):
         np.testing.assert_allclose(one, exact, rtol=0, atol=near)
 
 
-def test_what_is_kept_for_the_gradient():
+def test_the_gradient_keeps_the_stream_and_one_product():
     """A branch keeps the stream and one product, but no output of LayerNorm, GELU or LayerScale."""
 
     def branch(x, gamma, beta, first, gelu_bias, second, bias, scale) -> tf.Tensor:

@@ -120,7 +120,7 @@ def test_a_head_of_1000_columns_is_imagenets_where_the_data_are():
     assert match_classes(None, synsets[:10], 1000) is None
 
 
-def test_a_list_of_another_length_than_the_head_says_nothing():
+def test_a_list_of_another_length_than_the_head_gives_no_match():
     assert match_classes(NAMES, NAMES, 6) is None
 
 
@@ -135,7 +135,7 @@ def test_names_that_contradict_the_file_are_refused(file):
     load_weights(model, file, NAMES, source_names=NAMES)
 
 
-def test_two_unicode_forms_of_a_name_are_told_apart():
+def test_two_unicode_forms_of_a_name_are_distinguished():
     match = match_classes(["caf\u00e9"], ["cafe\u0301"])
     assert match.differences() == "gone: 'caf\\xe9'; new: 'cafe\\u0301'"
 
@@ -148,7 +148,7 @@ def test_two_unicode_forms_of_a_name_are_told_apart():
         ("ant\nbee", "cow", "gone: 'ant\\nbee'; new: cow"),
     ],
 )
-def test_names_that_look_alike_are_told_apart(theirs, ours, differences):
+def test_names_that_look_alike_are_distinguished(theirs, ours, differences):
     assert match_classes([theirs], [ours]).differences() == differences
 
 

@@ -16,7 +16,7 @@ def hollow(model):
 
 
 @pytest.mark.parametrize("name", sorted(VARIANTS))
-def test_every_variant(name, hollow_models):
+def test_geometry_recovers_every_variant(name, hollow_models):
     got, variant = geometry(hollow(hollow_models[name])), VARIANTS[name]
     assert got == {
         "image_size": (variant.image_size, variant.image_size),
@@ -35,7 +35,7 @@ def test_every_variant(name, hollow_models):
     }
 
 
-def test_without_a_head():
+def test_weights_without_a_head_have_no_num_classes():
     assert "num_classes" not in geometry(hollow(golden.backbone()))
 
 
@@ -53,7 +53,7 @@ def test_a_grid_that_cannot_be_a_square():
 @pytest.mark.parametrize(
     "gone", ["pos_embed", "patch_embed.proj.weight", "blocks.0.mlp.fc1.weight"]
 )
-def test_what_is_no_cait(gone):
+def test_weights_of_another_architecture_raise_an_error(gone):
     tensors = hollow(golden.backbone())
     del tensors[gone]
     with pytest.raises(WeightsError, match="not a CaiT's"):

@@ -88,7 +88,7 @@ def test_a_checkpoint_of_something_else_is_refused(content, torch, tmp_path):
 
 
 @pytest.mark.needs("torch")
-def test_what_a_strange_checkpoint_holds_is_said(torch, tmp_path):
+def test_the_error_lists_the_keys_of_an_unknown_checkpoint(torch, tmp_path):
     torch.save({"epoch": 3, "weights": {}}, tmp_path / "other.pth")
     with pytest.raises(WeightsError, match=r"other\.pth with epoch, weights, expected"):
         official.read(tmp_path / "other.pth")
@@ -139,7 +139,7 @@ def test_a_training_checkpoint_is_read(name, zipped, training, torch, tmp_path):
 
 @pytest.mark.needs("torch")
 @pytest.mark.parametrize("name", FILES)
-def test_the_report_says_which_state_dict_was_loaded(name, training, torch, tmp_path):
+def test_the_report_names_the_loaded_state_dict(name, training, torch, tmp_path):
     torch.save(training[name], tmp_path / name)
     report = load_weights(golden.classifier(), tmp_path / name)
     notes = {
@@ -164,7 +164,7 @@ def test_a_key_chooses_the_raw_weights(training, torch, tmp_path):
 
 
 @pytest.mark.needs("torch")
-def test_what_was_read_does_not_change_with_the_file(training, torch, tmp_path):
+def test_read_tensors_do_not_change_with_the_file(training, torch, tmp_path):
     path = tmp_path / "deit.pth"
     torch.save(training["deit.pth"], path)
     read = official.read(path)

@@ -22,7 +22,7 @@ MOST_BYTES = 4_000_000
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_the_file_is_small_and_its_card_says_how_it_was_made(name):
+def test_the_file_is_small_and_its_card_names_the_training_command(name):
     variant = get_variant(name)
     assert shipped.weights_of(variant).stat().st_size <= MOST_BYTES
     card = shipped.card_of(variant).read_text()
@@ -71,7 +71,7 @@ def digits_solved_with(weights):
 
 
 @pytest.mark.slow
-def test_it_tells_digits_apart_that_it_has_never_seen():
+def test_pretrained_features_classify_unseen_digits():
     pretrained, random = digits_solved_with("pretrained"), digits_solved_with("none")
     print(f"linear on 200 digits: pretrained {pretrained:.1%}, random {random:.1%}")
     assert pretrained > 0.85

@@ -99,5 +99,5 @@ def test_the_counter_of_an_averaged_model_is_no_weight():
     assert plain_names({"n_averaged": 5.0, "module.norm.weight": 1.0}) == {"norm.weight": 1.0}
 
 
-def test_no_names_are_no_names():
+def test_plain_names_accepts_an_empty_dict():
     assert plain_names({}) == {}

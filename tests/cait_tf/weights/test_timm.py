@@ -39,7 +39,7 @@ def test_a_saved_file_is_one_that_timm_takes(golden_classifier, tmp_path):
     golden.assert_same(load_file(path), load_file(golden.SAFETENSORS))
 
 
-def test_a_saved_file_says_what_it_is(golden_classifier, tmp_path):
+def test_a_saved_file_records_format_grid_and_checksum(golden_classifier, tmp_path):
     path = tmp_path / "model.safetensors"
     save_weights(golden_classifier, path, metadata={"dataset": "flowers"})
     with safe_open(path, "np") as file:

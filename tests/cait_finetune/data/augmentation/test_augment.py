@@ -135,7 +135,7 @@ def test_zooming_out_puts_the_image_on_black():
     assert len(corners) > 6
 
 
-def test_shares_up_to_one_never_show_the_outside():
+def test_crop_scales_up_to_one_add_no_black_border():
     white = tf.fill((40, 24, 3), tf.constant(255, tf.uint8))
     for seed in range(12):
         assert augmented(seed, configured((0.9, 1.0), (0.3, 3.0)), white).min() > 0.999
@@ -241,7 +241,7 @@ def test_distort_and_random_box_make_up_augment():
 
 
 @pytest.mark.parametrize("name", ["none", *(name for name in EXTRAS if name != "erasing")])
-def test_levels_are_what_is_normalised(name):
+def test_unnormalised_levels_match_the_normalised_image(name):
     config = with_extras(**EXTRAS.get(name, {}))
     seed = tf.constant([7, 3], tf.int64)
     levels = augment(IMAGE, seed, config, PREPROCESSING, normalised=False)
@@ -252,7 +252,7 @@ def test_levels_are_what_is_normalised(name):
 
 
 @pytest.mark.parametrize("preset", ["rand", "deit", "three"])
-def test_the_presets_say_what_is_done(preset):
+def test_presets_set_the_published_augmentation_values(preset):
     config = checked(f"augment={preset}").augment
     assert config.crop_scale == [0.08, 1.0]
     expected = {

@@ -50,7 +50,7 @@ def test_area_ratio_and_noise():
     assert values.std() == pytest.approx(1, abs=0.02)
 
 
-def test_every_line_is_reached():
+def test_erasing_reaches_every_row_and_column():
     seen = sum((erased(seed) != 9.0).any(axis=-1).astype(int) for seed in range(300))
     assert seen.any(axis=0).all()
     assert seen.any(axis=1).all()

@@ -57,7 +57,7 @@ def test_translate(pixels):
     assert_alike(got, transformed((1, 0, 0, 0, 1, pixels)), 0.0)
 
 
-def test_what_comes_from_outside_has_the_mean_colour():
+def test_pixels_from_outside_have_the_mean_colour():
     image = tf.zeros((20, 20, 3), tf.uint8)
     for moved in (
         geometry.shear_x(image, tf.constant(0.3)),

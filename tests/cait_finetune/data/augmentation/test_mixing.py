@@ -25,7 +25,7 @@ def masks(config, count=400, seed=0):
     )
 
 
-def test_what_mixes():
+def test_mixup_or_cutmix_with_a_probability_above_zero_mixes():
     assert [mixes(one) for one in (NONE, MIXUP, CUTMIX, BOTH)] == [False, True, True, True]
     assert not mixes(dataclasses.replace(BOTH, mix_probability=0.0))
 
@@ -53,7 +53,7 @@ def test_cutmix_swaps_a_box_and_counts_what_is_left():
     assert len({round(float(share), 3) for share in shares}) > 50
 
 
-def test_both_take_turns():
+def test_mix_switch_probability_chooses_between_mixup_and_cutmix():
     _, own = masks(BOTH)
     is_box = np.array([set(np.unique(one)) <= {0.0, 1.0} for one in own])
     assert 0.4 < is_box.mean() < 0.6

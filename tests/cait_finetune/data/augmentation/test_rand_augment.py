@@ -51,7 +51,7 @@ def test_each_operation_is_made_with_the_probability():
     assert 30 <= sum(kept) <= 75  # a quarter has no operation; some operations change nothing
 
 
-def test_two_operations_are_more_than_one():
+def test_more_operations_change_the_image_more():
     def change(operations: int) -> float:
         return np.mean(
             [
@@ -77,7 +77,7 @@ def test_each_operation_is_reached():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_magnitude(name):
+def test_operations_change_more_at_a_higher_magnitude(name):
     """An operation changes nothing at magnitude 0 and much at magnitude 10.
 
     Three operations ignore the magnitude. At magnitude 0, posterize removes 4 bits.
@@ -113,7 +113,7 @@ def test_the_magnitude_is_spread():
     assert pictures(3.0) > pictures(0.0)
 
 
-def test_a_spread_goes_beyond_no_end():
+def test_the_magnitude_is_clipped_to_its_range():
     """A level outside 0 to 1 gives the picture of the nearest end."""
     possible = {
         one(name, level, s).tobytes() for name in NAMES for level in (0.0, 1.0) for s in (-1.0, 1.0)

@@ -23,7 +23,7 @@ def test_names_are_those_found_or_configured():
     assert class_list(config, ["a", "b"], "it") == ("b", "a", "c")
 
 
-def test_one_class_will_do_where_an_image_may_have_none():
+def test_multi_label_accepts_a_single_class():
     config = DatasetConfig(name="mine", multi_label=True)
     assert class_list(config, ["a"], "it") == ("a",)
     with pytest.raises(UserError, match=r"got it with no class, expected two classes or more"):

@@ -20,7 +20,7 @@ def copy(root, source, target):
     shutil.copy(root / source, root / target)
 
 
-def test_without_one_nothing_is_said(root, warnings_shown):
+def test_a_copy_in_the_same_split_and_class_gives_no_warning(root, warnings_shown):
     copy(root, "train/cat/00.png", "train/cat/copy.png")
     from_folder(root)
     assert warnings_shown() == []
@@ -65,7 +65,7 @@ def _others(root):
     ]
 
 
-def test_one_is_named(root, warnings_shown):
+def test_a_warning_names_an_image_in_two_splits(root, warnings_shown):
     copy(root, "train/cat/00.png", "test/dog/copy.png")
     for _ in range(2):
         from_folder(root)

@@ -42,7 +42,7 @@ def test_other_weights_are_other_examples(source):
     assert source.stamp("train") != other.stamp("train")
 
 
-def test_weights_of_one_are_not_no_weights(source):
+def test_weights_of_one_and_no_weights_have_different_stamps(source):
     """A cache of decoded images holds weights only if the data set has weights."""
     files = dataclasses.replace(source.files["train"], weights=None)
     other = dataclasses.replace(source, files={**source.files, "train": files})
@@ -79,7 +79,7 @@ def test_examples_are_the_files_in_order(source):
     assert source.class_counts("train").tolist() == [2, 2]
 
 
-def test_selected_rows_come_in_file_order_with_all_that_is_theirs(source):
+def test_selected_rows_keep_file_order_labels_and_weights(source):
     chosen = source.select(
         {
             "train": [("train", np.array([3, 0])), ("validation", np.array([1]))],
@@ -135,7 +135,7 @@ def test_the_stamp_changes_with_the_files(source):
     assert source.stamp("train") != later
 
 
-def test_the_stamp_tells_files_of_one_size_and_second_apart(source):
+def test_the_stamp_distinguishes_files_of_equal_size_and_second(source):
     one, other = source.files["train"].paths[:2]
     for path in (one, other):
         with open(path, "wb") as file:

@@ -75,7 +75,7 @@ def test_classes_with_the_same_folders_are_named(tmp_path, warnings_shown):
     assert any("each has the folders 2023, 2024" in one for one in warnings_shown())
 
 
-def test_trains_are_classes(tmp_path):
+def test_a_folder_name_that_contains_train_is_a_class(tmp_path):
     folders(tmp_path, {"express_train": 10, "freight_train": 10, "test_tube": 10})
     assert len(from_folder(tmp_path).class_names) == 3
 
@@ -123,7 +123,7 @@ def test_pngs_of_16_bits_are_named(tmp_path):
     assert note in from_folder(tmp_path).notes
 
 
-def test_images_are_what_the_files_are(tmp_path):
+def test_examples_hold_the_bytes_of_the_files(tmp_path):
     folders(tmp_path)
     for one in from_folder(tmp_path).examples("train").as_numpy_iterator():
         path = one["id"].decode()
@@ -131,7 +131,7 @@ def test_images_are_what_the_files_are(tmp_path):
         assert ["cat", "dog", "owl"][one["label"]] == path.split("/")[0]
 
 
-def test_with_splits_they_are_as_they_are(tmp_path):
+def test_three_split_folders_are_used_unchanged(tmp_path):
     for name, count in (("train", 4), ("val", 2), ("test", 3)):
         folders(tmp_path / name, {"cat": count, "dog": count})
     image(tmp_path / "train" / "dog" / "deep" / "er" / "1.JPG")
@@ -156,7 +156,7 @@ def test_folders_inside_a_class_folder_are_named_if_images_are_in_several(tmp_pa
 
 
 @pytest.mark.parametrize(("other", "tested"), [("test", "test"), ("val", "val")])
-def test_a_lone_part_is_tested_on_and_validation_is_of_train(other, tested, tmp_path):
+def test_with_one_split_beside_train_validation_is_drawn_from_train(other, tested, tmp_path):
     folders(tmp_path / "train", {"cat": 10, "dog": 10})
     folders(tmp_path / other, {"cat": 2, "dog": 2})
     source = from_folder(tmp_path)
@@ -185,7 +185,7 @@ def test_a_class_may_be_called_train(tmp_path):
     assert from_folder(tmp_path).class_names == ("plane", "ship", "train")
 
 
-def test_what_is_no_image_is_noted(tmp_path):
+def test_the_notes_count_files_that_are_not_images(tmp_path):
     folders(tmp_path)
     for name in ("1.txt", "2.txt", "3.tif", "none", ".DS_Store", "._1.png", "Thumbs.db"):
         (tmp_path / "cat" / name).write_text("")
@@ -219,7 +219,7 @@ def test_names_that_are_nearly_the_same_are_warned_of(tmp_path, warnings_shown):
     ]
 
 
-def test_litter_is_never_opened_and_class_folders_may_look_alike(tmp_path, monkeypatch):
+def test_litter_folders_are_never_opened(tmp_path, monkeypatch):
     folders(tmp_path, {"#1 fan": 5, "#2 fan": 5, "recycle": 5})
     litter = (".ipynb_checkpoints", "__MACOSX", "lost+found", "#recycle", "$RECYCLE.BIN", "@eaDir")
     for name in litter:
@@ -256,7 +256,7 @@ def test_class_names_give_the_order(tmp_path):
     assert {name[:3] for name, label in zip(ids(source, "train"), source.labels("train"), strict=True) if label} == {"cat"}  # fmt: skip
 
 
-def test_to_evaluate_all_is_scored(tmp_path):
+def test_evaluation_only_scores_every_image(tmp_path):
     folders(tmp_path, {"cat": 2, "dog": 1})
     source = from_folder(tmp_path, evaluation_only=True, class_names=["cat", "dog"])
     assert source.sizes == {"train": 3, "validation": 3, "test": 3}
@@ -310,7 +310,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_what_is_wrong_is_said(case, tmp_path):
+def test_a_wrong_folder_raises_an_error_that_names_the_key(case, tmp_path):
     make, options, message = WRONG[case]
     root = tmp_path / "images"
     root.mkdir()
@@ -326,14 +326,14 @@ def test_the_folder_of_one_class_is_answered_with_the_folder_above(tmp_path):
         from_folder(tmp_path / "cat")
 
 
-def test_the_key_is_needed():
+def test_a_missing_data_dir_raises_an_error():
     with pytest.raises(
         UserError, match=r"^dataset\.data_dir: got nothing.*\n  add dataset\.data_dir"
     ):
         load_source(DatasetConfig(source="folder", name="folder"))
 
 
-def test_the_command_line_has_it(tmp_path):
+def test_the_command_line_accepts_dataset_folder(tmp_path):
     folders(tmp_path)
     config = checked("dataset=folder", f"dataset.data_dir={tmp_path}")
     assert load_source(config.dataset).sizes["train"] == 24

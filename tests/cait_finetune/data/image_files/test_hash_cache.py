@@ -45,7 +45,7 @@ def read(monkeypatch):
     return since
 
 
-def test_what_did_not_change_is_read_once(files, read):
+def test_an_unchanged_file_is_read_once(files, read):
     hashes = inspected(files, files, "stop").tolist()
     assert len(set(hashes)) == 4
     assert read() == ["0.png", "1.png", "2.png", "3.png"]
@@ -81,7 +81,7 @@ def test_files_that_were_just_written_are_not_kept(files, read, monkeypatch):
         assert len(read()) == 4
 
 
-def test_what_cannot_be_read_is_looked_at_again(files, read):
+def test_an_unreadable_file_is_read_again(files, read):
     with open(files[0], "wb"):
         pass
     for _ in range(2):
@@ -105,7 +105,7 @@ def test_a_cache_that_cannot_be_written_costs_nothing_else(files, monkeypatch, t
     assert min(inspected(files, files, "stop")) >= 0
 
 
-def test_folders_that_were_swapped_are_told_by_their_inodes(files, read, monkeypatch):
+def test_inodes_distinguish_swapped_folders(files, read, monkeypatch):
     """The times cannot show the swap.
 
     Files of one archive can have equal times, and renaming a folder keeps the times of its files.

@@ -88,7 +88,7 @@ def test_the_synsets_leave_no_choice(options, message, tmp_path):
         (lambda root: (root / synsets()[0]).mkdir(), "expected images"),
     ],
 )
-def test_what_is_no_such_folder(make, message, tmp_path):
+def test_a_folder_without_synset_folders_is_refused(make, message, tmp_path):
     root = tmp_path / "images"
     root.mkdir()
     make(root)
@@ -97,6 +97,6 @@ def test_what_is_no_such_folder(make, message, tmp_path):
     assert message in str(caught.value)
 
 
-def test_the_key_is_needed():
+def test_a_missing_data_dir_raises_an_error():
     with pytest.raises(UserError, match=r"dataset\.data_dir: got nothing"):
         load_source(DatasetConfig(source="imagenet_folder", name="imagenet_folder"))

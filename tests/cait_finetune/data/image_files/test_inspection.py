@@ -117,7 +117,7 @@ def test_bmps_that_are_decoded_are_taken(form, tmp_path):
     assert inspected([str(path)], ["image"], "stop")[0] > 0
 
 
-def test_what_follows_the_image_is_no_matter(tmp_path):
+def test_bytes_after_the_image_are_ignored(tmp_path):
     """Some phones append a video to a JPEG."""
     path = tmp_path / "motion.jpg"
     path.write_bytes(encode(picture(5, 6), "JPEG") + STRANGERS["a video"] * 100)
@@ -125,7 +125,7 @@ def test_what_follows_the_image_is_no_matter(tmp_path):
 
 
 @pytest.mark.parametrize("kind", STRANGERS)
-def test_what_is_no_image_is_called_by_its_name(kind, tmp_path):
+def test_the_error_names_the_kind_of_a_file_that_is_not_an_image(kind, tmp_path):
     path = tmp_path / "image.jpg"
     path.write_bytes(STRANGERS[kind])
     with pytest.raises(UserError) as error:
@@ -168,7 +168,7 @@ def test_files_that_may_not_be_opened(tmp_path, monkeypatch):
         inspected([str(tmp_path / "b.png")], ["b"], "stop")
 
 
-def test_with_skip_they_are_left_out_and_told(tmp_path):
+def test_on_corrupt_skip_omits_and_lists_unreadable_files(tmp_path):
     folders(tmp_path)
     before = from_folder(tmp_path)
     bad = [ids(before, "train")[0], ids(before, "train")[9]]
@@ -212,7 +212,7 @@ def test_a_broken_file_takes_no_place_in_a_new_division(tmp_path):
         ),
     ],
 )
-def test_what_is_left_has_to_be_enough(emptied, message, tmp_path):
+def test_skipping_is_refused_if_a_split_or_class_becomes_empty(emptied, message, tmp_path):
     for part in ("train", "val", "test"):
         folders(tmp_path / part, {"cat": 2, "dog": 2})
     for folder in emptied:

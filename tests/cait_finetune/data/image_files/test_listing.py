@@ -35,14 +35,14 @@ def put(root, *paths):
         (root / path).touch()
 
 
-def test_endings():
+def test_is_image_accepts_the_endings_of_supported_formats():
     for name in ("a.jpg", "a.JPEG", "a.jfif", "a.jpe", "a.png", "a.gif", "a.bmp", "a.WebP"):
         assert is_image(name)
     for name in ("a.tif", "jpg", "a.jpg.txt", "a"):
         assert not is_image(name)
 
 
-def test_litter():
+def test_is_litter_recognises_system_files_only():
     assert all(map(is_litter, LITTER))
     for name in ("#1 fan", "#recycled", "recycle", "$5", "@home", "lost", "thumbs", "a.b", "_"):
         assert not is_litter(name)
@@ -91,7 +91,7 @@ def test_links_are_followed_and_loops_end(tmp_path):
         ("a/../*.jpg", ["a/../b.jpg"]),
     ],
 )
-def test_globs(pattern, found, tmp_path, monkeypatch):
+def test_matching_expands_globs(pattern, found, tmp_path, monkeypatch):
     put(tmp_path, "a/1.jpg", "a/deep/2.jpg", "a/x.txt", "b.jpg", "a/._1.jpg", "a/.hidden/1.jpg")
     put(tmp_path, "@eaDir/1.jpg", ".hidden/1.jpg", ".elsewhere/1.jpg")
     (tmp_path / "c").symlink_to(".elsewhere")

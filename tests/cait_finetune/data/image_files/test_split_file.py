@@ -40,7 +40,7 @@ def divide(place, ids=None, shares=SHARES, **config):
     return dict(zip(ids, division.splits, strict=True)), division.words
 
 
-def test_it_is_written_and_stays(place):
+def test_the_first_run_writes_the_split_file_and_later_runs_reuse_it(place):
     splits, words = divide(place)
     assert words == f"kept in {place}"
     lines = place.read_text().splitlines()
@@ -54,7 +54,7 @@ def test_it_is_written_and_stays(place):
     assert [values.count(split) for split in SHARES] == [32, 4, 4]
 
 
-def test_the_file_decides(place):
+def test_an_edited_split_file_decides_the_split(place):
     splits, _ = divide(place)
     name = next(name for name, split in splits.items() if split == "train")
     text = place.read_text().replace(f'"{name}",train', f'"{name}",test')
@@ -145,7 +145,7 @@ def test_a_renamed_folder_keeps_its_split(place, warnings_shown):
     assert warnings_shown() == []
 
 
-def test_what_cannot_be_told_is_warned_of_and_stays_in_the_file(place, warnings_shown):
+def test_ambiguous_renames_give_a_warning_and_keep_their_rows(place, warnings_shown):
     splits, _ = divide(place)
     text = place.read_text()
     renamed = [f"new {name}" for name in names()]  # both folders have the same file names
@@ -260,7 +260,7 @@ def test_where_nothing_may_be_written_it_is_kept_in_the_cache(place, cache, monk
     assert divide(place) == (splits, "kept nowhere, drawn anew each time by the same seed")
 
 
-def test_too_few_images(place):
+def test_too_few_images_to_divide_raise_an_error(place):
     with pytest.raises(
         UserError, match=r"^dataset\.data_dir: got 2 images of 2 classes to divide, exp"
     ):
@@ -289,7 +289,7 @@ print(found.splits)
 
 
 @pytest.mark.slow
-def test_of_first_runs_at_once_one_divides(tmp_path):
+def test_one_of_two_simultaneous_first_runs_divides(tmp_path):
     """Two runs start at once with different seeds: one divides, and the other is refused."""
     runs = [first_run(tmp_path, number) for number in (0, 1)]
     said = [run.communicate(timeout=120) for run in runs]

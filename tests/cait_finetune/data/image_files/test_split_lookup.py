@@ -67,7 +67,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("case", CHANGES)
-def test_nobody_moves_whatever_is_renamed(case, place, warnings_shown):
+def test_no_image_changes_its_split_after_renames(case, place, warnings_shown):
     splits, _ = divide(place, IMAGES)
     assert place.read_text().splitlines()[1:3] == [
         "path,split,content",
@@ -81,9 +81,7 @@ def test_nobody_moves_whatever_is_renamed(case, place, warnings_shown):
     assert warnings_shown() == []
 
 
-def test_images_with_the_same_content_in_several_splits_are_told_by_their_names(
-    place, warnings_shown
-):
+def test_file_names_match_images_with_equal_content_in_several_splits(place, warnings_shown):
     plain = dict.fromkeys(IMAGES, 7)
     splits = splits_of(place, plain)
     zebras = {path.replace("ant/", "zebra/"): 7 for path in plain}
@@ -197,7 +195,7 @@ def test_new_images_beside_unclear_ones_are_written_down(place, warnings_shown):
 
 
 @pytest.mark.parametrize("lines", [1, 30])
-def test_a_file_that_was_cut_short(place, lines):
+def test_a_truncated_split_file_is_refused(place, lines):
     divide(place, IMAGES)
     rows = place.read_text().splitlines(keepends=True)
     place.write_text("".join(rows[:-lines]))
@@ -217,7 +215,7 @@ def test_a_damaged_hash(place, damage):
         divide(place, IMAGES)
 
 
-def test_renamed_and_added(place, warnings_shown):
+def test_renamed_images_keep_their_split_beside_new_images(place, warnings_shown):
     splits, _ = divide(place, IMAGES)
     more = {
         f"{name}/{n:02}.jpg": 9000 + 100 * len(name) + n
@@ -307,7 +305,7 @@ def test_a_file_that_is_delivered_later_decides_whatever_its_time(place, read_on
     assert after == {content: others[split] for content, split in splits.items()}
 
 
-def test_what_the_cache_knows_is_not_lost_when_the_file_is_touched(place, read_only):
+def test_a_newer_mtime_of_the_split_file_keeps_the_rows_of_the_cache(place, read_only):
     splits, _ = divide(place, IMAGES)
     place.write_text("\n".join(["path,split", *(f"{p},{splits[c]}" for p, c in IMAGES.items())]))
     first, words = divide(place, IMAGES | MORE)
@@ -344,7 +342,7 @@ def other(paths, **folders):
     return paths
 
 
-def test_names_alone_tell_a_folder():
+def test_file_names_alone_identify_a_renamed_folder():
     gone = of_split(5, 1)
     old, unclear = find_renamed(gone, other(gone, ant="zebra"))
     assert old == dict(zip(other(gone, ant="zebra"), gone, strict=True))
@@ -379,7 +377,7 @@ def test_a_new_image_of_the_same_name_is_not_trained_on():
     assert unclear == []
 
 
-def test_content_tells_what_it_can():
+def test_find_by_content_matches_renames_and_copies():
     known = {"a/1": "train", "a/2": "test", "a/3": "train", "a/4": "train", "a/5": "test"}
     was = {"a/1": 5, "a/2": 6, "a/3": 7, "a/4": 7, "a/5": 5}
     now = {"b/x": 6, "b/y": 7, "b/z": 7, "b/1": 9, "b/2": 5, "b/w": 7}
@@ -389,7 +387,7 @@ def test_content_tells_what_it_can():
     assert find_by_content(known, [], ["b/x", "b/3"], was, now) == ({}, {"b/x": "a/2"})
 
 
-def test_a_file_of_the_version_that_told_images_by_their_size(place):
+def test_a_split_file_with_file_sizes_is_upgraded_to_content_hashes(place):
     splits, words = divide(place, IMAGES)
     text = place.read_text()
     place.write_text(re.sub(r",[0-9a-f]{16}\n", ",123\n", text.replace("content", "bytes")))

@@ -65,13 +65,13 @@ def test_usual_names(train, validation, test):
         ),
     ],
 )
-def test_what_is_lacking_is_put_aside_from_train(names, splits, parts, shares):
+def test_missing_splits_are_drawn_from_train(names, splits, parts, shares):
     found = plan(names, **splits)
     assert found.parts == parts
     assert dict(found.shares) == pytest.approx(shares)
 
 
-def test_what_is_not_plain_is_said():
+def test_plan_mentions_an_unusual_split_assignment():
     assert plan(["train", "dev"]).words == "dev is tested on"
     assert plan(["train", "test"]).words == ""
 
@@ -86,7 +86,7 @@ def test_what_is_not_plain_is_said():
         ([], {"test": "x"}, "test: got 'x', expected null, as there are no splits, in the folder"),
     ],
 )  # fmt: skip
-def test_what_cannot_be(names, splits, message):
+def test_impossible_split_assignments_raise_an_error(names, splits, message):
     with pytest.raises(UserError) as error:
         plan(names, **splits)
     assert str(error.value) == f"dataset.splits.{message}"

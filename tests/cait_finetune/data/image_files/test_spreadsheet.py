@@ -17,7 +17,7 @@ def read(tmp_path, text):
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_every_usual_kind(delimiter, mark, end, tmp_path):
+def test_tables_with_any_delimiter_bom_and_line_end_are_read(delimiter, mark, end, tmp_path):
     lines = [["path", "label"], [" a.png", "cat "], [f'"b{delimiter}.png"', "dög"]]
     found = read(tmp_path, mark + end.join(delimiter.join(line) for line in lines) + end)
     assert found.header == ("path", "label")
@@ -68,7 +68,7 @@ def test_columns_are_found_by_any_usual_name(tmp_path):
         ("path\0,label\n", ", which is not text, expected a table of text in UTF-8"),
     ],
 )  # fmt: skip
-def test_what_is_no_table(text, message, tmp_path):
+def test_a_malformed_table_raises_an_error(text, message, tmp_path):
     with pytest.raises(UserError) as error:
         read(tmp_path, text)
     assert str(error.value) == f"dataset.data_dir: got {tmp_path}/list.csv{message}"

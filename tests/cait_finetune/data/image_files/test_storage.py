@@ -46,7 +46,7 @@ def test_files_below_are_in_order_without_what_is_hidden(root):
     assert storage.names(f"{root}/nothing") == set()
 
 
-def test_what_is_written_is_read(root):
+def test_a_written_file_is_read_back(root):
     path = storage.join(root, "some/../file.csv")
     assert not storage.exists(path)
     for text in ("one\n", "tŵo\r\n"):
@@ -100,7 +100,7 @@ def test_real_paths(tmp_path):
     ]
 
 
-def test_paths_say_themselves_where_they_are():
+def test_join_keeps_absolute_paths_and_urls():
     assert storage.join("/data", "/else/1.png") == "/else/1.png"
     assert storage.join("/data", "gs://bucket/1.png") == "gs://bucket/1.png"
     assert storage.join("gs://bucket/set", "../1.png") == "gs://bucket/1.png"

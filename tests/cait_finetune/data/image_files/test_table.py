@@ -342,7 +342,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_what_is_wrong_is_said(case, root):
+def test_a_wrong_table_raises_an_error_that_names_the_key(case, root):
     make, options, message = WRONG[case]
     make(root)
     path = root / "list.csv"
@@ -358,14 +358,14 @@ def test_a_class_of_several_that_train_lacks_is_warned_of(root, warnings_shown):
     assert warnings_shown() == ["train has no image of cat", "validation has no image of cat"]
 
 
-def test_the_key_is_needed():
+def test_a_missing_data_dir_raises_an_error():
     with pytest.raises(
         UserError, match=r"^dataset\.data_dir: got nothing, expected the CSV file\n"
     ):
         load_source(DatasetConfig(source="csv", name="csv"))
 
 
-def test_the_command_line_has_it(root):
+def test_the_command_line_accepts_dataset_csv(root):
     image(root / "cat" / "a photo, of mine.png")
     rows = [*ROWS, '"cat/a photo, of mine.png",cat']
     config = checked("dataset=csv", f"dataset.data_dir={table(root / 'list.csv', rows)}")

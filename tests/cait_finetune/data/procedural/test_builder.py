@@ -36,7 +36,7 @@ def splits(builder):
     return {name: tfds.as_numpy(builder.as_dataset(split=name, batch_size=-1)) for name in names}
 
 
-def test_sizes(builder, splits):
+def test_splits_have_the_documented_sizes_and_equal_class_counts(builder, splits):
     sizes = {name: split.num_examples for name, split in builder.info.splits.items()}
     assert sizes == {
         "train": CLASSES * TRAIN,
@@ -62,7 +62,7 @@ def test_no_image_is_in_two_splits(splits):
     assert sum(map(len, seen)) == len(set.union(*seen))
 
 
-def test_it_comes_out_the_same_again(splits, tmp_path):
+def test_a_second_build_is_identical(splits, tmp_path):
     again = tfds.as_numpy(prepared(tmp_path).as_dataset(split="test", batch_size=-1))
     for key in ("image", "label"):
         np.testing.assert_array_equal(again[key], splits["test"][key])

@@ -11,12 +11,12 @@ from cait_finetune.data.procedural.characters import characters, draw, is_letter
 
 
 @pytest.mark.parametrize("letter", "aÄßЖωאش")
-def test_letters(letter):
+def test_is_letter_accepts_letters_of_several_scripts(letter):
     assert is_letter(letter)
 
 
 @pytest.mark.parametrize("letter", "07²½①٣߁ⅣƧƽ.→ ")
-def test_no_digit_nor_what_is_made_after_one_nor_another_sign(letter):
+def test_is_letter_refuses_digits_and_other_signs(letter):
     assert not is_letter(letter)
 
 
@@ -25,13 +25,13 @@ def test_no_class_has_a_numeric_value():
     assert not any("DIGIT" in one.name or "NUMERAL" in one.name for one in characters())
 
 
-def test_there_are_many_classes_each_in_several_fonts_and_with_a_name_of_its_own():
+def test_over_800_characters_have_three_fonts_and_unique_names():
     assert len(characters()) > 800
     assert all(len(one.fonts) >= 3 for one in characters())
     assert len({one.name for one in characters()}) == len(characters())
 
 
-def test_what_looks_the_same_is_one_class():
+def test_letters_that_look_the_same_are_one_class():
     letters = {one.letter for one in characters()}
     assert "A" in letters
     assert not letters & {"Α", "А"}  # Greek Alpha and Cyrillic A

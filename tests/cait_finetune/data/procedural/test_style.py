@@ -25,12 +25,12 @@ def test_a_letter_of_any_proportion_is_placed_inside(size):
     assert np.mean([style.placed(Image.new("L", size, 255), rng, 32).max() for rng in rngs()]) > 0.3
 
 
-def test_halved_is_the_mean_of_four():
+def test_halved_averages_two_by_two_blocks():
     shape = np.arange(16.0).reshape(4, 4)
     np.testing.assert_array_equal(style.halved(shape), [[2.5, 4.5], [10.5, 12.5]])
 
 
-def test_a_shape_can_be_told_from_its_ground():
+def test_coloured_gives_shape_and_background_a_contrast():
     shape = np.zeros((32, 32))
     shape[8:24, 8:24] = 1
     for rng in rngs():
@@ -40,7 +40,7 @@ def test_a_shape_can_be_told_from_its_ground():
         assert abs(inside - outside) > 0.1
 
 
-def test_worn_gives_bytes_and_stays_near():
+def test_worn_returns_uint8_of_nearly_equal_mean():
     image = np.full((32, 32, 3), 0.5)
     for rng in rngs():
         worn = style.worn(image, rng)
