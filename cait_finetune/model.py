@@ -20,6 +20,7 @@ from cait_tf.fused.tensorflow import compiled_inference
 from cait_tf.weights import load as weights_files
 from cait_tf.weights import official
 from cait_tf.weights.class_names import repeated_names, some
+from cait_tf.weights.stated import PREPARATION, state_preparation, stated_facts
 
 _NEED_A_NETWORK = ("hub", "official")  # values of `model.weights`
 
@@ -148,6 +149,7 @@ def from_checkpoint(
     except cait_tf.CaiTError as error:
         raise UserError(f"checkpoints: {error}") from error
     check_classes("checkpoints", str(path), report, class_names)
+    state_preparation(model, stated_facts(path).get(PREPARATION))
     return model
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 import cait_tf
 from cait_finetune import load_run
 from cait_finetune.errors import UserError
+from cait_tf.weights.stated import PREPARATION, stated_facts
 
 NAMES = ["ant", "bee", "cat & dog"]
 
@@ -36,6 +37,15 @@ def test_the_model_is_that_of_the_best_weights_now(own):
     assert own.model is not first
     assert own.model is own.model
     np.testing.assert_allclose(np.asarray(own.model(images)) - before, [[0, 7, 0]], atol=1e-5)
+
+
+def test_files_of_the_model_state_the_preparation_of_its_images(bare_run, tmp_path):
+    directory = shutil.copytree(bare_run, tmp_path / "run")
+    before = load_run(directory)
+    facts = {"classes": "\n".join(NAMES), PREPARATION: json.dumps({"mean": [0.2, 0.3, 0.4]})}
+    cait_tf.save_weights(before.model, before.saved.directory.best_checkpoint, facts)
+    cait_tf.save_weights(load_run(directory).model, tmp_path / "own.safetensors")
+    assert stated_facts(tmp_path / "own.safetensors")[PREPARATION] == facts[PREPARATION]
 
 
 def test_weights_without_a_checksum_are_read_each_time(own, monkeypatch):
