@@ -108,13 +108,18 @@ class ImageClassifier(keras.Model):
         """Return probabilities ``(B, C)``, or logits ``(B, C)`` divided by the temperature.
 
         Raises:
-            CaiTError: the images are floating-point numbers, whose range is not known.
+            CaiTError: the images are not uint8. The range of other numbers is not known.
         """
         kind = keras.backend.standardize_dtype(images.dtype)
-        if "int" not in kind:
+        if kind != "uint8":
+            hint = (
+                "Divide 16-bit levels by 257"
+                if kind == "uint16"
+                else "Convert levels from 0 to 255"
+            )
             raise CaiTError(
                 f"images: got {kind}, expected uint8 levels from 0 to 255\n"
-                "  Convert levels from 0 to 255 with keras.ops.cast(images, 'uint8')."
+                f"  {hint} with keras.ops.cast(images{' // 257' * (kind == 'uint16')}, 'uint8')."
             )
         logits = self.classifier(self.preprocess(images), training=False) / self.temperature
         return logits if return_logits else self.probabilities(logits)

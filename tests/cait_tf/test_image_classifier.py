@@ -60,9 +60,15 @@ def test_multi_label_probabilities_are_sigmoids_of_the_scaled_logits():
 
 
 @pytest.mark.parametrize("call", ["__call__", "predict"])
-def test_floats_are_refused(call):
-    with pytest.raises(cait_tf.CaiTError, match="images: got float32, expected uint8 levels"):
-        getattr(classifier(), call)(IMAGE.astype("float32") / 255)
+@pytest.mark.parametrize(
+    ("kind", "advice"),
+    [("float32", "cast(images, 'uint8')"), ("int8", "cast(images, 'uint8')"),
+     ("uint16", "Divide 16-bit levels by 257"), ("int32", "cast(images, 'uint8')")],
+)  # fmt: skip
+def test_images_of_other_levels_are_refused(call, kind, advice):
+    with pytest.raises(cait_tf.CaiTError, match=f"images: got {kind}, expected uint8") as caught:
+        getattr(classifier(), call)(IMAGE.astype(kind))
+    assert advice in str(caught.value)
 
 
 @pytest.mark.parametrize("mode", ["shorter_side", "squash", "pad"])
