@@ -168,7 +168,12 @@ class Comparison:
             near = [one for one in nearest(key) if one in choices]
             hint = f"did you mean x={near[0]}?" if near else suggest(key, choices)
             if not choices:
-                hint = "No key differs: name a second run, or the directory of a sweep"
+                hint = (
+                    f"{len(self.finished)} of {len(self.finished) + len(self.unfinished)} runs are "
+                    "finished: resume the others"
+                    if self.unfinished
+                    else "No key differs: name a second run, or the directory of a sweep"
+                )
             expected = (
                 f"a key that differs between the runs{': ' * bool(choices)}{', '.join(choices)}"
             )

@@ -88,6 +88,14 @@ def begin_identity(
     return found
 
 
+def record_weights_path(run: RunDirectory, weights: str) -> None:
+    """Record where the initial weights of a resumed run are now. `check_weights` has compared them."""
+    kept = _read(run)
+    if kept.get("weights", {}).get("source", weights) != weights:
+        kept["weights"]["source"] = weights
+        write_json(run.identity, kept)
+
+
 def check_weights(run: RunDirectory, weights: str, sha256: str | None) -> None:
     """Check that `model.weights` of a resumed run are the weights that the run began with.
 

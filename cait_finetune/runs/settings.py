@@ -5,7 +5,7 @@ from __future__ import annotations
 from fnmatch import fnmatch
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from cait_finetune.config.mappings import load, to_dict
 from cait_finetune.errors import bad_value
@@ -20,7 +20,10 @@ _PLACES = ("*_dir", "dataset.splits.file", "model.weights*")
 
 
 def settings(config: DictConfig) -> dict[str, Any]:
-    """Return the values that the run's results depend on: all keys except `FREE` and paths."""
+    """Return the values that the run's results depend on: all keys except `FREE` and paths.
+
+    ``identity.json`` records `model.weights` beside these values, because the path may change.
+    """
     return {
         key: value
         for key, value in flat(to_dict(config)).items()
@@ -39,15 +42,21 @@ def check_settings(run: RunDirectory, key: str) -> None:
     Raises:
         UserError: a value was edited, or ``config.yaml`` or ``identity.json`` cannot be read.
     """
-    began = read_identity(run).get(KEY)
+    identity = read_identity(run)
+    began = identity.get(KEY)
     if not began or not run.config.is_file():
         return
     try:
-        now = settings(load(run.config))
+        config = load(run.config)
+        now = settings(config)
     except ValueError as error:
         raise bad_value(
             key, f"{run.config} ({error})", "a configuration that can be read"
         ) from error
+    # The model card and the report name the initial weights, and the card their licence.
+    if "weights" in identity:
+        began = {**began, "model.weights": identity["weights"]["source"]}
+        now["model.weights"] = OmegaConf.select(config, "model.weights")
     edited = [
         f"{name}: {now.get(name, 'left out')} (at the start: {began.get(name, 'no such key')})"
         for name in [*now, *sorted(began.keys() - now.keys())]

@@ -35,6 +35,7 @@ from cait_finetune.runs.identity import (
     check_state,
     confirmed,
     place_notes,
+    record_weights_path,
     run_classes,
     unlike,
 )
@@ -93,6 +94,7 @@ def prepare(
     if worker.chief and config.resume:
         _write_parameters(run, plan)  # the file may be damaged or gone
         keep_free_keys(run, config)
+        record_weights_path(run, config.model.weights)
     elif worker.chief:
         _begin_directory(config, run, source, plan, logbook.state, worker)
     print_plan(config, plan, start, worker, logbook.state.step)

@@ -18,6 +18,7 @@ from cait_finetune.runs.identity import (
     confirmed,
     identity_facts,
     place_notes,
+    record_weights_path,
     run_classes,
     unlike,
 )
@@ -224,6 +225,12 @@ def test_start_weights_that_were_replaced(run):
         r"model\.weights: got x with other weights than .*, expected the weights of pretrained"
     )
     with pytest.raises(UserError, match=message):
+        check_weights(run, "x", "abd")
+
+
+def test_the_new_place_of_the_initial_weights_is_recorded(run):
+    record_weights_path(run, "/moved/w.safetensors")
+    with pytest.raises(UserError, match=r"the weights of /moved/w\.safetensors as they were"):
         check_weights(run, "x", "abd")
 
 

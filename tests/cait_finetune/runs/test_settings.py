@@ -26,6 +26,15 @@ def edit(run, key, value):
     run.write_config(config)
 
 
+def test_edited_initial_weights_are_named(run):
+    identity = {**json.loads(run.identity.read_text()), "weights": {"source": "/a/w.safetensors"}}
+    run.identity.write_text(json.dumps(identity))
+    with pytest.raises(UserError, match=r"model.weights: pretrained \(at the start: /a/w.safet"):
+        check_settings(run, "report")
+    edit(run, "model.weights", "/a/w.safetensors")
+    check_settings(run, "report")
+
+
 def test_an_unedited_config_passes(run):
     check_settings(run, "run")
 
