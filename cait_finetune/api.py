@@ -214,6 +214,8 @@ def predict(
     from cait_finetune.runtime.process_state import restored_logging
 
     use_tensorflow()
+    if isinstance(images, Run):
+        raise bad_value("images", "a run", "paths of image files", "Write predict(run, images).")
     if isinstance(model, Run):
         model.saved.check_in_place()
     one = isinstance(images, str | Path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import inspect
+import shlex
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -96,7 +97,9 @@ def say_replaced(words: Iterable[str]) -> None:
         key, sign, _ = word.partition("=")
         key = key.lstrip("+")
         if sign and typed.get(key, word) != word:
-            print(f"cait_finetune: {word} replaces {typed[key]}", file=sys.stderr, flush=True)
+            both = f"{key}=[{typed[key].partition('=')[2]},{word.partition('=')[2]}]"
+            hint = f"; for both write {shlex.quote(both)}" if key == "images" else ""
+            print(f"cait_finetune: {word} replaces {typed[key]}{hint}", file=sys.stderr, flush=True)
         if sign and not word.startswith("-"):
             typed[key] = word
 

@@ -20,7 +20,7 @@ from cait_finetune import config as configuration
 from cait_finetune.cli.entry import deleted_directory
 from cait_finetune.cli.explain import explain, group_without_name, includes_itself
 from cait_finetune.cli.from_run import continued
-from cait_finetune.cli.known_words import refuse_unknown_keys
+from cait_finetune.cli.known_words import refuse_misplaced_words, refuse_unknown_keys
 from cait_finetune.cli.output_place import named_by_time
 from cait_finetune.cli.typed_words import from_home, refuse_empty_resume
 from cait_finetune.config import Config
@@ -70,6 +70,7 @@ def configure_run(
         UserError: an override, the recipe or the folder has a mistake.
     """
     refuse_empty_resume(overrides)
+    refuse_misplaced_words(overrides)
     refuse_unknown_keys(overrides)
     words, folder = continued(overrides, folder, recipe if recipe != "config" else None)
     words = keep_text(from_home(words))

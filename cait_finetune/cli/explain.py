@@ -112,6 +112,8 @@ def _no_group(match: re.Match[str], problem: Problem) -> UserError:
     if match[1] in groups:
         inside = next(one for one in all_keys() if one.startswith(f"{match[1]}."))
         hint = f"Leave {match[1]}= out, or set single keys, as in {inside}=…"
+        if match[1] == "model":
+            hint = "Leave model= out. Another model is a new run"
         return bad_value(match[1], "an option beside a run", "none: the run has its own", hint)
     return unknown_key(match[1])
 
@@ -120,7 +122,7 @@ def _wrong_type(match: re.Match[str], problem: Problem) -> UserError:
     key = problem.key or "value"
     several = match[1].startswith("[") or re.search(r"\d[ -]\d", match[1])
     hint = f"For one run per value write -m {key}=A,B" if several else ""
-    if side := re.match(r"[\[(](\d+), ?\1[\])]$", match[1]):
+    if side := re.match(r"[\[(]?(\d+)(?:, ?|x)\1[\])]?$", match[1]):
         hint = f"Write {key}={side[1]}"  # a square image
     elif match[1] == "auto":
         hint = "Write a number: the program does not choose it"

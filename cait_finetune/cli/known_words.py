@@ -8,7 +8,14 @@ from itertools import pairwise
 from pathlib import Path
 
 from cait_finetune.config.advice import advise
-from cait_finetune.config.suggestions import all_groups, all_keys, nearest, unknown_key
+from cait_finetune.config.suggestions import (
+    all_groups,
+    all_keys,
+    nearest,
+    option_meant,
+    unknown_key,
+)
+from cait_finetune.config.words import split
 from cait_finetune.errors import UserError, bad_value
 
 #: Hydra's options.
@@ -74,7 +81,7 @@ def refuse_misplaced_words(words: Sequence[str]) -> None:
             continue
         second = re.search(r"[ ,]([a-z][a-z_.]*)=", value)
         if sign and second and second[1] in known:
-            hint = f"Write {key}={value[: second.start()]} {second[1]}=… with a space between"
+            hint = f"Write them as words of their own: {key}={value[: second.start()]} {value[second.start() + 1 :]}"
             raise bad_value(key, repr(word), "one key=value in each word", hint)
         if sign and value.endswith(",") and key in known:
             raise bad_value(
@@ -125,7 +132,7 @@ def refuse_unknown_keys(words: Iterable[str]) -> None:
             continue
         bare = key.partition("@")[0]
         if key in all_groups() and key not in _SEVERAL and re.match(r"\[.*,.*\]$", value):
-            hint = f"Write {key}={value[1:].partition(',')[0]}, and set single keys as {key}.KEY=…"
+            hint = f"Write {' '.join(option_meant(key, one) for one in split(value[1:-1]))}"
             raise bad_value(key, value, "one option: the last would replace the others", hint)
         if "@" not in key and "/" not in key and bare not in (*all_keys(), *all_groups()):
             raise unknown_key(key, value)

@@ -46,6 +46,7 @@ def arguments_as_typed(command: str = "train") -> Iterator[None]:
     """
     typed = sys.argv
     folder, words = _without_folder(typed[1:])
+    typed_folder = folder
     several = any(word == "-m" or re.fullmatch("--m[ultirn]*", word) for word in words)
     refuse_empty_resume(words)
     refuse_unknown_options(typed[1:])
@@ -73,6 +74,8 @@ def arguments_as_typed(command: str = "train") -> Iterator[None]:
             "-cn", f"config, which {folder} does not hold", "a config.yaml in the folder of -cd",
             "Leave out -cn config to start from the defaults.",
         )  # fmt: skip
+    if typed_folder and not _named(words):
+        _refuse_folder_without_recipe(typed_folder, words)
     if folder is None and (recipe := _named(words)):
         refuse_other_recipe(recipe)
     sys.argv = [typed[0], *words]
@@ -110,6 +113,17 @@ def refuse_empty_resume(words: Iterable[str]) -> None:
             raise bad_value(
                 key, "nothing", "a directory", f"Write {key}=DIR, or leave the key out."
             )
+
+
+def _refuse_folder_without_recipe(folder: Path, words: Iterable[str]) -> None:
+    """Refuse ``-cd DIR`` without ``-cn`` if no word chooses an option from the folder."""
+    groups = {word.partition("=")[0].lstrip("+").partition("@")[0] for word in words if "=" in word}
+    if any((folder / group).is_dir() for group in groups):
+        return
+    recipes = sorted(path.stem for path in folder.glob("*.yaml"))
+    if recipes:
+        raise bad_value("-cd", f"{folder} without -cn", f"-cn with one of {', '.join(recipes)}",
+                        f"Write -cd {shlex.quote(str(folder))} -cn {recipes[0]}")  # fmt: skip
 
 
 def _complete_keys_of_a_command() -> None:

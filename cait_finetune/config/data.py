@@ -191,8 +191,6 @@ class DatasetConfig:
 
     def _check_folds(self) -> None:
         if self.folds is None:
-            if self.fold:
-                raise bad_value("dataset.fold", self.fold, "0 without dataset.folds")
             return
         within("dataset.fold", self.fold, 0, self.folds - 1)
 

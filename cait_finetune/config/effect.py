@@ -221,6 +221,12 @@ CONDITIONS = (
         "Set seed for the run's other random draws.",
     ),
     Condition(
+        ("dataset.fold",),
+        lambda config: config.dataset.folds is not None,
+        "dataset.folds",
+        "Add dataset.folds=5.",
+    ),
+    Condition(
         ("dataset.columns.image", "dataset.columns.label"),
         lambda config: config.dataset.source in ("csv", "tfds", "digits"),
         "dataset=csv, or a TFDS set",
@@ -272,7 +278,7 @@ def check_effect(config: Config) -> None:
         chosen = attrgetter(choice)(config)
         for key, options in keys.items():
             _check_option(key, attrgetter(key)(config), choice, chosen, options)
-    for condition, key in _unread(config):
+    for condition, key in unread(config):
         value, default = attrgetter(key)(config), _default(config, key)
         if value != default:
             shown = "null" if default is None else default
@@ -303,14 +309,15 @@ def reset_without_effect(config: DictConfig, schema: DictConfig) -> DictConfig:
             for key, options in keys.items():
                 if chosen not in options:
                     _reset(cleaned, key, None)
-        for _, key in list(_unread(whole)):
+        for _, key in list(unread(whole)):
             _reset(cleaned, key, _default(whole, key))
     except (OmegaConfBaseException, AttributeError):  # AttributeError: a missing group
         return config  # the checks of the configuration report the error
     return cleaned
 
 
-def _unread(config: Config) -> Iterator[tuple[Condition, str]]:
+def unread(config: Config) -> Iterator[tuple[Condition, str]]:
+    """Yield each key of `CONDITIONS` that has no effect with these choices, and its condition."""
     for condition in CONDITIONS:
         if not condition.read(config):
             yield from ((condition, key) for key in condition.keys)

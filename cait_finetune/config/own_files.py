@@ -11,6 +11,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from cait_finetune.config.places import data_folder
 from cait_finetune.config.root import Config
 from cait_finetune.config.suggestions import all_groups, all_keys, kind_words, unknown_key
 from cait_finetune.errors import UserError, bad_value, reason
@@ -39,6 +40,13 @@ def check_own_file(path: Path, document: str, prefix: str) -> None:
         place = f"{path}, line {value.start_mark.line + 1}"
         if key not in known:
             raise UserError(f"{place}: {unknown_key(key)}")
+        if key in all_groups() and isinstance(value, yaml.ScalarNode) and value.value:
+            option = (data_folder("conf") / key / f"{value.value}.yaml").is_file()
+            hint = f"Write - override {key}: {value.value} under defaults:" if option else ""
+            wrong = bad_value(
+                key, value.value, f"keys of the group, as {key}: {{KEY: VALUE}}", hint
+            )
+            raise UserError(f"{place}: {wrong}")
         if key in all_keys():
             _check_type(key, value, place)
 

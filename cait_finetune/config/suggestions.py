@@ -119,6 +119,10 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "shuffle": ("dataset.shuffle_buffer",),
     "warmup": ("schedule.warmup_epochs",),
     "warmup_ratio": ("schedule.warmup_epochs",),
+    "r": ("tuning.rank",),
+    "lora_r": ("tuning.rank",),
+    "lora_alpha": ("tuning.alpha",),
+    "bf16": ("train.precision",),
     "wandb": ("logger",),
     "wd": ("optimizer.weight_decay",),
     "weights": ("model.weights",),
@@ -182,9 +186,12 @@ OPTIONS = {
 }
 #: Values of other frameworks for a group, and the option.
 _VALUES = {("distribution", "0"): "gpu", ("distribution", "cuda"): "gpu"}
+#: Keys of other frameworks whose values have another unit than ours.
+_OTHER_UNIT = ("warmup_ratio",)
 #: Words that some keys need as well.
 _BESIDE = {"logger.wandb.": "logger=wandb"}
 _TABLES = (".csv", ".tsv")
+_WEIGHTS = (".safetensors", ".pth", ".pt", ".tar", ".bin", ".h5", ".keras", ".npz", ".ckpt")
 
 
 @cache
@@ -271,14 +278,17 @@ def _written(near: str, key: str, value: str | None) -> str:
         beside = [word for start, word in _BESIDE.items() if near.startswith(start)]
         if near == "dataset.data_dir" and Path(value).is_dir():
             beside = ["dataset=folder"]
-        typed = meant_value(near, value)
+        leaf = key.rpartition(".")[2]
+        switched_on = value.lower() in ("true", "1") and meant_value(near, leaf)  # fp16=true
+        typed = None if leaf in _OTHER_UNIT else switched_on or meant_value(near, value)
         if near == "hydra.run.dir" and Path(value).suffix:
             typed = None  # x.csv is no directory
         word = f"{near}=… ({kind_words(near)})" if typed is None else f"{near}={typed}"
         return " ".join([*beside, word])
     leaf = key.rpartition(".")[2]
     options = [path.stem for path in (data_folder("conf") / near).glob("*.yaml")]
-    if option := next((one for one in (value, leaf) if one in options), _VALUES.get((near, value))):
+    device = _VALUES.get((near, value.partition(":")[0]))  # cuda:0
+    if option := next((one for one in (value, leaf) if one in options), device):
         return f"{near}={option}"
     for name in (value, leaf):
         if meant := OPTIONS.get((near, name)):
@@ -327,15 +337,23 @@ def kind_words(key: str, other: str = "") -> str:
     return f"one of {', '.join(rule.choices)}" if rule and rule.choices else type_words(hint)
 
 
+def option_meant(group: str, option: str) -> str:
+    """Return the word for an option of a group, or for what another framework calls so."""
+    return OPTIONS.get((group, option), f"{group}={option}").partition(":")[0]
+
+
 def unknown_option(group: str, option: str, options: list[str]) -> UserError:
     """Return the error for an option that a group does not have."""
     inside = [one for one in options if one in option.lower()]  # cosine in CosineAnnealingLR
     hint = suggest(option, options) or (f"did you mean {inside[0]}?" if inside else "")
     plain = option.lower().replace("-", "").replace("_", "").replace("lr", "")
+    if not hint and group == "model":
+        hint = "Every model is a CaiT"
     for (of_group, name), meant in OPTIONS.items():
         if of_group == group and name.replace("_", "") == plain:
             hint = f"did you mean {meant}?" if ":" not in meant else f"the nearest is {meant}"
-    if group == "model" and ("/" in option or Path(option).exists()):
+    a_file = Path(option).exists() or Path(option).suffix in _WEIGHTS
+    if group == "model" and (a_file or ("/" in option and not inside)):
         hint = f"For a file of weights write {advise('model.weights', option)}, for a run run=RUN"
     if group == "dataset" and Path(option).is_dir():
         hint = f"did you mean dataset=folder {advise('dataset.data_dir', option)}?"

@@ -1,7 +1,7 @@
 """Check that the command reads each word of its command line.
 
 The checks of `cait_finetune.config.effect` compare a value with its default. They cannot see that a
-user typed a value if the key's default comes from a file in ``conf/``.
+user typed the default, or a value if the key's default comes from a file in ``conf/``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from functools import cache
 
 import yaml
 
-from cait_finetune.config.effect import Condition, no_cached_features, takes_steps
+from cait_finetune.config.effect import Condition, no_cached_features, takes_steps, unread
 from cait_finetune.config.places import data_folder
 from cait_finetune.config.root import Config
 from cait_finetune.errors import bad_value
@@ -59,7 +59,7 @@ CONDITIONS = (
     ),
 )  # fmt: skip
 #: Values that switch something off. They are accepted where the key has no effect.
-_NOTHING = ("none", "null")
+_NOTHING = ("none", "null", "false", "[]")
 _NO_TRAINING = (
     "tuning", "augment", "loss", "optimizer", "schedule", "distribution", "logger", "export", "average",
     "checkpoint", "debug", "lr_find", "train", "dataset.metric", "dataset.sampling",
@@ -97,20 +97,22 @@ def check_typed(words: Iterable[str], config: Config, command: str) -> None:
     not_read = NOT_READ[command]
     if command == "evaluate" and config.evaluation.split != "train":
         not_read = (*not_read, *_OF_TRAIN)
-    unread = [
+    aside = [
         key for key in typed if _is_in(key, not_read) and not _is_in(key, READ.get(command, ()))
     ]
-    if unread:
+    if aside:
         reader = "training" if command == "train" else command
-        _log.warning("%s does not read %s", reader, ", ".join(unread))
-    for condition in CONDITIONS:
-        if condition.read(config):
-            continue
+        _log.warning("%s does not read %s", reader, ", ".join(aside))
+    without_effect = [
+        *((one, one.keys) for one in CONDITIONS if not one.read(config)),
+        *((one, (key,)) for one, key in unread(config)),
+    ]
+    for condition, keys in without_effect:
         for key, word in typed.items():
             value = word.partition("=")[2]
-            if value in _NOTHING or key in unread or value == _usual_options().get(key):
+            if value in _NOTHING or key in aside or value == _usual_options().get(key):
                 continue
-            if _is_in(key, condition.keys):
+            if _is_in(key, keys):
                 raise bad_value(
                     key,
                     value,

@@ -95,7 +95,9 @@ def own_folder(folder: Path) -> Path:
             Hydra settings.
     """
     if not folder.is_dir():
-        raise bad_value("-cd", folder, "an existing folder with your own recipes")
+        recipe = folder.suffix in (".yaml", ".yml") and folder.is_file()
+        hint = f"Write -cd {folder.parent} -cn {folder.stem}" if recipe else ""
+        raise bad_value("-cd", folder, "an existing folder with your own recipes", hint)
     for name in ("schema.yaml", "hydra_settings.yaml"):
         if (folder / name).exists():
             expected = (

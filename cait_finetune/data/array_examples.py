@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Set
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,9 @@ def examples(split: str, data: Any, upright: bool) -> Iterator[tuple[np.ndarray,
         yield from _pairs(split, *data, upright)
         return
     if not isinstance(data, Iterable) or isinstance(data, Mapping | str | bytes):
-        raise bad_value(split, type(data).__name__, _FORMS)
+        folder = isinstance(data, str | Path)
+        hint = f'For a folder write finetune("dataset=folder", {f"dataset.data_dir={data}"!r}).'
+        raise bad_value(split, type(data).__name__, _FORMS, hint if folder else "")
     if _is_endless(data):
         raise bad_value(
             split, "an endless tf.data.Dataset", "one that ends",
@@ -72,6 +74,8 @@ def image_advice(pixels: np.ndarray) -> str:
         return "Give the images as they were before normalisation." if pixels.min() < 0 else ""
     if kind.kind == "b":
         return "Convert black and white to grey levels: images.astype('uint8') * 255."
+    if not shape:
+        return "The images look like labels: give (images, labels) in this order."
     if kind != np.uint8 and np.issubdtype(kind, np.integer):
         if pixels.min() >= 0 and pixels.max() <= 255:
             return "Convert the levels: images.astype('uint8')."

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import io
 import logging
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,8 +73,9 @@ def write_splits(
     if len(given) == 2:
         raise bad_value("validation, test", "only one of them", "both or neither",
                         "Give both, or only train=: a tenth of train is then kept for each of them.")  # fmt: skip
+    made_now = [one for one in (folder, *folder.parents) if not one.exists()]
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as made:
+    with _removed_on_error(made_now), tempfile.TemporaryDirectory(dir=folder) as made:
         root = Path(made)
         (root / OUTPUT_MARK).touch()
         digest, used = hashlib.sha256(), set()
@@ -121,6 +123,18 @@ def write_splits(
         if labels != [str(number) for number in range(len(labels))]:
             logger.warning("the labels are %s: column 0 is label %s", some(labels), labels[0])
     return Written(place / TABLE, order)
+
+
+@contextlib.contextmanager
+def _removed_on_error(folders: Sequence[Path]) -> Iterator[None]:
+    """Remove the folders, innermost first, if the block fails and they are empty."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            for folder in folders:
+                folder.rmdir()
+        raise
 
 
 def _png(split: str, pixels: np.ndarray) -> bytes:

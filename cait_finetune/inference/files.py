@@ -68,6 +68,8 @@ def find_images(images: Sequence[str], left_out: LeftOut | None = None) -> list[
 
 def _why_nothing(one: str) -> str:
     """Return why a name gives no file. If a parent folder does not exist, name the topmost one."""
+    if "://" in one:
+        return "an address: download the image first"
     path = expanded_path("images", one)
     for folder in reversed(path.parents):
         if not folder.exists() and not glob.has_magic(str(folder)):
@@ -76,7 +78,10 @@ def _why_nothing(one: str) -> str:
             return f"but {folder} does not exist{near and f' ({near[:-1]})'}"
     if glob.has_magic(one):
         return "which matches no image"
-    return "which has no image" if path.is_dir() else "which does not exist"
+    if path.is_dir():
+        return "which has no image"
+    near = suggest(path.name, [entry.name for entry in path.parent.iterdir() if entry.is_file()])
+    return f"which does not exist{near and f' ({near[:-1]})'}"
 
 
 def _named(one: str, left_out: LeftOut) -> list[Path]:

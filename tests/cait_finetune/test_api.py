@@ -106,14 +106,14 @@ def test_the_model_of_a_run(run):
 
 
 def test_a_recipe_in_a_folder_of_ones_own(tmp_path, monkeypatch):
-    told = []
+    begun = []
     monkeypatch.setattr(
-        "cait_finetune.workflow.finetune.finetune", lambda config, path, _: told.append(config)
+        "cait_finetune.workflow.finetune.finetune", lambda config, path, _: begun.append(config)
     )
     monkeypatch.setattr("cait_finetune.api.load_run", lambda path: path)
     (tmp_path / "mine.yaml").write_text("defaults: [config, _self_]\nseed: 7\n")
     finetune(recipe="mine", folder=tmp_path, directory=tmp_path / "run")
-    assert told[0].seed == 7
+    assert begun[0].seed == 7
 
 
 def test_wrong_arguments_raise_an_error_that_names_the_key(run, tmp_path):
@@ -131,27 +131,27 @@ def test_wrong_arguments_raise_an_error_that_names_the_key(run, tmp_path):
 
 def test_the_run_directory_is_named_as_on_the_command_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    told = []
+    begun = []
     monkeypatch.setattr(
-        "cait_finetune.workflow.finetune.finetune", lambda config, path, _: told.append(path)
+        "cait_finetune.workflow.finetune.finetune", lambda config, path, _: begun.append(path)
     )
     monkeypatch.setattr("cait_finetune.api.load_run", lambda path: path)
     finetune("dataset=flowers", "model=cait_s24_224", "model.weights=none")
-    assert re.fullmatch(r"outputs/flowers/cait_s24_224/[\d-]{10}_[\d-]{8}", str(told[0]))
+    assert re.fullmatch(r"outputs/flowers/cait_s24_224/[\d-]{10}_[\d-]{8}", str(begun[0]))
 
 
 def test_finetune_resumes_a_run(run, tmp_path, monkeypatch):
     cut_off = tmp_path / "cut_off"
     shutil.copytree(run.directory, cut_off)
     (cut_off / "result.json").unlink()
-    told = []
+    begun = []
     monkeypatch.setattr(
-        "cait_finetune.workflow.finetune.finetune", lambda *words: told.append(words)
+        "cait_finetune.workflow.finetune.finetune", lambda *words: begun.append(words)
     )
     with pytest.raises(UserError, match=r"directory: got .* beside resume, expected None"):
         finetune(f"resume={cut_off}", directory=tmp_path)
     finetune(f"resume={cut_off}", "train.max_hours=1")
-    ((config, directory, _),) = told
+    ((config, directory, _),) = begun
     assert (config.resume, directory) == (str(cut_off), cut_off)
     assert (config.model.image_size, config.train.max_hours) == (16, 1)
 
@@ -177,9 +177,9 @@ def test_two_threads_run_one_after_the_other(tmp_path, monkeypatch):
 
 
 def test_in_a_program_that_uses_hydra(tmp_path, monkeypatch):
-    told = []
+    begun = []
     monkeypatch.setattr(
-        "cait_finetune.workflow.finetune.finetune", lambda config, path, _: told.append(config)
+        "cait_finetune.workflow.finetune.finetune", lambda config, path, _: begun.append(config)
     )
     monkeypatch.setattr("cait_finetune.api.load_run", lambda path: path)
     (tmp_path / "theirs.yaml").write_text("colour: red\n")
@@ -190,7 +190,7 @@ def test_in_a_program_that_uses_hydra(tmp_path, monkeypatch):
             finetune("train.epoch=2")
         assert hydra.compose("theirs") == {"colour": "red"}
     assert not GlobalHydra.instance().is_initialized()
-    assert told[0].train.epochs == 3
+    assert begun[0].train.epochs == 3
 
 
 def test_under_the_decorator_of_hydra(tmp_path):
@@ -290,13 +290,13 @@ ARRAYS = (IMAGES, np.arange(6) % 3)
 @pytest.fixture
 def configured(tmp_path, monkeypatch):
     """The configurations of runs that are only started."""
-    told = []
+    begun = []
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
-        "cait_finetune.workflow.finetune.finetune", lambda config, path, _: told.append(config)
+        "cait_finetune.workflow.finetune.finetune", lambda config, path, _: begun.append(config)
     )
     monkeypatch.setattr("cait_finetune.api.load_run", lambda path: path)
-    return told
+    return begun
 
 
 def test_the_columns_of_arrays_are_in_the_order_of_their_names(configured):
@@ -319,6 +319,32 @@ def test_other_images_beside_arrays_are_refused(word, key, configured):
     with pytest.raises(UserError, match=rf"^{key}: got {re.escape(word)} beside train=, expected"):
         finetune(word, train=ARRAYS)
     assert not configured
+
+
+@pytest.mark.parametrize(
+    ("words", "images", "message"),
+    [
+        (["photos"], None, r"photos: .*\n  did you mean dataset=folder dataset\.data_dir=photos\?"),
+        (
+            ["model=cait_nano_32 train.epochs=1"],
+            ARRAYS,
+            r"own: model=cait_nano_32 train\.epochs=1$",
+        ),
+        ([], "photos", r'train: got str, .*\n  For a folder write finetune\("dataset=folder", '),
+        ([], ARRAYS[::-1], r"\n  The images look like labels: give \(images, labels\)"),
+    ],
+)
+def test_wrong_calls_name_the_right_one(words, images, message, configured):
+    Path("photos").mkdir()
+    with pytest.raises(UserError, match=message):
+        finetune(*words, train=images)
+    assert not configured
+    assert not Path("outputs").exists()
+
+
+def test_predict_with_its_arguments_exchanged(run):
+    with pytest.raises(UserError, match=r"images: got a run, .*\n  Write predict\(run, images\)"):
+        predict("a.jpg", run)
 
 
 def test_a_wrong_word_is_found_before_arrays_are_written(configured):

@@ -75,7 +75,11 @@ def load_folder(config: DatasetConfig) -> FileSource:
         above, name = os.path.split(os.path.abspath(root))
         hint = ""
         if with_images and not storage.is_remote(root) and len(storage.entries(above)) > 1:
-            hint = f"If {name} is one of the classes: {advise(_KEY, os.path.dirname(config.data_dir) or '.')}"
+            parent = advise(_KEY, os.path.dirname(config.data_dir) or ".")
+            hint = (
+                f"If {name} is one of the classes: {parent}; for images without labels: "
+                f"cait-finetune predict run=RUN {advise('images', config.data_dir)}"
+            )
         raise bad_value(
             _KEY, f"{root}, {what}", "a folder for each class: DIR/CLASS/image.jpg", hint
         )

@@ -38,6 +38,7 @@ ROWS = [
     (["checkpoint=a.pth"], "_value_for_keys", "To start from weights write model.weights=a.pth"),
     (["model.image_size=(64,64)"], "_cannot_parse", "Write model.image_size=64"),
     (["model.image_size=[64,64]"], "_wrong_type", "Write model.image_size=64"),
+    (["model.image_size=64x64"], "_wrong_type", "Write model.image_size=64"),
     (["model.image_size=64,64"], "_several_values", "Write model.image_size=64"),
     (["train.batch_size=auto"], "_wrong_type", "Write a number"),
     (["hydra.run.dr=x"], "_unknown_key", "did you mean hydra.run.dir?"),

@@ -6,6 +6,19 @@ import sys
 import pytest
 
 from cait_finetune.cli.typed_words import arguments_as_typed
+from cait_finetune.errors import UserError
+
+
+def test_a_folder_of_recipes_needs_the_name_of_one(tmp_path, monkeypatch):
+    (tmp_path / "birds.yaml").touch()
+    monkeypatch.setattr("sys.argv", ["train", "-cd", str(tmp_path), "seed=1"])
+    message = r"-cd: got .* without -cn, expected -cn with one of birds\n  Write -cd .* -cn birds$"
+    with pytest.raises(UserError, match=message), arguments_as_typed():
+        pass
+    (tmp_path / "dataset").mkdir()
+    monkeypatch.setattr("sys.argv", ["train", "-cd", str(tmp_path), "dataset=own"])
+    with arguments_as_typed():
+        pass
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,7 @@ UNREAD = [
     (["dataset=imagenet_folder"], "dataset.splits.seed=5", ["dataset=folder"]),
     ([], "dataset.splits.file=/x", ["dataset=folder"]), (["dataset=folder"], "dataset.columns.label=x", ["dataset=csv"]),
     (["dataset=folder"], "dataset.columns.image=x", ["dataset=flowers"]),
+    ([], "dataset.fold=1", ["dataset.folds=3"]),
     (["dataset=flowers"], "dataset.columns.split=x", ["dataset=csv"]),
     (["dataset=flowers"], "dataset.columns.weight=x", ["dataset=csv"]),
     (["dataset=flowers"], "dataset.columns.classes=[x,y]", ["dataset=csv"]),

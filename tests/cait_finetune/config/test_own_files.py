@@ -18,6 +18,8 @@ OWN = "defaults:\n  - config\n  - _self_\n"
         ("seed: 1\nresme: x\n", "", r"line 2: resme: got an unknown key, .*\n  did you mean resume\?"),
         ("train:\n\n  epochs: many\n", "", r"line 3: train\.epochs: got 'many', expected a whole number, or null\n"),
         ("augment:\n  crop_scale: 3\n", "", r"line 2: augment\.crop_scale: got 3, expected a list of numbers"),
+        ("seed: 1\nschedule: linear\n", "", r"line 2: schedule: got linear, expected keys of the group, .*\n"
+         r"  Write - override schedule: linear under defaults:$"),
         ("lr: 3\n", "optimizer.", r"line 1: optimizer\.lr: got an unknown key, .*\n  did you mean optimizer\.base_lr"),
         ("columns:\n  lable: x\n", "dataset.", r"line 2: dataset\.columns\.lable: got an unknown key"),
     ],

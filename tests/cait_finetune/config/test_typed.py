@@ -22,6 +22,7 @@ REFUSED = [
     (PROBE, "model.attn_drop_rate=0.1"), (PROBE, "optimizer.layer_decay=0.5"),
     ((), "augment.flip=0.5"),  # of digits, which are never mirrored
     (("schedule.warmup_epochs=0",), "schedule.warmup_lr=1e-4"),
+    ((), "dataset.fold=0"),  # the default
 ]  # fmt: skip
 
 

@@ -117,6 +117,16 @@ def test_a_misspelt_folder_is_named(folder, tmp_path):
             find_images([images])
 
 
+def test_an_address_and_a_misspelt_file(folder, tmp_path):
+    (tmp_path / "photo_12.jpg").touch()
+    with pytest.raises(
+        UserError, match=r"photo_11\.jpg, which does not exist \(did you mean photo_12"
+    ):
+        find_images([str(tmp_path / "photo_11.jpg")])
+    with pytest.raises(UserError, match="an address: download the image first"):
+        find_images(["https://example.org/a.jpg"])
+
+
 def test_a_folder_without_images(folder, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="images: got empty, which has no image, expected a file"):
