@@ -17,7 +17,7 @@ from cait_finetune.benchmark.task import InputTask, Task
 from cait_finetune.benchmark.worker import CannotCompile, Memory, Worker, WorkerKilled
 from cait_finetune.runtime.progress import progress_bar
 
-OURS, OURS_SINGLE = "ours", "ours, one thread an operation"
+OURS, OURS_SINGLE = "ours", "ours, one thread per operation"
 TIMM_NAMES = TIMM_EAGER, TIMM_COMPILED, TIMM_LOADER = "timm eager", "timm compiled", "timm"
 TIMM = "cait_finetune.benchmark.worker_timm"
 OURS_TENSORFLOW = "cait_finetune.benchmark.worker_tensorflow"
@@ -98,7 +98,7 @@ class Row:
 
     @property
     def memory_ratio(self) -> float | None:
-        """Our peak memory divided by timm's smallest; on a CPU with libraries. `None`: no timm."""
+        """Our peak memory divided by timm's smallest peak, libraries included on a CPU. `None`: no timm."""
         theirs = [one.calls for name, one in self.memory.items() if name in TIMM_NAMES]
         return self.memory[OURS].calls / min(theirs) if theirs else None
 

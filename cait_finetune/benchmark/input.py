@@ -26,8 +26,8 @@ _OCTAVES = ((4, 60.0), (16, 30.0), (64, 12.0), (256, 5.0))  # cells per side, an
 class InputBenchmark:
     """The keys of the command. It writes `count` JPEGs whose shorter side has `side` pixels.
 
-    Each loader reads the JPEGs as images of `size` × `size` pixels. The loaders take turns: each makes
-    `rounds` measurements of `batches` batches after `warmup` batches. timm's loader has `workers`
+    Each loader reads the JPEGs as images of `size` × `size` pixels. The loaders take turns
+    for `rounds` rounds: each reads `warmup` batches, then times `batches` batches. timm's loader has `workers`
     processes.
     """
 
@@ -51,7 +51,7 @@ class InputBenchmark:
             check_timm("timm", "torch", "torchvision")
 
     def report(self, console: Console) -> Report:
-        """Measure all rows. A task whose process the system ended has no row, but a note."""
+        """Measure all rows. If the system ends a task's process, a note replaces its row."""
         with tempfile.TemporaryDirectory() as folder:
             write_pictures(Path(folder), self.count, self.side)
             tasks = [

@@ -68,12 +68,12 @@ class ModelBenchmark(_ModelKeys):
 
     `work` lists inference, training and latency. Latency classifies one image in float32 with an
     exported SavedModel: once with TensorFlow's default threads, and once with one thread per operation.
-    The libraries take turns: each makes `rounds` measurements of `repetitions` calls after `warmup`
+    The libraries take turns for `rounds` rounds: each makes `warmup` calls, then times `repetitions`
     calls. `latency_repetitions` replaces `repetitions` for latency. `threads` 0 uses all cores.
     `image_size` null uses each model's own size. Training is measured for each value of `remat`: true
     sets ``model.remat`` for our model, and gradient checkpointing for timm's. `whole` trains each batch
     in one micro-batch, as an accelerator does. Several `batch_sizes` give a table of the largest batch
-    that fits into a given memory.
+    that fits into 8 to 80 GB.
     """
 
     models: list[str] = field(default_factory=lambda: ["cait_xxs24_224", "cait_s24_224"])
@@ -93,7 +93,7 @@ class ModelBenchmark(_ModelKeys):
         core_count(self.threads)
 
     def report(self, console: Console) -> Report:
-        """Measure all rows. A task whose process the system ended has no row, but a note."""
+        """Measure all rows. If the system ends a task's process, a note replaces its row."""
         note = footnote(core_count(self.threads), self.timm)
         return self.measure(OURS_TENSORFLOW, note, machine(self.timm), console)
 
@@ -117,10 +117,10 @@ class ModelBenchmark(_ModelKeys):
 class GpuBenchmark(_ModelKeys):
     """The keys of the command. It measures each of `models` × `work` × `precisions` on one NVIDIA GPU.
 
-    Our model is `cait_tf` on Keras' JAX backend, where a step is one XLA program. Runs train on the
+    Our model is `cait_tf` on Keras' JAX backend, where a step is one XLA program. `cait-finetune train` uses the
     TensorFlow backend, which this command does not measure. `batch_sizes` has one batch size for
-    each model. The libraries take turns: each makes `rounds` measurements of `repetitions` calls
-    after `warmup` calls. All worker processes share the GPU. `image_size` null uses each model's
+    each model. The libraries take turns for `rounds` rounds: each makes `warmup` calls, then times
+    `repetitions` calls. All worker processes share the GPU. `image_size` null uses each model's
     own size. Training is measured for each value of `remat`: true sets ``model.remat`` for our
     model, and gradient checkpointing for timm's.
     """
@@ -162,5 +162,5 @@ def gpu_name() -> str:
         shown = ""
     if not shown.strip():
         raise bad_value("nvidia-smi", "no GPU", "at least one",
-                        "Run benchmark model to measure a CPU.")  # fmt: skip
+                        "To measure a CPU write cait-finetune benchmark model.")  # fmt: skip
     return shown.splitlines()[0].strip()

@@ -49,7 +49,7 @@ def command(name: str, *, importing: bool = False, any_backend: bool = False) ->
     Yields:
         The setting for tracebacks, which the command may change.
     """
-    # The main command sets the variable later, for Hydra.
+    # Read HYDRA_FULL_ERROR now: `run_with_hydra` later sets it to 1 for Hydra.
     shown = Errors(os.environ.get(_FULL_ERROR) == "1")
     if not importing:
         end_loading()

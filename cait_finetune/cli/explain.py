@@ -92,7 +92,9 @@ def _unknown_key(match: re.Match[str], problem: Problem) -> UserError:
     key = problem.key or match[1]
     if key.partition(".")[0] != "hydra":
         return unknown_key(key)
-    optuna = match[2] == "BasicSweeperConf" and "with Optuna: add hydra/sweeper=optuna"
+    optuna = (
+        match[2] == "BasicSweeperConf" and "For a key of Optuna's sweeper add hydra/sweeper=optuna"
+    )
     group = key.rpartition(".")[0]
     near = suggest(f"{group}.{match[1]}", [f"{group}.{one}" for one in problem.known])
     return bad_value(key, "an unknown key", _listed(problem.known), optuna or near)

@@ -71,7 +71,7 @@ def continued(
     kept = [
         word for word in words if word.partition("=")[0].lstrip("+") not in (CONTINUE, *LENGTHS)
     ]
-    if typed.get("resume", "null") != "null":  # the first command again, with resume=DIR added
+    if typed.get("resume", "null") != "null":  # the command that began this run, plus resume=DIR
         return [*kept, *ours], folder
     ours += [
         override("model.weights", str(RunDirectory(root).best_checkpoint)),

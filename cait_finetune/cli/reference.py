@@ -41,7 +41,7 @@ class Key:
         default: as the command line writes it. Empty: the user must set the key.
         values: type, allowed values and range in words.
         where: the choices with which the key has an effect. Empty: every choice.
-        meaning: what the key means, in one sentence.
+        meaning: what the key means, in a few sentences.
     """
 
     name: str

@@ -31,7 +31,7 @@ COMMANDS = {
     "collection": "build the original collection's SavedModels",
     "maps": "draw a published model's attention maps",
     "verify": "measure whether devices and resumed runs give equal results",
-    "verify_changes": "test what each command does after a change",
+    "verify_changes": "test each command after images, classes or weights changed",
 }
 
 

@@ -1,7 +1,7 @@
 """``cait-finetune collection names=[cait_s24_224,cait_s24_224_fe]``: build SavedModels of the collection.
 
-The models have the signature, outputs and variable names of the original collection
-(`cait_tf.collection`). Each model gets a page and a ``.tar.gz``. The command skips a model that exists with
+The models have the signature, outputs and variable names of the CaiT collection that was on
+TensorFlow Hub (`cait_tf.collection`). Each model gets a page and a ``.tar.gz``. The command skips a model that exists with
 the same weights.
 """
 
@@ -26,7 +26,8 @@ class CollectionConfig:
     all: bool = key("Build all twenty models.", False)
     feature_extractor: bool = key("Build only feature extractors.", False)
     weights: str = key(
-        "hub, official, none, or a weights file. {name} in it stands for the variant's name.", "hub"
+        "hub (Hugging Face), official (the authors' files), none (random weights), or a weights file. {name} in it stands for the variant's name.",
+        "hub",
     )
     out: str = key("Folder of the models.", "collection")
 

@@ -82,8 +82,8 @@ class Reproduction:
     Attributes:
         command: the command.
         place: the directory to call it from; its relative paths start there. Empty: any or unknown.
-        why: why the recorded command, or a command built from the settings of a run without one, no
-            longer gives the run's settings. Empty otherwise.
+        why: the reason why the recorded command no longer gives the run's settings. A command built
+            from the settings replaces a missing record. Empty: the command gives them.
     """
 
     command: str

@@ -2,8 +2,8 @@
 
 The destination's file extension decides its format: ``.safetensors`` (timm's), ``.pth`` or ``.pt``
 (the authors'), ``.weights.h5`` or ``.keras`` (Keras'). A name without an extension is the directory
-of a SavedModel with the signature of the original collection. The conversion keeps the names, the
-numbers and the class list. To verify them, the command reads the destination again: every tensor
+of a SavedModel with the signature of the CaiT collection that was on TensorFlow Hub. The conversion
+keeps the tensors' names and values, and the class list. To verify them, the command reads the destination again: every tensor
 must be bit-equal to the source's, and the outputs of one forward pass must agree within 1e-4.
 """
 
@@ -29,7 +29,7 @@ class ConvertConfig:
     feature_extractor: bool = key("Convert the backbone without the head.", False)
     weights_key: str | None = key(
         "Key of the state dict to read from a PyTorch checkpoint with several state dicts. null: "
-        "the moving average, or the only state dict.",
+        "the moving average, else state_dict, else model, else the only state dict.",
         None,
     )
 

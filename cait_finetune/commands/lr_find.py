@@ -88,7 +88,7 @@ def find(config: Config, directory: Path) -> Suggestion:
     if suggestion is None:
         raise bad_value(
             "lr_find.low",
-            f"{rates[0]:g}, the lowest of rates at which the loss hardly fell",
+            f"{rates[0]:g}: the loss hardly fell at this rate and the rates above it",
             "a range of rates in which the loss falls, then grows",
             f"Change lr_find.low and lr_find.high, or increase lr_find.steps; see {picture}",
         )
@@ -155,8 +155,8 @@ def suggest_rate(
         smoothed: the losses after `smooth`.
 
     Returns:
-        `None`: the lowest smoothed loss is not below the mean of the first losses by more than their
-        standard deviation, or there are too few losses.
+        `None`: the smoothed loss never falls to one standard deviation below the mean of the first
+        losses, or there are too few losses.
     """
     later = range(min(_NOISY, len(smoothed)), len(smoothed))
     if not later:

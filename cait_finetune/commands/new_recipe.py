@@ -70,7 +70,7 @@ def _document(name: str, words: Sequence[str], base: str) -> str:
     keys = [(key, value) for key, value in typed.items() if key not in all_groups()]
     lines = [
         f"# cait-finetune -cd . -cn {name}",
-        "# No result of this recipe is recorded.",
+        "# Result: not measured yet.",
         "defaults:",
         f"  - {base}",
         *(f"  - override {group}: {read_text(option)}" for group, option in options),

@@ -248,7 +248,7 @@ def cell(command: str, world: World) -> str:
     if "reordered by class name" in text or "classes in another order" in text:
         return "permuted"
     seen = "the weights were trained " in text or "training images of the weights" in text
-    return f"{note}; a line says what the weights were trained on" if seen else note
+    return f"{note}; it prints what the weights were trained on" if seen else note
 
 
 def table() -> str:
@@ -429,8 +429,8 @@ def _document(rows: str) -> str:
 
 `python -m cait_finetune verify_changes` measures this table. Each row changes one thing; each cell
 runs a command after the change. *train from* is a new run with `model.weights=FILE`; *evaluate* scores the
-same file; the other commands get the run's directory. *same*: the command gives the same result as
-before the change.
+same file; the other commands get the run's directory. *same*: the command runs, with the same weights
+as before the change.
 
 {rows}
 
@@ -440,7 +440,7 @@ before the change.
 - Commands compare the name, label and content of each image. With `dataset.check=false` a command does not
   read the files of a folder or table before training, and does not compare contents; it prints that it did
   not.
-- *evaluate* scores the validation split. Some of these changes do not affect that split.
+- *evaluate* scores the validation split, in the row *split changed* the test split. Some of these changes do not affect that split.
 - Weights and exports record their run, classes and preprocessing, and the hashes of a sample of their
   training images. Commands read these facts from the file itself, not from the folder that contains it.
 """

@@ -19,7 +19,7 @@ class Declared:
     """What a key means and which values it takes.
 
     Attributes:
-        meaning: one sentence.
+        meaning: a few sentences.
         low: the smallest number. `None`: no number, or any number.
         high: the largest number.
         open_high: whether `high` itself is excluded.

@@ -14,7 +14,7 @@ class WandbConfig:
 
     enabled: bool = key("Log to Weights & Biases. `logger=wandb` sets it.", False)
     mode: str = key(
-        "auto: online if a key is found and the service answers, otherwise offline. offline: the run "
+        "auto: online if an API key is found and the service answers, otherwise offline. offline: the run "
         "directory keeps all data for a later upload. online: as auto, with a warning if no key is found.",
         "auto", choices=("auto", "online", "offline", "disabled"),
     )  # fmt: skip

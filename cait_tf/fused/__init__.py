@@ -1,7 +1,8 @@
 """Faster forms of the plain formulas in the model's files.
 
-The model's files use only `implementation`. `tensorflow` uses XLA and oneDNN. `jax` uses sums that
-XLA fuses. `portable` makes fewer passes over memory, on both backends. Tests compare every form
+The model's files use only `implementation`. The submodule `tensorflow` uses XLA and oneDNN,
+and `jax` mixes few heads as a sum, which XLA fuses. `portable` makes fewer passes over memory, on
+both backends. Tests compare every form
 with the plain formulas. This module imports no backend.
 """
 

@@ -45,7 +45,7 @@ def activated(x: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
 def activation_gradient(
     x: tf.Tensor, bias: tf.Tensor, upstream: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the gradient of `activated` with respect to `x`, and its output, computed again."""
+    """Return the gradient for `x`, and the output of `activated`, computed again."""
     y = to_float32(x) + to_float32(bias)
     below = normal_cdf(y, x.dtype)
     density = tf.exp(-0.5 * y * y) / math.sqrt(2 * math.pi)

@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 
 def read(path: str | Path) -> dict[str, np.ndarray]:
-    """Read the state dict of the checkpoint that `read_chosen` prefers.
+    """Read the checkpoint's state dict that `state_dicts.choose` prefers.
 
     Returns:
         timm name to array in Keras layout.

@@ -51,9 +51,9 @@ def test_every_worker_is_stopped(made, monkeypatch):
 def test_latency_is_measured_with_one_thread_an_operation_too(made):
     task = Task("latency", "cait_xxs24_224", "float32", 1, 1)
     [row] = measure([task]).rows
-    assert list(row.speeds) == ["ours", "ours, one thread an operation", "timm eager"]
+    assert list(row.speeds) == ["ours", "ours, one thread per operation", "timm eager"]
     assert [one.task.single_threaded for one in made] == [False, True, False]
-    assert (row.best, row.ratio(), row.ratio("ours, one thread an operation")) == (
+    assert (row.best, row.ratio(), row.ratio("ours, one thread per operation")) == (
         "timm eager",
         3.0,
         6.0,
@@ -65,11 +65,11 @@ def test_without_timm_there_is_no_ratio(made):
     measured = measure([task], timm=False)
     [row] = measured.rows
     assert not measured.timm_peaks
-    assert list(row.speeds) == ["ours", "ours, one thread an operation"]
+    assert list(row.speeds) == ["ours", "ours, one thread per operation"]
     assert (
         row.best
         is row.ratio()
-        is row.ratio("ours, one thread an operation")
+        is row.ratio("ours, one thread per operation")
         is row.memory_ratio
         is None
     )

@@ -60,7 +60,7 @@ def test_tables_and_the_figures_behind_them(tmp_path, monkeypatch, capsys, stand
     assert figures["rows"][1]["speeds"]["timm compiled"] == {"rounds": [20.0] * 3}
     assert list(figures["rows"][2]["speeds"]) == [
         "ours",
-        "ours, one thread an operation",
+        "ours, one thread per operation",
         "timm eager",
     ]
     assert "tensorflow" in figures["machine"]["packages"]
