@@ -109,11 +109,15 @@ def write(
 def download(hub_id: str) -> Path:
     """Return ``model.safetensors`` of a Hugging Face repository, from the cache or downloaded.
 
+    Args:
+        hub_id: ``OWNER/NAME``. timm's prefix ``hf_hub:`` may precede it.
+
     Raises:
         WeightsError: the network, the repository or the file is missing.
     """
     from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
 
+    hub_id = hub_id.removeprefix("hf_hub:").removeprefix("hf-hub:")
     try:
         cached = try_to_load_from_cache(hub_id, _FILENAME)
         if isinstance(cached, str):

@@ -148,6 +148,7 @@ def test_a_cached_hub_file_needs_no_network(monkeypatch):
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", unreachable)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", unreachable)
     assert timm.download(HUB_ID) == golden.SAFETENSORS
+    assert timm.download(f"hf_hub:{HUB_ID}") == golden.SAFETENSORS
 
 
 def test_a_changed_bit_is_noticed(tmp_path):
