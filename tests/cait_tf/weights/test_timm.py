@@ -143,8 +143,11 @@ def test_a_cached_hub_file_needs_no_network(monkeypatch):
     def unreachable(*_, **__):
         raise AssertionError("asked the network")
 
-    cached = str(golden.SAFETENSORS)
-    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_, **__: cached)
+    def cached(hub_id, *_):
+        assert hub_id == HUB_ID
+        return str(golden.SAFETENSORS)
+
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", cached)
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", unreachable)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", unreachable)
     assert timm.download(HUB_ID) == golden.SAFETENSORS
