@@ -17,7 +17,7 @@ from cait_tf.atomic import atomic_open
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,10 @@ class Features:
 
 
 class FeatureCache:
-    """A directory of ``NAME-HASH.npz`` files. You can delete the files at any time."""
+    """A directory of ``NAME-HASH.npz`` files. You can delete the files at any time.
+
+    A file states its name, so that it is not used under the name of another file.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -50,12 +53,16 @@ class FeatureCache:
         """Load the features of a file.
 
         Returns:
-            `None`: the file does not exist, or, with a warning, cannot be read.
+            `None`: the file does not exist, or, with a warning, cannot be read or is a copy of
+            another file.
         """
         try:
             with np.load(path, allow_pickle=False) as file:
                 values, labels = file["values"], file["labels"]
                 corrupt = tuple(str(name) for name in file["corrupt"])
+                stated = str(file["name"])
+            if stated != path.name:
+                raise ValueError(f"it is a copy of {stated}")
             if values.ndim != 2 or labels.shape[:1] != values.shape[:1]:
                 raise ValueError(f"{values.shape} features for {labels.shape} labels")
         except FileNotFoundError:
@@ -78,6 +85,7 @@ class FeatureCache:
                     values=features.values,
                     labels=features.labels,
                     corrupt=np.array(features.corrupt, dtype=np.str_),
+                    name=np.array(path.name),
                 )
         except OSError as error:
             logger.warning("%s cannot be written (%s): its features are not cached", path, error)

@@ -22,7 +22,7 @@ from cait_finetune.errors import bad_value
 from cait_finetune.runtime.progress import progress_bar
 from cait_tf.atomic import atomic_path, write_text
 
-_FORMAT = 1
+_FORMAT = 2
 _SAMPLE = 64  # images to decode for an estimate
 _SHARE = 0.8  # share of the free memory or disk space that a split may take
 
@@ -139,7 +139,8 @@ class ImageCache:
             self._console.print(f"images of {split} used again from {path}", highlight=False)
         self._corrupt.include(corrupt)
         self._corrupt.check()
-        return tf.data.TFRecordDataset(str(path), buffer_size=8 << 20).map(self._parse)
+        records = tf.data.TFRecordDataset(str(path), buffer_size=8 << 20)
+        return records.skip(1).map(self._parse)  # the first record is the file's name
 
     def _write(self, split: str, path: Path, facts_file: Path) -> list[str]:
         """Fill the cache; return the ids of corrupt images."""
@@ -149,9 +150,11 @@ class ImageCache:
             self._refuse(split, self.estimate(split), free, "none")
             met = CorruptImages(self._corrupt.on_corrupt)  # only this split's
             with atomic_path(path) as partial:
-                self._fill(split, partial, met)
+                self._fill(split, partial, path.name, met)
                 size = partial.stat().st_size
-            write_text(facts_file, json.dumps({"corrupt": met.ids, "bytes": size}))
+            write_text(
+                facts_file, json.dumps({"name": path.name, "corrupt": met.ids, "bytes": size})
+            )
         except OSError as error:
             raise bad_value(
                 "dataset.cache_dir",
@@ -163,12 +166,13 @@ class ImageCache:
         )
         return met.ids
 
-    def _fill(self, split: str, path: Path, met: CorruptImages) -> None:
+    def _fill(self, split: str, path: Path, name: str, met: CorruptImages) -> None:
         cache = ImageCache(self._source, self._config, self._preprocessing, met, self._console)
         with (
             tf.io.TFRecordWriter(str(path)) as writer,
             progress_bar(f"decoding {split}", self._source.sizes[split], self._console) as advance,
         ):
+            writer.write(name.encode())
             try:
                 for example in cache._decoded(split).as_numpy_iterator():
                     met.check()
@@ -198,11 +202,17 @@ class ImageCache:
 
 
 def _whole(path: Path, facts_file: Path) -> list[str] | None:
-    """Return the ids of a cache's corrupt images; `None` if the cache is missing or incomplete."""
+    """Return the ids of a cache's corrupt images; `None` if the cache is missing or incomplete.
+
+    A copy of another cache, which states another name, is none either.
+    """
     try:
         facts = json.loads(facts_file.read_text(encoding="utf-8"))  # written after the images
-        return facts["corrupt"] if path.stat().st_size == facts["bytes"] else None
-    except (OSError, ValueError, KeyError, TypeError):
+        if path.stat().st_size != facts["bytes"] or facts["name"] != path.name:
+            return None
+        first = next(iter(tf.data.TFRecordDataset(str(path)).take(1).as_numpy_iterator()), b"")
+        return facts["corrupt"] if first == path.name.encode() else None
+    except (OSError, ValueError, KeyError, TypeError, tf.errors.OpError):
         return None
 
 

@@ -141,6 +141,8 @@ def _load(path: Path) -> LabelIndex | None:
         with np.load(path, allow_pickle=False) as file:
             counts = file.get("counts")
             index = LabelIndex(file["ids"], file["content_hashes"], file["labels"], counts)
+            if str(file["name"]) != path.name:
+                raise ValueError("it is a copy of another file")
         each = index.labels if counts is None else counts
         if not len(index) == len(index.content_hashes) == len(each) or (
             counts is not None and counts.sum() != len(index.labels)
@@ -155,7 +157,12 @@ def _load(path: Path) -> LabelIndex | None:
 
 
 def _save(path: Path, index: LabelIndex) -> None:
-    columns = {"ids": index.ids, "content_hashes": index.content_hashes, "labels": index.labels}
+    columns = {
+        "ids": index.ids,
+        "content_hashes": index.content_hashes,
+        "labels": index.labels,
+        "name": np.array(path.name),
+    }
     if index.counts is not None:
         columns["counts"] = index.counts
     try:

@@ -3,6 +3,7 @@
 import logging
 import multiprocessing
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -35,6 +36,15 @@ def test_saved_features_are_loaded(tmp_path):
     assert same(cache.load(path), some())
     assert [file.name for file in cache.directory.iterdir()] == [path.name]
     assert path.name.startswith("digits-train-")
+
+
+def test_a_copy_of_another_file_is_not_read(tmp_path, caplog):
+    cache = FeatureCache(tmp_path)
+    mine, other = cache.path("x", FACTS), cache.path("x", {**FACTS, "weights": "abd"})
+    cache.save(other, some())
+    shutil.copy(other, mine)
+    assert cache.load(mine) is None
+    assert f"it is a copy of {other.name}" in caplog.text
 
 
 def test_features_without_corrupt_images(tmp_path):

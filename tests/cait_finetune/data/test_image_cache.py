@@ -234,11 +234,29 @@ def damages(record: Path, facts: Path) -> dict[str, Callable[[], object]]:
 @pytest.mark.parametrize("damage", damages(Path(), Path()))
 def test_an_incomplete_cache_file_is_detected(tmp_path, damage):
     record, facts = tmp_path / "some.tfrecord", tmp_path / "some.json"
-    record.write_bytes(b"0123456789")
-    facts.write_text(json.dumps({"corrupt": ["a"], "bytes": 10}))
+    with tf.io.TFRecordWriter(str(record)) as writer:
+        writer.write(b"some.tfrecord")
+    size = record.stat().st_size
+    facts.write_text(json.dumps({"name": record.name, "corrupt": ["a"], "bytes": size}))
     assert image_cache._whole(record, facts) == ["a"]
     damages(record, facts)[damage]()
     assert image_cache._whole(record, facts) is None
+
+
+@pytest.mark.parametrize("copied", [["record"], ["facts"], ["record", "facts"]])
+def test_a_copy_of_another_cache_is_not_read(tmp_path, copied):
+    files = {}
+    for name in ("one", "two"):  # of one size
+        record, facts = tmp_path / f"{name}.tfrecord", tmp_path / f"{name}.json"
+        with tf.io.TFRecordWriter(str(record)) as writer:
+            writer.write(record.name.encode())
+        about = {"name": record.name, "corrupt": [], "bytes": record.stat().st_size}
+        facts.write_text(json.dumps(about))
+        files[name] = {"record": record, "facts": facts}
+    assert image_cache._whole(*files["two"].values()) == []
+    for kind in copied:
+        shutil.copy(files["one"][kind], files["two"][kind])
+    assert image_cache._whole(*files["two"].values()) is None
 
 
 def test_an_incomplete_cache_is_filled_again(filled, folder):
@@ -248,7 +266,11 @@ def test_an_incomplete_cache_is_filled_again(filled, folder):
     again = Cached(from_folder(folder), record.parent)
     assert repr(again.examples()) == wanted
     assert "decoded" in again.said()
-    assert json.loads(facts.read_text()) == {"corrupt": [], "bytes": record.stat().st_size}
+    assert json.loads(facts.read_text()) == {
+        "name": record.name,
+        "corrupt": [],
+        "bytes": record.stat().st_size,
+    }
 
 
 @pytest.mark.slow

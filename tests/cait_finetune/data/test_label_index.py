@@ -147,6 +147,16 @@ def test_another_order_of_reading_is_another_file(cache, reads, tmp_path):
     assert len(reads()) == 3
 
 
+def test_a_copy_of_another_file_is_read_anew(cache, reads, tmp_path):
+    written(tmp_path)
+    expected = contents(opened(tmp_path))
+    one, two, *_ = sorted(cache.glob("*.npz"))
+    one.write_bytes(two.read_bytes())
+    reads()
+    assert contents(opened(tmp_path)) == expected
+    assert len(reads()) == 1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", [b"", b"no zip", None])
 def test_a_damaged_file_is_read_anew(damage, cache, reads, tmp_path):
