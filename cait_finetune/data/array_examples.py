@@ -33,7 +33,7 @@ def examples(split: str, data: Any, upright: bool) -> Iterator[tuple[np.ndarray,
         return
     if not isinstance(data, Iterable) or isinstance(data, Mapping | str | bytes):
         folder = isinstance(data, str | Path)
-        hint = f'For a folder write finetune("dataset=folder", {f"dataset.data_dir={data}"!r}).'
+        hint = 'For a folder write finetune("dataset=folder", "dataset.data_dir=…").'
         raise bad_value(split, type(data).__name__, _FORMS, hint if folder else "")
     if _is_endless(data):
         raise bad_value(
