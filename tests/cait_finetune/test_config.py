@@ -37,7 +37,7 @@ OUT_OF_RANGE = [
     ("dataset.train_share", "0", "a fraction above 0"),
     ("dataset.train_share", "20", "a fraction above 0, at most 1"),
     ("dataset.folds", "1", "[2, inf)"),
-    ("dataset.fold", "1", "no value: dataset.fold has an effect only with dataset.folds"),
+    ("dataset.fold", "1", "the default, 0: dataset.fold has an effect only with dataset.folds"),
     ("dataset.parallel_files", "0", "[1, inf)"),
     ("dataset.parallel_calls", "0", "[1, inf)"),
     ("dataset.prefetch", "0", "[1, inf)"),
