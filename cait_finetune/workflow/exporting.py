@@ -123,12 +123,12 @@ def export_run(
 def _check_others(exports: dict[str, dict], formats: list[str], folder: Path) -> None:
     """Check the files of the formats that this export does not write but lists in the model card."""
     for name in exports:
-        if name not in formats and (damaged := damaged_file(folder, exports[name])):
+        if name not in formats and damaged_file(folder, exports[name]):
             raise bad_value(
                 "export",
-                f"{folder / damaged}, which is missing or differs from the file that was exported",
+                f"{folder / name} with files that are missing or differ from those exported",
                 "every file of an earlier export as it was exported, because the model card lists it",
-                f"Restore the file, remove {folder / name}, or export it again with "
+                f"Restore the files, remove {folder / name}, or export it again with "
                 f"{advise_formats([name, *formats])}",
             )
 

@@ -236,7 +236,7 @@ def test_a_format_with_changed_files_is_refused(tmp_path, monkeypatch, capsys):
     call(monkeypatch, f"run={directory}", "export=timm", "export.check_images=3")
     weights = directory / "export" / "timm" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[::-1])
-    with pytest.raises(SystemExit, match=r"model\.safetensors, which is missing or differs"):
+    with pytest.raises(SystemExit, match=r"export/timm with files that are missing or differ"):
         call(monkeypatch, f"run={directory}", "export=none")
     call(monkeypatch, f"run={directory}", "export=timm", "export.check_images=3")
     call(monkeypatch, f"run={directory}", "export=none")
