@@ -64,7 +64,10 @@ def decode(data: tf.Tensor, upright: bool = True) -> tf.Tensor:
     )
     image.set_shape((None, None, 3))
     if upright:
-        orientation = exif_orientation(data)
+        # When an operation fails, TensorFlow cancels those that run beside it, and sometimes raises
+        # CancelledError in place of the error. Nothing may therefore run beside the decoder.
+        with tf.control_dependencies([image]):
+            orientation = exif_orientation(data)
         wanted = tf.cast(orientation > 1, tf.int32)
         image = branch(wanted, [lambda image, _: image, turned], image, orientation)
         image.set_shape((None, None, 3))

@@ -300,3 +300,14 @@ def test_an_error_reports_that_every_image_is_corrupt(tmp_path):
     stream = evaluation_stream(set_with(tmp_path, *range(COUNT)), "test", PREPROCESSING, 4, corrupt)
     with pytest.raises(UserError, match=rf"^dataset: got {COUNT} corrupt images \(.*and no other"):
         list(stream)
+
+
+def test_a_corrupt_image_never_raises_another_operations_error():
+    """Before decoding came first, 1 of 100 corrupt images raised CancelledError."""
+    bad = next(iter(BAD.values()))
+    ignored = tf.data.Dataset.range(3000).interleave(
+        lambda _: tf.data.Dataset.from_tensors(bad).map(decode).ignore_errors(),
+        cycle_length=8,
+        num_parallel_calls=tf.data.AUTOTUNE,
+    )
+    assert list(ignored) == []
