@@ -99,7 +99,9 @@ class ImageClassifier(keras.Model):
         self.temperature = temperature
         self.multi_label = multi_label
         backbone = classifier.backbone
-        if backbone.prepared is None:  # an empty checksum states nothing about the weights
+        if (
+            backbone.prepared is None
+        ):  # (checksum, preparation): the empty checksum matches no weights
             own = {key: value for key, value in self._own().items() if key in OF_IMAGES}
             backbone.prepared = ("", json.dumps(own))
         self.built = True

@@ -95,7 +95,7 @@ def _part(
 ) -> np.ndarray:
     """Return the crop of a resized image without making the whole image.
 
-    The whole resized image of a narrow strip would need gigabytes. Pixels may differ by one grey
+    For a very long, narrow image, the whole resized image would need gigabytes. Pixels may differ by one grey
     level from a crop of the whole image, because PIL rounds the edges of a box.
 
     Args:

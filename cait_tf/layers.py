@@ -135,7 +135,7 @@ class LayerScale(keras.layers.Layer):
     """Multiply each channel by a learned gamma, in float32: ``(..., D) -> (..., D)``."""
 
     def __init__(self, init_value: float, **kwargs: Any) -> None:
-        # Without autocast, `call` casts a half-precision `y` in the same pass as the product.
+        # `call` casts `y` itself.
         super().__init__(autocast=False, **kwargs)
         self.init_value = init_value
 

@@ -26,7 +26,7 @@ OURS_JAX = "cait_finetune.benchmark.worker_jax"
 
 @dataclass(frozen=True)
 class Speeds:
-    """Measurements of one library, one per round, in images per second, or in seconds."""
+    """Measurements of one worker or run, one per round. The caller chooses their unit."""
 
     rounds: tuple[float, ...]
 
@@ -55,7 +55,9 @@ def ratio(ours: Speeds, theirs: Speeds) -> float:
 def in_turn(
     measurements: Mapping[str, Callable[[], float]], rounds: int, done: Callable[[], object]
 ) -> dict[str, Speeds]:
-    """Return measurements by name, one per round each: a busy machine then slows all alike.
+    """Measure each name once per round, and return the measurements by name.
+
+    A busy machine then slows all of them alike.
 
     Args:
         measurements: functions that measure, by name.

@@ -63,6 +63,7 @@ class Worker:
     Args:
         module: name of a module with ``prepare(task)``, which returns a function that executes the task
             once. For GPU tasks the module also needs ``device_memory()``: peak bytes of GPU memory.
+            `matmul_flops` also needs ``matmul_flops(precision)``: operations per second.
         task: the task.
     """
 

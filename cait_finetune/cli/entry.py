@@ -24,7 +24,7 @@ _AGAIN = "what was finished is kept; give the same command again"
 
 @dataclasses.dataclass
 class Errors:
-    """Whether a `UserError` or an `OSError` keeps its traceback."""
+    """Whether a `UserError`, a `CaiTError` or an `OSError` keeps its traceback."""
 
     tracebacks: bool
 
@@ -33,13 +33,14 @@ class Errors:
 def command(name: str, *, importing: bool = False, any_backend: bool = False) -> Iterator[Errors]:
     """Run a command in the block. Every ``main`` does its work inside.
 
-    In the block, file names and consoles can hold any character, the standard streams and the home
-    directory are usable, and Keras runs on TensorFlow.
+    In the block, file names are UTF-8. The standard streams replace characters that they cannot encode, and
+    a closed pipe is no error. A temporary directory replaces a missing home directory. Keras runs on
+    TensorFlow, unless `any_backend` is true.
 
     A `UserError`, a `CaiTError` or an `OSError` becomes one message and exit status 1. Ctrl-C becomes
     one line and status 130. SIGTERM and SIGHUP become one line and status 75. Other errors keep the traceback.
-    With ``HYDRA_FULL_ERROR=1``, or after the command sets `Errors.tracebacks`, `UserError` and
-    `OSError` keep their tracebacks too.
+    With ``HYDRA_FULL_ERROR=1``, or after the command sets `Errors.tracebacks`, all of these errors keep
+    their tracebacks.
 
     Args:
         name: the start of every message, such as ``cait_finetune export``.

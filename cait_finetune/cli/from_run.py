@@ -1,4 +1,4 @@
-"""Words that name a finished run: ``continue_from=RUN``, and ``evaluate run=RUN``."""
+"""Words that name a run: ``continue_from=RUN`` a finished one, ``evaluate run=RUN`` one with best weights."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ def continued(
     """Rewrite ``continue_from=RUN`` so that Hydra composes from the run's own ``config.yaml``.
 
     The new run has the settings of `RUN` and begins with its best weights. The optimizer and the schedule
-    begin again. A run that trained the head or some blocks first now trains the whole model at once.
+    begin again. If `RUN` trained its head or some blocks first, the new run trains the whole model from its
+    first step, unless `words` set a key of ``tuning``.
 
     Args:
         words: the keys of a command line, as typed.
@@ -71,7 +72,7 @@ def continued(
     kept = [
         word for word in words if word.partition("=")[0].lstrip("+") not in (CONTINUE, *LENGTHS)
     ]
-    if typed.get("resume", "null") != "null":  # the command that began this run, plus resume=DIR
+    if typed.get("resume", "null") != "null":  # The command that began this run is repeated.
         return [*kept, *ours], folder
     ours += [
         override("model.weights", str(RunDirectory(root).best_checkpoint)),
@@ -84,7 +85,9 @@ def continued(
 def evaluated(
     words: Sequence[str], folder: Path | None, recipe: str | None
 ) -> tuple[list[str], Path | None]:
-    """Replace ``run=RUN`` of ``evaluate`` by keys: the run's settings, best weights and crop ratio.
+    """Replace ``run=RUN`` of ``evaluate`` by keys for the run's best weights and crop ratio.
+
+    Hydra composes the other settings from the run's ``config.yaml``.
 
     Args:
         words: the keys of the command line, as typed.

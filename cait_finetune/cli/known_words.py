@@ -66,7 +66,9 @@ def refuse_unknown_options(words: Sequence[str]) -> None:
 
 
 def refuse_misplaced_words(words: Sequence[str]) -> None:
-    """Refuse a word that the shell divided otherwise than the user meant, before Hydra parses it.
+    """Refuse a word that is not one ``key=value``, before Hydra parses it.
+
+    Most such words come from a space at which the shell divided a value.
 
     Args:
         words: words of a command line. The word after an option, such as ``-cn``, is its value.

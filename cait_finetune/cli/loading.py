@@ -13,7 +13,8 @@ from cait_finetune.runtime.signals import Ending, raise_interrupt
 
 INTERRUPTED = 130
 _MESSAGE = b"cait_finetune: interrupted before the command began\n"
-#: A duplicate of the descriptor of standard error, as other code may replace the stream. Empty: closed.
+#: A duplicate of descriptor 2, because `quiet_imports` redirects it. Empty: standard error is closed, or
+#: no command is loading.
 _console: list[int] = []
 
 

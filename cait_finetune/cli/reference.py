@@ -1,7 +1,7 @@
 """The reference of all keys: type, default, allowed values, meaning, and when a key has an effect.
 
-``--help`` prints it and ``.github/docs/KEYS.md`` holds it. Both read `config.keys`, `config.effect` and
-the first comment of each file in ``conf/``.
+``--help`` prints it and ``.github/docs/KEYS.md`` holds it. The facts come from `config.keys`,
+`config.effect` and the first comment of each file in ``conf/``.
 """
 
 from __future__ import annotations

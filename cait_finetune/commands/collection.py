@@ -1,7 +1,7 @@
 """``cait-finetune collection names=[cait_s24_224,cait_s24_224_fe]``: build SavedModels of the collection.
 
 The models have the signature, outputs and variable names of the CaiT collection that was on
-TensorFlow Hub (`cait_tf.collection`). Each model gets a page and a ``.tar.gz``. The command skips a model that exists with
+TensorFlow Hub (`cait_tf.collection`). Each model gets a ``README.md`` and a ``.tar.gz``. The command skips a model that exists with
 the same weights.
 """
 

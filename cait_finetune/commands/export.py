@@ -1,4 +1,4 @@
-"""``cait-finetune export run=DIR export=onnx``: export a finished run's model to files.
+"""``cait-finetune export run=DIR export=onnx``: export a run's best weights to files.
 
 ``'export=[saved_model,onnx,litert,keras,timm]'`` writes several formats. The command also accepts the
 other keys of the group ``export``, such as ``export.quantise=[int8]``.

@@ -28,7 +28,11 @@ class MapsConfig:
 
     images: list[str] = key("Image files, folders and globs.")
     model: str = key("The variant.", "cait_xxs24_224")
-    weights: str = key("pretrained, hub, official, none, or a weights file.", "hub")
+    weights: str = key(
+        "pretrained (in the package, or from the hub), hub (Hugging Face), official (the authors' file), "
+        "none (random weights), or a weights file.",
+        "hub",
+    )
     image_size: list[int] | None = key(
         "Side of the input in pixels, or [height,width]. null: the variant's.", None, low=1
     )
@@ -87,7 +91,12 @@ def draw(config: MapsConfig) -> None:
         weights=weights,
     )
     if model.loading_report and "head.weight" in model.loading_report.initialised:
-        raise bad_value("classes", f"{len(names)} class names", f"as many as {config.weights} has")
+        raise bad_value(
+            "classes",
+            f"{len(names)} class names",
+            f"one for each class of weights={config.weights}",
+            "Correct the file, or leave the key out",
+        )
     for note in model.loading_report.notes if model.loading_report else ():
         print(f"model  {note}")
     out = expanded_path("out", config.out)
@@ -97,7 +106,7 @@ def draw(config: MapsConfig) -> None:
 
 
 def _stems(images: Sequence[str | Path]) -> list[str]:
-    """Return a name for the maps of each image: its own, with folders if images share it."""
+    """Return a name for the maps of each image: the stem of its file, with folders if stems are equal."""
     paths = [Path(path).absolute() for path in images]
     plain = Counter(path.stem for path in set(paths))
     above = os.path.commonpath([path.parent for path in paths])

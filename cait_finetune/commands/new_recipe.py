@@ -31,7 +31,8 @@ def new_recipe(name: str, words: Sequence[str]) -> Path:
     """Write the recipe, and return its path.
 
     Raises:
-        UserError: the name is no file name, the file exists, or the words are not those of a run.
+        UserError: the name is no file name, or the name of one of our recipes or options; the file
+            exists; or the words are not those of a run.
     """
     name = name.removesuffix(".yaml")
     ours = [path.stem for kind in ("conf", "recipes") for path in data_folder(kind).glob("*.yaml")]

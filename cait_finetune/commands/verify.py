@@ -107,7 +107,9 @@ class VerifyConfig:
 
 
 def verify(out: Path, rows: list[str]) -> dict[str, dict[str, float]]:
-    """Run every row in separate processes, and compare the results.
+    """Run all rows in each of four processes, and compare the results.
+
+    The processes are a single device, two replicas, and two workers.
 
     Returns:
         The largest absolute difference for each row and column.

@@ -25,7 +25,7 @@ from omegaconf import OmegaConf
 from cait_finetune.cli import entry
 from cait_finetune.cli.arguments import helped, read_keys
 from cait_finetune.config.places import expanded_path
-from cait_finetune.errors import UserError
+from cait_finetune.errors import UserError, bad_value
 from cait_finetune.runs.directory import RunDirectory
 from cait_tf.quiet import quiet_imports
 from cait_tf.weights.class_names import some
@@ -181,7 +181,7 @@ def _change_preprocessing(world: World) -> None:
 
 
 def _change_split(world: World) -> None:
-    """Name a split file in which a train and a test image have exchanged their splits."""
+    """Set `dataset.splits.file` to a file in which a train and a test image have exchanged their splits."""
     own = world.images / "cait_splits.csv"
     text = own.read_text(encoding="utf-8")
     _move_image(world)
@@ -222,17 +222,17 @@ ROWS: dict[str, Callable[[World], None]] = {
     "class removed": _remove_class,
     "image added": _add_image,
     "image removed": _remove_image,
-    "another image under its name": _replace_image,
+    "image content replaced": _replace_image,
     "image relabelled": _relabel_image,
     "images moved between splits": _move_image,
     "folder moved": _move_folder,
-    "another folder in its place": _replace_folder,
+    "image folder replaced": _replace_folder,
     "weights replaced": _replace_weights,
     "preprocessing changed": _change_preprocessing,
     "split changed": _change_split,
     "splits drawn anew": _draw_splits_anew,
     "config.yaml edited": _edit_config,
-    "another run's export in its place": _swap_export,
+    "SavedModel of another run": _swap_export,
 }
 
 
@@ -430,17 +430,21 @@ def _document(rows: str) -> str:
 `python -m cait_finetune verify_changes` measures this table. Each row changes one thing; each cell
 runs a command after the change. *train from* is a new run with `model.weights=FILE`; *evaluate* scores the
 same file; the other commands get the run's directory. *same*: the command runs, with the same weights
-as before the change.
+as before the change. *same head*: the classes have the names and the order of the weights. *head by name*: columns
+of known names keep their weights. *permuted*: the same classes in another order. *same, from the table*: the score was
+already in the table. *measured anew*: the command scored the weights again. *of the new weights*: the
+output is that of the weights that were copied in.
 
 {rows}
 
 - `dataset.accept_changes=true` makes resume, export, report and attention use changed images. The run
   records the change. Changed classes are refused in any case.
 - *folder moved* names the new place with `dataset.data_dir=DIR`.
-- Commands compare the name, label and content of each image. With `dataset.check=false` a command does not
-  read the files of a folder or table before training, and does not compare contents; it prints that it did
-  not.
-- *evaluate* scores the validation split, in the row *split changed* the test split. Some of these changes do not affect that split.
+- Resume, export, report and attention compare the name, label, split and content of each image with the run's
+  record. With `dataset.check=false` a command does not read the files of a folder or table before training, and
+  does not compare contents; it prints that it did not.
+- *evaluate* scores the validation split. In the row *split changed* it scores the test split. A change to images
+  outside the scored split leaves its score in the table.
 - Weights and exports record their run, classes and preprocessing, and the hashes of a sample of their
   training images. Commands read these facts from the file itself, not from the folder that contains it.
 """
@@ -464,6 +468,9 @@ def _write_or_check(config: ChangesConfig) -> None:
         path.write_text(text, encoding="utf-8")
         print(f"written to {path}")
     elif not path.is_file() or path.read_text(encoding="utf-8") != text:
-        sys.exit(
-            f"cait_finetune verify_changes: {path} differs from the new table: run the command without check=true"
+        raise bad_value(
+            "out",
+            f"{path}, which {'differs from the new table' if path.is_file() else 'does not exist'}",
+            "the new table",
+            "Run the command without check=true to write it",
         )

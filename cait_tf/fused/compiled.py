@@ -59,10 +59,10 @@ def cpu_alone() -> bool:
 
 
 def fuses() -> bool:
-    """Whether oneDNN fuses a matrix product with the next operations, which it computes in float32.
+    """Whether oneDNN may fuse a matrix product with the operations after it: in a graph, on CPUs alone.
 
-    The function does not detect whether Grappler's rewriting is off, as in a run's training step.
-    The training step uses the compiled operations instead.
+    The fused operation computes in float32. The function also returns `True` in a run's training
+    step, where Grappler's rewriting is off. That step uses the compiled operations instead.
     """
     return cpu_alone() and not tf.executing_eagerly()
 

@@ -77,12 +77,12 @@ def read_chosen(
 
 
 def grid(path: str | Path) -> tuple[int, int] | None:
-    """Return the patch grid that `write` stored. `None`: none, as in authors' files."""
+    """Return the patch grid that `write` stored. `None`: the file has no grid, like those of the authors."""
     return _written(path, _GRID, tuple)
 
 
 def class_names(path: str | Path) -> tuple[str, ...] | None:
-    """Return the class names that `write` stored. `None`: none, as in authors' files."""
+    """Return the class names that `write` stored. `None`: the file has none, like those of the authors."""
     return _written(path, _CLASSES, tuple)
 
 
