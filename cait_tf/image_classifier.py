@@ -21,7 +21,7 @@ from cait_tf.weights.class_names import match_classes, some
 from cait_tf.weights.keras_file import OF_IMAGES, as_numbers, of_numbers
 
 _OWN = ("crop_pct", "interpolation", "mean", "std", "resize_mode", "antialias", "temperature",
-        "multi_label")  # fmt: skip
+        "activation")  # fmt: skip
 
 
 @keras.saving.register_keras_serializable("cait_tf")
@@ -45,10 +45,10 @@ class ImageClassifier(keras.Model):
             black.
         antialias: widen the kernel when shrinking, as PIL does.
         temperature: the logits are divided by it, to calibrate the probabilities.
-        multi_label: give each class its own probability, with a sigmoid instead of a softmax.
+        activation: ``softmax``, or ``sigmoid``, which gives each class its own probability.
 
     Raises:
-        CaiTError: `resize_mode` or `interpolation` is unknown, `class_names` do not fit the
+        CaiTError: `resize_mode`, `interpolation` or `activation` is unknown, `class_names` do not fit the
             classifier's columns, or the classifier's images are not square.
     """
 
@@ -63,13 +63,14 @@ class ImageClassifier(keras.Model):
         resize_mode: str = "shorter_side",
         antialias: bool = True,
         temperature: float = 1.0,
-        multi_label: bool = False,
+        activation: str = "softmax",
         name: str = "image_classifier",
     ) -> None:
         super().__init__(name=name, autocast=False)
         for key, got, known in (
             ("resize_mode", resize_mode, ("shorter_side", "squash", "pad")),
             ("interpolation", interpolation, tuple(KERNELS)),
+            ("activation", activation, ("softmax", "sigmoid")),
         ):
             if got not in known:
                 raise CaiTError(f"{key}: got {got!r}, expected one of {', '.join(known)}")
@@ -97,7 +98,7 @@ class ImageClassifier(keras.Model):
         self.resize_mode = resize_mode
         self.antialias = antialias
         self.temperature = temperature
-        self.multi_label = multi_label
+        self.activation = activation
         backbone = classifier.backbone
         if (
             backbone.prepared is None
@@ -128,10 +129,10 @@ class ImageClassifier(keras.Model):
 
     def probabilities(self, logits: Any) -> Any:
         """Convert logits of `call` to probabilities ``(B, C)``."""
-        return ops.sigmoid(logits) if self.multi_label else ops.softmax(logits)
+        return getattr(ops, self.activation)(logits)
 
     def classify(self, images: Any) -> dict[str, np.ndarray]:
-        """Name the most probable class of each image, for a multi-label classifier too.
+        """Name the most probable class of each image, with sigmoids, too.
 
         Args:
             images: ``(B, h, w, 3)`` uint8.
@@ -202,7 +203,7 @@ class ImageClassifier(keras.Model):
             "resize_mode": self.resize_mode,
             "antialias": self.antialias,
             "temperature": self.temperature,
-            "multi_label": self.multi_label,
+            "activation": self.activation,
             "name": self.name,
         }
 

@@ -15,6 +15,7 @@ from etils import epath
 from cait_finetune.config import DatasetConfig
 from cait_finetune.data import aircraft, tfds_features  # noqa: F401  registers in TFDS
 from cait_finetune.data.procedural.builder import Procedural  # noqa: F401  registers in TFDS
+from cait_finetune.data.targets import ONE_CLASS
 from tests.cait_finetune.stand_ins import CONF, checked
 
 pytestmark = pytest.mark.slow
@@ -80,7 +81,7 @@ def test_the_catalogue_has_the_common_transfer_sets():
 
 @pytest.mark.parametrize("name", SETS)
 def test_it_is_a_set_of_one_image_and_one_label(name, folder):
-    image, label = tfds_features.find_keys(builder(name, folder), options(name))
+    image, label = tfds_features.find_keys(builder(name, folder), options(name), ONE_CLASS)
     assert (image, label) == ("image", "label")
 
 
@@ -140,6 +141,6 @@ def test_every_set_states_its_homepage_and_licence(name):
 
 
 def test_the_sets_that_are_judged_by_the_mean_per_class():
-    judged = {name for name in NAMES if name in SETS and options(name).judged_by != "top1"}
+    judged = {name for name in NAMES if name in SETS and options(name).metric}
     assert judged == {"pets", "caltech101", "aircraft"}
     assert {name for name in SETS if options(name).evaluation_only} == {"imagenet_v2"}

@@ -34,7 +34,7 @@ def test_every_group_is_a_part_of_the_configuration():
 def test_every_option_composes(option):
     # Values that only the user can know, and required values of other keys.
     extra = {"dataset=tfds": ["dataset.name=mnist"], "tuning=pattern": ["tuning.pattern=norm"],
-             "loss=asymmetric": ["dataset.multi_label=true"]}  # fmt: skip
+             "loss=asymmetric": ["task=multi_label"]}  # fmt: skip
     config = checked(option, *extra.get(option, []))
     assert isinstance(config, configuration.Config)
 
@@ -109,7 +109,7 @@ def plain(option):
 )  # fmt: skip
 def test_an_option_is_named_for_what_it_chooses(group, key):
     for name in names(CONF / group):
-        extra = ["dataset.multi_label=true"] * (name == "asymmetric")
+        extra = ["task=multi_label"] * (name == "asymmetric")
         chosen = getattr(getattr(checked(f"{group}={name}", *extra), group), key)
         assert chosen == plain(name)
     refused = pytest.raises(UserError, match=rf"{group}\.{key}: got 'x', expected one of")

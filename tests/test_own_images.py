@@ -86,7 +86,7 @@ def test_a_table_with_several_labels(tmp_path, capsys):
         run,
         "dataset=csv",
         f"dataset.data_dir={data}",
-        "dataset.multi_label=true",
+        "task=multi_label",
         "loss=asymmetric",
     )
     assert "csv: 4 classes" in capsys.readouterr().out

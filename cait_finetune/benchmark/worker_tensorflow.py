@@ -25,9 +25,9 @@ from cait_finetune.export.saved_model import export_saved_model
 from cait_finetune.optim.phases import phases
 from cait_finetune.runtime.cores import cores
 from cait_finetune.runtime.tuning import configure_process
-from cait_finetune.scores.evaluation import build_evaluator
+from cait_finetune.scores.evaluation import Evaluator
 from cait_finetune.train.distribution import build_strategy
-from cait_finetune.train.loss import build_loss
+from cait_finetune.train.loss import class_loss
 from cait_finetune.workflow.stages import Stages
 from cait_tf.fused.tensorflow import single_threaded_ops
 
@@ -60,7 +60,7 @@ def prepare(task: Task | InputTask) -> Callable[[], object]:
         return _training(config, model, strategy, images, labels)
     if task.work == "inference":
         # The evaluator of the command `evaluate`, which computes accuracy too.
-        evaluator = build_evaluator(model, False, strategy)
+        evaluator = Evaluator(model, strategy)
         batches = [(images, labels, tf.fill([task.batch_size], True))]
         return lambda: evaluator(batches)
     return _latency(config, model, images)
@@ -74,7 +74,7 @@ def _training(config: Config, model: keras.Model, strategy: tf.distribute.Strate
         config,
         model,
         strategy,
-        build_loss(config.loss, config.train.label_smoothing),
+        class_loss(config.loss, config.train.label_smoothing),
         phases(model, config.tuning, config.optimizer, steps, steps),
         lambda _: model,
         steps,

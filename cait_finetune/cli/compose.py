@@ -37,6 +37,7 @@ from cait_finetune.config.yaml_files import (
 )
 from cait_finetune.errors import UserError, bad_value
 from cait_finetune.runs.resume import find_run, resumed
+from cait_finetune.tasks import checked
 
 #: The start of Hydra's error for a group without an option.
 NUMBER_FOR_GROUP = "Config group override must be a string"
@@ -85,7 +86,7 @@ def configure_run(
                 hydra_config = composed.pop("hydra")
             if composed.get("resume") is not None:
                 return resumed_run(composed, hydra_config), directory, by_time
-            config = configuration.from_hydra(composed)
+            config = checked(composed)
             check_typed(words, config, "train")
             return config, directory, by_time
     except ValueError as error:

@@ -17,7 +17,6 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from cait_finetune import config as configuration
 from cait_finetune.cli.compose import NUMBER_FOR_GROUP, prepare_hydra, resumed_run
 from cait_finetune.cli.entry import Errors, command
 from cait_finetune.cli.explain import explain, group_without_name, includes_itself
@@ -38,6 +37,7 @@ from cait_finetune.runtime.gc import loading
 from cait_finetune.runtime.own_process import can_fork, in_own_process
 from cait_finetune.runtime.signals import Ending
 from cait_finetune.runtime.xla_cache import keep_compiled, seal
+from cait_finetune.tasks import checked
 from cait_tf.atomic import write_text
 from cait_tf.quiet import quiet_imports
 
@@ -108,7 +108,7 @@ def _run_composed(
         try:
             refuse_hidden(settings)
             if composed.get("resume") is None:
-                config = configuration.from_hydra(composed)
+                config = checked(composed)
                 check_typed(settings.overrides.task, config, name)
             else:
                 config = resumed_run(composed, settings)

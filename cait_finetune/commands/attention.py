@@ -73,8 +73,8 @@ def draw_attention(config: AttentionConfig) -> Path:
 
         tf.config.list_physical_devices()
 
-    if dataset.multi_label:
-        raise bad_value("run", root, "a run with one label per image (dataset.multi_label=false)")
+    if not run.task.one_class:
+        raise bad_value("run", root, "a run with one class per image (task=classification)")
     console = plain_console()
     source = run.load_source(config.dataset, "attention", console.print)
     model = run.build_model(source.class_names)

@@ -22,6 +22,7 @@ from cait_finetune.config.metrics import TOP5_FROM, format_value
 from cait_finetune.errors import bad_value
 from cait_finetune.runtime.console import plain_console
 from cait_finetune.runtime.progress import Advance, progress_bar
+from cait_finetune.tasks import task_of
 
 if TYPE_CHECKING:  # TensorFlow loads after the configuration is checked
     from cait_finetune.data.preprocess import Preprocessing
@@ -68,11 +69,11 @@ def evaluate(config: Config, directory: Path) -> Path:
     from cait_finetune.scores.evaluation import Evaluator
     from cait_finetune.scores.intervals import wilson
 
-    if config.dataset.multi_label:
+    if not task_of(config.task).one_class:
         raise bad_value(
-            "dataset.multi_label",
-            "true",
-            "false: the command measures images of one class each",
+            "task",
+            config.task.name,
+            "classification: the command measures images of one class each",
             "A run's report.html and result.json have its mAP and F1; predict writes probabilities.",
         )
     if config.preprocessing.crop_pct is not None:
@@ -89,7 +90,7 @@ def evaluate(config: Config, directory: Path) -> Path:
     console = plain_console()
     image_size = config.model.image_size or variant.image_size
     split = config.evaluation.split
-    source = load_source(config.dataset, [split])
+    source = load_source(config.dataset, splits=[split])
     for line in (*source.describe(config.dataset.name), *_unlike_the_run(config, source)):
         console.print(line, highlight=False)
     if split in (*source.divided, *source.default_slices):

@@ -106,7 +106,7 @@ def _export(run: SavedRun, config: ExportConfig, data: RunDataConfig) -> None:
         run.build_preprocessing(),
         source.class_names,
         run.model.name,
-        source.multi_label,
+        run.task.activation,
         run.temperature,
         run=run_id(run.directory),
         weights=weights_mark(run.directory.best_checkpoint) or "",

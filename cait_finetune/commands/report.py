@@ -76,7 +76,10 @@ def _report(config: ReportConfig, saved: SavedRun) -> Path:
     except UserError as error:
         reasons.append(str(error))
     if run.metrics.is_file():
-        metric, title = saved.dataset.judged_by, f"{saved.dataset.name}, {saved.model.name}"
+        metric, title = (
+            saved.task.judged_by(saved.dataset),
+            f"{saved.dataset.name}, {saved.model.name}",
+        )
         if scores:
             title += f": test {format_metrics(scores.test.as_metrics(), metric)}"
         draw_training(run, title, metric)
@@ -135,7 +138,7 @@ def _scores(
         if not predictions:
             raise
         reasons.append(str(error))
-        return score(predictions, batch_size, temperature), None
+        return score(saved.task, predictions, batch_size, temperature), None
     preprocessing = saved.build_preprocessing()
     if predictions and not _of_these_images(predictions, source, run):
         reasons.append("predictions: made from other images than the accepted images")
@@ -155,7 +158,8 @@ def _scores(
             source,
             corrupt,
         )
-    return score(predictions, batch_size, temperature), build_viewer(model, source, preprocessing)
+    scores = score(saved.task, predictions, batch_size, temperature)
+    return scores, build_viewer(model, source, preprocessing)
 
 
 def _of_these_images(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from cait_finetune.config import Config
 from cait_finetune.runtime.console import plain_console
+from cait_finetune.tasks import task_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,8 +39,8 @@ def show_batch(config: Config, directory: Path) -> Path:
     from cait_finetune.data.preprocess import configured
     from cait_finetune.report.batch_sheet import draw_batch_sheet
 
-    variant = models.check(config.model)
-    source, console = load_source(config.dataset), plain_console()
+    variant, task = models.check(config.model), task_of(config.task)
+    source, console = load_source(config.dataset, task.target), plain_console()
     for line in source.describe(config.dataset.name):
         console.print(line, highlight=False)
     preprocessing = configured(
@@ -57,7 +58,7 @@ def show_batch(config: Config, directory: Path) -> Path:
     images, labels, _ = next(iter(batches.take(1)))
     images, labels = images.numpy()[:MOST], labels.numpy()[:MOST]
     shown = preprocessing.denormalise(images)
-    captions = [caption(label, source.class_names, source.multi_label) for label in labels]
+    captions = [caption(label, source.class_names, task.one_class) for label in labels]
     chosen = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
     size = preprocessing.image_size
     title = (
@@ -73,18 +74,18 @@ def show_batch(config: Config, directory: Path) -> Path:
     return path
 
 
-def caption(label: np.ndarray, names: Sequence[str], multi_label: bool = False) -> str:
+def caption(label: np.ndarray, names: Sequence[str], one_class: bool = True) -> str:
     """Return an image's caption: its class, its classes, or the percentage of each mixed class.
 
     Args:
         label: ``()`` the index of a class, or ``(C,)`` a share for each class. With one class per
             image the shares add up to the example's weight.
         names: the class names in column order.
-        multi_label: whether an image can have several classes.
+        one_class: whether an image has exactly one class.
     """
     if not label.shape:
         return names[int(label)]
-    total = 1.0 if multi_label else float(label.sum()) or 1.0
+    total = (float(label.sum()) or 1.0) if one_class else 1.0
     percent = [round(100 * float(share) / total) for share in label]
     there = [index for index in label.argsort()[::-1] if percent[index]]
     if all(percent[index] == 100 for index in there):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cait_finetune.runtime.signals import preemptible
+from cait_finetune.tasks import task_of
 
 if TYPE_CHECKING:
     from cait_finetune.config import Config
@@ -31,6 +32,10 @@ def _load() -> Callable[[Config, Path], float | None]:
         """Fine-tune and return the best epoch's validation metric, which a sweeper maximises."""
         configure_process(config, models.check(config.model))  # this process does nothing else
         result = finetune(config, directory)
-        return result.get(f"validation_{config.dataset.judged_by}") if result else None
+        return (
+            result.get(f"validation_{task_of(config.task).judged_by(config.dataset)}")
+            if result
+            else None
+        )
 
     return train

@@ -19,6 +19,7 @@ from cait_finetune.config.results import (
 )
 from cait_finetune.config.root import Config, from_hydra, register
 from cait_finetune.config.settled import PATH_KEYS, with_absolute_paths
+from cait_finetune.config.task import TaskConfig
 from cait_finetune.config.train import (
     AverageConfig,
     CheckpointConfig,
@@ -48,6 +49,7 @@ __all__ = [
     "PreprocessingConfig",
     "ScheduleConfig",
     "SplitsConfig",
+    "TaskConfig",
     "TrainConfig",
     "TuningConfig",
     "WandbConfig",

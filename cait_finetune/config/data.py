@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from cait_finetune.config.checks import on_disk, one_of, within
+from cait_finetune.config.checks import on_disk, within
 from cait_finetune.config.keys import check_keys, key
 from cait_finetune.errors import bad_value
 
@@ -103,10 +103,9 @@ class DatasetConfig:
     splits: SplitsConfig = field(default_factory=SplitsConfig)
     num_classes: int | None = key("Number of classes that the images must have. null: any.", None)
     class_names: list[str] | None = key("Names of the classes. null: the data set's own.", None)
-    multi_label: bool = key("true: an image can have any number of classes.", False)
     metric: str | None = key(
-        "Metric that decides which epoch is best. null: top1, or mean_average_precision with several "
-        "labels.", None, choices=METRICS,
+        "Metric that decides which epoch is best. null: that of the task, such as top1.", None,
+        choices=METRICS,
     )  # fmt: skip
     evaluation_only: bool = key("Refuse to train on these images.", False)
     examples_per_class: int | None = key(
@@ -155,11 +154,10 @@ class DatasetConfig:
         check_keys(self, "dataset")
         on_disk("dataset.cache_dir", self.cache_dir)
         if self.num_classes is not None:
-            within("dataset.num_classes", self.num_classes, 1 if self.multi_label else 2)
+            within("dataset.num_classes", self.num_classes, 1)
         if self.train_share is not None:
             self._check_share(self.train_share)
         self._check_folds()
-        self._check_metric()
         for path, names in (
             ("dataset.class_names", self.class_names),
             ("dataset.columns.classes", self.columns.classes),
@@ -169,13 +167,6 @@ class DatasetConfig:
                 if twice or not names:
                     got = f"{twice[0]} twice" if twice else "[]"
                     raise bad_value(path, got, "a list of different names")
-        if self.multi_label and self.sampling == "balanced":
-            raise bad_value(
-                "dataset.sampling",
-                "balanced with dataset.multi_label=true",
-                "all, because an image can have a rare and a frequent class",
-                "Weigh the classes in the loss instead: loss.class_weights=balanced",
-            )
 
     def _check_share(self, share: float) -> None:
         if not 0 < share <= 1:
@@ -201,17 +192,3 @@ class DatasetConfig:
         A run records `seed`. Runs of older versions have no `seed`: these versions drew with `splits.seed`.
         """
         return self.splits.split_seed if self.seed is None else self.seed
-
-    @property
-    def judged_by(self) -> str:
-        """`metric`, or its default."""
-        return self.metric or ("mean_average_precision" if self.multi_label else "top1")
-
-    def _check_metric(self) -> None:
-        one_of("dataset.metric", self.judged_by, METRICS)
-        if (self.judged_by == "mean_average_precision") != self.multi_label:
-            raise bad_value(
-                "dataset.metric",
-                f"{self.metric} with dataset.multi_label={str(self.multi_label).lower()}",
-                "mean_average_precision if an image has several labels, otherwise top1 or mean_per_class",
-            )

@@ -240,11 +240,9 @@ CONDITIONS = (
     ),
     Condition(
         ("dataset.columns.separator",),
-        lambda config: config.dataset.source == "csv"
-        and config.dataset.multi_label
-        and not config.dataset.columns.classes,
-        "dataset=csv, dataset.multi_label=true and dataset.columns.classes=null",
-        "Add dataset.multi_label=true.",
+        lambda config: config.dataset.source == "csv" and not config.dataset.columns.classes,
+        "dataset=csv and dataset.columns.classes=null",
+        "Choose dataset=csv.",
     ),
     Condition(
         ("export.accuracy_images",),

@@ -22,6 +22,7 @@ from cait_finetune.config.places import data_folder
 from cait_finetune.config.preprocessing import PreprocessingConfig
 from cait_finetune.config.results import EvaluationConfig, ExportConfig, LrFindConfig
 from cait_finetune.config.settled import settled
+from cait_finetune.config.task import TaskConfig
 from cait_finetune.config.train import (
     AverageConfig,
     CheckpointConfig,
@@ -36,6 +37,7 @@ from cait_finetune.errors import bad_value, suggest
 class Config:
     """The whole configuration of a run."""
 
+    task: TaskConfig = field(default_factory=TaskConfig)
     dataset: DatasetConfig = MISSING
     model: ModelConfig = MISSING
     tuning: TuningConfig = MISSING
@@ -115,24 +117,8 @@ class Config:
             )
 
     def _check_labels(self) -> None:
-        """Check that loss, tuning method and sampling fit the images' labels and each other."""
+        """Check that loss, tuning method and sampling fit each other."""
         dataset, loss, tuning = self.dataset, self.loss, self.tuning
-        several = dataset.multi_label
-        wrong = {True: "cross_entropy", False: "asymmetric"}[several]
-        if loss.name == wrong:
-            raise bad_value(
-                "loss.name",
-                f"{wrong} with dataset.multi_label={str(several).lower()}",
-                "bce or asymmetric if an image has several labels, otherwise cross_entropy or bce",
-                "Set loss=auto, which chooses one.",
-            )
-        if several and loss.logit_adjustment:
-            raise bad_value(
-                "loss.logit_adjustment",
-                f"{loss.logit_adjustment:g} with dataset.multi_label=true",
-                "0 with dataset.multi_label=true: logit adjustment is for images with one class",
-                "Set loss.class_weights=balanced instead.",
-            )
         evened = loss.class_weights != "none" or loss.logit_adjustment > 0
         if dataset.sampling == "balanced" and evened:
             raise bad_value(
@@ -146,11 +132,11 @@ class Config:
                 f"{loss.logit_adjustment:g} beside loss.class_weights={loss.class_weights}",
                 "only one of them: together they favour rare classes twice",
             )
-        plain = not several and not evened and loss.name != "bce" and dataset.sampling == "all"
+        plain = not evened and loss.name != "bce" and dataset.sampling == "all"
         if tuning.solver == "lbfgs" and not plain:
             raise bad_value(
                 "tuning.solver",
-                "lbfgs beside several labels, another loss, class weights or balanced sampling",
+                "lbfgs beside another loss, class weights or balanced sampling",
                 "sgd with these choices: L-BFGS solves plain logistic regression",
                 "Set tuning.solver=sgd.",
             )

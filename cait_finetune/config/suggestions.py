@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import glob
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -39,14 +40,11 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "images": ("dataset.data_dir",),
     "image_folder": ("dataset.data_dir",),
     "format": ("export",),
-    "onnx": ("export",),
-    "lora": ("tuning",),
     "cos_lr": ("schedule",),
     "gradient_checkpointing": ("model.remat",),
     "grad_checkpointing": ("model.remat",),
     "validation_split": ("dataset.splits.shares",),
     "val_split": ("dataset.splits.shares",),
-    "linear_probe": ("tuning",),
     "device": ("distribution",),
     "devices": ("distribution.devices",),
     "dropout": ("model.drop_rate",),
@@ -59,7 +57,6 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "cutmix_alpha": ("augment.cutmix",),
     "early_stopping": ("train.patience",),
     "early_stopping_patience": ("train.patience",),
-    "ema": ("average",),
     "epoch": ("train.epochs",),
     "freeze": ("tuning",),
     "freeze_backbone": ("tuning",),
@@ -114,7 +111,6 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "smoothing": ("train.label_smoothing",),
     "split": ("evaluation.split", "dataset.splits.shares"),
     "splits": ("dataset.splits.shares",),
-    "swa": ("average",),
     "save_total_limit": ("checkpoint.keep",),
     "shuffle": ("dataset.shuffle_buffer",),
     "warmup": ("schedule.warmup_epochs",),
@@ -123,7 +119,6 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "lora_r": ("tuning.rank",),
     "lora_alpha": ("tuning.alpha",),
     "bf16": ("train.precision",),
-    "wandb": ("logger",),
     "wd": ("optimizer.weight_decay",),
     "weights": ("model.weights",),
 }
@@ -185,7 +180,11 @@ OPTIONS = {
     ("tuning", "head"): "tuning=linear_probe",
 }
 #: Values of other frameworks for a group, and the option.
-_VALUES = {("distribution", "0"): "gpu", ("distribution", "cuda"): "gpu"}
+_VALUES = {
+    ("distribution", "0"): "gpu",
+    ("distribution", "cuda"): "gpu",
+    ("task", "false"): "classification",
+}
 #: Keys of other frameworks whose values have another unit than ours.
 _OTHER_UNIT = ("warmup_ratio",)
 #: Words that some keys need as well.
@@ -222,7 +221,7 @@ def nearest(key: str) -> list[str]:
     The order is: names of other frameworks, keys with the same last part, similar keys.
     """
     group, _, leaf = key.lower().replace("-", "_").rpartition(".")
-    aliases = ALIASES.get(leaf, ())
+    aliases = ALIASES.get(leaf) or _groups_with(leaf)
     same = [one for one in all_keys() if one.rpartition(".")[2] == leaf]
     found = [*aliases, *same] if group or not aliases else [*aliases]
     inside = [one for one in found if group and f".{group}." in f".{one}"]
@@ -238,6 +237,13 @@ def nearest(key: str) -> list[str]:
         return close
     leaves = difflib.get_close_matches(leaf, {one.rpartition(".")[2] for one in known}, 3, 0.7)
     return [one for name in leaves for one in known if one.rpartition(".")[2] == name][:3]
+
+
+@cache
+def _groups_with(option: str) -> tuple[str, ...]:
+    """Return the groups that have an option of this name."""
+    files = data_folder("conf").glob(f"*/{glob.escape(option)}.yaml")
+    return tuple(sorted(path.parent.name for path in files))
 
 
 def unknown_key(key: str, value: str | None = None) -> UserError:
@@ -287,8 +293,8 @@ def _written(near: str, key: str, value: str | None) -> str:
         return " ".join([*beside, word])
     leaf = key.rpartition(".")[2]
     options = [path.stem for path in (data_folder("conf") / near).glob("*.yaml")]
-    device = _VALUES.get((near, value.partition(":")[0]))  # cuda:0
-    if option := next((one for one in (value, leaf) if one in options), device):
+    meant = _VALUES.get((near, value.partition(":")[0].lower()))  # cuda:0
+    if option := meant or next((one for one in (value, leaf) if one in options), None):
         return f"{near}={option}"
     for name in (value, leaf):
         if meant := OPTIONS.get((near, name)):

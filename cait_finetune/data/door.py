@@ -89,7 +89,12 @@ def check_splits(source: Source, config: DatasetConfig, splits: Sequence[str] = 
     warn_of_near_names(source.class_names)
     counts = {split: source.class_counts(split) for split in SPLITS}
     listed = config.source in ("folder", "csv")
-    check_classes(source.class_names, counts, multi_label=source.multi_label, listed=listed)
+    check_classes(
+        source.class_names,
+        counts,
+        needs_each_class=source.target.needs_each_class,
+        listed=listed,
+    )
     _warn_of_twice(source, contents_compared=source.light_records and config.check)
     if not source.light_records:
         _warn_of_slices(source)
@@ -127,10 +132,8 @@ def _warn_of_twice(source: Source, contents_compared: bool) -> None:
 
 
 def _words(source: Source, label: int | list[float]) -> str:
-    if isinstance(label, list):
-        named = [name for name, there in zip(source.class_names, label, strict=True) if there]
-        return "|".join(named) or "no class"
-    return source.class_names[label]
+    numbers = source.target.class_numbers(np.asarray(label))
+    return "|".join(source.class_names[number] for number in numbers) or "no class"
 
 
 def _warn_of_shared(ids: dict[str, set[str]]) -> None:
@@ -173,8 +176,7 @@ def _warn_of_slices(source: Source) -> None:
 
 
 def _warn_of_buffer(source: Source, buffer: int) -> None:
-    labels = source.labels("train")
-    columns = labels.T if source.multi_label else [labels]
+    columns = source.target.columns(source.labels("train"))
     size = source.sizes["train"]
     if not all(is_mixed(column, buffer) for column in columns):
         logger.warning(

@@ -11,8 +11,6 @@ import posixpath
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 if TYPE_CHECKING:  # importing TensorFlow here would delay commands that read fingerprints only
     from cait_finetune.data.source import Source
 
@@ -113,16 +111,13 @@ class Image:
 
 def images(source: Source, split: str) -> Iterator[Image]:
     """Yield the images of a split in file order. A weight becomes part of the label."""
-    names, labels, weights = np.array(source.class_names, object), source.labels(split), None
+    names, labels, weights = source.class_names, source.labels(split), None
     if source.weighted:
         weights = source.weights(split)
     hashes = source.content_hashes(split)
     for row, one in enumerate(source.ids(split)):
-        label = labels[row]
-        if source.multi_label:
-            label = _BETWEEN.join(sorted(names[np.flatnonzero(label > 0.5)]))
-        else:
-            label = names[label]
+        numbers = source.target.class_numbers(labels[row])
+        label = _BETWEEN.join(sorted(names[number] for number in numbers))
         if weights is not None:
             label += f"{WEIGHT}{weights[row]:.9g}"
         yield Image(split, str(one), label, "" if hashes is None else f"{hashes[row]:016x}")

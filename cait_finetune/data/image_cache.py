@@ -105,11 +105,10 @@ class ImageCache:
             example = self._source.read(example)
             return {**example, "image": self._preprocessing.decode(example["image"])}
 
-        several = (len(self._source.class_names),) if self._source.multi_label else ()
         stand_in = {
             "id": tf.constant(""),
             "image": tf.zeros((0, 0, 3), tf.uint8),
-            "label": tf.zeros(several, tf.float32 if several else tf.int32),
+            "label": self._source.target.blank(len(self._source.class_names)),
         }
         if self._source.weighted:
             stand_in["weight"] = tf.constant(0.0)
@@ -184,20 +183,20 @@ class ImageCache:
             met.check()
 
     def _parse(self, record: tf.Tensor) -> dict[str, tf.Tensor]:
-        text, several = tf.io.FixedLenFeature((), tf.string), self._source.multi_label
-        classes = (len(self._source.class_names),) if several else ()
+        text, target = tf.io.FixedLenFeature((), tf.string), self._source.target
+        shape = target.shape(len(self._source.class_names))
         features = {
             "id": text,
             "image": text,
             "shape": tf.io.FixedLenFeature((3,), tf.int64),
-            "label": tf.io.FixedLenFeature(classes, tf.float32),
+            "label": tf.io.FixedLenFeature(shape, tf.float32),
         }
         if self._source.weighted:
             features["weight"] = tf.io.FixedLenFeature((), tf.float32)
         example = tf.io.parse_single_example(record, features)
         pixels = tf.reshape(tf.io.decode_raw(example["image"], tf.uint8), example.pop("shape"))
         pixels.set_shape((None, None, 3))
-        label = example["label"] if several else tf.cast(example["label"], tf.int32)
+        label = tf.cast(example["label"], target.dtype)
         return {**example, "image": pixels, "label": label}
 
 

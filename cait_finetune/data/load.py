@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -17,23 +17,28 @@ from cait_finetune.data.splitting import (
     folded,
     share_of_each_class,
 )
+from cait_finetune.data.targets.one_class import ONE_CLASS
+from cait_finetune.data.targets.target import Target
 from cait_finetune.errors import bad_value
 
 _SHOWN = 5  # classes in a note
 
 
-def load_source(config: DatasetConfig, splits: Sequence[str] = SPLITS) -> Source:
+def load_source(
+    config: DatasetConfig, target: Target = ONE_CLASS, splits: Sequence[str] = SPLITS
+) -> Source:
     """Find, check and divide the images, without decoding any.
 
     Args:
         config: the keys of `dataset`.
+        target: the kind of label.
         splits: the splits that the caller will use. The labels of other splits are checked only if
             the division depends on them.
 
     Raises:
         UserError: the images are missing, cannot be read, or contradict the configuration.
     """
-    source = _reader(config.source)(config)
+    source = _read(config, target)
     by_label = config.folds or config.examples_per_class or config.train_share
     check_labels(source, SPLITS if by_label else _all_with(source.default_slices, splits))
     source, mixed = _mixed_slices(source, config.splits.split_seed, splits)
@@ -77,7 +82,8 @@ def _mixed_slices(source: Source, seed: int, splits: Sequence[str]) -> tuple[Sou
     if not is_sorted(np.concatenate([source.labels(split) for split in slices])):
         return source, False
     divided = source.select(by_class(source, slices, seed))
-    how = "by chance" if source.multi_label else "class by class"
+    by_chance = source.target.strata(source.labels("train")) is None
+    how = "by chance" if by_chance else "class by class"
     note = f"split  the set is sorted by class, so {' and '.join(slices)} are divided {how}"
     return dataclasses.replace(divided, notes=(*_without_splits(divided.notes), note)), True
 
@@ -111,22 +117,33 @@ def _trained_on(source: Source, rows: np.ndarray) -> Source:
     return source.select({**whole, "train": [("train", rows)]})
 
 
-def _reader(name: str) -> Callable[[DatasetConfig], Source]:
-    """Import and return a reader. Only TFDS sets need TFDS, which is slow to import."""
-    if name == "folder":
-        from cait_finetune.data.image_files.folder import load_folder
+def _read(config: DatasetConfig, target: Target) -> Source:
+    """Read the set. Only TFDS sets need TFDS, which is slow to import.
 
-        return load_folder
-    if name == "csv":
-        from cait_finetune.data.image_files.table import load_table
-
-        return load_table
-    if name == "imagenet_folder":
-        from cait_finetune.data.image_files.imagenet_folder import load_imagenet_folder
-
-        return load_imagenet_folder
-    if name in ("tfds", "digits"):
+    Raises:
+        UserError: folders have no such labels; or as the reader.
+    """
+    if config.source in ("tfds", "digits"):
         from cait_finetune.data.tfds_load import load_tfds
 
-        return load_tfds
-    raise AssertionError(name)
+        return load_tfds(config, target)
+    if config.source == "csv":
+        from cait_finetune.data.image_files.table import load_table
+
+        return load_table(config, target)
+    if not target.in_folders:
+        raise bad_value(
+            "task",
+            f"{target.task} with dataset.source={config.source}",
+            "classification: in folders an image has one class",
+            "List the images in a table: dataset=csv",
+        )
+    if config.source == "folder":
+        from cait_finetune.data.image_files.folder import load_folder
+
+        return load_folder(config)
+    if config.source == "imagenet_folder":
+        from cait_finetune.data.image_files.imagenet_folder import load_imagenet_folder
+
+        return load_imagenet_folder(config)
+    raise AssertionError(config.source)

@@ -105,7 +105,7 @@ def train_batches(
         lambda position, example: {**example, "position": position}
     )
     if careful and decoded is None:
-        label = tf.zeros((classes,)) if source.multi_label or source.weighted else tf.constant(0)
+        label = tf.zeros((classes,)) if source.weighted else source.target.blank(classes)
         blank = tf.cast(_blank(preprocessing), tf.uint8 if late else tf.float32)
         stand_in = (blank, label, tf.constant(0, tf.int64))
         prepared = corrupt.attempt(examples, size, prepare, stand_in, config.parallel_calls)
@@ -132,7 +132,7 @@ def evaluation_batches(
 ) -> tf.data.Dataset:
     """Return one pass in file order: ``(images (B, S, S, 3), labels, real (B,) bool)``.
 
-    Images are float32. Labels are ``(B,)`` int32, or with several labels ``(B, C)`` float32.
+    Images are float32. Labels are of the kind `source.target`.
 
     Blank images fill the last batch; `real` is false for blank images. All batches then have one
     shape, so TensorFlow traces one graph, and every image counts once. Several pipelines all make
@@ -151,8 +151,7 @@ def evaluation_batches(
     pipelines = shard.count * shard.replicas
     size = source.sizes[split]
     steps = -(-size // (batch_size * pipelines)) * shard.replicas - done
-    several = (len(source.class_names),) if source.multi_label else ()
-    label_type = tf.float32 if several else tf.int32
+    label_shape = source.target.shape(len(source.class_names))
     calls, prefetch = (config.parallel_calls, config.prefetch) if config else (None, None)
 
     def prepare(example: dict) -> tuple[tf.Tensor, tf.Tensor]:
@@ -166,16 +165,21 @@ def evaluation_batches(
             tf.pad(one, [[0, missing]] + [[0, 0]] * (one.shape.rank - 1))
             for one in (images, labels)
         )
-        return tf.ensure_shape(images, shape), tf.ensure_shape(labels, (batch_size, *several)), real
+        return (
+            tf.ensure_shape(images, shape),
+            tf.ensure_shape(labels, (batch_size, *label_shape)),
+            real,
+        )
 
     def blank(_: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         real = tf.zeros((batch_size,), tf.bool)
-        return tf.zeros(shape), tf.zeros((batch_size, *several), label_type), real
+        labels = tf.zeros((batch_size, *label_shape), source.target.dtype)
+        return tf.zeros(shape), labels, real
 
     shape = (batch_size, preprocessing.image_size, preprocessing.image_size, 3)
     examples = source.records(split).shard(shard.count, shard.index).skip(done * batch_size)
     if careful:
-        stand_in = (_blank(preprocessing), tf.zeros(several, label_type))
+        stand_in = (_blank(preprocessing), source.target.blank(len(source.class_names)))
         prepared = corrupt.attempt(examples, size, prepare, stand_in, calls)
     else:
         prepared = _mapped(examples, prepare, calls)

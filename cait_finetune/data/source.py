@@ -10,6 +10,9 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow as tf
 
+from cait_finetune.data.targets.one_class import ONE_CLASS
+from cait_finetune.data.targets.target import Target
+
 SPLITS = ("train", "validation", "test")
 
 #: Maps each new split to the pairs (old split, rows of the old split) that it consists of.
@@ -23,7 +26,7 @@ class Source(abc.ABC):
     Attributes:
         class_names: names of the classes, in label order.
         sizes: number of examples in train, validation and test.
-        multi_label: whether an example can have several classes, or none.
+        target: the kind of label.
         weighted: whether an example has a weight in the training loss.
         notes: lines that tell the user how the set was read.
         unreadable: ids of files that were left out because they cannot contain an image.
@@ -32,7 +35,7 @@ class Source(abc.ABC):
 
     class_names: tuple[str, ...]
     sizes: Mapping[str, int]
-    multi_label: bool = False
+    target: Target = ONE_CLASS
     weighted: bool = False
     notes: tuple[str, ...] = ()
     unreadable: tuple[str, ...] = ()
@@ -59,8 +62,8 @@ class Source(abc.ABC):
     def records(self, split: str) -> tf.data.Dataset:
         """Return the records of a split in file order. `read` turns a record into an example.
 
-        A record is a dictionary. ``id`` is a () string. ``label`` is () int32, or with several
-        labels (C,) float32 of zeros and ones. A weighted source also has ``weight``, () float32.
+        A record is a dictionary. ``id`` is a () string. `target` determines shape and type of
+        ``label``. A weighted source also has ``weight``, () float32.
         """
 
     @abc.abstractmethod
@@ -74,7 +77,7 @@ class Source(abc.ABC):
 
     @abc.abstractmethod
     def labels(self, split: str) -> np.ndarray:
-        """Return the labels of a split in file order, ``(N,)`` int32 or ``(N, C)`` float32."""
+        """Return the labels of a split in file order, ``(N, …)``, of the kind `target`."""
 
     @abc.abstractmethod
     def ids(self, split: str) -> np.ndarray:
@@ -119,18 +122,13 @@ class Source(abc.ABC):
 
         An example with several labels outside the class list occurs several times.
         """
-        if self.multi_label:
-            return np.zeros(0, np.int64), np.zeros(0, np.int64)
         labels = self.labels(split)
-        rows = np.flatnonzero((labels < 0) | (labels >= len(self.class_names)))
+        rows = self.target.strangers(labels, len(self.class_names))
         return rows, labels[rows]
 
     def class_counts(self, split: str) -> np.ndarray:
         """Return the number of examples of each class, ``(C,)`` int64."""
-        labels = self.labels(split)
-        if self.multi_label:
-            return labels.sum(axis=0).astype("int64")
-        return np.bincount(labels, minlength=len(self.class_names))
+        return self.target.class_counts(self.labels(split), len(self.class_names))
 
 
 def new_numbers(ours: Sequence[str], wanted: Sequence[str]) -> np.ndarray:

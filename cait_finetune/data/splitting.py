@@ -25,13 +25,13 @@ def folded(source: Source, folds: int, fold: int, seed: int) -> Selection:
 
     sizes = [source.sizes[split] for split in ("train", "validation")]
     labels = np.concatenate([source.labels(split) for split in ("train", "validation")])
-    kind = KFold if source.multi_label else StratifiedKFold
-    most = len(labels) if source.multi_label else int(np.bincount(labels).max())
+    strata = source.target.strata(labels)
+    kind = KFold if strata is None else StratifiedKFold
+    most = len(labels) if strata is None else int(np.bincount(strata).max())
     if folds > most:
         raise bad_value("dataset.folds", folds, f"at most {most}, the images of the largest class")
     divider = kind(folds, shuffle=True, random_state=seed)
-    stratum = None if source.multi_label else labels
-    training, validation = list(divider.split(np.zeros(len(labels)), stratum))[fold]
+    training, validation = list(divider.split(np.zeros(len(labels)), strata))[fold]
 
     def parts(rows: np.ndarray) -> list[tuple[str, np.ndarray]]:
         own = rows < sizes[0]
@@ -59,7 +59,8 @@ def by_class(source: Source, splits: Sequence[str], seed: int) -> Selection:
     ids = np.concatenate([source.ids(split) for split in splits])
     labels = np.concatenate([source.labels(split) for split in splits])
     order = stored_order(ids)
-    strata = np.zeros(len(order), int) if source.multi_label else labels[order]
+    groups = source.target.strata(labels[order])
+    strata = np.zeros(len(order), int) if groups is None else groups
     part_of = np.empty(len(order), int)
     try:
         part_of[order] = divided(strata, sizes / sizes.sum(), seed)
@@ -108,10 +109,10 @@ def _of_each_class(
     source: Source, key: str, value: float, number: Callable[[int], int], seed: int
 ) -> np.ndarray:
     """Return ``number(size)`` rows of each class with `size` images, in file order."""
-    if source.multi_label:
+    if source.target.strata(source.labels("train")) is None:
         raise bad_value(
             key,
-            f"{value} with dataset.multi_label=true",
+            f"{value} with task={source.target.task}",
             "null there: an image counts for several classes",
         )
     labels = source.labels("train")

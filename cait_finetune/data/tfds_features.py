@@ -7,13 +7,17 @@ import tensorflow_datasets as tfds
 
 from cait_finetune.config import DatasetConfig
 from cait_finetune.data.image_files.class_list import some
+from cait_finetune.data.targets import KINDS
+from cait_finetune.data.targets.target import Target
 from cait_finetune.errors import bad_value, suggest
 
 _LABEL_KEYS = ("label", "labels")
 _CHANNELS = (None, 1, 2, 3, 4)  # unknown; grey and RGB, without and with alpha
 
 
-def find_keys(builder: tfds.core.DatasetBuilder, config: DatasetConfig) -> tuple[str, str]:
+def find_keys(
+    builder: tfds.core.DatasetBuilder, config: DatasetConfig, target: Target
+) -> tuple[str, str]:
     """Return the names of the image and the label feature: the configured or the usual names.
 
     Raises:
@@ -31,21 +35,21 @@ def find_keys(builder: tfds.core.DatasetBuilder, config: DatasetConfig) -> tuple
             image_key in features
             and label_key in features
             and isinstance(features[image_key], tfds.features.Image)
-            and _is_label(features[label_key], config.multi_label)
+            and target.is_label(features[label_key])
         ):
             _check_picture(image_key, features[image_key])
             return image_key, label_key
-    kind = "labels of any number of classes" if config.multi_label else "one class label"
     hint = "name them with dataset.columns.image=… and dataset.columns.label=…"
     names = sorted(features)  # TFDS loads features in any order
-    other = [name for name in names if _is_label(features[name], not config.multi_label)]
+    fit = [(name, kind.task) for kind in KINDS for name in names if kind.is_label(features[name])]
+    other = [(name, task) for name, task in fit if task != target.task]
     if other and not columns.label:
-        value = str(not config.multi_label).lower()
-        hint = f"{other[0]} fits with dataset.multi_label={value}, or {hint}"
+        name, task = other[0]
+        hint = f"{name} fits with task={task}, or {hint}"
     raise bad_value(
         "dataset.name",
         builder.name,
-        f"a set with one image and {kind} in each example; it has {', '.join(names)}",
+        f"a set with one image and {target.words} in each example; it has {', '.join(names)}",
         hint,
     )
 
@@ -67,18 +71,6 @@ def _check_picture(key: str, feature: tfds.features.Image) -> None:
             "pictures with 1 to 4 channels",
             "Prepare the set with grey or RGB pictures",
         )
-
-
-def _is_label(feature: tfds.features.FeatureConnector, multi_label: bool) -> bool:
-    if not multi_label:
-        return feature.shape == () and tf.as_dtype(feature.np_dtype).is_integer
-    if isinstance(feature, tfds.features.FeaturesDict):
-        return all(
-            one.shape == () and tf.as_dtype(one.np_dtype).is_bool for one in feature.values()
-        )
-    return isinstance(feature, tfds.features.Sequence) and isinstance(
-        feature.feature, tfds.features.ClassLabel
-    )
 
 
 def find_class_names(

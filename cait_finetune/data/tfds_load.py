@@ -18,6 +18,8 @@ from cait_finetune.config import DatasetConfig
 from cait_finetune.data.image_files import storage
 from cait_finetune.data.image_files.listing import is_image
 from cait_finetune.data.source import SPLITS
+from cait_finetune.data.targets.one_class import ONE_CLASS
+from cait_finetune.data.targets.target import Target
 from cait_finetune.data.tfds_features import find_class_names, find_keys, names_notes
 from cait_finetune.data.tfds_source import TfdsSource
 from cait_finetune.errors import UserError, bad_value, reason, suggest
@@ -32,15 +34,15 @@ _LOOKED_AT = 64  # entries of a folder
 _VALIDATION_NAMES = ("validation", "val", "valid", "dev")
 
 
-def load_tfds(config: DatasetConfig) -> TfdsSource:
+def load_tfds(config: DatasetConfig, target: Target = ONE_CLASS) -> TfdsSource:
     """Find a TFDS set, download it if needed, and check it.
 
     Raises:
-        UserError: the name is unknown. The set cannot be downloaded, is not a classification set,
-            or lacks a split.
+        UserError: the name is unknown. The set cannot be downloaded, has no labels of the kind
+            `target`, or lacks a split.
     """
     builder = _place(_builder(config), config)
-    image_key, label_key = find_keys(builder, config)
+    image_key, label_key = find_keys(builder, config, target)
     feature = builder.info.features[label_key]
     if getattr(feature, "num_classes", 0) is not None:  # known before the set is prepared
         find_class_names(builder, label_key, config)  # raise errors before a download
@@ -61,7 +63,7 @@ def load_tfds(config: DatasetConfig) -> TfdsSource:
         class_names=class_names,
         sizes=sizes,
         notes=(*names_notes(builder, label_key), *_splits_notes(specs, config)),
-        multi_label=config.multi_label,
+        target=target,
         builder=builder,
         image_key=image_key,
         label_key=label_key,

@@ -96,7 +96,7 @@ class TfdsSource(Source):
             "keys": [self.image_key, self.label_key],
             "classes": list(self.class_names),
             "numbers": self.numbers and list(self.numbers),
-            "multi_label": self.multi_label,
+            "labels": self.target.task,
             "parallel_files": self.parallel_files,  # the order of the examples depends on it
             "split": [
                 [self.splits[part], None if rows is None else np.sort(rows).tolist()]
@@ -151,7 +151,7 @@ class TfdsSource(Source):
                 "files": self._files(),
                 "split": split,
                 "image": self.image_key,
-                "label": [self.label_key, self.multi_label],
+                "label": self.label_key,
                 "parallel_files": self.parallel_files,  # the order of reading depends on it
                 "tfds": tfds.__version__,
             }
@@ -160,14 +160,7 @@ class TfdsSource(Source):
 
     def _numbered(self, index: LabelIndex) -> np.ndarray:
         """Return the labels of an index in the form of `Source.labels`."""
-        if not self.multi_label:
-            labels = index.labels.astype(np.int32)  # (N,)
-        elif index.labels.ndim == 2:
-            labels = index.labels.astype(np.float32)  # (N, C)
-        else:
-            labels = np.zeros((len(index), len(self.class_names)), np.float32)
-            known = (index.labels >= 0) & (index.labels < len(self.class_names))
-            labels[index.example_of_label()[known], index.labels[known]] = 1
+        labels = self.target.array(index, len(self.class_names))
         return labels if self.numbers is None else renumbered(labels, np.array(self.numbers))
 
     @tf.autograph.experimental.do_not_convert
@@ -188,7 +181,8 @@ class TfdsSource(Source):
         """Return the features `keys` of one of the set's own splits, named as in `records`."""
 
         def renamed(example: dict) -> dict[str, tf.Tensor]:
-            named = {"label": self._label(example[self.label_key])}
+            label, classes = example[self.label_key], len(self.class_names)
+            named = {"label": self.target.tensor(label, classes, self.numbers)}
             if "tfds_id" in keys:
                 named["id"] = example["tfds_id"]
             if self.image_key in keys:
@@ -211,19 +205,6 @@ class TfdsSource(Source):
                 **reading,
             ),
         )
-
-    def _label(self, label: Any) -> tf.Tensor:
-        if not self.multi_label:
-            label = tf.cast(label, tf.int32)
-            return label if self.numbers is None else tf.gather(self.numbers, label)
-        if isinstance(label, dict):  # one feature per attribute
-            columns = tf.stack([tf.cast(label[name], tf.float32) for name in sorted(label)])
-        else:
-            classes = tf.one_hot(tf.cast(label, tf.int32), len(self.class_names))  # (n, C)
-            columns = tf.minimum(tf.reduce_sum(classes, axis=0), 1.0)  # (C,)
-        if self.numbers is None:
-            return columns
-        return tf.ensure_shape(tf.gather(columns, np.argsort(self.numbers)), columns.shape)
 
 
 def _as_kept(label: Any) -> tf.Tensor:

@@ -37,14 +37,13 @@ def compare_accuracy(
         labels += some
         for name, classify in together.items():
             collected[name].append(classify_all(classify, images))
-    several = validation.exported.multi_label
     truth = np.stack(labels)  # (N,) or (N, C)
     of = {name: np.concatenate(parts) for name, parts in collected.items()}  # (N, C) each
-    measure = _average_precision if several else _top1
+    metric, measure = _MEASURES[validation.exported.activation.name]
     return {
         name: {
             "images": len(truth),
-            "metric": "mean_average_precision" if several else "top1",
+            "metric": metric,
             "accuracy": measure(of[name], truth),
             "plain_accuracy": measure(of[""], truth),
             "agreement": float((of[name].argmax(-1) == of[""].argmax(-1)).mean()),
@@ -75,3 +74,10 @@ def _average_precision(probabilities: np.ndarray, labels: np.ndarray) -> float:
 
     present = labels.sum(axis=0) > 0
     return float(average_precision_score(labels[:, present].astype(int), probabilities[:, present]))
+
+
+#: The metric of a file, and the function that measures it, by the name of the activation.
+_MEASURES = {
+    "softmax": ("top1", _top1),
+    "sigmoid": ("mean_average_precision", _average_precision),
+}

@@ -6,11 +6,13 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cait_finetune.config import TaskConfig
 from cait_finetune.config.metrics import METRIC_NAMES, format_value
 from cait_finetune.export.places import without_places
 from cait_finetune.export.start import start_of
 from cait_finetune.export.usage import usage
 from cait_finetune.runs.markdown import markdown_table
+from cait_finetune.tasks import Task, task_of
 
 #: The hub's identifiers of our metrics.
 _HUB_METRICS = {
@@ -54,8 +56,8 @@ def model_card(
         _files(exports),
         usage(
             exports,
+            _task(config),
             repository,
-            bool(config["dataset"].get("multi_label")),
             config.get("preprocessing", {}).get("resize_mode") == "pad",
             config["dataset"].get("upright", True),
         ),
@@ -105,6 +107,10 @@ def _metadata(
     return data.to_yaml().strip()
 
 
+def _task(config: Mapping[str, Any]) -> Task:
+    return task_of(TaskConfig(**config.get("task", {})))
+
+
 def _title(config: Mapping[str, Any], repository: str | None) -> str:
     name = f"{config['model']['name']}-{config['dataset']['name'].replace('/', '-')}"
     return repository.partition("/")[2] if repository else name
@@ -115,7 +121,7 @@ def _summary(config: Mapping[str, Any], class_names: Sequence[str]) -> str:
     where = f" ({dataset['homepage']})" if dataset.get("homepage") else ""
     listed = ", ".join(class_names[:_LISTED])
     more = f", … ({len(class_names):,} in all)" if len(class_names) > _LISTED else ""
-    kind = "any number of them per image" if dataset.get("multi_label") else "one per image"
+    kind = _task(config).per_image
     return (
         f"An image classifier, {config['model']['name']} (CaiT, Class-Attention in Image "
         f"Transformers, https://arxiv.org/abs/2103.17239), {start_of(config).began} on "
@@ -222,13 +228,8 @@ def _limits(
         if temperature != 1.0
         else "Probabilities are not calibrated: no temperature was fitted, or the fitted one is 1."
     )
-    several = config["dataset"].get("multi_label")
-    always = (
-        "Each class has its own probability; an image may have no class with a high probability."
-        if several
-        else f"The model assigns one of the {len(class_names):,} classes to every image, even if the "
-        "image shows none of them."
-    )
+    task = _task(config)
+    always = task.answer.format(classes=len(class_names))
     turned = (
         "Pixels do not contain the EXIF orientation: before you pass a photograph to a file that takes "
         "pixels, rotate it by that orientation."

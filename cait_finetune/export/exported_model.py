@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from cait_finetune.runs.provenance import Provenance
+from cait_finetune.scores.activation import SOFTMAX, Activation
 
 
 class Preprocessing(Protocol):
@@ -37,15 +38,14 @@ class ExportedModel:
     """A trained classifier with its preprocessing, class names and provenance.
 
     ``model`` maps normalised images to float32 logits. ``variant`` is the model's name in the table of
-    variants. Probabilities are the softmax of ``logits / temperature``, or the sigmoid with
-    `multi_label`. `Provenance` documents `run`, `weights`, `allow_flip` and `seen_images`.
+    variants. `activation` turns ``logits / temperature`` into probabilities. `Provenance` documents `run`, `weights`, `allow_flip` and `seen_images`.
     """
 
     model: keras.Model
     preprocessing: Preprocessing
     class_names: Sequence[str]
     variant: str
-    multi_label: bool = False
+    activation: Activation = SOFTMAX
     temperature: float = 1.0
     run: str = ""
     weights: str = ""
@@ -67,7 +67,7 @@ class ExportedModel:
     def probabilities(self, logits: Any) -> np.ndarray:
         """Return the calibrated probabilities ``(B, C)`` of logits ``(B, C)``."""
         scaled = tf.convert_to_tensor(logits) / self.temperature
-        return (tf.sigmoid if self.multi_label else tf.nn.softmax)(scaled).numpy()
+        return self.activation.tensor(scaled).numpy()
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ def image_classifier(exported: ExportedModel) -> cait_tf.ImageClassifier:
         resize_mode=way.resize_mode,
         antialias=way.antialias,
         temperature=exported.temperature,
-        multi_label=exported.multi_label,
+        activation=exported.activation.name,
     )
 
 

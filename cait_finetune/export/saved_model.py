@@ -12,6 +12,7 @@ from cait_finetune.export.exported_model import ExportedModel, ValidationSamples
 from cait_finetune.export.parity import check_parity, whole_or_absent
 from cait_finetune.export.serving import link_version
 from cait_finetune.runs.provenance import Provenance, add_to_directory
+from cait_finetune.scores.activation import SOFTMAX, Activation
 from cait_tf.fused.tensorflow import split_patches
 
 
@@ -21,7 +22,7 @@ class ServingModule(tf.Module):
     ``serving_default`` maps ``image_bytes`` (B,), the bytes of JPEG, PNG, GIF, WebP or BMP files, to
     ``predicted_class`` (B,), the name of the most probable class; ``probability`` (B,), the probability
     of that class; ``probabilities`` (B, C); and ``class_names`` (C,), the names of the columns.
-    Probabilities are the softmax of ``logits / temperature``, or the sigmoid for multi-label images.
+    `activation` turns ``logits / temperature`` into probabilities.
 
     ``rows`` returns the same outputs, but ``class_names`` is (B, C), and adds ``predicted_index`` (B,)
     int32, the column of the most probable class. The first axis of every output is the batch, because
@@ -39,14 +40,14 @@ class ServingModule(tf.Module):
         preprocess: Callable[[tf.Tensor], tf.Tensor],
         decode: Callable[[tf.Tensor], tf.Tensor],
         class_names: Sequence[str],
-        multi_label: bool = False,
+        activation: Activation = SOFTMAX,
         temperature: float = 1.0,
     ) -> None:
         super().__init__()
         self.model = model
         self._preprocess = preprocess
         self._decode = decode
-        self._probabilities = tf.sigmoid if multi_label else tf.nn.softmax
+        self._activation = activation
         self._temperature = temperature
         self.names = tf.constant(list(class_names))
 
@@ -62,7 +63,7 @@ class ServingModule(tf.Module):
 
     def serving_default(self, logits: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return the outputs of the signature ``serving_default`` for logits ``(B, C)``."""
-        probabilities = self._probabilities(logits / self._temperature)  # (B, C)
+        probabilities = self._activation.tensor(logits / self._temperature)  # (B, C)
         return {
             "predicted_class": tf.gather(self.names, _most_probable(logits)),
             "probability": tf.reduce_max(probabilities, axis=-1),
@@ -97,7 +98,7 @@ def export_saved_model(
     class_names: Sequence[str],
     samples: Sequence[tuple[str, bytes]],
     directory: Path,
-    multi_label: bool = False,
+    activation: Activation = SOFTMAX,
     temperature: float = 1.0,
     provenance: Provenance | None = None,
 ) -> float:
@@ -106,7 +107,8 @@ def export_saved_model(
     Args:
         model: a float32 classifier.
         samples: id and file bytes of the images for the parity check.
-        temperature: divisor of the logits before softmax or sigmoid.
+        activation: turns logits into probabilities.
+        temperature: divisor of the logits before `activation`.
         provenance: the provenance to write into the SavedModel. `None`: none.
 
     Returns:
@@ -116,7 +118,7 @@ def export_saved_model(
         UserError: the outputs differ. No new file is kept, and an existing `directory` stays as it is.
     """
     size = model.backbone.image_size
-    module = ServingModule(model, preprocess, decode, class_names, multi_label, temperature)
+    module = ServingModule(model, preprocess, decode, class_names, activation, temperature)
     files = tf.TensorSpec((None,), tf.string, name="image_bytes")
     batch = tf.TensorSpec((None, *size, 3), tf.float32, name="images")
     # As attributes of the module, these functions would be traced again when TensorFlow saves it.
@@ -135,7 +137,7 @@ def export_saved_model(
         if provenance:
             add_to_directory(provenance, partial)
         return check_parity(
-            partial, model, preprocess, decode, class_names, samples, multi_label, temperature
+            partial, model, preprocess, decode, class_names, samples, activation, temperature
         )
 
 
@@ -155,7 +157,7 @@ def export(exported: ExportedModel, validation: ValidationSamples, directory: Pa
         exported.class_names,
         validation.files,
         directory,
-        exported.multi_label,
+        exported.activation,
         exported.temperature,
         exported.provenance,
     )

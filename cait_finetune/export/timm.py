@@ -85,7 +85,7 @@ def export(exported: ExportedModel, validation: ValidationSamples, directory: Pa
 
 
 def hub_config(exported: ExportedModel) -> dict[str, Any]:
-    """Return the content of ``config.json``: timm's keys, ``temperature`` and ``multi_label``."""
+    """Return the content of ``config.json``: timm's keys, ``temperature`` and ``activation``."""
     way, backbone = exported.preprocessing, exported.model.backbone
     published = cait_tf.get_variant(exported.variant).published
     model_args: dict[str, Any] = {"img_size": backbone.image_size[0]}
@@ -121,7 +121,7 @@ def hub_config(exported: ExportedModel) -> dict[str, Any]:
         "model_args": model_args,
         "pretrained_cfg": pretrained,
         "temperature": exported.temperature,
-        "multi_label": exported.multi_label,
+        "activation": exported.activation.name,
     }
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from cait_finetune.tasks import Task
+
 _SAVED_MODEL = """### SavedModel
 
 ```python
@@ -120,9 +122,6 @@ The head's weights are already divided by the temperature."""
 _UPRIGHT = ("from PIL import Image, ImageOps", 'ImageOps.exif_transpose(Image.open("image.jpg"))')
 _AS_STORED = ("from PIL import Image", 'Image.open("image.jpg")')
 
-_SEVERAL = """An image may have several labels, or none: take the classes whose probability is
-above one half. `predicted_class` is the most probable class."""
-
 _BITS = """The code that opens an image with PIL is for images of 8 bits per channel. PIL clips
 16-bit values; training drops their lower 8 bits."""
 
@@ -138,8 +137,8 @@ black: pad images first."""
 
 def usage(
     exports: Collection[str],
+    task: Task,
     repository: str | None = None,
-    multi_label: bool = False,
     padded: bool = False,
     upright: bool = True,
 ) -> str:
@@ -147,8 +146,8 @@ def usage(
 
     Args:
         exports: names of the exported formats.
+        task: what the labels are.
         repository: ``USER/NAME`` on the hub. `None`: the export is not pushed.
-        multi_label: whether an image may have several labels.
         padded: whether the preprocessing pads images to squares with black, which timm has no transform
             for.
         upright: whether the model was trained on photographs that were turned as their EXIF orientation
@@ -159,7 +158,7 @@ def usage(
         "onnx": _ONNX,
         "litert": _LITERT,
         "keras": _KERAS,
-        "timm": _TIMM.replace("ACTIVATION", "sigmoid()" if multi_label else "softmax(-1)"),
+        "timm": _TIMM.replace("ACTIVATION", task.activation.torch),
     }
     imported, opened = _UPRIGHT if upright else _AS_STORED
     of = {
@@ -171,8 +170,8 @@ def usage(
     if padded:
         of["timm"] += _PADDED
     parts = ["## Use"]
-    if multi_label:
-        parts.append(_SEVERAL)
+    if task.use:
+        parts.append(task.use)
     if any("Image.open" in text for name, text in of.items() if name in exports):
         parts.append(_BITS)
     return "\n\n".join([*parts, *(text for name, text in of.items() if name in exports)])

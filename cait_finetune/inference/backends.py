@@ -89,12 +89,12 @@ class Checkpoint:
             autograph=False,
         )
         self._temperature = run.temperature
-        self._probabilities = tf.sigmoid if run.dataset.multi_label else tf.nn.softmax
+        self._activation = run.task.activation
 
     @tf.function(reduce_retracing=True, autograph=False)
     def _classify(self, images: tf.Tensor) -> tf.Tensor:
         logits = self._model(images, training=False)  # (B, C)
-        return self._probabilities(logits / self._temperature)
+        return self._activation.tensor(logits / self._temperature)
 
     def __call__(self, files: Sequence[bytes]) -> np.ndarray:
         """Classify files, as `Backend` does."""

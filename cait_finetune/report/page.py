@@ -7,13 +7,14 @@ from typing import Any, TypeVar
 
 from omegaconf import OmegaConf
 
-from cait_finetune.config import EXPORT_FORMATS
+from cait_finetune.config import EXPORT_FORMATS, TaskConfig
 from cait_finetune.config.metrics import METRIC_NAMES
 from cait_finetune.errors import UserError, bad_value
 from cait_finetune.report import sections
 from cait_finetune.runs import html
 from cait_finetune.runs.directory import RunDirectory, read_json
 from cait_finetune.runs.exports import current_result
+from cait_finetune.tasks import task_of
 from cait_tf.atomic import write_text
 
 Made = TypeVar("Made")
@@ -69,7 +70,7 @@ def write_page(run: RunDirectory, reasons: Iterable[str] = ()) -> tuple[list[str
 
     made = [(title, from_files(make, None)) for title, make in _SECTIONS]
     present = [(title, content) for title, content in made if content is not None]
-    config = OmegaConf.load(run.config)
+    config = run.read_config()
     expected = {title for title, content in made if content is None} - _not_for(config)
     missing = [title for title, _ in made if title in expected]
     unfinished = not from_files(current_result, {})
@@ -99,7 +100,9 @@ def _not_for(config: Any) -> set[str]:
     """Return the titles of sections that a run with this configuration does not have."""
     exported = any(_chosen(config, f"export.{name}") is True for name in EXPORT_FORMATS)
     without = set() if exported else {"Export"}
-    return without | ({"Confusion"} if _chosen(config, "dataset.multi_label") is True else set())
+    task = _chosen(config, "task.name")
+    has_matrix = task == "?" or task_of(TaskConfig(task)).one_class
+    return without if has_matrix else without | {"Confusion"}
 
 
 def _chosen(config: Any, key: str) -> Any:

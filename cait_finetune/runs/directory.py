@@ -18,6 +18,7 @@ from cait_finetune.config.mappings import UNREADABLE, load
 from cait_finetune.config.root import without_effect
 from cait_finetune.errors import UserError, bad_value, reason
 from cait_finetune.runtime.locks import InUse, lock
+from cait_finetune.tasks import with_task
 from cait_tf.atomic import guarded, remove_partial, write_text
 
 Value = TypeVar("Value", dict, list)
@@ -207,7 +208,7 @@ class RunDirectory:
             UserError: the file cannot be read, or has no key of a run's configuration.
         """
         try:
-            saved = load(self.config)
+            saved = with_task(load(self.config))
             if not saved.keys() & Config.__dataclass_fields__.keys():
                 raise ValueError("it has no key of a run")
             forget_default_splits(saved)

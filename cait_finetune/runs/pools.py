@@ -23,7 +23,7 @@ from cait_finetune.runs.values import mark
 #: Keys that choose the pool. Runs with different values of these keys are not compared.
 _POOL = (
     "dataset.name", "dataset.source", "dataset.splits.*", "dataset.columns.*", "dataset.num_classes",
-    "dataset.class_names", "dataset.multi_label",
+    "dataset.class_names", "task.name",
 )  # fmt: skip
 
 

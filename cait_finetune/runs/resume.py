@@ -10,7 +10,7 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from cait_finetune.config import Config, from_hydra
+from cait_finetune.config import Config
 from cait_finetune.config.advice import advise, advise_formats
 from cait_finetune.config.mappings import UNREADABLE, load, merge, to_dict
 from cait_finetune.config.places import expanded_path
@@ -19,6 +19,7 @@ from cait_finetune.errors import UserError, bad_value, reason
 from cait_finetune.runs.directory import RunDirectory, forget_default_splits, read_json
 from cait_finetune.runs.exports import damaged_file
 from cait_finetune.runs.nearby import no_run
+from cait_finetune.tasks import checked, with_task
 
 #: Keys that may change when a run resumes. They control when the run ends, what it writes, where it
 #: computes, where images are read and cached, and how it handles corrupt images. The keys from
@@ -177,7 +178,7 @@ def resumed(
             hint,
         )
     saved.resume = str(directory)
-    config = from_hydra(saved)
+    config = checked(saved)
     _check_unfinished(RunDirectory(directory), config)
     return config, changes
 
@@ -209,7 +210,7 @@ def _value(config: DictConfig, key: str) -> object:
 
 def _read(path: Path) -> DictConfig:
     try:
-        saved = merge(OmegaConf.structured(Config), load(path))
+        saved = merge(OmegaConf.structured(Config), with_task(load(path)))
         forget_default_splits(saved)
         saved = without_effect(saved)
         missing = sorted(OmegaConf.missing_keys(saved))

@@ -16,6 +16,7 @@ from cait_finetune.config import (
     LoggerConfig,
     ModelConfig,
     PreprocessingConfig,
+    TaskConfig,
     TrainConfig,
 )
 from cait_finetune.config.keys import key
@@ -27,6 +28,7 @@ from cait_finetune.runs.exports import check_result, weights_mark
 from cait_finetune.runs.nearby import no_run
 from cait_finetune.runs.run_id import check_weights_id, run_id
 from cait_finetune.runs.settings import check_settings
+from cait_finetune.tasks import Task, task_of
 
 #: Relative tolerance between two fits of a temperature: processors round differently.
 _SAME = 1e-3
@@ -66,6 +68,7 @@ class SavedRun:
     """The configuration of a run's model and data, with methods that build them."""
 
     directory: RunDirectory
+    task: Task
     dataset: DatasetConfig
     model: ModelConfig
     train: TrainConfig
@@ -166,7 +169,7 @@ class SavedRun:
         )
         if None in marks or (kept.weights, kept.images) != marks or len(kept.labels) < LEAST:
             return None
-        return fit_temperature(kept.logits, kept.labels, kept.multi_label)
+        return fit_temperature(self.task.activation, kept.logits, kept.labels)
 
     def load_source(self, data: RunDataConfig, command: str, say: Callable[[str], None]) -> Source:
         """Load the run's images and check that they are unchanged.
@@ -191,7 +194,8 @@ class SavedRun:
         place = self._data_dir(data)
         for line in place_notes(self.directory, None if data.data_dir else place):
             say(line)
-        source = load_source(dataclasses.replace(self.dataset, data_dir=place, splits=splits))
+        where = dataclasses.replace(self.dataset, data_dir=place, splits=splits)
+        source = load_source(where, self.task.target)
         return confirmed(
             self.directory, self.class_names, source, command, data.accept_changes, say
         )
@@ -255,6 +259,7 @@ def read_run(root: Path, weights: bool = True) -> SavedRun:
     if weights:
         check_result(run, "run")
     schemas = {
+        "task": TaskConfig,
         "dataset": DatasetConfig,
         "model": ModelConfig,
         "train": TrainConfig,
@@ -272,6 +277,7 @@ def read_run(root: Path, weights: bool = True) -> SavedRun:
     except (*UNREADABLE, KeyError) as error:
         expected = f"a configuration that can be read ({reason(error)})"
         raise bad_value("run", root, expected) from error
+    parts["task"] = task_of(parts["task"])
     parts["model"].weights = str(run.best_checkpoint)
     parts["model"].weights_key = None  # it is a key in the file of the initial weights
     return SavedRun(run, **parts, id=run_id(run))

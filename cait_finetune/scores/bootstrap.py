@@ -1,4 +1,4 @@
-"""95 % confidence intervals of a split's metrics: Wilson's for top-1, a bootstrap for mAP."""
+"""The 95 % bootstrap interval of mean average precision."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from cait_finetune.scores.evaluation import Evaluation, MultiLabelEvaluation
-from cait_finetune.scores.intervals import CONFIDENCE, Interval, wilson
+from cait_finetune.scores.intervals import CONFIDENCE, Interval
 from cait_finetune.scores.predictions import Predictions
 
 #: A function from ``counts`` (N,), the number of times that each image was drawn, to a metric.
@@ -18,26 +17,18 @@ _LOGITS = 100_000_000  # draws times logits per draw, unless _DRAWS limits the d
 _MOST = 10_000_000  # logits of a split: each draw takes up to 0.25 s and half a gigabyte
 
 
-def metric_intervals(
-    predictions: Predictions, evaluation: Evaluation | MultiLabelEvaluation
-) -> dict[str, Interval]:
-    """Return the interval of top-1 or mean average precision, by the metric's key.
+def average_precision_interval(predictions: Predictions) -> Interval | None:
+    """Return the interval of a split's mean average precision.
 
-    The result is empty if the split has no images. Mean average precision has no interval if the split
-    has more than 10 million logits, a logit is not finite, or all samples give the same value, as for a
-    model without mistakes.
+    `None`: the split has no images or more than 10 million logits, a logit is not finite, or all samples
+    give the same value, as for a model without mistakes.
     """
-    if not evaluation.examples:
-        return {}
-    if isinstance(evaluation, Evaluation):
-        return {"top1": wilson(evaluation.top1, evaluation.examples)}
     logits = predictions.logits
-    if logits.size > _MOST or not np.isfinite(logits).all():
-        return {}
+    if not logits.size or logits.size > _MOST or not np.isfinite(logits).all():
+        return None
     draws = int(np.clip(_LOGITS // logits.size, *_DRAWS))
     metric = mean_average_precision(logits, predictions.labels)
-    interval = bootstrap(metric, len(logits), draws)
-    return {} if interval is None else {"mean_average_precision": interval}
+    return bootstrap(metric, len(logits), draws)
 
 
 def bootstrap(metric: Resampled, examples: int, draws: int) -> Interval | None:

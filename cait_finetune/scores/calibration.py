@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
 
 import numpy as np
+
+from cait_finetune.scores.activation import Activation
 
 #: Number of bins in the figures and tables of the paper.
 BINS = 15
@@ -18,8 +19,6 @@ LEAST = 50
 #: Lower temperatures would magnify rounding of the logits. Higher temperatures give almost equal
 #: probabilities.
 LIMITS = (0.05, 20.0)
-_ROWS = 4096  # rows per partial sum
-_ELEMENTS = 2**21  # limit on float64 values in a chunk, which bounds the memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,43 +61,14 @@ def reliability(confidence: np.ndarray, right: np.ndarray, bins: int = BINS) -> 
         return Reliability(count, *means)
 
 
-def probabilities(
-    logits: np.ndarray, temperature: float = 1.0, multi_label: bool = False
-) -> np.ndarray:
-    """Return ``softmax(logits / temperature)``, or the sigmoid with `multi_label`: ``(N, C)`` float64."""
-    scaled = np.asarray(logits, "float64") / temperature
-    if multi_label:
-        return np.exp(-np.logaddexp(0.0, -scaled))
-    odds = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
-    return odds / odds.sum(axis=-1, keepdims=True)
-
-
-def answers(
-    logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0, multi_label: bool = False
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the confidences and correctness that `reliability` takes.
-
-    With one label per image, both are ``(N,)``: the top class's probability and whether that class is
-    right. With `multi_label`, each class of each image gives an answer, so both are ``(N * C,)``: the
-    class's probability and whether the image has the class.
-    """
-    confidence, right = [], []
-    for part in _parts(logits):
-        rows, truth = logits[part], labels[part]
-        p = probabilities(rows, temperature, multi_label)
-        confidence.append(p.ravel() if multi_label else p.max(axis=-1))
-        right.append(truth.ravel() > 0.5 if multi_label else rows.argmax(axis=-1) == truth)
-    return np.concatenate(confidence), np.concatenate(right)
-
-
 def negative_log_likelihood(
-    logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0, multi_label: bool = False
+    activation: Activation, logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0
 ) -> float:
-    """Return the mean negative log-likelihood over images, and over classes too with `multi_label`."""
-    return _likelihood(logits, labels, 1 / temperature, multi_label)[0]
+    """Return the mean negative log-likelihood, as `Activation.likelihood` averages it."""
+    return activation.likelihood(logits, labels, 1 / temperature)[0]
 
 
-def fit_temperature(logits: np.ndarray, labels: np.ndarray, multi_label: bool = False) -> float:
+def fit_temperature(activation: Activation, logits: np.ndarray, labels: np.ndarray) -> float:
     """Return the temperature within `LIMITS` that minimises the negative log-likelihood.
 
     Pass VALIDATION images. L-BFGS in float64 minimises over the logarithm of the inverse temperature.
@@ -107,7 +77,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray, multi_label: bool = 
 
     Args:
         logits: ``(N, C)``.
-        labels: ``(N,)`` classes, or ``(N, C)`` zeros and ones with `multi_label`.
+        labels: as `activation` takes them.
 
     Returns:
         The temperature. It is 1.0 if a logit is not finite, or if every answer is right: each lower
@@ -115,12 +85,12 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray, multi_label: bool = 
     """
     from scipy.optimize import minimize
 
-    if not np.isfinite(logits).all() or _all_right(logits, labels, multi_label):
+    if not np.isfinite(logits).all() or activation.all_right(logits, labels):
         return 1.0
 
     def objective(x: np.ndarray) -> tuple[float, np.ndarray]:
         inverse = math.exp(x[0])
-        loss, slope = _likelihood(logits, labels, inverse, multi_label)
+        loss, slope = activation.likelihood(logits, labels, inverse)
         return loss, np.array([slope * inverse])
 
     bounds = sorted(-math.log(limit) for limit in LIMITS)
@@ -129,49 +99,3 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray, multi_label: bool = 
         options={"ftol": 1e-14, "gtol": 1e-9},
     )  # fmt: skip
     return math.exp(-found.x[0])
-
-
-def _all_right(logits: np.ndarray, labels: np.ndarray, multi_label: bool) -> bool:
-    if multi_label:
-        return bool(((logits > 0) == (labels > 0.5)).all())
-    return bool((logits.argmax(axis=-1) == labels).all())
-
-
-def _likelihood(
-    logits: np.ndarray, labels: np.ndarray, inverse: float, multi_label: bool
-) -> tuple[float, float]:
-    """Return the mean negative log-likelihood of ``inverse * logits`` and its derivative by `inverse`."""
-    loss = slope = 0.0
-    for start in range(0, len(logits), _ROWS):
-        chunk, y = logits[start : start + _ROWS], labels[start : start + _ROWS]
-        if multi_label:
-            z = np.asarray(chunk, "float64")  # (n, C)
-            p = probabilities(z, 1 / inverse, multi_label)
-            loss += (np.logaddexp(0.0, inverse * z) - inverse * z * y).sum()
-            slope += ((p - y) * z).sum()
-            continue
-        rows = [_row_likelihood(chunk[part], y[part], inverse) for part in _parts(chunk)]
-        losses, slopes = map(np.concatenate, zip(*rows, strict=True))
-        loss += losses.sum()
-        slope += slopes.sum()
-    count = logits.size if multi_label else len(logits)
-    return float(loss / count), float(slope / count)
-
-
-def _row_likelihood(
-    logits: np.ndarray, labels: np.ndarray, inverse: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return each image's negative log-likelihood ``(n,)`` and its derivative by `inverse` ``(n,)``."""
-    z = np.asarray(logits, "float64")  # (n, C)
-    own = np.take_along_axis(z, np.asarray(labels)[:, None].astype(int), axis=-1)  # (n, 1)
-    top = z.max(axis=-1, keepdims=True)
-    norm = np.log(np.exp(inverse * (z - top)).sum(axis=-1)) + inverse * top[:, 0]
-    mean = (probabilities(z, 1 / inverse) * z).sum(axis=-1)
-    return norm - inverse * own[:, 0], mean - own[:, 0]
-
-
-def _parts(logits: np.ndarray) -> Iterator[slice]:
-    """Yield slices of the rows of ``(N, C)`` with at most `_ELEMENTS` values, or one row."""
-    rows = max(1, _ELEMENTS // max(1, logits.shape[1]))
-    for start in range(0, len(logits), rows):
-        yield slice(start, start + rows)

@@ -1,4 +1,4 @@
-"""Compute accuracy and loss over all images of a split, with one label or several per image."""
+"""Compute accuracy and loss over all images of a split, with one class or any number per image."""
 
 from __future__ import annotations
 
@@ -157,8 +157,5 @@ class MultiLabelEvaluator:
         return MultiLabelEvaluation(float(precision), float(f1), float(loss), len(labels))
 
 
-def build_evaluator(
-    model: keras.Model, multi_label: bool, strategy: tf.distribute.Strategy | None = None
-) -> Evaluator | MultiLabelEvaluator:
-    """Return the evaluator for images with one label each, or with several labels."""
-    return (MultiLabelEvaluator if multi_label else Evaluator)(model, strategy)
+AnyEvaluation = Evaluation | MultiLabelEvaluation
+AnyEvaluator = Evaluator | MultiLabelEvaluator

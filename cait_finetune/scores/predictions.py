@@ -27,7 +27,7 @@ class Predictions:
 
     Attributes:
         logits: ``(N, C)`` float32.
-        labels: ``(N,)`` int32; for multi-label images ``(N, C)`` float32.
+        labels: ``(N,)`` int32; ``(N, C)`` float32 for images with any number of classes.
         ids: names of the images.
         class_names: names of the columns.
         weights: checksum of the weights file that gave the logits. `None`: unknown.
@@ -40,11 +40,6 @@ class Predictions:
     class_names: Sequence[str]
     weights: str | None = None
     images: str | None = None
-
-    @property
-    def multi_label(self) -> bool:
-        """Whether an image may have several labels."""
-        return self.labels.ndim == 2
 
     def batches(self, size: int) -> Iterator[tuple[tf.Tensor, ...]]:
         """Yield batches ``(logits, labels, real)`` of `size` rows. `real` is false for padding."""

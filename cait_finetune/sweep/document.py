@@ -12,6 +12,7 @@ from cait_finetune.config import Config
 from cait_finetune.config.checks import one_of, within
 from cait_finetune.errors import bad_value
 from cait_finetune.sweep.space import Varied, parse
+from cait_finetune.tasks import task_of
 from cait_tf.atomic import write_text
 
 #: The logger that sends W&B the metric that the sweep optimises.
@@ -163,19 +164,14 @@ def decisive_metric(config: Config) -> str:
     """Return the metric that decides the best epoch, as ``metrics.jsonl`` names it."""
     average = config.average
     version = f"{average.method}_" if average.method != "none" and average.export else ""
-    return f"validation_{version}{config.dataset.judged_by}"
+    return f"validation_{version}{task_of(config.task).judged_by(config.dataset)}"
 
 
 def _metrics(config: Config) -> tuple[str, ...]:
-    several = ("mean_average_precision", "f1")
-    names = (
-        "loss",
-        *(several if config.dataset.multi_label else ("top1", "top5", "mean_per_class")),
-    )
-    decisive = decisive_metric(config)
-    prefix = decisive.removesuffix(config.dataset.judged_by)
+    task, decisive = task_of(config.task), decisive_metric(config)
+    prefix = decisive.removesuffix(task.judged_by(config.dataset))
     return tuple(dict.fromkeys([decisive, *(f"{one}{name}" for one in (prefix, "validation_")
-                                            for name in names)]))  # fmt: skip
+                                            for name in task.measured)]))  # fmt: skip
 
 
 def _completed(fixed: list[str]) -> list[str]:

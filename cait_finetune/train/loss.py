@@ -66,40 +66,53 @@ class CrossEntropy:
 
 @dataclasses.dataclass(frozen=True)
 class BinaryCrossEntropy:
-    """Binary cross-entropy of each class, averaged over the classes.
+    """Binary cross-entropy of each class, averaged over the classes, for images with one class.
 
-    With one label per image, as in DeiT III (Touvron et al. 2022), `class_weights` weight the
-    examples. With several labels, they weight the positive term of each class. Label smoothing s
-    replaces a target t by ``(1 - s) t + s/C``, or by ``(1 - s) t + s/2`` with several labels.
+    `class_weights` weight the examples. `shift` is added to the logits (logit adjustment). Label
+    smoothing s replaces a target t by ``(1 - s) t + s/C``. Source: DeiT III (Touvron et al. 2022).
     """
 
     smoothing: float = 0.0
     class_weights: np.ndarray | None = None  # (C,)
     shift: np.ndarray | None = None  # (C,)
-    multi_label: bool = False
 
     def __call__(self, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
         classes = logits.shape[-1]
         if self.shift is not None:
             logits += tf.constant(self.shift, tf.float32)
-        targets, weight = _shares(labels, classes), 1.0
-        if not self.multi_label:
-            targets, weight = _weighed(targets, self.class_weights)
-        targets = targets * (1.0 - self.smoothing)
-        targets += self.smoothing / (2 if self.multi_label else classes)
-        if self.multi_label and self.class_weights is not None:
-            yes = tf.constant(self.class_weights, tf.float32)  # (C,)
-            losses = tf.nn.weighted_cross_entropy_with_logits(targets, logits, yes)
-        else:
-            losses = tf.nn.sigmoid_cross_entropy_with_logits(targets, logits)  # (B, C)
+        targets, weight = _weighed(_shares(labels, classes), self.class_weights)
+        targets = targets * (1.0 - self.smoothing) + self.smoothing / classes
+        losses = tf.nn.sigmoid_cross_entropy_with_logits(targets, logits)  # (B, C)
         return weight * tf.reduce_mean(losses, axis=-1)
 
     def correct(self, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-        """Return whether the class with the highest logit is the class with the highest label.
+        """Return whether the class with the highest logit is the class with the highest label."""
+        return _top1(labels, logits)
 
-        With several labels, return the fraction of classes that are predicted right.
-        """
-        return _right_answers(labels, logits) if self.multi_label else _top1(labels, logits)
+
+@dataclasses.dataclass(frozen=True)
+class LabelCrossEntropy:
+    """Binary cross-entropy of each label, averaged over the classes, for images with any number of classes.
+
+    Labels are ``(B, C)``. `positive_weights` weight the positive term of each class. Label smoothing
+    s replaces a target t by ``(1 - s) t + s/2``.
+    """
+
+    smoothing: float = 0.0
+    positive_weights: np.ndarray | None = None  # (C,)
+
+    def __call__(self, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        targets = labels * (1.0 - self.smoothing) + self.smoothing / 2
+        if self.positive_weights is None:
+            losses = tf.nn.sigmoid_cross_entropy_with_logits(targets, logits)  # (B, C)
+        else:
+            yes = tf.constant(self.positive_weights, tf.float32)  # (C,)
+            losses = tf.nn.weighted_cross_entropy_with_logits(targets, logits, yes)
+        return tf.reduce_mean(losses, axis=-1)
+
+    def correct(self, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        """Return the fraction of classes that are predicted right."""
+        return _right_answers(labels, logits)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +128,7 @@ class AsymmetricLoss:
     gamma_negative: float = 4.0
     gamma_positive: float = 0.0
     clip: float = 0.05
-    class_weights: np.ndarray | None = None  # (C,), weights of the positive terms
+    positive_weights: np.ndarray | None = None  # (C,)
 
     def __call__(self, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
         # 1 - p would round to 0 for a logit above 17, and a confident mistake would have no gradient.
@@ -123,8 +136,8 @@ class AsymmetricLoss:
         yes = -tf.math.log_sigmoid(logits)
         if self.gamma_positive:
             yes *= _power(rest, self.gamma_positive)
-        if self.class_weights is not None:
-            yes *= tf.constant(self.class_weights, tf.float32)
+        if self.positive_weights is not None:
+            yes *= tf.constant(self.positive_weights, tf.float32)
         if self.clip:
             no = -tf.math.log(tf.minimum(rest + self.clip, 1.0))
         else:
@@ -138,65 +151,85 @@ class AsymmetricLoss:
         return _right_answers(labels, logits)
 
 
-def build_loss(
+def class_loss(
     config: LossConfig,
     smoothing: float,
-    multi_label: bool = False,
     weighted: bool = False,
     counts: np.ndarray | None = None,
     examples: int = 0,
 ) -> Loss:
-    """Return the configured loss.
+    """Return the configured loss for images with one class.
 
     Args:
-        smoothing: label smoothing. The asymmetric loss does not use it.
-        multi_label: whether an image has several labels.
+        smoothing: label smoothing.
         weighted: whether labels are class probabilities times the example's weight.
         counts: training images of each class, ``(C,)``. `None` if `needs_counts` returns false.
         examples: number of training images.
     """
-    weights = class_weights(config, counts, examples, multi_label)
-    shift = None
+    weights, shift = class_weights(config, counts), None
     if config.logit_adjustment:
         # Count a class without an image as one image, because the logarithm of 0 is infinite.
         prior = np.maximum(counts, 1) / examples
         odds = np.log(prior)
         shift = config.logit_adjustment * odds
+    if config.name == "bce":
+        return BinaryCrossEntropy(smoothing, weights, shift)
+    return CrossEntropy(smoothing, weights, shift, weighted)
+
+
+def label_loss(
+    config: LossConfig, smoothing: float, counts: np.ndarray | None = None, examples: int = 0
+) -> Loss:
+    """Return the configured loss for images with any number of classes.
+
+    Args:
+        smoothing: label smoothing. The asymmetric loss does not use it.
+        counts: training images of each class, ``(C,)``. `None` if `needs_counts` returns false.
+        examples: number of training images.
+    """
+    weights = positive_weights(config, counts, examples)
     if config.name == "asymmetric":
         return AsymmetricLoss(config.gamma_negative, config.gamma_positive, config.clip, weights)
-    if config.name == "bce" or (config.name == "auto" and multi_label):
-        return BinaryCrossEntropy(smoothing, weights, shift, multi_label)
-    if config.name in ("auto", "cross_entropy"):
-        return CrossEntropy(smoothing, weights, shift, weighted)
-    raise AssertionError(config.name)
+    return LabelCrossEntropy(smoothing, weights)
 
 
 def needs_counts(config: LossConfig) -> bool:
-    """Return whether `build_loss` needs the number of images of each class."""
+    """Return whether the loss needs the number of images of each class."""
     return config.class_weights != "none" or config.logit_adjustment > 0
 
 
-def class_weights(
-    config: LossConfig, counts: np.ndarray | None, examples: int, multi_label: bool
-) -> np.ndarray | None:
+def class_weights(config: LossConfig, counts: np.ndarray | None) -> np.ndarray | None:
     """Return the weight of each class, ``(C,)``, or `None` if the configuration weights no class.
 
-    ``balanced`` with several labels per image: the weight that gives a class's positives the same
-    total weight as its negatives. Otherwise the weights have the mean 1 over
-    all training labels. A class without an image has weight 1.
+    The weights have the mean 1 over all training labels. A class without an image has weight 1.
     """
     if config.class_weights == "none":
         return None
-    present = counts > 0
+    weights = _inverse_numbers(config, counts)
+    weights = weights * counts.sum() / (weights * counts).sum()
+    return np.where(counts > 0, weights, 1.0)
+
+
+def positive_weights(
+    config: LossConfig, counts: np.ndarray | None, examples: int
+) -> np.ndarray | None:
+    """Return the weight of each class's positive term, ``(C,)``, or `None` as `class_weights`.
+
+    ``balanced``: the weight that gives a class's positives the same total weight as its negatives.
+    ``effective``: the weight of `class_weights`.
+    """
+    if config.class_weights != "balanced":
+        return class_weights(config, counts)
+    return np.where(counts > 0, (examples - counts) / np.maximum(counts, 1), 1.0)
+
+
+def _inverse_numbers(config: LossConfig, counts: np.ndarray) -> np.ndarray:
+    """Return the inverse of each class's number of images, or of its effective number, ``(C,)``."""
+    present = np.maximum(counts, 1)
     if config.class_weights == "effective":
         beta = config.effective_beta
-        weights = (1.0 - beta) / np.maximum(1.0 - beta ** np.maximum(counts, 1), 1e-12)
-    elif multi_label:
-        return np.where(present, (examples - counts) / np.maximum(counts, 1), 1.0)
-    else:
-        weights = 1.0 / np.maximum(counts, 1)
-    weights = weights * counts.sum() / (weights * counts).sum()
-    return np.where(present, weights, 1.0)
+        return (1.0 - beta) / np.maximum(1.0 - beta**present, 1e-12)
+    return 1.0 / present
 
 
 def _shares(labels: tf.Tensor, classes: int) -> tf.Tensor:

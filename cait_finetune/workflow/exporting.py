@@ -183,7 +183,7 @@ def publish(config: ExportConfig, run: RunDirectory, class_names: list[str], say
     if not exports:
         return
     card = model_card(
-        config=OmegaConf.to_container(OmegaConf.load(run.config)),
+        config=OmegaConf.to_container(run.read_config()),
         result=run.read_result(),
         exports=exports,
         class_names=class_names,

@@ -5,20 +5,19 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import keras
 
 from cait_finetune.config import Config
-from cait_finetune.config.metrics import TOP5_FROM, format_metrics
+from cait_finetune.config.metrics import METRIC_NAMES, format_metrics
 from cait_finetune.data.pipeline import example_ids
 from cait_finetune.errors import UserError
 from cait_finetune.export.exported_model import ExportedModel
 from cait_finetune.runs.exports import weights_mark
 from cait_finetune.runs.identity import PARENT, identity_facts, images_mark, parent_of
-from cait_finetune.scores.evaluation import Evaluation, MultiLabelEvaluation
 from cait_finetune.scores.predictions import Predictions, Predictor, load_predictions
+from cait_finetune.tasks import task_of
 from cait_finetune.train.loop import TRAINED
 from cait_finetune.workflow.exporting import export_run
 from cait_finetune.workflow.prepared import Prepared
@@ -52,7 +51,7 @@ def score_splits(config: Config, prepared: Prepared, model: keras.Model) -> Scor
                     highlight=False,
                 )
         predictions[split] = found
-    return score(predictions, config.train.eval_batch_size)
+    return score(task_of(config.task), predictions, config.train.eval_batch_size)
 
 
 def _kept(
@@ -79,7 +78,7 @@ def _kept(
 
 def draw_report(config: Config, prepared: Prepared, model: keras.Model, scores: Scores) -> None:
     """Draw the figures and write the tables of the report."""
-    metric = config.dataset.judged_by
+    metric = task_of(config.task).judged_by(config.dataset)
     said = format_metrics(scores.test.as_metrics(), metric)
     title = f"{config.dataset.name}, {config.model.name}: test {said}"
     draw_training(prepared.run, title, metric)
@@ -101,7 +100,7 @@ def export_model(
         streams.preprocessing,
         source.class_names,
         config.model.name,
-        source.multi_label,
+        task_of(config.task).activation,
         temperature,
         run=prepared.logbook.state.run,
         weights=weights_mark(prepared.run.best_checkpoint) or "",
@@ -121,7 +120,7 @@ def collect_result(config: Config, prepared: Prepared, scores: Scores, started: 
         started: when this process began the run, on `time.perf_counter`'s clock.
     """
     run, state, test = prepared.run, prepared.logbook.state, scores.test
-    metric = config.dataset.judged_by
+    metric = task_of(config.task).judged_by(config.dataset)
     return {
         **{f"test_{name}": value for name, value in test.as_metrics().items()},
         **{
@@ -161,8 +160,11 @@ def print_summary(config: Config, prepared: Prepared, scores: Scores, result: di
     """Print test metrics, calibration error, and the paths of the report and the run."""
     console, state, test = prepared.worker.console, prepared.logbook.state, scores.test
     corrupt, speed = prepared.streams.corrupt, result["images_per_second"]
-    intervals, metric = scores.intervals["test"], config.dataset.judged_by
-    also = _further_metrics(test, prepared.source.class_names)
+    intervals, metric = scores.intervals["test"], task_of(config.task).judged_by(config.dataset)
+    also = "".join(
+        f", {METRIC_NAMES[name]} {test.as_metrics()[name]:.2%}"
+        for name in scores.task.also(len(prepared.source.class_names))
+    )
     averaged = f", {state.best_of} weights" if state.best_of not in ("", TRAINED) else ""
     notes = [f"best epoch {state.best_epoch}{averaged}"]
     notes += [f"ended by {state.stopped}"] if state.stopped else []
@@ -190,10 +192,3 @@ def print_summary(config: Config, prepared: Prepared, scores: Scores, result: di
         highlight=False,
     )
     console.print(f"run    {prepared.run.root}", highlight=False)
-
-
-def _further_metrics(test: Evaluation | MultiLabelEvaluation, class_names: Sequence[str]) -> str:
-    """Return a second metric: multi-label F1, or top-5. Empty: too few classes for top-5."""
-    if isinstance(test, MultiLabelEvaluation):
-        return f", F1 {test.f1:.2%}"
-    return f", top-5 {test.top5:.2%}" if len(class_names) >= TOP5_FROM else ""

@@ -68,7 +68,7 @@ def _confusion(run: RunDirectory) -> tuple[list[int], list[int], list[str]] | No
     """
     path = run.predictions_of("test")
     predictions = load_predictions(path) if path.is_file() else None
-    if predictions is None or predictions.multi_label:
+    if predictions is None or predictions.labels.ndim > 1:
         return None
     predicted = predictions.logits.argmax(axis=1)
     return predictions.labels.tolist(), predicted.tolist(), list(predictions.class_names)

@@ -17,11 +17,11 @@ from cait_finetune.runs.directory import RunDirectory
 from cait_finetune.runs.identity import (
     check_weights,
 )
+from cait_finetune.tasks import task_of
 from cait_finetune.train.distribution import (
     device_summary,
 )
 from cait_finetune.train.loop import restore
-from cait_finetune.train.loss import build_loss, needs_counts
 from cait_finetune.workflow.prepared import Plan, Start, Worker
 
 
@@ -77,14 +77,7 @@ def build_plan(
     elif start.resumed and config.model.weights != run.read_config().model.weights:
         # The state holds the weights. The model card names the weights that the run began with.
         check_weights(run, config.model.weights, models.source_checksum(config.model))
-    loss = build_loss(
-        config.loss,
-        config.train.label_smoothing,
-        source.multi_label,
-        source.weighted,
-        source.class_counts("train") if needs_counts(config.loss) else None,
-        source.sizes["train"],
-    )
+    loss = task_of(config.task).build_loss(config, source)
     peak = config.optimizer.peak(config.train.batch_size)
     return Plan(model, planned, loss, length, peak)
 

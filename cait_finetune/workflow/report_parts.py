@@ -22,26 +22,12 @@ from cait_finetune.report.reliability import draw_reliability, write_reliability
 from cait_finetune.report.speed import draw_speed
 from cait_finetune.runs.directory import RunDirectory
 from cait_finetune.runs.records import read_records
-from cait_finetune.scores.calibration import answers
-from cait_finetune.scores.predictions import Predictions
+from cait_finetune.scores.mistakes import Mistake
 from cait_finetune.workflow.scoring import Scores
 from cait_tf.atomic import atomic_open, write_text
 
 _SHOWN = 12  # mistakes shown with their images
 _AT_A_TIME = 4  # images per call: saliency keeps the attention of every block in memory
-
-
-@dataclasses.dataclass(frozen=True)
-class Mistake:
-    """An image with its true class, the predicted class and the probability of the prediction.
-
-    In a multi-label data set, ``no CLASS`` is the truth or the prediction.
-    """
-
-    id: str
-    truth: str
-    prediction: str
-    probability: float
 
 
 #: Returns the tiles of mistakes on test images.
@@ -81,13 +67,13 @@ def draw_scores(run: RunDirectory, scores: Scores, view: Viewer | None) -> None:
     write_class_table(
         class_table(test.logits, test.labels, test.class_names), run.parts / "classes.csv"
     )
-    if not test.multi_label:
+    if scores.task.one_class:
         matrix = confusion(test.logits, test.labels, test.class_names)
         write_confusion(matrix, run.parts / "confusion.csv")
         title = f"{len(test.logits):,} test images"
         draw_confusion(matrix, title, run.parts / "confusion.png")
     _draw_calibration(run, scores)
-    found = find_mistakes(test, scores.temperature)
+    found = scores.task.mistakes(test, scores.temperature)
     with atomic_open(run.parts / "mistakes.csv", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(field.name for field in dataclasses.fields(Mistake))
@@ -108,42 +94,11 @@ def _draw_calibration(run: RunDirectory, scores: Scores) -> None:
         for (split, calibrated), one in scores.reliability.items()
     }
     write_reliability(bins, run.parts / "reliability.csv")
-    words = ("probability of the predicted class", "share that is right")
-    if scores.predictions["test"].multi_label:
-        words = ("probability of the class", "share of images with the class")
     panels = [
         ("as trained", bins["test", "as trained"]),
         (f"temperature {scores.temperature:.2f}", bins["test", "calibrated"]),
     ]
-    draw_reliability(panels, *words, run.parts / "reliability.png")
-
-
-def find_mistakes(predictions: Predictions, temperature: float) -> list[Mistake]:
-    """Return the mistakes, most confident first.
-
-    In a multi-label data set, an image counts once, with its most confident mistake.
-    """
-    names, labels = predictions.class_names, predictions.labels
-    surest, right = answers(predictions.logits, labels, temperature, predictions.multi_label)
-    if predictions.multi_label:
-        wrongly = np.where(right, 1 - surest, surest).reshape(labels.shape)  # (N, C)
-        chosen, surest = wrongly.argmax(axis=-1), wrongly.max(axis=-1)
-        wrong = np.flatnonzero(surest > 0.5)
-    else:
-        chosen, wrong = predictions.logits.argmax(axis=-1), np.flatnonzero(~right)
-
-    def described(row: int) -> tuple[str, str]:
-        predicted = names[chosen[row]]
-        if not predictions.multi_label:
-            return names[labels[row]], predicted
-        there = labels[row, chosen[row]] > 0.5
-        return (predicted, f"no {predicted}") if there else (f"no {predicted}", predicted)
-
-    order = wrong[np.argsort(-surest[wrong], kind="stable")]
-    return [
-        Mistake(predictions.ids[row], *described(row), round(float(surest[row]), 6))
-        for row in order
-    ]
+    draw_reliability(panels, *scores.task.confidence, run.parts / "reliability.png")
 
 
 def build_viewer(model: keras.Model, source: Source, preprocessing: Preprocessing) -> Viewer:

@@ -8,18 +8,17 @@ from typing import Any
 
 import keras
 import numpy as np
-from scipy.special import expit, softmax
 
 from cait_finetune.data.corrupt import CorruptImages
 from cait_finetune.data.pipeline import example_ids
 from cait_finetune.data.source import Source
 from cait_finetune.errors import bad_value
 from cait_finetune.scores import calibration
-from cait_finetune.scores.bootstrap import metric_intervals
 from cait_finetune.scores.calibration import Reliability
-from cait_finetune.scores.evaluation import Evaluation, MultiLabelEvaluation, build_evaluator
+from cait_finetune.scores.evaluation import AnyEvaluation
 from cait_finetune.scores.intervals import Interval
 from cait_finetune.scores.predictions import Predictions, Predictor
+from cait_finetune.tasks import Task
 
 #: The caller's metric: a function that returns a number from labels ``(N,)``, or ``(N, C)`` for
 #: multi-label data, and calibrated probabilities ``(N, C)``.
@@ -39,15 +38,16 @@ class Scores:
         further: values of the caller's metrics, by split and name.
     """
 
+    task: Task
     predictions: Mapping[str, Predictions]
-    evaluations: Mapping[str, Evaluation | MultiLabelEvaluation]
+    evaluations: Mapping[str, AnyEvaluation]
     temperature: float
     reliability: Mapping[tuple[str, bool], Reliability]
     intervals: Mapping[str, Mapping[str, Interval]]
     further: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
 
     @property
-    def test(self) -> Evaluation | MultiLabelEvaluation:
+    def test(self) -> AnyEvaluation:
         """The metrics of the test split."""
         return self.evaluations["test"]
 
@@ -65,7 +65,7 @@ class Scores:
             "ece": self.reliability[split, False].error,
             "ece_calibrated": self.reliability[split, True].error,
             "loss_calibrated": calibration.negative_log_likelihood(
-                one.logits, one.labels, self.temperature, one.multi_label
+                self.task.activation, one.logits, one.labels, self.temperature
             ),
         }
 
@@ -105,39 +105,38 @@ def predict(
 
 
 def score(
-    predictions: Mapping[str, Predictions], batch_size: int, temperature: float | None = None
+    task: Task,
+    predictions: Mapping[str, Predictions],
+    batch_size: int,
+    temperature: float | None = None,
 ) -> Scores:
     """Evaluate the predictions of both splits as training evaluates its validation split.
 
     Args:
         batch_size: images per batch, as in training's validation.
-        temperature: the temperature of an existing export. `None`: fit it on the validation split,
+        temperature: the temperature in the run's ``result.json``. `None`: fit it on the validation split,
             or use 1 if the split is too small.
     """
     validation = predictions["validation"]
-    several = validation.multi_label
-    evaluator = build_evaluator(_identity, several)
+    activation, evaluator = task.activation, task.build_evaluator(_identity)
     if temperature is None and len(validation.labels) < calibration.LEAST:
         temperature = 1.0
     elif temperature is None:
-        temperature = calibration.fit_temperature(validation.logits, validation.labels, several)
+        temperature = calibration.fit_temperature(activation, validation.logits, validation.labels)
     bins = {
         (split, calibrated): calibration.reliability(
-            *calibration.answers(
+            *activation.answers(
                 predictions[split].logits,
                 predictions[split].labels,
                 temperature if calibrated else 1.0,
-                several,
             )
         )
         for split in SPLITS
         for calibrated in (False, True)
     }
     evaluations = {split: evaluator(predictions[split].batches(batch_size)) for split in SPLITS}
-    intervals = {
-        split: metric_intervals(predictions[split], evaluations[split]) for split in SPLITS
-    }
-    return Scores(predictions, evaluations, temperature, bins, intervals)
+    intervals = {split: task.intervals(predictions[split], evaluations[split]) for split in SPLITS}
+    return Scores(task, predictions, evaluations, temperature, bins, intervals)
 
 
 def measured(scores: Scores, metrics: Mapping[str, Metric]) -> Scores:
@@ -150,8 +149,7 @@ def measured(scores: Scores, metrics: Mapping[str, Metric]) -> Scores:
     for name, function in metrics.items():
         for split in SPLITS:
             one = scores.predictions[split]
-            logits = one.logits / scores.temperature
-            probabilities = expit(logits) if one.multi_label else softmax(logits, axis=-1)
+            probabilities = scores.task.activation.probabilities(one.logits, scores.temperature)
             try:
                 value = function(one.labels, probabilities)
             except Exception as error:

@@ -47,6 +47,7 @@ from cait_finetune.runs.saved import read_run
 from cait_finetune.runs.settings import check_settings, settings
 from cait_finetune.runtime.console import log_to, plain_console
 from cait_finetune.scores.metrics import MetricsLog
+from cait_finetune.tasks import task_of
 from cait_finetune.train.checkpoint import Checkpoints
 from cait_finetune.train.distribution import (
     build_strategy,
@@ -153,7 +154,7 @@ def open_data(config: Config, run: RunDirectory, console: Console) -> Source:
     say = functools.partial(console.print, highlight=False)
     for line in _place_of_images(config, run):
         say(line)
-    source = load_source(config.dataset)
+    source = load_source(config.dataset, task_of(config.task).target)
     if config.resume:
         names = run_classes(run) or source.class_names
         source = confirmed(run, names, source, "resume", config.dataset.accept_changes, say)

@@ -9,7 +9,7 @@ from cait_finetune.config import Config
 from cait_finetune.optim.length import warmup_length
 from cait_finetune.optim.phases import Phase
 from cait_finetune.optim.schedule import Schedule, build_schedule
-from cait_finetune.scores.evaluation import build_evaluator
+from cait_finetune.tasks import task_of
 from cait_finetune.train.batches import Batches
 from cait_finetune.train.distribution import build_agreement
 from cait_finetune.train.interruption import Interruption
@@ -37,10 +37,9 @@ def train(config: Config, prepared: Prepared, interruption: Interruption | None 
     plan, streams, logbook = prepared.plan, prepared.streams, prepared.logbook
     model, length, strategy = plan.model, plan.length, prepared.worker.strategy
     split = streams.validation()
-    evaluator = build_evaluator(
-        models.Head(model) if streams.features else model, prepared.source.multi_label, strategy
-    )
-    validation = Validation(lambda: evaluator(split).as_metrics(), config.dataset.judged_by)
+    task = task_of(config.task)
+    evaluator = task.build_evaluator(models.Head(model) if streams.features else model, strategy)
+    validation = Validation(lambda: evaluator(split).as_metrics(), task.judged_by(config.dataset))
 
     if prepared.start.other_images:
         _score_best_again(config, prepared, validation)
@@ -98,7 +97,7 @@ def _score_best_again(config: Config, prepared: Prepared, validation: Validation
     if not state.best_epoch or not path.is_file():
         return
     best = models.from_checkpoint(config.model, source.class_names, path)
-    evaluator = build_evaluator(best, source.multi_label)
+    evaluator = task_of(config.task).build_evaluator(best)
     metrics = evaluator(prepared.streams.images_of("validation")).as_metrics()
     state.best_score = validation.score(metrics)
     prepared.worker.console.print(

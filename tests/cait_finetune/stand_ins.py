@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from PIL import Image
 
 from cait_finetune import config as configuration
+from cait_finetune import tasks
 from cait_finetune.data.tfds_source import TfdsSource
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -72,7 +73,7 @@ def composed(*overrides: str) -> DictConfig:
 
 def checked(*overrides: str) -> configuration.Config:
     """Return the validated configuration of a run with `overrides`."""
-    return configuration.from_hydra(composed(*overrides))
+    return tasks.checked(composed(*overrides))
 
 
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:

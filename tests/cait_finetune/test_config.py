@@ -205,7 +205,6 @@ WRONG_TYPE = [
     ("schedule.warmup_examples", "x", "Integer"),
     ("train.jit_compile", "often", "bool"),
     ("tuning.cache_features", "perhaps", "bool"),
-    ("dataset.multi_label", "perhaps", "bool"),
     ("preprocessing.antialias", "perhaps", "bool"),
     ("augment.three_augment", "perhaps", "bool"),
     ("dataset.upright", "perhaps", "bool"),
@@ -217,6 +216,7 @@ WRONG_TYPE = [
 ]
 # These keys accept any text here. The code that uses a key checks its value.
 FREE = {
+    "task.name",
     "dataset.name",
     "dataset.data_dir",
     "model.name",
@@ -424,18 +424,18 @@ def test_compose_accepts_a_value_out_of_range():
 @pytest.mark.parametrize(
     ("overrides", "key", "expected"),
     [
-        (["dataset.multi_label=true", "loss=cross_entropy"], "loss.name", "bce or asymmetric"),
+        (["task=multi_label", "loss=cross_entropy"], "loss.name", "bce or asymmetric"),
         (["loss=asymmetric"], "loss.name", "cross_entropy or bce"),
-        (["dataset.multi_label=true", "loss.logit_adjustment=1"], "loss.logit_adjustment", "0 with"),
-        (["dataset.multi_label=true", "dataset.sampling=balanced"], "dataset.sampling", "all, because an image"),
+        (["task=multi_label", "loss.logit_adjustment=1"], "loss.logit_adjustment", "0 with"),
+        (["task=multi_label", "dataset.sampling=balanced"], "dataset.sampling", "all, because an image"),
         (["dataset.sampling=balanced", "loss.class_weights=balanced"], "dataset.sampling", "one of them"),
         (["dataset.sampling=balanced", "loss.logit_adjustment=1"], "dataset.sampling", "one of them"),
         (["loss.logit_adjustment=1", "loss.class_weights=effective"], "loss.logit_adjustment", "one of"),
         (["tuning=linear_probe", "tuning.solver=lbfgs", "loss=bce"], "tuning.solver", "sgd with"),
-        (["tuning=linear_probe", "tuning.solver=lbfgs", "dataset.multi_label=true"], "tuning.solver", "sgd"),
+        (["tuning=linear_probe", "tuning.solver=lbfgs", "task=multi_label"], "tuning.solver", "sgd"),
         (["tuning=linear_probe", "dataset=csv", "dataset.columns.weight=w"], "dataset.columns.weight", "null: cached"),
-        (["dataset.multi_label=true", "dataset.metric=top1"], "dataset.metric", "mean_average_precision"),
-        (["dataset.metric=mean_average_precision"], "dataset.metric", "otherwise top1"),
+        (["task=multi_label", "dataset.metric=top1"], "dataset.metric", "mean_average_precision"),
+        (["dataset.metric=mean_average_precision"], "dataset.metric", "top1 or mean_per_class"),
         (["dataset.folds=3", "dataset.fold=3"], "dataset.fold", "[0, 2]"),
         (["dataset.class_names=[a,b,a]"], "dataset.class_names", "different names"),
         (["preprocessing.resize_mode=pad", "preprocessing.crop_pct=0.9"], "preprocessing.crop_pct", "null"),

@@ -21,7 +21,7 @@ def classifier(**changes) -> cait_tf.ImageClassifier:
 
 
 def test_a_saved_file_restores_the_same_model(tmp_path):
-    model = classifier(resize_mode="pad", antialias=False, temperature=1.7, multi_label=True)
+    model = classifier(resize_mode="pad", antialias=False, temperature=1.7, activation="sigmoid")
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert isinstance(loaded, cait_tf.ImageClassifier)
@@ -53,8 +53,8 @@ def test_probabilities_are_of_the_logits_divided_by_the_temperature():
     np.testing.assert_allclose(model(IMAGE), odds / odds.sum(-1, keepdims=True), atol=1e-6)
 
 
-def test_multi_label_probabilities_are_sigmoids_of_the_scaled_logits():
-    model = classifier(multi_label=True, temperature=0.5)
+def test_sigmoid_probabilities_are_those_of_the_scaled_logits():
+    model = classifier(activation="sigmoid", temperature=0.5)
     logits = np.array(model.classifier(model.preprocess(IMAGE))) / 0.5
     np.testing.assert_allclose(model(IMAGE), 1 / (1 + np.exp(-logits)), atol=1e-6)
 

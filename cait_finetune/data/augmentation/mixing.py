@@ -32,8 +32,8 @@ def mix_pairs(
     position of the first example of the pair. A last example without a partner is dropped.
 
     Args:
-        examples: images ``(S, S, 3)`` float32; labels () int32, or ``(C,)`` float32 with
-            ``multi_label``; positions () int64.
+        examples: images ``(S, S, 3)`` float32; labels () int32, or ``(C,)`` float32; positions
+            () int64.
 
     Returns:
         Examples of the same shapes, but with labels ``(C,)`` float32.

@@ -13,6 +13,8 @@ from cait_finetune.data.image_files.inspection import deep_pngs, inspected
 from cait_finetune.data.image_files.split_file import saved_split
 from cait_finetune.data.image_files.splits import Plan
 from cait_finetune.data.source import SPLITS
+from cait_finetune.data.targets.one_class import ONE_CLASS
+from cait_finetune.data.targets.target import Target
 from cait_finetune.errors import bad_value
 
 
@@ -28,6 +30,7 @@ class Listing:
         class_names: names in label order.
         split_file: default path of the CSV file that keeps the split of each image.
         notes: facts about the listing that the user should know.
+        target: the kind of label.
     """
 
     files: Files
@@ -36,6 +39,7 @@ class Listing:
     class_names: tuple[str, ...]
     split_file: str
     notes: tuple[str, ...] = ()
+    target: Target = ONE_CLASS
 
 
 def assembled(config: DatasetConfig, listing: Listing) -> FileSource:
@@ -89,7 +93,7 @@ def assembled(config: DatasetConfig, listing: Listing) -> FileSource:
     return FileSource(
         class_names=listing.class_names,
         sizes={split: len(rows[split]) for split in SPLITS},
-        multi_label=config.multi_label,
+        target=listing.target,
         weighted=files.weights is not None,
         notes=notes,
         name=config.name,
@@ -106,10 +110,10 @@ def _divide(
     """Return the rows of each split with a share of `pool`, and phrases on the division."""
     files, plan = files.rows(pool), listing.plan
     ids, first, number = np.unique(files.ids.astype(str), return_index=True, return_inverse=True)
-    labels = np.zeros(len(ids), int) if config.multi_label else files.labels[first]
+    strata = listing.target.strata(files.labels[first])
     kept = saved_split(
         ids.tolist(),
-        labels,
+        np.zeros(len(ids), int) if strata is None else strata,
         plan.shares,
         config.splits,
         listing.split_file,

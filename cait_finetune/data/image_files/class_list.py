@@ -20,23 +20,26 @@ _SHOWN = 5
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 
 
-def class_list(config: DatasetConfig, found: Sequence[str], what: str) -> tuple[str, ...]:
+def class_list(
+    config: DatasetConfig, found: Sequence[str], what: str, fewest: int = 2
+) -> tuple[str, ...]:
     """Return ``dataset.class_names``, or the names `found`, in label order.
 
     Args:
         found: names in label order, which are used if ``dataset.class_names`` is null.
         what: the folder or column that has the names, for messages.
+        fewest: the smallest number of names: 1, or 2.
 
     Raises:
-        UserError: ``dataset.num_classes`` is set to another number; or there are fewer than two names,
-            and ``dataset.multi_label`` is false.
+        UserError: ``dataset.num_classes`` is set to another number, or there are fewer names than
+            `fewest`.
     """
     names = tuple(config.class_names or found)
     if config.num_classes not in (None, len(names)):
         raise bad_value(
             "dataset.num_classes", config.num_classes, f"{len(names)}, as {what} has {some(names)}"
         )
-    if len(names) < 2 and not config.multi_label:
+    if len(names) < fewest:
         got = f"{what} with {f'the one class {names[0]}' if names else 'no class'}"
         raise bad_value(_KEY, got, "two classes or more")
     return names
@@ -93,21 +96,20 @@ def check_classes(
     names: Sequence[str],
     counts: Mapping[str, np.ndarray],
     *,
-    multi_label: bool,
+    needs_each_class: bool = True,
     listed: bool = True,
 ) -> None:
     """Check that the train split has images of each class; warn of classes that another split lacks.
 
     Args:
         counts: for each split the number of images of each class, ``(C,)``.
-        multi_label: a class without images in train then gets a warning only, because images with
-            several labels cannot be divided class by class.
+        needs_each_class: false: a class without images in train gets a warning only.
         listed: the class list comes from the user's folders, table or configuration. For other
             lists, such as that of a TFDS set, a class without any image gets a warning only.
 
     Raises:
         UserError: a class of a `listed` class list has no image in any split; or a class has images in
-            another split but none in train, and `multi_label` is false.
+            another split but none in train, and `needs_each_class` is true.
     """
     total = sum(counts.values())
     if not listed and not total.all():
@@ -123,7 +125,7 @@ def check_classes(
                 "at least one of each class",
                 "add some, or leave it out of the class list",
             )
-        if not multi_label:
+        if needs_each_class:
             raise bad_value(
                 _KEY if listed else "dataset.splits.train",
                 f"class {names[row]!r} in {' and '.join(others)} but not in train",

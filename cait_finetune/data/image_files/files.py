@@ -20,7 +20,7 @@ class Files:
     Attributes:
         paths: ``(N,)`` object array of str.
         ids: ``(N,)`` object array of str, the paths relative to the folder, or as the table lists them.
-        labels: ``(N,)`` int32, or ``(N, C)`` float32 of zeros and ones with ``multi_label``.
+        labels: ``(N, …)``, the label of each image.
         weights: ``(N,)`` float32, the weight of each image in the training loss. `None`: no weights.
         content_hashes: ``(N,)`` int64. `None`: the files were not read.
     """

@@ -56,13 +56,6 @@ def load_folder(config: DatasetConfig) -> FileSource:
         raise bad_value(
             _KEY, "nothing", "the folder that has a folder for each class", f"add {_KEY}=DIR"
         )
-    if config.multi_label:
-        raise bad_value(
-            "dataset.multi_label",
-            "true with dataset.source=folder",
-            "false: in folders an image has one class",
-            "list the images in a table: dataset=csv",
-        )
     root = storage.located(_KEY, config.data_dir, "folder")
     inside = storage.entries(root)
     folders = [

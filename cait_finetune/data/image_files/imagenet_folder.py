@@ -28,8 +28,7 @@ def load_imagenet_folder(config: DatasetConfig) -> FileSource:
 
     Raises:
         UserError: the directory does not exist, has no folder, has a folder that is not a synset of
-            ImageNet-1k, or has no image; `dataset.class_names` or `multi_label` is set; or in the
-            cases of `assembled`.
+            ImageNet-1k, or has no image; `dataset.class_names` is set; or in the cases of `assembled`.
     """
     if config.data_dir is None:
         raise bad_value(_KEY, "nothing", "the folder with the synset folders", f"add {_KEY}=DIR")
@@ -75,10 +74,4 @@ def _check_keys(config: DatasetConfig) -> None:
             some(config.class_names),
             "null with dataset.source=imagenet_folder, whose classes are ImageNet's 1000",
             "Leave the key out, or read the folder with dataset=folder",
-        )
-    if config.multi_label:
-        raise bad_value(
-            "dataset.multi_label",
-            "true with dataset.source=imagenet_folder",
-            "false: in folders an image has one class",
         )

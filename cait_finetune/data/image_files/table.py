@@ -16,14 +16,9 @@ from cait_finetune.data.image_files.files import Files, FileSource
 from cait_finetune.data.image_files.listing import OUTPUT_MARK
 from cait_finetune.data.image_files.splits import planned, usual_split
 from cait_finetune.data.image_files.spreadsheet import Table, read_table
-from cait_finetune.data.image_files.table_files import (
-    check_one_label,
-    elsewhere,
-    found_files,
-    listed_twice,
-    merge_labels,
-)
-from cait_finetune.data.image_files.table_labels import label_column, one_label, several_labels
+from cait_finetune.data.image_files.table_files import elsewhere, found_files, listed_twice
+from cait_finetune.data.image_files.table_labels import label_column
+from cait_finetune.data.targets.target import Target
 from cait_finetune.errors import bad_value
 
 _KEY = "dataset.data_dir"
@@ -33,14 +28,13 @@ _OTHER_SPLITS = ("is_valid", "is_val", "is_train", "is_test", "valid", "fold", "
 _MOST_SPLITS = 8  # a column with more different values holds no splits
 
 
-def load_table(config: DatasetConfig) -> FileSource:
+def load_table(config: DatasetConfig, target: Target) -> FileSource:
     """Load the images of a CSV file with one row per image. Paths are relative to the file's folder.
 
     `dataset.columns` names the columns. Otherwise the loader looks for usual names. See `planned` for
     the splits.
 
-    With ``multi_label`` several rows of an image become one example with the labels of all rows.
-    Otherwise each row is an example, and the loader warns of images with several rows.
+    `target` reads the labels, and decides whether several rows of an image are one example.
 
     Raises:
         UserError: a file or column does not exist; a cell has an invalid value (the message has the
@@ -53,8 +47,8 @@ def load_table(config: DatasetConfig) -> FileSource:
     image = table.find("dataset.columns.image", columns.image, _IMAGE)
     if image is None:
         raise table.without("dataset.columns.image", _IMAGE)
-    names, labels = (several_labels if config.multi_label else one_label)(config, table)
-    weights = _weights(config, table)
+    names, labels = target.read_table(config, table)
+    weights = _weights(config, table, target)
     split = table.find("dataset.columns.split", columns.split, _SPLIT)
     parts = _parts(table, split)
     what = f"column {split} of {table.path}" if split else f"{table.path} without a split column"
@@ -68,7 +62,7 @@ def load_table(config: DatasetConfig) -> FileSource:
         for row in rows:
             ids[row], paths[row] = ids[rows[0]], paths[rows[0]]
     files = Files(np.array(paths, object), np.array(ids, object), labels, weights)
-    if config.columns.weight is None and "weight" in table.header and not config.multi_label:
+    if config.columns.weight is None and "weight" in table.header and target.weighable:
         notes = (
             *notes,
             "table  the column weight is not used: set dataset.columns.weight=weight to use it",
@@ -80,22 +74,15 @@ def load_table(config: DatasetConfig) -> FileSource:
             f"table  the column {unused} holds splits and is not used: write train, val and test there "
             f"and set dataset.columns.split={unused} to use it",
         )
-    if twice and config.multi_label:
-        kept = merge_labels(config, table, files, twice)
-        count = len(files) - len(kept) + len(twice)
-        notes = (*notes, f"files  {count:,} rows of {len(twice):,} images are one example each")
-        files, parts = files.rows(kept), [parts[row] for row in kept]
-    elif twice:
-        check_one_label(table, files, names, twice)
-    if config.multi_label and not columns.classes and files.labels.sum(axis=1).max() < 2:
-        notes = (*notes, f"labels  no image has two: {columns.separator!r} would separate them")
+    kept, on_labels = target.merge_rows(config, table, files, names, twice)
     listing = Listing(
-        files=files,
-        parts=np.array(parts),
+        files=files.rows(kept),
+        parts=np.array([parts[row] for row in kept]),
         plan=plan,
         class_names=names,
         split_file=_split_file(table.path),
-        notes=notes,
+        notes=(*notes, *on_labels),
+        target=target,
     )
     source = assembled(config, listing)
     # `write_splits` made these files: their hashes differ from those of the original image files.
@@ -131,16 +118,16 @@ def _split_file(path: str) -> str:
     return short if earlier else f"{path}.splits.csv"
 
 
-def _weights(config: DatasetConfig, table: Table) -> np.ndarray | None:
+def _weights(config: DatasetConfig, table: Table, target: Target) -> np.ndarray | None:
     """Return the loss weight of each row, ``(N,)`` float32. `None`: no weight column is configured."""
     key = "dataset.columns.weight"
     column = config.columns.weight
     if column is None:
         return None
-    if config.multi_label:
+    if not target.weighable:
         raise bad_value(
             key,
-            f"{column} with dataset.multi_label=true",
+            f"{column} with task={target.task}",
             "null there: weights are for images of one class",
         )
     table.find(key, column, ())

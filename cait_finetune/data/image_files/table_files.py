@@ -6,12 +6,8 @@ import collections
 import logging
 from collections.abc import Sequence
 
-import numpy as np
-
-from cait_finetune.config import DatasetConfig
 from cait_finetune.data.image_files import storage
 from cait_finetune.data.image_files.class_list import some
-from cait_finetune.data.image_files.files import Files
 from cait_finetune.data.image_files.spreadsheet import Table
 from cait_finetune.errors import bad_value
 
@@ -74,63 +70,6 @@ def listed_twice(
                 "each image in one split",
             )
     return twice
-
-
-def merge_labels(
-    config: DatasetConfig, table: Table, files: Files, twice: Sequence[Sequence[int]]
-) -> np.ndarray:
-    """Give the first row of a file the labels of all its rows, in place. Return the first rows.
-
-    Returns:
-        ``(M,)`` int: the first row of each of the M different files.
-
-    Raises:
-        UserError: ``dataset.columns.classes`` is set, and rows of a file have different labels.
-    """
-    dropped = np.zeros(len(files), bool)
-    for rows in twice:
-        labels = files.labels[rows]  # (n, C)
-        if config.columns.classes and (labels != labels[0]).any():
-            raise bad_value(
-                _KEY,
-                f"{table.path}: {files.ids[rows[0]]} with different zeros and ones ({table.at(rows)})",
-                "one row for each image, or equal ones",
-            )
-        files.labels[rows[0]] = labels.max(axis=0)
-        dropped[rows[1:]] = True
-    return np.flatnonzero(~dropped)
-
-
-def check_one_label(
-    table: Table, files: Files, names: Sequence[str], twice: Sequence[Sequence[int]]
-) -> None:
-    """Warn of images that are listed more than once.
-
-    Raises:
-        UserError: the rows of an image have different labels.
-    """
-    wrong = [rows for rows in twice if len(set(files.labels[rows])) > 1]
-    if wrong:
-        shown = "; ".join(
-            f"{files.ids[rows[0]]} is "
-            + ", ".join(f"{names[files.labels[row]]} ({table.at([row])})" for row in rows[:_SHOWN])
-            for rows in wrong[:_SHOWN]
-        )
-        more = f"; … ({len(wrong):,} images in all)" if len(wrong) > _SHOWN else ""
-        raise bad_value(
-            _KEY,
-            f"{table.path} with two labels of an image: {shown}{more}",
-            "one label for each image",
-            "Correct these rows, or set dataset.multi_label=true if an image may have several labels",
-        )
-    shown = ", ".join(f"{files.ids[rows[0]]} ({table.at(rows)})" for rows in twice[:_SHOWN])
-    logger.warning(
-        "%s lists %s more than once: %s%s",
-        table.path,
-        "1 image" if len(twice) == 1 else f"{len(twice):,} images",
-        shown,
-        ", …" if len(twice) > _SHOWN else "",
-    )
 
 
 def _check_there(table: Table, ids: list[str], paths: list[str], folder: str) -> None:

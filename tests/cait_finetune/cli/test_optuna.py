@@ -14,6 +14,7 @@ from cait_finetune import config as configuration
 from cait_finetune.cli import hydra_app as cli
 from cait_finetune.commands import train
 from cait_finetune.errors import UserError
+from cait_finetune.tasks import task_of
 from tests.cait_finetune.stand_ins import CONF
 from tests.quick_runs import no_figures
 
@@ -59,7 +60,7 @@ def scores(monkeypatch):
         score = left.pop(0)
         if isinstance(score, Exception):
             raise score
-        return {f"validation_{config.dataset.judged_by}": score}
+        return {f"validation_{task_of(config.task).judged_by(config.dataset)}": score}
 
     monkeypatch.setattr(workflow, "finetune", finetune)
     return left, seen

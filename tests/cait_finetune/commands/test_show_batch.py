@@ -94,4 +94,4 @@ def test_the_images_are_those_that_training_gets(command, drawn, tmp_path):
     ],
 )
 def test_a_caption_lists_the_classes_and_their_shares(label, several, text):
-    assert show_batch.caption(np.array(label), NAMES, several) == text
+    assert show_batch.caption(np.array(label), NAMES, one_class=not several) == text

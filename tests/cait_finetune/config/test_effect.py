@@ -59,7 +59,7 @@ OPTIONS = {"adamw": "optimizer=adamw", "lamb": "optimizer=lamb", "lion": "optimi
 def test_each_option_brings_what_it_reads(choice, key, several):
     group, _, discriminator = choice.partition(".")
     for option in several:
-        extra = ["dataset.multi_label=true"] * (option == "asymmetric")
+        extra = ["task=multi_label"] * (option == "asymmetric")
         extra += ["schedule=constant"] * (option == "schedule_free")
         config = checked(f"{group}={option}", *extra)
         assert getattr(getattr(config, group), key.partition(".")[2]) is not None
@@ -106,8 +106,8 @@ UNREAD = [
     (["dataset=flowers"], "dataset.columns.split=x", ["dataset=csv"]),
     (["dataset=flowers"], "dataset.columns.weight=x", ["dataset=csv"]),
     (["dataset=flowers"], "dataset.columns.classes=[x,y]", ["dataset=csv"]),
-    (["dataset=csv"], "dataset.columns.separator=';'", ["dataset=csv", "dataset.multi_label=true"]),
-    (["dataset=csv", "dataset.multi_label=true", "dataset.columns.classes=[x,y]"], "dataset.columns.separator=';'", []),
+    (["dataset=flowers"], "dataset.columns.separator=';'", ["dataset=csv"]),
+    (["dataset=csv", "task=multi_label", "dataset.columns.classes=[x,y]"], "dataset.columns.separator=';'", []),
     ([], "export.accuracy_images=9", ["export=litert", "export.quantise=[int8]"]),
     ([], "export.hub_private=false", ["export.push_to_hub=me/digits"]),
     (LBFGS, "train.patience=3", ["tuning=linear_probe"]), (LBFGS, "train.max_hours=3", []),

@@ -96,7 +96,7 @@ def test_an_unknown_key_suggests_the_intended_key(word, meant):
 
 def test_a_key_like_no_other():
     with pytest.raises(
-        UserError, match=r"^zzz: got an unknown key, expected one of dataset, model"
+        UserError, match=r"^zzz: got an unknown key, expected one of task, dataset, model"
     ):
         refuse_unknown_keys(["zzz=1"])
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from cait_finetune.config import DatasetConfig
 from cait_finetune.data.image_files.files import FileSource
 from cait_finetune.data.load import load_source
+from cait_finetune.data.targets import ONE_CLASS
+from cait_finetune.data.targets.target import Target
 from tests.cait_finetune.stand_ins import encode, picture
 
 THREE = {"cat": 10, "dog": 10, "owl": 10}
@@ -36,12 +38,14 @@ def table(path: Path, rows: Sequence[str], header: str = "path,label") -> Path:
     return path
 
 
-def from_folder(root: object, **options: object) -> FileSource:
-    return load_source(DatasetConfig(source="folder", name="folder", data_dir=str(root), **options))
+def from_folder(root: object, target: Target = ONE_CLASS, **options: object) -> FileSource:
+    config = DatasetConfig(source="folder", name="folder", data_dir=str(root), **options)
+    return load_source(config, target)
 
 
-def from_table(path: object, **options: object) -> FileSource:
-    return load_source(DatasetConfig(source="csv", name="csv", data_dir=str(path), **options))
+def from_table(path: object, target: Target = ONE_CLASS, **options: object) -> FileSource:
+    config = DatasetConfig(source="csv", name="csv", data_dir=str(path), **options)
+    return load_source(config, target)
 
 
 def ids(source: FileSource, split: str) -> list[str]:

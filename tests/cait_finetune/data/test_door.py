@@ -9,6 +9,7 @@ import tensorflow_datasets as tfds
 from cait_finetune.config import DatasetConfig, SplitsConfig
 from cait_finetune.data.load import load_source
 from cait_finetune.data.source import SPLITS
+from cait_finetune.data.targets import ANY_CLASSES, ONE_CLASS
 from cait_finetune.errors import UserError
 from tests.cait_finetune.data.made_images import folders, from_folder, from_table, image, table
 from tests.cait_finetune.stand_ins import encode, picture, write_set
@@ -27,11 +28,11 @@ def opened(directory, label=LABEL, splits=SPLITS, shards=None, specs=(), **label
 
 
 def again(directory, label=LABEL, splits=SPLITS, specs=(), **options):
-    options.setdefault("multi_label", isinstance(label, tfds.features.Sequence))
+    target = ANY_CLASSES if isinstance(label, tfds.features.Sequence) else ONE_CLASS
     config = DatasetConfig(
         name="creatures", data_dir=str(directory), splits=SplitsConfig(**dict(specs)), **options
     )
-    return load_source(config, splits)
+    return load_source(config, target, splits)
 
 
 def in_turn(count):
@@ -98,7 +99,10 @@ def test_one_of_several_labels_outside_the_class_list(tmp_path):
     )
     said = message(tmp_path / "b", LABELS, train=lists, validation=lists, test=[[-1]] * 5)
     assert said.startswith("dataset.splits.test: got 'test', whose 5 images have no label (-1)")
-    assert opened(tmp_path / "c", LABELS, train=lists, validation=lists, test=lists).multi_label
+    assert (
+        opened(tmp_path / "c", LABELS, train=lists, validation=lists, test=lists).target
+        is ANY_CLASSES
+    )
 
 
 def test_classes_that_splits_lack(tmp_path, warnings_shown):

@@ -9,6 +9,7 @@ import pytest
 
 from cait_finetune.data.fingerprint import Fingerprint, fingerprint
 from cait_finetune.data.image_files.files import Files, FileSource
+from cait_finetune.data.targets import ANY_CLASSES
 
 IDS = {"train": ["ant/1.jpg", "bee/1.jpg", "bee/2.jpg"], "validation": ["ant/2.jpg"]}
 IDS["test"] = ["bee/3.jpg", "ant/3.jpg"]
@@ -79,7 +80,7 @@ def test_several_labels_of_an_image():
         split: dataclasses.replace(one, labels=labels[split])
         for split, one in source().files.items()
     }
-    several = dataclasses.replace(source(), files=files, multi_label=True)
+    several = dataclasses.replace(source(), files=files, target=ANY_CLASSES)
     assert fingerprint(several)[0] == fingerprint(source())[0]
     labels["test"][0] = 1
     assert fingerprint(several)[0] != fingerprint(source())[0]

@@ -24,6 +24,7 @@ from cait_finetune.data.image_cache import ImageCache
 from cait_finetune.data.image_files.files import FileSource
 from cait_finetune.data.pipeline import train_batches
 from cait_finetune.data.preprocess import Preprocessing
+from cait_finetune.data.targets import ANY_CLASSES
 from cait_finetune.errors import UserError
 from tests.cait_finetune.data.made_images import from_folder, from_table, table
 from tests.cait_finetune.stand_ins import encode, examples, picture, source_of, write_set
@@ -405,10 +406,13 @@ def test_weights_and_several_labels_are_kept(tmp_path):
         "path,label,weight",
     )
     sources = [
-        from_table(several, multi_label=True),
+        from_table(several, target=ANY_CLASSES),
         from_table(weights, columns=ColumnsConfig(weight="weight")),
     ]
-    assert [(one.multi_label, one.weighted) for one in sources] == [(True, False), (False, True)]
+    assert [(one.target is ANY_CLASSES, one.weighted) for one in sources] == [
+        (True, False),
+        (False, True),
+    ]
     for source in sources:
         plain, disk = (
             Cached(source, tmp_path / "cache", cache).batches(count=3) for cache in ("none", "disk")

@@ -15,6 +15,7 @@ from cait_finetune.data.splitting import (
     folded,
     share_of_each_class,
 )
+from cait_finetune.data.targets import ANY_CLASSES, ONE_CLASS
 from cait_finetune.errors import UserError
 from tests.cait_finetune.stand_ins import prepare
 
@@ -74,19 +75,19 @@ def test_assigned_images_keep_their_split_and_new_images_balance_shares():
     assert (known[5:20] == -1).all()
 
 
-def file_source(of_each=(12, 9, 6), multi_label=False):
+def file_source(of_each=(12, 9, 6), target=ONE_CLASS):
     """Return a source with `of_each` images per class in every split. Its files do not exist."""
     files = {}
     for split in SPLITS:
         labels = np.repeat(np.arange(len(of_each)), of_each).astype(np.int32)
         names = np.array([f"{split}/{number}" for number in range(len(labels))], object)
-        if multi_label:
+        if target is ANY_CLASSES:
             labels = np.eye(len(of_each), dtype=np.float32)[labels]
         files[split] = Files(names, names, labels)
     return FileSource(
         class_names=("a", "b", "c"),
         sizes={split: len(one) for split, one in files.items()},
-        multi_label=multi_label,
+        target=target,
         files=files,
     )
 
@@ -191,12 +192,12 @@ def test_more_folds_than_images_of_a_class():
 
 
 def test_with_several_labels():
-    source = file_source(multi_label=True)
+    source = file_source(target=ANY_CLASSES)
     with pytest.raises(
-        UserError, match=r"^dataset\.examples_per_class: got 5 with dataset\.multi_l"
+        UserError, match=r"^dataset\.examples_per_class: got 5 with task=multi_label"
     ):
         few_of_each_class(source, 5, 0)
-    with pytest.raises(UserError, match=r"^dataset\.train_share: got 0\.2 with dataset\.multi_l"):
+    with pytest.raises(UserError, match=r"^dataset\.train_share: got 0\.2 with task=multi_label"):
         share_of_each_class(source, 0.2, 0)
     one = source.select(folded(source, 3, 0, seed=0))
     assert one.sizes == {"train": 36, "validation": 18, "test": 27}

@@ -14,6 +14,7 @@ from cait_finetune.data.aircraft import FgvcAircraft
 from cait_finetune.data.decode import decode
 from cait_finetune.data.load import load_source
 from cait_finetune.data.source import SPLITS
+from cait_finetune.data.targets import ANY_CLASSES, ONE_CLASS
 from cait_finetune.data.tfds_features import find_keys
 from cait_finetune.errors import UserError
 from tests.cait_finetune.stand_ins import Patches, image_file, prepare
@@ -233,11 +234,10 @@ def labelled(tmp_path_factory) -> str:
     return str(directory)
 
 
-def of_labelled(data_dir: str, image=None, label=None, **options):
+def of_labelled(data_dir: str, target=ONE_CLASS, image=None, label=None, **options):
     columns = ColumnsConfig(image=image, label=label)
-    return load_source(
-        DatasetConfig(name="labelled", data_dir=data_dir, columns=columns, **options)
-    )
+    config = DatasetConfig(name="labelled", data_dir=data_dir, columns=columns, **options)
+    return load_source(config, target)
 
 
 def numbers(source, split: str) -> list[int]:
@@ -247,9 +247,9 @@ def numbers(source, split: str) -> list[int]:
 
 
 def test_a_list_of_labels_becomes_zeros_and_ones(labelled):
-    source = of_labelled(labelled, multi_label=True)
+    source = of_labelled(labelled, target=ANY_CLASSES)
     assert source.class_names == ("cat", "dog", "owl")
-    assert source.multi_label
+    assert source.target is ANY_CLASSES
     wanted = np.zeros((8, 3), "float32")
     for row, number in enumerate(numbers(source, "test")):
         wanted[row, several(number)] = 1
@@ -263,13 +263,13 @@ def test_a_list_of_labels_becomes_zeros_and_ones(labelled):
 
 
 def test_a_list_of_labels_may_have_more_classes_than_names(labelled):
-    source = of_labelled(labelled, multi_label=True, num_classes=4)
+    source = of_labelled(labelled, target=ANY_CLASSES, num_classes=4)
     assert source.class_names == ("cat", "dog", "owl", "class_3")
     np.testing.assert_array_equal(source.labels("test")[:, 3], 0)
 
 
 def test_attributes_become_zeros_and_ones_in_the_order_of_their_names(labelled):
-    source = of_labelled(labelled, label="attributes", multi_label=True)
+    source = of_labelled(labelled, label="attributes", target=ANY_CLASSES)
     assert source.class_names == WEATHER
     wanted = [list(weather(number).values()) for number in numbers(source, "test")]
     np.testing.assert_array_equal(source.labels("test"), wanted)
@@ -284,32 +284,31 @@ def test_one_of_several_class_labels_and_images_is_named(labelled):
     images = {example["image"] for example in small.examples("test").as_numpy_iterator()}
     assert images == {image_file((200, 0, 0), (8, 8), seed=number) for number in range(8)}
     # Without a label column the usual name `labels` is chosen, although `attributes` fits too.
-    assert of_labelled(labelled, image="thumbnail", multi_label=True).label_key == "labels"
+    assert of_labelled(labelled, image="thumbnail", target=ANY_CLASSES).label_key == "labels"
 
 
 @pytest.mark.parametrize(
-    ("columns", "multi_label"),
+    ("columns", "target"),
     [
-        ({"label": "weather"}, False),
-        ({"label": "labels"}, False),
-        ({"label": "attributes"}, False),
-        ({"label": "colour"}, True),
-        ({"label": "colour", "image": "shade"}, False),
-        ({"label": "colour", "image": "picture"}, False),
+        ({"label": "weather"}, ONE_CLASS),
+        ({"label": "labels"}, ONE_CLASS),
+        ({"label": "attributes"}, ONE_CLASS),
+        ({"label": "colour"}, ANY_CLASSES),
+        ({"label": "colour", "image": "shade"}, ONE_CLASS),
+        ({"label": "colour", "image": "picture"}, ONE_CLASS),
     ],
 )
-def test_columns_that_are_not_there_or_of_another_kind(labelled, columns, multi_label):
+def test_columns_that_are_not_there_or_of_another_kind(labelled, columns, target):
     with pytest.raises(UserError) as error:
-        of_labelled(labelled, **columns, multi_label=multi_label)
+        of_labelled(labelled, target, **columns)
     message = str(error.value)
-    kind = "labels of any number of classes" if multi_label else "one class label"
-    assert f"expected a set with one image and {kind} in each example; it has" in message
+    assert f"expected a set with one image and {target.words} in each example; it has" in message
     assert "it has attributes, colour, image, labels, shade, thumbnail\n" in message
 
 
-def test_the_error_suggests_multi_label_false_if_a_single_label_column_fits(labelled):
-    with pytest.raises(UserError, match=r"colour fits with dataset\.multi_label=false") as error:
-        of_labelled(labelled, image="picture", multi_label=True)
+def test_the_error_suggests_the_task_that_another_column_fits(labelled):
+    with pytest.raises(UserError, match=r"colour fits with task=classification") as error:
+        of_labelled(labelled, image="picture", target=ANY_CLASSES)
     assert "dataset.columns.label=" in str(error.value)
 
 
@@ -319,9 +318,9 @@ def test_other_label_columns_have_another_stamp(labelled):
         of_labelled(labelled, label="colour"),
         of_labelled(labelled, label="shade"),
         of_labelled(labelled, label="shade", image="thumbnail"),
-        of_labelled(labelled, multi_label=True),
-        of_labelled(labelled, multi_label=True, num_classes=4),
-        of_labelled(labelled, label="attributes", multi_label=True),
+        of_labelled(labelled, target=ANY_CLASSES),
+        of_labelled(labelled, target=ANY_CLASSES, num_classes=4),
+        of_labelled(labelled, label="attributes", target=ANY_CLASSES),
     ]
     prints = [str(source.stamp("train")) for source in sources]
     assert len(set(prints)) == len(prints)
@@ -329,20 +328,20 @@ def test_other_label_columns_have_another_stamp(labelled):
 
 
 @pytest.mark.parametrize(
-    ("label", "multi_label", "order"),
+    ("label", "target", "order"),
     [
-        ("colour", False, ("blue", "red", "green")),
-        ("labels", True, ("owl", "cat", "dog")),
-        ("attributes", True, tuple(reversed(WEATHER[:3])) + WEATHER[3:]),
+        ("colour", ONE_CLASS, ("blue", "red", "green")),
+        ("labels", ANY_CLASSES, ("owl", "cat", "dog")),
+        ("attributes", ANY_CLASSES, tuple(reversed(WEATHER[:3])) + WEATHER[3:]),
     ],
 )
-def test_classes_in_another_order_keep_their_images(labelled, label, multi_label, order):
-    source = of_labelled(labelled, label=label, multi_label=multi_label)
+def test_classes_in_another_order_keep_their_images(labelled, label, target, order):
+    source = of_labelled(labelled, label=label, target=target)
     other = source.in_order(order)
     assert other.class_names == order
     columns = [source.class_names.index(name) for name in order]
     before, after = source.labels("test"), other.labels("test")
-    if multi_label:
+    if target is ANY_CLASSES:
         np.testing.assert_array_equal(after, before[:, columns])
     else:
         assert [order[one] for one in after] == [source.class_names[one] for one in before]
@@ -370,7 +369,7 @@ def test_an_order_of_other_classes_is_none(labelled, order):
 
 
 def test_class_names_in_another_order_are_other_examples(labelled):
-    source = of_labelled(labelled, label="labels", multi_label=True)
+    source = of_labelled(labelled, label="labels", target=ANY_CLASSES)
     other = dataclasses.replace(source, class_names=source.class_names[::-1])
     assert other.stamp("test") != source.stamp("test")
 
@@ -507,7 +506,7 @@ def test_pictures_with_other_channels_are_refused(tmp_path):
     with pytest.raises(
         UserError, match=r"dataset\.columns\.image: got 'image' with 5 channels, expected"
     ):
-        find_keys(builder, DatasetConfig(name="strange"))
+        find_keys(builder, DatasetConfig(name="strange"), ONE_CLASS)
 
 
 def prepare_description(directory, image):
@@ -535,13 +534,13 @@ def test_class_names_in_another_order_number_the_labels_anew(labelled):
         plain.class_names[label] for label in plain.labels("test")
     ]
     assert not np.array_equal(source.labels("test"), plain.labels("test"))
-    several = of_labelled(labelled, multi_label=True, class_names=["owl", "dog", "cat"])
+    several = of_labelled(labelled, target=ANY_CLASSES, class_names=["owl", "dog", "cat"])
     np.testing.assert_array_equal(
-        several.labels("test"), of_labelled(labelled, multi_label=True).labels("test")[:, ::-1]
+        several.labels("test"), of_labelled(labelled, target=ANY_CLASSES).labels("test")[:, ::-1]
     )
     names = list(reversed(WEATHER))
     assert of_labelled(
-        labelled, label="attributes", multi_label=True, class_names=names
+        labelled, label="attributes", target=ANY_CLASSES, class_names=names
     ).class_names == tuple(names)
 
 
@@ -642,30 +641,32 @@ def renamed(request, tmp_path, monkeypatch):
     builder.download_and_prepare()
     file = builder.data_path / "label.labels.txt"
     file.write_text("\n".join(FOLDER_NAMES) + "\n")
-    config = DatasetConfig(name="renamed", data_dir=str(tmp_path), multi_label=request.param)
-    return config, file
+    config = DatasetConfig(name="renamed", data_dir=str(tmp_path))
+    return config, ANY_CLASSES if request.param else ONE_CLASS, file
 
 
 @pytest.mark.slow
 def test_the_names_in_the_prepared_folder_precede_those_in_the_code(renamed):
-    config, file = renamed
-    source = load_source(config)
+    config, target, file = renamed
+    source = load_source(config, target)
     assert source.class_names == FOLDER_NAMES
     assert source.notes == (
         f"data   class names of {file}, which differ from those in the code of renamed",
         "split  train is train[:80%], validation is train[80%:90%], test is train[90%:]",
     )
-    turned = load_source(dataclasses.replace(config, class_names=["red", "green", "blue"]))
+    turned = load_source(dataclasses.replace(config, class_names=["red", "green", "blue"]), target)
     assert turned.class_names == ("red", "green", "blue")
-    column = np.argmax if config.multi_label else int
+    column = np.argmax if target is ANY_CLASSES else int
     names = [
         [one.class_names[column(label)] for label in one.labels("test")] for one in (source, turned)
     ]
     assert names[0] == names[1]
     file.write_text("red\ngreen\nblue\n")
-    assert [note for note in load_source(config).notes if not note.startswith("split  ")] == []
+    assert [
+        note for note in load_source(config, target).notes if not note.startswith("split  ")
+    ] == []
     file.unlink()
-    assert load_source(config).class_names == ("red", "green", "blue")
+    assert load_source(config, target).class_names == ("red", "green", "blue")
 
 
 @pytest.mark.parametrize(
@@ -677,10 +678,10 @@ def test_the_names_in_the_prepared_folder_precede_those_in_the_code(renamed):
     ],
 )
 def test_names_in_the_prepared_folder_that_cannot_be_right(renamed, content, said):
-    config, file = renamed
+    config, target, file = renamed
     file.write_bytes(content)
     with pytest.raises(UserError, match=rf"dataset\.name: got renamed with .*{said}"):
-        load_source(config)
+        load_source(config, target)
 
 
 def test_a_folder_of_ones_own_images_is_no_place_for_a_tfds_set(tmp_path):

@@ -7,15 +7,16 @@ import pytest
 
 from cait_finetune.export.accuracy import compare_accuracy
 from cait_finetune.export.exported_model import ExportedModel, ValidationSamples
+from cait_finetune.scores.activation import SIGMOID, SOFTMAX
 from tests.cait_finetune.export.exported_models import preprocessing
 from tests.cait_finetune.stand_ins import encode
 
 GREYS = [0, 40, 80, 120, 160, 200]
 
 
-def validation(labels, multi_label=False):
+def validation(labels, activation=SOFTMAX):
     files = [encode(np.full((4, 4 + grey % 3, 3), grey, "uint8")) for grey in GREYS]
-    exported = ExportedModel(SimpleNamespace(), preprocessing(), "abc", "x", multi_label)
+    exported = ExportedModel(SimpleNamespace(), preprocessing(), "abc", "x", activation)
     return ValidationSamples(exported, [], lambda: zip(files, labels, strict=True))
 
 
@@ -49,7 +50,7 @@ def test_shares_are_of_all_images():
 def test_several_labels_are_measured_by_their_precision():
     truth = np.eye(3)[[0, 0, 1, 1, 2, 2]]
     compared = compare_accuracy(
-        by_grey(60, 140), {"off": by_grey(60, 170)}, validation(list(truth), multi_label=True)
+        by_grey(60, 140), {"off": by_grey(60, 170)}, validation(list(truth), SIGMOID)
     )["off"]
     assert compared["metric"] == "mean_average_precision"
     assert compared["plain_accuracy"] == 1.0

@@ -128,7 +128,7 @@ def test_only_what_is_there_is_explained():
 
 def test_images_with_several_labels():
     metadata, text = card(
-        "dataset=csv", "dataset.data_dir=x", "dataset.multi_label=true",
+        "dataset=csv", "dataset.data_dir=x", "task=multi_label",
         result={"test_mean_average_precision": 0.6, "test_f1": 0.5, **{
             key: RESULT[key] for key in ("test_examples", "steps", "best_epoch")}},
         exports=("timm",),

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from cait_finetune.export.pixels import frozen_function, image_classifier, write_labels
+from cait_finetune.scores.activation import SIGMOID, SOFTMAX
 from tests.cait_finetune.export.exported_models import NAMES, SIZES, lively_model, preprocessing
 from tests.cait_finetune.stand_ins import picture
 
@@ -44,9 +45,9 @@ def test_the_weights_are_constants_of_the_function(exported):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("multi_label", [False, True])
-def test_the_most_probable_class_is_named(multi_label):
-    exported = lively_model(multi_label=multi_label)
+@pytest.mark.parametrize("activation", [SOFTMAX, SIGMOID])
+def test_the_most_probable_class_is_named(activation):
+    exported = lively_model(activation=activation)
     images = np.stack([picture(40, 50, seed) for seed in range(6)])
     named = {key: one.numpy() for key, one in frozen_function(exported, True)(images).items()}
     index = {key: one.numpy() for key, one in frozen_function(exported, False)(images).items()}

@@ -11,6 +11,7 @@ from cait_finetune.data.decode import decode
 from cait_finetune.data.preprocess import Preprocessing
 from cait_finetune.errors import UserError
 from cait_finetune.export.saved_model import ServingModule, export_saved_model
+from cait_finetune.scores.activation import SIGMOID, SOFTMAX
 from tests.cait_finetune.tiny import tiny_model
 
 SHALLOW = {"depth": 1, "depth_token_only": 1}  # faster to trace
@@ -211,15 +212,15 @@ def served(module: ServingModule) -> dict[str, np.ndarray]:
     return {name: one.numpy() for name, one in outputs.items()}
 
 
-@pytest.mark.parametrize("multi_label", [False, True])
-def test_a_temperature_changes_probabilities_and_no_class(multi_label):
+@pytest.mark.parametrize("activation", [SOFTMAX, SIGMOID])
+def test_a_temperature_changes_probabilities_and_no_class(activation):
     model = lively_model()
     *_, logits, _ = expected_outputs(model)
     scaled = logits.astype("float64") / 4
     wanted = 1 / (1 + np.exp(-scaled))
-    if not multi_label:
+    if activation is SOFTMAX:
         wanted = np.exp(scaled) / np.exp(scaled).sum(-1, keepdims=True)
-    got = served(ServingModule(model, PREPROCESSING, decode, NAMES, multi_label, temperature=4.0))
+    got = served(ServingModule(model, PREPROCESSING, decode, NAMES, activation, temperature=4.0))
     np.testing.assert_allclose(got["probabilities"], wanted, atol=1e-5)
     np.testing.assert_array_equal(got["predicted_index"], logits.argmax(-1))
     np.testing.assert_array_equal(got["probability"], got["probabilities"].max(-1))
@@ -228,7 +229,7 @@ def test_a_temperature_changes_probabilities_and_no_class(multi_label):
 def test_the_largest_logit_wins_among_saturated_labels():
     model = lively_model()
     model.head.bias.assign([100.0, 200.0, 300.0, 100.0])
-    got = served(ServingModule(model, PREPROCESSING, decode, NAMES, multi_label=True))
+    got = served(ServingModule(model, PREPROCESSING, decode, NAMES, SIGMOID))
     assert (got["probabilities"] == 1).all()
     np.testing.assert_array_equal(got["predicted_index"], [2] * 4)
     assert [name.decode() for name in got["predicted_class"]] == [NAMES[2]] * 4

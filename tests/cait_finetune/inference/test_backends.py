@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from cait_finetune.config import TaskConfig
 from cait_finetune.errors import UserError
 from cait_finetune.inference.backends import Checkpoint, SavedModel
 from cait_finetune.runs.provenance import EXTRA, Provenance, add_to_directory, read_provenance
+from cait_finetune.tasks import task_of
 from tests.cait_finetune.conftest import NAMES, TEMPERATURE
 
 
@@ -27,10 +29,10 @@ def test_checkpoint_and_export_agree_but_for_the_calibration(run, saved_run, pho
     np.testing.assert_allclose(checkpoint(contents(photos)), calibrated, atol=1e-5)
 
 
-def test_several_labels_have_probabilities_of_their_own(saved_run, photos, monkeypatch):
+def test_several_labels_have_probabilities_of_their_own(saved_run, photos):
     single = Checkpoint(saved_run)(contents(photos))
-    monkeypatch.setattr(saved_run.dataset, "multi_label", True)
-    several = Checkpoint(saved_run)(contents(photos))
+    other = dataclasses.replace(saved_run, task=task_of(TaskConfig("multi_label")))
+    several = Checkpoint(other)(contents(photos))
     np.testing.assert_allclose(single.sum(1), 1, atol=1e-6)
     assert np.abs(several.sum(1) - 1).min() > 1e-3
 

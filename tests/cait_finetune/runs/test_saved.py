@@ -11,6 +11,7 @@ import cait_tf
 from cait_finetune.errors import UserError
 from cait_finetune.runs.exports import weights_mark
 from cait_finetune.runs.saved import RunDataConfig, read_run
+from cait_finetune.scores.activation import SOFTMAX
 from cait_finetune.scores.calibration import fit_temperature
 from cait_finetune.scores.predictions import Predictions
 from tests.cait_finetune.stand_ins import composed
@@ -117,7 +118,7 @@ def test_a_temperature_that_was_edited_is_refused(directory, monkeypatch):
     names = [str(number) for number in range(60)]
     kept = Predictions(logits, labels, names, names[:10], weights_mark(best), "images")
     kept.save(run.directory.predictions_of("validation"))
-    fitted = fit_temperature(logits, labels)
+    fitted = fit_temperature(SOFTMAX, logits, labels)
 
     assert run.temperature == pytest.approx(fitted)  # the run ended before its result was there
 

@@ -9,35 +9,33 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from cait_finetune.scores import bootstrap as module
-from cait_finetune.scores.bootstrap import bootstrap, mean_average_precision, metric_intervals
-from cait_finetune.scores.evaluation import build_evaluator
-from cait_finetune.scores.intervals import wilson
+from cait_finetune.scores.bootstrap import (
+    average_precision_interval,
+    bootstrap,
+    mean_average_precision,
+)
+from cait_finetune.scores.evaluation import MultiLabelEvaluator
 from cait_finetune.scores.predictions import Predictions
 
 RANDOM = np.random.default_rng(3)
 
 
-def predictions(multi_label: bool, examples: int = 60, steps: float = 0.0) -> Predictions:
+def predictions(examples: int = 60, steps: float = 0.0) -> Predictions:
     """Return random logits that favour the labels. `steps`: round them, so that logits are equal."""
     shape = (examples, 4)
-    if multi_label:
-        labels = (RANDOM.random(shape) < 0.3).astype(np.float32)
-        truth = labels
-    else:
-        labels = RANDOM.integers(4, size=examples).astype(np.int32)
-        truth = np.eye(4)[labels]
-    logits = RANDOM.normal(size=shape) + truth
+    labels = (RANDOM.random(shape) < 0.3).astype(np.float32)
+    logits = RANDOM.normal(size=shape) + labels
     logits = np.round(logits / steps) * steps if steps else logits
     return Predictions(logits.astype(np.float32), labels, list(map(str, range(examples))), "abcd")
 
 
 def evaluated(one: Predictions):
-    return build_evaluator(lambda logits, training: logits, one.multi_label)(one.batches(16))
+    return MultiLabelEvaluator(lambda logits, training: logits)(one.batches(16))
 
 
 @pytest.mark.parametrize("steps", [0.0, 0.5])
 def test_average_precision_of_drawn_images_is_scikit_learns(steps):
-    one = predictions(multi_label=True, steps=steps)
+    one = predictions(steps=steps)
     metric = mean_average_precision(one.logits, one.labels)
     for _ in range(5):
         rows = RANDOM.integers(60, size=60)
@@ -48,23 +46,16 @@ def test_average_precision_of_drawn_images_is_scikit_learns(steps):
 
 
 def test_all_images_once_give_the_metric_of_the_evaluation():
-    one = predictions(multi_label=True)
+    one = predictions()
     metric = mean_average_precision(one.logits, one.labels)(np.ones(60, int))
     assert metric == pytest.approx(evaluated(one).mean_average_precision)
 
 
 def test_the_interval_of_average_precision_holds_it_and_repeats():
-    one = predictions(multi_label=True)
-    found = metric_intervals(one, evaluated(one))
-    assert found == metric_intervals(one, evaluated(one))
-    ((key, (low, high)),) = found.items()
-    assert low < evaluated(one).as_metrics()[key] < high
-
-
-def test_top1_has_wilsons():
-    one = predictions(multi_label=False)
-    evaluation = evaluated(one)
-    assert metric_intervals(one, evaluation) == {"top1": wilson(evaluation.top1, 60)}
+    one = predictions()
+    low, high = average_precision_interval(one)
+    assert (low, high) == average_precision_interval(one)
+    assert low < evaluated(one).mean_average_precision < high
 
 
 def test_the_bootstrap_of_a_mean_is_its_normal_interval():
@@ -75,10 +66,10 @@ def test_the_bootstrap_of_a_mean_is_its_normal_interval():
 
 
 def test_metrics_without_an_interval_are_omitted(monkeypatch):
-    one = predictions(multi_label=True)
+    one = predictions()
     perfect = dataclasses.replace(one, logits=one.labels)
-    assert metric_intervals(perfect, evaluated(perfect)) == {}  # all samples give 1
+    assert average_precision_interval(perfect) is None  # all samples give 1
     broken = dataclasses.replace(one, logits=np.full((60, 4), np.nan, np.float32))
-    assert metric_intervals(broken, evaluated(broken)) == {}
+    assert average_precision_interval(broken) is None
     monkeypatch.setattr(module, "_MOST", 100)
-    assert metric_intervals(one, evaluated(one)) == {}
+    assert average_precision_interval(one) is None

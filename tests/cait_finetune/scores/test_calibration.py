@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss
 
-from cait_finetune.scores import calibration
+from cait_finetune.scores import activation as module
+from cait_finetune.scores.activation import SIGMOID, SOFTMAX
 from cait_finetune.scores.calibration import (
     LIMITS,
-    answers,
     fit_temperature,
     negative_log_likelihood,
-    probabilities,
     reliability,
 )
 
@@ -77,19 +76,19 @@ def test_nan_counts_as_confidence_zero():
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
 def test_the_likelihood_is_scikit_learns(temperature):
     logits, labels = drawn(400)
-    got = negative_log_likelihood(logits, labels, temperature)
-    p = probabilities(logits, temperature)
+    got = negative_log_likelihood(SOFTMAX, logits, labels, temperature)
+    p = SOFTMAX.probabilities(logits, temperature)
     assert got == pytest.approx(log_loss(labels, p, labels=range(6)), rel=1e-9)
     logits, labels = several(400)
-    p = probabilities(logits, temperature, multi_label=True)
-    got = negative_log_likelihood(logits, labels, temperature, multi_label=True)
+    p = SIGMOID.probabilities(logits, temperature)
+    got = negative_log_likelihood(SIGMOID, logits, labels, temperature)
     assert got == pytest.approx(log_loss(labels.ravel(), p.ravel()), rel=1e-9)
 
 
 def test_logits_of_any_size_have_probabilities():
-    p = probabilities(np.array([[1e4, -1e4, 0.0]], "float32"))
+    p = SOFTMAX.probabilities(np.array([[1e4, -1e4, 0.0]], "float32"))
     np.testing.assert_array_equal(p, [[1.0, 0.0, 0.0]])
-    p = probabilities(np.array([[1e4, -1e4, 0.0]], "float32"), multi_label=True)
+    p = SIGMOID.probabilities(np.array([[1e4, -1e4, 0.0]], "float32"))
     np.testing.assert_array_equal(p, [[1.0, 0.0, 0.5]])
 
 
@@ -97,19 +96,19 @@ def test_logits_of_any_size_have_probabilities():
 @pytest.mark.parametrize("true", [0.4, 1.0, 3.0])
 def test_the_temperature_is_where_the_likelihood_is_best(draw, true):
     logits, labels = draw(temperature=true)
-    multi_label = draw is several
-    got = fit_temperature(logits, labels, multi_label)
+    activation = SIGMOID if draw is several else SOFTMAX
+    got = fit_temperature(activation, logits, labels)
     assert got == pytest.approx(true, rel=0.06)  # the labels are a finite sample
     grid = np.exp(np.linspace(np.log(got) - 0.05, np.log(got) + 0.05, 41))
-    losses = [negative_log_likelihood(logits, labels, one, multi_label) for one in grid]
+    losses = [negative_log_likelihood(activation, logits, labels, one) for one in grid]
     assert np.argmin(losses) == 20  # the middle of the grid: the fitted temperature
 
 
 def test_a_temperature_mends_confidence_and_no_accuracy():
     logits, labels = drawn(temperature=3.0)
-    temperature = fit_temperature(logits, labels)
-    sure, right = answers(logits, labels)
-    mended, still_right = answers(logits, labels, temperature)
+    temperature = fit_temperature(SOFTMAX, logits, labels)
+    sure, right = SOFTMAX.answers(logits, labels)
+    mended, still_right = SOFTMAX.answers(logits, labels, temperature)
     np.testing.assert_array_equal(right, still_right)
     assert reliability(sure, right).error > 0.15
     assert reliability(mended, right).error < 0.03
@@ -117,7 +116,7 @@ def test_a_temperature_mends_confidence_and_no_accuracy():
 
 def test_of_several_labels_each_class_is_an_answer():
     logits, labels = several(30)
-    sure, there = answers(logits, labels, multi_label=True)
+    sure, there = SIGMOID.answers(logits, labels)
     assert sure.shape == there.shape == (120,)
     np.testing.assert_allclose(sure, 1 / (1 + np.exp(-logits.astype("float64").ravel())))
     np.testing.assert_array_equal(there, labels.ravel() == 1)
@@ -125,27 +124,27 @@ def test_of_several_labels_each_class_is_an_answer():
 
 def test_where_every_answer_is_right_there_is_nothing_to_fit():
     logits, labels = drawn(50)
-    assert fit_temperature(logits, logits.argmax(-1)) == 1.0
+    assert fit_temperature(SOFTMAX, logits, logits.argmax(-1)) == 1.0
     several_logits, _ = several(50)
-    assert fit_temperature(several_logits, (several_logits > 0).astype("float32"), True) == 1.0
+    assert fit_temperature(SIGMOID, several_logits, (several_logits > 0).astype("float32")) == 1.0
     logits[3, 2] = np.nan
-    assert fit_temperature(logits, labels) == 1.0
+    assert fit_temperature(SOFTMAX, logits, labels) == 1.0
 
 
-@pytest.mark.parametrize("multi_label", [False, True])
-def test_parts_of_any_size_give_the_same_numbers(multi_label, monkeypatch):
+@pytest.mark.parametrize("activation", [SOFTMAX, SIGMOID])
+def test_parts_of_any_size_give_the_same_numbers(activation, monkeypatch):
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(5000, 7)).astype("float32")
-    labels = rng.integers(0, 2, (5000, 7)) if multi_label else rng.integers(0, 7, 5000)
+    labels = rng.integers(0, 2, (5000, 7)) if activation is SIGMOID else rng.integers(0, 7, 5000)
 
     def numbers():
-        loss = calibration.negative_log_likelihood(logits, labels, 1.7, multi_label)
-        temperature = calibration.fit_temperature(logits, labels, multi_label)
-        return [loss, temperature, *calibration.answers(logits, labels, 1.7, multi_label)]
+        loss = negative_log_likelihood(activation, logits, labels, 1.7)
+        temperature = fit_temperature(activation, logits, labels)
+        return [loss, temperature, *activation.answers(logits, labels, 1.7)]
 
     whole = numbers()
     for elements in (70, 7_001, 30_000):
-        monkeypatch.setattr(calibration, "_ELEMENTS", elements)
+        monkeypatch.setattr(module, "_ELEMENTS", elements)
         for got, wanted in zip(numbers(), whole, strict=True):
             np.testing.assert_array_equal(got, wanted)
 
@@ -153,6 +152,6 @@ def test_parts_of_any_size_give_the_same_numbers(multi_label, monkeypatch):
 def test_a_temperature_has_limits():
     rng = np.random.default_rng(0)
     logits = 30 * rng.normal(size=(500, 5))
-    assert fit_temperature(logits, rng.integers(0, 5, 500)) == pytest.approx(LIMITS[1])
+    assert fit_temperature(SOFTMAX, logits, rng.integers(0, 5, 500)) == pytest.approx(LIMITS[1])
     logits, labels = drawn(500, temperature=0.01)
-    assert fit_temperature(logits, labels) == pytest.approx(LIMITS[0])
+    assert fit_temperature(SOFTMAX, logits, labels) == pytest.approx(LIMITS[0])

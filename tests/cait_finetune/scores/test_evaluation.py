@@ -9,7 +9,7 @@ import tensorflow as tf
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, f1_score, log_loss
 
 from cait_finetune.config import DistributionConfig
-from cait_finetune.scores.evaluation import Evaluator, MultiLabelEvaluator, build_evaluator
+from cait_finetune.scores.evaluation import Evaluator, MultiLabelEvaluator
 from cait_finetune.train.distribution import build_strategy
 from tests.cait_finetune.tiny import tiny_model
 
@@ -231,11 +231,6 @@ def test_images_that_are_not_real_are_left_out_even_when_not_a_number():
 def test_several_labels_of_no_image_at_all():
     got = MultiLabelEvaluator(given_logits)([])
     assert (got.mean_average_precision, got.f1, got.loss, got.examples) == (0.0, 0.0, 0.0, 0)
-
-
-def test_multi_label_selects_the_evaluator():
-    assert isinstance(build_evaluator(given_logits, multi_label=True), MultiLabelEvaluator)
-    assert isinstance(build_evaluator(given_logits, multi_label=False), Evaluator)
 
 
 def on_replicas(devices: int) -> tuple:

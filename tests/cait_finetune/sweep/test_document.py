@@ -69,7 +69,7 @@ def test_a_grid_is_made_whole():
         (["average=ema"], "validation_ema_top1"),
         (["average=ema", "average.export=false"], "validation_top1"),
         (["dataset.metric=mean_per_class"], "validation_mean_per_class"),
-        (["dataset.multi_label=true"], "validation_mean_average_precision"),
+        (["task=multi_label"], "validation_mean_average_precision"),
     ],
 )
 def test_the_metric_is_what_decides_the_best_epoch(words, metric):

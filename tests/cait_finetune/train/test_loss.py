@@ -10,10 +10,13 @@ from cait_finetune.train.loss import (
     AsymmetricLoss,
     BinaryCrossEntropy,
     CrossEntropy,
-    build_loss,
+    LabelCrossEntropy,
+    class_loss,
     class_weights,
     cross_entropy,
+    label_loss,
     needs_counts,
+    positive_weights,
 )
 
 LOGITS = np.array([[2.0, -1.0, 0.5, 3.0], [0.0, 0.0, 0.0, 0.0], [-5.0, 9.0, 1.0, 1.0]], "float32")
@@ -122,7 +125,7 @@ def test_class_weights_and_an_examples_own_multiply():
 def test_balanced_is_scikit_learns():
     labels = np.repeat(np.arange(4), COUNTS)
     present = np.unique(labels)
-    got = class_weights(LossConfig("auto", "balanced"), COUNTS, 10, multi_label=False)
+    got = class_weights(LossConfig("auto", "balanced"), COUNTS)
     wanted = compute_class_weight("balanced", classes=present, y=labels)
     np.testing.assert_allclose(got[present], wanted)
     assert got[2] == 1.0  # a class without images: its weight has no effect
@@ -131,7 +134,7 @@ def test_balanced_is_scikit_learns():
 @pytest.mark.parametrize("beta", [0.0, 0.9, 0.999, 0.999999])
 def test_effective_is_cui_et_als_with_a_mean_of_1_over_the_images(beta):
     config = LossConfig("auto", "effective", effective_beta=beta)
-    got = class_weights(config, COUNTS, 10, multi_label=False)
+    got = class_weights(config, COUNTS)
     present = COUNTS > 0
     effective = (1 - beta ** COUNTS[present]) / (1 - beta)
     wanted = 1 / effective / (COUNTS[present] / effective).sum() * 10
@@ -142,7 +145,7 @@ def test_effective_is_cui_et_als_with_a_mean_of_1_over_the_images(beta):
 
 def test_effective_goes_from_none_to_balanced():
     weights = [
-        class_weights(LossConfig("auto", name, effective_beta=beta), COUNTS, 10, False)
+        class_weights(LossConfig("auto", name, effective_beta=beta), COUNTS)
         for name, beta in (("effective", 0.0), ("effective", 1 - 1e-9), ("balanced", 0.5))
     ]
     np.testing.assert_allclose(weights[0], 1)
@@ -151,7 +154,7 @@ def test_effective_goes_from_none_to_balanced():
 
 def test_balanced_for_several_labels_evens_yeses_and_noes():
     counts, examples = np.array([5, 1, 0, 9, 10]), 10
-    got = class_weights(LossConfig("auto", "balanced"), counts, examples, multi_label=True)
+    got = positive_weights(LossConfig("auto", "balanced"), counts, examples)
     np.testing.assert_allclose(got, [1, 9, 1, 1 / 9, 0])
     present = counts > 0
     np.testing.assert_allclose((got * counts)[present], (examples - counts)[present])
@@ -161,10 +164,10 @@ def test_logit_adjustment_adds_tau_times_the_log_prior():
     config = LossConfig("auto", logit_adjustment=1.5)
     prior = np.array([0.6, 0.1, 0.1, 0.3])  # a class without images counts as one image
     shift = 1.5 * np.log(prior)
-    got, _ = with_gradient(build_loss(config, 0.1, counts=COUNTS, examples=10), LABELS, LOGITS)
+    got, _ = with_gradient(class_loss(config, 0.1, counts=COUNTS, examples=10), LABELS, LOGITS)
     plain, _ = with_gradient(CrossEntropy(0.1), LABELS, (LOGITS + shift).astype("float32"))
     np.testing.assert_allclose(got, plain, rtol=1e-5)
-    of_yes_and_no = build_loss(
+    of_yes_and_no = class_loss(
         LossConfig("bce", logit_adjustment=1.5), 0.0, counts=COUNTS, examples=10
     )
     got, _ = with_gradient(of_yes_and_no, LABELS, LOGITS)
@@ -191,7 +194,7 @@ def test_binary_cross_entropy_of_one_label_weighs_whole_examples():
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 @pytest.mark.parametrize("yes", [None, np.array([1.0, 9.0, 0.0, 0.25])])
 def test_binary_cross_entropy_of_several_labels(smoothing, yes):
-    loss = BinaryCrossEntropy(smoothing, yes, multi_label=True)
+    loss = LabelCrossEntropy(smoothing, yes)
     targets = SEVERAL * (1 - smoothing) + smoothing / 2
     losses, _ = with_gradient(loss, SEVERAL, LOGITS)
     wanted = binary(targets, yes=1.0 if yes is None else yes).mean(-1)
@@ -263,24 +266,24 @@ def test_correct_counts_the_largest_logit_of_one_label():
         assert loss.correct(shares, logits).numpy().tolist() == [1, 0, 1]
 
 
-def test_correct_is_the_share_of_right_labels_for_multi_label():
+def test_correct_is_the_share_of_right_labels_of_several_labels():
     logits = tf.constant([[3.0, -1, 2, -4], [3.0, 1, 2, 4]])
     labels = tf.constant([[1.0, 0, 0, 0], [0.4, 0.6, 1, 1]])
-    for loss in (BinaryCrossEntropy(multi_label=True), AsymmetricLoss()):
+    for loss in (LabelCrossEntropy(), AsymmetricLoss()):
         assert loss.correct(labels, logits).numpy().tolist() == [0.75, 0.75]
 
 
-def test_build_loss_follows_the_configuration():
+def test_the_losses_follow_the_configuration():
     auto = LossConfig("auto")
-    assert build_loss(auto, 0.1) == CrossEntropy(0.1)
-    assert build_loss(auto, 0.1, weighted=True) == CrossEntropy(0.1, weighted=True)
-    assert build_loss(auto, 0.1, multi_label=True) == BinaryCrossEntropy(0.1, multi_label=True)
-    assert build_loss(LossConfig("bce"), 0.1) == BinaryCrossEntropy(0.1)
+    assert class_loss(auto, 0.1) == CrossEntropy(0.1)
+    assert class_loss(auto, 0.1, weighted=True) == CrossEntropy(0.1, weighted=True)
+    assert label_loss(auto, 0.1) == LabelCrossEntropy(0.1)
+    assert class_loss(LossConfig("bce"), 0.1) == BinaryCrossEntropy(0.1)
     sharp = LossConfig("asymmetric", gamma_negative=3, gamma_positive=2, clip=0.1)
-    assert build_loss(sharp, 0.1, multi_label=True) == AsymmetricLoss(3, 2, 0.1)
+    assert label_loss(sharp, 0.1) == AsymmetricLoss(3, 2, 0.1)
     weighted = LossConfig("asymmetric", "balanced")
-    built = build_loss(weighted, 0.1, multi_label=True, counts=COUNTS, examples=10)
-    np.testing.assert_allclose(built.class_weights, [4 / 6, 9, 1, 7 / 3])
+    built = label_loss(weighted, 0.1, counts=COUNTS, examples=10)
+    np.testing.assert_allclose(built.positive_weights, [4 / 6, 9, 1, 7 / 3])
     assert not needs_counts(auto)
     assert needs_counts(weighted)
     assert needs_counts(dataclasses.replace(auto, logit_adjustment=0.5))

@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 
+from cait_finetune.config import TaskConfig
 from cait_finetune.data.corrupt import CorruptImages
 from cait_finetune.data.pipeline import evaluation_stream, find_images
 from cait_finetune.data.preprocess import Preprocessing
@@ -12,10 +13,14 @@ from cait_finetune.errors import UserError
 from cait_finetune.scores.calibration import fit_temperature
 from cait_finetune.scores.evaluation import Evaluator
 from cait_finetune.scores.predictions import Predictions
+from cait_finetune.tasks import task_of
 from cait_finetune.workflow.scoring import measured, predict_splits, score
 from tests.cait_finetune.stand_ins import encode, examples, picture, source_of, write_set
 from tests.cait_finetune.tiny import tiny_model
 
+CLASSIFICATION, MULTI_LABEL = (
+    task_of(TaskConfig(name)) for name in ("classification", "multi_label")
+)
 PREPROCESSING = Preprocessing(32, 1.0, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
@@ -42,7 +47,7 @@ def scored(source):
         return evaluation_stream(source, split, PREPROCESSING, 4, corrupt)
 
     predictions = predict_splits(model, stream, source, corrupt)
-    return predictions, score(predictions, 4), Evaluator(model)(stream("test"))
+    return predictions, score(CLASSIFICATION, predictions, 4), Evaluator(model)(stream("test"))
 
 
 @pytest.mark.slow
@@ -81,9 +86,14 @@ def synthetic(temperature, several, seed):
 @pytest.mark.parametrize("several", [False, True])
 def test_the_temperature_is_of_the_validation_images_alone(several):
     validation, test = synthetic(3.0, several, 0), synthetic(0.5, several, 1)
-    scores = score({"validation": validation, "test": test}, 64)
-    wanted = fit_temperature(validation.logits, validation.labels, several)
-    assert scores.temperature == wanted > 1.2 * fit_temperature(test.logits, test.labels, several)
+    task = MULTI_LABEL if several else CLASSIFICATION
+    scores = score(task, {"validation": validation, "test": test}, 64)
+    wanted = fit_temperature(task.activation, validation.logits, validation.labels)
+    assert (
+        scores.temperature
+        == wanted
+        > 1.2 * fit_temperature(task.activation, test.logits, test.labels)
+    )
     metrics = scores.as_dict()
     assert metrics["validation"]["ece_calibrated"] < metrics["validation"]["ece"]
     assert metrics["validation"]["loss_calibrated"] < metrics["validation"]["loss"]
@@ -92,8 +102,8 @@ def test_the_temperature_is_of_the_validation_images_alone(several):
 
 def test_a_temperature_that_is_in_an_export_already_stays():
     both = dict.fromkeys(("validation", "test"), synthetic(3.0, False, 0))
-    assert score(both, 64, temperature=1.25).temperature == 1.25
-    assert score(both, 64).temperature != 1.25
+    assert score(CLASSIFICATION, both, 64, temperature=1.25).temperature == 1.25
+    assert score(CLASSIFICATION, both, 64).temperature != 1.25
 
 
 def test_pictures_that_are_looked_for_come_in_the_order_asked(source, files):
@@ -108,7 +118,9 @@ def test_pictures_that_are_looked_for_come_in_the_order_asked(source, files):
 def test_metrics_of_a_program(several):
     """They get the labels and the calibrated probabilities of each split."""
     found = score(
-        {"validation": synthetic(3.0, several, 1), "test": synthetic(3.0, several, 2)}, 64
+        MULTI_LABEL if several else CLASSIFICATION,
+        {"validation": synthetic(3.0, several, 1), "test": synthetic(3.0, several, 2)},
+        64,
     )
     seen = []
 

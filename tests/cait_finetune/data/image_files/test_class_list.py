@@ -23,9 +23,8 @@ def test_names_are_those_found_or_configured():
     assert class_list(config, ["a", "b"], "it") == ("b", "a", "c")
 
 
-def test_multi_label_accepts_a_single_class():
-    config = DatasetConfig(name="mine", multi_label=True)
-    assert class_list(config, ["a"], "it") == ("a",)
+def test_the_caller_decides_whether_one_class_is_enough():
+    assert class_list(DatasetConfig(name="mine"), ["a"], "it", fewest=1) == ("a",)
     with pytest.raises(UserError, match=r"got it with no class, expected two classes or more"):
         class_list(DatasetConfig(name="mine"), [], "it")
 
@@ -45,18 +44,18 @@ def counts(train, validation, test):
 
 
 def test_each_class_needs_images_to_train_on(warnings_shown):
-    check_classes("ab", counts([1, 2], [1, 1], [1, 1]), multi_label=False)
+    check_classes("ab", counts([1, 2], [1, 1], [1, 1]), needs_each_class=True)
     assert warnings_shown() == []
-    check_classes("ab", counts([1, 2], [0, 1], [1, 0]), multi_label=False)
+    check_classes("ab", counts([1, 2], [0, 1], [1, 0]), needs_each_class=True)
     assert warnings_shown() == ["validation has no image of a", "test has no image of b"]
     with pytest.raises(
         UserError, match=r"got class 'b' in validation but not in train, expected im"
     ):
-        check_classes("ab", counts([1, 0], [1, 1], [1, 0]), multi_label=False)
-    for multi_label in (False, True):
+        check_classes("ab", counts([1, 0], [1, 1], [1, 0]), needs_each_class=True)
+    for needed in (False, True):
         with pytest.raises(UserError, match=r"got no image of class 'b', expected at least one"):
-            check_classes("ab", counts([1, 0], [1, 0], [1, 0]), multi_label=multi_label)
-    check_classes("ab", counts([1, 0], [1, 1], [1, 1]), multi_label=True)
+            check_classes("ab", counts([1, 0], [1, 0], [1, 0]), needs_each_class=needed)
+    check_classes("ab", counts([1, 0], [1, 1], [1, 1]), needs_each_class=False)
     assert warnings_shown() == ["train has no image of b"]
 
 

@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 
+from cait_finetune.data.targets import ANY_CLASSES
 from tests.cait_finetune.data.made_images import folders, from_folder, from_table, table
 
 
@@ -46,7 +47,7 @@ def test_images_of_several_labels(root, warnings_shown):
         table(
             root / "list.csv", [f"{row},train" for row in rows] + _others(root), "path,label,split"
         ),
-        multi_label=True,
+        target=ANY_CLASSES,
     )
     assert warnings_shown() == [
         "1 image is listed twice with two labels: train/cat/00.png (cat) = train/copy.png (cat, dog); "

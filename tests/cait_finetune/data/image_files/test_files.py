@@ -13,6 +13,7 @@ from cait_finetune.data.corrupt import CorruptImages
 from cait_finetune.data.image_files.files import Files, FileSource
 from cait_finetune.data.pipeline import evaluation_stream
 from cait_finetune.data.preprocess import Preprocessing
+from cait_finetune.data.targets import ANY_CLASSES
 from tests.cait_finetune.data.made_images import image
 
 
@@ -114,7 +115,7 @@ def test_several_labels_in_another_order(source):
         source,
         class_names=("cat", "dog", "owl"),
         sizes=dict.fromkeys(source.sizes, 2),
-        multi_label=True,
+        target=ANY_CLASSES,
         files=dict.fromkeys(source.sizes, files),
     )
     other = several.in_order(["owl", "cat", "dog"])

@@ -12,6 +12,7 @@ from PIL import Image
 from cait_finetune.cli.output_place import claim
 from cait_finetune.config import DatasetConfig, SplitsConfig
 from cait_finetune.data.load import load_source
+from cait_finetune.data.targets import ANY_CLASSES
 from cait_finetune.errors import UserError
 from cait_finetune.runs.directory import RunDirectory
 from tests.cait_finetune.data.made_images import folders, from_folder, ids, image
@@ -295,7 +296,6 @@ WRONG = {
     "a folder too high": (lambda r: folders(r / "set"), {}, "data_dir: got {r} with the one class set, expected two classes or more\n  if cat, dog, owl are the classes: dataset.data_dir={r}/set"),
     "an empty class": (lambda r: folders(r, {**TWO, "owl": 0}), {}, "data_dir: got {r}/owl, a class without an image, expected at least one image of each class (.bmp"),
     "too few": (lambda r: folders(r, {"cat": 1, "dog": 1}), {}, "data_dir: got 2 images of 2 classes to divide"),
-    "several labels": (lambda r: folders(r), {"multi_label": True, "metric": None}, "multi_label: got true with dataset.source=folder, expected false"),
     "outside the list": (lambda r: folders(r), {"class_names": ["cat", "owls", "dog"]}, "data_dir: got labels outside the class list: 'owl', expected those of dataset.class_names: cat, owls, dog\n  did you mean owls?"),
     "listed and not there": (lambda r: folders(r, TWO), {"class_names": ["cat", "dog", "owl"]}, "data_dir: got no image of class 'owl', expected at least one of each class"),
     "another number": (lambda r: folders(r), {"num_classes": 5}, "num_classes: got 5, expected 3, as {r} has cat, dog, owl"),
@@ -307,6 +307,13 @@ WRONG = {
     "no train": (lambda r: _of_splits(r, val=TWO, test=TWO), {}, "splits.train: got nothing, expected the part to train on: {r} has test, val and no train"),
     "nonsense in the file": (lambda r: (folders(r), (r / "cait_splits.csv").write_text("?\n")), {}, "splits.file: got {r}/cait_splits.csv, row 1: '?', expected the header path,split"),
 }  # fmt: skip
+
+
+def test_folders_have_one_class_per_image(tmp_path):
+    folders(tmp_path)
+    message = r"^task: got multi_label with dataset\.source=folder, expected classification: in fol"
+    with pytest.raises(UserError, match=message):
+        from_folder(tmp_path, ANY_CLASSES)
 
 
 @pytest.mark.parametrize("case", WRONG)

@@ -70,7 +70,6 @@ def test_it_is_listed_and_checked_as_other_folders(tmp_path, warnings_shown):
     ("options", "message"),
     [
         ({"class_names": ["a", "b"]}, r"class_names: got a, b, expected null with dataset.source="),
-        ({"multi_label": True}, r"multi_label: got true with dataset.source=imagenet_folder"),
     ],
 )
 def test_the_synsets_leave_no_choice(options, message, tmp_path):

@@ -7,6 +7,7 @@ import pytest
 
 from cait_finetune.config import ColumnsConfig, DatasetConfig, SplitsConfig
 from cait_finetune.data.load import load_source
+from cait_finetune.data.targets import ANY_CLASSES
 from cait_finetune.errors import UserError
 from tests.cait_finetune.data.made_images import folders, from_table, ids, image, table
 from tests.cait_finetune.stand_ins import checked
@@ -168,12 +169,12 @@ def test_labels_that_look_like_several_are_named(root, warnings_shown):
 )
 def test_labels_with_another_separator_are_named(root, warnings_shown, joined, said):
     rows = [f"{path},{joined}" for path in FILES]
-    source = from_table(table(root / "list.csv", rows), multi_label=True)
+    source = from_table(table(root / "list.csv", rows), target=ANY_CLASSES)
     (warning,) = warnings_shown()
     assert warning.startswith(said)
     assert "labels  no image has two: '|' would separate them" in source.notes
     again = from_table(
-        table(root / "other.csv", [*rows[1:], f"{FILES[0]},cat|owl"]), multi_label=True
+        table(root / "other.csv", [*rows[1:], f"{FILES[0]},cat|owl"]), target=ANY_CLASSES
     )
     assert not any("no image has two" in note for note in again.notes)
 
@@ -212,8 +213,8 @@ def test_a_class_may_have_the_name_of_a_split(root):
 def test_several_labels_in_a_cell(root):
     labels = ["cat|dog", "dog", "", "owl | cat"]
     rows = [f"{path},{labels[number % 4]}" for number, path in enumerate(FILES)]
-    source = from_table(table(root / "list.csv", rows), multi_label=True)
-    assert source.multi_label
+    source = from_table(table(root / "list.csv", rows), target=ANY_CLASSES)
+    assert source.target is ANY_CLASSES
     assert source.class_names == ("cat", "dog", "owl")
     rows_of = {0: [1, 1, 0], 1: [0, 1, 0], 2: [0, 0, 0], 3: [1, 0, 1]}
     for one in source.records("train").as_numpy_iterator():
@@ -222,7 +223,9 @@ def test_several_labels_in_a_cell(root):
     assert sum(source.sizes.values()) == 30
     other = [f"{path},{labels[number % 4].replace('|', '+')}" for number, path in enumerate(FILES)]
     path = table(root / "other.csv", other)
-    assert from_table(path, multi_label=True, columns=ColumnsConfig(separator="+")).class_names == (
+    assert from_table(
+        path, target=ANY_CLASSES, columns=ColumnsConfig(separator="+")
+    ).class_names == (
         "cat",
         "dog",
         "owl",
@@ -233,12 +236,12 @@ def test_several_labels_in_columns(root):
     rows = [f"{path},{n % 2},{(n + 1) % 2}.0" for n, path in enumerate(FILES)]
     path = table(root / "list.csv", rows, "path,odd,even")
     columns = ColumnsConfig(classes=["even", "odd"])
-    source = from_table(path, multi_label=True, columns=columns)
+    source = from_table(path, target=ANY_CLASSES, columns=columns)
     assert source.class_names == ("even", "odd")
     for one in source.records("train").as_numpy_iterator():
         odd = FILES.index(one["id"].decode()) % 2
         assert one["label"].tolist() == [1 - odd, odd]
-    named = from_table(path, multi_label=True, columns=columns, class_names=["odd", "even"])
+    named = from_table(path, target=ANY_CLASSES, columns=columns, class_names=["odd", "even"])
     assert named.class_names == ("odd", "even")
 
 
@@ -268,7 +271,7 @@ def test_a_path_by_other_names_is_the_same_image(root, warnings_shown):
 def test_rows_of_one_image_are_one_example_of_several_labels(root, warnings_shown):
     rows = [f"{path},{path[:3]},{splits(n)}" for n, path in enumerate(FILES)]
     rows += [f"./{FILES[0]},dog,train", f"{FILES[0]},cat|owl,train", f"{FILES[29]},cat,test"]
-    source = from_table(table(root / "list.csv", rows, SPLIT), multi_label=True)
+    source = from_table(table(root / "list.csv", rows, SPLIT), target=ANY_CLASSES)
     assert source.sizes == {"train": 18, "validation": 6, "test": 6}
     label = dict(zip(ids(source, "train"), source.labels("train").tolist(), strict=True))
     assert label[FILES[0]] == [1, 1, 1]
@@ -314,7 +317,7 @@ WRONG = {
     "no label": (lambda r: labelled(r, lambda n, row: f"{FILES[n]}," if n in (1, 2) else row), {}, "data_dir: got {p}, column label: no label in rows 3, 4, expected one in each row"),
     "one class": (lambda r: labelled(r, lambda n, row: f"{FILES[n]},cat"), {}, "data_dir: got column label of {p} with the one class cat, expected two classes or more"),
     "outside the list": (labelled, {"class_names": ["cat", "dogs"]}, "data_dir: got labels outside the class list: 'dog' (rows 3, 6, 9, 12, 15 and 5 more), 'owl' (rows 4, 7, 10, 13, 16 and 5 more), expected those of dataset.class_names: cat, dogs\n  did you mean dogs?"),
-    "several outside the list": (labelled, {"class_names": ["cat", "dog"], "multi_label": True}, "data_dir: got labels outside the class list: 'owl' (rows 4,"),
+    "several outside the list": (labelled, {"class_names": ["cat", "dog"], "target": ANY_CLASSES}, "data_dir: got labels outside the class list: 'owl' (rows 4,"),
     "listed and not there": (labelled, {"class_names": ["cat", "dog", "owl", "fox"]}, "data_dir: got no image of class 'fox', expected at least one of each class"),
     "another number": (labelled, {"num_classes": 4}, "num_classes: got 4, expected 3, as column label of {p} has cat, dog, owl"),
     "an unknown split": (_column(lambda n: "train" if n < 28 else "tset"), {}, "data_dir: got {p} with the split 'tset' (rows 30, 31), expected train, validation or test\n  Assign it to a split, such as dataset.splits.train=tset"),
@@ -324,20 +327,20 @@ WRONG = {
     "no train": (_column(lambda n: "test" if n % 2 else "val"), {}, "splits.train: got nothing, expected the part to train on: column split of {p} has test, val and no train"),
     "only in test": (_column(lambda n: "test" if n % 3 == 2 else "train"), {}, "data_dir: got class 'owl' in test but not in train, expected images of each class to train on"),
     "in two splits": (lambda r: table(r / "list.csv", [*(f"{row},train" for row in ROWS), f"{ROWS[0]},test"], SPLIT), {}, "data_dir: got {p}: cat/00.png in test and train (rows 2, 32), expected each image in one split"),
-    "two labels": (lambda r: table(r / "list.csv", [*ROWS, f"./{ROWS[0][:-3]}owl", f"{ROWS[4][:-3]}cat"]), {}, "data_dir: got {p} with two labels of an image: cat/00.png is cat (row 2), owl (row 32); dog/01.png is dog (row 6), cat (row 33), expected one label for each image\n  Correct these rows, or set dataset.multi_label=true"),
-    "several labels in two splits": (lambda r: table(r / "list.csv", [*(f"{row},train" for row in ROWS), f"{ROWS[0]},test"], SPLIT), {"multi_label": True}, "data_dir: got {p}: cat/00.png in test and train (rows 2, 32), expected each image in one split"),
-    "other zeros and ones": (lambda r: table(r / "list.csv", [*(f"{path},1" for path in FILES), f"{FILES[0]},0"], "path,cat"), {"columns": C(classes=["cat"]), "multi_label": True}, "data_dir: got {p}: cat/00.png with different zeros and ones (rows 2, 32), expected one row for each image"),
+    "two labels": (lambda r: table(r / "list.csv", [*ROWS, f"./{ROWS[0][:-3]}owl", f"{ROWS[4][:-3]}cat"]), {}, "data_dir: got {p} with two labels of an image: cat/00.png is cat (row 2), owl (row 32); dog/01.png is dog (row 6), cat (row 33), expected one label for each image\n  Correct these rows, or set task=multi_label"),
+    "several labels in two splits": (lambda r: table(r / "list.csv", [*(f"{row},train" for row in ROWS), f"{ROWS[0]},test"], SPLIT), {"target": ANY_CLASSES}, "data_dir: got {p}: cat/00.png in test and train (rows 2, 32), expected each image in one split"),
+    "other zeros and ones": (lambda r: table(r / "list.csv", [*(f"{path},1" for path in FILES), f"{FILES[0]},0"], "path,cat"), {"columns": C(classes=["cat"]), "target": ANY_CLASSES}, "data_dir: got {p}: cat/00.png with different zeros and ones (rows 2, 32), expected one row for each image"),
     "a weight below 0": (_column(lambda n: -1 if n == 3 else 1, "path,label,w"), {"columns": C(weight="w")}, "data_dir: got {p}, column w: '-1' in row 5, expected numbers of 0 or more"),
     "weights that are none": (_column(lambda n: ["inf", "x", "", 1][n % 4], "path,label,w"), {"columns": C(weight="w")}, "data_dir: got {p}, column w: 'inf' and others in rows 2, 3, 4, 6, 7 and 18 more, expected numbers"),
     "weights of nothing": (_column(lambda n: 0, "path,label,w"), {"columns": C(weight="w")}, "columns.weight: got w, which is 0 in each row, expected a number above 0 in some"),
-    "weights of several labels": (_column(lambda n: 1, "path,label,w"), {"columns": C(weight="w"), "multi_label": True}, "columns.weight: got w with dataset.multi_label=true, expected null there"),
-    "classes of one label": (labelled, {"columns": C(classes=["cat"])}, "columns.classes: got a list with dataset.multi_label=false, expected null"),
-    "classes beside a label": (labelled, {"columns": C(classes=["cat"], label="label"), "multi_label": True}, "columns.classes: got a list beside dataset.columns.label=label, expected one of the two"),
-    "classes not there": (labelled, {"columns": C(classes=["cat"]), "multi_label": True}, "columns.classes: got 'cat', expected one of the columns of {p}: path, label"),
-    "neither 0 nor 1": (_column(lambda n: [0, 1, 2][n % 3], "path,label,cat"), {"columns": C(classes=["cat"]), "multi_label": True}, "data_dir: got {p}, column cat: '2' in rows 4, 7, 10, 13, 16 and 5 more, expected 0 or 1"),
-    "other class names": (_column(lambda n: 1, "path,label,cat"), {"columns": C(classes=["cat"]), "class_names": ["dog"], "multi_label": True}, "class_names: got dog, expected those of dataset.columns.classes: cat"),
-    "no label at all": (lambda r: labelled(r, lambda n, row: f"{FILES[n]},"), {"multi_label": True}, "data_dir: got {p}, column label: no label at all, expected labels"),
-    "a separator of columns": (lambda r: labelled(r, lambda n, row: row.replace(",", "|"), "path|label"), {"multi_label": True}, "columns.separator: got '|', which also divides the columns of {p}, expected another separator"),
+    "weights of several labels": (_column(lambda n: 1, "path,label,w"), {"columns": C(weight="w"), "target": ANY_CLASSES}, "columns.weight: got w with task=multi_label, expected null there"),
+    "classes of one label": (labelled, {"columns": C(classes=["cat"])}, "columns.classes: got a list with task=classification, expected null"),
+    "classes beside a label": (labelled, {"columns": C(classes=["cat"], label="label"), "target": ANY_CLASSES}, "columns.classes: got a list beside dataset.columns.label=label, expected one of the two"),
+    "classes not there": (labelled, {"columns": C(classes=["cat"]), "target": ANY_CLASSES}, "columns.classes: got 'cat', expected one of the columns of {p}: path, label"),
+    "neither 0 nor 1": (_column(lambda n: [0, 1, 2][n % 3], "path,label,cat"), {"columns": C(classes=["cat"]), "target": ANY_CLASSES}, "data_dir: got {p}, column cat: '2' in rows 4, 7, 10, 13, 16 and 5 more, expected 0 or 1"),
+    "other class names": (_column(lambda n: 1, "path,label,cat"), {"columns": C(classes=["cat"]), "class_names": ["dog"], "target": ANY_CLASSES}, "class_names: got dog, expected those of dataset.columns.classes: cat"),
+    "no label at all": (lambda r: labelled(r, lambda n, row: f"{FILES[n]},"), {"target": ANY_CLASSES}, "data_dir: got {p}, column label: no label at all, expected labels"),
+    "a separator of columns": (lambda r: labelled(r, lambda n, row: row.replace(",", "|"), "path|label"), {"target": ANY_CLASSES}, "columns.separator: got '|', which also divides the columns of {p}, expected another separator"),
 }  # fmt: skip
 
 
@@ -353,7 +356,7 @@ def test_a_wrong_table_raises_an_error_that_names_the_key(case, root):
 
 def test_a_class_of_several_that_train_lacks_is_warned_of(root, warnings_shown):
     rows = [f"{path},{'dog' if n else 'cat'},{splits(29 - n)}" for n, path in enumerate(FILES)]
-    source = from_table(table(root / "list.csv", rows, SPLIT), multi_label=True)
+    source = from_table(table(root / "list.csv", rows, SPLIT), target=ANY_CLASSES)
     assert source.class_counts("train").tolist() == [0, 18]
     assert warnings_shown() == ["train has no image of cat", "validation has no image of cat"]
 

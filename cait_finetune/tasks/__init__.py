@@ -1,0 +1,65 @@
+"""The tasks, one module for each: what a label is, and all that depends on it.
+
+To add a task, write a module with a subclass of `Task`, `register` it, and write ``conf/task/NAME.yaml``.
+"""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig, OmegaConf
+
+from cait_finetune.config import Config, TaskConfig, from_hydra
+from cait_finetune.errors import bad_value, suggest
+from cait_finetune.tasks.classification import Classification
+from cait_finetune.tasks.multi_label import MultiLabel
+from cait_finetune.tasks.task import Task
+
+_TASKS: dict[str, Task] = {}
+
+
+def register(task: Task) -> None:
+    """Make a task known by its name."""
+    _TASKS[task.name] = task
+
+
+register(Classification())
+register(MultiLabel())
+
+
+def task_of(config: TaskConfig) -> Task:
+    """Return the configured task.
+
+    Raises:
+        UserError: no such task is registered.
+    """
+    if config.name not in _TASKS:
+        raise bad_value(
+            "task.name", config.name, f"one of {', '.join(_TASKS)}", suggest(config.name, _TASKS)
+        )
+    return _TASKS[config.name]
+
+
+def checked(composed: DictConfig) -> Config:
+    """Return the composed configuration as checked objects, also by the rules of its task.
+
+    Raises:
+        UserError: as `config.from_hydra`; or a value does not fit the task.
+    """
+    config = from_hydra(composed)
+    task_of(config.task).check(config)
+    return config
+
+
+def with_task(saved: DictConfig) -> DictConfig:
+    """Return a run's configuration with `task.name` in place of the key that earlier versions wrote."""
+    formerly = {task.former_key: name for name, task in _TASKS.items() if task.former_key}
+    updated = saved.copy()
+    for key, name in formerly.items():
+        group, _, leaf = key.rpartition(".")
+        owner = OmegaConf.select(updated, group)
+        if isinstance(owner, DictConfig) and leaf in owner:
+            chosen = name if owner.pop(leaf) else Classification.name
+            OmegaConf.update(updated, "task.name", chosen, force_add=True)
+    return updated
+
+
+__all__ = ["Task", "checked", "register", "task_of", "with_task"]

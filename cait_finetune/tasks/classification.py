@@ -1,0 +1,91 @@
+"""Classification: each image has one class."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cait_finetune.config import Config
+from cait_finetune.config.metrics import TOP5_FROM
+from cait_finetune.tasks.task import Task
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+    from cait_finetune.data.source import Source
+    from cait_finetune.data.targets.target import Target
+    from cait_finetune.scores.activation import Activation
+    from cait_finetune.scores.evaluation import Evaluation, Evaluator
+    from cait_finetune.scores.intervals import Interval
+    from cait_finetune.scores.mistakes import Mistake
+    from cait_finetune.scores.predictions import Predictions
+    from cait_finetune.train.loss import Loss
+
+
+class Classification(Task):
+    """Each image has one class: softmax and cross-entropy, judged by top-1."""
+
+    name = "classification"
+    metrics = ("top1", "mean_per_class")
+    measured = ("loss", "top1", "top5", "mean_per_class")
+    losses = ("cross_entropy", "bce")
+    fewest = 2
+    one_class = True
+    confidence = ("probability of the predicted class", "share that is right")
+    per_image = "one per image"
+    answer = (
+        "The model assigns one of the {classes:,} classes to every image, even if the image shows none "
+        "of them."
+    )
+
+    @property
+    def target(self) -> Target:
+        """As `Task.target`."""
+        from cait_finetune.data.targets.one_class import ONE_CLASS
+
+        return ONE_CLASS
+
+    @property
+    def activation(self) -> Activation:
+        """As `Task.activation`."""
+        from cait_finetune.scores.activation import SOFTMAX
+
+        return SOFTMAX
+
+    def also(self, classes: int) -> tuple[str, ...]:
+        """As `Task.also`: top-5, if there are enough classes."""
+        return ("top5",) if classes >= TOP5_FROM else ()
+
+    def build_loss(self, config: Config, source: Source) -> Loss:
+        """As `Task.build_loss`."""
+        from cait_finetune.train.loss import class_loss, needs_counts
+
+        return class_loss(
+            config.loss,
+            config.train.label_smoothing,
+            source.weighted,
+            source.class_counts("train") if needs_counts(config.loss) else None,
+            source.sizes["train"],
+        )
+
+    def build_evaluator(
+        self, model: keras.Model, strategy: tf.distribute.Strategy | None = None
+    ) -> Evaluator:
+        """As `Task.build_evaluator`."""
+        from cait_finetune.scores.evaluation import Evaluator
+
+        return Evaluator(model, strategy)
+
+    def intervals(self, predictions: Predictions, evaluation: Evaluation) -> dict[str, Interval]:
+        """As `Task.intervals`."""
+        from cait_finetune.scores.intervals import wilson
+
+        if not evaluation.examples:
+            return {}
+        return {"top1": wilson(evaluation.top1, evaluation.examples)}
+
+    def mistakes(self, predictions: Predictions, temperature: float) -> list[Mistake]:
+        """As `Task.mistakes`."""
+        from cait_finetune.scores.mistakes import mistakes_of_one_class
+
+        return mistakes_of_one_class(predictions, temperature)

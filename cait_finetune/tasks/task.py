@@ -1,0 +1,114 @@
+"""The interface of a task: what a label is, and all that depends on it."""
+
+from __future__ import annotations
+
+import abc
+from typing import TYPE_CHECKING, ClassVar
+
+from cait_finetune.config import Config, DatasetConfig
+from cait_finetune.config.checks import within
+from cait_finetune.errors import bad_value
+
+# The modules of tasks import TensorFlow's modules inside methods, because TensorFlow would delay the
+# messages of a wrong configuration.
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+    from cait_finetune.data.source import Source
+    from cait_finetune.data.targets.target import Target
+    from cait_finetune.scores.activation import Activation
+    from cait_finetune.scores.evaluation import AnyEvaluation, AnyEvaluator
+    from cait_finetune.scores.intervals import Interval
+    from cait_finetune.scores.mistakes import Mistake
+    from cait_finetune.scores.predictions import Predictions
+    from cait_finetune.train.loss import Loss
+
+
+class Task(abc.ABC):
+    """What a label is, and all that depends on it.
+
+    Attributes:
+        name: the name that `task` gives it, also of its file in ``conf/task/``.
+        metrics: metrics that can decide which epoch is best. The first is the default.
+        measured: all metrics of a validation, by their names in ``metrics.jsonl``.
+        losses: the names in `loss.name` that fit. ``auto`` chooses the first.
+        fewest: the smallest number of classes of a data set.
+        one_class: whether the answer for an image is exactly one class.
+        former_key: the key that chose this task before `task` existed.
+        confidence: what the calibration figure compares: the axis of a confidence, and that of the share
+            of right answers.
+        per_image: how many classes an image has, for the model card.
+        answer: what the model answers for an image, for the model card. ``{classes}`` is their number.
+        use: a paragraph on how to use the answers, for the model card. Empty: none.
+    """
+
+    name: ClassVar[str]
+    metrics: ClassVar[tuple[str, ...]]
+    measured: ClassVar[tuple[str, ...]]
+    losses: ClassVar[tuple[str, ...]]
+    fewest: ClassVar[int]
+    one_class: ClassVar[bool]
+    former_key: ClassVar[str | None] = None
+    confidence: ClassVar[tuple[str, str]]
+    per_image: ClassVar[str]
+    answer: ClassVar[str]
+    use: ClassVar[str] = ""
+
+    def judged_by(self, dataset: DatasetConfig) -> str:
+        """Return the metric that decides which epoch is best: `dataset.metric`, or the default."""
+        return dataset.metric or self.metrics[0]
+
+    def check(self, config: Config) -> None:
+        """Check the keys whose values depend on the task.
+
+        Raises:
+            UserError: a value does not fit the task.
+        """
+        dataset, loss = config.dataset, config.loss
+        within("dataset.num_classes", dataset.num_classes, self.fewest)
+        if dataset.metric is not None and dataset.metric not in self.metrics:
+            raise bad_value(
+                "dataset.metric",
+                f"{dataset.metric} with task={self.name}",
+                f"{' or '.join(self.metrics)}, or null",
+            )
+        if loss.name not in ("auto", *self.losses):
+            raise bad_value(
+                "loss.name",
+                f"{loss.name} with task={self.name}",
+                f"{' or '.join(self.losses)}",
+                "Set loss=auto, which chooses one.",
+            )
+
+    @property
+    @abc.abstractmethod
+    def target(self) -> Target:
+        """How labels are stored, read, counted and divided."""
+
+    @property
+    @abc.abstractmethod
+    def activation(self) -> Activation:
+        """How logits become probabilities."""
+
+    @abc.abstractmethod
+    def also(self, classes: int) -> tuple[str, ...]:
+        """Return the metrics that the summary of a run shows beside the deciding one."""
+
+    @abc.abstractmethod
+    def build_loss(self, config: Config, source: Source) -> Loss:
+        """Return the training loss."""
+
+    @abc.abstractmethod
+    def build_evaluator(
+        self, model: keras.Model, strategy: tf.distribute.Strategy | None = None
+    ) -> AnyEvaluator:
+        """Return the function that measures the loss and all metrics in one pass over batches."""
+
+    @abc.abstractmethod
+    def intervals(self, predictions: Predictions, evaluation: AnyEvaluation) -> dict[str, Interval]:
+        """Return the 95 % intervals of metrics, by the metric's name."""
+
+    @abc.abstractmethod
+    def mistakes(self, predictions: Predictions, temperature: float) -> list[Mistake]:
+        """Return the images that the model gets wrong, most confident first."""

@@ -1,0 +1,102 @@
+"""The registry of tasks, their configuration, and what earlier versions wrote."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+
+from cait_finetune import tasks
+from cait_finetune.cli.compose import configure
+from cait_finetune.config import TaskConfig
+from cait_finetune.errors import UserError
+from cait_finetune.tasks import task_of, with_task
+from cait_finetune.tasks.classification import Classification
+from tests.cait_finetune.stand_ins import CONF, checked
+
+PROJECT = CONF.parent
+NAMES = sorted(path.stem for path in (CONF / "task").glob("*.yaml"))
+#: The modules of the task: its page, its labels, and the list of tasks.
+OF_MULTI_LABEL = {
+    f"cait_finetune/{name}.py"
+    for name in ("tasks/multi_label", "data/targets/any_classes", "tasks/__init__")
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_option_names_a_task(name):
+    assert checked(f"task={name}").task == TaskConfig(name)
+    assert task_of(TaskConfig(name)).name == name
+
+
+def test_each_task_has_an_option():
+    assert sorted(tasks._TASKS) == NAMES
+
+
+def test_an_unknown_task_is_refused_with_the_nearest():
+    with pytest.raises(UserError, match=r"^task\.name: got multilabel, expected one of cla"):
+        checked("task.name=multilabel")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_defaults_of_a_task_fit_it(name):
+    task = task_of(TaskConfig(name))
+    config = checked(f"task={name}")
+    assert task.judged_by(config.dataset) == task.metrics[0]
+    assert set(task.metrics) < set(task.measured)
+    labels = np.zeros((3, *task.target.shape(4)), task.target.dtype.as_numpy_dtype)
+    assert task.target.class_counts(labels, 4).shape == (4,)
+    assert task.activation.probabilities(np.zeros((3, 4))).shape == (3, 4)
+
+
+@pytest.mark.parametrize(
+    ("value", "meant"), [("true", "task=multi_label"), ("false", "task=classification")]
+)
+def test_the_former_key_is_answered_with_the_task(value, meant):
+    with pytest.raises(UserError, match=rf"dataset\.multi_label: (.|\n)*did you mean {meant}\?"):
+        configure(f"dataset.multi_label={value}")
+
+
+@pytest.mark.parametrize(
+    ("saved", "name"),
+    [
+        ({"dataset": {"multi_label": True, "name": "x"}}, "multi_label"),
+        ({"dataset": {"multi_label": False, "name": "x"}}, "classification"),
+        ({"dataset": {"name": "x"}, "task": {"name": "multi_label"}}, "multi_label"),
+        ({"dataset": {"name": "x"}}, None),
+    ],
+)
+def test_runs_of_earlier_versions_have_the_task_of_their_key(saved, name):
+    before = OmegaConf.create(saved)
+    updated = with_task(before)
+    assert OmegaConf.select(updated, "task.name") == name
+    assert updated.dataset == {"name": "x"}
+    assert before == saved
+
+
+def test_a_task_takes_one_module_and_one_file(tmp_path, monkeypatch):
+    class Toy(Classification):
+        name = "toy"
+        metrics = ("mean_per_class", "top1")
+
+    monkeypatch.setattr(tasks, "_TASKS", dict(tasks._TASKS))
+    tasks.register(Toy())
+    (tmp_path / "task").mkdir()
+    (tmp_path / "task" / "toy.yaml").write_text("name: toy\n", encoding="utf-8")
+    (tmp_path / "mine.yaml").write_text(
+        "defaults: [config, override task: toy, _self_]\n", encoding="utf-8"
+    )
+    config = configure(recipe="mine", folder=tmp_path)
+    assert task_of(config.task).judged_by(config.dataset) == "mean_per_class"
+
+
+def test_no_other_module_names_the_task():
+    files = [
+        path for room in ("cait_finetune", "cait_tf") for path in (PROJECT / room).rglob("*.py")
+    ]
+    naming = {
+        path.relative_to(PROJECT).as_posix()
+        for path in files
+        if "multi_label" in path.read_text(encoding="utf-8")
+    }
+    assert naming == OF_MULTI_LABEL
