@@ -132,7 +132,7 @@ class ImageClassifier(keras.Model):
         return getattr(ops, self.activation)(logits)
 
     def classify(self, images: Any) -> dict[str, np.ndarray]:
-        """Name the most probable class of each image, with sigmoids, too.
+        """Name the most probable class of each image. With ``sigmoid`` others may be probable, too.
 
         Args:
             images: ``(B, h, w, 3)`` uint8.
@@ -180,7 +180,7 @@ class ImageClassifier(keras.Model):
             WeightsError: a value differs.
         """
         found = {key: store[key] for key in store.keys()}  # noqa: SIM118  no dict
-        theirs = of_numbers(found.pop("own")) if "own" in found else self._own()
+        theirs = _with_activation(of_numbers(found.pop("own"))) if "own" in found else self._own()
         if unlike := {key: theirs[key] for key, own in self._own().items() if theirs[key] != own}:
             shown = "; ".join(f"{key} {value}" for key, value in unlike.items())
             raise WeightsError(
@@ -210,4 +210,13 @@ class ImageClassifier(keras.Model):
     @classmethod
     def from_config(cls, config: dict, custom_objects: dict | None = None) -> ImageClassifier:
         classifier = keras.saving.deserialize_keras_object(config["classifier"], custom_objects)
-        return cls(**{**config, "classifier": classifier})
+        return cls(**{**_with_activation(config), "classifier": classifier})
+
+
+def _with_activation(values: dict) -> dict:
+    """Return the values of a file. Earlier versions wrote ``multi_label`` in place of ``activation``."""
+    several = values.get("multi_label")
+    if several is None:
+        return values
+    others = {key: value for key, value in values.items() if key != "multi_label"}
+    return {**others, "activation": "sigmoid" if several else "softmax"}

@@ -69,11 +69,12 @@ def evaluate(config: Config, directory: Path) -> Path:
     from cait_finetune.scores.evaluation import Evaluator
     from cait_finetune.scores.intervals import wilson
 
-    if not task_of(config.task).one_class:
+    task = task_of(config.task)
+    if not task.one_class:
         raise bad_value(
             "task",
             config.task.name,
-            "classification: the command measures images of one class each",
+            "classification: the command measures images with one class",
             "A run's report.html and result.json have its mAP and F1; predict writes probabilities.",
         )
     if config.preprocessing.crop_pct is not None:
@@ -90,7 +91,7 @@ def evaluate(config: Config, directory: Path) -> Path:
     console = plain_console()
     image_size = config.model.image_size or variant.image_size
     split = config.evaluation.split
-    source = load_source(config.dataset, splits=[split])
+    source = load_source(config.dataset, task.target, [split])
     for line in (*source.describe(config.dataset.name), *_unlike_the_run(config, source)):
         console.print(line, highlight=False)
     if split in (*source.divided, *source.default_slices):

@@ -76,10 +76,8 @@ def _report(config: ReportConfig, saved: SavedRun) -> Path:
     except UserError as error:
         reasons.append(str(error))
     if run.metrics.is_file():
-        metric, title = (
-            saved.task.judged_by(saved.dataset),
-            f"{saved.dataset.name}, {saved.model.name}",
-        )
+        metric = saved.task.judged_by(saved.dataset)
+        title = f"{saved.dataset.name}, {saved.model.name}"
         if scores:
             title += f": test {format_metrics(scores.test.as_metrics(), metric)}"
         draw_training(run, title, metric)

@@ -32,10 +32,7 @@ def _load() -> Callable[[Config, Path], float | None]:
         """Fine-tune and return the best epoch's validation metric, which a sweeper maximises."""
         configure_process(config, models.check(config.model))  # this process does nothing else
         result = finetune(config, directory)
-        return (
-            result.get(f"validation_{task_of(config.task).judged_by(config.dataset)}")
-            if result
-            else None
-        )
+        metric = task_of(config.task).judged_by(config.dataset)
+        return result.get(f"validation_{metric}") if result else None
 
     return train

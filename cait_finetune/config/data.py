@@ -104,7 +104,7 @@ class DatasetConfig:
     num_classes: int | None = key("Number of classes that the images must have. null: any.", None)
     class_names: list[str] | None = key("Names of the classes. null: the data set's own.", None)
     metric: str | None = key(
-        "Metric that decides which epoch is best. null: that of the task, such as top1.", None,
+        "Metric that decides which epoch is best. null: top1, or that of the task.", None,
         choices=METRICS,
     )  # fmt: skip
     evaluation_only: bool = key("Refuse to train on these images.", False)

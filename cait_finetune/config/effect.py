@@ -242,7 +242,7 @@ CONDITIONS = (
         ("dataset.columns.separator",),
         lambda config: config.dataset.source == "csv" and not config.dataset.columns.classes,
         "dataset=csv and dataset.columns.classes=null",
-        "Choose dataset=csv.",
+        "Leave the key out.",
     ),
     Condition(
         ("export.accuracy_images",),

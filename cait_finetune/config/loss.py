@@ -12,8 +12,8 @@ class LossConfig:
     """The training loss. Evaluation always uses the plain loss."""
 
     name: str = key(
-        "auto: the first loss of the task. bce: binary cross-entropy. asymmetric: asymmetric loss (Ridnik et "
-        "al. 2021).", choices=("auto", "cross_entropy", "bce", "asymmetric"),
+        "auto: cross_entropy, or bce if an image can have any number of classes. bce: binary cross-entropy. "
+        "asymmetric: asymmetric loss (Ridnik et al. 2021).", choices=("auto", "cross_entropy", "bce", "asymmetric"),
     )  # fmt: skip
     class_weights: str = key(
         "balanced: weigh each class by the inverse of its number of training images; with several labels, "

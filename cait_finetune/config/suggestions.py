@@ -120,6 +120,12 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "lora_alpha": ("tuning.alpha",),
     "bf16": ("train.precision",),
     "wd": ("optimizer.weight_decay",),
+    "onnx": ("export",),
+    "lora": ("tuning",),
+    "linear_probe": ("tuning",),
+    "ema": ("average",),
+    "swa": ("average",),
+    "wandb": ("logger",),
     "weights": ("model.weights",),
 }
 #: Options of other frameworks: the nearest option here, and how it differs.
@@ -183,7 +189,7 @@ OPTIONS = {
 _VALUES = {
     ("distribution", "0"): "gpu",
     ("distribution", "cuda"): "gpu",
-    ("task", "false"): "classification",
+    **{("task", word): "classification" for word in ("false", "0", "no", "null")},
 }
 #: Keys of other frameworks whose values have another unit than ours.
 _OTHER_UNIT = ("warmup_ratio",)
@@ -221,7 +227,7 @@ def nearest(key: str) -> list[str]:
     The order is: names of other frameworks, keys with the same last part, similar keys.
     """
     group, _, leaf = key.lower().replace("-", "_").rpartition(".")
-    aliases = ALIASES.get(leaf) or _groups_with(leaf)
+    aliases = ALIASES.get(leaf, ())
     same = [one for one in all_keys() if one.rpartition(".")[2] == leaf]
     found = [*aliases, *same] if group or not aliases else [*aliases]
     inside = [one for one in found if group and f".{group}." in f".{one}"]
@@ -236,7 +242,8 @@ def nearest(key: str) -> list[str]:
     if not names and (close := difflib.get_close_matches(key.lower(), known, 3, 0.75)):
         return close
     leaves = difflib.get_close_matches(leaf, {one.rpartition(".")[2] for one in known}, 3, 0.7)
-    return [one for name in leaves for one in known if one.rpartition(".")[2] == name][:3]
+    close = [one for name in leaves for one in known if one.rpartition(".")[2] == name]
+    return (close or [*_groups_with(leaf)])[:3]
 
 
 @cache

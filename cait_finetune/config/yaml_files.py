@@ -16,6 +16,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
+from cait_finetune.config.former import with_task
 from cait_finetune.config.mappings import merge
 from cait_finetune.config.own_files import check_own_file
 from cait_finetune.config.places import data_folder
@@ -72,7 +73,7 @@ class TextSource(FileConfigSource):
                 raise ConfigLoadError(str(wrong)) from wrong
         _set_texts(config, document, prefix)
         if not group and set(config) >= _OF_A_RUN and "defaults" not in config:
-            result.config = _to_run_again(config)
+            result.config = _to_run_again(with_task(config))
         return result
 
 

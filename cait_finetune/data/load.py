@@ -82,8 +82,7 @@ def _mixed_slices(source: Source, seed: int, splits: Sequence[str]) -> tuple[Sou
     if not is_sorted(np.concatenate([source.labels(split) for split in slices])):
         return source, False
     divided = source.select(by_class(source, slices, seed))
-    by_chance = source.target.strata(source.labels("train")) is None
-    how = "by chance" if by_chance else "class by class"
+    how = "class by class" if source.target.stratified else "by chance"
     note = f"split  the set is sorted by class, so {' and '.join(slices)} are divided {how}"
     return dataclasses.replace(divided, notes=(*_without_splits(divided.notes), note)), True
 
@@ -121,7 +120,7 @@ def _read(config: DatasetConfig, target: Target) -> Source:
     """Read the set. Only TFDS sets need TFDS, which is slow to import.
 
     Raises:
-        UserError: folders have no such labels; or as the reader.
+        UserError: folders cannot hold labels of the kind `target`; or in the cases of the reader.
     """
     if config.source in ("tfds", "digits"):
         from cait_finetune.data.tfds_load import load_tfds

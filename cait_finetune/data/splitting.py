@@ -26,8 +26,8 @@ def folded(source: Source, folds: int, fold: int, seed: int) -> Selection:
     sizes = [source.sizes[split] for split in ("train", "validation")]
     labels = np.concatenate([source.labels(split) for split in ("train", "validation")])
     strata = source.target.strata(labels)
-    kind = KFold if strata is None else StratifiedKFold
-    most = len(labels) if strata is None else int(np.bincount(strata).max())
+    kind = StratifiedKFold if source.target.stratified else KFold
+    most = int(np.bincount(strata).max())
     if folds > most:
         raise bad_value("dataset.folds", folds, f"at most {most}, the images of the largest class")
     divider = kind(folds, shuffle=True, random_state=seed)
@@ -59,8 +59,7 @@ def by_class(source: Source, splits: Sequence[str], seed: int) -> Selection:
     ids = np.concatenate([source.ids(split) for split in splits])
     labels = np.concatenate([source.labels(split) for split in splits])
     order = stored_order(ids)
-    groups = source.target.strata(labels[order])
-    strata = np.zeros(len(order), int) if groups is None else groups
+    strata = source.target.strata(labels[order])
     part_of = np.empty(len(order), int)
     try:
         part_of[order] = divided(strata, sizes / sizes.sum(), seed)
@@ -109,7 +108,7 @@ def _of_each_class(
     source: Source, key: str, value: float, number: Callable[[int], int], seed: int
 ) -> np.ndarray:
     """Return ``number(size)`` rows of each class with `size` images, in file order."""
-    if source.target.strata(source.labels("train")) is None:
+    if not source.target.stratified:
         raise bad_value(
             key,
             f"{value} with task={source.target.task}",

@@ -38,7 +38,8 @@ class ExportedModel:
     """A trained classifier with its preprocessing, class names and provenance.
 
     ``model`` maps normalised images to float32 logits. ``variant`` is the model's name in the table of
-    variants. `activation` turns ``logits / temperature`` into probabilities. `Provenance` documents `run`, `weights`, `allow_flip` and `seen_images`.
+    variants. `activation` turns ``logits / temperature`` into probabilities. `Provenance` documents
+    `run`, `weights`, `allow_flip` and `seen_images`.
     """
 
     model: keras.Model

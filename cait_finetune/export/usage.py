@@ -146,7 +146,7 @@ def usage(
 
     Args:
         exports: names of the exported formats.
-        task: what the labels are.
+        task: the run's task, for the activation and its note.
         repository: ``USER/NAME`` on the hub. `None`: the export is not pushed.
         padded: whether the preprocessing pads images to squares with black, which timm has no transform
             for.

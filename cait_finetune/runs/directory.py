@@ -14,11 +14,11 @@ from omegaconf import DictConfig, OmegaConf
 from cait_finetune.config import Config, SplitsConfig
 from cait_finetune.config.advice import advise
 from cait_finetune.config.checks import on_disk, utf8_path
+from cait_finetune.config.former import with_task
 from cait_finetune.config.mappings import UNREADABLE, load
 from cait_finetune.config.root import without_effect
 from cait_finetune.errors import UserError, bad_value, reason
 from cait_finetune.runtime.locks import InUse, lock
-from cait_finetune.tasks import with_task
 from cait_tf.atomic import guarded, remove_partial, write_text
 
 Value = TypeVar("Value", dict, list)

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from omegaconf.errors import OmegaConfBaseException
 
+from cait_finetune.config import TaskConfig
 from cait_finetune.config.checks import utf8_path
 from cait_finetune.config.mappings import to_dict
 from cait_finetune.config.places import expanded
@@ -23,6 +24,7 @@ from cait_finetune.runs.records import read_records
 from cait_finetune.runs.run_id import check_weights_id, read_identity, run_id
 from cait_finetune.runs.settings import check_settings, flat
 from cait_finetune.runs.values import mark
+from cait_finetune.tasks import task_of
 
 #: Keys that do not affect how a run trains.
 _ASIDE = ("resume", "traceback")
@@ -181,7 +183,8 @@ def _progress(run: RunDirectory, settings: dict[str, Any]) -> str:
         return "no epoch finished"
     of = f" of {settings['train.epochs']}" if settings.get("train.epochs") else ""
     text = f"{epochs[-1]['epoch']}{of} epochs"
-    metric = settings.get("dataset.metric") or "top1"
+    task = task_of(TaskConfig(settings.get("task.name", TaskConfig.name)))
+    metric = settings.get("dataset.metric") or task.metrics[0]
     if scores := [one[key] for one in epochs if (key := f"validation_{metric}") in one]:
         text += f", validation_{metric} {max(scores):.2%} so far"
     return text

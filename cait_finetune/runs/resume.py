@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cait_finetune.config import Config
 from cait_finetune.config.advice import advise, advise_formats
+from cait_finetune.config.former import with_task
 from cait_finetune.config.mappings import UNREADABLE, load, merge, to_dict
 from cait_finetune.config.places import expanded_path
 from cait_finetune.config.root import without_effect
@@ -19,7 +20,7 @@ from cait_finetune.errors import UserError, bad_value, reason
 from cait_finetune.runs.directory import RunDirectory, forget_default_splits, read_json
 from cait_finetune.runs.exports import damaged_file
 from cait_finetune.runs.nearby import no_run
-from cait_finetune.tasks import checked, with_task
+from cait_finetune.tasks import checked
 
 #: Keys that may change when a run resumes. They control when the run ends, what it writes, where it
 #: computes, where images are read and cached, and how it handles corrupt images. The keys from

@@ -14,11 +14,11 @@ _ELEMENTS = 2**21  # limit on float64 values in a chunk, which bounds the memory
 
 
 class Activation(abc.ABC):
-    """The probabilities of logits, and what a right answer is.
+    """The probabilities of logits, and whether an answer is right.
 
     Attributes:
         name: the name that Keras gives the activation.
-        torch: the call of PyTorch's method for the logits of one image.
+        torch: PyTorch code for one image's logits, such as ``softmax(-1)``.
     """
 
     name: ClassVar[str]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
@@ -61,12 +61,13 @@ def _listed(
     surest: np.ndarray,
     described: Callable[[int], tuple[str, str]],
 ) -> list[Mistake]:
-    """Return the mistakes on the rows `wrong`, by falling confidence ``surest`` (N,).
+    """Return the mistakes on the rows `wrong`, most confident first.
 
     Args:
+        surest: confidence of each image, ``(N,)``.
         described: returns truth and prediction of a row.
     """
-    order: Sequence[int] = wrong[np.argsort(-surest[wrong], kind="stable")]
+    order = wrong[np.argsort(-surest[wrong], kind="stable")]
     return [
         Mistake(predictions.ids[row], *described(row), round(float(surest[row]), 6))
         for row in order

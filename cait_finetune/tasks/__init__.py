@@ -5,7 +5,7 @@ To add a task, write a module with a subclass of `Task`, `register` it, and writ
 
 from __future__ import annotations
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from cait_finetune.config import Config, TaskConfig, from_hydra
 from cait_finetune.errors import bad_value, suggest
@@ -49,17 +49,4 @@ def checked(composed: DictConfig) -> Config:
     return config
 
 
-def with_task(saved: DictConfig) -> DictConfig:
-    """Return a run's configuration with `task.name` in place of the key that earlier versions wrote."""
-    formerly = {task.former_key: name for name, task in _TASKS.items() if task.former_key}
-    updated = saved.copy()
-    for key, name in formerly.items():
-        group, _, leaf = key.rpartition(".")
-        owner = OmegaConf.select(updated, group)
-        if isinstance(owner, DictConfig) and leaf in owner:
-            chosen = name if owner.pop(leaf) else Classification.name
-            OmegaConf.update(updated, "task.name", chosen, force_add=True)
-    return updated
-
-
-__all__ = ["Task", "checked", "register", "task_of", "with_task"]
+__all__ = ["Task", "checked", "register", "task_of"]

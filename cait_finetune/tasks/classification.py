@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cait_finetune.config import Config
+from cait_finetune.config import ColumnsConfig, Config
 from cait_finetune.config.metrics import TOP5_FROM
+from cait_finetune.errors import bad_value
 from cait_finetune.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -37,6 +38,18 @@ class Classification(Task):
         "The model assigns one of the {classes:,} classes to every image, even if the image shows none "
         "of them."
     )
+
+    def check(self, config: Config) -> None:
+        """As `Task.check`. A separator of classes in a cell needs several classes per image."""
+        super().check(config)
+        separator, default = config.dataset.columns.separator, ColumnsConfig.separator
+        if separator != default:
+            raise bad_value(
+                "dataset.columns.separator",
+                f"{separator!r} with task={self.name}",
+                f"the default, {default}: an image has one class",
+                "If an image may have several, add task=multi_label.",
+            )
 
     @property
     def target(self) -> Target:

@@ -31,15 +31,14 @@ class MultiLabel(Task):
     losses = ("bce", "asymmetric")
     fewest = 1
     one_class = False
-    former_key = "dataset.multi_label"
     confidence = ("probability of the class", "share of images with the class")
     per_image = "any number of them per image"
     answer = (
         "Each class has its own probability; an image may have no class with a high probability."
     )
     use = (
-        "An image may have several labels, or none: take the classes whose probability is\nabove one "
-        "half. `predicted_class` is the most probable class."
+        "An image may have several labels, or none: take the classes whose probability is above one half. "
+        "`predicted_class` is the most probable class."
     )
 
     def check(self, config: Config) -> None:

@@ -9,8 +9,8 @@ from cait_finetune.config import Config, DatasetConfig
 from cait_finetune.config.checks import within
 from cait_finetune.errors import bad_value
 
-# The modules of tasks import TensorFlow's modules inside methods, because TensorFlow would delay the
-# messages of a wrong configuration.
+# Tasks import modules that need TensorFlow inside methods: importing TensorFlow takes seconds, and errors
+# of the configuration appear first.
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
@@ -31,13 +31,11 @@ class Task(abc.ABC):
     Attributes:
         name: the name that `task` gives it, also of its file in ``conf/task/``.
         metrics: metrics that can decide which epoch is best. The first is the default.
-        measured: all metrics of a validation, by their names in ``metrics.jsonl``.
+        measured: all metrics of a validation, without the prefix that ``metrics.jsonl`` gives them.
         losses: the names in `loss.name` that fit. ``auto`` chooses the first.
-        fewest: the smallest number of classes of a data set.
+        fewest: the smallest number of classes that a data set may have.
         one_class: whether the answer for an image is exactly one class.
-        former_key: the key that chose this task before `task` existed.
-        confidence: what the calibration figure compares: the axis of a confidence, and that of the share
-            of right answers.
+        confidence: the labels of the calibration figure's axes.
         per_image: how many classes an image has, for the model card.
         answer: what the model answers for an image, for the model card. ``{classes}`` is their number.
         use: a paragraph on how to use the answers, for the model card. Empty: none.
@@ -49,7 +47,6 @@ class Task(abc.ABC):
     losses: ClassVar[tuple[str, ...]]
     fewest: ClassVar[int]
     one_class: ClassVar[bool]
-    former_key: ClassVar[str | None] = None
     confidence: ClassVar[tuple[str, str]]
     per_image: ClassVar[str]
     answer: ClassVar[str]

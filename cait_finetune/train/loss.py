@@ -92,7 +92,7 @@ class BinaryCrossEntropy:
 
 @dataclasses.dataclass(frozen=True)
 class LabelCrossEntropy:
-    """Binary cross-entropy of each label, averaged over the classes, for images with any number of classes.
+    """Binary cross-entropy of each class, averaged over the classes, for images with any number of classes.
 
     Labels are ``(B, C)``. `positive_weights` weight the positive term of each class. Label smoothing
     s replaces a target t by ``(1 - s) t + s/2``.
@@ -174,7 +174,9 @@ def class_loss(
         shift = config.logit_adjustment * odds
     if config.name == "bce":
         return BinaryCrossEntropy(smoothing, weights, shift)
-    return CrossEntropy(smoothing, weights, shift, weighted)
+    if config.name in ("auto", "cross_entropy"):
+        return CrossEntropy(smoothing, weights, shift, weighted)
+    raise AssertionError(config.name)
 
 
 def label_loss(
@@ -190,7 +192,9 @@ def label_loss(
     weights = positive_weights(config, counts, examples)
     if config.name == "asymmetric":
         return AsymmetricLoss(config.gamma_negative, config.gamma_positive, config.clip, weights)
-    return LabelCrossEntropy(smoothing, weights)
+    if config.name in ("auto", "bce"):
+        return LabelCrossEntropy(smoothing, weights)
+    raise AssertionError(config.name)
 
 
 def needs_counts(config: LossConfig) -> bool:

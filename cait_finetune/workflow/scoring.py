@@ -32,6 +32,7 @@ class Scores:
     """Predictions and scores of each of `SPLITS`. All scores derive from the predictions.
 
     Attributes:
+        task: what the labels are.
         temperature: the divisor of the logits.
         reliability: the bins by split and by whether the temperature is applied.
         intervals: 95 % intervals of metrics, by split and key.
@@ -113,6 +114,7 @@ def score(
     """Evaluate the predictions of both splits as training evaluates its validation split.
 
     Args:
+        task: what the labels are.
         batch_size: images per batch, as in training's validation.
         temperature: the temperature in the run's ``result.json``. `None`: fit it on the validation split,
             or use 1 if the split is too small.
@@ -150,6 +152,7 @@ def measured(scores: Scores, metrics: Mapping[str, Metric]) -> Scores:
         for split in SPLITS:
             one = scores.predictions[split]
             probabilities = scores.task.activation.probabilities(one.logits, scores.temperature)
+            probabilities = probabilities.astype("float32")
             try:
                 value = function(one.labels, probabilities)
             except Exception as error:

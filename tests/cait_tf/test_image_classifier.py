@@ -30,6 +30,14 @@ def test_a_saved_file_restores_the_same_model(tmp_path):
     np.testing.assert_allclose(loaded(IMAGE), model(IMAGE), atol=1e-7)
 
 
+@pytest.mark.parametrize(("several", "activation"), [(True, "sigmoid"), (False, "softmax")])
+def test_files_of_earlier_versions_state_the_activation_otherwise(several, activation):
+    config = classifier(activation=activation).get_config()
+    del config["activation"]
+    loaded = cait_tf.ImageClassifier.from_config({**config, "multi_label": several})
+    assert loaded.activation == activation
+
+
 def test_weights_of_another_preparation_are_refused(tmp_path):
     path = tmp_path / "a.weights.h5"
     model = classifier(crop_pct=0.9)

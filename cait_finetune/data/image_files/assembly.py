@@ -113,7 +113,7 @@ def _divide(
     strata = listing.target.strata(files.labels[first])
     kept = saved_split(
         ids.tolist(),
-        np.zeros(len(ids), int) if strata is None else strata,
+        strata,
         plan.shares,
         config.splits,
         listing.split_file,

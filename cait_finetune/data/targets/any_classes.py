@@ -35,11 +35,11 @@ class AnyClasses(Target):
 
     words = "labels of any number of classes"
     task = "multi_label"
-    fewest = 1
     dtype = tf.float32
     in_folders = False
     weighable = False
-    needs_each_class = False  # such images cannot be divided class by class
+    stratified = False
+    needs_each_class = False  # images with several classes cannot be divided class by class
 
     def shape(self, classes: int) -> tuple[int, ...]:
         """As `Target.shape`."""
@@ -61,9 +61,9 @@ class AnyClasses(Target):
         """As `Target.strangers`: zeros and ones have no other class."""
         return np.zeros(0, np.int64)
 
-    def strata(self, labels: np.ndarray) -> None:
-        """As `Target.strata`: an image counts for several classes."""
-        return
+    def strata(self, labels: np.ndarray) -> np.ndarray:
+        """As `Target.strata`: one group, because an image counts for several classes."""
+        return np.zeros(len(labels), int)
 
     def is_label(self, feature: tfds.features.FeatureConnector) -> bool:
         """As `Target.is_label`: a list of classes, or a feature for each attribute."""

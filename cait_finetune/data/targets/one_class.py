@@ -34,10 +34,10 @@ class OneClass(Target):
 
     words = "one class label"
     task = "classification"
-    fewest = 2
     dtype = tf.int32
     in_folders = True
     weighable = True
+    stratified = True
     needs_each_class = True
 
     def shape(self, classes: int) -> tuple[int, ...]:
@@ -61,7 +61,7 @@ class OneClass(Target):
         return np.flatnonzero((labels < 0) | (labels >= classes))
 
     def strata(self, labels: np.ndarray) -> np.ndarray:
-        """As `Target.strata`: the classes."""
+        """As `Target.strata`: one group for each class."""
         return labels
 
     def is_label(self, feature: tfds.features.FeatureConnector) -> bool:

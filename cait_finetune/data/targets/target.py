@@ -23,21 +23,21 @@ class Target(abc.ABC):
     """A kind of label. N is the number of examples, C the number of classes.
 
     Attributes:
-        words: the label of an example in words, for messages.
+        words: the kind of label, for messages.
         task: the task whose labels these are, as `task` names it.
-        fewest: the smallest number of classes of a data set.
         dtype: type of a label in arrays and tensors.
         in_folders: whether the folder of an image can be its label.
         weighable: whether an example can have a weight in the training loss.
+        stratified: whether `strata` returns groups.
         needs_each_class: whether each class needs an image to train on.
     """
 
     words: ClassVar[str]
     task: ClassVar[str]
-    fewest: ClassVar[int]
     dtype: ClassVar[tf.DType]
     in_folders: ClassVar[bool]
     weighable: ClassVar[bool]
+    stratified: ClassVar[bool]
     needs_each_class: ClassVar[bool]
 
     @abc.abstractmethod
@@ -65,11 +65,11 @@ class Target(abc.ABC):
         """Return the rows whose label is not in the class list."""
 
     @abc.abstractmethod
-    def strata(self, labels: np.ndarray) -> np.ndarray | None:
-        """Return the group of each example, ``(N,)`` int. `None`: examples have no groups.
+    def strata(self, labels: np.ndarray) -> np.ndarray:
+        """Return the group of each example, ``(N,)`` int.
 
-        Each part of a divided data set gets the same share of every group. Without groups, the
-        division is random.
+        Each part of a divided data set gets the same share of every group. If all examples are in one
+        group, the division is random.
         """
 
     @abc.abstractmethod
@@ -93,7 +93,7 @@ class Target(abc.ABC):
         """Return the class names, and the label of each row of a table.
 
         Raises:
-            UserError: the configuration is wrong, or the table has no such labels.
+            UserError: the configuration is wrong, or the table has no labels of this kind.
         """
 
     @abc.abstractmethod

@@ -106,7 +106,7 @@ UNREAD = [
     (["dataset=flowers"], "dataset.columns.split=x", ["dataset=csv"]),
     (["dataset=flowers"], "dataset.columns.weight=x", ["dataset=csv"]),
     (["dataset=flowers"], "dataset.columns.classes=[x,y]", ["dataset=csv"]),
-    (["dataset=flowers"], "dataset.columns.separator=';'", ["dataset=csv"]),
+    (["dataset=flowers"], "dataset.columns.separator=';'", ["dataset=csv", "task=multi_label"]),
     (["dataset=csv", "task=multi_label", "dataset.columns.classes=[x,y]"], "dataset.columns.separator=';'", []),
     ([], "export.accuracy_images=9", ["export=litert", "export.quantise=[int8]"]),
     ([], "export.hub_private=false", ["export.push_to_hub=me/digits"]),

@@ -240,7 +240,9 @@ def test_the_export_has_the_temperature_inside(tmp_path):
     model = lively_model(**SHALLOW)
     *_, logits, _ = expected_outputs(model)
     where = tmp_path / "saved_model"
-    export_saved_model(model, PREPROCESSING, decode, NAMES, encoded(), where, True, temperature=4.0)
+    export_saved_model(
+        model, PREPROCESSING, decode, NAMES, encoded(), where, SIGMOID, temperature=4.0
+    )
     serving = tf.saved_model.load(str(where)).signatures["serving_default"]
     got = serving(image_bytes=tf.constant([data for _, data in encoded()]))["probabilities"]
     np.testing.assert_allclose(got, 1 / (1 + np.exp(-logits / 4)), atol=1e-5)

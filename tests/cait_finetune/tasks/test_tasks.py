@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
 
 from cait_finetune import tasks
 from cait_finetune.cli.compose import configure
 from cait_finetune.config import TaskConfig
 from cait_finetune.errors import UserError
-from cait_finetune.tasks import task_of, with_task
+from cait_finetune.tasks import task_of
 from cait_finetune.tasks.classification import Classification
 from tests.cait_finetune.stand_ins import CONF, checked
 
 PROJECT = CONF.parent
 NAMES = sorted(path.stem for path in (CONF / "task").glob("*.yaml"))
-#: The modules of the task: its page, its labels, and the list of tasks.
+#: The pages of tasks, the labels, the list of tasks, and the readers of what earlier versions wrote.
 OF_MULTI_LABEL = {
-    f"cait_finetune/{name}.py"
-    for name in ("tasks/multi_label", "data/targets/any_classes", "tasks/__init__")
-}
+    f"{name}.py"
+    for name in (
+        "cait_finetune/tasks/multi_label", "cait_finetune/tasks/__init__",
+        "cait_finetune/tasks/classification", "cait_finetune/data/targets/any_classes",
+        "cait_finetune/config/former", "cait_tf/image_classifier",
+    )
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -50,28 +53,16 @@ def test_the_defaults_of_a_task_fit_it(name):
 
 
 @pytest.mark.parametrize(
-    ("value", "meant"), [("true", "task=multi_label"), ("false", "task=classification")]
+    ("value", "meant"),
+    [
+        ("true", "task=multi_label"),
+        ("false", "task=classification"),
+        ("null", "task=classification"),
+    ],
 )
 def test_the_former_key_is_answered_with_the_task(value, meant):
     with pytest.raises(UserError, match=rf"dataset\.multi_label: (.|\n)*did you mean {meant}\?"):
         configure(f"dataset.multi_label={value}")
-
-
-@pytest.mark.parametrize(
-    ("saved", "name"),
-    [
-        ({"dataset": {"multi_label": True, "name": "x"}}, "multi_label"),
-        ({"dataset": {"multi_label": False, "name": "x"}}, "classification"),
-        ({"dataset": {"name": "x"}, "task": {"name": "multi_label"}}, "multi_label"),
-        ({"dataset": {"name": "x"}}, None),
-    ],
-)
-def test_runs_of_earlier_versions_have_the_task_of_their_key(saved, name):
-    before = OmegaConf.create(saved)
-    updated = with_task(before)
-    assert OmegaConf.select(updated, "task.name") == name
-    assert updated.dataset == {"name": "x"}
-    assert before == saved
 
 
 def test_a_task_takes_one_module_and_one_file(tmp_path, monkeypatch):
@@ -100,3 +91,10 @@ def test_no_other_module_names_the_task():
         if "multi_label" in path.read_text(encoding="utf-8")
     }
     assert naming == OF_MULTI_LABEL
+
+
+def test_a_separator_needs_several_classes():
+    message = r"^dataset\.columns\.separator: got ';' with task=classification, expected the default"
+    with pytest.raises(UserError, match=message):
+        checked("dataset=csv", "dataset.columns.separator=';'")
+    checked("dataset=csv", "dataset.columns.separator=';'", "task=multi_label")
