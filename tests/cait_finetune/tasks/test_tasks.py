@@ -94,7 +94,9 @@ def test_no_other_module_names_the_task():
 
 
 def test_a_separator_needs_several_classes():
-    message = r"^dataset\.columns\.separator: got ';' with task=classification, expected the default"
+    message = (
+        r"^dataset\.columns\.separator: got ';' with task=classification, expected the default"
+    )
     with pytest.raises(UserError, match=message):
         checked("dataset=csv", "dataset.columns.separator=';'")
     checked("dataset=csv", "dataset.columns.separator=';'", "task=multi_label")
