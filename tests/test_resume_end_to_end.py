@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from cait_finetune.train.cluster import free_ports
 from tests.test_end_to_end import ROOT, finetune
 
 pytestmark = pytest.mark.slow
@@ -31,10 +32,7 @@ def command(run: Path, *words: str, **environment: str) -> subprocess.Popen:
 
 
 def start_workers(run: Path, count: int, *words: str) -> list[subprocess.Popen]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    addresses = [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
-    for one in sockets:
-        one.close()
+    addresses = [f"127.0.0.1:{port}" for port in free_ports(count)]
     workers = []
     for index in range(count):
         value = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
@@ -44,9 +42,12 @@ def start_workers(run: Path, count: int, *words: str) -> list[subprocess.Popen]:
     return workers
 
 
-def wait_for_a_state(run: Path) -> None:
+def wait_for_a_state(run: Path, *processes: subprocess.Popen) -> None:
+    """Wait until the run has saved a state. Fail if one of its processes has ended before."""
     until = time.monotonic() + 300
     while not list(run.glob("checkpoints/state_*.safetensors")) and time.monotonic() < until:
+        for process in processes:
+            assert process.poll() is None, process.communicate()
         time.sleep(0.02)
 
 
@@ -140,7 +141,7 @@ def test_two_workers_make_one_run_although_one_of_them_dies(tmp_path):
     run = tmp_path / "run"
     words = [*QUICK[:4], "train.epochs=1000", "checkpoint.every_steps=5", f"hydra.run.dir={run}"]
     workers = start_workers(run, 2, *words, "train.eval_batch_size=50")
-    wait_for_a_state(run)
+    wait_for_a_state(run, *workers)
     workers[0].kill()
     _, err = workers[1].communicate(timeout=120)
     assert workers[1].returncode == 75

@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -27,6 +26,7 @@ from cait_finetune.config.places import expanded_path
 from cait_finetune.errors import UserError, bad_value, suggest
 from cait_finetune.runs.markdown import markdown_table
 from cait_finetune.runtime.console import plain_console
+from cait_finetune.train.cluster import free_ports
 from cait_tf.atomic import write_text
 from cait_tf.quiet import quiet_imports
 
@@ -121,7 +121,7 @@ def verify(out: Path, rows: list[str]) -> dict[str, dict[str, float]]:
     from rich.progress import Progress
 
     _begin(out)
-    address = [f"127.0.0.1:{port}" for port in _free_ports(2)]
+    address = [f"127.0.0.1:{port}" for port in free_ports(2)]
     groups = [[_start(out, rows, "alone")], [_start(out, rows, "replicas")]]
     with Progress(console=plain_console(stderr=True)) as progress:
         bar = progress.add_task("runs", total=sum(len(_runs(rows, one)) for one in _PROCESSES))
@@ -211,14 +211,6 @@ def _start(
 def _stop(groups: list[list[_Process]]) -> None:
     for process in (one for group in groups for one in group):
         process.kill()
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 def _runs(rows: list[str], kind: str) -> list[tuple[str, str, tuple[str, ...]]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import socket
 import time
 from collections.abc import Iterator
@@ -22,6 +23,22 @@ _EXAMPLE = (
     '"task": {"type": "worker", "index": 0}}\''
 )
 _KEY = "TF_CONFIG"
+_UNASSIGNED = range(20_000, 32_000)  # Linux gives outgoing connections ports from 32768 on
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports of this machine that nobody listens on.
+
+    Their processes bind them seconds later. The ports are therefore none that the system gives to the
+    connections of other processes meanwhile.
+    """
+    ports: list[int] = []
+    for port in random.SystemRandom().sample(_UNASSIGNED, len(_UNASSIGNED)):
+        if len(ports) == count:
+            break
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            ports.append(port)
+    return ports
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import pytest
 
 from cait_finetune.config import DistributionConfig
 from cait_finetune.errors import UserError
-from cait_finetune.train.cluster import Cluster, find_cluster, wait_for_peers
+from cait_finetune.train.cluster import Cluster, find_cluster, free_ports, wait_for_peers
 
 CONFIG = DistributionConfig("multi_worker")
 GOOD = {"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 1}}
@@ -21,14 +21,6 @@ GOOD = {"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index
 def _clean(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     monkeypatch.delenv("SLURM_STEP_NODELIST", raising=False)
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 def test_find_cluster_reads_tf_config(monkeypatch):
@@ -139,3 +131,11 @@ def test_a_port_that_is_taken():
         address = f"127.0.0.1:{server.getsockname()[1]}"
         with pytest.raises(UserError, match="expected a free port"):
             wait_for_peers(Cluster((address, "127.0.0.1:1"), 0), 1)
+
+
+def test_free_ports_are_none_that_the_system_gives_to_connections():
+    ports = free_ports(20)
+    assert len(set(ports)) == 20
+    for port in ports:
+        assert port < 32_768
+        socket.create_server(("127.0.0.1", port)).close()
