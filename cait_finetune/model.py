@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 import cait_tf
-from cait_finetune.config import ModelConfig, TuningConfig
+from cait_finetune.config import HeadConfig, ModelConfig, TuningConfig
 from cait_finetune.config.advice import advise
 from cait_finetune.config.meanings import WEIGHTS, choice_for
 from cait_finetune.config.places import expanded_path
@@ -100,7 +100,12 @@ def _may_exist(weights: str) -> bool:
 
 
 def build(
-    config: ModelConfig, class_names: Sequence[str], precision: str, *, load: bool = True
+    config: ModelConfig,
+    class_names: Sequence[str],
+    precision: str,
+    head: HeadConfig | None = None,
+    *,
+    load: bool = True,
 ) -> cait_tf.CaiTClassifier:
     """Build the classifier and load its weights; ``model.loading_report`` lists their sources.
 
@@ -108,6 +113,7 @@ def build(
         class_names: classes of the head's columns, in order. If a file names its classes, its
             columns are loaded by name.
         precision: a value of ``train.precision``.
+        head: the head. `None`: a linear one.
         load: False: the weights stay random, because the caller assigns others.
 
     Raises:
@@ -126,6 +132,8 @@ def build(
             remat=config.remat,
             weights=config.weights if load else None,
             class_names=class_names,
+            head=head.name if head else "linear",
+            head_options=head.options if head else None,
             source_names=config.weights_class_names,
             weights_key=config.weights_key,
             dtype=precision,
@@ -136,14 +144,14 @@ def build(
 
 
 def from_checkpoint(
-    config: ModelConfig, class_names: Sequence[str], path: Path
+    config: ModelConfig, head: HeadConfig, class_names: Sequence[str], path: Path
 ) -> cait_tf.CaiTClassifier:
     """Build the classifier in float32 with the weights of one of the run's checkpoints.
 
     Raises:
         UserError: the file does not exist, is damaged, or is for other classes.
     """
-    model = build(config, class_names, "float32", load=False)
+    model = build(config, class_names, "float32", head, load=False)
     try:
         report = weights_files.read_into(model, path, class_names)
     except cait_tf.CaiTError as error:
@@ -216,7 +224,8 @@ class FrozenBackbone(keras.Model):
 
     def call(self, images: keras.KerasTensor, training: bool = False) -> keras.KerasTensor:
         with compiled_inference():
-            return self.classifier(images, training=False)  # (B, C)
+            features = self.classifier.backbone(images, training=False)  # (B, D)
+            return self.classifier.head(features, training=training)  # (B, C)
 
 
 class Head(keras.Model):
@@ -227,7 +236,7 @@ class Head(keras.Model):
         self.head = classifier.head
 
     def call(self, features: keras.KerasTensor, training: bool = False) -> keras.KerasTensor:
-        return self.head(features)
+        return self.head(features, training=training)
 
 
 def backbone_facts(model: cait_tf.CaiTClassifier, config: ModelConfig) -> dict[str, str]:

@@ -1,9 +1,9 @@
-"""CaiT with a linear head."""
+"""CaiT with a head."""
 
 from __future__ import annotations
 
 import numbers
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,46 +11,14 @@ import keras
 
 from cait_tf.backbone import CaiTBackbone
 from cait_tf.errors import CaiTError
-from cait_tf.layers import trunc_normal
+from cait_tf.heads import build_head, class_columns
 from cait_tf.weights.class_names import check_same_columns
-from cait_tf.weights.keras_file import as_numbers, class_names, of_numbers
-
-
-class NamedDense(keras.layers.Dense):
-    """A dense layer whose columns may have names. Every file that Keras writes states the names."""
-
-    class_names: tuple[str, ...] | None = None
-    _refusal: CaiTError | None = None
-
-    def save_own_variables(self, store: Any) -> None:
-        super().save_own_variables(store)
-        if self.class_names is not None:
-            store["class_names"] = as_numbers(self.class_names)
-
-    def load_own_variables(self, store: Any) -> None:
-        """Load the columns as they are. A layer without names takes the names in the file.
-
-        Raises:
-            WeightsError: the layer's columns have names, and the file's have other names or none.
-        """
-        found = {key: store[key] for key in store.keys()}  # noqa: SIM118  no dict
-        stated = found.pop("class_names", None)
-        names = None if stated is None else tuple(of_numbers(stated))
-        if not found and self._refusal:
-            raise self._refusal  # Keras tries an empty second path, and shows only the last error
-        if self.class_names is not None:
-            try:
-                check_same_columns(names, self.class_names)
-            except CaiTError as error:
-                self._refusal = error
-                raise
-        super().load_own_variables(found)
-        self.class_names, self._refusal = self.class_names or names, None
+from cait_tf.weights.keras_file import class_names
 
 
 @keras.saving.register_keras_serializable("cait_tf")
 class CaiTClassifier(keras.Model):
-    """CaiT with a linear head: normalised images (B, h, w, 3) to logits (B, num_classes).
+    """CaiT with a head: normalised images (B, h, w, 3) to logits (B, num_classes).
 
     ``model(images, return_attention=True)`` returns ``(logits, maps)`` with the attention maps of
     `CaiTBackbone`. The constructor passes all other arguments to `CaiTBackbone`::
@@ -62,10 +30,17 @@ class CaiTClassifier(keras.Model):
         class_names: names of the columns, in order. Files of the model state the names.
             `cait_tf.load_weights` matches a file's columns by name. `None`: the columns have no
             names.
+        head: ``linear``, ``mlp`` or ``cosine`` (`cait_tf.heads`).
+        head_options: options of the head, such as ``{"hidden": 512}``. `None`: the defaults.
     """
 
     def __init__(
-        self, num_classes: int = 1000, class_names: Sequence[str] | None = None, **kwargs: Any
+        self,
+        num_classes: int = 1000,
+        class_names: Sequence[str] | None = None,
+        head: str = "linear",
+        head_options: Mapping[str, Any] | None = None,
+        **kwargs: Any,
     ) -> None:
         name = kwargs.pop("name", "cait_classifier")
         super().__init__(name=name, dtype=kwargs.get("dtype"), autocast=False)
@@ -82,11 +57,9 @@ class CaiTClassifier(keras.Model):
         self.num_classes = num_classes
         # The head reads float32 features and writes float32 logits under every precision.
         self.backbone = CaiTBackbone(name="backbone", **kwargs)
-        self.head = NamedDense(
-            num_classes,
-            kernel_initializer=trunc_normal(),
-            dtype=self.backbone.norm.dtype_policy,
-            name="head",
+        self.head_kind, self.head_options = head, dict(head_options or {})
+        self.head = build_head(
+            head, num_classes, self.backbone.norm.dtype_policy, **self.head_options
         )
         self.class_names = class_names
         self.build()
@@ -101,9 +74,10 @@ class CaiTClassifier(keras.Model):
 
     def call(self, images: Any, return_attention: bool = False, training: bool = False) -> Any:
         if not return_attention:
-            return self.head(self.backbone(images, training=training))  # (B, C)
+            features = self.backbone(images, training=training)  # (B, D)
+            return self.head(features, training=training)  # (B, C)
         features, maps = self.backbone(images, return_attention=True, training=training)
-        return self.head(features), maps
+        return self.head(features, training=training), maps
 
     def load_weights(self, filepath: Any, skip_mismatch: bool = False, **kwargs: Any) -> None:
         """Load a file that Keras saved, as `keras.Model.load_weights`.
@@ -120,11 +94,11 @@ class CaiTClassifier(keras.Model):
     @property
     def class_names(self) -> tuple[str, ...] | None:
         """Names of the head's columns, in order. `None`: the columns have no names."""
-        return self.head.class_names
+        return class_columns(self.head).class_names
 
     @class_names.setter
     def class_names(self, names: Sequence[str] | None) -> None:
-        self.head.class_names = None if names is None else tuple(names)
+        class_columns(self.head).class_names = None if names is None else tuple(names)
 
     def layer_id(self, path: str) -> int:
         """Return the layer id of a variable, as `CaiTBackbone.layer_id`."""
@@ -154,4 +128,6 @@ class CaiTClassifier(keras.Model):
             "name": self.name,
             "num_classes": self.num_classes,
             "class_names": None if self.class_names is None else list(self.class_names),
+            "head": self.head_kind,
+            "head_options": self.head_options,
         }

@@ -105,7 +105,7 @@ def plain(option):
 @pytest.mark.parametrize(
     ("group", "key"),
     [("distribution", "strategy"), ("average", "method"), ("debug", "mode"), ("optimizer", "name"),
-     ("schedule", "name"), ("loss", "name")],
+     ("schedule", "name"), ("loss", "name"), ("head", "name")],
 )  # fmt: skip
 def test_an_option_is_named_for_what_it_chooses(group, key):
     for name in names(CONF / group):

@@ -38,7 +38,7 @@ COMMANDS = {
 #: The groups that the help of a Hydra command shows after the docstring. Empty: every group.
 _GROUPS: dict[str, tuple[str, ...]] = {
     "train": (),
-    "evaluate": ("evaluation", "preprocessing", "model", "dataset"),
+    "evaluate": ("evaluation", "preprocessing", "model", "head", "dataset"),
     "lr_find": ("lr_find", "optimizer"),
     "show_batch": ("augment", "preprocessing", "dataset"),
 }

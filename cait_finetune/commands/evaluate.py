@@ -105,7 +105,7 @@ def evaluate(config: Config, directory: Path) -> Path:
         place = f" of {config.dataset.data_dir}" if config.dataset.data_dir else ""
         console.print(f"score  {split}, {source.sizes[split]:,} images{place}", highlight=False)
     keras.utils.set_random_seed(config.seed)  # for weights that no file sets
-    model = models.build(config.model, source.class_names, "float32")
+    model = models.build(config.model, source.class_names, "float32", config.head)
     if report := model.loading_report:
         models.check_classes("model.weights", config.model.weights, report, source.class_names)
         for note in report.notes:

@@ -90,7 +90,9 @@ def draw(config: MapsConfig) -> None:
         image_size=size[0] if size and len(size) == 1 else size,
         weights=weights,
     )
-    if model.loading_report and "head.weight" in model.loading_report.initialised:
+    if model.loading_report and any(
+        name.startswith("head.") for name in model.loading_report.initialised
+    ):
         raise bad_value(
             "classes",
             f"{len(names)} class names",

@@ -6,6 +6,7 @@ ranges when `from_hydra` turns the composed configuration into objects.
 
 from cait_finetune.config.augment import AugmentConfig
 from cait_finetune.config.data import ColumnsConfig, DatasetConfig, SplitsConfig
+from cait_finetune.config.head import HeadConfig
 from cait_finetune.config.logger import LoggerConfig, WandbConfig
 from cait_finetune.config.loss import LossConfig
 from cait_finetune.config.model import ModelConfig, TuningConfig
@@ -41,6 +42,7 @@ __all__ = [
     "DistributionConfig",
     "EvaluationConfig",
     "ExportConfig",
+    "HeadConfig",
     "LoggerConfig",
     "LossConfig",
     "LrFindConfig",

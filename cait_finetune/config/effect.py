@@ -52,6 +52,11 @@ READ_BY = {
         "average.warmup": ("ema",),
         "average.swa_epochs": ("swa",),
     },
+    "head.name": {
+        "head.hidden": ("mlp",),
+        "head.drop_rate": ("mlp",),
+        "head.scale": ("cosine",),
+    },
     "loss.name": {
         "loss.gamma_negative": ("asymmetric",),
         "loss.gamma_positive": ("asymmetric",),

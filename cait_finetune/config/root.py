@@ -13,6 +13,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from cait_finetune.config.augment import AugmentConfig
 from cait_finetune.config.data import DatasetConfig
 from cait_finetune.config.effect import check_effect, reset_without_effect
+from cait_finetune.config.head import HeadConfig
 from cait_finetune.config.keys import check_keys, key
 from cait_finetune.config.logger import LoggerConfig
 from cait_finetune.config.loss import LossConfig
@@ -41,6 +42,7 @@ class Config:
     dataset: DatasetConfig = MISSING
     model: ModelConfig = MISSING
     tuning: TuningConfig = MISSING
+    head: HeadConfig = field(default_factory=HeadConfig)
     preprocessing: PreprocessingConfig = field(default_factory=PreprocessingConfig)
     augment: AugmentConfig = MISSING
     loss: LossConfig = MISSING
@@ -140,12 +142,31 @@ class Config:
                 "sgd with these choices: L-BFGS solves plain logistic regression",
                 "Set tuning.solver=sgd.",
             )
+        if self.head.name != "linear":
+            self._check_head()
         if tuning.cache_features and dataset.columns.weight:
             raise bad_value(
                 "dataset.columns.weight",
                 f"{dataset.columns.weight} with tuning.cache_features=true",
                 "null: cached features have no weights",
                 "Set tuning.cache_features=false.",
+            )
+
+    def _check_head(self) -> None:
+        """Check that solver and export formats hold a head that is not linear."""
+        if self.tuning.solver == "lbfgs":
+            raise bad_value(
+                "head.name",
+                f"{self.head.name} with tuning.solver=lbfgs",
+                "linear: L-BFGS solves plain logistic regression",
+                "Set tuning.solver=sgd.",
+            )
+        if self.export.timm:
+            raise bad_value(
+                "head.name",
+                f"{self.head.name} with export=timm",
+                "linear: timm's CaiT has a linear head",
+                "Choose another format, such as export=onnx.",
             )
 
 

@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 
 from cait_finetune.config import (
     DatasetConfig,
+    HeadConfig,
     LoggerConfig,
     ModelConfig,
     PreprocessingConfig,
@@ -71,6 +72,7 @@ class SavedRun:
     task: Task
     dataset: DatasetConfig
     model: ModelConfig
+    head: HeadConfig
     train: TrainConfig
     preprocessing: PreprocessingConfig
     logger: LoggerConfig
@@ -217,7 +219,9 @@ class SavedRun:
         """
         from cait_finetune import model as models
 
-        return models.from_checkpoint(self.model, class_names, self.directory.best_checkpoint)
+        return models.from_checkpoint(
+            self.model, self.head, class_names, self.directory.best_checkpoint
+        )
 
     def build_preprocessing(self) -> Preprocessing:
         """Build the preprocessing of training, evaluation and exports."""
@@ -262,6 +266,7 @@ def read_run(root: Path, weights: bool = True) -> SavedRun:
         "task": TaskConfig,
         "dataset": DatasetConfig,
         "model": ModelConfig,
+        "head": HeadConfig,
         "train": TrainConfig,
         "preprocessing": PreprocessingConfig,
         "logger": LoggerConfig,

@@ -80,7 +80,7 @@ def finetune(config: Config, directory: Path, hooks: Hooks | None = None) -> dic
                     check_best(run, prepared.logbook.state.best_sha256)
                     # Score and export a float32 model on one device.
                     model = models.from_checkpoint(
-                        config.model, prepared.source.class_names, run.best_checkpoint
+                        config.model, config.head, prepared.source.class_names, run.best_checkpoint
                     )
                     finish(config, prepared, model, started, loggers, hooks.metrics)
                 else:

@@ -65,7 +65,11 @@ def build_plan(
     keras.utils.set_random_seed(config.seed)
     with worker.strategy.scope():
         model = models.build(
-            config.model, source.class_names, config.train.precision, load=start.arrays is None
+            config.model,
+            source.class_names,
+            config.train.precision,
+            config.head,
+            load=start.arrays is None,
         )
         models.adapt(model, config.tuning)
     if start.arrays:

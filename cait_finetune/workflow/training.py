@@ -96,7 +96,7 @@ def _score_best_again(config: Config, prepared: Prepared, validation: Validation
     state, source, path = prepared.logbook.state, prepared.source, prepared.run.best_checkpoint
     if not state.best_epoch or not path.is_file():
         return
-    best = models.from_checkpoint(config.model, source.class_names, path)
+    best = models.from_checkpoint(config.model, config.head, source.class_names, path)
     evaluator = task_of(config.task).build_evaluator(best)
     metrics = evaluator(prepared.streams.images_of("validation")).as_metrics()
     state.best_score = validation.score(metrics)

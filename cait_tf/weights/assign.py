@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from cait_tf.backbone import CaiTBackbone
     from cait_tf.classifier import CaiTClassifier
 
-HEAD = ("head.weight", "head.bias")
+#: Layers of a head that have a column for each class, by timm name. A head has one of them.
+_COLUMN_LAYERS = ("head.fc2", "head")
 _LISTED = 12
 
 #: Arrays in Keras layout by timm name.
@@ -33,6 +34,27 @@ def parameters(model: keras.Model) -> dict[str, Any]:
         for variable in model.weights
         if not lora.is_lora(variable.path)
     }
+
+
+def head_names(names: Iterable[str]) -> set[str]:
+    """Return the timm names that belong to the head."""
+    return {name for name in names if name.startswith("head.")}
+
+
+def column_names(names: Collection[str]) -> tuple[str, ...]:
+    """Return the names of the head's kernel and bias with a column for each class, if they exist."""
+    layer = next((one for one in _COLUMN_LAYERS if f"{one}.weight" in names), _COLUMN_LAYERS[-1])
+    return tuple(name for name in (f"{layer}.weight", f"{layer}.bias") if name in names)
+
+
+def columns_of(tensors: Mapping[str, Any]) -> int:
+    """Return the number of the head's columns. 0: the tensors have no whole head."""
+    kernel, *bias = column_names(tensors) or ("",)
+    cosine = "head.scale.weight" in tensors
+    if kernel not in tensors or tensors[kernel].ndim != 2 or not (bias or cosine):
+        return 0
+    columns = tensors[kernel].shape[1]
+    return columns if all(tensors[name].shape == (columns,) for name in bias) else 0
 
 
 def grid_of(model: Any) -> tuple[int, int]:
@@ -66,8 +88,9 @@ def assign_weights(
         model.build()
     variables = parameters(model)
     tensors = dict(tensors)
-    if class_names is not None and HEAD[1] in variables:
-        columns = variables[HEAD[1]].shape[0]
+    ours, theirs = column_names(variables), columns_of(tensors)
+    if class_names is not None and ours:
+        columns = variables[ours[0]].shape[1]
         if len(class_names) != columns:
             raise WeightsError(
                 f"class_names: got {len(class_names)} names, expected {columns}, one for each column of "
@@ -76,15 +99,19 @@ def assign_weights(
     resampled, initialised, unused, notes = [], [], [], []
 
     match, warning = None, ""
-    if class_names is not None and has_whole_head(tensors) and HEAD[0] in variables:
-        match = match_classes(source_names, class_names, len(tensors["head.bias"]))
-        warning = _kept_columns(match, class_names, len(tensors["head.bias"]))
+    same_kind = not _is_of_other_kind(tensors, variables)
+    if class_names is not None and theirs and ours and same_kind:
+        match = match_classes(source_names, class_names, theirs)
+        warning = _kept_columns(match, class_names, theirs)
         _match_head(tensors, variables, match, notes)
     if _has_other_head(tensors, variables):
-        unused = [name for name in HEAD if tensors.pop(name, None) is not None]
-        initialised = [name for name in HEAD if name in variables]
+        unused = sorted(head_names(tensors))
+        for name in unused:
+            del tensors[name]
+        initialised = [name for name in variables if name in head_names(variables)]
         if initialised:
-            notes.append(f"new head for {variables['head.bias'].shape[0]} classes")
+            kind = "" if same_kind or not unused else ", unlike the source's"
+            notes.append(f"new head for {variables[ours[0]].shape[1]} classes{kind}")
         elif unused:
             notes.append("the source's head is left out, because the model has no head")
 
@@ -143,8 +170,9 @@ def _match_head(
         notes.append(
             f"several columns have one name ({some(match.repeated)}): none of these columns is loaded"
         )
+    columns = column_names(tensors)
     if match is None or not match.kept:
-        for name in HEAD:
+        for name in head_names(tensors):
             tensors.pop(name)
         if match is None:
             notes.append("the source names no classes of the model's head")
@@ -152,7 +180,7 @@ def _match_head(
     if match.in_order:
         return
     found = match.columns >= 0
-    for name in HEAD:
+    for name in columns:
         mixed = np.array(variables[name])  # (D, C) or (C,), as initialised
         mixed[..., found] = tensors[name][..., match.columns[found]]
         tensors[name] = mixed
@@ -164,20 +192,22 @@ def _match_head(
         notes.append(f"{words}, {len(new)} new ({some(new)})" if new else words)
 
 
-def has_whole_head(tensors: Tensors) -> bool:
-    heads = [tensors[name] for name in HEAD if name in tensors]
-    return len(heads) == 2 and heads[0].ndim == 2 and heads[0].shape[1:] == heads[1].shape
+def _is_of_other_kind(tensors: Tensors, variables: Mapping[str, Any]) -> bool:
+    """Whether the source's head has parameters of another kind of head.
 
-
-def _has_other_head(tensors: Tensors, variables: dict) -> bool:
-    """Whether the source has no head, or a whole head with another number of classes.
-
-    The result is `False` for a head that lacks its kernel or its bias. `_check` reports that error.
+    The result is `False` for a head that lacks a parameter. `_check` reports that error.
     """
-    if not any(name in tensors for name in HEAD):
+    theirs, ours = head_names(tensors), head_names(variables)
+    return not (theirs <= ours or ours <= theirs)
+
+
+def _has_other_head(tensors: Tensors, variables: Mapping[str, Any]) -> bool:
+    """Whether the source has no head, a head of another kind, or a whole head of other shapes."""
+    theirs = head_names(tensors)
+    if not theirs or _is_of_other_kind(tensors, variables):
         return True
-    shapes = [tuple(variables[name].shape) for name in HEAD if name in variables]
-    return has_whole_head(tensors) and shapes != [tensors[name].shape for name in HEAD]
+    shapes = {name: tuple(variables[name].shape) for name in head_names(variables)}
+    return bool(columns_of(tensors)) and shapes != {name: tensors[name].shape for name in theirs}
 
 
 def _check(expected: list[str], variables: dict, tensors: Tensors, source: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cait_tf.weights.assign import HEAD
+from cait_tf.weights.assign import column_names
 from cait_tf.weights.stated import PREPARATION, format_preparation, other_preparation, stated_facts
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ def cautions(report: LoadingReport) -> list[str]:
     of another size, and images that `cait_tf.preprocess` prepares otherwise.
     """
     found = [report.warning] if report.warning else []
-    if report.resampled and HEAD[1] in report.loaded:
+    if report.resampled and column_names(report.loaded):
         (resampled,) = [note for note in report.notes if note.startswith("pos_embed resampled")]
         found.append(
             f"{report.source} was trained on images of another size: {resampled} patches; create the "

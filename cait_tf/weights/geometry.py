@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from cait_tf.errors import WeightsError
+from cait_tf.weights.assign import columns_of
 
 
 def geometry(
@@ -57,8 +58,8 @@ def geometry(
             f"{', '.join(list(tensors)[:4])} …; expected timm's names, such as "
             "blocks.0.attn.proj_l.weight"
         ) from error
-    if "head.weight" in tensors:
-        shape["num_classes"] = tensors["head.weight"].shape[-1]
+    if columns := columns_of(tensors):
+        shape["num_classes"] = columns
     return shape
 
 

@@ -22,7 +22,11 @@ _H5_IN_ARCHIVE = "model.weights.h5"
 #: Path prefixes of the models around a backbone: `ImageClassifier` around `CaiTClassifier`.
 _WRAPPERS = ("classifier/", "backbone/")
 _GRIDS = ("vars/grid", "backbone/vars/grid", "classifier/backbone/vars/grid")
-_CLASSES = ("head/vars/class_names", "classifier/head/vars/class_names")
+_CLASSES = tuple(
+    f"{root}{layer}/vars/class_names"
+    for root in ("", "classifier/")
+    for layer in ("head", "head/fc2")
+)
 _STATED = "stated"
 _PREPARED = ("vars/prepared", "backbone/vars/prepared", "classifier/backbone/vars/prepared")
 #: Key of an `ImageClassifier`'s own settings, and the names of the settings for images.

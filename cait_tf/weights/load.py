@@ -19,11 +19,11 @@ from cait_tf.places import expanded
 from cait_tf.variants import VARIANTS
 from cait_tf.weights import collection, keras_file, names, official, timm
 from cait_tf.weights.assign import (
-    HEAD,
     Tensors,
     assign_weights,
+    column_names,
+    columns_of,
     grid_of,
-    has_whole_head,
     parameters,
 )
 from cait_tf.weights.cautions import cautions
@@ -110,7 +110,7 @@ def read_into(
         model, read.tensors, str(source), read.kind, read.grid, class_names, theirs
     )
     notes = [*read.notes, *report.notes]
-    if class_names is None and theirs and HEAD[1] in report.loaded:
+    if class_names is None and theirs and column_names(report.loaded):
         class_names = theirs
         notes.append(f"the head's columns are {some(theirs)}")
     if class_names is not None and hasattr(model, "class_names"):
@@ -136,9 +136,11 @@ def load_weights(
                        "of the model's earlier weights", source, format_preparation(other))  # fmt: skip
     for caution in cautions(report):
         logger.warning("%s", caution)
-    if HEAD[1] in report.initialised and HEAD[1] in report.unused and not report.warning:
+    new, old = column_names(report.initialised), column_names(report.unused)
+    if new and old and not report.warning:
         logger.warning(
-            "%s has another number of classes: the model's head keeps its values", source
+            "%s has another head or another number of classes: the model's head keeps its values",
+            source,
         )
     return report
 
@@ -152,7 +154,7 @@ def _check_source_names(names: Sequence[str] | None, read: Weights, source: str 
     """
     if names is None:
         return
-    columns = len(read.tensors[HEAD[1]]) if has_whole_head(read.tensors) else 0
+    columns = columns_of(read.tensors)
     stated = read.class_names
     if stated is None and (repeated := repeated_names(names)):
         raise WeightsError(

@@ -22,6 +22,8 @@ OPTION_KEYS = [
     ("average=swa", "average.warmup=true", "ema"), ("average=ema", "average.swa_epochs=5", "swa"),
     ("loss=bce", "loss.gamma_negative=4", "asymmetric"), ("loss=auto", "loss.gamma_positive=1", "asymmetric"),
     ("loss=cross_entropy", "loss.clip=0.1", "asymmetric"),
+    ("head=linear", "head.hidden=9", "mlp"), ("head=cosine", "head.drop_rate=0.1", "mlp"),
+    ("head=mlp", "head.scale=4", "cosine"),
 ]  # fmt: skip
 
 

@@ -1,0 +1,28 @@
+"""Keys of the head."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cait_finetune.config.keys import check_keys, key
+
+
+@dataclass
+class HeadConfig:
+    """The head on the backbone. Keys that the chosen head does not read are null."""
+
+    name: str = key("The kind of head. `head=NAME` sets it and its defaults.", "linear",
+                    choices=("linear", "mlp", "cosine"))  # fmt: skip
+    hidden: int | None = key("Width of the hidden layer.", None, low=1)
+    drop_rate: float | None = key("Dropout rate of the hidden layer.", None,
+                                  low=0, high=1, open_high=True)  # fmt: skip
+    scale: float | None = key("Initial scale of the cosines.", None, low=0.001)
+
+    def __post_init__(self) -> None:
+        check_keys(self, "head")
+
+    @property
+    def options(self) -> dict[str, float | int]:
+        """The options that the head reads."""
+        named = {"hidden": self.hidden, "drop_rate": self.drop_rate, "scale": self.scale}
+        return {name: value for name, value in named.items() if value is not None}

@@ -1,0 +1,163 @@
+"""Heads of a classifier: features (B, D) to logits (B, C), both float32 under every precision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from cait_tf.errors import CaiTError
+from cait_tf.keras_ops import ops
+from cait_tf.layers import gelu, trunc_normal
+from cait_tf.weights.class_names import check_same_columns
+from cait_tf.weights.keras_file import as_numbers, of_numbers
+
+
+class NamedColumns(keras.layers.Layer):
+    """A layer whose columns may have class names. Every file that Keras writes states the names."""
+
+    class_names: tuple[str, ...] | None = None
+    _refusal: CaiTError | None = None
+
+    def save_own_variables(self, store: Any) -> None:
+        super().save_own_variables(store)
+        if self.class_names is not None:
+            store["class_names"] = as_numbers(self.class_names)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Load the columns as they are. A layer without names takes the names in the file.
+
+        Raises:
+            WeightsError: the layer's columns have names, and the file's have other names or none.
+        """
+        found = {key: store[key] for key in store.keys()}  # noqa: SIM118  no dict
+        stated = found.pop("class_names", None)
+        names = None if stated is None else tuple(of_numbers(stated))
+        if not found and self._refusal:
+            raise self._refusal  # Keras tries an empty second path, and shows only the last error
+        if self.class_names is not None:
+            try:
+                check_same_columns(names, self.class_names)
+            except CaiTError as error:
+                self._refusal = error
+                raise
+        super().load_own_variables(found)
+        self.class_names, self._refusal = self.class_names or names, None
+
+
+class NamedDense(NamedColumns, keras.layers.Dense):
+    """The linear head, and the last layer of an MLP head."""
+
+
+class Scale(keras.layers.Layer):
+    """Multiply by one learned number.
+
+    Args:
+        initial: its initial value.
+    """
+
+    def __init__(self, initial: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.initial = initial
+
+    def build(self, input_shape: tuple | None) -> None:
+        constant = keras.initializers.Constant(self.initial)
+        self.kernel = self.add_weight(name="kernel", shape=(1,), initializer=constant)
+
+    def call(self, x: Any) -> Any:
+        return self.kernel * x
+
+
+class CosineHead(NamedColumns):
+    """``scale * cos(features, weight)`` for each class, with a learned scale and no bias.
+
+    Few images per class train it better than a linear head, whose weights grow for frequent classes.
+
+    Args:
+        units: number of classes C.
+        scale: initial scale.
+
+    Source: Gidaris and Komodakis 2018, "Dynamic Few-Shot Visual Learning without Forgetting"
+    (arXiv:1804.09458).
+    """
+
+    def __init__(self, units: int, scale: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.units = units
+        self.scale = Scale(scale, dtype=self.dtype_policy, name="scale")
+
+    def build(self, input_shape: tuple) -> None:
+        self.kernel = self.add_weight(
+            name="kernel", shape=(input_shape[-1], self.units), initializer=trunc_normal()
+        )  # (D, C)
+        self.scale.build(None)
+
+    def call(self, features: Any, training: bool = False) -> Any:
+        directions = ops.normalize(self.kernel, axis=0)  # (D, C)
+        return self.scale(ops.matmul(ops.normalize(features, axis=-1), directions))  # (B, C)
+
+
+class MLPHead(keras.layers.Layer):
+    """Linear, GELU, dropout, linear. The names are those of timm's `Mlp`: ``fc1`` and ``fc2``.
+
+    Args:
+        units: number of classes C.
+        hidden: width of the hidden layer.
+        drop_rate: dropout rate of the hidden layer.
+    """
+
+    def __init__(self, units: int, hidden: int, drop_rate: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        shared = {"kernel_initializer": trunc_normal(), "dtype": self.dtype_policy}
+        self.fc1 = keras.layers.Dense(hidden, name="fc1", **shared)
+        self.drop = keras.layers.Dropout(drop_rate, dtype=self.dtype_policy)
+        self.fc2 = NamedDense(units, name="fc2", **shared)
+
+    def build(self, input_shape: tuple) -> None:
+        self.fc1.build(input_shape)
+        self.fc2.build((None, self.fc1.units))
+
+    def call(self, features: Any, training: bool = False) -> Any:
+        hidden = gelu(self.fc1(features))  # (B, H)
+        return self.fc2(self.drop(hidden, training=training))  # (B, C)
+
+
+def class_columns(head: keras.layers.Layer) -> NamedColumns:
+    """Return the layer of a head that has a column for each class."""
+    return getattr(head, "fc2", head)
+
+
+#: The heads by name, each with its options and their defaults.
+OPTIONS: dict[str, dict[str, float | int]] = {
+    "linear": {},
+    "mlp": {"hidden": 512, "drop_rate": 0.0},
+    "cosine": {"scale": 16.0},
+}
+
+
+def build_head(
+    kind: str, units: int, dtype: Any, **options: Any
+) -> NamedDense | CosineHead | MLPHead:
+    """Return the head that `kind` names, called ``head``.
+
+    Args:
+        units: number of classes.
+        options: the options of the kind. Missing options have the defaults in `OPTIONS`.
+
+    Raises:
+        CaiTError: the kind is unknown, or has no such option.
+    """
+    if kind not in OPTIONS:
+        raise CaiTError(f"head: got {kind!r}, expected one of {', '.join(OPTIONS)}")
+    if strangers := options.keys() - OPTIONS[kind].keys():
+        known = ", ".join(OPTIONS[kind]) or "none"
+        raise CaiTError(
+            f"head: got the option {min(strangers)} with head {kind!r}, expected of its options: {known}"
+        )
+    makers: dict[str, Callable[..., Any]] = {
+        "linear": lambda **named: NamedDense(units, kernel_initializer=trunc_normal(), **named),
+        "mlp": lambda **named: MLPHead(units, **named),
+        "cosine": lambda **named: CosineHead(units, **named),
+    }
+    return makers[kind](**{**OPTIONS[kind], **options}, dtype=dtype, name="head")
