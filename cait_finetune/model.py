@@ -16,7 +16,6 @@ from cait_finetune.config.meanings import WEIGHTS, choice_for
 from cait_finetune.config.places import expanded_path
 from cait_finetune.errors import UserError, bad_value, suggest
 from cait_tf import attention_maps, models
-from cait_tf.fused.tensorflow import compiled_inference
 from cait_tf.weights import load as weights_files
 from cait_tf.weights import official
 from cait_tf.weights.class_names import repeated_names, some
@@ -204,28 +203,6 @@ def adapt(model: cait_tf.CaiTClassifier, tuning: TuningConfig) -> None:
         model.backbone.enable_lora(tuning.rank, tuning.alpha, tuning.targets)
     except cait_tf.CaiTError as error:
         raise UserError(f"tuning.{error}") from error
-
-
-class FrozenBackbone(keras.Model):
-    """The classifier with its backbone in inference mode: no dropout, no stochastic depth.
-
-    The model shares the classifier's variables. When only the head is trained, noise in the
-    backbone would blur the features without regularising anything.
-    """
-
-    def __init__(self, classifier: cait_tf.CaiTClassifier) -> None:
-        super().__init__(name=classifier.name, autocast=False)
-        self.classifier = classifier
-
-    @property
-    def backbone(self) -> cait_tf.CaiTBackbone:
-        """The classifier's backbone."""
-        return self.classifier.backbone
-
-    def call(self, images: keras.KerasTensor, training: bool = False) -> keras.KerasTensor:
-        with compiled_inference():
-            features = self.classifier.backbone(images, training=False)  # (B, D)
-            return self.classifier.head(features, training=training)  # (B, C)
 
 
 class Head(keras.Model):

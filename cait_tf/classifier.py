@@ -30,7 +30,7 @@ class CaiTClassifier(keras.Model):
         class_names: names of the columns, in order. Files of the model state the names.
             `cait_tf.load_weights` matches a file's columns by name. `None`: the columns have no
             names.
-        head: ``linear``, ``mlp`` or ``cosine`` (`cait_tf.heads`).
+        head: ``linear``, ``mlp``, ``cosine`` or ``batchnorm_linear`` (`cait_tf.heads`).
         head_options: options of the head, such as ``{"hidden": 512}``. `None`: the defaults.
     """
 

@@ -98,6 +98,48 @@ class CosineHead(NamedColumns):
         return self.scale(ops.matmul(ops.normalize(features, axis=-1), directions))  # (B, C)
 
 
+class BatchNormHead(keras.layers.Layer):
+    """Linear, after BatchNorm without learned scale and offset: the linear probe of MAE.
+
+    The statistics of training are those of the whole batch, over all replicas. They have no meaning
+    for a batch of few images. The exported statistics are moving averages with momentum 0.9. The
+    names are timm's ``head.norm`` and ``head.fc``.
+
+    Args:
+        units: number of classes C.
+
+    Source: He et al. 2022, "Masked Autoencoders Are Scalable Vision Learners" (arXiv:2111.06377),
+    appendix A.1. Momentum and epsilon are those of the authors' ``main_linprobe.py``.
+    """
+
+    def __init__(self, units: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.norm = keras.layers.BatchNormalization(
+            momentum=0.9,
+            epsilon=1e-6,
+            center=False,
+            scale=False,
+            synchronized=keras.backend.backend() == "tensorflow",  # Keras has it for no other
+            dtype=self.dtype_policy,
+            name="norm",
+        )
+        self.fc = NamedDense(
+            units, kernel_initializer=trunc_normal(), dtype=self.dtype_policy, name="fc"
+        )
+
+    def build(self, input_shape: tuple) -> None:
+        self.norm.build(input_shape)
+        self.fc.build(input_shape)
+
+    def call(self, features: Any, training: bool = False) -> Any:
+        return self.fc(self.norm(features, training=training))  # (B, C)
+
+
+def is_statistic(path: str) -> bool:
+    """Whether the variable at `path` is a statistic of batches, which no optimizer trains."""
+    return path.rsplit("/", 1)[-1] in ("moving_mean", "moving_variance")
+
+
 class MLPHead(keras.layers.Layer):
     """Linear, GELU, dropout, linear. The names are those of timm's `Mlp`: ``fc1`` and ``fc2``.
 
@@ -125,7 +167,12 @@ class MLPHead(keras.layers.Layer):
 
 def class_columns(head: keras.layers.Layer) -> NamedColumns:
     """Return the layer of a head that has a column for each class."""
-    return getattr(head, "fc2", head)
+    match head:
+        case MLPHead():
+            return head.fc2
+        case BatchNormHead():
+            return head.fc
+    return head
 
 
 #: The heads by name, each with its options and their defaults.
@@ -133,12 +180,13 @@ OPTIONS: dict[str, dict[str, float | int]] = {
     "linear": {},
     "mlp": {"hidden": 512, "drop_rate": 0.0},
     "cosine": {"scale": 16.0},
+    "batchnorm_linear": {},
 }
 
 
 def build_head(
     kind: str, units: int, dtype: Any, **options: Any
-) -> NamedDense | CosineHead | MLPHead:
+) -> NamedDense | CosineHead | MLPHead | BatchNormHead:
     """Return the head that `kind` names, called ``head``.
 
     Args:
@@ -159,5 +207,6 @@ def build_head(
         "linear": lambda **named: NamedDense(units, kernel_initializer=trunc_normal(), **named),
         "mlp": lambda **named: MLPHead(units, **named),
         "cosine": lambda **named: CosineHead(units, **named),
+        "batchnorm_linear": lambda **named: BatchNormHead(units, **named),
     }
     return makers[kind](**{**OPTIONS[kind], **options}, dtype=dtype, name="head")

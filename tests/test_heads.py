@@ -1,23 +1,39 @@
-"""Whole runs with each head: training, resume, exports and reading back."""
+"""Whole runs with each head: training, exports and reading back."""
 
 from __future__ import annotations
 
-import json
+import csv
 
 import numpy as np
 import pytest
 
 from cait_finetune import load_run
-from tests.quick_runs import start
+from cait_tf.heads import OPTIONS
+from tests.quick_runs import run
+
+WORDS = {
+    "mlp": ["head.hidden=16", "head.drop_rate=0.2"],
+    "cosine": [],
+    "batchnorm_linear": [],
+}
+
+
+def test_each_head_but_the_default_is_tried():
+    assert list(WORDS) == [name for name in OPTIONS if name != "linear"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("words", [["head=mlp", "head.hidden=16", "head.drop_rate=0.2"], ["head=cosine"]])
-def test_a_run_with_a_head_is_exported_and_read_again(words, tmp_path):
-    run = tmp_path / "run"
-    start(run, *words, "export=[saved_model,keras]")
-    result = json.loads((run / "result.json").read_text(encoding="utf-8"))
+@pytest.mark.parametrize("name", WORDS)
+def test_a_run_with_a_head_is_exported_and_read_again(name, tmp_path):
+    _, result = run(
+        tmp_path / "run", f"head={name}", *WORDS[name], "train.epochs=1", "dataset.examples_per_class=10",
+        "export=[saved_model,keras,onnx,litert]",
+    )  # fmt: skip
     assert np.isfinite(result["test_loss"])
-    assert (run / "export" / "saved_model").is_dir()
-    assert (run / "export" / "keras" / "model.keras").is_file()
-    assert load_run(run).model.head_kind == words[0].removeprefix("head=")
+    finished = load_run(tmp_path / "run")
+    assert finished.model.head_kind == name
+    with open(tmp_path / "run" / "parameters.csv", encoding="utf-8", newline="") as file:
+        rows = {row["path"].partition("head/")[2]: row for row in csv.DictReader(file)}
+    assert {leaf for leaf in rows if leaf} == {
+        variable.path.partition("head/")[2] for variable in finished.model.head.weights
+    }

@@ -12,7 +12,7 @@ class HeadConfig:
     """The head on the backbone. Keys that the chosen head does not read are null."""
 
     name: str = key("The kind of head. `head=NAME` sets it and its defaults.", "linear",
-                    choices=("linear", "mlp", "cosine"))  # fmt: skip
+                    choices=("linear", "mlp", "cosine", "batchnorm_linear"))  # fmt: skip
     hidden: int | None = key("Width of the hidden layer.", None, low=1)
     drop_rate: float | None = key("Dropout rate of the hidden layer.", None,
                                   low=0, high=1, open_high=True)  # fmt: skip

@@ -153,7 +153,14 @@ class Config:
             )
 
     def _check_head(self) -> None:
-        """Check that solver and export formats hold a head that is not linear."""
+        """Check that tuning and export formats support a head that is not linear."""
+        if self.head.name == "batchnorm_linear" and self.tuning.method != "linear_probe":
+            raise bad_value(
+                "head.name",
+                f"batchnorm_linear with tuning.method={self.tuning.method}",
+                "tuning=linear_probe: its statistics are those of a frozen backbone's features",
+                "Set tuning=linear_probe, or choose another head.",
+            )
         if self.tuning.solver == "lbfgs":
             raise bad_value(
                 "head.name",

@@ -18,6 +18,7 @@ from typing import Any
 import keras
 
 from cait_tf.atomic import atomic_open
+from cait_tf.heads import is_statistic
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +44,8 @@ def parameter_table(
 ) -> list[Parameter]:
     """Return the table of a model. ``full`` trains every row; other methods train the head.
 
+    No method trains the statistics of a BatchNorm head.
+
     The multiplier of layer-wise decay is ``layer_decay ** (last_id - id)``, which is 1 for the head
     (timm's ``param_groups_layer_decay``). One-dimensional parameters (biases, norms, LayerScale)
     and the parameters in the model's `no_weight_decay` have no weight decay. LoRA's matrices have
@@ -63,7 +66,7 @@ def parameter_table(
                 group=group,
                 multiplier=layer_decay ** (last - group),
                 weight_decay=weight_decay if decays else 0.0,
-                trainable=method == "full" or group == last,
+                trainable=not is_statistic(variable.path) and (method == "full" or group == last),
                 variable=variable,
             )
         )

@@ -14,12 +14,14 @@ from cait_finetune.runtime.tuning import tuned_call
 from cait_finetune.train.average import MovingAverage
 from cait_finetune.train.loss import CrossEntropy, Loss
 from cait_finetune.train.loss_scale import LossScale
+from cait_tf.fused.micro_batches import infer
 from cait_tf.fused.tensorflow import (
     concurrent_micro_batches,
     hoisted_weights,
     tracing_micro_batches,
     training_micro_batches,
 )
+from cait_tf.heads import is_statistic
 
 #: The columns of a step's metrics, a row of float64.
 STEP_METRICS = ("loss", "correct", "grad_norm", "finite")
@@ -41,6 +43,8 @@ class TrainStep:
     norm of the sum, and applies the same update on every replica.
 
     Args:
+        model: the model to train. If the model has statistics of the batch, such as those of
+            `keras.layers.BatchNormalization`, it must have no micro-batches.
         loss: `None`: cross-entropy.
         clip_norm: highest global norm of the gradient. 0: no clipping.
         loss_scale: `None`: no loss scaling.
@@ -52,6 +56,9 @@ class TrainStep:
         average_steps: whether each step updates `average`. If false, `average` is only part of
             `state`.
         seed: seed of dropout and stochastic depth.
+        frozen: a model whose outputs are the inputs of `model`, such as a frozen backbone. It runs
+            in inference mode and without a gradient. It takes the micro-batches, and `model` takes
+            the outputs for the whole batch of a replica. `None`: `model` takes the images.
     """
 
     def __init__(
@@ -68,8 +75,10 @@ class TrainStep:
         average_steps: bool = True,
         steps_per_call: int = 1,
         seed: Sequence[int] = (0,),
+        frozen: keras.Model | None = None,
     ) -> None:
         self._model = model
+        self._frozen = frozen
         self._optimizer = optimizer
         self._strategy = strategy
         self._loss = loss or CrossEntropy()
@@ -79,6 +88,7 @@ class TrainStep:
         self._jit_compile = jit_compile  # XLA computes micro-batches one after the other
         self._average = average
         self._average_steps = average_steps
+        self._statistics = [one for one in model.weights if is_statistic(one.path)]
         self._random = _RandomStates(model, seed)
         with strategy.scope():
             #: Number of steps, including skipped steps. The random numbers of a step depend on it.
@@ -92,11 +102,11 @@ class TrainStep:
             autograph=False,
             jit_compile=True if jit_compile and not several else None,
         )
-        self._gradient = (
-            tf.function(self._gradients, jit_compile=True, autograph=False)
-            if jit_compile and several
-            else self._gradients
-        )
+        self._gradient, self._inputs = self._gradients, self._frozen_outputs
+        if jit_compile and several:
+            self._inputs = tf.function(self._inputs, jit_compile=True, autograph=False)
+            if not self._statistics:  # XLA cannot compile that the replicas share them
+                self._gradient = tf.function(self._gradient, jit_compile=True, autograph=False)
 
     def __call__(
         self,
@@ -155,7 +165,8 @@ class TrainStep:
         context = tf.distribute.get_replica_context()
         replica = tf.cast(context.replica_id_in_sync_group, tf.int64)
         scale = self._loss_scale.scale.value() if self._loss_scale else None
-        loss, correct, gradients = self._gradient(images, labels, scale, replica)
+        inputs = self._inputs(images) if self._frozen else images
+        loss, correct, gradients, statistics = self._gradient(inputs, labels, scale, replica)
         if context.num_replicas_in_sync > 1:
             gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
         norm = tf.linalg.global_norm(gradients)
@@ -163,17 +174,22 @@ class TrainStep:
         if self._clip_norm:
             shrink = self._clip_norm / tf.maximum(norm, self._clip_norm)
             gradients = [gradient * shrink for gradient in gradients]
-        context.merge_call(self._update, args=(gradients, finite, rate))
+        context.merge_call(self._update, args=(gradients, statistics, finite, rate))
         return {"loss": loss, "correct": correct, "grad_norm": norm,
                 "finite": tf.cast(finite, tf.float32)}  # fmt: skip
 
+    def _frozen_outputs(self, images: tf.Tensor) -> tf.Tensor:
+        """Return the frozen model's outputs for a replica's images, computed in micro-batches."""
+        return infer(self._frozen, images, self._accumulation or (1 if self._jit_compile else None))
+
     def _gradients(
         self, images: tf.Tensor, labels: tf.Tensor, scale: tf.Tensor | None, replica: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
-        """Return loss, number of correct images and gradients, summed over micro-batches."""
-        parts = self._accumulation or (
-            1 if self._jit_compile else training_micro_batches(self._model, images)
-        )
+    ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor], list[tf.Tensor]]:
+        """Return loss, number of correct images and gradients, summed over micro-batches.
+
+        The last item has the new values of the model's statistics.
+        """
+        parts = self._micro_batches(images)
         size = images.shape[0] // parts  # images per micro-batch
         draw = (self.count * parts) * self._strategy.num_replicas_in_sync + replica * parts
         if parts == 1:
@@ -184,10 +200,12 @@ class TrainStep:
                 tf.reshape(whole, [parts, size, *whole.shape[1:]])[number]
                 for whole in (images, labels)
             )  # (size, S, S, 3), (size,)
-            one = self._part(image, label, scale, draw + tf.cast(number, tf.int64), parts)
+            one = self._part(image, label, scale, draw + tf.cast(number, tf.int64), parts)[:3]
             flat = tf.nest.flatten(one)
             return number + 1, *(total + new for total, new in zip(sums, flat, strict=True))
 
+        if self._statistics:
+            raise ValueError("a model with statistics of the batch cannot have micro-batches")
         zeros = _zeros_like(self._optimizer.variables)
         start = (tf.constant(0), tf.constant(0.0), tf.constant(0.0), *zeros)
         with hoisted_weights(), tracing_micro_batches():
@@ -198,7 +216,15 @@ class TrainStep:
                 maximum_iterations=parts,
                 parallel_iterations=concurrent_micro_batches(parts),
             )
-        return loss, correct, gradients
+        return loss, correct, gradients, []
+
+    def _micro_batches(self, images: tf.Tensor) -> int:
+        """Return the number of micro-batches of the trained model."""
+        if self._frozen:
+            return 1
+        if self._accumulation or self._jit_compile:
+            return self._accumulation or 1
+        return training_micro_batches(self._model, images)
 
     def _part(
         self,
@@ -207,9 +233,9 @@ class TrainStep:
         scale: tf.Tensor | None,
         draw: tf.Tensor,
         parts: int,
-    ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
-        """Return the loss, the number of correct images and the gradients of one micro-batch."""
-        with tf.GradientTape() as tape, self._random.at(draw):
+    ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor], list[tf.Tensor]]:
+        """Return the results of `_gradients` for one micro-batch."""
+        with tf.GradientTape() as tape, self._random.at(draw) as scope:
             logits = self._model(images, training=True)  # (B, C) float32
             losses = self._loss(labels, logits)  # (B,)
             # Divide so that the sum over all micro-batches and replicas is the mean of the batch.
@@ -220,12 +246,14 @@ class TrainStep:
         correct = tf.reduce_sum(self._loss.correct(labels, logits))
         if scale is not None:
             gradients = [gradient / scale for gradient in gradients]
-        return loss, correct, gradients
+        statistics = [scope.get_current_value(one) for one in self._statistics]
+        return loss, correct, gradients, statistics
 
     def _update(
         self,
         strategy: tf.distribute.Strategy,
         gradients: list[tf.Tensor],
+        statistics: list[tf.Tensor],
         finite: tf.Tensor,
         rate: tf.Tensor,
     ) -> None:
@@ -235,6 +263,8 @@ class TrainStep:
 
         def move() -> tf.Tensor:
             self._optimizer.apply(gradients, rate)
+            for variable, value in zip(self._statistics, statistics, strict=True):
+                strategy.extended.update(variable.value, _assign, args=(value,))
             if self._average and self._average_steps:
                 self._average.update()
             return tf.constant(True)
@@ -243,6 +273,10 @@ class TrainStep:
         self.count.assign_add(1)
         if self._loss_scale:
             self._loss_scale.update(finite)
+
+
+def _assign(variable: tf.Variable, value: tf.Tensor) -> None:
+    variable.assign(value)
 
 
 def _zeros_like(variables: Sequence[tf.Variable]) -> list[tf.Tensor]:

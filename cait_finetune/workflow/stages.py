@@ -22,8 +22,7 @@ class Stages:
     """Build each stage of a run only when it starts, because optimizer slots take much memory.
 
     Args:
-        trained: returns the model that a phase's step calls: the whole model, or the part that is
-            not frozen.
+        trained: returns `TrainStep`'s `model` and `frozen` for a phase.
         schedule: returns the learning-rate schedule of a phase, given the phase's number of steps.
     """
 
@@ -34,7 +33,7 @@ class Stages:
         strategy: tf.distribute.Strategy,
         loss: Loss,
         phases: list[Phase],
-        trained: Callable[[Phase], keras.Model],
+        trained: Callable[[Phase], tuple[keras.Model, keras.Model | None]],
         steps_per_epoch: int,
         schedule: Callable[[int], Callable[[int], float]],
     ) -> None:
@@ -75,6 +74,7 @@ class Stages:
 
     def _build(self, phase: Phase) -> Stage:
         config, train = self._config, self._config.train
+        trained, frozen = self._trained(phase)
         with self._strategy.scope():
             optimizer = build_optimizer(phase.table, config.optimizer)
             average = None
@@ -85,7 +85,7 @@ class Stages:
             loss_scale = LossScale() if train.precision == "mixed_float16" else None
             swa = config.average.method == "swa"
             step = TrainStep(
-                self._trained(phase),
+                trained,
                 optimizer,
                 self._strategy,
                 loss=self._loss,
@@ -97,6 +97,7 @@ class Stages:
                 average_steps=not swa,
                 steps_per_call=train.steps_per_execution,
                 seed=(config.seed, phase.first_step),
+                frozen=frozen,
             )
         versions = [(TRAINED, optimizer.evaluation_values)]
         if average:

@@ -107,12 +107,14 @@ def _score_best_again(config: Config, prepared: Prepared, validation: Validation
     )
 
 
-def trained_part(prepared: Prepared, phase: Phase) -> keras.Model:
-    """Return the model that a phase's step calls.
+def trained_part(prepared: Prepared, phase: Phase) -> tuple[keras.Model, keras.Model | None]:
+    """Return the model that a phase trains, and the frozen model before it.
 
-    The step calls only the head if the stream contains features. If only the head is trained, the
-    step calls the model with a frozen backbone. Otherwise the step calls the whole model.
+    While only the head is trained, the backbone is in inference mode: noise of dropout and
+    stochastic depth would blur the features without regularising anything. If the stream contains
+    features, no backbone runs.
     """
+    model = prepared.plan.model
     if prepared.streams.features:
-        return models.Head(prepared.plan.model)
-    return models.FrozenBackbone(prepared.plan.model) if phase.head_only else prepared.plan.model
+        return models.Head(model), None
+    return (models.Head(model), model.backbone) if phase.head_only else (model, None)

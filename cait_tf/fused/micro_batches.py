@@ -71,14 +71,15 @@ def keeps_maps(maps: tf.Tensor) -> bool:
     return 3 * elements * maps.dtype.size <= thresholds.MOST_BYTES_OF_MAPS
 
 
-def infer(model: Callable, images: Any) -> Any:
+def infer(model: Callable, images: Any, parts: int | None = None) -> Any:
     """Return ``model(images, training=False)``, compiled. On a CPU, use parallel micro-batches.
 
     Args:
         model: returns tensors in any structure; the first axis of each tensor is the images.
         images: (B, h, w, 3).
+        parts: number of micro-batches, a divisor of B. `None`: 1, or on a CPU the fastest number.
     """
-    parts = _parts(model, images, training=False)
+    parts = parts or _parts(model, images, training=False)
     with compiled_inference():
         if parts == 1:
             return model(images, training=False)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cait_tf.classifier import CaiTClassifier
 
 #: Layers of a head that have a column for each class, by timm name. A head has one of them.
-_COLUMN_LAYERS = ("head.fc2", "head")
+_COLUMN_LAYERS = ("head.fc2", "head.fc", "head")
 _LISTED = 12
 
 #: Arrays in Keras layout by timm name.
@@ -105,7 +105,7 @@ def assign_weights(
         warning = _kept_columns(match, class_names, theirs)
         _match_head(tensors, variables, match, notes)
     if _has_other_head(tensors, variables):
-        unused = sorted(head_names(tensors))
+        unused = sorted(head_names(tensors), reverse=True)  # each weight before its bias
         for name in unused:
             del tensors[name]
         initialised = [name for name in variables if name in head_names(variables)]

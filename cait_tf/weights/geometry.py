@@ -59,8 +59,17 @@ def geometry(
             "blocks.0.attn.proj_l.weight"
         ) from error
     if columns := columns_of(tensors):
-        shape["num_classes"] = columns
+        shape |= {"num_classes": columns, **_head(tensors)}
     return shape
+
+
+def _head(tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Return the arguments for a head that is not linear. A file states no dropout rate."""
+    if "head.fc1.weight" in tensors:
+        hidden = tensors["head.fc1.weight"].shape[1]
+        return {"head": "mlp", "head_options": {"hidden": hidden}}
+    kinds = {"head.scale.weight": "cosine", "head.norm.running_mean": "batchnorm_linear"}
+    return next(({"head": kind} for name, kind in kinds.items() if name in tensors), {})
 
 
 def _blocks(tensors: Mapping[str, np.ndarray], stage: str) -> int:

@@ -25,7 +25,7 @@ _GRIDS = ("vars/grid", "backbone/vars/grid", "classifier/backbone/vars/grid")
 _CLASSES = tuple(
     f"{root}{layer}/vars/class_names"
     for root in ("", "classifier/")
-    for layer in ("head", "head/fc2")
+    for layer in ("head", "head/fc", "head/fc2")
 )
 _STATED = "stated"
 _PREPARED = ("vars/prepared", "backbone/vars/prepared", "classifier/backbone/vars/prepared")
@@ -185,4 +185,5 @@ def _timm_name(key: str) -> str | None:
         return name
     if not re.match(r"(patch_embed\.proj|blocks|norm|head)", name):
         return None
-    return f"{name}.{('weight', 'bias')[int(number)]}"
+    leaves = ("running_mean", "running_var") if name == "head.norm" else ("weight", "bias")
+    return f"{name}.{leaves[int(number)]}"

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pytest
 
 import cait_tf
+from cait_tf.convert import convert
 from cait_tf.heads import OPTIONS, build_head
 from tests.cait_finetune.tiny import tiny_model
 
 FEATURES = np.random.default_rng(0).normal(size=(5, 8)).astype("float32")
 NAMES = ["ant", "bee", "cat"]
-KINDS = {"linear": {}, "mlp": {"hidden": 6, "drop_rate": 0.5}, "cosine": {"scale": 4.0}}
+KINDS = {
+    "linear": {},
+    "mlp": {"hidden": 6, "drop_rate": 0.5},
+    "cosine": {"scale": 4.0},
+    "batchnorm_linear": {},
+}
 
 
 def model_of(kind: str, names=NAMES, seed: int = 0, **options):
@@ -84,6 +91,17 @@ def test_a_head_of_another_kind_is_new(kind, other, tmp_path):
     assert ("unlike the source's" in " ".join(report.notes)) == (kind != other)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_with_a_head_is_converted(kind, tmp_path):
+    model = model_of(kind)
+    cait_tf.save_weights(model, tmp_path / "a.safetensors")
+    convert(tmp_path / "a.safetensors", tmp_path / "b.keras")
+    again = keras.saving.load_model(tmp_path / "b.keras")
+    assert again.head_kind == kind
+    image = np.ones((1, 32, 32, 3), "float32")
+    np.testing.assert_allclose(again(image), model(image), atol=1e-6)
+
+
 def test_another_width_makes_a_new_head(tmp_path):
     path = tmp_path / "a.safetensors"
     cait_tf.save_weights(model_of("mlp"), path)
@@ -94,7 +112,7 @@ def test_another_width_makes_a_new_head(tmp_path):
 @pytest.mark.parametrize(
     ("kind", "options", "message"),
     [
-        ("mpl", {}, "head: got 'mpl', expected one of linear, mlp, cosine"),
+        ("mpl", {}, "head: got 'mpl', expected one of linear, mlp, cosine, batchnorm_linear"),
         ("cosine", {"hidden": 3}, "got the option hidden with head 'cosine', expected of its options: scale"),
     ],
 )  # fmt: skip

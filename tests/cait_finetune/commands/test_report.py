@@ -79,7 +79,7 @@ def finished(config, cut_off, tmp_path_factory):
     identity["directory"] = str(prepared.run.root)  # the copy stands for the run itself
     prepared.run.identity.write_text(json.dumps(identity))
     model = models.from_checkpoint(
-        config.model, prepared.source.class_names, prepared.run.best_checkpoint
+        config.model, config.head, prepared.source.class_names, prepared.run.best_checkpoint
     )
     finish(config, prepared, model, 0.0, Loggers())
     return prepared, model, prepared.run.read_result()

@@ -333,18 +333,20 @@ def test_training_on_features_is_training_on_images_without_augmentation(source)
             optimizer = AdamW(table, optimizer_config())
         probe = Probe(source, model)
         if on_features:
-            trained = models.Head(model)
+            frozen, scored = None, models.Head(model)
             stream = probe.features.train_batches(4, 0)
             validation = probe.features.evaluation_batches("validation", 4)
         else:
-            trained = models.FrozenBackbone(model)
+            frozen, scored = model.backbone, model
             stream = train_batches(source, dataset, PLAIN, PREPROCESSING, 4, 0, corrupt)
             validation = evaluation_batches(source, "validation", PREPROCESSING, 4, corrupt)
-        step = TrainStep(trained, optimizer, strategy, loss=CrossEntropy(0.1), clip_norm=1.0)
+        step = TrainStep(
+            models.Head(model), optimizer, strategy, CrossEntropy(0.1), clip_norm=1.0, frozen=frozen
+        )
         for images, labels, _ in itertools.islice(stream, 6):
             step(images, labels, tf.constant(0.01))
         heads.append(np.concatenate([np.ravel(variable) for variable in model.head.weights]))
-        losses.append(Evaluator(trained)(validation).loss)
+        losses.append(Evaluator(scored)(validation).loss)
         whole = evaluation_batches(source, "validation", PREPROCESSING, 4, corrupt)
         assert Evaluator(model)(whole).loss == pytest.approx(losses[-1], abs=1e-5)
     start = np.concatenate([np.ravel(variable) for variable in small_model().head.weights])

@@ -1,10 +1,12 @@
 import contextlib
 import gc
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from cait_finetune.model import Head
 from cait_finetune.optim.adamw import AdamW
 from cait_finetune.optim.parameters import parameter_table
 from cait_finetune.runtime import tuning
@@ -15,6 +17,7 @@ from cait_finetune.train.loss_scale import LossScale
 from cait_finetune.train.step import STEP_METRICS, TrainStep
 from cait_tf.fused import thresholds
 from cait_tf.fused.tensorflow import concurrent_micro_batches
+from cait_tf.heads import build_head
 from tests.cait_finetune.tiny import (
     NO_GRADIENT,
     batch,
@@ -529,3 +532,62 @@ def test_a_step_without_a_finite_gradient_moves_nothing(precision):
         else:
             assert value.numpy().tobytes() == before[0][name].tobytes(), name
     assert named(step(images, labels, [1e-3]))["finite"] == 1
+
+
+class BatchNormProbe:
+    """A BatchNorm head on a frozen backbone, trained on one batch."""
+
+    def __init__(self, steps=3, **options):
+        strategy = one_device()
+        with strategy.scope():
+            self.model = tiny_model(depth=1, depth_token_only=1, head="batchnorm_linear")
+            table = parameter_table(self.model, "linear_probe", 1.0, 0.05)
+            optimizer = AdamW(table, optimizer_config())
+            self.step = TrainStep(
+                Head(self.model), optimizer, strategy, frozen=self.model.backbone, **options
+            )
+        self.images, self.labels = batch()
+        for _ in range(steps):
+            self.metrics = self.step(self.images, self.labels, [1e-2])
+
+    @property
+    def norm(self):
+        return self.model.head.norm
+
+
+def test_batchnorm_normalises_by_the_whole_batch_and_keeps_a_moving_average():
+    probe = BatchNormProbe(steps=2, accumulation=4)
+    features = np.asarray(probe.model.backbone(probe.images))
+    mean, variance = features.mean(axis=0), features.var(axis=0)
+    np.testing.assert_allclose(probe.norm.moving_mean, (1 - 0.9**2) * mean, atol=1e-5)
+    np.testing.assert_allclose(
+        probe.norm.moving_variance, 0.9**2 + (1 - 0.9**2) * variance, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    "options", [{"accumulation": 4}, {"accumulation": None}, {"jit_compile": True}], ids=str
+)
+def test_batchnorm_does_not_depend_on_micro_batches_or_xla(options):
+    plain, other = BatchNormProbe(), BatchNormProbe(**options)
+    for one, two in zip(plain.model.weights, other.model.weights, strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-5, err_msg=one.path)
+    np.testing.assert_allclose(plain.metrics, other.metrics, atol=1e-5)
+
+
+def test_a_step_without_a_finite_gradient_keeps_the_statistics():
+    probe = BatchNormProbe(steps=1)
+    before = snapshot(probe.model)
+    metrics = probe.step(tf.fill(probe.images.shape, np.nan), probe.labels, [1e-2])
+    assert named(metrics)["finite"] == 0
+    after = snapshot(probe.model)
+    assert all(np.array_equal(before[path], after[path]) for path in before)
+
+
+def test_a_model_with_statistics_takes_no_micro_batches():
+    head = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Flatten(),
+                             build_head("batchnorm_linear", 7, "float32")])  # fmt: skip
+    optimizer = AdamW([], optimizer_config())
+    step = TrainStep(head, optimizer, one_device(), accumulation=2)
+    with pytest.raises(ValueError, match="cannot have micro-batches"):
+        step(*batch(), [1e-2])
