@@ -18,6 +18,7 @@ from cait_finetune.errors import UserError, bad_value, suggest
 from cait_tf import attention_maps, models
 from cait_tf.weights import load as weights_files
 from cait_tf.weights import official
+from cait_tf.weights.assign import column_names
 from cait_tf.weights.class_names import repeated_names, some
 from cait_tf.weights.stated import PREPARATION, state_preparation, stated_facts
 
@@ -177,6 +178,8 @@ def check_classes(
     wanted = f"a head for the classes of the data: {some(class_names)}"
     if match is None:
         hint = "Name its classes with model.weights_class_names=[…], if it has such a head"
+        if column_names(report.unused) and column_names(report.initialised):
+            hint = "Set the keys of head to those of the weights, or to score a run, write evaluate run=RUN"
         raise bad_value(
             key, f"{weights}: {'; '.join(report.notes)}", wanted, hint * (key[:5] == "model")
         )

@@ -11,7 +11,7 @@ import keras
 
 from cait_tf.backbone import CaiTBackbone
 from cait_tf.errors import CaiTError
-from cait_tf.heads import build_head, class_columns
+from cait_tf.heads import OPTIONS, build_head, class_columns
 from cait_tf.weights.class_names import check_same_columns
 from cait_tf.weights.keras_file import class_names
 
@@ -57,7 +57,8 @@ class CaiTClassifier(keras.Model):
         self.num_classes = num_classes
         # The head reads float32 features and writes float32 logits under every precision.
         self.backbone = CaiTBackbone(name="backbone", **kwargs)
-        self.head_kind, self.head_options = head, dict(head_options or {})
+        self.head_kind = head
+        self.head_options = {**OPTIONS.get(head, {}), **(head_options or {})}
         self.head = build_head(
             head, num_classes, self.backbone.norm.dtype_policy, **self.head_options
         )

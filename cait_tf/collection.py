@@ -82,7 +82,7 @@ def write_saved_model(model: Any, directory: str | Path) -> None:
 
     Raises:
         CaiTError: Keras runs on another backend than TensorFlow, the model does not compute in
-            float32, or the model has LoRA updates. To merge the updates, save the weights and load
+            float32, the model has a head that is not linear, or LoRA updates. To merge the updates, save the weights and load
             them into a model without LoRA.
     """
     import keras
@@ -97,6 +97,12 @@ def write_saved_model(model: Any, directory: str | Path) -> None:
     if backbone.compute_dtype != "float32":
         raise CaiTError(f"dtype: got {backbone.dtype_policy.name}, expected float32")
 
+    kind = getattr(model, "head_kind", "linear")
+    if kind != "linear":
+        raise CaiTError(
+            f"model: got a model with head={kind}, expected a linear head, as in every SavedModel of the "
+            "collection\n  Write another format, such as .keras, or a feature extractor"
+        )
     if has_lora(model):
         raise CaiTError(
             "model: got a model with LoRA, expected one without\n"

@@ -72,7 +72,8 @@ class Scale(keras.layers.Layer):
 class CosineHead(NamedColumns):
     """``scale * cos(features, weight)`` for each class, with a learned scale and no bias.
 
-    Few images per class train it better than a linear head, whose weights grow for frequent classes.
+    The lengths of features and weights have no effect. In a linear head, frequent classes get longer
+    weights.
 
     Args:
         units: number of classes C.
@@ -101,9 +102,8 @@ class CosineHead(NamedColumns):
 class BatchNormHead(keras.layers.Layer):
     """Linear, after BatchNorm without learned scale and offset: the linear probe of MAE.
 
-    The statistics of training are those of the whole batch, over all replicas. They have no meaning
-    for a batch of few images. The exported statistics are moving averages with momentum 0.9. The
-    names are timm's ``head.norm`` and ``head.fc``.
+    Training uses the statistics of the whole batch, over all replicas. Inference uses their moving
+    averages. The names follow timm's `NormMlpClassifierHead`: ``norm`` and ``fc``.
 
     Args:
         units: number of classes C.

@@ -51,7 +51,8 @@ def build_model(
             `load_weights` match the head's columns by name. ``model.class_names`` has the names.
         source_names: names of the source's columns, as in `load_weights`.
         weights_key: key of a state dict in a PyTorch checkpoint, as in `load_weights`.
-        **kwargs: further arguments of `CaiTBackbone`, such as ``dtype="mixed_bfloat16"``.
+        **kwargs: further arguments of `CaiTClassifier` and `CaiTBackbone`, such as ``head="mlp"`` or
+            ``dtype="mixed_bfloat16"``.
 
     Raises:
         CaiTError: the name is unknown, or the model refuses a value.

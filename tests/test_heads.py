@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 
 from cait_finetune import load_run
+from cait_finetune.commands.export import export
+from cait_finetune.config import ExportConfig
+from cait_finetune.errors import UserError
 from cait_tf.heads import OPTIONS
 from tests.quick_runs import run
 
@@ -27,9 +30,11 @@ def test_each_head_but_the_default_is_tried():
 def test_a_run_with_a_head_is_exported_and_read_again(name, tmp_path):
     _, result = run(
         tmp_path / "run", f"head={name}", *WORDS[name], "train.epochs=1", "dataset.examples_per_class=10",
-        "export=[saved_model,keras,onnx,litert]",
+        "export=[saved_model,keras,onnx,litert]", "export.quantise=[int8]",
     )  # fmt: skip
     assert np.isfinite(result["test_loss"])
+    with pytest.raises(UserError, match=f"export.timm: got true with head.name={name}"):
+        export(tmp_path / "run", ExportConfig(timm=True, check_images=1, quantise=[]))
     finished = load_run(tmp_path / "run")
     assert finished.model.head_kind == name
     with open(tmp_path / "run" / "parameters.csv", encoding="utf-8", newline="") as file:

@@ -95,9 +95,9 @@ def draw(config: MapsConfig) -> None:
     ):
         raise bad_value(
             "classes",
-            f"{len(names)} class names",
-            f"one for each class of weights={config.weights}",
-            "Correct the file, or leave the key out",
+            f"{len(names)} class names: {'; '.join(model.loading_report.notes)}",
+            f"one for each class of weights={config.weights}, and weights with a linear head",
+            "Correct the file, or leave the key out. For a run, write attention run=RUN",
         )
     for note in model.loading_report.notes if model.loading_report else ():
         print(f"model  {note}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cait_finetune.config.keys import check_keys, key
+from cait_finetune.config.results import ExportConfig
+from cait_finetune.errors import bad_value
 
 
 @dataclass
@@ -20,6 +22,20 @@ class HeadConfig:
 
     def __post_init__(self) -> None:
         check_keys(self, "head")
+
+    def check_export(self, export: ExportConfig) -> None:
+        """Check that every export format can hold the head.
+
+        Raises:
+            UserError: one cannot.
+        """
+        if export.timm and self.name != "linear":
+            raise bad_value(
+                "export.timm",
+                f"true with head.name={self.name}",
+                "false: timm's CaiT has a linear head",
+                "Choose another format, such as export=onnx.",
+            )
 
     @property
     def options(self) -> dict[str, float | int]:

@@ -72,6 +72,7 @@ class Config:
         check_keys(self, "")
         check_effect(self)
         self._check_labels()
+        self._check_head()
         parent = self.continue_from
         if parent and not self.resume and Path(parent) not in Path(self.model.weights).parents:
             raise bad_value(
@@ -142,8 +143,6 @@ class Config:
                 "sgd with these choices: L-BFGS solves plain logistic regression",
                 "Set tuning.solver=sgd.",
             )
-        if self.head.name != "linear":
-            self._check_head()
         if tuning.cache_features and dataset.columns.weight:
             raise bad_value(
                 "dataset.columns.weight",
@@ -153,7 +152,9 @@ class Config:
             )
 
     def _check_head(self) -> None:
-        """Check that tuning and export formats support a head that is not linear."""
+        """Check that tuning and export formats support the head."""
+        if self.head.name == "linear":
+            return
         if self.head.name == "batchnorm_linear" and self.tuning.method != "linear_probe":
             raise bad_value(
                 "head.name",
@@ -168,13 +169,7 @@ class Config:
                 "linear: L-BFGS solves plain logistic regression",
                 "Set tuning.solver=sgd.",
             )
-        if self.export.timm:
-            raise bad_value(
-                "head.name",
-                f"{self.head.name} with export=timm",
-                "linear: timm's CaiT has a linear head",
-                "Choose another format, such as export=onnx.",
-            )
+        self.head.check_export(self.export)
 
 
 def register() -> None:

@@ -186,9 +186,12 @@ def _training(config: Mapping[str, Any], result: Mapping[str, Any], command: str
     train, optimizer = config["train"], config["optimizer"]
     length = f"{result['steps']:,} steps" if result else "an unfinished run"
     best = f"; the weights are those of epoch {result['best_epoch']}" if result else ""
+    head = {key: value for key, value in config["head"].items() if value is not None}
+    kind = head.pop("name")
+    options = "".join(f", {key} {value:g}" for key, value in head.items())
     text = (
         "## Training\n\n"
-        f"Method `{config['tuning']['method']}`, {length} of {train['batch_size']} images"
+        f"Head `{kind}`{options}. Method `{config['tuning']['method']}`, {length} of {train['batch_size']} images"
         f"{best}. Optimizer {optimizer['name']}, base learning rate {optimizer['base_lr']:g}, weight "
         f"decay {optimizer['weight_decay']:g}, layer decay {optimizer['layer_decay']:g}; schedule "
         f"{config['schedule']['name']}; seed {config['seed']}."

@@ -44,7 +44,7 @@ def parameter_table(
 ) -> list[Parameter]:
     """Return the table of a model. ``full`` trains every row; other methods train the head.
 
-    No method trains the statistics of a BatchNorm head.
+    The rows of a BatchNorm head's statistics are always frozen: the training step updates them.
 
     The multiplier of layer-wise decay is ``layer_decay ** (last_id - id)``, which is 1 for the head
     (timm's ``param_groups_layer_decay``). One-dimensional parameters (biases, norms, LayerScale)

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from cait_finetune.config import Config, SplitsConfig
 from cait_finetune.config.advice import advise
 from cait_finetune.config.checks import on_disk, utf8_path
-from cait_finetune.config.former import with_task
+from cait_finetune.config.former import with_head, with_task
 from cait_finetune.config.mappings import UNREADABLE, load
 from cait_finetune.config.root import without_effect
 from cait_finetune.errors import UserError, bad_value, reason
@@ -212,7 +212,7 @@ class RunDirectory:
             if not saved.keys() & Config.__dataclass_fields__.keys():
                 raise ValueError("it has no key of a run")
             forget_default_splits(saved)
-            return without_effect(saved)
+            return without_effect(with_head(saved))
         except FileNotFoundError:
             raise
         except UNREADABLE as error:

@@ -43,22 +43,22 @@ class TrainStep:
     norm of the sum, and applies the same update on every replica.
 
     Args:
-        model: the model to train. If the model has statistics of the batch, such as those of
-            `keras.layers.BatchNormalization`, it must have no micro-batches.
+        model: the model to train.
         loss: `None`: cross-entropy.
         clip_norm: highest global norm of the gradient. 0: no clipping.
         loss_scale: `None`: no loss scaling.
-        jit_compile: whether XLA compiles the step. With several replicas, XLA compiles the
-            gradients only.
+        jit_compile: whether XLA compiles the step. With several replicas, XLA compiles all parts
+            without communication between replicas.
         accumulation: micro-batches per replica. `None`: 1 on an accelerator or with `jit_compile`;
-            on a CPU, `training_micro_batches` chooses.
+            on a CPU, `training_micro_batches` chooses. A model with statistics of the batch, such
+            as those of `keras.layers.BatchNormalization`, has no micro-batches.
         average: an average of the weights. `None`: no average.
         average_steps: whether each step updates `average`. If false, `average` is only part of
             `state`.
         seed: seed of dropout and stochastic depth.
         frozen: a model whose outputs are the inputs of `model`, such as a frozen backbone. It runs
-            in inference mode and without a gradient. It takes the micro-batches, and `model` takes
-            the outputs for the whole batch of a replica. `None`: `model` takes the images.
+            in inference mode and without a gradient. The micro-batches are those of `frozen`, and
+            `model` has none. `None`: `model` takes the images.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class TrainStep:
         self._gradient, self._inputs = self._gradients, self._frozen_outputs
         if jit_compile and several:
             self._inputs = tf.function(self._inputs, jit_compile=True, autograph=False)
-            if not self._statistics:  # XLA cannot compile that the replicas share them
+            if not self._statistics:  # BatchNorm reduces the statistics over the replicas
                 self._gradient = tf.function(self._gradient, jit_compile=True, autograph=False)
 
     def __call__(
@@ -204,8 +204,6 @@ class TrainStep:
             flat = tf.nest.flatten(one)
             return number + 1, *(total + new for total, new in zip(sums, flat, strict=True))
 
-        if self._statistics:
-            raise ValueError("a model with statistics of the batch cannot have micro-batches")
         zeros = _zeros_like(self._optimizer.variables)
         start = (tf.constant(0), tf.constant(0.0), tf.constant(0.0), *zeros)
         with hoisted_weights(), tracing_micro_batches():
@@ -220,7 +218,7 @@ class TrainStep:
 
     def _micro_batches(self, images: tf.Tensor) -> int:
         """Return the number of micro-batches of the trained model."""
-        if self._frozen:
+        if self._frozen or self._statistics:
             return 1
         if self._accumulation or self._jit_compile:
             return self._accumulation or 1

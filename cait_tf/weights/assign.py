@@ -41,6 +41,22 @@ def head_names(names: Iterable[str]) -> set[str]:
     return {name for name in names if name.startswith("head.")}
 
 
+def kind_of_head(names: Collection[str]) -> str:
+    """Return the kind of head, a key of `cait_tf.heads.OPTIONS`, that has parameters of these names."""
+    kinds = {
+        "head.fc2.weight": "mlp",
+        "head.fc.weight": "batchnorm_linear",
+        "head.scale.weight": "cosine",
+    }
+    return next((kind for name, kind in kinds.items() if name in names), "linear")
+
+
+def _head_in_words(tensors: Tensors) -> str:
+    hidden = tensors.get("head.fc1.weight")
+    width = "" if hidden is None else f" head.hidden={hidden.shape[-1]}"
+    return f"head={kind_of_head(tensors)}{width}"
+
+
 def column_names(names: Collection[str]) -> tuple[str, ...]:
     """Return the names of the head's kernel and bias with a column for each class, if they exist."""
     layer = next((one for one in _COLUMN_LAYERS if f"{one}.weight" in names), _COLUMN_LAYERS[-1])
@@ -99,19 +115,20 @@ def assign_weights(
     resampled, initialised, unused, notes = [], [], [], []
 
     match, warning = None, ""
-    same_kind = not _is_of_other_kind(tensors, variables)
-    if class_names is not None and theirs and ours and same_kind:
+    alike = _differ_in_columns_at_most(tensors, variables)
+    if class_names is not None and theirs and ours and alike:
         match = match_classes(source_names, class_names, theirs)
         warning = _kept_columns(match, class_names, theirs)
         _match_head(tensors, variables, match, notes)
     if _has_other_head(tensors, variables):
+        found = _head_in_words(tensors)
         unused = sorted(head_names(tensors), reverse=True)  # each weight before its bias
         for name in unused:
             del tensors[name]
         initialised = [name for name in variables if name in head_names(variables)]
         if initialised:
-            kind = "" if same_kind or not unused else ", unlike the source's"
-            notes.append(f"new head for {variables[ours[0]].shape[1]} classes{kind}")
+            unlike = "" if alike or not unused else f"; the source has {found}"
+            notes.append(f"new head for {variables[ours[0]].shape[1]} classes{unlike}")
         elif unused:
             notes.append("the source's head is left out, because the model has no head")
 
@@ -201,11 +218,24 @@ def _is_of_other_kind(tensors: Tensors, variables: Mapping[str, Any]) -> bool:
     return not (theirs <= ours or ours <= theirs)
 
 
+def _differ_in_columns_at_most(tensors: Tensors, variables: Mapping[str, Any]) -> bool:
+    """Whether two heads have the same parameters, with another number of columns at most."""
+    theirs, ours = head_names(tensors), head_names(variables)
+    columns = column_names(ours)
+    return theirs == ours and all(
+        tensors[name].shape[: -1 if name in columns else None]
+        == tuple(variables[name].shape)[: -1 if name in columns else None]
+        for name in ours
+    )
+
+
 def _has_other_head(tensors: Tensors, variables: Mapping[str, Any]) -> bool:
     """Whether the source has no head, a head of another kind, or a whole head of other shapes."""
     theirs = head_names(tensors)
     if not theirs or _is_of_other_kind(tensors, variables):
         return True
+    if head_names(variables) and theirs != head_names(variables):
+        return False  # the head lacks a parameter
     shapes = {name: tuple(variables[name].shape) for name in head_names(variables)}
     return bool(columns_of(tensors)) and shapes != {name: tensors[name].shape for name in theirs}
 

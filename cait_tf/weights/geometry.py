@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cait_tf.errors import WeightsError
-from cait_tf.weights.assign import columns_of
+from cait_tf.weights.assign import columns_of, kind_of_head
 
 
 def geometry(
@@ -64,12 +64,11 @@ def geometry(
 
 
 def _head(tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Return the arguments for a head that is not linear. A file states no dropout rate."""
-    if "head.fc1.weight" in tensors:
-        hidden = tensors["head.fc1.weight"].shape[1]
-        return {"head": "mlp", "head_options": {"hidden": hidden}}
-    kinds = {"head.scale.weight": "cosine", "head.norm.running_mean": "batchnorm_linear"}
-    return next(({"head": kind} for name, kind in kinds.items() if name in tensors), {})
+    """Return the arguments for a head that is not linear. Tensors state no dropout rate."""
+    kind, hidden = kind_of_head(tensors), tensors.get("head.fc1.weight")
+    if kind == "linear":
+        return {}
+    return {"head": kind, "head_options": {} if hidden is None else {"hidden": hidden.shape[-1]}}
 
 
 def _blocks(tensors: Mapping[str, np.ndarray], stage: str) -> int:

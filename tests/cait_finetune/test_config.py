@@ -429,7 +429,7 @@ def test_compose_accepts_a_value_out_of_range():
     ("overrides", "key", "expected"),
     [
         (["task=multi_label", "loss=cross_entropy"], "loss.name", "bce or asymmetric"),
-        (["head=mlp", "export=timm"], "head.name", "linear: timm's"),
+        (["head=mlp", "export=timm"], "export.timm", "false: timm's"),
         (["head=cosine", "tuning=linear_probe", "tuning.solver=lbfgs"], "head.name", "linear: L-BFGS"),
         (["head=batchnorm_linear", "tuning=full"], "head.name", "tuning=linear_probe: its"),
         (["loss=asymmetric"], "loss.name", "cross_entropy or bce"),

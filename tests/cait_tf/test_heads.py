@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
+import yaml
 
 import cait_tf
 from cait_tf.convert import convert
 from cait_tf.heads import OPTIONS, build_head
+from cait_tf.weights.assign import assign_weights, head_names, parameters
 from tests.cait_finetune.tiny import tiny_model
 
 FEATURES = np.random.default_rng(0).normal(size=(5, 8)).astype("float32")
@@ -34,6 +38,35 @@ def arrays(model) -> list[np.ndarray]:
 
 def test_each_kind_is_tried():
     assert list(KINDS) == list(OPTIONS)
+
+
+@pytest.mark.parametrize("kind", OPTIONS)
+def test_the_options_of_the_configuration_have_the_defaults_of_python(kind):
+    file = Path(__file__).parents[2] / "conf" / "head" / f"{kind}.yaml"
+    options = yaml.safe_load(file.read_text(encoding="utf-8"))
+    options.pop("defaults", None)
+    assert options == {"name": kind, **OPTIONS[kind]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [(kind, name) for kind in KINDS for name in sorted(head_names(parameters(model_of(kind))))],
+)
+def test_a_head_that_lacks_a_parameter_is_refused(kind, name, tmp_path):
+    model = model_of(kind)
+    tensors = {one: np.array(value) for one, value in parameters(model).items() if one != name}
+    if {"head.weight", "head.scale.weight"} & {name} and kind == "cosine":
+        pytest.skip("the rest is no head, or a part of a linear one")
+    with pytest.raises(cait_tf.WeightsError, match=f"missing in the source: {name}"):
+        assign_weights(model_of(kind, seed=1), tensors, "a file", "test")
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "linear"])
+def test_a_saved_model_of_the_collection_has_a_linear_head(kind, tmp_path):
+    cait_tf.save_weights(model_of(kind), tmp_path / "a.safetensors")
+    with pytest.raises(cait_tf.CaiTError, match=f"got a model with head={kind}, expected a linear"):
+        convert(tmp_path / "a.safetensors", tmp_path / "b")
+    convert(tmp_path / "a.safetensors", tmp_path / "b", feature_extractor=True)
 
 
 def test_a_cosine_head_is_a_scaled_cosine():
@@ -88,7 +121,7 @@ def test_a_head_of_another_kind_is_new(kind, other, tmp_path):
     same = all(np.array_equal(a, b) for a, b in zip(before, arrays(model), strict=True))
     assert same == (kind != other)
     assert bool(report.initialised) == (kind != other)
-    assert ("unlike the source's" in " ".join(report.notes)) == (kind != other)
+    assert (f"the source has head={kind}" in " ".join(report.notes)) == (kind != other)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -105,8 +138,11 @@ def test_a_file_with_a_head_is_converted(kind, tmp_path):
 def test_another_width_makes_a_new_head(tmp_path):
     path = tmp_path / "a.safetensors"
     cait_tf.save_weights(model_of("mlp"), path)
-    model = model_of("mlp", seed=1, hidden=7)
-    assert len(cait_tf.load_weights(model, path).initialised) == 4
+    model = model_of("mlp", names=NAMES[::-1], seed=1, hidden=7)
+    report = cait_tf.load_weights(model, path)
+    assert len(report.initialised) == 4
+    assert report.classes is None  # no column is loaded by name
+    assert "new head for 3 classes; the source has head=mlp head.hidden=6" in report.notes
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def test_a_custom_head_needs_its_own_class_list(command, tmp_path):
     (tmp_path / "classes.txt").write_text("one\ntwo\nthree\n")
     command(*OWN, "classes=classes.txt")
     assert (tmp_path / "attention_maps" / "photo_saliency.png").is_file()
-    with pytest.raises(SystemExit, match="classes: got 1000 class names, expected one for each"):
+    with pytest.raises(SystemExit, match="classes: got 1000 class names: new head for 1000"):
         command(*OWN)
 
 

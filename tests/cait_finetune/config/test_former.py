@@ -6,7 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from cait_finetune.cli.compose import configure
-from cait_finetune.config.former import with_task
+from cait_finetune.config.former import with_head, with_task
 from tests.cait_finetune.stand_ins import composed
 
 
@@ -35,3 +35,12 @@ def test_the_configuration_of_an_earlier_run_is_a_recipe(several, name, tmp_path
     OmegaConf.save(saved, tmp_path / "config.yaml")
     config = configure(recipe="config", folder=tmp_path)
     assert config.task.name == name
+
+
+@pytest.mark.parametrize(
+    ("saved", "name"), [({"seed": 1}, "linear"), ({"head": {"name": "mlp"}}, "mlp")]
+)
+def test_a_run_that_states_no_head_has_a_linear_one(saved, name):
+    before = OmegaConf.create(saved)
+    assert with_head(before).head.name == name
+    assert before == saved

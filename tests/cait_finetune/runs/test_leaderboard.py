@@ -83,7 +83,12 @@ def test_a_path_without_runs_raises_an_error(tmp_path, path, message):
 
 def test_a_finished_run_is_read(tmp_path):
     entry = read_entry(write_run(tmp_path / "run", 0.5, "seed=3", optimizer__base_lr=1e-3))
-    assert entry.settings == {"seed": 0, "traceback": False, "optimizer.base_lr": 1e-3}
+    assert entry.settings == {
+        "seed": 0,
+        "traceback": False,
+        "optimizer.base_lr": 1e-3,
+        "head.name": "linear",  # the run of a version without heads
+    }
     assert (entry.command, entry.missing) == ("python -m cait_finetune seed=3", "")
     assert entry.score == 0.5
 

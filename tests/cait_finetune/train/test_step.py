@@ -1,7 +1,6 @@
 import contextlib
 import gc
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -17,7 +16,6 @@ from cait_finetune.train.loss_scale import LossScale
 from cait_finetune.train.step import STEP_METRICS, TrainStep
 from cait_tf.fused import thresholds
 from cait_tf.fused.tensorflow import concurrent_micro_batches
-from cait_tf.heads import build_head
 from tests.cait_finetune.tiny import (
     NO_GRADIENT,
     batch,
@@ -584,10 +582,13 @@ def test_a_step_without_a_finite_gradient_keeps_the_statistics():
     assert all(np.array_equal(before[path], after[path]) for path in before)
 
 
-def test_a_model_with_statistics_takes_no_micro_batches():
-    head = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Flatten(),
-                             build_head("batchnorm_linear", 7, "float32")])  # fmt: skip
-    optimizer = AdamW([], optimizer_config())
-    step = TrainStep(head, optimizer, one_device(), accumulation=2)
-    with pytest.raises(ValueError, match="cannot have micro-batches"):
-        step(*batch(), [1e-2])
+def test_a_batchnorm_head_on_features_takes_the_whole_batch():
+    features, labels = np.random.default_rng(0).normal(size=(8, 48)).astype("float32"), batch()[1]
+    steps = []
+    for accumulation in (1, 4):
+        model = tiny_model(depth=1, depth_token_only=1, head="batchnorm_linear")
+        optimizer = AdamW(parameter_table(model, "linear_probe", 1.0, 0.05), optimizer_config())
+        step = TrainStep(Head(model), optimizer, one_device(), accumulation=accumulation)
+        step(features, labels, [1e-2])
+        steps.append(snapshot(model))
+    assert all(np.array_equal(steps[0][path], steps[1][path]) for path in steps[0])
