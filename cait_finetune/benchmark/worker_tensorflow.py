@@ -76,7 +76,7 @@ def _training(config: Config, model: keras.Model, strategy: tf.distribute.Strate
         strategy,
         class_loss(config.loss, config.train.label_smoothing),
         phases(model, config.tuning, config.optimizer, steps, steps),
-        lambda _: model,
+        lambda _: (model, None),
         steps,
         lambda _: lambda _: _RATE,
     )
