@@ -134,6 +134,7 @@ def build(
             class_names=class_names,
             head=head.name if head else "linear",
             head_options=head.options if head else None,
+            pooling=head.pooling if head else "token",
             source_names=config.weights_class_names,
             weights_key=config.weights_key,
             dtype=precision,
@@ -221,13 +222,14 @@ class Head(keras.Model):
 
 def backbone_facts(model: cait_tf.CaiTClassifier, config: ModelConfig) -> dict[str, str]:
     """Return what the backbone's features depend on besides the images."""
-    digest = hashlib.sha256()
+    digest, pooling = hashlib.sha256(), model.backbone.pooling
     for variable in model.backbone.weights:
         digest.update(f"{variable.path} {variable.shape}\n".encode())
         digest.update(np.ascontiguousarray(variable))
     return {
         "model": config.name,
         "precision": model.backbone.dtype_policy.name,
+        **({} if pooling == "token" else {"pooling": pooling}),
         "weights": digest.hexdigest(),
     }
 

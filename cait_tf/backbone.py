@@ -32,14 +32,16 @@ logger = logging.getLogger(__name__)
 
 #: Weights and layers of the input embedding, with layer id 0.
 _EMBEDDINGS = ("cls_token", "pos_embed", "patch_embed")
+#: The values of `pooling`.
+POOLINGS = ("token", "token_and_mean", "tokens")
 
 
 @keras.saving.register_keras_serializable("cait_tf")
 class CaiTBackbone(keras.Model):
-    """CaiT without a head: normalised images (B, h, w, 3) to features (B, D).
+    """CaiT without a head: normalised images (B, h, w, 3) to features (B, F), F = `num_features`.
 
-    The features are the class token after the final LayerNorm, as in the published feature
-    extractors. ``backbone(images, return_attention=True)`` returns ``(features, maps)``. The
+    By default the features are the class token after the final LayerNorm, as in the published
+    feature extractors. ``backbone(images, return_attention=True)`` returns ``(features, maps)``. The
     dictionary `maps` has ``sa_ffn_block_{i}_att`` (B, H, N, N) for each trunk block, after the
     second head mixing. For each class-attention block it has ``ca_ffn_block_{j}_att``
     (B, H, 1, 1+N), after the softmax.
@@ -55,6 +57,10 @@ class CaiTBackbone(keras.Model):
         drop_rate: dropout rate of the trunk's activations.
         attn_drop_rate: dropout rate of the trunk's attention maps.
         remat: recompute each trunk block in the backward pass instead of storing its activations.
+        pooling: what the features are. ``token``: the class token, (B, D). ``token_and_mean``: the
+            class token, then the mean of the patch tokens after a LayerNorm of its own, (B, 2D), as
+            in DINOv2's linear protocol. ``tokens``: the class token after each class-attention
+            block, first to last, (B, ``depth_token_only`` · D).
 
     Raises:
         CaiTError: an argument has a wrong type or range. Or `image_size` is not a multiple of
@@ -78,6 +84,7 @@ class CaiTBackbone(keras.Model):
         attn_drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
         remat: bool = False,
+        pooling: str = "token",
         **kwargs: Any,
     ) -> None:
         super().__init__(**{"name": "cait_backbone", "autocast": False, **kwargs})
@@ -91,6 +98,8 @@ class CaiTBackbone(keras.Model):
             depth_token_only=depth_token_only,
         )
         check_positive(mlp_ratio=mlp_ratio, kernel_init=kernel_init)
+        if pooling not in POOLINGS:
+            raise CaiTError(f"pooling: got {pooling!r}, expected one of {', '.join(POOLINGS)}")
         check_precision(self.dtype_policy)
         self.image_size = image_shape(image_size)
         self.grid_size = grid_shape(*self.image_size, patch_size)
@@ -112,10 +121,13 @@ class CaiTBackbone(keras.Model):
         self.attn_drop_rate = attn_drop_rate
         self.drop_path_rate = drop_path_rate
         self.remat = remat
+        self.pooling = pooling
 
         policy = self.dtype_policy
         self.patch_embed = PatchEmbed(patch_size, embed_dim, dtype=policy, name="patch_embed")
         self.norm = layer_norm("norm", policy)
+        if pooling == "token_and_mean":
+            self.fc_norm = layer_norm("fc_norm", policy)  # timm's name for the norm of a mean
         self.pos_drop = keras.layers.Dropout(drop_rate, dtype=self.norm.dtype_policy)
         shared = {
             "mlp_ratio": mlp_ratio,
@@ -174,17 +186,35 @@ class CaiTBackbone(keras.Model):
         for block in self.blocks_token_only:
             block.build((None, 1, dim), patches)
         self.norm.build(patches)
+        if self.pooling == "token_and_mean":
+            self.fc_norm.build((None, dim))
         self.built = True
 
+    @property
+    def num_features(self) -> int:
+        """The number F of features of an image, by `pooling`."""
+        parts = {"token": 1, "token_and_mean": 2, "tokens": self.depth_token_only}
+        return parts[self.pooling] * self.embed_dim
+
     def call(self, images: Any, return_attention: bool = False, training: bool = False) -> Any:
-        cls, _, maps = self._forward(images, return_attention, training)
-        # LayerNorm acts on each token separately, so the features need only the class token.
-        features = self.norm(cls)[:, 0]  # (B, D)
+        tokens, patches, maps = self._forward(images, return_attention, training)
+        features = self._pooled(tokens, patches)  # (B, F)
         return (features, maps) if return_attention else features
+
+    def _pooled(self, tokens: list[Any], patches: Any) -> Any:
+        """Return the features, given the class token after each block and the patch tokens."""
+        # LayerNorm acts on each token separately, so only the tokens in use are normalised.
+        cls = self.norm(tokens[-1])[:, 0]  # (B, D)
+        if self.pooling == "token_and_mean":
+            return ops.concatenate([cls, self.fc_norm(ops.mean(patches, axis=1))], axis=-1)
+        if self.pooling == "tokens":
+            earlier = [self.norm(token)[:, 0] for token in tokens[:-1]]
+            return ops.concatenate([*earlier, cls], axis=-1)
+        return cls
 
     def forward_features(self, images: Any, training: bool = False) -> Any:
         """Return all tokens after the final LayerNorm, class token first: ``(B, 1+N, D)``."""
-        cls, patches, _ = self._forward(images, False, training)
+        (*_, cls), patches, _ = self._forward(images, False, training)
         return self.norm(ops.concatenate([cls, patches], axis=1))
 
     def forward_intermediates(
@@ -219,7 +249,7 @@ class CaiTBackbone(keras.Model):
                 x = self.norm(x) if norm else x
                 taken[i] = ops.reshape(x, (-1, *self.grid_size, self.embed_dim))
 
-        cls, patches, _ = self._forward(images, False, training, take)
+        (*_, cls), patches, _ = self._forward(images, False, training, take)
         tokens = self.norm(ops.concatenate([cls, patches], axis=1))
         return tokens, [taken[i] for i in chosen]
 
@@ -255,7 +285,10 @@ class CaiTBackbone(keras.Model):
         training: bool,
         take: Callable[[int, Any], None] | None = None,
     ) -> tuple:
-        """Return class token (B, 1, D), patch tokens (B, N, D) and maps, before the final norm."""
+        """Return the class token (B, 1, D) after each class-attention block, patch tokens and maps.
+
+        The patch tokens are (B, N, D). No token is normalised.
+        """
         dtype = keras.backend.standardize_dtype(images.dtype)
         if "float" not in dtype:
             raise CaiTError(
@@ -277,11 +310,13 @@ class CaiTBackbone(keras.Model):
             if take:
                 take(i, x)
         cls = ops.broadcast_to(self.cls_token, (ops.shape(x)[0], 1, self.embed_dim))  # (B, 1, D)
+        tokens = []
         for j, block in enumerate(self.blocks_token_only):
             cls = block(cls, x, return_attention=return_attention, training=training)
             if return_attention:
                 cls, maps[f"ca_ffn_block_{j}_att"] = cls
-        return cls, x, maps
+            tokens.append(cls)
+        return tokens, x, maps
 
     def save_own_variables(self, store: Any) -> None:
         """Store the weights, the patch grid, and how images are prepared, if that is known.
@@ -341,7 +376,7 @@ class CaiTBackbone(keras.Model):
         """Return the position of a variable in the forward pass. Each block has its own position.
 
         The embeddings have position 0, ``blocks_i`` i+1, and ``blocks_token_only_j`` depth+1+j. The
-        final norm has the position of the last class-attention block. A variable outside the
+        final norms have the position of the last class-attention block. A variable outside the
         backbone has position ``num_forward_places - 1``.
         """
         head = self.num_forward_places - 1
@@ -357,7 +392,7 @@ class CaiTBackbone(keras.Model):
                 return int(match[1]) + 1
             if match := re.fullmatch(r"blocks_token_only_(\d+)", part):
                 return self.depth + 1 + int(match[1])
-            if part == "norm":
+            if part in ("norm", "fc_norm"):
                 return head - 1
         return head
 
@@ -383,4 +418,5 @@ class CaiTBackbone(keras.Model):
             "attn_drop_rate": self.attn_drop_rate,
             "drop_path_rate": self.drop_path_rate,
             "remat": self.remat,
+            "pooling": self.pooling,
         }

@@ -70,12 +70,12 @@ class CaiTClassifier(keras.Model):
             return
         with keras.name_scope(self.name, caller=self):
             self.backbone.build()
-            self.head.build((None, self.backbone.embed_dim))
+            self.head.build((None, self.backbone.num_features))
         self.built = True
 
     def call(self, images: Any, return_attention: bool = False, training: bool = False) -> Any:
         if not return_attention:
-            features = self.backbone(images, training=training)  # (B, D)
+            features = self.backbone(images, training=training)  # (B, F)
             return self.head(features, training=training)  # (B, C)
         features, maps = self.backbone(images, return_attention=True, training=training)
         return self.head(features, training=training), maps

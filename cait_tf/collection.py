@@ -98,10 +98,10 @@ def write_saved_model(model: Any, directory: str | Path) -> None:
         raise CaiTError(f"dtype: got {backbone.dtype_policy.name}, expected float32")
 
     kind = getattr(model, "head_kind", "linear")
-    if kind != "linear":
+    if kind != "linear" or backbone.pooling != "token":
         raise CaiTError(
-            f"model: got a model with head={kind}, expected a linear head, as in every SavedModel of the "
-            "collection\n  Write another format, such as .keras, or a feature extractor"
+            f"model: got a model with head={kind} and pooling={backbone.pooling}, expected a linear head "
+            "on the class token, as in every SavedModel of the collection\n  Write another format, such as .keras, or a feature extractor"
         )
     if has_lora(model):
         raise CaiTError(

@@ -70,7 +70,7 @@ def convert(
 
     from cait_tf.collection import compare, outputs_on_noise
     from cait_tf.weights import official
-    from cait_tf.weights.assign import assign_weights
+    from cait_tf.weights.assign import assign_weights, head_names
     from cait_tf.weights.load import read_weights
     from cait_tf.weights.stated import stated_facts
 
@@ -82,7 +82,9 @@ def convert(
         official.check_torch()  # before the weights are read
     tensors, kind, grid, class_names, notes = read_weights(source, weights_key)
     if feature_extractor:
-        tensors = {name: array for name, array in tensors.items() if not name.startswith("head.")}
+        tensors = {
+            name: array for name, array in tensors.items() if name not in head_names(tensors)
+        }
     model = _model_for(tensors, grid, source, class_names)
     assign_weights(model, dict(tensors), str(source), kind, grid)
     destination.parent.mkdir(parents=True, exist_ok=True)

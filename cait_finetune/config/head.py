@@ -15,6 +15,11 @@ class HeadConfig:
 
     name: str = key("The kind of head. `head=NAME` sets it and its defaults.", "linear",
                     choices=("linear", "mlp", "cosine", "batchnorm_linear"))  # fmt: skip
+    pooling: str = key(
+        "The features under the head: the class token; the class token and the mean of the patch tokens; or "
+        "the class tokens after each class-attention block.",
+        "token", choices=("token", "token_and_mean", "tokens"),
+    )  # fmt: skip
     hidden: int | None = key("Width of the hidden layer.", None, low=1)
     drop_rate: float | None = key("Dropout rate of the hidden layer.", None,
                                   low=0, high=1, open_high=True)  # fmt: skip
@@ -29,11 +34,11 @@ class HeadConfig:
         Raises:
             UserError: one cannot.
         """
-        if export.timm and self.name != "linear":
+        if export.timm and (self.name, self.pooling) != ("linear", "token"):
             raise bad_value(
                 "export.timm",
-                f"true with head.name={self.name}",
-                "false: timm's CaiT has a linear head",
+                f"true with head.name={self.name} head.pooling={self.pooling}",
+                "false: timm's CaiT has a linear head on the class token",
                 "Choose another format, such as export=onnx.",
             )
 

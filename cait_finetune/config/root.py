@@ -153,8 +153,6 @@ class Config:
 
     def _check_head(self) -> None:
         """Check that tuning and export formats support the head."""
-        if self.head.name == "linear":
-            return
         if self.head.name == "batchnorm_linear" and self.tuning.method != "linear_probe":
             raise bad_value(
                 "head.name",
@@ -162,7 +160,7 @@ class Config:
                 "tuning=linear_probe: its statistics are those of a frozen backbone's features",
                 "Set tuning=linear_probe, or choose another head.",
             )
-        if self.tuning.solver == "lbfgs":
+        if self.tuning.solver == "lbfgs" and self.head.name != "linear":
             raise bad_value(
                 "head.name",
                 f"{self.head.name} with tuning.solver=lbfgs",

@@ -187,8 +187,9 @@ def _training(config: Mapping[str, Any], result: Mapping[str, Any], command: str
     length = f"{result['steps']:,} steps" if result else "an unfinished run"
     best = f"; the weights are those of epoch {result['best_epoch']}" if result else ""
     head = {key: value for key, value in config["head"].items() if value is not None}
-    kind = head.pop("name")
+    kind, pooling = head.pop("name"), head.pop("pooling", "token")
     options = "".join(f", {key} {value:g}" for key, value in head.items())
+    options += "" if pooling == "token" else f", pooling `{pooling}`"
     text = (
         "## Training\n\n"
         f"Head `{kind}`{options}. Method `{config['tuning']['method']}`, {length} of {train['batch_size']} images"

@@ -78,7 +78,7 @@ class ServingModule(tf.Module):
         return {**self.serving_default(logits), "class_names": names, "predicted_index": index}
 
     def images(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-        features = self.model.backbone(images, training=False)  # (B, D)
+        features = self.model.backbone(images, training=False)  # (B, F)
         return {"logits": self.model.head(features), "features": features}
 
     @tf.function(input_signature=[], autograph=False)

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 #: Layers of a head that have a column for each class, by timm name. A head has one of them.
 _COLUMN_LAYERS = ("head.fc2", "head.fc", "head")
+#: Layers of a head that have a row for each feature.
+_ROW_LAYERS = ("head.fc1", "head.fc", "head")
+#: The norm of the mean of the patch tokens, by timm name.
+POOLED_NORM = "fc_norm"
 _LISTED = 12
 
 #: Arrays in Keras layout by timm name.
@@ -37,8 +41,8 @@ def parameters(model: keras.Model) -> dict[str, Any]:
 
 
 def head_names(names: Iterable[str]) -> set[str]:
-    """Return the timm names that belong to the head."""
-    return {name for name in names if name.startswith("head.")}
+    """Return the timm names that belong to the head, with the norm that only a pooling has."""
+    return {name for name in names if name.startswith(("head.", f"{POOLED_NORM}."))}
 
 
 def kind_of_head(names: Collection[str]) -> str:
@@ -54,7 +58,19 @@ def kind_of_head(names: Collection[str]) -> str:
 def _head_in_words(tensors: Tensors) -> str:
     hidden = tensors.get("head.fc1.weight")
     width = "" if hidden is None else f" head.hidden={hidden.shape[-1]}"
-    return f"head={kind_of_head(tensors)}{width}"
+    pooling = pooling_of(tensors)
+    pooled = "" if pooling == "token" else f" head.pooling={pooling}"
+    return f"head={kind_of_head(tensors)}{width}{pooled}"
+
+
+def pooling_of(tensors: Tensors) -> str:
+    """Return the backbone's `pooling`, by the norm of a mean and the rows of the head."""
+    if f"{POOLED_NORM}.weight" in tensors:
+        return "token_and_mean"
+    first = next((one for one in _ROW_LAYERS if f"{one}.weight" in tensors), None)
+    if first is None or "norm.weight" not in tensors:
+        return "token"
+    return "token" if len(tensors[f"{first}.weight"]) == len(tensors["norm.weight"]) else "tokens"
 
 
 def column_names(names: Collection[str]) -> tuple[str, ...]:
@@ -126,11 +142,15 @@ def assign_weights(
         for name in unused:
             del tensors[name]
         initialised = [name for name in variables if name in head_names(variables)]
-        if initialised:
+        if ours:
             unlike = "" if alike or not unused else f"; the source has {found}"
             notes.append(f"new head for {variables[ours[0]].shape[1]} classes{unlike}")
-        elif unused:
-            notes.append("the source's head is left out, because the model has no head")
+        elif initialised:
+            notes.append(f"new {POOLED_NORM}")
+    if not ours and (left := sorted(one for one in tensors if one.startswith("head."))):
+        unused = [*unused, *(name for name in left if tensors.pop(name) is not None)]
+    if not ours and unused:
+        notes.append("the source's head is left out, because the model has no head")
 
     grid = grid_of(model)
     embedding = tensors.get("pos_embed")
@@ -215,7 +235,8 @@ def _is_of_other_kind(tensors: Tensors, variables: Mapping[str, Any]) -> bool:
     The result is `False` for a head that lacks a parameter. `_check` reports that error.
     """
     theirs, ours = head_names(tensors), head_names(variables)
-    return not (theirs <= ours or ours <= theirs)
+    pooled = {f"{POOLED_NORM}.weight" in one for one in (theirs, ours)}
+    return len(pooled) > 1 or not (theirs <= ours or ours <= theirs)
 
 
 def _differ_in_columns_at_most(tensors: Tensors, variables: Mapping[str, Any]) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cait_tf.errors import WeightsError
-from cait_tf.weights.assign import columns_of, kind_of_head
+from cait_tf.weights.assign import columns_of, kind_of_head, pooling_of
 
 
 def geometry(
@@ -58,6 +58,8 @@ def geometry(
             f"{', '.join(list(tensors)[:4])} …; expected timm's names, such as "
             "blocks.0.attn.proj_l.weight"
         ) from error
+    if (pooling := pooling_of(tensors)) != "token":
+        shape["pooling"] = pooling
     if columns := columns_of(tensors):
         shape |= {"num_classes": columns, **_head(tensors)}
     return shape

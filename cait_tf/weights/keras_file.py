@@ -183,7 +183,7 @@ def _timm_name(key: str) -> str | None:
     name = path.replace("/", ".")
     if name.endswith((".gamma_1", ".gamma_2")):
         return name
-    if not re.match(r"(patch_embed\.proj|blocks|norm|head)", name):
+    if not re.match(r"(patch_embed\.proj|blocks|norm|fc_norm|head)", name):
         return None
     leaves = ("running_mean", "running_var") if name == "head.norm" else ("weight", "bias")
     return f"{name}.{leaves[int(number)]}"

@@ -11,7 +11,9 @@ import re
 import numpy as np
 
 #: The first path component of every parameter, after the names of the enclosing models.
-_ROOT = re.compile(r"(cls_token|pos_embed|patch_embed|blocks_\d+|blocks_token_only_\d+|norm|head)$")
+_ROOT = re.compile(
+    r"(cls_token|pos_embed|patch_embed|blocks_\d+|blocks_token_only_\d+|norm|fc_norm|head)$"
+)
 _LEAF = {"kernel": "weight", "bias": "bias", "gamma": "weight", "beta": "bias",
          "moving_mean": "running_mean", "moving_variance": "running_var"}  # fmt: skip
 _EMBEDDING = ("cls_token", "pos_embed")

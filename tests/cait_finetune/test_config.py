@@ -45,6 +45,7 @@ OUT_OF_RANGE = [
     ("dataset.splits.shares", "[0.5,0.5]", "add up to 1"),
     ("dataset.splits.shares", "[0.5,0.5,0.5]", "add up to 1"),
     ("head.name", "conv", "one of linear, mlp, cosine, batchnorm_linear"),
+    ("head.pooling", "mean", "one of token, token_and_mean, tokens"),
     ("head.hidden", "0", "[1, inf)"),
     ("head.drop_rate", "1", "[0, 1)"),
     ("head.scale", "0", "[0.001, inf)"),

@@ -64,7 +64,7 @@ def test_a_head_that_lacks_a_parameter_is_refused(kind, name, tmp_path):
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "linear"])
 def test_a_saved_model_of_the_collection_has_a_linear_head(kind, tmp_path):
     cait_tf.save_weights(model_of(kind), tmp_path / "a.safetensors")
-    with pytest.raises(cait_tf.CaiTError, match=f"got a model with head={kind}, expected a linear"):
+    with pytest.raises(cait_tf.CaiTError, match=f"got a model with head={kind} and pooling="):
         convert(tmp_path / "a.safetensors", tmp_path / "b")
     convert(tmp_path / "a.safetensors", tmp_path / "b", feature_extractor=True)
 
