@@ -12,6 +12,7 @@ import numpy as np
 import cait_tf
 from cait_finetune.config import HeadConfig, ModelConfig, TuningConfig
 from cait_finetune.config.advice import advise
+from cait_finetune.config.image_size import check_image_size
 from cait_finetune.config.meanings import WEIGHTS, choice_for
 from cait_finetune.config.places import expanded_path
 from cait_finetune.errors import UserError, bad_value, suggest
@@ -36,14 +37,7 @@ def check(config: ModelConfig) -> cait_tf.Variant:
         variant = cait_tf.get_variant(config.name)
     except cait_tf.CaiTError as error:
         raise UserError(f"model.name: {str(error).removeprefix('model: ')}") from error
-    size = config.image_size
-    if size is not None and size % variant.patch_size:
-        nearest = max(1, round(size / variant.patch_size)) * variant.patch_size
-        raise bad_value(
-            "model.image_size",
-            size,
-            f"a multiple of {config.name}'s patch size {variant.patch_size}, for instance {nearest}",
-        )
+    check_image_size("model.image_size", config.image_size, variant.name, variant.patch_size)
     weights = config.weights
     if weights in _NEED_A_NETWORK:
         if not variant.published:
@@ -270,22 +264,23 @@ def start_checksum(name: str, weights: str) -> str:
 
 
 def published_accuracy(
-    variant: cait_tf.Variant, image_size: int, crop_pct: float
+    variant: cait_tf.Variant, image_size: tuple[int, int], crop_pct: float
 ) -> tuple[float | None, float | None]:
     """Return the published ImageNet-1k top-1 and top-5 in percent.
 
     Values exist for the variant's image size with crop ratio 1.0 or 0.875; otherwise both are
     `None`.
     """
-    if image_size == variant.image_size and crop_pct == 1.0:
+    own = image_size == (variant.image_size, variant.image_size)
+    if own and crop_pct == 1.0:
         return variant.timm_top1, variant.timm_top5
-    if image_size == variant.image_size and crop_pct == 0.875:
+    if own and crop_pct == 0.875:
         return variant.collection_top1, variant.collection_top5
     return None, None
 
 
 def saliency(model: cait_tf.CaiTClassifier, images: np.ndarray) -> np.ndarray:
-    """Return the class saliency map of each image: ``(B, S, S)``, from 0 to 1, S in pixels."""
+    """Return the class saliency map of each image: ``(B, H, W)``, from 0 to 1."""
     _, attention = model(images, return_attention=True)
     backbone = model.backbone
     maps = attention_maps.class_saliency_map(attention, backbone.grid_size)

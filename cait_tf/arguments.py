@@ -6,11 +6,10 @@ import numbers
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import keras
-
 from cait_tf.errors import CaiTError
 
 if TYPE_CHECKING:
+    import keras
     from typing_extensions import TypeIs
 
 

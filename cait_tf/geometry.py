@@ -41,18 +41,24 @@ def centre_crop(
     return scaled, (_half(scaled[0] - size[0]), _half(scaled[1] - size[1]))
 
 
-def padded_square(
-    sides: Sequence[Any], maximum: Callable[[Any, Any], Any] = max
-) -> tuple[tuple[Any, Any], Any]:
-    """Return the square box around an image, for ``pad``: its top and left, and its side.
+def padded_box(
+    sides: Sequence[Any], size: Sequence[int], maximum: Callable[[Any, Any], Any] = max
+) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
+    """Return the smallest box around an image with the ratio of `size`, for ``pad``.
+
+    The box is centred on the image. The result is its top and left, and its height and width.
 
     Args:
-        sides: height and width of the image, as for `centre_crop`, or floating-point tensors.
+        sides: height and width of the image: numbers, or floating-point tensors of any backend.
+        size: height and width of the model's input, in pixels.
         maximum: as for `centre_crop`.
     """
     height, width = sides
-    side = maximum(height, width)
-    return ((height - side) / 2, (width - side) / 2), side
+    box = (
+        maximum(height, width * (size[0] / size[1])),
+        maximum(width, height * (size[1] / size[0])),
+    )
+    return ((height - box[0]) / 2, (width - box[1]) / 2), box
 
 
 def _half(margin: Any) -> Any:

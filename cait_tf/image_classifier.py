@@ -28,28 +28,29 @@ _OWN = ("crop_pct", "interpolation", "mean", "std", "resize_mode", "antialias", 
 class ImageClassifier(keras.Model):
     """Images (B, h, w, 3) uint8 to probabilities (B, C). The images of a batch have the same size.
 
-    `classify` returns class names as well. The model resizes each image to the classifier's size S
+    `classify` returns class names as well. The model resizes each image to the classifier's size
     and normalises it, as in evaluation. Rounding may change a few grey values. EXIF orientation is
     in files, not in pixels: the code that decodes a photograph must rotate it.
 
     Args:
-        classifier: normalised images (B, S, S, 3) to logits (B, C).
+        classifier: normalised images (B, H, W, 3) to logits (B, C).
         class_names: C names, in the order of the probabilities.
-        crop_pct: crop ratio: S divided by the size before the crop. ``pad`` ignores it.
+        crop_pct: crop ratio: H and W divided by the size before the crop. ``pad`` ignores it.
         interpolation: ``bicubic`` or ``bilinear``.
         mean: mean of each channel, on a scale of 0 to 1.
         std: standard deviation of each channel, on a scale of 0 to 1.
-        resize_mode: ``shorter_side`` resizes the shorter side to ``S / crop_pct`` and crops the
-            centre square of S pixels. ``squash`` resizes both sides to ``S / crop_pct`` and crops
-            the same square. ``pad`` resizes the longer side to S and pads the shorter side with
+        resize_mode: ``shorter_side`` resizes the image to cover ``H / crop_pct`` times
+            ``W / crop_pct`` and crops the centre. For a square input the shorter side gets the
+            input's size. ``squash`` resizes both sides to ``H / crop_pct`` and ``W / crop_pct`` and
+            crops the centre. ``pad`` resizes the whole image to fit in H times W and pads with
             black.
         antialias: widen the kernel when shrinking, as PIL does.
         temperature: the logits are divided by it, to calibrate the probabilities.
         activation: ``softmax``, or ``sigmoid``, which gives each class its own probability.
 
     Raises:
-        CaiTError: `resize_mode`, `interpolation` or `activation` is unknown, `class_names` do not fit the
-            classifier's columns, or the classifier's images are not square.
+        CaiTError: `resize_mode`, `interpolation` or `activation` is unknown, or `class_names` do not fit the
+            classifier's columns.
     """
 
     def __init__(
@@ -74,9 +75,6 @@ class ImageClassifier(keras.Model):
         ):
             if got not in known:
                 raise CaiTError(f"{key}: got {got!r}, expected one of {', '.join(known)}")
-        height, width = classifier.backbone.image_size
-        if height != width:
-            raise CaiTError(f"classifier: got image size {height}x{width}, expected square images")
         if len(class_names) != classifier.num_classes:
             raise CaiTError(
                 f"class_names: got {len(class_names)}, expected {classifier.num_classes}, one for each "
@@ -155,11 +153,10 @@ class ImageClassifier(keras.Model):
         }
 
     def preprocess(self, images: Any) -> Any:
-        """Resize and normalise ``(B, h, w, 3)`` uint8 to ``(B, S, S, 3)`` float32."""
-        size, _ = self.classifier.backbone.image_size
+        """Resize and normalise ``(B, h, w, 3)`` uint8 to ``(B, H, W, 3)`` float32."""
         return resize_and_normalise(
             images,
-            size,
+            self.classifier.backbone.image_size,
             crop_pct=self.crop_pct,
             interpolation=self.interpolation,
             mean=self.mean,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 
+from cait_tf.arguments import image_shape
 from cait_tf.errors import CaiTError
-from cait_tf.geometry import centre_crop, padded_square
+from cait_tf.geometry import centre_crop, padded_box
 from cait_tf.images import is_pil_image, pil_pixels
 from cait_tf.keras_ops import ops
 from cait_tf.resampling import resampling_matrix, whole_levels
@@ -19,7 +19,7 @@ from cait_tf.variants import Variant, get_variant
 def preprocess(
     images: Any,
     variant: str | Variant,
-    image_size: int | None = None,
+    image_size: int | Sequence[int] | None = None,
     crop_pct: float | None = None,
 ) -> Any:
     """Return a variant's input, equal to the input in evaluation within one grey level.
@@ -29,11 +29,11 @@ def preprocess(
             `uint8_images`. Arrays have no EXIF orientation: rotate photographs first. The function
             rotates PIL images.
         variant: the variant or its name.
-        image_size: side S of the input, in pixels. `None`: the variant's.
+        image_size: one side or [height, width] of the input, in pixels. `None`: the variant's.
         crop_pct: crop ratio. `None`: the variant's.
 
     Returns:
-        ``(B, S, S, 3)`` float32. B is 1 for one image.
+        ``(B, H, W, 3)`` float32. B is 1 for one image.
 
     Raises:
         CaiTError: the variant does not exist, the images are not uint8 or differ in size, or
@@ -42,18 +42,13 @@ def preprocess(
     of = get_variant(variant) if isinstance(variant, str) else variant
     size = of.image_size if image_size is None else image_size
     crop = of.crop_pct if crop_pct is None else crop_pct
-    if not isinstance(size, int | np.integer) or size < 1:
-        raise CaiTError(
-            f"image_size: got {size!r}, expected the side in pixels, such as {of.image_size}"
-        )
     if not 0.1 <= crop <= 1:
         raise CaiTError(
             f"crop_pct: got {crop!r}, expected a share from 0.1 to 1, such as {of.crop_pct}"
         )
-    images = uint8_images(images)
     return resize_and_normalise(
-        images,
-        size,
+        uint8_images(images),
+        image_shape(size),
         crop_pct=crop,
         interpolation=of.interpolation,
         mean=of.mean,
@@ -105,7 +100,7 @@ def _is_image(image: Any) -> bool:
 
 def resize_and_normalise(
     images: Any,
-    size: int,
+    size: tuple[int, int],
     *,
     crop_pct: float,
     interpolation: str,
@@ -114,20 +109,21 @@ def resize_and_normalise(
     resize_mode: str = "shorter_side",
     antialias: bool = True,
 ) -> Any:
-    """Resize and normalise ``(B, h, w, 3)`` uint8 to ``(B, size, size, 3)`` float32.
+    """Resize and normalise ``(B, h, w, 3)`` uint8 to ``(B, H, W, 3)`` float32.
 
     Args:
+        size: H and W, in pixels.
         resize_mode: as in `ImageClassifier`, like the other arguments.
     """
 
-    def matrix(length: Any, start: Any, step: Any) -> Any:
-        return resampling_matrix(length, size, start, step, interpolation, antialias)
+    def matrix(length: Any, new: int, start: Any, step: Any) -> Any:
+        return resampling_matrix(length, new, start, step, interpolation, antialias)
 
     height, width = ops.shape(images)[1:3]
-    rows, columns = _matrices(height, width, size, crop_pct, resize_mode, matrix)  # (S, h), (S, w)
+    rows, columns = _matrices(height, width, size, crop_pct, resize_mode, matrix)  # (H, h), (W, w)
     x = ops.cast(ops.transpose(images, (0, 3, 1, 2)), "float32")  # (B, 3, h, w)
-    x = whole_levels(ops.matmul(x, ops.transpose(columns)))  # (B, 3, h, S)
-    x = whole_levels(ops.matmul(rows, x))  # (B, 3, S, S)
+    x = whole_levels(ops.matmul(x, ops.transpose(columns)))  # (B, 3, h, W)
+    x = whole_levels(ops.matmul(rows, x))  # (B, 3, H, W)
     shift, scale = (
         ops.convert_to_tensor([255.0 * value for value in values], "float32")
         for values in (mean, std)
@@ -136,21 +132,29 @@ def resize_and_normalise(
 
 
 def _matrices(
-    height: Any, width: Any, size: int, crop_pct: float, resize_mode: str, matrix: Any
+    height: Any,
+    width: Any,
+    size: tuple[int, int],
+    crop_pct: float,
+    resize_mode: str,
+    matrix: Callable[[Any, int, Any, Any], Any],
 ) -> tuple[Any, Any]:
-    """Return the resampling matrices of the rows, (S, h), and of the columns, (S, w).
+    """Return the resampling matrices of the rows, (H, h), and of the columns, (W, w).
 
     Args:
-        matrix: returns the matrix for a length, the start of the crop and the step between pixels.
+        matrix: returns the matrix for the old and the new length, the start of the crop and the step
+            between pixels.
     """
-    h, w = (ops.cast(side, "float32") for side in (height, width))
+    real = [ops.cast(side, "float32") for side in (height, width)]
     if resize_mode == "pad":
-        starts, side = padded_square((h, w), ops.maximum)
-        return matrix(height, starts[0], side / size), matrix(width, starts[1], side / size)
-    scaled, corner = centre_crop((height, width), (size, size), crop_pct, resize_mode, ops.maximum)
-
-    def centre(length: Any, real: Any, scaled: Any, first: Any) -> Any:
-        step = real / ops.cast(scaled, "float32")
-        return matrix(length, ops.cast(first, "float32") * step, step)
-
-    return centre(height, h, scaled[0], corner[0]), centre(width, w, scaled[1], corner[1])
+        starts, box = padded_box(real, size, ops.maximum)
+        steps = [box[axis] / size[axis] for axis in (0, 1)]
+    else:
+        scaled, corner = centre_crop((height, width), size, crop_pct, resize_mode, ops.maximum)
+        steps = [real[axis] / ops.cast(scaled[axis], "float32") for axis in (0, 1)]
+        starts = [ops.cast(corner[axis], "float32") * steps[axis] for axis in (0, 1)]
+    rows, columns = (
+        matrix(length, size[axis], starts[axis], steps[axis])
+        for axis, length in enumerate((height, width))
+    )
+    return rows, columns

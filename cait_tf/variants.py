@@ -7,6 +7,7 @@ Sizes, drop path and LayerScale values are those of the authors' ``cait_models.p
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from types import MappingProxyType
 
 from cait_tf.errors import CaiTError, near_names
@@ -52,13 +53,15 @@ class Variant:
     published: bool = True
     shipped: bool = False  # the package contains the weights
 
-    def patches(self, image_size: int | None = None) -> int:
-        """Return the number of patches of a square image.
+    def patches(self, image_size: int | Sequence[int] | None = None) -> int:
+        """Return the number of patches of an image.
 
         Args:
-            image_size: side of the image, in pixels. `None`: the variant's size.
+            image_size: one side or [height, width], in pixels. `None`: the variant's size.
         """
-        return ((image_size or self.image_size) // self.patch_size) ** 2
+        size = image_size or self.image_size
+        height, width = (size, size) if isinstance(size, int) else size
+        return (height // self.patch_size) * (width // self.patch_size)
 
     @property
     def hub_id(self) -> str | None:

@@ -22,8 +22,10 @@ from cait_finetune.benchmark.task import (
     check_values,
     remat_choices,
 )
+from cait_finetune.config.image_size import parse_image_size
 from cait_finetune.errors import bad_value
 from cait_finetune.runtime.cores import core_count, cores
+from cait_tf.arguments import image_shape
 
 
 @dataclass
@@ -35,12 +37,18 @@ class _ModelKeys:
     )
     work: list[str] = field(default_factory=lambda: ["inference", "training"])
     precisions: list[str] = field(default_factory=lambda: [PRECISIONS[1]])
-    image_size: int | None = None
+    image_size: list[int] | None = None
     remat: list[bool] = field(default_factory=lambda: [False])
     warmup: int = 2
     repetitions: int = 10
     rounds: int = 5
     timm: bool = True
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Height and width of the images. `None`: each model's own."""
+        size = parse_image_size("image_size", self.image_size)
+        return None if size is None else image_shape(size)
 
     def check_works(self, *works: str) -> None:
         """Check the shared keys, with `works` allowed as `work`; raise UserError if one is wrong."""
@@ -103,14 +111,14 @@ class ModelBenchmark(_ModelKeys):
         for model, work in product(self.models, self.work):
             if work == "latency":
                 yield Task(work, model, PRECISIONS[0], 1, threads, self.latency_repetitions,
-                           self.image_size)  # fmt: skip
+                           self.size)  # fmt: skip
                 continue
             sizes = sorted(set(self.batch_sizes))
             for precision, remat, size in product(
                 self.precisions, remat_choices(work, self.remat), sizes
             ):
                 yield Task(work, model, precision, size, threads, self.repetitions,
-                           self.image_size, remat, self.whole)  # fmt: skip
+                           self.size, remat, self.whole)  # fmt: skip
 
 
 @dataclass
@@ -150,7 +158,7 @@ class GpuBenchmark(_ModelKeys):
         for (model, size), work in product(batches, self.work):
             for precision, remat in product(self.precisions, remat_choices(work, self.remat)):
                 yield Task(work, model, precision, size, len(cores()), self.repetitions,
-                           self.image_size, remat, device="gpu")  # fmt: skip
+                           self.size, remat, device="gpu")  # fmt: skip
 
 
 def gpu_name() -> str:

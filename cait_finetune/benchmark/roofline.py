@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from cait_finetune.benchmark.task import Task
 from cait_tf.variants import Variant
@@ -40,7 +40,9 @@ def task_flops(task: Task) -> int:
     return (3 if task.work == "training" else 1) * model_flops(task.variant, task.image_size)
 
 
-def model_flops(variant: Variant, image_size: int | None = None, num_classes: int = 1000) -> int:
+def model_flops(
+    variant: Variant, image_size: int | Sequence[int] | None = None, num_classes: int = 1000
+) -> int:
     """Return the floating-point operations of all matrix products of one image's forward pass.
 
     A multiplication and an addition are two operations. As in published GMACs, norms, softmax and GELU
@@ -48,7 +50,7 @@ def model_flops(variant: Variant, image_size: int | None = None, num_classes: in
     computes neither keys nor values.
 
     Args:
-        image_size: in pixels. `None`: the variant's own size.
+        image_size: one side or [height, width], in pixels. `None`: the variant's own size.
     """
     d, p, heads = variant.embed_dim, variant.patch_size, variant.num_heads
     n = variant.patches(image_size)

@@ -9,7 +9,9 @@ from importlib.util import find_spec
 
 from cait_finetune.cli.compose import configure
 from cait_finetune.config.checks import within
+from cait_finetune.config.image_size import check_image_size, parse_image_size
 from cait_finetune.errors import bad_value, suggest
+from cait_tf.arguments import image_shape
 from cait_tf.variants import VARIANTS, Variant
 
 PRECISIONS = ("float32", "mixed_bfloat16")
@@ -27,7 +29,7 @@ class Task:
             image. Our library runs a SavedModel.
         threads: CPU threads of the worker.
         repetitions: calls per measurement.
-        image_size: in pixels. `None`: the model's own.
+        image_size: one side or [height, width], in pixels. `None`: the model's own.
         remat: recompute activations in the backward pass: ``model.remat``, and gradient
             checkpointing in timm.
         whole: train the batch in one micro-batch. Otherwise use a run's default ``accumulation``.
@@ -42,7 +44,7 @@ class Task:
     batch_size: int
     threads: int
     repetitions: int = 1
-    image_size: int | None = None
+    image_size: int | Sequence[int] | None = None
     remat: bool = False
     whole: bool = False
     compiled: bool = False
@@ -55,9 +57,9 @@ class Task:
         return VARIANTS[self.model]
 
     @property
-    def size(self) -> int:
-        """Image size in pixels."""
-        return self.image_size or self.variant.image_size
+    def size(self) -> tuple[int, int]:
+        """Height and width of the images, in pixels."""
+        return image_shape(self.image_size or self.variant.image_size)
 
     @property
     def overrides(self) -> tuple[str, ...]:
@@ -65,7 +67,7 @@ class Task:
         return (
             f"model={self.model}",
             "model.weights=none",
-            f"model.image_size={self.image_size or 'null'}",
+            f"model.image_size={'[{},{}]'.format(*self.size) if self.image_size else 'null'}",
             f"model.remat={str(self.remat).lower()}",
             f"train.precision={self.precision}",
             f"train.batch_size={self.batch_size}",
@@ -74,7 +76,7 @@ class Task:
         )
 
     def __str__(self) -> str:
-        size = f" at {self.image_size}" if self.image_size else ""
+        size = f" at {'x'.join(map(str, dict.fromkeys(self.size)))}" if self.image_size else ""
         remat = " with remat" if self.remat else ""
         return f"{self.work} {self.model}{size}{remat}, {self.precision.removeprefix('mixed_')}"
 
@@ -127,7 +129,7 @@ def check_choices(key: str, got: Sequence[str], known: Sequence[str]) -> None:
             raise bad_value(key, name, f"one or more of {', '.join(known)}", suggest(name, known))
 
 
-def check_models(models: Sequence[str], image_size: int | None = None, *, timm: bool) -> None:
+def check_models(models: Sequence[str], image_size: list[int] | None = None, *, timm: bool) -> None:
     """Check that the models exist and accept the image size. With `timm`, check that timm has them.
 
     Raises:
@@ -136,11 +138,8 @@ def check_models(models: Sequence[str], image_size: int | None = None, *, timm: 
     """
     for name in models:
         configure(f"model={name}")
-        patch = VARIANTS[name].patch_size
-        if image_size is not None and image_size % patch:
-            nearest = max(1, round(image_size / patch)) * patch
-            raise bad_value("image_size", image_size,
-                            f"a multiple of {name}'s patch size {patch}", f"Set {nearest}.")  # fmt: skip
+        size = parse_image_size("image_size", image_size)
+        check_image_size("image_size", size, name, VARIANTS[name].patch_size)
         if timm and not VARIANTS[name].published:
             raise bad_value("models", f"{name}, which timm does not have",
                             "a published model to compare", "Set timm=false.")  # fmt: skip

@@ -41,7 +41,7 @@ def prepare(task: Task) -> Callable[[], object]:
         task.model, CLASSES, task.image_size, dtype=task.precision, remat=task.remat
     )
     rng = np.random.default_rng(0)
-    images = jnp.asarray(rng.normal(size=(task.batch_size, task.size, task.size, 3)), jnp.float32)
+    images = jnp.asarray(rng.normal(size=(task.batch_size, *task.size, 3)), jnp.float32)
     labels = jnp.asarray(rng.integers(0, CLASSES, task.batch_size), jnp.int32)
     if task.work == "training":
         options = _REMAT_OPTIONS if task.remat and task.device == "gpu" else None

@@ -54,7 +54,7 @@ def prepare(task: Task | InputTask) -> Callable[[], object]:
         classes = [str(label) for label in range(CLASSES)]
         model = models.build(config.model, classes, config.train.precision)
     rng = np.random.default_rng(0)
-    images = tf.constant(rng.normal(size=(task.batch_size, task.size, task.size, 3)), tf.float32)
+    images = tf.constant(rng.normal(size=(task.batch_size, *task.size, 3)), tf.float32)
     labels = tf.constant(rng.integers(0, CLASSES, task.batch_size), tf.int32)
     if task.work == "training":
         return _training(config, model, strategy, images, labels)
@@ -89,7 +89,7 @@ def _latency(config: Config, model: keras.Model, images: tf.Tensor) -> Callable[
     """Return a function that calls an exported SavedModel on normalised images and returns logits."""
     variant = models.check(config.model)
     way = configured(config.preprocessing, variant, config.model.image_size, upright=True)
-    noise = np.random.default_rng(0).integers(0, 256, (way.image_size, way.image_size, 3))
+    noise = np.random.default_rng(0).integers(0, 256, (*way.image_size, 3))
     sample = tf.io.encode_png(tf.constant(noise, tf.uint8)).numpy()
     names = [str(label) for label in range(CLASSES)]
     with tempfile.TemporaryDirectory() as folder:

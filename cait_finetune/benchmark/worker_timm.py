@@ -52,7 +52,7 @@ def prepare(task: Task | InputTask) -> Callable[[], object]:
     sized = {"img_size": task.image_size} if task.image_size else {}
     model = timm.create_model(task.model, num_classes=CLASSES, **sized).to(device)
     model.set_grad_checkpointing(task.remat)
-    images = torch.randn(task.batch_size, 3, task.size, task.size, device=device)
+    images = torch.randn(task.batch_size, 3, *task.size, device=device)
     labels = torch.randint(CLASSES, (task.batch_size,), device=device)
     forward = torch.compile(model) if task.compiled else model
     half = torch.autocast(device, torch.bfloat16, enabled=task.precision == "mixed_bfloat16")

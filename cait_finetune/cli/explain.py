@@ -21,7 +21,7 @@ from cait_finetune.errors import UserError, bad_value, reason, suggest
 
 #: Groups that take several options at once, and keys that hold several numbers.
 _SEVERAL = ("logger", "export", "augment.crop_scale", "augment.crop_ratio", "dataset.splits.shares",
-            "evaluation.crop_pcts", "preprocessing.mean", "preprocessing.std")  # fmt: skip
+            "evaluation.crop_pcts", "model.image_size", "preprocessing.mean", "preprocessing.std")  # fmt: skip
 #: The extra that installs each Hydra plugin.
 _EXTRAS = {"hydra/sweeper=optuna": "sweep", "hydra/launcher=submitit": "cluster"}
 
@@ -78,8 +78,9 @@ Answer = Callable[[re.Match[str], Problem], UserError]
 
 def _cannot_parse(match: re.Match[str], problem: Problem) -> UserError:
     name, _, value = problem.override.partition("=")
-    if side := re.match(r"\((\d+), ?\1\)$", value):  # a square image
-        return bad_value(name, value, "one number", f"Write {name}={side[1]}")
+    if sides := re.match(r"\((\d+), ?(\d+)\)$", value):  # the size of an image
+        hint = f"Write '{name}=[{sides[1]},{sides[2]}]'"
+        return bad_value(name, value, "a number, or a list in brackets", hint)
     hint = (
         f"A value with brackets or commas needs its own quotes: '{name}=\"{value}\"'"
         if value
@@ -124,9 +125,7 @@ def _wrong_type(match: re.Match[str], problem: Problem) -> UserError:
     key = problem.key or "value"
     several = match[1].startswith("[") or re.search(r"\d[ -]\d", match[1])
     hint = f"For one run per value write -m {key}=A,B" if several else ""
-    if side := re.match(r"[\[(]?(\d+)(?:, ?|x)\1[\])]?$", match[1]):
-        hint = f"Write {key}={side[1]}"  # a square image
-    elif match[1] == "auto":
+    if match[1] == "auto":
         hint = "Write a number: the program does not choose it"
     return bad_value(key, repr(match[1]), kind_words(key, match[2]), hint)
 

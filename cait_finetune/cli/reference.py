@@ -29,7 +29,8 @@ from cait_tf.variants import VARIANTS
 
 #: The command whose defaults the reference shows: a folder of images and a published model.
 _USUAL = ("dataset=folder", "model=cait_xxs24_224")
-_TYPES = {str: "text", float: "number", int: "integer", bool: "true or false"}
+_TYPES = {str: "text", float: "number", int: "integer", bool: "true or false",
+          Any: "integer or [integer,integer]"}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,7 +164,7 @@ def _values(hint: Any, rule: Declared) -> str:
     elif rule.low is not None:
         text += f", {_range(rule)}"
     text = f"list of {text}" if several else text
-    return f"{text}, or null" if NoneType in kinds else text
+    return f"{text}, or null" if NoneType in kinds or kind is Any else text
 
 
 def _range(rule: Declared) -> str:

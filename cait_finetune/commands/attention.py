@@ -109,7 +109,7 @@ def draw_attention(config: AttentionConfig) -> Path:
         if not chosen:
             return []
         images = np.stack([one[2] for one in chosen])
-        maps = models.saliency(model, images)  # (B, S, S)
+        maps = models.saliency(model, images)  # (B, H, W)
         shown = preprocessing.denormalise(images)
         names = source.class_names
         return [

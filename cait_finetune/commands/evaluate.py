@@ -89,7 +89,7 @@ def evaluate(config: Config, directory: Path) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     table = AccuracyTable(directory)
     console = plain_console()
-    image_size = config.model.image_size or variant.image_size
+    image_size = config.model.image_size
     split = config.evaluation.split
     source = load_source(config.dataset, task.target, [split])
     for line in (*source.describe(config.dataset.name), *_unlike_the_run(config, source)):
@@ -125,7 +125,7 @@ def evaluate(config: Config, directory: Path) -> Path:
             split,
             short(images.sha256),
             short(images.content_sha256),
-            preprocessing.image_size,
+            "x".join(map(str, dict.fromkeys(preprocessing.image_size))),
             preprocessing.crop_pct,
             preprocessing.resize_mode,
             preprocessing.interpolation,
@@ -171,7 +171,7 @@ def evaluate(config: Config, directory: Path) -> Path:
         left_out = source.sizes[split] - metrics.examples + source.left_out.get(split, 0)
         published = (None, None)
         if not left_out and _as_published(config, source, split, preprocessing, variant):
-            published = models.published_accuracy(variant, image_size, given.crop_pct)
+            published = models.published_accuracy(variant, preprocessing.image_size, given.crop_pct)
         row = Accuracy(
             given,
             metrics.examples,

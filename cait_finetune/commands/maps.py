@@ -16,6 +16,7 @@ from pathlib import Path
 
 from cait_finetune.cli.arguments import helped, read_keys
 from cait_finetune.cli.entry import command
+from cait_finetune.config.image_size import check_image_size, parse_image_size
 from cait_finetune.config.keys import key
 from cait_finetune.config.places import expanded_path
 from cait_finetune.errors import bad_value
@@ -64,9 +65,8 @@ def draw(config: MapsConfig) -> None:
 
     variant = get_variant(config.model)
     names = _read_names(config.classes)
-    size = config.image_size
-    if size and len(size) > 2:
-        raise bad_value("image_size", size, "one number, or [height,width]")
+    size = parse_image_size("image_size", config.image_size)
+    check_image_size("image_size", size, variant.name, variant.patch_size)
     left_out = LeftOut()
     images = find_images(config.images, left_out)
     for line in left_out.notes():
@@ -87,7 +87,7 @@ def draw(config: MapsConfig) -> None:
     model = create_model(
         variant.name,
         num_classes=len(names),
-        image_size=size[0] if size and len(size) == 1 else size,
+        image_size=size,
         weights=weights,
     )
     if model.loading_report and any(

@@ -60,10 +60,10 @@ def show_batch(config: Config, directory: Path) -> Path:
     shown = preprocessing.denormalise(images)
     captions = [caption(label, source.class_names, task.one_class) for label in labels]
     chosen = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
-    size = preprocessing.image_size
+    height, width = preprocessing.image_size
     title = (
         f"{config.dataset.name}, augment={chosen.get('augment', 'custom')}, "
-        f"{size} × {size}, seed {config.seed}"
+        f"{height} × {width}, seed {config.seed}"
     )
     if len(images) < config.train.batch_size:
         title += f": the first {len(images)} of a batch of {config.train.batch_size}"

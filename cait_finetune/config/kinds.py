@@ -23,7 +23,9 @@ def takes(hint: Any, value: str, rule: Declared | None) -> bool:
     """Return whether a key of this type takes the typed value. Texts are not checked further."""
     one, several = _element(hint)
     listed = value.startswith("[") and value.endswith("]")
-    if value in ("", "null"):
+    if one is Any:
+        one, several = float, listed
+    elif value in ("", "null"):
         return type(None) in get_args(hint)
     if several != listed and not (several and one is str):
         return False

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from cait_finetune.config.checks import on_disk, regular_expression
+from cait_finetune.config.image_size import parse_image_size
 from cait_finetune.config.keys import check_keys, key
 from cait_finetune.errors import bad_value
 
@@ -28,9 +30,10 @@ class ModelConfig:
         "model_ema. null: the moving average, or the only state dict.",
         None,
     )
-    image_size: int | None = key(
-        "Side of the square input in pixels, a multiple of the patch size. null: the variant's.", None,
-        low=1,
+    # OmegaConf has no type for a number or a list.
+    image_size: Any = key(
+        "The input in pixels: one side of a square, or [height,width]. Both are multiples of the patch size. "
+        "null: the variant's.", None, low=1,
     )  # fmt: skip
     drop_path_rate: float = key("Drop-path rate (stochastic depth) of every trunk block.", 0.0,
                                 low=0, high=1, open_high=True)  # fmt: skip
@@ -48,6 +51,7 @@ class ModelConfig:
     )  # fmt: skip
 
     def __post_init__(self) -> None:
+        self.image_size = parse_image_size("model.image_size", self.image_size)
         check_keys(self, "model")
 
 

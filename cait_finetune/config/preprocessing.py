@@ -17,9 +17,9 @@ class PreprocessingConfig:
     """
 
     resize_mode: str = key(
-        "shorter_side: resize the shorter side to image_size / crop_pct and crop the centre. squash: "
-        "resize both sides to image_size / crop_pct and crop the centre. pad: resize the longer side to "
-        "image_size and pad with black.", "shorter_side", choices=("shorter_side", "squash", "pad"),
+        "shorter_side: resize the image to cover image_size / crop_pct (a square: its shorter side) and crop "
+        "the centre. squash: resize both sides to image_size / crop_pct and crop the centre. pad: resize the "
+        "whole image to fit in image_size and pad with black.", "shorter_side", choices=("shorter_side", "squash", "pad"),
     )  # fmt: skip
     crop_pct: float | None = key(
         "Side of the crop divided by the resized side.", None, low=0.1, high=1

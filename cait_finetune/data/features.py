@@ -29,7 +29,7 @@ class FrozenFeatures:
     Args:
         source: the data set.
         preprocessing: the preprocessing of evaluation.
-        backbone: maps normalised images (B, S, S, 3) to features (B, D).
+        backbone: maps normalised images (B, H, W, 3) to features (B, D).
         facts: JSON-compatible facts about the backbone that its features depend on.
         cache: keeps the features for the next run. `None`: only memory keeps them.
         corrupt: the corrupt images of the run. Images that are left out here are added.

@@ -50,7 +50,7 @@ def train_batches(
     decoded: tf.data.Dataset | None = None,
     careful: bool = True,
 ) -> tf.data.Dataset:
-    """Return an endless stream of ``(images (b, S, S, 3), labels, next position)``.
+    """Return an endless stream of ``(images (b, H, W, 3), labels, next position)``.
 
     Every batch is full. An augmentation's random numbers depend only on the seed and the example's
     position in the sequence (`data.sequence`). Images are float32. Labels are ``(b,)`` int32. With
@@ -130,7 +130,7 @@ def evaluation_batches(
     careful: bool = True,
     config: DatasetConfig | None = None,
 ) -> tf.data.Dataset:
-    """Return one pass in file order: ``(images (B, S, S, 3), labels, real (B,) bool)``.
+    """Return one pass in file order: ``(images (B, H, W, 3), labels, real (B,) bool)``.
 
     Images are float32. Labels are of the kind `source.target`.
 
@@ -176,7 +176,7 @@ def evaluation_batches(
         labels = tf.zeros((batch_size, *label_shape), source.target.dtype)
         return tf.zeros(shape), labels, real
 
-    shape = (batch_size, preprocessing.image_size, preprocessing.image_size, 3)
+    shape = (batch_size, *preprocessing.image_size, 3)
     examples = source.records(split).shard(shard.count, shard.index).skip(done * batch_size)
     if careful:
         stand_in = (_blank(preprocessing), source.target.blank(len(source.class_names)))
@@ -296,15 +296,15 @@ def _from_bytes(
     if not crops(augmentation):
         image = preprocessing.decode(data)
         return _from_pixels(image, draw, augmentation, preprocessing, flip, normalised)
-    shape = (preprocessing.image_size, preprocessing.image_size)
+    size = preprocessing.image_size
     image, box = decode_part(
         data,
-        lambda height, width, draw: random_box(height, width, draw, augmentation),
-        shape,
+        lambda height, width, draw: random_box(height, width, draw, augmentation, size),
+        size,
         preprocessing.upright,
         given=[draw],
     )
-    image = preprocessing.crop_and_resize(image, box, shape)
+    image = preprocessing.crop_and_resize(image, box, size)
     return distort(image, draw, augmentation, preprocessing, flip, normalised)
 
 
@@ -313,4 +313,4 @@ def _mapped(examples: tf.data.Dataset, function: Callable, calls: int | None) ->
 
 
 def _blank(preprocessing: Preprocessing) -> tf.Tensor:
-    return tf.zeros((preprocessing.image_size, preprocessing.image_size, 3))
+    return tf.zeros((*preprocessing.image_size, 3))

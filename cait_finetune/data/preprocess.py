@@ -11,7 +11,8 @@ import tensorflow as tf
 from cait_finetune.config import PreprocessingConfig
 from cait_finetune.data.decode import decode
 from cait_finetune.data.resize import crop_and_resize, resize_and_crop
-from cait_tf.geometry import centre_crop, padded_square
+from cait_tf.arguments import image_shape
+from cait_tf.geometry import centre_crop, padded_box
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,18 +22,19 @@ class Preprocessing:
     The result is ``(x / 255 - mean) / std``.
 
     Attributes:
-        image_size: side of the model's square input, in pixels.
+        image_size: height H and width W of the model's input, in pixels, or one side of a square.
         crop_pct: share of the resized image's side that the centre crop keeps. ``pad`` ignores it.
         interpolation: ``bilinear`` or ``bicubic``.
-        resize_mode: ``shorter_side``: resize the shorter side to ``image_size / crop_pct`` and crop
-            the centre, as torchvision's Resize and CenterCrop do. ``squash``: resize both sides to
-            ``image_size / crop_pct`` and crop the centre. ``pad``: resize the longer side to
-            ``image_size`` and pad the shorter side with black.
+        resize_mode: ``shorter_side``: resize the image to cover ``image_size / crop_pct``, so that a
+            square input has the shorter side, and crop the centre, as torchvision's Resize and
+            CenterCrop do. ``squash``: resize both sides to
+            ``image_size / crop_pct`` and crop the centre. ``pad``: resize the whole image to fit in
+            ``image_size`` and pad the rest with black.
         antialias: widen the kernel when shrinking, as PIL does. TensorFlow does not by default.
         upright: turn JPEGs as their EXIF orientation states.
     """
 
-    image_size: int
+    image_size: tuple[int, int]
     crop_pct: float
     interpolation: str
     mean: tuple[float, float, float]
@@ -41,8 +43,11 @@ class Preprocessing:
     antialias: bool = True
     upright: bool = True
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "image_size", image_shape(self.image_size))
+
     def __call__(self, image: tf.Tensor) -> tf.Tensor:
-        """Turn ``(h, w, 3)`` uint8 of any size into normalised ``(S, S, 3)`` float32."""
+        """Turn ``(h, w, 3)`` uint8 of any size into normalised ``(H, W, 3)`` float32."""
         return self.normalise(self.fit(image))
 
     def decode(self, data: tf.Tensor) -> tf.Tensor:
@@ -50,18 +55,17 @@ class Preprocessing:
         return decode(data, self.upright)
 
     def fit(self, image: tf.Tensor) -> tf.Tensor:
-        """Resize and crop ``(h, w, 3)`` to ``(S, S, 3)`` float32 in whole grey levels."""
+        """Resize and crop ``(h, w, 3)`` to ``(H, W, 3)`` float32 in whole grey levels."""
         size = self.image_size
         if self.resize_mode == "pad":
-            corner, side = padded_square(tf.unstack(tf.shape(image)[:2]), tf.maximum)
-            return self.crop_and_resize(image, (*corner, side, side), (size, size))
+            sides = tf.unstack(tf.cast(tf.shape(image)[:2], tf.float32))
+            corner, box = padded_box(sides, size, tf.maximum)
+            return self.crop_and_resize(image, (*corner, *box), size)
         # int64, because the longer side of a resized narrow strip can exceed int32.
         sides = tf.unstack(tf.shape(image, tf.int64)[:2])
         scaled, corner = (
             tf.cast(tf.stack(pair), tf.int64)
-            for pair in centre_crop(
-                sides, (size, size), self.crop_pct, self.resize_mode, tf.maximum
-            )
+            for pair in centre_crop(sides, size, self.crop_pct, self.resize_mode, tf.maximum)
         )
         return resize_and_crop(image, scaled, corner, size, self.interpolation, self.antialias)
 
@@ -75,14 +79,14 @@ class Preprocessing:
         return crop_and_resize(image, box, shape, self.interpolation, self.antialias)
 
     def normalise(self, image: tf.Tensor) -> tf.Tensor:
-        """Normalise ``(S, S, 3)`` grey levels from 0 to 255 with `mean` and `std`."""
-        size = self.image_size
-        image = tf.reshape(image, [size, size * 3])  # broadcasting over three values is slow
-        mean, std = _of_a_row(self.mean, size), _of_a_row(self.std, size)
-        return tf.reshape((image - mean) / std, [size, size, 3])
+        """Normalise ``(H, W, 3)`` grey levels from 0 to 255 with `mean` and `std`."""
+        height, width = self.image_size
+        image = tf.reshape(image, [height, width * 3])  # broadcasting over three values is slow
+        mean, std = _of_a_row(self.mean, width), _of_a_row(self.std, width)
+        return tf.reshape((image - mean) / std, [height, width, 3])
 
     def normalise_levels(self, images: tf.Tensor) -> tf.Tensor:
-        """Normalise a batch ``(B, S, S, 3)`` uint8 to float32.
+        """Normalise a batch ``(B, H, W, 3)`` uint8 to float32.
 
         XLA does so in one pass over the memory. The last bit can differ from `normalise`, because
         XLA multiplies by the reciprocal of `std`. A batch of uint8 images is also faster to
@@ -97,14 +101,14 @@ class Preprocessing:
 
 @tf.function(jit_compile=True, autograph=False)
 def _normalised(images: tf.Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> tf.Tensor:
-    size = images.shape[2]
-    levels = tf.cast(tf.reshape(images, [-1, size * 3]), tf.float32)  # a shape that XLA vectorises
-    return tf.reshape((levels - _of_a_row(mean, size)) / _of_a_row(std, size), images.shape)
+    width = images.shape[2]
+    levels = tf.cast(tf.reshape(images, [-1, width * 3]), tf.float32)  # a shape that XLA vectorises
+    return tf.reshape((levels - _of_a_row(mean, width)) / _of_a_row(std, width), images.shape)
 
 
-def _of_a_row(values: tuple[float, ...], size: int) -> tf.Tensor:
-    """Return `values` in grey levels, repeated for a row of `size` pixels: ``(size * 3,)``."""
-    return tf.constant([255.0 * value for value in values] * size)
+def _of_a_row(values: tuple[float, ...], width: int) -> tf.Tensor:
+    """Return `values` in grey levels, repeated for a row of `width` pixels: ``(width * 3,)``."""
+    return tf.constant([255.0 * value for value in values] * width)
 
 
 class Own(Protocol):
@@ -118,14 +122,14 @@ class Own(Protocol):
 
 
 def configured(
-    config: PreprocessingConfig, own: Own, image_size: int | None, upright: bool
+    config: PreprocessingConfig, own: Own, image_size: int | list[int] | None, upright: bool
 ) -> Preprocessing:
     """Return the variant's own preprocessing with the values that the configuration overrides.
 
     Args:
         config: `None` in a key: the variant's own value.
         own: the variant's own preprocessing.
-        image_size: in pixels. `None`: the variant's own.
+        image_size: one side or [height, width], in pixels. `None`: the variant's own.
         upright: turn JPEGs as their EXIF orientation states.
     """
 
@@ -134,7 +138,7 @@ def configured(
         return getattr(own, key) if said is None else said
 
     return Preprocessing(
-        image_size or own.image_size,
+        image_shape(image_size or own.image_size),
         chosen("crop_pct"),
         chosen("interpolation"),
         tuple(chosen("mean")),

@@ -1,4 +1,4 @@
-"""Compute a square of a resized image, with memory in proportion to the square."""
+"""Compute a part of a resized image, with memory in proportion to the part."""
 
 from __future__ import annotations
 
@@ -7,29 +7,31 @@ from collections.abc import Callable
 import tensorflow as tf
 
 
-def resample_square(
+def resample_part(
     image: tf.Tensor,
     scales: tf.Tensor,
     corner: tf.Tensor,
-    size: int,
+    size: tuple[int, int],
     interpolation: str,
     antialias: bool,
 ) -> tf.Tensor:
-    """Return a square of the resized image: ``(size, size, C)`` float32 in whole grey levels.
+    """Return a part of the resized image: ``(*size, C)`` float32 in whole grey levels.
 
     The pixels equal those of the whole image resized by ``tf.raw_ops.ScaleAndTranslate``, bit for
     bit. ScaleAndTranslate cannot start at a later pixel: it rounds a translation, which shifts
-    every pixel slightly. `resample_square` therefore repeats the arithmetic of ScaleAndTranslate in
-    the same order. `resample_square` is several times slower per pixel.
+    every pixel slightly. `resample_part` therefore repeats the arithmetic of ScaleAndTranslate in
+    the same order. `resample_part` is several times slower per pixel.
 
     Args:
         image: ``(h, w, C)``.
         scales: ``(2,)`` float32: new height and width divided by the old ones.
-        corner: ``(2,)`` int64: top and left of the square in the resized image.
-        size: side of the square, in pixels.
+        corner: ``(2,)`` int64: top and left of the part in the resized image.
+        size: height and width of the part, in pixels.
     """
     rows, columns = (
-        _Axis(tf.shape(image)[axis], scales[axis], corner[axis], size, interpolation, antialias)
+        _Axis(
+            tf.shape(image)[axis], scales[axis], corner[axis], size[axis], interpolation, antialias
+        )
         for axis in (0, 1)
     )
     image = image[rows.begin : rows.end, columns.begin : columns.end]  # (h', w', C)

@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 
 from cait_finetune.data.branch import branch
-from cait_finetune.data.resampling import resample_square, whole_levels
+from cait_finetune.data.resampling import resample_part, whole_levels
 
 _KERNELS = {"bilinear": "triangle", "bicubic": "keyscubic"}
 _MARGIN = 3  # pixels beyond the box that a kernel of radius 2 may read, when not shrinking
-# `resample_square` computes a square that ends more than this many sides from the top left corner.
+# `resample_part` computes a part that ends more than this many sides from the top left corner.
 _FAR = 4
 
 
@@ -20,33 +20,33 @@ def resize_and_crop(
     image: tf.Tensor,
     shape: tf.Tensor,
     corner: tf.Tensor,
-    size: int,
+    size: tuple[int, int],
     interpolation: str,
     antialias: bool = True,
 ) -> tf.Tensor:
-    """Resize the whole image to `shape` and return a square of it: ``(size, size, C)`` float32.
+    """Resize the whole image to `shape` and return a part of it: ``(*size, C)`` float32.
 
     The pixels equal those of `crop_and_resize` of the whole image, bit for bit. The memory is in
-    proportion to the image and the square. The resized image can be far larger: for an image of
+    proportion to the image and the part. The resized image can be far larger: for an image of
     60,000 x 1 pixels it has billions of pixels.
 
     Args:
         image: ``(h, w, C)``.
         shape: ``(2,)`` int64: height and width of the resized image.
-        corner: ``(2,)`` int64: top and left of the square in the resized image.
-        size: side of the square, in pixels.
+        corner: ``(2,)`` int64: top and left of the part in the resized image.
+        size: height and width of the part, in pixels.
         interpolation: ``bilinear`` or ``bicubic``.
         antialias: as in `crop_and_resize`.
     """
     near, far = _ways(size, interpolation, antialias)
-    is_far = tf.reduce_any(corner + size > _FAR * size)
-    square = branch(tf.cast(is_far, tf.int32), [near, far], image, shape, corner)
-    return tf.ensure_shape(square, (size, size, image.shape[2]))
+    is_far = tf.reduce_any(corner + size > [_FAR * side for side in size])
+    part = branch(tf.cast(is_far, tf.int32), [near, far], image, shape, corner)
+    return tf.ensure_shape(part, (*size, image.shape[2]))
 
 
 @functools.cache
-def _ways(size: int, interpolation: str, antialias: bool) -> tuple[Callable, Callable]:
-    """Return two functions that make the square: near the image's top left corner, and far from it.
+def _ways(size: tuple[int, int], interpolation: str, antialias: bool) -> tuple[Callable, Callable]:
+    """Return two functions that make the part: near the image's top left corner, and far from it.
 
     A process traces both once, because a run has several pipelines with the same preprocessing.
     """
@@ -56,14 +56,14 @@ def _ways(size: int, interpolation: str, antialias: bool) -> tuple[Callable, Cal
         top, left = tf.unstack(tf.cast(corner, tf.int32))
         ends = tf.unstack(tf.cast(corner + size, tf.int32))
         scales = _scales(image, shape)
-        # Drop the pixels that no row or column of the square reads.
+        # Drop the pixels that no row or column of the part reads.
         lengths = tf.cast(tf.stack(ends), tf.float32) / scales
         _, count = needed(tf.zeros(2), lengths, tf.shape(image)[:2], tuple(ends))
         image = tf.slice(image, [0, 0, 0], tf.concat([count, [image.shape[2]]], 0))
         return _resized(image, scales, tf.zeros(2), ends, corner=(top, left), **options)
 
     def far(image: tf.Tensor, shape: tf.Tensor, corner: tf.Tensor) -> tf.Tensor:
-        return resample_square(image, _scales(image, shape), corner, size, **options)
+        return resample_part(image, _scales(image, shape), corner, size, **options)
 
     return tf.function(near, autograph=False), tf.function(far, autograph=False)
 

@@ -11,7 +11,7 @@ tolerance:
 | `onnx`        | ``onnx/model.onnx``        | uint8 (B, h, w, 3)          | 1e-3      | onnxruntime    |
 | `litert`      | ``litert/model.tflite``    | uint8 (B, h, w, 3)          | 1e-3      | ai_edge_litert |
 | `keras`       | ``keras/model.keras``      | uint8 (B, h, w, 3)          | 1e-3      | Keras          |
-| `timm`        | ``timm/model.safetensors`` | normalised (B, 3, S, S)     | 1e-3      | timm           |
+| `timm`        | ``timm/model.safetensors`` | normalised (B, 3, H, W)     | 1e-3      | timm           |
 
 Quantised variants of the LiteRT file need not pass this check. `accuracy` measures their accuracy
 on validation images. The export removes a variant if its top-1 class differs from the float file's

@@ -18,7 +18,7 @@ from cait_finetune.scores.activation import SOFTMAX, Activation
 class Preprocessing(Protocol):
     """The attributes of `data.preprocess.Preprocessing` that the exports use."""
 
-    image_size: int
+    image_size: tuple[int, int]
     crop_pct: float
     interpolation: str
     mean: tuple[float, float, float]
@@ -27,7 +27,7 @@ class Preprocessing(Protocol):
     antialias: bool
 
     def __call__(self, image: tf.Tensor) -> tf.Tensor:
-        """Resize and normalise an image: ``(h, w, 3)`` uint8 to ``(S, S, 3)`` float32."""
+        """Resize and normalise an image: ``(h, w, 3)`` uint8 to ``(H, W, 3)`` float32."""
 
     def decode(self, data: tf.Tensor) -> tf.Tensor:
         """Decode the bytes of an image file to ``(h, w, 3)`` uint8."""
@@ -94,7 +94,7 @@ class ValidationSamples:
 
     @cached_property
     def images(self) -> tf.Tensor:
-        """The preprocessed images of `files`, ``(B, S, S, 3)`` float32."""
+        """The preprocessed images of `files`, ``(B, H, W, 3)`` float32."""
         preprocess = self.exported.preprocessing
         return tf.stack([preprocess(tf.constant(image)) for image in self.pixels])
 

@@ -56,7 +56,7 @@ def check_parity(
             than `TOLERANCE`.
     """
     signatures = tf.saved_model.load(str(directory)).signatures
-    images = tf.stack([preprocess(decode(data)) for _, data in samples])  # (B, S, S, 3)
+    images = tf.stack([preprocess(decode(data)) for _, data in samples])  # (B, H, W, 3)
     # Compute in a graph, as evaluation does: TensorFlow fuses ops there, which changes the rounding.
     features, logits = _evaluated(model)(images)  # (B, D), (B, C)
     expected = activation.tensor(logits / temperature).numpy()  # (B, C)

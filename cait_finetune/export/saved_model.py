@@ -28,7 +28,7 @@ class ServingModule(tf.Module):
     int32, the column of the most probable class. The first axis of every output is the batch, because
     TF-Serving's row format and batching need it.
 
-    ``images`` maps a batch (B, S, S, 3), normalised as in training, to ``logits`` (B, C) and
+    ``images`` maps a batch (B, H, W, 3), normalised as in training, to ``logits`` (B, C) and
     ``features`` (B, D).
 
     The method ``labels()`` returns all class names in column order.
@@ -58,7 +58,7 @@ class ServingModule(tf.Module):
             lambda one: self._preprocess(self._decode(one)),
             image_bytes,
             fn_output_signature=tf.TensorSpec((*size, 3), tf.float32),
-        )  # (B, S, S, 3)
+        )  # (B, H, W, 3)
         return self.model(images, training=False)  # (B, C)
 
     def serving_default(self, logits: tf.Tensor) -> dict[str, tf.Tensor]:

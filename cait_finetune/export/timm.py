@@ -88,7 +88,8 @@ def hub_config(exported: ExportedModel) -> dict[str, Any]:
     """Return the content of ``config.json``: timm's keys, ``temperature`` and ``activation``."""
     way, backbone = exported.preprocessing, exported.model.backbone
     published = cait_tf.get_variant(exported.variant).published
-    model_args: dict[str, Any] = {"img_size": backbone.image_size[0]}
+    height, width = backbone.image_size
+    model_args: dict[str, Any] = {"img_size": height if height == width else [height, width]}
     if not published:
         model_args |= {
             "patch_size": backbone.patch_size,
@@ -126,7 +127,7 @@ def hub_config(exported: ExportedModel) -> dict[str, Any]:
 
 
 def _by_timm(directory: Path, images: Any) -> np.ndarray:
-    """Return timm's logits ``(B, C)`` of normalised images ``(B, S, S, 3)``, computed in a new process.
+    """Return timm's logits ``(B, C)`` of normalised images ``(B, H, W, 3)``, computed in a new process.
 
     Raises:
         TimmUnavailable: timm or torch cannot be imported, or a signal ended the process.

@@ -20,7 +20,7 @@ def write_logits() -> None:
     """Write the logits of images to a file.
 
     The command line has three arguments: a JSON file with the keyword arguments of
-    ``timm.create_model``; an ``.npz`` file with normalised ``images`` ``(B, 3, S, S)`` float32; and the
+    ``timm.create_model``; an ``.npz`` file with normalised ``images`` ``(B, 3, H, W)`` float32; and the
     ``.npz`` file to write, with ``logits`` ``(B, C)`` float32.
     """
     arguments, images, logits = map(Path, sys.argv[1:])

@@ -14,7 +14,7 @@ import tensorflow as tf
 from cait_finetune.data.decode import decode
 from cait_finetune.inference.backends import Backend
 
-#: Side of a crop relative to the image's shorter side. Most published ten-crop accuracies use
+#: Sides of a crop relative to the part of the image that it may cover. Most published ten-crop accuracies use
 #: 224 of 256 pixels.
 _CROP = 7 / 8
 
@@ -35,7 +35,7 @@ class Averaged:
         return np.mean([self._backend(view) for view in by_view], axis=0)  # (B, C)
 
 
-def build_views(name: str, upright: bool, square: bool = True) -> Views:
+def build_views(name: str, upright: bool, ratio: float | None = 1.0) -> Views:
     """Return a function from the bytes of an image file to the bytes of its views.
 
     The function raises `tf.errors.InvalidArgumentError` for a file that is not an image.
@@ -44,7 +44,7 @@ def build_views(name: str, upright: bool, square: bool = True) -> Views:
         name: ``flip``: the file and its mirror image. ``five_crop``: the corners and the centre, as
             `five_crops`. ``ten_crop``: the five crops and their mirror images (Krizhevsky et al. 2012).
         upright: whether to rotate photographs by their EXIF orientation, as in training.
-        square: as for `five_crops`. Pass False with ``resize_mode`` squash or pad: the model was
+        ratio: as for `five_crops`. Pass `None` with ``resize_mode`` squash or pad: the model was
             trained on whole images, so a crop must keep the image's aspect ratio.
     """
     decoded = tf.function(
@@ -57,7 +57,7 @@ def build_views(name: str, upright: bool, square: bool = True) -> Views:
         image = decoded(data)  # (h, w, 3)
         if name == "flip":
             return [data, _file(_mirrored(image))]
-        crops = five_crops(image, square)
+        crops = five_crops(image, ratio)
         if name == "ten_crop":
             crops += [_mirrored(crop) for crop in crops]
         return [_file(crop) for crop in crops]
@@ -65,18 +65,18 @@ def build_views(name: str, upright: bool, square: bool = True) -> Views:
     return views
 
 
-def five_crops(image: tf.Tensor, square: bool = True) -> list[tf.Tensor]:
+def five_crops(image: tf.Tensor, ratio: float | None = 1.0) -> list[tf.Tensor]:
     """Return five crops ``(s, t, 3)`` of an image ``(h, w, 3)``.
 
     The order is top left, top right, bottom left, bottom right, centre.
 
     Args:
-        square: crop squares, whose side is 7/8 of the image's shorter side. False: crop 7/8 of the
-            height and 7/8 of the width.
+        ratio: height divided by width of the model's input. The sides of a crop are 7/8 of the sides
+            of the largest part with this ratio. `None`: 7/8 of the height and 7/8 of the width.
     """
     height, width = sides = image.shape[:2]
-    if square:
-        sides = (min(sides), min(sides))
+    if ratio is not None:
+        sides = (min(height, width * ratio), min(width, height / ratio))
     tall, wide = (max(1, round(_CROP * side)) for side in sides)
     bottom, right = height - tall, width - wide
     corners = [(0, 0), (0, right), (bottom, 0), (bottom, right), (bottom // 2, right // 2)]

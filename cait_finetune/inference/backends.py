@@ -104,10 +104,10 @@ class Checkpoint:
         """Return the preprocessed image and the class saliency map of each file.
 
         Returns:
-            Images ``(B, S, S, 3)`` and maps ``(B, S, S)``, both from 0 to 1.
+            Images ``(B, H, W, 3)`` and maps ``(B, H, W)``, both from 0 to 1.
         """
         images = self._seen(files).numpy()
         return self._preprocessing.denormalise(images), models.saliency(self._model, images)
 
     def _seen(self, files: Sequence[bytes]) -> tf.Tensor:
-        return tf.stack([self._see(data) for data in files])  # (B, S, S, 3)
+        return tf.stack([self._see(data) for data in files])  # (B, H, W, 3)

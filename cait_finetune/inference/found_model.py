@@ -164,7 +164,9 @@ class FoundModel:
 
         return Checkpoint(run)
 
-    def _preprocessing(self, size: int | None, stated: Provenance | None) -> Preprocessing:
+    def _preprocessing(
+        self, size: tuple[int, int] | None, stated: Provenance | None
+    ) -> Preprocessing:
         """Return the preprocessing of an ONNX or LiteRT file.
 
         The file's provenance states the preprocessing. Without provenance, return the run's
@@ -172,7 +174,7 @@ class FoundModel:
         and a centre crop.
 
         Args:
-            size: side of the model's input, in pixels. `None`: the input takes any size.
+            size: height and width of the model's input. `None`: the input takes any size.
             stated: the file's provenance. `None`: the file states none.
         """
         from cait_finetune.data.preprocess import Preprocessing
@@ -187,7 +189,7 @@ class FoundModel:
                 "EXIF orientation, and labels.txt names the classes unless the file does",
                 self.path,
             )
-            own = Preprocessing(size or 1, 1.0, "bicubic", (0.0,) * 3, (1.0,) * 3)
+            own = Preprocessing(size or (1, 1), 1.0, "bicubic", (0.0,) * 3, (1.0,) * 3)
         return dataclasses.replace(own, image_size=size or own.image_size)
 
 

@@ -22,8 +22,8 @@ def draw_maps(
     """Write one PNG per image file: the preprocessed image, and the same image under its map.
 
     Args:
-        saliency: function from the bytes of B files to images ``(B, S, S, 3)`` and maps
-            ``(B, S, S)``, both from 0 to 1.
+        saliency: function from the bytes of B files to images ``(B, H, W, 3)`` and maps
+            ``(B, H, W)``, both from 0 to 1.
         places: the PNG to write for each image file. The files form one batch.
 
     Raises:

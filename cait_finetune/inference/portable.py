@@ -18,7 +18,7 @@ _ANY = 32  # pixels: side of the test image for an input of any size
 #: Maps images (B, h, w, 3) uint8 to probabilities (B, C).
 Call = Callable[[np.ndarray], np.ndarray]
 #: Returns the preprocessing for the model's image size (`None`: any size) and its provenance.
-HowPrepared = Callable[[int | None, Provenance | None], Preprocessing]
+HowPrepared = Callable[[tuple[int, int] | None, Provenance | None], Preprocessing]
 
 
 class PixelModel:
@@ -51,12 +51,16 @@ class PixelModel:
         class_names: Sequence[str] | None = None,
         provenance: Provenance | None = None,
     ) -> None:
-        if len(shape) != 4 or shape[3] != 3 or shape[1] != shape[2] or shape[0] not in (None, 1):
+        if len(shape) != 4 or shape[3] != 3 or shape[0] not in (None, 1):
             raise _unlike(path, f"has the shape {tuple(shape)}")
+        _, height, width, _ = shape
+        if (height is None) != (width is None):
+            raise _unlike(path, f"has the shape {tuple(shape)}")
+        size = (height, width) if height and width else None
         self._call = call
-        self._together = shape[0] is None and shape[1] is not None
-        way = preprocessing(shape[1], provenance)
-        fit = way.fit if shape[1] else tf.identity
+        self._together = shape[0] is None and size is not None
+        way = preprocessing(size, provenance)
+        fit = way.fit if size else tf.identity
         self._see = tf.function(
             lambda data: tf.cast(fit(way.decode(data)), tf.uint8),
             input_signature=[tf.TensorSpec((), tf.string)],
@@ -204,5 +208,5 @@ def _unlike(path: Path, got: str) -> UserError:
     return bad_value(
         "model",
         f"{path}, whose input {got}",
-        "one input: uint8 images (1 or any number, S, S, 3), or of any size",
+        "one input: uint8 images (1 or any number, height, width, 3), or of any size",
     )

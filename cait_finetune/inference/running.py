@@ -20,6 +20,7 @@ from cait_finetune.inference.results import Predictions
 from cait_finetune.runs.provenance import Provenance
 from cait_finetune.runtime.console import plain_console
 from cait_finetune.runtime.progress import progress_bar
+from cait_tf.arguments import image_shape
 
 _TTA = ("none", "flip", "five_crop", "ten_crop")
 _MIRRORS = ("flip", "ten_crop")
@@ -74,7 +75,7 @@ def predict(config: PredictConfig, console: Console | None = None) -> Prediction
     if config.top_k > max(len(backend.class_names), _TOP_K):
         line = f"top_k  {len(backend.class_names)}: the model has no more classes"
         shown.print(line, highlight=False)
-    upright, square = _check_augmentation(found, backend.provenance, config.tta)
+    upright, ratio = _check_augmentation(found, backend.provenance, config.tta)
     checkpoint = None
     if config.maps:
         own = hasattr(backend, "saliency")
@@ -85,7 +86,7 @@ def predict(config: PredictConfig, console: Console | None = None) -> Prediction
     from cait_finetune.inference.maps import draw_maps, note_on_earlier_maps, places_of
 
     if config.tta != "none":
-        backend = Averaged(backend, build_views(config.tta, upright, square))
+        backend = Averaged(backend, build_views(config.tta, upright, ratio))
     places = dict(zip(files, places_of(files, maps), strict=True)) if maps else {}
     if maps and (line := note_on_earlier_maps(maps, list(places.values()))):
         shown.print(line, highlight=False)
@@ -108,17 +109,17 @@ def predict(config: PredictConfig, console: Console | None = None) -> Prediction
 
 def _check_augmentation(
     found: FoundModel, stated: Provenance | None, tta: str
-) -> tuple[bool, bool]:
-    """Return `upright` and `square` of `augmentation.build_views`.
+) -> tuple[bool, float | None]:
+    """Return `upright` and `ratio` of `augmentation.build_views`.
 
     The model's provenance or the run's configuration states them. If neither exists, or `tta` is
-    none, both are True.
+    none, they are True and 1.
 
     Raises:
         UserError: `tta` mirrors images, and the run has ``dataset.allow_flip=false``.
     """
     if tta == "none" or not (stated or found.run):
-        return True, True
+        return True, 1.0
     if stated:
         allow_flip, way = stated.allow_flip, stated.preprocessing
     else:
@@ -130,7 +131,8 @@ def _check_augmentation(
             tta,
             "none or five_crop: the run's images are never mirrored (dataset.allow_flip=false)",
         )
-    return bool(way["upright"]), way["resize_mode"] == "shorter_side"
+    height, width = image_shape(way["image_size"])
+    return bool(way["upright"]), height / width if way["resize_mode"] == "shorter_side" else None
 
 
 def _speed(laps: list[tuple[int, float]]) -> float:

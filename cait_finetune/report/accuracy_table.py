@@ -25,6 +25,7 @@ class Conditions:
         weights_sha256: checksum of the model's parameters as loaded.
         data_sha256: checksum of the split's ids and labels.
         images_sha256: checksum of the bytes of the split's image files.
+        image_size: the side of a square in pixels, or ``HEIGHTxWIDTH``.
         mean: one number per channel, separated by spaces. ``std`` has the same form.
     """
 
@@ -35,7 +36,7 @@ class Conditions:
     split: str
     data_sha256: str
     images_sha256: str
-    image_size: int
+    image_size: str
     crop_pct: float
     resize_mode: str
     interpolation: str
@@ -152,7 +153,7 @@ def cropped(given: Conditions) -> str:
 
 def _describe(given: Conditions) -> str:
     """Return the preprocessing in words: ``224, crop 0.875, bicubic``."""
-    words = [str(given.image_size), cropped(given), given.interpolation]
+    words = [given.image_size, cropped(given), given.interpolation]
     words += ["not antialiased"] if not given.antialias else []
     words += ["upright"] if given.upright else []
     for name, usual in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):

@@ -23,8 +23,8 @@ class Tile:
     """One image with its saliency map, its true class and its prediction.
 
     Attributes:
-        image: ``(S, S, 3)`` in [0, 1].
-        saliency: ``(S, S)`` in [0, 1].
+        image: ``(H, W, 3)`` in [0, 1].
+        saliency: ``(H, W)`` in [0, 1].
         probability: the probability of the prediction.
     """
 

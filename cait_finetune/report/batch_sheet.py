@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from cait_tf.atomic import atomic_path
 
-_COLUMNS, _SIDE = 8, 1.75  # images per row; side of an image in inches
+_COLUMNS, _WIDTH = 8, 1.75  # images per row; width of an image in inches
 _LINE = 28  # characters that fit below an image
 
 
@@ -19,7 +19,7 @@ def draw_batch_sheet(images: np.ndarray, captions: Sequence[str], title: str, pa
     """Draw a grid of images with a caption below each, and write a PNG.
 
     Args:
-        images: ``(n, S, S, 3)`` in [0, 1].
+        images: ``(n, H, W, 3)`` in [0, 1].
         captions: one per image, of one or more lines. Long lines are shortened.
     """
     columns = min(_COLUMNS, len(images))
@@ -29,9 +29,10 @@ def draw_batch_sheet(images: np.ndarray, captions: Sequence[str], title: str, pa
         for caption in captions
     ]
     lines = max(caption.count("\n") for caption in wrapped) + 1
-    height = (_SIDE + 0.05 + 0.14 * lines) * rows + 0.5
+    tall, wide = images.shape[1:3]
+    height = (_WIDTH * tall / wide + 0.05 + 0.14 * lines) * rows + 0.5
     # The title needs a minimum width, also for few images.
-    figure = Figure(figsize=(max(_SIDE * columns, 7.0) + 0.2, height), layout="constrained")
+    figure = Figure(figsize=(max(_WIDTH * columns, 7.0) + 0.2, height), layout="constrained")
     figure.suptitle(title, fontsize=11)
     axes = figure.subplots(rows, columns, squeeze=False)
     for ax in axes.flat:

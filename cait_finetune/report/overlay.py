@@ -10,11 +10,11 @@ _ALPHA = 0.9  # opacity where the map is 1; where it is 0, the image is unchange
 
 
 def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """Return the image with the map as colours over it, ``(S, S, 3)`` in [0, 1].
+    """Return the image with the map as colours over it, ``(H, W, 3)`` in [0, 1].
 
     Args:
-        image: ``(S, S, 3)`` in [0, 1].
-        heat: ``(S, S)`` in [0, 1]. Higher values are more opaque.
+        image: ``(H, W, 3)`` in [0, 1].
+        heat: ``(H, W)`` in [0, 1]. Higher values are more opaque.
     """
     alpha = _ALPHA * heat[..., None]
     return alpha * _COLORS(heat)[..., :3] + (1 - alpha) * image

@@ -73,7 +73,7 @@ class Run:
 
     @property
     def model(self) -> keras.Model:
-        """The best weights as a Keras model: normalised images ``(B, S, S, 3)`` to logits ``(B, C)``.
+        """The best weights as a Keras model: normalised images ``(B, H, W, 3)`` to logits ``(B, C)``.
 
         The classes are those of `class_names`, in order. The model is built once, and again if
         a resumed run saves newer best weights.
@@ -100,7 +100,7 @@ class Run:
                 the run turns files (``dataset.upright``).
 
         Returns:
-            ``(B, S, S, 3)`` float32.
+            ``(B, H, W, 3)`` float32.
 
         Raises:
             CaiTError: the images are not uint8, or differ in size.

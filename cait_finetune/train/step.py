@@ -30,7 +30,7 @@ STEP_METRICS = ("loss", "correct", "grad_norm", "finite")
 class TrainStep:
     """``step(images, labels, learning_rates, first)`` trains the model and returns metrics.
 
-    With `steps_per_call` 1, images ``(B, S, S, 3)`` and labels ``(B,)`` or ``(B, C)`` are one
+    With `steps_per_call` 1, images ``(B, H, W, 3)`` and labels ``(B,)`` or ``(B, C)`` are one
     batch. Above 1, they have an axis of batches in front. The call then makes one step per learning
     rate, from batch number `first` on.
 
@@ -199,7 +199,7 @@ class TrainStep:
             image, label = (
                 tf.reshape(whole, [parts, size, *whole.shape[1:]])[number]
                 for whole in (images, labels)
-            )  # (size, S, S, 3), (size,)
+            )  # (size, H, W, 3), (size,)
             one = self._part(image, label, scale, draw + tf.cast(number, tf.int64), parts)[:3]
             flat = tf.nest.flatten(one)
             return number + 1, *(total + new for total, new in zip(sums, flat, strict=True))

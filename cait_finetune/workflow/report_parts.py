@@ -112,7 +112,7 @@ def build_viewer(model: keras.Model, source: Source, preprocessing: Preprocessin
                 models.saliency(model, images[start : start + _AT_A_TIME])
                 for start in range(0, len(images), _AT_A_TIME)
             ]
-        )  # (B, S, S)
+        )  # (B, H, W)
         return [
             Tile(picture, heat, one.truth, one.prediction, one.probability)
             for picture, heat, one in zip(

@@ -63,7 +63,7 @@ def _head_in_words(tensors: Tensors) -> str:
     return f"head={kind_of_head(tensors)}{width}{pooled}"
 
 
-def pooling_of(tensors: Tensors) -> str:
+def pooling_of(tensors: Mapping[str, np.ndarray]) -> str:
     """Return the backbone's `pooling`, by the norm of a mean and the rows of the head."""
     if f"{POOLED_NORM}.weight" in tensors:
         return "token_and_mean"

@@ -54,6 +54,15 @@ def test_image_size_that_does_not_divide(name, weights, size, patch, nearest):
     models.check(ModelConfig(name=name, weights=weights, image_size=nearest))
 
 
+def test_sides_that_do_not_divide():
+    config = ModelConfig(**NANO, image_size=[18, 32])
+    message = (
+        r"model.image_size: got \[18, 32\], expected multiples of .* for instance \[(16|20),32\]"
+    )
+    with pytest.raises(UserError, match=message):
+        models.check(config)
+
+
 def test_new_kernels_beside_weights():
     models.check(ModelConfig(name="cait_nano_32", weights="none", kernel_init=0.08))
     with pytest.raises(

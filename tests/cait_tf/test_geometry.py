@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from cait_tf.geometry import centre_crop, padded_square
+from cait_tf.geometry import centre_crop, padded_box
 
 SIDES = [
     *itertools.product((1, 31, 32, 33, 100, 224, 500, 1333), repeat=2),
@@ -67,5 +67,10 @@ def test_margins_are_halved_to_even():
 
 
 def test_the_square_around_an_image():
-    assert padded_square((10, 4)) == ((0, -3), 10)
-    assert padded_square((4, 10)) == ((-3, 0), 10)
+    assert padded_box((10, 4), (8, 8)) == ((0, -3), (10, 10))
+    assert padded_box((4, 10), (8, 8)) == ((-3, 0), (10, 10))
+
+
+def test_pad_has_the_ratio_of_the_input():
+    assert padded_box((10, 4), (20, 10)) == ((0, -0.5), (10, 5))
+    assert padded_box((10, 8), (20, 10)) == ((-3, 0), (16, 8))

@@ -81,7 +81,7 @@ def test_an_unknown_variant():
         ("crop_pct", 0),
         ("crop_pct", -1),
         ("image_size", 0),
-        ("image_size", (48, 48)),
+        ("image_size", (48, 48, 3)),
     ],
 )
 def test_sizes_out_of_range(key, value):

@@ -29,7 +29,7 @@ def augment(
     flip: bool = True,
     normalised: bool = True,
 ) -> tf.Tensor:
-    """Crop and resize a ``(h, w, 3)`` uint8 image to ``(S, S, 3)``, then `distort` it.
+    """Crop and resize a ``(h, w, 3)`` uint8 image to ``(H, W, 3)``, then `distort` it.
 
     Args:
         seed: a pair of integers. The same seed gives the same image.
@@ -38,9 +38,9 @@ def augment(
         normalised: as in `distort`.
     """
     if crops(config):
-        box = random_box(tf.shape(image)[0], tf.shape(image)[1], seed, config)
         size = preprocessing.image_size
-        image = preprocessing.crop_and_resize(image, box, (size, size))
+        box = random_box(tf.shape(image)[0], tf.shape(image)[1], seed, config, size)
+        image = preprocessing.crop_and_resize(image, box, size)
     else:
         image = preprocessing.fit(image)
     return distort(image, seed, config, preprocessing, flip, normalised)
@@ -64,7 +64,7 @@ def distort(
     flip: bool = True,
     normalised: bool = True,
 ) -> tf.Tensor:
-    """Turn a cropped and resized ``(S, S, 3)`` image in whole grey levels into a model's input.
+    """Turn a cropped and resized ``(H, W, 3)`` image in whole grey levels into a model's input.
 
     Args:
         seed: a pair of integers.
@@ -100,14 +100,22 @@ def distort(
 
 
 def random_box(
-    height: tf.Tensor, width: tf.Tensor, seed: tf.Tensor, config: AugmentConfig
+    height: tf.Tensor,
+    width: tf.Tensor,
+    seed: tf.Tensor,
+    config: AugmentConfig,
+    size: tuple[int, int],
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
     """Draw a crop from the seed: top, left, height and width in pixels, as in `box_of`."""
-    return box_of(tf.random.stateless_uniform((5,), seed), height, width, config)
+    return box_of(tf.random.stateless_uniform((5,), seed), height, width, config, size)
 
 
 def box_of(
-    draws: tf.Tensor, height: tf.Tensor, width: tf.Tensor, config: AugmentConfig
+    draws: tf.Tensor,
+    height: tf.Tensor,
+    width: tf.Tensor,
+    config: AugmentConfig,
+    size: tuple[int, int],
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
     """Return top, left, height and width in pixels of Inception's random resized crop.
 
@@ -116,12 +124,15 @@ def box_of(
 
     Args:
         draws: at least four uniform numbers from 0 to 1: area, aspect ratio, top and left.
+        size: height and width of the model's input. `config.crop_ratio` is relative to their ratio:
+            an input that is twice as wide as high has crops twice as wide.
     """
     area_draw, ratio_draw, top_draw, left_draw = tf.unstack(draws)[:4]
     h, w = tf.cast(height, tf.float32), tf.cast(width, tf.float32)
     low, high = config.crop_scale
     area = h * w * (low + (high - low) * area_draw)
-    low, high = tf.unstack(tf.math.log(tf.constant(config.crop_ratio)))
+    ratios = [ratio * (size[1] / size[0]) for ratio in config.crop_ratio]
+    low, high = tf.unstack(tf.math.log(tf.constant(ratios)))
     ratio = tf.exp(low + (high - low) * ratio_draw)  # width / height
     box_h, box_w = tf.sqrt(area / ratio), tf.sqrt(area * ratio)
     if max(config.crop_scale) <= 1.0:

@@ -1,4 +1,4 @@
-"""Gaussian blur of a ``(S, S, 3)`` uint8 image.
+"""Gaussian blur of a ``(H, W, 3)`` uint8 image.
 
 It replaces keras-cv's RandomGaussianBlur, which draws its widths from its own random generator. It
 also replaces a convolution, which is slow in TensorFlow with three channels.

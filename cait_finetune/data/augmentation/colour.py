@@ -1,4 +1,4 @@
-"""Colour operations as in PIL. Each takes a ``(S, S, 3)`` uint8 image and returns the same shape.
+"""Colour operations as in PIL. Each takes a ``(H, W, 3)`` uint8 image and returns the same shape.
 
 They replace keras-cv's layers of the same names, which draw their amounts from their own random
 generator. In a parallel map two passes of these layers differ, and a resumed run sees other images.
@@ -42,7 +42,7 @@ def grayscale(image: tf.Tensor) -> tf.Tensor:
 
 def sharpness(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
     """Change the sharpness: factor 0 is smoothed, 1 the image (``ImageEnhance.Sharpness``)."""
-    lines = _lines(tf.cast(image, tf.float32))  # (S, S * 3)
+    lines = _lines(tf.cast(image, tf.float32))  # (H, W * 3)
     three = lines[:-2] + lines[1:-1] + lines[2:]
     nine = three[:, :-6] + three[:, 3:-3] + three[:, 6:]
     inner = lines[1:-1, 3:-3]
@@ -53,7 +53,7 @@ def sharpness(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
 
 def autocontrast(image: tf.Tensor) -> tf.Tensor:
     """Stretch each channel to 0…255 (``ImageOps.autocontrast``)."""
-    lines = _lines(tf.cast(image, tf.float32))  # (S, S * 3)
+    lines = _lines(tf.cast(image, tf.float32))  # (H, W * 3)
     # Reduce over the rows first: a direct reduction to three values is slow.
     low = tf.reduce_min(tf.reshape(tf.reduce_min(lines, axis=0), [-1, 3]), axis=0)  # (3,)
     high = tf.reduce_max(tf.reshape(tf.reduce_max(lines, axis=0), [-1, 3]), axis=0)
@@ -105,7 +105,7 @@ def solarize_add(image: tf.Tensor, added: tf.Tensor) -> tf.Tensor:
 
 
 def _lines(image: tf.Tensor) -> tf.Tensor:
-    """Reshape to ``(S, S * 3)``, because TensorFlow is slow along an axis of three."""
+    """Reshape to ``(H, W * 3)``, because TensorFlow is slow along an axis of three."""
     shape = image.shape
     return tf.reshape(image, [shape[0], shape[1] * shape[2]])
 

@@ -20,12 +20,12 @@ def erase(image: tf.Tensor, seed: tf.Tensor, probability: float) -> tf.Tensor:
     The box has 2 to 33 % of the image's area, and an aspect ratio of 0.3 to 3.3.
 
     Args:
-        image: ``(S, S, 3)`` float32, normalised.
+        image: ``(H, W, 3)`` float32, normalised.
         seed: ``(2,)`` integers.
         probability: from 0 to 1.
 
     Returns:
-        ``(S, S, 3)`` float32.
+        ``(H, W, 3)`` float32.
     """
     chance = tf.random.stateless_uniform((), seed)
     erased = tf.cond(chance < probability, lambda: _erased(image, seed), lambda: image)

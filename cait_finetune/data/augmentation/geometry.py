@@ -1,4 +1,4 @@
-"""Shear, rotate and translate a ``(S, S, 3)`` uint8 image as PIL does.
+"""Shear, rotate and translate a ``(H, W, 3)`` uint8 image as PIL does.
 
 Pixels from outside the image get the colour `FILL`. The operations replace keras-cv's RandomShear,
 RandomRotation and RandomTranslation (0.9.0), which draw from their own random generator and use the

@@ -13,6 +13,8 @@ between Mixup and CutMix.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 from cait_finetune.config import AugmentConfig
@@ -32,7 +34,7 @@ def mix_pairs(
     position of the first example of the pair. A last example without a partner is dropped.
 
     Args:
-        examples: images ``(S, S, 3)`` float32; labels () int32, or ``(C,)`` float32; positions
+        examples: images ``(H, W, 3)`` float32; labels () int32, or ``(C,)`` float32; positions
             () int64.
 
     Returns:
@@ -40,11 +42,11 @@ def mix_pairs(
     """
 
     def mix(images: tf.Tensor, labels: tf.Tensor, positions: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        size, channels = images.shape[2:]
-        share, own = draw_mask(size, positions[0], config, seed, channels)  # (), (S, S, 3)
+        *size, channels = images.shape[1:]
+        share, own = draw_mask(size, positions[0], config, seed, channels)  # (), (H, W, 3)
         # The gather is much faster than [::-1].
         others = tf.gather(images, [1, 0])
-        images = images * own + others * (1.0 - own)  # (2, S, S, 3)
+        images = images * own + others * (1.0 - own)  # (2, H, W, 3)
         targets = tf.one_hot(labels, num_classes) if labels.shape.rank == 1 else labels  # (2, C)
         return images, targets * share + targets[::-1] * (1.0 - share), positions
 
@@ -56,7 +58,11 @@ def mix_pairs(
 
 
 def draw_mask(
-    size: int, position: tf.Tensor, config: AugmentConfig, seed: int, channels: int = 1
+    size: Sequence[int],
+    position: tf.Tensor,
+    config: AugmentConfig,
+    seed: int,
+    channels: int = 1,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Draw the share that an image keeps, and the weight that each of its pixels keeps.
 
@@ -65,12 +71,12 @@ def draw_mask(
     are 1 if the draw decides, by `mix_probability`, not to mix.
 
     Args:
-        size: S.
+        size: H and W.
         position: () int64, the position of the first example of the pair.
         channels: C. All channels have the same weights: TensorFlow is slow at broadcasting to three.
 
     Returns:
-        The share, () float32, and the weights, ``(S, S, C)`` float32.
+        The share, () float32, and the weights, ``(H, W, C)`` float32.
     """
     # The augmentation draws with the seed (seed, position). Mixing needs an independent seed.
     draw = tf.stack([tf.constant(-1 - seed, tf.int64), position])
@@ -84,13 +90,13 @@ def draw_mask(
     share = tf.where(chances[0] < config.mix_probability, share, 1.0)
 
     def cutmix() -> tuple[tf.Tensor, tf.Tensor]:
-        inside = _inside_box(size, share, chances[2:])  # (S, 2)
-        rows, columns = inside[:, 0], tf.repeat(inside[:, 1], channels)
-        outside = 1.0 - rows[:, None] * columns  # (S, S * C)
+        rows, columns = _inside_box(size, share, chances[2:])  # (H,), (W,)
+        outside = 1.0 - rows[:, None] * tf.repeat(columns, channels)  # (H, W * C)
         return tf.reduce_mean(outside), outside
 
-    share, own = tf.cond(cut, cutmix, lambda: (share, tf.fill((size, size * channels), share)))
-    return share, tf.reshape(own, (size, size, channels))
+    height, width = size
+    share, own = tf.cond(cut, cutmix, lambda: (share, tf.fill((height, width * channels), share)))
+    return share, tf.reshape(own, (height, width, channels))
 
 
 def _beta(alpha: tf.Tensor, draw: tf.Tensor) -> tf.Tensor:
@@ -100,13 +106,21 @@ def _beta(alpha: tf.Tensor, draw: tf.Tensor) -> tf.Tensor:
     return tf.math.divide_no_nan(x, x + y)
 
 
-def _inside_box(size: int, share: tf.Tensor, centre: tf.Tensor) -> tf.Tensor:
-    """Return 1 for the rows and the columns of a box, 0 for others, ``(S, 2)`` float32.
+def _inside_box(
+    size: Sequence[int], share: tf.Tensor, centre: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return 1 for the rows and the columns of a box, 0 for others: ``(H,)`` and ``(W,)`` float32.
 
-    Before clipping, the box has ``1 - share`` of the area. `centre` is in [0, 1)².
+    Before clipping, the box has ``1 - share`` of the area and the ratio of `size`. `centre` is in
+    [0, 1)².
     """
-    side = tf.floor(size * tf.sqrt(1.0 - share))
-    middle = tf.floor(centre * size)  # (2,)
-    low = middle - tf.floor(side / 2)
-    pixels = tf.range(size, dtype=tf.float32)[:, None]  # (S, 1)
-    return tf.cast((pixels >= low) & (pixels < low + side), tf.float32)  # (S, 2)
+    lengths = tf.constant(size, tf.float32)
+    sides = tf.floor(lengths * tf.sqrt(1.0 - share))  # (2,)
+    lows = tf.floor(centre * lengths) - tf.floor(sides / 2)
+
+    def inside(axis: int) -> tf.Tensor:
+        pixels = tf.range(size[axis], dtype=tf.float32)
+        low = lows[axis]
+        return tf.cast((pixels >= low) & (pixels < low + sides[axis]), tf.float32)
+
+    return inside(0), inside(1)

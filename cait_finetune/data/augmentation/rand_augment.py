@@ -33,7 +33,7 @@ def rand_augment(
     """Apply operations that are drawn from `OPERATIONS` to an image.
 
     Args:
-        image: ``(S, S, 3)`` uint8.
+        image: ``(H, W, 3)`` uint8.
         seed: ``(2,)`` integers.
         operations: number of operations to draw.
         magnitude: mean of the magnitude, from 0 to `HIGHEST`.
@@ -41,7 +41,7 @@ def rand_augment(
         probability: probability with which a drawn operation is applied.
 
     Returns:
-        ``(S, S, 3)`` uint8.
+        ``(H, W, 3)`` uint8.
     """
     which, made, signs = tf.unstack(tf.random.stateless_uniform((operations, 3), seed), axis=1)
     spread = magnitude_std * tf.random.stateless_normal((operations,), fold_in(seed, 1))
@@ -67,13 +67,13 @@ def distorted(image: tf.Tensor, index: tf.Tensor, level: tf.Tensor, sign: tf.Ten
     """Apply the operation number `index` of `OPERATIONS` to an image.
 
     Args:
-        image: ``(S, S, 3)`` uint8.
+        image: ``(H, W, 3)`` uint8.
         index: () int32.
         level: () float32, from 0 to 1.
         sign: () float32, -1 or 1.
 
     Returns:
-        ``(S, S, 3)`` uint8.
+        ``(H, W, 3)`` uint8.
     """
 
     def branch(operation: Callable) -> Callable[[], tf.Tensor]:

@@ -20,11 +20,11 @@ def three_augment(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Convert an image to grey, solarize it or blur it, with equal probability.
 
     Args:
-        image: ``(S, S, 3)`` uint8.
+        image: ``(H, W, 3)`` uint8.
         seed: ``(2,)`` integers.
 
     Returns:
-        ``(S, S, 3)`` uint8.
+        ``(H, W, 3)`` uint8.
     """
     which, strength = tf.unstack(tf.random.stateless_uniform((2,), seed))
     radius = _SMALLEST + (LARGEST - _SMALLEST) * strength
@@ -44,12 +44,12 @@ def color_jitter(image: tf.Tensor, seed: tf.Tensor, strength: float) -> tf.Tenso
     Each factor is drawn from ``max(0, 1 - strength)`` to ``1 + strength``.
 
     Args:
-        image: ``(S, S, 3)`` uint8.
+        image: ``(H, W, 3)`` uint8.
         seed: ``(2,)`` integers.
         strength: 0 or more. 0 changes nothing.
 
     Returns:
-        ``(S, S, 3)`` uint8.
+        ``(H, W, 3)`` uint8.
     """
     draws = tf.random.stateless_uniform((6,), seed)
     low, high = max(0.0, 1.0 - strength), 1.0 + strength

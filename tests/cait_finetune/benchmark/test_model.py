@@ -148,3 +148,12 @@ def test_help_shows_the_keys(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["benchmark", "--help"])
     command.main()
     assert "input|model|gpu|start" in capsys.readouterr().out
+
+
+def test_each_row_has_the_asked_size():
+    (one,) = model.ModelBenchmark(
+        models=["cait_nano_32"], work=["inference"], precisions=["float32"], image_size=[32, 48],
+        batch_sizes=[8],
+    ).tasks()  # fmt: skip
+    assert one.size == (32, 48)
+    hash(one)  # rows are looked up by their task

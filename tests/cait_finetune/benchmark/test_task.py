@@ -15,7 +15,7 @@ def test_a_task_is_the_configuration_of_a_run():
     config = configure(*one.overrides)
     assert config.model.name == "cait_xxs24_224"
     assert config.model.weights == "none"
-    assert config.model.image_size == one.size == 96
+    assert (config.model.image_size, one.size) == ([96, 96], (96, 96))
     assert config.model.remat
     assert config.model.drop_path_rate == 0
     assert config.train.precision == "mixed_bfloat16"
@@ -25,9 +25,15 @@ def test_a_task_is_the_configuration_of_a_run():
     assert str(one) == "training cait_xxs24_224 at 96 with remat, bfloat16"
 
 
+def test_a_task_with_another_height_than_width():
+    one = Task("inference", "cait_xxs24_224", "float32", 8, 2, image_size=[96, 64])
+    assert (configure(*one.overrides).model.image_size, one.size) == ([96, 64], (96, 64))
+    assert str(one) == "inference cait_xxs24_224 at 96x64, float32"
+
+
 def test_a_task_defaults_to_the_image_size_of_its_model():
     one = Task("inference", "cait_s24_384", "float32", 8, 2)
-    assert one.size == 384
+    assert one.size == (384, 384)
     assert configure(*one.overrides).model.image_size is None
     assert str(one) == "inference cait_s24_384, float32"
 
@@ -36,7 +42,8 @@ def test_a_task_defaults_to_the_image_size_of_its_model():
     ("arguments", "message"),
     [
         ((["cait_xxs24_22"], None, False), "did you mean cait_xxs24_224"),
-        ((["cait_xxs24_224"], 100, False), r"patch size 16\n  Set 96"),
+        ((["cait_xxs24_224"], [100], False), "patch size 16, for instance 96"),
+        ((["cait_xxs24_224"], [96, 100], False), r"for instance \[96,96\]"),
         ((["cait_nano_32"], None, True), "Set timm=false"),
     ],
 )

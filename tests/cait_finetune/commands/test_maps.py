@@ -78,7 +78,10 @@ def test_the_names_that_weights_state(command, tmp_path, monkeypatch):
         ),
         (["images=classes"], "image: got classes, expected a JPEG, PNG or other image file"),
         (["images=photo.png", "model=cait_s24_244"], "did you mean 'cait_s24_224'"),
-        (["images=photo.png", "image_size=33", "model=cait_nano_32", "weights=none"], "33x33"),
+        (
+            ["images=photo.png", "image_size=33", "model=cait_nano_32", "weights=none"],
+            "image_size: got 33, expected a multiple of cait_nano_32's patch size 4, for instance 32",
+        ),
         (["images=photo.png", "image_size=[1,2,3]"], "image_size: got [1, 2, 3], expected one"),
         (["images=photo.png", "image_size=0"], "image_size: got 0, expected a number in [1"),
         (["images=photo.png", "classes=no.txt"], "classes: got no.txt, expected a text file"),

@@ -23,16 +23,19 @@ def way(size, crop_pct=0.875, mode="shorter_side", interpolation="bicubic", anti
 
 
 def whole_then_cut(image, one: Preprocessing):
-    """Resize the whole image and crop the square, with the sizes computed in Python."""
+    """Resize the whole image and crop the middle, with the sizes computed in Python."""
     height, width = image.shape[:2]
-    short = int(one.image_size / one.crop_pct)
-    shape = (short, short)
+    new_height, new_width = one.image_size
+    shape = tall, wide = int(new_height / one.crop_pct), int(new_width / one.crop_pct)
     if one.resize_mode == "shorter_side":
-        shape = tuple(short * side // min(height, width) for side in (height, width))
+        if wide * height >= tall * width:  # the width is exact
+            shape = (wide * height // width, wide)
+        else:
+            shape = (tall, tall * width // height)
     box = (0, 0, height, width)
     whole = crop_and_resize(tf.constant(image), box, shape, one.interpolation, one.antialias)
-    top, left = (round((side - one.image_size) / 2) for side in shape)
-    return whole[top : top + one.image_size, left : left + one.image_size]
+    top, left = (round((side - new) / 2) for side, new in zip(shape, one.image_size, strict=True))
+    return whole[top : top + new_height, left : left + new_width]
 
 
 WAYS = [
@@ -40,6 +43,9 @@ WAYS = [
     way(8, 0.9, interpolation="bilinear"),
     way(8, 1.0, antialias=False),
     way(8, 0.1, "squash"),
+    way((20, 33)),
+    way((24, 8), 0.9),
+    way((8, 12), 0.5, "squash"),
 ]
 
 

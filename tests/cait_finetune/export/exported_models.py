@@ -28,11 +28,12 @@ def samples() -> list[tuple[str, bytes]]:
 
 def lively_model(**changes) -> ExportedModel:
     """Return an exported model that predicts different classes for different images."""
-    model = tiny_model(num_classes=len(NAMES))
+    size = changes.pop("image_size", (32, 32))
+    model = tiny_model(num_classes=len(NAMES), image_size=size)
     kernel = np.random.default_rng(1).normal(size=model.head.kernel.shape)
     model.head.kernel.assign(kernel.astype("float32"))
     values = {"variant": "cait_nano_32", "temperature": 1.7}
-    exported = ExportedModel(model, preprocessing(), NAMES, **{**values, **changes})
+    exported = ExportedModel(model, preprocessing(image_size=size), NAMES, **{**values, **changes})
     model.head.bias.assign(-ValidationSamples(exported, samples()).logits.mean(0))
     return exported
 

@@ -75,6 +75,21 @@ def test_timm_gives_calibrated_probabilities(exported, tmp_path):
     assert got["data"]["input_size"] == [3, 32, 32]
 
 
+@pytest.mark.parametrize(
+    "checked_by", ["cait_tf", pytest.param("timm", marks=pytest.mark.needs("timm"))]
+)
+def test_images_that_are_higher_than_wide(checked_by, tmp_path, monkeypatch):
+    if checked_by == "cait_tf":
+        monkeypatch.setattr(exporter, "find_spec", lambda name: None)
+    validation = validation_of(lively_model(image_size=(48, 32)))
+    done = exporter.export(validation.exported, validation, tmp_path / "timm")
+    assert (done["checked_by"], done["notes"]) == (checked_by, [])
+    assert done["difference"] <= 1e-4
+    config = json.loads((tmp_path / "timm" / "config.json").read_text())
+    assert config["model_args"]["img_size"] == [48, 32]
+    assert config["pretrained_cfg"]["input_size"] == [3, 48, 32]
+
+
 SEGFAULT = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
 
 

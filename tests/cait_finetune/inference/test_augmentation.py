@@ -19,10 +19,16 @@ def pixels(data: bytes) -> np.ndarray:
 
 def test_crops_of_whole_images_keep_their_shape():
     image = tf.constant(np.arange(16 * 64 * 3).reshape(16, 64, 3) % 256, tf.uint8)
-    crops = five_crops(image, square=False)
+    crops = five_crops(image, ratio=None)
     assert {tuple(crop.shape) for crop in crops} == {(14, 56, 3)}
     assert {tuple(crop.shape) for crop in five_crops(image)} == {(14, 14, 3)}
     np.testing.assert_array_equal(crops[4], image[1:15, 4:60])
+
+
+def test_crops_have_the_ratio_of_the_input():
+    image = tf.zeros((16, 64, 3), tf.uint8)
+    assert {tuple(crop.shape) for crop in five_crops(image, 1 / 2)} == {(14, 28, 3)}
+    assert {tuple(crop.shape) for crop in five_crops(image, 2.0)} == {(14, 7, 3)}
 
 
 def test_flip_is_the_file_and_its_mirror_image():

@@ -98,10 +98,10 @@ def test_a_model_of_one_size_is_given_images_as_its_run_was(bare_run, tmp_path, 
     assert "crop_pct: null" in text
     config.write_text(text.replace("crop_pct: null", "crop_pct: 0.5", 1))
     within = find_model(path)._preprocessing(16, None)
-    assert (within.image_size, within.crop_pct) == (16, 0.5)
+    assert (within.image_size, within.crop_pct) == ((16, 16), 0.5)
     with caplog.at_level("WARNING", "cait_finetune"):
         alone = find_model(path.rename(tmp_path / "model.tflite"))._preprocessing(16, None)
-    assert (alone.image_size, alone.crop_pct) == (16, 1.0)
+    assert (alone.image_size, alone.crop_pct) == ((16, 16), 1.0)
     assert "does not state how its images were prepared" in caplog.text
 
 

@@ -87,7 +87,7 @@ def test_the_box_is_inside(shape, draw):
         draws = np.full(5, draw, "float32")
         draws[index] = 1.0 - draw
         draws = np.minimum(draws, np.float32(1.0 - 2**-24))
-        box = box_of(tf.constant(draws), tf.constant(height), tf.constant(width), config)
+        box = box_of(tf.constant(draws), tf.constant(height), tf.constant(width), config, (8, 8))
         top, left, box_h, box_w = (float(value) for value in box)
         assert box_h >= 1
         assert box_w >= 1
@@ -95,14 +95,18 @@ def test_the_box_is_inside(shape, draw):
         assert 0 <= left <= (width - box_w) * (1 + 1e-6)
 
 
-def test_area_and_ratio_of_the_box():
+@pytest.mark.parametrize("size", [(16, 16), (16, 32), (30, 20)])
+def test_area_and_ratio_of_the_box(size):
+    """The ratio is relative to the ratio of the input."""
     config = configured((0.25, 0.5), (0.5, 2.0))
     areas, ratios, corners = [], [], set()
     for seed in range(200):
         draws = tf.random.stateless_uniform((5,), (seed, 0))
-        top, left, h, w = map(float, box_of(draws, tf.constant(400), tf.constant(400), config))
+        top, left, h, w = map(
+            float, box_of(draws, tf.constant(400), tf.constant(400), config, size)
+        )
         areas.append(h * w / 400**2)
-        ratios.append(w / h)
+        ratios.append(w / h * size[0] / size[1])
         corners.add((top, left))
     assert 0.24 < min(areas) < 0.27
     assert 0.48 < max(areas) < 0.51
@@ -156,7 +160,7 @@ def with_extras(**extras) -> AugmentConfig:
 def by_hand(seed: int, config: AugmentConfig) -> np.ndarray:
     """Crop and mirror `IMAGE` with the primitives alone; return the normalised picture."""
     draws = tf.random.stateless_uniform((5,), tf.constant([7, seed], tf.int64))
-    box = box_of(draws, tf.constant(40), tf.constant(48), config)
+    box = box_of(draws, tf.constant(40), tf.constant(48), config, (16, 16))
     image = crop_and_resize(IMAGE, box, (16, 16), "bicubic").numpy()
     image = image[:, ::-1] if draws[4] < config.flip else image
     return (image - np.float32(127.5)) / np.float32(127.5)
@@ -233,7 +237,7 @@ def test_distort_and_random_box_make_up_augment():
     config = with_extras(**EXTRAS["rand_operations"], erasing=0.5)
     for number in range(4):
         seed = tf.constant([7, number], tf.int64)
-        box = random_box(tf.constant(40), tf.constant(48), seed, config)
+        box = random_box(tf.constant(40), tf.constant(48), seed, config, (16, 16))
         image = PREPROCESSING.crop_and_resize(IMAGE, box, (16, 16))
         np.testing.assert_array_equal(
             distort(image, seed, config, PREPROCESSING), augmented(number, config)

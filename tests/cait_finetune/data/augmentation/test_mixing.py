@@ -16,10 +16,11 @@ MIXUP = dataclasses.replace(NONE, mixup=0.8)
 CUTMIX = dataclasses.replace(NONE, cutmix=1.0)
 BOTH = dataclasses.replace(NONE, mixup=0.8, cutmix=1.0)
 SIZE = 16
+WIDE = (8, 24)
 
 
-def masks(config, count=400, seed=0):
-    drawn = [draw_mask(SIZE, tf.constant(i, tf.int64), config, seed) for i in range(count)]
+def masks(config, count=400, seed=0, size=(SIZE, SIZE)):
+    drawn = [draw_mask(size, tf.constant(i, tf.int64), config, seed) for i in range(count)]
     return np.array([float(share) for share, _ in drawn]), np.array(
         [own[..., 0] for _, own in drawn]
     )
@@ -40,8 +41,10 @@ def test_mixup_gives_every_pixel_the_share():
     assert shares.var() == pytest.approx(1 / (4 * 2.6), abs=0.015)
 
 
-def test_cutmix_swaps_a_box_and_counts_what_is_left():
-    shares, own = masks(CUTMIX)
+@pytest.mark.parametrize("size", [(SIZE, SIZE), WIDE])
+def test_cutmix_swaps_a_box_and_counts_what_is_left(size):
+    shares, own = masks(CUTMIX, size=size)
+    assert own.shape[1:] == size
     assert set(np.unique(own)) == {0.0, 1.0}
     np.testing.assert_allclose(shares, own.mean((1, 2)), atol=1e-6)
     for one in own:
@@ -51,6 +54,22 @@ def test_cutmix_swaps_a_box_and_counts_what_is_left():
             assert np.ptp(rows) == len(rows) - 1
             assert np.ptp(columns) == len(columns) - 1
     assert len({round(float(share), 3) for share in shares}) > 50
+
+
+def test_the_box_of_cutmix_has_the_ratio_of_the_image():
+    _, own = masks(CUTMIX, size=WIDE)
+    inside = [
+        (np.ptp(rows) + 1, np.ptp(columns) + 1)
+        for one in own
+        for rows, columns in [np.where(one == 0)]
+        if len(rows)
+        and rows.min() > 0
+        and rows.max() < 7
+        and columns.min() > 0
+        and columns.max() < 23
+    ]  # boxes that no edge clips
+    assert len(inside) > 10
+    assert all(3 * tall <= wide < 3 * (tall + 1) for tall, wide in inside)
 
 
 def test_mix_switch_probability_chooses_between_mixup_and_cutmix():
@@ -82,7 +101,7 @@ def test_a_pair_is_mixed_with_each_other(config):
     mixed = list(mix_pairs(examples, config, 3, seed=4).as_numpy_iterator())
     assert [int(position) for *_, position in mixed] == positions.tolist()
     for first in (0, 2, 4):
-        share, own = draw_mask(SIZE, tf.constant(10 + first, tf.int64), config, 4)
+        share, own = draw_mask((SIZE, SIZE), tf.constant(10 + first, tf.int64), config, 4)
         share, own = float(share), own.numpy()
         for here, there in ((first, first + 1), (first + 1, first)):
             wanted = images[here] * own + images[there] * (1 - own)
