@@ -322,10 +322,10 @@ def test_published_figures_stand_beside_for_the_ratios_they_are_for():
     from cait_finetune.model import published_accuracy
 
     variant = cait_tf.VARIANTS["cait_s24_224"]
-    assert published_accuracy(variant, 224, 1.0) == (83.484, 96.586)
-    assert published_accuracy(variant, 224, 0.875) == (83.368, 96.576)
-    assert published_accuracy(variant, 224, 0.9) == (None, None)
-    assert published_accuracy(variant, 384, 1.0) == (None, None)
+    assert published_accuracy(variant, (224, 224), 1.0) == (83.484, 96.586)
+    assert published_accuracy(variant, (224, 224), 0.875) == (83.368, 96.576)
+    assert published_accuracy(variant, (224, 224), 0.9) == (None, None)
+    assert published_accuracy(variant, (224, 384), 1.0) == (None, None)
 
 
 def test_a_crop_ratio_under_the_training_key_is_refused(command):
