@@ -61,7 +61,8 @@ def convert(
         weights_key: key of a state dict in a PyTorch checkpoint, as in `load_weights`.
 
     Raises:
-        CaiTError: the source cannot be read, `destination` exists already or has an unknown ending,
+        CaiTError: the source cannot be read, or is a feature extractor (or becomes one) whose features
+            are not the class token. `destination` exists already or has an unknown ending,
             or the written weights differ from the source's. A failed conversion writes nothing to
             `destination`.
         ImportError: an extra is not installed.
@@ -69,8 +70,8 @@ def convert(
     import keras
 
     from cait_tf.collection import compare, outputs_on_noise
-    from cait_tf.weights import official
-    from cait_tf.weights.assign import assign_weights, head_names
+    from cait_tf.weights import keras_file, official
+    from cait_tf.weights.assign import assign_weights, columns_of, head_names, pooling_of
     from cait_tf.weights.load import read_weights
     from cait_tf.weights.stated import stated_facts
 
@@ -81,6 +82,12 @@ def convert(
     if destination.name.endswith(official.ENDINGS):
         official.check_torch()  # before the weights are read
     tensors, kind, grid, class_names, notes = read_weights(source, weights_key)
+    pooling = keras_file.configured_pooling(source) or pooling_of(tensors)
+    if pooling != "token" and (feature_extractor or not columns_of(tensors)):
+        raise CaiTError(
+            f"source: got {source} with pooling={pooling}, expected pooling=token for a file without a head"
+            "\n  Convert the classifier with its head."
+        )
     if feature_extractor:
         tensors = {
             name: array for name, array in tensors.items() if name not in head_names(tensors)

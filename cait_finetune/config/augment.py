@@ -16,7 +16,9 @@ class AugmentConfig:
     crop_scale: list[float] = key(
         "Range of the random crop's share of the image area. Above 1 the image gets a black border."
     )
-    crop_ratio: list[float] = key("Range of the random crop's width / height.")
+    crop_ratio: list[float] = key(
+        "Range of the random crop's width / height, relative to the input's."
+    )
     flip: float = key("Probability of mirroring the image.", low=0, high=1)
     rand_operations: int = key(
         "Operations of RandAugment for each image. 0: none.", 0, low=0, high=16

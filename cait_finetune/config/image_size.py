@@ -17,6 +17,8 @@ def parse_image_size(key: str, value: Any) -> int | list[int] | None:
         UserError: the value is none of these.
     """
     sides = value if isinstance(value, list) else [value]
+    # An environment variable and quotes in YAML give text.
+    sides = [int(side) if str(side).isdecimal() else side for side in sides]
     whole = all(isinstance(side, int) and not isinstance(side, bool) for side in sides)
     if value is None or (whole and len(sides) in (1, 2)):
         return sides[0] if len(sides) == 1 else sides

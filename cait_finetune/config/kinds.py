@@ -8,7 +8,10 @@ from typing import Any, Union, get_args, get_origin
 
 from cait_finetune.config.keys import Declared
 
-_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+_WORDS = {
+    bool: "true or false", int: "a whole number", float: "a number", str: "text",
+    Any: "a whole number, or [height,width], or null",
+}  # fmt: skip
 
 
 def type_words(hint: Any) -> str:
@@ -23,10 +26,10 @@ def takes(hint: Any, value: str, rule: Declared | None) -> bool:
     """Return whether a key of this type takes the typed value. Texts are not checked further."""
     one, several = _element(hint)
     listed = value.startswith("[") and value.endswith("]")
+    if value in ("", "null"):
+        return type(None) in get_args(hint) or one is Any
     if one is Any:
-        one, several = float, listed
-    elif value in ("", "null"):
-        return type(None) in get_args(hint)
+        one, several = int, listed
     if several != listed and not (several and one is str):
         return False
     parts = re.split(r"\s*,\s*", value[1:-1]) if listed else [value]

@@ -138,10 +138,11 @@ def assign_weights(
         _match_head(tensors, variables, match, notes)
     if _has_other_head(tensors, variables):
         found = _head_in_words(tensors)
-        unused = sorted(head_names(tensors), reverse=True)  # each weight before its bias
+        kept = _norm_without_head(tensors, variables)
+        unused = sorted(head_names(tensors) - kept, reverse=True)  # each weight before its bias
         for name in unused:
             del tensors[name]
-        initialised = [name for name in variables if name in head_names(variables)]
+        initialised = [name for name in variables if name in head_names(variables) - kept]
         if ours:
             unlike = "" if alike or not unused else f"; the source has {found}"
             notes.append(f"new head for {variables[ours[0]].shape[1]} classes{unlike}")
@@ -256,9 +257,16 @@ def _has_other_head(tensors: Tensors, variables: Mapping[str, Any]) -> bool:
     if not theirs or _is_of_other_kind(tensors, variables):
         return True
     if head_names(variables) and theirs != head_names(variables):
-        return False  # the head lacks a parameter
+        return bool(_norm_without_head(tensors, variables))  # else the head lacks a parameter
     shapes = {name: tuple(variables[name].shape) for name in head_names(variables)}
     return bool(columns_of(tensors)) and shapes != {name: tensors[name].shape for name in theirs}
+
+
+def _norm_without_head(tensors: Tensors, variables: Mapping[str, Any]) -> set[str]:
+    """Return the norm of the mean that a feature extractor's file has, if the model has that norm, too."""
+    theirs = head_names(tensors)
+    headless = not any(name.startswith("head.") for name in theirs)
+    return theirs if headless and theirs <= head_names(variables) else set()
 
 
 def _check(expected: list[str], variables: dict, tensors: Tensors, source: str) -> None:

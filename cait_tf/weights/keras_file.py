@@ -143,10 +143,19 @@ def stated(path: str | Path) -> dict[str, str]:
 
 def _configured_grid(path: Path) -> tuple[int, int] | None:
     """Return the grid from a ``.keras`` file's configuration, the only place in older files."""
-    with zipfile.ZipFile(path) as archive:
-        config = json.loads(archive.read("config.json"))["config"]
+    config = _config(path)
     size, patch = config.get("image_size"), config.get("patch_size")
     return (size[0] // patch, size[1] // patch) if size and patch else None
+
+
+def configured_pooling(path: str | Path) -> str | None:
+    """Return the `pooling` of the feature extractor in a ``.keras`` file. `None`: another file."""
+    return _config(Path(path)).get("pooling") if Path(path).suffix == ".keras" else None
+
+
+def _config(path: Path) -> dict[str, Any]:
+    with zipfile.ZipFile(path) as archive:
+        return json.loads(archive.read("config.json"))["config"]
 
 
 def _opened(path: str | Path | io.BytesIO) -> Any:

@@ -54,6 +54,13 @@ def test_image_size_that_does_not_divide(name, weights, size, patch, nearest):
     models.check(ModelConfig(name=name, weights=weights, image_size=nearest))
 
 
+@pytest.mark.parametrize(
+    ("typed", "read"), [("64", 64), ([64], 64), (["64", 48], [64, 48]), ([64, 48], [64, 48])]
+)
+def test_an_image_size_can_be_text_or_a_list(typed, read):
+    assert ModelConfig(**NANO, image_size=typed).image_size == read
+
+
 def test_sides_that_do_not_divide():
     config = ModelConfig(**NANO, image_size=[18, 32])
     message = (

@@ -89,6 +89,38 @@ def test_a_feature_extractor_takes_the_weights_of_any_classifier(pooling, other,
     assert bool(report.initialised) == (other == "token_and_mean" != pooling)
 
 
+@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("other", POOLINGS)
+def test_a_classifier_takes_the_weights_of_any_feature_extractor(pooling, other, tmp_path):
+    extractor = model_of(other, seed=1).backbone
+    cait_tf.save_weights(extractor, tmp_path / "a.safetensors")
+    model = model_of(pooling)
+    if pooling == other == "token_and_mean":
+        extractor.fc_norm.gamma.assign(np.full(extractor.embed_dim, 3.0))
+        cait_tf.save_weights(extractor, tmp_path / "a.safetensors")
+    report = cait_tf.load_weights(model, tmp_path / "a.safetensors")
+    assert {"head.weight", "head.bias"} <= set(report.initialised)
+    new_norm = pooling == "token_and_mean" != other
+    assert ("fc_norm.weight" in report.initialised) == new_norm
+    if pooling == other == "token_and_mean":
+        np.testing.assert_array_equal(model.backbone.fc_norm.gamma, 3.0)
+    assert ("fc_norm.weight" in report.unused) == (other == "token_and_mean" != pooling)
+
+
+@pytest.mark.parametrize("pooling", POOLINGS[1:])
+def test_no_file_without_a_head_is_made_of_another_pooling(pooling, tmp_path):
+    """Such a file would be read as a model with `pooling=token`."""
+    model = model_of(pooling)
+    cait_tf.save_weights(model, tmp_path / "a.safetensors")
+    model.backbone.save(tmp_path / "b.keras")
+    message = f"with pooling={pooling}, expected pooling=token"
+    with pytest.raises(cait_tf.CaiTError, match=message):
+        convert(tmp_path / "a.safetensors", tmp_path / "c.safetensors", feature_extractor=True)
+    with pytest.raises(cait_tf.CaiTError, match=message):
+        convert(tmp_path / "b.keras", tmp_path / "c.safetensors")
+    assert not (tmp_path / "c.safetensors").exists()
+
+
 def test_an_unknown_pooling_is_refused():
     with pytest.raises(
         cait_tf.CaiTError, match="pooling: got 'mean', expected one of token, token_"
