@@ -97,11 +97,15 @@ def write_saved_model(model: Any, directory: str | Path) -> None:
     if backbone.compute_dtype != "float32":
         raise CaiTError(f"dtype: got {backbone.dtype_policy.name}, expected float32")
 
-    kind = getattr(model, "head_kind", "linear")
-    if kind != "linear" or backbone.pooling != "token":
+    kind = getattr(model, "head_kind", None)
+    if kind not in ("linear", None) or backbone.pooling != "token":
+        got = (
+            f"head={kind} and pooling={backbone.pooling}" if kind else f"pooling={backbone.pooling}"
+        )
+        hint = ", or a feature extractor" if backbone.pooling == "token" else ""
         raise CaiTError(
-            f"model: got a model with head={kind} and pooling={backbone.pooling}, expected a linear head "
-            "on the class token, as in every SavedModel of the collection\n  Write another format, such as .keras, or a feature extractor"
+            f"model: got a model with {got}, expected a linear head on the class token, as in every "
+            f"SavedModel of the collection\n  Write another format, such as .keras{hint}"
         )
     if has_lora(model):
         raise CaiTError(

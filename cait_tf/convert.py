@@ -82,7 +82,7 @@ def convert(
     if destination.name.endswith(official.ENDINGS):
         official.check_torch()  # before the weights are read
     tensors, kind, grid, class_names, notes = read_weights(source, weights_key)
-    pooling = keras_file.configured_pooling(source) or pooling_of(tensors)
+    pooling = keras_file.configured_pooling(expanded("source", source)) or pooling_of(tensors)
     if pooling != "token" and (feature_extractor or not columns_of(tensors)):
         raise CaiTError(
             f"source: got {source} with pooling={pooling}, expected pooling=token for a file without a head"

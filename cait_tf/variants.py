@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Sequence
 from types import MappingProxyType
 
+from cait_tf.arguments import image_shape
 from cait_tf.errors import CaiTError, near_names
 
 #: The standard deviation of the authors' new kernels.
@@ -60,7 +61,7 @@ class Variant:
             image_size: one side or [height, width], in pixels. `None`: the variant's size.
         """
         size = image_size or self.image_size
-        height, width = (size, size) if isinstance(size, int) else size
+        height, width = image_shape(size)
         return (height // self.patch_size) * (width // self.patch_size)
 
     @property

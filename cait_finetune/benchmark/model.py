@@ -37,18 +37,20 @@ class _ModelKeys:
     )
     work: list[str] = field(default_factory=lambda: ["inference", "training"])
     precisions: list[str] = field(default_factory=lambda: [PRECISIONS[1]])
-    image_size: list[int] | None = None
+    image_size: Any = None
     remat: list[bool] = field(default_factory=lambda: [False])
     warmup: int = 2
     repetitions: int = 10
     rounds: int = 5
     timm: bool = True
 
+    def __post_init__(self) -> None:
+        self.image_size = parse_image_size("image_size", self.image_size)
+
     @property
     def size(self) -> tuple[int, int] | None:
         """Height and width of the images. `None`: each model's own."""
-        size = parse_image_size("image_size", self.image_size)
-        return None if size is None else image_shape(size)
+        return None if self.image_size is None else image_shape(self.image_size)
 
     def check_works(self, *works: str) -> None:
         """Check the shared keys, with `works` allowed as `work`; raise UserError if one is wrong."""
@@ -78,7 +80,7 @@ class ModelBenchmark(_ModelKeys):
     exported SavedModel: once with TensorFlow's default threads, and once with one thread per operation.
     The libraries take turns for `rounds` rounds: each makes `warmup` calls, then times `repetitions`
     calls. `latency_repetitions` replaces `repetitions` for latency. `threads` 0 uses all cores.
-    `image_size` null uses each model's own size. Training is measured for each value of `remat`: true
+    `image_size` is one side or [height,width]; null uses each model's own size. Training is measured for each value of `remat`: true
     sets ``model.remat`` for our model, and gradient checkpointing for timm's. `whole` trains each batch
     in one micro-batch, as an accelerator does. Several `batch_sizes` give a table of the largest batch
     that fits into 8 to 80 GB.
@@ -128,8 +130,8 @@ class GpuBenchmark(_ModelKeys):
     Our model is `cait_tf` on Keras' JAX backend, where a step is one XLA program. `cait-finetune train` uses the
     TensorFlow backend, which this command does not measure. `batch_sizes` has one batch size for
     each model. The libraries take turns for `rounds` rounds: each makes `warmup` calls, then times
-    `repetitions` calls. All worker processes share the GPU. `image_size` null uses each model's
-    own size. Training is measured for each value of `remat`: true sets ``model.remat`` for our
+    `repetitions` calls. All worker processes share the GPU. `image_size` is one side or
+    [height,width]; null uses each model's own size. Training is measured for each value of `remat`: true sets ``model.remat`` for our
     model, and gradient checkpointing for timm's.
     """
 

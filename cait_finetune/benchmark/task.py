@@ -9,7 +9,7 @@ from importlib.util import find_spec
 
 from cait_finetune.cli.compose import configure
 from cait_finetune.config.checks import within
-from cait_finetune.config.image_size import check_image_size, parse_image_size
+from cait_finetune.config.image_size import check_image_size
 from cait_finetune.errors import bad_value, suggest
 from cait_tf.arguments import image_shape
 from cait_tf.variants import VARIANTS, Variant
@@ -129,7 +129,9 @@ def check_choices(key: str, got: Sequence[str], known: Sequence[str]) -> None:
             raise bad_value(key, name, f"one or more of {', '.join(known)}", suggest(name, known))
 
 
-def check_models(models: Sequence[str], image_size: list[int] | None = None, *, timm: bool) -> None:
+def check_models(
+    models: Sequence[str], image_size: int | list[int] | None = None, *, timm: bool
+) -> None:
     """Check that the models exist and accept the image size. With `timm`, check that timm has them.
 
     Raises:
@@ -138,8 +140,7 @@ def check_models(models: Sequence[str], image_size: list[int] | None = None, *, 
     """
     for name in models:
         configure(f"model={name}")
-        size = parse_image_size("image_size", image_size)
-        check_image_size("image_size", size, name, VARIANTS[name].patch_size)
+        check_image_size("image_size", image_size, name, VARIANTS[name].patch_size)
         if timm and not VARIANTS[name].published:
             raise bad_value("models", f"{name}, which timm does not have",
                             "a published model to compare", "Set timm=false.")  # fmt: skip

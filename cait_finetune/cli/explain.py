@@ -78,9 +78,9 @@ Answer = Callable[[re.Match[str], Problem], UserError]
 
 def _cannot_parse(match: re.Match[str], problem: Problem) -> UserError:
     name, _, value = problem.override.partition("=")
-    if sides := re.match(r"\((\d+), ?(\d+)\)$", value):  # the size of an image
-        hint = f"Write '{name}=[{sides[1]},{sides[2]}]'"
-        return bad_value(name, value, "a number, or a list in brackets", hint)
+    if name in _SEVERAL and (listed := re.match(r"\(([\d., ]+)\)$", value)):  # Python's brackets
+        hint = f"Write '{name}=[{listed[1].replace(' ', '')}]'"
+        return bad_value(name, value, kind_words(name), hint)
     hint = (
         f"A value with brackets or commas needs its own quotes: '{name}=\"{value}\"'"
         if value

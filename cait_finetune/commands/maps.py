@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cait_finetune.cli.arguments import helped, read_keys
 from cait_finetune.cli.entry import command
@@ -34,7 +35,7 @@ class MapsConfig:
         "none (random weights), or a weights file.",
         "hub",
     )
-    image_size: list[int] | None = key(
+    image_size: Any = key(
         "Side of the input in pixels, or [height,width]. null: the variant's.", None, low=1
     )
     classes: str | None = key(
@@ -42,6 +43,9 @@ class MapsConfig:
         None,
     )
     out: str = key("Folder of the pictures.", "attention_maps")
+
+    def __post_init__(self) -> None:
+        self.image_size = parse_image_size("image_size", self.image_size)
 
 
 def draw(config: MapsConfig) -> None:
@@ -65,7 +69,7 @@ def draw(config: MapsConfig) -> None:
 
     variant = get_variant(config.model)
     names = _read_names(config.classes)
-    size = parse_image_size("image_size", config.image_size)
+    size = config.image_size
     check_image_size("image_size", size, variant.name, variant.patch_size)
     left_out = LeftOut()
     images = find_images(config.images, left_out)
@@ -96,7 +100,7 @@ def draw(config: MapsConfig) -> None:
         raise bad_value(
             "classes",
             f"{len(names)} class names: {'; '.join(model.loading_report.notes)}",
-            f"one for each class of weights={config.weights}, and weights with a linear head",
+            f"one for each class of weights={config.weights}, and weights with a linear head on the class token",
             "Correct the file, or leave the key out. For a run, write attention run=RUN",
         )
     for note in model.loading_report.notes if model.loading_report else ():

@@ -6,11 +6,20 @@ from omegaconf import DictConfig, OmegaConf
 
 
 def with_head(saved: DictConfig) -> DictConfig:
-    """Return a run's configuration with ``head.name``. The runs of versions without it are linear."""
-    if "head" in saved:
+    """Return a run's configuration with the keys of the head that earlier versions did not have.
+
+    The runs of those versions have a linear head on the class token.
+    """
+    missing = {
+        key: value
+        for key, value in (("head.name", "linear"), ("head.pooling", "token"))
+        if OmegaConf.select(saved, key) is None
+    }
+    if not missing:
         return saved
     updated = saved.copy()
-    OmegaConf.update(updated, "head.name", "linear", force_add=True)
+    for key, value in missing.items():
+        OmegaConf.update(updated, key, value, force_add=True)
     return updated
 
 

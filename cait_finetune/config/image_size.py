@@ -16,14 +16,21 @@ def parse_image_size(key: str, value: Any) -> int | list[int] | None:
     Raises:
         UserError: the value is none of these.
     """
-    sides = value if isinstance(value, list) else [value]
+    if value is None:
+        return None
     # An environment variable and quotes in YAML give text.
-    sides = [int(side) if str(side).isdecimal() else side for side in sides]
+    sides = [
+        int(side) if str(side).isdecimal() else side
+        for side in (value if isinstance(value, list) else [value])
+    ]
     whole = all(isinstance(side, int) and not isinstance(side, bool) for side in sides)
-    if value is None or (whole and len(sides) in (1, 2)):
-        return sides[0] if len(sides) == 1 else sides
-    typed = re.findall(r"\d+", str(value))
-    hint = f"Write '{key}=[{','.join(typed)}]'" if len(typed) == 2 else ""
+    if whole and not isinstance(value, list):
+        return sides[0]
+    if whole and len(sides) == 2:
+        return sides
+    typed = re.findall(r"[\d.]+", str(value))
+    right = {1: "".join(typed), 2: f"[{','.join(typed)}]"}.get(len(typed))
+    hint = f"Write '{key}={right}'" if right and "." not in right else ""
     raise bad_value(key, value, _EXPECTED, hint)
 
 

@@ -131,8 +131,8 @@ To load the model from the hub, call `timm.create_model("hf-hub:{repository}", p
 
 _PADDED = """
 
-This model was trained on images padded with black to a square. timm has no transform that pads with
-black: pad images first."""
+This model was trained on images padded with black to the ratio of its input. timm has no transform
+that pads with black: pad images first."""
 
 
 def usage(
@@ -148,8 +148,7 @@ def usage(
         exports: names of the exported formats.
         task: the run's task, for the activation and its note.
         repository: ``USER/NAME`` on the hub. `None`: the export is not pushed.
-        padded: whether the preprocessing pads images to squares with black, which timm has no transform
-            for.
+        padded: whether the preprocessing pads images with black, which timm has no transform for.
         upright: whether the model was trained on photographs that were turned as their EXIF orientation
             states.
     """

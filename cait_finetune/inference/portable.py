@@ -28,6 +28,9 @@ class PixelModel:
     Otherwise the model gets each image in its own size. The model gets several images per call only
     if its input has a fixed image size and any batch size.
 
+    Attributes:
+        input_size: height and width of the input. `None`: the model takes any size.
+
     Args:
         path: the model file. Class names may lie beside it in ``labels.txt``.
         call: the model.
@@ -57,6 +60,7 @@ class PixelModel:
         if (height is None) != (width is None):
             raise _unlike(path, f"has the shape {tuple(shape)}")
         size = (height, width) if height and width else None
+        self.input_size = size
         self._call = call
         self._together = shape[0] is None and size is not None
         way = preprocessing(size, provenance)

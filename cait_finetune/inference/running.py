@@ -75,7 +75,8 @@ def predict(config: PredictConfig, console: Console | None = None) -> Prediction
     if config.top_k > max(len(backend.class_names), _TOP_K):
         line = f"top_k  {len(backend.class_names)}: the model has no more classes"
         shown.print(line, highlight=False)
-    upright, ratio = _check_augmentation(found, backend.provenance, config.tta)
+    size = getattr(backend, "input_size", None)
+    upright, ratio = _check_augmentation(found, backend.provenance, config.tta, size)
     checkpoint = None
     if config.maps:
         own = hasattr(backend, "saliency")
@@ -108,18 +109,19 @@ def predict(config: PredictConfig, console: Console | None = None) -> Prediction
 
 
 def _check_augmentation(
-    found: FoundModel, stated: Provenance | None, tta: str
+    found: FoundModel, stated: Provenance | None, tta: str, size: tuple[int, int] | None
 ) -> tuple[bool, float | None]:
     """Return `upright` and `ratio` of `augmentation.build_views`.
 
-    The model's provenance or the run's configuration states them. If neither exists, or `tta` is
-    none, they are True and 1.
+    The model's provenance or the run's configuration states them. If neither exists, photographs are
+    turned, and the ratio is that of `size`, the model's input; 1 if the model takes any size.
 
     Raises:
         UserError: `tta` mirrors images, and the run has ``dataset.allow_flip=false``.
     """
     if tta == "none" or not (stated or found.run):
-        return True, 1.0
+        height, width = size or (1, 1)
+        return True, height / width
     if stated:
         allow_flip, way = stated.allow_flip, stated.preprocessing
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -100,7 +101,7 @@ class AccuracyTable:
     def _add(self, row: Accuracy) -> None:
         self._read()  # another process may have added rows
         others = [one for one in self.rows if one.conditions != row.conditions]
-        self.rows = sorted([*others, row], key=lambda one: dataclasses.astuple(one.conditions))
+        self.rows = sorted([*others, row], key=lambda one: _place(one.conditions))
         values = _values(row)
         self._incomplete = [one for one in self._incomplete if not _replaces(values, one)]
         with atomic_open(self.csv, newline="") as file:
@@ -136,6 +137,12 @@ class AccuracyTable:
         beside = ["published", "difference"]
         header = ["model", "weights", "data set", "preprocessing", "images"]
         return markdown_table([*header, "top-1", *beside, "top-5", *beside], rows)
+
+
+def _place(given: Conditions) -> list[object]:
+    """Return the values by which rows are sorted. Image sizes count as numbers: 96 before 224."""
+    sides = [int(side) for side in re.findall(r"\d+", given.image_size)]
+    return list((dataclasses.asdict(given) | {"image_size": sides}).values())
 
 
 def short(sha256: str) -> str:

@@ -159,7 +159,9 @@ def resumed(
             for name in named
         )
         unsaid = key == "dataset.seed" and new is None  # null means the run's own seed
-        if not ours or old == new or key == "resume" or unsaid:
+        # Text that an environment variable gives is a number in the run's file.
+        same = old == new or _shown(old) == _shown(new)
+        if not ours or same or key == "resume" or unsaid:
             continue
         forgotten = key == "dataset.splits.file" and new is None  # a new file would divide anew
         free = _is_free(key) and not forgotten

@@ -78,6 +78,7 @@ OUT_OF_RANGE = [
     ("model.image_size", "0", "[1,"),
     ("model.image_size", "big", "one side, or [height,width]"),
     ("model.image_size", "16.5", "one side, or [height,width]"),
+    ("model.image_size", "[16]", "Write 'model.image_size=16'"),
     ("model.image_size", "[16,16,3]", "one side, or [height,width]"),
     ("model.image_size", "64x48", "Write 'model.image_size=[64,48]'"),
     ("model.kernel_init", "0", "[0.001, 1]"),

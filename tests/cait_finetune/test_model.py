@@ -55,10 +55,17 @@ def test_image_size_that_does_not_divide(name, weights, size, patch, nearest):
 
 
 @pytest.mark.parametrize(
-    ("typed", "read"), [("64", 64), ([64], 64), (["64", 48], [64, 48]), ([64, 48], [64, 48])]
+    ("typed", "read"), [("64", 64), (["64", 48], [64, 48]), ([64, 48], [64, 48])]
 )
 def test_an_image_size_can_be_text_or_a_list(typed, read):
     assert ModelConfig(**NANO, image_size=typed).image_size == read
+
+
+@pytest.mark.parametrize("typed", [16.5, [16.5], "16.5x32"])
+def test_no_size_is_suggested_for_fractions(typed):
+    with pytest.raises(UserError) as raised:
+        ModelConfig(**NANO, image_size=typed)
+    assert "Write" not in str(raised.value)
 
 
 def test_sides_that_do_not_divide():

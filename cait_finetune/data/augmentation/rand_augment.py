@@ -91,9 +91,11 @@ def _whole(level: tf.Tensor, highest: int) -> tf.Tensor:
     return tf.cast(level * highest, tf.int32)
 
 
-def _moved(operation: Callable) -> Callable:
+def _moved(operation: Callable, axis: int) -> Callable:
+    """Call `operation` with a number of pixels: up to 45 % of the side along `axis`."""
+
     def move(image: tf.Tensor, level: tf.Tensor, sign: tf.Tensor) -> tf.Tensor:
-        pixels = tf.round(0.45 * image.shape[0] * level * sign)
+        pixels = tf.round(0.45 * image.shape[axis] * level * sign)
         return operation(image, tf.cast(pixels, tf.int32))
 
     return move
@@ -114,6 +116,6 @@ OPERATIONS: dict[str, Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]] = 
     "sharpness": _enhanced(colour.sharpness),
     "shear_x": lambda image, level, sign: geometry.shear_x(image, 0.3 * level * sign),
     "shear_y": lambda image, level, sign: geometry.shear_y(image, 0.3 * level * sign),
-    "translate_x": _moved(geometry.translate_x),
-    "translate_y": _moved(geometry.translate_y),
+    "translate_x": _moved(geometry.translate_x, axis=1),
+    "translate_y": _moved(geometry.translate_y, axis=0),
 }

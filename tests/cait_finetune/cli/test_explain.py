@@ -37,6 +37,8 @@ ROWS = [
     (["train=5"], "_value_for_keys", "train is a group; set its keys, as in train.epochs=…"),
     (["checkpoint=a.pth"], "_value_for_keys", "To start from weights write model.weights=a.pth"),
     (["model.image_size=(64,48)"], "_cannot_parse", "Write 'model.image_size=[64,48]'"),
+    (["augment.crop_scale=(0.5, 1)"], "_cannot_parse", "Write 'augment.crop_scale=[0.5,1]'"),
+    (["train.batch_size=(8,16)"], "_cannot_parse", "needs its own quotes"),
     (["model.image_size=64,64"], "_several_values", "Write model.image_size=64"),
     (["train.batch_size=auto"], "_wrong_type", "Write a number"),
     (["hydra.run.dr=x"], "_unknown_key", "did you mean hydra.run.dir?"),

@@ -83,6 +83,7 @@ def test_the_names_that_weights_state(command, tmp_path, monkeypatch):
             "image_size: got 33, expected a multiple of cait_nano_32's patch size 4, for instance 32",
         ),
         (["images=photo.png", "image_size=[1,2,3]"], "image_size: got [1, 2, 3], expected one"),
+        (["images=photo.png", "image_size=64x48"], "Write 'image_size=[64,48]'"),
         (["images=photo.png", "image_size=0"], "image_size: got 0, expected a number in [1"),
         (["images=photo.png", "classes=no.txt"], "classes: got no.txt, expected a text file"),
         (["photo.png"], "write images=photo.png"),

@@ -42,5 +42,10 @@ def test_the_configuration_of_an_earlier_run_is_a_recipe(several, name, tmp_path
 )
 def test_a_run_that_states_no_head_has_a_linear_one(saved, name):
     before = OmegaConf.create(saved)
-    assert with_head(before).head.name == name
+    assert with_head(before).head == {"name": name, "pooling": "token"}
     assert before == saved
+
+
+def test_a_run_that_states_its_head_is_unchanged():
+    saved = OmegaConf.create({"head": {"name": "mlp", "pooling": "tokens"}})
+    assert with_head(saved) is saved

@@ -66,6 +66,14 @@ def test_rows_survive(tmp_path):
     assert shown == ["accuracies.csv", "accuracies.md"]
 
 
+def test_rows_are_sorted_by_the_sides_as_numbers(tmp_path):
+    table = AccuracyTable(tmp_path)
+    sizes = ["384", "96", "224", "96x64"]
+    for size in sizes:
+        table.add(dataclasses.replace(ROW, conditions=dataclasses.replace(GIVEN, image_size=size)))
+    assert [row.conditions.image_size for row in table.rows] == ["96", "96x64", "224", "384"]
+
+
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Conditions)])
 def test_every_condition_makes_another_row(tmp_path, name):
     table = AccuracyTable(tmp_path)

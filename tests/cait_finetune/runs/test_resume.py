@@ -62,6 +62,14 @@ def test_a_run_of_a_version_that_wrote_the_default_shares_is_resumed(run):
         resume(run, "dataset.splits.seed=1")
 
 
+@pytest.mark.parametrize("typed", ["[64,32]", "64", "${oc.env:SIZE}"])
+def test_the_same_image_size_typed_again_is_no_change(typed, tmp_path, monkeypatch):
+    monkeypatch.setenv("SIZE", "64")
+    words = [*FIRST, f"model.image_size={typed}"]
+    OmegaConf.save(OmegaConf.structured(checked(*words)), tmp_path / "config.yaml")
+    assert resume(tmp_path, *words)[1] == []
+
+
 def test_free_keys_may_change_and_are_listed(run):
     words = ("train.max_hours=2.5", "checkpoint.keep=5", "export=none", "dataset.data_dir=/moved")
     config, changes = resume(run, *words)

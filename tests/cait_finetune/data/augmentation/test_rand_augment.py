@@ -101,6 +101,30 @@ def test_both_directions(name):
     assert not np.array_equal(one(name, 0.7), one(name, 0.7, -1.0))
 
 
+@pytest.mark.parametrize("shape", [(64, 16), (16, 64)])
+@pytest.mark.parametrize("sign", [-1.0, 1.0])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_translation_is_a_share_of_its_own_side(shape, sign, axis):
+    image = tf.constant((8 + 0.9 * picture(*shape)).astype("uint8"))
+    name = ("translate_y", "translate_x")[axis]
+    moved = distorted(image, tf.constant(NAMES.index(name)), tf.constant(1.0), tf.constant(sign))
+    pixels = round(0.45 * shape[axis])
+    there, here = slice(pixels, None), slice(None, -pixels)
+    if sign < 0:
+        there, here = here, there
+    along = (slice(None),) * axis
+    np.testing.assert_array_equal(moved[(*along, here)], image[(*along, there)])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_operation_takes_long_and_high_images(name):
+    for shape in ((64, 16), (16, 64)):
+        image = tf.constant((8 + 0.9 * picture(*shape)).astype("uint8"))
+        for sign in (-1.0, 1.0):
+            index = tf.constant(NAMES.index(name))
+            assert distorted(image, index, tf.constant(1.0), tf.constant(sign)).shape == (*shape, 3)
+
+
 def test_the_magnitude_is_spread():
     def pictures(std: float) -> int:
         return len(
