@@ -131,8 +131,8 @@ To load the model from the hub, call `timm.create_model("hf-hub:{repository}", p
 
 _PADDED = """
 
-This model was trained on images padded with black to the ratio of its input. timm has no transform
-that pads with black: pad images first."""
+This model was trained on images padded with black to the ratio of its input. As
+timm has no transform that pads with black, pad images first."""
 
 
 def usage(

@@ -88,6 +88,7 @@ def test_a_finished_run_is_read(tmp_path):
         "traceback": False,
         "optimizer.base_lr": 1e-3,
         "head.name": "linear",  # the run of a version without heads
+        "head.pooling": "token",
     }
     assert (entry.command, entry.missing) == ("python -m cait_finetune seed=3", "")
     assert entry.score == 0.5
