@@ -140,7 +140,7 @@ def evaluate(config: Config, directory: Path) -> Path:
         top1 = row.top1 / 100
         several = len(source.class_names) >= TOP5_FROM
         top5 = f", top-5 {row.top5:.2f}%" if several else ""
-        shown = format_value(top1, wilson(top1, row.images) if row.images else None)
+        shown = format_value("top1", top1, wilson(top1, row.images) if row.images else None)
         console.print(
             f"{row.conditions.model}, {cropped(row.conditions)}: top-1 {shown}{beside}{top5} "
             f"on {row.images:,} images{remark}"

@@ -24,6 +24,7 @@ from cait_tf.quiet import quiet_imports
 
 if TYPE_CHECKING:
     from cait_finetune.data.source import Source
+    from cait_finetune.scores.postprocessing import Postprocessing
     from cait_finetune.scores.predictions import Predictions
     from cait_finetune.workflow.report_parts import Viewer
     from cait_finetune.workflow.scoring import Scores
@@ -116,7 +117,7 @@ def _scores(
 
     run, batch_size = saved.directory, saved.train.eval_batch_size
     predictions = _kept_predictions(run, reasons) if run.scored else None
-    temperature = run.read_result().get("temperature") if run.scored else None
+    stated = _stated(saved) if run.scored else None
     mark = weights_mark(run.best_checkpoint)
     made_by = {one.weights for one in (predictions or {}).values()}
     if mark and made_by - {mark, None}:
@@ -124,7 +125,7 @@ def _scores(
             f"predictions: made by other weights than {run.best_checkpoint}; "
             "the command predicted again"
         )
-        predictions = temperature = None
+        predictions = stated = None
     try:
         if not run.best_checkpoint.is_file():
             raise UserError(_why_no_weights(run))
@@ -136,7 +137,7 @@ def _scores(
         if not predictions:
             raise
         reasons.append(str(error))
-        return score(saved.task, predictions, batch_size, temperature), None
+        return score(saved.task, predictions, batch_size, stated), None
     preprocessing = saved.build_preprocessing()
     if predictions and not _of_these_images(predictions, source, run):
         reasons.append("predictions: made from other images than the accepted images")
@@ -156,8 +157,17 @@ def _scores(
             source,
             corrupt,
         )
-    scores = score(saved.task, predictions, batch_size, temperature)
+    scores = score(saved.task, predictions, batch_size, stated)
     return scores, build_viewer(model, source, preprocessing)
+
+
+def _stated(saved: SavedRun) -> Postprocessing | None:
+    """Return what ``result.json`` states was fitted. `None`: it states nothing, or an impossible value."""
+    unfitted, result = saved.task.postprocessing, saved.directory.read_result()
+    try:
+        return unfitted.stated(result) if result.keys() >= unfitted.facts().keys() else None
+    except ValueError:
+        return None
 
 
 def _of_these_images(

@@ -43,19 +43,23 @@ def format_metrics(
     """Return ``top-1 92.00%``, or ``mean per class 91.20%, top-1 92.00%`` for `mean_per_class`.
 
     Args:
-        metrics: values from 0 to 1 by key of `METRIC_NAMES`.
+        metrics: values by key of `METRIC_NAMES`.
         metric: the data set's metric.
         intervals: the 95 % intervals to show after the values, by key. `None`: none.
     """
     shown = [metric, "top1"] if metric == "mean_per_class" else [metric]
     return ", ".join(
-        f"{METRIC_NAMES[name]} {format_value(metrics[name], (intervals or {}).get(name))}"
+        f"{METRIC_NAMES[name]} {format_value(name, metrics[name], (intervals or {}).get(name))}"
         for name in shown
     )
 
 
-def format_value(value: float, interval: Sequence[float] | None) -> str:
-    """Return a value with its 95 % interval in percent, such as ``99.20% (98.4–100.0)``."""
+def format_value(name: str, value: float, interval: Sequence[float] | None = None) -> str:
+    """Return a metric's value, such as ``99.20% (98.4–100.0)`` with its 95 % interval.
+
+    Args:
+        name: the metric's key. A metric that is no share of 1 is not in percent.
+    """
     if interval is None:
         return f"{value:.2%}"
     low, high = interval

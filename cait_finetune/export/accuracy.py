@@ -39,7 +39,7 @@ def compare_accuracy(
             collected[name].append(classify_all(classify, images))
     truth = np.stack(labels)  # (N,) or (N, C)
     of = {name: np.concatenate(parts) for name, parts in collected.items()}  # (N, C) each
-    metric, measure = _MEASURES[validation.exported.activation.name]
+    metric, measure = _MEASURES[validation.exported.postprocessing.activation.name]
     return {
         name: {
             "images": len(truth),

@@ -148,7 +148,7 @@ def _results(result: Mapping[str, Any]) -> str:
 
 def _metric(result: Mapping[str, Any], name: str) -> str:
     interval = result.get("intervals", {}).get(f"test_{name}")
-    return format_value(result[f"test_{name}"], interval)
+    return format_value(name, result[f"test_{name}"], interval)
 
 
 def _files(exports: Mapping[str, Mapping[str, Any]]) -> str:
@@ -225,14 +225,8 @@ def _data(data: Mapping[str, Any]) -> str:
 def _limits(
     config: Mapping[str, Any], exports: Mapping[str, Mapping[str, Any]], class_names: Sequence[str]
 ) -> str:
-    temperature = next(iter(exports.values()))["temperature"]
-    calibrated = (
-        f"Probabilities are calibrated by a temperature of {temperature:.3f}, fitted on the validation "
-        "split. They are less reliable for images that differ from the validation images."
-        if temperature != 1.0
-        else "Probabilities are not calibrated: no temperature was fitted, or the fitted one is 1."
-    )
     task = _task(config)
+    calibrated = task.postprocessing.stated(next(iter(exports.values()))).limits()
     always = task.answer.format(classes=len(class_names))
     turned = (
         "Pixels do not contain the EXIF orientation: before you pass a photograph to a file that takes "

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from cait_finetune.runs.provenance import Provenance
-from cait_finetune.scores.activation import SOFTMAX, Activation
+from cait_finetune.scores.postprocessing import PLAIN_SOFTMAX, Postprocessing
 
 
 class Preprocessing(Protocol):
@@ -38,16 +38,15 @@ class ExportedModel:
     """A trained classifier with its preprocessing, class names and provenance.
 
     ``model`` maps normalised images to float32 logits. ``variant`` is the model's name in the table of
-    variants. `activation` turns ``logits / temperature`` into probabilities. `Provenance` documents
-    `run`, `weights`, `allow_flip` and `seen_images`.
+    variants. `postprocessing` turns logits into probabilities. `Provenance` documents `run`, `weights`,
+    `allow_flip` and `seen_images`.
     """
 
     model: keras.Model
     preprocessing: Preprocessing
     class_names: Sequence[str]
     variant: str
-    activation: Activation = SOFTMAX
-    temperature: float = 1.0
+    postprocessing: Postprocessing = PLAIN_SOFTMAX
     run: str = ""
     weights: str = ""
     allow_flip: bool = True
@@ -67,8 +66,7 @@ class ExportedModel:
 
     def probabilities(self, logits: Any) -> np.ndarray:
         """Return the calibrated probabilities ``(B, C)`` of logits ``(B, C)``."""
-        scaled = tf.convert_to_tensor(logits) / self.temperature
-        return self.activation.tensor(scaled).numpy()
+        return self.postprocessing.tensor(tf.convert_to_tensor(logits)).numpy()
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from cait_finetune.errors import UserError
 from cait_finetune.export.exported_model import ValidationSamples
-from cait_finetune.scores.activation import SOFTMAX, Activation
+from cait_finetune.scores.postprocessing import PLAIN_SOFTMAX, Postprocessing
 from cait_tf.atomic import atomic_path
 from cait_tf.fused.tensorflow import infer
 
@@ -39,8 +39,7 @@ def check_parity(
     decode: Callable[[tf.Tensor], tf.Tensor],
     class_names: Sequence[str],
     samples: Sequence[tuple[str, bytes]],
-    activation: Activation = SOFTMAX,
-    temperature: float = 1.0,
+    postprocessing: Postprocessing = PLAIN_SOFTMAX,
 ) -> float:
     """Compare the signatures ``serving_default`` and ``images`` of a SavedModel with evaluation.
 
@@ -59,7 +58,7 @@ def check_parity(
     images = tf.stack([preprocess(decode(data)) for _, data in samples])  # (B, H, W, 3)
     # Compute in a graph, as evaluation does: TensorFlow fuses ops there, which changes the rounding.
     features, logits = _evaluated(model)(images)  # (B, D), (B, C)
-    expected = activation.tensor(logits / temperature).numpy()  # (B, C)
+    expected = postprocessing.tensor(logits).numpy()  # (B, C)
 
     files = tf.constant([data for _, data in samples])
     served = {

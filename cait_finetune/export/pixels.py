@@ -22,8 +22,8 @@ def image_classifier(exported: ExportedModel) -> cait_tf.ImageClassifier:
         std=way.std,
         resize_mode=way.resize_mode,
         antialias=way.antialias,
-        temperature=exported.temperature,
-        activation=exported.activation.name,
+        temperature=exported.postprocessing.temperature,
+        activation=exported.postprocessing.activation.name,
     )
 
 

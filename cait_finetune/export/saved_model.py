@@ -12,7 +12,7 @@ from cait_finetune.export.exported_model import ExportedModel, ValidationSamples
 from cait_finetune.export.parity import check_parity, whole_or_absent
 from cait_finetune.export.serving import link_version
 from cait_finetune.runs.provenance import Provenance, add_to_directory
-from cait_finetune.scores.activation import SOFTMAX, Activation
+from cait_finetune.scores.postprocessing import PLAIN_SOFTMAX, Postprocessing
 from cait_tf.fused.tensorflow import split_patches
 
 
@@ -22,7 +22,7 @@ class ServingModule(tf.Module):
     ``serving_default`` maps ``image_bytes`` (B,), the bytes of JPEG, PNG, GIF, WebP or BMP files, to
     ``predicted_class`` (B,), the name of the most probable class; ``probability`` (B,), the probability
     of that class; ``probabilities`` (B, C); and ``class_names`` (C,), the names of the columns.
-    `activation` turns ``logits / temperature`` into probabilities.
+    `postprocessing` turns logits into probabilities.
 
     ``rows`` returns the same outputs, but ``class_names`` is (B, C), and adds ``predicted_index`` (B,)
     int32, the column of the most probable class. The first axis of every output is the batch, because
@@ -40,15 +40,13 @@ class ServingModule(tf.Module):
         preprocess: Callable[[tf.Tensor], tf.Tensor],
         decode: Callable[[tf.Tensor], tf.Tensor],
         class_names: Sequence[str],
-        activation: Activation = SOFTMAX,
-        temperature: float = 1.0,
+        postprocessing: Postprocessing = PLAIN_SOFTMAX,
     ) -> None:
         super().__init__()
         self.model = model
         self._preprocess = preprocess
         self._decode = decode
-        self._activation = activation
-        self._temperature = temperature
+        self._postprocessing = postprocessing
         self.names = tf.constant(list(class_names))
 
     def logits(self, image_bytes: tf.Tensor) -> tf.Tensor:
@@ -63,7 +61,7 @@ class ServingModule(tf.Module):
 
     def serving_default(self, logits: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return the outputs of the signature ``serving_default`` for logits ``(B, C)``."""
-        probabilities = self._activation.tensor(logits / self._temperature)  # (B, C)
+        probabilities = self._postprocessing.tensor(logits)  # (B, C)
         return {
             "predicted_class": tf.gather(self.names, _most_probable(logits)),
             "probability": tf.reduce_max(probabilities, axis=-1),
@@ -98,8 +96,7 @@ def export_saved_model(
     class_names: Sequence[str],
     samples: Sequence[tuple[str, bytes]],
     directory: Path,
-    activation: Activation = SOFTMAX,
-    temperature: float = 1.0,
+    postprocessing: Postprocessing = PLAIN_SOFTMAX,
     provenance: Provenance | None = None,
 ) -> float:
     """Write the SavedModel, load it again, and compare it with the model on real images.
@@ -107,8 +104,7 @@ def export_saved_model(
     Args:
         model: a float32 classifier.
         samples: id and file bytes of the images for the parity check.
-        activation: turns logits into probabilities.
-        temperature: divisor of the logits before `activation`.
+        postprocessing: turns logits into probabilities.
         provenance: the provenance to write into the SavedModel. `None`: none.
 
     Returns:
@@ -118,7 +114,7 @@ def export_saved_model(
         UserError: the outputs differ. No new file is kept, and an existing `directory` stays as it is.
     """
     size = model.backbone.image_size
-    module = ServingModule(model, preprocess, decode, class_names, activation, temperature)
+    module = ServingModule(model, preprocess, decode, class_names, postprocessing)
     files = tf.TensorSpec((None,), tf.string, name="image_bytes")
     batch = tf.TensorSpec((None, *size, 3), tf.float32, name="images")
     # As attributes of the module, these functions would be traced again when TensorFlow saves it.
@@ -137,7 +133,7 @@ def export_saved_model(
         if provenance:
             add_to_directory(provenance, partial)
         return check_parity(
-            partial, model, preprocess, decode, class_names, samples, activation, temperature
+            partial, model, preprocess, decode, class_names, samples, postprocessing
         )
 
 
@@ -157,8 +153,7 @@ def export(exported: ExportedModel, validation: ValidationSamples, directory: Pa
         exported.class_names,
         validation.files,
         directory,
-        exported.activation,
-        exported.temperature,
+        exported.postprocessing,
         exported.provenance,
     )
     serving = directory.with_name("serving")

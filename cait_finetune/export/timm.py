@@ -50,11 +50,11 @@ def export(exported: ExportedModel, validation: ValidationSamples, directory: Pa
         UserError: timm does not load the file, or the outputs differ from evaluation.
     """
     with whole_or_absent(directory) as partial:
-        head = exported.model.head
+        head, temperature = exported.model.head, exported.postprocessing.temperature
         trained = [variable.numpy() for variable in head.weights]
         try:
             for variable, value in zip(head.weights, trained, strict=True):
-                variable.assign(value / exported.temperature)
+                variable.assign(value / temperature)
             cait_tf.save_weights(exported.model, partial / FILE, exported.provenance.metadata())
         finally:
             for variable, value in zip(head.weights, trained, strict=True):
@@ -70,7 +70,7 @@ def export(exported: ExportedModel, validation: ValidationSamples, directory: Pa
         if by == "cait_tf":
             logits = _by_cait_tf(exported, partial, validation.images)
         expected = exported.probabilities(validation.logits)
-        got = exported.probabilities(logits * exported.temperature)
+        got = exported.probabilities(logits * temperature)
         difference = float(np.abs(got - expected).max())
         require_parity(
             "weights for timm",
@@ -121,8 +121,8 @@ def hub_config(exported: ExportedModel) -> dict[str, Any]:
         "label_names": list(exported.class_names),
         "model_args": model_args,
         "pretrained_cfg": pretrained,
-        "temperature": exported.temperature,
-        "activation": exported.activation.name,
+        **exported.postprocessing.facts(),
+        "activation": exported.postprocessing.activation.name,
     }
 
 

@@ -157,7 +157,7 @@ def usage(
         "onnx": _ONNX,
         "litert": _LITERT,
         "keras": _KERAS,
-        "timm": _TIMM.replace("ACTIVATION", task.activation.torch),
+        "timm": _TIMM.replace("ACTIVATION", task.postprocessing.activation.torch),
     }
     imported, opened = _UPRIGHT if upright else _AS_STORED
     of = {

@@ -75,7 +75,7 @@ class SavedModel:
 class Checkpoint:
     """The best weights of a run, for saliency maps and for runs without a current export.
 
-    The logits are divided by the ``temperature`` in the run's result, if the result has one.
+    The outputs become what the run's result states, such as probabilities with its ``temperature``.
     """
 
     def __init__(self, run: SavedRun) -> None:
@@ -88,13 +88,12 @@ class Checkpoint:
             input_signature=[tf.TensorSpec((), tf.string)],
             autograph=False,
         )
-        self._temperature = run.temperature
-        self._activation = run.task.activation
+        self._postprocessing = run.postprocessing
 
     @tf.function(reduce_retracing=True, autograph=False)
     def _classify(self, images: tf.Tensor) -> tf.Tensor:
         logits = self._model(images, training=False)  # (B, C)
-        return self._activation.tensor(logits / self._temperature)
+        return self._postprocessing.tensor(logits)
 
     def __call__(self, files: Sequence[bytes]) -> np.ndarray:
         """Classify files, as `Backend` does."""

@@ -54,7 +54,7 @@ def scores(run: RunDirectory) -> str | None:
 
 
 def _metric(scores: dict[str, Any], key: str) -> str:
-    return format_value(scores[key], scores.get("intervals", {}).get(key))
+    return format_value(key, scores[key], scores.get("intervals", {}).get(key))
 
 
 def curves(run: RunDirectory) -> str | None:

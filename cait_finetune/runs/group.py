@@ -76,7 +76,7 @@ class Group:
             return f"{statistics.fmean(values):.2%} ± {100 * half_width(values):.2f}"
         intervals = self.runs[0].finished_result.get("intervals", {})
         own = intervals.get(f"{split}_{self.metric}") if len(self.runs) == 1 else None
-        return format_value(values[0], own)
+        return format_value(self.metric, values[0], own)
 
     def difference(self, best: Group) -> str:
         """Format the mean paired test-metric difference to `best`, in points, with its interval."""

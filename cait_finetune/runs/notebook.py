@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cait_finetune.config.metrics import METRIC_NAMES
+from cait_finetune.config.metrics import METRIC_NAMES, format_value
 from cait_finetune.runs import html
 from cait_finetune.runs.exports import current_result, weights_mark
 from cait_finetune.runs.records import read_records
@@ -61,7 +61,7 @@ class Run:
             for name, words in METRIC_NAMES.items():
                 value = self.result.get(f"{split}_{name}")
                 if value is not None:
-                    shown[f"{split} {words}"] = f"{value:.2%}"
+                    shown[f"{split} {words}"] = format_value(name, value)
         for key, words, form in (
             ("best_epoch", "best epoch", "{}"),
             ("wall_seconds", "time", "{:.0f} s"),
@@ -150,4 +150,4 @@ class Run:
         if metric is None:
             count = len(self.epochs)
             return f"not finished, {count} epoch{'s' * (count != 1)} so far"
-        return f"test {METRIC_NAMES[metric]} {self.result[f'test_{metric}']:.2%}"
+        return f"test {METRIC_NAMES[metric]} {format_value(metric, self.result[f'test_{metric}'])}"

@@ -31,9 +31,6 @@ from cait_finetune.runs.run_id import check_weights_id, run_id
 from cait_finetune.runs.settings import check_settings
 from cait_finetune.tasks import Task, task_of
 
-#: Relative tolerance between two fits of a temperature: processors round differently.
-_SAME = 1e-3
-
 
 @dataclass
 class RunSplitsConfig:
@@ -62,6 +59,7 @@ if TYPE_CHECKING:  # importing TensorFlow here would delay error messages
 
     from cait_finetune.data.preprocess import Preprocessing
     from cait_finetune.data.source import Source
+    from cait_finetune.scores.postprocessing import Postprocessing
 
 
 @dataclass(frozen=True)
@@ -126,39 +124,39 @@ class SavedRun:
         return scored in (None, weights_mark(self.directory.best_checkpoint) or scored)
 
     @property
-    def temperature(self) -> float:
-        """The divisor of the logits for calibrated probabilities. 1: none was fitted to these weights.
+    def postprocessing(self) -> Postprocessing:
+        """What the outputs of the best weights become. The task's own: none was fitted to them.
 
         Raises:
-            UserError: ``result.json`` or the saved validation predictions cannot be read; or the
-                temperature in ``result.json`` is not above 0, or does not fit these predictions.
+            UserError: ``result.json`` or the saved validation predictions cannot be read; or a value in
+                ``result.json`` is impossible, or does not fit these predictions.
         """
+        unfitted = self.task.postprocessing
         if not self.is_scored:
-            return 1.0
-        result, fitted = self.directory.read_result(), self._fitted_temperature()
+            return unfitted
+        result, fitted = self.directory.read_result(), self._fitted()
         if not result:  # the run ended between its predictions and its result
-            return 1.0 if fitted is None else fitted
-        stated = result.get("temperature", 1.0)
-        if not isinstance(stated, int | float) or stated <= 0:
-            expected = "a number above 0" if fitted is None else f"{fitted:.4g}"
-        elif fitted is not None and abs(stated - fitted) > _SAME * fitted:
-            expected = f"{fitted:.4g}, which fits {self.directory.predictions_of('validation')}"
+            return fitted or unfitted
+        try:
+            stated = unfitted.stated(result)
+        except ValueError as error:
+            expected = fitted.described() if fitted else str(error)
         else:
-            return float(stated)
+            if fitted is None or stated.fits(fitted):
+                return stated
+            place = self.directory.predictions_of("validation")
+            expected = f"{fitted.described()}, which fits {place}"
+        got = ", ".join(f"{name} {result.get(name)}" for name in unfitted.facts())
         raise bad_value(
-            "run",
-            f"{self.directory.result} with temperature {stated}",
-            expected,
-            "Undo the edit of that file",
+            "run", f"{self.directory.result} with {got}", expected, "Undo the edit of that file"
         )
 
-    def _fitted_temperature(self) -> float | None:
-        """Fit the temperature to the saved validation predictions.
+    def _fitted(self) -> Postprocessing | None:
+        """Fit the postprocessing to the saved validation predictions.
 
         `None`: they are missing, too few, or of other weights or images.
         """
         from cait_finetune.runs.identity import images_mark
-        from cait_finetune.scores.calibration import LEAST, fit_temperature
         from cait_finetune.scores.predictions import load_predictions
 
         path = self.directory.predictions_of("validation")
@@ -169,9 +167,9 @@ class SavedRun:
             weights_mark(self.directory.best_checkpoint),
             images_mark(self.directory, "validation"),
         )
-        if None in marks or (kept.weights, kept.images) != marks or len(kept.labels) < LEAST:
+        if None in marks or (kept.weights, kept.images) != marks:
             return None
-        return fit_temperature(self.task.activation, kept.logits, kept.labels)
+        return self.task.postprocessing.fitted(kept)
 
     def load_source(self, data: RunDataConfig, command: str, say: Callable[[str], None]) -> Source:
         """Load the run's images and check that they are unchanged.

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
     from cait_finetune.data.source import Source
     from cait_finetune.data.targets.target import Target
-    from cait_finetune.scores.activation import Activation
     from cait_finetune.scores.evaluation import Evaluation, Evaluator
     from cait_finetune.scores.intervals import Interval
     from cait_finetune.scores.mistakes import Mistake
+    from cait_finetune.scores.postprocessing import Probabilities
     from cait_finetune.scores.predictions import Predictions
     from cait_finetune.train.loss import Loss
 
@@ -59,11 +59,12 @@ class Classification(Task):
         return ONE_CLASS
 
     @property
-    def activation(self) -> Activation:
-        """As `Task.activation`."""
+    def postprocessing(self) -> Probabilities:
+        """As `Task.postprocessing`."""
         from cait_finetune.scores.activation import SOFTMAX
+        from cait_finetune.scores.postprocessing import Probabilities
 
-        return SOFTMAX
+        return Probabilities(SOFTMAX)
 
     def also(self, classes: int) -> tuple[str, ...]:
         """As `Task.also`: top-5, if there are enough classes."""
@@ -97,8 +98,8 @@ class Classification(Task):
             return {}
         return {"top1": wilson(evaluation.top1, evaluation.examples)}
 
-    def mistakes(self, predictions: Predictions, temperature: float) -> list[Mistake]:
+    def mistakes(self, predictions: Predictions, postprocessing: Probabilities) -> list[Mistake]:
         """As `Task.mistakes`."""
         from cait_finetune.scores.mistakes import mistakes_of_one_class
 
-        return mistakes_of_one_class(predictions, temperature)
+        return mistakes_of_one_class(predictions, postprocessing.temperature)

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
     from cait_finetune.data.source import Source
     from cait_finetune.data.targets.target import Target
-    from cait_finetune.scores.activation import Activation
     from cait_finetune.scores.evaluation import MultiLabelEvaluation, MultiLabelEvaluator
     from cait_finetune.scores.intervals import Interval
     from cait_finetune.scores.mistakes import Mistake
+    from cait_finetune.scores.postprocessing import Probabilities
     from cait_finetune.scores.predictions import Predictions
     from cait_finetune.train.loss import Loss
 
@@ -74,11 +74,12 @@ class MultiLabel(Task):
         return ANY_CLASSES
 
     @property
-    def activation(self) -> Activation:
-        """As `Task.activation`."""
+    def postprocessing(self) -> Probabilities:
+        """As `Task.postprocessing`."""
         from cait_finetune.scores.activation import SIGMOID
+        from cait_finetune.scores.postprocessing import Probabilities
 
-        return SIGMOID
+        return Probabilities(SIGMOID)
 
     def also(self, classes: int) -> tuple[str, ...]:
         """As `Task.also`."""
@@ -112,8 +113,8 @@ class MultiLabel(Task):
         interval = average_precision_interval(predictions)
         return {} if interval is None else {"mean_average_precision": interval}
 
-    def mistakes(self, predictions: Predictions, temperature: float) -> list[Mistake]:
+    def mistakes(self, predictions: Predictions, postprocessing: Probabilities) -> list[Mistake]:
         """As `Task.mistakes`."""
         from cait_finetune.scores.mistakes import mistakes_of_any_classes
 
-        return mistakes_of_any_classes(predictions, temperature)
+        return mistakes_of_any_classes(predictions, postprocessing.temperature)

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
     from cait_finetune.data.source import Source
     from cait_finetune.data.targets.target import Target
-    from cait_finetune.scores.activation import Activation
     from cait_finetune.scores.evaluation import AnyEvaluation, AnyEvaluator
     from cait_finetune.scores.intervals import Interval
     from cait_finetune.scores.mistakes import Mistake
+    from cait_finetune.scores.postprocessing import Postprocessing
     from cait_finetune.scores.predictions import Predictions
     from cait_finetune.train.loss import Loss
 
@@ -85,8 +85,8 @@ class Task(abc.ABC):
 
     @property
     @abc.abstractmethod
-    def activation(self) -> Activation:
-        """How logits become probabilities."""
+    def postprocessing(self) -> Postprocessing:
+        """What a model's outputs become, before anything is fitted."""
 
     @abc.abstractmethod
     def also(self, classes: int) -> tuple[str, ...]:
@@ -107,5 +107,5 @@ class Task(abc.ABC):
         """Return the 95 % intervals of metrics, by the metric's name."""
 
     @abc.abstractmethod
-    def mistakes(self, predictions: Predictions, temperature: float) -> list[Mistake]:
+    def mistakes(self, predictions: Predictions, postprocessing: Postprocessing) -> list[Mistake]:
         """Return the images that the model gets wrong, most confident first."""

@@ -73,7 +73,7 @@ def export_run(
     exports = read_exports(run)
     _check_others(exports, config.formats, folder)
     facts = {
-        "temperature": exported.temperature,
+        **exported.postprocessing.facts(),
         WEIGHTS: mark,
         DATA: identity_facts(run).get("sha256"),
         "keys": _keys(config),

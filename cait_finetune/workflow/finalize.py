@@ -10,12 +10,13 @@ from pathlib import Path
 import keras
 
 from cait_finetune.config import Config
-from cait_finetune.config.metrics import METRIC_NAMES, format_metrics
+from cait_finetune.config.metrics import METRIC_NAMES, format_metrics, format_value
 from cait_finetune.data.pipeline import example_ids
 from cait_finetune.errors import UserError
 from cait_finetune.export.exported_model import ExportedModel
 from cait_finetune.runs.exports import weights_mark
 from cait_finetune.runs.identity import PARENT, identity_facts, images_mark, parent_of
+from cait_finetune.scores.postprocessing import Postprocessing
 from cait_finetune.scores.predictions import Predictions, Predictor, load_predictions
 from cait_finetune.tasks import task_of
 from cait_finetune.train.loop import TRAINED
@@ -87,7 +88,7 @@ def draw_report(config: Config, prepared: Prepared, model: keras.Model, scores: 
 
 
 def export_model(
-    config: Config, prepared: Prepared, model: keras.Model, temperature: float
+    config: Config, prepared: Prepared, model: keras.Model, postprocessing: Postprocessing
 ) -> None:
     """Write and check the chosen formats. A resumed run keeps formats that are up to date.
 
@@ -100,8 +101,7 @@ def export_model(
         streams.preprocessing,
         source.class_names,
         config.model.name,
-        task_of(config.task).activation,
-        temperature,
+        postprocessing,
         run=prepared.logbook.state.run,
         weights=weights_mark(prepared.run.best_checkpoint) or "",
         allow_flip=config.dataset.allow_flip,
@@ -130,9 +130,8 @@ def collect_result(config: Config, prepared: Prepared, scores: Scores, started: 
         },
         "intervals": {f"test_{name}": ends for name, ends in scores.intervals["test"].items()},
         "test_examples": test.examples,
-        "test_ece": scores.reliability["test", False].error,
-        "test_ece_calibrated": scores.reliability["test", True].error,
-        "temperature": scores.temperature,
+        **{f"test_{name}": value for name, value in scores.measures["test"].items()},
+        **scores.postprocessing.facts(),
         "weights_sha256": weights_mark(run.best_checkpoint),
         "metric": metric,
         f"validation_{metric}": state.best_score[0],
@@ -162,7 +161,7 @@ def print_summary(config: Config, prepared: Prepared, scores: Scores, result: di
     corrupt, speed = prepared.streams.corrupt, result["images_per_second"]
     intervals, metric = scores.intervals["test"], task_of(config.task).judged_by(config.dataset)
     also = "".join(
-        f", {METRIC_NAMES[name]} {test.as_metrics()[name]:.2%}"
+        f", {METRIC_NAMES[name]} {format_value(name, test.as_metrics()[name])}"
         for name in scores.task.also(len(prepared.source.class_names))
     )
     averaged = f", {state.best_of} weights" if state.best_of not in ("", TRAINED) else ""
@@ -187,8 +186,7 @@ def print_summary(config: Config, prepared: Prepared, scores: Scores, result: di
             highlight=False,
         )
     console.print(
-        f"report {prepared.run.report}: ECE {result['test_ece']:.2%}; "
-        f"{result['test_ece_calibrated']:.2%} with the temperature {scores.temperature:.2f}",
+        f"report {prepared.run.report}: {scores.postprocessing.summary(scores.measures['test'])}",
         highlight=False,
     )
     console.print(f"run    {prepared.run.root}", highlight=False)

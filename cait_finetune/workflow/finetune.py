@@ -124,7 +124,7 @@ def finish(
     run.write_result(result)
     problems: list[str] = []
     with _collected(problems):
-        export_model(config, prepared, model, scores.temperature)
+        export_model(config, prepared, model, scores.postprocessing)
     result |= outcome(read_exports(run))
     result["wall_seconds"] = time.perf_counter() - started
     run.write_result(result)

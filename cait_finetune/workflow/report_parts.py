@@ -73,7 +73,7 @@ def draw_scores(run: RunDirectory, scores: Scores, view: Viewer | None) -> None:
         title = f"{len(test.logits):,} test images"
         draw_confusion(matrix, title, run.parts / "confusion.png")
     _draw_calibration(run, scores)
-    found = scores.task.mistakes(test, scores.temperature)
+    found = scores.task.mistakes(test, scores.postprocessing)
     with atomic_open(run.parts / "mistakes.csv", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(field.name for field in dataclasses.fields(Mistake))
@@ -89,14 +89,16 @@ def format_count(mistakes: int) -> str:
 
 
 def _draw_calibration(run: RunDirectory, scores: Scores) -> None:
+    fitted = scores.postprocessing
     bins = {
-        (split, "calibrated" if calibrated else "as trained"): one
-        for (split, calibrated), one in scores.reliability.items()
+        (split, state): fitted.reliability(predictions, state == "calibrated")
+        for split, predictions in scores.predictions.items()
+        for state in ("as trained", "calibrated")
     }
     write_reliability(bins, run.parts / "reliability.csv")
     panels = [
         ("as trained", bins["test", "as trained"]),
-        (f"temperature {scores.temperature:.2f}", bins["test", "calibrated"]),
+        (f"temperature {fitted.temperature:.2f}", bins["test", "calibrated"]),
     ]
     draw_reliability(panels, *scores.task.confidence, run.parts / "reliability.png")
 

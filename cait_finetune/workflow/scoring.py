@@ -1,4 +1,4 @@
-"""Score predictions on validation and test, and fit the temperature of their probabilities."""
+"""Score predictions on validation and test, and fit the postprocessing to validation images."""
 
 from __future__ import annotations
 
@@ -13,17 +13,16 @@ from cait_finetune.data.corrupt import CorruptImages
 from cait_finetune.data.pipeline import example_ids
 from cait_finetune.data.source import Source
 from cait_finetune.errors import bad_value
-from cait_finetune.scores import calibration
-from cait_finetune.scores.calibration import Reliability
 from cait_finetune.scores.evaluation import AnyEvaluation
 from cait_finetune.scores.intervals import Interval
+from cait_finetune.scores.postprocessing import Postprocessing
 from cait_finetune.scores.predictions import Predictions, Predictor
 from cait_finetune.tasks import Task
 
 #: The caller's metric: a function that returns a number from labels ``(N,)``, or ``(N, C)`` for
 #: multi-label data, and calibrated probabilities ``(N, C)``.
 Metric = Callable[[np.ndarray, np.ndarray], float]
-#: The scored splits. The temperature is fitted on validation; test measures the result.
+#: The scored splits. The postprocessing is fitted on validation; test measures the result.
 SPLITS = ("validation", "test")
 
 
@@ -33,8 +32,8 @@ class Scores:
 
     Attributes:
         task: what the labels are.
-        temperature: the divisor of the logits.
-        reliability: the bins by split and by whether the temperature is applied.
+        postprocessing: what the outputs become, fitted to the validation split.
+        measures: the figures of `Postprocessing.measures`, by split.
         intervals: 95 % intervals of metrics, by split and key.
         further: values of the caller's metrics, by split and name.
     """
@@ -42,8 +41,8 @@ class Scores:
     task: Task
     predictions: Mapping[str, Predictions]
     evaluations: Mapping[str, AnyEvaluation]
-    temperature: float
-    reliability: Mapping[tuple[str, bool], Reliability]
+    postprocessing: Postprocessing
+    measures: Mapping[str, Mapping[str, float]]
     intervals: Mapping[str, Mapping[str, Interval]]
     further: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
 
@@ -53,21 +52,17 @@ class Scores:
         return self.evaluations["test"]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return JSON values: the temperature, and the metrics of each split."""
-        return {"temperature": self.temperature} | {split: self._metrics(split) for split in SPLITS}
+        """Return JSON values: what was fitted, and the metrics of each split."""
+        return self.postprocessing.facts() | {split: self._metrics(split) for split in SPLITS}
 
     def _metrics(self, split: str) -> dict[str, Any]:
-        one, evaluation = self.predictions[split], self.evaluations[split]
+        evaluation = self.evaluations[split]
         return {
             "images": evaluation.examples,
             **evaluation.as_metrics(),
             "intervals": self.intervals[split],
             **self.further.get(split, {}),
-            "ece": self.reliability[split, False].error,
-            "ece_calibrated": self.reliability[split, True].error,
-            "loss_calibrated": calibration.negative_log_likelihood(
-                self.task.activation, one.logits, one.labels, self.temperature
-            ),
+            **self.measures[split],
         }
 
 
@@ -109,36 +104,24 @@ def score(
     task: Task,
     predictions: Mapping[str, Predictions],
     batch_size: int,
-    temperature: float | None = None,
+    postprocessing: Postprocessing | None = None,
 ) -> Scores:
     """Evaluate the predictions of both splits as training evaluates its validation split.
 
     Args:
         task: what the labels are.
         batch_size: images per batch, as in training's validation.
-        temperature: the temperature in the run's ``result.json``. `None`: fit it on the validation split,
-            or use 1 if the split is too small.
+        postprocessing: the one that the run's ``result.json`` states. `None`: fit it to the validation
+            split, or use the task's own if the split is too small.
     """
-    validation = predictions["validation"]
-    activation, evaluator = task.activation, task.build_evaluator(_identity)
-    if temperature is None and len(validation.labels) < calibration.LEAST:
-        temperature = 1.0
-    elif temperature is None:
-        temperature = calibration.fit_temperature(activation, validation.logits, validation.labels)
-    bins = {
-        (split, calibrated): calibration.reliability(
-            *activation.answers(
-                predictions[split].logits,
-                predictions[split].labels,
-                temperature if calibrated else 1.0,
-            )
-        )
-        for split in SPLITS
-        for calibrated in (False, True)
-    }
+    if postprocessing is None:
+        unfitted = task.postprocessing
+        postprocessing = unfitted.fitted(predictions["validation"]) or unfitted
+    evaluator = task.build_evaluator(_identity)
+    measures = {split: postprocessing.measures(predictions[split]) for split in SPLITS}
     evaluations = {split: evaluator(predictions[split].batches(batch_size)) for split in SPLITS}
     intervals = {split: task.intervals(predictions[split], evaluations[split]) for split in SPLITS}
-    return Scores(task, predictions, evaluations, temperature, bins, intervals)
+    return Scores(task, predictions, evaluations, postprocessing, measures, intervals)
 
 
 def measured(scores: Scores, metrics: Mapping[str, Metric]) -> Scores:
@@ -151,8 +134,7 @@ def measured(scores: Scores, metrics: Mapping[str, Metric]) -> Scores:
     for name, function in metrics.items():
         for split in SPLITS:
             one = scores.predictions[split]
-            probabilities = scores.task.activation.probabilities(one.logits, scores.temperature)
-            probabilities = probabilities.astype("float32")
+            probabilities = scores.postprocessing.values(one.logits).astype("float32")
             try:
                 value = function(one.labels, probabilities)
             except Exception as error:

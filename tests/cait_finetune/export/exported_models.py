@@ -4,6 +4,8 @@ import numpy as np
 
 from cait_finetune.data.preprocess import Preprocessing
 from cait_finetune.export.exported_model import ExportedModel, ValidationSamples
+from cait_finetune.scores.activation import SOFTMAX
+from cait_finetune.scores.postprocessing import Probabilities
 from tests.cait_finetune.stand_ins import encode, picture
 from tests.cait_finetune.tiny import tiny_model
 
@@ -32,7 +34,7 @@ def lively_model(**changes) -> ExportedModel:
     model = tiny_model(num_classes=len(NAMES), image_size=size)
     kernel = np.random.default_rng(1).normal(size=model.head.kernel.shape)
     model.head.kernel.assign(kernel.astype("float32"))
-    values = {"variant": "cait_nano_32", "temperature": 1.7}
+    values = {"variant": "cait_nano_32", "postprocessing": Probabilities(SOFTMAX, 1.7)}
     exported = ExportedModel(model, preprocessing(image_size=size), NAMES, **{**values, **changes})
     model.head.bias.assign(-ValidationSamples(exported, samples()).logits.mean(0))
     return exported

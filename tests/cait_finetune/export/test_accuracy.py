@@ -8,6 +8,7 @@ import pytest
 from cait_finetune.export.accuracy import compare_accuracy
 from cait_finetune.export.exported_model import ExportedModel, ValidationSamples
 from cait_finetune.scores.activation import SIGMOID, SOFTMAX
+from cait_finetune.scores.postprocessing import Probabilities
 from tests.cait_finetune.export.exported_models import preprocessing
 from tests.cait_finetune.stand_ins import encode
 
@@ -16,7 +17,9 @@ GREYS = [0, 40, 80, 120, 160, 200]
 
 def validation(labels, activation=SOFTMAX):
     files = [encode(np.full((4, 4 + grey % 3, 3), grey, "uint8")) for grey in GREYS]
-    exported = ExportedModel(SimpleNamespace(), preprocessing(), "abc", "x", activation)
+    exported = ExportedModel(
+        SimpleNamespace(), preprocessing(), "abc", "x", Probabilities(activation)
+    )
     return ValidationSamples(exported, [], lambda: zip(files, labels, strict=True))
 
 

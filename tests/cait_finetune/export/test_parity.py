@@ -4,6 +4,8 @@ import tensorflow as tf
 
 from cait_finetune.errors import UserError
 from cait_finetune.export import parity
+from cait_finetune.scores.activation import SOFTMAX
+from cait_finetune.scores.postprocessing import Probabilities
 
 NAMES = ["a", "b", "c"]
 DATA = np.random.default_rng(0).normal(size=(3, 4)).astype("float32")
@@ -104,9 +106,9 @@ def test_another_temperature_is_an_error(tmp_path):
     signatures = {"serving_default": served.serving_default, "images": served.images}
     tf.saved_model.save(served, str(tmp_path / "model"), signatures=signatures)
     arguments = (tmp_path / "model", Model(), preprocess, decode, NAMES, SAMPLES)
-    assert parity.check_parity(*arguments, temperature=1.0) <= 1e-6
+    assert parity.check_parity(*arguments, postprocessing=Probabilities(SOFTMAX, 1.0)) <= 1e-6
     with pytest.raises(UserError, match=r"more than 0\.0001 \(probabilities by"):
-        parity.check_parity(*arguments, temperature=1.1)
+        parity.check_parity(*arguments, postprocessing=Probabilities(SOFTMAX, 1.1))
 
 
 def test_another_top_1_is_an_error_even_when_the_numbers_agree(tmp_path):

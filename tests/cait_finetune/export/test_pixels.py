@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from cait_finetune.export.pixels import frozen_function, image_classifier, write_labels
 from cait_finetune.scores.activation import SIGMOID, SOFTMAX
+from cait_finetune.scores.postprocessing import Probabilities
 from tests.cait_finetune.export.exported_models import NAMES, SIZES, lively_model, preprocessing
 from tests.cait_finetune.stand_ins import picture
 
@@ -47,7 +48,7 @@ def test_the_weights_are_constants_of_the_function(exported):
 @pytest.mark.slow
 @pytest.mark.parametrize("activation", [SOFTMAX, SIGMOID])
 def test_the_most_probable_class_is_named(activation):
-    exported = lively_model(activation=activation)
+    exported = lively_model(postprocessing=Probabilities(activation, 1.7))
     images = np.stack([picture(40, 50, seed) for seed in range(6)])
     named = {key: one.numpy() for key, one in frozen_function(exported, True)(images).items()}
     index = {key: one.numpy() for key, one in frozen_function(exported, False)(images).items()}

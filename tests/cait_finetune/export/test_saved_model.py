@@ -12,6 +12,7 @@ from cait_finetune.data.preprocess import Preprocessing
 from cait_finetune.errors import UserError
 from cait_finetune.export.saved_model import ServingModule, export_saved_model
 from cait_finetune.scores.activation import SIGMOID, SOFTMAX
+from cait_finetune.scores.postprocessing import Probabilities
 from tests.cait_finetune.tiny import tiny_model
 
 SHALLOW = {"depth": 1, "depth_token_only": 1}  # faster to trace
@@ -220,7 +221,7 @@ def test_a_temperature_changes_probabilities_and_no_class(activation):
     wanted = 1 / (1 + np.exp(-scaled))
     if activation is SOFTMAX:
         wanted = np.exp(scaled) / np.exp(scaled).sum(-1, keepdims=True)
-    got = served(ServingModule(model, PREPROCESSING, decode, NAMES, activation, temperature=4.0))
+    got = served(ServingModule(model, PREPROCESSING, decode, NAMES, Probabilities(activation, 4.0)))
     np.testing.assert_allclose(got["probabilities"], wanted, atol=1e-5)
     np.testing.assert_array_equal(got["predicted_index"], logits.argmax(-1))
     np.testing.assert_array_equal(got["probability"], got["probabilities"].max(-1))
@@ -229,7 +230,7 @@ def test_a_temperature_changes_probabilities_and_no_class(activation):
 def test_the_largest_logit_wins_among_saturated_labels():
     model = lively_model()
     model.head.bias.assign([100.0, 200.0, 300.0, 100.0])
-    got = served(ServingModule(model, PREPROCESSING, decode, NAMES, SIGMOID))
+    got = served(ServingModule(model, PREPROCESSING, decode, NAMES, Probabilities(SIGMOID)))
     assert (got["probabilities"] == 1).all()
     np.testing.assert_array_equal(got["predicted_index"], [2] * 4)
     assert [name.decode() for name in got["predicted_class"]] == [NAMES[2]] * 4
@@ -241,7 +242,7 @@ def test_the_export_has_the_temperature_inside(tmp_path):
     *_, logits, _ = expected_outputs(model)
     where = tmp_path / "saved_model"
     export_saved_model(
-        model, PREPROCESSING, decode, NAMES, encoded(), where, SIGMOID, temperature=4.0
+        model, PREPROCESSING, decode, NAMES, encoded(), where, Probabilities(SIGMOID, 4.0)
     )
     serving = tf.saved_model.load(str(where)).signatures["serving_default"]
     got = serving(image_bytes=tf.constant([data for _, data in encoded()]))["probabilities"]

@@ -76,21 +76,21 @@ def test_a_configuration_that_cannot_be_read(directory, damage):
 
 def test_the_temperature_of_a_result_that_cannot_be_read(directory):
     run = read_run(directory)
-    assert run.temperature == 1
+    assert run.postprocessing.temperature == 1
     (directory / "result.json").write_text("")
     with pytest.raises(UserError, match=r"result\.json: got .*, expected JSON"):
-        assert run.temperature
+        assert run.postprocessing
 
 
 def test_the_temperature_is_of_the_weights_that_were_scored(directory):
     run, best = read_run(directory), directory / "checkpoints" / "best.safetensors"
     result = {"temperature": 1.5, "weights_sha256": weights_mark(best)}
     (directory / "result.json").write_text(json.dumps(result))
-    assert (run.is_scored, run.temperature) == (True, 1.5)
+    assert (run.is_scored, run.postprocessing.temperature) == (True, 1.5)
     cait_tf.save_weights(cait_tf.create_model("cait_nano_32", num_classes=10), best)
-    assert (run.is_scored, run.temperature) == (False, 1.0)
+    assert (run.is_scored, run.postprocessing.temperature) == (False, 1.0)
     (directory / "result.json").write_text('{"temperature": 1.5}')  # an earlier version's
-    assert (run.is_scored, run.temperature) == (True, 1.5)
+    assert (run.is_scored, run.postprocessing.temperature) == (True, 1.5)
 
 
 def test_weights_for_other_classes(directory):
@@ -120,18 +120,21 @@ def test_a_temperature_that_was_edited_is_refused(directory, monkeypatch):
     kept.save(run.directory.predictions_of("validation"))
     fitted = fit_temperature(SOFTMAX, logits, labels)
 
-    assert run.temperature == pytest.approx(fitted)  # the run ended before its result was there
+    assert run.postprocessing.temperature == pytest.approx(
+        fitted
+    )  # the run ended before its result was there
 
     def stated(temperature):
         run.directory.write_result(
             {"temperature": temperature, "weights_sha256": weights_mark(best)}
         )
-        return run.temperature
+        return run.postprocessing.temperature
 
     assert stated(fitted * (1 + 1e-6)) == pytest.approx(fitted)
     for edited in (9.0, 0, None):
         with pytest.raises(
-            UserError, match=rf"result\.json with temperature {edited}, expected {fitted:.4g}"
+            UserError,
+            match=rf"result\.json with temperature {edited}, expected temperature {fitted:.4g}",
         ):
             stated(edited)
     dataclasses.replace(kept, images="others").save(run.directory.predictions_of("validation"))

@@ -49,7 +49,7 @@ def test_the_defaults_of_a_task_fit_it(name):
     assert set(task.metrics) < set(task.measured)
     labels = np.zeros((3, *task.target.shape(4)), task.target.dtype.as_numpy_dtype)
     assert task.target.class_counts(labels, 4).shape == (4,)
-    assert task.activation.probabilities(np.zeros((3, 4))).shape == (3, 4)
+    assert task.postprocessing.values(np.zeros((3, 4))).shape == (3, 4)
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,10 @@ from cait_finetune.data.corrupt import CorruptImages
 from cait_finetune.data.pipeline import evaluation_stream, find_images
 from cait_finetune.data.preprocess import Preprocessing
 from cait_finetune.errors import UserError
+from cait_finetune.scores.activation import SOFTMAX
 from cait_finetune.scores.calibration import fit_temperature
 from cait_finetune.scores.evaluation import Evaluator
+from cait_finetune.scores.postprocessing import Probabilities
 from cait_finetune.scores.predictions import Predictions
 from cait_finetune.tasks import task_of
 from cait_finetune.workflow.scoring import measured, predict_splits, score
@@ -88,11 +90,11 @@ def test_the_temperature_is_of_the_validation_images_alone(several):
     validation, test = synthetic(3.0, several, 0), synthetic(0.5, several, 1)
     task = MULTI_LABEL if several else CLASSIFICATION
     scores = score(task, {"validation": validation, "test": test}, 64)
-    wanted = fit_temperature(task.activation, validation.logits, validation.labels)
+    wanted = fit_temperature(task.postprocessing.activation, validation.logits, validation.labels)
     assert (
-        scores.temperature
+        scores.postprocessing.temperature
         == wanted
-        > 1.2 * fit_temperature(task.activation, test.logits, test.labels)
+        > 1.2 * fit_temperature(task.postprocessing.activation, test.logits, test.labels)
     )
     metrics = scores.as_dict()
     assert metrics["validation"]["ece_calibrated"] < metrics["validation"]["ece"]
@@ -102,8 +104,11 @@ def test_the_temperature_is_of_the_validation_images_alone(several):
 
 def test_a_temperature_that_is_in_an_export_already_stays():
     both = dict.fromkeys(("validation", "test"), synthetic(3.0, False, 0))
-    assert score(CLASSIFICATION, both, 64, temperature=1.25).temperature == 1.25
-    assert score(CLASSIFICATION, both, 64).temperature != 1.25
+    assert (
+        score(CLASSIFICATION, both, 64, Probabilities(SOFTMAX, 1.25)).postprocessing.temperature
+        == 1.25
+    )
+    assert score(CLASSIFICATION, both, 64).postprocessing.temperature != 1.25
 
 
 def test_pictures_that_are_looked_for_come_in_the_order_asked(source, files):

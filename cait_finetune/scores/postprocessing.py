@@ -1,0 +1,154 @@
+"""From a model's outputs to the answers in its files, with all that was fitted on validation images."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
+import tensorflow as tf
+
+from cait_finetune.scores import calibration
+from cait_finetune.scores.activation import SOFTMAX, Activation
+from cait_finetune.scores.predictions import Predictions
+
+#: Relative tolerance between two fits of a temperature: processors round differently.
+_SAME = 1e-3
+
+
+class Postprocessing(abc.ABC):
+    """What a model's outputs ``(B, C)`` become in evaluation, in exported files and in ``predict``.
+
+    A task states the kind. `fitted` returns one that is fitted to a run's validation images.
+    """
+
+    @abc.abstractmethod
+    def tensor(self, outputs: tf.Tensor) -> tf.Tensor:
+        """Return the values ``(B, C)`` of outputs ``(B, C)``, in their precision."""
+
+    @abc.abstractmethod
+    def values(self, outputs: np.ndarray) -> np.ndarray:
+        """Return the values ``(N, C)`` of outputs ``(N, C)``, in float64."""
+
+    @abc.abstractmethod
+    def fitted(self, validation: Predictions) -> Self | None:
+        """Return this postprocessing fitted to VALIDATION images. `None`: they are too few."""
+
+    @abc.abstractmethod
+    def facts(self) -> dict[str, Any]:
+        """Return what was fitted, as JSON values for ``result.json`` and ``exports.json``."""
+
+    @abc.abstractmethod
+    def stated(self, facts: Mapping[str, Any]) -> Self:
+        """Return this postprocessing with the values in `facts`. Those of earlier versions may lack some.
+
+        Raises:
+            ValueError: a value is impossible. The text says what is expected.
+        """
+
+    @abc.abstractmethod
+    def fits(self, other: Self) -> bool:
+        """Return whether two fits to the same images agree, but for rounding."""
+
+    @abc.abstractmethod
+    def described(self) -> str:
+        """Return the values in `facts` as a message shows them: ``temperature 1.234``."""
+
+    @abc.abstractmethod
+    def measures(self, predictions: Predictions) -> dict[str, float]:
+        """Return figures of a split, before and after the fit."""
+
+    @abc.abstractmethod
+    def summary(self, measures: Mapping[str, float]) -> str:
+        """Return the console's words on the test split's `measures`."""
+
+    @abc.abstractmethod
+    def limits(self) -> str:
+        """Return the model card's sentences on the fit."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Probabilities(Postprocessing):
+    """The probabilities of classes: `activation` of the logits, divided by a temperature.
+
+    Attributes:
+        temperature: the divisor of the logits. 1: none was fitted.
+    """
+
+    activation: Activation
+    temperature: float = 1.0
+
+    def tensor(self, outputs: tf.Tensor) -> tf.Tensor:
+        """As `Postprocessing.tensor`: calibrated probabilities."""
+        return self.activation.tensor(outputs / self.temperature)
+
+    def values(self, outputs: np.ndarray) -> np.ndarray:
+        """As `Postprocessing.values`: calibrated probabilities."""
+        return self.activation.probabilities(outputs, self.temperature)
+
+    def fitted(self, validation: Predictions) -> Probabilities | None:
+        """As `Postprocessing.fitted`: with the temperature of `calibration.fit_temperature`."""
+        if len(validation.labels) < calibration.LEAST:
+            return None
+        temperature = calibration.fit_temperature(
+            self.activation, validation.logits, validation.labels
+        )
+        return Probabilities(self.activation, temperature)
+
+    def facts(self) -> dict[str, Any]:
+        """As `Postprocessing.facts`."""
+        return {"temperature": self.temperature}
+
+    def stated(self, facts: Mapping[str, Any]) -> Probabilities:
+        """As `Postprocessing.stated`. Without a temperature it is 1."""
+        temperature = facts.get("temperature", 1.0)
+        if not isinstance(temperature, int | float) or temperature <= 0:
+            raise ValueError("a number above 0")
+        return Probabilities(self.activation, float(temperature))
+
+    def fits(self, other: Probabilities) -> bool:
+        """As `Postprocessing.fits`."""
+        return abs(self.temperature - other.temperature) <= _SAME * other.temperature
+
+    def described(self) -> str:
+        """As `Postprocessing.described`."""
+        return f"temperature {self.temperature:.4g}"
+
+    def reliability(self, predictions: Predictions, calibrated: bool) -> calibration.Reliability:
+        """Return the answers in bins by confidence, with or without the temperature."""
+        temperature = self.temperature if calibrated else 1.0
+        return calibration.reliability(
+            *self.activation.answers(predictions.logits, predictions.labels, temperature)
+        )
+
+    def measures(self, predictions: Predictions) -> dict[str, float]:
+        """As `Postprocessing.measures`: expected calibration error, and the loss after the fit."""
+        return {
+            "ece": self.reliability(predictions, False).error,
+            "ece_calibrated": self.reliability(predictions, True).error,
+            "loss_calibrated": calibration.negative_log_likelihood(
+                self.activation, predictions.logits, predictions.labels, self.temperature
+            ),
+        }
+
+    def summary(self, measures: Mapping[str, float]) -> str:
+        """As `Postprocessing.summary`."""
+        return (
+            f"ECE {measures['ece']:.2%}; {measures['ece_calibrated']:.2%} with the temperature "
+            f"{self.temperature:.2f}"
+        )
+
+    def limits(self) -> str:
+        """As `Postprocessing.limits`."""
+        if self.temperature == 1.0:
+            return "Probabilities are not calibrated: no temperature was fitted, or the fitted one is 1."
+        return (
+            f"Probabilities are calibrated by a temperature of {self.temperature:.3f}, fitted on the "
+            "validation split. They are less reliable for images that differ from the validation images."
+        )
+
+
+#: Softmax without a temperature.
+PLAIN_SOFTMAX = Probabilities(SOFTMAX)
