@@ -29,6 +29,7 @@ def draw_speed(steps: Sequence[dict], path: Path) -> None:
                 [record[key] for record in timed],
                 color=colour,
                 linewidth=1.3,
+                marker="o" if len(timed) == 1 else None,  # one point has no line
             )
             ax.set(title=title, xlabel="step", ylim=(0, None))
             ax.grid(alpha=0.3)
