@@ -44,8 +44,11 @@ def test_the_features_are_those_of_the_tokens(pooling):
     )
 
 
-@pytest.mark.parametrize("head", ["linear", "mlp", "cosine", "batchnorm_linear"])
-@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize(
+    ("pooling", "head"),
+    [(pooling, "linear") for pooling in POOLINGS]
+    + [("token_and_mean", head) for head in ("mlp", "cosine", "batchnorm_linear")],
+)
 def test_a_model_with_a_pooling_survives_every_file(pooling, head, tmp_path):
     model = model_of(pooling, head=head)
     cait_tf.save_weights(model, tmp_path / "a.safetensors")
