@@ -126,7 +126,7 @@ def _export(run: SavedRun, config: ExportConfig, data: RunDataConfig) -> None:
             loggers.reopen(
                 OmegaConf.to_container(run.directory.read_config()), result.get("steps", 0)
             )
-            conclude_loggers(loggers, run.directory, result)
+            conclude_loggers(loggers, run.task, run.directory, result)
     console.print(f"export {run.directory.export}")
 
 

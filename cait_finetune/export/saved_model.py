@@ -61,19 +61,11 @@ class ServingModule(tf.Module):
 
     def serving_default(self, logits: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return the outputs of the signature ``serving_default`` for logits ``(B, C)``."""
-        probabilities = self._postprocessing.tensor(logits)  # (B, C)
-        return {
-            "predicted_class": tf.gather(self.names, _most_probable(logits)),
-            "probability": tf.reduce_max(probabilities, axis=-1),
-            "probabilities": probabilities,
-            "class_names": tf.identity(self.names),
-        }
+        return self._postprocessing.answers(logits, self.names)
 
     def rows(self, logits: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return the outputs of the signature ``rows`` for logits ``(B, C)``."""
-        names = tf.tile(self.names[tf.newaxis], (tf.shape(logits)[0], 1))  # (B, C)
-        index = _most_probable(logits)
-        return {**self.serving_default(logits), "class_names": names, "predicted_index": index}
+        return self._postprocessing.row_answers(logits, self.names)
 
     def images(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         features = self.model.backbone(images, training=False)  # (B, F)
@@ -82,11 +74,6 @@ class ServingModule(tf.Module):
     @tf.function(input_signature=[], autograph=False)
     def labels(self) -> tf.Tensor:
         return tf.identity(self.names)
-
-
-def _most_probable(logits: tf.Tensor) -> tf.Tensor:
-    # Use the logits: several sigmoids may round to 1.
-    return tf.argmax(logits, axis=-1, output_type=tf.int32)  # (B,)
 
 
 def export_saved_model(

@@ -14,7 +14,7 @@ from cait_finetune.report import sections
 from cait_finetune.runs import html
 from cait_finetune.runs.directory import RunDirectory, read_json
 from cait_finetune.runs.exports import current_result
-from cait_finetune.tasks import task_of
+from cait_finetune.tasks import known_sections, task_of
 from cait_tf.atomic import write_text
 
 Made = TypeVar("Made")
@@ -101,8 +101,8 @@ def _not_for(config: Any) -> set[str]:
     exported = any(_chosen(config, f"export.{name}") is True for name in EXPORT_FORMATS)
     without = set() if exported else {"Export"}
     task = _chosen(config, "task.name")
-    has_matrix = task == "?" or task_of(TaskConfig(task)).one_class
-    return without if has_matrix else without | {"Confusion"}
+    own = task_of(TaskConfig() if task == "?" else TaskConfig(task)).sections
+    return without | known_sections() - set(own)
 
 
 def _chosen(config: Any, key: str) -> Any:

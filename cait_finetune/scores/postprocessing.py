@@ -29,6 +29,19 @@ class Postprocessing(abc.ABC):
         """Return the values ``(B, C)`` of outputs ``(B, C)``, in their precision."""
 
     @abc.abstractmethod
+    def answers(self, outputs: tf.Tensor, names: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Return what an exported file answers.
+
+        Args:
+            outputs: ``(B, C)``.
+            names: names of the columns, ``(C,)`` string.
+        """
+
+    @abc.abstractmethod
+    def row_answers(self, outputs: tf.Tensor, names: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Return `answers` with the batch as the first axis of every output."""
+
+    @abc.abstractmethod
     def values(self, outputs: np.ndarray) -> np.ndarray:
         """Return the values ``(N, C)`` of outputs ``(N, C)``, in float64."""
 
@@ -83,6 +96,22 @@ class Probabilities(Postprocessing):
     def tensor(self, outputs: tf.Tensor) -> tf.Tensor:
         """As `Postprocessing.tensor`: calibrated probabilities."""
         return self.activation.tensor(outputs / self.temperature)
+
+    def answers(self, outputs: tf.Tensor, names: tf.Tensor) -> dict[str, tf.Tensor]:
+        """As `Postprocessing.answers`: the most probable class, its probability, and all of them."""
+        probabilities = self.tensor(outputs)  # (B, C)
+        return {
+            "predicted_class": tf.gather(names, _most_probable(outputs)),
+            "probability": tf.reduce_max(probabilities, axis=-1),
+            "probabilities": probabilities,
+            "class_names": tf.identity(names),
+        }
+
+    def row_answers(self, outputs: tf.Tensor, names: tf.Tensor) -> dict[str, tf.Tensor]:
+        """As `Postprocessing.row_answers`, with the column of the most probable class."""
+        rows = tf.tile(names[tf.newaxis], (tf.shape(outputs)[0], 1))  # (B, C)
+        index = _most_probable(outputs)
+        return {**self.answers(outputs, names), "class_names": rows, "predicted_index": index}
 
     def values(self, outputs: np.ndarray) -> np.ndarray:
         """As `Postprocessing.values`: calibrated probabilities."""
@@ -148,6 +177,11 @@ class Probabilities(Postprocessing):
             f"Probabilities are calibrated by a temperature of {self.temperature:.3f}, fitted on the "
             "validation split. They are less reliable for images that differ from the validation images."
         )
+
+
+def _most_probable(logits: tf.Tensor) -> tf.Tensor:
+    # Use the logits: several sigmoids may round to 1.
+    return tf.argmax(logits, axis=-1, output_type=tf.int32)  # (B,)
 
 
 #: Softmax without a temperature.

@@ -25,6 +25,11 @@ register(Classification())
 register(MultiLabel())
 
 
+def known_sections() -> set[str]:
+    """Return the titles of all sections of reports that only some tasks have."""
+    return {title for task in _TASKS.values() for title in task.sections}
+
+
 def task_of(config: TaskConfig) -> Task:
     """Return the configured task.
 
@@ -49,4 +54,4 @@ def checked(composed: DictConfig) -> Config:
     return config
 
 
-__all__ = ["Task", "checked", "register", "task_of"]
+__all__ = ["Task", "checked", "known_sections", "register", "task_of"]

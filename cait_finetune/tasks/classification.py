@@ -32,6 +32,7 @@ class Classification(Task):
     losses = ("cross_entropy", "bce")
     fewest = 2
     one_class = True
+    sections = ("Classes", "Confusion", "Calibration", "Mistakes")
     confidence = ("probability of the predicted class", "share that is right")
     per_image = "one per image"
     answer = (

@@ -31,6 +31,7 @@ class MultiLabel(Task):
     losses = ("bce", "asymmetric")
     fewest = 1
     one_class = False
+    sections = ("Classes", "Calibration", "Mistakes")
     confidence = ("probability of the class", "share of images with the class")
     per_image = "any number of them per image"
     answer = (

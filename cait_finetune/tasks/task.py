@@ -35,6 +35,7 @@ class Task(abc.ABC):
         losses: the names in `loss.name` that fit. ``auto`` chooses the first.
         fewest: the smallest number of classes that a data set may have.
         one_class: whether the answer for an image is exactly one class.
+        sections: the sections of a report that only some tasks have, by title.
         confidence: the labels of the calibration figure's axes.
         per_image: how many classes an image has, for the model card.
         answer: what the model answers for an image, for the model card. ``{classes}`` is their number.
@@ -47,6 +48,7 @@ class Task(abc.ABC):
     losses: ClassVar[tuple[str, ...]]
     fewest: ClassVar[int]
     one_class: ClassVar[bool]
+    sections: ClassVar[tuple[str, ...]]
     confidence: ClassVar[tuple[str, str]]
     per_image: ClassVar[str]
     answer: ClassVar[str]

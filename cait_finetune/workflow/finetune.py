@@ -133,7 +133,7 @@ def finish(
     with _collected(problems):
         say = functools.partial(prepared.worker.console.print, highlight=False)
         publish(config.export, run, list(prepared.source.class_names), say)
-    conclude_loggers(loggers, run, result)
+    conclude_loggers(loggers, scores.task, run, result)
     if problems:
         raise UserError("\n".join(problems))
 

@@ -16,6 +16,7 @@ from cait_finetune.optim.parameters import group_rates
 from cait_finetune.optim.phases import phase_at
 from cait_finetune.runs.directory import RunDirectory
 from cait_finetune.scores.predictions import load_predictions
+from cait_finetune.tasks import Task
 from cait_finetune.workflow.prepared import Prepared
 
 
@@ -49,7 +50,9 @@ def logged(config: Config, prepared: Prepared) -> Iterator[Loggers]:
         yield loggers
 
 
-def conclude_loggers(loggers: Loggers, run: RunDirectory, result: dict[str, Any]) -> None:
+def conclude_loggers(
+    loggers: Loggers, task: Task, run: RunDirectory, result: dict[str, Any]
+) -> None:
     """Send the loggers the result, figures, best weights, exports and confusion data."""
     exports = run.saved_model.parent
     models = {"checkpoint": run.best_checkpoint}
@@ -57,19 +60,19 @@ def conclude_loggers(loggers: Loggers, run: RunDirectory, result: dict[str, Any]
         models["export"] = exports
     pictures = [*run.root.glob("*.png"), *run.parts.glob("*.png")]
     loggers.conclude(
-        result, {path.stem: path for path in sorted(pictures)}, models, _confusion(run)
+        result, {path.stem: path for path in sorted(pictures)}, models, _confusion(task, run)
     )
 
 
-def _confusion(run: RunDirectory) -> tuple[list[int], list[int], list[str]] | None:
+def _confusion(task: Task, run: RunDirectory) -> tuple[list[int], list[int], list[str]] | None:
     """Return the true classes, the predicted classes and the class names of the test split.
 
-    `None`: the predictions were not saved, or the data set is multi-label.
+    `None`: the predictions were not saved, or the task has no confusion matrix.
     """
     path = run.predictions_of("test")
-    predictions = load_predictions(path) if path.is_file() else None
-    if predictions is None or predictions.labels.ndim > 1:
+    if "Confusion" not in task.sections or not path.is_file():
         return None
+    predictions = load_predictions(path)
     predicted = predictions.logits.argmax(axis=1)
     return predictions.labels.tolist(), predicted.tolist(), list(predictions.class_names)
 

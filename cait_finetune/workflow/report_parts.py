@@ -63,16 +63,25 @@ def draw_scores(run: RunDirectory, scores: Scores, view: Viewer | None) -> None:
     """
     run.make_parts()
     write_text(run.parts / "scores.json", json.dumps(scores.as_dict(), indent=2) + "\n")
+    for title in scores.task.sections:
+        _SECTIONS[title](run, scores, view)
+
+
+def _write_classes(run: RunDirectory, scores: Scores, view: Viewer | None) -> None:
     test = scores.predictions["test"]
-    write_class_table(
-        class_table(test.logits, test.labels, test.class_names), run.parts / "classes.csv"
-    )
-    if scores.task.one_class:
-        matrix = confusion(test.logits, test.labels, test.class_names)
-        write_confusion(matrix, run.parts / "confusion.csv")
-        title = f"{len(test.logits):,} test images"
-        draw_confusion(matrix, title, run.parts / "confusion.png")
-    _draw_calibration(run, scores)
+    table = class_table(test.logits, test.labels, test.class_names)
+    write_class_table(table, run.parts / "classes.csv")
+
+
+def _draw_confusion(run: RunDirectory, scores: Scores, view: Viewer | None) -> None:
+    test = scores.predictions["test"]
+    matrix = confusion(test.logits, test.labels, test.class_names)
+    write_confusion(matrix, run.parts / "confusion.csv")
+    draw_confusion(matrix, f"{len(test.logits):,} test images", run.parts / "confusion.png")
+
+
+def _draw_mistakes(run: RunDirectory, scores: Scores, view: Viewer | None) -> None:
+    test = scores.predictions["test"]
     found = scores.task.mistakes(test, scores.postprocessing)
     with atomic_open(run.parts / "mistakes.csv", newline="") as file:
         writer = csv.writer(file)
@@ -88,7 +97,7 @@ def format_count(mistakes: int) -> str:
     return f"{mistakes:,} mistake{'s' * (mistakes > 1)}"
 
 
-def _draw_calibration(run: RunDirectory, scores: Scores) -> None:
+def _draw_calibration(run: RunDirectory, scores: Scores, view: Viewer | None) -> None:
     fitted = scores.postprocessing
     bins = {
         (split, state): fitted.reliability(predictions, state == "calibrated")
@@ -101,6 +110,15 @@ def _draw_calibration(run: RunDirectory, scores: Scores) -> None:
         (f"temperature {fitted.temperature:.2f}", bins["test", "calibrated"]),
     ]
     draw_reliability(panels, *scores.task.confidence, run.parts / "reliability.png")
+
+
+#: Writes the files of each section in `Task.sections`.
+_SECTIONS: dict[str, Callable[[RunDirectory, Scores, Viewer | None], None]] = {
+    "Classes": _write_classes,
+    "Confusion": _draw_confusion,
+    "Calibration": _draw_calibration,
+    "Mistakes": _draw_mistakes,
+}
 
 
 def build_viewer(model: keras.Model, source: Source, preprocessing: Preprocessing) -> Viewer:

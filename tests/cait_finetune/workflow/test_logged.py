@@ -9,17 +9,20 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from cait_finetune.config import TaskConfig
 from cait_finetune.loggers.fan_out import Loggers
 from cait_finetune.optim.parameters import only, parameter_table, write_csv
 from cait_finetune.optim.phases import Phase
 from cait_finetune.runs.directory import RunDirectory
 from cait_finetune.scores.metrics import MetricsLog
 from cait_finetune.scores.predictions import Predictions
+from cait_finetune.tasks import task_of
 from cait_finetune.workflow.logged import conclude_loggers, logged
 from tests.cait_finetune.loggers import wandb_files
 from tests.cait_finetune.stand_ins import checked
 from tests.cait_finetune.tiny import tiny_model
 
+CLASSIFICATION = task_of(TaskConfig())
 ALL = ("logger=[wandb,tensorboard,csv]", "logger.wandb.mode=offline")
 
 
@@ -102,7 +105,7 @@ def test_only_the_chief_has_loggers(tmp_path, phases):
     run = prepared(tmp_path / "run", phases, chief=False)
     with logged(checked(*ALL), run) as loggers:
         write_steps(run.logbook.metrics, 1)
-        conclude_loggers(loggers, run.run, {"test_top1": 0.5})
+        conclude_loggers(loggers, CLASSIFICATION, run.run, {"test_top1": 0.5})
     assert not run.run.root.exists()
 
 
@@ -120,11 +123,11 @@ def test_at_the_end_there_are_the_pictures_and_the_model(tmp_path, given):
     run.parts.mkdir()
     for path in (run.curves, run.best_checkpoint, run.parts / "mistakes.png"):
         path.touch()
-    conclude_loggers(Loggers(), run, {"test_top1": 0.5})
+    conclude_loggers(Loggers(), CLASSIFICATION, run, {"test_top1": 0.5})
     pictures = {"curves": run.curves, "mistakes": run.parts / "mistakes.png"}
     assert given == [({"test_top1": 0.5}, pictures, {"checkpoint": run.best_checkpoint}, None)]
     run.saved_model.mkdir()
-    conclude_loggers(Loggers(), run, {})
+    conclude_loggers(Loggers(), CLASSIFICATION, run, {})
     assert given[1][2] == {"checkpoint": run.best_checkpoint, "export": tmp_path / "export"}
 
 
@@ -133,8 +136,8 @@ def test_the_confusion_is_of_the_test_split(tmp_path, given):
     logits = np.array([[2, 1], [0, 1], [3, 0]], "float32")
     names = ["cat", "dog"]
     Predictions(logits, np.array([0, 1, 1]), list("abc"), names).save(run.predictions_of("test"))
-    conclude_loggers(Loggers(), run, {})
+    conclude_loggers(Loggers(), CLASSIFICATION, run, {})
     several = np.ones((3, 2), "float32")
     Predictions(logits, several, list("abc"), names).save(run.predictions_of("test"))
-    conclude_loggers(Loggers(), run, {})
+    conclude_loggers(Loggers(), task_of(TaskConfig("multi_label")), run, {})
     assert [call[3] for call in given] == [([0, 1, 1], [0, 1, 0], names), None]
