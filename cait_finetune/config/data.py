@@ -79,6 +79,10 @@ class ColumnsConfig:
     classes: list[str] | None = key(
         "Columns of 0 and 1, one for each class. null: the classes are in `label`.", None
     )
+    targets: list[str] | None = key(
+        "Columns of numbers, one for each target of task=regression. null: the number is in `label`.",
+        None,
+    )
     separator: str = key("Text between the classes in a cell of `label`.", "|")
 
     def __post_init__(self) -> None:
@@ -161,6 +165,7 @@ class DatasetConfig:
         for path, names in (
             ("dataset.class_names", self.class_names),
             ("dataset.columns.classes", self.columns.classes),
+            ("dataset.columns.targets", self.columns.targets),
         ):
             if names is not None:
                 twice = [name for name in names if names.count(name) > 1]

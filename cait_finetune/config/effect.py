@@ -244,6 +244,12 @@ CONDITIONS = (
         "Choose dataset=csv.",
     ),
     Condition(
+        ("dataset.columns.targets",),
+        lambda config: config.dataset.source == "csv",
+        "dataset=csv",
+        "Choose dataset=csv, or name the feature of a TFDS set with dataset.columns.label.",
+    ),
+    Condition(
         ("dataset.columns.separator",),
         lambda config: config.dataset.source == "csv" and not config.dataset.columns.classes,
         "dataset=csv and dataset.columns.classes=null",

@@ -31,6 +31,8 @@ def check_labels(source: Source, splits: Sequence[str] = SPLITS) -> None:
         if not len(rows):
             continue
         examples = np.unique(rows)
+        if not source.target.has_classes:
+            raise _not_finite(source, split, rows, values)
         if len(examples) == source.sizes[split] and (values == -1).all():
             raise _unlabelled(source, split)
         ids = source.ids(split)
@@ -43,6 +45,20 @@ def check_labels(source: Source, splits: Sequence[str] = SPLITS) -> None:
             f"labels 0 to {last}, the {last + 1} classes {some(source.class_names)}",
             _mend_labels(source, int(values.max())),
         )
+
+
+def _not_finite(source: Source, split: str, rows: np.ndarray, values: np.ndarray) -> UserError:
+    ids, names = source.ids(split), source.class_names
+    shown = [
+        f"{ids[row]}: {' '.join(source.target.label_texts(label, names))}"
+        for row, label in zip(rows[:_SHOWN], values, strict=False)
+    ]
+    return bad_value(
+        f"dataset.splits.{split}",
+        f"{len(rows):,} image{'s' * (len(rows) > 1)} with a number that is not finite: {some(shown)}",
+        "finite numbers",
+        "Correct the numbers, or choose splits without these images",
+    )
 
 
 def _unlabelled(source: Source, split: str) -> UserError:
@@ -82,19 +98,19 @@ def check_splits(source: Source, config: DatasetConfig, splits: Sequence[str] = 
     only, or if `splits` lacks one of the three.
 
     Raises:
-        UserError: a class has no image to train on.
+        UserError: a class has no image to train on, or a target is the same number in all of train.
     """
     if config.evaluation_only or set(splits) != set(SPLITS):
         return
-    warn_of_near_names(source.class_names)
-    counts = {split: source.class_counts(split) for split in SPLITS}
-    listed = config.source in ("folder", "csv")
-    check_classes(
-        source.class_names,
-        counts,
-        needs_each_class=source.target.needs_each_class,
-        listed=listed,
-    )
+    source.target.check_train(source.labels("train"), source.class_names, config)
+    if source.target.has_classes:
+        warn_of_near_names(source.class_names)
+        check_classes(
+            source.class_names,
+            {split: source.class_counts(split) for split in SPLITS},
+            needs_each_class=source.target.needs_each_class,
+            listed=config.source in ("folder", "csv"),
+        )
     _warn_of_twice(source, contents_compared=source.light_records and config.check)
     if not source.light_records:
         _warn_of_slices(source)
@@ -132,8 +148,7 @@ def _warn_of_twice(source: Source, contents_compared: bool) -> None:
 
 
 def _words(source: Source, label: int | list[float]) -> str:
-    numbers = source.target.class_numbers(np.asarray(label))
-    return "|".join(source.class_names[number] for number in numbers) or "no class"
+    return "|".join(source.target.label_texts(np.asarray(label), source.class_names)) or "no class"
 
 
 def _warn_of_shared(ids: dict[str, set[str]]) -> None:
@@ -160,7 +175,15 @@ def _warn_of_slices(source: Source) -> None:
         if bracket and split not in source.default_slices:
             sliced.setdefault(base, []).append(split)
     for base, splits in sliced.items():
-        if not is_sorted(np.concatenate([source.labels(split) for split in splits])):
+        labels = np.concatenate([source.labels(split) for split in splits])
+        if not any(map(is_sorted, source.target.columns(labels))):
+            continue
+        if not source.target.has_classes:
+            logger.warning(
+                "%s is sorted by a target, and a slice of it has only some of the numbers; set "
+                "dataset.splits.{train,validation,test}=null to divide it by quantiles",
+                base,
+            )
             continue
         total = len(source.class_names)
         found = [
@@ -179,9 +202,14 @@ def _warn_of_buffer(source: Source, buffer: int) -> None:
     columns = source.target.columns(source.labels("train"))
     size = source.sizes["train"]
     if not all(is_mixed(column, buffer) for column in columns):
+        one, several = (
+            ("class", "classes") if source.target.has_classes else ("a target", "numbers")
+        )
         logger.warning(
-            "train is sorted by class, and dataset.shuffle_buffer=%d mixes few of its classes at a "
+            "train is sorted by %s, and dataset.shuffle_buffer=%d mixes few of its %s at a "
             "time; set dataset.shuffle_buffer=%d, which holds all of train in memory",
+            one,
             buffer,
+            several,
             size,
         )

@@ -26,7 +26,7 @@ class Features:
 
     Attributes:
         values: (N, D) float32.
-        labels: (N,) int32 or (N, C) float32.
+        labels: (N,) int32, or (N, C) or (N, T) float32.
         corrupt: ids of the images that are left out.
     """
 

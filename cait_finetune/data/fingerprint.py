@@ -98,8 +98,8 @@ class Image:
     Attributes:
         split: train, validation or test.
         id: the source's id of the image.
-        label: the sorted class names, joined by unit separators. In a weighted source the weight
-            follows.
+        label: the sorted class names, or ``target=number`` of each target, joined by unit
+            separators. In a weighted source the weight follows.
         content: hash of the image's bytes in hexadecimal digits. Empty: unknown.
     """
 
@@ -116,8 +116,7 @@ def images(source: Source, split: str) -> Iterator[Image]:
         weights = source.weights(split)
     hashes = source.content_hashes(split)
     for row, one in enumerate(source.ids(split)):
-        numbers = source.target.class_numbers(labels[row])
-        label = _BETWEEN.join(sorted(names[number] for number in numbers))
+        label = _BETWEEN.join(sorted(source.target.label_texts(labels[row], names)))
         if weights is not None:
             label += f"{WEIGHT}{weights[row]:.9g}"
         yield Image(split, str(one), label, "" if hashes is None else f"{hashes[row]:016x}")

@@ -33,7 +33,8 @@ class LabelIndex:
     Attributes:
         ids: ``(N,)`` bytes.
         content_hashes: ``(N,)`` int64.
-        labels: the labels that the set stores: ``(N,)`` int64, or ``(N, A)`` bool for attributes.
+        labels: the labels that the set stores: ``(N,)`` int64, ``(N, A)`` bool for attributes, or
+            ``(N, T)`` float32 for numbers.
             For examples with a list of labels, ``(M,)`` int64: all lists, concatenated.
         counts: ``(N,)``: length of each example's list. `None`: the labels are not lists.
     """
@@ -78,7 +79,7 @@ def read_index(examples: tf.data.Dataset, size: int, words: str) -> LabelIndex:
 
     Args:
         examples: dictionaries with ``id``, ``content_hash`` and ``label``. The label is () or (n,)
-            int64, or (A,) bool.
+            int64, (A,) bool, or (T,) float32.
         size: number of examples.
         words: label of the progress bar.
     """

@@ -38,6 +38,7 @@ def load_source(
     Raises:
         UserError: the images are missing, cannot be read, or contradict the configuration.
     """
+    target.check_config(config)
     source = _read(config, target)
     by_label = config.folds or config.examples_per_class or config.train_share
     check_labels(source, SPLITS if by_label else _all_with(source.default_slices, splits))
@@ -79,11 +80,14 @@ def _mixed_slices(source: Source, seed: int, splits: Sequence[str]) -> tuple[Sou
     slices = source.default_slices
     if not set(slices) & set(splits):
         return source, False
-    if not is_sorted(np.concatenate([source.labels(split) for split in slices])):
+    labels = np.concatenate([source.labels(split) for split in slices])
+    if not any(map(is_sorted, source.target.columns(labels))):
         return source, False
     divided = source.select(by_class(source, slices, seed))
-    how = "class by class" if source.target.stratified else "by chance"
-    note = f"split  the set is sorted by class, so {' and '.join(slices)} are divided {how}"
+    by, how = "class", "class by class" if source.target.stratified else "by chance"
+    if not source.target.has_classes:
+        by, how = "a target", "by quantiles of the targets"
+    note = f"split  the set is sorted by {by}, so {' and '.join(slices)} are divided {how}"
     return dataclasses.replace(divided, notes=(*_without_splits(divided.notes), note)), True
 
 

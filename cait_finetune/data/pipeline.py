@@ -55,7 +55,8 @@ def train_batches(
     Every batch is full. An augmentation's random numbers depend only on the seed and the example's
     position in the sequence (`data.sequence`). Images are float32. Labels are ``(b,)`` int32. With
     mixing, weights or several labels they are ``(b, C)`` float32: shares of the classes that add up
-    to the example's weight, or zeros and ones. ``next position`` is the `start` that resumes the
+    to the example's weight, or zeros and ones. Numbers are ``(b, T)`` float32; with weights they are
+    ``(b, T + 1)``, and the last column is the weight. ``next position`` is the `start` that resumes the
     stream after this batch.
 
     Args:
@@ -91,7 +92,7 @@ def train_batches(
         )
         label = example["label"]
         if source.weighted:
-            label = tf.one_hot(label, classes) * example["weight"]  # (C,)
+            label = source.target.weighted(label, example["weight"], classes)
         return image, label, example["position"]
 
     def sequence(position: int) -> tf.data.Dataset:
@@ -105,7 +106,9 @@ def train_batches(
         lambda position, example: {**example, "position": position}
     )
     if careful and decoded is None:
-        label = tf.zeros((classes,)) if source.weighted else source.target.blank(classes)
+        label = source.target.blank(classes)
+        if source.weighted:
+            label = tf.zeros_like(source.target.weighted(label, tf.constant(0.0), classes))
         blank = tf.cast(_blank(preprocessing), tf.uint8 if late else tf.float32)
         stand_in = (blank, label, tf.constant(0, tf.int64))
         prepared = corrupt.attempt(examples, size, prepare, stand_in, config.parallel_calls)

@@ -14,6 +14,7 @@ from cait_finetune.data.targets.one_class import ONE_CLASS
 from cait_finetune.data.targets.target import Target
 
 SPLITS = ("train", "validation", "test")
+_SHOWN = 5  # targets in a line
 
 #: Maps each new split to the pairs (old split, rows of the old split) that it consists of.
 Selection = Mapping[str, Sequence[tuple[str, np.ndarray]]]
@@ -24,7 +25,7 @@ class Source(abc.ABC):
     """A data set that is ready to be read.
 
     Attributes:
-        class_names: names of the classes, in label order.
+        class_names: names of the classes, in label order. Of numbers: the names of the targets.
         sizes: number of examples in train, validation and test.
         target: the kind of label.
         weighted: whether an example has a weight in the training loss.
@@ -56,7 +57,11 @@ class Source(abc.ABC):
     def describe(self, name: str) -> list[str]:
         """Return lines for the user: classes and sizes of the set called `name`, then the notes."""
         sizes = ", ".join(f"{size:,} {split}" for split, size in self.sizes.items())
-        return [f"data   {name}: {len(self.class_names):,} classes, {sizes}", *self.notes]
+        what = f"{len(self.class_names):,} classes"
+        if not self.target.has_classes:
+            shown = ", ".join(self.class_names[:_SHOWN]) + ", …" * (len(self.class_names) > _SHOWN)
+            what = f"target {shown}" if len(self.class_names) == 1 else f"targets {shown}"
+        return [f"data   {name}: {what}, {sizes}", *self.notes]
 
     @abc.abstractmethod
     def records(self, split: str) -> tf.data.Dataset:
@@ -127,7 +132,11 @@ class Source(abc.ABC):
         return rows, labels[rows]
 
     def class_counts(self, split: str) -> np.ndarray:
-        """Return the number of examples of each class, ``(C,)`` int64."""
+        """Return the number of examples of each class, ``(C,)`` int64.
+
+        Raises:
+            TypeError: the labels are numbers (`Target.has_classes`).
+        """
         return self.target.class_counts(self.labels(split), len(self.class_names))
 
 

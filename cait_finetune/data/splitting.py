@@ -14,8 +14,8 @@ from cait_finetune.errors import bad_value
 def folded(source: Source, folds: int, fold: int, seed: int) -> Selection:
     """Divide train and validation together into `folds` parts; part `fold` becomes validation.
 
-    The division is stratified by class. With several labels per image it is random. The test split
-    does not change.
+    The division is stratified by class, or by quantiles of numbers. With several labels per image,
+    or with more folds than numbers in a quantile, it is random. The test split does not change.
 
     Raises:
         UserError: there are more folds than images in the largest class, or, with several labels,
@@ -26,10 +26,15 @@ def folded(source: Source, folds: int, fold: int, seed: int) -> Selection:
     sizes = [source.sizes[split] for split in ("train", "validation")]
     labels = np.concatenate([source.labels(split) for split in ("train", "validation")])
     strata = source.target.strata(labels)
-    kind = StratifiedKFold if source.target.stratified else KFold
-    most = int(np.bincount(strata).max())
+    counts = np.bincount(strata)
+    if source.target.has_classes:
+        kind, most = StratifiedKFold if source.target.stratified else KFold, int(counts.max())
+        what = "the images of the largest class"
+    else:  # groups of numbers that are smaller than the number of folds cannot be in each fold
+        kind, most = StratifiedKFold if folds <= counts.min() else KFold, len(labels)
+        what = "the images of train and validation"
     if folds > most:
-        raise bad_value("dataset.folds", folds, f"at most {most}, the images of the largest class")
+        raise bad_value("dataset.folds", folds, f"at most {most}, {what}")
     divider = kind(folds, shuffle=True, random_state=seed)
     training, validation = list(divider.split(np.zeros(len(labels)), strata))[fold]
 
@@ -64,8 +69,9 @@ def by_class(source: Source, splits: Sequence[str], seed: int) -> Selection:
     try:
         part_of[order] = divided(strata, sizes / sizes.sum(), seed)
     except ValueError as error:
+        by = "class" if source.target.has_classes else "a target"
         raise bad_value(
-            "dataset.splits", f"{len(order)} images sorted by class", f"more of them ({error})"
+            "dataset.splits", f"{len(order)} images sorted by {by}", f"more of them ({error})"
         ) from error
     ends = np.cumsum(sizes)
     selection = {split: [(split, np.arange(source.sizes[split]))] for split in SPLITS}
@@ -80,6 +86,8 @@ def by_class(source: Source, splits: Sequence[str], seed: int) -> Selection:
 def few_of_each_class(source: Source, count: int, seed: int) -> np.ndarray:
     """Return rows of the train split: `count` of each class, or all rows of a smaller class.
 
+    `Target.check_config` refuses the key with numbers.
+
     `seed` draws the rows. With the same seed, the rows for a larger `count` contain the rows for a
     smaller `count`.
 
@@ -91,6 +99,8 @@ def few_of_each_class(source: Source, count: int, seed: int) -> np.ndarray:
 
 def share_of_each_class(source: Source, share: float, seed: int) -> np.ndarray:
     """Return rows of the train split: `share` of each class, rounded, but at least one image.
+
+    Of numbers, the rows are `share` of each group of `Target.strata`.
 
     With the same seed, the rows for a larger `share` contain the rows for a smaller `share`.
 
@@ -114,9 +124,10 @@ def _of_each_class(
             f"{value} with task={source.target.task}",
             "null there: an image counts for several classes",
         )
-    labels = source.labels("train")
+    labels = source.target.strata(source.labels("train"))
     chosen = []
-    for label in range(len(source.class_names)):
+    groups = len(source.class_names) if source.target.has_classes else int(labels.max()) + 1
+    for label in range(groups):
         rows = np.flatnonzero(labels == label)
         order = np.random.default_rng([seed, label]).permutation(len(rows))
         chosen.append(rows[order[: number(len(rows))]])

@@ -8,6 +8,8 @@ import tensorflow_datasets as tfds
 from cait_finetune.config import DatasetConfig
 from cait_finetune.data.image_files.class_list import some
 from cait_finetune.data.targets import KINDS
+from cait_finetune.data.targets.numbers import Numbers
+from cait_finetune.data.targets.one_class import ONE_CLASS
 from cait_finetune.data.targets.target import Target
 from cait_finetune.errors import bad_value, suggest
 
@@ -74,9 +76,12 @@ def _check_picture(key: str, feature: tfds.features.Image) -> None:
 
 
 def find_class_names(
-    builder: tfds.core.DatasetBuilder, label_key: str, config: DatasetConfig
+    builder: tfds.core.DatasetBuilder,
+    label_key: str,
+    config: DatasetConfig,
+    target: Target = ONE_CLASS,
 ) -> tuple[str, ...]:
-    """Return the classes in the order of the set's labels.
+    """Return the classes in the order of the set's labels, or the names of the targets of numbers.
 
     The names in a prepared set's folder take precedence over the names in the builder's code,
     because the folder's labels were written with the folder's names.
@@ -91,6 +96,8 @@ def find_class_names(
     """
     feature = builder.info.features[label_key]
     typed = config.class_names
+    if isinstance(target, Numbers):
+        return tuple(target.feature_names(label_key, feature))
     if isinstance(feature, tfds.features.FeaturesDict):
         names = sorted(feature)  # TFDS loads features in any order
         return _reconciled(builder, names, typed)

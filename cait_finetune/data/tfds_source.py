@@ -67,6 +67,8 @@ class TfdsSource(Source):
 
     def strangers(self, split: str) -> tuple[np.ndarray, np.ndarray]:
         """As `Source.strangers`, also with several labels per example."""
+        if not self.target.has_classes:
+            return super().strangers(split)
         index = self._index(split)
         if index.labels.ndim == 2:  # attributes have no label numbers
             return np.zeros(0, np.int64), np.zeros(0, np.int64)
@@ -134,7 +136,7 @@ class TfdsSource(Source):
                 examples = self._read(part, ("tfds_id", self.image_key, self.label_key)).map(
                     lambda example: {
                         "id": example["tfds_id"],
-                        "label": _as_kept(example[self.label_key]),
+                        "label": self.target.stored(example[self.label_key]),
                         "content_hash": content_hash(example[self.image_key]),
                     }
                 )
@@ -155,6 +157,8 @@ class TfdsSource(Source):
                 "parallel_files": self.parallel_files,  # the order of reading depends on it
                 "tfds": tfds.__version__,
             }
+            if not self.target.has_classes:  # an integer feature has a second index, of classes
+                facts["labels"] = self.target.task
             self._indices[split] = kept_index(self.builder.name, facts, read)
         return self._indices[split]
 
@@ -205,16 +209,6 @@ class TfdsSource(Source):
                 **reading,
             ),
         )
-
-
-def _as_kept(label: Any) -> tf.Tensor:
-    """Convert a label to the form of `LabelIndex`: () or (n,) int64, or (A,) bool for attributes.
-
-    Attributes are sorted by name.
-    """
-    if isinstance(label, dict):
-        return tf.stack([tf.cast(label[name], tf.bool) for name in sorted(label)])
-    return tf.cast(label, tf.int64)
 
 
 def _of_the_set(selected: Selection, selection: Selection) -> Selection:

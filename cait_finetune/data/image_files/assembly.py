@@ -80,7 +80,8 @@ def assembled(config: DatasetConfig, listing: Listing) -> FileSource:
         # For evaluation only, the splits may share images on purpose.
         used = dict.fromkeys(SPLITS, rows["train"][:0])
         used["test"] = np.unique(np.concatenate(list(rows.values())))
-        warn_of_duplicates(files, used if config.evaluation_only else rows, listing.class_names)
+        compared = used if config.evaluation_only else rows
+        warn_of_duplicates(files, compared, listing.class_names, listing.target)
     for split in SPLITS:
         if not len(rows[split]):
             what = f"{plan.parts[split]!r}" if split in plan.parts else "a division"

@@ -12,6 +12,8 @@ import numpy as np
 
 from cait_finetune.data.image_files.files import Files
 from cait_finetune.data.source import SPLITS
+from cait_finetune.data.targets.one_class import ONE_CLASS
+from cait_finetune.data.targets.target import Target
 
 logger = logging.getLogger(__name__)
 
@@ -19,7 +21,10 @@ _SHOWN = 3
 
 
 def warn_of_duplicates(
-    files: Files, rows: Mapping[str, np.ndarray], class_names: Sequence[str]
+    files: Files,
+    rows: Mapping[str, np.ndarray],
+    class_names: Sequence[str],
+    target: Target = ONE_CLASS,
 ) -> None:
     """Warn once of files in two splits, and once of files with two labels in the same split.
 
@@ -27,6 +32,7 @@ def warn_of_duplicates(
         files: all files, with content hashes.
         rows: for each split, its rows in `files`.
         class_names: names in label order.
+        target: the kind of label.
     """
     split_of = np.full(len(files), -1)
     for number, split in enumerate(SPLITS):
@@ -43,7 +49,7 @@ def warn_of_duplicates(
             contradictions.append((original, row))
 
     def shown(pairs: Sequence[tuple[int, int]]) -> str:
-        words = [_pair(files, class_names, *pair) for pair in pairs[:_SHOWN]]
+        words = [_pair(files, class_names, target, *pair) for pair in pairs[:_SHOWN]]
         return ", ".join([*words, "…"] if len(pairs) > _SHOWN else words)
 
     if across:
@@ -66,20 +72,19 @@ def _label_numbers(labels: np.ndarray) -> np.ndarray:
     """Return a number for each file, ``(N,)`` int64. Equal labels have equal numbers."""
     if labels.ndim == 1:
         return labels.astype(np.int64)
-    rows = np.packbits(labels > 0, axis=1)  # (N, C / 8)
+    rows = np.ascontiguousarray(labels)  # (N, C)
     number: dict[bytes, int] = {}
     return np.array([number.setdefault(row.tobytes(), len(number)) for row in rows], np.int64)
 
 
-def _pair(files: Files, class_names: Sequence[str], one: int, other: int) -> str:
+def _pair(files: Files, class_names: Sequence[str], target: Target, one: int, other: int) -> str:
     """Return ``a.jpg = b.jpg``, with the labels of both if the labels differ."""
     if np.array_equal(files.labels[one], files.labels[other]):
         return f"{files.ids[one]} = {files.ids[other]}"
 
     def labelled(row: int) -> str:
-        label = files.labels[row]
-        labels = np.flatnonzero(label) if files.labels.ndim > 1 else [label]
-        return f"{files.ids[row]} ({', '.join(class_names[at] for at in labels) or 'no class'})"
+        texts = target.label_texts(files.labels[row], class_names)
+        return f"{files.ids[row]} ({', '.join(texts) or 'no class'})"
 
     return f"{labelled(one)} = {labelled(other)}"
 

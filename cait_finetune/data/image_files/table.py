@@ -17,7 +17,6 @@ from cait_finetune.data.image_files.listing import OUTPUT_MARK
 from cait_finetune.data.image_files.splits import planned, usual_split
 from cait_finetune.data.image_files.spreadsheet import Table, read_table
 from cait_finetune.data.image_files.table_files import elsewhere, found_files, listed_twice
-from cait_finetune.data.image_files.table_labels import label_column
 from cait_finetune.data.targets.target import Target
 from cait_finetune.errors import bad_value
 
@@ -67,7 +66,7 @@ def load_table(config: DatasetConfig, target: Target) -> FileSource:
             *notes,
             "table  the column weight is not used: set dataset.columns.weight=weight to use it",
         )
-    used = (image, *(columns.classes or [label_column(config, table)]))
+    used = (image, *target.table_columns(config, table))
     if split is None and (unused := _split_column(table, used)):
         notes = (
             *notes,
@@ -128,7 +127,7 @@ def _weights(config: DatasetConfig, table: Table, target: Target) -> np.ndarray 
         raise bad_value(
             key,
             f"{column} with task={target.task}",
-            "null there: weights are for images of one class",
+            "null there: weights are for images of one class, and for numbers",
         )
     table.find(key, column, ())
     weights, wrong = [], []

@@ -1,14 +1,22 @@
-"""Find the label column of a table, and refuse labels outside the class list."""
+"""Find the label column of a table, refuse unknown labels, and warn of images in several rows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from cait_finetune.config import DatasetConfig
 from cait_finetune.data.image_files.class_list import outside
 from cait_finetune.data.image_files.spreadsheet import Table
 
+if TYPE_CHECKING:
+    from cait_finetune.data.image_files.files import Files
+
+logger = logging.getLogger(__name__)
+
 _KEY = "dataset.data_dir"
+_SHOWN = 3
 _LABEL = ("label", "class", "category", "labels", "target")
 
 
@@ -34,3 +42,15 @@ def check_known(table: Table, found: Iterable[tuple[int, str]], known: dict[str,
     if strangers:
         places = {label: f" ({table.at(rows)})" for label, rows in strangers.items()}
         raise outside(_KEY, places, list(known))
+
+
+def warn_of_repeated(table: Table, files: Files, repeated: Sequence[Sequence[int]]) -> None:
+    """Warn of images that several rows list with equal labels."""
+    shown = ", ".join(f"{files.ids[rows[0]]} ({table.at(rows)})" for rows in repeated[:_SHOWN])
+    logger.warning(
+        "%s lists %s more than once: %s%s",
+        table.path,
+        "1 image" if len(repeated) == 1 else f"{len(repeated):,} images",
+        shown,
+        ", …" if len(repeated) > _SHOWN else "",
+    )

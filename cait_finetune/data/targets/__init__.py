@@ -1,7 +1,8 @@
 """What the label of an image is: one module for each kind."""
 
 from cait_finetune.data.targets.any_classes import ANY_CLASSES
+from cait_finetune.data.targets.numbers import NUMBERS
 from cait_finetune.data.targets.one_class import ONE_CLASS
 
 #: The kinds of labels, for messages that name a kind that fits.
-KINDS = (ONE_CLASS, ANY_CLASSES)
+KINDS = (ONE_CLASS, ANY_CLASSES, NUMBERS)

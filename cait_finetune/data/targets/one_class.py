@@ -12,7 +12,7 @@ import tensorflow as tf
 from cait_finetune.config import DatasetConfig
 from cait_finetune.data.image_files.class_list import class_list, in_order, some
 from cait_finetune.data.image_files.spreadsheet import Table
-from cait_finetune.data.image_files.table_labels import check_known, label_column
+from cait_finetune.data.image_files.table_labels import check_known, label_column, warn_of_repeated
 from cait_finetune.data.targets.any_classes import ANY_CLASSES
 from cait_finetune.data.targets.target import Target
 from cait_finetune.errors import bad_value
@@ -153,11 +153,4 @@ def _check_one_label(
             "one label for each image",
             f"Correct these rows, or set task={ANY_CLASSES.task} if an image may have several labels",
         )
-    shown = ", ".join(f"{files.ids[rows[0]]} ({table.at(rows)})" for rows in twice[:_SHOWN])
-    logger.warning(
-        "%s lists %s more than once: %s%s",
-        table.path,
-        "1 image" if len(twice) == 1 else f"{len(twice):,} images",
-        shown,
-        ", …" if len(twice) > _SHOWN else "",
-    )
+    warn_of_repeated(table, files, twice)

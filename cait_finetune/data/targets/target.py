@@ -10,6 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from cait_finetune.config import DatasetConfig
+from cait_finetune.data.image_files.table_labels import label_column
+from cait_finetune.errors import bad_value
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
@@ -26,6 +28,8 @@ class Target(abc.ABC):
         words: the kind of label, for messages.
         task: the task whose labels these are, as `task` names it.
         dtype: type of a label in arrays and tensors.
+        has_classes: whether labels are classes. False: they are numbers, and the class names of a
+            source name the targets. `class_numbers` and `class_counts` then raise TypeError.
         in_folders: whether the folder of an image can be its label.
         weighable: whether an example can have a weight in the training loss.
         stratified: whether `strata` returns groups.
@@ -35,6 +39,7 @@ class Target(abc.ABC):
     words: ClassVar[str]
     task: ClassVar[str]
     dtype: ClassVar[tf.DType]
+    has_classes: ClassVar[bool] = True
     in_folders: ClassVar[bool]
     weighable: ClassVar[bool]
     stratified: ClassVar[bool]
@@ -51,6 +56,22 @@ class Target(abc.ABC):
     @abc.abstractmethod
     def class_numbers(self, label: np.ndarray) -> list[int]:
         """Return the numbers of an example's classes."""
+
+    def label_texts(self, label: np.ndarray, names: Sequence[str]) -> list[str]:
+        """Return the label of an example as text: the names of its classes. `names` has all names.
+
+        Fingerprints contain these texts: another text makes another data set.
+        """
+        return [names[number] for number in self.class_numbers(label)]
+
+    def weighted(self, label: tf.Tensor, weight: tf.Tensor, classes: int) -> tf.Tensor:
+        """Return the label of a training batch with the example's weight: ``(C,)`` float32.
+
+        Args:
+            label: the label of one example.
+            weight: () float32.
+        """
+        return tf.one_hot(label, classes) * weight
 
     @abc.abstractmethod
     def class_counts(self, labels: np.ndarray, classes: int) -> np.ndarray:
@@ -76,6 +97,16 @@ class Target(abc.ABC):
     def is_label(self, feature: tfds.features.FeatureConnector) -> bool:
         """Return whether a feature of a TFDS set holds such labels."""
 
+    def stored(self, label: Any) -> tf.Tensor:
+        """Convert the label of a TFDS example to the form of `LabelIndex`.
+
+        Returns:
+            () or (n,) int64, or (A,) bool for attributes, sorted by name.
+        """
+        if isinstance(label, dict):
+            return tf.stack([tf.cast(label[name], tf.bool) for name in sorted(label)])
+        return tf.cast(label, tf.int64)
+
     @abc.abstractmethod
     def tensor(self, label: Any, classes: int, numbers: Sequence[int] | None) -> tf.Tensor:
         """Convert the stored label of a TFDS example.
@@ -87,6 +118,37 @@ class Target(abc.ABC):
     @abc.abstractmethod
     def array(self, index: LabelIndex, classes: int) -> np.ndarray:
         """Convert the stored labels of a TFDS split."""
+
+    def table_columns(self, config: DatasetConfig, table: Table) -> list[str]:
+        """Return the columns of a table that hold the labels.
+
+        Raises:
+            UserError: the table has no label column.
+        """
+        return list(config.columns.classes or [label_column(config, table)])
+
+    def check_config(self, config: DatasetConfig) -> None:
+        """Check the keys of `dataset` that do not fit this kind of label.
+
+        Raises:
+            UserError: a key does not fit.
+        """
+        if config.columns.targets:
+            raise bad_value(
+                "dataset.columns.targets",
+                f"[{','.join(config.columns.targets)}] with task={self.task}",
+                "null: targets are numbers",
+                "Set task=regression to train on numbers.",
+            )
+
+    def check_train(  # noqa: B027
+        self, labels: np.ndarray, names: Sequence[str], config: DatasetConfig
+    ) -> None:
+        """Check the labels of the final train split.
+
+        Raises:
+            UserError: nothing can be learned from these labels.
+        """
 
     @abc.abstractmethod
     def read_table(self, config: DatasetConfig, table: Table) -> tuple[tuple[str, ...], np.ndarray]:

@@ -108,6 +108,7 @@ UNREAD = [
     (["dataset=flowers"], "dataset.columns.split=x", ["dataset=csv"]),
     (["dataset=flowers"], "dataset.columns.weight=x", ["dataset=csv"]),
     (["dataset=flowers"], "dataset.columns.classes=[x,y]", ["dataset=csv"]),
+    (["dataset=flowers"], "dataset.columns.targets=[x,y]", ["dataset=csv"]),
     (["dataset=flowers"], "dataset.columns.separator=';'", ["dataset=csv", "task=multi_label"]),
     (["dataset=csv", "task=multi_label", "dataset.columns.classes=[x,y]"], "dataset.columns.separator=';'", []),
     ([], "export.accuracy_images=9", ["export=litert", "export.quantise=[int8]"]),

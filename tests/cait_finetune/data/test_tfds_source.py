@@ -170,7 +170,8 @@ def test_a_set_without_class_labels(label, tmp_path, monkeypatch):
         load_source(DatasetConfig(name="unlabelled"))
     message = str(error.value)
     assert message.startswith("dataset.name: got unlabelled, expected a set with one image and")
-    assert "it has image, label\n  name them with dataset.columns.image=" in message
+    fits = "" if isinstance(label, tfds.features.Text) else "label fits with task=regression, or "
+    assert f"it has image, label\n  {fits}name them with dataset.columns.image=" in message
 
 
 def test_a_builder_that_fails_to_open(monkeypatch):
