@@ -30,23 +30,9 @@ class Digits(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict:
-        from sklearn.datasets import load_digits
-        from sklearn.model_selection import train_test_split
-
-        images, labels = load_digits(return_X_y=True)  # (1797, 64) in 0..16
-        images = np.round(images * (255 / 16)).astype("uint8").reshape(-1, 8, 8, 1)
-        rest, test = train_test_split(
-            np.arange(len(labels)), test_size=_TEST_SHARE, stratify=labels, random_state=_SPLIT_SEED
-        )
-        train, validation = train_test_split(
-            rest,
-            test_size=round(_VALIDATION_SHARE * len(labels)),
-            stratify=labels[rest],
-            random_state=_SPLIT_SEED,
-        )
+        images, labels, splits = divided_digits()
         return {
-            name: self._generate_examples(images, labels, rows)
-            for name, rows in (("train", train), ("validation", validation), ("test", test))
+            name: self._generate_examples(images, labels, rows) for name, rows in splits.items()
         }
 
     def _generate_examples(
@@ -54,3 +40,22 @@ class Digits(tfds.core.GeneratorBasedBuilder):
     ) -> Iterator[tuple[int, dict]]:
         for row in rows:
             yield int(row), {"image": images[row], "label": int(labels[row])}
+
+
+def divided_digits() -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """Return the images ``(1797, 8, 8, 1)`` uint8, the labels ``(1797,)`` and the rows of each split."""
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    images, labels = load_digits(return_X_y=True)  # (1797, 64) in 0..16
+    images = np.round(images * (255 / 16)).astype("uint8").reshape(-1, 8, 8, 1)
+    rest, test = train_test_split(
+        np.arange(len(labels)), test_size=_TEST_SHARE, stratify=labels, random_state=_SPLIT_SEED
+    )
+    train, validation = train_test_split(
+        rest,
+        test_size=round(_VALIDATION_SHARE * len(labels)),
+        stratify=labels[rest],
+        random_state=_SPLIT_SEED,
+    )
+    return images, labels, {"train": train, "validation": validation, "test": test}

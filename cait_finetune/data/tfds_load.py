@@ -29,7 +29,11 @@ from cait_tf.places import temporary_directory, usable_home, writable
 logger = logging.getLogger(__name__)
 
 #: Modules of sets that need no download.
-_MADE_HERE = ("cait_finetune.data.digits", "cait_finetune.data.procedural.builder")
+_MADE_HERE = (
+    "cait_finetune.data.digits",
+    "cait_finetune.data.turned_digits",
+    "cait_finetune.data.procedural.builder",
+)
 _LOOKED_AT = 64  # entries of a folder
 _VALIDATION_NAMES = ("validation", "val", "valid", "dev")
 
@@ -45,9 +49,9 @@ def load_tfds(config: DatasetConfig, target: Target = ONE_CLASS) -> TfdsSource:
     image_key, label_key = find_keys(builder, config, target)
     feature = builder.info.features[label_key]
     if getattr(feature, "num_classes", 0) is not None:  # known before the set is prepared
-        find_class_names(builder, label_key, config)  # raise errors before a download
+        find_class_names(builder, label_key, config, target)  # raise errors before a download
     builder = _prepared(builder, config)
-    class_names = find_class_names(builder, label_key, config)  # some are known only now
+    class_names = find_class_names(builder, label_key, config, target)  # some are known only now
     specs, default_slices = _splits(builder, config)
     sizes = {}
     for split, spec in specs.items():
@@ -97,7 +101,7 @@ def _builder(config: DatasetConfig) -> tfds.core.DatasetBuilder:
     storage.check_readable("dataset.data_dir", config.data_dir or "")
     _refuse_class_folders(config)
     # These imports register our own sets with TFDS.
-    from cait_finetune.data import aircraft  # noqa: F401
+    from cait_finetune.data import aircraft, turned_digits  # noqa: F401
     from cait_finetune.data.procedural.builder import Procedural  # noqa: F401
 
     try:
@@ -196,7 +200,7 @@ def _says_who_prepares(name: str) -> Callable[[str], None]:
 
 
 def _prepare(builder: tfds.core.DatasetBuilder, config: DatasetConfig) -> None:
-    if config.source == "digits":
+    if config.source == "digits" or builder.name == "turned_digits":
         tfds.disable_progress_bar()  # preparing is fast
     try:
         # Our own sets list their URLs in `URLS`, because TFDS has no checksums of them.
