@@ -14,7 +14,7 @@ import tensorflow as tf
 from rich.console import Console
 
 from cait_finetune import model as models
-from cait_finetune.config import AugmentConfig, DatasetConfig, ModelConfig
+from cait_finetune.config import AugmentConfig, ColumnsConfig, DatasetConfig, ModelConfig
 from cait_finetune.data.corrupt import CorruptImages
 from cait_finetune.data.feature_cache import FeatureCache
 from cait_finetune.data.features import FrozenFeatures
@@ -22,12 +22,14 @@ from cait_finetune.data.image_files.files import Files, FileSource
 from cait_finetune.data.pipeline import evaluation_batches, train_batches
 from cait_finetune.data.preprocess import Preprocessing
 from cait_finetune.data.sequence import Shard
+from cait_finetune.data.targets import NUMBERS
 from cait_finetune.errors import UserError
 from cait_finetune.optim.adamw import AdamW
 from cait_finetune.optim.parameters import parameter_table
 from cait_finetune.scores.evaluation import Evaluator
 from cait_finetune.train.loss import CrossEntropy
 from cait_finetune.train.step import TrainStep
+from tests.cait_finetune.data.made_images import from_table, image, table
 from tests.cait_finetune.stand_ins import examples, source_of, write_set
 from tests.cait_finetune.tiny import one_device, optimizer_config, tiny_model
 
@@ -132,6 +134,28 @@ def test_the_next_run_reads_features_from_the_cache(source, model, tmp_path):
     assert f"kept in {file}" in first.output.getvalue()
     assert f"used again from {file}" in second.output.getvalue()
     assert len(second.output.getvalue().splitlines()) == 1
+
+
+def test_the_features_of_numbers_keep_the_numbers(model, tmp_path):
+    rows = [f"{image(tmp_path / f'{number:02}.png').name},{number + 0.1}" for number in range(20)]
+    path = table(tmp_path / "list.csv", rows, "path,age")
+    columns = ColumnsConfig(targets=["age"])
+    source = from_table(path, NUMBERS, columns=columns)
+    first, second = (Probe(source, model, FeatureCache(tmp_path / "cache")) for _ in range(2))
+    np.testing.assert_array_equal(first().labels, source.labels("train"))
+    np.testing.assert_array_equal(second().labels, source.labels("train"))
+    assert not second.computed
+    path.write_text(path.read_text().replace(".1\n", ".2\n"))
+    other = Probe(
+        from_table(path, NUMBERS, columns=columns), model, FeatureCache(tmp_path / "cache")
+    )
+    assert other().labels.shape == first().labels.shape
+    assert not np.isin(other().labels, first().labels).any()
+    batch = next(iter(other.features.train_batches(4, seed=0)))
+    assert batch[1].shape == (4, 1)
+    evaluated = list(other.features.evaluation_batches("train", 4).as_numpy_iterator())
+    labels = np.concatenate([labels[real] for _, labels, real in evaluated])
+    np.testing.assert_array_equal(labels, other().labels)
 
 
 def test_without_a_cache_nothing_is_written(source, model, tmp_path, monkeypatch):

@@ -71,7 +71,7 @@ def test_no_angle_keeps_the_digit_inside():
     for degrees in (-60, -45, 0, 30, 60):
         turned = turn(image, degrees)
         assert max(turned[0, 0], turned[0, -1], turned[-1, 0], turned[-1, -1]) < 8
-        assert turned.sum() / (255 * 8 * 8 * 3.2**2) == pytest.approx(1, abs=0.03)
+        assert turned.sum() / (255 * 8 * 8 * 3.2**2) == pytest.approx(1, abs=0.05)
 
 
 def test_the_angle_can_be_learned():
