@@ -204,14 +204,16 @@ def adapt(model: cait_tf.CaiTClassifier, tuning: TuningConfig) -> None:
 
 
 class Head(keras.Model):
-    """The classifier's head as a model: features (B, D) to logits (B, C)."""
+    """The model's head as a model: features (B, D) to logits (B, C), or to numbers (B, T)."""
 
     def __init__(self, classifier: cait_tf.CaiTClassifier) -> None:
         super().__init__(name="features_to_logits", autocast=False)
         self.head = classifier.head
+        self.target_scale = getattr(classifier, "target_scale", None)
 
     def call(self, features: keras.KerasTensor, training: bool = False) -> keras.KerasTensor:
-        return self.head(features, training=training)
+        outputs = self.head(features, training=training)
+        return outputs if self.target_scale is None else self.target_scale(outputs)
 
 
 def backbone_facts(model: cait_tf.CaiTClassifier, config: ModelConfig) -> dict[str, str]:

@@ -13,7 +13,7 @@ from cait_tf.backbone import CaiTBackbone
 from cait_tf.errors import CaiTError
 from cait_tf.heads import OPTIONS, build_head, class_columns
 from cait_tf.weights.class_names import check_same_columns
-from cait_tf.weights.keras_file import class_names
+from cait_tf.weights.keras_file import check_same_task, class_names
 
 
 @keras.saving.register_keras_serializable("cait_tf")
@@ -44,16 +44,7 @@ class CaiTClassifier(keras.Model):
     ) -> None:
         name = kwargs.pop("name", "cait_classifier")
         super().__init__(name=name, dtype=kwargs.get("dtype"), autocast=False)
-        if not isinstance(num_classes, numbers.Integral) or num_classes < 1:
-            raise CaiTError(
-                f"num_classes: got {num_classes!r}, expected a whole number of at least 1 "
-                "(CaiTBackbone has no head)"
-            )
-        if class_names is not None and len(class_names) != num_classes:
-            raise CaiTError(
-                f"class_names: got {len(class_names)} names, expected {num_classes}, one for each column "
-                "of the model's head"
-            )
+        check_columns("num_classes", num_classes, "class_names", class_names)
         self.num_classes = num_classes
         # The head reads float32 features and writes float32 logits under every precision.
         self.backbone = CaiTBackbone(name="backbone", **kwargs)
@@ -76,20 +67,26 @@ class CaiTClassifier(keras.Model):
     def call(self, images: Any, return_attention: bool = False, training: bool = False) -> Any:
         if not return_attention:
             features = self.backbone(images, training=training)  # (B, F)
-            return self.head(features, training=training)  # (B, C)
+            return self.outputs(features, training)  # (B, C)
         features, maps = self.backbone(images, return_attention=True, training=training)
-        return self.head(features, training=training), maps
+        return self.outputs(features, training), maps
+
+    def outputs(self, features: Any, training: bool = False) -> Any:
+        """Return logits ``(B, C)`` for features ``(B, F)``."""
+        return self.head(features, training=training)
 
     def load_weights(self, filepath: Any, skip_mismatch: bool = False, **kwargs: Any) -> None:
         """Load a file that Keras saved, as `keras.Model.load_weights`.
 
         Raises:
-            WeightsError: the model's columns have names, and the file's have other names or none.
-                The model stays unchanged. `cait_tf.load_weights` matches columns by name.
+            WeightsError: the model's columns have names, and the file's have other names or none, or
+                the file is a regressor's and the model a classifier, or the reverse. The model
+                stays unchanged. `cait_tf.load_weights` matches columns by name.
         """
-        whole = str(filepath).endswith((".weights.h5", ".keras")) and not skip_mismatch
-        if self.class_names is not None and whole and Path(filepath).is_file():
-            check_same_columns(class_names(filepath), self.class_names)
+        if str(filepath).endswith((".weights.h5", ".keras")) and Path(filepath).is_file():
+            check_same_task(filepath, hasattr(self, "target_scale"))
+            if self.class_names is not None and not skip_mismatch:
+                check_same_columns(class_names(filepath), self.class_names)
         super().load_weights(filepath, skip_mismatch=skip_mismatch, **kwargs)
 
     @property
@@ -132,3 +129,21 @@ class CaiTClassifier(keras.Model):
             "head": self.head_kind,
             "head_options": self.head_options,
         }
+
+
+def check_columns(count_key: str, count: int, names_key: str, names: Sequence[str] | None) -> None:
+    """Check the number and the names of a head's columns.
+
+    Raises:
+        CaiTError: `count` is not a positive whole number, or `names` has another number of names.
+    """
+    if not isinstance(count, numbers.Integral) or count < 1:
+        raise CaiTError(
+            f"{count_key}: got {count!r}, expected a whole number of at least 1 "
+            "(CaiTBackbone has no head)"
+        )
+    if names is not None and len(names) != count:
+        raise CaiTError(
+            f"{names_key}: got {len(names)} names, expected {count}, one for each column "
+            "of the model's head"
+        )

@@ -82,8 +82,8 @@ def write_saved_model(model: Any, directory: str | Path) -> None:
 
     Raises:
         CaiTError: Keras runs on another backend than TensorFlow, the model does not compute in
-            float32, the model has a head that is not linear, or LoRA updates. To merge the updates, save the weights and load
-            them into a model without LoRA.
+            float32, the model has a head that is not linear, is a regressor, or has LoRA updates. To
+            merge the updates, save the weights and load them into a model without LoRA.
     """
     import keras
 
@@ -97,6 +97,11 @@ def write_saved_model(model: Any, directory: str | Path) -> None:
     if backbone.compute_dtype != "float32":
         raise CaiTError(f"dtype: got {backbone.dtype_policy.name}, expected float32")
 
+    if hasattr(model, "target_scale"):
+        raise CaiTError(
+            "model: got a regressor, expected a classifier or a feature extractor, as in every "
+            "SavedModel of the collection\n  Write another format, such as .keras."
+        )
     kind = getattr(model, "head_kind", None)
     if kind not in ("linear", None) or backbone.pooling != "token":
         got = (

@@ -140,10 +140,13 @@ def _model_for(
 ) -> Any:
     from cait_tf.backbone import CaiTBackbone
     from cait_tf.classifier import CaiTClassifier
+    from cait_tf.regressor import CaiTRegressor
     from cait_tf.weights.geometry import geometry
 
     shape = geometry(tensors, grid, source)
-    if "num_classes" in shape:
+    if "num_targets" in shape:
+        model = CaiTRegressor(target_names=class_names, **shape)
+    elif "num_classes" in shape:
         model = CaiTClassifier(class_names=class_names, **shape)
     else:
         model = CaiTBackbone(**shape)

@@ -135,9 +135,14 @@ class BatchNormHead(keras.layers.Layer):
         return self.fc(self.norm(features, training=training))  # (B, C)
 
 
-def is_statistic(path: str) -> bool:
-    """Whether the variable at `path` is a statistic of batches, which no optimizer trains."""
+def is_batch_statistic(path: str) -> bool:
+    """Whether the variable at `path` is a statistic of batches, which the training step updates."""
     return path.rsplit("/", 1)[-1] in ("moving_mean", "moving_variance")
+
+
+def is_statistic(path: str) -> bool:
+    """Whether the variable at `path` is a statistic of batches or targets, which no optimizer trains."""
+    return is_batch_statistic(path) or path.endswith(("/target_scale/mean", "/target_scale/std"))
 
 
 class MLPHead(keras.layers.Layer):

@@ -11,6 +11,7 @@ from typing import Any
 from cait_tf.backbone import CaiTBackbone
 from cait_tf.classifier import CaiTClassifier
 from cait_tf.errors import WeightsError
+from cait_tf.regressor import CaiTRegressor
 from cait_tf.variants import Variant, get_variant
 from cait_tf.weights import official, shipped
 from cait_tf.weights.cautions import cautions
@@ -29,6 +30,7 @@ def build_model(
     class_names: Sequence[str] | None = None,
     source_names: Sequence[str] | None = None,
     weights_key: str | None = None,
+    num_targets: int = 0,
     **kwargs: Any,
 ) -> CaiTClassifier | CaiTBackbone:
     """Create a published variant, or ``cait_nano_32``.
@@ -51,6 +53,8 @@ def build_model(
             `load_weights` match the head's columns by name. ``model.class_names`` has the names.
         source_names: names of the source's columns, as in `load_weights`.
         weights_key: key of a state dict in a PyTorch checkpoint, as in `load_weights`.
+        num_targets: number of targets. Above 0: return a `CaiTRegressor`, which ignores
+            `num_classes`. `class_names` are then the names of the targets.
         **kwargs: further arguments of `CaiTClassifier` and `CaiTBackbone`, such as ``head="mlp"`` or
             ``dtype="mixed_bfloat16"``.
 
@@ -74,7 +78,9 @@ def build_model(
         "name": name,
         **kwargs,
     }
-    if num_classes:
+    if num_targets:
+        model = CaiTRegressor(num_targets, class_names, **config)
+    elif num_classes:
         model = CaiTClassifier(num_classes, class_names, **config)
     else:
         model = CaiTBackbone(**config)

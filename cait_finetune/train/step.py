@@ -21,7 +21,7 @@ from cait_tf.fused.tensorflow import (
     tracing_micro_batches,
     training_micro_batches,
 )
-from cait_tf.heads import is_statistic
+from cait_tf.heads import is_batch_statistic
 
 #: The columns of a step's metrics, a row of float64.
 STEP_METRICS = ("loss", "correct", "grad_norm", "finite")
@@ -88,7 +88,7 @@ class TrainStep:
         self._jit_compile = jit_compile  # XLA computes micro-batches one after the other
         self._average = average
         self._average_steps = average_steps
-        self._statistics = [one for one in model.weights if is_statistic(one.path)]
+        self._statistics = [one for one in model.weights if is_batch_statistic(one.path)]
         self._random = _RandomStates(model, seed)
         with strategy.scope():
             #: Number of steps, including skipped steps. The random numbers of a step depend on it.

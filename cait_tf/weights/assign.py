@@ -23,8 +23,12 @@ if TYPE_CHECKING:
 _COLUMN_LAYERS = ("head.fc2", "head.fc", "head")
 #: Layers of a head that have a row for each feature.
 _ROW_LAYERS = ("head.fc1", "head.fc", "head")
+#: Prefixes of the names that a feature extractor lacks.
+_OF_HEAD = ("head.", "target_scale.")
 #: The norm of the mean of the patch tokens, by timm name.
 POOLED_NORM = "fc_norm"
+#: The statistics of a regressor's targets, by timm name. A classifier has none.
+TARGET_SCALE = ("target_scale.mean", "target_scale.std")
 _LISTED = 12
 
 #: Arrays in Keras layout by timm name.
@@ -41,8 +45,16 @@ def parameters(model: keras.Model) -> dict[str, Any]:
 
 
 def head_names(names: Iterable[str]) -> set[str]:
-    """Return the timm names that belong to the head, with the norm that only a pooling has."""
-    return {name for name in names if name.startswith(("head.", f"{POOLED_NORM}."))}
+    """Return the timm names that belong to the head.
+
+    The norm that only a pooling has and a regressor's statistics belong to the head.
+    """
+    return {name for name in names if name.startswith((*_OF_HEAD, f"{POOLED_NORM}."))}
+
+
+def is_regressor(names: Collection[str]) -> bool:
+    """Whether these timm names are of a model that returns numbers in the targets' units."""
+    return any(name in names for name in TARGET_SCALE)
 
 
 def kind_of_head(names: Collection[str]) -> str:
@@ -74,9 +86,14 @@ def pooling_of(tensors: Mapping[str, np.ndarray]) -> str:
 
 
 def column_names(names: Collection[str]) -> tuple[str, ...]:
-    """Return the names of the head's kernel and bias with a column for each class, if they exist."""
+    """Return the names of the tensors with a column for each class or target, if they exist.
+
+    They are the head's kernel, its bias, and a regressor's statistics.
+    """
     layer = next((one for one in _COLUMN_LAYERS if f"{one}.weight" in names), _COLUMN_LAYERS[-1])
-    return tuple(name for name in (f"{layer}.weight", f"{layer}.bias") if name in names)
+    return tuple(
+        name for name in (f"{layer}.weight", f"{layer}.bias", *TARGET_SCALE) if name in names
+    )
 
 
 def columns_of(tensors: Mapping[str, Any]) -> int:
@@ -144,11 +161,14 @@ def assign_weights(
             del tensors[name]
         initialised = [name for name in variables if name in head_names(variables) - kept]
         if ours:
+            if is_regressor(unused) != is_regressor(variables):
+                found += f" of a {'regressor' if is_regressor(unused) else 'classifier'}"
             unlike = "" if alike or not unused else f"; the source has {found}"
-            notes.append(f"new head for {variables[ours[0]].shape[1]} classes{unlike}")
+            columns = "targets" if is_regressor(variables) else "classes"
+            notes.append(f"new head for {variables[ours[0]].shape[1]} {columns}{unlike}")
         elif initialised:
             notes.append(f"new {POOLED_NORM}")
-    if not ours and (left := sorted(one for one in tensors if one.startswith("head."))):
+    if not ours and (left := sorted(one for one in tensors if one.startswith(_OF_HEAD))):
         unused = [*unused, *(name for name in left if tensors.pop(name) is not None)]
     if not ours and unused:
         notes.append("the source's head is left out, because the model has no head")
@@ -231,13 +251,15 @@ def _match_head(
 
 
 def _is_of_other_kind(tensors: Tensors, variables: Mapping[str, Any]) -> bool:
-    """Whether the source's head has parameters of another kind of head.
+    """Whether the source's head has parameters of another kind of head, or of another task.
 
     The result is `False` for a head that lacks a parameter. `_check` reports that error.
     """
     theirs, ours = head_names(tensors), head_names(variables)
     pooled = {f"{POOLED_NORM}.weight" in one for one in (theirs, ours)}
-    return len(pooled) > 1 or not (theirs <= ours or ours <= theirs)
+    heads = [one for one in (theirs, ours) if any(name.startswith("head.") for name in one)]
+    tasks = {is_regressor(one) for one in heads}
+    return len(pooled) > 1 or len(tasks) > 1 or not (theirs <= ours or ours <= theirs)
 
 
 def _differ_in_columns_at_most(tensors: Tensors, variables: Mapping[str, Any]) -> bool:
@@ -265,7 +287,7 @@ def _has_other_head(tensors: Tensors, variables: Mapping[str, Any]) -> bool:
 def _norm_without_head(tensors: Tensors, variables: Mapping[str, Any]) -> set[str]:
     """Return the norm of the mean that a feature extractor's file has, if the model has that norm, too."""
     theirs = head_names(tensors)
-    headless = not any(name.startswith("head.") for name in theirs)
+    headless = not any(name.startswith(_OF_HEAD) for name in theirs)
     return theirs if headless and theirs <= head_names(variables) else set()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cait_tf.errors import WeightsError
-from cait_tf.weights.assign import columns_of, kind_of_head, pooling_of
+from cait_tf.weights.assign import columns_of, is_regressor, kind_of_head, pooling_of
 
 
 def geometry(
@@ -20,7 +20,9 @@ def geometry(
 ) -> dict[str, Any]:
     """Return the arguments of `CaiTClassifier` that fit `tensors`.
 
-    If `tensors` have no head, the arguments are those of `CaiTBackbone`, without ``num_classes``.
+    If `tensors` have no head, the arguments are those of `CaiTBackbone`, without ``num_classes``. If
+    `tensors` have statistics of targets, the arguments are those of `CaiTRegressor`, with
+    ``num_targets``.
 
     Args:
         tensors: arrays in Keras layout by timm name.
@@ -61,7 +63,8 @@ def geometry(
     if (pooling := pooling_of(tensors)) != "token":
         shape["pooling"] = pooling
     if columns := columns_of(tensors):
-        shape |= {"num_classes": columns, **_head(tensors)}
+        key = "num_targets" if is_regressor(tensors) else "num_classes"
+        shape |= {key: columns, **_head(tensors)}
     return shape
 
 

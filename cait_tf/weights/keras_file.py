@@ -20,18 +20,21 @@ from cait_tf.errors import WeightsError
 
 _H5_IN_ARCHIVE = "model.weights.h5"
 #: Path prefixes of the models around a backbone: `ImageClassifier` around `CaiTClassifier`.
-_WRAPPERS = ("classifier/", "backbone/")
-_GRIDS = ("vars/grid", "backbone/vars/grid", "classifier/backbone/vars/grid")
+_WRAPPERS = ("classifier/", "regressor/", "backbone/")
+_ROOTS = ("", "backbone/", "classifier/backbone/", "regressor/backbone/")
+_GRIDS = tuple(f"{root}vars/grid" for root in _ROOTS)
 _CLASSES = tuple(
     f"{root}{layer}/vars/class_names"
-    for root in ("", "classifier/")
+    for root in ("", "classifier/", "regressor/")
     for layer in ("head", "head/fc", "head/fc2")
 )
 _STATED = "stated"
-_PREPARED = ("vars/prepared", "backbone/vars/prepared", "classifier/backbone/vars/prepared")
-#: Key of an `ImageClassifier`'s own settings, and the names of the settings for images.
+_PREPARED = tuple(f"{root}vars/prepared" for root in _ROOTS)
+#: Key of an `ImageClassifier`'s or `ImageRegressor`'s own settings, and the names of the settings for images.
 _OWN = "vars/own"
 OF_IMAGES = ("crop_pct", "interpolation", "mean", "std", "resize_mode", "antialias")
+#: The two variables of layers that have no kernel.
+_LEAVES = {"head.norm": ("running_mean", "running_var"), "target_scale": ("mean", "std")}
 _STAGES = {
     "blocks/self_attention_block": "blocks",
     "blocks_token_only/class_attention_block": "blocks_token_only",
@@ -96,6 +99,29 @@ def class_names(path: str | Path) -> tuple[str, ...] | None:
     return None if stated is None else tuple(of_numbers(stated))
 
 
+def check_same_task(path: str | Path, regressor: bool) -> None:
+    """Check that the file of a whole model is a regressor's, or a classifier's.
+
+    Keras ignores layers that only the file has, so it would load a regressor's head into a
+    classifier.
+
+    Args:
+        regressor: whether the model is a regressor.
+
+    Raises:
+        WeightsError: the model is a regressor and the file is not a regressor's, or the reverse.
+    """
+    with _opened(_h5(Path(path))) as file:
+        theirs = "target_scale/vars/0" in file
+        whole = "head" in file
+    if whole and theirs != regressor:  # Keras refuses a file without a head
+        got, wanted = ("regressor", "classifier") if theirs else ("classifier", "regressor")
+        raise WeightsError(
+            f"weights: got {path}, the file of a {got}, expected the file of a {wanted}\n"
+            "  cait_tf.load_weights(model, FILE) loads the backbone, and the head keeps its values."
+        )
+
+
 def as_numbers(value: Any) -> np.ndarray:
     """Return a JSON value as ``(n,)`` uint8, because Keras' stores hold only numbers."""
     return np.frombuffer(json.dumps(value).encode(), np.uint8)
@@ -122,7 +148,7 @@ def add_stated(path: Path, stated: Mapping[str, str]) -> None:
 def stated(path: str | Path) -> dict[str, str]:
     """Return what a file states about its weights; an empty dictionary if it states nothing.
 
-    The facts come from `add_stated`, `CaiTBackbone.prepared` or an `ImageClassifier`'s settings.
+    The facts come from `add_stated`, `CaiTBackbone.prepared` or an `ImageModel`'s settings.
     """
     try:
         if Path(path).suffix == ".keras":
@@ -192,7 +218,7 @@ def _timm_name(key: str) -> str | None:
     name = path.replace("/", ".")
     if name.endswith((".gamma_1", ".gamma_2")):
         return name
-    if not re.match(r"(patch_embed\.proj|blocks|norm|fc_norm|head)", name):
+    if not re.match(r"(patch_embed\.proj|blocks|norm|fc_norm|head|target_scale)", name):
         return None
-    leaves = ("running_mean", "running_var") if name == "head.norm" else ("weight", "bias")
+    leaves = _LEAVES.get(name, ("weight", "bias"))
     return f"{name}.{leaves[int(number)]}"

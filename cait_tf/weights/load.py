@@ -122,11 +122,12 @@ def read_into(
 def load_weights(
     model: CaiTClassifier | CaiTBackbone, source: str | Path, *arguments: Any, **keywords: Any
 ) -> LoadingReport:
-    if hasattr(model, "classifier"):
-        raise WeightsError(
-            "model: got an ImageClassifier, expected a CaiTClassifier or CaiTBackbone\n"
-            "  Give model.classifier, if the new weights expect the same preparation of images."
-        )
+    for attribute, name in (("classifier", "Classifier"), ("regressor", "Regressor")):
+        if hasattr(model, attribute):
+            raise WeightsError(
+                f"model: got an Image{name}, expected a CaiT{name} or CaiTBackbone\n"
+                f"  Give model.{attribute}, if the new weights expect the same preparation of images."
+            )
     before = preparation_of(model, of_these_weights=False)
     report = read_into(model, source, *arguments, **keywords)
     after = stated_facts(source).get(PREPARATION)

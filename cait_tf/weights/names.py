@@ -12,10 +12,11 @@ import numpy as np
 
 #: The first path component of every parameter, after the names of the enclosing models.
 _ROOT = re.compile(
-    r"(cls_token|pos_embed|patch_embed|blocks_\d+|blocks_token_only_\d+|norm|fc_norm|head)$"
+    r"(cls_token|pos_embed|patch_embed|blocks_\d+|blocks_token_only_\d+|norm|fc_norm|head|target_scale)$"
 )
 _LEAF = {"kernel": "weight", "bias": "bias", "gamma": "weight", "beta": "bias",
-         "moving_mean": "running_mean", "moving_variance": "running_var"}  # fmt: skip
+         "moving_mean": "running_mean", "moving_variance": "running_var",
+         "mean": "mean", "std": "std"}  # fmt: skip
 _EMBEDDING = ("cls_token", "pos_embed")
 
 
