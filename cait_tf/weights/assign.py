@@ -313,6 +313,11 @@ def _check(expected: list[str], variables: dict, tensors: Tensors, source: str) 
                 f"weights: got {source}, with NaN or infinity in {_listed(damaged)}; expected finite "
                 "numbers; the training run may have diverged"
             )
+        std = tensors.get(TARGET_SCALE[1])
+        if std is not None and not (std > 0).all():
+            raise WeightsError(
+                f"weights: got {source}, with {std.min():g} in {TARGET_SCALE[1]}; expected numbers above 0"
+            )
         return
     lines = [
         f"weights: got {source}, whose tensors are not the model's: {len(missing)} missing, "

@@ -19,13 +19,16 @@ import numpy as np
 from cait_tf.errors import WeightsError
 
 _H5_IN_ARCHIVE = "model.weights.h5"
+#: Path prefix of the regressor in an `ImageRegressor`: Keras walks attributes in alphabetical order,
+#: and finds the regressor in ``layers`` before ``regressor``.
+_REGRESSOR = "layers/cai_t_regressor/"
 #: Path prefixes of the models around a backbone: `ImageClassifier` around `CaiTClassifier`.
-_WRAPPERS = ("classifier/", "regressor/", "backbone/")
-_ROOTS = ("", "backbone/", "classifier/backbone/", "regressor/backbone/")
+_WRAPPERS = ("classifier/", _REGRESSOR, "backbone/")
+_ROOTS = ("", "backbone/", "classifier/backbone/", f"{_REGRESSOR}backbone/")
 _GRIDS = tuple(f"{root}vars/grid" for root in _ROOTS)
 _CLASSES = tuple(
     f"{root}{layer}/vars/class_names"
-    for root in ("", "classifier/", "regressor/")
+    for root in ("", "classifier/", _REGRESSOR)
     for layer in ("head", "head/fc", "head/fc2")
 )
 _STATED = "stated"
@@ -112,7 +115,7 @@ def check_same_task(path: str | Path, regressor: bool) -> None:
         WeightsError: the model is a regressor and the file is not a regressor's, or the reverse.
     """
     with _opened(_h5(Path(path))) as file:
-        theirs = "target_scale/vars/0" in file
+        theirs = "layers/target_scale/vars/0" in file
         whole = "head" in file
     if whole and theirs != regressor:  # Keras refuses a file without a head
         got, wanted = ("regressor", "classifier") if theirs else ("classifier", "regressor")

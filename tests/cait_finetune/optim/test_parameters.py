@@ -146,3 +146,15 @@ def test_each_trained_group_has_its_rate(model):
     }  # fmt: skip
     head = only(table, lambda row: row.group == 3)
     assert group_rates(head, 0.1) == {"lr/group_03": 0.1}
+
+
+@pytest.mark.parametrize("method", ["full", "linear_probe"])
+def test_statistics_of_targets_are_frozen(method):
+    model = cait_tf.CaiTRegressor(
+        2, image_size=32, embed_dim=48, depth=1, depth_token_only=1, num_heads=2
+    )
+    rows = {row.path: row for row in parameter_table(model, method, 0.5, 0.05)}
+    for name in ("mean", "std"):
+        row = rows[f"cait_regressor/target_scale/{name}"]
+        assert (row.trainable, row.weight_decay, row.multiplier) == (False, 0.0, 1.0)
+    assert rows["cait_regressor/head/kernel"].trainable

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import cait_tf
 from cait_finetune.model import Head
 from cait_finetune.optim.adamw import AdamW
 from cait_finetune.optim.parameters import parameter_table
@@ -17,6 +18,7 @@ from cait_finetune.train.step import STEP_METRICS, TrainStep
 from cait_tf.fused import thresholds
 from cait_tf.fused.tensorflow import concurrent_micro_batches
 from tests.cait_finetune.tiny import (
+    CLASSES,
     NO_GRADIENT,
     batch,
     one_device,
@@ -592,3 +594,56 @@ def test_a_batchnorm_head_on_features_takes_the_whole_batch():
         step(features, labels, [1e-2])
         steps.append(snapshot(model))
     assert all(np.array_equal(steps[0][path], steps[1][path]) for path in steps[0])
+
+
+@pytest.mark.parametrize("head", ["linear", "batchnorm_linear"])
+def test_statistics_of_targets_stay_exactly_constant(head):
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    with strategy.scope():
+        model = cait_tf.CaiTRegressor(
+            CLASSES,
+            head=head,
+            image_size=32,
+            embed_dim=48,
+            depth=1,
+            depth_token_only=1,
+            num_heads=2,
+        )
+        model.target_scale.set([0.1] * CLASSES, [1 / 3] * CLASSES)
+        optimizer = AdamW(parameter_table(model, "full", 1.0, 0.05), optimizer_config())
+        average = MovingAverage(
+            [one.value for one in model.target_scale.weights], decay=0.9, warmup=False
+        )
+        step = TrainStep(model, optimizer, strategy, accumulation=2, average=average)
+    before = snapshot(model)
+    images, labels = batch()
+    finite = []
+    for scale in (1.0, 1.0, np.nan):
+        stack = tf.data.Dataset.from_tensors((images * scale, labels)).unbatch().batch(8)
+        (pair,) = strategy.experimental_distribute_dataset(stack)
+        finite.append(named(step(*pair, [1e-2]))["finite"])
+    assert finite == [1, 1, 0]
+    after = snapshot(model)
+    changed = {path for path in before if not np.array_equal(before[path], after[path])}
+    assert not any("target_scale" in path for path in changed)
+    assert any(path.endswith("kernel") for path in changed)
+    for value, variable in zip(average.values, model.target_scale.weights, strict=True):
+        np.testing.assert_array_equal(tf.identity(value), variable)
+
+
+def test_statistics_of_targets_allow_micro_batches():
+    strategy = one_device()
+    model = cait_tf.CaiTRegressor(
+        CLASSES, image_size=32, embed_dim=48, depth=1, depth_token_only=1, num_heads=2
+    )
+    step = TrainStep(model, Recorder(model), strategy, accumulation=2)
+    assert step._micro_batches(batch()[0]) == 2
+
+
+def test_a_head_of_a_regressor_gives_numbers_in_the_targets_units():
+    model = cait_tf.CaiTRegressor(
+        1, image_size=32, embed_dim=48, depth=1, depth_token_only=1, num_heads=2
+    )
+    model.target_scale.set([5.0], [2.0])
+    images = batch()[0]
+    np.testing.assert_allclose(Head(model)(model.backbone(images)), model(images), rtol=1e-6)
