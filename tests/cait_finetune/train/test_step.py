@@ -598,7 +598,7 @@ def test_a_batchnorm_head_on_features_takes_the_whole_batch():
 
 @pytest.mark.parametrize("head", ["linear", "batchnorm_linear"])
 def test_statistics_of_targets_stay_exactly_constant(head):
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    strategy = one_device()
     with strategy.scope():
         model = cait_tf.CaiTRegressor(
             CLASSES,
@@ -619,9 +619,7 @@ def test_statistics_of_targets_stay_exactly_constant(head):
     images, labels = batch()
     finite = []
     for scale in (1.0, 1.0, np.nan):
-        stack = tf.data.Dataset.from_tensors((images * scale, labels)).unbatch().batch(8)
-        (pair,) = strategy.experimental_distribute_dataset(stack)
-        finite.append(named(step(*pair, [1e-2]))["finite"])
+        finite.append(named(step(images * scale, labels, [1e-2]))["finite"])
     assert finite == [1, 1, 0]
     after = snapshot(model)
     changed = {path for path in before if not np.array_equal(before[path], after[path])}
