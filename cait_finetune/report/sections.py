@@ -6,14 +6,13 @@ Each function raises UserError if it cannot read one of these files.
 from __future__ import annotations
 
 import contextlib
-import csv
 import itertools
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 from cait_finetune.config.metrics import METRIC_NAMES, OTHER_SCORES, format_value
 from cait_finetune.errors import UserError
+from cait_finetune.report.csv_rows import read_rows
 from cait_finetune.runs import html
 from cait_finetune.runs.directory import RunDirectory, read_json
 from cait_finetune.runs.exports import current_result
@@ -66,7 +65,7 @@ def curves(run: RunDirectory) -> str | None:
 
 def classes(run: RunDirectory) -> str | None:
     """Return the table of per-class metrics, worst class first."""
-    rows = _rows(run.parts / "classes.csv")
+    rows = read_rows(run.parts / "classes.csv")
     if rows is None:
         return None
     several = any(row["average_precision"] for row in rows)
@@ -98,7 +97,7 @@ def classes(run: RunDirectory) -> str | None:
 
 def confusion(run: RunDirectory) -> str | None:
     """Return the confusion matrix and the most confused pairs."""
-    rows = _rows(run.parts / "confusion.csv")
+    rows = read_rows(run.parts / "confusion.csv")
     if rows is None:
         return None
     wrong = [row for row in rows if row["truth"] != row["prediction"]][:_PAIRS]
@@ -153,7 +152,7 @@ def calibration(run: RunDirectory) -> str | None:
 
 def mistakes(run: RunDirectory) -> str | None:
     """Return the most confident mistakes, and the number of mistakes of each class."""
-    rows = _rows(run.parts / "mistakes.csv")
+    rows = read_rows(run.parts / "mistakes.csv")
     if rows is None:
         return None
     if not rows:
@@ -252,7 +251,7 @@ def export(run: RunDirectory) -> str | None:
 
 def parameters(run: RunDirectory) -> str | None:
     """Return the parameter table by phase and group."""
-    rows = _rows(run.parameters)
+    rows = read_rows(run.parameters)
     if rows is None:
         return None
     phases = list(dict.fromkeys(row["phase"] for row in rows))  # in training order
@@ -332,13 +331,6 @@ def command(run: RunDirectory) -> str | None:
             "To write this page again: python -m cait_finetune report run=DIRECTORY", "note"
         )
     )
-
-
-def _rows(path: Path) -> list[dict[str, str]] | None:
-    if not path.exists():
-        return None
-    with open(path, encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def _percent(text: str) -> str:
