@@ -78,7 +78,7 @@ def draw_predicted(
     lines, columns = _grid(len(panels))
     side = 5.4 if len(panels) == 1 else 3.7
     with drawing():
-        figure = Figure(figsize=(side * columns, (side + 0.15) * lines + 0.5), layout="constrained")
+        figure = Figure(figsize=(side * columns, (side + 0.4) * lines + 0.8), layout="constrained")
         axes = figure.subplots(lines, columns, squeeze=False).flat
         for ax, panel in zip(axes, panels, strict=False):
             _draw_agreement(ax, panel)
@@ -238,8 +238,8 @@ def _draw_residual(ax: Axes, beside: Axes, panel: _Panel) -> None:
 
 def _label(ax: Axes, x: str, y: str) -> None:
     ax.set(xlabel=x, ylabel=y)
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    for axis, most in ((ax.xaxis, 4), (ax.yaxis, 6)):  # the texts of the x axis are side by side
+        axis.set_major_locator(MaxNLocator(most, steps=[1, 2, 2.5, 5, 10]))
         axis.set_major_formatter(lambda value, _: _tick(value))
     ax.grid(alpha=0.25)
     ax.set_axisbelow(True)

@@ -138,35 +138,22 @@ def image_errors(
         names: the targets, T.
     """
     predicted, true = np.asarray(predicted, "float64"), np.asarray(true, "float64")
-    known = ~np.isnan(true)
-    if not known.any():
-        return []
+    known, finite = ~np.isnan(true), np.isfinite(predicted)
     std = np.array([_std(column[one]) for column, one in zip(true.T, known.T, strict=True)])
     with np.errstate(invalid="ignore", divide="ignore"):
-        difference = predicted - true
-        errors = np.where(std > 0, difference / std, np.nan)  # (N, T)
-    finite = np.isfinite(predicted)
-    # Three classes in one number: no value < constant target < error in deviations < not finite.
-    badness = np.where(np.isnan(errors), -1.0, np.abs(errors))
-    badness = np.where(known, np.where(finite, badness, np.inf), -np.inf)
+        difference = predicted - true  # (N, T)
+        errors = np.where((std > 0) & finite, difference / std, np.nan)
+        # Errors of constant targets have no scale: they get ranks below 0, in their own order.
+        badness = np.where(std > 0, np.abs(errors), -1 / (1 + np.abs(difference)))
+    badness[~finite] = np.inf
+    badness[~known] = -np.inf
     worst = badness.argmax(axis=1)  # (N,)
-    constant = badness == -1.0
-    if constant.any():  # among constant targets, the largest error in the target's unit
-        unscaled = np.where(constant, np.abs(difference), -1.0)
-        only = badness.max(axis=1) == -1.0
-        worst = np.where(only, unscaled.argmax(axis=1), worst)
-    images = np.arange(len(true))
-    size = np.where(finite, np.abs(difference), np.inf)[images, worst]
-    order = np.lexsort((images, -size, -badness[images, worst]))
-    errors = np.where(finite, errors, np.nan)
+    order = np.argsort(-badness.max(axis=1), kind="stable")
     return [
-        ImageError(
-            ids[i], names[worst[i]], float(true[i, worst[i]]), float(predicted[i, worst[i]]),
-            float(errors[i, worst[i]]),
-        )
-        for i in order
-        if known[i, worst[i]]
-    ]  # fmt: skip
+        ImageError(ids[i], names[t], float(true[i, t]), float(predicted[i, t]), float(errors[i, t]))
+        for i, t in zip(order, worst[order], strict=True)
+        if known[i, t]
+    ]
 
 
 def _std(values: np.ndarray) -> float:
@@ -200,7 +187,7 @@ def _write(rows: Iterable[object], kind: type, path: Path) -> None:
 
 
 def _cell(value: object) -> object:
-    """Return a float with the digits that a float32 has, and other values unchanged."""
+    """Return a float with 8 significant digits, an empty text if it is not finite, or the value."""
     if not isinstance(value, float):
         return value
     return f"{value:.8g}" if math.isfinite(value) else ""
