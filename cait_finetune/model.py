@@ -99,15 +99,17 @@ def build(
     precision: str,
     head: HeadConfig | None = None,
     *,
+    numbers: bool = False,
     load: bool = True,
 ) -> cait_tf.CaiTClassifier:
     """Build the classifier and load its weights; ``model.loading_report`` lists their sources.
 
     Args:
         class_names: classes of the head's columns, in order. If a file names its classes, its
-            columns are loaded by name.
+            columns are loaded by name. With `numbers`: names of the targets.
         precision: a value of ``train.precision``.
         head: the head. `None`: a linear one.
+        numbers: whether the model is a `cait_tf.CaiTRegressor`.
         load: False: the weights stay random, because the caller assigns others.
 
     Raises:
@@ -118,7 +120,7 @@ def build(
     try:
         return models.build_model(
             config.name,
-            num_classes=len(class_names),
+            **{"num_targets" if numbers else "num_classes": len(class_names)},
             image_size=config.image_size,
             drop_path_rate=config.drop_path_rate,
             drop_rate=config.drop_rate,
@@ -139,14 +141,21 @@ def build(
 
 
 def from_checkpoint(
-    config: ModelConfig, head: HeadConfig, class_names: Sequence[str], path: Path
+    config: ModelConfig,
+    head: HeadConfig,
+    class_names: Sequence[str],
+    path: Path,
+    numbers: bool = False,
 ) -> cait_tf.CaiTClassifier:
     """Build the classifier in float32 with the weights of one of the run's checkpoints.
+
+    Args:
+        numbers: as for `build`.
 
     Raises:
         UserError: the file does not exist, is damaged, or is for other classes.
     """
-    model = build(config, class_names, "float32", head, load=False)
+    model = build(config, class_names, "float32", head, numbers=numbers, load=False)
     try:
         report = weights_files.read_into(model, path, class_names)
     except cait_tf.CaiTError as error:
@@ -201,6 +210,20 @@ def adapt(model: cait_tf.CaiTClassifier, tuning: TuningConfig) -> None:
         model.backbone.enable_lora(tuning.rank, tuning.alpha, tuning.targets)
     except cait_tf.CaiTError as error:
         raise UserError(f"tuning.{error}") from error
+
+
+def standardise(model: cait_tf.CaiTRegressor, labels: np.ndarray) -> None:
+    """Set the mean and the standard deviation of the targets that no file of weights has set.
+
+    Args:
+        labels: the numbers of the training split, ``(N, T)``.
+    """
+    report, scale = model.loading_report, model.target_scale
+    loaded = report.classes.kept if report and report.classes else ()
+    keep = np.array([name in loaded for name in model.target_names])  # (T,)
+    mean, std = np.array(scale.mean), np.array(scale.std)
+    model.adapt(labels)
+    scale.set(np.where(keep, mean, scale.mean), np.where(keep, std, scale.std))
 
 
 class Head(keras.Model):

@@ -22,7 +22,8 @@ _SHOWN = 20  # rows that the console shows when all rows go to a file
 def _table(predictions: Sequence[Prediction]) -> Table:
     shown = Table()
     shown.add_column("image", overflow="fold")  # wraps a long path instead of cutting it
-    shown.add_column("classes", overflow="fold", min_width=len("classes"))
+    heading = "numbers" if any(one.numbers for one in predictions) else "classes"
+    shown.add_column(heading, overflow="fold", min_width=len(heading))
     for prediction in predictions:
         shown.add_row(prediction.name, prediction.words)
     return shown

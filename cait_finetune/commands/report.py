@@ -81,7 +81,7 @@ def _report(config: ReportConfig, saved: SavedRun) -> Path:
         title = f"{saved.dataset.name}, {saved.model.name}"
         if scores:
             title += f": test {format_metrics(scores.test.as_metrics(), metric)}"
-        draw_training(run, title, metric)
+        draw_training(run, title, metric, saved.task)
     missing, reasons = write_page(run, reasons)
     console = plain_console()
     for reason in reasons:

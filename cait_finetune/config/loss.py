@@ -13,7 +13,9 @@ class LossConfig:
 
     name: str = key(
         "auto: cross_entropy, or bce if an image can have any number of classes. bce: binary cross-entropy. "
-        "asymmetric: asymmetric loss (Ridnik et al. 2021).", choices=("auto", "cross_entropy", "bce", "asymmetric"),
+        "asymmetric: asymmetric loss (Ridnik et al. 2021). mse, huber, l1: for numbers, in standard deviations "
+        "of the target; auto is mse.",
+        choices=("auto", "cross_entropy", "bce", "asymmetric", "mse", "huber", "l1"),
     )  # fmt: skip
     class_weights: str = key(
         "balanced: weigh each class by the inverse of its number of training images; with several labels, "

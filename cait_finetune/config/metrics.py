@@ -12,13 +12,21 @@ METRIC_NAMES = {
     "mean_per_class": "mean per class",
     "mean_average_precision": "mAP",
     "f1": "F1",
+    "r2": "R²",
+    "mae": "MAE",
+    "rmse": "RMSE",
+    "spearman": "Spearman",
 }
+#: The metrics that are no shares of 1: two in the unit of the target, and a correlation.
+_PLAIN = ("mae", "rmse", "spearman")
 
 
 #: Smallest number of classes for which top-5 accuracy is shown.
 TOP5_FROM = 10
 #: Keys of ``scores.json`` that are not metrics.
-OTHER_SCORES = ("images", "loss", "ece", "ece_calibrated", "loss_calibrated", "intervals")
+OTHER_SCORES = (
+    "images", "loss", "ece", "ece_calibrated", "loss_calibrated", "coverage", "targets", "intervals",
+)  # fmt: skip
 
 
 def check_metric_names(names: Iterable[object]) -> None:
@@ -60,6 +68,8 @@ def format_value(name: str, value: float, interval: Sequence[float] | None = Non
     Args:
         name: the metric's key. A metric that is no share of 1 is not in percent.
     """
+    if name in _PLAIN:
+        return f"{value:.4g}"
     if interval is None:
         return f"{value:.2%}"
     low, high = interval

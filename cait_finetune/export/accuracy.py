@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from cait_finetune.export.exported_model import ValidationSamples
-from cait_finetune.export.parity import Classify, classify_all
+from cait_finetune.export.exported_model import ExportedModel, ValidationSamples
+from cait_finetune.export.parity import Classify, classify_all, unit_of
+from cait_finetune.scores.postprocessing import Numbers
+from cait_finetune.scores.regression import score_target
 
+_CLOSE = 0.1  # standard deviations of a target between two numbers that agree
 _CHUNK = 64  # images decoded at a time
 
 
@@ -25,9 +28,10 @@ def compare_accuracy(
         variants: classify with the variants, by name.
 
     Returns:
-        For each variant: ``images``, the number of images; ``metric``, ``top1`` or, for multi-label
-        images, ``mean_average_precision``; ``accuracy`` of the variant and ``plain_accuracy`` of the
-        file; ``agreement``, the fraction of images with the same top-1 class; and ``difference``, the
+        For each variant: ``images``, the number of images; ``metric``, ``top1``, for multi-label
+        images ``mean_average_precision``, for numbers ``r2``; ``accuracy`` of the variant and ``plain_accuracy`` of the
+        file; ``agreement``, the fraction of images with the same top-1 class, or with all
+        numbers within 0.1 standard deviations; and ``difference``, the
         largest absolute difference of a probability.
     """
     together = {"": plain, **variants}
@@ -39,15 +43,15 @@ def compare_accuracy(
             collected[name].append(classify_all(classify, images))
     truth = np.stack(labels)  # (N,) or (N, C)
     of = {name: np.concatenate(parts) for name, parts in collected.items()}  # (N, C) each
-    metric, measure = _MEASURES[validation.exported.postprocessing.activation.name]
+    exported = validation.exported
+    measured = _of_numbers if isinstance(exported.postprocessing, Numbers) else _of_classes
+    unit = unit_of(exported.model)
     return {
         name: {
             "images": len(truth),
-            "metric": metric,
-            "accuracy": measure(of[name], truth),
-            "plain_accuracy": measure(of[""], truth),
-            "agreement": float((of[name].argmax(-1) == of[""].argmax(-1)).mean()),
-            "difference": float(np.abs(of[name] - of[""]).max()),
+            **measured(of[name], of[""], truth, exported),
+            "agrees": exported.postprocessing.agreeing,
+            "difference": float((np.abs(of[name] - of[""]) / unit).max()),
         }
         for name in variants
     }
@@ -63,6 +67,34 @@ def _decoded(validation: ValidationSamples) -> Iterator[tuple[list[np.ndarray], 
     labelled = iter(validation.labelled())
     while chunk := list(itertools.islice(labelled, _CHUNK)):
         yield [decode(data).numpy() for data, _ in chunk], [label for _, label in chunk]
+
+
+def _of_classes(
+    got: np.ndarray, plain: np.ndarray, truth: np.ndarray, exported: ExportedModel
+) -> dict[str, Any]:
+    metric, measure = _MEASURES[exported.postprocessing.activation.name]
+    return {
+        "metric": metric,
+        "accuracy": measure(got, truth),
+        "plain_accuracy": measure(plain, truth),
+        "agreement": float((got.argmax(-1) == plain.argmax(-1)).mean()),
+    }
+
+
+def _of_numbers(
+    got: np.ndarray, plain: np.ndarray, truth: np.ndarray, exported: ExportedModel
+) -> dict[str, Any]:
+    def r2(numbers: np.ndarray) -> float:
+        pairs = zip(numbers.T, truth.T, strict=True)
+        return float(np.mean([score_target(ours, theirs).r2 for ours, theirs in pairs]))
+
+    close = np.abs(got - plain) <= _CLOSE * unit_of(exported.model)
+    return {
+        "metric": "r2",
+        "accuracy": r2(got),
+        "plain_accuracy": r2(plain),
+        "agreement": float(close.all(axis=-1).mean()),
+    }
 
 
 def _top1(probabilities: np.ndarray, labels: np.ndarray) -> float:

@@ -21,7 +21,13 @@ _HUB_METRICS = {
     "mean_per_class": "mean_per_class_accuracy",
     "mean_average_precision": "mean_average_precision",
     "f1": "f1",
+    "r2": "r_squared",
+    "mae": "mae",
+    "rmse": "rmse",
+    "spearman": "spearmanr",
 }
+#: The tasks that the hub knows.
+_PIPELINES = ("image-classification",)
 _LISTED = 100  # maximum number of class names in the text
 #: The image names that `data.changes` adds in parentheses after each count.
 _NAMES = re.compile(r" \(.*?\)(?=; |$)", re.DOTALL)
@@ -53,7 +59,7 @@ def model_card(
         f"# {_title(config, repository)}",
         _summary(config, class_names),
         _results(result),
-        _files(exports),
+        _files(exports, _task(config)),
         usage(
             exports,
             _task(config),
@@ -78,25 +84,25 @@ def _metadata(
     from huggingface_hub import EvalResult, ModelCardData
 
     dataset = config["dataset"]["name"]
-    start = start_of(config)
+    start, kind = start_of(config), _task(config).kind
     metrics = [
         EvalResult(
-            task_type="image-classification",
+            task_type=kind,
             dataset_type=dataset,
             dataset_name=dataset,
             dataset_split="test",
-            metric_type=kind,
+            metric_type=metric,
             metric_name=METRIC_NAMES[name],
             metric_value=round(result[f"test_{name}"], 4),
         )
-        for name, kind in _HUB_METRICS.items()
+        for name, metric in _HUB_METRICS.items()
         if result.get(f"test_{name}") is not None
     ]
     own = config["dataset"]["source"] in ("folder", "csv")
     data = ModelCardData(
         library_name="timm" if "timm" in exports else "keras",
-        pipeline_tag="image-classification",
-        tags=["image-classification", "cait", "vision-transformer", *sorted(exports)],
+        pipeline_tag=kind if kind in _PIPELINES else None,
+        tags=[kind, "cait", "vision-transformer", *sorted(exports)],
         license=start.license,
         base_model=start.base_model,
         datasets=None if own else [dataset.partition("/")[0]],
@@ -121,12 +127,13 @@ def _summary(config: Mapping[str, Any], class_names: Sequence[str]) -> str:
     where = f" ({dataset['homepage']})" if dataset.get("homepage") else ""
     listed = ", ".join(class_names[:_LISTED])
     more = f", … ({len(class_names):,} in all)" if len(class_names) > _LISTED else ""
-    kind = _task(config).per_image
+    task = _task(config)
+    noun, columns = task.noun
     return (
-        f"An image classifier, {config['model']['name']} (CaiT, Class-Attention in Image "
+        f"{noun}, {config['model']['name']} (CaiT, Class-Attention in Image "
         f"Transformers, https://arxiv.org/abs/2103.17239), {start_of(config).began} on "
         f"{dataset['name']}{where}.\n\n"
-        f"{len(class_names):,} classes, {kind}: {listed}{more}."
+        f"{len(class_names):,} {columns}, {task.per_image}: {listed}{more}."
     )
 
 
@@ -151,14 +158,15 @@ def _metric(result: Mapping[str, Any], name: str) -> str:
     return format_value(name, result[f"test_{name}"], interval)
 
 
-def _files(exports: Mapping[str, Mapping[str, Any]]) -> str:
+def _files(exports: Mapping[str, Mapping[str, Any]], task: Task) -> str:
+    alike, unit = task.postprocessing.alike
     rows = [
-        [f"`{name}`", f"{one['images']} images, same top-1", f"{one['difference']:.1e}"]
+        [f"`{name}`", f"{one['images']} images{alike}", f"{one['difference']:.1e}"]
         for name, one in exports.items()
     ]
     text = (
         "## Files\n\nEach file was compared with the trained model on images of the validation split. The "
-        "difference is the largest difference of a probability.\n\n"
+        f"difference is the largest difference {unit}.\n\n"
         + markdown_table(["format", "compared on", "difference"], rows)
     )
     variants = exports.get("litert", {}).get("variants", {})
@@ -177,7 +185,9 @@ def _files(exports: Mapping[str, Mapping[str, Any]]) -> str:
         text += (
             f"\n\nQuantised variants, on {some['images']:,} validation images "
             f"({METRIC_NAMES[some['metric']]}):\n\n"
-            + markdown_table(["file", "size", "accuracy", "float32 accuracy", "same class"], rows)
+            + markdown_table(
+                ["file", "size", "accuracy", "float32 accuracy", task.postprocessing.agreeing], rows
+            )
         )
     return text
 

@@ -64,8 +64,8 @@ class ExportedModel:
             self.seen_images,
         )
 
-    def probabilities(self, logits: Any) -> np.ndarray:
-        """Return the calibrated probabilities ``(B, C)`` of logits ``(B, C)``."""
+    def values(self, logits: Any) -> np.ndarray:
+        """Return the values ``(B, C)`` of `postprocessing` for outputs ``(B, C)``."""
         return self.postprocessing.tensor(tf.convert_to_tensor(logits)).numpy()
 
 

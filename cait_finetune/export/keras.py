@@ -9,7 +9,7 @@ import numpy as np
 
 from cait_finetune.export.exported_model import ExportedModel, ValidationSamples
 from cait_finetune.export.parity import Classify, check_answer, check_pixels, whole_or_absent
-from cait_finetune.export.pixels import image_classifier
+from cait_finetune.export.pixels import image_model
 from cait_finetune.runs.provenance import add_to_archive
 from cait_tf.weights import keras_file
 from cait_tf.weights.stated import PREPARATION, state_preparation
@@ -28,11 +28,13 @@ def export(exported: ExportedModel, validation: ValidationSamples, directory: Pa
     with whole_or_absent(directory) as partial:
         stated = exported.provenance.metadata()
         state_preparation(exported.model, stated[PREPARATION])
-        image_classifier(exported).save(partial / FILE)
+        image_model(exported).save(partial / FILE)
         add_to_archive(exported.provenance, partial / FILE)
         keras_file.add_stated(partial / FILE, stated)  # for cait_tf.convert
         difference = check_pixels("a .keras file", load(partial / FILE), validation)
-        check_answer("a .keras file", load_model(partial / FILE).classify, validation)
+        loaded = load_model(partial / FILE)
+        answer = getattr(loaded, "estimate", None) or loaded.classify
+        check_answer("a .keras file", answer, validation)
     return {"path": str(directory / FILE), "difference": difference}
 
 

@@ -17,6 +17,7 @@ from cait_finetune.export.parity import (
     Classify,
     check_answer,
     check_pixels,
+    values_of,
     whole_or_absent,
 )
 from cait_finetune.export.pixels import frozen_function, write_labels
@@ -90,7 +91,7 @@ def variant_file(name: str) -> str:
 def load(path: Path) -> Classify:
     """Load a LiteRT file as a function from images to probabilities. It runs on all cores."""
     answer = load_answer(path)
-    return lambda images: answer(images)["probabilities"]
+    return lambda images: values_of(answer(images))
 
 
 def load_answer(path: Path) -> Answer:
@@ -127,7 +128,7 @@ def _convert(function: tf.types.experimental.GenericFunction, kind: str) -> byte
 def _refusal(name: str, metrics: Mapping[str, Any]) -> str:
     error = bad_value(
         "export.quantise",
-        f"{name}, which gives the float file's class on {metrics['agreement']:.1%} of "
+        f"{name}, which gives the {metrics['agrees']} as the float file on {metrics['agreement']:.1%} of "
         f"{metrics['images']:,} validation images",
         f"at least {AGREEMENT:.0%}",
         f"that variant is removed, the others are kept: leave {name} out",

@@ -14,6 +14,7 @@ from cait_finetune.export.parity import (
     Classify,
     check_answer,
     check_pixels,
+    values_of,
     whole_or_absent,
 )
 from cait_finetune.export.pixels import frozen_function, write_labels
@@ -65,13 +66,17 @@ _AXES = {
     "probability": ("batch",),
     "predicted_class": ("batch",),
     "class_names": ("",),
+    "prediction": ("batch", ""),
+    "lower": ("batch", ""),
+    "upper": ("batch", ""),
+    "target_names": ("",),
 }
 
 
 def load(path: Path) -> Classify:
     """Load an ONNX file as a function from images to probabilities. It runs on the CPU."""
-    answer = load_answer(path, ["probabilities"])
-    return lambda images: answer(images)["probabilities"]
+    answer = load_answer(path)
+    return lambda images: values_of(answer(images))
 
 
 def load_answer(path: Path, outputs: Sequence[str] | None = None) -> Answer:

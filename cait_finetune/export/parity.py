@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,11 @@ import tensorflow as tf
 
 from cait_finetune.errors import UserError
 from cait_finetune.export.exported_model import ValidationSamples
-from cait_finetune.scores.postprocessing import PLAIN_SOFTMAX, Postprocessing
+from cait_finetune.scores.postprocessing import (
+    PLAIN_SOFTMAX,
+    Numbers,
+    Postprocessing,
+)
 from cait_tf.atomic import atomic_path
 from cait_tf.fused.tensorflow import infer
 
@@ -65,25 +70,105 @@ def check_parity(
         name: one.numpy() for name, one in signatures["serving_default"](image_bytes=files).items()
     }
     raw = signatures["images"](images=images)
-    classes = find_columns("a SavedModel", served, class_names)
+    unit = unit_of(model)
     differences = {
-        "probabilities": np.abs(served["probabilities"] - expected).max(),
-        "probability": np.abs(served["probability"] - expected.max(-1)).max(),
-        "logits": np.abs(raw["logits"].numpy() - logits.numpy()).max()
-        / max(1.0, np.abs(logits.numpy()).max()),
+        "logits": (np.abs(raw["logits"].numpy() - logits.numpy()) / unit).max()
+        / max(1.0, (np.abs(logits.numpy()) / unit).max()),
         "features": np.abs(raw["features"].numpy() - features.numpy()).max(),
     }
-    require_parity("a SavedModel", samples, expected, classes, differences, TOLERANCE)
-    return float(differences["probabilities"])
+    wanted = Expected(postprocessing, expected, class_names, samples, unit)
+    return wanted.check("a SavedModel", served, TOLERANCE, differences)
+
+
+def unit_of(model: keras.Model) -> np.ndarray:
+    """Return the size ``(C,)`` by which differences of outputs are divided: 1 for classes.
+
+    For numbers: the standard deviation of each target, so that a tolerance fits every unit.
+    """
+    scale = getattr(model, "target_scale", None)
+    return np.ones(1) if scale is None else np.asarray(scale.std, "float64")
+
+
+@dataclasses.dataclass(frozen=True)
+class Expected:
+    """What evaluation answers for some images. A file's outputs are compared with it.
+
+    Attributes:
+        postprocessing: the kind of answers.
+        values: evaluation's probabilities or numbers, ``(B, C)``.
+        names: names of the columns.
+        samples: id and file bytes of each image.
+        unit: as `unit_of`.
+    """
+
+    postprocessing: Postprocessing
+    values: np.ndarray
+    names: Sequence[str]
+    samples: Sequence[tuple[str, bytes]]
+    unit: np.ndarray
+
+    def check(
+        self,
+        what: str,
+        got: Mapping[str, np.ndarray],
+        tolerance: float,
+        differences: Mapping[str, float] | None = None,
+    ) -> float:
+        """Compare all outputs of a file for the images of `samples`.
+
+        Args:
+            what: the file, for messages.
+            got: the file's outputs by name.
+            tolerance: largest allowed difference.
+            differences: differences that were found already, by the output's name.
+
+        Returns:
+            The largest difference of a value, in `unit`.
+
+        Raises:
+            UserError: an output differs by more than `tolerance`, or a name differs.
+        """
+        classes = None
+        if isinstance(self.postprocessing, Numbers):
+            self._check_targets(what, got)
+            wanted = self.postprocessing.ends(self.values)
+        else:
+            classes = self._classes(what, got)
+            wanted = {"probabilities": self.values, "probability": self.values.max(-1)}
+        unit = 1.0 if classes is not None else self.unit
+        found = {
+            name: float((np.abs(got[name] - one) / unit).max()) for name, one in wanted.items()
+        }
+        require_parity(
+            what, self.samples, self.values, classes, {**found, **(differences or {})}, tolerance
+        )
+        return next(iter(found.values()))
+
+    def _classes(self, what: str, got: Mapping[str, np.ndarray]) -> np.ndarray:
+        if "class_names" not in got:  # LiteRT: the file has no strings
+            return got["predicted_index"]
+        return find_columns(what, got, self.names)
+
+    def _check_targets(self, what: str, got: Mapping[str, np.ndarray]) -> None:
+        if "target_names" in got and (stated := _texts(got["target_names"])) != list(self.names):
+            raise UserError(
+                f"export: got {what} that names its targets {', '.join(stated[:5])}, expected "
+                f"{', '.join(self.names[:5])}. The export is removed, the checkpoints are kept"
+            )
 
 
 def _evaluated(model: keras.Model) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
     @tf.function(autograph=False)
     def evaluated(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         features = infer(model.backbone, images)
-        return features, model.head(features)
+        return features, model.outputs(features)
 
     return evaluated
+
+
+def values_of(outputs: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return the values ``(B, C)`` among a file's outputs: probabilities, or numbers."""
+    return outputs["probabilities"] if "probabilities" in outputs else outputs["prediction"]
 
 
 def check_pixels(
@@ -99,14 +184,15 @@ def check_pixels(
         The largest difference of a probability.
 
     Raises:
-        UserError: the top-1 class of an image differs, or a probability differs by more than
+        UserError: the top-1 class of an image differs, or a probability or number differs by more than
             `tolerance`.
     """
-    got = classify_all(classify, validation.pixels)
-    expected = validation.exported.probabilities(validation.logits)
-    differences = {"probabilities": np.abs(got - expected).max()}
-    require_parity(what, validation.files, expected, got.argmax(-1), differences, tolerance)
-    return float(differences["probabilities"])
+    got, exported = classify_all(classify, validation.pixels), validation.exported
+    expected = exported.values(validation.logits)
+    difference = float((np.abs(got - expected) / unit_of(exported.model)).max())
+    classes = None if isinstance(exported.postprocessing, Numbers) else got.argmax(-1)
+    require_parity(what, validation.files, expected, classes, {"values": difference}, tolerance)
+    return difference
 
 
 def check_answer(what: str, answer: Answer, validation: ValidationSamples) -> None:
@@ -116,14 +202,15 @@ def check_answer(what: str, answer: Answer, validation: ValidationSamples) -> No
         UserError: the top-1 class or the class names differ, or ``probability`` differs by more than
             `PIXEL_TOLERANCE`.
     """
-    outputs = answer(validation.pixels[0][None])
-    expected = validation.exported.probabilities(validation.logits[:1])
-    if "predicted_index" in outputs:  # LiteRT: the file has no strings
-        classes = outputs["predicted_index"]
-    else:
-        classes = find_columns(what, outputs, validation.exported.class_names)
-    differences = {"probability": np.abs(outputs["probability"] - expected.max(-1)).max()}
-    require_parity(what, validation.files[:1], expected, classes, differences, PIXEL_TOLERANCE)
+    exported = validation.exported
+    wanted = Expected(
+        exported.postprocessing,
+        exported.values(validation.logits[:1]),
+        exported.class_names,
+        validation.files[:1],
+        unit_of(exported.model),
+    )
+    wanted.check(what, answer(validation.pixels[0][None]), PIXEL_TOLERANCE)
 
 
 def find_columns(
@@ -172,7 +259,7 @@ def require_parity(
     what: str,
     samples: Sequence[tuple[str, bytes]],
     expected: np.ndarray,
-    classes: np.ndarray,
+    classes: np.ndarray | None,
     differences: Mapping[str, float],
     tolerance: float,
 ) -> None:
@@ -186,16 +273,17 @@ def require_parity(
         what: the export, for messages.
         samples: id and file bytes of each image.
         expected: evaluation's probabilities (B, C).
-        classes: columns of the export's top-1 classes (B,).
+        classes: columns of the export's top-1 classes (B,). `None`: the values are numbers.
         differences: largest difference of each output, by name.
         tolerance: largest allowed difference.
 
     Raises:
         UserError: a top-1 class differs, or a difference is above `tolerance` or NaN.
     """
-    own = expected.max(-1)
-    chosen = np.take_along_axis(expected, classes[:, None], axis=-1)[:, 0]
-    other = np.flatnonzero(own - chosen > tolerance)
+    other: Sequence[int] = ()
+    if classes is not None:
+        chosen = np.take_along_axis(expected, classes[:, None], axis=-1)[:, 0]
+        other = np.flatnonzero(expected.max(-1) - chosen > tolerance)
     # `not <=`: a NaN must not pass.
     beyond = [f"{name} by {d:.2g}" for name, d in differences.items() if not d <= tolerance]
     if len(other) or beyond:

@@ -1,4 +1,4 @@
-"""Build the model in ONNX, LiteRT and .keras files: it maps pixels to probabilities."""
+"""Build the model in ONNX, LiteRT and .keras files: it maps pixels to probabilities, or to numbers."""
 
 from __future__ import annotations
 
@@ -8,37 +8,53 @@ import tensorflow as tf
 
 import cait_tf
 from cait_finetune.export.exported_model import ExportedModel
+from cait_finetune.scores.postprocessing import Numbers
 
 
-def image_classifier(exported: ExportedModel) -> cait_tf.ImageClassifier:
-    """Return one Keras model with the preprocessing, network, temperature and class names."""
-    way = exported.preprocessing
+def image_model(exported: ExportedModel) -> cait_tf.ImageClassifier | cait_tf.ImageRegressor:
+    """Return one Keras model with the preprocessing, network, postprocessing and names."""
+    way, after = exported.preprocessing, exported.postprocessing
+    prepared = {
+        "crop_pct": way.crop_pct,
+        "interpolation": way.interpolation,
+        "mean": way.mean,
+        "std": way.std,
+        "resize_mode": way.resize_mode,
+        "antialias": way.antialias,
+    }
+    if isinstance(after, Numbers):
+        return cait_tf.ImageRegressor(
+            exported.model,
+            exported.class_names,
+            **prepared,
+            alpha=None if after.half_widths is None else after.alpha,
+            half_widths=after.half_widths,
+        )
     return cait_tf.ImageClassifier(
         exported.model,
         exported.class_names,
-        crop_pct=way.crop_pct,
-        interpolation=way.interpolation,
-        mean=way.mean,
-        std=way.std,
-        resize_mode=way.resize_mode,
-        antialias=way.antialias,
-        temperature=exported.postprocessing.temperature,
-        activation=exported.postprocessing.activation.name,
+        **prepared,
+        temperature=after.temperature,
+        activation=after.activation.name,
     )
 
 
 def frozen_function(exported: ExportedModel, texts: bool) -> tf.types.experimental.GenericFunction:
-    """Return a function from ``images`` (B, h, w, 3) uint8 to ``probabilities`` (B, C) and more outputs.
+    """Return a function from ``images`` (B, h, w, 3) uint8 to the outputs of a file.
+
+    Of classes: ``probabilities`` (B, C) and more. Of numbers: ``prediction`` (B, T), and ``lower`` and
+    ``upper`` (B, T) if intervals were fitted.
 
     The weights are constants of the function. LiteRT would keep variables as empty variables and would
-    not quantise them. The output ``probability`` (B,) is each image's largest probability.
+    not quantise them. ``probability`` (B,) is each image's largest probability.
 
     Args:
         texts: whether the format has strings. `True` adds the outputs ``predicted_class`` (B,), a class
             name, and ``class_names`` (C,), the names of the columns. `False` adds ``predicted_index``
-            (B,) int32.
+            (B,) int32. Of numbers: `True` adds ``target_names`` (T,).
     """
-    model = image_classifier(exported)
+    model = image_model(exported)
+    numbers = isinstance(exported.postprocessing, Numbers)
     weights = [variable.numpy() for variable in model.trainable_variables]
     others = [variable.numpy() for variable in model.non_trainable_variables]
 
@@ -49,6 +65,10 @@ def frozen_function(exported: ExportedModel, texts: bool) -> tf.types.experiment
     def classify(images: tf.Tensor) -> dict[str, tf.Tensor]:
         # Create the constants here: TensorFlow would capture outer tensors as inputs.
         constants = [[tf.constant(value) for value in values] for values in (weights, others)]
+        if numbers:
+            prediction, _ = model.stateless_call(*constants, images)
+            found = exported.postprocessing.answers(prediction, list(exported.class_names))
+            return found if texts else {k: v for k, v in found.items() if k != "target_names"}
         logits, _ = model.stateless_call(*constants, images, return_logits=True)
         probabilities = model.probabilities(logits)
         outputs = {

@@ -69,7 +69,7 @@ class ServingModule(tf.Module):
 
     def images(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         features = self.model.backbone(images, training=False)  # (B, F)
-        return {"logits": self.model.head(features), "features": features}
+        return {"logits": self.model.outputs(features), "features": features}
 
     @tf.function(input_signature=[], autograph=False)
     def labels(self) -> tf.Tensor:

@@ -14,13 +14,16 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 import cait_tf
 from cait_finetune.errors import UserError
 from cait_finetune.export import timm_logits
 from cait_finetune.export.exported_model import ExportedModel, ValidationSamples
-from cait_finetune.export.parity import PIXEL_TOLERANCE, require_parity, whole_or_absent
+from cait_finetune.export.parity import PIXEL_TOLERANCE, require_parity, unit_of, whole_or_absent
+from cait_finetune.scores.postprocessing import Numbers
 from cait_tf.atomic import write_text
+from cait_tf.target_scale import folded
 
 FILE = "model.safetensors"
 CONFIG = "config.json"
@@ -40,7 +43,7 @@ def export(exported: ExportedModel, validation: ValidationSamples, directory: Pa
     """Write and check ``model.safetensors`` and ``config.json``, as `formats.Export` specifies.
 
     The head's kernel and bias are divided by the temperature, so that timm's logits give calibrated
-    probabilities. If timm is installed and runs, timm's logits are compared with evaluation. Otherwise
+    probabilities. Those of a regressor contain the mean and the standard deviation of the targets. If timm is installed and runs, timm's logits are compared with evaluation. Otherwise
     the logits of a new `cait_tf` model that loads the file are compared.
 
     Returns:
@@ -50,15 +53,8 @@ def export(exported: ExportedModel, validation: ValidationSamples, directory: Pa
         UserError: timm does not load the file, or the outputs differ from evaluation.
     """
     with whole_or_absent(directory) as partial:
-        head, temperature = exported.model.head, exported.postprocessing.temperature
-        trained = [variable.numpy() for variable in head.weights]
-        try:
-            for variable, value in zip(head.weights, trained, strict=True):
-                variable.assign(value / temperature)
-            cait_tf.save_weights(exported.model, partial / FILE, exported.provenance.metadata())
-        finally:
-            for variable, value in zip(head.weights, trained, strict=True):
-                variable.assign(value)
+        plain = _plain_classifier(exported)
+        cait_tf.save_weights(plain, partial / FILE, exported.provenance.metadata())
         write_text(partial / CONFIG, json.dumps(hub_config(exported), indent=2) + "\n")
         by, notes = "cait_tf", []
         if find_spec("timm"):
@@ -68,16 +64,19 @@ def export(exported: ExportedModel, validation: ValidationSamples, directory: Pa
                 by = "cait_tf"
                 notes = [f"timm did not run ({error}): cait_tf checked the file instead"]
         if by == "cait_tf":
-            logits = _by_cait_tf(exported, partial, validation.images)
-        expected = exported.probabilities(validation.logits)
-        got = exported.probabilities(logits * temperature)
-        difference = float(np.abs(got - expected).max())
+            logits = _by_cait_tf(plain, partial, validation.images)
+        expected = exported.values(validation.logits)
+        after, classes = exported.postprocessing, None
+        got = logits
+        if not isinstance(after, Numbers):
+            got, classes = after.activation.tensor(tf.constant(logits)).numpy(), logits.argmax(-1)
+        difference = float((np.abs(got - expected) / unit_of(exported.model)).max())
         require_parity(
             "weights for timm",
             validation.files,
             expected,
-            logits.argmax(-1),
-            {"probabilities": difference},
+            classes,
+            {"values": difference},
             PIXEL_TOLERANCE,
         )
     record = {"path": str(directory / FILE), "difference": difference, "checked_by": by}
@@ -89,6 +88,7 @@ def hub_config(exported: ExportedModel) -> dict[str, Any]:
     way, backbone = exported.preprocessing, exported.model.backbone
     published = cait_tf.get_variant(exported.variant).published
     height, width = backbone.image_size
+    numbers = isinstance(exported.postprocessing, Numbers)
     model_args: dict[str, Any] = {"img_size": height if height == width else [height, width]}
     if not published:
         model_args |= {
@@ -122,8 +122,24 @@ def hub_config(exported: ExportedModel) -> dict[str, Any]:
         "model_args": model_args,
         "pretrained_cfg": pretrained,
         **exported.postprocessing.facts(),
-        "activation": exported.postprocessing.activation.name,
+        **({} if numbers else {"activation": exported.postprocessing.activation.name}),
     }
+
+
+def _plain_classifier(exported: ExportedModel) -> cait_tf.CaiTClassifier:
+    """Return a copy with a linear head whose outputs are the calibrated logits, or the numbers."""
+    config, after = exported.model.get_config(), exported.postprocessing
+    if isinstance(after, Numbers):
+        kernel, bias = folded(exported.model.head, exported.model.target_scale)
+        config["num_classes"] = config.pop("num_targets")
+        config["class_names"] = config.pop("target_names")
+    else:
+        kernel, bias = (np.array(one) / after.temperature for one in exported.model.head.weights)
+    plain = cait_tf.CaiTClassifier.from_config(config)
+    plain.backbone.set_weights(exported.model.backbone.get_weights())
+    plain.head.set_weights([kernel, bias])
+    plain.backbone.prepared = exported.model.backbone.prepared
+    return plain
 
 
 def _by_timm(directory: Path, images: Any) -> np.ndarray:
@@ -173,8 +189,8 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def _by_cait_tf(exported: ExportedModel, directory: Path, images: Any) -> np.ndarray:
+def _by_cait_tf(plain: cait_tf.CaiTClassifier, directory: Path, images: Any) -> np.ndarray:
     """Return the logits ``(B, C)`` of a new `cait_tf` model that loads the file."""
-    model: keras.Model = cait_tf.CaiTClassifier.from_config(exported.model.get_config())
+    model: keras.Model = cait_tf.CaiTClassifier.from_config(plain.get_config())
     cait_tf.load_weights(model, directory / FILE)
     return np.asarray(model(images, training=False))

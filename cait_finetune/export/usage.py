@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from cait_finetune.tasks import Task
 
@@ -118,6 +118,48 @@ for name, probability in zip(config["label_names"], probabilities.tolist()):
 
 The head's weights are already divided by the temperature."""
 
+#: The lines that show classes, and the lines that show numbers in their place.
+_OF_NUMBERS = {
+    """print(answer["predicted_class"][0].numpy().decode(), answer["probability"][0].numpy())
+for name, probability in zip(answer["class_names"].numpy(), answer["probabilities"][0].numpy()):
+    print(name.decode(), probability)
+""": """for name, number in zip(answer["target_names"].numpy(), answer["prediction"][0].numpy()):
+    print(name.decode(), number)
+""",
+    """print(answer["predicted_class"][0], answer["probability"][0])
+for name, probability in zip(answer["class_names"], answer["probabilities"][0]):
+    print(name, probability)
+""": """for name, number in zip(answer["target_names"], answer["prediction"][0]):
+    print(name, number)
+""",
+    """print(names[answer["predicted_index"][0]], answer["probability"][0])
+for name, probability in zip(names, answer["probabilities"][0]):
+    print(name, probability)
+""": """for name, number in zip(names, answer["prediction"][0]):
+    print(name, number)
+""",
+    """    logits = model(transform(OPENED.convert("RGB"))[None])
+probabilities = logits[0].ACTIVATION
+print(config["label_names"][probabilities.argmax()], probabilities.max().item())
+for name, probability in zip(config["label_names"], probabilities.tolist()):
+    print(name, probability)
+""": """    numbers = model(transform(OPENED.convert("RGB"))[None])
+for name, number in zip(config["label_names"], numbers[0].tolist()):
+    print(name, number)
+""",
+    "The head's weights are already divided by the temperature.": "The head's weights contain the "
+    "mean and the standard deviation of the targets.",
+    "ImageClassifier": "ImageRegressor",
+    "model.classify(": "model.estimate(",
+    "`model.classifier` is the network inside, which maps\nnormalised images to logits.": (
+        "`model.regressor` is the network inside, which maps\nnormalised images to numbers."
+    ),
+    "`class_names` once": "`target_names` once",
+    "Class names are in": "Target names are in",
+    "\nclassify = Interpreter": "\nestimate = Interpreter",
+    "classify(images=": "estimate(images=",
+}
+
 #: Code that imports PIL and opens an image: rotated by its EXIF orientation, or as stored.
 _UPRIGHT = ("from PIL import Image, ImageOps", 'ImageOps.exif_transpose(Image.open("image.jpg"))')
 _AS_STORED = ("from PIL import Image", 'Image.open("image.jpg")')
@@ -157,8 +199,12 @@ def usage(
         "onnx": _ONNX,
         "litert": _LITERT,
         "keras": _KERAS,
-        "timm": _TIMM.replace("ACTIVATION", task.postprocessing.activation.torch),
+        "timm": _TIMM,
     }
+    if task.numbers:
+        of = {name: _replaced(text, _OF_NUMBERS) for name, text in of.items()}
+    else:
+        of["timm"] = _TIMM.replace("ACTIVATION", task.postprocessing.activation.torch)
     imported, opened = _UPRIGHT if upright else _AS_STORED
     of = {
         name: text.replace("IMPORT", imported).replace("OPENED", opened)
@@ -174,3 +220,9 @@ def usage(
     if any("Image.open" in text for name, text in of.items() if name in exports):
         parts.append(_BITS)
     return "\n\n".join([*parts, *(text for name, text in of.items() if name in exports)])
+
+
+def _replaced(text: str, by: Mapping[str, str]) -> str:
+    for old, new in by.items():
+        text = text.replace(old, new)
+    return text

@@ -11,9 +11,10 @@ import tensorflow as tf
 
 from cait_finetune import model as models
 from cait_finetune.errors import bad_value
-from cait_finetune.inference.portable import damaged
+from cait_finetune.inference.portable import damaged, stacked
 from cait_finetune.runs.provenance import Provenance, read_provenance, replaced_file
 from cait_finetune.runs.saved import SavedRun
+from cait_finetune.scores.postprocessing import Numbers
 
 
 class Backend(Protocol):
@@ -29,7 +30,7 @@ class Backend(Protocol):
     provenance: Provenance | None
 
     def __call__(self, files: Sequence[bytes]) -> np.ndarray:
-        """Return the probabilities ``(B, C)`` of B files.
+        """Return the probabilities ``(B, C)`` of B files, or numbers as `stacked` returns them.
 
         Args:
             files: the bytes of each file.
@@ -69,7 +70,8 @@ class SavedModel:
 
     def __call__(self, files: Sequence[bytes]) -> np.ndarray:
         """Classify files, as `Backend` does."""
-        return self._serve(image_bytes=tf.constant(list(files)))["probabilities"].numpy()
+        outputs = self._serve(image_bytes=tf.constant(list(files)))
+        return stacked({name: one.numpy() for name, one in outputs.items()})
 
 
 class Checkpoint:
@@ -97,7 +99,9 @@ class Checkpoint:
 
     def __call__(self, files: Sequence[bytes]) -> np.ndarray:
         """Classify files, as `Backend` does."""
-        return self._classify(self._seen(files)).numpy()
+        values = self._classify(self._seen(files)).numpy()
+        after = self._postprocessing
+        return stacked(after.ends(values)) if isinstance(after, Numbers) else values
 
     def saliency(self, files: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
         """Return the preprocessed image and the class saliency map of each file.

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from cait_finetune.inference.backends import Backend
-from cait_finetune.inference.prediction import Prediction
+from cait_finetune.inference.prediction import Number, Prediction
 
 _SIGNATURE = 12  # bytes that identify the format of an image file
 
@@ -56,11 +56,23 @@ def _classify(backend: Backend, files: Sequence[_File], top_k: int) -> list[Pred
     if not files:
         return []
     try:
-        probabilities = backend([file.data for file in files])  # (B, C)
+        values = backend([file.data for file in files])  # (B, C) or (B, T, 1 or 3)
     except tf.errors.InvalidArgumentError as error:
         if len(files) == 1:
             return [Prediction(files[0].path, error=f"not an image ({_reason(files[0], error)})")]
         return [one for file in files for one in _classify(backend, [file], top_k)]
+    if values.ndim == 3:
+        return [
+            Prediction(
+                file.path,
+                numbers=tuple(
+                    Number(name, *map(float, one))
+                    for name, one in zip(backend.class_names, row, strict=True)
+                ),
+            )
+            for file, row in zip(files, values, strict=True)
+        ]
+    probabilities = values
     order = np.argsort(-probabilities, axis=-1, kind="stable")[:, :top_k]  # (B, k)
     return [
         Prediction(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,8 +41,10 @@ def check_output(path: Path) -> Path:
 def write_predictions(predictions: Sequence[Prediction], path: Path) -> None:
     """Write predictions in the format that the ending of `path` names.
 
-    CSV has one row per file: path, error, then the class and probability of each of the k classes.
-    JSON is a list of ``{"path": …, "classes": [{"name": …, "probability": …}, …], "error": …}``, in
+    CSV has one row per file: path, error, then the class and probability of each of the k classes, or
+    each target's number and the ends of its interval.
+    For numbers, JSON has ``"numbers": [{"name": …, "value": …, "lower": …, "upper": …}, …]`` in place of
+    ``classes``. JSON is a list of ``{"path": …, "classes": [{"name": …, "probability": …}, …], "error": …}``, in
     which ``error`` is null or a reason. Bytes of a file name that are not UTF-8 become escapes such
     as ``\\xff``.
 
@@ -60,17 +63,31 @@ def _write_csv(predictions: Sequence[Prediction], path: Path) -> None:
     with atomic_open(path, newline="") as file:
         writer = csv.writer(file)
         columns = [f"{name}_{k + 1}" for k in range(count) for name in ("class", "probability")]
+        targets = next((one.numbers for one in predictions if one.numbers), ())
+        columns += [
+            f"{number.name}{end}"
+            for number in targets
+            for end in ("", *(("_lower", "_upper") if number.lower is not None else ()))
+        ]
         writer.writerow(["path", "error", *columns])
         for prediction in predictions:
             flat = [value for pair in prediction.classes for value in pair]
+            for number in prediction.numbers:
+                ends = (number.value, number.lower, number.upper)
+                flat += [value for value in ends if value is not None]
             writer.writerow([prediction.name, prediction.error, *flat])
 
 
 def _write_json(predictions: Sequence[Prediction], path: Path) -> None:
+    numbers = any(one.numbers for one in predictions)
     objects = [
         {
             "path": one.name,
-            "classes": [{"name": name, "probability": share} for name, share in one.classes],
+            **(
+                {"numbers": [dataclasses.asdict(number) for number in one.numbers]}
+                if numbers
+                else {"classes": [{"name": name, "probability": p} for name, p in one.classes]}
+            ),
             "error": one.error or None,
         }
         for one in predictions

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from cait_finetune.runs.provenance import NAME, Provenance, read_provenance
 from cait_tf.quiet import quiet_imports
 
 _ANY = 32  # pixels: side of the test image for an input of any size
-#: Maps images (B, h, w, 3) uint8 to probabilities (B, C).
+#: Maps images (B, h, w, 3) uint8 to probabilities (B, C), or to numbers as `stacked` returns them.
 Call = Callable[[np.ndarray], np.ndarray]
 #: Returns the preprocessing for the model's image size (`None`: any size) and its provenance.
 HowPrepared = Callable[[tuple[int, int] | None, Provenance | None], Preprocessing]
@@ -110,6 +110,22 @@ def _class_names(path: Path, inside: Sequence[str] | None) -> list[str]:
     return beside if inside is None else list(inside)
 
 
+#: The outputs of a file that answers with numbers. Files without intervals have the first only.
+_OF_NUMBERS = ("prediction", "lower", "upper")
+
+
+def stacked(outputs: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return the values among a file's outputs.
+
+    Returns:
+        Probabilities ``(B, C)``; or numbers ``(B, T, 3)`` with the ends of their intervals, ``(B, T, 1)``
+        without.
+    """
+    if "prediction" in outputs:
+        return np.stack([outputs[name] for name in _OF_NUMBERS if name in outputs], axis=-1)
+    return outputs[_chosen(list(outputs))]
+
+
 def open_onnx(path: Path, preprocessing: HowPrepared) -> PixelModel:
     """Open an ONNX file with onnxruntime.
 
@@ -131,7 +147,7 @@ def open_onnx(path: Path, preprocessing: HowPrepared) -> PixelModel:
     if others or image.type != "tensor(uint8)":
         raise _unlike(path, f"is {', '.join(one.type for one in (image, *others))}")
     outputs = [one.name for one in session.get_outputs()]
-    output = _chosen(outputs)
+    wanted = _wanted(outputs)
     shape = [size if isinstance(size, int) else None for size in image.shape]
     stated = session.get_modelmeta().custom_metadata_map
     names = json.loads(stated["class_names"]) if "class_names" in stated else None
@@ -143,7 +159,9 @@ def open_onnx(path: Path, preprocessing: HowPrepared) -> PixelModel:
         names = session.run(["class_names"], {image.name: black})[0].tolist()
     return PixelModel(
         path,
-        lambda images: session.run([output], {image.name: images})[0],
+        lambda images: stacked(
+            dict(zip(wanted, session.run(wanted, {image.name: images}), strict=True))
+        ),
         shape,
         preprocessing,
         names,
@@ -172,17 +190,23 @@ def open_litert(path: Path, preprocessing: HowPrepared) -> PixelModel:
     (name, image), *others = runner.get_input_details().items()
     if others or image["dtype"] != np.uint8:
         raise _unlike(path, f"is {image['dtype'].__name__}{' and others' * bool(others)}")
-    output = _chosen(list(runner.get_output_details()))
     shape = [None if size < 0 else int(size) for size in image["shape_signature"]]
     stated = read_provenance(path)
     return PixelModel(
         path,
-        lambda images: runner(**{name: images})[output],
+        lambda images: stacked(runner(**{name: images})),
         shape,
         preprocessing,
         stated and stated.class_names,
         stated,
     )
+
+
+def _wanted(outputs: list[str]) -> list[str]:
+    """Return the outputs that `stacked` needs."""
+    if "prediction" in outputs:
+        return [name for name in _OF_NUMBERS if name in outputs]
+    return [_chosen(outputs)]
 
 
 def _chosen(outputs: list[str]) -> str:

@@ -8,12 +8,29 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
+class Number:
+    """A predicted number, and the ends of its interval. `None`: the model has no intervals."""
+
+    name: str
+    value: float
+    lower: float | None = None
+    upper: float | None = None
+
+    @property
+    def words(self) -> str:
+        """Return text such as ``angle 12.3 (4.75 to 19.9)``."""
+        interval = "" if self.lower is None else f" ({self.lower:.4g} to {self.upper:.4g})"
+        return f"{self.name} {self.value:.4g}{interval}"
+
+
+@dataclass(frozen=True)
 class Prediction:
-    """The classes of a file with their probabilities, most probable first, or an error."""
+    """The classes of a file with their probabilities, most probable first; its numbers; or an error."""
 
     path: Path
     classes: tuple[tuple[str, float], ...] = ()
     error: str = ""
+    numbers: tuple[Number, ...] = ()
 
     @property
     def name(self) -> str:
@@ -22,5 +39,12 @@ class Prediction:
 
     @property
     def words(self) -> str:
-        """Return text such as ``rose 98.1%, tulip 1.2%``, or the error."""
-        return self.error or ", ".join(f"{name} {share:.1%}" for name, share in self.classes)
+        """Return text such as ``rose 98.1%, tulip 1.2%`` or ``angle 12.3 (4.75 to 19.9)``, or the error."""
+        return self.error or ", ".join(self.parts)
+
+    @property
+    def parts(self) -> list[str]:
+        """Return the text of each class or number."""
+        return [f"{name} {share:.1%}" for name, share in self.classes] + [
+            number.words for number in self.numbers
+        ]

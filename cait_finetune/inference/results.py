@@ -53,12 +53,15 @@ class Predictions(Sequence[Prediction]):
     def _repr_html_(self) -> str:
         rows = [(_thumbnail(one.path), escape(one.name), _lines(one)) for one in self[:_SHOWN]]
         below = "".join(f"<p>{line}</p>" for line in _more(self))
-        return html.notebook_table(("", "image", "classes"), rows) + below
+        return html.notebook_table(("", "image", _heading(self)), rows) + below
+
+
+def _heading(predictions: Predictions) -> str:
+    return "numbers" if any(one.numbers for one in predictions) else "classes"
 
 
 def _lines(prediction: Prediction) -> str:
-    classes = [escape(f"{name} {share:.1%}") for name, share in prediction.classes]
-    return "<br>".join(classes) or escape(prediction.error)
+    return "<br>".join(map(escape, prediction.parts)) or escape(prediction.error)
 
 
 def _more(predictions: Predictions) -> list[str]:

@@ -9,7 +9,12 @@ from cait_tf.atomic import atomic_path
 
 
 def draw_curves(
-    steps: list[dict], epochs: list[dict], title: str, path: Path, metric: str = "top1"
+    steps: list[dict],
+    epochs: list[dict],
+    title: str,
+    path: Path,
+    metric: str = "top1",
+    train_metric: str = "accuracy",
 ) -> None:
     """Draw the records of ``metrics.jsonl`` and write a PNG.
 
@@ -17,6 +22,7 @@ def draw_curves(
 
     Args:
         metric: the validation metric that the accuracy plot shows.
+        train_metric: the training metric that the accuracy plot shows.
     """
     from matplotlib.figure import Figure
 
@@ -25,7 +31,7 @@ def draw_curves(
         loss, accuracy, rate = figure.subplots(1, 3)
         for axes, name, train_key, validation_key in (
             (loss, "loss", "train_loss", "validation_loss"),
-            (accuracy, "accuracy", "train_accuracy", f"validation_{metric}"),
+            (accuracy, train_metric, f"train_{train_metric}", f"validation_{metric}"),
         ):
             if not epochs:
                 axes.plot([record["step"] for record in steps], [record[name] for record in steps])
@@ -41,7 +47,8 @@ def draw_curves(
             axes.set(xlabel="epoch", title=name)
             axes.xaxis.get_major_locator().set_params(integer=True)
             axes.legend()
-        accuracy.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        if train_metric == "accuracy":
+            accuracy.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         rates = [record["learning_rate"] for record in steps]
         rate.plot([record["step"] for record in steps], rates, "C2")
         rate.set(xlabel="step", title="learning rate")

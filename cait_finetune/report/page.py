@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 from omegaconf import OmegaConf
 
 from cait_finetune.config import EXPORT_FORMATS, TaskConfig
-from cait_finetune.config.metrics import METRIC_NAMES
+from cait_finetune.config.metrics import METRIC_NAMES, format_value
 from cait_finetune.errors import UserError, bad_value
-from cait_finetune.report import sections
+from cait_finetune.report import number_sections, sections
 from cait_finetune.runs import html
 from cait_finetune.runs.directory import RunDirectory, read_json
 from cait_finetune.runs.exports import current_result
@@ -27,6 +27,9 @@ _SECTIONS: tuple[tuple[str, Callable[[RunDirectory], str | None]], ...] = (
     ("Confusion", sections.confusion),
     ("Calibration", sections.calibration),
     ("Mistakes", sections.mistakes),
+    ("Targets", number_sections.targets),
+    ("Predictions", number_sections.predicted),
+    ("Largest errors", number_sections.errors),
     ("Speed and memory", sections.speed),
     ("Export", sections.export),
     ("Parameters", sections.parameters),
@@ -120,7 +123,11 @@ def _metrics(run: RunDirectory) -> dict:
 
 
 def _headline(result: dict) -> str:
-    shown = [(name, f"{result[key]:.2%}") for key, name in _NAMES.items() if key in result]
+    shown = [
+        (name, format_value(key.removeprefix("test_"), result[key]))
+        for key, name in _NAMES.items()
+        if key in result
+    ]
     if not shown:
         return ""
     if "temperature" in result:  # results of earlier versions lack it

@@ -33,21 +33,25 @@ def scores(run: RunDirectory) -> str | None:
     splits = [name for name in ("test", "validation") if name in found]
     keys = [key for key in METRIC_NAMES if key in found[splits[0]]]
     further = [key for key in found[splits[0]] if key not in (*METRIC_NAMES, *OTHER_SCORES)]
+    of_classes = ["ECE"] if "ece" in found[splits[0]] else []
     rows = [
         (name, f"{found[name]['images']:,}", *(_metric(found[name], key) for key in keys),
-         f"{found[name]['loss']:.4f}", f"{found[name]['ece']:.2%}",
+         f"{found[name]['loss']:.4f}", *(f"{found[name]['ece']:.2%}" for _ in of_classes),
          *(f"{found[name][key]:.4g}" for key in further))
         for name in splits
     ]  # fmt: skip
-    head = ("split", "images", *(METRIC_NAMES[key] for key in keys), "loss", "ECE", *further)
+    head = (
+        "split", "images", *(METRIC_NAMES[key] for key in keys), "loss", *of_classes, *further,
+    )  # fmt: skip
     weights = "trained"
     with contextlib.suppress(UserError):  # another section reports an unreadable result.json
         weights = current_result(run).get("best_weights", weights)
     note = (
         f"The best epoch was chosen on the validation images. The {weights} weights are scored in "
         "float32, each image once. "
-        "ECE and loss are before the temperature. In brackets: the 95 % interval, Wilson's for "
-        "top-1, and a bootstrap over the images for mAP."
+        + ("ECE and loss are before the temperature. " if of_classes else "")
+        + "In brackets: the 95 % interval, Wilson's for top-1, and a bootstrap over the images for "
+        "mAP and R²."
     )
     return html.table(head, rows) + html.paragraph(note, "note")
 
@@ -240,13 +244,13 @@ def export(run: RunDirectory) -> str | None:
         return None
     facts = []
     for name, one in exports.items():
-        facts.append(
-            (name, f"{one['path']}: largest difference of a probability {one['difference']:.1e}")
-        )
+        facts.append((name, f"{one['path']}: largest difference {one['difference']:.1e}"))
         for variant, metrics in one.get("variants", {}).items():
             worse = 100 * (metrics["accuracy"] - metrics["plain_accuracy"])
             facts.append((variant, f"{metrics['path']}: {worse:+.2f} points on validation"))
-    return html.facts([*facts, ("temperature in files", f"{found.get('temperature', 1.0):.4f}")])
+    if "temperature" in found:
+        facts.append(("temperature in files", f"{found['temperature']:.4f}"))
+    return html.facts(facts)
 
 
 def parameters(run: RunDirectory) -> str | None:

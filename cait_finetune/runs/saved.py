@@ -218,7 +218,11 @@ class SavedRun:
         from cait_finetune import model as models
 
         return models.from_checkpoint(
-            self.model, self.head, class_names, self.directory.best_checkpoint
+            self.model,
+            self.head,
+            class_names,
+            self.directory.best_checkpoint,
+            self.task.numbers,
         )
 
     def build_preprocessing(self) -> Preprocessing:

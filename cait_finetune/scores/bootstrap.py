@@ -1,4 +1,4 @@
-"""The 95 % bootstrap interval of mean average precision."""
+"""The 95 % bootstrap intervals of mean average precision and of R²."""
 
 from __future__ import annotations
 
@@ -29,6 +29,22 @@ def average_precision_interval(predictions: Predictions) -> Interval | None:
     draws = int(np.clip(_LOGITS // logits.size, *_DRAWS))
     metric = mean_average_precision(logits, predictions.labels)
     return bootstrap(metric, len(logits), draws)
+
+
+def r2_interval(predictions: Predictions) -> Interval | None:
+    """Return the interval of R², averaged over the targets. `None`: as `average_precision_interval`."""
+    predicted, true = predictions.logits.astype("float64"), predictions.labels.astype("float64")
+    if not predicted.size or predicted.size > _MOST or not np.isfinite(predicted).all():
+        return None
+    squares = (predicted - true) ** 2  # (N, T)
+
+    def metric(counts: np.ndarray) -> float:
+        mean = counts @ true / counts.sum()  # (T,)
+        spread = counts @ (true - mean) ** 2
+        return float((1 - (counts @ squares) / np.where(spread > 0, spread, np.inf)).mean())
+
+    draws = int(np.clip(_LOGITS // predicted.size, *_DRAWS))
+    return bootstrap(metric, len(predicted), draws)
 
 
 def bootstrap(metric: Resampled, examples: int, draws: int) -> Interval | None:

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from cait_finetune.scores.regression import score_target
 from cait_tf.fused.tensorflow import infer
 
 
@@ -129,19 +130,23 @@ class MultiLabelEvaluator:
         # Average precision needs the scores of all replicas.
         return tuple(self._strategy.gather(one, axis=0) for one in outputs)
 
+    def collected(self, batches: Iterable) -> tuple[np.ndarray, np.ndarray]:
+        """Return the outputs and labels of all real images, ``(N, C)`` each."""
+        outputs, truths = [np.zeros((0, 0), "float32")], [np.zeros((0, 0), "float32")]
+        for batch in batches:
+            some, labels, real = (one.numpy() for one in self._step(*batch))
+            outputs.append(some[real > 0])
+            truths.append(labels[real > 0])
+        return np.concatenate(outputs[1:] or outputs), np.concatenate(truths[1:] or truths)
+
     def __call__(self, batches: Iterable) -> MultiLabelEvaluation:
         """Evaluate one pass over batches ``(images, labels, real)``. `real` is false for padding."""
         from sklearn.metrics import average_precision_score
 
-        scores, truths = [], []
-        for batch in batches:
-            logits, labels, real = (one.numpy() for one in self._step(*batch))
-            scores.append(logits[real > 0])
-            truths.append(labels[real > 0])
-        if not scores:
+        logits, labels = self.collected(batches)
+        if not logits.size:
             return MultiLabelEvaluation(0.0, 0.0, 0.0, 0)
-        logits = np.concatenate(scores).astype("float64")  # (N, C)
-        labels = np.concatenate(truths)
+        logits = logits.astype("float64")  # (N, C)
         with np.errstate(invalid="ignore"):
             losses = np.logaddexp(0.0, logits) - labels * logits
         present = labels.sum(axis=0) > 0
@@ -157,5 +162,52 @@ class MultiLabelEvaluator:
         return MultiLabelEvaluation(float(precision), float(f1), float(loss), len(labels))
 
 
-AnyEvaluation = Evaluation | MultiLabelEvaluation
-AnyEvaluator = Evaluator | MultiLabelEvaluator
+@dataclasses.dataclass(frozen=True)
+class NumberEvaluation:
+    """Metrics of the numbers of `examples` images: means over the targets, as scikit-learn's.
+
+    ``mae`` and ``rmse`` have the targets' units. ``loss`` is the mean squared error of each target
+    divided by the variance of its true numbers.
+    """
+
+    r2: float
+    mae: float
+    rmse: float
+    spearman: float
+    loss: float
+    examples: int
+
+    def as_metrics(self) -> dict[str, float]:
+        """Return the metrics that a run logs after a validation."""
+        return {
+            "loss": self.loss,
+            "r2": self.r2,
+            "mae": self.mae,
+            "rmse": self.rmse,
+            "spearman": self.spearman,
+        }
+
+
+class NumberEvaluator(MultiLabelEvaluator):
+    """Evaluate as `Evaluator` does, but with numbers ``(B, T)`` in place of labels."""
+
+    def __call__(self, batches: Iterable) -> NumberEvaluation:
+        """Evaluate one pass over batches ``(images, numbers, real)``. `real` is false for padding."""
+        predicted, true = self.collected(batches)
+        if not len(true):
+            return NumberEvaluation(0.0, 0.0, 0.0, 0.0, 0.0, 0)
+        scores = [
+            score_target(ours, theirs) for ours, theirs in zip(predicted.T, true.T, strict=True)
+        ]
+        means = {
+            name: float(np.mean([getattr(one, name) for one in scores]))
+            for name in ("r2", "mae", "rmse", "spearman")
+        }
+        variance = true.astype("float64").var(axis=0)
+        squares = ((predicted.astype("float64") - true) ** 2).mean(axis=0)
+        loss = float((squares / np.where(variance > 0, variance, 1.0)).mean())
+        return NumberEvaluation(**means, loss=loss, examples=len(true))
+
+
+AnyEvaluation = Evaluation | MultiLabelEvaluation | NumberEvaluation
+AnyEvaluator = Evaluator | MultiLabelEvaluator | NumberEvaluator

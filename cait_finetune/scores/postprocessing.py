@@ -5,12 +5,12 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import tensorflow as tf
 
-from cait_finetune.scores import calibration
+from cait_finetune.scores import calibration, conformal
 from cait_finetune.scores.activation import SOFTMAX, Activation
 from cait_finetune.scores.predictions import Predictions
 
@@ -22,7 +22,15 @@ class Postprocessing(abc.ABC):
     """What a model's outputs ``(B, C)`` become in evaluation, in exported files and in ``predict``.
 
     A task states the kind. `fitted` returns one that is fitted to a run's validation images.
+
+    Attributes:
+        alike: what the check of an exported file found to be the same, and the unit of the largest
+            difference, for messages.
+        agreeing: when a quantised file agrees with the file itself on an image, for messages.
     """
+
+    alike: ClassVar[tuple[str, str]]
+    agreeing: ClassVar[str]
 
     @abc.abstractmethod
     def tensor(self, outputs: tf.Tensor) -> tf.Tensor:
@@ -92,6 +100,9 @@ class Probabilities(Postprocessing):
 
     activation: Activation
     temperature: float = 1.0
+
+    alike = (", same top-1", "of a probability")
+    agreeing = "same class"
 
     def tensor(self, outputs: tf.Tensor) -> tf.Tensor:
         """As `Postprocessing.tensor`: calibrated probabilities."""
@@ -176,6 +187,119 @@ class Probabilities(Postprocessing):
         return (
             f"Probabilities are calibrated by a temperature of {self.temperature:.3f}, fitted on the "
             "validation split. They are less reliable for images that differ from the validation images."
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Numbers(Postprocessing):
+    """Numbers in the targets' units, with an interval of split conformal prediction (`conformal`).
+
+    Attributes:
+        alpha: the expected share of images outside the interval.
+        half_widths: half the width of each target's interval, in the target's unit. `None`: none
+            was fitted.
+    """
+
+    alpha: float
+    half_widths: tuple[float, ...] | None = None
+
+    alike = ("", "of a number, in standard deviations of the target")
+    agreeing = "number within 0.1 standard deviations"
+
+    def tensor(self, outputs: tf.Tensor) -> tf.Tensor:
+        """As `Postprocessing.tensor`: the outputs as they are."""
+        return outputs
+
+    def answers(self, outputs: tf.Tensor, names: tf.Tensor) -> dict[str, tf.Tensor]:
+        """As `Postprocessing.answers`: the numbers, and the ends of their intervals if fitted."""
+        found = {"prediction": tf.identity(outputs)}
+        if self.half_widths is not None:
+            widths = tf.constant(self.half_widths, outputs.dtype)  # (T,)
+            found |= {"lower": outputs - widths, "upper": outputs + widths}
+        return {**found, "target_names": tf.identity(names)}
+
+    def row_answers(self, outputs: tf.Tensor, names: tf.Tensor) -> dict[str, tf.Tensor]:
+        """As `Postprocessing.row_answers`."""
+        rows = tf.tile(names[tf.newaxis], (tf.shape(outputs)[0], 1))  # (B, T)
+        return {**self.answers(outputs, names), "target_names": rows}
+
+    def ends(self, numbers: np.ndarray) -> dict[str, np.ndarray]:
+        """Return ``prediction``, and ``lower`` and ``upper`` if fitted, ``(N, T)`` each."""
+        found = {"prediction": numbers}
+        if self.half_widths is not None:
+            widths = np.array(self.half_widths)
+            found |= {"lower": numbers - widths, "upper": numbers + widths}
+        return found
+
+    def values(self, outputs: np.ndarray) -> np.ndarray:
+        """As `Postprocessing.values`: the outputs as they are."""
+        return np.asarray(outputs, "float64")
+
+    def fitted(self, validation: Predictions) -> Numbers | None:
+        """As `Postprocessing.fitted`: with the half widths of `conformal.half_widths`."""
+        widths = conformal.half_widths(validation.logits, validation.labels, self.alpha)
+        if not np.isfinite(widths).all():
+            return None
+        return Numbers(self.alpha, tuple(widths.tolist()))
+
+    def facts(self) -> dict[str, Any]:
+        """As `Postprocessing.facts`."""
+        widths = None if self.half_widths is None else list(self.half_widths)
+        return {"alpha": self.alpha, "half_widths": widths}
+
+    def stated(self, facts: Mapping[str, Any]) -> Numbers:
+        """As `Postprocessing.stated`."""
+        alpha, widths = facts.get("alpha", self.alpha), facts.get("half_widths")
+        if not isinstance(alpha, int | float) or not 0 < alpha < 1:
+            raise ValueError("alpha between 0 and 1")
+        if widths is None:
+            return Numbers(float(alpha))
+        good = isinstance(widths, list) and all(
+            isinstance(one, int | float) and one >= 0 for one in widths
+        )
+        if not good:
+            raise ValueError("half_widths, a number of at least 0 for each target")
+        return Numbers(float(alpha), tuple(map(float, widths)))
+
+    def fits(self, other: Numbers) -> bool:
+        """As `Postprocessing.fits`. Widths for another alpha are not compared."""
+        if self.alpha != other.alpha:
+            return True
+        ours, theirs = self.half_widths or (), other.half_widths or ()
+        return len(ours) == len(theirs) and np.allclose(ours, theirs, rtol=_SAME, atol=0)
+
+    def described(self) -> str:
+        """As `Postprocessing.described`."""
+        widths = [f"{one:.4g}" for one in self.half_widths or ()]
+        return f"alpha {self.alpha:g}, half_widths [{', '.join(widths)}]"
+
+    def measures(self, predictions: Predictions) -> dict[str, float]:
+        """As `Postprocessing.measures`: the share of true numbers inside the intervals."""
+        if self.half_widths is None or not len(predictions.labels):
+            return {}
+        inside = conformal.coverage(
+            predictions.logits, predictions.labels, np.array(self.half_widths)
+        )
+        return {"coverage": float(inside.mean())}
+
+    def summary(self, measures: Mapping[str, float]) -> str:
+        """As `Postprocessing.summary`."""
+        if self.half_widths is None:
+            return (
+                f"no intervals: they need {conformal.fewest(self.alpha)} validation images and finite "
+                "predictions"
+            )
+        widths = ", ".join(f"±{one:.4g}" for one in self.half_widths)
+        return f"{1 - self.alpha:.0%} interval {widths}, with {measures['coverage']:.1%} inside"
+
+    def limits(self) -> str:
+        """As `Postprocessing.limits`."""
+        if self.half_widths is None:
+            return "The numbers have no intervals: the validation split was too small for them."
+        return (
+            f"The intervals are those of split conformal prediction on the validation split: "
+            f"{1 - self.alpha:.0%} of the numbers of similar images lie inside. For images that differ "
+            "from the validation images, fewer do."
         )
 
 

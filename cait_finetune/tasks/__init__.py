@@ -11,6 +11,7 @@ from cait_finetune.config import Config, TaskConfig, from_hydra
 from cait_finetune.errors import bad_value, suggest
 from cait_finetune.tasks.classification import Classification
 from cait_finetune.tasks.multi_label import MultiLabel
+from cait_finetune.tasks.regression import Regression
 from cait_finetune.tasks.task import Task
 
 _TASKS: dict[str, Task] = {}
@@ -23,6 +24,7 @@ def register(task: Task) -> None:
 
 register(Classification())
 register(MultiLabel())
+register(Regression())
 
 
 def known_sections() -> set[str]:
@@ -40,7 +42,7 @@ def task_of(config: TaskConfig) -> Task:
         raise bad_value(
             "task.name", config.name, f"one of {', '.join(_TASKS)}", suggest(config.name, _TASKS)
         )
-    return _TASKS[config.name]
+    return _TASKS[config.name].configured(config)
 
 
 def checked(composed: DictConfig) -> Config:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 from typing import TYPE_CHECKING, ClassVar
 
-from cait_finetune.config import Config, DatasetConfig
+from cait_finetune.config import Config, DatasetConfig, TaskConfig
 from cait_finetune.config.checks import within
 from cait_finetune.errors import bad_value
 
@@ -34,9 +34,13 @@ class Task(abc.ABC):
         measured: all metrics of a validation, without the prefix that ``metrics.jsonl`` gives them.
         losses: the names in `loss.name` that fit. ``auto`` chooses the first.
         fewest: the smallest number of classes that a data set may have.
+        numbers: whether the model answers with numbers in the units of targets, not with classes.
+        train_metric: the metric that the training loss measures on each batch (`Loss.correct`).
         one_class: whether the answer for an image is exactly one class.
         sections: the sections of a report that only some tasks have, by title.
         confidence: the labels of the calibration figure's axes.
+        kind: the hub's name of the task.
+        noun: what the model is, and what a column is, for the model card.
         per_image: how many classes an image has, for the model card.
         answer: what the model answers for an image, for the model card. ``{classes}`` is their number.
         use: a paragraph on how to use the answers, for the model card. Empty: none.
@@ -47,12 +51,20 @@ class Task(abc.ABC):
     measured: ClassVar[tuple[str, ...]]
     losses: ClassVar[tuple[str, ...]]
     fewest: ClassVar[int]
+    numbers: ClassVar[bool] = False
+    train_metric: ClassVar[str] = "accuracy"
     one_class: ClassVar[bool]
     sections: ClassVar[tuple[str, ...]]
     confidence: ClassVar[tuple[str, str]]
+    kind: ClassVar[str] = "image-classification"
+    noun: ClassVar[tuple[str, str]] = ("An image classifier", "classes")
     per_image: ClassVar[str]
     answer: ClassVar[str]
     use: ClassVar[str] = ""
+
+    def configured(self, config: TaskConfig) -> Task:
+        """Return the task with the values of its own keys."""
+        return self
 
     def judged_by(self, dataset: DatasetConfig) -> str:
         """Return the metric that decides which epoch is best: `dataset.metric`, or the default."""
@@ -65,6 +77,13 @@ class Task(abc.ABC):
             UserError: a value does not fit the task.
         """
         dataset, loss = config.dataset, config.loss
+        if config.task.alpha is not None and not self.numbers:
+            raise bad_value(
+                "task.alpha",
+                f"{config.task.alpha:g} with task={self.name}",
+                "null: only numbers have intervals",
+                "Set task=regression, or leave the key out.",
+            )
         within("dataset.num_classes", dataset.num_classes, self.fewest)
         if dataset.metric is not None and dataset.metric not in self.metrics:
             raise bad_value(
@@ -108,6 +127,9 @@ class Task(abc.ABC):
     def intervals(self, predictions: Predictions, evaluation: AnyEvaluation) -> dict[str, Interval]:
         """Return the 95 % intervals of metrics, by the metric's name."""
 
-    @abc.abstractmethod
     def mistakes(self, predictions: Predictions, postprocessing: Postprocessing) -> list[Mistake]:
-        """Return the images that the model gets wrong, most confident first."""
+        """Return the images that the model gets wrong, most confident first.
+
+        Only a task with the section "Mistakes" needs the method.
+        """
+        raise NotImplementedError(self.name)

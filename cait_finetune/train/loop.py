@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from cait_finetune.config import CheckpointConfig, TrainConfig
+from cait_finetune.config.metrics import METRIC_NAMES, format_value
 from cait_finetune.errors import bad_value
 from cait_finetune.optim.length import Length
 from cait_finetune.runtime.progress import training_progress
@@ -239,7 +240,8 @@ class Trainer:
         self._fetch()
         if not self.state.window:
             return ""
-        metrics = self.state.close_window(self._train.batch_size)
+        beside = self._validation.train_metric
+        metrics = self.state.close_window(self._train.batch_size, beside)
         if not metrics["skipped_steps"]:
             self._refuse_non_finite(metrics["loss"], "loss")
         speed, waited = self._clock.lap()
@@ -247,7 +249,7 @@ class Trainer:
                             learning_rate=self._rate, **metrics, images_per_second=speed,
                             data_wait_share=waited)  # fmt: skip
         return (
-            f"loss {metrics['loss']:.3f}  acc {metrics['accuracy']:.1%}  "
+            f"loss {metrics['loss']:.3f}  {_brief(beside, metrics[beside])}  "
             f"lr {self._rate:.1e}  {speed:.0f} img/s"
         )
 
@@ -257,8 +259,10 @@ class Trainer:
         self._fetch()
         if stage.swa and state.step >= stage.swa_from:
             stage.swa.add()
-        record = state.close_epoch(self._train.batch_size)
-        text = f"train loss {record['train_loss']:.4f}  accuracy {record['train_accuracy']:.2%}"
+        beside = self._validation.train_metric
+        record = state.close_epoch(self._train.batch_size, beside)
+        text = f"train loss {record['train_loss']:.4f}  {METRIC_NAMES.get(beside, beside)} "
+        text += format_value(beside, record[f"train_{beside}"])
         versions = {name: values() for name, values in stage.weights.items()}
         present = [
             name for name, values in versions.items() if values is not None or name == TRAINED
@@ -352,3 +356,8 @@ class Trainer:
                 "a finite loss",
                 f"{_CALMER}; or a new run with train.precision=float32; finished checkpoints are kept",
             )
+
+
+def _brief(metric: str, value: float) -> str:
+    """Return a training metric for the progress bar: ``acc 98.1%`` or ``mae 3.21``."""
+    return f"acc {value:.1%}" if metric == "accuracy" else f"{metric} {value:.3g}"

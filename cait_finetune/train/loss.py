@@ -16,13 +16,17 @@ class Loss(Protocol):
 
     Labels are class indices ``(B,)``, or float32 ``(B, C)``. With one label per image, the columns
     hold class probabilities times the example's weight. With several labels per image, the columns
-    hold zeros and ones, or values between 0 and 1 after mixup or CutMix.
+    hold zeros and ones, or values between 0 and 1 after mixup or CutMix. Numbers are ``(B, T)``, or
+    ``(B, T + 1)`` with the example's weight in the last column.
     """
 
     def __call__(self, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor: ...
 
     def correct(self, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-        """Return the correctness of each example, from 0 to 1, ``(B,)`` float32."""
+        """Return the correctness of each example, from 0 to 1, ``(B,)`` float32.
+
+        Of numbers: the absolute error.
+        """
         ...
 
 
@@ -149,6 +153,53 @@ class AsymmetricLoss:
     def correct(self, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
         """Return the fraction of classes that are predicted right."""
         return _right_answers(labels, logits)
+
+
+@dataclasses.dataclass(frozen=True)
+class NumberLoss:
+    """The error of numbers in standard deviations of each target, averaged over the targets.
+
+    ``mse`` squares the error, ``l1`` takes its absolute value, and ``huber`` is half the square up to
+    an error of 1 and linear above (Huber 1964).
+
+    Attributes:
+        name: ``mse``, ``huber`` or ``l1``.
+        std: standard deviation of each target in the training split, ``(T,)``.
+    """
+
+    name: str
+    std: np.ndarray
+
+    def __call__(self, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        numbers, weight = self._parted(labels)
+        errors = tf.abs(logits - numbers) / tf.constant(self.std, tf.float32)  # (B, T)
+        if self.name == "mse":
+            losses = tf.square(errors)
+        elif self.name == "huber":
+            losses = tf.where(errors <= 1.0, 0.5 * tf.square(errors), errors - 0.5)
+        else:
+            losses = errors
+        return weight * tf.reduce_mean(losses, axis=-1)
+
+    def correct(self, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        """Return the absolute error in the targets' units, averaged over the targets."""
+        return tf.reduce_mean(tf.abs(logits - self._parted(labels)[0]), axis=-1)
+
+    def _parted(self, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | float]:
+        """Return the numbers ``(B, T)`` and the weights ``(B,)``; 1 without weights."""
+        targets = len(self.std)
+        weighted = labels.shape[-1] > targets
+        return labels[:, :targets], labels[:, targets] if weighted else 1.0
+
+
+def number_loss(config: LossConfig, labels: np.ndarray) -> NumberLoss:
+    """Return the configured loss for numbers.
+
+    Args:
+        labels: the numbers of the training split, ``(N, T)``.
+    """
+    std = np.asarray(labels, "float64").std(axis=0).astype("float32")
+    return NumberLoss("mse" if config.name == "auto" else config.name, std)
 
 
 def class_loss(

@@ -124,11 +124,11 @@ class RunState:
             self.epoch_correct += row[_CORRECT]
         return longest
 
-    def close_window(self, batch_size: int) -> dict[str, float]:
+    def close_window(self, batch_size: int, metric: str = "accuracy") -> dict[str, float]:
         """Return the mean metrics since the last call, over the steps that were not skipped.
 
         `grad_norm` is that of the last step. If all steps were skipped, the loss is also that of
-        the last step.
+        the last step. `metric` names the mean of `Loss.correct`.
         """
         good = [row for row in self.window if row[_FINITE] == 1]
         count = max(1, len(good))
@@ -137,18 +137,18 @@ class RunState:
         self.window = []
         return {
             "loss": sum(row[_LOSS] for row in good) / count if good else last[_LOSS],
-            "accuracy": sum(row[_CORRECT] for row in good) / (count * batch_size),
+            metric: sum(row[_CORRECT] for row in good) / (count * batch_size),
             "grad_norm": last[_NORM],
             "skipped_steps": skipped,
         }
 
-    def close_epoch(self, batch_size: int) -> dict[str, float]:
-        """Return mean loss and accuracy of the epoch so far, and reset their sums."""
+    def close_epoch(self, batch_size: int, metric: str = "accuracy") -> dict[str, float]:
+        """Return mean loss and `metric` of the epoch so far, and reset their sums."""
         good = max(1, self.epoch_good_steps)
-        loss, accuracy = self.epoch_loss / good, self.epoch_correct / (good * batch_size)
+        loss, correct = self.epoch_loss / good, self.epoch_correct / (good * batch_size)
         self.epoch_loss = self.epoch_correct = 0.0
         self.epoch_good_steps = 0
-        return {"train_loss": loss, "train_accuracy": accuracy}
+        return {"train_loss": loss, f"train_{metric}": correct}
 
     def images_per_second(self) -> float | None:
         """Return the training speed, without validation and tracing. `None`: no step was timed."""

@@ -15,10 +15,12 @@ class Validation:
     Args:
         measure: returns the metrics of the validation split for the weights that the model holds.
         metric: the metric that decides which epoch is best, such as ``top1``.
+        train_metric: the metric that the loss measures on the training batches.
     """
 
     measure: Callable[[], dict[str, float]]
     metric: str
+    train_metric: str = "accuracy"
 
     def score(self, metrics: Mapping[str, float]) -> tuple[float, float]:
         """Return the score; higher is better. Among equal metrics, the lower loss is better."""

@@ -89,6 +89,7 @@ def export_run(
         )
     ]
     refused = []
+    same, _ = exported.postprocessing.alike
     if wanted:
         samples = encoded_images(source, "validation", config.check_images, corrupt)
         labelled = functools.partial(
@@ -108,11 +109,11 @@ def export_run(
         exports[name] = {**_below_run(done), "images": len(samples), **facts, FILES: files}
         _write_exports(run, exports)
         say(
-            f"export checked on {len(samples)} validation images: same top-1, largest difference "
+            f"export checked on {len(samples)} validation images{same}, largest difference "
             f"{done['difference']:.1e} ({name})"
         )
         for variant, metrics in done.get("variants", {}).items():
-            say(_compared(variant, metrics, done["megabytes"]))
+            say(_compared(variant, metrics, done["megabytes"], exported.postprocessing.agreeing))
     _remove_stale(exports, folder, mark, say)
     _write_exports(run, exports)
     if refused:
@@ -242,10 +243,10 @@ def _is_whole(name: str, run: RunDirectory, record: dict[str, Any], say: Say) ->
     return damaged is None
 
 
-def _compared(variant: str, metrics: dict, megabytes: float) -> str:
+def _compared(variant: str, metrics: dict, megabytes: float, agreeing: str) -> str:
     worse = 100 * (metrics["accuracy"] - metrics["plain_accuracy"])
     return (
         f"export {variant}: {METRIC_NAMES[metrics['metric']]} {metrics['accuracy']:.2%}, {worse:+.2f} points, on "
-        f"{metrics['images']:,} validation images, the same class on {metrics['agreement']:.1%}; "
+        f"{metrics['images']:,} validation images, the {agreeing} on {metrics['agreement']:.1%}; "
         f"{metrics['megabytes']:g} MB instead of {megabytes:g}"
     )

@@ -82,7 +82,7 @@ def draw_report(config: Config, prepared: Prepared, model: keras.Model, scores: 
     metric = task_of(config.task).judged_by(config.dataset)
     said = format_metrics(scores.test.as_metrics(), metric)
     title = f"{config.dataset.name}, {config.model.name}: test {said}"
-    draw_training(prepared.run, title, metric)
+    draw_training(prepared.run, title, metric, scores.task)
     view = build_viewer(model, prepared.source, prepared.streams.preprocessing)
     draw_scores(prepared.run, scores, view)
 

@@ -22,6 +22,7 @@ from cait_finetune.loggers.fan_out import Loggers
 from cait_finetune.report.page import write_page
 from cait_finetune.runs.directory import RunDirectory
 from cait_finetune.runs.identity import check_best
+from cait_finetune.tasks import task_of
 from cait_finetune.train.distribution import lost_worker, wait_for_workers
 from cait_finetune.train.logbook import OnEpochEnd
 from cait_finetune.workflow.exporting import outcome, publish, read_exports
@@ -80,7 +81,11 @@ def finetune(config: Config, directory: Path, hooks: Hooks | None = None) -> dic
                     check_best(run, prepared.logbook.state.best_sha256)
                     # Score and export a float32 model on one device.
                     model = models.from_checkpoint(
-                        config.model, config.head, prepared.source.class_names, run.best_checkpoint
+                        config.model,
+                        config.head,
+                        prepared.source.class_names,
+                        run.best_checkpoint,
+                        task_of(config.task).numbers,
                     )
                     finish(config, prepared, model, started, loggers, hooks.metrics)
                 else:

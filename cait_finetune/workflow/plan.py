@@ -63,14 +63,18 @@ def build_plan(
     """
     # Seed right before the weights are initialised: preparing a data set also draws random numbers.
     keras.utils.set_random_seed(config.seed)
+    task = task_of(config.task)
     with worker.strategy.scope():
         model = models.build(
             config.model,
             source.class_names,
             config.train.precision,
             config.head,
+            numbers=task.numbers,
             load=start.arrays is None,
         )
+        if task.numbers:
+            models.standardise(model, source.labels("train"))
         models.adapt(model, config.tuning)
     if start.arrays:
         restore(model, None, start.arrays)
@@ -81,7 +85,7 @@ def build_plan(
     elif start.resumed and config.model.weights != run.read_config().model.weights:
         # The state holds the weights. The model card names the weights that the run began with.
         check_weights(run, config.model.weights, models.source_checksum(config.model))
-    loss = task_of(config.task).build_loss(config, source)
+    loss = task.build_loss(config, source)
     peak = config.optimizer.peak(config.train.batch_size)
     return Plan(model, planned, loss, length, peak)
 

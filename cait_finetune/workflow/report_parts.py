@@ -18,11 +18,19 @@ from cait_finetune.report.attention_sheet import Tile, draw_attention_sheet
 from cait_finetune.report.class_table import class_table, write_class_table
 from cait_finetune.report.confusion import confusion, draw_confusion, write_confusion
 from cait_finetune.report.curves import draw_curves
+from cait_finetune.report.number_figures import draw_predicted, draw_residuals
+from cait_finetune.report.number_table import (
+    image_errors,
+    target_table,
+    write_image_errors,
+    write_target_table,
+)
 from cait_finetune.report.reliability import draw_reliability, write_reliability
 from cait_finetune.report.speed import draw_speed
 from cait_finetune.runs.directory import RunDirectory
 from cait_finetune.runs.records import read_records
 from cait_finetune.scores.mistakes import Mistake
+from cait_finetune.tasks import Task
 from cait_finetune.workflow.scoring import Scores
 from cait_tf.atomic import atomic_open, write_text
 
@@ -34,11 +42,12 @@ _AT_A_TIME = 4  # images per call: saliency keeps the attention of every block i
 Viewer = Callable[[Sequence[Mistake]], list[Tile]]
 
 
-def draw_training(run: RunDirectory, title: str, metric: str) -> None:
+def draw_training(run: RunDirectory, title: str, metric: str, task: Task) -> None:
     """Draw the training curves and the training speed.
 
     Args:
         metric: the validation metric that the accuracy curve shows.
+        task: the run's task. Its training metric has a curve, too.
 
     Raises:
         UserError: ``metrics.jsonl`` is damaged or belongs to another run, or the folder of the
@@ -46,7 +55,9 @@ def draw_training(run: RunDirectory, title: str, metric: str) -> None:
     """
     steps, epochs = read_records(run, "step"), read_records(run, "epoch")
     run.make_parts()
-    draw_curves(steps, epochs, title, run.curves, metric)
+    if task.train_metric in task.measured:  # compare the same metric on both splits
+        metric = task.train_metric
+    draw_curves(steps, epochs, title, run.curves, metric, task.train_metric)
     if steps:
         draw_speed(steps, run.parts / "speed.png")
 
@@ -112,12 +123,45 @@ def _draw_calibration(run: RunDirectory, scores: Scores, view: Viewer | None) ->
     draw_reliability(panels, *scores.task.confidence, run.parts / "reliability.png")
 
 
+def _half_widths(scores: Scores) -> np.ndarray:
+    """Return half the width of each target's interval, ``(T,)``; infinite without one."""
+    widths = scores.postprocessing.half_widths
+    return (
+        np.full(len(scores.predictions["test"].class_names), np.inf)
+        if widths is None
+        else np.array(widths)
+    )
+
+
+def _write_targets(run: RunDirectory, scores: Scores, view: Viewer | None) -> None:
+    test = scores.predictions["test"]
+    rows = target_table(test.logits, test.labels, test.class_names, _half_widths(scores))
+    write_target_table(rows, run.parts / "targets.csv")
+
+
+def _draw_numbers(run: RunDirectory, scores: Scores, view: Viewer | None) -> None:
+    test, widths = scores.predictions["test"], _half_widths(scores)
+    title = f"{len(test.logits):,} test images"
+    for draw, name in ((draw_predicted, "predicted"), (draw_residuals, "residuals")):
+        path = run.parts / f"{name}.png"
+        draw(test.logits, test.labels, test.class_names, widths, title, path)
+
+
+def _write_errors(run: RunDirectory, scores: Scores, view: Viewer | None) -> None:
+    test = scores.predictions["test"]
+    rows = image_errors(test.ids, test.logits, test.labels, test.class_names)
+    write_image_errors(rows, run.parts / "errors.csv")
+
+
 #: Writes the files of each section in `Task.sections`.
 _SECTIONS: dict[str, Callable[[RunDirectory, Scores, Viewer | None], None]] = {
     "Classes": _write_classes,
     "Confusion": _draw_confusion,
     "Calibration": _draw_calibration,
     "Mistakes": _draw_mistakes,
+    "Targets": _write_targets,
+    "Predictions": _draw_numbers,
+    "Largest errors": _write_errors,
 }
 
 

@@ -39,7 +39,9 @@ def train(config: Config, prepared: Prepared, interruption: Interruption | None 
     split = streams.validation()
     task = task_of(config.task)
     evaluator = task.build_evaluator(models.Head(model) if streams.features else model, strategy)
-    validation = Validation(lambda: evaluator(split).as_metrics(), task.judged_by(config.dataset))
+    validation = Validation(
+        lambda: evaluator(split).as_metrics(), task.judged_by(config.dataset), task.train_metric
+    )
 
     if prepared.start.other_images:
         _score_best_again(config, prepared, validation)
@@ -96,8 +98,9 @@ def _score_best_again(config: Config, prepared: Prepared, validation: Validation
     state, source, path = prepared.logbook.state, prepared.source, prepared.run.best_checkpoint
     if not state.best_epoch or not path.is_file():
         return
-    best = models.from_checkpoint(config.model, config.head, source.class_names, path)
-    evaluator = task_of(config.task).build_evaluator(best)
+    task = task_of(config.task)
+    best = models.from_checkpoint(config.model, config.head, source.class_names, path, task.numbers)
+    evaluator = task.build_evaluator(best)
     metrics = evaluator(prepared.streams.images_of("validation")).as_metrics()
     state.best_score = validation.score(metrics)
     prepared.worker.console.print(

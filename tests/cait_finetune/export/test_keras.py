@@ -19,7 +19,7 @@ def test_the_keras_file_holds_class_names_and_temperature(tmp_path):
     assert loaded.class_names == tuple(NAMES)
     assert loaded.temperature == 1.7
     for image, wanted in zip(
-        validation.pixels, validation.exported.probabilities(validation.logits), strict=True
+        validation.pixels, validation.exported.values(validation.logits), strict=True
     ):
         answer = loaded.classify(image[None])
         assert set(answer) == {"predicted_class", "probability", "probabilities", "class_names"}

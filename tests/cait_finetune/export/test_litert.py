@@ -22,7 +22,7 @@ def exported(tmp_path_factory):
 def test_the_export_equals_the_evaluation_for_every_image_size(exported):
     validation, directory, done = exported
     got = classify_all(litert.load(directory / "model.tflite"), validation.pixels)
-    np.testing.assert_allclose(got, validation.exported.probabilities(validation.logits), atol=1e-3)
+    np.testing.assert_allclose(got, validation.exported.values(validation.logits), atol=1e-3)
     assert done["difference"] <= 1e-3
     assert (directory / "labels.txt").read_text(encoding="utf-8").splitlines() == NAMES
 
@@ -44,7 +44,7 @@ def test_the_index_is_the_most_probable_classs(exported):
     validation, directory, _ = exported
     answer = litert.load_answer(directory / "model.tflite")
     for image, wanted in zip(
-        validation.pixels, validation.exported.probabilities(validation.logits), strict=True
+        validation.pixels, validation.exported.values(validation.logits), strict=True
     ):
         outputs = answer(image[None])
         assert outputs["predicted_index"].tolist() == [wanted.argmax()]

@@ -27,7 +27,7 @@ def test_the_export_equals_the_evaluation_for_every_image_size(exported):
     validation, directory, done = exported
     assert done["path"] == str(directory / "model.onnx")
     got = classify_all(exporter.load(directory / "model.onnx"), validation.pixels)
-    np.testing.assert_allclose(got, validation.exported.probabilities(validation.logits), atol=1e-3)
+    np.testing.assert_allclose(got, validation.exported.values(validation.logits), atol=1e-3)
     assert done["difference"] <= 1e-3
     assert [path.name for path in directory.parent.iterdir()] == ["onnx"]
 
@@ -49,7 +49,7 @@ def test_names_and_shapes_are_those_of_the_contract(exported):
 def test_each_probability_is_of_the_class_in_its_place(exported):
     validation, directory, _ = exported
     for image, wanted in zip(
-        validation.pixels, validation.exported.probabilities(validation.logits), strict=True
+        validation.pixels, validation.exported.values(validation.logits), strict=True
     ):
         answer = exporter.load_answer(directory / "model.onnx")(image[None])
         named = dict(zip(answer["class_names"], answer["probabilities"][0], strict=True))
