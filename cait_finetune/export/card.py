@@ -128,7 +128,8 @@ def _summary(config: Mapping[str, Any], class_names: Sequence[str]) -> str:
     listed = ", ".join(class_names[:_LISTED])
     more = f", … ({len(class_names):,} in all)" if len(class_names) > _LISTED else ""
     task = _task(config)
-    noun, columns = task.noun
+    noun, one, several = task.noun
+    columns = one if len(class_names) == 1 else several
     return (
         f"{noun}, {config['model']['name']} (CaiT, Class-Attention in Image "
         f"Transformers, https://arxiv.org/abs/2103.17239), {start_of(config).began} on "

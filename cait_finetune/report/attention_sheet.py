@@ -25,29 +25,32 @@ class Tile:
     Attributes:
         image: ``(H, W, 3)`` in [0, 1].
         saliency: ``(H, W)`` in [0, 1].
-        probability: the probability of the prediction.
+        probability: the probability of the prediction. `None`: the prediction is a number.
     """
 
     image: np.ndarray
     saliency: np.ndarray
     truth: str
     prediction: str
-    probability: float
+    probability: float | None
 
 
 def draw_attention_sheet(
-    right: Sequence[Tile], wrong: Sequence[Tile], title: str, path: Path
+    right: Sequence[Tile],
+    wrong: Sequence[Tile],
+    title: str,
+    path: Path,
+    mistakes: str = "most confident mistakes",
 ) -> None:
     """Draw each image beside the same image with its saliency map, and write a PNG.
 
     The figure shows correct predictions above wrong ones. At least one tile is needed. The larger
     group determines the number of columns.
+
+    Args:
+        mistakes: the title of the wrong predictions.
     """
-    blocks = [
-        (name, tiles)
-        for name, tiles in (("right", right), ("most confident mistakes", wrong))
-        if tiles
-    ]
+    blocks = [(name, tiles) for name, tiles in (("right", right), (mistakes, wrong)) if tiles]
     columns = min(_COLUMNS, max(len(tiles) for _, tiles in blocks))
     lines = [-(-len(tiles) // columns) for _, tiles in blocks]
     with drawing():
@@ -70,4 +73,6 @@ def _draw_tile(tile: Tile, plain: Axes, mapped: Axes) -> None:
     plain.set_title(short(tile.truth, _LETTERS), fontsize=10)
     mapped.imshow(overlay(tile.image, tile.saliency))
     said = short(tile.prediction, _LETTERS - 5)
-    mapped.set_title(f"{said} {tile.probability:.0%}", fontsize=10)
+    if tile.probability is not None:
+        said += f" {tile.probability:.0%}"
+    mapped.set_title(said, fontsize=10)

@@ -126,7 +126,7 @@ def confusion(run: RunDirectory) -> str | None:
 def calibration(run: RunDirectory) -> str | None:
     """Return the temperature, the reliability diagram, and ECE and loss before and after."""
     found = read_json(run.parts / "scores.json", dict)
-    if not found:
+    if "temperature" not in found:
         return None
     temperature = found["temperature"]
     said = (

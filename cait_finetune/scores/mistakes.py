@@ -15,13 +15,14 @@ from cait_finetune.scores.predictions import Predictions
 class Mistake:
     """An image with its true class, the predicted class and the probability of the prediction.
 
-    If an image can have any number of classes, ``no CLASS`` is the truth or the prediction.
+    If an image can have any number of classes, ``no CLASS`` is the truth or the prediction. Of a
+    number, truth and prediction are texts, and the probability is `None`.
     """
 
     id: str
     truth: str
     prediction: str
-    probability: float
+    probability: float | None
 
 
 def mistakes_of_one_class(predictions: Predictions, temperature: float) -> list[Mistake]:

@@ -42,7 +42,7 @@ class Regression(Task):
     one_class = False
     sections = ("Targets", "Predictions", "Largest errors")
     kind = "image-regression"
-    noun = ("A regressor of images", "targets")
+    noun = ("A regressor of images", "target", "targets")
     use = (
         "`prediction` holds a number for each target, in the target's unit. `lower` and `upper`, if there, are "
         "the ends of its interval."

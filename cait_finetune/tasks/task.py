@@ -40,7 +40,7 @@ class Task(abc.ABC):
         sections: the sections of a report that only some tasks have, by title.
         confidence: the labels of the calibration figure's axes.
         kind: the hub's name of the task.
-        noun: what the model is, and what a column is, for the model card.
+        noun: what the model is, and what one or several columns are, for the model card.
         per_image: how many classes an image has, for the model card.
         answer: what the model answers for an image, for the model card. ``{classes}`` is their number.
         use: a paragraph on how to use the answers, for the model card. Empty: none.
@@ -57,7 +57,7 @@ class Task(abc.ABC):
     sections: ClassVar[tuple[str, ...]]
     confidence: ClassVar[tuple[str, str]]
     kind: ClassVar[str] = "image-classification"
-    noun: ClassVar[tuple[str, str]] = ("An image classifier", "classes")
+    noun: ClassVar[tuple[str, str, str]] = ("An image classifier", "class", "classes")
     per_image: ClassVar[str]
     answer: ClassVar[str]
     use: ClassVar[str] = ""

@@ -151,6 +151,13 @@ def _write_errors(run: RunDirectory, scores: Scores, view: Viewer | None) -> Non
     test = scores.predictions["test"]
     rows = image_errors(test.ids, test.logits, test.labels, test.class_names)
     write_image_errors(rows, run.parts / "errors.csv")
+    if rows and view:
+        shown = [
+            Mistake(row.id, f"{row.target} {row.true:.4g}", f"{row.predicted:.4g}", None)
+            for row in rows[:_SHOWN]
+        ]
+        path = run.parts / "errors.png"
+        draw_attention_sheet([], view(shown), "largest errors", path, "true and predicted value")
 
 
 #: Writes the files of each section in `Task.sections`.
