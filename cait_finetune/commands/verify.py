@@ -87,6 +87,7 @@ ROWS: dict[str, tuple[str, ...]] = {
     "gradual unfreezing": ("tuning=gradual", "tuning.stages=3", *_SHORT_EPOCHS),
     "linear probe": ("tuning=linear_probe", "tuning.cache_dir=null"),
     "BatchNorm head": ("head=batchnorm_linear", "tuning.cache_features=false"),
+    "regression": ("dataset=turned_digits",),
     "rematerialisation": ("model.remat=true",),
     "several steps a call": ("train.steps_per_execution=4", "train.log_every=4"),
     "bfloat16": ("train.precision=mixed_bfloat16",),

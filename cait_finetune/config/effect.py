@@ -52,6 +52,9 @@ READ_BY = {
         "average.warmup": ("ema",),
         "average.swa_epochs": ("swa",),
     },
+    "task.name": {
+        "task.alpha": ("regression",),
+    },
     "head.name": {
         "head.hidden": ("mlp",),
         "head.drop_rate": ("mlp",),

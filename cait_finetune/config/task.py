@@ -13,7 +13,7 @@ class TaskConfig:
 
     name: str = key("What the label of an image is. `task=NAME` sets it.", "classification")
     alpha: float | None = key(
-        "Expected share of images outside the interval of a number, with task=regression.", None,
+        "Expected share of images outside the interval of a number.", None,
         low=0.001, high=0.5,
     )  # fmt: skip
 

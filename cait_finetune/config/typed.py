@@ -36,6 +36,12 @@ CONDITIONS = (
         "Add tuning.cache_features=false.",
     ),
     Condition(
+        ("train.label_smoothing",),
+        lambda config: config.task.name != "regression",
+        "classes",
+        "Leave the key out: task=regression has numbers.",
+    ),
+    Condition(
         ("augment.flip",),
         lambda config: config.dataset.allow_flip or not config.augment.flip,
         "dataset.allow_flip=true",

@@ -36,7 +36,7 @@ def half_widths(predicted: np.ndarray, true: np.ndarray, alpha: float) -> np.nda
     for errors, known in zip(
         np.abs(np.asarray(predicted, "float64") - true).T, ~np.isnan(true).T, strict=True
     ):
-        ordered = np.sort(np.nan_to_num(errors[known], nan=np.inf))
+        ordered = np.sort(np.where(np.isnan(errors[known]), np.inf, errors[known]))
         place = _whole((len(ordered) + 1) * (1 - alpha))
         widths.append(ordered[place - 1] if place <= len(ordered) else math.inf)
     return np.array(widths)

@@ -58,9 +58,14 @@ class Regression(Task):
         """As `Task.check`. What mixes, counts or reweighs classes does not fit numbers."""
         super().check(config)
         loss, augment = config.loss, config.augment
+        if augment.mixup or augment.cutmix:
+            raise bad_value(
+                "augment.mixup",
+                f"{augment.mixup:g}, and augment.cutmix={augment.cutmix:g}, with task={self.name}",
+                "0 for both: a mixed image has no number of its own",
+                "Set augment.mixup=0 augment.cutmix=0.",
+            )
         for key, got, off, why in (
-            ("augment.mixup", augment.mixup, 0, "a mixed image has no number of its own"),
-            ("augment.cutmix", augment.cutmix, 0, "a mixed image has no number of its own"),
             ("loss.class_weights", loss.class_weights, "none", "numbers have no classes"),
             ("loss.logit_adjustment", loss.logit_adjustment, 0, "numbers have no classes"),
             (

@@ -77,13 +77,6 @@ class Task(abc.ABC):
             UserError: a value does not fit the task.
         """
         dataset, loss = config.dataset, config.loss
-        if config.task.alpha is not None and not self.numbers:
-            raise bad_value(
-                "task.alpha",
-                f"{config.task.alpha:g} with task={self.name}",
-                "null: only numbers have intervals",
-                "Set task=regression, or leave the key out.",
-            )
         within("dataset.num_classes", dataset.num_classes, self.fewest)
         if dataset.metric is not None and dataset.metric not in self.metrics:
             raise bad_value(

@@ -5,11 +5,15 @@ import numpy as np
 from cait_finetune.data.preprocess import Preprocessing
 from cait_finetune.export.exported_model import ExportedModel, ValidationSamples
 from cait_finetune.scores.activation import SOFTMAX
-from cait_finetune.scores.postprocessing import Probabilities
+from cait_finetune.scores.postprocessing import Numbers, Probabilities
+from cait_tf import CaiTRegressor
 from tests.cait_finetune.stand_ins import encode, picture
 from tests.cait_finetune.tiny import tiny_model
 
 NAMES = ["zero", "one", "zwölf", "three"]
+TARGETS = ["größe", "tiny"]
+#: Standard deviation of each target of `lively_regressor`: a huge and a tiny unit.
+UNITS = np.array([3e6, 2e-6])
 SIZES = ((40, 50), (64, 32), (32, 32), (32, 32), (20, 90), (301, 97))
 
 
@@ -50,3 +54,21 @@ def validation_of(exported: ExportedModel) -> ValidationSamples:
         samples(),
         lambda: [(data, label) for (_, data), label in zip(samples(), labels, strict=True)],
     )
+
+
+def lively_regressor(**changes) -> ExportedModel:
+    """Return an exported model that predicts numbers in a huge and in a tiny unit."""
+    source = tiny_model(num_classes=len(TARGETS))
+    settings = source.get_config()
+    settings["num_targets"] = settings.pop("num_classes")
+    settings["target_names"] = TARGETS
+    del settings["class_names"], settings["name"]
+    model = CaiTRegressor.from_config(settings)
+    model.build()
+    model.backbone.set_weights(source.backbone.get_weights())
+    kernel = np.random.default_rng(1).normal(size=model.head.kernel.shape)
+    model.head.kernel.assign(0.3 * kernel.astype("float32"))
+    model.target_scale.set([1e6, -1e-6], UNITS)
+    after = Numbers(0.1, tuple((0.5 * UNITS).tolist()))
+    values = {"variant": "cait_nano_32", "postprocessing": after}
+    return ExportedModel(model, preprocessing(), TARGETS, **{**values, **changes})

@@ -159,3 +159,57 @@ def test_code_that_opens_a_photograph_turns_it_as_training_did():
     text = card("dataset.upright=false", exports=formats)[1]
     assert "ImageOps" not in text
     assert text.count('Image.open("image.jpg").convert("RGB")') == len(formats)
+
+
+NUMBERS = {
+    "test_r2": 0.87, "test_mae": 3.25, "test_rmse": 4.5, "test_spearman": 0.91, "test_examples": 40,
+    "intervals": {"test_r2": [0.8, 0.92]}, "steps": 9, "best_epoch": 2,
+}  # fmt: skip
+#: Words that mean something else: the model's name, Python's classes, and timm's name of a number.
+OTHER_MEANINGS = ("class-attention", "# registers the classes", "num_classes")
+
+
+def card_of_numbers(widths=(1.5, 2e-5)) -> tuple[dict, str]:
+    record = {
+        "difference": 1e-6,
+        "images": 64,
+        "alpha": 0.1,
+        "half_widths": widths and list(widths),
+    }
+    variant = {
+        "path": "litert/model_int8.tflite", "megabytes": 0.5, "images": 30, "metric": "r2", "accuracy": 0.85,
+        "plain_accuracy": 0.87, "agreement": 0.9, "agrees": "number", "difference": 0.05,
+    }  # fmt: skip
+    exports = dict.fromkeys(("saved_model", "onnx", "keras", "timm"), record)
+    exports["litert"] = {**record, "megabytes": 1.2, "variants": {"int8": variant}}
+    words = ("task=regression", "dataset=csv", "dataset.data_dir=x", "model=cait_nano_32")
+    text = model_card(config_of(*words), NUMBERS, exports, ["age", "angle"])
+    _, metadata, body = text.split("---\n", 2)
+    return yaml.safe_load(metadata), body
+
+
+@pytest.mark.parametrize("widths", [(1.5, 2e-5), None])
+def test_the_card_of_a_regressor_is_about_numbers(widths):
+    metadata, text = card_of_numbers(widths)
+    words = text.lower()
+    for other in OTHER_MEANINGS:
+        words = words.replace(other, "")
+    for wrong in ("class", "probab", "logit", "top-1", "temperature", "softmax", "calibrat"):
+        found = [line for line in words.splitlines() if wrong in line]
+        assert not found, found
+    assert "2 targets, a number each for every image: age, angle." in text
+    assert "| R² | 87.00% (80.0–92.0) |" in text
+    assert "| MAE | 3.25 |" in text
+    assert "of a number, in standard deviations of the target" in text
+    assert "number within 0.1 standard deviations" in text
+    assert ("90% of the numbers of similar images lie inside" in text) == bool(widths)
+    assert metadata["tags"][0] == "image-regression"
+    assert "pipeline_tag" not in metadata
+
+
+def test_the_metrics_of_a_regressor_have_the_hubs_names():
+    (result,) = card_of_numbers()[0]["model-index"][0]["results"]
+    assert result["task"]["type"] == "image-regression"
+    assert {one["type"]: one["value"] for one in result["metrics"]} == {
+        "r_squared": 0.87, "mae": 3.25, "rmse": 4.5, "spearmanr": 0.91,
+    }  # fmt: skip

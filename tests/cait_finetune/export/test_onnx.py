@@ -7,8 +7,17 @@ import pytest
 
 from cait_finetune.errors import UserError
 from cait_finetune.export import onnx as exporter
-from cait_finetune.export.parity import classify_all
-from tests.cait_finetune.export.exported_models import NAMES, lively_model, validation_of
+from cait_finetune.export.exported_model import ValidationSamples
+from cait_finetune.export.parity import check_answer, check_pixels, classify_all
+from tests.cait_finetune.export.exported_models import (
+    NAMES,
+    TARGETS,
+    UNITS,
+    lively_model,
+    lively_regressor,
+    samples,
+    validation_of,
+)
 
 onnxruntime = pytest.importorskip("onnxruntime")
 onnx = pytest.importorskip("onnx")
@@ -81,3 +90,33 @@ def test_a_file_without_its_metadata_still_names_its_classes(exported, tmp_path)
     (tmp_path / "labels.txt").write_text("\n".join(reversed(NAMES)) + "\n")
     with pytest.raises(UserError, match="other class names inside than in labels"):
         open_onnx(tmp_path / "model.onnx", lambda *_: way)
+
+
+@pytest.mark.slow
+def test_a_regressor_states_its_targets_and_is_refused_with_a_wrong_number(tmp_path):
+    exported = lively_regressor()
+    validation = ValidationSamples(exported, samples())
+    done = exporter.export(exported, validation, tmp_path / "onnx")
+    assert done["difference"] <= 1e-3
+    path = tmp_path / "onnx" / "model.onnx"
+    session = onnxruntime.InferenceSession(str(path))
+    assert {one.name: (one.shape, one.type) for one in session.get_outputs()} == {
+        "prediction": (["batch", 2], "tensor(float)"),
+        "lower": (["batch", 2], "tensor(float)"),
+        "upper": (["batch", 2], "tensor(float)"),
+        "target_names": ([2], "tensor(string)"),
+    }
+    answer = exporter.load_answer(path)
+    assert list(answer(validation.pixels[0][None])["target_names"]) == TARGETS
+    scale = exported.model.target_scale
+    for target in range(2):
+        mean = np.array(scale.mean)
+        scale.mean.assign(mean + 0.01 * np.eye(2)[target] * UNITS)
+        other = ValidationSamples(exported, samples())
+        with pytest.raises(UserError, match=r"more than 0\.001 \(values by 0\.0"):
+            check_pixels("an ONNX file", exporter.load(path), other)
+        with pytest.raises(
+            UserError, match=r"prediction by 0\.0\d+, lower by 0\.0\d+, upper by 0\.0"
+        ):
+            check_answer("an ONNX file", answer, other)
+        scale.mean.assign(mean)

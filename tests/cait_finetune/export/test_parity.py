@@ -4,8 +4,11 @@ import tensorflow as tf
 
 from cait_finetune.errors import UserError
 from cait_finetune.export import parity
+from cait_finetune.export.exported_model import ValidationSamples
+from cait_finetune.export.saved_model import export_saved_model
 from cait_finetune.scores.activation import SOFTMAX
-from cait_finetune.scores.postprocessing import Probabilities
+from cait_finetune.scores.postprocessing import Numbers, Probabilities
+from tests.cait_finetune.export.exported_models import TARGETS, UNITS, lively_regressor, samples
 
 NAMES = ["a", "b", "c"]
 DATA = np.random.default_rng(0).normal(size=(3, 4)).astype("float32")
@@ -30,7 +33,7 @@ class Model:
         assert training is False
         return images * 2.0 + self.feature
 
-    def head(self, features):
+    def outputs(self, features):
         return features[:, :3] + self.shift
 
 
@@ -98,7 +101,7 @@ def test_large_logits_are_compared_in_parts_of_the_largest(tmp_path):
 def largest_logit() -> float:
     images = tf.stack([preprocess(decode(data)) for _, data in SAMPLES])
     model = Model()
-    return float(tf.reduce_max(tf.abs(model.head(model.backbone(images, training=False)))))
+    return float(tf.reduce_max(tf.abs(model.outputs(model.backbone(images, training=False)))))
 
 
 def test_another_temperature_is_an_error(tmp_path):
@@ -196,3 +199,95 @@ def test_a_failed_export_keeps_the_earlier_folder(tmp_path):
     assert (tmp_path / "made" / "file").read_text() == "first"
     make("third")
     assert (tmp_path / "made" / "file").read_text() == "third"
+
+
+@pytest.fixture(scope="module")
+def regressor():
+    """Validation images of a regressor whose targets have a huge and a tiny unit."""
+    exported = lively_regressor()
+    validation = ValidationSamples(exported, samples())
+    spread = validation.logits.std(axis=0) / UNITS
+    assert (spread > 0.1).all()  # else a file with constant numbers would pass
+    return validation
+
+
+def shifted(validation, target, by):
+    """Return a function that classifies with the numbers of a target wrong by `by` deviations."""
+    wrong = validation.exported.values(validation.logits).astype("float64")
+    wrong[:, target] += by * UNITS[target]
+    rows = {image.tobytes(): row for image, row in zip(validation.pixels, wrong, strict=True)}
+    return lambda images: np.stack([rows[image.tobytes()] for image in images])
+
+
+def test_the_unit_of_numbers_is_the_deviation_and_of_classes_one(regressor):
+    np.testing.assert_allclose(parity.unit_of(regressor.exported.model), UNITS, rtol=1e-6)
+    assert parity.unit_of(Model()).tolist() == [1.0]
+
+
+@pytest.mark.parametrize("target", [0, 1])
+@pytest.mark.parametrize("by", [0.01, -0.01])
+def test_a_number_beyond_the_tolerance_is_refused_in_every_unit(regressor, target, by):
+    message = (
+        r"^export: got a file with outputs that differ by more than 0\.001 \(values by 0\.01\)"
+    )
+    with pytest.raises(UserError, match=message):
+        parity.check_pixels("a file", shifted(regressor, target, by), regressor)
+
+
+@pytest.mark.parametrize("target", [0, 1])
+def test_a_number_within_the_tolerance_passes_in_every_unit(regressor, target):
+    difference = parity.check_pixels("a file", shifted(regressor, target, 5e-4), regressor)
+    assert difference == pytest.approx(5e-4, rel=0.01)
+    with pytest.raises(UserError, match=r"values by nan"):
+        parity.check_pixels("a file", shifted(regressor, target, np.nan), regressor)
+
+
+def answer_of(validation, output=None, by=0.0, names=TARGETS):
+    """Return a function that answers as a file does, with the last target of an output wrong."""
+
+    def answer(images):
+        numbers = validation.exported.values(validation.logits[:1])
+        found = validation.exported.postprocessing.ends(numbers.astype("float64"))
+        if output:
+            found[output] = found[output] + [0.0, by * UNITS[1]]
+        return {**found, "target_names": np.array([name.encode() for name in names])}
+
+    return answer
+
+
+@pytest.mark.parametrize("output", ["prediction", "lower", "upper"])
+def test_each_output_of_numbers_is_compared(regressor, output):
+    parity.check_answer("a file", answer_of(regressor), regressor)
+    with pytest.raises(UserError, match=rf"more than 0\.001 \({output} by 0\.01\)"):
+        parity.check_answer("a file", answer_of(regressor, output, 0.01), regressor)
+
+
+@pytest.mark.parametrize("names", [TARGETS[::-1], ["größe", "small"], TARGETS[:1]])
+def test_other_names_of_targets_are_an_error(regressor, names):
+    message = rf"got a file that names its targets {', '.join(names)}, expected größe, tiny"
+    with pytest.raises(UserError, match=message):
+        parity.check_answer("a file", answer_of(regressor, names=names), regressor)
+
+
+@pytest.mark.slow
+def test_a_saved_model_with_other_numbers_intervals_or_names_is_refused(tmp_path):
+    exported = lively_regressor()
+    model, way, after = exported.model, exported.preprocessing, exported.postprocessing
+    arguments = (model, way, way.decode, TARGETS, samples(), tmp_path / "model", after)
+    assert export_saved_model(*arguments) <= 1e-5
+
+    def check(names=TARGETS, postprocessing=after):
+        return parity.check_parity(
+            tmp_path / "model", model, way, way.decode, names, samples(), postprocessing
+        )
+
+    wider = Numbers(0.1, (after.half_widths[0], 1.02 * after.half_widths[1]))
+    with pytest.raises(UserError, match=r"more than 0\.0001 \(lower by 0\.01, upper by 0\.01\)"):
+        check(postprocessing=wider)
+    with pytest.raises(UserError, match="names its targets größe, tiny, expected tiny, größe"):
+        check(TARGETS[::-1])
+    mean = np.array(model.target_scale.mean)
+    for target in range(2):
+        model.target_scale.mean.assign(mean + 0.01 * np.eye(2)[target] * UNITS)
+        with pytest.raises(UserError, match=r"more than 0\.0001 \(prediction by 0\.0.*, logits by"):
+            check()

@@ -9,6 +9,7 @@ import tensorflow as tf
 from cait_finetune.data.refusal import refused_unless
 from cait_finetune.inference.backends import Checkpoint
 from cait_finetune.inference.classification import classify
+from cait_finetune.inference.prediction import Number
 from tests.cait_finetune.conftest import Mean
 from tests.cait_finetune.stand_ins import encode, picture
 
@@ -86,3 +87,39 @@ def test_the_reason_is_the_informative_line_of_the_error(tmp_path, message):
     (tmp_path / "a.jpg").write_bytes(b"no image, but long enough")
     ((one,),) = classify(Refusing(), [tmp_path / "a.jpg"], top_k=1, batch_size=1)
     assert one.error == f"not an image ({UNKNOWN})"
+
+
+class Brightness:
+    """Backend whose numbers are each image's mean, in two units. `intervals`: with their ends."""
+
+    class_names = ("grey", "thousandths")
+    provenance = None
+
+    def __init__(self, intervals):
+        self.ends = (0.0, -2.0, 3.0) if intervals else (0.0,)
+
+    def __call__(self, files):
+        means = np.array([tf.io.decode_image(data, channels=3).numpy().mean() for data in files])
+        units = np.array([1.0, 1e-3])
+        return (means[:, None, None] + np.array(self.ends)) * units[:, None]  # (B, 2, 1 or 3)
+
+
+@pytest.mark.parametrize("intervals", [True, False])
+def test_numbers_are_all_given_in_the_order_of_the_targets(tmp_path, intervals):
+    files = [tmp_path / f"{seed}.png" for seed in range(3)]
+    for seed, path in enumerate(files):
+        path.write_bytes(encode(picture(20, 30, seed=seed)))
+    (tmp_path / "broken.png").write_bytes(b"no image at all")
+    files.insert(1, tmp_path / "broken.png")
+    batches = classify(Brightness(intervals), files, top_k=1, batch_size=4)
+    ((first, broken, *_, last),) = batches
+    assert broken.error.startswith("not an image")
+    assert broken.numbers == first.classes == ()
+    for one, seed in ((first, 0), (last, 2)):
+        mean = picture(20, 30, seed=seed).mean()
+        ends = (mean - 2, mean + 3) if intervals else ()
+        thousandth = [end / 1000 for end in (mean, *ends)]
+        assert one.numbers == (
+            Number("grey", *(pytest.approx(end) for end in (mean, *ends))),
+            Number("thousandths", *(pytest.approx(end) for end in thousandth)),
+        )

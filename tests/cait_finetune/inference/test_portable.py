@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from cait_finetune.data.preprocess import Preprocessing
 from cait_finetune.errors import UserError
-from cait_finetune.inference.portable import PixelModel, open_litert, open_onnx
+from cait_finetune.inference.portable import PixelModel, open_litert, open_onnx, stacked
 from tests.cait_finetune.stand_ins import encode, picture
 
 #: The images have different sizes.
@@ -174,3 +174,33 @@ def test_labels_txt_needs_one_line_per_class(directory):
     (directory / "labels.txt").unlink()
     with pytest.raises(UserError, match=r"model without labels.txt, expected that file beside it"):
         model()
+
+
+def test_the_outputs_of_numbers_are_stacked_in_order():
+    """A file may list its outputs in any order. Probabilities have no third axis."""
+    prediction = np.arange(6.0).reshape(3, 2)
+    ends = {
+        "upper": prediction + 2,
+        "lower": prediction - 1,
+        "target_names": np.array([b"a", b"b"]),
+    }
+    got = stacked({**ends, "prediction": prediction})
+    assert got.shape == (3, 2, 3)
+    for column, wanted in enumerate((prediction, prediction - 1, prediction + 2)):
+        np.testing.assert_array_equal(got[:, :, column], wanted)
+    alone = stacked({"prediction": prediction})
+    assert alone.shape == (3, 2, 1)
+    np.testing.assert_array_equal(alone[:, :, 0], prediction)
+    probabilities = np.full((3, 4), 0.25)
+    outputs = {"classes": np.zeros(3), "probabilities": probabilities}
+    np.testing.assert_array_equal(stacked(outputs), probabilities)
+
+
+def test_a_model_of_numbers_needs_a_name_for_each_target(directory):
+    def model(targets: int) -> PixelModel:
+        numbers = np.zeros((1, targets, 3))
+        return PixelModel(directory / "model", lambda _: numbers, (1, 8, 8, 3), preprocessing)
+
+    assert model(3)(FILES).shape == (3, 3, 3)
+    with pytest.raises(UserError, match="of 2 classes, with 3 class names"):
+        model(2)(FILES)

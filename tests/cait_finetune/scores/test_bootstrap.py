@@ -6,13 +6,14 @@ import dataclasses
 
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score
+from sklearn.metrics import average_precision_score, r2_score
 
 from cait_finetune.scores import bootstrap as module
 from cait_finetune.scores.bootstrap import (
     average_precision_interval,
     bootstrap,
     mean_average_precision,
+    r2_interval,
 )
 from cait_finetune.scores.evaluation import MultiLabelEvaluator
 from cait_finetune.scores.predictions import Predictions
@@ -73,3 +74,44 @@ def test_metrics_without_an_interval_are_omitted(monkeypatch):
     assert average_precision_interval(broken) is None
     monkeypatch.setattr(module, "_MOST", 100)
     assert average_precision_interval(one) is None
+
+
+def noisy_numbers(images: int) -> Predictions:
+    """Return numbers of two targets in different units, with an R² near 0.8."""
+    random = np.random.default_rng(images)
+    true = random.normal(size=(images, 2))
+    predicted = true + 0.45 * random.normal(size=true.shape)
+    unit = [1e4, 1e-4]
+    ids = list(map(str, range(images)))
+    return Predictions(
+        (predicted * unit).astype("float32"), (true * unit).astype("float32"), ids, "ab"
+    )
+
+
+def test_the_interval_of_r2_contains_the_value_and_narrows_with_more_images():
+    widths = []
+    for images in (20, 200, 2000):
+        one = noisy_numbers(images)
+        low, high = r2_interval(one)
+        assert low < r2_score(one.labels, one.logits) < high < 1
+        widths.append(high - low)
+    assert widths[0] > 2 * widths[1] > 4 * widths[2]
+
+
+def test_the_interval_of_r2_is_the_quantiles_of_resampled_scores():
+    one = noisy_numbers(40)
+    random, values = np.random.default_rng(0), []
+    for _ in range(1000):
+        rows = random.integers(40, size=40)
+        values.append(r2_score(one.labels[rows].astype("float64"), one.logits[rows]))
+    np.testing.assert_allclose(r2_interval(one), np.quantile(values, [0.025, 0.975]), rtol=1e-6)
+
+
+def test_no_interval_of_r2_without_images_or_of_a_perfect_model():
+    one = noisy_numbers(20)
+    empty = dataclasses.replace(one, logits=one.logits[:0], labels=one.labels[:0], ids=[])
+    assert r2_interval(empty) is None
+    assert r2_interval(dataclasses.replace(one, logits=one.labels)) is None
+    broken = one.logits.copy()
+    broken[3, 0] = np.nan
+    assert r2_interval(dataclasses.replace(one, logits=broken)) is None

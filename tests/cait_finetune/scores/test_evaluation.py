@@ -6,10 +6,19 @@ from concurrent.futures import ProcessPoolExecutor
 import numpy as np
 import pytest
 import tensorflow as tf
-from sklearn.metrics import average_precision_score, balanced_accuracy_score, f1_score, log_loss
+from scipy.stats import spearmanr
+from sklearn.metrics import (
+    average_precision_score,
+    balanced_accuracy_score,
+    f1_score,
+    log_loss,
+    mean_absolute_error,
+    mean_squared_error,
+    r2_score,
+)
 
 from cait_finetune.config import DistributionConfig
-from cait_finetune.scores.evaluation import Evaluator, MultiLabelEvaluator
+from cait_finetune.scores.evaluation import Evaluator, MultiLabelEvaluator, NumberEvaluator
 from cait_finetune.train.distribution import build_strategy
 from tests.cait_finetune.tiny import tiny_model
 
@@ -276,3 +285,52 @@ def test_two_replicas_are_one_device():
     assert one[0] == two[0]
     assert one[0].examples == one[1].examples == 23
     assert two[1].as_metrics() == pytest.approx(one[1].as_metrics(), rel=1e-6)
+
+
+def numbers(count: int = 23) -> tuple[np.ndarray, np.ndarray]:
+    """Return predicted and true numbers ``(count, 3)`` of targets in different units."""
+    rng = np.random.default_rng(4)
+    true = rng.normal(size=(count, 3)) * [1.0, 3e4, 2e-5] + [0.0, 1e5, 1e-4]
+    noise = rng.normal(size=true.shape) * [0.3, 3e4, 4e-5]
+    return (true + noise).astype("float32"), true.astype("float32")
+
+
+@pytest.mark.parametrize("size", [1, 4, 23, 64])
+def test_numbers_are_scored_as_scikit_learn_and_scipy_do(size):
+    predicted, true = numbers()
+    predicted[:5, 0] = predicted[0, 0]  # equal numbers share a rank
+    got = NumberEvaluator(given_logits)(filled_up(predicted, true, size))
+    ours, theirs = predicted.astype("float64"), true.astype("float64")
+    squares = mean_squared_error(theirs, ours, multioutput="raw_values")
+    ranks = [spearmanr(ours[:, one], theirs[:, one]).statistic for one in range(3)]
+    assert got.examples == 23
+    assert got.as_metrics() == {
+        "loss": pytest.approx((squares / theirs.var(axis=0)).mean()),
+        "r2": pytest.approx(r2_score(theirs, ours)),
+        "mae": pytest.approx(mean_absolute_error(theirs, ours)),
+        "rmse": pytest.approx(np.sqrt(squares).mean()),
+        "spearman": pytest.approx(np.mean(ranks)),
+    }
+    assert got.r2 == pytest.approx(1 - got.loss)
+
+
+def test_padding_that_is_no_number_does_not_count_but_a_prediction_does():
+    predicted, true = numbers()
+    evaluator = NumberEvaluator(given_logits)
+    one, other = (evaluator(filled_up(predicted, true, 8, blank)) for blank in (math.nan, -4.0))
+    assert one == other
+    predicted[7, 2] = math.nan
+    got = evaluator(filled_up(predicted, true, 8))
+    assert math.isnan(got.loss)
+    assert math.isnan(got.r2)
+    assert got.examples == 23
+
+
+def test_a_constant_target_and_no_image_have_no_r2():
+    predicted, true = numbers()
+    true[:, 1] = 7.0
+    got = NumberEvaluator(given_logits)(filled_up(predicted[:, 1:2], true[:, 1:2], 8))
+    assert (got.r2, got.spearman) == (0.0, 0.0)
+    assert got.loss == pytest.approx(((predicted[:, 1].astype("float64") - 7) ** 2).mean())
+    nothing = NumberEvaluator(given_logits)([])
+    assert (nothing.r2, nothing.mae, nothing.loss, nothing.examples) == (0.0, 0.0, 0.0, 0)

@@ -11,11 +11,13 @@ from cait_finetune.train.loss import (
     BinaryCrossEntropy,
     CrossEntropy,
     LabelCrossEntropy,
+    NumberLoss,
     class_loss,
     class_weights,
     cross_entropy,
     label_loss,
     needs_counts,
+    number_loss,
     positive_weights,
 )
 
@@ -287,3 +289,62 @@ def test_the_losses_follow_the_configuration():
     assert not needs_counts(auto)
     assert needs_counts(weighted)
     assert needs_counts(dataclasses.replace(auto, logit_adjustment=0.5))
+
+
+STD = np.array([2.0, 3e4, 5e-5], "float32")
+#: Errors of each target, in standard deviations: below and above 1, where `huber` changes.
+ERRORS = np.array([[0.5, -0.9, 0.0], [3.0, -1.5, 0.25], [1.0, -8.0, 100.0]])
+NUMBERS = np.array([[1.0, 5e4, 1e-4], [-2.0, 0.0, 3e-4], [0.0, 9e4, 0.0]], "float32")
+PREDICTED = (NUMBERS + ERRORS * STD).astype("float32")
+
+
+def of_errors(name: str) -> np.ndarray:
+    """Return the loss of each image, ``(3,)``, from errors in standard deviations."""
+    absolute = np.abs(ERRORS)
+    return {
+        "mse": ERRORS**2,
+        "huber": np.where(absolute <= 1, 0.5 * ERRORS**2, absolute - 0.5),
+        "l1": absolute,
+    }[name].mean(axis=-1)
+
+
+@pytest.mark.parametrize("name", ["mse", "huber", "l1"])
+def test_the_loss_of_numbers_is_in_standard_deviations(name):
+    loss = NumberLoss(name, STD)
+    np.testing.assert_allclose(
+        loss(tf.constant(NUMBERS), tf.constant(PREDICTED)), of_errors(name), rtol=1e-5
+    )
+    weights = np.array([0.0, 1.0, 2.5], "float32")
+    labels = tf.constant(np.concatenate([NUMBERS, weights[:, None]], axis=1))
+    np.testing.assert_allclose(
+        loss(labels, tf.constant(PREDICTED)), weights * of_errors(name), rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("name", ["mse", "huber", "l1"])
+def test_the_gradient_of_a_loss_of_numbers(name):
+    _, gradient = with_gradient(NumberLoss(name, STD), NUMBERS, PREDICTED)
+    slope = {
+        "mse": 2 * ERRORS, "huber": np.clip(ERRORS, -1, 1), "l1": np.sign(ERRORS),
+    }[name] / 3 / STD  # fmt: skip
+    np.testing.assert_allclose(gradient * STD, slope * STD, rtol=1e-4, atol=1e-5)
+    assert np.isfinite(gradient).all()
+
+
+def test_correct_of_numbers_is_the_absolute_error_in_their_units():
+    wanted = (np.abs(ERRORS) * STD).mean(axis=-1)
+    weighted = np.concatenate([NUMBERS, np.full((3, 1), 7.0, "float32")], axis=1)
+    for name in ("mse", "huber", "l1"):
+        for labels in (NUMBERS, weighted):
+            got = NumberLoss(name, STD).correct(tf.constant(labels), tf.constant(PREDICTED))
+            np.testing.assert_allclose(got, wanted, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "used"), [("auto", "mse"), ("huber", "huber"), ("l1", "l1")])
+def test_the_standard_deviations_are_those_of_the_training_labels(name, used):
+    labels = np.array([[1.0, 1e6], [3.0, 1e6 + 2], [5.0, 1e6 + 4], [7.0, 1e6 + 6]], "float32")
+    loss = number_loss(LossConfig(name), labels)
+    assert loss.name == used
+    np.testing.assert_allclose(loss.std, [np.sqrt(5), np.sqrt(5)], rtol=1e-6)
+    one = loss(tf.constant(labels[:1]), tf.constant(labels[:1] + np.sqrt(5).astype("float32")))
+    assert float(one[0]) == pytest.approx(0.5 if used == "huber" else 1.0, rel=0.02)
