@@ -135,6 +135,11 @@ class Expected:
         else:
             classes = self._classes(what, got)
             wanted = {"probabilities": self.values, "probability": self.values.max(-1)}
+        if lost := wanted.keys() - got.keys():
+            raise UserError(
+                f"export: got {what} without {', '.join(sorted(lost))}, expected all outputs. The export "
+                "is removed, the checkpoints are kept"
+            )
         unit = 1.0 if classes is not None else self.unit
         found = {
             name: float((np.abs(got[name] - one) / unit).max()) for name, one in wanted.items()

@@ -82,9 +82,9 @@ class PixelModel:
         if probabilities.shape[1] != len(self.class_names):
             raise bad_value(
                 "model",
-                f"{self._path} of {probabilities.shape[1]} classes, with {len(self.class_names)} "
-                "class names",
-                "as many names as classes",
+                f"{self._path} of {probabilities.shape[1]} columns, with {len(self.class_names)} "
+                "names",
+                "as many names as columns",
             )
         return probabilities
 

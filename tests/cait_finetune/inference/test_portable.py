@@ -202,5 +202,5 @@ def test_a_model_of_numbers_needs_a_name_for_each_target(directory):
         return PixelModel(directory / "model", lambda _: numbers, (1, 8, 8, 3), preprocessing)
 
     assert model(3)(FILES).shape == (3, 3, 3)
-    with pytest.raises(UserError, match="of 2 classes, with 3 class names"):
+    with pytest.raises(UserError, match="of 2 columns, with 3 names"):
         model(2)(FILES)
