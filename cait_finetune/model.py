@@ -23,6 +23,7 @@ from cait_tf.weights.assign import column_names
 from cait_tf.weights.class_names import repeated_names, some
 from cait_tf.weights.stated import PREPARATION, state_preparation, stated_facts
 
+_FAR = 3  # standard deviations, or their ratio, between two sets of numbers with one name
 _NEED_A_NETWORK = ("hub", "official")  # values of `model.weights`
 
 
@@ -212,18 +213,30 @@ def adapt(model: cait_tf.CaiTClassifier, tuning: TuningConfig) -> None:
         raise UserError(f"tuning.{error}") from error
 
 
-def standardise(model: cait_tf.CaiTRegressor, labels: np.ndarray) -> None:
+def standardise(model: cait_tf.CaiTRegressor, labels: np.ndarray) -> list[str]:
     """Set the mean and the standard deviation of the targets that no file of weights has set.
 
     Args:
         labels: the numbers of the training split, ``(N, T)``.
+
+    Returns:
+        A note on each target whose training numbers are far from those of the weights.
     """
     report, scale = model.loading_report, model.target_scale
     loaded = report.classes.kept if report and report.classes else ()
     keep = np.array([name in loaded for name in model.target_names])  # (T,)
     mean, std = np.array(scale.mean), np.array(scale.std)
     model.adapt(labels)
-    scale.set(np.where(keep, mean, scale.mean), np.where(keep, std, scale.std))
+    own_mean, own_std = np.array(scale.mean), np.array(scale.std)
+    scale.set(np.where(keep, mean, own_mean), np.where(keep, std, own_std))
+    ratio = np.maximum(own_std / std, std / own_std)
+    far = keep & ((ratio > _FAR) | (np.abs(own_mean - mean) > _FAR * np.maximum(std, own_std)))
+    return [
+        f"the weights' {name} is {mean[column]:.4g} ± {std[column]:.4g}, and that of the training images is "
+        f"{own_mean[column]:.4g} ± {own_std[column]:.4g}: if it has another unit, give it another name"
+        for column, name in enumerate(model.target_names)
+        if far[column]
+    ]
 
 
 class Head(keras.Model):

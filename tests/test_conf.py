@@ -34,7 +34,8 @@ def test_every_group_is_a_part_of_the_configuration():
 def test_every_option_composes(option):
     # Values that only the user can know, and required values of other keys.
     extra = {"dataset=tfds": ["dataset.name=mnist"], "tuning=pattern": ["tuning.pattern=norm"],
-             "loss=asymmetric": ["task=multi_label"]}  # fmt: skip
+             "loss=asymmetric": ["task=multi_label"],
+             **{f"loss={name}": ["task=regression"] for name in ("mse", "huber", "l1")}}  # fmt: skip
     config = checked(option, *extra.get(option, []))
     assert isinstance(config, configuration.Config)
 

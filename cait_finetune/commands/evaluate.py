@@ -75,7 +75,7 @@ def evaluate(config: Config, directory: Path) -> Path:
             "task",
             config.task.name,
             "classification: the command measures images with one class",
-            "A run's report.html and result.json have its mAP and F1; predict writes probabilities.",
+            "A run's report.html and result.json have its metrics; predict writes its answers.",
         )
     if config.preprocessing.crop_pct is not None:
         raise bad_value(

@@ -32,7 +32,9 @@ class Averaged:
     def __call__(self, files: Sequence[bytes]) -> np.ndarray:
         """Classify files, as `Backend` does."""
         by_view = zip(*map(self._views, files), strict=True)
-        return np.mean([self._backend(view) for view in by_view], axis=0)  # (B, C)
+        values = np.mean([self._backend(view) for view in by_view], axis=0)  # (B, C)
+        # The intervals of numbers hold for the prediction of one view.
+        return values[..., :1] if values.ndim == 3 else values
 
 
 def build_views(name: str, upright: bool, ratio: float | None = 1.0) -> Views:

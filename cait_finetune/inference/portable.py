@@ -114,14 +114,17 @@ def _class_names(path: Path, inside: Sequence[str] | None) -> list[str]:
 _OF_NUMBERS = ("prediction", "lower", "upper")
 
 
-def stacked(outputs: Mapping[str, np.ndarray]) -> np.ndarray:
+def stacked(outputs: Mapping[str, np.ndarray], ours: bool = True) -> np.ndarray:
     """Return the values among a file's outputs.
+
+    Args:
+        ours: whether this project wrote the file. In other files `prediction` can mean anything.
 
     Returns:
         Probabilities ``(B, C)``; or numbers ``(B, T, 3)`` with the ends of their intervals, ``(B, T, 1)``
         without.
     """
-    if "prediction" in outputs:
+    if ours and "prediction" in outputs:
         return np.stack([outputs[name] for name in _OF_NUMBERS if name in outputs], axis=-1)
     return outputs[_chosen(list(outputs))]
 
@@ -147,7 +150,8 @@ def open_onnx(path: Path, preprocessing: HowPrepared) -> PixelModel:
     if others or image.type != "tensor(uint8)":
         raise _unlike(path, f"is {', '.join(one.type for one in (image, *others))}")
     outputs = [one.name for one in session.get_outputs()]
-    wanted = _wanted(outputs)
+    ours = "target_names" in outputs
+    wanted = _wanted(outputs, ours)
     shape = [size if isinstance(size, int) else None for size in image.shape]
     stated = session.get_modelmeta().custom_metadata_map
     names = json.loads(stated["class_names"]) if "class_names" in stated else None
@@ -160,7 +164,7 @@ def open_onnx(path: Path, preprocessing: HowPrepared) -> PixelModel:
     return PixelModel(
         path,
         lambda images: stacked(
-            dict(zip(wanted, session.run(wanted, {image.name: images}), strict=True))
+            dict(zip(wanted, session.run(wanted, {image.name: images}), strict=True)), ours
         ),
         shape,
         preprocessing,
@@ -194,7 +198,7 @@ def open_litert(path: Path, preprocessing: HowPrepared) -> PixelModel:
     stated = read_provenance(path)
     return PixelModel(
         path,
-        lambda images: stacked(runner(**{name: images})),
+        lambda images: stacked(runner(**{name: images}), stated is not None),
         shape,
         preprocessing,
         stated and stated.class_names,
@@ -202,9 +206,9 @@ def open_litert(path: Path, preprocessing: HowPrepared) -> PixelModel:
     )
 
 
-def _wanted(outputs: list[str]) -> list[str]:
+def _wanted(outputs: list[str], ours: bool) -> list[str]:
     """Return the outputs that `stacked` needs."""
-    if "prediction" in outputs:
+    if ours and "prediction" in outputs:
         return [name for name in _OF_NUMBERS if name in outputs]
     return [_chosen(outputs)]
 

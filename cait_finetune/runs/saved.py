@@ -134,12 +134,15 @@ class SavedRun:
         unfitted = self.task.postprocessing
         if not self.is_scored:
             return unfitted
-        result, fitted = self.directory.read_result(), self._fitted()
+        result = self.directory.read_result()
         if not result:  # the run ended between its predictions and its result
-            return fitted or unfitted
+            return self._fitted(unfitted) or unfitted
+        fitted = None
         try:
             stated = unfitted.stated(result)
+            fitted = self._fitted(stated)
         except ValueError as error:
+            fitted = self._fitted(unfitted)
             expected = fitted.described() if fitted else str(error)
         else:
             if fitted is None or stated.fits(fitted):
@@ -151,8 +154,8 @@ class SavedRun:
             "run", f"{self.directory.result} with {got}", expected, "Undo the edit of that file"
         )
 
-    def _fitted(self) -> Postprocessing | None:
-        """Fit the postprocessing to the saved validation predictions.
+    def _fitted(self, postprocessing: Postprocessing) -> Postprocessing | None:
+        """Fit a postprocessing to the saved validation predictions.
 
         `None`: they are missing, too few, or of other weights or images.
         """
@@ -169,7 +172,7 @@ class SavedRun:
         )
         if None in marks or (kept.weights, kept.images) != marks:
             return None
-        return self.task.postprocessing.fitted(kept)
+        return postprocessing.fitted(kept)
 
     def load_source(self, data: RunDataConfig, command: str, say: Callable[[str], None]) -> Source:
         """Load the run's images and check that they are unchanged.

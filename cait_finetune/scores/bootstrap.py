@@ -14,6 +14,8 @@ Resampled = Callable[[np.ndarray], float]
 
 _DRAWS = (200, 1000)  # fewest and most draws
 _LOGITS = 100_000_000  # draws times logits per draw, unless _DRAWS limits the draws
+_FEWEST = 10  # images: samples of fewer often hold a single one, whose R² is undefined
+_LEAST_SPREAD = 1e-12  # of a resampled target, relative to the whole split
 _MOST = 10_000_000  # logits of a split: each draw takes up to 0.25 s and half a gigabyte
 
 
@@ -36,12 +38,19 @@ def r2_interval(predictions: Predictions) -> Interval | None:
     predicted, true = predictions.logits.astype("float64"), predictions.labels.astype("float64")
     if not predicted.size or predicted.size > _MOST or not np.isfinite(predicted).all():
         return None
+    if len(predicted) < _FEWEST:
+        return None
     squares = (predicted - true) ** 2  # (N, T)
+    spread_of_all = np.where(
+        np.ptp(true, axis=0) > 0, ((true - true.mean(axis=0)) ** 2).sum(axis=0), np.inf
+    )
 
     def metric(counts: np.ndarray) -> float:
         mean = counts @ true / counts.sum()  # (T,)
         spread = counts @ (true - mean) ** 2
-        return float((1 - (counts @ squares) / np.where(spread > 0, spread, np.inf)).mean())
+        varies = spread > _LEAST_SPREAD * spread_of_all  # the mean of equal numbers may round
+        errors = (counts @ squares) / np.where(varies, spread, 1.0)
+        return float(np.where(varies, 1 - errors, 0.0).mean())  # as `score_target`
 
     draws = int(np.clip(_LOGITS // predicted.size, *_DRAWS))
     return bootstrap(metric, len(predicted), draws)

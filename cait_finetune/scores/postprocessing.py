@@ -262,9 +262,9 @@ class Numbers(Postprocessing):
         return Numbers(float(alpha), tuple(map(float, widths)))
 
     def fits(self, other: Numbers) -> bool:
-        """As `Postprocessing.fits`. Widths for another alpha are not compared."""
+        """As `Postprocessing.fits`."""
         if self.alpha != other.alpha:
-            return True
+            return False
         ours, theirs = self.half_widths or (), other.half_widths or ()
         return len(ours) == len(theirs) and np.allclose(ours, theirs, rtol=_SAME, atol=0)
 
@@ -290,7 +290,7 @@ class Numbers(Postprocessing):
                 "predictions"
             )
         widths = ", ".join(f"±{one:.4g}" for one in self.half_widths)
-        return f"{1 - self.alpha:.0%} interval {widths}, with {measures['coverage']:.1%} inside"
+        return f"{100 * (1 - self.alpha):g} % interval {widths}, with {measures['coverage']:.1%} inside"
 
     def limits(self) -> str:
         """As `Postprocessing.limits`."""
@@ -298,7 +298,7 @@ class Numbers(Postprocessing):
             return "The numbers have no intervals: the validation split was too small for them."
         return (
             f"The intervals are those of split conformal prediction on the validation split: "
-            f"{1 - self.alpha:.0%} of the numbers of similar images lie inside. For images that differ "
+            f"{100 * (1 - self.alpha):g} % of the numbers of similar images lie inside. For images that differ "
             "from the validation images, fewer do."
         )
 

@@ -96,7 +96,7 @@ class Regression(Task):
 
     def also(self, classes: int) -> tuple[str, ...]:
         """As `Task.also`."""
-        return ("mae", "rmse")
+        return ("mae", "rmse") if classes == 1 else ("spearman",)  # unlike units have no mean
 
     def build_loss(self, config: Config, source: Source) -> Loss:
         """As `Task.build_loss`."""

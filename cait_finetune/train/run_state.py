@@ -12,8 +12,8 @@ from cait_finetune.train.step import STEP_METRICS
 _LOSS, _CORRECT, _NORM, _FINITE = (STEP_METRICS.index(name) for name in STEP_METRICS)
 
 
-#: The score before the first validation: the metric and the negative loss.
-NO_SCORE = (-1.0, -math.inf)
+#: The score before the first validation: the metric and the negative loss. R² has no lower limit.
+NO_SCORE = (-math.inf, -math.inf)
 
 
 @dataclasses.dataclass

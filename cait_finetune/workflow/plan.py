@@ -74,7 +74,8 @@ def build_plan(
             load=start.arrays is None,
         )
         if task.numbers:
-            models.standardise(model, source.labels("train"))
+            for note in models.standardise(model, source.labels("train")):
+                worker.console.print(f"target {note}", highlight=False)
         models.adapt(model, config.tuning)
     if start.arrays:
         restore(model, None, start.arrays)

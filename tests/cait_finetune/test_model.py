@@ -336,3 +336,21 @@ def test_fused_operations_are_a_choice():
         assert not fused_enabled()
         models.build(ModelConfig("cait_nano_32", "none"), "ab", "float32")
         assert fused_enabled()
+
+
+def test_targets_of_another_unit_are_noted(tmp_path):
+    """A target keeps the scale of its weights. Radians after degrees would start far off."""
+    path, degrees = tmp_path / "a.safetensors", np.linspace(-60, 60, 50)[:, None]
+    first = models.build(ModelConfig(**NANO), ["angle"], "float32", numbers=True)
+    assert models.standardise(first, degrees) == []
+    cait_tf.save_weights(first, path)
+    config = ModelConfig(name="cait_nano_32", weights=str(path))
+    again = models.build(config, ["angle", "age"], "float32", numbers=True)
+    (note,) = models.standardise(again, np.hstack([np.radians(degrees), degrees + 100]))
+    assert note.startswith("the weights' angle is")
+    assert note.endswith("give it another name")
+    np.testing.assert_allclose(again.target_scale.std, [degrees.std()] * 2, rtol=1e-6)
+    np.testing.assert_allclose(again.target_scale.mean, [0, 100], atol=1e-5)
+    assert (
+        models.standardise(models.build(config, ["angle"], "float32", numbers=True), degrees) == []
+    )

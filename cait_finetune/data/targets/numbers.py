@@ -245,7 +245,8 @@ class Numbers(Target):
                 f"{names[first]}, which is {labels[0, first]:.9g} in each of the {len(labels):,} "
                 "training images",
                 "a target with at least two values in train",
-                "Leave this target out, or choose other training images",
+                "Leave this target out, or choose other training images. float32 holds seven digits: "
+                "subtract an offset from numbers that differ in later ones",
             )
 
 

@@ -23,7 +23,7 @@ OPTION_KEYS = [
     ("loss=bce", "loss.gamma_negative=4", "asymmetric"), ("loss=auto", "loss.gamma_positive=1", "asymmetric"),
     ("loss=cross_entropy", "loss.clip=0.1", "asymmetric"),
     ("head=linear", "head.hidden=9", "mlp"), ("head=cosine", "head.drop_rate=0.1", "mlp"),
-    ("head=mlp", "head.scale=4", "cosine"),
+    ("head=mlp", "head.scale=4", "cosine"), ("task=classification", "task.alpha=0.2", "regression"),
 ]  # fmt: skip
 
 

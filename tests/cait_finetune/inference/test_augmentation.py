@@ -86,3 +86,16 @@ def test_flip_gives_an_image_and_its_mirror_image_equal_probabilities(saved_run)
     averaged = Averaged(plain, build_views("flip", True))
     assert np.abs(plain([there]) - plain([back])).max() > 1e-3
     np.testing.assert_allclose(averaged([there]), averaged([back]), atol=1e-6)
+
+
+def test_numbers_of_several_views_have_no_interval():
+    """The interval was fitted to predictions of one view."""
+
+    class Backend:
+        class_names = ("angle",)
+
+        def __call__(self, files):
+            return np.array([[[len(one), len(one) - 1.0, len(one) + 1.0]] for one in files])
+
+    averaged = Averaged(Backend(), lambda data: [data, data + b"xx"])
+    np.testing.assert_array_equal(averaged([b"1", b"123"]), [[[2.0]], [[4.0]]])

@@ -167,7 +167,7 @@ def test_labels_txt_needs_one_line_per_class(directory):
         )
 
     (directory / "labels.txt").write_text("one\ntwo\n")
-    with pytest.raises(UserError, match=r"of 3 classes, with 2 class names, expected as many"):
+    with pytest.raises(UserError, match=r"of 3 columns, with 2 names, expected as many"):
         model()(FILES[:1])
     (directory / "labels.txt").write_text("one\ntwo\u2028and\x0ca half\nthree\n", encoding="utf-8")
     assert model().class_names == ["one", "two\u2028and\x0ca half", "three"]
@@ -204,3 +204,9 @@ def test_a_model_of_numbers_needs_a_name_for_each_target(directory):
     assert model(3)(FILES).shape == (3, 3, 3)
     with pytest.raises(UserError, match="of 2 columns, with 3 names"):
         model(2)(FILES)
+
+
+def test_a_foreign_output_named_prediction_is_no_number():
+    outputs = {"prediction": np.zeros((2, 10))}
+    assert stacked(outputs, ours=False).shape == (2, 10)
+    assert stacked(outputs).shape == (2, 10, 1)

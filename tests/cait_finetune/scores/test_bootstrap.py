@@ -17,6 +17,7 @@ from cait_finetune.scores.bootstrap import (
 )
 from cait_finetune.scores.evaluation import MultiLabelEvaluator
 from cait_finetune.scores.predictions import Predictions
+from cait_finetune.scores.regression import score_target
 
 RANDOM = np.random.default_rng(3)
 
@@ -115,3 +116,16 @@ def test_no_interval_of_r2_without_images_or_of_a_perfect_model():
     broken = one.logits.copy()
     broken[3, 0] = np.nan
     assert r2_interval(dataclasses.replace(one, logits=broken)) is None
+
+
+def test_a_constant_target_has_an_r2_of_0_in_every_sample():
+    """As `score_target`. A mean that rounds must not make an R² of minus billions."""
+    rng = np.random.default_rng(0)
+    varied = rng.normal(size=40)
+    true = np.stack([varied, np.full(40, 0.1)], axis=1)
+    predicted = true + 0.3 * rng.normal(size=true.shape)
+    names, ids = ["a", "b"], [str(number) for number in range(40)]
+    low, high = r2_interval(Predictions(predicted, true, ids, names))
+    value = np.mean([score_target(*pair).r2 for pair in zip(predicted.T, true.T, strict=True)])
+    assert low < value < high < 0.5
+    assert r2_interval(Predictions(predicted[:9], true[:9], ids[:9], names)) is None

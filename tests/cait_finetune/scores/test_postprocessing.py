@@ -118,7 +118,7 @@ def test_two_fits_agree_but_for_rounding():
     assert not Numbers(0.1).fits(tiny)
     assert Numbers(0.1).fits(Numbers(0.1))
     assert not tiny.fits(Numbers(0.1, WIDTHS[:2]))
-    assert tiny.fits(Numbers(0.2))
+    assert not tiny.fits(Numbers(0.2, WIDTHS))
 
 
 @pytest.mark.parametrize("activation", [SOFTMAX, SIGMOID])
@@ -171,9 +171,9 @@ def test_the_coverage_is_the_share_inside_over_all_targets():
     after = Numbers(0.1, (1.0, 10.0))
     measures = after.measures(one)
     assert measures == {"coverage": pytest.approx(4 / 8)}  # 3 of 4 and 1 of 4
-    assert after.summary(measures) == "90% interval ±1, ±10, with 50.0% inside"
+    assert after.summary(measures) == "90 % interval ±1, ±10, with 50.0% inside"
     assert after.described() == "alpha 0.1, half_widths [1, 10]"
-    assert "90% of the numbers of similar images lie inside" in after.limits()
+    assert "90 % of the numbers of similar images lie inside" in after.limits()
     nothing = Predictions(outputs[:0], labels[:0], [], ["a", "b"])
     assert after.measures(nothing) == {}
 

@@ -12,15 +12,18 @@ from cait_finetune.tasks import task_of
 from tests.cait_finetune.stand_ins import checked
 
 WORDS = ("task=regression", "dataset=csv", "dataset.data_dir=x")
-MIXED = r"0: a mixed image has no number of its own"
+MIXED = r"0 for both: a mixed image has no number of its own"
 NO_CLASSES = "numbers have no classes"
 
 
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        ("augment.mixup=0.8", rf"augment\.mixup: got 0\.8 with task=regression, expected {MIXED}"),
-        ("augment.cutmix=1", rf"augment\.cutmix: got 1.* with task=regression, expected {MIXED}"),
+        (
+            "augment.mixup=0.8",
+            rf"augment\.mixup: got 0\.8, .*with task=regression, expected {MIXED}",
+        ),
+        ("augment.cutmix=1", rf"augment\.mixup: got 0, and augment\.cutmix=1, with .*{MIXED}"),
         (
             "loss.class_weights=balanced",
             rf"loss\.class_weights: got balanced with task=regression, expected none: {NO_CLASSES}",
@@ -46,16 +49,23 @@ def test_what_needs_classes_is_refused(word, message):
         checked(*WORDS, *words)
 
 
-@pytest.mark.parametrize("key", ["augment.mixup", "augment.cutmix", "loss.logit_adjustment"])
-def test_a_refusal_says_which_word_to_write(key):
-    with pytest.raises(UserError, match=rf"\n\s*Set {key}=0\.$"):
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("augment.mixup", "augment.mixup=0 augment.cutmix=0"),
+        ("augment.cutmix", "augment.mixup=0 augment.cutmix=0"),
+        ("loss.logit_adjustment", "loss.logit_adjustment=0"),
+    ],
+)
+def test_a_refusal_says_which_word_to_write(key, words):
+    with pytest.raises(UserError, match=rf"\n\s*Set {words}\.$"):
         checked(*WORDS, f"{key}=0.5")
 
 
 @pytest.mark.parametrize("name", ["classification", "multi_label"])
 def test_classes_have_no_alpha(name):
     message = (
-        rf"^task\.alpha: got 0\.2 with task={name}, expected null: only numbers have intervals"
+        rf"^task\.alpha: got 0\.2, expected null with task\.name={name}: the key is for regression"
     )
     with pytest.raises(UserError, match=message):
         checked(f"task={name}", "task.alpha=0.2")
@@ -86,7 +96,8 @@ def test_alpha_reaches_the_intervals():
 def test_the_epoch_is_chosen_by_r2_which_has_an_interval():
     task = task_of(TaskConfig("regression"))
     assert task.judged_by(checked(*WORDS).dataset) == "r2"
-    assert task.also(2) == ("mae", "rmse")
+    assert task.also(1) == ("mae", "rmse")
+    assert task.also(2) == ("spearman",)  # two units have no mean
     random = np.random.default_rng(0)
     true = random.normal(size=(30, 2)).astype("float32")
     one = Predictions(true + 0.3, true, list(map(str, range(30))), ["a", "b"])

@@ -71,3 +71,8 @@ def test_a_limit_that_was_changed(stopped, limits, goes_on):
 def test_speed_of_nothing_is_unknown():
     assert RunState().images_per_second() is None
     assert RunState(timed_seconds=2.0, timed_images=300).images_per_second() == 150
+
+
+def test_any_score_is_better_than_none():
+    """R² has no lower limit."""
+    assert (-1e9, -1e9) > RunState().best_score == RunState().phase_score
