@@ -50,7 +50,6 @@ def compare_accuracy(
         name: {
             "images": len(truth),
             **measured(of[name], of[""], truth, exported),
-            "agrees": exported.postprocessing.agreeing,
             "difference": float((np.abs(of[name] - of[""]) / unit).max()),
         }
         for name in variants

@@ -76,7 +76,7 @@ def export(
                 place = str(directory / path.name)
                 kept[name] = {**metrics, "path": place, "megabytes": _megabytes(path)}
             else:
-                refused.append(_refusal(name, metrics))
+                refused.append(_refusal(name, metrics, validation.exported.postprocessing.agreeing))
                 path.unlink()
         size = _megabytes(partial / FILE)
     record = {"path": str(directory / FILE), "difference": difference, "megabytes": size}
@@ -125,10 +125,10 @@ def _convert(function: tf.types.experimental.GenericFunction, kind: str) -> byte
     return converter.convert()
 
 
-def _refusal(name: str, metrics: Mapping[str, Any]) -> str:
+def _refusal(name: str, metrics: Mapping[str, Any], agreeing: str) -> str:
     error = bad_value(
         "export.quantise",
-        f"{name}, which gives the {metrics['agrees']} as the float file on {metrics['agreement']:.1%} of "
+        f"{name}, which gives the {agreeing} as the float file on {metrics['agreement']:.1%} of "
         f"{metrics['images']:,} validation images",
         f"at least {AGREEMENT:.0%}",
         f"that variant is removed, the others are kept: leave {name} out",

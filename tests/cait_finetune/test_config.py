@@ -90,6 +90,7 @@ OUT_OF_RANGE = [
     ("tuning.solver", "adam", "one of sgd, lbfgs"),
     ("tuning.head_epochs", "0", "[1,"),
     ("tuning.stages", "1", "[2,"),
+    ("task.alpha", "0", "[0.001, 0.5]"),
     ("tuning.stage_epochs", "0", "[1,"),
     ("tuning.rank", "0", "[1,"),
     ("tuning.alpha", "0", "a number above 0"),

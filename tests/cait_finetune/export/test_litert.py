@@ -81,7 +81,9 @@ def test_a_variant_with_other_predictions_is_not_kept(exported, tmp_path, monkey
     done = litert.export(validation.exported, validation, tmp_path / "litert", ["float16", "int8"])
     assert list(done["variants"]) == ["float16"]
     (refusal,) = done["refused"]
-    assert refusal.startswith("export.quantise: got int8, which gives the float file's class on ")
+    assert refusal.startswith(
+        "export.quantise: got int8, which gives the same class as the float file on "
+    )
     assert "expected at least 90%" in refusal
     files = {path.name for path in (tmp_path / "litert").iterdir()}
     assert files == {"model.tflite", "model_float16.tflite", "labels.txt"}

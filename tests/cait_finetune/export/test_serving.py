@@ -80,7 +80,7 @@ def test_files_in_json_get_calibrated_probabilities(exported, named):
     rows = [{"image_bytes": file} for file in files] if named else files
     body = json.dumps({"signature_name": "rows", "instances": rows})
     answers = json.loads(rest(directory.parent / "serving", body))["predictions"]
-    expected = validation.exported.probabilities(validation.logits)  # calibrated
+    expected = validation.exported.values(validation.logits)  # calibrated
     for answer, wanted in zip(answers, expected, strict=True):
         assert answer["class_names"] == NAMES
         np.testing.assert_allclose(answer["probabilities"], wanted, atol=1e-4)
@@ -94,7 +94,7 @@ def test_the_default_signature_is_for_the_columnar_format(exported):
     validation, directory, _ = exported
     files = [{"b64": base64.b64encode(data).decode()} for _, data in samples()]
     answer = json.loads(rest(directory.parent / "serving", json.dumps({"inputs": files})))
-    columns, expected = answer["outputs"], validation.exported.probabilities(validation.logits)
+    columns, expected = answer["outputs"], validation.exported.values(validation.logits)
     assert columns["class_names"] == NAMES
     np.testing.assert_allclose(columns["probabilities"], expected, atol=1e-4)
     assert columns["predicted_class"] == [NAMES[index] for index in expected.argmax(-1)]

@@ -69,7 +69,7 @@ def test_timm_gives_calibrated_probabilities(exported, tmp_path):
     np.save(tmp_path / "images.npy", validation.images.numpy().transpose(0, 3, 1, 2))
     got = json.loads(run_alone(FROM_THE_FOLDER, directory, tmp_path / "images.npy"))
     assert got["classes"] == 4
-    expected = validation.exported.probabilities(validation.logits)
+    expected = validation.exported.values(validation.logits)
     np.testing.assert_allclose(got["probabilities"], expected, atol=1e-4)
     assert (got["data"]["crop_pct"], got["data"]["interpolation"]) == (0.875, "bicubic")
     assert got["data"]["input_size"] == [3, 32, 32]
