@@ -58,7 +58,11 @@ def show_batch(config: Config, directory: Path) -> Path:
     images, labels, _ = next(iter(batches.take(1)))
     images, labels = images.numpy()[:MOST], labels.numpy()[:MOST]
     shown = preprocessing.denormalise(images)
-    captions = [caption(label, source.class_names, task.one_class) for label in labels]
+    names = source.class_names
+    captions = [
+        number_caption(label, names) if task.numbers else caption(label, names, task.one_class)
+        for label in labels
+    ]
     chosen = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
     height, width = preprocessing.image_size
     title = (
@@ -91,6 +95,18 @@ def caption(label: np.ndarray, names: Sequence[str], one_class: bool = True) -> 
     if all(percent[index] == 100 for index in there):
         return "\n".join(names[index] for index in there) or "no class"
     return "\n".join(f"{names[index]} {percent[index]}%" for index in there)
+
+
+def number_caption(label: np.ndarray, names: Sequence[str]) -> str:
+    """Return an image's caption: each target with its number, and the image's weight if it has one.
+
+    Args:
+        label: ``(T,)``, or ``(T + 1,)`` with the weight in the last column.
+        names: the targets, T.
+    """
+    return "\n".join(
+        f"{name} {value:.4g}" for name, value in zip((*names, "weight"), label, strict=False)
+    )
 
 
 def main() -> None:

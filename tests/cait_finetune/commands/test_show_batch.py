@@ -95,3 +95,10 @@ def test_the_images_are_those_that_training_gets(command, drawn, tmp_path):
 )
 def test_a_caption_lists_the_classes_and_their_shares(label, several, text):
     assert show_batch.caption(np.array(label), NAMES, one_class=not several) == text
+
+
+def test_the_caption_of_numbers():
+    assert show_batch.number_caption(np.array([-37.14, 2e6]), ["angle", "mass"]) == (
+        "angle -37.14\nmass 2e+06"
+    )
+    assert show_batch.number_caption(np.array([1.5, 0.25]), ["angle"]) == "angle 1.5\nweight 0.25"
