@@ -97,7 +97,7 @@ def test_the_result_has_the_metrics_and_the_intervals(made):
     for metric in ("r2", "mae", "rmse", "spearman", "loss", "coverage"):
         assert np.isfinite(stored[f"test_{metric}"]), metric
     assert not [key for key in stored if "top1" in key or key.startswith("temperature")]
-    assert "80% interval ±" in said
+    assert "80 % interval ±" in said
     assert result["half_widths"] == stored["half_widths"]
 
 
