@@ -37,7 +37,7 @@ CONDITIONS = (
     ),
     Condition(
         ("train.label_smoothing",),
-        lambda config: config.task.name != "regression",
+        lambda config: config.task.name != "regression" or not config.train.label_smoothing,
         "classes",
         "Leave the key out: task=regression has numbers.",
     ),

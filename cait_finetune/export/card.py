@@ -160,7 +160,8 @@ def _metric(result: Mapping[str, Any], name: str) -> str:
 
 
 def _files(exports: Mapping[str, Mapping[str, Any]], task: Task) -> str:
-    alike, unit = task.postprocessing.alike
+    same, unit = task.postprocessing.same, task.postprocessing.unit
+    alike = f", {same}" if same else ""
     rows = [
         [f"`{name}`", f"{one['images']} images{alike}", f"{one['difference']:.1e}"]
         for name, one in exports.items()

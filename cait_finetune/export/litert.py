@@ -128,7 +128,7 @@ def _convert(function: tf.types.experimental.GenericFunction, kind: str) -> byte
 def _refusal(name: str, metrics: Mapping[str, Any], agreeing: str) -> str:
     error = bad_value(
         "export.quantise",
-        f"{name}, which gives the {agreeing} as the float file on {metrics['agreement']:.1%} of "
+        f"{name}, which agrees with the float file ({agreeing}) on {metrics['agreement']:.1%} of "
         f"{metrics['images']:,} validation images",
         f"at least {AGREEMENT:.0%}",
         f"that variant is removed, the others are kept: leave {name} out",

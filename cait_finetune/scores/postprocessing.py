@@ -24,12 +24,13 @@ class Postprocessing(abc.ABC):
     A task states the kind. `fitted` returns one that is fitted to a run's validation images.
 
     Attributes:
-        alike: what the check of an exported file found to be the same, and the unit of the largest
-            difference, for messages.
-        agreeing: when a quantised file agrees with the file itself on an image, for messages.
+        same: what the check of an exported file found to be the same on every image. Empty: nothing.
+        unit: of what the largest difference of a file is stated, and in which unit.
+        agreeing: when a quantised file agrees with the file itself on an image.
     """
 
-    alike: ClassVar[tuple[str, str]]
+    same: ClassVar[str]
+    unit: ClassVar[str]
     agreeing: ClassVar[str]
 
     @abc.abstractmethod
@@ -101,8 +102,9 @@ class Probabilities(Postprocessing):
     activation: Activation
     temperature: float = 1.0
 
-    alike = (", same top-1", "of a probability")
-    agreeing = "same class"
+    same = "same top-1"
+    unit = "of a probability"
+    agreeing = "the same class"
 
     def tensor(self, outputs: tf.Tensor) -> tf.Tensor:
         """As `Postprocessing.tensor`: calibrated probabilities."""
@@ -203,8 +205,9 @@ class Numbers(Postprocessing):
     alpha: float
     half_widths: tuple[float, ...] | None = None
 
-    alike = ("", "of a number, in standard deviations of the target")
-    agreeing = "number within 0.1 standard deviations"
+    same = ""
+    unit = "of a number, in standard deviations of the target"
+    agreeing = "all numbers within 0.1 standard deviations"
 
     def tensor(self, outputs: tf.Tensor) -> tf.Tensor:
         """As `Postprocessing.tensor`: the outputs as they are."""

@@ -89,7 +89,8 @@ def export_run(
         )
     ]
     refused = []
-    same, _ = exported.postprocessing.alike
+    same = exported.postprocessing.same
+    found = f"{same}, largest difference" if same else "largest difference"
     if wanted:
         samples = encoded_images(source, "validation", config.check_images, corrupt)
         labelled = functools.partial(
@@ -109,7 +110,7 @@ def export_run(
         exports[name] = {**_below_run(done), "images": len(samples), **facts, FILES: files}
         _write_exports(run, exports)
         say(
-            f"export checked on {len(samples)} validation images{same}, largest difference "
+            f"export checked on {len(samples)} validation images: {found} "
             f"{done['difference']:.1e} ({name})"
         )
         for variant, metrics in done.get("variants", {}).items():
@@ -247,6 +248,6 @@ def _compared(variant: str, metrics: dict, megabytes: float, agreeing: str) -> s
     worse = 100 * (metrics["accuracy"] - metrics["plain_accuracy"])
     return (
         f"export {variant}: {METRIC_NAMES[metrics['metric']]} {metrics['accuracy']:.2%}, {worse:+.2f} points, on "
-        f"{metrics['images']:,} validation images, the {agreeing} on {metrics['agreement']:.1%}; "
+        f"{metrics['images']:,} validation images, {agreeing} on {metrics['agreement']:.1%}; "
         f"{metrics['megabytes']:g} MB instead of {megabytes:g}"
     )

@@ -201,7 +201,7 @@ def test_the_card_of_a_regressor_is_about_numbers(widths):
     assert "| R² | 87.00% (80.0–92.0) |" in text
     assert "| MAE | 3.25 |" in text
     assert "of a number, in standard deviations of the target" in text
-    assert "number within 0.1 standard deviations" in text
+    assert "numbers within 0.1 standard deviations" in text
     assert ("90 % of the numbers of similar images lie inside" in text) == bool(widths)
     assert metadata["tags"][0] == "image-regression"
     assert "pipeline_tag" not in metadata

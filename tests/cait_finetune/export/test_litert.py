@@ -82,7 +82,7 @@ def test_a_variant_with_other_predictions_is_not_kept(exported, tmp_path, monkey
     assert list(done["variants"]) == ["float16"]
     (refusal,) = done["refused"]
     assert refusal.startswith(
-        "export.quantise: got int8, which gives the same class as the float file on "
+        "export.quantise: got int8, which agrees with the float file (the same class) on "
     )
     assert "expected at least 90%" in refusal
     files = {path.name for path in (tmp_path / "litert").iterdir()}
