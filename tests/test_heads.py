@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 
 import numpy as np
 import pytest
 
+import cait_tf
 from cait_finetune import load_run
 from cait_finetune.commands.export import export
 from cait_finetune.config import ExportConfig
 from cait_finetune.errors import UserError
 from cait_tf.heads import OPTIONS
 from tests.quick_runs import run
+from tests.small_model import SMALL, WORDS, small_model  # noqa: F401  registers the model
 
-WORDS = {
+OF_HEAD = {
     "mlp": ["head.hidden=16", "head.drop_rate=0.2"],
     "cosine": [],
     "batchnorm_linear": [],
@@ -22,33 +25,38 @@ WORDS = {
 
 
 def test_each_head_but_the_default_is_tried():
-    assert list(WORDS) == [name for name in OPTIONS if name != "linear"]
+    assert list(OF_HEAD) == [name for name in OPTIONS if name != "linear"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pooling", ["token_and_mean", "tokens"])
-def test_a_run_with_a_pooling_is_exported_and_read_again(pooling, tmp_path):
-    """The second run reads the features that the first run cached for another pooling."""
+def test_runs_with_a_pooling_are_exported_and_read_again(tmp_path, monkeypatch):
+    """All runs share the folder of cached features, but not the features of another pooling."""
+    two_blocks = dataclasses.replace(SMALL, depth_token_only=2)
+    monkeypatch.setitem(cait_tf.variants.VARIANTS, SMALL.name, two_blocks)
     features = []
-    for chosen in ("token", pooling):
+    for pooling, formats in (
+        ("token", "none"),
+        ("token_and_mean", "[keras,litert]"),
+        ("tokens", "[saved_model,onnx]"),
+    ):
         run(
-            tmp_path / chosen, f"head.pooling={chosen}", "tuning=linear_probe",
+            tmp_path / pooling, *WORDS, f"head.pooling={pooling}", "tuning=linear_probe",
             f"tuning.cache_dir={tmp_path / 'cache'}", "train.epochs=1", "dataset.examples_per_class=10",
-            "export=[saved_model,keras,onnx,litert]",
+            f"export={formats}", "export.check_images=8",
         )  # fmt: skip
-        model = load_run(tmp_path / chosen).model
-        assert model.backbone.pooling == chosen
+        model = load_run(tmp_path / pooling).model
+        assert model.backbone.pooling == pooling
         features.append(model.backbone.num_features)
-    assert features[1] == 2 * features[0]
-    with pytest.raises(UserError, match=f"head.pooling={pooling}, expected false: timm's"):
-        export(tmp_path / pooling, ExportConfig(timm=True, check_images=1, quantise=[]))
+    assert features == [SMALL.embed_dim, 2 * SMALL.embed_dim, 2 * SMALL.embed_dim]
+    with pytest.raises(UserError, match=r"head\.pooling=tokens, expected false: timm's"):
+        export(tmp_path / "tokens", ExportConfig(timm=True, check_images=1, quantise=[]))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", WORDS)
+@pytest.mark.parametrize("name", OF_HEAD)
 def test_a_run_with_a_head_is_exported_and_read_again(name, tmp_path):
     _, result = run(
-        tmp_path / "run", f"head={name}", *WORDS[name], "train.epochs=1", "dataset.examples_per_class=10",
+        tmp_path / "run", *WORDS, f"head={name}", *OF_HEAD[name], "train.epochs=1", "dataset.examples_per_class=10",
         "export=[saved_model,keras,onnx,litert]", "export.quantise=[int8]",
     )  # fmt: skip
     assert np.isfinite(result["test_loss"])
