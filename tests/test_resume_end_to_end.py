@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from cait_finetune.train.cluster import free_ports
-from tests.quick_runs import run as run_here
 from tests.test_end_to_end import ROOT, finetune
 
 pytestmark = pytest.mark.slow
@@ -72,6 +71,14 @@ def test_a_run_that_is_asked_to_end_goes_on_as_if_nothing_had_happened(tmp_path)
     assert "Traceback" not in err
     assert not (cut / "result.json").exists()
 
+    # a refused resume changes no file
+    before = {path: path.read_bytes() for path in cut.rglob("*") if path.is_file()}
+    wrong = command(cut, f"resume={cut}", "seed=7")
+    _, err = wrong.communicate(timeout=120)
+    assert wrong.returncode == 1
+    assert "seed: 0 → 7" in err
+    assert {path: path.read_bytes() for path in cut.rglob("*") if path.is_file()} == before
+
     second = command(cut, f"resume={cut}", "train.max_hours=5")
     out, err = second.communicate(timeout=240)
     assert second.returncode == 0, err
@@ -90,6 +97,11 @@ def test_a_run_that_is_asked_to_end_goes_on_as_if_nothing_had_happened(tmp_path)
         "whole",
     ]  # no outputs/ directory
 
+    third = command(cut, f"resume={cut}")
+    _, err = third.communicate(timeout=120)
+    assert third.returncode == 1
+    assert "whose run is finished" in err
+
 
 def test_a_run_that_is_asked_to_end_before_its_first_step_can_be_started_again(tmp_path):
     run = tmp_path / "run"
@@ -104,7 +116,9 @@ def test_a_run_that_is_asked_to_end_before_its_first_step_can_be_started_again(t
     assert "SIGTERM: training had not begun; give the same command again" in err
     assert "Traceback" not in err
 
-    run_here(run, *words[:-1])
+    again = command(run, *words)
+    _, err = again.communicate(timeout=240)
+    assert again.returncode == 0, err
 
 
 def test_a_worker_names_a_peer_that_does_not_answer(tmp_path):
