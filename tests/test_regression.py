@@ -5,15 +5,17 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import load_file
 
 from cait_finetune import finetune, load_run, predict
-from cait_finetune.errors import UserError
-from tests.quick_runs import run
+from cait_finetune.errors import Interrupted, UserError
+from tests.quick_runs import no_figures, run
 
 pytestmark = pytest.mark.slow
 
@@ -216,6 +218,44 @@ def test_a_finished_run_is_not_resumed(made):
     assert after == before
 
 
+def records(directory: Path) -> list[dict]:
+    lines = (directory / "metrics.jsonl").read_text().splitlines()[1:]
+    timing = {"images_per_second": 0, "data_wait_share": 0}
+    return [{**json.loads(line), **timing} for line in lines]
+
+
+def test_an_interrupted_run_resumes_to_the_same_bits(made, tmp_path):
+    root, _, whole = made
+    table = root / "images" / "images.csv"
+    epochs = []
+
+    def ask_to_end(metrics):
+        if not epochs:
+            signal.raise_signal(signal.SIGTERM)
+        epochs.append(metrics)
+
+    cut = tmp_path / "cut"
+    with no_figures():
+        with pytest.raises(Interrupted):
+            finetune(*SHORT, f"dataset.data_dir={table}", "export=none", directory=cut,
+                     on_epoch_end=ask_to_end)  # fmt: skip
+        assert not (cut / "result.json").exists()
+        assert len(epochs) == 1
+        result = finetune(f"resume={cut}").result
+    assert records(cut) == records(root / "run")
+    for name in ("best", "last"):
+        ours, theirs = (
+            load_file(one / "checkpoints" / f"{name}.safetensors") for one in (cut, root / "run")
+        )
+        assert ours.keys() == theirs.keys()
+        for key, value in ours.items():
+            np.testing.assert_array_equal(value, theirs[key], err_msg=key)
+    same = {key for key in whole if key.startswith(("test_", "validation_"))}
+    assert {"test_r2", "test_mae"} <= same
+    for key in (*same, "half_widths", "alpha", "best_epoch", "steps"):
+        assert result[key] == whole[key], key
+
+
 def test_a_run_from_these_weights_starts_with_the_same_numbers(made, tmp_path):
     """A rate of 1e-12 moves nothing, and other training images do not move the statistics."""
     root = made[0]
@@ -230,7 +270,7 @@ def test_a_run_from_these_weights_starts_with_the_same_numbers(made, tmp_path):
     best = root / "run" / "checkpoints" / "best.safetensors"
     run(
         tmp_path / "next", *SHORT, f"dataset.data_dir={fewer}", f"model.weights={best}",
-        "optimizer.base_lr=1e-12", "schedule.min_lr=0", "schedule.warmup_lr=0", "debug=fast_dev_run",
+        "optimizer.base_lr=1e-12", "schedule.min_lr=0", "schedule.warmup_lr=0", "train.epochs=1",
         "export=none",
     )  # fmt: skip
     fewer.unlink()

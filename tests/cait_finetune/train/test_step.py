@@ -346,7 +346,7 @@ def test_null_accumulation_runs_parallel_micro_batches_on_a_cpu(plain, jit_compi
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [{}, {"model_options": {"remat": True}}])
+@pytest.mark.parametrize("options", [{}, {"jit_compile": True}, {"model_options": {"remat": True}}])
 def test_hoisted_weights_change_no_result(options, monkeypatch):
     model_options = {"dtype": "mixed_bfloat16", **options.get("model_options", {})}
     options = {"accumulation": 2, **options, "model_options": model_options}
