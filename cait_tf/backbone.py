@@ -38,7 +38,7 @@ POOLINGS = ("token", "token_and_mean", "tokens")
 
 @keras.saving.register_keras_serializable("cait_tf")
 class CaiTBackbone(keras.Model):
-    """CaiT without a head: normalised images (B, h, w, 3) to features (B, F), F = `num_features`.
+    """CaiT without a head: normalised images (B, h, w, c) to features (B, F), F = `num_features`.
 
     By default the features are the class token after the final LayerNorm, as in the published
     feature extractors. ``backbone(images, return_attention=True)`` returns ``(features, maps)``. The
@@ -57,6 +57,7 @@ class CaiTBackbone(keras.Model):
         drop_rate: dropout rate of the trunk's activations.
         attn_drop_rate: dropout rate of the trunk's attention maps.
         remat: recompute each trunk block in the backward pass instead of storing its activations.
+        in_channels: channels c of an image: 3 for RGB, 1 for grey, any other number of bands.
         pooling: what the features are. ``token``: the class token, (B, D). ``token_and_mean``: the
             class token, then the mean of the patch tokens after a LayerNorm of its own, (B, 2D), as
             in DINOv2's linear protocol. ``tokens``: the class token after each class-attention
@@ -85,6 +86,7 @@ class CaiTBackbone(keras.Model):
         drop_path_rate: float = 0.0,
         remat: bool = False,
         pooling: str = "token",
+        in_channels: int = 3,
         **kwargs: Any,
     ) -> None:
         super().__init__(**{"name": "cait_backbone", "autocast": False, **kwargs})
@@ -96,6 +98,7 @@ class CaiTBackbone(keras.Model):
             num_heads=num_heads,
             depth=depth,
             depth_token_only=depth_token_only,
+            in_channels=in_channels,
         )
         check_positive(mlp_ratio=mlp_ratio, kernel_init=kernel_init)
         if pooling not in POOLINGS:
@@ -122,6 +125,7 @@ class CaiTBackbone(keras.Model):
         self.drop_path_rate = drop_path_rate
         self.remat = remat
         self.pooling = pooling
+        self.in_channels = in_channels
 
         policy = self.dtype_policy
         self.patch_embed = PatchEmbed(patch_size, embed_dim, dtype=policy, name="patch_embed")
@@ -180,7 +184,7 @@ class CaiTBackbone(keras.Model):
             name="pos_embed",
         )
         patches = (None, grid_tokens, dim)
-        self.patch_embed.build((None, *self.image_size, 3))
+        self.patch_embed.build((None, *self.image_size, self.in_channels))
         for block in self.blocks:
             block.build(patches)
         for block in self.blocks_token_only:
@@ -295,10 +299,10 @@ class CaiTBackbone(keras.Model):
                 f"images: got {dtype}, expected floating-point images, normalised with the "
                 "variant's mean and std"
             )
-        if tuple(images.shape[1:]) != (*self.image_size, 3):
+        if tuple(images.shape[1:]) != (*self.image_size, self.in_channels):
             raise CaiTError(
                 f"images: got shape {tuple(images.shape)}, expected "
-                f"(B, {self.image_size[0]}, {self.image_size[1]}, 3)"
+                f"(B, {self.image_size[0]}, {self.image_size[1]}, {self.in_channels})"
             )
         maps = {}
         x = ops.cast(self.patch_embed(images), self.pos_embed.dtype)  # (B, N, D)
@@ -419,4 +423,5 @@ class CaiTBackbone(keras.Model):
             "drop_path_rate": self.drop_path_rate,
             "remat": self.remat,
             "pooling": self.pooling,
+            "in_channels": self.in_channels,
         }

@@ -18,7 +18,7 @@ from cait_tf.weights.keras_file import check_same_task, class_names
 
 @keras.saving.register_keras_serializable("cait_tf")
 class CaiTClassifier(keras.Model):
-    """CaiT with a head: normalised images (B, h, w, 3) to logits (B, num_classes).
+    """CaiT with a head: normalised images (B, h, w, c) to logits (B, num_classes).
 
     ``model(images, return_attention=True)`` returns ``(logits, maps)`` with the attention maps of
     `CaiTBackbone`. The constructor passes all other arguments to `CaiTBackbone`::

@@ -82,8 +82,8 @@ def write_saved_model(model: Any, directory: str | Path) -> None:
 
     Raises:
         CaiTError: Keras runs on another backend than TensorFlow, the model does not compute in
-            float32, the model has a head that is not linear, is a regressor, or has LoRA updates. To
-            merge the updates, save the weights and load them into a model without LoRA.
+            float32, the model has a head that is not linear, takes images of other than 3 channels, is a
+            regressor, or has LoRA updates. To merge the updates, save the weights and load them into a model without LoRA.
     """
     import keras
 
@@ -101,6 +101,11 @@ def write_saved_model(model: Any, directory: str | Path) -> None:
         raise CaiTError(
             "model: got a regressor, expected a classifier or a feature extractor, as in every "
             "SavedModel of the collection\n  Write another format, such as .keras."
+        )
+    if backbone.in_channels != 3:
+        raise CaiTError(
+            f"model: got a model of images with {backbone.in_channels} channels, expected 3, as in "
+            "every SavedModel of the collection\n  Write another format, such as .keras."
         )
     kind = getattr(model, "head_kind", None)
     if kind not in ("linear", None) or backbone.pooling != "token":
@@ -177,15 +182,16 @@ def largest_difference(model: Any, directory: str | Path) -> float:
 def outputs_on_noise(
     model: Any, attention: bool = True
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Return a noise image ``(1, h, w, 3)`` and the model's outputs by the collection's names.
+    """Return a noise image ``(1, h, w, c)`` and the model's outputs by the collection's names.
 
     Args:
         attention: return the attention tensors as well.
     """
     from cait_tf.keras_ops import ops
 
-    size = getattr(model, "backbone", model).image_size
-    images = np.random.default_rng(0).normal(size=(1, *size, 3)).astype("float32")
+    backbone = getattr(model, "backbone", model)
+    shape = (1, *backbone.image_size, backbone.in_channels)
+    images = np.random.default_rng(0).normal(size=shape).astype("float32")
     output, maps = model(images, return_attention=True) if attention else (model(images), {})
     outputs = {"output_1": ops.convert_to_numpy(output)}
     for name, tensor in maps.items():

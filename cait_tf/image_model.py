@@ -23,6 +23,9 @@ from cait_tf.weights.keras_file import OF_IMAGES, as_numbers, of_numbers
 class ImageModel(keras.Model):
     """Images (B, h, w, 3) uint8 to the outputs of a model with a head.
 
+    A model with another number of channels c takes (B, h, w, c) float32: 8-bit levels divided by 255,
+    16-bit levels divided by 65535, and other values as they are.
+
     A subclass names the attribute of its inner model (`INNER`), the key of the columns' names
     (`NAMES`) and its settings (`SETTINGS`), each an attribute and an argument of its constructor. It
     calls `adopt` when it has these attributes.
@@ -31,7 +34,7 @@ class ImageModel(keras.Model):
         crop_pct, interpolation, mean, std, resize_mode, antialias: as for `ImageClassifier`.
 
     Raises:
-        CaiTError: `resize_mode` or `interpolation` is unknown.
+        CaiTError: `resize_mode` or `interpolation` is unknown, or `mean` and `std` differ in length.
     """
 
     INNER = ""
@@ -51,6 +54,8 @@ class ImageModel(keras.Model):
         super().__init__(name=name, autocast=False)
         check_choice("resize_mode", resize_mode, ("shorter_side", "squash", "pad"))
         check_choice("interpolation", interpolation, tuple(KERNELS))
+        if len(mean) != len(std):
+            raise CaiTError(f"std: got {len(std)} numbers, expected {len(mean)}, as many as mean")
         self.crop_pct = crop_pct
         self.interpolation = interpolation
         self.mean = tuple(mean)
@@ -78,6 +83,12 @@ class ImageModel(keras.Model):
                 f"{self.NAMES}: got {some(names)}, expected the {self.INNER}'s: "
                 f"{some(inner.class_names)}"
             )
+        channels = inner.backbone.in_channels
+        if len(self.mean) != channels:
+            raise CaiTError(
+                f"mean: got {len(self.mean)} numbers, expected {channels}, one for each channel of "
+                f"the {self.INNER}'s images"
+            )
         setattr(self, self.INNER, inner)
         setattr(self, self.NAMES, tuple(names))
         backbone = inner.backbone
@@ -89,7 +100,7 @@ class ImageModel(keras.Model):
         self.built = True
 
     def preprocess(self, images: Any) -> Any:
-        """Resize and normalise ``(B, h, w, 3)`` uint8 to ``(B, H, W, 3)`` float32."""
+        """Resize and normalise ``(B, h, w, c)`` to ``(B, H, W, c)`` float32."""
         return resize_and_normalise(
             images,
             getattr(self, self.INNER).backbone.image_size,
@@ -102,13 +113,21 @@ class ImageModel(keras.Model):
         )
 
     def inner_outputs(self, images: Any) -> Any:
-        """Return the inner model's outputs ``(B, C)`` for ``(B, h, w, 3)`` uint8 images.
+        """Return the inner model's outputs ``(B, C)`` for images as in the class's description.
 
         Raises:
-            CaiTError: the images are not uint8. The range of other numbers is not known.
+            CaiTError: the images have another type, or another number of channels. The range of other
+                numbers is not known.
         """
         kind = keras.backend.standardize_dtype(images.dtype)
-        if kind != "uint8":
+        channels = len(self.mean)
+        if channels != 3 and (kind != "float32" or images.shape[-1] != channels):
+            raise CaiTError(
+                f"images: got {kind} of shape {tuple(images.shape)}, expected float32 of shape "
+                f"(B, h, w, {channels})\n"
+                "  Divide 8-bit levels by 255 and 16-bit levels by 65535."
+            )
+        if channels == 3 and kind != "uint8":
             hint = (
                 "Divide 16-bit levels by 257"
                 if kind == "uint16"

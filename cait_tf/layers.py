@@ -101,7 +101,7 @@ def without_autocast(config: dict) -> dict:
 
 
 class PatchEmbed(keras.layers.Layer):
-    """Cut the image into patches and project each: ``(B, h, w, 3) -> (B, N, D)``."""
+    """Cut the image into patches and project each: ``(B, h, w, c) -> (B, N, D)``."""
 
     def __init__(self, patch_size: int, embed_dim: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)

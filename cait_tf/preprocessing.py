@@ -109,7 +109,10 @@ def resize_and_normalise(
     resize_mode: str = "shorter_side",
     antialias: bool = True,
 ) -> Any:
-    """Resize and normalise ``(B, h, w, 3)`` uint8 to ``(B, H, W, 3)`` float32.
+    """Resize and normalise ``(B, h, w, c)`` to ``(B, H, W, c)`` float32.
+
+    Three channels are uint8 levels, which PIL rounds after each step. Any other number of channels are
+    float32 values, which PIL resizes in mode F, without rounding.
 
     Args:
         size: H and W, in pixels.
@@ -121,11 +124,13 @@ def resize_and_normalise(
 
     height, width = ops.shape(images)[1:3]
     rows, columns = _matrices(height, width, size, crop_pct, resize_mode, matrix)  # (H, h), (W, w)
-    x = ops.cast(ops.transpose(images, (0, 3, 1, 2)), "float32")  # (B, 3, h, w)
-    x = whole_levels(ops.matmul(x, ops.transpose(columns)))  # (B, 3, h, W)
-    x = whole_levels(ops.matmul(rows, x))  # (B, 3, H, W)
+    rgb = len(mean) == 3
+    rounded, unit = (whole_levels, 255.0) if rgb else (lambda values: values, 1.0)
+    x = ops.cast(ops.transpose(images, (0, 3, 1, 2)), "float32")  # (B, c, h, w)
+    x = rounded(ops.matmul(x, ops.transpose(columns)))  # (B, c, h, W)
+    x = rounded(ops.matmul(rows, x))  # (B, c, H, W)
     shift, scale = (
-        ops.convert_to_tensor([255.0 * value for value in values], "float32")
+        ops.convert_to_tensor([unit * value for value in values], "float32")
         for values in (mean, std)
     )
     return (ops.transpose(x, (0, 2, 3, 1)) - shift) / scale

@@ -13,7 +13,7 @@ from cait_tf.target_scale import TargetScale
 
 @keras.saving.register_keras_serializable("cait_tf")
 class CaiTRegressor(CaiTClassifier):
-    """CaiT with a head for numbers: normalised images (B, h, w, 3) to numbers (B, T), float32.
+    """CaiT with a head for numbers: normalised images (B, h, w, c) to numbers (B, T), float32.
 
     The numbers have the targets' units: after the head, `TargetScale` computes
     ``outputs * std + mean``. `adapt` sets ``mean`` and ``std``. Every file of the model has them.

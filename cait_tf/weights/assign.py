@@ -12,6 +12,7 @@ import numpy as np
 from cait_tf import lora, position
 from cait_tf.errors import WeightsError
 from cait_tf.weights import names
+from cait_tf.weights.channels import PATCH_KERNEL, adapt_channels
 from cait_tf.weights.class_names import ClassMatch, match_classes, some
 from cait_tf.weights.report import LoadingReport
 
@@ -183,6 +184,10 @@ def assign_weights(
             tensors["pos_embed"] = position.resample(embedding, theirs, grid)
             resampled.append("pos_embed")
             notes.append(f"pos_embed resampled from {theirs[0]}x{theirs[1]} to {grid[0]}x{grid[1]}")
+
+    own = variables[PATCH_KERNEL].shape[2]
+    if adapt_channels(tensors, own, source):
+        notes.append(f"patch_embed adapted from 3 channels to {own}")
 
     expected = [name for name in variables if name not in initialised]
     _check(expected, variables, tensors, source)

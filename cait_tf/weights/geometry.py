@@ -33,7 +33,7 @@ def geometry(
         WeightsError: the tensors are not those of a CaiT, or do not fit the grid.
     """
     try:
-        patch_size, _, _, embed_dim = tensors["patch_embed.proj.weight"].shape
+        patch_size, _, channels, embed_dim = tensors["patch_embed.proj.weight"].shape
         patches = tensors["pos_embed"].shape[1]
         side = math.isqrt(patches)
         height, width = grid or (side, side)
@@ -60,6 +60,8 @@ def geometry(
             f"{', '.join(list(tensors)[:4])} …; expected timm's names, such as "
             "blocks.0.attn.proj_l.weight"
         ) from error
+    if channels != 3:
+        shape["in_channels"] = channels
     if (pooling := pooling_of(tensors)) != "token":
         shape["pooling"] = pooling
     if columns := columns_of(tensors):
