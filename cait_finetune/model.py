@@ -123,6 +123,7 @@ def build(
             config.name,
             **{"num_targets" if numbers else "num_classes": len(class_names)},
             image_size=config.image_size,
+            in_channels=config.in_channels,
             drop_path_rate=config.drop_path_rate,
             drop_rate=config.drop_rate,
             attn_drop_rate=config.attn_drop_rate,

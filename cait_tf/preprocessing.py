@@ -93,6 +93,23 @@ def uint8_images(images: Any, upright: bool = True) -> Any:
     return images if len(shape) == 4 else images[None]
 
 
+def float_images(images: Any, channels: int) -> Any:
+    """Return a batch ``(B, h, w, channels)`` float32; one image becomes a batch of one.
+
+    Raises:
+        CaiTError: the images have another type or shape.
+    """
+    images = ops.convert_to_tensor(images)
+    kind = keras.backend.standardize_dtype(images.dtype)
+    shape = tuple(images.shape)
+    if kind != "float32" or len(shape) not in (3, 4) or shape[-1] != channels:
+        raise CaiTError(
+            f"images: got {kind} of shape {shape}, expected float32 of shape (B, h, w, {channels}) or "
+            f"(h, w, {channels})\n  Divide 8-bit levels by 255 and 16-bit levels by 65535."
+        )
+    return images if len(shape) == 4 else images[None]
+
+
 def _is_image(image: Any) -> bool:
     """Whether an element of a list is an image, not a row of one image."""
     return is_pil_image(image) or len(getattr(image, "shape", ())) > 1

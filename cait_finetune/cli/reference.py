@@ -157,6 +157,8 @@ def _values(hint: Any, rule: Declared) -> str:
     """Describe the allowed values: ``number, 0 to 1``, ``adamw | sgd`` or ``list of text, or null``."""
     kinds = get_args(hint) if get_origin(hint) is UnionType else (hint,)
     (kind,) = [one for one in kinds if one is not NoneType]
+    if rule.takes:
+        return rule.takes
     several = get_origin(kind) is list
     text = _TYPES[get_args(kind)[0] if several else kind]
     if rule.choices:

@@ -91,7 +91,7 @@ def evaluate(config: Config, directory: Path) -> Path:
     console = plain_console()
     image_size = config.model.image_size
     split = config.evaluation.split
-    source = load_source(config.dataset, task.target, [split])
+    source = load_source(config.dataset, task.target, [split], config.model.in_channels)
     for line in (*source.describe(config.dataset.name), *_unlike_the_run(config, source)):
         console.print(line, highlight=False)
     if split in (*source.divided, *source.default_slices):
@@ -110,7 +110,8 @@ def evaluate(config: Config, directory: Path) -> Path:
         models.check_classes("model.weights", config.model.weights, report, source.class_names)
         for note in report.notes:
             console.print(f"model  {note}")
-    now = configured(config.preprocessing, variant, image_size, config.dataset.upright)
+    channels_of = config.model.in_channels
+    now = configured(config.preprocessing, variant, image_size, config.dataset.upright, channels_of)
     for note in notes_on_weights(config.model.weights, now, source, [split]):
         console.print(note)
     weights = models.weights_checksum(model)
@@ -155,6 +156,7 @@ def evaluate(config: Config, directory: Path) -> Path:
             variant,
             image_size,
             config.dataset.upright,
+            channels_of,
         )
         given = conditions(preprocessing)
         # Without a hash of the contents, the files may have changed since the last evaluation.

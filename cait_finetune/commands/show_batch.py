@@ -37,14 +37,23 @@ def show_batch(config: Config, directory: Path) -> Path:
     from cait_finetune.data.load import load_source
     from cait_finetune.data.pipeline import train_batches
     from cait_finetune.data.preprocess import configured
+    from cait_finetune.data.statistics import settle_statistics
     from cait_finetune.report.batch_sheet import draw_batch_sheet
 
     variant, task = models.check(config.model), task_of(config.task)
-    source, console = load_source(config.dataset, task.target), plain_console()
+    source, console = (
+        load_source(config.dataset, task.target, channels=config.model.in_channels),
+        plain_console(),
+    )
     for line in source.describe(config.dataset.name):
         console.print(line, highlight=False)
+    settle_statistics(config, source, console)
     preprocessing = configured(
-        config.preprocessing, variant, config.model.image_size, config.dataset.upright
+        config.preprocessing,
+        variant,
+        config.model.image_size,
+        config.dataset.upright,
+        config.model.in_channels,
     )
     batches = train_batches(
         source=source,

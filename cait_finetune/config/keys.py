@@ -24,6 +24,7 @@ class Declared:
         high: the largest number.
         open_high: whether `high` itself is excluded.
         choices: the allowed texts. Empty: any text.
+        takes: what a key of any type takes, in words. Empty: its type says it.
     """
 
     meaning: str
@@ -31,6 +32,7 @@ class Declared:
     high: float = math.inf
     open_high: bool = False
     choices: tuple[str, ...] = ()
+    takes: str = ""
 
 
 def key(
@@ -41,6 +43,7 @@ def key(
     high: float = math.inf,
     open_high: bool = False,
     choices: tuple[str, ...] = (),
+    takes: str = "",
 ) -> Any:
     """Return the dataclass field of a key.
 
@@ -49,7 +52,7 @@ def key(
 
     `Declared` documents the other arguments.
     """
-    metadata = {"declared": Declared(meaning, low, high, open_high, choices)}
+    metadata = {"declared": Declared(meaning, low, high, open_high, choices, takes)}
     if isinstance(default, list):
         return dataclasses.field(default_factory=lambda: list(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)

@@ -28,6 +28,10 @@ def takes(hint: Any, value: str, rule: Declared | None) -> bool:
     listed = value.startswith("[") and value.endswith("]")
     if value in ("", "null"):
         return type(None) in get_args(hint) or one is Any
+    if rule and rule.takes:  # statistics: numbers, or a word
+        if not listed:
+            return value == "auto"
+        one, several = float, True
     if one is Any:
         one, several = int, listed
     if several != listed and not (several and one is str):

@@ -35,6 +35,10 @@ class ModelConfig:
         "The input in pixels: one side of a square, or [height,width]. Both are multiples of the patch size. "
         "null: the variant's.", None, low=1,
     )  # fmt: skip
+    in_channels: int = key(
+        "Channels of an image: 3 for RGB, 1 for grey, any other number of bands. The patch embedding of RGB "
+        "weights is adapted as in timm.", 3, low=1, high=64,
+    )  # fmt: skip
     drop_path_rate: float = key("Drop-path rate (stochastic depth) of every trunk block.", 0.0,
                                 low=0, high=1, open_high=True)  # fmt: skip
     drop_rate: float = key("Dropout rate of the patch embedding, projections and MLPs.", 0.0,

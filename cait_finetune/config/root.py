@@ -11,6 +11,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from cait_finetune.config.augment import AugmentConfig
+from cait_finetune.config.channels import check_channels
 from cait_finetune.config.data import DatasetConfig
 from cait_finetune.config.effect import check_effect, reset_without_effect
 from cait_finetune.config.head import HeadConfig
@@ -20,7 +21,7 @@ from cait_finetune.config.loss import LossConfig
 from cait_finetune.config.model import ModelConfig, TuningConfig
 from cait_finetune.config.optim import OptimizerConfig, ScheduleConfig
 from cait_finetune.config.places import data_folder
-from cait_finetune.config.preprocessing import PreprocessingConfig
+from cait_finetune.config.preprocessing import PreprocessingConfig, check_statistics
 from cait_finetune.config.results import EvaluationConfig, ExportConfig, LrFindConfig
 from cait_finetune.config.settled import settled
 from cait_finetune.config.task import TaskConfig
@@ -73,6 +74,8 @@ class Config:
         check_effect(self)
         self._check_labels()
         self._check_head()
+        check_channels(self)
+        check_statistics(self.preprocessing, self.model.in_channels)
         parent = self.continue_from
         if parent and not self.resume and Path(parent) not in Path(self.model.weights).parents:
             raise bad_value(

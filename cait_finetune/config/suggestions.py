@@ -347,7 +347,9 @@ def kind_words(key: str, other: str = "") -> str:
     hint, rule = _leaf(key)
     if element:
         return type_words(element_type(hint))
-    return f"one of {', '.join(rule.choices)}" if rule and rule.choices else type_words(hint)
+    if rule and (rule.choices or rule.takes):
+        return f"one of {', '.join(rule.choices)}" if rule.choices else rule.takes
+    return type_words(hint)
 
 
 def option_meant(group: str, option: str) -> str:

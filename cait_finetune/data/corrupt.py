@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -10,12 +11,17 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from cait_finetune.data.bands import count_channels
 from cait_finetune.data.decode import FORMATS
+from cait_finetune.data.preprocess import Preprocessing
+from cait_finetune.data.source import Source
 from cait_finetune.errors import UserError, bad_value
 
 logger = logging.getLogger(__name__)
 
 _PARALLEL = 8
+# The state of an example: prepared, corrupt, or the number of channels of a refused image.
+_GOOD, _CORRUPT = 0, -1
 _ALL = "every image is corrupt"
 
 
@@ -31,12 +37,38 @@ def damaged_records(error: tf.errors.DataLossError) -> UserError:
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class Explained:
+    """Find the number of channels of an image that was refused.
+
+    Attributes:
+        channels: function from an example to its number of channels, () int32. An error: not known.
+        expected: the number of channels that an image should have.
+    """
+
+    channels: Callable[[dict], tf.Tensor]
+    expected: int
+
+
+def explained(source: Source, preprocessing: Preprocessing) -> Explained | None:
+    """Return the explanation of refused images of bands. `None`: RGB images of any channels are read."""
+    if not preprocessing.bands:
+        return None
+
+    def channels(example: dict) -> tf.Tensor:
+        return count_channels(source.read(example)["image"])
+
+    return Explained(channels, preprocessing.channels)
+
+
 class CorruptImages:
     """The ids of the corrupt images found so far, and the value of `dataset.on_corrupt`."""
 
     def __init__(self, on_corrupt: str) -> None:
         self.on_corrupt = on_corrupt
         self.ids: list[str] = []
+        #: Why an image was refused, by id, and what was expected. Few images have a known reason.
+        self.reasons: dict[str, tuple[str, str]] = {}
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -54,6 +86,14 @@ class CorruptImages:
             UserError: a corrupt image was found and `on_corrupt` is ``stop``.
         """
         if self.ids and self.on_corrupt == "stop":
+            if self.ids[0] in self.reasons:
+                got, wanted = self.reasons[self.ids[0]]
+                raise bad_value(
+                    "dataset",
+                    f"the image {self.ids[0]} of {got}",
+                    wanted,
+                    "Set model.in_channels, remove the image, or add dataset.on_corrupt=skip",
+                )
             raise bad_value(
                 "dataset",
                 f"the corrupt image {self.ids[0]}",
@@ -85,6 +125,7 @@ class CorruptImages:
         prepare: Callable[[dict], Any],
         stand_in: Any,
         calls: int | None = None,
+        explain: Explained | None = None,
     ) -> tf.data.Dataset:
         """Return ``prepare(example)`` of each example; report and skip examples for which it fails.
 
@@ -100,12 +141,18 @@ class CorruptImages:
             prepare: function from an example to an element.
             stand_in: an element with the structure of the elements that `prepare` returns.
             calls: number of examples to prepare in parallel. `None`: ``tf.data.AUTOTUNE``.
+            explain: finds the channels of an example that fails. `None`: messages name no channels.
         """
 
         def tried(example: dict) -> tf.data.Dataset:
             one = tf.data.Dataset.from_tensors(example)
-            good = one.map(lambda example: (prepare(example), example["id"], False))
-            bad = one.map(lambda example: (stand_in, example["id"], True))
+            good = one.map(lambda example: (prepare(example), example["id"], _GOOD))
+            bad = one.map(lambda example: (stand_in, example["id"], _CORRUPT))
+            if explain:
+                found = one.map(
+                    lambda example: (stand_in, example["id"], explain.channels(example))
+                )
+                bad = found.ignore_errors().concatenate(bad)
             return good.ignore_errors().concatenate(bad).take(1)
 
         prepared = examples.interleave(
@@ -116,16 +163,21 @@ class CorruptImages:
         )
         of_this_split: set[str] = set()
 
-        def report(example_id: bytes) -> np.bool_:
+        def report(example_id: bytes, channels: np.int32) -> np.bool_:
+            if explain and channels not in (_CORRUPT, explain.expected):
+                got, wanted = (_of_channels(int(one)) for one in (channels, explain.expected))
+                self.reasons[example_id.decode()] = got, f"images of {wanted}"
             self._report(example_id.decode())
             of_this_split.add(example_id.decode())
             if len(of_this_split) >= size:
                 raise ValueError(_ALL)
             return np.bool_(False)
 
-        def keep(_: Any, example_id: tf.Tensor, corrupt: tf.Tensor) -> tf.Tensor:
+        def keep(_: Any, example_id: tf.Tensor, state: tf.Tensor) -> tf.Tensor:
             return tf.cond(
-                corrupt, lambda: tf.numpy_function(report, [example_id], tf.bool), lambda: True
+                tf.equal(state, _GOOD),
+                lambda: True,
+                lambda: tf.numpy_function(report, [example_id, state], tf.bool),
             )
 
         return prepared.filter(keep).map(lambda one, *_: one)
@@ -133,7 +185,12 @@ class CorruptImages:
     def _report(self, name: str) -> None:
         if name not in self.ids:
             self.ids.append(name)
-            logger.warning("corrupt image %s (%d so far)", name, len(self.ids))
+            why = f" of {self.reasons[name][0]}" if name in self.reasons else ""
+            logger.warning("corrupt image %s%s (%d so far)", name, why, len(self.ids))
+
+
+def _of_channels(count: int) -> str:
+    return f"{count} channel{'s' * (count != 1)}"
 
 
 class Guarded:

@@ -64,14 +64,19 @@ def decode(data: tf.Tensor, upright: bool = True) -> tf.Tensor:
     )
     image.set_shape((None, None, 3))
     if upright:
-        # When an operation fails, TensorFlow cancels those that run beside it, and sometimes raises
-        # CancelledError in place of the error. Nothing may therefore run beside the decoder.
-        with tf.control_dependencies([image]):
-            orientation = exif_orientation(data)
-        wanted = tf.cast(orientation > 1, tf.int32)
-        image = branch(wanted, [lambda image, _: image, turned], image, orientation)
+        image = upright_image(image, data)
         image.set_shape((None, None, 3))
     return image
+
+
+def upright_image(image: tf.Tensor, data: tf.Tensor) -> tf.Tensor:
+    """Turn a decoded image ``(h, w, C)`` as the EXIF orientation in its file's bytes states."""
+    # When an operation fails, TensorFlow cancels those that run beside it, and sometimes raises
+    # CancelledError in place of the error. Nothing may therefore run beside the decoder.
+    with tf.control_dependencies([image]):
+        orientation = exif_orientation(data)
+    wanted = tf.cast(orientation > 1, tf.int32)
+    return branch(wanted, [lambda image, _: image, turned], image, orientation)
 
 
 def decode_part(
@@ -121,7 +126,7 @@ def decode_part(
 
 
 def turned(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
-    """Turn ``(h, w, 3)`` upright, from an EXIF orientation of 1 to 8."""
+    """Turn ``(h, w, C)`` upright, from an EXIF orientation of 1 to 8."""
     image = tf.cond(orientation >= 5, lambda: tf.transpose(image, [1, 0, 2]), lambda: image)
 
     def mirrored(image: tf.Tensor, axis: int, when: list[int]) -> tf.Tensor:

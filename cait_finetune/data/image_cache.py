@@ -15,7 +15,7 @@ from rich.filesize import decimal
 
 from cait_finetune.config import DatasetConfig
 from cait_finetune.config.places import expanded_path
-from cait_finetune.data.corrupt import CorruptImages
+from cait_finetune.data.corrupt import CorruptImages, explained
 from cait_finetune.data.preprocess import Preprocessing
 from cait_finetune.data.source import Source
 from cait_finetune.errors import bad_value
@@ -28,7 +28,7 @@ _SHARE = 0.8  # share of the free memory or disk space that a split may take
 
 
 class ImageCache:
-    """Examples with decoded images: ``image`` is ``(h, w, 3)`` uint8 instead of the file's bytes.
+    """Examples with decoded images: ``image`` is a decoded image instead of the file's bytes.
 
     Args:
         source: the undecoded examples.
@@ -88,7 +88,8 @@ class ImageCache:
             .ignore_errors()
         )
         sample = list(sizes.as_numpy_iterator())
-        return float(np.mean(sample)) * self._source.sizes[split] if sample else 0.0
+        bytes_each = self._preprocessing.dtype.size
+        return float(np.mean(sample)) * bytes_each * self._source.sizes[split] if sample else 0.0
 
     def _refuse(self, split: str, needed: float, free: float, instead: str) -> None:
         if needed > _SHARE * free:
@@ -107,7 +108,7 @@ class ImageCache:
 
         stand_in = {
             "id": tf.constant(""),
-            "image": tf.zeros((0, 0, 3), tf.uint8),
+            "image": tf.zeros((0, 0, self._preprocessing.channels), self._preprocessing.dtype),
             "label": self._source.target.blank(len(self._source.class_names)),
         }
         if self._source.weighted:
@@ -118,6 +119,7 @@ class ImageCache:
             decoded,
             stand_in,
             self._config.parallel_calls,
+            explained(self._source, self._preprocessing),
         )
 
     def _on_disk(self, split: str) -> tf.data.Dataset:
@@ -127,6 +129,8 @@ class ImageCache:
             "tensorflow": tf.__version__,  # TensorFlow decodes the images
             "format": _FORMAT,
         }
+        if self._preprocessing.bands:
+            facts["channels"] = self._preprocessing.channels
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
         directory = expanded_path("dataset.cache_dir", self._config.cache_dir)
         path = directory / f"{self._config.name.replace('/', '-')}-{split}-{digest}.tfrecord"
@@ -194,8 +198,10 @@ class ImageCache:
         if self._source.weighted:
             features["weight"] = tf.io.FixedLenFeature((), tf.float32)
         example = tf.io.parse_single_example(record, features)
-        pixels = tf.reshape(tf.io.decode_raw(example["image"], tf.uint8), example.pop("shape"))
-        pixels.set_shape((None, None, 3))
+        pixels = tf.reshape(
+            tf.io.decode_raw(example["image"], self._preprocessing.dtype), example.pop("shape")
+        )
+        pixels.set_shape((None, None, self._preprocessing.channels))
         label = tf.cast(example["label"], target.dtype)
         return {**example, "image": pixels, "label": label}
 

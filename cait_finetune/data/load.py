@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from cait_finetune.config import DatasetConfig
+from cait_finetune.data.bands import RGB
 from cait_finetune.data.door import check_labels, check_splits
 from cait_finetune.data.sorting import is_sorted
 from cait_finetune.data.source import SPLITS, Source
@@ -25,7 +26,10 @@ _SHOWN = 5  # classes in a note
 
 
 def load_source(
-    config: DatasetConfig, target: Target = ONE_CLASS, splits: Sequence[str] = SPLITS
+    config: DatasetConfig,
+    target: Target = ONE_CLASS,
+    splits: Sequence[str] = SPLITS,
+    channels: int = RGB,
 ) -> Source:
     """Find, check and divide the images, without decoding any.
 
@@ -34,12 +38,13 @@ def load_source(
         target: the kind of label.
         splits: the splits that the caller will use. The labels of other splits are checked only if
             the division depends on them.
+        channels: channels of an image, `model.in_channels`. Other formats are read if it is not 3.
 
     Raises:
         UserError: the images are missing, cannot be read, or contradict the configuration.
     """
     target.check_config(config)
-    source = _read(config, target)
+    source = _read(config, target, channels)
     by_label = config.folds or config.examples_per_class or config.train_share
     check_labels(source, SPLITS if by_label else _all_with(source.default_slices, splits))
     source, mixed = _mixed_slices(source, config.splits.split_seed, splits)
@@ -120,7 +125,7 @@ def _trained_on(source: Source, rows: np.ndarray) -> Source:
     return source.select({**whole, "train": [("train", rows)]})
 
 
-def _read(config: DatasetConfig, target: Target) -> Source:
+def _read(config: DatasetConfig, target: Target, channels: int) -> Source:
     """Read the set. Only TFDS sets need TFDS, which is slow to import.
 
     Raises:
@@ -129,11 +134,11 @@ def _read(config: DatasetConfig, target: Target) -> Source:
     if config.source in ("tfds", "digits"):
         from cait_finetune.data.tfds_load import load_tfds
 
-        return load_tfds(config, target)
+        return load_tfds(config, target, channels)
     if config.source == "csv":
         from cait_finetune.data.image_files.table import load_table
 
-        return load_table(config, target)
+        return load_table(config, target, channels != RGB)
     if not target.in_folders:
         raise bad_value(
             "task",
@@ -144,7 +149,7 @@ def _read(config: DatasetConfig, target: Target) -> Source:
     if config.source == "folder":
         from cait_finetune.data.image_files.folder import load_folder
 
-        return load_folder(config)
+        return load_folder(config, channels != RGB)
     if config.source == "imagenet_folder":
         from cait_finetune.data.image_files.imagenet_folder import load_imagenet_folder
 

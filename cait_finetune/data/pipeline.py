@@ -17,7 +17,7 @@ from cait_finetune.data.augmentation.augment import (
     random_box,
 )
 from cait_finetune.data.augmentation.mixing import mix_pairs, mixes
-from cait_finetune.data.corrupt import CorruptImages, Guarded
+from cait_finetune.data.corrupt import CorruptImages, Guarded, explained
 from cait_finetune.data.decode import decode_part
 from cait_finetune.data.preprocess import Preprocessing
 from cait_finetune.data.sequence import (
@@ -50,7 +50,7 @@ def train_batches(
     decoded: tf.data.Dataset | None = None,
     careful: bool = True,
 ) -> tf.data.Dataset:
-    """Return an endless stream of ``(images (b, H, W, 3), labels, next position)``.
+    """Return an endless stream of ``(images (b, H, W, C), labels, next position)``.
 
     Every batch is full. An augmentation's random numbers depend only on the seed and the example's
     position in the sequence (`data.sequence`). Images are float32. Labels are ``(b,)`` int32. With
@@ -75,7 +75,7 @@ def train_batches(
     light = source.light_records and decoded is None
     buffer = size if light else min(config.shuffle_buffer, size)
     # Normalise a whole batch at once, unless an earlier step needs normalised images.
-    late = ends_in_levels(augmentation) and not mixes(augmentation)
+    late = ends_in_levels(augmentation) and not mixes(augmentation) and not preprocessing.bands
     items = source.records("train") if decoded is None else decoded
     copies = None
     if config.sampling == "balanced":
@@ -111,7 +111,14 @@ def train_batches(
             label = tf.zeros_like(source.target.weighted(label, tf.constant(0.0), classes))
         blank = tf.cast(_blank(preprocessing), tf.uint8 if late else tf.float32)
         stand_in = (blank, label, tf.constant(0, tf.int64))
-        prepared = corrupt.attempt(examples, size, prepare, stand_in, config.parallel_calls)
+        prepared = corrupt.attempt(
+            examples,
+            size,
+            prepare,
+            stand_in,
+            config.parallel_calls,
+            explained(source, preprocessing),
+        )
     else:
         prepared = _mapped(examples, prepare, config.parallel_calls)
     if mixes(augmentation):
@@ -133,7 +140,7 @@ def evaluation_batches(
     careful: bool = True,
     config: DatasetConfig | None = None,
 ) -> tf.data.Dataset:
-    """Return one pass in file order: ``(images (B, H, W, 3), labels, real (B,) bool)``.
+    """Return one pass in file order: ``(images (B, H, W, C), labels, real (B,) bool)``.
 
     Images are float32. Labels are of the kind `source.target`.
 
@@ -179,11 +186,13 @@ def evaluation_batches(
         labels = tf.zeros((batch_size, *label_shape), source.target.dtype)
         return tf.zeros(shape), labels, real
 
-    shape = (batch_size, *preprocessing.image_size, 3)
+    shape = (batch_size, *preprocessing.image_size, preprocessing.channels)
     examples = source.records(split).shard(shard.count, shard.index).skip(done * batch_size)
     if careful:
         stand_in = (_blank(preprocessing), source.target.blank(len(source.class_names)))
-        prepared = corrupt.attempt(examples, size, prepare, stand_in, calls)
+        prepared = corrupt.attempt(
+            examples, size, prepare, stand_in, calls, explained(source, preprocessing)
+        )
     else:
         prepared = _mapped(examples, prepare, calls)
     batches = prepared.batch(batch_size).map(fill)
@@ -296,7 +305,7 @@ def _from_bytes(
     normalised: bool,
 ) -> tf.Tensor:
     """Return the same image as `_from_pixels`, but decode only the pixels that a crop needs."""
-    if not crops(augmentation):
+    if not crops(augmentation) or preprocessing.bands:
         image = preprocessing.decode(data)
         return _from_pixels(image, draw, augmentation, preprocessing, flip, normalised)
     size = preprocessing.image_size
@@ -316,4 +325,4 @@ def _mapped(examples: tf.data.Dataset, function: Callable, calls: int | None) ->
 
 
 def _blank(preprocessing: Preprocessing) -> tf.Tensor:
-    return tf.zeros((*preprocessing.image_size, 3))
+    return tf.zeros((*preprocessing.image_size, preprocessing.channels))

@@ -9,17 +9,23 @@ import numpy as np
 import tensorflow as tf
 
 from cait_finetune.config import PreprocessingConfig
+from cait_finetune.config.preprocessing import AUTO
+from cait_finetune.data.bands import RGB, decode_bands
 from cait_finetune.data.decode import decode
 from cait_finetune.data.resize import crop_and_resize, resize_and_crop
+from cait_finetune.errors import bad_value
 from cait_tf.arguments import image_shape
 from cait_tf.geometry import centre_crop, padded_box
+
+_SHOWN_PERCENTILES = (2, 98)  # of a band in an image
 
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
     """Resize, crop and normalise an image for the model.
 
-    The result is ``(x / 255 - mean) / std``.
+    The result is ``(x / 255 - mean) / std`` of an RGB image in 8-bit levels, and ``(x - mean) / std`` of
+    an image with another number of channels C, in the unit of `data.bands`. C is the length of `mean`.
 
     Attributes:
         image_size: height H and width W of the model's input, in pixels, or one side of a square.
@@ -37,8 +43,8 @@ class Preprocessing:
     image_size: tuple[int, int]
     crop_pct: float
     interpolation: str
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     resize_mode: str = "shorter_side"
     antialias: bool = True
     upright: bool = True
@@ -46,16 +52,33 @@ class Preprocessing:
     def __post_init__(self) -> None:
         object.__setattr__(self, "image_size", image_shape(self.image_size))
 
+    @property
+    def channels(self) -> int:
+        """The number C of channels."""
+        return len(self.mean)
+
+    @property
+    def bands(self) -> bool:
+        """Whether images are float32 bands, not 8-bit levels of red, green and blue."""
+        return self.channels != RGB
+
+    @property
+    def dtype(self) -> tf.DType:
+        """The type of decoded images."""
+        return tf.float32 if self.bands else tf.uint8
+
     def __call__(self, image: tf.Tensor) -> tf.Tensor:
-        """Turn ``(h, w, 3)`` uint8 of any size into normalised ``(H, W, 3)`` float32."""
+        """Turn a decoded image ``(h, w, C)`` of any size into normalised ``(H, W, C)`` float32."""
         return self.normalise(self.fit(image))
 
     def decode(self, data: tf.Tensor) -> tf.Tensor:
-        """Decode the bytes of a file to ``(h, w, 3)`` uint8 with `data.decode.decode`."""
+        """Decode the bytes of a file: ``(h, w, 3)`` uint8, or ``(h, w, C)`` float32 of bands."""
+        if self.bands:
+            return decode_bands(data, self.channels, self.upright)
         return decode(data, self.upright)
 
     def fit(self, image: tf.Tensor) -> tf.Tensor:
-        """Resize and crop ``(h, w, 3)`` to ``(H, W, 3)`` float32 in whole grey levels."""
+        """Resize and crop ``(h, w, C)`` to ``(H, W, C)`` float32; RGB in whole grey levels."""
         size = self.image_size
         if self.resize_mode == "pad":
             sides = tf.unstack(tf.cast(tf.shape(image)[:2], tf.float32))
@@ -67,7 +90,9 @@ class Preprocessing:
             tf.cast(tf.stack(pair), tf.int64)
             for pair in centre_crop(sides, size, self.crop_pct, self.resize_mode, tf.maximum)
         )
-        return resize_and_crop(image, scaled, corner, size, self.interpolation, self.antialias)
+        return resize_and_crop(
+            image, scaled, corner, size, self.interpolation, self.antialias, not self.bands
+        )
 
     def resize(self, image: tf.Tensor, shape: tuple) -> tf.Tensor:
         """Resize the whole image to `shape`, as `crop_and_resize` does."""
@@ -76,14 +101,19 @@ class Preprocessing:
 
     def crop_and_resize(self, image: tf.Tensor, box: tuple, shape: tuple) -> tf.Tensor:
         """Call `data.resize.crop_and_resize` with this interpolation and antialiasing."""
-        return crop_and_resize(image, box, shape, self.interpolation, self.antialias)
+        return crop_and_resize(
+            image, box, shape, self.interpolation, self.antialias, not self.bands
+        )
 
     def normalise(self, image: tf.Tensor) -> tf.Tensor:
-        """Normalise ``(H, W, 3)`` grey levels from 0 to 255 with `mean` and `std`."""
+        """Normalise ``(H, W, C)`` with `mean` and `std`; RGB in grey levels from 0 to 255."""
         height, width = self.image_size
-        image = tf.reshape(image, [height, width * 3])  # broadcasting over three values is slow
-        mean, std = _of_a_row(self.mean, width), _of_a_row(self.std, width)
-        return tf.reshape((image - mean) / std, [height, width, 3])
+        channels, unit = self.channels, 1.0 if self.bands else 255.0
+        image = tf.reshape(
+            image, [height, width * channels]
+        )  # broadcasting over few values is slow
+        mean, std = _of_a_row(self.mean, width, unit), _of_a_row(self.std, width, unit)
+        return tf.reshape((image - mean) / std, [height, width, channels])
 
     def normalise_levels(self, images: tf.Tensor) -> tf.Tensor:
         """Normalise a batch ``(B, H, W, 3)`` uint8 to float32.
@@ -95,7 +125,13 @@ class Preprocessing:
         return _normalised(images, self.mean, self.std)
 
     def denormalise(self, images: np.ndarray) -> np.ndarray:
-        """Turn normalised ``(…, 3)`` back into colours from 0 to 1."""
+        """Turn normalised images ``(B, H, W, C)`` into pictures ``(B, H, W, 3)`` from 0 to 1.
+
+        One or two bands give a grey picture of the first; more give the first three as red, green and
+        blue. Each shown band is stretched between its 2nd and 98th percentile in the image.
+        """
+        if self.bands:
+            return _stretched(images * np.array(self.std) + np.array(self.mean))
         return np.clip(images * np.array(self.std) + np.array(self.mean), 0, 1)
 
 
@@ -106,9 +142,23 @@ def _normalised(images: tf.Tensor, mean: tuple[float, ...], std: tuple[float, ..
     return tf.reshape((levels - _of_a_row(mean, width)) / _of_a_row(std, width), images.shape)
 
 
-def _of_a_row(values: tuple[float, ...], width: int) -> tf.Tensor:
-    """Return `values` in grey levels, repeated for a row of `width` pixels: ``(width * 3,)``."""
-    return tf.constant([255.0 * value for value in values] * width)
+def _of_a_row(values: tuple[float, ...], width: int, unit: float = 255.0) -> tf.Tensor:
+    """Return `values` times `unit`, repeated for a row of `width` pixels: ``(width * C,)``."""
+    return tf.constant([unit * value for value in values] * width)
+
+
+def _stretched(images: np.ndarray) -> np.ndarray:
+    """Return pictures ``(B, H, W, 3)`` from 0 to 1 of bands ``(B, H, W, C)``."""
+    shown = images[..., :RGB] if images.shape[-1] > RGB else images[..., :1]
+    low, high = np.percentile(shown, _SHOWN_PERCENTILES, axis=(1, 2), keepdims=True)
+    stretched = np.clip((shown - low) / np.maximum(high - low, 1e-12), 0, 1)
+    return np.broadcast_to(stretched, (*images.shape[:-1], RGB)).astype("float32")
+
+
+def automatic(config: PreprocessingConfig, channels: int) -> list[str]:
+    """Return those of ``mean`` and ``std`` that training images determine."""
+    unset = (AUTO,) if channels == RGB else (AUTO, None)  # variants have statistics of RGB only
+    return [key for key in ("mean", "std") if getattr(config, key) in unset]
 
 
 class Own(Protocol):
@@ -122,7 +172,11 @@ class Own(Protocol):
 
 
 def configured(
-    config: PreprocessingConfig, own: Own, image_size: int | list[int] | None, upright: bool
+    config: PreprocessingConfig,
+    own: Own,
+    image_size: int | list[int] | None,
+    upright: bool,
+    channels: int = RGB,
 ) -> Preprocessing:
     """Return the variant's own preprocessing with the values that the configuration overrides.
 
@@ -131,11 +185,23 @@ def configured(
         own: the variant's own preprocessing.
         image_size: one side or [height, width], in pixels. `None`: the variant's own.
         upright: turn JPEGs as their EXIF orientation states.
+        channels: the number of channels.
+
+    Raises:
+        UserError: the mean or the standard deviation was not computed from training images.
     """
 
     def chosen(key: str) -> Any:
         said = getattr(config, key)
         return getattr(own, key) if said is None else said
+
+    for key in automatic(config, channels):
+        raise bad_value(
+            f"preprocessing.{key}",
+            "auto, which a training run computes",
+            f"{channels} numbers in a command that does not train",
+            f"Give the run: run=DIR, or set preprocessing.{key} to its numbers.",
+        )
 
     return Preprocessing(
         image_shape(image_size or own.image_size),

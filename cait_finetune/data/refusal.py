@@ -5,7 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 
-def refused_unless(condition: tf.Tensor, reason: str, tensor: tf.Tensor) -> tf.Tensor:
+def refused_unless(condition: tf.Tensor, reason: str | tf.Tensor, tensor: tf.Tensor) -> tf.Tensor:
     """Return `tensor` if `condition`, () bool, is true.
 
     Raises:

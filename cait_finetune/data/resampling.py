@@ -14,8 +14,9 @@ def resample_part(
     size: tuple[int, int],
     interpolation: str,
     antialias: bool,
+    levels: bool = True,
 ) -> tf.Tensor:
-    """Return a part of the resized image: ``(*size, C)`` float32 in whole grey levels.
+    """Return a part of the resized image: ``(*size, C)`` float32.
 
     The pixels equal those of the whole image resized by ``tf.raw_ops.ScaleAndTranslate``, bit for
     bit. ScaleAndTranslate cannot start at a later pixel: it rounds a translation, which shifts
@@ -27,6 +28,7 @@ def resample_part(
         scales: ``(2,)`` float32: new height and width divided by the old ones.
         corner: ``(2,)`` int64: top and left of the part in the resized image.
         size: height and width of the part, in pixels.
+        levels: round to whole grey levels and clip, as in `data.resize.crop_and_resize`.
     """
     rows, columns = (
         _Axis(
@@ -37,6 +39,7 @@ def resample_part(
     image = image[rows.begin : rows.end, columns.begin : columns.end]  # (h', w', C)
     for axis in (columns, rows):
         image = axis.resample(tf.transpose(image, [1, 0, 2]))
+        image = whole_levels(image) if levels else image
     return image
 
 
@@ -65,7 +68,7 @@ class _Axis:
         self.begin, self.end = self._starts[0], self._ends[-1]
 
     def resample(self, lines: tf.Tensor) -> tf.Tensor:
-        """Resample ``(end - begin, m, C)`` to ``(n, m, C)``, rounded and clipped."""
+        """Resample ``(end - begin, m, C)`` to ``(n, m, C)``."""
         shape = tf.shape(lines)
         lines = tf.reshape(lines, [shape[0], -1])  # (end - begin, m * C)
         taps = tf.range(tf.reduce_max(self._ends - self._starts))
@@ -78,7 +81,7 @@ class _Axis:
 
         count = self._middles.shape[0]
         new = tf.foldl(add, taps, tf.zeros([count, tf.shape(lines)[1]]))  # (n, m * C)
-        return tf.reshape(whole_levels(new), [count, shape[1], shape[2]])
+        return tf.reshape(new, [count, shape[1], shape[2]])
 
     def _share(self, tap: tf.Tensor) -> tf.Tensor:
         """Return the kernel weight of old line ``_starts + tap`` in each new line, ``(n,)``."""

@@ -23,6 +23,7 @@ def resize_and_crop(
     size: tuple[int, int],
     interpolation: str,
     antialias: bool = True,
+    levels: bool = True,
 ) -> tf.Tensor:
     """Resize the whole image to `shape` and return a part of it: ``(*size, C)`` float32.
 
@@ -37,20 +38,23 @@ def resize_and_crop(
         size: height and width of the part, in pixels.
         interpolation: ``bilinear`` or ``bicubic``.
         antialias: as in `crop_and_resize`.
+        levels: as in `crop_and_resize`.
     """
-    near, far = _ways(size, interpolation, antialias)
+    near, far = _ways(size, interpolation, antialias, levels)
     is_far = tf.reduce_any(corner + size > [_FAR * side for side in size])
     part = branch(tf.cast(is_far, tf.int32), [near, far], image, shape, corner)
     return tf.ensure_shape(part, (*size, image.shape[2]))
 
 
 @functools.cache
-def _ways(size: tuple[int, int], interpolation: str, antialias: bool) -> tuple[Callable, Callable]:
+def _ways(
+    size: tuple[int, int], interpolation: str, antialias: bool, levels: bool
+) -> tuple[Callable, Callable]:
     """Return two functions that make the part: near the image's top left corner, and far from it.
 
     A process traces both once, because a run has several pipelines with the same preprocessing.
     """
-    options = {"interpolation": interpolation, "antialias": antialias}
+    options = {"interpolation": interpolation, "antialias": antialias, "levels": levels}
 
     def near(image: tf.Tensor, shape: tf.Tensor, corner: tf.Tensor) -> tf.Tensor:
         top, left = tf.unstack(tf.cast(corner, tf.int32))
@@ -78,12 +82,14 @@ def crop_and_resize(
     shape: tuple,
     interpolation: str,
     antialias: bool = True,
+    levels: bool = True,
 ) -> tf.Tensor:
-    """Resize a box of ``(h, w, C)`` to ``(*shape, C)`` float32 in whole grey levels.
+    """Resize a box of ``(h, w, C)`` to ``(*shape, C)`` float32.
 
     Like PIL's ``resize(shape, box=...)``, the function resizes the width first, then the height.
-    After each step it clips the overshoot of bicubic interpolation and rounds, halves up. The part
-    of the box outside the image is black.
+    After each step it clips the overshoot of bicubic interpolation and rounds to whole grey levels, halves
+    up. Values that are not levels are neither clipped nor rounded, as in PIL's mode F. The part of the box
+    outside the image is black: zeros.
 
     TensorFlow resamples a matrix along its first axis faster than an image of three channels. The
     function therefore reshapes the image to a matrix, and transposes it before each step.
@@ -93,6 +99,7 @@ def crop_and_resize(
         shape: new height and width.
         interpolation: ``bilinear`` or ``bicubic``.
         antialias: average over the pixels that become one pixel, as PIL does. False: sample points.
+        levels: whether the values are 8-bit levels.
     """
     starts, lengths = split(box)  # (2,) each: of rows, of columns
     first, count = needed(starts, lengths, tf.shape(image)[:2], shape)
@@ -100,7 +107,7 @@ def crop_and_resize(
     image = tf.slice(image, tf.concat([first, [0]], 0), tf.concat([count, [channels]], 0))
     scales = tf.cast(tf.stack(shape), tf.float32) / lengths
     translations = -scales * (starts - tf.cast(first, tf.float32))
-    return _resized(image, scales, translations, shape, interpolation, antialias)
+    return _resized(image, scales, translations, shape, interpolation, antialias, levels=levels)
 
 
 def _resized(
@@ -111,6 +118,7 @@ def _resized(
     interpolation: str,
     antialias: bool,
     corner: Sequence[tf.Tensor | int] = (0, 0),
+    levels: bool = True,
 ) -> tf.Tensor:
     """Return the resized pixels from `corner` to `ends`: x moves to ``scale * x + translation``."""
     rows, columns = tf.unstack(tf.shape(image)[:2])
@@ -119,7 +127,8 @@ def _resized(
 
     def resample(lines: tf.Tensor, axis: int) -> tf.Tensor:
         part = (corner[axis], ends[axis])
-        return _resample(lines, scales[axis], translations[axis], part, interpolation, antialias)
+        new = _resample(lines, scales[axis], translations[axis], part, interpolation, antialias)
+        return whole_levels(new) if levels else new
 
     image = tf.transpose(tf.reshape(image, [rows, columns * channels]))  # (w * C, h)
     image = resample(tf.reshape(image, [columns, -1]), 1)  # (W, C * h)
@@ -165,7 +174,7 @@ def _resample(
     interpolation: str,
     antialias: bool,
 ) -> tf.Tensor:
-    """Resample ``(n, m)`` to ``(N, m)``: line x moves to ``scale * x + shift``. Round and clip.
+    """Resample ``(n, m)`` to ``(N, m)``: line x moves to ``scale * x + shift``.
 
     Args:
         part: (start, stop) of the new lines. The line `stop` is excluded.
@@ -181,4 +190,4 @@ def _resample(
         kernel_type=_KERNELS[interpolation],
         antialias=antialias,
     )
-    return whole_levels(tf.reshape(resampled, [end, -1])[first:])
+    return tf.reshape(resampled, [end, -1])[first:]

@@ -6,6 +6,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from cait_finetune.config import DatasetConfig
+from cait_finetune.data.bands import RGB
 from cait_finetune.data.image_files.class_list import some
 from cait_finetune.data.targets import KINDS
 from cait_finetune.data.targets.numbers import Numbers
@@ -14,17 +15,24 @@ from cait_finetune.data.targets.target import Target
 from cait_finetune.errors import bad_value, suggest
 
 _LABEL_KEYS = ("label", "labels")
+_ARRAYS = ("uint8", "uint16", "float16", "float32", "float64")  # types of an image's numbers
 _CHANNELS = (None, 1, 2, 3, 4)  # unknown; grey and RGB, without and with alpha
 
 
 def find_keys(
-    builder: tfds.core.DatasetBuilder, config: DatasetConfig, target: Target
+    builder: tfds.core.DatasetBuilder,
+    config: DatasetConfig,
+    target: Target,
+    channels: int = RGB,
 ) -> tuple[str, str]:
     """Return the names of the image and the label feature: the configured or the usual names.
 
+    Args:
+        channels: channels of an image. If it is not 3, an array of numbers is an image, too.
+
     Raises:
-        UserError: no pair of features fits, the image feature is not uint8, or it has more than 4
-            channels.
+        UserError: no pair of features fits, or the image feature has another type of numbers or another
+            number of channels than can be read.
     """
     features = builder.info.features
     columns = config.columns
@@ -36,10 +44,10 @@ def find_keys(
         if (
             image_key in features
             and label_key in features
-            and isinstance(features[image_key], tfds.features.Image)
+            and _is_picture(features[image_key], channels)
             and target.is_label(features[label_key])
         ):
-            _check_picture(image_key, features[image_key])
+            _check_picture(image_key, features[image_key], channels)
             return image_key, label_key
     hint = "name them with dataset.columns.image=… and dataset.columns.label=…"
     names = sorted(features)  # TFDS loads features in any order
@@ -56,9 +64,37 @@ def find_keys(
     )
 
 
-def _check_picture(key: str, feature: tfds.features.Image) -> None:
+def is_array(feature: tfds.features.FeatureConnector) -> bool:
+    """Return whether a feature holds the bands of an image as numbers, not as an encoded file."""
+    if not isinstance(feature, tfds.features.Tensor) or len(feature.shape) not in (2, 3):
+        return False
+    return tf.as_dtype(feature.np_dtype).name in _ARRAYS
+
+
+def _is_picture(feature: tfds.features.FeatureConnector, channels: int) -> bool:
+    return isinstance(feature, tfds.features.Image) or (channels != RGB and is_array(feature))
+
+
+def _check_picture(key: str, feature: tfds.features.FeatureConnector, channels: int) -> None:
     """Refuse pixels that the decoder would change without an error."""
     kind = tf.as_dtype(feature.np_dtype).name
+    if channels != RGB:
+        own = feature.shape[2] if len(feature.shape) == 3 else 1
+        if own not in (None, channels):
+            raise bad_value(
+                "model.in_channels",
+                f"{channels} with {key!r} of {own} channel{'s' * (own != 1)}",
+                str(own),
+                f"Set model.in_channels={own}.",
+            )
+        if isinstance(feature, tfds.features.Image) and kind not in ("uint8", "uint16"):
+            raise bad_value(
+                "dataset.columns.image",
+                f"{key!r}, a picture of {kind}",
+                "a picture of uint8 or uint16, or a tensor of numbers",
+                "Prepare the set with tfds.features.Tensor",
+            )
+        return
     if kind != "uint8":
         raise bad_value(
             "dataset.columns.image",

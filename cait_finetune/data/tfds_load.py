@@ -15,12 +15,13 @@ from pathlib import Path
 import tensorflow_datasets as tfds
 
 from cait_finetune.config import DatasetConfig
+from cait_finetune.data.bands import RGB
 from cait_finetune.data.image_files import storage
 from cait_finetune.data.image_files.listing import is_image
 from cait_finetune.data.source import SPLITS
 from cait_finetune.data.targets.one_class import ONE_CLASS
 from cait_finetune.data.targets.target import Target
-from cait_finetune.data.tfds_features import find_class_names, find_keys, names_notes
+from cait_finetune.data.tfds_features import find_class_names, find_keys, is_array, names_notes
 from cait_finetune.data.tfds_source import TfdsSource
 from cait_finetune.errors import UserError, bad_value, reason, suggest
 from cait_finetune.runtime.locks import beside
@@ -38,7 +39,7 @@ _LOOKED_AT = 64  # entries of a folder
 _VALIDATION_NAMES = ("validation", "val", "valid", "dev")
 
 
-def load_tfds(config: DatasetConfig, target: Target = ONE_CLASS) -> TfdsSource:
+def load_tfds(config: DatasetConfig, target: Target = ONE_CLASS, channels: int = RGB) -> TfdsSource:
     """Find a TFDS set, download it if needed, and check it.
 
     Raises:
@@ -46,7 +47,7 @@ def load_tfds(config: DatasetConfig, target: Target = ONE_CLASS) -> TfdsSource:
             `target`, or lacks a split.
     """
     builder = _place(_builder(config), config)
-    image_key, label_key = find_keys(builder, config, target)
+    image_key, label_key = find_keys(builder, config, target, channels)
     feature = builder.info.features[label_key]
     if getattr(feature, "num_classes", 0) is not None:  # known before the set is prepared
         find_class_names(builder, label_key, config, target)  # raise errors before a download
@@ -70,6 +71,7 @@ def load_tfds(config: DatasetConfig, target: Target = ONE_CLASS) -> TfdsSource:
         target=target,
         builder=builder,
         image_key=image_key,
+        as_array=is_array(builder.info.features[image_key]),
         label_key=label_key,
         splits=specs,
         default_slices=default_slices,

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from cait_finetune.data.bands import tensor_bytes
 from cait_finetune.data.corrupt import damaged_records
 from cait_finetune.data.image_files import storage
 from cait_finetune.data.label_index import LabelIndex, content_hash, kept_index, read_index
@@ -27,6 +28,7 @@ class TfdsSource(Source):
 
     builder: tfds.core.DatasetBuilder = None
     image_key: str = "image"
+    as_array: bool = False  # the image is stored as numbers, not as an encoded file
     label_key: str = "label"
     splits: Mapping[str, str] = dataclasses.field(default_factory=dict)
     default_slices: tuple[str, ...] = ()
@@ -196,11 +198,13 @@ class TfdsSource(Source):
         return self._read(split, keys).map(renamed)
 
     def _read(self, split: str, keys: tuple[str, ...]) -> tf.data.Dataset:
-        """Return the features `keys` of one of the set's own splits. Images stay encoded bytes."""
-        skip = {self.image_key: tfds.decode.SkipDecoding()} if self.image_key in keys else {}
+        """Return the features `keys` of one of the set's own splits. Images are bytes."""
+        with_image = self.image_key in keys
+        encoded = with_image and not self.as_array
+        skip = {self.image_key: tfds.decode.SkipDecoding()} if encoded else {}
         wanted = {key: True for key in keys if key != "tfds_id"}
         reading = {"interleave_cycle_length": self.parallel_files} if self.parallel_files else {}
-        return self.builder.as_dataset(
+        examples = self.builder.as_dataset(
             split=self.splits[split],
             decoders=tfds.decode.PartialDecoding(wanted, decoders=skip),
             read_config=tfds.ReadConfig(
@@ -208,6 +212,14 @@ class TfdsSource(Source):
                 skip_prefetch=True,  # the pipeline prefetches its batches
                 **reading,
             ),
+        )
+        if not (with_image and self.as_array):
+            return examples
+        return examples.map(
+            lambda example: {
+                **example,
+                self.image_key: tensor_bytes(example[self.image_key]),
+            }
         )
 
 

@@ -66,6 +66,7 @@ def model_card(
             repository,
             config.get("preprocessing", {}).get("resize_mode") == "pad",
             config["dataset"].get("upright", True),
+            config["model"].get("in_channels", 3),
         ),
         _training(config, result, command),
         _data(data or {}),

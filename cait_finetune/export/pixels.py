@@ -40,7 +40,9 @@ def image_model(exported: ExportedModel) -> cait_tf.ImageClassifier | cait_tf.Im
 
 
 def frozen_function(exported: ExportedModel, texts: bool) -> tf.types.experimental.GenericFunction:
-    """Return a function from ``images`` (B, h, w, 3) uint8 to the outputs of a file.
+    """Return a function from ``images`` to the outputs of a file.
+
+    ``images`` is (B, h, w, 3) uint8, or (B, h, w, c) float32 for c channels of bands.
 
     Of classes: ``probabilities`` (B, C) and more. Of numbers: ``prediction`` (B, T), and ``lower`` and
     ``upper`` (B, T) if intervals were fitted.
@@ -54,12 +56,14 @@ def frozen_function(exported: ExportedModel, texts: bool) -> tf.types.experiment
             (B,) int32. Of numbers: `True` adds ``target_names`` (T,).
     """
     model = image_model(exported)
+    channels = len(exported.preprocessing.mean)
+    kind = tf.uint8 if channels == 3 else tf.float32
     numbers = isinstance(exported.postprocessing, Numbers)
     weights = [variable.numpy() for variable in model.trainable_variables]
     others = [variable.numpy() for variable in model.non_trainable_variables]
 
     @tf.function(
-        input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8, name="images")],
+        input_signature=[tf.TensorSpec((None, None, None, channels), kind, name="images")],
         autograph=False,
     )
     def classify(images: tf.Tensor) -> dict[str, tf.Tensor]:

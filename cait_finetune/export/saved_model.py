@@ -19,7 +19,7 @@ from cait_tf.fused.tensorflow import split_patches
 class ServingModule(tf.Module):
     """The object that `export_saved_model` saves. It has three signatures.
 
-    ``serving_default`` maps ``image_bytes`` (B,), the bytes of JPEG, PNG, GIF, WebP or BMP files, to
+    ``serving_default`` maps ``image_bytes`` (B,), the bytes of JPEG, PNG, GIF, WebP or BMP files (of PNG, JPEG or NPY, if images are no RGB), to
     ``predicted_class`` (B,), the name of the most probable class; ``probability`` (B,), the probability
     of that class; ``probabilities`` (B, C); and ``class_names`` (C,), the names of the columns.
     `postprocessing` turns logits into probabilities.
@@ -55,8 +55,8 @@ class ServingModule(tf.Module):
         images = tf.map_fn(
             lambda one: self._preprocess(self._decode(one)),
             image_bytes,
-            fn_output_signature=tf.TensorSpec((*size, 3), tf.float32),
-        )  # (B, H, W, 3)
+            fn_output_signature=tf.TensorSpec((*size, self.model.backbone.in_channels), tf.float32),
+        )  # (B, H, W, C)
         return self.model(images, training=False)  # (B, C)
 
     def serving_default(self, logits: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -103,7 +103,8 @@ def export_saved_model(
     size = model.backbone.image_size
     module = ServingModule(model, preprocess, decode, class_names, postprocessing)
     files = tf.TensorSpec((None,), tf.string, name="image_bytes")
-    batch = tf.TensorSpec((None, *size, 3), tf.float32, name="images")
+    channels = model.backbone.in_channels
+    batch = tf.TensorSpec((None, *size, channels), tf.float32, name="images")
     # As attributes of the module, these functions would be traced again when TensorFlow saves it.
     logits = tf.function(module.logits, autograph=False)  # one trace for two signatures
     with split_patches():  # most requests hold one image

@@ -90,6 +90,8 @@ def hub_config(exported: ExportedModel) -> dict[str, Any]:
     height, width = backbone.image_size
     numbers = isinstance(exported.postprocessing, Numbers)
     model_args: dict[str, Any] = {"img_size": height if height == width else [height, width]}
+    if backbone.in_channels != 3:
+        model_args["in_chans"] = backbone.in_channels
     if not published:
         model_args |= {
             "patch_size": backbone.patch_size,
@@ -101,7 +103,7 @@ def hub_config(exported: ExportedModel) -> dict[str, Any]:
             "mlp_ratio_token_only": backbone.mlp_ratio,
         }
     pretrained = {
-        "input_size": [3, *backbone.image_size],
+        "input_size": [backbone.in_channels, *backbone.image_size],
         "fixed_input_size": True,
         "crop_pct": way.crop_pct,
         "interpolation": way.interpolation,

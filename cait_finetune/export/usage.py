@@ -160,6 +160,24 @@ for name, number in zip(config["label_names"], numbers[0].tolist()):
     "classify(images=": "estimate(images=",
 }
 
+#: The lines that open RGB images, and the lines for images of another number of channels.
+_OF_BANDS = {
+    "IMPORT\n": "",
+    'np.asarray(OPENED.convert("RGB"))': 'np.load("image.npy")  # (height, width, CHANNELS) float32',
+    "uint8 (B, height, width, 3)": "float32 (B, height, width, CHANNELS)",
+    "image.jpg": "image.npy",
+    "transform = timm.data.create_transform(**timm.data.resolve_data_config({}, model=model))\n": (
+        "# (1, CHANNELS, height, width) float32, resized and normalised as pretrained_cfg states\n"
+        'image = torch.from_numpy(np.load("normalised.npy"))\n'
+    ),
+    'transform(OPENED.convert("RGB"))[None]': "image",
+    "import json\nimport timm\n": "import json\nimport numpy as np\nimport timm\n",
+}
+
+_VALUES = """An image has {channels} channels. Divide 8-bit levels by 255 and 16-bit levels by 65535; leave
+other values as they are. The SavedModel takes the bytes of PNG, JPEG and NPY files, whose levels it divides
+itself. Convert TIFF to NPY first."""
+
 #: Code that imports PIL and opens an image: rotated by its EXIF orientation, or as stored.
 _UPRIGHT = ("from PIL import Image, ImageOps", 'ImageOps.exif_transpose(Image.open("image.jpg"))')
 _AS_STORED = ("from PIL import Image", 'Image.open("image.jpg")')
@@ -183,6 +201,7 @@ def usage(
     repository: str | None = None,
     padded: bool = False,
     upright: bool = True,
+    channels: int = 3,
 ) -> str:
     """Return the section. Its paths are relative to the folder of the card.
 
@@ -193,6 +212,7 @@ def usage(
         padded: whether the preprocessing pads images with black, which timm has no transform for.
         upright: whether the model was trained on photographs that were turned as their EXIF orientation
             states.
+        channels: channels of an image.
     """
     of = {
         "saved_model": _SAVED_MODEL,
@@ -205,6 +225,9 @@ def usage(
         of = {name: _replaced(text, _OF_NUMBERS) for name, text in of.items()}
     else:
         of["timm"] = _TIMM.replace("ACTIVATION", task.postprocessing.activation.torch)
+    if channels != 3:
+        of = {name: _replaced(text, _OF_BANDS) for name, text in of.items()}
+        of = {name: text.replace("CHANNELS", str(channels)) for name, text in of.items()}
     imported, opened = _UPRIGHT if upright else _AS_STORED
     of = {
         name: text.replace("IMPORT", imported).replace("OPENED", opened)
@@ -217,6 +240,8 @@ def usage(
     parts = ["## Use"]
     if task.use:
         parts.append(task.use)
+    if channels != 3:
+        parts.append(_VALUES.format(channels=channels))
     if any("Image.open" in text for name, text in of.items() if name in exports):
         parts.append(_BITS)
     return "\n\n".join([*parts, *(text for name, text in of.items() if name in exports)])

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from cait_finetune.data.tiff import is_tiff, to_npy
 from cait_finetune.inference.backends import Backend
 from cait_finetune.inference.prediction import Number, Prediction
 
@@ -24,16 +25,17 @@ _REFUSED = re.compile(r"assertion failed: \[(.*?)\]")  # as `data.refusal` write
 
 
 def classify(
-    backend: Backend, files: Sequence[Path], top_k: int, batch_size: int
+    backend: Backend, files: Sequence[Path], top_k: int, batch_size: int, bands: bool = False
 ) -> Iterator[list[Prediction]]:
     """Yield the predictions of each batch: one prediction per file, in the order of the files.
 
     Args:
         top_k: number of classes per prediction.
         batch_size: files per batch.
+        bands: images have another number of channels than 3, and may be TIFF.
     """
     for start in range(0, len(files), batch_size):
-        batch = [_read(path) for path in files[start : start + batch_size]]
+        batch = [_read(path, bands) for path in files[start : start + batch_size]]
         done = iter(_classify(backend, [one for one in batch if not one.error], top_k))
         yield [Prediction(one.path, error=one.error) if one.error else next(done) for one in batch]
 
@@ -45,11 +47,14 @@ class _File:
     error: str = ""
 
 
-def _read(path: Path) -> _File:
+def _read(path: Path, bands: bool) -> _File:
     try:
-        return _File(path, path.read_bytes())
+        data = path.read_bytes()
+        return _File(path, to_npy(data) if bands and is_tiff(data) else data)
     except OSError as error:
         return _File(path, error=f"cannot be read ({error.strerror})")
+    except ValueError as error:
+        return _File(path, error=f"not an image ({error})")
 
 
 def _classify(backend: Backend, files: Sequence[_File], top_k: int) -> list[Prediction]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cait_finetune.config.places import expanded, expanded_path
 from cait_finetune.data.image_files.listing import (
+    BANDS_ENDINGS,
     ENDINGS,
     LeftOut,
     files_below,
@@ -20,7 +21,9 @@ from cait_finetune.data.image_files.listing import (
 from cait_finetune.errors import bad_value, suggest
 
 
-def find_images(images: Sequence[str], left_out: LeftOut | None = None) -> list[Path]:
+def find_images(
+    images: Sequence[str], left_out: LeftOut | None = None, bands: bool = False
+) -> list[Path]:
     """Return the image files that paths, folders and globs name.
 
     The search includes subfolders, and folders that match a glob. A folder or glob does not add a
@@ -33,6 +36,7 @@ def find_images(images: Sequence[str], left_out: LeftOut | None = None) -> list[
         images: the paths, folders and globs.
         left_out: collects what the search omits: files that are not images, and output directories.
             `None`: collect nothing.
+        bands: as in `listing.is_image`.
 
     Returns:
         The files in the order of `images`, sorted within each element of `images`.
@@ -45,7 +49,7 @@ def find_images(images: Sequence[str], left_out: LeftOut | None = None) -> list[
     listed: set[tuple[str, str]] = set()  # real folder and file name
     for one in images:
         try:
-            files = sorted(_named(one, left_out))
+            files = sorted(_named(one, left_out, bands))
         except OSError as error:
             reason = f"{error.filename}: {error.strerror}"
             raise bad_value("images", one, f"folders that can be read ({reason})") from error
@@ -53,7 +57,7 @@ def find_images(images: Sequence[str], left_out: LeftOut | None = None) -> list[
             raise bad_value(
                 "images",
                 f"{one}, {_why_nothing(one)}" if one else "nothing",
-                f"a file, a glob, or a folder with {', '.join(ENDINGS)}",
+                f"a file, a glob, or a folder with {', '.join(BANDS_ENDINGS if bands else ENDINGS)}",
             )
         direct = expanded_path("images", one).is_file()
         for file in files:
@@ -84,18 +88,18 @@ def _why_nothing(one: str) -> str:
     return f"which does not exist{near and f' ({near[:-1]})'}"
 
 
-def _named(one: str, left_out: LeftOut) -> list[Path]:
+def _named(one: str, left_out: LeftOut, bands: bool) -> list[Path]:
     if not one:
         return []
     path = expanded_path("images", one)
     if path.exists():  # even if a [ in the name makes it look like a glob
-        return _images_in(path, left_out) if path.is_dir() else [path]
+        return _images_in(path, left_out, bands) if path.is_dir() else [path]
     files = []
     for name in matching(_with_literal_folder(expanded("images", one))):
         match = Path(name)
         if match.is_dir():
-            files += _images_in(match, left_out)
-        elif is_image(name):
+            files += _images_in(match, left_out, bands)
+        elif is_image(name, bands):
             files.append(match)
         else:
             left_out.add(name)
@@ -113,11 +117,11 @@ def _with_literal_folder(pattern: str) -> str:
     return pattern
 
 
-def _images_in(folder: Path, left_out: LeftOut) -> list[Path]:
+def _images_in(folder: Path, left_out: LeftOut, bands: bool) -> list[Path]:
     files = files_below(str(folder), functools.partial(local_entries, outputs=left_out.outputs))
     images = []
     for path in files:
-        if is_image(path):
+        if is_image(path, bands):
             images.append(folder / path)
         else:
             left_out.add(str(folder / path))

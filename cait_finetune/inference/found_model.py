@@ -70,6 +70,20 @@ class FoundModel:
             )
         return read_run(self.run)
 
+    def channels(self) -> int:
+        """Return the number of channels of the model's images. 3 if nothing states it.
+
+        Raises:
+            UserError: the run cannot be read.
+        """
+        if self.run:
+            return read_run(self.run).model.in_channels
+        with quiet_imports():
+            from cait_finetune.runs.provenance import read_provenance
+
+        stated = read_provenance(self.path)
+        return len(stated.preprocessing["mean"]) if stated else 3
+
     def open(self) -> Backend:
         """Load the model.
 

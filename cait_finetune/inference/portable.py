@@ -54,7 +54,7 @@ class PixelModel:
         class_names: Sequence[str] | None = None,
         provenance: Provenance | None = None,
     ) -> None:
-        if len(shape) != 4 or shape[3] != 3 or shape[0] not in (None, 1):
+        if len(shape) != 4 or shape[3] is None or shape[0] not in (None, 1):
             raise _unlike(path, f"has the shape {tuple(shape)}")
         _, height, width, _ = shape
         if (height is None) != (width is None):
@@ -64,9 +64,11 @@ class PixelModel:
         self._call = call
         self._together = shape[0] is None and size is not None
         way = preprocessing(size, provenance)
+        if shape[3] != way.channels:
+            raise _unlike(path, f"has the shape {tuple(shape)}")
         fit = way.fit if size else tf.identity
         self._see = tf.function(
-            lambda data: tf.cast(fit(way.decode(data)), tf.uint8),
+            lambda data: tf.cast(fit(way.decode(data)), way.dtype),
             input_signature=[tf.TensorSpec((), tf.string)],
             autograph=False,
         )
@@ -147,7 +149,7 @@ def open_onnx(path: Path, preprocessing: HowPrepared) -> PixelModel:
     except Exception as error:  # onnxruntime has no public base class for its errors
         raise damaged(path, "an ONNX file", error) from error
     image, *others = session.get_inputs()
-    if others or image.type != "tensor(uint8)":
+    if others or image.type not in ("tensor(uint8)", "tensor(float)"):
         raise _unlike(path, f"is {', '.join(one.type for one in (image, *others))}")
     outputs = [one.name for one in session.get_outputs()]
     ours = "target_names" in outputs
@@ -159,7 +161,8 @@ def open_onnx(path: Path, preprocessing: HowPrepared) -> PixelModel:
         names is None and "class_names" in outputs and len(shape) == 4
     ):  # a tool dropped the metadata
         sides = [size or _ANY for size in shape[1:3]]
-        black = np.zeros((shape[0] or 1, *sides, 3), np.uint8)
+        kind = np.uint8 if image.type == "tensor(uint8)" else np.float32
+        black = np.zeros((shape[0] or 1, *sides, shape[3] or 3), kind)
         names = session.run(["class_names"], {image.name: black})[0].tolist()
     return PixelModel(
         path,
@@ -192,7 +195,7 @@ def open_litert(path: Path, preprocessing: HowPrepared) -> PixelModel:
     except (ValueError, RuntimeError) as error:
         raise damaged(path, "a LiteRT file with a signature", error) from error
     (name, image), *others = runner.get_input_details().items()
-    if others or image["dtype"] != np.uint8:
+    if others or image["dtype"] not in (np.uint8, np.float32):
         raise _unlike(path, f"is {image['dtype'].__name__}{' and others' * bool(others)}")
     shape = [None if size < 0 else int(size) for size in image["shape_signature"]]
     stated = read_provenance(path)
@@ -240,5 +243,5 @@ def _unlike(path: Path, got: str) -> UserError:
     return bad_value(
         "model",
         f"{path}, whose input {got}",
-        "one input: uint8 images (1 or any number, height, width, 3), or of any size",
+        "one input: uint8 images (1 or any number, height, width, 3), or float32 bands, or of any size",
     )

@@ -63,7 +63,20 @@ def predict(config: PredictConfig, console: Console | None = None) -> Prediction
     if config.maps:
         found.read_run("maps")
     left_out = LeftOut()
-    files = find_images(config.images, left_out)
+    channels = found.channels()
+    bands = channels != 3
+    if bands and config.tta != "none":
+        raise bad_value(
+            "tta",
+            f"{config.tta} with a model of {channels} channels",
+            "none: the views are made of RGB images",
+            "Leave tta out.",
+        )
+    files = find_images(config.images, left_out, bands)
+    if bands:
+        from cait_finetune.data.tiff import check_reader  # loads TensorFlow
+
+        check_reader([str(path) for path in files], "images")
     shown = console or plain_console(quiet=True)
     for line in left_out.notes():
         shown.print(line, highlight=False)
@@ -95,7 +108,7 @@ def predict(config: PredictConfig, console: Console | None = None) -> Prediction
     laps: list[tuple[int, float]] = []
     with progress_bar("images", len(files), shown) as advance:
         begin = time.perf_counter()
-        for batch in classify(backend, files, config.top_k, config.batch_size):
+        for batch in classify(backend, files, config.top_k, config.batch_size, bands):
             laps.append((len(batch), time.perf_counter() - begin))
             if checkpoint:
                 draw_maps(

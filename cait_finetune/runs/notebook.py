@@ -95,21 +95,22 @@ class Run:
         """Return the input of `model` for decoded images, as the run's evaluation prepares them.
 
         Args:
-            images: ``(B, h, w, 3)`` uint8, one image ``(h, w, 3)``, a PIL image, or a list of arrays
+            images: images with another number of channels C than 3 are float32 ``(B, h, w, C)`` or
+                ``(h, w, C)``, in the unit of `data.bands`. RGB images are ``(B, h, w, 3)`` uint8, one image ``(h, w, 3)``, a PIL image, or a list of arrays
                 or PIL images of one size. PIL images are turned as their EXIF orientation states, if
                 the run turns files (``dataset.upright``).
 
         Returns:
-            ``(B, H, W, 3)`` float32.
+            ``(B, H, W, C)`` float32.
 
         Raises:
-            CaiTError: the images are not uint8, or differ in size.
+            CaiTError: the images have another type or number of channels, or differ in size.
         """
-        from cait_tf.preprocessing import resize_and_normalise, uint8_images
+        from cait_tf.preprocessing import float_images, resize_and_normalise, uint8_images
 
         of = self.saved.build_preprocessing()
         return resize_and_normalise(
-            uint8_images(images, of.upright), of.image_size, crop_pct=of.crop_pct,
+            float_images(images, of.channels) if of.bands else uint8_images(images, of.upright), of.image_size, crop_pct=of.crop_pct,
             interpolation=of.interpolation, mean=of.mean, std=of.std, resize_mode=of.resize_mode,
             antialias=of.antialias,
         )  # fmt: skip

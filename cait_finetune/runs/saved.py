@@ -198,7 +198,7 @@ class SavedRun:
         for line in place_notes(self.directory, None if data.data_dir else place):
             say(line)
         where = dataclasses.replace(self.dataset, data_dir=place, splits=splits)
-        source = load_source(where, self.task.target)
+        source = load_source(where, self.task.target, channels=self.model.in_channels)
         return confirmed(
             self.directory, self.class_names, source, command, data.accept_changes, say
         )
@@ -238,6 +238,7 @@ class SavedRun:
             models.check(self.model),
             self.model.image_size,
             self.dataset.upright,
+            self.model.in_channels,
         )
 
 

@@ -21,6 +21,7 @@ from cait_finetune.data.image_files.split_file import check_split_file
 from cait_finetune.data.load import load_source
 from cait_finetune.data.seen_images import SeenImages
 from cait_finetune.data.source import Source
+from cait_finetune.data.statistics import settle_statistics
 from cait_finetune.errors import bad_value
 from cait_finetune.export.formats import check as check_export
 from cait_finetune.optim.length import Length
@@ -88,6 +89,7 @@ def prepare(
     if worker.chief and not config.resume:
         run.create()
     source = open_data(config, run, worker.console)
+    settle_statistics(config, source, worker.console)
     tuning, length = plan_length(config, source)
     logbook, start = open_logbook(config, run, source, length, worker)
     logbook = dataclasses.replace(logbook, on_epoch_end=tuple(on_epoch_end))
@@ -154,7 +156,9 @@ def open_data(config: Config, run: RunDirectory, console: Console) -> Source:
     say = functools.partial(console.print, highlight=False)
     for line in _place_of_images(config, run):
         say(line)
-    source = load_source(config.dataset, task_of(config.task).target)
+    source = load_source(
+        config.dataset, task_of(config.task).target, channels=config.model.in_channels
+    )
     if config.resume:
         names = run_classes(run) or source.class_names
         source = confirmed(run, names, source, "resume", config.dataset.accept_changes, say)

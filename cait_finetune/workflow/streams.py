@@ -35,7 +35,11 @@ def preprocessing_of(config: Config) -> Preprocessing:
     """Return the configured preprocessing. The model variant supplies the defaults."""
     variant = models.check(config.model)
     return configured(
-        config.preprocessing, variant, config.model.image_size, config.dataset.upright
+        config.preprocessing,
+        variant,
+        config.model.image_size,
+        config.dataset.upright,
+        config.model.in_channels,
     )
 
 

@@ -29,7 +29,7 @@ def augment(
     flip: bool = True,
     normalised: bool = True,
 ) -> tf.Tensor:
-    """Crop and resize a ``(h, w, 3)`` uint8 image to ``(H, W, 3)``, then `distort` it.
+    """Crop and resize a decoded ``(h, w, C)`` image to ``(H, W, C)``, then `distort` it.
 
     Args:
         seed: a pair of integers. The same seed gives the same image.
@@ -64,7 +64,7 @@ def distort(
     flip: bool = True,
     normalised: bool = True,
 ) -> tf.Tensor:
-    """Turn a cropped and resized ``(H, W, 3)`` image in whole grey levels into a model's input.
+    """Turn a cropped and resized ``(H, W, C)`` image into a model's input. RGB is in whole grey levels.
 
     Args:
         seed: a pair of integers.

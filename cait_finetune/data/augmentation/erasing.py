@@ -20,12 +20,12 @@ def erase(image: tf.Tensor, seed: tf.Tensor, probability: float) -> tf.Tensor:
     The box has 2 to 33 % of the image's area, and an aspect ratio of 0.3 to 3.3.
 
     Args:
-        image: ``(H, W, 3)`` float32, normalised.
+        image: ``(H, W, C)`` float32, normalised.
         seed: ``(2,)`` integers.
         probability: from 0 to 1.
 
     Returns:
-        ``(H, W, 3)`` float32.
+        ``(H, W, C)`` float32.
     """
     chance = tf.random.stateless_uniform((), seed)
     erased = tf.cond(chance < probability, lambda: _erased(image, seed), lambda: image)
@@ -46,7 +46,7 @@ def _erased(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         begin=begin,
         end=begin + tf.stack([rows, columns]),
         strides=[1, 1],
-        value=tf.random.stateless_normal([rows, columns, 3], other(2)),
+        value=tf.random.stateless_normal([rows, columns, image.shape[2]], other(2)),
     )
 
 

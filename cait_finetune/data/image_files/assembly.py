@@ -15,6 +15,7 @@ from cait_finetune.data.image_files.splits import Plan
 from cait_finetune.data.source import SPLITS
 from cait_finetune.data.targets.one_class import ONE_CLASS
 from cait_finetune.data.targets.target import Target
+from cait_finetune.data.tiff import check_reader
 from cait_finetune.errors import bad_value
 
 
@@ -42,10 +43,13 @@ class Listing:
     target: Target = ONE_CLASS
 
 
-def assembled(config: DatasetConfig, listing: Listing) -> FileSource:
+def assembled(config: DatasetConfig, listing: Listing, bands: bool = False) -> FileSource:
     """Check the listed files, divide them by `listing.plan` and return the source.
 
     ``dataset.check=false`` omits the check of the file contents and the search for duplicates.
+
+    Args:
+        bands: as in `listing.is_image`.
 
     Raises:
         UserError: a split is empty; or in the cases of `inspected` and `saved_split`.
@@ -56,10 +60,12 @@ def assembled(config: DatasetConfig, listing: Listing) -> FileSource:
         for split in SPLITS
         if split in plan.parts or not plan.parts
     }
+    if bands:
+        check_reader(files.paths, "dataset.data_dir")
     if config.check:
-        hashes = inspected(files.paths, files.ids, config.on_corrupt)  # (N,)
+        hashes = inspected(files.paths, files.ids, config.on_corrupt, bands)  # (N,)
         files = dataclasses.replace(files, content_hashes=hashes)
-        if deep_pngs(files.paths):
+        if not bands and deep_pngs(files.paths):
             notes = (*notes, "files  PNGs of 16 bits are read by their upper eight bits")
     if plan.shares:
         pool = rows["train"]
@@ -102,6 +108,7 @@ def assembled(config: DatasetConfig, listing: Listing) -> FileSource:
         unreadable=unreadable,
         left_out=left_out,
         divided=tuple(plan.shares),
+        bands=bands,
     )
 
 

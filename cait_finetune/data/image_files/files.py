@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from cait_finetune.data.image_files import storage
 from cait_finetune.data.source import Selection, Source, new_numbers, renumbered
+from cait_finetune.data.tiff import without_tiff
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +52,7 @@ class FileSource(Source):
     """Image files on a disk, or in any other storage that TensorFlow reads."""
 
     name: str = "files"
+    bands: bool = False  # images have another number of channels than 3, and may be TIFF
     files: Mapping[str, Files] = dataclasses.field(default_factory=dict)
 
     hash_kind: str = "sha1"
@@ -71,7 +73,8 @@ class FileSource(Source):
     def read(self, record: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """As `Source.read`."""
         example = {key: value for key, value in record.items() if key != "path"}
-        return {**example, "image": tf.io.read_file(record["path"])}
+        data = tf.io.read_file(record["path"])
+        return {**example, "image": without_tiff(data) if self.bands else data}
 
     def labels(self, split: str) -> np.ndarray:
         """As `Source.labels`."""

@@ -15,7 +15,7 @@ from cait_finetune.data.image_files import storage
 from cait_finetune.data.image_files.assembly import Listing, assembled
 from cait_finetune.data.image_files.class_list import class_list, in_order, outside, some
 from cait_finetune.data.image_files.files import Files, FileSource
-from cait_finetune.data.image_files.listing import ENDINGS, LeftOut, is_image
+from cait_finetune.data.image_files.listing import BANDS_ENDINGS, ENDINGS, LeftOut, is_image
 from cait_finetune.data.image_files.splits import planned, usual_split
 from cait_finetune.data.source import SPLITS
 from cait_finetune.errors import bad_value
@@ -41,12 +41,15 @@ class _Found:
     left_out: LeftOut
 
 
-def load_folder(config: DatasetConfig) -> FileSource:
+def load_folder(config: DatasetConfig, bands: bool = False) -> FileSource:
     """Load ``DIR/CLASS/**/image`` or ``DIR/SPLIT/CLASS/**/image``. See `planned` for the splits.
 
     The classes are `dataset.class_names`, or the class folders of train in the order of `in_order`.
     The loader skips litter (see `listing`). It also skips all other files that are not images, and
     notes their number.
+
+    Args:
+        bands: as in `listing.is_image`.
 
     Raises:
         UserError: the folder does not exist or has no class folders; a class has no image, or is not in
@@ -62,7 +65,7 @@ def load_folder(config: DatasetConfig) -> FileSource:
         name for name, is_folder in inside if is_folder and not _holds_outputs(f"{root}/{name}")
     ]
     if not folders:
-        with_images = any(is_image(name) for name, _ in inside)
+        with_images = any(is_image(name, bands) for name, _ in inside)
         what = "which has images and no folder" if with_images else "which has no folder"
         what = what if inside else "an empty folder"
         above, name = os.path.split(os.path.abspath(root))
@@ -81,9 +84,11 @@ def load_folder(config: DatasetConfig) -> FileSource:
         _check_classes(root, folders)
     plan = planned(config, parts, root)
     read = sorted(set(plan.parts.values())) or [""]
-    found = _found(root, read)
+    found = _found(root, read, bands)
     if parts:
-        found.astray.extend(name for name, is_folder in inside if not is_folder and is_image(name))
+        found.astray.extend(
+            name for name, is_folder in inside if not is_folder and is_image(name, bands)
+        )
     notes = _notes(found)
     hidden = [name for name in sorted(storage.names(root)) if _is_hidden_folder(root, name)]
     if hidden:
@@ -94,7 +99,7 @@ def load_folder(config: DatasetConfig) -> FileSource:
     for split, part in plan.parts.items():
         if not any(paths for (one, _), paths in found.images.items() if one == part):
             _explain_empty(split, part, found)
-    names = _class_names(config, root, found, plan.parts.get("train", ""))
+    names = _class_names(config, root, found, plan.parts.get("train", ""), bands)
 
     label = {name: number for number, name in enumerate(names)}
     rows = [
@@ -113,7 +118,7 @@ def load_folder(config: DatasetConfig) -> FileSource:
         split_file=f"{root}/cait_splits.csv",
         notes=tuple(notes),
     )
-    return assembled(config, listing)
+    return assembled(config, listing, bands)
 
 
 def _parts(config: DatasetConfig, root: str, folders: list[str]) -> list[str]:
@@ -177,7 +182,7 @@ def _is_hidden_folder(root: str, name: str) -> bool:
     return name[0] == "." and os.path.isdir(f"{root}/{name}")
 
 
-def _found(root: str, parts: list[str]) -> _Found:
+def _found(root: str, parts: list[str], bands: bool) -> _Found:
     images: dict[tuple[str, str], list[str]] = {}
     astray, left_out = [], LeftOut()
     for part in parts:
@@ -185,7 +190,7 @@ def _found(root: str, parts: list[str]) -> _Found:
         prefix = f"{part}/" if part else ""
         for name, is_folder in storage.entries(folder, left_out.outputs):
             if not is_folder:
-                if is_image(name):
+                if is_image(name, bands):
                     astray.append(prefix + name)
                 continue
             if _holds_outputs(f"{folder}/{name}"):
@@ -193,7 +198,7 @@ def _found(root: str, parts: list[str]) -> _Found:
                 continue
             images[part, name] = []
             for path in storage.files_below(f"{folder}/{name}", root, left_out.outputs):
-                if is_image(path):
+                if is_image(path, bands):
                     images[part, name].append(f"{prefix}{name}/{path}")
                 else:
                     left_out.add(f"{folder}/{name}/{path}")
@@ -228,7 +233,9 @@ def _notes(found: _Found) -> list[str]:
     return notes
 
 
-def _class_names(config: DatasetConfig, root: str, found: _Found, train: str) -> tuple[str, ...]:
+def _class_names(
+    config: DatasetConfig, root: str, found: _Found, train: str, bands: bool
+) -> tuple[str, ...]:
     """Return the class names in label order. Remove empty folders of unknown classes from `found`.
 
     Raises:
@@ -239,7 +246,7 @@ def _class_names(config: DatasetConfig, root: str, found: _Found, train: str) ->
     here = in_order(name for part, name in found.images if part == train)
     for name in here:
         if not found.images[train, name]:
-            _explain_no_image(f"{what}/{name}", found)
+            _explain_no_image(f"{what}/{name}", found, bands)
     if len(here) == 1 and not config.class_names:
         inner = [name for name, is_folder in storage.entries(f"{what}/{here[0]}") if is_folder]
         if len(inner) > 1:
@@ -273,13 +280,13 @@ def _class_names(config: DatasetConfig, root: str, found: _Found, train: str) ->
     return names
 
 
-def _explain_no_image(folder: str, found: _Found) -> None:
+def _explain_no_image(folder: str, found: _Found, bands: bool) -> None:
     others = sorted(found.left_out.endings())
     endings = f"; there are files {some(others)}" if others else ""
     raise bad_value(
         _KEY,
         f"{folder}, a class without an image{endings}",
-        f"at least one image of each class ({', '.join(ENDINGS)})",
+        f"at least one image of each class ({', '.join(BANDS_ENDINGS if bands else ENDINGS)})",
         "add images, or remove the folder",
     )
 

@@ -23,6 +23,9 @@ from cait_finetune.data.image_files.signatures import HEAD, fault, is_deep_png
 from cait_finetune.errors import bad_value, reason
 from cait_finetune.runtime.progress import progress_bar
 
+#: Formats for messages: of RGB images, and of images with other channels.
+RGB, BANDS = "JPEG, PNG, GIF, WebP, BMP", "PNG, JPEG, NPY, TIFF"
+
 logger = logging.getLogger(__name__)
 
 _SHOWN = 5
@@ -36,13 +39,16 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 
-def inspected(paths: Sequence[str], ids: Sequence[str], on_corrupt: str) -> np.ndarray:
+def inspected(
+    paths: Sequence[str], ids: Sequence[str], on_corrupt: str, bands: bool = False
+) -> np.ndarray:
     """Hash the content of each file, and check by its first bytes that TensorFlow can decode it.
 
     Args:
         paths: N paths.
         ids: N names, for messages.
         on_corrupt: ``skip`` warns of files that cannot be read or decoded, ``stop`` raises an error.
+        bands: as in `listing.is_image`.
 
     Returns:
         ``(N,)`` int64: the content hashes, -1 for a file that cannot be read or decoded.
@@ -54,7 +60,9 @@ def inspected(paths: Sequence[str], ids: Sequence[str], on_corrupt: str) -> np.n
         return np.zeros(0, np.int64)
     cache = HashCache(paths)
     words = "checking files (dataset.check=false skips the check)"
-    stats, found = zip(*in_threads(words, functools.partial(_look, cache), paths), strict=True)
+    stats, found = zip(
+        *in_threads(words, functools.partial(_look, cache, bands), paths), strict=True
+    )
     hashes = [-1 if isinstance(what, str) else what for what in found]
     cache.keep(stats, hashes)
     bad = [(name, what) for name, what in zip(ids, found, strict=True) if isinstance(what, str)]
@@ -65,7 +73,7 @@ def inspected(paths: Sequence[str], ids: Sequence[str], on_corrupt: str) -> np.n
             raise bad_value(
                 "dataset.data_dir",
                 f"{len(bad):,} file{'s' * (len(bad) > 1)} that cannot be read: {shown}",
-                "images that TensorFlow decodes (JPEG, PNG, GIF, WebP, BMP)",
+                f"images that TensorFlow decodes ({BANDS if bands else RGB})",
                 "Repair or remove these files, or add dataset.on_corrupt=skip",
             )
         logger.warning("files that cannot be read are left out: %s", shown)
@@ -101,7 +109,7 @@ def in_threads(words: str, work: Callable[[T], U], items: Sequence[T]) -> list[U
     return done
 
 
-def _look(cache: HashCache, path: str) -> tuple[Stat, int | str]:
+def _look(cache: HashCache, bands: bool, path: str) -> tuple[Stat, int | str]:
     """Return size and times of a file, and its content hash or a phrase that names its fault."""
     stat: Stat = ()
     try:
@@ -114,6 +122,6 @@ def _look(cache: HashCache, path: str) -> tuple[Stat, int | str]:
         return stat, error.strerror or str(error)
     except tf.errors.OpError as error:
         return stat, reason(error)
-    wrong = fault(content[:HEAD]) if content else "empty"
+    wrong = fault(content[:HEAD], bands) if content else "empty"
     digest = hashlib.sha1(content, usedforsecurity=False).digest()
     return stat, wrong or int.from_bytes(digest[:8], "big") >> 1

@@ -18,6 +18,8 @@ from cait_finetune.data.image_files.class_list import some
 
 #: File extensions that `cait_finetune.data.decode` reads, in lower case.
 ENDINGS = (".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".webp")
+#: Extensions of images with another number of channels than 3.
+BANDS_ENDINGS = (".jfif", ".jpe", ".jpeg", ".jpg", ".npy", ".png", ".tif", ".tiff")
 
 #: Names of litter in lower case. The whole name must match: ``#1 fan`` can be a class folder. Names
 #: that begin with a dot are litter too: ``._photo.jpg``, ``.ipynb_checkpoints``, ``.Trash-1000``.
@@ -84,9 +86,13 @@ class LeftOut:
         return notes
 
 
-def is_image(name: str) -> bool:
-    """Whether a file's name has an image's extension, in upper or lower case."""
-    return name.lower().endswith(ENDINGS)
+def is_image(name: str, bands: bool = False) -> bool:
+    """Whether a file's name has an image's extension, in upper or lower case.
+
+    Args:
+        bands: images have another number of channels than 3, so that other formats are read.
+    """
+    return name.lower().endswith(BANDS_ENDINGS if bands else ENDINGS)
 
 
 def is_litter(name: str) -> bool:

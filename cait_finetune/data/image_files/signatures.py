@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 from cait_finetune.data import bmp
+from cait_finetune.data.tiff import is_tiff
 
 #: Bytes that `fault` examines: one page of a disk. If previews and a colour profile push a JPEG's
 #: frame header further back, the JPEG passes the check.
 HEAD = 4096
 
+_NPY = b"\x93NUMPY"
 _PNG = b"\x89PNG\r\n\x1a\n"
 _MARK = 132  # bytes up to the end of DICOM's mark
 _MOST_PIXELS = 2**29  # TensorFlow refuses images with this number of pixels or more
 _SHORT_OS2 = 16  # bytes of a short OS/2 header of a BMP, which neither PIL nor `data.bmp` reads
 
 
-def fault(head: bytes) -> str:
+def fault(head: bytes, bands: bool = False) -> str:
     """Return why TensorFlow cannot decode a file with these first bytes. Empty: no fault found.
 
     Args:
         head: the first `HEAD` bytes of the file.
+        bands: images have another number of channels than 3. Then NPY and TIFF are read, too, but no
+            BMP, WebP and GIF, which hold colours.
     """
+    if bands and (head.startswith(_NPY) or is_tiff(head)):
+        return ""
+    if bands and not head.startswith((b"\xff\xd8\xff", _PNG)):
+        return _stranger(head)
     if head[:2] == b"BM":  # a text may begin with these two letters, too
         header = _little(head, 14, 4)
         return _of_bmp(head) if header in (*bmp.HEADERS, _SHORT_OS2) else _stranger(head)

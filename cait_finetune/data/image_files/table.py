@@ -27,13 +27,16 @@ _OTHER_SPLITS = ("is_valid", "is_val", "is_train", "is_test", "valid", "fold", "
 _MOST_SPLITS = 8  # a column with more different values holds no splits
 
 
-def load_table(config: DatasetConfig, target: Target) -> FileSource:
+def load_table(config: DatasetConfig, target: Target, bands: bool = False) -> FileSource:
     """Load the images of a CSV file with one row per image. Paths are relative to the file's folder.
 
     `dataset.columns` names the columns. Otherwise the loader looks for usual names. See `planned` for
     the splits.
 
     `target` reads the labels, and decides whether several rows of an image are one example.
+
+    Args:
+        bands: as in `listing.is_image`.
 
     Raises:
         UserError: a file or column does not exist; a cell has an invalid value (the message has the
@@ -83,7 +86,7 @@ def load_table(config: DatasetConfig, target: Target) -> FileSource:
         notes=(*notes, *on_labels),
         target=target,
     )
-    source = assembled(config, listing)
+    source = assembled(config, listing, bands)
     # `write_splits` made these files: their hashes differ from those of the original image files.
     of_program = os.path.exists(f"{os.path.dirname(table.path)}/{OUTPUT_MARK}")
     return dataclasses.replace(source, hash_kind="sha1 of arrays") if of_program else source

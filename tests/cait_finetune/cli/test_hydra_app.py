@@ -146,6 +146,7 @@ def test_the_configuration_is_shown(command):
         "weights_class_names": None,
         "weights_key": None,
         "image_size": None,
+        "in_channels": 3,
         "drop_path_rate": 0.0,
         "drop_rate": 0.0,
         "attn_drop_rate": 0.0,

@@ -1,0 +1,73 @@
+"""The mean and the standard deviation of the training images."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from cait_finetune.data.load import load_source
+from cait_finetune.data.statistics import settle_statistics
+from cait_finetune.errors import UserError
+from tests.cait_finetune.stand_ins import checked
+
+
+@pytest.fixture(scope="module")
+def bands(tmp_path_factory):
+    """Return a folder of images of two bands: of two sizes, and with large values."""
+    root = tmp_path_factory.mktemp("bands")
+    rng = np.random.default_rng(0)
+    for name in ("ant", "bee"):
+        (root / name).mkdir()
+        for number in range(8):
+            side = 4 + 4 * (number % 2)
+            image = rng.normal([1e4, -3.0], [7.0, 0.5], (side, side, 2)).astype("float32")
+            np.save(root / name / f"{number}.npy", image)
+    return root
+
+
+def settled(root, *words):
+    config = checked(
+        "dataset=folder", f"dataset.data_dir={root}", "model.in_channels=2", "model.weights=none", *words
+    )  # fmt: skip
+    source = load_source(config.dataset, channels=2)
+    said = io.StringIO()
+    settle_statistics(config, source, Console(file=said))
+    return config, source, said.getvalue()
+
+
+def test_the_numbers_are_those_of_all_pixels(bands):
+    config, source, said = settled(bands)
+    pixels = np.concatenate([
+        np.load(bands / one).reshape(-1, 2) for one in source.ids("train")
+    ]).astype("float64")  # fmt: skip
+    np.testing.assert_allclose(config.preprocessing.mean, pixels.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(config.preprocessing.std, pixels.std(0), rtol=1e-5)
+    assert "mean of the training images" in said
+    settle_statistics(config, None, None)  # nothing is left to compute
+
+
+def test_given_numbers_stay(bands):
+    config, _, said = settled(bands, "preprocessing.std=[2,3]")
+    assert config.preprocessing.std == [2.0, 3.0]
+    assert "std of" not in said
+
+
+def test_a_constant_channel_is_refused(tmp_path):
+    for name in ("ant", "bee"):
+        (tmp_path / name).mkdir()
+        for number in range(8):
+            image = np.full((4, 4, 2), number, "float32")
+            image[..., 1] = 5
+            np.save(tmp_path / name / f"{number}.npy", image)
+    with pytest.raises(UserError, match="same value everywhere in channel 2 of 2"):
+        settled(tmp_path)
+
+
+def test_rgb_levels_are_divided():
+    config = checked("preprocessing.mean=auto", "preprocessing.std=auto")
+    settle_statistics(config, load_source(config.dataset), Console(file=io.StringIO()))
+    assert 0.25 < config.preprocessing.mean[0] < 0.35  # the digits are grey
+    assert len(config.preprocessing.std) == 3
