@@ -63,7 +63,7 @@ def test_the_run_keeps_its_statistics(finished, images):
 def test_a_continued_run_keeps_the_numbers(finished, tmp_path):
     directory, *_ = finished
     said, _ = run(
-        tmp_path / "longer", f"continue_from={directory}", "train.epochs=+1", "export=none"
+        tmp_path / "longer", f"continue_from={directory}", "train.epochs=+1"
     )  # fmt: skip
     assert "of the training images" not in said
     now, before = (OmegaConf.load(one / "config.yaml") for one in (tmp_path / "longer", directory))

@@ -199,7 +199,7 @@ def configured(
         raise bad_value(
             f"preprocessing.{key}",
             "auto, which a training run computes",
-            f"{channels} numbers in a command that does not train",
+            f"a number for each of the {channels} channels in a command that does not train",
             f"Give the run: run=DIR, or set preprocessing.{key} to its numbers.",
         )
 
